@@ -106,48 +106,31 @@ class KeyOwner(msgspec.Struct, frozen=True):
 
 KEYS = sa.select(*columns_of(KeyRow, device_keys))
 KEY = KEYS.where(device_keys.c.id == sa.bindparam("key"))
-OWNER_OF_KEY = (
-    sa.select(
-        *columns_of(
-            KeyOwner,
-            device_keys,
-            device_table,
-            key_id=device_keys.c.id,
-            device_name=device_table.c.name,
-            key_revoked_at=device_keys.c.revoked_at,
-            device_revoked_at=device_table.c.revoked_at,
-        )
-    )
-    .join_from(device_keys, device_table)
-    .where(device_keys.c.id == sa.bindparam("key"))
-)
-USE_KEY = (
-    sa.update(device_keys)
-    .where(device_keys.c.id == sa.bindparam("key"), device_keys.c.revoked_at.is_(None))
-    .values(last_used_at=sa.bindparam("now"))
-)
 REVOKE_KEY = (
     sa.update(device_keys)
     .where(device_keys.c.id == sa.bindparam("key"), device_keys.c.revoked_at.is_(None))
     .values(revoked_at=sa.bindparam("now"), rotated_to=sa.bindparam("next_key", type_=sa.Text))
     .returning(device_keys.c.device_id)
 )
-LAST_ROTATION = sa.select(sa.func.max(device_keys.c.revoked_at)).where(
-    device_keys.c.device_id == sa.bindparam("device"), device_keys.c.rotated_to.is_not(None)
-)
-WAYS_IN = sa.union_all(
-    sa.select(device_keys.c.id).where(
-        device_keys.c.device_id == sa.bindparam("device"), device_keys.c.revoked_at.is_(None)
-    ),
-    sa.select(device_tokens.c.id).where(
-        device_tokens.c.device_id == sa.bindparam("device"), device_tokens.c.revoked_at.is_(None)
-    ),
-)
 
 
 def find_key(c: sa.Connection, id: KeyId) -> KeyOwner | None:
     """Return the key's owner, if any; the caller checks whether the key is valid."""
-    row = c.execute(OWNER_OF_KEY, {"key": id}).one_or_none()
+    row = c.execute(
+        sa.select(
+            *columns_of(
+                KeyOwner,
+                device_keys,
+                device_table,
+                key_id=device_keys.c.id,
+                device_name=device_table.c.name,
+                key_revoked_at=device_keys.c.revoked_at,
+                device_revoked_at=device_table.c.revoked_at,
+            )
+        )
+        .join_from(device_keys, device_table)
+        .where(device_keys.c.id == id)
+    ).one_or_none()
     return None if row is None else fill(KeyOwner, row)
 
 
@@ -212,7 +195,11 @@ def rotate_key(
         return
     if before is None or before.device_id != device_id or before.revoked_at is not None:
         raise KeyRevoked("the old key does not count any more")
-    last = c.execute(LAST_ROTATION, {"device": device_id}).scalar_one()
+    last = c.execute(
+        sa.select(sa.func.max(device_keys.c.revoked_at)).where(
+            device_keys.c.device_id == device_id, device_keys.c.rotated_to.is_not(None)
+        )
+    ).scalar_one()
     if last is not None and 0 <= at - last < wait_ms:  # negative after a clock was set back: no wait
         raise RotatedTooSoon((last + wait_ms - at) / 1000)
     if c.execute(REVOKE_KEY, {"key": old, "now": at, "next_key": new}).one_or_none() is None:
@@ -237,7 +224,12 @@ def open_session(
         UnknownDevice: the device does not exist or was revoked; nothing was written.
         KeyRevoked: the key was revoked meanwhile; nothing was written.
     """
-    if c.execute(USE_KEY, {"key": key_id, "now": at}).rowcount == 0:
+    update = (
+        sa.update(device_keys)
+        .where(device_keys.c.id == key_id, device_keys.c.revoked_at.is_(None))
+        .values(last_used_at=at)
+    )
+    if c.execute(update).rowcount == 0:
         raise KeyRevoked("the key was revoked")
     return devices.open_session(c, device_id, platform=platform, at=at, node_id=node_id)
 
@@ -287,4 +279,12 @@ def give_free_device(
 
 def has_way_in(c: sa.Connection, device_id: DeviceId) -> bool:
     """Return True if the device has a key or token that was not revoked."""
-    return c.execute(WAYS_IN, {"device": device_id}).first() is not None
+    query = sa.union_all(
+        sa.select(device_keys.c.id).where(
+            device_keys.c.device_id == device_id, device_keys.c.revoked_at.is_(None)
+        ),
+        sa.select(device_tokens.c.id).where(
+            device_tokens.c.device_id == device_id, device_tokens.c.revoked_at.is_(None)
+        ),
+    )
+    return c.execute(query).first() is not None

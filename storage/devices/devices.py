@@ -93,7 +93,6 @@ DEVICE_OF_USER = DEVICES.where(
 NAMES = sa.select(devices.c.id, devices.c.name).where(
     devices.c.id.in_(sa.bindparam("listed", expanding=True))
 )
-DEVICE_BY_NAME = DEVICES.where(devices.c.name == sa.bindparam("named"), devices.c.revoked_at.is_(None))
 
 
 def ensure_device(c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int) -> DeviceRow:
@@ -145,25 +144,9 @@ def devices_called(c: sa.Connection, called: str, *, user_id: UserId | None = No
         user_id: only devices of this user; ``None``: several users may have a device of that name.
     """
     found = [fill(DeviceRow, row) for row in c.execute(DEVICE, {"device": called})]
-    found = found or [fill(DeviceRow, row) for row in c.execute(DEVICE_BY_NAME, {"named": called})]
+    query = DEVICES.where(devices.c.name == called, devices.c.revoked_at.is_(None))
+    found = found or [fill(DeviceRow, row) for row in c.execute(query)]
     return [row for row in found if user_id in (None, row.user_id)]
-
-
-AGENTS_OF_FILE = sa.select(agents.c.name).where(
-    agents.c.device_id == sa.bindparam("device"),
-    agents.c.source == "file",
-    agents.c.deleted_at.is_(None),
-)
-GRANT = sa.update(devices).where(devices.c.id == sa.bindparam("device")).values(grants=sa.bindparam("to"))
-LOCK_DEVICE = sa.select(devices.c.id).where(devices.c.id == sa.bindparam("device")).with_for_update()
-RENAME_DEVICE = (
-    sa.update(devices).where(devices.c.id == sa.bindparam("device")).values(name=sa.bindparam("to"))
-)
-REVOKE_DEVICE = (
-    sa.update(devices)
-    .where(devices.c.id == sa.bindparam("device"), devices.c.revoked_at.is_(None))
-    .values(revoked_at=sa.bindparam("now"))
-)
 
 
 def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: str) -> DeviceRow:
@@ -179,11 +162,16 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
         raise UnknownDevice(f"device {device.name!r} was revoked")
     if device.name == name:
         return device
-    if readers := c.execute(AGENTS_OF_FILE.order_by(agents.c.name), {"device": id}).scalars().all():
+    query = (
+        sa.select(agents.c.name)
+        .where(agents.c.device_id == id, agents.c.source == "file", agents.c.deleted_at.is_(None))
+        .order_by(agents.c.name)
+    )
+    if readers := c.execute(query).scalars().all():
         raise NamedInFile(f"hub.toml names {device.name!r} as the device of {', '.join(readers)}")
     if c.execute(DEVICE_OF_USER, {"user": device.user_id, "named": name}).first() is not None:
         raise DeviceNameTaken(f"there is a device {name!r} already")
-    c.execute(RENAME_DEVICE, {"device": id, "to": name})
+    c.execute(sa.update(devices).where(devices.c.id == id).values(name=name))
     detail = {"before": device.name, "after": name}
     audit.append(c, at=at, actor=actor, event="device.renamed", subject=id, detail=detail)
     return get_device(c, id)
@@ -204,13 +192,13 @@ def change_grants(
     Raises:
         UnknownDevice: the device does not exist or was revoked.
     """
-    c.execute(LOCK_DEVICE, {"device": id})
+    c.execute(sa.select(devices.c.id).where(devices.c.id == id).with_for_update())
     device = get_device(c, id)
     if device.revoked_at is not None:
         raise UnknownDevice(f"device {device.name!r} was revoked")
     after = [grant.value for grant in Grant if grant in {*device.grants, *add} - {*remove}]
     if after != device.grants:
-        c.execute(GRANT, {"device": id, "to": after})
+        c.execute(sa.update(devices).where(devices.c.id == id).values(grants=after))
         detail = {"before": ", ".join(device.grants), "after": ", ".join(after)}
         audit.append(c, at=at, actor=actor, event="device.granted", subject=id, detail=detail)
     return get_device(c, id)
@@ -218,35 +206,13 @@ def change_grants(
 
 def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> bool:
     """Revoke the device with all its credentials. Return True if it was not revoked before."""
-    revoked = c.execute(REVOKE_DEVICE, {"device": id, "now": at}).rowcount > 0
+    update = (
+        sa.update(devices).where(devices.c.id == id, devices.c.revoked_at.is_(None)).values(revoked_at=at)
+    )
+    revoked = c.execute(update).rowcount > 0
     if revoked:
         audit.append(c, at=at, actor=actor, event="device.revoked", subject=id)
     return revoked
-
-
-OPEN_SESSION = (
-    sa.update(devices)
-    .where(devices.c.id == sa.bindparam("device"), devices.c.revoked_at.is_(None))
-    .values(
-        session_epoch=devices.c.session_epoch + 1,
-        connectivity="online",
-        last_seen_at=sa.bindparam("now"),
-        node_id=sa.bindparam("at_node"),
-        platform=sa.func.coalesce(sa.bindparam("on", type_=sa.Text), devices.c.platform),
-    )
-    .returning(devices.c.session_epoch)
-)
-CLOSE_SESSION = (
-    sa.update(devices)
-    .where(
-        devices.c.id == sa.bindparam("device"),
-        devices.c.session_epoch == sa.bindparam("epoch"),
-        devices.c.connectivity == "online",
-    )
-    .values(connectivity="offline", last_seen_at=sa.bindparam("now"))
-)
-ONLINE_DEVICES = sa.select(devices.c.id).where(devices.c.connectivity == "online").order_by(devices.c.id)
-CLOSE_ALL = sa.update(devices).where(devices.c.connectivity == "online").values(connectivity="offline")
 
 
 def open_session(
@@ -266,8 +232,18 @@ def open_session(
     """
     if token_id is not None and not DEVICE_TOKENS.use(c, token_id, at):
         raise TokenRevoked(f"token {token_id} was revoked")
-    session = {"device": device_id, "on": platform, "at_node": node_id, "now": at}
-    opened = c.execute(OPEN_SESSION, session).scalar_one_or_none()
+    opened = c.execute(
+        sa.update(devices)
+        .where(devices.c.id == device_id, devices.c.revoked_at.is_(None))
+        .values(
+            session_epoch=devices.c.session_epoch + 1,
+            connectivity="online",
+            last_seen_at=at,
+            node_id=node_id,
+            platform=sa.func.coalesce(sa.literal(platform, sa.Text), devices.c.platform),
+        )
+        .returning(devices.c.session_epoch)
+    ).scalar_one_or_none()
     if opened is None:
         raise UnknownDevice(f"device {device_id} is unknown or revoked")
     actor = f"device:{device_id}"
@@ -280,7 +256,14 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *,
 
     *reason*: text for the history of its agents.
     """
-    closed = c.execute(CLOSE_SESSION, {"device": device_id, "epoch": epoch, "now": at}).rowcount > 0
+    update = (
+        sa.update(devices)
+        .where(
+            devices.c.id == device_id, devices.c.session_epoch == epoch, devices.c.connectivity == "online"
+        )
+        .values(connectivity="offline", last_seen_at=at)
+    )
+    closed = c.execute(update).rowcount > 0
     if closed:
         actor = f"device:{device_id}"
         agent_states.connect_agents(c, device_id, online=False, at=at, actor=actor, reason=reason)
@@ -290,11 +273,20 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *,
 def close_all_sessions(c: sa.Connection, at: int, *, node_id: NodeId | None = None) -> int:
     """Mark all devices of this node, or of all nodes, as offline. Return how many were online."""
     here = sa.true() if node_id is None else devices.c.node_id == node_id
-    online = c.execute(ONLINE_DEVICES.where(here)).scalars().all()
+    query = (
+        sa.select(devices.c.id).where(devices.c.connectivity == "online").order_by(devices.c.id).where(here)
+    )
+    online = c.execute(query).scalars().all()
     for device_id in online:
         device = DeviceId(device_id)
         agent_states.connect_agents(c, device, online=False, at=at, actor="hub", reason=CUT)
-    return c.execute(CLOSE_ALL.where(here)).rowcount if online else 0
+    update = (
+        sa.update(devices)
+        .where(devices.c.connectivity == "online")
+        .values(connectivity="offline")
+        .where(here)
+    )
+    return c.execute(update).rowcount if online else 0
 
 
 class Revocation(msgspec.Struct, frozen=True):
@@ -304,18 +296,16 @@ class Revocation(msgspec.Struct, frozen=True):
     credential: str | None
 
 
-# Keys that their device replaced are left out: the connection continues with the new key.
-SINCE = sa.union_all(
-    sa.select(devices.c.id, sa.null().cast(sa.Text)).where(devices.c.revoked_at >= sa.bindparam("since")),
-    sa.select(device_tokens.c.device_id, sa.literal("token:") + device_tokens.c.id).where(
-        device_tokens.c.revoked_at >= sa.bindparam("since")
-    ),
-    sa.select(device_keys.c.device_id, sa.literal("key:") + device_keys.c.id).where(
-        device_keys.c.revoked_at >= sa.bindparam("since"), device_keys.c.rotated_to.is_(None)
-    ),
-)
-
-
 def revoked_since(c: sa.Connection, since: int) -> list[Revocation]:
     """Return everything revoked at *since* (epoch milliseconds) or later."""
-    return [Revocation(*row) for row in c.execute(SINCE, {"since": since})]
+    # Keys that their device replaced are left out: the connection continues with the new key.
+    query = sa.union_all(
+        sa.select(devices.c.id, sa.null().cast(sa.Text)).where(devices.c.revoked_at >= since),
+        sa.select(device_tokens.c.device_id, sa.literal("token:") + device_tokens.c.id).where(
+            device_tokens.c.revoked_at >= since
+        ),
+        sa.select(device_keys.c.device_id, sa.literal("key:") + device_keys.c.id).where(
+            device_keys.c.revoked_at >= since, device_keys.c.rotated_to.is_(None)
+        ),
+    )
+    return [Revocation(*row) for row in c.execute(query)]

@@ -34,34 +34,17 @@ class Boot(msgspec.Struct, frozen=True):
     earlier: BootId | None
 
 
-HUB_ID = sa.select(hub.c.value).where(hub.c.key == "hub_id")
 BOOT = sa.select(
     nodes.c.id, nodes.c.boot_id, nodes.c.started_at, nodes.c.boots_10min, nodes.c.stopped_at
 ).where(nodes.c.id == sa.bindparam("node"))
 SECRET = sa.select(hub.c.value).where(hub.c.key == "extraction.secret")
 KEY = sa.select(hub.c.value).where(hub.c.key == "identity.key")
 TOUCH = sa.select(sa.literal(1))
-BOOT_AGAIN = (
-    sa.update(nodes)
-    .where(nodes.c.id == sa.bindparam("node"))
-    .values(
-        boot_id=sa.bindparam("boot"),
-        boots_10min=sa.bindparam("boots"),
-        started_at=sa.bindparam("now"),
-        seen_at=sa.bindparam("now"),
-        stopped_at=None,
-    )
-)
-STOP = (
-    sa.update(nodes)
-    .where(nodes.c.id == sa.bindparam("node"), nodes.c.boot_id == sa.bindparam("boot"))
-    .values(stopped_at=sa.bindparam("now"), seen_at=sa.bindparam("now"))
-)
 
 
 def ensure_hub_id(c: sa.Connection, fresh_id: str) -> str:
     """Return the id by which devices know this hub; *fresh_id* becomes the id if none exists."""
-    known = c.execute(HUB_ID).scalar_one_or_none()
+    known = c.execute(sa.select(hub.c.value).where(hub.c.key == "hub_id")).scalar_one_or_none()
     if known is not None:
         return str(known)
     c.execute(sa.insert(hub), {"key": "hub_id", "value": fresh_id})
@@ -102,13 +85,21 @@ def begin_boot(
         return Boot(node_id, boot_id, at, 1, None)
     crashed_just_now = last.stopped_at is None and at - last.started_at < window_ms
     boots = last.boots_10min + 1 if crashed_just_now else 1
-    c.execute(BOOT_AGAIN, {"node": node_id, "boot": boot_id, "boots": boots, "now": at})
+    c.execute(
+        sa.update(nodes)
+        .where(nodes.c.id == node_id)
+        .values(boot_id=boot_id, boots_10min=boots, started_at=at, seen_at=at, stopped_at=None)
+    )
     return Boot(node_id, boot_id, at, boots, BootId(last.boot_id))
 
 
 def end_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> None:
     """Record an orderly stop of the node."""
-    c.execute(STOP, {"node": node_id, "boot": boot_id, "now": at})
+    c.execute(
+        sa.update(nodes)
+        .where(nodes.c.id == node_id, nodes.c.boot_id == boot_id)
+        .values(stopped_at=at, seen_at=at)
+    )
 
 
 def touch(c: sa.Connection) -> None:
@@ -184,11 +175,6 @@ BEAT = (
 RENEW = sa.update(leases).where(*_is_term).values(expires_at=_until)
 RESIGN = sa.update(leases).where(*_is_term).values(holder_boot_id=None, expires_at=0)
 CHECK = sa.select(leases.c.fence).where(*_is_term, leases.c.expires_at > now_ms()).with_for_update(read=True)
-END_OTHERS = (
-    sa.update(leases)
-    .where(leases.c.holder_boot_id != sa.bindparam("boot"))
-    .values(holder_boot_id=None, expires_at=0)
-)
 
 
 def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -239,7 +225,9 @@ def check_term(c: sa.Connection, term: Term) -> None:
 
 def end_others(c: sa.Connection, boot_id: BootId) -> None:
     """Release all leases of other processes, for a database that only this hub can have open."""
-    c.execute(END_OTHERS, {"boot": boot_id})
+    c.execute(
+        sa.update(leases).where(leases.c.holder_boot_id != boot_id).values(holder_boot_id=None, expires_at=0)
+    )
 
 
 def _spelled(term: Term) -> dict[str, str | int]:

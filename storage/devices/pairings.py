@@ -108,20 +108,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 PAIRINGS = sa.select(*columns_of(PairingRow, pairings))
-OF_KEY = PAIRINGS.add_columns(pairings.c.code_hash).where(pairings.c.key_id == sa.bindparam("key"))
 _waits = pairings.c.decision.is_(None) & (pairings.c.expires_at > sa.bindparam("now"))
 WAITING = PAIRINGS.where(_waits)
-BY_ID = PAIRINGS.where(pairings.c.id == sa.bindparam("pairing"))
 BY_CODE = WAITING.add_columns(pairings.c.public_key).where(pairings.c.code_hash == sa.bindparam("code"))
 PLACES = sa.select(sa.func.count(), sa.func.min(pairings.c.expires_at)).where(_waits)
 PLACES_OF_NETWORK = PLACES.where(pairings.c.network == sa.bindparam("from_network"))
-PRUNE = sa.delete(pairings).where(pairings.c.expires_at <= sa.bindparam("now"))
-FORGET = sa.delete(pairings).where(pairings.c.id == sa.bindparam("pairing"))
-ASK_AGAIN = (
-    sa.update(pairings)
-    .where(pairings.c.id == sa.bindparam("pairing"))
-    .values(code_hash=sa.bindparam("code"), connection_id=sa.bindparam("over"))
-)
 DECIDE = (
     sa.update(pairings)
     .where(pairings.c.id == sa.bindparam("pairing"), _waits)
@@ -150,22 +141,26 @@ def ask(
     """
     if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    c.execute(PRUNE, {"now": at})
-    row = c.execute(OF_KEY, {"key": asking.key_id}).one_or_none()
+    c.execute(sa.delete(pairings).where(pairings.c.expires_at <= at))
+    row = c.execute(
+        PAIRINGS.add_columns(pairings.c.code_hash).where(pairings.c.key_id == asking.key_id)
+    ).one_or_none()
     if row is not None and (end := _begins_anew(row, asking, expires_at)) is not None:
-        c.execute(FORGET, {"pairing": row.id})
+        c.execute(sa.delete(pairings).where(pairings.c.id == row.id))
         row, expires_at = None, end
     if row is None:
         _find_place(c, asking.network, at=at, most=most, most_per_network=most_per_network)
         return Asked(_insert(c, asking, at=at, expires_at=expires_at), is_new_code=True)
     if row.decision is None:
         is_known = asking.known_code_hash is not None and asking.known_code_hash == bytes(row.code_hash)
-        again = {
-            "pairing": row.id,
-            "code": asking.known_code_hash if is_known else asking.code_hash,
-            "over": asking.connection_id,
-        }
-        c.execute(ASK_AGAIN, again)
+        c.execute(
+            sa.update(pairings)
+            .where(pairings.c.id == row.id)
+            .values(
+                code_hash=asking.known_code_hash if is_known else asking.code_hash,
+                connection_id=asking.connection_id,
+            )
+        )
         return Asked(_pairing(c, row.id), is_new_code=not is_known)
     return Asked(_pairing(c, row.id), is_new_code=False)
 
@@ -273,25 +268,13 @@ def _insert(c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int) -
 
 
 def _pairing(c: sa.Connection, id: PairingId) -> PairingRow:
-    return fill(PairingRow, c.execute(BY_ID, {"pairing": id}).one())
+    return fill(PairingRow, c.execute(PAIRINGS.where(pairings.c.id == id)).one())
 
 
 class BadInvitation(HubError):
     """Error: the invitation is not valid; the message says why."""
 
     code = ErrorCode.AUTH_FAILED
-
-
-SPEND = (
-    sa.update(invitations)
-    .where(
-        invitations.c.id == sa.bindparam("invitation"),
-        invitations.c.uses_left > 0,
-        invitations.c.revoked_at.is_(None),
-        invitations.c.expires_at > sa.bindparam("now"),
-    )
-    .values(uses_left=invitations.c.uses_left - 1)
-)
 
 
 def redeem(
@@ -322,7 +305,17 @@ def redeem(
     known = device_keys.find_key(c, key_id)
     if known is not None:
         return known
-    if c.execute(SPEND, {"invitation": invitation.id, "now": at}).rowcount == 0:
+    update = (
+        sa.update(invitations)
+        .where(
+            invitations.c.id == invitation.id,
+            invitations.c.uses_left > 0,
+            invitations.c.revoked_at.is_(None),
+            invitations.c.expires_at > at,
+        )
+        .values(uses_left=invitations.c.uses_left - 1)
+    )
+    if c.execute(update).rowcount == 0:
         raise BadInvitation(_why_spent(invitation, at))
     if invitation.device_name is None:
         device = device_keys.give_free_device(
@@ -359,16 +352,6 @@ def _why_spent(invitation: InvitationRow, at: int) -> str:
 
 _MOST_NAMED: Final = 8
 
-# Devices with a credential or a past connection. A device that only agents of hub.toml name is not known.
-_KNOWN: Final = sa.select(devices.c.user_id, devices.c.name).where(
-    devices.c.revoked_at.is_(None),
-    sa.or_(
-        devices.c.last_seen_at.is_not(None),
-        sa.exists().where(key_table.c.device_id == devices.c.id),
-        sa.exists().where(device_tokens.c.device_id == devices.c.id),
-    ),
-)
-
 
 class AmbiguousDevice(HubError):
     """A device name that is not unique, as several users have a device of that name."""
@@ -402,7 +385,16 @@ class DeviceNames(msgspec.Struct, frozen=True):
 
 def list_names(c: sa.Connection, *, at: int) -> DeviceNames:
     """Return the names of known devices, and of those that wait for pairing."""
-    known = frozenset((UserId(row.user_id), str(row.name)) for row in c.execute(_KNOWN))
+    # Devices with a credential or a past connection. A device that only agents of hub.toml name is not known.
+    query = sa.select(devices.c.user_id, devices.c.name).where(
+        devices.c.revoked_at.is_(None),
+        sa.or_(
+            devices.c.last_seen_at.is_not(None),
+            sa.exists().where(key_table.c.device_id == devices.c.id),
+            sa.exists().where(device_tokens.c.device_id == devices.c.id),
+        ),
+    )
+    known = frozenset((UserId(row.user_id), str(row.name)) for row in c.execute(query))
     return DeviceNames(known, tuple(row.label for row in list_pairings(c, at=at)))
 
 

@@ -49,7 +49,6 @@ class UserRow(msgspec.Struct, frozen=True):
 
 _mine = sa.select(sa.func.count()).where(devices.c.user_id == users.c.id, devices.c.revoked_at.is_(None))
 USERS = sa.select(users.c.id, users.c.name, users.c.created_at, _mine.scalar_subquery())
-USER_NAMED = USERS.where(users.c.name == sa.bindparam("named"))
 # Counts of objects that prevent removal, by name. Revoked and archived objects are removed with the user.
 OWNED = {
     "devices": _mine,
@@ -69,12 +68,11 @@ OWNED_BY = sa.select(*(count.correlate(users).scalar_subquery() for count in OWN
     users.c.id == sa.bindparam("user")
 )
 NAMES = sa.select(users.c.id, users.c.name).where(users.c.id.in_(sa.bindparam("listed", expanding=True)))
-USER_BY_NAME = sa.select(users.c.id).where(users.c.name == sa.bindparam("named"))
 
 
 def ensure_user(c: sa.Connection, id: UserId, name: str, at: int) -> UserId:
     """Return the user of that name, or create it with this id."""
-    known = c.execute(USER_BY_NAME, {"named": name}).scalar_one_or_none()
+    known = c.execute(sa.select(users.c.id).where(users.c.name == name)).scalar_one_or_none()
     if known is not None:
         return UserId(known)
     c.execute(sa.insert(users), {"id": id, "name": name, "created_at": at})
@@ -120,7 +118,7 @@ def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
 
 def find_user_by_name(c: sa.Connection, name: str) -> UserRow | None:
     """Return the user of that name, if any."""
-    row = c.execute(USER_NAMED, {"named": name}).one_or_none()
+    row = c.execute(USERS.where(users.c.name == name)).one_or_none()
     return None if row is None else UserRow(*row)
 
 
