@@ -99,15 +99,8 @@ MEMORY = (
     .outerjoin(agents, agents.c.id == board_memory.c.agent_id)
 )
 ITEM = MEMORY.where(board_memory.c.id == sa.bindparam("item"))
-ITEM_OF_KEY = MEMORY.where(board_memory.c.dedupe_key == sa.bindparam("dedupe"))
 OF_BOARD = MEMORY.where(board_memory.c.board_id == sa.bindparam("board"))
 COUNT = sa.select(sa.func.count()).where(board_memory.c.board_id == sa.bindparam("board"))
-LAST = sa.select(sa.func.max(board_memory.c.created_at)).where(
-    board_memory.c.board_id == sa.bindparam("board"), board_memory.c.created_at < sa.bindparam("soon")
-)
-FORGET = sa.delete(board_memory).where(
-    board_memory.c.id == sa.bindparam("item"), board_memory.c.board_id == sa.bindparam("board")
-)
 
 
 def add_memory(
@@ -124,7 +117,7 @@ def add_memory(
     """
     lock_board(c, new.board_id)
     if new.dedupe_key is not None:
-        known = c.execute(ITEM_OF_KEY, {"dedupe": new.dedupe_key}).one_or_none()
+        known = c.execute(MEMORY.where(board_memory.c.dedupe_key == new.dedupe_key)).one_or_none()
         if known is not None:
             return fill(MemoryRow, known), False
     if limits is not None:
@@ -174,14 +167,17 @@ def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, acto
         UnknownMemory: the board's memory has no item with that id.
     """
     item = get_memory(c, board_id, id)
-    c.execute(FORGET, {"item": id, "board": board_id})
+    c.execute(sa.delete(board_memory).where(board_memory.c.id == id, board_memory.c.board_id == board_id))
     audit.append(c, at=at, actor=actor, event="memory.removed", subject=id, detail={"board": board_id})
     return item
 
 
 def _after_the_last(c: sa.Connection, board_id: BoardId, at: int) -> int:
     """Return a millisecond after the board's last item, so that items keep the order of their writing."""
-    last: int | None = c.execute(LAST, {"board": board_id, "soon": at + CLOSE_MS}).scalar_one()
+    query = sa.select(sa.func.max(board_memory.c.created_at)).where(
+        board_memory.c.board_id == board_id, board_memory.c.created_at < at + CLOSE_MS
+    )
+    last: int | None = c.execute(query).scalar_one()
     return at if last is None else max(at, last + 1)
 
 

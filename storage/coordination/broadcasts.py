@@ -263,15 +263,6 @@ RESUME = (
     .where(broadcasts.c.id == _broadcast)
     .values(rounds=broadcasts.c.rounds + 1, settled_at=None, refused=sa.bindparam("still"))
 )
-LAST_CREATED = (
-    sa.select(messages.c.board_id, sa.func.max(messages.c.created_at).label("last"))
-    .where(
-        messages.c.settled_at.is_(None),
-        messages.c.to_lead,
-        messages.c.board_id.in_(sa.bindparam("listed", expanding=True)),
-    )
-    .group_by(messages.c.board_id)
-)
 _consumed = message_moves.alias("heard")
 UNDELIVERED = (
     MESSAGE_ROWS.where(
@@ -285,7 +276,6 @@ UNDELIVERED = (
     .order_by(messages.c.id)
     .limit(_most)
 )
-KNOWN = sa.select(broadcasts.c.id).where(broadcasts.c.dedupe_key == sa.bindparam("key"))
 BOARDS_OF = sa.select(messages.c.board_id).where(messages.c.broadcast_id == _broadcast)
 INSERT_BROADCAST = sa.insert(broadcasts)
 
@@ -301,7 +291,9 @@ def add_broadcast(
         BadMessage, MessageTooLong, TooManyMessages: nothing was written.
     """
     if new.dedupe_key is not None:
-        known = c.execute(KNOWN, {"key": new.dedupe_key}).scalar_one_or_none()
+        known = c.execute(
+            sa.select(broadcasts.c.id).where(broadcasts.c.dedupe_key == new.dedupe_key)
+        ).scalar_one_or_none()
         if known is not None:
             return get_broadcast(c, known)
     check_content(new.content, limits)
@@ -441,7 +433,12 @@ def _add_messages(c: sa.Connection, repeated: Sequence[NewMessage], at: int) -> 
 
 def _last_created(c: sa.Connection, repeated: Sequence[NewMessage]) -> Mapping[BoardId, int]:
     listed = [new.board_id for new in repeated]
-    return {row.board_id: row.last for row in c.execute(LAST_CREATED, {"listed": listed})}
+    query = (
+        sa.select(messages.c.board_id, sa.func.max(messages.c.created_at).label("last"))
+        .where(messages.c.settled_at.is_(None), messages.c.to_lead, messages.c.board_id.in_(listed))
+        .group_by(messages.c.board_id)
+    )
+    return {row.board_id: row.last for row in c.execute(query)}
 
 
 def _inserted(new: NewMessage, last: Mapping[BoardId, int]) -> dict[str, Any]:

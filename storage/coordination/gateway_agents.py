@@ -67,32 +67,8 @@ GATEWAY_AGENTS = (
     .join_from(gateway_agents, agents, agents.c.id == gateway_agents.c.agent_id)
     .join(gateways, gateways.c.id == gateway_agents.c.gateway_id)
 )
-OF_AGENT = GATEWAY_AGENTS.where(gateway_agents.c.agent_id == sa.bindparam("agent"))
-BY_REMOTE_ID = GATEWAY_AGENTS.where(
-    gateway_agents.c.gateway_id == sa.bindparam("gateway"),
-    gateway_agents.c.remote_id == sa.bindparam("remote"),
-)
 OF_GATEWAY = GATEWAY_AGENTS.where(gateway_agents.c.gateway_id == sa.bindparam("gateway")).order_by(
     agents.c.name
-)
-MAIN_AGENT = GATEWAY_AGENTS.where(
-    gateway_agents.c.gateway_id == sa.bindparam("gateway"), sa.text("gateway_agents.role = 'main'")
-)
-WITH_TOKENS = (
-    sa.select(sa.func.count())
-    .select_from(agent_tokens.join(agents, agents.c.id == agent_tokens.c.agent_id))
-    .where(
-        agents.c.deleted_at.is_(None),
-        sa.text("agents.executor = 'gateway'"),
-        agent_tokens.c.revoked_at.is_(None),
-        agent_tokens.c.expires_at > sa.bindparam("now"),
-    )
-)
-AXES = (
-    sa.select(states, agents.c.max_concurrent_runs)
-    .join_from(gateway_agents, agents, agents.c.id == gateway_agents.c.agent_id)
-    .join(states, states.c.agent_id == agents.c.id)
-    .where(gateway_agents.c.gateway_id == sa.bindparam("gateway"), agents.c.deleted_at.is_(None))
 )
 
 
@@ -118,12 +94,15 @@ def session_key_of(remote_id: str) -> str:
 
 def find_gateway_agent(c: sa.Connection, agent_id: AgentId) -> GatewayAgentRow | None:
     """Return the agent's gateway row; ``None`` if it lives at no gateway."""
-    return _found(c.execute(OF_AGENT, {"agent": agent_id}).one_or_none())
+    return _found(c.execute(GATEWAY_AGENTS.where(gateway_agents.c.agent_id == agent_id)).one_or_none())
 
 
 def find_by_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> GatewayAgentRow | None:
     """Return the agent with that id at the gateway."""
-    return _found(c.execute(BY_REMOTE_ID, {"gateway": gateway_id, "remote": remote_id}).one_or_none())
+    query = GATEWAY_AGENTS.where(
+        gateway_agents.c.gateway_id == gateway_id, gateway_agents.c.remote_id == remote_id
+    )
+    return _found(c.execute(query).one_or_none())
 
 
 def find_by_session(c: sa.Connection, gateway_id: GatewayId, session_key: str) -> GatewayAgentRow | None:
@@ -141,18 +120,37 @@ def list_gateway_agents(c: sa.Connection, gateway_id: GatewayId) -> list[Gateway
 
 def axes_of(c: sa.Connection, gateway_id: GatewayId) -> dict[AgentId, Axes]:
     """Return the axes of the agents of a gateway that are not archived."""
-    rows = c.execute(AXES, {"gateway": gateway_id})
+    rows = c.execute(
+        sa.select(states, agents.c.max_concurrent_runs)
+        .join_from(gateway_agents, agents, agents.c.id == gateway_agents.c.agent_id)
+        .join(states, states.c.agent_id == agents.c.id)
+        .where(gateway_agents.c.gateway_id == gateway_id, agents.c.deleted_at.is_(None))
+    )
     return {AgentId(row.agent_id): axes_in(row) for row in rows}
 
 
 def has_tokens(c: sa.Connection, at: int) -> bool:
     """Return True if an agent of any gateway has a valid token at *at* (epoch milliseconds)."""
-    return bool(c.execute(WITH_TOKENS, {"now": at}).scalar_one())
+    return bool(
+        c.execute(
+            sa.select(sa.func.count())
+            .select_from(agent_tokens.join(agents, agents.c.id == agent_tokens.c.agent_id))
+            .where(
+                agents.c.deleted_at.is_(None),
+                sa.text("agents.executor = 'gateway'"),
+                agent_tokens.c.revoked_at.is_(None),
+                agent_tokens.c.expires_at > at,
+            )
+        ).scalar_one()
+    )
 
 
 def find_main_agent(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow | None:
     """Return the main agent of a gateway."""
-    return _found(c.execute(MAIN_AGENT, {"gateway": gateway_id}).one_or_none())
+    query = GATEWAY_AGENTS.where(
+        gateway_agents.c.gateway_id == gateway_id, sa.text("gateway_agents.role = 'main'")
+    )
+    return _found(c.execute(query).one_or_none())
 
 
 def list_gateway_agents_of(c: sa.Connection, gateway_id: GatewayId) -> Sequence[GatewayAgentRow]:
@@ -202,12 +200,6 @@ RELOCATE = (
         made_at=None,
         updated_at=sa.bindparam("now"),
     )
-)
-FORGET = sa.delete(gateway_agents).where(gateway_agents.c.agent_id == sa.bindparam("agent"))
-REVIVE_AGENT = (
-    sa.update(agents)
-    .where(agents.c.id == sa.bindparam("agent"))
-    .values(deleted_at=None, config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"))
 )
 
 
@@ -362,7 +354,11 @@ def _insert(
 
 
 def _revive(c: sa.Connection, agent: AgentRow, *, at: int, actor: str) -> None:
-    c.execute(REVIVE_AGENT, {"agent": agent.id, "now": at})
+    c.execute(
+        sa.update(agents)
+        .where(agents.c.id == agent.id)
+        .values(deleted_at=None, config_rev=agents.c.config_rev + 1, updated_at=at)
+    )
     agent_moves.move_if_legal(c, agent.id, "lifecycle", "active", at=at, actor=actor, reason="wanted again")
 
 
@@ -373,7 +369,7 @@ def _free_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> 
         return
     if get_agent(c, other.agent_id).archived_at is None:
         raise RemoteIdTaken(other)
-    c.execute(FORGET, {"agent": other.agent_id})
+    c.execute(sa.delete(gateway_agents).where(gateway_agents.c.agent_id == other.agent_id))
 
 
 def free_name(c: sa.Connection, user_id: UserId, preferred: str) -> str:

@@ -82,16 +82,6 @@ GATEWAYS = sa.select(
 GATEWAY = GATEWAYS.where(gateways.c.id == sa.bindparam("gateway"))
 GATEWAY_NAMED = GATEWAYS.where(gateways.c.name == sa.bindparam("named"))
 PRESENT_GATEWAYS = GATEWAYS.where(gateways.c.deleted_at.is_(None))
-REVIVE = (
-    sa.update(gateways)
-    .where(gateways.c.id == sa.bindparam("gateway"))
-    .values(deleted_at=None, updated_at=sa.bindparam("now"))
-)
-ARCHIVE = (
-    sa.update(gateways)
-    .where(gateways.c.id == sa.bindparam("gateway"))
-    .values(deleted_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
-)
 SET_ASIDE = (
     sa.update(gateways)
     .where(gateways.c.id == sa.bindparam("gateway"))
@@ -173,7 +163,9 @@ def reconcile_gateways(
         else:
             row = old
             if old.archived_at is not None:
-                c.execute(REVIVE, {"gateway": old.id, "now": at})
+                c.execute(
+                    sa.update(gateways).where(gateways.c.id == old.id).values(deleted_at=None, updated_at=at)
+                )
                 revived.append(row.name)
                 _record(c, row, "gateway.revived", at)
         main = gateway_agents.put_main_agent(
@@ -217,7 +209,7 @@ def _archive(c: sa.Connection, row: GatewayRow, at: int) -> None:
     """Archive a gateway that is no longer declared, with its main agent; its other agents are offline."""
     if row.archived_at is not None:
         return
-    c.execute(ARCHIVE, {"gateway": row.id, "now": at})
+    c.execute(sa.update(gateways).where(gateways.c.id == row.id).values(deleted_at=at, updated_at=at))
     gateway_agents.let_go(c, row.id, at=at, actor=ACTOR, reason="its gateway is no longer declared")
     _record(c, row, "gateway.archived", at)
 
@@ -275,17 +267,6 @@ _reported_states = (
     )
 )
 REPORTED_STATE = _reported_states.with_for_update(of=states)
-ADVANCE_HEARTBEAT = (
-    sa.update(states)
-    .where(
-        states.c.agent_id.in_(
-            sa.select(agent_rows.c.agent_id).where(agent_rows.c.gateway_id == sa.bindparam("gateway"))
-        ),
-        states.c.connectivity == "online",
-        sa.func.coalesce(states.c.last_heartbeat_at, 0) < sa.bindparam("heard", type_=Int),
-    )
-    .values(last_heartbeat_at=sa.bindparam("heard", type_=Int))
-)
 
 
 def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *, at: int) -> None:
@@ -327,7 +308,17 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
 
 def note_heartbeat(c: sa.Connection, gateway_id: GatewayId, *, at: int) -> None:
     """Update the last heartbeat of the gateway's online agents."""
-    c.execute(ADVANCE_HEARTBEAT, {"gateway": gateway_id, "heard": at})
+    c.execute(
+        sa.update(states)
+        .where(
+            states.c.agent_id.in_(
+                sa.select(agent_rows.c.agent_id).where(agent_rows.c.gateway_id == gateway_id)
+            ),
+            states.c.connectivity == "online",
+            sa.func.coalesce(states.c.last_heartbeat_at, 0) < sa.literal(at, Int),
+        )
+        .values(last_heartbeat_at=at)
+    )
 
 
 def _write_health(c: sa.Connection, row: Any, seen: Seen, at: int, actor: str) -> None:

@@ -196,13 +196,6 @@ MOVES = (
 )
 
 
-HOME = (
-    sa.select(gateway_agents.c.gateway_id, agents.c.device_id)
-    .join_from(agents, gateway_agents, gateway_agents.c.agent_id == agents.c.id, isouter=True)
-    .where(agents.c.id == sa.bindparam("agent"), agents.c.deleted_at.is_(None))
-)
-
-
 def row_of(row: sa.Row[Any]) -> MessageRow:
     """Convert a row of ``MESSAGES``."""
     return fill(MessageRow, row)
@@ -281,7 +274,11 @@ def list_messages(
 
 def home_of(c: sa.Connection, agent_id: AgentId) -> MessageHome | None:
     """Return the route of messages to an agent; ``None``: it has no home, or was removed."""
-    row = c.execute(HOME, {"agent": agent_id}).one_or_none()
+    row = c.execute(
+        sa.select(gateway_agents.c.gateway_id, agents.c.device_id)
+        .join_from(agents, gateway_agents, gateway_agents.c.agent_id == agents.c.id, isouter=True)
+        .where(agents.c.id == agent_id, agents.c.deleted_at.is_(None))
+    ).one_or_none()
     if row is None or (row.gateway_id is None and row.device_id is None):
         return None
     return MessageHome(row.gateway_id, None if row.gateway_id is not None else row.device_id)

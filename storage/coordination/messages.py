@@ -379,7 +379,6 @@ class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
     at: int
 
 
-KNOWN = sa.select(messages.c.id).where(messages.c.dedupe_key == sa.bindparam("key"))
 OPEN_OF_USER = sa.select(sa.func.count()).select_from(
     sa.select(messages.c.id)
     .where(messages.c.user_id == sa.bindparam("user"), _is_open)
@@ -402,7 +401,9 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
         BadMessage, MessageTooLong, TooManyMessages: nothing was written.
     """
     if new.dedupe_key is not None:
-        known = c.execute(KNOWN, {"key": new.dedupe_key}).scalar_one_or_none()
+        known = c.execute(
+            sa.select(messages.c.id).where(messages.c.dedupe_key == new.dedupe_key)
+        ).scalar_one_or_none()
         if known is not None:
             return get_message(c, known)
     check_content(new.content, limits)
@@ -446,15 +447,7 @@ def open_count(c: sa.Connection, user_id: UserId, most: int) -> int:
 
 _UNDELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
 
-LEAVE_BROADCAST: Final = (
-    sa.update(messages).where(messages.c.id == sa.bindparam("message")).values(broadcast_id=None)
-)
 IS_SETTLED: Final = sa.select(questions.c.settled_at).where(questions.c.id == sa.bindparam("question"))
-LINK_MESSAGE: Final = (
-    sa.update(questions)
-    .where(questions.c.id == sa.bindparam("question"))
-    .values(message_id=sa.bindparam("message"))
-)
 
 
 class MessageSettled(HubError):
@@ -532,7 +525,7 @@ def retry_message(
     if added.id != fresh:
         return retry_message(c, added.id, fresh, at=at, actor=actor, limits=limits)
     if asked is not None:  # so that it is cancelled with the question if that is settled first
-        c.execute(LINK_MESSAGE, {"question": asked, "message": added.id})
+        c.execute(sa.update(questions).where(questions.c.id == asked).values(message_id=added.id))
     entry = {**detail, "anew": added.id}
     audit.append(c, at=at, actor=actor, event="message.retried", subject=id, detail=entry)
     return added
@@ -541,7 +534,7 @@ def retry_message(
 def repeated_message(c: sa.Connection, seen: MessageRow, fresh: MessageId, *, at: int) -> NewMessage:
     """Return a copy under another id, unique for each original; it replaces the original in its broadcast."""
     if seen.broadcast_id is not None:
-        c.execute(LEAVE_BROADCAST, {"message": seen.id})
+        c.execute(sa.update(messages).where(messages.c.id == seen.id).values(broadcast_id=None))
     return fill(
         NewMessage,
         seen,

@@ -119,11 +119,6 @@ MAIN = (
         agents.c.deleted_at.is_(None),
     )
 )
-HOME = (
-    sa.select(agents.c.id, agents.c.device_id, gateway_agents.c.gateway_id)
-    .outerjoin_from(agents, gateway_agents, gateway_agents.c.agent_id == agents.c.id)
-    .where(agents.c.id == sa.bindparam("agent"), agents.c.deleted_at.is_(None))
-)
 WAITING = (
     sa.select(
         questions.c.user_id,
@@ -136,12 +131,6 @@ WAITING = (
     .group_by(questions.c.user_id, users.c.name)
     .order_by(users.c.name)
 )
-OPEN_SINCE = (
-    sa.select(sa.func.min(questions.c.created_at))
-    .join_from(questions, boards, boards.c.id == questions.c.board_id)
-    .where(sa.text(IS_OPEN), boards.c.gateway_id == sa.bindparam("gateway"))
-)
-COUNT_OPEN = sa.select(sa.func.count()).select_from(questions).where(sa.text(IS_OPEN))
 
 
 def find_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -> QuestionRow | None:
@@ -210,12 +199,19 @@ def waiting_since(c: sa.Connection, before: int) -> list[WaitingLong]:
 
 def count_open(c: sa.Connection) -> int:
     """Return the number of open questions."""
-    return int(c.execute(COUNT_OPEN).scalar_one())
+    return int(
+        c.execute(sa.select(sa.func.count()).select_from(questions).where(sa.text(IS_OPEN))).scalar_one()
+    )
 
 
 def open_since(c: sa.Connection, gateway_id: GatewayId) -> int | None:
     """Return the time of the oldest open question of a gateway's boards; ``None``: none is open."""
-    found: int | None = c.execute(OPEN_SINCE, {"gateway": gateway_id}).scalar_one()
+    query = (
+        sa.select(sa.func.min(questions.c.created_at))
+        .join_from(questions, boards, boards.c.id == questions.c.board_id)
+        .where(sa.text(IS_OPEN), boards.c.gateway_id == gateway_id)
+    )
+    found: int | None = c.execute(query).scalar_one()
     return found
 
 
@@ -227,7 +223,11 @@ def main_of(c: sa.Connection, board_id: BoardId) -> Home | None:
 
 def home_of(c: sa.Connection, agent_id: AgentId) -> Home | None:
     """Return the address of the agent; ``None``: it has no home, or was removed."""
-    row = c.execute(HOME, {"agent": agent_id}).one_or_none()
+    row = c.execute(
+        sa.select(agents.c.id, agents.c.device_id, gateway_agents.c.gateway_id)
+        .outerjoin_from(agents, gateway_agents, gateway_agents.c.agent_id == agents.c.id)
+        .where(agents.c.id == agent_id, agents.c.deleted_at.is_(None))
+    ).one_or_none()
     if row is None or (row.device_id is None and row.gateway_id is None):
         return None
     return Home(*row)

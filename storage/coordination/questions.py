@@ -170,18 +170,6 @@ class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     is_decision: bool = False
 
 
-ANSWERED_BY_MEMORY = QUESTIONS.where(
-    questions.c.board_id == sa.bindparam("board"),
-    sa.or_(questions.c.id == sa.bindparam("reply_to"), questions.c.message_id == sa.bindparam("reply_to")),
-)
-# Only open questions: a correlation id may be used again later.
-CORRELATED = QUESTIONS.where(
-    questions.c.board_id == sa.bindparam("board"),
-    questions.c.correlation_id == sa.bindparam("word"),
-    sa.text(IS_OPEN),
-).limit(2)
-
-
 def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | None = None) -> QuestionRow:
     """Answer a question, and pass the answer to the board's memory and the agent that asked.
 
@@ -222,9 +210,25 @@ def answer_by_memory(
         return None
     rows: list[Any] = []
     if item.reply_to is not None:
-        rows = list(c.execute(ANSWERED_BY_MEMORY, {"board": item.board_id, "reply_to": item.reply_to}))
+        rows = list(
+            c.execute(
+                QUESTIONS.where(
+                    questions.c.board_id == item.board_id,
+                    sa.or_(questions.c.id == item.reply_to, questions.c.message_id == item.reply_to),
+                )
+            )
+        )
     elif item.correlation_id is not None and main is not None:
-        rows = list(c.execute(CORRELATED, {"board": item.board_id, "word": item.correlation_id}))
+        # Only open questions: a correlation id may be used again later.
+        rows = list(
+            c.execute(
+                QUESTIONS.where(
+                    questions.c.board_id == item.board_id,
+                    questions.c.correlation_id == item.correlation_id,
+                    sa.text(IS_OPEN),
+                ).limit(2)
+            )
+        )
     if len(rows) != 1:
         return None
     given = NewAnswer(
@@ -336,14 +340,8 @@ class NewQuestion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LOCK_USER = sa.select(users.c.id).where(users.c.id == sa.bindparam("user")).with_for_update(key_share=True)
-KNOWN = QUESTIONS.where(questions.c.dedupe_key == sa.bindparam("key"))
 OPEN_OF_USER = sa.select(sa.func.count()).where(questions.c.user_id == sa.bindparam("user"), sa.text(IS_OPEN))
 INSERT = sa.insert(questions)
-LINK_MESSAGE = (
-    sa.update(questions)
-    .where(questions.c.id == sa.bindparam("question"))
-    .values(message_id=sa.bindparam("message"))
-)
 OVER = (
     sa.select(questions.c.id)
     .where(sa.text(IS_OPEN), questions.c.expires_at <= sa.bindparam("now"))
@@ -364,7 +362,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
     """
     c.execute(LOCK_USER, {"user": new.user_id})  # serializes counting and inserting
     if new.dedupe_key is not None:
-        known = c.execute(KNOWN, {"key": new.dedupe_key}).one_or_none()
+        known = c.execute(QUESTIONS.where(questions.c.dedupe_key == new.dedupe_key)).one_or_none()
         if known is not None:
             return question_in(known), False
     count = c.execute(OPEN_OF_USER, {"user": new.user_id}).scalar_one()
@@ -377,7 +375,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
     main = main_of(c, new.board_id)
     if main is not None:
         _notify_main(c, new, main, limits)
-        c.execute(LINK_MESSAGE, {"question": new.id, "message": new.message_id})
+        c.execute(sa.update(questions).where(questions.c.id == new.id).values(message_id=new.message_id))
     asked = get_question(c, new.id)
     message = f"Asked on {asked.board}: {short(new.content)}"
     record(c, ASKED, asked, message, new.activity_id, new.actor, new.at)
@@ -446,11 +444,6 @@ def _notify_main(c: sa.Connection, new: NewQuestion, main: Home, limits: Message
     add_message(c, message, limits=limits)
 
 
-ANSWERED_BY_ITEM = QUESTIONS.where(
-    questions_table.c.user_id == sa.bindparam("user"), questions_table.c.memory_id == sa.bindparam("item")
-)
-
-
 class Replied(msgspec.Struct, frozen=True, kw_only=True):
     """Result of adding an item.
 
@@ -513,7 +506,9 @@ def add_reply(
 def _as_before(c: sa.Connection, memory: MemoryRow) -> Replied:
     """Return the message or question that a known item answered, for a caller that missed the response."""
     message = None if memory.reply_to is None else message_rows.find_message(c, memory.reply_to)
-    asked = c.execute(ANSWERED_BY_ITEM, {"user": memory.user_id, "item": memory.id}).one_or_none()
+    asked = c.execute(
+        QUESTIONS.where(questions_table.c.user_id == memory.user_id, questions_table.c.memory_id == memory.id)
+    ).one_or_none()
     return Replied(
         memory=memory,
         is_new=False,

@@ -83,25 +83,6 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     source_url: str | None = None
 
 
-PLACE = (
-    sa.select(
-        *columns_of(
-            SoulPlace,
-            agents,
-            gateway_agents,
-            agent_id=agents.c.id,
-            agent=agents.c.name,
-            device=devices.c.name,
-            gateway=gateways.c.name,
-        )
-    )
-    .join_from(agents, devices, devices.c.id == agents.c.device_id, isouter=True)
-    .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
-    .outerjoin(
-        gateways, sa.and_(gateways.c.id == gateway_agents.c.gateway_id, gateways.c.deleted_at.is_(None))
-    )
-    .where(agents.c.id == sa.bindparam("agent"), agents.c.deleted_at.is_(None))
-)
 _is_agents = soul_versions.c.agent_id == sa.bindparam("agent")
 _VERSION = columns_of(SoulVersion, soul_versions)
 VERSIONS = sa.select(*_VERSION).where(_is_agents)
@@ -114,15 +95,6 @@ LAST_DIGEST = (
     .where(_is_agents, soul_versions.c.kind != "refused")
     .order_by(soul_versions.c.seq.desc())
     .limit(1)
-)
-# A version that a pending write is storing is recorded by that write, with its actor.
-IS_BEING_WRITTEN = sa.select(
-    sa.exists().where(
-        soul_writes.c.agent_id == sa.bindparam("agent"),
-        soul_writes.c.sha256 == sa.bindparam("hash"),
-        soul_writes.c.sends > 0,
-        sa.text("soul_writes.state = 'waiting'"),
-    )
 )
 ADD_VERSION = sa.insert(soul_versions)
 SIZES = (
@@ -140,7 +112,25 @@ def digest(content: str) -> str:
 
 def find_place(c: sa.Connection, agent_id: AgentId) -> SoulPlace | None:
     """Return the location of an agent's soul; ``None`` if the agent does not exist."""
-    row = c.execute(PLACE, {"agent": agent_id}).one_or_none()
+    row = c.execute(
+        sa.select(
+            *columns_of(
+                SoulPlace,
+                agents,
+                gateway_agents,
+                agent_id=agents.c.id,
+                agent=agents.c.name,
+                device=devices.c.name,
+                gateway=gateways.c.name,
+            )
+        )
+        .join_from(agents, devices, devices.c.id == agents.c.device_id, isouter=True)
+        .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
+        .outerjoin(
+            gateways, sa.and_(gateways.c.id == gateway_agents.c.gateway_id, gateways.c.deleted_at.is_(None))
+        )
+        .where(agents.c.id == agent_id, agents.c.deleted_at.is_(None))
+    ).one_or_none()
     return None if row is None else fill(SoulPlace, row)
 
 
@@ -196,7 +186,16 @@ def note_seen(
     sha256 = digest(content)
     if "\0" in content or last_digest(c, agent_id) == sha256:
         return False  # PostgreSQL stores no text with a NUL
-    if c.execute(IS_BEING_WRITTEN, {"agent": agent_id, "hash": sha256}).scalar_one():
+    # A version that a pending write is storing is recorded by that write, with its actor.
+    query = sa.select(
+        sa.exists().where(
+            soul_writes.c.agent_id == agent_id,
+            soul_writes.c.sha256 == sha256,
+            soul_writes.c.sends > 0,
+            sa.text("soul_writes.state = 'waiting'"),
+        )
+    )
+    if c.execute(query).scalar_one():
         return False
     add_version(
         c,
@@ -330,7 +329,6 @@ _is_open = sa.text(OPEN)
 _agents = soul_writes.c.agent_id == sa.bindparam("agent")
 _ROW = columns_of(SoulWriteRow, soul_writes)
 WRITE = sa.select(*_ROW).where(_is_write)
-WRITE_OF_KEY = sa.select(*_ROW).where(soul_writes.c.dedupe_key == sa.bindparam("dedupe"))
 OPEN_WRITE = sa.select(*_ROW).where(_agents, _is_open)
 WRITES = (
     sa.select(*_ROW)
@@ -367,7 +365,6 @@ PUT_OFF_WRITE = (
         problem=sa.bindparam("why"),
     )
 )
-HURRY_WRITES = sa.update(soul_writes).where(_is_open).values(not_before=sa.bindparam("now"))
 SETTLE_WRITE = (
     sa.update(soul_writes)
     .where(_is_write, _is_open)
@@ -398,7 +395,7 @@ def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
         SoulBusy: a different write is open; nothing was written.
     """
     if new.dedupe_key is not None:
-        known = c.execute(WRITE_OF_KEY, {"dedupe": new.dedupe_key}).one_or_none()
+        known = c.execute(sa.select(*_ROW).where(soul_writes.c.dedupe_key == new.dedupe_key)).one_or_none()
         if known is not None:
             return fill(SoulWriteRow, known)
     sha256 = digest(new.content)
@@ -463,7 +460,7 @@ def put_off(c: sa.Connection, write: SoulWriteRow, *, until: int, reason_code: s
 
 def hurry(c: sa.Connection, at: int) -> int:
     """Make all open writes due now. Return their number."""
-    return c.execute(HURRY_WRITES, {"now": at}).rowcount
+    return c.execute(sa.update(soul_writes).where(_is_open).values(not_before=at)).rowcount
 
 
 def settle(
