@@ -109,7 +109,6 @@ CONNECTORS = sa.select(
     )
 ).join_from(connectors, user_table)
 CONNECTOR = CONNECTORS.where(connectors.c.id == sa.bindparam("connector"))
-CONNECTOR_NAMED = CONNECTORS.where(connectors.c.name == sa.bindparam("named"))
 PRESENT_CONNECTORS = CONNECTORS.where(connectors.c.deleted_at.is_(None))
 _one = connectors.c.id == sa.bindparam("connector")
 _as_seen = connectors.c.version == sa.bindparam("seen")
@@ -164,10 +163,6 @@ SUCCEED = (
         updated_at=sa.bindparam("now"),
     )
 )
-HAS_GRANT = sa.select(credentials.c.connector_id).where(
-    credentials.c.connector_id == sa.bindparam("connector")
-)
-DROP_GRANT = sa.delete(credentials).where(credentials.c.connector_id == sa.bindparam("connector"))
 
 
 def list_connectors(
@@ -195,7 +190,7 @@ def get_connector(c: sa.Connection, given: str, *, user_id: UserId | None = None
     Raises:
         UnknownConnector: no connector matches.
     """
-    row = c.execute(CONNECTOR_NAMED, {"named": given}).one_or_none()
+    row = c.execute(CONNECTORS.where(connectors.c.name == given)).one_or_none()
     row = row or c.execute(CONNECTOR, {"connector": given}).one_or_none()
     if row is None or row.archived_at is not None or user_id not in (None, row.user_id):
         raise UnknownConnector(given)
@@ -304,8 +299,9 @@ def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: in
     about = {"new_provider": one.provider, "new_origin": one.origin, "digest": one.settings_digest}
     c.execute(DECLARE, {"connector": old.id, "now": at} | about)
     if old.origin != one.origin:
-        c.execute(DROP_GRANT, {"connector": old.id})
-    is_granted = c.execute(HAS_GRANT, {"connector": old.id}).first() is not None
+        c.execute(sa.delete(credentials).where(credentials.c.connector_id == old.id))
+    query = sa.select(credentials.c.connector_id).where(credentials.c.connector_id == old.id)
+    is_granted = c.execute(query).first() is not None
     if one.needs_grant and not is_granted:
         problem = {"reason": ErrorCode.SIGN_IN_NEEDED, "detail": NOT_YET}
         move_connector(c, old.id, version=old.version, state="sign_in", at=at, **problem)

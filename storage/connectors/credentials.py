@@ -70,17 +70,6 @@ _own = credentials.c.lease_owner == sa.bindparam("owner")
 _FREE = {"lease_owner": None, "lease_until": None}
 CREDENTIAL = sa.select(credentials).where(_one)
 LOCKED = CREDENTIAL.with_for_update()
-GRANT = (
-    sa.select(
-        connectors.c.state,
-        connectors.c.detail,
-        sa.func.coalesce(credentials.c.lease_until > now_ms(), sa.false()).label("is_leased"),
-        credentials,
-    )
-    .select_from(connectors.outerjoin(credentials, credentials.c.connector_id == connectors.c.id))
-    .where(connectors.c.id == sa.bindparam("connector"))
-)
-AGES = sa.select(*columns_of(GrantAge, credentials))
 END = (
     sa.update(credentials)
     .where(_one)
@@ -131,24 +120,10 @@ OVERWRITE = (
 )
 DELETE = sa.delete(credentials).where(_one)
 ALL = sa.select(credentials).order_by(credentials.c.connector_id).with_for_update()
-OPEN_SIGN_INS = (
-    sa.select(sign_ins.c.id, sign_ins.c.connector_id, sign_ins.c.key_id, sign_ins.c.sealed)
-    .where(sign_ins.c.outcome.is_(None))
-    .order_by(sign_ins.c.id)
-    .with_for_update()
-)
 RESEAL = (
     sa.update(credentials)
     .where(_one, _as_seen)
     .values(sealed=sa.bindparam("blob", type_=sa.LargeBinary), key_id=sa.bindparam("key"))
-)
-RESEAL_SIGN_IN = (
-    sa.update(sign_ins)
-    .where(sign_ins.c.id == sa.bindparam("sign_in"))
-    .values(sealed=sa.bindparam("blob", type_=sa.LargeBinary), key_id=sa.bindparam("key"))
-)
-KEYS_IN_USE = sa.union_all(
-    sa.select(credentials.c.key_id), sa.select(sign_ins.c.key_id).where(sign_ins.c.outcome.is_(None))
 )
 
 
@@ -160,7 +135,16 @@ def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) 
 
 def find_grant_state(c: sa.Connection, connector_id: str) -> GrantSight | None:
     """Return the credential with its connector's state; ``None`` if the connector does not exist."""
-    found = c.execute(GRANT, {"connector": connector_id}).one_or_none()
+    found = c.execute(
+        sa.select(
+            connectors.c.state,
+            connectors.c.detail,
+            sa.func.coalesce(credentials.c.lease_until > now_ms(), sa.false()).label("is_leased"),
+            credentials,
+        )
+        .select_from(connectors.outerjoin(credentials, credentials.c.connector_id == connectors.c.id))
+        .where(connectors.c.id == connector_id)
+    ).one_or_none()
     if found is None:
         return None
     row = None if found.connector_id is None else fill(CredentialRow, found)
@@ -254,9 +238,16 @@ def reseal_all(c: sa.Connection, reseal: Reseal) -> int:
         key, blob = reseal(row.connector_id, row.connector_id, row.key_id, row.sealed)
         change = {"connector": row.connector_id, "seen": row.version, "key": key, "blob": blob}
         count += c.execute(RESEAL, change).rowcount
-    for row in c.execute(OPEN_SIGN_INS).all():
+    query = (
+        sa.select(sign_ins.c.id, sign_ins.c.connector_id, sign_ins.c.key_id, sign_ins.c.sealed)
+        .where(sign_ins.c.outcome.is_(None))
+        .order_by(sign_ins.c.id)
+        .with_for_update()
+    )
+    for row in c.execute(query).all():
         key, blob = reseal(row.id, row.connector_id, row.key_id, row.sealed)
-        count += c.execute(RESEAL_SIGN_IN, {"sign_in": row.id, "key": key, "blob": blob}).rowcount
+        update = sa.update(sign_ins).where(sign_ins.c.id == row.id).values(sealed=blob, key_id=key)
+        count += c.execute(update).rowcount
     return count
 
 
@@ -267,13 +258,16 @@ def note_end(c: sa.Connection, connector_id: str, *, at: int) -> None:
 
 def list_grants(c: sa.Connection) -> list[GrantAge]:
     """Return the ages of all credentials."""
-    return [fill(GrantAge, row) for row in c.execute(AGES)]
+    return [fill(GrantAge, row) for row in c.execute(sa.select(*columns_of(GrantAge, credentials)))]
 
 
 def keys_in_use(c: sa.Connection) -> dict[str, int]:
     """Return the number of rows that each key encrypts, by key id."""
     found: dict[str, int] = {}
-    for key in c.execute(KEYS_IN_USE).scalars():
+    query = sa.union_all(
+        sa.select(credentials.c.key_id), sa.select(sign_ins.c.key_id).where(sign_ins.c.outcome.is_(None))
+    )
+    for key in c.execute(query).scalars():
         found[key] = found.get(key, 0) + 1
     return found
 
@@ -314,7 +308,6 @@ class SignInRow(msgspec.Struct, frozen=True, kw_only=True):
 _sign_in = sign_ins.c.id == sa.bindparam("sign_in")
 _open = sign_ins.c.outcome.is_(None)
 SIGN_IN = sa.select(sign_ins).where(_sign_in)
-BY_STATE = sa.select(sign_ins).where(sign_ins.c.state_hash == sa.bindparam("hash"))
 OPEN = sa.select(sign_ins).where(_open).order_by(sign_ins.c.id)
 AIM = sa.update(sign_ins).where(_sign_in, _open).values(redirect_uri=sa.bindparam("where"))
 SETTLE = (
@@ -330,16 +323,6 @@ SETTLE = (
 END_SIGN_IN = (
     sa.update(sign_ins).where(_sign_in).values(outcome=sa.bindparam("became"), problem=sa.bindparam("why"))
 )
-SUPERSEDE = (
-    sa.update(sign_ins)
-    .where(sign_ins.c.connector_id == sa.bindparam("connector"), _open)
-    .values(
-        outcome="failed",
-        problem="another sign-in was begun after it",
-        sealed=b"",
-        settled_at=sa.bindparam("now"),
-    )
-)
 
 
 def state_hash(state: str) -> bytes:
@@ -349,7 +332,16 @@ def state_hash(state: str) -> bytes:
 
 def begin_sign_in(c: sa.Connection, row: SignInRow) -> None:
     """Add a sign-in. Open sign-ins of the same connector are ended."""
-    c.execute(SUPERSEDE, {"connector": row.connector_id, "now": row.created_at})
+    c.execute(
+        sa.update(sign_ins)
+        .where(sign_ins.c.connector_id == row.connector_id, _open)
+        .values(
+            outcome="failed",
+            problem="another sign-in was begun after it",
+            sealed=b"",
+            settled_at=row.created_at,
+        )
+    )
     c.execute(sa.insert(sign_ins), msgspec.structs.asdict(row))
 
 
@@ -360,7 +352,8 @@ def find_sign_in(c: sa.Connection, id: str) -> SignInRow | None:
 
 def find_by_state(c: sa.Connection, state: str) -> SignInRow | None:
     """Return the sign-in whose answer has *state*, if any."""
-    return _row(c.execute(BY_STATE, {"hash": state_hash(state)}).one_or_none())
+    query = sa.select(sign_ins).where(sign_ins.c.state_hash == state_hash(state))
+    return _row(c.execute(query).one_or_none())
 
 
 def open_sign_ins(c: sa.Connection) -> list[SignInRow]:

@@ -187,9 +187,6 @@ class CursorRow(msgspec.Struct, frozen=True):
     updated_at: int
 
 
-CURSOR = sa.select(*columns_of(CursorRow, connector_cursors)).where(
-    connector_cursors.c.agent_id == sa.bindparam("agent")
-)
 _of_agent = connector_cursors.c.agent_id == sa.bindparam("agent")
 MOVE = (
     sa.update(connector_cursors)
@@ -213,7 +210,9 @@ FORGET = sa.delete(connector_cursors).where(_of_agent)
 
 def find_cursor(c: sa.Connection, agent_id: AgentId) -> CursorRow | None:
     """Return the agent's cursor, of any origin."""
-    row = c.execute(CURSOR, {"agent": agent_id}).one_or_none()
+    row = c.execute(
+        sa.select(*columns_of(CursorRow, connector_cursors)).where(connector_cursors.c.agent_id == agent_id)
+    ).one_or_none()
     if row is None:
         return None
     cursor = None if row.cursor is None else msgspec.json.decode(row.cursor, type=dict[str, Any])
