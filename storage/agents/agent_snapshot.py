@@ -89,22 +89,6 @@ _SETUPS = (
     .join_from(agents, users)
     .outerjoin(devices, devices.c.id == agents.c.device_id)
 )
-SETUPS = (
-    configs.with_configs(_SETUPS)
-    .where(agents.c.id.in_(sa.bindparam("listed", expanding=True)))
-    .order_by(agents.c.name, agents.c.id)
-)
-PRESENT_WITH_TEMPLATE = (
-    sa.select(agents.c.id)
-    .where(agents.c.template_id == sa.bindparam("template"), agents.c.deleted_at.is_(None))
-    .order_by(agents.c.name, agents.c.id)
-)
-
-
-TO_JUDGE = sa.select(agents.c.id).where(
-    agents.c.deleted_at.is_(None),
-    sa.or_(agents.c.template_id.is_not(None), agents.c.prompt_template.like(f"%{VARIABLE}%")),
-)
 
 
 def setup_of(c: sa.Connection, agent_id: AgentId) -> Setup:
@@ -128,7 +112,10 @@ def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, S
     found: dict[AgentId, Setup] = {}
     for part in in_parts(requested):
         own = configs.configurations_of(c, part)
-        for row in c.execute(SETUPS, {"listed": part}):
+        query = (
+            configs.with_configs(_SETUPS).where(agents.c.id.in_(part)).order_by(agents.c.name, agents.c.id)
+        )
+        for row in c.execute(query):
             id = AgentId(row.id)
             found[id] = Setup(
                 name=row.name,
@@ -145,13 +132,22 @@ def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, S
 
 def setups_with(c: sa.Connection, template_id: TemplateId) -> dict[AgentId, Setup]:
     """Return the set-ups of the agents with that template that are not archived."""
-    ids = [AgentId(id) for id in c.execute(PRESENT_WITH_TEMPLATE, {"template": template_id}).scalars()]
+    query = (
+        sa.select(agents.c.id)
+        .where(agents.c.template_id == template_id, agents.c.deleted_at.is_(None))
+        .order_by(agents.c.name, agents.c.id)
+    )
+    ids = [AgentId(id) for id in c.execute(query).scalars()]
     return setups_of(c, ids)
 
 
 def setups_to_judge(c: sa.Connection) -> dict[AgentId, Setup]:
     """Return the set-ups that can be invalid: of agents with a template, or variables in the prompt."""
-    return setups_of(c, [AgentId(id) for id in c.execute(TO_JUDGE).scalars()])
+    query = sa.select(agents.c.id).where(
+        agents.c.deleted_at.is_(None),
+        sa.or_(agents.c.template_id.is_not(None), agents.c.prompt_template.like(f"%{VARIABLE}%")),
+    )
+    return setups_of(c, [AgentId(id) for id in c.execute(query).scalars()])
 
 
 def check_setup(
@@ -181,15 +177,14 @@ class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 REVISIONS = sa.select(agents.c.id, agents.c.config_rev)
-REVISIONS_OF = REVISIONS.where(agents.c.id.in_(sa.bindparam("listed", expanding=True)))
-REVISIONS_ON = REVISIONS.where(
-    agents.c.device_id == sa.bindparam("device"), agents.c.deleted_at.is_(None)
-).order_by(agents.c.id)
 
 
 def revisions_on(c: sa.Connection, device_id: DeviceId) -> dict[AgentId, int]:
     """Return the ``config_rev`` of each agent of a device that is not archived."""
-    return {AgentId(row.id): row.config_rev for row in c.execute(REVISIONS_ON, {"device": device_id})}
+    query = REVISIONS.where(agents.c.device_id == device_id, agents.c.deleted_at.is_(None)).order_by(
+        agents.c.id
+    )
+    return {AgentId(row.id): row.config_rev for row in c.execute(query)}
 
 
 def effective(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[EffectiveConfig]:
@@ -200,7 +195,8 @@ def effective(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[EffectiveC
     """
     revisions: dict[AgentId, int] = {}
     for part in in_parts(agent_ids):
-        revisions |= {AgentId(row.id): row.config_rev for row in c.execute(REVISIONS_OF, {"listed": part})}
+        query = REVISIONS.where(agents.c.id.in_(part))
+        revisions |= {AgentId(row.id): row.config_rev for row in c.execute(query)}
     found = setups_of(c, revisions)
     return [
         EffectiveConfig(agent_id=agent_id, rev=revisions[agent_id], configuration=setup.configuration)

@@ -174,9 +174,6 @@ AGENTS = configs.with_configs(
     )
 )
 AGENT = AGENTS.where(agents.c.id == sa.bindparam("agent"))
-AGENT_BY_NAME = AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(
-    agents.c.deleted_at.is_not(None), agents.c.created_at, agents.c.id
-)
 PRESENT_AGENTS = AGENTS.where(agents.c.deleted_at.is_(None))
 PRESENT_AGENTS_NAMED = PRESENT_AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(agents.c.id)
 FILE_AGENTS = AGENTS.where(agents.c.source == "file")
@@ -196,7 +193,10 @@ def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
 
 def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> AgentRow | None:
     """Return the agent with that name, of any user or of *user_id*; archived only if no other has it."""
-    row = c.execute(_of_user(AGENT_BY_NAME, user_id), {"named": name}).first()
+    query = _of_user(AGENTS.where(agents.c.name == name), user_id)
+    row = c.execute(
+        query.order_by(agents.c.deleted_at.is_not(None), agents.c.created_at, agents.c.id)
+    ).first()
     return None if row is None else agent_in(row)
 
 

@@ -97,14 +97,7 @@ _of_agent = table.c.agent_id == sa.bindparam("agent")
 _named = (_of_agent, table.c.name == sa.bindparam("named"))
 _is_enabled = sa.text("agent_capabilities.enabled")  # as text: a bound parameter could not use the index
 
-# Serializes writers of one agent, which could otherwise enable two versions.
-LOCK_AGENT = (
-    sa.select(agents.c.id).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
-)
 CAPABILITIES = sa.select(table).where(_of_agent)
-ENABLED = sa.select(table.c.agent_id, table.c.name, *_VERSION).where(
-    table.c.agent_id.in_(sa.bindparam("agents", expanding=True)), _is_enabled
-)
 DISABLE = sa.update(table).where(*_named, _is_enabled).values(enabled=False, updated_at=sa.bindparam("now"))
 CHANGE = (
     sa.update(table)
@@ -130,7 +123,10 @@ def enabled_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, 
     """Return the enabled version of each capability, by agent; agents without capabilities are omitted."""
     found: dict[AgentId, dict[str, str]] = {}
     for part in in_parts(sorted(set(agent_ids))):
-        for row in c.execute(ENABLED, {"agents": part}):
+        query = sa.select(table.c.agent_id, table.c.name, *_VERSION).where(
+            table.c.agent_id.in_(part), _is_enabled
+        )
+        for row in c.execute(query):
             found.setdefault(AgentId(row.agent_id), {})[row.name] = str(_version(row))
     return found
 
@@ -150,7 +146,9 @@ def register(
         TooManyCapabilities: the agent has *most* already.
         In each case nothing was written.
     """
-    if c.execute(LOCK_AGENT, {"agent": agent_id}).one_or_none() is None:
+    # Serializes writers of one agent, which could otherwise enable two versions.
+    query = sa.select(agents.c.id).where(agents.c.id == agent_id).with_for_update(key_share=True)
+    if c.execute(query).one_or_none() is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
     known = list_capabilities(c, agent_id)
     return _register(c, agent_id, known, given, source=source, at=at, most=most)

@@ -77,10 +77,6 @@ class CheckpointRow(msgspec.Struct, frozen=True, kw_only=True):
 _COLUMNS = columns_of(CheckpointRow, table, sequence=table.c.sequence_number, state=table.c.state_data)
 _of_agent = table.c.agent_id == sa.bindparam("agent")
 _of_scope = table.c.scope == sa.bindparam("of_scope")
-# Serializes writers of one agent.
-LOCK_AGENT = (
-    sa.select(agents.c.user_id).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
-)
 CHECKPOINTS = sa.select(*_COLUMNS).where(_of_agent)
 CHECKPOINT = sa.select(*_COLUMNS).where(_of_agent, _of_scope)
 COUNT = sa.select(sa.func.count()).select_from(table).where(_of_agent)
@@ -148,7 +144,10 @@ def put_checkpoint(
         TooManyCheckpoints: the agent has *most* scopes already.
         In each case nothing was written.
     """
-    user_id = c.execute(LOCK_AGENT, {"agent": agent_id}).scalar_one_or_none()
+    # Serializes writers of one agent.
+    user_id = c.execute(
+        sa.select(agents.c.user_id).where(agents.c.id == agent_id).with_for_update(key_share=True)
+    ).scalar_one_or_none()
     if user_id is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
     if given.held is not None:

@@ -92,14 +92,6 @@ class ConfigsChanged(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...]
 
 
-LOCK_REVISION = (  # serializes changes of the same agent
-    sa.select(agents.c.config_rev).where(agents.c.id == sa.bindparam("agent")).with_for_update(key_share=True)
-)
-NEXT_REVISION = (
-    sa.update(agents)
-    .where(agents.c.id == sa.bindparam("agent"))
-    .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"))
-)
 ADD_CONFIG = sa.insert(agent_configs)
 _this = (
     agent_configs.c.agent_id == sa.bindparam("agent"),
@@ -351,7 +343,11 @@ def _write(
         c.execute(REMEMBER_CONFIG, move)
     written = {"oldest": seq - REMEMBERED, "characters": REMEMBERED_CHARACTERS}
     c.execute(FORGET_MOVES, {"agent": agent_id, **written})
-    c.execute(NEXT_REVISION, {"agent": agent_id, "now": at})
+    c.execute(
+        sa.update(agents)
+        .where(agents.c.id == agent_id)
+        .values(config_rev=agents.c.config_rev + 1, updated_at=at)
+    )
     if check is not None:  # the check passed, so an error for invalid configs is over
         template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
     return ConfigsChanged(agent_id=agent_id, rev=rev + 1, keys=tuple(keys))
@@ -378,7 +374,9 @@ def lock_revision(c: sa.Connection, agent_id: AgentId) -> int:
     Raises:
         UnknownAgent: no agent has the id.
     """
-    rev = c.execute(LOCK_REVISION, {"agent": agent_id}).scalar_one_or_none()
+    rev = c.execute(
+        sa.select(agents.c.config_rev).where(agents.c.id == agent_id).with_for_update(key_share=True)
+    ).scalar_one_or_none()
     if rev is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
     return int(rev)

@@ -54,9 +54,6 @@ class Mailbox(msgspec.Struct, frozen=True, kw_only=True):
 
 _of = {key: agent_configs.alias(f"of_{key}") for key in RESERVED}
 COLUMNS: dict[str, Any] = {key: alias.c.config_value.label(key) for key, alias in _of.items()}
-DELETE_RESERVED = sa.delete(agent_configs).where(
-    agent_configs.c.agent_id == sa.bindparam("agent"), agent_configs.c.config_key.in_(RESERVED)
-)
 
 
 def with_configs(query: sa.Select[Any]) -> sa.Select[Any]:
@@ -106,7 +103,11 @@ def read_config(key: str, value: str | None) -> Any:
 
 def write_configs(c: sa.Connection, agent_id: AgentId, configs: Mapping[str, Any], at: int) -> None:
     """Replace the agent's configs with keys in ``RESERVED`` by *configs*."""
-    c.execute(DELETE_RESERVED, {"agent": agent_id})
+    c.execute(
+        sa.delete(agent_configs).where(
+            agent_configs.c.agent_id == agent_id, agent_configs.c.config_key.in_(RESERVED)
+        )
+    )
     c.execute(
         sa.insert(agent_configs),
         [
@@ -176,8 +177,6 @@ CONFIGS = (
     .where(agent_configs.c.config_key.not_in(RESERVED))
     .order_by(agent_configs.c.agent_id, agent_configs.c.config_key)
 )
-CONFIGS_OF = CONFIGS.where(agent_configs.c.agent_id == sa.bindparam("agent"))
-CONFIGS_OF_SEVERAL = CONFIGS.where(agent_configs.c.agent_id.in_(sa.bindparam("listed", expanding=True)))
 LAST_MOVE = sa.select(sa.func.coalesce(sa.func.max(agent_config_history.c.seq), 0)).where(
     agent_config_history.c.agent_id == sa.bindparam("agent")
 )
@@ -198,7 +197,7 @@ MOVES_AFTER = MOVES.where(agent_config_history.c.seq > sa.bindparam("seq_after")
 
 def list_configs(c: sa.Connection, agent_id: AgentId) -> list[ConfigRow]:
     """Return the agent's configs, by key."""
-    return [fill(ConfigRow, row) for row in c.execute(CONFIGS_OF, {"agent": agent_id})]
+    return [fill(ConfigRow, row) for row in c.execute(CONFIGS.where(agent_configs.c.agent_id == agent_id))]
 
 
 def configuration_of(c: sa.Connection, agent_id: AgentId) -> dict[str, Any]:
@@ -210,7 +209,7 @@ def configurations_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[Ag
     """Return the own configs of several agents; an empty object for agents without any."""
     found: dict[AgentId, dict[str, Any]] = {agent_id: {} for agent_id in agent_ids}
     for part in in_parts(agent_ids):
-        for row in c.execute(CONFIGS_OF_SEVERAL, {"listed": list(part)}):
+        for row in c.execute(CONFIGS.where(agent_configs.c.agent_id.in_(list(part)))):
             found[AgentId(row.agent_id)][row.key] = value_in(ConfigType(row.type), row.text)
     return found
 

@@ -73,11 +73,6 @@ UPDATE_AGENT = (
     .values({name: sa.bindparam(f"new_{name}") for name in _DECLARED_COLUMNS})
     .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"), deleted_at=None)
 )
-ARCHIVE_AGENT = (
-    sa.update(agents)
-    .where(agents.c.id == sa.bindparam("agent"))
-    .values(deleted_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
-)
 OTHER_WITH_EXTERNAL_ID = sa.select(agents.c.name, agents.c.user_id).where(
     agents.c.external_id == sa.bindparam("outside"),
     agents.c.id != sa.bindparam("agent"),
@@ -168,7 +163,7 @@ def update_agent(
 
 def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, reason: str) -> None:
     """Archive an agent: pause it, remove its schedules, release its locks; keep its history."""
-    c.execute(ARCHIVE_AGENT, {"agent": agent.id, "now": at})
+    c.execute(sa.update(agents).where(agents.c.id == agent.id).values(deleted_at=at, updated_at=at))
     schedules.remove(c, agent.id, at)
     agent_moves.move_if_legal(c, agent.id, "lifecycle", "paused", at=at, actor=actor, reason=reason)
     let_agent_go(c, agent.id)

@@ -122,7 +122,6 @@ RESTING = (
 FORGET = sa.delete(agent_locks).where(
     agent_locks.c.user_id == _user, agent_locks.c.resource.in_(sa.bindparam("names", expanding=True))
 )
-FORGET_WAITS = sa.delete(lock_waits).where(lock_waits.c.holder_kind == "device")
 _of_wait = sa.and_(
     agent_locks.c.user_id == lock_waits.c.user_id, agent_locks.c.resource == lock_waits.c.resource
 )
@@ -267,7 +266,7 @@ def withdraw(c: sa.Connection, user_id: UserId, request_id: str) -> Acquired:
 
 def forget_waits(c: sa.Connection) -> int:
     """Delete all waits of devices when a hub starts whose database no other hub uses."""
-    return c.execute(FORGET_WAITS).rowcount
+    return c.execute(sa.delete(lock_waits).where(lock_waits.c.holder_kind == "device")).rowcount
 
 
 def next_due_ms(c: sa.Connection) -> int | None:

@@ -105,7 +105,6 @@ class Removed(msgspec.Struct, frozen=True):
 
 _present = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
 COUNT_AGENTS = _present
-COUNT_AGENTS_OF_USER = _present.where(agents.c.user_id == sa.bindparam("user"))
 
 
 def make_agent(
@@ -257,7 +256,7 @@ def check_room(c: sa.Connection, user_id: UserId, limits: AgentLimits) -> None:
     """Check the limits on agents; raise TooManyAgents if the user or the hub has the maximum."""
     if c.execute(COUNT_AGENTS).scalar_one() >= limits.agents:
         raise TooManyAgents(f"there are {limits.agents} agents already", limit="agents")
-    if c.execute(COUNT_AGENTS_OF_USER, {"user": user_id}).scalar_one() >= limits.agents_per_user:
+    if c.execute(_present.where(agents.c.user_id == user_id)).scalar_one() >= limits.agents_per_user:
         message = f"there are {limits.agents_per_user} agents of this user already"
         raise TooManyAgents(message, limit="agents_per_user")
 

@@ -103,16 +103,6 @@ UPDATE_TEMPLATE = (
     )
 )
 DELETE_TEMPLATE = sa.delete(agent_templates).where(agent_templates.c.id == sa.bindparam("template"))
-NEW_REVISION = (
-    sa.update(agents)
-    .where(agents.c.template_id == sa.bindparam("template"), agents.c.deleted_at.is_(None))
-    .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"))
-)
-SET_UP_WRONGLY = (
-    sa.select(states.c.agent_id)
-    .join_from(states, agents, agents.c.id == states.c.agent_id)
-    .where(states.c.health == "error", states.c.health_reason.like(f"{SET_UP_WRONG}%"))
-)
 
 
 def judge(c: sa.Connection, written: WrittenTemplate, check: Check) -> list[Broken]:
@@ -257,7 +247,12 @@ def put_in_error(
     for one in broken:
         text = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
         agent_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
-    were_wrong = {AgentId(id) for id in c.execute(SET_UP_WRONGLY).scalars()}
+    query = (
+        sa.select(states.c.agent_id)
+        .join_from(states, agents, agents.c.id == states.c.agent_id)
+        .where(states.c.health == "error", states.c.health_reason.like(f"{SET_UP_WRONG}%"))
+    )
+    were_wrong = {AgentId(id) for id in c.execute(query).scalars()}
     healed = were_wrong if judged is None else were_wrong.intersection(judged)
     for agent_id in sorted(healed - wrong.keys()):
         agent_moves.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
@@ -286,5 +281,9 @@ def _write(
         written.default_configuration,
         written.prompt_template,
     ):
-        c.execute(NEW_REVISION, {"template": old.id, "now": at})
+        c.execute(
+            sa.update(agents)
+            .where(agents.c.template_id == old.id, agents.c.deleted_at.is_(None))
+            .values(config_rev=agents.c.config_rev + 1, updated_at=at)
+        )
     return Put(templates.get_template(c, written.name), is_changed=True, agents=made)

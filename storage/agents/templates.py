@@ -58,13 +58,7 @@ class TemplateRow(WrittenTemplate, frozen=True, kw_only=True):
 
 
 TEMPLATES = sa.select(*columns_of(TemplateRow, agent_templates))
-TEMPLATE_NAMED = TEMPLATES.where(agent_templates.c.name == sa.bindparam("named"))
 COUNT = sa.select(sa.func.count()).select_from(agent_templates)
-IN_USE = (
-    sa.select(agents.c.template_id, sa.func.count().label("used"))
-    .where(agents.c.template_id.is_not(None), agents.c.deleted_at.is_(None))
-    .group_by(agents.c.template_id)
-)
 
 
 TEMPLATES_LOCK: Final = 0x6875_7401  # key of PostgreSQL's advisory lock on templates
@@ -102,7 +96,7 @@ def get_template(c: sa.Connection, name: str) -> TemplateRow:
 
 def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
     """Return the template with that name, if any."""
-    row = c.execute(TEMPLATE_NAMED, {"named": name}).one_or_none()
+    row = c.execute(TEMPLATES.where(agent_templates.c.name == name)).one_or_none()
     return None if row is None else fill(TemplateRow, row)
 
 
@@ -121,4 +115,9 @@ def templates_by_id(c: sa.Connection) -> dict[TemplateId, TemplateRow]:
 
 def uses_of_templates(c: sa.Connection) -> dict[TemplateId, int]:
     """Return the number of agents of each used template; archived agents do not count."""
-    return {TemplateId(row.template_id): row.used for row in c.execute(IN_USE)}
+    query = (
+        sa.select(agents.c.template_id, sa.func.count().label("used"))
+        .where(agents.c.template_id.is_not(None), agents.c.deleted_at.is_(None))
+        .group_by(agents.c.template_id)
+    )
+    return {TemplateId(row.template_id): row.used for row in c.execute(query)}
