@@ -120,7 +120,6 @@ DUE_WAKES = (
     .order_by(wakes.c.next_at, wakes.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-ANY_OPEN = sa.select(sa.exists().where(sa.text(OPEN)).select_from(wakes))
 OF_AGENT = (
     sa.select(*_columns(WakeRow))
     .join_from(wakes, schedules, schedules.c.id == wakes.c.schedule_id)
@@ -135,7 +134,7 @@ def due_wakes(c: sa.Connection, at: int, limit: int) -> list[WakeSight]:
 
 def is_any_open(c: sa.Connection) -> bool:
     """Return True if any wake is open."""
-    return bool(c.execute(ANY_OPEN).scalar_one())
+    return bool(c.execute(sa.select(sa.exists().where(sa.text(OPEN)).select_from(wakes))).scalar_one())
 
 
 def wakes_of(
@@ -151,11 +150,6 @@ def wakes_of(
 
 
 INSERT = sa.insert(wakes)
-OPEN_OF = (
-    sa.select(wakes.c.id, wakes.c.schedule_id)
-    .where(wakes.c.schedule_id.in_(sa.bindparam("listed", expanding=True)), sa.text(OPEN))
-    .order_by(wakes.c.fire_at)
-)
 FIRED = sa.select(wakes.c.fire_at, wakes.c.id).where(
     wakes.c.schedule_id == sa.bindparam("schedule"),
     wakes.c.fire_at.in_(sa.bindparam("fires", expanding=True)),
@@ -165,7 +159,12 @@ FIRED = sa.select(wakes.c.fire_at, wakes.c.id).where(
 def open_of(c: sa.Connection, schedule_ids: Sequence[str]) -> dict[str, list[str]]:
     """Return the ids of the open wakes of these slots, oldest first; slots without any are omitted."""
     found: dict[str, list[str]] = {}
-    for row in c.execute(OPEN_OF, {"listed": list(schedule_ids)}):
+    query = (
+        sa.select(wakes.c.id, wakes.c.schedule_id)
+        .where(wakes.c.schedule_id.in_(list(schedule_ids)), sa.text(OPEN))
+        .order_by(wakes.c.fire_at)
+    )
+    for row in c.execute(query):
         found.setdefault(row.schedule_id, []).append(row.id)
     return found
 

@@ -198,7 +198,6 @@ WITH_SETTINGS = configs.with_configs(
         )
     ).outerjoin(agent_templates, agent_templates.c.id == agents.c.template_id)
 )
-ONE_WITH_SETTINGS = WITH_SETTINGS.where(schedules.c.id == sa.bindparam("schedule"))
 DUE = (
     WITH_SETTINGS.where(_PLANNED, schedules.c.due_at <= sa.bindparam("now"), agents.c.deleted_at.is_(None))
     .order_by(schedules.c.due_at)  # no other key, so that ten thousand of one minute need no sorting
@@ -293,7 +292,7 @@ def with_settings(c: sa.Connection, id: str) -> DueSchedule:
         UnknownSchedule: no schedule has the id.
         UnreadableConfig: the settings cannot be read.
     """
-    row = c.execute(ONE_WITH_SETTINGS, {"schedule": id}).one_or_none()
+    row = c.execute(WITH_SETTINGS.where(schedules.c.id == id)).one_or_none()
     if row is None:
         raise UnknownSchedule(f"there is no schedule {id}")
     return _with_settings(row)

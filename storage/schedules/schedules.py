@@ -187,9 +187,6 @@ FUTURE_MS = 86_400_000  # a cursor further ahead was moved by a wrong clock
 RETRY_MS, RECOVERY_MS, PROBE_MS = 2 * 3_600_000, 24 * 3_600_000, 6 * 3_600_000
 
 _listed: sa.BindParameter[Any] = sa.bindparam("listed", expanding=True)
-FROM_THE_FUTURE = (
-    sa.select(schedules.c.id).where(schedules.c.cursor_at > sa.bindparam("limit")).order_by(schedules.c.id)
-)
 CLAMP = (
     sa.update(schedules)
     .where(schedules.c.id.in_(_listed))
@@ -238,18 +235,14 @@ def clamp_future_cursors(c: sa.Connection, term: Term, at: int) -> list[str]:
         LostLease: nothing was written.
     """
     check_term(c, term)
-    found = c.execute(FROM_THE_FUTURE, {"limit": at + FUTURE_MS}).scalars().all()
+    query = sa.select(schedules.c.id).where(schedules.c.cursor_at > at + FUTURE_MS).order_by(schedules.c.id)
+    found = c.execute(query).scalars().all()
     for part in in_parts(found):
         for statement in (CLAMP, FORGET_FUTURE, FORGET_WAKES, SHORTEN, BRING_BACK):
             c.execute(statement, {"listed": part, "now": at})
     return list(found)
 
 
-READY_NOW = (
-    sa.update(runs)
-    .where(sa.text("runs.state = 'QUEUED'"), runs.c.eligible_at > sa.bindparam("latest"))
-    .values(eligible_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
-)
 BACK_NOW = (
     sa.update(agent_states)
     .where(
@@ -284,19 +277,16 @@ def bring_back(c: sa.Connection, term: Term, at: int) -> tuple[int, int]:
         LostLease: nothing was written.
     """
     check_term(c, term)
-    ready = c.execute(READY_NOW, {"now": at, "latest": at + RETRY_MS}).rowcount
+    ready = c.execute(
+        sa.update(runs)
+        .where(sa.text("runs.state = 'QUEUED'"), runs.c.eligible_at > at + RETRY_MS)
+        .values(eligible_at=at, updated_at=at)
+    ).rowcount
     limits = {"latest_recovery": at + RECOVERY_MS, "latest_probe": at + PROBE_MS}
     return ready, c.execute(BACK_NOW, {"now": at} | limits).rowcount
 
 
 TZDATA = "tzdata"  # key in the table hub
-KNOWN_TZDATA = sa.select(hub.c.value).where(hub.c.key == TZDATA)
-KEEP_TZDATA = sa.update(hub).where(hub.c.key == TZDATA).values(value=sa.bindparam("digest"))
-REPLAN = (
-    sa.update(schedules)
-    .where(schedules.c.enabled, schedules.c.kind == "cron")
-    .values(next_fire_at=None, due_at=None, rev=schedules.c.rev + 1, updated_at=sa.bindparam("now"))
-)
 
 
 def replan_all(c: sa.Connection, term: Term, tzdata: str, at: int) -> int:
@@ -311,14 +301,18 @@ def replan_all(c: sa.Connection, term: Term, tzdata: str, at: int) -> int:
         LostLease: nothing was written.
     """
     check_term(c, term)
-    known = c.execute(KNOWN_TZDATA).scalar_one_or_none()
+    known = c.execute(sa.select(hub.c.value).where(hub.c.key == TZDATA)).scalar_one_or_none()
     if known == tzdata:
         return 0
     if known is None:
         c.execute(sa.insert(hub), {"key": TZDATA, "value": tzdata})
     else:
-        c.execute(KEEP_TZDATA, {"digest": tzdata})
-    return c.execute(REPLAN, {"now": at}).rowcount
+        c.execute(sa.update(hub).where(hub.c.key == TZDATA).values(value=tzdata))
+    return c.execute(
+        sa.update(schedules)
+        .where(schedules.c.enabled, schedules.c.kind == "cron")
+        .values(next_fire_at=None, due_at=None, rev=schedules.c.rev + 1, updated_at=at)
+    ).rowcount
 
 
 class NextFire(msgspec.Struct, frozen=True):
