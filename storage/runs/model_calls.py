@@ -67,9 +67,6 @@ _spent = (
 )
 SPENT_SINCE = sa.select(*_spent).where(model_calls.c.at >= sa.bindparam("since"))
 SPENT_BY_AGENT = SPENT_SINCE.where(model_calls.c.agent_id == sa.bindparam("agent"))
-SPENT_BY_RUN = sa.select(runs.c.prompt_tokens + runs.c.completion_tokens, runs.c.cost_nanos).where(
-    runs.c.id == sa.bindparam("run")
-)
 
 
 def record_call(c: sa.Connection, call: ModelCall) -> None:
@@ -97,7 +94,11 @@ def spent_since(c: sa.Connection, since: int, *, agent_id: AgentId | None = None
 
 def spent_by_run(c: sa.Connection, run_id: RunId) -> Spent:
     """Return tokens and cost of the run so far."""
-    row = c.execute(SPENT_BY_RUN, {"run": run_id}).one_or_none()
+    row = c.execute(
+        sa.select(runs.c.prompt_tokens + runs.c.completion_tokens, runs.c.cost_nanos).where(
+            runs.c.id == run_id
+        )
+    ).one_or_none()
     return Spent() if row is None else Spent(tokens=int(row[0]), cost_nanos=int(row[1]))
 
 
@@ -160,9 +161,6 @@ COSTS: dict[CostsBy, sa.Select[Any]] = {
     "call": _grouped(model_calls.c.id, agents.c.name),
 }
 TOTAL = sa.select(*_SUMS).where(*_WITHIN)
-SPENT_BY = sa.select(*_SUMS).where(
-    model_calls.c.agent_id == sa.bindparam("agent"), model_calls.c.at >= sa.bindparam("since", type_=Int)
-)
 
 
 def costs(
@@ -186,7 +184,10 @@ def total(c: sa.Connection, *, since: int, until: int, user_id: UserId | None = 
 
 def spent_by(c: sa.Connection, agent_id: AgentId, *, since: int) -> CostRow:
     """Return the costs of an agent from *since* on."""
-    return _cost(c.execute(SPENT_BY, {"agent": agent_id, "since": since}).one())
+    query = sa.select(*_SUMS).where(
+        model_calls.c.agent_id == agent_id, model_calls.c.at >= sa.literal(since, Int)
+    )
+    return _cost(c.execute(query).one())
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
@@ -374,19 +375,6 @@ LEFT_BEHIND = _ROWS.where(
     model_batches.c.state.in_((BatchState.MADE, BatchState.SUBMITTED)),
     sa.not_(_is_run_on),
 )
-MOVE_BATCH = (
-    sa.update(model_batches)
-    .where(model_batches.c.id == sa.bindparam("batch"))
-    .values(
-        state=sa.bindparam("after"),
-        remote_id=sa.func.coalesce(sa.bindparam("remote", type_=sa.Text), model_batches.c.remote_id),
-        checked_at=sa.bindparam("now"),
-        done_at=sa.bindparam("ended"),
-    )
-)
-DROP_BATCH = sa.delete(model_batches).where(
-    model_batches.c.id == sa.bindparam("batch"), model_batches.c.remote_id.is_(None)
-)
 
 
 def batches_of(c: sa.Connection, run_id: RunId) -> list[BatchRow]:
@@ -423,12 +411,21 @@ def move_batch(
 ) -> None:
     """Record that the batch was submitted or has ended."""
     ended = at if state in (BatchState.DONE, BatchState.FAILED) else None
-    c.execute(MOVE_BATCH, {"batch": id, "after": state, "remote": remote_id, "now": at, "ended": ended})
+    c.execute(
+        sa.update(model_batches)
+        .where(model_batches.c.id == id)
+        .values(
+            state=state,
+            remote_id=sa.func.coalesce(sa.literal(remote_id, sa.Text), model_batches.c.remote_id),
+            checked_at=at,
+            done_at=ended,
+        )
+    )
 
 
 def drop_batch(c: sa.Connection, id: str) -> None:
     """Delete a batch that was never submitted; its questions may join another batch."""
-    c.execute(DROP_BATCH, {"batch": id})
+    c.execute(sa.delete(model_batches).where(model_batches.c.id == id, model_batches.c.remote_id.is_(None)))
 
 
 def record_answers(c: sa.Connection, calls: Sequence[tuple[ModelCall, JournaledAnswer]]) -> int:

@@ -58,24 +58,6 @@ WAITING = (
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 KEYS = sa.select(posted.c.id, posted.c.dedupe_key).where(_of_it, _waits).order_by(posted.c.id)
-READERS = sa.select(agents.c.id).where(
-    sa.text("agents.connector_id IS NOT NULL"),
-    agents.c.connector_id == sa.bindparam("connector"),
-    agents.c.deleted_at.is_(None),
-)
-SETTLE = (
-    sa.update(posted)
-    .where(posted.c.id.in_(sa.bindparam("ids", expanding=True)), _waits)
-    .values(body=None, settled_at=sa.bindparam("now"))
-)
-WITH_NEWS = (
-    sa.select(connectors.c.id)
-    .where(
-        connectors.c.deleted_at.is_(None),
-        sa.exists().where(posted.c.connector_id == connectors.c.id, _waits),
-    )
-    .order_by(connectors.c.id)
-)
 
 
 def message_key_of(key: str) -> str:
@@ -120,15 +102,29 @@ def settle_and_list(
 ) -> list[PostedRow]:
     """Delete the bodies of settled posts, and return the next waiting posts after the row *after*."""
     by_key = {message_key_of(row.dedupe_key): row.id for row in c.execute(KEYS, {"connector": connector_id})}
-    for reader in c.execute(READERS, {"connector": connector_id}).scalars().all():
+    query = sa.select(agents.c.id).where(
+        sa.text("agents.connector_id IS NOT NULL"),
+        agents.c.connector_id == connector_id,
+        agents.c.deleted_at.is_(None),
+    )
+    for reader in c.execute(query).scalars().all():
         seen = seen_of(c, AgentId(reader), list(by_key))
         settled = [by_key[key] for key, one in seen.items() if one.state in SETTLED]
         for part in in_parts(settled):
-            c.execute(SETTLE, {"ids": part, "now": at})
+            c.execute(sa.update(posted).where(posted.c.id.in_(part), _waits).values(body=None, settled_at=at))
     rows = c.execute(WAITING, {"connector": connector_id, "behind": after, "most": most})
     return [fill(PostedRow, row) for row in rows]
 
 
 def connectors_with_news(c: sa.Connection) -> list[str]:
     """Return the ids of connectors with waiting posts."""
-    return list(c.execute(WITH_NEWS).scalars())
+    return list(
+        c.execute(
+            sa.select(connectors.c.id)
+            .where(
+                connectors.c.deleted_at.is_(None),
+                sa.exists().where(posted.c.connector_id == connectors.c.id, _waits),
+            )
+            .order_by(connectors.c.id)
+        ).scalars()
+    )

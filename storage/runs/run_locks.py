@@ -104,14 +104,6 @@ UNSTARTED = (
     .order_by(runs.c.id)
     .with_for_update()  # prevents their claim until the transaction ends
 )
-QUEUES_OF_LOCKS = (
-    sa.select(lock_waits.c.resource, lock_waits.c.holder_kind, lock_waits.c.holder_id)
-    .where(
-        lock_waits.c.user_id == sa.bindparam("user"),
-        lock_waits.c.resource.in_(sa.bindparam("names", expanding=True)),
-    )
-    .order_by(lock_waits.c.resource, lock_waits.c.ticket)
-)
 
 
 def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
@@ -177,7 +169,12 @@ def locks_in_the_way(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, 
 
 def _in_the_way(c: sa.Connection, run: Any, now: int) -> LockInTheWay | None:
     queues: defaultdict[str, list[bool]] = defaultdict(list)  # whether each in it is this run
-    for name, kind, holder_id in c.execute(QUEUES_OF_LOCKS, {"user": run.user_id, "names": run.locks}):
+    query = (
+        sa.select(lock_waits.c.resource, lock_waits.c.holder_kind, lock_waits.c.holder_id)
+        .where(lock_waits.c.user_id == run.user_id, lock_waits.c.resource.in_(run.locks))
+        .order_by(lock_waits.c.resource, lock_waits.c.ticket)
+    )
+    for name, kind, holder_id in c.execute(query):
         queues[name].append(kind == HolderKind.RUN and holder_id == run.id)
     for lock in locks_named(c, run.user_id, run.locks):
         is_own = lock.holder is not None and (lock.holder.kind, lock.holder.id) == (HolderKind.RUN, run.id)

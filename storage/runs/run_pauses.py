@@ -28,19 +28,6 @@ from storage.runs.schema import EXECUTING, run_calls, runs
 SPREAD_CAP_MS = 60_000
 SWEPT_AT_ONCE = 500  # runs given up in one transaction
 
-REQUEST_CANCEL = (
-    sa.update(runs)
-    .where(runs.c.id == sa.bindparam("run"))
-    .values(
-        cancel_requested_at=sa.func.coalesce(runs.c.cancel_requested_at, sa.bindparam("now", type_=Int)),
-        cancel_reason=sa.func.coalesce(runs.c.cancel_reason, sa.bindparam("why", type_=sa.Text)),
-        updated_at=sa.bindparam("now"),
-    )
-)
-
-
-LOCK = sa.select(runs.c.id).where(runs.c.id == sa.bindparam("run")).with_for_update()
-
 
 def request_cancel(
     c: sa.Connection, run_id: RunId, reason: str, at: int, *, actor: str = "operator"
@@ -55,7 +42,15 @@ def request_cancel(
     run = _locked(c, run_id)
     if run.state in FINAL_RUN_STATES:
         return run
-    c.execute(REQUEST_CANCEL, {"run": run_id, "now": at, "why": reason})
+    c.execute(
+        sa.update(runs)
+        .where(runs.c.id == run_id)
+        .values(
+            cancel_requested_at=sa.func.coalesce(runs.c.cancel_requested_at, sa.literal(at, Int)),
+            cancel_reason=sa.func.coalesce(runs.c.cancel_reason, sa.literal(reason, sa.Text)),
+            updated_at=at,
+        )
+    )
     if run.state not in EXECUTING_RUN_STATES:
         move(c, run.held, RunEvent.CANCELLED, at=at, actor=actor, reason=reason)
     return get_run(c, run_id)
@@ -63,35 +58,29 @@ def request_cancel(
 
 def _locked(c: sa.Connection, run_id: RunId) -> RunRow:
     """Lock the run until the transaction ends, against a concurrent claim, and return it."""
-    c.execute(LOCK, {"run": run_id})
+    c.execute(sa.select(runs.c.id).where(runs.c.id == run_id).with_for_update())
     return get_run(c, run_id)
-
-
-ORPHANS = (
-    sa.select(runs.c.id)
-    .join_from(runs, agent_schema.agents)
-    .where(agent_schema.agents.c.deleted_at.is_not(None), sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
-)
 
 
 def cancel_orphans(c: sa.Connection, reason: str, at: int, *, actor: str) -> list[RunId]:
     """Cancel waiting runs of archived agents, which would wait for ever. Return their ids."""
-    orphans = [RunId(run_id) for run_id in c.execute(ORPHANS).scalars()]
+    query = (
+        sa.select(runs.c.id)
+        .join_from(runs, agent_schema.agents)
+        .where(agent_schema.agents.c.deleted_at.is_not(None), sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
+    )
+    orphans = [RunId(run_id) for run_id in c.execute(query).scalars()]
     for run_id in orphans:
         request_cancel(c, run_id, reason, at, actor=actor)
     return orphans
 
 
-TO_CANCEL = sa.select(runs.c.id, runs.c.cancel_reason).where(
-    sa.text("runs." + EXECUTING),
-    runs.c.lease_boot_id == sa.bindparam("boot"),
-    runs.c.cancel_requested_at.is_not(None),
-)
-
-
 def runs_to_cancel(c: sa.Connection, boot_id: BootId) -> list[tuple[RunId, str | None]]:
     """Return the runs that this process executes and that should be cancelled, with the reasons."""
-    return [(RunId(row.id), row.cancel_reason) for row in c.execute(TO_CANCEL, {"boot": boot_id})]
+    query = sa.select(runs.c.id, runs.c.cancel_reason).where(
+        sa.text("runs." + EXECUTING), runs.c.lease_boot_id == boot_id, runs.c.cancel_requested_at.is_not(None)
+    )
+    return [(RunId(row.id), row.cancel_reason) for row in c.execute(query)]
 
 
 def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow:
@@ -151,37 +140,6 @@ AWAITED_DEVICES = (
     )
     .distinct()
 )
-# Agents with quota again, for any reason; also finds runs left by a lost resume.
-RESTED_AGENTS = (
-    sa.select(runs.c.agent_id)
-    .join_from(runs, agent_schema.agent_states, agent_schema.agent_states.c.agent_id == runs.c.agent_id)
-    .where(
-        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
-        runs.c.pause_reason == PauseReason.EXHAUSTED,
-        agent_schema.agent_states.c.availability != "exhausted",
-    )
-    .distinct()
-)
-AWAITING_MODEL = (
-    sa.select(runs.c.agent_id)
-    .where(
-        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
-        runs.c.pause_reason == PauseReason.MODEL_AWAY,
-    )
-    .distinct()
-)
-COUNT_AWAITING_MODEL = (
-    sa.select(runs.c.agent_id, sa.func.count(), sa.func.min(runs.c.updated_at))
-    .where(
-        runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
-        runs.c.pause_reason == PauseReason.MODEL_AWAY,
-    )
-    .group_by(runs.c.agent_id)
-)
-LOCAL_ONLY = sa.select(agent_configs.c.agent_id, agent_configs.c.config_value).where(
-    agent_configs.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
-    agent_configs.c.config_key == "model_use",
-)
 PAUSED_RUNS = (
     sa.select(runs.c.id, runs.c.agent_id)
     .where(
@@ -216,14 +174,36 @@ def awaited_devices(c: sa.Connection) -> set[DeviceId]:
 
 def rested_agents(c: sa.Connection) -> set[AgentId]:
     """Return available agents with runs that are paused for exhaustion."""
-    return {AgentId(agent_id) for agent_id in c.execute(RESTED_AGENTS).scalars()}
+    # Agents with quota again, for any reason; also finds runs left by a lost resume.
+    query = (
+        sa.select(runs.c.agent_id)
+        .join_from(runs, agent_schema.agent_states, agent_schema.agent_states.c.agent_id == runs.c.agent_id)
+        .where(
+            runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+            runs.c.pause_reason == PauseReason.EXHAUSTED,
+            agent_schema.agent_states.c.availability != "exhausted",
+        )
+        .distinct()
+    )
+    return {AgentId(agent_id) for agent_id in c.execute(query).scalars()}
 
 
 def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
     """Return agents with runs that wait for an unavailable model; True if it may be a cloud model."""
-    waiting = {AgentId(agent_id): True for agent_id in c.execute(AWAITING_MODEL).scalars()}
+    query = (
+        sa.select(runs.c.agent_id)
+        .where(
+            runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+            runs.c.pause_reason == PauseReason.MODEL_AWAY,
+        )
+        .distinct()
+    )
+    waiting = {AgentId(agent_id): True for agent_id in c.execute(query).scalars()}
     for part in in_parts(sorted(waiting)):
-        for row in c.execute(LOCAL_ONLY, {"agents": part}):
+        local_only = sa.select(agent_configs.c.agent_id, agent_configs.c.config_value).where(
+            agent_configs.c.agent_id.in_(part), agent_configs.c.config_key == "model_use"
+        )
+        for row in c.execute(local_only):
             waiting[AgentId(row.agent_id)] = configs.read_config("model_use", row.config_value).allow_cloud
     return waiting
 
@@ -246,7 +226,15 @@ def model_waits(c: sa.Connection) -> list[ModelWaits]:
     """Count the runs that wait for an unavailable model, with and without permission to use cloud models."""
     counted: dict[bool, ModelWaits] = {}
     models = awaiting_model(c)
-    for agent_id, count, since in c.execute(COUNT_AWAITING_MODEL) if models else ():
+    query = (
+        sa.select(runs.c.agent_id, sa.func.count(), sa.func.min(runs.c.updated_at))
+        .where(
+            runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
+            runs.c.pause_reason == PauseReason.MODEL_AWAY,
+        )
+        .group_by(runs.c.agent_id)
+    )
+    for agent_id, count, since in c.execute(query) if models else ():
         allow_cloud = models[AgentId(agent_id)]
         before = counted.get(allow_cloud, ModelWaits(0, since, allow_cloud))
         counted[allow_cloud] = ModelWaits(before.count + count, min(before.since, since), allow_cloud)
@@ -425,17 +413,6 @@ _moved = sa.and_(
     runs.c.device_id.is_distinct_from(agent_schema.agents.c.device_id),
     agent_schema.agents.c.deleted_at.is_(None),
 )
-_has_sent = sa.exists().where(run_calls.c.run_id == runs.c.id, sa.text("run_calls.state = 'SENT'"))
-LEFT_DEVICE = (
-    sa.select(runs.c.id, agent_schema.agents.c.device_id, _has_sent.label("has_sent"))
-    .join_from(runs, agent_schema.agents)
-    .where(_moved)
-)
-RETARGET = (
-    sa.update(runs)
-    .where(runs.c.id == sa.bindparam("run"))
-    .values(device_id=sa.bindparam("device"), updated_at=sa.bindparam("now"))
-)
 
 
 def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
@@ -443,10 +420,22 @@ def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
 
     A run that has sent items is cancelled instead: only its old device could say whether it has them.
     """
-    left = c.execute(LEFT_DEVICE).all()
+    left = c.execute(
+        sa.select(
+            runs.c.id,
+            agent_schema.agents.c.device_id,
+            sa.exists()
+            .where(run_calls.c.run_id == runs.c.id, sa.text("run_calls.state = 'SENT'"))
+            .label("has_sent"),
+        )
+        .join_from(runs, agent_schema.agents)
+        .where(_moved)
+    ).all()
     for row in left:
         if row.has_sent:
             request_cancel(c, RunId(row.id), "the agent works on another device now", at, actor=actor)
         else:
-            c.execute(RETARGET, {"run": row.id, "device": row.device_id, "now": at})
+            c.execute(
+                sa.update(runs).where(runs.c.id == row.id).values(device_id=row.device_id, updated_at=at)
+            )
     return [RunId(row.id) for row in left]

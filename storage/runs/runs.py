@@ -155,11 +155,6 @@ RUNS_BY_END = (
 RUN_BY_FIRE = sa.select(runs.c.id).where(
     runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
 )
-HISTORY = (
-    sa.select(*columns_of(RunMove, run_state_history))
-    .where(run_state_history.c.run_id == sa.bindparam("run"))
-    .order_by(run_state_history.c.seq)
-)
 
 
 def get_run(c: sa.Connection, id: RunId) -> RunRow:
@@ -252,7 +247,12 @@ def count_executing(
 
 def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:
     """Return every move of the run, oldest first; the first one created it."""
-    return [RunMove(*row) for row in c.execute(HISTORY, {"run": run_id})]
+    query = (
+        sa.select(*columns_of(RunMove, run_state_history))
+        .where(run_state_history.c.run_id == run_id)
+        .order_by(run_state_history.c.seq)
+    )
+    return [RunMove(*row) for row in c.execute(query)]
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
@@ -350,9 +350,6 @@ def stale(held: HeldRun) -> StaleRun:
     return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")
 
 
-ERRORS = (
-    sa.select(runs.c.error_count, runs.c.errors).where(runs.c.id == sa.bindparam("run")).with_for_update()
-)
 COUNT_ERROR = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))
@@ -365,7 +362,9 @@ def record_error(
     c: sa.Connection, run_id: RunId, unit_key: str | None, code: str, message: str, at: int
 ) -> None:
     """Count an error of the run, and store it if it is among the first ``MAX_ERRORS``."""
-    count, errors = c.execute(ERRORS, {"run": run_id}).one()
+    count, errors = c.execute(
+        sa.select(runs.c.error_count, runs.c.errors).where(runs.c.id == run_id).with_for_update()
+    ).one()
     if count >= MAX_ERRORS:
         c.execute(COUNT_ERROR, {"run": run_id, "now": at})
         return
@@ -423,35 +422,6 @@ REPORT = (
         updated_at=sa.bindparam("now"),
     )
 )
-TALLY = sa.select(
-    runs.c.outcome,
-    runs.c.units_total,
-    runs.c.units_done,
-    runs.c.units_skipped,
-    runs.c.units_failed,
-    runs.c.items_created,
-    runs.c.items_updated,
-    runs.c.items_known,
-    runs.c.error_count,
-    runs.c.started_at,
-).where(runs.c.id == sa.bindparam("run"))
-ITEMS_BY_TABLE = (
-    sa.select(run_calls.c.target_table, sa.func.count().label("items"))
-    .where(
-        run_calls.c.run_id == sa.bindparam("run"),
-        sa.text(f"run_calls.state = {spelled((CallState.ACKED,))}"),
-    )
-    .group_by(run_calls.c.target_table)
-    .order_by(run_calls.c.target_table)
-)
-KEEP_RESULT = (
-    sa.update(runs)
-    .where(runs.c.id == sa.bindparam("run"))
-    .values(
-        result=sa.bindparam("told"),
-        progress=sa.case((sa.text("runs.state = 'COMPLETED'"), 100.0), else_=runs.c.progress),
-    )
-)
 
 
 def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, context_bytes: int) -> RunRow:
@@ -496,10 +466,29 @@ def keep_result(c: sa.Connection, run_id: RunId) -> None:
 
     A run that never started has no result.
     """
-    tally = c.execute(TALLY, {"run": run_id}).one()
+    tally = c.execute(
+        sa.select(
+            runs.c.outcome,
+            runs.c.units_total,
+            runs.c.units_done,
+            runs.c.units_skipped,
+            runs.c.units_failed,
+            runs.c.items_created,
+            runs.c.items_updated,
+            runs.c.items_known,
+            runs.c.error_count,
+            runs.c.started_at,
+        ).where(runs.c.id == run_id)
+    ).one()
     if tally.started_at is None:
         return
-    by_table = {row.target_table: row.items for row in c.execute(ITEMS_BY_TABLE, {"run": run_id})}
+    query = (
+        sa.select(run_calls.c.target_table, sa.func.count().label("items"))
+        .where(run_calls.c.run_id == run_id, sa.text(f"run_calls.state = {spelled((CallState.ACKED,))}"))
+        .group_by(run_calls.c.target_table)
+        .order_by(run_calls.c.target_table)
+    )
+    by_table = {row.target_table: row.items for row in c.execute(query)}
     message = {
         "outcome": None if tally.outcome is None else str(tally.outcome),
         "units": {
@@ -516,4 +505,11 @@ def keep_result(c: sa.Connection, run_id: RunId) -> None:
         },
         "errors": tally.error_count,
     }
-    c.execute(KEEP_RESULT, {"run": run_id, "told": message})
+    c.execute(
+        sa.update(runs)
+        .where(runs.c.id == run_id)
+        .values(
+            result=message,
+            progress=sa.case((sa.text("runs.state = 'COMPLETED'"), 100.0), else_=runs.c.progress),
+        )
+    )
