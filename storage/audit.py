@@ -98,9 +98,6 @@ class Part(msgspec.Struct, frozen=True):
 
 ENTRIES = sa.select(*columns_of(AuditRow, audit_log))
 ONWARDS = ENTRIES.where(audit_log.c.seq > sa.bindparam("after")).order_by(audit_log.c.seq)
-LAST = sa.select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
-HEAD = sa.select(hub.c.value).where(hub.c.key == _HEAD)
-KEEP_HEAD = sa.update(hub).where(hub.c.key == _HEAD).values(value=sa.bindparam("head"))
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -142,11 +139,8 @@ def append(
     if head is None:
         c.execute(sa.insert(hub), {"key": _HEAD, "value": spelled})
     else:
-        c.execute(KEEP_HEAD, {"head": spelled})
+        c.execute(sa.update(hub).where(hub.c.key == _HEAD).values(value=spelled))
     return row.seq
-
-
-IS_IN_USE = sa.select(sa.exists().select_from(nodes))
 
 
 def begin_chain(c: sa.Connection, *, at: int, subject: str) -> bool:
@@ -266,20 +260,6 @@ def hash_of(row: AuditRow) -> bytes:
     return hashlib.sha256(row.prev_hash + told).digest()
 
 
-OLDEST = sa.select(audit_log.c.seq, audit_log.c.at).order_by(audit_log.c.seq).limit(1)
-FIRST_YOUNG = sa.select(sa.func.min(audit_log.c.seq)).where(audit_log.c.at >= sa.bindparam("before"))
-LAST_OLD = (
-    sa.select(audit_log.c.seq, audit_log.c.hash)
-    .where(audit_log.c.seq < sa.bindparam("below"))
-    .order_by(audit_log.c.seq.desc())
-    .limit(1)
-)
-DROP_OLD = sa.delete(audit_log).where(audit_log.c.seq <= sa.bindparam("through"))
-LAST_PRUNED = (
-    sa.select(audit_log.c.detail).where(audit_log.c.event == PRUNED).order_by(audit_log.c.seq.desc()).limit(1)
-)
-
-
 class _Pruned(msgspec.Struct, frozen=True):
     """Detail of an entry about pruning: entries up to *through* were deleted; *hash*: hash of the last."""
 
@@ -294,15 +274,22 @@ def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> 
     Starts when the oldest entry is a week older than that. An entry after a younger one is not deleted, so
     the chain keeps a single beginning.
     """
-    oldest = c.execute(OLDEST).one_or_none()
+    oldest = c.execute(
+        sa.select(audit_log.c.seq, audit_log.c.at).order_by(audit_log.c.seq).limit(1)
+    ).one_or_none()
     if oldest is None or oldest.at >= before - PRUNE_EVERY_MS:
         return 0
-    young = c.execute(FIRST_YOUNG, {"before": before}).scalar_one()
+    young = c.execute(sa.select(sa.func.min(audit_log.c.seq)).where(audit_log.c.at >= before)).scalar_one()
     below = oldest.seq + rows if young is None else min(young, oldest.seq + rows)
-    last = c.execute(LAST_OLD, {"below": below}).one_or_none()
+    last = c.execute(
+        sa.select(audit_log.c.seq, audit_log.c.hash)
+        .where(audit_log.c.seq < below)
+        .order_by(audit_log.c.seq.desc())
+        .limit(1)
+    ).one_or_none()
     if last is None:
         return 0
-    went = c.execute(DROP_OLD, {"through": last.seq}).rowcount
+    went = c.execute(sa.delete(audit_log).where(audit_log.c.seq <= last.seq)).rowcount
     pruned = _Pruned(entries=went, hash=bytes(last.hash).hex(), through=last.seq)
     append(c, at=at, actor="hub", event=PRUNED, detail=msgspec.structs.asdict(pruned))
     return went
@@ -328,7 +315,12 @@ def _wrong_with(c: sa.Connection, row: AuditRow, before: Link) -> Sequence[Break
 
 def _was_pruned(c: sa.Connection, row: AuditRow) -> bool:
     """Return True if all entries before *row* were pruned."""
-    detail = c.execute(LAST_PRUNED).scalar_one_or_none()
+    detail = c.execute(
+        sa.select(audit_log.c.detail)
+        .where(audit_log.c.event == PRUNED)
+        .order_by(audit_log.c.seq.desc())
+        .limit(1)
+    ).scalar_one_or_none()
     if detail is None:
         return False
     try:
@@ -358,7 +350,7 @@ def _lock_chain(c: sa.Connection) -> None:
 
 def _is_in_use(c: sa.Connection) -> bool:
     """Return True if a hub has started on this database."""
-    return bool(c.execute(IS_IN_USE).scalar_one())
+    return bool(c.execute(sa.select(sa.exists().select_from(nodes))).scalar_one())
 
 
 def _missing(first: int, last: int) -> str:
@@ -367,7 +359,7 @@ def _missing(first: int, last: int) -> str:
 
 def _stored_head(c: sa.Connection) -> Link | None:
     """Return the end of the chain recorded in the table ``hub``; ``None`` also if it is unreadable."""
-    stored = c.execute(HEAD).scalar_one_or_none()
+    stored = c.execute(sa.select(hub.c.value).where(hub.c.key == _HEAD)).scalar_one_or_none()
     if stored is None:
         return None
     try:
@@ -378,7 +370,9 @@ def _stored_head(c: sa.Connection) -> Link | None:
 
 
 def _last(c: sa.Connection) -> Link | None:
-    row = c.execute(LAST).one_or_none()
+    row = c.execute(
+        sa.select(audit_log.c.seq, audit_log.c.hash).order_by(audit_log.c.seq.desc()).limit(1)
+    ).one_or_none()
     return None if row is None else Link(row.seq, bytes(row.hash))
 
 

@@ -64,8 +64,6 @@ DAY_MS = 86_400_000
 STEADY_MS = 90 * 60_000  # with an hourly check, the third check that agrees
 
 CLOCK = "housekeeping.clock"  # key in the table hub
-KNOWN_CLOCK = sa.select(hub.c.value).where(hub.c.key == CLOCK).with_for_update()
-KEEP_CLOCK = sa.update(hub).where(hub.c.key == CLOCK).values(value=sa.bindparam("looks"))
 
 
 class _ClockChecks(msgspec.Struct, frozen=True):
@@ -83,14 +81,14 @@ def is_clock_steady(c: sa.Connection, at: int) -> bool:
     advanced normally for an hour and a half. Timestamps of other rows prove nothing, because a hub with a
     wrong clock writes them with that clock.
     """
-    known = c.execute(KNOWN_CLOCK).scalar_one_or_none()
+    known = c.execute(sa.select(hub.c.value).where(hub.c.key == CLOCK).with_for_update()).scalar_one_or_none()
     before = None if known is None else msgspec.json.decode(known, type=_ClockChecks)
     agrees = before is not None and abs(at - before.at) < DAY_MS
     checks = _ClockChecks(at, before.since if before is not None and agrees else at)
     if known is None:
         c.execute(sa.insert(hub), {"key": CLOCK, "value": msgspec.json.encode(checks).decode()})
     else:
-        c.execute(KEEP_CLOCK, {"looks": msgspec.json.encode(checks).decode()})
+        c.execute(sa.update(hub).where(hub.c.key == CLOCK).values(value=msgspec.json.encode(checks).decode()))
     return at - checks.since >= STEADY_MS
 
 
@@ -247,7 +245,6 @@ def prune_wakes(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
     return c.execute(DROP_WAKES, {"before": before, "rows": rows}).rowcount
 
 
-SCHEDULES = sa.select(schedules.c.id).order_by(schedules.c.id)
 OLDEST_RETAINED_FIRE = (
     sa.select(schedule_fires.c.fire_at)
     .where(schedule_fires.c.schedule_id == sa.bindparam("schedule"))
@@ -262,7 +259,7 @@ DROP_CROWDED = _drop(
 
 def list_schedule_ids(c: sa.Connection) -> list[str]:
     """Return the ids of all schedules, also disabled ones, for ``prune_crowded_fires``."""
-    return list(c.execute(SCHEDULES).scalars())
+    return list(c.execute(sa.select(schedules.c.id).order_by(schedules.c.id)).scalars())
 
 
 def prune_crowded_fires(
@@ -337,12 +334,6 @@ def prune_idempotency(c: sa.Connection, *, before: int, rows: int = ROWS) -> int
 # --- answers of models, requests to them, batches
 
 DROP_ANSWERS = _drop(model_answers, model_answers.c.used_at)
-NEWEST_TOO_MANY = (
-    sa.select(model_answers.c.used_at)
-    .order_by(model_answers.c.used_at.desc())
-    .limit(1)
-    .offset(sa.bindparam("kept", type_=sa.Integer))
-)
 DROP_REQUESTS = _drop(model_calls, model_calls.c.at)
 # A run that has not ended would submit its questions again, and pay for them again.
 _is_awaited = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
@@ -359,7 +350,12 @@ def prune_crowded_answers(c: sa.Connection, *, retained: int, rows: int = ROWS) 
 
     Answers used at the same instant as the newest surplus answer stay.
     """
-    newest = c.execute(NEWEST_TOO_MANY, {"kept": retained}).scalar_one_or_none()
+    newest = c.execute(
+        sa.select(model_answers.c.used_at)
+        .order_by(model_answers.c.used_at.desc())
+        .limit(1)
+        .offset(sa.literal(retained, sa.Integer))
+    ).scalar_one_or_none()
     return 0 if newest is None else prune_answers(c, before=newest, rows=rows)
 
 
