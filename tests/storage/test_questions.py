@@ -391,7 +391,7 @@ def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_
     assert set(told_of) == {"q-young", "q-open"}
 
 
-def test_a_question_is_said_anew_to_the_main_agent_only_while_somebody_waits_for_its_answer(
+def test_a_question_is_repeated_to_the_main_agent_only_while_a_run_waits_for_its_answer(
     c: sa.Connection,
 ) -> None:
     a_board(c, has_gateway=True)
@@ -402,5 +402,5 @@ def test_a_question_is_said_anew_to_the_main_agent_only_while_somebody_waits_for
     questions.answer(c, asked.id, said())
     taken_back = message_rows.get_message(c, anew.id)
     assert (taken_back.state, taken_back.reason_code) == (MessageState.FAILED, "question_settled")
-    with pytest.raises(messages.MessageSettled, match="nobody waits"):
+    with pytest.raises(messages.MessageSettled, match="no run waits"):
         messages.retry_message(c, anew.id, MessageId("more"), **retry)  # type: ignore[arg-type]
