@@ -53,6 +53,7 @@ class Command(NamedTuple):
             ``--handoff: help``.
         facts: columns that are shown for the response itself, one on a line.
         table: columns of a table; of the list *rows* in the response, by default of the listed items.
+        lines: a flag, its help, and the text of a row: with the flag, rows are such lines instead of a table.
         total: object of the response that is the last row of the table.
         empty: text in place of an empty table.
         message: text about the response.
@@ -73,6 +74,7 @@ class Command(NamedTuple):
     facts: tuple[str, ...] = ()
     table: tuple[str, ...] = ()
     rows: str = ""
+    lines: tuple[str, ...] = ()
     total: str = ""
     empty: str = ""
     message: str = ""

@@ -13,7 +13,6 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.formats import short
 from hub.cli.options import URL, example, hub_option, json_option, keys_of
 from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/config"
 DEFAULT: Final = "default"
-SHOWN: Final = 60  # characters of a value in a table; a prompt has thousands
 
 
 @click.group(epilog=example("hub config show --origin"))
@@ -132,55 +130,6 @@ def edit(state: Path) -> None:
                 show.report(str(_problem(one)))
             if not click.confirm("edit it again? (no discards the changes)", default=True, err=True):
                 raise Failure("the settings have errors; the changes were discarded", Exit.SETTINGS)
-
-
-@config.command(epilog=example("hub config history limits.runs"))
-@click.argument("key", required=False, shell_complete=setting_keys)
-@click.option("--limit", type=click.IntRange(1, 1_000), default=50, show_default=True)
-@hub_command
-def history(hub: Talk, key: str | None, limit: int) -> Responses:
-    """List the changes of the settings, or of one setting, the newest first.
-
-    Each has its old and new value, who made it, and the generation of the settings with the new
-    value. Secrets are shown as digests.
-    """
-    response = hub.get(f"{PATH}/history", key=key, limit=limit)
-    yield "config.history", response
-    show.print_table(
-        ("generation", show.in_zone("at"), "actor", "setting", "old", "new"),
-        (
-            (
-                one["generation"],
-                show.short_moment(one["at"]),
-                one["actor"],
-                one["key"],
-                short(one["old"], SHOWN),
-                short(one["new"], SHOWN),
-            )
-            for one in response["changes"]
-        ),
-    )
-    if not response["changes"]:
-        show.report("no changes are known")
-
-
-@config.command(epilog=example("hub config diff 3 7"))
-@click.argument("since", metavar="[GENERATION]", type=click.IntRange(1), required=False)
-@click.argument("until", metavar="[GENERATION]", type=click.IntRange(1), required=False)
-@hub_command
-def diff(hub: Talk, since: int | None, until: int | None) -> Responses:
-    """Compare two generations of the settings.
-
-    With one generation, compare it with the settings in use; without any, show the last change.
-    """
-    response = hub.get(f"{PATH}/diff", since=since, until=until)
-    yield "config.diff", response
-    for one in response["changes"]:
-        for sign, value in (("-", one["old"]), ("+", one["new"])):
-            if value is not None:
-                show.out(f"{sign} {one['key']} = {value}")
-    if not response["changes"]:
-        show.report(f"no setting differs between generations {response['since']} and {response['until']}")
 
 
 @config.command(epilog=example("hub config revert limits.runs"))

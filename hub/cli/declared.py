@@ -29,6 +29,7 @@ from hub.cli.options import (
     table_in,
 )
 from hub.cli.talk import Talk, names_of, talk
+from hub.printable import one_line
 
 Values = Mapping[str, Any]
 Step = tuple[str, list[str]]  # a word of a command, and the names of its arguments
@@ -109,6 +110,9 @@ def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
         params.append(click.Option(["--file"], type=_FILE, required=True, metavar="FILE", help=spec["file"]))
     for parameter in (spec["params"] or {}).values():
         params += _options(parameter)
+    if spec["lines"]:
+        flag, about, _ = spec["lines"]
+        params.append(click.Option([flag, "lines"], is_flag=True, help=about))
     if spec["confirm"]:
         params.append(click.Option(["--yes"], is_flag=True, help="Do not ask."))
     help = spec["help"]
@@ -230,7 +234,9 @@ def _show(spec: Spec, values: Values, response: Values) -> None:
     if text:
         show.out(text)
     rows = response[spec["rows"]] if spec["table"] else []
-    if rows:
+    if rows and values.get("lines"):
+        show.out("\n".join(one_line(_text(spec["lines"][-1], row)) for row in rows))
+    elif rows:
         _print_table(spec, rows, fields)
     elif spec["empty"] and not text:
         show.report(_text(spec["empty"], fields))

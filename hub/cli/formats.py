@@ -19,6 +19,7 @@ IN_ZONE: Final = (
     "at_second",
     "since_at",
     "next_at",
+    "began_at",
     "last_run_at",
 )  # the headers of these columns name the zone
 MOST_SHOWN: Final = 80  # characters of a text in a table
@@ -150,6 +151,15 @@ def chain_note(last_seq: int | None) -> str:
     return "" if last_seq is None else note
 
 
+# The settings
+
+
+@_format
+def setting_changes(changes: Sequence[Item]) -> str:
+    signed = [(sign, one["key"], one[age]) for one in changes for sign, age in (("-", "old"), ("+", "new"))]
+    return "\n".join(f"{sign} {key} = {value}" for sign, key, value in signed if value is not None)
+
+
 # Costs
 
 
@@ -178,6 +188,40 @@ def price_note(total: Item) -> str:
 
 
 # Runs
+
+
+FORMATS["settled"] = show.settled
+
+
+@_format
+def began(run: Item) -> str:
+    return show.moment(run["started_at"] or run["created_at"])
+
+
+@_format
+def began_at(run: Item) -> str:
+    return show.short_moment(run["started_at"] or run["created_at"])
+
+
+@_format
+def run_result(run: Item) -> Any:
+    return run["outcome"] or run["state"]
+
+
+@_format
+def run_note(run: Item) -> str:
+    """Return the reason why a run waits or failed, the missed times that it covers, and the files left."""
+    why = run["because"] if run["state"] in FINAL else run["waiting_for"]
+    left = f"{run['units_left']} files left for the next runs" if run["units_left"] else None
+    return "; ".join(filter(None, (why, run["missed_because"], left)))
+
+
+@_format
+def run_reason(run: Item) -> str:
+    """Return the state of a run, and why it waits, failed or was partial."""
+    ended = {"success": "succeeded", "partial": "partial", "error": "failed"}
+    state = ended.get(run["outcome"], run["state"].lower())
+    return ": ".join(filter(None, (state, run_note(run) or run["reason"])))
 
 
 @_format

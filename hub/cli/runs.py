@@ -16,10 +16,9 @@ from hub.cli.options import (
     example,
     hub_option,
     json_option,
-    moment_option,
     object_option,
 )
-from hub.cli.talk import Responses, Talk, agent_names, hub_command, run_ids, talk
+from hub.cli.talk import Talk, agent_names, run_ids, talk
 from hub.printable import one_line, spelled
 
 _MOST_TITLES = 10
@@ -31,49 +30,6 @@ def runs() -> None:
 
     The last six or more characters of a run's id are enough.
     """
-
-
-@runs.command("ls", epilog=example("hub runs ls --outcome failed --since 'yesterday 18:00' --why"))
-@click.option("--agent", metavar="NAME", help="Only the runs of this agent.")
-@click.option("--device", metavar="NAME", help="Only the runs on this device, by name or id.")
-@click.option(
-    "--outcome",
-    type=click.Choice(["success", "partial", "failed", "cancelled"]),
-    help="Only the runs that ended so.",
-)
-@moment_option("--since", "Only the runs created from then on")
-@moment_option("--until", "Only the runs created before")
-@click.option("--why", is_flag=True, help="Print for each run why it waits, failed or was partial.")
-@click.option("--limit", type=click.IntRange(1, 1_000), default=20, show_default=True)
-@hub_command
-def list_runs(hub: Talk, why: bool, limit: int, **filters: str | None) -> Responses:
-    """List the newest runs first, with the reason why each waits."""
-    response = hub.get("/v1/runs", limit=limit, **filters)
-    yield "runs", response
-    if not response["runs"]:
-        is_any = not any(filters.values())
-        show.report("no run yet; start one: hub run AGENT --follow" if is_any else "no matching runs")
-        return
-    if why:
-        for run in response["runs"]:
-            at = show.moment(run["started_at"] or run["created_at"])
-            show.out(one_line(f"{show.short_id(run['id'])} {run['agent']}, {at}: {_reason(run)}"))
-        return
-    show.print_table(
-        ("run", "agent", "state", show.in_zone("started"), "files", "items", "note"),
-        (
-            (
-                show.short_id(run["id"]),
-                run["agent"],
-                run["outcome"] or run["state"],
-                show.short_moment(run["started_at"] or run["created_at"]),
-                show.settled(run),
-                run["items_created"],
-                _note(run),
-            )
-            for run in response["runs"]
-        ),
-    )
 
 
 @runs.command("show", epilog=example("hub runs show 4e21a9 --follow"))
@@ -101,20 +57,6 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
 
 def _path(id: str) -> str:
     return f"/v1/runs/{quote(id, safe='')}"
-
-
-def _note(run: Mapping[str, Any]) -> str:
-    """Return the reason why a run waits or failed, the missed times that it covers, and the files left."""
-    why = run["because"] if run["state"] in FINAL else run["waiting_for"]
-    left = f"{run['units_left']} files left for the next runs" if run["units_left"] else None
-    return "; ".join(filter(None, (why, run["missed_because"], left)))
-
-
-def _reason(run: Mapping[str, Any]) -> str:
-    """Return the state of a run, and why it waits, failed or was partial."""
-    ended = {"success": "succeeded", "partial": "partial", "error": "failed"}
-    state = ended.get(run["outcome"], run["state"].lower())
-    return ": ".join(filter(None, (state, _note(run) or run["reason"])))
 
 
 def _show(run: Mapping[str, Any]) -> None:

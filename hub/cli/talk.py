@@ -325,16 +325,15 @@ def _speaks_tls(host: str, port: int) -> bool:
 
 
 def names_of(noun: str) -> Complete:
-    """Return the completion of the names in the list of a *noun*; of runs, their ids."""
+    """Return the completion of names in the list of a *noun*; of the ids of runs, of the keys of settings."""
 
     def read(hub: Any) -> Iterable[str]:
+        if noun == "settings":
+            yield from (key for key, _ in keys_of(hub.get("/v1/config")["settings"]))
+            return
         for item in hub.get(f"/v1/{noun}", limit=_MOST_OFFERED)[noun]:
             yield item.get("name") or show.short_id(item["id"])
 
-    return _completion(read)
-
-
-def _completion(read: Callable[[Any], Iterable[str]]) -> Complete:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         state = ctx.params.get("state") or ctx.find_root().params.get("state")
         try:
@@ -346,10 +345,5 @@ def _completion(read: Callable[[Any], Iterable[str]]) -> Complete:
     return complete
 
 
-def _setting_keys(hub: Any) -> Iterable[str]:
-    return (key for key, _ in keys_of(hub.get("/v1/config")["settings"]))
-
-
 agent_names, device_names, board_names = names_of("agents"), names_of("devices"), names_of("boards")
-connector_names, run_ids = names_of("connectors"), names_of("runs")
-setting_keys = _completion(_setting_keys)
+connector_names, run_ids, setting_keys = names_of("connectors"), names_of("runs"), names_of("settings")

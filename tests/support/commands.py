@@ -144,6 +144,8 @@ def _flag(name: str) -> str:
 
 def _names(name: str, path: str, where: str) -> str:
     """Return the noun whose names complete a parameter; empty: none."""
+    if name == "key" and path.startswith("/v1/config/"):
+        return "settings"
     before = re.search(r"/(\w+)/\{" + name + r"\}", path) if where == "path" else None
     noun = before[1] if before else f"{name}s"
     return noun if noun.removesuffix("s") in NAMED else ""

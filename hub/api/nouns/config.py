@@ -10,7 +10,7 @@ from msgspec import Meta
 from hub.api.binding import Head, Header
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, Part, route
+from hub.api.noun import Noun, Part, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.clock import from_epoch_ms
@@ -212,6 +212,18 @@ class Config(Noun):
         head.headers["etag"] = self.reloader.tag
         return _view(done)
 
+    @command(
+        "config history [KEY]",
+        example="hub config history limits.runs",
+        json="config.history",
+        help="List the changes of the settings, or of one setting, the newest first.\n\n"
+        "Each has its old and new value, its author, and the generation of the settings with the new value. "
+        "Secrets are shown as digests.",
+        options={"limit": "--limit=50: Maximum number of changes."},
+        rows="changes",
+        table=("generation", "at|at", "actor", "key as setting", "old|short", "new|short"),
+        empty="no changes are known",
+    )
     @route("GET", "/config/history", Scope.SETTINGS)
     async def history(
         self,
@@ -224,6 +236,15 @@ class Config(Noun):
         page = paging.fetched(rows, key=lambda row: (row.seq,))
         return SettingsHistory(changes=tuple(map(_change_view, page.items)), next_cursor=page.next_cursor)
 
+    @command(
+        "config diff [SINCE] [UNTIL]",
+        example="hub config diff 3 7",
+        json="config.diff",
+        help="Compare two generations of the settings.\n\n"
+        "With one generation, compare it with the settings in use; without any, show the last change.",
+        prints="changes|setting_changes",
+        empty="no setting differs between generations {since} and {until}",
+    )
     @route("GET", "/config/diff", Scope.SETTINGS)
     async def diff(
         self,

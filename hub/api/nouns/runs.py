@@ -231,6 +231,36 @@ class Runs(Noun):
         self._watch = watch
         self._clock = clock
 
+    @command(
+        "runs ls",
+        example="hub runs ls --outcome failed --since 'yesterday 18:00' --why",
+        json="runs",
+        help="List the newest runs first, with the reason why each waits.",
+        options={
+            "agent": "Only the runs of this agent.",
+            "device": "Only the runs on this device, by name or id.",
+            "outcome": "Only the runs that ended so.",
+            "since": "Only the runs created from then on.",
+            "until": "Only the runs created before.",
+            "limit": "--limit=20: Maximum number of runs.",
+        },
+        rows="runs",
+        table=(
+            "id|id as run",
+            "agent",
+            "*|run_result as state",
+            "*|began_at as started",
+            "*|settled as files",
+            "items_created as items",
+            "*|run_note as note",
+        ),
+        lines=(
+            "--why",
+            "Print for each run why it waits, failed or was partial.",
+            "{id|id} {agent}, {*|began}: {*|run_reason}",
+        ),
+        empty="no matching runs; start one: hub run AGENT --follow",
+    )
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def newest(
         self,
