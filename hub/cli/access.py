@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
 
@@ -17,7 +16,16 @@ from hub.cli.declared import item_called
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import last_seen
 from hub.cli.options import Duration, ListByDefault, example, hub_option, json_option
-from hub.cli.talk import Responses, Talk, agent_names, connector_names, device_names, hub_command, talk
+from hub.cli.talk import (
+    Responses,
+    Talk,
+    agent_names,
+    connector_names,
+    device_names,
+    hub_command,
+    path_of,
+    talk,
+)
 
 DEVICES: Final = "/v1/devices"
 TOKENS: Final = "/v1/tokens"
@@ -103,7 +111,7 @@ def grant(hub: Talk, device: str, changes: tuple[str, ...]) -> Responses:
         problem = f"invalid change {wrong[0]!r}: expected + or - and one of {', '.join(GRANTS)}"
         raise Failure(problem, Exit.USAGE, next_step="as in: hub devices grant laptop +connectors -files")
     both = {part: [change[1:] for change in changes if SIGNS[change[0]] == part] for part in SIGNS.values()}
-    response = hub.post(f"{DEVICES}/{quote(device, safe='')}/grant", both)
+    response = hub.post(path_of("devices", device, "grant"), both)
     yield "device", response
     show.report(f"{response['name']} is granted: {', '.join(response['grants']) or 'nothing'}")
 
@@ -234,10 +242,10 @@ def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
     found = item_called([*listed["tokens"], *listed["operator_tokens"]], id)
     if found is None:
         raise Failure(f"there is no token {id!r}", Exit.FAILED, next_step="list the tokens: hub token ls")
-    path, owner = (TOKENS, "device") if "device" in found else (OPERATOR_TOKENS, "name")
+    noun, owner = ("tokens", "device") if "device" in found else ("operator-tokens", "name")
     if not yes:
         show.confirm(f"revoke the token of {found[owner]}?")
-    yield "token", hub.delete(f"{path}/{quote(found['id'], safe='')}")
+    yield "token", hub.send("DELETE", path_of(noun, found["id"]))
     show.report(f"the token of {found[owner]} is revoked")
 
 
@@ -260,13 +268,13 @@ def _all_tokens(hub: Talk) -> dict[str, Any]:
 @hub_command
 def revoke_agent_token(hub: Talk, name: str, id: str, yes: bool) -> Responses:
     """Revoke a token of an agent. The last characters of its ID are enough."""
-    found = item_called(hub.get_all(f"/v1/agents/{quote(name, safe='')}/tokens", "tokens")["tokens"], id)
+    found = item_called(hub.get_all(path_of("agents", name, "tokens"), "tokens")["tokens"], id)
     if found is None:
         next_step = f"list its tokens: hub agents tokens {name}"
         raise Failure(f"agent {name} has no token {id!r}", Exit.FAILED, next_step=next_step)
     if not yes:
         show.confirm(f"revoke the token of {name} that ends in {found['last4']}?")
-    yield "agent_token", hub.delete(f"/v1/agent-tokens/{quote(found['id'], safe='')}")
+    yield "agent_token", hub.send("DELETE", path_of("agent-tokens", found["id"]))
     show.report(f"the token of {name} that ends in {found['last4']} is revoked")
 
 
@@ -288,7 +296,7 @@ def connectors() -> None:
 @hub_command
 def login(hub: Talk, connector: str, way: str | None, answer: str | None) -> Responses:
     """Sign in to CONNECTOR."""
-    path = f"/v1/connectors/{quote(connector, safe='')}/sign-in"
+    path = path_of("connectors", connector, "sign-in")
     if answer is not None:
         response = hub.post(f"{path}/answer", {"address": answer})
     else:

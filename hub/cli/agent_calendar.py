@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time
 from typing import Any, Final
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import click
@@ -12,7 +11,7 @@ import click
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import example
-from hub.cli.talk import Responses, Talk, agent_names, hub_command
+from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 
 MAX_DECISIONS: Final = 10
 MAX_WAKES: Final = 10
@@ -27,8 +26,10 @@ def next_fires(hub: Talk, name: str | None) -> Responses:
 
     Notes times that a clock change moves. With NAME, also lists the results of its last scheduled times.
     """
-    listed = hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(_path(name))]
-    fires = [] if name is None else hub.get(f"{_path(name)}/fires", limit=MAX_DECISIONS)["fires"]
+    listed = (
+        hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(path_of("agents", name))]
+    )
+    fires = [] if name is None else hub.get(path_of("agents", name, "fires"), limit=MAX_DECISIONS)["fires"]
     forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in listed]
     yield "next", {"agents": forecast, "fires": fires}
     rows = [row for agent in listed for row in _fire_rows(agent)]
@@ -62,8 +63,8 @@ def backfill(hub: Talk, name: str, first: str, last: str, yes: bool) -> Response
     are in the agent's time zone.
     """
     typed = _instant(first, time.min), _instant(last, time.max)
-    path = f"{_path(name)}/backfill"
-    zone = ZoneInfo(hub.get(_path(name))["timezone"])
+    path = path_of("agents", name, "backfill")
+    zone = ZoneInfo(hub.get(path_of("agents", name))["timezone"])
     start, end = (at.replace(tzinfo=at.tzinfo or zone) for at in typed)
     if end < start:
         raise Failure("--to is before --from", Exit.USAGE)
@@ -78,10 +79,6 @@ def backfill(hub: Talk, name: str, first: str, last: str, yes: bool) -> Response
     for run in done["runs"]:
         show.out(run)
     show.report(f"{_counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
-
-
-def _path(name: str) -> str:
-    return f"/v1/agents/{quote(name, safe='')}"
 
 
 def _fire_rows(agent: Mapping[str, Any]) -> Iterator[Sequence[object]]:
@@ -170,7 +167,7 @@ def _instant(text: str, of_day: time) -> datetime:
 @hub_command
 def slots(hub: Talk, name: str) -> Responses:
     """Show an agent's calendar: its next and its last wake-ups."""
-    response = hub.get(f"{_path(name)}/slots", limit=MAX_WAKES)
+    response = hub.get(path_of("agents", name, "slots"), limit=MAX_WAKES)
     yield "slots", response
     to_come = sorted(_times(response["slots"]), key=lambda row: str(row[1]))
     if to_come:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
-from urllib.parse import quote
 
 import click
 
@@ -13,7 +12,7 @@ from hub.cli.declared import GIVEN
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import changed, config_value
 from hub.cli.options import ListOfOne, example, hub_option, json_option, table_in
-from hub.cli.talk import Responses, Talk, agent_names, hub_command, talk
+from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,7 +87,7 @@ def edit(hub: Talk, name: str, unset: tuple[str, ...], **options: Any) -> Respon
             Exit.USAGE,
             next_step="give an option for each change: hub agents edit --help",
         )
-    changed = hub.patch(_path(name), changes)
+    changed = hub.send("PATCH", path_of("agents", name), body=changes)
     yield "agent", changed
     show.report(f"agent {changed['name']} is changed; new runs use the change")
 
@@ -115,12 +114,10 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
     with talk(state) as hub:
         if template is not None:
             body = None if file is None else table_in(file)
-            verdicts = {
-                f"template {template}": hub.post(f"/v1/templates/{quote(template, safe='')}/validate", body)
-            }
+            verdicts = {f"template {template}": hub.post(path_of("templates", template, "validate"), body)}
         else:
             names = [name] if name else [one["name"] for one in hub.get_all("/v1/agents", "agents")["agents"]]
-            verdicts = {f"agent {one}": hub.post(f"{_path(one)}/validate") for one in names}
+            verdicts = {f"agent {one}": hub.post(path_of("agents", one, "validate")) for one in names}
     wrong = [
         *(f"{who}: {problem}" for who, verdict in verdicts.items() for problem in verdict["problems"]),
         *(
@@ -167,10 +164,6 @@ def _pairs(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
 def _no_number(constant: str) -> NoReturn:
     """Reject NaN and Infinity: Python's parser accepts them, JSON does not. Raises ValueError."""
     raise ValueError(constant)
-
-
-def _path(name: str) -> str:
-    return f"/v1/agents/{quote(name, safe='')}"
 
 
 @click.group("config", cls=ListOfOne, epilog=example("hub agents config notes"))
@@ -242,7 +235,7 @@ def put(hub: Talk, assignments: Sequence[str], type_name: str | None, descriptio
                 next_step=f"as in: hub agents config {present['agent']} set language=en",
             )
         configs[key] = _config(key, text, type_name or known.get(key), description)
-    yield from _changed(hub.patch(_config_path(), {"configs": configs}))
+    yield from _changed(hub.send("PATCH", _config_path(), body={"configs": configs}))
 
 
 @config.command("unset", epilog=example("hub agents config notes unset language"))
@@ -250,7 +243,7 @@ def put(hub: Talk, assignments: Sequence[str], type_name: str | None, descriptio
 @hub_command
 def unset(hub: Talk, keys: Sequence[str]) -> Responses:
     """Remove configs, all or none; defaults of the template apply again."""
-    yield from _changed(hub.patch(_config_path(), {"unset": list(dict.fromkeys(keys))}))
+    yield from _changed(hub.send("PATCH", _config_path(), body={"unset": list(dict.fromkeys(keys))}))
 
 
 def _changed(response: Mapping[str, Any]) -> Responses:
@@ -280,4 +273,4 @@ def _guessed(text: str) -> Any:
 
 def _config_path() -> str:
     """Return the path of the configs of the agent that the group's argument names."""
-    return f"{_path(click.get_current_context().meta[GIVEN]['name'])}/config"
+    return path_of("agents", click.get_current_context().meta[GIVEN]["name"], "config")

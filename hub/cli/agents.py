@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
 
@@ -14,7 +13,7 @@ from hub.cli.agent_calendar import about_schedules, backfill, next_fires, slots
 from hub.cli.agent_writing import config, create, edit, validate
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import Duration, ListByDefault, example, moment_option
-from hub.cli.talk import Responses, Talk, agent_names, hub_command
+from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 from hub.printable import one_line
 
 VOCABULARIES: Final = ("calendar", "orchestrator", "foundation", "runlog")  # as in protocol.vocabularies
@@ -40,7 +39,7 @@ for command in (create, edit, validate, config, next_fires, backfill, slots, rev
 @hub_command
 def show_agent(hub: Talk, name: str) -> Responses:
     """Show an agent: identity, status with reasons, upcoming and recent runs, and costs."""
-    response = hub.get(_path(name, "overview"))
+    response = hub.get(path_of("agents", name, "overview"))
     agent: Mapping[str, Any] = response["agent"]
     others = {noun: value for noun, value in response.items() if noun != "agent"}
     yield "agent", {**agent, "overview": others}
@@ -243,13 +242,13 @@ def status(
 
     NAME may be external:ID, an agent's external identifier.
     """
-    path = _path(name, "status") if words is None else _path(name, f"as/{words}")
+    path = path_of("agents", name, *(("status",) if words is None else ("as", words)))
     change = dict(map(_assignment, assignments))
     if reason is not None:
         change["reason"] = reason
     if change and not assignments:
         raise Failure("--reason needs --set FIELD=VALUE", Exit.USAGE)
-    response = hub.patch(path, change) if change else hub.get(path)
+    response = hub.send("PATCH", path, body=change) if change else hub.get(path)
     yield "agent_status" if words is None else f"agent_as_{words}", response
     if words is not None:
         rows = [(column, _column(value)) for column, value in response.items()]
@@ -259,10 +258,6 @@ def status(
         ("axis", "value", show.in_zone("since"), "reason", "by", "next values"), _axis_rows(response)
     )
     show.report(*_remarks(response))
-
-
-def _path(name: str, rest: str) -> str:
-    return f"/v1/agents/{quote(name, safe=':')}/{rest}"
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -336,17 +331,17 @@ def metrics(
     by: str | None,
 ) -> Responses:
     """List the metrics of an agent; with METRIC, show its values over time."""
-    path = _path(name, "metrics")
     if metric is None:
         if step is not None or agg is not None or tags or by is not None:
             raise click.UsageError("--step, --agg, --tag and --by need a METRIC")
-        response = hub.get_all(path, "series")
+        response = hub.get_all(path_of("agents", name, "metrics"), "series")
         yield "metrics", response
         _print_series(name, response)
         return
     params: dict[str, str | float | None] = {"since": since, "agg": agg, "by": by}
     step_s = step or _suitable((show.clock.now() - datetime.fromisoformat(since)).total_seconds())
-    response = hub.get(f"{path}/{quote(metric, safe='')}", **params, step_s=step_s, tag=list(tags))
+    path = path_of("agents", name, "metrics", metric)
+    response = hub.get(path, **params, step_s=step_s, tag=list(tags))
     yield "metric", response
     _print_chart(response)
 

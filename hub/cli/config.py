@@ -94,7 +94,7 @@ def set_(hub: Talk, assignments: tuple[str, ...]) -> Responses:
             continue
         values[key] = text if is_text(_path(key)) else _plain(value_of(text))
     tag = hub.get(PATH)["tag"]
-    response = hub.patch(PATH, {"values": values, "without": without}, headers={"if-match": tag})
+    response = hub.send("PATCH", PATH, body={"values": values, "without": without}, headers={"if-match": tag})
     yield "reload", response
     report_reloaded(response, nothing="no value in use has changed")
 
@@ -123,7 +123,7 @@ def edit(state: Path) -> None:
                 return
             response = hub.post(f"{PATH}/check", {"text": text})
             if response["ok"]:
-                done = hub.patch(PATH, {"text": text}, headers={"if-match": before["tag"]})
+                done = hub.send("PATCH", PATH, body={"text": text}, headers={"if-match": before["tag"]})
                 report_reloaded(done)
                 return
             for one in response["problems"]:
@@ -303,7 +303,7 @@ def reload(hub: Talk, wait: bool) -> Responses:
     Applies all changes or none: if the file has an error, the hub keeps its settings and this
     exits with 78. Lists each change and whether it applies at once or needs a restart.
     """
-    response = hub.post(f"/v1/reload?wait={str(wait).lower()}")
+    response = hub.send("POST", "/v1/reload", {"wait": wait})
     yield "reload", response
     report_reloaded(response)
 

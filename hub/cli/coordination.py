@@ -2,7 +2,6 @@
 
 import difflib
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
 
@@ -11,7 +10,7 @@ from hub.cli.declared import item_called
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import counts, short
 from hub.cli.options import ListByDefault, example
-from hub.cli.talk import Responses, Talk, agent_names, board_names, hub_command
+from hub.cli.talk import Responses, Talk, agent_names, board_names, hub_command, path_of
 
 BROADCASTS: Final = "/v1/broadcasts"
 SEARCHED: Final = 100  # newest broadcasts that are searched for the end of an id
@@ -62,7 +61,7 @@ def soul(
     Reads and writes the file at the gateway or device of the agent. Without --expected, replaces
     any present text.
     """
-    path = _path(board, agent)
+    path = path_of("boards", board, "agents", agent, "soul")
     if file is None:
         response = hub.get(path)
         yield "soul", response
@@ -76,7 +75,7 @@ def soul(
     body = {"content": file.read(), "reason": reason, "source_url": source_url}
     if expected is not None:
         body["expected_sha256"] = expected
-    response = hub.put(f"{path}?wait_s={wait_s}", body)
+    response = hub.send("PUT", path, {"wait_s": wait_s}, body)
     yield "soul_write", response
     if response["state"] == "waiting":
         show.report(f"stored; the hub writes it as soon as possible: {response['problem'] or 'in progress'}")
@@ -97,7 +96,7 @@ def soul_history(hub: Talk, board: str, agent: str, seq: int | None, other: int 
 
     Kind seen: written by another program. Kind refused: never written, but stored so that it is not lost.
     """
-    path = f"{_path(board, agent)}/history"
+    path = path_of("boards", board, "agents", agent, "soul", "history")
     if seq is None and other is not None:
         next_step = "hub boards soul-history BOARD AGENT 3 --diff 4"
         raise Failure("--diff needs two versions", Exit.USAGE, next_step=next_step)
@@ -144,10 +143,6 @@ def _diff(old: Any, new: Any) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def _path(board: str, agent: str) -> str:
-    return f"/v1/boards/{quote(board, safe='')}/agents/{quote(agent, safe='')}/soul"
-
-
 @click.group(cls=ListByDefault, epilog=example("hub messages ls --agent notes"))
 def messages() -> None:
     """List messages between agents; send, cancel and retry them."""
@@ -160,13 +155,9 @@ def messages() -> None:
 def show_broadcast(hub: Talk, broadcast: str, failed: bool) -> Responses:
     """Show BROADCAST and its result at each board."""
     found = item_called(hub.get(BROADCASTS, limit=SEARCHED)["broadcasts"], broadcast)
-    path = f"{BROADCASTS}/{quote(found['id'] if found else broadcast, safe='')}"
-    response = hub.get(path, limit=PAGE)
-    results, cursor = list(response["results"]), response["next_cursor"]
-    while cursor:
-        page = hub.get(path, limit=PAGE, cursor=cursor)
-        results, cursor = [*results, *page["results"]], page["next_cursor"]
-    response |= {"results": [one for one in results if not (failed and one["ok"])], "next_cursor": None}
+    pages = list(hub.pages(path_of("broadcasts", found["id"] if found else broadcast), limit=PAGE))
+    results = [one for page in pages for one in page["results"] if not (failed and one["ok"])]
+    response = pages[-1] | {"results": results}
     yield "broadcast", response
     show.print_facts(
         {

@@ -298,16 +298,8 @@ def _log(hub: Talk) -> str:
     """Return the log entries that the hub keeps, oldest first, as JSON lines."""
     from hub.log.redaction import redact_fields
 
-    entries: list[Any] = []
-    cursor: str | None = None
-    while True:
-        response = hub.get("/v1/logs", level="debug", limit=1_000, cursor=cursor)
-        entries += response["entries"]
-        cursor = response["next_cursor"]
-        if cursor is None:
-            return "".join(
-                json.dumps(redact_fields(entry), ensure_ascii=False) + "\n" for entry in entries[::-1]
-            )
+    entries = hub.get_all("/v1/logs", "entries", level="debug")["entries"]
+    return "".join(json.dumps(redact_fields(entry), ensure_ascii=False) + "\n" for entry in entries[::-1])
 
 
 def _listing(folder: Path) -> Iterator[str]:

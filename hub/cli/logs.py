@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,6 @@ from hub.cli.options import ListByDefault, example, hub_option, json_option, mom
 from hub.cli.talk import Talk, talk
 from hub.printable import printable_json
 
-PAGE: Final = 1_000
 LISTED: Final = 50
 
 
@@ -109,18 +108,9 @@ def export(file: Path | None, state: Path) -> None:
     with talk(state) as hub, ExitStack() as opened:
         out: TextIO = sys.stdout if file is None else opened.enter_context(file.open("x", encoding="utf-8"))
         count = 0
-        for entry in _all_entries(hub):
+        entries = (entry for page in hub.pages("/v1/audit", order="oldest") for entry in page["entries"])
+        for entry in entries:
             line = json.dumps({"schema": "hub.audit_entry/1", **entry}, ensure_ascii=False)
             print(printable_json(line), file=out)
             count += 1
     show.report(f"entries written: {count}")
-
-
-def _all_entries(hub: Talk) -> Iterator[dict[str, Any]]:
-    cursor = None
-    while True:
-        page = hub.get("/v1/audit", order="oldest", limit=PAGE, cursor=cursor)
-        yield from page["entries"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
@@ -18,7 +17,7 @@ from hub.cli.options import (
     json_option,
     object_option,
 )
-from hub.cli.talk import Talk, agent_names, run_ids, talk
+from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.printable import one_line, spelled
 
 _MOST_TITLES = 10
@@ -44,19 +43,15 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
     With --follow, exits with 1 when the run does not complete.
     """
     with talk(state) as hub:
-        response = hub.get(_path(id))
+        response = hub.get(path_of("runs", id))
         if follow and response["state"] not in FINAL:
             follow_to_end(ctx, hub, response, as_json=as_json)
-            response = hub.get(_path(response["id"]))
+            response = hub.get(path_of("runs", response["id"]))
     if not as_json:
         _show(response)
     elif not follow:
         show.print_json("run", response)
     ctx.exit(Exit.FAILED if follow and response["state"] != "COMPLETED" else Exit.DONE)
-
-
-def _path(id: str) -> str:
-    return f"/v1/runs/{quote(id, safe='')}"
 
 
 def _show(run: Mapping[str, Any]) -> None:
@@ -186,17 +181,17 @@ def run(
     """
     with talk(state) as hub:
         if estimate:
-            print_estimate(hub.post(f"/v1/agents/{quote(agent, safe='')}/estimate"), as_json=as_json)
+            print_estimate(hub.post(path_of("agents", agent, "estimate")), as_json=as_json)
             return
         headers = {"idempotency-key": key} if key is not None else None
         body = {"needs": needs, "locks": locks, "task_id": task, "context": context or {}}
-        started = hub.post(f"/v1/agents/{quote(agent, safe='')}/runs", body, headers=headers)
+        started = hub.post(path_of("agents", agent, "runs"), body, headers=headers)
         if not follow:
             print_started(started, as_json=as_json)
             return
         ended = follow_to_end(ctx, hub, started, as_json=as_json)
         if not as_json:
-            sum_up(hub.get(f"/v1/runs/{ended['id']}"))
+            sum_up(hub.get(path_of("runs", ended["id"])))
             show_found(hub, ended)
     ctx.exit(Exit.DONE if ended["state"] == "COMPLETED" else Exit.FAILED)
 

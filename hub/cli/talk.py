@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from functools import wraps
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import click
 from click.shell_completion import CompletionItem
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 SOCKET = "hub.sock"
 ADMIN_SOCKET: Final = Path("/run/hub-admin.sock")  # as in hub-admin.socket
 TOKEN_VARIABLE: Final = "HUB_TOKEN_FILE"
-_PAGE: Final = 1_000  # items of one request
+PAGE: Final = 1_000  # items of one request
 _TIMEOUT_S = 30.0
 _KNOCK_S: Final = 2.0
 _MOST_OFFERED: Final = 200  # names or newest runs
@@ -37,6 +39,11 @@ _EXIT_OF_REASON = {"bad_settings": Exit.SETTINGS, "bad_params": Exit.USAGE}
 _EXIT_CODES = {401: Exit.NOT_PERMITTED, 403: Exit.NOT_PERMITTED, 429: Exit.TRY_AGAIN, 503: Exit.TRY_AGAIN}
 
 
+def path_of(*parts: str) -> str:
+    """Return the path of a resource: ``/v1/agents/notes/status`` for ``agents``, ``notes`` and ``status``."""
+    return "/".join(("/v1", *(quote(part, safe="") for part in parts)))
+
+
 class Talk:
     """Client of a hub. Every method raises ``Failure`` on an error response."""
 
@@ -45,40 +52,39 @@ class Talk:
 
     def get(self, path: str, **params: str | float | Sequence[str] | None) -> Any:
         """Return the JSON body of the response. Parameters that are None are left out."""
-        query = {name: value for name, value in params.items() if value is not None}
-        return self._body(self._client.get(path, params=query))
+        return self.send("GET", path, {name: value for name, value in params.items() if value is not None})
+
+    def pages(self, path: str, **params: str | int | None) -> Iterator[dict[str, Any]]:
+        """Yield each page of a list."""
+        cursor = None
+        while True:
+            page = self.get(path, **{"limit": PAGE, "cursor": cursor, **params})
+            yield page
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
 
     def get_all(self, path: str, noun: str, **params: str | int | None) -> dict[str, Any]:
         """Return all items of a list with several pages: ``{noun: [...]}``."""
-        items: list[Any] = []
-        cursor = None
-        while True:
-            page = self.get(path, limit=_PAGE, cursor=cursor, **params)
-            items += page[noun]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return {noun: items}
-
-    def patch(self, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> Any:
-        """Send a PATCH request and return the JSON body of the response."""
-        return self._body(self._client.patch(path, json=body, headers=headers))
+        return {noun: [item for page in self.pages(path, **params) for item in page[noun]]}
 
     def post(self, path: str, body: object = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """Send a POST request and return the JSON body of the response."""
-        return self._body(self._client.post(path, json=body, headers=headers))
+        return self.send("POST", path, body=body, headers=headers)
 
-    def put(self, path: str, body: object, *, headers: Mapping[str, str] | None = None) -> Any:
-        """Send a PUT request and return the JSON body of the response."""
-        return self._body(self._client.put(path, json=body, headers=headers))
-
-    def send(self, verb: str, path: str, query: Mapping[str, Any], body: object = None) -> Any:
+    def send(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, Any] = MappingProxyType({}),
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Send a request and return the JSON body of the response."""
         timeout = _TIMEOUT_S + query.get("wait_s", 0)
-        return self._body(self._client.request(verb, path, params=query, json=body, timeout=timeout))
-
-    def delete(self, path: str) -> Any:
-        """Send a DELETE request and return the JSON body of the response."""
-        return self._body(self._client.delete(path))
+        answer = self._client.request(verb, path, params=query, json=body, headers=headers, timeout=timeout)
+        self._check(answer)
+        return answer.json()
 
     def text(self, path: str) -> str:
         """Return the text of a response that is not JSON."""
@@ -96,10 +102,6 @@ class Talk:
             for line in answer.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
-
-    def _body(self, answer: "httpx2.Response") -> Any:
-        self._check(answer)
-        return answer.json()
 
     def _check(self, answer: "httpx2.Response") -> None:
         if not answer.is_error:

@@ -234,7 +234,7 @@ def test_a_changed_audit_log_is_a_failure_that_says_where(
 def test_the_audit_log_is_exported_oldest_first_as_json_lines(
     hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.cli.logs.PAGE", 2)
+    monkeypatch.setattr("hub.cli.talk.PAGE", 2)
     tell(served, portal, "a.1", "a.2", "a.3")
     file = tmp_path / "audit.jsonl"
     assert hub("audit", "export", str(file)).exit_code == 0
