@@ -33,8 +33,15 @@ class MemoryLimits(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 64 * 1024
 
 
-class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """Validated new item; see ``MemoryRow``."""
+class MemoryFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of an item of a board's memory.
+
+    Attributes:
+        is_chat: a casual remark, not meant to be remembered.
+        source: origin in the writer's own words.
+        reply_to: id of a message, a question or another item.
+        agent_id: the agent that wrote it; ``None``: a person.
+    """
 
     id: MemoryId
     board_id: BoardId
@@ -46,35 +53,21 @@ class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: str | None = None
     agent_id: AgentId | None = None
     actor: str
+
+
+class NewMemory(MemoryFields, frozen=True, kw_only=True):
+    """Validated new item."""
+
     dedupe_key: str | None = None
     at: int
 
 
-class MemoryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Item of a board's memory.
+class MemoryRow(MemoryFields, frozen=True, kw_only=True):
+    """Item of a board's memory. *user_id*: the board's user; *agent_name*: ``None`` after its deletion."""
 
-    Attributes:
-        user_id: the board's user.
-        is_chat: a casual remark, not meant to be remembered.
-        source: origin in the writer's own words.
-        reply_to: id of a message, a question or another item.
-        agent_id: the agent that wrote it; ``None``: a person.
-        agent_name: ``None`` after the agent's deletion.
-    """
-
-    id: MemoryId
-    board_id: BoardId
     board_name: str
     user_id: UserId
-    content: str
-    tags: tuple[str, ...]
-    is_chat: bool
-    source: str | None
-    correlation_id: str | None
-    reply_to: str | None
-    agent_id: AgentId | None
     agent_name: str | None
-    actor: str
     created_at: int
 
 
@@ -124,7 +117,12 @@ def add_memory(
         count = c.execute(COUNT, {"board": new.board_id}).scalar_one()
         if count >= limits.memory_items_per_board:
             raise TooManyOfBoards(f"this board remembers {count} items", limit="memory_items_per_board")
-    created_at = _after_the_last(c, new.board_id, new.at)
+    # A millisecond after the last item, so that items keep the order of their writing.
+    query = sa.select(sa.func.max(board_memory.c.created_at)).where(
+        board_memory.c.board_id == new.board_id, board_memory.c.created_at < new.at + CLOSE_MS
+    )
+    last: int | None = c.execute(query).scalar_one()
+    created_at = new.at if last is None else max(new.at, last + 1)
     c.execute(sa.insert(board_memory), values_of(new, board_memory, created_at=created_at))
     return fill(MemoryRow, c.execute(ITEM, {"item": new.id}).one()), True
 
@@ -170,15 +168,6 @@ def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, acto
     c.execute(sa.delete(board_memory).where(board_memory.c.id == id, board_memory.c.board_id == board_id))
     audit.append(c, at=at, actor=actor, event="memory.removed", subject=id, detail={"board": board_id})
     return item
-
-
-def _after_the_last(c: sa.Connection, board_id: BoardId, at: int) -> int:
-    """Return a millisecond after the board's last item, so that items keep the order of their writing."""
-    query = sa.select(sa.func.max(board_memory.c.created_at)).where(
-        board_memory.c.board_id == board_id, board_memory.c.created_at < at + CLOSE_MS
-    )
-    last: int | None = c.execute(query).scalar_one()
-    return at if last is None else max(at, last + 1)
 
 
 def _conditions(filter: MemoryFilter) -> Sequence[tuple[sa.Column[Any], str | bool]]:

@@ -5,7 +5,7 @@ there, and *seen* if another writer had. It is *refused* if a write failed, so t
 """
 
 import hashlib
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -51,36 +51,35 @@ class SoulPlace(msgspec.Struct, frozen=True, kw_only=True):
     role: str | None
 
 
-class SoulVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """Version without its text. *at*: time of its record, epoch milliseconds.
+class VersionFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of a version. *at*: time of its record, epoch milliseconds.
 
     Attributes:
         write_id: write that stored it, or failed to.
         actor: writer; for a version that was seen, ``gateway:NAME`` or ``device:ID``.
     """
 
-    seq: int
     kind: VersionKind
-    sha256: str
-    size_bytes: int
-    write_id: SoulWriteId | None
-    actor: str
-    reason: str | None
-    source_url: str | None
-    at: int
-
-
-class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """New version; see ``SoulVersion``."""
-
-    agent_id: AgentId
-    kind: VersionKind
-    content: str
     actor: str
     at: int
     write_id: SoulWriteId | None = None
     reason: str | None = None
     source_url: str | None = None
+
+
+class SoulVersion(VersionFields, frozen=True, kw_only=True):
+    """Version without its text."""
+
+    seq: int
+    sha256: str
+    size_bytes: int
+
+
+class NewVersion(VersionFields, frozen=True, kw_only=True):
+    """New version."""
+
+    agent_id: AgentId
+    content: str
 
 
 _is_agents = soul_versions.c.agent_id == sa.bindparam("agent")
@@ -96,7 +95,6 @@ LAST_DIGEST = (
     .order_by(soul_versions.c.seq.desc())
     .limit(1)
 )
-ADD_VERSION = sa.insert(soul_versions)
 SIZES = (
     sa.select(soul_versions.c.seq, soul_versions.c.size_bytes)
     .where(_is_agents)
@@ -212,10 +210,8 @@ def add_version(c: sa.Connection, new: NewVersion, *, most_versions: int) -> int
     """
     seq = last_version(c, new.agent_id) + 1
     size = len(new.content.encode())
-    c.execute(
-        ADD_VERSION,
-        values_of(new, soul_versions, seq=seq, sha256=digest(new.content), size_bytes=size),
-    )
+    row = values_of(new, soul_versions, seq=seq, sha256=digest(new.content), size_bytes=size)
+    c.execute(sa.insert(soul_versions), row)
     total = 0
     for nth, (older, size_bytes) in enumerate(c.execute(SIZES, {"agent": new.agent_id}).all()):
         total += size_bytes
@@ -248,12 +244,12 @@ class SoulBusy(HubError):
         self.members = {"write_id": write_id}
 
 
-class NewSoulWrite(msgspec.Struct, frozen=True, kw_only=True):
-    """New write of a soul.
+class SoulWriteFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of a write that it has from its creation.
 
     Attributes:
-        expected_sha256: required hash of the current soul; ``ABSENT``: no soul; ``None``: any.
-        dedupe_key: repeated requests with the same key are the same write.
+        expected_sha256: required hash of the current soul; ``ABSENT``: no soul; ``None``: any. Once it is
+            sent: hash of the one replaced.
     """
 
     id: SoulWriteId
@@ -267,39 +263,31 @@ class NewSoulWrite(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     correlation_id: str | None = None
     trace_id: str
+
+
+class NewSoulWrite(SoulWriteFields, frozen=True, kw_only=True):
+    """New write of a soul. *dedupe_key*: repeated requests with the same key are the same write."""
+
     dedupe_key: str | None = None
     at: int
 
 
-class SoulWriteRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Write of a soul with its progress. Instants are epoch milliseconds.
+class SoulWriteRow(SoulWriteFields, frozen=True, kw_only=True):
+    """Write of a soul with its progress; its *content* is empty after it is settled.
 
     Attributes:
-        content: empty after it is settled.
-        expected_sha256: see ``NewSoulWrite``; if any soul was accepted, hash of the one replaced.
         found_sha256: after a conflict, hash of the actual soul; ``ABSENT``: none.
         sends: number of times that it may have left the hub.
         reason_code, problem: reason of a delay or failure.
-        not_before: next time of processing.
+        not_before: next time of processing, epoch milliseconds.
     """
 
-    id: SoulWriteId
-    agent_id: AgentId
-    board_id: BoardId | None
-    content: str
     sha256: str
-    expected_sha256: str | None
     found_sha256: str | None
     state: SoulWriteState
     sends: int
     reason_code: str | None
     problem: str | None
-    reason: str | None
-    source_url: str | None
-    from_agent_id: AgentId | None
-    actor: str
-    correlation_id: str | None
-    trace_id: str
     not_before: int
     created_at: int
     settled_at: int | None
@@ -324,11 +312,9 @@ class SoulOutcome(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
-_is_write = soul_writes.c.id == sa.bindparam("write")
 _is_open = sa.text(OPEN)
 _agents = soul_writes.c.agent_id == sa.bindparam("agent")
 _ROW = columns_of(SoulWriteRow, soul_writes)
-WRITE = sa.select(*_ROW).where(_is_write)
 OPEN_WRITE = sa.select(*_ROW).where(_agents, _is_open)
 WRITES = (
     sa.select(*_ROW)
@@ -345,38 +331,6 @@ DUE_WRITES = (
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 NEXT_WRITE = sa.select(sa.func.min(soul_writes.c.not_before)).where(_is_open)
-ADD_WRITE = sa.insert(soul_writes)
-TAKE_WRITE = (
-    sa.update(soul_writes)
-    .where(_is_write, _is_open, soul_writes.c.not_before == sa.bindparam("seen"))
-    .values(not_before=sa.bindparam("until"))
-)
-BEGIN_SEND = (
-    sa.update(soul_writes)
-    .where(_is_write, _is_open, soul_writes.c.sends == sa.bindparam("seen"))
-    .values(expected_sha256=sa.bindparam("base"), sends=soul_writes.c.sends + 1)
-)
-PUT_OFF_WRITE = (
-    sa.update(soul_writes)
-    .where(_is_write, _is_open)
-    .values(
-        not_before=sa.bindparam("until"),
-        reason_code=sa.bindparam("code"),
-        problem=sa.bindparam("why"),
-    )
-)
-SETTLE_WRITE = (
-    sa.update(soul_writes)
-    .where(_is_write, _is_open)
-    .values(
-        state=sa.bindparam("to"),
-        content="",
-        found_sha256=sa.bindparam("found"),
-        reason_code=sa.bindparam("code"),
-        problem=sa.bindparam("why"),
-        settled_at=sa.bindparam("now"),
-    )
-)
 _newest_writes = (
     sa.select(soul_writes.c.id)
     .where(_agents, soul_writes.c.settled_at.is_not(None))
@@ -406,13 +360,13 @@ def add_write(c: sa.Connection, new: NewSoulWrite) -> SoulWriteRow:
             return other  # a retry after a lost or delayed response
         raise SoulBusy(f"another write of this soul is open, by {other.actor}", other.id)
     own = {"sha256": sha256, "not_before": new.at, "created_at": new.at}
-    c.execute(ADD_WRITE, values_of(new, soul_writes, **own))
+    c.execute(sa.insert(soul_writes), values_of(new, soul_writes, **own))
     return get_write(c, new.id)
 
 
 def get_write(c: sa.Connection, write_id: SoulWriteId) -> SoulWriteRow:
     """Return an existing write."""
-    return fill(SoulWriteRow, c.execute(WRITE, {"write": write_id}).one())
+    return fill(SoulWriteRow, c.execute(sa.select(*_ROW).where(soul_writes.c.id == write_id)).one())
 
 
 def find_open(c: sa.Connection, agent_id: AgentId) -> SoulWriteRow | None:
@@ -442,20 +396,26 @@ def next_due(c: sa.Connection) -> int | None:
     return None if found is None else int(found)
 
 
+def _if_open(write: SoulWriteRow) -> sa.Update:
+    return sa.update(soul_writes).where(soul_writes.c.id == write.id, _is_open)
+
+
 def take(c: sa.Connection, write: SoulWriteRow, *, until: int) -> bool:
     """Claim the write until *until*. Return False if another process has it, or it is settled."""
-    return c.execute(TAKE_WRITE, _about(write) | {"seen": write.not_before, "until": until}).rowcount > 0
+    seen = _if_open(write).where(soul_writes.c.not_before == write.not_before)
+    return c.execute(seen.values(not_before=until)).rowcount > 0
 
 
 def begin_send(c: sa.Connection, write: SoulWriteRow, base: str) -> bool:
     """Record a send of the write over the soul with hash *base*. Return False if the write changed."""
-    return c.execute(BEGIN_SEND, _about(write) | {"seen": write.sends, "base": base}).rowcount > 0
+    seen = _if_open(write).where(soul_writes.c.sends == write.sends)
+    return c.execute(seen.values(expected_sha256=base, sends=soul_writes.c.sends + 1)).rowcount > 0
 
 
 def put_off(c: sa.Connection, write: SoulWriteRow, *, until: int, reason_code: str, problem: str) -> bool:
     """Postpone the write, with the reason. Return False if it is settled."""
-    given = {"until": until, "code": reason_code, "why": problem}
-    return c.execute(PUT_OFF_WRITE, _about(write) | given).rowcount > 0
+    postponed = _if_open(write).values(not_before=until, reason_code=reason_code, problem=problem)
+    return c.execute(postponed).rowcount > 0
 
 
 def hurry(c: sa.Connection, at: int) -> int:
@@ -473,23 +433,22 @@ def settle(
         most_versions: number of versions of its agent that stay, and of writes, at least LEAST_WRITES.
     """
     found = None if end.to != SoulWriteState.CONFLICT else ABSENT if end.found is None else digest(end.found)
-    given = {"to": end.to, "found": found, "code": end.reason_code, "why": end.problem, "now": end.at}
-    if c.execute(SETTLE_WRITE, _about(write) | given).rowcount == 0:
+    settled = _if_open(write).values(
+        state=end.to,
+        content="",
+        found_sha256=found,
+        reason_code=end.reason_code,
+        problem=end.problem,
+        settled_at=end.at,
+    )
+    if c.execute(settled).rowcount == 0:
         return None
     is_done = end.to == SoulWriteState.DONE
     if not is_done:  # the other writer's version came first
         _note_found(c, write, end, most_versions)
     if not is_done or last_digest(c, write.agent_id) != write.sha256:
-        version = NewVersion(
-            agent_id=write.agent_id,
-            kind="written" if is_done else "refused",
-            content=write.content,
-            actor=write.actor,
-            at=end.at,
-            write_id=write.id,
-            reason=write.reason,
-            source_url=write.source_url,
-        )
+        kind = "written" if is_done else "refused"
+        version = fill(NewVersion, write, kind=kind, at=end.at, write_id=write.id)
         add_version(c, version, most_versions=most_versions)
     if is_done:  # the other writer's version came after this one
         _note_found(c, write, end, most_versions)
@@ -539,7 +498,3 @@ def _outcome_message(write: SoulWriteRow, end: SoulOutcome) -> str:
         if value:
             message = f"{message} {word}: {value}"
     return message
-
-
-def _about(write: SoulWriteRow) -> dict[str, Any]:
-    return {"write": write.id}
