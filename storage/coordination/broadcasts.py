@@ -5,7 +5,7 @@ are read from their rows and never stored twice. A broadcast is settled when no 
 still reach a lead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,10 +17,9 @@ from protocol.messages import MessageKind, MessageState
 from storage import audit
 from storage.agents.schema import agents
 from storage.coordination.boards import list_places
-from storage.coordination.message_rows import INSERT_MOVE, UNPROVEN, row_of
 from storage.coordination.message_rows import MESSAGES as MESSAGE_ROWS
+from storage.coordination.message_rows import UNPROVEN, MessageRow
 from storage.coordination.messages import (
-    INSERT,
     MessageLimits,
     NewMessage,
     TooManyMessages,
@@ -51,7 +50,29 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
-class BroadcastRow(msgspec.Struct, frozen=True, kw_only=True):
+class BroadcastFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of a broadcast that it has from its creation.
+
+    Attributes:
+        gateway_id: gateway whose main agent sends it; ``None``: a person sends it.
+        refused: requested boards that get no message.
+    """
+
+    id: BroadcastId
+    user_id: UserId
+    gateway_id: GatewayId | None = None
+    kind: MessageKind
+    content: str
+    from_agent_id: AgentId | None = None
+    actor: str
+    correlation_id: str | None = None
+    reply_tags: tuple[str, ...] = ()
+    reply_source: str | None = None
+    trace_id: str
+    refused: tuple[Refused, ...] = ()
+
+
+class BroadcastRow(BroadcastFields, frozen=True, kw_only=True):
     """Broadcast to the leads of boards.
 
     Attributes:
@@ -60,21 +81,9 @@ class BroadcastRow(msgspec.Struct, frozen=True, kw_only=True):
         settled_at: time at which no message of it was pending any more.
     """
 
-    id: BroadcastId
-    user_id: UserId
     user: str
-    gateway_id: GatewayId | None
     gateway: str | None
-    kind: MessageKind
-    content: str
-    from_agent_id: AgentId | None
     from_agent: str | None
-    actor: str
-    correlation_id: str | None
-    reply_tags: tuple[str, ...]
-    reply_source: str | None
-    trace_id: str
-    refused: tuple[Refused, ...]
     boards: int
     rounds: int
     created_at: int
@@ -161,7 +170,7 @@ def get_broadcast(c: sa.Connection, id: str) -> BroadcastRow:
     row = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
     if row is None:
         raise UnknownBroadcast(f"there is no broadcast {id}")
-    return broadcast_of(row)
+    return fill(BroadcastRow, row)
 
 
 def list_broadcasts(
@@ -185,7 +194,7 @@ def list_broadcasts(
         query = query.where(broadcasts.c.user_id == user_id)
     if gateway_id is not None:
         query = query.where(broadcasts.c.gateway_id == gateway_id)
-    return [broadcast_of(row) for row in c.execute(query)]
+    return [fill(BroadcastRow, row) for row in c.execute(query)]
 
 
 def list_open(c: sa.Connection, after: str = "", most: int = CHECKED) -> list[BroadcastId]:
@@ -209,36 +218,13 @@ def tally_of(c: sa.Connection, row: BroadcastRow) -> Tally:
     return Tally(sent=sum(counts.values()), failed=failed + len(row.refused), waiting=waiting)
 
 
-def broadcast_of(row: sa.Row[Any]) -> BroadcastRow:
-    """Convert a row of ``BROADCASTS``."""
-    return fill(BroadcastRow, row)
-
-
 PART: Final = 200  # rows in one statement
 
 
-class NewBroadcast(msgspec.Struct, frozen=True, kw_only=True):
-    """New broadcast to the leads of boards.
+class NewBroadcast(BroadcastFields, frozen=True, kw_only=True):
+    """New broadcast to the leads of boards. *dedupe_key*: requests with the same key are sent once."""
 
-    Attributes:
-        gateway_id: gateway whose main agent sends it; ``None``: a person sends it.
-        refused: requested boards that get no message.
-        dedupe_key: repeated requests with the same key are sent once.
-    """
-
-    id: BroadcastId
-    user_id: UserId
-    gateway_id: GatewayId | None = None
-    kind: MessageKind
-    content: str
-    from_agent_id: AgentId | None = None
-    actor: str
-    correlation_id: str | None = None
-    reply_tags: tuple[str, ...] = ()
-    reply_source: str | None = None
-    trace_id: str
     dedupe_key: str | None = None
-    refused: tuple[Refused, ...] = ()
     at: int
     expires_at: int
 
@@ -252,17 +238,6 @@ class Aim(msgspec.Struct, frozen=True, kw_only=True):
     device_id: DeviceId | None
 
 
-LOCK_BROADCAST = sa.select(broadcasts.c.id).where(broadcasts.c.id == _broadcast).with_for_update()
-SETTLE = (
-    sa.update(broadcasts)
-    .where(broadcasts.c.id == _broadcast, broadcasts.c.settled_at.is_(None))
-    .values(settled_at=sa.bindparam("now"))
-)
-RESUME = (
-    sa.update(broadcasts)
-    .where(broadcasts.c.id == _broadcast)
-    .values(rounds=broadcasts.c.rounds + 1, settled_at=None, refused=sa.bindparam("still"))
-)
 _consumed = message_moves.alias("heard")
 UNDELIVERED = (
     MESSAGE_ROWS.where(
@@ -276,8 +251,6 @@ UNDELIVERED = (
     .order_by(messages.c.id)
     .limit(_most)
 )
-BOARDS_OF = sa.select(messages.c.board_id).where(messages.c.broadcast_id == _broadcast)
-INSERT_BROADCAST = sa.insert(broadcasts)
 
 
 def add_broadcast(
@@ -299,7 +272,7 @@ def add_broadcast(
     check_content(new.content, limits)
     _check_room(c, new.user_id, len(aims), limits)
     row = values_of(new, broadcasts, boards=len(aims) + len(new.refused), created_at=new.at)
-    c.execute(INSERT_BROADCAST, row)
+    c.execute(sa.insert(broadcasts), row)
     _add_messages(c, [_message(new, aim) for aim in aims], new.at)
     settle(c, new.id, at=new.at)
     return get_broadcast(c, new.id)
@@ -331,16 +304,16 @@ def resume(
         UnknownBroadcast: no broadcast has the id.
         TooManyMessages: nothing was written.
     """
-    c.execute(LOCK_BROADCAST, {"broadcast": id})
+    c.execute(sa.select(broadcasts.c.id).where(broadcasts.c.id == id).with_for_update())
     row = get_broadcast(c, id)
     places = {place.board_id: place for place in list_places(c, row.user_id)}
-    has = set(c.execute(BOARDS_OF, {"broadcast": id}).scalars())
+    has = set(c.execute(sa.select(messages.c.board_id).where(messages.c.broadcast_id == id)).scalars())
     anew: list[NewMessage] = []
     after = ""
     ids = iter(fresh)
     while part := c.execute(UNDELIVERED, {"broadcast": id, "after": after, "most": PART}).all():
         after = part[-1].id
-        for old in map(row_of, part):
+        for old in (fill(MessageRow, row) for row in part):
             place = None if old.board_id is None else places.get(old.board_id)
             if place is None:
                 continue  # its board was deleted meanwhile
@@ -362,7 +335,8 @@ def resume(
         return row
     _check_room(c, row.user_id, len(anew), limits)
     still = [msgspec.structs.asdict(one) for one in refused if one.given in known]
-    c.execute(RESUME, {"broadcast": id, "still": still})
+    again = {"rounds": broadcasts.c.rounds + 1, "settled_at": None, "refused": still}
+    c.execute(sa.update(broadcasts).where(broadcasts.c.id == id).values(again))
     _add_messages(c, anew, at)
     detail: audit.Detail = {"messages": len(anew), "round": row.rounds + 1}
     audit.append(c, at=at, actor=actor, event="broadcast.resumed", subject=id, detail=detail)
@@ -375,14 +349,15 @@ def settle(c: sa.Connection, id: str, *, at: int) -> BroadcastRow | None:
     Returns:
         The settled broadcast; ``None`` if messages are pending or it was settled already.
     """
-    c.execute(LOCK_BROADCAST, {"broadcast": id})
+    c.execute(sa.select(broadcasts.c.id).where(broadcasts.c.id == id).with_for_update())
     found = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
     if found is None or found.settled_at is not None:
         return None
-    row = broadcast_of(found)
+    row = fill(BroadcastRow, found)
     tally = tally_of(c, row)
-    if tally.waiting or c.execute(SETTLE, {"broadcast": id, "now": at}).rowcount == 0:
+    if tally.waiting:
         return None
+    c.execute(sa.update(broadcasts).where(broadcasts.c.id == id).values(settled_at=at))
     is_sent = tally.sent > 0
     words = f"Broadcast {row.kind} to {tally.sent} board leads (failed: {tally.failed})."
     audit.record(
@@ -426,24 +401,22 @@ def _add_messages(c: sa.Connection, repeated: Sequence[NewMessage], at: int) -> 
     """Insert messages, each after the last message to the same lead."""
     for start in range(0, len(repeated), PART):
         part = repeated[start : start + PART]
-        last = _last_created(c, part)
-        c.execute(INSERT, [_inserted(new, last) for new in part])
-        c.execute(INSERT_MOVE, [_begun(new.id, at) for new in part])
-
-
-def _last_created(c: sa.Connection, repeated: Sequence[NewMessage]) -> Mapping[BoardId, int]:
-    listed = [new.board_id for new in repeated]
-    query = (
-        sa.select(messages.c.board_id, sa.func.max(messages.c.created_at).label("last"))
-        .where(messages.c.settled_at.is_(None), messages.c.to_lead, messages.c.board_id.in_(listed))
-        .group_by(messages.c.board_id)
-    )
-    return {row.board_id: row.last for row in c.execute(query)}
-
-
-def _inserted(new: NewMessage, last: Mapping[BoardId, int]) -> dict[str, Any]:
-    before = -1 if new.board_id is None else last.get(new.board_id, -1)
-    return values_of(new, messages, created_at=max(new.at, before + 1), updated_at=new.at)
+        query = (
+            sa.select(messages.c.board_id, sa.func.max(messages.c.created_at))
+            .where(
+                messages.c.settled_at.is_(None),
+                messages.c.to_lead,
+                messages.c.board_id.in_([new.board_id for new in part]),
+            )
+            .group_by(messages.c.board_id)
+        )
+        after = {board_id: last + 1 for board_id, last in c.execute(query)}
+        rows = [
+            values_of(new, messages, created_at=max(new.at, after.get(new.board_id, 0)), updated_at=new.at)
+            for new in part
+        ]
+        c.execute(sa.insert(messages), rows)
+        c.execute(sa.insert(message_moves), [_begun(new.id, at) for new in part])
 
 
 def _begun(id: MessageId, at: int) -> dict[str, Any]:

@@ -44,49 +44,63 @@ class UnknownMessage(HubError):
     code = ErrorCode.UNKNOWN_MESSAGE
 
 
-class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Message, with the names of the objects that it refers to.
+class MessageFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of a message that it has from its creation.
 
     Attributes:
         from_agent_id: sending agent; ``None``: a person.
         actor: sender in the spelling of the audit log.
-        to_agent_id: ``None``: the board's lead, not known yet; or the agent was removed.
+        to_agent_id: recipient; ``None`` with *to_lead*: the board's lead at the time of sending, created if
+            missing; ``None`` without: the agent was removed.
         gateway_id, device_id: route of the last or next send.
         content: text, without the frame that a send adds.
+        deliver: forward the agent's answer to the agent's own channel.
+        queue_mode: how a busy agent queues it; ``None``: the gateway's setting.
+        not_before: next time of processing.
+        expires_at: deadline of the delivery.
+    """
+
+    id: MessageId
+    user_id: UserId
+    kind: MessageKind
+    board_id: BoardId | None = None
+    broadcast_id: BroadcastId | None = None
+    from_agent_id: AgentId | None = None
+    actor: str
+    to_agent_id: AgentId | None = None
+    to_lead: bool = False
+    gateway_id: GatewayId | None = None
+    device_id: DeviceId | None = None
+    content: str
+    deliver: bool = False
+    queue_mode: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    question_id: QuestionId | None = None
+    reply_tags: tuple[str, ...] = ()
+    reply_source: str | None = None
+    trace_id: str
+    not_before: int
+    expires_at: int
+
+
+class MessageRow(MessageFields, frozen=True, kw_only=True):
+    """Message, with the names of the objects that it refers to.
+
+    Attributes:
         attempt: number of the current idempotency key.
         sends: number of times that it may have left the hub.
         version: grows with each move.
         lease_boot_id: hub process that processes it.
         reason_code: error code of a failure.
-        not_before: next time of processing.
         settled_at: end of processing.
     """
 
-    id: MessageId
-    user_id: UserId
     user: str
-    kind: MessageKind
-    board_id: BoardId | None
     board: str | None
-    broadcast_id: BroadcastId | None
-    from_agent_id: AgentId | None
     from_agent: str | None
-    actor: str
-    to_agent_id: AgentId | None
     to_agent: str | None
-    to_lead: bool
-    gateway_id: GatewayId | None
     gateway: str | None
-    device_id: DeviceId | None
-    content: str
-    deliver: bool
-    queue_mode: str | None
-    correlation_id: str | None
-    reply_to: str | None
-    question_id: QuestionId | None
-    reply_tags: tuple[str, ...]
-    reply_source: str | None
-    trace_id: str
     state: MessageState
     attempt: int
     sends: int
@@ -96,8 +110,6 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     answer: str | None
     memory_id: MemoryId | None
-    not_before: int
-    expires_at: int
     created_at: int
     updated_at: int
     settled_at: int | None
@@ -196,20 +208,10 @@ MOVES = (
 )
 
 
-def row_of(row: sa.Row[Any]) -> MessageRow:
-    """Convert a row of ``MESSAGES``."""
-    return fill(MessageRow, row)
-
-
-def sight_of(row: sa.Row[Any]) -> MessageSight:
-    """Convert a row of ``SIGHTS``."""
-    return fill(MessageSight, row)
-
-
 def find_message(c: sa.Connection, id: str) -> MessageRow | None:
     """Return the message with that id, if any."""
     row = c.execute(MESSAGE_BY_ID, {"message": id}).one_or_none()
-    return None if row is None else row_of(row)
+    return None if row is None else fill(MessageRow, row)
 
 
 def get_message(c: sa.Connection, id: str) -> MessageRow:
@@ -223,7 +225,7 @@ def get_message(c: sa.Connection, id: str) -> MessageRow:
 def find_sight(c: sa.Connection, id: str) -> MessageSight | None:
     """Return the message with its route, if any has that id."""
     row = c.execute(SIGHT, {"message": id}).one_or_none()
-    return None if row is None else sight_of(row)
+    return None if row is None else fill(MessageSight, row)
 
 
 def moves_of(c: sa.Connection, id: str) -> list[MessageMove]:
@@ -269,7 +271,7 @@ def list_messages(
         query = query.where(
             messages.c.settled_at.is_(None) if is_open else messages.c.settled_at.is_not(None)
         )
-    return [row_of(row) for row in c.execute(query)]
+    return [fill(MessageRow, row) for row in c.execute(query)]
 
 
 def home_of(c: sa.Connection, agent_id: AgentId) -> MessageHome | None:
@@ -347,10 +349,9 @@ def _failed(row: MessageRow) -> str:
             return f"The user's answer did not reach {row.to_agent}"
 
 
-_as_seen = (messages.c.id == _message, messages.c.version == sa.bindparam("seen"))
 MOVE = (
     sa.update(messages)
-    .where(*_as_seen)
+    .where(messages.c.id == _message, messages.c.version == sa.bindparam("seen"))
     .values(
         {
             name: sa.bindparam(f"to_{name}")
@@ -373,7 +374,6 @@ MOVE = (
         }
     )
 )
-INSERT_MOVE = sa.insert(message_moves)
 
 
 def move_message(
@@ -471,7 +471,7 @@ def remember(
 ) -> None:
     """Insert the row of a move."""
     row = {"message_id": id, "seq": seq, "old_state": old, "new_state": new, "attempt": attempt}
-    c.execute(INSERT_MOVE, row | {"proof": dict(proof), "reason": reason, "at": at})
+    c.execute(sa.insert(message_moves), row | {"proof": dict(proof), "reason": reason, "at": at})
 
 
 DEFAULT_TAGS: Final = ("gateway_main", "lead_reply")  # tags of a lead's answer in the board's memory

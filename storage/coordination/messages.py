@@ -21,13 +21,10 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import (
     AgentId,
-    BoardId,
     BootId,
-    BroadcastId,
     DeviceId,
     GatewayId,
     MessageId,
-    QuestionId,
     UserId,
 )
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
@@ -37,13 +34,13 @@ from storage.coordination.message_rows import (
     LOCK_MESSAGE,
     SIGHTS,
     UNPROVEN,
+    MessageFields,
     MessageRow,
     MessageSight,
     find_sight,
     get_message,
     move_message,
     remember,
-    sight_of,
 )
 from storage.coordination.schema import gateway_agents, message_moves, messages, questions
 from storage.devices.nodes import is_alive
@@ -68,7 +65,6 @@ _message: sa.BindParameter[str] = sa.bindparam("message")
 _now: sa.BindParameter[int] = sa.bindparam("now", type_=Int)
 _most = sa.bindparam("most", type_=sa.Integer)
 _is_open = messages.c.settled_at.is_(None)
-_as_seen = (messages.c.id == _message, messages.c.version == sa.bindparam("seen"))
 _is_ours = sa.or_(
     messages.c.lease_boot_id.is_(None),
     messages.c.lease_boot_id == sa.bindparam("boot"),
@@ -154,36 +150,6 @@ STIRRED = (
 NEXT_DUE = sa.select(
     sa.func.count(), sa.func.min(sa.case((messages.c.not_before > _now, messages.c.not_before)))
 ).where(_is_open)
-STIR = (
-    sa.update(messages)
-    .where(_is_open, messages.c.gateway_id == sa.bindparam("gateway"), messages.c.not_before > _now)
-    .values(not_before=_now)
-)
-STIR_DEVICE = (
-    sa.update(messages)
-    .where(
-        _is_open,
-        messages.c.gateway_id.is_(None),
-        messages.c.not_before > _now,
-        messages.c.to_agent_id.in_(
-            sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))
-        ),
-    )
-    .values(not_before=_now)
-)
-MAKE_DUE = sa.update(messages).where(messages.c.id == _message, _is_open).values(not_before=_now)
-PUT_OFF = sa.update(messages).where(*_as_seen).values(not_before=sa.bindparam("again"))
-GIVE_HOME = (
-    sa.update(messages)
-    .where(*_as_seen)
-    .values(
-        to_agent_id=sa.bindparam("agent"),
-        gateway_id=sa.bindparam("gateway"),
-        device_id=sa.bindparam("device"),
-        version=messages.c.version + 1,
-        updated_at=_now,
-    )
-)
 LETTER = (
     sa.select(message_moves.c.proof)
     .where(
@@ -194,14 +160,6 @@ LETTER = (
     .order_by(message_moves.c.seq)
     .limit(1)
 )
-RELEASE_ALL = (
-    sa.update(messages)
-    .where(_is_open, messages.c.lease_boot_id.is_not(None), messages.c.lease_boot_id != sa.bindparam("boot"))
-    .values(
-        lease_boot_id=None,
-        not_before=sa.case((messages.c.not_before > _now, _now), else_=messages.c.not_before),
-    )
-)
 
 
 def due_at_gateway(
@@ -209,7 +167,7 @@ def due_at_gateway(
 ) -> list[MessageSight]:
     """Return due messages of a gateway that no other hub has leased, longest overdue first."""
     given = _spelled(hand) | {"gateway": gateway_id, "now": at, "most": most}
-    return [sight_of(row) for row in c.execute(DUE_AT_GATEWAY, given)]
+    return [fill(MessageSight, row) for row in c.execute(DUE_AT_GATEWAY, given)]
 
 
 def due_at_devices(
@@ -217,19 +175,19 @@ def due_at_devices(
 ) -> list[MessageSight]:
     """Return due messages of agents on these devices, which are connected to this hub."""
     given: dict[str, Any] = {"devices": list(devices), "now": at, "most": most}
-    return [sight_of(row) for row in c.execute(DUE_AT_DEVICES, given)]
+    return [fill(MessageSight, row) for row in c.execute(DUE_AT_DEVICES, given)]
 
 
 def due_nowhere(c: sa.Connection, hand: Hand, *, at: int, most: int) -> list[MessageSight]:
     """Return due messages of agents without a known home."""
     given = _spelled(hand) | {"now": at, "most": most}
-    return [sight_of(row) for row in c.execute(DUE_NOWHERE, given)]
+    return [fill(MessageSight, row) for row in c.execute(DUE_NOWHERE, given)]
 
 
 def expiring(c: sa.Connection, hand: Hand, *, at: int, most: int) -> list[MessageSight]:
     """Return open messages whose time to live is over."""
     given = _spelled(hand) | {"now": at, "most": most}
-    return [sight_of(row) for row in c.execute(EXPIRING, given)]
+    return [fill(MessageSight, row) for row in c.execute(EXPIRING, given)]
 
 
 def stirred(
@@ -242,7 +200,7 @@ def stirred(
 ) -> list[MessageSight]:
     """Return sent messages to agents whose sessions had an event."""
     given = _spelled(hand) | {"gateway": gateway_id, "sessions": list(sessions), "most": most}
-    return [sight_of(row) for row in c.execute(STIRRED, given)]
+    return [fill(MessageSight, row) for row in c.execute(STIRRED, given)]
 
 
 def next_due(c: sa.Connection, at: int) -> tuple[bool, int | None]:
@@ -253,23 +211,34 @@ def next_due(c: sa.Connection, at: int) -> tuple[bool, int | None]:
 
 def stir(c: sa.Connection, gateway_id: GatewayId, at: int) -> int:
     """Make every open message of a reconnected gateway due now. Return their number."""
-    return c.execute(STIR, {"gateway": gateway_id, "now": at}).rowcount
+    later = sa.update(messages).where(
+        _is_open, messages.c.gateway_id == gateway_id, messages.c.not_before > at
+    )
+    return c.execute(later.values(not_before=at)).rowcount
 
 
 def stir_device(c: sa.Connection, device_id: DeviceId, at: int) -> int:
     """Make the messages to a connected device's agents due now, as earlier sends may be lost."""
-    return c.execute(STIR_DEVICE, {"device": device_id, "now": at}).rowcount
+    its_agents = sa.select(agents.c.id).where(agents.c.device_id == device_id)
+    later = sa.update(messages).where(
+        _is_open,
+        messages.c.gateway_id.is_(None),
+        messages.c.not_before > at,
+        messages.c.to_agent_id.in_(its_agents),
+    )
+    return c.execute(later.values(not_before=at)).rowcount
 
 
 def make_due(c: sa.Connection, id: str, at: int) -> bool:
     """Make an open message due now. Return False if it is settled."""
-    return c.execute(MAKE_DUE, {"message": id, "now": at}).rowcount > 0
+    update = sa.update(messages).where(messages.c.id == id, _is_open).values(not_before=at)
+    return c.execute(update).rowcount > 0
 
 
 def put_off(c: sa.Connection, id: str, *, seen_version: int, not_before: int) -> bool:
     """Postpone a message. Return False if another process changed it. Not a move: nothing was proven."""
-    given = {"message": id, "seen": seen_version, "again": not_before}
-    return c.execute(PUT_OFF, given).rowcount > 0
+    seen = sa.update(messages).where(messages.c.id == id, messages.c.version == seen_version)
+    return c.execute(seen.values(not_before=not_before)).rowcount > 0
 
 
 def give_home(
@@ -283,8 +252,15 @@ def give_home(
     at: int,
 ) -> MessageSight | None:
     """Set the message's recipient and route. Return ``None`` if the message changed."""
-    given = {"message": id, "seen": seen_version, "agent": agent_id, "gateway": gateway_id}
-    if c.execute(GIVE_HOME, given | {"device": device_id, "now": at}).rowcount == 0:
+    seen = sa.update(messages).where(messages.c.id == id, messages.c.version == seen_version)
+    routed = seen.values(
+        to_agent_id=agent_id,
+        gateway_id=gateway_id,
+        device_id=device_id,
+        version=messages.c.version + 1,
+        updated_at=at,
+    )
+    if c.execute(routed).rowcount == 0:
         return None
     found = find_sight(c, id)
     assert found is not None, "it was written in this transaction"
@@ -301,7 +277,11 @@ def letter_of(c: sa.Connection, id: str, attempt: int) -> dict[str, Any] | None:
 
 def release_all(c: sa.Connection, boot_id: BootId, at: int) -> int:
     """Release the messages of other processes and make them due, for a database that only this hub uses."""
-    return c.execute(RELEASE_ALL, {"boot": boot_id, "now": at}).rowcount
+    leased = sa.update(messages).where(
+        _is_open, messages.c.lease_boot_id.is_not(None), messages.c.lease_boot_id != boot_id
+    )
+    soon = sa.case((messages.c.not_before > at, at), else_=messages.c.not_before)
+    return c.execute(leased.values(lease_boot_id=None, not_before=soon)).rowcount
 
 
 def _spelled(hand: Hand) -> dict[str, Any]:
@@ -340,42 +320,10 @@ class MessageLimits(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_LIMITS: Final = MessageLimits()
 
 
-class NewMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """New message to an agent.
+class NewMessage(MessageFields, frozen=True, kw_only=True):
+    """New message to an agent. *dedupe_key*: repeated messages with the same key are added once."""
 
-    Attributes:
-        to_agent_id: recipient; ``None`` with *to_lead*: the board's lead at the time of sending, created if
-            missing.
-        gateway_id: gateway of the agent, or of the board whose lead gets it; ``None``: a device, or unknown.
-        deliver: forward the agent's answer to the agent's own channel.
-        queue_mode: how a busy agent queues it; ``None``: the gateway's setting.
-        dedupe_key: repeated messages with the same key are added once.
-        expires_at: deadline of the delivery.
-    """
-
-    id: MessageId
-    user_id: UserId
-    kind: MessageKind
-    board_id: BoardId | None = None
-    broadcast_id: BroadcastId | None = None
-    from_agent_id: AgentId | None = None
-    actor: str
-    to_agent_id: AgentId | None = None
-    to_lead: bool = False
-    gateway_id: GatewayId | None = None
-    device_id: DeviceId | None = None
-    content: str
-    deliver: bool = False
-    queue_mode: str | None = None
-    correlation_id: str | None = None
-    reply_to: str | None = None
-    question_id: QuestionId | None = None
-    reply_tags: tuple[str, ...] = ()
-    reply_source: str | None = None
-    trace_id: str
     dedupe_key: str | None = None
-    not_before: int
-    expires_at: int
     at: int
 
 
@@ -385,13 +333,6 @@ OPEN_OF_USER = sa.select(sa.func.count()).select_from(
     .limit(_most)
     .subquery()
 )
-LAST_CREATED = sa.select(sa.func.max(messages.c.created_at)).where(
-    _is_open, messages.c.to_agent_id == sa.bindparam("whom")
-)
-LAST_CREATED_TO_LEAD = sa.select(sa.func.max(messages.c.created_at)).where(
-    _is_open, messages.c.board_id == sa.bindparam("whom"), messages.c.to_lead
-)
-INSERT = sa.insert(messages)
 
 
 def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DEFAULT_LIMITS) -> MessageRow:
@@ -412,10 +353,14 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
             f"{limits.open_messages_per_user} messages of this user are under way",
             limit="open_messages_per_user",
         )
-    asked, whom = (LAST_CREATED_TO_LEAD, new.board_id) if new.to_lead else (LAST_CREATED, new.to_agent_id)
-    last: int | None = c.execute(asked, {"whom": whom}).scalar_one()
+    newest = sa.select(sa.func.max(messages.c.created_at)).where(_is_open)
+    if new.to_lead:
+        newest = newest.where(messages.c.board_id == new.board_id, messages.c.to_lead)
+    else:
+        newest = newest.where(messages.c.to_agent_id == new.to_agent_id)
+    last: int | None = c.execute(newest).scalar_one()
     created_at = new.at if last is None else max(new.at, last + 1)  # unique instants define the order
-    c.execute(INSERT, values_of(new, messages, created_at=created_at, updated_at=new.at))
+    c.execute(sa.insert(messages), values_of(new, messages, created_at=created_at, updated_at=new.at))
     remember(c, new.id, 1, None, MessageState.WAITING, 1, {}, None, new.at)
     return get_message(c, new.id)
 

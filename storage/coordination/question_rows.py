@@ -28,35 +28,44 @@ class UnknownQuestion(HubError):
     code = ErrorCode.UNKNOWN_QUESTION
 
 
-class QuestionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Question, with the names of the objects that it refers to. Instants are epoch milliseconds.
+class QuestionFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of a question that it has from its creation.
 
     Attributes:
-        board_id: ``None``: the board was deleted.
         from_agent_id: agent that asks; ``None``: a person.
         actor: asker in the spelling of the audit log.
         preferred_channel: channel on which the person prefers to be reached, in the asker's words.
         reply_tags, reply_source: tags and source of the answer in the board's memory; empty: the defaults.
-        answered_by: actor that answered.
-        memory_id: item of the board's memory with the answer.
-        message_id: message to *main_agent* of the board's gateway, if any.
-        expires_at: deadline of the answer.
+        expires_at: deadline of the answer, epoch milliseconds.
     """
 
     id: QuestionId
     user_id: UserId
+    from_agent_id: AgentId | None
+    actor: str
+    content: str
+    preferred_channel: str | None = None
+    correlation_id: str | None = None
+    reply_tags: tuple[str, ...] = ()
+    reply_source: str | None = None
+    trace_id: str
+    expires_at: int
+
+
+class QuestionRow(QuestionFields, frozen=True, kw_only=True):
+    """Question, with the names of the objects that it refers to. Instants are epoch milliseconds.
+
+    Attributes:
+        board_id: ``None``: the board was deleted.
+        answered_by: actor that answered.
+        memory_id: item of the board's memory with the answer.
+        message_id: message to *main_agent* of the board's gateway, if any.
+    """
+
     user: str
     board_id: BoardId | None
     board: str | None
-    from_agent_id: AgentId | None
     from_agent: str | None
-    actor: str
-    content: str
-    preferred_channel: str | None
-    correlation_id: str | None
-    reply_tags: tuple[str, ...]
-    reply_source: str | None
-    trace_id: str
     state: QuestionState
     answer: str | None
     answered_by: str | None
@@ -65,7 +74,6 @@ class QuestionRow(msgspec.Struct, frozen=True, kw_only=True):
     main_agent_id: AgentId | None
     main_agent: str | None
     created_at: int
-    expires_at: int
     settled_at: int | None
 
     @property
@@ -138,7 +146,7 @@ def find_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -
     row = c.execute(QUESTION, {"question": id}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
         return None
-    return question_in(row)
+    return fill(QuestionRow, row)
 
 
 def get_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) -> QuestionRow:
@@ -180,7 +188,7 @@ def list_questions(
         query = query.where(questions.c.correlation_id == correlation_id)
     if states:
         query = query.where(questions.c.state.in_(states))
-    return [question_in(row) for row in c.execute(query)]
+    return [fill(QuestionRow, row) for row in c.execute(query)]
 
 
 class WaitingLong(msgspec.Struct, frozen=True):
@@ -233,11 +241,6 @@ def home_of(c: sa.Connection, agent_id: AgentId) -> Home | None:
     return Home(*row)
 
 
-def question_in(row: Any) -> QuestionRow:
-    """Convert a row of ``QUESTIONS``."""
-    return fill(QuestionRow, row)
-
-
 ASKED, ANSWERED = "question.asked", "question.answered"  # events of activity and of the audit log
 WITHDRAWN, EXPIRED = "question.withdrawn", "question.expired"
 _BECAME: Final = {QuestionState.WITHDRAWN: "was withdrawn", QuestionState.EXPIRED: "was over"}
@@ -278,7 +281,18 @@ def settle(c: sa.Connection, asked: QuestionRow, to: QuestionState, at: int, giv
     bound = {"text": None, "who": None, "memory": None} | given | {"question": asked.id, "to": to, "now": at}
     if c.execute(SETTLE, bound).rowcount == 0:
         return False
-    _take_back(c, asked, at)
+    # The message to the main agent is cancelled if it has certainly not been sent.
+    message = None if asked.message_id is None else find_message(c, asked.message_id)
+    if message is not None and message.state in (MessageState.WAITING, MessageState.INTERRUPTED):
+        move_message(
+            c,
+            message.id,
+            MessageEvent.FAILED,
+            seen_version=message.version,
+            at=at,
+            reason_code=ErrorCode.QUESTION_SETTLED,
+            reason="no run waits for the answer any more",
+        )
     return True
 
 
@@ -332,19 +346,3 @@ def record(
 def short(content: str) -> str:
     line = " ".join(content.split())
     return line if len(line) <= _SHORT else f"{line[: _SHORT - 3]}..."
-
-
-def _take_back(c: sa.Connection, asked: QuestionRow, at: int) -> None:
-    """Cancel the question's message to the main agent if it has certainly not been sent."""
-    message = None if asked.message_id is None else find_message(c, asked.message_id)
-    if message is None or message.state not in (MessageState.WAITING, MessageState.INTERRUPTED):
-        return
-    move_message(
-        c,
-        message.id,
-        MessageEvent.FAILED,
-        seen_version=message.version,
-        at=at,
-        reason_code=ErrorCode.QUESTION_SETTLED,
-        reason="no run waits for the answer any more",
-    )

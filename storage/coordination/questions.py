@@ -33,22 +33,20 @@ from storage.coordination.question_rows import (
     IS_SETTLED,
     QUESTIONS,
     WITHDRAWN,
-    Home,
+    QuestionFields,
     QuestionRow,
     get_question,
     home_of,
     main_of,
-    question_in,
     record,
     settle,
     settled,
     short,
 )
 from storage.coordination.schema import question_tellings, questions
-from storage.coordination.schema import questions as questions_table
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import values_of
+from storage.kernel.rows import fill, values_of
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -101,7 +99,6 @@ TO_CLOSE = (
 KNOWS = sa.select(question_tellings.c.closed_at).where(
     question_tellings.c.question_id == sa.bindparam("question"), question_tellings.c.device_id == _device
 )
-NOTE_DELIVERED = sa.insert(question_tellings)
 CLOSE = (
     sa.update(question_tellings)
     .where(
@@ -125,8 +122,8 @@ def with_news(c: sa.Connection, device_ids: Sequence[DeviceId]) -> list[DeviceId
 def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:
     """Return the notifications due to the device: first ends, then new questions, oldest first."""
     given = {"device": device_id, "most": limit}
-    ended = [Due(question_in(row), True) for row in c.execute(TO_CLOSE, given)]
-    asked = [Due(question_in(row), False) for row in c.execute(TO_ASK, given)]
+    ended = [Due(fill(QuestionRow, row), True) for row in c.execute(TO_CLOSE, given)]
+    asked = [Due(fill(QuestionRow, row), False) for row in c.execute(TO_ASK, given)]
     return [*ended, *asked][:limit]
 
 
@@ -137,7 +134,7 @@ def note_delivered(c: sa.Connection, due: Due, device_id: DeviceId, at: int) -> 
         c.execute(CLOSE, given | {"now": at})
     elif c.execute(KNOWS, given).first() is None:
         row = {"question_id": due.question.id, "device_id": device_id, "asked_at": at}
-        c.execute(NOTE_DELIVERED, row)
+        c.execute(sa.insert(question_tellings), row)
 
 
 def known_to(c: sa.Connection, question_id: QuestionId) -> list[DeviceId]:
@@ -189,7 +186,20 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
             return current  # a retry after a lost response
         raise settled(c, current)
     if asked.board_id is not None:
-        _into_memory(c, asked, given)
+        item = NewMemory(
+            id=given.memory_id,
+            board_id=asked.board_id,
+            content=given.text,
+            tags=asked.tags,
+            source=asked.source,
+            correlation_id=asked.correlation_id,
+            reply_to=asked.id,
+            agent_id=given.agent_id,
+            actor=given.actor,
+            dedupe_key=f"answer:{asked.id}",
+            at=given.at,
+        )
+        add_memory(c, item)
     return _answered(c, asked, given)
 
 
@@ -241,7 +251,7 @@ def answer_by_memory(
         message_id=message_id,
         message_expires_at=message_expires_at,
     )
-    asked = question_in(rows[0])
+    asked = fill(QuestionRow, rows[0])
     answered = {"text": given.text, "who": given.actor, "memory": item.id}
     if not settle(c, asked, QuestionState.ANSWERED, given.at, answered):
         return None
@@ -253,55 +263,32 @@ def _answered(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> Questio
     if asked.from_agent_id is not None:
         home = home_of(c, asked.from_agent_id)
         if home is not None:
-            _notify_asker(c, asked, given, home)
-    message = f"Answered: {short(asked.content)}"
-    record(c, ANSWERED, asked, message, given.activity_id, given.actor, given.at)
+            message = fill(
+                NewMessage,
+                asked,
+                id=given.message_id,
+                kind=MessageKind.ANSWER,
+                from_agent_id=given.agent_id,
+                actor=given.actor,
+                to_agent_id=home.agent_id,
+                gateway_id=home.gateway_id,
+                device_id=home.device_id,
+                content=given.text,
+                reply_to=asked.id,
+                question_id=asked.id,
+                reply_tags=(),
+                reply_source=None,
+                dedupe_key=f"answer:{asked.id}",
+                not_before=given.at,
+                expires_at=given.message_expires_at,
+                at=given.at,
+            )
+            add_message(c, message, limits=UNBOUNDED)
+    record(c, ANSWERED, asked, f"Answered: {short(asked.content)}", given.activity_id, given.actor, given.at)
     if given.is_decision:
         detail: audit.Detail = {"board": asked.board}
         audit.append(c, at=given.at, actor=given.actor, event=ANSWERED, subject=asked.id, detail=detail)
     return get_question(c, asked.id)
-
-
-def _notify_asker(c: sa.Connection, asked: QuestionRow, given: NewAnswer, home: Home) -> None:
-    message = NewMessage(
-        id=given.message_id,
-        user_id=asked.user_id,
-        kind=MessageKind.ANSWER,
-        board_id=asked.board_id,
-        from_agent_id=given.agent_id,
-        actor=given.actor,
-        to_agent_id=home.agent_id,
-        gateway_id=home.gateway_id,
-        device_id=home.device_id,
-        content=given.text,
-        correlation_id=asked.correlation_id,
-        reply_to=asked.id,
-        question_id=asked.id,
-        trace_id=asked.trace_id,
-        dedupe_key=f"answer:{asked.id}",
-        not_before=given.at,
-        expires_at=given.message_expires_at,
-        at=given.at,
-    )
-    add_message(c, message, limits=UNBOUNDED)
-
-
-def _into_memory(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> None:
-    assert asked.board_id is not None
-    item = NewMemory(
-        id=given.memory_id,
-        board_id=asked.board_id,
-        content=given.text,
-        tags=asked.tags,
-        source=asked.source,
-        correlation_id=asked.correlation_id,
-        reply_to=asked.id,
-        agent_id=given.agent_id,
-        actor=given.actor,
-        dedupe_key=f"answer:{asked.id}",
-        at=given.at,
-    )
-    add_memory(c, item)
 
 
 class TooManyQuestions(HubError):
@@ -311,7 +298,7 @@ class TooManyQuestions(HubError):
     limit = "open_questions_per_user"
 
 
-class NewQuestion(msgspec.Struct, frozen=True, kw_only=True):
+class NewQuestion(QuestionFields, frozen=True, kw_only=True):
     """New question.
 
     Attributes:
@@ -320,28 +307,15 @@ class NewQuestion(msgspec.Struct, frozen=True, kw_only=True):
         is_decision: a person asked: add an audit entry.
     """
 
-    id: QuestionId
-    user_id: UserId
     board_id: BoardId
-    from_agent_id: AgentId | None
-    actor: str
-    content: str
-    preferred_channel: str | None = None
-    correlation_id: str | None = None
-    reply_tags: tuple[str, ...] = ()
-    reply_source: str | None = None
-    trace_id: str
     dedupe_key: str | None = None
     at: int
-    expires_at: int
     activity_id: str
     message_id: MessageId
     is_decision: bool = False
 
 
-LOCK_USER = sa.select(users.c.id).where(users.c.id == sa.bindparam("user")).with_for_update(key_share=True)
 OPEN_OF_USER = sa.select(sa.func.count()).where(questions.c.user_id == sa.bindparam("user"), sa.text(IS_OPEN))
-INSERT = sa.insert(questions)
 OVER = (
     sa.select(questions.c.id)
     .where(sa.text(IS_OPEN), questions.c.expires_at <= sa.bindparam("now"))
@@ -360,25 +334,41 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
     Raises:
         TooManyQuestions, MessageTooLong, TooManyMessages: nothing was written.
     """
-    c.execute(LOCK_USER, {"user": new.user_id})  # serializes counting and inserting
+    # serializes counting and inserting
+    c.execute(sa.select(users.c.id).where(users.c.id == new.user_id).with_for_update(key_share=True))
     if new.dedupe_key is not None:
         known = c.execute(QUESTIONS.where(questions.c.dedupe_key == new.dedupe_key)).one_or_none()
         if known is not None:
-            return question_in(known), False
+            return fill(QuestionRow, known), False
     count = c.execute(OPEN_OF_USER, {"user": new.user_id}).scalar_one()
     if count >= most:
         raise TooManyQuestions(
             f"{count} questions of this user wait for an answer ({TooManyQuestions.limit}):"
             " answer some, or withdraw them"
         )
-    c.execute(INSERT, values_of(new, questions, created_at=new.at, message_id=None))
+    c.execute(sa.insert(questions), values_of(new, questions, created_at=new.at, message_id=None))
     main = main_of(c, new.board_id)
     if main is not None:
-        _notify_main(c, new, main, limits)
+        message = fill(
+            NewMessage,
+            new,
+            id=new.message_id,
+            kind=MessageKind.ASK_USER,
+            to_agent_id=main.agent_id,
+            gateway_id=main.gateway_id,
+            deliver=True,
+            question_id=new.id,
+            reply_tags=new.reply_tags or DEFAULT_TAGS,
+            reply_source=new.reply_source or DEFAULT_SOURCE,
+            dedupe_key=f"ask:{new.id}",
+            not_before=new.at,
+        )
+        add_message(c, message, limits=limits)
         c.execute(sa.update(questions).where(questions.c.id == new.id).values(message_id=new.message_id))
     asked = get_question(c, new.id)
-    message = f"Asked on {asked.board}: {short(new.content)}"
-    record(c, ASKED, asked, message, new.activity_id, new.actor, new.at)
+    record(
+        c, ASKED, asked, f"Asked on {asked.board}: {short(new.content)}", new.activity_id, new.actor, new.at
+    )
     if new.is_decision:
         audit.append(
             c, at=new.at, actor=new.actor, event=ASKED, subject=new.id, detail={"board": asked.board}
@@ -417,31 +407,6 @@ def expire_due(c: sa.Connection, at: int, fresh_ids: Sequence[str]) -> list[Ques
             record(c, EXPIRED, asked, message, fresh, "hub", at, level="warning")
             went.append(get_question(c, id))
     return went
-
-
-def _notify_main(c: sa.Connection, new: NewQuestion, main: Home, limits: MessageLimits) -> None:
-    message = NewMessage(
-        id=new.message_id,
-        user_id=new.user_id,
-        kind=MessageKind.ASK_USER,
-        board_id=new.board_id,
-        from_agent_id=new.from_agent_id,
-        actor=new.actor,
-        to_agent_id=main.agent_id,
-        gateway_id=main.gateway_id,
-        content=new.content,
-        deliver=True,
-        correlation_id=new.correlation_id,
-        question_id=new.id,
-        reply_tags=new.reply_tags or DEFAULT_TAGS,
-        reply_source=new.reply_source or DEFAULT_SOURCE,
-        trace_id=new.trace_id,
-        dedupe_key=f"ask:{new.id}",
-        not_before=new.at,
-        expires_at=new.expires_at,
-        at=new.at,
-    )
-    add_message(c, message, limits=limits)
 
 
 class Replied(msgspec.Struct, frozen=True, kw_only=True):
@@ -507,11 +472,11 @@ def _as_before(c: sa.Connection, memory: MemoryRow) -> Replied:
     """Return the message or question that a known item answered, for a caller that missed the response."""
     message = None if memory.reply_to is None else message_rows.find_message(c, memory.reply_to)
     asked = c.execute(
-        QUESTIONS.where(questions_table.c.user_id == memory.user_id, questions_table.c.memory_id == memory.id)
+        QUESTIONS.where(questions.c.user_id == memory.user_id, questions.c.memory_id == memory.id)
     ).one_or_none()
     return Replied(
         memory=memory,
         is_new=False,
         message=message if message is not None and message.memory_id == memory.id else None,
-        question=None if asked is None else question_in(asked),
+        question=None if asked is None else fill(QuestionRow, asked),
     )
