@@ -10,7 +10,7 @@ the window are requested.
 
 import hashlib
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -141,7 +141,8 @@ class CalDav(Connector):
             elif len(found.text) > MOST_CHARS:
                 yield message, Unread(reason=f"it has more than {MOST_CHARS} characters")
             else:
-                yield message, _document(message, found)
+                digest = hashlib.sha256(found.text.encode("utf-8", "replace")).hexdigest()
+                yield message, message.document(found.text, digest, media_type="text/calendar")
 
     # --- one calendar ---
 
@@ -407,16 +408,13 @@ def _stamp(at: datetime) -> str:
 
 
 def _read_objects(base: str, resources: Sequence[Resource]) -> list[_Object]:
-    return list(_each_object(base, resources))
-
-
-def _each_object(base: str, resources: Sequence[Resource]) -> Iterator[_Object]:
+    objects = []
     for one in resources:
         element = one.found.get(f"{CAL}calendar-data")
-        text = "" if element is None else element.text or ""
-        if text:
+        if element is not None and (text := element.text):
             known = read_metadata(text) if len(text) <= MOST_CHARS else Known()
-            yield _Object(xml.joined(base, one.href), one.text(f"{DAV}getetag"), text, known)
+            objects.append(_Object(xml.joined(base, one.href), one.text(f"{DAV}getetag"), text, known))
+    return objects
 
 
 def _message(one: _Object) -> Message:
@@ -433,16 +431,4 @@ def _message(one: _Object) -> Message:
         labels=known.labels,
         size_bytes=len(one.text.encode("utf-8", "replace")),
         link=known.link,
-    )
-
-
-def _document(message: Message, found: _Object) -> Document:
-    return Document(
-        unit_key=message.key,
-        text=found.text,
-        content_hash=hashlib.sha256(found.text.encode("utf-8", "replace")).hexdigest(),
-        media_type="text/calendar",
-        modified_at=found.known.changed_at,
-        link=found.known.link,
-        title=found.known.title or None,
     )

@@ -5,11 +5,11 @@ of its provider; ``general`` interprets all others. A connector does not know th
 Each account has one throttle, shared by all of its runs. It uses less than the provider allows.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -49,6 +49,8 @@ _PORTS: Final = {"http": 80, "https": 443}
 _UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Params = Mapping[str, str | Sequence[str]]
+T = TypeVar("T")
+R = TypeVar("R")
 
 MINUTE_S: Final = 60.0
 SHARE: Final = 0.8  # of a provider's limit, because other clients use the account, too
@@ -90,6 +92,31 @@ class Throttle:
     def hold(self, seconds: float) -> None:
         """Block all requests for some seconds: after one request was asked to wait, others would be, too."""
         self._held_until = max(self._held_until, self._clock.monotonic() + seconds)
+
+
+async def each(items: Sequence[T], ask: Callable[[T], Awaitable[R]]) -> AsyncGenerator[tuple[T, R]]:
+    """Apply *ask* to all items concurrently, limited by the throttle; yield items and results in order.
+
+    Raises:
+        ConnectorFailure: the first failure, after the results so far; the other calls are cancelled.
+    """
+    found: dict[int, R] = {}
+    failed: list[ConnectorFailure] = []
+
+    async def one(at: int, item: T) -> None:
+        try:
+            found[at] = await ask(item)
+        except ConnectorFailure as failure:
+            failed.append(failure)
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for at, item in enumerate(items):
+            tasks.start_soon(one, at, item)
+    for at in sorted(found):
+        yield items[at], found[at]
+    if failed:
+        raise failed[0]
 
 
 class Tokens(Protocol):

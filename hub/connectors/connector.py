@@ -18,25 +18,28 @@ never prevents the hub's start.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, TypeVar
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from hub.clock import Chance, Clock
 from hub.connectors.calling import Answer, Caller, Quota, Tokens
-from hub.connectors.failures import ConnectorFailure
+from hub.connectors.failures import ConnectorFailure, CursorLost
 from hub.document import Document
-from hub.extraction.patterns import BadPattern, Pattern
+from hub.extraction.patterns import BadPattern, pattern_of
+from hub.text.files import MAIL
 from protocol.errors import ErrorCode, HubError
+
+T = TypeVar("T")
 
 MOST_WORDS: Final = 100
 Words = Annotated[
@@ -46,7 +49,7 @@ Words = Annotated[
 
 def _pattern(written: str) -> str:
     try:
-        Pattern(written)
+        pattern_of(written)
     except BadPattern as error:
         raise ValueError(str(error)) from error
     return written
@@ -93,6 +96,7 @@ class Filter(BaseModel):
 
 Cursor = dict[str, Any]  # opaque to all code but its connector; plain JSON, at most 64 KiB
 API_VERSION = 1
+_CREDIBLE: Final = timedelta(days=30)  # maximum difference between the sender's date and the provider's
 PAGE_MESSAGES = 100  # maximum on one page, which limits the memory for headers
 
 
@@ -136,6 +140,9 @@ class Address(msgspec.Struct, frozen=True):
 
     email: str
     name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.email}>" if self.name and self.email else self.email or self.name
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +198,29 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     def seen_key(self) -> str:
         """Return the key in the ledger of seen messages; it includes the copy where several may exist."""
         return f"{self.key}\0{self.copy}" if self.copy else self.key
+
+    @property
+    def written_at(self) -> datetime | None:
+        """Return the reference date for dates in the text: the sender's date, if it is plausible."""
+        sent, received = self.sent_at, self.received_at
+        if sent is not None and received is not None and abs(sent - received) > _CREDIBLE:
+            return received
+        return sent or received
+
+    def document(
+        self, text: str, content_hash: str, *, media_type: str = MAIL, hidden_parts: int = 0
+    ) -> Document:
+        """Return the document of this message with its *text*."""
+        return Document(
+            unit_key=self.key,
+            text=text,
+            content_hash=content_hash,
+            media_type=media_type,
+            modified_at=self.written_at,
+            hidden_parts=hidden_parts,
+            link=self.link,
+            title=self.subject or None,
+        )
 
     def content_key(self, text: str) -> str:
         """Return a key that includes a digest of the content; it is equal for equal copies of a message."""
@@ -351,6 +381,14 @@ ConnectorClass = type[Connector]
 MOST_SUBJECT_CHARS: Final = 1_000  # of a subject are examined
 
 
+def read_cursor(stored: Any, kind: type[T]) -> T:
+    """Decode a cursor, or a part of it. Raises CursorLost if it is of another release."""
+    try:
+        return msgspec.convert(stored, kind)
+    except msgspec.ValidationError as error:
+        raise CursorLost("the cursor is not one of this release") from error
+
+
 def why_left_out(message: Message, filter: Filter) -> str | None:
     """Return why the filter excludes the message, as one word; None if it is selected.
 
@@ -396,12 +434,7 @@ def _fits_subject(subject: str, filter: Filter) -> bool:
     folded = subject.casefold()
     if filter.subject_any and not any(word.casefold() in folded for word in filter.subject_any):
         return False
-    return filter.subject_regex is None or any(_compiled(filter.subject_regex).find(subject))
-
-
-@lru_cache(maxsize=256)
-def _compiled(written: str) -> Pattern:
-    return Pattern(written)
+    return filter.subject_regex is None or any(pattern_of(filter.subject_regex).find(subject))
 
 
 GROUP: Final = "hub.connectors"
@@ -426,15 +459,6 @@ class UnknownProvider(HubError):
         self.is_broken = is_broken
 
 
-class Provider(msgspec.Struct, frozen=True):
-    """Provider available for hub.toml. *problem*: why it cannot be used."""
-
-    name: str
-    place: str
-    is_built_in: bool
-    problem: str | None = None
-
-
 def find(name: str, allowed: Collection[str] = ()) -> ConnectorClass:
     """Return the connector class of a provider.
 
@@ -447,7 +471,7 @@ def find(name: str, allowed: Collection[str] = ()) -> ConnectorClass:
     place = BUILT_IN.get(name)
     if place is not None:
         return _loaded(name, place)
-    plugins = _plugins()
+    plugins = {point.name: point.value for point in entry_points(group=GROUP)}
     if name not in plugins:
         near = get_close_matches(name, [*BUILT_IN, *(set(plugins) & set(allowed))], n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(BUILT_IN))}"
@@ -456,22 +480,6 @@ def find(name: str, allowed: Collection[str] = ()) -> ConnectorClass:
         hint = f'write [plugins] connectors = ["{name}"] if you trust its package'
         raise UnknownProvider(f"the plug-in {name!r} is installed, and not allowed", hint)
     return _loaded(name, plugins[name])
-
-
-def providers(allowed: Collection[str] = ()) -> Iterator[Provider]:
-    """Yield every provider, by name; plug-ins that are not allowed are not loaded."""
-    plugins = _plugins()
-    for name, place in sorted((plugins | BUILT_IN).items()):
-        try:
-            find(name, allowed)
-            problem = None
-        except UnknownProvider as error:
-            problem = str(error)
-        yield Provider(name, place, name in BUILT_IN, problem)
-
-
-def _plugins() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 @cache

@@ -10,22 +10,19 @@ A message has the same quota cost with or without its body, so it is fetched onc
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from difflib import get_close_matches
-from functools import partial
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from typing import Any, ClassVar, Final, Literal
 from urllib.parse import quote
 
-import anyio
 import msgspec
-from anyio import from_thread, to_thread
 from pydantic import Field
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors import gmail_api
-from hub.connectors.calling import Answer, Quota, origin_of
+from hub.connectors.calling import Answer, Quota, each, origin_of
 from hub.connectors.connector import (
     Account,
     Auth,
@@ -38,6 +35,7 @@ from hub.connectors.connector import (
     Page,
     Unread,
     Words,
+    read_cursor,
 )
 from hub.connectors.failures import (
     ConnectorFailure,
@@ -60,10 +58,9 @@ from hub.connectors.gmail_api import (
     read_message,
     to_fetch,
 )
-from hub.connectors.mime import letter_options, message_key, written_at
+from hub.connectors.mime import Letters, message_key
 from hub.document import Document
-from hub.text.convert import read_letter
-from hub.text.files import MAIL, MIB, NotConvertible
+from hub.text.files import MIB
 
 CHUNK: Final = 50  # messages on one page of the connector
 _REMEMBERED: Final = 10  # ids that mark a back-fill's progress: any of them may be removed meanwhile
@@ -145,7 +142,9 @@ class Stream:
         Raises:
             CursorLost: Gmail's history does not reach back far enough.
         """
-        state = _state(cursor)
+        state = _State() if cursor is None else read_cursor(cursor, _State)
+        if cursor is not None and state.backfill is None and state.history_id is None:
+            raise CursorLost("the cursor is not one of this release")
         now = int(self._clock.now().timestamp())
         points: tuple[Point, ...]
         if state.history_id is not None:
@@ -168,20 +167,18 @@ class Stream:
         profile = await self._api.profile()
         if profile is not None and profile.history_id is not None:
             return str(profile.history_id)
-        ids = [await self._history_id(ref.id) for ref in await self._api.listed(most=_ASKED)]
+        answers = [await self._api.message(ref.id, "minimal") for ref in await self._api.listed(most=_ASKED)]
+        shown = [read_message(answer, dict[str, Any]) for answer in answers if answer is not None]
+        ids = [str(one["historyId"]) for one in shown if one.get("historyId")]
         # An id that is too small only causes duplicates.
-        return max((one for one in ids if one), key=lambda one: (len(one), one), default=None)
-
-    async def _history_id(self, id: str) -> str | None:
-        answer = await self._api.message(id, "minimal")
-        value = read_message(answer, dict[str, Any]).get("historyId") if answer is not None else None
-        return str(value) if value else None
+        return max(ids, key=lambda one: (len(one), one), default=None)
 
     async def _backfill(self, begun: Backfill) -> AsyncGenerator[Step]:
         # One second earlier, as Gmail does not document whether after: includes the second itself. The exact
         # time is checked in each message.
         listed = await self._search(begun.after // 1_000 - 1)
-        ids = _behind(listed, begun.done_to)
+        last = max((at for at, id in enumerate(listed) if id in begun.done_to), default=-1)
+        ids = listed[last + 1 :]
         done = begun.done_to
         for start in range(0, len(ids), CHUNK):
             chunk = tuple(ids[start : start + CHUNK])
@@ -254,7 +251,11 @@ class Stream:
     ) -> AsyncGenerator[tuple[tuple[str, ...], str]]:
         """Yield selected ids in chunks, each with the id of the last history record in it."""
         selected = [
-            [one.message for one in record.messages_added if self._may_match(one.message)]
+            [
+                ref
+                for ref in (one.message for one in record.messages_added)
+                if ref.label_ids is None or self._labels.selects(ref.label_ids)
+            ]
             for record in records
         ]
         if self._q and any(selected):
@@ -269,28 +270,6 @@ class Stream:
         if records:
             yield tuple(chunk), str(records[-1].id)
 
-    def _may_match(self, ref: Ref) -> bool:
-        return ref.label_ids is None or self._labels.selects(ref.label_ids)
-
-
-def _state(cursor: Cursor | None) -> _State:
-    """Decode the cursor. Raises CursorLost if it is foreign."""
-    if cursor is None:
-        return _State()
-    try:
-        state = msgspec.convert(cursor, _State)
-    except msgspec.ValidationError as error:
-        raise CursorLost("the cursor is not one of this release") from error
-    if state.backfill is None and state.history_id is None:
-        raise CursorLost("the cursor is not one of this release")
-    return state
-
-
-def _behind(ids: Sequence[str], done: Sequence[str]) -> Sequence[str]:
-    """Return the ids after the last one in *done*; all of them if none is found."""
-    places = [at for at, id in enumerate(ids) if id in set(done)]
-    return ids[max(places) + 1 :] if places else ids
-
 
 def _ids(refs: Iterable[Ref]) -> set[str]:
     return {ref.id for ref in refs}
@@ -300,8 +279,6 @@ _CACHED_BYTES: Final = 16 * MIB  # of answers cached from the listing
 _REMOVED: Final = Unread(reason="it was removed from the mailbox", is_removed=True)
 
 Category = Literal["promotions", "social", "forums", "updates"]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class GmailFilter(Filter):
@@ -332,7 +309,7 @@ class Gmail(Connector):
         self._cached: OrderedDict[str, tuple[GmailMessage, int]] = OrderedDict()
         self._cached_bytes = 0
         self._me = context.identity
-        self._options = letter_options(filter)
+        self._letters = Letters(filter)
 
     @classmethod
     def oauth(cls, settings: GmailSettings) -> OAuth:
@@ -368,27 +345,25 @@ class Gmail(Connector):
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         labels, names = await self._labels()
-        await self._find_me()
+        if not self._me and (profile := await self._api.profile()) is not None:
+            self._me = profile.email_address
         stream = Stream(self._api, self.context.clock, labels, self._filter.q.strip())
         async with aclosing(stream.steps(cursor, since)) as steps:
             async for step in steps:
-                found = await _each(step.ids, self._got)
+                found = [one async for _, one in each(step.ids, self._got)]
                 messages = [
                     self._message(one, names)
                     for one in found
-                    if one is not None and labels.selects(one.label_ids) and _is_since(one, step.after)
+                    if one is not None
+                    and labels.selects(one.label_ids)
+                    and (step.after is None or one.internal_date is None or one.internal_date >= step.after)
                 ]
                 yield Page(messages=tuple(messages), cursor=step.cursor, is_backfill=step.is_backfill)
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         for start in range(0, len(messages), AT_ONCE):
-            batch = messages[start : start + AT_ONCE]
-            for message, outcome in zip(batch, await _each(batch, self._document), strict=True):
+            async for message, outcome in each(messages[start : start + AT_ONCE], self._document):
                 yield message, outcome
-
-    async def _find_me(self) -> None:
-        if not self._me and (profile := await self._api.profile()) is not None:
-            self._me = profile.email_address
 
     async def _labels(self) -> tuple[Labels, dict[str, str]]:
         """Return the label rules of the filter, and the names of labels by id."""
@@ -470,57 +445,18 @@ class Gmail(Connector):
                 one = read_message(answer, GmailMessage)
             fetched = {
                 part: await self._part(id, part)
-                for part in dict.fromkeys(to_fetch(one.payload, self._options))
+                for part in dict.fromkeys(to_fetch(one.payload, self._letters.options))
             }
         except MessageUnreadable as error:
             return Unread(reason=str(error))
-        letter = letter_of(one.payload, self._options, fetched)
-        try:
-            made = await to_thread.run_sync(
-                partial(read_letter, letter, self._options, check=from_thread.check_cancelled)
-            )
-        except NotConvertible as error:
-            return Unread(reason=str(error))
-        return Document(
-            unit_key=message.key,
-            text=made.text,
-            content_hash=fingerprint(letter),
-            media_type=MAIL,
-            modified_at=written_at(message),
-            hidden_parts=made.dropped,
-            link=message.link,
-            title=message.subject or None,
-        )
+        letter = letter_of(one.payload, self._letters.options, fetched)
+        return await self._letters.document(message, letter, fingerprint(letter))
 
     async def _part(self, message: str, id: str) -> str | None:
         try:
             return await self._api.attachment(message, id)
         except MessageUnreadable:
             return None
-
-
-async def _each(items: Sequence[T], ask: Callable[[T], Awaitable[R]]) -> list[R]:
-    """Apply *ask* to all items concurrently, limited by the throttle; return results in order.
-
-    Raises:
-        ConnectorFailure: the first failure; the other calls are cancelled.
-    """
-    found: dict[int, R] = {}
-    failed: list[ConnectorFailure] = []
-
-    async def one(at: int, item: T) -> None:
-        try:
-            found[at] = await ask(item)
-        except ConnectorFailure as failure:
-            failed.append(failure)
-            tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        for at, item in enumerate(items):
-            tasks.start_soon(one, at, item)
-    if failed:
-        raise failed[0]
-    return [found[at] for at in range(len(items))]
 
 
 def _id_of(name: str, ids: dict[str, str]) -> str:
@@ -537,7 +473,3 @@ def _received_at(one: GmailMessage) -> datetime | None:
         return None if one.internal_date is None else from_epoch_ms(one.internal_date)
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def _is_since(one: GmailMessage, after: int | None) -> bool:
-    return after is None or one.internal_date is None or one.internal_date >= after

@@ -13,19 +13,16 @@ Microsoft's own separation of a mail's new text is used. A chat message is HTML 
 import html
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import quote, urlencode
 
-import anyio
 import msgspec
-from anyio import CapacityLimiter, from_thread, to_thread
 from pydantic import Field
 
 from hub.connectors.calling import Answer, BaseUrl, Caller, origin_of
-from hub.connectors.connector import Address, Auth, Connector, Context, Filter, OAuth, ProviderSettings
+from hub.connectors.connector import Address, Auth, Connector, Context, OAuth, ProviderSettings
 from hub.connectors.failures import (
     ConnectorFailure,
     CursorLost,
@@ -36,11 +33,8 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.mime import letter_options
-from hub.text.convert import read_letter
-from hub.text.files import Converted
+from hub.connectors.mime import Letters
 from hub.text.html import TooTangled, text_of_html
-from hub.text.letter import Letter
 from hub.text.mime import header_text
 from protocol.frame import read_json
 
@@ -274,7 +268,7 @@ class GraphConnector(Connector):
         super().__init__(context, settings, filter)
         self._filter = filter
         self._graph = Graph(context.caller, settings.base_url, prefer=prefer)
-        self._reading = Reading(filter)
+        self._letters = Letters(filter)
         self._me: Person | None = None
 
     @classmethod
@@ -293,24 +287,6 @@ class GraphConnector(Connector):
         if self._me is None:
             self._me = await self._graph.me()
         return self._me
-
-
-async def gather(asks: Sequence[Callable[[], Awaitable[T]]], at_once: int) -> list[T | ConnectorFailure]:
-    """Run *asks* concurrently and return their results or failures in order."""
-    found: dict[int, T | ConnectorFailure] = {}
-    places = anyio.Semaphore(at_once)
-
-    async def one(at: int) -> None:
-        async with places:
-            try:
-                found[at] = await asks[at]()
-            except ConnectorFailure as failure:
-                found[at] = failure
-
-    async with anyio.create_task_group() as tasks:
-        for at in range(len(asks)):
-            tasks.start_soon(one, at)
-    return [found[at] for at in range(len(asks))]
 
 
 def judge(answer: Answer) -> ConnectorFailure | None:
@@ -396,7 +372,6 @@ def web_link(value: object) -> str | None:
     return value if isinstance(value, str) and value.startswith("https://") and len(value) <= 4_000 else None
 
 
-READERS: Final = 2  # threads that convert one account's mail
 _WORD: Final = re.compile(r"\S+")
 
 MOST_HTML_CHARS: Final = 1_000_000
@@ -408,22 +383,6 @@ _EMOJI: Final = re.compile(
     r"<emoji\b[^>]{0,300}?\balt=\"([^\"]{0,40})\"[^>]{0,300}>(?:</emoji>)?", re.IGNORECASE
 )
 _MOST_NAME_CHARS: Final = 120
-
-
-class Reading:
-    """Converter of messages for one filter, in worker threads."""
-
-    def __init__(self, filter: Filter) -> None:
-        self.options = letter_options(filter)
-        self._limiter = CapacityLimiter(READERS)
-
-    async def text(self, letter: Letter) -> Converted:
-        """Convert a letter to text. Raises NotConvertible."""
-
-        def work() -> Converted:
-            return read_letter(letter, self.options, check=from_thread.check_cancelled)
-
-        return await to_thread.run_sync(work, limiter=self._limiter)
 
 
 def with_marks(whole: str, new: str) -> str:
@@ -445,11 +404,6 @@ def with_marks(whole: str, new: str) -> str:
     lines = (line.strip() for line in rest.splitlines())
     marked = (line if line.startswith(">") else f"> {line}".rstrip() for line in lines)
     return "\n".join([whole[:end], "", *marked])
-
-
-def header_date(at: datetime | None) -> str:
-    """Format a date for a mail header; empty if it is unknown."""
-    return "" if at is None else format_datetime(at)
 
 
 class NotReadable(Exception):

@@ -32,25 +32,26 @@ from hub.connectors.connector import (
     OAuth,
     Page,
     Unread,
+    read_cursor,
 )
-from hub.connectors.failures import CursorLost, Misconfigured, Unavailable
+from hub.connectors.failures import Misconfigured, Unavailable
 from hub.connectors.imap_line import AnswerTooLong, FolderStatus, ImapFilter, ImapSettings, Line
 from hub.connectors.imap_mail import (
     UNKNOWN,
     Fetched,
-    NotConvertible,
     Order,
     Part,
     Place,
     attached,
-    document,
     fetched,
+    fingerprint,
+    letter_of,
     place,
     place_of,
     rounds,
 )
 from hub.connectors.imap_wire import Answer, Wire, day, quoted, set_of
-from hub.connectors.mime import NEEDED, Head, letter_options, message_key, mid_link, read_head
+from hub.connectors.mime import NEEDED, Head, Letters, message_key, mid_link, read_head
 from hub.document import Document
 
 # Limit of numbers in one SEARCH answer, which is a single line of at most a megabyte.
@@ -232,7 +233,7 @@ class Imap(Connector):
         super().__init__(context, settings, filter)
         self._line = line or Line(self.settings, context)
         self._heads = _asked(self.filter)
-        self._options = letter_options(self.filter)
+        self._letters = Letters(self.filter)
         self._waited_at: int | None = None  # UIDNEXT of the first folder at the last wait for news
 
     @classmethod
@@ -291,13 +292,13 @@ class Imap(Connector):
                 continue
             by_folder.setdefault((at.folder, at.uidvalidity), {})[at.uid] = (message, at)
         for (folder, uidvalidity), group in by_folder.items():
-            for orders in rounds([at for _, at in group.values()], self._options):
+            for orders in rounds([at for _, at in group.values()], self._letters.options):
                 uids = sorted({uid for order in orders for uid in order.uids})
                 fetch = partial(_bodies, orders)
                 got = await self._in_halves(folder, uidvalidity, uids, fetch, _unreadable)
                 for uid in (uid for order in orders for uid in order.uids):
                     message, at = group[uid]
-                    yield message, await self._line.apart(partial(self._document, message, at, got.get(uid)))
+                    yield message, await self._document(message, at, got.get(uid))
 
     async def wait_for_news(self) -> None:
         """Wait in the first folder (IDLE). Return at once if mail came since the previous wait.
@@ -431,17 +432,18 @@ class Imap(Connector):
             **fields,
         )
 
-    def _document(self, message: Message, at: Place, outcome: Fetched | str | None) -> Document | Unread:
+    async def _document(
+        self, message: Message, at: Place, outcome: Fetched | str | None
+    ) -> Document | Unread:
         if outcome is None:
             return Unread(reason="it was removed", is_removed=True)
         if isinstance(outcome, str):
             return Unread(reason=outcome)
         if outcome.fault:
             return Unread(reason=f"{_uid_in(at.folder, at.uid)}: {outcome.fault}", is_final=True)
-        try:
-            return document(message, at, outcome.sections, self._options)
-        except NotConvertible as error:
-            return Unread(reason=str(error))
+        work = partial(letter_of, message, at, outcome.sections, self._letters.options)
+        letter = await self._line.apart(work)
+        return await self._letters.document(message, letter, fingerprint(message, at, outcome.sections))
 
 
 def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
@@ -484,12 +486,7 @@ def _asked(filter: ImapFilter) -> bytes:
 
 
 def _known(cursor: Cursor | None) -> dict[str, Known]:
-    if cursor is None:
-        return {}
-    try:
-        return msgspec.convert(cursor["folders"], dict[str, Known])
-    except (KeyError, msgspec.ValidationError) as error:
-        raise CursorLost("the hub cannot read where it was in the mailbox") from error
+    return {} if cursor is None else read_cursor(cursor.get("folders"), dict[str, Known])
 
 
 def _cursor(states: dict[str, Known]) -> Cursor:

@@ -129,14 +129,7 @@ class ImapSettings(ProviderSettings):
             return None
         if self.oauth is None:
             return _KNOWN.get(self.host.lower())
-        endpoints = self.oauth
-        return OAuth(
-            authorize_url=endpoints.authorize_url,
-            token_url=endpoints.token_url,
-            device_url=endpoints.device_url,
-            revoke_url=endpoints.revoke_url,
-            scopes=endpoints.scopes,
-        )
+        return OAuth(**self.oauth.model_dump())
 
     def trust(self) -> ssl.SSLContext:
         """Return the TLS context; certificate and host name are always verified.

@@ -9,19 +9,16 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from email.utils import decode_rfc2231, format_datetime
+from email.utils import decode_rfc2231
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from anyio import from_thread
 
-from hub.connectors.connector import Address, Message
+from hub.connectors.connector import Message
 from hub.connectors.imap_wire import Answer, Lost, Value, set_of, values
-from hub.connectors.mime import written_at
-from hub.document import Document
-from hub.text.convert import read_letter
+from hub.connectors.mime import headers_of
 from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 from hub.text.letter_text import is_tame, letter_of_mail
@@ -322,31 +319,17 @@ def rounds(places: Sequence[Place], options: LetterOptions) -> Iterator[list[Ord
         yield _orders(alike)
 
 
-def document(message: Message, at: Place, sections: Mapping[str, bytes], options: LetterOptions) -> Document:
-    """Convert a message to a document. Only in a worker thread: a large mail may take seconds.
+def letter_of(message: Message, at: Place, sections: Mapping[str, bytes], options: LetterOptions) -> Letter:
+    """Return the letter of a message. Only in a worker thread: decoding takes long.
 
     Args:
         sections: fetched content by part number.
-
-    Raises:
-        NotConvertible: the mail cannot be converted; the message says why.
     """
-    letter = Letter(
-        headers=_headers(message),
+    return Letter(
+        headers=headers_of(message),
         bodies=tuple(_body(part, sections[part.number]) for part in _ways(at.texts, sections)),
         enclosures=tuple(_enclosure(part, sections, options) for part in at.files),
         are_alternatives=False,  # one part of each alternative was chosen
-    )
-    made = read_letter(letter, options, check=from_thread.check_cancelled)
-    return Document(
-        unit_key=message.key,
-        text=made.text,
-        content_hash=_fingerprint(message, at, sections),
-        media_type=MAIL,
-        modified_at=written_at(message),
-        hidden_parts=made.dropped,
-        link=message.link,
-        title=message.subject or None,
     )
 
 
@@ -424,20 +407,7 @@ def _enclosure(part: Part, sections: Mapping[str, bytes], options: LetterOptions
         return replace(enclosure, why_not=str(error))
 
 
-def _headers(message: Message) -> dict[str, str]:
-    head = {"Subject": message.subject, "To": ", ".join(map(_shown, message.recipients))}
-    if message.sender is not None:
-        head["From"] = _shown(message.sender)
-    if message.sent_at is not None:
-        head["Date"] = format_datetime(message.sent_at)
-    return {name: value for name, value in head.items() if value}
-
-
-def _shown(address: Address) -> str:
-    return f"{address.name} <{address.email}>" if address.name else address.email
-
-
-def _fingerprint(message: Message, at: Place, sections: Mapping[str, bytes]) -> str:
+def fingerprint(message: Message, at: Place, sections: Mapping[str, bytes]) -> str:
     """Return a digest of the content, independent of the folder."""
     digest = hashlib.sha256(message.subject.encode("utf-8", "replace"))
     for part in at.texts:
@@ -445,6 +415,3 @@ def _fingerprint(message: Message, at: Place, sections: Mapping[str, bytes]) -> 
     for part in at.files:
         digest.update(f"\2{part.name}\0{part.size}".encode("utf-8", "replace"))
     return digest.hexdigest()
-
-
-__all__ = ["NotConvertible", "Order", "Place", "document", "place", "place_of", "rounds"]

@@ -1,4 +1,4 @@
-"""Header fields of a mail, given as bytes or as a provider's fields.
+"""Header fields of a mail, given as bytes or as a provider's fields, and its conversion to a document.
 
 Real headers are often malformed, so no function raises: an invalid field is empty. Fields are cut before they
 are parsed, because the legacy parsers take quadratic time.
@@ -7,21 +7,25 @@ are parsed, because the legacy parsers take quadratic time.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
-from email.utils import getaddresses
-from functools import lru_cache
+from datetime import datetime
+from email.utils import format_datetime, getaddresses
+from functools import lru_cache, partial
 from typing import Final, TypedDict
 from urllib.parse import quote
 
 import msgspec
+from anyio import CapacityLimiter, from_thread, to_thread
 
-from hub.connectors.connector import Address, Filter, Message
-from hub.text.files import MIB
-from hub.text.letter import LetterOptions
+from hub.connectors.connector import Address, Filter, Message, Unread
+from hub.document import Document
+from hub.text.convert import read_letter
+from hub.text.files import MIB, NotConvertible
+from hub.text.letter import Letter, LetterOptions
 from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, letters, on_one_line
 
 MOST_KEY_CHARS: Final = 1_000
 MOST_RECIPIENTS: Final = 100
+_READERS: Final = 2  # threads that convert the mails of one account
 _MOST_FIELDS: Final = 1_000  # in one header; only an attack has more
 
 # Headers that ``fields`` uses, and which must be fetched.
@@ -38,7 +42,6 @@ NEEDED: Final = (
     "auto-submitted",
     "precedence",
 )
-_CREDIBLE: Final = timedelta(days=30)  # maximum difference between the sender's date and the provider's
 _SPACE: Final = re.compile(r"\s+")
 _FOLD: Final = re.compile(rb"\r?\n[ \t]+")
 _ID: Final = re.compile(r"<([^<>]*)>")
@@ -154,23 +157,38 @@ def mid_link(message_id: str | None) -> str | None:
     return f"mid:{quote(bare, safe='@')}" if bare and len(bare) <= MOST_KEY_CHARS else None
 
 
-def written_at(message: Message) -> datetime | None:
-    """Return the reference date for dates in the text: the sender's date, if it is plausible."""
-    sent, received = message.sent_at, message.received_at
-    if sent is not None and received is not None and abs(sent - received) > _CREDIBLE:
-        return received
-    return sent or received
+def headers_of(message: Message) -> dict[str, str]:
+    """Return the headers to show for a message whose own are not fetched."""
+    at = message.sent_at or message.received_at
+    return {
+        "Subject": message.subject,
+        "From": str(message.sender or ""),
+        "To": ", ".join(map(str, message.recipients)),
+        "Date": format_datetime(at) if at is not None else "",
+    }
 
 
-def letter_options(filter: Filter) -> LetterOptions:
-    """Return the options for the conversion of mails that a filter selects."""
-    return LetterOptions(
-        quoted=filter.quoted,
-        max_chars=filter.max_chars,
-        fetch=filter.attachments.fetch,
-        types=filter.attachments.types,
-        max_attachment_bytes=int(filter.attachments.max_mb * MIB),
-    )
+class Letters:
+    """Converter of letters to documents for one filter, in worker threads."""
+
+    def __init__(self, filter: Filter) -> None:
+        self.options = LetterOptions(
+            quoted=filter.quoted,
+            max_chars=filter.max_chars,
+            fetch=filter.attachments.fetch,
+            types=filter.attachments.types,
+            max_attachment_bytes=int(filter.attachments.max_mb * MIB),
+        )
+        self._limiter = CapacityLimiter(_READERS)
+
+    async def document(self, message: Message, letter: Letter, content_hash: str) -> Document | Unread:
+        """Convert the letter of a message."""
+        work = partial(read_letter, letter, self.options, check=from_thread.check_cancelled)
+        try:
+            made = await to_thread.run_sync(work, limiter=self._limiter)
+        except NotConvertible as error:
+            return Unread(reason=str(error))
+        return message.document(made.text, content_hash, hidden_parts=made.dropped)
 
 
 def addresses(raw: str) -> tuple[Address, ...]:

@@ -22,7 +22,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -30,7 +29,7 @@ from pydantic import Field, StringConstraints
 
 from hub.clock import Clock
 from hub.connectors import graph as graph_rules
-from hub.connectors.calling import Quota
+from hub.connectors.calling import Quota, each
 from hub.connectors.connector import (
     Account,
     Address,
@@ -43,9 +42,9 @@ from hub.connectors.connector import (
     Page,
     Unread,
     Words,
+    read_cursor,
 )
 from hub.connectors.failures import (
-    ConnectorFailure,
     CursorLost,
     Misconfigured,
     PermissionMissing,
@@ -57,8 +56,6 @@ from hub.connectors.graph import (
     GraphPage,
     GraphSettings,
     Person,
-    gather,
-    header_date,
     read_address,
     read_time,
     spell_time,
@@ -66,9 +63,9 @@ from hub.connectors.graph import (
     web_link,
     with_marks,
 )
-from hub.connectors.mime import MOST_RECIPIENTS, is_bulk, message_key
+from hub.connectors.mime import MOST_RECIPIENTS, headers_of, is_bulk, message_key
 from hub.document import Document
-from hub.text.files import HTML, MAIL, NotConvertible
+from hub.text.files import HTML, MAIL
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 
 SELECT: Final = (
@@ -296,14 +293,8 @@ class Outlook(GraphConnector):
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         for start in range(0, len(messages), AT_ONCE):
-            batch = messages[start : start + AT_ONCE]
-            outcomes = await gather([partial(self._document, message) for message in batch], AT_ONCE)
-            for message, outcome in zip(batch, outcomes, strict=True):
-                if not isinstance(outcome, ConnectorFailure):
-                    yield message, outcome
-            for outcome in outcomes:
-                if isinstance(outcome, ConnectorFailure):
-                    raise outcome
+            async for message, outcome in each(messages[start : start + AT_ONCE], self._document):
+                yield message, outcome
 
     # --- metadata ---
 
@@ -318,16 +309,13 @@ class Outlook(GraphConnector):
         parts = [item for item in items if _is_part(item)]
         if self._filter.unread_only:
             parts = [item for item in parts if item.get("isRead") is not True]
-        found = await gather([partial(self._head_of, str(item.get("id"))) for item in parts], AT_ONCE)
-        for one in found:
-            if isinstance(one, ConnectorFailure):
-                raise one
-            heads += one
+        async for _, found in each(parts, self._head_of):
+            heads += found
         return heads
 
-    async def _head_of(self, id: str) -> list[dict[str, Any]]:
+    async def _head_of(self, part: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Fetch the metadata of a message; empty if it was removed."""
-        url = self._graph.url("me", "messages", id, query={"$select": SELECT})
+        url = self._graph.url("me", "messages", str(part.get("id")), query={"$select": SELECT})
         answer = await self._graph.ask(url, accept=(200, 404))
         item = answer.json() if answer.status == 200 else None
         return [item] if isinstance(item, dict) else []
@@ -395,33 +383,15 @@ class Outlook(GraphConnector):
         body = Body(data=whole, media_type=HTML) if is_page else Body(data=with_marks(whole, _new(item)))
         enclosures: tuple[Enclosure, ...] = ()
         if message.attachments:
-            enclosures = await attachments_of(self._graph, str(message.place), self._reading.options)
-        try:
-            read = await self._reading.text(
-                Letter(headers=_head(message), bodies=(body,), enclosures=enclosures)
-            )
-        except NotConvertible as error:
-            return Unread(reason=str(error))
-        return Document(
-            unit_key=message.key,
-            text=read.text,
-            content_hash=hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest(),
-            media_type=read.media_type,
-            modified_at=message.sent_at or message.received_at,
-            hidden_parts=read.dropped,
-            link=message.link,
-            title=message.subject or None,
-        )
+            enclosures = await attachments_of(self._graph, str(message.place), self._letters.options)
+        letter = Letter(headers=headers_of(message), bodies=(body,), enclosures=enclosures)
+        content_hash = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()
+        return await self._letters.document(message, letter, content_hash)
 
 
 def _states(cursor: Cursor | None) -> dict[str, FolderState]:
     """Decode the cursor. Raises CursorLost if it is foreign."""
-    if cursor is None:
-        return {}
-    try:
-        return msgspec.convert(cursor["folders"], dict[str, FolderState])
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise CursorLost("the cursor is not one of this release") from error
+    return {} if cursor is None else read_cursor(cursor.get("folders"), dict[str, FolderState])
 
 
 def _in_order(messages: Any) -> tuple[Message, ...]:
@@ -465,19 +435,6 @@ def _inner_type(item: Mapping[str, Any]) -> object:
 
 def _new(item: Mapping[str, Any]) -> str:
     return _content(item, "uniqueBody")
-
-
-def _head(message: Message) -> list[tuple[str, str]]:
-    return [
-        ("Subject", message.subject),
-        ("From", _shown(message.sender) if message.sender else ""),
-        ("To", ", ".join(map(_shown, message.recipients[:20]))),
-        ("Date", header_date(message.sent_at or message.received_at)),
-    ]
-
-
-def _shown(one: Address) -> str:
-    return f"{one.name} <{one.email}>" if one.name and one.email else one.email or one.name
 
 
 async def attachments_of(graph: Graph, id: str, options: LetterOptions) -> tuple[Enclosure, ...]:

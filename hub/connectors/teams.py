@@ -29,22 +29,21 @@ from hub.connectors.connector import (
     OAuth,
     Page,
     Unread,
+    read_cursor,
 )
 from hub.connectors.failures import CursorLost, Misconfigured, Unavailable
 from hub.connectors.graph import (
     GraphConnector,
     GraphSettings,
     NotReadable,
-    header_date,
     read_time,
     spell_time,
     text_field,
     text_of_chat,
     web_link,
 )
-from hub.connectors.mime import message_key
+from hub.connectors.mime import headers_of, message_key
 from hub.document import Document
-from hub.text.files import NotConvertible
 from hub.text.letter import Body, Letter
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -87,12 +86,7 @@ class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     @classmethod
     def read(cls, cursor: Cursor | None, since: datetime) -> Self:
         """Decode the cursor. Raises CursorLost if it is foreign."""
-        if cursor is None:
-            return cls(first=since, floor=since)
-        try:
-            return msgspec.convert(cursor, cls)
-        except msgspec.ValidationError as error:
-            raise CursorLost("the cursor is not one of this release") from error
+        return cls(first=since, floor=since) if cursor is None else read_cursor(cursor, cls)
 
     def spelled(self) -> Cursor:
         cursor: Cursor = msgspec.to_builtins(self)
@@ -102,9 +96,6 @@ class TeamsState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         """Record that the chat was read up to *until*."""
         done = {name: at for name, at in self.done.items() if name != chat} | {chat: until}
         return msgspec.structs.replace(self, done=dict(list(done.items())[-MOST_DONE:]))
-
-    def with_channel(self, name: str, channel: ChannelState) -> Self:
-        return msgspec.structs.replace(self, channels=self.channels | {name: channel})
 
     def ended(self, *, keep_done: bool) -> Self:
         """Record the end of a round. *keep_done*: each chat continues from its own time."""
@@ -305,7 +296,7 @@ class Teams(GraphConnector):
             is_ended = page.delta is not None
             newest = max([here.newest, *map(_changed_at, items)])
             here = msgspec.structs.replace(here, link=link, newest=newest)
-            state = state.with_channel(name, here)
+            state = msgspec.structs.replace(state, channels=state.channels | {name: here})
             place = ("teams", channel.team, "channels", channel.channel)
             for start in range(0, max(1, len(items)), _PAGE):
                 messages = self._messages(items[start : start + _PAGE], here.after, place)
@@ -390,24 +381,9 @@ class Teams(GraphConnector):
             text = text_of_chat(item)
         except NotReadable as error:
             return Unread(reason=str(error))
-        head = [
-            ("Subject", message.subject),
-            ("From", message.sender.name if message.sender else ""),
-            ("Date", header_date(message.sent_at)),
-        ]
-        try:
-            read = await self._reading.text(Letter(headers=head, bodies=(Body(data=text),)))
-        except NotConvertible as error:
-            return Unread(reason=str(error))
-        return Document(
-            unit_key=message.key,
-            text=read.text,
-            content_hash=hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(),
-            media_type=read.media_type,
-            modified_at=message.sent_at,
-            link=message.link,
-            title=message.subject or None,
-        )
+        letter = Letter(headers=headers_of(message), bodies=(Body(data=text),))
+        content_hash = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        return await self._letters.document(message, letter, content_hash)
 
 
 def _is_selected(chat: Mapping[str, Any], kind: str) -> bool:

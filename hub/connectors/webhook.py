@@ -406,18 +406,8 @@ class Webhook(Connector):
             if not _is_selected(message.labels, self.filter.events):
                 yield message, Unread(reason="it is about something else", is_removed=True)
                 continue
-            yield (
-                message,
-                Document(
-                    unit_key=message.key,
-                    text=content.text[: self.filter.max_chars],
-                    content_hash=hashlib.sha256(post.body).hexdigest(),
-                    media_type="text/markdown",
-                    modified_at=post.received_at,
-                    link=content.link,
-                    title=content.title or None,
-                ),
-            )
+            text, digest = content.text[: self.filter.max_chars], hashlib.sha256(post.body).hexdigest()
+            yield message, message.document(text, digest, media_type="text/markdown")
 
     @property
     def _inbox(self) -> Inbox:
