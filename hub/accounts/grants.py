@@ -5,7 +5,6 @@ error code, never on its text, and contain no sent data.
 """
 
 import re
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,6 +14,7 @@ from urllib.parse import urlencode
 import anyio
 import msgspec
 
+from hub.accounts.keys import encoded
 from hub.clock import Chance, Clock, epoch_ms
 from hub.connectors.connector import Connector, OAuth, ProviderSettings
 from hub.connectors.failures import (
@@ -103,12 +103,12 @@ class Pending(Exception):
 
 def fresh_secret(chance: Chance) -> str:
     """Return a random state or verifier of 43 characters."""
-    return _encoded(chance.token_bytes(_SECRET_BYTES))
+    return encoded(chance.token_bytes(_SECRET_BYTES))
 
 
 def challenge_of(verifier: str) -> str:
     """Return the public challenge of a verifier (S256)."""
-    return _encoded(sha256(verifier.encode()).digest())
+    return encoded(sha256(verifier.encode()).digest())
 
 
 def authorize_url(account: AccountConfig, *, redirect_uri: str, state: str, verifier: str) -> str:
@@ -240,7 +240,9 @@ def failure_of(status: int, document: Mapping[str, Any]) -> Exception:
     """Return the error for an answer without a grant."""
     word = document.get("error")
     word = word if isinstance(word, str) and re.fullmatch(r"[a-z_]{1,40}", word) else ""
-    failure = sign_in_failure(_microsoft_codes(document))
+    codes = document.get("error_codes")
+    listed = [code for code in codes if isinstance(code, int)] if isinstance(codes, list) else []
+    failure = sign_in_failure(listed + sign_in_codes(str(document.get("error_description", ""))[:2_000]))
     if failure is not None and word not in ("authorization_pending", "slow_down"):
         return failure
     if word in ("authorization_pending", "slow_down"):
@@ -262,19 +264,9 @@ def failure_of(status: int, document: Mapping[str, Any]) -> Exception:
     return Misconfigured(f"the provider does not take what it is asked: {status} {word}")
 
 
-def _microsoft_codes(document: Mapping[str, Any]) -> list[int]:
-    codes = document.get("error_codes")
-    listed = [code for code in codes if isinstance(code, int)] if isinstance(codes, list) else []
-    return listed + sign_in_codes(str(document.get("error_description", ""))[:2_000])
-
-
 def _until(life: Any, now_ms: int) -> int | None:
     try:
         seconds = float(life)
     except (TypeError, ValueError):
         return None
     return now_ms + round(seconds * 1_000) if 0 < seconds < 1e9 else None
-
-
-def _encoded(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -258,7 +258,7 @@ class KeyStore:
         fd, name = tempfile.mkstemp(prefix=".keys.", dir=self._file.parent)  # mode 0600
         try:
             with open(fd, "w", encoding="ascii") as file:
-                file.write(_HEAD + "".join(f"{key.id} {_encoded(key.secret)}\n" for key in keys))
+                file.write(_HEAD + "".join(f"{key.id} {encoded(key.secret)}\n" for key in keys))
                 file.flush()
                 os.fsync(fd)
             yield Path(name)
@@ -291,5 +291,6 @@ def _parse(text: str, where: str) -> list[Key]:
     return keys
 
 
-def _encoded(secret: bytes) -> str:
+def encoded(secret: bytes) -> str:
+    """Return the base64url form of *secret*, without padding."""
     return urlsafe_b64encode(secret).rstrip(b"=").decode()

@@ -148,8 +148,13 @@ class SignIns:
             if link is None:
                 raise SignInFailed("no device that opens browsers is connected; sign in by pasting")
             return await self._begin_device(row, account, actor, link)
-        url = f"http://{account.oauth().loopback}:{PASTE_PORT}/"
-        return await self._begin_paste(row, account, actor, url)
+        redirect_uri = f"http://{account.oauth().loopback}:{PASTE_PORT}/"
+        state, verifier = fresh_secret(self._chance), fresh_secret(self._chance)
+        url = authorize_url(account, redirect_uri=redirect_uri, state=state, verifier=verifier)
+        made = await self._write(
+            row, "paste", state, _Secret(verifier=verifier), actor, redirect_uri=redirect_uri
+        )
+        return Begun(id=made.id, connector=row.name, way="paste", url=url, expires_at=made.expires_at)
 
     async def find(self, id: str) -> SignInRow:
         """Return a sign-in. Raises SignInFailed if it does not exist."""
@@ -218,16 +223,6 @@ class SignIns:
                 raise SignInFailed("the connector is gone")
             await self._correct(row, "done", None)
         return await self.find(row.id)
-
-    async def _begin_paste(
-        self, row: ConnectorRow, account: AccountConfig, actor: str, redirect_uri: str
-    ) -> Begun:
-        state, verifier = fresh_secret(self._chance), fresh_secret(self._chance)
-        url = authorize_url(account, redirect_uri=redirect_uri, state=state, verifier=verifier)
-        made = await self._write(
-            row, "paste", state, _Secret(verifier=verifier), actor, redirect_uri=redirect_uri
-        )
-        return Begun(id=made.id, connector=row.name, way="paste", url=url, expires_at=made.expires_at)
 
     async def _begin_device(
         self, row: ConnectorRow, account: AccountConfig, actor: str, link: DeviceLink

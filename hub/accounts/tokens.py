@@ -83,9 +83,12 @@ class TokenBook:
             until = self._clock.monotonic() + PATIENCE_S
             while True:
                 seen, row, tokens = await self._find_grant(connector_id)
-                left_ms = self._left_ms(row)
+                left_ms, early_ms = float("inf"), 0.0  # without a known end, a 401 reveals an expired token
+                if row.expires_at is not None:
+                    left_ms = row.expires_at - epoch_ms(self._clock.now())
+                    early_ms = min(EARLY_MS, EARLY_SHARE * max(0, row.expires_at - row.refreshed_at))
                 is_good = tokens.access_token != rejected
-                if is_good and left_ms > _early_ms(row):
+                if is_good and left_ms > early_ms:
                     return tokens.access_token
                 if seen.is_leased:
                     if is_good and left_ms > ENOUGH_MS:
@@ -176,11 +179,6 @@ class TokenBook:
                 await self._clock.sleep(POLL_S * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _left_ms(self, row: CredentialRow) -> float:
-        if row.expires_at is None:
-            return float("inf")  # a 401 will reveal an expired token
-        return row.expires_at - epoch_ms(self._clock.now())
-
 
 class AccountTokens:
     """Tokens of one account, for its connector."""
@@ -192,8 +190,3 @@ class AccountTokens:
 
     async def token(self, rejected: str | None = None) -> str:
         return await self._book.token(self._id, self._account, rejected)
-
-
-def _early_ms(row: CredentialRow) -> float:
-    life_ms = (row.expires_at or 0) - row.refreshed_at
-    return min(EARLY_MS, EARLY_SHARE * max(0, life_ms))

@@ -12,7 +12,7 @@ import hashlib
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -34,6 +34,7 @@ from hub.connectors.connector import (
     ProviderSettings,
     Unread,
     Words,
+    read_cursor,
 )
 from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, Unavailable
 from hub.connectors.mime import message_key
@@ -92,6 +93,13 @@ class Calendar(msgspec.Struct, frozen=True):
     token: str
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Place in a calendar: events up to *until* were read, and changes up to the sync token."""
+
+    token: str
+    until: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class _Object(msgspec.Struct, frozen=True):
     url: str
     etag: str
@@ -125,7 +133,7 @@ class CalDav(Connector):
         return Account(name=self.settings.username, detail=f"calendars: {', '.join(names)}")
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
-        places = _places(cursor)
+        places = {} if cursor is None else read_cursor(cursor.get("calendars"), dict[str, Place])
         calendars = await self._calendars()
         # Places of unselected calendars are forgotten; a calendar selected again starts anew.
         places = {one.url: places[one.url] for one in calendars if one.url in places}
@@ -147,7 +155,7 @@ class CalDav(Connector):
     # --- one calendar ---
 
     async def _followed(
-        self, calendar: Calendar, places: dict[str, Any], since: datetime
+        self, calendar: Calendar, places: dict[str, Place], since: datetime
     ) -> AsyncGenerator[Page]:
         """Yield the changes of a calendar since its place in *places*, and advance the place."""
         until = self.context.clock.now() + self.filter.window_days * _DAY
@@ -164,7 +172,7 @@ class CalDav(Connector):
             yield page
         # If events are excluded now, a later filter may include them, so that their window starts here.
         window_end = until if "VEVENT" in self._kinds(calendar) else since
-        places[calendar.url] = {"token": calendar.token, "until": window_end.isoformat()}
+        places[calendar.url] = Place(calendar.token, window_end)
         yield Page(cursor=_cursor(places), is_backfill=True)
 
     async def _all(self, calendar: Calendar, since: datetime, until: datetime) -> AsyncGenerator[Page]:
@@ -178,13 +186,13 @@ class CalDav(Connector):
             yield Page(messages=self._messages(unfinished), is_backfill=True)
 
     async def _changes(
-        self, calendar: Calendar, places: dict[str, Any], since: datetime, until: datetime
+        self, calendar: Calendar, places: dict[str, Place], since: datetime, until: datetime
     ) -> AsyncGenerator[Page]:
         """Yield changed objects. Raises CursorLost if the server has forgotten the token."""
         is_whole = False
         while not is_whole:
             place = places[calendar.url]
-            changes = await self._since(calendar, place["token"])
+            changes = await self._since(calendar, place.token)
             # A truncated answer has this status in the entry of the calendar itself (RFC 6578, 3.6).
             is_whole = all(one.status != _TRUNCATED for one in changes.resources)
             changed = [
@@ -193,25 +201,24 @@ class CalDav(Connector):
             async for objects in self._objects(calendar, changed):
                 nearby = [one for one in objects if one.known.touches(since, until)]
                 yield Page(messages=self._messages(nearby))
-            if changes.sync_token == place["token"]:
+            if changes.sync_token == place.token:
                 is_whole = True
-            places[calendar.url] = place | {"token": changes.sync_token}
+            places[calendar.url] = msgspec.structs.replace(place, token=changes.sync_token)
             yield Page(cursor=_cursor(places))
         async for page in self._come_near(calendar, places, until):
             yield page
 
     async def _come_near(
-        self, calendar: Calendar, places: dict[str, Any], until: datetime
+        self, calendar: Calendar, places: dict[str, Place], until: datetime
     ) -> AsyncGenerator[Page]:
         """Yield events that were beyond the time window when they were reported as changed."""
         place = places[calendar.url]
-        before = datetime.fromisoformat(place["until"])
-        if "VEVENT" not in self._kinds(calendar) or until - before < _DAY:
+        if "VEVENT" not in self._kinds(calendar) or until - place.until < _DAY:
             return
-        hrefs = await self._between(calendar, before - _DAY, until)
+        hrefs = await self._between(calendar, place.until - _DAY, until)
         async for objects in self._objects(calendar, hrefs):
             yield Page(messages=self._messages(objects))
-        places[calendar.url] = place | {"until": until.isoformat()}
+        places[calendar.url] = msgspec.structs.replace(place, until=until)
         yield Page(cursor=_cursor(places))
 
     def _kinds(self, calendar: Calendar) -> frozenset[str]:
@@ -382,25 +389,8 @@ def _last(url: str) -> str:
     return unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
 
 
-def _places(cursor: Cursor | None) -> dict[str, Any]:
-    """Return the place in each calendar, by URL; empty for a foreign cursor."""
-    calendars = (cursor or {}).get("calendars")
-    if not isinstance(calendars, dict):
-        return {}
-    return {url: place for url, place in calendars.items() if _is_place(place)}
-
-
-def _is_place(place: Any) -> bool:
-    if not isinstance(place, dict) or not isinstance(place.get("token"), str):
-        return False
-    try:
-        return datetime.fromisoformat(place["until"]).tzinfo is not None
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
-def _cursor(places: dict[str, Any]) -> Cursor:
-    return {"calendars": {url: dict(place) for url, place in places.items()}}
+def _cursor(places: dict[str, Place]) -> Cursor:
+    return {"calendars": msgspec.to_builtins(places)}
 
 
 def _stamp(at: datetime) -> str:

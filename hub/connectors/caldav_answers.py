@@ -141,7 +141,8 @@ def is_token_refused(body: bytes) -> bool:
 
 def propfind(*names: str) -> bytes:
     """Create a request for properties, named like ``d:getetag``."""
-    return f"{_HEAD}<d:propfind {_NAMES}><d:prop>{_elements(names)}</d:prop></d:propfind>".encode()
+    asked = "".join(f"<{name}/>" for name in names)
+    return f"{_HEAD}<d:propfind {_NAMES}><d:prop>{asked}</d:prop></d:propfind>".encode()
 
 
 def sync_collection(token: str) -> bytes:
@@ -181,10 +182,6 @@ def _status(element: Element) -> int | None:
     """Return the number in ``HTTP/1.1 404 Not Found``."""
     words = (element.findtext(f"{DAV}status") or "").split()
     return int(words[1]) if len(words) > 1 and words[1].isdecimal() and len(words[1]) == 3 else None
-
-
-def _elements(names: Sequence[str]) -> str:
-    return "".join(f"<{name}/>" for name in names)
 
 
 def _spelled(name: str) -> str:

@@ -404,7 +404,10 @@ def why_left_out(message: Message, filter: Filter) -> str | None:
         return "sender"
     if filter.not_from and _is_from(message, filter.not_from):
         return "sender"
-    if not _fits_subject(message.subject[:MOST_SUBJECT_CHARS], filter):
+    subject = message.subject[:MOST_SUBJECT_CHARS]
+    if filter.subject_any and not any(word.casefold() in subject.casefold() for word in filter.subject_any):
+        return "subject"
+    if filter.subject_regex is not None and not any(pattern_of(filter.subject_regex).find(subject)):
         return "subject"
     has_attachment = any(not one.is_inline for one in message.attachments)
     if filter.has_attachment is not None and has_attachment is not filter.has_attachment:
@@ -428,13 +431,6 @@ def _is_from(message: Message, words: tuple[str, ...]) -> bool:
         elif word in name or word in email:
             return True
     return False
-
-
-def _fits_subject(subject: str, filter: Filter) -> bool:
-    folded = subject.casefold()
-    if filter.subject_any and not any(word.casefold() in folded for word in filter.subject_any):
-        return False
-    return filter.subject_regex is None or any(pattern_of(filter.subject_regex).find(subject))
 
 
 GROUP: Final = "hub.connectors"

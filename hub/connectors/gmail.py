@@ -231,7 +231,8 @@ class Stream:
             token = page.next_page_token
             if not token:
                 break
-        behind = self._points_behind(points, begin)
+        recent = tuple(one for one in points if one.at >= begin.at) if self._q else ()
+        behind = recent if len(recent) < _POINTS else (recent[0], *recent[2 - _POINTS :])
         yield Step((), msgspec.to_builtins(_State(history_id=reported or reached, at=now, behind=behind)))
 
     def _begin(self, points: Sequence[Point], now: int) -> Point:
@@ -239,12 +240,6 @@ class Stream:
         if not self._q:
             return points[-1]
         return next((one for one in reversed(points) if one.at <= now - INDEXED_S), points[0])
-
-    def _points_behind(self, points: Sequence[Point], begin: Point) -> tuple[Point, ...]:
-        if not self._q:
-            return ()
-        recent = tuple(one for one in points if one.at >= begin.at)
-        return recent if len(recent) < _POINTS else (recent[0], *recent[2 - _POINTS :])
 
     async def _chunks(
         self, records: Sequence[Record], begin: Point

@@ -352,6 +352,14 @@ def read_time(value: object) -> datetime | None:
         return None
 
 
+def inner(item: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """Return the nested mapping, or an empty one."""
+    for name in names:
+        found = item.get(name)
+        item = found if isinstance(found, dict) else {}
+    return item
+
+
 def read_address(value: object) -> Address | None:
     """Parse Graph's ``recipient``."""
     inner = value.get("emailAddress") if isinstance(value, dict) else None

@@ -47,7 +47,6 @@ from hub.connectors.imap_mail import (
     fingerprint,
     letter_of,
     place,
-    place_of,
     rounds,
 )
 from hub.connectors.imap_wire import Answer, Wire, day, quoted, set_of
@@ -136,7 +135,8 @@ def plan(
 ) -> Round | None:
     """Return the plan for a folder, or None if it has no new messages."""
     last = status.uidnext - 1
-    end = Known(uidvalidity=status.uidvalidity, uid=last, at=now.timestamp(), modseq=_modseq(status, filter))
+    modseq = status.modseq if filter.unread_only else None  # a mail may be marked as unread again
+    end = Known(uidvalidity=status.uidvalidity, uid=last, at=now.timestamp(), modseq=modseq)
     if known is not None and known.uidvalidity == status.uidvalidity and last >= known.uid:
         return _go_on(known, since, end)
     if known is not None:
@@ -162,11 +162,6 @@ def _go_on(known: Known, since: datetime, end: Known) -> Round | None:
     if first <= end.uid:
         segments.append(Segment(first, end.uid))
     return Round(tuple(segments), known, end)
-
-
-def _modseq(status: FolderStatus, filter: ImapFilter) -> int | None:
-    """Return the modseq if the filter selects unread mail, since a mail may be marked as unread again."""
-    return status.modseq if filter.unread_only else None
 
 
 def search_words(window: Segment, filter: ImapFilter) -> list[bytes] | None:
@@ -286,7 +281,7 @@ class Imap(Connector):
                 yield message, Unread(reason=message.fault, is_final=True)
                 continue
             try:
-                at = place_of(message)
+                at = msgspec.convert(message.place, Place)
             except msgspec.ValidationError:
                 yield message, Unread(reason="the hub does not know any more where it lies")
                 continue
@@ -295,7 +290,7 @@ class Imap(Connector):
             for orders in rounds([at for _, at in group.values()], self._letters.options):
                 uids = sorted({uid for order in orders for uid in order.uids})
                 fetch = partial(_bodies, orders)
-                got = await self._in_halves(folder, uidvalidity, uids, fetch, _unreadable)
+                got = await self._in_halves(folder, uidvalidity, uids, fetch, Fetched.faulty)
                 for uid in (uid for order in orders for uid in order.uids):
                     message, at = group[uid]
                     yield message, await self._document(message, at, got.get(uid))
@@ -440,7 +435,7 @@ class Imap(Connector):
         if isinstance(outcome, str):
             return Unread(reason=outcome)
         if outcome.fault:
-            return Unread(reason=f"{_uid_in(at.folder, at.uid)}: {outcome.fault}", is_final=True)
+            return Unread(reason=f"UID {at.uid} in {at.folder}: {outcome.fault}", is_final=True)
         work = partial(letter_of, message, at, outcome.sections, self._letters.options)
         letter = await self._line.apart(work)
         return await self._letters.document(message, letter, fingerprint(message, at, outcome.sections))
@@ -457,16 +452,8 @@ def _faulty(folder: str, status: FolderStatus, uid: int, fault: str) -> Message:
     return Message(
         key=message_key(None, f"imap:{folder}/{status.uidvalidity}/{uid}"),
         place=place(folder, status.uidvalidity, uid, ()),
-        fault=f"{_uid_in(folder, uid)}: {fault}",
+        fault=f"UID {uid} in {folder}: {fault}",
     )
-
-
-def _unreadable(uid: int, fault: str) -> Fetched | str:
-    return Fetched(uid, fault=fault)
-
-
-def _uid_in(folder: str, uid: int) -> str:
-    return f"UID {uid} in {folder}"
 
 
 def _attachment(part: Part) -> Attachment:

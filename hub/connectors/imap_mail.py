@@ -9,29 +9,25 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from email.utils import decode_rfc2231
+from email.utils import collapse_rfc2231_value, decode_params, unquote
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from hub.connectors.connector import Message
 from hub.connectors.imap_wire import Answer, Lost, Value, set_of, values
 from hub.connectors.mime import headers_of
-from hub.text.files import MAIL, MIB, NotConvertible
+from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 from hub.text.letter_text import is_tame, letter_of_mail
-from hub.text.mime import date_in, header_text, undone
+from hub.text.mime import date_in, file_name, header_text, undone
 
 MOST_PARTS: Final = 100  # examined in one mail
 _MOST_DEPTH: Final = 20
-_MOST_NAME_CHARS: Final = 120
 # Shorter plain text may be empty, or only point to the page.
 _TOO_FEW: Final = 200
 _NOTHING: Final[list[Value]] = [None] * 7
-PLAIN: Final = "text/plain"
-HTML: Final = "text/html"
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -64,6 +60,11 @@ class Fetched(msgspec.Struct, frozen=True):
     sections: dict[str, bytes] = {}
     is_whole: bool = True
     fault: str = ""
+
+    @classmethod
+    def faulty(cls, uid: int, fault: str) -> "Fetched | str":
+        """Return a message that cannot be parsed."""
+        return cls(uid, fault=fault)
 
 
 UNKNOWN: Final = 0  # in place of a UID: no message has it (RFC 9051, 2.3.1.1)
@@ -149,18 +150,13 @@ def _walk(body: list[Value], number: str, way: int, depth: int, found: list[Part
         return
     if depth == _MOST_DEPTH:
         return
-    inner = [part for part in body if isinstance(part, list)]
     subtype = next((_text(part).lower() for part in body if not isinstance(part, list)), "")
     if subtype == "alternative":
         way = len(found) + 1  # unique number
-    for at, part in enumerate(_leading_lists(body, inner), 1):
+    for at, part in enumerate(body, 1):
+        if not isinstance(part, list):  # the subtype, after which lists are parameters
+            break
         _walk(part, f"{number}.{at}" if number else str(at), way, depth + 1, found)
-
-
-def _leading_lists(body: list[Value], inner: list[list[Value]]) -> list[list[Value]]:
-    """Return the parts of a multipart: the lists before its subtype; later lists are parameters."""
-    many = next((at for at, part in enumerate(body) if not isinstance(part, list)), len(body))
-    return inner[:many]
 
 
 @lru_cache(maxsize=1_024)  # nearly all parts are of a few types
@@ -171,32 +167,22 @@ def _kind(kind: bytes, subtype: bytes) -> str:
 def _leaf(body: list[Value], number: str, way: int) -> Part:
     kind, subtype, given, _, _, encoding, size = [*body, *_NOTHING][:7]
     parameters = _parameters(given)
-    disposition = next((_disposition(value) for value in body[7:] if _is_disposition(value)), ("", {}))
+    disposition, shown = "", dict[str, str]()
+    for value in body[7:]:
+        match value:
+            case [bytes(word), None | list() as more] if word.lower() in (b"attachment", b"inline"):
+                disposition, shown = _text(word).lower(), _parameters(more)
+                break
     return Part(
         number=number,
         media_type=_kind(_bytes(kind), _bytes(subtype)),
         charset=parameters.get("charset", "")[:60],
         encoding=_text(encoding).lower()[:30],
         size=_number(size) or 0,
-        name=_name(disposition[1], "filename") or _name(parameters, "name"),
-        is_attached=disposition[0] == "attachment",
+        name=_name(shown, "filename") or _name(parameters, "name"),
+        is_attached=disposition == "attachment",
         way=way,
     )
-
-
-def _is_disposition(value: Value) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], bytes)
-        and value[0].lower() in (b"attachment", b"inline")
-        and (value[1] is None or isinstance(value[1], list))
-    )
-
-
-def _disposition(value: Value) -> tuple[str, dict[str, str]]:
-    assert isinstance(value, list)
-    return _text(value[0]).lower(), _parameters(value[1])
 
 
 def _parameters(given: Value) -> dict[str, str]:
@@ -208,40 +194,15 @@ def _parameters(given: Value) -> dict[str, str]:
 
 def _name(parameters: dict[str, str], key: str) -> str:
     """Return a file's name, decoded (RFC 2231, RFC 2047)."""
-    if not parameters:
-        return ""
-    plain = parameters.get(key)
-    if plain is None:
-        plain = _extended(parameters, key)
-    return header_text(plain)[:_MOST_NAME_CHARS].replace("[", "(").replace("]", ")")
-
-
-def _extended(parameters: dict[str, str], key: str) -> str:
-    pieces = []
-    if (whole := parameters.get(f"{key}*")) is not None:
-        pieces = [(whole, True)]
-    else:
-        for at in range(MOST_PARTS):
-            for spelled, is_encoded in ((f"{key}*{at}*", True), (f"{key}*{at}", False)):
-                if (piece := parameters.get(spelled)) is not None:
-                    pieces.append((piece, is_encoded))
-                    break
-            else:
-                break
-    if not pieces:
-        return ""
-    charset = "utf-8"
-    if pieces[0][1]:
-        declared, _, first = decode_rfc2231(pieces[0][0])
-        charset, pieces[0] = declared or charset, (first or "", True)
-    data = b"".join(
-        unquote_to_bytes(text) if is_encoded else text.encode("utf-8", "replace")
-        for text, is_encoded in pieces
-    )
+    if key in parameters:
+        return file_name(header_text(parameters[key]))
+    pieces = [(name, value) for name, value in parameters.items() if name.startswith(f"{key}*")]
     try:
-        return data.decode(charset)
-    except (LookupError, ValueError):
-        return data.decode("utf-8", "replace")
+        extended = decode_params([("", ""), *pieces])[1:]
+    except (TypeError, ValueError):  # numbers of pieces that do not fit each other
+        return ""
+    value = next((value for name, value in extended if name == key), "")
+    return file_name(header_text(unquote(collapse_rfc2231_value(value, fallback_charset="utf-8"))))
 
 
 def _text(value: Value) -> str:
@@ -285,11 +246,6 @@ def place(folder: str, uidvalidity: int, uid: int, parts: Sequence[Part]) -> Any
     return msgspec.to_builtins(Place(folder, uidvalidity, uid, chosen(parts), attached(parts)[:_MOST_NAMED]))
 
 
-def place_of(message: Message) -> Place:
-    """Decode a message's ``place``. Raises msgspec.ValidationError."""
-    return msgspec.convert(message.place, Place)
-
-
 class Order(msgspec.Struct, frozen=True):
     """Single FETCH for messages with equal parts."""
 
@@ -298,7 +254,9 @@ class Order(msgspec.Struct, frozen=True):
 
     def words(self) -> list[bytes]:
         """Return the arguments of UID FETCH."""
-        sections = b" ".join(_section(part) for part in self.parts)
+        sections = b" ".join(
+            b"BODY.PEEK[%b]<0.%d>" % (part.number.encode(), part.size) for part in self.parts
+        )
         return [set_of(self.uids), b"(UID %b)" % sections if sections else b"(UID)"]
 
 
@@ -307,12 +265,14 @@ def rounds(places: Sequence[Place], options: LetterOptions) -> Iterator[list[Ord
     alike: dict[tuple[Part, ...], list[int]] = {}
     held = 0
     for at in places:
-        parts = (*at.texts, *_selected_files(at, options))
+        # Attached mails are always read, as they are part of the message.
+        files = [part for part in at.files if part.media_type == MAIL or _is_selected(part, options)]
+        parts = (*at.texts, *files)
         size = sum(min(part.size, _most(part)) for part in parts)
         if alike and held + size > _ROUND_BYTES:
             yield _orders(alike)
             alike, held = {}, 0
-        same = tuple(_as_asked(part) for part in parts)
+        same = tuple(Part(part.number, "", size=_most(part)) for part in parts)
         alike.setdefault(same, []).append(at.uid)
         held += size
     if alike:
@@ -327,15 +287,18 @@ def letter_of(message: Message, at: Place, sections: Mapping[str, bytes], option
     """
     return Letter(
         headers=headers_of(message),
-        bodies=tuple(_body(part, sections[part.number]) for part in _ways(at.texts, sections)),
+        bodies=tuple(
+            Body(
+                data=sections[part.number],
+                media_type=part.media_type,
+                charset=part.charset or None,
+                transfer_encoding=part.encoding,
+            )
+            for part in _ways(at.texts, sections)
+        ),
         enclosures=tuple(_enclosure(part, sections, options) for part in at.files),
         are_alternatives=False,  # one part of each alternative was chosen
     )
-
-
-def _selected_files(at: Place, options: LetterOptions) -> tuple[Part, ...]:
-    """Return the attachments to read; attached mails always, as they are part of the message."""
-    return tuple(part for part in at.files if part.media_type == MAIL or _is_selected(part, options))
 
 
 def _is_selected(part: Part, options: LetterOptions) -> bool:
@@ -348,15 +311,6 @@ def _file_size(part: Part) -> int:
 
 def _orders(alike: dict[tuple[Part, ...], list[int]]) -> list[Order]:
     return [Order(parts, tuple(sorted(set(uids)))) for parts, uids in alike.items()]
-
-
-def _as_asked(part: Part) -> Part:
-    """Return a part in the form that makes equal requests equal."""
-    return Part(part.number, "", size=_most(part))
-
-
-def _section(part: Part) -> bytes:
-    return b"BODY.PEEK[%b]<0.%d>" % (part.number.encode(), part.size)
 
 
 def _most(part: Part) -> int:
@@ -376,15 +330,6 @@ def _ways(texts: Sequence[Part], sections: Mapping[str, bytes]) -> Iterator[Part
         is_plain = part.media_type == PLAIN
         if part.way == 0 or (is_plain if part.way in plain or part.way not in pages else not is_plain):
             yield part
-
-
-def _body(part: Part, data: bytes) -> Body:
-    return Body(
-        data=data,
-        media_type=part.media_type,
-        charset=part.charset or None,
-        transfer_encoding=part.encoding,
-    )
 
 
 def _enclosure(part: Part, sections: Mapping[str, bytes], options: LetterOptions) -> Enclosure:

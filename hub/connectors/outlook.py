@@ -20,6 +20,7 @@ many, the folder is also listed by date from the start.
 import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -56,6 +57,7 @@ from hub.connectors.graph import (
     GraphPage,
     GraphSettings,
     Person,
+    inner,
     read_address,
     read_time,
     spell_time,
@@ -135,7 +137,11 @@ class FolderStream:
                 losses += 1
                 if losses > _MOST_LOSSES:
                     raise Unavailable("Microsoft forgets each time how far we were") from lost
-                state = _after_loss(state, since)
+                if state.next is not None:  # the round starts anew
+                    state = msgspec.structs.replace(state, next=None, began_at=None, listed=0)
+                else:
+                    begin = since if state.good_at is None else min(since, state.good_at - OVERLAP)
+                    state = FolderState(id=state.id, since=spell_time(begin))
                 continue
             state = self._after(state, page)
             is_ended = page.delta is not None
@@ -184,14 +190,6 @@ class FolderStream:
             url = page.next
 
 
-def _after_loss(state: FolderState, since: datetime) -> FolderState:
-    """Return the state to continue with after the link of *state* was lost."""
-    if state.next is not None:  # the round starts anew
-        return msgspec.structs.replace(state, next=None, began_at=None, listed=0)
-    begin = since if state.good_at is None else min(since, state.good_at - OVERLAP)
-    return FolderState(id=state.id, since=spell_time(begin))
-
-
 AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
 _PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
 _PREFER: Final = ("odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"')
@@ -205,19 +203,10 @@ _MAIL_INSIDE: Final = "#microsoft.graph.itemAttachment"
 _FILE: Final = "#microsoft.graph.fileAttachment"
 
 WELL_KNOWN: Final = frozenset(
-    {
-        "archive",
-        "clutter",
-        "conversationhistory",
-        "deleteditems",
-        "drafts",
-        "inbox",
-        "junkemail",
-        "msgfolderroot",
-        "outbox",
-        "recoverableitemsdeletions",
-        "sentitems",
-    }
+    (
+        *("archive", "clutter", "conversationhistory", "deleteditems", "drafts", "inbox", "junkemail"),
+        *("msgfolderroot", "outbox", "recoverableitemsdeletions", "sentitems"),
+    )
 )
 _ID_CHARS: Final = 80  # ids are longer than folder names
 _MOST_PAGES: Final = 20  # of 100 folders each
@@ -379,8 +368,10 @@ class Outlook(GraphConnector):
         if not self.filter.include_bulk and is_bulk(_headers(item)):
             return Unread(reason="a list, a newsletter or an automatic answer", is_removed=True)
         whole = _content(item, "body")
-        is_page = _inner_type(item) == "html"
-        body = Body(data=whole, media_type=HTML) if is_page else Body(data=with_marks(whole, _new(item)))
+        if inner(item, "body").get("contentType") == "html":
+            body = Body(data=whole, media_type=HTML)
+        else:
+            body = Body(data=with_marks(whole, _content(item, "uniqueBody")))
         enclosures: tuple[Enclosure, ...] = ()
         if message.attachments:
             enclosures = await attachments_of(self._graph, str(message.place), self._letters.options)
@@ -423,18 +414,8 @@ def _headers(item: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _content(item: Mapping[str, Any], name: str) -> str:
-    body = item.get(name)
-    content = body.get("content") if isinstance(body, dict) else None
+    content = inner(item, name).get("content")
     return content if isinstance(content, str) else ""
-
-
-def _inner_type(item: Mapping[str, Any]) -> object:
-    body = item.get("body")
-    return body.get("contentType") if isinstance(body, dict) else None
-
-
-def _new(item: Mapping[str, Any]) -> str:
-    return _content(item, "uniqueBody")
 
 
 async def attachments_of(graph: Graph, id: str, options: LetterOptions) -> tuple[Enclosure, ...]:
@@ -461,16 +442,14 @@ async def attachments_of(graph: Graph, id: str, options: LetterOptions) -> tuple
             continue
         fetched += 1
         if fetched > _MOST:
-            found[-1] = _with(enclosure, why_not=f"the mail has more than {_MOST}")
+            found[-1] = replace(enclosure, why_not=f"the mail has more than {_MOST}")
             continue
         at = graph.url("me", "messages", id, "attachments", str(item.get("id")), "$value")
         answer = await graph.ask(at, accept=(200, 404), expects_json=False)
-        exists = answer.status == 200
-        found[-1] = (
-            _with(enclosure, content=answer.body)
-            if exists
-            else _with(enclosure, why_not="it was removed meanwhile")
-        )
+        if answer.status == 200:
+            found[-1] = replace(enclosure, content=answer.body)
+        else:
+            found[-1] = replace(enclosure, why_not="it was removed meanwhile")
     return tuple(found)
 
 
@@ -479,16 +458,6 @@ def _is_selected(item: Mapping[str, Any], one: Enclosure, options: LetterOptions
     if one.is_inline or item.get("@odata.type", _FILE) not in (_FILE, _MAIL_INSIDE):
         return False
     return options.selects(one.media_type, one.size_bytes, name=one.name)
-
-
-def _with(one: Enclosure, *, content: bytes | None = None, why_not: str = "") -> Enclosure:
-    return Enclosure(
-        name=one.name,
-        media_type=one.media_type,
-        size_bytes=one.size_bytes,
-        content=content,
-        why_not=why_not,
-    )
 
 
 async def find_folder(graph: Graph, name: str) -> str:
@@ -509,7 +478,11 @@ async def find_folder(graph: Graph, name: str) -> str:
         folders = await _children(graph, parent)
         found = next((id for shown, id in folders if shown.casefold() == step.strip().casefold()), None)
         if found is None:
-            raise _missing_folder(name, [shown for shown, _ in folders])
+            names = [shown for shown, _ in folders]
+            near = get_close_matches(step.strip(), names, n=1)
+            listed = ", ".join(sorted(names)[:20]) or "none"
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}"
+            raise Misconfigured(f"there is no folder {name!r} in the mailbox: {hint}")
         parent = found
     assert parent is not None  # a name has at least one segment
     return parent
@@ -524,16 +497,6 @@ async def _children(graph: Graph, parent: str | None) -> list[tuple[str, str]]:
         if url is None:
             break
         page = await graph.page(url)
-        found += [_named(item) for item in page.items]
+        found += [(text_field(item, "displayName"), str(item.get("id") or "")) for item in page.items]
         url = page.next
     return found
-
-
-def _named(item: dict[str, Any]) -> tuple[str, str]:
-    return text_field(item, "displayName"), str(item.get("id") or "")
-
-
-def _missing_folder(name: str, names: list[str]) -> Misconfigured:
-    near = get_close_matches(name.rpartition("/")[2], names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(names)[:20]) or 'none'}"
-    return Misconfigured(f"there is no folder {name!r} in the mailbox: {hint}")

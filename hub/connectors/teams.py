@@ -36,6 +36,7 @@ from hub.connectors.graph import (
     GraphConnector,
     GraphSettings,
     NotReadable,
+    inner,
     read_time,
     spell_time,
     text_field,
@@ -170,7 +171,8 @@ class Teams(GraphConnector):
         if self._filter.chats != "none":
             await self._graph.page(self._graph.url("me", "chats", query={"$top": "1"}))
         count = len(self._filter.channels)
-        return Account(name=me.name, detail=f"chats: {_spelled(self._filter.chats)}; channels: {count}")
+        chats = self._filter.chats if isinstance(self._filter.chats, str) else len(self._filter.chats)
+        return Account(name=me.name, detail=f"chats: {chats}; channels: {count}")
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         self._may_read_channels()
@@ -236,7 +238,11 @@ class Teams(GraphConnector):
         found: list[tuple[str, datetime | None]] = []
         while url is not None and len(found) < _MOST_CHATS:
             page = await self._graph.page(url)
-            spoke = [(item, at) for item in page.items if (at := _spoke_at(item)) is not None]
+            spoke = [
+                (item, at)
+                for item in page.items
+                if (at := read_time(inner(item, "lastMessagePreview").get("createdDateTime"))) is not None
+            ]
             new = [(item, at) for item, at in spoke if at > state.floor - OVERLAP]
             found += [(item["id"], at) for item, at in new if _is_selected(item, selected)]
             # The whole page is examined, because chats with nearly equal times may be out of order.
@@ -345,7 +351,7 @@ class Teams(GraphConnector):
         if _changed_at(item) < first:
             return None
         assert self._me is not None
-        user = _inner(item, "from", "user")
+        user = inner(item, "from", "user")
         is_mine = bool(self._me.id) and user.get("id") == self._me.id
         names_me = _names(item, self._me.id)
         if self._filter.mentions_me_only and not names_me:
@@ -391,30 +397,14 @@ def _is_selected(chat: Mapping[str, Any], kind: str) -> bool:
     return isinstance(chat.get("id"), str) and (kind == "all" or (kind == "direct") is is_direct)
 
 
-def _spelled(chats: str | tuple[str, ...]) -> str:
-    return chats if isinstance(chats, str) else str(len(chats))
-
-
-def _spoke_at(chat: Mapping[str, Any]) -> datetime | None:
-    return read_time(_inner(chat, "lastMessagePreview").get("createdDateTime"))
-
-
 def _changed_at(item: Mapping[str, Any]) -> datetime:
     changed_at = read_time(item.get("lastModifiedDateTime")) or read_time(item.get("createdDateTime"))
     return changed_at or _NEVER
 
 
-def _inner(item: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    """Return the nested mapping, or an empty one."""
-    for name in names:
-        found = item.get(name)
-        item = found if isinstance(found, dict) else {}
-    return item
-
-
 def _names(item: Mapping[str, Any], me: str) -> bool:
     mentions = item.get("mentions")
     return any(
-        isinstance(one, dict) and bool(me) and _inner(one, "mentioned", "user").get("id") == me
+        isinstance(one, dict) and bool(me) and inner(one, "mentioned", "user").get("id") == me
         for one in (mentions if isinstance(mentions, list) else [])
     )
