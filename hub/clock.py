@@ -80,6 +80,19 @@ class IdFactory:
         return spell_id(epoch_ms(self._clock.now()), self._chance.token_bytes(CHANCE_BYTES))
 
 
+async def wait_for_event(event: anyio.Event, clock: Clock, seconds: float) -> None:
+    """Wait until *event* is set, or *seconds* of *clock* have passed."""
+
+    async def end_wait(scope: anyio.CancelScope) -> None:
+        await clock.sleep(seconds)
+        scope.cancel()
+
+    async with anyio.create_task_group() as waiting:
+        waiting.start_soon(end_wait, waiting.cancel_scope)
+        await event.wait()
+        waiting.cancel_scope.cancel()
+
+
 def epoch_ms(at: datetime) -> int:
     """Convert an aware datetime to epoch milliseconds."""
     return (at - _EPOCH) // _MS

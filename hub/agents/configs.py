@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.agents.schemas import check_agent
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, epoch_ms, wait_for_event
 from hub.links.device_events import DeviceEvents
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
@@ -189,17 +189,10 @@ class ConfigDelivery:
             await self._woken.wait()
         else:
             self.turns.wait(most_s)
-            async with anyio.create_task_group() as waiting:
-                waiting.start_soon(self._cancel_when_woken, waiting.cancel_scope)
-                await self._clock.sleep(most_s)
-                waiting.cancel_scope.cancel()
+            await wait_for_event(self._woken, self._clock, most_s)
             if self._store.is_shared:
                 self.recheck()
         self._woken = anyio.Event()
-
-    async def _cancel_when_woken(self, resting: anyio.CancelScope) -> None:
-        await self._woken.wait()
-        resting.cancel()
 
     async def _bring(self, device_id: DeviceId) -> None:
         link = self._roster.find(device_id)

@@ -13,11 +13,10 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
-from hub.coordination.gateway_watch import first_of
 from hub.coordination.leads import ToLead
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages
 from hub.log import Channel
@@ -297,7 +296,7 @@ class Broadcasts:
             except Exception as exc:  # the loop must survive any error
                 log.error("broadcast.broke", exc=exc)
             self.turns.wait(POLL_S)
-            await first_of(self._clock, POLL_S, self._wake)
+            await wait_for_event(self._wake, self._clock, POLL_S)
             is_all = not self._wake.is_set()
             await self._clock.sleep(SHORTLY_S)
 
@@ -343,7 +342,7 @@ class Broadcasts:
                 left_s = until - self._clock.monotonic()
                 if row.settled_at is not None or left_s <= 0:
                     return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
-                await first_of(self._clock, min(left_s, WAIT_POLL_S), settled)
+                await wait_for_event(settled, self._clock, min(left_s, WAIT_POLL_S))
         finally:
             self._waiters[id].discard(settled)
             if not self._waiters[id]:

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Chance, Clock, IdFactory
+from hub.clock import Chance, Clock, IdFactory, wait_for_event
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
 from hub.coordination.missed_answers import ActiveSessions, MissedAnswers
 from hub.coordination.to_gateway import OnText, Paces, ToGateway
@@ -286,7 +286,7 @@ class Courier:
                         log.error("message.broke", exc=exc)
                     self.turns.wait(rest_s)
                     await self._clock.sleep(LEAST_S)
-                    await self._wait(rest_s)
+                    await wait_for_event(self._wake, self._clock, rest_s)
         finally:
             end_listening()
 
@@ -516,19 +516,6 @@ class Courier:
                 agent = await self._store.read(gateway_agents.find_by_session, row.id, session_key)
                 if agent is not None:
                     await self._on_text(agent.agent_id, text)
-
-    # --- waiting ---
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait until the time has passed, or ``kick`` is called."""
-        async with anyio.create_task_group() as waiting:
-            waiting.start_soon(self._wake_after, seconds)
-            await self._wake.wait()
-            waiting.cancel_scope.cancel()
-
-    async def _wake_after(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._wake.set()
 
 
 UNKNOWN_MS: Final = 24 * 3_600_000  # time during which the fate of a sent message is investigated

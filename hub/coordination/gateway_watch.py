@@ -24,7 +24,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, epoch_ms, wait_for_event
 from hub.log import Channel
 from hub.openclaw import (
     Fleet,
@@ -238,7 +238,7 @@ class Watch:
             except Exception as exc:  # the loop must survive any error
                 log.error("gateway_status.broke", exc=exc, gateway=self.name)
                 wait_s, self._is_new = RETRY_S, True
-            await first_of(self._clock, wait_s, self._wake)
+            await wait_for_event(self._wake, self._clock, wait_s)
 
     async def _turn(self, gateway: Gateway) -> float:
         """Process facts and queries that are due. Return the seconds until the next."""
@@ -453,19 +453,6 @@ def _is_ours_to_make(row: GatewayAgentRow) -> bool:
     return row.role == gateway_agents.MAIN and row.remote_id == gateway_agents.main_remote_id(row.gateway_id)
 
 
-async def first_of(clock: Clock, seconds: float, event: anyio.Event) -> None:
-    """Wait until the time has passed, or the event is set."""
-
-    async def ring(scope: anyio.CancelScope) -> None:
-        await clock.sleep(seconds)
-        scope.cancel()
-
-    async with anyio.create_task_group() as waiting:
-        waiting.start_soon(ring, waiting.cancel_scope)
-        await event.wait()
-        waiting.cancel_scope.cancel()
-
-
 class Lease(Protocol):
     """Lease of the one hub that writes the status of agents; implemented by ``runs.leadership``."""
 
@@ -570,7 +557,7 @@ class GatewayMonitor:
                     break
                 wait_s = self._lease.renewed_in_s
                 self.turns.wait(wait_s)
-                await first_of(self._clock, wait_s, self._changed)
+                await wait_for_event(self._changed, self._clock, wait_s)
             watching.cancel_scope.cancel()
         self._watches.clear()
         if lost is not None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.coordination.memory import memory_added
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -147,7 +147,7 @@ class Moving:
                 left_s = until - self._clock.monotonic()
                 if is_enough(row) or left_s <= 0:
                     return row
-                await self._first_of(moved, min(left_s, poll_s))
+                await wait_for_event(moved, self._clock, min(left_s, poll_s))
                 if moved.is_set():
                     self._waiters[id].discard(moved)
                     moved = anyio.Event()
@@ -156,17 +156,6 @@ class Moving:
             self._waiters[id].discard(moved)
             if not self._waiters[id]:
                 del self._waiters[id]
-
-    async def _first_of(self, moved: anyio.Event, seconds: float) -> None:
-        async with anyio.create_task_group() as waiting:
-
-            async def in_time() -> None:
-                await self._clock.sleep(seconds)
-                waiting.cancel_scope.cancel()
-
-            waiting.start_soon(in_time)
-            await moved.wait()
-            waiting.cancel_scope.cancel()
 
     def _notify(self, moved: MessageRow | None) -> None:
         if moved is None:

@@ -26,7 +26,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.coordination.message_transitions import shortened
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -388,7 +388,7 @@ class Provisioning:
                     except StorageError as exc:
                         log.error("agent.making_database", exc=exc)
                     self.turns.wait(AGAIN_S)
-                    await self._wait(AGAIN_S)
+                    await wait_for_event(self._wake, self._clock, AGAIN_S)
         finally:
             end_listening()
 
@@ -428,17 +428,6 @@ class Provisioning:
             names, self._unreported = self._unreported, set()
             for name in names:
                 self.on_made(name)
-
-    async def _wait(self, seconds: float) -> None:
-        async with anyio.create_task_group() as waiting:
-
-            async def in_time() -> None:
-                await self._clock.sleep(seconds)
-                waiting.cancel_scope.cancel()
-
-            waiting.start_soon(in_time)
-            await self._wake.wait()
-            waiting.cancel_scope.cancel()
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())

@@ -19,7 +19,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.memory import checked_tags, checked_word, memory_added
@@ -347,7 +347,7 @@ class QuestionDelivery:
                 except Exception as exc:  # the loop must survive any error
                     log.error("question.broke", exc=exc)
                 self.turns.wait(POLL_S)
-                await self._wait(POLL_S)
+                await wait_for_event(self._wake, self._clock, POLL_S)
                 if not self._wake.is_set():
                     self._is_everybody = True  # another hub may have added questions
 
@@ -427,18 +427,6 @@ class QuestionDelivery:
         if row.answered_by is None:
             return None
         return await self._store.read(question_rows.actor_name, row.answered_by)
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait until the time has passed, or ``recheck`` is called."""
-        async with anyio.create_task_group() as waiting:
-
-            async def in_time() -> None:
-                await self._clock.sleep(seconds)
-                waiting.cancel_scope.cancel()
-
-            waiting.start_soon(in_time)
-            await self._wake.wait()
-            waiting.cancel_scope.cancel()
 
 
 def question_to_user(row: QuestionRow, *, settled_by: str | None = None) -> QuestionToUser:

@@ -21,7 +21,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.coordination.messages import NoSession
 from hub.links.link import DeviceLink
 from hub.log import Channel
@@ -354,7 +354,7 @@ class SoulWriter:
                 left_s = deadline - self._clock.monotonic()
                 if write.state is not SoulWriteState.WAITING or left_s <= 0:
                     return write
-                await self._wait(ended, min(left_s, POLL_S))  # another hub may end it
+                await wait_for_event(ended, self._clock, min(left_s, POLL_S))  # another hub may end it
         finally:
             self._settled[write_id].remove(ended)
             if not self._settled[write_id]:
@@ -389,7 +389,7 @@ class SoulWriter:
                 except Exception as exc:  # the loop must survive any error
                     log.error("soul.broke", exc=exc)
                 self.turns.wait(rest_s)
-                await self._wait(self._wake, rest_s)
+                await wait_for_event(self._wake, self._clock, rest_s)
 
     async def _poll(self, writers: TaskGroup) -> float:
         """Start all due writes. Return the seconds until the next round."""
@@ -580,18 +580,6 @@ class SoulWriter:
             souls.put_off, write, until=until, reason_code=error.code, problem=problem
         ):
             log.info("soul.waits", agent_id=write.agent_id, write_id=write.id, code=error.code)
-
-    async def _wait(self, event: anyio.Event, seconds: float) -> None:
-        """Wait until the time has passed, or the event is set."""
-        async with anyio.create_task_group() as waiting:
-
-            async def over() -> None:
-                await self._clock.sleep(seconds)
-                waiting.cancel_scope.cancel()
-
-            waiting.start_soon(over)
-            await event.wait()
-            waiting.cancel_scope.cancel()
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())

@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import anyio
 import msgspec
 
-from hub.clock import Clock
+from hub.clock import Clock, wait_for_event
 from hub.device.configurations import Configuration
 from hub.device.connection import Line, Tools
 from hub.device.messages import Reply
@@ -279,13 +279,5 @@ class Reporting:
 
     async def _rest(self) -> None:
         """Wait until the next poll is due or requested."""
-        async with anyio.create_task_group() as waiting:
-
-            async def wait() -> None:
-                await self._requested.wait()
-                waiting.cancel_scope.cancel()
-
-            waiting.start_soon(wait)
-            await self._clock.sleep(POLL_EVERY_S)
-            waiting.cancel_scope.cancel()
+        await wait_for_event(self._requested, self._clock, POLL_EVERY_S)
         self._requested = anyio.Event()

@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 
 import anyio
 
-from hub.clock import Clock
+from hub.clock import Clock, wait_for_event
 from hub.extraction.outcomes import ReportedQuota, reported_quota
 
 SHRINK: Final = 0.6  # of the pace after a refusal; a half would leave too much of a quota unused
@@ -341,19 +341,9 @@ class Limiter:
                 return
             turn.woken = anyio.Event()
             if turn is self._queue.head and wait_s is not None:
-                await self._woken_or_after(turn, max(wait_s, _SOONEST_S))
+                await wait_for_event(turn.woken, self._clock, max(wait_s, _SOONEST_S))
             else:
                 await turn.woken.wait()
-
-    async def _woken_or_after(self, turn: Turn, seconds: float) -> None:
-        async def wake_in_time() -> None:
-            await self._clock.sleep(seconds)
-            turn.woken.set()
-
-        async with anyio.create_task_group() as waking:
-            waking.start_soon(wake_in_time)
-            await turn.woken.wait()
-            waking.cancel_scope.cancel()
 
     def _give(self) -> float | None:
         """Start all possible turns. Return the wait of the head, or None if it waits for another turn's end.

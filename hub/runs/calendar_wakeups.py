@@ -14,7 +14,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -143,7 +143,7 @@ class Wakes:
                 except Exception as exc:  # the loop must survive any error
                     log.error("wake.broke", exc=exc)
                 self.turns.wait(rest_s)
-                await self._wait(rest_s)
+                await wait_for_event(self._wake, self._clock, rest_s)
 
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
@@ -259,17 +259,6 @@ class Wakes:
                 actor=ACTOR,
                 data={"wake_id": wake.id, "reason": reason},
             )
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait until the time has passed, or ``recheck`` is called."""
-        async with anyio.create_task_group() as waiting:
-            waiting.start_soon(self._wake_after, seconds)
-            await self._wake.wait()
-            waiting.cancel_scope.cancel()
-
-    async def _wake_after(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._wake.set()
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())

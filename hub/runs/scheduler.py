@@ -21,7 +21,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -332,7 +332,7 @@ class Scheduler:
             self._wake = anyio.Event()  # created before the read, so that a later notification is not lost
             wait_s = min(await self._tick(), self._leadership.renewed_in_s)
             self.turns.wait(wait_s)
-            await self._wait(wait_s)
+            await wait_for_event(self._wake, self._clock, wait_s)
 
     async def _tick(self) -> float:
         """Plan and decide all due fires. Return the seconds until the next is due."""
@@ -493,17 +493,6 @@ class Scheduler:
 
     def _clocks_apart(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic()
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait until the time has passed, or ``recheck`` is called."""
-        async with anyio.create_task_group() as waiting:
-            waiting.start_soon(self._wake_after, seconds)
-            await self._wake.wait()
-            waiting.cancel_scope.cancel()
-
-    async def _wake_after(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        self._wake.set()
 
     # --- requests of people ---
 
