@@ -13,7 +13,7 @@ from tomlkit.items import InlineTable
 from hub.settings.locate import KeyPath, Located
 from hub.settings.origins import Places
 from hub.settings.problems import Problem, Severity, spell
-from hub.settings.renames import follow_renames, removed_value
+from hub.settings.removed_keys import removed_value
 from protocol.errors import ErrorCode, HubError
 
 NAMED: Final = ("agents", "templates", "connectors", "gateways")  # lists whose entries have names
@@ -289,7 +289,6 @@ def _guarded(text: str) -> dict[str, Any]:
         doc: dict[str, Any] = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError):
         return {}
-    list(follow_renames(doc))
     return {spell(path): _value(doc, path) for path in GUARDED}
 
 

@@ -89,15 +89,9 @@ class Places:
         self._file = file
         self._located = located
         self._overrides: dict[KeyPath, str] = {each.path: each.origin for each in overrides}
-        self._renamed: dict[KeyPath, KeyPath] = {}  # old path of each renamed key
-
-    def rename(self, old: KeyPath, new: KeyPath) -> None:
-        """Make lookups of *new* return the position of *old*."""
-        self._renamed[new] = old
 
     def has(self, path: KeyPath) -> bool:
         """Return True if *path* has a value in the file or an override."""
-        path = self._renamed.get(path, path)
         return self._override(path) is not None or self._located.has(path)
 
     def key(self, path: KeyPath) -> Place:
@@ -106,7 +100,6 @@ class Places:
 
     def value(self, path: KeyPath) -> Place:
         """Return the position of the value at *path*, else of its nearest table."""
-        path = self._renamed.get(path, path)
         return self._override(path) or self._in_file(self._located.value(path))
 
     def origin(self, path: KeyPath) -> Place | None:

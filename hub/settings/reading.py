@@ -22,7 +22,7 @@ from hub.settings.problems import (
     in_order,
     spell,
 )
-from hub.settings.renames import Rename, drop_removed, follow_renames, removed_value
+from hub.settings.removed_keys import drop_removed, removed_value
 from hub.settings.schema import default_at, is_text, names_at
 from hub.settings.settings import Settings
 from protocol.errors import ErrorCode, HubError
@@ -126,8 +126,7 @@ def check_text(
     places = Places(file, Located(text), overrides)
     doc = overlaid(doc, overrides, is_text=is_text)
     folder = path.absolute().parent  # paths in the settings are absolute from here on
-    problems = [_followed(rename, places) for rename in follow_renames(doc)]
-    problems += [_removed(path, places) for path in drop_removed(doc)]
+    problems = [_removed(path, places) for path in drop_removed(doc)]
     problems += found_by_looking(doc, places)
     settings = None
     try:
@@ -148,16 +147,6 @@ def check_text(
 def _removed(path: KeyPath, places: Places) -> Problem:
     message = f"is no longer a setting: the hub always uses {removed_value(path)}"
     return Problem(*places.key(path), spell(path), message, "remove the line", Severity.WARNING)
-
-
-def _followed(rename: Rename, places: Places) -> Problem:
-    """Move the position of a renamed key, and return the warning or error about its old name."""
-    place, new = places.key(rename.old), spell(rename.new)
-    if rename.is_doubled:
-        return Problem(*place, spell(rename.old), f"is called {new} now, which is set as well", "remove it")
-    places.rename(rename.old, rename.new)
-    hint = "rename it; the next minor version knows the new name alone"
-    return Problem(*place, spell(rename.old), f"is called {new} now", hint, Severity.WARNING)
 
 
 class ManagedByFile(HubError):

@@ -25,7 +25,7 @@ from hub.metrics import Metrics
 from hub.settings.edits import CannotEdit, edited
 from hub.settings.limit_settings import Limits
 from hub.settings.reading import check_text
-from hub.settings.renames import REMOVED
+from hub.settings.removed_keys import REMOVED
 from protocol.errors import ErrorCode
 from storage.agents.config_changes import ConfigLimits
 from storage.agents.lock_turns import LockLimits

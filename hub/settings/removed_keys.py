@@ -1,17 +1,11 @@
-"""Renamed and removed keys of hub.toml, which are answered with a warning.
+"""Removed limits of hub.toml, which are answered with a warning."""
 
-A line in ``RENAMED`` renames a key: the old name works for one minor version, which removes the line.
-A line in ``REMOVED`` names a limit that is a constant now, beside the code that uses it.
-"""
-
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final
 
 from hub.settings.locate import KeyPath
 
-RENAMED: Final[Mapping[KeyPath, KeyPath]] = {}
-
-# Former keys of [limits], with the value that the hub always uses.
+# Former keys of [limits], with the value that the hub always uses: a constant in the code that uses it.
 REMOVED: Final[Mapping[str, float | str]] = {
     "handshake_timeout_s": 5.0,
     "hello_timeout_s": 10.0,
@@ -110,14 +104,6 @@ REMOVED: Final[Mapping[str, float | str]] = {
 }
 
 
-class Rename(NamedTuple):
-    """Old key in a document; *is_doubled*: the new key exists too, and is unchanged."""
-
-    old: KeyPath
-    new: KeyPath
-    is_doubled: bool
-
-
 def removed_value(path: KeyPath) -> str:
     """Return the value that the hub uses in place of a removed key; empty for any other key."""
     match path:
@@ -137,37 +123,3 @@ def drop_removed(doc: dict[str, Any]) -> list[KeyPath]:
     if found:
         doc["limits"] = {name: value for name, value in table.items() if name not in REMOVED}
     return found
-
-
-def follow_renames(doc: dict[str, Any]) -> Iterator[Rename]:
-    """Move values of old keys to their new keys, in *doc* itself."""
-    for old, new in RENAMED.items():
-        table = _table(doc, old[:-1])
-        if table is None or old[-1] not in table:
-            continue
-        value = table.pop(old[-1])
-        if not table and len(old) > 1:
-            _remove(doc, old[:-1])
-        target = _table(doc, new[:-1], make=True)
-        is_doubled = target is None or new[-1] in target
-        if target is not None and not is_doubled:
-            target[str(new[-1])] = value
-        yield Rename(old, new, is_doubled)
-
-
-def _table(doc: dict[str, Any], path: KeyPath, *, make: bool = False) -> dict[Any, Any] | None:
-    here: Any = doc
-    for part in path:
-        if make:
-            here.setdefault(part, {})
-        here = here.get(part)
-        if not isinstance(here, dict):
-            return None
-    found: dict[Any, Any] = here
-    return found
-
-
-def _remove(doc: dict[str, Any], path: KeyPath) -> None:
-    table = _table(doc, path[:-1])
-    assert table is not None
-    del table[path[-1]]
