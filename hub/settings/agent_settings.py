@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -16,14 +17,14 @@ from pydantic import (
 )
 from semver import Version
 
-from hub.agents.documents import BadDocument, DocumentTooLarge, document
+from hub.agents.documents import document
 from hub.schedules.trigger import Trigger, trigger_of
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable, TriggerTable
 from hub.settings.secret import SecretRef
-from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, live, refusal, shaped
+from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, accepted, live, refusal, shaped
 from protocol.configs import BadConfig, check_key, text_of, type_of
-from protocol.coordination import BadLockName, lock_names
-from protocol.requirements import CAPABILITY, BadRequirement, BadVersion, parse_requirement, parse_version
+from protocol.coordination import lock_names
+from protocol.requirements import CAPABILITY, parse_requirement, parse_version
 from protocol.tables import TableName
 from storage.agents.capabilities import Capability
 
@@ -39,31 +40,21 @@ def _capability_name(written: str) -> str:
     return written
 
 
-def _capability_version(written: str) -> str:
-    try:
-        return str(parse_version(written))
-    except BadVersion as error:
-        raise refusal("version", str(error)) from error
-
-
-def _capability_config(written: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return document("config", written, most=CAPABILITY_CONFIG_BYTES, limit="capability_config_bytes")
-    except (BadDocument, DocumentTooLarge) as error:
-        raise refusal("capability", str(error)) from error
-
-
 class CapabilitySettings(Table):
     """Capability of an agent, in one version."""
 
     name: Annotated[str, AfterValidator(_capability_name)] = live(REQUIRED, 'Name, as in "file.read".')
-    version: Annotated[str, AfterValidator(_capability_version)] = live(
+    version: Annotated[str, accepted(lambda text: str(parse_version(text)), "version")] = live(
         "1.0.0", 'Semantic version, as in "2.0.0-beta.1".'
     )
     enabled: Flag | None = live(None, "Enabled; by default only the newest version of a name.")
-    config: Annotated[dict[str, Any], AfterValidator(_capability_config)] = live(
-        {}, "Configuration for its program."
-    )
+    config: Annotated[
+        dict[str, Any],
+        accepted(
+            partial(document, "config", most=CAPABILITY_CONFIG_BYTES, limit="capability_config_bytes"),
+            "capability",
+        ),
+    ] = live({}, "Configuration for its program.")
     description: Annotated[str, Field(max_length=4_096)] | None = live(None, "Description, for people.")
 
 
@@ -125,22 +116,12 @@ def _reads_something(paths: tuple[str, ...] | None, info: ValidationInfo) -> tup
     return paths or ()
 
 
-def _need(written: str) -> str:
-    try:
-        return str(parse_requirement(written))
-    except BadRequirement as error:
-        raise refusal("need", str(error)) from error
-
-
-def _locks(written: tuple[str, ...]) -> tuple[str, ...]:
-    try:
-        return lock_names(written)
-    except BadLockName as error:
-        raise refusal("lock", str(error)) from error
-
-
 Word = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-Need = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_need)]
+Need = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=256),
+    accepted(lambda text: str(parse_requirement(text)), "need"),
+]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
 # The shared types and their subtypes: TYPE_NAMES of protocol.agent_status.
 WrittenType = Literal[
@@ -197,7 +178,7 @@ class AgentSettings(Table):
     capabilities: Annotated[tuple[CapabilitySettings, ...], Field(max_length=MOST_CAPABILITIES)] = live(
         (), "Capabilities of the agent, in addition to those of its device."
     )
-    locks: Annotated[tuple[str, ...], AfterValidator(_locks)] = live(
+    locks: Annotated[tuple[str, ...], accepted(lock_names, "lock")] = live(
         (), "Locks that each run of the agent holds."
     )
     schedule: ScheduleSettings | None = live(

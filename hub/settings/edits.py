@@ -10,7 +10,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from hub.settings.locate import KeyPath, Located
+from hub.settings.locate import KeyPath, Located, value_at
 from hub.settings.origins import Places
 from hub.settings.problems import Problem, Severity, spell
 from hub.settings.removed_keys import removed_value
@@ -289,11 +289,4 @@ def _guarded(text: str) -> dict[str, Any]:
         doc: dict[str, Any] = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError):
         return {}
-    return {spell(path): _value(doc, path) for path in GUARDED}
-
-
-def _value(doc: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    here: Any = doc
-    for part in path:
-        here = here.get(part) if isinstance(here, Mapping) else None
-    return here
+    return {spell(path): value_at(doc, path) for path in GUARDED}

@@ -17,7 +17,7 @@ from hub.links.limits import SPARE_FILES
 from hub.outbound.rules import AddressRefused, OutboundRules
 from hub.settings.agent_findings import found_in_agents, found_in_connectors
 from hub.settings.listen_settings import TlsSettings
-from hub.settings.locate import KeyPath
+from hub.settings.locate import KeyPath, value_at
 from hub.settings.model_settings import ModelSettings, OpenAIModelSettings
 from hub.settings.origins import Place, Places
 from hub.settings.problems import Problem, Reporter, did_you_mean, spell
@@ -34,7 +34,15 @@ from hub.settings.settings import IN_MEMORY, Settings, StorageSettings
 
 _Table = TypeVar("_Table", bound=BaseModel)
 
-_KEY: Final = ("model", "api_key")
+# Keys that hold a reference to a secret; the tables may be entries of a list.
+_KEYS: Final = (
+    ("model", "api_key"),
+    ("fallback_models", "api_key"),
+    ("gateways", "token"),
+    ("connectors", "secret"),
+    ("connectors", "previous_secret"),
+    ("connectors", "client_secret"),
+)
 _DATABASE: Final = ("storage", "url")
 _LISTENERS: Final = ("devices", "operator")
 
@@ -70,7 +78,7 @@ def found_in_references(doc: Mapping[str, Any], places: Places, around: Around) 
             yield report.warning(path, f"others may read {secret.file}", f"chmod 600 {secret.file}")
     for name in _LISTENERS:
         tls_path = ("listen", name, "tls")
-        if (tls := _read(TlsSettings, _at(doc, tls_path), around)) is not None:
+        if (tls := _read(TlsSettings, value_at(doc, tls_path), around)) is not None:
             yield from _found_in_certificate(tls_path, tls, report, missing, around.now)
 
 
@@ -106,38 +114,22 @@ def _secrets(
     doc: Mapping[str, Any], around: Around
 ) -> Iterator[tuple[KeyPath, SecretRef, Callable[[Mapping[str, str]], str]]]:
     """Yield every reference to a secret, with the function that resolves it."""
-    if (database := _read(SecretRef, _at(doc, _DATABASE), around)) is not None:
+    if (database := _read(SecretRef, value_at(doc, _DATABASE), around)) is not None:
         yield _DATABASE, database, StorageSettings(url=database).resolved
-    keys = (
-        _KEY,
-        *_in_each(doc, "fallback_models", "api_key"),
-        *_in_each(doc, "gateways", "token"),
-        *_in_each(doc, "connectors", "secret"),
-        *_in_each(doc, "connectors", "previous_secret"),
-        *_in_each(doc, "connectors", "client_secret"),
-    )
-    for path in keys:
-        if (key := _read(SecretRef, _at(doc, path), around)) is not None:
-            yield path, key, key.resolve
+    for pattern in _KEYS:
+        for path in _paths(doc, pattern):
+            if (key := _read(SecretRef, value_at(doc, path), around)) is not None:
+                yield path, key, key.resolve
 
 
-def _in_each(doc: Mapping[str, Any], tables: str, key: str) -> Iterator[KeyPath]:
-    listed = doc.get(tables)
-    yield from ((tables, number, key) for number in range(len(listed) if isinstance(listed, list) else 0))
-
-
-def _at(doc: Mapping[str, Any], path: KeyPath) -> object:
-    """Return the value at *path*, or None."""
-    here: object = doc
-    for part in path:
-        match here, part:
-            case Mapping(), str():
-                here = here.get(part)
-            case list(), int():
-                here = here[part]
-            case _:
-                return None
-    return here
+def _paths(doc: Mapping[str, Any], pattern: tuple[str, str]) -> Iterator[KeyPath]:
+    """Yield the path of a key in a table, or in each entry of a list of tables."""
+    table, key = pattern
+    listed = doc.get(table)
+    if isinstance(listed, list):
+        yield from ((table, number, key) for number in range(len(listed)))
+    else:
+        yield pattern
 
 
 def _read(model: type[_Table], value: object, around: Around) -> _Table | None:
@@ -148,17 +140,6 @@ def _read(model: type[_Table], value: object, around: Around) -> _Table | None:
         return model.model_validate(value, context={"base": around.folder})
     except ValidationError:
         return None
-
-
-_KEYS: Final = frozenset(
-    {
-        ("fallback_models", "api_key"),
-        ("gateways", "token"),
-        ("connectors", "secret"),
-        ("connectors", "previous_secret"),
-        ("connectors", "client_secret"),
-    }
-)
 
 
 def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
@@ -177,7 +158,7 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
     yield from _found_twice(doc, places, "gateways", "gateway")
     yield from _found_twice(doc, places, "connectors", "connector")
     for path, text in _strings(doc):
-        if is_secret_like(text) or _is_key(path):
+        if is_secret_like(text) or (len(path) <= 3 and (path[0], path[-1]) in _KEYS):
             yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
 
 
@@ -334,11 +315,6 @@ def _found_in_limits(settings: Settings, report: Reporter) -> Iterator[Problem]:
         )
         hint = "raise LimitNOFILE= of the unit, or ulimit -n; or write a lower number"
         yield report.warning(("limits", "connections"), message, hint)
-
-
-def _is_key(path: KeyPath) -> bool:
-    """Return True if *path* requires a reference to a secret, not the secret itself."""
-    return path == ("model", "api_key") or (len(path) == 3 and (path[0], path[2]) in _KEYS)
 
 
 def _strings(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

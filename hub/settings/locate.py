@@ -6,6 +6,7 @@ pydantic's form: ``("agents", 1, "paths", 0)``.
 
 import re
 import tomllib
+from collections.abc import Mapping
 from typing import NamedTuple
 
 KeyPath = tuple[int | str, ...]
@@ -19,6 +20,20 @@ _LITERAL_STRING = re.compile(r"'[^'\n]*'")
 _LONG_BASIC = re.compile(r'"""(?:[^\\"]|\\[\s\S]|"(?!""))*?"""(?:"{1,2})?')
 _LONG_LITERAL = re.compile(r"'''[\s\S]*?'''(?:'{1,2})?")
 _SCALAR = re.compile(r"[^,\]}#\n]*[^,\]}#\n \t]")  # a number, a boolean, a date with a space in it
+
+
+def value_at(doc: object, path: KeyPath) -> object:
+    """Return the value of a document at *path*, or None without one."""
+    here = doc
+    for part in path:
+        match here, part:
+            case Mapping(), str():
+                here = here.get(part)
+            case list(), int():
+                here = here[part]
+            case _:
+                return None
+    return here
 
 
 class Position(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from hub.settings.locate import KeyPath, Position
+from hub.settings.locate import KeyPath, Position, value_at
 from hub.settings.origins import Places
 from protocol.errors import ErrorCode, HubError
 
@@ -280,7 +280,7 @@ def found_by_validation(
             case "tuple_type" if len(path) == 1 and path[0] in _LISTED:
                 hint = f"write [[{path[0]}]]"
             case "literal_error" | "enum" | "union_tag_invalid":
-                hint = _nearest_choice(_value_at(doc, path), message)
+                hint = _nearest_choice(value_at(doc, path), message)
         if not place.line and "quotes" in hint:
             hint = ""  # overrides need no quotes
         problems.append(Problem(*place, spell(path), message, hint))
@@ -358,7 +358,7 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
     known = list(names_at(table))
     if unknown in known:
         return "another kind of this table has it"
-    values = _value_at(doc, table)
+    values = value_at(doc, table)
     is_in_file = bool(places.key(path).line)
     taken = [
         name
@@ -380,13 +380,6 @@ def _elsewhere(unknown: str, names_at: NamesAt) -> str:
                 is_listed = table in _LISTED
                 return f"[[{table}]] has such a key" if is_listed else f"[{spell(path)}] has such a key"
     return ""
-
-
-def _value_at(doc: Mapping[str, Any], path: KeyPath) -> object:
-    here: Any = doc
-    for part in path:
-        here = here[part]
-    return here
 
 
 def _nearest_choice(value: object, message: str) -> str:

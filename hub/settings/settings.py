@@ -104,14 +104,9 @@ HostOrNetwork = Annotated[
 class OutboundSettings(Table):
     """``[outbound]``: where the hub itself may connect to, in addition to public addresses."""
 
-    allow: tuple[
-        Annotated[
-            str,
-            AfterValidator(_host_or_network),
-            shaped(r"^[\w.:-]+(/[0-9]{1,3})?$", "10.0.0.0/8", "model.lan"),
-        ],
-        ...,
-    ] = restart((), 'Private hosts and networks that the hub may connect to, as in "10.0.0.0/8".')
+    allow: tuple[HostOrNetwork, ...] = restart(
+        (), 'Private hosts and networks that the hub may connect to, as in "10.0.0.0/8".'
+    )
 
 
 class PluginSettings(Table):

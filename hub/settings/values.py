@@ -5,6 +5,7 @@ editors; ``live``, ``reconnect`` and ``restart`` say when a change takes effect.
 """
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -25,6 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from hub.settings.problems import did_you_mean
+from protocol.errors import HubError
 
 T = TypeVar("T")
 
@@ -114,6 +116,18 @@ def refusal(kind: str, message: str, **context: str) -> PydanticCustomError:
     """Return a validation error; ``hub.settings.problems`` describes the possible *context*."""
     # With the message as a field, braces in it are not placeholders.
     return PydanticCustomError(kind, "{message}", {"message": message, **context})
+
+
+def accepted(check: Callable[[Any], object], kind: str) -> AfterValidator:
+    """Return a validator that converts a value by *check*, whose errors become refusals of *kind*."""
+
+    def validate(value: object) -> object:
+        try:
+            return check(value)
+        except HubError as error:
+            raise refusal(kind, str(error)) from error
+
+    return AfterValidator(validate)
 
 
 def _timezone(name: str) -> str:
