@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # their dependencies are imported only if templates or agents
 
 def found_in_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield problems of unusable templates, and of agents that do not fit their template."""
-    yield from _found_twice(settings, report)
     if not settings.templates and not any(
         agent.template is not None or "{{" in (agent.prompt or "") for agent in settings.agents
     ):
@@ -50,22 +49,6 @@ def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]")
         template=None if agent.template is None else templates.get(agent.template),
         configs={one.key: one.value for one in agent.config},
     )
-
-
-def _found_twice(settings: Settings, report: Reporter) -> Iterator[Problem]:
-    lines: dict[str, int] = {}
-    for number, template in enumerate(settings.templates):
-        problem = report.error(("templates", number, "name"), "another template has this name")
-        if template.name in lines:
-            yield problem._replace(hint=f"the other one is in line {lines[template.name]}")
-        lines.setdefault(template.name, problem.line)
-    lines.clear()
-    for number, agent in enumerate(settings.agents):
-        if agent.external_id is not None:
-            problem = report.error(("agents", number, "external_id"), "another agent has this external id")
-            if agent.external_id in lines:
-                yield problem._replace(hint=f"the other one is in line {lines[agent.external_id]}")
-            lines.setdefault(agent.external_id, problem.line)
 
 
 def _wrong_in(template: "WrittenTemplate") -> Iterator[tuple[str, str]]:

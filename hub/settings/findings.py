@@ -19,7 +19,7 @@ from hub.settings.agent_findings import found_in_agents, found_in_connectors
 from hub.settings.listen_settings import TlsSettings
 from hub.settings.locate import KeyPath, value_at
 from hub.settings.model_settings import ModelSettings, OpenAIModelSettings
-from hub.settings.origins import Place, Places
+from hub.settings.origins import Places
 from hub.settings.problems import Problem, Reporter, did_you_mean, spell
 from hub.settings.schedule_settings import TriggerTable
 from hub.settings.secret import (
@@ -42,6 +42,14 @@ _KEYS: Final = (
     ("connectors", "secret"),
     ("connectors", "previous_secret"),
     ("connectors", "client_secret"),
+)
+# Keys whose values differ in all entries of their list.
+_UNIQUE: Final = (
+    ("agents", "name", "another agent has this name"),
+    ("agents", "external_id", "another agent has this external id"),
+    ("templates", "name", "another template has this name"),
+    ("gateways", "name", "another gateway has this name"),
+    ("connectors", "name", "another connector has this name"),
 )
 _DATABASE: Final = ("storage", "url")
 _LISTENERS: Final = ("devices", "operator")
@@ -144,36 +152,23 @@ def _read(model: type[_Table], value: object, around: Around) -> _Table | None:
 
 def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
     """Yield problems visible in any document, valid or not: duplicate names and literal secrets."""
-    seen: dict[tuple[str, str], Place] = {}
-    agents = doc.get("agents")
-    for number, agent in enumerate(agents if isinstance(agents, list) else []):
-        name = agent.get("name") if isinstance(agent, dict) else None
-        if isinstance(name, str):
-            owner = (str(agent.get("user", "owner")), name)  # a name is unique per user
-            place = places.value(("agents", number, "name"))
-            if owner in seen:
-                hint = f"the other one is in line {seen[owner].line}"
-                yield Problem(*place, f"agents.{number}.name", "another agent has this name", hint)
-            seen.setdefault(owner, place)
-    yield from _found_twice(doc, places, "gateways", "gateway")
-    yield from _found_twice(doc, places, "connectors", "connector")
+    for table, key, message in _UNIQUE:
+        lines: dict[tuple[str, str], int] = {}
+        listed = doc.get(table)
+        for number, entry in enumerate(listed if isinstance(listed, list) else []):
+            name = entry.get(key) if isinstance(entry, dict) else None
+            if isinstance(name, str):
+                # The name of an agent is unique per user, all others across users.
+                scope = str(entry.get("user", "owner")) if (table, key) == ("agents", "name") else ""
+                path: KeyPath = (table, number, key)
+                place = places.value(path)
+                if (scope, name) in lines:
+                    hint = f"the other one is in line {lines[scope, name]}"
+                    yield Problem(*place, spell(path), message, hint)
+                lines.setdefault((scope, name), place.line)
     for path, text in _strings(doc):
         if is_secret_like(text) or (len(path) <= 3 and (path[0], path[-1]) in _KEYS):
             yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
-
-
-def _found_twice(doc: Mapping[str, Any], places: Places, table: str, noun: str) -> Iterator[Problem]:
-    """Yield duplicates of gateways or connectors, whose names are unique across users."""
-    lines: dict[str, int] = {}
-    listed = doc.get(table)
-    for number, one in enumerate(listed if isinstance(listed, list) else []):
-        name = one.get("name") if isinstance(one, dict) else None
-        if isinstance(name, str):
-            place = places.value((table, number, "name"))
-            if name in lines:
-                hint = f"the other one is in line {lines[name]}"
-                yield Problem(*place, f"{table}.{number}.name", f"another {noun} has this name", hint)
-            lines.setdefault(name, place.line)
 
 
 def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterator[Problem]:

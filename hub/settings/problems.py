@@ -72,18 +72,6 @@ def _shortest(_: object, context: Mapping[str, Any]) -> Sentence:
     return Sentence("may not be empty" if least == 1 else f"at least {least} characters")
 
 
-def _longest(_: object, context: Mapping[str, Any]) -> Sentence:
-    return Sentence(f"longer than {context['max_length']} characters")
-
-
-def _most(_: object, context: Mapping[str, Any]) -> Sentence:
-    return Sentence(f"more than {context['max_length']} are given")
-
-
-def _choice(_: object, context: Mapping[str, Any]) -> Sentence:
-    return Sentence(f"must be {context['expected']}")
-
-
 def _kind(_: object, context: Mapping[str, Any]) -> Sentence:
     return Sentence(f"must be {context['expected_tags'].replace(', ', ' or ')}")
 
@@ -97,7 +85,8 @@ def _pattern(_: object, context: Mapping[str, Any]) -> Sentence:
 
 
 def _always(message: str, hint: str = "") -> Callable[[object, Mapping[str, Any]], Sentence]:
-    return lambda _, __: Sentence(message, hint)
+    """Return a function that fills the error's context into *message*."""
+    return lambda _, context: Sentence(message.format(**context), hint)
 
 
 _SENTENCES: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Sentence]]] = {
@@ -118,11 +107,11 @@ _SENTENCES: Final[Mapping[str, Callable[[object, Mapping[str, Any]], Sentence]]]
     "less_than": _bound("must be less than", "lt"),
     "less_than_equal": _bound("must be at most", "le"),
     "string_too_short": _shortest,
-    "string_too_long": _longest,
+    "string_too_long": _always("longer than {max_length} characters"),
     "too_short": _always("may not be empty"),
-    "too_long": _most,
-    "literal_error": _choice,
-    "enum": _choice,
+    "too_long": _always("more than {max_length} are given"),
+    "literal_error": _always("must be {expected}"),
+    "enum": _always("must be {expected}"),
     "union_tag_invalid": _kind,
     "union_tag_not_found": _always("missing"),
     "missing": _always("missing"),

@@ -50,19 +50,6 @@ class Remark(NamedTuple):
     hint: str = ""
 
 
-async def nothing_against(settings: Settings) -> None:
-    """Accept any settings."""
-
-
-async def not_recorded(revision: Revision) -> None:
-    """Keep no record."""
-
-
-async def no_remarks(settings: Settings) -> Sequence[Remark]:
-    """Return no remarks."""
-    return ()
-
-
 @dataclass(frozen=True)
 class Parts:
     """Callbacks by which the hub applies settings.
@@ -82,11 +69,11 @@ class Parts:
     prepare: Prepare
     reconcile: Callable[[Settings, str, Changes, Revision], Awaitable[None]]
     record_refused: Callable[[str, str], Awaitable[None]]
-    record: Callable[[Revision], Awaitable[None]] = not_recorded
-    validate: Callable[[Settings], Awaitable[None]] = nothing_against
-    remark: Callable[[Settings], Awaitable[Sequence[Remark]]] = no_remarks
-    renewed: Callable[[Settings], Sequence[str]] = lambda settings: ()
-    after: Callable[[], None] = lambda: None
+    record: Callable[[Revision], Awaitable[None]]
+    validate: Callable[[Settings], Awaitable[None]]
+    remark: Callable[[Settings], Awaitable[Sequence[Remark]]]
+    renewed: Callable[[Settings], Sequence[str]]
+    after: Callable[[], None]
 
 
 log = Channel(__name__)
@@ -268,7 +255,12 @@ class Reloader:
                 before = self._check_unchanged(expected)
                 text = edit.of(before)
                 if not may_all:
-                    await self._check_guarded(before, text, actor)
+                    try:
+                        check_guarded(before, text)
+                    except BeyondSettings as error:
+                        if self._parts is not None:
+                            await self._parts.record_refused(actor, str(error))
+                        raise
                 reading = await anyio.to_thread.run_sync(self._file.read_text, text)
                 keys = edit.values or ()
                 alone = await anyio.to_thread.run_sync(self._file.alone().read_text, text)
@@ -312,14 +304,6 @@ class Reloader:
             except HubError as error:
                 problems.append(self._problem_at(error, reading))
         return in_order(problems), found
-
-    async def _check_guarded(self, before: str, text: str, actor: str) -> None:
-        try:
-            check_guarded(before, text)
-        except BeyondSettings as error:
-            if self._parts is not None:
-                await self._parts.record_refused(actor, str(error))
-            raise
 
     def _check_unchanged(self, expected: Sequence[str] | None) -> str:
         """Return the text of the file. Raises StaleSettings if an edit would undo another user's change."""

@@ -52,12 +52,17 @@ class Hub:
             record_refused=self._tell_refused,
             record=self._record,
             remark=self._remark,
+            validate=self._validate,
             renewed=lambda settings: self.renewed,
             after=self._count,
         )
 
     async def _remark(self, settings: Settings) -> list[Remark]:
         return self.remarks
+
+    async def _validate(self, settings: Settings) -> None:
+        if self.cannot_reconcile is not None:
+            raise self.cannot_reconcile
 
     def _count(self) -> None:
         self.attempts += 1
