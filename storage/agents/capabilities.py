@@ -87,35 +87,16 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 _VERSION = (table.c.ver_major, table.c.ver_minor, table.c.ver_patch, table.c.prerelease)
-_this_version = (
-    table.c.ver_major == sa.bindparam("of_major"),
-    table.c.ver_minor == sa.bindparam("of_minor"),
-    table.c.ver_patch == sa.bindparam("of_patch"),
-    table.c.prerelease == sa.bindparam("of_prerelease"),
-)
-_of_agent = table.c.agent_id == sa.bindparam("agent")
-_named = (_of_agent, table.c.name == sa.bindparam("named"))
 _is_enabled = sa.text("agent_capabilities.enabled")  # as text: a bound parameter could not use the index
-
-CAPABILITIES = sa.select(table).where(_of_agent)
-DISABLE = sa.update(table).where(*_named, _is_enabled).values(enabled=False, updated_at=sa.bindparam("now"))
-CHANGE = (
-    sa.update(table)
-    .where(*_named, *_this_version)
-    .values(
-        enabled=sa.bindparam("on"),
-        source=sa.bindparam("from"),
-        config=sa.bindparam("given"),
-        description=sa.bindparam("told"),
-        updated_at=sa.bindparam("now"),
-    )
-)
-REMOVE = sa.delete(table).where(*_named, *_this_version)
 
 
 def list_capabilities(c: sa.Connection, agent_id: AgentId) -> list[CapabilityRow]:
     """Return every capability of the agent: by name, newest version first."""
-    rows = sorted(map(_row, c.execute(CAPABILITIES, {"agent": agent_id})), key=_newness, reverse=True)
+    rows = [
+        fill(CapabilityRow, row, version=_version(row))
+        for row in c.execute(sa.select(table).where(table.c.agent_id == agent_id))
+    ]
+    rows.sort(key=lambda row: row.version, reverse=True)
     return sorted(rows, key=lambda row: row.name)
 
 
@@ -174,7 +155,7 @@ def remove(
         if row.source == "file":
             raise DeclaredCapability(f"{row.name} {row.version} is declared in hub.toml; remove it there")
     for row in removed:
-        c.execute(REMOVE, _key(agent_id, row.name, row.version))
+        c.execute(sa.delete(table).where(*_is(agent_id, row.name, row.version)))
     return removed
 
 
@@ -190,7 +171,7 @@ def declare(
     changed = False
     for row in known:
         if row.source == source and (row.name, row.version) not in declared_keys:
-            c.execute(REMOVE, _key(agent_id, row.name, row.version))
+            c.execute(sa.delete(table).where(*_is(agent_id, row.name, row.version)))
             changed = True
     for given in declared:
         now_known = list_capabilities(c, agent_id)
@@ -228,52 +209,33 @@ def _register(
         message = f"the agent has {len(known)} capabilities, as many as it may (capabilities_per_agent)"
         raise TooManyCapabilities(f"{message}: remove versions that are not used")
     if enabled and other is not None:
-        c.execute(DISABLE, {"agent": agent_id, "named": given.name, "now": at})
+        others = sa.update(table).where(table.c.agent_id == agent_id, table.c.name == given.name, _is_enabled)
+        c.execute(others.values(enabled=False, updated_at=at))
     if old is None:
         row = fill(CapabilityRow, given, enabled=enabled, source=source, created_at=at, updated_at=at)
-        c.execute(sa.insert(table), _values(agent_id, row))
+        c.execute(sa.insert(table), values_of(row, table, agent_id=agent_id, **_columns(row.version)))
     else:
-        row = msgspec.structs.replace(
-            old,
-            enabled=enabled,
-            source=source,
-            config=given.config,
-            description=given.description,
-            updated_at=at,
-        )
-        change = {"on": enabled, "from": source, "given": row.config, "told": row.description, "now": at}
-        c.execute(CHANGE, _key(agent_id, row.name, row.version) | change)
+        change = {"config": given.config, "description": given.description, "updated_at": at}
+        change |= {"enabled": enabled, "source": source}
+        row = msgspec.structs.replace(old, **change)
+        c.execute(sa.update(table).where(*_is(agent_id, row.name, row.version)).values(change))
     return Registered(row, is_new=old is None, disabled=other.version if enabled and other else None)
-
-
-def _newness(row: CapabilityRow) -> Any:
-    return row.version
 
 
 def _version(row: Any) -> Version:
     return Version(row.ver_major, row.ver_minor, row.ver_patch, row.prerelease or None)
 
 
-def _row(row: Any) -> CapabilityRow:
-    return fill(CapabilityRow, row, version=_version(row))
-
-
-def _key(agent_id: AgentId, name: str, version: Version) -> dict[str, Any]:
+def _columns(version: Version) -> dict[str, Any]:
     return {
-        "agent": agent_id,
-        "named": name,
-        "of_major": version.major,
-        "of_minor": version.minor,
-        "of_patch": version.patch,
-        "of_prerelease": version.prerelease or "",
+        "ver_major": version.major,
+        "ver_minor": version.minor,
+        "ver_patch": version.patch,
+        "prerelease": version.prerelease or "",
     }
 
 
-def _values(agent_id: AgentId, row: CapabilityRow) -> dict[str, Any]:
-    version = {
-        "ver_major": row.version.major,
-        "ver_minor": row.version.minor,
-        "ver_patch": row.version.patch,
-        "prerelease": row.version.prerelease or "",
-    }
-    return values_of(row, table, agent_id=agent_id, **version)
+def _is(agent_id: AgentId, name: str, version: Version) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of the row of a capability in one version."""
+    key = {"agent_id": agent_id, "name": name} | _columns(version)
+    return [table.c[column] == value for column, value in key.items()]

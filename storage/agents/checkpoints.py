@@ -79,21 +79,6 @@ _of_agent = table.c.agent_id == sa.bindparam("agent")
 _of_scope = table.c.scope == sa.bindparam("of_scope")
 CHECKPOINTS = sa.select(*_COLUMNS).where(_of_agent)
 CHECKPOINT = sa.select(*_COLUMNS).where(_of_agent, _of_scope)
-COUNT = sa.select(sa.func.count()).select_from(table).where(_of_agent)
-REPLACE = (
-    sa.update(table)
-    .where(_of_agent, _of_scope, table.c.sequence_number < sa.bindparam("sequence"))
-    .values(
-        sequence_number=sa.bindparam("sequence"),
-        state_data=sa.bindparam("state"),
-        is_recoverable=sa.bindparam("recoverable"),
-        run_id=sa.bindparam("by_run"),
-        fence=sa.bindparam("held"),
-        actor=sa.bindparam("who"),
-        updated_at=sa.bindparam("now"),
-    )
-)
-CLEAR = sa.delete(table).where(_of_agent, _of_scope)
 
 
 def list_checkpoints(
@@ -165,30 +150,34 @@ def put_checkpoint(
     )
     known = find_checkpoint(c, agent_id, given.scope)
     if known is None:
-        count = c.execute(COUNT, {"agent": agent_id}).scalar_one()
+        count = c.execute(sa.select(sa.func.count()).where(table.c.agent_id == agent_id)).scalar_one()
         if count >= most:
             message = f"the agent has {count} checkpoints, as many as it may (checkpoints_per_agent)"
             raise TooManyCheckpoints(f"{message}: clear scopes that are not used")
         own = {"sequence_number": row.sequence, "state_data": row.state}
         c.execute(sa.insert(table), values_of(row, table, agent_id=agent_id, **own))
         return row
-    if known.sequence == given.sequence and _has_same_content(known, row):
+    content = (row.sequence, row.state, row.is_recoverable)
+    if content == (known.sequence, known.state, known.is_recoverable):
         return known
     if known.sequence >= given.sequence:
         shown = f"the checkpoint {given.scope!r} is at sequence {known.sequence}"
         raise StaleCheckpoint(f"{shown}; {given.sequence} is not beyond it")
-    change = {
-        "agent": agent_id,
-        "of_scope": row.scope,
-        "sequence": row.sequence,
-        "state": row.state,
-        "recoverable": row.is_recoverable,
-        "by_run": row.run_id,
-        "held": row.fence,
-        "who": actor,
-        "now": at,
-    }
-    c.execute(REPLACE, change)
+    older = sa.update(table).where(
+        table.c.agent_id == agent_id,
+        table.c.scope == row.scope,
+        table.c.sequence_number < row.sequence,
+    )
+    replaced = older.values(
+        sequence_number=row.sequence,
+        state_data=row.state,
+        is_recoverable=row.is_recoverable,
+        run_id=row.run_id,
+        fence=row.fence,
+        actor=actor,
+        updated_at=at,
+    )
+    c.execute(replaced)
     return msgspec.structs.replace(row, created_at=known.created_at)
 
 
@@ -199,9 +188,5 @@ def clear_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCO
         UnknownCheckpoint: the agent has none of this scope.
     """
     row = get_checkpoint(c, agent_id, scope)
-    c.execute(CLEAR, {"agent": agent_id, "of_scope": scope})
+    c.execute(sa.delete(table).where(table.c.agent_id == agent_id, table.c.scope == scope))
     return row
-
-
-def _has_same_content(one: CheckpointRow, other: CheckpointRow) -> bool:
-    return (one.state, one.is_recoverable) == (other.state, other.is_recoverable)

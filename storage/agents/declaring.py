@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import RunId, UserId
 from storage import audit
 from storage.agents import declared_agents, template_changes
-from storage.agents.agent_snapshot import Check, Setup
+from storage.agents.agent_snapshot import Check
 from storage.agents.declared_agents import DeclaredAgent, Reconciled
 from storage.agents.template_changes import Broken, Put
 from storage.agents.templates import TemplateRow, WrittenTemplate, change_alone
@@ -46,10 +46,6 @@ class TakenUp(msgspec.Struct, frozen=True):
     broken: tuple[Broken, ...] = ()
 
 
-def _nothing_wrong(_: Setup) -> tuple[str, ...]:
-    return ()
-
-
 def take_up(
     c: sa.Connection,
     *,
@@ -60,7 +56,7 @@ def take_up(
     templates: Sequence[WrittenTemplate] = (),
     declared_gateways: Sequence[DeclaredGateway] | None = None,
     declared_connectors: Sequence[DeclaredConnector] | None = None,
-    check: Check = _nothing_wrong,
+    check: Check = lambda _: (),
     force: bool = True,
     entries: Sequence[Entry] = (),
 ) -> TakenUp:

@@ -180,12 +180,11 @@ WAITS = (
     .outerjoin(devices, sa.and_(lock_waits.c.holder_kind == "device", devices.c.id == lock_waits.c.holder_id))
     .order_by(lock_waits.c.user_id, lock_waits.c.resource, lock_waits.c.ticket)
 )
-NOW = sa.select(now_ms())
 
 
 def database_now(c: sa.Connection) -> int:
     """Return the time of the database's clock, epoch milliseconds."""
-    return c.execute(NOW).scalar_one()
+    return c.execute(sa.select(now_ms())).scalar_one()
 
 
 def list_locks(
@@ -245,7 +244,7 @@ def list_lock_waits(
         query = query.where(lock_waits.c.agent_id.in_(agent_ids))
     if resources is not None:
         query = query.where(lock_waits.c.resource.in_(resources))
-    return [_wait(row) for row in c.execute(query)]
+    return [fill(LockWait, row, holder=fill(Holder, row)) for row in c.execute(query)]
 
 
 def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
@@ -253,8 +252,7 @@ def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
     found: dict[str, list[LockRow]] = {}
     for part in in_parts(request_ids):
         for row in c.execute(LOCKS_OF_REQUESTS, {"requests": part}):
-            lock = lock_of(row)
-            found.setdefault(row.request_id, []).append(lock)
+            found.setdefault(row.request_id, []).append(lock_of(row))
     return {request_id: grant_of(locks) for request_id, locks in found.items()}
 
 
@@ -290,10 +288,6 @@ def instant_text(at: int) -> str:
 def lock_of(row: Any) -> LockRow:
     """Return the lock in a row of ``LOCKS``."""
     return fill(LockRow, row, holder=None if row.kind is None else fill(Holder, row))
-
-
-def _wait(row: Any) -> LockWait:
-    return fill(LockWait, row, holder=fill(Holder, row))
 
 
 # first key of PostgreSQL's advisory locks that serialize changes of one user's locks
@@ -333,21 +327,6 @@ class LockRequest(msgspec.Struct, frozen=True, kw_only=True):
 _user: sa.BindParameter[str] = sa.bindparam("user")
 _name: sa.BindParameter[str] = sa.bindparam("name")
 _is_named = (agent_locks.c.user_id == _user, agent_locks.c.resource == _name)
-TAKE = (
-    sa.update(agent_locks)
-    .where(*_is_named)
-    .values(
-        fence=agent_locks.c.fence + 1,
-        holder_kind=sa.bindparam("kind"),
-        holder_id=sa.bindparam("holder"),
-        agent_id=sa.bindparam("agent"),
-        request_id=sa.bindparam("request"),
-        ttl_ms=sa.bindparam("ttl"),
-        acquired_at=sa.bindparam("now"),
-        expires_at=sa.bindparam("until"),
-    )
-    .returning(agent_locks.c.fence)
-)
 FREED: Final[dict[str, Any]] = {
     "holder_kind": None,
     "holder_id": None,
@@ -361,12 +340,6 @@ FREE_IF_OVER = (
     .where(*_is_named, agent_locks.c.holder_id.is_not(None), agent_locks.c.expires_at <= sa.bindparam("now"))
     .values(FREED)
 )
-QUEUES = (
-    sa.select(lock_waits.c.resource, sa.func.count().label("waiting"), sa.func.max(lock_waits.c.ticket))
-    .where(lock_waits.c.user_id == _user, lock_waits.c.resource.in_(sa.bindparam("names", expanding=True)))
-    .group_by(lock_waits.c.resource)
-)
-WAIT = sa.insert(lock_waits)
 NEXT_IN_TURN = (
     sa.select(lock_waits)
     .where(lock_waits.c.user_id == _user, lock_waits.c.resource == _name)
@@ -381,46 +354,24 @@ LEAVE = (
 )
 
 
-_of_agent: sa.BindParameter[str] = sa.bindparam("agent")
-USERS_OF_AGENT = sa.union(
-    sa.select(agent_locks.c.user_id).where(
-        agent_locks.c.agent_id == _of_agent, agent_locks.c.holder_kind == HolderKind.DEVICE
-    ),
-    sa.select(lock_waits.c.user_id).where(
-        lock_waits.c.agent_id == _of_agent, lock_waits.c.holder_kind == HolderKind.DEVICE
-    ),
-)
-FREE_OF_AGENT = (
-    sa.update(agent_locks)
-    .where(
-        agent_locks.c.user_id == _user,
-        agent_locks.c.agent_id == _of_agent,
-        agent_locks.c.holder_kind == HolderKind.DEVICE,
-    )
-    .values(FREED)
-    .returning(agent_locks.c.resource)
-)
-AGENT_LEAVES = (
-    sa.delete(lock_waits)
-    .where(
-        lock_waits.c.user_id == _user,
-        lock_waits.c.agent_id == _of_agent,
-        lock_waits.c.holder_kind == HolderKind.DEVICE,
-    )
-    .returning(lock_waits.c.resource)
-)
-
-
 def let_agent_go(c: sa.Connection, agent_id: AgentId) -> None:
     """Release the locks and waits that devices have for an ended agent, and grant the locks to others.
 
     Locks of its runs are released when the runs end.
     """
-    for user_id in c.execute(USERS_OF_AGENT, {"agent": agent_id}).scalars().all():
+    of_agent = {
+        table: sa.and_(table.c.agent_id == agent_id, table.c.holder_kind == HolderKind.DEVICE)
+        for table in (agent_locks, lock_waits)
+    }
+    users_of_agent = sa.union(*(sa.select(table.c.user_id).where(its) for table, its in of_agent.items()))
+    for user_id in c.execute(users_of_agent).scalars().all():
         alone(c, user_id)
-        names: set[str] = set()
-        for change in (FREE_OF_AGENT, AGENT_LEAVES):
-            names.update(c.execute(change, {"user": user_id, "agent": agent_id}).scalars())
+        freed = sa.update(agent_locks).where(agent_locks.c.user_id == user_id, of_agent[agent_locks])
+        left = sa.delete(lock_waits).where(lock_waits.c.user_id == user_id, of_agent[lock_waits])
+        names = {
+            *c.execute(freed.values(FREED).returning(agent_locks.c.resource)).scalars(),
+            *c.execute(left.returning(lock_waits.c.resource)).scalars(),
+        }
         hand_over(c, user_id, sorted(names))
 
 
@@ -463,12 +414,11 @@ def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> Grant | N
     if any(lock.is_held(now) for lock in locks_named(c, user_id, names)):
         return None
     c.execute(LEAVE, {"request": head.request_id})
-    holder = Holder(head.holder_kind, head.holder_id, head.agent_id)
     request = LockRequest(
         request_id=head.request_id,
         user_id=user_id,
         names=tuple(sorted(names)),
-        holder=holder,
+        holder=Holder(head.holder_kind, head.holder_id, head.agent_id),
         ttl_ms=head.ttl_ms,
     )
     return give(c, request, now)
@@ -476,17 +426,24 @@ def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> Grant | N
 
 def give(c: sa.Connection, request: LockRequest, now: int) -> Grant:
     """Grant all locks of the request, each under its next fence."""
-    given = {
-        "user": request.user_id,
-        "kind": request.holder.kind,
-        "holder": request.holder.id,
-        "agent": request.holder.agent_id,
-        "request": request.request_id,
-        "ttl": request.ttl_ms,
-        "now": now,
-        "until": now + request.ttl_ms,
+    taken = (
+        sa.update(agent_locks)
+        .where(agent_locks.c.user_id == request.user_id)
+        .values(
+            fence=agent_locks.c.fence + 1,
+            holder_kind=request.holder.kind,
+            holder_id=request.holder.id,
+            agent_id=request.holder.agent_id,
+            request_id=request.request_id,
+            ttl_ms=request.ttl_ms,
+            acquired_at=now,
+            expires_at=now + request.ttl_ms,
+        )
+        .returning(agent_locks.c.fence)
+    )
+    fences = {
+        name: c.execute(taken.where(agent_locks.c.resource == name)).scalar_one() for name in request.names
     }
-    fences = {name: c.execute(TAKE, given | {"name": name}).scalar_one() for name in request.names}
     return Grant(
         request_id=request.request_id,
         user_id=request.user_id,
@@ -498,9 +455,13 @@ def give(c: sa.Connection, request: LockRequest, now: int) -> Grant:
 
 def join(c: sa.Connection, request: LockRequest, limits: LockLimits, now: int) -> None:
     """Append the request to the queue of each lock."""
-    asked = {"user": request.user_id, "names": request.names}
+    queues = (
+        sa.select(lock_waits.c.resource, sa.func.count(), sa.func.max(lock_waits.c.ticket))
+        .where(lock_waits.c.user_id == request.user_id, lock_waits.c.resource.in_(request.names))
+        .group_by(lock_waits.c.resource)
+    )
     tickets = dict.fromkeys(request.names, 0)
-    for name, waiting, last in c.execute(QUEUES, asked):
+    for name, waiting, last in c.execute(queues):
         if waiting >= limits.lock_waits:
             raise TooManyLocks(f"{waiting} wait for lock {name!r} already", limit="lock_waits")
         tickets[name] = last
@@ -514,4 +475,7 @@ def join(c: sa.Connection, request: LockRequest, limits: LockLimits, now: int) -
         "queued_at": now,
         "deadline_at": None if request.wait_ms is None else now + request.wait_ms,
     }
-    c.execute(WAIT, [row | {"resource": name, "ticket": last + 1} for name, last in tickets.items()])
+    c.execute(
+        sa.insert(lock_waits),
+        [row | {"resource": name, "ticket": last + 1} for name, last in tickets.items()],
+    )

@@ -81,46 +81,8 @@ class PendingWork(msgspec.Struct, frozen=True):
     granted: dict[str, Grant]
 
 
-_user: sa.BindParameter[str] = sa.bindparam("user")
-_name: sa.BindParameter[str] = sa.bindparam("name")
-_is_named = (agent_locks.c.user_id == _user, agent_locks.c.resource == _name)
-_is_holders = (
-    *_is_named,
-    agent_locks.c.fence == sa.bindparam("held"),
-    agent_locks.c.holder_kind == sa.bindparam("kind"),
-    agent_locks.c.holder_id == sa.bindparam("holder"),
-    sa.func.coalesce(agent_locks.c.agent_id, "") == sa.bindparam("agent", type_=sa.Text),
-)
 _waited = sa.exists().where(
     lock_waits.c.user_id == agent_locks.c.user_id, lock_waits.c.resource == agent_locks.c.resource
-)
-RENEW = (  # an expired lock with waiting requests is not renewed
-    sa.update(agent_locks)
-    .where(*_is_holders, sa.or_(agent_locks.c.expires_at > sa.bindparam("now"), sa.not_(_waited)))
-    .values(ttl_ms=sa.bindparam("ttl"), expires_at=sa.bindparam("until"))
-)
-RELEASE = sa.update(agent_locks).where(*_is_holders).values(FREED)
-FREE = sa.update(agent_locks).where(*_is_named).values(FREED)
-CHECK = (
-    sa.select(agent_locks.c.fence)
-    .where(*_is_named, agent_locks.c.fence == sa.bindparam("held"), agent_locks.c.expires_at > now_ms())
-    .with_for_update(read=True)
-)
-TALLY = sa.select(sa.func.count(), sa.func.max(agent_locks.c.fence)).where(agent_locks.c.user_id == _user)
-MAKE = sa.insert(agent_locks)
-RESTING = (
-    sa.select(agent_locks.c.resource)
-    .where(
-        agent_locks.c.user_id == _user,
-        sa.or_(agent_locks.c.holder_id.is_(None), agent_locks.c.expires_at <= sa.bindparam("now")),
-        agent_locks.c.resource.not_in(sa.bindparam("names", expanding=True)),
-        sa.not_(_waited),
-    )
-    .order_by(agent_locks.c.fence, agent_locks.c.resource)
-    .limit(sa.bindparam("most", type_=sa.Integer))
-)
-FORGET = sa.delete(agent_locks).where(
-    agent_locks.c.user_id == _user, agent_locks.c.resource.in_(sa.bindparam("names", expanding=True))
 )
 _of_wait = sa.and_(
     agent_locks.c.user_id == lock_waits.c.user_id, agent_locks.c.resource == lock_waits.c.resource
@@ -137,7 +99,6 @@ DUE = (
     .distinct()
     .order_by(lock_waits.c.user_id, lock_waits.c.resource)
 )
-DUE_OF_USER = DUE.where(lock_waits.c.user_id == _user)
 
 
 def acquire(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LIMITS) -> Acquired:
@@ -204,8 +165,11 @@ def renew(
     alone(c, user_id)
     now = database_now(c)
     for name, fence in sorted(fences.items()):
-        given = _spelled(user_id, name, fence, holder) | {"ttl": ttl_ms, "now": now, "until": now + ttl_ms}
-        if c.execute(RENEW, given).rowcount == 0:
+        # an expired lock with waiting requests is not renewed
+        renewable = _of_holder(user_id, name, fence, holder).where(
+            sa.or_(agent_locks.c.expires_at > now, sa.not_(_waited))
+        )
+        if c.execute(renewable.values(ttl_ms=ttl_ms, expires_at=now + ttl_ms)).rowcount == 0:
             raise _lost(c, user_id, name, fence)
     return now + ttl_ms
 
@@ -218,7 +182,7 @@ def release(c: sa.Connection, user_id: UserId, fences: Mapping[str, int], holder
     """
     alone(c, user_id)
     for name, fence in sorted(fences.items()):
-        if c.execute(RELEASE, _spelled(user_id, name, fence, holder)).rowcount == 0:
+        if c.execute(_of_holder(user_id, name, fence, holder).values(FREED)).rowcount == 0:
             found = locks_named(c, user_id, [name])
             if not found or found[0].fence != fence or found[0].holder is not None:
                 raise _lost(c, user_id, name, fence)
@@ -239,7 +203,8 @@ def force_release(
     found = locks_named(c, user_id, [name])
     if not found or found[0].holder is None or fence not in (None, found[0].fence):
         return None
-    c.execute(FREE, {"user": user_id, "name": name})
+    lock = sa.update(agent_locks).where(agent_locks.c.user_id == user_id, agent_locks.c.resource == name)
+    c.execute(lock.values(FREED))
     return found[0], hand_over(c, user_id, [name])
 
 
@@ -251,7 +216,13 @@ def check_fence(c: sa.Connection, user_id: UserId, name: str, fence: int) -> Non
     Raises:
         LockLost: the lock is not held under this fence; nothing was written.
     """
-    if c.execute(CHECK, {"user": user_id, "name": name, "held": fence}).one_or_none() is None:
+    query = sa.select(agent_locks.c.fence).where(
+        agent_locks.c.user_id == user_id,
+        agent_locks.c.resource == name,
+        agent_locks.c.fence == fence,
+        agent_locks.c.expires_at > now_ms(),
+    )
+    if c.execute(query.with_for_update(read=True)).one_or_none() is None:
         raise _lost(c, user_id, name, fence)
 
 
@@ -289,33 +260,45 @@ def users_due(c: sa.Connection) -> list[UserId]:
 def sweep(c: sa.Connection, user_id: UserId) -> list[Grant]:
     """Pass on a user's expired locks, and delete expired requests. Return the new grants."""
     alone(c, user_id)
-    due = [row.resource for row in c.execute(DUE_OF_USER, {"user": user_id})]
+    due = [row.resource for row in c.execute(DUE.where(lock_waits.c.user_id == user_id))]
     return hand_over(c, user_id, due)
 
 
 def _make(c: sa.Connection, request: LockRequest, fresh: Sequence[str], limits: LockLimits, now: int) -> None:
     """Insert a lock for each new name, with the highest fence of the user's locks."""
-    count, highest = c.execute(TALLY, {"user": request.user_id}).one()
+    own = agent_locks.c.user_id == request.user_id
+    count, highest = c.execute(sa.select(sa.func.count(), sa.func.max(agent_locks.c.fence)).where(own)).one()
     surplus = count + len(fresh) - limits.locks_per_user
     if surplus > 0:
-        given = {"user": request.user_id, "now": now, "names": request.names, "most": surplus}
-        resting = list(c.execute(RESTING, given).scalars())
+        unused = (
+            sa.select(agent_locks.c.resource)
+            .where(
+                own,
+                sa.or_(agent_locks.c.holder_id.is_(None), agent_locks.c.expires_at <= now),
+                agent_locks.c.resource.not_in(request.names),
+                sa.not_(_waited),
+            )
+            .order_by(agent_locks.c.fence, agent_locks.c.resource)
+            .limit(surplus)
+        )
+        resting = c.execute(unused).scalars().all()
         if len(resting) < surplus:
             raise TooManyLocks(f"this user has {count} locks that are in use", limit="locks_per_user")
-        c.execute(FORGET, {"user": request.user_id, "names": resting})
+        c.execute(sa.delete(agent_locks).where(own, agent_locks.c.resource.in_(resting)))
     rows = [{"user_id": request.user_id, "resource": name, "fence": highest or 0} for name in fresh]
-    c.execute(MAKE, rows)
+    c.execute(sa.insert(agent_locks), rows)
 
 
-def _spelled(user_id: UserId, name: str, fence: int, holder: Holder) -> dict[str, str | int]:
-    return {
-        "user": user_id,
-        "name": name,
-        "held": fence,
-        "kind": holder.kind,
-        "holder": holder.id,
-        "agent": holder.agent_id or "",
-    }
+def _of_holder(user_id: UserId, name: str, fence: int, holder: Holder) -> sa.Update:
+    """Return an update of the lock, if *holder* has it under *fence*."""
+    return sa.update(agent_locks).where(
+        agent_locks.c.user_id == user_id,
+        agent_locks.c.resource == name,
+        agent_locks.c.fence == fence,
+        agent_locks.c.holder_kind == holder.kind,
+        agent_locks.c.holder_id == holder.id,
+        sa.func.coalesce(agent_locks.c.agent_id, "") == (holder.agent_id or ""),
+    )
 
 
 def _held(lock: LockRow, now: int) -> LockHeld:
