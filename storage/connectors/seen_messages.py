@@ -205,7 +205,6 @@ NOTE_OK = (
     .where(_of_agent)
     .values(last_ok_at=sa.bindparam("now", type_=Int), updated_at=sa.bindparam("now"))
 )
-FORGET = sa.delete(connector_cursors).where(_of_agent)
 
 
 def find_cursor(c: sa.Connection, agent_id: AgentId) -> CursorRow | None:
@@ -264,8 +263,3 @@ def move_cursor(
 def note_end_of_stream(c: sa.Connection, agent_id: AgentId, *, at: int) -> None:
     """Record that a run reached the end of the stream."""
     c.execute(NOTE_OK, {"agent": agent_id, "now": at})
-
-
-def forget_cursor(c: sa.Connection, agent_id: AgentId) -> None:
-    """Delete the cursor, so that the next run looks back like the first; seen messages stay known."""
-    c.execute(FORGET, {"agent": agent_id})

@@ -25,7 +25,6 @@ from storage.agents.schema import agent_states as states
 from storage.agents.schema import agents
 from storage.agents.status_writes import LAST_MOVE
 from storage.coordination import gateway_agents
-from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.schema import gateway_agents as agent_rows
 from storage.coordination.schema import gateways
 from storage.devices import users
@@ -198,11 +197,6 @@ def check_main_agents(c: sa.Connection, declared: Sequence[DeclaredGateway]) -> 
         row = c.execute(GATEWAY_NAMED, {"named": one.name}).one_or_none()
         if row is not None and one.main_agent is not None:
             gateway_agents.check_main_agent(c, GatewayId(row.id), one.main_agent)
-
-
-def main_agent_of(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow | None:
-    """Return the gateway's main agent; every declared gateway has one."""
-    return gateway_agents.find_main_agent(c, gateway_id)
 
 
 def _archive(c: sa.Connection, row: GatewayRow, at: int) -> None:

@@ -80,7 +80,7 @@ def events(c: sa.Connection) -> Sequence[str]:
 def test_a_declared_gateway_is_made_with_its_main_agent(c: sa.Connection) -> None:
     assert put(c, OFFICE) == ReconciledGateways(created=("office",))
     gateway = gateways.get_gateway(c, "office")
-    main = gateways.main_agent_of(c, gateway.id)
+    main = gateway_agents.find_main_agent(c, gateway.id)
     assert main is not None
     assert (main.agent_name, main.role, main.state) == ("office-main", "main", "wanted")
     assert main.remote_id == "mc-gateway-gw-office"
@@ -135,11 +135,11 @@ def test_a_gateway_of_another_user_is_another_gateway(c: sa.Connection) -> None:
 
 def test_a_main_agent_that_the_gateway_has_is_named_and_may_be_another_later(c: sa.Connection) -> None:
     put(c, DeclaredGateway(name="office", user_name="me", main_agent="main"))
-    main = gateways.main_agent_of(c, GatewayId("gw-office"))
+    main = gateway_agents.find_main_agent(c, GatewayId("gw-office"))
     assert main is not None
     assert (main.remote_id, main.session_key, main.state) == ("main", "agent:main:main", "ready")
     assert put(c, OFFICE, at=AT + 1).updated == ("office",)
-    made = gateways.main_agent_of(c, GatewayId("gw-office"))
+    made = gateway_agents.find_main_agent(c, GatewayId("gw-office"))
     assert made is not None
     assert (made.agent_id, made.remote_id, made.state) == (main.agent_id, "mc-gateway-gw-office", "wanted")
 
@@ -155,7 +155,7 @@ def test_a_main_agent_cannot_be_what_another_agent_is_already(c: sa.Connection) 
 def test_a_main_agent_whose_name_is_taken_gets_a_number(c: sa.Connection) -> None:
     make_agent(c, "office-main")
     put(c, OFFICE)
-    main = gateways.main_agent_of(c, GatewayId("gw-office"))
+    main = gateway_agents.find_main_agent(c, GatewayId("gw-office"))
     assert main is not None
     assert main.agent_name == "office-main-2"
 
@@ -210,7 +210,7 @@ def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(c: sa.Connection
     row = worker(c)
     made_agents.remove_agent(c, row.agent_id, writing=WRITING)
     assert gateway_agents.list_gateway_agents(c, row.gateway_id) == [
-        gateways.main_agent_of(c, row.gateway_id)
+        gateway_agents.find_main_agent(c, row.gateway_id)
     ]
     assert worker(c, id="fresh").agent_id == row.agent_id
     assert agents.get_agent(c, row.agent_id).lifecycle == "active"

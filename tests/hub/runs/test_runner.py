@@ -12,7 +12,7 @@ from hub.runs.interrupt import Interrupt
 from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
-from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
+from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import (
     AgentAck,
     AgentComplete,
@@ -423,7 +423,7 @@ async def test_a_run_whose_device_is_away_is_cancelled_at_once(store: Store, age
     lost = bench.connect(runs=[[folder(a="- [ ] one")[0][0]]])
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.run, interrupt)
-        while await bench.store.read(runs.count_executing) == 0:
+        while not await bench.store.read(runs.list_runs, states=EXECUTING_RUN_STATES):
             await anyio.lowlevel.checkpoint()
         await bench.comes_to(RunState.RUNNING)
         del bench.links[lost.device_id]
