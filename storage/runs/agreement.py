@@ -5,7 +5,7 @@ up to the counter stored here; later rows are fetched page by page. A store that
 compared completely afterwards: items that the ledger has and the device lacks are sent again.
 """
 
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -21,13 +21,11 @@ from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill, values_of
 from storage.runs.calls import ReportedVerdict, record_verdicts
 from storage.runs.items import (
-    ADD_ITEM,
     CHANGE_ITEM,
     ITEMS,
     TAKEN,
     ItemRow,
     change_of,
-    item_of,
     note_answer,
 )
 from storage.runs.schema import items, run_calls, unit_ledger
@@ -196,7 +194,7 @@ def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: 
     empty if it is not completely known.
     """
     found = c.execute(AT_DEVICE, {"device": device_id, "after": after, "most": limit}).all()
-    return [_whole(item_of(row), row.payload or {}) for row in found]
+    return [_whole(fill(ItemRow, row), row.payload or {}) for row in found]
 
 
 def _whole(item: ItemRow, payload: dict[str, Any]) -> ItemRow:
@@ -271,6 +269,7 @@ class _Ledger:
 
     Attributes:
         planned: those of their calls that this hub planned.
+        by_id: items of these calls and rows.
     """
 
     def __init__(self, c: sa.Connection, device_id: DeviceId, reported: Sequence[ReportedRow]) -> None:
@@ -282,23 +281,21 @@ class _Ledger:
         for part in in_parts(sorted(calls)):
             item_of_call |= {row.call_id: row.item_id for row in c.execute(PLANNED, {"calls": part})}
             found = c.execute(BY_CALLS, {"device": device_id, "calls": part})
-            self._by_call |= {row.call_id: item_of(row) for row in found}
+            self._by_call |= {row.call_id: fill(ItemRow, row) for row in found}
         self.planned = item_of_call.keys()
-        self._by_id: dict[str, ItemRow] = {}
+        self.by_id: dict[str, ItemRow] = {}
         ids = {str(item_id) for item_id in item_of_call.values()} | {row.item.id for row in reported}
         for part in in_parts(sorted(ids)):
             found = c.execute(BY_IDS, {"device": device_id, "ids": part})
-            self._by_id |= {row.id: item_of(row) for row in found}
-        self._by_older_call = {
-            call: self._by_id[id] for call, id in item_of_call.items() if id in self._by_id
-        }
+            self.by_id |= {row.id: fill(ItemRow, row) for row in found}
+        self._by_older_call = {call: self.by_id[id] for call, id in item_of_call.items() if id in self.by_id}
         for part in in_parts(sorted({row.item.row_id or "" for row in reported})):
             found = c.execute(BY_ROWS, {"device": device_id, "rows": part})
-            self._by_row |= {row.row_id: item_of(row) for row in found}
+            self._by_row |= {row.row_id: fill(ItemRow, row) for row in found}
         for part in in_parts(sorted({row.item.quote_hash for row in reported})):
             for row in c.execute(OF_QUOTES, {"device": device_id, "quotes": part}):
                 if row.call_id not in calls:
-                    self._by_place.setdefault(_place_of(item_of(row)), []).append(item_of(row))
+                    self._by_place.setdefault(_place_of(fill(ItemRow, row)), []).append(fill(ItemRow, row))
 
     def find(self, row: ReportedRow) -> ItemRow | None:
         """Return the item of the row: by its calls, or by the row id in the ledger."""
@@ -309,21 +306,13 @@ class _Ledger:
             or self._by_call.get(inserted_by)
             or self._by_older_call.get(call_id)
             or self._by_older_call.get(inserted_by)
-            or self._by_id.get(row.item.id)
+            or self.by_id.get(row.item.id)
         )
-
-    def new_id(self, item: ItemRow) -> str:
-        """Return an id for *item*. That of its call may be of an item which the call made on a lost day."""
-        return f"{item.id}-{item.row_id}" if item.id in self._by_id else item.id
 
     def of_place(self, item: ItemRow) -> list[ItemRow]:
         """Return items of the same words of the same source that are not rejected, and not of these rows."""
         has_quote = bool((item.source or {}).get("quote")) and item.verdict != "rejected"
         return self._by_place.get(_place_of(item), []) if has_quote else []
-
-    def without_row(self, item: ItemRow, lost: Container[str]) -> ItemRow | None:
-        """Return one *of_place* whose call the device lost."""
-        return next((one for one in self.of_place(item) if one.call_id in lost), None)
 
     def coming(self, item: ItemRow) -> ItemRow | None:
         """Take out one *of_place* that a call on its way is to insert."""
@@ -406,16 +395,18 @@ def _take(
         c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
         _read_again(c, known)
         return True
-    if (other := ledger.without_row(one, lost)) is not None:
+    lost_elsewhere = (other for other in ledger.of_place(one) if other.call_id in lost)
+    if (other := next(lost_elsewhere, None)) is not None:
         lost.remove(other.call_id)
         c.execute(CHANGE_ITEM, change_of(_newer(other, one)))
         _read_again(c, other)
         _detach(c, known, one)
         return True
     if known is not None and known.verdict != "rejected":
-        if known.row_id == one.row_id and _is_content_known(c, known):
-            return False  # a call brings its newer version
         if known.row_id == one.row_id:
+            payload = c.execute(PAYLOAD, {"call": known.call_id}).scalar()
+            if _whole(known, payload or {}).data:
+                return False  # a call brings its newer version
             c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
             _read_again(c, known)
             return True
@@ -430,13 +421,10 @@ def _take(
     if (other := ledger.coming(one)) is not None:
         _change_row(c, other, one.row_id)
     else:
-        c.execute(ADD_ITEM, values_of(msgspec.structs.replace(one, id=ledger.new_id(one)), items))
+        # The id of its call may be that of an item which the call made on a lost day.
+        id = f"{one.id}-{one.row_id}" if one.id in ledger.by_id else one.id
+        c.execute(sa.insert(items), values_of(one, items, id=id))
     return True
-
-
-def _is_content_known(c: sa.Connection, item: ItemRow) -> bool:
-    payload = c.execute(PAYLOAD, {"call": item.call_id}).scalar()
-    return bool(_whole(item, payload or {}).data)
 
 
 def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:

@@ -12,7 +12,7 @@ from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import columns_of, fill
-from storage.runs.items import note_answer, note_gone
+from storage.runs.items import note_answer, note_row_deleted
 from storage.runs.runs import HeldRun, check_held
 from storage.runs.schema import items, run_calls, run_units, runs
 
@@ -154,7 +154,7 @@ def settle_call(
         raise LinkLost(f"call {call_id}: the device has connected again since it answered", dispatched=True)
     _settle(c, call, after, result, at, is_taken=after is CallState.ACKED and not is_deleted)
     if is_deleted:
-        note_gone(c, call_id, at)
+        note_row_deleted(c, call_id, at)
     elif after is CallState.ACKED:
         note_answer(c, call_id, row_id=row_id, at=at)
     if counter is not None:

@@ -251,19 +251,13 @@ def _in_order(rows: Iterable[Any]) -> list[KnownItem]:
 def _known(row: Any) -> KnownItem:
     state: RunState | None = row.run_state
     return KnownItem(
-        row=item_of(row),
+        row=fill(ItemRow, row),
         call_state=row.call_state,
         call_unit=row.call_unit,
         held_by=None if state is None or state in FINAL_RUN_STATES else row.holder,
     )
 
 
-def item_of(row: Any) -> ItemRow:
-    """Convert a row of ``ITEMS``."""
-    return fill(ItemRow, row)
-
-
-ADD_ITEM = sa.insert(items)
 _CHANGED = tuple(name for name in ItemRow.__struct_fields__ if name not in ("id", "created_at"))
 CHANGE_ITEM = (
     sa.update(items)
@@ -277,7 +271,7 @@ def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
     fresh = [one.after for one in decisions if one.after is not None and one.before is None]
     changed = [one.after for one in decisions if one.after is not None and one.before is not None]
     if fresh:
-        c.execute(ADD_ITEM, [values_of(item, items) for item in fresh])
+        c.execute(sa.insert(items), [values_of(item, items) for item in fresh])
     if changed:
         c.execute(CHANGE_ITEM, [change_of(item) for item in changed])
 
@@ -301,7 +295,7 @@ MARK_ANSWERED = (
         updated_at=sa.bindparam("now", type_=Int),
     )
 )
-GONE = (
+ROW_DELETED = (
     sa.update(items)
     .where(items.c.call_id == sa.bindparam("call"))
     .values(
@@ -320,9 +314,9 @@ def note_answer(c: sa.Connection, call_id: CallId, *, row_id: str | None, at: in
     c.execute(MARK_ANSWERED, {"call": call_id, "row": row_id, "now": at})
 
 
-def note_gone(c: sa.Connection, call_id: CallId, at: int) -> None:
+def note_row_deleted(c: sa.Connection, call_id: CallId, at: int) -> None:
     """Record that the row of an update no longer exists: its owner rejected the item."""
-    c.execute(GONE, {"call": call_id, "now": at})
+    c.execute(ROW_DELETED, {"call": call_id, "now": at})
 
 
 UNANSWERED = (
@@ -332,7 +326,7 @@ UNANSWERED = (
 )
 
 
-def are_told(c: sa.Connection, ids: Sequence[str]) -> bool:
+def are_answered(c: sa.Connection, ids: Sequence[str]) -> bool:
     """Return True if the devices of all these items have them."""
     return all(c.execute(UNANSWERED, {"ids": part}).scalar_one() == 0 for part in in_parts(ids))
 
@@ -370,7 +364,7 @@ def list_items(
         query = query.where(items.c.verdict == verdict)
     if run_id is not None:
         query = query.where(items.c.run_id == run_id)
-    return readable_page(c, lambda row: (item_of(row), row.agent_name), query, limit)
+    return readable_page(c, lambda row: (fill(ItemRow, row), row.agent_name), query, limit)
 
 
 def count_open(c: sa.Connection) -> int:

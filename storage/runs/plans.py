@@ -19,7 +19,7 @@ from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import Conflict
 from storage.kernel.rows import values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
-from storage.runs.items import Decide, Decision, Finder, FoundItem, PlannedCall, known_items, write_items
+from storage.runs.items import Decide, Decision, Finder, FoundItem, known_items, write_items
 from storage.runs.runs import HeldRun, advance, check_held
 from storage.runs.schema import run_calls, run_units, runs, unit_ledger
 from storage.runs.units import ADD_UNIT, fail_unit, find_unit
@@ -66,7 +66,6 @@ REMIND = (
 IDS_OF_UNIT = sa.select(run_calls.c.call_id).where(*OF_UNIT)
 UNSENT_OF_UNIT = IDS_OF_UNIT.where(run_calls.c.state == CallState.PLANNED)
 DROP = sa.delete(run_calls).where(AMONG)
-PLAN_CALL = sa.insert(run_calls)
 EXTRACT = (
     sa.update(run_units)
     .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
@@ -78,7 +77,7 @@ EXTRACT = (
         calls_planned=sa.bindparam("planned"),
         calls_settled=sa.bindparam("answered"),
         items_known=sa.bindparam("known"),
-        notes=sa.bindparam("told"),
+        notes=sa.bindparam("all_notes"),
         awaits=sa.bindparam("awaited"),
         is_behind=sa.bindparam("behind"),
         error=None,
@@ -169,7 +168,9 @@ def plan_unit(
         unit = {"run_id": held.id, "unit_key": unit_key, "content_hash": content_hash}
         c.execute(ADD_UNIT, unit | {"state": UNIT.initial, "updated_at": at})
     else:
-        _drop_unsent(c, held, unit_key, but=set(ids))
+        unsent = c.execute(UNSENT_OF_UNIT, here).scalars()
+        for part in in_parts([call_id for call_id in unsent if call_id not in ids]):
+            c.execute(DROP, {"calls": part})
     for part in in_parts(adopted):
         c.execute(ADOPT, here | {"calls": part})
     for part in in_parts(ids):
@@ -177,20 +178,22 @@ def plan_unit(
     if adopted:
         carried = {call.call_id: call.payload for call in calls}
         c.execute(REMIND, [{"call": call_id, "carried": carried[call_id]} for call_id in adopted])
-    there = set(c.execute(IDS_OF_UNIT, here).scalars())
-    fresh = [call for call in calls if call.call_id not in there]
+    present = set(c.execute(IDS_OF_UNIT, here).scalars())
+    fresh = [call for call in calls if call.call_id not in present]
     if fresh:
-        c.execute(PLAN_CALL, [_call_row(held, unit_key, call, at) for call in fresh])
+        common = {"run_id": held.id, "unit_key": unit_key, "updated_at": at}
+        rows = [values_of(call, run_calls, target_table=call.table, **common) for call in fresh]
+        c.execute(sa.insert(run_calls), rows)
     write_items(c, decisions)
     if calls:
         c.execute(OUTDATED, here | {"digest": content_hash})
     total, still_open, _ = count_calls(c, held.id, unit_key)
-    known = _count_known(c, held, unit_key, [one for one in decisions if one.call is None], there)
-    told = dict(notes or {}) | ({"left_out": left_out} if left_out else {})
+    known = _count_known(c, held, unit_key, [one for one in decisions if one.call is None], present)
+    all_notes = dict(notes or {}) | ({"left_out": left_out} if left_out else {})
     c.execute(
         EXTRACT,
         here
-        | {"told": told or None}
+        | {"all_notes": all_notes or None}
         | {"planned": total, "answered": total - still_open, "known": known}
         | {"awaited": sorted({one.awaits for one in decisions if one.awaits is not None})}
         | {"behind": int(any(one.is_behind for one in decisions))}
@@ -251,12 +254,6 @@ def _count_known(
     return count
 
 
-def _drop_unsent(c: sa.Connection, held: HeldRun, unit_key: str, *, but: set[CallId]) -> None:
-    unsent = c.execute(UNSENT_OF_UNIT, {"run": held.id, "unit": unit_key}).scalars()
-    for part in in_parts([CallId(call_id) for call_id in unsent if call_id not in but]):
-        c.execute(DROP, {"calls": part})
-
-
 def _of_earlier_runs(c: sa.Connection, held: HeldRun, ids: Sequence[CallId]) -> list[CallId]:
     """Return those of *ids* that ended runs planned.
 
@@ -270,11 +267,6 @@ def _of_earlier_runs(c: sa.Connection, held: HeldRun, ids: Sequence[CallId]) -> 
         if state not in FINAL_RUN_STATES:
             raise Conflict(f"call {call_id} is held by run {run_id}, which is {state}")
     return [CallId(row.call_id) for row in elsewhere]
-
-
-def _call_row(held: HeldRun, unit_key: str, call: PlannedCall, at: int) -> dict[str, Any]:
-    own = {"run_id": held.id, "unit_key": unit_key, "target_table": call.table, "updated_at": at}
-    return values_of(call, run_calls, **own)
 
 
 def plan_message(

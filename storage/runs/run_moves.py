@@ -264,6 +264,7 @@ def move(
     after = RUN.after(held.state, event)
     executes = held.state in EXECUTING_RUN_STATES
     forced = executes and after in (RunState.FAILED, RunState.CANCELLED)
+    never_ran = held.state is RunState.PREPARING and event in (RunEvent.DEVICE_LOST, RunEvent.DRAINED)
     ends_as = _outcome(after, outcome)
     change = {
         "run": held.id,
@@ -276,7 +277,7 @@ def move(
         "fences": int(forced),
         "attempts": int(event is RunEvent.RETRIED),
         "crashes": int(event is RunEvent.HUB_LOST),
-        "dispatches": int(_was_sent_back(held.state, event)),
+        "dispatches": int(never_ran or event is RunEvent.SENT_BACK),
         "not_before": eligible_at,
         "keeps_lease": int(after in EXECUTING_RUN_STATES),
         "cancelled": at if after is RunState.CANCELLED else None,
@@ -310,12 +311,6 @@ def _outcome(after: RunState, outcome: RunOutcome | None) -> RunOutcome | None:
     if after is RunState.FAILED:
         return RunOutcome.ERROR
     return outcome if after is RunState.COMPLETED else None
-
-
-def _was_sent_back(before: RunState, event: RunEvent) -> bool:
-    """Return True if a dispatched run without a fault is queued again. Crashes are counted separately."""
-    never_ran = before is RunState.PREPARING and event in (RunEvent.DEVICE_LOST, RunEvent.DRAINED)
-    return never_ran or event is RunEvent.SENT_BACK
 
 
 def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
@@ -423,7 +418,6 @@ def recover(
 
 
 _IS_OURS = sa.and_(sa.text("runs." + schema.EXECUTING), runs.c.lease_boot_id == sa.bindparam("boot"))
-OF_BOOT = sa.select(runs.c.id).where(_IS_OURS)
 STRAYS = (
     sa.select(*_what_is_left)
     .where(_IS_OURS, runs.c.id.in_(sa.bindparam("runs", expanding=True)))
@@ -433,7 +427,10 @@ STRAYS = (
 
 def executing_of(c: sa.Connection, boot_id: BootId) -> set[RunId]:
     """Return the runs that this process executes according to their rows."""
-    return {RunId(run_id) for run_id in c.execute(OF_BOOT, {"boot": boot_id}).scalars()}
+    return {
+        RunId(run_id)
+        for run_id in c.execute(sa.select(runs.c.id).where(_IS_OURS), {"boot": boot_id}).scalars()
+    }
 
 
 def take_back(c: sa.Connection, boot_id: BootId, run_ids: Collection[RunId], at: int) -> Recovered:
@@ -472,60 +469,19 @@ def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int) -> list[Run
     ids = list(left)
     let_go(c, ids)
     moved = [row for part in in_parts(ids) for row in c.execute(REQUEUED, {"runs": part})]
-    remember_moves(
-        c,
-        ((RunId(row.id), AgentId(row.agent_id), _requeued(left[RunId(row.id)], row, at)) for row in moved),
-    )
+    moves = []
+    for row in moved:
+        before = left[row.id]
+        after = RUN.after(before, RunEvent.HUB_LOST)
+        made = RunMove(row.state_seq, before, after, row.attempt, row.fence, REQUEUED_FOR, "hub", at)
+        moves.append((RunId(row.id), AgentId(row.agent_id), made))
+    remember_moves(c, moves)
     return ids
-
-
-def _requeued(before: RunState, row: Any, at: int) -> RunMove:
-    after = RUN.after(before, RunEvent.HUB_LOST)
-    return RunMove(row.state_seq, before, after, row.attempt, row.fence, REQUEUED_FOR, "hub", at)
 
 
 AT_ONCE: Final = 500  # units in one transaction
 IS_LEFT: Final = sa.text(
     f"run_calls.state IN ({spelled((CallState.PLANNED, CallState.SENT, CallState.UNKNOWN))})"
-)
-
-LEFT = (
-    sa.select(run_calls.c.run_id, run_calls.c.unit_key)
-    .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
-    .where(
-        runs.c.agent_id == sa.bindparam("agent"),
-        sa.text(f"runs.state IN ({spelled(sorted(FINAL_RUN_STATES))})"),
-        IS_LEFT,
-    )
-    .distinct()
-    .limit(AT_ONCE)
-)
-_unit = (run_units.c.run_id == sa.bindparam("left_by"), run_units.c.unit_key == sa.bindparam("unit"))
-LEFT_UNIT = sa.select(
-    run_units.c.content_hash, run_units.c.size_bytes, run_units.c.read_at, run_units.c.planned_at
-).where(*_unit)
-TAKE_CALLS = (
-    sa.update(run_calls)
-    .where(
-        run_calls.c.run_id == sa.bindparam("left_by"), run_calls.c.unit_key == sa.bindparam("unit"), IS_LEFT
-    )
-    .values(
-        run_id=sa.bindparam("run"),
-        # A call that was given up without an answer is sent again under its old id.
-        state=sa.case((run_calls.c.state == CallState.UNKNOWN, CallState.PLANNED), else_=run_calls.c.state),
-        sends=0,
-        updated_at=sa.bindparam("now"),
-    )
-)
-COUNT_PLAN = (
-    sa.update(run_units)
-    .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
-    .values(
-        state=UnitState.EXTRACTED,
-        calls_planned=sa.bindparam("planned"),
-        calls_settled=sa.bindparam("answered"),
-        updated_at=sa.bindparam("now"),
-    )
 )
 
 
@@ -541,15 +497,52 @@ def adopt_left(c: sa.Connection, held: HeldRun, agent_id: AgentId, at: int) -> i
         StaleRun: the run has another fence, or has ended; nothing was written.
     """
     check_held(c, held)
-    left = c.execute(LEFT, {"agent": agent_id}).all()
+    query = (
+        sa.select(run_calls.c.run_id, run_calls.c.unit_key)
+        .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
+        .where(
+            runs.c.agent_id == agent_id,
+            sa.text(f"runs.state IN ({spelled(sorted(FINAL_RUN_STATES))})"),
+            IS_LEFT,
+        )
+        .distinct()
+        .limit(AT_ONCE)
+    )
+    left = c.execute(query).all()
     for run_id, unit_key in left:
-        here: dict[str, Any] = {"left_by": run_id, "unit": unit_key, "run": held.id, "now": at}
-        unit = c.execute(LEFT_UNIT, here).one_or_none()
+        unit = c.execute(
+            sa.select(
+                run_units.c.content_hash,
+                run_units.c.size_bytes,
+                run_units.c.read_at,
+                run_units.c.planned_at,
+            ).where(run_units.c.run_id == run_id, run_units.c.unit_key == unit_key)
+        ).one_or_none()
         if find_unit(c, held.id, unit_key) is None:
             row = {"run_id": held.id, "unit_key": unit_key, "state": UnitState.EXTRACTED, "updated_at": at}
             about = {"content_hash": ""} if unit is None else dict(unit._mapping)
             c.execute(ADD_UNIT, row | about)
-        c.execute(TAKE_CALLS, here)
+        # A call that was given up without an answer is sent again under its old id.
+        unknown = run_calls.c.state == CallState.UNKNOWN
+        c.execute(
+            sa.update(run_calls)
+            .where(run_calls.c.run_id == run_id, run_calls.c.unit_key == unit_key, IS_LEFT)
+            .values(
+                run_id=held.id,
+                state=sa.case((unknown, CallState.PLANNED), else_=run_calls.c.state),
+                sends=0,
+                updated_at=at,
+            )
+        )
         total, still_open, _ = count_calls(c, held.id, unit_key)
-        c.execute(COUNT_PLAN, here | {"planned": total, "answered": total - still_open})
+        c.execute(
+            sa.update(run_units)
+            .where(run_units.c.run_id == held.id, run_units.c.unit_key == unit_key)
+            .values(
+                state=UnitState.EXTRACTED,
+                calls_planned=total,
+                calls_settled=total - still_open,
+                updated_at=at,
+            )
+        )
     return len(left)

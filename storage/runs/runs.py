@@ -142,7 +142,6 @@ RUNS = sa.select(
     *columns_of(Usage, runs, requests=runs.c.model_requests),
 ).join_from(runs, agents)
 RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
-EXECUTING_COUNT = sa.select(sa.func.count()).select_from(runs).where(sa.text("runs." + EXECUTING))
 RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
 RUNS_BY_ID = RUNS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
 RUNS_BY_END = (
@@ -231,18 +230,6 @@ def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunSt
     """Return the number of runs in each state, of all users or one; states without runs are omitted."""
     counts = RUN_COUNTS if user_id is None else _of_user(RUN_COUNTS.join_from(runs, agents), user_id)
     return {row.state: row.runs for row in c.execute(counts)}
-
-
-def count_executing(
-    c: sa.Connection, *, device_id: DeviceId | None = None, agent_id: AgentId | None = None
-) -> int:
-    """Return the number of executing runs: of this device, of this agent, or in all."""
-    query = EXECUTING_COUNT
-    if device_id is not None:
-        query = query.where(runs.c.device_id == device_id)
-    if agent_id is not None:
-        query = query.where(runs.c.agent_id == agent_id)
-    return c.execute(query).scalar_one()
 
 
 def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:

@@ -17,7 +17,7 @@ from protocol.lifecycles import UNIT, CallState, UnitEvent, UnitState
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of
 from storage.runs.calls import OF_UNIT, count_calls
-from storage.runs.items import are_told
+from storage.runs.items import are_answered
 from storage.runs.runs import HeldRun, advance, check_held, record_error
 from storage.runs.schema import run_calls, run_units, runs, unit_ledger
 
@@ -81,11 +81,6 @@ POSTPONED_UNITS = UNITS.where(run_units.c.state == UnitState.PENDING)
 UNIT_STATES = sa.select(run_units.c.unit_key, run_units.c.state).where(
     run_units.c.run_id == sa.bindparam("run")
 )
-UNIT_COUNTS = (
-    sa.select(run_units.c.state, sa.func.count().label("units"))
-    .where(run_units.c.run_id == sa.bindparam("run"))
-    .group_by(run_units.c.state)
-)
 
 
 def known_units(c: sa.Connection, agent_id: AgentId, config_fingerprint: str) -> dict[str, str]:
@@ -122,11 +117,6 @@ def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:
     """Return the unit of the run, if any."""
     row = c.execute(ONE_UNIT, {"run": run_id, "unit": unit_key}).one_or_none()
     return None if row is None else UnitRow(*row)
-
-
-def count_units(c: sa.Connection, run_id: RunId) -> dict[UnitState, int]:
-    """Return the number of units of a run in each state; states without units are omitted."""
-    return {row.state: row.units for row in c.execute(UNIT_COUNTS, {"run": run_id})}
 
 
 def skip_units(
@@ -253,7 +243,7 @@ def settle_unit(
     if waits_for is not None:
         return after
     awaits, is_behind = c.execute(AWAITS, here).one()
-    if not is_behind and are_told(c, awaits):
+    if not is_behind and are_answered(c, awaits):
         _write_ledger(c, held.id, unit, at)
     advance(c, held, at=at, done=1)
     return after
@@ -287,7 +277,7 @@ def settle_leaning(
     check_held(c, held)
     found = c.execute(LEANING, {"run": held.id, "after": after, "most": most}).all()
     for *unit, awaits in found:
-        if are_told(c, awaits):
+        if are_answered(c, awaits):
             _write_ledger(c, held.id, UnitRow(*unit), at)
     return found[-1].unit_key if len(found) == most else None
 
