@@ -256,8 +256,10 @@ def check_known(c: sa.Connection, known: Link) -> Break | None:
 
 def hash_of(row: AuditRow) -> bytes:
     """Return the SHA-256 over the previous entry's hash and all other columns as a JSON array."""
-    told = msgspec.json.encode([row.seq, row.at, row.actor, row.event, row.subject, row.outcome, row.detail])
-    return hashlib.sha256(row.prev_hash + told).digest()
+    content = msgspec.json.encode(
+        [row.seq, row.at, row.actor, row.event, row.subject, row.outcome, row.detail]
+    )
+    return hashlib.sha256(row.prev_hash + content).digest()
 
 
 class _Pruned(msgspec.Struct, frozen=True):

@@ -254,12 +254,12 @@ def _begins_anew(row: Any, asking: PairingAsk, expires_at: int) -> int | None:
 def _find_place(c: sa.Connection, network: str, *, at: int, most: int, most_per_network: int) -> None:
     taken, next_end = c.execute(PLACES_OF_NETWORK, {"now": at, "from_network": network}).one()
     if taken >= most_per_network:
-        told = f"{taken} devices of your network wait for a person to let them in"
-        raise TooManyPairings(told, limit="pairings_per_network", retry_at=next_end)
+        message = f"{taken} devices of your network wait for a person to let them in"
+        raise TooManyPairings(message, limit="pairings_per_network", retry_at=next_end)
     taken, next_end = c.execute(PLACES, {"now": at}).one()
     if taken >= most:
-        told = f"{taken} devices wait for a person to let them in"
-        raise TooManyPairings(told, limit="pairings", retry_at=next_end)
+        message = f"{taken} devices wait for a person to let them in"
+        raise TooManyPairings(message, limit="pairings", retry_at=next_end)
 
 
 def _insert(c: sa.Connection, asking: PairingAsk, *, at: int, expires_at: int) -> PairingRow:

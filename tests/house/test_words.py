@@ -57,7 +57,7 @@ NAMES_LEFT: Final = {
     "hub/text": 0,
     "hub/*.py": 0,
     "protocol": 10,
-    "storage": 20,
+    "storage": 0,
 }
 PLANTED: Final = {
     "name": "is_told = 1\n",
