@@ -3,12 +3,13 @@
 A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self, get_args
+from itertools import product
+from typing import Annotated, Any, ClassVar, Final, Self, get_args
 
-from msgspec import UNSET, Meta, Struct
+from msgspec import Meta, Struct
 from msgspec.structs import fields
 
 from hub.api.sentences import Refusal
@@ -29,16 +30,34 @@ class View(Struct, forbid_unknown_fields=True):
     refused_keys: ClassVar[Mapping[str, Refusal]] = {}
 
     @classmethod
-    def from_row(cls, source: object, /, **own: Any) -> Self:
-        """Return a view of a row or another object: its attributes that are fields of the view, and *own*.
+    def from_row(cls, *sources: object, **own: Any) -> Self:
+        """Return a view of rows or other objects: their attributes that are fields of the view, and *own*.
 
-        Epoch milliseconds of an ``Instant`` are converted to an aware UTC time.
+        The first source with an attribute gives it. Without an attribute ``device``, that field is taken from
+        ``device_name``, else from ``device_id``. Epoch milliseconds of an ``Instant`` become an aware time.
         """
-        instants = _instants(cls)
-        for name in cls.__struct_fields__:
-            if name not in own and (value := getattr(source, name, UNSET)) is not UNSET:
-                own[name] = from_epoch_ms(value) if name in instants and isinstance(value, int) else value
+        kinds = (cls, *map(type, sources))
+        if kinds not in _ATTRIBUTES:
+            _ATTRIBUTES[kinds] = list(_attributes(cls, sources))
+        for field, number, attribute in _ATTRIBUTES[kinds]:
+            if field not in own:
+                own[field] = getattr(sources[number], attribute)
+        for field in _instants(cls):
+            if isinstance(own.get(field), int):
+                own[field] = from_epoch_ms(own[field])
         return cls(**own)
+
+
+# Of each view and its sources: fields, numbers of sources, and attributes. Looked up once, not in each row.
+_ATTRIBUTES: Final[dict[tuple[type, ...], list[tuple[str, int, str]]]] = {}
+
+
+def _attributes(view: type[View], sources: Sequence[object]) -> Iterator[tuple[str, int, str]]:
+    for field in view.__struct_fields__:
+        for attribute, number in product((field, f"{field}_name", f"{field}_id"), range(len(sources))):
+            if hasattr(sources[number], attribute):
+                yield field, number, attribute
+                break
 
 
 @cache

@@ -155,7 +155,7 @@ class AgentConfigs(Noun):
         return ConfigurationView(
             agent=agent.name,
             rev=now.rev,
-            configs=tuple(map(_view, rows)),
+            configs=tuple(map(ConfigView.from_row, rows)),
             configuration=now.configuration,
         )
 
@@ -178,7 +178,7 @@ class AgentConfigs(Noun):
         for row in rows:
             if row.key == key:
                 match.tell(_tag(agent.config_rev))
-                return _view(row)
+                return ConfigView.from_row(row)
         raise UnknownConfig(f"agent {agent.name} has no config {key!r}")
 
     @route("PUT", "/config/{key}", Scope.RUN, errors=_REFUSED)
@@ -322,10 +322,6 @@ def _read_configs(c: Connection, agent_id: AgentId) -> tuple[list[ConfigRow], Ef
 
 def _new(key: str, requested: ConfigRequest) -> NewConfig:
     return NewConfig(key=key, value=requested.value, type=requested.type, description=requested.description)
-
-
-def _view(row: ConfigRow) -> ConfigView:
-    return ConfigView.from_row(row, source="file" if row.source == "file" else "api")
 
 
 def _changed(agent: AgentRow, done: ConfigsChanged, match: Matching) -> ConfigsChangedView:

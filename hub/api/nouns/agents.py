@@ -468,14 +468,9 @@ class Agents(Noun):
     def _view(self, row: AgentRow, schedules: Sequence[ScheduleView], last_run: RunView | None) -> AgentView:
         return AgentView.from_row(
             row,
-            user=row.user_name,
             device=row.device_name or "",
             device_connected=row.device_id is not None and self._roster.find(row.device_id) is not None,
-            paths=tuple(row.paths),
-            file_extensions=tuple(row.file_extensions),
-            data_types=tuple(row.data_types),
             schedule=row.schedule or next((schedule.said for schedule in schedules), None),
-            source="file" if row.source == "file" else "api",
             schedules=tuple(schedules),
             next_fires=_soonest(schedules),
             last_run=last_run,

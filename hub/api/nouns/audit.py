@@ -192,7 +192,7 @@ class AuditLog(Noun):
             first_seq=first[0].seq if first else None,
             last_seq=None if end is None else end.seq,
             last_hash=None if end is None else end.hash.hex(),
-            breaks=tuple(AuditBreakView(seq=one.seq, what=one.what) for one in breaks[:MOST_BREAKS]),
+            breaks=tuple(map(AuditBreakView.from_row, breaks[:MOST_BREAKS])),
             more_breaks=max(0, len(breaks) - MOST_BREAKS),
         )
 
@@ -200,7 +200,6 @@ class AuditLog(Noun):
 def _view(row: AuditRow) -> AuditEntryView:
     return AuditEntryView.from_row(
         row,
-        outcome="refused" if row.outcome == "refused" else "done",
         detail=_detail(row.detail),
         prev_hash=row.prev_hash.hex(),
         hash=row.hash.hex(),

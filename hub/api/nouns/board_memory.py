@@ -15,7 +15,7 @@ from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
-from storage.coordination.board_memory import MemoryFilter, MemoryRow
+from storage.coordination.board_memory import MemoryFilter
 from storage.devices.devices import Grant
 
 _E = ErrorCode
@@ -140,7 +140,7 @@ class BoardMemories(Noun):
         paging.limit = min(paging.limit, MOST_LONG)
         rows = await self._memory.page(caller, board, wanted, limit=paging.limit + 1, after=paging.after)
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
-        return Memory(memory=tuple(map(_view, page.items)), next_cursor=page.next_cursor)
+        return Memory(memory=tuple(map(MemoryView.from_row, page.items)), next_cursor=page.next_cursor)
 
     @command(
         "boards memory BOARD add CONTENT",
@@ -178,8 +178,8 @@ class BoardMemories(Noun):
         The same ``Idempotency-Key`` returns the item that it returned before.
         """
         replied = await self._memory.add(caller, board, **structs.asdict(body), dedupe_key=key)
-        return RememberedView(
-            **structs.asdict(_view(replied.memory)),
+        return RememberedView.from_row(
+            replied.memory,
             answered_message=None if replied.message is None else replied.message.id,
             answered_question=None if replied.question is None else replied.question.id,
         )
@@ -195,8 +195,4 @@ class BoardMemories(Noun):
     async def remove(self, caller: Caller, board: str, memory_id: str) -> MemoryView:
         """Delete an item from a board's memory. What it answered stays answered."""
         _, item = await self._memory.remove(caller, board, memory_id)
-        return _view(item)
-
-
-def _view(row: MemoryRow) -> MemoryView:
-    return MemoryView.from_row(row, board=row.board_name, agent=row.agent_name)
+        return MemoryView.from_row(item)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, UnsetType, structs
+from msgspec import UNSET, Meta, UnsetType
 
 from hub.api.device import object_of
 from hub.api.door.roles import AGENT, Scope
@@ -360,10 +360,8 @@ class Boards(Noun):
         elif found := await self._store.read(authority.boards_of, caller):
             (board,) = found
             role = _ROLES[await self._store.read(authority.role, caller, board)]
-        return AgentSelfView(
-            id=agent.id,
-            name=agent.name,
-            user=agent.user_name,
+        return AgentSelfView.from_row(
+            agent,
             role=role,
             board=None if board is None else _view(board),
             gateway=None if gateway is None else gateway.name,
@@ -403,14 +401,9 @@ def _read_board(c: Connection, caller: Caller, given: str) -> tuple[BoardRow, li
 
 
 def _detail(row: BoardRow, members: Iterable[MemberRow]) -> BoardDetail:
-    return BoardDetail(**structs.asdict(_view(row)), members=tuple(map(_member_view, members)))
+    views = (BoardAgentView.from_row(member, id=member.agent_id) for member in members)
+    return BoardDetail.from_row(_view(row), members=tuple(views))
 
 
 def _view(row: BoardRow) -> BoardView:
-    return BoardView.from_row(
-        row, user=row.user_name, gateway=row.gateway_name, lead=row.lead_name, agents=row.members
-    )
-
-
-def _member_view(row: MemberRow) -> BoardAgentView:
-    return BoardAgentView.from_row(row, id=row.agent_id, device=row.device_name, gateway=row.gateway_name)
+    return BoardView.from_row(row, agents=row.members)

@@ -1,17 +1,16 @@
 """Broadcasts: messages to the leads of many boards at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Final, Literal
 
-from msgspec import Meta, structs
+from msgspec import Meta
 
 from hub.api.deps import Key
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.leads import MESSAGE_OPTIONS, LeadKindWord, LeadMessageBody, Wait
 from hub.api.paging import Paging, cursor_of
-from hub.api.view import Instant, View, moment
-from hub.clock import from_epoch_ms
+from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
 from hub.coordination.broadcasts import BroadcastStatus
@@ -240,7 +239,7 @@ class Broadcasts(Noun):
     ) -> BroadcastDetail:
         results = (*map(_refused, refused), *map(self._result, rows))
         view = _view(found, await self._named([found]))
-        return BroadcastDetail(**structs.asdict(view), results=results, next_cursor=cursor)
+        return BroadcastDetail.from_row(view, results=results, next_cursor=cursor)
 
     async def _named(self, found: Sequence[BroadcastStatus]) -> dict[str, str]:
         """Return the names of the senders."""
@@ -252,9 +251,7 @@ class Broadcasts(Noun):
             away = self._why_away(found.gateway)
             if away is not None:
                 code, error = str(ErrorCode.GATEWAY_UNREACHABLE), away
-        return BroadcastResultView.from_row(
-            found, ok=found.state in DELIVERED, state=found.state.value, code=code, error=error
-        )
+        return BroadcastResultView.from_row(found, ok=found.state in DELIVERED, code=code, error=error)
 
 
 def _refused(one: Refused) -> BroadcastResultView:
@@ -262,24 +259,11 @@ def _refused(one: Refused) -> BroadcastResultView:
 
 
 def _view(found: BroadcastStatus, named: Mapping[str, str]) -> BroadcastView:
-    row, tally = found.row, found.tally
-    return BroadcastView(
-        id=row.id,
-        user=row.user,
-        gateway=row.gateway,
-        kind=cast("LeadKindWord", row.kind.value),
-        content=row.content,
-        from_agent=row.from_agent,
-        sent_by=named[row.actor],
-        correlation_id=row.correlation_id,
+    return BroadcastView.from_row(
+        found.row,
+        found.tally,
+        sent_by=named[found.row.actor],
         ok=found.is_ok,
-        boards=row.boards,
-        sent=tally.sent,
-        failed=tally.failed,
-        waiting=tally.waiting,
-        rounds=row.rounds,
-        trace_id=row.trace_id,
-        created_at=from_epoch_ms(row.created_at),
         # A message that is retried by hand, or that was not received after all, is on its way again.
-        settled_at=None if tally.waiting else moment(row.settled_at),
+        settled_at=None if found.tally.waiting else found.row.settled_at,
     )

@@ -18,7 +18,7 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunState
 from storage.agents import agents, checkpoints
 from storage.agents.agents import AgentRow
-from storage.agents.checkpoints import AGENT_SCOPE, CheckpointRow
+from storage.agents.checkpoints import AGENT_SCOPE
 from storage.devices.devices import Grant
 from storage.runs import runs
 from storage.runs.runs import HeldRun, UnknownRun
@@ -119,7 +119,7 @@ class Checkpoints(Noun):
             limit=part.limit,
             after=part.after,
         )
-        return [_view(row) for row in rows]
+        return list(map(CheckpointView.from_row, rows))
 
     @command(
         "agents checkpoints NAME show [SCOPE=agent]",
@@ -134,7 +134,7 @@ class Checkpoints(Noun):
         _, row = await self._store.read(
             agents.with_agent, name, self.user_id, checkpoints.get_checkpoint, scope
         )
-        return _view(row)
+        return CheckpointView.from_row(row)
 
     @command(
         "agents checkpoints NAME put [SCOPE=agent]",
@@ -175,7 +175,7 @@ class Checkpoints(Noun):
             lock=_lock(under),
             actor=actor,
         )
-        return _view(row)
+        return CheckpointView.from_row(row)
 
     @command(
         "agents checkpoints NAME clear [SCOPE=agent]",
@@ -191,7 +191,7 @@ class Checkpoints(Noun):
     async def clear(self, name: str, actor: Actor, scope: str = AGENT_SCOPE) -> CheckpointView:
         """Delete a checkpoint and return it; the next run begins without it."""
         agent = await self._agent(name)
-        return _view(await self._checkpoints.clear(agent.id, scope, actor=actor))
+        return CheckpointView.from_row(await self._checkpoints.clear(agent.id, scope, actor=actor))
 
     async def _agent(self, name: str) -> AgentRow:
         return await self._store.read(agents.agent_called, name, self.user_id)
@@ -220,7 +220,3 @@ def _lock(under: Under) -> tuple[str, int] | None:
     if under.lock is None or under.lock_fence is None:
         raise BadRequest(["lock, lock_fence: give both, as locks.acquire answered them, or neither"])
     return under.lock, under.lock_fence
-
-
-def _view(row: CheckpointRow) -> CheckpointView:
-    return CheckpointView.from_row(row, run=row.run_id)

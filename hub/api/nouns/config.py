@@ -13,7 +13,6 @@ from hub.api.door.roles import Scope
 from hub.api.noun import Noun, Part, command, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
-from hub.clock import from_epoch_ms
 from hub.settings.edits import CannotEdit
 from hub.settings.history import CHANGED, KeyChange, combined, undone
 from hub.settings.locate import KeyPath
@@ -374,20 +373,12 @@ def _change(row: AuditRow) -> KeyChange:
 
 
 def _change_view(row: AuditRow) -> SettingsChangeView:
-    key, old, new = _change(row)
-    return SettingsChangeView(
-        key=key,
-        old=old,
-        new=new,
-        generation=_detail(row)["generation"],
-        at=from_epoch_ms(row.at),
-        actor=row.actor,
-    )
+    return SettingsChangeView.from_row(_change(row), row, generation=_detail(row)["generation"])
 
 
 def _view(done: TakenUp) -> ReloadView:
-    return ReloadView.from_row(done.changes, generation=done.generation, warnings=_views(done.warnings))
+    return ReloadView.from_row(done.changes, done, warnings=_views(done.warnings))
 
 
 def _views(problems: Sequence[Problem]) -> tuple[ProblemView, ...]:
-    return tuple(ProblemView(**problem._asdict()) for problem in problems)
+    return tuple(map(ProblemView.from_row, problems))

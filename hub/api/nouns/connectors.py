@@ -5,7 +5,7 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, structs
+from msgspec import Meta
 
 from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
@@ -201,7 +201,7 @@ class Connectors(Noun):
             return row, readers, unread
 
         row, readers, unread = await self._store.read(read)
-        return ConnectorDetail(**structs.asdict(_view(row, readers)), unread=tuple(unread))
+        return ConnectorDetail.from_row(_view(row, readers), unread=tuple(unread))
 
     @command(
         "connectors test CONNECTOR",
@@ -361,9 +361,7 @@ class Connectors(Noun):
 
 
 def _view(row: ConnectorRow, readers: _Readers) -> ConnectorView:
-    return ConnectorView.from_row(
-        row, user=row.user_name, code=row.reason, agents=tuple(readers[row.id].values())
-    )
+    return ConnectorView.from_row(row, code=row.reason, agents=tuple(readers[row.id].values()))
 
 
 def _unread(agent: str, one: dict[str, object]) -> UnreadView:

@@ -188,13 +188,10 @@ def _view(row: CostRow, by: CostsBy, *, key: str | None = None) -> CostView:
     shown = row.key if key is None else key
     if by == "day" and key is None:
         shown = f"{from_epoch_ms(int(row.key)):%Y-%m-%d}"
-    usage = row.usage
     return CostView.from_row(
         row,
+        row.usage,
         key=shown,
-        requests=usage.requests,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        usd=usage.cost_nanos / NANOS,
+        usd=row.usage.cost_nanos / NANOS,
         took_s=row.took_ms / 1_000,
     )

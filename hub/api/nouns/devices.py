@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from msgspec import structs
-
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
-from hub.api.nouns.tokens import TokenView, token_view
+from hub.api.nouns.tokens import TokenView
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, epoch_ms
 from hub.links.roster import Roster
@@ -179,12 +177,12 @@ class Devices(Noun):
     async def get(self, device_id: str) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""
         found = await self._store.read(self._read_detail, device_id)
-        return DeviceDetail(
-            **structs.asdict(self._view(found.row)),
-            keys=tuple(map(_key_view, found.keys)),
-            tokens=tuple(map(token_view, found.tokens)),
+        return DeviceDetail.from_row(
+            self._view(found.row),
+            keys=tuple(KeyView.from_row(key, fingerprint=keys.shown(key.id)) for key in found.keys),
+            tokens=tuple(map(TokenView.from_row, found.tokens)),
             agents=tuple(agent.name for agent in found.readers),
-            agreement=_agreement_view(found.agreement),
+            agreement=None if found.agreement is None else AgreementView.from_row(found.agreement),
             owner_grants=self._owner_grants(found.row),
         )
 
@@ -296,7 +294,6 @@ class Devices(Noun):
         link = self._roster.find(row.id)
         return DeviceView.from_row(
             row,
-            user=row.user_name,
             connected=link is not None,
             capabilities=() if link is None else tuple(sorted(link.capabilities)),
             grants=tuple(Grant(grant) for grant in row.grants),
@@ -309,13 +306,3 @@ class Devices(Noun):
 
     def _now_ms(self) -> int:
         return epoch_ms(self._clock.now())
-
-
-def _key_view(row: KeyRow) -> KeyView:
-    return KeyView.from_row(row, fingerprint=keys.shown(row.id))
-
-
-def _agreement_view(row: StoreRow | None) -> AgreementView | None:
-    if row is None:
-        return None
-    return AgreementView.from_row(row)

@@ -12,7 +12,7 @@ from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import Noun, route
 from hub.api.view import Instant, View
-from hub.clock import Clock, from_epoch_ms
+from hub.clock import Clock
 from hub.log import LogEntry, Ring
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId, UserId
@@ -177,7 +177,7 @@ class Events(Noun):
 
     def _view(self, entry: LogEntry) -> EventView:
         fields = {name: value for name, value in entry.fields.items() if name not in HIDDEN_FIELDS}
-        return EventView(id=self._id(entry.seq), event=entry.event, at=from_epoch_ms(entry.at), fields=fields)
+        return EventView.from_row(entry, id=self._id(entry.seq), fields=fields)
 
     def _about_the_stream(self, event: str, seq: int) -> EventView:
         return EventView(id=self._id(seq), event=event, at=self._clock.now(), fields={})

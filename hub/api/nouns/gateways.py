@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, structs
+from msgspec import Meta
 
 from hub.api.deps import Actor
 from hub.api.door.roles import Scope
@@ -197,8 +197,10 @@ class Gateways(Noun):
             lambda c: _with_members(c, gateways.get_gateway(c, gateway, user_id=self.user_id))
         )
         _, agents_there, axes = found
-        members = tuple(_member(one, axes[one.agent_id]) for one in agents_there if one.agent_id in axes)
-        return GatewayDetail(**structs.asdict(self._view(found)), members=members)
+        members = tuple(
+            GatewayAgentView.from_row(one, axes[one.agent_id]) for one in agents_there if one.agent_id in axes
+        )
+        return GatewayDetail.from_row(self._view(found), members=members)
 
     def ready(self, rows: Sequence[GatewayRow]) -> dict[str, bool]:
         """Return for each of these gateways, by name, whether it is connected."""
@@ -309,10 +311,7 @@ class Gateways(Noun):
         main = next((one.agent_name for one in members if one.role == gateway_agents.MAIN), None)
         return GatewayView.from_row(
             health,
-            id=row.id,
-            name=row.name,
-            user=row.user_name,
-            state=health.state.value,
+            row,
             unreachable_since=self._monitor.lost_since(row.name),
             problem=_problem(health.problem),
             admin_problem=_problem(health.admin_problem),
@@ -330,18 +329,5 @@ def _with_members(c: Connection, row: GatewayRow) -> _Found:
     return row, gateway_agents.list_gateway_agents(c, row.id), gateway_agents.axes_of(c, row.id)
 
 
-def _member(row: GatewayAgentRow, axes: Axes) -> GatewayAgentView:
-    return GatewayAgentView.from_row(
-        row,
-        agent=row.agent_name,
-        connectivity=axes.connectivity,
-        activity=axes.activity,
-        availability=axes.availability,
-        health=axes.health,
-    )
-
-
 def _problem(problem: Problem | None) -> GatewayProblemView | None:
-    if problem is None:
-        return None
-    return GatewayProblemView.from_row(problem)
+    return None if problem is None else GatewayProblemView.from_row(problem)

@@ -73,5 +73,4 @@ class Issues(Noun):
 
 
 def _view(issue: Issue) -> IssueView:
-    found = issue.found
-    return IssueView.from_row(found, severity=found.severity.value, since=issue.since)
+    return IssueView.from_row(issue, issue.found)

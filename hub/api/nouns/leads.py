@@ -171,9 +171,8 @@ class Leads(Noun):
         """
         sent = await self._sent.send(caller, board, body.message(key), wait_s=wait_s)
         row = sent.message
-        return LeadMessageView(
-            board=row.board,
-            board_id=row.board_id,
+        return LeadMessageView.from_row(
+            row,
             lead_agent_id=row.to_agent_id or sent.lead.agent_id,
             lead_agent_name=row.to_agent or sent.lead.name,
             lead_created=sent.lead_created,

@@ -13,8 +13,8 @@ from hub.api.deps import Actor
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route
-from hub.api.view import Instant, View, moment
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.api.view import Instant, View
+from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from protocol.coordination import LOCK_CHARACTERS, MOST_LOCKS, Method, lock_names
 from protocol.errors import ErrorCode, HubError
@@ -257,25 +257,21 @@ def _with_waits(c: Connection, rows: Sequence[lock_turns.LockRow]) -> _Found:
 def _views(rows: Sequence[lock_turns.LockRow], waits: Sequence[lock_turns.LockWait]) -> list[LockView]:
     queues: defaultdict[tuple[UserId, str], list[LockWaitView]] = defaultdict(list)
     for wait in waits:
-        told = LockWaitView(
-            holder=_holder(wait.holder, wait.agent_name, wait.device_name),
-            since=from_epoch_ms(wait.queued_at),
-            until=moment(wait.deadline_at),
+        holder = _holder(wait.holder, wait)
+        queues[wait.user_id, wait.resource].append(
+            LockWaitView.from_row(holder=holder, since=wait.queued_at, until=wait.deadline_at)
         )
-        queues[wait.user_id, wait.resource].append(told)
     return [
-        LockView(
-            resource=row.resource,
-            user=row.user_name,
-            fence=row.fence,
-            holder=None if row.holder is None else _holder(row.holder, row.agent_name, row.device_name),
-            since=moment(row.acquired_at),
-            until=None if row.holder is None else from_epoch_ms(row.expires_at),
+        LockView.from_row(
+            row,
+            holder=None if row.holder is None else _holder(row.holder, row),
+            since=row.acquired_at,
+            until=None if row.holder is None else row.expires_at,
             waiting=tuple(queues[row.user_id, row.resource]),
         )
         for row in rows
     ]
 
 
-def _holder(holder: lock_turns.Holder, agent: str | None, device: str | None) -> LockHolderView:
-    return LockHolderView(kind=holder.kind.value, id=holder.id, agent=agent, device=device)
+def _holder(holder: lock_turns.Holder, of: lock_turns.LockRow | lock_turns.LockWait) -> LockHolderView:
+    return LockHolderView.from_row(holder, agent=of.agent_name, device=of.device_name)

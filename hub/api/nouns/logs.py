@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 
 from anyio import to_thread
 from msgspec import Meta
@@ -168,4 +168,4 @@ def _is_run(name: str, run_id: object) -> bool:
 
 
 def _view(entry: LogEntry) -> LogView:
-    return LogView.from_row(entry, level=cast("LogLevel", entry.level), fields=dict(entry.fields))
+    return LogView.from_row(entry, fields=dict(entry.fields))

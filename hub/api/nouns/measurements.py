@@ -11,7 +11,7 @@ from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, device, listed, route
 from hub.api.view import Instant, View
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.clock import epoch_ms
 from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import Count, Id
@@ -127,7 +127,7 @@ class Measurements(Noun):
             limit=part.limit,
             after=part.after,
         )
-        return [SeriesView.from_row(one, type=one.type.value, tags=dict(one.tags)) for one in rows]
+        return [SeriesView.from_row(one, tags=dict(one.tags)) for one in rows]
 
     @device(Method.METRICS_REPORT, "its own agents")
     async def report(self, link: Link, report: Report) -> dict[str, Any]:
@@ -218,22 +218,15 @@ def _tags(texts: Iterable[str]) -> dict[str, str]:
 
 def _view(agent: str, chart: Chart) -> ChartView:
     plan = chart.plan
-    return ChartView(
+    return ChartView.from_row(
+        chart,
+        plan,
         agent=agent,
-        name=chart.name,
-        type=chart.type.value,
         agg=plan.aggregate,
-        since=from_epoch_ms(plan.since),
-        until=from_epoch_ms(plan.until),
         step_s=plan.step_ms // 1_000,
         bucket_s=plan.size_ms // 1_000,
-        error=chart.error,
         lines=tuple(
-            LineView(
-                tag=line.tag,
-                whole=line.whole,
-                points=tuple(PointView.from_row(point) for point in line.points),
-            )
+            LineView.from_row(line, points=tuple(map(PointView.from_row, line.points)))
             for line in chart.lines
         ),
     )

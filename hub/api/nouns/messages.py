@@ -10,8 +10,7 @@ from hub.api.device import Link, OwnAgents, fitting, object_of
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, device, route
 from hub.api.paging import MOST_LONG, Paging
-from hub.api.view import Instant, View, moment
-from hub.clock import from_epoch_ms
+from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
 from hub.coordination.messages import Messages as MessageService
@@ -21,7 +20,7 @@ from protocol.ids import DeviceId
 from protocol.messages import MessageState, QueueMode, attempt_key
 from storage.agents import agents
 from storage.coordination import question_rows
-from storage.coordination.message_rows import MessageMove, MessageRow
+from storage.coordination.message_rows import MessageRow
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.store import Connection, Store
@@ -274,8 +273,7 @@ class Messages(Noun):
             after=paging.after,
         )
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
-        views = tuple(MessageView(**fields) for fields in await self._fields(page.items))
-        return MessagesPage(messages=views, next_cursor=page.next_cursor)
+        return MessagesPage(messages=tuple(await self._views(page.items)), next_cursor=page.next_cursor)
 
     @command(
         "messages show MESSAGE_ID",
@@ -311,9 +309,10 @@ class Messages(Noun):
         An agent sees those that it sent or is to get.
         """
         row, moves = await self._messages.get(caller, message_id)
-        (fields,) = await self._fields([row])
-        return MessageDetail(
-            **fields, key=attempt_key(row.id, row.attempt), moves=tuple(_move(move) for move in moves)
+        return MessageDetail.from_row(
+            await self.view(row),
+            key=attempt_key(row.id, row.attempt),
+            moves=tuple(map(MessageMoveView.from_row, moves)),
         )
 
     @command(
@@ -368,14 +367,21 @@ class Messages(Noun):
 
     async def view(self, row: MessageRow) -> MessageView:
         """Return the response model of a message."""
-        (fields,) = await self._fields([row])
-        return MessageView(**fields)
+        (view,) = await self._views([row])
+        return view
 
-    async def _fields(self, rows: Sequence[MessageRow]) -> list[dict[str, Any]]:
-        named, names = await self._store.read(_names, rows)
+    async def _views(self, rows: Sequence[MessageRow]) -> list[MessageView]:
+        senders, names = await self._store.read(_names, rows)
         return [
-            _fields(row, named, names)
-            | {"waiting_for": self._why_away(row) if row.state is MessageState.WAITING else None}
+            MessageView.from_row(
+                row,
+                sent_by=senders[row.actor],
+                agent=row.to_agent,
+                agent_id=row.to_agent_id,
+                device=None if row.device_id is None else names.get(row.device_id),
+                waiting_for=self._why_away(row) if row.state is MessageState.WAITING else None,
+                next_look_at=row.not_before if row.settled_at is None else None,
+            )
             for row in rows
         ]
 
@@ -385,50 +391,3 @@ def _names(c: Connection, rows: Sequence[MessageRow]) -> tuple[dict[str, str], d
     device_ids = {row.device_id for row in rows if row.device_id is not None}
     actors = question_rows.actor_names(c, {row.actor for row in rows})
     return actors, devices.names_of_devices(c, device_ids)
-
-
-def _fields(row: MessageRow, named: dict[str, str], devices: dict[DeviceId, str]) -> dict[str, Any]:
-    """Return the fields of its view, except *waiting_for*."""
-    return {
-        "id": row.id,
-        "user": row.user,
-        "kind": row.kind.value,
-        "board": row.board,
-        "board_id": row.board_id,
-        "broadcast_id": row.broadcast_id,
-        "from_agent": row.from_agent,
-        "from_agent_id": row.from_agent_id,
-        "sent_by": named[row.actor],
-        "agent": row.to_agent,
-        "agent_id": row.to_agent_id,
-        "to_lead": row.to_lead,
-        "gateway": row.gateway,
-        "device": None if row.device_id is None else devices.get(row.device_id),
-        "content": row.content,
-        "deliver": row.deliver,
-        "queue_mode": row.queue_mode,
-        "correlation_id": row.correlation_id,
-        "reply_to": row.reply_to,
-        "question_id": row.question_id,
-        "state": row.state.value,
-        "attempt": row.attempt,
-        "sends": row.sends,
-        "reason_code": row.reason_code,
-        "reason": row.reason,
-        "answer": row.answer,
-        "memory_id": row.memory_id,
-        "trace_id": row.trace_id,
-        "created_at": from_epoch_ms(row.created_at),
-        "updated_at": from_epoch_ms(row.updated_at),
-        "next_look_at": None if row.settled_at is not None else from_epoch_ms(row.not_before),
-        "expires_at": from_epoch_ms(row.expires_at),
-        "settled_at": moment(row.settled_at),
-    }
-
-
-def _move(move: MessageMove) -> MessageMoveView:
-    return MessageMoveView.from_row(
-        move,
-        old_state=None if move.old_state is None else move.old_state.value,
-        new_state=move.new_state.value,
-    )

@@ -10,8 +10,8 @@ from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import IdentityLimits
-from hub.api.view import Instant, Name, View, moment
-from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.api.view import Instant, Name, View
+from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links import pairing
 from hub.links.attempts import AttemptLimits, FailedAttempts
 from hub.log import Channel
@@ -236,15 +236,4 @@ class Pairings(Noun):
 
 
 def _view(row: PairingRow) -> PairingView:
-    return PairingView(
-        id=row.id,
-        fingerprint=keys.shown(row.key_id),
-        label=row.label,
-        platform=row.platform,
-        network=row.network,
-        created_at=from_epoch_ms(row.created_at),
-        expires_at=from_epoch_ms(row.expires_at),
-        decision=row.decision,  # type: ignore[arg-type]  # a CHECK keeps it to the two words
-        decided_at=moment(row.decided_at),
-        decided_by=row.actor,
-    )
+    return PairingView.from_row(row, fingerprint=keys.shown(row.key_id), decided_by=row.actor)

@@ -10,8 +10,8 @@ from hub.api.device import person
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, device, route
 from hub.api.paging import MOST_LONG, Paging
-from hub.api.view import Instant, View, moment
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.api.view import Instant, View
+from hub.clock import epoch_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import Asked, seen_question
@@ -229,7 +229,7 @@ class Questions(Noun):
 
         rows, named = await self._store.read(read)
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
-        views = tuple(QuestionView(**_fields(row, named)) for row in page.items)
+        views = tuple(_view(row, named) for row in page.items)
         return QuestionsPage(questions=views, next_cursor=page.next_cursor)
 
     @command(
@@ -268,7 +268,7 @@ class Questions(Noun):
             return row, _names(c, [row]), devices.names_of_devices(c, questions.known_to(c, row.id))
 
         row, named, shown_on = await self._store.read(read)
-        return QuestionDetail(**_fields(row, named), devices=tuple(sorted(shown_on.values())))
+        return QuestionDetail.from_row(_view(row, named), devices=tuple(sorted(shown_on.values())))
 
     @command(
         "ask answer QUESTION_ID ANSWER...",
@@ -318,7 +318,7 @@ class Questions(Noun):
         return await self._view(await self._questions.withdraw(caller, question_id))
 
     async def _view(self, row: QuestionRow) -> QuestionView:
-        return QuestionView(**_fields(row, await self._store.read(_names, [row])))
+        return _view(row, await self._store.read(_names, [row]))
 
 
 def _names(c: Connection, rows: Sequence[QuestionRow]) -> dict[str, str]:
@@ -327,29 +327,12 @@ def _names(c: Connection, rows: Sequence[QuestionRow]) -> dict[str, str]:
     return question_rows.actor_names(c, actors)
 
 
-def _fields(row: QuestionRow, named: dict[str, str]) -> dict[str, Any]:
-    """Return the fields of its view."""
-    return {
-        "id": row.id,
-        "user": row.user,
-        "board": row.board,
-        "board_id": row.board_id,
-        "agent": row.from_agent,
-        "asked_by": named[row.actor],
-        "content": row.content,
-        "preferred_channel": row.preferred_channel,
-        "correlation_id": row.correlation_id,
-        "reply_tags": row.tags,
-        "reply_source": row.source,
-        "state": row.state.value,
-        "answer": row.answer,
-        "answered_by": None if row.answered_by is None else named[row.answered_by],
-        "memory_id": row.memory_id,
-        "message_id": row.message_id,
-        "main_agent_id": row.main_agent_id,
-        "main_agent": row.main_agent,
-        "trace_id": row.trace_id,
-        "created_at": from_epoch_ms(row.created_at),
-        "expires_at": from_epoch_ms(row.expires_at),
-        "settled_at": moment(row.settled_at),
-    }
+def _view(row: QuestionRow, names: dict[str, str]) -> QuestionView:
+    return QuestionView.from_row(
+        row,
+        agent=row.from_agent,
+        asked_by=names[row.actor],
+        answered_by=None if row.answered_by is None else names[row.answered_by],
+        reply_tags=row.tags,
+        reply_source=row.source,
+    )

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct
 
 from hub.api.binding import OPTIONAL
 from hub.api.deps import Actor, OpenStreams
@@ -16,7 +16,7 @@ from hub.api.noun import Noun, command, device, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.clock import Clock, epoch_ms
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.decisions import MissedFires, describe_errors, describe_missed, describe_reason
@@ -313,8 +313,8 @@ class Runs(Noun):
         found, units, moves = await self._store.read(read)
         (row,), (view,) = found.rows, self.views_of(found)
         return RunDetail.from_row(
+            view,
             row,
-            **structs.asdict(view),
             as_of=self._clock.now(),
             dispatches=row.dispatch_count,
             crashes=row.crash_count,
@@ -509,7 +509,7 @@ def _run_view(
         because = describe_errors(row.errors, failed=row.units_failed)
     return RunView.from_row(
         row,
-        agent=row.agent_name,
+        row.usage,
         device=device,
         trigger=row.trigger_kind,
         reason=row.pause_reason or row.reason,
@@ -521,8 +521,6 @@ def _run_view(
         units_total=max(row.units_total, settled),
         units_left=max(0, row.units_total - settled) if RUN.is_final(row.state) else 0,
         model_requests=row.usage.requests,
-        prompt_tokens=row.usage.prompt_tokens,
-        completion_tokens=row.usage.completion_tokens,
         usd=row.usage.cost_nanos / NANOS,
         task_id=task_id if isinstance(task_id, str) else None,
         message=row.status_message,
@@ -540,7 +538,7 @@ def _unit_view(row: UnitRow) -> UnitView:
         path=row.unit_key,
         items=row.calls_settled,
         items_planned=row.calls_planned,
-        settled_at=from_epoch_ms(row.updated_at) if row.state in _SETTLED else None,
+        settled_at=row.updated_at if row.state in _SETTLED else None,
         notes=row.notes or {},
     )
 

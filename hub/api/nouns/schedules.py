@@ -11,7 +11,7 @@ from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.clock import epoch_ms
 from hub.runs.decisions import describe_decision, describe_pause
 from hub.runs.scheduler import Backfilled, Scheduler, offset_of, trigger_for
 from hub.schedules.cron import BadSchedule
@@ -205,7 +205,7 @@ class Schedules(Noun):
             paused_because=None
             if reason is None
             else describe_pause(reason, row.consecutive_failures, at=at),
-            next_fires=tuple(FireView.from_row(fire) for fire in next_fires),
+            next_fires=tuple(map(FireView.from_row, next_fires)),
         )
 
 
@@ -217,18 +217,16 @@ def _is_declared(row: ScheduleRow) -> bool:
 def _decision_view(row: FireRow, device: str) -> DecisionView:
     return DecisionView.from_row(
         row,
-        schedule=row.schedule_id,
         said=describe_decision(row.decision, row.reason, fires=row.fires, device=device),
-        run=row.run_id,
     )
 
 
 def _backfill_view(agent: str, done: Backfilled, *, dry_run: bool) -> BackfillView:
-    return BackfillView(
+    return BackfillView.from_row(
         agent=agent,
         dry_run=dry_run,
-        first_at=from_epoch_ms(done.fires[0]) if done.fires else None,
-        last_at=from_epoch_ms(done.fires[-1]) if done.fires else None,
+        first_at=done.fires[0] if done.fires else None,
+        last_at=done.fires[-1] if done.fires else None,
         fires=len(done.fires),
         wanted=len(done.missing),
         runs=tuple(done.runs),

@@ -8,7 +8,7 @@ from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.view import Instant, View, moment
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.clock import epoch_ms
 from hub.runs.decisions import describe_pause, describe_wake
 from hub.runs.scheduler import Scheduler
 from hub.schedules.cron import BadSchedule
@@ -146,6 +146,6 @@ def _wake_view(row: WakeRow, device: str) -> WakeView:
     return WakeView.from_row(
         row,
         slot=row.label,
-        starts_at=from_epoch_ms(row.fire_at),
+        starts_at=row.fire_at,
         said=describe_wake(row.state, row.reason, device=device),
     )

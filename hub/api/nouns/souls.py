@@ -1,8 +1,7 @@
 """Souls of the agents of boards: read and written where the agents live, by people and by agents."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Head
@@ -10,13 +9,11 @@ from hub.api.door.roles import AGENT, Scope
 from hub.api.etags import Match, Matching
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
-from hub.api.view import Instant, View, moment
-from hub.clock import from_epoch_ms
+from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
 from protocol.errors import ErrorCode, HubError
-from storage.coordination.souls import SoulVersion, SoulWriteRow
 
 _E = ErrorCode
 _UNREACHABLE: Final = (
@@ -165,15 +162,14 @@ class Souls(Noun):
         content = "" if soul is None else soul.content
         sha256 = None if soul is None else soul.sha256
         match.tell(_tag(sha256))
-        return SoulView(
-            agent=place.agent,
-            gateway=place.gateway,
+        return SoulView.from_row(
+            place,
             device=place.device if place.gateway is None else None,
             content=content,
             sha256=sha256,
             size_bytes=len(content.encode()),
-            updated_at=None if soul is None else moment(soul.updated_at),
-            open_write=None if sight.open_write is None else _write_view(sight.open_write),
+            updated_at=None if soul is None else soul.updated_at,
+            open_write=None if sight.open_write is None else SoulWriteView.from_row(sight.open_write),
         )
 
     @route("PUT", _SOUL, Scope.RUN, errors=_WRITING, also=[202])
@@ -199,7 +195,8 @@ class Souls(Noun):
             source_url=_stripped(wanted.source_url),
             correlation_id=_stripped(wanted.correlation_id),
         )
-        written = _write_view(await self._souls.write(caller, board, agent, request, wait_s=wait_s))
+        row = await self._souls.write(caller, board, agent, request, wait_s=wait_s)
+        written = SoulWriteView.from_row(row)
         if written.state == "waiting":
             head.status = 202
         else:
@@ -214,8 +211,8 @@ class Souls(Noun):
         writes = await self._souls.writes(caller, board, agent, limit=_WRITES)
         page = paging.fetched(found, key=lambda version: (version.seq,))
         return SoulHistory(
-            versions=tuple(SoulVersionView(**_fields(version)) for version in page.items),
-            writes=tuple(map(_write_view, writes)),
+            versions=tuple(map(SoulVersionView.from_row, page.items)),
+            writes=tuple(map(SoulWriteView.from_row, writes)),
             next_cursor=page.next_cursor,
         )
 
@@ -224,7 +221,7 @@ class Souls(Noun):
     async def version(self, caller: Caller, board: str, agent: str, seq: Number) -> SoulTextView:
         """Return a version of an agent's SOUL.md, with its text."""
         version, content = await self._souls.version(caller, board, agent, seq)
-        return SoulTextView(**_fields(version), content=content)
+        return SoulTextView.from_row(version, content=content)
 
 
 def _tag(sha256: str | None) -> str:
@@ -251,11 +248,3 @@ def _expected(wanted: WantedSoul, match: Matching) -> str | None:
 
 def _stripped(text: str | None) -> str | None:
     return (text or "").strip() or None
-
-
-def _fields(version: SoulVersion) -> dict[str, Any]:
-    return msgspec.structs.asdict(version) | {"at": from_epoch_ms(version.at)}
-
-
-def _write_view(row: SoulWriteRow) -> SoulWriteView:
-    return SoulWriteView.from_row(row, state=row.state.value)

@@ -199,7 +199,6 @@ def _views(rows: list[TemplateRow], made: Mapping[str, Mapping[AgentId, str]]) -
             row,
             type=Kind(row.agent_type, row.subtype).written,
             prompt=row.prompt_template,
-            source="file" if row.source == "file" else "api",
             agents=tuple(made[row.id].values()),
         )
         for row in rows

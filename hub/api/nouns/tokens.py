@@ -4,14 +4,14 @@ from collections.abc import Callable, Collection
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta, structs
+from msgspec import Meta
 
 from hub import tokens
 from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.noun import ALL, Noun, Part, command, listed, route
-from hub.api.view import Instant, Name, View, moment
-from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.api.view import Instant, Name, View
+from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -207,7 +207,7 @@ class Tokens(SecretsOfKind, Noun):
         rows = await self._store.read(
             DEVICE_TOKENS.page, user_id=self.user_id, limit=part.limit, after=part.after
         )
-        return [token_view(row) for row in rows]
+        return list(map(TokenView.from_row, rows))
 
     @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
     async def create(self, requested: TokenRequest, actor: Actor) -> NewToken:
@@ -240,15 +240,7 @@ class Tokens(SecretsOfKind, Noun):
             actor=actor,
         )
         log.info("token.created", token_id=row.id, device_id=device.id)
-        return NewToken(
-            id=row.id,
-            device=device.name,
-            is_new_device=device.id == fresh_id,
-            user=row.user_name,
-            token=token,
-            created_at=from_epoch_ms(at),
-            expires_at=moment(row.expires_at),
-        )
+        return NewToken.from_row(row, is_new_device=device.id == fresh_id, token=token)
 
     @route("DELETE", "/{token_id}", Scope.DEVICES)
     async def revoke(self, token_id: str, actor: Actor) -> TokenView:
@@ -257,7 +249,7 @@ class Tokens(SecretsOfKind, Noun):
         await self._store.write(DEVICE_TOKENS.revoke, found.id, at=self._now, actor=actor)
         self._roster.end_revoked(found.device_id, f"token:{found.id}")
         log.info("token.revoked", token_id=found.id, device_id=found.device_id)
-        return token_view(await self._find(token_id))
+        return TokenView.from_row(await self._find(token_id))
 
     async def _find(self, token_id: str) -> DeviceTokenRow:
         row = await self._store.read(DEVICE_TOKENS.find_by_id, TokenId(token_id))
@@ -350,7 +342,7 @@ class OperatorTokens(SecretsOfKind, Noun):
             expires_at=at + round(lasts_s * 1_000),
         )
         log.info("operator_token.created", token_id=row.id)
-        return NewOperatorToken(**structs.asdict(_operator_view(row)), token=token)
+        return NewOperatorToken.from_row(_operator_view(row), token=token)
 
     @route("DELETE", "/{token_id}", Scope.TOKENS)
     async def revoke(self, token_id: str, actor: Actor) -> OperatorTokenView:
@@ -379,9 +371,7 @@ def _check_within_rights(
 
 
 def _operator_view(row: OperatorTokenRow) -> OperatorTokenView:
-    return OperatorTokenView.from_row(
-        row, role=Role(row.role), scopes=tuple(sorted(map(Scope, row.scopes))), user=row.user_name
-    )
+    return OperatorTokenView.from_row(row, role=Role(row.role), scopes=tuple(sorted(map(Scope, row.scopes))))
 
 
 class AgentTokenView(View, kw_only=True):
@@ -445,7 +435,7 @@ class AgentTokens(SecretsOfKind, Noun):
             limit=part.limit,
             after=part.after,
         )
-        return [_agent_view(row) for row in rows]
+        return list(map(AgentTokenView.from_row, rows))
 
     @command(
         "agents token NAME",
@@ -488,7 +478,7 @@ class AgentTokens(SecretsOfKind, Noun):
             self._metrics.limits_reached.labels("agent_tokens_per_agent").inc()
             raise
         log.info("agent_token.created", token_id=row.id, agent_id=row.agent_id)
-        return NewAgentToken(**structs.asdict(_agent_view(row)), token=token)
+        return NewAgentToken.from_row(row, token=token)
 
     @route("DELETE", "/v1/agent-tokens/{token_id}", Scope.DEVICES, errors=[ErrorCode.UNKNOWN_TOKEN])
     async def revoke(self, token_id: str, actor: Actor) -> AgentTokenView:
@@ -497,17 +487,13 @@ class AgentTokens(SecretsOfKind, Noun):
         at = self._now
         await self._store.write(AGENT_TOKENS.revoke, found.id, at=at, actor=actor)
         log.info("agent_token.revoked", token_id=found.id, agent_id=found.agent_id)
-        return _agent_view(await self._find(token_id))
+        return AgentTokenView.from_row(await self._find(token_id))
 
     async def _find(self, token_id: str) -> AgentTokenRow:
         row = await self._store.read(AGENT_TOKENS.find_by_id, TokenId(token_id))
         if row is None or self.user_id not in (None, row.user_id):
             raise UnknownToken(f"there is no token {token_id!r} of an agent")
         return row
-
-
-def _agent_view(row: AgentTokenRow) -> AgentTokenView:
-    return AgentTokenView.from_row(row, agent=row.agent_name, user=row.user_name)
 
 
 class InvitationView(View, kw_only=True):
@@ -566,7 +552,7 @@ class Invitations(SecretsOfKind, Noun):
         rows = await self._store.read(
             INVITATIONS.page, user_id=self.user_id, limit=part.limit, after=part.after
         )
-        return [_invitation_view(row) for row in rows]
+        return list(map(InvitationView.from_row, rows))
 
     @command(
         "pair invite",
@@ -606,7 +592,7 @@ class Invitations(SecretsOfKind, Noun):
             expires_at=at + round(lasts_s * 1_000),
         )
         log.info("invitation.created", invitation_id=row.id, user_id=row.user_id)
-        return NewInvitation(**structs.asdict(_invitation_view(row)), token=token)
+        return NewInvitation.from_row(row, token=token)
 
     @command(
         "pair uninvite INVITATION_ID",
@@ -623,14 +609,10 @@ class Invitations(SecretsOfKind, Noun):
         at = self._now
         await self._store.write(INVITATIONS.revoke, found.id, at=at, actor=actor)
         log.info("invitation.revoked", invitation_id=found.id, user_id=found.user_id)
-        return _invitation_view(await self._find(invitation_id))
+        return InvitationView.from_row(await self._find(invitation_id))
 
     async def _find(self, invitation_id: str) -> InvitationRow:
         row = await self._store.read(INVITATIONS.find_by_id, InvitationId(invitation_id))
         if row is None or self.user_id not in (None, row.user_id):
             raise UnknownInvitation(f"there is no invitation {invitation_id!r}")
         return row
-
-
-def _invitation_view(row: InvitationRow) -> InvitationView:
-    return InvitationView.from_row(row, user=row.user_name, device=row.device_name)

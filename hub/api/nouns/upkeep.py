@@ -9,7 +9,7 @@ from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, route
 from hub.api.view import Instant, View
 from hub.backups import Backups
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.clock import Clock, epoch_ms
 from hub.drain import Drain
 from hub.log import Channel
 from protocol.errors import HubError
@@ -101,10 +101,4 @@ class Upkeep(Noun):
     async def back_up(self, actor: Actor) -> BackupView:
         """Make a backup in the hub's own folder, and check it."""
         made = await self._backups.make(actor=actor)
-        return BackupView(
-            path=str(made.path),
-            made_at=from_epoch_ms(made.manifest.made_at),
-            size_bytes=made.size_bytes,
-            sha256=made.sha256,
-            revision=made.manifest.revision,
-        )
+        return BackupView.from_row(made, made.manifest, path=str(made.path))

@@ -11,7 +11,6 @@ from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage.devices import users
-from storage.devices.users import UserRow
 from storage.store import Store
 
 log = Channel(__name__)
@@ -71,7 +70,7 @@ class Users(Noun):
         rows = await self._store.read(
             users.list_users, user_id=self.user_id, limit=part.limit, after=part.after
         )
-        return [_view(row) for row in rows]
+        return list(map(UserView.from_row, rows))
 
     @command(
         "users create NAME",
@@ -91,7 +90,7 @@ class Users(Noun):
             users.create_user, id=UserId(self._ids.fresh()), name=wanted.name, at=at, actor=actor
         )
         log.info("user.created", user_id=made.id)
-        return _view(made)
+        return UserView.from_row(made)
 
     @command(
         "users remove NAME", example="hub users remove anna", json="user", message="user {name} is removed"
@@ -104,8 +103,4 @@ class Users(Noun):
         at = epoch_ms(self._clock.now())
         removed = await self._store.write(users.remove_user, name, at=at, actor=actor)
         log.info("user.removed", user_id=removed.id)
-        return _view(removed)
-
-
-def _view(row: UserRow) -> UserView:
-    return UserView.from_row(row)
+        return UserView.from_row(removed)
