@@ -5,8 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from hub.api.door.hook_server import HookServer
-from hub.api.door.hooks import Hook, Hooks, NewsDesk
+from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
 from hub.app.context import Context
 from hub.app.limits import trusted_proxies
 from hub.connectors.webhook import WebhookSettings, problem_of

@@ -1,28 +1,35 @@
-"""``POST /hooks/{name}``, and nothing else: a webhook post is verified, stored, and answered with 202.
+"""The listener of webhooks: ``POST /hooks/{name}``, and nothing else.
 
-A delivery is committed before its response is sent, so an acknowledged sender need not repeat it. A sender
-without a response may: the same delivery is stored once. An unknown webhook and a bad signature get the
-same response after the same work.
+A webhook post is verified, stored, and answered with 202. A delivery is committed before its response is
+sent, so an acknowledged sender need not repeat it. A sender without a response may: the same delivery is
+stored once. An unknown webhook and a bad signature get the same response after the same work.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import anyio
+from anyio.abc import TaskStatus
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api.door.access import LET_IN, read_body
+from hub.api.door.connection import HEAD_S
+from hub.api.door.sockets import listen_on_tcp
+from hub.api.door.uvicorn_server import HttpServer
 from hub.api.errors import Problem
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.connectors.webhook import Delivery, Source, judge, value_of
 from hub.links.attempts import network_of
+from hub.links.gate import Gate
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.log import Channel
-from hub.loop_meter import charged
+from hub.loop_meter import LoopMeter, charged
 from hub.metrics import Metrics
 from hub.settings.limit_settings import DEFAULTS
+from hub.settings.values import Address
 from protocol.errors import ErrorCode, HubError
 from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
@@ -264,3 +271,48 @@ class NewsDesk:
                     await self._tell(connector_id)
                 except HubError as problem:  # a schedule or the next post retries
                     log.warning("hook.news_not_told", code=problem.code, detail=str(problem))
+
+
+class HookServer(HttpServer):
+    """Service that listens for webhook posts. Its arguments are those of ``HttpServer``."""
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        news: NewsDesk,
+        *,
+        address: Address,
+        gate: Gate,
+        head_s: float = HEAD_S,
+        tls: ssl.SSLContext | None = None,
+        on_refusal: Callable[[str], None] = lambda _: None,
+        loop: LoopMeter | None = None,
+        clock: Clock,
+    ) -> None:
+        self.hooks = hooks
+        self._news = news
+        self._address = address
+        super().__init__(
+            hooks,
+            gate=gate,
+            connections=0,
+            head_s=head_s,
+            tls=tls,
+            on_refusal=on_refusal,
+            loop=loop or LoopMeter(),
+            clock=clock,
+        )
+
+    async def serve(self, *, task_status: TaskStatus[Address] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled, then finish requests in progress, in bounded time.
+
+        Reports the bound address to *task_status*.
+
+        Raises:
+            CannotListen: the address is taken, or is not this machine's.
+        """
+        with listen_on_tcp(self._address) as tcp:
+            async with self.serving(tcp) as tasks:
+                tasks.start_soon(self._news.serve)
+                task_status.started(Address(self._address.host, tcp.getsockname()[1]))
+                await anyio.sleep_forever()

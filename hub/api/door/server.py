@@ -8,28 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import anyio.to_thread
-import uvicorn
-from anyio.abc import TaskGroup, TaskStatus
+import anyio
+from anyio.abc import TaskStatus
 
 from hub.api.application import ANSWERED, application
 from hub.api.deps import Hub, Served
 from hub.api.document import document_server
 from hub.api.door.access import BODY_BYTES, BODY_S, NO_PROXIES, Access, Bearer
-from hub.api.door.connection import HEAD_S, connection_factory, operator_refusal
+from hub.api.door.connection import HEAD_S
 from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
-from hub.api.door.uvicorn_server import FINISH_S, GRACE_S, BoundedServer
+from hub.api.door.uvicorn_server import HttpServer
 from hub.api.events import BEAT_S, Streams
 from hub.clock import Clock
-from hub.links.acceptor import Acceptor, Make
-from hub.links.deadlines import DeadlineWheel
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.loop_meter import LoopMeter
 from hub.settings.limit_settings import DEFAULTS
 from hub.settings.values import Address
-from hub.turns import Turns
 
 
 class Listening(NamedTuple):
@@ -39,7 +35,7 @@ class Listening(NamedTuple):
     unix: Path
 
 
-class OperatorServer:
+class OperatorServer(HttpServer):
     """Server of a hub's REST interface.
 
     Args:
@@ -94,18 +90,11 @@ class OperatorServer:
         admin: socket.socket | None = None,
         clock: Clock,
     ) -> None:
-        self.turns = Turns(clock)
-        self._clock = clock
-        self._acceptor: Acceptor | None = None
         self._tcp, self._admin = tcp, admin
-        self._tls = tls
         self._address = address
         self._unix_path = unix_path
-        self._gate = gate
-        self._connections = connections
-        self._head_s = head_s
         self._streams = Streams(event_streams, beat_s=beat_s)
-        self._streams.on_refusal = self._on_refusal = on_refusal
+        self._streams.on_refusal = on_refusal
         served = Served(hub, self._streams, metrics, document_server(ANSWERED.values()))
         if bearer is not None:
             self._streams.still_counts = bearer.still_counts
@@ -122,13 +111,16 @@ class OperatorServer:
             on_refusal=on_refusal,
             loop=loop,
         )
-
-    def apply(self, *, hosts: Hosts, proxies: TrustedProxies) -> None:
-        """Replace hosts and proxies from the next request on."""
-        self.access.hosts = hosts
-        self.access.proxies = proxies
-        if self._acceptor is not None:
-            self._acceptor.proxies = proxies
+        super().__init__(
+            self.access,
+            gate=gate,
+            connections=connections,
+            head_s=head_s,
+            tls=tls,
+            on_refusal=on_refusal,
+            loop=self.access.loop,
+            clock=clock,
+        )
 
     async def serve(self, *, task_status: TaskStatus[Listening] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, then end every stream and finish responses in progress, in bounded time.
@@ -141,59 +133,9 @@ class OperatorServer:
             tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address))
             host, port = tcp.getsockname()[:2]
             where = Address(self._address.host if self._tcp is None else host, port)
-            running = anyio.CancelScope(shield=True)
-            async with anyio.create_task_group() as tasks:
-                wheel = DeadlineWheel(self._clock)
-                await tasks.start(wheel.serve)
-                server = BoundedServer(
-                    self._config(), self.turns, partial(self._accept_on, tcp, tasks, wheel)
-                )
-                open_sockets = [unix, tcp] if self._admin is None else [unix, self._admin, tcp]
-                tasks.start_soon(server.run_in, running, open_sockets)
+            async with self.serving(tcp, unix, *([] if self._admin is None else [self._admin])):
                 try:
-                    await server.accepting.wait()
                     task_status.started(Listening(where, self._unix_path))
                     await anyio.sleep_forever()
                 finally:
                     self._streams.end()
-                    server.should_exit = True
-                    with anyio.move_on_after(GRACE_S, shield=True):
-                        await server.ended.wait()
-                    running.cancel()
-
-    def _accept_on(self, tcp: socket.socket, tasks: TaskGroup, wheel: DeadlineWheel, make: Make) -> Acceptor:
-        """Return the acceptor of TCP connections, which counts and limits them before the TLS handshake."""
-        self._acceptor = Acceptor(
-            tcp,
-            make,
-            gate=self._gate,
-            proxies=self.access.proxies,
-            tls=self._tls,
-            tasks=tasks,
-            wheel=wheel,
-            clock=self._clock,
-            open_s=self._head_s,
-            close_s=FINISH_S,
-            on_refusal=self._on_refusal,
-            refusal_message=operator_refusal,
-        )
-        return self._acceptor
-
-    def _config(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            self.access,
-            http=connection_factory(
-                most_local=self._connections,
-                head_s=self._head_s,
-                on_refusal=self._on_refusal,
-                loop=self.access.loop,
-            ),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,  # forwarding headers are checked by ``Access``
-            server_header=False,
-            timeout_graceful_shutdown=FINISH_S,
-        )

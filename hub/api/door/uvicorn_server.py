@@ -1,4 +1,4 @@
-"""uvicorn inside the hub: started and stopped by the hub, which accepts the TCP connections itself.
+"""HTTP servers of the hub: uvicorn, started and stopped by the hub, which accepts TCP connections itself.
 
 uvicorn starts tasks of its own and would install signal handlers. Here it installs none, and is
 stopped by the hub, in bounded time.
@@ -6,19 +6,137 @@ stopped by the hub, in bounded time.
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Final, Protocol
 
 import anyio
 import uvicorn
+from anyio.abc import TaskGroup
+from starlette.types import Receive, Scope, Send
 
+from hub.api.door.connection import connection_factory, operator_refusal
+from hub.clock import Clock
 from hub.links.acceptor import Acceptor, Make
-from hub.links.gate import Place
+from hub.links.deadlines import DeadlineWheel
+from hub.links.gate import Gate, Place
+from hub.links.hosts import Hosts, TrustedProxies
+from hub.loop_meter import LoopMeter
 from hub.turns import Turns
 
 FINISH_S: Final = 5  # for responses in progress when the server stops
 GRACE_S: Final = FINISH_S + 2.0  # uvicorn polls every 0.1 s; it is cancelled after this time
+
+
+class Application(Protocol):
+    """ASGI application that checks host names and forwarding headers by itself."""
+
+    hosts: Hosts
+    proxies: TrustedProxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+class HttpServer:
+    """Server of one TCP port, and of Unix sockets.
+
+    Args:
+        gate: limit on connections over TCP; a refused connection gets a response and is closed.
+        connections: separate limit on connections over the Unix sockets.
+        head_s: time limit for receiving a request's head, in seconds.
+        tls: TLS context of the TCP port.
+        on_refusal: called with the error code of every refused connection.
+        loop: meter that is charged with the loop time of connections.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        gate: Gate,
+        connections: int,
+        head_s: float,
+        tls: ssl.SSLContext | None,
+        on_refusal: Callable[[str], None],
+        loop: LoopMeter,
+        clock: Clock,
+    ) -> None:
+        self.turns = Turns(clock)
+        self._application = application
+        self._gate = gate
+        self._connections = connections
+        self._head_s = head_s
+        self._tls = tls
+        self._on_refusal = on_refusal
+        self._loop = loop
+        self._clock = clock
+        self._acceptor: Acceptor | None = None
+
+    def apply(self, *, hosts: Hosts, proxies: TrustedProxies) -> None:
+        """Replace hosts and proxies from the next request on."""
+        self._application.hosts, self._application.proxies = hosts, proxies
+        if self._acceptor is not None:
+            self._acceptor.proxies = proxies
+
+    @asynccontextmanager
+    async def serving(self, tcp: socket.socket, *unix: socket.socket) -> AsyncIterator[TaskGroup]:
+        """Serve until the block ends, then finish responses in progress, in bounded time.
+
+        Yields the group of its tasks, which further tasks may join.
+        """
+        running = anyio.CancelScope(shield=True)
+        async with anyio.create_task_group() as tasks:
+            wheel = DeadlineWheel(self._clock)
+            await tasks.start(wheel.serve)
+            server = BoundedServer(self._config(), self.turns, partial(self._accept_on, tcp, tasks, wheel))
+            tasks.start_soon(server.run_in, running, [*unix, tcp])
+            try:
+                await server.accepting.wait()
+                yield tasks
+            finally:
+                server.should_exit = True
+                with anyio.move_on_after(GRACE_S, shield=True):
+                    await server.ended.wait()
+                running.cancel()
+
+    def _accept_on(self, tcp: socket.socket, tasks: TaskGroup, wheel: DeadlineWheel, make: Make) -> Acceptor:
+        """Return the acceptor of TCP connections, which counts and limits them before the TLS handshake."""
+        self._acceptor = Acceptor(
+            tcp,
+            make,
+            gate=self._gate,
+            proxies=self._application.proxies,
+            tls=self._tls,
+            tasks=tasks,
+            wheel=wheel,
+            clock=self._clock,
+            open_s=self._head_s,
+            close_s=FINISH_S,
+            on_refusal=self._on_refusal,
+            refusal_message=operator_refusal,
+        )
+        return self._acceptor
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._application,
+            http=connection_factory(
+                most_local=self._connections,
+                head_s=self._head_s,
+                on_refusal=self._on_refusal,
+                loop=self._loop,
+            ),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # the application checks forwarding headers
+            server_header=False,
+            timeout_graceful_shutdown=FINISH_S,
+        )
 
 
 class BoundedServer(uvicorn.Server):

@@ -14,8 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.door.certificates import Certificates
-from hub.api.door.hook_server import HookServer
-from hub.api.door.hooks import Hook, Hooks, NewsDesk
+from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
 from hub.clock import IdFactory
 from hub.connectors.webhook import Source
 from hub.links.gate import Gate
