@@ -1,7 +1,7 @@
 """Identity: its services, and its nouns."""
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hub.api.noun import Noun
 from hub.api.nouns.devices import Devices
@@ -26,7 +26,7 @@ from hub.settings.limit_settings import Limits
 from protocol.ids import UserId
 from storage.store import Store
 
-Secrets = TypeVar("Secrets", bound=SecretsOfKind)
+Secrets = TypeVar("Secrets", bound=SecretsOfKind[Any])
 
 
 class Judges:

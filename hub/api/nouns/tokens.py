@@ -1,7 +1,7 @@
 """Tokens of devices, operators and agents, and invitations. The hub keeps only their hashes."""
 
 from collections.abc import Callable, Collection
-from typing import Annotated, Final
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import DeviceId, InvitationId, TokenId, UserId
+from protocol.ids import DeviceId, UserId
 from storage.agents import agents
 from storage.devices import device_keys
 from storage.devices.tokens import (
@@ -33,9 +33,12 @@ from storage.devices.tokens import (
     create_agent_token,
     list_agent_tokens,
 )
+from storage.devices.tokens import Tokens as StoredTokens
 from storage.store import Store
 
 log = Channel(__name__)
+
+RowT = TypeVar("RowT", DeviceTokenRow, OperatorTokenRow, AgentTokenRow, InvitationRow)
 
 DAY_S: Final = 86_400.0
 YEAR_S: Final = 366 * DAY_S
@@ -112,13 +115,21 @@ class OneDeviceOneName(HubError):
     code = ErrorCode.BAD_PARAMS
 
 
-class SecretsOfKind:
-    """Services of the nouns that create secrets.
+class SecretsOfKind(Generic[RowT]):
+    """Base of the nouns of secrets of one kind.
 
     Args:
         owner_id: owner of a device that an unscoped operator creates or invites.
+
+    Attributes:
+        kind: prefix of the secrets.
+        stored: the statements about their rows.
+        unknown: class and text of the refusal of an id of which the caller sees no secret.
     """
 
+    kind: ClassVar[TokenKind]
+    stored: StoredTokens[RowT]
+    unknown: ClassVar[tuple[type[HubError], str]]
     user_id: UserId | None
 
     def __init__(
@@ -146,20 +157,48 @@ class SecretsOfKind:
     def _now(self) -> int:
         return epoch_ms(self._clock.now())
 
-    async def _check_room(
-        self, limit: str, limit_per_user: str, count: Callable[..., int], about: str
-    ) -> None:
-        """Check the limit on the secrets that count, and that per user if the caller is scoped to one.
+    async def _page(self, part: Part) -> list[RowT]:
+        return await self._store.read(
+            self.stored.page, user_id=self.user_id, limit=part.limit, after=part.after
+        )
+
+    async def _check_room(self, limit: str, about: str) -> None:
+        """Check the limit on valid secrets, and that per user if the caller is scoped to one.
 
         Raises:
             TooManySecrets: a limit is reached.
         """
-        limits = {limit: None} if self.user_id is None else {limit: None, limit_per_user: self.user_id}
+        limits = {limit: None} if self.user_id is None else {limit: None, f"{limit}_per_user": self.user_id}
         for name, user_id in limits.items():
             most: int = getattr(self.limits, name)
-            if await self._store.read(count, self._now, user_id=user_id) >= most:
+            if await self._store.read(self.stored.count, self._now, user_id=user_id) >= most:
                 self._metrics.limits_reached.labels(name).inc()
                 raise TooManySecrets(f"there are {most} {about} ({name})")
+
+    async def _create(
+        self, lasts_s: float | None, create: Callable[..., RowT] | None = None, **columns: Any
+    ) -> tuple[RowT, str]:
+        """Create a secret that is valid for *lasts_s*. Return its row, and its text, which is not stored."""
+        at, secret = self._now, tokens.make(self.kind, self._chance)
+        row = await self._store.write(
+            create or self.stored.create,
+            id=self._ids.fresh(),
+            token_hash=tokens.hash_token(secret),
+            last4=tokens.last4(secret),
+            at=at,
+            expires_at=None if lasts_s is None else at + round(lasts_s * 1_000),
+            **columns,
+        )
+        return row, secret
+
+    async def _revoke(self, id: str, actor: str) -> RowT:
+        """Revoke a secret, unless it is revoked, and return its row."""
+        row = await self._store.read(self.stored.find_by_id, id)
+        if row is None or self.user_id not in (None, row.user_id):
+            error, text = self.unknown
+            raise error(text.format(id))
+        await self._store.write(self.stored.revoke, id, at=self._now, actor=actor)
+        return await self._store.read(self.stored.find_by_id, id) or row
 
 
 class TokenView(View, kw_only=True):
@@ -195,19 +234,18 @@ class TokenRequest(View):
     ttl_s: Lifetime | None = None  # None: it never expires
 
 
-class Tokens(SecretsOfKind, Noun):
+class Tokens(SecretsOfKind[DeviceTokenRow], Noun):
     """Tokens of devices."""
 
     name, path = "tokens", "/v1/tokens"
+    kind, stored = TokenKind.DEVICE, DEVICE_TOKENS
+    unknown = UnknownToken, "there is no token {!r}"
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
 
     @listed("", Scope.DEVICES, key=lambda token: (epoch_ms(token.created_at), token.id))
     async def all(self, part: Part = ALL) -> list[TokenView]:
         """List the tokens of devices, including revoked ones, the oldest first."""
-        rows = await self._store.read(
-            DEVICE_TOKENS.page, user_id=self.user_id, limit=part.limit, after=part.after
-        )
-        return list(map(TokenView.from_row, rows))
+        return list(map(TokenView.from_row, await self._page(part)))
 
     @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
     async def create(self, requested: TokenRequest, actor: Actor) -> NewToken:
@@ -215,52 +253,27 @@ class Tokens(SecretsOfKind, Noun):
 
         Only this response has the secret.
         """
-        await self._check_room(
-            "device_tokens", "device_tokens_per_user", DEVICE_TOKENS.count, "tokens of devices that count"
-        )
-        at = self._now
+        await self._check_room("device_tokens", "tokens of devices that count")
         fresh_id = DeviceId(self._ids.fresh())
         device = await self._store.write(
             device_keys.ensure_device,
             id=fresh_id,
             user_id=self.user_id or self._owner_id,
             name=requested.device,
-            at=at,
+            at=self._now,
             actor=actor,
         )
-        token = tokens.make(TokenKind.DEVICE, self._chance)
-        row = await self._store.write(
-            DEVICE_TOKENS.create,
-            id=TokenId(self._ids.fresh()),
-            device_id=device.id,
-            token_hash=tokens.hash_token(token),
-            at=at,
-            expires_at=None if requested.ttl_s is None else at + round(requested.ttl_s * 1_000),
-            last4=tokens.last4(token),
-            actor=actor,
-        )
+        row, token = await self._create(requested.ttl_s, device_id=device.id, actor=actor)
         log.info("token.created", token_id=row.id, device_id=device.id)
         return NewToken.from_row(row, is_new_device=device.id == fresh_id, token=token)
 
     @route("DELETE", "/{token_id}", Scope.DEVICES)
     async def revoke(self, token_id: str, actor: Actor) -> TokenView:
         """Revoke a token and close the connection that uses it; doing it twice is no error."""
-        found = await self._find(token_id)
-        await self._store.write(DEVICE_TOKENS.revoke, found.id, at=self._now, actor=actor)
-        self._roster.end_revoked(found.device_id, f"token:{found.id}")
-        log.info("token.revoked", token_id=found.id, device_id=found.device_id)
-        return TokenView.from_row(await self._find(token_id))
-
-    async def _find(self, token_id: str) -> DeviceTokenRow:
-        row = await self._store.read(DEVICE_TOKENS.find_by_id, TokenId(token_id))
-        if row is None or self.user_id not in (None, row.user_id):
-            raise UnknownToken(f"there is no token {token_id!r}")
-        return row
-
-
-def token_view(row: DeviceTokenRow) -> TokenView:
-    """Return the view of a device's token."""
-    return TokenView.from_row(row, device=row.device_name, user=row.user_name)
+        row = await self._revoke(token_id, actor)
+        self._roster.end_revoked(row.device_id, f"token:{row.id}")
+        log.info("token.revoked", token_id=row.id, device_id=row.device_id)
+        return TokenView.from_row(row)
 
 
 class OperatorTokenView(View, kw_only=True):
@@ -297,19 +310,18 @@ class OperatorTokenRequest(View):
     ttl_s: Lifetime | None = None  # None: 90 days
 
 
-class OperatorTokens(SecretsOfKind, Noun):
+class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
     """Tokens of operators."""
 
     name, path, list_key = "operator_tokens", "/v1/operator-tokens", "tokens"
+    kind, stored = TokenKind.OPERATOR, OPERATOR_TOKENS
+    unknown = UnknownToken, "there is no token {!r} of an operator"
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
 
     @listed("", Scope.TOKENS, key=lambda token: (epoch_ms(token.created_at), token.id))
     async def all(self, part: Part = ALL) -> list[OperatorTokenView]:
         """List the tokens of operators, including revoked ones, the oldest first."""
-        rows = await self._store.read(
-            OPERATOR_TOKENS.page, user_id=self.user_id, limit=part.limit, after=part.after
-        )
-        return [_operator_view(row) for row in rows]
+        return list(map(_operator_view, await self._page(part)))
 
     @route("POST", "", Scope.TOKENS, status=201, is_secret=True)
     async def create(self, requested: OperatorTokenRequest, caller: Caller) -> NewOperatorToken:
@@ -319,27 +331,15 @@ class OperatorTokens(SecretsOfKind, Noun):
         """
         granted = scopes_of(requested.role, requested.scopes)
         _check_within_rights(requested.role, granted, requested.scopes, caller)
-        await self._check_room(
-            "operator_tokens",
-            "operator_tokens_per_user",
-            OPERATOR_TOKENS.count,
-            "tokens of operators that count",
-        )
-        at = self._now
-        token = tokens.make(TokenKind.OPERATOR, self._chance)
+        await self._check_room("operator_tokens", "tokens of operators that count")
         lasts_s = self.limits.operator_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
-        row = await self._store.write(
-            OPERATOR_TOKENS.create,
-            id=TokenId(self._ids.fresh()),
-            token_hash=tokens.hash_token(token),
+        row, token = await self._create(
+            lasts_s,
             name=requested.name.strip(),
             role=requested.role,
             scopes=sorted(granted),
             user_id=self.user_id,
-            last4=tokens.last4(token),
             actor=caller.actor,
-            at=at,
-            expires_at=at + round(lasts_s * 1_000),
         )
         log.info("operator_token.created", token_id=row.id)
         return NewOperatorToken.from_row(_operator_view(row), token=token)
@@ -347,17 +347,9 @@ class OperatorTokens(SecretsOfKind, Noun):
     @route("DELETE", "/{token_id}", Scope.TOKENS)
     async def revoke(self, token_id: str, actor: Actor) -> OperatorTokenView:
         """Revoke a token; doing it twice is no error."""
-        found = await self._find(token_id)
-        at = self._now
-        await self._store.write(OPERATOR_TOKENS.revoke, found.id, at=at, actor=actor)
-        log.info("operator_token.revoked", token_id=found.id)
-        return _operator_view(await self._find(token_id))
-
-    async def _find(self, token_id: str) -> OperatorTokenRow:
-        row = await self._store.read(OPERATOR_TOKENS.find_by_id, TokenId(token_id))
-        if row is None or self.user_id not in (None, row.user_id):
-            raise UnknownToken(f"there is no token {token_id!r} of an operator")
-        return row
+        row = await self._revoke(token_id, actor)
+        log.info("operator_token.revoked", token_id=row.id)
+        return _operator_view(row)
 
 
 def _check_within_rights(
@@ -400,10 +392,12 @@ class AgentTokenRequest(View):
     ttl_s: Lifetime | None = None
 
 
-class AgentTokens(SecretsOfKind, Noun):
+class AgentTokens(SecretsOfKind[AgentTokenRow], Noun):
     """Tokens of agents."""
 
     name, path, list_key = "agent_tokens", "", "tokens"
+    kind, stored = TokenKind.AGENT, AGENT_TOKENS
+    unknown = UnknownToken, "there is no token {!r} of an agent"
 
     @command(
         "agents tokens NAME",
@@ -459,20 +453,14 @@ class AgentTokens(SecretsOfKind, Noun):
     async def create(self, name: str, requested: AgentTokenRequest, actor: Actor) -> NewAgentToken:
         """Create a token for an agent, valid only under ``/v1/agent``. Only this response has the secret."""
         agent = await self._store.read(agents.agent_called, name, self.user_id)
-        at = self._now
-        token = tokens.make(TokenKind.AGENT, self._chance)
         lasts_s = self.limits.agent_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
         try:
-            row = await self._store.write(
+            row, token = await self._create(
+                lasts_s,
                 create_agent_token,
-                id=TokenId(self._ids.fresh()),
-                token_hash=tokens.hash_token(token),
                 agent_id=agent.id,
-                last4=tokens.last4(token),
                 most=self.limits.agent_tokens_per_agent,
                 actor=actor,
-                at=at,
-                expires_at=at + round(lasts_s * 1_000),
             )
         except TooManyAgentTokens:
             self._metrics.limits_reached.labels("agent_tokens_per_agent").inc()
@@ -483,17 +471,9 @@ class AgentTokens(SecretsOfKind, Noun):
     @route("DELETE", "/v1/agent-tokens/{token_id}", Scope.DEVICES, errors=[ErrorCode.UNKNOWN_TOKEN])
     async def revoke(self, token_id: str, actor: Actor) -> AgentTokenView:
         """Revoke a token; doing it twice is no error."""
-        found = await self._find(token_id)
-        at = self._now
-        await self._store.write(AGENT_TOKENS.revoke, found.id, at=at, actor=actor)
-        log.info("agent_token.revoked", token_id=found.id, agent_id=found.agent_id)
-        return AgentTokenView.from_row(await self._find(token_id))
-
-    async def _find(self, token_id: str) -> AgentTokenRow:
-        row = await self._store.read(AGENT_TOKENS.find_by_id, TokenId(token_id))
-        if row is None or self.user_id not in (None, row.user_id):
-            raise UnknownToken(f"there is no token {token_id!r} of an agent")
-        return row
+        row = await self._revoke(token_id, actor)
+        log.info("agent_token.revoked", token_id=row.id, agent_id=row.agent_id)
+        return AgentTokenView.from_row(row)
 
 
 class InvitationView(View, kw_only=True):
@@ -524,10 +504,12 @@ class InvitationRequest(View):
     ttl_s: Annotated[float, Meta(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # None: ten minutes
 
 
-class Invitations(SecretsOfKind, Noun):
+class Invitations(SecretsOfKind[InvitationRow], Noun):
     """Invitations of devices."""
 
     name, path = "invitations", "/v1/invitations"
+    kind, stored = TokenKind.INVITATION, INVITATIONS
+    unknown = UnknownInvitation, "there is no invitation {!r}"
     errors = (ErrorCode.UNKNOWN_INVITATION, ErrorCode.LIMIT_REACHED)
 
     @command(
@@ -549,10 +531,7 @@ class Invitations(SecretsOfKind, Noun):
     @listed("", Scope.DEVICES, key=lambda invitation: (epoch_ms(invitation.created_at), invitation.id))
     async def all(self, part: Part = ALL) -> list[InvitationView]:
         """List the invitations, the oldest first."""
-        rows = await self._store.read(
-            INVITATIONS.page, user_id=self.user_id, limit=part.limit, after=part.after
-        )
-        return list(map(InvitationView.from_row, rows))
+        return list(map(InvitationView.from_row, await self._page(part)))
 
     @command(
         "pair invite",
@@ -575,21 +554,14 @@ class Invitations(SecretsOfKind, Noun):
         """Create an invitation; with ``user``, for that user. Only this response has the secret."""
         if requested.device is not None and requested.uses != 1:
             raise OneDeviceOneName("uses: an invitation that names a device is for one device")
-        await self._check_room("invitations", "invitations_per_user", INVITATIONS.count, "open invitations")
-        at = self._now
-        token = tokens.make(TokenKind.INVITATION, self._chance)
+        await self._check_room("invitations", "open invitations")
         lasts_s = self.limits.invitation_ttl_s if requested.ttl_s is None else requested.ttl_s
-        row = await self._store.write(
-            INVITATIONS.create,
-            id=InvitationId(self._ids.fresh()),
-            token_hash=tokens.hash_token(token),
+        row, token = await self._create(
+            lasts_s,
             user_id=self.user_id or self._owner_id,
             device_name=requested.device,
             uses_left=requested.uses,
-            last4=tokens.last4(token),
             actor=actor,
-            at=at,
-            expires_at=at + round(lasts_s * 1_000),
         )
         log.info("invitation.created", invitation_id=row.id, user_id=row.user_id)
         return NewInvitation.from_row(row, token=token)
@@ -605,14 +577,6 @@ class Invitations(SecretsOfKind, Noun):
     @route("DELETE", "/{invitation_id}", Scope.DEVICES)
     async def revoke(self, invitation_id: str, actor: Actor) -> InvitationView:
         """Revoke an invitation; doing it twice is no error."""
-        found = await self._find(invitation_id)
-        at = self._now
-        await self._store.write(INVITATIONS.revoke, found.id, at=at, actor=actor)
-        log.info("invitation.revoked", invitation_id=found.id, user_id=found.user_id)
-        return InvitationView.from_row(await self._find(invitation_id))
-
-    async def _find(self, invitation_id: str) -> InvitationRow:
-        row = await self._store.read(INVITATIONS.find_by_id, InvitationId(invitation_id))
-        if row is None or self.user_id not in (None, row.user_id):
-            raise UnknownInvitation(f"there is no invitation {invitation_id!r}")
-        return row
+        row = await self._revoke(invitation_id, actor)
+        log.info("invitation.revoked", invitation_id=row.id, user_id=row.user_id)
+        return InvitationView.from_row(row)
