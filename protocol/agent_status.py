@@ -324,13 +324,14 @@ def activity_of(*, live: int, running: int, limit: int) -> Activity:
 
 
 class Axes(msgspec.Struct, frozen=True, kw_only=True):
-    """Values of all axes."""
+    """Values of all axes. *state_detail*: finer word that the orchestrator wrote; a move ends it."""
 
     lifecycle: Lifecycle = Lifecycle.CREATED
     availability: Availability = Availability.AVAILABLE
     connectivity: Connectivity = Connectivity.OFFLINE
     health: Health = Health.OK
     activity: Activity = Activity.IDLE
+    state_detail: str | None = None
 
     def on(self, axis: Axis) -> str:
         """Return the value of one axis."""
@@ -339,6 +340,8 @@ class Axes(msgspec.Struct, frozen=True, kw_only=True):
     def after(self, axis: Axis, to: str) -> "Axes":
         """Return a copy with another value on one axis."""
         moved: Any = {str(axis): VALUES[axis](to)}
+        if axis in (Axis.LIFECYCLE, Axis.HEALTH):
+            moved["state_detail"] = None
         return msgspec.structs.replace(self, **moved)
 
 

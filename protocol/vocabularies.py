@@ -3,14 +3,14 @@
 Four vocabularies existed before this hub, each with its own status: calendar, orchestrator, foundation and
 run log. None of their words is stored.
 
-Each column is a ``Reading``: ordered rules, of which the first that holds determines the word. Writing a word
-moves the agent on the axes that its rule names. A write is refused if the tables lack its moves, or if
-another word would be read afterwards; the error names the blocking axis.
+A column is a ``Reading``: ordered rules, of which the first that holds determines the word. Writing a word
+moves the agent on the axes that its rule names. The two columns of the orchestrator are read and written as
+pairs. A refusal names the legal words.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,15 +26,15 @@ from protocol.agent_status import (
     Connectivity,
     ExhaustReason,
     Health,
-    IllegalMove,
     Kind,
     Lifecycle,
     UnknownValue,
-    check_move,
     legal_moves,
 )
 from protocol.errors import ErrorCode, HubError
 from protocol.lifecycles import LIVE_RUN_STATES, AgentStatus, RunOutcome, RunState
+
+WordT = TypeVar("WordT", bound=StrEnum)
 
 
 class Vocabulary(StrEnum):
@@ -113,7 +113,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     Attributes:
         when: allowed values on each named axis; empty: always.
-        axis: the decisive axis, which blocks every other word.
+        axis: the decisive axis.
         writes: moves of a write; ``None``: the word is derived and cannot be written.
     """
 
@@ -128,19 +128,12 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Refused(HubError):
-    """Error: the word cannot be written now; nothing was written.
-
-    Attributes:
-        axis: the blocking axis.
-        legal: allowed next values on it.
-    """
+    """Error: the word cannot be written now; nothing was written. The message names the legal words."""
 
     code = ErrorCode.BAD_STATUS
 
-    def __init__(self, message: str, *, axis: Axis, legal: tuple[str, ...], is_final: bool = False) -> None:
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
         super().__init__(message)
-        self.axis = axis
-        self.legal = legal
         if is_final:
             self.hint = FINAL
 
@@ -148,10 +141,13 @@ class Refused(HubError):
 class Reading:
     """Column of a vocabulary.
 
+    A word is written also while the runs or the device of the agent hide it. Then it is read once they no
+    longer do.
+
     Args:
-        name: as in ``calendar.status``.
         words: enum of its words.
         rules: the first rule that holds determines the word; the last always holds.
+        in_seed: name of the enum in the document of the vocabulary.
     """
 
     def __init__(
@@ -168,68 +164,49 @@ class Reading:
         """Name of the vocabulary and the column."""
         return f"{self.vocabulary}.{self.column}"
 
-    def rule_of(self, axes: Axes) -> Rule:
-        """Return the rule that determines the word for these axes."""
-        return next(rule for rule in self.rules if rule.holds(axes))
-
     def read(self, axes: Axes) -> StrEnum:
         """Return the word for these axes."""
-        return self.rule_of(axes).word
+        return next(rule for rule in self.rules if rule.holds(axes)).word
 
-    def write(self, word: str, axes: Axes) -> tuple[AxisMove, ...]:
-        """Return the transitions of the status *axes* after which this column shows *word*.
+    def word(self, written: str) -> StrEnum:
+        """Return the word that is written so.
 
         Raises:
             UnknownValue: the column has no such word.
-            Refused: the column is read-only, a transition is not allowed, or another word would remain.
         """
-        rule = self._rule_for(word)
-        if self.read(axes) == rule.word:
+        if written not in list(self.words):
+            known = ", ".join(self.words)
+            raise UnknownValue(f"{self.name} has no value {written!r}; values: {known}")
+        return self.words(written)
+
+    def rule_of(self, word: StrEnum) -> Rule:
+        """Return the first rule of the word, which defines its write."""
+        return next(rule for rule in self.rules if rule.word == word)
+
+    def write(self, written: str, axes: Axes) -> tuple[AxisMove, ...]:
+        """Return the moves that write a word; none if it is read already.
+
+        Raises:
+            UnknownValue: the column has no such word.
+            Refused: the word is derived, or the agent is terminated.
+        """
+        word = self.word(written)
+        rule = self.rule_of(word)
+        if self.read(axes) == word:
             return ()
         if rule.writes is None:
-            raise Refused(f"{self.name}: {word!r} is not written: {DERIVED}", axis=rule.axis, legal=())
-        after = axes
-        moves: list[AxisMove] = []
-        for move in rule.writes:
-            if after.on(move.axis) == move.to:
-                continue
-            try:
-                check_move(move.axis, after.on(move.axis), move.to)
-            except IllegalMove as exc:
-                is_final = after.lifecycle is Lifecycle.TERMINATED
-                message = f"{self.name}: {word!r}: {exc}"
-                raise Refused(message, axis=exc.axis, legal=exc.legal, is_final=is_final) from exc
-            after = after.after(move.axis, move.to)
-            moves.append(move)
-        in_the_way = self.rule_of(after)
-        if in_the_way.word != rule.word:
-            raise self._hidden(rule, in_the_way, after)
-        return tuple(moves)
+            raise Refused(f"{self.name}: {written!r} is not written: {DERIVED}; {self._legal()}")
+        if axes.lifecycle is Lifecycle.TERMINATED:
+            raise refused_for_good(f"{self.name}: {written!r}")
+        return tuple(move for move in rule.writes if axes.on(move.axis) != move.to)
 
-    def _rule_for(self, word: str) -> Rule:
-        """Return the first rule of the word, which defines its write."""
-        for rule in self.rules:
-            if rule.word == word:
-                return rule
-        known = ", ".join(self.words)
-        raise UnknownValue(f"{self.name} has no value {word!r}; values: {known}")
+    def _legal(self) -> str:
+        return f"legal: {', '.join(word for word in self.words if self.rule_of(word).writes is not None)}"
 
-    def _hidden(self, rule: Rule, in_the_way: Rule, axes: Axes) -> Refused:
-        axis = in_the_way.axis
-        legal = legal_moves(axis, axes.on(axis))
-        hint = f"legal moves: {', '.join(legal)}" if legal else f"{axes.on(axis)} is final"
-        if axis is Axis.ACTIVITY:
-            hint = DERIVED
-        is_final = axes.lifecycle is Lifecycle.TERMINATED
-        if axis is Axis.CONNECTIVITY:
-            hint = "it is terminated, for good" if is_final else "it is online once its device connects"
-        return Refused(
-            f"{self.name}: {str(rule.word)!r} would still be read as {str(in_the_way.word)!r}:"
-            f" {axis} is {axes.on(axis)}; {hint}",
-            axis=axis,
-            legal=legal,
-            is_final=is_final,
-        )
+
+def refused_for_good(written: str) -> Refused:
+    """Return the refusal of a write to a terminated agent."""
+    return Refused(f"{written} is not written: the agent is terminated; legal: none", is_final=True)
 
 
 def _when(**on: StrEnum | frozenset[StrEnum]) -> Mapping[Axis, frozenset[str]]:
@@ -243,7 +220,6 @@ def _moves(**to: StrEnum) -> tuple[AxisMove, ...]:
     return tuple(AxisMove(Axis(axis), str(value)) for axis, value in to.items())
 
 
-_BUSY = frozenset({Activity.WAITING, Activity.PROCESSING, Activity.SATURATED})
 _RUNNING = frozenset({Activity.PROCESSING, Activity.SATURATED})
 _NOT_ACTIVE = frozenset(Lifecycle) - {Lifecycle.ACTIVE}
 _NOT_OVER = frozenset(Lifecycle) - {Lifecycle.TERMINATED}
@@ -257,7 +233,7 @@ CALENDAR_STATUS: Final = Reading(
         AgentStatus.OFFLINE,
         Axis.CONNECTIVITY,
         _when(connectivity=Connectivity.OFFLINE),
-        _moves(connectivity=Connectivity.OFFLINE),  # also closes its device's session
+        _moves(connectivity=Connectivity.OFFLINE),  # of this agent, until another word is written
     ),
     Rule(
         AgentStatus.EXHAUSTED,
@@ -265,7 +241,7 @@ CALENDAR_STATUS: Final = Reading(
         _when(availability=Availability.EXHAUSTED),
         _moves(availability=Availability.EXHAUSTED),  # with a reason and the instants
     ),
-    Rule(AgentStatus.BUSY, Axis.ACTIVITY, _when(activity=_BUSY)),
+    Rule(AgentStatus.BUSY, Axis.ACTIVITY, _when(activity=_RUNNING)),
     Rule(
         AgentStatus.ON_CALL,
         Axis.AVAILABILITY,
@@ -274,49 +250,6 @@ CALENDAR_STATUS: Final = Reading(
     ),
     Rule(AgentStatus.IDLE, Axis.AVAILABILITY, {}, _moves(availability=Availability.AVAILABLE)),
     in_seed="AgentStatus",
-)
-ORCHESTRATOR_STATUS: Final = Reading(
-    Vocabulary.ORCHESTRATOR,
-    "status",
-    OrchestratorStatus,
-    Rule(OrchestratorStatus.ERROR, Axis.HEALTH, _when(health=_H.ERROR), _moves(health=_H.ERROR)),
-    Rule(
-        OrchestratorStatus.MAINTENANCE,
-        Axis.LIFECYCLE,
-        _when(lifecycle=_L.MAINTENANCE),
-        _moves(lifecycle=_L.MAINTENANCE),
-    ),
-    Rule(
-        OrchestratorStatus.INACTIVE,
-        Axis.LIFECYCLE,
-        _when(lifecycle=_NOT_ACTIVE),
-        _moves(lifecycle=_L.PAUSED),
-    ),
-    Rule(OrchestratorStatus.BUSY, Axis.ACTIVITY, _when(activity=_RUNNING)),
-    Rule(OrchestratorStatus.ACTIVE, Axis.LIFECYCLE, {}, _moves(lifecycle=_L.ACTIVE, health=_H.OK)),
-    in_seed="AgentStatus",
-)
-STATE_DETAIL: Final = Reading(
-    Vocabulary.ORCHESTRATOR,
-    "state_detail",
-    StateDetail,
-    Rule(
-        StateDetail.ERROR,
-        Axis.HEALTH,
-        _when(health=_H.ERROR, lifecycle=_NOT_OVER),
-        _moves(health=_H.ERROR),
-    ),
-    Rule(
-        StateDetail.PAUSED,
-        Axis.LIFECYCLE,
-        _when(lifecycle=frozenset({_L.PAUSED, _L.MAINTENANCE})),
-        _moves(lifecycle=_L.PAUSED),
-    ),
-    *(
-        Rule(StateDetail(state.name), Axis.LIFECYCLE, _when(lifecycle=state), _moves(lifecycle=state))
-        for state in (_L.CREATED, _L.INITIALIZING, _L.READY, _L.ACTIVE, _L.TERMINATED)
-    ),
-    in_seed="AgentStateDetail",
 )
 FOUNDATION_STATUS: Final = Reading(
     Vocabulary.FOUNDATION,
@@ -335,7 +268,135 @@ FOUNDATION_STATUS: Final = Reading(
     ),
     in_seed="AgentStatusDetail",
 )
-READINGS: Final = (CALENDAR_STATUS, ORCHESTRATOR_STATUS, STATE_DETAIL, FOUNDATION_STATUS)
+READINGS: Final = (CALENDAR_STATUS, FOUNDATION_STATUS)
+
+
+# The orchestrator has two columns, and what they mean together is a table of pairs.
+
+_S, _D = OrchestratorStatus, StateDetail
+PAIRS: Final[Mapping[tuple[OrchestratorStatus, StateDetail], Axes]] = {
+    **{
+        (_S.INACTIVE, StateDetail(state.name)): Axes(lifecycle=state)
+        for state in (_L.CREATED, _L.INITIALIZING, _L.READY, _L.PAUSED, _L.TERMINATED)
+    },
+    (_S.ACTIVE, _D.ACTIVE): Axes(lifecycle=_L.ACTIVE),
+    (_S.ACTIVE, _D.READY): Axes(lifecycle=_L.ACTIVE, state_detail=_D.READY),
+    (_S.MAINTENANCE, _D.PAUSED): Axes(lifecycle=_L.MAINTENANCE),
+    **{
+        (_S.MAINTENANCE, detail): Axes(lifecycle=_L.MAINTENANCE, state_detail=detail)
+        for detail in (_D.CREATED, _D.INITIALIZING, _D.READY, _D.ACTIVE)
+    },
+    (_S.ERROR, _D.ERROR): Axes(health=_H.ERROR),  # whatever its lifecycle is
+}
+_STATUS_OF_DETAIL: Final = {detail: status for status, detail in reversed(list(PAIRS))}
+_DETAIL_OF_STATUS: Final = {
+    _S.INACTIVE: _D.PAUSED,
+    _S.ACTIVE: _D.ACTIVE,
+    _S.MAINTENANCE: _D.PAUSED,
+    _S.ERROR: _D.ERROR,
+}
+
+
+class Pair(NamedTuple):
+    """Both words of the orchestrator for an agent."""
+
+    status: OrchestratorStatus
+    state_detail: StateDetail
+
+
+def pair_of(axes: Axes) -> Pair:
+    """Return the words of the orchestrator; while a run of an ACTIVE agent executes, it is BUSY."""
+    if axes.health is _H.ERROR and axes.lifecycle is not _L.TERMINATED:
+        return Pair(_S.ERROR, _D.ERROR)
+    if axes.lifecycle is _L.ACTIVE:
+        if axes.activity in _RUNNING:
+            return Pair(_S.BUSY, _D.ACTIVE)
+        return Pair(_S.ACTIVE, StateDetail(axes.state_detail or _D.ACTIVE))
+    if axes.lifecycle is _L.MAINTENANCE:
+        return Pair(_S.MAINTENANCE, StateDetail(axes.state_detail or _D.PAUSED))
+    return Pair(_S.INACTIVE, StateDetail(axes.lifecycle.name))
+
+
+def write_pair(status: str | None, state_detail: str | None, axes: Axes) -> Axes:
+    """Return the axes of an agent after one or both words of the orchestrator are written.
+
+    A status alone keeps the state detail, and a state detail alone keeps the status, if the two are a legal
+    pair; otherwise the other word follows.
+
+    Args:
+        status, state_detail: None: not written.
+
+    Raises:
+        UnknownValue: a column has no such word.
+        Refused: no legal pair has the words, or the tables do not lead to it; the message names the pairs.
+    """
+    now = pair_of(axes)
+    present = Pair(_S.ACTIVE, StateDetail(axes.state_detail or _D.ACTIVE)) if now.status is _S.BUSY else now
+    new_status = None if status is None else _word(OrchestratorStatus, "status", status)
+    new_detail = None if state_detail is None else _word(StateDetail, "state_detail", state_detail)
+    if now.status is _S.BUSY is new_status and new_detail in (None, _D.ACTIVE):
+        return axes  # what was read is written back
+    if (new_status or present.status, new_detail or present.state_detail) == present:
+        return axes
+    if new_status is None:
+        assert new_detail is not None
+        with_status = (present.status, new_detail)
+        pair = with_status if with_status in PAIRS else (_STATUS_OF_DETAIL[new_detail], new_detail)
+    elif new_detail is None:
+        inactive = pair_of(msgspec.structs.replace(axes, health=_H.OK)).state_detail
+        candidates = ((new_status, detail) for detail in (present.state_detail, inactive))
+        default = (new_status, _DETAIL_OF_STATUS.get(new_status, _D.ACTIVE))
+        pair = next((one for one in candidates if one in PAIRS), default)
+    else:
+        pair = (new_status, new_detail)
+    found = PAIRS.get(pair)
+    written = f"orchestrator: {' and '.join(repr(one) for one in (status, state_detail) if one)}"
+    if axes.lifecycle is _L.TERMINATED:
+        raise refused_for_good(written)
+    if found is None:
+        why = f": {DERIVED}" if pair[0] is _S.BUSY else ""
+        raise Refused(f"{written} is not written{why}; legal: {_legal_pairs(axes)}")
+    lifecycle = axes.lifecycle if found.health is _H.ERROR else found.lifecycle
+    if lifecycle_path(axes.lifecycle, lifecycle) is None:
+        raise Refused(
+            f"{written} cannot follow {now.status} and {now.state_detail}; legal: {_legal_pairs(axes)}"
+        )
+    return msgspec.structs.replace(
+        axes, lifecycle=lifecycle, health=found.health, state_detail=found.state_detail
+    )
+
+
+def lifecycle_path(before: Lifecycle, to: Lifecycle) -> tuple[Lifecycle, ...] | None:
+    """Return the moves from one state of the lifecycle to another, None if there are none.
+
+    On the way an agent is neither in maintenance nor terminated.
+    """
+    paths: dict[Lifecycle, tuple[Lifecycle, ...]] = {before: ()}
+    queue = [before]
+    for state in queue:
+        if state is to:
+            return paths[state]
+        if state in (_L.MAINTENANCE, _L.TERMINATED) and state is not before:
+            continue
+        for after in map(Lifecycle, legal_moves(Axis.LIFECYCLE, state)):
+            if after not in paths:
+                paths[after] = (*paths[state], after)
+                queue.append(after)
+    return None
+
+
+def _legal_pairs(axes: Axes) -> str:
+    return ", ".join(
+        f"{status} + {detail}"
+        for (status, detail), found in PAIRS.items()
+        if found.health is _H.ERROR or lifecycle_path(axes.lifecycle, found.lifecycle) is not None
+    )
+
+
+def _word(words: type[WordT], column: str, written: str) -> WordT:
+    if written not in list(words):
+        raise UnknownValue(f"orchestrator.{column} has no value {written!r}; values: {', '.join(words)}")
+    return words(written)
 
 
 def reading(vocabulary: Vocabulary, column: str) -> Reading | None:
@@ -396,6 +457,14 @@ def words_of(vocabulary: str) -> Vocabulary:
         raise UnknownValue(f"there is no vocabulary {vocabulary!r}; vocabularies: {known}") from None
 
 
-def status_words(axes: Axes, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Return every status column of a vocabulary with its word."""
+def status_words(axes: Axes, vocabulary: Vocabulary, *, slots: int = 2) -> dict[str, Any]:
+    """Return every status column of a vocabulary with its word.
+
+    Args:
+        slots: maximum number of runs of the agent at once; with one it is never more than processing.
+    """
+    if vocabulary is Vocabulary.ORCHESTRATOR:
+        return {column: str(word) for column, word in pair_of(axes)._asdict().items()}
+    if slots == 1 and axes.activity is Activity.SATURATED:
+        axes = msgspec.structs.replace(axes, activity=Activity.PROCESSING)
     return {one.column: str(one.read(axes)) for one in READINGS if one.vocabulary is vocabulary}

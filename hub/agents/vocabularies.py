@@ -18,23 +18,20 @@ from hub.clock import epoch_ms
 from protocol.agent_status import VALUES, Axes, Axis, Kind
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.vocabularies import (
-    CALENDAR_STATUS,
-    FOUNDATION_STATUS,
-    ORCHESTRATOR_STATUS,
-    STATE_DETAIL,
     CalendarExhaustReason,
-    Reading,
+    Pair,
     Vocabulary,
     calendar_reason,
     own_type,
-    reading,
+    pair_of,
     run_log_agent_type,
     run_log_status,
+    status_words,
 )
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.lock_turns import LockRow
-from storage.agents.status_writes import BadWrite, StatusWrite, Word
+from storage.agents.status_writes import BadWrite, StatusWrite
 from storage.runs.runs import RunMove, RunRow
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -104,11 +101,13 @@ def _instant(name: str, lives: str, path: str = "", note: str = "as stored", wri
     return Column(name, lives, lambda _, row: instant_text(get(row)), note, written)
 
 
-def _status(column: Reading, lives: str) -> Column:
+def _status(vocabulary: Vocabulary, name: str, lives: str) -> Column:
     """Return a status column, which is read and written by rules."""
-    note = f"by the rules of {column.in_seed} above"
-    written = f"PATCH of `{column.column}`, as its values say"
-    return Column(column.column, lives, lambda facts, _: str(column.read(facts.state.axes)), note, written)
+
+    def read(facts: AgentFacts, _: Any) -> Any:
+        return status_words(facts.state.axes, vocabulary, slots=facts.state.max_concurrent_runs)[name]
+
+    return Column(name, lives, read, "by the rules above", f"PATCH of `{name}`, as its values say")
 
 
 def _owner(table: str, note: str = "as stored", written: str = HUB) -> Column:
@@ -154,7 +153,11 @@ CALENDAR: Final = Table(
             "`instance_id`, or empty",
             PATCH_AGENT,
         ),
-        _status(CALENDAR_STATUS, "agent_states.connectivity agent_states.availability"),
+        _status(
+            Vocabulary.CALENDAR,
+            "status",
+            "agent_states.connectivity agent_states.reported_connectivity agent_states.availability",
+        ),
         _instant(
             "last_heartbeat",
             "agent_states.last_heartbeat_at",
@@ -194,29 +197,25 @@ def _before(move: AgentMove) -> Axes | None:
     return move.snapshot.after(axis, VALUES[axis](move.old_value))
 
 
-def _word_before(column: Reading) -> Callable[[AgentMove], str | None]:
-    return lambda move: None if (axes := _before(move)) is None else str(column.read(axes))
+def _pair_before(move: AgentMove) -> Pair | None:
+    return None if (axes := _before(move)) is None else pair_of(axes)
 
 
-def _word_after(column: Reading) -> Callable[[AgentMove], str]:
-    return lambda move: str(column.read(move.snapshot))
+def _pair_after(move: AgentMove) -> Pair:
+    return pair_of(move.snapshot)
 
 
 def _changed_words(facts: AgentFacts) -> list[AgentMove]:
     """Return the transitions that changed a status word of the orchestrator, the newest first."""
-    columns = (ORCHESTRATOR_STATUS, STATE_DETAIL)
-    return [
-        move
-        for move in facts.moves
-        if any(_word_before(column)(move) != _word_after(column)(move) for column in columns)
-    ]
+    return [move for move in facts.moves if _pair_before(move) != _pair_after(move)]
 
 
-def _history_word(name: str, read: Callable[[AgentMove], str | None]) -> Column:
+def _history_word(name: str, read: Callable[[AgentMove], Pair | None]) -> Column:
+    word = attrgetter(name.partition("_")[2])
     return _column(
         name,
         "agent_state_history.snapshot agent_state_history.old_value",
-        read,
+        lambda move: None if (pair := read(move)) is None else str(word(pair)),
         "by the rules above; transitions that changed neither word are left out",
         TRANSITIONS,
     )
@@ -248,8 +247,12 @@ ORCHESTRATOR: Final = Table(
             "the type before the standardization",
             PATCH_AGENT,
         ),
-        _status(ORCHESTRATOR_STATUS, "agent_states.health agent_states.lifecycle"),
-        _status(STATE_DETAIL, "agent_states.health agent_states.lifecycle"),
+        _status(Vocabulary.ORCHESTRATOR, "status", "agent_states.health agent_states.lifecycle"),
+        _status(
+            Vocabulary.ORCHESTRATOR,
+            "state_detail",
+            "agent_states.health agent_states.lifecycle agent_states.state_detail",
+        ),
         _column("project_id", "agents.project_id", "agent.project_id", written=PATCH_AGENT),
         _column("template_id", "agents.template_id", "agent.template_id", written=PATCH_AGENT),
         _column(
@@ -302,10 +305,10 @@ AGENT_STATE_HISTORY: Final = Table(
     (
         _joined("agent_state_history.agent_id agent_state_history.seq", "seq"),
         _owner("agent_state_history"),
-        _history_word("previous_status", _word_before(ORCHESTRATOR_STATUS)),
-        _history_word("new_status", _word_after(ORCHESTRATOR_STATUS)),
-        _history_word("previous_state_detail", _word_before(STATE_DETAIL)),
-        _history_word("new_state_detail", _word_after(STATE_DETAIL)),
+        _history_word("previous_status", _pair_before),
+        _history_word("new_status", _pair_after),
+        _history_word("previous_state_detail", _pair_before),
+        _history_word("new_state_detail", _pair_after),
         _column("reason", "agent_state_history.reason", written="`reason` of a write"),
         _instant("timestamp", "agent_state_history.at", "at"),
     ),
@@ -391,7 +394,7 @@ FOUNDATION: Final = Table(
     (
         _column("id", "agent_states.agent_id", "agent.id", "one row for each agent, so its id"),
         _column("agent_id", "agent_states.agent_id", "agent.id"),
-        _status(FOUNDATION_STATUS, "agent_states.health agent_states.availability"),
+        _status(Vocabulary.FOUNDATION, "current_status", "agent_states.health agent_states.availability"),
         _column(
             "active_workflows",
             "runs.state runs.id",
@@ -630,11 +633,12 @@ def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StatusWrite:
     """
     if not change:
         raise BadWrite(f"say what to write: {', '.join(writable(vocabulary))}")
-    words: list[Word] = []
+    words: dict[str, str | None] = {}
     fields: dict[str, Any] = {}
     for column, value in change.items():
-        if reading(vocabulary, column) is not None:
-            words.append(Word(vocabulary, column, text_of(column, value)))
+        if column in status_words(Axes(), vocabulary):
+            is_empty = column == "state_detail" and value is None
+            words[column] = None if is_empty else text_of(column, value)
         elif column == REASON:
             fields[column] = text_of(column, value)
         elif vocabulary is Vocabulary.CALENDAR and column == "exhaust_reason":
@@ -645,7 +649,7 @@ def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StatusWrite:
             fields[column] = _metadata(value)
         else:
             raise BadWrite(_not_written(vocabulary, column))
-    return StatusWrite(words=tuple(words), **fields)
+    return StatusWrite(vocabulary=vocabulary, words=words, **fields)
 
 
 def writable(vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -125,7 +125,6 @@ def make_nouns(
         AgentConfigs(store, news.configs),
         AgentStatuses(
             store=store,
-            roster=roster,
             control=AgentControl(store, control=control, clock=clock),
             lines=lines,
             last_heartbeat=heartbeats.last,

@@ -64,8 +64,8 @@ class AgentControl:
 
 
 def _terminates(asked: StatusWrite) -> bool:
-    words = (word.word.lower() for word in asked.words)
-    return Lifecycle.TERMINATED in (asked.axes.get(Axis.LIFECYCLE), *words)
+    words = (asked.axes.get(Axis.LIFECYCLE), str(asked.words.get("state_detail")).lower())
+    return Lifecycle.TERMINATED in words
 
 
 def _other_details(asked: StatusWrite) -> dict[str, str | None]:

@@ -19,6 +19,7 @@ from protocol.agent_status import (
     Availability,
     Axes,
     Axis,
+    Connectivity,
     Health,
     IllegalMove,
     activity_of,
@@ -40,6 +41,8 @@ LOCKED_STATES = (
     sa.select(
         *(agent_states.c[axis] for axis in STORED_AXES),
         agent_states.c.agent_id,
+        agent_states.c.reported_connectivity,
+        agent_states.c.state_detail,
         agent_states.c.health_reason,
         agent_states.c.exhaust_reason,
         agent_states.c.exhausted_at,
@@ -64,8 +67,9 @@ _moved: dict[str, Any] = {
 }
 # Details of an axis are cleared or set together with its value.
 _details: dict[Axis, dict[str, Any]] = {
+    Axis.LIFECYCLE: {"state_detail": None},
     Axis.AVAILABILITY: dict.fromkeys(("exhaust_reason", "exhausted_at", "recovery_at", "probe_at")),
-    Axis.HEALTH: {"health_reason": sa.bindparam("why")},
+    Axis.HEALTH: {"health_reason": sa.bindparam("why"), "state_detail": None},
 }
 MOVES = {
     axis: sa.update(agent_states)
@@ -73,6 +77,16 @@ MOVES = {
     .values({str(axis): sa.bindparam("to")} | _details.get(axis, {}) | _moved)
     for axis in STORED_AXES
 }
+REPORTED = (
+    sa.update(agent_states)
+    .where(agent_states.c.agent_id == sa.bindparam("agent"))
+    .values(reported_connectivity=sa.bindparam("reported"))
+)
+REFINE = (
+    sa.update(agent_states)
+    .where(agent_states.c.agent_id == sa.bindparam("agent"))
+    .values({"state_detail": sa.bindparam("detail")} | _moved)
+)
 NEW_HEALTH_REASON = (
     sa.update(agent_states)
     .where(agent_states.c.agent_id == sa.bindparam("agent"))
@@ -126,7 +140,8 @@ def move(
     """Move an agent on *axis*. Return False if it has that value already.
 
     Leaving ``exhausted`` clears the details of the exhaustion. The *reason* of ``health`` is kept with the
-    state; a new reason for an existing error replaces it.
+    state; a new reason for an existing error replaces it. The connectivity of an agent that a person keeps
+    offline is only noted.
 
     Raises:
         UnknownValue: the axis or value does not exist.
@@ -142,6 +157,9 @@ def move(
     before = axes.on(known)
     if known is Axis.ACTIVITY:
         raise IllegalMove(known, before, value)
+    if known is Axis.CONNECTIVITY and row.reported_connectivity is not None:
+        c.execute(REPORTED, {"agent": agent_id, "reported": value})
+        return False
     check_move(known, before, value)
     if before == value:
         if value == Health.ERROR and reason is not None and reason != row.health_reason:
@@ -161,6 +179,46 @@ def move(
     )
     remember(c, [(made, axes.after(known, value))])
     return True
+
+
+def keep_offline(
+    c: sa.Connection, agent_id: AgentId, *, at: int, actor: str, reason: str | None = None
+) -> None:
+    """Keep an agent offline, whatever its device reports, until ``end_keeping_offline``."""
+    row = locked_state(c, agent_id)
+    if row.reported_connectivity is None:
+        move(c, agent_id, Axis.CONNECTIVITY, Connectivity.OFFLINE, at=at, actor=actor, reason=reason)
+        c.execute(REPORTED, {"agent": agent_id, "reported": row.connectivity})
+
+
+def end_keeping_offline(
+    c: sa.Connection, agent_id: AgentId, *, at: int, actor: str, reason: str | None = None
+) -> None:
+    """Make an agent's connectivity follow its device again."""
+    reported = locked_state(c, agent_id).reported_connectivity
+    if reported is not None:
+        c.execute(REPORTED, {"agent": agent_id, "reported": None})
+        move(c, agent_id, Axis.CONNECTIVITY, reported, at=at, actor=actor, reason=reason)
+
+
+def refine(
+    c: sa.Connection, agent_id: AgentId, detail: str | None, *, at: int, actor: str, reason: str | None = None
+) -> None:
+    """Write a state detail that is finer than the axes, as a move of the lifecycle to where it is."""
+    row = locked_state(c, agent_id)
+    axes = axes_in(row)
+    c.execute(REFINE, {"agent": agent_id, "detail": detail, "now": at})
+    made = AgentMoved(
+        agent_id=agent_id,
+        axis=Axis.LIFECYCLE,
+        before=axes.lifecycle,
+        after=axes.lifecycle,
+        reason=reason,
+        actor=actor,
+        at=at,
+        seq=row.version + 1,
+    )
+    remember(c, [(made, msgspec.structs.replace(axes, state_detail=detail))])
 
 
 def move_if_legal(

@@ -72,7 +72,7 @@ def exhaust(
     c: sa.Connection,
     agent_id: AgentId,
     *,
-    cause: str,
+    cause: str | None,
     retry_after_ms: int | None = None,
     recovery_at: int | None = None,
     at: int,
@@ -88,7 +88,7 @@ def exhaust(
     exhausted keeps the later of the two instants, with its cause.
 
     Args:
-        cause: an ``ExhaustReason``.
+        cause: an ``ExhaustReason``; None: unknown, with the instants of ``billing``.
         retry_after_ms: delay that the provider named; for a budget, the time until its renewal.
         recovery_at: known time of recovery; disables the doubling.
         reason: text for the history.
@@ -97,7 +97,7 @@ def exhaust(
     Raises:
         UnknownAgent: no agent has the id; nothing was written.
     """
-    why = ExhaustReason(cause)
+    why = None if cause is None else ExhaustReason(cause)
     row = locked_state(c, agent_id)
     axes = axes_in(row)
     was_exhausted = axes.availability is Availability.EXHAUSTED
@@ -108,14 +108,14 @@ def exhaust(
     elif why is ExhaustReason.BUDGET:
         back = at + (WAIT_MS if retry_after_ms is None else retry_after_ms)
     else:
-        is_billing = why is ExhaustReason.BILLING
+        is_billing = why is not ExhaustReason.RATE_LIMIT
         least, most = (BILLING_PROBE_MS, BILLING_PROBE_CAP_MS) if is_billing else (WAIT_MS, WAIT_CAP_MS)
         back = at + max(retry_after_ms or 0, min(most, least * 2 ** min(max(times - 1, 0), 30)))
     if was_exhausted and not is_last_word:
         known_already = int(row.recovery_at or row.probe_at)
         if known_already >= back:
             return known_already
-    is_probe = why is ExhaustReason.BILLING and not is_known
+    is_probe = why is not ExhaustReason.RATE_LIMIT and not is_known
     until = {"back": None, "probe": back} if is_probe else {"back": back, "probe": None}
     c.execute(EXHAUST, {"agent": agent_id, "cause": why, "times": times, "now": at} | until)
     if not was_exhausted:
@@ -124,7 +124,7 @@ def exhaust(
             axis=Axis.AVAILABILITY,
             before=axes.availability,
             after=Availability.EXHAUSTED,
-            reason=str(why) if reason is None else f"{why}: {reason}",
+            reason=": ".join(text for text in (why, reason) if text is not None) or None,
             actor=actor,
             at=at,
             seq=row.version + 1,
@@ -169,6 +169,8 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         activity: derived from the counters and the limit.
+        reported_connectivity: of its device, while a person keeps the agent offline; else None.
+        state_detail: word of the orchestrator that is finer than the axes.
         probe_at: time of the next probe, of an exhausted agent without a known recovery time.
         runs_waiting: number of runs that are QUEUED or PAUSED.
         runs_executing: number of runs that are PREPARING or RUNNING.
@@ -182,7 +184,9 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     connectivity: Connectivity
     health: Health
     activity: Activity
+    reported_connectivity: Connectivity | None
     health_reason: str | None
+    state_detail: str | None
     exhaust_reason: ExhaustReason | None
     exhausted_at: int | None
     recovery_at: int | None
@@ -251,7 +255,8 @@ AGENTS_OF_DEVICE = (
     .join_from(agents, agent_states)
     .where(
         agents.c.device_id == sa.bindparam("device"),
-        agent_states.c.connectivity != sa.bindparam("to"),
+        sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity)
+        != sa.bindparam("to"),
         agent_states.c.lifecycle != "terminated",
     )
     .order_by(agents.c.id)

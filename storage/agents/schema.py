@@ -112,8 +112,10 @@ agent_states = table(
     text("lifecycle", "created"),
     text("availability", "available"),
     text("connectivity", "offline"),
+    sa.Column("reported_connectivity", sa.Text),  # by its device, while a person keeps the agent offline
     text("health", "ok"),
     sa.Column("health_reason", sa.Text),
+    sa.Column("state_detail", sa.Text),  # word of the orchestrator that is finer than the axes
     sa.Column("exhaust_reason", sa.Text),
     sa.Column("exhausted_at", Int),
     sa.Column("recovery_at", Int),
@@ -134,15 +136,16 @@ agent_states = table(
     ),
     one_of("availability", ("available", "on_call", "exhausted")),
     one_of("connectivity", ("online", "offline")),
+    one_of("reported_connectivity", ("online", "offline"), or_null=True),
     one_of("health", ("ok", "error")),
+    one_of("state_detail", ("CREATED", "INITIALIZING", "READY", "ACTIVE"), or_null=True),
     one_of("exhaust_reason", ("rate_limit", "billing", "budget"), or_null=True),
     sa.CheckConstraint("runs_waiting >= 0", name="runs_waiting"),
     sa.CheckConstraint("runs_executing >= 0", name="runs_executing"),
     sa.CheckConstraint("runs_running BETWEEN 0 AND runs_executing", name="runs_running"),
-    sa.CheckConstraint(
-        "(availability = 'exhausted') = (exhaust_reason IS NOT NULL AND exhausted_at IS NOT NULL)",
-        name="exhausted",
-    ),
+    sa.CheckConstraint("(availability = 'exhausted') = (exhausted_at IS NOT NULL)", name="exhausted"),
+    sa.CheckConstraint("availability = 'exhausted' OR exhaust_reason IS NULL", name="exhausted_why"),
+    sa.CheckConstraint("connectivity = 'offline' OR reported_connectivity IS NULL", name="kept_offline"),
     sa.CheckConstraint(
         "recovery_at IS NULL OR (availability = 'exhausted' AND recovery_at >= exhausted_at)",
         name="recovery_at",

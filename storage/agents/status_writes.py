@@ -29,10 +29,18 @@ from protocol.agent_status import (
 )
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId
-from protocol.vocabularies import AxisMove, Refused, Vocabulary, reading
+from protocol.lifecycles import AgentStatus as CalendarStatus
+from protocol.vocabularies import (
+    AxisMove,
+    Refused,
+    Vocabulary,
+    lifecycle_path,
+    reading,
+    write_pair,
+)
 from storage.agents import agent_moves
 from storage.agents import agent_states as moves
-from storage.agents.agent_moves import axes_in, locked_state, move
+from storage.agents.agent_moves import axes_in, end_keeping_offline, keep_offline, locked_state, move, refine
 from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
 from storage.agents.lock_turns import let_agent_go
 from storage.agents.schema import agent_state_history, agent_states, agents
@@ -75,7 +83,7 @@ def terminate(
     return live
 
 
-FOLLOWS_DEVICE: Final = "connectivity follows the device: it is online once its device connects"
+FOLLOWS_DEVICE: Final = "connectivity follows the device: the agent is online once its device connects"
 
 
 class BadWrite(HubError):
@@ -90,29 +98,23 @@ class StateChanged(HubError):
     code = ErrorCode.CHANGED_MEANWHILE
 
 
-class Word(msgspec.Struct, frozen=True):
-    """Requested value for a column of a vocabulary, such as ``status`` of the calendar."""
-
-    vocabulary: Vocabulary
-    column: str
-    word: str
-
-
 class StatusWrite(msgspec.Struct, frozen=True, kw_only=True):
     """Requested change of an agent's state. ``UNSET`` leaves a value unchanged.
 
     Attributes:
-        axes: values of stored axes, by axis.
-        words: values in another vocabulary, applied after the axes in this order.
+        axes: values of stored axes, by axis. Connectivity *offline* keeps the agent offline, whatever its
+            device does, and *online* lets it follow its device again.
+        words: status columns of *vocabulary* with their words; written instead of the axes.
         reason: text for the history; the reason of an error is also kept with the state.
-        exhaust_reason: required to become exhausted; may be changed while exhausted.
+        exhaust_reason: of an exhausted agent; may be changed while it is exhausted.
         recovery_at: epoch milliseconds; ``None``: unknown, so the hub probes from time to time.
         metadata: replaces the agent's metadata.
         version: version of the state that the caller read; a different version refuses the change.
     """
 
     axes: dict[str, str] = {}
-    words: tuple[Word, ...] = ()
+    vocabulary: Vocabulary | None = None
+    words: dict[str, str | None] = {}
     reason: str | None = None
     exhaust_reason: str | msgspec.UnsetType | None = msgspec.UNSET
     recovery_at: int | msgspec.UnsetType | None = msgspec.UNSET
@@ -133,10 +135,6 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     moves: tuple[AxisMove, ...] = ()
     called_off: tuple[RunId, ...] = ()
 
-    def went(self, axis: Axis, to: str) -> bool:
-        """Return True if this change moved the agent to *to*."""
-        return AxisMove(axis, to) in self.moves
-
 
 def write_status(c: sa.Connection, agent_id: AgentId, asked: StatusWrite, *, at: int, actor: str) -> Written:
     """Apply the requested change.
@@ -145,69 +143,95 @@ def write_status(c: sa.Connection, agent_id: AgentId, asked: StatusWrite, *, at:
         UnknownAgent: no agent has the id.
         UnknownValue: an axis, a column or a value of them does not exist.
         IllegalMove, Refused: an axis does not allow the move.
-        BadWrite: exhaustion without a reason, or with contradicting details.
+        BadWrite: contradicting details of an exhaustion.
         StateChanged: *asked.version* is not the state's current version.
         In each case nothing was written.
     """
     row = locked_state(c, agent_id)
     if asked.version is not None and asked.version != row.version:
         raise StateChanged("its state changed since it was read; nothing was done")
-    moves = _planned(axes_in(row), asked)
-    details = _exhaustion(row, moves, asked, at)
+    plan = _planned(row, asked)
+    details = _exhaustion(row, plan.moves, asked, at)
     called_off: list[RunId] = []
-    for one in moves:
-        if one.to == Availability.EXHAUSTED:
-            continue  # below, with its reason
+    about: dict[str, Any] = {"at": at, "actor": actor, "reason": asked.reason}
+    if plan.keep_offline is not None:
+        (keep_offline if plan.keep_offline else end_keeping_offline)(c, agent_id, **about)
+    for one in plan.moves:
+        if one.axis is Axis.CONNECTIVITY or one.to == Availability.EXHAUSTED:
+            continue  # above, and below with its reason
         if one.to == Lifecycle.TERMINATED:
-            called_off = terminate(c, agent_id, at=at, actor=actor, reason=asked.reason)
+            called_off = terminate(c, agent_id, **about)
         else:
-            move(c, agent_id, one.axis, one.to, at=at, actor=actor, reason=asked.reason)
+            move(c, agent_id, one.axis, one.to, **about)
     if asked.axes.get(Axis.HEALTH) == Health.ERROR and asked.reason is not None:
-        move(c, agent_id, Axis.HEALTH, Health.ERROR, at=at, actor=actor, reason=asked.reason)
+        move(c, agent_id, Axis.HEALTH, Health.ERROR, **about)
+    if plan.state_detail != locked_state(c, agent_id).state_detail:
+        refine(c, agent_id, plan.state_detail, **about)
     if details is not None:
         cause, recovery_at = details
-        exhaust(
-            c,
-            agent_id,
-            cause=cause,
-            recovery_at=recovery_at,
-            at=at,
-            actor=actor,
-            reason=asked.reason,
-            is_last_word=True,
-        )
+        exhaust(c, agent_id, cause=cause, recovery_at=recovery_at, is_last_word=True, **about)
     if asked.metadata is not msgspec.UNSET:
         write_metadata(c, agent_id, asked.metadata, at=at)
-    return Written(state=find_state(c, agent_id), moves=moves, called_off=tuple(called_off))
+    return Written(state=find_state(c, agent_id), moves=plan.moves, called_off=tuple(called_off))
 
 
-def _planned(axes: Axes, asked: StatusWrite) -> tuple[AxisMove, ...]:
+class _Plan(NamedTuple):
+    """Checked moves of a write.
+
+    *keep_offline*: True keeps the agent offline, False lets it follow its device; None changes neither.
+    """
+
+    moves: tuple[AxisMove, ...]
+    keep_offline: bool | None
+    state_detail: str | None
+
+
+def _planned(row: Any, asked: StatusWrite) -> _Plan:
     """Return the requested moves after checking that all of them are legal."""
+    axes = axes_in(row)
+    if asked.vocabulary is not None:
+        return _planned_words(axes, asked.vocabulary, asked.words)
     moves: list[AxisMove] = []
+    keep_offline = None
     for name, value in asked.axes.items():
         axis, to = axis_value(name, value)
+        if axis is Axis.CONNECTIVITY:
+            if to == Connectivity.ONLINE != axes.connectivity and row.reported_connectivity is None:
+                raise Refused(FOLLOWS_DEVICE)
+            keep_offline = to == Connectivity.OFFLINE
         if axes.on(axis) == to:
             continue
         if axis is Axis.ACTIVITY:
-            raise Refused(f"{to!r} is not written: {DERIVED}", axis=axis, legal=())
-        if to == Connectivity.ONLINE:
-            raise Refused(FOLLOWS_DEVICE, axis=axis, legal=())
+            raise Refused(f"{to!r} is not written: {DERIVED}")
         check_move(axis, axes.on(axis), to)
         moves.append(AxisMove(axis, to))
         axes = axes.after(axis, to)
-    for word in asked.words:
-        column = reading(word.vocabulary, word.column)
-        if column is None:
-            raise BadWrite(f"{word.vocabulary} has no column {word.column!r} that could be written")
-        for one in column.write(word.word, axes):
-            moves.append(one)
-            axes = axes.after(one.axis, one.to)
-    return tuple(moves)
+    return _Plan(tuple(moves), keep_offline, axes.state_detail)
+
+
+def _planned_words(axes: Axes, vocabulary: Vocabulary, words: Mapping[str, str | None]) -> _Plan:
+    if vocabulary is Vocabulary.ORCHESTRATOR and words:
+        after = write_pair(words.get("status"), words.get("state_detail"), axes)
+        steps = lifecycle_path(axes.lifecycle, after.lifecycle) or ()
+        moves = [AxisMove(Axis.LIFECYCLE, step) for step in steps]
+        if after.health is not axes.health:
+            moves.append(AxisMove(Axis.HEALTH, after.health))
+        return _Plan(tuple(moves), None, after.state_detail)
+    found: list[AxisMove] = []
+    keep_offline = None
+    for name, word in words.items():
+        column = reading(vocabulary, name)
+        if column is None or word is None:
+            raise BadWrite(f"{vocabulary} has no column {name!r} that could be written so")
+        found += column.write(word, axes)
+        if vocabulary is Vocabulary.CALENDAR:
+            keep_offline = word == CalendarStatus.OFFLINE and axes.lifecycle is not Lifecycle.TERMINATED
+    return _Plan(tuple(found), keep_offline, axes.state_detail)
 
 
 def _exhaustion(
     row: Any, moves: tuple[AxisMove, ...], asked: StatusWrite, at: int
-) -> tuple[str, int | None] | None:
+) -> tuple[str | None, int | None] | None:
     """Return reason and recovery time of the exhaustion to write; ``None``: it stays unchanged."""
     cause, recovery_at = asked.exhaust_reason, asked.recovery_at
     to = next((one.to for one in moves if one.axis is Axis.AVAILABILITY), row.availability)
@@ -220,16 +244,14 @@ def _exhaustion(
         return None
     if cause is msgspec.UNSET:
         cause = row.exhaust_reason
-    if cause is None:
-        raise BadWrite("exhaust_reason: an agent is exhausted for a reason: rate_limit, billing or budget")
-    if cause not in list(ExhaustReason):
+    if cause is not None and cause not in list(ExhaustReason):
         raise BadWrite(f"exhaust_reason: {cause!r} is none of {', '.join(ExhaustReason)}")
     if recovery_at is msgspec.UNSET:
         # A new reason for the current exhaustion keeps its recovery time.
         recovery_at = row.recovery_at if row.availability == Availability.EXHAUSTED else None
     if recovery_at is not None and recovery_at < at:
         raise BadWrite("recovery_at: it lies in the past; write availability available instead")
-    return str(cause), recovery_at
+    return None if cause is None else str(cause), recovery_at
 
 
 BY_REPORT: Final = "its device says so"
@@ -280,7 +302,7 @@ class AgentSight(msgspec.Struct, frozen=True):
     agent_id: AgentId
     device_id: DeviceId
     availability: Availability
-    connectivity: Connectivity
+    connectivity: Connectivity  # as reported, also of an agent that a person keeps offline
     health: Health
     health_reason: str | None
     back_at: int | None  # for an exhausted agent: time of its recovery or next probe
@@ -302,6 +324,7 @@ _sights = (
             agents,
             agent_states,
             agent_id=agents.c.id,
+            connectivity=sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity),
             back_at=sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at),
         )
     )

@@ -102,9 +102,7 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
         ),
         runs,
         AgentConfigs(store, KeptConfigs(store, **timed)),
-        AgentStatuses(
-            store=store, roster=roster, control=AgentControl(store, control=bench.control, clock=bench.clock)
-        ),
+        AgentStatuses(store=store, control=AgentControl(store, control=bench.control, clock=bench.clock)),
         BoardMemories(BoardMemory(store, **given)),
         Boards(store, owner_id=bench.agent.user_id, **given),
         Capabilities(store, KeptCapabilities(store, **timed), lines),

@@ -5,12 +5,22 @@ from enum import StrEnum
 from typing import Final
 
 from hub.agents.vocabularies import CONFIG, HUB, METRIC, PATCH_AGENT, RUN_MOVES, TABLES
-from protocol.agent_status import STORED_AXES, TYPE_OF, VALUES, Activity, AgentType, Axis, legal_moves
+from protocol.agent_status import (
+    STORED_AXES,
+    TYPE_OF,
+    VALUES,
+    Activity,
+    AgentType,
+    Axis,
+    Health,
+    Lifecycle,
+    legal_moves,
+)
 from protocol.agent_status import TABLES as TRANSITIONS
 from protocol.configs import ConfigType
 from protocol.coordination import MetricType
 from protocol.lifecycles import RunState
-from protocol.vocabularies import READINGS, Reading, Rule, Vocabulary
+from protocol.vocabularies import PAIRS, READINGS, Reading, Rule, Vocabulary
 
 _ABOUT: Final = {
     Vocabulary.CALENDAR: "The words of a calendar: one runtime status, by which a calendar wakes an agent.",
@@ -22,7 +32,7 @@ _ACTIVITIES: Final = {
     Activity.IDLE: "no live run",
     Activity.WAITING: "live runs, none of them RUNNING",
     Activity.PROCESSING: "at least one RUNNING",
-    Activity.SATURATED: "as many RUNNING as `max_concurrent_runs` allows",
+    Activity.SATURATED: "as many RUNNING as `max_concurrent_runs` allows (foundation: if more than one)",
 }
 _HEAD: Final = """\
 # Vocabularies
@@ -31,14 +41,15 @@ What other programs call the status of an agent, and where each name is kept.
 
 <!-- Generated from hub/agents/vocabularies.py and protocol/vocabularies.py: make documents -->
 
-Four vocabularies describe agents, each in words of its own. The hub stores none of those words. An agent
-has a value on each of four axes, and a fifth axis is derived from its runs. The words of a vocabulary are
-read from the axes, and written to them, by the rules below.
+Four vocabularies describe agents, each in words of its own. An agent has a value on each of four axes, and a
+fifth axis is derived from its runs. The words of a vocabulary are read from the axes, and written to them,
+by the rules below.
 
 - **Read**: `GET /v1/agents/{name}/as/{vocabulary}` returns an agent in the words of that vocabulary.
-- **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves the agent on its axes. The hub
-  refuses a write that the tables do not allow, or after which another word would still be read; the refusal
-  names the axis that is in the way and the moves that it allows.
+- **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves the agent on its axes, and what
+  it answers is what is read next. A word that runs or the device hide is accepted, and read once they no
+  longer do: `on_call` is written while the device is away, and read when it is back. A refusal names the
+  legal words.
 - A device does the same for its own agents with `status.get` and `status.set`.
 - `hub agents status NAME --as VOCABULARY` shows the words, `--set FIELD=VALUE` writes them.
 
@@ -69,6 +80,8 @@ def _lines() -> Iterator[str]:
         for column in READINGS:
             if column.vocabulary is vocabulary:
                 yield from _table(f"{column.in_seed}: values", list(_words(column)))
+        if vocabulary is Vocabulary.ORCHESTRATOR:
+            yield from _pairs()
         for title, rows in _values(vocabulary).items():
             yield from _table(f"{title}: values", rows)
         for table in TABLES[vocabulary]:
@@ -102,8 +115,29 @@ def _written(column: Reading, rule: Rule) -> str:
     if rule.writes is None:
         return "refused: activity is derived from the runs of the agent"
     moves = ", ".join(f"{move.axis} -> {move.to}" for move in rule.writes)
-    closes = "; the session of its device is closed" if rule.axis is Axis.CONNECTIVITY else ""
-    return f"`PATCH /v1/agents/{{name}}/as/{column.vocabulary}` moves {moves}{closes}"
+    until = ", whatever its device does, until another word is written" if "offline" in moves else ""
+    return f"`PATCH /v1/agents/{{name}}/as/{column.vocabulary}` moves {moves}{until}"
+
+
+_PAIRS_HEAD: Final = """
+### AgentStatus and AgentStateDetail: pairs
+
+What `status` and `state_detail` mean together. A write of one word keeps the other if the two are a pair of
+this table; otherwise the other word follows. A pair that is not here is refused with those that are legal. A
+write leads through the states of the lifecycle that are between. While a run of an ACTIVE agent executes, it
+is read as `BUSY` and `ACTIVE`, which is never written.
+
+| status | state_detail | lifecycle | health |
+|---|---|---|---|"""
+
+
+def _pairs() -> Iterator[str]:
+    yield from _PAIRS_HEAD.split("\n")
+    for (status, detail), axes in PAIRS.items():
+        is_error = axes.health is Health.ERROR
+        lifecycle = "any but terminated" if is_error else axes.lifecycle
+        yield f"| `AgentStatus.{status}` | `AgentStateDetail.{detail}` | {lifecycle} | {axes.health} |"
+    yield f"| `AgentStatus.BUSY` | `AgentStateDetail.ACTIVE` | {Lifecycle.ACTIVE}, and a run executes | ok |"
 
 
 def _values(vocabulary: Vocabulary) -> dict[str, list[Row]]:

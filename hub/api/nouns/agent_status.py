@@ -14,16 +14,14 @@ from hub.api.door.roles import Scope
 from hub.api.etags import Match
 from hub.api.noun import Noun, command, device, route
 from hub.api.nouns.agents import managed
-from hub.api.nouns.devices import KICKED
 from hub.api.paging import Paging
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
-from hub.links.roster import Roster
 from hub.runs.agent_control import AgentControl
 from hub.settings.reading import FileLines
-from protocol.agent_status import STORED_AXES, Axis, Connectivity, Lifecycle, UnknownValue, legal_moves
+from protocol.agent_status import STORED_AXES, Axes, Axis, Lifecycle, UnknownValue, legal_moves
 from protocol.coordination import Method
-from protocol.errors import CloseCode, ErrorCode
+from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
@@ -54,6 +52,7 @@ class AxisView(View):
 class AgentStatusView(View, kw_only=True):
     """Status of an agent: four axes that are stored, and *activity*, which is derived from its runs.
 
+    *reported_connectivity*: that of its device, while the agent is kept offline; null: it follows its device.
     *recovery_at*: when an exhausted agent recovers; *probe_at*: when the hub checks whether it has, if that
     is unknown. *axes*: of each axis since when and why.
     """
@@ -64,7 +63,9 @@ class AgentStatusView(View, kw_only=True):
     connectivity: str
     health: str
     activity: str
+    reported_connectivity: str | None = None
     health_reason: str | None = None
+    state_detail: str | None = None
     exhaust_reason: str | None = None
     exhausted_at: Instant | None = None
     recovery_at: Instant | None = None
@@ -82,7 +83,10 @@ class AgentStatusView(View, kw_only=True):
 
 
 class StatusChange(View):
-    """Values to change; all others stay. All of it is done, or nothing."""
+    """Values to change; all others stay. All of it is done, or nothing.
+
+    *connectivity*: ``offline`` keeps the agent offline, whatever its device does; ``online`` ends that.
+    """
 
     refused_keys = {
         "activity": ("it is derived from runs, and not written", "start, pause or cancel runs instead")
@@ -147,7 +151,6 @@ class AgentStatuses(Noun):
         self,
         *,
         store: Store,
-        roster: Roster,
         control: AgentControl,
         lines: FileLines | None = None,
         last_heartbeat: Callable[[DeviceId | None, int | None], int | None] = lambda _, stored_at: stored_at,
@@ -160,7 +163,6 @@ class AgentStatuses(Noun):
         """
         self._store = store
         self._last_heartbeat = last_heartbeat
-        self._roster = roster
         self._control = control
         self._lines = lines
 
@@ -296,14 +298,11 @@ class AgentStatuses(Noun):
 
     async def _write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> None:
         try:
-            written = await self._control.write(agent, asked, actor=actor)
+            await self._control.write(agent, asked, actor=actor)
         except AgentOfFile as error:
             if self._lines is None:
                 raise
             raise managed(self._lines, error, "name") from error
-        is_closed = written.went(Axis.CONNECTIVITY, Connectivity.OFFLINE)
-        if is_closed and agent.device_id is not None and self._roster.find(agent.device_id) is not None:
-            self._roster.end(agent.device_id, KICKED, CloseCode.RESTARTING)
 
     async def _agent(self, name: str) -> AgentRow:
         return await self._store.read(agents.agent_called, name, self.user_id)
@@ -330,5 +329,9 @@ def _axis(axis: str) -> Axis:
 
 def _move_view(row: AgentMove) -> AgentMoveView:
     return AgentMoveView.from_row(
-        row, before=row.old_value, after=row.new_value, snapshot=msgspec.to_builtins(row.snapshot)
+        row, before=row.old_value, after=row.new_value, snapshot=_words_of(row.snapshot)
     )
+
+
+def _words_of(axes: Axes) -> dict[str, str]:
+    return {name: value for name, value in msgspec.to_builtins(axes).items() if value is not None}

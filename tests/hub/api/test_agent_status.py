@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
-from hub.links.roster import Roster
 from hub.runs.agent_control import AgentControl
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
@@ -45,9 +44,8 @@ ELSEWHERE = {"agents.user", "agent.state"}  # a relationship, and what the seed 
 
 @pytest.fixture
 def statuses(bench: Bench) -> AgentStatuses:
-    roster = Roster(lambda event: None, metrics=bench.metrics)
     control = AgentControl(bench.store, control=bench.control, clock=bench.clock)
-    return AgentStatuses(store=bench.store, roster=roster, control=control)
+    return AgentStatuses(store=bench.store, control=control)
 
 
 @pytest.fixture

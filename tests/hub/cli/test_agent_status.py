@@ -71,7 +71,7 @@ def test_exhaustion_is_told_with_its_end(agent: Hub) -> None:
 def test_an_agent_is_shown_and_written_in_the_words_of_another(agent: Hub) -> None:
     printed = agent("status", "--as", "orchestrator", "--set", "status=MAINTENANCE").stdout
     told = {row[0]: row[1:] for row in _words(printed)}
-    assert (told["status"], told["state_detail"]) == (["MAINTENANCE"], ["PAUSED"])
+    assert (told["status"], told["state_detail"]) == (["MAINTENANCE"], ["ACTIVE"])
     assert "rows (see --json)" in printed
     as_json = json.loads(agent("status", "--as", "calendar", "--json").stdout)
     assert as_json["status"] == "offline"

@@ -334,8 +334,9 @@ CREATE INDEX agent_state_history_axis ON agent_state_history (agent_id, axis, se
 CREATE TABLE agent_states (
     agent_id TEXT NOT NULL, lifecycle TEXT DEFAULT 'created' NOT NULL,
     availability TEXT DEFAULT 'available' NOT NULL, connectivity TEXT DEFAULT 'offline' NOT NULL,
-    health TEXT DEFAULT 'ok' NOT NULL, health_reason TEXT, exhaust_reason TEXT, exhausted_at BIGINT,
-    recovery_at BIGINT, probe_at BIGINT, exhaust_count BIGINT DEFAULT 0 NOT NULL,
+    reported_connectivity TEXT, health TEXT DEFAULT 'ok' NOT NULL, health_reason TEXT, state_detail TEXT,
+    exhaust_reason TEXT, exhausted_at BIGINT, recovery_at BIGINT, probe_at BIGINT,
+    exhaust_count BIGINT DEFAULT 0 NOT NULL,
     runs_waiting BIGINT DEFAULT 0 NOT NULL, runs_executing BIGINT DEFAULT 0 NOT NULL,
     runs_running BIGINT DEFAULT 0 NOT NULL, resource_usage JSONB DEFAULT '{}' NOT NULL,
     metadata JSONB DEFAULT '{}' NOT NULL, last_heartbeat_at BIGINT, last_activity_at BIGINT NOT NULL,
@@ -345,14 +346,20 @@ CREATE TABLE agent_states (
         'paused', 'maintenance', 'terminated')),
     CONSTRAINT ck_agent_states_availability CHECK (availability IN ('available', 'on_call', 'exhausted')),
     CONSTRAINT ck_agent_states_connectivity CHECK (connectivity IN ('online', 'offline')),
+    CONSTRAINT ck_agent_states_reported_connectivity CHECK (reported_connectivity IS NULL OR
+        reported_connectivity IN ('online', 'offline')),
     CONSTRAINT ck_agent_states_health CHECK (health IN ('ok', 'error')),
+    CONSTRAINT ck_agent_states_state_detail CHECK (state_detail IS NULL OR state_detail IN ('CREATED',
+        'INITIALIZING', 'READY', 'ACTIVE')),
     CONSTRAINT ck_agent_states_exhaust_reason CHECK (exhaust_reason IS NULL OR exhaust_reason IN
         ('rate_limit', 'billing', 'budget')),
     CONSTRAINT ck_agent_states_runs_waiting CHECK (runs_waiting >= 0),
     CONSTRAINT ck_agent_states_runs_executing CHECK (runs_executing >= 0),
     CONSTRAINT ck_agent_states_runs_running CHECK (runs_running BETWEEN 0 AND runs_executing),
-    CONSTRAINT ck_agent_states_exhausted CHECK ((availability = 'exhausted') = (exhaust_reason IS NOT NULL
-        AND exhausted_at IS NOT NULL)),
+    CONSTRAINT ck_agent_states_exhausted CHECK ((availability = 'exhausted') = (exhausted_at IS NOT NULL)),
+    CONSTRAINT ck_agent_states_exhausted_why CHECK (availability = 'exhausted' OR exhaust_reason IS NULL),
+    CONSTRAINT ck_agent_states_kept_offline CHECK (connectivity = 'offline' OR reported_connectivity IS
+        NULL),
     CONSTRAINT ck_agent_states_recovery_at CHECK (recovery_at IS NULL OR (availability = 'exhausted' AND
         recovery_at >= exhausted_at)),
     CONSTRAINT fk_agent_states_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
