@@ -98,13 +98,18 @@ async def open_context(
     clock: Clock,
     reloader: type[Reloader] = Reloader,
     log: Log | None = None,
+    database: str = "sqlite://",
 ) -> AsyncIterator[Context]:
-    """Open the context of a hub whose state and ``hub.toml`` lie in *folder*; its database is in memory."""
+    """Open the context of a hub whose state and ``hub.toml`` lie in *folder*.
+
+    Args:
+        database: its address; by default a database in memory.
+    """
     path, chance = folder / "hub.toml", SeededChance(7)
     path.write_text(text)
     settings = open_settings(SettingsFile(path, environ={}, clock=clock), folder)
     watched = SettingsWatch(reloader(settings, state=folder, clock=clock), clock)
-    async with open_store("sqlite://", boot_id=BOOT) as store:
+    async with open_store(database, boot_id=BOOT) as store:
         yield Context(
             settings=watched.reloader.current,
             watch_settings=watched,
@@ -254,15 +259,21 @@ class ServedHub(IdentityBench):
 
 @asynccontextmanager
 async def open_hub(
-    folder: Path, text: str = TEXT, before: Callable[[sa.Connection], None] | None = None
+    folder: Path,
+    text: str = TEXT,
+    before: Callable[[sa.Connection], None] | None = None,
+    *,
+    database: str = "sqlite://",
 ) -> AsyncIterator[ServedHub]:
     """Open a hub with the settings *text*; nothing listens.
 
     Args:
         before: writes rows of an earlier boot.
+        database: its address; by default a database in memory.
     """
     clock = FakeClock()
-    async with open_context(folder, text, clock=clock) as context, AsyncExitStack() as resources:
+    opening = open_context(folder, text, clock=clock, database=database)
+    async with opening as context, AsyncExitStack() as resources:
         if before is not None:
             await context.store.write(before)
         app = Hub(context)
@@ -317,9 +328,11 @@ async def serving(
 
 
 @asynccontextmanager
-async def answering(folder: Path, text: str = TEXT, **options: Any) -> AsyncIterator[ServedHub]:
+async def answering(
+    folder: Path, text: str = TEXT, *, database: str = "sqlite://", **options: Any
+) -> AsyncIterator[ServedHub]:
     """Open a hub and its operators' server without sockets, for tests of routes and of the access to them."""
-    async with open_hub(folder, text) as hub:
+    async with open_hub(folder, text, database=database) as hub:
         hub.listens(InProcess(_server(hub, options).access, folder / "hub.sock"))
         yield hub
 
