@@ -4,7 +4,7 @@ Most are declared.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +12,8 @@ from typing import Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.declared import item_called
+from hub.cli.declared import item_called, present
 from hub.cli.failure import Exit, Failure
-from hub.cli.formats import last_seen
 from hub.cli.options import Duration, ListByDefault, example, hub_option, json_option
 from hub.cli.talk import (
     Responses,
@@ -55,7 +54,15 @@ def list_devices(and_revoked: bool, watch: bool, state: Path, as_json: bool) -> 
                 continue
             if watch and sys.stdout.isatty():
                 click.clear()
-            _print_devices(response, and_revoked=and_revoked)
+            present(
+                {"devices": [one for one in response["devices"] if and_revoked or one["revoked_at"] is None]},
+                rows="devices",
+                table=(
+                    *("name as device", "user", "connected", "platform"),
+                    *("*|last_seen as last seen", "grants as granted"),
+                ),
+                empty="no devices yet; admit one: hub connect on the device, then hub pair",
+            )
 
 
 def _changes(hub: Talk) -> Iterator[dict[str, Any]]:
@@ -63,26 +70,6 @@ def _changes(hub: Talk) -> Iterator[dict[str, Any]]:
     for event in hub.follow("/v1/events"):
         if event["event"] in ABOUT_THE_STREAM or event["event"].startswith("device."):
             yield hub.get_all(DEVICES, "devices")
-
-
-def _print_devices(response: Mapping[str, Any], *, and_revoked: bool) -> None:
-    listed = [device for device in response["devices"] if and_revoked or device["revoked_at"] is None]
-    show.print_table(
-        ("device", "user", "connected", "platform", "last seen", "granted"),
-        (
-            (
-                device["name"],
-                device["user"],
-                device["connected"],
-                device["platform"],
-                last_seen(device),
-                device["grants"],
-            )
-            for device in listed
-        ),
-    )
-    if not listed:
-        show.report("no devices yet; admit one: hub connect on the device, then hub pair")
 
 
 @devices.command(
@@ -211,25 +198,20 @@ def list_tokens(hub: Talk) -> Responses:
     """List the tokens without their secrets."""
     response = _all_tokens(hub)
     yield "tokens", response
-    listed = [(f"device {token['device']}", token) for token in response["tokens"]]
-    listed += [(f"{token['role']} {token['name']}", token) for token in response["operator_tokens"]]
-    show.print_table(
-        ("token", "for", "user", "ends in", show.in_zone("used"), "expires", "revoked"),
-        (
-            (
-                show.short_id(token["id"]),
-                whom,
-                token["user"] or "all",
-                token["last4"],
-                show.short_moment(token["last_used_at"]),
-                show.short_moment(token["expires_at"]),
-                show.short_moment(token["revoked_at"]),
-            )
-            for whom, token in listed
+    present(
+        {
+            "tokens": [
+                *(one | {"whom": f"device {one['device']}"} for one in response["tokens"]),
+                *(one | {"whom": f"{one['role']} {one['name']}"} for one in response["operator_tokens"]),
+            ]
+        },
+        rows="tokens",
+        table=(
+            *("id|id as token", "whom as for", "user|or_all", "last4 as ends in"),
+            *("last_used_at|at as used", "expires_at|day as expires", "revoked_at|day as revoked"),
         ),
+        empty="no tokens yet; create one: hub token create --device NAME, or --role viewer --name NAME",
     )
-    if not listed:
-        show.report("no tokens yet; create one: hub token create --device NAME, or --role viewer --name NAME")
 
 
 @token.command("revoke", epilog=example("hub token revoke 4e21a9 --yes"))

@@ -11,7 +11,9 @@ from hub.cli import show
 from hub.cli.access import revoke_agent_token
 from hub.cli.agent_calendar import about_schedules, backfill, next_fires, slots
 from hub.cli.agent_writing import config, create, edit, validate
+from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
+from hub.cli.formats import figure
 from hub.cli.options import Duration, ListByDefault, example, moment_option
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 from hub.printable import one_line
@@ -50,11 +52,14 @@ def show_agent(hub: Talk, name: str) -> Responses:
 def print_overview(response: Mapping[str, Any]) -> None:
     """Print the overview as text, without its empty facts."""
     show.print_facts({fact: value for fact, value in _facts(response) if value})
-    if response["runs"]:
-        show.print_table(
-            ("run", show.in_zone("queued"), "trigger", "result", "items", "message"),
-            map(_run_row, response["runs"]),
-        )
+    present(
+        response,
+        rows="runs",
+        table=(
+            *("id|id as run", "created_at|at as queued", "trigger", "*|run_result as result"),
+            *("items_created as items", "*|run_message as message"),
+        ),
+    )
 
 
 def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -195,17 +200,6 @@ def _spend(spend: Mapping[str, Any]) -> str | None:
     )
 
 
-def _run_row(run: Mapping[str, Any]) -> Sequence[object]:
-    return (
-        show.short_id(run["id"]),
-        show.short_moment(run["created_at"]),
-        run["trigger"],
-        run["outcome"] or run["state"],
-        run["items_created"],
-        run["waiting_for"] or run["because"] or run["message"],
-    )
-
-
 def _first(times: Iterable[Mapping[str, Any]], show_one: Callable[[Mapping[str, Any]], str]) -> str:
     return ", ".join(map(show_one, list(times)[:MAX_FIRES])) or "none"
 
@@ -254,8 +248,10 @@ def status(
         rows = [(column, _column(value)) for column, value in response.items()]
         show.print_table(("column", "value"), rows)
         return
-    show.print_table(
-        ("axis", "value", show.in_zone("since"), "reason", "by", "next values"), _axis_rows(response)
+    present(
+        {"axes": [one | {"axis": axis} for axis, one in response["axes"].items()]},
+        rows="axes",
+        table=("axis", "value", "since|at as since", "reason", "actor|mover as by", "moves as next values"),
     )
     show.report(*_remarks(response))
 
@@ -271,18 +267,6 @@ def _assignment(text: str) -> tuple[str, Any]:
         except ValueError as exc:
             raise Failure(f"--set {field}: {value!r} is not JSON: {exc}", Exit.USAGE) from None
     return field, value
-
-
-def _axis_rows(response: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    for axis, one in response["axes"].items():
-        yield (
-            axis,
-            one["value"],
-            None if one["since"] is None else show.short_moment(one["since"]),
-            one["reason"],
-            show.mover(one["actor"]),
-            ", ".join(one["moves"]) or None,
-        )
 
 
 def _remarks(response: Mapping[str, Any]) -> Iterator[str]:
@@ -336,7 +320,12 @@ def metrics(
             raise click.UsageError("--step, --agg, --tag and --by need a METRIC")
         response = hub.get_all(path_of("agents", name, "metrics"), "series")
         yield "metrics", response
-        _print_series(name, response)
+        present(
+            response,
+            rows="series",
+            table=("name as metric", "type", "tags|tagged", "last|figure as newest", "last_at|at as at"),
+            empty=f"no metrics of {name} yet; its device reports them with metrics.report",
+        )
         return
     params: dict[str, str | float | None] = {"since": since, "agg": agg, "by": by}
     step_s = step or _suitable((show.clock.now() - datetime.fromisoformat(since)).total_seconds())
@@ -348,24 +337,6 @@ def metrics(
 
 def _suitable(since: float) -> float:
     return next((step for step in STEPS_S if since <= step * ROWS), STEPS_S[-1])
-
-
-def _print_series(name: str, response: Mapping[str, Any]) -> None:
-    show.print_table(
-        ("metric", "type", "tags", "newest", show.in_zone("at")),
-        (
-            (
-                row["name"],
-                row["type"],
-                _tags(row["tags"]),
-                figure(row["last"]),
-                show.short_moment(row["last_at"]),
-            )
-            for row in response["series"]
-        ),
-    )
-    if not response["series"]:
-        show.report(f"no metrics of {name} yet; its device reports them with metrics.report")
 
 
 def _print_chart(response: Mapping[str, Any]) -> None:
@@ -381,14 +352,3 @@ def _print_chart(response: Mapping[str, Any]) -> None:
     step = show.duration(response["step_s"])
     error = "" if response["error"] is None else f"; error of at most {response['error']:.1%}"
     show.report(f"{response['agg']} of {response['name']} ({response['type']}) for each {step}{error}")
-
-
-def _tags(tags: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in sorted(tags.items()))
-
-
-def figure(value: float | None) -> str:
-    """Format a value with four significant digits: ``0.01234``, ``17``, ``1.5e+09``."""
-    if value is None:
-        return show.NOTHING
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"

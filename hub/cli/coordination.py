@@ -6,16 +6,14 @@ from typing import Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.declared import item_called
+from hub.cli.declared import item_called, present
 from hub.cli.failure import Exit, Failure
-from hub.cli.formats import counts, short
 from hub.cli.options import ListByDefault, example
 from hub.cli.talk import Responses, Talk, agent_names, board_names, hub_command, path_of
 
 BROADCASTS: Final = "/v1/broadcasts"
 SEARCHED: Final = 100  # newest broadcasts that are searched for the end of an id
 PAGE: Final = 500  # results in one response
-_HASH_SHOWN: Final = 12  # characters of a hash in a table
 
 
 @click.group(cls=ListByDefault, epilog=example("hub boards show house"))
@@ -103,7 +101,15 @@ def soul_history(hub: Talk, board: str, agent: str, seq: int | None, other: int 
     if seq is None:
         response = hub.get_all(path, "versions")
         yield "soul_versions", response
-        _print_versions(response["versions"], agent)
+        present(
+            response,
+            rows="versions",
+            table=(
+                *("seq as version", "kind", "sha256|hash", "size_bytes as bytes"),
+                *("at|at", "actor as by", "reason"),
+            ),
+            empty=f"no versions of the SOUL.md of {agent}; reading it stores the first: hub boards soul",
+        )
         return
     response = hub.get(f"{path}/{seq}")
     if other is not None:
@@ -111,26 +117,6 @@ def soul_history(hub: Talk, board: str, agent: str, seq: int | None, other: int 
         return
     yield "soul_version", response
     show.out(response["content"].removesuffix("\n"))
-
-
-def _print_versions(versions: list[Any], agent: str) -> None:
-    show.print_table(
-        ("version", "kind", "sha256", "bytes", show.in_zone("at"), "by", "reason"),
-        (
-            (
-                one["seq"],
-                one["kind"],
-                one["sha256"][:_HASH_SHOWN],
-                one["size_bytes"],
-                show.short_moment(one["at"]),
-                one["actor"],
-                one["reason"] or show.NOTHING,
-            )
-            for one in versions
-        ),
-    )
-    if not versions:
-        show.report(f"no versions of the SOUL.md of {agent}; reading it stores the first: hub boards soul")
 
 
 def _diff(old: Any, new: Any) -> str:
@@ -159,27 +145,17 @@ def show_broadcast(hub: Talk, broadcast: str, failed: bool) -> Responses:
     results = [one for page in pages for one in page["results"] if not (failed and one["ok"])]
     response = pages[-1] | {"results": results}
     yield "broadcast", response
-    show.print_facts(
-        {
-            "broadcast": response["id"],
-            "kind": response["kind"],
-            "from": response["sent_by"],
-            "created": show.moment(response["created_at"]),
-            "sent": f"{response['rounds']} times" if response["rounds"] > 1 else None,
-            "settled": show.moment(response["settled_at"]),
-            "correlation id": response["correlation_id"],
-        }
-    )
-    show.quote(response["content"])
-    show.out()
-    show.print_table(
-        ("board", "lead", "gateway", "state", "reason"),
-        (
-            (one["board"], one["lead"], one["gateway"], one["state"], short(one["error"]))
-            for one in response["results"]
+    present(
+        response,
+        facts=(
+            *("id as broadcast", "kind", "sent_by as from", "created_at|moment as created"),
+            *("*|rounds as sent", "settled_at|moment as settled", "correlation_id"),
         ),
+        quotes=("content",),
+        rows="results",
+        table=("board", "lead", "gateway", "state", "error|short as reason"),
+        message="{*|counts}",
     )
-    show.report(counts(response))
 
 
 class _AskOrList(ListByDefault):

@@ -222,6 +222,11 @@ def item_called(items: Sequence[Values], id: str) -> Values | None:
     return found[0] if found else None
 
 
+def present(response: Values, **shown: Any) -> None:
+    """Print a response as a declared command does; *shown*: fields of ``hub.api.noun.Command``."""
+    _show(Spec(shown), {}, response)
+
+
 def _show(spec: Spec, values: Values, response: Values) -> None:
     fields = {**values, **response}
     if spec["facts"]:

@@ -31,10 +31,12 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "moment": show.moment,
     "duration": show.duration,
     "count": len,
+    "hash": lambda digest: digest[:12],
     "origin": show.origin,
     "mover": show.mover,
     "no": lambda value: not value,
     "yes": lambda is_so: "yes" if is_so else "",
+    "or_all": lambda value: value or "all",
     "or_none": lambda values: values or "none",
     "or_rules": lambda model: model or "none: only rules find items",
     "result": lambda is_ok: "ok" if is_ok else "failed",
@@ -209,6 +211,11 @@ def run_result(run: Item) -> Any:
 
 
 @_format
+def run_message(run: Item) -> Any:
+    return run["waiting_for"] or run["because"] or run["message"]
+
+
+@_format
 def run_note(run: Item) -> str:
     """Return the reason why a run waits or failed, the missed times that it covers, and the files left."""
     why = run["because"] if run["state"] in FINAL else run["waiting_for"]
@@ -346,6 +353,19 @@ def config_value(value: object) -> str:
 @_format
 def changed(keys: Sequence[str]) -> str:
     return f"changed {', '.join(keys)}" if keys else "nothing changed"
+
+
+@_format
+def tagged(tags: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(tags.items()))
+
+
+@_format
+def figure(value: float | None) -> str:
+    """Format a value with four significant digits: ``0.01234``, ``17``, ``1.5e+09``."""
+    if value is None:
+        return show.NOTHING
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"
 
 
 # Locks
@@ -548,6 +568,11 @@ def counts(broadcast: Item) -> str:
     parts = [f"{broadcast['sent']} of {broadcast['boards']} leads received it"]
     parts += [f"{broadcast[state]} {state}" for state in ("failed", "waiting") if broadcast[state]]
     return ", ".join(parts)
+
+
+@_format
+def rounds(broadcast: Item) -> str:
+    return f"{broadcast['rounds']} times" if broadcast["rounds"] > 1 else ""
 
 
 @_format

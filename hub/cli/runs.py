@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hub.cli import show, waterfall
+from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FINAL, usd
 from hub.cli.options import (
@@ -66,13 +67,8 @@ def _show(run: Mapping[str, Any]) -> None:
         show.out("\n".join(notes))
     if run["history"]:
         show.out()
-        show.print_table(
-            ("at", "state", "by", "reason"),
-            (
-                (show.moment(move["at"]), move["after"], move["actor"], move["because"])
-                for move in run["history"]
-            ),
-        )
+    history = ("at|moment as at", "after as state", "actor as by", "because as reason")
+    present(run, rows="history", table=history)
     report_errors(run)
 
 

@@ -29,7 +29,16 @@ LISTS = [
     for spec in SPECS
     if spec["verb"] == "GET" and not any(word.isupper() for word in spec["words"].split())
 ]
-BY_HAND = {"config_value"}  # formats of commands that are written by hand
+# Formats of commands that are written by hand.
+BY_HAND = {
+    "config_value",
+    "figure",
+    "hash",
+    "or_all",
+    "rounds",
+    "run_message",
+    "tagged",
+}  # formats of commands that are written by hand
 
 
 @pytest.fixture
