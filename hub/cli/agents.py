@@ -1,7 +1,7 @@
 """``hub agents``: show, the status and the metrics of agents; most other commands are declared."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from hub.cli.agent_calendar import about_schedules, backfill, next_fires, slots
 from hub.cli.agent_writing import config, create, edit, validate
 from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
-from hub.cli.formats import figure
+from hub.cli.formats import figure, short
 from hub.cli.options import Duration, ListByDefault, example, moment_option
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 from hub.printable import one_line
@@ -64,36 +64,56 @@ def print_overview(response: Mapping[str, Any]) -> None:
 
 def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     agent, status = response["agent"], response["status"]
-    yield "agent", f"{agent['name']}{_named(agent)}"
+    about = f": {one_line(agent['description'])}" if agent["description"] else ""
+    beat = ""
+    if status["last_heartbeat_at"] is not None:
+        since_s = (show.clock.now() - datetime.fromisoformat(status["last_heartbeat_at"])).total_seconds()
+        beat = f", last heartbeat {show.duration(max(0.0, since_s))} ago"
+    yield "agent", f"{agent['name']}{about}"
     yield "identity", ", ".join(_identity(agent))
     if agent["gateway"] is not None:
-        yield "gateway", _with_heartbeat(f"{agent['gateway']}: {status['connectivity']}", status)
+        yield "gateway", f"{agent['gateway']}: {status['connectivity']}{beat}"
     else:
-        yield "device", _device(agent, status)
-        yield "reads", _reads(agent)
-        yield "prompt", _cut(agent["prompt"])
+        place = f"{agent['device'] or 'none'}: {'connected' if agent['device_connected'] else 'away'}"
+        extensions = f" ({', '.join(agent['file_extensions'])})" if agent["file_extensions"] else ""
+        yield "device", f"{place}{beat}"
+        yield "reads", f"{', '.join(agent['paths'])}{extensions} for {', '.join(agent['data_types'])}"
+        yield "prompt", short(agent["prompt"], PROMPT_WIDTH)
     yield "state", ", ".join(str(status[axis]) for axis in status["axes"])
     for axis, since in status["axes"].items():
         if since["value"] not in _CALM and since["since"] is not None:
-            yield f"  {axis}", _since(since)
+            why = f": {since['reason']}" if since["reason"] else ""
+            since_when = f"since {show.moment(since['since'])} by {show.mover(since['actor'])}"
+            yield f"  {axis}", f"{since['value']} {since_when}{why}"
     yield "  exhausted", _exhausted(status)
-    yield "schedule", _schedule(agent)
-    yield "policies", [_policies(schedule) for schedule in agent["schedules"]]
-    yield "next run", _next(agent)
+    yield from _times(agent)
     yield "slots", [_slot(slot) for slot in response["slots"]]
     yield "runs at once", agent["max_concurrent_runs"]
     yield "needs", agent["needs"]
     yield "locks per run", agent["locks"]
     yield "locks", [_lock(lock, agent["name"]) for lock in response["locks"]]
     yield "capabilities", [f"{one['name']} {one['version']}" for one in response["capabilities"]]
-    yield "config", _keys(response["config"])
+    keys = response["config"]
+    more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+    yield "config", f"{', '.join(keys[:MAX_KEYS])}{more}"
     yield "checkpoints", [_checkpoint(one) for one in response["checkpoints"]]
     yield "spend", _spend(response["spend"])
-    yield "metrics", _counted(response["series"], "series", "series")
+    yield "metrics", f"{response['series']} series" if response["series"] else None
 
 
-def _named(agent: Mapping[str, Any]) -> str:
-    return f": {one_line(agent['description'])}" if agent["description"] else ""
+def _times(agent: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Yield the schedule with its time zone and the reasons of a pause, its policies, and the next runs."""
+    if agent["schedule"] is not None:
+        paused = [one["paused_because"] for one in agent["schedules"] if one["paused_because"]]
+        yield "schedule", f"{agent['schedule']} ({', '.join([agent['timezone'], *paused])})"
+    policies = []
+    for schedule in agent["schedules"]:
+        window = schedule["catch_up_window_s"]
+        not_older = f" not older than {show.duration(window)}" if window else ""
+        policies.append(f"overlap {schedule['overlap']}, catch up {schedule['catch_up']}{not_older}")
+    yield "policies", policies
+    times = ", ".join(show.moment(fire["at"]) for fire in agent["next_fires"][:MAX_FIRES])
+    yield "next run", (times or "none") if agent["lifecycle"] == "active" else agent["lifecycle"]
 
 
 # Texts of an agent that other lines show, or this one in another form.
@@ -113,32 +133,6 @@ def _identity(agent: Mapping[str, Any]) -> Iterator[str]:
     yield f"managed by {show.origin(agent['source'])}"
 
 
-def _device(agent: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    where = f"{agent['device'] or 'none'}: {'connected' if agent['device_connected'] else 'away'}"
-    return _with_heartbeat(where, status)
-
-
-def _with_heartbeat(where: str, status: Mapping[str, Any]) -> str:
-    if status["last_heartbeat_at"] is not None:
-        where += f", last heartbeat {_ago(status['last_heartbeat_at'])}"
-    return where
-
-
-def _reads(agent: Mapping[str, Any]) -> str:
-    extensions = f" ({', '.join(agent['file_extensions'])})" if agent["file_extensions"] else ""
-    return f"{', '.join(agent['paths'])}{extensions} for {', '.join(agent['data_types'])}"
-
-
-def _cut(prompt: str) -> str:
-    line = one_line(prompt)
-    return line if len(line) <= PROMPT_WIDTH else f"{line[: PROMPT_WIDTH - 1]}…"
-
-
-def _since(since: Mapping[str, Any]) -> str:
-    why = f": {since['reason']}" if since["reason"] else ""
-    return f"{since['value']} since {show.moment(since['since'])} by {show.mover(since['actor'])}{why}"
-
-
 def _exhausted(status: Mapping[str, Any]) -> str | None:
     if status["exhaust_reason"] is None:
         return None
@@ -147,30 +141,9 @@ def _exhausted(status: Mapping[str, Any]) -> str | None:
     return f"{status['exhaust_reason']}, next probe at {show.moment(status['probe_at'])}"
 
 
-def _schedule(agent: Mapping[str, Any]) -> str | None:
-    """Return the schedule with its time zone, and the reasons if it is paused."""
-    if agent["schedule"] is None:
-        return None
-    paused = [schedule["paused_because"] for schedule in agent["schedules"] if schedule["paused_because"]]
-    return f"{agent['schedule']} ({', '.join([agent['timezone'], *paused])})"
-
-
-def _policies(schedule: Mapping[str, Any]) -> str:
-    """Describe the policies for scheduled times that cannot run at once."""
-    window = schedule["catch_up_window_s"]
-    window_note = f" not older than {show.duration(window)}" if window else ""
-    return f"overlap {schedule['overlap']}, catch up {schedule['catch_up']}{window_note}"
-
-
-def _next(agent: Mapping[str, Any]) -> str:
-    if agent["lifecycle"] != "active":
-        return str(agent["lifecycle"])
-    return _first(agent["next_fires"], lambda fire: show.moment(fire["at"]))
-
-
 def _slot(slot: Mapping[str, Any]) -> str:
-    times = _first(slot["next_times"], lambda time: show.short_moment(time["starts_at"]))
-    return f"{slot['label']} {slot['said']} for {show.duration(slot['duration_s'])}, next {times}"
+    times = ", ".join(show.short_moment(time["starts_at"]) for time in slot["next_times"][:MAX_FIRES])
+    return f"{slot['label']} {slot['said']} for {show.duration(slot['duration_s'])}, next {times or 'none'}"
 
 
 def _lock(lock: Mapping[str, Any], agent: str) -> str:
@@ -179,11 +152,6 @@ def _lock(lock: Mapping[str, Any], agent: str) -> str:
         return f"holds {lock['resource']} (fence {lock['fence']}) since {show.short_moment(lock['since'])}"
     held = "free now" if holder is None else f"held by {holder['kind']} {holder['agent'] or holder['id']}"
     return f"waits for {lock['resource']}, {held}"
-
-
-def _keys(keys: Sequence[str]) -> str | None:
-    more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
-    return f"{', '.join(keys[:MAX_KEYS])}{more}" if keys else None
 
 
 def _checkpoint(one: Mapping[str, Any]) -> str:
@@ -195,21 +163,9 @@ def _spend(spend: Mapping[str, Any]) -> str | None:
     if not spend["month"]["calls"]:
         return None
     return "; ".join(
-        f"${spent['usd']:.4f} in {span} ({_counted(spent['calls'], 'request', 'requests')})"
+        f"${spent['usd']:.4f} in {span} ({spent['calls']} request{'' if spent['calls'] == 1 else 's'})"
         for span, spent in (("24 h", spend["day"]), ("30 days", spend["month"]))
     )
-
-
-def _first(times: Iterable[Mapping[str, Any]], show_one: Callable[[Mapping[str, Any]], str]) -> str:
-    return ", ".join(map(show_one, list(times)[:MAX_FIRES])) or "none"
-
-
-def _ago(at: str) -> str:
-    return f"{show.duration(max(0.0, (show.clock.now() - datetime.fromisoformat(at)).total_seconds()))} ago"
-
-
-def _counted(count: int, one: str, several: str) -> str | None:
-    return f"{count} {one if count == 1 else several}" if count else None
 
 
 @agents.command("status", epilog=example("hub agents status notes --set work=paused --reason holiday"))
