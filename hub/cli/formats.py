@@ -14,14 +14,8 @@ from hub.printable import one_line
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])
 
-IN_ZONE: Final = (
-    "at",
-    "at_second",
-    "since_at",
-    "next_at",
-    "began_at",
-    "last_run_at",
-)  # the headers of these columns name the zone
+# The headers of these columns name the zone.
+IN_ZONE: Final = ("at", "at_second", "since_at", "next_at", "began_at", "last_run_at")
 MOST_SHOWN: Final = 80  # characters of a text in a table
 FINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # states of runs
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -40,6 +34,48 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "or_none": lambda values: values or "none",
     "or_rules": lambda model: model or "none: only rules find items",
     "result": lambda is_ok: "ok" if is_ok else "failed",
+    "id": lambda value: show.NOTHING if value is None else show.short_id(value),
+    "at_second": lambda text: show.short_moment(text, seconds=True),
+    "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
+    "named": lambda counts: [f"{name} {value}" for name, value in counts.items()],
+    # The hub itself
+    "held_back": lambda reason: f"{reason}; runs started by hand are not" if reason else "",
+    "run_counts": lambda counts: [f"{count} {name}" for name, count in counts.items() if count],
+    # The audit log
+    "refused": lambda outcome: "" if outcome == "done" else f" ({outcome})",
+    # Costs
+    "short_key": lambda key: show.short_id(key) if _UUID.fullmatch(key) else key,
+    "payer": lambda costs: None if costs["agent"] == costs["key"] else costs["agent"],
+    # Runs
+    "settled": show.settled,
+    "began": lambda run: show.moment(run["started_at"] or run["created_at"]),
+    "began_at": lambda run: show.short_moment(run["started_at"] or run["created_at"]),
+    "run_result": lambda run: run["outcome"] or run["state"],
+    "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
+    # Devices
+    "last_seen": lambda device: "now" if device["connected"] else show.moment(device["last_seen_at"]),
+    "owner_grants": lambda grants: [" ".join((grant["name"], *grant["tables"])) for grant in grants],
+    # Agents
+    "agent_home": lambda agent: f"gateway {agent['gateway']}" if agent["gateway"] else str(agent["device"]),
+    "home": lambda agent: agent["gateway"] or agent["device"],
+    "tagged": lambda tags: " ".join(f"{name}={value}" for name, value in sorted(tags.items())),
+    # Locks
+    "holders": lambda waiting: ", ".join(holder(wait["holder"]) for wait in waiting),
+    "holder_now": lambda held_by: f"{holder(held_by)} holds it now" if held_by else "it is free now",
+    # Capabilities
+    "versions": lambda removed: ", ".join(f"{one['name']} {one['version']}" for one in removed),
+    # Gateways
+    "since_at": lambda gateway: show.short_moment(_since(gateway)),
+    "state_since": lambda gateway: f"{gateway['state']} since {show.moment(_since(gateway))}",
+    "online": lambda gateway: f"{gateway['agents_online']} of {gateway['agents']} online",
+    # Boards and their memory
+    "board_role": lambda agent: "lead" if agent["is_lead"] else "worker",
+    "author": lambda item: str(item["agent"] or item["actor"]),
+    "lead_origin": lambda lead: "was created to lead" if lead["lead_created"] else "leads",
+    # Messages and broadcasts
+    "route": lambda message: f"{message['sent_by']} > {recipient(message)}",
+    "waits_for": lambda message: message["reason"] or message["waiting_for"],
+    "rounds": lambda broadcast: f"{broadcast['rounds']} times" if broadcast["rounds"] > 1 else "",
 }
 
 
@@ -50,23 +86,8 @@ def _format(function: Format) -> Format:
 
 
 @_format
-def id_(value: str | None) -> str:
-    return show.NOTHING if value is None else show.short_id(value)
-
-
-@_format
-def at_second(text: str | None) -> str:
-    return show.short_moment(text, seconds=True)
-
-
-@_format
 def json_(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-@_format
-def pretty(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 @_format
@@ -74,11 +95,6 @@ def short(text: str | None, most: int = MOST_SHOWN) -> str:
     """Return the beginning of a text, on one line."""
     line = " ".join((text or "").split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
-@_format
-def named(counts: Item) -> list[str]:
-    return [f"{name} {value}" for name, value in counts.items()]
 
 
 @_format
@@ -96,22 +112,12 @@ def ready_gateways(status: Item) -> str:
 
 
 @_format
-def held_back(reason: str | None) -> str:
-    return f"{reason}; runs started by hand are not" if reason else ""
-
-
-@_format
 def issue_counts(counts: Item) -> str:
     """Count the issues by severity, and name the command that lists them."""
     listed = ", ".join(
         f"{count} {name if count != 1 else name.removesuffix('s')}" for name, count in counts.items() if count
     )
     return f"{listed}; list them: hub doctor" if listed else "none"
-
-
-@_format
-def run_counts(counts: Item) -> list[str]:
-    return [f"{count} {name}" for name, count in counts.items() if count]
 
 
 @_format
@@ -128,11 +134,6 @@ def stacks(dump: Item) -> str:
 
 
 # The audit log
-
-
-@_format
-def refused(outcome: str) -> str:
-    return "" if outcome == "done" else f" ({outcome})"
 
 
 @_format
@@ -174,45 +175,12 @@ def usd(amount: float | None) -> str:
 
 
 @_format
-def short_key(key: str) -> str:
-    return show.short_id(key) if _UUID.fullmatch(key) else key
-
-
-@_format
-def payer(costs: Item) -> Any:
-    return None if costs["agent"] == costs["key"] else costs["agent"]
-
-
-@_format
 def price_note(total: Item) -> str:
     note = "no prices are known: set price_in_usd and price_out_usd of your models in hub.toml"
     return "" if total["usd"] else note
 
 
 # Runs
-
-
-FORMATS["settled"] = show.settled
-
-
-@_format
-def began(run: Item) -> str:
-    return show.moment(run["started_at"] or run["created_at"])
-
-
-@_format
-def began_at(run: Item) -> str:
-    return show.short_moment(run["started_at"] or run["created_at"])
-
-
-@_format
-def run_result(run: Item) -> Any:
-    return run["outcome"] or run["state"]
-
-
-@_format
-def run_message(run: Item) -> Any:
-    return run["waiting_for"] or run["because"] or run["message"]
 
 
 @_format
@@ -239,16 +207,6 @@ def run_state(run: Item) -> str:
 
 
 # Devices
-
-
-@_format
-def last_seen(device: Item) -> str:
-    return "now" if device["connected"] else show.moment(device["last_seen_at"])
-
-
-@_format
-def owner_grants(grants: Sequence[Item]) -> list[str]:
-    return [" ".join((grant["name"], *grant["tables"])) for grant in grants]
 
 
 @_format
@@ -293,11 +251,6 @@ def agent_state(agent: Item) -> str:
 
 
 @_format
-def agent_home(agent: Item) -> str:
-    return f"gateway {agent['gateway']}" if agent["gateway"] else str(agent["device"])
-
-
-@_format
 def is_online(agent: Item) -> bool:
     return bool(agent["connectivity"] == "online" if agent["gateway"] else agent["device_connected"])
 
@@ -319,11 +272,6 @@ def last_run_at(agent: Item) -> str | None:
         return None
     result = run["outcome"] or run["state"]
     return f"{show.short_moment(run['created_at'])} {result}, {run['items_created']} items"
-
-
-@_format
-def home(agent: Item) -> Any:
-    return agent["gateway"] or agent["device"]
 
 
 @_format
@@ -356,11 +304,6 @@ def changed(keys: Sequence[str]) -> str:
 
 
 @_format
-def tagged(tags: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in sorted(tags.items()))
-
-
-@_format
 def figure(value: float | None) -> str:
     """Format a value with four significant digits: ``0.01234``, ``17``, ``1.5e+09``."""
     if value is None:
@@ -385,16 +328,6 @@ def holder(held_by: Item | None) -> str:
     return str(held_by["id"])
 
 
-@_format
-def holders(waiting: Sequence[Item]) -> str:
-    return ", ".join(holder(wait["holder"]) for wait in waiting)
-
-
-@_format
-def holder_now(held_by: Item | None) -> str:
-    return f"{holder(held_by)} holds it now" if held_by else "it is free now"
-
-
 # Capabilities
 
 
@@ -402,11 +335,6 @@ def holder_now(held_by: Item | None) -> str:
 def registered(response: Item) -> str:
     state = "enabled" if response["capability"]["enabled"] else "not enabled"
     return f"{state}; replaces {response['disabled']}" if response["disabled"] else state
-
-
-@_format
-def versions(removed: Sequence[Item]) -> str:
-    return ", ".join(f"{one['name']} {one['version']}" for one in removed)
 
 
 # Connectors
@@ -454,36 +382,11 @@ def _since(gateway: Item) -> Any:
 
 
 @_format
-def since_at(gateway: Item) -> str:
-    return show.short_moment(_since(gateway))
-
-
-@_format
-def state_since(gateway: Item) -> str:
-    return f"{gateway['state']} since {show.moment(_since(gateway))}"
-
-
-@_format
-def online(gateway: Item) -> str:
-    return f"{gateway['agents_online']} of {gateway['agents']} online"
-
-
-@_format
 def remote_state(agent: Item) -> str:
     return f"{agent['state']}: {agent['problem']}" if agent["problem"] else str(agent["state"])
 
 
 # Boards and their memory
-
-
-@_format
-def board_role(agent: Item) -> str:
-    return "lead" if agent["is_lead"] else "worker"
-
-
-@_format
-def author(item: Item) -> str:
-    return str(item["agent"] or item["actor"])
 
 
 @_format
@@ -495,11 +398,6 @@ def tags(item: Item) -> list[str]:
 def answered(item: Item) -> str:
     answered = ((noun, item[f"answered_{noun}"]) for noun in ("message", "question"))
     return "; ".join(f"it answers {noun} {show.short_id(id)}" for noun, id in answered if id)
-
-
-@_format
-def lead_origin(lead: Item) -> str:
-    return "was created to lead" if lead["lead_created"] else "leads"
 
 
 @_format
@@ -518,16 +416,6 @@ def lead_creation(lead: Item) -> str:
 def recipient(message: Item) -> str:
     lead = f"the lead of {message['board']}" if message["board"] else "a lead"
     return str(message["agent"] or (lead if message["to_lead"] else ""))
-
-
-@_format
-def route(message: Item) -> str:
-    return f"{message['sent_by']} > {recipient(message)}"
-
-
-@_format
-def waits_for(message: Item) -> Any:
-    return message["reason"] or message["waiting_for"]
 
 
 @_format
@@ -568,11 +456,6 @@ def counts(broadcast: Item) -> str:
     parts = [f"{broadcast['sent']} of {broadcast['boards']} leads received it"]
     parts += [f"{broadcast[state]} {state}" for state in ("failed", "waiting") if broadcast[state]]
     return ", ".join(parts)
-
-
-@_format
-def rounds(broadcast: Item) -> str:
-    return f"{broadcast['rounds']} times" if broadcast["rounds"] > 1 else ""
 
 
 @_format
