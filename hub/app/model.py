@@ -78,7 +78,7 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
         is_last = number == len(chosen) - 1
         table = "[[fallback_models]]" if number else "[model]"
         endpoint = _open(context, embedded, one, table=table, is_last=is_last)
-        clients.push_async_callback(endpoint.close)
+        clients.push_async_callback(endpoint.aclose)
         endpoints.append(endpoint)
     local = [endpoint for endpoint in endpoints if endpoint.is_local]
 
@@ -87,7 +87,7 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
         if not chain or chain[0].is_literal:
             return None
         client = BatchClient(chain[0], clock=context.clock)
-        clients.push_async_callback(client.close)
+        clients.push_async_callback(client.aclose)
         return client
 
     models = Models(

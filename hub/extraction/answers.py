@@ -249,7 +249,11 @@ class _Reader:
         parts: list[str] = []
         begin = self.at
         while True:
-            stop = self._next_stop(closer)
+            match = _STOPS[closer].search(self._text, self.at)
+            if match is None:
+                self.at = len(self._text)
+                raise _Cut
+            stop = match.start()
             parts.append(self._text[begin:stop])
             if self._text[stop] == "\\":
                 parts.append(self._take_escaped(stop + 1))
@@ -259,14 +263,6 @@ class _Reader:
                 return "".join(parts)
             else:
                 begin, self.at = stop, stop + 1
-
-    def _next_stop(self, closer: str) -> int:
-        """Return the position of the next closing quote or backslash."""
-        stop = _STOPS[closer].search(self._text, self.at)
-        if stop is None:
-            self.at = len(self._text)
-            raise _Cut
-        return stop.start()
 
     def _take_escaped(self, at: int) -> str:
         if at >= len(self._text):

@@ -4,9 +4,8 @@ A batch is an uploaded file of requests and a downloaded file of answers. It has
 limiter nor circuit breaker applies; unanswered questions are asked individually.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Final, NoReturn
+from collections.abc import Mapping
+from typing import Final
 
 import anyio
 import msgspec
@@ -68,15 +67,7 @@ class BatchClient:
         self._clock = clock
         self._opened: openai.AsyncOpenAI | None = None
 
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator["BatchClient"]:
-        """Provide the client inside the block, and close its connections at the end."""
-        try:
-            yield self
-        finally:
-            await self.close()
-
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
         if self._opened is not None:
             with anyio.CancelScope(shield=True):
@@ -86,7 +77,17 @@ class BatchClient:
         """Submit a batch; see ``Batches.submit``."""
         if not 0 < len(requests) <= BATCH_REQUESTS:
             raise ValueError(f"a batch has 1 to {BATCH_REQUESTS} questions, and not {len(requests)}")
-        lines = [self._line_of(name, request) for name, request in requests.items()]
+        lines = [
+            msgspec.json.encode(
+                {
+                    "custom_id": name,
+                    "method": "POST",
+                    "url": _PATH,
+                    "body": self._endpoint.dialect.body(self._endpoint.name, request),
+                }
+            )
+            for name, request in requests.items()
+        ]
         client = self._client()
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
@@ -98,7 +99,7 @@ class BatchClient:
                     metadata={_KEY: key},
                 )
         except _EXPECTED as error:
-            self._raise(error)
+            raise self._meaning_of(error) from None
         return batch.id
 
     async def find(self, key: str) -> str | None:
@@ -107,7 +108,7 @@ class BatchClient:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
                 page = await self._client().batches.list(limit=_LISTED)
         except _EXPECTED as error:
-            self._raise(error)
+            raise self._meaning_of(error) from None
         return next((batch.id for batch in page.data if (batch.metadata or {}).get(_KEY) == key), None)
 
     async def check(self, batch_id: str) -> BatchResult:
@@ -121,7 +122,7 @@ class BatchClient:
                 files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
                 bodies = [(await client.files.content(file)).content for file in files]
         except _EXPECTED as error:
-            self._raise(error)
+            raise self._meaning_of(error) from None
         answers: dict[str, ModelAnswer] = {}
         failed: dict[str, str] = {}
         for line in (line for body in bodies for line in body.splitlines() if line.strip()):
@@ -145,10 +146,6 @@ class BatchClient:
         if self._opened is None:
             self._opened = self._endpoint.open_client(connections=2, max_answer_bytes=MAX_FILE_BYTES)
         return self._opened
-
-    def _line_of(self, name: str, request: ModelRequest) -> bytes:
-        body = self._endpoint.dialect.body(self._endpoint.name, request)
-        return msgspec.json.encode({"custom_id": name, "method": "POST", "url": _PATH, "body": body})
 
     def _read(self, line: bytes, answers: dict[str, ModelAnswer], failed: dict[str, str]) -> None:
         """Add the result in *line* to the answers or failures; an invalid line is skipped."""
@@ -184,11 +181,8 @@ class BatchClient:
         self._endpoint.counting.spent(spent)
         return spent
 
-    def _raise(self, error: Exception) -> NoReturn:
-        """Raise the ``ModelError`` that corresponds to *error*."""
-        raise self._meaning_of(error) from None
-
     def _meaning_of(self, error: Exception) -> ModelError:
+        """Return the ``ModelError`` that corresponds to *error*."""
         place = self._endpoint.place
         if isinstance(error, AddressRefused):
             return EndpointRefused(f"the model endpoint {place.base_url} may not be called: {error}")

@@ -248,7 +248,6 @@ LEAST_CHARS: Final = 80  # shorter pieces are not halved
 
 _LEAST_SHARE: Final = 4  # minimum size of a chunk, as a fraction of the maximum
 _MARKING_CHARS: Final = 48  # the beginning of a sentence that determines the hash: most edits come later
-_HEADING_LINES: Final = "#"
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -444,7 +443,7 @@ def _sections(text: str, passages: Iterable[Passage]) -> Iterator[list[Passage]]
 
 def _is_headings(gap: str) -> bool:
     lines = [line.strip() for line in gap.splitlines() if line.strip()]
-    return bool(lines) and all(line.startswith(_HEADING_LINES) for line in lines)
+    return bool(lines) and all(line.startswith("#") for line in lines)
 
 
 def _pieces(text: str, passage: Passage, most: int) -> Iterator[tuple[int, int, Strength]]:

@@ -9,14 +9,17 @@ relative dates stay unresolved.
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from hub.document import Document
 from hub.extraction.items import lines_of
+from hub.extraction.task_lists import front_matter
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
 from hub.text.files import MAIL, is_named
 from hub.text.quoting import lines_above
@@ -24,7 +27,6 @@ from hub.text.quoting import lines_above
 _LINE_CHARS: Final = 200  # examined in a line
 # Different lines parsed by the lexicon, 2 ms each; dates in further lines are ignored.
 _MOST_READ: Final = 2_000
-_MOST_FRONT_LINES: Final = 100
 _DAY: Final = timedelta(days=1)
 
 _HEADING: Final = re.compile(r" {0,3}(#{1,6}|={1,6})[ \t]+(?=\S)(.*?)[#= \t]*$")
@@ -142,7 +144,7 @@ class _Reader:
         self._read: dict[str, _LineDate] = {}
         self._lines = list(lines_of(document.text))
         self._texts = [line.text[:_LINE_CHARS] for line in self._lines]
-        self._front = _front_lines(self._texts)
+        _, self._front = front_matter(self._lines)
         self._is_day_first = self._order_of_strokes()
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
@@ -206,7 +208,9 @@ class _Reader:
             anchor = self._of_title(field["value"])
             if not isinstance(anchor, _NoDate):
                 top = self._sections[-1]
-                is_other = self._is_at_odds(anchor) and not self._is_head(nth)
+                around = self._texts[max(0, nth - 3) : nth + 4]
+                is_of_mail = any(re.match(r"(?:From|To|Subject):", text) for text in around)
+                is_other = self._is_at_odds(anchor) and not is_of_mail
                 self._sections[-1] = top._replace(anchor=None if is_other else anchor, is_day=True)
                 self._is_dated = self._is_dated or len(self._sections) > 1
         elif self._entry is not None and self._entry[0] != depth:
@@ -377,10 +381,6 @@ class _Reader:
         day = self._day(self._date if self._is_mail and isinstance(around.anchor, _NoDate) else around.anchor)
         return (around.is_day or self._is_mail) and day is not None and day != self._day(anchor)
 
-    def _is_head(self, nth: int) -> bool:
-        """Return True if a line is among the header fields of a mail."""
-        return any(re.match(r"(?:From|To|Subject):", text) for text in self._texts[max(0, nth - 3) : nth + 4])
-
     def _by_name(self) -> _Section:
         """Return the section of the file with the day in its name."""
         if self._is_mail or not is_named(self._name.name):
@@ -406,21 +406,14 @@ class _Reader:
             outer, inner = _depth(self._texts[first]), _depth(self._texts[below])
             if outer and inner < outer:
                 continue
-            found[below] = inner, self._of_mail([*self._texts[first : last + 1], *self._fields_below(last)])
+            fields = takewhile(_MAIL_FIELD.match, self._texts[last + 1 : last + 1 + _MAIL_FIELDS])
+            lines = [*self._texts[first : last + 1], *fields]
+            header = " ".join(_QUOTED.sub("", line, count=1) for line in lines)
+            found[below] = inner, self._once(header, partial(self._only_day, header))
         return found
 
-    def _fields_below(self, last: int) -> Iterator[str]:
-        for text in self._texts[last + 1 : last + 1 + _MAIL_FIELDS]:
-            if not _MAIL_FIELD.match(text):
-                return
-            yield text
-
-    def _of_mail(self, lines: Sequence[str]) -> _LineDate:
-        """Return the only day with a year in the header lines of a mail."""
-        header = " ".join(_QUOTED.sub("", line, count=1) for line in lines)
-        return self._once(header, lambda: self._only_day(header))
-
     def _only_day(self, header: str) -> _LineDate:
+        """Return the only day with a year in the header lines of a mail."""
         full = [one.words for one in dates_in(header) if one.is_full]
         moments = [resolve(words, anchor=None, timezone=self._timezone) for words in full]
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments}
@@ -451,14 +444,6 @@ def _stamped(text: str) -> re.Match[str] | None:
 
 def _bare(text: str) -> str:
     return text.strip(" \t>")
-
-
-def _front_lines(texts: Sequence[str]) -> int:
-    """Return the number of lines of the front matter before the document's text."""
-    if not texts or texts[0].lstrip("\ufeff").rstrip() != "---":
-        return 0
-    ends = (nth for nth, text in enumerate(texts[1:_MOST_FRONT_LINES], 1) if text.rstrip() in ("---", "..."))
-    return next(ends, -1) + 1
 
 
 def _depth(text: str) -> int:

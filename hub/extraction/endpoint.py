@@ -13,9 +13,8 @@ If none is, it is asked nonetheless, unless its quota is known to be used up.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 import anyio
 import msgspec
@@ -71,13 +70,6 @@ BYTES_PER_TOKEN: Final = 3.5  # of UTF-8: 3.5 Latin letters per token, or about 
 _LEARNT: Final = 0.2  # weight of the newest answer in the ratio
 _LEAST_RATIO, _MOST_RATIO = 0.2, 5.0  # bounds for any endpoint
 _SPARE: Final = 1.05  # initial margin, since tokenizers differ
-
-
-class Reply(NamedTuple):
-    """Response with a successful HTTP status."""
-
-    body: bytes
-    headers: Mapping[str, str]
 
 
 class Question:
@@ -174,7 +166,6 @@ class Endpoint:
         is_local: bool = False,
         read_timeout_s: float = 60.0,
         max_tries: int = MAX_TRIES,
-        max_retry_after_s: float = MAX_RETRY_AFTER_S,
         requests_per_min: int | None = None,
         tokens_per_min: int | None = None,
         rules: OutboundRules | None = None,
@@ -200,7 +191,6 @@ class Endpoint:
         # A slow but steady endpoint never triggers the read timeout, so an attempt has a total limit, too.
         self._try_timeout_s = _CONNECT_TIMEOUT_S + 2 * read_timeout_s
         self._max_tries = max_tries
-        self._max_retry_after_s = max_retry_after_s
         self._limiter = Limiter(
             clock, in_flight=in_flight, requests_per_min=requests_per_min, tokens_per_min=tokens_per_min
         )
@@ -233,23 +223,21 @@ class Endpoint:
             ),
         )
 
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator["Endpoint"]:
-        """Provide the model inside the block, and close its connections at the end."""
-        try:
-            yield self
-        finally:
-            await self.close()
-
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
         with anyio.CancelScope(shield=True):
             await self._client.close()
 
     @property
-    def is_on_trial(self) -> bool:
-        """True if its circuit is half open and a question is testing it."""
-        return self.breaker.circuit is Circuit.HALF_OPEN and self._proving.locked()
+    def is_available(self) -> bool:
+        """True unless its circuit is open, or half open and a question is testing it."""
+        match self.breaker.circuit:
+            case Circuit.CLOSED:
+                return True
+            case Circuit.HALF_OPEN:
+                return not self._proving.locked()
+            case Circuit.OPEN:
+                return False
 
     async def reach(self) -> str | None:
         """Check the endpoint by listing its models; return its problem, or ``None``."""
@@ -356,17 +344,17 @@ class Endpoint:
             self._limiter.failed(turn)
             raise
         with self.counting.reading():
-            counted = tokens_of(reply.body)
+            counted = tokens_of(reply.content)
         if counted is not None:
             usage = self.price_of(counted.prompt, counted.completion)
             question.spent += usage
             self.counting.spent(usage)
             self._sizer.learn(question.request, counted.prompt)
         total = None if counted is None else counted.prompt + counted.completion
-        self._limiter.answered(turn, total, reply.headers)
+        self._limiter.answered(turn, total, reply.response.headers)
         try:
             with self.counting.reading():
-                completion = completion_of(reply.body)
+                completion = completion_of(reply.content)
         except Unusable as error:
             question.unusable += 1
             self.counting.tried(TryEnd.UNUSABLE)
@@ -383,12 +371,12 @@ class Endpoint:
         cost_nanos = self.price.of(prompt_tokens, completion_tokens)
         return Usage(0, prompt_tokens, completion_tokens, cost_nanos)
 
-    async def _post(self, question: Question) -> Reply:
+    async def _post(self, question: Question) -> openai.HttpxBinaryResponseContent:
         # Encoded here: the client would spend a third of a question's time on walking the schema.
         body = msgspec.json.encode(question.dialect.body(self.name, question.request))
         try:
             with anyio.fail_after(self._try_timeout_s):
-                answer = await self._client.post(
+                return await self._client.post(
                     "/chat/completions",
                     cast_to=openai.HttpxBinaryResponseContent,
                     content=body,
@@ -404,13 +392,12 @@ class Endpoint:
             raise meaning_of(error, self.place, self._clock.now()) from None
         except openai.APIConnectionError as error:
             raise Trouble(f"{error.message} {type(error.__cause__).__name__}") from None
-        return Reply(answer.content, answer.response.headers)
 
     def _wait_s(self, question: Question, trouble: Trouble) -> float:
         """Return the wait before the next attempt. Raises ModelUnavailable after the last one."""
         question.failures += 1
         after_s = trouble.after_s
-        if question.failures >= self._max_tries or (after_s or 0.0) > self._max_retry_after_s:
+        if question.failures >= self._max_tries or (after_s or 0.0) > MAX_RETRY_AFTER_S:
             raise ModelUnavailable(
                 f"{self.name} at {self.place.base_url} gave no answer "
                 f"in {question.failures} tries ({trouble})"
@@ -427,7 +414,7 @@ class Endpoint:
         question.refusals += 1
         after_s = self._backoff_s(question.refusals) if refusal.after_s is None else refusal.after_s
         question.waited_s += after_s
-        if question.refusals > MAX_REFUSALS or question.waited_s > self._max_retry_after_s:
+        if question.refusals > MAX_REFUSALS or question.waited_s > MAX_RETRY_AFTER_S:
             raise ModelExhausted(
                 f"{self.name} is at its rate limit after {question.refusals} tries ({refusal})",
                 reason="rate_limit",
@@ -496,7 +483,9 @@ class Chain:
         errors: list[ModelError] = []
         left = list(self.endpoints)
         while left:
-            endpoint = _next_of(left)
+            # The first available endpoint, else the one available soonest.
+            soonest = min(left, key=lambda endpoint: endpoint.breaker.wait_s)
+            endpoint = next((one for one in left if one.is_available), soonest)
             left.remove(endpoint)
             try:
                 answer = await endpoint.answer(request)
@@ -523,14 +512,6 @@ class Chain:
             wrong.append(problem)
         is_away = any(isinstance(problem, ModelUnavailable) for problem in wrong)
         return "; ".join(map(str, wrong)) if is_away else None
-
-
-def _next_of(endpoints: Sequence[Endpoint]) -> Endpoint:
-    """Return the first available endpoint, else the one available soonest."""
-    for endpoint in endpoints:
-        if endpoint.breaker.circuit is not Circuit.OPEN and not endpoint.is_on_trial:
-            return endpoint
-    return min(endpoints, key=lambda endpoint: endpoint.breaker.wait_s)
 
 
 def _together(errors: Sequence[ModelError], spent: Usage) -> ModelError:

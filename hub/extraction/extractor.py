@@ -84,7 +84,11 @@ class Extractor:
         reading = Reading(model, material)
         for prompt in self._prompts(model, material):
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
-        found = [*form.items, *_quoted(document, reading.items())]
+        # Quotes are from the document itself, whichever view the model read.
+        found = form.items + [
+            msgspec.structs.replace(item, quote=document.text[item.start : item.end])
+            for item in reading.items()
+        ]
         items, dropped, notes = await self._offload(document, _sorted_out, document, found, reading.dropped())
         return Extraction(
             items=items,
@@ -162,12 +166,6 @@ def _material(document: Document, options: ExtractionOptions, form: Form) -> Mat
 
 def _pieces(document: Document, form: Form, model: LanguageModel) -> list[Chunk]:
     return chunk.split(document.text, form.prose, model.chunk_tokens, by_sentence=model.is_literal)
-
-
-def _quoted(document: Document, items: Sequence[Item]) -> Iterator[Item]:
-    """Yield the items with quotes from the document itself, whichever view the model read."""
-    for item in items:
-        yield msgspec.structs.replace(item, quote=document.text[item.start : item.end])
 
 
 def _sorted_out(

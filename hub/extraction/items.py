@@ -5,7 +5,7 @@ Its data contains only fields that a document can determine; ids, flags and fore
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final, Literal
 
@@ -205,6 +205,17 @@ def lines_of(text: str) -> Iterator[Line]:
         assert match is not None  # the pattern matches everywhere
         yield Line(match.group(1), at, match.end(1), match.end())
         at = match.end()
+
+
+def merged(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sort places and merge those that touch."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(places):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        elif start < end:
+            found.append((start, end))
+    return found
 
 
 def make_item(

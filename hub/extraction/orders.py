@@ -61,14 +61,14 @@ class Wording:
     def _pattern(self, begin: str) -> re.Pattern[str]:
         """Return the pattern of all options that may start with *begin*."""
         if (pattern := self._patterns.get(begin)) is None:
-            options = [option for option, begins in self._options if _may_be(begin, begins)]
+            options = [
+                option
+                for option, begins in self._options
+                if any(begin.startswith(one) or one.startswith(begin) for one in begins)
+            ]
             pattern = re.compile(rf"(?:{'|'.join(options)}){_IS_END}", re.MULTILINE)
             self._patterns[begin] = pattern
         return pattern
-
-
-def _may_be(begin: str, begins: Iterable[str]) -> bool:
-    return any(begin.startswith(one) or one.startswith(begin) for one in begins)
 
 
 def _one_of(words: set[str]) -> str:
@@ -517,13 +517,8 @@ def _machines() -> Sequence[tuple[Wording, str]]:
 
 
 @cache
-def _orders() -> Wording:
-    return Wording(map(_spelled, _STRONG))
-
-
-@cache
-def _hints() -> Wording:
-    return Wording(map(_spelled, _WEAK))
+def _wording(patterns: tuple[str, ...]) -> Wording:
+    return Wording(map(_spelled, patterns))
 
 
 @cache
@@ -534,14 +529,14 @@ def _dress() -> Sequence[re.Pattern[str]]:
 
 def find_strong(plain: str) -> Iterator[tuple[int, int]]:
     """Yield the places in *plain* with wordings that do not occur in letters to people."""
-    yield from _orders().find(plain)
+    yield from _wording(_STRONG).find(plain)
     for dress in _dress():
         yield from (match.span() for match in dress.finditer(plain))
 
 
 def find_weak(plain: str) -> Iterator[tuple[int, int]]:
     """Yield the places in *plain* with wordings that may be meant for a colleague."""
-    yield from _hints().find(plain)
+    yield from _wording(_WEAK).find(plain)
 
 
 def machines_marked(plain: str) -> str:

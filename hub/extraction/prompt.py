@@ -315,7 +315,7 @@ class Prompt:
     def ask(self, piece: Chunk) -> ModelRequest:
         """Return the question about one chunk."""
         text = self._shown(piece.start, piece.end)
-        self._most[piece] = _max_items(text)
+        self._most[piece] = 3 + estimated_tokens(text) // _TOKENS_PER_ITEM
         return self._request(piece, self._fenced(piece, text), self._most[piece])
 
     def ask_again(self, piece: Chunk, failed: Sequence[FailedRecord]) -> ModelRequest:
@@ -442,19 +442,12 @@ class LiteralPrompt:
 
 
 def _described_table(table: TableName, labels: Mapping[str, Reference]) -> str:
-    fields = [*map(_described_field, columns_of(table))]
+    fields = [
+        f"{column.name} ({' or '.join(column.choices) or column.about}{', required' * column.required})"
+        for column in columns_of(table)
+    ]
     fields += [f"{name} (label of the {name} it belongs to)" for name in references_of(table, labels)]
     return f"- {table}: {TABLES[table].about}. Fields: {', '.join(fields)}"
-
-
-def _described_field(column: Column) -> str:
-    about = " or ".join(column.choices) or column.about
-    return f"{column.name} ({about}{', required' if column.required else ''})"
-
-
-def _max_items(text: str) -> int:
-    """Return an upper bound for the number of records in *text*."""
-    return 3 + estimated_tokens(text) // _TOKENS_PER_ITEM
 
 
 def _answer(

@@ -276,7 +276,12 @@ class Reading:
         answer = await self._answer_in(reply)
         if answer is not None or reply.finish is not Finish.WHOLE:
             return reply, answer, False
-        reply = await self._ask(_corrected(request, reply))
+        turns = (
+            *request.messages,
+            Message("assistant", reply.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)"),
+            Message("user", CORRECTION),
+        )
+        reply = await self._ask(msgspec.structs.replace(request, messages=turns))
         return reply, await self._answer_in(reply), True
 
     async def _ask(self, request: ModelRequest) -> ModelAnswer:
@@ -313,12 +318,6 @@ class Reading:
 def _is_whole(reply: ModelAnswer, answer: Answer | None) -> bool:
     """Return True if an answer is complete."""
     return answer is not None and not answer.is_cut and reply.finish is Finish.WHOLE
-
-
-def _corrected(request: ModelRequest, reply: ModelAnswer) -> ModelRequest:
-    """Return the question again, with the unreadable answer and a correction."""
-    shown = Message("assistant", reply.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)")
-    return msgspec.structs.replace(request, messages=(*request.messages, shown, Message("user", CORRECTION)))
 
 
 def _is_same(item: Item, other: Item) -> bool:

@@ -94,22 +94,14 @@ def _is_ip(value: str) -> bool:
     return True
 
 
-def _is_phone(value: str) -> bool:
-    return _DATE.match(value) is None
-
-
-def _any(value: str) -> bool:
-    return True
-
-
 # The order decides between values with the same place.
 BUILT_IN: Final[dict[str, tuple[re.Pattern[str], Callable[[str], bool]]]] = {
-    "email": (_EMAIL, _any),
+    "email": (_EMAIL, bool),
     "iban": (_IBAN, _is_iban),
     "card": (_CARD, _is_card),
     "ip": (_IP, _is_ip),
-    "phone": (_PHONE, _is_phone),
-    "address": (_ADDRESS, _any),
+    "phone": (_PHONE, lambda value: _DATE.match(value) is None),
+    "address": (_ADDRESS, bool),
 }
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 
@@ -191,16 +183,15 @@ class Redaction:
         """Replace placeholders by the document's own words in all nested strings; keys are unchanged."""
         match value:
             case str() if self._values:
-                return self._placeholder.sub(self._value_of, value)
+                return self._placeholder.sub(
+                    lambda match: self._values.get(match[1].upper(), match.group()), value
+                )
             case list():
                 return [self.restore(inner) for inner in value]
             case dict():
                 return {key: self.restore(inner) for key, inner in value.items()}
             case _:
                 return value
-
-    def _value_of(self, match: re.Match[str]) -> str:
-        return self._values.get(match[1].upper(), match.group())
 
     def _found(self, text: str) -> list[tuple[int, int, str]]:
         """Return the places to hide, with overlapping places merged."""

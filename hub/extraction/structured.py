@@ -29,7 +29,7 @@ from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import CUE, asides
-from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item
+from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item, merged
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms, day_ms
 from protocol.frame import Field
@@ -140,11 +140,11 @@ def _columns(header: list[str]) -> _Columns | None:
         is_clear = all(len(places) <= 1 for places in found.values())
         if is_clear and found["title"] and any(found[field] for field in significant):
             fitting.append(_Columns(table, {field: places[0] for field, places in found.items() if places}))
-    return next((one for one in fitting if all(_takes_more(one, other) for other in fitting)), None)
-
-
-def _takes_more(one: _Columns, other: _Columns) -> bool:
-    return one is other or set(one.fields.values()) > set(other.fields.values())
+    for one in fitting:
+        used = set(one.fields.values())
+        if all(one is other or used > set(other.fields.values()) for other in fitting):
+            return one
+    return None
 
 
 def _row_fields(columns: _Columns, row: _Row, options: ExtractionOptions) -> dict[str, Field]:
@@ -326,7 +326,7 @@ def read_captions(document: Document, options: ExtractionOptions) -> Form | None
     places += [match.span() for match in re.finditer(r"[\r\n][\s]*", text)]
     view: list[str] = []
     at, speaker = 0, ""
-    for start, end in _merged(places):
+    for start, end in merged(places):
         voices = [voice["who"].strip() for voice in _VOICE.finditer(text, start, end)]
         name = f"{voices[-1]}: " if voices and voices[-1] != speaker else ""
         speaker = voices[-1] if voices else speaker
@@ -338,17 +338,6 @@ def read_captions(document: Document, options: ExtractionOptions) -> Form | None
 def _covered(text: str, length: int) -> str:
     """Pad *text* with invisible characters, or cut it, to *length*."""
     return text[:length] + _COVER * (length - len(text))
-
-
-def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sort places and merge those that touch."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(places):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        elif start < end:
-            merged.append((start, end))
-    return merged
 
 
 _Reader = Callable[[Document, ExtractionOptions], Form | None]
@@ -377,14 +366,11 @@ _TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})
 
 def read(document: Document, options: ExtractionOptions) -> Form:
     """Extract items by rules, and return the remaining prose. Never raises, for any text."""
-    reader = _reader_for(document)
+    name = PurePosixPath(document.unit_key.replace("\\", "/")).name.lower()
+    media_type = (document.media_type or "").split(";")[0].strip().lower()
+    if name in _TODO_NAMES or name.endswith(".todo.txt"):
+        reader: _Reader | None = read_todo_txt
+    else:
+        reader = _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)
     form = reader(document, options) if reader else None
     return form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)
-
-
-def _reader_for(document: Document) -> _Reader | None:
-    name = PurePosixPath(document.unit_key.replace("\\", "/")).name.lower()
-    if name in _TODO_NAMES or name.endswith(".todo.txt"):
-        return read_todo_txt
-    media_type = (document.media_type or "").split(";")[0].strip().lower()
-    return _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)

@@ -19,7 +19,7 @@ import msgspec
 
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import clusters, is_hidden, words_of
-from hub.extraction.items import Item, Warning
+from hub.extraction.items import Item, Warning, merged
 from hub.extraction.orders import find_strong, find_weak, machines_marked
 from protocol.tables import TABLES
 
@@ -60,14 +60,7 @@ def spans(text: str) -> tuple[Span, ...]:
     passages = list(islice(_passages(text), _MOST_ORDERS + 1))
     if len(passages) > _MOST_ORDERS:
         return ((0, len(text)),)
-    found = [_widened(text, start, end, is_strong) for start, end, is_strong in passages]
-    merged: list[Span] = []
-    for start, end in sorted(found):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(merged[-1][1], end)
-        else:
-            merged.append((start, end))
-    return tuple(merged)
+    return tuple(merged(_widened(text, start, end, is_strong) for start, end, is_strong in passages))
 
 
 def marked(items: Iterable[Item], text: str, suspicions: Sequence[Span]) -> list[Item]:

@@ -340,33 +340,27 @@ def _item(
 def read_markdown(document: Document, options: ExtractionOptions) -> Form:
     """Extract the tasks of a Markdown text, and its prose without front matter, headings and check boxes."""
     lines = list(lines_of(document.text))
-    front, body = _front_matter(lines)
-    reading = _Reading(document.text, options, _due_ms(front, options))
-    if title := front.get("title"):
-        reading.entitle(title)
+    front, body = front_matter(lines)
+    due = _front_date(front, _DUE_KEYS, options)
+    reading = _Reading(document.text, options, front.get("title"), epoch_ms(due) if due else None)
     at = body
     while at < len(lines):
         at = reading.take(lines, at)
     reading.close_passage(len(document.text))
-    return Form(
-        items=reading.items, prose=reading.prose, date=_own_date(front, options) or document.modified_at
-    )
+    date = _front_date(front, _DATE_KEYS, options) or document.modified_at
+    return Form(items=reading.items, prose=reading.prose, date=date)
 
 
 class _Reading:
-    def __init__(self, text: str, options: ExtractionOptions, due_ms: int | None) -> None:
+    def __init__(self, text: str, options: ExtractionOptions, title: str | None, due_ms: int | None) -> None:
         self._text = text
         self._options = options
         self._due_ms = due_ms
-        self._headings: list[tuple[int, str]] = []
+        self._headings = [(0, title)] if title else []  # the document's title is above all headings
         self._passage_from: int | None = None
         self._code_fence = ""
         self.items: list[Item] = []
         self.prose: list[Passage] = []
-
-    def entitle(self, title: str) -> None:
-        """Set the document's title, which is above all headings."""
-        self._headings = [(0, title)]
 
     def take(self, lines: Sequence[Line], at: int) -> int:
         """Parse the block that starts at line *at*; return the index of the next line."""
@@ -448,7 +442,7 @@ def _goes_on(line: Line, depth: int) -> bool:
     )
 
 
-def _front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
+def front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
     """Parse the ``key: value`` lines of the front matter; return them with the index of the next line."""
     if not lines or lines[0].text.lstrip("\ufeff").rstrip() != "---":
         return {}, 0
@@ -462,11 +456,6 @@ def _front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
     return {}, 0
 
 
-def _own_date(front: dict[str, str], options: ExtractionOptions) -> datetime | None:
-    dates = (read_date(front[key], options.timezone) for key in _DATE_KEYS if key in front)
+def _front_date(front: dict[str, str], keys: Sequence[str], options: ExtractionOptions) -> datetime | None:
+    dates = (read_date(front[key], options.timezone) for key in keys if key in front)
     return next(filter(None, dates), None)
-
-
-def _due_ms(front: dict[str, str], options: ExtractionOptions) -> int | None:
-    dates = (read_date(front[key], options.timezone) for key in _DUE_KEYS if key in front)
-    return next((epoch_ms(date) for date in dates if date), None)

@@ -314,10 +314,12 @@ class Reading:
             ):
                 read.data[column.name] = days[0].at_ms
                 _drop(read, table, "wrong_date", column.name)
-            elif not days and anchor is None and (words := _relative_words(quote)):
-                del read.data[column.name]
-                read.unresolved[column.name] = words
-                _drop(read, table, "wrong_date", column.name)
+            elif not days and anchor is None:
+                relative = [one.words for one in dates_in(shown(quote)) if not one.is_full]
+                if relative:
+                    del read.data[column.name]
+                    read.unresolved[column.name] = relative[0]
+                    _drop(read, table, "wrong_date", column.name)
         return read
 
     def _value(self, column: Column, raw: object, anchor: Anchor | None) -> Field:
@@ -354,11 +356,6 @@ class Reading:
         words = shown(raw).strip()
         is_copied = len(words) <= _MOST_WORDS_CHARS and occurs_in(words, self._known)
         return words if is_copied and any(map(str.isalpha, words)) else None
-
-
-def _relative_words(quote: str) -> str | None:
-    """Return the first words of *quote* for a day without its year, or None."""
-    return next((one.words for one in dates_in(shown(quote)) if not one.is_full), None)
 
 
 def _drop(read: Values, table: DeviceTable, reason: DropReason, field: str) -> None:
@@ -452,7 +449,8 @@ class Checking:
                 table, values, fields, self._text[place.start : place.end], anchor
             )
         self._dropped += values.dropped
-        taken_as, data, is_dated = table, values.data, not _lacks_its_date(table, values)
+        taken_as, data = table, values.data
+        is_dated = not any(column.required and column.name in values.unresolved for column in table.columns)
         if not is_dated:
             if TableName.NOTES not in self._options.data_types:
                 self._drop(
@@ -535,11 +533,6 @@ class Checking:
 
     def _drop(self, table: str, reason: DropReason, detail: str = "") -> None:
         self._dropped.append(Dropped(table=table, reason=reason, detail=detail))
-
-
-def _lacks_its_date(table: DeviceTable, values: Values) -> bool:
-    """Return True if a required date is missing because its words are unresolved."""
-    return any(column.required and column.name in values.unresolved for column in table.columns)
 
 
 def copied(

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -219,7 +220,7 @@ async def score_ours(base_url: str, notes: Sequence[Note]) -> Score:
         in_flight=1,
         is_literal=True,
     )
-    async with model.opened():
+    async with aclosing(model):
         extractor = Extractor(Models(model, model), secret=bytes(32))
         for number, note in enumerate(notes):
             document = Document(

@@ -6,6 +6,7 @@ it has no quotes, the place of what it finds is not asked for.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from statistics import mean
 from typing import Final
@@ -91,7 +92,7 @@ async def _ours(
         is_literal=True,
     )
     scored: dict[str, Tallies] = {}
-    async with endpoint.opened():
+    async with aclosing(endpoint):
         model = CountedModel(endpoint, BudgetSettings(run_usd=0.0))
         extractor = Extractor(Models(model, model), secret=bytes(32))
         for number, gold in enumerate(documents, start=1):

@@ -1,7 +1,7 @@
 """Our whole way from document to items, without a hub around it."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ async def extractor_at(base_url: str, **settings: Any) -> AsyncIterator[Extracto
     name = settings.pop("name", MODEL_NAME)
     clock = settings.pop("clock", None) or SystemClock()
     endpoint = Endpoint(base_url, name, "key", clock=clock, chance=SystemChance(), **settings)
-    async with endpoint.opened():
+    async with aclosing(endpoint):
         yield Extractor(Models(endpoint, endpoint), secret=bytes(32))
 
 

@@ -5,7 +5,7 @@ A spent quota is asked about once: the run pauses and says why.
 
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -88,7 +88,7 @@ async def _ask(endpoint: Endpoint, number: int) -> None:
 @asynccontextmanager
 async def _endpoint(base_url: str) -> AsyncIterator[Endpoint]:
     endpoint = Endpoint(base_url, "gpt-4o", "key", clock=SystemClock(), chance=SystemChance())
-    async with endpoint.opened():
+    async with aclosing(endpoint):
         yield endpoint
 
 

@@ -53,20 +53,18 @@ def _date(parts: DateParts, _: date) -> date | None:
     return _fitting(parts, [_safe(parts.year or 0, parts.month or 0, parts.day or 0)])
 
 
-def _month_of_year(parts: DateParts, _: date) -> date | None:
-    return _edge(date(parts.year or 0, parts.month or 0, 1), "month", parts.edge)
+def _part_of(parts: DateParts, year: int) -> date | None:
+    """Return the month, quarter or n-th weekday of *year*, or an edge of the whole year."""
+    if parts.quarter is not None:
+        return _edge(date(year, 3 * parts.quarter - 2, 1), "quarter", parts.edge)
+    if parts.month is None:
+        return _edge(date(year, 1, 1), "year", parts.edge)
+    month = date(year, parts.month, 1)
+    return _nth(parts, month) if parts.nth else _edge(month, "month", parts.edge)
 
 
-def _year(parts: DateParts, _: date) -> date | None:
-    return _edge(date(parts.year or 0, 1, 1), "year", parts.edge)
-
-
-def _nth_of_year(parts: DateParts, _: date) -> date | None:
-    return _nth(parts, date(parts.year or 0, parts.month or 0, 1))
-
-
-def _quarter_of_year(parts: DateParts, _: date) -> date | None:
-    return _edge(date(parts.year or 0, 3 * (parts.quarter or 0) - 2, 1), "quarter", parts.edge)
+def _part_of_year(parts: DateParts, _: date) -> date | None:
+    return _part_of(parts, parts.year or 0)
 
 
 def _week_of_year(parts: DateParts, _: date) -> date | None:
@@ -78,12 +76,15 @@ def _week_of_year(parts: DateParts, _: date) -> date | None:
 
 def _day_of_month(parts: DateParts, anchor: date) -> date | None:
     """Return the day in the year nearest to the anchor."""
-    years = range(max(1, anchor.year - 1), anchor.year + 2)
-    if (parts.month, parts.day) == (2, 29):
-        years = range(max(1, anchor.year - _LEAP_YEARS_APART), anchor.year + _LEAP_YEARS_APART + 1)
-    return _nearest(
-        parts, _fitting_all(parts, [_safe(year, parts.month or 0, parts.day or 0) for year in years]), anchor
-    )
+    month, day = parts.month or 0, parts.day or 0
+    days = [_safe(year, month, day) for year in _years_around(anchor, month, day)]
+    return _nearest(parts, _fitting_all(parts, days), anchor)
+
+
+def _years_around(anchor: date, month: int, day: int) -> range:
+    """Return the years of which one has the nearest such day."""
+    far = _LEAP_YEARS_APART if (month, day) == (2, 29) else 1
+    return range(max(1, anchor.year - far), anchor.year + far + 1)
 
 
 def _date_of_span(parts: DateParts, anchor: date) -> date | None:
@@ -97,19 +98,11 @@ def _date_of_span(parts: DateParts, anchor: date) -> date | None:
     return None
 
 
-def _month_of_span(parts: DateParts, anchor: date) -> date | None:
+def _part_of_span(parts: DateParts, anchor: date) -> date | None:
     """Resolve "May next year"; not "May of next week"."""
     if parts.span is None or parts.span[0] != "year":
         return None
-    month = date(_span_start(parts, anchor).year, parts.month or 0, 1)
-    return _nth(parts, month) if parts.nth else _edge(month, "month", parts.edge)
-
-
-def _quarter_of_span(parts: DateParts, anchor: date) -> date | None:
-    if parts.span is None or parts.span[0] != "year":
-        return None
-    year = _span_start(parts, anchor).year
-    return _edge(date(year, 3 * (parts.quarter or 0) - 2, 1), "quarter", parts.edge)
+    return _part_of(parts, _span_start(parts, anchor).year)
 
 
 def _figures(parts: DateParts, anchor: date) -> date | None:
@@ -123,10 +116,8 @@ def _figures(parts: DateParts, anchor: date) -> date | None:
 def _figured(parts: DateParts, figures: tuple[int | None, int, int], anchor: date) -> date | None:
     if figures[0] is not None:
         return _fitting(parts, [day_of(figures, 0)])
-    years = range(anchor.year - _LEAP_YEARS_APART, anchor.year + _LEAP_YEARS_APART + 1)
-    if figures[1:] != (2, 29):
-        years = range(anchor.year - 1, anchor.year + 2)
-    return _nearest(parts, _fitting_all(parts, [day_of(figures, year) for year in years]), anchor)
+    days = [day_of(figures, year) for year in _years_around(anchor, *figures[1:])]
+    return _nearest(parts, _fitting_all(parts, days), anchor)
 
 
 def _day(parts: DateParts, anchor: date) -> date | None:
@@ -138,18 +129,9 @@ def _day(parts: DateParts, anchor: date) -> date | None:
     return next((day for day in days if day >= anchor), None)
 
 
-def _month(parts: DateParts, anchor: date) -> date | None:
+def _nearest_part(parts: DateParts, anchor: date) -> date | None:
     years = (anchor.year - 1, anchor.year, anchor.year + 1)
-    months = [date(year, parts.month or 0, 1) for year in years]
-    if parts.nth:
-        return _nearest(parts, filter(None, (_nth(parts, month) for month in months)), anchor)
-    return _nearest(parts, (_edge(month, "month", parts.edge) for month in months), anchor)
-
-
-def _quarter(parts: DateParts, anchor: date) -> date | None:
-    years = (anchor.year - 1, anchor.year, anchor.year + 1)
-    firsts = (date(year, 3 * (parts.quarter or 0) - 2, 1) for year in years)
-    return _nearest(parts, (_edge(first, "quarter", parts.edge) for first in firsts), anchor)
+    return _nearest(parts, [_part_of(parts, year) for year in years], anchor)
 
 
 def _week(parts: DateParts, anchor: date) -> date | None:
@@ -312,10 +294,10 @@ def _table(rules: Mapping[Rule, Sequence[str]]) -> Mapping[frozenset[str], Rule]
 _WITHOUT_ANCHOR: Final = _table(
     {
         _date: ("year month day", "year month day weekday"),
-        _month_of_year: ("year month", "year month edge"),
-        _year: ("year edge",),
-        _nth_of_year: ("year month weekday nth",),
-        _quarter_of_year: ("year quarter", "year quarter edge"),
+        _part_of_year: (
+            *("year month", "year month edge", "year month weekday nth"),
+            *("year quarter", "year quarter edge", "year edge"),
+        ),
         _week_of_year: ("year week", "year week weekday", "year week edge"),
     }
 )
@@ -323,21 +305,17 @@ _WITH_ANCHOR: Final = _table(
     {
         _day_of_month: ("month day", "month day weekday"),
         _date_of_span: ("month day span", "month day span weekday", "day span", "day span weekday"),
-        _month_of_span: ("month span", "month span edge", "month span weekday nth"),
-        _quarter_of_span: ("quarter span", "quarter span edge"),
+        _part_of_span: (
+            *("month span", "month span edge", "month span weekday nth"),
+            *("quarter span", "quarter span edge"),
+        ),
         _figures: ("figures", "figures weekday"),
         _day: ("day", "day weekday"),
-        _month: ("month", "month edge", "month weekday nth"),
-        _quarter: ("quarter", "quarter edge"),
+        _nearest_part: ("month", "month edge", "month weekday nth", "quarter", "quarter edge"),
         _week: ("week", "week weekday", "week edge"),
         _days: (
-            "days",
-            "days shift",
-            "days weekday",
-            "days month day",
-            "days month day weekday",
-            "days year month day",
-            "days year month day weekday",
+            *("days", "days shift", "days weekday", "days month day", "days month day weekday"),
+            *("days year month day", "days year month day weekday"),
         ),
         _weekday: ("weekday", "weekday pick", "weekday shift"),
         _weekday_of_span: ("weekday span", "weekday span nth"),

@@ -1,6 +1,7 @@
 """What the tests of extraction share: the oracle, and the hub's client pointed at it."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
 import anyio
 import pytest
@@ -32,5 +33,5 @@ async def oracle() -> AsyncIterator[Oracle]:
 @pytest.fixture
 async def model(oracle: Oracle) -> AsyncIterator[Endpoint]:
     """The hub's client of the oracle."""
-    async with model_at(oracle.base_url).opened() as opened:
+    async with aclosing(model_at(oracle.base_url)) as opened:
         yield opened

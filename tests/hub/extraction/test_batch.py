@@ -1,6 +1,7 @@
 """Many questions at once, against llmock and against the oracle."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import anyio
 import pytest
@@ -46,8 +47,8 @@ def batches_of(endpoint: Endpoint) -> BatchClient:
 async def batches(oracle: Oracle) -> AsyncIterator[BatchClient]:
     """The batches of the oracle."""
     async with (
-        model_at(oracle.base_url, price=PRICE).opened() as endpoint,
-        batches_of(endpoint).opened() as client,
+        aclosing(model_at(oracle.base_url, price=PRICE)) as endpoint,
+        aclosing(batches_of(endpoint)) as client,
     ):
         yield client
 
@@ -106,8 +107,8 @@ async def test_a_batch_goes_through_an_independent_server(
     monkeypatch.setattr(llmock_batches, "_BATCH_DELAY", 0.0)
     metrics = Metrics()
     async with (
-        model_at(llmock.base_url(), metrics=metrics, price=PRICE).opened() as endpoint,
-        batches_of(endpoint).opened() as client,
+        aclosing(model_at(llmock.base_url(), metrics=metrics, price=PRICE)) as endpoint,
+        aclosing(batches_of(endpoint)) as client,
     ):
         batch_id = await client.submit(questions(3), key="run 1")
         result = await client.check(batch_id)
@@ -122,9 +123,9 @@ async def test_a_batch_goes_through_an_independent_server(
 
 async def test_the_questions_of_a_batch_are_put_as_the_endpoint_understands_them(oracle: Oracle) -> None:
     oracle.has_json_schema = False
-    async with model_at(oracle.base_url).opened() as endpoint:
+    async with aclosing(model_at(oracle.base_url)) as endpoint:
         await endpoint.answer(question())
-        async with batches_of(endpoint).opened() as client:
+        async with aclosing(batches_of(endpoint)) as client:
             result = await client.check(await client.submit(questions(1), key="run 1"))
     assert sentence(0) in result.answers["q0"].text
     assert endpoint.dialect.mode == "json_object"
@@ -143,7 +144,7 @@ async def test_a_batch_that_is_gone_is_refused_and_not_waited_for(batches: Batch
 
 async def test_an_endpoint_without_batches_refuses(llmock: LLMock) -> None:
     llmock.fail(404, times=None)
-    async with model_at(llmock.base_url()).opened() as endpoint, batches_of(endpoint).opened() as client:
+    async with aclosing(model_at(llmock.base_url())) as endpoint, aclosing(batches_of(endpoint)) as client:
         with pytest.raises(ModelRefused, match="has no batches"):
             await client.submit(questions(1), key="run 1")
 
@@ -162,7 +163,7 @@ async def test_what_keeps_a_batch_from_being_taken_is_told_as_for_one_question(
     llmock: LLMock, status: int, code: str | None, kind: type[Exception], told: str
 ) -> None:
     llmock.fail(status, times=None, code=code)
-    async with model_at(llmock.base_url()).opened() as endpoint, batches_of(endpoint).opened() as client:
+    async with aclosing(model_at(llmock.base_url())) as endpoint, aclosing(batches_of(endpoint)) as client:
         with pytest.raises(kind, match=told):
             await client.submit(questions(1), key="run 1")
     assert len(llmock.requests) == 1
@@ -170,8 +171,8 @@ async def test_what_keeps_a_batch_from_being_taken_is_told_as_for_one_question(
 
 async def test_an_endpoint_that_is_not_there_has_no_batches_now() -> None:
     async with (
-        model_at("http://127.0.0.1:1/v1").opened() as endpoint,
-        batches_of(endpoint).opened() as client,
+        aclosing(model_at("http://127.0.0.1:1/v1")) as endpoint,
+        aclosing(batches_of(endpoint)) as client,
     ):
         with pytest.raises(ModelUnavailable), anyio.fail_after(5):
             await client.find("run 1")

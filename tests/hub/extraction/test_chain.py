@@ -1,7 +1,7 @@
 """Endpoints one behind the other: who is asked when the first gives nothing."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 
 import anyio
 import pytest
@@ -44,7 +44,9 @@ async def pair(oracle: Oracle) -> AsyncIterator[Pair]:
         await tasks.start(second.serve)
         endpoints = [
             await opened.enter_async_context(
-                model_at(server.base_url, name=name, clock=clock, max_tries=1, price=Price(price, 1)).opened()
+                aclosing(
+                    model_at(server.base_url, name=name, clock=clock, max_tries=1, price=Price(price, 1))
+                )
             )
             for server, name, price in ((oracle, "first", 7), (second, "second", 5))
         ]
@@ -118,7 +120,7 @@ async def test_while_one_question_finds_out_the_others_go_to_the_next(pair: Pair
 
     async with anyio.create_task_group() as asking:
         asking.start_soon(ask, "on trial")
-        await until(lambda: pair.endpoints[0].is_on_trial)
+        await until(lambda: not pair.endpoints[0].is_available)
         asking.start_soon(ask, "meanwhile")
     assert models == ["second", "first"]
 
@@ -170,7 +172,7 @@ async def test_a_model_is_away_while_none_of_its_endpoints_answers_and_one_may_y
     async with AsyncExitStack() as opened:
         endpoints = [
             await opened.enter_async_context(
-                model_at(oracle.base_url if there else "http://127.0.0.1:1/v1").opened()
+                aclosing(model_at(oracle.base_url if there else "http://127.0.0.1:1/v1"))
             )
             for there in is_there
         ]
@@ -184,7 +186,7 @@ async def test_a_model_is_away_while_none_of_its_endpoints_answers_and_one_may_y
 async def test_a_chain_is_as_careful_as_its_most_careful_endpoint() -> None:
     small = model_at("http://127.0.0.1:1/v1", name="small", chunk_tokens=500, price=Price(1, 9))
     large = model_at("http://127.0.0.1:1/v1", name="large", chunk_tokens=900, in_flight=4, price=Price(2, 3))
-    async with small.opened(), large.opened():
+    async with aclosing(small), aclosing(large):
         chain = Chain([large, small])
         assert (chain.name, chain.in_flight, chain.chunk_tokens) == ("large", 4, 500)
         assert chain.price == Price(2, 9)
@@ -192,7 +194,7 @@ async def test_a_chain_is_as_careful_as_its_most_careful_endpoint() -> None:
 
 async def test_a_spent_quota_is_asked_about_once_and_then_the_next_is(llmock: LLMock, oracle: Oracle) -> None:
     llmock.fail(429, times=None, code="insufficient_quota")
-    async with model_at(llmock.base_url()).opened() as spent, model_at(oracle.base_url).opened() as other:
+    async with aclosing(model_at(llmock.base_url())) as spent, aclosing(model_at(oracle.base_url)) as other:
         chain = Chain([spent, other])
         for _ in range(3):
             assert SENTENCE in (await chain.answer(question())).text

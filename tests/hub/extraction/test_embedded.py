@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+from contextlib import aclosing
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
@@ -43,7 +44,7 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
             in_flight=1,
             is_literal=True,
         )
-        async with model.opened():
+        async with aclosing(model):
             extractor = Extractor(Models(model, model), secret=bytes(32))
             extraction = await extractor.extract(document, ExtractionOptions(data_types=(TableName.TASKS,)))
         tasks.cancel_scope.cancel()

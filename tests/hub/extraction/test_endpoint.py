@@ -1,6 +1,7 @@
 """The client of OpenAI-compatible endpoints, against the oracle and against llmock."""
 
 from collections.abc import Callable
+from contextlib import aclosing
 
 import anyio
 import pytest
@@ -50,7 +51,7 @@ async def test_an_answer_comes_with_what_it_cost(oracle: Oracle, model: Endpoint
 async def test_nobody_asks_before_the_endpoint_allows_it(oracle: Oracle, fault: Fault) -> None:
     oracle.retry_after_s = 7.0
     clock = FakeClock()
-    async with model_at(oracle.base_url, clock=clock).opened() as model, anyio.create_task_group() as tasks:
+    async with aclosing(model_at(oracle.base_url, clock=clock)) as model, anyio.create_task_group() as tasks:
         await model.answer(question("it works"))
         oracle.play(fault)
         tasks.start_soon(model.answer, question())
@@ -65,7 +66,7 @@ async def test_nobody_asks_before_the_endpoint_allows_it(oracle: Oracle, fault: 
 
 async def test_a_rate_limit_is_waited_for_and_costs_no_try(oracle: Oracle) -> None:
     oracle.play(Fault.RATE_LIMIT, times=MAX_REFUSALS)
-    async with patient(oracle, max_tries=1).opened() as model:
+    async with aclosing(patient(oracle, max_tries=1)) as model:
         answer = await model.answer(question())
     assert SENTENCE in answer.text
     assert answer.usage.requests == oracle.stats.calls == MAX_REFUSALS + 1
@@ -77,7 +78,7 @@ async def test_a_rate_limit_is_waited_for_and_costs_no_try(oracle: Oracle) -> No
 )
 async def test_a_fault_of_the_provider_is_sat_out(oracle: Oracle, fault: Fault) -> None:
     oracle.play(fault, times=2)
-    async with patient(oracle).opened() as model:
+    async with aclosing(patient(oracle)) as model:
         answer = await model.answer(question())
     assert SENTENCE in answer.text
     assert answer.usage.requests == oracle.stats.calls == 3
@@ -86,7 +87,7 @@ async def test_a_fault_of_the_provider_is_sat_out(oracle: Oracle, fault: Fault) 
 async def test_tokens_and_money_of_answers_that_were_none_are_counted(oracle: Oracle) -> None:
     oracle.play(Fault.SERVER_ERROR, Fault.NO_CHOICES, Fault.NO_FINISH)
     price = Price(prompt_nanos=250, completion_nanos=2_000)
-    async with patient(oracle, price=price).opened() as model:
+    async with aclosing(patient(oracle, price=price)) as model:
         spent = (await model.answer(question())).usage
     assert spent.prompt_tokens == oracle.stats.prompt_tokens > 0
     assert spent.completion_tokens == oracle.stats.completion_tokens > 0
@@ -95,7 +96,7 @@ async def test_tokens_and_money_of_answers_that_were_none_are_counted(oracle: Or
 
 async def test_tokens_of_a_question_that_is_given_up_are_told_with_the_error(oracle: Oracle) -> None:
     oracle.play(Fault.NO_CHOICES, times=9)
-    async with patient(oracle, max_tries=2).opened() as model:
+    async with aclosing(patient(oracle, max_tries=2)) as model:
         with pytest.raises(ModelUnavailable, match="has no choice in it") as caught:
             await model.answer(question())
     assert caught.value.spent.prompt_tokens == oracle.stats.prompt_tokens > 0
@@ -103,21 +104,21 @@ async def test_tokens_of_a_question_that_is_given_up_are_told_with_the_error(ora
 
 async def test_a_try_has_the_key_of_the_one_before_it(oracle: Oracle) -> None:
     oracle.play(Fault.SERVER_ERROR, Fault.DISCONNECT, Fault.RATE_LIMIT)
-    async with patient(oracle).opened() as model:
+    async with aclosing(patient(oracle)) as model:
         await model.answer(question())
     assert (oracle.stats.calls, oracle.stats.keys_changed) == (4, 0)
 
 
 async def test_after_an_answer_that_was_none_the_key_is_another_lest_it_comes_again(oracle: Oracle) -> None:
     oracle.play(Fault.NO_CHOICES)
-    async with patient(oracle).opened() as model:
+    async with aclosing(patient(oracle)) as model:
         await model.answer(question())
     assert (oracle.stats.calls, oracle.stats.keys_changed) == (2, 1)
 
 
 async def test_after_so_many_tries_the_model_is_unavailable(oracle: Oracle) -> None:
     oracle.play(Fault.SERVER_ERROR, times=9)
-    async with patient(oracle, max_tries=3).opened() as model:
+    async with aclosing(patient(oracle, max_tries=3)) as model:
         with pytest.raises(ModelUnavailable, match="no answer in 3 tries") as caught:
             await model.answer(question())
     assert caught.value.retryable
@@ -125,14 +126,14 @@ async def test_after_so_many_tries_the_model_is_unavailable(oracle: Oracle) -> N
 
 
 async def test_an_endpoint_that_is_not_there_makes_the_model_unavailable() -> None:
-    async with model_at("http://127.0.0.1:1/v1", clock=HastyClock(), max_tries=2).opened() as model:
+    async with aclosing(model_at("http://127.0.0.1:1/v1", clock=HastyClock(), max_tries=2)) as model:
         with pytest.raises(ModelUnavailable):
             await model.answer(question())
 
 
 async def test_an_endpoint_that_hangs_is_given_up(oracle: Oracle) -> None:
     oracle.play(Fault.HANG)
-    async with patient(oracle, read_timeout_s=0.2).opened() as model:
+    async with aclosing(patient(oracle, read_timeout_s=0.2)) as model:
         answer = await model.answer(question())
     assert answer.usage.requests == 2
 
@@ -140,7 +141,7 @@ async def test_an_endpoint_that_hangs_is_given_up(oracle: Oracle) -> None:
 async def test_a_long_rate_limit_exhausts_the_model_at_once(oracle: Oracle) -> None:
     oracle.play(Fault.RATE_LIMIT)
     oracle.retry_after_s = 3600
-    async with model_at(oracle.base_url).opened() as model:
+    async with aclosing(model_at(oracle.base_url)) as model:
         with pytest.raises(ModelExhausted) as caught:
             await model.answer(question())
     assert (caught.value.reason, caught.value.retry_after_s) == ("rate_limit", 3600)
@@ -149,7 +150,7 @@ async def test_a_long_rate_limit_exhausts_the_model_at_once(oracle: Oracle) -> N
 
 async def test_an_endless_rate_limit_exhausts_the_model_in_the_end(oracle: Oracle) -> None:
     oracle.play(Fault.RATE_LIMIT, times=20)
-    async with patient(oracle).opened() as model:
+    async with aclosing(patient(oracle)) as model:
         with pytest.raises(ModelExhausted) as caught:
             await model.answer(question())
     assert (caught.value.reason, caught.value.retry_after_s) == ("rate_limit", 0.2)
@@ -159,7 +160,7 @@ async def test_an_endless_rate_limit_exhausts_the_model_in_the_end(oracle: Oracl
 async def test_a_rate_limit_is_waited_for_two_minutes_and_no_longer(oracle: Oracle) -> None:
     oracle.play(Fault.RATE_LIMIT, times=3)
     oracle.retry_after_s = 50
-    async with patient(oracle).opened() as model:
+    async with aclosing(patient(oracle)) as model:
         with pytest.raises(ModelExhausted) as caught:
             await model.answer(question())
     assert caught.value.retry_after_s == 50
@@ -170,7 +171,7 @@ async def test_an_endpoint_without_quota_is_left_alone_until_it_is_back(oracle: 
     oracle.play(Fault.RATE_LIMIT)
     oracle.retry_after_s = 3600
     clock = FakeClock()
-    async with model_at(oracle.base_url, clock=clock).opened() as model:
+    async with aclosing(model_at(oracle.base_url, clock=clock)) as model:
         with pytest.raises(ModelExhausted):
             await model.answer(question())
         clock.advance(1_000)
@@ -184,7 +185,7 @@ async def test_an_endpoint_without_quota_is_left_alone_until_it_is_back(oracle: 
 
 async def test_an_endpoint_without_json_schema_is_found_out_once(oracle: Oracle) -> None:
     oracle.has_json_schema = False
-    async with model_at(oracle.base_url).opened() as model, anyio.create_task_group() as tasks:
+    async with aclosing(model_at(oracle.base_url)) as model, anyio.create_task_group() as tasks:
         for _ in range(5):
             tasks.start_soon(model.answer, question())
     assert oracle.stats.refused == {"400": 1}
@@ -195,7 +196,7 @@ async def test_an_endpoint_without_json_schema_is_found_out_once(oracle: Oracle)
 
 async def test_an_endpoint_without_any_json_mode_is_asked_in_words(oracle: Oracle) -> None:
     oracle.has_json_schema = oracle.has_json_object = False
-    async with model_at(oracle.base_url).opened() as model:
+    async with aclosing(model_at(oracle.base_url)) as model:
         answer = await model.answer(question())
     assert SENTENCE in answer.text
     assert "response_format" not in oracle.requests[-1]
@@ -204,7 +205,7 @@ async def test_an_endpoint_without_any_json_mode_is_asked_in_words(oracle: Oracl
 
 async def test_an_endpoint_that_takes_a_schema_and_ignores_it_is_told_it_in_words(oracle: Oracle) -> None:
     oracle.play(Fault.CHATTER)
-    async with model_at(oracle.base_url).opened() as model:
+    async with aclosing(model_at(oracle.base_url)) as model:
         await model.answer(question())
         await model.answer(question())
     assert "JSON Schema" in oracle.requests[-1]["messages"][0]["content"]
@@ -213,7 +214,7 @@ async def test_an_endpoint_that_takes_a_schema_and_ignores_it_is_told_it_in_word
 @pytest.mark.parametrize("fault", [Fault.RUNAWAY_BLANKS, Fault.RUNAWAY_RECORDS])
 async def test_an_answer_that_would_never_end_is_no_whole_one(oracle: Oracle, fault: Fault) -> None:
     metrics = Metrics()
-    async with model_at(oracle.base_url, metrics=metrics).opened() as model:
+    async with aclosing(model_at(oracle.base_url, metrics=metrics)) as model:
         oracle.play(fault)
         answer = await model.answer(question(max_tokens=2_000))
     assert answer.finish is Finish.CUT_OFF
@@ -238,7 +239,7 @@ async def test_an_endless_answer_is_cut_off_at_our_own_cap(oracle: Oracle, model
 async def test_no_more_questions_are_in_flight_than_allowed(oracle: Oracle) -> None:
     oracle.latency_s = 0.02
     async with (
-        model_at(oracle.base_url, in_flight=3).opened() as model,
+        aclosing(model_at(oracle.base_url, in_flight=3)) as model,
         anyio.create_task_group() as tasks,
     ):
         for number in range(12):
@@ -251,7 +252,7 @@ async def test_questions_keep_to_a_limit_of_tokens_that_the_headers_tell() -> No
     async with anyio.create_task_group() as tasks:
         await tasks.start(provider.serve)
         async with (
-            model_at(provider.base_url).opened() as model,
+            aclosing(model_at(provider.base_url)) as model,
             anyio.create_task_group() as asking,
         ):
             for number in range(24):
@@ -264,7 +265,7 @@ async def test_questions_keep_to_a_limit_of_tokens_that_the_headers_tell() -> No
 
 async def test_a_rate_limit_is_handled_as_providers_ask(llmock: LLMock) -> None:
     llmock.rate_limit(times=2, retry_after=0.2)
-    async with model_at(llmock.base_url()).opened() as model:
+    async with aclosing(model_at(llmock.base_url())) as model:
         await model.answer(question())
     llmock.assert_resilient(strict=True)
 
@@ -272,7 +273,7 @@ async def test_a_rate_limit_is_handled_as_providers_ask(llmock: LLMock) -> None:
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
 async def test_a_passing_fault_is_handled_as_providers_ask(llmock: LLMock, status: int) -> None:
     llmock.fail(status, times=2, retry_after=0.05)
-    async with model_at(llmock.base_url()).opened() as model:
+    async with aclosing(model_at(llmock.base_url())) as model:
         await model.answer(question())
     llmock.assert_resilient(strict=True)
     assert len(llmock.requests) == 3
@@ -280,7 +281,7 @@ async def test_a_passing_fault_is_handled_as_providers_ask(llmock: LLMock, statu
 
 async def test_tries_come_ever_more_seldom_where_nobody_asks_for_a_wait(llmock: LLMock) -> None:
     llmock.fail(500, times=3)
-    async with model_at(llmock.base_url(), clock=HastyClock(0.1)).opened() as model:
+    async with aclosing(model_at(llmock.base_url(), clock=HastyClock(0.1))) as model:
         await model.answer(question())
     llmock.assert_resilient(strict=True)
     assert len(llmock.requests) == 4
@@ -288,7 +289,7 @@ async def test_tries_come_ever_more_seldom_where_nobody_asks_for_a_wait(llmock: 
 
 async def test_an_outage_that_does_not_pass_is_handled_as_providers_ask(llmock: LLMock) -> None:
     llmock.outage(status=500)
-    async with model_at(llmock.base_url(), clock=HastyClock(0.01)).opened() as model:
+    async with aclosing(model_at(llmock.base_url(), clock=HastyClock(0.01))) as model:
         with pytest.raises(ModelUnavailable):
             await model.answer(question())
     llmock.assert_resilient(strict=True)
@@ -296,7 +297,7 @@ async def test_an_outage_that_does_not_pass_is_handled_as_providers_ask(llmock: 
 
 async def test_a_prompt_that_is_too_long_is_not_asked_twice(llmock: LLMock) -> None:
     llmock.context_overflow(times=None)
-    async with model_at(llmock.base_url()).opened() as model:
+    async with aclosing(model_at(llmock.base_url())) as model:
         assert (await model.answer(question())).finish is Finish.TOO_LONG
     llmock.assert_resilient(strict=True)
     assert len(llmock.requests) == 1
@@ -304,7 +305,7 @@ async def test_a_prompt_that_is_too_long_is_not_asked_twice(llmock: LLMock) -> N
 
 async def test_a_slow_answer_is_waited_for(llmock: LLMock) -> None:
     llmock.delay(0.3)
-    async with model_at(llmock.base_url()).opened() as model:
+    async with aclosing(model_at(llmock.base_url())) as model:
         await model.answer(question())
     llmock.assert_resilient(strict=True)
     assert len(llmock.requests) == 1
@@ -312,7 +313,7 @@ async def test_a_slow_answer_is_waited_for(llmock: LLMock) -> None:
 
 async def test_a_spent_quota_is_asked_once_and_told_as_billing(llmock: LLMock) -> None:
     llmock.fail(429, times=None, code="insufficient_quota")
-    async with model_at(llmock.base_url()).opened() as model:
+    async with aclosing(model_at(llmock.base_url())) as model:
         with pytest.raises(ModelExhausted, match="billing") as caught:
             await model.answer(question())
     assert (caught.value.reason, caught.value.retry_after_s) == ("billing", None)
@@ -329,7 +330,7 @@ async def test_a_spent_quota_is_found_out_by_one_question_of_many(llmock: LLMock
         except ModelExhausted as error:
             ends.append(error.reason)
 
-    async with model_at(llmock.base_url()).opened() as model, anyio.create_task_group() as tasks:
+    async with aclosing(model_at(llmock.base_url())) as model, anyio.create_task_group() as tasks:
         for number in range(8):
             tasks.start_soon(ask, number)
     assert ends == ["billing"] * 8
@@ -341,7 +342,7 @@ async def test_a_spent_quota_is_found_out_by_one_question_of_many(llmock: LLMock
 )
 async def test_a_refusal_names_the_setting_to_correct(llmock: LLMock, status: int, told: str) -> None:
     llmock.fail(status, times=None)
-    async with model_at(llmock.base_url()).opened() as model:
+    async with aclosing(model_at(llmock.base_url())) as model:
         with pytest.raises(ModelRefused, match=rf"{told} \[model\]") as caught:
             await model.answer(question())
     assert caught.value.code is ErrorCode.MODEL_REFUSED
@@ -351,7 +352,7 @@ async def test_a_refusal_names_the_setting_to_correct(llmock: LLMock, status: in
 @pytest.mark.parametrize("base_url", ["https://10.0.0.1/v1", "http://169.254.169.254/v1"])
 async def test_an_address_that_is_not_public_is_not_asked(base_url: str) -> None:
     metrics = Metrics()
-    async with model_at(base_url, insecure=True, metrics=metrics).opened() as model:
+    async with aclosing(model_at(base_url, insecure=True, metrics=metrics)) as model:
         with pytest.raises(ModelRefused, match=r"may not be called.*\[outbound\] allow"):
             await model.answer(question())
     assert b'hub_outbound_refused_total{reason="address"} 1.0' in metrics.render()
@@ -359,13 +360,13 @@ async def test_an_address_that_is_not_public_is_not_asked(base_url: str) -> None
 
 async def test_an_address_that_is_listed_is_asked(oracle: Oracle) -> None:
     rules = OutboundRules.parse(["127.0.0.0/8"])
-    async with model_at(oracle.base_url, rules=rules).opened() as model:
+    async with aclosing(model_at(oracle.base_url, rules=rules)) as model:
         assert SENTENCE in (await model.answer(question())).text
 
 
 async def test_an_endpoint_that_redirects_is_asked_once_and_not_followed(oracle: Oracle) -> None:
     oracle.play(Fault.REDIRECT)
-    async with model_at(oracle.base_url).opened() as model:
+    async with aclosing(model_at(oracle.base_url)) as model:
         with pytest.raises(ModelRefused, match="redirects are not followed"):
             await model.answer(question())
     assert oracle.stats.calls == 1
@@ -374,7 +375,7 @@ async def test_an_endpoint_that_redirects_is_asked_once_and_not_followed(oracle:
 async def test_a_quota_of_requests_a_minute_is_kept_to(llmock: LLMock) -> None:
     llmock.rate_limit(times=1, retry_after=0.3)
     async with (
-        model_at(llmock.base_url(), in_flight=4).opened() as model,
+        aclosing(model_at(llmock.base_url(), in_flight=4)) as model,
         anyio.create_task_group() as tasks,
     ):
         for number in range(4):
@@ -384,7 +385,7 @@ async def test_a_quota_of_requests_a_minute_is_kept_to(llmock: LLMock) -> None:
 
 async def test_an_endpoint_that_gave_no_answers_is_tried_by_one_question_alone(oracle: Oracle) -> None:
     clock = HastyClock()
-    async with model_at(oracle.base_url, clock=clock, max_tries=1).opened() as model:
+    async with aclosing(model_at(oracle.base_url, clock=clock, max_tries=1)) as model:
         await model.answer(question())
         oracle.play(Fault.SERVER_ERROR, times=FAILURES)
         for number in range(FAILURES):
@@ -397,7 +398,7 @@ async def test_an_endpoint_that_gave_no_answers_is_tried_by_one_question_alone(o
             for number in range(3):
                 tasks.start_soon(model.answer, question(f"text {number}"))
             await until(lambda: oracle.stats.calls == FAILURES + 2)
-            assert model.is_on_trial
+            assert not model.is_available
             assert model.breaker.error is not None
     assert model.breaker.error is None
     assert oracle.stats.answered == 4
@@ -406,7 +407,7 @@ async def test_an_endpoint_that_gave_no_answers_is_tried_by_one_question_alone(o
 async def test_what_an_endpoint_does_is_counted(oracle: Oracle) -> None:
     metrics = Metrics()
     oracle.play(Fault.RATE_LIMIT, Fault.SERVER_ERROR)
-    async with patient(oracle, metrics=metrics, price=Price(250, 2_000)).opened() as model:
+    async with aclosing(patient(oracle, metrics=metrics, price=Price(250, 2_000))) as model:
         spent = (await model.answer(question())).usage
     value = metrics.registry.get_sample_value
     of = {"model": "oracle"}

@@ -1,6 +1,7 @@
 """From a document to its items: the whole way, with an oracle for a model."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import pytest
 
@@ -48,7 +49,7 @@ def quotes(extraction: Extraction) -> list[str]:
 
 async def test_every_fact_of_a_long_document_is_found_once(oracle: Oracle) -> None:
     sentences = [plant("Anna", f"do work {n}", "2026-12-01", f"K-{n:04}") for n in range(12)]
-    async with model_at(oracle.base_url, chunk_tokens=300).opened() as model:
+    async with aclosing(model_at(oracle.base_url, chunk_tokens=300)) as model:
         extraction = await extract(model, note(long_text(sentences)))
     assert quotes(extraction) == sentences
     assert extraction.requests == oracle.stats.calls == extraction.chunks + extraction.notes.looked_behind
@@ -131,7 +132,7 @@ async def test_every_record_whose_second_answer_fails_is_told_as_lost(
 
 async def test_an_endpoint_that_gives_nothing_fails_the_document_and_tells_the_cost(oracle: Oracle) -> None:
     oracle.play(Fault.SERVER_ERROR)
-    async with model_at(oracle.base_url, max_tries=1).opened() as model:
+    async with aclosing(model_at(oracle.base_url, max_tries=1)) as model:
         with pytest.raises(ModelUnavailable) as caught:
             await extract(model, note(PLANTED[0]))
     assert caught.value.spent.requests == 1
@@ -168,7 +169,7 @@ async def test_without_a_model_rules_do_their_part_and_the_rest_is_told_unread()
 
 async def test_the_same_answers_give_the_same_items_in_the_same_order(oracle: Oracle) -> None:
     document = note(long_text(PLANTED))
-    async with model_at(oracle.base_url, chunk_tokens=100, in_flight=4).opened() as model:
+    async with aclosing(model_at(oracle.base_url, chunk_tokens=100, in_flight=4)) as model:
         first = await extract(model, document)
         oracle.latency_s = 0.001
         assert (await extract(model, document)).items == first.items
@@ -176,7 +177,7 @@ async def test_the_same_answers_give_the_same_items_in_the_same_order(oracle: Or
 
 async def test_a_literal_model_is_asked_by_sentence_and_by_table(oracle: Oracle) -> None:
     both = ExtractionOptions(data_types=(TableName.TIMELINES, TableName.TASKS))
-    async with model_at(oracle.base_url, is_literal=True).opened() as model:
+    async with aclosing(model_at(oracle.base_url, is_literal=True)) as model:
         extraction = await extract(model, note(f"Hello there. {PLANTED[0]} Good bye."), both)
     assert quotes(extraction) == PLANTED[:1]
     assert [asked["messages"][-1]["content"] for asked in oracle.requests] == [

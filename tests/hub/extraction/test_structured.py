@@ -1,5 +1,6 @@
 """Documents whose form says what they hold, read by rules; captions are prose over several cues."""
 
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import pytest
@@ -349,7 +350,7 @@ def captions(kind: str, text: str) -> str:
 @pytest.mark.parametrize("kind", ["vtt", "srt"])
 async def test_every_sentence_of_captions_is_found_at_its_place(oracle: Oracle, kind: str) -> None:
     text = captions(kind, long_text(PLANTED, filling=4))
-    async with model_at(oracle.base_url, chunk_tokens=300).opened() as model:
+    async with aclosing(model_at(oracle.base_url, chunk_tokens=300)) as model:
         extraction = await extract(model, note(text, f"talk.{kind}"))
     assert [item.data["title"] for item in extraction.items] == [f"send report {n}" for n in range(20)]
     for number, item in enumerate(extraction.items):
