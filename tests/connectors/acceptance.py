@@ -83,7 +83,7 @@ BARS: Final = {
             f"{_TOKENS}::test_the_end_of_a_grant_is_reported_once_and_the_provider_is_not_asked_again",
             f"{_MAILBOXES}::test_of_many_refusals_one_moves_the_connector",
             f"{_MAILBOXES}::test_a_connector_that_waits_for_a_person_starts_no_run",
-            f"{_OAUTH}::test_a_sign_in_that_ends_is_told_once_and_nothing_more_is_asked",
+            f"{_OAUTH}::test_a_sign_in_that_ends_is_reported_once_and_no_further_request_is_sent",
         ),
     ),
     8: Bar(

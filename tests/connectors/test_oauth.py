@@ -97,7 +97,7 @@ async def test_a_refresh_token_is_used_once_and_the_next_one_kept(tmp_path: Path
         assert await whose(b) == "ana@example.org"
 
 
-async def test_a_sign_in_that_ends_is_told_once_and_nothing_more_is_asked(
+async def test_a_sign_in_that_ends_is_reported_once_and_no_further_request_is_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with bench(tmp_path) as b:

@@ -48,7 +48,7 @@ async def test_the_calendars_are_found_from_the_server_s_address_the_home_s_and_
     assert (await home.open().check()).detail == f"calendars: {user}/garden"
 
 
-async def test_what_has_changed_is_told_and_nothing_else(radicale: Radicale, home: Rig) -> None:
+async def test_only_changes_are_listed(radicale: Radicale, home: Rig) -> None:
     user = home.settings.username
     for name in "abc":
         radicale.put(user, "work", name, f"SUMMARY:{name}")
@@ -92,7 +92,7 @@ async def test_a_cursor_of_another_release_is_lost(home: Rig, cursor: dict[str, 
         await home.run(cursor)
 
 
-async def test_what_is_done_before_we_look_is_left_out_and_what_is_done_later_is_told(
+async def test_objects_done_before_the_first_reading_are_left_out_and_later_ones_listed(
     radicale: Radicale, home: Rig
 ) -> None:
     user = home.settings.username
@@ -104,7 +104,7 @@ async def test_what_is_done_before_we_look_is_left_out_and_what_is_done_later_is
     assert set((await home.run(cursor))[1]) == {"new"}
 
 
-async def test_events_are_told_when_their_time_comes_near(radicale: Radicale, home: Rig) -> None:
+async def test_events_are_listed_when_they_enter_the_window(radicale: Radicale, home: Rig) -> None:
     user = home.settings.username
     for name, days in (("past", -30.0), ("soon", 5.0), ("later", 40.0)):
         radicale.put(user, "work", name, f"SUMMARY:{name}", f"DTSTART:{home.day(days)}", kind="VEVENT")
@@ -137,7 +137,7 @@ async def test_a_filter_names_calendars_and_kinds(radicale: Radicale, home: Rig)
         await home.run(calendars=["wrok"])
 
 
-async def test_more_objects_than_fit_on_a_page_are_all_told(radicale: Radicale, home: Rig) -> None:
+async def test_more_objects_than_fit_on_a_page_are_all_listed(radicale: Radicale, home: Rig) -> None:
     for number in range(PAGE + 1):
         radicale.put(home.settings.username, "work", f"t{number}", f"SUMMARY:t{number}")
     assert len((await home.run())[1]) == PAGE + 1
@@ -149,7 +149,7 @@ async def test_a_password_that_is_wrong_wants_a_person(radicale: Radicale, home:
         await home.run()
 
 
-async def test_where_no_calendar_is_somebody_has_to_correct_the_address(radicale: Radicale) -> None:
+async def test_an_address_without_a_calendar_has_to_be_corrected(radicale: Radicale) -> None:
     user = radicale.fresh_user()
     async with rig(radicale.url, user) as nobody:
         with pytest.raises(Misconfigured, match="there is no calendar there"):
@@ -234,7 +234,7 @@ async def test_a_password_goes_to_the_address_of_the_settings_alone() -> None:
     assert isinstance(await failure_of(Script(propfind=multistatus(home))), Misconfigured)
 
 
-async def test_a_server_that_cannot_tell_what_changes_is_told_so() -> None:
+async def test_a_server_without_sync_tokens_is_reported() -> None:
     bare = response("/cal/", "<resourcetype><C:calendar/></resourcetype>")
     failure = await failure_of(Script(propfind=multistatus(bare)))
     assert "does not tell what changes" in str(failure)
@@ -283,7 +283,7 @@ async def test_what_a_server_leaves_out_for_now_is_asked_for_again(status: str, 
 
 
 @pytest.mark.parametrize("body", [b'<?xml version="1.0" encoding="bogus"?><a/>', b"<a>\xff</a>"])
-def test_an_answer_in_an_encoding_that_nobody_knows_is_a_passing_error(body: bytes) -> None:
+def test_an_answer_in_an_unknown_encoding_is_a_passing_error(body: bytes) -> None:
     with pytest.raises(Unavailable):
         caldav_answers.read(body)
 
@@ -296,6 +296,6 @@ async def test_an_event_without_an_end_is_an_event(radicale: Radicale, home: Rig
     assert set((await home.run(cursor))[1]) == {"for ever"}
 
 
-def test_a_token_is_told_as_it_is() -> None:
+def test_a_sync_token_is_escaped_only_for_xml() -> None:
     asked = caldav_answers.sync_collection('a<b&"c')
     assert caldav_answers.read(asked).findtext("{DAV:}sync-token") == 'a<b&"c'

@@ -295,7 +295,7 @@ async def test_no_more_than_so_many_ask_at_once() -> None:
     assert most == 2
 
 
-async def test_who_was_told_to_wait_holds_up_the_others() -> None:
+async def test_a_requested_wait_holds_up_the_other_requests() -> None:
     clock = FakeClock()
     throttle = Throttle(Quota(), clock)
     throttle.hold(PATIENCE_S)

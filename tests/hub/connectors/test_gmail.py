@@ -57,7 +57,7 @@ async def test_a_head_has_what_a_filter_looks_at() -> None:
     assert message.link == "https://mail.google.com/mail/?authuser=me%40example.com#all/m0001"
 
 
-async def test_a_mail_without_a_message_id_is_told_apart_by_gmails() -> None:
+async def test_a_mail_without_a_message_id_is_identified_by_gmails() -> None:
     async with rig(one_mail(plain("x", id=None))) as here:
         assert (await here.run()).messages[0].key == "gmail:m0001"
 
@@ -215,7 +215,7 @@ async def test_one_mail_of_an_odd_shape_does_not_stop_the_others() -> None:
     assert isinstance(told["mid:b@acme.test"], Document)
 
 
-async def test_a_check_tells_whose_mailbox_it_is() -> None:
+async def test_a_check_names_the_owner_of_the_mailbox() -> None:
     fake = one_mail()
     async with rig(fake) as here:
         account = await here.open().check()

@@ -36,7 +36,7 @@ def numbers(count: int) -> list[str]:
     return [str(at) for at in range(count)]
 
 
-async def test_a_first_run_tells_what_was_received_since_oldest_first() -> None:
+async def test_a_first_run_lists_recent_mail_oldest_first() -> None:
     fake = filled(12, page=5)
     fake.deliver(plain("old"), WEEK_AGO - HOUR)
     async with rig(fake) as here:
@@ -46,7 +46,7 @@ async def test_a_first_run_tells_what_was_received_since_oldest_first() -> None:
     assert [page.is_backfill for page in run.pages][:3] == [True, True, True]
 
 
-async def test_the_next_run_tells_what_has_come_since_and_then_nothing() -> None:
+async def test_the_next_run_lists_new_mail_once() -> None:
     fake = filled(3)
     async with rig(fake) as here:
         first = await here.run()
@@ -77,7 +77,7 @@ async def test_what_arrives_between_the_profile_and_the_list_is_not_missed(has_p
     assert again.subjects == []
 
 
-async def test_what_arrives_while_a_back_fill_is_read_is_told_after_it() -> None:
+async def test_mail_that_arrives_during_a_back_fill_is_listed_after_it() -> None:
     fake = filled(8)
     async with rig(fake) as here:
         told = []
@@ -223,7 +223,7 @@ async def test_what_labels_leave_out_is_never_asked_for() -> None:
 
 
 @pytest.mark.parametrize("spelled", ["Bills", "bills", "Label_7"])
-async def test_labels_are_told_by_name_or_id(spelled: str) -> None:
+async def test_labels_are_selected_by_name_or_id(spelled: str) -> None:
     fake = filled(2)
     fake.deliver(plain("bill"), START - HOUR, ("INBOX", "Label_7"))
     async with rig(fake) as here:
@@ -233,7 +233,7 @@ async def test_labels_are_told_by_name_or_id(spelled: str) -> None:
     assert some.messages[0].labels == ("INBOX", "Bills")
 
 
-async def test_a_label_that_is_not_there_is_told_with_one_that_is() -> None:
+async def test_an_unknown_label_is_reported_with_a_similar_one() -> None:
     async with rig(filled(1)) as here:
         with pytest.raises(Misconfigured, match="no label 'Bils' in this mailbox; did you mean 'bills'"):
             await here.run(labels_any=["Bils"])

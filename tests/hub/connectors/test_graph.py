@@ -75,7 +75,7 @@ def test_a_sign_in_that_failed_is_explained_by_its_number(
     assert type(judge(answered(401, "InvalidAuthenticationToken", text))) is meaning
 
 
-def test_a_number_that_nobody_knows_explains_nothing() -> None:
+def test_an_unknown_number_explains_nothing() -> None:
     assert sign_in_failure(sign_in_codes("AADSTS12345678: ?")) is None
 
 

@@ -47,7 +47,7 @@ async def test_a_mailbox_stays_unread_however_often_it_is_read(dovecot: Dovecot)
     assert dovecot.count(user, "UNSEEN") == 120
 
 
-async def test_a_message_tells_what_its_head_says(dovecot: Dovecot) -> None:
+async def test_a_message_has_the_fields_of_its_head(dovecot: Dovecot) -> None:
     user = dovecot.fresh_user()
     dovecot.deliver(user, [mail(1, Subject="Задача №1", From="Клиент <K@Example.org>", List_Id="<l.x>")])
 
@@ -298,7 +298,7 @@ async def test_a_page_is_read_where_the_plain_words_say_nothing(
     assert [line for line in read.text.splitlines() if line.startswith("the ")] == [text]
 
 
-async def test_new_mail_is_told_of_while_it_is_waited_for(dovecot: Dovecot) -> None:
+async def test_new_mail_ends_a_wait(dovecot: Dovecot) -> None:
     user = dovecot.fresh_user()
     client = dovecot.client(user)
     with wire_to(dovecot.port) as wire:
@@ -340,7 +340,7 @@ async def test_certificates_are_looked_at(dovecot: Dovecot, tls: str) -> None:
         await stranger.check()
 
 
-async def test_a_wrong_password_wants_a_new_sign_in_and_is_not_told(dovecot: Dovecot) -> None:
+async def test_a_wrong_password_requires_a_new_sign_in_and_is_not_shown(dovecot: Dovecot) -> None:
     connector = imap(settings_of(dovecot, dovecot.fresh_user()), secret="hunter2")
     with pytest.raises(SignInNeeded) as caught:
         await connector.check()

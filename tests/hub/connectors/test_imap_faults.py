@@ -120,7 +120,7 @@ async def test_what_a_server_says_of_a_folder_ends_in_one_meaning(
         await connector.aclose()
 
 
-async def test_a_server_that_tells_no_next_number_is_asked_for_its_last() -> None:
+async def test_a_server_without_uidnext_is_asked_for_its_last_number() -> None:
     answers = {
         "STATUS": ["* STATUS INBOX (UIDVALIDITY 7 MESSAGES 1)", _OK],
         "EXAMINE": ["* OK [UIDVALIDITY 7] ok", "{tag} OK [READ-ONLY]"],

@@ -65,7 +65,7 @@ def test_a_short_plain_part_is_read_with_the_page_beside_it() -> None:
     assert [part.number for part in chosen(parts_of(tree))] == ["1", "2"]
 
 
-def test_literals_stand_where_strings_do() -> None:
+def test_literals_are_read_in_place_of_strings() -> None:
     said = [
         b'* 3 FETCH (UID 5 BODY[HEADER.FIELDS (A "B")] ',
         b'Subject: ")(\r\n',

@@ -20,7 +20,7 @@ HEAD = (
 )
 
 
-def test_a_head_tells_who_wrote_to_whom_when_and_of_what() -> None:
+def test_a_head_has_sender_recipients_date_and_subject() -> None:
     fields = read_head(HEAD).fields()
     assert fields["sender"] == Address("c1@example.org", "Клиент")
     assert fields["recipients"] == (
@@ -52,7 +52,7 @@ def test_a_head_is_the_same_from_bytes_and_from_fields() -> None:
         ("Precedence: first-class", False),
     ],
 )
-def test_what_no_person_wrote_is_told_apart(header: str, is_bulk: bool) -> None:
+def test_automatic_mail_is_recognized(header: str, is_bulk: bool) -> None:
     assert read_head(f"{header}\r\n".encode()).fields()["is_bulk"] is is_bulk
 
 

@@ -178,7 +178,9 @@ async def test_what_is_removed_or_a_draft_is_no_message() -> None:
         assert set(found) == {"there"}
 
 
-async def test_more_than_a_filtered_round_tells_are_found_by_date(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_mails_than_a_filtered_round_has_are_listed_by_date(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(outlook, "MOST_FILTERED", 20)
     async with account() as here:
         here.fake.mail.most_filtered = 20
@@ -224,7 +226,7 @@ async def test_a_token_that_expires_between_two_pages_is_renewed_once() -> None:
         assert here.keys.refused == ["good"]
 
 
-async def test_a_sign_in_that_is_refused_with_a_fresh_token_is_told() -> None:
+async def test_a_refused_fresh_token_is_reported() -> None:
     async with account() as here:
         here.fake.tokens = set()
         with pytest.raises(SignInNeeded):
@@ -306,7 +308,7 @@ async def test_lists_and_the_owners_own_mail_are_marked_as_such() -> None:
         assert (found["mine"].is_bulk, found["mine"].is_sent) == (False, True)
 
 
-async def test_an_account_without_a_mailbox_is_told_so() -> None:
+async def test_an_account_without_a_mailbox_is_reported() -> None:
     async with account() as here:
         here.fake.fail(404, "MailboxNotEnabledForRESTAPI", match="delta")
         with pytest.raises(PermissionMissing, match="no mailbox"):
@@ -320,14 +322,14 @@ async def test_a_check_says_who_it_is_and_what_is_there() -> None:
         assert (found.name, found.detail) == ("ana@example.org", "messages in Inbox: 1")
 
 
-async def test_a_cursor_of_somebody_elses_is_lost() -> None:
+async def test_a_foreign_cursor_is_lost() -> None:
     async with account() as here:
         with pytest.raises(CursorLost):
             await listing(here.outlook(), {"history_id": 7})
         assert here.fake.requests == []
 
 
-async def test_the_cursor_tells_nothing_of_the_mail() -> None:
+async def test_the_cursor_contains_nothing_of_the_mail() -> None:
     async with account() as here:
         here.fake.mail.deliver("secret plans")
         cursor = cursor_of(await listing(here.outlook()))
@@ -363,7 +365,7 @@ async def test_a_mail_that_is_gone_when_it_is_read_is_no_failure() -> None:
         assert isinstance(found["mid:2@example.org"], Document) and there
 
 
-async def test_a_list_that_is_told_only_with_the_body_is_left_out_then() -> None:
+async def test_bulk_mail_recognized_only_by_its_body_is_left_out() -> None:
     async with account() as here:
         id = here.fake.mail.deliver("news")
         outlook = here.outlook()

@@ -103,7 +103,7 @@ async def test_an_edit_is_another_version_and_a_reaction_is_none() -> None:
         assert {one.key for one in heads(first)} < {one.key for one in heads(second)}
 
 
-async def test_what_nobody_wrote_and_what_was_deleted_is_no_message() -> None:
+async def test_system_messages_and_deleted_ones_are_no_messages() -> None:
     async with account() as here:
         chat = here.fake.chats.open_chat("group")
         here.fake.chats.say(chat, "<systemEventMessage/>", messageType="systemEventMessage")
@@ -249,7 +249,7 @@ async def test_a_check_says_who_it_is() -> None:
         assert (found.name, found.detail) == ("ana@example.org", "chats: all; channels: 0")
 
 
-def test_people_attachments_and_quotes_are_told_in_words() -> None:
+def test_people_attachments_and_quotes_are_shown_as_text() -> None:
     reference = {"messagePreview": "When do you come?"}
     item = {
         "body": {

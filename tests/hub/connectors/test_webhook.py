@@ -130,7 +130,7 @@ async def test_an_owner_says_where_the_parts_stand() -> None:
     assert (await one(body, link="to"))[1].link == "https://x.example"
 
 
-async def test_where_no_text_stands_all_of_it_is_told() -> None:
+async def test_without_a_text_field_the_whole_post_is_used() -> None:
     _, said = await one({"build": {"state": "red", "by": ["ana", {"x": None}]}, "n": 3, "ok": True})
     assert said.text == "build.state: red\nbuild.by.0: ana\nn: 3"
 
@@ -154,7 +154,7 @@ async def test_whatever_is_posted_becomes_a_text(body: bytes) -> None:
         assert len(said.text) <= 12_000
 
 
-async def test_a_wide_post_is_told_only_so_far() -> None:
+async def test_the_lines_of_a_wide_post_are_limited() -> None:
     _, said = await one({str(number): "x" for number in range(5_000)})
     assert said.text.count("\n") == 499
     _, said = await one({str(number): {} for number in range(100_000)})

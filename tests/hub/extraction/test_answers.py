@@ -53,7 +53,7 @@ def test_records_are_found_however_they_are_written(answer: str) -> None:
         ('{"items": [{"table": "tasks", "title": "send the quote"}, {"table": : }]}', [TASK]),
     ],
 )
-def test_of_an_answer_that_breaks_off_the_whole_records_are_told_and_that_it_broke_off(
+def test_a_truncated_answer_yields_its_whole_records_and_is_marked_as_cut(
     answer: str, records: list[object]
 ) -> None:
     assert read(answer) == Answer(records, is_cut=True)

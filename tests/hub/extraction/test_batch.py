@@ -94,7 +94,7 @@ async def test_a_batch_under_way_has_nothing_yet(oracle: Oracle, batches: BatchC
     assert (result.is_done, result.answers, result.failed) == (False, {}, {})
 
 
-async def test_a_batch_nobody_noted_is_found_by_our_own_name_for_it(batches: BatchClient) -> None:
+async def test_an_unrecorded_batch_is_found_by_the_hubs_own_key(batches: BatchClient) -> None:
     ids = [await batches.submit(questions(1), key=f"run {number}") for number in range(3)]
     assert await batches.find("run 1") == ids[1]
     assert await batches.find("run 9") is None
@@ -159,7 +159,7 @@ async def test_an_endpoint_without_batches_refuses(llmock: LLMock) -> None:
         (400, None, ModelRefused, "refused a batch"),
     ],
 )
-async def test_what_keeps_a_batch_from_being_taken_is_told_as_for_one_question(
+async def test_a_refused_batch_is_reported_like_one_question(
     llmock: LLMock, status: int, code: str | None, kind: type[Exception], told: str
 ) -> None:
     llmock.fail(status, times=None, code=code)

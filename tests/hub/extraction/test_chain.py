@@ -86,7 +86,7 @@ async def test_a_short_rate_limit_of_the_first_is_waited_for(pair: Pair) -> None
     assert pair.asked == (2, 0)
 
 
-async def test_what_the_first_cost_in_vain_is_told_too(pair: Pair) -> None:
+async def test_the_costs_of_the_failed_first_endpoint_are_reported(pair: Pair) -> None:
     pair.first.play(Fault.NO_CHOICES)
     spent = (await pair.chain.answer(question())).usage
     first, second = pair.first.stats, pair.second.stats
@@ -246,7 +246,7 @@ def test_a_circuit_opens_after_questions_in_a_row_without_an_answer() -> None:
     assert breaker.error is UNAVAILABLE
 
 
-def test_a_question_that_nobody_can_read_says_nothing_of_the_endpoint() -> None:
+def test_an_unreadable_question_says_nothing_about_the_endpoint() -> None:
     breaker = Breaker(FakeClock())
     for _ in range(10):
         breaker.failed(ModelRefused("this request is no good"))

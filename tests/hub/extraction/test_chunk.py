@@ -42,7 +42,7 @@ def test_a_line_broken_by_a_margin_is_one_sentence() -> None:
     assert sentences(text) == [text[:63], "Short line", "another short line"]
 
 
-def test_list_items_stand_alone() -> None:
+def test_list_items_are_separate() -> None:
     text = "We need the following things, and we need them all at once\n- paper\n- ink\n2) pens"
     assert sentences(text)[1:] == ["- paper", "- ink", "2) pens"]
 

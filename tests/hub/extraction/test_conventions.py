@@ -101,7 +101,7 @@ def test_every_mark_has_a_case_that_needs_it() -> None:
             ), mark.pattern
 
 
-def test_a_tag_is_nobody_and_a_name_keeps_its_letters() -> None:
+def test_a_tag_is_no_person_and_a_name_keeps_its_letters() -> None:
     lines = ("- [ ] Pay @due(2026-12-01)", "- [x] Call @done", "- [ ] Ask @Zoë.M @home @start(2026-11-01)")
     form = read("a.md", "\n".join(lines))
     pay, call, ask = (item.data for item in form.items)
@@ -118,7 +118,7 @@ def test_a_tag_is_nobody_and_a_name_keeps_its_letters() -> None:
 @pytest.mark.parametrize(
     ("marks", "status"), [(" ><?!", "todo"), ("/", "in_progress"), ("xX", "done"), ("-~", None)]
 )
-def test_what_stands_in_a_check_box_says_how_far_it_is(marks: str, status: str | None) -> None:
+def test_the_sign_in_a_check_box_is_its_status(marks: str, status: str | None) -> None:
     form = read("a.md", "".join(f"- [{mark}] Pay rent\n" for mark in marks))
     assert [item.data["status"] for item in form.items] == [status] * (len(marks) if status else 0)
     assert form.prose == []
@@ -152,7 +152,7 @@ def test_an_outline_of_taskpaper_has_projects_tasks_and_notes() -> None:
     assert [OUTLINE[span.start : span.end].strip() for span in form.prose] == ["A thought about the house."]
 
 
-def test_a_context_of_todo_txt_is_nobody_and_its_keys_are_kept() -> None:
+def test_a_context_of_todo_txt_is_no_person_and_its_keys_are_kept() -> None:
     form = read("todo.txt", "(B) Pay rent @home due:2026-02-01 t:2026-01-20 rec:+1m\n", EVERYTHING)
     (item,) = form.items
     assert item.data == {

@@ -210,9 +210,7 @@ def day_ms(day: date) -> int:
 
 @pytest.mark.parametrize("write", [headings, chat, mail, minutes])
 @pytest.mark.parametrize("tongue", LANGUAGES)
-async def test_every_relative_date_counts_from_the_passage_that_it_stands_in(
-    write: FunctionType, tongue: str
-) -> None:
+async def test_every_relative_date_counts_from_its_passage(write: FunctionType, tongue: str) -> None:
     writer = Writer(f"{write.__name__}-{tongue}")
     text = write(writer, LANGUAGES[tongue])
     found = {item.quote: item for item in (await extract(text, writer.sentences)).items}

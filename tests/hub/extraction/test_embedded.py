@@ -82,7 +82,7 @@ async def test_the_server_leaves_when_its_hub_is_gone() -> None:
             assert await child.wait() == 0
 
 
-async def test_a_server_that_cannot_start_is_told_with_what_to_do(tmp_path: Path) -> None:
+async def test_a_server_that_cannot_start_is_reported_with_a_remedy(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"no weights")
     with pytest.raises(ModelUnavailable, match="did not start"):

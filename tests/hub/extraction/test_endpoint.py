@@ -48,7 +48,7 @@ async def test_an_answer_comes_with_what_it_cost(oracle: Oracle, model: Endpoint
 
 
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMIT, Fault.RATE_LIMIT_MS])
-async def test_nobody_asks_before_the_endpoint_allows_it(oracle: Oracle, fault: Fault) -> None:
+async def test_no_question_is_sent_before_the_endpoint_allows_it(oracle: Oracle, fault: Fault) -> None:
     oracle.retry_after_s = 7.0
     clock = FakeClock()
     async with aclosing(model_at(oracle.base_url, clock=clock)) as model, anyio.create_task_group() as tasks:
@@ -94,7 +94,7 @@ async def test_tokens_and_money_of_answers_that_were_none_are_counted(oracle: Or
     assert spent.cost_nanos == price.of(spent.prompt_tokens, spent.completion_tokens)
 
 
-async def test_tokens_of_a_question_that_is_given_up_are_told_with_the_error(oracle: Oracle) -> None:
+async def test_tokens_of_a_failed_question_are_reported_with_the_error(oracle: Oracle) -> None:
     oracle.play(Fault.NO_CHOICES, times=9)
     async with aclosing(patient(oracle, max_tries=2)) as model:
         with pytest.raises(ModelUnavailable, match="has no choice in it") as caught:
@@ -203,7 +203,7 @@ async def test_an_endpoint_without_any_json_mode_is_asked_in_words(oracle: Oracl
     assert "JSON Schema" in oracle.requests[-1]["messages"][0]["content"]
 
 
-async def test_an_endpoint_that_takes_a_schema_and_ignores_it_is_told_it_in_words(oracle: Oracle) -> None:
+async def test_an_endpoint_that_ignores_the_schema_gets_it_in_the_prompt(oracle: Oracle) -> None:
     oracle.play(Fault.CHATTER)
     async with aclosing(model_at(oracle.base_url)) as model:
         await model.answer(question())
@@ -221,7 +221,7 @@ async def test_an_answer_that_would_never_end_is_no_whole_one(oracle: Oracle, fa
     assert b'hub_llm_requests_total{model="oracle",outcome="runaway"} 1.0' in metrics.render()
 
 
-async def test_a_cut_off_answer_is_told_apart_from_a_whole_one(oracle: Oracle, model: Endpoint) -> None:
+async def test_a_truncated_answer_differs_from_a_whole_one(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.CUT_OFF)
     assert (await model.answer(question())).finish is Finish.CUT_OFF
 
@@ -279,7 +279,7 @@ async def test_a_passing_fault_is_handled_as_providers_ask(llmock: LLMock, statu
     assert len(llmock.requests) == 3
 
 
-async def test_tries_come_ever_more_seldom_where_nobody_asks_for_a_wait(llmock: LLMock) -> None:
+async def test_without_a_requested_wait_the_backoff_grows(llmock: LLMock) -> None:
     llmock.fail(500, times=3)
     async with aclosing(model_at(llmock.base_url(), clock=HastyClock(0.1))) as model:
         await model.answer(question())
@@ -311,7 +311,7 @@ async def test_a_slow_answer_is_waited_for(llmock: LLMock) -> None:
     assert len(llmock.requests) == 1
 
 
-async def test_a_spent_quota_is_asked_once_and_told_as_billing(llmock: LLMock) -> None:
+async def test_a_spent_quota_is_requested_once_and_reported_as_billing(llmock: LLMock) -> None:
     llmock.fail(429, times=None, code="insufficient_quota")
     async with aclosing(model_at(llmock.base_url())) as model:
         with pytest.raises(ModelExhausted, match="billing") as caught:

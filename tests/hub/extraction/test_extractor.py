@@ -117,7 +117,7 @@ async def test_an_invented_record_is_dropped(oracle: Oracle, model: Endpoint) ->
     assert [note.reason for note in extraction.dropped] == ["bad_field", "ungrounded"]
 
 
-async def test_every_record_whose_second_answer_fails_is_told_as_lost(
+async def test_every_record_whose_second_answer_fails_is_counted_as_lost(
     oracle: Oracle, model: Endpoint
 ) -> None:
     bad = (Fault.CUT_OFF, Fault.RUNAWAY_BLANKS, Fault.RUNAWAY_RECORDS, Fault.MALFORMED_ANSWER)
@@ -130,7 +130,7 @@ async def test_every_record_whose_second_answer_fails_is_told_as_lost(
     assert lost == 8
 
 
-async def test_an_endpoint_that_gives_nothing_fails_the_document_and_tells_the_cost(oracle: Oracle) -> None:
+async def test_an_endpoint_without_answers_fails_the_document_and_reports_the_cost(oracle: Oracle) -> None:
     oracle.play(Fault.SERVER_ERROR)
     async with aclosing(model_at(oracle.base_url, max_tries=1)) as model:
         with pytest.raises(ModelUnavailable) as caught:
@@ -161,7 +161,7 @@ async def test_a_file_read_by_rules_costs_no_question(oracle: Oracle, model: End
     assert (len(extraction.items), extraction.requests, oracle.stats.calls) == (1, 0, 0)
 
 
-async def test_without_a_model_rules_do_their_part_and_the_rest_is_told_unread() -> None:
+async def test_without_a_model_only_rules_apply_and_the_rest_is_reported_unread() -> None:
     extraction = await extract(None, note("- [ ] Call Bob\n\nSome prose.\n", "a.md"))
     assert quotes(extraction) == ["Call Bob"]
     assert extraction.unread_chars == len("Someprose.")
@@ -189,7 +189,7 @@ async def test_a_literal_model_is_asked_by_sentence_and_by_table(oracle: Oracle)
     ]
 
 
-def test_a_fingerprint_tells_configurations_apart() -> None:
+def test_a_fingerprint_differs_between_configurations() -> None:
     small, other = (model_at("http://127.0.0.1:1/v1", name=name) for name in ("a", "b"))
     extractors = [Extractor(Models(model, model), secret=bytes(32)) for model in (None, small, other)]
     wanted = [

@@ -99,13 +99,13 @@ def test_a_line_becomes_a_document_with_its_labels() -> None:
         (item(data={"title": ""}), "items[0]: data.title: write a text that is not empty"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(line: object, told: str) -> None:
+def test_a_mistake_is_reported_with_its_line(line: object, told: str) -> None:
     ((number, said),) = told_of({**DOCUMENT, "id": "other"}, "", line)
     assert number == 3
     assert said.startswith(told)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     problems = told_of(DOCUMENT, DOCUMENT, "{", item(table="none"))
     assert [line for line, _ in problems] == [2, 3, 4]
     assert problems[0][1] == "id: 'a' is the id of another document too"
@@ -129,7 +129,7 @@ def test_each_language_has_items_of_every_table() -> None:
         assert set(tables) == set(TABLES)
 
 
-def test_no_document_stands_there_twice() -> None:
+def test_no_document_is_repeated() -> None:
     texts = Counter(document.text for document in EVERY)
     assert texts.most_common(1)[0][1] == 1
 
@@ -219,12 +219,12 @@ def test_of_two_tasks_in_one_sentence_each_gets_its_own() -> None:
     assert (tally.right, tally.right_fields, tally.fields) == (2, 2, 2)
 
 
-def test_a_label_is_found_once_however_often_it_is_told() -> None:
+def test_a_label_is_matched_once_for_repeated_items() -> None:
     tally = scored([task("book the van")], [found("book the van"), found("book the van")])
     assert (tally.right, tally.precision, tally.recall) == (1, 0.5, 1.0)
 
 
-def test_a_quote_that_stands_twice_may_be_found_at_either_place() -> None:
+def test_a_repeated_quote_may_be_found_at_either_place() -> None:
     label = Label(table=TableName.TASKS, data={"title": "order the cake"}, places=(SENTENCE, LATER))
     assert scored([label], [found("order the cake", at=LATER)]).right == 1
 
@@ -251,14 +251,14 @@ def test_a_date_is_right_on_the_same_day_where_the_agent_is() -> None:
     assert scored([label], [item], "UTC").field_share == 0.0
 
 
-def test_where_the_label_tells_a_time_the_time_counts() -> None:
+def test_a_time_in_the_label_counts() -> None:
     label = task("book the van", dueDate="2026-06-03T15:00")
     at = epoch_ms(datetime(2026, 6, 3, 15, tzinfo=UTC))
     assert scored([label], [found("book the van", dueDate=at)]).field_share == 1.0
     assert scored([label], [found("book the van", dueDate=at + 60_000)]).field_share == 0.0
 
 
-def test_a_field_that_the_label_does_not_tell_is_not_asked_for() -> None:
+def test_a_field_missing_in_the_label_is_not_compared() -> None:
     tally = scored([task("book the van")], [found("book the van", assignee=["Otto"])])
     assert (tally.fields, tally.field_share) == (0, None)
 

@@ -29,7 +29,7 @@ def places(quote: str, text: str = TEXT) -> list[tuple[str, bool]]:
         "nna must send the quote to the printer by 12 May, without the old log",
     ],
 )
-def test_a_slip_of_the_pen_is_forgiven_and_told(quote: str) -> None:
+def test_a_typo_is_accepted_and_reported(quote: str) -> None:
     ((found, is_near),) = places(quote)
     assert found.rstrip(".") == "Anna must send the quote to the printer by 12 May, without the old logo"
     assert is_near
@@ -95,7 +95,7 @@ def test_likeness_knows_every_script_and_keeps_its_place(text: str, quote: str, 
     assert places(quote, text) == [(found or text[:-1], True)]
 
 
-def test_a_place_is_told_in_the_whole_text() -> None:
+def test_a_place_refers_to_the_whole_text() -> None:
     text = f"{TEXT}\n\n{TEXT}"
     start = len(TEXT) + 2
     ((begin, end, _),) = Grounding(text, start, len(text)).places("Bob likes tea.")

@@ -143,7 +143,7 @@ async def note(limiter: Limiter, user: str, noted: list[str], word: str = "", *,
     ],
     ids=["as we count", "we set aside more", "we set aside less", "in windows", "with little saved up"],
 )
-async def test_a_quota_told_in_headers_is_used_up_and_hardly_ever_passed(
+async def test_a_quota_in_headers_is_used_up_and_hardly_ever_exceeded(
     window_s: float, burst_s: float, held: float, counted: float
 ) -> None:
     clock = BriskClock()
@@ -158,7 +158,7 @@ async def test_a_quota_told_in_headers_is_used_up_and_hardly_ever_passed(
     assert provider.used >= 0.9 * 6 * 60_000
 
 
-async def test_a_quota_that_hub_toml_promises_is_used_up_where_no_header_tells_it() -> None:
+async def test_a_quota_of_hub_toml_is_used_up_without_headers() -> None:
     clock = BriskClock()
     provider = Provider(clock, 60_000, tells=False)
     limiter = Limiter(clock, in_flight=8, tokens_per_min=60_000)
@@ -167,7 +167,7 @@ async def test_a_quota_that_hub_toml_promises_is_used_up_where_no_header_tells_i
     assert provider.used >= 0.9 * 6 * 60_000
 
 
-async def test_a_quota_that_nobody_tells_is_used_up_and_each_refusal_is_waited_for() -> None:
+async def test_an_unknown_quota_is_used_up_and_each_refusal_is_waited_for() -> None:
     clock = BriskClock()
     provider = Provider(clock, 60_000, tells=False)
     limiter = Limiter(clock, in_flight=8)
@@ -200,7 +200,7 @@ async def test_refusals_that_come_by_chance_hardly_slow_anything_down() -> None:
     assert answered >= 0.7 * 8 * 300
 
 
-async def test_a_quota_shared_with_somebody_else_is_shared() -> None:
+async def test_a_quota_shared_with_another_client_is_shared() -> None:
     clock = BriskClock()
     provider = Provider(clock, 60_000)
     limiters = [Limiter(clock, in_flight=8) for _ in range(2)]  # two hubs with one key
@@ -244,7 +244,7 @@ async def test_a_question_that_was_refused_goes_before_its_users_others() -> Non
     assert served == ["anna, again", "anna"]
 
 
-async def test_whoever_is_let_go_while_waiting_or_asking_leaves_its_place_to_the_next() -> None:
+async def test_a_question_cancelled_while_waiting_or_asking_frees_its_place() -> None:
     limiter = Limiter(FakeClock(), in_flight=1)
     served: list[str] = []
     async with anyio.create_task_group() as asking, anyio.create_task_group() as leaving:
@@ -264,7 +264,7 @@ async def test_whoever_is_let_go_while_waiting_or_asking_leaves_its_place_to_the
     assert len(limiter) == 0
 
 
-async def test_what_one_was_told_holds_for_all() -> None:
+async def test_a_wait_requested_of_one_question_holds_for_all() -> None:
     clock = BriskClock()
     limiter = Limiter(clock, in_flight=8)
     served: list[str] = []
@@ -368,11 +368,11 @@ def test_a_quota_of_a_day_comes_back_in_a_day() -> None:
         {"x-ratelimit-limit-tokens": "5", "x-ratelimit-remaining-tokens": "9"},
     ],
 )
-def test_headers_that_make_no_sense_tell_no_quota(headers: dict[str, str]) -> None:
+def test_senseless_headers_report_no_quota(headers: dict[str, str]) -> None:
     assert reported_quota(headers, "tokens") is None
 
 
-async def test_a_question_sent_together_with_the_one_that_was_told_is_not_thought_to_be_counted() -> None:
+async def test_a_question_sent_with_the_reported_one_is_not_assumed_to_be_counted() -> None:
     clock = BriskClock()
     limiter = Limiter(clock, in_flight=8)
     told = {

@@ -127,7 +127,7 @@ async def test_a_model_that_never_ends_fails_the_document_soon() -> None:
     assert len(model.asked) < 20
 
 
-async def test_a_piece_that_no_answer_can_be_had_about_is_told_and_the_rest_is_kept() -> None:
+async def test_a_piece_without_a_usable_answer_is_reported_and_the_rest_is_kept() -> None:
     model = Spoken(lambda asked: cut("{") if "Bob" in text_of(asked) else told(text_of(asked)))
     found = await extract(model, BOTH)
     assert quotes(found) == [ANNA]
@@ -300,7 +300,7 @@ async def test_a_question_that_was_answered_is_not_asked_once_more() -> None:
     assert len(model.asked) == len({asked.digest for asked in model.asked}) == 2
 
 
-async def test_what_stands_only_in_the_context_is_not_asked_for_again() -> None:
+async def test_a_record_from_the_context_is_not_requested_again() -> None:
     def say(asked: ModelRequest) -> str:
         # It takes the sentence before for a part of the text.
         return items(*(task(quote) for quote in (ANNA, BOB) if quote in asked.messages[-1].content))
@@ -312,7 +312,7 @@ async def test_what_stands_only_in_the_context_is_not_asked_for_again() -> None:
     assert len(model.asked) == 2
 
 
-async def test_redacted_values_are_not_shown_and_stand_in_the_items_all_the_same() -> None:
+async def test_redacted_values_are_not_shown_but_are_in_the_items() -> None:
     text = "Anna must write to eve@example.org by Friday."
     quote = "Anna must write to [EMAIL_1] by Friday."
     model = Spoken(lambda asked: items({"table": "tasks", "quote": quote, "title": "write to [EMAIL_1]"}))

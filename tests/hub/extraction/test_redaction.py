@@ -31,7 +31,7 @@ def test_each_value_has_its_placeholder_the_same_all_over_the_document() -> None
     assert redaction.count == 5
 
 
-def test_what_the_model_copied_is_restored_wherever_it_stands() -> None:
+def test_copied_placeholders_are_restored_at_every_place() -> None:
     record = {
         "title": "Pay [IBAN_1]",
         "assignee": ["[email_2]", "EMAIL_1"],
@@ -48,7 +48,7 @@ def test_what_the_model_copied_is_restored_wherever_it_stands() -> None:
     ]
 
 
-def test_a_placeholder_that_nobody_gave_out_stays() -> None:
+def test_an_unknown_placeholder_stays() -> None:
     assert Redaction(ALL, TEXT).restore("[EMAIL_3] [CARD_12]") == "[EMAIL_3] [CARD_12]"
 
 
@@ -86,7 +86,7 @@ def test_a_value_cut_in_two_is_hidden_without_a_number() -> None:
 
 
 @pytest.mark.parametrize("at", range(16_370, 16_390))
-def test_a_value_is_hidden_wherever_in_a_long_line_it_stands(at: int) -> None:
+def test_a_value_is_hidden_at_every_place_of_a_long_line(at: int) -> None:
     line = "a " * (at // 2) + "eve@example.org and so on"
     assert "@" not in hidden(line, "email")
     assert "@" not in hidden(f"{'b' * 90} c\n{line}\n{line}", "email")
@@ -161,7 +161,7 @@ def test_of_what_overlaps_nothing_is_left_standing() -> None:
         (RedactionRule("x", "(a"), "never closed"),
     ],
 )
-def test_a_rule_that_cannot_be_used_is_told_before_anything_is_read(rule: RedactionRule, wrong: str) -> None:
+def test_an_unusable_rule_is_reported_before_anything_is_read(rule: RedactionRule, wrong: str) -> None:
     assert wrong in str(problem_of(rule))
     if rule.regex != "x":
         with pytest.raises(BadPattern):

@@ -39,11 +39,11 @@ def test_a_quoted_line_of_two_sentences_is_one_part() -> None:
 
 
 @pytest.mark.parametrize("mark", ["-- ", "----- Original Message -----", "________________"])
-def test_what_stands_under_a_mark_is_another_part(mark: str) -> None:
+def test_text_below_a_mark_is_another_part(mark: str) -> None:
     assert strengths(f"Bye.\n{mark}\nEve")[1][1] is Strength.PART
 
 
-def test_the_subject_of_a_mail_stands_over_all_that_follows() -> None:
+def test_the_subject_of_a_mail_is_the_heading_of_its_text() -> None:
     first, *rest = chunks(MAIL, 12)
     assert first.headings == ()
     assert {piece.headings for piece in rest} == {("The roof",)}
@@ -60,13 +60,13 @@ def test_a_shouted_word_in_a_paragraph_is_no_heading() -> None:
     assert Headings("We said\nNO NO NO\nto them.").above(20, since=0) == ()
 
 
-def test_a_chunk_is_told_the_sentence_before_it_but_not_across_parts() -> None:
+def test_a_chunk_has_the_sentence_before_it_but_not_across_parts() -> None:
     before = {MAIL[piece.start : piece.end]: MAIL[slice(*piece.before)] for piece in chunks(MAIL, 5)}
     assert before["She begins on Monday."] == "Anna will mend it."
     assert before["> Who mends the roof?"] == ""
 
 
-def test_rows_of_a_table_are_told_its_header() -> None:
+def test_rows_of_a_table_have_its_header() -> None:
     text = (
         "Open:\n\nWho;What;When\n" + "".join(f"Anna;do work {n};on day {n}\n" for n in range(30)) + "\nDone."
     )

@@ -69,7 +69,7 @@ def test_a_check_box_in_a_code_block_is_no_task() -> None:
     assert [item.data["title"] for item in form.items] == ["real"]
 
 
-def test_a_check_box_tells_its_date_its_people_and_its_priority() -> None:
+def test_a_check_box_has_a_date_people_and_a_priority() -> None:
     (item,) = read("a.md", "- [ ] Send @anna the plan ⏫ 📅 2026-03-04").items
     assert item.data == {
         "title": "Send @anna the plan",
@@ -80,7 +80,7 @@ def test_a_check_box_tells_its_date_its_people_and_its_priority() -> None:
     }
 
 
-def test_a_mail_address_is_nobody_to_do_it() -> None:
+def test_a_mail_address_is_no_assignee() -> None:
     (item,) = read("a.md", "- [ ] Write to bob@example.org").items
     assert "assignee" not in item.data
 
@@ -100,7 +100,7 @@ def test_what_only_looks_like_front_matter_stays_prose() -> None:
     assert read("a.md", text).prose[0].start == 0
 
 
-def test_a_title_too_long_for_its_field_is_told_whole_in_the_description() -> None:
+def test_a_title_too_long_for_its_field_is_whole_in_the_description() -> None:
     words = "word " * 200
     (item,) = read("a.md", f"- [ ] {words}").items
     assert len(str(item.data["title"])) <= 500
@@ -229,7 +229,7 @@ def test_any_other_text_is_prose_as_a_whole() -> None:
 @pytest.mark.parametrize(
     "due", ["DUE;TZID=America/New_York:99991231T235959", "DUE;TZID=Europe:20260101T000000"]
 )
-def test_a_time_that_cannot_be_told_is_left_to_the_model(due: str) -> None:
+def test_an_unclear_time_is_left_to_the_model(due: str) -> None:
     form = read("c.ics", ICS.replace("DUE;VALUE=DATE:20260401", due))
     assert [item.table for item in form.items] == [TableName.TIMELINES]
     assert len(form.prose) == 1

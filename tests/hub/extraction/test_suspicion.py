@@ -66,7 +66,7 @@ def test_an_order_in_a_text_without_paragraphs_does_not_make_all_of_it_suspect()
 @pytest.mark.parametrize(
     "line", ["The boats are in. ", "The boats are in.\n", "boats,", "The boats a\u200bre in. "]
 )
-def test_an_order_is_found_wherever_it_stands_in_a_long_text(line: str) -> None:
+def test_an_order_is_found_at_every_place_of_a_long_text(line: str) -> None:
     for filling in range(15_400, 16_500, 173):
         text = f"{(line * 2_000)[:filling]} {ORDER} {line * 500}"
         at = text.index(ORDER)
@@ -118,7 +118,7 @@ def test_what_typesetting_and_people_do_is_not_suspected(text: str) -> None:
     assert suspected(text) == []
 
 
-def test_an_item_whose_place_touches_an_order_is_marked_whoever_found_it() -> None:
+def test_an_item_whose_place_touches_an_order_is_marked_for_every_origin() -> None:
     text = f"- [ ] Call Bob\n\n- [ ] {ORDER}\n"
     origins: tuple[Origin, ...] = ("model", "rule")
     for origin in origins:
@@ -139,7 +139,7 @@ def test_in_a_text_without_orders_a_title_may_be_in_other_words() -> None:
     assert warnings(text, item(text, text, "Transfer of housing costs")) == ()
 
 
-def test_what_nobody_can_see_in_a_quote_is_told() -> None:
+def test_invisible_characters_in_a_quote_are_reported() -> None:
     text = "Call\u200b Bob. Call Eve."
     assert warnings(text, item(text, "Call\u200b Bob.", "Call Bob")) == ("hidden_characters",)
     assert warnings(text, item(text, "Call Eve.", "Call Eve")) == ()
@@ -163,7 +163,7 @@ def test_hidden_is_what_neither_spells_nor_sets_a_word(text: str, count: int) ->
     assert hidden_count(text) == count
 
 
-def test_warnings_are_told_once_and_kept() -> None:
+def test_warnings_are_added_once_and_kept() -> None:
     text = f"{ORDER}"
     before = marked([item(text, text, text)], text, spans(text))
     assert marked(before, text, spans(text)) == before

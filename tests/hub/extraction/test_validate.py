@@ -62,7 +62,7 @@ def test_a_record_with_a_true_quote_is_an_item() -> None:
     assert (item.start, item.quote, item.origin) == (11, QUOTE, "model")
 
 
-def test_a_repeated_mention_stands_at_its_own_place() -> None:
+def test_a_repeated_mention_has_its_own_place() -> None:
     first, second = check(task(), task()).items
     assert (first.start, second.start) == (11, TEXT.rindex(QUOTE))
 
@@ -164,7 +164,7 @@ def test_a_date_that_cannot_be_is_left_out(told: object) -> None:
     assert reasons(check(task(dueDate=told))) == [("bad_field", "tasks.dueDate")]
 
 
-def test_a_name_that_stands_nowhere_is_an_invention() -> None:
+def test_a_name_that_is_nowhere_in_the_text_is_an_invention() -> None:
     checked = check(task(assignee=["Anna", "Dave"]))
     assert checked.items[0].data["assignee"] == ["Anna"]
 
@@ -198,7 +198,7 @@ def test_of_a_model_that_only_copies_the_whole_sentence_is_shown() -> None:
     assert item.quote == text
 
 
-def test_of_a_model_that_only_copies_a_date_must_stand_in_the_sentence() -> None:
+def test_a_date_of_a_model_that_only_copies_must_be_in_the_sentence() -> None:
     text = "Anna must send the quote by 9 May 2026."
     right, wrong = check(
         task(quote=text, dueDate="2026-05-09"),
@@ -316,7 +316,7 @@ def test_an_event_without_a_day_is_dropped_where_notes_are_not_wanted() -> None:
     assert checked.failed == []
 
 
-def test_two_records_with_the_same_quote_stand_at_two_places() -> None:
+def test_two_records_with_the_same_quote_have_two_places() -> None:
     first, second = check(task(), task(title="quote goes out")).items
     assert (first.start, second.start) == (11, TEXT.rindex(QUOTE))
 
@@ -334,7 +334,7 @@ def test_a_repeated_mention_may_be_spelled_in_another_way() -> None:
     assert [item.quote for item in items] == ["Call Bob about the lease.", "CALL BOB ABOUT THE LEASE."]
 
 
-def test_what_a_second_question_brings_stands_at_a_place_of_its_own() -> None:
+def test_a_record_of_a_second_question_has_its_own_place() -> None:
     checker = checking()
     first = checker.take_all([task()])
     second = checker.take_all([task()])
@@ -347,7 +347,7 @@ def test_a_quote_with_a_slip_is_shown_as_the_text_has_it_and_marked() -> None:
     assert item.warnings == ("approximate_quote",)
 
 
-def test_records_worth_asking_for_again_are_told_with_the_reason() -> None:
+def test_records_to_request_again_are_returned_with_the_reason() -> None:
     invented, untitled = task(quote="Carla must send the bill."), task(title=None)
     failed = check(invented, untitled, task(), {"table": "users"}).failed
     assert [(one.record, one.why) for one in failed] == [
@@ -356,7 +356,7 @@ def test_records_worth_asking_for_again_are_told_with_the_reason() -> None:
     ]
 
 
-def test_what_stands_elsewhere_in_the_document_is_not_asked_for_again() -> None:
+def test_a_record_from_elsewhere_in_the_document_is_not_requested_again() -> None:
     piece = Chunk(0, TEXT.index("Bob"))
     checker = Checking(TEXT, piece, ExtractionOptions(data_types=EVENTS), known=fold(TEXT), is_literal=False)
     checked = checker.take_all([task(quote="Bob likes tea.")])

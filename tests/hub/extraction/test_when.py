@@ -88,7 +88,7 @@ def test_a_deadline_is_never_far_behind_its_document() -> None:
     assert year_of("3 May", is_due=True) == 2025
 
 
-def test_what_languages_read_differently_is_not_told() -> None:
+def test_what_languages_read_differently_is_not_resolved() -> None:
     # A Tuesday to the French and the Spanish, a day of March to the English.
     assert resolve("mar 13", anchor=WEDNESDAY, timezone="UTC") is None
     assert resolve("mardi 13", anchor=WEDNESDAY, timezone="UTC") is not None

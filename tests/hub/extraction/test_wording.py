@@ -13,7 +13,7 @@ def found(text: str, *patterns: str) -> list[str]:
     return [text[start:end] for start, end in Wording(patterns).find(text)]
 
 
-def test_a_pattern_stands_for_whole_words() -> None:
+def test_a_pattern_matches_whole_words() -> None:
     assert found("add adder badd add", "add") == ["add", "add"]
 
 

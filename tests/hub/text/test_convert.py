@@ -32,7 +32,7 @@ def test_what_the_sender_calls_it_counts_more_than_its_name() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_byte_order_mark_tells_the_encoding_and_is_not_part_of_the_text(encoding: str) -> None:
+def test_a_byte_order_mark_determines_the_encoding_and_is_not_part_of_the_text(encoding: str) -> None:
     assert convert("Müller: 5 €\n".encode(encoding), path="a.txt").text == "Müller: 5 €\n"
 
 

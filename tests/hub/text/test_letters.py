@@ -86,7 +86,7 @@ def letter(body: str, **options: Any) -> Converted:
 
 
 @pytest.mark.parametrize(("name", "new", "quoted"), [(name, *told) for name, told in ANSWERS.items()])
-def test_what_an_answer_says_is_told_from_what_it_quotes(name: str, new: str, quoted: str) -> None:
+def test_new_text_of_an_answer_is_separated_from_quotes(name: str, new: str, quoted: str) -> None:
     found = read(name)
 
     assert read(name, quoted="drop").text.endswith(f"\n\n{new}\n")
@@ -153,7 +153,7 @@ def test_of_a_long_quote_the_beginning_is_kept_as_context() -> None:
     )
 
 
-def test_of_long_quotes_between_answers_what_stands_right_before_an_answer_is_kept() -> None:
+def test_of_long_quotes_between_answers_the_end_before_an_answer_is_kept() -> None:
     old = "\n".join(f"> filler {number} of the old mail" for number in range(200))
     yes = f"{old}\n> Shall I pay?\nYes, please pay it as soon as you can."
     found = letter(f"{yes}\n{old}\n> And call?\nNo, not before Monday.")
@@ -274,7 +274,7 @@ def test_what_is_attached_is_read_only_where_it_is_asked_for() -> None:
     )
 
 
-def test_what_was_wanted_is_told_before_it_is_fetched() -> None:
+def test_attachments_are_selected_before_they_are_fetched() -> None:
     options = LetterOptions(fetch=True, types=("application/pdf", "image/*"), max_attachment_bytes=1_000)
 
     assert options.selects("application/pdf", 1_000)

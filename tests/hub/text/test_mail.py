@@ -298,7 +298,7 @@ def test_pieces_of_malformed_mails_put_together_never_break_it(pieces: list[byte
         as_text(b"\r\n".join(pieces)).text.encode("utf-8")
 
 
-def test_a_date_that_names_no_zone_is_the_same_wherever_the_hub_stands(
+def test_a_date_without_a_zone_does_not_depend_on_the_hubs_zone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TZ", "America/New_York")

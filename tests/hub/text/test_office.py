@@ -35,7 +35,7 @@ def test_where_that_cannot_be_written_it_is_in_a_folder_of_this_user_alone(tempo
 
 
 @pytest.mark.parametrize("is_link", [False, True])
-def test_a_folder_that_somebody_else_put_there_is_not_used(temporary: Path, is_link: bool) -> None:
+def test_a_folder_of_another_user_is_not_used(temporary: Path, is_link: bool) -> None:
     planted = office.library_folder()
     planted.rmdir()
     if is_link:

@@ -25,7 +25,7 @@ from hub.text.quoting import above_quotations, found_above, mark
         "От: Боб\nКому: Анна\nТема: Аренда",  # noqa: RUF001
     ],
 )
-def test_what_stands_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> None:
+def test_text_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> None:
     marked = mark(f"I will pay.\n\n{above}\n\nplease pay\nthe rent")
 
     first, _, quoted = marked.partition("\n\n")
@@ -49,7 +49,7 @@ def test_answers_between_quoted_lines_stay_where_they_are() -> None:
 @pytest.mark.parametrize(
     "text", ["From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye"]
 )
-def test_ordinary_words_are_nobody_elses(text: str) -> None:
+def test_ordinary_words_are_not_quoted(text: str) -> None:
     assert mark(text) == text
 
 

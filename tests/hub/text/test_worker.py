@@ -49,9 +49,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
         for name, bomb in BOMBS.items()
     ],
 )
-def test_a_bomb_is_refused_and_costs_whoever_asked_next_to_nothing(
-    path: str, make: Callable[[], bytes]
-) -> None:
+def test_a_bomb_is_refused_and_costs_the_caller_next_to_nothing(path: str, make: Callable[[], bytes]) -> None:
     data = make()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(NotConvertible) as refusal:
@@ -167,7 +165,7 @@ convert(odd_files.long_pdf(6_000), path="a.pdf")
 
 
 @FILES
-def test_the_process_that_reads_ends_with_whoever_started_it(tmp_path: Path) -> None:
+def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
     asking = subprocess.Popen(
         [sys.executable, "-c", LONELY], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
     )
