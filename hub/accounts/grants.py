@@ -62,7 +62,7 @@ class AccountConfig:
         """Return the OAuth parameters. Raises Misconfigured if the provider or configuration has none."""
         found = self.kind.oauth(self.settings)
         if found is None:
-            raise Misconfigured(f"{self.name}: nobody signs in at {self.provider}; it has a secret")
+            raise Misconfigured(f"{self.name}: {self.provider} has no sign-in; it has a secret")
         if self.client_id is None:
             raise Misconfigured(f"{self.name}: write client_id, the OAuth client that you registered")
         return found

@@ -194,7 +194,7 @@ class SignIns:
         """
         row = await self._store.read(credentials.find_by_state, state)
         if row is None or id not in (None, row.id) or device_id not in (None, row.device_id):
-            raise SignInFailed("nobody waits for this answer")
+            raise SignInFailed("no sign-in waits for this answer")
         if row.outcome == "done":
             return row
         if row.outcome is not None:
@@ -289,7 +289,7 @@ class SignIns:
             if (await self.find(row.id)).outcome is not None:
                 return
             if self._now() >= row.expires_at:
-                await self._fail(row, "nobody typed the code in time; begin again")
+                await self._fail(row, "the code was not typed in time; begin again")
             try:
                 with anyio.CancelScope(shield=True):
                     granted = await self._accounts.grants.ask_device(account, secret.device_code)

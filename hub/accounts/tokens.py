@@ -32,7 +32,7 @@ EARLY_MS: Final = 300_000
 EARLY_SHARE: Final = 0.1  # of the token's lifetime, if that is less
 ENOUGH_MS: Final = 30_000  # remaining lifetime that suffices while another process refreshes
 WRITES: Final = 5
-NO_GRANT: Final = "nobody has signed in yet"
+NO_GRANT: Final = "not signed in yet"
 
 log = Channel(__name__)
 

@@ -317,7 +317,7 @@ class CalDav(Connector):
         if not found:
             raise Misconfigured("there is no calendar there: write the address of the calendars as url")
         if without := [one.name for one in found if not one.token]:
-            raise Misconfigured(f"{without[0]}: the server does not tell what changes (RFC 6578)")
+            raise Misconfigured(f"{without[0]}: the server does not list changes (RFC 6578)")
         selected = self.filter.calendars
         for name in selected:
             if not any(_is_called(one, name) for one in found):

@@ -92,7 +92,7 @@ def read(body: bytes) -> Element:
         builder.end(_spelled(name))
 
     def refuse(*_: object) -> None:
-        raise Unavailable("the provider's answer defines a document type, which nobody asked for")
+        raise Unavailable("the provider's answer defines a document type, which is not allowed")
 
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True

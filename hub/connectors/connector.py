@@ -79,7 +79,7 @@ class Filter(BaseModel):
     subject_regex: Annotated[str, AfterValidator(_pattern)] | None = Field(
         default=None, max_length=200, description="A pattern that is found in the subject; (?i) ignores case."
     )
-    unread_only: bool = Field(default=False, description="Only what nobody has read.")
+    unread_only: bool = Field(default=False, description="Only unread messages.")
     include_bulk: bool = Field(default=False, description="Lists, newsletters and automatic answers, too.")
     include_sent: bool = Field(default=False, description="What the owner wrote, too.")
     has_attachment: bool | None = Field(default=None, description="Only with attachments, or only without.")

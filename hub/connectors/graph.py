@@ -46,7 +46,7 @@ _MEANINGS: Final[dict[int, tuple[type[ConnectorFailure], str]]] = {
     50053: (SignInNeeded, "Microsoft locked the account after too many wrong sign-ins"),
     50055: (SignInNeeded, "the account's password has expired"),
     50057: (SignInNeeded, "the account is disabled"),
-    50058: (SignInNeeded, "nobody is signed in any more"),
+    50058: (SignInNeeded, "the sign-in has ended"),
     50072: (SignInNeeded, "the account has to set up a second factor"),
     50074: (SignInNeeded, "Microsoft wants the second factor again"),
     50076: (SignInNeeded, "Microsoft wants the second factor: a rule or the place has changed"),
@@ -208,7 +208,7 @@ class Graph:
         except CursorLost as lost:
             if is_stream:
                 raise
-            raise Unavailable("Microsoft Graph says that it forgot what nobody asked it to keep") from lost
+            raise Unavailable("Microsoft Graph lost a state that the hub does not use") from lost
 
     async def get(self, url: str, *, is_stream: bool = False) -> dict[str, Any]:
         """Fetch one object. Raises as ``ask``."""

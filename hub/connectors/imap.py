@@ -304,7 +304,7 @@ class Imap(Connector):
         name = (await self._folders())[0][0]
         await self._line.open()
         if "IDLE" not in self._line.offers:
-            raise NotImplementedError("this server does not tell of new mail (no IDLE)")
+            raise NotImplementedError("this server does not report new mail (no IDLE)")
         status = await self._line.status(name)
         before, self._waited_at = self._waited_at, status.uidnext
         if before is not None and status.uidnext != before:
@@ -325,7 +325,7 @@ class Imap(Connector):
         for use in self.filter.special_use:
             fitting = [folder.name for folder in available if f"\\{use}" in folder.flags]
             if not fitting:
-                raise Misconfigured(f"the server tells of no folder for {use}; name it in folders")
+                raise Misconfigured(f"the server has no folder for {use}; name it in folders")
             names += fitting
         sent = {folder.name for folder in available if r"\sent" in folder.flags}
         return [(name, name in sent) for name in dict.fromkeys(names)]

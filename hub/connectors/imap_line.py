@@ -151,7 +151,7 @@ class ImapFilter(Filter):
         default=(), description=r'Flags that it must not have, as in "\\Flagged", "$Junk".'
     )
     header: dict[OneLine, Annotated[str, StringConstraints(max_length=300)]] = Field(
-        default={}, max_length=20, description="Headers, and what has to stand in each."
+        default={}, max_length=20, description="Headers, and text that each has to contain."
     )
 
     @field_validator("header")
@@ -386,7 +386,7 @@ class Line:
                 raise SignInNeeded(f"{self._context.account} has no password: add secret to hub.toml")
             return await self._try(self._context.secret())
         if self._context.tokens is None:
-            raise SignInNeeded(f"nobody has signed in: hub connectors login {self._context.account}")
+            raise SignInNeeded(f"not signed in yet: hub connectors login {self._context.account}")
         token = await self._context.tokens.token()
         try:
             return await self._try(token)

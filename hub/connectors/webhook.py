@@ -94,7 +94,7 @@ def problem_of(source: Source, secret: str) -> str | None:
         try:
             base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
         except binascii.Error:
-            return f"what stands behind {_PREFIX} is no base64"
+            return f"the text after {_PREFIX} is not base64"
     return None
 
 
@@ -356,11 +356,13 @@ class WebhookSettings(ProviderSettings):
         description='How it is signed: "standard" (Standard Webhooks), "github", "slack", or "generic":'
         " Authorization: Bearer and the secret.",
     )
-    title: Path | None = Field(default=None, description='Where the title stands, as in "issue.title".')
-    text: Path | None = Field(default=None, description="Where the text stands; else all of it is told.")
-    link: Path | None = Field(default=None, description="Where the address of the original stands.")
-    sender: Path | None = Field(default=None, description="Where it is told who wrote it.")
-    event: Path | None = Field(default=None, description="Where it is told what it is about.")
+    title: Path | None = Field(default=None, description='Path of the title, as in "issue.title".')
+    text: Path | None = Field(
+        default=None, description="Path of the text; by default the whole post."
+    )
+    link: Path | None = Field(default=None, description="Path of the address of the original.")
+    sender: Path | None = Field(default=None, description="Path of the author.")
+    event: Path | None = Field(default=None, description="Path of the event.")
 
     def paths(self) -> dict[str, str | None]:
         """Return the configured path of each field."""

@@ -310,9 +310,9 @@ def _label(raw: object, text: str) -> tuple[Label, str]:
     quote, words = _text(fields, "quote"), _text(fields, "words") if "words" in fields else ""
     places = tuple(_places(quote, text))
     if not places:
-        raise _Wrong("quote: does not stand in the text; copy it letter by letter")
+        raise _Wrong("quote: is not in the text; copy it letter by letter")
     if words and words not in text:
-        raise _Wrong("words: do not stand in the text")
+        raise _Wrong("words: are not in the text")
     data = _object(fields.get("data"), "data")
     for field, value in data.items():
         _check(table, field, value)
@@ -331,7 +331,7 @@ def _check(table: DeviceTable, field: str, value: object) -> None:
     column = table.column(field)
     if column is None or column.filler is not Filler.MODEL:
         allowed = ", ".join(one.name for one in table.columns if one.filler is Filler.MODEL)
-        raise _Wrong(f"data.{field}: not a field that a document can tell; {table.name} has {allowed}")
+        raise _Wrong(f"data.{field}: not a field that a document can have; {table.name} has {allowed}")
     if problem := _problem(column, value):
         raise _Wrong(f"data.{field}: {problem}")
 

@@ -58,7 +58,7 @@ class Pattern:
         self._steps: dict[tuple[_Reached, str], _Reached] = {}
         start = frozenset((self._first,))
         if any(self._settle(start, before, after)[1] for before in "^wo" for after in "^wo"):
-            raise BadPattern("it fits where nothing stands; it has to fit at least one character")
+            raise BadPattern("it also matches empty text; it has to match at least one character")
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield every match, in order and without overlaps."""

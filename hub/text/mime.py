@@ -53,7 +53,7 @@ def decode(data: bytes) -> str:
     except UnicodeDecodeError as error:
         if _may_be_western(data):
             return data.decode("cp1252")
-        raise NotConvertible("in no encoding that could be told with confidence") from error
+        raise NotConvertible("in no encoding that could be detected with confidence") from error
 
 
 def _may_be_western(data: bytes) -> bool:

@@ -26,7 +26,7 @@ from storage.kernel.rows import Key, columns_of, fill, paged, values_of
 
 ACTOR: Final = "hub.toml"
 IDS_PER_CONNECTOR: Final = 2  # fresh ids for the connector, its user
-NOT_YET: Final = "nobody has signed in yet"
+NOT_YET: Final = "not signed in yet"
 
 State = Literal["ok", "sign_in", "blocked"]
 

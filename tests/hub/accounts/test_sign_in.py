@@ -80,7 +80,7 @@ async def test_a_device_opens_the_browser_and_a_hub_that_was_restarted_takes_the
         restarted = b.signing(b.process("process-2"))
         for who in ("another", None):
             if who:
-                with pytest.raises(SignInFailed, match="nobody waits"):
+                with pytest.raises(SignInFailed, match="no sign-in waits"):
                     await restarted.answer(told["state"], code=told["code"], device_id=who)  # type: ignore[arg-type]
         row = await restarted.answer(told["state"], code=told["code"], device_id=device.device_id)  # type: ignore[arg-type]
         assert row.outcome == "done"

@@ -139,7 +139,7 @@ def test_a_gold_file_with_mistakes_is_refused_line_by_line(hub: Hub, folder: Pat
     gold = folder / "gold.jsonl"
     assert done.exit_code == 78
     assert done.stderr.splitlines() == [
-        f"{gold}:2: items[0]: quote: does not stand in the text; copy it letter by letter",
+        f"{gold}:2: items[0]: quote: is not in the text; copy it letter by letter",
         f"{gold}:3: column 2: no JSON: Expecting property name enclosed in double quotes",
     ]
     assert oracle.stats.calls == 0

@@ -237,7 +237,7 @@ async def test_a_password_goes_to_the_address_of_the_settings_alone() -> None:
 async def test_a_server_without_sync_tokens_is_reported() -> None:
     bare = response("/cal/", "<resourcetype><C:calendar/></resourcetype>")
     failure = await failure_of(Script(propfind=multistatus(bare)))
-    assert "does not tell what changes" in str(failure)
+    assert "does not list changes" in str(failure)
 
 
 async def test_a_list_of_changes_that_is_cut_short_is_gone_on_with() -> None:

@@ -178,7 +178,7 @@ async def test_what_is_removed_or_a_draft_is_no_message() -> None:
         assert set(found) == {"there"}
 
 
-async def test_more_mails_than_a_filtered_round_has_are_listed_by_date(
+async def test_mails_beyond_a_filtered_round_are_listed_by_date(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(outlook, "MOST_FILTERED", 20)

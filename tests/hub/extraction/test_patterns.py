@@ -49,7 +49,7 @@ def test_a_pattern_finds_the_longest_of_all_that_begin_at_a_place(
         ("a{3,2}", "the smaller first"),
         ("a{1000}", "from 0 to 200"),
         ("((a{100}){100}){100}", "too large"),
-        ("a*", "it has to fit at least one character"),
+        ("a*", "it has to match at least one character"),
         ("a\\", "nothing behind it"),
         ("^*", "an edge cannot be repeated"),
         ("a" * 1_001, "longer than 1000 characters"),
