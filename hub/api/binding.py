@@ -72,7 +72,7 @@ class Call:
     Attributes:
         path: path parameters by name.
         caller: principal of the request; None: a public route without a token.
-        served: state of the server, a ``deps.Served``.
+        served: state of the server, a ``parameters.Served``.
         query: parameters of the query, in order.
         head: the head of its response.
         is_strict: whether a text is no number, as it is in a query.

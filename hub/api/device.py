@@ -16,10 +16,10 @@ from msgspec import Meta, structs
 
 from hub.api import paging
 from hub.api.binding import MISSING, BadRequest, Binding, Call, From, Value
-from hub.api.deps import Hub
 from hub.api.door.roles import Principal
 from hub.api.noun import ALL, DeviceRequest, Endpoint, Noun, Part
 from hub.api.paging import Page, PageOf
+from hub.api.parameters import Hub
 from hub.api.sentences import Refusal, refusals
 from hub.clock import epoch_ms
 from hub.coordination.authority import Caller

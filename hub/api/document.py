@@ -18,10 +18,10 @@ from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from hub.api.application import RouteOf
 from hub.api.binding import MISSING, Value
 from hub.api.door.roles import AGENT, PUBLIC, ROLE_SCOPES, Need, Scope
 from hub.api.errors import MEDIA_TYPE, Problem
-from hub.api.routing import RouteOf
 from hub.version import VERSION
 from protocol.errors import CATALOGUE, ErrorCode
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from hub.api.deps import Hub
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import OperatorServer
 from hub.api.door.sockets import listen_on_tcp
+from hub.api.parameters import Hub
 from hub.app.context import Context
 from hub.app.identity import Judges
 from hub.app.limits import (

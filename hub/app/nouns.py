@@ -8,7 +8,6 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
-from hub.api.deps import Hub
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents
@@ -35,6 +34,7 @@ from hub.api.nouns.slots import Slots
 from hub.api.nouns.system import About, System, Where
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.upkeep import Upkeep
+from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
 from hub.app.boot import Boot
 from hub.app.context import Context

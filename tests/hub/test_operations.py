@@ -13,7 +13,6 @@ from msgspec import convert
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.binding import Head
-from hub.api.deps import Hub
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
@@ -21,6 +20,7 @@ from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
 from hub.api.nouns.system import About, System
 from hub.api.paging import PageOf
+from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.coordination.gateway_watch import GatewayMonitor

@@ -14,9 +14,9 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.declared import reconcile
 from hub.agents.heartbeats import Heartbeats
-from hub.api.deps import Hub
 from hub.api.door.requests import Requests
 from hub.api.nouns.items import Items
+from hub.api.parameters import Hub
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms

@@ -14,12 +14,12 @@ import httpx2
 import sqlalchemy as sa
 from starlette.types import Receive, Scope, Send
 
-from hub.api.deps import AnyNoun
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.nouns.debug import Dumper
+from hub.api.parameters import AnyNoun
 from hub.app.context import Context
 from hub.app.hub import Hub
 from hub.app.systemd import ServiceManager

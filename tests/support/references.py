@@ -10,9 +10,8 @@ from typing import Any, Final
 import click
 from prometheus_client.metrics_core import Metric
 
-from hub.api.application import ANSWERED
+from hub.api.application import ANSWERED, RouteOf
 from hub.api.door.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Role, Scope
-from hub.api.routing import RouteOf
 from hub.cli.app import hub
 from hub.cli.failure import Exit
 from hub.metrics import Metrics

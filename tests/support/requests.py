@@ -17,7 +17,6 @@ from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
-from hub.api.deps import Hub
 from hub.api.door.requests import Requests
 from hub.api.noun import Noun
 from hub.api.nouns.agent_configs import AgentConfigs
@@ -36,6 +35,7 @@ from hub.api.nouns.messages import Messages
 from hub.api.nouns.questions import Questions
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
+from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
 from hub.coordination.courier import make_courier
 from hub.coordination.memory import BoardMemory

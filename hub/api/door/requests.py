@@ -17,8 +17,8 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.api.deps import Hub
 from hub.api.device import Later, requests_of
+from hub.api.parameters import Hub
 from hub.clock import Clock
 from hub.links.attempts import Buckets
 from hub.links.link import DeviceLink

@@ -12,7 +12,6 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.api.application import ANSWERED, application
-from hub.api.deps import Hub, Served
 from hub.api.document import document_server
 from hub.api.door.access import BODY_BYTES, BODY_S, NO_PROXIES, Access, Bearer
 from hub.api.door.connection import HEAD_S
@@ -20,6 +19,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
 from hub.api.door.uvicorn_server import HttpServer
 from hub.api.events import BEAT_S, Streams
+from hub.api.parameters import Hub, Served
 from hub.clock import Clock
 from hub.links.gate import Gate
 from hub.links.hosts import Hosts, TrustedProxies

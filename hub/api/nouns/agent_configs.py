@@ -8,12 +8,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.agents.configs import config_values
 from hub.api.binding import BadRequest
-from hub.api.deps import Actor
 from hub.api.device import OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, Matching
 from hub.api.noun import Noun, command, device, route
 from hub.api.paging import Paging
+from hub.api.parameters import Actor, Match, Matching
 from hub.api.view import Instant, View
 from protocol.configs import ConfigType, value_in
 from protocol.coordination import Method

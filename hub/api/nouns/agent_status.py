@@ -8,13 +8,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from hub.agents.vocabularies import bounded_metadata, document_of, write_of
 from hub.api.binding import OPTIONAL
-from hub.api.deps import Actor
 from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope
-from hub.api.etags import Match
 from hub.api.noun import Noun, command, device, route
 from hub.api.nouns.agents import managed
 from hub.api.paging import Paging
+from hub.api.parameters import Actor, Match
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from hub.runs.agent_control import AgentControl

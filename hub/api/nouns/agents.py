@@ -8,14 +8,13 @@ from msgspec import Meta, structs
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
 from hub.api.binding import OPTIONAL, BadRequest
-from hub.api.deps import Actor, Key
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.etags import Match
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route, tag_of
 from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts, run_record
 from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
 from hub.api.nouns.templates import VerdictView
+from hub.api.parameters import Actor, Key, Match
 from hub.api.view import Instant, View
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster

@@ -5,11 +5,11 @@ from typing import Annotated, Final
 from msgspec import Meta, structs
 
 from hub.api.binding import From
-from hub.api.deps import Key
 from hub.api.device import object_of
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, device, route
 from hub.api.paging import MOST_LONG, Paging
+from hub.api.parameters import Key
 from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory

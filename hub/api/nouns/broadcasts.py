@@ -5,11 +5,11 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from hub.api.deps import Key
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.leads import MESSAGE_OPTIONS, LeadKindWord, LeadMessageBody, Wait
 from hub.api.paging import Paging, cursor_of
+from hub.api.parameters import Key
 from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService

@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from hub.agents.capabilities import Capabilities as KeptCapabilities
-from hub.api.deps import Actor
 from hub.api.device import object_of
 from hub.api.door.roles import Scope
-from hub.api.etags import Match, Matching
 from hub.api.noun import Noun, command, device, route, tag_of
+from hub.api.parameters import Actor, Match, Matching
 from hub.api.view import Instant, View
 from hub.settings.reading import FileLines
 from protocol.coordination import Method

@@ -6,10 +6,10 @@ from msgspec import Meta, Struct
 
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
 from hub.api.binding import BadRequest, From
-from hub.api.deps import Actor
 from hub.api.device import object_of
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from protocol.coordination import Method
 from protocol.errors import ErrorCode

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Head, Header
-from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, Part, command, route
 from hub.api.paging import Paging
+from hub.api.parameters import Actor, Caller
 from hub.api.view import Instant, View
 from hub.settings.edits import CannotEdit
 from hub.settings.history import CHANGED, KeyChange, combined, undone

@@ -9,10 +9,10 @@ from msgspec import Meta
 
 from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
-from hub.api.deps import Actor
 from hub.api.device import Later, Link
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.connector import Connector, Message, Page

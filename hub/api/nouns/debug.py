@@ -15,10 +15,10 @@ from typing import Any, Final, Protocol
 
 from msgspec import structs
 
-from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.audit import AuditLog
+from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock
 from hub.log import Channel

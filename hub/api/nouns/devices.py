@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import TokenView
+from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, epoch_ms
 from hub.links.roster import Roster

@@ -7,10 +7,10 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Header
-from hub.api.deps import OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import Noun, route
+from hub.api.parameters import OpenStreams
 from hub.api.view import Instant, View
 from hub.clock import Clock
 from hub.log import LogEntry, Ring

@@ -5,10 +5,10 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.agents import AgentView
+from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_watch import GatewayMonitor

@@ -3,9 +3,9 @@
 from starlette.responses import Response
 
 from hub import docs
-from hub.api.deps import Document
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
+from hub.api.parameters import Document
 from protocol.errors import ErrorCode, HubError
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hub.accounts.desk import Accounts
-from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, route
+from hub.api.parameters import Actor
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from protocol.errors import ErrorCode

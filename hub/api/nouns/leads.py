@@ -4,10 +4,10 @@ from typing import Annotated, Final, Literal, cast
 
 from msgspec import Meta
 
-from hub.api.deps import Key
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.messages import Messages, MessageView
+from hub.api.parameters import Key
 from hub.api.view import View
 from hub.coordination.authority import Caller
 from hub.coordination.leads import LeadMessages, ToLead

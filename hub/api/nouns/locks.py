@@ -9,10 +9,10 @@ from msgspec import Meta, Struct
 from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Turn, holder_of
 from hub.agents.locks import Locks as HeldLocks
 from hub.api.binding import BadRequest
-from hub.api.deps import Actor
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel

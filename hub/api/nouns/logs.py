@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final, Literal
 from anyio import to_thread
 from msgspec import Meta
 
-from hub.api.deps import OpenStreams
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import ALL, Noun, Part, route
 from hub.api.paging import Paging
+from hub.api.parameters import OpenStreams
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from hub.log import LogEntry, LogFile, Ring

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, structs
 
-from hub.api.deps import Key
 from hub.api.device import Link, OwnAgents, fitting, object_of
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, command, device, route
 from hub.api.paging import MOST_LONG, Paging
+from hub.api.parameters import Key
 from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge

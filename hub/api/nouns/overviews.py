@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from hub.api.deps import Hub
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.nouns.agent_configs import AgentConfigs
@@ -16,6 +15,7 @@ from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import Runs, RunView
 from hub.api.nouns.slots import Slots, SlotView
 from hub.api.paging import PageOf
+from hub.api.parameters import Hub
 from hub.api.view import Instant, View
 from protocol.errors import ErrorCode
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 import anyio
 from msgspec import Meta
 
-from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import IdentityLimits
+from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links import pairing

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 from hub.api.binding import OPTIONAL
-from hub.api.deps import Actor, OpenStreams
 from hub.api.device import Link, object_of
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import Noun, command, device, route
 from hub.api.paging import Paging
+from hub.api.parameters import Actor, OpenStreams
 from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
 from hub.clock import Clock, epoch_ms

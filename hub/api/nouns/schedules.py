@@ -6,10 +6,10 @@ from typing import Final, Literal
 
 from msgspec import field
 
-from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
+from hub.api.parameters import Actor
 from hub.api.view import Instant, View, moment
 from hub.clock import epoch_ms
 from hub.runs.decisions import describe_decision, describe_pause

@@ -6,9 +6,9 @@ from msgspec import Meta
 
 from hub.api.binding import Head
 from hub.api.door.roles import AGENT, Scope
-from hub.api.etags import Match, Matching
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
+from hub.api.parameters import Match, Matching
 from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest

@@ -10,11 +10,11 @@ from msgspec import field
 from starlette.responses import Response
 
 from hub.api.binding import Head
-from hub.api.deps import Exposed, Hub
 from hub.api.door.roles import DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Role, Scope, roles_that_may
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues
+from hub.api.parameters import Exposed, Hub
 from hub.api.view import View
 from hub.clock import Clock
 from hub.drain import Drain

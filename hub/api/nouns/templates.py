@@ -7,10 +7,9 @@ from msgspec import Meta
 
 from hub.agents.writing import AgentWriter, Verdict
 from hub.api.binding import Head
-from hub.api.deps import Actor
 from hub.api.door.roles import Scope
-from hub.api.etags import Match
 from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.parameters import Actor, Match
 from hub.api.view import View
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template

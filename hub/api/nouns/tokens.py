@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from hub import tokens
-from hub.api.deps import Actor, Caller
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.parameters import Actor, Caller
 from hub.api.view import Instant, Name, View
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.links.roster import Roster

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 from hub.api.binding import OPTIONAL
-from hub.api.deps import Actor
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, route
+from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.backups import Backups
 from hub.clock import Clock, epoch_ms

@@ -10,8 +10,8 @@ import anyio
 import pytest
 import uvicorn
 
-from hub.api.deps import Hub
 from hub.api.door.server import OperatorServer
+from hub.api.parameters import Hub
 from hub.app.supervisor import Service, Supervisor
 from hub.app.watchdog import Watchdog
 from hub.clock import IdFactory

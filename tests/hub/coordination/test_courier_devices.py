@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.api.deps import Hub
 from hub.api.device import requests_of
 from hub.api.nouns.messages import Messages
+from hub.api.parameters import Hub
 from hub.tokens import hash_token
 from protocol.coordination import Method
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls

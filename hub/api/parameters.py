@@ -1,4 +1,11 @@
-"""The running hub as the routes see it, and parameters of routes that are no part of the request."""
+"""Parameters of routes: the caller, the user whose objects are visible, ``If-Match``, services of the hub.
+
+``If-Match`` (RFC 9110, 13.1.1) refuses an edit of an outdated version. An ``ETag`` covers the fields that an
+edit may change. Fields that change without an edit, such as the time when a device was last seen, are left
+out. ``If-Match`` is optional; with it, a client never overwrites a change that another caller made after the
+client's read. A route that is declared with ``is_tagged`` checks it and sends the tag. A method with a
+``Match`` of its own calls ``match.check`` before the change, and ``match.tell`` after it.
+"""
 
 from collections.abc import Callable, Collection
 from operator import attrgetter
@@ -9,11 +16,12 @@ from msgspec import Meta
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from hub.api.binding import Call, From, Header
+from hub.api.binding import Call, From, Head, Header
 from hub.api.door.roles import Principal
 from hub.api.events import Streams
 from hub.api.noun import Noun
 from hub.coordination import authority
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage.devices import users
 from storage.devices.users import UnknownUser
@@ -116,6 +124,54 @@ def agent(caller: Caller) -> authority.Caller:
     """Return the agent that calls a route under /v1/agent."""
     assert caller.agent_id is not None and caller.user_id is not None, "the table lets agents alone come here"
     return authority.Caller(caller.actor, caller.user_id, caller.agent_id)
+
+
+class ChangedMeanwhile(HubError):
+    """An edit refused because the object changed after the client read it."""
+
+    code = ErrorCode.CHANGED_MEANWHILE
+
+
+class Matching:
+    """``If-Match`` of a request, and ``ETag`` of its response."""
+
+    def __init__(self, head: Head, if_match: str | None) -> None:
+        self._head = head
+        self._if_match = if_match
+
+    @property
+    def is_asked(self) -> bool:
+        """True if the request has ``If-Match``; only then the current object has to be read."""
+        return self._if_match is not None
+
+    @property
+    def given(self) -> str | None:
+        """Value of ``If-Match``, stripped; None if the request has none."""
+        return None if self._if_match is None else self._if_match.strip()
+
+    def check(self, tag: str) -> None:
+        """Raise ChangedMeanwhile if the request has an ``If-Match`` without *tag*."""
+        if self._if_match is None or self._if_match.strip() == "*":
+            return
+        if tag not in (named.strip() for named in self._if_match.split(",")):
+            raise ChangedMeanwhile("it changed since it was read; nothing was done")
+
+    def tell(self, tag: str) -> None:
+        """Set the ``ETag`` of the response."""
+        self._head.headers["etag"] = tag
+
+
+def _matching(
+    call: Call,
+    if_match: Annotated[
+        Annotated[str, Meta(max_length=1_000, description="``ETag`` of what was read.")] | None,
+        Header("if-match"),
+    ] = None,
+) -> Matching:
+    return Matching(call.head, if_match)
+
+
+Match = Annotated[Matching, From(_matching)]
 
 
 # Stored with the written row, in addition to the response in ``api.door.idempotency``: a hub that is killed
