@@ -71,7 +71,7 @@ class RunControl:
         self,
         agent: AgentRow,
         *,
-        fire_key: str | None = None,
+        key: str | None = None,
         actor: str = "operator",
         options: RunOptions = NO_OPTIONS,
         rerun_of: RunId | None = None,
@@ -80,7 +80,7 @@ class RunControl:
 
         Args:
             options: further requirements, locks and context of the run.
-            fire_key: idempotency key; if a run with this key exists, it is returned.
+            key: idempotency key; if the actor has started a run with this key, that run is returned.
             rerun_of: the run that this one repeats.
 
         Raises:
@@ -89,7 +89,9 @@ class RunControl:
             DocumentTooLarge, BadDocument: the context is invalid; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
-        key = f"m:{fire_key or run_id}" if rerun_of is None else f"r:{rerun_of}:{run_id}"
+        fire_key = f"m:{run_id if key is None else f'{actor}:{key}'}"
+        if rerun_of is not None:
+            fire_key = f"r:{rerun_of}:{run_id}"
         context = self._checked_context(options.context)
         parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
         event = "run.started" if rerun_of is None else "run.rerun"
@@ -99,7 +101,7 @@ class RunControl:
                 audit.audited(run_claims.start_run, lambda made: entry if made.id == run_id else None),
                 id=run_id,
                 agent=agent,
-                fire_key=key,
+                fire_key=fire_key,
                 limits=self.limits,
                 at=self._at(),
                 config_fingerprint=parameters.config_fingerprint,

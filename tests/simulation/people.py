@@ -59,7 +59,7 @@ class People:
 
         async def start(hub: SimHub) -> None:
             row = await hub.store.read(agents.get_agent, agent)
-            await hub.control.submit(row, fire_key=key, actor=ACTOR)
+            await hub.control.submit(row, key=key, actor=ACTOR)
 
         self._ask("start run", start)
 

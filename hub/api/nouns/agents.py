@@ -20,7 +20,7 @@ from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
-from hub.runs.run_order import MOST_NEEDS, run_options
+from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
 from hub.settings.reading import FileLines, ManagedByFile
 from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import ErrorCode
@@ -34,7 +34,6 @@ from storage.devices.devices import Grant
 from storage.devices.users import UnknownUser
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
-from storage.runs.runs import RunRow
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Connection, Store
@@ -129,6 +128,10 @@ class RunRequest(View):
     locks: Annotated[tuple[Lock, ...], Meta(max_length=MOST_LOCKS)] = ()
     context: dict[str, Any] = {}
     task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None
+
+    def options(self) -> RunOptions:
+        """Return the options of the run. Raises BadRequirement, BadLockName, DocumentTooLarge."""
+        return run_options(**structs.asdict(self))
 
 
 _SHORT = object_of("id as agent_id", "name", "data_types", "paths")
@@ -355,7 +358,8 @@ class Agents(Noun):
 
         A run whose needs are not met waits until they are: ``waiting_for`` says for what.
         """
-        run = await self._submit(await self._agent(name), wanted, idempotency_key, actor)
+        agent = await self._agent(name)
+        run = await self._control.submit(agent, key=idempotency_key, actor=actor, options=wanted.options())
         return await self._runs.view(run)
 
     @device(Method.AGENTS_LIST, "its own agents", answer=lambda rows: {"agents": list(map(_SHORT, rows))})
@@ -407,16 +411,9 @@ class Agents(Noun):
         self, agent: OwnAgent, link: Link, request: RunRequest, actor: Actor, key: Key = None
     ) -> dict[str, Any]:
         """Queue a run of an agent of a device, and return the needs that the device does not meet."""
-        run = await self._submit(agent, request, key, actor)
+        run = await self._control.submit(agent, key=key, actor=actor, options=request.options())
         unmet = await self._store.read(run_locks.unmet_of, [run.id], {link.device_id: link.offers})
         return {"run": run_record(run), "unmet": [one.need for one in unmet.get(run.id, ())]}
-
-    async def _submit(self, agent: AgentRow, wanted: RunRequest, key: str | None, actor: str) -> RunRow:
-        options = run_options(
-            needs=wanted.needs, locks=wanted.locks, context=wanted.context, task_id=wanted.task_id
-        )
-        fire_key = None if key is None else f"{actor}:{key}"
-        return await self._control.submit(agent, fire_key=fire_key, actor=actor, options=options)
 
     async def _check_mailbox(self, link: DeviceLink, *found: AgentRow | DeclaredAgent) -> None:
         """Check that the device may use its user's accounts, if an agent reads one. Raises NotGranted."""

@@ -52,8 +52,8 @@ async def test_starting_pausing_resuming_and_cancelling_a_run_is_audited(bench: 
 
 
 async def test_a_request_without_effect_is_not_audited(bench: Bench) -> None:
-    run = await bench.control.submit(bench.agent, fire_key="key", actor=ANNA)
-    await bench.control.submit(bench.agent, fire_key="key", actor=ANNA)
+    run = await bench.control.submit(bench.agent, key="key", actor=ANNA)
+    await bench.control.submit(bench.agent, key="key", actor=ANNA)
     for _ in range(2):
         await bench.control.cancel(run.id, actor=ANNA, reason="not needed")
         bench.clock.advance(1)

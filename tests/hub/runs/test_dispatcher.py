@@ -77,9 +77,9 @@ async def test_a_device_works_on_one_run_at_a_time(bench: Bench) -> None:
 
 
 async def test_a_run_is_queued_once_for_one_key(bench: Bench) -> None:
-    first = await bench.control.submit(bench.agent, fire_key="monday")
-    again = await bench.control.submit(bench.agent, fire_key="monday")
-    other = await bench.control.submit(bench.agent, fire_key="tuesday")
+    first = await bench.control.submit(bench.agent, key="monday")
+    again = await bench.control.submit(bench.agent, key="monday")
+    other = await bench.control.submit(bench.agent, key="tuesday")
     assert first.id == again.id != other.id
 
 
