@@ -68,8 +68,3 @@ def _instants(kind: type[View]) -> frozenset[str]:
 
 def _has_time(hint: object) -> bool:
     return hint is datetime or any(_has_time(part) for part in get_args(hint))
-
-
-def moment(at: int | None) -> datetime | None:
-    """Convert epoch milliseconds of a row to an aware UTC time; None stays None."""
-    return None if at is None else from_epoch_ms(at)

@@ -29,8 +29,7 @@ from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.runs import Runs
-from hub.api.nouns.schedules import Schedules
-from hub.api.nouns.slots import Slots
+from hub.api.nouns.schedules import Schedules, Slots
 from hub.api.nouns.system import About, System, Where
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.upkeep import Upkeep

@@ -13,7 +13,7 @@ from hub.api.nouns.costs import Costs, SpendView
 from hub.api.nouns.locks import Locks, LockView
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import Runs, RunView
-from hub.api.nouns.slots import Slots, SlotView
+from hub.api.nouns.schedules import Slots, SlotView
 from hub.api.paging import PageOf
 from hub.api.parameters import Hub
 from hub.api.view import Instant, View

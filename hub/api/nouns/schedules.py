@@ -1,7 +1,11 @@
-"""Schedules of agents: their next fires, the decisions on past fires, and backfills."""
+"""Schedules and slots of agents: future and past fires, backfills, and wakes.
+
+A schedule starts runs. At the times of a slot, which an agent's calendar has, its device is asked to wake it.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final, Literal
 
 from msgspec import field
@@ -10,21 +14,22 @@ from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
 from hub.api.paging import Paging
 from hub.api.parameters import Actor
-from hub.api.view import Instant, View, moment
-from hub.clock import epoch_ms
-from hub.runs.decisions import describe_decision, describe_pause
+from hub.api.view import Instant, View
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.runs.decisions import describe_decision, describe_pause, describe_wake
 from hub.runs.scheduler import Backfilled, Scheduler, offset_of, trigger_for
 from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.schedules import fire_rows, schedule_rows
+from storage.schedules import calendar_wakeups, fire_rows, schedule_rows
+from storage.schedules.calendar_wakeups import WakeRow
 from storage.schedules.fire_rows import FireRow
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Store
 
-NEXT_FIRES: Final = 5
+NEXT_FIRES: Final = 5  # of a schedule or a slot, and of all schedules of an agent
 
 
 class NoSchedule(HubError):
@@ -44,12 +49,8 @@ class FireView(View):
     shift: str | None = None
 
 
-class ScheduleView(View, kw_only=True):
-    """A schedule by which an agent runs, and the rules for fires that cannot run.
-
-    One of *expr* (cron), *every_s* and *at* is given, as *kind* says. Runs are queued
-    *offset_s* after each fire: this schedule's share of *jitter_s*, the same every time.
-    """
+class TimesView(View, kw_only=True):
+    """Times of a schedule or a slot. One of *expr* (cron), *every_s* and *at* is given, as *kind* says."""
 
     id: str
     kind: Literal["cron", "every", "at"]
@@ -59,6 +60,18 @@ class ScheduleView(View, kw_only=True):
     said: str = ""  # the same in short, for people
     timezone: str = "UTC"
     overlap: str = "skip"
+    enabled: bool = True
+    paused_reason: str | None = None  # a stable word
+    paused_because: str | None = None  # a sentence
+
+
+class ScheduleView(TimesView, kw_only=True):
+    """A schedule by which an agent runs, and the rules for fires that cannot run.
+
+    One of *expr* (cron), *every_s* and *at* is given, as *kind* says. Runs are queued
+    *offset_s* after each fire: this schedule's share of *jitter_s*, the same every time.
+    """
+
     catch_up: Literal["latest", "earliest", "all", "none"] = "latest"
     catch_up_window_s: float | None = None  # None: however old
     max_catch_up: int = 10
@@ -69,9 +82,6 @@ class ScheduleView(View, kw_only=True):
     max_attempts: int = 5
     pause_after_failures: int = 5  # in a row; 0: never
     consecutive_failures: int = 0
-    enabled: bool = True
-    paused_reason: str | None = None  # a stable word
-    paused_because: str | None = None  # a sentence
     next_fires: tuple[FireView, ...] = ()  # the next five; none while it is not enabled
 
 
@@ -187,13 +197,9 @@ class Schedules(Noun):
             next_fires = self._scheduler.forecast(row, count=NEXT_FIRES) if row.enabled else []
         except BadSchedule:  # the scheduler finds it too, and pauses it as broken
             offset_ms, next_fires = 0, []
-        reason, at = row.paused_reason, moment(row.at_ms)
         return ScheduleView.from_row(
+            _times(row),
             row,
-            every_s=_seconds(row.every_ms),
-            at=at,
-            said=schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
-            timezone=row.tz,
             catch_up="none" if row.catchup_window_ms == 0 else row.coalesce,
             catch_up_window_s=_seconds(row.catchup_window_ms or None),
             max_catch_up=row.max_catchup,
@@ -201,10 +207,6 @@ class Schedules(Noun):
             offset_s=offset_ms / 1_000,
             start_deadline_s=_seconds(row.start_deadline_ms),
             run_timeout_s=row.run_timeout_ms / 1_000,
-            paused_reason=reason,
-            paused_because=None
-            if reason is None
-            else describe_pause(reason, row.consecutive_failures, at=at),
             next_fires=tuple(map(FireView.from_row, next_fires)),
         )
 
@@ -233,5 +235,126 @@ def _backfill_view(agent: str, done: Backfilled, *, dry_run: bool) -> BackfillVi
     )
 
 
+def _times(row: ScheduleRow) -> TimesView:
+    at = None if row.at_ms is None else from_epoch_ms(row.at_ms)
+    reason = row.paused_reason
+    return TimesView.from_row(
+        row,
+        every_s=_seconds(row.every_ms),
+        at=at,
+        said=schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
+        timezone=row.tz,
+        paused_because=None if reason is None else describe_pause(reason, row.consecutive_failures, at=at),
+    )
+
+
 def _seconds(ms: int | None) -> float | None:
     return None if ms is None else ms / 1_000
+
+
+class SlotTimeView(View):
+    """Future occurrence of a slot, in UTC; *local* is its start in the slot's zone.
+
+    *shift* is a sentence where the clocks change that night.
+    """
+
+    starts_at: Instant
+    ends_at: Instant
+    local: Instant
+    shift: str | None = None
+
+
+class SlotView(TimesView, kw_only=True):
+    """Times when an agent is woken, and the time for which each wake is useful.
+
+    One of *expr* (cron), *every_s* and *at* is given, as *kind* says.
+    """
+
+    label: str
+    duration_s: float
+    next_times: tuple[SlotTimeView, ...] = ()  # the next five; none while it is not enabled
+
+
+class WakeView(View, kw_only=True):
+    """The outcome of one past occurrence of a slot; *said* is it in words."""
+
+    id: str
+    slot: str  # its label
+    starts_at: Instant
+    ends_at: Instant
+    state: Literal["waiting", "sent", "deferred", "acknowledged", "failed", "skipped"]
+    reason: str | None = None  # a stable word
+    said: str
+    sends: int = 0  # number of times that it was sent to the device
+    sent_at: Instant | None = None  # the last time
+    settled_at: Instant | None = None
+
+
+class CalendarPage(View):
+    """An agent's slots, and a page of its wakes; *next_cursor* leads to the next one."""
+
+    slots: tuple[SlotView, ...]
+    wakes: tuple[WakeView, ...]
+    next_cursor: str | None = None
+
+
+class Slots(Noun):
+    """Slots of agents, and their wakes."""
+
+    name, path = "slots", "/v1/agents/{name}/slots"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, *, store: Store, scheduler: Scheduler) -> None:
+        self._store = store
+        self._scheduler = scheduler
+
+    @route("GET", "", Scope.READ)
+    async def calendar(self, name: str, paging: Paging) -> CalendarPage:
+        """List the slots with the next five times of each, and the past wakes, the newest first."""
+        agent, (slots, rows) = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            lambda c, agent_id: (
+                schedule_rows.slots_of(c, agent_id),
+                calendar_wakeups.wakes_of(c, agent_id, paging.part.limit, after=paging.after),
+            ),
+        )
+        found = [_wake_view(row, agent.device_name or "") for row in rows]
+        page = paging.fetched(found, key=lambda wake: (epoch_ms(wake.starts_at), wake.id))
+        return CalendarPage(slots=tuple(self._slots(slots)), wakes=page.items, next_cursor=page.next_cursor)
+
+    async def of_agent(self, name: str) -> list[SlotView]:
+        """Return the agent's slots by label, with the next five times of each."""
+        _, rows = await self._store.read(agents.with_agent, name, self.user_id, schedule_rows.slots_of)
+        return self._slots(rows)
+
+    def _slots(self, rows: Iterable[ScheduleRow]) -> list[SlotView]:
+        return [self._view(row) for row in rows if row.enabled or row.paused_reason != schedule_rows.REMOVED]
+
+    def _view(self, row: ScheduleRow) -> SlotView:
+        duration = timedelta(milliseconds=row.duration_ms or 0)
+        try:
+            fires = self._scheduler.forecast(row, count=NEXT_FIRES) if row.enabled else []
+        except BadSchedule:  # the scheduler finds it too, and pauses it as broken
+            fires = []
+        return SlotView.from_row(
+            _times(row),
+            label=row.label or "",
+            duration_s=duration.total_seconds(),
+            next_times=tuple(
+                SlotTimeView(
+                    starts_at=fire.at, ends_at=fire.at + duration, local=fire.local, shift=fire.shift
+                )
+                for fire in fires
+            ),
+        )
+
+
+def _wake_view(row: WakeRow, device: str) -> WakeView:
+    return WakeView.from_row(
+        row,
+        slot=row.label,
+        starts_at=row.fire_at,
+        said=describe_wake(row.state, row.reason, device=device),
+    )

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.nouns.slots import Slots
+from hub.api.nouns.schedules import Slots
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
 from storage.agents import agents, declared_agents
