@@ -20,7 +20,7 @@ from semver import Version
 from protocol.errors import ErrorCode, HubError
 
 MAX_NUMBER: Final = 2**53 - 1  # exact in JavaScript as well
-VERSION_CHARACTERS: Final = 128
+VERSION_CHARACTERS: Final = 50
 
 
 class BadVersion(HubError):
@@ -54,10 +54,10 @@ def find_version(text: str) -> Version | None:
 
 
 MAX_BOUNDS: Final = 4
-MAX_CHARACTERS: Final = 256
+MAX_CHARACTERS: Final = 512
 _EXAMPLE: Final = "as in: file.read, file.read >= 1.2, file.read >= 1.2, < 2"
 
-CAPABILITY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")  # name of a capability
+CAPABILITY: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,254}")  # name of a capability
 _BOUND: Final = re.compile(r"\s*(>=|<=|==|!=|>|<|\^|~)\s*([0-9A-Za-z.+-]+)\s*")
 _SHORT: Final = re.compile(r"[0-9]+(\.[0-9]+)?")  # a version with omitted numbers
 

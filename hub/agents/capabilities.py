@@ -167,7 +167,7 @@ def capability_name(given: str) -> str:
     """
     if CAPABILITY.fullmatch(given) is None:
         shown = given if len(given) <= 40 else f"{given[:40]}..."
-        expected = "expected 1 to 128 letters, digits and _ . : -, as in file.read"
+        expected = "expected 1 to 255 letters, digits and _ . : -, as in file.read"
         raise BadCapability(f"name: {shown!r} cannot be the name of a capability: {expected}")
     return given
 

@@ -357,9 +357,7 @@ class WebhookSettings(ProviderSettings):
         " Authorization: Bearer and the secret.",
     )
     title: Path | None = Field(default=None, description='Path of the title, as in "issue.title".')
-    text: Path | None = Field(
-        default=None, description="Path of the text; by default the whole post."
-    )
+    text: Path | None = Field(default=None, description="Path of the text; by default the whole post.")
     link: Path | None = Field(default=None, description="Path of the address of the original.")
     sender: Path | None = Field(default=None, description="Path of the author.")
     event: Path | None = Field(default=None, description="Path of the event.")

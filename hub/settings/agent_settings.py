@@ -35,7 +35,7 @@ MOST_CAPABILITIES: Final = 256
 
 def _capability_name(written: str) -> str:
     if CAPABILITY.fullmatch(written) is None:
-        message = "1 to 128 letters, digits and _ . : - are expected"
+        message = "1 to 255 letters, digits and _ . : - are expected"
         raise refusal("capability", message, hint='as in "file.read"')
     return written
 
@@ -47,7 +47,9 @@ class CapabilitySettings(Table):
     version: Annotated[str, accepted(lambda text: str(parse_version(text)), "version")] = live(
         "1.0.0", 'Semantic version, as in "2.0.0-beta.1".'
     )
-    enabled: Flag | None = live(None, "Enabled; by default only the newest version of a name.")
+    enabled: Flag | None = live(
+        None, "Enabled; by default only the newest version of a name, and no pre-release."
+    )
     config: Annotated[
         dict[str, Any],
         accepted(
@@ -117,9 +119,10 @@ def _reads_something(paths: tuple[str, ...] | None, info: ValidationInfo) -> tup
 
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]  # in another system
 Need = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=256),
+    StringConstraints(min_length=1, max_length=512),
     accepted(lambda text: str(parse_requirement(text)), "need"),
 ]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
@@ -169,8 +172,8 @@ class AgentSettings(Table):
         None, 'Type of agent, as in "RESEARCHER"; by default the template\'s type, or CUSTOM.'
     )
     template: Name | None = live(None, "Template of the agent.")
-    external_id: Word | None = live(None, "Unique id of the agent in another system.")
-    instance_id: Word | None = live(None, "Id of the program instance that the agent represents.")
+    external_id: Identifier | None = live(None, "Unique id of the agent in another system.")
+    instance_id: Identifier | None = live(None, "Id of the program instance that the agent represents.")
     project_id: Word | None = live(None, "Project of the agent.")
     needs: Annotated[tuple[Need, ...], Field(max_length=32)] = live(
         (), 'Capabilities that a run requires to start, as in "file.read >= 1.2".'

@@ -199,7 +199,8 @@ def _register(
         return Registered(old, is_changed=False)
     enabled = given.enabled
     if enabled is None:
-        enabled = old.enabled if old is not None else other is None or other.version < given.version
+        is_newest = other is None or other.version < given.version
+        enabled = old.enabled if old is not None else is_newest and not given.version.prerelease
     if enabled and other is not None and other.source == "file" and source != "file":
         if given.enabled:
             shown = f"hub.toml enables {other.name} {other.version}; enable another version there"

@@ -54,9 +54,9 @@ def test_capabilities_are_listed_by_name_and_the_newest_version_first(c: sa.Conn
     for spelled in ("web 1.0.0", "read 1.2.0", "read 1.10.0", "read 2.0.0-beta.2", "read 2.0.0-beta.11"):
         register(c, agent, spelled)
     assert able(c, agent) == [
-        "read 2.0.0-beta.11 enabled",
+        "read 2.0.0-beta.11",
         "read 2.0.0-beta.2",
-        "read 1.10.0",
+        "read 1.10.0 enabled",
         "read 1.2.0",
         "web 1.0.0 enabled",
     ]

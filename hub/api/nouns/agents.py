@@ -55,13 +55,13 @@ _WRITTEN: Final = (
 
 # For the document only; ``protocol.requirements`` and ``protocol.coordination`` check, with better messages.
 _NUMBER = "(0|[1-9][0-9]{0,5})"
-_NEEDED = rf"^[A-Za-z0-9_][A-Za-z0-9_.:-]{{0,127}}( *(>=|>|<=|<|==|!=|\^|~) *{_NUMBER}(\.{_NUMBER}){{0,2}})?$"
+_NEEDED = rf"^[A-Za-z0-9_][A-Za-z0-9_.:-]{{0,254}}( *(>=|>|<=|<|==|!=|\^|~) *{_NUMBER}(\.{_NUMBER}){{0,2}})?$"
 _LOCKED = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$"
 
 Need = Annotated[
     str,
     Meta(
-        min_length=1, max_length=256, extra_json_schema={"pattern": _NEEDED, "examples": ["file.read >= 1.2"]}
+        min_length=1, max_length=512, extra_json_schema={"pattern": _NEEDED, "examples": ["file.read >= 1.2"]}
     ),
 ]
 Lock = Annotated[

@@ -58,7 +58,8 @@ class CapabilitiesView(View):
 class CapabilityRequest(View):
     """Properties of a capability to register.
 
-    *enabled* by default: unchanged; a new one is enabled unless a newer version of its name is.
+    *enabled* by default: unchanged; a new one is enabled unless it is a pre-release or a newer version of its
+    name is enabled.
     """
 
     enabled: bool | None = None

@@ -47,7 +47,7 @@ async def test_what_an_agent_can_do_is_registered_and_removed(client: httpx2.Asy
     told = (await client.put(f"{CAPABILITIES}/web.search/1.0.0", json=body)).json()
     assert (told["is_new"], told["disabled"], told["capability"]["source"]) == (True, None, "api")
     assert told["capability"]["config"] == {"engine": {"names": ["a"]}}
-    newer = (await client.put(f"{CAPABILITIES}/web.search/1.1.0-rc.1", json={})).json()
+    newer = (await client.put(f"{CAPABILITIES}/web.search/1.1.0-rc.1", json={"enabled": True})).json()
     assert newer["disabled"] == "1.0.0"
     assert await able(client) == [
         "file.read 1.2.0 enabled",

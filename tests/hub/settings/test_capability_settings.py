@@ -62,7 +62,7 @@ def test_needs_are_kept_in_one_spelling(tmp_path: Path) -> None:
     ("written", "told"),
     [
         ('capabilities = [{ version = "1.0.0" }]', "name"),
-        ('capabilities = [{ name = "read files" }]', "1 to 128 letters"),
+        ('capabilities = [{ name = "read files" }]', "1 to 255 letters"),
         ('capabilities = [{ name = "read", version = "1.0" }]', "'1.0' is no version"),
         ('capabilities = [{ name = "read" }, { name = "read" }]', "read 1.0.0 is listed twice"),
         (
