@@ -1,0 +1,169 @@
+"""The calendar document: an agent with one runtime status, by which a calendar wakes it."""
+
+from typing import Final
+
+from protocol.lifecycles import RunState
+from tests.seeds.walk import OF_WALK, Document, Walk
+
+calendar = Document("calendar")
+AS: Final = "agents/notes/as/calendar"
+PATCH: Final = "PATCH /v1/agents/{name}/as/calendar"
+
+
+@calendar(
+    "class AgentStatus: idle, on_call, exhausted, offline", lives=f"{PATCH}, status.set, hub agents status"
+)
+async def words_are_read_as_written(walk: Walk) -> None:
+    for word in ("on_call", "idle", "exhausted", "offline", "idle"):
+        assert (await walk.patch(AS, {"status": word}))["status"] == word
+        assert (await walk.get(AS))["status"] == word
+        document = await walk.ask("status.get", agent_id="notes", **{"as": "calendar"})
+        assert document["agent"]["status"] == word
+        assert (await walk.cli("agents", "status", "notes", "--as", "calendar"))["status"] == word
+    await walk.ask("status.set", agent_id="notes", **{"as": "calendar", "set": {"status": "on_call"}})
+    assert (await walk.get(AS))["status"] == "on_call"
+    await walk.refused(
+        "PATCH", AS, {"status": "asleep"}, status=422, says="idle, on_call, busy, exhausted, offline"
+    )
+    await walk.cli_refused(
+        "agents",
+        "status",
+        "notes",
+        "--as",
+        "calendar",
+        "--set",
+        "status=asleep",
+        says="has no value 'asleep'",
+    )
+
+
+@calendar("AgentStatus.BUSY", lives="derived from the runs of the agent")
+async def busy_is_an_agent_that_executes_a_run(walk: Walk) -> None:
+    await walk.hub.run("r-1")
+    assert (await walk.get(AS))["status"] == "idle"
+    await walk.hub.move("r-1", RunState.RUNNING)
+    assert (await walk.get(AS))["status"] == "busy"
+    await walk.refused("PATCH", AS, {"status": "idle", "mood": 1}, status=422, says="mood")
+    await walk.hub.move("r-1", RunState.COMPLETED)
+    await walk.refused("PATCH", AS, {"status": "busy"}, status=409, says="legal: idle, on_call")
+
+
+@calendar("AgentStatus.OFFLINE", lives="agent_states.connectivity, agent_states.reported_connectivity")
+async def offline_is_of_one_agent_until_it_is_taken_back(walk: Walk) -> None:
+    await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK)
+    await walk.patch(AS, {"status": "offline"})
+    assert (await walk.get("agents/mail/as/calendar"))["status"] == "idle"
+    desk = await walk.hub.device("desk")
+    await walk.hub.disconnect(desk)
+    await walk.hub.connect(desk)
+    assert (await walk.get(AS))["status"] == "offline"
+    assert (await walk.patch(AS, {"status": "idle"}))["status"] == "idle"
+
+
+@calendar("managed by heartbeat / calendar wakeup logic", lives="agent_states.availability")
+async def a_word_that_is_written_while_the_device_is_away_is_read_when_it_is_back(walk: Walk) -> None:
+    desk = await walk.hub.device("desk")
+    await walk.hub.disconnect(desk)
+    assert (await walk.patch(AS, {"status": "on_call"}))["status"] == "offline"
+    await walk.hub.connect(desk)
+    assert (await walk.get(AS))["status"] == "on_call"
+
+
+@calendar("class ExhaustReason: rate_limit, billing", lives=f"agent_states.exhaust_reason; {PATCH}")
+async def the_reason_of_an_exhaustion_is_one_of_two(walk: Walk) -> None:
+    for reason in ("rate_limit", "billing"):
+        written = await walk.patch(AS, {"status": "exhausted", "exhaust_reason": reason})
+        assert (written["status"], written["exhaust_reason"]) == ("exhausted", reason)
+    says = "expected one of rate_limit, billing, or null"
+    await walk.refused("PATCH", AS, {"exhaust_reason": "tired"}, status=422, says=says)
+    await walk.sql_refused("UPDATE agent_states SET exhaust_reason = 'tired'")
+
+
+@calendar("exhaust_reason: nullable=True", lives="agent_states.exhaust_reason")
+async def an_exhaustion_may_have_no_reason(walk: Walk) -> None:
+    assert (await walk.patch(AS, {"status": "exhausted"}))["exhaust_reason"] is None
+    assert (await walk.patch(AS, {"exhaust_reason": None}))["status"] == "exhausted"
+
+
+@calendar("exhausted_at: when the agent entered EXHAUSTED state", lives="agent_states.exhausted_at")
+async def the_start_of_an_exhaustion_is_kept(walk: Walk) -> None:
+    assert (await walk.get(AS))["exhausted_at"] is None
+    assert (await walk.patch(AS, {"status": "exhausted"}))["exhausted_at"] is not None
+    assert (await walk.patch(AS, {"status": "idle"}))["exhausted_at"] is None
+    await walk.refused(
+        "PATCH", AS, {"exhausted_at": "2100-01-01T00:00:00Z"}, status=422, says="is not written here"
+    )
+
+
+@calendar("recovery_at: estimated recovery time from EXHAUSTED to IDLE", lives="agent_states.recovery_at")
+async def an_exhausted_agent_is_idle_at_its_recovery_time(walk: Walk) -> None:
+    until = "2100-01-01T00:00:00.000Z"
+    assert (await walk.patch(AS, {"status": "exhausted", "recovery_at": until}))["recovery_at"] == until
+    says = "belong to an exhausted agent"
+    await walk.patch(AS, {"status": "idle"})
+    await walk.refused("PATCH", AS, {"recovery_at": until}, status=422, says=says)
+    await walk.refused(
+        "PATCH", AS, {"recovery_at": "soon"}, status=422, says="expected an instant with its zone"
+    )
+    past = {"status": "exhausted", "recovery_at": "2001-01-01T00:00:00Z"}
+    await walk.refused("PATCH", AS, past, status=422, says="it lies in the past")
+
+
+@calendar(
+    "last_heartbeat: most recent heartbeat received from this agent", lives="agent_states.last_heartbeat_at"
+)
+async def the_last_heartbeat_is_read(walk: Walk) -> None:
+    assert (await walk.get(AS))["last_heartbeat"] is None
+    await walk.sql("UPDATE agent_states SET last_heartbeat_at = 1000")
+    assert (await walk.get(AS))["last_heartbeat"] == "1970-01-01T00:00:01.000Z"
+    await walk.refused("PATCH", AS, {"last_heartbeat": None}, status=422, says="heartbeats of the device")
+
+
+@calendar("agent_id: the $AGENT_ID value from OpenClaw, globally unique", lives="agents.external_id, UNIQUE")
+async def the_identifier_of_an_agent_is_unique(walk: Walk) -> None:
+    await walk.post("agents", {"name": "mail", "device": "desk", "external_id": "claw-7"} | OF_WALK)
+    assert (await walk.get("agents/mail/as/calendar"))["agent_id"] == "claw-7"
+    assert (await walk.get("agents/external:claw-7"))["name"] == "mail"
+    other = {"name": "more", "device": "desk", "external_id": "claw-7"} | OF_WALK
+    await walk.refused("POST", "agents", other, status=409, says="external_id: the agent 'mail'")
+    await walk.sql_refused("UPDATE agents SET external_id = 'claw-7'")
+
+
+@calendar("agent_id, claw_identifier: String(128)", lives="agents.external_id, agents.instance_id")
+async def identifiers_have_at_most_128_characters(walk: Walk) -> None:
+    made = {"name": "mail", "device": "desk", "external_id": "x" * 128, "instance_id": "y" * 128} | OF_WALK
+    await walk.post("agents", made)
+    assert (await walk.get("agents/mail/as/calendar"))["claw_identifier"] == "y" * 128
+    for key in ("external_id", "instance_id"):
+        await walk.refused("PATCH", "agents/mail", {key: "z" * 129}, status=422, says=key)
+
+
+@calendar("user_id: one-to-one FK to users.id", lives="agents.user_id, [limits] agents_per_user")
+async def an_agent_belongs_to_one_user(walk: Walk) -> None:
+    (users,) = await walk.sql("SELECT count(*) FROM agents WHERE user_id IS NULL")
+    assert users == (0,)
+    await walk.sql_refused("UPDATE agents SET user_id = NULL")
+    await walk.sql_refused("UPDATE agents SET user_id = 'nobody'")
+
+
+@calendar("created_at: server_default=func.now()", lives="agents.created_at")
+async def the_creation_of_an_agent_is_kept(walk: Walk) -> None:
+    assert (await walk.get(AS))["created_at"].endswith("Z")
+    await walk.sql_refused("UPDATE agents SET created_at = NULL")
+
+
+@calendar("status: default=AgentStatus.IDLE", lives="agent_states.availability")
+async def a_new_agent_is_idle(walk: Walk) -> None:
+    await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK)
+    assert (await walk.get("agents/mail/as/calendar"))["status"] == "idle"
+
+
+@calendar(
+    "uses Agent status to decide whether to wake an agent for scheduled slots",
+    lives="schedules, calendar_wakeups",
+)
+async def slots_of_an_agent_are_listed_with_the_reason_why_it_is_not_woken(walk: Walk) -> None:
+    slot = {"label": "standup", "at": "2100-01-01T08:00:00+00:00", "duration_s": 900}
+    await walk.post("agents", {"name": "mail", "device": "desk", "slots": [slot]} | OF_WALK)
+    slots = await walk.get("agents/mail/slots")
+    assert "2100-01-01" in str(slots)

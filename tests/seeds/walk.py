@@ -1,0 +1,169 @@
+"""Sentences of the documents that the project was created from, and how each is driven on a real hub."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import anyio.to_thread
+import httpx2
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+
+from hub.api.door.requests import Requests
+from hub.cli.app import hub as command
+from protocol.coordination import Response
+from storage.agents import agents
+from storage.agents.agents import AgentRow
+from tests.support.hub import NOTES, ServedHub, over_unix, serving
+from tests.support.identity import EndedLink
+from tests.support.requests import request
+from tests.support.requests import serving as answering_requests
+from tests.support.wire import until
+
+DOCUMENTS: Final = ("calendar", "coordination", "orchestrator", "foundation", "run log")
+OF_WALK: Final = {"paths": list(NOTES["paths"]), "data_types": ["tasks"], "prompt": "Find the tasks."}
+
+
+class Walk:
+    """A hub with the agent ``notes`` on the device ``desk``, asked by an operator, its device and SQL."""
+
+    def __init__(self, hub: ServedHub, client: httpx2.AsyncClient) -> None:
+        self.hub = hub
+        self._client = client
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """Return the answer to a GET that succeeds."""
+        return _done(await self._client.get(f"/v1/{path}", params=query))
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        """Return the answer to a POST that succeeds."""
+        return _done(await self._client.post(f"/v1/{path}", json=body))
+
+    async def put(self, path: str, body: Any) -> Any:
+        """Return the answer to a PUT that succeeds."""
+        return _done(await self._client.put(f"/v1/{path}", json=body))
+
+    async def patch(self, path: str, body: Any) -> Any:
+        """Return the answer to a PATCH that succeeds."""
+        return _done(await self._client.patch(f"/v1/{path}", json=body))
+
+    async def delete(self, path: str) -> None:
+        """Send a DELETE that succeeds."""
+        _done(await self._client.delete(f"/v1/{path}"))
+
+    async def send(self, verb: str, path: str, body: Any = None) -> httpx2.Response:
+        """Return the answer to a request, whatever it is."""
+        return await self._client.request(verb, f"/v1/{path}", json=body)
+
+    async def refused(self, verb: str, path: str, body: Any = None, *, status: int, says: str = "") -> None:
+        """Send a request that is refused with this HTTP status and a text that contains *says*."""
+        answer = await self.send(verb, path, body)
+        assert (answer.status_code, says in answer.text) == (status, True), answer.text
+
+    async def ask(self, method: str, **params: Any) -> Any:
+        """Return the result of a request of the device ``desk``."""
+        response = await self._ask(method, params)
+        assert response.error is None, response.error
+        return response.result
+
+    async def ask_refused(self, method: str, *, says: str, **params: Any) -> None:
+        """Send a request of the device that is refused with a text that contains *says*."""
+        response = await self._ask(method, params)
+        assert response.error is not None and says in response.error.message, response
+
+    async def _ask(self, method: str, params: dict[str, Any]) -> Response:
+        context = self.hub.context
+        device = await self.hub.device("desk")
+        link = EndedLink(device.id, user_id=device.user_id)
+        asked = Requests(self.hub.nouns, self.hub.store, clock=context.clock, metrics=context.metrics)
+        asked.take(request(link, "q", method, **params))
+        async with answering_requests(asked):
+            await until(lambda: bool(link.sent))
+        (response,) = link.sent
+        assert isinstance(response, Response)
+        return response
+
+    async def cli(self, *words: str) -> Any:
+        """Return what a command prints with ``--json``, and check that it succeeds."""
+        result = await self._run(*words, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    async def cli_refused(self, *words: str, says: str) -> None:
+        """Run a command that fails with a text that contains *says*."""
+        result = await self._run(*words)
+        assert result.exit_code and says in result.output, result.output
+
+    async def _run(self, *words: str) -> Any:
+        given = ["--state", str(self.hub.folder), *words]
+        return await anyio.to_thread.run_sync(lambda: CliRunner().invoke(command, given))
+
+    async def sql(self, statement: str, **given: Any) -> list[Any]:
+        """Execute a statement in a transaction of its own and return its rows."""
+
+        def execute(c: sa.Connection) -> list[Any]:
+            done = c.execute(sa.text(statement), given)
+            return [tuple(row) for row in done] if done.returns_rows else []
+
+        return await self.hub.store.write(execute)
+
+    async def sql_refused(self, statement: str, **given: Any) -> None:
+        """Execute a statement that a constraint of the database refuses."""
+        with pytest.raises(Exception, match=r"(?i)constraint"):
+            await self.sql(statement, **given)
+
+    async def agent(self, name: str = "notes") -> AgentRow:
+        """Return the row of an agent."""
+        return await self.hub.store.read(agents.agent_called, name, None)
+
+
+class Sentence(NamedTuple):
+    """A sentence of a document.
+
+    Attributes:
+        lives: columns, routes and commands of the hub that it became.
+        changed: the reason where the hub decided otherwise; empty: it is kept.
+    """
+
+    document: str
+    text: str
+    lives: str
+    changed: str
+    drive: Callable[[Walk], Awaitable[None]]
+
+
+SENTENCES: Final[list[Sentence]] = []
+
+
+class Document:
+    """Decorator for the functions that drive the sentences of a document."""
+
+    def __init__(self, name: str) -> None:
+        assert name in DOCUMENTS
+        self._name = name
+
+    def __call__(
+        self, text: str, *, lives: str, changed: str = ""
+    ) -> Callable[[Callable[[Walk], Awaitable[None]]], Callable[[Walk], Awaitable[None]]]:
+        """Return a decorator that lists a function under the sentence that it drives."""
+
+        def add(drive: Callable[[Walk], Awaitable[None]]) -> Callable[[Walk], Awaitable[None]]:
+            SENTENCES.append(Sentence(self._name, text, lives, changed, drive))
+            return drive
+
+        return add
+
+
+@asynccontextmanager
+async def walking(folder: Path) -> AsyncIterator[Walk]:
+    """Open a hub to walk on, with its state in *folder*."""
+    async with serving(folder) as hub, over_unix(hub) as client:
+        yield Walk(hub, client)
+
+
+def _done(answer: httpx2.Response) -> Any:
+    assert answer.is_success, f"{answer.status_code} {answer.text}"
+    return answer.json() if answer.content else None
