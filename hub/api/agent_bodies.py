@@ -24,7 +24,7 @@ from storage.agents.declared_agents import DeclaredAgent
 
 _MODEL_USE: Final = ("allow_cloud", "redact", "batch", "budget_usd")
 # Fields of ``DeclaredAgent`` that a key of a body sets, where the names differ.
-_SAYS: Final[Mapping[str, tuple[str, ...]]] = {
+_FIELDS_OF_KEY: Final[Mapping[str, tuple[str, ...]]] = {
     "device": ("device_name",),
     "type": ("type", "subtype"),
     "connector": ("mailbox",),
@@ -122,7 +122,7 @@ def body_of(given: Mapping[str, Any]) -> AgentBody:
     try:
         return AgentBody.model_validate(given)
     except ValidationError as error:
-        raise _told(error) from error
+        raise _refusal(error) from error
 
 
 def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
@@ -151,26 +151,26 @@ def changed_by(
     unknown = sorted(set(changes) - set(AgentChanges.__struct_fields__))
     if unknown:
         known = ", ".join(AgentChanges.__struct_fields__)
-        told = "; ".join(f"{key}: there is no such field" for key in unknown)
-        near = [meant for key in unknown if (meant := did_you_mean(key, AgentChanges.__struct_fields__))]
-        raise BadAgent(told, "; ".join(near) or f"known are {known}")
+        message = "; ".join(f"{key}: there is no such field" for key in unknown)
+        near = [did_you_mean(key, AgentChanges.__struct_fields__) for key in unknown]
+        raise BadAgent(message, "; ".join(filter(None, near)) or f"known are {known}")
     if gateway is not None and (elsewhere := sorted(set(changes) - _AT_GATEWAY)):
-        told = "; ".join(f"{key}: the agent lives at gateway {gateway!r}" for key in elsewhere)
-        raise BadAgent(told, f"what can be changed of it here: {', '.join(sorted(_AT_GATEWAY))}")
+        message = "; ".join(f"{key}: the agent lives at gateway {gateway!r}" for key in elsewhere)
+        raise BadAgent(message, f"what can be changed of it here: {', '.join(sorted(_AT_GATEWAY))}")
     whole = _whole(now) if gateway is None else {"name": now.name, **_OF_ANY_DEVICE}
     new = made_of(body_of(whole | dict(changes)), rules)
-    said = {field: getattr(new, field) for key in changes for field in _SAYS.get(key, (key,))}
+    changed = {field: getattr(new, field) for key in changes for field in _FIELDS_OF_KEY.get(key, (key,))}
     if used := set(changes).intersection(_MODEL_USE):
         fields = {"budget_nanos" if key == "budget_usd" else key for key in used}
         uses = {field: getattr(new.model_use, field) for field in fields}
-        said["model_use"] = msgspec.structs.replace(now.model_use, **uses)
+        changed["model_use"] = msgspec.structs.replace(now.model_use, **uses)
     if "timezone" in changes:
         if "schedule" not in changes and now.schedule is not None:
-            said["schedule"] = msgspec.structs.replace(now.schedule, tz=new.timezone)
+            changed["schedule"] = msgspec.structs.replace(now.schedule, tz=new.timezone)
         if "slots" not in changes:
-            said["slots"] = tuple(msgspec.structs.replace(one, tz=new.timezone) for one in now.slots)
-    said.setdefault("config", ())
-    return msgspec.structs.replace(now, **said)
+            changed["slots"] = tuple(msgspec.structs.replace(one, tz=new.timezone) for one in now.slots)
+    changed.setdefault("config", ())
+    return msgspec.structs.replace(now, **changed)
 
 
 def _whole(now: DeclaredAgent) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _whole(now: DeclaredAgent) -> dict[str, Any]:
     )
 
 
-def _told(error: ValidationError) -> BadAgent:
+def _refusal(error: ValidationError) -> BadAgent:
     wrong = table_refusals(error)
     hints = dict.fromkeys(hint for _, hint in wrong if hint)
     return BadAgent("; ".join(message for message, _ in wrong), "; ".join(hints))

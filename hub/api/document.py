@@ -373,5 +373,5 @@ def _problem() -> Schema:
         "description": "A refusal (RFC 9457).",
         "required": list(fields),
         "properties": fields,
-        "examples": [Problem.told(_E.UNKNOWN_AGENT, "there is no agent 'nots'", status=404)],
+        "examples": [Problem.content(_E.UNKNOWN_AGENT, "there is no agent 'nots'", status=404)],
     }

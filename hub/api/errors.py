@@ -34,14 +34,14 @@ class Problem(JSONResponse):
         members: Mapping[str, Any] | None = None,
     ) -> None:
         status = status or CATALOGUE[code].http_status
-        body = self.told(code, detail, status=status, hint=hint) | dict(members or {})
+        body = self.content(code, detail, status=status, hint=hint) | dict(members or {})
         given = dict(headers or {})
         if status == 401:
             given["www-authenticate"] = "Bearer"
         super().__init__(body, status_code=status, headers=given)
 
     @staticmethod
-    def told(code: ErrorCode, detail: str, *, status: int, hint: str = "") -> dict[str, Any]:
+    def content(code: ErrorCode, detail: str, *, status: int, hint: str = "") -> dict[str, Any]:
         """Return the body of a problem."""
         info = CATALOGUE[code]
         return {

@@ -20,7 +20,7 @@ from hub.api.errors import Problem
 from hub.api.view import View
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
-LOOK_S: Final = 0.5  # a revocation has to take effect within a second
+RECHECK_S: Final = 0.5  # a revocation has to take effect within a second
 _BEAT: Final = b": still here\n\n"  # a comment, which readers ignore
 
 E = TypeVar("E", bound=View)
@@ -121,24 +121,24 @@ class EventStream(Response):
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
-            await self._tell_all(principal, receive, send)
+            await self._send_all(principal, receive, send)
             with anyio.move_on_after(1.0, shield=True):  # the peer may have disconnected
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _tell_all(self, principal: Principal, receive: Receive, send: Send) -> None:
+    async def _send_all(self, principal: Principal, receive: Receive, send: Send) -> None:
         sending = anyio.Lock()  # an event and a beat do not mix
 
-        async def tell(text: bytes) -> None:
+        async def send_text(text: bytes) -> None:
             async with sending:
                 await send({"type": "http.response.body", "body": text, "more_body": True})
 
         with self._streams.scope() as streaming:
             async with anyio.create_task_group() as watch, aclosing(self._texts) as texts:
-                watch.start_soon(_cancel_when_gone, receive, streaming)
-                watch.start_soon(_beat, tell, self._streams.beat_s)
+                watch.start_soon(_cancel_when_disconnected, receive, streaming)
+                watch.start_soon(_beat, send_text, self._streams.beat_s)
                 watch.start_soon(_cancel_when_revoked, self._streams.still_counts, principal, streaming)
                 async for text in texts:
-                    await tell(text)
+                    await send_text(text)
                 watch.cancel_scope.cancel()
 
 
@@ -148,13 +148,13 @@ async def _spelled(events: AsyncGenerator[E], spell: Callable[[E], str]) -> Asyn
             yield spell(event).encode()
 
 
-async def _beat(tell: Callable[[bytes], Awaitable[None]], every_s: float) -> None:
+async def _beat(send_text: Callable[[bytes], Awaitable[None]], every_s: float) -> None:
     while True:
         await anyio.sleep(every_s)
-        await tell(_BEAT)
+        await send_text(_BEAT)
 
 
-async def _cancel_when_gone(receive: Receive, streaming: anyio.CancelScope) -> None:
+async def _cancel_when_disconnected(receive: Receive, streaming: anyio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     streaming.cancel()
@@ -167,4 +167,4 @@ async def _cancel_when_revoked(
         if not await still_counts(principal):
             streaming.cancel()
             return
-        await anyio.sleep(LOOK_S)
+        await anyio.sleep(RECHECK_S)

@@ -75,8 +75,8 @@ class PageOf:
             return Page(page, None)
         cursor = cursor_of(key(page[-1]))
         if self._call is not None:
-            kept = [(name, value) for name, value in self._call.query if name not in ("cursor", "limit")]
-            query = [*kept, ("cursor", cursor), ("limit", str(self.limit))]
+            others = [(name, value) for name, value in self._call.query if name not in ("cursor", "limit")]
+            query = [*others, ("cursor", cursor), ("limit", str(self.limit))]
             path = quote(self._call.scope["path"])
             self._call.head.headers["link"] = f'<{path}?{urlencode(query)}>; rel="next"'
         return Page(page, cursor)

@@ -4,7 +4,7 @@
 edit may change. Fields that change without an edit, such as the time when a device was last seen, are left
 out. ``If-Match`` is optional; with it, a client never overwrites a change that another caller made after the
 client's read. A route that is declared with ``is_tagged`` checks it and sends the tag. A method with a
-``Match`` of its own calls ``match.check`` before the change, and ``match.tell`` after it.
+``Match`` of its own calls ``match.check`` before the change, and ``match.set_tag`` after it.
 """
 
 from collections.abc import Callable, Collection
@@ -156,7 +156,7 @@ class Matching:
         if tag not in (named.strip() for named in self._if_match.split(",")):
             raise ChangedMeanwhile("it changed since it was read; nothing was done")
 
-    def tell(self, tag: str) -> None:
+    def set_tag(self, tag: str) -> None:
         """Set the ``ETag`` of the response."""
         self._head.headers["etag"] = tag
 

@@ -61,8 +61,8 @@ def sentence(problem: str, shape: Any, value: Any = None, where: str = "") -> st
     if beyond := _BEYOND.match(what):
         kind, is_length, bound, number = beyond.groups()
         long = " long" if is_length else ""
-        came = _came(value, inner, is_length is not None)
-        return f"{begin}expected {_kinds(kind)}, {_BOUNDS[bound]} {number.removesuffix('.0')}{long}{came}"
+        actual = _actual(value, inner, is_length is not None)
+        return f"{begin}expected {_kinds(kind)}, {_BOUNDS[bound]} {number.removesuffix('.0')}{long}{actual}"
     if choice := _NO_CHOICE.match(what):
         return f"{begin}expected one of {', '.join(_choices(shape, inner))}, not {choice[1]}"
     if pattern := _NO_MATCH.match(what):
@@ -156,7 +156,7 @@ def no_json(where: str, error: Exception) -> Refusal:
     return f"{where}: is no JSON: {error}", ""
 
 
-def _came(value: Any, path: str, is_length: bool) -> str:
+def _actual(value: Any, path: str, is_length: bool) -> str:
     """Return the number, or the length of the value at *path*, if it can be found by the path."""
     for part in re.findall(r"\w+", path):
         match value:

@@ -55,12 +55,12 @@ class Waiting:
 
     def sentences(self, rows: Iterable[RunRow], waits: Waits) -> dict[RunId, str]:
         """Return a sentence for each run that waits; runs that wait for nothing are left out."""
-        told = (
+        waiting = (
             (row.id, why_waiting(self._facts(row, waits.gates[row.id], waits.unmet.get(row.id, ()))))
             for row in rows
             if row.id in waits.gates
         )
-        return {run_id: sentence for run_id, sentence in told if sentence is not None}
+        return {run_id: sentence for run_id, sentence in waiting if sentence is not None}
 
     def _facts(self, run: RunRow, gates: RunWait, unmet: Sequence[Unmet]) -> WaitFacts:
         dispatcher = self._dispatcher

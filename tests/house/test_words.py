@@ -38,7 +38,7 @@ LEFT: Final = {
 NAMES_LEFT: Final = {
     "hub/accounts": 1,
     "hub/agents": 1,
-    "hub/api": 193,
+    "hub/api": 15,
     "hub/app": 0,
     "hub/cli": 0,
     "hub/connectors": 0,

@@ -63,7 +63,7 @@ _NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")
 STRANGER: Final = ""  # a share of the places: a caller over TCP that is not authenticated yet
 UNIX: Final = None  # a share of the places: a caller over a Unix socket
 _MOST_OF_ONE: Final = 2  # half of the places
-_KEPT: Final = 4  # a quarter of the places
+_RESERVED: Final = 4  # a quarter of the places
 TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_", "hub_agt_")
 
 
@@ -82,7 +82,7 @@ class Bearer(Protocol):
         """Return whether the token of *principal*, which was accepted before, is still valid."""
         ...
 
-    async def tell_forbidden(self, principal: Principal, network: str, why: str) -> None:
+    async def report_forbidden(self, principal: Principal, network: str, why: str) -> None:
         """Record that an authenticated *principal* requested a route without permission."""
         ...
 
@@ -121,7 +121,7 @@ class Shares:
         Raises:
             NoPlace: no place is free for *who*.
         """
-        most = self.limit - self.limit // _KEPT
+        most = self.limit - self.limit // _RESERVED
         half = max(1, self.limit // _MOST_OF_ONE)
         if self._taken >= self.limit:
             raise NoPlace(f"{self._full}: all {self.limit} are taken")
@@ -363,7 +363,7 @@ class Access:
                 message += ", and a token that is not of one user"
                 hint += ", without --user"
         if principal is not None and self._bearer is not None:
-            await self._bearer.tell_forbidden(principal, network, message)
+            await self._bearer.report_forbidden(principal, network, message)
         return Refused(ErrorCode.FORBIDDEN, message, hint=hint)
 
 

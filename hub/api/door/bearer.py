@@ -114,7 +114,7 @@ class BearerTokens:
             return True
         return _why_not(row, epoch_ms(self._clock.now())) is None
 
-    async def tell_forbidden(self, principal: Principal, network: str, why: str) -> None:
+    async def report_forbidden(self, principal: Principal, network: str, why: str) -> None:
         """Log and audit a request without permission, at most once a minute per token."""
         if (sample := self._samples.take(principal.actor, "forbidden")) is None:
             return
@@ -151,16 +151,16 @@ class BearerTokens:
             for party in parties:
                 self._attempts.record(party)
         if (sample := self._samples.take(network, reason)) is not None:
-            told, count = sample
-            log.warning("operator.refused", network=told, reason=reason, count=count)
-            detail: audit.Detail = {"network": told, "reason": reason, "count": count, "door": door}
+            shown_network, count = sample
+            log.warning("operator.refused", network=shown_network, reason=reason, count=count)
+            detail: audit.Detail = {"network": shown_network, "reason": reason, "count": count, "door": door}
             await self._store.write(
                 audit.append, at=at, actor="hub", event="auth.refused", outcome="refused", detail=detail
             )
         if wait_s:
             self._on_limit()
             return TooManyTokens(wait_s)
-        return TokenRefused(_TOLD[reason], hint=NEW_AGENT_TOKEN if door == "agent" else NEW_TOKEN)
+        return TokenRefused(_MESSAGES[reason], hint=NEW_AGENT_TOKEN if door == "agent" else NEW_TOKEN)
 
     def _is_used_anew(self, id: TokenId, at: int) -> bool:
         """Return whether the use of the token has to be stored now, and remember its time."""
@@ -172,7 +172,7 @@ class BearerTokens:
         return True
 
 
-_TOLD: Final = {
+_MESSAGES: Final = {
     "unknown": "this token is unknown",
     "revoked": "this token was revoked",
     "expired": "this token has expired",

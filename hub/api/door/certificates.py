@@ -52,9 +52,9 @@ def load_pair(certificate: Path, key: Path) -> Pair:
         CertificateUnread: a file cannot be read.
         CertificateUnusable: a file has no certificate or key, or the two do not match.
     """
-    chain = _look_at(certificate)
+    chain = _read(certificate)
     own = _own_certificate(certificate, chain)
-    _look_at(key)
+    _read(key)
     context = _make_context()
 
     def refuse_password() -> bytes:
@@ -105,7 +105,7 @@ def _own_certificate(file: Path, chain: bytes) -> x509.Certificate:
         raise CertificateUnusable(f"{file} has no certificate in PEM") from error
 
 
-def _look_at(file: Path) -> bytes:
+def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:

@@ -256,8 +256,8 @@ def operator_refusal(turned: TurnedAway) -> bytes:
 
 def _spelled(problem: Problem) -> bytes:
     head = f"HTTP/1.1 {problem.status_code} {HTTPStatus(problem.status_code).phrase}\r\n".encode()
-    told = b"".join(name + b": " + value + b"\r\n" for name, value in problem.raw_headers)
-    return head + told + b"\r\n" + bytes(problem.body)
+    headers = b"".join(name + b": " + value + b"\r\n" for name, value in problem.raw_headers)
+    return head + headers + b"\r\n" + bytes(problem.body)
 
 
 def peer_uid(connection: socket.socket) -> int | None:

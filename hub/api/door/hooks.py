@@ -62,12 +62,12 @@ class Hook(NamedTuple):
 class Refused(HubError):
     """A refused post."""
 
-    def __init__(self, code: ErrorCode, told: str, *, status: int | None = None, **headers: str) -> None:
-        super().__init__(told)
+    def __init__(self, code: ErrorCode, message: str, *, status: int | None = None, **headers: str) -> None:
+        super().__init__(message)
         self.reason = code
         self.answer = Problem(
             code,
-            told,
+            message,
             status=status,
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
@@ -124,8 +124,8 @@ class Hooks:
             return
         if self._taken >= self.at_once:
             self._metrics.limits_reached.labels("posts_at_once").inc()
-            told = f"{self.at_once} posts are being answered, and no further one is now"
-            await self._refuse(Refused(ErrorCode.OVERLOADED, told, retry_after=str(BUSY_S)))(
+            message = f"{self.at_once} posts are being answered, and no further one is now"
+            await self._refuse(Refused(ErrorCode.OVERLOADED, message, retry_after=str(BUSY_S)))(
                 scope, receive, send
             )
             return
@@ -202,8 +202,8 @@ class Hooks:
         headers = Headers(scope=scope)
         if len(headers.getlist("host")) != 1 or headers["host"] not in self.hosts:
             raise Refused(ErrorCode.WRONG_HOST, "this hub is not called so; name it in hosts of its listener")
-        told = {name: values for name in FORWARDING if (values := headers.getlist(name))}
-        self.proxies.client(scope["client"][0], told)
+        forwarded = {name: values for name in FORWARDING if (values := headers.getlist(name))}
+        self.proxies.client(scope["client"][0], forwarded)
         path: str = scope["path"]
         name = path.removeprefix(_PLACE)
         if not path.startswith(_PLACE) or not name or "/" in name:
@@ -243,9 +243,9 @@ def _challenge(body: bytes, media_type: str) -> str | None:
 class NewsDesk:
     """Queue of connectors with new posts, reported one after the other, without duplicates."""
 
-    def __init__(self, store: Store, tell: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, store: Store, report: Callable[[str], Awaitable[None]]) -> None:
         self._store = store
-        self._tell = tell
+        self._report = report
         self._waiting: dict[str, None] = {}
         self._is_some = anyio.Event()
 
@@ -268,7 +268,7 @@ class NewsDesk:
                 connector_id = next(iter(self._waiting))
                 del self._waiting[connector_id]
                 try:
-                    await self._tell(connector_id)
+                    await self._report(connector_id)
                 except HubError as problem:  # a schedule or the next post retries
                     log.warning("hook.news_not_told", code=problem.code, detail=str(problem))
 

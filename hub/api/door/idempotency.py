@@ -26,7 +26,7 @@ from storage.kernel.database import Conflict
 from storage.store import Store
 
 LONGEST_KEY: Final = 128
-KEPT_HEADERS: Final = ("location", "etag")
+STORED_HEADERS: Final = ("location", "etag")
 REPLAYED: Final = "idempotency-replayed"
 
 
@@ -58,20 +58,22 @@ class Replays:
             within: scope of the key: the caller and the route.
         """
         if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
-            told = f"Idempotency-Key: 1 to {LONGEST_KEY} printable characters"
-            await Problem(ErrorCode.BAD_PARAMS, told)(scope, receive, send)
+            message = f"Idempotency-Key: 1 to {LONGEST_KEY} printable characters"
+            await Problem(ErrorCode.BAD_PARAMS, message)(scope, receive, send)
             return
         digest = _digest(scope, body)
         async with self._alone(within, key):
             try:
-                kept = await self._store.read(idempotency.find_answer, within, key)
-                if kept is None:
-                    kept = await self._asked(app, scope, receive, send, key=key, within=within, digest=digest)
+                stored = await self._store.read(idempotency.find_answer, within, key)
+                if stored is None:
+                    stored = await self._asked(
+                        app, scope, receive, send, key=key, within=within, digest=digest
+                    )
             except HubError as error:
                 await Problem.of(error)(scope, receive, send)
                 return
-        if kept is not None:
-            await _told_again(kept, digest, key)(scope, receive, send)
+        if stored is not None:
+            await _replayed(stored, digest, key)(scope, receive, send)
 
     async def _asked(
         self,
@@ -98,7 +100,7 @@ class Replays:
             raise
         if messages and 200 <= messages[0]["status"] < 300:
             at = epoch_ms(self._clock.now())
-            answer = _kept_part(messages)
+            answer = _stored_part(messages)
             try:
                 await self._store.write(
                     idempotency.keep_answer, within, key, request_hash=digest, response=answer, at=at
@@ -129,24 +131,24 @@ def _digest(scope: Scope, body: bytes) -> str:
     return hashlib.sha256(asked).hexdigest()
 
 
-def _kept_part(messages: list[Message]) -> dict[str, Any]:
+def _stored_part(messages: list[Message]) -> dict[str, Any]:
     start, *rest = messages
     headers = Headers(raw=start["headers"])
-    kept: dict[str, Any] = {"status": start["status"]}
+    stored: dict[str, Any] = {"status": start["status"]}
     if headers.get("cache-control") == "no-store":
-        return kept | {"withheld": True}
+        return stored | {"withheld": True}
     body = b"".join(message.get("body", b"") for message in rest)
-    told = {name: headers[name] for name in KEPT_HEADERS if name in headers}
-    return kept | {"headers": told, "body": json.loads(body) if body else None}
+    selected = {name: headers[name] for name in STORED_HEADERS if name in headers}
+    return stored | {"headers": selected, "body": json.loads(body) if body else None}
 
 
-def _told_again(kept: StoredResponse, digest: str, key: str) -> Response:
-    if kept.request_hash != digest:
+def _replayed(stored: StoredResponse, digest: str, key: str) -> Response:
+    if stored.request_hash != digest:
         return Problem(ErrorCode.KEY_USED, f"the key {key!r} was used for another request")
-    answer = kept.response
+    answer = stored.response
     if answer.get("withheld"):
-        told = "this was done before; its answer bore a secret and was not kept"
-        return Problem(ErrorCode.KEY_USED, told)
+        message = "this was done before; its answer bore a secret and was not kept"
+        return Problem(ErrorCode.KEY_USED, message)
     body = b"" if answer["body"] is None else json.dumps(answer["body"]).encode()
     headers = {**answer["headers"], REPLAYED: "true"}
     return Response(body, answer["status"], headers, media_type="application/json")

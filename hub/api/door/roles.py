@@ -108,9 +108,9 @@ def least_role(scope: Scope) -> Role:
     return next(role for role in Role if scope in ROLE_SCOPES[role])
 
 
-def scopes_of(role: Role, wanted: Collection[Scope] = ()) -> frozenset[Scope]:
+def scopes_of(role: Role, requested: Collection[Scope] = ()) -> frozenset[Scope]:
     """Return the scopes of a token: those of its role, limited to the requested scopes if any are given."""
-    return ROLE_SCOPES[role] & frozenset(wanted) if wanted else ROLE_SCOPES[role]
+    return ROLE_SCOPES[role] & frozenset(requested) if requested else ROLE_SCOPES[role]
 
 
 class Public(Enum):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from hub.agents.configs import AgentConfigs as KeptConfigs
+from hub.agents.configs import AgentConfigs as ConfigService
 from hub.agents.configs import config_values
 from hub.api.binding import BadRequest
 from hub.api.device import OwnAgent, object_of
@@ -137,7 +137,7 @@ class AgentConfigs(Noun):
     name, path = "configs", "/v1/agents/{name}"
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
-    def __init__(self, store: Store, configs: KeptConfigs) -> None:
+    def __init__(self, store: Store, configs: ConfigService) -> None:
         self._store = store
         self._configs = configs
 
@@ -145,7 +145,7 @@ class AgentConfigs(Noun):
     async def all(self, name: str, match: Match) -> ConfigurationView:
         """Return all configs of an agent, and the configuration that it uses."""
         found = await self.of_agent(name)
-        match.tell(_tag(found.rev))
+        match.set_tag(_tag(found.rev))
         return found
 
     async def of_agent(self, name: str) -> ConfigurationView:
@@ -176,7 +176,7 @@ class AgentConfigs(Noun):
         agent, rows = await self._store.read(agents.with_agent, name, self.user_id, configs.list_configs)
         for row in rows:
             if row.key == key:
-                match.tell(_tag(agent.config_rev))
+                match.set_tag(_tag(agent.config_rev))
                 return ConfigView.from_row(row)
         raise UnknownConfig(f"agent {agent.name} has no config {key!r}")
 
@@ -324,7 +324,7 @@ def _new(key: str, requested: ConfigRequest) -> NewConfig:
 
 
 def _changed(agent: AgentRow, done: ConfigsChanged, match: Matching) -> ConfigsChangedView:
-    match.tell(_tag(done.rev))
+    match.set_tag(_tag(done.rev))
     return ConfigsChangedView(agent=agent.name, rev=done.rev, changed=done.keys)
 
 

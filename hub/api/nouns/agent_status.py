@@ -188,7 +188,7 @@ class AgentStatuses(Noun):
             match.check(self.tag_of(now))
             version = now.version
         changed = await self.write(name, change, version=version, actor=actor)
-        match.tell(self.tag_of(changed))
+        match.set_tag(self.tag_of(changed))
         return changed
 
     async def write(
@@ -308,15 +308,15 @@ class AgentStatuses(Noun):
 
 
 def _asked(change: StatusChange, version: int | None) -> StatusWrite:
-    beside: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if change.exhaust_reason is not UNSET:
-        beside["exhaust_reason"] = change.exhaust_reason
+        values["exhaust_reason"] = change.exhaust_reason
     if change.recovery_at is not UNSET:
-        beside["recovery_at"] = None if change.recovery_at is None else epoch_ms(change.recovery_at)
+        values["recovery_at"] = None if change.recovery_at is None else epoch_ms(change.recovery_at)
     if change.metadata is not None:
-        beside["metadata"] = bounded_metadata(change.metadata)
+        values["metadata"] = bounded_metadata(change.metadata)
     axes = {str(axis): value for axis in STORED_AXES if (value := getattr(change, axis)) is not None}
-    return StatusWrite(axes=axes, reason=change.reason, version=version, **beside)
+    return StatusWrite(axes=axes, reason=change.reason, version=version, **values)
 
 
 def _axis(axis: str) -> Axis:

@@ -283,7 +283,7 @@ class Agents(Noun):
         new = changed_by(changes.given, now, self._rules(), gateway=row.gateway)
         edited = await self._writer.edit(row.id, new, revision=revision or row.config_rev, actor=actor)
         view = await self.view(edited)
-        match.tell(self.tag_of(view))
+        match.set_tag(self.tag_of(view))
         return view
 
     @command(
@@ -350,7 +350,7 @@ class Agents(Noun):
     async def start_run(
         self,
         name: str,
-        wanted: Annotated[RunRequest, OPTIONAL],
+        requested: Annotated[RunRequest, OPTIONAL],
         actor: Actor,
         idempotency_key: Key = None,
     ) -> RunView:
@@ -359,7 +359,7 @@ class Agents(Noun):
         A run whose needs are not met waits until they are: ``waiting_for`` says for what.
         """
         agent = await self._agent(name)
-        run = await self._control.submit(agent, key=idempotency_key, actor=actor, options=wanted.options())
+        run = await self._control.submit(agent, key=idempotency_key, actor=actor, options=requested.options())
         return await self._runs.view(run)
 
     @device(Method.AGENTS_LIST, "its own agents", answer=lambda rows: {"agents": list(map(_SHORT, rows))})

@@ -75,7 +75,7 @@ class MemoryBody(View):
     reply_to: _Word | None = None
 
 
-def _wanted(
+def _requested(
     tag: Annotated[list[str], Meta(max_length=16, description="Only items with this tag; several: with all.")]
     | None = None,
     is_chat: Annotated[bool, Meta(description="Only chat, or only what is to be kept.")] | None = None,
@@ -134,11 +134,11 @@ class BoardMemories(Noun):
         names={"tag": "tags"},
     )
     async def page(
-        self, caller: Caller, board: str, paging: Paging, wanted: Annotated[MemoryFilter, From(_wanted)]
+        self, caller: Caller, board: str, paging: Paging, requested: Annotated[MemoryFilter, From(_requested)]
     ) -> Memory:
         """List the items of a board's memory, the newest first."""
         paging.limit = min(paging.limit, MOST_LONG)
-        rows = await self._memory.page(caller, board, wanted, limit=paging.limit + 1, after=paging.after)
+        rows = await self._memory.page(caller, board, requested, limit=paging.limit + 1, after=paging.after)
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         return Memory(memory=tuple(map(MemoryView.from_row, page.items)), next_cursor=page.next_cursor)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from hub.agents.capabilities import Capabilities as KeptCapabilities
+from hub.agents.capabilities import Capabilities as CapabilityService
 from hub.api.device import object_of
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, device, route, tag_of
@@ -88,7 +88,7 @@ class Capabilities(Noun):
     commands_help = "List, register and remove the capabilities of an agent."
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
-    def __init__(self, store: Store, capabilities: KeptCapabilities, lines: FileLines) -> None:
+    def __init__(self, store: Store, capabilities: CapabilityService, lines: FileLines) -> None:
         """Create the noun. *lines*: places in hub.toml, for refusals of what is declared there."""
         self._store = store
         self._capabilities = capabilities
@@ -111,7 +111,7 @@ class Capabilities(Noun):
     async def all(self, name: str, match: Match) -> CapabilitiesView:
         """List the capabilities of an agent by name, of each the newest version first."""
         found = await self.of_agent(name)
-        match.tell(_tag(found))
+        match.set_tag(_tag(found))
         return CapabilitiesView(capabilities=tuple(found))
 
     async def of_agent(self, name: str) -> list[CapabilityView]:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
+from hub.agents.checkpoints import Checkpoints as CheckpointService
 from hub.api.binding import BadRequest, From
 from hub.api.device import object_of
 from hub.api.door.roles import Scope
@@ -72,7 +72,7 @@ def _under_nothing() -> Under:
     return Under()
 
 
-def _kept(checkpoint: CheckpointView) -> dict[str, Any]:
+def _answer(checkpoint: CheckpointView) -> dict[str, Any]:
     return {"checkpoint": _RECORD(checkpoint)}
 
 
@@ -89,7 +89,7 @@ class Checkpoints(Noun):
     commands_help = "List, show, write and clear the checkpoints of an agent."
     errors = (ErrorCode.UNKNOWN_AGENT,)
 
-    def __init__(self, store: Store, checkpoints: KeptCheckpoints) -> None:
+    def __init__(self, store: Store, checkpoints: CheckpointService) -> None:
         self._store = store
         self._checkpoints = checkpoints
 
@@ -128,7 +128,7 @@ class Checkpoints(Noun):
         prints="state|pretty",
     )
     @route("GET", "/{scope}", Scope.READ, errors=[ErrorCode.UNKNOWN_CHECKPOINT], is_tagged=True)
-    @device(Method.CHECKPOINTS_GET, "its own agents", answer=_kept)
+    @device(Method.CHECKPOINTS_GET, "its own agents", answer=_answer)
     async def get(self, name: str, scope: str = AGENT_SCOPE) -> CheckpointView:
         """Return a checkpoint of an agent; its runs continue from that of the scope ``agent``."""
         _, row = await self._store.read(
@@ -154,7 +154,9 @@ class Checkpoints(Noun):
         errors=[ErrorCode.STALE_CHECKPOINT, ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE],
         is_tagged=True,
     )
-    @device(Method.CHECKPOINTS_PUT, "its own agents", Grant.AGENTS, answer=_kept, arguments={"under": _under})
+    @device(
+        Method.CHECKPOINTS_PUT, "its own agents", Grant.AGENTS, answer=_answer, arguments={"under": _under}
+    )
     async def put(
         self,
         name: str,

@@ -298,8 +298,8 @@ class Config(Noun):
             CannotEdit: a generation does not exist.
         """
         if not since <= until <= self.reloader.generation:
-            told = f"expected generations from 1 to {self.reloader.generation}, the older one first"
-            raise CannotEdit(f"{told}, not {since} and {until}: hub config history")
+            message = f"expected generations from 1 to {self.reloader.generation}, the older one first"
+            raise CannotEdit(f"{message}, not {since} and {until}: hub config history")
         found: list[KeyChange] = []
         after, generation = None, until
         while generation > since and (rows := await self._changes(Part(PAGE, after))):

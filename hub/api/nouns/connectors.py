@@ -255,9 +255,9 @@ class Connectors(Noun):
                 async for message, content in found:
                     steps.append(self._step("read", _shape(message, content), began))
 
-    def _step(self, step: str, told: str, began: float) -> StepView:
+    def _step(self, step: str, detail: str, began: float) -> StepView:
         took_ms = int((self._clock.monotonic() - began) * 1_000)
-        return StepView(step=step, is_ok=True, told=told, took_ms=took_ms)
+        return StepView(step=step, is_ok=True, told=detail, took_ms=took_ms)
 
     @command(
         "connectors retry CONNECTOR",

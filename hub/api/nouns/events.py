@@ -140,7 +140,7 @@ class Events(Noun):
                 seq = entry.seq
                 if _hides_some(entry):
                     yield self._about_the_stream(RESET, seq)
-                elif _is_wanted(entry, kinds, agent_id) and await self._is_shown(entry):
+                elif _is_requested(entry, kinds, agent_id) and await self._is_shown(entry):
                     yield self._view(entry)
 
     def _resumed(self, after: str) -> int | None:
@@ -186,7 +186,7 @@ class Events(Noun):
         return f"{self._boot}-{seq}"
 
 
-def _is_wanted(entry: LogEntry, kinds: Collection[str], agent_id: AgentId | None) -> bool:
+def _is_requested(entry: LogEntry, kinds: Collection[str], agent_id: AgentId | None) -> bool:
     if agent_id is not None and entry.fields.get("agent_id") != agent_id:
         return False
     return not kinds or any(entry.event == kind or entry.event.startswith(f"{kind}.") for kind in kinds)

@@ -196,9 +196,9 @@ class Gateways(Noun):
         found = await self._store.read(
             lambda c: _with_members(c, gateways.get_gateway(c, gateway, user_id=self.user_id))
         )
-        _, agents_there, axes = found
+        _, residents, axes = found
         members = tuple(
-            GatewayAgentView.from_row(one, axes[one.agent_id]) for one in agents_there if one.agent_id in axes
+            GatewayAgentView.from_row(one, axes[one.agent_id]) for one in residents if one.agent_id in axes
         )
         return GatewayDetail.from_row(self._view(found), members=members)
 
@@ -247,12 +247,12 @@ class Gateways(Noun):
         ],
         status=201,
     )
-    async def adopt(self, gateway: str, wanted: Adopted, actor: Actor) -> AgentView:
+    async def adopt(self, gateway: str, requested: Adopted, actor: Actor) -> AgentView:
         """Create an agent that lives at the gateway.
 
         With *remote_id*, it is that agent of the gateway; else it is created there too.
         """
-        name, remote_id = wanted.name, wanted.remote_id
+        name, remote_id = requested.name, requested.remote_id
         row = await self._row(gateway)
         if remote_id is not None:
             await self._check_exists(row, remote_id)
@@ -288,12 +288,12 @@ class Gateways(Noun):
         if client is None or client.health().state is not GatewayState.READY:
             return
         try:
-            there = await agents_list(client)
+            remote_agents = await agents_list(client)
         except GatewayError as error:
             log.info("gateway.not_asked", gateway=row.name, code=error.code)
             return
-        if there.find(remote_id) is None:
-            known = ", ".join(sorted(one.id for one in there.agents)[:_NAMED])
+        if remote_agents.find(remote_id) is None:
+            known = ", ".join(sorted(one.id for one in remote_agents.agents)[:_NAMED])
             raise UnknownRemoteAgent(f"gateway {row.name!r} has no agent {remote_id!r}; it has: {known}")
 
     async def _row(self, gateway: str) -> GatewayRow:

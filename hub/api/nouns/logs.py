@@ -105,18 +105,18 @@ class Logs(Noun):
         part: Part = ALL,
     ) -> list[LogView]:
         """Return the newest entries first; with *since* also those that the log's files keep."""
-        is_wanted = await self._filter(run, device, level)
+        is_match = await self._filter(run, device, level)
         first = None if since is None else epoch_ms(since)
         end = None if until is None else epoch_ms(until)
         entries = self._ring.since(0)
         if first is not None and self._file is not None:
             earliest = self._ring.first
-            kept = await to_thread.run_sync(self._file.read, first, end)
-            entries = [entry for entry in kept if entry.seq < earliest] + entries
+            stored = await to_thread.run_sync(self._file.read, first, end)
+            entries = [entry for entry in stored if entry.seq < earliest] + entries
         found = [
             entry
             for entry in entries
-            if (first is None or entry.at >= first) and (end is None or entry.at < end) and is_wanted(entry)
+            if (first is None or entry.at >= first) and (end is None or entry.at < end) and is_match(entry)
         ]
         return [_view(entry) for entry in part.of(found, _key)]
 
@@ -129,30 +129,30 @@ class Logs(Noun):
         """
         return self._follow(await self._filter(run, device, level), limit)
 
-    async def _follow(self, is_wanted: _Filter, limit: int) -> AsyncGenerator[LogView]:
+    async def _follow(self, is_match: _Filter, limit: int) -> AsyncGenerator[LogView]:
         last = self._ring.last
-        earlier = [entry for entry in self._ring.since(0) if entry.seq <= last and is_wanted(entry)]
+        earlier = [entry for entry in self._ring.since(0) if entry.seq <= last and is_match(entry)]
         for entry in earlier[len(earlier) - min(limit, len(earlier)) :]:
             yield _view(entry)
         while True:
             await self._ring.wait(last)
             for entry in self._ring.since(last):
                 last = entry.seq
-                if is_wanted(entry):
+                if is_match(entry):
                     yield _view(entry)
 
     async def _filter(self, run: str | None, device: str | None, level: LogLevel) -> _Filter:
         levels = frozenset(LEVELS[LEVELS.index(level) :])
         of_device = None if device is None else await self._device_ids(device)
 
-        def is_wanted(entry: LogEntry) -> bool:
+        def is_match(entry: LogEntry) -> bool:
             return (
                 entry.level in levels
                 and (run is None or _is_run(run, entry.fields.get("run_id")))
                 and (of_device is None or entry.fields.get("device_id") in of_device)
             )
 
-        return is_wanted
+        return is_match
 
     async def _device_ids(self, name: str) -> frozenset[str]:
         """Return the ids of the devices that *name* is the name or id of; users may share names."""

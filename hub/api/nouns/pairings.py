@@ -154,7 +154,7 @@ class Pairings(Noun):
         With the name of a known device of the user, the key becomes one of that device. After too many
         wrong codes, in dry runs too, the caller has to wait.
         """
-        code_hash, waiting = await self._look_up(approval.code, actor)
+        code_hash, waiting = await self._pairing_of(approval.code, actor)
         shown = None if approval.pairing_id is None else PairingId(approval.pairing_id)
         if shown not in (None, waiting.id):
             raise PairingChanged("another device shows this code than the one that you were shown")
@@ -194,7 +194,7 @@ class Pairings(Noun):
         log.info("pairing.denied", pairing_id=denied.id)
         return _view(denied)
 
-    async def _look_up(self, code: str, actor: str) -> tuple[bytes, PairingRow]:
+    async def _pairing_of(self, code: str, actor: str) -> tuple[bytes, PairingRow]:
         """Return the hash of a code, and its pairing."""
         async with self._one_at_a_time:
             if wait_s := self._wrong_codes.wait_s(actor):

@@ -162,13 +162,13 @@ class Schedules(Noun):
         return FirePage(fires=page.items, next_cursor=page.next_cursor)
 
     @route("POST", "/backfill", Scope.RUN)
-    async def backfill(self, name: str, wanted: BackfillRequest, actor: Actor) -> BackfillView:
+    async def backfill(self, name: str, requested: BackfillRequest, actor: Actor) -> BackfillView:
         """Queue a run for each fire in the range that had none, one after the other."""
         agent = await self._store.read(agents.agent_called, name, self.user_id)
         declared = await self._declared(agent)
         if not declared:
             raise NoSchedule(f"the agent {name!r} has no schedule, so there is nothing to make up for")
-        first, last, is_dry = epoch_ms(wanted.first), epoch_ms(wanted.last), wanted.dry_run
+        first, last, is_dry = epoch_ms(requested.first), epoch_ms(requested.last), requested.dry_run
         done = await self._scheduler.backfill(declared[0].id, first, last, actor=actor, dry_run=is_dry)
         return _backfill_view(name, done, dry_run=is_dry)
 

@@ -112,7 +112,7 @@ class SoulTextView(SoulVersionView, kw_only=True):
     content: str
 
 
-class WantedSoul(View):
+class NewSoul(View):
     """The text to write into a soul.
 
     *expected_sha256*, or ``If-Match``: of the text that it is to replace; "": there must be none yet.
@@ -161,7 +161,7 @@ class Souls(Noun):
         soul, place = sight.soul, sight.place
         content = "" if soul is None else soul.content
         sha256 = None if soul is None else soul.sha256
-        match.tell(_tag(sha256))
+        match.set_tag(_tag(sha256))
         return SoulView.from_row(
             place,
             device=place.device if place.gateway is None else None,
@@ -180,7 +180,7 @@ class Souls(Noun):
         board: str,
         agent: str,
         match: Match,
-        wanted: WantedSoul,
+        requested: NewSoul,
         head: Head,
         wait_s: _Wait = WAIT_S,
     ) -> SoulWriteView:
@@ -189,18 +189,18 @@ class Souls(Noun):
         The status is 202 where the write still waits after *wait_s*; it goes on by itself.
         """
         request = SoulRequest(
-            content=wanted.content,
-            expected_sha256=_expected(wanted, match),
-            reason=_stripped(wanted.reason),
-            source_url=_stripped(wanted.source_url),
-            correlation_id=_stripped(wanted.correlation_id),
+            content=requested.content,
+            expected_sha256=_expected(requested, match),
+            reason=_stripped(requested.reason),
+            source_url=_stripped(requested.source_url),
+            correlation_id=_stripped(requested.correlation_id),
         )
         row = await self._souls.write(caller, board, agent, request, wait_s=wait_s)
         written = SoulWriteView.from_row(row)
         if written.state == "waiting":
             head.status = 202
         else:
-            match.tell(_tag(written.sha256))
+            match.set_tag(_tag(written.sha256))
         return written
 
     @route("GET", _SOUL + _HISTORY, Scope.READ)
@@ -228,20 +228,20 @@ def _tag(sha256: str | None) -> str:
     return f'"{sha256 or ""}"'
 
 
-def _expected(wanted: WantedSoul, match: Matching) -> str | None:
+def _expected(requested: NewSoul, match: Matching) -> str | None:
     """Return the hash of the text to replace, as the body or an ``If-Match`` gives it.
 
     Raises:
         BadMatch: the ``If-Match`` is not a hash, or differs from that of the body.
     """
     if match.given in (None, "*"):
-        return wanted.expected_sha256
+        return requested.expected_sha256
     tag = str(match.given)
     sha256 = tag[1:-1]
     is_hash = len(sha256) == 64 and not set(sha256) - set("0123456789abcdef")
     if tag != _tag(sha256) or not (is_hash or not sha256):
         raise BadMatch("If-Match: has to be the one ETag with which the soul was read")
-    if wanted.expected_sha256 not in (None, sha256):
+    if requested.expected_sha256 not in (None, sha256):
         raise BadMatch("If-Match and expected_sha256 name two different texts")
     return sha256
 

@@ -36,7 +36,7 @@ from storage.store import Store
 
 ANSWER_S: Final = 0.03  # of the 50 ms that the whole response may take
 FRESH_S: Final = 1.0  # the route is public: the database is queried at most this often
-STANDS_S: Final = 30.0  # a slow database counts as well if it answered this recently
+VALID_S: Final = 30.0  # a slow database counts as well if it answered this recently
 ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
 
 
@@ -150,7 +150,7 @@ class ReadinessChecks:
         except HubError as exc:
             self._answered_at = None
             return Check(name="database", ok=False, detail=str(exc))
-        if waiting.cancelled_caught and not self._answered_within(STANDS_S):
+        if waiting.cancelled_caught and not self._answered_within(VALID_S):
             return Check(name="database", ok=False, detail=f"no answer within {ANSWER_S * 1000:g} ms")
         return Check(name="database", ok=True)
 

@@ -147,7 +147,7 @@ class Templates(Noun):
             head.status = 201
             head.headers["location"] = f"{self.path}/{name}"
         view = await self.get(name)
-        match.tell(self.tag_of(view))
+        match.set_tag(self.tag_of(view))
         return view
 
     @command(

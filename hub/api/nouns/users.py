@@ -79,7 +79,7 @@ class Users(Noun):
         message="user {name} is created; admit a device: hub pair approve CODE --user {name}",
     )
     @route("POST", "", Scope.SYSTEM, errors=[ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED], status=201)
-    async def create(self, wanted: UserRequest, actor: Actor) -> UserView:
+    async def create(self, requested: UserRequest, actor: Actor) -> UserView:
         """Create a user, whose devices and agents other users do not see."""
         most = self.limits.users
         if len(await self._store.read(users.list_users)) >= most:
@@ -87,7 +87,7 @@ class Users(Noun):
             raise TooManyUsers(f"there are {most} users (users)")
         at = epoch_ms(self._clock.now())
         made = await self._store.write(
-            users.create_user, id=UserId(self._ids.fresh()), name=wanted.name, at=at, actor=actor
+            users.create_user, id=UserId(self._ids.fresh()), name=requested.name, at=at, actor=actor
         )
         log.info("user.created", user_id=made.id)
         return UserView.from_row(made)

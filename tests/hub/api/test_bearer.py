@@ -216,7 +216,7 @@ async def test_whoever_was_let_in_goes_on_while_the_database_does_not_answer() -
 async def test_a_crowd_that_asks_for_too_much_is_told_of_in_the_name_of_all(bench: IdentityBench) -> None:
     bearer = _bearer(bench)
     for number in range(102):
-        await bearer.tell_forbidden(_viewer(number), HERE, "needs the scope 'run'")
+        await bearer.report_forbidden(_viewer(number), HERE, "needs the scope 'run'")
     entries = await bench.store.read(audit.list_entries, event="auth.refused", limit=200, oldest_first=True)
     assert [entry.actor for entry in entries] == [*(f"token:t-{number}" for number in range(100)), "hub"]
     assert {entry.outcome for entry in entries} == {"refused"}
@@ -227,7 +227,7 @@ async def test_a_refusal_that_cannot_be_written_down_is_one_all_the_same(
 ) -> None:
     async with open_identity() as bench:
         bearer = _bearer(bench)
-    await bearer.tell_forbidden(_viewer(1), HERE, "needs the scope 'run'")  # the database is closed
+    await bearer.report_forbidden(_viewer(1), HERE, "needs the scope 'run'")  # the database is closed
     assert [record.message for record in caplog.records] == ["operator.refused", "audit.not_written"]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.api.nouns.system import FRESH_S, STANDS_S, Check, ReadinessChecks
+from hub.api.nouns.system import FRESH_S, VALID_S, Check, ReadinessChecks
 from storage.kernel.database import Unavailable
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
@@ -88,9 +88,9 @@ async def test_a_database_that_is_busy_just_now_and_was_well_is_well(
     asked = checks(database, clock)
     assert (await asked.readiness()).ready
     database.hangs = True
-    clock.advance(STANDS_S / 2)
+    clock.advance(VALID_S / 2)
     assert (await asked.readiness()).ready
-    clock.advance(STANDS_S)
+    clock.advance(VALID_S)
     assert not (await asked.readiness()).ready
 
 
