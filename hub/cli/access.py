@@ -122,14 +122,13 @@ def approve(hub: Talk, code: str, name: str | None, yes: bool) -> Responses:
     if not yes:
         would = hub.post("/v1/pairings/approve", body | {"dry_run": True})
         waiting = would["pairing"]
-        show.report_facts(
-            {
-                "fingerprint": waiting["fingerprint"],
-                "proposed name": waiting["label"],
-                "platform": waiting["platform"],
-                "network": waiting["network"],
-            }
-        )
+        facts = {
+            "fingerprint": waiting["fingerprint"],
+            "proposed name": waiting["label"],
+            "platform": waiting["platform"],
+            "network": waiting["network"],
+        }
+        show.print_facts(facts, err=True)
         show.confirm(
             f"is the device's fingerprint the same? yes admits it as {would['device']} of {would['user']}"
         )

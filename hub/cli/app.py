@@ -9,6 +9,7 @@ import click
 
 from hub.cli.failure import as_failure
 from hub.cli.options import token_file_option, url_option, user_option
+from hub.version import VERSION
 
 DECLARED: Final = "declared"  # module of commands that are written nowhere else
 
@@ -126,15 +127,6 @@ class LazyGroup(click.Group):
             raise as_failure(error) from error
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    """Print the version and exit."""
-    if value and not ctx.resilient_parsing:
-        from hub.version import VERSION
-
-        click.echo(f"hub, version {VERSION}")
-        ctx.exit()
-
-
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--state", metavar="DIR", help="State folder of the hub; also an option of the commands that use it."
@@ -143,14 +135,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @token_file_option
 @user_option
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Show the version.",
-)
+@click.version_option(VERSION, prog_name="hub", help="Show the version.")
 def hub(state: str | None, debug: bool) -> None:
     """Run a hub for people's devices: agents read shared files and mail, and suggest tasks and notes.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,7 +18,6 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import URL, config_option, example, hub_option, json_option, state_option
 from hub.cli.talk import Talk, talk
-from hub.clock import Clock
 from hub.printable import one_line
 from hub.version import VERSION
 
@@ -71,7 +70,7 @@ def doctor(
             show.report(change)
         _print(issues)
     if bundle is not None:
-        _pack(bundle, state, config)
+        _report_bundle(bundle, write_bundle(bundle, state=state, config=config))
     if any(issue["severity"] != "notice" for issue in issues):
         ctx.exit(Exit.FAILED)
 
@@ -147,14 +146,6 @@ def _close_to_others(state: Path) -> Iterator[str]:
         yield f"{closed}: mode {exposed.mode:04o} is {exposed.expected_mode:04o} now"
 
 
-def _pack(file: Path, state: Path, config: Path) -> None:
-
-    missing = write_bundle(file, state=state, config=config, clock=show.clock)
-    show.report(f"wrote {file}; check it before you pass it on")
-    for name, why in missing.items():
-        show.report(f"  without {name}: {why}")
-
-
 def _print(issues: list[Issue]) -> None:
     for issue in issues:
         since = "" if issue["since"] is None else f", since {show.short_moment(issue['since'])}"
@@ -194,11 +185,15 @@ def bundle(file: Path, config: Path, state: Path, as_json: bool) -> None:
     It has no tokens, keys, passwords or contents of documents, but names of devices, agents and files:
     check it before you pass it on. Without a running hub it has only the parts from this machine.
     """
-    missing = write_bundle(file, state=state, config=config, clock=show.clock)
+    missing = write_bundle(file, state=state, config=config)
     if as_json:
         show.print_json("bundle", {"file": str(file), "missing": missing})
-        return
-    show.report(f"wrote {file}")
+    else:
+        _report_bundle(file, missing)
+
+
+def _report_bundle(file: Path, missing: Mapping[str, str]) -> None:
+    show.report(f"wrote {file}; check it before you pass it on")
     for name, why in missing.items():
         show.report(f"  without {name}: {why}")
 
@@ -215,19 +210,9 @@ ANSWERS: Final[Mapping[str, str]] = {
     "runs.json": "/v1/runs",
     "audit.json": "/v1/audit",
 }
-LOG: Final = "log.jsonl"
-METRICS: Final = "metrics.txt"
-ABOUT: Final = "about.json"
 
 
-class Part(NamedTuple):
-    """A file of the archive."""
-
-    name: str
-    text: str
-
-
-def write_bundle(file: Path, *, state: Path, config: Path, clock: Clock) -> dict[str, str]:
+def write_bundle(file: Path, *, state: Path, config: Path) -> dict[str, str]:
     """Write the archive, readable by its owner only.
 
     Returns:
@@ -237,22 +222,24 @@ def write_bundle(file: Path, *, state: Path, config: Path, clock: Clock) -> dict
         Failure: the file exists already, or cannot be written.
     """
     missing: dict[str, str] = {}
-    parts = list(_parts(state, config, missing))
+    parts = dict(_parts(state, config, missing))
+    now = show.clock.now()
     about = {
-        "made_at": clock.now().isoformat(),
+        "made_at": now.isoformat(),
         "version": VERSION,
         "python": platform.python_version(),
         "system": platform.platform(),
         "missing": missing,
     }
-    parts.append(Part(ABOUT, _as_json(about)))
+    parts["about.json"] = _as_json(about)
+    stem = file.name.removesuffix(".tar.gz").removesuffix(".tgz") or "bundle"
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
-            for part in parts:
-                raw = part.text.encode()
-                entry = tarfile.TarInfo(f"{_stem(file)}/{part.name}")
-                entry.size, entry.mode, entry.mtime = len(raw), 0o600, int(clock.now().timestamp())
+            for name, text in parts.items():
+                raw = text.encode()
+                entry = tarfile.TarInfo(f"{stem}/{name}")
+                entry.size, entry.mode, entry.mtime = len(raw), 0o600, int(now.timestamp())
                 archive.addfile(entry, io.BytesIO(raw))
     except FileExistsError as error:
         raise Failure(
@@ -263,12 +250,13 @@ def write_bundle(file: Path, *, state: Path, config: Path, clock: Clock) -> dict
     return missing
 
 
-def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[Part]:
+def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield name and text of each file of the archive; enter the reasons of the others in *missing*."""
     from hub.log.redaction import redact
 
-    yield Part("folder.txt", "".join(f"{line}\n" for line in _listing(state)))
+    yield "folder.txt", "".join(f"{line}\n" for line in _listing(state))
     try:
-        yield Part("hub.toml", redact(config.read_text("utf-8")))
+        yield "hub.toml", redact(config.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         missing["hub.toml"] = str(error)
     with ExitStack() as open_talk:
@@ -280,10 +268,10 @@ def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[Part]
         asked: dict[str, Callable[[], str]] = {
             name: partial(_answer, hub, path) for name, path in ANSWERS.items()
         }
-        asked |= {METRICS: partial(hub.text, "/metrics"), LOG: partial(_log, hub)}
+        asked |= {"metrics.txt": partial(hub.text, "/metrics"), "log.jsonl": partial(_log, hub)}
         for name, ask in asked.items():
             try:
-                yield Part(name, ask())
+                yield name, ask()
             except Failure as failure:
                 missing[name] = failure.message
 
@@ -316,7 +304,3 @@ def _listing(folder: Path) -> Iterator[str]:
 
 def _as_json(value: object) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _stem(file: Path) -> str:
-    return file.name.removesuffix(".tar.gz").removesuffix(".tgz") or "bundle"

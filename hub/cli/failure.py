@@ -1,6 +1,5 @@
 """Failures of commands: a message, a next step and an exit code."""
 
-from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -24,6 +23,19 @@ class Exit(IntEnum):
     TRY_AGAIN = 75
     NOT_PERMITTED = 77
     SETTINGS = 78
+
+
+_EXIT_CODES: Final = {  # by code of an error
+    "bad_settings": Exit.SETTINGS,
+    "bad_schedule": Exit.SETTINGS,
+    "database_busy": Exit.TRY_AGAIN,
+    "database_unavailable": Exit.UNAVAILABLE,
+    "database_from_the_future": Exit.UNAVAILABLE,
+    "model_unavailable": Exit.UNAVAILABLE,
+    "model_exhausted": Exit.UNAVAILABLE,
+    "model_refused": Exit.SETTINGS,
+    "forbidden": Exit.NOT_PERMITTED,
+}
 
 
 class Failure(click.ClickException):
@@ -50,7 +62,7 @@ def as_failure(error: Exception) -> Failure:
         case CannotListen():
             return Failure(str(error), Exit.UNAVAILABLE, next_step="is another hub running? hub status")
         case HubError():
-            code = _exit_codes().get(error.code, Exit.FAILED)
+            code = _EXIT_CODES.get(error.code, Exit.FAILED)
             return Failure(str(error) or str(error.code), code, next_step=CATALOGUE[error.code].hint)
         case PermissionError():
             problem = f"no permission for {error.filename or 'a file'}: {error.strerror or error}"
@@ -60,19 +72,3 @@ def as_failure(error: Exception) -> Failure:
         case _:
             problem = f"{type(error).__name__}: {error}"
             return Failure(problem, Exit.FAILED, next_step="a bug in hub; 'hub --debug ...' shows where")
-
-
-def _exit_codes() -> Mapping[str, Exit]:
-    from protocol.errors import ErrorCode
-
-    return {
-        ErrorCode.BAD_SETTINGS: Exit.SETTINGS,
-        ErrorCode.BAD_SCHEDULE: Exit.SETTINGS,
-        ErrorCode.DATABASE_BUSY: Exit.TRY_AGAIN,
-        ErrorCode.DATABASE_UNAVAILABLE: Exit.UNAVAILABLE,
-        ErrorCode.DATABASE_FROM_THE_FUTURE: Exit.UNAVAILABLE,
-        ErrorCode.MODEL_UNAVAILABLE: Exit.UNAVAILABLE,
-        ErrorCode.MODEL_EXHAUSTED: Exit.UNAVAILABLE,
-        ErrorCode.MODEL_REFUSED: Exit.SETTINGS,
-        ErrorCode.FORBIDDEN: Exit.NOT_PERMITTED,
-    }

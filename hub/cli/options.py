@@ -61,38 +61,29 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _remember(key: str) -> Callable[[click.Context, click.Parameter, object], None]:
-    """Store an option where ``talk`` finds it. The option of a command overrides that of its group."""
+def _remembered(
+    name: str, key: str, metavar: str, help: str, type: Any = None
+) -> Callable[[Command], Command]:
+    """Return an option that ``talk`` finds in ctx.meta. That of a command overrides that of its group."""
 
     def keep(ctx: click.Context, _: click.Parameter, value: object) -> None:
         if value is not None:
             ctx.meta[key] = value
 
-    return keep
+    return click.option(name, metavar=metavar, type=type, expose_value=False, callback=keep, help=help)
 
 
-url_option = click.option(
-    "--url",
-    metavar="URL",
-    expose_value=False,
-    callback=_remember(URL),
-    help="Use the hub at URL, as in https://host:8771, instead of the one on this machine.",
+url_option = _remembered(
+    "--url", URL, "URL", "Use the hub at URL, as in https://host:8771, instead of the one on this machine."
 )
-token_file_option = click.option(
+token_file_option = _remembered(
     "--token-file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    expose_value=False,
-    callback=_remember(TOKEN_FILE),
-    help="File with the operator's token for --url [default: $HUB_TOKEN_FILE].",
+    TOKEN_FILE,
+    "FILE",
+    "File with the operator's token for --url [default: $HUB_TOKEN_FILE].",
+    click.Path(path_type=Path),
 )
-user_option = click.option(
-    "--user",
-    metavar="NAME",
-    expose_value=False,
-    callback=_remember(USER),
-    help="Limit the command to one user.",
-)
+user_option = _remembered("--user", USER, "NAME", "Limit the command to one user.")
 
 
 def hub_option(command: Command) -> Command:

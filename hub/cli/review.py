@@ -13,6 +13,7 @@ import click
 from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
+from hub.cli.formats import short
 from hub.cli.options import Command, example, json_option
 from hub.printable import one_line, spelled
 
@@ -221,7 +222,7 @@ def answer(
     if as_json:
         show.print_json("question", _as_json(question))
     else:
-        show.report(f"answered: {_short(question.content)}")
+        show.report(f"answered: {short(question.content)}")
 
 
 def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
@@ -238,9 +239,12 @@ def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
 
 
 def _lines(one: "Question") -> list[str]:
+    from hub.clock import from_epoch_ms
+
     asker = one.asked_by or "unknown sender"
     where = f" ({one.board})" if one.board else ""
-    head = f"{one.number}  {asker}{where}  {show.short_moment(_moment(one.asked_at))}"
+    asked_at = show.short_moment(from_epoch_ms(one.asked_at).isoformat())
+    head = f"{one.number}  {asker}{where}  {asked_at}"
     lines = [one_line(head), *(f"   {line}" for line in one.content.splitlines())]
     if one.answer:
         by = f"  ({one.settled_by})" if one.settled_by else ""
@@ -248,17 +252,6 @@ def _lines(one: "Question") -> list[str]:
     elif not one.is_waiting:
         lines.append(f"   {one.state.value}")
     return lines
-
-
-def _moment(at_ms: int) -> str:
-    from hub.clock import from_epoch_ms
-
-    return from_epoch_ms(at_ms).isoformat()
-
-
-def _short(content: str) -> str:
-    line = " ".join(content.split())
-    return line if len(line) <= 80 else f"{line[:77]}..."
 
 
 @click.command(

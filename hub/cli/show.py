@@ -78,22 +78,11 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def print_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values on stdout, one pair a line."""
-    for line in _facts(facts):
-        click.echo(line)
-
-
-def report_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values on stderr, before a question."""
-    for line in _facts(facts):
-        click.echo(line, err=True)
-
-
-def _facts(facts: Mapping[str, object]) -> Iterator[str]:
+def print_facts(facts: Mapping[str, object], *, err: bool = False) -> None:
+    """Print names and values, one pair a line, on stdout, or on stderr before a question."""
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        yield f"{name.ljust(width)}  {_cell(value)}"
+        click.echo(f"{name.ljust(width)}  {_cell(value)}", err=err)
 
 
 def moment(text: str | None, zone: tzinfo | None = None) -> str:

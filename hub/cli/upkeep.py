@@ -1,6 +1,7 @@
 """The commands ``hub drain``, ``hub backup``, ``hub restore`` and ``hub migrate``."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,14 +39,11 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
 
     try:
         manifest = backups.verify(file) if verify else _back_up(file, config, state)
-    except StorageError as error:
+    except (StorageError, BackupRefused) as error:
         if verify:
             raise Failure(str(error), Exit.FAILED, next_step="write a new one: hub backup FILE") from error
-        raise Failure(str(error), Exit.CANNOT_CREATE) from error
-    except BackupRefused as error:
-        if verify:
-            raise Failure(str(error), Exit.FAILED, next_step="write a new one: hub backup FILE") from error
-        raise Failure(str(error), Exit.CANNOT_CREATE, next_step="choose another FILE") from error
+        next_step = "choose another FILE" if isinstance(error, BackupRefused) else ""
+        raise Failure(str(error), Exit.CANNOT_CREATE, next_step=next_step) from error
     if as_json:
         show.print_json("backup", {"file": str(file), **_as_json(manifest)})
     elif verify:
@@ -270,7 +268,7 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
     """
     import anyio
 
-    from storage.kernel.verify import Verified, verify
+    from storage.kernel.verify import verify
 
     address = _address(config, url)
     tables = _tables_of(address, state)
@@ -281,10 +279,7 @@ def verify_tables(ctx: click.Context, config: Path, url: str | None, state: Path
             next_step="is it the right one? use --config FILE or --url URL; 'hub migrate up' creates tables",
         )
 
-    async def compared() -> Verified:
-        return await verify(address, base=state)
-
-    result = anyio.run(compared)
+    result = anyio.run(partial(verify, address, base=state))
     if as_json:
         differences = [
             {
@@ -336,10 +331,7 @@ def _tables_of(address: str, state: Path) -> "SchemaVersion":
 
     from storage.kernel.verify import schema_version_of
 
-    async def read() -> "SchemaVersion":
-        return await schema_version_of(address, base=state)
-
-    return anyio.run(read)
+    return anyio.run(partial(schema_version_of, address, base=state))
 
 
 def _address(config: Path, url: str | None) -> str:

@@ -83,7 +83,10 @@ def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
         last = (reason if is_short else "") or (f"|{bar(spans, start, end, columns)}|" if spans else "")
         facts = f"{unit['state']:<9}  {unit['items']:>5}  {time:>9}  {last}"
         lines.append(f"{_cut(unit['path'], paths)}  {facts}".rstrip())
-        lines += [] if is_short else indented(reason, width)
+        if not is_short:
+            lines += textwrap.wrap(
+                reason, width, initial_indent=BELOW, subsequent_indent=BELOW, break_on_hyphens=False
+            )
     if len(shown) < len(files):
         lines.append(f"... and {len(files) - len(shown)} more files that took less time; --json has all")
     lines.append(LEGEND)
@@ -108,11 +111,6 @@ def bar(spans: Iterable[Span], start: datetime, end: datetime, columns: int) -> 
 def took(seconds: float) -> str:
     """Format a duration in seconds: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 d 4 h``."""
     return f"{seconds:.1f} s" if seconds < 10 else show.duration(seconds)
-
-
-def indented(text: str, width: int) -> list[str]:
-    """Wrap *text* into indented lines of *width*."""
-    return textwrap.wrap(text, width, initial_indent=BELOW, subsequent_indent=BELOW, break_on_hyphens=False)
 
 
 def _is_shown(unit: Mapping[str, Any]) -> bool:
