@@ -58,17 +58,22 @@ def eval(
     delivers no records. Sends new requests to the model, within the budget of a run. Next to
     each figure is its change since the last evaluation of the same documents.
     """
+    from hub.app.evaluation import EvaluationFile
+
     settings = _settings(config)
     agent = _agent(settings, name, ctx.meta.get(USER))
     documents, digest = _documents(gold)
     now = _evaluated(settings, agent, documents[:limit], digest)
-    file, before = _before(state, agent, now)
+    file = EvaluationFile(state, user=agent.user, agent=agent.name)
+    earlier = _earlier(file)
+    before = next((one for one in reversed(earlier or ()) if one.is_like(now)), None)
     if as_json:
         show.print_json("eval", {"agent": name, "gold_file": str(gold), **_as_json(now, before)})
     else:
         _print(now, before)
     _report_remarks(now)
-    _store(file, now)
+    if earlier is not None and not now.evaluation.unread:
+        _store(file, [*earlier, now])
     f1 = _all(now).f1
     is_missed = least_f1 is not None and (now.evaluation.unread or f1 is None or f1 < least_f1)
     if is_missed:
@@ -159,37 +164,21 @@ def _evaluated(
     return anyio.run(evaluated)
 
 
-def _before(
-    state: Path, agent: "AgentSettings", now: "StoredEvaluation"
-) -> tuple["EvaluationFile", "StoredEvaluation | None"]:
-    """Return the stored evaluations of the agent, and the last one that is comparable with *now*."""
+def _earlier(file: "EvaluationFile") -> "list[StoredEvaluation] | None":
+    """Return the stored evaluations of the agent. None: they cannot be read, so that no other is stored."""
     import msgspec
 
-    from hub.app.evaluation import EvaluationFile
-
-    file = EvaluationFile(state, user=agent.user, agent=agent.name)
     try:
-        before = [one for one in file.read() if one.is_like(now)]
+        return file.read()
     except (msgspec.MsgspecError, OSError) as error:
         show.report(f"cannot read {file.path}, so there is no comparison: {error}")
-        return file, None
-    return file, before[-1] if before else None
+        return None if isinstance(error, OSError) else []
 
 
-def _store(file: "EvaluationFile", now: "StoredEvaluation") -> None:
-    """Store the evaluation for the next comparison, unless some documents were not read."""
-    import msgspec
-
-    if now.evaluation.unread:
-        return
+def _store(file: "EvaluationFile", evaluations: "list[StoredEvaluation]") -> None:
+    """Store the evaluations for the next comparison."""
     try:
-        earlier = file.read()
-    except msgspec.MsgspecError:
-        earlier = []
-    except OSError:
-        return  # reported by _before
-    try:
-        file.write([*earlier, now])
+        file.write(evaluations)
     except OSError as error:
         show.report(f"not stored for the next comparison: {file.path}: {error.strerror}")
 
