@@ -160,7 +160,7 @@ SessionEvent = (
 )
 
 
-MAX_UNKNOWN_TOLD = 32  # answers to unknown types in one session; further ones are only counted
+MAX_UNKNOWN_ANSWERED = 32  # answers to unknown types in one session; further ones are only counted
 
 
 class Session(ABC):
@@ -275,7 +275,7 @@ class Session(ABC):
         self._outgoing.append(self.codec.encode(frame))
 
     def _ignore_unknown(self, unknown: UnknownType) -> list[SessionEvent]:
-        if self._unknown_answered < MAX_UNKNOWN_TOLD:
+        if self._unknown_answered < MAX_UNKNOWN_ANSWERED:
             self._unknown_answered += 1
             self._queue(Error(code=unknown.reason, message=unknown.message, ref=unknown.type))
         return [Ignored(f"{unknown.reason}:{unknown.type}")]

@@ -56,7 +56,7 @@ NAMES_LEFT: Final = {
     "hub/settings": 3,
     "hub/text": 0,
     "hub/*.py": 0,
-    "protocol": 10,
+    "protocol": 4,
     "storage": 0,
 }
 PLANTED: Final = {

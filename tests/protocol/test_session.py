@@ -17,7 +17,7 @@ from protocol.frame import (
 )
 from protocol.handshake import Capability, DeviceHello, Error, Goodbye, Limits, VersionRange
 from protocol.session import (
-    MAX_UNKNOWN_TOLD,
+    MAX_UNKNOWN_ANSWERED,
     Challenged,
     Ended,
     HelloReceived,
@@ -215,9 +215,9 @@ def test_a_device_ignores_what_a_newer_hub_says() -> None:
 
 def test_a_flood_of_unknown_types_is_not_answered_for_ever() -> None:
     script = ready()
-    for number in range(MAX_UNKNOWN_TOLD + 10):
+    for number in range(MAX_UNKNOWN_ANSWERED + 10):
         script.device_says(json.dumps({"type": f"x{number}"}))
-    assert len(script.session.data_to_send()) == MAX_UNKNOWN_TOLD
+    assert len(script.session.data_to_send()) == MAX_UNKNOWN_ANSWERED
     script.hub_is(S.READY)
 
 

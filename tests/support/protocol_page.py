@@ -29,7 +29,7 @@ from protocol.session import (
     ALLOWED_FROM_HUB,
     DEVICE_SESSION,
     HUB_SESSION,
-    MAX_UNKNOWN_TOLD,
+    MAX_UNKNOWN_ANSWERED,
     OVER,
 )
 from protocol.tables import TABLES, Column, DeviceTable
@@ -377,7 +377,8 @@ def _limits() -> str:
     rows.append(
         ("WELCOME_TIMEOUT_S", f"{WELCOME_TIMEOUT_S:g}", "seconds in which the device is welcomed or refused")
     )
-    rows.append(("MAX_UNKNOWN_TOLD", str(MAX_UNKNOWN_TOLD), "unknown types that are answered in one session"))
+    unknown = "unknown types that are answered in one session"
+    rows.append(("MAX_UNKNOWN_ANSWERED", str(MAX_UNKNOWN_ANSWERED), unknown))
     return _rows(
         ("limit", "value", "of"),
         ((f"`{name}`", value.removesuffix(".0"), meaning) for name, value, meaning in rows),
