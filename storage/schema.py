@@ -10,7 +10,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Doc, Int, doc, index, metadata, number, one_of, table, text
+from storage.kernel.columns import Doc, Int, doc, index, key, metadata, number, one_of, table, text
 
 __all__ = ["activity_log", "audit_log", "hub", "idempotency_keys", "leases", "metadata", "nodes"]
 
@@ -19,11 +19,11 @@ SUBJECTS: Final = ("agents", "connectors", "coordination", "devices", "runs", "s
 for subject in SUBJECTS:
     import_module(f"storage.{subject}.schema")  # which declares its tables in ``metadata``
 
-hub = table("hub", sa.Column("key", sa.Text, primary_key=True), text("value"), rowid=False)
+hub = table("hub", key("key"), text("value"), rowid=False)
 
 nodes = table(
     "nodes",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     sa.Column("boot_id", sa.Text, nullable=False, unique=True),
     number("started_at"),
     number("seen_at"),
@@ -33,7 +33,7 @@ nodes = table(
 
 leases = table(
     "leases",
-    sa.Column("name", sa.Text, primary_key=True),
+    key("name"),
     sa.Column("holder_boot_id", sa.Text),
     number("fence", 0),
     sa.Column("acquired_at", Int),
@@ -44,8 +44,8 @@ leases = table(
 
 idempotency_keys = table(
     "idempotency_keys",
-    sa.Column("scope", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    key("scope"),
+    key("key"),
     text("request_hash"),
     sa.Column("response", Doc),
     number("created_at"),
@@ -55,7 +55,7 @@ index("idempotency_keys_created", idempotency_keys.c.created_at)
 
 activity_log = table(
     "activity_log",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     number("at"),
     text("event_type"),
     text("level", "info"),

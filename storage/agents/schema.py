@@ -12,6 +12,7 @@ from storage.kernel.columns import (
     Real,
     doc,
     index,
+    key,
     number,
     one_of,
     reference,
@@ -34,7 +35,7 @@ AGENT_SUBTYPES = ("PLANNER", "REVIEWER", "MANAGER", "TOOL_CURATOR", "DEPLOYMENT"
 
 agent_templates = table(
     "agent_templates",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("description", sa.Text),
     text("agent_type", "CUSTOM"),
@@ -53,7 +54,7 @@ agent_templates = table(
 
 agents = table(
     "agents",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     sa.Column("external_id", sa.Text, unique=True),
     sa.Column("instance_id", sa.Text),
@@ -92,8 +93,8 @@ index("agents_connector", agents.c.connector_id, where="connector_id IS NOT NULL
 
 agent_configs = table(
     "agent_configs",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("config_key", sa.Text, primary_key=True),
+    key("agent_id", of="agents.id"),
+    key("config_key"),
     text("config_type", "string"),
     text("config_value"),
     sa.Column("description", sa.Text),
@@ -108,7 +109,7 @@ agent_configs = table(
 
 agent_states = table(
     "agent_states",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    key("agent_id", of="agents.id"),
     text("lifecycle", "created"),
     text("availability", "available"),
     text("connectivity", "offline"),
@@ -155,7 +156,7 @@ index("agent_states_recovery", agent_states.c.recovery_at, where="availability =
 
 agent_state_history = table(
     "agent_state_history",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    key("agent_id", of="agents.id"),
     sa.Column("seq", Int, primary_key=True),
     text("axis"),
     sa.Column("old_value", sa.Text),
@@ -177,7 +178,7 @@ index(
 
 agent_config_history = table(
     "agent_config_history",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    key("agent_id", of="agents.id"),
     sa.Column("seq", Int, primary_key=True),
     text("config_key"),
     sa.Column("old_type", sa.Text),
@@ -192,8 +193,8 @@ index("agent_config_history_at", agent_config_history.c.at)
 
 agent_capabilities = table(
     "agent_capabilities",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    key("agent_id", of="agents.id"),
+    key("name"),
     sa.Column("ver_major", Int, primary_key=True),
     sa.Column("ver_minor", Int, primary_key=True),
     sa.Column("ver_patch", Int, primary_key=True),
@@ -220,8 +221,8 @@ index(
 
 agent_locks = table(
     "agent_locks",
-    sa.Column("user_id", sa.Text, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("resource", sa.Text, primary_key=True),
+    key("user_id", of="users.id"),
+    key("resource"),
     number("fence", 0),
     sa.Column("holder_kind", sa.Text),
     sa.Column("holder_id", sa.Text),
@@ -243,8 +244,8 @@ index("agent_locks_request", agent_locks.c.request_id, where="request_id IS NOT 
 
 lock_waits = table(
     "lock_waits",
-    sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Column("resource", sa.Text, primary_key=True),
+    key("user_id"),
+    key("resource"),
     sa.Column("ticket", Int, primary_key=True),
     text("request_id"),
     text("holder_kind"),
@@ -265,7 +266,7 @@ index("lock_waits_request", lock_waits.c.request_id)
 
 metric_series = table(
     "metric_series",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
     text("name"),
     text("metric_type", "gauge"),
@@ -281,7 +282,7 @@ index("metric_series_last", metric_series.c.last_at)
 
 agent_metrics = table(
     "agent_metrics",
-    sa.Column("series_id", sa.Text, sa.ForeignKey("metric_series.id", ondelete="CASCADE"), primary_key=True),
+    key("series_id", of="metric_series.id"),
     sa.Column("bucket_ms", Int, primary_key=True),
     sa.Column("bucket_at", Int, primary_key=True),
     number("n"),
@@ -298,7 +299,7 @@ index("agent_metrics_at", agent_metrics.c.bucket_ms, agent_metrics.c.bucket_at)
 
 checkpoints = table(
     "checkpoints",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    key("agent_id", of="agents.id"),
     sa.Column("scope", sa.Text, primary_key=True, server_default=sa.text("'agent'")),
     number("sequence_number", 0),
     sa.Column("is_recoverable", Flag, nullable=False, server_default=sa.true()),
@@ -316,7 +317,7 @@ checkpoints = table(
 
 wakes = table(
     "wakes",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("schedule_id", "schedules.id", ondelete="CASCADE"),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
     number("fire_at"),

@@ -5,7 +5,7 @@ Part of the metadata of ``storage.schema``.
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Int, doc, index, number, one_of, reference, table, text
+from storage.kernel.columns import Int, doc, index, key, number, one_of, reference, table, text
 
 CONNECTOR_STATES = ("ok", "sign_in", "blocked")
 SIGN_IN_WAYS = ("device", "paste", "code")
@@ -16,7 +16,7 @@ SEEN_STATES = ("planned", "left_out", "failed", "dead")
 # consecutive temporary errors; its runs wait until then.
 connectors = table(
     "connectors",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     sa.Column("name", sa.Text, nullable=False, unique=True),
     text("provider"),
@@ -40,7 +40,7 @@ connectors = table(
 # ended_after: lifetime of the previous grant until the provider ended it, in milliseconds.
 credentials = table(
     "credentials",
-    sa.Column("connector_id", sa.Text, sa.ForeignKey("connectors.id", ondelete="CASCADE"), primary_key=True),
+    key("connector_id", of="connectors.id"),
     number("version", 1),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
     text("key_id"),
@@ -57,7 +57,7 @@ index("credentials_key", credentials.c.key_id)
 # Started sign-ins. sealed: the verifier, or the device code.
 sign_ins = table(
     "sign_ins",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("connector_id", "connectors.id", ondelete="CASCADE"),
     text("way"),
     sa.Column("state_hash", sa.LargeBinary, nullable=False, unique=True),
@@ -81,7 +81,7 @@ index("sign_ins_expires", sign_ins.c.expires_at)
 # Position up to which an agent has settled its connector's stream. origin: account and server of the cursor.
 connector_cursors = table(
     "connector_cursors",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    key("agent_id", of="agents.id"),
     text("origin"),
     sa.Column("cursor", sa.Text),
     number("moves", 0),
@@ -93,8 +93,8 @@ connector_cursors = table(
 # Messages that an agent has seen. key_hash: SHA-256 (hex) of the message's key.
 seen_messages = table(
     "seen_messages",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key_hash", sa.Text, primary_key=True),
+    key("agent_id", of="agents.id"),
+    key("key_hash"),
     text("version", ""),
     text("state"),
     number("attempts", 0),
@@ -111,7 +111,7 @@ index("seen_messages_failed", seen_messages.c.agent_id, where="state IN ('failed
 # Posts to webhooks. The body is deleted when settled; the key stays while the delivery may be repeated.
 posted = table(
     "posted",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("connector_id", "connectors.id", ondelete="CASCADE"),
     text("dedupe_key"),
     text("event", ""),

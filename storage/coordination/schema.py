@@ -12,6 +12,7 @@ from storage.kernel.columns import (
     Int,
     doc,
     index,
+    key,
     number,
     one_of,
     reference,
@@ -22,7 +23,7 @@ from storage.kernel.columns import (
 
 gateways = table(
     "gateways",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     sa.Column("name", sa.Text, nullable=False, unique=True),
     number("created_at"),
@@ -32,7 +33,7 @@ gateways = table(
 
 gateway_agents = table(
     "gateway_agents",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    key("agent_id", of="agents.id"),
     reference("gateway_id", "gateways.id", ondelete="CASCADE"),
     text("remote_id"),
     sa.Column("session_key", sa.Text),
@@ -52,7 +53,7 @@ index("gateway_agents_main", gateway_agents.c.gateway_id, where="role = 'main'",
 
 boards = table(
     "boards",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     text("name"),
     sa.Column("description", sa.Text),
@@ -66,7 +67,7 @@ index("boards_gateway", boards.c.gateway_id, where="gateway_id IS NOT NULL")
 
 board_members = table(
     "board_members",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    key("agent_id", of="agents.id"),
     reference("board_id", "boards.id", ondelete="CASCADE"),
     sa.Column("is_lead", Flag, nullable=False, server_default=sa.false()),
     number("joined_at"),
@@ -78,7 +79,7 @@ index("board_members_one_lead", board_members.c.board_id, where="is_lead", uniqu
 
 board_memory = table(
     "board_memory",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("board_id", "boards.id", ondelete="CASCADE"),
     text("content"),
     doc("tags", "[]"),
@@ -96,7 +97,7 @@ index("board_memory_board", board_memory.c.board_id, board_memory.c.created_at, 
 
 broadcasts = table(
     "broadcasts",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     sa.Column("gateway_id", sa.Text),
     text("kind"),
@@ -123,7 +124,7 @@ index("broadcasts_settled", broadcasts.c.settled_at, where="settled_at IS NOT NU
 
 questions = table(
     "questions",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     reference("board_id", "boards.id", ondelete="SET NULL", nullable=True),
     sa.Column("from_agent_id", sa.Text),
@@ -163,8 +164,8 @@ index("questions_settled", questions.c.settled_at, where="settled_at IS NOT NULL
 
 question_tellings = table(
     "question_tellings",
-    sa.Column("question_id", sa.Text, sa.ForeignKey("questions.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("device_id", sa.Text, sa.ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    key("question_id", of="questions.id"),
+    key("device_id", of="devices.id"),
     number("asked_at"),
     sa.Column("closed_at", Int),
     rowid=False,
@@ -173,7 +174,7 @@ index("question_tellings_device", question_tellings.c.device_id)
 
 messages = table(
     "messages",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     sa.Column("kind", Choice(MessageKind), nullable=False),
     reference("board_id", "boards.id", ondelete="SET NULL", nullable=True),
@@ -238,7 +239,7 @@ index("messages_settled", messages.c.settled_at, where="settled_at IS NOT NULL")
 
 message_moves = table(
     "message_moves",
-    sa.Column("message_id", sa.Text, sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    key("message_id", of="messages.id"),
     sa.Column("seq", Int, primary_key=True),
     sa.Column("old_state", Choice(MessageState)),
     sa.Column("new_state", Choice(MessageState), nullable=False),
@@ -253,7 +254,7 @@ message_moves = table(
 
 soul_writes = table(
     "soul_writes",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
     sa.Column("board_id", sa.Text),
     text("content"),
@@ -282,7 +283,7 @@ index("soul_writes_agent", soul_writes.c.agent_id, soul_writes.c.created_at)
 
 soul_versions = table(
     "soul_versions",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    key("agent_id", of="agents.id"),
     sa.Column("seq", Int, primary_key=True),
     text("kind"),
     text("content"),

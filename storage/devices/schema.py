@@ -2,14 +2,14 @@
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Int, doc, index, number, one_of, reference, table, text
+from storage.kernel.columns import Int, doc, index, key, number, one_of, reference, table, text
 
-users = table("users", sa.Column("id", sa.Text, primary_key=True), text("name"), number("created_at"))
+users = table("users", key("id"), text("name"), number("created_at"))
 index("users_one_name", users.c.name, unique=True)
 
 devices = table(
     "devices",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     text("name"),
     sa.Column("platform", sa.Text),
@@ -30,7 +30,7 @@ index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at I
 
 device_tokens = table(
     "device_tokens",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("device_id", "devices.id", ondelete="CASCADE"),
     sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
     doc("scopes", "[]"),
@@ -46,7 +46,7 @@ index("device_tokens_by_age", device_tokens.c.created_at, device_tokens.c.id)
 
 device_keys = table(
     "device_keys",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("device_id", "devices.id", ondelete="CASCADE"),
     sa.Column("public_key", sa.LargeBinary, nullable=False),
     number("created_at"),
@@ -58,7 +58,7 @@ index("device_keys_device", device_keys.c.device_id)
 
 device_stores = table(
     "device_stores",
-    sa.Column("device_id", sa.Text, sa.ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    key("device_id", of="devices.id"),
     text("store_id"),
     number("counter", 0),
     sa.Column("resend_after", sa.Text),
@@ -75,7 +75,7 @@ device_stores = table(
 
 pairings = table(
     "pairings",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     sa.Column("code_hash", sa.LargeBinary, nullable=False, unique=True),
     text("key_id"),
     sa.Column("public_key", sa.LargeBinary, nullable=False),
@@ -96,7 +96,7 @@ index("pairings_expires", pairings.c.expires_at)
 
 invitations = table(
     "invitations",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
     reference("user_id", "users.id", ondelete="CASCADE"),
     sa.Column("device_name", sa.Text),
@@ -111,7 +111,7 @@ invitations = table(
 
 operator_tokens = table(
     "operator_tokens",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
     text("name"),
     text("role"),
@@ -128,7 +128,7 @@ operator_tokens = table(
 
 agent_tokens = table(
     "agent_tokens",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
     text("last4"),

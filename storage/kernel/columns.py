@@ -158,6 +158,12 @@ def number(name: str, default: int | None = None) -> sa.Column[int]:
     return sa.Column(name, Int, nullable=False, server_default=server_default)
 
 
+def key(name: str, *, of: str | None = None) -> sa.Column[str]:
+    """Create a text column of the primary key. *of*: column of the row that this row is deleted with."""
+    references = () if of is None else (sa.ForeignKey(of, ondelete="CASCADE"),)
+    return sa.Column(name, sa.Text, *references, primary_key=True)
+
+
 def doc(name: str, default: str) -> sa.Column[Any]:
     """Create a JSON column that is NOT NULL."""
     return sa.Column(name, Doc, nullable=False, server_default=sa.text(f"'{default}'"))

@@ -10,6 +10,7 @@ from storage.kernel.columns import (
     Int,
     doc,
     index,
+    key,
     number,
     one_of,
     reference,
@@ -24,7 +25,7 @@ _FINAL = "state IN ('COMPLETED', 'FAILED', 'CANCELLED')"
 
 runs = table(
     "runs",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
     reference("schedule_id", "schedules.id", ondelete="SET NULL", nullable=True),
     reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
@@ -123,7 +124,7 @@ index(
 
 run_state_history = table(
     "run_state_history",
-    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    key("run_id", of="runs.id"),
     sa.Column("seq", Int, primary_key=True),
     sa.Column("old_state", Choice(RunState)),
     sa.Column("new_state", Choice(RunState), nullable=False),
@@ -138,8 +139,8 @@ run_state_history = table(
 
 run_units = table(
     "run_units",
-    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("unit_key", sa.Text, primary_key=True),
+    key("run_id", of="runs.id"),
+    key("unit_key"),
     text("content_hash"),
     sa.Column("size_bytes", Int),
     sa.Column("state", Choice(UnitState), nullable=False),
@@ -164,7 +165,7 @@ run_units = table(
 
 run_calls = table(
     "run_calls",
-    sa.Column("call_id", sa.Text, primary_key=True),
+    key("call_id"),
     text("run_id"),
     text("unit_key"),
     number("ordinal"),
@@ -192,8 +193,8 @@ index(
 
 unit_ledger = table(
     "unit_ledger",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("unit_key", sa.Text, primary_key=True),
+    key("agent_id", of="agents.id"),
+    key("unit_key"),
     text("content_hash"),
     text("config_fingerprint"),
     text("run_id"),
@@ -203,7 +204,7 @@ unit_ledger = table(
 
 items = table(
     "items",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("user_id", "users.id", ondelete="CASCADE"),
     reference("agent_id", "agents.id", ondelete="CASCADE", nullable=True),
     reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
@@ -243,8 +244,8 @@ index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT
 
 model_answers = table(
     "model_answers",
-    sa.Column("agent_id", sa.Text, sa.ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("question", sa.Text, primary_key=True),
+    key("agent_id", of="agents.id"),
+    key("question"),
     text("model"),
     text("finish"),
     text("answer"),
@@ -256,7 +257,7 @@ index("model_answers_used", model_answers.c.used_at)
 
 model_calls = table(
     "model_calls",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     number("at"),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
     text("user_id"),
@@ -279,7 +280,7 @@ index("model_calls_run", model_calls.c.run_id, where="run_id IS NOT NULL")
 
 model_batches = table(
     "model_batches",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
     text("run_id"),
     text("model"),

@@ -2,11 +2,11 @@
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Flag, Int, index, number, one_of, reference, table, text, zero_or_one
+from storage.kernel.columns import Flag, Int, index, key, number, one_of, reference, table, text, zero_or_one
 
 schedules = table(
     "schedules",
-    sa.Column("id", sa.Text, primary_key=True),
+    key("id"),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
     text("kind"),
     sa.Column("expr", sa.Text),
@@ -62,7 +62,7 @@ index("schedules_unplanned", schedules.c.id, where="enabled AND due_at IS NULL")
 
 schedule_fires = table(
     "schedule_fires",
-    sa.Column("schedule_id", sa.Text, sa.ForeignKey("schedules.id", ondelete="CASCADE"), primary_key=True),
+    key("schedule_id", of="schedules.id"),
     sa.Column("fire_at", Int, primary_key=True),
     number("first_at"),
     number("missed_count", 0),
