@@ -134,6 +134,22 @@ def axes_in(row: Any) -> Axes:
     return fill(Axes, row, activity=activity_in(row))
 
 
+def next_move(
+    row: Any, axis: Axis, before: str, after: str, *, reason: str | None, actor: str, at: int
+) -> AgentMoved:
+    """Return the move that follows the state *row* of an agent."""
+    return AgentMoved(
+        agent_id=row.agent_id,
+        axis=axis,
+        before=before,
+        after=after,
+        reason=reason,
+        actor=actor,
+        at=at,
+        seq=row.version + 1,
+    )
+
+
 def move(
     c: sa.Connection, agent_id: AgentId, axis: str, to: str, *, at: int, actor: str, reason: str | None = None
 ) -> bool:
@@ -167,16 +183,7 @@ def move(
         return False
     details = {"why": reason if value == Health.ERROR else None} if known is Axis.HEALTH else {}
     c.execute(MOVES[known], {"agent": agent_id, "to": value, "now": at} | details)
-    made = AgentMoved(
-        agent_id=agent_id,
-        axis=known,
-        before=before,
-        after=value,
-        reason=reason,
-        actor=actor,
-        at=at,
-        seq=row.version + 1,
-    )
+    made = next_move(row, known, before, value, reason=reason, actor=actor, at=at)
     remember(c, [(made, axes.after(known, value))])
     return True
 
@@ -208,16 +215,7 @@ def refine(
     row = locked_state(c, agent_id)
     axes = axes_in(row)
     c.execute(REFINE, {"agent": agent_id, "detail": detail, "now": at})
-    made = AgentMoved(
-        agent_id=agent_id,
-        axis=Axis.LIFECYCLE,
-        before=axes.lifecycle,
-        after=axes.lifecycle,
-        reason=reason,
-        actor=actor,
-        at=at,
-        seq=row.version + 1,
-    )
+    made = next_move(row, Axis.LIFECYCLE, axes.lifecycle, axes.lifecycle, reason=reason, actor=actor, at=at)
     remember(c, [(made, msgspec.structs.replace(axes, state_detail=detail))])
 
 
@@ -366,16 +364,7 @@ def _activity_moves(
     axes = axes_in(row)
     if axes.activity is after:
         return []
-    made = AgentMoved(
-        agent_id=row.agent_id,
-        axis=Axis.ACTIVITY,
-        before=axes.activity,
-        after=after,
-        reason=reason,
-        actor=actor,
-        at=at,
-        seq=row.version + 1,
-    )
+    made = next_move(row, Axis.ACTIVITY, axes.activity, after, reason=reason, actor=actor, at=at)
     return [(made, axes.after(Axis.ACTIVITY, after))]
 
 
@@ -424,14 +413,5 @@ def _change(c: sa.Connection, row: Any, before: Activity, *, reason: str, at: in
     if axes.activity is before:
         return
     c.execute(NEXT_VERSION, {"agent": row.agent_id, "now": at})
-    made = AgentMoved(
-        agent_id=row.agent_id,
-        axis=Axis.ACTIVITY,
-        before=before,
-        after=axes.activity,
-        reason=reason,
-        actor=actor,
-        at=at,
-        seq=row.version + 1,
-    )
+    made = next_move(row, Axis.ACTIVITY, before, axes.activity, reason=reason, actor=actor, at=at)
     remember(c, [(made, axes)])

@@ -27,6 +27,7 @@ from storage.agents.agent_moves import (
     axes_in,
     locked_state,
     move,
+    next_move,
     remember,
 )
 from storage.agents.agents import UnknownAgent, agent_called, called
@@ -119,16 +120,8 @@ def exhaust(
     until = {"back": None, "probe": back} if is_probe else {"back": back, "probe": None}
     c.execute(EXHAUST, {"agent": agent_id, "cause": why, "times": times, "now": at} | until)
     if not was_exhausted:
-        made = AgentMoved(
-            agent_id=agent_id,
-            axis=Axis.AVAILABILITY,
-            before=axes.availability,
-            after=Availability.EXHAUSTED,
-            reason=": ".join(text for text in (why, reason) if text is not None) or None,
-            actor=actor,
-            at=at,
-            seq=row.version + 1,
-        )
+        to, causes = Availability.EXHAUSTED, ": ".join(filter(None, (why, reason))) or None
+        made = next_move(row, Axis.AVAILABILITY, axes.availability, to, reason=causes, actor=actor, at=at)
         remember(c, [(made, axes.after(Axis.AVAILABILITY, Availability.EXHAUSTED))])
     return back
 
