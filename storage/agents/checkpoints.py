@@ -15,7 +15,7 @@ from storage.agents import locks
 from storage.agents.agents import UnknownAgent
 from storage.agents.schema import agents
 from storage.agents.schema import checkpoints as table
-from storage.kernel.rows import Key, columns_of, fill, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, filled, paged, values_of
 from storage.runs import runs
 from storage.runs.runs import HeldRun
 
@@ -91,8 +91,7 @@ def list_checkpoints(
 
 def find_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow | None:
     """Return the agent's checkpoint of the scope, if any."""
-    row = c.execute(CHECKPOINT, {"agent": agent_id, "of_scope": scope}).one_or_none()
-    return None if row is None else fill(CheckpointRow, row)
+    return filled(CheckpointRow, c.execute(CHECKPOINT, {"agent": agent_id, "of_scope": scope}).one_or_none())
 
 
 def get_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow:

@@ -12,7 +12,7 @@ from protocol.agent_status import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TemplateId
 from storage.agents.schema import agent_templates, agents
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, filled, paged
 
 
 class UnknownTemplate(HubError):
@@ -96,8 +96,7 @@ def get_template(c: sa.Connection, name: str) -> TemplateRow:
 
 def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
     """Return the template with that name, if any."""
-    row = c.execute(TEMPLATES.where(agent_templates.c.name == name)).one_or_none()
-    return None if row is None else fill(TemplateRow, row)
+    return filled(TemplateRow, c.execute(TEMPLATES.where(agent_templates.c.name == name)).one_or_none())
 
 
 def list_templates(

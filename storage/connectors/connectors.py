@@ -22,7 +22,7 @@ from storage.connectors.schema import connectors, credentials
 from storage.devices import users
 from storage.devices.schema import users as user_table
 from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, filled, paged, values_of
 
 ACTOR: Final = "hub.toml"
 IDS_PER_CONNECTOR: Final = 2  # fresh ids for the connector, its user
@@ -115,7 +115,7 @@ _as_seen = connectors.c.version == sa.bindparam("seen")
 INSERT = sa.insert(connectors)
 DECLARE = (
     sa.update(connectors)
-    .where(_one)
+    .where(connectors.c.id == sa.bindparam("connector"))
     .values(
         provider=sa.bindparam("new_provider"),
         origin=sa.bindparam("new_origin"),
@@ -123,9 +123,6 @@ DECLARE = (
         deleted_at=None,
         updated_at=sa.bindparam("now"),
     )
-)
-ARCHIVE = (
-    sa.update(connectors).where(_one).values(deleted_at=sa.bindparam("now"), updated_at=sa.bindparam("now"))
 )
 SET_ASIDE = (
     sa.update(connectors).where(_one).values(name=sa.bindparam("called"), updated_at=sa.bindparam("now"))
@@ -152,17 +149,6 @@ FAIL = (
         updated_at=sa.bindparam("now"),
     )
 )
-SUCCEED = (
-    sa.update(connectors)
-    .where(_one)
-    .values(
-        failures=0,
-        retry_at=None,
-        last_ok_at=sa.bindparam("now"),
-        account=sa.func.coalesce(sa.bindparam("who", type_=sa.Text), connectors.c.account),
-        updated_at=sa.bindparam("now"),
-    )
-)
 
 
 def list_connectors(
@@ -177,8 +163,7 @@ def list_connectors(
 
 def find_connector(c: sa.Connection, id: str) -> ConnectorRow | None:
     """Return the connector with that id, archived or not."""
-    row = c.execute(CONNECTOR, {"connector": id}).one_or_none()
-    return None if row is None else fill(ConnectorRow, row)
+    return filled(ConnectorRow, c.execute(CONNECTOR, {"connector": id}).one_or_none())
 
 
 def get_connector(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> ConnectorRow:
@@ -231,7 +216,17 @@ def note_failure(c: sa.Connection, id: str, *, retry_at: int, at: int) -> None:
 
 def note_success(c: sa.Connection, id: str, *, at: int, account: str | None = None) -> None:
     """Record a successful use, with the *account* if the provider reported it."""
-    c.execute(SUCCEED, {"connector": id, "now": at, "who": account})
+    c.execute(
+        sa.update(connectors)
+        .where(connectors.c.id == id)
+        .values(
+            failures=0,
+            retry_at=None,
+            last_ok_at=at,
+            account=sa.func.coalesce(sa.literal(account, sa.Text), connectors.c.account),
+            updated_at=at,
+        )
+    )
 
 
 def reconcile_connectors(
@@ -313,7 +308,7 @@ def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: in
 
 def _archive(c: sa.Connection, row: ConnectorRow, at: int) -> None:
     if row.archived_at is None:
-        c.execute(ARCHIVE, {"connector": row.id, "now": at})
+        c.execute(sa.update(connectors).where(connectors.c.id == row.id).values(deleted_at=at, updated_at=at))
         _record(c, row.id, row.name, "connector.archived", at)
 
 

@@ -16,7 +16,7 @@ from storage import audit
 from storage.connectors.connectors import ConnectorRow, State, allow_connector, find_connector, move_connector
 from storage.connectors.schema import connectors, credentials, sign_ins
 from storage.kernel.columns import Int, now_ms
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import columns_of, fill, filled
 
 Reseal = Callable[[str, str, str, bytes], "tuple[str, bytes]"]
 
@@ -70,11 +70,6 @@ _own = credentials.c.lease_owner == sa.bindparam("owner")
 _FREE = {"lease_owner": None, "lease_until": None}
 CREDENTIAL = sa.select(credentials).where(_one)
 LOCKED = CREDENTIAL.with_for_update()
-END = (
-    sa.update(credentials)
-    .where(_one)
-    .values(ended_after=sa.bindparam("now", type_=Int) - credentials.c.granted_at)
-)
 INSERT = sa.insert(credentials)
 REPLACE = (
     sa.update(credentials)
@@ -102,7 +97,9 @@ LEASE = (
 RELEASE = sa.update(credentials).where(_one, _own).values(**_FREE)
 REFRESH = (
     sa.update(credentials)
-    .where(_one, _as_seen)
+    .where(
+        credentials.c.connector_id == sa.bindparam("connector"), credentials.c.version == sa.bindparam("seen")
+    )
     .values(
         version=credentials.c.version + 1,
         sealed=sa.bindparam("blob", type_=sa.LargeBinary),
@@ -113,24 +110,21 @@ REFRESH = (
         **_FREE,
     )
 )
-OVERWRITE = (
-    sa.update(credentials)
-    .where(_one)
-    .values(sealed=b"", version=credentials.c.version + 1, scopes=[], expires_at=None, **_FREE)
-)
 DELETE = sa.delete(credentials).where(_one)
 ALL = sa.select(credentials).order_by(credentials.c.connector_id).with_for_update()
 RESEAL = (
     sa.update(credentials)
-    .where(_one, _as_seen)
+    .where(
+        credentials.c.connector_id == sa.bindparam("connector"), credentials.c.version == sa.bindparam("seen")
+    )
     .values(sealed=sa.bindparam("blob", type_=sa.LargeBinary), key_id=sa.bindparam("key"))
 )
 
 
 def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) -> CredentialRow | None:
     """Return the connector's credential, if any. *lock*: lock its row until the transaction ends."""
-    found = c.execute(LOCKED if lock else CREDENTIAL, {"connector": connector_id}).one_or_none()
-    return None if found is None else fill(CredentialRow, found)
+    query = LOCKED if lock else CREDENTIAL
+    return filled(CredentialRow, c.execute(query, {"connector": connector_id}).one_or_none())
 
 
 def find_grant_state(c: sa.Connection, connector_id: str) -> GrantSight | None:
@@ -217,7 +211,12 @@ def save_refreshed(
 
 def drop_credential(c: sa.Connection, connector_id: str) -> bool:
     """Delete the credential after overwriting it. Return False if the connector has none."""
-    is_deleted = c.execute(OVERWRITE, {"connector": connector_id}).rowcount == 1
+    update = (
+        sa.update(credentials)
+        .where(credentials.c.connector_id == connector_id)
+        .values(sealed=b"", version=credentials.c.version + 1, scopes=[], expires_at=None, **_FREE)
+    )
+    is_deleted = c.execute(update).rowcount == 1
     c.execute(DELETE, {"connector": connector_id})
     return is_deleted
 
@@ -253,7 +252,11 @@ def reseal_all(c: sa.Connection, reseal: Reseal) -> int:
 
 def note_end(c: sa.Connection, connector_id: str, *, at: int) -> None:
     """Record the lifetime of a credential that its provider ended."""
-    c.execute(END, {"connector": connector_id, "now": at})
+    c.execute(
+        sa.update(credentials)
+        .where(credentials.c.connector_id == connector_id)
+        .values(ended_after=sa.literal(at, Int) - credentials.c.granted_at)
+    )
 
 
 def list_grants(c: sa.Connection) -> list[GrantAge]:
@@ -307,22 +310,7 @@ class SignInRow(msgspec.Struct, frozen=True, kw_only=True):
 
 _sign_in = sign_ins.c.id == sa.bindparam("sign_in")
 _open = sign_ins.c.outcome.is_(None)
-SIGN_IN = sa.select(sign_ins).where(_sign_in)
 OPEN = sa.select(sign_ins).where(_open).order_by(sign_ins.c.id)
-AIM = sa.update(sign_ins).where(_sign_in, _open).values(redirect_uri=sa.bindparam("where"))
-SETTLE = (
-    sa.update(sign_ins)
-    .where(_sign_in, _open)
-    .values(
-        outcome=sa.bindparam("became"),
-        problem=sa.bindparam("why"),
-        sealed=b"",
-        settled_at=sa.bindparam("now"),
-    )
-)
-END_SIGN_IN = (
-    sa.update(sign_ins).where(_sign_in).values(outcome=sa.bindparam("became"), problem=sa.bindparam("why"))
-)
 
 
 def state_hash(state: str) -> bytes:
@@ -347,7 +335,7 @@ def begin_sign_in(c: sa.Connection, row: SignInRow) -> None:
 
 def find_sign_in(c: sa.Connection, id: str) -> SignInRow | None:
     """Return the sign-in with that id, if any."""
-    return _row(c.execute(SIGN_IN, {"sign_in": id}).one_or_none())
+    return _row(c.execute(sa.select(sign_ins).where(sign_ins.c.id == id)).one_or_none())
 
 
 def find_by_state(c: sa.Connection, state: str) -> SignInRow | None:
@@ -363,20 +351,25 @@ def open_sign_ins(c: sa.Connection) -> list[SignInRow]:
 
 def aim_sign_in(c: sa.Connection, id: str, redirect_uri: str) -> bool:
     """Set the redirect target. Return False if the sign-in is settled."""
-    return c.execute(AIM, {"sign_in": id, "where": redirect_uri}).rowcount == 1
+    update = sa.update(sign_ins).where(sign_ins.c.id == id, _open).values(redirect_uri=redirect_uri)
+    return c.execute(update).rowcount == 1
 
 
 def settle_sign_in(
     c: sa.Connection, id: str, *, outcome: Outcome, problem: str | None = None, at: int
 ) -> bool:
     """Settle the sign-in and delete its sealed data. Return False if it was settled before."""
-    change = {"sign_in": id, "became": outcome, "why": problem, "now": at}
-    return c.execute(SETTLE, change).rowcount == 1
+    update = (
+        sa.update(sign_ins)
+        .where(sign_ins.c.id == id, _open)
+        .values(outcome=outcome, problem=problem, sealed=b"", settled_at=at)
+    )
+    return c.execute(update).rowcount == 1
 
 
 def correct_sign_in(c: sa.Connection, id: str, *, outcome: Outcome, problem: str | None) -> None:
     """Correct the outcome of a sign-in that was settled before its outcome was known."""
-    c.execute(END_SIGN_IN, {"sign_in": id, "became": outcome, "why": problem})
+    c.execute(sa.update(sign_ins).where(sign_ins.c.id == id).values(outcome=outcome, problem=problem))
 
 
 def _row(found: Any) -> SignInRow | None:

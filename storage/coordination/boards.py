@@ -14,7 +14,7 @@ from storage import audit
 from storage.agents.schema import agent_states, agents
 from storage.coordination.schema import board_members, boards, gateway_agents, gateways
 from storage.devices.schema import devices, users
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, filled, paged
 
 
 class UnknownBoard(HubError):
@@ -107,11 +107,7 @@ BOARDS = (
 )
 BOARD = BOARDS.where(boards.c.id == _board)
 BOARDS_NAMED = BOARDS.where(boards.c.name == sa.bindparam("named")).order_by(boards.c.id)
-LOCK_BOARD = sa.select(boards.c.user_id).where(boards.c.id == _board).with_for_update(key_share=True)
 LOCK_USER = sa.select(users.c.id).where(users.c.id == _user).with_for_update(key_share=True)
-COUNT_BOARDS = sa.select(sa.func.count()).select_from(boards).where(boards.c.user_id == _user)
-REMOVE_BOARD = sa.delete(boards).where(boards.c.id == _board)
-TOUCH = sa.update(boards).where(boards.c.id == _board).values(updated_at=sa.bindparam("now"))
 
 
 def create_board(
@@ -136,7 +132,9 @@ def create_board(
     c.execute(LOCK_USER, {"user": user_id})
     if boards_named(c, name, user_id=user_id):
         raise BoardNameTaken(f"there is a board {name!r} already")
-    count = c.execute(COUNT_BOARDS, {"user": user_id}).scalar_one()
+    count = c.execute(
+        sa.select(sa.func.count()).select_from(boards).where(boards.c.user_id == user_id)
+    ).scalar_one()
     if count >= limits.boards_per_user:
         raise TooManyOfBoards(f"this user has {count} boards", limit="boards_per_user")
     row = {"id": id, "user_id": user_id, "name": name, "description": description, "gateway_id": gateway_id}
@@ -232,7 +230,7 @@ def remove_board(c: sa.Connection, id: BoardId, *, at: int, actor: str) -> Board
     """
     lock_board(c, id)
     board = get_board(c, id)
-    c.execute(REMOVE_BOARD, {"board": id})
+    c.execute(sa.delete(boards).where(boards.c.id == id))
     detail: audit.Detail = {"name": board.name, "user": board.user_id}
     audit.append(c, at=at, actor=actor, event="board.removed", subject=id, detail=detail)
     return board
@@ -240,7 +238,7 @@ def remove_board(c: sa.Connection, id: BoardId, *, at: int, actor: str) -> Board
 
 def touch(c: sa.Connection, id: BoardId, at: int) -> None:
     """Update the board's time of the last change."""
-    c.execute(TOUCH, {"board": id, "now": at})
+    c.execute(sa.update(boards).where(boards.c.id == id).values(updated_at=at))
 
 
 def lock_board(c: sa.Connection, id: BoardId) -> UserId:
@@ -249,7 +247,9 @@ def lock_board(c: sa.Connection, id: BoardId) -> UserId:
     Raises:
         UnknownBoard: no board has the id.
     """
-    user_id = c.execute(LOCK_BOARD, {"board": id}).scalar_one_or_none()
+    user_id = c.execute(
+        sa.select(boards.c.user_id).where(boards.c.id == id).with_for_update(key_share=True)
+    ).scalar_one_or_none()
     if user_id is None:
         raise UnknownBoard(f"there is no board {id}")
     return UserId(user_id)
@@ -317,7 +317,6 @@ PLACES = (
     .where(boards.c.user_id == sa.bindparam("user"))
     .order_by(boards.c.name, boards.c.id)
 )
-CONNECTION_OF_BOARD = PLACES.where(boards.c.id == sa.bindparam("board"))
 
 
 def list_places(c: sa.Connection, user_id: UserId) -> list[BoardPlace]:
@@ -327,8 +326,8 @@ def list_places(c: sa.Connection, user_id: UserId) -> list[BoardPlace]:
 
 def find_place(c: sa.Connection, user_id: UserId, board_id: BoardId) -> BoardPlace | None:
     """Return the user's board with that id, if any."""
-    row = c.execute(CONNECTION_OF_BOARD, {"user": user_id, "board": board_id}).one_or_none()
-    return None if row is None else fill(BoardPlace, row)
+    query = PLACES.where(boards.c.id == board_id)
+    return filled(BoardPlace, c.execute(query, {"user": user_id}).one_or_none())
 
 
 class NotOnBoard(HubError):
@@ -375,9 +374,6 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _agent: sa.BindParameter[str] = sa.bindparam("agent")
-COUNT_MEMBERS = (
-    sa.select(sa.func.count()).select_from(board_members).where(board_members.c.board_id == _board)
-)
 MEMBERS = (
     sa.select(
         *columns_of(
@@ -398,28 +394,7 @@ MEMBERS = (
     .order_by(board_members.c.is_lead.desc(), agents.c.name, agents.c.id)
 )
 MEMBERS_OF_BOARD = MEMBERS.where(board_members.c.board_id == _board)
-MEMBER = MEMBERS_OF_BOARD.where(board_members.c.agent_id == _agent)
-MEMBERSHIP = (
-    sa.select(
-        *columns_of(
-            Place,
-            agents,
-            board_members,
-            agent_id=agents.c.id,
-            is_lead=sa.func.coalesce(board_members.c.is_lead, sa.false()),
-            main_of=sa.case((gateway_agents.c.role == "main", gateway_agents.c.gateway_id)),
-        )
-    )
-    .select_from(agents)
-    .outerjoin(board_members, board_members.c.agent_id == agents.c.id)
-    .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
-    .where(agents.c.id == _agent, agents.c.deleted_at.is_(None))
-)
-NOT_LEAD = (
-    sa.update(board_members)
-    .where(board_members.c.board_id == _board, board_members.c.is_lead)
-    .values(is_lead=False)
-)
+MEMBER = MEMBERS_OF_BOARD.where(board_members.c.agent_id == sa.bindparam("agent"))
 LEAD = (
     sa.update(board_members)
     .where(board_members.c.board_id == _board, board_members.c.agent_id == _agent)
@@ -443,7 +418,22 @@ def lead_of(c: sa.Connection, board_id: BoardId) -> MemberRow | None:
 
 def place_of(c: sa.Connection, agent_id: AgentId) -> Place | None:
     """Return the agent's board and role; ``None`` if the agent does not exist or was removed."""
-    row = c.execute(MEMBERSHIP, {"agent": agent_id}).one_or_none()
+    row = c.execute(
+        sa.select(
+            *columns_of(
+                Place,
+                agents,
+                board_members,
+                agent_id=agents.c.id,
+                is_lead=sa.func.coalesce(board_members.c.is_lead, sa.false()),
+                main_of=sa.case((gateway_agents.c.role == "main", gateway_agents.c.gateway_id)),
+            )
+        )
+        .select_from(agents)
+        .outerjoin(board_members, board_members.c.agent_id == agents.c.id)
+        .outerjoin(gateway_agents, gateway_agents.c.agent_id == agents.c.id)
+        .where(agents.c.id == agent_id, agents.c.deleted_at.is_(None))
+    ).one_or_none()
     return None if row is None else fill(Place, row)
 
 
@@ -478,7 +468,9 @@ def add_member(
         message = f"it is on board {other.name!r}: take it off that one first"
         raise OnAnotherBoard(message, hint=f"'hub boards drop {other.name} AGENT'")
     if place.board_id is None:
-        count = c.execute(COUNT_MEMBERS, {"board": board_id}).scalar_one()
+        count = c.execute(
+            sa.select(sa.func.count()).select_from(board_members).where(board_members.c.board_id == board_id)
+        ).scalar_one()
         if count >= limits.members_per_board:
             raise TooManyOfBoards(f"there are {count} agents on this board", limit="members_per_board")
         row = {"board_id": board_id, "agent_id": agent_id, "is_lead": False, "joined_at": at}
@@ -522,7 +514,11 @@ def set_lead(
         return get_board(c, board_id)
     if agent_id is not None:
         _member(c, board_id, agent_id)
-    c.execute(NOT_LEAD, {"board": board_id})
+    c.execute(
+        sa.update(board_members)
+        .where(board_members.c.board_id == board_id, board_members.c.is_lead)
+        .values(is_lead=False)
+    )
     if agent_id is not None:
         c.execute(LEAD, {"board": board_id, "agent": agent_id})
     touch(c, board_id, at)

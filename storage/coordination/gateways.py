@@ -30,7 +30,7 @@ from storage.coordination.schema import gateways
 from storage.devices import users
 from storage.devices.schema import users as user_table
 from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, filled, paged
 
 ACTOR: Final = "hub.toml"
 IDS_PER_GATEWAY: Final = 3  # fresh ids for the gateway, its main agent, its user
@@ -100,8 +100,7 @@ def list_gateways(
 
 def find_gateway(c: sa.Connection, id: GatewayId) -> GatewayRow | None:
     """Return the gateway, archived or not."""
-    row = c.execute(GATEWAY, {"gateway": id}).one_or_none()
-    return None if row is None else fill(GatewayRow, row)
+    return filled(GatewayRow, c.execute(GATEWAY, {"gateway": id}).one_or_none())
 
 
 def get_gateway(c: sa.Connection, given: str, *, user_id: UserId | None = None) -> GatewayRow:

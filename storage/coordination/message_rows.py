@@ -26,7 +26,7 @@ from storage.coordination.board_memory import MemoryRow, NewMemory, add_memory
 from storage.coordination.boards import lock_board
 from storage.coordination.schema import boards, gateway_agents, gateways, message_moves, messages
 from storage.devices.schema import users
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, filled, paged
 
 # While a message to an agent is in one of these states, later ones wait: order is kept.
 UNPROVEN: Final = (
@@ -210,8 +210,7 @@ MOVES = (
 
 def find_message(c: sa.Connection, id: str) -> MessageRow | None:
     """Return the message with that id, if any."""
-    row = c.execute(MESSAGE_BY_ID, {"message": id}).one_or_none()
-    return None if row is None else fill(MessageRow, row)
+    return filled(MessageRow, c.execute(MESSAGE_BY_ID, {"message": id}).one_or_none())
 
 
 def get_message(c: sa.Connection, id: str) -> MessageRow:
@@ -224,8 +223,7 @@ def get_message(c: sa.Connection, id: str) -> MessageRow:
 
 def find_sight(c: sa.Connection, id: str) -> MessageSight | None:
     """Return the message with its route, if any has that id."""
-    row = c.execute(SIGHT, {"message": id}).one_or_none()
-    return None if row is None else fill(MessageSight, row)
+    return filled(MessageSight, c.execute(SIGHT, {"message": id}).one_or_none())
 
 
 def moves_of(c: sa.Connection, id: str) -> list[MessageMove]:

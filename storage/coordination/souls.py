@@ -17,7 +17,7 @@ from storage import audit
 from storage.agents.schema import agents
 from storage.coordination.schema import gateway_agents, gateways, soul_versions, soul_writes
 from storage.devices.schema import devices
-from storage.kernel.rows import Key, columns_of, fill, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, filled, paged, values_of
 
 VersionKind = Literal["written", "seen", "refused"]
 
@@ -371,8 +371,7 @@ def get_write(c: sa.Connection, write_id: SoulWriteId) -> SoulWriteRow:
 
 def find_open(c: sa.Connection, agent_id: AgentId) -> SoulWriteRow | None:
     """Return the open write of an agent's soul, if any."""
-    row = c.execute(OPEN_WRITE, {"agent": agent_id}).one_or_none()
-    return None if row is None else fill(SoulWriteRow, row)
+    return filled(SoulWriteRow, c.execute(OPEN_WRITE, {"agent": agent_id}).one_or_none())
 
 
 def list_writes(c: sa.Connection, agent_id: AgentId, *, limit: int) -> list[SoulWriteRow]:

@@ -24,7 +24,7 @@ from storage.devices.devices import DeviceRow, UnknownDevice, devices_called
 from storage.devices.schema import device_keys as key_table
 from storage.devices.schema import device_tokens, devices, invitations, pairings
 from storage.devices.tokens import INVITATIONS, InvitationRow
-from storage.kernel.rows import Key, columns_of, fill, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, filled, paged, values_of
 
 _LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot
 
@@ -180,8 +180,7 @@ def list_pairings(
 
 def find_pairing(c: sa.Connection, code_hash: bytes, *, at: int) -> PairingRow | None:
     """Return the device that waits under this code, if any."""
-    row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
-    return None if row is None else fill(PairingRow, row)
+    return filled(PairingRow, c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none())
 
 
 def approve(

@@ -22,7 +22,7 @@ from storage.devices.schema import (
     operator_tokens,
     users,
 )
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, filled, paged
 
 DAY_MS: Final = 86_400_000
 RowT = TypeVar("RowT", bound=msgspec.Struct)
@@ -96,13 +96,11 @@ class Tokens(Generic[RowT]):
 
     def find(self, c: sa.Connection, token_hash: bytes) -> RowT | None:
         """Return the token with this SHA-256; the caller checks whether it is valid."""
-        row = c.execute(self.of_hash, {"hash": token_hash}).one_or_none()
-        return None if row is None else fill(self._row, row)
+        return filled(self._row, c.execute(self.of_hash, {"hash": token_hash}).one_or_none())
 
     def find_by_id(self, c: sa.Connection, id: str) -> RowT | None:
         """Return the token with that id, valid or not."""
-        row = c.execute(self._query.where(self._table.c.id == id)).one_or_none()
-        return None if row is None else fill(self._row, row)
+        return filled(self._row, c.execute(self._query.where(self._table.c.id == id)).one_or_none())
 
     def page(
         self,

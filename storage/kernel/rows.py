@@ -70,6 +70,11 @@ def fill(kind: type[T], source: Any, /, *, prefix: str = "", **own: Any) -> T:
         raise UnreadableRow(f"cannot read the row {kind.__name__}{id}: {error}") from error
 
 
+def filled(kind: type[T], row: Any) -> T | None:
+    """Return ``fill(kind, row)``, or ``None`` without a row."""
+    return None if row is None else fill(kind, row)
+
+
 def values_of(struct: msgspec.Struct, table: sa.Table, **own: Any) -> dict[str, Any]:
     """Return the fields of *struct* that are columns of *table*, and *own*, as a row to insert."""
     return {name: value for name, value in msgspec.structs.asdict(struct).items() if name in table.c} | own

@@ -18,7 +18,7 @@ from storage import audit
 from storage.agents.schema import agents
 from storage.devices.schema import device_stores
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.rows import columns_of, fill, filled, values_of
 from storage.runs.calls import ReportedVerdict, record_verdicts
 from storage.runs.items import (
     CHANGE_ITEM,
@@ -93,8 +93,7 @@ BEGIN = {
 
 def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
     """Return the state of the device's store; ``None``: the device never reported a store."""
-    row = c.execute(STORE, {"device": device_id}).one_or_none()
-    return None if row is None else fill(StoreRow, row)
+    return filled(StoreRow, c.execute(STORE, {"device": device_id}).one_or_none())
 
 
 def list_stores(c: sa.Connection) -> list[StoreRow]:
