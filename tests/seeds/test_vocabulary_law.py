@@ -11,7 +11,7 @@ from protocol.lifecycles import AgentStatus, RunState
 from protocol.vocabularies import FoundationStatus, OrchestratorStatus, StateDetail
 from tests.seeds.walk import OF_WALK, Walk, walking
 
-STEPS = 60
+STEPS = 30
 WORDS: dict[str, dict[str, list[Any]]] = {
     "calendar": {
         "status": [*AgentStatus, "asleep"],
