@@ -169,11 +169,11 @@ class RunOutcome(StrEnum):
     ERROR = "error"
 
 
-def outcome_of(*, units_done: int, errors: int) -> RunOutcome:
+def outcome_of(*, units_done: int, items_created: int, errors: int) -> RunOutcome:
     """Return the outcome of a finished run; *units_done*: number of settled units, known or new."""
     if errors == 0:
         return RunOutcome.SUCCESS
-    return RunOutcome.PARTIAL if units_done > 0 else RunOutcome.ERROR
+    return RunOutcome.PARTIAL if units_done or items_created else RunOutcome.ERROR
 
 
 class UnitState(StrEnum):

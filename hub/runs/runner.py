@@ -495,7 +495,7 @@ class Runner:
             after = await self._store.write(settle_leaning, held, after=after, at=self._at())
         row = await self._store.read(runs.get_run, order.run_id)
         settled = row.units_done + row.units_skipped  # known units count as done
-        outcome = outcome_of(units_done=settled, errors=row.error_count)
+        outcome = outcome_of(units_done=settled, items_created=row.items_created, errors=row.error_count)
         if outcome is RunOutcome.ERROR:
             return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units give the reasons
         return Ending(event=RunEvent.FINISHED, outcome=outcome)

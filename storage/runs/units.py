@@ -181,7 +181,7 @@ MOVE_UNIT = (
     )
 )
 REFUSALS = (
-    sa.select(run_calls.c.ordinal, run_calls.c.state, run_calls.c.result)
+    sa.select(run_calls.c.action, run_calls.c.target_table, run_calls.c.state, run_calls.c.result)
     .where(*OF_UNIT, run_calls.c.state.in_((CallState.REJECTED, CallState.UNKNOWN)))
     .order_by(run_calls.c.ordinal)
 )
@@ -211,9 +211,9 @@ def settle_unit(
 ) -> UnitState:
     """Settle a unit whose calls are all answered: DONE and in the ledger, or FAILED if one was refused.
 
-    A failure is also recorded as an error of the run. A settled unit stays unchanged, so the call may be
-    repeated. A unit that depends on an item that its device does not have yet is DONE without a ledger entry.
-    ``settle_leaning`` adds the entry later, or the next run reads the unit again.
+    Each call that was refused is recorded as an error of the run. A settled unit stays unchanged, so the call
+    may be repeated. A unit that depends on an item that its device does not have yet is DONE without a ledger
+    entry. ``settle_leaning`` adds the entry later, or the next run reads the unit again.
 
     Args:
         waits_for: description of what the rest of the unit waits for: it becomes PENDING instead of DONE, and
@@ -235,8 +235,8 @@ def settle_unit(
     if still_open:
         raise StillOpen(unit_key, still_open)
     if counts.get(CallState.REJECTED) or counts.get(CallState.UNKNOWN):
-        code, message = _refusal(c, held.id, unit_key)
-        return _fail(c, held, unit, code, message, at)
+        errors = _refusals(c, held.id, unit_key)
+        return _fail(c, held, unit, f"the device did not take {len(errors)} of its items", errors, at)
     after = UNIT.after(unit.state, UnitEvent.SETTLED if waits_for is None else UnitEvent.POSTPONED)
     here = {"run": held.id, "unit": unit_key, "now": at}
     c.execute(MOVE_UNIT, here | {"after": after, "wrong": waits_for, "dropped": 0})
@@ -282,15 +282,17 @@ def settle_leaning(
     return found[-1].unit_key if len(found) == most else None
 
 
-def _refusal(c: sa.Connection, run_id: RunId, unit_key: str) -> tuple[ErrorCode, str]:
-    refused = c.execute(REFUSALS, {"run": run_id, "unit": unit_key}).all()
-    first = refused[0]
-    if first.state is CallState.REJECTED:
-        answer = msgspec.json.encode(first.result).decode()
-        return ErrorCode.DEVICE_ERROR, f"the device did not take {len(refused)} of its items: {answer}"
-    error = (first.result or {}).get("error") or {}
-    reason = f": {error['message']}" if "message" in error else ""
-    return ErrorCode.UNKNOWN_EFFECT, f"the device did not confirm {len(refused)} of its items{reason}"
+def _refusals(c: sa.Connection, run_id: RunId, unit_key: str) -> list[tuple[str, str]]:
+    """Return code and message for each call of a unit that the device refused or did not confirm."""
+    found = []
+    for call in c.execute(REFUSALS, {"run": run_id, "unit": unit_key}):
+        error = (call.result or {}).get("error") or {}
+        why = f": {error['message']} ({error['code']})" if "message" in error else ""
+        is_refused = call.state is CallState.REJECTED
+        code = ErrorCode.DEVICE_ERROR if is_refused else ErrorCode.UNKNOWN_EFFECT
+        verb = "refused" if is_refused else "did not confirm"
+        found.append((str(code), f"the device {verb} an {call.action} of {call.target_table}{why}"))
+    return found
 
 
 def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> None:
@@ -355,15 +357,24 @@ def fail_unit(
     _, _, counts = count_calls(c, held.id, unit_key)
     if sent := counts.get(CallState.SENT):
         raise StillOpen(unit_key, sent)
-    _fail(c, held, unit, code, error, at)
+    _fail(c, held, unit, error, [(code, error)], at)
 
 
-def _fail(c: sa.Connection, held: HeldRun, unit: UnitRow, code: str, message: str, at: int) -> UnitState:
+def _fail(
+    c: sa.Connection,
+    held: HeldRun,
+    unit: UnitRow,
+    message: str,
+    errors: Sequence[tuple[str, str]],
+    at: int,
+) -> UnitState:
+    """Fail a unit, and record each of these errors, which are codes and messages."""
     after = UNIT.after(unit.state, UnitEvent.FAILED)
     here = {"run": held.id, "unit": unit.unit_key, "now": at}
     dropped = c.execute(DROP_UNSENT, here).rowcount
     c.execute(MOVE_UNIT, here | {"after": after, "wrong": message, "dropped": dropped})
-    record_error(c, held.id, unit.unit_key, code, message, at)
+    for code, text in errors:
+        record_error(c, held.id, unit.unit_key, code, text, at)
     _note_tried(c, held.id, unit.unit_key, at)
     advance(c, held, at=at, failed=1)
     return after

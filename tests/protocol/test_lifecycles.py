@@ -108,13 +108,16 @@ def test_a_run_that_the_hub_lost_is_queued_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("units_done", "errors", "outcome"),
+    ("units_done", "items", "errors", "outcome"),
     [
-        (0, 0, RunOutcome.SUCCESS),
-        (3, 0, RunOutcome.SUCCESS),
-        (3, 1, RunOutcome.PARTIAL),
-        (0, 1, RunOutcome.ERROR),
+        (0, 0, 0, RunOutcome.SUCCESS),
+        (3, 0, 0, RunOutcome.SUCCESS),
+        (3, 0, 1, RunOutcome.PARTIAL),
+        (0, 1, 2, RunOutcome.PARTIAL),
+        (0, 0, 1, RunOutcome.ERROR),
     ],
 )
-def test_the_outcome_counts_units_and_errors(units_done: int, errors: int, outcome: RunOutcome) -> None:
-    assert outcome_of(units_done=units_done, errors=errors) is outcome
+def test_the_outcome_counts_units_items_and_errors(
+    units_done: int, items: int, errors: int, outcome: RunOutcome
+) -> None:
+    assert outcome_of(units_done=units_done, items_created=items, errors=errors) is outcome

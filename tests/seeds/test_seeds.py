@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.seeds import calendar, foundation
+from tests.seeds import calendar, foundation, run_log
 from tests.seeds.walk import SENTENCES, Sentence, walking
 
-__all__ = ["calendar", "foundation"]
+__all__ = ["calendar", "foundation", "run_log"]
 
 
 @pytest.mark.parametrize("sentence", SENTENCES, ids=lambda one: f"{one.document}-{one.drive.__name__}")
