@@ -94,6 +94,7 @@ class _Taking:
 
     def __init__(self, options: LetterOptions) -> None:
         self._options = options
+        self._most_parts = 2 * MOST_PARTS if options.quoted == "whole" else MOST_PARTS
         self._parts = 0
         self._read = 0
 
@@ -105,11 +106,11 @@ class _Taking:
         while todo:
             part, level = todo.pop()
             self._parts += 1
-            if self._parts > MOST_PARTS:
-                notes.append(f"the mail has more than {MOST_PARTS} parts; the others were left out")
+            if self._parts > self._most_parts:
+                notes.append(_omitted(self._options, f"the mail has more than {self._most_parts} parts"))
                 break
             if level > MOST_DEPTH:
-                notes.append(f"parts in parts, more than {MOST_DEPTH} deep, were left out")
+                notes.append(_omitted(self._options, f"parts in parts, more than {MOST_DEPTH} deep"))
                 continue
             kind = part.get_content_type()
             inner = part.get_payload()
@@ -162,6 +163,13 @@ class _Taking:
         if not isinstance(message, Message) or depth == _MOST_MAILS:
             return Enclosure(name=name, media_type=MAIL, why_not="mails inside mails, too deep")
         return Enclosure(name=name, media_type=MAIL, letter=self.apart(message, depth=depth + 1))
+
+
+def _omitted(options: LetterOptions, what: str) -> str:
+    """Return the note about an omission. Raises NotConvertible for a mail that is to be read completely."""
+    if options.quoted == "whole":
+        raise NotConvertible(what)
+    return f"{what}; the rest was left out"
 
 
 def _is_readable(kind: str, name: str) -> bool:
@@ -305,7 +313,7 @@ class _Writing:
         try:
             read = text_of_html(page, marks_quotes=True)
         except TooTangled as error:
-            self._notes.append(f"a page in the mail was not read: {error}")
+            self._notes.append(_omitted(self._options, f"a page in the mail is {error}"))
             return ""
         self._dropped += read.dropped
         return _FILLER.sub("", read.text)

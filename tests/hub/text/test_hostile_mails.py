@@ -135,10 +135,13 @@ def test_so_is_its_beginning_which_is_read_without_another_process(
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (nested(50), "[parts in parts, more than 20 deep, were left out]"),
-        (many_parts(150), "[the mail has more than 100 parts; the others were left out]"),
+        (nested(50), "[parts in parts, more than 20 deep; the rest was left out]"),
+        (many_parts(150), "[the mail has more than 100 parts; the rest was left out]"),
         (page("<p>Call Ana.</p>" * 100_000), "[of a page in the mail only the first MB was read]"),
-        (page("<div>" * 50_000), "[a page in the mail was not read: nested too deeply: 50000 levels"),
+        (
+            page("<div>" * 50_000),
+            "[a page in the mail is nested too deeply: 50000 levels over",
+        ),
         (b"Subject: Rent\r\n\r\n" + b"Call Ana. \r\n" * 9_000, "only the first 64 KB were read]"),
     ],
     ids=["depth", "parts", "page", "tangle", "text"],
@@ -148,6 +151,13 @@ def test_what_was_left_out_is_said(data: bytes, said: str) -> None:
 
     assert found.text.startswith("Subject: Rent\n")
     assert said in found.text
+
+
+def test_a_mail_in_a_file_is_read_completely_or_refused() -> None:
+    for data in (nested(50), many_parts(250), page("<div>" * 50_000)):
+        with pytest.raises(NotConvertible):
+            read_file(data)
+    assert "words 149" in read_file(many_parts(150)).text
 
 
 def test_a_mail_of_more_than_25_mib_is_refused() -> None:
