@@ -12,9 +12,9 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from itertools import count
+from itertools import count, groupby
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -336,27 +336,9 @@ def day(of: date) -> bytes:
 
 def set_of(uids: Sequence[int]) -> bytes:
     """Format sorted numbers as a set: ``1:3,7``."""
-    return b",".join(
-        str(first).encode() if first == last else f"{first}:{last}".encode() for first, last in _runs(uids)
-    )
-
-
-def numbers(word: bytes) -> Iterator[int]:
-    """Yield the numbers of a set such as ``1:3,7``. Raises ValueError."""
-    for piece in word.split(b","):
-        first, colon, last = piece.partition(b":")
-        ends = sorted((int(first), int(last if colon else first)))
-        yield from range(ends[0], ends[1] + 1)
-
-
-def _runs(uids: Iterable[int]) -> Iterator[tuple[int, int]]:
-    first = last = None
-    for uid in uids:
-        if last is not None and first is not None and uid == last + 1:
-            last = uid
-            continue
-        if first is not None and last is not None:
-            yield first, last
-        first = last = uid
-    if first is not None and last is not None:
-        yield first, last
+    pieces = []
+    # Consecutive numbers have the same distance to their index.
+    for _, run in groupby(enumerate(uids), lambda pair: pair[1] - pair[0]):
+        ends = [uid for _, uid in run]
+        pieces.append(f"{ends[0]}:{ends[-1]}" if len(ends) > 1 else str(ends[0]))
+    return ",".join(pieces).encode()

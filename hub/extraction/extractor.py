@@ -22,8 +22,9 @@ from hub.extraction.folding import fold
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference
 from hub.extraction.model import LanguageModel, Models, Through
 from hub.extraction.prompt import LiteralPrompt, Prompt
-from hub.extraction.reading import Material, Reading
+from hub.extraction.reading import Reading
 from hub.extraction.redaction import Redaction
+from hub.extraction.validate import Material
 from protocol.tables import TABLES, TableName
 
 Parts = TypeVarTuple("Parts")
@@ -114,20 +115,12 @@ class Extractor:
 
     def _prompts(self, model: LanguageModel, material: Material) -> Iterator[Prompt | LiteralPrompt]:
         """Yield one prompt for all tables, or for a small model one for each table."""
-        document, options = material.document, material.options
         if model.is_literal:
             for table in LiteralPrompt.ORDER:
-                if table in options.data_types:
-                    yield LiteralPrompt(document, table, redaction=material.redaction)
+                if table in material.options.data_types:
+                    yield LiteralPrompt(material, table)
         else:
-            yield Prompt(
-                document,
-                options,
-                _tables(options),
-                secret=self._secret,
-                redaction=material.redaction,
-                labels=material.labels,
-            )
+            yield Prompt(material, _tables(material.options), secret=self._secret)
 
     async def _offload(self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts) -> Result:
         """Run *work*, in a thread if the document is large, to keep the event loop responsive."""

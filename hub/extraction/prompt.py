@@ -23,13 +23,11 @@ from typing import Final
 
 import msgspec
 
-from hub.document import Document
 from hub.extraction.chunk import Chunk, estimated_tokens
 from hub.extraction.folding import shown
 from hub.extraction.items import ExtractionOptions, Reference
 from hub.extraction.model import JsonSchema, Message, ModelRequest
-from hub.extraction.redaction import Redaction
-from hub.extraction.validate import REFERENCE_FIELDS, FailedRecord
+from hub.extraction.validate import REFERENCE_FIELDS, FailedRecord, Material
 from protocol.tables import TABLES, Column, Filler, Kind, TableName
 
 _FIELD_CHARS: Final = 120  # of a small model's copied text: without a limit, it would not end
@@ -283,29 +281,18 @@ class Prompt:
 
     Args:
         secret: secret of this hub, for the delimiters.
-        redaction: values of the document that are hidden.
-        labels: rows of the device to which a record may belong.
     """
 
-    def __init__(
-        self,
-        document: Document,
-        options: ExtractionOptions,
-        tables: Sequence[TableName],
-        *,
-        secret: bytes,
-        redaction: Redaction,
-        labels: Mapping[str, Reference] | None = None,
-    ) -> None:
-        self._text = document.text
+    def __init__(self, material: Material, tables: Sequence[TableName], *, secret: bytes) -> None:
+        self._text = material.document.text
         self._tables = tables
         self._secret = secret
-        self._redaction = redaction
-        self._labels = labels or {}
+        self._redaction = material.redaction
+        self._labels = material.labels
         self._most: dict[Chunk, int] = {}
         examples = [ONE[table] for table in tables]
         self._before = (
-            Message("system", self._system(options)),
+            Message("system", self._system(material.options)),
             Message("user", _fence(NOTHING.text, "5d0e93a1c7b2f486")),
             Message("assistant", _answer([], [])),
             Message("user", _fence(" ".join(example.text for example in examples), "b83c6f1e92d07a45")),
@@ -416,10 +403,10 @@ class LiteralPrompt:
         TableName.NOTES,
     )
 
-    def __init__(self, document: Document, table: TableName, *, redaction: Redaction) -> None:
-        self._text = document.text
+    def __init__(self, material: Material, table: TableName) -> None:
+        self._text = material.document.text
         self._table = table
-        self._redaction = redaction
+        self._redaction = material.redaction
         self._fields = list(ONE[table].fields or {})
         before = [Message("system", _LITERAL_WORDS[table])]
         for example in ROWS[table]:

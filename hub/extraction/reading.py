@@ -12,20 +12,18 @@ with probability pⁿ.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Final
 
 import anyio
 import anyio.to_thread
 import msgspec
 
-from hub.document import Document
 from hub.extraction import answers, chunk
 from hub.extraction.answers import Answer, Unreadable
 from hub.extraction.chunk import Chunk, sentences
-from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
-from hub.extraction.items import Dropped, ExtractionOptions, Item, Notes, Reference
+from hub.extraction.items import Dropped, Item, Notes
 from hub.extraction.model import (
     AnswerCutOff,
     ExtractionError,
@@ -38,8 +36,7 @@ from hub.extraction.model import (
     Usage,
 )
 from hub.extraction.prompt import CORRECTION, MOST_ASKED_AGAIN, LiteralPrompt, Prompt
-from hub.extraction.redaction import Redaction
-from hub.extraction.validate import Checked, Checking, FailedRecord
+from hub.extraction.validate import Checked, Checking, FailedRecord, Material
 from protocol.tables import TABLES
 
 MOST_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times about a chunk
@@ -54,23 +51,6 @@ _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the m
 UNLIKELY: Final = 0.05
 DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
 LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
-
-
-class Material(msgspec.Struct, frozen=True):
-    """Data for the validation of a document's records.
-
-    Attributes:
-        known: source of names: the whole document and its owner's prompt, folded.
-        dates: dates of the document's passages.
-        labels: rows of the device that the model gets.
-    """
-
-    document: Document
-    options: ExtractionOptions
-    known: str
-    dates: PassageDates
-    redaction: Redaction
-    labels: Mapping[str, Reference]
 
 
 class Reading:
@@ -303,16 +283,7 @@ class Reading:
         return [self._material.redaction.restore(record) for record in (answer.records if answer else ())]
 
     def _checking(self, piece: Chunk) -> Checking:
-        material = self._material
-        return Checking(
-            self._text,
-            piece,
-            material.options,
-            known=material.known,
-            is_literal=self._model.is_literal,
-            dates=material.dates,
-            references=material.labels,
-        )
+        return Checking(self._material, piece, is_literal=self._model.is_literal)
 
 
 def _is_whole(reply: ModelAnswer, answer: Answer | None) -> bool:

@@ -19,7 +19,6 @@ import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from functools import cached_property
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -27,10 +26,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.clock import from_epoch_ms
+from hub.document import Document
 from hub.extraction.chunk import Chunk, is_readable, sentence_at
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import Folded, fold, folded_alone, occurs_in, shown, splits, words_of
 from hub.extraction.items import Dropped, DropReason, ExtractionOptions, Item, Reference
+from hub.extraction.redaction import Redaction
 from hub.extraction.when.resolve import Anchor, dates_in, days_in, local_day, read_date, resolve
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of, problems_of
@@ -377,39 +378,39 @@ class Checked(msgspec.Struct, frozen=True):
     failed: list[FailedRecord] = []
 
 
+class Material(msgspec.Struct, frozen=True):
+    """Document with the data for questions about it, and for the validation of answers.
+
+    Attributes:
+        known: source of names: the whole document and its owner's prompt, folded.
+        dates: dates of the document's passages.
+        redaction: values of the document that are hidden from the model.
+        labels: rows of the device to which a record may belong, by the labels that the model gets.
+    """
+
+    document: Document
+    options: ExtractionOptions
+    known: str
+    dates: PassageDates
+    redaction: Redaction
+    labels: Mapping[str, Reference]
+
+
 class Checking:
     """Validator of the records in the answers about one *piece*.
 
     Args:
-        known: source of names: the whole document and its owner's prompt, folded.
         is_literal: the model can only copy, so its words must occur in the quote.
-        date: date of the document, as the reference for relative dates if *dates* is not given.
-        dates: dates of its passages.
-        references: rows of the device that the model got, by label.
     """
 
-    def __init__(
-        self,
-        text: str,
-        piece: Chunk,
-        options: ExtractionOptions,
-        *,
-        known: str,
-        is_literal: bool,
-        date: datetime | None = None,
-        dates: PassageDates | None = None,
-        references: Mapping[str, Reference] | None = None,
-    ) -> None:
-        self._text = text
+    def __init__(self, material: Material, piece: Chunk, *, is_literal: bool) -> None:
+        self._text = material.document.text
         self._piece = piece
-        self._options = options
-        self._known = known
+        self._material = material
+        self._options = material.options
         self._is_literal = is_literal
-        self._references = references or {}
-        self._reading = Reading(known=known, timezone=options.timezone)
-        self._date = date
-        self._dates = dates
-        self._grounding = Grounding(text, piece.start, piece.end)
+        self._reading = Reading(known=material.known, timezone=material.options.timezone)
+        self._grounding = Grounding(self._text, piece.start, piece.end)
         self._taken: defaultdict[tuple[TableName, int, int], set[str]] = defaultdict(set)
         self._items: list[Item] = []
         self._dropped: list[Dropped] = []
@@ -440,7 +441,7 @@ class Checking:
         title = fold(str(fields.get(table.title)))
         spot = self._spot(table, title, record.get("quote"))
         place = self._shown(spot) if spot is not None else None
-        anchor = self._dates.at(place.start) if place is not None and self._dates is not None else self._date
+        anchor = self._material.dates.at(place.start) if place is not None else None
         values = self._reading.values(
             table, {key: fields[key] for key in fields if key not in _NO_FIELDS}, anchor
         )
@@ -465,7 +466,7 @@ class Checking:
         if spot is None or place is None:
             self._drop(table.name, "ungrounded", f"{table.name}.quote")
             # Records from elsewhere belong to other pieces.
-            if not occurs_in(str(record.get("quote")), self._known):
+            if not occurs_in(str(record.get("quote")), self._material.known):
                 self._failed.append(FailedRecord(record, "its quote is not copied from the text"))
             return
         self._taken_at(taken_as, spot).add(title)
@@ -499,7 +500,7 @@ class Checking:
         for column in table.columns:
             if column.refers_to is not None:
                 label = fields.get(REFERENCE_FIELDS[column.refers_to])
-                row = self._references.get(label) if isinstance(label, str) else None
+                row = self._material.labels.get(label) if isinstance(label, str) else None
                 if row is not None and row.table is column.refers_to:
                     ids[column.name] = row.id
         return ids

@@ -1,13 +1,20 @@
 """What the tests of extraction share: the oracle, and the hub's client pointed at it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from datetime import datetime
 
 import anyio
 import pytest
 
 from hub.clock import SystemClock
+from hub.document import Document
+from hub.extraction.dating import PassageDates
 from hub.extraction.endpoint import Endpoint
+from hub.extraction.folding import fold
+from hub.extraction.items import ExtractionOptions, Reference
+from hub.extraction.redaction import Redaction
+from hub.extraction.validate import Material
 from tests.support.clock import SeededChance
 from tests.support.oracle import MODEL_NAME, Oracle
 
@@ -35,3 +42,22 @@ async def model(oracle: Oracle) -> AsyncIterator[Endpoint]:
     """The hub's client of the oracle."""
     async with aclosing(model_at(oracle.base_url)) as opened:
         yield opened
+
+
+def material_of(
+    text: str,
+    options: ExtractionOptions,
+    *,
+    date: datetime | None = None,
+    labels: Mapping[str, Reference] | None = None,
+) -> Material:
+    """A document of this text, with what its questions and answers need."""
+    document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=date)
+    return Material(
+        document=document,
+        options=options,
+        known=fold(f"{text}\n{options.prompt}"),
+        dates=PassageDates(document, date=date, timezone=options.timezone),
+        redaction=Redaction(options.redact, text),
+        labels=labels or {},
+    )

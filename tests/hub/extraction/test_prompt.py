@@ -6,18 +6,16 @@ import jsonschema
 import msgspec
 import pytest
 
-from hub.document import Document
 from hub.extraction.chunk import Chunk
 from hub.extraction.extractor import labelled
 from hub.extraction.items import ExtractionOptions, RedactionRule, Reference
 from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt, schema_of
-from hub.extraction.redaction import Redaction
 from hub.extraction.validate import FailedRecord
 from protocol.tables import TableName
+from tests.hub.extraction.conftest import material_of
 
 ALL = tuple(TableName)
 SECRET = bytes(32)
-NOTHING_HIDDEN = Redaction((), "")
 
 
 def prompt(
@@ -30,11 +28,14 @@ def prompt(
     secret: bytes = SECRET,
     modified_at: datetime | None = None,
 ) -> Prompt:
-    document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=modified_at)
-    wanted = ExtractionOptions(data_types=tables, prompt=words, timezone="Europe/Berlin")
-    redaction = Redaction([RedactionRule(name) for name in redact], text)
-    labels = labelled(references, tables)
-    return Prompt(document, wanted, tables, secret=secret, redaction=redaction, labels=labels)
+    wanted = ExtractionOptions(
+        data_types=tables,
+        prompt=words,
+        timezone="Europe/Berlin",
+        redact=tuple(RedactionRule(name) for name in redact),
+    )
+    material = material_of(text, wanted, date=modified_at, labels=labelled(references, tables))
+    return Prompt(material, tables, secret=secret)
 
 
 def test_the_text_is_between_marks_that_depend_on_the_text() -> None:
@@ -158,12 +159,8 @@ def test_only_requested_tables_and_fields_of_a_document_are_described() -> None:
 
 @pytest.mark.parametrize("table", list(TableName))
 def test_the_examples_keep_to_the_shape_that_is_asked_for(table: TableName) -> None:
-    document = Document(unit_key="a", text="x" * 500, content_hash="0" * 64)
-    wanted = ExtractionOptions(data_types=(table,))
-    for asked in (
-        Prompt(document, wanted, (table,), secret=SECRET, redaction=NOTHING_HIDDEN),
-        LiteralPrompt(document, table, redaction=NOTHING_HIDDEN),
-    ):
+    material = material_of("x" * 500, ExtractionOptions(data_types=(table,)))
+    for asked in (Prompt(material, (table,), secret=SECRET), LiteralPrompt(material, table)):
         request = asked.ask(Chunk(0, 500))
         answers = [turn.content for turn in request.messages if turn.role == "assistant"]
         assert answers
@@ -176,8 +173,8 @@ def test_every_table_shows_a_small_model_what_to_leave() -> None:
 
 
 def test_a_small_model_is_asked_about_the_sentence_alone() -> None:
-    document = Document(unit_key="a", text="Call Bob\u200b.", content_hash="0" * 64)
-    asked = LiteralPrompt(document, TableName.TASKS, redaction=NOTHING_HIDDEN).ask(Chunk(0, 10))
+    material = material_of("Call Bob\u200b.", ExtractionOptions(data_types=(TableName.TASKS,)))
+    asked = LiteralPrompt(material, TableName.TASKS).ask(Chunk(0, 10))
     assert asked.messages[-1].content == "Call Bob."
 
 
@@ -243,9 +240,8 @@ def test_several_tables_are_alternatives() -> None:
 )
 def test_a_value_that_a_cut_runs_through_is_in_neither_of_the_two_questions(name: str, value: str) -> None:
     text = f"please pay {value} today and not later"
-    hidden = Redaction([RedactionRule(name)], text)
-    document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
-    literal = LiteralPrompt(document, TableName.TASKS, redaction=hidden)
+    options = ExtractionOptions(data_types=(TableName.TASKS,), redact=(RedactionRule(name),))
+    literal = LiteralPrompt(material_of(text, options), TableName.TASKS)
     for cut in range(len("please pay ") + 1, len("please pay ") + len(value)):
         before, after = Chunk(0, cut), Chunk(cut, len(text), before=(0, cut))
         for asks in (prompt(text, redact=(name,)), literal):

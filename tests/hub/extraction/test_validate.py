@@ -13,6 +13,7 @@ from hub.extraction.folding import Folded, fold
 from hub.extraction.items import ExtractionOptions, Reference
 from hub.extraction.validate import Checked, Checking
 from protocol.tables import TableName
+from tests.hub.extraction.conftest import material_of
 
 TEXT = "Hello all. Anna must send the quote by Friday. Bob likes tea. Anna must send the quote by Friday."
 QUOTE = "Anna must send the quote by Friday."
@@ -29,17 +30,11 @@ def checking(
     timezone: str = "UTC",
     data_types: tuple[TableName, ...] = EVENTS,
     references: dict[str, Reference] | None = None,
+    piece: Chunk | None = None,
 ) -> Checking:
     wanted = ExtractionOptions(data_types=data_types, timezone=timezone)
-    return Checking(
-        text,
-        Chunk(0, len(text)),
-        wanted,
-        known=fold(text),
-        is_literal=is_literal,
-        date=WRITTEN,
-        references=references,
-    )
+    material = material_of(text, wanted, date=WRITTEN, labels=references)
+    return Checking(material, piece or Chunk(0, len(text)), is_literal=is_literal)
 
 
 def check(*records: object, text: str = TEXT, is_literal: bool = False, timezone: str = "UTC") -> Checked:
@@ -358,8 +353,7 @@ def test_records_to_request_again_are_returned_with_the_reason() -> None:
 
 def test_a_record_from_elsewhere_in_the_document_is_not_requested_again() -> None:
     piece = Chunk(0, TEXT.index("Bob"))
-    checker = Checking(TEXT, piece, ExtractionOptions(data_types=EVENTS), known=fold(TEXT), is_literal=False)
-    checked = checker.take_all([task(quote="Bob likes tea.")])
+    checked = checking(piece=piece).take_all([task(quote="Bob likes tea.")])
     assert (checked.failed, reasons(checked)) == ([], [("ungrounded", "tasks.quote")])
 
 
