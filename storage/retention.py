@@ -53,11 +53,28 @@ _before: sa.BindParameter[int] = sa.bindparam("before")
 _old: sa.BindParameter[str] = sa.bindparam("old", expanding=True)
 
 
-def _drop(table: sa.Table, at: sa.Column[Any], *only: sa.ColumnElement[bool] | sa.TextClause) -> sa.Delete:
-    """Return the statement that deletes at most *rows* rows with *at* before *before*, oldest first."""
-    key = list(table.primary_key)
-    oldest = sa.select(*key).where(*only, at < _before).order_by(at).limit(_rows)
-    return sa.delete(table).where((sa.tuple_(*key) if len(key) > 1 else key[0]).in_(oldest))
+class Pruning:
+    """Function that deletes old rows of a table, oldest first.
+
+    Args:
+        at: column with the age of a row.
+        only: further conditions of the rows.
+    """
+
+    def __init__(
+        self, table: sa.Table, at: sa.Column[Any], *only: sa.ColumnElement[bool] | sa.TextClause
+    ) -> None:
+        key = list(table.primary_key)
+        oldest = sa.select(*key).where(*only, at < _before).order_by(at).limit(_rows)
+        self._drop = sa.delete(table).where((sa.tuple_(*key) if len(key) > 1 else key[0]).in_(oldest))
+
+    def __call__(self, c: sa.Connection, /, *, before: int, rows: int = ROWS, **values: str) -> int:
+        """Delete at most *rows* rows of before *before*. Return the number of deleted rows.
+
+        Args:
+            values: parameters of the further conditions.
+        """
+        return c.execute(self._drop, {"before": before, "rows": rows} | values).rowcount
 
 
 DAY_MS = 86_400_000
@@ -92,7 +109,6 @@ def is_clock_steady(c: sa.Connection, at: int) -> bool:
     return at - checks.since >= STEADY_MS
 
 
-AGENTS = sa.select(agents.c.id).order_by(agents.c.id)
 _ended = runs.alias("ended")
 _oldest_retained = (
     sa.select(_ended.c.completed_at)
@@ -148,7 +164,7 @@ DROP_RUNS = sa.delete(runs).where(runs.c.id.in_(sa.select(runs.c.id).where(runs.
 
 def list_agent_ids(c: sa.Connection) -> list[AgentId]:
     """Return the ids of all agents, also archived ones, whose runs may be pruned."""
-    return [AgentId(id) for id in c.execute(AGENTS).scalars()]
+    return [AgentId(id) for id in c.execute(sa.select(agents.c.id).order_by(agents.c.id)).scalars()]
 
 
 def prune_runs(
@@ -204,7 +220,6 @@ FORGET = (
     )
     .values(payload=None)
 )
-MARK_FORGOTTEN = sa.update(runs).where(runs.c.id.in_(_old)).values(forgotten_at=sa.bindparam("now"))
 
 
 def forget_payloads(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> int:
@@ -222,27 +237,15 @@ def forget_payloads(c: sa.Connection, *, before: int, at: int, rows: int = ROWS)
     forgot = c.execute(FORGET, {"old": old, "rows": rows}).rowcount
     if forgot == rows:
         return forgot  # these runs may have more calls
-    return forgot + c.execute(MARK_FORGOTTEN, {"old": old, "now": at}).rowcount
+    forgotten = sa.update(runs).where(runs.c.id.in_(old)).values(forgotten_at=at)
+    return forgot + c.execute(forgotten).rowcount
 
 
-DROP_FIRES = _drop(schedule_fires, schedule_fires.c.decided_at)
+# The schedule's cursor prevents a second decision. A backfill of a deleted range would decide again.
+prune_fires = Pruning(schedule_fires, schedule_fires.c.decided_at)
 
 
-def prune_fires(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete decisions about fires made before *before*. Return the number of deleted rows.
-
-    The schedule's cursor prevents a second decision about them. A backfill of a deleted range would decide
-    them again.
-    """
-    return c.execute(DROP_FIRES, {"before": before, "rows": rows}).rowcount
-
-
-DROP_WAKES = _drop(wakes, wakes.c.settled_at)
-
-
-def prune_wakes(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete wakes that were settled before *before*. Return the number of deleted rows."""
-    return c.execute(DROP_WAKES, {"before": before, "rows": rows}).rowcount
+prune_wakes = Pruning(wakes, wakes.c.settled_at)
 
 
 OLDEST_RETAINED_FIRE = (
@@ -252,7 +255,7 @@ OLDEST_RETAINED_FIRE = (
     .limit(1)
     .offset(sa.bindparam("newer", type_=sa.Integer))
 )
-DROP_CROWDED = _drop(
+_prune_fires_of = Pruning(
     schedule_fires, schedule_fires.c.fire_at, schedule_fires.c.schedule_id == sa.bindparam("schedule")
 )
 
@@ -276,21 +279,22 @@ def prune_crowded_fires(
         crowd = {"schedule": schedule_id, "newer": retained - 1}
         oldest_retained = c.execute(OLDEST_RETAINED_FIRE, crowd).scalar_one_or_none()
         if oldest_retained is not None:
-            crowd |= {"before": oldest_retained, "rows": rows - went}
-            went += c.execute(DROP_CROWDED, crowd).rowcount
+            went += _prune_fires_of(c, before=oldest_retained, rows=rows - went, schedule=schedule_id)
     return went
 
 
-DROP_ACTIVITY = _drop(activity_log, activity_log.c.at)
+prune_activity = Pruning(activity_log, activity_log.c.at)
 _later = agent_state_history.alias()
 _is_newest = ~sa.exists().where(
     _later.c.agent_id == agent_state_history.c.agent_id,
     _later.c.axis == agent_state_history.c.axis,
     _later.c.seq > agent_state_history.c.seq,
 )
-DROP_AGENT_HISTORY = _drop(agent_state_history, agent_state_history.c.at, ~_is_newest)
+# The newest change on each axis stays: it dates and explains the agent's current state.
+prune_agent_history = Pruning(agent_state_history, agent_state_history.c.at, ~_is_newest)
 _later_config = agent_config_history.alias()
-DROP_CONFIG_HISTORY = _drop(
+# The newest change of an agent stays: the next is numbered after it.
+prune_config_history = Pruning(
     agent_config_history,
     agent_config_history.c.at,
     sa.exists().where(
@@ -298,51 +302,18 @@ DROP_CONFIG_HISTORY = _drop(
         _later_config.c.seq > agent_config_history.c.seq,
     ),
 )
-DROP_RESPONSES = _drop(idempotency_keys, idempotency_keys.c.created_at)
-
-
-def prune_activity(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete entries of the activity log older than *before*. Return the number of deleted rows."""
-    return c.execute(DROP_ACTIVITY, {"before": before, "rows": rows}).rowcount
-
-
-def prune_agent_history(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete state changes of agents before *before*. Return the number of deleted rows.
-
-    The newest change on each axis stays: it dates and explains the agent's current state.
-    """
-    return c.execute(DROP_AGENT_HISTORY, {"before": before, "rows": rows}).rowcount
-
-
-def prune_config_history(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete config changes of agents before *before*. Return the number of deleted rows.
-
-    The newest change of an agent stays: the next is numbered after it.
-    """
-    return c.execute(DROP_CONFIG_HISTORY, {"before": before, "rows": rows}).rowcount
-
-
-def prune_idempotency(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete stored responses older than *before*; their requests would then run again.
-
-    Returns:
-        The number of deleted rows.
-    """
-    return c.execute(DROP_RESPONSES, {"before": before, "rows": rows}).rowcount
+# Requests whose stored responses are deleted would run again.
+prune_idempotency = Pruning(idempotency_keys, idempotency_keys.c.created_at)
 
 
 # --- answers of models, requests to them, batches
 
-DROP_ANSWERS = _drop(model_answers, model_answers.c.used_at)
-DROP_REQUESTS = _drop(model_calls, model_calls.c.at)
+prune_answers = Pruning(model_answers, model_answers.c.used_at)
+# Requests outlive their runs, because costs are also reported by day, agent and user.
+prune_calls = Pruning(model_calls, model_calls.c.at)
 # A run that has not ended would submit its questions again, and pay for them again.
 _is_awaited = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
-DROP_BATCHES = _drop(model_batches, model_batches.c.created_at, ~_is_awaited)
-
-
-def prune_answers(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete answers that were not used since *before*. Return the number deleted."""
-    return c.execute(DROP_ANSWERS, {"before": before, "rows": rows}).rowcount
+prune_batches = Pruning(model_batches, model_batches.c.created_at, ~_is_awaited)
 
 
 def prune_crowded_answers(c: sa.Connection, *, retained: int, rows: int = ROWS) -> int:
@@ -359,44 +330,17 @@ def prune_crowded_answers(c: sa.Connection, *, retained: int, rows: int = ROWS) 
     return 0 if newest is None else prune_answers(c, before=newest, rows=rows)
 
 
-def prune_calls(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete requests to models before *before*. Return the number deleted. Runs keep their sums.
-
-    Requests outlive their runs, because costs are also reported by day, agent and user.
-    """
-    return c.execute(DROP_REQUESTS, {"before": before, "rows": rows}).rowcount
-
-
-def prune_batches(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete batches of ended runs created before *before*. Return the number deleted."""
-    return c.execute(DROP_BATCHES, {"before": before, "rows": rows}).rowcount
-
-
 # --- messages of mailboxes, posts and sign-ins
 
-DROP_SEEN = _drop(seen_messages, seen_messages.c.seen_at)
-DROP_POSTED = _drop(posted, posted.c.settled_at, sa.text("posted.settled_at IS NOT NULL"))
-DROP_SIGN_INS = _drop(sign_ins, sign_ins.c.expires_at)
-
-
-def prune_seen(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete records of messages last seen before *before*. Return the number deleted."""
-    return c.execute(DROP_SEEN, {"before": before, "rows": rows}).rowcount
-
-
-def prune_posted(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete posts that were settled before *before*; waiting ones stay. Return the number deleted."""
-    return c.execute(DROP_POSTED, {"before": before, "rows": rows}).rowcount
-
-
-def prune_sign_ins(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete sign-ins that expired before *before*. Return the number deleted."""
-    return c.execute(DROP_SIGN_INS, {"before": before, "rows": rows}).rowcount
+prune_seen = Pruning(seen_messages, seen_messages.c.seen_at)
+prune_posted = Pruning(posted, posted.c.settled_at, sa.text("posted.settled_at IS NOT NULL"))
+prune_sign_ins = Pruning(sign_ins, sign_ins.c.expires_at)
 
 
 # --- messages between agents, questions and broadcasts
 
-DROP_QUESTIONS = _drop(questions, questions.c.settled_at)
+# Rows of notified devices are deleted too. The answers stay in the memories of their boards.
+prune_questions = Pruning(questions, questions.c.settled_at)
 OLD_MESSAGES = (
     sa.select(messages.c.id)
     .where(messages.c.settled_at < _before)
@@ -411,9 +355,9 @@ DROP_MOVES = sa.delete(message_moves).where(
         .limit(_rows)
     )
 )
-DROP_MESSAGES = sa.delete(messages).where(messages.c.id.in_(_old))
 _has_messages = sa.exists().where(messages.c.broadcast_id == broadcasts.c.id)
-DROP_BROADCASTS = _drop(broadcasts, broadcasts.c.settled_at, ~_has_messages)
+# After all its messages.
+prune_broadcasts = Pruning(broadcasts, broadcasts.c.settled_at, ~_has_messages)
 MESSAGES = 100  # examined in one transaction
 
 
@@ -427,20 +371,7 @@ def prune_messages(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
         return 0
     if moves := c.execute(DROP_MOVES, {"old": old, "rows": rows}).rowcount:
         return moves  # moves first: a message with many moves takes more than one transaction
-    return c.execute(DROP_MESSAGES, {"old": old}).rowcount
-
-
-def prune_questions(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete questions that were settled before *before*. Return the number of deleted rows.
-
-    Their rows of notified devices are deleted too. The answers stay in the memories of their boards.
-    """
-    return c.execute(DROP_QUESTIONS, {"before": before, "rows": rows}).rowcount
-
-
-def prune_broadcasts(c: sa.Connection, *, before: int, rows: int = ROWS) -> int:
-    """Delete broadcasts that were settled before *before*, after all their messages. Return their number."""
-    return c.execute(DROP_BROADCASTS, {"before": before, "rows": rows}).rowcount
+    return c.execute(sa.delete(messages).where(messages.c.id.in_(old))).rowcount
 
 
 def vacuum(c: sa.Connection, *, pages: int = PAGES, spare: int = SPARE_PAGES) -> int:
