@@ -18,7 +18,7 @@ from protocol.lifecycles import RunOutcome
 from storage import audit
 from storage.agents.schema import agent_states, wakes
 from storage.devices.nodes import Term, check_term
-from storage.kernel.columns import Int, in_parts
+from storage.kernel.columns import in_parts
 from storage.kernel.rows import values_of
 from storage.runs.schema import runs
 from storage.schedules.schedule_rows import (
@@ -47,50 +47,17 @@ class Passed(msgspec.Struct, frozen=True):
     count: int
 
 
-_is_schedule = schedules.c.id == sa.bindparam("schedule")
-_changed = {"rev": schedules.c.rev + 1, "updated_at": sa.bindparam("now")}
-_declared: dict[sa.Column[Any], Any] = {
-    schedules.c.coalesce_policy if name == "coalesce" else schedules.c[name]: sa.bindparam(f"new_{name}")
-    for name in DeclaredSchedule.__struct_fields__
-}
-EDIT = (
-    sa.update(schedules)
-    .where(_is_schedule)
-    .values(
-        _declared
-        | {
-            schedules.c.enabled: sa.bindparam("on"),
-            schedules.c.paused_reason: sa.bindparam("why"),
-            schedules.c.consecutive_failures: 0,
-            schedules.c.cursor_at: sa.bindparam("cursor"),
-            schedules.c.next_fire_at: None,
-            schedules.c.due_at: None,
-            schedules.c.rev: schedules.c.rev + 1,
-            schedules.c.updated_at: sa.bindparam("now"),
-        }
-    )
-)
-EDIT_PAUSED = (
-    sa.update(schedules)
-    .where(_is_schedule)
-    .values(
-        _declared
-        | {
-            schedules.c.cursor_at: sa.bindparam("cursor"),
-            schedules.c.next_fire_at: None,
-            schedules.c.due_at: None,
-            schedules.c.rev: schedules.c.rev + 1,
-            schedules.c.updated_at: sa.bindparam("now"),
-        }
-    )
-)
 _is_declared = sa.or_(schedules.c.enabled, schedules.c.paused_reason.is_distinct_from(REMOVED))
-_removed = {"enabled": False, "paused_reason": REMOVED, **_changed}
+_removed = {
+    "enabled": False,
+    "paused_reason": REMOVED,
+    "rev": schedules.c.rev + 1,
+    "updated_at": sa.bindparam("now"),
+}
 REMOVE = (
     sa.update(schedules).where(schedules.c.agent_id == sa.bindparam("agent"), _is_declared).values(_removed)
 )
 REMOVE_RUNS = REMOVE.where(schedules.c.action == "run")
-REMOVE_ONE = sa.update(schedules).where(_is_schedule, _is_declared).values(_removed)
 
 
 def declare(
@@ -119,12 +86,13 @@ def declare_slots(
     Each is treated like the schedule in ``declare``. Open wakes are kept.
     """
     known = {row.id: row for row in lock_slots_of(c, agent_id)}
+    of_agent = {"agent": agent_id, "now": at}
     is_changed = False
     for slot in declared:
         id = slot_id(agent_id, slot.label or "")
         is_changed |= _declare(c, agent_id, known.pop(id, None), slot, fresh_id=id, at=at)
     for surplus in known:
-        is_changed |= c.execute(REMOVE_ONE, {"schedule": surplus, "now": at}).rowcount > 0
+        is_changed |= c.execute(REMOVE.where(schedules.c.id == surplus), of_agent).rowcount > 0
     return is_changed
 
 
@@ -151,16 +119,21 @@ def _declare(
     was_removed = not old.enabled and old.paused_reason in (REMOVED, None)
     if old.declared == declared and not was_removed:
         return False
-    new = {f"new_{name}": value for name, value in msgspec.structs.asdict(declared).items()}
-    new |= {"schedule": old.id, "now": at}
     pass_over(c, old, at)
-    later = max(old.cursor_at, at)
+    new = values_of(declared, schedules, coalesce_policy=declared.coalesce, cursor_at=max(old.cursor_at, at))
     if old.paused_reason != USER:
-        c.execute(EDIT, new | {"on": True, "why": None, "cursor": later})
-        return True
-    # After a second edit in one pause the passed fires are unknown here; they are recorded when it ends.
-    c.execute(EDIT_PAUSED, new | {"cursor": old.cursor_at if old.next_fire_at is None else later})
+        new |= {"enabled": True, "paused_reason": None, "consecutive_failures": 0}
+    elif old.next_fire_at is None:
+        # After a second edit in one pause the passed fires are unknown here; they are recorded when it ends.
+        new["cursor_at"] = old.cursor_at
+    new |= {"next_fire_at": None, "due_at": None}
+    c.execute(_changed(old.id, at).values(new))
     return True
+
+
+def _changed(id: str, at: int) -> sa.Update:
+    """Return an update of the schedule that invalidates plans made before it."""
+    return sa.update(schedules).where(schedules.c.id == id).values(rev=schedules.c.rev + 1, updated_at=at)
 
 
 def remove(c: sa.Connection, agent_id: AgentId, at: int) -> bool:
@@ -186,44 +159,6 @@ FUTURE_MS = 86_400_000  # a cursor further ahead was moved by a wrong clock
 # Upper bounds of regular waits: a retry takes at most 1 h, a quota as long as its provider says, a probe 6 h.
 RETRY_MS, RECOVERY_MS, PROBE_MS = 2 * 3_600_000, 24 * 3_600_000, 6 * 3_600_000
 
-_listed: sa.BindParameter[Any] = sa.bindparam("listed", expanding=True)
-CLAMP = (
-    sa.update(schedules)
-    .where(schedules.c.id.in_(_listed))
-    .values(
-        cursor_at=sa.bindparam("now"),
-        next_fire_at=None,
-        due_at=None,
-        rev=schedules.c.rev + 1,
-        # Otherwise intervals ("every") would start as late.
-        created_at=sa.case(
-            (schedules.c.created_at > sa.bindparam("now"), sa.bindparam("now", type_=Int)),
-            else_=schedules.c.created_at,
-        ),
-    )
-)
-FORGET_FUTURE = sa.delete(schedule_fires).where(
-    schedule_fires.c.schedule_id.in_(_listed), schedule_fires.c.first_at > sa.bindparam("now")
-)
-FORGET_WAKES = sa.delete(wakes).where(wakes.c.schedule_id.in_(_listed), wakes.c.fire_at > sa.bindparam("now"))
-SHORTEN = (
-    sa.update(schedule_fires)
-    .where(schedule_fires.c.schedule_id.in_(_listed), schedule_fires.c.fire_at > sa.bindparam("now"))
-    .values(fire_at=sa.bindparam("now"))
-)
-BRING_BACK = (
-    sa.update(runs)
-    .where(runs.c.schedule_id.in_(_listed), runs.c.fire_at > sa.bindparam("now"))
-    .values(
-        fire_key="w:" + runs.c.id,  # its original fire is in the future, and will have its own run
-        fire_at=sa.bindparam("now"),
-        eligible_at=sa.case(
-            (runs.c.eligible_at > sa.bindparam("now"), sa.bindparam("now", type_=Int)),
-            else_=runs.c.eligible_at,
-        ),
-    )
-)
-
 
 def clamp_future_cursors(c: sa.Connection, term: Term, at: int) -> list[str]:
     """Restart schedules from *at* whose cursor a wrong clock moved over a day ahead. Return their ids.
@@ -238,31 +173,37 @@ def clamp_future_cursors(c: sa.Connection, term: Term, at: int) -> list[str]:
     query = sa.select(schedules.c.id).where(schedules.c.cursor_at > at + FUTURE_MS).order_by(schedules.c.id)
     found = c.execute(query).scalars().all()
     for part in in_parts(found):
-        for statement in (CLAMP, FORGET_FUTURE, FORGET_WAKES, SHORTEN, BRING_BACK):
-            c.execute(statement, {"listed": part, "now": at})
+        c.execute(
+            sa.update(schedules)
+            .where(schedules.c.id.in_(part))
+            .values(
+                cursor_at=at,
+                next_fire_at=None,
+                due_at=None,
+                rev=schedules.c.rev + 1,
+                # Otherwise intervals ("every") would start as late.
+                created_at=_at_most(schedules.c.created_at, at),
+            )
+        )
+        fires = schedule_fires.c
+        of_these = fires.schedule_id.in_(part)
+        c.execute(sa.delete(schedule_fires).where(of_these, fires.first_at > at))
+        c.execute(sa.delete(wakes).where(wakes.c.schedule_id.in_(part), wakes.c.fire_at > at))
+        c.execute(sa.update(schedule_fires).where(of_these, fires.fire_at > at).values(fire_at=at))
+        c.execute(
+            sa.update(runs)
+            .where(runs.c.schedule_id.in_(part), runs.c.fire_at > at)
+            .values(
+                fire_key="w:" + runs.c.id,  # its original fire is in the future, and will have its own run
+                fire_at=at,
+                eligible_at=_at_most(runs.c.eligible_at, at),
+            )
+        )
     return list(found)
 
 
-BACK_NOW = (
-    sa.update(agent_states)
-    .where(
-        sa.text("agent_states.availability = 'exhausted'"),
-        sa.or_(
-            agent_states.c.recovery_at > sa.bindparam("latest_recovery"),
-            agent_states.c.probe_at > sa.bindparam("latest_probe"),
-        ),
-    )
-    .values(
-        # An unknown time stays unknown.
-        recovery_at=sa.case((agent_states.c.recovery_at.is_not(None), sa.bindparam("now", type_=Int))),
-        probe_at=sa.case((agent_states.c.probe_at.is_not(None), sa.bindparam("now", type_=Int))),
-        exhausted_at=sa.case(
-            (agent_states.c.exhausted_at > sa.bindparam("now"), sa.bindparam("now", type_=Int)),
-            else_=agent_states.c.exhausted_at,
-        ),
-        updated_at=sa.bindparam("now"),
-    )
-)
+def _at_most(column: sa.Column[Any], at: int) -> sa.ColumnElement[Any]:
+    return sa.case((column > at, at), else_=column)
 
 
 def bring_back(c: sa.Connection, term: Term, at: int) -> tuple[int, int]:
@@ -282,8 +223,22 @@ def bring_back(c: sa.Connection, term: Term, at: int) -> tuple[int, int]:
         .where(sa.text("runs.state = 'QUEUED'"), runs.c.eligible_at > at + RETRY_MS)
         .values(eligible_at=at, updated_at=at)
     ).rowcount
-    limits = {"latest_recovery": at + RECOVERY_MS, "latest_probe": at + PROBE_MS}
-    return ready, c.execute(BACK_NOW, {"now": at} | limits).rowcount
+    states = agent_states.c
+    back = c.execute(
+        sa.update(agent_states)
+        .where(
+            sa.text("agent_states.availability = 'exhausted'"),
+            sa.or_(states.recovery_at > at + RECOVERY_MS, states.probe_at > at + PROBE_MS),
+        )
+        .values(
+            # An unknown time stays unknown.
+            recovery_at=sa.case((states.recovery_at.is_not(None), at)),
+            probe_at=sa.case((states.probe_at.is_not(None), at)),
+            exhausted_at=_at_most(states.exhausted_at, at),
+            updated_at=at,
+        )
+    ).rowcount
+    return ready, back
 
 
 TZDATA = "tzdata"  # key in the table hub
@@ -327,7 +282,7 @@ class NextFire(msgspec.Struct, frozen=True):
 PLAN = (
     sa.update(schedules)
     .where(
-        _is_schedule,
+        schedules.c.id == sa.bindparam("schedule"),
         schedules.c.rev == sa.bindparam("seen"),
         schedules.c.enabled,
         schedules.c.due_at.is_(None),
@@ -365,39 +320,6 @@ def plan_next(c: sa.Connection, term: Term, planned: Sequence[NextFire], at: int
         c.execute(PLAN, plans)
 
 
-PAUSE = (
-    sa.update(schedules)
-    .where(_is_schedule, schedules.c.enabled)
-    .values(enabled=False, paused_reason=sa.bindparam("why"), **_changed)
-)
-GIVE_UP = PAUSE.where(schedules.c.rev == sa.bindparam("seen"))
-ENABLE = (
-    sa.update(schedules)
-    .where(_is_schedule)
-    .values(
-        enabled=True,
-        paused_reason=None,
-        consecutive_failures=0,
-        cursor_at=sa.bindparam("cursor"),
-        next_fire_at=None,
-        due_at=None,
-        **_changed,
-    )
-)
-CATCH_UP = (
-    sa.update(schedules)
-    .where(_is_schedule)
-    .values(
-        enabled=True,
-        paused_reason=CATCHING_UP,
-        consecutive_failures=0,
-        next_fire_at=None,  # its old value may come from a former trigger or time zone
-        due_at=None,
-        **_changed,
-    )
-)
-
-
 def set_enabled(
     c: sa.Connection,
     id: str,
@@ -424,15 +346,25 @@ def set_enabled(
     """
     old = lock_schedule(c, id)
     if not on:
-        return c.execute(PAUSE, {"schedule": id, "why": reason, "now": at}).rowcount > 0
+        return _pause(c, old, reason, at)
     if old.enabled or old.paused_reason in (REMOVED, None):
         return False
+    # Its old next fire may come from a former trigger or time zone.
+    enabled = _changed(id, at).values(
+        enabled=True, consecutive_failures=0, next_fire_at=None, due_at=None, paused_reason=None
+    )
     if catch_up:
-        c.execute(CATCH_UP, {"schedule": id, "now": at})
+        c.execute(enabled.values(paused_reason=CATCHING_UP))
         return True
     pass_over(c, old, at, passed)
-    c.execute(ENABLE, {"schedule": id, "cursor": max(old.cursor_at, at), "now": at})
+    c.execute(enabled.values(cursor_at=max(old.cursor_at, at)))
     return True
+
+
+def _pause(c: sa.Connection, seen: ScheduleRow, reason: str, at: int) -> bool:
+    """Pause a schedule that is enabled and unchanged since it was read. Return False if it is not."""
+    is_seen = _changed(seen.id, at).where(schedules.c.enabled, schedules.c.rev == seen.rev)
+    return c.execute(is_seen.values(enabled=False, paused_reason=reason)).rowcount > 0
 
 
 def give_up(c: sa.Connection, term: Term, schedule: ScheduleRow, at: int) -> bool:
@@ -442,26 +374,7 @@ def give_up(c: sa.Connection, term: Term, schedule: ScheduleRow, at: int) -> boo
         LostLease: nothing was written.
     """
     check_term(c, term)
-    seen = {"schedule": schedule.id, "seen": schedule.rev, "why": BROKEN, "now": at}
-    return c.execute(GIVE_UP, seen).rowcount > 0
-
-
-FAILED = (
-    sa.update(schedules)
-    .where(_is_schedule)
-    .values(consecutive_failures=schedules.c.consecutive_failures + 1, updated_at=sa.bindparam("now"))
-    .returning(
-        schedules.c.agent_id,
-        schedules.c.consecutive_failures,
-        schedules.c.pause_after_failures,
-        schedules.c.rev,
-    )
-)
-SUCCEEDED = (
-    sa.update(schedules)
-    .where(_is_schedule, schedules.c.consecutive_failures > 0)
-    .values(consecutive_failures=0, updated_at=sa.bindparam("now"))
-)
+    return _pause(c, schedule, BROKEN, at)
 
 
 def count_outcome(c: sa.Connection, schedule_id: str, outcome: RunOutcome | None, at: int) -> bool:
@@ -472,13 +385,26 @@ def count_outcome(c: sa.Connection, schedule_id: str, outcome: RunOutcome | None
     """
     match outcome:
         case RunOutcome.SUCCESS:
-            c.execute(SUCCEEDED, {"schedule": schedule_id, "now": at})
+            failing = sa.update(schedules).where(
+                schedules.c.id == schedule_id, schedules.c.consecutive_failures > 0
+            )
+            c.execute(failing.values(consecutive_failures=0, updated_at=at))
             return False
         case RunOutcome.PARTIAL | None:
             return False
         case RunOutcome.ERROR:
             pass
-    failed = c.execute(FAILED, {"schedule": schedule_id, "now": at}).one_or_none()
+    failed = c.execute(
+        sa.update(schedules)
+        .where(schedules.c.id == schedule_id)
+        .values(consecutive_failures=schedules.c.consecutive_failures + 1, updated_at=at)
+        .returning(
+            schedules.c.agent_id,
+            schedules.c.consecutive_failures,
+            schedules.c.pause_after_failures,
+            schedules.c.rev,
+        )
+    ).one_or_none()
     if failed is None or not 0 < failed.pause_after_failures <= failed.consecutive_failures:
         return False
     if not set_enabled(c, schedule_id, False, at=at, reason=FAILURES):
