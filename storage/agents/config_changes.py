@@ -92,24 +92,6 @@ class ConfigsChanged(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...]
 
 
-ADD_CONFIG = sa.insert(agent_configs)
-_this = (
-    agent_configs.c.agent_id == sa.bindparam("agent"),
-    agent_configs.c.config_key == sa.bindparam("named"),
-)
-UPDATE_CONFIG = (
-    sa.update(agent_configs)
-    .where(*_this)
-    .values(
-        config_type=sa.bindparam("type"),
-        config_value=sa.bindparam("text"),
-        description=sa.bindparam("told"),
-        source=sa.bindparam("by"),
-        updated_at=sa.bindparam("now"),
-    )
-)
-DROP_CONFIG = sa.delete(agent_configs).where(*_this)
-REMEMBER_CONFIG = sa.insert(agent_config_history)
 _moves = agent_config_history.c
 _values = sum(sa.func.length(sa.func.coalesce(value, "")) for value in (_moves.old_value, _moves.new_value))
 _newest = (
@@ -340,7 +322,7 @@ def _write(
             "actor": actor,
             "at": at,
         }
-        c.execute(REMEMBER_CONFIG, move)
+        c.execute(sa.insert(agent_config_history), move)
     written = {"oldest": seq - REMEMBERED, "characters": REMEMBERED_CHARACTERS}
     c.execute(FORGET_MOVES, {"agent": agent_id, **written})
     c.execute(
@@ -356,16 +338,17 @@ def _write(
 def _write_one(
     c: sa.Connection, agent_id: AgentId, key: str, before: ConfigRow | None, after: ConfigRow | None
 ) -> None:
+    is_this = sa.and_(agent_configs.c.agent_id == agent_id, agent_configs.c.config_key == key)
     if after is None:
-        c.execute(DROP_CONFIG, {"agent": agent_id, "named": key})
+        c.execute(sa.delete(agent_configs).where(is_this))
     elif before is None:
         own = {"agent_id": agent_id, "config_key": key}
         row = values_of(after, agent_configs, config_type=after.type, config_value=after.text, **own)
-        c.execute(ADD_CONFIG, row)
+        c.execute(sa.insert(agent_configs), row)
     else:
-        about = {"agent": agent_id, "named": key, "type": after.type, "text": after.text}
-        rest = {"told": after.description, "by": after.source, "now": after.updated_at}
-        c.execute(UPDATE_CONFIG, about | rest)
+        changed = {"description": after.description, "source": after.source, "updated_at": after.updated_at}
+        changed |= {"config_type": after.type, "config_value": after.text}
+        c.execute(sa.update(agent_configs).where(is_this).values(changed))
 
 
 def lock_revision(c: sa.Connection, agent_id: AgentId) -> int:

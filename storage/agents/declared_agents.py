@@ -61,32 +61,6 @@ class DeclaredAgent(AgentFields, frozen=True, kw_only=True):
 # Compared separately. With another user the declaration means another agent.
 _APART = ("schedule", "slots", "config", "capabilities", "user_name")
 _SAME = [name for name in AgentFields.__struct_fields__ if name in agents.c]
-# Columns that a declaration fills; see ``_told``.
-_DECLARED_COLUMNS = (
-    *_SAME,
-    *("source", "device_id", "template_id", "type", "subtype", "prompt_template"),
-    *("executor", "connector_id"),
-)
-UPDATE_AGENT = (
-    sa.update(agents)
-    .where(agents.c.id == sa.bindparam("agent"))
-    .values({name: sa.bindparam(f"new_{name}") for name in _DECLARED_COLUMNS})
-    .values(config_rev=agents.c.config_rev + 1, updated_at=sa.bindparam("now"), deleted_at=None)
-)
-OTHER_WITH_EXTERNAL_ID = sa.select(agents.c.name, agents.c.user_id).where(
-    agents.c.external_id == sa.bindparam("outside"),
-    agents.c.id != sa.bindparam("agent"),
-    agents.c.deleted_at.is_(None),
-)
-FREE_EXTERNAL_ID = (
-    sa.update(agents)
-    .where(
-        agents.c.external_id == sa.bindparam("outside"),
-        agents.c.id != sa.bindparam("agent"),
-        agents.c.deleted_at.is_not(None),
-    )
-    .values(external_id=None)
-)
 
 
 def differs(c: sa.Connection, old: AgentRow, new: DeclaredAgent) -> bool:
@@ -150,8 +124,8 @@ def update_agent(
     values |= {"device_id": None, "executor": old.executor, "connector_id": None}
     if device is not None:
         values |= {"device_id": device.id} | _read_by(c, agent, old.user_id)
-    about = {f"new_{name}": value for name, value in values.items()}
-    c.execute(UPDATE_AGENT, {"agent": old.id, "now": at} | about)
+    values |= {"config_rev": agents.c.config_rev + 1, "updated_at": at, "deleted_at": None}
+    c.execute(sa.update(agents).where(agents.c.id == old.id).values(values))
     _write_configs(c, old.id, agent, at)
     if old.max_concurrent_runs != agent.max_concurrent_runs:
         agent_moves.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
@@ -175,12 +149,15 @@ def _declared_values(
 ) -> dict[str, object]:
     """Return the column values of *agent*, without its device. Free its external id on archived agents."""
     if agent.external_id is not None:
-        outside = {"outside": agent.external_id, "agent": id}
-        other = c.execute(OTHER_WITH_EXTERNAL_ID, outside).first()
+        is_other = sa.and_(agents.c.external_id == agent.external_id, agents.c.id != id)
+        other = c.execute(
+            sa.select(agents.c.name, agents.c.user_id).where(is_other, agents.c.deleted_at.is_(None))
+        ).first()
         if other is not None:  # the other agent's name is shown only to its own user
             who = f"the agent {other.name!r}" if other.user_id == user_id else "another agent"
             raise ExternalIdTaken(f"external_id: {who} is called that already")
-        c.execute(FREE_EXTERNAL_ID, outside)
+        archived = sa.update(agents).where(is_other, agents.c.deleted_at.is_not(None))
+        c.execute(archived.values(external_id=None))
     template = _template(c, agent)
     kind = _kind(agent, template)
     return {name: getattr(agent, name) for name in _SAME} | {
@@ -246,8 +223,6 @@ LOCK_USER = (
     .where(device_schema.users.c.id == sa.bindparam("user"))
     .with_for_update(key_share=True)
 )
-
-
 SET_ASIDE = sa.update(agents).where(agents.c.id == sa.bindparam("agent")).values(name=sa.bindparam("called"))
 
 
