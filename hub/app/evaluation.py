@@ -14,6 +14,7 @@ import msgspec
 
 from hub.app.model import open_embedded, open_models
 from hub.app.supervisor import Supervisor
+from hub.atomic_file import write_atomically
 from hub.clock import Chance, Clock
 from hub.extraction import answers
 from hub.extraction.answers import Unreadable
@@ -35,7 +36,6 @@ from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
-from hub.settings.settings_file import write_atomically
 from protocol.tables import TableName
 from storage.runs.model_calls import Spent
 

@@ -26,8 +26,9 @@ from hub.coordination.messages import NoSession
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.openclaw.client import Gateway
 from hub.openclaw.errors import FileConflict, GatewayError, GatewayInvalid, GatewayRefused
-from hub.openclaw.gateway import Gateway, GatewayNews, NewsLost, Reconnected
+from hub.openclaw.gateway import GatewayNews, NewsLost, Reconnected
 from hub.openclaw.methods import AgentFile, file_get, file_set
 from hub.turns import Turns
 from protocol.calls import FileGet, FilePart, FilePut, FileStored

@@ -6,8 +6,6 @@ the owner accepts that key by its fingerprint. Lines of replaced hubs stay above
 hub that the owner accepts again gets its former device key.
 """
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from websockets.headers import build_host
 from websockets.uri import parse_uri
 
+from hub.atomic_file import write_atomically
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
 from protocol.handshake import Challenge, challenge_text
@@ -193,22 +192,12 @@ class KnownHubs:
         return self._key_file if self._is_chosen else self._file.parent / key_file
 
     def _write(self, known: list[KnownHub]) -> None:
-        """Replace the file atomically and sync it to disk."""
-        fresh = self._file.with_name(f"{self._file.name}.{os.getpid()}")
         lines = [f"{hub.address} {hub.public_key} {hub.key_file}\n" for hub in known]
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as written:
-                written.write("".join([_HEAD, *lines]))
-                written.flush()
-                os.fsync(handle)
-            fresh.replace(self._file)
+            write_atomically(self._file, "".join([_HEAD, *lines]).encode(), mode=0o600)
         except OSError as error:
             raise BadKnownHubs(f"cannot keep the hub's key in {self._file}: {error.strerror}") from error
-        finally:
-            with suppress(OSError):
-                fresh.unlink(missing_ok=True)
 
 
 def _at_addresses(known: list[KnownHub]) -> dict[str, KnownHub]:

@@ -1,7 +1,7 @@
 """Client of OpenClaw gateways: a supervised connection to each, with typed methods and errors."""
 
 from hub.openclaw.address import BadAddress, GatewayAddress
-from hub.openclaw.client import GatewayClient, GatewayConfig
+from hub.openclaw.client import Gateway, GatewayConfig
 from hub.openclaw.errors import (
     FileConflict,
     GatewayError,
@@ -13,7 +13,6 @@ from hub.openclaw.errors import (
 )
 from hub.openclaw.fleet import Fleet, UnknownGateway
 from hub.openclaw.gateway import (
-    Gateway,
     GatewayEvent,
     GatewayHealth,
     GatewayNews,
@@ -33,7 +32,6 @@ __all__ = [
     "Fleet",
     "Gateway",
     "GatewayAddress",
-    "GatewayClient",
     "GatewayConfig",
     "GatewayError",
     "GatewayEvent",

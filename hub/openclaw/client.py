@@ -64,8 +64,11 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
         return f"GatewayConfig(name={self.name!r}, url={self.url!r}, token={'...' if self.token else None})"
 
 
-class GatewayClient:
-    """A ``Gateway`` while ``serve`` runs.
+class Gateway:
+    """An OpenClaw gateway of hub.toml, connected while ``serve`` runs.
+
+    Guarantees: a request is sent at most once per ``call``, and never repeated automatically. Requests end at
+    once when the connection ends. News arrive in the order of the events.
 
     Args:
         folder: the state folder.
@@ -157,7 +160,23 @@ class GatewayClient:
         timeout_s: float = REQUEST_TIMEOUT_S,
         needs: Need = Need.READ,
     ) -> Any:
-        """Implement ``Gateway.call``."""
+        """Send a request and return the payload of its answer, which may be None.
+
+        Waits for the connection if it may be ready within *timeout_s*.
+
+        Args:
+            trace: a W3C traceparent; by default a new one.
+            timeout_s: total time limit, including the wait for a connection.
+
+        Raises:
+            GatewayRefused: the gateway refused the request.
+            GatewayForbidden: the hub lacks the scope.
+            GatewayUnreachable: no connection, a lost connection, or a gateway that asks to retry later.
+            GatewayTimedOut: no answer in time.
+            GatewayInvalid: the answer is malformed.
+
+        The errors' ``dispatched`` is True if the gateway may have carried out the request.
+        """
         try:
             payload = await self._call(method, params or {}, self._traceparent(trace), timeout_s, needs)
         except GatewayError as error:
@@ -211,7 +230,11 @@ class GatewayClient:
                 continue
 
     async def ready(self, timeout_s: float) -> None:
-        """Implement ``Gateway.ready``."""
+        """Wait until the gateway is connected.
+
+        Raises:
+            GatewayUnreachable: it is not connected within *timeout_s*; no data was sent.
+        """
         alarms = await self._served()
         is_ready = False
         try:
@@ -259,7 +282,7 @@ class GatewayClient:
     # --- state ---
 
     def health(self) -> GatewayHealth:
-        """Implement ``Gateway.health``."""
+        """Return the current state."""
         hello, ending = self._steady.hello, self._steady.ending
         next_try = self._steady.next_try
         is_up = self._state is not GatewayState.STOPPED
@@ -282,7 +305,11 @@ class GatewayClient:
         self._admin.wake()
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Register a listener, see ``Gateway.listen``."""
+        """Register a listener for news. Return a callable that ends the registration.
+
+        The listener is called by the socket's reader, so it must not wait; it may queue the news
+        (``hub.openclaw.gateway``). Its errors are logged and have no other effect.
+        """
         self._listeners.append(listener)
 
         def end() -> None:

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -11,8 +12,8 @@ from hub.clock import Chance, Clock
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw.address import Resolve, resolve_here
-from hub.openclaw.client import GatewayClient, GatewayConfig
-from hub.openclaw.gateway import Gateway, GatewayHealth, GatewayNews, Listener
+from hub.openclaw.client import Gateway, GatewayConfig
+from hub.openclaw.gateway import GatewayHealth, GatewayNews, Listener
 from hub.openclaw.line import BACKOFF, STEADY_S
 from hub.outbound import OutboundRules
 from hub.turns import Turns
@@ -49,15 +50,20 @@ class Fleet:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.turns = Turns(clock)
-        self._folder = folder
-        self._rules = rules
         self._clock = clock
         self._chance = chance
-        self._metrics = metrics
-        self._version = version
-        self._resolve = resolve
-        self._tls = tls
-        self._clients: dict[str, GatewayClient] = {}
+        self._make = partial(
+            Gateway,
+            folder=folder,
+            rules=rules,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            version=version,
+            resolve=resolve,
+            tls=tls,
+        )
+        self._clients: dict[str, Gateway] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}  # of running clients
         self._listeners: list[Listener] = []
         self._changed = anyio.Event()
@@ -81,6 +87,8 @@ class Fleet:
             del self._clients[name]
             if scope := self._scopes.pop(name, None):
                 scope.cancel()
+        for client in changed.values():
+            client.listen(self._on_news)
         self._clients.update(changed)
         self._changed.set()
 
@@ -140,11 +148,11 @@ class Fleet:
                 self._scopes.clear()
                 tasks.cancel_scope.cancel()
 
-    def _start(self, tasks: TaskGroup, name: str, client: GatewayClient) -> None:
+    def _start(self, tasks: TaskGroup, name: str, client: Gateway) -> None:
         self._scopes[name] = scope = anyio.CancelScope()
         tasks.start_soon(self._keep, client, scope)
 
-    async def _keep(self, client: GatewayClient, scope: anyio.CancelScope) -> None:
+    async def _keep(self, client: Gateway, scope: anyio.CancelScope) -> None:
         """Run one client. After an error it is restarted, without effect on other clients."""
         attempt = 0
         with scope:
@@ -157,21 +165,6 @@ class Fleet:
                     wait_s = BACKOFF.delay(attempt, self._chance.uniform(0.5, 1.0))
                     log.error("gateway.failed", exc=exc, gateway=client.name, wait_s=round(wait_s, 1))
                     await self._clock.sleep(wait_s)
-
-    def _make(self, config: GatewayConfig) -> GatewayClient:
-        client = GatewayClient(
-            config,
-            folder=self._folder,
-            rules=self._rules,
-            clock=self._clock,
-            chance=self._chance,
-            metrics=self._metrics,
-            version=self._version,
-            resolve=self._resolve,
-            tls=self._tls,
-        )
-        client.listen(self._on_news)
-        return client
 
     def _on_news(self, news: GatewayNews) -> None:
         for listener in tuple(self._listeners):

@@ -6,10 +6,10 @@ reconnection.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -111,67 +111,6 @@ class StateChanged(msgspec.Struct, frozen=True):
 
 GatewayNews = GatewayEvent | Reconnected | StateChanged
 Listener = Callable[[GatewayNews], None]
-
-
-class Gateway(Protocol):
-    """An OpenClaw gateway of hub.toml.
-
-    Guarantees: a request is sent at most once per ``call``, and never repeated automatically. Requests end at
-    once when the connection ends. News arrive in the order of the events.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name in hub.toml."""
-        ...
-
-    def health(self) -> GatewayHealth:
-        """Return the current state."""
-        ...
-
-    async def call(
-        self,
-        method: str,
-        params: Mapping[str, Any] | None = None,
-        *,
-        trace: str | None = None,
-        timeout_s: float = REQUEST_TIMEOUT_S,
-        needs: Need = Need.READ,
-    ) -> Any:
-        """Send a request and return the payload of its answer, which may be None.
-
-        Waits for the connection if it may be ready within *timeout_s*.
-
-        Args:
-            trace: a W3C traceparent; by default a new one.
-            timeout_s: total time limit, including the wait for a connection.
-
-        Raises:
-            GatewayRefused: the gateway refused the request.
-            GatewayForbidden: the hub lacks the scope.
-            GatewayUnreachable: no connection, a lost connection, or a gateway that asks to retry later.
-            GatewayTimedOut: no answer in time.
-            GatewayInvalid: the answer is malformed.
-
-        The errors' ``dispatched`` is True if the gateway may have carried out the request.
-        """
-        ...
-
-    async def ready(self, timeout_s: float) -> None:
-        """Wait until the gateway is connected.
-
-        Raises:
-            GatewayUnreachable: it is not connected within *timeout_s*; no data was sent.
-        """
-        ...
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Register a listener for news. Return a callable that ends the registration.
-
-        The listener is called by the socket's reader, so it must not wait; it may queue the news
-        (``hub.openclaw.gateway``). Its errors are logged and have no other effect.
-        """
-        ...
 
 
 class NewsLost(msgspec.Struct, frozen=True):

@@ -5,10 +5,7 @@ gateway that issued it, not to another URL in hub.toml. No secret appears in a `
 """
 
 import hashlib
-import os
-import tempfile
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -18,6 +15,7 @@ import anyio.to_thread
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from hub.atomic_file import write_atomically
 from hub.clock import Chance
 from hub.log import Channel
 from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
@@ -215,21 +213,5 @@ def _encoded(data: bytes) -> str:
 
 
 def _write(file: Path, stored: _Stored) -> None:
-    """Replace the file atomically and durably, readable only by its owner (mkstemp uses mode 0600)."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    try:
-        with open(handle, "wb") as written:
-            written.write(msgspec.json.encode(stored))
-            written.flush()
-            os.fsync(handle)
-        Path(name).replace(file)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(file, msgspec.json.encode(stored), mode=0o600)

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from hub.openclaw.client import Gateway
 from hub.openclaw.errors import FileConflict, GatewayInvalid, GatewayRefused
-from hub.openclaw.gateway import REQUEST_TIMEOUT_S, Gateway, Need
+from hub.openclaw.gateway import REQUEST_TIMEOUT_S, Need
 from protocol.messages import QueueMode
 
-SOUL: Final = "SOUL.md"
 _CONFLICT: Final = "agent_file_conflict"
 _SPARE_S: Final = 15.0  # additional time for the answer, beyond the gateway's own time limit
 
@@ -294,20 +294,6 @@ async def create_agent(
     return _read(gateway, "agents.create", payload, CreatedAgent)
 
 
-async def update_agent(gateway: Gateway, agent_id: str, name: str, *, trace: str | None = None) -> None:
-    """Rename an agent."""
-    asked = {"agentId": agent_id, "name": name}
-    await gateway.call("agents.update", asked, trace=trace, needs=Need.ADMIN)
-
-
-async def delete_agent(
-    gateway: Gateway, agent_id: str, *, delete_files: bool = False, trace: str | None = None
-) -> None:
-    """Delete an agent. Its workspace is kept unless *delete_files*, because it may be shared."""
-    asked = {"agentId": agent_id, "deleteFiles": delete_files}
-    await gateway.call("agents.delete", asked, trace=trace, needs=Need.ADMIN)
-
-
 async def file_get(gateway: Gateway, agent_id: str, name: str, *, trace: str | None = None) -> AgentFile:
     """Return a file of an agent; ``missing`` is True if it does not exist."""
     payload = await gateway.call("agents.files.get", {"agentId": agent_id, "name": name}, trace=trace)
@@ -383,14 +369,6 @@ async def chat_send(
     return _read(gateway, "chat.send", payload, ChatAck)
 
 
-async def chat_abort(
-    gateway: Gateway, session_key: str, *, run_id: str | None = None, trace: str | None = None
-) -> None:
-    """Abort the active run of a session."""
-    asked = {"sessionKey": session_key} | ({} if run_id is None else {"runId": run_id})
-    await gateway.call("chat.abort", asked, trace=trace, needs=Need.WRITE)
-
-
 async def chat_history(
     gateway: Gateway,
     session_key: str,
@@ -424,11 +402,6 @@ async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int, trace: s
     timeout_s = timeout_ms / 1000 + _SPARE_S
     payload = await gateway.call("agent.wait", asked, trace=trace, timeout_s=timeout_s, needs=Need.WRITE)
     return wait_of(_read(gateway, "agent.wait", payload, WaitAnswer))
-
-
-async def session_reset(gateway: Gateway, session_key: str, *, trace: str | None = None) -> None:
-    """Reset a session, so that its agent forgets the conversation."""
-    await gateway.call("sessions.reset", {"key": session_key}, trace=trace, needs=Need.ADMIN)
 
 
 # --- parsing ---

@@ -5,50 +5,17 @@ file starts with it.
 """
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from hub.atomic_file import write_atomically
 from hub.clock import Clock, SystemClock
 from hub.settings.origins import PREFIX, Override
 from hub.settings.problems import Problem, SettingsInvalid, Severity
 from hub.settings.reading import Reading, check_settings, check_text
 from hub.settings.settings import Settings
-
-
-def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
-    """Replace *path* by a file with *data*, which is synced to disk on return.
-
-    If *path* is a symbolic link, its target is replaced.
-
-    Args:
-        mode: mode of the new file.
-
-    Raises:
-        OSError: the old file is unchanged, and no temporary file is left.
-    """
-    target = path.resolve()
-    fd, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with open(fd, "wb") as file:
-            os.fchmod(fd, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
-        Path(name).replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
 
 LAST_GOOD: Final = "last-good.toml"
 _PRIVATE: Final = 0o600

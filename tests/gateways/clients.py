@@ -26,7 +26,7 @@ from hub.openclaw import (
 )
 from hub.outbound import OutboundRules
 from hub.version import VERSION
-from protocol.messages import QueueMode
+from protocol.messages import SOUL_FILE, QueueMode
 from tests.evaluation.figures import Figure, at_most, exactly, only
 from tests.gateways.place import NAME, Place, until
 from tests.gateways.scripted_model import Say
@@ -77,11 +77,11 @@ async def _agents(gateway: Gateway) -> list[Figure]:
 
 
 async def _soul(gateway: Gateway) -> list[Figure]:
-    read = await methods.file_get(gateway, _AGENT, methods.SOUL)
-    first = await methods.file_set(gateway, _AGENT, methods.SOUL, "one\n", expected_hash=read.hash)
+    read = await methods.file_get(gateway, _AGENT, SOUL_FILE)
+    first = await methods.file_set(gateway, _AGENT, SOUL_FILE, "one\n", expected_hash=read.hash)
     told = ""
     try:
-        await methods.file_set(gateway, _AGENT, methods.SOUL, "two\n", expected_hash=read.hash)
+        await methods.file_set(gateway, _AGENT, SOUL_FILE, "two\n", expected_hash=read.hash)
     except FileConflict as conflict:
         told = conflict.current_hash or ""
     return [

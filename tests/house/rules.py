@@ -15,6 +15,7 @@ GROUND = {
     "hub.metrics",
     "hub.loop_meter",
     "hub.turns",
+    "hub.atomic_file",
     "hub.document",
     "hub.printable",
     "hub.version",
@@ -37,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.loop_lag": {"hub.clock", "hub.log", "hub.metrics", "hub.turns"},
     "hub.turns": {"hub.clock"},
     "hub.drain": set(),
+    "hub.atomic_file": set(),
     "hub.document": set(),
     "hub.version": set(),
     "hub.docs": set(),
@@ -55,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"}
     | {"hub.connectors", "hub.accounts"},
     "hub.coordination": GROUND | {"storage", "hub.links", "hub.openclaw", "hub.agents"},
-    "hub.device": {"protocol", "hub.text", "hub.clock", "hub.log"},
+    "hub.device": {"protocol", "hub.text", "hub.atomic_file", "hub.clock", "hub.log"},
 }
 # May look at all below, and at each other.
 TOP = {

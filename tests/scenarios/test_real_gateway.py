@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from hub.clock import IdFactory, SystemChance, SystemClock
-from hub.openclaw import FileConflict, Gateway, GatewayRefused, GatewayState, methods
-from protocol.messages import QueueMode
+from hub.openclaw import FileConflict, Gateway, GatewayRefused, GatewayState, Need, methods
+from protocol.messages import SOUL_FILE, QueueMode
 from tests.gateways.clients import client
 from tests.gateways.place import until
 
@@ -45,7 +45,8 @@ async def agent(gateway: Gateway) -> AsyncIterator[str]:
         await until(listed, LISTED_WITHIN_S)
         yield made.agent_id
     finally:
-        await methods.delete_agent(gateway, made.agent_id, delete_files=True)
+        asked = {"agentId": made.agent_id, "deleteFiles": True}
+        await gateway.call("agents.delete", asked, needs=Need.ADMIN)
 
 
 async def test_the_hub_is_let_in_with_no_more_scopes_than_it_asks_for(gateway: Gateway) -> None:
@@ -57,17 +58,17 @@ async def test_the_hub_is_let_in_with_no_more_scopes_than_it_asks_for(gateway: G
 
 async def test_what_a_gateway_refuses_is_told_by_its_structure(gateway: Gateway) -> None:
     with pytest.raises(GatewayRefused) as refused:
-        await methods.file_get(gateway, "nobody-has-this-agent", methods.SOUL)
+        await methods.file_get(gateway, "nobody-has-this-agent", SOUL_FILE)
     assert not refused.value.retryable
 
 
 async def test_a_soul_is_never_written_over_one_that_was_not_read(gateway: Gateway, agent: str) -> None:
-    read = await methods.file_get(gateway, agent, methods.SOUL)
-    first = await methods.file_set(gateway, agent, methods.SOUL, "one\n", expected_hash=read.hash)
+    read = await methods.file_get(gateway, agent, SOUL_FILE)
+    first = await methods.file_set(gateway, agent, SOUL_FILE, "one\n", expected_hash=read.hash)
     with pytest.raises(FileConflict) as conflict:
-        await methods.file_set(gateway, agent, methods.SOUL, "two\n", expected_hash=read.hash)
+        await methods.file_set(gateway, agent, SOUL_FILE, "two\n", expected_hash=read.hash)
     assert conflict.value.current_hash == first.hash
-    assert (await methods.file_get(gateway, agent, methods.SOUL)).content == "one\n"
+    assert (await methods.file_get(gateway, agent, SOUL_FILE)).content == "one\n"
 
 
 async def test_a_message_stands_in_its_agents_history_under_its_own_key(gateway: Gateway, agent: str) -> None:

@@ -12,7 +12,7 @@ from hub.metrics import Metrics
 from hub.openclaw import (
     BadAddress,
     Fleet,
-    GatewayClient,
+    Gateway,
     GatewayConfig,
     GatewayEvent,
     GatewayNews,
@@ -143,16 +143,16 @@ async def test_news_of_all_are_heard_in_one_place_also_of_those_that_come_later(
 
 
 async def test_a_fault_in_one_client_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = GatewayClient.serve
+    served = Gateway.serve
 
-    async def breaks_once(client: GatewayClient, **options: Any) -> None:
+    async def breaks_once(client: Gateway, **options: Any) -> None:
         if client.name == "east" and not broken:
             broken.append(client.name)
             raise RuntimeError("a fault of ours")
         await served(client, **options)
 
     broken: list[str] = []
-    monkeypatch.setattr(GatewayClient, "serve", breaks_once)
+    monkeypatch.setattr(Gateway, "serve", breaks_once)
     async with (
         fake_gateway("west") as west,
         fake_gateway("east") as east,

@@ -7,20 +7,16 @@ import pytest
 
 from hub.openclaw import FileConflict, GatewayInvalid, GatewayRefused
 from hub.openclaw.methods import (
-    SOUL,
     agent_wait,
     agents_list,
-    chat_abort,
     chat_history,
     chat_send,
     create_agent,
-    delete_agent,
     file_get,
     file_set,
     message_text,
-    update_agent,
 )
-from protocol.messages import QueueMode
+from protocol.messages import SOUL_FILE, QueueMode
 from tests.support.gateway import DEFAULT_SOUL, Fails, fake_gateway
 from tests.support.gateway.office import digest
 from tests.support.gateway.visit import Visit, failed, visiting
@@ -37,36 +33,32 @@ async def test_agents_are_made_once_and_listed(tmp_path: Path) -> None:
         assert isinstance(error, GatewayRefused) and error.reason == "INVALID_REQUEST"
         found = (await agents_list(visit.client)).find("lead-abc")
         assert found is not None and found.workspace == "/srv/abc"
-        await update_agent(visit.client, "lead-abc", "Lead of ABC")
-        await delete_agent(visit.client, "lead-abc")
-        assert gateway.asked[-1].params == {"agentId": "lead-abc", "deleteFiles": False}
-        assert (await agents_list(visit.client)).find("lead-abc") is None
 
 
 async def test_of_two_writers_of_one_soul_one_wins_and_the_other_learns_what_is_there(
     tmp_path: Path,
 ) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        read = await file_get(visit.client, "main", SOUL)
+        read = await file_get(visit.client, "main", SOUL_FILE)
         assert (read.content, read.hash, read.missing) == (DEFAULT_SOUL, digest(DEFAULT_SOUL), False)
-        won = await file_set(visit.client, "main", SOUL, "I won\n", expected_hash=read.hash)
+        won = await file_set(visit.client, "main", SOUL_FILE, "I won\n", expected_hash=read.hash)
         assert won.hash == digest("I won\n")
         with pytest.raises(FileConflict) as caught:
-            await file_set(visit.client, "main", SOUL, "I lost\n", expected_hash=read.hash)
+            await file_set(visit.client, "main", SOUL_FILE, "I lost\n", expected_hash=read.hash)
         assert caught.value.current_hash == won.hash
         assert not caught.value.dispatched
-        assert gateway.agents["main"].files[SOUL] == "I won\n"
+        assert gateway.agents["main"].files[SOUL_FILE] == "I won\n"
 
 
 async def test_a_file_that_is_not_there_is_missing_and_a_hash_of_it_is_a_conflict(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        del gateway.agents["main"].files[SOUL]
-        read = await file_get(visit.client, "main", SOUL)
+        del gateway.agents["main"].files[SOUL_FILE]
+        read = await file_get(visit.client, "main", SOUL_FILE)
         assert (read.missing, read.hash, read.content) == (True, None, None)
         with pytest.raises(FileConflict) as caught:
-            await file_set(visit.client, "main", SOUL, "new", expected_hash="0" * 64)
+            await file_set(visit.client, "main", SOUL_FILE, "new", expected_hash="0" * 64)
         assert caught.value.current_hash is None
-        assert (await file_set(visit.client, "main", SOUL, "new")).hash == digest("new")
+        assert (await file_set(visit.client, "main", SOUL_FILE, "new")).hash == digest("new")
         error = await failed(file_get(visit.client, "main", "TOOLS.md"))
         assert isinstance(error, GatewayRefused)
 
@@ -235,7 +227,6 @@ async def test_old_rows_and_many_that_wait_are_read_in_pages(tmp_path: Path) -> 
         assert (len(page.pending), page.pending_total) == (20, 25)
         rest = await chat_history(visit.client, MAIN, pending_before=page.pending_before)
         assert [item.run_id for item in rest.pending] == [f"q{number}" for number in range(5)]
-        await chat_abort(visit.client, MAIN)
 
 
 async def test_an_unknown_session_is_empty(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.atomic_file import write_atomically
 from hub.settings.problems import SettingsInvalid
-from hub.settings.settings_file import LAST_GOOD, keep_last_good, write_atomically
+from hub.settings.settings_file import LAST_GOOD, keep_last_good
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most
 
 BROKEN = "[limits]\nruns = 0\n"

@@ -11,7 +11,7 @@ import anyio
 
 from hub.metrics import Metrics
 from hub.openclaw import (
-    GatewayClient,
+    Gateway,
     GatewayConfig,
     GatewayError,
     GatewayEvent,
@@ -36,7 +36,7 @@ _A_TRY_S = 0.2  # for a connection to come about, or to be refused
 class Visit:
     """The client, and what it was told."""
 
-    client: GatewayClient
+    client: Gateway
     clock: FakeClock
     metrics: Metrics
     news: list[GatewayNews] = field(default_factory=list)
@@ -142,7 +142,7 @@ async def visiting(
     """
     clock = clock or FakeClock()
     metrics = Metrics()
-    client = GatewayClient(
+    client = Gateway(
         GatewayConfig(name=gateway.name, url=url or gateway.url, **({"token": gateway.token} | config)),
         folder=folder,
         rules=OutboundRules,
