@@ -21,7 +21,7 @@ from hub.app.context import Context
 from hub.app.gateways import GatewaySettingsInUse
 from hub.app.supervisor import Supervisor
 from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.courier import make_courier
+from hub.coordination.courier import Courier
 from hub.coordination.gateway_watch import GatewayMonitor
 from hub.coordination.leads import LeadMessages, Leads
 from hub.coordination.memory import BoardMemory
@@ -99,7 +99,7 @@ class Coordination:
             store, asked=self.asked, links=roster.connected, find_link=roster.find, clock=clock
         )
         self.memory.on_question = self.asked.report
-        self.courier = make_courier(
+        self.courier = Courier(
             store,
             fleet=self.fleet,
             links=roster,

@@ -5,7 +5,6 @@ of each gateway at a time, so that an unreachable gateway does not delay the oth
 is computed from its messages on each request.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
 from hub.coordination.leads import ToLead
+from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -110,7 +110,7 @@ class Broadcasts:
         self._metrics = metrics
         self._moved: set[str] = set()  # broadcasts with a changed message
         self._wake = anyio.Event()
-        self._waiters: defaultdict[str, set[anyio.Event]] = defaultdict(set)
+        self._waiters = Waiters(clock)
         courier.listen(self._on_message)
 
     async def send(
@@ -323,8 +323,7 @@ class Broadcasts:
             sent=tally.sent,
             failed=tally.failed,
         )
-        for event in tuple(self._waiters.get(row.id, ())):
-            event.set()
+        self._waiters.notify(row.id)
 
     def _on_message(self, moved: MessageRow) -> None:
         if moved.broadcast_id is not None and (moved.is_delivered or moved.settled_at is not None):
@@ -333,20 +332,18 @@ class Broadcasts:
 
     async def _settled_or(self, id: BroadcastId, wait_s: float) -> BroadcastStatus:
         """Return the broadcast once it is settled, or its state after *wait_s*."""
-        until = self._clock.monotonic() + min(MOST_WAIT_S, max(0.0, wait_s))
-        settled = anyio.Event()
-        self._waiters[id].add(settled)
-        try:
-            while True:
-                row = await self._store.read(broadcasts.get_broadcast, id)
-                left_s = until - self._clock.monotonic()
-                if row.settled_at is not None or left_s <= 0:
-                    return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
-                await wait_for_event(settled, self._clock, min(left_s, WAIT_POLL_S))
-        finally:
-            self._waiters[id].discard(settled)
-            if not self._waiters[id]:
-                del self._waiters[id]
+
+        async def read() -> BroadcastRow:
+            return await self._store.read(broadcasts.get_broadcast, id)
+
+        row = await self._waiters.wait(
+            id,
+            min(MOST_WAIT_S, max(0.0, wait_s)),
+            read,
+            lambda row: row.settled_at is not None,
+            poll_s=WAIT_POLL_S,
+        )
+        return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
 
     async def _write(self, fn: Callable[..., BroadcastRow], *args: Any, **kwargs: Any) -> BroadcastRow:
         try:

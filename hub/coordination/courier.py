@@ -30,10 +30,10 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import (
+    Fleet,
     Gateway,
     GatewayError,
     GatewayEvent,
-    GatewayNews,
     GatewayState,
     Inbox,
     NewsLost,
@@ -174,14 +174,10 @@ DEVICES: Final = 500  # per statement
 LATER_MS, LATER_CAP_MS = 2_000, 60_000  # delay before a message is retried whose gateway could not be reached
 SET_BACK_MS: Final = 1_000  # smaller clock corrections are ignored
 NOT_READY_MS: Final = 5_000  # delay before a retry for an agent that its gateway has not created yet
-
-
-class Gateways(Protocol):
-    """The gateways of hub.toml; implemented by ``hub.openclaw.Fleet``."""
-
-    def list(self) -> Sequence[Gateway]: ...
-
-    def listen(self, listener: Callable[[GatewayNews], None], /) -> Callable[[], None]: ...
+UNKNOWN_MS: Final = 24 * 3_600_000  # time during which the fate of a sent message is investigated
+AGAIN_MS: Final = 60_000  # between two lookups
+_REASON: Final = "its time was over before its agent had it"
+_MAYBE_DELIVERED: Final = (MessageState.SENT, MessageState.ACCEPTED, MessageState.QUEUED)
 
 
 class Links(Protocol):
@@ -199,29 +195,30 @@ class Courier:
         self,
         store: Store,
         *,
-        fleet: Gateways,
+        fleet: Fleet,
         links: Links,
-        moving: Moving,
-        to_gateway: ToGateway,
-        to_device: ToDevice,
-        homes: Homes,
         clock: Clock,
+        chance: Chance,
+        ids: IdFactory,
+        metrics: Metrics,
         boot_id: BootId,
         on_text: OnText | None = None,
+        paces: Paces | None = None,
         poll_s: float = POLL_S,
     ) -> None:
-        """Set up the courier.
+        """Set up the courier of this boot of the hub.
 
-        The optional callback gets chat texts of a gateway's main agent that may have a person's answer.
+        Args:
+            on_text: receives chat texts of a gateway's main agent that may have a person's answer.
+            paces, poll_s: intervals; tests use shorter ones.
         """
         self.turns = Turns(clock)
-        self.moving = moving
-        self.homes = homes
-        self.to_gateway = to_gateway
-        self.to_device = to_device
-        self._overdue = Overdue(
-            store, moving, to_gateway=to_gateway, to_device=to_device, find_link=links.find
+        self.moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
+        self.homes = Homes(store, self.moving)
+        self.to_gateway = ToGateway(
+            store, self.moving, clock=clock, chance=chance, boot_id=boot_id, on_text=on_text, paces=paces
         )
+        self.to_device = ToDevice(self.moving, chance=chance)
         self._store = store
         self._fleet = fleet
         self._links = links
@@ -236,7 +233,7 @@ class Courier:
         self._polled_at = 0  # wall-clock time of the last round
         self._missed = MissedAnswers(store, on_text=on_text, clock=clock)
         self._wake = anyio.Event()
-        moving.listen(lambda row: self.kick())
+        self.moving.listen(lambda row: self.kick())
 
     def kick(self) -> None:
         """Wake the loop, because a message may be due."""
@@ -467,7 +464,45 @@ class Courier:
     async def _expire(self, tasks: TaskGroup, ready: dict[str, Gateway], at: int) -> None:
         for seen in await self._store.read(messages.expiring, self._mine, at=at, most=PAGE):
             if seen.id not in self._in_flight:
-                self._take(tasks, "expiring", seen, self._overdue.end, ready)
+                self._take(tasks, "expiring", seen, self._end_overdue, ready)
+
+    async def _end_overdue(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> None:
+        """End a message past its time, or postpone the decision while its delivery is unknown.
+
+        Args:
+            ready: the connected gateways by name.
+
+        Raises:
+            GatewayError: the message's gateway is unreachable; the caller retries later.
+        """
+        if seen.state is MessageState.CONSUMED:
+            await self.moving.settle(seen, {"turn": "not over when the time of the message was"})
+        elif seen.state not in _MAYBE_DELIVERED:
+            await self.moving.move(seen, MessageEvent.EXPIRED, reason=_REASON)
+        elif (row := await self._last_row(seen, ready)) is not None:
+            if row.state in _MAYBE_DELIVERED:
+                await self.moving.move(row, MessageEvent.EXPIRED, reason=_REASON)
+        elif self.moving.now() < seen.expires_at + UNKNOWN_MS:
+            await self.moving.postpone(seen, AGAIN_MS)
+        else:
+            reason = "its time is over, and what became of it could not be found out"
+            await self.moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason)
+
+    async def _last_row(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> MessageRow | None:
+        """Return the message's row after a last lookup, or None if the lookup is not possible."""
+        gateway = ready.get(seen.gateway or "")
+        link = None if seen.home_device_id is None else self._links.find(seen.home_device_id)
+        if gateway is not None and seen.session_key is not None:
+            try:
+                return await self.to_gateway.last_lookup(gateway, seen)
+            except GatewayError:
+                if self.moving.now() < seen.expires_at + UNKNOWN_MS:
+                    raise
+                return None  # a session that is refused permanently must not block for ever
+        if link is not None:
+            await self.to_device.bring(link, seen)
+            return await self._store.read(message_rows.get_message, seen.id)
+        return None
 
     # --- gateway events ---
 
@@ -516,108 +551,3 @@ class Courier:
                 agent = await self._store.read(gateway_agents.find_by_session, row.id, session_key)
                 if agent is not None:
                     await self._on_text(agent.agent_id, text)
-
-
-UNKNOWN_MS: Final = 24 * 3_600_000  # time during which the fate of a sent message is investigated
-AGAIN_MS: Final = 60_000  # between two lookups
-_REASON: Final = "its time was over before its agent had it"
-_MAYBE_DELIVERED: Final = (MessageState.SENT, MessageState.ACCEPTED, MessageState.QUEUED)
-
-
-class Overdue:
-    """Ends messages past their time.
-
-    Args:
-        find_link: returns a device's link if it is connected to this hub.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        moving: Moving,
-        *,
-        to_gateway: ToGateway,
-        to_device: ToDevice,
-        find_link: Callable[[DeviceId], DeviceLink | None],
-    ) -> None:
-        self._store = store
-        self._moving = moving
-        self._to_gateway = to_gateway
-        self._to_device = to_device
-        self._find_link = find_link
-
-    async def end(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> None:
-        """End a message, or postpone the decision while its delivery is unknown.
-
-        Args:
-            ready: the connected gateways by name.
-
-        Raises:
-            GatewayError: the message's gateway is unreachable; the caller retries later.
-        """
-        if seen.state is MessageState.CONSUMED:
-            await self._moving.settle(seen, {"turn": "not over when the time of the message was"})
-        elif seen.state not in _MAYBE_DELIVERED:
-            await self._moving.move(seen, MessageEvent.EXPIRED, reason=_REASON)
-        elif (row := await self._last_row(seen, ready)) is not None:
-            if row.state in _MAYBE_DELIVERED:
-                await self._moving.move(row, MessageEvent.EXPIRED, reason=_REASON)
-        elif self._moving.now() < seen.expires_at + UNKNOWN_MS:
-            await self._moving.postpone(seen, AGAIN_MS)
-        else:
-            reason = "its time is over, and what became of it could not be found out"
-            await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason)
-
-    async def _last_row(self, seen: MessageSight, ready: Mapping[str, Gateway]) -> MessageRow | None:
-        """Return the message's row after a last lookup, or None if the lookup is not possible."""
-        gateway = ready.get(seen.gateway or "")
-        link = None if seen.home_device_id is None else self._find_link(seen.home_device_id)
-        if gateway is not None and seen.session_key is not None:
-            try:
-                return await self._to_gateway.last_lookup(gateway, seen)
-            except GatewayError:
-                if self._moving.now() < seen.expires_at + UNKNOWN_MS:
-                    raise
-                return None  # a session that is refused permanently must not block for ever
-        if link is not None:
-            await self._to_device.bring(link, seen)
-            return await self._store.read(message_rows.get_message, seen.id)
-        return None
-
-
-def make_courier(
-    store: Store,
-    *,
-    fleet: Gateways,
-    links: Links,
-    clock: Clock,
-    chance: Chance,
-    ids: IdFactory,
-    metrics: Metrics,
-    boot_id: BootId,
-    on_text: OnText | None = None,
-    paces: Paces | None = None,
-    poll_s: float = POLL_S,
-) -> Courier:
-    """Create the courier of this boot of the hub. See ``Courier`` for the callback.
-
-    Args:
-        paces, poll_s: intervals; tests use shorter ones.
-    """
-    moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
-    to_gateway = ToGateway(
-        store, moving, clock=clock, chance=chance, boot_id=boot_id, on_text=on_text, paces=paces
-    )
-    return Courier(
-        store,
-        fleet=fleet,
-        links=links,
-        moving=moving,
-        to_gateway=to_gateway,
-        to_device=ToDevice(moving, chance=chance),
-        homes=Homes(store, moving),
-        clock=clock,
-        boot_id=boot_id,
-        on_text=on_text,
-        poll_s=poll_s,
-    )

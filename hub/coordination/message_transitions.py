@@ -6,8 +6,8 @@ Resolution of the agent and home of a message, including messages to a board's l
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
@@ -33,6 +33,51 @@ ANSWER_CHARACTERS = 65_536  # of a stored answer; the agent's own history has th
 ANSWERABLE = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
 
 
+T = TypeVar("T")
+
+
+class Waiters:
+    """Callers that wait for a change of a row, by its id."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._events: defaultdict[str, set[anyio.Event]] = defaultdict(set)
+
+    def notify(self, id: str) -> None:
+        """Wake the callers that wait for this row, after the commit of its change."""
+        for event in self._events.get(id, ()):
+            event.set()
+
+    async def wait(
+        self,
+        id: str,
+        wait_s: float,
+        read: Callable[[], Awaitable[T]],
+        is_enough: Callable[[T], bool],
+        *,
+        poll_s: float,
+    ) -> T:
+        """Return the row once it satisfies *is_enough*, or its state after *wait_s*.
+
+        Args:
+            poll_s: interval of reads, because another hub may change the row.
+        """
+        until = self._clock.monotonic() + wait_s
+        while True:
+            changed = anyio.Event()  # registered before the read, so that no change is missed
+            self._events[id].add(changed)
+            try:
+                row = await read()
+                left_s = until - self._clock.monotonic()
+                if is_enough(row) or left_s <= 0:
+                    return row
+                await wait_for_event(changed, self._clock, min(left_s, poll_s))
+            finally:
+                self._events[id].discard(changed)
+                if not self._events[id]:
+                    del self._events[id]
+
+
 class Moving:
     """Writes the state changes of messages."""
 
@@ -42,7 +87,7 @@ class Moving:
         self._ids = ids
         self._metrics = metrics
         self._listeners: list[Listener] = []
-        self._waiters: defaultdict[str, set[anyio.Event]] = defaultdict(set)
+        self._waiters = Waiters(clock)
 
     def now(self) -> int:
         """Return the current time in epoch milliseconds."""
@@ -138,32 +183,18 @@ class Moving:
         Raises:
             UnknownMessage: no message has this id.
         """
-        until = self._clock.monotonic() + wait_s
-        moved = anyio.Event()
-        self._waiters[id].add(moved)
-        try:
-            while True:
-                row: MessageRow = await self._store.read(message_rows.get_message, id)
-                left_s = until - self._clock.monotonic()
-                if is_enough(row) or left_s <= 0:
-                    return row
-                await wait_for_event(moved, self._clock, min(left_s, poll_s))
-                if moved.is_set():
-                    self._waiters[id].discard(moved)
-                    moved = anyio.Event()
-                    self._waiters[id].add(moved)
-        finally:
-            self._waiters[id].discard(moved)
-            if not self._waiters[id]:
-                del self._waiters[id]
+
+        async def read() -> MessageRow:
+            return await self._store.read(message_rows.get_message, id)
+
+        return await self._waiters.wait(id, wait_s, read, is_enough, poll_s=poll_s)
 
     def _notify(self, moved: MessageRow | None) -> None:
         if moved is None:
             return
         message_moved(moved)
         self._metrics.messages.labels(moved.kind, moved.state).inc()
-        for event in tuple(self._waiters.get(moved.id, ())):
-            event.set()
+        self._waiters.notify(moved.id)
         for listener in self._listeners:
             try:
                 listener(moved)

@@ -13,7 +13,6 @@ author's version is kept. So after a crash of the hub, gateway or device, or a l
 or repeated. Waiting writes are attempted at the start, when a gateway or device reconnects, and periodically.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
@@ -22,6 +21,7 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import NoSession
 from hub.links.link import DeviceLink
 from hub.log import Channel
@@ -318,7 +318,7 @@ class SoulWriter:
         self._in_flight: set[SoulWriteId] = set()
         # monotonic time until which an unavailable home is not looked up again
         self._absent: dict[SoulWriteId, float] = {}
-        self._settled: defaultdict[SoulWriteId, list[anyio.Event]] = defaultdict(list)
+        self._settled = Waiters(clock)
         self._wake = anyio.Event()
         self._is_hurried = True  # open writes of an earlier boot must be released
         self._polled_at = 0  # wall-clock time of the last round
@@ -346,20 +346,13 @@ class SoulWriter:
 
     async def settled_or(self, write_id: SoulWriteId, wait_s: float) -> SoulWriteRow:
         """Return the write once it has ended, or its state after *wait_s*."""
-        deadline = self._clock.monotonic() + wait_s
-        ended = anyio.Event()
-        self._settled[write_id].append(ended)  # registered before the read, so that the end is not missed
-        try:
-            while True:
-                write = await self._store.read(souls.get_write, write_id)
-                left_s = deadline - self._clock.monotonic()
-                if write.state is not SoulWriteState.WAITING or left_s <= 0:
-                    return write
-                await wait_for_event(ended, self._clock, min(left_s, POLL_S))  # another hub may end it
-        finally:
-            self._settled[write_id].remove(ended)
-            if not self._settled[write_id]:
-                del self._settled[write_id]
+
+        async def read() -> SoulWriteRow:
+            return await self._store.read(souls.get_write, write_id)
+
+        return await self._settled.wait(
+            write_id, wait_s, read, lambda write: write.state is not SoulWriteState.WAITING, poll_s=POLL_S
+        )
 
     # --- service ---
 
@@ -530,8 +523,7 @@ class SoulWriter:
             problem=None if error is None else str(error)[:2_000],
         )
         settled = await self._store.write(souls.settle, write, end, most_versions=self.most_versions)
-        for ended in self._settled.get(write.id, ()):
-            ended.set()
+        self._settled.notify(write.id)
         if settled is None:
             return
         self._metrics.soul_writes.labels(to).inc()

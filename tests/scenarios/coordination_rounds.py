@@ -26,7 +26,7 @@ from anyio.abc import TaskGroup
 from hub.clock import IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.courier import make_courier
+from hub.coordination.courier import Courier
 from hub.coordination.leads import Leads, ToLead
 from hub.coordination.messages import Messages
 from hub.coordination.provisioning import Provisioning
@@ -98,7 +98,7 @@ class Stage:
         fleet.apply([GatewayConfig(name="west", url=self.wire.url, token=self.gateway.token)])
         self.asked = Questions(self.store, ids=self.ids, **given)
         self.asked.listen(lambda _: self.courier.kick())
-        self.courier = make_courier(
+        self.courier = Courier(
             self.store,
             fleet=fleet,
             links=Links(),

@@ -37,7 +37,7 @@ from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
 from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
-from hub.coordination.courier import make_courier
+from hub.coordination.courier import Courier
 from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages as SentMessages
 from hub.coordination.questions import Questions as AskedQuestions
@@ -155,9 +155,7 @@ def _sent(bench: Bench, roster: Roster) -> SentMessages:
         metrics=Metrics(),
         version="0",
     )
-    courier = make_courier(
-        bench.store, fleet=fleet, links=roster, chance=SeededChance(), boot_id=_BOOT, **given
-    )
+    courier = Courier(bench.store, fleet=fleet, links=roster, chance=SeededChance(), boot_id=_BOOT, **given)
     return SentMessages(bench.store, courier, **given)
 
 

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
-from hub.coordination.courier import make_courier
+from hub.coordination.courier import Courier
 from hub.coordination.leads import MOST_WAIT_S, Ensured, LeadMessages, Leads
 from hub.coordination.messages import Messages
 from hub.coordination.provisioning import Provisioning, Quiet
@@ -73,7 +73,7 @@ class LeadingHub:
         self.metrics = Metrics()
         self.ids = IdFactory(clock, SeededChance(sum(boot.encode())))
         given: dict[str, Any] = {"clock": clock, "ids": self.ids, "metrics": self.metrics}
-        self.courier = make_courier(
+        self.courier = Courier(
             store, fleet=fleet, links=NoLinks(), chance=SeededChance(3), boot_id=self.boot, **given
         )
         quiet = Quiet(clock)

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from hub.clock import Clock, IdFactory, epoch_ms
-from hub.coordination.courier import Courier, make_courier
+from hub.coordination.courier import Courier
 from hub.coordination.messages import Messages
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
@@ -82,7 +82,7 @@ class PostBench:
     def make(self) -> Courier:
         """A courier of another start of the hub."""
         self._boots += 1
-        return make_courier(
+        return Courier(
             self.store,
             fleet=self.fleet,
             links=self.links if self.port is None else self.port.roster,

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.coordination.courier import Courier, make_courier
+from hub.coordination.courier import Courier
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound import OutboundRules
@@ -51,7 +51,7 @@ async def two(gateway: FakeGateway, postgres: Postgres, tmp_path: Path) -> Async
             bench = PostBench(store=store, fleet=fleets[0], tasks=tasks, clock=clock)
             given: dict[str, Any] = {"clock": clock, "ids": bench.ids, "metrics": Metrics()}
             boot = BootId("another")
-            other = make_courier(
+            other = Courier(
                 store, fleet=fleets[1], links=Links(), chance=SeededChance(9), boot_id=boot, **given
             )
             for node, alive in (("one", BootId("boot-1")), ("two", boot)):
