@@ -6,7 +6,6 @@ connection events never wait behind the more frequent others.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
@@ -16,10 +15,7 @@ from hub.agents.heartbeats import Heartbeats
 from hub.api.door.requests import Requests
 from hub.clock import Clock
 from hub.links.roster import (
-    AgentsSilent,
-    DeviceLost,
     DeviceReady,
-    HeartbeatReceived,
     LinkEvent,
     RequestReceived,
 )
@@ -42,23 +38,19 @@ class Router:
         self._heartbeats = heartbeats
         self._dispatcher = dispatcher
         self._requests = requests
-        self._queue: deque[LinkEvent] = deque()
+        self._queue: deque[DeviceReady] = deque()
         self._arrived = anyio.Event()
-        self._table: dict[type[LinkEvent], tuple[Callable[..., Awaitable[None]], ...]] = {
-            DeviceReady: (self._device_ready,),
-            DeviceLost: (),  # its links notify the runs themselves
-        }
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def take(self, event: LinkEvent) -> None:
-        """Queue an event. If the queue is full, log an error and drop the event: all services also poll."""
+        """Hand an event on. If the queue is full, log an error and drop the event: all services also poll."""
         if isinstance(event, RequestReceived):
             self._requests.take(event)
             return
         self._heartbeats.take(event)
-        if isinstance(event, HeartbeatReceived | AgentsSilent):
+        if not isinstance(event, DeviceReady):  # the links notify the runs of a lost device themselves
             return
         if len(self._queue) >= QUEUE_EVENTS:
             log.error("router.full", event_type=type(event).__name__, limit=QUEUE_EVENTS)
@@ -75,16 +67,10 @@ class Router:
             self._arrived = anyio.Event()
             while self._queue:
                 self.turns.work()
-                await self._handle(self._queue.popleft())
-
-    async def _handle(self, event: LinkEvent) -> None:
-        for handler in self._table[type(event)]:
-            try:
-                await handler(event)
-            except Exception as exc:  # one failing handler must not end the loop
-                log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)
-
-    async def _device_ready(self, event: DeviceReady) -> None:
-        self._dispatcher.recheck()
-        if event.hello.runs:
-            await self._dispatcher.answer_held(event.link, event.hello.runs)
+                event = self._queue.popleft()
+                try:
+                    self._dispatcher.recheck()
+                    if event.hello.runs:
+                        await self._dispatcher.answer_held(event.link, event.hello.runs)
+                except Exception as exc:  # one failure must not end the loop
+                    log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)

@@ -56,46 +56,25 @@ class Work:
     ) -> None:
         self._find_link = roster.find
         limits = context.settings.limits
+        store, metrics, boot_id = context.store, context.metrics, context.boot_id
+        clock, ids, chance = context.clock, context.ids, context.chance
         self.watch = RunWatch()
-        lifecycle = Lifecycle(
-            context.store, clock=context.clock, ids=context.ids, metrics=context.metrics, watch=self.watch
-        )
-        self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=context.metrics)
-        self._delivery = Delivery(context.store, clock=context.clock, metrics=context.metrics, limits=limits)
-        self.budgets = Budgets(
-            context.store,
-            clock=context.clock,
-            metrics=context.metrics,
-            limits=context.settings.budget,
-        )
+        lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
+        self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=metrics)
+        self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits)
+        self.budgets = Budgets(store, clock=clock, metrics=metrics, limits=context.settings.budget)
         self.agreements = Agreements(
-            context.store,
-            links=roster.connected,
-            clock=context.clock,
-            ids=context.ids,
-            on_agreed=self.recheck,
+            store, links=roster.connected, clock=clock, ids=ids, on_agreed=self.recheck
         )
         self._mailboxes = MailboxVisits(
-            context.store,
-            accounts,
-            clock=context.clock,
-            chance=context.chance,
-            ids=context.ids,
-            on_more=self.recheck,
+            store, accounts, clock=clock, chance=chance, ids=ids, on_more=self.recheck
         )
-        asking = Asking(
-            context.store,
-            models=models,
-            budgets=self.budgets,
-            clock=context.clock,
-            ids=context.ids,
-            metrics=context.metrics,
-        )
+        asking = Asking(store, models=models, budgets=self.budgets, clock=clock, ids=ids, metrics=metrics)
         self._asking, self._extractor = asking, extractor
         self.model_gates = asking.gates
         self.model_gates.on_back = self.recheck
         self._runner = Runner(
-            store=context.store,
+            store=store,
             lifecycle=lifecycle,
             source=self._source,
             extractor=extractor,
@@ -103,85 +82,76 @@ class Work:
             delivery=self._delivery,
             find_link=self._agreeing,
             watch=self.watch,
-            clock=context.clock,
-            chance=context.chance,
-            metrics=context.metrics,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
             mailboxes=self._mailboxes,
             device_grace_s=limits.device_grace_s,
         )
         self.dispatcher = Dispatcher(
-            store=context.store,
+            store=store,
             lifecycle=lifecycle,
             runner=self._runner,
             links=self.agreements.agreeing,
-            clock=context.clock,
-            chance=context.chance,
-            metrics=context.metrics,
-            boot_id=context.boot_id,
+            clock=clock,
+            chance=chance,
+            metrics=metrics,
+            boot_id=boot_id,
             limits=limits,
             hold_until_ms=boot.hold_until_ms,
             is_disk_full=is_disk_full,
             is_model_back=self.model_gates.let_through,
         )
         self.control = RunControl(
-            store=context.store,
+            store=store,
             lifecycle=lifecycle,
             dispatcher=self.dispatcher,
             extractor=extractor,
-            clock=context.clock,
-            ids=context.ids,
-            boot_id=context.boot_id,
-            metrics=context.metrics,
+            clock=clock,
+            ids=ids,
+            boot_id=boot_id,
+            metrics=metrics,
             run_timeout_s=limits.run_wall_s,
             on_recovered=on_recovered,
         )
         self.capabilities = Capabilities(
-            context.store,
-            clock=context.clock,
-            metrics=context.metrics,
-            on_changed=self.dispatcher.recheck,
+            store, clock=clock, metrics=metrics, on_changed=self.dispatcher.recheck
         )
         self.locks = Locks(
-            context.store,
-            clock=context.clock,
-            ids=context.ids,
-            metrics=context.metrics,
+            store,
+            clock=clock,
+            ids=ids,
+            metrics=metrics,
             on_run_granted=self.dispatcher.recheck,
             is_connected=lambda link: roster.find(link.device_id) is link,
         )
-        self.checkpoints = Checkpoints(context.store, clock=context.clock, metrics=context.metrics)
+        self.checkpoints = Checkpoints(store, clock=clock, metrics=metrics)
         self.estimator = Estimator(
-            context.store,
+            store,
             extractor=extractor,
             models=models,
             budgets=self.budgets,
-            clock=context.clock,
-            ids=context.ids,
+            clock=clock,
+            ids=ids,
             limits=_run_limits(limits),
         )
-        self.wakes = Wakes(
-            store=context.store,
-            find_link=roster.find,
-            clock=context.clock,
-            ids=context.ids,
-            metrics=context.metrics,
-        )
+        self.wakes = Wakes(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
         self.watching = Watching(
-            context.store,
+            store,
             accounts,
             extractor=extractor,
-            clock=context.clock,
-            chance=context.chance,
-            ids=context.ids,
+            clock=clock,
+            chance=chance,
+            ids=ids,
             on_queued=self.dispatcher.recheck,
         )
         self.scheduler = Scheduler(
-            store=context.store,
+            store=store,
             extractor=extractor,
-            clock=context.clock,
-            ids=context.ids,
-            metrics=context.metrics,
-            boot_id=context.boot_id,
+            clock=clock,
+            ids=ids,
+            metrics=metrics,
+            boot_id=boot_id,
             on_queued=self.dispatcher.recheck,
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,

@@ -1,44 +1,16 @@
 """Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from hub.api.door.certificates import ending
 from hub.health.issues import Check, Finding, error, notice, warning
-from hub.settings.problems import Problem, Severity
-from hub.settings.reading import Reading
-from hub.settings.settings import Settings
+from hub.settings.problems import Severity
+from hub.settings.reload import Reloader
 
 
-class InUse(Protocol):
-    """Settings in use, and the result of the last reload."""
-
-    @property
-    def current(self) -> Settings: ...
-
-    @property
-    def reading(self) -> Reading:
-        """Text of the settings in use, and the problems found in it."""
-        ...
-
-    @property
-    def refused(self) -> Sequence[Problem]:
-        """Problems for which the current content of the file was refused; empty if it is in use."""
-        ...
-
-    @property
-    def waiting(self) -> Sequence[str]:
-        """Keys whose values wait for a restart."""
-        ...
-
-    @property
-    def on_last_good(self) -> bool:
-        """True if the hub started with the last good settings because the file is broken."""
-        ...
-
-
-def check_reload(settings: InUse) -> Check:
+def check_reload(settings: Reloader) -> Check:
     """Return the check for a content of hub.toml that was refused."""
 
     async def check(now: datetime) -> Iterable[Finding]:
@@ -55,7 +27,7 @@ def check_reload(settings: InUse) -> Check:
     return check
 
 
-def check_waiting(settings: InUse) -> Check:
+def check_waiting(settings: Reloader) -> Check:
     """Return the check for changes in hub.toml that take effect after a restart."""
 
     async def check(now: datetime) -> Iterable[Finding]:
@@ -69,7 +41,7 @@ def check_waiting(settings: InUse) -> Check:
     return check
 
 
-def check_warnings(settings: InUse) -> Check:
+def check_warnings(settings: Reloader) -> Check:
     """Return the check for warnings of ``hub check`` about the settings in use."""
 
     async def check(now: datetime) -> Iterable[Finding]:
@@ -82,7 +54,7 @@ def check_warnings(settings: InUse) -> Check:
     return check
 
 
-def check_listeners(settings: InUse) -> Check:
+def check_listeners(settings: Reloader) -> Check:
     """Return the check for listeners that other machines reach without TLS."""
 
     async def check(now: datetime) -> Iterable[Finding]:

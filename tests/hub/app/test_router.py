@@ -6,11 +6,10 @@ import pytest
 from hub.agents.heartbeats import Heartbeats
 from hub.app import router
 from hub.app.router import Router
-from hub.links.roster import DeviceLost, DeviceReady, RequestReceived
+from hub.links.roster import DeviceReady, RequestReceived
 from hub.runs import dispatcher
 from protocol.coordination import Request
 from protocol.handshake import DeviceHello
-from protocol.ids import DeviceId
 from protocol.lifecycles import RunState
 from tests.support.requests import make_requests
 from tests.support.runs import Bench, agent, bench, folder, store
@@ -79,11 +78,11 @@ async def test_who_comes_and_goes_never_stands_behind_what_a_device_asks(
     assert caplog.records == []
 
 
-async def test_an_event_too_many_is_said_and_nobody_waits(
+async def test_an_event_beyond_the_limit_of_the_queue_is_logged(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(router, "QUEUE_EVENTS", 1)
     routed = make_router(bench)
     for _ in range(2):
-        routed.take(DeviceLost(DeviceId("d"), 1, "gone"))
+        routed.take(DeviceReady(bench.connect(), DeviceHello()))
     assert [record.message for record in caplog.records] == ["router.full"]

@@ -1,85 +1,70 @@
 """Checks of what hub.toml says, over real files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from hub.health import settings
 from hub.health.issues import Severity
 from hub.health.settings import Certificate
-from hub.settings.problems import Problem
-from hub.settings.reading import Reading, check_settings
-from hub.settings.settings import Settings
+from hub.settings.problems import SettingsInvalid
+from hub.settings.reload import Reloader
 from tests.support.clock import START
+from tests.support.settings import SettingsBench
+
+GOOD = "# all defaults\n"
 
 
-@dataclass
-class InUse:
-    """The settings of a running hub."""
-
-    reading: Reading
-    refused: Sequence[Problem] = field(default_factory=tuple)
-    on_last_good: bool = False
-    waiting: Sequence[str] = field(default_factory=tuple)
-
-    @property
-    def current(self) -> Settings:
-        return self.reading.usable()
-
-
-def in_use(folder: Path, text: str) -> InUse:
-    file = folder / "hub.toml"
-    file.write_text(text)
-    return InUse(check_settings(file))
+async def _refuse(bench: SettingsBench, text: str) -> None:
+    await bench.reloader.begin()
+    bench.path.write_text(text)
+    with pytest.raises(SettingsInvalid):
+        await bench.reloader.reload(actor="test")
 
 
 async def test_a_refused_file_is_reported_with_its_first_problem(tmp_path: Path) -> None:
-    used = in_use(tmp_path, "")
-    assert list(await settings.check_reload(used)(START)) == []
-    used.refused = check_settings(_written(tmp_path, "[hub]\nnam = 'x'\n")).problems
-    (found,) = await settings.check_reload(used)(START)
+    bench = SettingsBench(tmp_path, GOOD)
+    assert list(await settings.check_reload(bench.reloader)(START)) == []
+    await _refuse(bench, "[hub]\nnam = 'x'\n")
+    (found,) = await settings.check_reload(bench.reloader)(START)
     assert (found.id, found.severity) == ("settings.refused", Severity.ERROR)
-    assert "broken.toml:2:1" in found.explanation
+    assert "hub.toml:2:1" in found.explanation
 
 
-async def test_a_hub_that_was_started_with_what_was_good_last_says_so(tmp_path: Path) -> None:
-    used = in_use(tmp_path, "")
-    used.refused = check_settings(_written(tmp_path, "[hub\n")).problems
-    used.on_last_good = True
-    (found,) = await settings.check_reload(used)(START)
+async def test_a_start_with_the_last_good_settings_is_reported(tmp_path: Path) -> None:
+    bench = SettingsBench(tmp_path, GOOD)
+    await _refuse(bench, "[hub\n")
+    restarted = Reloader(bench.opened(), state=bench.state, clock=bench.clock)
+    (found,) = await settings.check_reload(restarted)(START)
     assert found.id == "settings.last_good"
     assert "hub reload" in found.fix
 
 
-def _written(folder: Path, text: str) -> Path:
-    file = folder / "broken.toml"
-    file.write_text(text)
-    return file
-
-
-async def test_a_listener_that_others_reach_without_tls_is_a_standing_issue(tmp_path: Path) -> None:
-    used = in_use(
+async def test_a_listener_that_others_reach_without_tls_is_an_issue(tmp_path: Path) -> None:
+    bench = SettingsBench(
         tmp_path,
         '[listen.devices]\naddress = "0.0.0.0:8770"\ninsecure = true\n'
         '[listen.operator]\naddress = "127.0.0.1:8771"\ninsecure = true\n',
     )
-    (found,) = await settings.check_listeners(used)(START)
+    (found,) = await settings.check_listeners(bench.reloader)(START)
     assert (found.id, found.subject) == ("listener.insecure", "devices")
-    assert list(await settings.check_warnings(used)(START)) == []
+    assert list(await settings.check_warnings(bench.reloader)(START)) == []
 
 
-async def test_what_the_check_of_a_file_warns_of_is_an_issue_of_the_running_hub(tmp_path: Path) -> None:
-    used = in_use(tmp_path, '[storage]\nurl = "sqlite://"\n')
-    (found,) = await settings.check_warnings(used)(START)
+async def test_warnings_about_the_file_are_issues_of_the_running_hub(tmp_path: Path) -> None:
+    bench = SettingsBench(tmp_path, '[storage]\nurl = "sqlite://"\n')
+    (found,) = await settings.check_warnings(bench.reloader)(START)
     assert (found.id, found.subject, found.severity) == ("settings.doubtful", "storage.url", Severity.WARNING)
 
 
-async def test_what_waits_for_a_restart_is_a_notice(tmp_path: Path) -> None:
-    used = in_use(tmp_path, "")
-    assert list(await settings.check_waiting(used)(START)) == []
-    used.waiting = ("listen.devices.address",)
-    (found,) = await settings.check_waiting(used)(START)
+async def test_a_change_that_waits_for_a_restart_is_a_notice(tmp_path: Path) -> None:
+    bench = SettingsBench(tmp_path, GOOD)
+    assert list(await settings.check_waiting(bench.reloader)(START)) == []
+    await bench.reloader.begin()
+    bench.path.write_text('[listen.devices]\naddress = "127.0.0.1:9999"\n')
+    await bench.reloader.reload(actor="test")
+    (found,) = await settings.check_waiting(bench.reloader)(START)
     assert (found.id, found.severity) == ("settings.waiting", Severity.NOTICE)
     assert "listen.devices.address" in found.explanation
 
