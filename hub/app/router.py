@@ -45,7 +45,7 @@ class Router:
         return len(self._queue)
 
     def take(self, event: LinkEvent) -> None:
-        """Hand an event on. If the queue is full, log an error and drop the event: all services also poll."""
+        """Pass an event on. If the queue is full, log an error and drop the event: all services also poll."""
         if isinstance(event, RequestReceived):
             self._requests.take(event)
             return
