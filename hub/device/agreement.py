@@ -73,14 +73,14 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
     message = None
     if known.id == mark.id and known.counter > mark.counter:
         db.execute("UPDATE store SET id = ?", (fresh_id,))
-        message = "this device's file is older than the hub knows it: what is missing comes again"
+        message = "this device's file is older than the hub knows it: the hub sends the missing rows again"
     elif known.id == mark.id and hub_id == welcome.hub_id and known.counter < (hub_counter or 0):
         # A hub that compares from the start sends 0, on an operator's request or after a loss. Any other
         # lower counter means that the hub was restored.
         message = (
-            "the hub knows less of this device's rows than before: it is told of them again"
+            "the hub knows fewer of this device's rows than before: they are reported again"
             if known.counter
-            else "the hub compares all of this device's rows with its own: it is told of them again"
+            else "the hub compares all of this device's rows with its own: they are reported again"
         )
     if (hub_id, hub_counter) != (welcome.hub_id, known.counter):
         db.execute("UPDATE store SET hub_id = ?, hub_counter = ?", (welcome.hub_id, known.counter))

@@ -80,7 +80,7 @@ class Door:
         self._clock = clock
         self._until = clock.monotonic() + min(life_ms, MOST_LIFE_MS) / 1_000
         self._is_answered = Flag()
-        self._words = "The hub was not reached yet; it will be told. You may close this window."
+        self._words = "The hub was not reached yet; it will be informed. You may close this window."
         self._server = HTTPServer(("127.0.0.1", 0), self._handler())
         self._server.timeout = POLL_S
         Thread(target=self._listen, name="browser.open", daemon=True).start()
@@ -229,7 +229,7 @@ class Browser:
             return refusal(ErrorCode.BAD_RECORD, f"data of browser.open: {why}")
         door = self._doors.get(request.sign_in_id)
         if door is None:
-            return refusal(ErrorCode.BAD_RECORD, "data of browser.open: nobody listens for that sign-in")
+            return refusal(ErrorCode.BAD_RECORD, "data of browser.open: no listener waits for that sign-in")
         if not door.is_shown:
             now = self._clock.monotonic()
             if len(self._shown_at) == SHOWN_A_MINUTE and now - self._shown_at[0] < 60:

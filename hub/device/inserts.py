@@ -488,7 +488,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application != schema.APPLICATION_ID:
-        raise DeviceFileError(f"{path} is somebody else's database")
+        raise DeviceFileError(f"{path} is not a device's database")
     if version < schema.VERSION:
         raise DeviceFileError(f"{path} was written by an older device: start 'hub connect' with it once")
     if version > schema.VERSION:
@@ -501,7 +501,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     is_new = application == 0 and tables == 0
     if not is_new and application != schema.APPLICATION_ID:
-        raise DeviceFileError(f"{path} is somebody else's database; choose another file with '--db FILE'")
+        raise DeviceFileError(f"{path} is not a device's database; choose another file with '--db FILE'")
     if version > schema.VERSION:
         raise DeviceFileFromTheFuture(
             f"{path} has version {version}, this device knows {schema.VERSION}: start the newer one"

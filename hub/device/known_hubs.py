@@ -111,7 +111,7 @@ class KnownHubs:
         if before is not None and self._accepted is None:
             raise HubNotTrusted(
                 f"the hub at {address} is not the one that this device knows: its key is {shown},"
-                f" and was {before.fingerprint}. Somebody may be between the two, or the hub is a new one."
+                f" and was {before.fingerprint}. An attacker may be between the two, or the hub is a new one."
                 f" Ask who runs it ('hub status' there shows the key); to accept it: hub connect"
                 f" --accept-hub {shown} ..."
             )
@@ -213,12 +213,12 @@ def check_proof(challenge: Challenge, *, address: str, nonce: str) -> str:
     proof = challenge.proof
     if proof is None:
         raise HubNotTrusted(
-            f"the hub at {address} proves no key: it is older than this device, or somebody between removed"
-            " it; upgrade the hub first"
+            f"the hub at {address} proves no key: it is older than this device, or an attacker removed it;"
+            " upgrade the hub first"
         )
     if proof.address != address:
         raise HubNotTrusted(
-            f"{address} leads to a hub that was asked for as {proof.address}: somebody between passes"
+            f"{address} leads to a hub that was asked for as {proof.address}: an attacker between passes"
             " on what belongs to that hub, or a proxy changes the Host header"
         )
     text = challenge_text(challenge, public_key=proof.public_key, address=address, device_nonce=nonce)

@@ -416,8 +416,8 @@ def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
 def _why_not(question: Question) -> str:
     match question.state:
         case QuestionState.WITHDRAWN:
-            return "was withdrawn: nobody waits for an answer any more"
+            return "was withdrawn: no answer is expected any more"
         case QuestionState.EXPIRED:
-            return "is over: nobody waits for an answer any more"
+            return "has expired: no answer is expected any more"
         case _:
             return f"was answered by {question.settled_by or 'you'}: {question.answer}"

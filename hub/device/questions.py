@@ -126,18 +126,18 @@ def describe_question(call: ToolCall) -> str:
     """Describe a ``user.ask`` call for the person at the desktop."""
     question = question_in(call.data)
     asks = " ".join(
-        part for part in (question.asked_by or "somebody", question.board and f"({question.board})") if part
+        part for part in (question.asked_by or "an agent", question.board and f"({question.board})") if part
     )
     content = " ".join(question.content.split())
     match question.state:
         case QuestionState.OPEN:
             return f"question of {asks}: {content[:400]}; answer it with 'hub answer'"
         case QuestionState.ANSWERED:
-            return f"answered by {question.settled_by or 'somebody'}: {content[:80]}"
+            return f"answered by {question.settled_by or 'another person'}: {content[:80]}"
         case QuestionState.WITHDRAWN:
             return f"the question was withdrawn: {content[:80]}"
         case QuestionState.EXPIRED:
-            return f"nobody waits for an answer any more: {content[:80]}"
+            return f"the question has expired: {content[:80]}"
 
 
 def _question(row: sqlite3.Row | tuple[object, ...]) -> Question:

@@ -176,7 +176,7 @@ class Authenticator:
     async def _judge_token(self, token: str, hello: DeviceHello) -> Admission:
         owner = await self._store.read(DEVICE_TOKENS.find, hash_token(token))
         if owner is None:
-            raise refuse(ErrorCode.AUTH_FAILED, "nobody has this token", CloseCode.AUTH_FAILED)
+            raise refuse(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
         credential = f"token:{owner.id}"
         at_ms = epoch_ms(self._clock.now())
         if owner.device_revoked_at is not None:

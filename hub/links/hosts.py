@@ -145,7 +145,7 @@ class TrustedProxies:
             raise BadForwarding(f"{name} was sent by {peer}, which is not among trusted_proxies")
         clients = {self._rightmost(peer, _hops(name, headers[name])) for name in _HEADERS if name in headers}
         if len(clients) > 1:
-            raise BadForwarding("Forwarded and X-Forwarded-For tell of different clients")
+            raise BadForwarding("Forwarded and X-Forwarded-For name different clients")
         return clients.pop() if clients else peer
 
     def _rightmost(self, peer: str, hops: Sequence[str]) -> str:

@@ -264,7 +264,7 @@ class Agreements:
             result = await self._ask(link, Action.ROWS_LIST, {"since": since}, limit=ROWS)
             page = _read(result, RowsPage, Action.ROWS_LIST)
             if any(row.counter <= since for row in page.rows):  # would request the same page for ever
-                raise NotAgreed(f"{Action.ROWS_LIST}: the device told again of rows up to {since}")
+                raise NotAgreed(f"{Action.ROWS_LIST}: the device listed again rows up to {since}")
             at, more = self._at(), page.more and bool(page.rows)
             since = page.rows[-1].counter if more else page.store.counter
             is_known = known.agreed_at is not None and page.store == agreement.mark_of(known)

@@ -108,7 +108,7 @@ class Estimator:
             LinkLost, DeviceStalled: the device did not send a complete list.
         """
         if link is None:
-            raise DeviceOffline(f"the device of {agent.name} is not connected, so nobody can list its files")
+            raise DeviceOffline(f"the device of {agent.name} is not connected, so its files cannot be listed")
         if not link.can("agent_manifest"):
             raise CallUnsupported(f"the device of {agent.name} cannot list its files without sending them")
         parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))

@@ -101,7 +101,7 @@ class Housekeeping:
         try:
             now = self._clock.now()
             if not await self._store.write(retention.is_clock_steady, epoch_ms(now)):
-                why = "the clock has jumped, or nobody looked for a day" if self._has_run else FIRST_ROUND
+                why = "the clock has jumped, or was not checked for a day" if self._has_run else FIRST_ROUND
                 log.info("housekeeping.put_off", why=why)
                 self._has_run = True
                 return went

@@ -192,9 +192,9 @@ def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzin
         return "its connector is no longer declared in hub.toml"
     why = "" if wanting.detail is None else f" ({wanting.detail})"
     if wanting.state == "sign_in" and wanting.is_granted:
-        return f"connector {name} wants a sign-in{why}: hub connectors login {name}"
+        return f"connector {name} needs a sign-in{why}: hub connectors login {name}"
     if wanting.state == "sign_in":
-        return f"connector {name} wants another secret{why}: put it right, then hub connectors test {name}"
+        return f"connector {name} needs another secret{why}: put it right, then hub connectors test {name}"
     if wanting.state != "ok":
         return f"connector {name} is blocked{why}: put that right, then hub connectors test {name}"
     if wanting.retry_at is None or wanting.retry_at <= facts.now or facts.is_manual:

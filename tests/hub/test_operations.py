@@ -415,8 +415,8 @@ async def test_a_fire_that_had_no_run_says_why(bench: Bench, operations: Hub, sc
 
     fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
     assert [fire.said for fire in fires] == [
-        "one run stands for it: device desk was offline",
-        "one run stands for it: device desk was offline",
+        "one run covers it: device desk was offline",
+        "one run covers it: device desk was offline",
         "a run was queued",
     ]
     (waiting,) = (await operations.noun(Runs).newest(PageOf())).runs

@@ -110,7 +110,7 @@ def test_a_world_in_which_nothing_will_happen_is_stuck() -> None:
         run(anyio.sleep_forever, Dice(""))
 
 
-def test_a_world_in_which_time_stands_still_is_stuck() -> None:
+def test_a_world_in_which_time_does_not_pass_is_stuck() -> None:
     async def spin() -> None:
         while True:
             await anyio.lowlevel.checkpoint()

@@ -36,7 +36,7 @@ def test_no_law_is_broken_whatever_goes_wrong(first: int, count: int) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in SEEN else pytest.mark.soak) for name in sorted(BREAKS)]
 )
-def test_what_the_old_ways_did_is_seen(name: str) -> None:
+def test_faults_of_earlier_versions_break_a_law(name: str) -> None:
     for seed in range(ENOUGH_TO_SEE):
         if simulate(seed, ways=BREAKS[name]).violations:
             return
@@ -44,7 +44,7 @@ def test_what_the_old_ways_did_is_seen(name: str) -> None:
 
 
 @pytest.mark.soak
-def test_the_same_seed_tells_the_same_in_every_process() -> None:
+def test_the_same_seed_gives_the_same_log_in_every_process() -> None:
     here = hashlib.sha256()
     simulate(TOLD_SEED, say=lambda line: here.update(f"{line}\n".encode()))
     assert digest_in_process(hash_seed="77") == here.hexdigest()

@@ -155,7 +155,7 @@ def test_a_read_that_looks_at_anything_but_the_rows_is_found_out(monkeypatch: py
         disk.read(impure, (), {})
 
 
-def test_a_commit_tells_which_rows_it_changed() -> None:
+def test_a_commit_lists_the_rows_it_changed() -> None:
     told: list[Commit] = []
     disk = fresh_disk()
     disk.on_commit = told.append

@@ -96,7 +96,7 @@ def test_a_wire_can_be_cut_at_a_certain_frame() -> None:
     assert stage.wire.is_cut
 
 
-def test_a_mute_wire_loses_everything_and_nobody_knows() -> None:
+def test_a_mute_wire_loses_every_frame_unnoticed() -> None:
     async def play(stage: Stage) -> None:
         stage.wire.is_mute = True
         stage.send(1, 2)

@@ -27,7 +27,7 @@ async def test_past_fires_have_their_decision_as_a_stable_word_and_as_a_sentence
     second, first = (await client.get("/v1/agents/notes/fires")).json()["fires"]
     assert (first["decision"], first["said"], first["fires"]) == ("run", "a run was queued", 1)
     assert (second["decision"], second["run"]) == ("coalesced", first["run"])
-    assert second["said"] == "one run stands for it: a run was waiting already"
+    assert second["said"] == "one run covers it: a run was waiting already"
     assert (await client.get(f"/v1/runs/{first['run']}")).json()["trigger"] == "catchup"
 
 

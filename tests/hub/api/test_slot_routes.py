@@ -86,7 +86,7 @@ async def test_what_became_of_slots_is_told_in_words_page_by_page(
     first = await told(served[1], limit=1)
     rest = await told(served[1], limit=1, cursor=first["next_cursor"])
     assert [(wake["id"], wake["state"], wake["said"]) for wake in first["wakes"] + rest["wakes"]] == [
-        ("newer", "waiting", "not told yet"),
+        ("newer", "waiting", "not sent yet"),
         ("older", "failed", "the agent did not wake: device lab was offline"),
     ]
     assert rest["next_cursor"] is None

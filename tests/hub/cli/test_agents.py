@@ -61,7 +61,7 @@ def test_the_fires_of_one_agent_have_the_reasons_why_they_had_no_run(
     *_, header, second, first = hub("agents", "next", "notes").stdout.splitlines()
     assert header.split() == ["scheduled", "(UTC)", "result", "run"]
     assert first.split("  ") == ["01-06 06:00", *first.split("  ")[1:-1], run["id"][-8:]]
-    assert "one run stands for it: a run was waiting already" in second
+    assert "one run covers it: a run was waiting already" in second
     assert "result" not in hub("agents", "next").stdout
 
 

@@ -151,7 +151,7 @@ def test_an_older_copy_of_a_file_gets_another_id_once_a_hub_knows_more_of_it(
 def test_a_hub_that_lost_rows_is_reported_to_the_owner_once(store: DeviceStore) -> None:
     store.apply([insert("c-1"), insert("c-2")])
     assert store.note_welcome(welcome(2, store.mark.id)) is None
-    assert "the hub knows less" in str(store.note_welcome(welcome(1, store.mark.id)))
+    assert "the hub knows fewer" in str(store.note_welcome(welcome(1, store.mark.id)))
     assert store.note_welcome(welcome(1, store.mark.id)) is None
     assert store.note_welcome(welcome(0, store.mark.id, "another hub")) is None
 
@@ -163,7 +163,7 @@ def test_a_comparison_of_all_rows_is_not_reported_to_the_owner_as_a_loss(
     assert store.note_welcome(welcome(2, store.mark.id)) is None
     told = str(store.note_welcome(welcome(0, store.mark.id)))
     assert "the hub compares all of this device's rows with its own" in told
-    assert "knows less" not in told
+    assert "knows fewer" not in told
 
 
 def test_a_file_of_the_version_before_counts_what_it_has(db: Path, clock: FakeClock, ids: IdFactory) -> None:

@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_used_ends_with_73(tmp_path: Path) -> None:
     options = DeviceOptions(url="ws://127.0.0.1:9", roots=[tmp_path], db=tmp_path / "d.db", token="t")
 
     assert run_device(options, on_status=lines.append) == 73
-    assert "somebody else's database" in lines[-1]
+    assert "is not a device's database" in lines[-1]
 
 
 async def test_a_shared_folder_keeps_its_name_when_the_one_around_it_is_shared_too(

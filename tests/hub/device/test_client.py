@@ -264,7 +264,7 @@ async def test_a_device_that_was_replaced_does_not_fight_for_its_place(
     assert str(failure).startswith("replaced by a newer connection; is the same key on two machines?")
 
 
-async def test_a_device_that_an_operator_disconnects_hears_that_and_no_field_names(
+async def test_a_device_that_an_operator_disconnects_gets_the_reason_without_field_names(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
     async with open_device(hub.url, tmp_path, clock=clock) as device:

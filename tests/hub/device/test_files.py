@@ -87,7 +87,7 @@ def test_a_refused_write_is_refused_again_whatever_is_there_by_then(store: Devic
     assert put(store, "first", None) == refused
 
 
-def test_a_look_is_not_kept_and_tells_what_is_there_now(store: DeviceStore) -> None:
+def test_a_read_of_a_file_is_not_stored_and_returns_the_current_text(store: DeviceStore) -> None:
     get(store)
     put(store, "first")
     assert get(store).result["content"] == "first"

@@ -63,7 +63,7 @@ def test_a_key_that_others_may_read_is_noticed(file: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nonsense", "empty", "another kind", "a password"])
-def test_what_is_no_key_of_a_device_is_said_to_be_none(file: Path, kind: str) -> None:
+def test_a_file_that_is_no_key_of_a_device_is_refused(file: Path, kind: str) -> None:
     file.parent.mkdir()
     curve = generate_private_key(SECP256R1())
     locked = BestAvailableEncryption(b"secret")

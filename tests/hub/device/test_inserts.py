@@ -261,7 +261,7 @@ def test_a_file_that_was_closed_still_knows_its_calls(db: Path, clock: FakeClock
         assert len(_rows(store, "tasks")) == 1
 
 
-def test_answers_that_tell_of_no_change_are_kept_for_thirty_days(
+def test_answers_to_calls_without_a_change_are_stored_for_thirty_days(
     store: DeviceStore, clock: FakeClock
 ) -> None:
     ask = ToolCall(id="c-asked", action=Action.QUERY, table="tasks")
@@ -276,7 +276,7 @@ def test_answers_that_tell_of_no_change_are_kept_for_thirty_days(
     assert {row["call_id"] for row in _rows(store, "calls")} == {"c-refused-later"}
 
 
-def test_an_answer_that_tells_of_a_change_is_kept_however_old_it_is(
+def test_the_answer_to_a_change_is_stored_however_old_it_is(
     store: DeviceStore, db: Path, clock: FakeClock
 ) -> None:
     change = ToolCall(

@@ -203,7 +203,7 @@ async def test_a_device_that_goes_back_to_its_first_hub_makes_no_third_key(tmp_p
     assert {hub.key_file for hub in hubs_in(tmp_path).read()} == {"desk.key", "desk.2.key"}
 
 
-async def test_what_the_owner_granted_at_pairing_is_said_in_every_hello(tmp_path: Path) -> None:
+async def test_every_hello_has_the_grants_that_the_owner_gave_at_pairing(tmp_path: Path) -> None:
     hub, said = ScriptedHub(), [GrantOfOwner(name="review.remote")]
     async with hub.open():
         for grants in (["+review.remote"], ["+rows.read=tasks"]):

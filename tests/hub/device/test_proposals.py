@@ -102,7 +102,7 @@ def test_a_row_that_its_owner_approved_or_changed_stays_as_it_is(
     assert titles(owner) == before
 
 
-def test_an_owner_accepts_a_change_and_the_hub_hears_of_it(
+def test_an_accepted_change_is_reported_to_the_hub(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore, db: Path
 ) -> None:
     made = approved(hub, db)
@@ -193,7 +193,7 @@ def test_a_call_changes_one_row(hub: Hub, owner: sqlite3.Connection) -> None:
     assert titles(owner) == [("call Ana", 0), ("pay the rent", 0)]
 
 
-def test_who_deletes_a_row_wants_no_change_of_it(
+def test_deleting_a_row_rejects_its_proposed_change(
     hub: Hub, owner: sqlite3.Connection, store: DeviceStore
 ) -> None:
     made = hub.insert()
@@ -237,7 +237,7 @@ def test_nothing_else_is_found_out_by_asking(hub: Hub, owner: sqlite3.Connection
     assert refused.error is not None and refused.error.code == ErrorCode.DATABASE_CONFLICT
 
 
-def test_a_hub_neither_sees_nor_changes_nor_hears_of_what_another_hub_wrote(
+def test_a_hub_neither_sees_nor_changes_rows_of_another_hub_nor_gets_their_verdicts(
     hub: Hub, store: DeviceStore, db: Path
 ) -> None:
     store.meet("one")

@@ -102,7 +102,7 @@ def test_an_answer_from_elsewhere_replaces_an_unreported_one(store: DeviceStore,
         answer(db, 1, "Red.", at_ms=6)
 
 
-@pytest.mark.parametrize(("state", "words"), [("withdrawn", "was withdrawn"), ("expired", "is over")])
+@pytest.mark.parametrize(("state", "words"), [("withdrawn", "was withdrawn"), ("expired", "has expired")])
 def test_a_settled_question_cannot_be_answered(store: DeviceStore, db: Path, state: str, words: str) -> None:
     store.apply([call(), settled(state)])
     with pytest.raises(NotAnswered, match=words):

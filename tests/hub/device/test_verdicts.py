@@ -245,7 +245,7 @@ def test_a_file_that_is_no_devices_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DeviceFileError, match="there is no"):
         reject(tmp_path / "none.db", [1])
     (tmp_path / "theirs.db").touch()
-    with pytest.raises(DeviceFileError, match="somebody else's"):
+    with pytest.raises(DeviceFileError, match="not a device's"):
         reject(tmp_path / "theirs.db", [1])
 
 
@@ -270,7 +270,7 @@ async def report(guest: Guest, clock: FakeClock) -> Request:
     return heard[0]
 
 
-async def test_a_device_tells_its_hub_until_that_has_confirmed(tmp_path: Path) -> None:
+async def test_a_device_reports_verdicts_until_its_hub_has_confirmed_them(tmp_path: Path) -> None:
     clock = FakeClock()
     async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
         guest = await hub.guest()

@@ -248,7 +248,7 @@ async def test_a_revoked_key_that_is_shown_from_many_networks_has_to_wait() -> N
         assert told == ["revoked"] * 10 + ["rate_limited"]
 
 
-async def test_a_device_whose_clock_is_off_is_let_in_and_the_log_tells_by_how_much(
+async def test_a_device_whose_clock_is_off_is_accepted_and_the_difference_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     key = KeyPair(1)

@@ -282,7 +282,7 @@ async def test_a_device_that_never_reads_is_cut_and_the_others_go_on() -> None:
         assert port.count("hub_limits_reached_total", limit="write_timeout_s") == 1
 
 
-async def test_a_slow_device_that_reads_at_last_hears_why_it_is_cut() -> None:
+async def test_a_slow_device_that_reads_at_last_gets_the_reason_of_the_close() -> None:
     clock = FakeClock()
     async with open_port(clock) as port, port.device() as device:
         device.socket.transport.pause_reading()
@@ -377,7 +377,7 @@ async def test_a_message_that_is_too_large_ends_the_connection() -> None:
         assert port.count("hub_limits_reached_total", limit="message_bytes") == 1
 
 
-async def test_goodbye_is_said_before_the_hub_closes() -> None:
+async def test_goodbye_is_sent_before_the_hub_closes() -> None:
     async with open_port() as port, port.device() as device:
         goodbye = Goodbye(reason="restarting", retry_after_ms=2_000)
         await port.roster.drain(lambda: goodbye, CloseCode.RESTARTING)

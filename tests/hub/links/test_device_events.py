@@ -29,7 +29,9 @@ def seqs(link: HearingLink) -> list[int]:
     return [event.seq for event in link.heard]
 
 
-async def test_a_device_hears_what_it_subscribed_to_in_order(hearers: Hearers, link: HearingLink) -> None:
+async def test_a_device_gets_events_of_its_subscriptions_in_order(
+    hearers: Hearers, link: HearingLink
+) -> None:
     async with served(hearers.events):
         for n in range(3):
             assert hearers.events.queue(LAPTOP, MOVED, {"n": n})
@@ -38,7 +40,7 @@ async def test_a_device_hears_what_it_subscribed_to_in_order(hearers: Hearers, l
     assert link.heard == [Event(event=MOVED, seq=n + 1, data={"n": n}) for n in range(3)]
 
 
-async def test_others_hear_nothing_of_it(hearers: Hearers, link: HearingLink) -> None:
+async def test_devices_without_the_subscription_get_no_event(hearers: Hearers, link: HearingLink) -> None:
     other = hearers.enter("phone")
     hearers.events.subscribe(other, ["*"])
     async with served(hearers.events):
@@ -48,7 +50,7 @@ async def test_others_hear_nothing_of_it(hearers: Hearers, link: HearingLink) ->
     assert (seqs(link), seqs(other)) == ([1], [])
 
 
-async def test_a_device_that_lists_a_capability_hears_the_event_of_that_name(hearers: Hearers) -> None:
+async def test_a_device_that_lists_a_capability_gets_the_event_of_that_name(hearers: Hearers) -> None:
     link = hearers.enter("laptop", capabilities=["agent.config"])
     assert hearers.events.is_subscribed(LAPTOP, CONFIG) and not hearers.events.is_subscribed(LAPTOP, MOVED)
     assert hearers.events.subscribers(CONFIG) == [LAPTOP]
@@ -64,7 +66,7 @@ async def test_a_device_that_lists_a_capability_hears_the_event_of_that_name(hea
         (["run.moved", "run.*"], ["run.moved", "run.queued"]),
     ],
 )
-async def test_names_are_said_singly_by_kind_or_all_at_once(
+async def test_events_are_selected_singly_by_kind_or_all_at_once(
     hearers: Hearers, names: list[str], heard: list[str]
 ) -> None:
     link = hearers.enter("laptop")
@@ -144,7 +146,7 @@ async def test_a_device_that_leaves_takes_what_waits_along(hearers: Hearers, lin
     assert (seqs(link), seqs(phone), hearers.lost) == ([], [1], 0)
 
 
-async def test_devices_that_are_gone_are_forgotten(hearers: Hearers) -> None:
+async def test_disconnected_devices_are_forgotten(hearers: Hearers) -> None:
     for n in range(200):
         link = hearers.enter(f"device-{n}")
         hearers.events.subscribe(link, ["*"])

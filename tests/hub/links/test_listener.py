@@ -185,7 +185,7 @@ async def test_devices_that_were_welcomed_do_not_count_as_strangers() -> None:
         assert port.count("hub_connections", role="device", state="ready") == 3
 
 
-async def test_when_the_port_closes_every_device_hears_goodbye() -> None:
+async def test_when_the_port_closes_every_device_gets_a_goodbye() -> None:
     async with open_port() as port:
         async with port.connect() as stranger, port.device("one") as one, port.device("two") as two:
             await stranger.hear()

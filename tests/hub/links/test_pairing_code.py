@@ -29,7 +29,7 @@ def test_no_two_symbols_look_alike() -> None:
         ("K7QF-2M9é", "never has 'É' in it"),
     ],
 )
-def test_what_is_no_code_is_said_to_be_none(typed: str, told: str) -> None:
+def test_an_invalid_pairing_code_is_refused(typed: str, told: str) -> None:
     with pytest.raises(BadCode, match=told):
         read(typed)
 

@@ -108,7 +108,7 @@ async def connects(port: Port, state: Path, credential: Credential, clock: FakeC
 @pytest.mark.parametrize(
     ("keeps_host", "gives_nonce", "edit", "why"),
     [
-        (False, True, as_it_is, "somebody between passes on"),
+        (False, True, as_it_is, "an attacker between passes on"),
         (False, True, renamed, "does not prove the key"),
         (False, False, as_it_is, "proves no key"),
         (True, False, without_proof, "proves no key"),

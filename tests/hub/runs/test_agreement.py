@@ -220,7 +220,7 @@ async def test_a_copy_of_a_file_doubles_nothing_at_a_new_hub(past: Past) -> None
     ("answer", "told"),
     [
         (Answer(result={"rows": "none"}), "answered with something else"),
-        (Answer(result=_PAGE | {"rows": [_ROW]}), "told again of rows up to 0"),
+        (Answer(result=_PAGE | {"rows": [_ROW]}), "listed again rows up to 0"),
         (Answer(error=ErrorBody(code="busy", message="later", retryable=True)), "later"),
     ],
 )

@@ -105,7 +105,7 @@ async def test_another_model_is_asked_anew(bench: Bench) -> None:
     assert len(large.asked) == 1
 
 
-async def test_a_question_tells_whose_work_it_is_for(bench: Bench) -> None:
+async def test_a_question_has_the_user_of_its_run(bench: Bench) -> None:
     teller = Teller()
     await (await opened(bench)).through(teller).answer(question())
     assert teller.asked[0].user == "u"

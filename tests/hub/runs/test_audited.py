@@ -98,7 +98,7 @@ async def test_a_pause_of_an_executing_run_is_audited_when_it_is_requested(bench
         services.cancel_scope.cancel()
 
 
-async def test_entries_and_what_they_tell_of_are_written_together_or_not_at_all(bench: Bench) -> None:
+async def test_an_audit_entry_and_its_change_are_written_together_or_not_at_all(bench: Bench) -> None:
     """An audit log that cannot be written lets nothing happen that it should tell of."""
 
     def lose_the_log(c: Connection) -> None:

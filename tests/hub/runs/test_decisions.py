@@ -20,8 +20,8 @@ from storage.runs.runs import RunError
     ("decision", "reason", "fires", "sentence"),
     [
         ("run", None, 1, "a run was queued"),
-        ("coalesced", "device_offline", 1, "one run stands for it: device desk was offline"),
-        ("coalesced", "hub_down", 3, "one run stands for them: the hub was down"),
+        ("coalesced", "device_offline", 1, "one run covers it: device desk was offline"),
+        ("coalesced", "hub_down", 3, "one run covers them: the hub was down"),
         ("skipped_overlap", "still_running", 1, "skipped: the run before was still going"),
         ("skipped_window", "window", 9, "not caught up: older than the catch-up window"),
         ("skipped_paused", "agent_paused", 2, "skipped: the agent was paused"),
@@ -64,7 +64,7 @@ def test_a_paused_schedule_says_why() -> None:
     assert describe_pause("finished", 0) == "it has fired for the last time"
 
 
-def test_a_single_instant_that_is_past_is_not_said_to_have_fired() -> None:
+def test_a_single_instant_that_is_past_is_not_reported_as_fired() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     told = describe_pause("finished", 0, at=datetime(2020, 12, 1, 9, tzinfo=berlin))
     assert told == "its time 2020-12-01 08:00 UTC is over"

@@ -99,7 +99,7 @@ async def test_mails_that_the_hub_cannot_understand_are_set_aside_by_their_uid_a
     assert (await bench.run()).outcome is RunOutcome.SUCCESS
 
 
-async def test_two_mails_with_one_message_id_that_say_something_else_are_both_read_and_it_is_said(
+async def test_two_mails_with_one_message_id_and_other_content_are_both_read_and_logged(
     store: Store, dovecot: Dovecot
 ) -> None:
     user = dovecot.fresh_user()

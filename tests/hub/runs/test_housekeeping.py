@@ -106,7 +106,7 @@ async def test_a_backlog_goes_in_steps_and_others_write_in_between(store: Store,
     assert left == [700, 200 + 1, 0 + 2]
 
 
-async def test_a_round_tells_what_went(
+async def test_a_round_returns_the_number_of_deleted_rows(
     store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

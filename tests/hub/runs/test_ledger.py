@@ -231,7 +231,7 @@ async def test_a_longer_line_changes_its_row_whether_its_day_moves_or_not(
     assert len(await ledger(bench)) == 1
 
 
-async def test_another_task_of_another_day_takes_no_row_of_one_that_is_gone(bench: Bench) -> None:
+async def test_another_task_of_another_day_takes_no_row_of_a_deleted_task(bench: Bench) -> None:
     await run(bench, a="- [ ] tell Ann by 2026-12-01\n")
     await judge(bench, "tell Ann by 2026-12-01", "approved")
     link = await run(bench, a="- [ ] tell Ben soon by 2027-03-24\n")

@@ -212,7 +212,7 @@ async def test_a_connection_that_breaks_is_opened_again_after_a_while_and_what_c
     assert place.desk.mailbox.closed == place.desk.mailbox.opened
 
 
-async def test_a_server_that_cannot_tell_is_not_asked_again_and_again(store: Store) -> None:
+async def test_a_server_that_cannot_push_is_not_asked_again_and_again(store: Store) -> None:
     place = await place_over(store)
     place.desk.tells = False
     async with watched(place):

@@ -240,7 +240,7 @@ async def test_of_many_refusals_one_moves_the_connector(bench: Bench) -> None:
     assert told == [True, False, False]
 
 
-async def test_a_provider_that_wants_a_pause_exhausts_the_agent_until_then(
+async def test_a_provider_that_asks_for_a_pause_exhausts_the_agent_until_then(
     bench: Bench, mailbox: Mailbox
 ) -> None:
     mailbox.add("t1")

@@ -153,7 +153,7 @@ def test_of_a_message_the_ledger_keeps_no_quote_and_its_device_gets_it() -> None
 
 
 @pytest.mark.parametrize("verdict", ["open", "approved", "edited", "rejected"])
-def test_an_item_with_the_same_quote_is_not_sent_again_whatever_its_owner_said(verdict: str) -> None:
+def test_an_item_with_the_same_quote_is_not_sent_again_whatever_its_verdict(verdict: str) -> None:
     one = item("call Anna")
     (decision,) = decisions(one, here=[known(one, verdict=verdict)])
     assert decision.call is None
@@ -189,7 +189,7 @@ def test_a_second_item_of_a_sentence_that_gave_one_before_is_new() -> None:
     assert [decision.call is None for decision in decided] == [True, False]
 
 
-def test_a_changed_source_changes_the_row_and_tells_the_difference() -> None:
+def test_a_changed_source_updates_the_row_with_the_difference() -> None:
     before = known(item("call Anna", "Call Anna by Friday.", dueDate=FRIDAY), verdict="approved")
     (decision,) = decisions(item("call Anna", "Call Anna by Saturday.", dueDate=FRIDAY + DAY), here=[before])
     assert sent(decision) == ("update", {"dueDate": FRIDAY + DAY})
@@ -203,7 +203,7 @@ def test_a_changed_source_changes_the_row_and_tells_the_difference() -> None:
     assert row.call_id != before.row.call_id
 
 
-def test_what_is_said_no_more_gets_its_default() -> None:
+def test_a_field_that_the_source_no_longer_has_gets_its_default() -> None:
     before = known(item("call Anna", "First.", dueDate=FRIDAY, priority="high"))
     (decision,) = decisions(item("call Anna", "Second."), here=[before])
     assert sent(decision) == ("update", {"dueDate": None, "priority": "medium"})
@@ -441,7 +441,7 @@ def test_a_note_whose_number_differs_is_another_note() -> None:
     assert decisions(said, elsewhere=there)[0].call is not None
 
 
-def test_a_title_of_one_word_tells_too_little_to_be_the_same_elsewhere() -> None:
+def test_a_title_of_one_word_is_too_short_to_match_elsewhere() -> None:
     there = elsewhere(item("review", "Review of the plan."))
     assert decisions(item("review", "Another review."), elsewhere=there)[0].call is not None
     assert decisions(item("review", "Review of the plan."), elsewhere=there)[0].call is None

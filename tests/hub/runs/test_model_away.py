@@ -195,7 +195,7 @@ async def test_a_run_that_has_waited_for_a_day_ends_and_names_its_files(bench: B
     assert sorted(error.unit_key or "" for error in run.errors) == ["b.md", "c.md"]
 
 
-async def test_a_file_that_is_gone_when_the_model_is_back_is_passed_over(bench: Bench) -> None:
+async def test_a_file_that_is_deleted_when_the_model_is_back_is_passed_over(bench: Bench) -> None:
     take_away(bench)
     bench.connect(runs=folder(**FILES) + folder(a=FILES["a"], b=FILES["b"]))
     first = await bench.run()

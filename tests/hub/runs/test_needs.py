@@ -64,7 +64,7 @@ async def test_a_run_waits_for_a_newer_device_and_starts_when_it_comes(bench: Be
         tasks.cancel_scope.cancel()
 
 
-async def test_a_run_starts_as_soon_as_its_agent_is_said_to_be_able(bench: Bench) -> None:
+async def test_a_run_starts_as_soon_as_its_agent_declares_the_capability(bench: Bench) -> None:
     await connect(bench, able(), runs=folder(a="- [ ] call Anna"))
     run = await bench.control.submit(bench.agent, options=NEEDS)
     async with anyio.create_task_group() as tasks:

@@ -84,7 +84,7 @@ async def test_a_config_that_no_variable_names_reads_nothing_again(store: Store)
     assert first["config_fingerprint"] == again["config_fingerprint"]
 
 
-async def test_a_run_whose_prompt_cannot_be_said_is_not_queued(store: Store) -> None:
+async def test_a_run_whose_prompt_cannot_be_rendered_is_not_queued(store: Store) -> None:
     bench = Bench(store, await declared(store, msgspec.structs.replace(NOTES, config=())))
     with pytest.raises(BadPrompt, match="'project'"):
         await bench.control.submit(bench.agent)
@@ -99,7 +99,7 @@ async def test_a_scheduled_run_is_made_with_them_too(store: Store) -> None:
     assert {run.parameters["prompt"] for run in await desk.runs()} == {"notes: apollo, 2"}
 
 
-async def test_a_schedule_whose_prompt_cannot_be_said_pauses_and_says_so(store: Store) -> None:
+async def test_a_schedule_whose_prompt_cannot_be_rendered_pauses_with_the_reason(store: Store) -> None:
     await declared(store, msgspec.structs.replace(NOTES, config=()))
     desk = Desk(store)
     async with desk.serving():

@@ -140,7 +140,7 @@ async def test_a_call_without_an_answer_is_sent_again_with_the_same_id(bench: Be
     assert len({call.id for call in link.calls}) == 1 and len(link.calls) == 3
 
 
-async def test_a_call_never_answered_is_given_up_and_said_to_be_of_unknown_effect(bench: Bench) -> None:
+async def test_a_call_never_answered_is_given_up_with_an_unknown_effect(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] one"), answers=[CallTimedOut("no answer")] * 9)
 
     run = await bench.run()

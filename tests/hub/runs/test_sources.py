@@ -455,7 +455,7 @@ async def test_each_frame_of_a_paged_manifest_is_asked_for_and_those_of_another_
         assert stream.fetched == [*asked, (("a.md", "b.md", "c.md"), True)]
 
 
-async def test_a_run_reads_as_many_bytes_as_it_may_and_a_file_larger_than_that_is_said() -> None:
+async def test_a_run_reads_as_many_bytes_as_it_may_and_reports_a_larger_file() -> None:
     metrics = Metrics()
     events, link = await read(
         page(

@@ -146,11 +146,11 @@ def _why(**facts: object) -> str | None:
                     name="work", state="sign_in", detail="the grant has ended", is_granted=True
                 )
             },
-            "connector work wants a sign-in (the grant has ended): hub connectors login work",
+            "connector work needs a sign-in (the grant has ended): hub connectors login work",
         ),
         (
             {"connector": Wanting(name="work", state="sign_in", detail="refused")},
-            "connector work wants another secret (refused): put it right, then hub connectors test work",
+            "connector work needs another secret (refused): put it right, then hub connectors test work",
         ),
         (
             {"connector": Wanting(name="work", state="blocked"), "is_manual": True},

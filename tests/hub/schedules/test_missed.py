@@ -134,7 +134,7 @@ def test_a_window_of_nothing_leaves_only_what_is_seen_in_time() -> None:
     assert plan(HOURS, window_ms=0, late_ms=2 * MINUTE_MS).runs == ()
 
 
-def test_the_earliest_fire_stands_for_those_after_it() -> None:
+def test_the_earliest_fire_covers_those_after_it() -> None:
     assert plan(HOURS, coalesce="earliest", window_ms=3 * HOUR_MS) == FirePlan(
         (HOURS[2],),
         (

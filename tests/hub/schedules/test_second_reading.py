@@ -23,7 +23,7 @@ def test_what_is_accepted_is_read_alike(text: str) -> None:
     check_reading(parse_cron(text))
 
 
-def test_what_another_reader_understands_otherwise_is_refused_with_both_readings() -> None:
+def test_an_expression_with_two_readings_is_refused_with_both() -> None:
     ours = replace(parse_cron("0 9 * * *"), text="0 10 * * *")
     with pytest.raises(
         BadSchedule, match="here it fires at 2026-01-01 09:00, elsewhere at 2026-01-01 10:00"

@@ -339,7 +339,7 @@ def test_an_interval_is_not_moved_by_clocks() -> None:
         ),
     ],
 )
-def test_what_a_change_of_the_clocks_does_to_a_fire_is_said_in_a_sentence(
+def test_a_sentence_describes_the_effect_of_a_clock_change_on_a_fire(
     expression: str, tz: str, after: str, expected: list[tuple[str, str | None]]
 ) -> None:
     assert shown(expression, tz, after) == expected
