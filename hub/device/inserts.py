@@ -165,13 +165,12 @@ class DeviceStore:
     def meet(self, hub: str, *, predecessor: str | None = None) -> None:
         """Assign further calls to *hub*, identified by its key.
 
-        The hub takes over the rows of *predecessor*, which it replaces by the owner's decision. It also gets
-        rows without a hub, which come from a file of the previous version.
+        The hub takes over the rows of *predecessor*, which it replaces by the owner's decision.
         """
-        with self._transaction():
-            for table in ("calls", "reviews"):
-                for before in ("",) if predecessor is None else ("", predecessor):
-                    self._db.execute(f"UPDATE {table} SET hub = ? WHERE hub = ?", (hub, before))
+        if predecessor is not None:
+            with self._transaction():
+                for table in ("calls", "reviews"):
+                    self._db.execute(f"UPDATE {table} SET hub = ? WHERE hub = ?", (hub, predecessor))
         self.hub = hub
 
     def granted(self, changes: Sequence[str] = ()) -> dict[str, list[str]]:
@@ -488,30 +487,28 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application != schema.APPLICATION_ID:
-        raise DeviceFileError(f"{path} is not a device's database")
-    if version < schema.VERSION:
-        raise DeviceFileError(f"{path} was written by an older device: start 'hub connect' with it once")
-    if version > schema.VERSION:
-        raise DeviceFileFromTheFuture(f"{path} has version {version}, this program knows {schema.VERSION}")
-
-
-def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    is_new = application == 0 and tables == 0
-    if not is_new and application != schema.APPLICATION_ID:
         raise DeviceFileError(f"{path} is not a device's database; choose another file with '--db FILE'")
     if version > schema.VERSION:
         raise DeviceFileFromTheFuture(
-            f"{path} has version {version}, this device knows {schema.VERSION}: start the newer one"
+            f"{path} has version {version}, this program knows {schema.VERSION}: start the newer one"
         )
+    if version < schema.VERSION:
+        problem = f"{path} has version {version}, from before the first release"
+        raise DeviceFileError(f"{problem}; choose another file with '--db FILE'")
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    """Create the schema in a new file, or check that of an existing one. Raises as ``_check``."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    is_new = application == 0 and tables == 0
+    if not is_new:
+        _check(db, path)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # a sent answer must survive a power failure
-    steps = schema.statements() if is_new else schema.upgrades(db, version)
-    if steps:
+    if is_new:
         db.execute("BEGIN IMMEDIATE")
-        for statement in steps:
+        for statement in schema.statements():
             db.execute(statement)
         db.execute("COMMIT")
     db.execute("PRAGMA foreign_keys = ON")

@@ -4,7 +4,6 @@ Columns keep the camelCase names of the wire. Invariants are constraints of the 
 other programs that write to it, too.
 """
 
-import sqlite3
 from typing import Final
 
 from protocol.tables import TABLES, Column, DeviceTable, Kind
@@ -28,11 +27,10 @@ CREATE TABLE calls (
     answer TEXT NOT NULL CHECK (json_valid(answer)),
     at INTEGER NOT NULL,
     remarks TEXT CHECK (remarks IS NULL OR json_valid(remarks)),
-    counter INTEGER
+    counter INTEGER,
+    hub TEXT NOT NULL DEFAULT ''
 ) STRICT
 """
-_CALLS_ROW: Final = "CREATE INDEX calls_row ON calls (row_id) WHERE row_id IS NOT NULL"
-_CALLS_COUNTER: Final = "CREATE UNIQUE INDEX calls_counter ON calls (counter) WHERE counter IS NOT NULL"
 
 # Mark of this file: *counter* is that of the last call that changed a row. *hub_counter* is the counter up to
 # which hub *hub_id* knew the file at the last connection.
@@ -47,7 +45,9 @@ CREATE TABLE store (
 """
 
 # Review state of a row that a hub wrote: the call that wrote it last, the content at that time, and the
-# verdict that the hub has confirmed.
+# verdict that the hub has confirmed. *revision* counts the changes that a hub made or proposed; it
+# invalidates labels listed before. *hub* is the key of the hub that wrote the row: a hub neither changes nor
+# sees another hub's rows.
 _REVIEWS: Final = """
 CREATE TABLE reviews (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -56,26 +56,16 @@ CREATE TABLE reviews (
     call_id TEXT NOT NULL,
     written TEXT NOT NULL CHECK (json_valid(written)),
     reported TEXT CHECK (reported IN ('approved', 'edited', 'rejected')),
+    revision INTEGER NOT NULL DEFAULT 1,
+    hub TEXT NOT NULL DEFAULT '',
     UNIQUE (tbl, row_id)
 ) STRICT
 """
 
-# Number of changes that a hub made or proposed; it invalidates labels listed before.
-_REVISION: Final = "ALTER TABLE reviews ADD COLUMN revision INTEGER NOT NULL DEFAULT 1"
-
-# Key of the hub that made a call or wrote a row: a hub neither changes nor sees another hub's rows. Empty in
-# a file of the previous version, until the first hub is met.
-_HUBS_OF_ROWS: Final = (
-    "ALTER TABLE calls ADD COLUMN hub TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE reviews ADD COLUMN hub TEXT NOT NULL DEFAULT ''",
-    "CREATE INDEX calls_of_nobody ON calls (hub) WHERE hub = ''",
-    "CREATE INDEX reviews_of_hub ON reviews (hub)",
-)
-
 # Changes that a hub proposes for a row that its owner has approved or changed; never applied without consent.
 # *data* is null for a deletion. A rejected proposal stays until the hub has confirmed the verdict.
 _PROPOSALS: Final = """
-CREATE TABLE IF NOT EXISTS proposals (
+CREATE TABLE proposals (
     tbl TEXT NOT NULL,
     row_id TEXT NOT NULL,
     call_id TEXT NOT NULL,
@@ -88,7 +78,7 @@ CREATE TABLE IF NOT EXISTS proposals (
 
 # Rows with content of both owner and hub: hubs can neither change nor read them.
 _OWNED: Final = """
-CREATE TABLE IF NOT EXISTS owned (
+CREATE TABLE owned (
     tbl TEXT NOT NULL,
     row_id TEXT NOT NULL,
     PRIMARY KEY (tbl, row_id)
@@ -114,7 +104,7 @@ CREATE TABLE roots (
 
 # Last known configuration of an agent.
 _AGENT_CONFIGS: Final = """
-CREATE TABLE IF NOT EXISTS agent_configs (
+CREATE TABLE agent_configs (
     agent_id TEXT PRIMARY KEY,
     rev INTEGER NOT NULL,
     configuration TEXT NOT NULL CHECK (json_valid(configuration)),
@@ -125,7 +115,7 @@ CREATE TABLE IF NOT EXISTS agent_configs (
 # Messages to this device's agents. Answers by the owner or a program of theirs are sent to the hub;
 # *reported*: the hub has confirmed the answer.
 _MESSAGES: Final = """
-CREATE TABLE IF NOT EXISTS messages (
+CREATE TABLE messages (
     message_id TEXT PRIMARY KEY,
     agent_id TEXT NOT NULL,
     kind TEXT NOT NULL,
@@ -143,7 +133,7 @@ CREATE TABLE IF NOT EXISTS messages (
 # Questions of agents to the owner, who answers by writing *answer* with any program. *state* and *settled_by*
 # are set by the hub; *reported*: the hub has the answer, or another one.
 _QUESTIONS: Final = """
-CREATE TABLE IF NOT EXISTS questions (
+CREATE TABLE questions (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     question_id TEXT NOT NULL UNIQUE,
     content TEXT NOT NULL,
@@ -161,7 +151,7 @@ CREATE TABLE IF NOT EXISTS questions (
 
 # Text files of agents on this device, such as SOUL.md.
 _AGENT_FILES: Final = """
-CREATE TABLE IF NOT EXISTS agent_files (
+CREATE TABLE agent_files (
     agent_id TEXT NOT NULL,
     name TEXT NOT NULL,
     content TEXT NOT NULL,
@@ -178,13 +168,12 @@ def statements() -> list[str]:
         *(_create(table) for table in TABLES.values()),
         _CALLS,
         "CREATE INDEX calls_at ON calls (at)",
-        _CALLS_COUNTER,
-        _CALLS_ROW,
+        "CREATE UNIQUE INDEX calls_counter ON calls (counter) WHERE counter IS NOT NULL",
+        "CREATE INDEX calls_row ON calls (row_id) WHERE row_id IS NOT NULL",
         _STORE,
         _ROOTS,
         _REVIEWS,
-        _REVISION,
-        *_HUBS_OF_ROWS,
+        "CREATE INDEX reviews_of_hub ON reviews (hub)",
         _OWNER_GRANTS,
         _AGENT_CONFIGS,
         _MESSAGES,
@@ -197,49 +186,6 @@ def statements() -> list[str]:
     ]
 
 
-def upgrades(db: sqlite3.Connection, version: int) -> list[str]:
-    """Return the statements that upgrade a file from *version*, to be run in one transaction.
-
-    Foreign keys must not be enforced meanwhile, because referenced tables may be recreated. Rows of version 1
-    count as unchanged since the hub wrote them: earlier changes by their owners are not reported.
-    """
-    if version >= VERSION:
-        return []
-    since_6 = [_OWNER_GRANTS, f"PRAGMA user_version = {VERSION}"]
-    if version >= 6:
-        return since_6
-    since_5 = [
-        _REVISION,
-        *_unchecked(db, "timelines", _required("timelines", "projectId")),
-        "ALTER TABLE calls ADD COLUMN counter INTEGER",
-        "UPDATE calls SET counter = rowid WHERE action IN ('insert', 'update', 'delete')"
-        " AND json_extract(answer, '$.error') IS NULL",
-        _CALLS_COUNTER,
-        _CALLS_ROW,
-        _STORE,
-        *_HUBS_OF_ROWS,
-        *since_6,
-    ]
-    if version >= 5:
-        return since_5
-    since_4 = [_PROPOSALS, _OWNED, *since_5]
-    if version >= 4:
-        return since_4
-    since_3 = [_MESSAGES, _QUESTIONS, _AGENT_FILES, *since_4]
-    if version >= 3:
-        return since_3
-    since_2 = [_AGENT_CONFIGS, *since_3]
-    if version >= 2:
-        return since_2
-    return [
-        "ALTER TABLE calls ADD COLUMN remarks TEXT CHECK (remarks IS NULL OR json_valid(remarks))",
-        _REVIEWS,
-        "INSERT INTO reviews (tbl, row_id, call_id, written) SELECT tbl, row_id, call_id, 'null' FROM calls"
-        " WHERE action = 'insert' AND row_id IS NOT NULL ORDER BY at, rowid",
-        *since_2,
-    ]
-
-
 def quoted(name: str) -> str:
     """Quote a table's or column's name for SQL."""
     return '"' + name.replace('"', '""') + '"'
@@ -247,43 +193,13 @@ def quoted(name: str) -> str:
 
 def _create(table: DeviceTable) -> str:
     parts = [_column(column) for column in table.columns]
-    parts.extend(_required(table.name, column.name) for column in table.columns if column.required_to_approve)
+    for column in table.columns:
+        if column.required_to_approve:
+            constraint = quoted(f"{table.name}.{column.name}: is required to approve")
+            name = quoted(column.name)
+            parts.append(f'CONSTRAINT {constraint} CHECK ("isApproved" = 0 OR {name} IS NOT NULL)')
     body = ",\n    ".join(parts)
     return f"CREATE TABLE {quoted(table.name)} (\n    {body}\n) STRICT"
-
-
-def _required(table: str, column: str) -> str:
-    constraint = quoted(f"{table}.{column}: is required to approve")
-    return f'CONSTRAINT {constraint} CHECK ("isApproved" = 0 OR {quoted(column)} IS NOT NULL)'
-
-
-def _unchecked(db: sqlite3.Connection, table: str, constraint: str) -> list[str]:
-    """Return statements that recreate *table* without *constraint*; empty if it has no such constraint.
-
-    SQLite cannot drop a constraint. Rows are preserved, as are columns, indexes and triggers that the owner's
-    programs have added.
-    """
-    made = db.execute("SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (table,)).fetchone()
-    listed = f",\n    {constraint}"
-    if made is None or listed not in made[0]:
-        return []
-    dependents = db.execute(
-        "SELECT sql FROM sqlite_schema"
-        " WHERE type IN ('index', 'trigger') AND tbl_name = ? AND sql IS NOT NULL",
-        (table,),
-    )
-    _, _, body = made[0].partition("(")
-    remade = quoted(f"{table} without a check")
-    return [
-        # otherwise views and triggers that name the table prevent the rename
-        "PRAGMA legacy_alter_table = ON",
-        f"CREATE TABLE {remade} ({body.replace(listed, '')}",
-        f"INSERT INTO {remade} SELECT * FROM {quoted(table)}",
-        f"DROP TABLE {quoted(table)}",
-        f"ALTER TABLE {remade} RENAME TO {quoted(table)}",
-        *(sql for (sql,) in dependents),
-        "PRAGMA legacy_alter_table = OFF",
-    ]
 
 
 def _column(column: Column) -> str:

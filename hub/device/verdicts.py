@@ -179,8 +179,7 @@ def state_of(table: DeviceTable, row: Record | None, written: str) -> ReviewStat
     """Return the verdict on *row*, to which a hub wrote *written*; None for *row*: it was deleted."""
     if row is None:
         return "rejected"
-    # The written content of rows from version 1 is unknown.
-    if written != "null" and _content(table, row) != written and _is_edited(table, row, written):
+    if _content(table, row) != written and _is_edited(table, row, written):
         return "edited"
     return "approved" if row["isApproved"] else "open"
 

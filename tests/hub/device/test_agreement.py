@@ -17,7 +17,6 @@ from protocol.frame import Record
 from protocol.handshake import StoreMark, Welcome
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ItemSource, ToolCall
-from tests.hub.device.conftest import to_version_5
 from tests.support.clock import FakeClock
 
 
@@ -164,19 +163,6 @@ def test_a_comparison_of_all_rows_is_not_reported_to_the_owner_as_a_loss(
     told = str(store.note_welcome(welcome(0, store.mark.id)))
     assert "the hub compares all of this device's rows with its own" in told
     assert "knows fewer" not in told
-
-
-def test_a_file_of_the_version_before_counts_what_it_has(db: Path, clock: FakeClock, ids: IdFactory) -> None:
-    with open_device_store(db, clock=clock, ids=ids) as store:
-        store.apply([insert("c-1"), insert("c-2"), insert("c-3", table="no such table")])
-    with closing(sqlite3.connect(db, isolation_level=None)) as older:
-        to_version_5(older)
-        older.execute("PRAGMA user_version = 5")
-    with open_device_store(db, clock=clock, ids=ids) as store:
-        assert store.mark.counter == 2
-        assert [row.call_id for row in listed(store).rows] == ["c-1", "c-2"]
-        store.apply([insert("c-4")])
-        assert store.mark.counter == 3
 
 
 def test_another_hub_of_the_device_gets_none_of_these_rows(store: DeviceStore) -> None:

@@ -7,15 +7,12 @@ from typing import Any, Literal
 
 import pytest
 
-from hub.clock import IdFactory
-from hub.device import configurations, schema
+from hub.device import configurations
 from hub.device.configurations import Configuration
-from hub.device.inserts import open_device_store
 from protocol.coordination import Event, EventName, Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Values
 from protocol.handshake import CapabilityName
-from tests.hub.device.conftest import to_version_5
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice, open_device
 from tests.support.scripted_hub import Guest, ScriptedHub
@@ -128,18 +125,3 @@ async def test_what_cannot_be_understood_is_left_alone(tmp_path: Path, data: Val
         await guest.welcome()
         await told(guest, event(1, data), event(2, {}, "nobody.knows"), event(3, about("a-1", 1)))
         await keeps(device, ("a-1", 1, {}))
-
-
-def test_a_file_of_the_version_before_gets_its_table(db: Path, clock: FakeClock, ids: IdFactory) -> None:
-    with open_device_store(db, clock=clock, ids=ids):
-        pass
-    with closing(sqlite3.connect(db, isolation_level=None)) as older:
-        older.execute("DROP TABLE agent_configs")
-        to_version_5(older)
-        older.execute("PRAGMA user_version = 2")
-    one = Configuration("a-1", 1, {"limit": 5})
-    with open_device_store(db, clock=clock, ids=ids) as store:
-        store.keep_configurations([one])
-        assert store.configurations() == [one]
-        (version,) = store._db.execute("PRAGMA user_version").fetchone()
-        assert version == schema.VERSION

@@ -302,12 +302,17 @@ def test_two_devices_do_not_share_a_file(
         pass
 
 
-def test_a_file_of_a_newer_device_is_left_alone(db: Path, clock: FakeClock, ids: IdFactory) -> None:
+@pytest.mark.parametrize(("version", "kind"), [(99, DeviceFileFromTheFuture), (6, DeviceFileError)])
+def test_a_file_of_another_version_is_left_alone(
+    db: Path, clock: FakeClock, ids: IdFactory, version: int, kind: type[DeviceFileError]
+) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
-        store._db.execute("PRAGMA user_version = 99")
+        store._db.execute(f"PRAGMA user_version = {version}")
 
-    with pytest.raises(DeviceFileFromTheFuture), open_device_store(db, clock=clock, ids=ids):
+    with pytest.raises(kind, match=f"has version {version}"), open_device_store(db, clock=clock, ids=ids):
         pass
+    with pytest.raises(kind, match=f"has version {version}"):
+        read_items(db)
 
 
 @pytest.mark.parametrize("foreign", [b"not a database at all, but long enough to look" * 99, None])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hub.clock import IdFactory
-from hub.device import messages, schema
+from hub.device import messages
 from hub.device.inserts import open_device_store
 from hub.device.messages import Reply
 from protocol.coordination import Method, Response
@@ -16,7 +16,6 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.ids import CallId
 from protocol.work import Action, ToolCall
-from tests.hub.device.conftest import to_version_5
 from tests.hub.device.test_verdicts import report
 from tests.support.clock import FakeClock
 from tests.support.device import open_device
@@ -82,23 +81,6 @@ def test_an_answer_is_sent_until_the_hub_has_confirmed_it(
         assert store.unreported_replies(9) == [Reply("m-1", "thank you")]
         store.note_reply(Reply("m-1", "thank you"))
         assert store.unreported_replies(9) == []
-
-
-def test_a_file_of_the_version_before_gets_its_tables(
-    tmp_path: Path, clock: FakeClock, ids: IdFactory
-) -> None:
-    path = tmp_path / "d.db"
-    with open_device_store(path, clock=clock, ids=ids):
-        pass
-    with closing(sqlite3.connect(path, isolation_level=None)) as older:
-        for table in ("messages", "questions", "agent_files"):
-            older.execute(f"DROP TABLE {table}")
-        to_version_5(older)
-        older.execute("PRAGMA user_version = 3")
-    with open_device_store(path, clock=clock, ids=ids) as store:
-        assert store.apply([call()])[0].error is None
-        (version,) = store._db.execute("PRAGMA user_version").fetchone()
-        assert version == schema.VERSION
 
 
 async def test_what_is_answered_in_the_file_is_brought_to_the_hub(tmp_path: Path) -> None:

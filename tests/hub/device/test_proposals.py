@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 
-from hub.clock import IdFactory
-from hub.device.inserts import DeviceStore, open_device_store, read_items
+from hub.device.inserts import DeviceStore, read_items
 from hub.device.owner import approve, reject
 from hub.device.proposals import Proposal
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Answer, ToolCall
-from tests.hub.device.conftest import to_version_5
-from tests.support.clock import FakeClock
 
 OWN = (
     "INSERT INTO tasks (id, title, description, createdAt, updatedAt)"
@@ -273,19 +270,3 @@ def test_the_rows_of_a_hub_belong_to_the_successor_that_their_owner_accepted(
     assert hub.ask(Action.UPDATE, where=made, data={"title": "call Bo"}).result == {"updated": 1}
     store.meet("one")
     assert hub.query() == []
-
-
-def test_rows_of_a_file_of_the_version_before_are_those_of_the_first_hub_that_is_met(
-    db: Path, clock: FakeClock, ids: IdFactory
-) -> None:
-    with open_device_store(db, clock=clock, ids=ids) as store:
-        made = Hub(store).insert()
-    with closing(sqlite3.connect(db, isolation_level=None)) as older:
-        to_version_5(older)
-        older.execute("PRAGMA user_version = 5")
-    with open_device_store(db, clock=clock, ids=ids) as store:
-        hub = Hub(store, first=2)
-        store.meet("one")
-        assert [row["id"] for row in hub.query()] == [made["id"]]
-        store.meet("two")
-        assert hub.query() == []

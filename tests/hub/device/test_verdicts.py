@@ -9,9 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.clock import IdFactory
-from hub.device import schema
-from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store, read_items
+from hub.device.inserts import DeviceFileError, DeviceStore, read_items
 from hub.device.owner import UnknownNumber, approve, edit, reject
 from hub.device.reporting import POLL_EVERY_S
 from hub.device.verdicts import Remarks, Verdict
@@ -20,7 +18,6 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
-from tests.hub.device.conftest import to_version_5
 from tests.support.clock import FakeClock
 from tests.support.device import open_device
 from tests.support.scripted_hub import Guest, ScriptedHub
@@ -95,73 +92,6 @@ def test_a_device_notices_writes_of_others_and_not_its_own(
     owner.execute("UPDATE tasks SET isApproved = 1")
     assert store.is_changed("verdicts")
     assert not store.is_changed("verdicts")
-
-
-def test_a_file_of_the_first_version_is_brought_to_this_one(
-    db: Path, clock: FakeClock, ids: IdFactory
-) -> None:
-    with open_device_store(db, clock=clock, ids=ids) as store:
-        store.apply([insert("c-1", "one"), insert("c-2", "two")])
-    with closing(sqlite3.connect(db, isolation_level=None)) as older:
-        to_version_5(older)
-        older.execute("DROP TABLE reviews")
-        older.execute("ALTER TABLE calls DROP COLUMN remarks")
-        older.execute("PRAGMA user_version = 1")
-        older.execute("DELETE FROM tasks WHERE title = 'two'")
-    with pytest.raises(DeviceFileError, match="older device"):
-        read_items(db)
-    with open_device_store(db, clock=clock, ids=ids) as store:
-        assert words(store) == {"c-2": "rejected"}
-        store.apply([insert("c-3", "three")])
-        (version,) = store._db.execute("PRAGMA user_version").fetchone()
-        assert version == schema.VERSION
-    assert [(item.title, item.verdict) for item in read_items(db)] == [("one", "open"), ("three", "open")]
-
-
-NAMED = "timelines.projectId: is required to approve"
-REQUIRED = f'CONSTRAINT "{NAMED}" CHECK ("isApproved" = 0 OR "projectId" IS NOT NULL)'
-OF_THE_OWNER = (
-    "ALTER TABLE timelines ADD COLUMN colour TEXT",
-    "UPDATE timelines SET colour = 'red'",
-    "CREATE INDEX by_date ON timelines (date)",
-    "CREATE TABLE guests (name TEXT, timeline TEXT REFERENCES timelines (id) ON DELETE CASCADE)",
-    "INSERT INTO guests SELECT 'Ana', id FROM timelines",
-    "CREATE VIEW parties AS SELECT guests.name, timelines.title FROM guests JOIN timelines ON timeline = id",
-    "CREATE TRIGGER kept AFTER DELETE ON timelines BEGIN INSERT INTO guests VALUES ('nobody', NULL); END",
-)
-
-
-def test_timelines_of_an_older_file_need_no_project_and_keep_what_their_owner_added(
-    db: Path, clock: FakeClock, ids: IdFactory
-) -> None:
-    party: Record = {"title": "party", "date": 1, **SUGGESTED}
-    with open_device_store(db, clock=clock, ids=ids) as store:
-        (answer,) = store.apply([ToolCall(id="c-1", action=Action.INSERT, table="timelines", data=party)])
-        assert isinstance(answer.result, dict)
-    with closing(sqlite3.connect(db, isolation_level=None)) as older:
-        (made,) = older.execute("SELECT sql FROM sqlite_schema WHERE name = 'timelines'").fetchone()
-        older.execute("ALTER TABLE timelines RENAME TO newer")
-        older.execute(made.replace("\n) STRICT", f",\n    {REQUIRED}\n) STRICT"))
-        older.execute("INSERT INTO timelines SELECT * FROM newer")
-        older.execute("DROP TABLE newer")
-        for statement in OF_THE_OWNER:
-            older.execute(statement)
-        with pytest.raises(sqlite3.IntegrityError, match="is required to approve"):
-            older.execute("UPDATE timelines SET isApproved = 1")
-        to_version_5(older)
-        older.execute("PRAGMA user_version = 5")
-    with open_device_store(db, clock=clock, ids=ids):
-        pass
-    assert approve(db, [1], at_ms=5).done == ["approved: party"]
-    with closing(sqlite3.connect(db, isolation_level=None)) as owner:
-        assert owner.execute("SELECT id, title, date, colour FROM timelines").fetchall() == [
-            (answer.result["id"], "party", 1, "red")
-        ]
-        assert owner.execute("SELECT * FROM parties").fetchall() == [("Ana", "party")]
-        assert owner.execute("PRAGMA index_info(by_date)").fetchall() != []
-        assert owner.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        owner.execute("DELETE FROM timelines")
-        assert owner.execute("SELECT name FROM guests").fetchall() == [("Ana",), ("nobody",)]
 
 
 def test_an_item_keeps_what_its_reviewer_should_know(store: DeviceStore, db: Path) -> None:
