@@ -19,8 +19,8 @@ from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:
     from hub.device.inserts import DeviceItem
+    from hub.device.messages import Question
     from hub.device.owner import Decided
-    from hub.device.questions import Question
 
 
 _File = click.Path(path_type=Path, dir_okay=False)

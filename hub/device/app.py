@@ -29,9 +29,8 @@ from hub.device.credentials import (
 )
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
-from hub.device.messages import describe_message
-from hub.device.questions import describe_question
-from hub.device.reporting import Hearing, Reporting, answers, replies, verdicts
+from hub.device.messages import describe_message, describe_question
+from hub.device.reporting import ANSWERS, REPLIES, VERDICTS, Hearing, Reporting
 from hub.device.run_reading import Contents, Library, Readings
 from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, root_spellings, settle
 from hub.log import Channel
@@ -229,8 +228,8 @@ class ReferenceDevice:
         bench = Bench(line.answer)
         hearing = Hearing(line, self._tools, self._on_status)
         reports = [
-            Reporting(line, self._tools, outbox(self._tools), self._clock, self._on_status)
-            for outbox in (verdicts, answers, replies)
+            Reporting(line, self._tools, outbox, self._clock, self._on_status)
+            for outbox in (VERDICTS, ANSWERS, REPLIES)
         ]
         tasks.start_soon(self._serve_calls, self._tools, bench, welcome)
         tasks.start_soon(hearing.serve)
@@ -241,7 +240,7 @@ class ReferenceDevice:
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
         self._on_status(f"connected as {welcome.device_id}")
         if self._rotation is not None and self._rotation.is_due:
-            tasks.start_soon(self._rotation.ask, line)
+            tasks.start_soon(self._rotation.ask, line, self._on_status)
 
         def handle(frame: Frame) -> None:
             match frame:
@@ -257,19 +256,16 @@ class ReferenceDevice:
                 case Event():
                     hearing.take(frame)
                 case Response():
-                    for reporting in reports:
-                        reporting.accept(frame)
-                    hearing.answered(frame)
-                    self._browser.accept(frame)
-                    if self._rotation is not None and (report := self._rotation.take(frame)):
-                        self._on_status(report)
+                    line.accept(frame)
                 case _:
                     pass  # unsolicited frames are ignored
 
         return handle
 
     async def _serve_calls(self, tools: Tools, bench: Bench, welcome: Welcome) -> None:
-        if (compared := await tools.note_welcome(welcome)) is not None:  # before any call is answered
+        # before any call is answered
+        compared = await tools.on_file(DeviceStore.note_welcome, welcome, otherwise=None)
+        if compared is not None:
             self._on_status(compared)
         await tools.serve(bench)
 

@@ -26,9 +26,9 @@ import anyio.to_thread
 import msgspec
 
 from hub.clock import Clock
-from hub.device.connection import Line, refusal
+from hub.device.connection import RESPONSE_WITHIN_S, Line, refusal
 from hub.log import Channel
-from protocol.coordination import Method, Request, Response
+from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.work import Answer, ToolCall
 
@@ -36,7 +36,6 @@ MOST: Final = 8  # concurrent listeners
 MOST_LIFE_MS: Final = 600_000
 POLL_S: Final = 0.25  # poll interval of the listener thread, and for its result
 REQUEST_S: Final = 10.0  # timeout of a browser's request
-ANSWER_WITHIN_S: Final = 30.0
 AGAIN_S: Final = 3.0
 SHOWN_A_MINUTE: Final = 4  # addresses; a person signs in to one account at a time
 MOST_CHARACTERS: Final = 2_048  # of an address
@@ -117,7 +116,7 @@ class Door:
                     self.send_error(404)
                     return
                 door.found = one
-                door._is_answered.wait(ANSWER_WITHIN_S)
+                door._is_answered.wait(RESPONSE_WITHIN_S)
                 page = f"<!doctype html><meta charset=utf-8><title>Hub</title><p>{escape(door._words)}"
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -158,9 +157,6 @@ class Browser:
         self._is_shown = anyio.Event()
         self._doors: dict[str, Door] = {}
         self._has_doors = anyio.Event()
-        self._asked = 0
-        self._answer: Response | None = None
-        self._answered = anyio.Event()
 
     async def take(self, line: Line, call: ToolCall) -> None:
         """Execute a call and send its answer."""
@@ -203,12 +199,6 @@ class Browser:
                     await self._forward(line, id, door)
             await self._clock.sleep(POLL_S)
 
-    def accept(self, response: Response) -> None:
-        """Accept a response of the hub if it belongs to the pending request."""
-        if response.id == self._id:
-            self._answer = response
-            self._answered.set()
-
     def _listen(self, request: _OpenRequest) -> Answer:
         door = self._doors.get(request.sign_in_id)
         if door is None or door.is_over:
@@ -243,19 +233,10 @@ class Browser:
             self._is_shown.set()
         return Answer(result={"opened": False})
 
-    @property
-    def _id(self) -> str:
-        return f"sign-in-{self._asked}"
-
     async def _forward(self, line: Line, id: str, door: Door) -> None:
         assert door.found is not None
-        self._asked += 1
-        self._answer, self._answered = None, anyio.Event()
         params: dict[str, Any] = {"sign_in_id": id, "state": door._state, **door.found}
-        await line.send(Request(id=self._id, method=Method.SIGN_INS_ANSWER, params=params))
-        with anyio.move_on_after(ANSWER_WITHIN_S):
-            await self._answered.wait()
-        response: Response | None = self._answer
+        response = await line.request(Method.SIGN_INS_ANSWER, params)
         if response is None or (response.error is not None and response.error.retryable):
             await self._clock.sleep(AGAIN_S)
             return

@@ -11,25 +11,22 @@ Only one task writes. A sender queues its frame and may wait until it is written
 truncates nor repeats a frame.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from hub.device.configurations import Configuration
 from hub.device.inserts import DeviceStore
-from hub.device.messages import Reply
-from hub.device.questions import OwnerAnswer
-from hub.device.verdicts import Verdict
 from hub.log import Channel
+from protocol.coordination import Method, Request, Response
 from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, ErrorCode, LocalProtocolError
-from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Frame
+from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Frame, Parameters
 from protocol.handshake import CapabilityName, Welcome
 from protocol.ids import CallId
 from protocol.session import SessionState
@@ -50,8 +47,12 @@ ACTIONS: Final = {
     Action.ROWS_KNOWN: CapabilityName.ROWS_KNOWN,
 }
 
-T = TypeVar("T")
+RESPONSE_WITHIN_S: Final = 30.0
 
+log = Channel(__name__)
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 AnswerSink = Callable[[ToolCall, Answer], Awaitable[None]]
 
@@ -77,46 +78,10 @@ class Tools:
                     self._on_done(call)
                 await bench.answer(call, answer)
 
-    async def note_welcome(self, welcome: Welcome) -> str | None:
-        """Store the counter up to which the hub knows this file. Return a message for the owner, or None."""
-        return await self._of_file(partial(self._store.note_welcome, welcome), None)
-
-    async def is_changed(self, asker: str) -> bool:
-        """Return True if another connection wrote to the file since the last call by *asker*."""
-        return await self._of_file(partial(self._store.is_changed, asker), False)
-
-    async def unreported(self, most: int) -> list[Verdict]:
-        """Return at most *most* verdicts of the owner that the hub has not confirmed."""
-        return await self._of_file(partial(self._store.unreported, most), [])
-
-    async def note_reported(self, report: Sequence[Verdict]) -> None:
-        """Mark verdicts as confirmed by the hub."""
-        await self._of_file(partial(self._store.note_reported, report), None)
-
-    async def unreported_replies(self, most: int) -> list[Reply]:
-        """Return at most *most* replies to messages that the hub has not confirmed as received."""
-        return await self._of_file(partial(self._store.unreported_replies, most), [])
-
-    async def note_reply(self, reply: Reply) -> None:
-        """Mark an answer to a message as confirmed, or as refused by the hub."""
-        await self._of_file(partial(self._store.note_reply, reply), None)
-
-    async def unreported_answers(self, most: int) -> list[OwnerAnswer]:
-        """Return at most *most* answers of the owner that the hub has not confirmed."""
-        return await self._of_file(partial(self._store.unreported_answers, most), [])
-
-    async def note_answer(self, answer: OwnerAnswer, *, counts: bool) -> None:
-        """Mark an answer to a question as confirmed, or as superseded by another answer."""
-        await self._of_file(partial(self._store.note_answer, answer, counts=counts), None)
-
-    async def keep_configurations(self, received: Sequence[Configuration]) -> None:
-        """Store configurations of agents; after a disk failure, the next connection receives them again."""
-        await self._of_file(partial(self._store.keep_configurations, received), None)
-
-    async def _of_file(self, ask: Callable[[], T], otherwise: T) -> T:
-        """Run *ask* in a thread; return *otherwise* if the disk fails, as the hub learns that from calls."""
+    async def on_file(self, work: Callable[[DeviceStore, *Ts], T], *args: *Ts, otherwise: T) -> T:
+        """Run *work* in a thread; return *otherwise* if the disk fails, as the hub learns that from calls."""
         try:
-            return await to_thread.run_sync(ask, limiter=self._disk)
+            return await to_thread.run_sync(work, self._store, *args, limiter=self._disk)
         except sqlite3.Error as error:
             log.error("device.file.failed", exc=error, calls=0)
             return otherwise
@@ -171,9 +136,6 @@ def refusal(code: ErrorCode, message: str) -> Answer:
     return Answer(error=ErrorBody(code=code, message=message, retryable=CATALOGUE[code].retryable))
 
 
-log = Channel(__name__)
-
-
 class Line:
     """Sender of frames for a session in state READY. In another state, senders block until cancelled."""
 
@@ -182,6 +144,8 @@ class Line:
         self._socket = socket
         self._has_more = anyio.Event()
         self._is_written = anyio.Event()
+        self._requests = 0
+        self._awaited: dict[str, asyncio.Future[Response]] = {}
 
     @property
     def welcome(self) -> Welcome:
@@ -199,6 +163,26 @@ class Line:
         await self._until_ready()
         self._session.send(frame)
         await self._until_written()
+
+    async def request(self, method: Method, params: Parameters) -> Response | None:
+        """Send a request and return the hub's response, or None if it does not arrive in time."""
+        self._requests += 1
+        request = Request(id=f"request-{self._requests}", method=method, params=params)
+        awaited: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._awaited[request.id] = awaited
+        try:
+            await self.send(request)
+            with anyio.move_on_after(RESPONSE_WITHIN_S):
+                return await awaited
+            return None
+        finally:
+            del self._awaited[request.id]
+
+    def accept(self, response: Response) -> None:
+        """Pass a response of the hub to its request; a late response is dropped."""
+        awaited = self._awaited.get(response.id)
+        if awaited is not None and not awaited.done():
+            awaited.set_result(response)
 
     async def answer(self, call: ToolCall, answer: Answer) -> None:
         """Send the answer to a call; an answer that cannot be encoded becomes a refusal."""

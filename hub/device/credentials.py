@@ -7,6 +7,7 @@ the device tries both at the hub, so a crash at any time loses nothing.
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,7 +25,7 @@ from hub.clock import Chance, Clock, epoch_ms
 from hub.device.connection import Line
 from hub.log import Channel
 from protocol import keys
-from protocol.coordination import Method, Request, Response
+from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import Parameters
 from protocol.handshake import Challenge, DeviceHello, Identity, signed_text
@@ -32,6 +33,8 @@ from protocol.ids import DeviceId, KeyId
 
 NEXT: Final = ".next"  # suffix of the file with the next key
 _SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
+
+log = Channel(__name__)
 
 
 class BadKeyFile(HubError):
@@ -319,11 +322,6 @@ def read_secret(secret: str | Path, name: str) -> str:
     return text.strip()
 
 
-log = Channel(__name__)
-
-_REQUEST_ID = "rotate-key"
-
-
 class Rotation:
     """Single request to the hub to accept a new key. Both keys are kept until the hub agrees."""
 
@@ -336,8 +334,12 @@ class Rotation:
         """True if the key is still the initial one."""
         return not self._is_done and not self._credential.is_renewed
 
-    async def ask(self, line: Line) -> None:
-        """Send the new key, signed by both keys. Raises BadCredential if the key cannot be created."""
+    async def ask(self, line: Line, on_status: Callable[[str], None]) -> None:
+        """Send the new key, signed by both keys, and report the hub's response to *on_status*.
+
+        Raises:
+            BadCredential: the key cannot be created, or cannot replace the current one.
+        """
         old, new = self._credential.identity, self._credential.next_identity()
         welcome = line.welcome
         text = keys.rotation_text(
@@ -348,15 +350,13 @@ class Rotation:
             "signature": old.sign(text),
             "proof": new.sign(text),
         }
-        await line.send(Request(id=_REQUEST_ID, method=Method.KEYS_ROTATE, params=params))
-
-    def take(self, response: Response) -> str | None:
-        """Handle the hub's response to the request; return a message for the person, or None."""
-        if response.id != _REQUEST_ID:
-            return None
+        response = await line.request(Method.KEYS_ROTATE, params)
+        if response is None:
+            return  # asked again at the next connection
         self._is_done = True
         if response.error is not None:
             log.warning("device.key.kept", code=response.error.code)
-            return f"the hub does not take a new key: {response.error.message}"
+            on_status(f"the hub does not take a new key: {response.error.message}")
+            return
         self._credential.take_next()
-        return f"the device has a new key: {self._credential.identity.shown}"
+        on_status(f"the device has a new key: {self._credential.identity.shown}")

@@ -14,28 +14,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote as quoted_for_url
 
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.device import (
-    agreement,
-    configurations,
-    files,
-    grants,
-    messages,
-    proposals,
-    questions,
-    rows,
-    schema,
-    verdicts,
-)
-from hub.device.configurations import Configuration
+from hub.device import agreement, files, grants, messages, proposals, rows, schema, verdicts
 from hub.device.messages import Reply
 from hub.device.proposals import Proposal
-from hub.device.questions import OwnerAnswer
 from hub.device.rows import Refusal
 from hub.device.source_state import Sources, SourceState
 from hub.device.verdicts import Remarks, Review, ReviewState, Verdict
@@ -75,6 +62,14 @@ class DeviceFileFromTheFuture(DeviceFileError):
     """Device file written by a newer version, which an older one would misread."""
 
     code = ErrorCode.DATABASE_FROM_THE_FUTURE
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """Configuration of one agent. *rev* grows with each change."""
+
+    agent_id: str
+    rev: int
+    configuration: dict[str, Any]
 
 
 class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +137,7 @@ class DeviceStore:
         self._clock = clock
         self._ids = ids
         self._pruned_ms = 0
-        self.hub = ""  # By asker: last data_version, which changes with each write of another connection.
+        self.hub = ""
         # by asker: last data_version, which changes with each write of another connection
         self._seen: dict[str, int] = {}
         with self._transaction():
@@ -238,24 +233,29 @@ class DeviceStore:
         with self._transaction():
             messages.note_reported(self._db, reply, epoch_ms(self._clock.now()))
 
-    def unreported_answers(self, most: int) -> list[OwnerAnswer]:
+    def unreported_answers(self, most: int) -> list[Reply]:
         """Return at most *most* answers of the owner that the hub has not confirmed."""
-        return questions.unreported_answers(self._db, most)
+        return messages.unreported_answers(self._db, most)
 
-    def note_answer(self, answer: OwnerAnswer, *, counts: bool) -> None:
+    def note_answer(self, answer: Reply, *, counts: bool) -> None:
         """Mark an answer to a question as confirmed, or as superseded by another answer."""
         with self._transaction():
-            questions.note_answer(self._db, answer, epoch_ms(self._clock.now()), counts=counts)
+            messages.note_answer(self._db, answer, epoch_ms(self._clock.now()), counts=counts)
 
     def keep_configurations(self, received: Iterable[Configuration]) -> None:
         """Store configurations of agents that the hub sent."""
         with self._transaction():
             for one in received:
-                configurations.keep(self._db, one, epoch_ms(self._clock.now()))
-
-    def configurations(self) -> list[Configuration]:
-        """Return the last known configuration of each agent."""
-        return configurations.stored(self._db)
+                self._db.execute(
+                    "INSERT INTO agent_configs VALUES (?1, ?2, ?3, ?4)"
+                    " ON CONFLICT (agent_id) DO UPDATE SET rev = ?2, configuration = ?3, at = ?4",
+                    (
+                        one.agent_id,
+                        one.rev,
+                        msgspec.json.encode(one.configuration).decode(),
+                        epoch_ms(self._clock.now()),
+                    ),
+                )
 
     def known_roots(self) -> list[str]:
         """Return the paths of all folders that ever got a name by ``name_roots``."""
@@ -321,10 +321,8 @@ class DeviceStore:
             answer = Answer(result=result)
         except Refusal as refusal:
             self._db.execute("ROLLBACK TO one_call")
-            row_id, answer = (
-                None,
-                Answer(error=ErrorBody(code=refusal.code, message=str(refusal)[:_REFUSAL_CHARACTERS])),
-            )
+            row_id = None
+            answer = Answer(error=ErrorBody(code=refusal.code, message=str(refusal)[:_REFUSAL_CHARACTERS]))
         self._db.execute("RELEASE one_call")
         return row_id, answer
 
@@ -334,9 +332,9 @@ class DeviceStore:
             return None, {"woken": True}
         at_ms = epoch_ms(self._clock.now())
         if call.action is Action.USER_ASK:
-            return None, questions.take(self._db, call)
+            return None, messages.take_question(self._db, call)
         if call.action is Action.MESSAGE_DELIVER:
-            return None, messages.take(self._db, call, epoch_ms(self._clock.now()))
+            return None, messages.take_message(self._db, call, at_ms)
         if call.action is Action.FILE_GET:
             return None, files.get(self._db, call)
         if call.action is Action.FILE_PUT:
@@ -458,24 +456,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def connect_shared(path: Path) -> sqlite3.Connection:
-    """Connect to a device's file that another program may serve.
+@contextmanager
+def connect_shared(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection to a device's file that another program may serve.
 
     Raises:
-        DeviceFileError: the file does not exist, or is not a device's file of this version.
-        sqlite3.Error: the disk fails.
+        DeviceFileError: the file does not exist, or is not a device's file of this version, or the disk
+            fails; without a commit, nothing was changed.
     """
     if not path.exists():
         raise DeviceFileError(f"there is no {path}; name the device's file with '--db FILE'")
-    db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-    db.row_factory = sqlite3.Row
     try:
-        _check(db, path)
-        db.execute("PRAGMA foreign_keys = ON")
-    except BaseException:
-        db.close()
-        raise
-    return db
+        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as db:
+            db.row_factory = sqlite3.Row
+            _check(db, path)
+            db.execute("PRAGMA foreign_keys = ON")
+            yield db
+    except sqlite3.Error as error:
+        raise DeviceFileError(f"{path}: {error}") from error
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:

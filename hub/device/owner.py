@@ -16,7 +16,7 @@ detects an answer and sends it to its hub.
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,10 +25,10 @@ from typing import Final
 import msgspec
 
 from hub.clock import IdFactory, SystemChance, SystemClock, epoch_ms
-from hub.device import grants, proposals, questions, rows, verdicts
+from hub.device import grants, messages, proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.messages import Question
 from hub.device.proposals import Proposal
-from hub.device.questions import Question
 from hub.device.rows import Refusal
 from hub.device.schema import quoted
 from hub.device.verdicts import Review
@@ -77,7 +77,7 @@ def approve(
         proposal = proposals.of_row(db, review.table.name, review.row_id)
         if proposal is not None and proposal.data is None:
             if not deletes:
-                raise _left("the hub would delete it; to agree, add --deletions")
+                raise _refused("the hub would delete it; to agree, add --deletions")
             _refuse_referred(db, review)
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
             return f"deleted: {_title(review)}"
@@ -86,7 +86,10 @@ def approve(
             filled = {**(proposal.data or {}), **filled}
             proposals.accept(db, review.table, review.row_id, Proposal(proposal.call_id, filled), at_ms)
         else:
-            _refuse_incomplete(review, filled)
+            assert review.row is not None
+            if (column := lacking(review.table, {**review.row, **filled})) is not None:
+                name = column.name.removesuffix("Id")
+                raise _refused(f"it needs a {name}; approve it with --{name} TITLE")
             rows.update(db, review.table, review.row_id, {**filled, "isApproved": 1}, at_ms)
         return f"approved: {_title(review, filled)}{report}"
 
@@ -126,7 +129,7 @@ def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -
             proposals.reject(db, review.table, review.row_id)
             return f"stays as it was: {_title(review)}; what the hub proposed is rejected"
         if review.row["isApproved"] and not deletes:
-            raise _left("you have approved it; to delete it, add --approved")
+            raise _refused("you have approved it; to delete it, add --approved")
         _refuse_referred(db, review)
         rows.delete(db, review.table, review.row_id)
         return f"{'deleted' if review.row['isApproved'] else 'rejected'}: {_title(review)}"
@@ -154,7 +157,7 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     listed = ", ".join(named[:_MOST_NAMED]) + more
-    raise _left(f"{listed} belong to it; reject them with it, or let them belong to another first")
+    raise _refused(f"{listed} belong to it; reject them with it, or let them belong to another first")
 
 
 def _depth(table: DeviceTable) -> int:
@@ -163,14 +166,7 @@ def _depth(table: DeviceTable) -> int:
     return max((1 + _depth(one) for one in above), default=0)
 
 
-def _refuse_incomplete(review: Review, filled: Record) -> None:
-    assert review.row is not None
-    if (column := lacking(review.table, {**review.row, **filled})) is not None:
-        name = column.name.removesuffix("Id")
-        raise _left(f"it needs a {name}; approve it with --{name} TITLE")
-
-
-def _left(why: str) -> Refusal:
+def _refused(why: str) -> Refusal:
     return Refusal(ErrorCode.BAD_RECORD, why)
 
 
@@ -203,33 +199,27 @@ def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, lis
         BadGrant: a change is invalid; nothing was changed.
         DeviceFileError: the file is not a device's, or the disk fails.
     """
-    try:
-        with closing(connect_shared(path)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            after = grants.changed(grants.of_hub(db, hub), changes)
-            grants.put(db, hub, after)
-            db.execute("COMMIT")
-            return after
-    except sqlite3.Error as error:
-        raise DeviceFileError(f"{path}: {error}") from error
+    with connect_shared(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        after = grants.changed(grants.of_hub(db, hub), changes)
+        grants.put(db, hub, after)
+        db.execute("COMMIT")
+        return after
 
 
 @contextmanager
 def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3.Connection, list[Review]]]:
     """Yield the rows of these numbers or labels, in a transaction that ends with the block."""
-    try:
-        with closing(connect_shared(path)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            existing = [review for review in verdicts.reviews(db) if review.row is not None]
-            known: dict[int | str, Review] = {review.number: review for review in existing}
-            known |= {review.label: review for review in existing}
-            if missing := [number for number in numbers if number not in known]:
-                raise UnknownNumber(_unknown(missing, known))
-            chosen = {known[number].number: known[number] for number in numbers}
-            yield db, list(chosen.values())
-            db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
-    except sqlite3.Error as error:
-        raise DeviceFileError(f"{path}: {error}") from error
+    with connect_shared(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        existing = [review for review in verdicts.reviews(db) if review.row is not None]
+        known: dict[int | str, Review] = {review.number: review for review in existing}
+        known |= {review.label: review for review in existing}
+        if missing := [number for number in numbers if number not in known]:
+            raise UnknownNumber(_unknown(missing, known))
+        chosen = {known[number].number: known[number] for number in numbers}
+        yield db, list(chosen.values())
+        db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
 
 
 def _unknown(missing: Sequence[int | str], known: Mapping[int | str, Review]) -> str:
@@ -299,7 +289,7 @@ class Editor:
             or [row for row in candidates if row[1].casefold() == text.casefold()]
         )
         if len(found) > 1:
-            raise _wrong(f"{len(found)} {table.name} are called {_cut(text)}: name one by its number or id")
+            raise _refused(f"{len(found)} {table.name} are called {_cut(text)}: name one by its number or id")
         is_made = table.name is TableName.PROJECTS
         if not found and is_made:
             row_id = IdFactory(SystemClock(), SystemChance()).fresh()
@@ -308,7 +298,7 @@ class Editor:
         if not found:
             near = get_close_matches(text, [row[1] for row in candidates], n=1)
             hint = f"did you mean {_cut(near[0])}?" if near else "'hub review ls --all' lists those there are"
-            raise _wrong(f"{table.name}: there is no {_cut(text)}; {hint}")
+            raise _refused(f"{table.name}: there is no {_cut(text)}; {hint}")
         (row,) = found
         if is_made and not row["isApproved"]:
             rows.update(self._db, table, row["id"], {"isApproved": 1}, self._at_ms)
@@ -322,17 +312,17 @@ def _column(table: DeviceTable, name: str) -> Column:
     if column is None:
         others = [one.name for one in TABLES.values() if any(c.name == f"{name}Id" for c in one.columns)]
         if others:
-            raise _wrong(f"{table.name} belong to no {name}; {', '.join(others)} do")
+            raise _refused(f"{table.name} belong to no {name}; {', '.join(others)} do")
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise _wrong(f"{table.name} have no field {_cut(name)}; {hint}")
+        raise _refused(f"{table.name} have no field {_cut(name)}; {hint}")
     return column
 
 
 def _value(column: Column, text: str) -> Field:
     if not text:
         if column.required or column.required_to_approve or column.default is not None:
-            raise _wrong(f"{column.name} cannot be empty")
+            raise _refused(f"{column.name} cannot be empty")
         return None
     text = _utf8(column, text)
     match column.kind:
@@ -343,7 +333,7 @@ def _value(column: Column, text: str) -> Field:
                 problem = (
                     f"{column.name}: expected a time as 2027-02-03 or '2027-02-03 15:00', got {_cut(text)}"
                 )
-                raise _wrong(problem) from None
+                raise _refused(problem) from None
         case Kind.NAMES:
             return [name.strip() for name in text.split(",") if name.strip()]
         case _:
@@ -354,16 +344,12 @@ def _utf8(column: Column, text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise _wrong(f"{column.name}: this is no UTF-8") from None
+        raise _refused(f"{column.name}: this is no UTF-8") from None
     return text
 
 
 def _cut(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
-
-
-def _wrong(why: str) -> Refusal:
-    return Refusal(ErrorCode.BAD_RECORD, why)
 
 
 class UnknownQuestion(DeviceFileError):
@@ -380,11 +366,8 @@ def read_questions(path: Path) -> list[Question]:
     Raises:
         DeviceFileError: the file does not exist, is not a device's, or the disk fails.
     """
-    try:
-        with closing(connect_shared(path)) as db:
-            return questions.listed(db)
-    except sqlite3.Error as error:
-        raise DeviceFileError(f"{path}: {error}") from error
+    with connect_shared(path) as db:
+        return messages.list_questions(db)
 
 
 def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
@@ -399,18 +382,15 @@ def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
         raise NotAnswered("an answer has words")
     if len(content) > ANSWER_CHARACTERS:
         raise NotAnswered(f"an answer has at most {ANSWER_CHARACTERS} characters, not {len(content)}")
-    try:
-        with closing(connect_shared(path)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            known = {one.number: one for one in questions.listed(db)}
-            if number not in known:
-                raise UnknownQuestion(f"there is no question {number}; 'hub answer' lists those there are")
-            if not questions.write_answer(db, number, content, at_ms):
-                raise NotAnswered(f"question {number} {_why_not(known[number])}")
-            db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
-            return next(one for one in questions.listed(db) if one.number == number)
-    except sqlite3.Error as error:
-        raise DeviceFileError(f"{path}: {error}") from error
+    with connect_shared(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        known = {one.number: one for one in messages.list_questions(db)}
+        if number not in known:
+            raise UnknownQuestion(f"there is no question {number}; 'hub answer' lists those there are")
+        if not messages.write_answer(db, number, content, at_ms):
+            raise NotAnswered(f"question {number} {_why_not(known[number])}")
+        db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
+        return next(one for one in messages.list_questions(db) if one.number == number)
 
 
 def _why_not(question: Question) -> str:

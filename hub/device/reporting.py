@@ -1,34 +1,34 @@
 """Exchange with the hub besides calls: events of the hub, and reports of the owner's decisions.
 
-Events of the hub: stores the newest configuration of this device's agents in its file.
+The newest configuration of each agent of this device is stored in the device's file. A revision never
+decreases. A gap in the event numbers triggers a new request of all configurations.
 
-Works over one connection. A revision never decreases. A gap in the event numbers triggers a new request of
-all configurations.
-
-Reports of the owner's decisions to the hub: verdicts on rows, answers to questions, replies to messages.
-
-A report is one request. What the hub has confirmed is marked in the device's file and not repeated; a request
-without a response is sent again, and the hub counts it once.
+Verdicts on rows, answers to questions and replies to messages are reported. A report is one request. What the
+hub has confirmed is marked in the device's file and not repeated; a request without a response is sent again,
+and the hub counts it once.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import anyio
 import msgspec
 
 from hub.clock import Clock, wait_for_event
-from hub.device.configurations import Configuration
 from hub.device.connection import Line, Tools
+from hub.device.inserts import Configuration, DeviceStore
 from hub.device.messages import Reply
-from hub.device.questions import OwnerAnswer
 from hub.device.verdicts import Verdict
 from hub.log import Channel
-from protocol.coordination import Event, EventName, Method, Request, Response
+from protocol.coordination import Event, EventName, Method
 from protocol.errors import ErrorCode
 from protocol.frame import Parameters, Values
 
-ANSWER_WITHIN_S: Final = 30.0
+POLL_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
+VERDICTS_PER_REPORT: Final = 500  # as limited by the hub
+
+log = Channel(__name__)
+Decision = TypeVar("Decision")
 
 
 class Hearing:
@@ -43,9 +43,6 @@ class Hearing:
         self._waiting: dict[str, Configuration] = {}  # to be stored
         self._has_gap = False
         self._arrived = anyio.Event()
-        self._asked = 0
-        self._answer: Response | None = None
-        self._answered = anyio.Event()
 
     async def serve(self) -> None:
         """Store received configurations and fetch missed ones, until cancelled."""
@@ -66,12 +63,6 @@ class Hearing:
         if event.event == EventName.AGENT_CONFIG:
             self._note(event.data)
 
-    def answered(self, response: Response) -> None:
-        """Accept a response of the hub if it belongs to the pending request."""
-        if response.id == self._id:
-            self._answer = response
-            self._answered.set()
-
     def _note(self, data: Any) -> None:
         try:
             one = msgspec.convert(data, Configuration)
@@ -84,11 +75,14 @@ class Hearing:
             self._arrived.set()
 
     async def _keep(self) -> None:
-        waiting, self._waiting = self._waiting, {}
+        """Store the received configurations; after a disk failure, the next connection gets them again."""
+        waiting, self._waiting = list(self._waiting.values()), {}
         if waiting:
-            await self._tools.keep_configurations(list(waiting.values()))
-        for one in waiting.values():
-            self._on_status(f"configuration of {one.agent_id}: revision {one.rev}, {_counted(one)}")
+            await self._tools.on_file(DeviceStore.keep_configurations, waiting, otherwise=None)
+        for one in waiting:
+            keys = len(one.configuration)
+            counted = "1 key" if keys == 1 else f"{keys} keys"
+            self._on_status(f"configuration of {one.agent_id}: revision {one.rev}, {counted}")
 
     async def _ask_again(self) -> None:
         """Fetch the configuration of each agent sequentially: a hub limits the number of pending requests."""
@@ -105,16 +99,8 @@ class Hearing:
 
     async def _ask(self, method: Method, params: Parameters) -> Values | None:
         """Send a request and return its result, or None after a refusal or timeout."""
-        self._asked += 1
-        self._answer, self._answered = None, anyio.Event()
-        await self._line.send(Request(id=self._id, method=method, params=params))
-        with anyio.move_on_after(ANSWER_WITHIN_S):
-            await self._answered.wait()
-        return None if self._answer is None else self._answer.result
-
-    @property
-    def _id(self) -> str:
-        return f"config-{self._asked}"
+        response = await self._line.request(method, params)
+        return None if response is None else response.result
 
 
 class _Agent(msgspec.Struct):
@@ -125,19 +111,6 @@ class _Agents(msgspec.Struct):
     """Needed fields of the answer to ``agents.list``."""
 
     agents: list[_Agent]
-
-
-def _counted(one: Configuration) -> str:
-    keys = len(one.configuration)
-    return "1 key" if keys == 1 else f"{keys} keys"
-
-
-POLL_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
-RESPONSE_WITHIN_S: Final = 30.0
-VERDICTS_PER_REPORT: Final = 500  # as limited by the hub
-
-log = Channel(__name__)
-Decision = TypeVar("Decision")
 
 
 class Outbox(NamedTuple, Generic[Decision]):
@@ -153,56 +126,41 @@ class Outbox(NamedTuple, Generic[Decision]):
     name: str
     method: Method
     most: int
-    unconfirmed: Callable[[int], Awaitable[Sequence[Decision]]]
+    unconfirmed: Callable[[DeviceStore, int], Sequence[Decision]]
     params: Callable[[Sequence[Decision]], Parameters]
-    confirm: Callable[[Sequence[Decision]], Awaitable[None]]
-    discard: Callable[[Sequence[Decision]], Awaitable[None]] | None = None
+    confirm: Callable[[DeviceStore, Sequence[Decision]], None]
+    discard: Callable[[DeviceStore, Sequence[Decision]], None] | None = None
 
 
-def verdicts(tools: Tools) -> Outbox[Verdict]:
-    """Return the owner's verdicts on rows that a hub wrote."""
-    return Outbox(
-        "verdicts",
-        Method.REVIEW_REPORT,
-        VERDICTS_PER_REPORT,
-        tools.unreported,
-        lambda report: {"verdicts": [msgspec.structs.asdict(one) for one in report]},
-        tools.note_reported,
-    )
-
-
-def answers(tools: Tools) -> Outbox[OwnerAnswer]:
-    """Return the owner's answers to questions. Of several answers to a question the hub counts the first."""
-
-    async def mark(report: Sequence[OwnerAnswer], *, counts: bool) -> None:
-        await tools.note_answer(report[0], counts=counts)
-
-    return Outbox(
-        "answers",
-        Method.QUESTIONS_ANSWER,
-        1,
-        tools.unreported_answers,
-        lambda report: {"question_id": report[0].question_id, "answer": report[0].answer},
-        lambda report: mark(report, counts=True),
-        lambda report: mark(report, counts=False),
-    )
-
-
-def replies(tools: Tools) -> Outbox[Reply]:
-    """Return the replies of this device's agents to messages."""
-
-    async def mark(report: Sequence[Reply]) -> None:
-        await tools.note_reply(report[0])
-
-    return Outbox(
-        "replies",
-        Method.MESSAGES_ANSWER,
-        1,
-        tools.unreported_replies,
-        lambda report: {"message_id": report[0].message_id, "answer": report[0].answer},
-        mark,
-        mark,
-    )
+# the owner's verdicts on rows that a hub wrote
+VERDICTS: Final = Outbox[Verdict](
+    "verdicts",
+    Method.REVIEW_REPORT,
+    VERDICTS_PER_REPORT,
+    DeviceStore.unreported,
+    lambda report: {"verdicts": [msgspec.structs.asdict(one) for one in report]},
+    DeviceStore.note_reported,
+)
+# the owner's answers to questions; of several answers to a question the hub counts the first
+ANSWERS: Final = Outbox[Reply](
+    "answers",
+    Method.QUESTIONS_ANSWER,
+    1,
+    DeviceStore.unreported_answers,
+    lambda report: {"question_id": report[0].id, "answer": report[0].answer},
+    lambda store, report: store.note_answer(report[0], counts=True),
+    lambda store, report: store.note_answer(report[0], counts=False),
+)
+# the replies of this device's agents to messages
+REPLIES: Final = Outbox[Reply](
+    "replies",
+    Method.MESSAGES_ANSWER,
+    1,
+    DeviceStore.unreported_replies,
+    lambda report: {"message_id": report[0].id, "answer": report[0].answer},
+    lambda store, report: store.note_reply(report[0]),
+    lambda store, report: store.note_reply(report[0]),
+)
 
 
 class Reporting:
@@ -220,18 +178,16 @@ class Reporting:
         self._clock = clock
         self._on_status = on_status
         self._requested = anyio.Event()
-        self._responded = anyio.Event()
-        self._response: Response | None = None
-        self._requests = 0
 
     async def serve(self) -> None:
         """Poll and report until cancelled, or until the hub does not know the method."""
         is_due = True  # the file may have changed while the device was disconnected
         while True:
-            if await self._tools.is_changed(self._outbox.name) or is_due:
+            name = self._outbox.name
+            if await self._tools.on_file(DeviceStore.is_changed, name, otherwise=False) or is_due:
                 failure = await self._report()
                 if failure == ErrorCode.UNKNOWN_METHOD:
-                    log.info("device.reports.not_taken", outbox=self._outbox.name)
+                    log.info("device.reports.not_taken", outbox=name)
                     return
                 is_due = failure is not None
             await self._rest()
@@ -240,42 +196,23 @@ class Reporting:
         """Poll at once: a run starts, and should take the latest verdicts into account."""
         self._requested.set()
 
-    def accept(self, response: Response) -> None:
-        """Accept a response of the hub if it belongs to the pending request."""
-        if response.id == self._id:
-            self._response = response
-            self._responded.set()
-
     async def _report(self) -> str | None:
         """Send all unconfirmed decisions. Return the error code of a failure that may pass, else None."""
-        while report := await self._outbox.unconfirmed(self._outbox.most):
-            response = await self._send(report)
+        outbox, on_file = self._outbox, self._tools.on_file
+        nothing: Sequence[Any] = ()
+        while report := await on_file(outbox.unconfirmed, outbox.most, otherwise=nothing):
+            response = await self._line.request(outbox.method, outbox.params(report))
             if response is None:
                 return ErrorCode.CALL_TIMED_OUT
-            error = response.error
-            if error is None:
-                await self._outbox.confirm(report)
-            elif error.retryable or error.code == ErrorCode.UNKNOWN_METHOD or self._outbox.discard is None:
-                return error.code
-            else:  # another answer counts, or the hub does not know the id: a retry cannot succeed
+            error, mark = response.error, outbox.confirm
+            if error is not None:
+                if error.retryable or error.code == ErrorCode.UNKNOWN_METHOD or outbox.discard is None:
+                    return error.code
+                # another answer counts, or the hub does not know the id: a retry cannot succeed
                 self._on_status(f"the answer does not count: {error.message}")
-                await self._outbox.discard(report)
+                mark = outbox.discard
+            await on_file(mark, report, otherwise=None)
         return None
-
-    @property
-    def _id(self) -> str:
-        return f"{self._outbox.name}-{self._requests}"
-
-    async def _send(self, report: Sequence[Any]) -> Response | None:
-        """Send a report and return the response, or None after a timeout."""
-        self._requests += 1
-        self._response, self._responded = None, anyio.Event()
-        await self._line.send(
-            Request(id=self._id, method=self._outbox.method, params=self._outbox.params(report))
-        )
-        with anyio.move_on_after(RESPONSE_WITHIN_S):
-            await self._responded.wait()
-        return self._response
 
     async def _rest(self) -> None:
         """Wait until the next poll is due or requested."""

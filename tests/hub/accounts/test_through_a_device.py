@@ -14,9 +14,9 @@ from hub.api.nouns.connectors import Connectors
 from hub.api.parameters import Hub
 from hub.clock import SystemClock
 from hub.device.browser import Browser
-from protocol.coordination import Request, Response
+from protocol.coordination import Method, Response
 from protocol.errors import HubError
-from protocol.frame import ErrorBody
+from protocol.frame import ErrorBody, Parameters
 from protocol.work import Action, Answer, ToolCall
 from storage.connectors import connectors
 from tests.hub.accounts.bench import Bench, bench
@@ -49,18 +49,17 @@ class Wire:
     async def call(self, frame: ToolCall) -> Answer:
         return await self.browser.done(frame)
 
-    async def send(self, frame: Request) -> None:
+    async def request(self, method: Method, params: Parameters) -> Response:
         if not self.is_up:
             await anyio.sleep_forever()  # until the connection is cancelled
         link: Any = self
         try:
-            later = await self.methods[frame.method].answer(link, frame.params)
+            later = await self.methods[method].answer(link, params)
             assert isinstance(later, Later)
-            told = Response(id=frame.id, result=dict(await later.answer()))
+            return Response(id="r", result=dict(await later.answer()))
         except HubError as error:
             body = ErrorBody(code=error.code, message=str(error), retryable=error.retryable)
-            told = Response(id=frame.id, error=body)
-        self.browser.accept(told)
+            return Response(id="r", error=body)
 
 
 @pytest.mark.parametrize("is_restarted", [False, True])

@@ -10,9 +10,9 @@ import pytest
 
 from hub.clock import SystemClock
 from hub.device.browser import SHOWN_A_MINUTE, Browser
-from protocol.coordination import Request, Response
+from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
-from protocol.frame import ErrorBody
+from protocol.frame import ErrorBody, Parameters
 from protocol.work import Action, Answer, ToolCall
 
 pytestmark = pytest.mark.anyio
@@ -22,15 +22,14 @@ URL = "https://op.example/authorize?state=s"
 class Hub:
     """A line to a hub that answers requests in the order of *answers*."""
 
-    def __init__(self, browser: Browser, *answers: ErrorBody | None) -> None:
-        self.browser = browser
+    def __init__(self, *answers: ErrorBody | None) -> None:
         self.answers = list(answers)
         self.asked: list[Request] = []
 
-    async def send(self, frame: Any) -> None:
-        self.asked.append(frame)
+    async def request(self, method: Method, params: Parameters) -> Response:
+        self.asked.append(Request(id="r", method=method, params=params))
         error = self.answers.pop(0)
-        self.browser.accept(Response(id=frame.id, error=error) if error else Response(id=frame.id, result={}))
+        return Response(id="r", error=error) if error else Response(id="r", result={})
 
 
 class Desk:
@@ -73,7 +72,7 @@ async def test_one_redirect_with_the_right_state_is_forwarded_and_the_listener_i
     assert await desk.listen() == at  # the call came twice
     assert (await desk.call(url=URL)).result == {"opened": False}
     assert desk.opened == []
-    hub: Any = Hub(desk.browser, None)
+    hub: Any = Hub(None)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(desk.browser.serve, hub)
         for wrong in ("/", "/?state=x&code=y", "/?state=s", "/favicon.ico"):
@@ -99,7 +98,7 @@ async def test_a_redirect_is_forwarded_over_the_next_connection() -> None:
         pages.append(await get(at + "/?state=s&error=access_denied"))
 
     refused = ErrorBody(code="sign_in_failed", message="it was <not> allowed", retryable=False)
-    hub: Any = Hub(desk.browser, refused)
+    hub: Any = Hub(refused)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(browse)
         await anyio.sleep(0.1)  # nobody is connected
@@ -119,7 +118,7 @@ async def test_the_owner_is_shown_the_address_and_asked_before_a_browser_is_open
     for _ in range(2):  # a call that comes again is asked once
         assert (await desk.call(url=URL)).result == {"opened": False}
     assert desk.told == [f"the hub asks you to sign in to work: {URL}"]
-    hub: Any = Hub(desk.browser)
+    hub: Any = Hub()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(desk.browser.serve, hub)
         with anyio.fail_after(5):

@@ -1,5 +1,6 @@
 """The reference device keeps how its agents are configured: the newest, and what it missed it asks for."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -7,8 +8,6 @@ from typing import Any, Literal
 
 import pytest
 
-from hub.device import configurations
-from hub.device.configurations import Configuration
 from protocol.coordination import Event, EventName, Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Values
@@ -27,13 +26,13 @@ def event(seq: int, data: Values, name: str = EventName.AGENT_CONFIG) -> Event:
     return Event(event=name, seq=seq, data=data)
 
 
-def kept(device: RunningDevice) -> list[Configuration]:
-    with closing(sqlite3.connect(device.db)) as db:
-        return configurations.stored(db)
-
-
 async def keeps(device: RunningDevice, *wanted: tuple[str, int, dict[str, Any]]) -> None:
-    await until(lambda: [(one.agent_id, one.rev, one.configuration) for one in kept(device)] == list(wanted))
+    def stored() -> list[tuple[str, int, dict[str, Any]]]:
+        with closing(sqlite3.connect(device.db)) as db:
+            found = db.execute("SELECT agent_id, rev, configuration FROM agent_configs ORDER BY agent_id")
+            return [(agent_id, rev, json.loads(text)) for agent_id, rev, text in found]
+
+    await until(lambda: stored() == list(wanted))
 
 
 async def told(guest: Guest, *events: Event) -> None:

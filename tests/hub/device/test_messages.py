@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from hub.clock import IdFactory
-from hub.device import messages
 from hub.device.inserts import open_device_store
 from hub.device.messages import Reply
 from protocol.coordination import Method, Response
@@ -48,14 +47,8 @@ def test_a_message_is_kept_once_however_often_it_is_brought(
     with open_device_store(tmp_path / "d.db", clock=clock, ids=ids) as store:
         first, again, anew = store.apply([call(), call(), call("c-2", content="something else")])
         assert first.result == again.result == anew.result == {"delivered": True}
-        (kept,) = messages.listed(store._db)
-        assert (kept.message_id, kept.agent_id, kept.content, kept.sender, kept.board) == (
-            "m-1",
-            "a-1",
-            "tea is ready",
-            "lead",
-            "garden",
-        )
+        found = store._db.execute("SELECT message_id, agent_id, content, sender, board FROM messages")
+        assert [tuple(row) for row in found] == [("m-1", "a-1", "tea is ready", "lead", "garden")]
 
 
 @pytest.mark.parametrize("data", [{"content": ""}, {"message_id": ""}, {"kind": None}], ids=str)
@@ -66,7 +59,7 @@ def test_what_is_no_message_is_refused(
         (answer,) = store.apply([call(**data)])
         assert answer.error is not None
         assert answer.error.code == ErrorCode.BAD_RECORD
-        assert messages.listed(store._db) == []
+        assert store._db.execute("SELECT 1 FROM messages").fetchone() is None
 
 
 def test_an_answer_is_sent_until_the_hub_has_confirmed_it(

@@ -78,7 +78,7 @@ def test_an_answer_of_the_owner_is_unreported_until_the_hub_confirms_it(
     assert store.unreported_answers(9) == []
     owner.execute("UPDATE questions SET answer = '  Red. '")
     (said,) = store.unreported_answers(9)
-    assert (said.question_id, said.answer) == ("q-1", "Red.")
+    assert (said.id, said.answer) == ("q-1", "Red.")
     store.note_answer(said, counts=True)
     assert store.unreported_answers(9) == []
     (kept,) = read_questions(db)
