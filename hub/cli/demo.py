@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hub.clock import SystemClock
-from hub.device.inserts import DeviceItem, read_items
+from hub.device.items import DeviceItem, read_items
 
 DEVICE, AGENT = "desk", "notes"
 START_TIMEOUT_S = 180.0  # the model's first start on a slow disk

@@ -18,7 +18,7 @@ from hub.cli.options import Command, example, json_option
 from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:
-    from hub.device.inserts import DeviceItem
+    from hub.device.items import DeviceItem
     from hub.device.messages import Question
     from hub.device.owner import Decided
 
@@ -76,7 +76,8 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
 def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.suggestion import lines_of
-    from hub.device.inserts import DeviceFileError, read_items
+    from hub.device.inserts import DeviceFileError
+    from hub.device.items import read_items
 
     db = here()
     try:

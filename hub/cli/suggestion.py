@@ -10,9 +10,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from hub.clock import from_epoch_ms
-from hub.device.inserts import DeviceItem
+from hub.device.items import DeviceItem, SourceState
 from hub.device.owner import lacking
-from hub.device.source_state import SourceState
 from hub.printable import spelled
 from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName

@@ -42,7 +42,7 @@ from protocol.codec import Codec, for_subprotocol
 from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
 from protocol.frame import MAX_MESSAGE_BYTES, PATH, Frame
-from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Error, Goodbye
+from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Goodbye
 from protocol.session import Challenged, Ended, Leaving, Received, Refused, SessionEvent, Welcomed
 
 _OPEN_TIMEOUT_S: Final = 10.0
@@ -293,7 +293,8 @@ class _Talk:
                     self._handle = self._attend(self._line, self._tasks)
                     self._task_status.started()
                 case Refused(error):
-                    self._visit.reason = _sentence(error)
+                    parts = (error.message or error.code, error.hint or _hint(error.code))
+                    self._visit.reason = "; ".join(part for part in parts if part)
                     self._visit.pairing_code = error.pairing_code
                     self._visit.retry_after_ms = error.retry_after_ms
                 case Leaving(goodbye):
@@ -339,10 +340,6 @@ async def _close(socket: ClientConnection, line: Line, ended: Ended) -> None:
     with contextlib.suppress(ConnectionClosed):
         await line.flush()
     await socket.close(ended.code, ended.reason_text)
-
-
-def _sentence(error: Error) -> str:
-    return "; ".join(part for part in (error.message or error.code, error.hint or _hint(error.code)) if part)
 
 
 def _hint(code: str) -> str:

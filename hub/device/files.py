@@ -27,7 +27,7 @@ def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
     request = _request(call, FileGet)
     row = _find(db, call.agent_id, request.name)
     if row is None:
-        return _spelled(FilePart(name=request.name, sha256=None))
+        return msgspec.structs.asdict(FilePart(name=request.name, sha256=None))
     content: str = row["content"]
     part = _fitting(content[request.offset : request.offset + PART_BYTES])
     end = request.offset + len(part)
@@ -40,7 +40,7 @@ def get(db: sqlite3.Connection, call: ToolCall) -> dict[str, Any]:
         next_offset=end if end < len(content) else None,
         updated_at=row["updated_at"],
     )
-    return _spelled(answer)
+    return msgspec.structs.asdict(answer)
 
 
 def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
@@ -64,7 +64,9 @@ def put(db: sqlite3.Connection, call: ToolCall, at_ms: int) -> dict[str, Any]:
         " content = excluded.content, sha256 = excluded.sha256, updated_at = excluded.updated_at",
         (call.agent_id, request.name, request.content, sha256, at_ms),
     )
-    return _spelled(FileStored(name=request.name, sha256=sha256, size_bytes=len(raw), updated_at=at_ms))
+    return msgspec.structs.asdict(
+        FileStored(name=request.name, sha256=sha256, size_bytes=len(raw), updated_at=at_ms)
+    )
 
 
 def _request(call: ToolCall, kind: type[T]) -> T:
@@ -77,10 +79,6 @@ def _request(call: ToolCall, kind: type[T]) -> T:
     if request.name not in FILES:
         raise Refusal(ErrorCode.BAD_PARAMS, f"there is no text {request.name!r}, only {', '.join(FILES)}")
     return request
-
-
-def _spelled(answer: FilePart | FileStored) -> dict[str, Any]:
-    return msgspec.structs.asdict(answer)
 
 
 def _find(db: sqlite3.Connection, agent_id: str | None, name: str) -> sqlite3.Row | None:

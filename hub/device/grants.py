@@ -13,8 +13,6 @@ from protocol.calls import OwnerGrant
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TableName
 
-Granted = Mapping[str, Sequence[str]]  # tables by the name of the grant
-
 TABLES: Final = tuple(table.value for table in TableName)
 
 _tables: Final = msgspec.json.Decoder(list[str])
@@ -27,21 +25,23 @@ class BadGrant(HubError):
 
 
 def of_hub(db: sqlite3.Connection, hub: str) -> dict[str, list[str]]:
-    """Return the grants of *hub*, identified by its key."""
+    """Return the tables of each grant of *hub*, which is identified by its key."""
     found = db.execute("SELECT name, tables FROM owner_grants WHERE hub = ? ORDER BY name", (hub,))
     return {name: _tables.decode(tables) for name, tables in found}
 
 
-def put(db: sqlite3.Connection, hub: str, granted: Granted) -> None:
-    """Replace the grants of *hub*."""
+def change(db: sqlite3.Connection, hub: str, changes: Sequence[str]) -> dict[str, list[str]]:
+    """Change the grants of *hub* and return the new grants. Raises BadGrant as ``changed``."""
+    granted = changed(of_hub(db, hub), changes)
     db.execute("DELETE FROM owner_grants WHERE hub = ?", (hub,))
     db.executemany(
         "INSERT INTO owner_grants VALUES (?, ?, ?)",
         [(hub, name, msgspec.json.encode(tables).decode()) for name, tables in granted.items()],
     )
+    return granted
 
 
-def changed(granted: Granted, changes: Sequence[str]) -> dict[str, list[str]]:
+def changed(granted: Mapping[str, Sequence[str]], changes: Sequence[str]) -> dict[str, list[str]]:
     """Return *granted* after *changes*.
 
     Args:

@@ -12,26 +12,22 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote as quoted_for_url
 
 import msgspec
 
-from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms
 from hub.device import agreement, files, grants, messages, proposals, rows, schema, verdicts
 from hub.device.messages import Reply
-from hub.device.proposals import Proposal
 from hub.device.rows import Refusal
-from hub.device.source_state import Sources, SourceState
-from hub.device.verdicts import Remarks, Review, ReviewState, Verdict
+from hub.device.verdicts import Verdict
 from protocol.calls import refused_by_owner
 from protocol.errors import ErrorCode, HubError
-from protocol.frame import ErrorBody, Record
+from protocol.frame import ErrorBody
 from protocol.handshake import StoreMark, Welcome
 from protocol.ids import CallId
-from protocol.tables import TABLES, DeviceTable
 from protocol.work import Action, Answer, ToolCall
 
 # For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a
@@ -40,7 +36,7 @@ KEEP_CALLS: Final = timedelta(days=30)
 _READ_ONLY: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN})  # read-only calls
 _CHANGES: Final = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE})
 _PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
-_BUSY_TIMEOUT_S: Final = 5.0  # another program may use the file concurrently
+BUSY_TIMEOUT_S: Final = 5.0  # another program may use the file concurrently
 _REFUSAL_CHARACTERS: Final = 2_000  # of a refusal; an error frame holds twice that
 
 _answers: Final = msgspec.json.Decoder(Answer)
@@ -70,39 +66,6 @@ class Configuration(msgspec.Struct, frozen=True):
     agent_id: str
     rev: int
     configuration: dict[str, Any]
-
-
-class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
-    """Inserted row with its source and its owner's verdict.
-
-    Attributes:
-        data: columns with a value, without id and time stamps, as on the wire.
-        quote: ``text[start:end]`` of the file at *source_path*, if the hub sent it.
-        at: insertion time, aware UTC.
-        number: permanent number of the item.
-        label: the item's number; after a change, with a point and the revision.
-        remarks: notes for the reviewer.
-        proposal: a pending change that waits for the owner.
-        belongs_to: titles of the rows that this row refers to, by column.
-        source_state: for a suggestion, how its source file has changed, if this machine can tell.
-    """
-
-    number: int
-    label: str
-    table: str
-    row_id: str
-    title: str
-    data: Record
-    source_path: str | None
-    quote: str | None
-    start: int | None
-    end: int | None
-    at: datetime
-    verdict: ReviewState
-    remarks: Remarks
-    proposal: Proposal | None = None
-    belongs_to: dict[str, str] = {}
-    source_state: SourceState | None = None
 
 
 @contextmanager
@@ -171,9 +134,7 @@ class DeviceStore:
     def granted(self, changes: Sequence[str] = ()) -> dict[str, list[str]]:
         """Change the owner's grants to the hub as ``grants.changed`` does, and return the result."""
         with self._transaction():
-            after = grants.changed(grants.of_hub(self._db, self.hub), changes)
-            grants.put(self._db, self.hub, after)
-        return after
+            return grants.change(self._db, self.hub, changes)
 
     def apply(self, calls: Sequence[ToolCall]) -> list[Answer]:
         """Execute *calls* in order and store their answers, all in one transaction.
@@ -376,65 +337,6 @@ class DeviceStore:
             raise
 
 
-def read_items(path: Path) -> list[DeviceItem]:
-    """Return the inserted rows that still exist, the oldest first; empty without a file or rows.
-
-    May run while a device serves the file.
-
-    Raises:
-        DeviceFileError: the file is not a device's, or the disk fails.
-    """
-    if not path.exists():
-        return []
-    url = f"file:{quoted_for_url(str(path.absolute()))}?mode=ro"
-    try:
-        with closing(sqlite3.connect(url, uri=True, timeout=_BUSY_TIMEOUT_S)) as db:
-            db.row_factory = sqlite3.Row
-            if db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
-                return []  # a device is just creating it
-            _check(db, path)
-            found = sorted(verdicts.reviews(db), key=lambda review: review.number)
-            sources = Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
-            return [_item(db, sources, review, review.row) for review in found if review.row is not None]
-    except sqlite3.Error as error:
-        raise DeviceFileError(f"{path}: {error}") from error
-
-
-def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record) -> DeviceItem:
-    call = db.execute("SELECT * FROM calls WHERE call_id = ?", (review.call_id,)).fetchone()
-    proposal = proposals.of_row(db, review.table.name, review.row_id)
-    own = ("id", "createdAt", "updatedAt")
-    return DeviceItem(
-        number=review.number,
-        label=review.label,
-        table=review.table.name,
-        row_id=review.row_id,
-        title=str(row[review.table.title]),
-        data={name: value for name, value in row.items() if value is not None and name not in own},
-        source_path=call["source_path"],
-        quote=call["quote"],
-        start=call["quote_start"],
-        end=call["quote_end"],
-        at=from_epoch_ms(call["at"]),
-        verdict=review.state,
-        remarks=verdicts.read_remarks(call["remarks"]),
-        proposal=proposal,
-        belongs_to=dict(_above(db, review.table, row)),
-        source_state=None
-        if row["isApproved"] or proposal is not None
-        else sources.state(call["source_path"], call["quote"]),
-    )
-
-
-def _above(db: sqlite3.Connection, table: DeviceTable, row: Record) -> Iterator[tuple[str, str]]:
-    """Yield each column of *row* that refers to another row, with the title of that row."""
-    for column in table.columns:
-        if column.refers_to is not None and (id := row.get(column.name)) is not None:
-            other = TABLES[column.refers_to]
-            if (found := rows.find(db, other, str(id))) is not None:
-                yield column.name, str(found[other.title])
-
-
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
     lock_file = path.with_name(f"{path.name}.lock")
@@ -451,7 +353,7 @@ def _held(path: Path) -> Iterator[None]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # creates the file with mode 0600
-    db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     db.row_factory = sqlite3.Row
     return db
 
@@ -467,16 +369,16 @@ def connect_shared(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise DeviceFileError(f"there is no {path}; name the device's file with '--db FILE'")
     try:
-        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as db:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as db:
             db.row_factory = sqlite3.Row
-            _check(db, path)
+            check_file(db, path)
             db.execute("PRAGMA foreign_keys = ON")
             yield db
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
 
 
-def _check(db: sqlite3.Connection, path: Path) -> None:
+def check_file(db: sqlite3.Connection, path: Path) -> None:
     """Check that the file can be read without being served.
 
     Raises:
@@ -496,12 +398,12 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Create the schema in a new file, or check that of an existing one. Raises as ``_check``."""
+    """Create the schema in a new file, or check that of an existing one. Raises as ``check_file``."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     is_new = application == 0 and tables == 0
     if not is_new:
-        _check(db, path)
+        check_file(db, path)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # a sent answer must survive a power failure
     if is_new:

@@ -201,8 +201,7 @@ def change_grants(path: Path, hub: str, changes: Sequence[str]) -> dict[str, lis
     """
     with connect_shared(path) as db:
         db.execute("BEGIN IMMEDIATE")
-        after = grants.changed(grants.of_hub(db, hub), changes)
-        grants.put(db, hub, after)
+        after = grants.change(db, hub, changes)
         db.execute("COMMIT")
         return after
 

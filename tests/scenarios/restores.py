@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from hub.device.inserts import read_items
+from hub.device.items import read_items
 from tests.scenarios.scene import Scene
 from tests.support.database import new_database
 from tests.support.processes import POLL_S

@@ -15,9 +15,9 @@ from click.testing import Result
 
 from hub.cli.suggestion import lines_of
 from hub.clock import IdFactory
-from hub.device.inserts import open_device_store, read_items
+from hub.device.inserts import open_device_store
+from hub.device.items import MAX_BYTES, Sources, read_items
 from hub.device.owner import approve
-from hub.device.source_state import MAX_BYTES, Sources
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved

@@ -17,11 +17,10 @@ from hub.device.inserts import (
     DeviceFileError,
     DeviceFileFromTheFuture,
     DeviceFileInUse,
-    DeviceItem,
     DeviceStore,
     open_device_store,
-    read_items,
 )
+from hub.device.items import DeviceItem, read_items
 from hub.device.verdicts import Remarks
 from protocol.errors import ErrorCode
 from protocol.frame import Record

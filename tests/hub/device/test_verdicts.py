@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.device.inserts import DeviceFileError, DeviceStore, read_items
+from hub.device.inserts import DeviceFileError, DeviceStore
+from hub.device.items import read_items
 from hub.device.owner import UnknownNumber, approve, edit, reject
 from hub.device.reporting import POLL_EVERY_S
 from hub.device.verdicts import Remarks, Verdict

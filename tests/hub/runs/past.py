@@ -14,7 +14,8 @@ import anyio
 import anyio.lowlevel
 
 from hub.clock import IdFactory
-from hub.device.inserts import DeviceStore, open_device_store, read_items
+from hub.device.inserts import DeviceStore, open_device_store
+from hub.device.items import read_items
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest
 from hub.runs.agreement import Agreements
 from protocol.handshake import Welcome

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hub.device.inserts import read_items
+from hub.device.items import read_items
 from hub.device.owner import approve, reject
 from protocol.errors import LinkLost
 from protocol.frame import ErrorBody
