@@ -47,7 +47,7 @@ from hub.health.issues import Issues as FoundIssues
 from hub.links.pairing import KeyRotation
 from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
-from hub.runs.agent_control import AgentControl
+from hub.runs.control import AgentControl
 from hub.runs.disk import DiskGuard
 from hub.settings.reading import FileLines
 from storage.kernel.database import shown

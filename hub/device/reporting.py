@@ -190,7 +190,8 @@ class Reporting:
                     log.info("device.reports.not_taken", outbox=name)
                     return
                 is_due = failure is not None
-            await self._rest()
+            await wait_for_event(self._requested, self._clock, POLL_EVERY_S)
+            self._requested = anyio.Event()
 
     def poll(self) -> None:
         """Poll at once: a run starts, and should take the latest verdicts into account."""
@@ -213,8 +214,3 @@ class Reporting:
                 mark = outbox.discard
             await on_file(mark, report, otherwise=None)
         return None
-
-    async def _rest(self) -> None:
-        """Wait until the next poll is due or requested."""
-        await wait_for_event(self._requested, self._clock, POLL_EVERY_S)
-        self._requested = anyio.Event()

@@ -12,7 +12,7 @@ Each page is one transaction, so reconciliation continues from the last page aft
 run until reconciliation is complete.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -24,7 +24,7 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.attempt import gravest
 from hub.runs.delivery import is_row_deleted, may_change
-from hub.runs.payload import CallPayload, frame_of
+from hub.runs.found_items import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
 from hub.turns import Turns
 from protocol.calls import KnownToDevice, RowsPage
@@ -205,21 +205,16 @@ class Agreements:
                 at=self._at(),
             )
 
-    async def _lost(self, link: DeviceLink, items: Sequence[ItemRow]) -> tuple[list[ItemRow], frozenset[str]]:
+    async def _lost(self, link: DeviceLink, items: Sequence[ItemRow]) -> tuple[list[ItemRow], set[str]]:
         """Return the items that the device lacks, and the ids of related rows that the device has.
 
         Related rows are rows that the items refer to, and older versions of the items' own rows.
         """
-        calls: list[str] = [item.call_id for item in items]
         # Of an item whose first call is on its way, the row is that of the same words, which it changes.
-        is_older = {item.row_id for item in items if item.version > 1 or item.answered_at is None}
-        rows = {row_id for row_id in is_older if row_id}
+        rows = {item.row_id for item in items if item.version > 1 or item.answered_at is None}
         rows |= {value for item in items for value in _references(item).values()}
-        asked: Record = {"calls": calls, "rows": sorted(rows)}
-        answer = await self._ask(link, Action.ROWS_KNOWN, asked)
-        known = _read(answer, KnownToDevice, Action.ROWS_KNOWN)
-        done = frozenset(known.calls)
-        return [item for item in items if item.call_id not in done], frozenset(known.rows)
+        done, existing = await self._known(link, [item.call_id for item in items], rows)
+        return [item for item in items if item.call_id not in done], existing
 
     async def _send_all(
         self, link: DeviceLink, lost: Sequence[ItemRow], rows: Collection[str]
@@ -277,7 +272,12 @@ class Agreements:
                 for row in page.rows
             ]
             doubtful = await self._store.read(agreement.list_doubtful, reported, device_id=link.device_id)
-            done, rows = await self._known(link, doubtful)
+            done: set[CallId] = set()
+            rows: set[str] = set()
+            for start in range(0, len(doubtful), COMPARED):
+                part = sorted(doubtful)[start : start + COMPARED]
+                found = await self._known(link, part, (doubtful[call] for call in part))
+                done, rows = done | found[0], rows | found[1]
             taken = await self._store.write(
                 agreement.take_rows,
                 reported,
@@ -293,19 +293,13 @@ class Agreements:
         return msgspec.structs.replace(known, store_id=page.store.id, counter=since)
 
     async def _known(
-        self, link: DeviceLink, rows_of: Mapping[CallId, str | None]
-    ) -> tuple[set[CallId], set[str | None]]:
-        """Return the calls that the device has done, and the rows that it has, of calls and their rows."""
-        calls: set[CallId] = set()
-        rows: set[str | None] = set()
-        for start in range(0, len(rows_of), COMPARED):
-            part = sorted(rows_of)[start : start + COMPARED]
-            asked: Record = {"calls": [*part], "rows": [row for call in part if (row := rows_of[call])]}
-            answer = await self._ask(link, Action.ROWS_KNOWN, asked)
-            known = _read(answer, KnownToDevice, Action.ROWS_KNOWN)
-            calls |= rows_of.keys() & {*known.calls}
-            rows |= {*known.rows}
-        return calls, rows
+        self, link: DeviceLink, calls: Sequence[CallId], rows: Iterable[str | None]
+    ) -> tuple[set[CallId], set[str]]:
+        """Return which of *calls* the device has done, and which of *rows* it has. None is ignored."""
+        asked: Record = {"calls": [*calls], "rows": sorted({row for row in rows if row})}
+        answer = await self._ask(link, Action.ROWS_KNOWN, asked)
+        known = _read(answer, KnownToDevice, Action.ROWS_KNOWN)
+        return {*calls} & {*known.calls}, {*known.rows}
 
     # --- requests to the device ---
 

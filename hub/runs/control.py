@@ -1,4 +1,4 @@
-"""Operations on runs and agents that people request: start, cancel, pause, resume, rerun, report.
+"""Operations on runs and agents that people and devices request: start, cancel, pause, rerun, set a status.
 
 Each is written to the database first, with its audit entry in the same transaction. The dispatcher is
 notified afterwards, and would otherwise find the change by polling.
@@ -17,11 +17,15 @@ from hub.metrics import Metrics
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import Lifecycle
 from hub.runs.run_order import NO_OPTIONS, RunOptions, parameters_of, set_up
+from protocol.agent_status import Axis
+from protocol.agent_status import Lifecycle as AgentLifecycle
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage import audit
-from storage.agents import agent_moves, agent_states, agents
+from storage.agents import agent_moves, agent_states, agents, status_writes
 from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.made_agents import AgentOfFile
+from storage.agents.status_writes import StatusWrite, Written
 from storage.audit import Entry
 from storage.runs import run_claims, run_pauses, runs
 from storage.runs.runs import HeldRun, RunRow
@@ -268,3 +272,53 @@ class RunControl:
 
     def _at(self) -> int:
         return epoch_ms(self._clock.now())
+
+
+class AgentControl:
+    """Writes an agent's status together with its audit entry, then starts or cancels runs accordingly."""
+
+    def __init__(self, store: Store, *, control: RunControl, clock: Clock) -> None:
+        self._store = store
+        self._control = control
+        self._clock = clock
+
+    async def write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> Written:
+        """Apply every change of *asked* in one transaction, or none of them.
+
+        Raises:
+            AgentOfFile: the request terminates an agent that is declared in hub.toml; it can only be removed
+                there.
+            UnknownValue, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agents.status_writes``.
+
+        If an error is raised, nothing was written.
+        """
+        at = epoch_ms(self._clock.now())
+
+        def entry(written: Written) -> Entry | None:
+            details = {str(move.axis): move.to for move in written.moves} | _other_details(asked)
+            if not details:
+                return None
+            return Entry(at=at, actor=actor, event="agent.status_set", subject=agent.id, detail=details)
+
+        states = (asked.axes.get(Axis.LIFECYCLE), str(asked.words.get("state_detail")).lower())
+        if agent.source == "file" and AgentLifecycle.TERMINATED in states:
+            raise AgentOfFile(agent)
+        written = await self._store.write(
+            audit.audited(status_writes.write_status, entry), agent.id, asked, at=at, actor=actor
+        )
+        for run_id in written.called_off:
+            await self._control.cancel(run_id, actor=actor, reason=status_writes.BECAUSE)
+        self._control.let_start(is_recovered=any(move.axis is Axis.AVAILABILITY for move in written.moves))
+        return written
+
+
+def _other_details(asked: StatusWrite) -> dict[str, str | None]:
+    """Return the audit details of fields other than status moves, without the content of metadata."""
+    details: dict[str, str | None] = {}
+    for name in ("exhaust_reason", "recovery_at"):
+        value = getattr(asked, name)
+        if isinstance(value, str | int):
+            details[name] = str(value)
+    if isinstance(asked.metadata, dict):
+        details["metadata"] = "replaced"
+    return details

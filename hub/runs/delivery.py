@@ -25,10 +25,9 @@ from hub.extraction.items import Extraction, Notes
 from hub.links.link import ALWAYS_ACTIONS, DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.runs.interrupt import Interrupt
-from hub.runs.item_fingerprints import found_items
+from hub.runs.found_items import CallPayload, found_items, frame_of
+from hub.runs.lifecycle import Interrupt
 from hub.runs.matching import decide
-from hub.runs.payload import CallPayload, frame_of
 from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import Limits
 from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls

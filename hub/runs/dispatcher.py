@@ -25,9 +25,8 @@ from hub.clock import Chance, Clock, epoch_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.runs.interrupt import Interrupt
 from hub.runs.leases import LEASE_MS
-from hub.runs.lifecycle import Lifecycle
+from hub.runs.lifecycle import Interrupt, Lifecycle
 from hub.runs.run_order import order_of
 from hub.runs.runner import Runner
 from hub.settings.limit_settings import Limits

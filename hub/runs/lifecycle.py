@@ -3,12 +3,13 @@
 The caller names the event, and the transition table determines the next state. A concurrent change of the row
 is reported as ``StaleRun``.
 
-Notifications to watchers of a run. A notification only says that the run changed; the watcher reads the
-change from the rows. So a slow watcher misses nothing and delays no other task.
+A notification to watchers of a run only says that the run changed; the watcher reads the change from the
+rows. So a slow watcher misses nothing and delays no other task.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 
 import anyio
 
@@ -68,6 +69,64 @@ class RunWatch:
                 self._changes.pop(run_id, None)
 
 
+class Interrupt:
+    """Stop requests for one executing run. The first request determines the reason."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()  # encloses the whole attempt
+        self.reading = anyio.CancelScope()  # encloses only the reading of new units
+        self.event: RunEvent | None = None
+        self.reason: str | None = None
+        self.is_winding_up = False
+        self.is_leaving = False  # the hub is stopping; failed writes are left to the next boot
+        self.over = anyio.Event()  # the execution no longer uses its device
+        self._thinking: set[anyio.CancelScope] = set()
+        self._nudged = anyio.Event()
+
+    def ask(self, event: RunEvent, reason: str) -> None:
+        """Stop after the units in progress, without reading further units."""
+        if self.event is None:
+            self.event, self.reason = event, reason
+        self.reading.cancel()
+        self.nudge()
+
+    def stop(self, event: RunEvent, reason: str, *, grace_s: float = 0.0) -> None:
+        """Stop as soon as sent calls are answered, at the latest after *grace_s* seconds.
+
+        Starts nothing new. Calls that are unanswered by then stay open, and a later run settles them.
+        """
+        self.ask(event, reason)
+        self.is_winding_up = True
+        self.is_leaving = self.is_leaving or event is RunEvent.DRAINED
+        for scope in self._thinking:
+            scope.cancel()
+        if grace_s > 0:
+            self.scope.deadline = min(self.scope.deadline, anyio.current_time() + grace_s)
+        else:
+            self.scope.cancel()
+
+    @contextmanager
+    def thinking(self) -> Iterator[anyio.CancelScope]:
+        """Return a scope for model questions that are not planned yet, which a stop cancels."""
+        with anyio.CancelScope() as scope:
+            self._thinking.add(scope)
+            if self.is_winding_up:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._thinking.discard(scope)
+
+    def nudge(self) -> None:
+        """Wake waiters, because the run's device may be connected again."""
+        self._nudged.set()
+
+    async def nudged(self) -> None:
+        """Wait for the next nudge."""
+        self._nudged = anyio.Event()
+        await self._nudged.wait()
+
+
 class Lifecycle:
     """The only place where the state of a run changes."""
 
@@ -114,15 +173,7 @@ class Lifecycle:
             eligible_at=None if wait_s is None else at + int(wait_s * 1000),
             error=reason if event is RunEvent.FAILED else None,
         )
-        log.info(
-            "run.moved",
-            run_id=held.id,
-            fence=after.fence,
-            happened=event.name.lower(),
-            state=after.state,
-            outcome=outcome,
-            reason=reason,
-        )
+        _log_move(after, event, reason, outcome)
         if after.state in FINAL_RUN_STATES:
             self._metrics.runs.labels(outcome or after.state.lower()).inc()
         if sentence := _SENTENCES.get(after.state):
@@ -150,15 +201,7 @@ class Lifecycle:
             at=at,
             reason=reason,
         )
-        log.info(
-            "run.moved",
-            run_id=held.id,
-            fence=after.fence,
-            happened="exhausted",
-            state=after.state,
-            outcome=None,
-            reason=reason,
-        )
+        _log_move(after, RunEvent.EXHAUSTED, reason)
         sentence = _SENTENCES[after.state]
         await self._publish(after, sentence, RunEvent.EXHAUSTED, reason, agent_id, device_id, at)
         self._watch.changed(held.id)
@@ -172,15 +215,7 @@ class Lifecycle:
         """
         at = epoch_ms(self._clock.now())
         after = await self._store.write(run_pauses.pause_early, held, at, actor="hub", reason=reason)
-        log.info(
-            "run.moved",
-            run_id=held.id,
-            fence=after.fence,
-            happened="user_paused",
-            state=after.state,
-            outcome=None,
-            reason=reason,
-        )
+        _log_move(after, RunEvent.USER_PAUSED, reason)
         self._watch.changed(held.id)
         return after
 
@@ -212,3 +247,15 @@ class Lifecycle:
             )
         except StorageError as exc:  # the move is committed and must not be repeated by the caller
             log.error("activity.unwritten", exc=exc, run_id=after.id)
+
+
+def _log_move(after: HeldRun, event: RunEvent, reason: str | None, outcome: RunOutcome | None = None) -> None:
+    log.info(
+        "run.moved",
+        run_id=after.id,
+        fence=after.fence,
+        happened=event.name.lower(),
+        state=after.state,
+        outcome=outcome,
+        reason=reason,
+    )

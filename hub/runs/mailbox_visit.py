@@ -43,7 +43,7 @@ from hub.extraction.model import ModelExhausted
 from hub.log import Channel
 from hub.runs.asking import NoModel
 from hub.runs.attempt import Attempt, Ending
-from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Interrupt
 from hub.runs.message_work import MessageWork
 from hub.runs.run_order import parameters_of, set_up
 from hub.turns import Turns

@@ -36,8 +36,7 @@ from hub.document import Document
 from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
 from hub.extraction.when.resolve import dates_in
-from hub.runs.item_fingerprints import content_of, is_same_place, main_of
-from hub.runs.payload import payload_of
+from hub.runs.found_items import content_of, is_same_place, main_of, payload_of
 from hub.runs.reported_rows import is_taken, pair_by_place, recognised
 from protocol.frame import Field, Record
 from protocol.ids import derive_call_id, derive_item_id, is_taken_item_id

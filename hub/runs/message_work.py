@@ -19,7 +19,7 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import RunAsking
 from hub.runs.attempt import Attempt, Reading
-from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder
 from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record

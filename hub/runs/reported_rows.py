@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
-from hub.runs.item_fingerprints import (
+from hub.runs.found_items import (
     content_of,
     date_ms_of,
     likeness_of,

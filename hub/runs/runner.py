@@ -23,8 +23,7 @@ from hub.runs.asking import Asking
 from hub.runs.attempt import Attempt, Ending, Reading, ending_of, gravest, retried, unit_tasks, wordless
 from hub.runs.budget import BudgetReached
 from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, missing_of
-from hub.runs.interrupt import Interrupt
-from hub.runs.lifecycle import Lifecycle, RunWatch
+from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.message_work import MessageWork, run_extraction_config
 from hub.runs.run_order import RunOrder

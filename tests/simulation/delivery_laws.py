@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from hub.log.channel import bound
-from hub.runs.item_fingerprints import quote_hash_of
+from hub.runs.found_items import quote_hash_of
 from tests.simulation.device import Row, SimDevice
 from tests.simulation.files import REFUSED_WORD, edition, line_of
 from tests.simulation.laws import Law

@@ -49,7 +49,7 @@ from hub.links.roster import RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.outbound import OutboundClient, OutboundRules
-from hub.runs.agent_control import AgentControl
+from hub.runs.control import AgentControl
 from hub.runs.scheduler import Scheduler
 from hub.settings.reading import FileLines, Reading
 from protocol.coordination import Request, Response

@@ -17,8 +17,7 @@ from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
-from hub.runs.interrupt import Interrupt
-from hub.runs.lifecycle import Lifecycle, RunWatch
+from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner

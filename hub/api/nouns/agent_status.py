@@ -16,7 +16,7 @@ from hub.api.paging import Paging
 from hub.api.parameters import Actor, Match
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
-from hub.runs.agent_control import AgentControl
+from hub.runs.control import AgentControl
 from hub.settings.reading import FileLines
 from protocol.agent_status import STORED_AXES, Axes, Axis, Lifecycle, UnknownValue, legal_moves
 from protocol.coordination import Method

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
-from hub.runs.agent_control import AgentControl
+from hub.runs.control import AgentControl
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from protocol.vocabularies import Vocabulary

@@ -18,7 +18,7 @@ from hub.extraction.model import (
     Usage,
 )
 from hub.runs.asking import UnitAsking, question_of
-from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Interrupt
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
 from storage.agents import declared_agents
 from storage.agents.agents import AgentRow

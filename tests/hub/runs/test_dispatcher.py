@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hub.agents.declared import reconcile
 from hub.extraction.model import ModelExhausted
 from hub.runs import dispatcher
-from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder
 from protocol.errors import IllegalTransition, LinkLost
 from protocol.handshake import HeldRun

@@ -16,7 +16,7 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.extraction.model import Models
-from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Interrupt
 from protocol.errors import CallTimedOut, LinkLost
 from protocol.handshake import CapabilityName
 from protocol.ids import UserId

@@ -10,7 +10,7 @@ from hub.extraction.dedupe import significant_words
 from hub.extraction.items import Item
 from hub.runs import matching
 from hub.runs import matching as elsewhere_of_device
-from hub.runs.item_fingerprints import found_items
+from hub.runs.found_items import found_items
 from hub.runs.matching import MOST_COMPARED, decide
 from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id
 from protocol.lifecycles import CallState

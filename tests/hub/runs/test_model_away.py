@@ -10,7 +10,7 @@ from hub.extraction.model import Models, ModelUnavailable
 from hub.health import external
 from hub.health.issues import Severity
 from hub.runs.asking import PROBE, RELEASE, ModelGate, ModelGates
-from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Interrupt
 from hub.runs.runner import MODEL_WAIT_S
 from protocol.errors import ErrorCode
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState

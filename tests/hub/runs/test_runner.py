@@ -8,7 +8,7 @@ import pytest
 
 from hub.extraction.model import ExtractionError, ModelExhausted
 from hub.runs.delivery import CALLS_IN_FLIGHT
-from hub.runs.interrupt import Interrupt
+from hub.runs.lifecycle import Interrupt
 from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody

@@ -1,0 +1,212 @@
+"""Extracted items: their keys for comparison with the ledger, and the calls that bring them to a device.
+
+The keys are name, day and place. The stored content of a planned call is enough to send its frame again after
+a restart. Pure functions.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from hub.document import Document
+from hub.extraction.chunk import sentences
+from hub.extraction.folding import fold
+from hub.extraction.items import Item
+from protocol.frame import Field, Record
+from protocol.ids import RunId, traceparent
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, Kind, TableName
+from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
+from storage.runs.items import FoundItem, ItemRow
+
+MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource
+MOST_WARNINGS = MOST_UNRESOLVED = 16  # limits of ItemSource
+MAX_VALUE_CHARACTERS: Final = 2_000  # of a changed value, before and after: a note's text may be long
+_AROUND_CHARS: Final = 400  # before and after a quote, to find its sentence
+# for other tables, the title names the item
+_AUTHORED: Final = {TableName.TASK_COMMENTS: ("author", "content")}
+
+
+def found_items(document: Document, items: Iterable[Item], timezone: str | None = None) -> list[FoundItem]:
+    """Return the items of a document with their comparison keys; their days begin in *timezone*."""
+    return [_found(document, ordinal, item, timezone) for ordinal, item in enumerate(items)]
+
+
+def _found(document: Document, ordinal: int, item: Item, timezone: str | None) -> FoundItem:
+    data: Record = {name: value for name, value in item.data.items() if value is not None}
+    main = main_of(item.table, data)
+    return FoundItem(
+        ordinal=ordinal,
+        table=item.table,
+        data=data,
+        main=main,
+        likeness=likeness_of(item.table, main),
+        quote_hash=_digest(fold(item.quote), *_exactly(item, data)),
+        words_hash=quote_hash_of(item.quote),
+        place_hash=_digest(fold(_place(document.text, item)), *_exactly(item, data)),
+        date_ms=date_ms_of(item.table, data),
+        warnings=item.warnings,
+        source=source_of(document, item, None if item.has_time else timezone),
+        is_by_rule=item.origin == "rule",
+    )
+
+
+def _place(text: str, item: Item) -> str:
+    """Return the sentences around the quote; for an item found by a rule, the quote's whole line."""
+    if item.origin != "model":
+        return item.quote
+    around = sentences_around(text, item.start, item.end)
+    return item.quote if around is None else text[around[0] : around[1]]
+
+
+def sentences_around(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """Return the start and end of the sentences that a range touches, or None if it touches none."""
+    since, until = max(start - _AROUND_CHARS, 0), end + _AROUND_CHARS
+    around = sentences(text, since, min(until, len(text)))
+    touched = [place for place in around if place[0] < end and start < place[1]]
+    return (touched[0][0], touched[-1][1]) if touched else None
+
+
+def quote_hash_of(quote: str) -> str:
+    """Return the ``quote_hash`` of an item that is not exact: a hash of the quote's words."""
+    return _digest(fold(quote))
+
+
+def likeness_of(table: TableName, main: str) -> str:
+    """Return a key that is equal for items of the same name in one table."""
+    return _digest(table, main)
+
+
+def _exactly(item: Item, data: Record) -> tuple[str, ...]:
+    """Return the content digest of an exact item, which distinguishes it in addition to its quote."""
+    return (content_of(data),) if item.is_exact else ()
+
+
+def main_of(table: TableName, data: Record) -> str:
+    """Return the folded text that names an item of this table."""
+    names = _AUTHORED.get(table, (TABLES[table].title,))
+    return "\n".join(fold(str(data.get(name) or "")) for name in names)
+
+
+def date_ms_of(table: TableName, data: Record) -> int | None:
+    """Return the day that an item is about in UTC epoch milliseconds, or None if it has no day."""
+    days = (data.get(name) for name in _day_columns(table))
+    return next((day for day in days if isinstance(day, int)), None)
+
+
+def _day_columns(table: TableName) -> list[str]:
+    """Return the names of the columns with a day or time that a model extracts."""
+    return [
+        column.name
+        for column in TABLES[table].columns
+        if column.kind is Kind.EPOCH_MS and column.filler is Filler.MODEL
+    ]
+
+
+def content_of(data: Record) -> str:
+    """Return a digest of all columns of an item."""
+    return _digest(msgspec.json.encode(dict(sorted(data.items()))).decode())
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_same_place(item: FoundItem, row: ItemRow) -> bool:
+    """Return True if both are from the same quote or sentence."""
+    return item.quote_hash == row.quote_hash or item.place_hash == row.place_hash
+
+
+class CallPayload(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of a call, without its sender."""
+
+    data: Record
+    source: ItemSource
+    action: Action = Action.INSERT
+    where: Record = {}
+
+
+def frame_of(
+    call_id: str, table: str, payload: CallPayload, *, run_id: RunId, agent_id: str | None, deadline_ms: int
+) -> ToolCall:
+    """Return the frame of a call, identical with the same id each time it is sent."""
+    return ToolCall(
+        id=call_id,
+        action=payload.action,
+        table=table,
+        # Set last, so that no output of a model can override it.
+        data=payload.data | SUGGESTED,
+        where=payload.where,
+        run_id=run_id or None,
+        agent_id=agent_id,
+        source=payload.source,
+        deadline_ms=deadline_ms,
+        trace=traceparent(run_id, "tool_call", call_id),
+    )
+
+
+def source_of(document: Document, item: Item, timezone: str | None = None) -> dict[str, Any]:
+    """Return an item's source in wire format; *timezone* is the zone in which its days begin."""
+    source = ItemSource(
+        path=document.unit_key,
+        quote=item.quote[:MAX_QUOTE_CHARS],
+        start=item.start,
+        end=min(item.end, item.start + MAX_QUOTE_CHARS),
+        sha256=document.content_hash,
+        warnings=[str(warning) for warning in item.warnings[:MOST_WARNINGS]],
+        unresolved=[
+            Unresolved(field=field, words=words[:MAX_VALUE_CHARACTERS])
+            for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
+        ],
+        link=document.link,
+        timezone=timezone if _day_columns(item.table) else None,
+    )
+    record: dict[str, Any] = msgspec.to_builtins(source)
+    return record
+
+
+def payload_of(
+    table: TableName,
+    data: Record,
+    source: dict[str, Any],
+    *,
+    before: Record | None,
+    row_id: str | None,
+    can_update: bool,
+) -> CallPayload:
+    """Return the payload of the call that writes *data* to a device.
+
+    Args:
+        before: content of the device's row *row_id*; None if it has no row for the item.
+        can_update: True if the device can update rows. Other devices get a new row that names the row it
+            replaces.
+    """
+    item_source = msgspec.convert(source, ItemSource)
+    if before is None:
+        return CallPayload(data=data, source=item_source)
+    differing = _changes(TABLES[table], before, data)
+    item_source = msgspec.structs.replace(
+        item_source,
+        changed=[
+            Changed(field=name, before=_shortened(before.get(name)), after=_shortened(value))
+            for name, value in differing.items()
+        ],
+    )
+    if row_id is not None and can_update:
+        where: Record = {"id": row_id}
+        return CallPayload(data=differing or data, source=item_source, action=Action.UPDATE, where=where)
+    return CallPayload(data=data, source=msgspec.structs.replace(item_source, replaces=row_id))
+
+
+def _changes(table: DeviceTable, before: Record, after: Record) -> Record:
+    """Return the new values of columns that differ; a column without a value gets its default."""
+    return {
+        column.name: after.get(column.name, column.default)
+        for column in table.columns
+        if before.get(column.name) != after.get(column.name)
+    }
+
+
+def _shortened(value: Field) -> Field:
+    return value[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else value
