@@ -1,8 +1,6 @@
-"""Rate limits: token buckets, and failed attempts.
+"""Rate limits: token buckets, and waits after failed attempts, per network and per proved key or token.
 
-Token buckets: a burst of limited size, and then a limited rate per second.
-
-Rate limit on failed attempts, per network and per proved key or token.
+A token bucket allows a burst of limited size, and then a limited rate per second.
 
 A success does not reset the count: the holder of one valid token could otherwise keep guessing. A waiting
 party with a valid credential is still admitted, because the caller checks credentials first. So no device can
@@ -106,7 +104,8 @@ class FailedAttempts:
             record.failed_at.popleft()
         if len(record.failed_at) >= limits.failures:
             record.failed_at.clear()
-            record.waits_until = now + _doubled(limits.wait_s, record.waits, limits.wait_most_s)
+            wait_s = limits.wait_s * 2.0 ** min(record.waits, 64)
+            record.waits_until = now + min(limits.wait_most_s, wait_s)
             record.waits += 1
         self._records[party] = record  # reinserted at the end, so the first entry has the oldest failure
         if len(self._records) > self._remembered:
@@ -134,10 +133,3 @@ def network_of(address: str) -> str:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
     return str(parsed)
-
-
-def _doubled(wait_s: float, times: int, most_s: float) -> float:
-    try:
-        return min(most_s, wait_s * 2.0**times)
-    except OverflowError:
-        return most_s

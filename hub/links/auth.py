@@ -12,6 +12,7 @@ network. Otherwise an attacker could lock out a device.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from hub.clock import Chance, Clock, epoch_ms
@@ -29,7 +30,7 @@ from storage import audit
 from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import TokenRevoked, UnknownDevice
-from storage.devices.tokens import DEVICE_TOKENS
+from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.kernel.database import StorageError
 from storage.runs import agreement
 from storage.store import Store
@@ -178,28 +179,15 @@ class Authenticator:
         if owner is None:
             raise refuse(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
         credential = f"token:{owner.id}"
-        at_ms = epoch_ms(self._clock.now())
         if owner.device_revoked_at is not None:
             raise _revoked("the device was revoked", credential)
         if owner.revoked_at is not None:
             raise _revoked("the token was revoked", credential)
-        if owner.expires_at is not None and owner.expires_at <= at_ms:
+        if owner.expires_at is not None and owner.expires_at <= epoch_ms(self._clock.now()):
             message = "the token has expired"
             raise refuse(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED, party=credential)
-        learn_names({owner.device_id: owner.device_name})
-        self._may_take_over(owner.device_id)
-        try:
-            epoch = await self._store.write(
-                devices.open_session,
-                owner.device_id,
-                platform=_platform(hello),
-                at=at_ms,
-                token_id=owner.id,
-                node_id=self._node_id,
-            )
-        except (TokenRevoked, UnknownDevice) as exc:  # revoked since the read
-            raise _revoked(str(exc), credential) from exc
-        return Admission(owner.device_id, owner.user_id, epoch, credential, owner.expires_at)
+        session = partial(devices.open_session, token_id=owner.id)
+        return await self._open(owner, session, hello, credential, owner.expires_at)
 
     # --- keys ---
 
@@ -214,37 +202,52 @@ class Authenticator:
         except BadProof as exc:  # not counted against the key, which the peer may not hold
             raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         credential = f"key:{key.id}"
-        self._log_skew(identity, knock.connection_id)
+        off_ms = identity.signed_at_ms - epoch_ms(self._clock.now())
+        if abs(off_ms) > SKEW_LOGGED_MS:
+            log.warning("device.clock_off", connection_id=knock.connection_id, seconds=off_ms // 1000)
         owner = await self._store.read(device_keys.find_key, key.id)
         if owner is None and hello.invitation is not None:
             owner = await self._desk.redeem(key, hello.invitation, hello)
         if owner is None:
-            self._may_ask(network, credential)
+            if (wait := self._wait_of(network, credential)) is not None:
+                raise wait
             raise await self._desk.ask(key, hello, network=network, connection_id=knock.connection_id)
         self._desk.forget(key.id)
-        return await self._admit_key(owner, hello, credential)
-
-    async def _admit_key(self, owner: KeyOwner, hello: DeviceHello, credential: str) -> Admission:
         if owner.device_revoked_at is not None:
             raise _revoked("the device was revoked", credential)
         if owner.rotated_to is not None:
             raise _revoked("the device has replaced this key by another", credential)
         if owner.key_revoked_at is not None:
             raise _revoked("the key was revoked", credential)
+        session = partial(device_keys.open_session, key_id=owner.key_id)
+        return await self._open(owner, session, hello, credential)
+
+    async def _open(
+        self,
+        owner: KeyOwner | DeviceTokenRow,
+        open_session: Callable[..., int],
+        hello: DeviceHello,
+        credential: str,
+        expires_at: int | None = None,
+    ) -> Admission:
+        """Open the session of a device whose credential is valid."""
         learn_names({owner.device_id: owner.device_name})
-        self._may_take_over(owner.device_id)
+        if wait_s := self._takeover_wait_s(owner.device_id):
+            self._metrics.limits_reached.labels("takeovers").inc()
+            raise _wait(
+                "the device is connected, and was taken over too often: is its key on two machines?", wait_s
+            )
         try:
             epoch = await self._store.write(
-                device_keys.open_session,
+                open_session,
                 owner.device_id,
-                key_id=owner.key_id,
-                platform=_platform(hello),
+                platform=hello.client.platform if hello.client else "",
                 at=epoch_ms(self._clock.now()),
                 node_id=self._node_id,
             )
-        except (KeyRevoked, UnknownDevice) as exc:  # revoked since the read
+        except (TokenRevoked, KeyRevoked, UnknownDevice) as exc:  # revoked since the read
             raise _revoked(str(exc), credential) from exc
-        return Admission(owner.device_id, owner.user_id, epoch, credential)
+        return Admission(owner.device_id, owner.user_id, epoch, credential, expires_at)
 
     # --- waiting after failures ---
 
@@ -259,11 +262,6 @@ class Authenticator:
             self._failed.record(party)
         return refusal
 
-    def _may_ask(self, network: str, credential: str) -> None:
-        """Check that an unknown key may request pairing now. Raises Refusal if it has to wait."""
-        if (wait := self._wait_of(network, credential)) is not None:
-            raise wait
-
     def _wait_of(self, *parties: str) -> Refusal | None:
         """Return a refusal with the remaining wait if one of *parties* is waiting, else None."""
         wait_s = max(map(self._failed.wait_s, parties))
@@ -272,13 +270,6 @@ class Authenticator:
         self._metrics.limits_reached.labels("auth_failures").inc()
         limits = self._failed.limits
         return _wait(f"{limits.failures} attempts failed in {limits.window_s:g} s", wait_s)
-
-    def _may_take_over(self, device_id: DeviceId) -> None:
-        if wait_s := self._takeover_wait_s(device_id):
-            self._metrics.limits_reached.labels("takeovers").inc()
-            raise _wait(
-                "the device is connected, and was taken over too often: is its key on two machines?", wait_s
-            )
 
     # --- audit and log ---
 
@@ -299,15 +290,6 @@ class Authenticator:
             )
         except StorageError as exc:  # the device is refused anyway
             log.warning("audit.not_written", code=exc.code, reason=reason)
-
-    def _log_skew(self, identity: Identity, connection_id: ConnectionId) -> None:
-        off_ms = identity.signed_at_ms - epoch_ms(self._clock.now())
-        if abs(off_ms) > SKEW_LOGGED_MS:
-            log.warning("device.clock_off", connection_id=connection_id, seconds=off_ms // 1000)
-
-
-def _platform(hello: DeviceHello) -> str:
-    return hello.client.platform if hello.client else ""
 
 
 def _revoked(message: str, credential: str) -> Refusal:

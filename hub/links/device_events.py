@@ -5,8 +5,9 @@ device detects the loss and requests the state again. Events are neither repeate
 device. A device that does not read loses events, but keeps its connection.
 """
 
+import operator
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import anyio
@@ -65,9 +66,8 @@ class DeviceEvents:
         self.most = WAITING_EVENTS  # queued events per device
         self._roster = roster
         self._metrics = metrics
-        self._subscribers: dict[
-            DeviceId, _Subscriber
-        ] = {}  # devices that were queried since their connection
+        # devices that were queried since their connection
+        self._subscribers: dict[DeviceId, _Subscriber] = {}
         self._by_event: dict[EventName, set[DeviceId]] = {event: set() for event in EventName}
         self._due: deque[_Subscriber] = deque()
         self._arrived = anyio.Event()
@@ -103,12 +103,7 @@ class DeviceEvents:
         Raises:
             UnknownEvent: a name does not exist; no subscription was changed.
         """
-        found = {event for name in names for event in _named(name)}
-        subscriber = self._subscriber(link.device_id)
-        if subscriber is None or subscriber.link is not link:
-            return ()  # the connection has ended meanwhile
-        self._set_events(subscriber, subscriber.events | found)
-        return tuple(sorted(subscriber.events))
+        return self._change(link, names, operator.or_)
 
     def unsubscribe(self, link: DeviceLink, names: Collection[str]) -> tuple[EventName, ...]:
         """Remove subscriptions of the connection: names, ``run.*`` or ``*``. Return those that are left.
@@ -116,11 +111,19 @@ class DeviceEvents:
         Raises:
             UnknownEvent: a name does not exist; no subscription was changed.
         """
+        return self._change(link, names, operator.sub)
+
+    def _change(
+        self,
+        link: DeviceLink,
+        names: Collection[str],
+        combine: Callable[[set[EventName], set[EventName]], set[EventName]],
+    ) -> tuple[EventName, ...]:
         found = {event for name in names for event in _named(name)}
         subscriber = self._subscriber(link.device_id)
         if subscriber is None or subscriber.link is not link:
-            return ()
-        self._set_events(subscriber, subscriber.events - found)
+            return ()  # the connection has ended meanwhile
+        self._set_events(subscriber, combine(subscriber.events, found))
         return tuple(sorted(subscriber.events))
 
     def subscribers(self, event: EventName) -> list[DeviceId]:

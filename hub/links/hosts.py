@@ -1,8 +1,7 @@
 """Hosts and clients of requests: allowed host names, and client addresses behind proxies.
 
-Host names allowed for a listener, as protection against DNS rebinding.
-
-Client addresses behind proxies, trusted only from proxies listed in hub.toml.
+A listener allows only some host names, as protection against DNS rebinding. Client addresses are trusted only
+from proxies listed in hub.toml.
 
 In a chain of proxies, the right-most address that is not listed is the client's: the client itself may have
 written all addresses to the left.
@@ -40,7 +39,7 @@ class Hosts:
     def __contains__(self, host: str) -> bool:
         """Return True if a request may have *host* as its Host, with or without a port."""
         name = _without_port(host.strip().lower())
-        return name.rstrip(".") in self._names or _is_address(name)
+        return name.rstrip(".") in self._names or _address(name) is not None
 
     def are_of(self, host: str, local: tuple[str, int]) -> bool:
         """Return True if the dialled *host* can only lead to this listener.
@@ -79,10 +78,6 @@ def _is_in_brackets(address: str) -> bool:
     except AddressValueError:
         return False
     return True
-
-
-def _is_address(name: str) -> bool:
-    return _address(name) is not None
 
 
 def _address(name: str) -> IPv4Address | IPv6Address | None:
@@ -173,18 +168,16 @@ def _hops(name: str, values: Sequence[str]) -> list[str]:
     parts = [part.strip() for value in values for part in value.split(",")]
     if len(parts) > MAX_HOPS:
         raise BadForwarding(f"{name} lists more than {MAX_HOPS} hops")
-    return [_hop_address(part if name == "X-Forwarded-For" else _forwarded_for(part)) for part in parts]
+    return [_hop_address(name, part) for part in parts]
 
 
-def _forwarded_for(part: str) -> str:
-    """Return the ``for`` parameter of one element of ``Forwarded`` (RFC 7239)."""
-    found = _FOR.search(part)
-    if found is None:
-        raise BadForwarding("an element of Forwarded has no for=")
-    return found[1].strip('"')
-
-
-def _hop_address(hop: str) -> str:
+def _hop_address(name: str, hop: str) -> str:
+    """Return the address of one element of a header; ``Forwarded`` (RFC 7239) has it as ``for``."""
+    if name == "Forwarded":
+        found = _FOR.search(hop)
+        if found is None:
+            raise BadForwarding("an element of Forwarded has no for=")
+        hop = found[1].strip('"')
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop

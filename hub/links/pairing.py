@@ -1,14 +1,8 @@
-"""Pairing of unknown keys, and replacement of a device's key.
+"""Pairing of unknown keys by a code or an invitation, and replacement of a connected device's key.
 
-Pairing of unknown keys, by a code that a person types or by an invitation.
-
-The codes are only in memory, by key, so that a device that reconnects gets the same code; the database has
-their hashes. After a restart of the hub, a waiting device gets a new code.
-
-The pairing code that a device shows and a person types at the hub. Eight symbols of an alphabet without
-similar symbols, shown as ``K7QF-2M9X``.
-
-Replacement of the key of a connected device by a new key.
+A device shows its code, and a person types it at the hub: eight symbols of an alphabet without similar
+symbols, shown as ``K7QF-2M9X``. The codes are only in memory, by key, so that a device that reconnects gets
+the same code; the database has their hashes. After a restart of the hub, a waiting device gets a new code.
 """
 
 import hashlib
@@ -81,7 +75,7 @@ class PairingDesk:
     ) -> Refusal:
         """Record the pairing request of a key. Return the refusal to send until a person decides."""
         at = epoch_ms(self._clock.now())
-        self._forget_expired(at)
+        self._issued = {key_id: issued for key_id, issued in self._issued.items() if issued.expires_at > at}
         known = self._issued.get(key.id)
         code = make(self._chance)
         asking = PairingAsk(
@@ -165,9 +159,6 @@ class PairingDesk:
             retry_after_ms=COME_BACK_MS,
             hint=None if is_approved else f"at the hub: hub pair approve {issued.code}",
         )
-
-    def _forget_expired(self, at: int) -> None:
-        self._issued = {key_id: issued for key_id, issued in self._issued.items() if issued.expires_at > at}
 
 
 def label_of(hello: DeviceHello) -> str:

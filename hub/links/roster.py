@@ -1,17 +1,12 @@
 """The connected devices of this process, and the end of connections with revoked credentials.
 
-The connected devices of this process, and the events about them for the rest of the hub.
-
 Each device has one connection: a newer epoch ends the older connection, and an older epoch that arrives late
 is refused. Events are passed to one callable, ``on_event``. It must not wait, because it is called by the
 socket's reader.
 
-Limit on devices that repeatedly take over their own connection, often one key on two machines. The newest
-connection of a device replaces the older one, whose goodbye forbids a reconnect. Two machines that something
-else restarts would still replace each other for ever. So after several takeovers, the current connection
-stays, and new ones are refused for a while.
-
-Watch for revoked or expired credentials, whose connections are then ended.
+The newest connection of a device replaces the older one, whose goodbye forbids a reconnect. Two machines with
+one key that something else restarts would still replace each other for ever. So after several takeovers, the
+current connection stays, and new ones are refused for a while.
 
 A revocation at this hub ends the connection directly. This watch covers connections at other hubs on the same
 database, and connections that were being admitted at the same moment.
