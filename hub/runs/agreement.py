@@ -23,7 +23,7 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.attempt import gravest
-from hub.runs.delivery import is_row_deleted, may_change
+from hub.runs.delivery import is_row_deleted, may_change, row_id_of
 from hub.runs.found_items import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
 from hub.turns import Turns
@@ -230,16 +230,22 @@ class Agreements:
         async def send(item: ItemRow) -> None:
             payload = _payload_of(item, rows)
             async with lanes:
-                answer = await self._call(link, _again(item, payload))
+                frame = frame_of(
+                    item.call_id,
+                    item.target_table,
+                    payload,
+                    run_id=item.run_id,
+                    agent_id=item.agent_id,
+                    deadline_ms=DEADLINE_MS,
+                )
+                answer = await self._call(link, frame)
             if is_row_deleted(TableName(item.target_table), payload, answer):
                 deleted.append(item)  # by its owner, since the device listed it
                 return
             if answer.error is not None:
                 log.warning("call.refused", call_id=item.call_id, code=answer.error.code)
                 return
-            result = answer.result
-            row_id = result.get("id") if isinstance(result, dict) else None
-            resent.append(Resent(item.id, row_id if isinstance(row_id, str) else None))
+            resent.append(Resent(item.id, row_id_of(answer)))
 
         async with anyio.create_task_group() as senders:
             for item in lost:
@@ -367,15 +373,4 @@ def _payload_of(item: ItemRow, rows: Collection[str]) -> CallPayload:
         source=msgspec.convert(source, ItemSource),
         action=Action.UPDATE if is_update else Action.INSERT,
         where={"id": item.row_id} if is_update else {},
-    )
-
-
-def _again(item: ItemRow, payload: CallPayload) -> ToolCall:
-    return frame_of(
-        item.call_id,
-        item.target_table,
-        payload,
-        run_id=item.run_id,
-        agent_id=item.agent_id,
-        deadline_ms=DEADLINE_MS,
     )

@@ -1,15 +1,10 @@
 """Attempts of runs: their state in memory, and the classification of the error that ended one.
 
-Classification of the error that ended an attempt of a run.
-
-Selects the decisive error of several, and returns the state change of the run. Pure, except for the jitter of
+The decisive error of several determines the state change of the run. This is pure, except for the jitter of
 waiting times.
 
-In-memory state of a run's execution: the attempt, and each document that is being read.
-
-Units in progress while a run reads its device. When the device disconnects, questions sent to a model are
-still in flight and paid for. They get a grace period to complete, so that they need not be asked again. Their
-items wait in the outbox.
+When a device disconnects, questions sent to a model are still in flight and paid for. They get a grace period
+to complete, so that they need not be asked again. Their items wait in the outbox.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

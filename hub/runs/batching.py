@@ -132,7 +132,10 @@ class Batching:
 
     async def _take(self, order: RunOrder, row: BatchRow, result: BatchResult) -> None:
         calls = iter(
-            (self._call(order, row, question, answer), _journal_entry(answer))
+            (
+                self._call(order, row, question, answer),
+                JournaledAnswer(model=answer.model, finish=answer.finish, text=answer.text),
+            )
             for question, answer in result.answers.items()
             if question in row.questions
         )
@@ -300,10 +303,6 @@ class Collection:
         for reservation in self._reservations:
             reservation.release()
         self._noted, self._reservations = {}, []
-
-
-def _journal_entry(answer: ModelAnswer) -> JournaledAnswer:
-    return JournaledAnswer(model=answer.model, finish=answer.finish, text=answer.text)
 
 
 def _parts(

@@ -1,14 +1,7 @@
-"""Sentences for people about decisions on fires and the ends of runs.
+"""Sentences for people about decisions on fires, and about state changes and unsuccessful ends of runs.
 
-Sentences for people about the decisions on a schedule's fires.
-
-Pure functions from the stable words of rows (``schedule_fires.decision`` and ``reason``) to sentences. A word
-of a newer release is shown unchanged.
-
-Sentences for people about the reason of a run's state change or unsuccessful end.
-
-Pure functions from the stable words of rows (``runs.reason``) to sentences. Any other reason was written for
-people already, and is shown unchanged.
+Pure functions from the stable words of rows (``schedule_fires.decision`` and ``reason``, ``runs.reason``) to
+sentences. A word of a newer release is shown unchanged, as is a reason that was written for people already.
 """
 
 from collections import Counter

@@ -4,9 +4,9 @@ The plan of a unit is committed before its first call is sent. A call is repeate
 answered, in this run or after a restart. The device stores answer and row in one transaction. So each item is
 inserted exactly once, despite crashes on either side.
 
-Description of the parts of a file that could not be extracted. Pure functions. The extracted parts are kept.
-The file still counts as failed, so that the failure is reported and the next run reads the file again.
-Questions that are already answered cost nothing then.
+The extracted parts of a file are kept if other parts could not be extracted. The file still counts as failed,
+so that the failure is reported and the next run reads the file again. Questions that are already answered
+cost nothing then.
 """
 
 from collections import deque
@@ -50,6 +50,15 @@ SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the conne
 # backoff between attempts of a call that the device refused temporarily
 REFUSED_BASE_S, REFUSED_CAP_S = 0.5, 30.0
 _MANY_ITEMS: Final = 100  # takes about 20 ms
+NOT_READ: Final = (
+    "it was not read: the run has brought as many items as one may (items_per_run of [limits]); "
+    "the next run goes on with it"
+)
+_NEXT: Final = {
+    "items_per_file": "; raise it, or split the file",
+    "items_per_run": "; the next run brings them",
+}
+POSTPONED: Final = "what no rule reads in it waits for the model"
 _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 
 
@@ -160,10 +169,8 @@ class Delivery:
             LinkLost: the connection ended; unanswered calls stay open.
             StaleRun: another process has taken over the run.
         """
-        if interrupt.is_winding_up:
+        if interrupt.is_winding_up or not calls:
             return not calls
-        if not calls:
-            return True
         # Marked together: SENT only means that a call may have been sent, and one commit is cheaper than
         # many.
         ids = [call.call_id for call in calls]
@@ -250,15 +257,14 @@ class Delivery:
             event=event,
             result=answered,
             at=self._at(),
-            row_id=_row_id(answer),
+            row_id=row_id_of(answer),
             is_deleted=is_deleted,
             counter=answer.counter,
             epoch=epoch,
         )
         self._metrics.run_items.labels(call.table, event.name.lower()).inc()
-        if (
-            answer.error is not None and not is_deleted
-        ):  # the call's unit fails, and the run's errors report it
+        # the call's unit fails, and the run's errors report it
+        if answer.error is not None and not is_deleted:
             log.warning("call.refused", call_id=call.call_id, run_id=order.run_id, code=answer.error.code)
 
     def _at(self) -> int:
@@ -271,7 +277,7 @@ def can_update(capabilities: Collection[str]) -> bool:
     return CapabilityName.TOOL_UPDATE in capabilities or not lists_tools
 
 
-def _row_id(answer: Answer) -> str | None:
+def row_id_of(answer: Answer) -> str | None:
     """Return the id of the inserted row, or None: old devices may not report it."""
     row = answer.result.get("id") if isinstance(answer.result, dict) else None
     return row if isinstance(row, str) and row else None
@@ -299,19 +305,6 @@ def may_change(answer: Answer) -> bool:
         return CATALOGUE[ErrorCode(answer.error.code)].retryable
     except ValueError:
         return False  # an error code that only the device knows
-
-
-NOT_READ: Final = (
-    "it was not read: the run has brought as many items as one may (items_per_run of [limits]); "
-    "the next run goes on with it"
-)
-_NEXT: Final = {
-    "items_per_file": "; raise it, or split the file",
-    "items_per_run": "; the next run brings them",
-}
-
-
-POSTPONED: Final = "what no rule reads in it waits for the model"
 
 
 class Missing(NamedTuple):

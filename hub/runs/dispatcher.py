@@ -1,15 +1,11 @@
 """The dispatcher claims queued runs that may start, and executes them in one task group.
 
-Connected devices, and whether each has been connected long enough for background work.
+A run is a durable row first. Events of devices and quotas only open gates: the row waits until a claim under
+a new fence starts it.
 
 A device that keeps reconnecting would start and drop a run each time. A thousand devices that connect at once
 would all start in the same moment. So each device has a settling time of a few seconds. It is longer after
 several connections in a row, and has a random part if many devices connect together.
-
-The dispatcher claims queued runs that may start, and executes them in one task group.
-
-A run is a durable row first. Events of devices and quotas only open gates: the row waits until a claim under
-a new fence starts it.
 """
 
 from collections import OrderedDict, deque
@@ -94,7 +90,10 @@ class Arrivals:
         ]
         if not arrived:
             return
-        crowd = self._crowd_with(len(arrived), now)
+        self._crowd.append((now, len(arrived)))
+        while self._crowd[0][0] < now - CROWD_WINDOW_S:
+            self._crowd.popleft()
+        crowd = sum(count for _, count in self._crowd)
         spread_s = min(SPREAD_CAP_S, SPREAD_EACH_S * (crowd - 1))
         for link in arrived:
             settle_s = self.settle_s + self._chance.uniform(0.0, spread_s)
@@ -128,12 +127,6 @@ class Arrivals:
         arrival = self._connected.get(device_id)
         rest_s = 0.0 if arrival is None else arrival.settles_at - self._clock.monotonic()
         return self._clock.now() + timedelta(seconds=rest_s) if rest_s > 0 else None
-
-    def _crowd_with(self, arrived: int, now: float) -> int:
-        self._crowd.append((now, arrived))
-        while self._crowd[0][0] < now - CROWD_WINDOW_S:
-            self._crowd.popleft()
-        return sum(count for _, count in self._crowd)
 
     def _flaps(self, device_id: DeviceId, now: float) -> bool:
         """Record a connection. Return True if the device has connected too often within the window."""
@@ -416,17 +409,15 @@ class Dispatcher:
             fences = await self._store.read(lock_turns.run_fences, run.id) if run.locks else {}
             order = order_of(run, locks=fences)
         except ValueError as exc:  # a release with another format of run parameters
-            await self._give_up(run, f"its settings cannot be read: {exc}")
+            reason = f"its settings cannot be read: {exc}"
+            try:
+                await self._lifecycle.move(
+                    run.held, RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR, agent_id=run.agent_id
+                )
+            except (StaleRun, StorageError) as error:
+                log.error("run.not_ended", exc=error, run_id=run.id)
             return
         await self._runner.run(order, interrupt)
-
-    async def _give_up(self, run: RunRow, reason: str) -> None:
-        try:
-            await self._lifecycle.move(
-                run.held, RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR, agent_id=run.agent_id
-            )
-        except (StaleRun, StorageError) as exc:
-            log.error("run.not_ended", exc=exc, run_id=run.id)
 
     async def _resume(
         self,
@@ -456,14 +447,11 @@ class Dispatcher:
             interrupt.ask(RunEvent.DRAINED, "the hub stops")
         self._grace.deadline = anyio.current_time() + self.limits.drain_timeout_s
         with self._grace:
-            await self._none_executing()
+            while self._executing:
+                self._settled = anyio.Event()
+                await self._settled.wait()
         for interrupt in self._executing.values():
             interrupt.stop(RunEvent.DRAINED, "the hub stops")
-
-    async def _none_executing(self) -> None:
-        while self._executing:
-            self._settled = anyio.Event()
-            await self._settled.wait()
 
     # --- requests of other services ---
 

@@ -1,6 +1,6 @@
 """Runs that read a connector: their execution, and their start when a mailbox has new messages.
 
-Execution of a run that reads a connector, page by page, with each message read once.
+A run reads its connector page by page, and each message once.
 
 The device need not be connected. Items are planned in the transaction that records their message as read.
 They wait in the outbox, and are delivered in the order of their messages, in this run or a later one.
@@ -8,11 +8,10 @@ They wait in the outbox, and are delivered in the order of their messages, in th
 The cursor only moves past settled messages. A message that fails keeps the cursor in place: the next run
 lists it again, and skips the messages that it knows.
 
-Immediate runs for agents with ``push`` when their mailbox has new messages.
-
-If a connector can wait for news, one connection is kept open per agent. News posted to a webhook is reported
-by the webhook's handler. Both start a run at once. All news before that run begins is read by the same run. A
-schedule in addition reads messages without a notification.
+An agent with ``push`` gets a run as soon as its mailbox has new messages. If a connector can wait for news,
+one connection is kept open per agent. News posted to a webhook is reported by the webhook's handler. Both
+start a run at once. All news before that run begins is read by the same run. A schedule in addition reads
+messages without a notification.
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence

@@ -17,8 +17,7 @@ The rules, in this order:
 - Already done: not sent. A known item that is now done is updated as above.
 - All other items are new.
 
-Matching of new items with items from other sources of the same device. Pure functions. Examples are a
-forwarded mail, and the same task in two notes.
+Other sources of the same device have the same item, for example, in a forwarded mail or in two notes.
 """
 
 import re
@@ -84,7 +83,11 @@ def decide(
         if (other := others.get(item.ordinal)) is not None:
             decisions.append(_shared_decision(item, other, known.finder, can_update, promised))
         elif (pair := pairing.pairs.get(item.ordinal)) is not None and item.ordinal in pairing.taken:
-            decisions.append(_recognised(item, pair, known.finder))
+            finder, row = known.finder, pair.row
+            after = recognised(
+                item, row, agent_id=finder.agent_id, fingerprint=finder.config_fingerprint, at=finder.at
+            )
+            decisions.append(Decision(before=row, after=after))
         elif pair is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
         elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
@@ -256,24 +259,10 @@ def _likeness(main: str, other: str) -> float:
     return matcher.ratio()
 
 
-def _recognised(item: FoundItem, known: KnownItem, finder: Finder) -> Decision:
-    row = known.row
-    after = recognised(
-        item, row, agent_id=finder.agent_id, fingerprint=finder.config_fingerprint, at=finder.at
-    )
-    return Decision(before=row, after=after)
-
-
 def _continued(item: FoundItem, row: ItemRow) -> float:
     """Return 1.0 if one title of at least two words is the beginning of the other, else 0.0."""
     shorter, longer = sorted((item.main.split(), _main(row).split()), key=len)
     return float(len(shorter) >= CONTINUED_WORDS and longer[: len(shorter)] == shorter)
-
-
-def _stand_in(words: Sequence[str], others: Sequence[str]) -> bool:
-    """Return True if *words* occur among *others* in the same order."""
-    left = iter(others)
-    return all(word in left for word in words)
 
 
 class _Moved:
@@ -296,7 +285,8 @@ class _Moved:
         shorter, longer = sorted(
             (main.replace(day, "", 1).split(), other.replace(before, "", 1).split()), key=len
         )
-        if len(shorter) < CONTINUED_WORDS or not _stand_in(shorter, longer):
+        others = iter(longer)
+        if len(shorter) < CONTINUED_WORDS or not all(word in others for word in shorter):
             return 0.0
         return _likeness(main.replace(day, before, 1), other)
 

@@ -1,8 +1,8 @@
-"""Processing of one mailbox message in a run: extraction, planning and delivery.
+"""Processing of one mailbox message in a run, and the device's rows that items may belong to.
 
-Rows of the device that items of a run may belong to, such as projects and tasks. A run queries them once. The
-call ids are fixed, and a device answers a known id with its first answer. So the model is shown the same rows
-in the whole run, even across crashes, and answered questions need not be asked again.
+A run queries these rows, such as projects and tasks, once. The call ids are fixed, and a device answers a
+known id with its first answer. So the model is shown the same rows in the whole run, even across crashes, and
+answered questions need not be asked again.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,13 @@ from protocol.ids import traceparent
 from protocol.tables import TABLES, TableName
 from protocol.work import Action, ToolCall
 from storage.runs.calls import OpenCall
+
+log = Channel(__name__)
+
+MOST_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
+_TITLE_CHARS: Final = 120  # enough to recognize the row
+_DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues without references
+_APPROVED: Final[Record] = {"isApproved": 1}  # a mere suggestion may be deleted soon
 
 
 class Reads(Protocol):
@@ -111,14 +118,6 @@ async def run_extraction_config(link: DeviceLink | None, order: RunOrder) -> Ext
     return msgspec.structs.replace(order.extraction_config, references=await references_of(link, order))
 
 
-log = Channel(__name__)
-
-MOST_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
-_TITLE_CHARS: Final = 120  # enough to recognize the row
-_DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues without references
-_APPROVED: Final[Record] = {"isApproved": 1}  # a mere suggestion may be deleted soon
-
-
 class _Rows(msgspec.Struct):
     rows: list[dict[str, object]]
 
@@ -132,7 +131,9 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
     Raises:
         LinkLost, DeviceOffline: the connection ended.
     """
-    tables = _referred_to(order.parameters.data_types)
+    columns = (column for name in order.parameters.data_types for column in TABLES[name].columns)
+    referred_to = {column.refers_to for column in columns}
+    tables = [name for name in TABLES if name in referred_to]
     if not tables or CapabilityName.TOOL_QUERY not in link.capabilities:
         return ()
     found: list[Reference] = []
@@ -144,13 +145,6 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
         except (DeliveryError, msgspec.ValidationError) as exc:
             log.warning("references.unread", table=table, error=type(exc).__name__)
     return tuple(found)
-
-
-def _referred_to(data_types: tuple[TableName, ...]) -> list[TableName]:
-    """Return the tables that *data_types* refer to by id, in the order of ``TABLES``."""
-    columns = (column for name in data_types for column in TABLES[name].columns)
-    tables = {column.refers_to for column in columns if column.refers_to is not None}
-    return [name for name in TABLES if name in tables]
 
 
 async def _newest(link: DeviceLink, order: RunOrder, table: TableName, most: int) -> list[Reference]:

@@ -118,10 +118,6 @@ def _pair(
             del items[item.ordinal], rows[known.row.id]
 
 
-def _quote(source: Record) -> str:
-    return str(source.get("quote") or "")
-
-
 def _has_the_same_words(item: FoundItem, row: ItemRow) -> bool:
     return item.words_hash == row.quote_hash  # a rejected row keeps nothing else of its source
 
@@ -148,7 +144,7 @@ def _touching(document: Document) -> _Alike:
 
 def _place(document: Document, source: Record) -> _Span | None:
     """Return the sentences around a quote, or None if the document no longer has the quote."""
-    quote, start = _quote(source), source.get("start")
+    quote, start = str(source.get("quote") or ""), source.get("start")
     if not quote or not isinstance(start, int):
         return None
     if not document.text.startswith(quote, start):

@@ -39,6 +39,7 @@ from storage.runs.calls import OpenCall, open_calls
 from storage.runs.runs import StaleRun
 from storage.runs.units import (
     StillOpen,
+    UnitRow,
     fail_unit,
     find_unit,
     known_units,
@@ -171,9 +172,8 @@ class Runner:
         known, taken = await self._known(order)
         checkpoint = await checkpoint_to_run_from(self._store, order.agent_id)
         asking = await self._asking.open(order)
-        config: ExtractionOptions | None = (
-            None  # fetched for the first document, because most visits have none
-        )
+        # fetched for the first document, because most visits have none
+        config: ExtractionOptions | None = None
         slots = anyio.Semaphore(self._units_in_flight)
         async with asking.opened():
             async with unit_tasks(self.device_grace_s) as units:
@@ -282,7 +282,10 @@ class Runner:
             )
             return
         if not unread.unit_key:
-            await self._record_error(order, unread.code, unread.message)
+            code, message = unread.code, unread.message
+            await self._store.write(
+                runs.record_held_error, held, unit_key=None, code=code, message=message, at=at
+            )
             return
         try:
             await self._store.write(
@@ -377,23 +380,13 @@ class Runner:
             await self._settle(attempt, unit_key)
         elif link is not None:
             try:
-                await self._deliver(attempt, link, unit_key, calls, interrupt)
+                if await self._delivery.deliver(link, attempt.order, calls, attempt.lanes, interrupt):
+                    await self._settle(attempt, unit_key)
             except Exception as exc:
                 is_lost = isinstance(gravest(exc), LinkLost | DeviceOffline)
                 if not is_lost or attempt.order.parameters.mailbox is None:
                     raise
                 attempt.link = None
-
-    async def _deliver(
-        self,
-        attempt: Attempt,
-        link: DeviceLink,
-        unit_key: str,
-        calls: Sequence[OpenCall],
-        interrupt: Interrupt,
-    ) -> None:
-        if await self._delivery.deliver(link, attempt.order, calls, attempt.lanes, interrupt):
-            await self._settle(attempt, unit_key)
 
     async def _fail(self, order: RunOrder, reading: Reading, code: ErrorCode, error: str) -> None:
         document, message = reading.document, reading.message
@@ -425,21 +418,12 @@ class Runner:
         The unit becomes FAILED if a part of it could not be extracted.
         """
         order = attempt.order
-        held, at = order.held(RunState.RUNNING), self._at()
         unit = await self._store.read(find_unit, order.run_id, unit_key)
         notes = Notes(**unit.notes or {}) if unit is not None else Notes()
         if unit is not None and (missing := missing_of(notes)) is not None:
-            await self._store.write(
-                fail_unit,
-                held,
-                unit_key=unit_key,
-                content_hash=unit.content_hash,
-                size_bytes=unit.size_bytes,
-                error=missing.message,
-                code=missing.code,
-                at=at,
-            )
+            await self._fail_read(order, unit, missing.code, missing.message)
         else:
+            held, at = order.held(RunState.RUNNING), self._at()
             waits_for = POSTPONED if notes.awaits_model else None
             settled = await self._store.write(settle_unit, held, unit_key, at=at, waits_for=waits_for)
             if settled is UnitState.PENDING:
@@ -474,18 +458,23 @@ class Runner:
             return Ending(event=RunEvent.MODEL_AWAY, reason=f"{message}: {away or why or 'not asked yet'}")
         if away is None and order.attempt < order.max_attempts:
             return retried(why, order, self._chance)
+        error = f"what no rule reads in it was not read: {why}"
         for unit in waiting:
-            await self._store.write(
-                fail_unit,
-                held,
-                unit_key=unit.unit_key,
-                content_hash=unit.content_hash,
-                size_bytes=unit.size_bytes,
-                error=f"what no rule reads in it was not read: {why}",
-                code=ErrorCode.MODEL_UNAVAILABLE,
-                at=at,
-            )
+            await self._fail_read(order, unit, ErrorCode.MODEL_UNAVAILABLE, error)
         return None
+
+    async def _fail_read(self, order: RunOrder, unit: UnitRow, code: ErrorCode, error: str) -> None:
+        """Fail a unit that was read, but not completely."""
+        await self._store.write(
+            fail_unit,
+            order.held(RunState.RUNNING),
+            unit_key=unit.unit_key,
+            content_hash=unit.content_hash,
+            size_bytes=unit.size_bytes,
+            error=error,
+            code=code,
+            at=self._at(),
+        )
 
     async def _finished(self, order: RunOrder) -> Ending:
         after: str | None = ""
@@ -538,13 +527,6 @@ class Runner:
             wait_s=ending.wait_s,
             agent_id=order.agent_id,
             device_id=order.device_id,
-        )
-
-    async def _record_error(self, order: RunOrder, code: str, message: str) -> None:
-        """Record an error of the run as a whole, while it is RUNNING."""
-        held = order.held(RunState.RUNNING)
-        await self._store.write(
-            runs.record_held_error, held, unit_key=None, code=code, message=message, at=self._at()
         )
 
     def _at(self) -> int:

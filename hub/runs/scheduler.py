@@ -1,10 +1,6 @@
 """The scheduler decides each fire of a schedule at its time, while this hub holds the lease.
 
-Decisions on a schedule's due fires, and its next fire. Pure functions.
-
-``storage.schedules.fires`` carries the decision out, and makes the final choice if other runs are in the way.
-
-The scheduler decides each fire of a schedule at its time, while this hub holds the lease.
+``storage.schedules.fires`` carries a decision out, and makes the final choice if other runs are in the way.
 
 A due fire becomes a row whether or not its device is connected; later events only open gates for the row. Of
 several hubs on one database, only the lease holder decides. Each transaction checks the lease, so a hub that

@@ -9,9 +9,9 @@ always fail or change.
 
 Files that cannot be read are yielded as ``UnreadUnit``, so that no file is skipped silently.
 
-Assembly of one file from the pieces that a device sends, and its conversion to a document. Text made by the
-device is kept as it is. Bytes are converted to text here. Text without a media type is converted too, if its
-file name is of a web page or a mail.
+A file is assembled from its pieces and converted to a document. Text made by the device is kept as it is.
+Bytes are converted to text here. Text without a media type is converted too, if its file name is of a web
+page or a mail.
 
 Large byte content is spooled to an unnamed temporary file, from which the converter process reads it. The hub
 never holds it in memory as a whole.
@@ -383,7 +383,7 @@ class _Reading:
                     incoming.document, self._converting, from_thread.check_cancelled, limiter=_converting()
                 )
             else:
-                document = incoming.document(self._converting, _never_mind)
+                document = incoming.document(self._converting, lambda: None)  # short without a conversion
         except NotConvertible as exc:  # expected by the file's owner, unless a limit of the hub was reached
             if exc.limit is not None:
                 self._metrics.limits_reached.labels(exc.limit).inc()
@@ -455,10 +455,6 @@ class _Reading:
             )
         if error is not None:
             yield UnreadUnit("", error.code, f"the device ended the run early: {error.message or error.code}")
-
-
-def _never_mind() -> None:
-    """Accept any duration: a conversion without a thread is always short."""
 
 
 def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:
