@@ -98,6 +98,11 @@ def epoch_ms(at: datetime) -> int:
     return (at - _EPOCH) // _MS
 
 
+def now_ms(clock: Clock) -> int:
+    """Return the wall time of *clock* in UTC epoch milliseconds."""
+    return epoch_ms(clock.now())
+
+
 def from_epoch_ms(value: int) -> datetime:
     """Convert epoch milliseconds to an aware datetime in UTC."""
     return datetime.fromtimestamp(value / 1000, UTC)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from hub.clock import Chance, Clock, epoch_ms
+from hub.clock import Chance, Clock, now_ms
 from hub.device.connection import Line
 from hub.log import Channel
 from protocol import keys
@@ -251,7 +251,7 @@ class KeyCredential:
 
     def put_into(self, hello: DeviceHello, challenge: Challenge) -> DeviceHello:
         assert challenge.proof is not None  # checked before
-        at, address = epoch_ms(self._clock.now()), challenge.proof.address
+        at, address = now_ms(self._clock), challenge.proof.address
         signature = self.identity.sign(signed_text(challenge, hello, at, address=address))
         shown = Identity(
             public_key=keys.encode(self.identity.public_key),

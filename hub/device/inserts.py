@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, now_ms
 from hub.device import agreement, files, grants, messages, proposals, rows, schema, verdicts
 from hub.device.messages import Reply
 from hub.device.rows import Refusal
@@ -145,7 +145,7 @@ class DeviceStore:
         Raises:
             sqlite3.Error: nothing was executed; the same calls may be sent again.
         """
-        if epoch_ms(self._clock.now()) - self._pruned_ms > _PRUNE_EVERY_MS:
+        if now_ms(self._clock) - self._pruned_ms > _PRUNE_EVERY_MS:
             self.prune()
         with self._transaction():
             answers = [self._settle(call) for call in calls]
@@ -192,7 +192,7 @@ class DeviceStore:
     def note_reply(self, reply: Reply) -> None:
         """Mark an answer to a message as confirmed, or as refused by the hub."""
         with self._transaction():
-            messages.note_reported(self._db, reply, epoch_ms(self._clock.now()))
+            messages.note_reported(self._db, reply, now_ms(self._clock))
 
     def unreported_answers(self, most: int) -> list[Reply]:
         """Return at most *most* answers of the owner that the hub has not confirmed."""
@@ -201,7 +201,7 @@ class DeviceStore:
     def note_answer(self, answer: Reply, *, counts: bool) -> None:
         """Mark an answer to a question as confirmed, or as superseded by another answer."""
         with self._transaction():
-            messages.note_answer(self._db, answer, epoch_ms(self._clock.now()), counts=counts)
+            messages.note_answer(self._db, answer, now_ms(self._clock), counts=counts)
 
     def keep_configurations(self, received: Iterable[Configuration]) -> None:
         """Store configurations of agents that the hub sent."""
@@ -214,7 +214,7 @@ class DeviceStore:
                         one.agent_id,
                         one.rev,
                         msgspec.json.encode(one.configuration).decode(),
-                        epoch_ms(self._clock.now()),
+                        now_ms(self._clock),
                     ),
                 )
 
@@ -267,7 +267,7 @@ class DeviceStore:
                 source.start if source else None,
                 source.end if source else None,
                 msgspec.json.encode(answer).decode(),
-                epoch_ms(self._clock.now()),
+                now_ms(self._clock),
                 verdicts.remarks_of(source),
                 answer.counter,
                 self.hub,
@@ -291,7 +291,7 @@ class DeviceStore:
         if call.action is Action.AGENT_WAKE:
             # Stored like any answer, so that a repeated call wakes no agent twice.
             return None, {"woken": True}
-        at_ms = epoch_ms(self._clock.now())
+        at_ms = now_ms(self._clock)
         if call.action is Action.USER_ASK:
             return None, messages.take_question(self._db, call)
         if call.action is Action.MESSAGE_DELIVER:

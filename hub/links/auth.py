@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from hub.clock import Chance, Clock, epoch_ms
+from hub.clock import Chance, Clock, now_ms
 from hub.links.attempts import AttemptLimits, FailedAttempts, network_of
 from hub.links.pairing import PairingDesk, PairingLimits
 from hub.links.proof import BadProof, check_hello, read_key
@@ -141,7 +141,7 @@ class Authenticator:
         Args:
             reason: why the connection ended, as one word, or None if unknown.
         """
-        at_ms = epoch_ms(self._clock.now())
+        at_ms = now_ms(self._clock)
         left = devices.LEFT if reason is None else f"{devices.LEFT} ({reason.replace('_', ' ')})"
         await self._store.write(
             devices.close_session, admission.device_id, admission.epoch, at_ms, reason=left
@@ -153,7 +153,7 @@ class Authenticator:
             return None
         known = await self._store.read(agreement.find_store, device_id)
         if agreement.is_to_compare(known, mark):
-            await self._store.write(agreement.greet, device_id, mark, epoch_ms(self._clock.now()))
+            await self._store.write(agreement.greet, device_id, mark, now_ms(self._clock))
         return None if known is None else agreement.mark_of(known)
 
     async def _judge(self, knock: Knock, network: str) -> Admission:
@@ -183,7 +183,7 @@ class Authenticator:
             raise _revoked("the device was revoked", credential)
         if owner.revoked_at is not None:
             raise _revoked("the token was revoked", credential)
-        if owner.expires_at is not None and owner.expires_at <= epoch_ms(self._clock.now()):
+        if owner.expires_at is not None and owner.expires_at <= now_ms(self._clock):
             message = "the token has expired"
             raise refuse(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED, party=credential)
         session = partial(devices.open_session, token_id=owner.id)
@@ -202,7 +202,7 @@ class Authenticator:
         except BadProof as exc:  # not counted against the key, which the peer may not hold
             raise refuse(exc.code, str(exc), CloseCode.AUTH_FAILED) from exc
         credential = f"key:{key.id}"
-        off_ms = identity.signed_at_ms - epoch_ms(self._clock.now())
+        off_ms = identity.signed_at_ms - now_ms(self._clock)
         if abs(off_ms) > SKEW_LOGGED_MS:
             log.warning("device.clock_off", connection_id=knock.connection_id, seconds=off_ms // 1000)
         owner = await self._store.read(device_keys.find_key, key.id)
@@ -242,7 +242,7 @@ class Authenticator:
                 open_session,
                 owner.device_id,
                 platform=hello.client.platform if hello.client else "",
-                at=epoch_ms(self._clock.now()),
+                at=now_ms(self._clock),
                 node_id=self._node_id,
             )
         except (TokenRevoked, KeyRevoked, UnknownDevice) as exc:  # revoked since the read
@@ -281,7 +281,7 @@ class Authenticator:
         try:
             await self._store.write(
                 audit.append,
-                at=epoch_ms(self._clock.now()),
+                at=now_ms(self._clock),
                 actor="hub",
                 event="auth.refused",
                 subject=subject,

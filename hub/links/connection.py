@@ -11,7 +11,7 @@ to the roster.
 import asyncio
 from typing import Final
 
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, now_ms
 from hub.links.auth import Admission
 from hub.links.deadlines import LEAST_WAIT_S, DeadlineWheel, Slot
 from hub.links.gate import Place, TurnedAway
@@ -168,7 +168,7 @@ class Connection:
             device_id=link.device_id,
             connection_id=self.connection_id,
             epoch=link.epoch,
-            ts_ms=epoch_ms(self._clock.now()),
+            ts_ms=now_ms(self._clock),
             now=self._clock.monotonic(),
             limits=Limits(
                 max_message_bytes=limits.message_bytes,

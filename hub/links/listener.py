@@ -24,7 +24,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.clock import Chance, Clock, IdFactory, now_ms
 from hub.links.acceptor import Acceptor
 from hub.links.attempts import network_of
 from hub.links.auth import Admission, Authenticator, Knock
@@ -324,7 +324,7 @@ class DeviceListener:
             hub_id=self._hub_id,
             nonce=self._chance.token_bytes(NONCE_BYTES),
             now=self._clock.monotonic(),
-            ts_ms=epoch_ms(self._clock.now()),
+            ts_ms=now_ms(self._clock),
             bearer=bearer(transport.request.headers),
             prove=prove,
             hello_timeout_s=limits.hello_timeout_s,

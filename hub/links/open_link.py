@@ -13,7 +13,7 @@ changes nothing.
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -147,12 +147,9 @@ class OpenLink:
         finally:
             self._metrics.frames.calls.observe((str(frame.action), outcome), clock.monotonic() - began)
 
-    def open_run(self, frame: AgentRun) -> AbstractAsyncContextManager[RunStream]:
-        """Open a run and return the stream of its frames."""
-        return self._open_run(frame)
-
     @asynccontextmanager
-    async def _open_run(self, frame: AgentRun) -> AsyncIterator[RunStream]:
+    async def open_run(self, frame: AgentRun) -> AsyncIterator[RunStream]:
+        """Open a run and yield the stream of its frames."""
         with self._streams.open(frame) as stream:
             # sent after opening, because the first frame may arrive before control returns here
             self._carrier.send_now(frame)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.clock import Chance, Clock, IdFactory, now_ms
 from hub.links.link import DeviceLink
 from hub.links.proof import DeviceKey, check_signature, read_key
 from hub.links.refusals import Refusal, refuse
@@ -74,7 +74,7 @@ class PairingDesk:
         self, key: DeviceKey, hello: DeviceHello, *, network: str, connection_id: ConnectionId
     ) -> Refusal:
         """Record the pairing request of a key. Return the refusal to send until a person decides."""
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         self._issued = {key_id: issued for key_id, issued in self._issued.items() if issued.expires_at > at}
         known = self._issued.get(key.id)
         code = make(self._chance)
@@ -126,7 +126,7 @@ class PairingDesk:
                 public_key=key.public,
                 fresh_id=DeviceId(self._ids.fresh()),
                 label=label_of(hello),
-                at=epoch_ms(self._clock.now()),
+                at=now_ms(self._clock),
             )
         except (BadInvitation, DeviceNameTaken) as error:
             hint = "ask for a new one: hub pair invite"
@@ -277,7 +277,7 @@ class KeyRotation:
                 old=old_id,
                 new=new.id,
                 public_key=new.public,
-                at=epoch_ms(self._clock.now()),
+                at=now_ms(self._clock),
                 wait_ms=int(self.wait_s * 1000),
             )
         except RotatedTooSoon:

@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -340,7 +340,7 @@ class RevocationWatch:
         self._store = store
         self._roster = roster
         self._clock = clock
-        self._polled_at = epoch_ms(clock.now())
+        self._polled_at = now_ms(clock)
         self.turns = Turns(clock)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -351,7 +351,7 @@ class RevocationWatch:
             await self._clock.sleep(EVERY_S)
             self.turns.work()
             if not len(self._roster):
-                self._polled_at = epoch_ms(self._clock.now())
+                self._polled_at = now_ms(self._clock)
                 continue
             self.end_expired()
             try:
@@ -361,7 +361,7 @@ class RevocationWatch:
 
     def end_expired(self) -> None:
         """End every connection whose token has expired, without reading the database."""
-        for device_id in self._roster.end_expired(epoch_ms(self._clock.now())):
+        for device_id in self._roster.end_expired(now_ms(self._clock)):
             log.info("device.expired", device_id=device_id)
 
     async def poll(self) -> None:
@@ -370,7 +370,7 @@ class RevocationWatch:
         Raises:
             StorageError: the database is unavailable; the next call covers the same period.
         """
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         for found in await self._store.read(devices.revoked_since, self._polled_at - OVERLAP_MS):
             if self._roster.end_revoked(found.device_id, found.credential):
                 log.info("device.revoked", device_id=found.device_id)

@@ -19,7 +19,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.attempt import gravest
@@ -202,7 +202,7 @@ class Agreements:
                 deleted=deleted,
                 refused=refused,
                 after=after,
-                at=self._at(),
+                at=now_ms(self._clock),
             )
 
     async def _lost(self, link: DeviceLink, items: Sequence[ItemRow]) -> tuple[list[ItemRow], set[str]]:
@@ -266,7 +266,7 @@ class Agreements:
             page = _read(result, RowsPage, Action.ROWS_LIST)
             if any(row.counter <= since for row in page.rows):  # would request the same page for ever
                 raise NotAgreed(f"{Action.ROWS_LIST}: the device listed again rows up to {since}")
-            at, more = self._at(), page.more and bool(page.rows)
+            at, more = now_ms(self._clock), page.more and bool(page.rows)
             since = page.rows[-1].counter if more else page.store.counter
             is_known = known.agreed_at is not None and page.store == agreement.mark_of(known)
             if is_known and not page.rows:
@@ -339,9 +339,6 @@ class Agreements:
             if answer.error is not None and may_change(answer):
                 raise NotAgreed(f"{frame.action}: {answer.error.code}: {answer.error.message}")
             return answer
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def _read(result: Any, shape: type[T], action: Action) -> T:

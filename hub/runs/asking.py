@@ -23,7 +23,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.extraction.answers import is_whole
 from hub.extraction.model import (
     Finish,
@@ -491,7 +491,7 @@ class RunModel:
         return answer
 
     async def _journaled(self, question: str) -> ModelAnswer | None:
-        store, agent_id, at = self._asking.store, self._order.agent_id, self._at()
+        store, agent_id, at = self._asking.store, self._order.agent_id, now_ms(self._asking.clock)
         found = await store.read(model_calls.find_answer, agent_id, question, at)
         if found is None:
             return None
@@ -532,7 +532,7 @@ class RunModel:
     def _call(self, question: str, model: str, outcome: str, spent: Usage, began: float) -> ModelCall:
         return ModelCall(
             id=self._asking.ids.fresh(),
-            at=self._at(),
+            at=now_ms(self._asking.clock),
             agent_id=self._order.agent_id,
             user_id=self._order.user_id,
             run_id=self._order.run_id,
@@ -548,6 +548,3 @@ class RunModel:
             ),
             took_ms=round((self._asking.clock.monotonic() - began) * 1000),
         )
-
-    def _at(self) -> int:
-        return epoch_ms(self._asking.clock.now())

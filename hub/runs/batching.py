@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.extraction.model import (
     BATCH_REQUESTS,
     Batches,
@@ -104,7 +104,7 @@ class Batching:
 
     def wait_s(self, waiting: list[BatchRow]) -> float:
         """Return the seconds until the next check of a batch, longer for older batches."""
-        age_s = (self._at() - waiting[0].created_at) / 1_000
+        age_s = (now_ms(self._clock) - waiting[0].created_at) / 1_000
         return min(MOST_WAIT_S, max(LEAST_WAIT_S, age_s / 4))
 
     async def _is_over(self, order: RunOrder, batches: Batches, row: BatchRow) -> bool:
@@ -148,7 +148,7 @@ class Batching:
         usage = answer.usage
         return ModelCall(
             id=self._ids.fresh(),
-            at=self._at(),
+            at=now_ms(self._clock),
             agent_id=order.agent_id,
             user_id=order.user_id,
             run_id=row.run_id,
@@ -162,7 +162,7 @@ class Batching:
                 completion_tokens=usage.completion_tokens,
                 cost_nanos=usage.cost_nanos,
             ),
-            took_ms=max(0, self._at() - row.created_at),
+            took_ms=max(0, now_ms(self._clock) - row.created_at),
         )
 
     async def hand_in(
@@ -193,7 +193,7 @@ class Batching:
                 run_id=order.run_id,
                 model=model,
                 questions={question: unit_key for question, (unit_key, _) in part.items()},
-                at=self._at(),
+                at=now_ms(self._clock),
             )
             try:
                 remote_id = await batches.submit(
@@ -207,10 +207,7 @@ class Batching:
                 log.info("batch.submitted", questions=len(part))
 
     async def _move(self, id: str, state: BatchState, *, remote_id: str | None = None) -> None:
-        await self._store.write(model_calls.move_batch, id, state, self._at(), remote_id=remote_id)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
+        await self._store.write(model_calls.move_batch, id, state, now_ms(self._clock), remote_id=remote_id)
 
 
 class Collection:

@@ -14,7 +14,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -135,7 +135,7 @@ class Wakes:
                 rest_s = POLL_S
                 try:
                     if is_alone:  # once: the answers to calls of an earlier boot are lost
-                        await self._store.write(calendar_wakeups.resend, self._at())
+                        await self._store.write(calendar_wakeups.resend, now_ms(self._clock))
                         is_alone = False
                     rest_s = await self._process(tasks)
                 except StorageError as exc:
@@ -147,7 +147,7 @@ class Wakes:
 
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
-        at = self._at()
+        at = now_ms(self._clock)
         for wake in await self._store.read(calendar_wakeups.due_wakes, at, AT_ONCE):
             if wake.id in self._in_flight:
                 continue  # its call in flight will settle or postpone it
@@ -176,7 +176,7 @@ class Wakes:
         if not link.can(Action.AGENT_WAKE):
             await self._postpone(wake, "unsupported", NO_LINK_MS)
             return
-        at, tries = self._at(), wake.sends + 1
+        at, tries = now_ms(self._clock), wake.sends + 1
         again = at + round(self.answer_s * 1_000) + _again_ms(tries)
         if await self._store.write(calendar_wakeups.take, wake, at=at, next_at=again):
             self._in_flight.add(wake.id)
@@ -199,7 +199,7 @@ class Wakes:
 
     async def _ask(self, wake: WakeSight, link: DeviceLink) -> str | None:
         """Call the device. Return None if it acknowledged, else the reason."""
-        rest_ms = max(1, wake.ends_at - self._at())
+        rest_ms = max(1, wake.ends_at - now_ms(self._clock))
         frame = ToolCall(
             id=CallId(wake.id),
             action=Action.AGENT_WAKE,
@@ -228,12 +228,12 @@ class Wakes:
         return "refused"
 
     async def _postpone(self, wake: WakeSight, reason: str, wait_ms: int) -> None:
-        at = self._at()
+        at = now_ms(self._clock)
         await self._store.write(calendar_wakeups.put_off, wake, at=at, next_at=at + wait_ms, reason=reason)
 
     async def _settle(self, wake: WakeSight, to: WakeEnd, decision: WakeDecision, reason: str | None) -> None:
         """Settle a wake. Does nothing if it was settled already."""
-        at = self._at()
+        at = now_ms(self._clock)
         if not await self._store.write(calendar_wakeups.settle, wake.id, to, decision, at=at, reason=reason):
             return
         self._metrics.wakes.labels(decision).inc()
@@ -259,9 +259,6 @@ class Wakes:
                 actor=ACTOR,
                 data={"wake_id": wake.id, "reason": reason},
             )
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def _again_ms(tries: int) -> int:

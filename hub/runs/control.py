@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from hub.agents.documents import DocumentTooLarge, document
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -107,7 +107,7 @@ class RunControl:
                 agent=agent,
                 fire_key=fire_key,
                 limits=self.limits,
-                at=self._at(),
+                at=now_ms(self._clock),
                 config_fingerprint=parameters.config_fingerprint,
                 parameters=msgspec.to_builtins(parameters),
                 context=context,
@@ -241,7 +241,7 @@ class RunControl:
         held = HeldRun(run_id, RunState.RUNNING, fence)
         try:
             row = await self._store.write(
-                runs.report, held, report, at=self._at(), context_bytes=self.context_bytes
+                runs.report, held, report, at=now_ms(self._clock), context_bytes=self.context_bytes
             )
         except runs.ContextTooLarge as exc:
             self._limits_reached.labels(exc.limit).inc()
@@ -268,10 +268,7 @@ class RunControl:
 
     def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
         """Return the audit entry for an operation that *actor* requests now."""
-        return Entry(at=self._at(), actor=actor, event=event, subject=subject, detail=detail)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
+        return Entry(at=now_ms(self._clock), actor=actor, event=event, subject=subject, detail=detail)
 
 
 class AgentControl:
@@ -292,7 +289,7 @@ class AgentControl:
 
         If an error is raised, nothing was written.
         """
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
 
         def entry(written: Written) -> Entry | None:
             details = {str(move.axis): move.to for move in written.moves} | _other_details(asked)

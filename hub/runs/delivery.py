@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, now_ms
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
@@ -142,7 +142,7 @@ class Delivery:
             read_at=read_at,
             notes=msgspec.to_builtins(notes),
             caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
-            at=self._at(),
+            at=now_ms(self._clock),
         )
         self._metrics.items_known.inc(plan.known)
         for cap in plan.left_out:
@@ -175,7 +175,7 @@ class Delivery:
         # many.
         ids = [call.call_id for call in calls]
         held = order.held(RunState.RUNNING)
-        marked = {*await self._store.write(mark_sent, held, ids, at=self._at())}
+        marked = {*await self._store.write(mark_sent, held, ids, at=now_ms(self._clock))}
         waiting = deque(call for call in calls if call.call_id in marked)
         async with anyio.create_task_group() as senders:
             for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
@@ -209,7 +209,7 @@ class Delivery:
         for sends in range(self._max_sends):
             if sends:
                 held = order.held(RunState.RUNNING)
-                if not await self._store.write(mark_sent, held, [call.call_id], at=self._at()):
+                if not await self._store.write(mark_sent, held, [call.call_id], at=now_ms(self._clock)):
                     return  # its owner rejected the item meanwhile
             answer = await self._ask(link, frame)
             if answer is None:
@@ -256,7 +256,7 @@ class Delivery:
             call.call_id,
             event=event,
             result=answered,
-            at=self._at(),
+            at=now_ms(self._clock),
             row_id=row_id_of(answer),
             is_deleted=is_deleted,
             counter=answer.counter,
@@ -266,9 +266,6 @@ class Delivery:
         # the call's unit fails, and the run's errors report it
         if answer.error is not None and not is_deleted:
             log.warning("call.refused", call_id=call.call_id, run_id=order.run_id, code=answer.error.code)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def can_update(capabilities: Collection[str]) -> bool:

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Chance, Clock, epoch_ms
+from hub.clock import Chance, Clock, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -274,7 +274,7 @@ class Dispatcher:
         self.arrivals.update(self._links())
         for interrupt in self._executing.values():
             interrupt.nudge()
-        at = self._at()
+        at = now_ms(self._clock)
         await self._take_back_strays(at)
         if self._store.is_shared:
             await self._take_over(at)
@@ -345,7 +345,7 @@ class Dispatcher:
         if settles_in_s is not None:
             waits.append(settles_in_s)
         if recovery_at is not None:
-            waits.append(max(0.0, (recovery_at - self._at()) / 1000))
+            waits.append(max(0.0, (recovery_at - now_ms(self._clock)) / 1000))
         return min(waits)
 
     async def _claim(self, executing: TaskGroup) -> None:
@@ -358,7 +358,7 @@ class Dispatcher:
                 boot_id=self._boot_id,
                 gates=self._gates(),
                 lease_ms=LEASE_MS,
-                at=self._at(),
+                at=now_ms(self._clock),
             ):
                 for run in claimed:
                     before = self._executing.get(run.id)
@@ -374,7 +374,7 @@ class Dispatcher:
             per_device=self.limits.runs_per_device,
             total=self.limits.runs,
             mailboxes=self.limits.connector_runs,
-            is_held=self._at() < self.hold_until_ms,
+            is_held=now_ms(self._clock) < self.hold_until_ms,
             offered=self.offered,
             locks=lock_turns.DEFAULT_LIMITS,
         )
@@ -432,7 +432,7 @@ class Dispatcher:
             paused,
             devices=devices,
             agents=agents,
-            at=self._at(),
+            at=now_ms(self._clock),
             spread_ms=0 if agents is None else RESUME_SPREAD_MS,
         )
         for run_id in resumed:
@@ -490,9 +490,6 @@ class Dispatcher:
                 await link.send(frame)
             except DeliveryError as exc:
                 log.info("run.cancel_unsent", run_id=at_device.run_id, code=exc.code)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 JUMP_S: Final = 2.0  # seconds of drift from the monotonic clock between two checks

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import LanguageModel, Models
 from hub.links.link import DeviceLink
@@ -117,9 +117,7 @@ class Estimator:
         unread = [file for file in files if file.sha256 is None or known.get(file.path) != file.sha256]
         known_files = len(files) - len(unread)
         unread = unread[: self.limits.files]
-        lately = await self._store.read(
-            model_calls.lately, agent.id, since=epoch_ms(self._clock.now()) - LATELY_MS
-        )
+        lately = await self._store.read(model_calls.lately, agent.id, since=now_ms(self._clock) - LATELY_MS)
         model = self.models.choose(allow_cloud=parameters.allow_cloud)
         if model is None or not unread:
             questions = tokens = Range(0, 0)

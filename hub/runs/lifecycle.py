@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import anyio
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.extraction.model import ModelExhausted
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -161,7 +161,7 @@ class Lifecycle:
             StaleRun: another process moved the run; nothing was written.
             OpenWork: the event is FINISHED, and a unit or call is open; nothing was written.
         """
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         after = await self._store.write(
             run_moves.move,
             held,
@@ -189,7 +189,7 @@ class Lifecycle:
         Raises:
             IllegalTransition, StaleRun: see ``move``; nothing was written.
         """
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         wait_s = exhausted.retry_after_s
         reason = str(exhausted)
         after = await self._store.write(
@@ -213,7 +213,7 @@ class Lifecycle:
         Raises:
             StaleRun: another process moved the run; nothing was written.
         """
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         after = await self._store.write(run_pauses.pause_early, held, at, actor="hub", reason=reason)
         _log_move(after, RunEvent.USER_PAUSED, reason)
         self._watch.changed(held.id)

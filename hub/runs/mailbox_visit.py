@@ -24,7 +24,7 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
 from hub.connectors.connector import Connector, Message, Page, Unread, why_left_out
 from hub.connectors.failures import (
     ConnectorFailure,
@@ -197,7 +197,7 @@ class MailboxVisits:
 
     def at(self) -> int:
         """Return the current time in epoch milliseconds."""
-        return epoch_ms(self._clock.now())
+        return now_ms(self._clock)
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -558,7 +558,7 @@ class Watching:
                 id=RunId(self._ids.fresh()),
                 agent=agent,
                 fire_key=f"news:{newest[0].id if newest else ''}",
-                at=epoch_ms(self._clock.now()),
+                at=now_ms(self._clock),
                 config_fingerprint=parameters.config_fingerprint,
                 parameters=msgspec.to_builtins(parameters),
                 trigger_kind=NEWS,

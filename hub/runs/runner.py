@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 
 from hub.agents.checkpoints import checkpoint_to_run_from
-from hub.clock import Chance, Clock, epoch_ms
+from hub.clock import Chance, Clock, now_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Notes
@@ -199,7 +199,7 @@ class Runner:
                                     await asking.make_room()
                                     await slots.acquire()
                                     config = config or await run_extraction_config(link, order)
-                                    reading = Reading(link, asking, config, event, self._at())
+                                    reading = Reading(link, asking, config, event, now_ms(self._clock))
                                     units.start(self.unit, attempt, reading, slots, interrupt)
             if interrupt.event is not None:
                 return Ending(event=interrupt.event, reason=interrupt.reason)
@@ -261,7 +261,7 @@ class Runner:
 
     async def _pass_over(self, attempt: Attempt, seen: SeenUnits) -> None:
         order = attempt.order
-        held, at = order.held(RunState.RUNNING), self._at()
+        held, at = order.held(RunState.RUNNING), now_ms(self._clock)
         if seen.listed is not None:
             await self._store.write(runs.note_progress, held, units_total=seen.listed, at=at)
         units = [
@@ -273,7 +273,7 @@ class Runner:
         self._watch.changed(order.run_id)
 
     async def _unread(self, order: RunOrder, unread: UnreadUnit) -> None:
-        held, at = order.held(RunState.RUNNING), self._at()
+        held, at = order.held(RunState.RUNNING), now_ms(self._clock)
         log.warning("unit.unread", code=unread.code)
         if not unread.is_failure:
             unit = (unread.unit_key, "", None)
@@ -408,7 +408,7 @@ class Runner:
             size_bytes=len(document.text),
             error=error,
             code=code,
-            at=self._at(),
+            at=now_ms(self._clock),
         )
         self._watch.changed(order.run_id)
 
@@ -423,7 +423,7 @@ class Runner:
         if unit is not None and (missing := missing_of(notes)) is not None:
             await self._fail_read(order, unit, missing.code, missing.message)
         else:
-            held, at = order.held(RunState.RUNNING), self._at()
+            held, at = order.held(RunState.RUNNING), now_ms(self._clock)
             waits_for = POSTPONED if notes.awaits_model else None
             settled = await self._store.write(settle_unit, held, unit_key, at=at, waits_for=waits_for)
             if settled is UnitState.PENDING:
@@ -433,12 +433,15 @@ class Runner:
     async def _waits_for_model(self, order: RunOrder) -> bool:
         """Return True if the model's gate is closed and the run is young enough to wait."""
         row = await self._store.read(runs.get_run, order.run_id)
-        return self._asking.away(order) is not None and self._at() - row.created_at < MODEL_WAIT_S * 1_000
+        return (
+            self._asking.away(order) is not None
+            and now_ms(self._clock) - row.created_at < MODEL_WAIT_S * 1_000
+        )
 
     async def _end_of_postponed(self, attempt: Attempt) -> Ending | None:
         """Return the ending of an attempt whose files wait for the model, or None if none does."""
         order = attempt.order
-        held, at = order.held(RunState.RUNNING), self._at()
+        held, at = order.held(RunState.RUNNING), now_ms(self._clock)
         postponed = await self._store.read(postponed_units, order.run_id)
         missing = [
             (unit.unit_key, unit.content_hash, unit.size_bytes)
@@ -473,14 +476,14 @@ class Runner:
             size_bytes=unit.size_bytes,
             error=error,
             code=code,
-            at=self._at(),
+            at=now_ms(self._clock),
         )
 
     async def _finished(self, order: RunOrder) -> Ending:
         after: str | None = ""
         while after is not None:  # items that refer to items of other files can be settled now
             held = order.held(RunState.RUNNING)
-            after = await self._store.write(settle_leaning, held, after=after, at=self._at())
+            after = await self._store.write(settle_leaning, held, after=after, at=now_ms(self._clock))
         row = await self._store.read(runs.get_run, order.run_id)
         settled = row.units_done + row.units_skipped  # known units count as done
         outcome = outcome_of(units_done=settled, items_created=row.items_created, errors=row.error_count)
@@ -528,6 +531,3 @@ class Runner:
             agent_id=order.agent_id,
             device_id=order.device_id,
         )
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())

@@ -17,7 +17,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -321,7 +321,7 @@ class Scheduler:
         self.turns.work()
         # The following steps may be repeated after a database error.
         await self._set_right(term)
-        replanned = await self._store.write(schedules.replan_all, term, tzdata_digest(), self._at())
+        replanned = await self._store.write(schedules.replan_all, term, tzdata_digest(), now_ms(self._clock))
         if replanned:
             log.info("schedules.replanned", schedules=replanned)
         while True:
@@ -336,12 +336,12 @@ class Scheduler:
             self.turns.work()
             term = await self._leadership.keep()
             await self._notice_jump(term)
-            at = self._at()
+            at = now_ms(self._clock)
             agenda = await self._store.read(schedule_rows.agenda, at, self._batch)
             if not agenda.unplanned and not agenda.due and not agenda.unreadable:
                 if agenda.next_due_at is None:
                     return POLL_S
-                return min(POLL_S, max(0.0, (agenda.next_due_at - self._at()) / 1000))
+                return min(POLL_S, max(0.0, (agenda.next_due_at - now_ms(self._clock)) / 1000))
             for unreadable in agenda.unreadable:
                 await self._give_up(term, unreadable.schedule, f"it cannot be read: {unreadable.why}")
             await self._plan(term, agenda.unplanned, at)
@@ -419,7 +419,7 @@ class Scheduler:
 
     async def _publish(self, decisions: Sequence[FireDecision], decided: Sequence[Decided]) -> None:
         """Count and log the decisions, and notify the dispatcher of queued runs and wakes."""
-        at = self._at()
+        at = now_ms(self._clock)
         policies = {decision.due.schedule.id: decision.due.schedule.coalesce for decision in decisions}
         for one in decided:
             self._metrics.fires.labels(one.decision).inc(one.fires)
@@ -463,17 +463,17 @@ class Scheduler:
 
     async def _give_up(self, term: Term, schedule: ScheduleRow, why: str) -> None:
         """Disable a schedule that cannot fire, and record the reason for its owner."""
-        if await self._store.write(schedules.give_up, term, schedule, self._at()):
+        if await self._store.write(schedules.give_up, term, schedule, now_ms(self._clock)):
             log.error("schedule.broken", schedule_id=schedule.id, why=why)
             await self._record(schedule, "broken", f"Schedule paused, {why}", level="error")
 
     async def _set_right(self, term: Term) -> None:
         """Correct times that a wrong clock has set far ahead: schedules, runs and recoveries."""
-        runs, agents = await self._store.write(schedules.bring_back, term, self._at())
+        runs, agents = await self._store.write(schedules.bring_back, term, now_ms(self._clock))
         if runs or agents:
             log.warning("clock.set_right", runs=runs, agents=agents)
             self._on_queued()
-        for schedule_id in await self._store.write(schedules.clamp_future_cursors, term, self._at()):
+        for schedule_id in await self._store.write(schedules.clamp_future_cursors, term, now_ms(self._clock)):
             log.error("schedule.clamped", schedule_id=schedule_id)
             schedule = await self._store.read(schedule_rows.get_schedule, schedule_id)
             message = "Schedule starts again from now: the clock was more than a day ahead before"
@@ -498,7 +498,7 @@ class Scheduler:
         Raises:
             UnknownSchedule: no schedule has this id.
         """
-        paused = await self._store.write(schedules.set_enabled, schedule.id, False, at=self._at())
+        paused = await self._store.write(schedules.set_enabled, schedule.id, False, at=now_ms(self._clock))
         if paused:
             log.info("schedule.paused", schedule_id=schedule.id)
             await self._record(schedule, "paused", "Schedule paused", actor=actor)
@@ -515,7 +515,7 @@ class Scheduler:
             UnknownSchedule: no schedule has this id.
             BadSchedule: the schedule's row cannot be parsed.
         """
-        at = self._at()
+        at = now_ms(self._clock)
         passed = None if schedule.enabled or catch_up else passed_over(schedule, at)
         enabled = await self._store.write(
             schedules.set_enabled, schedule.id, True, at=at, catch_up=catch_up, passed=passed
@@ -556,7 +556,7 @@ class Scheduler:
         if dry_run or not missing:
             return Backfilled(within, missing)
         entry = Entry(
-            at=self._at(),
+            at=now_ms(self._clock),
             actor=actor,
             event="schedule.backfilled",
             subject=schedule_id,
@@ -575,7 +575,7 @@ class Scheduler:
         Raises:
             BadSchedule: the schedule's row cannot be parsed.
         """
-        after = max(schedule.cursor_at, self._at())
+        after = max(schedule.cursor_at, now_ms(self._clock))
         return upcoming(trigger_for(schedule), after, tz=schedule.tz, count=count)
 
     async def _record(
@@ -584,7 +584,7 @@ class Scheduler:
         await self._store.write(
             audit.record,
             id=self._ids.fresh(),
-            at=self._at(),
+            at=now_ms(self._clock),
             event_type=f"schedule.{what}",
             level=level,
             message=message,
@@ -592,6 +592,3 @@ class Scheduler:
             actor=actor,
             data={"schedule_id": schedule.id},
         )
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
