@@ -8,7 +8,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -217,7 +216,8 @@ class DeviceListener:
         protocol = ServerProtocol(
             extensions=self._extensions,
             subprotocols=_SUBPROTOCOLS,
-            select_subprotocol=_choose_subprotocol,
+            # the first known one in the client's order; None means JSON
+            select_subprotocol=lambda _, offered: next((one for one in offered if one in SUBPROTOCOLS), None),
             # the session reports smaller excess sizes with a message
             max_size=HELLO_ROOM * limits.hello_bytes,
             logger=server.logger,
@@ -295,7 +295,11 @@ class DeviceListener:
         connection = self._open(transport)
         self._greeting.add(connection)
         try:
-            admission = await self._let_in(connection, transport.address)
+            hello = await connection.hello()
+            # without a hello, the connection has ended already
+            admission = None if hello is None else await self._judge(connection, hello, transport.address)
+            if admission is not None:
+                connection.welcome(admission)
         finally:
             self._greeting.discard(connection)
         try:
@@ -304,13 +308,10 @@ class DeviceListener:
             if admission is not None:
                 # Even if cancelled, the database must not keep the device online.
                 with anyio.move_on_after(AFTER_ABORT_S, shield=True):
-                    await self._release(admission, connection.left)
-
-    async def _release(self, admission: Admission, reason: str | None) -> None:
-        try:
-            await self._authenticator.release(admission, reason)
-        except HubError as exc:  # corrected by the device's next connection or the hub's next start
-            log.warning("device.not_released", device_id=admission.device_id, code=exc.code)
+                    try:
+                        await self._authenticator.release(admission, connection.left)
+                    except HubError as exc:  # corrected by the device's next connection or the next start
+                        log.warning("device.not_released", device_id=admission.device_id, code=exc.code)
 
     def _open(self, transport: DeviceSocket) -> Connection:
         assert transport.request is not None
@@ -343,17 +344,8 @@ class DeviceListener:
             limits=limits,
         )
 
-    async def _let_in(self, connection: Connection, address: str) -> Admission | None:
-        """Wait for the hello, authenticate and answer it. Return None if the device was refused."""
-        hello = await connection.hello()
-        if hello is None:
-            return None
-        admission = await self._judge(connection, hello, address)
-        if admission is not None:
-            connection.welcome(admission)
-        return admission
-
     async def _judge(self, connection: Connection, hello: DeviceHello, address: str) -> Admission | None:
+        """Authenticate a device. If it is refused, send the reason and return None."""
         try:
             with anyio.fail_after(JUDGE_S):
                 return await self._authenticator.admit(
@@ -378,11 +370,6 @@ class DeviceListener:
             log.error("connection.failed", exc=exc, connection_id=connection.connection_id)
             connection.refuse(Error(code=ErrorCode.INTERNAL, message="a fault in the hub"), CloseCode.FAULT)
         return None
-
-
-def _choose_subprotocol(protocol: ServerProtocol, offered: Iterable[Subprotocol]) -> Subprotocol | None:
-    """Return the first known subprotocol in the client's order; None means JSON."""
-    return next((name for name in offered if name in SUBPROTOCOLS), None)
 
 
 def _bind(address: tuple[str, int]) -> socket.socket:

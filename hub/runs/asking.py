@@ -429,15 +429,8 @@ class UnitAsking:
         """Return *model* behind the journal and the budget."""
         return RunModel(model, self)
 
-    async def forget(self) -> None:
-        """Delete the journaled answers about this unit, so that the next run asks again."""
-        await self._forget(self.asked)
-
-    async def forget_useless(self) -> None:
-        """Delete the unusable answers about this unit, so that the next run asks those questions again."""
-        await self._forget(self.useless)
-
-    async def _forget(self, questions: set[str]) -> None:
+    async def forget(self, questions: set[str]) -> None:
+        """Delete the journaled answers to *questions* about this unit, so that the next run asks again."""
         store, agent_id = self.run.asking.store, self.run.order.agent_id
         await store.write(model_calls.forget_answers, agent_id, frozenset(questions))
 

@@ -213,9 +213,9 @@ class Budgets:
         account.cost_nanos, account.tokens = self.limits.day_cost_nanos, self.limits.day_tokens
         return account
 
-    async def day_of_agent(self, order: RunOrder, cost_nanos: int | None) -> Account:
-        """Return the account of the current day of the order's agent."""
-        account = await self._day(order.agent_id, order.parameters.timezone, "agents.budget_*")
+    async def day_of_agent(self, agent_id: AgentId, timezone: str, cost_nanos: int | None) -> Account:
+        """Return the account of the agent's current day in its time zone, with its limit."""
+        account = await self._day(agent_id, timezone, "agents.budget_*")
         account.cost_nanos = cost_nanos
         return account
 
@@ -243,8 +243,7 @@ class Budgets:
         """Return the settings of the budgets that a run of *agent* with these costs would exceed."""
         run = Account("budget.run_*", Spent())
         run.cost_nanos, run.tokens = self.limits.run_cost_nanos, self.limits.run_tokens
-        day = await self._day(agent.id, agent.timezone, "agents.budget_*")
-        day.cost_nanos = agent.model_use.budget_nanos
+        day = await self.day_of_agent(agent.id, agent.timezone, agent.model_use.budget_nanos)
         amount = Spent(tokens=tokens, cost_nanos=cost_nanos)
         accounts = [run, day, await self.day_of_hub()]
         return tuple(one.setting.replace("*", kind) for one in accounts if (kind := one.missing(amount)))
@@ -296,7 +295,8 @@ class RunBudget:
         self._run.cost_nanos, self._run.tokens = limits.run_cost_nanos, limits.run_tokens
         found = [self._run]
         if self._agent_day_nanos is not None:
-            found.append(await self._budgets.day_of_agent(self._order, self._agent_day_nanos))
+            agent_id, timezone = self._order.agent_id, self._order.parameters.timezone
+            found.append(await self._budgets.day_of_agent(agent_id, timezone, self._agent_day_nanos))
         if limits.day_cost_nanos is not None or limits.day_tokens is not None:
             found.append(await self._budgets.day_of_hub())
         return found

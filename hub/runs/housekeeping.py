@@ -55,7 +55,6 @@ class Housekeeping:
         keep: RetentionSettings | None = None,
         audit: AuditSettings | None = None,
         every_s: float = EVERY_S,
-        first_after_s: float = FIRST_AFTER_S,
         pause_s: float = PAUSE_S,
     ) -> None:
         self.turns = Turns(clock)
@@ -65,7 +64,6 @@ class Housekeeping:
         self.keep = keep or RetentionSettings()
         self.audit = audit or AuditSettings()
         self._every_s = every_s
-        self._first_after_s = first_after_s
         self._pause_s = pause_s
         self._has_run = False  # the clock's history has been checked
 
@@ -73,8 +71,8 @@ class Housekeeping:
         """Prune every hour, and log the end of the audit log once a day, until cancelled."""
         task_status.started()
         logged_at = self._clock.monotonic()  # the start logs it too
-        self.turns.wait(self._first_after_s)
-        await self._clock.sleep(self._first_after_s)
+        self.turns.wait(FIRST_AFTER_S)
+        await self._clock.sleep(FIRST_AFTER_S)
         while True:
             self.turns.work()
             try:

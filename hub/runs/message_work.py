@@ -5,8 +5,8 @@ known id with its first answer. So the model is shown the same rows in the whole
 answered questions need not be asked again.
 """
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import anyio
 import msgspec
@@ -19,7 +19,6 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import RunAsking
 from hub.runs.attempt import Attempt, Reading
-from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder
 from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record
@@ -37,47 +36,32 @@ _DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues wit
 _APPROVED: Final[Record] = {"isApproved": 1}  # a mere suggestion may be deleted soon
 
 
-class Reads(Protocol):
-    """Operations of the runner on any document."""
-
-    async def unit(
-        self, attempt: Attempt, reading: Reading, slots: anyio.Semaphore, interrupt: Interrupt
-    ) -> None: ...
-
-    async def bring(
-        self,
-        attempt: Attempt,
-        link: DeviceLink | None,
-        unit_key: str,
-        calls: Sequence[OpenCall],
-        interrupt: Interrupt,
-    ) -> None: ...
-
-
 class MessageWork:
     """Processing of the messages that one attempt reads.
 
     Args:
+        slots: one is acquired for each message in progress, and released by *process* at its end.
         has_model: True if a model is available for free text.
-        slots: one is acquired for each message in progress, and released at its end.
+        process: extracts and plans a document, and delivers its items if the device is connected.
+        bring: delivers calls of a unit that were planned earlier.
     """
 
     def __init__(
         self,
-        runner: Reads,
         attempt: Attempt,
         asking: RunAsking,
-        interrupt: Interrupt,
         slots: anyio.Semaphore,
         *,
         has_model: bool,
+        process: Callable[[Reading], Awaitable[None]],
+        bring: Callable[[str, Sequence[OpenCall]], Awaitable[None]],
     ) -> None:
         self.has_model = has_model
-        self._runner = runner
+        self.bring = bring
         self._attempt = attempt
         self._asking = asking
-        self._interrupt = interrupt
         self._slots = slots
+        self._process = process
         self._extraction_config: ExtractionOptions | None = None  # fetched for the first message
         self._asks = anyio.Lock()  # the device is queried once, by the first of several concurrent messages
 
@@ -91,7 +75,7 @@ class MessageWork:
         attempt = self._attempt
         extraction_config = await self._read_extraction_config()
         reading = Reading(attempt.link, self._asking, extraction_config, document, read_at, message)
-        await self._runner.unit(attempt, reading, self._slots, self._interrupt)
+        await self._process(reading)
 
     async def _read_extraction_config(self) -> ExtractionOptions:
         attempt = self._attempt
@@ -102,10 +86,6 @@ class MessageWork:
                 except (LinkLost, DeviceOffline):
                     attempt.link, self._extraction_config = None, attempt.order.extraction_config
             return self._extraction_config
-
-    async def bring(self, unit_key: str, calls: Sequence[OpenCall]) -> None:
-        """Deliver calls that were planned earlier."""
-        await self._runner.bring(self._attempt, self._attempt.link, unit_key, calls, self._interrupt)
 
 
 async def run_extraction_config(link: DeviceLink | None, order: RunOrder) -> ExtractionOptions:

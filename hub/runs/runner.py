@@ -215,8 +215,14 @@ class Runner:
         slots = anyio.Semaphore(self._units_in_flight)
         asking = await self._asking.open(order)
         async with asking.opened():
-            has_model = self._asking.has_model(order)
-            work = MessageWork(self, attempt, asking, interrupt, slots, has_model=has_model)
+            work = MessageWork(
+                attempt,
+                asking,
+                slots,
+                has_model=self._asking.has_model(order),
+                process=lambda reading: self.unit(attempt, reading, slots, interrupt),
+                bring=lambda key, calls: self.bring(attempt, attempt.link, key, calls, interrupt),
+            )
             ending = await self._mailboxes.visit(attempt, interrupt, work)
             if interrupt.event is not None:
                 return Ending(event=interrupt.event, reason=interrupt.reason)
@@ -335,7 +341,7 @@ class Runner:
                 found = await self._extractor.extract_by_rules(document, reading.extraction_config)
             except ExtractionError as exc:
                 await self._fail(order, reading, exc.code, str(exc))
-                await unit.forget()
+                await unit.forget(unit.asked)
                 return
             except Exception as exc:  # a document that breaks the extractor must not break its run
                 broken = gravest(exc)
@@ -358,7 +364,7 @@ class Runner:
                 await self._fail(order, reading, ErrorCode.BUSY, str(exc))
                 return
             if found.notes.given_up_chars or found.notes.lost:
-                await unit.forget_useless()
+                await unit.forget(unit.useless)
             attempt.is_full = attempt.is_full or "items_per_run" in plan.left_out
             await self.bring(attempt, reading.link, document.unit_key, plan.open_calls, interrupt)
         finally:
@@ -433,10 +439,8 @@ class Runner:
     async def _waits_for_model(self, order: RunOrder) -> bool:
         """Return True if the model's gate is closed and the run is young enough to wait."""
         row = await self._store.read(runs.get_run, order.run_id)
-        return (
-            self._asking.away(order) is not None
-            and now_ms(self._clock) - row.created_at < MODEL_WAIT_S * 1_000
-        )
+        age_ms = now_ms(self._clock) - row.created_at
+        return self._asking.away(order) is not None and age_ms < MODEL_WAIT_S * 1_000
 
     async def _end_of_postponed(self, attempt: Attempt) -> Ending | None:
         """Return the ending of an attempt whose files wait for the model, or None if none does."""

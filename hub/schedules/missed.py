@@ -13,7 +13,8 @@ from typing import Final, Literal
 from hub.schedules.trigger import Trigger
 
 MOST_WALKED: Final = 1_000
-TICK_LATE_MS: Final = 60_000  # a scheduler round waits 30 s at most, and another node takes over within 15 s
+# maximum age of a fire processed in time: a round waits 30 s at most, and another node takes over within 15 s
+TICK_LATE_MS: Final = 60_000
 
 _DAY_MS: Final = 24 * 60 * 60 * 1_000
 
@@ -119,7 +120,6 @@ def plan_fires(
     window_ms: int | None,
     max_catchup: int,
     now_ms: int,
-    tick_late_ms: int = TICK_LATE_MS,
 ) -> FirePlan:
     """Select the fires that get a run.
 
@@ -128,12 +128,11 @@ def plan_fires(
             *max_catchup*.
         window_ms: maximum age of a fire. None for no limit; 0 for fires processed in time only.
         now_ms: the current time minus the schedule's offset.
-        tick_late_ms: maximum age of a fire that counts as processed in time.
     """
     known = missed.earlier + missed.fires
     old = 0
     if window_ms is not None:
-        old = bisect_left(known, now_ms - max(window_ms, tick_late_ms))
+        old = bisect_left(known, now_ms - max(window_ms, TICK_LATE_MS))
         if missed.has_hole and old == len(missed.earlier) - 1:
             old += 1  # the window begins among the unenumerated fires, which count as too old
     worth = known[old:]
@@ -148,7 +147,7 @@ def plan_fires(
     if runs:
         covered += _covered(tuple(at for at in worth if at < runs[0]), "coalesced", runs[0])
         covered += _covered(tuple(at for at in worth if at > runs[-1]), "coalesced", runs[-1])
-    return FirePlan(runs, covered, bool(runs) and runs[0] < now_ms - tick_late_ms)
+    return FirePlan(runs, covered, bool(runs) and runs[0] < now_ms - TICK_LATE_MS)
 
 
 def _newest_day(trigger: Trigger, first: tuple[int, ...], until_ms: int) -> Missed:
