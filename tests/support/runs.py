@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import pytest
@@ -29,6 +30,8 @@ from protocol.work import AgentComplete, AgentData, AgentManifest, Answer, FileP
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
 from storage.devices import users
 from storage.runs import run_claims, run_pauses, runs, units
 from storage.runs.run_claims import Gates
@@ -285,21 +288,38 @@ async def store() -> AsyncIterator[Store]:
         yield opened
 
 
-@pytest.fixture
-async def agent(store: Store) -> AgentRow:
-    """An agent for a device called desk."""
+async def declare_agent(store: Store, *, at: int = 1, fresh_ids: str = "abcd", **fields: Any) -> AgentRow:
+    """Declare the only agent of hub.toml, by default one that reads notes of a device called desk."""
     user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
-    declared = DeclaredAgent(name="notes", device_name="desk", paths=("notes",), data_types=("tasks",))
+    by_default = {"name": "notes", "device_name": "desk", "data_types": ("tasks",)}
+    if "mailbox" not in fields:
+        by_default["paths"] = ("notes",)
+    declared = DeclaredAgent(**{**by_default, **fields})
     await store.write(
         declared_agents.reconcile_declared,
         user_id=user_id,
         declared=[declared],
-        at=1,
-        fresh_ids=["a", "b", "c", "d"],
+        at=at,
+        fresh_ids=list(fresh_ids),
     )
-    found = await store.read(agents.find_agent_by_name, "notes")
+    found = await store.read(agents.find_agent_by_name, declared.name)
     assert found is not None
     return found
+
+
+async def declare_connector(store: Store, name: str = "work", provider: str = "listed") -> None:
+    """Declare the only connector of hub.toml."""
+    await store.write(users.ensure_user, UserId("u"), "owner", 1)
+    declared = DeclaredConnector(name=name, user_name="owner", provider=provider, origin="me")
+    await store.write(
+        connectors.reconcile_connectors, declared=[declared], at=1, fresh_ids=[f"{name}-id", "no-user"]
+    )
+
+
+@pytest.fixture
+async def agent(store: Store) -> AgentRow:
+    """An agent for a device called desk."""
+    return await declare_agent(store)
 
 
 @pytest.fixture

@@ -20,13 +20,11 @@ from hub.extraction.model import (
 from hub.runs.asking import UnitAsking, question_of
 from hub.runs.lifecycle import Interrupt
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
-from storage.agents import declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse, Redacted
-from storage.agents.declared_agents import DeclaredAgent
 from storage.runs import model_calls, runs, units
 from storage.store import Store
-from tests.support.runs import Bench, KeywordModel, folder
+from tests.support.runs import Bench, KeywordModel, declare_agent, folder
 
 
 class Teller:
@@ -303,16 +301,7 @@ async def test_a_run_that_waited_shows_no_model_what_its_owner_has_forbidden_mea
     bench: Bench, stricter: ModelUse
 ) -> None:
     await bench.control.submit(bench.agent)
-    declared = DeclaredAgent(
-        name="notes", device_name="desk", paths=("notes",), data_types=("tasks",), model_use=stricter
-    )
-    await bench.store.write(
-        declared_agents.reconcile_declared,
-        user_id=bench.agent.user_id,
-        declared=[declared],
-        at=2,
-        fresh_ids=list("efgh"),
-    )
+    await declare_agent(bench.store, at=2, fresh_ids="efgh", model_use=stricter)
     bench.connect(runs=folder(a="Some prose of eve@example.org."))
 
     run = await bench.run()

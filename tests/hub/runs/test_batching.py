@@ -19,15 +19,13 @@ from hub.extraction.model import (
 from hub.runs.batching import LEAST_WAIT_S, MOST_WAIT_S
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
-from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
-from storage.agents.declared_agents import DeclaredAgent
 from storage.runs import model_calls
 from storage.runs.model_calls import BatchState
 from storage.runs.runs import RunRow
 from storage.store import Store
-from tests.support.runs import Bench, folder
+from tests.support.runs import Bench, declare_agent, folder
 
 FILES = {"a": "Prose that a model has to read.", "b": "More prose.", "c": "- [ ] by a rule"}
 READ = Usage(1, 100, 10, 50)
@@ -73,22 +71,8 @@ class Desk:
 @pytest.fixture
 async def bench(store: Store, agent: AgentRow) -> Bench:
     """The bench of an agent that has time."""
-    declared = DeclaredAgent(
-        name="notes",
-        device_name="desk",
-        paths=("notes",),
-        data_types=("tasks",),
-        model_use=ModelUse(batch=True),
-    )
-    await store.write(
-        declared_agents.reconcile_declared,
-        user_id=agent.user_id,
-        declared=[declared],
-        at=2,
-        fresh_ids=["e", "f", "g", "h"],
-    )
-    (row,) = await store.read(agents.list_agents)
-    return Bench(store, row, batches=Desk())
+    patient = await declare_agent(store, at=2, fresh_ids="efgh", model_use=ModelUse(batch=True))
+    return Bench(store, patient, batches=Desk())
 
 
 def desk_of(bench: Bench) -> Desk:

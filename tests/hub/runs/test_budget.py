@@ -17,14 +17,13 @@ from hub.runs.budget import (
 )
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
-from storage.agents import agents, declared_agents
+from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
-from storage.agents.declared_agents import DeclaredAgent
 from storage.runs.model_calls import Spent
 from storage.store import Store
 from tests.support.clock import START
-from tests.support.runs import Bench, folder
+from tests.support.runs import Bench, declare_agent, folder
 
 PRICE = Price(prompt_nanos=1_000_000, completion_nanos=10_000_000)  # dear: 1,000 USD a million tokens
 
@@ -65,24 +64,7 @@ async def opened(bench: Bench) -> UnitAsking:
 async def declare(store: Store, *, budget_nanos: int, timezone: str = "UTC") -> AgentRow:
     """The agent of the bench, with a budget a day."""
     use = ModelUse(budget_nanos=budget_nanos)
-    declared = DeclaredAgent(
-        name="notes",
-        device_name="desk",
-        paths=("notes",),
-        data_types=("tasks",),
-        timezone=timezone,
-        model_use=use,
-    )
-    (user,) = {row.user_id for row in await store.read(agents.list_agents)}
-    await store.write(
-        declared_agents.reconcile_declared,
-        user_id=user,
-        declared=[declared],
-        at=2,
-        fresh_ids=["e", "f", "g", "h"],
-    )
-    (row,) = await store.read(agents.list_agents)
-    return row
+    return await declare_agent(store, at=2, fresh_ids="efgh", timezone=timezone, model_use=use)
 
 
 async def ask_until_refused(unit: UnitAsking, spender: Spender) -> int:

@@ -10,22 +10,16 @@ from hub.connectors.connector import Connector, Message, Unread
 from hub.document import Document
 from hub.extraction.model import Models
 from protocol.handshake import CapabilityName
-from protocol.ids import UserId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.tables import TableName
 from protocol.work import Action
-from storage.agents import agents, declared_agents
 from storage.agents.configs import Mailbox as MailboxConfig
-from storage.agents.declared_agents import DeclaredAgent
-from storage.connectors import connectors
-from storage.connectors.connectors import DeclaredConnector
-from storage.devices import users
 from storage.store import Store
 from tests.hub.connectors.caldav_rig import Rig, rig
 from tests.support.clock import FakeClock
 from tests.support.mailbox import ListDesk, Mailbox
 from tests.support.radicale import Radicale
-from tests.support.runs import MODERN, Bench
+from tests.support.runs import MODERN, Bench, declare_agent, declare_connector
 
 pytestmark = pytest.mark.anyio
 
@@ -55,28 +49,9 @@ async def test_without_a_model_to_dos_and_events_become_items_and_a_change_updat
 
 async def bench_over(store: Store, home: Rig) -> Bench:
     """A hub without a model, with an agent that reads those calendars."""
-    owner = await store.write(users.ensure_user, UserId("u"), "owner", 1)
-    await store.write(
-        connectors.reconcile_connectors,
-        declared=[DeclaredConnector(name="home", user_name="owner", provider="caldav", origin="me")],
-        at=1,
-        fresh_ids=["home-id", "no-user"],
-    )
-    declared = DeclaredAgent(
-        name="dates",
-        device_name="desk",
-        data_types=("tasks", "timelines"),
-        mailbox=MailboxConfig(connector="home", filter={}),
-    )
-    await store.write(
-        declared_agents.reconcile_declared,
-        user_id=owner,
-        declared=[declared],
-        at=1,
-        fresh_ids=["a", "b", "c", "d"],
-    )
-    agent = await store.read(agents.find_agent_by_name, "dates")
-    assert agent is not None
+    await declare_connector(store, "home", "caldav")
+    mailbox = MailboxConfig(connector="home", filter={})
+    agent = await declare_agent(store, name="dates", data_types=("tasks", "timelines"), mailbox=mailbox)
     clock = FakeClock()
     bench = Bench(store, agent, clock=clock, desk=CalendarDesk(home, clock))
     bench.asking.models = Models()

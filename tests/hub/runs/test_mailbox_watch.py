@@ -13,19 +13,14 @@ from hub.connectors.failures import ConnectorFailure, SignInNeeded, Unavailable
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.runs.mailbox_visit import PAUSE_S, POLL_S, Watching
-from protocol.ids import UserId
 from protocol.lifecycles import RunState
-from storage.agents import agents, declared_agents
 from storage.agents.configs import Mailbox as MailboxConfig
-from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
-from storage.connectors.connectors import DeclaredConnector
-from storage.devices import users
 from storage.runs import runs
 from storage.store import Store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.mailbox import ListDesk, ListedMailbox, Mailbox
-from tests.support.runs import Bench
+from tests.support.runs import Bench, declare_agent, declare_connector
 
 pytestmark = pytest.mark.anyio
 
@@ -89,24 +84,8 @@ class Place:
 
 
 async def place_over(store: Store, *, push: bool = True) -> Place:
-    owner = await store.write(users.ensure_user, UserId("u"), "owner", 1)
-    one = DeclaredConnector(name="work", user_name="owner", provider="listed", origin="me")
-    await store.write(connectors.reconcile_connectors, declared=[one], at=1, fresh_ids=["work-id", "no"])
-    declared = DeclaredAgent(
-        name="mail",
-        device_name="desk",
-        data_types=("tasks",),
-        mailbox=MailboxConfig(connector="work", push=push),
-    )
-    await store.write(
-        declared_agents.reconcile_declared,
-        user_id=owner,
-        declared=[declared],
-        at=1,
-        fresh_ids=["a", "b", "c", "d"],
-    )
-    agent = await store.read(agents.find_agent_by_name, "mail")
-    assert agent is not None
+    await declare_connector(store)
+    agent = await declare_agent(store, name="mail", mailbox=MailboxConfig(connector="work", push=push))
     clock = FakeClock()
     desk = TellingDesk(clock)
     bench = Bench(store, agent, clock=clock, desk=desk)

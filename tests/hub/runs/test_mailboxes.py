@@ -19,21 +19,18 @@ from hub.extraction.model import Models
 from hub.runs.lifecycle import Interrupt
 from protocol.errors import CallTimedOut, LinkLost
 from protocol.handshake import CapabilityName
-from protocol.ids import UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import Action, Answer, ToolCall
-from storage.agents import agents, declared_agents
+from storage.agents import agents
 from storage.agents.configs import Mailbox as MailboxConfig
-from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import DeclaredConnector
-from storage.devices import users
 from storage.runs import run_pauses, runs
 from storage.runs.runs import RunRow
 from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.mailbox import ListDesk, Mailbox
-from tests.support.runs import MODERN, TAKEN, Bench, titles
+from tests.support.runs import MODERN, TAKEN, Bench, declare_agent, declare_connector, titles
 
 pytestmark = pytest.mark.anyio
 
@@ -45,28 +42,8 @@ def mailbox() -> Mailbox:
 
 async def bench_over(store: Store, mailbox: Mailbox, **filter: Any) -> Bench:
     """A hub with an agent that reads *mailbox* for the device desk."""
-    owner = await store.write(users.ensure_user, UserId("u"), "owner", 1)
-    await store.write(
-        connectors.reconcile_connectors,
-        declared=[DeclaredConnector(name="work", user_name="owner", provider="listed", origin="me")],
-        at=1,
-        fresh_ids=["work-id", "no-user"],
-    )
-    declared = DeclaredAgent(
-        name="mail",
-        device_name="desk",
-        data_types=("tasks",),
-        mailbox=MailboxConfig(connector="work", filter=filter),
-    )
-    await store.write(
-        declared_agents.reconcile_declared,
-        user_id=owner,
-        declared=[declared],
-        at=1,
-        fresh_ids=["a", "b", "c", "d"],
-    )
-    agent = await store.read(agents.find_agent_by_name, "mail")
-    assert agent is not None
+    await declare_connector(store)
+    agent = await declare_agent(store, name="mail", mailbox=MailboxConfig(connector="work", filter=filter))
     clock = FakeClock()
     return Bench(store, agent, clock=clock, desk=ListDesk(mailbox, clock))
 
