@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, Literal
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
@@ -44,7 +43,6 @@ from protocol.handshake import (
     CapabilityName,
     DeviceHello,
     GrantOfOwner,
-    StoreMark,
     Welcome,
 )
 from protocol.handshake import Client as ClientProgram
@@ -111,10 +109,8 @@ class ReferenceDevice:
 
     Args:
         on_status: called with short status sentences.
+        hubs: the hubs that the device knows.
         asks: asks the owner a question and returns whether they agree; None: no questions.
-        rotates: replace the key by a new one after the hub has accepted the device.
-        hubs: known hubs; by default those of the file next to *db*.
-        grants: the owner's grants to a hub on its first connection, for example ``+review.remote``.
 
     Raises:
         BadAddress: the URL is invalid.
@@ -123,37 +119,27 @@ class ReferenceDevice:
 
     def __init__(
         self,
-        url: str,
-        roots: Sequence[Path],
-        db: Path,
-        name: str,
+        options: DeviceOptions,
         credential: Credential,
+        *,
         clock: Clock,
         chance: Chance,
-        codec: CodecName = "json",
-        on_status: Callable[[str], None] | None = None,
-        *,
-        max_file_bytes: int = MAX_FILE_BYTES,
-        rotates: bool = False,
+        on_status: Callable[[str], None],
+        hubs: KnownHubs,
         asks: Callable[[str], Awaitable[bool]] | None = None,
-        hubs: KnownHubs | None = None,
-        grants: Sequence[str] = (),
     ) -> None:
-        self._hubs = hubs or KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key"))
-        self._address = dialled(address_of(url))
+        self._options = options
+        self._hubs = hubs
+        self._address = dialled(address_of(options.url))
         self._credential = credential
-        self._grants = grants
-        self._folders = declare(roots)
+        self._folders = declare(options.roots)
         self._home = os.path.expanduser("~")
-        self._db = db
-        self._name = name
         self._clock = clock
         self._chance = chance
-        self._on_status = on_status or (lambda line: None)
-        self._max_file_bytes = max_file_bytes
+        self._on_status = on_status
         self._client = Client(
-            url,
-            codec=_CODECS[codec],
+            options.url,
+            codec=_CODECS[options.codec],
             credential=credential,
             meets=self._meet,
             attend=self._attend,
@@ -161,11 +147,12 @@ class ReferenceDevice:
             chance=chance,
             on_status=self._on_status,
         )
-        self._rotation = Rotation(credential) if rotates and isinstance(credential, KeyCredential) else None
+        self._rotation: Rotation | None = None
+        if options.rotates and isinstance(credential, KeyCredential):
+            self._rotation = Rotation(credential)
         self._browser = Browser(clock, self._on_status, asks)
         self._store: DeviceStore | None = None
         self._tools: Tools | None = None
-        self._mark: Callable[[], StoreMark | None] = lambda: None  # current mark of the file
         self._library: Library | None = None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -176,30 +163,19 @@ class ReferenceDevice:
             DeviceFileError: the device's file cannot be used.
         """
         ids = IdFactory(self._clock, self._chance)
-        with open_device_store(self._db, clock=self._clock, ids=ids) as store:
+        with open_device_store(self._options.db, clock=self._clock, ids=ids) as store:
             self._store = store
             folders = settle(self._folders, store.known_roots())
             names = store.name_roots([path for path, _ in folders])
             roots = [
                 Root(name, path, spelling) for name, (path, spelling) in zip(names, folders, strict=True)
             ]
-            shared = SharedFolders(roots, home=self._home, max_file_bytes=self._max_file_bytes)
+            shared = SharedFolders(roots, home=self._home, max_file_bytes=self._options.max_file_bytes)
             self._library = Library(shared, Contents(shared, self._clock), on_status=self._on_status)
             self._tools = Tools(store, on_done=self._report_done)
-            self._mark = lambda: store.mark
             for root in roots:
                 self._on_status(f"sharing {root.spelling} as {root.name}")
             await self._client.serve(task_status=task_status)
-
-    def _hello(self) -> DeviceHello:
-        return DeviceHello(
-            device_id=self._name or None,
-            protocol=SPOKEN,
-            client=ClientProgram(name="hub connect", platform=platform.system().lower()),
-            capabilities=[Capability(name=name) for name in CAPABILITIES],
-            store=self._mark(),
-            roots=root_spellings(self._folders, self._home),
-        )
 
     def _meet(self, public_key: str) -> DeviceHello:
         """Verify the hub by the key it proved, remember a new key, and return the hello.
@@ -216,9 +192,16 @@ class ReferenceDevice:
             self._on_status(f"the key of this hub: {hub.fingerprint}")
         if isinstance(self._credential, KeyCredential) and self._credential.use(self._hubs.path_of(hub)):
             self._on_status(f"the key of this device: {self._credential.identity.shown}")
-        granted = self._store.granted(self._grants if before is None else ())
-        grants = [GrantOfOwner(name=name, tables=tables) for name, tables in granted.items()]
-        return msgspec.structs.replace(self._hello(), grants=grants)
+        granted = self._store.granted(self._options.grants if before is None else ())
+        return DeviceHello(
+            device_id=self._options.name or None,
+            protocol=SPOKEN,
+            client=ClientProgram(name="hub connect", platform=platform.system().lower()),
+            capabilities=[Capability(name=name) for name in CAPABILITIES],
+            store=self._store.mark,
+            roots=root_spellings(self._folders, self._home),
+            grants=[GrantOfOwner(name=name, tables=tables) for name, tables in granted.items()],
+        )
 
     def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
         assert self._library is not None  # sessions are opened only inside serve
@@ -329,20 +312,13 @@ async def _run(
         )
         key_file = hubs.key_file(dialled(address_of(options.url)))
         device = ReferenceDevice(
-            options.url,
-            options.roots,
-            options.db,
-            options.name,
+            options,
             _credential(options, key_file, on_status),
-            SystemClock(),
-            SystemChance(),
-            options.codec,
-            on_status,
-            max_file_bytes=options.max_file_bytes,
-            rotates=options.rotates,
-            asks=asks,
+            clock=SystemClock(),
+            chance=SystemChance(),
+            on_status=on_status,
             hubs=hubs,
-            grants=options.grants,
+            asks=asks,
         )
     except (BadAddress, BadCredential, BadKnownHubs, ValueError) as error:
         on_status(str(error))

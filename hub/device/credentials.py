@@ -37,10 +37,10 @@ _SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
 log = Channel(__name__)
 
 
-class BadKeyFile(HubError):
-    """Unreadable or unwritable key file; ``str()`` gives the reason and the path."""
+class BadCredential(HubError):
+    """Unusable token, key or invitation; ``str()`` gives the reason, and the path of a file."""
 
-    code = ErrorCode.FORBIDDEN
+    code = ErrorCode.BAD_PARAMS
 
 
 class DeviceIdentity:
@@ -69,7 +69,7 @@ def open_identity(file: Path, chance: Chance) -> DeviceIdentity:
     """Return the key in *file*; create it with mode 0600 if the file does not exist.
 
     Raises:
-        BadKeyFile: the file cannot be read or written, or contains no Ed25519 key.
+        BadCredential: the file cannot be read or written, or contains no Ed25519 key.
     """
     try:
         return read_identity(file)
@@ -81,7 +81,7 @@ def read_identity(file: Path) -> DeviceIdentity:
     """Read the key in *file*.
 
     Raises:
-        BadKeyFile: the file cannot be read, or contains no Ed25519 key.
+        BadCredential: the file cannot be read, or contains no Ed25519 key.
         FileNotFoundError: the file does not exist.
     """
     try:
@@ -89,11 +89,11 @@ def read_identity(file: Path) -> DeviceIdentity:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise BadKeyFile(f"cannot read the device's key {file}: {error.strerror}") from error
+        raise BadCredential(f"cannot read the device's key {file}: {error.strerror}") from error
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadKeyFile(f"{file} holds no key without a password, as PEM") from error
+        raise BadCredential(f"{file} holds no key without a password, as PEM") from error
     if not isinstance(private, Ed25519PrivateKey):
-        raise BadKeyFile(f"{file} holds a key of another kind than Ed25519")
+        raise BadCredential(f"{file} holds a key of another kind than Ed25519")
     return DeviceIdentity(private)
 
 
@@ -101,7 +101,7 @@ def make_identity(file: Path, chance: Chance) -> DeviceIdentity:
     """Create a key in the new file *file*, atomically and synced to disk.
 
     Raises:
-        BadKeyFile: the file exists or cannot be written.
+        BadCredential: the file exists or cannot be written.
     """
     private = Ed25519PrivateKey.from_private_bytes(chance.token_bytes(_SEED_BYTES))
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -116,7 +116,7 @@ def make_identity(file: Path, chance: Chance) -> DeviceIdentity:
             os.fsync(handle)
         os.link(fresh, file)  # unlike a rename, fails if another process created the file meanwhile
     except OSError as error:
-        raise BadKeyFile(f"cannot make the device's key {file}: {error.strerror}") from error
+        raise BadCredential(f"cannot make the device's key {file}: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
@@ -134,12 +134,6 @@ def is_open_to_others(file: Path) -> bool:
 def next_file(file: Path) -> Path:
     """Return the path of the next key, which is to replace the key in *file*."""
     return file.with_name(file.name + NEXT)
-
-
-class BadCredential(HubError):
-    """Unusable token, key or invitation; ``str()`` gives the reason."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class Credential(Protocol):
@@ -231,10 +225,7 @@ class KeyCredential:
             BadCredential: the key cannot be read or created.
         """
         if self._identity is None:
-            try:
-                self._identity = open_identity(self.file, self._chance)
-            except BadKeyFile as error:
-                raise BadCredential(str(error)) from error
+            self._identity = open_identity(self.file, self._chance)
         return self._identity
 
     def read(self) -> None:
@@ -285,10 +276,7 @@ class KeyCredential:
         Raises:
             BadCredential: the key cannot be read or created.
         """
-        try:
-            return open_identity(next_file(self.file), self._chance)
-        except BadKeyFile as error:
-            raise BadCredential(str(error)) from error
+        return open_identity(next_file(self.file), self._chance)
 
     def take_next(self) -> None:
         """Replace the current key by the next one.
@@ -297,12 +285,12 @@ class KeyCredential:
             BadCredential: the next key cannot be read or renamed.
             FileNotFoundError: no next key exists.
         """
+        fresh = read_identity(next_file(self.file))
         try:
-            fresh = read_identity(next_file(self.file))
             next_file(self.file).replace(self.file)
         except FileNotFoundError:
             raise
-        except (BadKeyFile, OSError) as error:
+        except OSError as error:
             raise BadCredential(str(error)) from error
         self._identity = fresh
 

@@ -8,7 +8,7 @@ from typing import Literal
 import anyio
 
 from hub.clock import Chance, Clock, SystemChance, SystemClock
-from hub.device.app import ReferenceDevice
+from hub.device.app import DeviceOptions, ReferenceDevice
 from hub.device.credentials import Credential, TokenCredential
 from hub.device.items import DeviceItem, read_items
 from hub.device.known_hubs import KnownHubs
@@ -66,17 +66,19 @@ async def open_device(
     folder.mkdir(exist_ok=True)
     running = RunningDevice(folder, state / "desk.db")
     device = ReferenceDevice(
-        url,
-        [folder],
-        running.db,
-        "desk",
+        DeviceOptions(
+            url=url,
+            roots=[folder],
+            db=running.db,
+            name="desk",
+            codec=codec,
+            rotates=rotates,
+            grants=grants,
+        ),
         TokenCredential(token) if isinstance(token, str | Path) else token,
-        clock or SystemClock(),
-        chance or SystemChance(),
-        codec,
-        running.told.append,
-        rotates=rotates,
-        grants=grants,
+        clock=clock or SystemClock(),
+        chance=chance or SystemChance(),
+        on_status=running.told.append,
         hubs=KnownHubs(running.db.with_suffix(".hubs"), running.db.with_suffix(".key"), accepted=accepted),
     )
 

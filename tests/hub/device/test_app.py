@@ -14,6 +14,7 @@ from anyio.abc import Process
 
 from hub.device.app import DeviceOptions, ReferenceDevice, run_device
 from hub.device.credentials import TokenCredential
+from hub.device.known_hubs import KnownHubs
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode
@@ -121,14 +122,12 @@ async def test_a_shared_folder_keeps_its_name_when_the_one_around_it_is_shared_t
         told: list[str] = []
         roots = [tmp_path / folder for folder in folders]
         device = ReferenceDevice(
-            "ws://127.0.0.1:9",
-            roots,
-            tmp_path / "d.db",
-            "desk",
+            DeviceOptions(url="ws://127.0.0.1:9", roots=roots, db=tmp_path / "d.db"),
             TokenCredential("t"),
-            clock,
-            SeededChance(),
+            clock=clock,
+            chance=SeededChance(),
             on_status=told.append,
+            hubs=KnownHubs(tmp_path / "d.hubs", tmp_path / "d.key"),
         )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(device.serve)

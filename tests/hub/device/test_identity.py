@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from hub.device.credentials import (
     BadCredential,
-    BadKeyFile,
     KeyCredential,
     is_open_to_others,
     make_identity,
@@ -48,7 +47,7 @@ def test_what_it_signs_is_verified_by_its_public_key(file: Path) -> None:
 
 def test_a_key_that_is_there_is_never_overwritten(file: Path) -> None:
     made = open_identity(file, SeededChance(1))
-    with pytest.raises(BadKeyFile, match="cannot make"):
+    with pytest.raises(BadCredential, match="cannot make"):
         make_identity(file, SeededChance(2))
     assert read_identity(file).id == made.id
     assert list(file.parent.iterdir()) == [file]
@@ -74,7 +73,7 @@ def test_a_file_that_is_no_key_of_a_device_is_refused(file: Path, kind: str) -> 
         "a password": curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, locked),
     }
     file.write_bytes(content[kind])
-    with pytest.raises(BadKeyFile, match=r"desk\.key holds"):
+    with pytest.raises(BadCredential, match=r"desk\.key holds"):
         open_identity(file, SeededChance())
     with pytest.raises(BadCredential):
         KeyCredential(file, clock=FakeClock(), chance=SeededChance()).read()
@@ -82,9 +81,9 @@ def test_a_file_that_is_no_key_of_a_device_is_refused(file: Path, kind: str) -> 
 
 def test_a_key_that_cannot_be_read_or_created_is_reported_with_its_path(file: Path) -> None:
     file.mkdir(parents=True)
-    with pytest.raises(BadKeyFile, match=r"cannot read the device's key .*desk\.key: Is a directory"):
+    with pytest.raises(BadCredential, match=r"cannot read the device's key .*desk\.key: Is a directory"):
         read_identity(file)
-    with pytest.raises(BadKeyFile, match=r"cannot make the device's key"):
+    with pytest.raises(BadCredential, match=r"cannot make the device's key"):
         open_identity(Path("/proc/nowhere/desk.key"), SeededChance())
 
 
