@@ -36,7 +36,7 @@ from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
 from hub.extraction.when.resolve import dates_in
 from hub.runs.found_items import content_of, is_same_place, main_of, payload_of
-from hub.runs.reported_rows import is_taken, pair_by_place, recognised
+from hub.runs.reported_rows import is_taken, pair_by_place
 from protocol.frame import Field, Record
 from protocol.ids import derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
@@ -83,10 +83,8 @@ def decide(
         if (other := others.get(item.ordinal)) is not None:
             decisions.append(_shared_decision(item, other, known.finder, can_update, promised))
         elif (pair := pairing.pairs.get(item.ordinal)) is not None and item.ordinal in pairing.taken:
-            finder, row = known.finder, pair.row
-            after = recognised(
-                item, row, agent_id=finder.agent_id, fingerprint=finder.config_fingerprint, at=finder.at
-            )
+            row = pair.row
+            after = msgspec.structs.replace(_with_content(item, row, known.finder), run_id=row.run_id)
             decisions.append(Decision(before=row, after=after))
         elif pair is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
@@ -303,7 +301,9 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     row = known.row
     is_same = row.data == item.data
     if _is_refused(known) and item.data == row.before:
-        return Decision(before=row, after=_as_before(item, row, finder))
+        # its update was refused, and its source has the old content again
+        after = msgspec.structs.replace(_with_content(item, row, finder), before=None, answered_at=finder.at)
+        return Decision(before=row, after=after)
     if row.answered_at is None:
         if known.held_by not in (None, finder.run_id):
             return Decision(before=row, awaits=row.id, is_behind=not is_same)
@@ -349,16 +349,14 @@ def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
     )
 
 
-def _as_before(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
-    """Return the row of an item whose update was refused and whose source has the old content again."""
+def _with_content(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
+    """Return the row of an item that was extracted again, with the content from there."""
     return msgspec.structs.replace(
         _seen(item, row, finder),
         likeness=item.likeness,
         data=item.data,
-        before=None,
         date_ms=item.date_ms,
         warnings=item.warnings,
-        answered_at=finder.at,
     )
 
 
@@ -368,13 +366,9 @@ def _changed(
     """Decide to send the next version of an item."""
     version = row.version + 1
     after = msgspec.structs.replace(
-        _seen(item, row, finder),
+        _with_content(item, row, finder),
         device_id=finder.device_id,
-        likeness=item.likeness,
-        data=item.data,
         before=before,
-        date_ms=item.date_ms,
-        warnings=item.warnings,
         source=item.source,
         call_id=derive_call_id(item_id=row.id, version=version, content=content_of(item.data)),
         run_id=finder.run_id,

@@ -150,20 +150,3 @@ def _place(document: Document, source: Record) -> _Span | None:
     if not document.text.startswith(quote, start):
         start = document.text.find(quote)
     return None if start < 0 else sentences_around(document.text, start, start + len(quote))
-
-
-def recognised(item: FoundItem, row: ItemRow, *, agent_id: str, fingerprint: str, at: int) -> ItemRow:
-    """Return the row of a reported item after an agent extracted it, with the content from there."""
-    return msgspec.structs.replace(
-        row,
-        agent_id=row.agent_id or agent_id,
-        likeness=item.likeness,
-        data=item.data,
-        date_ms=item.date_ms,
-        warnings=item.warnings,
-        source=None if row.verdict == "rejected" else item.source,
-        quote_hash=item.quote_hash,
-        place_hash=item.place_hash,
-        config_fingerprint=fingerprint,
-        updated_at=at,
-    )
