@@ -1,0 +1,68 @@
+"""Every column of the documents about agents, read on an agent that has a row in each table."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hub.agents.vocabularies import TABLES, Table
+from protocol.lifecycles import RunState
+from protocol.vocabularies import Vocabulary
+from tests.seeds.walk import OF_WALK, Document, Walk
+
+DOCUMENTS = {
+    Vocabulary.CALENDAR: Document("calendar"),
+    Vocabulary.ORCHESTRATOR: Document("orchestrator"),
+    Vocabulary.FOUNDATION: Document("foundation"),
+    Vocabulary.RUN_LOG: Document("run log"),
+}
+
+
+async def furnish(walk: Walk) -> str:
+    """Make an agent with one row in each table of the documents, and return its name."""
+    schema = {"properties": {"tone": {"type": "string"}}}
+    await walk.put(
+        "templates/polite", {"type": "PLANNER", "configuration_schema": schema, "prompt": "Be polite."}
+    )
+    await walk.post("agents", {"name": "mail", "device": "desk", "template": "polite"} | OF_WALK)
+    await walk.put("agents/mail/config/tone", {"value": "warm"})
+    await walk.put("agents/mail/capabilities/file.read/1.0.0", {})
+    await walk.put("agents/mail/checkpoints/agent", {"sequence": 1, "state": {"page": 2}})
+    await walk.ask("metrics.report", samples=[{"agent_id": "mail", "name": "mails", "value": 3}])
+    await walk.hub.run("r-1", agent="mail")
+    await walk.hub.move("r-1", RunState.COMPLETED)
+    return "mail"
+
+
+def _row(document: dict[str, Any], table: Table, is_top: bool) -> dict[str, Any]:
+    """Return the first row of a table in the document of an agent."""
+    if is_top:
+        return document
+    rows = document[table.name]
+    return rows[0] if isinstance(rows, list) else rows
+
+
+def _walk_of(vocabulary: Vocabulary, table: Table, is_top: bool) -> Callable[[Walk], Awaitable[None]]:
+    async def drive(walk: Walk) -> None:
+        where = f"agents/{await furnish(walk)}/as/{vocabulary}"
+        asked = await walk.ask("status.get", agent_id="mail", **{"as": str(vocabulary)})
+        shown = await walk.cli("agents", "status", "mail", "--as", str(vocabulary))
+        for document in (await walk.get(where), asked["agent"], shown):
+            missing = {one.name for one in table.columns} - _row(document, table, is_top).keys()
+            assert not missing, missing
+        for column in table.columns:
+            for stored in column.lives.split():
+                name, _, of = stored.partition(".")
+                await walk.sql(f"SELECT {of} FROM {name} LIMIT 1")
+            if is_top and not column.written.startswith("PATCH"):
+                says = f"{column.name} is not written here"
+                await walk.refused("PATCH", where, {column.name: "x"}, status=422, says=says)
+
+    drive.__name__ = f"columns_of_{table.name}"
+    return drive
+
+
+for vocabulary, tables in TABLES.items():
+    for table in tables:
+        drive = _walk_of(vocabulary, table, table is tables[0])
+        for column in table.columns:
+            lives = f"{column.lives}: {column.note}; written: {column.written}"
+            DOCUMENTS[vocabulary](f"{table.name}.{column.name}", lives=lives)(drive)
