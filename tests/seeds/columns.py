@@ -37,7 +37,8 @@ def _row(document: dict[str, Any], table: Table, is_top: bool) -> dict[str, Any]
     if is_top:
         return document
     rows = document[table.name]
-    return rows[0] if isinstance(rows, list) else rows
+    row: dict[str, Any] = rows[0] if isinstance(rows, list) else rows
+    return row
 
 
 def _walk_of(vocabulary: Vocabulary, table: Table, is_top: bool) -> Callable[[Walk], Awaitable[None]]:
