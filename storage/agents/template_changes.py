@@ -90,18 +90,6 @@ class Put(msgspec.Struct, frozen=True):
     broken: tuple[Broken, ...] = ()
 
 
-UPDATE_TEMPLATE = (
-    sa.update(agent_templates)
-    .where(agent_templates.c.id == sa.bindparam("template"))
-    .values(
-        {name: sa.bindparam(f"new_{name}") for name in WrittenTemplate.__struct_fields__ if name != "name"},
-    )
-    .values(
-        source=sa.bindparam("from_where"),
-        version=agent_templates.c.version + 1,
-        updated_at=sa.bindparam("now"),
-    )
-)
 DELETE_TEMPLATE = sa.delete(agent_templates).where(agent_templates.c.id == sa.bindparam("template"))
 
 
@@ -274,8 +262,8 @@ def _write(
         return Put(templates.get_template(c, written.name), is_new=True, is_changed=True)
     if (old.written, old.source) == (written, source):
         return Put(old)
-    new = {f"new_{name}": value for name, value in about.items() if name != "name"}
-    c.execute(UPDATE_TEMPLATE, new | {"template": old.id, "from_where": source, "now": at})
+    new = about | {"source": source, "version": agent_templates.c.version + 1, "updated_at": at}
+    c.execute(sa.update(agent_templates).where(agent_templates.c.id == old.id).values(new))
     made = tuple(agent_snapshot.setups_with(c, old.id))
     if (old.default_configuration, old.prompt_template) != (
         written.default_configuration,

@@ -84,7 +84,6 @@ def _columns(of: type[WakeRow]) -> list[sa.ColumnElement[Any]]:
     return columns_of(of, wakes, agents, agent_states, label=label, is_removed=_is_removed)
 
 
-_is_wake = wakes.c.id == sa.bindparam("wake")
 _now: sa.BindParameter[int] = sa.bindparam("now", type_=Int)
 _is_due = wakes.c.next_at <= _now
 _is_exhausted = agent_states.c.availability == "exhausted"
@@ -193,46 +192,11 @@ def wake_row(
     }
 
 
-_as_seen = (
-    wakes.c.state == sa.bindparam("seen_state"),
-    wakes.c.sends == sa.bindparam("seen_sends"),
-)
-TAKE = (
-    sa.update(wakes)
-    .where(_is_wake, *_as_seen, sa.or_(wakes.c.state == "deferred", wakes.c.next_at <= _now))
-    .values(
-        state="sent",
-        reason=None,
-        sends=wakes.c.sends + 1,
-        sent_at=_now,
-        next_at=sa.bindparam("again"),
-        updated_at=_now,
+def _if_seen(wake: WakeRow) -> sa.Update:
+    """Return an update of the wake, unless another process changed it since it was read."""
+    return sa.update(wakes).where(
+        wakes.c.id == wake.id, wakes.c.state == wake.state, wakes.c.sends == wake.sends
     )
-)
-PUT_OFF = (
-    sa.update(wakes)
-    .where(_is_wake, *_as_seen)
-    .values(
-        state=sa.bindparam("to"),
-        reason=sa.bindparam("why"),
-        next_at=sa.bindparam("again"),
-        updated_at=_now,
-    )
-)
-SETTLE = (
-    sa.update(wakes)
-    .where(_is_wake, sa.text(OPEN))
-    .values(state=sa.bindparam("to"), reason=sa.bindparam("why"), settled_at=_now, updated_at=_now)
-    .returning(wakes.c.schedule_id, wakes.c.fire_at)
-)
-UPDATE_FIRE = (
-    sa.update(schedule_fires)
-    .where(
-        schedule_fires.c.schedule_id == sa.bindparam("schedule"),
-        schedule_fires.c.fire_at == sa.bindparam("fire"),
-    )
-    .values(decision=sa.bindparam("became"), reason=sa.bindparam("why"), decided_at=_now)
-)
 
 
 def take(c: sa.Connection, wake: WakeRow, *, at: int, next_at: int) -> bool:
@@ -241,10 +205,9 @@ def take(c: sa.Connection, wake: WakeRow, *, at: int, next_at: int) -> bool:
     Args:
         next_at: time of the next notification if the device does not answer.
     """
-    return c.execute(TAKE, _seen(wake, at) | {"again": next_at}).rowcount > 0
-
-
-RESEND = sa.update(wakes).where(sa.text("wakes.state = 'sent'")).values(next_at=_now, updated_at=_now)
+    free = _if_seen(wake).where(sa.or_(wakes.c.state == "deferred", wakes.c.next_at <= at))
+    sent = {"state": "sent", "reason": None, "sends": wakes.c.sends + 1, "sent_at": at}
+    return c.execute(free.values(sent | {"next_at": next_at, "updated_at": at})).rowcount > 0
 
 
 def resend(c: sa.Connection, at: int) -> int:
@@ -252,7 +215,8 @@ def resend(c: sa.Connection, at: int) -> int:
 
     For a restart of a hub whose database no other hub uses.
     """
-    return c.execute(RESEND, {"now": at}).rowcount
+    sent = sa.update(wakes).where(sa.text("wakes.state = 'sent'"))
+    return c.execute(sent.values(next_at=at, updated_at=at)).rowcount
 
 
 def put_off(
@@ -263,12 +227,9 @@ def put_off(
     Args:
         is_deferred: the agent's quota recovers then; the fire's row records the deferral.
     """
-    given = _seen(wake, at) | {
-        "again": next_at,
-        "why": reason,
-        "to": "deferred" if is_deferred else wake.state,
-    }
-    if c.execute(PUT_OFF, given).rowcount == 0:
+    state = "deferred" if is_deferred else wake.state
+    postponed = _if_seen(wake).values(state=state, reason=reason, next_at=next_at, updated_at=at)
+    if c.execute(postponed).rowcount == 0:
         return False
     if is_deferred:
         _update_fire(c, wake.schedule_id, wake.fire_at, "deferred", reason, at)
@@ -279,19 +240,23 @@ def settle(
     c: sa.Connection, wake_id: str, to: WakeEnd, decision: WakeDecision, *, at: int, reason: str | None = None
 ) -> bool:
     """Settle the wake and record the decision in its fire's row. Return False if it was settled before."""
-    settled = c.execute(SETTLE, {"wake": wake_id, "to": to, "why": reason, "now": at}).one_or_none()
+    settled = c.execute(
+        sa.update(wakes)
+        .where(wakes.c.id == wake_id, sa.text(OPEN))
+        .values(state=to, reason=reason, settled_at=at, updated_at=at)
+        .returning(wakes.c.schedule_id, wakes.c.fire_at)
+    ).one_or_none()
     if settled is None:
         return False
     _update_fire(c, settled.schedule_id, settled.fire_at, decision, reason, at)
     return True
 
 
-def _seen(wake: WakeRow, at: int) -> dict[str, Any]:
-    return {"wake": wake.id, "seen_state": wake.state, "seen_sends": wake.sends, "now": at}
-
-
 def _update_fire(
     c: sa.Connection, schedule_id: str, fire_at: int, decision: Decision, reason: str | None, at: int
 ) -> None:
-    result = {"schedule": schedule_id, "fire": fire_at, "became": decision, "why": reason, "now": at}
-    c.execute(UPDATE_FIRE, result)
+    c.execute(
+        sa.update(schedule_fires)
+        .where(schedule_fires.c.schedule_id == schedule_id, schedule_fires.c.fire_at == fire_at)
+        .values(decision=decision, reason=reason, decided_at=at)
+    )
