@@ -95,30 +95,7 @@ LEASE = (
     .values(lease_owner=sa.bindparam("owner_now"), lease_until=now_ms() + sa.bindparam("ttl", type_=Int))
 )
 RELEASE = sa.update(credentials).where(_one, _own).values(**_FREE)
-REFRESH = (
-    sa.update(credentials)
-    .where(
-        credentials.c.connector_id == sa.bindparam("connector"), credentials.c.version == sa.bindparam("seen")
-    )
-    .values(
-        version=credentials.c.version + 1,
-        sealed=sa.bindparam("blob", type_=sa.LargeBinary),
-        key_id=sa.bindparam("key"),
-        scopes=sa.bindparam("granted", type_=credentials.c.scopes.type),
-        expires_at=sa.bindparam("until", type_=Int),
-        refreshed_at=sa.bindparam("now"),
-        **_FREE,
-    )
-)
-DELETE = sa.delete(credentials).where(_one)
 ALL = sa.select(credentials).order_by(credentials.c.connector_id).with_for_update()
-RESEAL = (
-    sa.update(credentials)
-    .where(
-        credentials.c.connector_id == sa.bindparam("connector"), credentials.c.version == sa.bindparam("seen")
-    )
-    .values(sealed=sa.bindparam("blob", type_=sa.LargeBinary), key_id=sa.bindparam("key"))
-)
 
 
 def find_credential(c: sa.Connection, connector_id: str, *, lock: bool = False) -> CredentialRow | None:
@@ -205,8 +182,23 @@ def save_refreshed(
     at: int,
 ) -> bool:
     """Store a refreshed credential and end the lease. Return False if the credential changed; it stays."""
-    new = {"blob": sealed, "key": key_id, "granted": list(scopes), "until": expires_at, "now": at}
-    return c.execute(REFRESH, {"connector": connector_id, "seen": version} | new).rowcount == 1
+    refreshed = _if_seen(connector_id, version).values(
+        version=credentials.c.version + 1,
+        sealed=sealed,
+        key_id=key_id,
+        scopes=list(scopes),
+        expires_at=expires_at,
+        refreshed_at=at,
+        **_FREE,
+    )
+    return c.execute(refreshed).rowcount == 1
+
+
+def _if_seen(connector_id: str, version: int) -> sa.Update:
+    """Return an update of the credential, if it has this version still."""
+    return sa.update(credentials).where(
+        credentials.c.connector_id == connector_id, credentials.c.version == version
+    )
 
 
 def drop_credential(c: sa.Connection, connector_id: str) -> bool:
@@ -217,7 +209,7 @@ def drop_credential(c: sa.Connection, connector_id: str) -> bool:
         .values(sealed=b"", version=credentials.c.version + 1, scopes=[], expires_at=None, **_FREE)
     )
     is_deleted = c.execute(update).rowcount == 1
-    c.execute(DELETE, {"connector": connector_id})
+    c.execute(sa.delete(credentials).where(credentials.c.connector_id == connector_id))
     return is_deleted
 
 
@@ -235,8 +227,7 @@ def reseal_all(c: sa.Connection, reseal: Reseal) -> int:
     count = 0
     for row in c.execute(ALL).all():
         key, blob = reseal(row.connector_id, row.connector_id, row.key_id, row.sealed)
-        change = {"connector": row.connector_id, "seen": row.version, "key": key, "blob": blob}
-        count += c.execute(RESEAL, change).rowcount
+        count += c.execute(_if_seen(row.connector_id, row.version).values(sealed=blob, key_id=key)).rowcount
     query = (
         sa.select(sign_ins.c.id, sign_ins.c.connector_id, sign_ins.c.key_id, sign_ins.c.sealed)
         .where(sign_ins.c.outcome.is_(None))
@@ -308,7 +299,6 @@ class SignInRow(msgspec.Struct, frozen=True, kw_only=True):
         return f"SignInRow(id={self.id!r}, way={self.way!r}, outcome={self.outcome!r})"
 
 
-_sign_in = sign_ins.c.id == sa.bindparam("sign_in")
 _open = sign_ins.c.outcome.is_(None)
 OPEN = sa.select(sign_ins).where(_open).order_by(sign_ins.c.id)
 

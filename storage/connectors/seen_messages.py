@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from storage.connectors.schema import connector_cursors, seen_messages
-from storage.kernel.columns import Int, in_parts
+from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill
 from storage.runs.runs import HeldRun, check_held
 
@@ -187,26 +187,6 @@ class CursorRow(msgspec.Struct, frozen=True):
     updated_at: int
 
 
-_of_agent = connector_cursors.c.agent_id == sa.bindparam("agent")
-MOVE = (
-    sa.update(connector_cursors)
-    .where(_of_agent)
-    .values(
-        origin=sa.bindparam("whose"),
-        cursor=sa.bindparam("place"),
-        moves=connector_cursors.c.moves + 1,
-        run_id=sa.bindparam("run"),
-        updated_at=sa.bindparam("now"),
-    )
-)
-ADD_CURSOR = sa.insert(connector_cursors)
-NOTE_OK = (
-    sa.update(connector_cursors)
-    .where(_of_agent)
-    .values(last_ok_at=sa.bindparam("now", type_=Int), updated_at=sa.bindparam("now"))
-)
-
-
 def find_cursor(c: sa.Connection, agent_id: AgentId) -> CursorRow | None:
     """Return the agent's cursor, of any origin."""
     row = c.execute(
@@ -253,13 +233,14 @@ def move_cursor(
     }
     if any(settled.get(digest) != version for digest, version in versions.items()):
         return False
-    here = {"agent": agent_id, "whose": origin, "place": values.decode(), "run": held.id, "now": at}
-    if c.execute(MOVE, here).rowcount == 0:
-        row = {"agent_id": agent_id, "origin": origin, "cursor": values.decode(), "moves": 1}
-        c.execute(ADD_CURSOR, row | {"run_id": held.id, "updated_at": at})
+    row = {"origin": origin, "cursor": values.decode(), "run_id": held.id, "updated_at": at}
+    moved = sa.update(connector_cursors).where(connector_cursors.c.agent_id == agent_id)
+    if c.execute(moved.values(row | {"moves": connector_cursors.c.moves + 1})).rowcount == 0:
+        c.execute(sa.insert(connector_cursors), row | {"agent_id": agent_id, "moves": 1})
     return True
 
 
 def note_end_of_stream(c: sa.Connection, agent_id: AgentId, *, at: int) -> None:
     """Record that a run reached the end of the stream."""
-    c.execute(NOTE_OK, {"agent": agent_id, "now": at})
+    cursor = sa.update(connector_cursors).where(connector_cursors.c.agent_id == agent_id)
+    c.execute(cursor.values(last_ok_at=at, updated_at=at))

@@ -35,6 +35,7 @@ from storage.coordination.gateways import find_gateway
 from storage.coordination.messages import Hand
 from storage.coordination.schema import gateway_agents, gateways
 from storage.devices.nodes import is_alive
+from storage.kernel.columns import Int
 from storage.kernel.rows import fill
 
 NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64
@@ -66,11 +67,6 @@ _now: sa.BindParameter[int] = sa.bindparam("now")
 _state: dict[str, sa.ColumnElement[str]] = {
     state: sa.literal_column(f"'{state}'") for state in (REQUESTED, CREATING, READY, FAILED)
 }
-_is_held = (
-    gateway_agents.c.agent_id == _agent,
-    gateway_agents.c.state == _state[CREATING],
-    gateway_agents.c.lease_boot_id == _boot,
-)
 CLAIM = (
     sa.update(gateway_agents)
     .where(
@@ -90,40 +86,6 @@ CLAIM = (
     )
     .values(state=CREATING, lease_boot_id=_boot, updated_at=_now)
 )
-MISSING = sa.update(gateway_agents).where(*_is_held).values(made_at=None)
-MADE = (
-    sa.update(gateway_agents)
-    .where(*_is_held)
-    .values(
-        state=READY,
-        problem=None,
-        lease_boot_id=None,
-        made_at=sa.func.coalesce(gateway_agents.c.made_at, _now),
-        updated_at=_now,
-    )
-)
-NOT_MADE = (
-    sa.update(gateway_agents)
-    .where(*_is_held)
-    .values(state=sa.bindparam("after"), problem=sa.bindparam("why"), lease_boot_id=None, updated_at=_now)
-)
-NOTE_MISSING = (
-    sa.update(gateway_agents)
-    .where(gateway_agents.c.agent_id == _agent, gateway_agents.c.state == _state[READY])
-    .values(state=REQUESTED, problem=sa.bindparam("why"), made_at=None, updated_at=_now)
-)
-MOVE_HOUSE = (
-    sa.update(gateway_agents)
-    .where(gateway_agents.c.agent_id == _agent)
-    .values(
-        gateway_id=sa.bindparam("gateway"),
-        state=REQUESTED,
-        problem=None,
-        made_at=None,
-        lease_boot_id=None,
-        updated_at=_now,
-    )
-)
 UNMADE = (
     GATEWAY_AGENTS.where(
         agents.c.deleted_at.is_(None),
@@ -133,9 +95,6 @@ UNMADE = (
     .order_by(gateway_agents.c.created_at, gateway_agents.c.agent_id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
-UNMADE_AT_GATEWAY = UNMADE.where(gateway_agents.c.gateway_id == sa.bindparam("gateway"))
-
-
 # --- making ---
 
 
@@ -147,12 +106,28 @@ def claim(c: sa.Connection, agent_id: AgentId, hand: Hand, *, at: int) -> bool:
 
 def missing(c: sa.Connection, agent_id: AgentId, boot_id: BootId) -> bool:
     """Record that the gateway lacks the agent, so that its first texts must be written."""
-    return c.execute(MISSING, {"agent": agent_id, "boot": boot_id}).rowcount == 1
+    return c.execute(_if_claimed(agent_id, boot_id).values(made_at=None)).rowcount == 1
+
+
+def _if_claimed(agent_id: AgentId, boot_id: BootId) -> sa.Update:
+    """Return an update of the agent at its gateway, if this process creates it."""
+    return sa.update(gateway_agents).where(
+        gateway_agents.c.agent_id == agent_id,
+        gateway_agents.c.state == _state[CREATING],
+        gateway_agents.c.lease_boot_id == boot_id,
+    )
 
 
 def made(c: sa.Connection, agent_id: AgentId, boot_id: BootId, *, at: int, activity_id: str) -> bool:
     """Record that the agent and its texts exist. Return False if another hub claimed it meanwhile."""
-    if c.execute(MADE, {"agent": agent_id, "boot": boot_id, "now": at}).rowcount == 0:
+    ready = _if_claimed(agent_id, boot_id).values(
+        state=READY,
+        problem=None,
+        lease_boot_id=None,
+        made_at=sa.func.coalesce(gateway_agents.c.made_at, sa.literal(at, Int)),
+        updated_at=at,
+    )
+    if c.execute(ready).rowcount == 0:
         return False
     row = _present(c, agent_id)
     _record(
@@ -182,8 +157,11 @@ def not_made(
         is_final: the gateway refused. The hub retries on request or when the gateway reconnects; otherwise it
             retries by itself.
     """
-    change = {"after": FAILED if is_final else CREATING, "why": problem, "now": at}
-    if c.execute(NOT_MADE, change | {"agent": agent_id, "boot": boot_id}).rowcount and is_final:
+    state = FAILED if is_final else CREATING
+    released = _if_claimed(agent_id, boot_id).values(
+        state=state, problem=problem, lease_boot_id=None, updated_at=at
+    )
+    if c.execute(released).rowcount and is_final:
         row = _present(c, agent_id)
         words = f"Agent {row.agent_name} could not be made at gateway {row.gateway_name}: {problem}"
         _record(c, row, "agent.not_made", words, at, activity_id, level="warning")
@@ -191,7 +169,11 @@ def not_made(
 
 def note_missing(c: sa.Connection, agent_id: AgentId, *, problem: str, at: int) -> bool:
     """Mark a ready agent that its gateway lost for creation. Return False if it was not ready."""
-    return c.execute(NOTE_MISSING, {"agent": agent_id, "why": problem, "now": at}).rowcount == 1
+    ready = sa.update(gateway_agents).where(
+        gateway_agents.c.agent_id == agent_id, gateway_agents.c.state == _state[READY]
+    )
+    missing = ready.values(state=REQUESTED, problem=problem, made_at=None, updated_at=at)
+    return c.execute(missing).rowcount == 1
 
 
 def list_unmade(
@@ -207,13 +189,8 @@ def list_unmade(
         with_failed: include agents that a gateway refused.
     """
     states = [REQUESTED, CREATING, *([FAILED] if with_failed else [])]
-    given = {"states": states, "most": most}
-    rows = (
-        c.execute(UNMADE, given)
-        if gateway_id is None
-        else c.execute(UNMADE_AT_GATEWAY, given | {"gateway": gateway_id})
-    )
-    return [fill(GatewayAgentRow, row) for row in rows]
+    query = UNMADE if gateway_id is None else UNMADE.where(gateway_agents.c.gateway_id == gateway_id)
+    return [fill(GatewayAgentRow, row) for row in c.execute(query, {"states": states, "most": most})]
 
 
 # --- leads ---
@@ -295,7 +272,9 @@ def _follow(
         return
     if find_by_remote_id(c, gateway_id, home.remote_id) is not None:
         return  # another agent has the id there, and keeps it
-    c.execute(MOVE_HOUSE, {"agent": lead.agent_id, "gateway": gateway_id, "now": at})
+    fresh = {"state": REQUESTED, "problem": None, "made_at": None, "lease_boot_id": None, "updated_at": at}
+    moved = sa.update(gateway_agents).where(gateway_agents.c.agent_id == lead.agent_id)
+    c.execute(moved.values(fresh | {"gateway_id": gateway_id}))
     detail: audit.Detail = {"board": board_id, "before": home.gateway_id, "gateway": gateway_id}
     audit.append(c, at=at, actor=actor, event="agent.gateway_changed", subject=lead.agent_id, detail=detail)
 
