@@ -61,7 +61,6 @@ class Denial(msgspec.Struct, frozen=True):
 
 
 AIMED: Final = frozenset({Verb.NUDGE, Verb.SOUL_READ, Verb.SOUL_WRITE})  # operations that target one agent
-NO_AGENT: Final[frozenset[Whom]] = frozenset()
 MEMBERS: Final = frozenset({Whom.LEAD, Whom.WORKER})
 ALL: Final = MEMBERS | {Whom.SELF, Whom.MAIN}  # for operations without a target
 
@@ -132,8 +131,8 @@ def denial(role: Role, verb: Verb, whom: Whom | None = None) -> Denial | None:
     """
     if role is Role.STRANGER:
         return Denial(ErrorCode.NOT_YOUR_BOARD, "this is not the board of the agent that asks")
-    allowed = LAW.get((role, verb), NO_AGENT)
-    if not allowed:
+    allowed = LAW.get((role, verb))
+    if allowed is None:
         if verb in OF_THE_MAIN:
             words = f"only the main agent of the board's gateway, or a person, may {_DOING[verb]}"
             return Denial(ErrorCode.NOT_GATEWAY_MAIN, words)

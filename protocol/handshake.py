@@ -25,6 +25,7 @@ from protocol.frame import (
     Name,
     Text,
 )
+from protocol.keys import signed_lines
 from protocol.work import Action
 
 SharedRoot = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -206,7 +207,7 @@ def challenge_text(challenge: Challenge, *, public_key: str, address: str, devic
         ValueError: a part contains a line break.
     """
     parts = (CHALLENGE_HEADER, challenge.hub_id, challenge.nonce, str(challenge.ts_ms))
-    return _lines(*parts, public_key, address, device_nonce)
+    return signed_lines(*parts, public_key, address, device_nonce)
 
 
 def signed_text(challenge: Challenge, hello: DeviceHello, signed_at_ms: int, *, address: str | None) -> bytes:
@@ -229,7 +230,7 @@ def signed_text(challenge: Challenge, hello: DeviceHello, signed_at_ms: int, *, 
     if address is not None and challenge.proof is None:
         raise ValueError("an address is signed only after a challenge that proves the hub")
     bound = () if address is None or challenge.proof is None else (challenge.proof.public_key, address)
-    return _lines(
+    return signed_lines(
         SIGNED_TEXT_HEADER if bound else OLDER_TEXT_HEADER,
         challenge.hub_id,
         challenge.nonce,
@@ -243,16 +244,9 @@ def signed_text(challenge: Challenge, hello: DeviceHello, signed_at_ms: int, *, 
     )
 
 
-def _lines(*parts: str) -> bytes:
-    if any("\n" in part for part in parts):
-        raise ValueError("a signed part must not contain a line break")
-    return "\n".join(parts).encode()
-
-
 # Versions and capabilities
 
 SPOKEN = VersionRange(min=1, max=1)  # supported by this code, on either side
-ASSUMED = VersionRange(min=1, max=1)  # of a peer that sends no range
 
 
 class CapabilityName(StrEnum):
@@ -278,21 +272,7 @@ class CapabilityName(StrEnum):
     AGENT_WAKE = "agent.wake"
 
 
-CAPABILITY_OF: dict[Action, CapabilityName] = {
-    Action.INSERT: CapabilityName.TOOL_INSERT,
-    Action.UPDATE: CapabilityName.TOOL_UPDATE,
-    Action.DELETE: CapabilityName.TOOL_DELETE,
-    Action.QUERY: CapabilityName.TOOL_QUERY,
-    Action.REVIEW_SET: CapabilityName.REVIEW_SET,
-    Action.FILE_GET: CapabilityName.FILE_GET,
-    Action.FILE_PUT: CapabilityName.FILE_PUT,
-    Action.MESSAGE_DELIVER: CapabilityName.MESSAGE_DELIVER,
-    Action.USER_ASK: CapabilityName.USER_ASK,
-    Action.BROWSER_OPEN: CapabilityName.BROWSER_OPEN,
-    Action.ROWS_LIST: CapabilityName.ROWS_LIST,
-    Action.ROWS_KNOWN: CapabilityName.ROWS_KNOWN,
-    Action.AGENT_WAKE: CapabilityName.AGENT_WAKE,
-}
+CAPABILITY_OF = {action: CapabilityName(action if "." in action else f"tool.{action}") for action in Action}
 ALWAYS_ALLOWED = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY})  # listed or not
 ALWAYS_OFFERED: Mapping[str, str] = {CAPABILITY_OF[action]: "1.0.0" for action in sorted(ALWAYS_ALLOWED)}
 
@@ -316,7 +296,7 @@ def agree(ours: VersionRange, theirs: VersionRange | None) -> int:
     Raises:
         VersionMismatch: no common version; the message names both ranges.
     """
-    theirs = theirs or ASSUMED
+    theirs = theirs or VersionRange(min=1, max=1)
     highest = min(ours.max, theirs.max)
     if highest < max(ours.min, theirs.min):
         raise VersionMismatch(ours, theirs)

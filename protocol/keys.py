@@ -65,7 +65,11 @@ def rotation_text(hub_id: str, device_id: DeviceId, *, old_key: bytes, new_key: 
     Raises:
         ValueError: an id contains a line break.
     """
-    parts = (ROTATION_HEADER, hub_id, device_id, encode(old_key), encode(new_key))
+    return signed_lines(ROTATION_HEADER, hub_id, device_id, encode(old_key), encode(new_key))
+
+
+def signed_lines(*parts: str) -> bytes:
+    """Return a text to sign: the parts, joined by newlines. Raises ValueError: one contains a line break."""
     if any("\n" in part for part in parts):
         raise ValueError("a signed part must not contain a line break")
     return "\n".join(parts).encode()

@@ -196,13 +196,18 @@ class Session(ABC):
             data = data.encode("utf-8", "surrogatepass")  # a lone surrogate then fails in the decoder
         try:
             if len(data) > self._most_bytes:
-                raise _too_large(len(data), self._most_bytes)
+                message = f"{len(data)} bytes, the most is {self._most_bytes}"
+                raise RemoteProtocolError(ErrorCode.TOO_LARGE, message, CloseCode.TOO_LARGE)
             frame = self._decode(data)
             if type(frame) not in self._may_come:
-                raise _not_now(type(frame), self.state)
+                message = f"{type_of(type(frame))} may not come while {self.state.name}"
+                raise RemoteProtocolError(ErrorCode.WRONG_STATE, message)
             return self._take(frame, now)
         except UnknownType as unknown:
-            return self._ignore_unknown(unknown)
+            if self._unknown_answered < MAX_UNKNOWN_ANSWERED:
+                self._unknown_answered += 1
+                self._queue(Error(code=unknown.reason, message=unknown.message, ref=unknown.type))
+            return [Ignored(f"{unknown.reason}:{unknown.type}")]
         except RemoteProtocolError as wrong:
             error = Error(code=wrong.reason, message=wrong.message)
             return [self._refuse(error, wrong.close)]
@@ -274,22 +279,7 @@ class Session(ABC):
         """Queue a frame of the session itself, in any state."""
         self._outgoing.append(self.codec.encode(frame))
 
-    def _ignore_unknown(self, unknown: UnknownType) -> list[SessionEvent]:
-        if self._unknown_answered < MAX_UNKNOWN_ANSWERED:
-            self._unknown_answered += 1
-            self._queue(Error(code=unknown.reason, message=unknown.message, ref=unknown.type))
-        return [Ignored(f"{unknown.reason}:{unknown.type}")]
-
     def _refuse(self, error: Error, close: CloseCode) -> Ended:
         self._queue(error)
         self._move(SessionMove.ENDED)
         return Ended(close, error.code)
-
-
-def _too_large(size: int, most: int) -> RemoteProtocolError:
-    message = f"{size} bytes, the most is {most}"
-    return RemoteProtocolError(ErrorCode.TOO_LARGE, message, CloseCode.TOO_LARGE)
-
-
-def _not_now(frame: type[Frame], state: SessionState) -> RemoteProtocolError:
-    return RemoteProtocolError(ErrorCode.WRONG_STATE, f"{type_of(frame)} may not come while {state.name}")

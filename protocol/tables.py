@@ -78,7 +78,12 @@ _REVIEW = (
     Column(name="isAiSuggested", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=0),
     Column(name="isApproved", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=1),
 )
+_PROJECT = Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS)
 SUGGESTED: Record = {"isAiSuggested": 1, "isApproved": 0}  # on every insert, set after the model
+
+
+def _title(name: str, about: str) -> Column:
+    return Column(name=name, kind=Kind.TEXT, required=True, max_length=500, about=about)
 
 
 def _table(name: TableName, about: str, title: str, *columns: Column) -> DeviceTable:
@@ -92,41 +97,35 @@ TABLES: dict[TableName, DeviceTable] = {
             TableName.TASKS,
             "something a person has to do",
             "title",
-            Column(
-                name="title",
-                kind=Kind.TEXT,
-                required=True,
-                max_length=500,
-                about="what to do, in a few words",
-            ),
+            _title("title", "what to do, in a few words"),
             Column(name="description", kind=Kind.TEXT, max_length=10_000, about="more about it"),
             Column(name="status", kind=Kind.TEXT, choices=("todo", "in_progress", "done"), default="todo"),
             Column(name="priority", kind=Kind.TEXT, choices=("high", "medium", "low"), default="medium"),
             Column(name="assignee", kind=Kind.NAMES, max_length=200, about="who is to do it"),
             Column(name="dueDate", kind=Kind.EPOCH_MS, about="when it is due"),
-            Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS),
+            _PROJECT,
         ),
         _table(
             TableName.NOTES,
             "something worth remembering",
             "title",
-            Column(name="title", kind=Kind.TEXT, required=True, max_length=500, about="what it is about"),
+            _title("title", "what it is about"),
             Column(name="content", kind=Kind.TEXT, max_length=100_000, about="the note itself, as Markdown"),
-            Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS),
+            _PROJECT,
         ),
         _table(
             TableName.TIMELINES,
             "something that happens on a date",
             "title",
-            Column(name="title", kind=Kind.TEXT, required=True, max_length=500, about="what happens"),
-            Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS),
+            _title("title", "what happens"),
+            _PROJECT,
             Column(name="date", kind=Kind.EPOCH_MS, required=True, about="when it happens"),
         ),
         _table(
             TableName.PROJECTS,
             "an undertaking with a name",
             "name",
-            Column(name="name", kind=Kind.TEXT, required=True, max_length=500, about="what it is called"),
+            _title("name", "what it is called"),
             Column(name="clientId", kind=Kind.TEXT, filler=Filler.PERSON),
         ),
         _table(
