@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 
 import click
 
@@ -15,8 +15,6 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option, moment_option
 from hub.cli.talk import Talk, talk
 from hub.printable import printable_json
-
-LISTED: Final = 50
 
 
 @click.command(epilog=example("hub logs --follow --level warning"))

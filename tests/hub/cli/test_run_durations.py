@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hub.cli.waterfall import (
+from hub.cli.runs import (
     DELIVERING,
     EXTRACTING,
     LEGEND,
