@@ -8,6 +8,7 @@ values, and are never ids.
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
 from typing import Final
@@ -26,6 +27,7 @@ from prometheus_client.registry import Collector
 
 from hub.loop_meter import LoopMeter
 from hub.process_metrics import ProcessCollector
+from protocol.errors import HubError
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which no rule of ours reads
 
@@ -275,6 +277,16 @@ class Metrics:
         self.outbound_refused = counter(
             "hub_outbound_refused", "Outbound requests refused by a rule (address, too_large).", ["reason"]
         )
+
+    @contextmanager
+    def count_limits(self) -> Iterator[None]:
+        """Count the limit named by an error of the block."""
+        try:
+            yield
+        except HubError as error:
+            if error.limit is not None:
+                self.limits_reached.labels(error.limit).inc()
+            raise
 
     def reached(self) -> dict[str, int]:
         """Return how often each limit was reached since the start of the process, by name."""

@@ -451,14 +451,29 @@ CLOSE_MEANINGS: dict[CloseCode, str] = {
 
 
 class HubError(Exception):
-    """Base class of all errors that this project raises on purpose."""
+    """Base class of all errors that this project raises on purpose.
+
+    Attributes:
+        limit: name of the limit that was reached; None for other errors.
+    """
 
     code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+    limit: str | None = None
 
     @property
     def retryable(self) -> bool:
         """True if an unchanged retry may succeed."""
         return CATALOGUE[self.code].retryable
+
+
+class LimitReached(HubError):
+    """Error: a limit was reached; its name is added to the message."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(f"{message} ({limit})")
+        self.limit = limit
 
 
 class ProtocolError(HubError):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.agents.documents import DocumentTooLarge, document
+from hub.agents.documents import document
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -18,7 +18,7 @@ from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY, parse_version
 from storage import audit
 from storage.agents import capabilities
-from storage.agents.capabilities import Capability, CapabilityRow, Registered, TooManyCapabilities
+from storage.agents.capabilities import Capability, CapabilityRow, Registered
 from storage.audit import Entry
 from storage.store import Store
 
@@ -52,7 +52,7 @@ class Capabilities:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self._on_changed = on_changed
         self.limits = CapabilityLimits()
 
@@ -79,7 +79,7 @@ class Capabilities:
 
         If an error is raised, nothing was written.
         """
-        try:
+        with self._metrics.count_limits():
             given = Capability(
                 name=capability_name(name),
                 version=parse_version(version),
@@ -108,9 +108,6 @@ class Capabilities:
                 at=at,
                 most=self.limits.capabilities_per_agent,
             )
-        except (DocumentTooLarge, TooManyCapabilities) as exc:
-            self._limits_reached.labels(exc.limit).inc()
-            raise
         if done.is_changed:
             self._log_change("agent.capability_registered", agent_id, done.row, actor)
         return done

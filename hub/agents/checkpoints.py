@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.agents.documents import DocumentTooLarge, document
+from hub.agents.documents import document
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -14,7 +14,7 @@ from protocol.ids import AgentId
 from protocol.work import RunCheckpoint
 from storage import audit
 from storage.agents import checkpoints
-from storage.agents.checkpoints import Checkpoint, CheckpointRow, TooManyCheckpoints
+from storage.agents.checkpoints import Checkpoint, CheckpointRow
 from storage.audit import Entry
 from storage.runs.runs import HeldRun
 from storage.store import Store
@@ -44,7 +44,7 @@ class Checkpoints:
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self.limits = CheckpointLimits()
 
     async def all(self, agent_id: AgentId) -> list[CheckpointRow]:
@@ -76,7 +76,7 @@ class Checkpoints:
 
         If an error is raised, nothing was written.
         """
-        try:
+        with self._metrics.count_limits():
             given = Checkpoint(
                 scope=checkpoint_scope(scope),
                 sequence=_sequence(sequence),
@@ -99,9 +99,6 @@ class Checkpoints:
                 actor=actor,
                 most=self.limits.checkpoints_per_agent,
             )
-        except (DocumentTooLarge, TooManyCheckpoints) as exc:
-            self._limits_reached.labels(exc.limit).inc()
-            raise
         if row.updated_at == at:  # otherwise the same checkpoint was stored before
             self._log_change("checkpoint.kept", agent_id, row, actor)
         return row

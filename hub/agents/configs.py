@@ -28,7 +28,6 @@ from storage.agents import agent_snapshot, config_changes
 from storage.agents.agent_snapshot import EffectiveConfig
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import (
-    ConfigLimitReached,
     ConfigLimits,
     ConfigOfFile,
     ConfigsChanged,
@@ -57,7 +56,7 @@ class AgentConfigs:
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self.limits = ConfigLimits()
         self.on_change: Callable[[AgentRow], None] = lambda _: None
         self.line_of: Callable[[str, str, str], str] = lambda *_: "hub.toml"
@@ -111,18 +110,16 @@ class AgentConfigs:
             return Entry(at=at, actor=actor, event="agent.configured", subject=agent.id, detail=detail)
 
         try:
-            done = await self._store.write(
-                audit.audited(job, entry),
-                agent.id,
-                at=at,
-                actor=actor,
-                expected_rev=expected_rev,
-                limits=self.limits,
-                check=check_agent,
-            )
-        except ConfigLimitReached as reached:
-            self._limits_reached.labels(reached.limit).inc()
-            raise
+            with self._metrics.count_limits():
+                done = await self._store.write(
+                    audit.audited(job, entry),
+                    agent.id,
+                    at=at,
+                    actor=actor,
+                    expected_rev=expected_rev,
+                    limits=self.limits,
+                    check=check_agent,
+                )
         except ConfigOfFile as declared:
             names = {row.id: row.name for row in await self._store.read(users.list_users)}
             where = self.line_of(agent.name, names.get(agent.user_id, ""), declared.key)

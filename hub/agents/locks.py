@@ -86,7 +86,7 @@ class Locks:
         self._store = store
         self._is_connected = is_connected
         self._ids = ids
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self._waiting: dict[str, Turn] = {}  # by request
         self._wake = anyio.Event()
 
@@ -130,7 +130,7 @@ class Locks:
         """
         waits = sum(turn.link.device_id == link.device_id for turn in self._waiting.values())
         if wait_ms and waits >= self.waits_per_device:
-            self._limits_reached.labels("lock_waits_per_device").inc()
+            self._metrics.limits_reached.labels("lock_waits_per_device").inc()
             raise TooManyWaits(f"{waits} requests of this device wait for locks (lock_waits_per_device)")
         request = lock_turns.LockRequest(
             request_id=self._ids.fresh(),
@@ -143,11 +143,10 @@ class Locks:
         # registered before the write, because the grant may follow at once
         turn = self._waiting[request.request_id] = Turn(link, request)
         try:
-            acquired = await self._store.write(rows.acquire, request, self.limits)
-        except BaseException as exc:
+            with self._metrics.count_limits():
+                acquired = await self._store.write(rows.acquire, request, self.limits)
+        except BaseException:
             del self._waiting[request.request_id]
-            if isinstance(exc, lock_turns.TooManyLocks):
-                self._limits_reached.labels(exc.limit).inc()
             raise
         self._hand_out(acquired.handed)
         if acquired.grant is None:

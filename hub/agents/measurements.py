@@ -28,7 +28,6 @@ from storage.agents.measurements import (
     SampleRow,
     SeriesLimits,
     SeriesRow,
-    TooManySeries,
 )
 from storage.store import Store
 
@@ -59,6 +58,7 @@ class TooManyReports(HubError):
     """The device exceeds the rate of reports; no sample of the report was stored."""
 
     code = ErrorCode.RATE_LIMITED
+    limit = "metric_reports_per_s"
 
     def __init__(self, retry_after_s: float, rules: MeasurementRules) -> None:
         often = f"{rules.reports_per_s:g} reports a second (metric_reports_per_s)"
@@ -82,7 +82,7 @@ class Measurements:
         self.rules = MeasurementRules()
         self._store = store
         self._clock = clock
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self._samples = metrics.samples
         self._buckets: Buckets[str] = Buckets()
 
@@ -132,21 +132,20 @@ class Measurements:
         """
         retained, now_ms = self._retained(), epoch_ms(self._clock.now())
         try:
-            self._check_rate(scope)
-            rows = checked(samples, agents, now_ms=now_ms, oldest_ms=retained.hours_from)
-            is_new = await self._store.write(
-                measurements.report,
-                rows,
-                scope=scope,
-                report_id=report_id,
-                digest=hashlib.sha256(msgspec.json.encode(samples, order="sorted")).hexdigest(),
-                at=now_ms,
-                retention=retained,
-                limits=self.rules.series,
-            )
-        except HubError as exc:
-            if isinstance(exc, TooManySeries):
-                self._limits_reached.labels(exc.limit).inc()
+            with self._metrics.count_limits():
+                self._check_rate(scope)
+                rows = checked(samples, agents, now_ms=now_ms, oldest_ms=retained.hours_from)
+                is_new = await self._store.write(
+                    measurements.report,
+                    rows,
+                    scope=scope,
+                    report_id=report_id,
+                    digest=hashlib.sha256(msgspec.json.encode(samples, order="sorted")).hexdigest(),
+                    at=now_ms,
+                    retention=retained,
+                    limits=self.rules.series,
+                )
+        except HubError:
             self._samples.labels("refused").inc(len(samples))
             raise
         self._samples.labels("taken" if is_new else "known").inc(len(samples))
@@ -165,7 +164,7 @@ class Measurements:
         rows = await self._store.read(measurements.list_series, agent_id, name=question.name)
         lines = chosen(rows, question)
         now_ms, retained = epoch_ms(self._clock.now()), self._retained()
-        try:
+        with self._metrics.count_limits():
             planned = plan(
                 question,
                 rows[0].type,
@@ -175,9 +174,6 @@ class Measurements:
                 lines=len(set(lines.values())),
             )
             self._check_size(planned, len(lines))
-        except TooMuch as exc:
-            self._limits_reached.labels(exc.limit).inc()
-            raise
         folding = Folding(planned, lines)
         window = planned.size_ms * max(1, AT_ONCE // len(lines))
         oldest = retained.hours_from - retained.hours_from % planned.step_ms
@@ -199,7 +195,6 @@ class Measurements:
         now = self._clock.monotonic()
         wait_s = self._buckets.take(scope, now, at_once=rules.reports_at_once, per_s=rules.reports_per_s)
         if wait_s:
-            self._limits_reached.labels("metric_reports_per_s").inc()
             raise TooManyReports(wait_s, rules)
 
     def _check_size(self, planned: Plan, series: int) -> None:

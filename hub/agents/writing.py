@@ -16,8 +16,8 @@ from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimits
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.made_agents import AgentLimits, TooManyAgents, Writing
-from storage.agents.template_changes import Broken, TooManyTemplates
+from storage.agents.made_agents import AgentLimits, Writing
+from storage.agents.template_changes import Broken
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.audit import Entry
 from storage.store import Store
@@ -44,7 +44,7 @@ class AgentWriter:
         self._store = store
         self._clock = clock
         self._ids = ids
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self.limits = AgentLimits()
         self.config_limits = ConfigLimits()
         self.on_change: Callable[[], None] = lambda: None
@@ -55,7 +55,7 @@ class AgentWriter:
         """Create an agent of the user. See ``made_agents.make_agent`` for its errors."""
         writing = self._writing(actor)
         entry = _entry(writing, "agent.created", device=agent.device_name)
-        try:
+        with self._metrics.count_limits():
             made = await self._store.write(
                 audit.audited(made_agents.make_agent, entry),
                 agent,
@@ -65,9 +65,6 @@ class AgentWriter:
                 start=start,
                 writing=writing,
             )
-        except TooManyAgents as reached:
-            self._limits_reached.labels(reached.limit).inc()
-            raise
         learn_names({made.id: made.name})
         self._publish("created", [made.id], actor)
         return made
@@ -141,7 +138,7 @@ class AgentWriter:
             detail = {"version": put.template.version, "broken": broken}
             return Entry(at=at, actor=actor, event=event, subject=put.template.name, detail=detail)
 
-        try:
+        with self._metrics.count_limits():
             put = await self._store.write(
                 audit.audited(template_changes.put_template, entry),
                 template,
@@ -153,9 +150,6 @@ class AgentWriter:
                 version=version,
                 most=self.limits.templates,
             )
-        except TooManyTemplates:
-            self._limits_reached.labels("templates").inc()
-            raise
         if put.is_changed:
             log.info("template.put", template=template.name, version=put.template.version, actor=actor)
             self._publish("updated", put.agents, actor)

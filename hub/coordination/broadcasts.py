@@ -38,7 +38,6 @@ from storage.coordination.broadcasts import (
     UnknownBroadcast,
 )
 from storage.coordination.message_rows import MessageRow
-from storage.coordination.messages import MessageTooLong, TooManyMessages
 from storage.kernel.database import StorageError
 from storage.kernel.rows import Key
 from storage.store import Connection, Store
@@ -346,14 +345,8 @@ class Broadcasts:
         return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
 
     async def _write(self, fn: Callable[..., BroadcastRow], *args: Any, **kwargs: Any) -> BroadcastRow:
-        try:
+        with self._metrics.count_limits():
             return await self._store.write(fn, *args, **kwargs)
-        except TooManyMessages as reached:
-            self._metrics.limits_reached.labels(reached.limit).inc()
-            raise
-        except MessageTooLong:
-            self._metrics.limits_reached.labels("agent_message_bytes").inc()
-            raise
 
     async def _seen(self, caller: Caller, id: str) -> BroadcastRow:
         return await self._store.read(_seen, caller, id)

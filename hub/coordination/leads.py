@@ -29,14 +29,13 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MessageId, RunId, trace_id_of
 from protocol.messages import MessageKind
 from storage.agents import agent_states
-from storage.agents.made_agents import AgentLimits, TooManyAgents
+from storage.agents.made_agents import AgentLimits
 from storage.coordination import boards, gateway_agents, gateway_making, messages
 from storage.coordination.boards import (
     BoardLimits,
     BoardPlace,
     BoardRow,
     MemberRow,
-    TooManyOfBoards,
     UnknownBoard,
 )
 from storage.coordination.gateway_agents import GatewayAgentRow
@@ -87,7 +86,7 @@ class Leads:
         self._provisioning = provisioning
         self._clock = clock
         self._ids = ids
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
 
     async def ensure(self, board_id: BoardId) -> AgentId:
         """Return the board's lead, ready for messages; see ``hub.coordination.message_transitions.Leads``.
@@ -137,7 +136,7 @@ class Leads:
         board = await self._store.read(boards.get_board, board_id)
         if lead is not None and (lead.gateway_id is None or lead.gateway_id == board.gateway_id):
             return Led(lead, False)  # the usual case: nothing to write
-        try:
+        with self._metrics.count_limits():
             led = await self._store.write(
                 gateway_making.ensure_lead,
                 board_id,
@@ -147,9 +146,6 @@ class Leads:
                 at=epoch_ms(self._clock.now()),
                 actor=actor,
             )
-        except (TooManyAgents, TooManyOfBoards) as reached:
-            self._limits_reached.labels(reached.limit).inc()
-            raise
         if led.is_created:
             log.info("lead.created", board_id=board_id, agent_id=led.lead.agent_id, actor=actor)
             log.info("agent.changed", agent_id=led.lead.agent_id, change="created", actor=actor)

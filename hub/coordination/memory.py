@@ -13,7 +13,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from storage.coordination import board_memory, questions
 from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
-from storage.coordination.boards import BoardRow, TooManyOfBoards
+from storage.coordination.boards import BoardRow
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.question_rows import QuestionRow
 from storage.coordination.questions import Replied, ReplyIds
@@ -52,7 +52,7 @@ class BoardMemory:
         self._store = store
         self._clock = clock
         self._ids = ids
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self.limits = MemoryLimits()
         self.answer_expires_s = EXPIRES_S
         self.on_message: Callable[[MessageRow], None] = lambda _: None
@@ -122,13 +122,10 @@ class BoardMemory:
             message_id=MessageId(self._ids.fresh()),
             message_expires_at=at + round(self.answer_expires_s * 1_000),
         )
-        try:
+        with self._metrics.count_limits():
             replied = await self._store.write(
                 questions.add_reply, new, ids, limits=self.limits, is_decision=caller.is_operator
             )
-        except TooManyOfBoards as exc:
-            self._limits_reached.labels(exc.limit).inc()
-            raise
         if replied.is_new:
             self._notify(replied)
         return replied
@@ -167,7 +164,7 @@ class BoardMemory:
         except UnicodeEncodeError as error:
             raise BadMemory("content: it is no text: half a character is in it") from error
         if size > self.limits.memory_bytes:
-            self._limits_reached.labels("memory_bytes").inc()
+            self._metrics.limits_reached.labels("memory_bytes").inc()
             raise MemoryTooLarge(
                 f"content: {size} bytes are more than {self.limits.memory_bytes} (memory_bytes)"
             )

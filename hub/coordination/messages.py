@@ -23,7 +23,7 @@ from storage import audit
 from storage.audit import Entry
 from storage.coordination import message_rows, messages
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
-from storage.coordination.messages import MessageLimits, MessageSettled, NewMessage, TooManyMessages
+from storage.coordination.messages import MessageLimits, MessageSettled, NewMessage
 from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
@@ -154,11 +154,8 @@ class Messages:
             detail: dict[str, str | int | bool | None] = {"kind": str(row.kind), "to": row.to_agent_id}
             return Entry(at=new.at, actor=new.actor, event="message.sent", subject=row.id, detail=detail)
 
-        try:
+        with self._metrics.count_limits():
             row = await self._store.write(audit.audited(messages.add_message, entry), new, limits=self.limits)
-        except TooManyMessages as refused:
-            self._metrics.limits_reached.labels(refused.limit).inc()
-            raise
         self._courier.kick()
         return row
 

@@ -40,9 +40,9 @@ from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.ids import AgentId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.work import Action, ToolCall
 from storage.coordination import boards, question_rows, questions
-from storage.coordination.messages import MessageLimits, TooManyMessages
+from storage.coordination.messages import MessageLimits
 from storage.coordination.question_rows import QuestionRow, UnknownQuestion
-from storage.coordination.questions import NewAnswer, NewQuestion, TooManyQuestions
+from storage.coordination.questions import NewAnswer, NewQuestion
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
 
@@ -133,13 +133,10 @@ class Questions:
             message_id=MessageId(self._ids.fresh()),
             is_decision=caller.is_operator,
         )
-        try:
+        with self._metrics.count_limits():
             row, is_new = await self._store.write(
                 questions.ask, new, most=self.most, limits=self.message_limits
             )
-        except (TooManyQuestions, TooManyMessages) as exc:
-            self._metrics.limits_reached.labels(exc.limit).inc()
-            raise
         if is_new:
             self.report(row)
         return row

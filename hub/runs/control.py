@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hub.agents.documents import DocumentTooLarge, document
+from hub.agents.documents import document
 from hub.clock import Clock, IdFactory, now_ms
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
@@ -65,7 +65,7 @@ class RunControl:
         self._clock = clock
         self._ids = ids
         self._boot_id = boot_id
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self._on_recovered = on_recovered
         self.run_timeout_s = run_timeout_s
         self.limits = limits or run_claims.WaitingLimits()
@@ -100,7 +100,7 @@ class RunControl:
         parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
         event = "run.started" if rerun_of is None else "run.rerun"
         entry = self._entry(event, actor, run_id, agent=agent.name, rerun_of=rerun_of)
-        try:
+        with self._metrics.count_limits():
             row = await self._store.write(
                 audit.audited(run_claims.start_run, lambda made: entry if made.id == run_id else None),
                 id=run_id,
@@ -118,9 +118,6 @@ class RunControl:
                 timeout_ms=int(self.run_timeout_s * 1000),
                 actor=actor,
             )
-        except run_claims.TooManyWaiting as exc:
-            self._limits_reached.labels(exc.limit).inc()
-            raise
         log.info("run.queued", run_id=row.id, agent_id=agent.id)
         self._dispatcher.recheck()
         return row
@@ -239,22 +236,16 @@ class RunControl:
         if report.context is not None:
             report = msgspec.structs.replace(report, context=self._checked_context(report.context))
         held = HeldRun(run_id, RunState.RUNNING, fence)
-        try:
+        with self._metrics.count_limits():
             row = await self._store.write(
                 runs.report, held, report, at=now_ms(self._clock), context_bytes=self.context_bytes
             )
-        except runs.ContextTooLarge as exc:
-            self._limits_reached.labels(exc.limit).inc()
-            raise
         self._lifecycle.notify_watchers(run_id)
         return row
 
     def _checked_context(self, context: dict[str, Any]) -> dict[str, Any]:
-        try:
+        with self._metrics.count_limits():
             return document("context", context, most=self.context_bytes, limit="run_context_bytes")
-        except DocumentTooLarge as exc:
-            self._limits_reached.labels(exc.limit).inc()
-            raise
 
     def let_start(self, *, is_recovered: bool = False) -> None:
         """Start waiting runs that may start after a change of an agent's status.

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
 
 from protocol.configs import BadConfig, ConfigType, check_key, text_of, type_of, value_in
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId
 from storage.agents import template_changes
 from storage.agents.agents import UnknownAgent
@@ -52,14 +52,8 @@ class ConfigOfFile(HubError):
         self.key = key
 
 
-class ConfigLimitReached(HubError):
+class ConfigLimitReached(LimitReached):
     """Error: the agent would exceed a limit; nothing was written. *limit*: its name."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-    def __init__(self, limit: str, message: str) -> None:
-        super().__init__(f"{message} ({limit})")
-        self.limit = limit
 
 
 class ConfigLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,15 +271,15 @@ def _keep_within(limits: ConfigLimits, changed: Sequence[ConfigRow], new: Mappin
     for row in changed:
         if (size := len(row.text.encode())) > limits.value_bytes:
             message = f"{row.key}: a value has at most {limits.value_bytes} bytes, this one {size}"
-            raise ConfigLimitReached("config_value_bytes", message)
+            raise ConfigLimitReached(message, limit="config_value_bytes")
     of_api = [row for row in new.values() if row.source != FILE]
     if changed and len(of_api) > limits.keys:
         message = f"an agent has at most {limits.keys} configs, this would be {len(of_api)}"
-        raise ConfigLimitReached("config_keys", message)
+        raise ConfigLimitReached(message, limit="config_keys")
     total = sum(len(row.key) + len(msgspec.json.encode(row.text)) for row in of_api)
     if changed and total > limits.total_bytes:
         message = f"the configs of an agent have at most {limits.total_bytes} bytes together, these {total}"
-        raise ConfigLimitReached("config_bytes", message)
+        raise ConfigLimitReached(message, limit="config_bytes")
 
 
 def _write(

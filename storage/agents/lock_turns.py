@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, UserId
 from storage.agents.schema import agent_locks, agents, lock_waits
 from storage.devices.schema import devices, users
@@ -126,14 +126,8 @@ class HoldsAlready(HubError):
     code = ErrorCode.BAD_PARAMS
 
 
-class TooManyLocks(HubError):
+class TooManyLocks(LimitReached):
     """Error: too many locks, or waits for a lock; nothing was acquired. *limit*: name of the limit."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-    def __init__(self, message: str, *, limit: str) -> None:
-        super().__init__(f"{message} ({limit})")
-        self.limit = limit
 
 
 _own_waits = sa.and_(

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import Lifecycle
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import agent_moves, agent_snapshot, capabilities, config_changes, template_changes
 from storage.agents.agent_moves import AgentTerminated
@@ -64,14 +64,8 @@ class MainAgentStays(HubError):
         self.hint = "it goes when its gateway is taken out of hub.toml"
 
 
-class TooManyAgents(HubError):
+class TooManyAgents(LimitReached):
     """Error: the maximum number is reached. *limit*: name of the limit. Nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-    def __init__(self, message: str, *, limit: str) -> None:
-        super().__init__(f"{message} ({limit})")
-        self.limit = limit
 
 
 class AgentLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.coordination import MetricType
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId
 from storage.agents.schema import agent_metrics, agents, metric_series
 from storage.agents.sketch import Sketch
@@ -48,14 +48,10 @@ class ReportDiffers(HubError):
     code = ErrorCode.KEY_USED
 
 
-class TooManySeries(HubError):
+class TooManySeries(LimitReached):
     """Error: the maximum number of series is reached; no series was created."""
 
     code = ErrorCode.TOO_MANY_SERIES
-
-    def __init__(self, message: str, limit: str) -> None:
-        super().__init__(message)
-        self.limit = limit  # its name
 
 
 class SeriesLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,11 +296,11 @@ def _begin(c: sa.Connection, key: _Key, type: MetricType, sample: SampleRow, at:
 def _check_room(c: sa.Connection, key: _Key, place: int, limits: SeriesLimits) -> None:
     problem = f"samples[{place}]: no room for the series {key.name}{key.tags_key}: "
     if c.execute(COUNT_SERIES, {"agent": key.agent_id}).scalar_one() >= limits.per_agent:
-        most = f"an agent may have {limits.per_agent} (metric_series_per_agent)"
-        raise TooManySeries(problem + most, "metric_series_per_agent")
+        most = f"an agent may have {limits.per_agent}"
+        raise TooManySeries(problem + most, limit="metric_series_per_agent")
     if c.execute(COUNT_ALL_SERIES).scalar_one() >= limits.total:
-        most = f"all agents together may have {limits.total} (metric_series)"
-        raise TooManySeries(problem + most, "metric_series")
+        most = f"all agents together may have {limits.total}"
+        raise TooManySeries(problem + most, limit="metric_series")
 
 
 def _write(c: sa.Connection, buckets: Mapping[_BucketKey, _Bucket]) -> None:

@@ -67,6 +67,7 @@ class TooManyTemplates(HubError):
     """Error: the maximum number of templates is reached. Nothing was written."""
 
     code = ErrorCode.LIMIT_REACHED
+    limit = "templates"
 
 
 class TemplateChanged(HubError):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
 from storage import audit
 from storage.agents.schema import agent_states, agents
@@ -35,14 +35,8 @@ class BoardNameTaken(HubError):
     code = ErrorCode.NAME_TAKEN
 
 
-class TooManyOfBoards(HubError):
+class TooManyOfBoards(LimitReached):
     """Error: too many boards, members or items. *limit*: name of the limit; nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-    def __init__(self, message: str, *, limit: str) -> None:
-        super().__init__(f"{message} ({limit})")
-        self.limit = limit
 
 
 class BoardLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import (
     AgentId,
     BootId,
@@ -298,16 +298,11 @@ class MessageTooLong(HubError):
     """Error: the message exceeds the maximum size; nothing was written."""
 
     code = ErrorCode.TOO_LARGE
+    limit = "agent_message_bytes"
 
 
-class TooManyMessages(HubError):
+class TooManyMessages(LimitReached):
     """Error: too many open messages. *limit*: name of the limit; nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-    def __init__(self, message: str, *, limit: str) -> None:
-        super().__init__(f"{message} ({limit})")
-        self.limit = limit
 
 
 class MessageLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.clock": {"protocol.ids"},
     "hub.log": {"protocol.ids", "hub.printable"},
     "hub.printable": set(),
-    "hub.metrics": {"hub.loop_meter", "hub.process_metrics"},
+    "hub.metrics": {"hub.loop_meter", "hub.process_metrics", "protocol.errors"},
     "hub.loop_meter": {"hub.clock"},
     "hub.process_metrics": set(),
     "hub.loop_lag": {"hub.clock", "hub.log", "hub.metrics", "hub.turns"},

@@ -22,7 +22,7 @@ from protocol.ids import AgentId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.made_agents import AgentLimits, TooManyAgents
+from storage.agents.made_agents import AgentLimits
 from storage.audit import Entry
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
@@ -134,7 +134,7 @@ class Gateways(Noun):
         self._monitor = monitor
         self._clock = clock
         self._ids = ids
-        self._limits_reached = metrics.limits_reached
+        self._metrics = metrics
         self.view_of: Callable[[AgentRow], Awaitable[AgentView]] | None = None
         self.limits: Callable[[], AgentLimits] = AgentLimits
 
@@ -258,7 +258,7 @@ class Gateways(Noun):
             await self._check_exists(row, remote_id)
         entry = self._entry("agent.created", actor, row, agent=name, remote_id=remote_id)
         fresh_id = AgentId(self._ids.fresh())
-        try:
+        with self._metrics.count_limits():
             made = await self._store.write(
                 audit.audited(gateway_agents.make_gateway_agent, lambda _: entry),
                 gateway_id=row.id,
@@ -270,9 +270,6 @@ class Gateways(Noun):
                 actor=actor,
                 limits=self.limits(),
             )
-        except TooManyAgents as reached:
-            self._limits_reached.labels(reached.limit).inc()
-            raise
         log.info("agent.changed", agent_id=made.agent_id, change="created", actor=actor)
         self._monitor.recheck(row.name)
         assert self.view_of is not None
