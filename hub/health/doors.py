@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.health.issues import Check, Finding, error, notice, warning
+from hub.health.issues import Finding, error, notice, warning
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents
@@ -24,22 +24,18 @@ REMEMBERED: Final = 10_000  # devices whose connection times are kept
 MOST_NAMED: Final = 5  # agents named in one sentence
 
 
-def check_tokens(store: Store) -> Check:
-    """Return the check for tokens that expire soon, expired lately, or were unused for three months."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        found: list[Finding] = []
-        for row in await store.read(OPERATOR_TOKENS.page):
-            if row.revoked_at is None:
-                called, used = f"operator token {row.name!r} (...{row.last4})", row.last_used_at
-                found += _about_token(row.id, called, row.created_at, row.expires_at, used, now)
-        for device in await store.read(DEVICE_TOKENS.page):
-            if device.revoked_at is None:
-                called, used = f"the token of device {device.device_name}", device.last_used_at
-                found += _about_token(device.id, called, device.created_at, device.expires_at, used, now)
-        return found
-
-    return check
+async def check_tokens(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find tokens that expire soon, expired lately, or were unused for three months."""
+    found: list[Finding] = []
+    for row in await store.read(OPERATOR_TOKENS.page):
+        if row.revoked_at is None:
+            called, used = f"operator token {row.name!r} (...{row.last4})", row.last_used_at
+            found += _about_token(row.id, called, row.created_at, row.expires_at, used, now)
+    for device in await store.read(DEVICE_TOKENS.page):
+        if device.revoked_at is None:
+            called, used = f"the token of device {device.device_name}", device.last_used_at
+            found += _about_token(device.id, called, device.created_at, device.expires_at, used, now)
+    return found
 
 
 def _about_token(
@@ -65,22 +61,18 @@ def _about_token(
         )
 
 
-def check_pairings(store: Store) -> Check:
-    """Return the check for devices whose pairing code an operator has yet to enter."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        return [
-            notice(
-                "pairing.waits",
-                f"a device from {row.network} named {row.label!r} asks for access",
-                fix=f"hub pair approve CODE, as the device shows it; or hub pair deny {row.id}",
-                subject=row.id,
-                since=from_epoch_ms(row.created_at),
-            )
-            for row in await store.read(pairings.list_pairings, at=epoch_ms(now))
-        ]
-
-    return check
+async def check_pairings(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find devices whose pairing code an operator has yet to enter."""
+    return [
+        notice(
+            "pairing.waits",
+            f"a device from {row.network} named {row.label!r} asks for access",
+            fix=f"hub pair approve CODE, as the device shows it; or hub pair deny {row.id}",
+            subject=row.id,
+            since=from_epoch_ms(row.created_at),
+        )
+        for row in await store.read(pairings.list_pairings, at=epoch_ms(now))
+    ]
 
 
 class Arrived:
@@ -105,77 +97,65 @@ class Arrived:
         return [device for device, times in self._at.items() if len(times) == FLAPS and times[0] > since]
 
 
-def check_device_names(store: Store) -> Check:
-    """Return the check for agents whose device name matches no paired device and may be misspelt.
+async def check_device_names(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find agents whose device name matches no paired device and may be misspelt.
 
     Agents are reported only where other devices have been paired.
     """
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        names = await store.read(pairings.list_names, at=epoch_ms(now))
-        rows = await store.read(agents.list_agents)
-        hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
-        return [
-            warning(
-                "device.unknown",
-                f"agent {row.name} reads from device {row.device_name!r}, which is not paired; {hint}",
-                fix=f"correct the device of the agent, or let it in: hub connect --name {row.device_name}",
-                subject=row.id,
-                user_id=row.user_id,
-            )
-            for row in rows
-            if row.lifecycle != "terminated" and (hint := hints.get(row.id))
-        ]
-
-    return check
+    names = await store.read(pairings.list_names, at=epoch_ms(now))
+    rows = await store.read(agents.list_agents)
+    hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
+    return [
+        warning(
+            "device.unknown",
+            f"agent {row.name} reads from device {row.device_name!r}, which is not paired; {hint}",
+            fix=f"correct the device of the agent, or let it in: hub connect --name {row.device_name}",
+            subject=row.id,
+            user_id=row.user_id,
+        )
+        for row in rows
+        if row.lifecycle != "terminated" and (hint := hints.get(row.id))
+    ]
 
 
-def check_shared_paths(store: Store, shared: SharedRoots) -> Check:
-    """Return the check for agents whose paths lie outside the folders that their devices share."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        return [
-            warning(
-                "agent.outside",
-                f"agent {row.name} is to read {', '.join(outside)}, outside of what device"
-                f" {row.device_name} shares: {', '.join(shared.of(row.device_id))}",
-                fix="correct the paths of the agent, or share the folder there: hub connect --root FOLDER",
-                subject=row.id,
-                user_id=row.user_id,
-            )
-            for row in await store.read(agents.list_agents)
-            if row.device_id is not None
-            and row.lifecycle != "terminated"
-            and (outside := shared.outside(row.device_id, row.paths))
-        ]
-
-    return check
+async def check_shared_paths(store: Store, shared: SharedRoots, now: datetime) -> Iterable[Finding]:
+    """Find agents whose paths lie outside the folders that their devices share."""
+    return [
+        warning(
+            "agent.outside",
+            f"agent {row.name} is to read {', '.join(outside)}, outside of what device"
+            f" {row.device_name} shares: {', '.join(shared.of(row.device_id))}",
+            fix="correct the paths of the agent, or share the folder there: hub connect --root FOLDER",
+            subject=row.id,
+            user_id=row.user_id,
+        )
+        for row in await store.read(agents.list_agents)
+        if row.device_id is not None
+        and row.lifecycle != "terminated"
+        and (outside := shared.outside(row.device_id, row.paths))
+    ]
 
 
-def check_grants(store: Store) -> Check:
-    """Return the check for devices without the files grant whose agents read files: those runs all fail."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        readers: dict[DeviceId, list[str]] = {}
-        for agent in await store.read(agents.list_agents):
-            reads_files = agent.executor == "device" and agent.lifecycle not in ("paused", "terminated")
-            if reads_files and agent.device_id is not None:
-                readers.setdefault(agent.device_id, []).append(agent.name)
-        return [
-            warning(
-                "device.no_files",
-                f"device {row.name} is not granted {Grant.FILES}, so every run fails that reads its files:"
-                f" those of {_names(readers[row.id])}",
-                fix=f"grant it: hub devices grant {row.name} +{Grant.FILES};"
-                " or pause these agents: hub agents pause NAME",
-                subject=row.id,
-                user_id=row.user_id,
-            )
-            for row in (await store.read(devices.list_devices) if readers else [])
-            if row.id in readers and row.revoked_at is None and Grant.FILES not in row.grants
-        ]
-
-    return check
+async def check_grants(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find devices without the files grant whose agents read files: those runs all fail."""
+    readers: dict[DeviceId, list[str]] = {}
+    for agent in await store.read(agents.list_agents):
+        reads_files = agent.executor == "device" and agent.lifecycle not in ("paused", "terminated")
+        if reads_files and agent.device_id is not None:
+            readers.setdefault(agent.device_id, []).append(agent.name)
+    return [
+        warning(
+            "device.no_files",
+            f"device {row.name} is not granted {Grant.FILES}, so every run fails that reads its files:"
+            f" those of {_names(readers[row.id])}",
+            fix=f"grant it: hub devices grant {row.name} +{Grant.FILES};"
+            " or pause these agents: hub agents pause NAME",
+            subject=row.id,
+            user_id=row.user_id,
+        )
+        for row in (await store.read(devices.list_devices) if readers else [])
+        if row.id in readers and row.revoked_at is None and Grant.FILES not in row.grants
+    ]
 
 
 def _names(of_agents: list[str]) -> str:
@@ -184,45 +164,41 @@ def _names(of_agents: list[str]) -> str:
     return f"{listed} and {more} more agents" if more > 0 else listed
 
 
-def check_flapping(store: Store, flapping: Callable[[], Iterable[DeviceId]]) -> Check:
-    """Return the check for devices that connect and disconnect repeatedly."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        often = set(flapping())
-        return [
-            warning(
-                "device.flapping",
-                f"device {row.name} loses its connection again and again",
-                fix=f"see to its network, then to the log: hub logs --device {row.name}",
-                subject=row.id,
-                user_id=row.user_id,
-            )
-            for row in (await store.read(devices.list_devices) if often else [])
-            if row.id in often
-        ]
-
-    return check
+async def check_flapping(
+    store: Store, flapping: Callable[[], Iterable[DeviceId]], now: datetime
+) -> Iterable[Finding]:
+    """Find devices that connect and disconnect repeatedly."""
+    often = set(flapping())
+    return [
+        warning(
+            "device.flapping",
+            f"device {row.name} loses its connection again and again",
+            fix=f"see to its network, then to the log: hub logs --device {row.name}",
+            subject=row.id,
+            user_id=row.user_id,
+        )
+        for row in (await store.read(devices.list_devices) if often else [])
+        if row.id in often
+    ]
 
 
-def check_takeovers(store: Store, waiting: Callable[[], Mapping[DeviceId, float]]) -> Check:
-    """Return the check for devices whose connection is taken over repeatedly.
+async def check_takeovers(
+    store: Store, waiting: Callable[[], Mapping[DeviceId, float]], now: datetime
+) -> Iterable[Finding]:
+    """Find devices whose connection is taken over repeatedly.
 
     Args:
         waiting: returns the devices that must wait before another takeover, with the remaining seconds.
     """
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        taken = waiting()
-        return [
-            error(
-                "device.taken_over",
-                f"device {row.name} takes its own place again and again: the same key on two machines?",
-                fix=f"remove the key from one of them, or revoke it: hub devices revoke {row.name}",
-                subject=row.id,
-                user_id=row.user_id,
-            )
-            for row in (await store.read(devices.list_devices) if taken else [])
-            if row.id in taken
-        ]
-
-    return check
+    taken = waiting()
+    return [
+        error(
+            "device.taken_over",
+            f"device {row.name} takes its own place again and again: the same key on two machines?",
+            fix=f"remove the key from one of them, or revoke it: hub devices revoke {row.name}",
+            subject=row.id,
+            user_id=row.user_id,
+        )
+        for row in (await store.read(devices.list_devices) if taken else [])
+        if row.id in taken
+    ]

@@ -9,7 +9,7 @@ import anyio
 
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
-from hub.health.issues import Check, Finding, Severity, error, notice, warning
+from hub.health.issues import Finding, Severity, error, notice, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import ConnectorRow
@@ -35,51 +35,43 @@ AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is 
 _CHECK_S: Final = "hub gateways show {name}"
 
 
-def check_reach(endpoints: Mapping[str, Reach]) -> Check:
+async def check_reach(endpoints: Mapping[str, Reach], now: datetime) -> Iterable[Finding]:
     """Return the check that contacts the endpoints of all models concurrently, keyed by model name."""
+    wrong: dict[str, str] = {}
 
-    async def check(now: datetime) -> Iterable[Finding]:
-        wrong: dict[str, str] = {}
+    async def ask(name: str, reach: Reach) -> None:
+        if (explanation := await reach()) is not None:
+            wrong[name] = explanation
 
-        async def ask(name: str, reach: Reach) -> None:
-            if (explanation := await reach()) is not None:
-                wrong[name] = explanation
-
-        async with anyio.create_task_group() as asking:
-            for name, reach in endpoints.items():
-                asking.start_soon(ask, name, reach)
-        return [
-            error(
-                "model.unreachable",
-                f"the model {name} was asked at {now:%H:%M} UTC: {wrong[name]}",
-                fix="see to the endpoint, and to its table in hub.toml; rules go on without it",
-                subject=name,
-            )
-            for name in endpoints
-            if name in wrong
-        ]
-
-    return check
+    async with anyio.create_task_group() as asking:
+        for name, reach in endpoints.items():
+            asking.start_soon(ask, name, reach)
+    return [
+        error(
+            "model.unreachable",
+            f"the model {name} was asked at {now:%H:%M} UTC: {wrong[name]}",
+            fix="see to the endpoint, and to its table in hub.toml; rules go on without it",
+            subject=name,
+        )
+        for name in endpoints
+        if name in wrong
+    ]
 
 
-def check_circuits(breakers: Mapping[str, Breaker]) -> Check:
-    """Return the check for models whose circuit breaker is open after failures or an exhausted quota."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        answering = [name for name, breaker in breakers.items() if breaker.circuit is Circuit.CLOSED]
-        meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
-        return [
-            warning(
-                "model.left_alone",
-                f"{breaker.error}; {_again(breaker, now)}, and until then {meanwhile}",
-                fix="hub doctor --online asks it whether it answers",
-                subject=name,
-            )
-            for name, breaker in breakers.items()
-            if breaker.error is not None
-        ]
-
-    return check
+async def check_circuits(breakers: Mapping[str, Breaker], now: datetime) -> Iterable[Finding]:
+    """Find models whose circuit breaker is open after failures or an exhausted quota."""
+    answering = [name for name, breaker in breakers.items() if breaker.circuit is Circuit.CLOSED]
+    meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
+    return [
+        warning(
+            "model.left_alone",
+            f"{breaker.error}; {_again(breaker, now)}, and until then {meanwhile}",
+            fix="hub doctor --online asks it whether it answers",
+            subject=name,
+        )
+        for name, breaker in breakers.items()
+        if breaker.error is not None
+    ]
 
 
 def _again(breaker: Breaker, now: datetime) -> str:
@@ -94,42 +86,34 @@ class Away(Protocol):
     def __call__(self, *, allow_cloud: bool) -> str | None: ...
 
 
-def check_waiting_runs(store: Store, away: Away) -> Check:
-    """Return the check for runs that wait for a model that does not answer."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        found = []
-        for waits in await store.read(run_pauses.model_waits):
-            which = "model" if waits.allow_cloud else "model of agents without the cloud"
-            why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
-            many = "1 run waits" if waits.count == 1 else f"{waits.count} runs wait"
-            found.append(
-                warning(
-                    "model.away",
-                    f"{many} for the {which}, which gives no answers: {why}",
-                    fix="hub doctor --online checks its endpoint; hub runs lists the waiting runs,"
-                    " and they continue once the model answers",
-                    subject="" if waits.allow_cloud else "without the cloud",
-                    since=from_epoch_ms(waits.since),
-                )
+async def check_waiting_runs(store: Store, away: Away, now: datetime) -> Iterable[Finding]:
+    """Find runs that wait for a model that does not answer."""
+    found = []
+    for waits in await store.read(run_pauses.model_waits):
+        which = "model" if waits.allow_cloud else "model of agents without the cloud"
+        why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
+        many = "1 run waits" if waits.count == 1 else f"{waits.count} runs wait"
+        found.append(
+            warning(
+                "model.away",
+                f"{many} for the {which}, which gives no answers: {why}",
+                fix="hub doctor --online checks its endpoint; hub runs lists the waiting runs,"
+                " and they continue once the model answers",
+                subject="" if waits.allow_cloud else "without the cloud",
+                since=from_epoch_ms(waits.since),
             )
-        return found
+        )
+    return found
 
-    return check
 
-
-def check_connectors(store: Store) -> Check:
-    """Return the check for connectors that need their user to sign in or correct something, now or soon."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        ages = {one.connector_id: one for one in await store.read(credentials.list_grants)}
-        return [
-            found
-            for row in await store.read(connectors.list_connectors)
-            for found in _about_connector(row, ages.get(row.id), epoch_ms(now))
-        ]
-
-    return check
+async def check_connectors(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find connectors that need their user to sign in or correct something, now or soon."""
+    ages = {one.connector_id: one for one in await store.read(credentials.list_grants)}
+    return [
+        found
+        for row in await store.read(connectors.list_connectors)
+        for found in _about_connector(row, ages.get(row.id), epoch_ms(now))
+    ]
 
 
 def _about_connector(row: ConnectorRow, grant: GrantAge | None, now: int) -> Iterator[Finding]:
@@ -170,50 +154,45 @@ def _about_connector(row: ConnectorRow, grant: GrantAge | None, now: int) -> Ite
         )
 
 
-def check_gateways(
+async def check_gateways(
     store: Store,
     health: Callable[[], Sequence[GatewayHealth]],
     lost_since: Callable[[str], datetime | None],
-) -> Check:
-    """Return the check for gateways that are unreachable for long, refuse the hub or limit its rights.
+    now: datetime,
+) -> Iterable[Finding]:
+    """Find gateways that are unreachable for long, refuse the hub or limit its rights.
 
     Args:
         health: returns the health of every gateway.
         lost_since: returns the time since when the named gateway is disconnected, or None.
     """
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        rows = {row.name: row for row in await store.read(gateways.list_gateways)}
-        return [
-            found
-            for one in health()
-            if one.name in rows
-            for found in _about_gateway(one, rows[one.name], lost_since(one.name), now)
-        ]
-
-    return check
+    rows = {row.name: row for row in await store.read(gateways.list_gateways)}
+    return [
+        found
+        for one in health()
+        if one.name in rows
+        for found in _about_gateway(one, rows[one.name], lost_since(one.name), now)
+    ]
 
 
-def check_gateway_agents(store: Store, reply_url: Callable[[], str | None]) -> Check:
-    """Return the check for agents that could not be created at their gateway, or have no reply URL."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        found: list[Finding] = []
-        for row in await store.read(gateways.list_gateways):
-            members = await store.read(gateway_agents.list_gateway_agents, row.id)
-            found += [_not_made(one, row) for one in members if one.state == gateway_agents.FAILED]
-        if reply_url() is None and await store.read(gateway_agents.has_tokens, epoch_ms(now)):
-            found.append(
-                notice(
-                    "coordination.no_reply_url",
-                    "agents at gateways have tokens, but do not know the URL for answers;"
-                    " their chat messages count as their answers",
-                    fix="write reply_url of [coordination] in hub.toml",
-                )
+async def check_gateway_agents(
+    store: Store, reply_url: Callable[[], str | None], now: datetime
+) -> Iterable[Finding]:
+    """Find agents that could not be created at their gateway, or have no reply URL."""
+    found: list[Finding] = []
+    for row in await store.read(gateways.list_gateways):
+        members = await store.read(gateway_agents.list_gateway_agents, row.id)
+        found += [_not_made(one, row) for one in members if one.state == gateway_agents.FAILED]
+    if reply_url() is None and await store.read(gateway_agents.has_tokens, epoch_ms(now)):
+        found.append(
+            notice(
+                "coordination.no_reply_url",
+                "agents at gateways have tokens, but do not know the URL for answers;"
+                " their chat messages count as their answers",
+                fix="write reply_url of [coordination] in hub.toml",
             )
-        return found
-
-    return check
+        )
+    return found
 
 
 def _not_made(agent: GatewayAgentRow, row: GatewayRow) -> Finding:

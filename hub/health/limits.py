@@ -162,63 +162,53 @@ def _explanation(name: str, times: int, limits: Limits) -> Finding:
     )
 
 
-def check_loop(meter: LoopMeter) -> Check:
-    """Return the check for clients and tasks that slowed down the event loop within the last hour."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        slowed = meter.slowed(LATELY.total_seconds())
-        if not slowed:
-            return []
-        causes = ", ".join(f"{cause} ({share:.0%})" for cause, share in slowed)
-        return [
-            warning(
-                "loop.taken",
-                f"these took so much of the hub's time in the last hour that others had to wait: {causes}",
-                fix="see when: hub logs --level warning; what should not be there is revoked:"
-                " hub devices revoke NAME, hub token revoke NAME",
-            )
-        ]
-
-    return check
+async def check_loop(meter: LoopMeter, now: datetime) -> Iterable[Finding]:
+    """Find clients and tasks that slowed down the event loop within the last hour."""
+    slowed = meter.slowed(LATELY.total_seconds())
+    if not slowed:
+        return []
+    causes = ", ".join(f"{cause} ({share:.0%})" for cause, share in slowed)
+    return [
+        warning(
+            "loop.taken",
+            f"these took so much of the hub's time in the last hour that others had to wait: {causes}",
+            fix="see when: hub logs --level warning; what should not be there is revoked:"
+            " hub devices revoke NAME, hub token revoke NAME",
+        )
+    ]
 
 
-def check_shut_out(waiting: Callable[[], Iterable[tuple[str, float]]]) -> Check:
-    """Return the check for clients locked out after too many failed attempts to authenticate.
+async def check_shut_out(
+    waiting: Callable[[], Iterable[tuple[str, float]]], now: datetime
+) -> Iterable[Finding]:
+    """Find clients locked out after too many failed attempts to authenticate.
 
     Args:
         waiting: returns each client, with the seconds for which it is locked out.
     """
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        longest = sorted(waiting(), key=lambda one: -one[1])
-        if not longest:
-            return []
-        explanation = ", ".join(f"{party} ({wait_s:.0f} s)" for party, wait_s in islice(longest, NAMED))
-        more = len(longest) - NAMED
-        return [
-            warning(
-                "attempts.shut_out",
-                f"too many failed sign-in attempts, so these clients have to wait: {explanation}"
-                + (f", and {more} more" if more > 0 else ""),
-                fix="hub audit ls --event auth.refused lists the attempts; a valid key or token is"
-                " accepted all the same",
-            )
-        ]
-
-    return check
+    longest = sorted(waiting(), key=lambda one: -one[1])
+    if not longest:
+        return []
+    explanation = ", ".join(f"{party} ({wait_s:.0f} s)" for party, wait_s in islice(longest, NAMED))
+    more = len(longest) - NAMED
+    return [
+        warning(
+            "attempts.shut_out",
+            f"too many failed sign-in attempts, so these clients have to wait: {explanation}"
+            + (f", and {more} more" if more > 0 else ""),
+            fix="hub audit ls --event auth.refused lists the attempts; a valid key or token is"
+            " accepted all the same",
+        )
+    ]
 
 
-def check_services(failures: Callable[[], Mapping[str, Failures]]) -> Check:
-    """Return the check for services that are down, or failed within the last hour."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        return [
-            _broken_service(name, of)
-            for name, of in failures().items()
-            if of.is_down or now - of.at < FAILURE_SHOWN_FOR
-        ]
-
-    return check
+async def check_services(failures: Callable[[], Mapping[str, Failures]], now: datetime) -> Iterable[Finding]:
+    """Find services that are down, or failed within the last hour."""
+    return [
+        _broken_service(name, of)
+        for name, of in failures().items()
+        if of.is_down or now - of.at < FAILURE_SHOWN_FOR
+    ]
 
 
 def _broken_service(name: str, of: Failures) -> Finding:

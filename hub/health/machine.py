@@ -13,34 +13,28 @@ GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
 LOST_LINES_REPORTED: Final = timedelta(hours=1)  # after the last lost line
 
 
-def check_disk(full: Callable[[], str | None]) -> Check:
-    """Return the check for a full disk of the state folder; *full* explains the lack of space, or is None."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        explanation = full()
-        if explanation is None:
-            return []
-        return [error("disk.full", explanation, fix="free some space; the hub continues within seconds")]
-
-    return check
+async def check_disk(full: Callable[[], str | None], now: datetime) -> Iterable[Finding]:
+    """Find a full disk of the state folder; *full* explains the lack of space, or is None."""
+    explanation = full()
+    if explanation is None:
+        return []
+    return [error("disk.full", explanation, fix="free some space; the hub continues within seconds")]
 
 
-def check_open_files(in_use: Callable[[], int], limit: Callable[[], int]) -> Check:
-    """Return the check for a process that nears its limit of open files and sockets."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        used, most = in_use(), limit()
-        if used < SCARCE_FILES * most:
-            return []
-        return [
-            warning(
-                "files.scarce",
-                f"{used} of {most} files and sockets are open: further devices will have to wait",
-                fix="raise LimitNOFILE= of the unit, or ulimit -n, and restart",
-            )
-        ]
-
-    return check
+async def check_open_files(
+    in_use: Callable[[], int], limit: Callable[[], int], now: datetime
+) -> Iterable[Finding]:
+    """Find a process that nears its limit of open files and sockets."""
+    used, most = in_use(), limit()
+    if used < SCARCE_FILES * most:
+        return []
+    return [
+        warning(
+            "files.scarce",
+            f"{used} of {most} files and sockets are open: further devices will have to wait",
+            fix="raise LimitNOFILE= of the unit, or ulimit -n, and restart",
+        )
+    ]
 
 
 class Exposed(NamedTuple):
@@ -69,25 +63,21 @@ def exposed_in(state: Path) -> Iterator[Exposed]:
             yield Exposed(Path(entry.path), mode, mode & PRIVATE_FILE)
 
 
-def check_folder(state: Path) -> Check:
-    """Return the check for a state folder that other users of this machine may access."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        exposed = list(exposed_in(state))
-        if not exposed:
-            return []
-        first, others = exposed[0], len(exposed) - 1
-        explanation = f"others on this machine get at {first.path} (mode {first.mode:04o})"
-        return [
-            warning(
-                "folder.open",
-                f"{explanation} and {others} more" if others else explanation,
-                fix=f"hub doctor --fix; or chmod {first.expected_mode:04o} {first.path}",
-                subject=str(state),
-            )
-        ]
-
-    return check
+async def check_folder(state: Path, now: datetime) -> Iterable[Finding]:
+    """Find a state folder that other users of this machine may access."""
+    exposed = list(exposed_in(state))
+    if not exposed:
+        return []
+    first, others = exposed[0], len(exposed) - 1
+    explanation = f"others on this machine get at {first.path} (mode {first.mode:04o})"
+    return [
+        warning(
+            "folder.open",
+            f"{explanation} and {others} more" if others else explanation,
+            fix=f"hub doctor --fix; or chmod {first.expected_mode:04o} {first.path}",
+            subject=str(state),
+        )
+    ]
 
 
 def check_log(dropped: Callable[[], int]) -> Check:
@@ -112,18 +102,14 @@ def check_log(dropped: Callable[[], int]) -> Check:
     return check
 
 
-def check_watchdog(is_managed: bool, watchdog_s: float | None) -> Check:
-    """Return the check for a service manager that started the hub without a watchdog."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        if not is_managed or watchdog_s is not None:
-            return []
-        return [
-            notice(
-                "watchdog.off",
-                "the service manager would not notice if the hub hung",
-                fix="write WatchdogSec= into the unit, or take the shipped one: hub install-unit",
-            )
-        ]
-
-    return check
+async def check_watchdog(is_managed: bool, watchdog_s: float | None, now: datetime) -> Iterable[Finding]:
+    """Find a service manager that started the hub without a watchdog."""
+    if not is_managed or watchdog_s is not None:
+        return []
+    return [
+        notice(
+            "watchdog.off",
+            "the service manager would not notice if the hub hung",
+            fix="write WatchdogSec= into the unit, or take the shipped one: hub install-unit",
+        )
+    ]

@@ -20,43 +20,35 @@ AGREEMENT_REPORTED: Final = timedelta(days=1)  # for so long a restored agreemen
 CHAIN_EVERY: Final = timedelta(days=1)
 
 
-def check_wal(store: Store) -> Check:
-    """Return the check for a SQLite write-ahead log that keeps growing because of a long read."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        log_bytes = (await store.read(database.measure_size)).log
-        if log_bytes < WAL_BYTES:
-            return []
-        explanation = f"{log_bytes // 1_000_000} MB were written that cannot be taken into the database file"
-        fix = "end whatever else has the database open, as a shell or a copy that is under way"
-        return [warning("database.wal", explanation, fix=fix)]
-
-    return check
+async def check_wal(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find a SQLite write-ahead log that keeps growing because of a long read."""
+    log_bytes = (await store.read(database.measure_size)).log
+    if log_bytes < WAL_BYTES:
+        return []
+    explanation = f"{log_bytes // 1_000_000} MB were written that cannot be taken into the database file"
+    fix = "end whatever else has the database open, as a shell or a copy that is under way"
+    return [warning("database.wal", explanation, fix=fix)]
 
 
-def check_backup(store: Store) -> Check:
-    """Return the check for a missing or old backup. A hub younger than BACKUP_AGE needs none yet."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        made = await store.read(audit.list_entries, limit=1, event="backup.made")
-        last = from_epoch_ms(made[0].at) if made else None
-        if last is not None and now - last <= BACKUP_AGE:
-            return []
-        everybody = await store.read(users.list_users)
-        first_at = min((from_epoch_ms(user.created_at) for user in everybody), default=now)
-        if now - first_at <= BACKUP_AGE:
-            return []
-        explanation = "there is no backup" if last is None else f"the last backup is of {last:%Y-%m-%d}"
-        return [
-            notice(
-                "backup.old",
-                f"{explanation}: what the disk loses is lost",
-                fix="hub backup FILE, on another disk; and let something do that every day",
-                since=(last or first_at) + BACKUP_AGE,
-            )
-        ]
-
-    return check
+async def check_backup(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find a missing or old backup. A hub younger than BACKUP_AGE needs none yet."""
+    made = await store.read(audit.list_entries, limit=1, event="backup.made")
+    last = from_epoch_ms(made[0].at) if made else None
+    if last is not None and now - last <= BACKUP_AGE:
+        return []
+    everybody = await store.read(users.list_users)
+    first_at = min((from_epoch_ms(user.created_at) for user in everybody), default=now)
+    if now - first_at <= BACKUP_AGE:
+        return []
+    explanation = "there is no backup" if last is None else f"the last backup is of {last:%Y-%m-%d}"
+    return [
+        notice(
+            "backup.old",
+            f"{explanation}: what the disk loses is lost",
+            fix="hub backup FILE, on another disk; and let something do that every day",
+            since=(last or first_at) + BACKUP_AGE,
+        )
+    ]
 
 
 _CAUSES: Final[Mapping[str, str]] = {
@@ -68,22 +60,18 @@ _CAUSES: Final[Mapping[str, str]] = {
 }
 
 
-def check_agreements(store: Store) -> Check:
-    """Return the check for devices whose rows differed from the ledger after a restore or a loss."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        rows = await store.read(agreement.list_stores)
-        if not rows:
-            return []
-        names = {device.id: device for device in await store.read(devices.list_devices)}
-        found: list[Finding] = []
-        for row in rows:
-            device = names[row.device_id]
-            if device.revoked_at is None and (finding := _about_agreement(row, device, now)) is not None:
-                found.append(finding)
-        return found
-
-    return check
+async def check_agreements(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find devices whose rows differed from the ledger after a restore or a loss."""
+    rows = await store.read(agreement.list_stores)
+    if not rows:
+        return []
+    names = {device.id: device for device in await store.read(devices.list_devices)}
+    found: list[Finding] = []
+    for row in rows:
+        device = names[row.device_id]
+        if device.revoked_at is None and (finding := _about_agreement(row, device, now)) is not None:
+            found.append(finding)
+    return found
 
 
 def _about_agreement(row: StoreRow, device: DeviceRow, now: datetime) -> Finding | None:

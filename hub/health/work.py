@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.health.issues import Check, Finding, error, notice, warning
+from hub.health.issues import Finding, error, notice, warning
 from hub.runs.budget import Reached
 from hub.runs.waiting import describe_unmet
 from protocol.ids import DeviceId
@@ -40,43 +40,37 @@ _EXHAUSTED: Final = {  # by reason: explanation and fix
 QUESTION_PATIENCE: Final = timedelta(days=1)
 
 
-def check_schedules(store: Store) -> Check:
-    """Return the check for schedules that the hub paused after failures."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        owners = {row.id: row.user_id for row in await store.read(agents.list_agents)}
-        return [
-            error(
-                "schedule.paused",
-                f"{_which(row)} of agent {row.agent_name} is paused: {_WHY[row.paused_reason]}",
-                fix=f"hub runs ls --agent {row.agent_name}, then hub agents resume {row.agent_name}",
-                subject=row.id,
-                user_id=owners[row.agent_id],
-            )
-            for row in await store.read(schedule_rows.list_schedules)
-            if not row.enabled and row.paused_reason in _WHY and row.agent_id in owners
-        ]
-
-    return check
+async def check_schedules(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find schedules that the hub paused after failures."""
+    owners = {row.id: row.user_id for row in await store.read(agents.list_agents)}
+    return [
+        error(
+            "schedule.paused",
+            f"{_which(row)} of agent {row.agent_name} is paused: {_WHY[row.paused_reason]}",
+            fix=f"hub runs ls --agent {row.agent_name}, then hub agents resume {row.agent_name}",
+            subject=row.id,
+            user_id=owners[row.agent_id],
+        )
+        for row in await store.read(schedule_rows.list_schedules)
+        if not row.enabled and row.paused_reason in _WHY and row.agent_id in owners
+    ]
 
 
 def _which(row: ScheduleRow) -> str:
     return "the schedule" if row.label is None else f"the slot {row.label!r}"
 
 
-def check_agents(store: Store, reached: Callable[[], Iterable[Reached]] = tuple) -> Check:
-    """Return the check for agents that are exhausted or report a fault.
+async def check_agents(
+    store: Store, reached: Callable[[], Iterable[Reached]], now: datetime
+) -> Iterable[Finding]:
+    """Find agents that are exhausted or report a fault.
 
     An agent that a budget in *reached* holds is left to ``check_budgets``. Budgets reached before the last
     start of the hub are not in it.
     """
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        rows = await store.read(agents.list_agents)
-        budgets = list(reached())
-        return [found for row in rows for found in _about_agent(row, budgets)]
-
-    return check
+    rows = await store.read(agents.list_agents)
+    budgets = list(reached())
+    return [found for row in rows for found in _about_agent(row, budgets)]
 
 
 def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]:
@@ -108,111 +102,93 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
         )
 
 
-def check_silence(store: Store, connected: Callable[[], Container[DeviceId]]) -> Check:
-    """Return the check for agents that are offline though their device is connected: no run starts."""
+async def check_silence(
+    store: Store, connected: Callable[[], Container[DeviceId]], now: datetime
+) -> Iterable[Finding]:
+    """Find agents that are offline though their device is connected: no run starts."""
+    present = connected()
+    return [
+        warning(
+            "agent.silent",
+            f"agent {row.name} counts as offline, though its device {row.device_name} is connected",
+            fix=f"check its program; hub agents history {row.name} --axis connectivity has the reason",
+            subject=row.id,
+            user_id=row.user_id,
+        )
+        for row in await store.read(agents.list_agents)
+        if row.connectivity == "offline"
+        and row.lifecycle not in ("paused", "terminated")
+        and row.device_id is not None
+        and row.device_id in present
+    ]
 
-    async def check(now: datetime) -> Iterable[Finding]:
-        present = connected()
-        return [
+
+async def check_budgets(
+    store: Store, reached: Callable[[], Iterable[Reached]], now: datetime
+) -> Iterable[Finding]:
+    """Find daily budgets that are used up, so that runs wait for the next day."""
+    owners = {row.id: row for row in await store.read(agents.list_agents)}
+    found = []
+    for one in reached():
+        agent = None if one.agent_id is None else owners.get(one.agent_id)
+        whose = "" if agent is None else f"agent {agent.name}: "
+        name = "NAME" if agent is None else agent.name
+        until = "" if one.until is None else f"; runs go on at {one.until:%Y-%m-%d %H:%M} UTC"
+        found.append(
             warning(
-                "agent.silent",
-                f"agent {row.name} counts as offline, though its device {row.device_name} is connected",
-                fix=f"check its program; hub agents history {row.name} --axis connectivity has the reason",
-                subject=row.id,
-                user_id=row.user_id,
+                "budget.reached",
+                f"{whose}{one.message}{until}",
+                fix=f"see hub costs; raise it in hub.toml, then hub agents resume {name}",
+                subject=one.setting if agent is None else agent.id,
+                user_id=None if agent is None else agent.user_id,
             )
-            for row in await store.read(agents.list_agents)
-            if row.connectivity == "offline"
-            and row.lifecycle not in ("paused", "terminated")
-            and row.device_id is not None
-            and row.device_id in present
-        ]
-
-    return check
+        )
+    return found
 
 
-def check_budgets(store: Store, reached: Callable[[], Iterable[Reached]]) -> Check:
-    """Return the check for daily budgets that are used up, so that runs wait for the next day."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        owners = {row.id: row for row in await store.read(agents.list_agents)}
-        found = []
-        for one in reached():
-            agent = None if one.agent_id is None else owners.get(one.agent_id)
-            whose = "" if agent is None else f"agent {agent.name}: "
-            name = "NAME" if agent is None else agent.name
-            until = "" if one.until is None else f"; runs go on at {one.until:%Y-%m-%d %H:%M} UTC"
-            found.append(
-                warning(
-                    "budget.reached",
-                    f"{whose}{one.message}{until}",
-                    fix=f"see hub costs; raise it in hub.toml, then hub agents resume {name}",
-                    subject=one.setting if agent is None else agent.id,
-                    user_id=None if agent is None else agent.user_id,
-                )
-            )
-        return found
-
-    return check
+async def check_needs(store: Store, offered: Callable[[], Offered], now: datetime) -> Iterable[Finding]:
+    """Find runs that wait for a capability that neither agent nor device offers."""
+    present = offered()
+    unmet = await store.read(run_locks.unmet_runs, present)
+    rows = await store.read(runs.find_runs, list(unmet)[:MOST_NEEDY])
+    names = {row.id: row.name for row in await store.read(devices.list_devices)} if rows else {}
+    long_since = epoch_ms(now - NEEDY_FOR)
+    return [
+        warning(
+            "run.needs_unmet",
+            f"runs of agent {row.agent_name} wait: one {describe_unmet(unmet[row.id], names[row.device_id])}",
+            fix=f"update its device, or check its capabilities: hub agents capabilities {row.agent_name}",
+            subject=row.agent_id,
+            user_id=row.user_id,
+        )
+        # the oldest of an agent comes last and is reported
+        for row in sorted(rows, key=lambda row: row.id, reverse=True)
+        if row.device_id is not None and row.device_id in present and row.eligible_at <= long_since
+    ]
 
 
-def check_needs(store: Store, offered: Callable[[], Offered]) -> Check:
-    """Return the check for runs that wait for a capability that neither agent nor device offers."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        present = offered()
-        unmet = await store.read(run_locks.unmet_runs, present)
-        rows = await store.read(runs.find_runs, list(unmet)[:MOST_NEEDY])
-        names = {row.id: row.name for row in await store.read(devices.list_devices)} if rows else {}
-        long_since = epoch_ms(now - NEEDY_FOR)
-        return [
-            warning(
-                "run.needs_unmet",
-                f"runs of agent {row.agent_name} wait: one"
-                f" {describe_unmet(unmet[row.id], names[row.device_id])}",
-                fix=f"update its device, or check its capabilities: hub agents capabilities {row.agent_name}",
-                subject=row.agent_id,
-                user_id=row.user_id,
-            )
-            # the oldest of an agent comes last and is reported
-            for row in sorted(rows, key=lambda row: row.id, reverse=True)
-            if row.device_id is not None and row.device_id in present and row.eligible_at <= long_since
-        ]
-
-    return check
+async def check_hold(held_back: Callable[[datetime], str | None], now: datetime) -> Iterable[Finding]:
+    """Find work that the hub holds back after repeated crashes."""
+    explanation = held_back(now)
+    if explanation is None:
+        return []
+    fix = "see the log of the previous starts for the cause; a manual run starts at once"
+    return [warning("hub.held", f"schedules are {explanation}", fix=fix)]
 
 
-def check_hold(held_back: Callable[[datetime], str | None]) -> Check:
-    """Return the check for work that the hub holds back after repeated crashes."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        explanation = held_back(now)
-        if explanation is None:
-            return []
-        fix = "see the log of the previous starts for the cause; a manual run starts at once"
-        return [warning("hub.held", f"schedules are {explanation}", fix=fix)]
-
-    return check
-
-
-def check_questions(store: Store) -> Check:
-    """Return the check for questions that a user has not answered for more than a day."""
-
-    async def check(now: datetime) -> Iterable[Finding]:
-        return [
-            notice(
-                "question.waits",
-                f"{_waiting(one.count)} for an answer of {one.user}"
-                f" since {from_epoch_ms(one.since):%Y-%m-%d}",
-                fix="hub ask lists them; hub ask answer QUESTION TEXT answers, hub ask withdraw takes back",
-                subject=one.user_id,
-                user_id=one.user_id,
-                since=from_epoch_ms(one.since),
-            )
-            for one in await store.read(question_rows.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
-        ]
-
-    return check
+async def check_questions(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find questions that a user has not answered for more than a day."""
+    return [
+        notice(
+            "question.waits",
+            f"{_waiting(one.count)} for an answer of {one.user} since {from_epoch_ms(one.since):%Y-%m-%d}",
+            fix="hub ask lists them; hub ask answer QUESTION TEXT answers, hub ask withdraw takes back",
+            subject=one.user_id,
+            user_id=one.user_id,
+            since=from_epoch_ms(one.since),
+        )
+        for one in await store.read(question_rows.waiting_since, epoch_ms(now - QUESTION_PATIENCE))
+    ]
 
 
 def _waiting(count: int) -> str:

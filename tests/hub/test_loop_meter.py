@@ -1,6 +1,7 @@
 """Who takes how much of the event loop, and who has to wait for it."""
 
 from collections.abc import Awaitable
+from functools import partial
 
 import anyio
 import pytest
@@ -72,7 +73,7 @@ def test_a_scrape_names_the_few_that_took_most() -> None:
 
 
 async def test_doctor_names_who_had_to_wait_within_the_hour(meter: LoopMeter, clock: FakeClock) -> None:
-    check = check_loop(meter)
+    check = partial(check_loop, meter)
     assert list(await check(clock.now())) == []
     meter.lag_s = LATE_S
     for number in range(MOST_REPORTED + 1):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_a_state_folder_that_is_open_is_closed_when_that_is_said(
 
 
 def test_what_was_fixed_is_not_told_any_more(hub: Hub, served: ServedHub, state: Path) -> None:
-    served.app.issues.add("folder", machine.check_folder(state))
+    served.app.issues.add("folder", partial(machine.check_folder, state))
     state.chmod(0o755)
     assert "folder.open" in hub("doctor").stdout
     done = hub("doctor", "--fix")

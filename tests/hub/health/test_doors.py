@@ -65,14 +65,14 @@ async def test_a_device_token_is_reported_when_it_expires_or_is_unused(
     bench: IdentityBench, days: int | None, used_days_ago: int | None, told: list[str]
 ) -> None:
     await give(bench, days=days, used_days_ago=used_days_ago)
-    found = list(await doors.check_tokens(bench.store)(bench.clock.now()))
+    found = list(await doors.check_tokens(bench.store, bench.clock.now()))
     assert [one.id for one in found] == told
     assert all("device desk" in one.explanation for one in found)
 
 
 async def test_an_operator_token_is_reported_by_its_name_and_last_characters(bench: IdentityBench) -> None:
     token = await bench.token()
-    look = doors.check_tokens(bench.store)
+    look = partial(doors.check_tokens, bench.store)
     assert list(await look(bench.clock.now())) == []
     (row,) = await bench.store.read(OPERATOR_TOKENS.page)
     end = START + timedelta(milliseconds=row.expires_at - bench.now_ms)
@@ -85,19 +85,19 @@ async def test_an_operator_token_is_reported_by_its_name_and_last_characters(ben
 
 async def test_a_device_that_waits_for_its_code_is_a_notice(bench: IdentityBench) -> None:
     pairing = await bench.asks("kitchen")
-    (found,) = await doors.check_pairings(bench.store)(bench.clock.now())
+    (found,) = await doors.check_pairings(bench.store, bench.clock.now())
     assert (found.id, found.subject, found.severity) == ("pairing.waits", pairing.id, Severity.NOTICE)
     assert "'kitchen'" in found.explanation
     assert found.since == START
     later = START + timedelta(milliseconds=pairing.expires_at - bench.now_ms)
-    assert list(await doors.check_pairings(bench.store)(later)) == []
+    assert list(await doors.check_pairings(bench.store, later)) == []
 
 
 async def test_an_unknown_device_name_is_reported_with_similar_names(
     bench: IdentityBench,
 ) -> None:
     await bench.agent()  # its device is desk, which is not paired
-    check = doors.check_device_names(bench.store)
+    check = partial(doors.check_device_names, bench.store)
     assert list(await check(bench.clock.now())) == []  # nor has any other
     await bench.connect(await bench.device("dsk"))
     (found,) = await check(bench.clock.now())
@@ -118,7 +118,7 @@ async def test_a_path_outside_of_the_shared_folders_of_its_device_is_reported(be
     (agent,) = await bench.store.read(agents.list_agents)
     assert agent.device_id is not None
     shared = SharedRoots()
-    check = doors.check_shared_paths(bench.store, shared)
+    check = partial(doors.check_shared_paths, bench.store, shared)
     for roots, told in ((["~/nots"], True), (["~/notes", "~/mail"], False), ([], False)):
         shared.record(agent.device_id, roots)
         assert bool(list(await check(bench.clock.now()))) == told
@@ -147,7 +147,7 @@ async def test_a_missing_grant_of_files_is_reported_while_agents_read_files_ther
         fresh_ids=[f"id-{n}" for n in range(12)],
     )
     desk = await bench.device("desk")
-    check = doors.check_grants(bench.store)
+    check = partial(doors.check_grants, bench.store)
     take = partial(devices.change_grants, add=(), remove=(Grant.FILES,), at=bench.now_ms, actor="me")
     assert list(await check(bench.clock.now())) == []
 
@@ -214,7 +214,7 @@ def test_no_more_devices_are_remembered_than_ten_thousand() -> None:
 async def test_a_flapping_device_is_reported_to_its_owner(bench: IdentityBench) -> None:
     desk = await bench.device("desk")
     flapping: list[DeviceId] = []
-    look = doors.check_flapping(bench.store, lambda: flapping)
+    look = partial(doors.check_flapping, bench.store, lambda: flapping)
     assert list(await look(START)) == []
     flapping.append(desk.id)
     (found,) = await look(START)
@@ -224,7 +224,7 @@ async def test_a_flapping_device_is_reported_to_its_owner(bench: IdentityBench) 
 async def test_a_key_on_two_machines_is_reported_while_the_device_waits(bench: IdentityBench) -> None:
     desk = await bench.device("desk")
     waiting: dict[DeviceId, float] = {}
-    look = doors.check_takeovers(bench.store, lambda: waiting)
+    look = partial(doors.check_takeovers, bench.store, lambda: waiting)
     assert list(await look(START)) == []
     waiting[desk.id] = 290.0
     (found,) = await look(START)

@@ -58,7 +58,7 @@ async def gateway_findings(
 ) -> list[Finding]:
     health = GatewayHealth(name="office", state=state, since=START, problem=problem, admin_problem=admin)
     lost: datetime | None = None if state is GatewayState.READY else START - timedelta(seconds=lost_s)
-    return list(await check_gateways(store, lambda: [health], lambda _: lost)(START))
+    return list(await check_gateways(store, lambda: [health], lambda _: lost, START))
 
 
 async def test_a_gateway_that_is_ready_or_starts_anew_is_nobodys_matter(store: Store) -> None:
@@ -114,12 +114,12 @@ async def test_an_agent_that_could_not_be_made_is_told_with_why(store: Store) ->
     await store.write(
         gateway_agents.move_gateway_agent, main, before="wanted", after="failed", problem="no room", at=AT
     )
-    (told,) = await check_gateway_agents(store, lambda: None)(START)
+    (told,) = await check_gateway_agents(store, lambda: None, START)
     assert told.explanation == "agent office-main could not be made at gateway office: no room"
 
 
 async def test_agents_with_tokens_and_no_address_to_answer_at_are_told(store: Store) -> None:
-    look = check_gateway_agents(store, lambda: None)
+    look = partial(check_gateway_agents, store, lambda: None)
     assert list(await look(START)) == []
     await store.write(
         create_agent_token,
@@ -135,7 +135,7 @@ async def test_agents_with_tokens_and_no_address_to_answer_at_are_told(store: St
     (told,) = await look(START)
     assert told.id == "coordination.no_reply_url"
     assert list(await look(START + timedelta(seconds=2))) == []
-    assert list(await check_gateway_agents(store, lambda: "https://hub.example")(START)) == []
+    assert list(await check_gateway_agents(store, lambda: "https://hub.example", START)) == []
 
 
 async def well() -> str | None:
@@ -147,8 +147,8 @@ async def ill() -> str | None:
 
 
 async def test_each_endpoint_that_does_not_answer_is_told_with_what_it_said() -> None:
-    assert list(await check_reach({"one": well, "two": well})(START)) == []
-    (found,) = await check_reach({"one": well, "two": ill})(START)
+    assert list(await check_reach({"one": well, "two": well}, START)) == []
+    (found,) = await check_reach({"one": well, "two": ill}, START)
     assert found.subject == "two"
     assert found.explanation == "the model two was asked at 09:00 UTC: http://127.0.0.1:1/v1 does not answer"
 
@@ -156,7 +156,7 @@ async def test_each_endpoint_that_does_not_answer_is_told_with_what_it_said() ->
 async def test_a_model_without_quota_is_told_with_when_it_is_asked_again_and_who_answers_meanwhile() -> None:
     clock = FakeClock()
     breakers = {"first": Breaker(clock), "second": Breaker(clock)}
-    look = check_circuits(breakers)
+    look = partial(check_circuits, breakers)
     assert list(await look(clock.now())) == []
     breakers["first"].failed(ModelExhausted("no quota is left", reason="rate_limit", retry_after_s=90.0))
     (found,) = await look(clock.now())
@@ -174,7 +174,7 @@ async def test_a_model_without_quota_is_told_with_when_it_is_asked_again_and_who
 async def test_when_no_model_is_left_that_is_said() -> None:
     breaker = Breaker(FakeClock())
     breaker.failed(ModelExhausted("no quota is left", reason="billing"))
-    (found,) = await check_circuits({"only": breaker})(START)
+    (found,) = await check_circuits({"only": breaker}, START)
     assert "no document is read by a model" in found.explanation
 
 
@@ -211,7 +211,7 @@ async def end(store: Store, version: int, at: int) -> None:
 
 
 async def connector_findings(store: Store, clock: FakeClock) -> list[Finding]:
-    return list(await check_connectors(store)(clock.now()))
+    return list(await check_connectors(store, clock.now()))
 
 
 async def test_who_has_to_sign_in_is_told_how() -> None:

@@ -1,6 +1,7 @@
 """Checks of limits that were reached, of who is shut out, and of services that failed."""
 
 from datetime import timedelta
+from functools import partial
 
 from hub.app.supervisor import Failures
 from hub.health import limits
@@ -64,7 +65,7 @@ async def test_every_reported_limit_is_a_limit_of_the_settings() -> None:
 async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> None:
     clock = FakeClock()
     attempts = FailedAttempts(clock, limits=AttemptLimits(failures=1, wait_s=100.0))
-    look = limits.check_shut_out(attempts.waiting)
+    look = partial(limits.check_shut_out, attempts.waiting)
     assert list(await look(START)) == []
     for number in range(1, 6):
         attempts.record(f"192.0.2.{number}")
@@ -78,7 +79,7 @@ async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> Non
 
 async def test_a_service_that_broke_is_told_for_an_hour_and_as_long_as_it_is_down() -> None:
     failures: dict[str, Failures] = {}
-    look = check_services(lambda: failures)
+    look = partial(check_services, lambda: failures)
     assert list(await look(START)) == []
 
     failures["backups"] = Failures(2, START, "ValueError")

@@ -1,6 +1,7 @@
 """Checks of what the hub has from its machine."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.support.clock import START
 
 async def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
     full: str | None = None
-    look = machine.check_disk(lambda: full)
+    look = partial(machine.check_disk, lambda: full)
     assert list(await look(START)) == []
     full = "only 123 MB are free"
     (found,) = await look(START)
@@ -22,7 +23,7 @@ async def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
 
 @pytest.mark.parametrize(("used", "is_told"), [(0, False), (799, False), (800, True), (1_000, True)])
 async def test_files_become_scarce_at_four_fifths_of_what_may_be_open(used: int, is_told: bool) -> None:
-    look = machine.check_open_files(lambda: used, lambda: 1_000)
+    look = partial(machine.check_open_files, lambda: used, lambda: 1_000)
     assert [found.id for found in await look(START)] == ["files.scarce"] * is_told
 
 
@@ -38,14 +39,14 @@ def made(folder: Path, mode: int, **files: int) -> Path:
 
 
 async def test_a_closed_folder_is_well_whatever_lies_in_it(tmp_path: Path) -> None:
-    assert list(await machine.check_folder(made(tmp_path, 0o700, node=0o644))(START)) == []
+    assert list(await machine.check_folder(made(tmp_path, 0o700, node=0o644), START)) == []
 
 
 async def test_a_group_may_pass_through_to_the_socket_but_not_read_the_files(tmp_path: Path) -> None:
     state = made(tmp_path, 0o750, db=0o600)
-    assert list(await machine.check_folder(state)(START)) == []
+    assert list(await machine.check_folder(state, START)) == []
     (state / "db").chmod(0o640)
-    (found,) = await machine.check_folder(state)(START)
+    (found,) = await machine.check_folder(state, START)
     assert (found.id, found.severity) == ("folder.open", Severity.WARNING)
     assert f"chmod 0600 {state}/db" in found.fix
 
@@ -57,7 +58,7 @@ async def test_an_open_folder_is_reported_with_all_readable_files_in_it(tmp_path
         ("db", 0o644, 0o600),
         ("node", 0o604, 0o600),
     ]
-    (found,) = await machine.check_folder(state)(START)
+    (found,) = await machine.check_folder(state, START)
     assert f"others on this machine get at {state} (mode 0755) and 2 more" in found.explanation
 
 
@@ -78,5 +79,5 @@ async def test_lost_log_lines_are_reported_for_an_hour_after_the_last_one() -> N
 async def test_a_service_manager_without_a_watchdog_is_reported(
     is_managed: bool, watchdog_s: float | None, is_told: bool
 ) -> None:
-    look = machine.check_watchdog(is_managed, watchdog_s)
+    look = partial(machine.check_watchdog, is_managed, watchdog_s)
     assert [found.id for found in await look(START)] == ["watchdog.off"] * is_told

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -30,7 +31,7 @@ async def store() -> AsyncIterator[Store]:
 
 
 async def test_a_young_hub_needs_no_backup_and_an_old_one_does(store: Store) -> None:
-    look = records.check_backup(store)
+    look = partial(records.check_backup, store)
     assert list(await look(START + 8 * DAY)) == []
     (found,) = await look(START + 9 * DAY)
     assert (found.id, found.severity, found.since) == ("backup.old", Severity.NOTICE, START + 8 * DAY)
@@ -40,7 +41,7 @@ async def test_a_young_hub_needs_no_backup_and_an_old_one_does(store: Store) -> 
 async def test_a_backup_counts_for_eight_days(store: Store) -> None:
     made_at = START + 20 * DAY
     await store.write(audit.append, at=epoch_ms(made_at), actor="operator:0", event="backup.made")
-    look = records.check_backup(store)
+    look = partial(records.check_backup, store)
     assert list(await look(made_at + 8 * DAY)) == []
     (found,) = await look(made_at + 9 * DAY)
     assert f"the last backup is of {made_at:%Y-%m-%d}" in found.explanation
@@ -66,7 +67,7 @@ async def test_a_changed_audit_log_is_found_within_a_day(store: Store) -> None:
 async def test_a_database_log_that_grows_without_limit_is_reported(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = records.check_wal(store)
+    look = partial(records.check_wal, store)
     assert list(await look(START)) == []
     monkeypatch.setattr("hub.health.records.WAL_BYTES", 0)
     (found,) = await look(START)
@@ -87,7 +88,7 @@ async def test_a_restored_device_is_reported_until_a_day_after_both_agree(
     at = epoch_ms(START)
     desk = DeviceId("desk")
     await store.write(devices.ensure_device, id=desk, user_id=UserId("u"), name="desk", at=at)
-    look = records.check_agreements(store)
+    look = partial(records.check_agreements, store)
     first = StoreMark(id="s", counter=5)
     await store.write(agreement.greet, desk, first, at)
     assert list(await look(START)) == []

@@ -1,6 +1,7 @@
 """Checks of agents, schedules and questions, over a real store."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from hub.clock import epoch_ms
@@ -24,7 +25,7 @@ __all__ = ["agent", "bench", "store"]
 
 
 async def test_an_agent_without_quota_is_reported_with_the_time_of_its_recovery(bench: Bench) -> None:
-    look = work.check_agents(bench.store)
+    look = partial(work.check_agents, bench.store, tuple)
     assert list(await look(START)) == []
     await bench.store.write(
         agent_states.exhaust,
@@ -49,7 +50,7 @@ async def test_a_used_up_daily_budget_is_reported_with_its_owner_and_its_end(
         Reached("budget.day_usd", "the budget budget.day_usd = 5 is reached", until),
         Reached("agents.budget_usd", "the budget agents.budget_usd = 1 is reached", until, bench.agent.id),
     ]
-    hubs, agents_own = await work.check_budgets(bench.store, lambda: reached)(START)
+    hubs, agents_own = await work.check_budgets(bench.store, lambda: reached, START)
     assert (hubs.id, hubs.severity, hubs.user_id) == ("budget.reached", Severity.WARNING, None)
     assert (agents_own.subject, agents_own.user_id) == (bench.agent.id, "u")
     assert agents_own.explanation.startswith("agent notes: the budget agents.budget_usd = 1 is reached")
@@ -69,7 +70,7 @@ async def test_an_agent_held_by_its_budget_is_not_referred_to_its_provider(bench
     others = Reached("agents.budget_usd", "it is reached", START, AgentId("another"))
     everybodys = Reached("budget.day_usd", "it is reached", START)
     reached = [others]
-    look = work.check_agents(bench.store, lambda: reached)
+    look = partial(work.check_agents, bench.store, lambda: reached)
     (found,) = await look(START)  # the start of the hub that reached it is over
     assert found.id == "agent.exhausted"
     assert "a budget of the day is reached for agent notes" in found.explanation
@@ -81,7 +82,7 @@ async def test_an_agent_held_by_its_budget_is_not_referred_to_its_provider(bench
 
 async def test_an_agent_that_reports_a_fault_is_an_error(bench: Bench) -> None:
     await bench.store.write(agent_moves.move, bench.agent.id, "health", "error", at=1, actor="device")
-    (found,) = await work.check_agents(bench.store)(START)
+    (found,) = await work.check_agents(bench.store, tuple, START)
     assert (found.id, found.severity) == ("agent.failing", Severity.ERROR)
 
 
@@ -94,7 +95,7 @@ async def _pause_both_ways(desk: Desk) -> None:
     await desk.declare(HOURLY)
     async with desk.serving() as scheduler:
         (schedule,) = await desk.schedules()
-        look = work.check_schedules(desk.store)
+        look = partial(work.check_schedules, desk.store)
         await scheduler.pause(schedule, actor="me")
         assert list(await look(START)) == []
         await scheduler.enable((await desk.schedules())[0], catch_up=False, actor="me")
@@ -108,7 +109,7 @@ async def _pause_both_ways(desk: Desk) -> None:
 async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: Bench) -> None:
     assert bench.agent.device_id is not None
     there = {bench.agent.device_id}
-    look = work.check_silence(bench.store, lambda: there)
+    look = partial(work.check_silence, bench.store, lambda: there)
     moved: dict[str, Any] = {"at": epoch_ms(START), "actor": "hub", "reason": "no heartbeat for 45 s"}
     await bench.store.write(agent_moves.move, bench.agent.id, "connectivity", "online", **moved)
     assert list(await look(START)) == []
@@ -126,7 +127,7 @@ async def test_questions_that_wait_longer_than_a_day_are_told_once_a_person() ->
         await store.write(lambda c: a_board(c) and None)
         for id in ("q-0", "q-1"):
             await store.write(ask, id, at=asked_at, expires_at=asked_at + 9 * DAY)
-        look = check_questions(store)
+        look = partial(check_questions, store)
         assert list(await look(START + timedelta(hours=23))) == []
         (found,) = await look(START + timedelta(hours=25))
         assert (found.id, found.severity, found.user_id, found.since) == (

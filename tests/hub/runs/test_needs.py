@@ -1,6 +1,7 @@
 """Runs wait for what they need, say so, and start once it is there."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -85,7 +86,7 @@ async def test_a_run_that_is_started_again_needs_what_it_needed_and_is_for_the_s
 
 
 async def test_a_need_that_is_unmet_for_long_is_reported_once_per_agent(bench: Bench) -> None:
-    look = work.check_needs(bench.store, lambda: bench.dispatcher.offered)
+    look = partial(work.check_needs, bench.store, lambda: bench.dispatcher.offered)
     for _ in range(2):
         await bench.control.submit(bench.agent, options=NEEDS)
     assert list(await look(bench.clock.now() + timedelta(hours=1))) == []  # nobody knows: it is away
