@@ -22,7 +22,7 @@ from hub.api.door.access import BODY, ROUTE
 from hub.api.door.roles import AGENT, PRINCIPAL, Asked, rows_of
 from hub.api.errors import Problem
 from hub.api.noun import Endpoint, Noun, Part, Route
-from hub.api.paging import Paging, requested
+from hub.api.paging import Paging
 from hub.api.parameters import Match, Matching, Seen, Served, agent, operator
 from hub.coordination.authority import Caller
 from protocol.errors import ErrorCode, HubError
@@ -73,6 +73,12 @@ class RouteOf:
             own["_paging"] = Paging
         if declared.is_tagged and declared.verb != "GET":
             own["_match"] = Match
+
+        def requested(paging: Paging) -> Part:
+            if declared.most is not None:
+                paging.limit = min(paging.limit, declared.most)
+            return paging.part
+
         caller = agent if declared.need is AGENT else operator
         return Binding(self.method, path=self.path, own=own, instead={Caller: caller, Part: requested})
 

@@ -128,6 +128,7 @@ class Route(NamedTuple):
         errors: codes that it may answer, in addition to those of the noun.
         key: the sort key of a listed item, by the same columns as in the database; ``None``: the method
             returns the whole response.
+        most: number of items in a page of long items, whatever its limit.
         is_tagged: whether ``ETag`` is sent, and ``If-Match`` checked before a change.
         is_secret: whether the response bears a secret, so that no cache may store it.
         is_whole: whether it answers the same for all users, in a noun that is scoped.
@@ -141,6 +142,7 @@ class Route(NamedTuple):
     errors: tuple[ErrorCode, ...]
     status: int = 200
     key: Callable[[Any], Key] | None = None
+    most: int | None = None
     is_tagged: bool = False
     is_secret: bool = False
     is_whole: bool = False
@@ -165,9 +167,10 @@ def listed(
     *,
     key: Callable[[Any], Key],
     errors: Iterable[ErrorCode] = (),
+    most: int | None = None,
 ) -> Callable[[Method], Method]:
     """Declare a method that returns a ``Part`` of a list as the route ``GET`` *path*, with its pages."""
-    return _marked(Route("GET", path, need, tuple(errors), key=key))
+    return _marked(Route("GET", path, need, tuple(errors), key=key, most=most))
 
 
 def _marked(declared: Route) -> Callable[[Method], Method]:

@@ -95,11 +95,6 @@ def page(
 Paging = Annotated[PageOf, From(page)]
 
 
-def requested(paging: Paging) -> Part:
-    """Return the part of a list that a request asks for."""
-    return paging.part
-
-
 def cursor_of(key: Key) -> str:
     """Return the cursor that leads to the items after the one with this sort key."""
     return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")

@@ -222,7 +222,9 @@ class Broadcasts:
         """Return the results per board; refused boards are not included."""
         return await self._store.read(broadcasts.results_of, id, after=after, limit=limit)
 
-    async def page(self, caller: Caller, *, limit: int, after: Key | None = None) -> list[BroadcastStatus]:
+    async def page(
+        self, caller: Caller, *, limit: int | None, after: Key | None = None
+    ) -> list[BroadcastStatus]:
         """Return the broadcasts visible to the caller, newest first; a main agent sees its gateway's.
 
         Raises:

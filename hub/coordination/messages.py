@@ -179,7 +179,7 @@ class Messages:
         states: Sequence[MessageState] = (),
         correlation_id: str | None = None,
         broadcast_id: str | None = None,
-        limit: int,
+        limit: int | None,
         after: Key | None = None,
     ) -> list[MessageRow]:
         """Return messages visible to the caller's user, newest first.

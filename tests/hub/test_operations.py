@@ -184,7 +184,7 @@ async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     assert [(unit.path, unit.items) for unit in told.units] == [("a.md", 2), ("b.md", 0)]
     assert all(unit.read_at and unit.planned_at and unit.settled_at for unit in told.units)
     assert [move.after for move in told.history] == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
-    assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs[0].id == done.id
+    assert (await operations.noun(Runs).newest(agent="notes"))[0].id == done.id
     assert (await operations.noun(Agents).get("notes")).last_run is not None
 
 
@@ -196,7 +196,7 @@ async def test_runs_are_filtered_by_outcome_device_and_time(bench: Bench, operat
     created = from_epoch_ms(second.created_at)
 
     async def ids(**wanted: Any) -> list[str]:
-        return [run.id for run in (await operations.noun(Runs).newest(PageOf(), **wanted)).runs]
+        return [run.id for run in (await operations.noun(Runs).newest(**wanted))]
 
     assert await ids(outcome="cancelled") == [first.id]
     assert await ids(outcome="failed") == await ids(outcome="success") == []
@@ -261,7 +261,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
     link = bench.connect()
 
     async def waiting_for() -> str | None:
-        (run,) = (await operations.noun(Runs).newest(PageOf())).runs
+        (run,) = await operations.noun(Runs).newest()
         return run.waiting_for and run.waiting_for.split(" at ")[0]
 
     bench.dispatcher.arrivals.update([link])
@@ -284,7 +284,7 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     at = epoch_ms(bench.clock.now())
     await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
 
-    (caught_up,) = (await operations.noun(Runs).newest(PageOf())).runs
+    (caught_up,) = await operations.noun(Runs).newest()
     asked_for = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
 
     assert (caught_up.trigger, asked_for.waiting_for) == ("catchup", "next in line")
@@ -419,7 +419,7 @@ async def test_a_fire_that_had_no_run_says_why(bench: Bench, operations: Hub, sc
         "one run covers it: device desk was offline",
         "a run was queued",
     ]
-    (waiting,) = (await operations.noun(Runs).newest(PageOf())).runs
+    (waiting,) = await operations.noun(Runs).newest()
     assert (waiting.missed, waiting.missed_because) == (2, "2 missed: device desk was offline")
     assert waiting.waiting_for == "device desk has not connected yet"
 
@@ -433,7 +433,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     link = bench.connect(runs=folder(a="- [ ] one"))
     await bench.store.write(devices.open_session, link.device_id, platform=None, at=epoch_ms(back))
     await bench.dispatcher.open_gates()
-    (waiting,) = (await operations.noun(Runs).newest(PageOf())).runs
+    (waiting,) = await operations.noun(Runs).newest()
     assert (waiting.waiting_for or "").startswith("just connected; starts at ")
 
     bench.clock.advance(6)
@@ -442,7 +442,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
         await bench.comes_to(RunState.COMPLETED)
         tasks.cancel_scope.cancel()
 
-    (done,) = (await operations.noun(Runs).newest(PageOf())).runs
+    (done,) = await operations.noun(Runs).newest()
     assert done.started_at is not None
     assert (done.started_at - back).total_seconds() <= 6
     assert (done.missed_because, done.items_created) == ("2 missed: device desk was offline", 1)
@@ -457,14 +457,14 @@ async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
     frames[-1] = AgentComplete(run_id="r", skipped=skipped)
     bench.connect(runs=[frames])
     await bench.run()
-    (told,) = (await operations.noun(Runs).newest(PageOf())).runs
+    (told,) = await operations.noun(Runs).newest()
     assert (told.outcome, told.because) == (RunOutcome.PARTIAL, "3 failed: 2 too_large, 1 changed")
 
 
 async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: Hub) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     await bench.run()
-    (told,) = (await operations.noun(Runs).newest(PageOf())).runs
+    (told,) = await operations.noun(Runs).newest()
     assert (told.outcome, told.because) == (RunOutcome.SUCCESS, None)
 
 
@@ -481,11 +481,11 @@ async def test_a_backfill_is_counted_before_it_is_done(
 
     tried = await nouns.backfill("notes", trial, "me")
     assert (tried.fires, tried.wanted, tried.runs) == (3, 3, ())
-    assert (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs == ()
+    assert (await operations.noun(Runs).newest(agent="notes")) == []
 
     done = await nouns.backfill("notes", convert(span, BackfillRequest), "me")
     assert (done.first_at, done.last_at) == (START.replace(day=6, hour=6), START.replace(day=8, hour=6))
-    queued = (await operations.noun(Runs).newest(PageOf(), agent="notes")).runs
+    queued = await operations.noun(Runs).newest(agent="notes")
     assert {run.id for run in queued} == set(done.runs)
     assert {run.trigger for run in queued} == {"backfill"}
 

@@ -58,7 +58,7 @@ def _spec(
         for one in operation.get("parameters", ())
     ]
     params = {one["name"]: one for one in _params(command, path, operation, schemas)}
-    pages = (noun.list_key or noun.name) if route.key is not None else ""
+    items = (noun.list_key or noun.name) if route.key is not None else ""
     return {
         **command._asdict(),
         "options": None,  # part of the parameters
@@ -67,8 +67,8 @@ def _spec(
         "path": path,
         "help": command.help or re.sub(r"^Return\b", "Show", re.sub(r"\n +", "\n", about.strip())),
         "has_body": "requestBody" in operation,
-        "pages": pages,
-        "rows": command.rows or pages,
+        "pages": "" if "limit" in command.options else items,  # all of them, without a limit
+        "rows": command.rows or items,
         "params": params,
     }
 

@@ -7,8 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, command, route
-from hub.api.paging import Paging
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
@@ -43,13 +42,6 @@ class AuditEntryView(View):
     hash: str
 
 
-class AuditEntries(View):
-    """A page of entries."""
-
-    entries: tuple[AuditEntryView, ...]
-    next_cursor: str | None = None
-
-
 class AuditBreakView(View):
     """A break of the chain: the number of the entry, and what is wrong there."""
 
@@ -75,7 +67,7 @@ class AuditCheckView(View):
 class AuditLog(Noun):
     """The audit log of all users."""
 
-    name, path = "audit", "/v1/audit"
+    name, path, list_key = "audit", "/v1/audit", "entries"
     is_scoped = False
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -104,7 +96,6 @@ class AuditLog(Noun):
             "until": "Only entries before.",
             "limit": "--limit=50: Maximum number of entries.",
         },
-        rows="entries",
         table=(
             "seq as entry",
             "at|at",
@@ -115,10 +106,9 @@ class AuditLog(Noun):
         ),
         empty="no matching entries",
     )
-    @route("GET", "", Scope.AUDIT)
+    @listed("", Scope.AUDIT, key=lambda entry: (entry.seq,))
     async def entries(
         self,
-        paging: Paging,
         order: Annotated[
             Literal["newest", "oldest"], Meta(description="Which entries come first.")
         ] = "newest",
@@ -130,12 +120,13 @@ class AuditLog(Noun):
         subject: Word = None,
         since: Instant | None = None,
         until: Instant | None = None,
-    ) -> AuditEntries:
+        part: Part = ALL,
+    ) -> list[AuditEntryView]:
         """List changes and refusals with their actors, the newest first."""
         rows = await self._store.read(
             audit.list_entries,
-            limit=paging.limit + 1,
-            after=paging.after,
+            limit=part.limit,
+            after=part.after,
             oldest_first=order == "oldest",
             event=event,
             actor=actor,
@@ -143,8 +134,7 @@ class AuditLog(Noun):
             since=None if since is None else epoch_ms(since),
             until=None if until is None else epoch_ms(until),
         )
-        page = paging.fetched(list(map(_view, rows)), key=lambda entry: (entry.seq,))
-        return AuditEntries(entries=page.items, next_cursor=page.next_cursor)
+        return list(map(_view, rows))
 
     @command(
         "audit verify",

@@ -6,11 +6,12 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, route
+from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.leads import MESSAGE_OPTIONS, LeadKindWord, LeadMessageBody, Wait
 from hub.api.paging import Paging, cursor_of
 from hub.api.parameters import Key
 from hub.api.view import Instant, View
+from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
 from hub.coordination.broadcasts import BroadcastStatus
@@ -19,6 +20,7 @@ from protocol.errors import ErrorCode
 from protocol.messages import DELIVERED, MessageState
 from storage.coordination import question_rows
 from storage.coordination.broadcasts import BoardResult, Refused
+from storage.kernel.rows import Key as SortKey
 from storage.store import Store
 
 _E = ErrorCode
@@ -106,11 +108,8 @@ class BroadcastBody(LeadMessageBody):
     ) = None
 
 
-class BroadcastsPage(View):
-    """A page of broadcasts, the newest first; *next_cursor* leads to the older ones."""
-
-    broadcasts: tuple[BroadcastView, ...]
-    next_cursor: str | None = None
+def _key(broadcast: BroadcastView) -> SortKey:
+    return epoch_ms(broadcast.created_at), broadcast.id
 
 
 class Broadcasts(Noun):
@@ -160,7 +159,6 @@ class Broadcasts(Noun):
         json="broadcasts",
         help="List broadcasts, the newest first.",
         options={"limit": "--limit=20: Maximum number of broadcasts."},
-        rows="broadcasts",
         table=(
             "id|id as broadcast",
             "created_at|at as sent",
@@ -170,16 +168,13 @@ class Broadcasts(Noun):
         ),
         empty="no broadcasts",
     )
-    @route("GET", "/v1/broadcasts", Scope.READ)
-    @route("GET", "/v1/agent/broadcasts", AGENT, errors=[_E.NOT_GATEWAY_MAIN])
-    async def page(self, caller: Caller, paging: Paging) -> BroadcastsPage:
+    @listed("/v1/broadcasts", Scope.READ, key=_key, most=MOST_BROADCASTS)
+    @listed("/v1/agent/broadcasts", AGENT, key=_key, errors=[_E.NOT_GATEWAY_MAIN], most=MOST_BROADCASTS)
+    async def page(self, caller: Caller, part: Part = ALL) -> list[BroadcastView]:
         """List broadcasts, the newest first; for the main agent of a gateway, its own."""
-        paging.limit = min(paging.limit, MOST_BROADCASTS)
-        found = await self._broadcasts.page(caller, limit=paging.limit + 1, after=paging.after)
-        page = paging.fetched(found, key=lambda one: (one.row.created_at, one.row.id))
-        named = await self._named(page.items)
-        views = tuple(_view(one, named) for one in page.items)
-        return BroadcastsPage(broadcasts=views, next_cursor=page.next_cursor)
+        found = await self._broadcasts.page(caller, limit=part.limit, after=part.after)
+        named = await self._named(found)
+        return [_view(one, named) for one in found]
 
     @route("GET", "/v1/broadcasts/{broadcast_id}", Scope.READ, errors=[_E.UNKNOWN_BROADCAST])
     @route(

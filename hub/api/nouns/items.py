@@ -6,8 +6,7 @@ from msgspec import Meta
 
 from hub.api.device import Link
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, device, route
-from hub.api.paging import Paging
+from hub.api.noun import ALL, Noun, Part, device, listed
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.metrics import Metrics
@@ -48,13 +47,6 @@ class ItemView(View, kw_only=True):
     verdict_at: Instant | None = None
 
 
-class ItemPage(View):
-    """A page of items; *next_cursor* leads to the next one."""
-
-    items: tuple[ItemView, ...]
-    next_cursor: str | None = None
-
-
 class Items(Noun):
     """The ledger of items."""
 
@@ -65,14 +57,19 @@ class Items(Noun):
         self._clock = clock
         self._unknown_verdicts = metrics.verdicts_unknown
 
-    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT])
+    @listed(
+        "",
+        Scope.READ,
+        key=lambda item: (epoch_ms(item.created_at), item.id),
+        errors=[ErrorCode.UNKNOWN_AGENT],
+    )
     async def newest(
         self,
-        paging: Paging,
         agent: Annotated[str, Meta(max_length=200)] | None = None,
         verdict: ItemVerdict | None = None,
         run: Annotated[str, Meta(max_length=200)] | None = None,
-    ) -> ItemPage:
+        part: Part = ALL,
+    ) -> list[ItemView]:
         """List items, the newest first: of all agents or of one, with one verdict, of one run."""
 
         def read(c: Connection) -> list[tuple[ItemRow, str]]:
@@ -85,14 +82,11 @@ class Items(Noun):
                 agent_id=agent_id,
                 verdict=verdict,
                 run_id=None if run is None else RunId(run),
-                limit=paging.part.limit,
-                after=paging.after,
+                limit=part.limit,
+                after=part.after,
             )
 
-        found = await self._store.read(read)
-        views = [_view(row, name) for row, name in found]
-        page = paging.fetched(views, key=lambda item: (epoch_ms(item.created_at), item.id))
-        return ItemPage(items=page.items, next_cursor=page.next_cursor)
+        return [_view(row, name) for row, name in await self._store.read(read)]
 
     @device(Method.REVIEW_REPORT, "its own items")
     async def report(self, link: Link, verdicts: Verdicts) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from msgspec import Meta, structs
 
 from hub.api.device import Link, OwnAgents, fitting, object_of
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, device, route
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.paging import MOST_LONG, Paging
 from hub.api.parameters import Key
 from hub.api.view import Instant, View
+from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
 from hub.coordination.messages import Messages as MessageService
@@ -127,13 +128,6 @@ class MessageDetail(MessageView, kw_only=True):
     moves: tuple[MessageMoveView, ...] = ()
 
 
-class MessagesPage(View):
-    """A page of messages, the newest first; *next_cursor* leads to the older ones."""
-
-    messages: tuple[MessageView, ...]
-    next_cursor: str | None = None
-
-
 class NudgeBody(View):
     """A message to an agent.
 
@@ -228,7 +222,6 @@ class Messages(Noun):
             "broadcast_id": "--broadcast: Only messages of this broadcast.",
             "limit": "--limit=20: Maximum number of messages.",
         },
-        rows="messages",
         table=(
             "id|id as message",
             "created_at|at as sent",
@@ -239,11 +232,16 @@ class Messages(Noun):
         ),
         empty="no messages",
     )
-    @route("GET", "/v1/messages", Scope.READ, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
+    @listed(
+        "/v1/messages",
+        Scope.READ,
+        key=lambda message: (epoch_ms(message.created_at), message.id),
+        errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT],
+        most=MOST_LONG,
+    )
     async def page(
         self,
         caller: Caller,
-        paging: Paging,
         board: Annotated[str, Meta(max_length=200, description="Only of this board, by name or id.")]
         | None = None,
         agent: Annotated[
@@ -256,9 +254,9 @@ class Messages(Noun):
         | None = None,
         correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
         broadcast_id: Annotated[str, Meta(max_length=128)] | None = None,
-    ) -> MessagesPage:
+        part: Part = ALL,
+    ) -> list[MessageView]:
         """List the messages to agents, the newest first."""
-        paging.limit = min(paging.limit, MOST_LONG)
         agent_ids = None
         if agent is not None:
             agent_ids = [(await self._store.read(agents.agent_called, agent, caller.user_id)).id]
@@ -269,11 +267,10 @@ class Messages(Noun):
             states=state or (),
             correlation_id=correlation_id,
             broadcast_id=broadcast_id,
-            limit=paging.limit + 1,
-            after=paging.after,
+            limit=part.limit,
+            after=part.after,
         )
-        page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
-        return MessagesPage(messages=tuple(await self._views(page.items)), next_cursor=page.next_cursor)
+        return await self._views(rows)
 
     @command(
         "messages show MESSAGE_ID",

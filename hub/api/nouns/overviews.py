@@ -3,7 +3,7 @@
 from typing import Final
 
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, Part, route
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses, AgentStatusView
 from hub.api.nouns.agents import Agents, AgentView
@@ -14,7 +14,6 @@ from hub.api.nouns.locks import Locks, LockView
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import Runs, RunView
 from hub.api.nouns.schedules import Slots, SlotView
-from hub.api.paging import PageOf
 from hub.api.parameters import Hub
 from hub.api.view import Instant, View
 from protocol.errors import ErrorCode
@@ -71,7 +70,7 @@ class Overviews(Noun):
             agent=agent,
             status=await hub.noun(AgentStatuses, mine).get(name),
             slots=tuple(await hub.noun(Slots, mine).of_agent(name)),
-            runs=(await hub.noun(Runs, mine).newest(PageOf(limit=NEWEST_RUNS), agent=name)).runs,
+            runs=tuple(await hub.noun(Runs, mine).newest(agent=name, part=Part(NEWEST_RUNS))),
             locks=tuple(await hub.noun(Locks, mine).all(agent=name)),
             capabilities=tuple(one for one in capabilities if one.enabled),
             config=tuple(sorted(configuration.configuration)),

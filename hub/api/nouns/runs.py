@@ -11,8 +11,7 @@ from hub.api.binding import OPTIONAL
 from hub.api.device import Link, object_of
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
-from hub.api.noun import Noun, command, device, route
-from hub.api.paging import Paging
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.parameters import Actor, OpenStreams
 from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
@@ -166,13 +165,6 @@ class RunProgress(View):
     working_on: str | None = None  # the current file
 
 
-class RunPage(View):
-    """A page of runs; *next_cursor* leads to the next one."""
-
-    runs: tuple[RunView, ...]
-    next_cursor: str | None = None
-
-
 class Cancellation(View):
     """Reason of a cancellation; the first reason is kept."""
 
@@ -261,16 +253,21 @@ class Runs(Noun):
         ),
         empty="no matching runs; start one: hub run AGENT --follow",
     )
-    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
+    @listed(
+        "",
+        Scope.READ,
+        key=lambda run: (epoch_ms(run.created_at), run.id),
+        errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE],
+    )
     async def newest(
         self,
-        paging: Paging,
         agent: Annotated[str, Meta(max_length=200)] | None = None,
         device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
         outcome: Annotated[OutcomeWord, Meta(description="Only runs that ended so.")] | None = None,
         since: Annotated[Instant, Meta(description="Only runs created from then on.")] | None = None,
         until: Annotated[Instant, Meta(description="Only runs created before.")] | None = None,
-    ) -> RunPage:
+        part: Part = ALL,
+    ) -> list[RunView]:
         """List runs, the newest first: of all agents or of one, of a device, by outcome and by time."""
         offered = self.offered
 
@@ -291,14 +288,12 @@ class Runs(Noun):
                 outcome=_OUTCOMES.get(outcome or ""),
                 since=None if since is None else epoch_ms(since),
                 until=None if until is None else epoch_ms(until),
-                limit=paging.part.limit,
-                after=paging.after,
+                limit=part.limit,
+                after=part.after,
             )
             return read_facts(c, rows, offered)
 
-        views = self.views_of(await self._store.read(read))
-        page = paging.fetched(views, key=lambda run: (epoch_ms(run.created_at), run.id))
-        return RunPage(runs=page.items, next_cursor=page.next_cursor)
+        return self.views_of(await self._store.read(read))
 
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
     async def get(self, run_id: str) -> RunDetail:
