@@ -1,7 +1,7 @@
 """Messages between agents: sent, listed, cancelled, retried."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, structs
 
@@ -18,7 +18,7 @@ from hub.coordination.messages import Messages as MessageService
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
-from protocol.messages import MessageState, QueueMode, attempt_key
+from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
 from storage.agents import agents
 from storage.coordination import question_rows
 from storage.coordination.message_rows import MessageRow
@@ -53,10 +53,6 @@ answered     The agent has answered.
 interrupted  It was dropped before the agent received it; it is sent again.
 failed       It could not be delivered, or was cancelled.
 expired      Its time ran out before the agent received it."""
-MessageWord = Literal[
-    "waiting", "sent", "accepted", "queued", "consumed", "answered", "interrupted", "failed", "expired"
-]
-MessageKindWord = Literal["nudge", "question", "handoff", "ask_user", "answer"]
 
 
 class MessageView(View, kw_only=True):
@@ -69,7 +65,7 @@ class MessageView(View, kw_only=True):
 
     id: str
     user: str
-    kind: MessageKindWord
+    kind: MessageKind
     board: str | None = None  # None: of no board, or it was deleted since
     board_id: str | None = None
     broadcast_id: str | None = None
@@ -87,7 +83,7 @@ class MessageView(View, kw_only=True):
     correlation_id: str | None = None
     reply_to: str | None = None
     question_id: str | None = None
-    state: MessageWord
+    state: MessageState
     attempt: int
     sends: int
     waiting_for: str | None = None  # a sentence: what has to happen before it can be sent
@@ -113,8 +109,8 @@ _ROW = object_of(*_OF_ALL, *_SENDER, "to_agent_id as agent_id", "to_agent as age
 class MessageMoveView(View, kw_only=True):
     """A change of a message's state. *proof*: what the gateway or the device answered."""
 
-    old_state: MessageWord | None = None
-    new_state: MessageWord
+    old_state: MessageState | None = None
+    new_state: MessageState
     attempt: int
     proof: dict[str, Any]
     reason: str | None = None

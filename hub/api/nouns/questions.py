@@ -1,7 +1,7 @@
 """Questions of agents to a person: asked, shown, answered, withdrawn."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, structs
 
@@ -31,7 +31,6 @@ from storage.store import Connection, Store
 
 _E = ErrorCode
 _Word = Annotated[str, Meta(max_length=128)]
-QuestionWord = Literal["open", "answered", "withdrawn", "expired"]
 
 
 class QuestionView(View, kw_only=True):
@@ -53,7 +52,7 @@ class QuestionView(View, kw_only=True):
     correlation_id: str | None = None
     reply_tags: tuple[str, ...] = ()
     reply_source: str
-    state: QuestionWord
+    state: QuestionState
     answer: str | None = None
     answered_by: str | None = None
     memory_id: str | None = None
@@ -103,7 +102,7 @@ def _record(question: QuestionView) -> Record:
     return QuestionToUser(
         question_id=question.id,
         content=question.content,
-        state=QuestionState(question.state),
+        state=question.state,
         board=question.board,
         asked_by=question.agent,
         preferred_channel=question.preferred_channel,

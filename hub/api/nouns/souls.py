@@ -14,6 +14,7 @@ from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
 from protocol.errors import ErrorCode, HubError
+from protocol.messages import SoulWriteState
 
 _E = ErrorCode
 _UNREACHABLE: Final = (
@@ -43,7 +44,6 @@ Hash = Annotated[
         examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
     ),
 ]
-StateWord = Literal["waiting", "done", "conflict", "failed"]
 KindWord = Literal["written", "seen", "refused"]
 
 
@@ -56,7 +56,7 @@ class SoulWriteView(View, kw_only=True):
     """
 
     id: str
-    state: StateWord
+    state: SoulWriteState
     sha256: str
     expected_sha256: str | None  # of the text that it replaces; "": there was none
     found_sha256: str | None = None
@@ -197,7 +197,7 @@ class Souls(Noun):
         )
         row = await self._souls.write(caller, board, agent, request, wait_s=wait_s)
         written = SoulWriteView.from_row(row)
-        if written.state == "waiting":
+        if written.state is SoulWriteState.WAITING:
             head.status = 202
         else:
             match.set_tag(_tag(written.sha256))
