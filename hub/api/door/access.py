@@ -14,7 +14,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import unquote_plus
 
 import anyio
@@ -23,7 +23,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
-from hub.api.door.bearer import NEW_AGENT_TOKEN, NEW_TOKEN
+from hub.api.door.bearer import NEW_AGENT_TOKEN, NEW_TOKEN, BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.roles import (
     AGENT,
@@ -65,26 +65,6 @@ UNIX: Final = None  # a share of the places: a caller over a Unix socket
 _MOST_OF_ONE: Final = 2  # half of the places
 _RESERVED: Final = 4  # a quarter of the places
 TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_", "hub_agt_")
-
-
-class Bearer(Protocol):
-    """Verifier of the tokens of operators and agents."""
-
-    async def principal(self, token: str, network: str) -> Principal:
-        """Return the principal of a token that was sent from *network*.
-
-        Raises:
-            HubError: the token is not valid, or too many wrong tokens came from this network.
-        """
-        ...
-
-    async def still_counts(self, principal: Principal) -> bool:
-        """Return whether the token of *principal*, which was accepted before, is still valid."""
-        ...
-
-    async def report_forbidden(self, principal: Principal, network: str, why: str) -> None:
-        """Record that an authenticated *principal* requested a route without permission."""
-        ...
 
 
 class Refused(HubError):
@@ -168,7 +148,7 @@ class Access:
         body_bytes: int,
         body_s: float = BODY_S,
         requests: int = 64,
-        bearer: Bearer | None = None,
+        bearer: BearerTokens | None = None,
         replays: Replays | None = None,
         guarded: Collection[str] = (),
         on_refusal: Callable[[str], None] = lambda _: None,
@@ -367,19 +347,13 @@ class Access:
         return Refused(ErrorCode.FORBIDDEN, message, hint=hint)
 
 
-class BodyTooSlow(HubError):
-    """A body that was not received in time."""
-
-    code = ErrorCode.HELLO_TIMEOUT
-
-
 async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
     """Return the whole body, or None if the peer left before its end.
 
     Its length is limited before: a request declares it in its head (``hub.api.door.connection``).
 
     Raises:
-        BodyTooSlow: the body was not received *within_s* seconds.
+        Refused: the body was not received *within_s* seconds.
     """
     body = bytearray()
     with anyio.move_on_after(within_s):
@@ -390,21 +364,15 @@ async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
             body += message.get("body", b"")
             if not message.get("more_body", False):
                 return bytes(body)
-    raise BodyTooSlow(f"the body was not here within {within_s:g} s")
-
-
-class _DearBody(HubError):
-    """A body that would take too long to parse."""
-
-    code = ErrorCode.TOO_LARGE
+    raise Refused(ErrorCode.HELLO_TIMEOUT, f"the body was not here within {within_s:g} s")
 
 
 def _check_body(body: bytes) -> None:
-    """Raise HubError if *body* has more parts than may be parsed, whatever its media type."""
+    """Raise Refused if *body* has more parts than may be parsed, whatever its media type."""
     try:
         check_value(body)
     except msgspec.DecodeError as error:
-        raise _DearBody(f"the body has {error}") from None
+        raise Refused(ErrorCode.TOO_LARGE, f"the body has {error}") from None
 
 
 def _noun_changed(asked: Asked) -> str | None:

@@ -51,7 +51,7 @@ class TooManyTokens(HubError):
 
 
 class BearerTokens:
-    """Verifier of tokens, ``api.door.access.Bearer``, over the store.
+    """Verifier of the tokens of operators and agents.
 
     Args:
         attempts: failed attempts by network and token; shared with code that reads it or sets its limits.
@@ -74,7 +74,7 @@ class BearerTokens:
         self._used_at: dict[TokenId, int] = {}
 
     async def principal(self, token: str, network: str) -> Principal:
-        """Return the principal of a token.
+        """Return the principal of a token that was sent from *network*.
 
         Raises:
             TokenRefused: the token is unknown, revoked or expired, or its agent was removed.

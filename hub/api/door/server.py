@@ -13,7 +13,8 @@ from anyio.abc import TaskStatus
 
 from hub.api.application import ANSWERED, application
 from hub.api.document import document_server
-from hub.api.door.access import BODY_BYTES, BODY_S, NO_PROXIES, Access, Bearer
+from hub.api.door.access import BODY_BYTES, BODY_S, NO_PROXIES, Access
+from hub.api.door.bearer import BearerTokens
 from hub.api.door.connection import HEAD_S
 from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
@@ -72,7 +73,7 @@ class OperatorServer(HttpServer):
         unix_path: Path,
         hosts: Hosts | None = None,
         proxies: TrustedProxies = NO_PROXIES,
-        bearer: Bearer | None = None,
+        bearer: BearerTokens | None = None,
         replays: Replays | None = None,
         body_bytes: int = BODY_BYTES,
         body_s: float = BODY_S,
