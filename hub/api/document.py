@@ -144,6 +144,7 @@ def openapi_document(routes: Collection[RouteOf]) -> dict[str, Any]:
     for route in routes:
         paths.setdefault(route.asked.path, {})[route.asked.method.lower()] = _operation(route, parts)
     token = {"type": "http", "scheme": "bearer"}
+    also = "".join(f", also as {status} {code}" for status, code in OWN_STATUS.items())
     roles = "; ".join(f"{role}: {', '.join(sorted(scopes))}" for role, scopes in ROLE_SCOPES.items())
     return {
         "openapi": "3.1.0",
@@ -154,7 +155,7 @@ def openapi_document(routes: Collection[RouteOf]) -> dict[str, Any]:
             "schemas": {name: _plain(schema) for name, schema in parts.schemas.items()}
             | {"Problem": _problem()},
             "parameters": parts.parameters,
-            "responses": parts.responses | {_REFUSED: _refusal_of_all()},
+            "responses": parts.responses | {_REFUSED: _refusal(_SHARED, f"Refusals of every route{also}: ")},
             "securitySchemes": {
                 "token": token
                 | {"description": f"An operator's token, hub_op_..., with the scopes of its role. {roles}"},
@@ -344,11 +345,6 @@ def _codes_of(route: RouteOf) -> Iterable[ErrorCode]:
 def _refusal(codes: Iterable[ErrorCode], about: str = "") -> dict[str, Any]:
     content = {MEDIA_TYPE: {"schema": {"$ref": _SCHEMA.format(name="Problem")}}}
     return {"description": about + ", ".join(codes), "content": content}
-
-
-def _refusal_of_all() -> dict[str, Any]:
-    own = [f"{status} {code}" for status, code in OWN_STATUS.items()]
-    return _refusal(_SHARED, f"Refusals of every route{''.join(f', also as {one}' for one in own)}: ")
 
 
 def _problem() -> Schema:

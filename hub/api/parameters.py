@@ -80,18 +80,13 @@ class Served(NamedTuple):
     document: Callable[[Headers], Response]
 
 
-def _metrics(call: Call) -> bytes:
-    served: Served = call.served
-    return served.metrics()
-
-
 async def _document(call: Call) -> Response:
     # In a thread, as building it takes a while.
     return await to_thread.run_sync(call.served.document, call.headers)
 
 
 Document = Annotated[Response, From(_document)]
-Exposed = Annotated[bytes, From(_metrics)]
+Exposed = Annotated[Callable[[], bytes], From(attrgetter("served.metrics"))]
 OpenStreams = Annotated[Streams, From(attrgetter("served.streams"))]
 Caller = Annotated[Principal, From(attrgetter("caller"))]
 Actor = Annotated[str, From(attrgetter("caller.actor"))]

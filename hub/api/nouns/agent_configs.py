@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from hub.agents.configs import AgentConfigs as ConfigService
 from hub.agents.configs import config_values
@@ -291,7 +291,7 @@ class AgentConfigs(Noun):
         agent = await self._agent(name)
         done = await self._configs.change(
             agent,
-            [_new(key, one) for key, one in requested.items()],
+            [NewConfig(key=key, **structs.asdict(one)) for key, one in requested.items()],
             drops=unset,
             replaces=replaces,
             expected_rev=rev,
@@ -317,10 +317,6 @@ class AgentConfigs(Noun):
 
 def _read_configs(c: Connection, agent_id: AgentId) -> tuple[list[ConfigRow], EffectiveConfig]:
     return configs.list_configs(c, agent_id), agent_snapshot.effective_of(c, agent_id)
-
-
-def _new(key: str, requested: ConfigRequest) -> NewConfig:
-    return NewConfig(key=key, value=requested.value, type=requested.type, description=requested.description)
 
 
 def _changed(agent: AgentRow, done: ConfigsChanged, match: Matching) -> ConfigsChangedView:

@@ -168,10 +168,6 @@ def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered) -> Ag
     return AgentFacts(rows, read_facts(c, newest, offered), own)
 
 
-def _read_agent(c: Connection, name: str, user_id: UserId | None, offered: Offered) -> AgentFacts:
-    return _read_facts(c, [agents.agent_called(c, name, user_id)], offered)
-
-
 class Agents(Noun):
     """Agents. Only those that were created over an API can be changed or removed over it."""
 
@@ -261,8 +257,12 @@ class Agents(Noun):
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: str) -> AgentView:
         """Return one agent, its schedules with their next fires, and its last run."""
-        found = await self._store.read(_read_agent, name, self.user_id, self._runs.offered)
-        (view,) = self._views(found)
+        offered = self._runs.offered
+
+        def read(c: Connection) -> AgentFacts:
+            return _read_facts(c, [agents.agent_called(c, name, self.user_id)], offered)
+
+        (view,) = self._views(await self._store.read(read))
         return view
 
     @route(

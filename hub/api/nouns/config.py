@@ -233,7 +233,11 @@ class Config(Noun):
         """List the changes of hub.toml with their old and new values, the newest first."""
         rows = await self._changes(paging.part, key=key)
         page = paging.fetched(rows, key=lambda row: (row.seq,))
-        return SettingsHistory(changes=tuple(map(_change_view, page.items)), next_cursor=page.next_cursor)
+        changes = (
+            SettingsChangeView.from_row(_change(row), row, generation=_detail(row)["generation"])
+            for row in page.items
+        )
+        return SettingsHistory(changes=tuple(changes), next_cursor=page.next_cursor)
 
     @command(
         "config diff [SINCE] [UNTIL]",
@@ -261,7 +265,7 @@ class Config(Noun):
         return ConfigDiffView(
             since=since,
             until=until,
-            changes=tuple(KeyChangeView(key=key, old=old, new=new) for key, old, new in combined(changes)),
+            changes=tuple(map(KeyChangeView.from_row, combined(changes))),
         )
 
     @route("POST", "/config/revert", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
@@ -370,10 +374,6 @@ def _detail(row: AuditRow) -> dict[str, Any]:
 def _change(row: AuditRow) -> KeyChange:
     detail = _detail(row)
     return KeyChange(row.subject or "", detail["old"], detail["new"])
-
-
-def _change_view(row: AuditRow) -> SettingsChangeView:
-    return SettingsChangeView.from_row(_change(row), row, generation=_detail(row)["generation"])
 
 
 def _view(done: TakenUp) -> ReloadView:

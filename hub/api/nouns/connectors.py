@@ -26,7 +26,6 @@ from storage.agents import agents
 from storage.audit import Entry
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import ConnectorRow
-from storage.connectors.credentials import SignInRow
 from storage.store import Connection, Store
 
 UNREAD: Final = 50  # messages that could not be read, of one agent, in one response
@@ -304,7 +303,7 @@ class Connectors(Noun):
         found = await self._sign_ins.find(sign_in)
         if found.connector_id != row.id:
             raise SignInFailed("there is no such sign-in")
-        return _sign_in(row, found)
+        return SignInView.from_row(found, connector=row.name)
 
     @route(
         "POST",
@@ -319,7 +318,7 @@ class Connectors(Noun):
         answered = await self._sign_ins.pasted(pasted.address)
         if answered.connector_id != row.id:
             raise SignInFailed("that address is of another connector's sign-in")
-        return _sign_in(row, answered)
+        return SignInView.from_row(answered, connector=row.name)
 
     @command(
         "connectors rm CONNECTOR",
@@ -373,10 +372,6 @@ def _unread(agent: str, one: dict[str, object]) -> UnreadView:
         reason=None if one["reason"] is None else str(one["reason"]),
         at=from_epoch_ms(int(str(one["seen_at"]))),
     )
-
-
-def _sign_in(row: ConnectorRow, found: SignInRow) -> SignInView:
-    return SignInView.from_row(found, connector=row.name)
 
 
 def _shape(message: Message, content: object) -> str:

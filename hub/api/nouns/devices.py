@@ -1,7 +1,6 @@
 """Devices: renaming and revoking them, their grants, and closing their connections."""
 
-from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
@@ -16,13 +15,10 @@ from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import Goodbye
 from storage import audit
 from storage.agents import agents
-from storage.agents.agents import AgentRow
 from storage.devices import device_keys, devices, pairings
-from storage.devices.device_keys import KeyRow
 from storage.devices.devices import DeviceRow, Grant
-from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
+from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement
-from storage.runs.agreement import StoreRow
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -115,16 +111,6 @@ class GrantChange(View):
     remove: tuple[Grant, ...] = ()
 
 
-class _Detail(NamedTuple):
-    """Rows of the response about one device."""
-
-    row: DeviceRow
-    keys: Sequence[KeyRow]
-    tokens: Sequence[DeviceTokenRow]
-    readers: Sequence[AgentRow]
-    agreement: StoreRow | None
-
-
 class Devices(Noun):
     """Devices. A path names one by its name, or by its id, which also finds a revoked one."""
 
@@ -176,24 +162,26 @@ class Devices(Noun):
     @route("GET", "/{device_id}", Scope.READ, is_tagged=True)
     async def get(self, device_id: str) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""
-        found = await self._store.read(self._read_detail, device_id)
-        return DeviceDetail.from_row(
-            self._view(found.row),
-            keys=tuple(KeyView.from_row(key, fingerprint=keys.shown(key.id)) for key in found.keys),
-            tokens=tuple(map(TokenView.from_row, found.tokens)),
-            agents=tuple(agent.name for agent in found.readers),
-            agreement=None if found.agreement is None else AgreementView.from_row(found.agreement),
-            owner_grants=self._owner_grants(found.row),
+        row, known_keys, tokens, readers, comparison = await self._store.read(
+            lambda c: (
+                row := self._called(c, device_id),
+                device_keys.list_keys(c, device_id=row.id),
+                DEVICE_TOKENS.page(c, device_id=row.id),
+                agents.list_agents(c, device_id=row.id),
+                agreement.find_store(c, row.id),
+            )
         )
-
-    def _read_detail(self, c: Connection, called: str) -> _Detail:
-        row = self._called(c, called)
-        return _Detail(
-            row,
-            device_keys.list_keys(c, device_id=row.id),
-            DEVICE_TOKENS.page(c, device_id=row.id),
-            agents.list_agents(c, device_id=row.id),
-            agreement.find_store(c, row.id),
+        link = self._roster.find(row.id)
+        granted = {} if link is None else link.owner_grants
+        return DeviceDetail.from_row(
+            self._view(row),
+            keys=tuple(KeyView.from_row(key, fingerprint=keys.shown(key.id)) for key in known_keys),
+            tokens=tuple(map(TokenView.from_row, tokens)),
+            agents=tuple(agent.name for agent in readers),
+            agreement=None if comparison is None else AgreementView.from_row(comparison),
+            owner_grants=tuple(
+                OwnerGrantView(name=name, tables=tuple(tables)) for name, tables in granted.items()
+            ),
         )
 
     @command(
@@ -298,11 +286,6 @@ class Devices(Noun):
             capabilities=() if link is None else tuple(sorted(link.capabilities)),
             grants=tuple(Grant(grant) for grant in row.grants),
         )
-
-    def _owner_grants(self, row: DeviceRow) -> tuple[OwnerGrantView, ...]:
-        link = self._roster.find(row.id)
-        granted = {} if link is None else link.owner_grants
-        return tuple(OwnerGrantView(name=name, tables=tuple(tables)) for name, tables in granted.items())
 
     def _now_ms(self) -> int:
         return epoch_ms(self._clock.now())

@@ -57,7 +57,9 @@ class Issues(Noun):
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
         found = await self._issues.fresh(online=online, anew=anew)
-        return part.of([_view(issue) for issue in found if self._is_seen(issue)], _key)
+        return part.of(
+            [IssueView.from_row(issue, issue.found) for issue in found if self._is_seen(issue)], _key
+        )
 
     def counts(self) -> IssueCounts:
         """Return the number of issues at the last check, by severity."""
@@ -70,7 +72,3 @@ class Issues(Noun):
 
     def _is_seen(self, issue: Issue) -> bool:
         return self.user_id in (None, issue.found.user_id)
-
-
-def _view(issue: Issue) -> IssueView:
-    return IssueView.from_row(issue, issue.found)

@@ -17,7 +17,7 @@ from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.runs.decisions import describe_decision, describe_pause, describe_wake
-from hub.runs.scheduler import Backfilled, Scheduler, offset_of, trigger_for
+from hub.runs.scheduler import Scheduler, offset_of, trigger_for
 from hub.schedules.cron import BadSchedule
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
@@ -170,7 +170,15 @@ class Schedules(Noun):
             raise NoSchedule(f"the agent {name!r} has no schedule, so there is nothing to make up for")
         first, last, is_dry = epoch_ms(requested.first), epoch_ms(requested.last), requested.dry_run
         done = await self._scheduler.backfill(declared[0].id, first, last, actor=actor, dry_run=is_dry)
-        return _backfill_view(name, done, dry_run=is_dry)
+        return BackfillView(
+            agent=name,
+            dry_run=is_dry,
+            first_at=from_epoch_ms(done.fires[0]) if done.fires else None,
+            last_at=from_epoch_ms(done.fires[-1]) if done.fires else None,
+            fires=len(done.fires),
+            wanted=len(done.missing),
+            runs=tuple(done.runs),
+        )
 
     def views_of(self, rows: Iterable[ScheduleRow]) -> dict[AgentId, list[ScheduleView]]:
         """Return the views of those schedules that are declared now, by agent."""
@@ -220,18 +228,6 @@ def _decision_view(row: FireRow, device: str) -> DecisionView:
     return DecisionView.from_row(
         row,
         said=describe_decision(row.decision, row.reason, fires=row.fires, device=device),
-    )
-
-
-def _backfill_view(agent: str, done: Backfilled, *, dry_run: bool) -> BackfillView:
-    return BackfillView.from_row(
-        agent=agent,
-        dry_run=dry_run,
-        first_at=done.fires[0] if done.fires else None,
-        last_at=done.fires[-1] if done.fires else None,
-        fires=len(done.fires),
-        wanted=len(done.missing),
-        runs=tuple(done.runs),
     )
 
 

@@ -246,7 +246,7 @@ class System(Noun):
     @route("GET", "/metrics", Scope.READ, is_whole=True)
     async def metrics(self, exposed: Exposed) -> Exposition:
         """Return every metric of the process."""
-        return Exposition(exposed)
+        return Exposition(exposed())
 
     @route("GET", "/v1/routes", Scope.READ, is_whole=True)
     async def table(self) -> RoutesView:

@@ -1,6 +1,6 @@
 """Templates: what agents of one kind have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -55,9 +55,6 @@ class VerdictView(View):
     broken: tuple[BrokenView, ...] = ()
 
 
-_Found = tuple[list[TemplateRow], Mapping[str, Mapping[AgentId, str]]]
-
-
 class Templates(Noun):
     """Templates, which belong to no user; each user sees the names of their own agents in them."""
 
@@ -80,7 +77,7 @@ class Templates(Noun):
     @listed("", Scope.READ, key=lambda template: (template.name,))
     async def all(self, part: Part = ALL) -> list[TemplateView]:
         """List the templates by name."""
-        return _views(*await self._store.read(self._read_page, part))
+        return await self._views(lambda c: templates.list_templates(c, limit=part.limit, after=part.after))
 
     @command(
         "templates show NAME",
@@ -101,7 +98,7 @@ class Templates(Noun):
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: TemplateName) -> TemplateView:
         """Return one template, and the names of the agents that are made from it."""
-        (view,) = _views(*await self._store.read(self._read_one, name))
+        (view,) = await self._views(lambda c: [templates.get_template(c, name)])
         return view
 
     @command(
@@ -182,26 +179,23 @@ class Templates(Noun):
     def _managed(self, name: str) -> ManagedByFile:
         return ManagedByFile(f"template {name!r} is managed by hub.toml: {self._lines.of_template(name)}")
 
-    def _read_page(self, c: Connection, part: Part) -> _Found:
-        return self._with_agents(c, templates.list_templates(c, limit=part.limit, after=part.after))
+    async def _views(self, find: Callable[[Connection], list[TemplateRow]]) -> list[TemplateView]:
+        """Return the views of the templates that *find* reads, with the names of their agents."""
 
-    def _read_one(self, c: Connection, name: str) -> _Found:
-        return self._with_agents(c, [templates.get_template(c, name)])
+        def read(c: Connection) -> tuple[list[TemplateRow], dict[str, dict[AgentId, str]]]:
+            rows = find(c)
+            return rows, agents.agents_by(c, "template_id", [row.id for row in rows], user_id=self.user_id)
 
-    def _with_agents(self, c: Connection, rows: list[TemplateRow]) -> _Found:
-        return rows, agents.agents_by(c, "template_id", [row.id for row in rows], user_id=self.user_id)
-
-
-def _views(rows: list[TemplateRow], made: Mapping[str, Mapping[AgentId, str]]) -> list[TemplateView]:
-    return [
-        TemplateView.from_row(
-            row,
-            type=Kind(row.agent_type, row.subtype).written,
-            prompt=row.prompt_template,
-            agents=tuple(made[row.id].values()),
-        )
-        for row in rows
-    ]
+        rows, names = await self._store.read(read)
+        return [
+            TemplateView.from_row(
+                row,
+                type=Kind(row.agent_type, row.subtype).written,
+                prompt=row.prompt_template,
+                agents=tuple(names[row.id].values()),
+            )
+            for row in rows
+        ]
 
 
 def _written(name: str, table: TemplateTable) -> WrittenTemplate:
