@@ -131,19 +131,32 @@ async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made 
         BackupRefused, Unavailable: see ``Backups.make``; nothing was upgraded.
     """
     version = await schema_version_of(url, base=state)
-    if version.current is None or not version.missing or url.startswith(SERVER):
+    if version.current is None or not version.missing:
         return None
-    database = file_of(url, state)
+    made = await backup_of_file(url, state=state, clock=clock)
+    if made is not None:
+        log.warning(
+            "database.upgrading",
+            revision=version.current,
+            missing=list(version.missing),
+            backup=str(made.path),
+        )
+    return made
+
+
+async def backup_of_file(url: str, *, state: Path, clock: Clock) -> Made | None:
+    """Back up the database at *url* into the state folder if it is a file that no hub has open.
+
+    Raises:
+        BackupRefused, Unavailable: see ``Backups.make``.
+    """
+    database = None if url.startswith(SERVER) else file_of(url, state)
     if database is None:
         return None
     now = clock.now()
     target = state / FOLDER / f"{now.astimezone(UTC):{_NAMED}}{SUFFIX}"
     along = [state / name for name in ALONG]
-    made = await anyio.to_thread.run_sync(partial(_make, target, database, epoch_ms(now), along))
-    log.warning(
-        "database.upgrading", revision=version.current, missing=list(version.missing), backup=str(target)
-    )
-    return made
+    return await anyio.to_thread.run_sync(partial(_make, target, database, epoch_ms(now), along))
 
 
 def _make(target: Path, database: Path, at: int, along: Iterable[Path]) -> Made:

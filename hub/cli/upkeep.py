@@ -219,41 +219,88 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
 
 @migrate.command(epilog=example("hub migrate up"))
 @_database_options
-def up(config: Path, url: str | None, state: Path, as_json: bool) -> None:
-    """Migrate the tables to this release. After an interruption they are as they were.
+@click.pass_context
+def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: bool) -> None:
+    """Migrate the tables to this release, and compare them. After an interruption they are as they were.
 
     A database in a file is backed up first, into the state folder. No hub may have it open.
     On a database server one hub at a time migrates; hubs that start meanwhile wait.
+    Exits with 1 if a part of the tables differs from this release afterwards.
     """
     import anyio
 
     from hub.backups import backup_before_upgrade
     from hub.clock import SystemClock
     from storage.kernel.database import SERVER
+    from storage.kernel.verify import Verified, verify
     from storage.store import open_store
 
     address = _address(config, url)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    async def migrated() -> str | None:
+    async def migrated() -> tuple[str | None, Verified]:
         made = await backup_before_upgrade(address, state=state, clock=SystemClock())
         if made and not as_json:
             show.report(f"backed up to {made.path}")
         async with open_store(address, base=state):
-            return str(made.path) if made else None
+            pass
+        return (str(made.path) if made else None), await verify(address, base=state)
 
     before = _tables_of(address, state)
     if before.missing and before.current is not None and address.startswith(SERVER) and not as_json:
         show.report("this can be undone only with a backup: make one with pg_dump")
-    backup = anyio.run(migrated)
+    backup, result = anyio.run(migrated)
     if as_json:
         applied = {"before": before.current, "applied": list(before.missing), "backup": backup}
-        show.print_json("migrate_up", applied)
+        show.print_json("migrate_up", applied | {"differences": list(map(str, result.differences))})
     else:
-        show.report(
-            f"applied: {', '.join(before.missing)}"
-            if before.missing
-            else "nothing to do: the tables are up to date"
-        )
+        for difference in result.differences:
+            show.out(one_line(str(difference)))
+        if before.missing:
+            show.report(f"applied: {', '.join(before.missing)}")
+        elif not result.differences:
+            show.report("nothing to do: the tables are up to date")
+        if result.differences:
+            show.report(_summary(_tables_of(address, state), len(result.differences)))
+    ctx.exit(Exit.FAILED if result.differences else Exit.DONE)
+
+
+@migrate.command(epilog=example("hub migrate down"))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_database_options
+def down(config: Path, url: str | None, state: Path, as_json: bool, *, yes: bool) -> None:
+    """Migrate the tables to the revision before their own, for an older hub.
+
+    A database in a file is backed up first, into the state folder. No hub may have it open. What only the
+    newer tables can hold is lost. Start the older hub afterwards: this one migrates the tables up again.
+    """
+    import anyio
+
+    from hub.backups import backup_of_file
+    from hub.clock import SystemClock
+    from storage.kernel.migrate import revisions
+    from storage.store import downgrade_store
+
+    address = _address(config, url)
+    before = _tables_of(address, state).current
+    if not yes:
+        show.confirm(f"migrate the tables from revision {before} to the one before it?")
+
+    async def migrated() -> str | None:
+        made = None
+        if before in revisions()[1:]:
+            made = await backup_of_file(address, state=state, clock=SystemClock())
+        await downgrade_store(address, base=state)
+        return str(made.path) if made else None
+
+    backup = anyio.run(migrated)
+    after = _tables_of(address, state).current
+    if as_json:
+        show.print_json("migrate_down", {"before": before, "after": after, "backup": backup})
+    else:
+        if backup:
+            show.report(f"backed up to {backup}")
+        show.report(f"the tables are at revision {after}")
 
 
 @migrate.command("verify", epilog=example("hub migrate verify"))

@@ -7,13 +7,18 @@ Alembic is imported only here, and only when a migration is needed: the import t
 
 import ast
 import os
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
 
 from storage.kernel.database import FromTheFuture, Unavailable, translated
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000  # another process may take this long to migrate the same file
@@ -78,12 +83,25 @@ def upgrade(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise Unavailable(f"cannot open the database {path}: {error.strerror}") from error
+    _migrate_file(path, partial(upgrade_tables, where=str(path)))
+
+
+def downgrade(path: Path) -> None:
+    """Migrate the SQLite database at *path* to the revision before its own, in one transaction.
+
+    Raises:
+        Unavailable: there is no revision before it, or the database cannot be opened or written.
+    """
+    _migrate_file(path, downgrade_tables)
+
+
+def _migrate_file(path: Path, change: Callable[[sa.Connection], None]) -> None:
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.begin() as connection:
-            upgrade_tables(connection, where=str(path))
+            change(connection)
     except sa.exc.DBAPIError as error:
         if (ours := translated(error)) is error:
             raise
@@ -121,14 +139,36 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
     if current is not None and (why := refusal(current)) is not None:
         raise (FromTheFuture if current > newest else Unavailable)(f"cannot open the database {where}: {why}")
     from alembic import command
+
+    command.upgrade(_config(c), "head")
+    broken = c.exec_driver_sql("PRAGMA foreign_key_check").all() if c.dialect.name == "sqlite" else ()
+    if broken:
+        raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
+
+
+def downgrade_tables(c: sa.Connection) -> None:
+    """Migrate the tables to the revision before their own in the transaction of *c*.
+
+    Raises:
+        Unavailable: this release does not know their revision, or it is the first one.
+    """
+    if c.dialect.name == "postgresql":
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+    current = revision_in(c)
+    if current not in revisions()[1:]:
+        oldest = revisions()[0]
+        raise Unavailable(f"the tables are of revision {current}: there is none before it (first: {oldest})")
+    from alembic import command
+
+    command.downgrade(_config(c), "-1")
+
+
+def _config(c: sa.Connection) -> "Config":
     from alembic.config import Config
 
     config = Config(attributes={"connection": c})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    command.upgrade(config, "head")
-    broken = c.exec_driver_sql("PRAGMA foreign_key_check").all() if c.dialect.name == "sqlite" else ()
-    if broken:
-        raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
+    return config
 
 
 def revision_in(c: sa.Connection) -> str | None:

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.database import Unavailable, shown, sqlstate, translated
-from storage.kernel.migrate import revision_in, upgrade_tables
+from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -239,6 +239,11 @@ async def read_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
 
 async def _migrate(url: str) -> None:
     await _run_once(url, partial(upgrade_tables, where=shown(url)))
+
+
+async def downgrade(url: str) -> None:
+    """Migrate the tables on the server to the revision before their own. Raises Unavailable."""
+    await _run_once(url, downgrade_tables)
 
 
 async def _connect(*args: Any, **options: Any) -> Any:

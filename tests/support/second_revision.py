@@ -26,6 +26,14 @@ def upgrade() -> None:
     op.execute("UPDATE users SET nickname = name")
     op.drop_column("users", "nickname")
     op.execute("{{statement}}")
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("devices", table_kwargs={{"sqlite_strict": True}}) as devices:
+        devices.drop_constraint(op.f("ck_devices_max_concurrent_runs"), type_="check")
+        devices.create_check_constraint(
+            op.f("ck_devices_max_concurrent_runs"), "max_concurrent_runs BETWEEN 1 AND 32"
+        )
 '''
 
 

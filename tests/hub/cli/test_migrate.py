@@ -43,6 +43,37 @@ def test_the_version_of_the_tables_is_told_in_words_and_mended(hub: Hub, state: 
     assert "nothing to do" in hub("migrate", "up").stderr
 
 
+def test_the_first_migration_makes_the_state_folder(hub: Hub, state: Path) -> None:
+    assert "applied: 0001" in hub("migrate", "up").stderr
+    assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_part_that_is_missing_after_a_migration_is_named(hub: Hub, state: Path) -> None:
+    hub("migrate", "up")
+    say(state, "DROP INDEX agent_state_history_at")
+    said = hub("migrate", "up")
+    assert said.exit_code == Exit.FAILED
+    assert "index agent_state_history.agent_state_history_at is missing" in said.stdout
+    assert "nothing to do" not in said.stderr
+    as_json = json.loads(hub("migrate", "up", "--json").stdout)
+    assert as_json["differences"] == ["index agent_state_history.agent_state_history_at is missing"]
+
+
+def test_tables_are_migrated_down_to_the_revision_before_after_a_backup(
+    hub: Hub, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "MIGRATIONS", second_revision(tmp_path))
+    hub("migrate", "up")
+    said = hub("migrate", "down", "--yes")
+    (backup,) = (state / "backups").iterdir()
+    assert f"backed up to {backup}" in said.stderr and f"at revision {FIRST}" in said.stderr
+    assert verify(backup).revision == SECOND
+    assert json.loads(hub("migrate", "status", "--json").stdout)["missing"] == [SECOND]
+    refused = hub("migrate", "down", "--yes")
+    assert refused.exit_code and f"there is none before it (first: {FIRST})" in refused.stderr
+    assert list((state / "backups").iterdir()) == [backup]
+
+
 def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings_them_back(
     hub: Hub, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
