@@ -155,12 +155,6 @@ class Accounts:
         self.on_change(row)
         return True
 
-    async def worked(self, connector_id: str, account: str | None = None) -> None:
-        """Reset the connector's failure count after a success."""
-        await self._store.write(
-            partial(connectors.note_success, at=self._now(), account=account), connector_id
-        )
-
     async def granted(
         self, connector_id: str, granted: Granted, *, actor: str, sign_in_id: str | None = None
     ) -> bool:

@@ -8,7 +8,6 @@ Each account has one throttle, shared by all of its runs. It uses less than the 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,6 +32,7 @@ from hub.outbound import (
     InvalidURL,
     OutboundClient,
     TransportError,
+    retry_after_s,
 )
 from hub.outbound.rules import is_this_machine
 from protocol.frame import read_json
@@ -171,17 +171,6 @@ def general(answer: Answer) -> ConnectorFailure:
     if status in _PASSING or status >= 500 or 300 <= status < 400:
         return Unavailable(f"the provider answered {status}")
     return Misconfigured(f"the provider does not take what it is asked: {status}")
-
-
-def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the wait of ``Retry-After``, in seconds or as a date (RFC 9110, 10.2.3); never negative."""
-    header = headers.get("retry-after", "").strip()
-    if header.isdigit():
-        return float(header)
-    try:
-        return max(0.0, (parsedate_to_datetime(header).astimezone(UTC) - now).total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 def origin_of(url: str) -> str:

@@ -190,7 +190,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     is_bulk: bool = False
     is_sent: bool = False
     is_unread: bool | None = None
-    mentions_me: bool | None = None
     link: str | None = None
     fault: str = ""
 
@@ -312,7 +311,6 @@ class Connector(ABC):
     auth: ClassVar[Auth]
     settings_model: ClassVar[type[ProviderSettings]] = ProviderSettings
     filter_model: ClassVar[type[Filter]] = Filter
-    min_interval_s: ClassVar[float] = 60.0  # between two runs started by a schedule
     needs_model: ClassVar[bool] = True  # True if its documents are prose
     can_push: ClassVar[bool] = False  # True if ``wait_for_news`` is implemented
     api_version: ClassVar[int] = API_VERSION

@@ -48,7 +48,6 @@ from hub.document import Document
 from hub.text.letter import Body, Letter
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
-DAY_S: Final = 86_400.0  # see the module's docstring
 OVERLAP: Final = timedelta(minutes=5)  # clocks of Microsoft's machines differ
 _PAGE: Final = 50  # the maximum
 _MOST_CHATS: Final = 2_000  # examined in one round
@@ -149,7 +148,6 @@ class Teams(GraphConnector):
     provider: ClassVar[str] = "teams"
     settings_model: ClassVar[type[TeamsSettings]] = TeamsSettings
     filter_model: ClassVar[type[Filter]] = TeamsFilter
-    min_interval_s: ClassVar[float] = DAY_S
 
     _filter: TeamsFilter
 
@@ -353,8 +351,7 @@ class Teams(GraphConnector):
         assert self._me is not None
         user = inner(item, "from", "user")
         is_mine = bool(self._me.id) and user.get("id") == self._me.id
-        names_me = _names(item, self._me.id)
-        if self._filter.mentions_me_only and not names_me:
+        if self._filter.mentions_me_only and not _names(item, self._me.id):
             return None
         root = item.get("replyToId")
         where = (*place, "messages", *((root, "replies") if isinstance(root, str) and root else ()), id)
@@ -368,7 +365,6 @@ class Teams(GraphConnector):
             subject=text_field(item, "subject"),
             thread="/".join((*place, str(root or id) if place[0] == "teams" else "")),
             is_sent=is_mine,
-            mentions_me=names_me,
             link=web_link(item.get("webUrl")),
         )
         self._cached[message.key, message.version] = item

@@ -197,7 +197,7 @@ class Endpoint:
         self._sizer = Sizer()
         self._is_proved = False
         self._proving = anyio.Lock()
-        self.counting = Counting(metrics, name)
+        self.counting = Counting(metrics or Metrics(), name)
         self.counting.watch(
             waiting=lambda: float(len(self._limiter)),
             is_open=lambda: float(self.breaker.circuit is not Circuit.CLOSED),

@@ -75,13 +75,8 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     fields: int = 0  # of the matched labels
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
-            right=self.right + other.right,
-            found=self.found + other.found,
-            labelled=self.labelled + other.labelled,
-            right_fields=self.right_fields + other.right_fields,
-            fields=self.fields + other.fields,
-        )
+        names = self.__struct_fields__
+        return Tally(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
     @property
     def precision(self) -> float | None:

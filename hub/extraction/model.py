@@ -10,9 +10,11 @@ Guarantees of every ``LanguageModel``:
 import hashlib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from operator import add
 from typing import Final, Literal, Protocol
 
 import msgspec
+from msgspec.structs import astuple
 
 from protocol.errors import ErrorCode, HubError
 
@@ -33,12 +35,7 @@ class Usage(msgspec.Struct, frozen=True):
     cost_nanos: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.requests + other.requests,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cost_nanos + other.cost_nanos,
-        )
+        return Usage(*map(add, astuple(self), astuple(other)))
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -7,12 +7,10 @@ Rate limits are in headers, in OpenAI's format, which most compatible endpoints 
 ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}``, ``retry-after-ms``, ``retry-after``.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -23,6 +21,7 @@ from hub.clock import Clock
 from hub.extraction.completion import Completion
 from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable, Usage
 from hub.metrics import Metrics
+from hub.outbound import finite_number, retry_after_s
 from protocol.backoff import Backoff
 
 FAILURES: Final = 3  # consecutive questions, each with all its retries
@@ -217,45 +216,21 @@ class ReportedQuota(msgspec.Struct, frozen=True):
 
 def reported_quota(headers: Mapping[str, str], of: Literal["requests", "tokens"]) -> ReportedQuota | None:
     """Return the quota of requests or tokens; ``None`` if the headers have no plausible one."""
-    limit = _number(headers.get(f"x-ratelimit-limit-{of}"))
-    remaining = _number(headers.get(f"x-ratelimit-remaining-{of}"))
+    limit = finite_number(headers.get(f"x-ratelimit-limit-{of}"))
+    remaining = finite_number(headers.get(f"x-ratelimit-remaining-{of}"))
     if limit is None or remaining is None or limit <= 0 or remaining > limit:
         return None
     return ReportedQuota(limit, max(0.0, remaining), duration_s(headers.get(f"x-ratelimit-reset-{of}", "")))
 
 
-def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the requested wait, given in milliseconds, in seconds, or as a date.
-
-    Args:
-        now: wall time, aware, to compare with a date.
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if (number := _number(headers.get(name))) is not None:
-            return max(0.0, number * unit)
-    try:
-        at = parsedate_to_datetime(headers["retry-after"])
-        return max(0.0, (at - now).total_seconds())
-    except (KeyError, ValueError, TypeError):  # a TypeError for a date without a time zone
-        return None
-
-
 def duration_s(text: str) -> float | None:
     """Parse seconds from "6m0s", "1h2m", "1.5s", "20ms", or a bare number; ``None`` otherwise."""
-    if (number := _number(text)) is not None:
+    if (number := finite_number(text)) is not None:
         return max(0.0, number)
     parts = _PARTS.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text.strip():
         return None
     return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 class TryEnd(StrEnum):
@@ -274,45 +249,38 @@ class TryEnd(StrEnum):
 
 
 class Counting:
-    """Counters of one endpoint; without metrics, nothing is counted."""
+    """Counters of one endpoint."""
 
-    def __init__(self, metrics: Metrics | None, model: str) -> None:
+    def __init__(self, metrics: Metrics, model: str) -> None:
         self._metrics = metrics
         self._model = model
 
     def watch(self, *, waiting: Callable[[], float], is_open: Callable[[], float]) -> None:
         """Export the number of waiting questions, and the circuit's state (1.0 if open, else 0.0)."""
-        if self._metrics is not None:
-            self._metrics.llm_waiting.labels(self._model).set_function(waiting)
-            self._metrics.llm_circuit_open.labels(self._model).set_function(is_open)
+        self._metrics.llm_waiting.labels(self._model).set_function(waiting)
+        self._metrics.llm_circuit_open.labels(self._model).set_function(is_open)
 
     def reading(self) -> AbstractContextManager[None]:
         """Charge the endpoint with the event loop's time for parsing its answer."""
-        if self._metrics is None:
-            return nullcontext()
         return self._metrics.loop.charging(f"model:{self._model}")
 
     def tried(self, end: TryEnd) -> None:
         """Count one request."""
-        if self._metrics is not None:
-            self._metrics.llm_requests.labels(self._model, end).inc()
+        self._metrics.llm_requests.labels(self._model, end).inc()
 
     def spent(self, usage: Usage) -> None:
         """Count tokens and money."""
-        if self._metrics is not None:
-            self._metrics.llm_tokens.labels(self._model, "prompt").inc(usage.prompt_tokens)
-            self._metrics.llm_tokens.labels(self._model, "completion").inc(usage.completion_tokens)
-            self._metrics.llm_cost.labels(self._model).inc(usage.cost_nanos / 1e9)
+        self._metrics.llm_tokens.labels(self._model, "prompt").inc(usage.prompt_tokens)
+        self._metrics.llm_tokens.labels(self._model, "completion").inc(usage.completion_tokens)
+        self._metrics.llm_cost.labels(self._model).inc(usage.cost_nanos / 1e9)
 
     def took(self, seconds: float) -> None:
         """Record the duration of one question, including retries and waits."""
-        if self._metrics is not None:
-            self._metrics.llm_request_duration.labels(self._model).observe(seconds)
+        self._metrics.llm_request_duration.labels(self._model).observe(seconds)
 
     def outbound_refused(self, reason: str) -> None:
         """Count a call ended by an outbound rule about addresses or sizes."""
-        if self._metrics is not None:
-            self._metrics.outbound_refused.labels(reason).inc()
+        self._metrics.outbound_refused.labels(reason).inc()
 
 
 def end_of(result: Exception | Completion) -> TryEnd:

@@ -2,7 +2,14 @@
 
 from httpx2 import DecodingError, InvalidURL, TransportError
 
-from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient, was_never_sent
+from hub.outbound.client import (
+    MAX_ANSWER_BYTES,
+    AnswerTooLarge,
+    OutboundClient,
+    finite_number,
+    retry_after_s,
+    was_never_sent,
+)
 from hub.outbound.rules import AddressRefused, OutboundRules
 
 __all__ = [
@@ -14,5 +21,7 @@ __all__ = [
     "OutboundClient",
     "OutboundRules",
     "TransportError",
+    "finite_number",
+    "retry_after_s",
     "was_never_sent",
 ]

@@ -14,8 +14,8 @@ from hub.accounts.desk import Accounts
 from hub.accounts.keys import BadKeys
 from hub.clock import SystemClock
 from hub.connectors.failures import Misconfigured, PermissionMissing, SignInNeeded, Unavailable
-from storage.connectors import connectors, credentials
-from tests.hub.accounts.bench import ID, Bench, bench
+from storage.connectors import credentials
+from tests.hub.accounts.bench import ID, bench
 from tests.support.log import opened_log
 
 pytestmark = pytest.mark.anyio
@@ -265,15 +265,6 @@ async def test_keys_are_rotated_while_agents_read(tmp_path: Path) -> None:
         assert new != old
         await b.accounts.keys.remove(old)
         assert b.op.is_good(await b.token(other))
-
-
-async def test_success_is_written_down(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await b.signed_in()
-        await b.accounts.worked(ID, "ana@example.org")
-        row = await b.store.read(connectors.get_connector, "work")
-        assert row.account == "ana@example.org"
-        assert isinstance(b, Bench)
 
 
 async def test_a_key_that_seals_something_is_not_given_up(tmp_path: Path) -> None:

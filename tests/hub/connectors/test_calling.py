@@ -20,7 +20,6 @@ from hub.connectors.calling import (
     Quota,
     Throttle,
     origin_of,
-    retry_after_s,
 )
 from hub.connectors.failures import (
     ConnectorFailure,
@@ -32,7 +31,7 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound import OutboundClient, OutboundRules, retry_after_s
 from tests.support.asgi import serving
 from tests.support.clock import FakeClock, SeededChance
 
@@ -254,7 +253,7 @@ def test_an_address_is_compared_by_scheme_host_and_port() -> None:
 
 def test_a_wait_that_cannot_be_read_is_none() -> None:
     now = FakeClock().now()
-    assert [retry_after_s({"retry-after": told}, now) for told in ("", "soon", "-3")] == [None, None, None]
+    assert [retry_after_s({"retry-after": told}, now) for told in ("", "soon", "nan")] == [None, None, None]
     assert retry_after_s({"retry-after": format_datetime(now - timedelta(days=1))}, now) == 0.0
 
 
