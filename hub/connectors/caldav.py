@@ -328,7 +328,13 @@ class CalDav(Connector):
 
     async def _discovered(self) -> list[Calendar]:
         asked = ("d:resourcetype", "d:current-user-principal", "c:calendar-home-set", *_OF_CALENDARS)
-        url, resources = await self._entered(asked)
+        try:
+            url, resources = await self._properties(self.settings.url, *asked)
+        except Misconfigured:
+            if urlsplit(self.settings.url).path.strip("/"):
+                raise
+            well_known = xml.joined(self.settings.url, "/.well-known/caldav")  # RFC 6764
+            url, resources = await self._properties(well_known, *asked)
         here = resources[0] if resources else Resource("", None, {})
         if here.has(f"{DAV}resourcetype", f"{CAL}calendar"):
             return [_calendar(url, here)]
@@ -345,15 +351,6 @@ class CalDav(Connector):
                 _calendar(at, one) for one in resources if one.has(f"{DAV}resourcetype", f"{CAL}calendar")
             ]
         return found
-
-    async def _entered(self, asked: Sequence[str]) -> tuple[str, list[Resource]]:
-        """Return the properties at the configured address, else at the well-known path of RFC 6764."""
-        try:
-            return await self._properties(self.settings.url, *asked)
-        except Misconfigured:
-            if urlsplit(self.settings.url).path.strip("/"):
-                raise
-            return await self._properties(xml.joined(self.settings.url, "/.well-known/caldav"), *asked)
 
     async def _at(self, base: str, href: str, *names: str, depth: str = "0") -> tuple[str, list[Resource]]:
         url = xml.joined(base, href)

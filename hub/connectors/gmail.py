@@ -22,7 +22,7 @@ from pydantic import Field
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors import gmail_api
-from hub.connectors.calling import Answer, Quota, each, origin_of
+from hub.connectors.calling import Quota, each, origin_of
 from hub.connectors.connector import (
     Account,
     Auth,
@@ -38,7 +38,6 @@ from hub.connectors.connector import (
     read_cursor,
 )
 from hub.connectors.failures import (
-    ConnectorFailure,
     CursorLost,
     MessageUnreadable,
     Misconfigured,
@@ -322,9 +321,7 @@ class Gmail(Connector):
     def quota(cls, settings: GmailSettings) -> Quota:
         return Quota(settings.units_per_min, AT_ONCE)
 
-    @staticmethod
-    def judge(answer: Answer) -> ConnectorFailure | None:
-        return gmail_api.judge(answer)
+    judge = staticmethod(gmail_api.judge)
 
     async def check(self) -> Account:
         profile = await self._api.profile()

@@ -352,7 +352,13 @@ class Imap(Connector):
         if not found.uids:
             return ()
 
-        faulty = partial(_faulty, name, status)
+        def faulty(uid: int, fault: str) -> Message:
+            """Return a message with only its place and the fault."""
+            return Message(
+                key=message_key(None, f"imap:{name}/{status.uidvalidity}/{uid}"),
+                place=place(name, status.uidvalidity, uid, ()),
+                fault=f"UID {uid} in {name}: {fault}",
+            )
 
         def fetch(wire: Wire, uids: Sequence[int]) -> dict[int, Message]:
             shown = fetch_all(wire, uids, self._heads)
@@ -445,15 +451,6 @@ def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[in
     requested = set(uids)
     some = [Order(order.parts, tuple(uid for uid in order.uids if uid in requested)) for order in orders]
     return fetch_bodies(wire, [order for order in some if order.uids])
-
-
-def _faulty(folder: str, status: FolderStatus, uid: int, fault: str) -> Message:
-    """Return a message with only its place and the fault."""
-    return Message(
-        key=message_key(None, f"imap:{folder}/{status.uidvalidity}/{uid}"),
-        place=place(folder, status.uidvalidity, uid, ()),
-        fault=f"UID {uid} in {folder}: {fault}",
-    )
 
 
 def _attachment(part: Part) -> Attachment:

@@ -8,6 +8,7 @@ model. A model refers to rows of the device by labels, as it never sees ids.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -16,7 +17,6 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction import chunk, dedupe, structured, suspicion
-from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference
@@ -81,7 +81,8 @@ class Extractor:
         model = through(model) if through else model
         seen = document if form.view is None else msgspec.structs.replace(document, text=form.view)
         material = await self._offload(document, _material, seen, options, form)
-        pieces = await self._offload(document, _pieces, seen, form, model)
+        split = partial(chunk.split, by_sentence=model.is_literal)
+        pieces = await self._offload(document, split, seen.text, form.prose, model.chunk_tokens)
         reading = Reading(model, material)
         for prompt in self._prompts(model, material):
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
@@ -155,10 +156,6 @@ def _material(document: Document, options: ExtractionOptions, form: Form) -> Mat
         redaction=Redaction(options.redact, document.text),
         labels=labelled(options.references, _tables(options)),
     )
-
-
-def _pieces(document: Document, form: Form, model: LanguageModel) -> list[Chunk]:
-    return chunk.split(document.text, form.prose, model.chunk_tokens, by_sentence=model.is_literal)
 
 
 def _sorted_out(

@@ -210,12 +210,15 @@ def read_calendar(document: Document, options: ExtractionOptions) -> Form | None
     text = document.text
     if "BEGIN:VCALENDAR" not in text[:1000].upper():
         return None
+    import icalendar  # imported here: takes 100 ms, and only calendars need it
+
     zones = "\r\n".join(text[start:end] for _, start, end in _blocks(text, _ZONE_KINDS))
     items: list[Item] = []
     prose: list[Passage] = []
     for kind, start, end in _blocks(text, _ITEM_KINDS):
         try:
-            component = _component(text[start:end], zones)
+            source = f"BEGIN:VCALENDAR\r\n{zones}\r\n{text[start:end]}\r\nEND:VCALENDAR\r\n"
+            component = icalendar.Calendar.from_ical(source).subcomponents[-1]
             if _text(component, "status").upper() == _GIVEN_UP:
                 continue
             table, fields = _component_fields(kind, component, options)
@@ -252,14 +255,6 @@ def _blocks(text: str, kinds: frozenset[str]) -> Iterator[tuple[str, int, int]]:
             if place < len(ends[kind]):
                 after = ends[kind][place][1]
                 yield kind, match.start(), after
-
-
-def _component(source: str, zones: str) -> "Component":
-    """Parse one component with the time zones of its calendar; raises one of ``_BROKEN``."""
-    import icalendar  # imported here: takes 100 ms, and only calendars need it
-
-    calendar = icalendar.Calendar.from_ical(f"BEGIN:VCALENDAR\r\n{zones}\r\n{source}\r\nEND:VCALENDAR\r\n")
-    return calendar.subcomponents[-1]
 
 
 def _component_fields(

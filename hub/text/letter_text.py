@@ -20,7 +20,7 @@ functions.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from email import message_from_bytes
 from email.errors import MessageError
@@ -273,7 +273,9 @@ class _Writing:
             subject = by_name.get("Subject", "")
             marked = quoting.separate(marked, subject=subject, quoted=self._options.quoted)
         sections = ["\n".join(f"{name}: {value}" for name, value in headers), self._fitted(marked)]
-        sections += self._enclosures(letter)
+        sections += map(self._enclosure, letter.enclosures[:MOST_PARTS])
+        if (more := len(letter.enclosures) - MOST_PARTS) > 0:
+            sections.append(f"[{more} more attachments]")
         sections += [f"[{note}]" for note in dict.fromkeys((*letter.notes, *self._notes))]
         text = "\n\n".join(filter(None, sections)) + "\n"
         return Converted(
@@ -326,13 +328,6 @@ class _Writing:
             return shown
         return f"{shown}\n\n[cut here: {len(text) - len(shown):,} more characters were left out]".lstrip("\n")
 
-    def _enclosures(self, letter: Letter) -> Iterator[str]:
-        for enclosure in letter.enclosures[:MOST_PARTS]:
-            if section := self._enclosure(enclosure):
-                yield section
-        if (more := len(letter.enclosures) - MOST_PARTS) > 0:
-            yield f"[{more} more attachments]"
-
     def _enclosure(self, enclosure: Enclosure) -> str:
         name = file_name(header_text(enclosure.name))
         kind = kind_of_enclosure(enclosure.media_type, name)
@@ -345,7 +340,10 @@ class _Writing:
         if enclosure.why_not:
             return f"[attachment: {label}, not read: {enclosure.why_not}]"
         if enclosure.content is None:
-            return self._only_named(enclosure, label, kind, name)
+            most = self._options.max_attachment_bytes
+            if (enclosure.size_bytes or 0) > most and self._options.selects(kind, name=name):
+                label += f", not read: larger than {_size(most)}"
+            return f"[attachment: {label}]"
         if not _is_readable(kind, name):
             return f"[attachment: {label}]"
         if self._room < _LEAST_ROOM_CHARS:
@@ -356,11 +354,6 @@ class _Writing:
             return f"[attachment: {label}, not read: {error}]"
         self._dropped += read.dropped
         return f"[attachment: {label}]\n{self._fitted(read.text.strip())}".rstrip()
-
-    def _only_named(self, enclosure: Enclosure, label: str, kind: str, name: str) -> str:
-        most = self._options.max_attachment_bytes
-        is_too_large = (enclosure.size_bytes or 0) > most and self._options.selects(kind, name=name)
-        return f"[attachment: {label}{f', not read: larger than {_size(most)}' if is_too_large else ''}]"
 
     def _mail_inside(self, letter: Letter, label: str) -> str:
         if self._room < _LEAST_ROOM_CHARS:

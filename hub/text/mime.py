@@ -11,6 +11,7 @@ import codecs
 import quopri
 import re
 import unicodedata
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header
@@ -51,20 +52,11 @@ def decode(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if _may_be_western(data):
-            return data.decode("cp1252")
+        high = sum(data.count(byte) for byte in range(128, 256))
+        if high <= len(data) * _MOST_HIGH_BYTES and not any(byte in data for byte in _CONTROLS):
+            with suppress(UnicodeDecodeError):  # five byte values are undefined
+                return data.decode("cp1252")
         raise NotConvertible("in no encoding that could be detected with confidence") from error
-
-
-def _may_be_western(data: bytes) -> bool:
-    high = sum(data.count(byte) for byte in range(128, 256))
-    if high > len(data) * _MOST_HIGH_BYTES or any(byte in data for byte in _CONTROLS):
-        return False
-    try:
-        data.decode("cp1252")  # five byte values are undefined
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees

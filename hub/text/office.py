@@ -98,9 +98,6 @@ def library_folder() -> Path:
     folder = Path(tempfile.gettempdir(), f"device-hub-{os.getuid()}")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    return folder if _is_private(folder) else Path(tempfile.mkdtemp(prefix="device-hub-"))
-
-
-def _is_private(folder: Path) -> bool:
     info = folder.lstat()
-    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o077
+    is_private = stat.S_ISDIR(info.st_mode) and info.st_uid == os.getuid() and not info.st_mode & 0o077
+    return folder if is_private else Path(tempfile.mkdtemp(prefix="device-hub-"))
