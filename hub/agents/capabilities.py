@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.agents.documents import document
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.authority import DEVICE
@@ -92,7 +92,7 @@ class Capabilities:
                 ),
                 description=_description(description),
             )
-            at = epoch_ms(self._clock.now())
+            at = now_ms(self._clock)
             done = await self._store.write(
                 audit.audited(
                     capabilities.register,
@@ -130,7 +130,7 @@ class Capabilities:
         If an error is raised, nothing was written.
         """
         parsed = None if version is None else parse_version(version)
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         removed = await self._store.write(
             audit.audited(
                 capabilities.remove,

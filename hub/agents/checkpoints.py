@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.agents.documents import document
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.authority import DEVICE
@@ -85,7 +85,7 @@ class Checkpoints:
                 held=held,
                 lock=lock,
             )
-            at = epoch_ms(self._clock.now())
+            at = now_ms(self._clock)
             row = await self._store.write(
                 audit.audited(
                     checkpoints.put_checkpoint,
@@ -109,7 +109,7 @@ class Checkpoints:
         Raises:
             UnknownCheckpoint: the agent has no checkpoint of this scope.
         """
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         cleared = await self._store.write(
             audit.audited(
                 checkpoints.clear_checkpoint,

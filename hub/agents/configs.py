@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.agents.schemas import check_agent
-from hub.clock import Clock, epoch_ms, wait_for_event
+from hub.clock import Clock, now_ms, wait_for_event
 from hub.links.device_events import DeviceEvents
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
@@ -95,7 +95,7 @@ class AgentConfigs:
     async def _carry_out(
         self, job: _Job, agent: AgentRow, *, expected_rev: int | None, actor: str
     ) -> ConfigsChanged:
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
 
         def entry(done: ConfigsChanged) -> Entry | None:
             if not done.keys:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from hub.agents.schemas import problems_of
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.log import Channel, learn_names
 from protocol.ids import UserId
 from storage import audit
@@ -50,7 +50,7 @@ async def reconcile(
 
     If an error is raised, nothing was changed.
     """
-    at = epoch_ms(clock.now())
+    at = now_ms(clock)
     named = [agent.user_name for agent in declared if agent.user_name is not None]
     named += [gateway.user_name for gateway in declared_gateways or ()]
     named += [connector.user_name for connector in declared_connectors or ()]

@@ -21,7 +21,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.agents.documents import NUL
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, now_ms
 from hub.links.attempts import Buckets
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from hub.log import Channel
@@ -271,7 +271,7 @@ class Heartbeats:
 
     def take(self, event: DeviceFact) -> None:
         """Queue an event of a device. Never waits: called by a socket's reader."""
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         device = self._device_of(event, at)
         if device is None or isinstance(event, DeviceReady):
             return
@@ -382,7 +382,7 @@ class Heartbeats:
                 for share in shares
                 if share.reports
             ]
-            now = epoch_ms(self._clock.now())
+            now = now_ms(self._clock)
             silent = [
                 SilentDevice(share.device.device_id, share.device.epoch, now, SILENT)
                 for share in shares

@@ -6,7 +6,7 @@ import msgspec
 
 from hub.agents.prompts import BadPrompt, problems_in
 from hub.agents.schemas import BadSchema, check_schema, problems_of
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
 from protocol.ids import AgentId, TemplateId, UserId
@@ -128,7 +128,7 @@ class AgentWriter:
         If an error is raised, nothing was written.
         """
         _check(template)
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
 
         def entry(put: template_changes.Put) -> Entry | None:
             if not put.is_changed:
@@ -157,7 +157,7 @@ class AgentWriter:
 
     async def remove_template(self, name: str, *, actor: str) -> TemplateRow:
         """Remove a template without agents. See ``template_changes.remove_template``."""
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         entry = Entry(at=at, actor=actor, event="template.removed", subject=name)
         removed = await self._store.write(
             audit.audited(template_changes.remove_template, lambda _: entry), name
@@ -180,7 +180,7 @@ class AgentWriter:
 
     def _writing(self, actor: str) -> Writing:
         return Writing(
-            at=epoch_ms(self._clock.now()),
+            at=now_ms(self._clock),
             actor=actor,
             check=problems_of,
             limits=self.limits,

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from hub.agents.declared import reconcile
 from hub.app.context import Context
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.clock import from_epoch_ms, now_ms
 from hub.links.proof import HubKey
 from hub.log import Channel
 from hub.runs.housekeeping import log_audit_head
@@ -49,7 +49,7 @@ class Boot(NamedTuple):
 async def begin(context: Context) -> Boot:
     """Recover an earlier boot before any socket is open: requeue its runs and apply hub.toml."""
     store, settings = context.store, context.settings
-    at = epoch_ms(context.clock.now())
+    at = now_ms(context.clock)
     is_alone, limits = not store.is_shared, settings.limits
     window_ms = int(limits.restart_hold_s * 1000)
     hub_id = await store.write(nodes.ensure_hub_id, context.ids.fresh())
@@ -93,5 +93,5 @@ async def begin(context: Context) -> Boot:
 
 async def end(context: Context) -> None:
     """Record the clean end of this boot for the next start."""
-    at = epoch_ms(context.clock.now())
+    at = now_ms(context.clock)
     await context.store.write(nodes.end_boot, context.node_id, context.boot_id, at)

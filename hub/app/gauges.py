@@ -6,7 +6,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, now_ms
 from hub.log import Channel, Log
 from hub.metrics import Metrics
 from hub.runs.disk import DiskGuard
@@ -53,7 +53,7 @@ class Gauges:
         found = await self._store.read(database.measure_size)
         self._metrics.db_size.set(found.data)
         self._metrics.db_wal.set(found.log)
-        waiting = await self._store.read(pairings.count_pairings, at=epoch_ms(self._clock.now()))
+        waiting = await self._store.read(pairings.count_pairings, at=now_ms(self._clock))
         self._metrics.pairing_pending.set(waiting)
         self._metrics.review_queue.set(await self._store.read(items.count_open))
         self._metrics.open_questions.set(await self._store.read(question_rows.count_open))

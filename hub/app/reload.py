@@ -12,7 +12,7 @@ from hub.api.door.sockets import CannotListen, listen_on_tcp
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.listeners import DEVICES, OPERATORS
-from hub.clock import epoch_ms
+from hub.clock import now_ms
 from hub.links.roster import SharedRoots
 from hub.log import Channel
 from hub.settings.changes import Changes
@@ -105,7 +105,7 @@ def _entries(
     context: Context, actor: str, revision: Revision, found: Changes = NOTHING_CHANGED
 ) -> tuple[Entry, ...]:
     """Return the audit entries of applied settings: one for each key, then one for all."""
-    at, generation = epoch_ms(context.clock.now()), revision.generation
+    at, generation = now_ms(context.clock), revision.generation
     named = {name: _named(keys) for name, keys in found._asdict().items() if keys}
     return (
         *(
@@ -214,7 +214,7 @@ async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) 
 
 async def _unknown_devices(context: Context, settings: Settings) -> list[Remark]:
     """Warn of unknown device names, which may be misspelt, where other devices have been paired."""
-    names = await context.store.read(pairings.list_names, at=epoch_ms(context.clock.now()))
+    names = await context.store.read(pairings.list_names, at=now_ms(context.clock))
     ids = {user.name: user.id for user in await context.store.read(users.list_users)}
     hints = [
         names.hint(agent.device, ids[agent.user]) if agent.user in ids else "" for agent in settings.agents
@@ -246,7 +246,7 @@ async def _users_made(store: Store, settings: Settings) -> list[Remark]:
 
 async def _record_refusal(context: Context, actor: str, why: str) -> None:
     entry = Entry(
-        at=epoch_ms(context.clock.now()),
+        at=now_ms(context.clock),
         actor=actor,
         event="settings.refused",
         outcome="refused",

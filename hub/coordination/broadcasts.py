@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
@@ -138,7 +138,7 @@ class Broadcasts:
         recipients, refused = self._recipients(places, gateway_id, named)
         if not recipients and not refused:
             raise BadBroadcast("boards: there is none that it could go to")
-        id, at = BroadcastId(self._ids.fresh()), self._at()
+        id, at = BroadcastId(self._ids.fresh()), now_ms(self._clock)
         new = NewBroadcast(
             id=id,
             user_id=user_id,
@@ -188,7 +188,7 @@ class Broadcasts:
         places = await self._store.read(boards.list_places, seen.user_id)
         named = [one.given for one in seen.refused]
         recipients, refused = self._recipients(places, seen.gateway_id, named) if named else ([], [])
-        at = self._at()
+        at = now_ms(self._clock)
         row = await self._write(
             broadcasts.resume,
             seen.id,
@@ -309,7 +309,7 @@ class Broadcasts:
             after = found[-1]
 
     async def _settle(self, id: str) -> None:
-        row = await self._store.write(broadcasts.settle, id, at=self._at())
+        row = await self._store.write(broadcasts.settle, id, at=now_ms(self._clock))
         if row is not None:
             await self._report_settled(row)
 
@@ -352,9 +352,6 @@ class Broadcasts:
 
     async def _seen(self, caller: Caller, id: str) -> BroadcastRow:
         return await self._store.read(_seen, caller, id)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def _gateway_of(c: Connection, caller: Caller) -> GatewayId | None:

@@ -24,7 +24,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, epoch_ms, wait_for_event
+from hub.clock import Clock, now_ms, wait_for_event
 from hub.log import Channel
 from hub.openclaw import (
     Fleet,
@@ -291,7 +291,7 @@ class Watch:
 
     def _judged(self, facts: Iterable[Fact]) -> Iterator[Seen]:
         """Yield the changes that result from *facts*, in order."""
-        at, now = epoch_ms(self._clock.now()), self._clock.monotonic()
+        at, now = now_ms(self._clock), self._clock.monotonic()
         for fact in facts:
             agent = self._agents.get(fact.remote_id)
             if agent is None:
@@ -378,7 +378,7 @@ class Watch:
             if row.role != gateway_agents.LEAD and row.state in _UNMADE:
                 self._on_missing(row)
         for row in lost:  # the gateway was reset; its main agent must be created again to reach people
-            problem, at = f"gateway {self.name} has lost it", epoch_ms(self._clock.now())
+            problem, at = f"gateway {self.name} has lost it", now_ms(self._clock)
             if await self._store.write(gateway_making.note_missing, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=self.name)
                 self._on_missing(row)
@@ -389,7 +389,7 @@ class Watch:
         asked = [one for one in self._agents.values() if is_whole or one.runs]
         await self._query_turns(gateway, asked, because="as its gateway shows it")
         if self._clock.monotonic() >= self._contact_at and rows:
-            at = epoch_ms(self._clock.now())
+            at = now_ms(self._clock)
             await self._store.write(gateways.note_heartbeat, rows[0].gateway_id, at=at)
             self._contact_at = self._clock.monotonic() + CONTACT_S
         return is_settled
@@ -443,7 +443,7 @@ class Watch:
 
     async def _write(self, seen: Sequence[Seen]) -> None:
         """Write the changes, if any."""
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         for begin in range(0, len(seen), AT_ONCE):
             await self._store.write(gateways.record_observations, self.name, seen[begin:][:AT_ONCE], at=at)
 

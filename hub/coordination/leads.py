@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.memory import checked_tags, checked_word
@@ -143,7 +143,7 @@ class Leads:
                 fresh_id=AgentId(self._ids.fresh()),
                 limits=AgentLimits(),
                 board_limits=BoardLimits(),
-                at=epoch_ms(self._clock.now()),
+                at=now_ms(self._clock),
                 actor=actor,
             )
         if led.is_created:
@@ -271,7 +271,7 @@ class LeadMessages:
             raise UnknownBoard(f"there is no board {found.id}")
         _check(place)
         gateway_id, device_id = place.goes_over
-        id, at = MessageId(self._ids.fresh()), epoch_ms(self._clock.now())
+        id, at = MessageId(self._ids.fresh()), now_ms(self._clock)
         key = checked.dedupe_key
         new = NewMessage(
             id=id,

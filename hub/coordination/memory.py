@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.log import Channel
@@ -102,7 +102,7 @@ class BoardMemory:
             BadMemory, MemoryTooLarge, TooManyOfBoards: nothing was written.
         """
         found = await self._store.read(authority.board_for, caller, Verb.MEMORY_WRITE, board)
-        at, who = epoch_ms(self._clock.now()), caller.agent_id or caller.actor
+        at, who = now_ms(self._clock), caller.agent_id or caller.actor
         new = NewMemory(
             id=MemoryId(self._ids.fresh()),
             board_id=found.id,
@@ -137,7 +137,7 @@ class BoardMemory:
             UnknownBoard, AmbiguousBoard, UnknownMemory
         """
         found = await self._store.read(authority.board, caller, board)
-        at = epoch_ms(self._clock.now())
+        at = now_ms(self._clock)
         item = await self._store.write(
             board_memory.remove_memory, found.id, memory_id, at=at, actor=caller.actor
         )

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
-from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.coordination.memory import memory_added
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -91,7 +91,7 @@ class Moving:
 
     def now(self) -> int:
         """Return the current time in epoch milliseconds."""
-        return epoch_ms(self._clock.now())
+        return now_ms(self._clock)
 
     def listen(self, listener: Listener) -> None:
         """Register a callback for messages changed by this hub, after the commit; it must not wait."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
@@ -116,7 +116,7 @@ class Messages:
         home = await self._store.read(message_rows.home_of, target.id)
         if home is None:
             raise NoSession(f"agent {target.name} lives on no gateway and on no device")
-        id, at = MessageId(self._ids.fresh()), self._at()
+        id, at = MessageId(self._ids.fresh()), now_ms(self._clock)
         key = nudge.dedupe_key
         new = NewMessage(
             id=id,
@@ -228,7 +228,9 @@ class Messages:
             UnknownMessage, MessageSettled
         """
         row = await self._seen(caller, id)
-        moved = await self._store.write(messages.cancel_message, row.id, at=self._at(), actor=caller.actor)
+        moved = await self._store.write(
+            messages.cancel_message, row.id, at=now_ms(self._clock), actor=caller.actor
+        )
         self._courier.moving.report(moved)
         return moved
 
@@ -243,7 +245,7 @@ class Messages:
             messages.retry_message,
             row.id,
             MessageId(self._ids.fresh()),
-            at=self._at(),
+            at=now_ms(self._clock),
             actor=caller.actor,
             limits=self.limits,
         )
@@ -275,9 +277,6 @@ class Messages:
 
     async def _seen(self, caller: Caller, id: str) -> MessageRow:
         return await self._store.read(_seen, caller, id)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def _seen(c: Connection, caller: Caller, id: str) -> MessageRow:

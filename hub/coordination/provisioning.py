@@ -26,7 +26,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.coordination.message_transitions import shortened
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -212,7 +212,7 @@ class Provisioning:
         gateway = self._gateway(row)
         if not await self._exists(gateway, row.remote_id):
             problem = f"gateway {gateway.name} has no agent {row.remote_id} any more"
-            at = self._at()
+            at = now_ms(self._clock)
             if await self._store.write(gateway_making.note_missing, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=gateway.name)
 
@@ -232,7 +232,7 @@ class Provisioning:
             raise self._retryable(row, error) from error
         id = self._ids.fresh()
         await self._store.write(
-            gateway_making.made, row.agent_id, self._mine.boot_id, at=self._at(), activity_id=id
+            gateway_making.made, row.agent_id, self._mine.boot_id, at=now_ms(self._clock), activity_id=id
         )
         self._made.labels("made").inc()
         log.info("agent.made", agent_id=row.agent_id, gateway=gateway.name, remote_id=row.remote_id)
@@ -243,7 +243,9 @@ class Provisioning:
     async def _claim(self, row: GatewayAgentRow) -> GatewayAgentRow | None:
         """Claim the creation of an agent. Return None on success, or its row if another hub created it."""
         until = self._clock.monotonic() + OTHER_S
-        while not await self._store.write(gateway_making.claim, row.agent_id, self._mine, at=self._at()):
+        while not await self._store.write(
+            gateway_making.claim, row.agent_id, self._mine, at=now_ms(self._clock)
+        ):
             found = await self._row(row.agent_id)
             if found.state == gateway_agents.READY:
                 return found
@@ -337,7 +339,7 @@ class Provisioning:
             self._mine.boot_id,
             problem=shortened(str(error)),
             is_final=is_final,
-            at=self._at(),
+            at=now_ms(self._clock),
             activity_id=self._ids.fresh(),
         )
 
@@ -428,9 +430,6 @@ class Provisioning:
             names, self._unreported = self._unreported, set()
             for name in names:
                 self.on_made(name)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 # replaces the gateway's own file, which asks the agent to choose an identity

@@ -19,7 +19,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.memory import checked_tags, checked_word, memory_added
@@ -112,7 +112,7 @@ class Questions:
             BadQuestion, BadMemory, TooManyQuestions, TooManyMessages: nothing was written.
         """
         found = await self._store.read(authority.board_for, caller, Verb.ASK_USER, board)
-        id, at = QuestionId(self._ids.fresh()), self._at()
+        id, at = QuestionId(self._ids.fresh()), now_ms(self._clock)
         key = asked.dedupe_key
         new = NewQuestion(
             id=id,
@@ -150,7 +150,7 @@ class Questions:
         """
         answer = _checked("answer", text, ANSWER_CHARACTERS)
         asked = await self._seen(caller, Verb.QUESTION_ANSWER, id)
-        at = self._at()
+        at = now_ms(self._clock)
         given = NewAnswer(
             text=answer,
             actor=caller.actor,
@@ -175,7 +175,7 @@ class Questions:
         Raises:
             UnknownQuestion, QuestionSettled
         """
-        at = self._at()
+        at = now_ms(self._clock)
         row = await self._store.write(
             questions.withdraw,
             id,
@@ -217,7 +217,7 @@ class Questions:
         """End the questions whose time is over."""
         while True:
             fresh = [self._ids.fresh() for _ in range(EXPIRED_AT_ONCE)]
-            went = await self._store.write(questions.expire_due, self._at(), fresh)
+            went = await self._store.write(questions.expire_due, now_ms(self._clock), fresh)
             for row in went:
                 self.report(row)
             if len(went) < EXPIRED_AT_ONCE:
@@ -239,9 +239,6 @@ class Questions:
 
     async def _seen(self, caller: Caller, verb: Verb, id: str) -> QuestionRow:
         return await self._store.read(seen_question, caller, verb, id)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> QuestionRow:
@@ -414,7 +411,7 @@ class QuestionDelivery:
                 log.warning("question.refused", question_id=row.id, device_id=link.device_id, code=code)
                 is_all = False  # the device may confirm the others
                 continue
-            at = epoch_ms(self._clock.now())
+            at = now_ms(self._clock)
             await self._store.write(questions.note_delivered, one, link.device_id, at)
             log.info("question.told", question_id=row.id, device_id=link.device_id, state=row.state)
         return is_all

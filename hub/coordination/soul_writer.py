@@ -20,7 +20,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, epoch_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import NoSession
 from hub.links.link import DeviceLink
@@ -387,17 +387,17 @@ class SoulWriter:
 
     async def _poll(self, writers: TaskGroup) -> float:
         """Start all due writes. Return the seconds until the next round."""
-        now, at = self._clock.monotonic(), self._at()
+        now, at = self._clock.monotonic(), now_ms(self._clock)
         self._is_hurried |= at < self._polled_at - AGAIN_MS  # the clock was set back
         self._polled_at = at
         self._absent = {id: until for id, until in self._absent.items() if until > now}
         if self._is_hurried:
             self._is_hurried = False
             self._absent.clear()
-            await self._store.write(souls.hurry, self._at())
+            await self._store.write(souls.hurry, now_ms(self._clock))
         after = ""
         while len(self._in_flight) < AT_ONCE:
-            due = await self._store.read(souls.due_writes, self._at(), AT_ONCE, after=after)
+            due = await self._store.read(souls.due_writes, now_ms(self._clock), AT_ONCE, after=after)
             for write_id in due:
                 if write_id not in self._in_flight and write_id not in self._absent:
                     self._in_flight.add(write_id)
@@ -424,7 +424,7 @@ class SoulWriter:
             error = UnknownAgent("the agent was removed")
             await self._settle(write, write.agent_id, "nowhere", SoulWriteState.FAILED, error=error)
             return
-        if write.created_at + GIVE_UP_MS <= self._at():
+        if write.created_at + GIVE_UP_MS <= now_ms(self._clock):
             await self._give_up(write, place)
             return
         try:
@@ -435,13 +435,13 @@ class SoulWriter:
             if write.reason_code != absent.code:
                 await self._postpone(write, absent, 0)
             return
-        if not await self._store.write(souls.take, write, until=self._at() + TAKEN_MS):
+        if not await self._store.write(souls.take, write, until=now_ms(self._clock) + TAKEN_MS):
             return
         try:
             await self._try(write, place.agent, home)
         except HOME_ERRORS as error:
             if may_return(error):
-                await self._postpone(write, error, _again_ms(self._at() - write.created_at, error))
+                await self._postpone(write, error, _again_ms(now_ms(self._clock) - write.created_at, error))
             else:
                 await self._settle(write, place.agent, home.place, SoulWriteState.FAILED, error=error)
 
@@ -517,7 +517,7 @@ class SoulWriter:
             place=where,
             agent=agent,
             activity_id=self._ids.fresh(),
-            at=self._at(),
+            at=now_ms(self._clock),
             found=None if found is None else found.content,
             reason_code=None if error is None else code or error.code,
             problem=None if error is None else str(error)[:2_000],
@@ -559,7 +559,7 @@ class SoulWriter:
             agent_id,
             soul.content,
             actor=home.place,
-            at=self._at(),
+            at=now_ms(self._clock),
             most_versions=self.most_versions,
             since=since,
         )
@@ -567,15 +567,12 @@ class SoulWriter:
             log.info("soul.seen", agent_id=agent_id, place=home.place, sha256=soul.sha256)
 
     async def _postpone(self, write: SoulWriteRow, error: HubError, wait_ms: int) -> None:
-        until = self._at() + wait_ms
+        until = now_ms(self._clock) + wait_ms
         problem = str(error)[:2_000]
         if await self._store.write(
             souls.put_off, write, until=until, reason_code=error.code, problem=problem
         ):
             log.info("soul.waits", agent_id=write.agent_id, write_id=write.id, code=error.code)
-
-    def _at(self) -> int:
-        return epoch_ms(self._clock.now())
 
 
 def _again_ms(age_ms: int, error: HomeError) -> int:

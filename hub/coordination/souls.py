@@ -9,7 +9,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.soul_writer import Soul, SoulHomes, SoulWriter
@@ -187,7 +187,7 @@ class Souls:
             dedupe_key=None
             if request.dedupe_key is None
             else f"{target.id}:{caller.actor}:{request.dedupe_key}",
-            at=epoch_ms(self._clock.now()),
+            at=now_ms(self._clock),
         )
         write = await self._writer.add(new, wait_s=wait_s)
         match write.state:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import anyio
 import anyio.to_thread
 
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.settings.changes import Changes, changes
@@ -424,7 +424,7 @@ class Reloader:
         self._metrics.config_generation.set(self.generation)
         self._metrics.config_successful.set(0 if self.refused else 1)
         if not self.refused:
-            self._metrics.config_success_at.set(epoch_ms(self._clock.now()) / 1000)
+            self._metrics.config_success_at.set(now_ms(self._clock) / 1000)
 
 
 def _difference(before: str, after: str) -> str:
