@@ -47,7 +47,6 @@ from hub.health.issues import Issues as FoundIssues
 from hub.links.pairing import KeyRotation
 from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
-from hub.runs.control import AgentControl
 from hub.runs.disk import DiskGuard
 from hub.settings.reading import FileLines
 from storage.kernel.database import shown
@@ -124,7 +123,7 @@ def make_nouns(
         AgentConfigs(store, news.configs),
         AgentStatuses(
             store=store,
-            control=AgentControl(store, control=control, clock=clock),
+            control=control,
             lines=lines,
             last_heartbeat=heartbeats.last,
         ),

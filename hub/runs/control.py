@@ -226,52 +226,10 @@ class RunControl:
         self._dispatcher.recheck()
         return was_paused
 
-    async def report(self, run_id: RunId, fence: int, report: runs.Report) -> RunRow:
-        """Store a device's report about a run that the device executes.
+    async def write_status(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> Written:
+        """Apply every change of *asked* to an agent's status in one transaction, or none of them.
 
-        Raises:
-            StaleRun: the run executes under another fence, or no longer; nothing was written.
-            DocumentTooLarge, BadDocument, ContextTooLarge: the context is invalid; nothing was written.
-        """
-        if report.context is not None:
-            report = msgspec.structs.replace(report, context=self._checked_context(report.context))
-        held = HeldRun(run_id, RunState.RUNNING, fence)
-        with self._metrics.count_limits():
-            row = await self._store.write(
-                runs.report, held, report, at=now_ms(self._clock), context_bytes=self.context_bytes
-            )
-        self._lifecycle.notify_watchers(run_id)
-        return row
-
-    def _checked_context(self, context: dict[str, Any]) -> dict[str, Any]:
-        with self._metrics.count_limits():
-            return document("context", context, most=self.context_bytes, limit="run_context_bytes")
-
-    def let_start(self, *, is_recovered: bool = False) -> None:
-        """Start waiting runs that may start after a change of an agent's status.
-
-        Args:
-            is_recovered: True if the agent's model is reported to answer again.
-        """
-        if is_recovered:
-            self._on_recovered()
-        self._dispatcher.recheck()
-
-    def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
-        """Return the audit entry for an operation that *actor* requests now."""
-        return Entry(at=now_ms(self._clock), actor=actor, event=event, subject=subject, detail=detail)
-
-
-class AgentControl:
-    """Writes an agent's status together with its audit entry, then starts or cancels runs accordingly."""
-
-    def __init__(self, store: Store, *, control: RunControl, clock: Clock) -> None:
-        self._store = store
-        self._control = control
-        self._clock = clock
-
-    async def write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> Written:
-        """Apply every change of *asked* in one transaction, or none of them.
+        Then start or cancel the agent's runs accordingly.
 
         Raises:
             AgentOfFile: the request terminates an agent that is declared in hub.toml; it can only be removed
@@ -295,9 +253,36 @@ class AgentControl:
             audit.audited(status_writes.write_status, entry), agent.id, asked, at=at, actor=actor
         )
         for run_id in written.called_off:
-            await self._control.cancel(run_id, actor=actor, reason=status_writes.BECAUSE)
-        self._control.let_start(is_recovered=any(move.axis is Axis.AVAILABILITY for move in written.moves))
+            await self.cancel(run_id, actor=actor, reason=status_writes.BECAUSE)
+        if any(move.axis is Axis.AVAILABILITY for move in written.moves):
+            self._on_recovered()
+        self._dispatcher.recheck()
         return written
+
+    async def report(self, run_id: RunId, fence: int, report: runs.Report) -> RunRow:
+        """Store a device's report about a run that the device executes.
+
+        Raises:
+            StaleRun: the run executes under another fence, or no longer; nothing was written.
+            DocumentTooLarge, BadDocument, ContextTooLarge: the context is invalid; nothing was written.
+        """
+        if report.context is not None:
+            report = msgspec.structs.replace(report, context=self._checked_context(report.context))
+        held = HeldRun(run_id, RunState.RUNNING, fence)
+        with self._metrics.count_limits():
+            row = await self._store.write(
+                runs.report, held, report, at=now_ms(self._clock), context_bytes=self.context_bytes
+            )
+        self._lifecycle.notify_watchers(run_id)
+        return row
+
+    def _checked_context(self, context: dict[str, Any]) -> dict[str, Any]:
+        with self._metrics.count_limits():
+            return document("context", context, most=self.context_bytes, limit="run_context_bytes")
+
+    def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
+        """Return the audit entry for an operation that *actor* requests now."""
+        return Entry(at=now_ms(self._clock), actor=actor, event=event, subject=subject, detail=detail)
 
 
 def _other_details(asked: StatusWrite) -> dict[str, str | None]:

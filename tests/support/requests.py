@@ -49,7 +49,6 @@ from hub.links.roster import RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
 from hub.outbound import OutboundClient, OutboundRules
-from hub.runs.control import AgentControl
 from hub.runs.scheduler import Scheduler
 from hub.settings.reading import FileLines, Reading
 from protocol.coordination import Request, Response
@@ -102,7 +101,7 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
         ),
         runs,
         AgentConfigs(store, KeptConfigs(store, **timed)),
-        AgentStatuses(store=store, control=AgentControl(store, control=bench.control, clock=bench.clock)),
+        AgentStatuses(store=store, control=bench.control),
         BoardMemories(BoardMemory(store, **given)),
         Boards(store, owner_id=bench.agent.user_id, **given),
         Capabilities(store, KeptCapabilities(store, **timed), lines),

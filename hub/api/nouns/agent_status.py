@@ -16,7 +16,7 @@ from hub.api.paging import Paging
 from hub.api.parameters import Actor, Match
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
-from hub.runs.control import AgentControl
+from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
 from protocol.agent_status import STORED_AXES, Axes, Axis, Lifecycle, UnknownValue, legal_moves
 from protocol.coordination import Method
@@ -150,7 +150,7 @@ class AgentStatuses(Noun):
         self,
         *,
         store: Store,
-        control: AgentControl,
+        control: RunControl,
         lines: FileLines | None = None,
         last_heartbeat: Callable[[DeviceId | None, int | None], int | None] = lambda _, stored_at: stored_at,
     ) -> None:
@@ -287,7 +287,7 @@ class AgentStatuses(Noun):
             asked = write_of(words_of(request.vocabulary), request.values)
         else:
             asked = _asked(converted(request.values, StatusChange, "set"), None)
-        await self._control.write(agent, asked, actor=actor)
+        await self._control.write_status(agent, asked, actor=actor)
         return await self.get_own(agent, request)
 
     def _document(self, agent: AgentRow, facts: AgentFacts, words: Vocabulary) -> dict[str, Any]:
@@ -297,7 +297,7 @@ class AgentStatuses(Noun):
 
     async def _write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> None:
         try:
-            await self._control.write(agent, asked, actor=actor)
+            await self._control.write_status(agent, asked, actor=actor)
         except AgentOfFile as error:
             if self._lines is None:
                 raise

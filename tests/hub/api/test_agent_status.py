@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
-from hub.runs.control import AgentControl
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from protocol.vocabularies import Vocabulary
@@ -44,8 +43,7 @@ ELSEWHERE = {"agents.user", "agent.state"}  # a relationship, and what the seed 
 
 @pytest.fixture
 def statuses(bench: Bench) -> AgentStatuses:
-    control = AgentControl(bench.store, control=bench.control, clock=bench.clock)
-    return AgentStatuses(store=bench.store, control=control)
+    return AgentStatuses(store=bench.store, control=bench.control)
 
 
 @pytest.fixture
