@@ -1,10 +1,8 @@
 """Connection of the device to its hub: connect, authenticate, exchange frames, reconnect.
 
 The reader never blocks on work: frames go to a handler that only queues them. When a connection ends, all its
-work ends; the hub assigns the runs again with a newer fence, so a reconnecting device claims no runs.
-
-Explanation of a failed connection to a hub, as one sentence with a remedy. Pure functions of the configured
-URL and the library's error.
+work ends; the hub assigns the runs again with a newer fence, so a reconnecting device claims no runs. A
+failed connection is explained to the owner in one sentence with a remedy.
 """
 
 import contextlib

@@ -1,14 +1,10 @@
 """Connection to a hub: the hub's calls, and the frames that are sent.
 
-Calls of the hub: changes of the device's file in transactions, and other accesses to the file.
-
 Calls queue up while the disk is busy, and all waiting calls form one transaction with a single sync to disk.
 The socket's reader never waits.
 
-Outgoing side of one open connection: frames of all senders, in order.
-
-Only one task writes. A sender queues its frame and may wait until it is written; a cancelled wait neither
-truncates nor repeats a frame.
+Frames of all senders leave in order. Only one task writes. A sender queues its frame and may wait until it is
+written; a cancelled wait neither truncates nor repeats a frame.
 """
 
 import asyncio

@@ -1,17 +1,9 @@
 """Owner's decisions about inserted rows, and answers to questions.
 
-Owner's decisions about inserted rows: approve, edit or reject them.
+The functions write to the device's file while the device may be serving it, as any program of the owner may.
+The device detects decisions and answers, and reports them to its hub.
 
-Writes to the device's file while the device may be serving it, as any program of the owner may. The device
-detects the changes and reports them to its hub.
-
-Parsing of item fields that the owner types: human-readable dates, and rows by title. Plain functions over a
-connection, inside the caller's transaction.
-
-Questions to the owner of a device: listing and answering them.
-
-Accesses the device's file while the device may be serving it, as any program of the owner may. The device
-detects an answer and sends it to its hub.
+An owner types fields of items as people write them: dates, and rows by their titles.
 """
 
 import sqlite3

@@ -1,20 +1,14 @@
-"""Runs that a device executes, and the content of shared files.
-
-Content of a shared file: its digest, and its text in pieces that fit a frame.
+"""Runs that a device executes, and the content of shared files: digests, and text in pieces.
 
 ``fstat`` before and after reading detects a concurrent change. Such a file is skipped; the next run reads it
-again.
-
-All functions block.
-
-Runs that a device executes: started, replaced by a newer fence, cancelled, ended with the connection.
+again. All functions that read a file block.
 
 A reassigned run has a greater fence and cancels the work of the older one. Frames with an older fence are
 dropped, also after a reconnect.
 
-One run at the device: lists the files, then sends their text piece by piece. Two rules: a file is named or
-sent to the hub only if its owner shared it, and a piece is sent only on credit. Files are read, converted and
-cut in a thread, one at a time; several small files share a frame.
+A run lists the files, then sends their text piece by piece. Two rules: a file is named or sent to the hub
+only if its owner shared it, and a piece is sent only on credit. Files are read, converted and cut in a
+thread, one at a time; several small files share a frame.
 """
 
 import base64
@@ -104,7 +98,11 @@ class Contents:
             for block in _blocks(descriptor, info, check):
                 sha.update(block)
             digest = sha.hexdigest()
-            self._remember(info, digest)
+            now_ns = int(self._clock.now().timestamp() * 1e9)
+            if now_ns - max(info.st_mtime_ns, info.st_ctime_ns) > _SETTLED_AFTER_NS:
+                self._digests[_likeness(info)] = digest
+                if len(self._digests) > _MOST_DIGESTS:
+                    self._digests.popitem(last=False)
             return digest
 
     def text(
@@ -149,13 +147,6 @@ class Contents:
             hidden=converted.dropped,
             encoding="base64" if is_raw else None,
         )
-
-    def _remember(self, info: os.stat_result, digest: str) -> None:
-        now_ns = int(self._clock.now().timestamp() * 1e9)
-        if now_ns - max(info.st_mtime_ns, info.st_ctime_ns) > _SETTLED_AFTER_NS:
-            self._digests[_likeness(info)] = digest
-            if len(self._digests) > _MOST_DIGESTS:
-                self._digests.popitem(last=False)
 
 
 def cut(text: str, *, piece_bytes: int, escaped_bytes: int) -> list[str]:

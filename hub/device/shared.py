@@ -393,21 +393,18 @@ class SharedFolders:
         except NotADirectoryError:
             if not place.parts:
                 raise  # the root itself was replaced
-            yield from self._see_one(place, endings)
+            # the path is one of a file
+            parent = _open_below(place.root, place.parts[:-1], _PASS)
+            try:
+                info = os.stat(place.parts[-1], dir_fd=parent, follow_symlinks=False)
+            finally:
+                os.close(parent)
+            yield from self._judge(place.root, place.parts, info, endings)
             return
         try:
             yield from self._walk(place.root, place.parts, folder, endings)
         finally:
             os.close(folder)
-
-    def _see_one(self, place: Place, endings: tuple[str, ...]) -> Iterator[SharedFile | SkippedFile]:
-        """Yield the file at a place whose path is not a folder."""
-        parent = _open_below(place.root, place.parts[:-1], _PASS)
-        try:
-            info = os.stat(place.parts[-1], dir_fd=parent, follow_symlinks=False)
-        finally:
-            os.close(parent)
-        yield from self._judge(place.root, place.parts, info, endings)
 
     def _walk(
         self, root: Root, parts: tuple[str, ...], folder: int, endings: tuple[str, ...]

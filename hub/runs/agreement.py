@@ -140,18 +140,15 @@ class Agreements:
                     if isinstance(broken, LinkLost):
                         return
                     log.warning("agreement.failed", exc=broken, device_id=link.device_id)
-                    await self._keep_problem(link.device_id, broken)
+                    problem = str(broken) if isinstance(broken, HubError) else type(broken).__name__
+                    try:
+                        await self._store.write(agreement.note_problem, link.device_id, problem)
+                    except StorageError as error:
+                        log.warning("agreement.failed", exc=error, device_id=link.device_id)
                 await self._clock.sleep(wait_s)
                 wait_s = min(2 * wait_s, AGAIN_CAP_S)
         finally:
             self._under_way.discard((link.device_id, link.epoch))
-
-    async def _keep_problem(self, device_id: DeviceId, exc: Exception) -> None:
-        problem = str(exc) if isinstance(exc, HubError) else type(exc).__name__
-        try:
-            await self._store.write(agreement.note_problem, device_id, problem)
-        except StorageError as error:
-            log.warning("agreement.failed", exc=error, device_id=device_id)
 
     async def _agree(self, link: DeviceLink) -> None:
         known = await self._store.read(agreement.find_store, link.device_id)

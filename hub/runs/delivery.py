@@ -177,24 +177,18 @@ class Delivery:
         held = order.held(RunState.RUNNING)
         marked = {*await self._store.write(mark_sent, held, ids, at=now_ms(self._clock))}
         waiting = deque(call for call in calls if call.call_id in marked)
+
+        async def send_each() -> None:
+            while waiting:
+                async with lanes:
+                    if interrupt.is_winding_up or not waiting:
+                        return
+                    await self._send(link, order, waiting.popleft())
+
         async with anyio.create_task_group() as senders:
             for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
-                senders.start_soon(self._send_each, link, order, waiting, lanes, interrupt)
+                senders.start_soon(send_each)
         return not waiting
-
-    async def _send_each(
-        self,
-        link: DeviceLink,
-        order: RunOrder,
-        waiting: deque[OpenCall],
-        lanes: anyio.Semaphore,
-        interrupt: Interrupt,
-    ) -> None:
-        while waiting:
-            async with lanes:
-                if interrupt.is_winding_up or not waiting:
-                    return
-                await self._send(link, order, waiting.popleft())
 
     async def _send(self, link: DeviceLink, order: RunOrder, call: OpenCall) -> None:
         frame = frame_of(

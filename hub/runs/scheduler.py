@@ -174,15 +174,6 @@ def fires_between(schedule: ScheduleRow, first_at: int, last_at: int) -> tuple[i
     return missed.fires
 
 
-def missing_fires(fires: Sequence[int], sight: BackfillSight) -> tuple[int, ...]:
-    """Return the fires that had no run and were not merged into another run. *fires* are ascending."""
-    had = set(sight.runs)
-    for row in sight.rows:
-        if row.decision in _HAD_A_RUN:
-            had.update(_within(fires, row))
-    return tuple(fire_at for fire_at in fires if fire_at not in had)
-
-
 def plan_backfill(
     due: DueSchedule,
     fires: Sequence[int],
@@ -190,9 +181,16 @@ def plan_backfill(
     parameters: RunParameters,
     ids: IdFactory,
 ) -> BackfillPlan:
-    """Plan a run for each fire without one. Other fires keep their recorded decisions."""
+    """Plan a run for each of *fires*, which are ascending, that had none and was not merged into another run.
+
+    Other fires keep their recorded decisions.
+    """
     trigger = trigger_for(due.schedule)
-    missing = missing_fires(fires, sight)
+    had = set(sight.runs)
+    for row in sight.rows:
+        if row.decision in _HAD_A_RUN:
+            had.update(_within(fires, row))
+    missing = tuple(fire_at for fire_at in fires if fire_at not in had)
     dropped = tuple(row for row in sight.rows if row.decision not in _HAD_A_RUN and _within(missing, row))
     return BackfillPlan(
         due=due,

@@ -188,7 +188,8 @@ class DeviceSource:
             paged=has_manifest and link.can("agent_manifest.pages"),
             credit=self._credit,
             limits=self.limits,
-            reads=kinds_read_here(),
+            # media types that a device may send as bytes; office files and pdf need the extra ``[files]``
+            reads=sorted({HTML, MAIL, *(OFFICE if office.is_installed() else ())}),
             config_rev=order.config_rev,
             context=order.context,
             checkpoint=checkpoint,
@@ -477,14 +478,6 @@ MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024  # per file; text is held as one st
 # Bytes of a file in memory. A run's 64 MiB thus cover 256 open files.
 _SPOOLED_BYTES: Final = 256 * 1024
 _AS_IT_IS: Final = (None, "text", "utf-8")
-
-
-def kinds_read_here() -> list[str]:
-    """Return the media types that a device may send as bytes.
-
-    These are web pages and mails, with the extra ``[files]`` also office files and pdf.
-    """
-    return sorted({HTML, MAIL, *(OFFICE if office.is_installed() else ())})
 
 
 class BrokenFile(HubError):

@@ -135,7 +135,7 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         or _held_by_an_absent_model(facts)
         or (_held_by_the_device(facts, zone) if facts.connector is None else None)
         or _held_by_the_connector(facts.connector, facts, zone)
-        or _held_by_a_need(facts)
+        or (describe_unmet(facts.unmet, facts.device) if facts.unmet else None)
         or _held_by_the_model(facts, zone)
         or _held_by_the_hub(facts, zone)
         or _not_yet(facts, zone)
@@ -202,10 +202,6 @@ def _held_by_the_connector(wanting: Wanting | None, facts: WaitFacts, zone: tzin
     return (
         f"connector {name} did not answer; tried again at {describe_time(wanting.retry_at, facts.now, zone)}"
     )
-
-
-def _held_by_a_need(facts: WaitFacts) -> str | None:
-    return describe_unmet(facts.unmet, facts.device) if facts.unmet else None
 
 
 def describe_unmet(unmet: Sequence[Unmet], device: str | None) -> str:
