@@ -33,7 +33,7 @@ from storage.devices import devices, pairings
 from storage.kernel.rows import fill
 from storage.runs import run_pauses
 from storage.schedules import schedule_rows, schedules
-from storage.schedules.schedule_rows import ScheduleRow
+from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 
 REMOVED: Final = "the agent was removed"
 
@@ -101,6 +101,19 @@ _present = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted
 COUNT_AGENTS = _present
 
 
+class PastTime(HubError):
+    """Error: the only time of a schedule is over; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+    hint = "give a time in the future, or start a run by hand"
+
+
+def check_future(place: str, schedule: DeclaredSchedule | None, at: int) -> None:
+    """Check that the only time of a schedule is after *at* (epoch milliseconds). Raises PastTime."""
+    if schedule is not None and schedule.at_ms is not None and schedule.at_ms <= at:
+        raise PastTime(f"{place}.at: it is in the past")
+
+
 def make_agent(
     c: sa.Connection,
     agent: DeclaredAgent,
@@ -115,8 +128,11 @@ def make_agent(
 
     Raises:
         AgentNameTaken, TooManyAgents, UnknownDevice, UnknownTemplate, ExternalIdTaken, BadConfig,
-            ConfigLimitReached, BadConfiguration: nothing was written.
+            ConfigLimitReached, BadConfiguration, PastTime: nothing was written.
     """
+    check_future("schedule", agent.schedule, writing.at)
+    for place, slot in enumerate(agent.slots):
+        check_future(f"slots.{place}", slot, writing.at)
     keep_templates(c)
     c.execute(LOCK_USER, {"user": user_id})
     device = _device(c, user_id, agent.device_name, writing.at)
@@ -160,8 +176,8 @@ def edit_agent(
 
     Raises:
         UnknownAgent, AgentOfFile, AgentTerminated, AgentNameTaken, StaleConfig, UnknownDevice,
-            UnknownTemplate, ExternalIdTaken, BadConfig, ConfigLimitReached, BadConfiguration: nothing was
-            written.
+            UnknownTemplate, ExternalIdTaken, BadConfig, ConfigLimitReached, BadConfiguration, PastTime:
+            nothing was written.
     """
     keep_templates(c)
     c.execute(LOCK_USER, {"user": _own(c, agent_id).user_id})
@@ -178,6 +194,8 @@ def edit_agent(
     device = _device(c, old.user_id, agent.device_name, writing.at) if old.executor != "gateway" else None
     at, actor = writing.at, writing.actor
     is_rescheduled = schedules.declare(c, agent_id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
+    if is_rescheduled:
+        check_future("schedule", agent.schedule, at)
     is_rescheduled |= schedules.declare_slots(c, agent_id, agent.slots, at=at)
     if is_rescheduled or differs(c, old, agent):
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")

@@ -167,3 +167,5 @@ async def slots_of_an_agent_are_listed_with_the_reason_why_it_is_not_woken(walk:
     await walk.post("agents", {"name": "mail", "device": "desk", "slots": [slot]} | OF_WALK)
     slots = await walk.get("agents/mail/slots")
     assert "2100-01-01" in str(slots)
+    over = {"name": "late", "device": "desk", "slots": [slot | {"at": "2001-01-01T08:00:00+00:00"}]} | OF_WALK
+    await walk.refused("POST", "agents", over, status=422, says="slots.0.at: it is in the past")
