@@ -156,7 +156,7 @@ class TokenBook:
                 await self._store.write(
                     partial(credentials.release_credential, owner=self._owner), row.connector_id
                 )
-        log.info("connector.refreshed", connector_id=row.connector_id, kept=is_stored)
+        log.info("connector.refreshed", connector_id=row.connector_id, stored=is_stored)
         return granted.access_token if is_stored else None
 
     async def _keep(self, row: CredentialRow, granted: Granted) -> bool:

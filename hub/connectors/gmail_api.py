@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -266,19 +266,13 @@ def _error_details(answer: Answer) -> tuple[frozenset[str], str]:
     try:
         error = read_json(answer.body)["error"]
         message = str(error.get("message") or "")
-        found = [error.get("status"), *map(_reason, _items(error, "errors") + _items(error, "details"))]
+        found = [error.get("status")]
+        for items in (error.get("errors"), error.get("details")):
+            if isinstance(items, list):
+                found += [item.get("reason") for item in items if isinstance(item, dict)]
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError):
         return frozenset(), ""
     return frozenset(str(one).lower() for one in found if one), message
-
-
-def _items(error: Mapping[str, Any], name: str) -> list[Any]:
-    value = error.get(name)
-    return value if isinstance(value, list) else []
-
-
-def _reason(item: object) -> object:
-    return item.get("reason") if isinstance(item, dict) else None
 
 
 def _named_time(text: str) -> datetime | None:
