@@ -322,10 +322,7 @@ def prune_crowded_answers(c: sa.Connection, *, retained: int, rows: int = ROWS) 
     Answers used at the same instant as the newest surplus answer stay.
     """
     newest = c.execute(
-        sa.select(model_answers.c.used_at)
-        .order_by(model_answers.c.used_at.desc())
-        .limit(1)
-        .offset(sa.literal(retained, sa.Integer))
+        sa.select(model_answers.c.used_at).order_by(model_answers.c.used_at.desc()).limit(1).offset(retained)
     ).scalar_one_or_none()
     return 0 if newest is None else prune_answers(c, before=newest, rows=rows)
 

@@ -238,22 +238,6 @@ class AgentStatus(AgentState, frozen=True, kw_only=True):
     since: dict[Axis, Since]
 
 
-STATE = (
-    sa.select(agent_states, agents.c.max_concurrent_runs)
-    .join_from(agent_states, agents, agents.c.id == agent_states.c.agent_id)
-    .where(agent_states.c.agent_id == sa.bindparam("agent"))
-)
-AGENTS_OF_DEVICE = (
-    sa.select(agents.c.id)
-    .join_from(agents, agent_states)
-    .where(
-        agents.c.device_id == sa.bindparam("device"),
-        sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity)
-        != sa.bindparam("to"),
-        agent_states.c.lifecycle != "terminated",
-    )
-    .order_by(agents.c.id)
-)
 HISTORY = sa.select(*columns_of(AgentMove, agent_state_history)).where(
     agent_state_history.c.agent_id == sa.bindparam("agent")
 )
@@ -277,15 +261,6 @@ STATUS = (  # a row for each axis that has a history
                 .group_by(_newest_of_axis.c.axis)
             ),
         ),
-    )
-)
-METADATA = (
-    sa.update(agent_states)
-    .where(agent_states.c.agent_id == sa.bindparam("agent"))
-    .values(
-        metadata=sa.bindparam("told", type_=agent_states.c.metadata.type),
-        version=agent_states.c.version + 1,
-        updated_at=sa.bindparam("now"),
     )
 )
 _FIRST_STEPS = (Lifecycle.CREATED, Lifecycle.INITIALIZING, Lifecycle.READY, Lifecycle.ACTIVE)
@@ -322,7 +297,11 @@ def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
     Raises:
         UnknownAgent: no agent has the id.
     """
-    row = c.execute(STATE, {"agent": agent_id}).one_or_none()
+    row = c.execute(
+        sa.select(agent_states, agents.c.max_concurrent_runs)
+        .join_from(agent_states, agents, agents.c.id == agent_states.c.agent_id)
+        .where(agent_states.c.agent_id == agent_id)
+    ).one_or_none()
     if row is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
     return fill(AgentState, row, activity=activity_in(row))
@@ -356,13 +335,27 @@ def connect_agents(
 ) -> None:
     """Set the connectivity of a device's agents, after it connected, left or missed its heartbeats."""
     to = Connectivity.ONLINE if online else Connectivity.OFFLINE
-    for agent_id in c.execute(AGENTS_OF_DEVICE, {"device": device_id, "to": to}).scalars().all():
+    query = (
+        sa.select(agents.c.id)
+        .join_from(agents, agent_states)
+        .where(
+            agents.c.device_id == device_id,
+            sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity) != to,
+            agent_states.c.lifecycle != "terminated",
+        )
+        .order_by(agents.c.id)
+    )
+    for agent_id in c.execute(query).scalars().all():
         move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=actor, reason=reason)
 
 
 def write_metadata(c: sa.Connection, agent_id: AgentId, metadata: dict[str, Any], *, at: int) -> None:
     """Replace the agent's metadata, which the hub stores but does not interpret."""
-    c.execute(METADATA, {"agent": agent_id, "told": metadata, "now": at})
+    c.execute(
+        sa.update(agent_states)
+        .where(agent_states.c.agent_id == agent_id)
+        .values(metadata=metadata, version=agent_states.c.version + 1, updated_at=at)
+    )
 
 
 def agent_history(c: sa.Connection, agent_id: AgentId) -> list[AgentMove]:

@@ -150,10 +150,6 @@ KNOWN_SERIES = sa.select(
     metric_series.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
     metric_series.c.name.in_(sa.bindparam("names", expanding=True)),
 )
-COUNT_SERIES = sa.select(sa.func.count()).where(
-    metric_series.c.agent_id == sa.bindparam("agent"), metric_series.c.name.not_like(f"{OWN}%")
-)
-COUNT_ALL_SERIES = sa.select(sa.func.count()).where(metric_series.c.name.not_like(f"{OWN}%"))
 ADVANCE_SERIES = (
     sa.update(metric_series)
     .where(metric_series.c.id == sa.bindparam("series"), metric_series.c.last_at < sa.bindparam("newest"))
@@ -295,10 +291,12 @@ def _begin(c: sa.Connection, key: _Key, type: MetricType, sample: SampleRow, at:
 
 def _check_room(c: sa.Connection, key: _Key, place: int, limits: SeriesLimits) -> None:
     problem = f"samples[{place}]: no room for the series {key.name}{key.tags_key}: "
-    if c.execute(COUNT_SERIES, {"agent": key.agent_id}).scalar_one() >= limits.per_agent:
+    everything = sa.select(sa.func.count()).where(metric_series.c.name.not_like(f"{OWN}%"))
+    own = everything.where(metric_series.c.agent_id == key.agent_id)
+    if c.execute(own).scalar_one() >= limits.per_agent:
         most = f"an agent may have {limits.per_agent}"
         raise TooManySeries(problem + most, limit="metric_series_per_agent")
-    if c.execute(COUNT_ALL_SERIES).scalar_one() >= limits.total:
+    if c.execute(everything).scalar_one() >= limits.total:
         most = f"all agents together may have {limits.total}"
         raise TooManySeries(problem + most, limit="metric_series")
 
@@ -344,17 +342,6 @@ _old_bucket = (
 )
 DROP_BUCKETS = sa.delete(agent_metrics).where(_bucket.in_(_old_bucket))
 _has_no_bucket = ~sa.exists().where(agent_metrics.c.series_id == metric_series.c.id)
-OLD_SERIES = (
-    sa.select(metric_series.c.id, metric_series.c.agent_id)
-    .where(metric_series.c.last_at < sa.bindparam("before"), _has_no_bucket)
-    .order_by(metric_series.c.last_at)
-    .limit(sa.bindparam("rows", type_=sa.Integer))
-)
-DROP_SERIES = sa.delete(metric_series).where(
-    metric_series.c.id.in_(sa.bindparam("series", expanding=True)),
-    metric_series.c.last_at < sa.bindparam("before"),
-    _has_no_bucket,
-)
 
 
 def prune_buckets(c: sa.Connection, *, size_ms: int, before: int, rows: int = IN_LIST) -> int:
@@ -365,12 +352,21 @@ def prune_buckets(c: sa.Connection, *, size_ms: int, before: int, rows: int = IN
 
 def prune_series(c: sa.Connection, *, before: int, rows: int = IN_LIST) -> int:
     """Delete series without buckets and without samples since *before*. Return the number deleted."""
-    old = c.execute(OLD_SERIES, {"before": before, "rows": rows}).all()
+    old = c.execute(
+        sa.select(metric_series.c.id, metric_series.c.agent_id)
+        .where(metric_series.c.last_at < before, _has_no_bucket)
+        .order_by(metric_series.c.last_at)
+        .limit(rows)
+    ).all()
     if not old:
         return 0
     # prevents new buckets meanwhile
     c.execute(LOCK_AGENTS, {"agents": sorted({row.agent_id for row in old})})
-    return c.execute(DROP_SERIES, {"series": [row.id for row in old], "before": before}).rowcount
+    return c.execute(
+        sa.delete(metric_series).where(
+            metric_series.c.id.in_([row.id for row in old]), metric_series.c.last_at < before, _has_no_bucket
+        )
+    ).rowcount
 
 
 class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -421,14 +417,13 @@ BUCKETS = sa.select(*_figures).where(*_WITHIN)
 BUCKETS_WITH_SKETCHES = sa.select(*_figures, agent_metrics.c.hist.label("sketch")).where(*_WITHIN)
 
 
-AGENTS_OF_DEVICE = sa.select(agents.c.id, agents.c.name).where(
-    agents.c.device_id == sa.bindparam("device"), agents.c.deleted_at.is_(None)
-)
-
-
 def agents_of_device(c: sa.Connection, device_id: DeviceId) -> dict[str, AgentId]:
     """Return the agents that a device may report about, by name and by id."""
-    rows = c.execute(AGENTS_OF_DEVICE, {"device": device_id}).all()
+    rows = c.execute(
+        sa.select(agents.c.id, agents.c.name).where(
+            agents.c.device_id == device_id, agents.c.deleted_at.is_(None)
+        )
+    ).all()
     return {row.name: AgentId(row.id) for row in rows} | {row.id: AgentId(row.id) for row in rows}
 
 
@@ -503,12 +498,6 @@ UNMEASURED_CALLS = (
     .limit(_most)
     .with_for_update(skip_locked=True)
 )
-HAS_UNMEASURED = sa.select(
-    sa.or_(
-        sa.exists().where(runs.c.completed_at.is_not(None), runs.c.measured_at.is_(None)),
-        sa.exists().where(model_calls.c.measured_at.is_(None)),
-    )
-)
 _listed: sa.BindParameter[str] = sa.bindparam("listed", expanding=True)
 MARK_RUNS = sa.update(runs).where(runs.c.id.in_(_listed)).values(measured_at=sa.bindparam("now"))
 MARK_CALLS = (
@@ -518,7 +507,11 @@ MARK_CALLS = (
 
 def has_unmeasured(c: sa.Connection) -> bool:
     """Return True if rows are left to measure; writes nothing."""
-    return bool(c.execute(HAS_UNMEASURED).scalar_one())
+    unmeasured = sa.or_(
+        sa.exists().where(runs.c.completed_at.is_not(None), runs.c.measured_at.is_(None)),
+        sa.exists().where(model_calls.c.measured_at.is_(None)),
+    )
+    return bool(c.execute(sa.select(unmeasured)).scalar_one())
 
 
 def measure(c: sa.Connection, *, at: int, retention: BucketRetention, most: int = AT_ONCE) -> int:

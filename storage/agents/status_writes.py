@@ -332,10 +332,6 @@ _sights = (
     .where(_is_listed)
     .order_by(agents.c.id)
 )
-SIGHTS_OF_DEVICES = _sights.where(agents.c.device_id.in_(sa.bindparam("devices", expanding=True)))
-REPORTED = _sights.where(agents.c.id.in_(sa.bindparam("agents", expanding=True))).with_for_update(
-    of=agent_states
-)
 CURRENT = sa.select(devices.c.id, devices.c.session_epoch).where(
     devices.c.id.in_(sa.bindparam("devices", expanding=True)), devices.c.connectivity == "online"
 )
@@ -370,7 +366,7 @@ def statuses_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[Device
     """Return the agents that work on each of these devices, by id."""
     found: dict[DeviceId, list[AgentSight]] = {device_id: [] for device_id in device_ids}
     for part in in_parts(device_ids):
-        for row in c.execute(SIGHTS_OF_DEVICES, {"devices": part}):
+        for row in c.execute(_sights.where(agents.c.device_id.in_(part))):
             found[row.device_id].append(fill(AgentSight, row))
     return found
 
@@ -441,7 +437,7 @@ def _reported(
     """
     by_agent = {(one.device_id, report.agent_id): (one, report) for one in received for report in one.reports}
     for part in in_parts(sorted({agent_id for _, agent_id in by_agent})):
-        for row in c.execute(REPORTED, {"agents": part}).all():
+        for row in c.execute(_sights.where(agents.c.id.in_(part)).with_for_update(of=agent_states)).all():
             if (match := by_agent.get((row.device_id, row.agent_id))) is not None:
                 yield match[0], fill(AgentSight, row), match[1]
 
