@@ -20,7 +20,7 @@ def record(c: sa.Connection, id: str, at: int, agent: str = "agent-1", run: str 
     )
 
 
-def test_activity_is_told_newest_first_and_page_by_page(c: sa.Connection) -> None:
+def test_activity_is_listed_newest_first_and_page_by_page(c: sa.Connection) -> None:
     for n in range(5):
         record(c, f"act-{n}", AT + n)
     page = audit.list_activity(c, limit=2)

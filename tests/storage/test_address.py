@@ -26,7 +26,7 @@ def url(postgres: Postgres) -> Iterator[str]:
         (GUARDED, "se@cret:secret", 1, "no address"),
     ],
 )
-async def test_no_error_tells_the_password(
+async def test_no_error_contains_the_password(
     postgres: Postgres, url: str, user: str, password: str, port: int | None, told: str
 ) -> None:
     address = postgres.url(url.rpartition("/")[2], user=user, password=password)
@@ -58,14 +58,14 @@ def test_an_address_is_shown_without_its_password(url: str, people_see: str) -> 
     assert has_password(url) == ("pw" in url or "p@w" in url)
 
 
-async def test_a_database_that_is_not_there_is_told_of(postgres: Postgres) -> None:
+async def test_a_missing_database_is_reported(postgres: Postgres) -> None:
     with pytest.raises(Unavailable, match=r'database "nowhere" does not exist'):
         async with open_store(postgres.url("nowhere")):
             pass
 
 
 @pytest.mark.parametrize("missing", ["asyncpg", "greenlet"])
-async def test_without_its_driver_we_say_what_to_install(
+async def test_without_its_driver_the_error_names_the_package_to_install(
     missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)

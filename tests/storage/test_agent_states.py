@@ -164,7 +164,7 @@ def test_a_persons_word_about_the_end_of_an_exhaustion_counts_though_it_is_earli
     assert agent_states.recover_due(c, AT + 5, actor="hub") == [agent.id]
 
 
-def test_the_runs_of_an_agent_move_its_activity_and_each_move_says_which_run(c: sa.Connection) -> None:
+def test_the_runs_of_an_agent_move_its_activity_and_each_move_names_its_run(c: sa.Connection) -> None:
     agent = make_agent(c)
     may_do(c, agent, at_once=2)
     make_run(c, "run-1", agent=agent, state=RunState.RUNNING)
@@ -258,7 +258,7 @@ def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection) -> None:
     assert agents.get_agent(c, agent.id).lifecycle == "terminated"
 
 
-def test_since_when_and_why_is_told_for_each_axis(c: sa.Connection) -> None:
+def test_each_axis_has_a_time_and_a_reason(c: sa.Connection) -> None:
     agent = make_agent(c)
     agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
     run = make_run(c, agent=agent, at=AT + 8)
@@ -269,7 +269,7 @@ def test_since_when_and_why_is_told_for_each_axis(c: sa.Connection) -> None:
     assert since[Axis.HEALTH] == agent_states.Since("ok", None, None, None)  # it was never otherwise
 
 
-def test_the_history_is_told_in_pages_the_newest_first(c: sa.Connection) -> None:
+def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection) -> None:
     agent = make_agent(c)
     for n in range(6):
         agent_moves.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
@@ -280,7 +280,7 @@ def test_the_history_is_told_in_pages_the_newest_first(c: sa.Connection) -> None
     assert {move.axis for move in of_health} == {"health"} and len(of_health) == 6
 
 
-def test_moves_are_told_to_who_listens_on_the_connection_and_to_nobody_afterwards(c: sa.Connection) -> None:
+def test_moves_are_collected_on_the_connection_and_not_afterwards(c: sa.Connection) -> None:
     agent = make_agent(c)
     with agent_moves.recorded_moves(c) as told:
         agent_moves.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")

@@ -54,7 +54,7 @@ def find(c: sa.Connection) -> AgentTokenRow:
     return found
 
 
-def test_a_token_is_found_by_its_hash_and_tells_whose_it_is(c: sa.Connection) -> None:
+def test_a_token_is_found_by_its_hash_with_its_agent_and_user(c: sa.Connection) -> None:
     made = make(c)
     assert find(c) == made == AGENT_TOKENS.find_by_id(c, made.id)
     assert (made.agent_id, made.agent_name, made.user_id, made.user_name, made.is_removed) == (
@@ -77,7 +77,7 @@ def test_a_revoked_token_is_still_found_is_revoked_once_and_is_not_used_any_more
     assert (find(c).revoked_at, find(c).last_used_at) == (AT + 5, AT + 3)
 
 
-def test_the_token_of_an_agent_that_was_removed_or_ended_says_so(c: sa.Connection) -> None:
+def test_the_token_of_an_agent_that_was_removed_or_ended_is_marked(c: sa.Connection) -> None:
     make(c)
     agent_moves.move(c, INBOX, "lifecycle", "terminated", at=AT, actor="operator:7", reason="done")
     assert find(c).is_removed
@@ -99,7 +99,7 @@ def test_an_agent_has_as_many_tokens_as_may_count_at_once(c: sa.Connection) -> N
     assert [row.id for row in list_agent_tokens(c, INBOX)] == ["t-3"], "the old ones went"
 
 
-def test_who_made_and_who_revoked_a_token_stands_in_the_audit_log(c: sa.Connection) -> None:
+def test_the_maker_and_the_revoker_of_a_token_are_in_the_audit_log(c: sa.Connection) -> None:
     token = make(c)
     AGENT_TOKENS.revoke(c, token.id, at=AT, actor="operator:7")
     told = [entry.event for entry in audit.list_entries(c, limit=2)]

@@ -96,7 +96,7 @@ def test_who_read_the_newest_state_may_write_and_who_read_an_older_one_may_not(
         (None, None, None, AT + 600_001),
     ],
 )
-def test_an_agent_is_exhausted_for_a_reason_and_until_when_somebody_says(
+def test_an_agent_is_exhausted_for_a_reason_and_until_a_given_time(
     c: sa.Connection,
     agent: AgentRow,
     cause: str | None,

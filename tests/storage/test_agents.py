@@ -154,7 +154,7 @@ def test_a_declared_name_that_was_taken_over_the_api_is_refused(c: sa.Connection
     assert declare(c) == Reconciled()
 
 
-def test_too_few_ids_are_told_of_before_anything_is_written(c: sa.Connection) -> None:
+def test_too_few_ids_are_refused_before_anything_is_written(c: sa.Connection) -> None:
     with pytest.raises(ValueError, match="4 fresh ids"):
         declared_agents.reconcile_declared(c, user_id=ME, declared=[INBOX], at=AT, fresh_ids=["one"])
 
@@ -169,7 +169,7 @@ def test_an_agent_shows_its_newest_run(c: sa.Connection) -> None:
     assert (newest.id, newest.state, newest.outcome) == ("run-2", RunState.QUEUED, None)
 
 
-def test_an_agent_that_is_not_there_is_told_of(c: sa.Connection) -> None:
+def test_an_unknown_agent_is_reported(c: sa.Connection) -> None:
     with pytest.raises(UnknownAgent, match="agent-9"):
         agents.get_agent(c, AgentId("agent-9"))
     assert agents.find_agent_by_name(c, "nobody") is None

@@ -160,7 +160,7 @@ async def test_an_agent_may_move_while_its_configs_are_changed(hubs: list[Databa
             may_commit.set()
 
 
-async def test_a_claim_that_takes_locks_waits_for_no_agent_that_somebody_changes(
+async def test_a_claim_that_takes_locks_waits_for_no_agent_that_is_being_changed(
     hubs: list[Database],
 ) -> None:
     def two_runs(c: sa.Connection) -> AgentId:

@@ -52,7 +52,7 @@ def test_an_older_store_is_compared_and_its_lost_rows_are_open_again(c: sa.Conne
     assert agreement.list_at_device(c, DESK, after=there.call_id, limit=9) == []
 
 
-def test_a_row_whose_content_nobody_knows_is_forgotten_and_its_file_read_again(c: sa.Connection) -> None:
+def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(c: sa.Connection) -> None:
     held = running(c)
     agreed(c)
     bring(c, held, plan(c, held, as_new(item())))
@@ -66,7 +66,7 @@ def test_a_row_whose_content_nobody_knows_is_forgotten_and_its_file_read_again(c
     assert c.execute(sa.select(unit_ledger.c.agent_id)).scalars().all() == [other]
 
 
-def test_what_a_device_tells_is_taken_once(c: sa.Connection) -> None:
+def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
     held = running(c)
     agreed(c)
     bring(c, held, plan(c, held, as_new(item())))

@@ -58,7 +58,7 @@ def test_the_hash_is_of_the_entry_as_a_json_array_behind_the_hash_before_it(c: s
     assert row.hash == hashlib.sha256(bytes(32) + told.encode()).digest()
 
 
-def test_a_chain_that_nobody_touched_holds(c: sa.Connection) -> None:
+def test_an_unchanged_chain_is_valid(c: sa.Connection) -> None:
     assert wrong(c) == []
     told(c, 7)
     for rows in (1, 3, 7, 500):
@@ -168,7 +168,7 @@ def wipe(c: sa.Connection) -> None:
     c.execute(sa.delete(hub).where(hub.c.key == "audit.head"))
 
 
-def test_the_chain_begins_with_the_hubs_creation_which_is_told_once(c: sa.Connection) -> None:
+def test_the_chain_begins_with_one_entry_of_the_hubs_creation(c: sa.Connection) -> None:
     created(c)
     assert wrong(c) == []
     assert not audit.begin_chain(c, at=AT + 1, subject="hub-1")
@@ -221,7 +221,7 @@ def test_pruning_waits_until_a_week_has_gathered(c: sa.Connection) -> None:
     assert [row.event for row in audit.list_entries(c, limit=9)] == ["audit.pruned", "run.started"]
 
 
-def test_what_stands_behind_a_younger_entry_stays(c: sa.Connection) -> None:
+def test_an_entry_after_a_younger_one_stays(c: sa.Connection) -> None:
     """A clock that was ahead for an hour must not leave a gap."""
     for at in (AT, AT + 100 * DAY, AT + 1):
         tell(c, at=at)
@@ -266,14 +266,14 @@ def test_a_check_goes_on_where_what_it_had_seen_was_pruned_meanwhile(c: sa.Conne
     assert (rest.breaks, rest.is_last) == ((), True)
 
 
-def test_entries_are_told_newest_first_and_page_by_page(c: sa.Connection) -> None:
+def test_entries_are_listed_newest_first_and_page_by_page(c: sa.Connection) -> None:
     told(c, 5)
     page = audit.list_entries(c, limit=2)
     assert [row.seq for row in page] == [5, 4]
     assert [row.seq for row in audit.list_entries(c, limit=9, after=(page[-1].seq,))] == [3, 2, 1]
 
 
-def test_entries_can_be_asked_for_by_what_they_tell(c: sa.Connection) -> None:
+def test_entries_can_be_filtered_by_their_fields(c: sa.Connection) -> None:
     tell(c, "token.created", subject="t-1")
     tell(c, "token.revoked", subject="t-1", at=AT + 5)
     tell(c, "operator_token.created", subject="t-2", at=AT + 9)
@@ -286,7 +286,7 @@ def test_entries_can_be_asked_for_by_what_they_tell(c: sa.Connection) -> None:
     assert [row.seq for row in asked(since=AT + 5, until=AT + 9)] == [2]
 
 
-def test_a_change_and_what_tells_of_it_are_one_transaction(c: sa.Connection) -> None:
+def test_a_change_and_its_audit_entry_are_one_transaction(c: sa.Connection) -> None:
     user = UserId("u-1")
 
     def entry(made: UserId) -> Entry:

@@ -101,7 +101,7 @@ def test_runs_of_a_backfill_that_wait_take_no_new_fires(c: sa.Connection) -> Non
     assert (decided.decision, decided.run_id) == ("run", f"{ID}-{FIRST}")
 
 
-def test_a_fire_before_the_schedule_was_made_may_be_backfilled_and_is_told_of(c: sa.Connection) -> None:
+def test_a_fire_before_the_schedule_was_created_may_be_backfilled_and_is_recorded(c: sa.Connection) -> None:
     make_schedule(c)
     fire_rows.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(row.fire_at, row.decision) for row in told(c)] == [(AT - HOUR, "run")]

@@ -38,7 +38,7 @@ def found(c: sa.Connection, **wanted: Any) -> list[str]:
     return [row.id for row in board_memory.list_memory(c, GARDEN, MemoryFilter(**wanted))]
 
 
-def test_an_item_is_kept_with_all_that_is_said_of_it(c: sa.Connection) -> None:
+def test_an_item_is_stored_with_all_its_fields(c: sa.Connection) -> None:
     row = add(
         c,
         "m-1",
@@ -110,7 +110,7 @@ def test_a_board_that_is_full_takes_nothing_more_and_loses_nothing(c: sa.Connect
     add(c, "m-4")  # what the hub itself writes is never refused for room
 
 
-def test_what_is_taken_away_makes_room_and_stands_in_the_audit_log(c: sa.Connection) -> None:
+def test_a_removed_item_makes_room_and_is_in_the_audit_log(c: sa.Connection) -> None:
     add(c, "m-1")
     with pytest.raises(UnknownMemory):
         board_memory.remove_memory(c, KITCHEN, "m-1", at=AT, actor=ANNA)

@@ -90,7 +90,7 @@ def test_a_user_has_one_board_of_a_name_and_as_many_as_may_be(c: sa.Connection) 
     assert refused.value.limit == "boards_per_user"
 
 
-def test_a_board_is_renamed_unless_the_name_is_taken_and_what_is_not_said_stays(c: sa.Connection) -> None:
+def test_a_board_is_renamed_unless_the_name_is_taken_and_omitted_fields_stay(c: sa.Connection) -> None:
     board, _ = make(c, description="What grows."), make(c, "kitchen")
     with pytest.raises(BoardNameTaken):
         boards.edit_board(c, board.id, name="kitchen", at=AT, actor=ANNA)
@@ -175,7 +175,7 @@ def test_the_database_itself_knows_of_one_lead(c: sa.Connection) -> None:
         c.execute(second)
 
 
-def test_where_an_agent_stands_is_known(c: sa.Connection) -> None:
+def test_the_place_of_an_agent_is_found(c: sa.Connection) -> None:
     put(c, OFFICE)
     garden = make(c, gateway_id="gw-office")
     add(c, garden, INBOX, is_lead=True)
@@ -214,7 +214,7 @@ def test_a_board_that_is_removed_lets_its_agents_go(c: sa.Connection) -> None:
     assert agents.get_agent(c, INBOX).archived_at is None
 
 
-def test_what_is_decided_about_a_board_stands_in_the_audit_log(c: sa.Connection) -> None:
+def test_decisions_about_a_board_are_in_the_audit_log(c: sa.Connection) -> None:
     garden = make(c)
     add(c, garden, INBOX, is_lead=True)
     lead(c, garden, INBOX)  # it leads already

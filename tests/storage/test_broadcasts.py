@@ -119,7 +119,7 @@ def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> Non
     assert broadcasts.results_of(c, NEWS, after=("m1-roses",), limit=10) == told[1:]
 
 
-def test_what_is_said_after_something_else_comes_after_it(c: sa.Connection) -> None:
+def test_a_later_message_comes_after_an_earlier_one(c: sa.Connection) -> None:
     aims = garden(c, "roses")
     send(c, aims)
     second = NewBroadcast(
@@ -162,7 +162,7 @@ def test_the_same_key_is_the_same_broadcast(c: sa.Connection) -> None:
     assert send(c, aims, dedupe_key="k") == send(c, aims, dedupe_key="k")
 
 
-def test_it_is_settled_when_nothing_of_it_is_on_its_way_and_tells_it_once_a_round(c: sa.Connection) -> None:
+def test_a_broadcast_is_settled_without_pending_messages_with_one_entry_a_round(c: sa.Connection) -> None:
     send(c, garden(c, "roses", "weeds"))
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
     assert broadcasts.settle(c, NEWS, at=AT + 2) is None
@@ -178,13 +178,13 @@ def test_it_is_settled_when_nothing_of_it_is_on_its_way_and_tells_it_once_a_roun
     )
 
 
-def test_one_that_goes_to_nobody_is_over_at_once(c: sa.Connection) -> None:
+def test_a_broadcast_without_recipients_is_settled_at_once(c: sa.Connection) -> None:
     garden(c)
     assert send(c, [], refused=(NOWHERE,)).settled_at == AT
     assert events(c) == ["failed"]
 
 
-def test_what_failed_is_said_anew_in_the_place_of_the_old(c: sa.Connection) -> None:
+def test_a_repeated_message_takes_the_place_of_the_failed_one(c: sa.Connection) -> None:
     send(c, garden(c, "roses", "weeds", "lawn"), refused=(NOWHERE,))
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
     move(c, "m1-weeds", MessageEvent.FAILED)
@@ -197,7 +197,7 @@ def test_what_failed_is_said_anew_in_the_place_of_the_old(c: sa.Connection) -> N
     assert resume(c).rounds == 2
 
 
-def test_a_board_that_was_refused_and_is_there_now_is_told(c: sa.Connection) -> None:
+def test_a_board_that_was_refused_and_exists_now_gets_the_broadcast(c: sa.Connection) -> None:
     aims = garden(c, "roses", "nowhere")
     send(c, aims[:1], refused=(NOWHERE,))
     row = resume(c, [aim("nowhere", 3), aim("roses", 3)])
@@ -205,7 +205,7 @@ def test_a_board_that_was_refused_and_is_there_now_is_told(c: sa.Connection) -> 
     assert [one.board for one in broadcasts.results_of(c, NEWS, limit=9)] == ["roses", "nowhere"]
 
 
-def test_what_a_lead_has_had_or_may_have_had_is_not_said_again(c: sa.Connection) -> None:
+def test_a_message_that_a_lead_has_or_may_have_is_not_sent_again(c: sa.Connection) -> None:
     send(c, garden(c, "roses", "weeds"))
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED, MessageEvent.FAILED)
     move(c, "m1-weeds", MessageEvent.SENT, MessageEvent.FAILED, code=str(ErrorCode.UNKNOWN_EFFECT))
@@ -241,7 +241,7 @@ def test_open_ones_are_found_and_old_ones_go_after_their_messages(c: sa.Connecti
     assert broadcasts.list_broadcasts(c) == []
 
 
-def test_places_tell_where_leads_are_reached_and_where_none_can_be(c: sa.Connection) -> None:
+def test_places_have_the_route_of_the_lead_or_the_reason_without_one(c: sa.Connection) -> None:
     garden(c, "roses")
     create_board(c, id=BoardId("board-shed"), user_id=ME, name="shed", at=AT, actor="anna")
     roses, shed = boards.list_places(c, ME)

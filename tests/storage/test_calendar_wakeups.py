@@ -103,7 +103,7 @@ def test_a_slot_that_comes_while_its_last_wake_is_open_follows_its_policy(
         assert (told(c)[0].decision, told(c)[0].reason) == ("skipped_overlap", "superseded")
 
 
-def test_who_was_told_is_not_told_again_before_its_time(c: sa.Connection) -> None:
+def test_a_notified_device_is_not_notified_again_before_its_time(c: sa.Connection) -> None:
     come(c)
     (sight,) = look(c)
     assert calendar_wakeups.take(c, sight, at=FIRST, next_at=FIRST + MINUTE)
@@ -114,7 +114,7 @@ def test_who_was_told_is_not_told_again_before_its_time(c: sa.Connection) -> Non
     assert calendar_wakeups.take(c, again, at=FIRST + MINUTE, next_at=FIRST + 2 * MINUTE)
 
 
-def test_an_acknowledgement_counts_once_and_the_fire_says_woken(c: sa.Connection) -> None:
+def test_an_acknowledgement_counts_once_and_its_fire_is_woken(c: sa.Connection) -> None:
     wake = come(c)
     assert calendar_wakeups.settle(c, wake.id, "acknowledged", "woken", at=FIRST + 5)
     assert not calendar_wakeups.settle(c, wake.id, "failed", "wake_failed", at=FIRST + 6, reason="no_answer")
@@ -224,7 +224,7 @@ def test_old_wakes_go_and_open_ones_stay(c: sa.Connection) -> None:
     assert [row.fire_at for row in calendar_wakeups.wakes_of(c, INBOX, 10)] == [SECOND]
 
 
-def test_wakes_are_told_page_by_page_the_newest_first(c: sa.Connection) -> None:
+def test_wakes_are_listed_page_by_page_the_newest_first(c: sa.Connection) -> None:
     wake = come(c, overlap="allow")
     fire(c, SECOND, schedule_id=wake.schedule_id)
     (newest,) = calendar_wakeups.wakes_of(c, INBOX, 1)

@@ -62,7 +62,7 @@ def test_capabilities_are_listed_by_name_and_the_newest_version_first(c: sa.Conn
     ]
 
 
-def test_a_newer_version_is_enabled_and_an_older_one_is_not_unless_somebody_says_so(c: sa.Connection) -> None:
+def test_a_newer_version_is_enabled_and_an_older_one_only_on_request(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert register(c, agent, "read 1.2.0").disabled is None
     assert register(c, agent, "read 1.1.0").row.enabled is False
@@ -83,7 +83,7 @@ def test_enabling_one_version_disables_the_other_in_the_same_write(c: sa.Connect
     assert capabilities.enabled_of(c, [agent.id]) == {}
 
 
-def test_two_versions_of_one_name_are_never_enabled_whoever_writes(c: sa.Connection) -> None:
+def test_two_versions_of_one_name_are_never_enabled_under_concurrent_writers(c: sa.Connection) -> None:
     agent = make_agent(c)
     register(c, agent, "read 1.2.0")
     register(c, agent, "read 1.3.0")
@@ -91,7 +91,7 @@ def test_two_versions_of_one_name_are_never_enabled_whoever_writes(c: sa.Connect
         c.execute(sa.update(agent_capabilities).values(enabled=True))
 
 
-def test_what_is_said_again_changes_nothing_and_keeps_what_a_person_has_disabled(c: sa.Connection) -> None:
+def test_a_repeated_registration_changes_nothing_and_stays_disabled(c: sa.Connection) -> None:
     agent = make_agent(c)
     register(c, agent, "read 1.2.0", source="device")
     register(c, agent, "read 1.2.0", enabled=False, source="device", at=AT + 1)
@@ -125,7 +125,7 @@ def test_a_capability_is_removed_in_one_version_or_in_all(c: sa.Connection) -> N
     assert able(c, agent) == ["web 1.0.0 enabled"]
 
 
-def test_removing_what_is_not_there_says_what_is(c: sa.Connection) -> None:
+def test_removing_an_unknown_version_names_the_known_ones(c: sa.Connection) -> None:
     agent = make_agent(c)
     register(c, agent, "read 1.0.0")
     with pytest.raises(UnknownCapability, match=r"no capability read 2\.0\.0; it has 1\.0\.0"):
@@ -146,7 +146,7 @@ def declared(c: sa.Connection, *spelled: str, at: int = AT) -> AgentRow:
     return agents.get_agent(c, AgentId("agent-inbox"))
 
 
-def test_capabilities_of_hub_toml_are_what_it_says_now(c: sa.Connection) -> None:
+def test_capabilities_of_hub_toml_follow_the_file(c: sa.Connection) -> None:
     agent = declared(c, "read 1.0.0", "read 1.1.0 on")
     register(c, agent, "web 1.0.0")
     assert able(c, agent) == ["read 1.1.0 enabled", "read 1.0.0", "web 1.0.0 enabled"]

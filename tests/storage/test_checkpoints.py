@@ -138,6 +138,6 @@ def test_a_cleared_checkpoint_is_gone_and_the_next_may_begin_anywhere(c: sa.Conn
     assert put(c, agent, 1).sequence == 1
 
 
-def test_nobody_keeps_a_checkpoint_of_an_agent_that_is_not_there(c: sa.Connection) -> None:
+def test_no_checkpoint_of_an_unknown_agent_is_stored(c: sa.Connection) -> None:
     with pytest.raises(UnknownAgent):
         put(c, msgspec.structs.replace(make_agent(c), id=AgentId("nobody")), 1)

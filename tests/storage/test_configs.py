@@ -244,7 +244,7 @@ def test_a_new_file_changes_what_it_declares_and_leaves_the_rest(c: sa.Connectio
     assert [(move.new_text, move.actor) for move in moves] == [("6", "hub.toml"), ("5", "hub.toml")]
 
 
-def test_a_revert_leaves_what_the_file_says(c: sa.Connection, agent: AgentRow) -> None:
+def test_a_revert_leaves_the_configs_of_the_file(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, mine=1)
     declare(c, agent, limit=5)
     put(c, agent, mine=2)

@@ -75,7 +75,7 @@ def test_one_of_two_who_would_refresh_has_the_lease(c: sa.Connection) -> None:
     assert credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
 
 
-def test_a_grant_that_its_provider_ended_is_refreshed_by_nobody_though_they_looked_before(
+def test_a_grant_that_its_provider_ended_is_not_refreshed_even_with_an_earlier_read(
     c: sa.Connection,
 ) -> None:
     grant(c)
@@ -106,7 +106,7 @@ def test_a_refresh_of_what_was_replaced_meanwhile_changes_nothing(c: sa.Connecti
     assert not save(c, 2, b"s4")
 
 
-def test_many_refusals_of_one_grant_are_told_once_and_old_ones_never(c: sa.Connection) -> None:
+def test_many_refusals_of_one_grant_are_reported_once_and_old_ones_never(c: sa.Connection) -> None:
     grant(c)
     assert refuse(c, 1, "r1")
     assert not refuse(c, 1, "r2")

@@ -68,7 +68,7 @@ async def test_a_caller_that_leaves_does_not_take_its_job_along(database: Databa
     assert await database.write(add, "next") == "next"
 
 
-async def test_two_hundred_random_departures_harm_nobody(database: Database) -> None:
+async def test_two_hundred_random_cancellations_harm_no_other_write(database: Database) -> None:
     async with anyio.create_task_group() as callers:
         for n in range(200):
             with anyio.CancelScope() as scope:
@@ -129,7 +129,7 @@ async def test_an_error_does_not_repeat_what_was_written(database: Database) -> 
     assert "anna" not in str(refused.value)
 
 
-async def test_a_database_tells_the_time(database: Database) -> None:
+async def test_a_database_has_a_clock(database: Database) -> None:
     def boot(c: sa.Connection) -> int:
         c.execute(
             sa.insert(nodes).values(id="node", boot_id="boot", started_at=now_ms(), seen_at=now_ms() + 5)
@@ -146,7 +146,7 @@ async def test_the_block_may_fail_as_it_likes(database_opened_by: Any) -> None:
             raise KeyError("mine")
 
 
-async def test_a_closed_database_says_so(database_opened_by: Any) -> None:
+async def test_a_closed_database_refuses_jobs_with_a_message(database_opened_by: Any) -> None:
     opening: AbstractAsyncContextManager[Database] = database_opened_by()
     async with opening as database:
         pass

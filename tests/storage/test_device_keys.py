@@ -98,7 +98,7 @@ def test_a_key_belongs_to_one_device_for_good(c: sa.Connection) -> None:
     assert type(translated(refusal.value)).__name__ == "Conflict"
 
 
-def test_a_device_that_says_a_name_in_use_gets_a_free_one(c: sa.Connection) -> None:
+def test_a_device_that_reports_a_name_in_use_gets_a_free_one(c: sa.Connection) -> None:
     desk = make_device(c)
     make_key(c, desk)
 
@@ -118,7 +118,7 @@ def test_there_is_an_end_to_names(c: sa.Connection, monkeypatch: pytest.MonkeyPa
         device_keys.give_free_device(c, fresh_id=DeviceId("d-2"), user_id=ANNA, name="desk", at=AT)
 
 
-def test_what_was_revoked_lately_is_told_with_what_it_had_opened(c: sa.Connection) -> None:
+def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) -> None:
     desk, laptop, phone = make_device(c), make_device(c, "laptop"), make_device(c, "phone")
     make_key(c, desk)
     make_key(c, phone, KeyId("earlier"))

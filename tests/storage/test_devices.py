@@ -27,7 +27,7 @@ def audited(c: sa.Connection) -> list[tuple[str, str | None, str]]:
     return [(entry.event, entry.subject, entry.actor) for entry in c.execute(audit.ONWARDS, {"after": 0})]
 
 
-def test_a_name_stands_for_one_device_of_a_user(c: sa.Connection) -> None:
+def test_a_name_is_unique_among_the_devices_of_a_user(c: sa.Connection) -> None:
     first = make_device(c, "d-1")
     assert make_device(c, "d-2") == first
     assert devices.list_devices(c) == [first]
@@ -98,7 +98,7 @@ def test_a_device_is_revoked_for_good_and_once(c: sa.Connection) -> None:
     assert audited(c) == [("device.revoked", "d-1", "operator:7")]
 
 
-def test_a_device_that_is_not_there_is_told_of(c: sa.Connection) -> None:
+def test_an_unknown_device_is_reported(c: sa.Connection) -> None:
     with pytest.raises(UnknownDevice, match="d-9"):
         devices.get_device(c, DeviceId("d-9"))
     assert devices.devices_called(c, "desktop") == []
@@ -118,7 +118,7 @@ def test_a_token_leads_to_its_device_and_its_user(c: sa.Connection) -> None:
     assert DEVICE_TOKENS.find(c, b"\x02" * 32) is None
 
 
-def test_a_token_tells_its_end_its_maker_and_never_itself(c: sa.Connection) -> None:
+def test_a_token_row_has_its_end_and_its_maker_and_never_the_token(c: sa.Connection) -> None:
     device = make_device(c)
     about = {"token_hash": HASH, "last4": "aB3x", "actor": "operator:7", "at": AT}
     token = DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, **about)  # type: ignore[arg-type]
@@ -208,7 +208,7 @@ def test_agents_come_and_go_with_their_device(c: sa.Connection) -> None:
     ]
 
 
-def test_a_hub_that_starts_knows_that_nobody_is_connected(c: sa.Connection) -> None:
+def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert agent.device_id is not None
     devices.open_session(c, agent.device_id, platform=None, at=AT)
@@ -217,7 +217,7 @@ def test_a_hub_that_starts_knows_that_nobody_is_connected(c: sa.Connection) -> N
     assert agents.get_agent(c, agent.id).connectivity == "offline"
 
 
-def test_a_device_is_granted_all_but_connectors_until_somebody_changes_that(c: sa.Connection) -> None:
+def test_a_device_is_granted_all_but_connectors_by_default(c: sa.Connection) -> None:
     device = make_device(c)
     assert device.grants == ["files", "agents", "coordination"]
     devices.require_grant(c, device.id, Grant.FILES)

@@ -176,7 +176,7 @@ def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) ->
         ({"lifecycle": "paused"}, "agent_paused"),
     ],
 )
-def test_a_merged_fire_says_what_the_run_waits_for(
+def test_a_merged_fire_gives_the_reason_of_the_waiting_run(
     c: sa.Connection, axes: dict[str, str], reason: str
 ) -> None:
     make_schedule(c)
@@ -187,7 +187,7 @@ def test_a_merged_fire_says_what_the_run_waits_for(
     assert (decided.decision, decided.reason) == ("coalesced", reason)
 
 
-def test_a_merged_fire_says_that_the_quota_is_used_up(c: sa.Connection) -> None:
+def test_a_merged_fire_gives_the_used_up_quota_as_reason(c: sa.Connection) -> None:
     make_schedule(c)
     fire(c, FIRST)
     agent_moves.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
@@ -247,9 +247,7 @@ def test_of_a_schedule_that_queues_all_each_fire_is_a_run_in_its_turn(c: sa.Conn
     ("overlap", "slot"),
     [("skip", ID), ("queue_one", ID), ("cancel_running", ID), ("queue_all", None), ("allow", None)],
 )
-def test_one_run_at_most_can_wait_where_the_policy_says_so(
-    c: sa.Connection, overlap: str, slot: str | None
-) -> None:
+def test_at_most_one_run_waits_under_queue_one(c: sa.Connection, overlap: str, slot: str | None) -> None:
     make_schedule(c, overlap=overlap)
     fire(c, FIRST)
     assert c.execute(sa.select(run_table.c.queue_slot)).scalar_one() == slot
@@ -380,7 +378,7 @@ def test_a_hub_that_was_down_over_three_fires_makes_up_for_them_with_one_run(c: 
     assert fire_rows.missed_of(c, [caught_up]) == {caught_up: (Missed("coalesced", "hub_down", 2),)}
 
 
-def test_what_a_pause_missed_is_not_told_as_if_the_hub_had_been_down(c: sa.Connection) -> None:
+def test_fires_missed_in_a_pause_are_not_recorded_as_a_downtime(c: sa.Connection) -> None:
     make_schedule(c)
     schedules.set_enabled(c, ID, False, at=AT + 1)
     schedules.set_enabled(c, ID, True, at=SECOND, catch_up=True)
@@ -408,7 +406,7 @@ def test_missed_fires_are_skipped_with_the_one_that_was_to_stand_for_them(c: sa.
     assert [row[1:3] for row in rows_of(c)[1:]] == [("skipped_overlap", "still_running")] * 2
 
 
-def test_fires_that_are_too_old_are_told_of_and_get_no_run(c: sa.Connection) -> None:
+def test_fires_that_are_too_old_are_recorded_and_get_no_run(c: sa.Connection) -> None:
     make_schedule(c)
     fires.decide(
         c, lead(c), [decision(c, runs=[], covered=[Covered(FIRST, THIRD, 3, "skipped_window", None)])], THIRD
@@ -463,7 +461,7 @@ def put_cursor_back(c: sa.Connection, cursor_at: int) -> None:
     c.execute(sa.update(schedule_table).values(cursor_at=cursor_at, next_fire_at=None, due_at=None))
 
 
-def test_fires_that_are_told_of_already_are_passed_by(c: sa.Connection) -> None:
+def test_fires_that_are_recorded_already_are_skipped(c: sa.Connection) -> None:
     make_schedule(c)
     fire(c, FIRST, SECOND)
     put_cursor_back(c, AT)
@@ -515,7 +513,7 @@ def test_the_newest_decisions_of_an_agent_come_first(c: sa.Connection) -> None:
     assert [row.fire_at for row in fire_rows.fires_within(c, ID, FIRST, SECOND)] == [FIRST, SECOND]
 
 
-def test_the_same_fire_cannot_be_told_of_twice(c: sa.Connection) -> None:
+def test_the_same_fire_cannot_be_recorded_twice(c: sa.Connection) -> None:
     make_schedule(c)
     fire(c, FIRST)
     row = {"schedule_id": ID, "fire_at": FIRST, "first_at": FIRST, "decision": "run", "decided_at": AT}

@@ -91,7 +91,7 @@ def test_a_name_that_is_taken_gets_a_number(c: sa.Connection) -> None:
     assert ensure(c).lead.name == "garden-lead-2"
 
 
-def test_a_board_that_can_have_no_lead_says_why(c: sa.Connection) -> None:
+def test_a_board_without_a_possible_lead_gives_the_reason(c: sa.Connection) -> None:
     board(c, None)
     with pytest.raises(NoLead):
         ensure(c)
@@ -137,7 +137,7 @@ def test_what_a_hub_had_in_hand_that_is_gone_is_anybodys(c: sa.Connection) -> No
     assert not made(c, FIRST)
 
 
-def test_an_agent_that_was_refused_is_left_alone_until_somebody_wants_it(c: sa.Connection) -> None:
+def test_an_agent_that_its_gateway_refused_is_retried_only_on_request(c: sa.Connection) -> None:
     board(c)
     ensure(c)
     alone = Hand(FIRST, is_alone=True)

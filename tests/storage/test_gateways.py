@@ -352,7 +352,7 @@ def test_an_agent_that_has_ended_is_nobodys_news(c: sa.Connection) -> None:
     assert moves(c, row) == before
 
 
-def test_when_it_was_heard_of_is_known_while_it_is_online(c: sa.Connection) -> None:
+def test_the_last_heartbeat_is_known_while_the_agent_is_online(c: sa.Connection) -> None:
     put(c, OFFICE)
     here, away = worker(c), worker(c, "other")
     see(c, here, Seen(agent_id=here.agent_id, is_online=True))

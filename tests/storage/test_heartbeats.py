@@ -48,7 +48,7 @@ def moves(c: sa.Connection, agent: AgentRow) -> list[tuple[str, str | None, str,
     ][1:]
 
 
-def test_an_agent_is_on_call_as_long_as_its_device_says_so(
+def test_an_agent_is_on_call_while_its_device_reports_it(
     c: sa.Connection, agent: AgentRow, epoch: int
 ) -> None:
     hear(c, agent, epoch, SAYS(agent_id=agent.id, availability=Availability.ON_CALL))
@@ -90,7 +90,7 @@ def test_an_error_that_has_another_reason_by_now_is_not_the_device_s_to_take_bac
     assert (stands.health, stands.health_reason) == ("error", "not set up right")
 
 
-def test_an_exhaustion_ends_at_its_time_whatever_heartbeats_say(
+def test_an_exhaustion_ends_at_its_time_despite_heartbeats(
     c: sa.Connection, agent: AgentRow, epoch: int
 ) -> None:
     spent = SAYS(
@@ -108,7 +108,7 @@ def test_an_exhaustion_ends_at_its_time_whatever_heartbeats_say(
     assert agent_states.recover_due(c, AT + 5 * MINUTE, actor="hub") == [agent.id]
 
 
-def test_a_device_may_say_that_it_takes_longer_and_not_that_it_is_sooner(
+def test_a_device_may_report_a_later_recovery_but_no_earlier_one(
     c: sa.Connection, agent: AgentRow, epoch: int
 ) -> None:
     spent = Availability.EXHAUSTED
@@ -119,7 +119,7 @@ def test_a_device_may_say_that_it_takes_longer_and_not_that_it_is_sooner(
     assert [move[:3] for move in moves(c, agent)] == [("availability", "available", "exhausted")]
 
 
-def test_a_silent_device_takes_its_agents_offline_and_brings_them_back_when_it_is_heard(
+def test_a_silent_device_takes_its_agents_offline_until_its_next_heartbeat(
     c: sa.Connection, agent: AgentRow, epoch: int
 ) -> None:
     silence(c, agent, epoch)
@@ -157,7 +157,7 @@ def test_a_device_speaks_of_its_own_agents_only(c: sa.Connection, agent: AgentRo
 
 
 @pytest.mark.parametrize("end", ["archived", "terminated"])
-def test_an_agent_that_has_ended_is_not_heard_of(
+def test_heartbeats_of_a_terminated_agent_are_ignored(
     c: sa.Connection, agent: AgentRow, epoch: int, end: str
 ) -> None:
     if end == "archived":
@@ -181,7 +181,7 @@ def test_usage_and_the_hour_of_the_heartbeat_are_kept_without_a_new_version(
     assert stands.version == before
 
 
-def test_when_a_device_was_heard_last_is_written_for_all_of_its_agents_and_never_falls(
+def test_the_last_heartbeat_of_a_device_is_stored_for_all_its_agents_and_never_falls(
     c: sa.Connection, agent: AgentRow
 ) -> None:
     make_agent(c, "outbox")

@@ -69,7 +69,7 @@ def test_an_invitation_for_a_known_device_gives_it_one_more_key(c: sa.Connection
     assert redeem(c).device_id == known.id
 
 
-def test_an_invitation_that_ended_says_why_and_is_forgotten_a_week_later(c: sa.Connection) -> None:
+def test_an_ended_invitation_gives_the_reason_and_is_deleted_a_week_later(c: sa.Connection) -> None:
     made = invite(c)
     with pytest.raises(BadInvitation, match="no such"):
         redeem(c, token_hash=b"\x02" * 32)

@@ -127,7 +127,7 @@ def the_item(c: sa.Connection) -> ItemRow:
     return row
 
 
-def test_what_is_planned_stands_in_the_ledger_in_the_same_transaction(c: sa.Connection) -> None:
+def test_planned_items_are_in_the_ledger_in_the_same_transaction(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, as_new(item()))
     row = the_item(c)
@@ -136,7 +136,7 @@ def test_what_is_planned_stands_in_the_ledger_in_the_same_transaction(c: sa.Conn
     assert (row.row_id, row.answered_at) == (None, None)
 
 
-def test_an_answer_tells_the_ledger_which_row_the_device_has(c: sa.Connection) -> None:
+def test_an_answer_records_the_row_of_the_device_in_the_ledger(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())))
     assert (the_item(c).row_id, the_item(c).answered_at) == (f"row of {the_item(c).call_id}", AT + 1)
@@ -165,7 +165,7 @@ def test_a_changed_row_is_for_its_owner_to_judge_anew(c: sa.Connection) -> None:
     assert (row.items_created, row.items_updated) == (1, 1)
 
 
-def test_the_row_that_a_device_told_last_is_the_one_it_has(c: sa.Connection) -> None:
+def test_the_row_that_a_device_reported_last_is_the_one_it_has(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())), row_id="old")
     bring(c, held, plan(c, held, changed), row_id="new")  # it could not change the first, and made another
@@ -181,7 +181,7 @@ def test_a_row_that_is_gone_when_it_is_to_be_changed_was_rejected(c: sa.Connecti
     assert units.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
 
 
-def test_the_ledger_tells_how_the_newest_call_of_an_item_stands(c: sa.Connection) -> None:
+def test_the_ledger_has_the_state_of_the_newest_call_of_an_item(c: sa.Connection) -> None:
     agent = make_agent(c)
     first = running(c, "run-1", agent=agent)
     plan(c, first, as_new(item()))
@@ -292,7 +292,7 @@ def test_a_unit_whose_newer_text_was_put_off_is_read_again(c: sa.Connection) -> 
 # --- verdicts ---
 
 
-def test_an_owners_verdict_is_kept_and_may_be_told_twice(c: sa.Connection) -> None:
+def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item(), item("pay the rent"))))
     assert items.count_open(c) == 2

@@ -73,7 +73,7 @@ def test_a_holder_that_asks_again_gets_a_new_term(c: sa.Connection) -> None:
         nodes.check_term(c, lost)
 
 
-def test_what_a_dead_boot_holds_is_free_where_nobody_else_can_be(c: sa.Connection) -> None:
+def test_runs_of_a_dead_boot_are_free_in_a_private_database(c: sa.Connection) -> None:
     dead = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL)
     own = nodes.acquire_lease(c, "housekeeping", NEXT_BOOT, ttl_ms=TTL)
     assert dead is not None

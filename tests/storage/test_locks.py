@@ -68,7 +68,9 @@ def holders(grants: Sequence[Grant]) -> list[str]:
     return [grant.holder.id for grant in grants]
 
 
-def test_who_comes_first_holds_the_lock_and_the_next_one_is_told_who_does(c: sa.Connection) -> None:
+def test_the_first_request_holds_the_lock_and_the_refusal_of_the_next_names_its_holder(
+    c: sa.Connection,
+) -> None:
     assert take(c, ANNA, "mailbox").fences == {"mailbox": 1}
     with pytest.raises(
         LockHeld, match=r"'mailbox' is held by device device-a since 20.*Z, until 20.*Z at most"
@@ -76,7 +78,7 @@ def test_who_comes_first_holds_the_lock_and_the_next_one_is_told_who_does(c: sa.
         locks.acquire(c, wanted(BERT, "mailbox"))
 
 
-def test_the_refusal_says_when_the_lock_is_free_at_the_latest(c: sa.Connection) -> None:
+def test_the_refusal_names_the_expiry_of_the_lock(c: sa.Connection) -> None:
     take(c, ANNA, "mailbox")
     with pytest.raises(LockHeld) as refused:
         locks.acquire(c, wanted(BERT, "mailbox"))
@@ -125,14 +127,14 @@ def test_two_agents_of_one_device_are_two_holders(c: sa.Connection) -> None:
         locks.release(c, ME, fences, ANNA)
 
 
-def test_a_lock_that_is_over_and_that_nobody_took_may_be_renewed(c: sa.Connection) -> None:
+def test_an_expired_lock_without_waiting_requests_may_be_renewed(c: sa.Connection) -> None:
     fences = take(c, ANNA, "mailbox").fences
     over(c, "mailbox")
     locks.renew(c, ME, fences, ANNA, ttl_ms=TTL)
     locks.check_fence(c, ME, "mailbox", 1)
 
 
-def test_a_lock_that_is_over_and_that_somebody_waits_for_is_not_renewed(c: sa.Connection) -> None:
+def test_an_expired_lock_with_waiting_requests_is_not_renewed(c: sa.Connection) -> None:
     fences = take(c, ANNA, "mailbox").fences
     wait(c, BERT, "mailbox")
     over(c, "mailbox")
@@ -183,7 +185,7 @@ def test_a_lock_is_handed_over_in_the_order_of_arrival(c: sa.Connection) -> None
     assert locks.release(c, ME, fences, DORA) == []
 
 
-def test_nobody_passes_by_those_who_wait(c: sa.Connection) -> None:
+def test_no_request_overtakes_waiting_requests(c: sa.Connection) -> None:
     take(c, ANNA, "b")
     wait(c, BERT, "a", "b")
     with pytest.raises(LockHeld, match="'a' is free, but 1 wait for it"):
@@ -300,7 +302,7 @@ def test_users_have_locks_of_their_own(c: sa.Connection) -> None:
     assert [lock.user_id for lock in lock_turns.list_locks(c, limit=1, after=(ME, "mailbox"))] == [other]
 
 
-def test_locks_are_listed_that_somebody_has_or_wants(c: sa.Connection) -> None:
+def test_locks_are_listed_that_are_held_or_waited_for(c: sa.Connection) -> None:
     agent = make_agent(c)
     locks.release(c, ME, take(c, ANNA, "free").fences, ANNA)
     take(c, ANNA, "held")

@@ -80,7 +80,7 @@ def lifecycles(c: sa.Connection, id: str = "a-1") -> list[str]:
     return [move.new_value for move in moves if move.axis == "lifecycle"]
 
 
-def test_an_agent_is_made_with_all_that_is_said_of_it(c: sa.Connection) -> None:
+def test_an_agent_is_created_with_all_declared_fields(c: sa.Connection) -> None:
     made = make(c)
     assert (made.source, made.lifecycle, made.device_name) == ("api", "active", "laptop")
     said = made_agents.declaration_of(c, made)
@@ -115,7 +115,7 @@ def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
     assert agents.get_agent(c, AgentId("a-1")).external_id is None
 
 
-def test_who_has_taken_an_external_id_is_told_to_its_own_user_only(c: sa.Connection) -> None:
+def test_the_holder_of_an_external_id_is_named_to_its_own_user_only(c: sa.Connection) -> None:
     make(c)
     anna = users.ensure_user(c, UserId("u-anna"), "anna", AT)
     devices.ensure_device(c, id=DeviceId("device-anna"), user_id=anna, name="laptop", at=AT)
@@ -142,7 +142,7 @@ def test_an_agent_that_is_not_set_up_right_is_not_made(c: sa.Connection) -> None
         make(c, writing=msgspec.structs.replace(WRITING, check=lambda _: ["no good"]))
 
 
-def test_an_edit_changes_what_it_says_and_is_a_new_revision(c: sa.Connection) -> None:
+def test_an_edit_changes_the_given_fields_and_is_a_new_revision(c: sa.Connection) -> None:
     made = make(c)
     said = made_agents.declaration_of(c, made)
     hourly = DeclaredSchedule(kind="every", every_ms=3_600_000)
@@ -160,7 +160,7 @@ def test_an_edit_changes_what_it_says_and_is_a_new_revision(c: sa.Connection) ->
     )
 
 
-def test_a_new_config_stands_beside_the_others(c: sa.Connection) -> None:
+def test_a_new_config_is_added_to_the_others(c: sa.Connection) -> None:
     said = made_agents.declaration_of(c, make(c))
     edit(c, msgspec.structs.replace(said, config=(NewConfig(key="mode", value="fast"),)))
     assert configs.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}

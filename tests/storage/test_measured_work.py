@@ -32,7 +32,7 @@ def sums(c: sa.Connection, agent_id: AgentId = INBOX) -> dict[str, float]:
     return told
 
 
-def test_a_run_that_ended_tells_how_it_went(c: sa.Connection) -> None:
+def test_a_run_that_ended_has_a_result(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, of=calls("call-1", "call-2"))
     for id in ("call-1", "call-2"):
@@ -81,7 +81,7 @@ def test_each_run_and_each_question_counts_once(c: sa.Connection) -> None:
     assert told["hub.model_requests model=large outcome=answered"] == 2 * first.usage.requests
 
 
-def test_a_question_tells_its_tokens_its_price_and_how_long_it_took(c: sa.Connection) -> None:
+def test_a_model_request_has_its_tokens_its_price_and_its_duration(c: sa.Connection) -> None:
     make_agent(c)
     asked = msgspec.structs.replace(call(id="c-1"), run_id=None, took_ms=800)
     failed = msgspec.structs.replace(asked, id="c-2", outcome="model_unavailable", took_ms=30_000)

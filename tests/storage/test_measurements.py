@@ -82,7 +82,7 @@ def test_a_sum_has_all_the_digits_of_a_float(c: sa.Connection) -> None:
     assert buckets(c, agent.id)[0].sum == 16_777_218.25
 
 
-def test_a_histogram_keeps_a_sketch_from_which_percentiles_are_told(c: sa.Connection) -> None:
+def test_a_histogram_has_a_sketch_that_gives_percentiles(c: sa.Connection) -> None:
     agent = make_agent(c)
     record(c, *(sample(agent, value, type=HISTOGRAM) for value in range(1, 51)))
     record(c, *(sample(agent, value) for value in range(51, 102)))

@@ -95,7 +95,7 @@ def test_an_item_of_another_board_answers_nothing(c: sa.Connection) -> None:
     assert reply(c, board_id=other.id, agent_id=None, actor="operator:7").message is None
 
 
-def test_a_person_answers_for_an_agent_and_that_stands_in_the_audit_log(c: sa.Connection) -> None:
+def test_a_person_answers_for_an_agent_with_an_audit_entry(c: sa.Connection) -> None:
     assert reply(c, agent_id=None, actor="operator:7", is_decision=True).message is not None
     (entry,) = audit.list_entries(c, limit=1)
     assert (entry.event, entry.actor, entry.subject) == ("memory.added", "operator:7", "m-1")

@@ -108,13 +108,13 @@ def test_a_message_waits_from_when_it_is_committed(c: sa.Connection) -> None:
     assert (first.seq, first.old_state, first.new_state) == (1, None, S.WAITING)
 
 
-def test_what_is_said_twice_by_one_key_is_said_once(c: sa.Connection) -> None:
+def test_two_messages_of_one_key_are_one(c: sa.Connection) -> None:
     row = say(c, dedupe_key="k")
     assert say(c, "m-2", dedupe_key="k", content="something else") == row
 
 
 @pytest.mark.parametrize("content", ["", " \n", "a\0b", "\ud800"])
-def test_what_is_no_text_is_not_said(c: sa.Connection, content: str) -> None:
+def test_content_that_is_no_text_is_refused(c: sa.Connection, content: str) -> None:
     with pytest.raises(BadMessage):
         say(c, content=content)
 
@@ -160,7 +160,7 @@ WAYS: dict[MessageState, tuple[MessageEvent, ...]] = {
 }
 
 
-def test_of_two_who_move_a_message_one_is_told_that_it_came_late(c: sa.Connection) -> None:
+def test_of_two_moves_of_a_message_one_changes_nothing(c: sa.Connection) -> None:
     row = say(c)
     move(c, row, E.SENT)
     late = message_rows.move_message(c, row.id, E.FAILED, seen_version=row.version, at=AT, reason_code="x")
@@ -188,7 +188,7 @@ def test_a_letter_is_kept_with_the_first_try_under_its_key(c: sa.Connection) -> 
     assert messages.letter_of(c, row.id, 2) is None
 
 
-def test_people_are_told_once_that_its_agent_has_it(c: sa.Connection) -> None:
+def test_the_delivery_of_a_message_is_one_entry_of_the_activity(c: sa.Connection) -> None:
     row = led(c, E.SENT, E.ACCEPTED)
     assert told(c) == []
     move(c, move(c, row, E.CONSUMED), E.ANSWERED)
@@ -223,7 +223,7 @@ def test_a_history_entry_bears_the_messages_trace(c: sa.Connection) -> None:
     assert trace == "0" * 32
 
 
-def test_of_a_broadcasts_messages_nothing_is_told_one_by_one(c: sa.Connection) -> None:
+def test_the_messages_of_a_broadcast_have_no_entries_of_their_own(c: sa.Connection) -> None:
     broadcast(c)
     led(c, E.SENT, E.CONSUMED, broadcast_id=BroadcastId("b-1"), kind=MessageKind.QUESTION)
     assert told(c) == []
@@ -374,7 +374,7 @@ def test_what_was_settled_as_read_may_be_answered_later(c: sa.Connection) -> Non
     assert (answered.state, answered.settled_at) == (S.ANSWERED, AT + 5)
 
 
-def test_a_message_is_given_up_and_what_may_have_left_is_told(c: sa.Connection) -> None:
+def test_a_message_is_cancelled_and_its_reason_names_a_possible_delivery(c: sa.Connection) -> None:
     say(c, "m-1")
     given_up = messages.cancel_message(c, "m-1", at=AT + 1, actor="operator:1")
     assert (given_up.state, given_up.reason_code, given_up.reason) == (
@@ -390,14 +390,14 @@ def test_a_message_is_given_up_and_what_may_have_left_is_told(c: sa.Connection) 
     ]
 
 
-def test_of_two_that_were_said_to_an_agent_at_one_instant_one_goes_first(c: sa.Connection) -> None:
+def test_two_messages_to_an_agent_at_one_instant_have_an_order(c: sa.Connection) -> None:
     for id in ("m-2", "m-1"):
         say(c, id)
     c.execute(sa.update(message_table).values(created_at=AT))
     assert due(c) == ["m-1"]
 
 
-def test_what_its_agent_has_is_neither_given_up_nor_said_anew(c: sa.Connection) -> None:
+def test_a_delivered_message_is_neither_cancelled_nor_repeated(c: sa.Connection) -> None:
     led(c, E.SENT, E.CONSUMED)
     with pytest.raises(MessageSettled):
         messages.cancel_message(c, "m-1", at=AT, actor="operator:1")
@@ -411,7 +411,7 @@ def test_one_that_waits_is_tried_now(c: sa.Connection) -> None:
     assert (tried.id, tried.not_before) == ("m-1", AT)
 
 
-def test_one_that_failed_is_said_anew_once_however_often_that_is_asked_for(c: sa.Connection) -> None:
+def test_a_failed_message_is_repeated_once_for_any_number_of_requests(c: sa.Connection) -> None:
     led(c, E.FAILED)
     for n, fresh in enumerate(("m-2", "m-3", "m-4")):
         anew = messages.retry_message(c, "m-1", MessageId(fresh), at=AT + n, actor="operator:1")
@@ -425,7 +425,7 @@ def test_one_that_failed_is_said_anew_once_however_often_that_is_asked_for(c: sa
         messages.retry_message(c, "m-1", MessageId("m-6"), at=AT, actor="operator:1")
 
 
-def test_one_that_failed_is_said_anew_with_all_its_time_and_in_its_broadcasts_place(
+def test_a_repeated_message_has_its_full_time_and_its_place_in_the_broadcast(
     c: sa.Connection,
 ) -> None:
     broadcast(c)

@@ -58,7 +58,7 @@ def test_the_first_answer_to_a_question_stays(c: sa.Connection) -> None:
     assert find(c) == SAID.text
 
 
-def test_what_a_call_cost_is_added_to_its_run_whoever_holds_that_by_now(c: sa.Connection) -> None:
+def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connection) -> None:
     held = running(c)
     model_calls.record_answer(c, call(), SAID)
     run_moves.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ def test_what_a_call_cost_is_added_to_its_run_whoever_holds_that_by_now(c: sa.Co
     assert model_calls.spent_by_run(c, held.id) == Spent(tokens=214, cost_nanos=3_000)
 
 
-def test_what_was_spent_in_a_day_is_told_by_agent_and_of_all(c: sa.Connection) -> None:
+def test_the_costs_of_a_day_are_reported_by_agent_and_in_all(c: sa.Connection) -> None:
     running(c)
     make_agent(c, "other")
     for number, (agent, at) in enumerate([("inbox", AT - DAY), ("inbox", AT), ("other", AT + 5)]):

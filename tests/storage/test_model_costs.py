@@ -37,7 +37,7 @@ def rows(c: sa.Connection, by: CostsBy, **about: int) -> dict[str, tuple[str | N
     return {row.key: (row.agent, row.calls, row.usage.cost_nanos) for row in found}
 
 
-def test_costs_are_told_by_whatever_a_person_asks_for(spent: sa.Connection) -> None:
+def test_costs_are_grouped_by_each_supported_key(spent: sa.Connection) -> None:
     assert rows(spent, "agent") == {"inbox": ("inbox", 3, 4_500), "other": ("other", 1, 1_500)}
     assert rows(spent, "user") == {"me": (None, 4, 6_000)}
     assert rows(spent, "model") == {"large": (None, 3, 4_500), "small": (None, 1, 1_500)}
@@ -55,7 +55,7 @@ def test_the_same_file_of_two_agents_is_two(spent: sa.Connection) -> None:
     ]
 
 
-def test_only_what_was_spent_within_is_told_and_the_total_is_of_all_rows(spent: sa.Connection) -> None:
+def test_only_costs_within_the_period_are_reported_and_the_total_is_of_all_rows(spent: sa.Connection) -> None:
     assert rows(spent, "agent", since=AT + 1) == {"inbox": ("inbox", 1, 1_500)}
     assert rows(spent, "agent", until=AT) == {}
     total = model_calls.total(spent, since=0, until=AT + 10 * DAY)
@@ -71,7 +71,7 @@ def test_one_user_sees_what_that_user_spent(spent: sa.Connection, by: CostsBy) -
     assert model_calls.costs(spent, by, since=0, until=until, user_id=UserId("somebody")) == []
 
 
-def test_what_files_cost_lately_is_told_with_their_size(c: sa.Connection) -> None:
+def test_the_recent_cost_of_files_is_reported_with_their_size(c: sa.Connection) -> None:
     held = running(c)
     plan(c, held, "a.txt")
     agent = AgentId("agent-inbox")

@@ -42,7 +42,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
             yield opened
 
 
-async def test_moves_are_told_once_they_are_written_and_only_then(store: Store) -> None:
+async def test_moves_are_reported_after_the_commit_only(store: Store) -> None:
     told: list[Sequence[AgentMoved]] = []
     listened = ObservedDatabase(store, told.append)
     await listened.write(make_agent)
@@ -57,7 +57,7 @@ async def test_moves_are_told_once_they_are_written_and_only_then(store: Store) 
     assert listened.is_shared == store.is_shared
 
 
-async def test_a_write_whose_connection_was_lost_is_tried_again_and_told_once(postgres: Postgres) -> None:
+async def test_a_write_whose_connection_was_lost_is_retried_and_reported_once(postgres: Postgres) -> None:
     told: list[Sequence[AgentMoved]] = []
     tries: list[str] = []
 

@@ -19,7 +19,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize("policy", get_args(Overlap))
-def test_each_policy_says_what_becomes_of_a_fire(policy: Overlap) -> None:
+def test_each_policy_decides_its_fires(policy: Overlap) -> None:
     found = tuple(
         decide_overlap(policy, is_under_way=under_way, is_waiting=waiting, queued=int(waiting), most=9)
         for waiting, under_way in product((False, True), repeat=2)

@@ -65,7 +65,7 @@ def test_a_run_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[Ag
     assert runs.count_runs(c) == {RunState.QUEUED: 2}
 
 
-def test_whose_a_thing_is_is_told_by_its_id(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
+def test_the_owner_of_a_thing_is_found_by_its_id(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
     _, eves = both
     assert eves.device_id is not None
     declared = schedule_rows.DeclaredSchedule(kind="every", every_ms=HOUR, tz="UTC")

@@ -96,14 +96,14 @@ def test_those_that_wait_are_counted_while_they_do(c: sa.Connection) -> None:
     assert pairings.count_pairings(c, at=AT + 1) == 1
 
 
-def test_another_code_lets_nobody_in(c: sa.Connection) -> None:
+def test_another_code_admits_no_device(c: sa.Connection) -> None:
     ask(c)
     with pytest.raises(UnknownPairing):
         approve(c, "CODE-2")
     assert device_keys.find_key(c, KeyId("k-1")) is None
 
 
-def test_a_code_that_has_expired_lets_nobody_in(c: sa.Connection) -> None:
+def test_an_expired_code_admits_no_device(c: sa.Connection) -> None:
     ask(c)
     with pytest.raises(UnknownPairing):
         approve(c, at=AT + TTL_MS)
@@ -133,7 +133,7 @@ def test_a_hub_that_has_forgotten_the_code_gives_the_key_another_one(c: sa.Conne
     assert pairings.find_pairing(c, b"CODE-2", at=AT) is not None
 
 
-def test_a_key_that_was_sent_away_is_told_so_until_its_pairing_has_expired(c: sa.Connection) -> None:
+def test_a_denied_key_is_refused_until_its_pairing_has_expired(c: sa.Connection) -> None:
     denied = pairings.deny(c, ask(c).pairing.id, actor="operator:0", at=AT + 1)
     assert denied.decision == "denied"
     assert ask(c, at=AT + 2).pairing.decision == "denied"
@@ -143,7 +143,7 @@ def test_a_key_that_was_sent_away_is_told_so_until_its_pairing_has_expired(c: sa
         pairings.deny(c, PairingId("p-9"), actor="operator:0", at=AT)
 
 
-def test_three_keys_of_one_network_may_wait_and_a_fourth_is_told_when_to_come(c: sa.Connection) -> None:
+def test_three_keys_of_one_network_may_wait_and_a_fourth_gets_the_next_free_time(c: sa.Connection) -> None:
     for number in range(3):
         ask(c, asking(f"k-{number}", code=f"CODE-{number}"), at=AT + number)
     with pytest.raises(TooManyPairings) as refusal:
@@ -180,7 +180,7 @@ def test_a_key_that_calls_itself_something_else_begins_anew_with_another_code_an
 
 
 @pytest.mark.parametrize("of_itself", [{"label": "root"}, {"platform": "darwin"}])
-def test_what_was_said_of_a_device_that_waits_never_changes(
+def test_the_description_of_a_waiting_device_never_changes(
     c: sa.Connection, of_itself: dict[str, str]
 ) -> None:
     first = ask(c).pairing

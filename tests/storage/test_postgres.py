@@ -192,7 +192,7 @@ async def test_a_job_that_was_begun_is_finished_when_its_caller_leaves(database:
         ("XX001", Unavailable),
     ],
 )
-async def test_what_the_server_refuses_is_told_in_our_words(
+async def test_refusals_of_the_server_are_errors_of_the_hub(
     database: Database, state: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="because"):
@@ -338,7 +338,7 @@ async def test_a_write_that_the_server_undid_before_the_commit_is_run_again(
     assert await database.read(names) == ["anna"]
 
 
-async def test_a_statement_is_said_again_where_the_hub_stood_still_in_the_middle_of_it(
+async def test_a_statement_is_repeated_if_the_hub_was_suspended_during_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STATEMENT_MS", 200)
@@ -355,7 +355,7 @@ async def test_a_statement_is_said_again_where_the_hub_stood_still_in_the_middle
         assert len(tries) == 2
 
 
-async def test_a_statement_that_takes_too_long_is_not_said_again(
+async def test_a_statement_that_takes_too_long_is_not_repeated(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STATEMENT_MS", 50)
@@ -407,7 +407,7 @@ async def test_a_server_that_falls_silent_is_given_up(url: str, monkeypatch: pyt
             os.kill(frozen[0], signal.SIGCONT)
 
 
-async def test_a_server_that_lets_nobody_in_is_asked_once(
+async def test_a_server_that_refuses_the_login_is_asked_once(
     postgres: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CONNECT_S", 0.1)
@@ -447,7 +447,7 @@ async def test_a_server_that_is_gone_is_unavailable_until_it_is_back() -> None:
         server.start()
 
 
-async def test_nobody_waits_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_wait_for_a_lock_ends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STATEMENT_MS", 50)
     monkeypatch.setattr(module, "LOCK_MS", 20)
     async with open_postgres(url) as ours, open_postgres(url) as theirs:

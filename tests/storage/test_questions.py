@@ -135,7 +135,7 @@ def test_the_answer_bears_the_tags_and_the_source_that_were_asked_for(c: sa.Conn
     assert (item.tags, item.source) == (("colour", "door"), "anna")
 
 
-def test_of_two_answers_the_first_counts_and_the_second_is_told_who_gave_it(c: sa.Connection) -> None:
+def test_of_two_answers_the_first_counts_and_the_second_is_refused_with_its_author(c: sa.Connection) -> None:
     a_board(c)
     ask(c)
     questions.answer(c, "q-1", said("Red.", by="device:device-laptop"))
@@ -172,7 +172,7 @@ def test_so_many_questions_of_a_user_may_wait_and_no_more(c: sa.Connection) -> N
     ask(c, "q-3", most=2)
 
 
-def test_the_main_agent_of_the_boards_gateway_is_told_to_reach_the_person(c: sa.Connection) -> None:
+def test_the_main_agent_of_the_boards_gateway_gets_the_question(c: sa.Connection) -> None:
     a_board(c, has_gateway=True)
     asked = ask(c, correlation_id="door-7")
     (message,) = to(c, MessageKind.ASK_USER)
@@ -281,7 +281,7 @@ def test_an_answered_question_cannot_be_withdrawn(c: sa.Connection) -> None:
         questions.withdraw(c, "q-1", at=AT + 9, actor="operator:7", activity_id="w")
 
 
-def test_a_question_that_nobody_answers_in_time_is_over(c: sa.Connection) -> None:
+def test_a_question_without_an_answer_in_time_expires(c: sa.Connection) -> None:
     a_board(c)
     ask(c, "q-1", expires_at=AT + 10)
     ask(c, "q-2", expires_at=AT + 11)
@@ -330,7 +330,7 @@ def tell_all(c: sa.Connection, device: str = "device-laptop") -> None:
         questions.note_delivered(c, one, DeviceId(device), AT)
 
 
-def test_a_device_is_told_of_each_open_question_once_and_of_its_end_once(c: sa.Connection) -> None:
+def test_a_device_is_notified_once_of_each_open_question_and_once_of_its_end(c: sa.Connection) -> None:
     a_board(c)
     ask(c, "q-1")
     ask(c, "q-2", at=AT + 1)
@@ -348,14 +348,14 @@ def test_a_device_is_told_of_each_open_question_once_and_of_its_end_once(c: sa.C
     assert questions.known_to(c, QuestionId("q-1")) == [laptop]
 
 
-def test_a_device_that_never_heard_of_a_question_is_not_told_of_its_end(c: sa.Connection) -> None:
+def test_a_device_that_was_not_notified_of_a_question_is_not_notified_of_its_end(c: sa.Connection) -> None:
     a_board(c)
     ask(c)
     questions.answer(c, "q-1", said())
     assert due(c) == []
 
 
-def test_a_device_of_another_user_is_told_nothing(c: sa.Connection) -> None:
+def test_a_device_of_another_user_is_not_notified(c: sa.Connection) -> None:
     a_board(c)
     ask(c)
     c.execute(sa.text("INSERT INTO users (id, name, created_at) VALUES ('bo', 'bo', 1)"))

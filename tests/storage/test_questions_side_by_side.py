@@ -34,7 +34,7 @@ def a_question(c: sa.Connection) -> None:
     ask(c)
 
 
-async def test_of_two_answers_at_two_hubs_one_counts_and_the_other_is_told_so(
+async def test_of_two_answers_at_two_hubs_one_counts_and_the_other_is_refused(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(a_question)

@@ -197,7 +197,7 @@ def test_forgetting_goes_on_where_it_stopped(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
-def test_a_forgotten_call_that_is_sent_again_carries_what_the_new_plan_says(
+def test_a_forgotten_call_that_is_sent_again_has_the_payload_of_the_new_plan(
     c: sa.Connection, event: CallEvent
 ) -> None:
     ended(c, "old", days_ago=8, unit="a.txt", state=RunState.FAILED, event=event)

@@ -167,7 +167,7 @@ def test_two_runs_that_want_the_same_lock_execute_one_after_the_other(c: sa.Conn
     assert {first.id, second.id} == {"run-one", "run-two"}
 
 
-def test_a_run_that_finds_no_room_in_a_queue_waits_without_and_holds_up_nobody(c: sa.Connection) -> None:
+def test_a_run_without_room_in_a_queue_waits_outside_and_delays_no_other_run(c: sa.Connection) -> None:
     ask(c, "a")
     for n in range(3):
         make_locking_run(c, f"run-{n}", "a", agent=make_agent(c, f"agent-{n}"))
@@ -194,7 +194,7 @@ def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -
     assert (behind.lock.resource, behind.is_held, behind.ahead) == ("a", False, 1)
 
 
-def test_who_holds_a_lock_is_told_as_a_run_of_an_agent(c: sa.Connection) -> None:
+def test_the_holder_of_a_lock_is_named_as_a_run_of_an_agent(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
     (lock,) = lock_turns.list_locks(c)

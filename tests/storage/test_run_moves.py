@@ -96,7 +96,7 @@ def test_who_saw_another_state_or_fence_is_refused_and_changes_nothing(
     assert runs.get_run(c, run.id) == run
 
 
-def test_a_run_that_is_not_there_is_told_of(c: sa.Connection) -> None:
+def test_an_unknown_run_is_reported(c: sa.Connection) -> None:
     with pytest.raises(UnknownRun):
         run_moves.move(c, HeldRun(RunId("run-9"), RunState.QUEUED, 0), RunEvent.CANCELLED, at=AT, actor="x")
     with pytest.raises(UnknownRun):

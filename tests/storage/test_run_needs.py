@@ -116,7 +116,7 @@ def test_the_needs_and_locks_of_an_agent_are_those_of_its_runs_and_a_run_may_add
     assert make_run(c, "run-2", agent=agent).needs == ("file.read >= 1.2",)
 
 
-def test_what_is_missing_is_told_with_what_there_is(c: sa.Connection) -> None:
+def test_unmet_needs_are_listed_with_the_known_versions(c: sa.Connection) -> None:
     agent = make_agent(c)
     run = make_run(c, "run-1", "file.read >= 1.2", "web", agent=agent)
     enable(c, agent, "file.read", "1.0.0")

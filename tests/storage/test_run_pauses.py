@@ -105,7 +105,7 @@ def test_many_that_go_on_together_do_not_start_together(c: sa.Connection) -> Non
     assert [runs.get_run(c, run_id).eligible_at - AT for run_id in back] == [0, 500, 1_000]
 
 
-def test_an_exhausted_agent_pauses_its_run_and_is_back_when_the_provider_said(c: sa.Connection) -> None:
+def test_an_exhausted_agent_pauses_its_run_until_the_providers_time(c: sa.Connection) -> None:
     exhaust(c, retry_after_ms=5 * MINUTE)
     run = runs.get_run(c, RunId("run-1"))
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
@@ -188,7 +188,7 @@ def test_only_a_run_that_was_taken_on_has_met_its_start_deadline(
     assert run_pauses.overdue(c, AT + 5, paused_ms=7 * DAY) is is_late
 
 
-def test_who_holds_a_run_is_told_that_somebody_wants_its_end(c: sa.Connection) -> None:
+def test_the_holder_of_a_run_gets_the_request_to_cancel_it(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
     assert run_pauses.runs_to_cancel(c, BOOT) == []
     run_pauses.request_cancel(c, run.id, "enough", AT)
@@ -227,7 +227,7 @@ def test_a_late_start_is_no_start_even_before_the_sweep(c: sa.Connection) -> Non
     assert claim(c, at=AT + 4) is not None
 
 
-def test_a_holder_that_lost_the_run_tells_no_error(c: sa.Connection) -> None:
+def test_a_holder_that_lost_the_run_records_no_error(c: sa.Connection) -> None:
     held = running(c)
     done = run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     with pytest.raises(StaleRun):

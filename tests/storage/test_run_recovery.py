@@ -63,7 +63,7 @@ def test_on_a_shared_database_an_earlier_boot_of_this_node_holds_nothing(c: sa.C
     assert taken == Recovered(requeued=(held.id,))
 
 
-def test_what_a_node_executes_is_its_own_as_long_as_it_is_heard_of(c: sa.Connection) -> None:
+def test_the_runs_of_a_node_are_its_own_while_its_lease_is_renewed(c: sa.Connection) -> None:
     held = make_run(c, state=RunState.RUNNING)
     lease(c, held.id, 1)
     nodes.beat(c, NodeId("node-1"), BOOT, ttl_ms=30_000)

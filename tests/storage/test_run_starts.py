@@ -27,7 +27,7 @@ def start(c: sa.Connection, agent: AgentRow, key: str, *, trigger: str = "manual
     )
 
 
-def test_of_one_agent_so_many_runs_wait_whoever_started_them(c: sa.Connection) -> None:
+def test_the_waiting_runs_of_an_agent_are_limited(c: sa.Connection) -> None:
     agent = make_agent(c)
     start(c, agent, "a")
     start(c, agent, "b", trigger="rerun")

@@ -56,7 +56,7 @@ def test_runs_that_execute_are_counted_where_they_take_a_slot(c: sa.Connection) 
     assert counted == [(1, 1, 1), (0, 1, 1), (0, 0, 1)]
 
 
-def test_an_agents_axes_and_its_devices_last_sign_of_life_are_told(c: sa.Connection) -> None:
+def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connection) -> None:
     agent = make_agent(c)
     make_run(c)
     agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
@@ -112,7 +112,7 @@ def test_several_runs_are_read_at_once(c: sa.Connection) -> None:
     assert {run.id: run.state for run in found} == {"run-1": claimed.state, "run-3": RunState.QUEUED}
 
 
-def test_an_agent_that_is_away_though_its_device_is_connected_is_told_with_since_when_and_why(
+def test_an_agent_that_is_offline_on_a_connected_device_has_a_time_and_a_reason(
     c: sa.Connection,
 ) -> None:
     agent = make_agent(c)
@@ -149,7 +149,7 @@ def test_a_run_that_reads_a_connector_takes_no_place_of_its_device_and_is_counte
     assert _wait(c, "reads").reads_mailbox
 
 
-def test_a_run_that_reads_a_connector_tells_how_that_stands(c: sa.Connection) -> None:
+def test_a_run_that_reads_a_connector_has_its_state(c: sa.Connection) -> None:
     make_run(c, "reads", agent=_reader(c))
     told = _wait(c, "reads")
     assert (told.connector, told.connector_state, told.connector_retry_at) == ("work", "ok", None)
@@ -162,7 +162,7 @@ def test_a_run_that_reads_a_connector_tells_how_that_stands(c: sa.Connection) ->
     assert _wait(c, "reads").connector is None
 
 
-def test_a_connector_that_nobody_has_signed_in_to_yet_is_one_to_sign_in_to(c: sa.Connection) -> None:
+def test_a_connector_without_a_sign_in_requires_one(c: sa.Connection) -> None:
     make_run(c, "reads", agent=_reader(c))
     connectors.move_connector(c, "work-id", version=1, state="sign_in", detail=NOT_YET, at=AT)
     assert _wait(c, "reads").is_granted

@@ -37,7 +37,7 @@ def redeclare(c: sa.Connection, declared: DeclaredSchedule | None, at: int) -> b
         (DeclaredSchedule(kind="at", at_ms=1_767_600_000_000), "at 2026-01-05T08:00:00Z"),
     ],
 )
-def test_a_schedule_says_in_short_when_it_fires(declared: DeclaredSchedule, text: str) -> None:
+def test_a_schedule_has_a_summary_of_its_fires(declared: DeclaredSchedule, text: str) -> None:
     assert declared.text == text
 
 
@@ -58,7 +58,7 @@ def test_an_edit_keeps_the_row_and_never_causes_catch_up(c: sa.Connection) -> No
     assert (edited.cursor_at, edited.next_fire_at, edited.due_at) == (AT + 5, None, None)
 
 
-def test_a_fire_that_an_edit_passes_over_is_told_of(c: sa.Connection) -> None:
+def test_a_fire_that_an_edit_passes_over_is_recorded(c: sa.Connection) -> None:
     make_schedule(c, planned=AT + HOUR)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=2 * HOUR), AT + 3 * HOUR)
     (row,) = told(c)
@@ -180,7 +180,7 @@ def test_a_paused_schedule_does_not_fire_until_it_is_enabled(c: sa.Connection) -
     assert told(c) == []
 
 
-def test_what_a_pause_passed_over_is_told_in_one_row(c: sa.Connection) -> None:
+def test_fires_passed_over_in_a_pause_are_one_row(c: sa.Connection) -> None:
     make_schedule(c, planned=AT + HOUR)
     schedules.set_enabled(c, ID, False, at=AT + 1)
     passed = Passed(cursor_at=AT, first_at=AT + HOUR, fire_at=AT + 4 * HOUR, count=4)
@@ -219,7 +219,7 @@ def test_an_edit_in_a_pause_catches_nothing_up_and_is_planned_by_the_new_rule(c:
     assert (row.decision, row.reason) == ("skipped_paused", "schedule_paused")
 
 
-def test_a_second_edit_in_a_pause_leaves_what_it_passes_over_to_be_told_at_the_end(c: sa.Connection) -> None:
+def test_a_second_edit_in_a_pause_leaves_its_passed_fires_to_be_recorded_at_the_end(c: sa.Connection) -> None:
     make_schedule(c, planned=AT + HOUR)
     schedules.set_enabled(c, ID, False, at=AT + 1)
     redeclare(c, DeclaredSchedule(kind="every", every_ms=HOUR // 2), AT + 10)
@@ -243,7 +243,7 @@ def test_what_is_no_longer_declared_cannot_be_enabled(c: sa.Connection) -> None:
     assert not schedules.set_enabled(c, ID, True, at=AT + 2)
 
 
-def test_a_schedule_that_is_not_there_is_told_of(c: sa.Connection) -> None:
+def test_an_unknown_schedule_is_reported(c: sa.Connection) -> None:
     with pytest.raises(UnknownSchedule, match="schedule-9"):
         schedules.set_enabled(c, "schedule-9", True, at=AT)
     with pytest.raises(UnknownSchedule, match="schedule-9"):
@@ -279,7 +279,7 @@ def test_a_schedule_that_was_enabled_again_may_fail_as_often_as_before(c: sa.Con
     assert len(audit.list_activity(c)) == 2
 
 
-def test_a_schedule_may_be_told_never_to_pause(c: sa.Connection) -> None:
+def test_a_schedule_may_be_set_never_to_pause(c: sa.Connection) -> None:
     make_schedule(c, pause_after_failures=0)
     assert not any(schedules.count_outcome(c, ID, RunOutcome.ERROR, AT) for _ in range(9))
 
@@ -331,7 +331,9 @@ def test_an_agent_whose_recovery_a_wrong_clock_put_off_may_work_again(c: sa.Conn
 
 
 @pytest.mark.parametrize(("cause", "retry_after"), [("rate_limit", 23 * HOUR), ("billing", 5 * HOUR)])
-def test_a_recovery_that_somebody_may_have_told_stays(c: sa.Connection, cause: str, retry_after: int) -> None:
+def test_a_recovery_time_that_a_provider_may_have_named_stays(
+    c: sa.Connection, cause: str, retry_after: int
+) -> None:
     make_agent(c)
     back = agent_states.exhaust(c, INBOX, cause=cause, retry_after_ms=retry_after, at=AT, actor="hub")
     assert schedules.bring_back(c, lead(c), AT) == (0, 0)

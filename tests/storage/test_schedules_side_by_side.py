@@ -139,7 +139,7 @@ async def test_a_call_that_a_live_run_adopts_meanwhile_keeps_its_row_and_what_it
     assert (call.run_id, call.payload) == ("live", of[0].payload)
 
 
-async def test_of_two_hubs_that_would_tell_a_device_of_a_slot_one_does(
+async def test_of_two_hubs_one_notifies_a_device_of_a_slot(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     def come(c: sa.Connection) -> calendar_wakeups.WakeRow:

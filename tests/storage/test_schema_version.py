@@ -25,7 +25,7 @@ async def test_a_database_of_this_release_lacks_nothing_while_a_hub_has_it_open(
     assert (standing.current, standing.missing, standing.is_newer) == (revisions()[-1], (), False)
 
 
-async def test_a_database_of_a_newer_hub_is_told_as_one(tmp_path: Path) -> None:
+async def test_a_database_of_a_newer_hub_is_reported_as_newer(tmp_path: Path) -> None:
     async with open_store(URL, base=tmp_path):
         pass
     with closing(sqlite3.connect(tmp_path / "hub.db")) as opened:

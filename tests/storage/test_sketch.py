@@ -57,7 +57,7 @@ def test_seven_powers_of_ten_fit_at_full_precision() -> None:
     assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= ERROR + 1e-9
 
 
-def test_values_that_spread_further_are_told_more_coarsely_and_by_how_much() -> None:
+def test_values_that_spread_further_have_coarser_percentiles_of_a_known_error() -> None:
     values = spread(9_000, decades=20)
     sketch = Sketch.of(values)
     assert len(sketch) <= MOST_BINS

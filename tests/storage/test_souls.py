@@ -114,7 +114,7 @@ def test_the_same_write_again_is_the_one_that_there_is(c: sa.Connection) -> None
     assert ask(c, number=5).id == "w-5"
 
 
-def test_what_is_in_hand_is_taken_by_nobody_else(c: sa.Connection) -> None:
+def test_a_claimed_write_is_claimed_by_no_other_process(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
     assert souls.take(c, write, until=AT + 100)
@@ -124,7 +124,7 @@ def test_what_is_in_hand_is_taken_by_nobody_else(c: sa.Connection) -> None:
     assert souls.due_writes(c, AT + 5, 10) == ["w-1"]
 
 
-def test_what_it_is_written_over_stands_in_its_row_before_it_leaves(c: sa.Connection) -> None:
+def test_the_replaced_soul_is_in_the_row_of_the_write_before_it_is_sent(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
     assert souls.begin_send(c, write, ABSENT)
@@ -133,7 +133,7 @@ def test_what_it_is_written_over_stands_in_its_row_before_it_leaves(c: sa.Connec
     assert (sent.sends, sent.expected_sha256) == (1, ABSENT)
 
 
-def test_why_a_write_waits_stands_in_its_row_until_its_end(c: sa.Connection) -> None:
+def test_the_reason_of_a_waiting_write_is_in_its_row_until_its_end(c: sa.Connection) -> None:
     make_agent(c)
     write = ask(c)
     assert souls.put_off(c, write, until=AT + 50, reason_code="gateway_unreachable", problem="away")
@@ -170,7 +170,7 @@ def test_of_a_conflict_with_nothing_the_hash_of_what_was_found_is_empty(c: sa.Co
     assert (settled.found_sha256, history(c)) == (ABSENT, [("refused", "ours")])
 
 
-def test_what_was_written_and_then_replaced_by_others_is_told_in_that_order(c: sa.Connection) -> None:
+def test_a_version_that_others_replaced_is_listed_before_theirs(c: sa.Connection) -> None:
     make_agent(c)
     settled = end(c, ask(c), DONE, found="theirs")
     assert (settled.found_sha256, history(c)) == (None, [("written", "ours"), ("seen", "theirs")])
@@ -203,7 +203,7 @@ def test_what_was_written_and_then_replaced_by_others_is_told_in_that_order(c: s
         ),
     ],
 )
-def test_people_and_the_audit_log_are_told_of_the_end(
+def test_the_end_is_in_the_activity_and_in_the_audit_log(
     c: sa.Connection, to: SoulEnd, event: str, level: str, told: str, was: str
 ) -> None:
     make_agent(c)

@@ -36,7 +36,7 @@ def test_statements_are_found() -> None:
 
 
 @each("name", sorted(STATEMENTS))
-def test_a_statement_can_be_said_to_both_databases(name: str) -> None:
+def test_a_statement_compiles_for_both_databases(name: str) -> None:
     for dialect in DIALECTS:
         assert str(STATEMENTS[name].compile(dialect=dialect))
 

@@ -59,19 +59,19 @@ async def test_others_on_the_machine_cannot_read_the_database(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("url", ["mysql://x", "sqlite:hub.db", "sqlite:///", "hub.db"])
-async def test_an_address_that_names_no_database_is_told_of(url: str, tmp_path: Path) -> None:
+async def test_an_address_that_names_no_database_is_reported(url: str, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"write sqlite:///hub\.db"):
         async with open_store(url, base=tmp_path):
             pass
 
 
-async def test_a_folder_that_is_not_there_is_told_of(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No such file"):
         async with open_store("sqlite:///missing/hub.db", base=tmp_path):
             pass
 
 
-async def test_a_file_that_is_no_database_is_told_of(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
     (tmp_path / "hub.db").write_text("not a database, " * 100)
     with pytest.raises(Unavailable, match="not a database"):
         async with open_store("sqlite:///hub.db", base=tmp_path):

@@ -122,7 +122,7 @@ def test_an_agent_has_the_type_the_prompt_and_the_defaults_of_its_template(c: sa
     assert agent_snapshot.setup_of(c, agent.id).prompt_in_use == "Find {{ project }}."
 
 
-def test_what_an_agent_says_itself_goes_before_its_template(c: sa.Connection) -> None:
+def test_the_agents_own_values_go_before_its_template(c: sa.Connection) -> None:
     own = msgspec.structs.replace(
         NOTES,
         type=AgentType.AUDITOR,
@@ -145,7 +145,7 @@ def test_a_change_that_would_break_an_agent_is_refused_and_names_it(c: sa.Connec
     assert health(c) == ("ok", None)
 
 
-def test_a_change_that_somebody_insists_on_puts_what_it_breaks_in_error_until_it_is_right_again(
+def test_a_forced_change_puts_the_agents_that_it_breaks_in_error_until_they_are_valid(
     c: sa.Connection,
 ) -> None:
     put(c)
@@ -241,7 +241,7 @@ def test_a_file_whose_agents_are_not_what_their_template_asks_for_is_not_taken_u
         take_up(c, NOTES, of=(RESEARCHER,), check=wants("owner"))
 
 
-def test_a_hub_that_starts_with_such_a_file_starts_and_says_so(c: sa.Connection) -> None:
+def test_a_hub_that_starts_with_such_a_file_starts_and_reports_it(c: sa.Connection) -> None:
     done = take_up(c, NOTES, of=(RESEARCHER,), check=wants("owner"), force=True)
     assert [one.name for one in done.broken] == ["notes"]
     assert health(c) == ("error", "not set up right: $: missing: owner")

@@ -8,7 +8,7 @@ from storage.devices.users import UnknownUser, UserOwnsThings, UserRow, UserTake
 from tests.storage.rows import AT
 
 
-def test_a_name_stands_for_one_user(c: sa.Connection) -> None:
+def test_a_name_is_unique_among_users(c: sa.Connection) -> None:
     anna = users.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="operator:7")
     assert users.find_user_by_name(c, "anna") == anna
     assert users.ensure_user(c, UserId("u-2"), "anna", AT) == "u-1"
@@ -29,13 +29,13 @@ def test_users_are_listed_by_name_with_the_devices_that_count(c: sa.Connection) 
     ]
 
 
-def test_a_user_that_is_not_there_is_told_of(c: sa.Connection) -> None:
+def test_an_unknown_user_is_reported(c: sa.Connection) -> None:
     assert users.find_user_by_name(c, "nobody") is None
     with pytest.raises(UnknownUser, match="nobody"):
         users.remove_user(c, "nobody", at=AT, actor="operator:7")
 
 
-def test_who_made_a_user_stands_in_the_audit(c: sa.Connection) -> None:
+def test_the_maker_of_a_user_is_in_the_audit_log(c: sa.Connection) -> None:
     users.create_user(c, id=UserId("u-1"), name="anna", at=AT, actor="token:t-1")
     (entry,) = c.execute(audit.ONWARDS, {"after": 0})
     assert (entry.event, entry.actor, entry.subject) == ("user.created", "token:t-1", "u-1")

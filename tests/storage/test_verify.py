@@ -70,12 +70,12 @@ def test_a_database_that_went_through_every_migration_does_not_differ(changed: C
         ("ALTER TABLE users ADD COLUMN mine TEXT", ["column users.mine is not of this release"]),
     ],
 )
-def test_what_somebody_changed_is_told_by_name(changed: Changed, statement: str, told: list[str]) -> None:
+def test_a_changed_part_is_reported_by_name(changed: Changed, statement: str, told: list[str]) -> None:
     assert words(changed(statement)) == told
 
 
 @pytest.mark.parametrize("lost", [" NOT NULL", " DEFAULT 0"])
-async def test_a_column_of_a_file_that_lost_a_law_is_told_with_both_spellings(
+async def test_a_column_of_a_file_without_its_constraint_is_reported_in_both_spellings(
     tmp_path: Path, lost: str
 ) -> None:
     column = "priority INTEGER DEFAULT 0 NOT NULL"
@@ -93,7 +93,7 @@ async def test_a_column_of_a_file_that_lost_a_law_is_told_with_both_spellings(
     assert str(found) == f"column runs.priority is {now}; this release has {spelled}"
 
 
-def test_another_constraint_default_and_index_are_told_with_both_spellings(
+def test_another_constraint_default_and_index_are_reported_in_both_spellings(
     postgres: Postgres, migrated_url: str
 ) -> None:
     upgraded = anyio.run(_opened_and_held, migrated_url)
