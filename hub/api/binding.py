@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -24,6 +24,7 @@ from hub.settings.problems import did_you_mean
 from protocol.errors import ErrorCode, HubError
 
 MISSING: Final = object()
+T = TypeVar("T")
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 
 
@@ -117,26 +118,16 @@ class Value:
         name: as the request spells it; of the body, the name of the parameter.
         kind: type of the value, with its limits.
         default: value where the request has none; MISSING: it is required.
+        table, struct: the table of hub.toml, or the struct, that the value is, if it is one.
     """
 
     def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
         self.place, self.name, self.kind, self.default = place, name, kind, default
         self.is_list = place == "query" and _has_list(kind)
-        self._table: type[BaseModel] | None = next(
-            (one for one in (kind, *get_args(kind)) if _is_table(one)), None
-        )
-        is_struct = place == "body" and self._table is None
-        self._decoder = msgspec.json.Decoder(kind) if is_struct else None
-
-    @property
-    def table(self) -> type[BaseModel] | None:
-        """Return the table of hub.toml that the body is, if it is one."""
-        return self._table
-
-    @property
-    def struct(self) -> type[msgspec.Struct] | None:
-        """Return the struct that the body is, if it is one."""
-        return next((one for one in (self.kind, *get_args(self.kind)) if _is_struct(one)), None)
+        self.table = _class_in(kind, BaseModel)
+        self.struct = _class_in(kind, msgspec.Struct)
+        is_decoded = place == "body" and self.table is None
+        self._decoder = msgspec.json.Decoder(kind) if is_decoded else None
 
     def read(self, call: Call, wrong: list[Refusal]) -> Any:
         """Return the value in *call*; append refusals, and hints that may be empty, to *wrong*."""
@@ -160,8 +151,8 @@ class Value:
         try:
             if self._decoder is not None:
                 return self._decoder.decode(body)
-            assert self._table is not None
-            return self._table.model_validate(msgspec.json.decode(body))
+            assert self.table is not None
+            return self.table.model_validate(msgspec.json.decode(body))
         except ValidationError as error:
             wrong += table_refusals(error, where)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -290,21 +281,17 @@ def _value(one: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Coll
         return Value("header", header.name, kind, default)
     if name in path:
         return Value("path", name, kind, MISSING)
-    if any(map(_is_object, (kind, *get_args(kind)))):
+    is_dict = any(get_origin(one) is dict for one in (kind, *get_args(kind)))
+    is_object = _class_in(kind, BaseModel) is not None or _class_in(kind, msgspec.Struct) is not None
+    if is_dict or is_object:
         return Value("body", name, kind, kind() if OPTIONAL in marks else default)
     return Value("query", name, kind, default)
 
 
-def _is_table(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def _is_object(kind: Any) -> bool:
-    return get_origin(kind) is dict or _is_table(kind) or _is_struct(kind)
+def _class_in(kind: Any, base: type[T]) -> type[T] | None:
+    """Return the subclass of *base* that a type is, or a member of its union; None: it has none."""
+    members = (kind, *get_args(kind))
+    return next((one for one in members if isinstance(one, type) and issubclass(one, base)), None)
 
 
 def _has_list(kind: Any) -> bool:

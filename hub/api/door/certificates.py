@@ -53,7 +53,10 @@ def load_pair(certificate: Path, key: Path) -> Pair:
         CertificateUnusable: a file has no certificate or key, or the two do not match.
     """
     chain = _read(certificate)
-    own = _own_certificate(certificate, chain)
+    try:
+        own = x509.load_pem_x509_certificates(chain)[0]
+    except ValueError as error:
+        raise CertificateUnusable(f"{certificate} has no certificate in PEM") from error
     _read(key)
     context = _make_context()
 
@@ -96,13 +99,6 @@ def _make_context() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
-
-
-def _own_certificate(file: Path, chain: bytes) -> x509.Certificate:
-    try:
-        return x509.load_pem_x509_certificates(chain)[0]
-    except ValueError as error:
-        raise CertificateUnusable(f"{file} has no certificate in PEM") from error
 
 
 def _read(file: Path) -> bytes:

@@ -332,11 +332,14 @@ class Runs(Noun):
         generator (``contextlib.aclosing``).
         """
         found, seq = (await self._run(run_id)).id, 0
+
+        def read(c: Connection, offered: Offered) -> RunFacts:
+            return read_facts(c, [run_named(c, found, self.user_id)], offered)
+
         async with aclosing(self._watch.changes(found)) as changes:
             async for _ in changes:
                 seq += 1
-                run = await self._store.read(_read_run, found, self.user_id, self.offered)
-                (view,) = self.views_of(run)
+                (view,) = self.views_of(await self._store.read(read, self.offered))
                 yield RunProgress(seq=seq, run=view)
                 if view.state in FINAL_RUN_STATES:
                     return
@@ -471,10 +474,6 @@ def read_facts(c: Connection, rows: Sequence[RunRow], offered: Offered) -> RunFa
         read_waits(c, rows, offered),
         fire_rows.missed_of(c, [row.id for row in rows if row.schedule_id is not None]),
     )
-
-
-def _read_run(c: Connection, run_id: str, user_id: UserId | None, offered: Offered) -> RunFacts:
-    return read_facts(c, [run_named(c, run_id, user_id)], offered)
 
 
 def run_named(c: Connection, run_id: str, user_id: UserId | None) -> RunRow:
