@@ -230,7 +230,7 @@ async def test_a_browser_that_does_not_say_its_page_changes_nothing(tmp_path: Pa
             assert answer.status_code == status
 
 
-async def test_a_listed_proxy_tells_who_asks(tmp_path: Path) -> None:
+async def test_a_listed_proxy_reports_who_asks(tmp_path: Path) -> None:
     async with (
         serving(tmp_path, proxies=TrustedProxies(["127.0.0.1"])) as hub,
         over_tcp(hub, "hub_op_wrong") as client,

@@ -73,7 +73,7 @@ def test_every_type_of_both_vocabularies_can_be_written_and_reads_back() -> None
         kind_of("WIZARD")
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_that_is_wrong_is_reported_at_once() -> None:
     with pytest.raises(BadAgent) as refused:
         body_of({"name": "a b", "device": "desk", "paths": [], "data_types": ["task"], "prompt": "x", "y": 1})
     told = str(refused.value)

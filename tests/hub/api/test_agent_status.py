@@ -192,7 +192,7 @@ async def test_noted_metadata_is_bounded_and_replaced_whole(bench: Bench, status
         await statuses.write("notes", StatusChange(metadata={"x": "y" * 70_000}), actor="o")
 
 
-async def test_a_run_is_told_as_an_execution_and_as_a_line_of_the_run_log(
+async def test_a_run_is_reported_as_an_execution_and_as_a_line_of_the_run_log(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     bench.connect(runs=folder(a="- [ ] call Anna\n"))

@@ -24,7 +24,7 @@ async def tell(hub: ServedHub, *events: str) -> None:
         hub.clock.advance(60)
 
 
-async def test_the_audit_log_is_told_newest_first_page_by_page(tmp_path: Path) -> None:
+async def test_the_audit_log_is_reported_newest_first_page_by_page(tmp_path: Path) -> None:
     async with answering(tmp_path) as hub, over_unix(hub) as client:
         await tell(hub, "a.1", "a.2", "a.3")
         first = (await client.get("/v1/audit", params={"limit": 2})).json()
@@ -146,7 +146,7 @@ def check_of(*found: Finding) -> Check:
     return look
 
 
-async def test_issues_are_told_with_what_to_do(tmp_path: Path) -> None:
+async def test_issues_are_reported_with_what_to_do(tmp_path: Path) -> None:
     full = error("disk.full", "no room is left", fix="make room")
     async with answering(tmp_path) as hub, over_unix(hub) as client:
         hub.app.issues.add("test", check_of(full))

@@ -110,7 +110,7 @@ async def test_boards_and_agents_of_another_user_are_not_there(hub: Served) -> N
     assert refused(answer) == (404, "unknown_agent")
 
 
-async def test_what_a_board_remembers_is_told_newest_first_in_pages(hub: Served) -> None:
+async def test_what_a_board_remembers_is_reported_newest_first_in_pages(hub: Served) -> None:
     await hub.board()
     for n in range(5):
         await hub.remember(f"item {n}")
@@ -254,7 +254,7 @@ async def test_a_token_of_an_agent_counts_as_long_as_was_said(hub: Served) -> No
         assert (await asking.get("/v1/agent")).json()["detail"] == "this token has expired"
 
 
-async def test_a_secret_is_told_once_and_never_kept(hub: Served) -> None:
+async def test_a_secret_is_reported_once_and_never_kept(hub: Served) -> None:
     await hub.fake.agent("inbox")
     answer = await hub.operator.post("/v1/agents/inbox/tokens", json={})
     assert answer.headers["cache-control"] == "no-store"

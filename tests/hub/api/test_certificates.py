@@ -77,7 +77,7 @@ async def test_a_client_of_tls_1_1_and_one_without_tls_are_turned_away(tmp_path:
             assert (await RawDevice(socket).greet(await port.pair()))["type"] == "welcome"
 
 
-def test_a_pair_tells_its_names_and_when_it_expires(tmp_path: Path) -> None:
+def test_a_pair_reports_its_names_and_when_it_expires(tmp_path: Path) -> None:
     pair = load_pair(*write_certificate(tmp_path, "hub.example", lasts=timedelta(days=10)))
     assert pair.names == ("localhost", "hub.example", "127.0.0.1")
     left = pair.expires_at - SystemClock().now()

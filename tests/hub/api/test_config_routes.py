@@ -10,7 +10,7 @@ from tests.support.hub import TEXT, answering, over_unix
 ME = f"operator:{os.getuid()}"
 
 
-async def test_the_settings_in_use_are_told_with_where_each_value_was_given(tmp_path: Path) -> None:
+async def test_the_settings_in_use_are_reported_with_where_each_value_was_given(tmp_path: Path) -> None:
     async with answering(tmp_path) as hub, over_unix(hub) as client:
         answer = await client.get("/v1/config")
     told = answer.json()
@@ -28,7 +28,7 @@ async def test_the_settings_in_use_are_told_with_where_each_value_was_given(tmp_
     assert answer.headers["etag"] == told["tag"]
 
 
-async def test_a_secret_is_told_by_its_reference_alone(tmp_path: Path) -> None:
+async def test_a_secret_is_reported_by_its_reference_alone(tmp_path: Path) -> None:
     async with answering(tmp_path) as hub, over_unix(hub) as client:
         (tmp_path / "url").write_text("postgresql://me:hunter2@db/hub")
         hub.settings.write_text('[storage]\nurl = { file = "url" }\n')

@@ -194,7 +194,7 @@ async def _health(stream: SocketStream) -> bytes:
         ("strangers_per_network", "overloaded"),
     ],
 )
-async def test_a_connection_too_many_is_told_so_and_the_others_go_on(
+async def test_a_connection_too_many_is_reported_so_and_the_others_go_on(
     tmp_path: Path, limit: str, code: str
 ) -> None:
     counted: list[str] = []

@@ -35,7 +35,7 @@ async def deeper(here: anyio.Event) -> None:
     await anyio.sleep_forever()
 
 
-async def test_tasks_that_wait_at_the_same_place_are_told_together_with_the_whole_way_there(
+async def test_tasks_that_wait_at_the_same_place_are_reported_together_with_the_whole_way_there(
     debug: Dumper,
 ) -> None:
     async with anyio.create_task_group() as group:
@@ -55,7 +55,7 @@ async def test_tasks_that_wait_at_the_same_place_are_told_together_with_the_whol
     assert places.index(f"{mine} deep") < places.index(f"{mine} deeper")
 
 
-async def test_threads_are_told_where_they_stand(debug: Dumper) -> None:
+async def test_threads_are_reported_where_they_stand(debug: Dumper) -> None:
     leave, thread = threading.Event(), None
     thread = threading.Thread(target=leave.wait, name="stands still")
     thread.start()
@@ -67,7 +67,7 @@ async def test_threads_are_told_where_they_stand(debug: Dumper) -> None:
         thread.join()
 
 
-async def test_of_many_connections_those_that_hold_up_the_most_are_told(debug: Dumper) -> None:
+async def test_of_many_connections_those_that_hold_up_the_most_are_reported(debug: Dumper) -> None:
     links = [Link(number) for number in range(1_000)]
     links += [Link(5_000, pending=3), Link(5_001, unsent=70_000)]
     debug.links = lambda: links

@@ -95,7 +95,7 @@ async def test_a_device_reports_the_progress_of_its_run_and_readers_see_it(bench
     assert (await bench.row(run.id)).status_message == "reading mails"
 
 
-async def test_a_run_tells_its_device_what_it_is_for(bench: Bench) -> None:
+async def test_a_device_gets_the_purpose_of_a_run(bench: Bench) -> None:
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
     started = await ask(bench, "runs.start", link, agent_id="notes", context={"why": "asked"}, task_id="t-7")
     assert started.error is None

@@ -26,7 +26,7 @@ async def test_the_document_is_sent_compressed_and_once(tmp_path: Path) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-async def test_each_route_tells_what_it_needs(tmp_path: Path) -> None:
+async def test_each_route_reports_what_it_needs(tmp_path: Path) -> None:
     document = await _document(tmp_path)
     for asked, need in ROUTES.items():
         operation = document["paths"][asked.path][asked.method.lower()]
@@ -66,7 +66,7 @@ async def test_each_refusal_is_a_problem_and_each_code_is_explained_once(tmp_pat
         assert f"| {code} | {error.http_status} | {error.retryable} | {error.hint} |" in about
 
 
-async def test_what_http_adds_to_a_request_is_told(tmp_path: Path) -> None:
+async def test_what_http_adds_to_a_request_is_reported(tmp_path: Path) -> None:
     document = await _document(tmp_path)
 
     def headers(method: str, path: str) -> set[str]:

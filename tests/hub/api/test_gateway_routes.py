@@ -42,7 +42,7 @@ async def operator(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def test_gateways_are_told_with_how_they_stand_and_who_lives_there(
+async def test_gateways_are_reported_with_how_they_stand_and_who_lives_there(
     operator: httpx2.AsyncClient,
 ) -> None:
     told = (await operator.get("/v1/gateways")).json()["gateways"]
@@ -55,7 +55,7 @@ async def test_gateways_are_told_with_how_they_stand_and_who_lives_there(
     assert (office["state"], office["main_agent"], office["agents_online"]) == ("stopped", "office-main", 0)
 
 
-async def test_one_gateway_is_told_by_name_or_id_with_its_agents(operator: httpx2.AsyncClient) -> None:
+async def test_one_gateway_is_reported_by_name_or_id_with_its_agents(operator: httpx2.AsyncClient) -> None:
     by_name = (await operator.get("/v1/gateways/office")).json()
     assert (await operator.get("/v1/gateways/gw-office")).json()["id"] == by_name["id"]
     assert [(one["agent"], one["role"], one["remote_id"], one["state"]) for one in by_name["members"]] == [

@@ -281,7 +281,7 @@ async def test_whoever_dawdles_is_let_go_and_the_others_are_served() -> None:
                     assert (await stream.receive()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_connection_too_many_is_told_so() -> None:
+async def test_a_connection_too_many_is_reported_so() -> None:
     from dataclasses import replace
 
     async with door(limits=replace(ROOMY, connections=1)) as here:
@@ -294,7 +294,7 @@ async def test_a_connection_too_many_is_told_so() -> None:
         assert counted("hub_limits_reached_total", {"limit": "webhook_connections"}) == 1
 
 
-async def test_what_was_kept_and_never_told_is_told_after_the_start(tmp_path: Path) -> None:
+async def test_what_was_kept_and_never_told_is_reported_after_the_start(tmp_path: Path) -> None:
     """As after a death between the write and the answer: who posts comes again, and it is there once."""
     url = f"sqlite:///{tmp_path}/hub.db"
 

@@ -57,7 +57,7 @@ def operator_of(user_id: str | None, role: Role = Role.OPERATOR) -> Principal:
     return Principal("token:t-9", role, ROLE_SCOPES[role], user_id, "script")  # type: ignore[arg-type]
 
 
-async def test_a_device_is_told_with_all_that_opens_it(bench: IdentityBench) -> None:
+async def test_a_device_is_reported_with_all_that_opens_it(bench: IdentityBench) -> None:
     waiting = await bench.asks("desk")
     await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
     made = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)

@@ -66,7 +66,9 @@ async def titles(client: httpx2.AsyncClient, **asked: Any) -> list[str]:
     return [item["title"] for item in answer.json()["items"]]
 
 
-async def test_items_are_told_with_what_their_owner_said_and_should_know(client: httpx2.AsyncClient) -> None:
+async def test_items_are_reported_with_what_their_owner_said_and_should_know(
+    client: httpx2.AsyncClient,
+) -> None:
     newest, *_ = (await client.get("/v1/items")).json()["items"]
     assert (newest["title"], newest["agent"], newest["path"]) == ("task 4", "inbox", "notes/a.md")
     assert (newest["verdict"], newest["warnings"]) == ("open", ["instruction"])

@@ -30,7 +30,9 @@ async def broadcast(client: httpx2.AsyncClient, **more: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-async def test_a_lead_that_cannot_be_made_yet_is_told_as_far_as_it_is(operator: httpx2.AsyncClient) -> None:
+async def test_a_lead_that_cannot_be_made_yet_is_reported_as_far_as_it_is(
+    operator: httpx2.AsyncClient,
+) -> None:
     answer = await operator.post("/v1/boards/garden/lead/ensure?wait_s=0")
     assert answer.status_code == 200, answer.text
     told = answer.json()
@@ -64,7 +66,7 @@ async def test_the_same_key_is_the_same_word(operator: httpx2.AsyncClient) -> No
     assert sent[0].json()["id"] == sent[1].json()["id"]
 
 
-async def test_a_board_without_lead_and_gateway_is_told_so(operator: httpx2.AsyncClient) -> None:
+async def test_a_board_without_lead_and_gateway_is_reported_so(operator: httpx2.AsyncClient) -> None:
     for path, body in (("ensure", None), ("message", SAY)):
         refused = await operator.post(f"/v1/boards/shed/lead/{path}", json=body)
         assert (refused.status_code, refused.json()["code"]) == (422, "no_lead")

@@ -55,14 +55,14 @@ async def listed(operator: httpx2.AsyncClient, **asked: Any) -> list[tuple[str, 
     return [(lock["user"], lock["resource"]) for lock in answer["locks"]]
 
 
-async def test_locks_are_told_with_who_has_them_and_who_waits(operator: httpx2.AsyncClient) -> None:
+async def test_locks_are_reported_with_who_has_them_and_who_waits(operator: httpx2.AsyncClient) -> None:
     first = (await operator.get("/v1/locks", params={"user": "owner"})).json()["locks"][0]
     assert (first["resource"], first["fence"]) == ("mailbox", 1)
     assert first["holder"] == {"kind": "device", "id": "device-anna", "agent": None, "device": None}
     assert [wait["holder"]["id"] for wait in first["waiting"]] == ["device-bert"]
 
 
-async def test_free_locks_are_told_where_they_are_asked_for(operator: httpx2.AsyncClient) -> None:
+async def test_free_locks_are_reported_where_they_are_asked_for(operator: httpx2.AsyncClient) -> None:
     assert await listed(operator, user="owner") == [("owner", "mailbox")]
     assert await listed(operator, user="owner", free=True) == [("owner", "calendar"), ("owner", "mailbox")]
 

@@ -51,7 +51,7 @@ async def test_the_newest_come_first_and_page_by_page(ring: Ring, logs: Logs) ->
     assert await newest(logs, part=Part(2, after=(-4,))) == ["event.n2", "event.n1"]
 
 
-async def test_an_entry_is_told_with_its_time_and_its_fields(ring: Ring, logs: Logs) -> None:
+async def test_an_entry_is_reported_with_its_time_and_its_fields(ring: Ring, logs: Logs) -> None:
     say(ring, "run.moved", run_id=RUN, fence=3, outcome=None)
     (entry,) = await logs.newest(level="info")
     assert entry.at.isoformat() == "2026-01-05T09:14:02.123000+00:00"

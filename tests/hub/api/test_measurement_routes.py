@@ -76,7 +76,7 @@ async def test_the_series_of_an_agent_are_listed_page_by_page(client: httpx2.Asy
     assert rest["next_cursor"] is None
 
 
-async def test_a_metric_is_told_step_by_step_with_the_steps_that_have_nothing(
+async def test_a_metric_is_reported_step_by_step_with_the_steps_that_have_nothing(
     client: httpx2.AsyncClient,
 ) -> None:
     chart = await told(client, "latency_ms", agg="count", step_s=3600)
@@ -87,7 +87,7 @@ async def test_a_metric_is_told_step_by_step_with_the_steps_that_have_nothing(
     assert (len(line["points"]), line["points"][0]["n"], line["whole"]) == (24, 0, 100)
 
 
-async def test_percentiles_of_the_values_of_a_tag_are_told_apart(client: httpx2.AsyncClient) -> None:
+async def test_percentiles_of_the_values_of_a_tag_are_separate(client: httpx2.AsyncClient) -> None:
     chart = await told(client, "latency_ms", agg="p90", by="model", since="2026-01-05T07:00:00Z")
     whole = {line["tag"]: line["whole"] for line in chart["lines"]}
     assert whole == {"large": pytest.approx(90, rel=0.01), "small": pytest.approx(89, rel=0.01)}

@@ -72,7 +72,7 @@ async def test_a_gateway_that_is_away_is_no_error_of_who_sends(
     assert shown.state == "answered"
 
 
-async def test_what_a_gateway_refuses_is_told_with_the_messages_id(
+async def test_what_a_gateway_refuses_is_reported_with_the_messages_id(
     client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     del gateway.agents["worker"]
@@ -84,7 +84,7 @@ async def test_what_a_gateway_refuses_is_told_with_the_messages_id(
     assert (shown["state"], shown["reason_code"]) == ("failed", "gateway_refused")
 
 
-async def test_a_missing_scope_is_told_in_words(
+async def test_a_missing_scope_is_reported_in_words(
     client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
     details = {"code": "MISSING_SCOPE", "missingScope": "client.write"}

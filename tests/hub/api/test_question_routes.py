@@ -39,7 +39,7 @@ async def ask(operator: httpx2.AsyncClient, board: str = "roadmap", **about: Any
     return told
 
 
-async def test_a_question_is_told_as_it_was_asked(operator: httpx2.AsyncClient) -> None:
+async def test_a_question_is_reported_as_it_was_asked(operator: httpx2.AsyncClient) -> None:
     asked = await ask(operator, preferred_channel="slack", correlation_id="w", reply_tags=["a"])
     assert (asked["board"], asked["user"], asked["state"], asked["content"]) == (
         "roadmap",

@@ -67,7 +67,9 @@ async def test_what_works_only_just_is_ready_and_degraded(database: Database, cl
     assert told.degraded
 
 
-async def test_a_database_that_refuses_is_told_with_its_reason(database: Database, clock: FakeClock) -> None:
+async def test_a_database_that_refuses_is_reported_with_its_reason(
+    database: Database, clock: FakeClock
+) -> None:
     database.error = Unavailable("the disk is read-only")
     told = await checks(database, clock).readiness()
     assert not told.ready

@@ -69,7 +69,7 @@ async def told(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
     return body
 
 
-async def test_a_calendar_tells_what_is_to_come_by_the_same_clock_as_schedules_do(
+async def test_a_calendar_reports_what_is_to_come_by_the_same_clock_as_schedules_do(
     served: tuple[ServedHub, httpx2.AsyncClient],
 ) -> None:
     (slot,) = (await told(served[1]))["slots"]
@@ -80,7 +80,7 @@ async def test_a_calendar_tells_what_is_to_come_by_the_same_clock_as_schedules_d
     assert first["local"] == "2026-01-06T09:00:00+01:00"
 
 
-async def test_what_became_of_slots_is_told_in_words_page_by_page(
+async def test_what_became_of_slots_is_reported_in_words_page_by_page(
     served: tuple[ServedHub, httpx2.AsyncClient],
 ) -> None:
     first = await told(served[1], limit=1)

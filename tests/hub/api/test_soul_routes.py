@@ -37,7 +37,7 @@ async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     return {"authorization": f"Bearer {made.token}"}
 
 
-async def test_a_soul_is_told_with_where_it_is_and_its_hash_as_etag(
+async def test_a_soul_is_reported_with_where_it_is_and_its_hash_as_etag(
     client: httpx2.AsyncClient, bench: SoulBench
 ) -> None:
     answer = await client.get(SOUL)

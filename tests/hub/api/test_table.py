@@ -167,7 +167,7 @@ async def test_the_table_is_told_to_whoever_may_read(tmp_path: Path) -> None:
     assert by_path["GET", "/healthz"]["scope"] == "public"
 
 
-def test_the_requests_of_devices_are_told_with_the_table() -> None:
+def test_the_requests_of_devices_are_reported_with_the_table() -> None:
     assert set(DEVICE_REQUESTS) <= {str(method) for method in Method}
     assert {request.method for request in routes_view().device_requests} == set(DEVICE_REQUESTS)
 
