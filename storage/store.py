@@ -117,6 +117,7 @@ class ObservedDatabase:
         monotonic: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._database = database
+        self.read = database.read
         self._on_moves = on_moves
         self._on_write = on_write
         self._monotonic = monotonic
@@ -125,12 +126,6 @@ class ObservedDatabase:
     def is_shared(self) -> bool:
         """True if other hubs may write to the database too."""
         return self._database.is_shared
-
-    async def read(
-        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run *fn* in one snapshot; see ``Database.read``."""
-        return await self._database.read(fn, *args, **kwargs)
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
