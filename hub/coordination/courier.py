@@ -1,12 +1,8 @@
-"""Courier of messages to agents at devices and gateways.
+"""Courier of messages: delivers every open message and follows it until it is answered or expired.
 
-Delivery of a message to an agent on a device of this hub.
-
-A message is delivered when the device has stored it and answered. The call id is derived from the message's
-id, and a device carries out a call once, so a repeated message is stored once. The answer of the agent or its
-owner is the device's request ``messages.answer``.
-
-The courier: delivers every open message and follows it until it is answered or expired.
+A message to an agent on a device is delivered when the device has stored it and answered. The call id is
+derived from the message's id, and a device carries out a call once, so a repeated message is stored once. The
+answer of the agent or its owner is the device's request ``messages.answer``.
 
 A message is a row; this module decides which rows are processed, and when. Due rows are read in pages, a few
 of each gateway and of the devices. So an unreachable gateway costs nothing, and a gateway that never answers

@@ -1,17 +1,11 @@
-"""Watches of gateways, and the status of their agents.
-
-Watch of one gateway's agents, by its events and by periodic queries.
+"""Status of agents at gateways (connected, busy, out of quota), by events and by periodic queries.
 
 Events report the start and end of turns. After each connection, the gateway is asked for its agents and for
 those that are working. If the gateway is disconnected for ``GRACE_S``, its agents become offline. Their turns
 are no longer counted then, because their state is unknown. No model is asked.
 
-Turns and quotas of agents, extracted from events of their gateway. Pure functions. Only the structure of
-events is used, never message text. Unknown events are ignored.
-
-Status of agents at gateways: connected or not, busy or idle, out of quota.
-
-Runs one watch per gateway (``gateway_watch``). Of several hubs, only the lease holder writes.
+Only the structure of events is used, never message text. Unknown events are ignored. Of several hubs, only
+the lease holder writes.
 """
 
 from collections import deque

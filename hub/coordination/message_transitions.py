@@ -1,9 +1,4 @@
-"""State changes of messages, and resolution of their recipients.
-
-State changes of messages, reported after their commit to the log, waiters and listeners.
-
-Resolution of the agent and home of a message, including messages to a board's lead.
-"""
+"""State changes of messages, reported after their commit, and resolution of their recipients and homes."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping

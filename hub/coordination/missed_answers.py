@@ -1,11 +1,7 @@
 """Answers in sessions of gateways: sessions with events, and recovery of missed answers.
 
-Sessions of gateways with events that may affect a message, and texts that may be answers.
-
-Filled by the readers of the sockets, and read by the courier. If too many sessions are collected, the courier
-checks all messages instead, so that no event is lost.
-
-Recovery of people's answers that a main agent wrote while the hub was not connected.
+The sessions are filled by the readers of the sockets, and read by the courier. If too many sessions are
+collected, the courier checks all messages instead, so that no event is lost.
 
 If agents cannot reach the hub over HTTP, an answer is a line in the main agent's chat. It may come days after
 the message with the question was settled. As long as a question of the gateway's boards is open, missed

@@ -1,20 +1,16 @@
 """Creation of agents at gateways, while the gateway's configuration is stable.
 
-Detection of a gateway's configuration changes, which would abort turns that are beginning.
-
 A gateway that applies a new configuration, as for every agent created there, drops each turn that is about to
 begin: the letter is in the agent's history, but no model was asked. So letters wait while agents are created,
 and until the configuration has been stable for a while. The wait is limited, even if the changes continue.
-
-Creation of agents at their gateways, from a row to an existing agent with its initial files.
 
 Each step checks the existing state first. So the work may be interrupted anywhere and resumed by this or
 another hub, and creates only one agent. Of two hubs, one works on an agent, by a claim in its row. Within a
 hub, concurrent callers wait for the first. No row is locked meanwhile.
 
-Initial workspace files of agents that the hub creates at gateways. Pure functions. They describe the agent's
-identity and how it answers. They never have tokens or addresses: both change, and each letter says where to
-send the answer. Texts by an agent or a person are never replaced.
+The initial workspace files of an agent describe its identity and how it answers. They never have tokens or
+addresses: both change, and each letter says where to send the answer. Texts by an agent or a person are never
+replaced.
 """
 
 from collections import defaultdict

@@ -1,11 +1,7 @@
-"""Writes of souls, and the places where souls are kept.
+"""Writes of souls, carried out until each has an end, and their places: a gateway or a device.
 
-Places where souls are kept, with one interface: an agent's gateway or its device.
-
-Both replace only the version that the hub has read, identified by the SHA-256 of the text. The hub computes
-the hash too.
-
-Writes of souls, carried out until each has an end.
+Both places replace only the version that the hub has read, identified by the SHA-256 of the text. The hub
+computes the hash too.
 
 A write is committed as a row before it is sent. Each attempt first reads the stored soul. If it is the new
 text, the write is done. If it is the expected version, it is replaced. If it is another text, a concurrent

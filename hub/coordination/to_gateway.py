@@ -1,6 +1,4 @@
-"""Delivery of a message to an agent at a gateway, and its state there.
-
-Delivery of a message to an agent at a gateway, with each step proved by the gateway's state.
+"""Delivery of messages to agents at gateways, with each step proved by the gateway's state.
 
 The rules:
 
@@ -12,14 +10,12 @@ The rules:
 * An acknowledged message that the gateway no longer shows is not sent again, because the agent may have read
   it. It fails with a reason.
 
-Texts of messages as agents read them in their sessions. Pure functions. A letter names the sender, the board,
-and how to answer. It never has a token: the agent has its own. The text is stored with the first attempt to
-send it, so that later attempts send the same text.
+A message is sent as a letter, which names the sender, the board, and how to answer. It never has a token: the
+agent has its own. The text is stored with the first attempt to send it, so that later attempts send the same
+text.
 
-State of one message at its gateway, read from the agent's history. Pure functions.
-
-The history has a message under the key with which it was sent. Its answer is the first text after it that
-ends a turn. The run id does not always identify that turn. A message may be added to another turn, or be
+The agent's history has a message under the key with which it was sent. Its answer is the first text after it
+that ends a turn. The run id does not always identify that turn. A message may be added to another turn, or be
 processed in a new run after a restart of the gateway.
 """
 
