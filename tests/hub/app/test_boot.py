@@ -22,7 +22,7 @@ async def test_the_audit_log_of_a_fresh_hub_begins_with_its_creation_and_holds(t
         assert len(await context.store.read(audit.list_entries, limit=9, event="hub.created")) == 1
 
 
-async def test_an_audit_log_that_was_wiped_is_told_of_also_after_a_start(tmp_path: Path) -> None:
+async def test_an_emptied_audit_log_is_reported_also_after_a_start(tmp_path: Path) -> None:
     async with grounded(tmp_path) as context:
         await boot.begin(context)
         await context.store.write(wipe)

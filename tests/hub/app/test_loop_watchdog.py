@@ -197,7 +197,7 @@ async def test_a_router_whose_event_is_never_handled_ends_the_beat(bench: Bench)
         assert not await house.beats()
 
 
-async def test_an_operators_server_that_stands_still_ends_the_beat(
+async def test_an_operator_server_that_hangs_ends_the_notifications(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stands, has_stopped, goes_on = False, anyio.Event(), anyio.Event()
@@ -274,7 +274,7 @@ async def test_the_beat_comes_three_times_as_often_as_it_is_wanted() -> None:
     assert house.told.count({"WATCHDOG": 1}) == 4  # at 0, and three times in 20 s
 
 
-async def test_the_status_line_is_told_when_it_changes_with_or_without_a_watchdog() -> None:
+async def test_the_status_line_is_sent_when_it_changes_with_or_without_a_watchdog() -> None:
     house = House(watchdog_s=None)
     for status in ("0 devices connected", "0 devices connected", "1 devices connected"):
         house.status = status

@@ -45,7 +45,7 @@ def names(model: LanguageModel | None) -> list[str]:
     return [endpoint.name for endpoint in model.endpoints]
 
 
-async def test_without_a_model_nobody_is_asked(tmp_path: Path) -> None:
+async def test_without_a_model_no_request_is_made(tmp_path: Path) -> None:
     (models, endpoints, _), shown = await opened(tmp_path, "# defaults\n")
     assert models == Models()
     assert (endpoints, shown) == ((), None)

@@ -154,7 +154,7 @@ def make_over_the_api(c: Connection) -> None:
     agent_states.create_state(c, AgentId("a-1"), lifecycle="active", online=False, at=1, actor="operator:7")
 
 
-async def test_a_user_that_would_be_made_is_told(tmp_path: Path) -> None:
+async def test_a_user_that_would_be_created_is_reported(tmp_path: Path) -> None:
     agent = (
         '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~"]\ndata_types = ["tasks"]\nprompt = "x"\n'
     )
@@ -166,7 +166,7 @@ async def test_a_user_that_would_be_made_is_told(tmp_path: Path) -> None:
         assert await reloader.parts.remark(settings) == []
 
 
-async def test_a_device_that_nobody_has_let_in_is_told_where_it_stands(tmp_path: Path) -> None:
+async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -> None:
     agent = (
         '[[agents]]\nname = "notes"\ndevice = "dsek"\npaths = ["~"]\ndata_types = ["tasks"]\nprompt = "x"\n'
     )
@@ -185,7 +185,7 @@ async def test_a_device_that_nobody_has_let_in_is_told_where_it_stands(tmp_path:
         assert told.line == (TEXT + agent).splitlines().index('device = "dsek"') + 1
 
 
-async def test_a_path_outside_of_what_its_device_shares_is_told_where_it_stands(tmp_path: Path) -> None:
+async def test_a_path_outside_the_shared_folders_is_reported_with_its_position(tmp_path: Path) -> None:
     agent = (
         '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~/nots"]\n'
         'data_types = ["tasks"]\nprompt = "x"\n'
@@ -210,7 +210,7 @@ async def test_a_path_outside_of_what_its_device_shares_is_told_where_it_stands(
 GATEWAY = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:1"\n'
 
 
-async def test_a_main_agent_that_is_another_agent_already_is_told_where_it_stands(tmp_path: Path) -> None:
+async def test_a_main_agent_that_is_another_agent_is_reported_with_its_position(tmp_path: Path) -> None:
     async with grounded(tmp_path, TEXT + GATEWAY) as context, AsyncExitStack() as resources:
         await Hub(context).open(resources)
         reloader = context.watch_settings.reloader
@@ -235,7 +235,7 @@ async def test_a_main_agent_that_is_another_agent_already_is_told_where_it_stand
             await reloader.reload(actor="operator:7")
 
 
-async def test_a_user_whose_gateway_is_the_first_thing_of_theirs_is_told(tmp_path: Path) -> None:
+async def test_a_user_created_for_a_gateway_is_reported(tmp_path: Path) -> None:
     settings = check_text(GATEWAY + 'user = "nobody"\n', Path("hub.toml"), environ={}).usable()
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)
@@ -252,7 +252,9 @@ async def test_the_hubs_own_port_may_be_opened_to_other_machines(tmp_path: Path)
         reloader.parts.prepare(listening(f'address = "0.0.0.0:{own}"\ninsecure = true'))
 
 
-async def test_what_is_wrong_with_a_file_is_told_even_if_it_cannot_be_written_down(tmp_path: Path) -> None:
+async def test_problems_of_a_file_are_reported_even_if_the_audit_log_cannot_be_written(
+    tmp_path: Path,
+) -> None:
     async with grounded(tmp_path) as context, AsyncExitStack() as resources:
         await Hub(context).open(resources)
         reloader = context.watch_settings.reloader

@@ -65,7 +65,7 @@ async def test_a_handler_that_fails_does_not_stop_the_next(
     assert [record.message for record in caplog.records].count("router.handler_failed") == 1
 
 
-async def test_who_comes_and_goes_never_stands_behind_what_a_device_asks(
+async def test_connection_events_never_wait_behind_requests(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(router, "QUEUE_EVENTS", 1)

@@ -132,7 +132,7 @@ async def test_a_service_that_cannot_start_yet_is_not_waited_for_unless_it_is_vi
         tasks.cancel_scope.cancel()
 
 
-async def test_failures_of_services_are_counted_and_told_until_they_run_again() -> None:
+async def test_failures_of_services_are_counted_and_reported_until_they_run_again() -> None:
     clock, metrics = FakeClock(), Metrics()
     supervisor = make_supervisor(clock, vital={"links"}, metrics=metrics)
     fragile = Recorder("backups", [], breaks=2)

@@ -61,7 +61,7 @@ def test_without_a_service_manager_nothing_happens(tmp_path: Path) -> None:
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).notify(READY=1)
 
 
-def test_a_service_manager_that_does_not_listen_holds_nobody_up(
+def test_a_service_manager_that_does_not_listen_delays_no_service(
     listening: tuple[socket.socket, str],
 ) -> None:
     manager = ServiceManager({"NOTIFY_SOCKET": listening[1]})

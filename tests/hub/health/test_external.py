@@ -61,14 +61,14 @@ async def gateway_findings(
     return list(await check_gateways(store, lambda: [health], lambda _: lost, START))
 
 
-async def test_a_gateway_that_is_ready_or_starts_anew_is_nobodys_matter(store: Store) -> None:
+async def test_a_gateway_that_is_ready_or_restarts_is_not_reported(store: Store) -> None:
     away = Problem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
     assert await gateway_findings(store, GatewayState.READY) == []
     assert await gateway_findings(store, GatewayState.WAITING, away, lost_s=299) == []
     assert await gateway_findings(store, GatewayState.CONNECTING, away, lost_s=42) == []
 
 
-async def test_a_gateway_that_is_away_for_long_is_told_with_what_waits(store: Store) -> None:
+async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(store: Store) -> None:
     away = Problem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
     (told,) = await gateway_findings(store, GatewayState.WAITING, away, lost_s=360)
     assert (told.severity, told.id, told.subject, told.user_id) == (
@@ -94,14 +94,14 @@ async def test_a_gateway_that_is_away_for_long_is_told_with_what_waits(store: St
         (GatewayState.REFUSED, "certificate_not_trusted", "gateway.refused"),
     ],
 )
-async def test_what_somebody_has_to_change_is_told_at_once(
+async def test_a_problem_that_a_person_must_correct_is_reported_at_once(
     store: Store, state: GatewayState, code: str, id: str
 ) -> None:
     (told,) = await gateway_findings(store, state, Problem(code, "no", "do this"))
     assert (told.id, told.fix) == (id, "do this")
 
 
-async def test_a_gateway_that_gives_no_admin_rights_is_told_though_it_is_ready(store: Store) -> None:
+async def test_a_gateway_without_admin_rights_is_reported_though_it_is_ready(store: Store) -> None:
     (told,) = await gateway_findings(
         store, GatewayState.READY, admin=Problem("PAIRING_REQUIRED", "more scopes", "approve")
     )
@@ -109,7 +109,7 @@ async def test_a_gateway_that_gives_no_admin_rights_is_told_though_it_is_ready(s
     assert "no soul written there" in told.explanation
 
 
-async def test_an_agent_that_could_not_be_made_is_told_with_why(store: Store) -> None:
+async def test_an_agent_that_could_not_be_created_is_reported_with_the_reason(store: Store) -> None:
     main = AgentId("main-office")
     await store.write(
         gateway_agents.move_gateway_agent, main, before="wanted", after="failed", problem="no room", at=AT
@@ -118,7 +118,7 @@ async def test_an_agent_that_could_not_be_made_is_told_with_why(store: Store) ->
     assert told.explanation == "agent office-main could not be made at gateway office: no room"
 
 
-async def test_agents_with_tokens_and_no_address_to_answer_at_are_told(store: Store) -> None:
+async def test_agents_with_tokens_and_without_a_reply_url_are_reported(store: Store) -> None:
     look = partial(check_gateway_agents, store, lambda: None)
     assert list(await look(START)) == []
     await store.write(
@@ -146,14 +146,14 @@ async def ill() -> str | None:
     return "http://127.0.0.1:1/v1 does not answer"
 
 
-async def test_each_endpoint_that_does_not_answer_is_told_with_what_it_said() -> None:
+async def test_each_endpoint_that_does_not_answer_is_reported_with_its_error() -> None:
     assert list(await check_reach({"one": well, "two": well}, START)) == []
     (found,) = await check_reach({"one": well, "two": ill}, START)
     assert found.subject == "two"
     assert found.explanation == "the model two was asked at 09:00 UTC: http://127.0.0.1:1/v1 does not answer"
 
 
-async def test_a_model_without_quota_is_told_with_when_it_is_asked_again_and_who_answers_meanwhile() -> None:
+async def test_a_model_without_quota_is_reported_with_the_next_attempt_and_its_substitute() -> None:
     clock = FakeClock()
     breakers = {"first": Breaker(clock), "second": Breaker(clock)}
     look = partial(check_circuits, breakers)
@@ -214,7 +214,7 @@ async def connector_findings(store: Store, clock: FakeClock) -> list[Finding]:
     return list(await check_connectors(store, clock.now()))
 
 
-async def test_who_has_to_sign_in_is_told_how() -> None:
+async def test_a_required_sign_in_is_reported_with_its_command() -> None:
     async with open_store("sqlite://") as store:
         await declare(store)
         (one,) = await connector_findings(store, FakeClock())
@@ -224,7 +224,7 @@ async def test_who_has_to_sign_in_is_told_how() -> None:
 
 
 @pytest.mark.parametrize(("lasted_days", "is_told"), [(7, True), (3, False), (30, False)])
-async def test_a_sign_in_after_one_that_lasted_a_week_is_told_of_on_its_fifth_day(
+async def test_a_sign_in_that_lasts_a_week_is_reported_from_its_fifth_day(
     lasted_days: int, is_told: bool
 ) -> None:
     clock = FakeClock()

@@ -77,7 +77,7 @@ async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> Non
     assert list(await look(START)) == []
 
 
-async def test_a_service_that_broke_is_told_for_an_hour_and_as_long_as_it_is_down() -> None:
+async def test_a_broken_service_is_reported_for_an_hour_and_while_it_is_down() -> None:
     failures: dict[str, Failures] = {}
     look = partial(check_services, lambda: failures)
     assert list(await look(START)) == []

@@ -121,7 +121,7 @@ async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: 
     assert list(await look(START)) == []
 
 
-async def test_questions_that_wait_longer_than_a_day_are_told_once_a_person() -> None:
+async def test_questions_that_wait_longer_than_a_day_are_reported_once_per_user() -> None:
     async with open_store("sqlite://") as store:
         asked_at = epoch_ms(START)
         await store.write(lambda c: a_board(c) and None)

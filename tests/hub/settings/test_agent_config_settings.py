@@ -64,7 +64,7 @@ def test_each_value_has_the_type_that_toml_gives_it() -> None:
     ],
     ids=["reserved", "nan", "key", "date", "65-bits", "long", "long-together", "no-table", "as-a-table"],
 )
-def test_a_mistake_is_told_where_it_stands(lines: str, problem: str) -> None:
+def test_a_mistake_is_reported_with_its_position(lines: str, problem: str) -> None:
     (told,) = problems(f"{AGENT}{lines}\n{MODEL}")
     assert told.startswith(problem)
 

@@ -76,12 +76,14 @@ def test_the_template_agent_and_slot_of_the_handbook_are_right(tmp_path: Path) -
         ),
     ],
 )
-def test_what_is_not_right_is_told_where_it_stands(tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+def test_an_invalid_value_is_reported_with_its_position(
+    tmp_path: Path, text: str, words: tuple[str, ...]
+) -> None:
     (told,) = check(tmp_path, text)
     assert [word for word in words if word not in told] == []
 
 
-def test_an_external_id_stands_at_one_agent(tmp_path: Path) -> None:
+def test_an_external_id_belongs_to_one_agent(tmp_path: Path) -> None:
     one = AGENT + 'prompt = "x"\nexternal_id = "crm-7"\n'
     (told,) = check(tmp_path, one + one.replace('"notes"\ndevice', '"mail"\ndevice'))
     assert "14:15: error: agents.1.external_id: another agent" in told

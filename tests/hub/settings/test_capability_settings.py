@@ -74,7 +74,7 @@ def test_needs_are_kept_in_one_spelling(tmp_path: Path) -> None:
         ('needs = ["read => 1"]', "expected an operator"),
     ],
 )
-def test_what_cannot_be_is_refused_with_where_it_stands(tmp_path: Path, written: str, told: str) -> None:
+def test_an_invalid_value_is_refused_with_its_position(tmp_path: Path, written: str, told: str) -> None:
     with pytest.raises(SettingsInvalid) as caught:
         declared(tmp_path, written)
     said = str(caught.value)

@@ -69,13 +69,13 @@ def test_a_mailbox_with_a_password_is_nothing_to_speak_of(check: Check) -> None:
         (CONNECTOR, CONNECTOR * 2, "another connector has this name"),
     ],
 )
-def test_a_mistake_is_told_where_it_stands(check: Check, was: str, wrong: str, told: str) -> None:
+def test_a_mistake_is_reported_with_its_position(check: Check, was: str, wrong: str, told: str) -> None:
     assert was in WHOLE
     problems = check(WHOLE.replace(was, wrong))
     assert any(told in problem for problem in problems), problems
 
 
-def test_a_push_where_nobody_can_tell_of_news_is_refused(check: Check) -> None:
+def test_push_is_refused_for_a_provider_without_notifications(check: Check) -> None:
     gmail = CONNECTOR.replace('"imap"', '"gmail"').replace('secret = { file = "pw" }', 'client_id = "hub"')
     gmail = gmail.replace('{ host = "imap.example.org", username = "ana" }', "{}")
     agent = AGENT.replace('filter = { folders = ["INBOX"] }', "push = true")

@@ -26,7 +26,7 @@ def test_a_value_is_changed_in_its_line_and_the_comment_stays() -> None:
     assert added.endswith("# name of the hub")
 
 
-def test_a_new_key_stands_with_the_others_of_its_table() -> None:
+def test_a_new_key_is_written_after_the_others_of_its_table() -> None:
     after = edited(SAMPLE, {"agents.notes.priority": 3})
     assert lines_changed(SAMPLE, after) == ["+ priority = 3"]
     assert 'timezone = "Europe/Berlin"\npriority = 3\n# description' in after
@@ -66,7 +66,7 @@ def test_a_key_that_is_left_out_takes_its_line_along() -> None:
     assert removed.startswith('- schedule = "0 7 * * 1-5"')
 
 
-def test_a_reference_to_a_secret_stands_in_one_line() -> None:
+def test_a_reference_to_a_secret_is_written_in_one_line() -> None:
     after = edited(SAMPLE, {"model.api_key": {"file": "key"}})
     assert tomllib.loads(after)["model"]["api_key"] == {"file": "key"}
     assert len(lines_changed(SAMPLE, after)) == 2

@@ -46,7 +46,7 @@ def test_a_certificate_has_its_own_key_and_keeps_it_private(check: Check, tmp_pa
     assert f"warning: listen.devices.tls.key: others may read {mine.key} - chmod 600 {mine.key}" in told
 
 
-def test_a_certificate_that_is_not_there_is_told(check: Check, tmp_path: Path) -> None:
+def test_a_missing_certificate_is_reported(check: Check, tmp_path: Path) -> None:
     (told,) = check(TLS)
     assert (
         told == f"2:7: error: listen.devices.tls: cannot read {tmp_path}/hub.crt: No such file or directory"
@@ -58,7 +58,7 @@ def test_a_certificate_that_is_not_there_is_told(check: Check, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("days", "told"), [(-0.5, "ended on "), (20, "ends on "), (22, None)], ids=["over", "soon", "later"]
 )
-def test_a_certificate_is_told_of_from_three_weeks_before_its_end(
+def test_a_certificate_is_reported_from_three_weeks_before_its_end(
     check: Check, tmp_path: Path, days: float, told: str | None
 ) -> None:
     write_certificate(tmp_path, lasts=timedelta(days=days))
@@ -79,7 +79,7 @@ def test_a_mistake_elsewhere_hides_neither_a_secret_nor_a_certificate(check: Che
     ]
 
 
-def test_a_byte_order_mark_is_told_by_its_name(check: Check) -> None:
+def test_a_byte_order_mark_is_reported_by_name(check: Check) -> None:
     told = (
         "1:1: error: begins with a byte order mark, which TOML does not have - save it as UTF-8 without one"
     )
@@ -142,7 +142,7 @@ def test_a_credential_is_named_and_is_no_path(check: Check, name: str) -> None:
         ("a\\u0000b", "a path has no null character"),
     ],
 )
-def test_a_path_that_can_be_none_is_told(check: Check, path: str, told: str) -> None:
+def test_an_impossible_path_is_reported(check: Check, path: str, told: str) -> None:
     secret = OPENAI.replace('credential = "llm"', f'file = "{path}"')
     assert check(secret) == [f"5:20: error: model.api_key.file: {told}"]
     assert check(TLS.replace("hub.key", path)) == [f"2:40: error: listen.devices.tls.key: {told}"]

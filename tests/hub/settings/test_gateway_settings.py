@@ -76,18 +76,18 @@ def test_a_gateway_is_called_in_clear_on_this_machine_alone(tmp_path: Path, url:
         ('nmae = "x"', "4:1: error: gateways.0.nmae: unknown key - 'name' is set already"),
     ],
 )
-def test_a_mistake_in_a_gateway_is_told(check: Check, line: str, problem: str) -> None:
+def test_a_mistake_in_a_gateway_is_reported(check: Check, line: str, problem: str) -> None:
     key = line.split(" = ")[0]
     rest = "\n".join(other for other in OFFICE.splitlines() if not other.startswith(f"{key} ="))
     assert any(problem in told for told in check(f"{rest}\n{line}\n")), check(f"{rest}\n{line}\n")
 
 
-def test_two_gateways_of_one_name_are_told_with_the_line_of_the_other(check: Check) -> None:
+def test_two_gateways_of_one_name_are_reported_with_the_line_of_the_other(check: Check) -> None:
     (told,) = check(OFFICE + OFFICE.replace("18789", "18790"))
     assert told == ("5:8: error: gateways.1.name: another gateway has this name - the other one is in line 2")
 
 
-def test_a_gateway_in_one_bracket_is_told_to_have_two(check: Check) -> None:
+def test_a_gateway_in_one_bracket_is_reported_with_the_correction(check: Check) -> None:
     (told,) = check(OFFICE.replace("[[gateways]]", "[gateways]"))
     assert told.endswith("- write [[gateways]]")
 
@@ -106,9 +106,7 @@ def test_there_are_so_many_gateways_at_most(check: Check) -> None:
         ("https://hub.example/?a=b", "an address has no user, query or fragment in it - agents show a token"),
     ],
 )
-def test_agents_are_told_no_address_that_gives_their_tokens_away(
-    check: Check, url: str, problem: str
-) -> None:
+def test_a_reply_url_that_exposes_tokens_is_refused(check: Check, url: str, problem: str) -> None:
     (told,) = check(f'[coordination]\nreply_url = "{url}"\n')
     assert f"2:13: error: coordination.reply_url: {problem}" in told
 

@@ -34,7 +34,7 @@ def test_an_address_that_others_reach_needs_tls_or_a_proxy_or_a_word(tmp_path: P
         ('tls = { certificate = "hub.crt" }', "missing"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_where_it_stands(line: str, told: str, tmp_path: Path) -> None:
+def test_an_unintended_value_is_refused_with_its_position(line: str, told: str, tmp_path: Path) -> None:
     (found,) = problems(f"[listen.devices]\n{line}", tmp_path)
     assert found.startswith(":2:")
     assert told in found

@@ -22,7 +22,7 @@ def test_hosts_addresses_and_networks_may_be_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("entry", ["http://model.lan", "10.0.0.1/8", ""])
-def test_what_is_none_of_these_is_an_error_where_it_stands(tmp_path: Path, entry: str) -> None:
+def test_a_value_of_another_type_is_an_error_with_its_position(tmp_path: Path, entry: str) -> None:
     (told,) = problems(tmp_path, f'[outbound]\nallow = ["10.0.0.0/8", "{entry}"]\n')
     assert told.startswith("2:24: error: outbound.allow.1: ")
     assert 'as in "10.0.0.0/8"' in told

@@ -69,7 +69,7 @@ def test_a_variable_is_read_as_what_its_field_is(
         ("HUB__MODEL__API_KEY", "hunter2", "model.api_key: a secret must not be written in this file"),
     ],
 )
-def test_a_mistake_in_a_variable_is_told_of_the_variable(
+def test_a_mistake_in_a_variable_is_reported_with_its_name(
     read: Read, variable: str, text: str, told: str
 ) -> None:
     problems = [str(problem) for problem in read(**{variable: text}).problems]
@@ -81,7 +81,7 @@ def test_a_hint_for_a_variable_does_not_speak_of_quotes(read: Read) -> None:
     assert str(problem) == "HUB__LIMITS__RUNS: error: limits.runs: a whole number is expected"
 
 
-def test_a_misspelt_key_is_not_told_to_stand_there_because_a_variable_has_it(read: Read) -> None:
+def test_a_misspelt_key_is_not_reported_as_set_because_a_variable_sets_it(read: Read) -> None:
     (problem,) = read(text="[limits]\nrusn = 4\n", HUB__LIMITS__RUNS="8").problems
     assert problem.hint == "did you mean 'runs'?"
 

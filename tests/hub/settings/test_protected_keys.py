@@ -91,7 +91,7 @@ async def test_a_text_that_is_only_tried_does_not_tell_which_files_there_are(tmp
     assert (harmless.status_code, harmless.json()["ok"]) == (200, True)
 
 
-async def test_an_admin_and_whoever_sits_at_the_hub_may_change_them(
+async def test_an_admin_and_a_user_of_the_hubs_machine_may_change_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "url").write_text("sqlite:///b.db")
@@ -121,7 +121,7 @@ def test_a_guarded_key_stays_what_it_is_however_the_text_is_written(after: str) 
     check_guarded(MODEL, "no toml")
 
 
-def test_a_model_that_stands_in_is_put_there_with_all_scopes_alone() -> None:
+def test_a_fallback_model_is_added_with_all_scopes_only() -> None:
     fallback = MODEL.replace("[model]", "[[fallback_models]]")
     with pytest.raises(BeyondSettings, match="fallback_models: a secret, a file or where the model is found"):
         check_guarded(MODEL, MODEL + fallback)

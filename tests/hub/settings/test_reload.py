@@ -55,7 +55,7 @@ def stand(bench: SettingsBench) -> list[object]:
     ]
 
 
-async def test_changes_are_told_by_when_they_are_used(bench: SettingsBench) -> None:
+async def test_changes_are_reported_by_the_time_of_their_effect(bench: SettingsBench) -> None:
     bench.path.write_text(
         TEXT.replace("runs = 4", "runs = 5\nping_interval_s = 20.0")
         + AGENT
@@ -71,7 +71,7 @@ async def test_changes_are_told_by_when_they_are_used(bench: SettingsBench) -> N
     assert (bench.state / "last-good.toml").read_text() == bench.path.read_text()
 
 
-async def test_what_waits_for_a_restart_is_told_until_there_was_one(bench: SettingsBench) -> None:
+async def test_changes_that_wait_for_a_restart_are_reported_until_the_restart(bench: SettingsBench) -> None:
     bench.path.write_text(TEXT.replace("home", "away"))
     await bench.reloader.reload(actor=ME)
     assert list(bench.reloader.waiting) == ["hub.name"]
@@ -84,7 +84,7 @@ async def test_what_waits_for_a_restart_is_told_until_there_was_one(bench: Setti
     assert list(bench.reloader.waiting) == []
 
 
-async def test_what_is_used_at_once_is_told_once(bench: SettingsBench) -> None:
+async def test_a_change_with_immediate_effect_is_reported_once(bench: SettingsBench) -> None:
     for text, told in ((TEXT.replace("4", "5"), ("limits.runs",)), (TEXT.replace("4", "5") + "# x\n", ())):
         bench.path.write_text(text)
         assert (await bench.reloader.reload(actor=ME)).changes.live == told
@@ -123,9 +123,7 @@ async def test_a_file_that_is_broken_changes_nothing(bench: SettingsBench, broke
 
 
 @pytest.mark.parametrize("step", ["cannot_prepare", "cannot_reconcile"])
-async def test_a_part_that_cannot_take_it_up_is_told_where_the_value_stands(
-    bench: SettingsBench, step: str
-) -> None:
+async def test_a_refusal_of_a_part_has_the_position_of_the_value(bench: SettingsBench, step: str) -> None:
     before = stand(bench)
     setattr(bench.hub, step, Unfit(("limits", "runs"), "too many for me", "take fewer"))
     bench.path.write_text(TEXT.replace("4", "5"))
@@ -135,7 +133,7 @@ async def test_a_part_that_cannot_take_it_up_is_told_where_the_value_stands(
     assert stand(bench) == before
 
 
-async def test_an_error_that_names_no_value_is_told_of_the_file(bench: SettingsBench) -> None:
+async def test_an_error_without_a_key_is_reported_for_the_file(bench: SettingsBench) -> None:
     class Busy(HubError):
         code = ErrorCode.DATABASE_BUSY
 
@@ -212,7 +210,7 @@ async def test_an_edit_of_settings_that_changed_meanwhile_is_refused_and_shown_w
     assert bench.path.read_bytes() == before
 
 
-async def test_an_edit_never_undoes_one_that_somebody_made_in_the_file(bench: SettingsBench) -> None:
+async def test_an_edit_never_undoes_another_edit_of_the_file(bench: SettingsBench) -> None:
     bench.path.write_text(TEXT + "\n[reload]\nwatch = false\n")
     with pytest.raises(StaleSettings, match=r"(?s)was edited and is not applied yet.*\+watch = false"):
         await bench.reloader.edit(Edit(values={"limits.runs": 7}), expected=None, actor=ME)
@@ -283,7 +281,7 @@ async def test_a_text_can_be_tried_without_taking_it_up(bench: SettingsBench) ->
     assert stand(bench) == before
 
 
-async def test_what_an_agent_became_is_told_once_and_by_its_user_where_that_changed(
+async def test_a_changed_agent_is_reported_once_and_with_its_user_if_that_changed(
     bench: SettingsBench,
 ) -> None:
     bench.path.write_text(TEXT + AGENT)
@@ -297,20 +295,20 @@ async def test_what_an_agent_became_is_told_once_and_by_its_user_where_that_chan
     assert (await bench.reloader.reload(actor=ME)).changes == Changes(archived=("agents.notes",))
 
 
-async def test_what_a_part_remarks_is_a_warning_where_it_stands(bench: SettingsBench) -> None:
+async def test_a_remark_of_a_part_is_a_warning_with_its_position(bench: SettingsBench) -> None:
     bench.hub.remarks = [Remark(("limits", "runs"), "that is few", "write more")]
     few = Problem(str(bench.path), 6, 8, "limits.runs", "that is few", "write more", Severity.WARNING)
     assert (await bench.reloader.check(TEXT))[0] == [few]
     assert (await bench.reloader.reload(actor=ME)).warnings == (few,)
 
 
-async def test_files_that_were_renewed_are_told_though_no_value_has_changed(bench: SettingsBench) -> None:
+async def test_renewed_files_are_reported_though_no_value_has_changed(bench: SettingsBench) -> None:
     bench.hub.renewed = ["listen.devices.tls"]
     assert (await bench.reloader.check(TEXT))[1].live == ("listen.devices.tls",)
     assert (await bench.reloader.reload(actor=ME)).changes.live == ("listen.devices.tls",)
 
 
-async def test_after_each_attempt_that_is_told_whatever_became_of_it(bench: SettingsBench) -> None:
+async def test_each_attempt_is_reported_whether_it_succeeded_or_not(bench: SettingsBench) -> None:
     await bench.reloader.reload(actor=ME)
     bench.path.write_text("[[")
     with pytest.raises(SettingsInvalid):
@@ -318,7 +316,7 @@ async def test_after_each_attempt_that_is_told_whatever_became_of_it(bench: Sett
     assert bench.hub.attempts == 2
 
 
-async def test_an_edit_of_what_something_goes_before_is_told_to_be_in_vain(tmp_path: Path) -> None:
+async def test_an_edit_of_an_overridden_key_is_reported_as_without_effect(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, HUB__LIMITS__RUNS="11")
     await bench.reloader.begin()
     done = await bench.reloader.edit(Edit(values={"limits.runs": 5}), expected=None, actor=ME)
@@ -332,7 +330,7 @@ async def test_an_edit_of_what_something_goes_before_is_told_to_be_in_vain(tmp_p
     assert bench.reloader.current.limits.runs == 11
 
 
-async def test_a_value_that_cannot_be_is_told_by_its_key_for_no_file_has_the_line(
+async def test_an_invalid_value_of_an_edit_is_reported_with_its_key(
     bench: SettingsBench,
 ) -> None:
     with pytest.raises(SettingsInvalid) as refused:
@@ -343,7 +341,7 @@ async def test_a_value_that_cannot_be_is_told_by_its_key_for_no_file_has_the_lin
     )
 
 
-async def test_a_file_that_is_gone_is_told_with_what_writes_one(bench: SettingsBench) -> None:
+async def test_a_missing_file_is_reported_with_the_command_that_writes_one(bench: SettingsBench) -> None:
     bench.path.unlink()
     with pytest.raises(SettingsInvalid, match="'hub init' writes one"):
         await bench.reloader.edit(Edit(values={"limits.runs": 5}), expected=None, actor=ME)

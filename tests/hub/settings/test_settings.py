@@ -188,7 +188,7 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
         ("a = 1\na = 2", "2:6: error: Cannot overwrite a value"),
     ],
 )
-def test_a_mistake_is_told_where_it_stands(check: Check, text: str, problem: str) -> None:
+def test_a_mistake_is_reported_with_its_position(check: Check, text: str, problem: str) -> None:
     assert any(told.startswith(problem) for told in check(text))
 
 
@@ -210,7 +210,7 @@ def test_a_mistake_is_told_where_it_stands(check: Check, text: str, problem: str
         ('timezone = "Europe"', "timezone: no such time zone"),
     ],
 )
-def test_a_mistake_in_an_agent_is_told(check: Check, line: str, problem: str) -> None:
+def test_a_mistake_in_an_agent_is_reported(check: Check, line: str, problem: str) -> None:
     key = line.split(" = ")[0]
     rest = "\n".join(other for other in AGENT.splitlines() if not other.startswith(f"{key} ="))
     assert any(problem in told for told in check(f"{rest}\n{line}\n"))
@@ -272,7 +272,9 @@ def test_a_mistake_in_an_agent_is_told(check: Check, line: str, problem: str) ->
         ),
     ],
 )
-def test_a_mistake_in_a_schedule_is_told_where_it_stands(check: Check, schedule: str, problem: str) -> None:
+def test_a_mistake_in_a_schedule_is_reported_with_its_position(
+    check: Check, schedule: str, problem: str
+) -> None:
     (told,) = check(f"{AGENT}schedule = {schedule}\n")
     assert told.startswith(problem)
 
@@ -307,7 +309,7 @@ def test_a_mistake_in_a_schedule_is_told_where_it_stands(check: Check, schedule:
         ),
     ],
 )
-def test_a_mistake_in_a_slot_is_told_where_it_stands(check: Check, slot: str, problem: str) -> None:
+def test_a_mistake_in_a_slot_is_reported_with_its_position(check: Check, slot: str, problem: str) -> None:
     (told,) = check(f"{AGENT}[[agents.slots]]\n{slot}\n")
     assert told.startswith(problem)
 
@@ -336,7 +338,7 @@ def test_what_fires_at_the_top_of_the_hour_is_spread_unless_it_is_exact(
     assert (found.kind, found.jitter) == (kind, jitter)
 
 
-def test_all_mistakes_are_told_at_once_in_order(check: Check) -> None:
+def test_all_mistakes_are_reported_at_once_in_order(check: Check) -> None:
     told = check(AGENT + AGENT + 'timezone = "x"\n[model]\nkind = "openai"\n[hub]\nname = ""\nage = 1\n')
     assert [line.split(":")[0] for line in told] == ["8", "13", "14", "14", "17", "18"]
     assert "agents.1.name: another agent has this name - the other one is in line 2" in told[0]
@@ -376,7 +378,7 @@ def test_a_secret_in_the_open_is_an_error_that_does_not_repeat_it(check: Check) 
         assert not any(secret in line for line in told)
 
 
-def test_a_plain_word_as_a_key_is_told_once(check: Check) -> None:
+def test_a_plain_word_as_a_key_is_reported_once(check: Check) -> None:
     assert check(f'{OPENAI}api_key = "hunter2"') == [
         "5:11: error: model.api_key: a secret must not be written in this file"
         ' - name where it is: { env = "NAME" } or { file = "PATH" }'
@@ -438,7 +440,7 @@ def test_all_that_was_missed_cannot_be_made_up_for_where_one_run_waits(check: Ch
     assert check(f'{AGENT}schedule = {{ {everything}, overlap = "queue_all" }}') == []
 
 
-def test_text_that_is_not_utf_8_is_told_where_it_stops_being_so(tmp_path: Path) -> None:
+def test_text_that_is_not_utf_8_is_reported_with_the_position_of_the_first_fault(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_bytes(b'[hub]\nname = "\xff"')
     assert check_settings(file).problems == [Problem(str(file), 2, 9, "", "not UTF-8")]
@@ -482,7 +484,7 @@ def test_every_field_tells_people_what_it_is_and_when_a_change_of_it_is_used() -
         (("agents", 0, "schedule"), ScheduleTable),
     ],
 )
-def test_each_table_is_known_where_it_stands(path: KeyPath, model: type[BaseModel]) -> None:
+def test_the_position_of_each_table_is_known(path: KeyPath, model: type[BaseModel]) -> None:
     assert tables_at(path) == [model]
     assert names_at(path) == list(model.model_fields)
 

@@ -37,7 +37,7 @@ def test_a_path_in_relative_settings_or_in_the_environment_is_absolute_once_it_w
         assert url.file == file.parent / "database"
 
 
-def test_everything_is_kept_in_one_file_unless_told_otherwise() -> None:
+def test_everything_is_stored_in_one_file_by_default() -> None:
     assert Settings().storage.resolved({}) == "sqlite:///hub.db"
 
 
@@ -91,7 +91,7 @@ def test_an_address_that_is_not_there_is_an_error_when_serving_else_a_warning(fi
     assert told(file, VARIABLE, serving=False)[0].startswith("2:7: warning")
 
 
-def test_something_else_in_its_place_is_told_of_and_not_repeated(file: Path) -> None:
+def test_an_invalid_database_address_is_reported_and_not_repeated(file: Path) -> None:
     (problem,) = told(file, VARIABLE, HUB_DATABASE_URL="correct-horse")
     assert problem.endswith("HUB_DATABASE_URL does not hold the address of a database")
     assert "correct" not in problem
