@@ -31,12 +31,12 @@ class SmallHub:
         session = HubSession(
             codec=for_subprotocol(socket.subprotocol), hub_id="hub-1", nonce=NONCE, now=OPENED_AT, ts_ms=TS_MS
         )
-        await self._say(socket, session)
+        await self._send(socket, session)
         async for message in socket:
             for event in session.receive_data(message, OPENED_AT):
                 self.heard.append(event)
                 ended = self._react(session, event)
-                await self._say(socket, session)
+                await self._send(socket, session)
                 if ended is not None:
                     await socket.close(ended.code, ended.reason_text)
 
@@ -63,7 +63,7 @@ class SmallHub:
                 return event
         return None
 
-    async def _say(self, socket: ServerConnection, session: HubSession) -> None:
+    async def _send(self, socket: ServerConnection, session: HubSession) -> None:
         for data in session.data_to_send():
             await socket.send(data.decode() if session.codec.is_text else data)
 

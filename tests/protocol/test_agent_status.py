@@ -66,7 +66,7 @@ def test_maintenance_is_entered_and_left_from_and_to_anywhere_but_the_end() -> N
     assert all("maintenance" in legal_moves(Axis.LIFECYCLE, other) for other in others)
 
 
-def test_an_agent_may_be_exhausted_whatever_it_was_and_comes_back_as_either() -> None:
+def test_an_agent_may_be_exhausted_in_any_state_and_returns_to_either() -> None:
     assert {before for before, event, _ in AVAILABILITY.moves() if event.name == "EXHAUSTED"} == {
         "available",
         "on_call",
@@ -74,7 +74,7 @@ def test_an_agent_may_be_exhausted_whatever_it_was_and_comes_back_as_either() ->
     assert legal_moves(Axis.AVAILABILITY, "exhausted") == ("available", "on_call")
 
 
-def test_an_illegal_move_names_the_axis_where_it_stands_what_was_wanted_and_what_is_legal() -> None:
+def test_an_illegal_move_names_axis_present_value_requested_value_and_legal_ones() -> None:
     with pytest.raises(IllegalMove) as refused:
         check_move(Axis.LIFECYCLE, "created", "active")
     assert str(refused.value) == (
@@ -112,7 +112,7 @@ def test_the_runs_of_an_agent_make_its_activity(
     assert activity_of(live=live, running=running, limit=limit) is activity
 
 
-def test_what_there_is_not_is_told_with_what_there_is() -> None:
+def test_an_unknown_axis_or_value_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownValue, match="there is no axis 'mood'; axes: lifecycle, availability"):
         axis_value("mood", "fine")
     with pytest.raises(UnknownValue, match="health has no value 'fine'; values: ok, error"):

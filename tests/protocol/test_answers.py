@@ -23,7 +23,7 @@ def ready(codec: Codec = JSON) -> Script:
     return Script(codec).device_says(HELLO).accept().hub_says(WELCOME).hub_sees(HelloReceived(HELLO))
 
 
-def said(code: str, message: str) -> Answer:
+def failed(code: str, message: str) -> Answer:
     return Answer(error=ErrorBody(code=code, message=message))
 
 
@@ -37,14 +37,14 @@ def said(code: str, message: str) -> Answer:
         ({}, Answer()),
         ({"result": {"id": "row-1"}, "error": None}, Answer(result={"id": "row-1"})),
         ({"result": {"id": "row-1", "error": None}}, Answer(result={"id": "row-1", "error": None})),
-        ({"error": {"code": "bad_record", "message": "no title"}}, said("bad_record", "no title")),
-        ({"error": "no such table"}, said("device_error", "no such table")),
-        ({"result": {"error": "no such table"}}, said("device_error", "no such table")),
-        ({"result": {"error": {"code": "busy", "message": "later"}}}, said("busy", "later")),
-        ({"result": {"error": {"message": "later"}}}, said("device_error", "later")),
-        ({"result": {"error": {"message": 5}}}, said("device_error", '{"message":5}')),
-        ({"result": {"error": 5}}, said("device_error", "5")),
-        ({"result": {"id": "row-1"}, "error": "but no"}, said("device_error", "but no")),
+        ({"error": {"code": "bad_record", "message": "no title"}}, failed("bad_record", "no title")),
+        ({"error": "no such table"}, failed("device_error", "no such table")),
+        ({"result": {"error": "no such table"}}, failed("device_error", "no such table")),
+        ({"result": {"error": {"code": "busy", "message": "later"}}}, failed("busy", "later")),
+        ({"result": {"error": {"message": "later"}}}, failed("device_error", "later")),
+        ({"result": {"error": {"message": 5}}}, failed("device_error", '{"message":5}')),
+        ({"result": {"error": 5}}, failed("device_error", "5")),
+        ({"result": {"id": "row-1"}, "error": "but no"}, failed("device_error", "but no")),
     ],
 )
 @each("key", ["id", "call_id"])
@@ -78,7 +78,7 @@ def test_a_result_that_is_too_large_is_an_answer_and_the_session_stays(codec: Co
     too_large = "x" * MAX_RESULT_BYTES
     script.device_says(ToolResult(id="c-2", result=codec.pack(too_large)))
     told = f"the result has {len(codec.encode(too_large))} bytes, the most is {MAX_RESULT_BYTES}"
-    script.hub_sees(Answered(CallId("c-2"), said("result_too_large", told)))
+    script.hub_sees(Answered(CallId("c-2"), failed("result_too_large", told)))
     script.hub_is(SessionState.READY)
 
 
@@ -100,14 +100,14 @@ def test_a_result_that_only_messagepack_can_hold_ends_the_session(result: object
 
 def test_a_long_plain_error_is_cut_to_what_an_error_may_hold() -> None:
     message = json.dumps({"type": "tool_result", "id": "c-1", "error": "x" * 10_000})
-    ready().device_says(message).hub_sees(Answered(CallId("c-1"), said("device_error", "x" * 4_096)))
+    ready().device_says(message).hub_sees(Answered(CallId("c-1"), failed("device_error", "x" * 4_096)))
 
 
 @both_codecs
 @pytest.mark.parametrize(
-    "answer", [Answer(result={"id": "row-1"}), Answer(), said("bad_record", "no title")], ids=str
+    "answer", [Answer(result={"id": "row-1"}), Answer(), failed("bad_record", "no title")], ids=str
 )
-def test_what_a_device_answers_is_what_the_hub_hears(answer: Answer, codec: Codec) -> None:
+def test_the_hub_reads_the_answer_that_a_device_sent(answer: Answer, codec: Codec) -> None:
     device = DeviceScript(codec).greet().hub_says(WELCOME).device_answers("c-1", answer)
     _, answered = device.session.data_to_send()
     ready(codec).device_says(answered).hub_sees(Answered(CallId("c-1"), answer))

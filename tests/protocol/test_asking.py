@@ -42,7 +42,7 @@ def test_an_answer_without_end_is_cut() -> None:
     assert len(answer) == ANSWER_CHARACTERS
 
 
-def test_a_question_comes_back_from_its_record() -> None:
+def test_a_question_is_read_back_from_its_record() -> None:
     told = QuestionToUser(
         question_id="q-1", content="?", asked_at=1, state=QuestionState.ANSWERED, answer="!"
     )

@@ -47,7 +47,7 @@ def test_after_a_restart_without_a_time_devices_spread_over_a_second() -> None:
 
 
 @given(attempt=st.integers(0, 100), draw=draws)
-def test_a_device_whose_code_is_to_be_typed_comes_back_soon_however_long_that_takes(
+def test_a_device_that_waits_for_its_pairing_reconnects_soon_at_any_attempt(
     attempt: int, draw: float
 ) -> None:
     wait = Backoff().after_close(CloseCode.PAIRING_REQUIRED, attempt, draw, retry_after_ms=2_000)

@@ -129,14 +129,14 @@ def test_a_complaint_does_not_repeat_a_long_text_of_the_peer(message: dict[str, 
 
 
 @both_codecs
-def test_a_type_that_nobody_knows_is_told_apart_from_a_broken_frame(codec: Codec) -> None:
+def test_an_unknown_type_differs_from_a_broken_frame(codec: Codec) -> None:
     with pytest.raises(UnknownType) as caught:
         codec.decode_from_device(codec.encode({"type": "telemetry", "anything": [1]}))
     assert caught.value.type == "telemetry"
 
 
 @both_codecs
-def test_a_frame_of_the_other_direction_is_told_apart_too(codec: Codec) -> None:
+def test_a_frame_of_the_other_direction_has_its_own_error(codec: Codec) -> None:
     goodbye = codec.encode({"type": "goodbye", "reason": "stopping"})
     with pytest.raises(WrongWay, match="goodbye"):
         codec.decode_from_device(goodbye)
@@ -145,7 +145,7 @@ def test_a_frame_of_the_other_direction_is_told_apart_too(codec: Codec) -> None:
 
 
 @both_codecs
-def test_a_field_that_nobody_knows_is_ignored(codec: Codec) -> None:
+def test_an_unknown_field_is_ignored(codec: Codec) -> None:
     data = codec.encode({"type": "heartbeat", "mood": {"good": True}})
     assert codec.decode_from_device(data) == Heartbeat()
 

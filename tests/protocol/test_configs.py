@@ -101,7 +101,7 @@ def test_every_value_that_a_device_can_send_is_json_and_reads_back(value: Any) -
 
 
 @given(sent)
-def test_a_value_is_of_the_type_that_it_looks_like(value: Any) -> None:
+def test_a_value_has_its_natural_type(value: Any) -> None:
     assert value_in(type_of(value), text_of("any", type_of(value), value)) == value
 
 
@@ -145,7 +145,7 @@ def test_any_other_key_is_refused(key: str, told: str) -> None:
         (JSON, '{"a": [1, 2]}', {"a": [1, 2]}),
     ],
 )
-def test_a_person_says_a_value_in_text(type: ConfigType, said: str, value: Any) -> None:
+def test_a_value_is_parsed_from_text(type: ConfigType, said: str, value: Any) -> None:
     assert parse_value("limit", type, said) == value
 
 
@@ -163,6 +163,6 @@ def test_a_person_says_a_value_in_text(type: ConfigType, said: str, value: Any) 
         (JSON, "[" * 5_000),
     ],
 )
-def test_a_text_that_says_no_such_value_is_refused(type: ConfigType, said: str) -> None:
+def test_a_text_that_is_no_value_of_the_type_is_refused(type: ConfigType, said: str) -> None:
     with pytest.raises(BadConfig, match=r"^limit: "):
         parse_value("limit", type, said)

@@ -20,7 +20,7 @@ def test_no_hint_names_a_field_to_a_person() -> None:
     assert not [code for code, meaning in CLOSE_MEANINGS.items() if "retry_after_ms" in meaning]
 
 
-def test_every_code_has_a_status_that_says_error() -> None:
+def test_every_code_has_an_error_status() -> None:
     assert all(400 <= info.http_status < 600 for info in CATALOGUE.values())
 
 
@@ -33,7 +33,7 @@ def test_every_close_code_has_a_meaning() -> None:
 
 
 @pytest.mark.parametrize("code", CloseCode)
-def test_a_client_comes_back_below_4500_and_not_from_there_on(code: CloseCode) -> None:
+def test_a_client_reconnects_after_codes_below_4500_only(code: CloseCode) -> None:
     assert code.may_return == (code < 4500)
 
 

@@ -32,7 +32,7 @@ def test_the_schema_is_a_schema() -> None:
 
 
 @pytest.mark.parametrize(("union", "of"), [("FromDevice", FROM_DEVICE), ("FromHub", FROM_HUB)])
-def test_every_frame_keeps_to_the_schema(union: str, of: tuple[type[Frame], ...]) -> None:
+def test_every_frame_matches_the_schema(union: str, of: tuple[type[Frame], ...]) -> None:
     check = validator(union)
 
     @given(frame=frames(of, JSON))
@@ -53,7 +53,7 @@ def test_every_frame_keeps_to_the_schema(union: str, of: tuple[type[Frame], ...]
     ],
     ids=str,
 )
-def test_what_is_wrong_does_not_keep_to_the_schema(wrong: dict[str, object]) -> None:
+def test_an_invalid_frame_does_not_match_the_schema(wrong: dict[str, object]) -> None:
     assert not validator("FromDevice").is_valid(wrong)
 
 
@@ -71,7 +71,7 @@ def test_every_reference_in_a_document_leads_somewhere(document: Any) -> None:
             part = part[step]
 
 
-def test_the_asyncapi_document_tells_who_says_what() -> None:
+def test_the_asyncapi_document_has_the_frames_of_each_side() -> None:
     document = json.loads(asyncapi())
     assert document["asyncapi"] == "3.0.0"
     assert document["channels"]["device"]["address"] == "/v1/device"
@@ -115,7 +115,7 @@ def test_the_pairing_is_a_greeting_that_is_refused_with_a_code() -> None:
 
 
 @pytest.mark.parametrize("frame", EVERY_FRAME, ids=type_of)
-def test_every_frame_says_which_way_it_goes_and_how_it_is_answered(frame: type[Frame]) -> None:
+def test_every_frame_documents_its_direction_and_answer(frame: type[Frame]) -> None:
     told = (frame.__doc__ or "").strip()
     way = {(True, False): "hub -> device", (False, True): "device -> hub", (True, True): "both ways"}
     assert told.startswith(way[frame in FROM_HUB, frame in FROM_DEVICE] + ": ")
@@ -140,7 +140,7 @@ def test_the_page_has_every_close_code_and_every_error_code() -> None:
         assert f"| `{error}` |" in parts["error codes"]
 
 
-def test_only_what_stands_between_its_markers_is_written_anew() -> None:
+def test_only_text_between_its_markers_is_replaced() -> None:
     page = "# A\n<!-- generated: limits -->\nold\n<!-- end -->\nB\n"
     once = rewrite(page, {"limits": "new"})
     assert once == "# A\n<!-- generated: limits -->\n\nnew\n\n<!-- end -->\nB\n"
@@ -154,7 +154,7 @@ def test_a_part_without_a_place_and_a_place_without_a_part_are_found() -> None:
         rewrite("<!-- generated: limits -->\n<!-- end -->\n", {})
 
 
-def test_the_remark_beside_a_field_goes_into_its_table() -> None:
+def test_the_comment_of_a_field_is_in_its_table() -> None:
     source = "class Goodbye(Frame):\n    reason: Name  # one word\n    message: Text | None = None\n"
     assert notes_in(source) == {("Goodbye", "reason"): "one word"}
     assert "| `reason` | name | **required** | one word |" in sections(notes_in(source))["frames"]

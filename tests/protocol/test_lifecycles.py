@@ -97,7 +97,7 @@ def test_every_way_into_a_pause_of_our_own_has_a_reason_and_a_way_out() -> None:
         assert RUN.after(R.PAUSED, RESUMED_BY[PAUSE_REASONS[event]]) is R.QUEUED
 
 
-def test_a_paused_run_comes_back_through_the_queue_and_so_with_a_new_fence() -> None:
+def test_a_paused_run_returns_through_the_queue_with_a_new_fence() -> None:
     out = {after for before, _, after in RUN.moves() if before is R.PAUSED}
     assert out == {R.QUEUED, R.FAILED, R.CANCELLED}
 

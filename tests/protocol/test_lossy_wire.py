@@ -169,7 +169,7 @@ class LossyWire(RuleBasedStateMachine):
         return events
 
     @invariant()
-    def states_only_move_as_their_tables_say(self) -> None:
+    def states_only_move_by_their_tables(self) -> None:
         assert self.pair.hub.state in reachable(HUB_SESSION, self.hub_was)
         assert self.pair.device.state in reachable(DEVICE_SESSION, self.device_was)
         self.hub_was, self.device_was = self.pair.hub.state, self.pair.device.state
@@ -184,7 +184,7 @@ class LossyWire(RuleBasedStateMachine):
             assert session.state not in OVER or session.next_deadline() is None
 
     @invariant()
-    def nobody_is_ready_without_a_hello_and_a_welcome(self) -> None:
+    def no_side_is_ready_without_a_hello_and_a_welcome(self) -> None:
         assert not self._hub_is_ready() or self.pair.hub.hello is not None
         assert not self._device_is_ready() or self.pair.device.welcome is not None
 
@@ -223,7 +223,7 @@ def test_over_a_good_wire_every_call_is_answered(codec: Codec) -> None:
     assert pair.hub_saw[-1] == Answered(CallId("c-1"), Answer(result={"row": 1}))
 
 
-def test_what_an_earlier_connection_said_does_not_open_a_later_one() -> None:
+def test_frames_of_an_earlier_connection_do_not_open_a_later_one() -> None:
     pair = Pair()
     pair.settle()
     pair.hub.send(ToolCall(id="c-1", action=Action.INSERT, table="tasks"))

@@ -96,7 +96,7 @@ def test_a_device_takes_what_its_table_allows_and_ends_over_the_rest(
 @both_codecs
 @each("state", S)
 @each("frame", EVERY_FRAME)
-def test_what_one_side_may_send_the_other_may_hear(
+def test_each_side_may_receive_what_the_other_may_send(
     frame: type[Frame], state: SessionState, codec: Codec
 ) -> None:
     for session, allowed in (
@@ -133,7 +133,7 @@ def test_an_error_may_come_whenever_something_may_come() -> None:
 
 
 @both_sides
-def test_the_only_end_of_a_session_is_a_connection_that_is_gone(
+def test_a_session_ends_only_with_its_connection(
     table: Table[SessionState, SessionMove],
 ) -> None:
     assert [state for state in S if table.is_final(state)] == [S.CLOSED]

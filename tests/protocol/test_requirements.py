@@ -45,7 +45,7 @@ def test_versions_within_all_bounds_will_do(need: str, will_do: str, will_not: s
         ("my:tool-2 ^0", "my:tool-2 ^ 0"),
     ],
 )
-def test_a_requirement_is_kept_in_one_spelling_that_means_the_same(written: str, kept: str) -> None:
+def test_a_requirement_has_one_stored_spelling_with_the_same_meaning(written: str, kept: str) -> None:
     requirement = parse_requirement(written)
     assert str(requirement) == kept
     assert parse_requirement(kept) == requirement
@@ -84,5 +84,5 @@ def test_a_need_is_met_by_the_device_or_by_the_agent() -> None:
     ]
 
 
-def test_a_need_that_nobody_can_read_is_not_met() -> None:
+def test_an_unreadable_need_is_not_met() -> None:
     assert unmet_by(["file.read => 1"], {"file.read": "1.0.0"}, {}) == [Unmet("file.read => 1")]

@@ -26,7 +26,7 @@ def test_a_version_is_spelled_again_as_it_was_written(text: str) -> None:
     assert str(parse_version(text)) == text
 
 
-def test_what_follows_a_plus_says_nothing() -> None:
+def test_the_part_after_a_plus_is_ignored() -> None:
     assert parse_version("1.2.3+20261120.sha-5114f85") == parse_version("1.2.3") == Version(1, 2, 3)
     assert str(parse_version("1.2.3+1")) == "1.2.3"
     assert parse_version("1.2.3-rc.1+1").prerelease == "rc.1"

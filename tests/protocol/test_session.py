@@ -52,7 +52,7 @@ def ready_device(codec: Codec = JSON) -> DeviceScript:
 
 
 @both_codecs
-def test_a_hub_challenges_hears_a_hello_and_welcomes(codec: Codec) -> None:
+def test_a_hub_challenges_reads_a_hello_and_welcomes(codec: Codec) -> None:
     (
         Script(codec)
         .hub_is(S.GREETING)
@@ -106,7 +106,7 @@ def test_a_device_that_does_not_greet_within_ten_seconds_is_let_go() -> None:
     )
 
 
-def test_nobody_is_let_go_while_the_hub_judges() -> None:
+def test_a_connection_stays_open_while_the_hub_decides() -> None:
     Script().device_says(HELLO).hub_sees(HelloReceived(HELLO)).clock_moves(1_000).hub_sees().accept()
 
 
@@ -160,14 +160,14 @@ def test_a_hello_is_at_most_sixteen_kibibytes(codec: Codec) -> None:
     ).hub_sees(Ended(CloseCode.TOO_LARGE, "too_large"))
 
 
-def test_a_message_is_at_most_what_the_welcome_said() -> None:
+def test_a_message_has_at_most_the_size_in_the_welcome() -> None:
     limits = Limits(max_message_bytes=1_000)
     script = Script().device_says(HELLO).accept(limits=limits)
     script.device_says(JSON.encode({"type": "heartbeat", "padding": "x" * 1_000}))
     script.hub_sees(HelloReceived(HELLO), Ended(CloseCode.TOO_LARGE, "too_large"))
 
 
-def test_a_broken_frame_ends_the_session_and_is_told_where_it_is_broken() -> None:
+def test_a_broken_frame_ends_the_session_with_the_place_of_its_fault() -> None:
     script = ready().device_says(b'{"type":"agent_data","run_id":"r-1","files":[{"path":7}]}')
     told = Error(code=ErrorCode.BAD_FRAME, message="Expected `str`, got `int` - at `$.files[0].path`")
     script.hub_says(told).hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame")).hub_is(S.CLOSING)
@@ -181,7 +181,7 @@ def test_text_over_the_binary_subprotocol_is_a_broken_frame() -> None:
     ready(MSGPACK).device_says('{"type":"heartbeat"}').hub_is(S.CLOSING)
 
 
-def test_an_ended_session_looks_at_nothing_more_and_says_nothing_more() -> None:
+def test_an_ended_session_reads_and_sends_nothing() -> None:
     (
         ready()
         .device_says(b"{")
@@ -208,7 +208,7 @@ def test_a_frame_of_an_unknown_type_is_answered_and_ignored(codec: Codec) -> Non
     script.hub_says(told).hub_sees(Ignored("unknown_type:telemetry")).hub_is(S.READY)
 
 
-def test_a_device_ignores_what_a_newer_hub_says() -> None:
+def test_a_device_ignores_frames_of_a_newer_hub() -> None:
     script = ready_device().hub_says(b'{"type":"firmware"}')
     script.device_sees(Ignored("unknown_type:firmware")).device_is(S.READY)
 
@@ -248,7 +248,7 @@ def test_only_a_heartbeat_breaks_the_silence() -> None:
     script.hub_sees(Received(Heartbeat()), Received(data), Silent())
 
 
-def test_a_goodbye_comes_before_every_close_on_purpose() -> None:
+def test_a_goodbye_is_sent_before_every_close_on_purpose() -> None:
     goodbye = Goodbye(reason="replaced", message="this device connected again")
     (
         ready()
@@ -259,7 +259,7 @@ def test_a_goodbye_comes_before_every_close_on_purpose() -> None:
     )
 
 
-def test_a_device_hears_the_goodbye_and_says_nothing_more() -> None:
+def test_a_device_reads_the_goodbye_and_sends_nothing_more() -> None:
     goodbye = Goodbye(reason="restarting", retry_after_ms=5_000)
     script = ready_device().hub_says(goodbye).device_sees(Leaving(goodbye)).device_is(S.CLOSING)
     script.hub_says(CHALLENGE).device_sees()
@@ -279,12 +279,12 @@ def test_a_device_leaves_once() -> None:
     )
 
 
-def test_a_device_hears_what_the_hub_refuses() -> None:
+def test_a_device_gets_an_event_for_a_refused_frame() -> None:
     refusal = Error(code="pairing_required", pairing_code="K7QF-2M9X")
     DeviceScript().greet().hub_says(refusal).device_sees(Refused(refusal)).device_is(S.JUDGING)
 
 
-def test_a_hub_hears_what_a_device_could_not_read() -> None:
+def test_a_hub_gets_an_event_for_a_frame_that_its_device_could_not_read() -> None:
     error = Error(code="unknown_type", ref="firmware")
     ready().device_says(error).hub_sees(Received(error))
 
@@ -344,14 +344,14 @@ def test_a_frame_larger_than_the_other_side_takes_is_our_own_mistake() -> None:
     script.hub_says()
 
 
-def test_a_device_keeps_to_the_size_it_was_told() -> None:
+def test_a_device_sends_at_most_the_size_in_the_welcome() -> None:
     small = msgspec.structs.replace(WELCOME, limits=Limits(max_message_bytes=100))
     script = DeviceScript().greet().hub_says(small)
     with pytest.raises(LocalProtocolError, match="the other side takes 100"):
         script.device_sends(AgentComplete(run_id="r-1", error="x" * 100))
 
 
-def test_a_hub_accepts_only_whom_it_heard() -> None:
+def test_a_hub_accepts_only_after_a_hello() -> None:
     with pytest.raises(LocalProtocolError, match="GREETING"):
         Script().accept()
     with pytest.raises(LocalProtocolError, match="CLOSED"):
@@ -370,7 +370,7 @@ def test_nothing_but_the_hello_is_sent_before_the_welcome() -> None:
         Script().device_says(HELLO).hub_sends(Event(event="run.finished", seq=0))
 
 
-def test_what_was_queued_is_gone_with_the_connection() -> None:
+def test_queued_frames_are_dropped_with_the_connection() -> None:
     script = ready().hub_sends(Event(event="run.finished", seq=0)).device_hangs_up()
     assert script.session.data_to_send() == []
     assert script.session.next_deadline() is None

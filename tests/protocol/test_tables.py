@@ -30,7 +30,7 @@ def test_a_model_fills_neither_ids_nor_flags_nor_foreign_keys(name: TableName) -
 
 
 @each_table
-def test_a_foreign_key_leads_to_a_table_that_is_there(name: TableName) -> None:
+def test_a_foreign_key_refers_to_a_table(name: TableName) -> None:
     assert all(column.refers_to in (None, *TABLES) for column in TABLES[name].columns)
 
 
@@ -79,7 +79,7 @@ def test_what_is_wrong_with_a_task_is_named(data: dict[str, Field], problem: str
     assert problems[0].startswith(problem)
 
 
-def test_everything_wrong_with_a_row_is_told_at_once() -> None:
+def test_all_problems_of_a_row_are_listed_at_once() -> None:
     problems = problems_of(TABLES[TableName.TASKS], {"status": 1, "colour": 2}, EVERYBODY)
     assert [line.split(":")[0] for line in problems] == [
         "tasks.status",

@@ -41,7 +41,7 @@ def test_a_span_is_the_same_after_a_restart_and_another_one_for_another_call() -
     assert len(spans) == 4
 
 
-def test_a_device_says_of_an_answer_which_call_it_is_about() -> None:
+def test_an_answer_of_a_device_has_the_trace_of_its_call() -> None:
     pair = Pair()
     pair.settle()
     pair.device.answer(CallId("c-1"), Answer(result={"id": "row-1"}), trace="00-ab-cd-01")

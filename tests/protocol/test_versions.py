@@ -35,12 +35,12 @@ def test_two_peers_speak_the_highest_version_that_both_know(
     assert agree(ours, theirs) == agreed
 
 
-def test_a_peer_that_does_not_say_speaks_version_one() -> None:
+def test_a_peer_without_a_range_speaks_version_one() -> None:
     assert agree(SPOKEN, None) == 1
 
 
 @pytest.mark.parametrize("theirs", [spoken(0, 0), spoken(2, 9), spoken(5, 1)])
-def test_peers_without_a_common_version_are_told_both_ranges(theirs: VersionRange) -> None:
+def test_peers_without_a_common_version_get_both_ranges(theirs: VersionRange) -> None:
     with pytest.raises(VersionMismatch, match=f"1 to 1.* {theirs.min} to {theirs.max}") as caught:
         agree(spoken(1, 1), theirs)
     assert caught.value.code is ErrorCode.VERSION_UNSUPPORTED

@@ -41,7 +41,7 @@ def test_a_capability_of_hub_toml_is_refused_with_where_to_change_it(hub: Hub, i
     assert "file.read 1.2.0 is declared in hub.toml; change it there" in refused.stderr
 
 
-def test_checkpoints_are_kept_shown_and_cleared(hub: Hub, inbox: ServedHub) -> None:
+def test_checkpoints_are_stored_shown_and_cleared(hub: Hub, inbox: ServedHub) -> None:
     state = '{"folder": "in", "seen": [1, 2]}'
     kept = hub("agents", "checkpoints", "inbox", "put", "--sequence", "3", "--json-state", state)
     assert (kept.exit_code, kept.stderr.strip()) == (0, "written: agent at sequence 3")
@@ -52,7 +52,7 @@ def test_checkpoints_are_kept_shown_and_cleared(hub: Hub, inbox: ServedHub) -> N
     assert "has no checkpoints" in hub("agents", "checkpoints", "inbox").stderr
 
 
-def test_a_state_that_is_no_object_is_told_how_it_is_written(hub: Hub, inbox: ServedHub) -> None:
+def test_a_state_that_is_no_object_is_refused_with_an_example(hub: Hub, inbox: ServedHub) -> None:
     refused = hub("agents", "checkpoints", "inbox", "put", "--sequence", "3", "--json-state", "[1]")
     assert refused.exit_code == 2
     assert "'[1]' is not a JSON object" in refused.stderr

@@ -18,7 +18,7 @@ def service(served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
 
 
-def test_where_nobody_says_which_hub_it_is_the_service(service: None) -> None:
+def test_without_a_named_hub_the_service_is_used(service: None) -> None:
     told = CliRunner().invoke(command, ["status"])
     assert told.exit_code == 0, told.output
     assert "home" in told.stdout

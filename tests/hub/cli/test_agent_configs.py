@@ -38,7 +38,7 @@ def test_what_was_set_is_listed_with_its_type(config: Hub) -> None:
     ]
 
 
-def test_a_config_keeps_its_type_unless_another_is_said(config: Hub) -> None:
+def test_a_config_has_its_earlier_type_unless_another_is_given(config: Hub) -> None:
     config("set", "--type", "string", "code=007")
     assert config("get", "code").stdout == "007\n"
     config("set", "code=008")
@@ -56,7 +56,7 @@ def test_numbers_that_json_lacks_are_texts(config: Hub) -> None:
     assert (config("get", "a").stdout, config("get", "b").stdout) == ("NaN\n", "-Infinity\n")
 
 
-def test_what_is_wrong_is_said_and_nothing_is_set(config: Hub) -> None:
+def test_an_invalid_value_is_refused_and_nothing_is_set(config: Hub) -> None:
     for words, exit_code, said in (
         (("set", "limit"), 2, "'limit': expected KEY=VALUE"),
         (("set", "=5"), 2, "'=5': expected KEY=VALUE"),
@@ -79,7 +79,7 @@ def test_configs_are_removed_and_taken_back(config: Hub) -> None:
     assert "nothing changed" in config("revert", "--to", "3").stderr or config("get", "a").stdout == "1\n"
 
 
-def test_the_history_says_who_changed_what(config: Hub) -> None:
+def test_the_history_has_the_author_of_each_change(config: Hub) -> None:
     config("set", "a=1")
     config("set", "a=2")
     lines = config("history", "a").stdout.splitlines()
@@ -98,11 +98,11 @@ def test_the_history_says_who_changed_what(config: Hub) -> None:
     ],
     ids=["list", "get", "history", "set"],
 )
-def test_programs_are_told_json(config: Hub, words: tuple[str, ...], schema: str) -> None:
+def test_programs_get_json(config: Hub, words: tuple[str, ...], schema: str) -> None:
     assert json.loads(config(*words, "--json").stdout)["schema"] == schema
 
 
-def test_an_agent_that_is_not_there_has_no_configs(hub: Hub, served: ServedHub) -> None:
+def test_an_unknown_agent_has_no_configs(hub: Hub, served: ServedHub) -> None:
     wrong = hub("agents", "config", "nobody", "set", "a=1")
     assert wrong.exit_code == 1
     assert "nobody" in wrong.stderr

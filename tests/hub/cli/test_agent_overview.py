@@ -50,7 +50,7 @@ RUN = RunView(
 def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[str, Any]:
     """An agent that works well, but for what is said otherwise."""
     schedule = make_schedule()
-    told = {
+    shown = {
         "id": "a-1",
         "name": "notes",
         "user": "owner",
@@ -65,7 +65,7 @@ def make_overview(*, agent: dict[str, Any] | None = None, **about: Any) -> dict[
         "next_fires": schedule.next_fires,
     } | (agent or {})
     given: dict[str, Any] = {
-        "agent": told,
+        "agent": shown,
         "status": make_status(),
         "slots": (),
         "runs": (RUN,),
@@ -91,9 +91,9 @@ def make_status(**axes: AxisView) -> AgentStatusView:
         "health": AxisView(value="ok"),
         "activity": AxisView(value="idle"),
     }
-    told = calm | axes
-    is_exhausted = told["availability"].value == "exhausted"
-    values: dict[str, Any] = {axis: one.value for axis, one in told.items()}
+    shown = calm | axes
+    is_exhausted = shown["availability"].value == "exhausted"
+    values: dict[str, Any] = {axis: one.value for axis, one in shown.items()}
     return AgentStatusView(
         agent="notes",
         **values,
@@ -105,13 +105,13 @@ def make_status(**axes: AxisView) -> AgentStatusView:
         last_activity_at=START,
         max_concurrent_runs=1,
         version=7,
-        axes=told,
+        axes=shown,
     )
 
 
 @pytest.fixture
 def screen(capsys: pytest.CaptureFixture[str]) -> Any:
-    def told(**about: Any) -> dict[str, str]:
+    def shown(**about: Any) -> dict[str, str]:
         print_overview(make_overview(**about))
         facts: dict[str, str] = {}
         for line in capsys.readouterr().out.splitlines():
@@ -120,28 +120,28 @@ def screen(capsys: pytest.CaptureFixture[str]) -> Any:
             facts.setdefault(name.strip(), value.strip())
         return facts
 
-    return told
+    return shown
 
 
-def test_a_calm_agent_takes_a_few_lines_and_leaves_out_what_there_is_nothing_of(screen: Any) -> None:
-    told = screen()
-    assert told["identity"] == "CUSTOM of owner, managed by hub.toml"
-    assert told["state"] == "active, available, online, ok, idle"
-    assert told["lifecycle"].endswith("by hub.toml")
-    assert told["next run"].startswith("2026-01-06")
-    assert len(told["prompt"]) == 70
-    assert not told.keys() & {"slots", "locks", "config", "checkpoints", "spend", "metrics", "availability"}
+def test_a_calm_agent_takes_a_few_lines_without_empty_facts(screen: Any) -> None:
+    shown = screen()
+    assert shown["identity"] == "CUSTOM of owner, managed by hub.toml"
+    assert shown["state"] == "active, available, online, ok, idle"
+    assert shown["lifecycle"].endswith("by hub.toml")
+    assert shown["next run"].startswith("2026-01-06")
+    assert len(shown["prompt"]) == 70
+    assert not shown.keys() & {"slots", "locks", "config", "checkpoints", "spend", "metrics", "availability"}
 
 
-def test_it_is_told_since_when_and_why_an_agent_is_exhausted_and_when_it_is_back(screen: Any) -> None:
+def test_the_exhaustion_of_an_agent_is_shown_with_its_reason_begin_and_end(screen: Any) -> None:
     since = AxisView(value="exhausted", since=START, reason="429 of the model", actor="hub")
-    told = screen(status=make_status(availability=since))
-    assert told["availability"].endswith("by hub: 429 of the model")
-    assert told["exhausted"].startswith("rate_limit, available again at 2026-01-05")
+    shown = screen(status=make_status(availability=since))
+    assert shown["availability"].endswith("by hub: 429 of the model")
+    assert shown["exhausted"].startswith("rate_limit, available again at 2026-01-05")
 
 
-def test_what_an_agent_holds_can_remembers_and_spends_stands_on_the_screen(screen: Any) -> None:
-    told = screen(
+def test_locks_capabilities_configs_checkpoints_and_spend_of_an_agent_are_shown(screen: Any) -> None:
+    shown = screen(
         locks=(
             LockView(
                 resource="mailbox",
@@ -174,13 +174,15 @@ def test_what_an_agent_holds_can_remembers_and_spends_stands_on_the_screen(scree
         ),
         series=3,
     )
-    assert told["locks"].startswith("holds mailbox (fence 4) since")
-    assert told["locks"].endswith("waits for scanner, held by device scans")
-    assert told["capabilities"] == "file.read 1.2.0"
-    assert told["config"].endswith("key7 and 2 more")
-    assert told["checkpoints"].startswith("agent #12 of") and told["checkpoints"].endswith("not recoverable")
-    assert told["spend"] == "$0.0123 in 24 h (1 request); $0.4000 in 30 days (12 requests)"
-    assert told["metrics"] == "3 series"
+    assert shown["locks"].startswith("holds mailbox (fence 4) since")
+    assert shown["locks"].endswith("waits for scanner, held by device scans")
+    assert shown["capabilities"] == "file.read 1.2.0"
+    assert shown["config"].endswith("key7 and 2 more")
+    assert shown["checkpoints"].startswith("agent #12 of") and shown["checkpoints"].endswith(
+        "not recoverable"
+    )
+    assert shown["spend"] == "$0.0123 in 24 h (1 request); $0.4000 in 30 days (12 requests)"
+    assert shown["metrics"] == "3 series"
 
 
 def test_an_agent_is_shown_with_what_becomes_of_fires_that_cannot_run(screen: Any) -> None:
@@ -191,9 +193,9 @@ def test_an_agent_is_shown_with_what_becomes_of_fires_that_cannot_run(screen: An
     )
 
 
-def test_a_schedule_that_failures_paused_says_so(screen: Any) -> None:
+def test_a_schedule_paused_by_failures_is_shown_with_the_reason(screen: Any) -> None:
     because = "paused after 5 failed runs in a row"
     schedule = make_schedule(enabled=False, paused_reason="failures", paused_because=because, next_fires=[])
-    told = screen(agent={"schedules": [schedule], "next_fires": []})
-    assert told["schedule"] == f"0 7 * * 1-5 (UTC, {because})"
-    assert told["next run"] == "none"
+    shown = screen(agent={"schedules": [schedule], "next_fires": []})
+    assert shown["schedule"] == f"0 7 * * 1-5 (UTC, {because})"
+    assert shown["next run"] == "none"

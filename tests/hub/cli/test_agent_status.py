@@ -27,7 +27,7 @@ def _words(printed: str) -> list[list[str]]:
     return [line.split() for line in printed.splitlines()]
 
 
-def test_each_axis_is_told_with_its_value_and_where_it_may_go(agent: Hub) -> None:
+def test_each_axis_is_shown_with_its_value_and_next_values(agent: Hub) -> None:
     printed = agent("status").stdout
     told = {row[0]: row[1] for row in _words(printed)[1:]}
     assert told == {
@@ -40,7 +40,7 @@ def test_each_axis_is_told_with_its_value_and_where_it_may_go(agent: Hub) -> Non
     assert "ready, paused, maintenance, terminated" in printed
 
 
-def test_what_is_set_is_told_with_its_reason_and_remembered(agent: Hub) -> None:
+def test_a_change_is_shown_with_its_reason_and_stored(agent: Hub) -> None:
     said = agent("status", "--set", "health=error", "--set", "availability=on_call", "--reason", "no disk")
     assert said.exit_code == 0, said.output
     assert "in error: no disk" in said.stderr
@@ -50,7 +50,7 @@ def test_what_is_set_is_told_with_its_reason_and_remembered(agent: Hub) -> None:
     assert len(on_axis) == 2 and "on_call" in on_axis[1]
 
 
-def test_a_step_that_is_not_legal_says_which_are(agent: Hub) -> None:
+def test_an_illegal_step_is_refused_with_the_legal_ones(agent: Hub) -> None:
     refused = agent("status", "--set", "lifecycle=created")
     assert refused.exit_code == 1
     assert (
@@ -59,7 +59,7 @@ def test_a_step_that_is_not_legal_says_which_are(agent: Hub) -> None:
     )
 
 
-def test_exhaustion_is_told_with_its_end(agent: Hub) -> None:
+def test_exhaustion_is_shown_with_its_end(agent: Hub) -> None:
     words = ["--set", "availability=exhausted", "--set", "exhaust_reason=billing"]
     assert "exhausted by billing: next probe" in agent("status", *words).stderr
     assert (

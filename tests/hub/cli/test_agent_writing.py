@@ -77,7 +77,7 @@ def test_a_trial_names_who_would_break_and_changes_nothing(hub: Hub, auditor: Pa
     assert (judged.exit_code, json.loads(judged.stdout)["ok"]) == (1, False)
 
 
-def test_what_cannot_be_meant_is_a_usage_error(hub: Hub, auditor: Path, tmp_path: Path) -> None:
+def test_contradictory_options_are_a_usage_error(hub: Hub, auditor: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.toml"
     broken.write_text("= 1")
     for words, said in (

@@ -97,7 +97,7 @@ def test_a_schedule_that_has_fired_for_the_last_time_is_not_to_be_resumed(
     assert hub("agents", "next").stderr == "notes: its time 2026-01-05 09:00 UTC is over\n"
 
 
-def test_an_agent_without_a_schedule_says_how_to_start_it(
+def test_an_agent_without_a_schedule_is_shown_with_the_command_that_starts_it(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.reschedule, None)

@@ -67,7 +67,7 @@ def test_choices_of_options_are_those_of_the_protocol() -> None:
     assert list(ConfigType) == list(CONFIG_TYPES)
 
 
-def test_every_command_is_there_and_means_what_the_overview_says() -> None:
+def test_every_command_exists_with_the_help_in_the_overview() -> None:
     group = LazyGroup("hub")
     ctx = click.Context(group)
     for name, told in COMMANDS.items():
@@ -118,7 +118,7 @@ def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(hub: Hub) -> None
     assert "status" in result.stderr
 
 
-def test_the_version_is_told(hub: Hub) -> None:
+def test_the_version_is_printed(hub: Hub) -> None:
     assert hub("--version").stdout.startswith("hub, version ")
 
 
@@ -167,7 +167,7 @@ def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(
     assert isinstance(hub("--debug", "check").exception, RuntimeError)
 
 
-def test_an_error_of_ours_keeps_its_hint_and_gets_its_exit_code() -> None:
+def test_an_error_of_the_hub_has_its_hint_and_exit_code() -> None:
     class Busy(HubError):
         code = ErrorCode.DATABASE_BUSY
 

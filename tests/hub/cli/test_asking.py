@@ -46,7 +46,7 @@ def test_status_fits_on_one_screen(hub: Hub, served: ServedHub, portal: Blocking
     assert "held back" not in screen
 
 
-def test_status_says_which_runs_are_held_back(hub: Hub, state: Path, portal: BlockingPortal) -> None:
+def test_status_shows_which_runs_are_held_back(hub: Hub, state: Path, portal: BlockingPortal) -> None:
     def crash(c: sa.Connection) -> None:
         for number in range(7):
             boot = BootId(f"crashed-{number}")
@@ -95,7 +95,7 @@ def test_json_is_one_object_that_names_its_shape(
     "words",
     [["status"], ["devices"], ["agents"], ["runs"], ["run", "notes"], ["token", "create", "--device", "d"]],
 )
-def test_without_a_hub_a_command_says_how_to_start_one(hub: Hub, words: list[str]) -> None:
+def test_without_a_hub_a_command_names_the_command_that_starts_one(hub: Hub, words: list[str]) -> None:
     result = hub(*words)
     assert result.exit_code == 3
     assert result.stdout == ""
@@ -109,7 +109,7 @@ def test_a_socket_of_another_user_is_not_permitted(hub: Hub, state: Path, served
     assert hub("status").exit_code == 77
 
 
-def test_a_refusal_says_what_and_what_next(hub: Hub, served: ServedHub) -> None:
+def test_a_refusal_has_a_reason_and_a_next_step(hub: Hub, served: ServedHub) -> None:
     result = hub("run", "nobody")
     assert result.exit_code == 1
     assert "there is no agent 'nobody'" in result.stderr
@@ -136,7 +136,7 @@ def test_a_run_that_is_not_followed_is_named(hub: Hub, served: ServedHub) -> Non
     assert f"hub runs show {run['id'][-8:]}" in result.stderr
 
 
-def test_cancelling_a_run_that_had_ended_says_so(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_cancelling_an_ended_run_reports_its_end(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     portal.call(served.run, "r-1", RunState.COMPLETED)
     result = hub("runs", "cancel", "r-1")
     assert (result.exit_code, "had ended already: COMPLETED" in result.stderr) == (0, True), result.stderr

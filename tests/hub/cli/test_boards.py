@@ -42,14 +42,14 @@ def test_a_board_is_changed_led_by_another_and_removed(hub: Hub, board: str) -> 
     assert "'hub boards' lists the boards" in hub("boards", "show", "lawn").output
 
 
-def test_who_is_not_on_a_board_or_on_another_one_is_told_where_to_look(hub: Hub, board: str) -> None:
+def test_an_agent_that_is_not_on_the_board_is_refused_with_a_next_step(hub: Hub, board: str) -> None:
     refused = hub("messages", "nudge", board, "nobody", "hello").output
     assert "'hub boards show roses' lists its agents" in refused
     hub("boards", "create", "lawn")
     assert "'hub boards drop roses AGENT'" in hub("boards", "add", "lawn", "notes").output
 
 
-def test_a_board_remembers_what_is_said_to_it(hub: Hub, board: str) -> None:
+def test_a_board_stores_what_is_added_to_its_memory(hub: Hub, board: str) -> None:
     assert "has no matching memory" in hub("boards", "memory", board).output
     added = hub("boards", "memory", board, "add", "cut them", "--tag", "weeds", "--tag", "urgent")
     assert "added to the memory of board roses" in added.output

@@ -19,7 +19,7 @@ def garden(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     hub("boards", "create", "shed")
 
 
-def test_a_word_to_a_lead_is_kept(hub: Hub) -> None:
+def test_a_message_to_a_lead_is_stored(hub: Hub) -> None:
     said = hub("messages", "lead", "garden", "is", "it", "done?", *NOW)
     assert said.exit_code == 0 and "the hub delivers it as soon as possible" in said.output
     told = json.loads(hub("messages", "lead", "garden", "yours", "--handoff", *NOW, "--json").stdout)

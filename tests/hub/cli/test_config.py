@@ -77,7 +77,7 @@ def test_the_file_is_edited_with_the_persons_editor(
     assert "no changes" in hub("config", "edit").stderr
 
 
-def test_nothing_is_edited_where_nobody_could(
+def test_nothing_is_edited_without_a_terminal(
     hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("VISUAL", "EDITOR"):
@@ -108,7 +108,7 @@ def test_an_editor_that_fails_changes_nothing(
     assert served.settings.read_text() == TEXT
 
 
-def test_a_reload_says_what_is_used_when_and_fails_with_the_line(hub: Hub, served: ServedHub) -> None:
+def test_a_reload_lists_when_each_change_applies_and_fails_with_the_line(hub: Hub, served: ServedHub) -> None:
     served.settings.write_text(TEXT.replace("4", "5"))
     result = hub("reload")
     assert (result.exit_code, result.stdout) == (0, "limits.runs: applies at once\n")
@@ -145,7 +145,7 @@ def test_a_file_is_checked_against_the_running_hub(hub: Hub, served: ServedHub, 
     assert "no changes: the hub uses these settings" not in result.stderr  # for it cannot
 
 
-def test_a_file_elsewhere_is_checked_with_the_files_beside_it(
+def test_a_file_elsewhere_is_checked_with_the_files_next_to_it(
     hub: Hub, served: ServedHub, tmp_path: Path
 ) -> None:
     write_certificate(tmp_path)
@@ -155,7 +155,7 @@ def test_a_file_elsewhere_is_checked_with_the_files_beside_it(
     assert (result.exit_code, "listen.devices.tls: needs a restart" in result.stdout) == (0, True)
 
 
-def test_without_a_hub_there_is_nothing_to_check_against(hub: Hub, tmp_path: Path) -> None:
+def test_a_check_against_a_running_hub_needs_one(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text(TEXT)
     assert hub("check", str(file), "--against-running").exit_code == 3

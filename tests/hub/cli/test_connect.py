@@ -68,7 +68,7 @@ def test_an_address_that_is_none_makes_no_key(hub: Hub, tmp_path: Path) -> None:
     assert not db.with_suffix(".key").exists()
 
 
-def test_a_key_that_is_none_is_told_with_its_place(hub: Hub, tmp_path: Path) -> None:
+def test_an_invalid_key_is_reported_with_its_file(hub: Hub, tmp_path: Path) -> None:
     key = Path(secret(tmp_path, "not a key"))
     result = hub(
         "connect", NOWHERE, "--root", str(tmp_path), "--db", str(tmp_path / "d.db"), f"--key-file={key}"

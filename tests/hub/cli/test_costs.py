@@ -52,27 +52,29 @@ def test_costs_are_a_table_with_its_sum(hub: Hub, served: ServedHub, portal: Blo
     assert told[1:] == [["mail", "1", "0", "100", "7", "1.2340"], ["total", "1", "0", "100", "7", "1.2340"]]
 
 
-def test_costs_of_files_say_whose_they_are(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_costs_of_files_name_their_agents(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     spend(served, portal)
     assert hub("costs", "--by", "file").stdout.splitlines()[1].split()[:2] == ["a.md", "mail"]
     assert hub("costs", "--by", "day").stdout.splitlines()[1].split()[0] == "2026-01-05"
 
 
-def test_costs_are_told_to_programs_as_json(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_costs_are_printed_as_json_for_programs(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     spend(served, portal)
     told = json.loads(hub("costs", "--since", "1d", "--json").stdout)
     assert (told["schema"], told["total"]["usd"], told["rows"][0]["requests"]) == ("hub.costs/1", 1.234, 2)
 
 
-def test_without_a_price_it_says_how_to_give_one(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_without_a_price_the_settings_of_prices_are_named(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
     spend(served, portal, cost_nanos=0)
     assert "price_in_usd" in hub("costs").stderr
 
 
-def test_where_no_model_was_asked_it_says_so(hub: Hub, served: ServedHub) -> None:
+def test_without_model_requests_the_list_of_costs_is_reported_as_empty(hub: Hub, served: ServedHub) -> None:
     assert "no model requests" in hub("costs").stderr
 
 
-def test_an_estimate_of_an_agent_nobody_knows_fails_like_its_run(hub: Hub, served: ServedHub) -> None:
+def test_an_estimate_of_an_unknown_agent_fails_like_its_run(hub: Hub, served: ServedHub) -> None:
     told = hub("run", "nobody", "--estimate")
     assert told.exit_code == 1 and "nobody" in told.stderr

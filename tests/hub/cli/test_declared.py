@@ -118,7 +118,7 @@ def test_a_default_is_sent_and_taken_back_by_a_flag(hub: Hub, board: str) -> Non
     assert [one["id"] for one in json.loads(hub("ask", "ls", "--all", "--json").stdout)["questions"]] == [id]
 
 
-def test_a_list_that_is_cut_says_how_to_read_on(hub: Hub, board: str) -> None:
+def test_a_cut_list_names_the_option_to_read_on(hub: Hub, board: str) -> None:
     for text in ("one", "two", "three"):
         assert hub("boards", "memory", board, "add", text).exit_code == 0
     listed = hub("boards", "memory", board, "ls", "--last", "2")

@@ -29,13 +29,13 @@ api_key = { env = "NO_KEY" }
 def find(served: ServedHub, *found: Finding, online: bool = False) -> None:
     """What the hub's checks find from now on."""
 
-    async def look(now: datetime) -> Iterable[Finding]:
+    async def check(now: datetime) -> Iterable[Finding]:
         return found
 
-    served.app.issues.add("test", look, online=online)
+    served.app.issues.add("test", check, online=online)
 
 
-def tell(served: ServedHub, portal: BlockingPortal, *events: str) -> None:
+def append_events(served: ServedHub, portal: BlockingPortal, *events: str) -> None:
     """Entries of the audit log."""
 
     async def write() -> None:
@@ -60,7 +60,7 @@ def test_a_hub_that_is_well_has_nothing_to_see_to(hub: Hub, served: ServedHub) -
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "no problems found\n")
 
 
-def test_the_worst_is_told_first_with_what_to_do(hub: Hub, served: ServedHub) -> None:
+def test_the_worst_problem_is_first_with_its_fix(hub: Hub, served: ServedHub) -> None:
     find(
         served,
         notice("backup.old", "there is no backup", fix="hub backup FILE"),
@@ -78,27 +78,25 @@ def test_the_worst_is_told_first_with_what_to_do(hub: Hub, served: ServedHub) ->
     )
 
 
-def test_what_only_waits_for_somebody_is_no_failure(hub: Hub, served: ServedHub) -> None:
+def test_a_notice_is_no_failure(hub: Hub, served: ServedHub) -> None:
     find(served, notice("backup.old", "there is no backup", fix="hub backup FILE"))
     assert hub("doctor").exit_code == 0
 
 
-def test_other_machines_are_asked_only_when_that_is_said(hub: Hub, served: ServedHub) -> None:
+def test_other_machines_are_checked_only_with_online(hub: Hub, served: ServedHub) -> None:
     find(served, error("model.unreachable", "no answer", fix="start it"), online=True)
     assert hub("doctor").exit_code == 0
     assert "model.unreachable" in hub("doctor", "--online").stdout
 
 
-def test_status_counts_what_there_is_to_see_to(hub: Hub, served: ServedHub) -> None:
+def test_status_counts_the_problems(hub: Hub, served: ServedHub) -> None:
     assert ["issues", "none"] in [line.split() for line in hub("status").stdout.splitlines()]
     find(served, error("a.b", "-", fix="-"), warning("a.c", "-", fix="-"), warning("a.d", "-", fix="-"))
     hub("doctor")
     assert "1 error, 2 warnings; list them: hub doctor" in hub("status").stdout
 
 
-def test_a_state_folder_that_is_open_is_closed_when_that_is_said(
-    hub: Hub, served: ServedHub, state: Path
-) -> None:
+def test_an_open_state_folder_is_closed_with_fix(hub: Hub, served: ServedHub, state: Path) -> None:
     state.chmod(0o755)
     (state / "hub.db").touch()
     (state / "hub.db").chmod(0o644)
@@ -109,7 +107,7 @@ def test_a_state_folder_that_is_open_is_closed_when_that_is_said(
     assert json.loads(hub("doctor", "--fix", "--json").stdout)["fixed"] == []
 
 
-def test_what_was_fixed_is_not_told_any_more(hub: Hub, served: ServedHub, state: Path) -> None:
+def test_a_fixed_problem_is_not_listed_again(hub: Hub, served: ServedHub, state: Path) -> None:
     served.app.issues.add("folder", partial(machine.check_folder, state))
     state.chmod(0o755)
     assert "folder.open" in hub("doctor").stdout
@@ -153,7 +151,7 @@ def test_without_a_hub_its_settings_folder_and_database_are_looked_at(
     ],
     ids=["key", "database-file", "database-variable", "certificate", "database", "syntax", "kind"],
 )
-def test_a_fault_of_the_settings_is_told_as_one_and_no_restore_is_advised(
+def test_a_fault_of_the_settings_is_listed_without_advice_to_restore(
     hub: Hub, state: Path, tmp_path: Path, settings: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NO_KEY", raising=False)
@@ -186,7 +184,7 @@ def test_a_database_that_no_hub_has_begun_is_not_called_damaged(
     assert "(database." not in hub("doctor", "--config", str(tmp_path / "hub.toml")).stdout
 
 
-def test_a_bundle_is_packed_beside_what_is_told(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
+def test_a_bundle_is_written_in_addition_to_the_list(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle.tar.gz"
     done = hub("doctor", "--bundle", str(bundle))
     assert done.exit_code == 0
@@ -196,7 +194,7 @@ def test_a_bundle_is_packed_beside_what_is_told(hub: Hub, served: ServedHub, tmp
 
 def test_the_audit_log_is_listed_with_its_actors(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     assert "no matching entries" in hub("audit", "ls", "--event", "run.").stderr
-    tell(served, portal, "run.started", "token.created")
+    append_events(served, portal, "run.started", "token.created")
     lines = hub("audit").stdout.splitlines()[:-1]  # the first entry is the start of the hub
     assert [line.split() for line in lines] == [
         ["entry", "at", "(UTC)", "actor", "event", "subject", "detail"],
@@ -207,10 +205,10 @@ def test_the_audit_log_is_listed_with_its_actors(hub: Hub, served: ServedHub, po
     assert (told["schema"], [entry["seq"] for entry in told["entries"]]) == ("hub.audit/1", [2])
 
 
-def test_an_untouched_audit_log_is_well_and_its_end_is_told_for_keeping(
+def test_an_intact_audit_log_is_reported_with_its_end(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    tell(served, portal, "run.started", "token.created")
+    append_events(served, portal, "run.started", "token.created")
     done = hub("audit", "verify")
     assert done.exit_code == 0
     assert "the chain is intact; entries: 3" in done.stdout
@@ -222,10 +220,10 @@ def test_an_untouched_audit_log_is_well_and_its_end_is_told_for_keeping(
 
 
 @pytest.mark.parametrize("words", [["audit", "verify"], ["doctor", "--audit"]])
-def test_a_changed_audit_log_is_a_failure_that_says_where(
+def test_a_changed_audit_log_is_a_failure_with_its_place(
     hub: Hub, served: ServedHub, portal: BlockingPortal, words: list[str]
 ) -> None:
-    tell(served, portal, "run.started", "token.created", "run.cancelled")
+    append_events(served, portal, "run.started", "token.created", "run.cancelled")
     tamper(served, portal)
     done = hub(*words)
     assert done.exit_code == 1
@@ -236,7 +234,7 @@ def test_the_audit_log_is_exported_oldest_first_as_json_lines(
     hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.cli.talk.PAGE", 2)
-    tell(served, portal, "a.1", "a.2", "a.3")
+    append_events(served, portal, "a.1", "a.2", "a.3")
     file = tmp_path / "audit.jsonl"
     assert hub("audit", "export", str(file)).exit_code == 0
     entries = [json.loads(line) for line in file.read_text().splitlines()]

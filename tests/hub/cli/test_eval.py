@@ -68,7 +68,7 @@ def words_for(folder: Path, *more: str) -> list[str]:
     return ["eval", "--agent", "notes", *files, *more]
 
 
-def test_figures_cost_and_time_are_told(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_figures_cost_and_time_are_printed(hub: Hub, folder: Path, oracle: Oracle) -> None:
     done = hub(*words_for(folder))
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -81,7 +81,7 @@ def test_figures_cost_and_time_are_told(hub: Hub, folder: Path, oracle: Oracle) 
     assert float(told["USD"]) > 0
 
 
-def test_the_second_evaluation_says_what_changed(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_the_second_evaluation_shows_the_changes(hub: Hub, folder: Path, oracle: Oracle) -> None:
     hub(*words_for(folder))
     oracle.play(Fault.MALFORMED_ANSWER, times=200)  # of nothing that it says can anything be made
     done = hub(*words_for(folder))
@@ -91,7 +91,7 @@ def test_the_second_evaluation_says_what_changed(hub: Hub, folder: Path, oracle:
     assert "compared with" in done.stdout
 
 
-def test_figures_in_json_bring_the_last_ones_along(hub: Hub, folder: Path) -> None:
+def test_figures_in_json_include_the_last_ones(hub: Hub, folder: Path) -> None:
     hub(*words_for(folder))
     told = json.loads(hub(*words_for(folder, "--json")).stdout)
     assert (told["schema"], told["all"]["f1"], told["tables"]["tasks"]["right"]) == ("hub.eval/1", 1.0, 3)
@@ -108,7 +108,7 @@ def test_another_gold_file_or_part_of_it_is_not_compared(hub: Hub, folder: Path)
     assert (other["before"], other["all"]["precision"]) == (None, pytest.approx(2 / 3))
 
 
-def test_the_last_twenty_are_kept(hub: Hub, folder: Path, state: Path) -> None:
+def test_the_last_twenty_are_stored(hub: Hub, folder: Path, state: Path) -> None:
     write_gold(folder, [document(0)])
     hub(*words_for(folder))
     file = state / "evaluations" / "owner" / "notes.json"
@@ -119,7 +119,9 @@ def test_the_last_twenty_are_kept(hub: Hub, folder: Path, state: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_broken_file_of_earlier_figures_is_told_and_begun_anew(hub: Hub, folder: Path, state: Path) -> None:
+def test_a_broken_file_of_earlier_figures_is_reported_and_replaced(
+    hub: Hub, folder: Path, state: Path
+) -> None:
     hub(*words_for(folder))
     file = state / "evaluations" / "owner" / "notes.json"
     file.write_text("[{")
@@ -172,7 +174,9 @@ def test_a_bar_that_is_not_met_is_1(hub: Hub, folder: Path, oracle: Oracle) -> N
     assert "not met: F1 is 0.667; at least 0.9 on all documents is required" in done.stderr
 
 
-def test_the_budget_of_a_run_is_kept(hub: Hub, folder: Path, oracle: Oracle, state: Path) -> None:
+def test_the_budget_of_a_run_limits_an_evaluation(
+    hub: Hub, folder: Path, oracle: Oracle, state: Path
+) -> None:
     write_settings(folder, oracle.base_url, rest="[budget]\nrun_tokens = 1")
     done = hub(*words_for(folder, "--least-f1", "0.1"))
     assert done.exit_code == 1
@@ -208,14 +212,14 @@ def test_without_quota_it_is_69(hub: Hub, folder: Path, oracle: Oracle) -> None:
     assert hub(*words_for(folder)).exit_code == 69
 
 
-def test_a_model_that_is_not_there_is_69(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_model_is_69(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.extraction.endpoint.MAX_TRIES", 1)
     write_settings(folder, f"http://127.0.0.1:{free_port()}/v1")
     done = hub(*words_for(folder))
     assert done.exit_code == 69, done.stderr
 
 
-def test_an_agent_that_keeps_to_local_models_where_there_is_none_is_78(hub: Hub, folder: Path) -> None:
+def test_an_agent_limited_to_local_models_without_one_is_78(hub: Hub, folder: Path) -> None:
     write_settings(folder, "https://models.example/v1", agent="allow_cloud = false")
     done = hub(*words_for(folder))
     assert done.exit_code == 78

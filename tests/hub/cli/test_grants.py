@@ -36,36 +36,36 @@ def grants(db: Path, *words: str) -> Result:
     return CliRunner().invoke(hub, ["grants", "--db", str(db), *words])
 
 
-def told(db: Path, *words: str) -> dict[str, list[str]]:
+def grants_of(db: Path, *words: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = json.loads(grants(db, "--json", *words).stdout)["grants"]
     return found
 
 
 def test_nothing_is_granted_until_the_owner_does_it_and_all_can_be_taken_back(db: Path) -> None:
-    assert told(db) == {}
+    assert grants_of(db) == {}
     nothing = grants(db)
     assert nothing.stdout == "", "a table with no line in it says nothing"
     assert "the hub at hub.example may only write suggestions" in nothing.stderr
     assert "hub grants +rows.read=tasks,notes" in nothing.stderr
     assert "hub grants +review.remote" in nothing.stderr
-    assert told(db, "+rows.read=tasks,notes", "+review.remote") == {
+    assert grants_of(db, "+rows.read=tasks,notes", "+review.remote") == {
         "review.remote": [],
         "rows.read": ["tasks", "notes"],
     }
     assert "tasks, notes" in grants(db).stdout
-    assert told(db, "-review.remote", "+rows.read=tasks") == {"rows.read": ["tasks"]}
-    assert told(db, "-rows.read") == {}
+    assert grants_of(db, "-review.remote", "+rows.read=tasks") == {"rows.read": ["tasks"]}
+    assert grants_of(db, "-rows.read") == {}
 
 
 @pytest.mark.parametrize(
     "change",
     ["review.remote", "+everything", "+rows.read", "+rows.read=", "+rows.read=calls", "-rows.read=tasks"],
 )
-def test_a_change_that_is_none_changes_nothing_and_says_what_would_be_one(db: Path, change: str) -> None:
+def test_an_invalid_change_changes_nothing_and_is_refused_with_an_example(db: Path, change: str) -> None:
     refused = grants(db, "+review.remote", change)
     assert refused.exit_code == 2
     assert repr(change) in refused.stderr
-    assert told(db) == {}
+    assert grants_of(db) == {}
 
 
 def test_of_several_hubs_one_is_named(db: Path) -> None:
@@ -73,17 +73,17 @@ def test_of_several_hubs_one_is_named(db: Path) -> None:
     refused = grants(db, "+review.remote")
     assert refused.exit_code == 2
     assert "hub.example, other.example" in refused.stderr
-    assert told(db, "--hub", "other.example", "+review.remote") == {"review.remote": []}
-    assert told(db, "--hub", "hub.example") == {}
+    assert grants_of(db, "--hub", "other.example", "+review.remote") == {"review.remote": []}
+    assert grants_of(db, "--hub", "hub.example") == {}
 
 
-def test_a_hub_whose_place_another_has_taken_need_not_be_told_apart(db: Path) -> None:
-    assert told(db, "+review.remote") == {"review.remote": []}
+def test_a_hub_replaced_by_another_needs_no_address(db: Path) -> None:
+    assert grants_of(db, "+review.remote") == {"review.remote": []}
     knows(db, "hub.example", OTHER)
-    assert told(db) == {}, "what was granted to the hub before it is not its own"
+    assert grants_of(db) == {}, "what was granted to the hub before it is not its own"
 
 
-def test_a_device_that_knows_no_hub_yet_is_told_to_meet_one(db: Path) -> None:
+def test_a_device_without_a_hub_is_advised_to_connect_once(db: Path) -> None:
     db.with_suffix(".hubs").unlink()
     refused = grants(db)
     assert refused.exit_code == 2

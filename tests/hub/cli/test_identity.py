@@ -34,7 +34,7 @@ def test_a_device_that_is_connected_is_seen_now(hub: Hub, served: ServedHub) -> 
     assert hub("devices").stdout.splitlines()[1].split()[:5] == ["desk", "owner", "yes", "linux", "now"]
 
 
-def test_devices_are_shown_anew_whenever_one_comes_or_goes(
+def test_devices_are_listed_again_whenever_one_connects_or_leaves(
     state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     words = [sys.executable, "-m", "hub", "--state", str(state), "devices", "--watch", "--json"]
@@ -86,7 +86,7 @@ def test_one_device_is_shown_with_all_that_opens_it(hub: Hub, served: ServedHub)
     assert made not in told
 
 
-def test_a_device_is_revoked_only_when_somebody_says_so(hub: Hub, served: ServedHub) -> None:
+def test_a_device_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedHub) -> None:
     refused = hub("devices", "revoke", "desk")
     assert refused.exit_code == 2
     assert "revoke device desk for good" in refused.stderr
@@ -144,7 +144,7 @@ def test_the_devices_that_wait_are_listed_without_their_codes(
     assert "hub pair approve CODE" in told.stderr
 
 
-def test_a_wrong_code_says_what_to_do(hub: Hub, served: ServedHub, waiting: Any) -> None:
+def test_a_wrong_code_has_a_next_step(hub: Hub, served: ServedHub, waiting: Any) -> None:
     result = hub("pair", "approve", "2222-2222", "--yes")
     assert result.exit_code == 1
     assert "give the code that the device shows now" in result.stderr
@@ -214,12 +214,12 @@ def test_what_opens_a_device_and_the_tokens_fit_on_a_narrow_screen(
     assert hub("token", "revoke", end, "--yes").exit_code == 0
 
 
-def test_a_token_that_makes_a_device_says_so(hub: Hub, served: ServedHub) -> None:
+def test_a_token_of_a_new_device_is_reported_as_such(hub: Hub, served: ServedHub) -> None:
     assert "nodev is a new device of owner" in hub("token", "create", "--device", "nodev").stderr
     assert "new device" not in hub("token", "create", "--device", "nodev").stderr
 
 
-def test_a_token_is_revoked_only_when_somebody_says_so(hub: Hub, served: ServedHub) -> None:
+def test_a_token_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedHub) -> None:
     for words in (["--device", "desk"], ["--role", "viewer", "--name", "script"]):
         made = json.loads(hub("token", "create", *words, "--json").stdout)
         assert hub("token", "revoke", made["id"]).exit_code == 2
@@ -305,7 +305,7 @@ def test_a_mistyped_token_is_found_without_asking_anybody(hub: Hub, token_file: 
     assert "a character in it is wrong" in result.stderr
 
 
-def test_a_token_of_an_operator_that_opens_nothing_is_told_how_one_is_made(
+def test_an_invalid_token_of_an_operator_is_refused_with_the_command_that_creates_one(
     hub: Hub, served: ServedHub, token_file: Path
 ) -> None:
     token_file.write_text(tokens.make(TokenKind.OPERATOR, SeededChance(3)), "utf-8")
@@ -315,7 +315,7 @@ def test_a_token_of_an_operator_that_opens_nothing_is_told_how_one_is_made(
     assert "--device" not in told.stderr
 
 
-def test_a_wrong_argument_is_told_in_plain_words_and_is_a_usage_error(hub: Hub, served: ServedHub) -> None:
+def test_a_wrong_argument_is_a_usage_error_in_plain_words(hub: Hub, served: ServedHub) -> None:
     told = hub("users", "create", "no name")
     assert told.exit_code == 2
     assert "body.name: expected a name" in told.stderr
@@ -323,7 +323,7 @@ def test_a_wrong_argument_is_told_in_plain_words_and_is_a_usage_error(hub: Hub, 
     assert "pattern" not in told.stderr
 
 
-def test_a_hub_elsewhere_that_is_not_there_is_not_running(hub: Hub, token_file: Path) -> None:
+def test_an_unreachable_hub_elsewhere_is_not_running(hub: Hub, token_file: Path) -> None:
     result = hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(token_file))
     assert result.exit_code == 3
     assert "no hub answers at http://127.0.0.1:9" in result.stderr
@@ -338,9 +338,7 @@ def test_a_device_is_granted_something_and_something_is_taken_from_it(hub: Hub, 
 
 
 @pytest.mark.parametrize("change", ["connectors", "+mail", "--files", "+"])
-def test_a_change_of_a_grant_that_is_none_is_told_with_those_there_are(
-    hub: Hub, served: ServedHub, change: str
-) -> None:
+def test_an_unknown_grant_is_refused_with_the_known_ones(hub: Hub, served: ServedHub, change: str) -> None:
     refused = hub("devices", "grant", "desk", change)
     assert refused.exit_code == 2
     assert "files, agents, connectors, coordination" in refused.stderr

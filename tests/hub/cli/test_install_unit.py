@@ -46,7 +46,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(installed: Path) -> None:
     assert "hub" not in done.stderr, done.stderr
 
 
-def test_the_names_of_the_sockets_are_those_the_hub_looks_for() -> None:
+def test_the_names_of_the_sockets_are_those_of_the_hub() -> None:
     from hub.app.listeners import ADMIN, DEVICES
 
     told = {place.name: text for place, text in unit_files(PREFIX, PYTHON).items()}

@@ -57,7 +57,7 @@ def test_a_warning_is_no_error_unless_strict(hub: Hub, tmp_path: Path) -> None:
     assert ":2:7: error: storage.url:" in strict.stdout
 
 
-def test_a_file_that_is_not_there_is_a_problem_of_settings(hub: Hub, tmp_path: Path) -> None:
+def test_a_missing_file_is_a_problem_of_settings(hub: Hub, tmp_path: Path) -> None:
     result = hub("check", str(tmp_path / "none.toml"))
     assert result.exit_code == 78
     assert "'hub init' writes one" in result.stdout
@@ -93,7 +93,7 @@ def test_a_wheel_brings_the_commented_settings(tmp_path: Path) -> None:
     assert not (tmp_path / "installed" / "hub.toml").exists()  # so it was the packaged one
 
 
-def test_a_wrong_value_is_told_alike_by_init_check_and_serve(
+def test_a_wrong_value_is_reported_alike_by_init_check_and_serve(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "x")
@@ -130,7 +130,7 @@ def test_a_state_folder_that_cannot_be_made_is_73(hub: Hub, state: Path, tmp_pat
     assert hub("init", "--config", str(tmp_path / "hub.toml")).exit_code == 73
 
 
-def test_serving_with_broken_settings_says_where_and_starts_nothing(hub: Hub, state: Path) -> None:
+def test_serving_with_broken_settings_names_the_line_and_starts_nothing(hub: Hub, state: Path) -> None:
     result = hub("serve", "--config", str(BROKEN))
     assert result.exit_code == 78
     assert len(result.stderr.splitlines()) == 5

@@ -24,13 +24,13 @@ AT = 1_767_604_442_000
 SECRET = "hub_dev_0123456789abcdefghijABCDEFGHIJ0123456789"
 
 
-def say(served: ServedHub, event: str, level: str = "info", **fields: object) -> None:
+def append_event(served: ServedHub, event: str, level: str = "info", **fields: object) -> None:
     served.ring.append(at=AT, level=level, event=event, channel="hub.x", fields=fields)
 
 
-def test_the_log_is_told_in_order_with_its_fields(hub: Hub, served: ServedHub) -> None:
-    say(served, "hub.ready")
-    say(served, "run.moved", run_id=RUN, state="RUNNING")
+def test_the_log_is_printed_in_order_with_its_fields(hub: Hub, served: ServedHub) -> None:
+    append_event(served, "hub.ready")
+    append_event(served, "run.moved", run_id=RUN, state="RUNNING")
     result = hub("logs")
     assert result.exit_code == Exit.DONE
     first, second = result.stdout.splitlines()
@@ -38,21 +38,21 @@ def test_the_log_is_told_in_order_with_its_fields(hub: Hub, served: ServedHub) -
     assert second.endswith(f" info    run.moved run_id={RUN[-8:]} state=RUNNING")
 
 
-def test_of_one_run_and_of_one_level_only_that_is_told(hub: Hub, served: ServedHub) -> None:
-    say(served, "run.moved", run_id=RUN)
-    say(served, "unit.unread", "warning", run_id=RUN)
-    say(served, "disk.full", "error")
-    told = json.loads(hub("logs", "--run", RUN[-8:], "--level", "warning", "--json").stdout)
-    assert told["schema"] == "hub.logs/1"
-    assert [entry["event"] for entry in told["entries"]] == ["unit.unread"]
+def test_the_log_of_one_run_and_level_is_printed(hub: Hub, served: ServedHub) -> None:
+    append_event(served, "run.moved", run_id=RUN)
+    append_event(served, "unit.unread", "warning", run_id=RUN)
+    append_event(served, "disk.full", "error")
+    printed = json.loads(hub("logs", "--run", RUN[-8:], "--level", "warning", "--json").stdout)
+    assert printed["schema"] == "hub.logs/1"
+    assert [entry["event"] for entry in printed["entries"]] == ["unit.unread"]
 
 
-def test_of_one_device_only_that_is_told_and_an_unknown_one_is_refused(hub: Hub, served: ServedHub) -> None:
+def test_the_log_of_one_device_is_printed_and_an_unknown_one_is_refused(hub: Hub, served: ServedHub) -> None:
     (desk,) = json.loads(hub("devices", "--json").stdout)["devices"]
-    say(served, "device.connected", device_id=desk["id"])
-    say(served, "device.connected", device_id="d-other")
-    told = json.loads(hub("logs", "--device", "desk", "--json").stdout)
-    assert [entry["fields"]["device_id"] for entry in told["entries"]] == [desk["id"]]
+    append_event(served, "device.connected", device_id=desk["id"])
+    append_event(served, "device.connected", device_id="d-other")
+    printed = json.loads(hub("logs", "--device", "desk", "--json").stdout)
+    assert [entry["fields"]["device_id"] for entry in printed["entries"]] == [desk["id"]]
     refused = hub("logs", "--device", "tower")
     assert refused.exit_code == Exit.FAILED
     assert "tower" in refused.stderr
@@ -70,8 +70,8 @@ def test_since_shows_events_of_before_a_restart_with_their_dates(
     ring = Ring(last=3)
     served.nouns.add(Logs(ring, served.store, file))
     ring.append(at=AT, level="info", event="run.moved", channel="hub", fields={})
-    told = hub("logs", "--since", "yesterday 16:30").stdout.splitlines()
-    assert told == [
+    printed = hub("logs", "--since", "yesterday 16:30").stdout.splitlines()
+    assert printed == [
         "2026-01-04 17:14:02 info    hub.started",
         "2026-01-04 19:14:02 info    hub.started",
         "2026-01-05 09:14:02 info    run.moved",
@@ -81,40 +81,40 @@ def test_since_shows_events_of_before_a_restart_with_their_dates(
     assert "leave out --since" in hub("logs", "--follow", "--since", "2h").stderr
 
 
-def test_an_empty_log_says_so(hub: Hub, served: ServedHub) -> None:
+def test_an_empty_log_is_reported(hub: Hub, served: ServedHub) -> None:
     result = hub("logs")
     assert result.stdout == ""
     assert "no matching events" in result.stderr
 
 
-def test_a_follower_gets_what_comes_until_ctrl_c(
+def test_a_follower_gets_new_events_until_ctrl_c(
     hub: Hub, served: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell, told = logs.print_entry, list[str]()
+    original, printed = logs.print_entry, list[str]()
 
-    def told_and_then(entry: Mapping[str, Any], *, as_json: bool) -> None:
-        tell(entry, as_json=as_json)
-        told.append(entry["event"])
-        if told == ["hub.ready"]:
-            say(served, "run.moved")
+    def print_and_go_on(entry: Mapping[str, Any], *, as_json: bool) -> None:
+        original(entry, as_json=as_json)
+        printed.append(entry["event"])
+        if printed == ["hub.ready"]:
+            append_event(served, "run.moved")
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(logs, "print_entry", told_and_then)
-    say(served, "hub.ready")
+    monkeypatch.setattr(logs, "print_entry", print_and_go_on)
+    append_event(served, "hub.ready")
     result = hub("logs", "--follow", "--json")
     assert result.exit_code == Exit.DONE
     assert [json.loads(line)["event"] for line in result.stdout.splitlines()] == ["hub.ready", "run.moved"]
 
 
-def test_a_follower_is_told_that_the_hub_stopped(
+def test_a_follower_gets_a_failure_when_the_hub_stops(
     hub: Hub, state: Path, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state.mkdir()
     with ExitStack() as running:
         served = running.enter_context(portal.wrap_async_context_manager(serving(state)))
         monkeypatch.setattr(logs, "print_entry", lambda *_, **__: running.close())
-        say(served, "hub.ready")
+        append_event(served, "hub.ready")
         result = hub("logs", "--follow")
     assert (result.exit_code, "the hub stopped" in result.stderr) == (Exit.TRY_AGAIN, True)
 
@@ -125,9 +125,9 @@ def test_a_dump_has_queues_threads_and_tasks(hub: Hub, served: ServedHub) -> Non
     assert result.exit_code == Exit.DONE
     assert re.search(r"router +3\b", result.stdout)
     assert "thread MainThread" in result.stdout
-    told = json.loads(hub("debug", "dump", "--json").stdout)
-    assert told["schema"] == "hub.dump/1"
-    assert any("uvicorn" in place for task in told["tasks"] for place in task["stack"])
+    printed = json.loads(hub("debug", "dump", "--json").stdout)
+    assert printed["schema"] == "hub.dump/1"
+    assert any("uvicorn" in place for task in printed["tasks"] for place in task["stack"])
 
 
 def bundled(file: Path) -> dict[str, str]:
@@ -141,7 +141,7 @@ def bundled(file: Path) -> dict[str, str]:
 
 
 def test_a_bundle_has_what_helps_and_nothing_secret(hub: Hub, served: ServedHub, tmp_path: Path) -> None:
-    say(served, "call.refused", detail=f"with {SECRET}", prompt="call Ann")
+    append_event(served, "call.refused", detail=f"with {SECRET}", prompt="call Ann")
     config = tmp_path / "hub.toml"
     config.write_text(f'[model]\nkind = "openai"\napi_key = "sk-abcdefghijklmnopqrst"\n# {SECRET}\n')
     file = tmp_path / "fault.tar.gz"

@@ -11,7 +11,7 @@ from tests.support.hub import ServedHub
 
 
 @pytest.fixture(autouse=True)
-def kept(served: ServedHub, portal: BlockingPortal) -> None:
+def samples(served: ServedHub, portal: BlockingPortal) -> None:
     portal.call(served.store.write, keep)
 
 
@@ -43,7 +43,7 @@ def test_the_values_of_a_tag_are_columns(hub: Hub) -> None:
     assert [line[-2:] for line in told[1:]] == [["60", "59"], ["30", "29"], ["60", "59"]]
 
 
-def test_percentiles_say_how_far_they_may_be_off(hub: Hub) -> None:
+def test_percentiles_are_shown_with_their_error(hub: Hub) -> None:
     shown = hub("agents", "metrics", "inbox", "latency_ms", "--agg", "p99", "--tag", "model=small")
     assert "error of at most 0.8%" in shown.stderr
 
@@ -55,11 +55,11 @@ def test_programs_get_json(hub: Hub) -> None:
     assert (chart["schema"], chart["step_s"], chart["lines"][0]["whole"]) == ("hub.metric/1", 300, 7)
 
 
-def test_an_agent_that_nobody_measured_says_so(hub: Hub) -> None:
+def test_an_agent_without_metrics_is_reported(hub: Hub) -> None:
     assert "no metrics of letters yet" in hub("agents", "metrics", "letters").stderr
 
 
-def test_what_cannot_be_told_is_refused_with_what_could(hub: Hub) -> None:
+def test_an_impossible_query_is_refused_with_possible_ones(hub: Hub) -> None:
     refused = hub("agents", "metrics", "inbox", "open", "--agg", "p95")
     assert refused.exit_code == 2
     assert "open is a gauge; of such ask avg, min, max, last, count" in refused.stderr

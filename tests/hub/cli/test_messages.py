@@ -49,7 +49,7 @@ def test_an_agent_is_nudged_and_its_message_shown_with_what_proves_it(
         assert words in shown
 
 
-def test_a_message_that_cannot_be_brought_yet_is_kept_given_up_and_said_anew(
+def test_an_undelivered_message_is_stored_cancelled_and_sent_again(
     hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
 ) -> None:
     portal.call(gateway.stop)
@@ -65,7 +65,7 @@ def test_a_message_that_cannot_be_brought_yet_is_kept_given_up_and_said_anew(
     assert "what became of the message is known" in late.output
 
 
-def test_what_proves_a_message_is_told_in_words_and_to_the_second(
+def test_proofs_of_a_message_are_shown_in_words_and_to_the_second(
     hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
 ) -> None:
     portal.call(gateway.hold, WORKERS)
@@ -77,12 +77,12 @@ def test_what_proves_a_message_is_told_in_words_and_to_the_second(
     assert "letter" not in hub("messages", "show", id).stdout
 
 
-def test_messages_that_nobody_sent_are_told_as_none(hub: Hub, bench: PostBench) -> None:
+def test_an_empty_list_of_messages_is_reported(hub: Hub, bench: PostBench) -> None:
     assert hub("messages", "ls", "--only", "failed").output.endswith("no messages\n")
     assert hub("messages", "show", "nothing").exit_code == 1
 
 
-def test_a_message_that_failed_says_why(hub: Hub, bench: PostBench, gateway: FakeGateway) -> None:
+def test_a_failed_message_is_shown_with_the_reason(hub: Hub, bench: PostBench, gateway: FakeGateway) -> None:
     del gateway.agents["worker"]
     refused = hub(*NUDGE)
     assert refused.exit_code == Exit.UNAVAILABLE

@@ -22,14 +22,14 @@ from tests.support.second_revision import FIRST, SECOND, TITLE, second_revision
 URL = "sqlite:///hub.db"
 
 
-def say(state: Path, statement: str) -> None:
+def run_sql(state: Path, statement: str) -> None:
     """Somebody besides the hub."""
     with closing(sqlite3.connect(state / "hub.db")) as opened:
         opened.execute(statement)
         opened.commit()
 
 
-def test_the_version_of_the_tables_is_told_in_words_and_mended(hub: Hub, state: Path) -> None:
+def test_the_version_of_the_tables_is_shown_in_words_and_migrated(hub: Hub, state: Path) -> None:
     state.mkdir()
     before = hub("migrate", "status")
     assert (before.exit_code, "missing: 0001" in before.stdout) == (1, True)
@@ -50,7 +50,7 @@ def test_the_first_migration_makes_the_state_folder(hub: Hub, state: Path) -> No
 
 def test_a_part_that_is_missing_after_a_migration_is_named(hub: Hub, state: Path) -> None:
     hub("migrate", "up")
-    say(state, "DROP INDEX agent_state_history_at")
+    run_sql(state, "DROP INDEX agent_state_history_at")
     said = hub("migrate", "up")
     assert said.exit_code == Exit.FAILED
     assert "index agent_state_history.agent_state_history_at is missing" in said.stdout
@@ -91,10 +91,10 @@ def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings
     assert list((state / "backups").iterdir()) == [backup]
 
 
-def test_a_database_that_this_hub_cannot_open_is_told_with_the_reason(hub: Hub, state: Path) -> None:
+def test_a_database_that_this_hub_cannot_open_is_reported_with_the_reason(hub: Hub, state: Path) -> None:
     state.mkdir()
     hub("migrate", "up")
-    say(state, "UPDATE alembic_version SET version_num = '9999'")
+    run_sql(state, "UPDATE alembic_version SET version_num = '9999'")
     status = hub("migrate", "status")
     assert (status.exit_code, "was written by a newer hub" in status.stdout) == (1, True)
 
@@ -115,7 +115,7 @@ def test_an_address_of_no_kind_we_know_is_refused_and_not_repeated(hub: Hub) -> 
         assert "secret" not in refused.output
 
 
-def test_tables_of_this_release_are_said_to_be_so(hub: Hub, state: Path) -> None:
+def test_tables_of_this_release_are_reported_as_such(hub: Hub, state: Path) -> None:
     state.mkdir()
     hub("migrate", "up")
     told = hub("migrate", "verify")
@@ -123,11 +123,11 @@ def test_tables_of_this_release_are_said_to_be_so(hub: Hub, state: Path) -> None
     assert f"match this release, revision {revisions()[-1]}" in told.stderr
 
 
-def test_each_difference_is_a_line_and_the_exit_code_tells(hub: Hub, state: Path) -> None:
+def test_each_difference_is_a_line_and_the_exit_code_is_1(hub: Hub, state: Path) -> None:
     state.mkdir()
     hub("migrate", "up")
-    say(state, "DROP INDEX runs_ready")
-    say(state, "ALTER TABLE users ADD COLUMN mine TEXT")
+    run_sql(state, "DROP INDEX runs_ready")
+    run_sql(state, "ALTER TABLE users ADD COLUMN mine TEXT")
     told = hub("migrate", "verify")
     assert told.exit_code == 1
     assert told.stdout.splitlines() == [
@@ -175,7 +175,7 @@ def test_each_broken_row_is_named(hub: Hub, state: Path) -> None:
     assert (answer["ok"], answer["differences"], len(answer["broken_rows"])) == (False, [], 5)
 
 
-def test_where_there_is_no_database_there_is_nothing_to_hold_against_anything(hub: Hub, state: Path) -> None:
+def test_without_a_database_nothing_is_compared(hub: Hub, state: Path) -> None:
     state.mkdir()
     told = hub("migrate", "verify")
     assert told.exit_code == 1

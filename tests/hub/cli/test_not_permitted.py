@@ -30,7 +30,7 @@ def _without_rights(folder: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     "words", [["status"], ["doctor"], ["backup", "/nowhere/file"], ["migrate", "status"]], ids=" ".join
 )
-def test_who_may_not_look_into_the_folder_is_told_as_whom_to_come(
+def test_a_user_without_access_to_the_folder_is_referred_to_the_hubs_user(
     hub: Hub, state: Path, words: list[str]
 ) -> None:
     state.mkdir(mode=0o700)

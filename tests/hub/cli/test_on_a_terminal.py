@@ -54,7 +54,7 @@ def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(
     assert all(len(line) <= 80 for line in lines)
 
 
-def test_what_agents_say_to_each_other_is_readable_on_a_narrow_terminal(
+def test_messages_between_agents_are_readable_on_a_narrow_terminal(
     state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     garden = "vegetable-garden"

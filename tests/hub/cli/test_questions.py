@@ -95,6 +95,6 @@ def test_what_cannot_be_answered_is_refused_in_words(
     assert (refused.exit_code, said in refused.output) == (code, True), refused.output
 
 
-def test_a_device_that_is_not_there_is_named_with_what_to_do(hub: Hub, tmp_path: Path) -> None:
+def test_an_unknown_device_is_named_with_a_next_step(hub: Hub, tmp_path: Path) -> None:
     refused = hub("answer", "--db", str(tmp_path / "nowhere.db"))
     assert (refused.exit_code, "--name NAME, or --db FILE" in refused.output) == (1, True)

@@ -252,7 +252,7 @@ def test_a_comment_is_given_its_task_by_number_or_title(
     assert (item.data["taskId"], item.data["isApproved"]) == (rent.row_id, 1)
 
 
-def test_what_is_listed_with_all_else_says_how_it_stands_and_what_it_belongs_to(
+def test_all_items_are_listed_with_their_status_and_project(
     review: Callable[..., Result], db: Path, calendar: list[str]
 ) -> None:
     comment = calendar[3]
@@ -311,7 +311,7 @@ def test_what_cannot_be_edited_so_stays_as_it_is(
     assert read_items(db) == before
 
 
-def test_what_was_approved_is_deleted_only_when_that_is_said(review: Callable[..., Result], db: Path) -> None:
+def test_an_approved_item_is_deleted_only_with_the_option(review: Callable[..., Result], db: Path) -> None:
     review("approve", "2")
     kept = review("reject", "2", "3")
     assert kept.exit_code == 1
@@ -361,7 +361,7 @@ def test_a_change_that_an_item_never_had_is_no_change_of_a_hub(
     assert review("approve", "2.1").exit_code == 0, "it is the item as it was inserted"
 
 
-def test_a_suggestion_says_that_its_file_or_its_words_are_gone(
+def test_a_suggestion_is_marked_when_its_file_or_quote_is_missing(
     review: Callable[..., Result], db: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "notes"
@@ -371,7 +371,7 @@ def test_a_suggestion_says_that_its_file_or_its_words_are_gone(
     with open_device_store(db, clock=FakeClock(), ids=IdFactory(FakeClock(), SeededChance())) as store:
         store.name_roots([str(folder)])
 
-    def gone() -> list[str]:
+    def missing() -> list[str]:
         lines = review().stdout.splitlines()
         (item, *_) = json.loads(review("ls", "--json").stdout)["items"]
         return [
@@ -379,19 +379,19 @@ def test_a_suggestion_says_that_its_file_or_its_words_are_gone(
             *(line.strip() for line in lines if "! the file was" in line or "no longer" in line),
         ]
 
-    assert gone() == [None]
+    assert missing() == [None]
     file.write_text("Call Bo soon.")
-    assert gone() == ["words_gone", "! the quoted text is no longer in the file"]
+    assert missing() == ["words_gone", "! the quoted text is no longer in the file"]
     file.rename(folder / "b.md")
-    assert gone() == ["file_gone", "! the file was deleted, moved or renamed"]
+    assert missing() == ["file_gone", "! the file was deleted, moved or renamed"]
     folder.rename(tmp_path / "not mounted")
-    assert gone() == [None], "what is on a disk that is away may still be there"
+    assert missing() == [None], "what is on a disk that is away may still be there"
     folder.mkdir()
     assert review("approve", "1").exit_code == 0
     assert "any more" not in review("ls", "--all").stdout, "its owner has decided"
 
 
-def test_only_of_files_that_are_plain_text_it_is_said_that_words_are_gone(tmp_path: Path) -> None:
+def test_a_missing_quote_is_reported_for_plain_text_only(tmp_path: Path) -> None:
     sources = Sources({"notes": tmp_path})
     (tmp_path / "page.html").write_text("<p>Call <b>Ana</b></p>")
     (tmp_path / "photo.md").write_bytes(b"\0\1\2")
@@ -434,7 +434,7 @@ def test_the_only_device_of_a_machine_needs_no_name_and_of_several_one_is_named(
     assert hub("review", "approve", "--help").exit_code == 0
 
 
-def test_a_device_that_is_not_there_is_said_so(hub: Hub, tmp_path: Path) -> None:
+def test_a_missing_device_is_reported(hub: Hub, tmp_path: Path) -> None:
     none = str(tmp_path / "none.db")
     unlisted = hub("review", "--db", none)
     assert unlisted.exit_code == 1 and f"there is no device database {none}" in unlisted.output

@@ -33,7 +33,7 @@ def test_a_process_that_serves_nothing_prints_the_routes_of_all_nouns() -> None:
     assert declared <= paths
 
 
-def test_the_same_is_there_as_json() -> None:
+def test_the_table_is_printed_as_json() -> None:
     told = json.loads(CliRunner().invoke(hub, ["routes", "--json"]).stdout)
     assert told["schema"] == "hub.routes/1"
     assert len(told["routes"]) == len(ROUTES)

@@ -94,7 +94,7 @@ def test_a_file_that_failed_has_its_reason_in_place_of_a_bar() -> None:
     assert file_lines(run, 80)[1].endswith("20 s  not text")
 
 
-def test_what_the_ledger_knew_has_no_line_and_what_was_left_out_says_why() -> None:
+def test_a_known_file_has_no_line_and_a_skipped_one_has_its_reason() -> None:
     known, left_out = _unit("a.md", state="SKIPPED"), _unit("b.md", state="SKIPPED", error="too large")
     run = _run(known, left_out, moves={"RUNNING": 0})
     told = file_lines(run, 80)
@@ -113,7 +113,7 @@ def test_of_too_many_files_those_are_shown_that_failed_or_took_longest() -> None
     assert "and 2 more files" in told[-2]
 
 
-def test_a_long_path_keeps_its_end_and_no_control_character() -> None:
+def test_a_long_path_is_shown_with_its_end_and_no_control_character() -> None:
     run = _run(_unit("a\x1b" + "folder/" * 20 + "end.md", 1, 2, 3), moves={"RUNNING": 0})
     line = file_lines(run, 80)[1]
     assert line.startswith("...") and "end.md" in line
@@ -125,7 +125,7 @@ def test_short_times_have_tenths() -> None:
     assert [took(seconds) for seconds in (0.04, 9.96, 12.3, 200)] == ["0.0 s", "10.0 s", "12 s", "3 min 20 s"]
 
 
-def test_a_long_reason_stands_below_its_file_in_lines_that_fit() -> None:
+def test_a_long_reason_is_below_its_file_in_lines_that_fit() -> None:
     reason = "the budget budget.run_usd = 1 is reached: 0.9990 USD spent, and the next question may cost more"
     failed = _unit("a.md", state="FAILED", error=reason)
     lines = file_lines(_run(failed, moves={"RUNNING": 0}, ended=10), 80)

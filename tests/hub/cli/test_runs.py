@@ -38,7 +38,7 @@ def partial_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     return id
 
 
-def test_a_run_is_named_by_the_end_of_its_id_and_says_what_it_waits_for(
+def test_a_run_is_named_by_the_end_of_its_id_and_shows_why_it_waits(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.run, "r-0", RunState.COMPLETED)
@@ -62,14 +62,16 @@ def test_a_run_is_named_by_the_end_of_its_id_and_says_what_it_waits_for(
     assert json.loads(hub("runs", "--json").stdout)["runs"][0]["id"] == ID
 
 
-def test_a_run_says_how_many_fires_it_covers(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+def test_a_run_shows_how_many_scheduled_times_it_covers(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
     portal.call(served.disconnect, portal.call(served.device, "desk"))
     portal.call(served.pass_days, 3)
     (_, row) = hub("runs").stdout.splitlines()
     assert row.endswith("2 missed: device desk was offline")
 
 
-def test_a_run_that_was_not_started_in_time_says_so(
+def test_a_run_that_was_not_started_in_time_shows_the_reason(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(partial(served.run, ID, RunState.CANCELLED, reason="start_deadline"))
@@ -77,14 +79,14 @@ def test_a_run_that_was_not_started_in_time_says_so(
     assert json.loads(hub("runs", "--json").stdout)["runs"][0]["reason"] == "start_deadline"
 
 
-def test_a_partial_run_says_what_failed_and_what_is_left(hub: Hub, partial_run: str) -> None:
+def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: str) -> None:
     note = "2 failed: 1 too_large, 1 changed; 4 files left for the next runs"
     assert hub("runs").stdout.splitlines()[1].endswith(f"3/7    2      {note}")
     shown = hub("runs", "show", partial_run).stdout
     assert "1 read, 0 skipped, 2 failed, 4 left for the next runs" in shown
 
 
-def test_a_pause_that_waits_for_the_files_in_progress_says_so(
+def test_a_pause_that_waits_for_the_files_in_progress_is_reported(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     with portal.wrap_async_context_manager(served.working(*folder(a="- [ ] one"), answers=())) as link:
@@ -194,7 +196,7 @@ def test_why_prints_a_line_for_each_run(hub: Hub, served: ServedHub, portal: Blo
     ]
 
 
-def test_a_list_without_a_match_says_so(hub: Hub, served: ServedHub) -> None:
+def test_a_list_without_a_match_is_reported(hub: Hub, served: ServedHub) -> None:
     assert hub("runs").stderr == "no matching runs; start one: hub run AGENT --follow\n"
 
 

@@ -70,7 +70,7 @@ def test_the_history_of_a_soul_is_listed_shown_and_compared(hub: Hub, bench: Sou
     assert "--diff needs two versions" in hub(*history, "--diff", "3").output
 
 
-def test_a_write_that_waits_says_for_what(
+def test_a_waiting_write_shows_its_reason(
     hub: Hub, bench: SoulBench, gateway: FakeGateway, portal: BlockingPortal
 ) -> None:
     portal.call(gateway.stop)

@@ -28,7 +28,7 @@ def asked(hub: Hub, tmp_path: Path) -> Asked:
     return ask
 
 
-def test_a_certificate_that_nobody_vouches_for(asked: Asked, portal: BlockingPortal, tmp_path: Path) -> None:
+def test_an_untrusted_certificate(asked: Asked, portal: BlockingPortal, tmp_path: Path) -> None:
     with portal.wrap_async_context_manager(listening(tmp_path, tls=True)) as where:
         code, told = asked(f"https://{where}")
     assert (code, f"the certificate of {where} is not trusted" in told) == (69, True), told

@@ -35,7 +35,7 @@ async def _add(state: Path, name: str) -> None:
         await store.write(users.ensure_user, UserId(name), name, AT)
 
 
-def test_a_hub_that_runs_is_drained_and_told_whether_another_takes_over(hub: Hub, served: ServedHub) -> None:
+def test_a_running_hub_is_drained_and_its_restart_stays(hub: Hub, served: ServedHub) -> None:
     drained = hub("drain", "--restart")
     assert drained.exit_code == 0, drained.output
     assert "runs in progress: 0" in drained.stderr
@@ -44,7 +44,7 @@ def test_a_hub_that_runs_is_drained_and_told_whether_another_takes_over(hub: Hub
     assert (again["schema"], again["restarts"]) == ("hub.drain/1", True), "it cannot be taken back"
 
 
-def test_a_drain_stands_in_the_audit_log_once(hub: Hub, served: ServedHub) -> None:
+def test_a_drain_is_in_the_audit_log_once(hub: Hub, served: ServedHub) -> None:
     for _ in range(2):
         hub("drain")
     entries = json.loads(hub("audit", "ls", "--event", "hub.drained", "--json").stdout)["entries"]
@@ -53,11 +53,11 @@ def test_a_drain_stands_in_the_audit_log_once(hub: Hub, served: ServedHub) -> No
     ]
 
 
-def test_without_a_hub_there_is_nothing_to_drain(hub: Hub) -> None:
+def test_without_a_hub_nothing_is_drained(hub: Hub) -> None:
     assert hub("drain").exit_code == 3
 
 
-def test_a_hurry_that_came_before_anybody_could_act_on_it_is_not_lost() -> None:
+def test_a_hurry_before_its_listener_is_not_lost() -> None:
     drain, hurried = Drain(), list[bool]()
     drain.hurry()
     drain.on_hurry(lambda: hurried.append(True))
@@ -90,7 +90,7 @@ async def _people(state: Path) -> list[str]:
         return [user.name for user in await store.read(users.list_users)]
 
 
-def test_a_backup_without_settings_says_so(hub: Hub, known: Path, tmp_path: Path) -> None:
+def test_a_backup_without_settings_is_reported(hub: Hub, known: Path, tmp_path: Path) -> None:
     done = hub("backup", str(tmp_path / "one"), "--config", str(tmp_path / "none.toml"))
     assert done.exit_code == 0
     assert "the backup has no settings" in done.stderr
@@ -108,18 +108,18 @@ def test_a_broken_backup_is_a_finding(hub: Hub, tmp_path: Path) -> None:
     assert hub("restore", str(tmp_path / "one"), "--yes").exit_code == 1
 
 
-def test_a_backup_that_is_not_there_is_a_finding(hub: Hub, tmp_path: Path) -> None:
+def test_a_missing_backup_is_a_finding(hub: Hub, tmp_path: Path) -> None:
     told = hub("backup", "--verify", str(tmp_path / "nope"))
     assert (told.exit_code, "write a new one: hub backup FILE" in told.stderr) == (1, True), told.stderr
 
 
-def test_where_no_hub_ever_ran_there_is_nothing_to_back_up(hub: Hub, tmp_path: Path) -> None:
+def test_without_a_database_nothing_is_backed_up(hub: Hub, tmp_path: Path) -> None:
     told = hub("backup", str(tmp_path / "one"))
     assert (told.exit_code, "use --state DIR" in told.stderr) == (1, True), told.stderr
 
 
 @pytest.mark.parametrize("yes", [("--yes",), ()], ids=["yes", "asked"])
-def test_a_state_that_a_hub_runs_on_is_not_replaced_and_nobody_is_asked(
+def test_the_state_of_a_running_hub_is_not_replaced_and_no_question_is_asked(
     hub: Hub, known: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, yes: tuple[str, ...]
 ) -> None:
     hub("backup", str(tmp_path / "one"))
@@ -136,7 +136,7 @@ def test_a_state_that_a_hub_runs_on_is_not_replaced_and_nobody_is_asked(
     assert not list(known.glob("before-restore-*"))
 
 
-def test_a_database_on_a_server_is_backed_up_there(hub: Hub, tmp_path: Path) -> None:
+def test_a_database_on_a_server_is_backed_up_by_its_server(hub: Hub, tmp_path: Path) -> None:
     settings = tmp_path / "hub.toml"
     settings.write_text('[storage]\nurl = "postgresql://hub@db.example/hub"\n')
     done = hub("backup", str(tmp_path / "one"), "--config", str(settings))
@@ -162,7 +162,7 @@ def test_a_running_hub_whose_database_is_no_file_refuses_a_backup(
     assert b'"backup_refused"' in answer
 
 
-def test_a_backup_stands_in_the_audit_log_of_the_hub_that_runs(hub: Hub, known: Path, tmp_path: Path) -> None:
+def test_a_backup_is_in_the_audit_log_of_the_running_hub(hub: Hub, known: Path, tmp_path: Path) -> None:
     async def while_it_runs() -> list[tuple[str, str | None]]:
         async with open_store("sqlite:///hub.db", base=known) as store:
             await anyio.to_thread.run_sync(lambda: hub("backup", str(tmp_path / "one")))
