@@ -95,6 +95,7 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     config_rev: Count | None = None  # revision of the agent's configuration, as in agent.config
     # Media types that the hub converts to text; a device that cannot may send such files as base64.
     reads: Annotated[list[Name], Meta(max_length=64)] = []
+    parameters: Values = {}  # the requester's values for this run, over the agent's configuration
     context: Values = {}  # the requester's description, such as task_id, and values that the device reported
     checkpoint: RunCheckpoint | None = None  # the agent's, if it has a recoverable one
     locks: Annotated[dict[Text, Fence], Meta(max_length=MOST_OF_RUN)] = {}  # fences, by lock name

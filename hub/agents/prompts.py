@@ -27,10 +27,15 @@ class BadPrompt(HubError):
     code = ErrorCode.BAD_CONFIG
 
 
-def variables_of(setup: Setup) -> dict[str, Any]:
-    """Return the variables for an agent's prompt: its configuration, and values of the hub."""
+def variables_of(setup: Setup, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the variables for an agent's prompt: its configuration, and values of the hub.
+
+    Args:
+        parameters: of a run, which override the configuration.
+    """
     return {
         **setup.configuration,
+        **(parameters or {}),
         "agent": setup.name,
         "data_types": ", ".join(setup.data_types),
         "device": setup.device,

@@ -148,6 +148,7 @@ def _tries(run: Mapping[str, Any]) -> str:
     "--lock", "locks", multiple=True, metavar="NAME", help="Lock that the run holds while it executes."
 )
 @click.option("--task", metavar="ID", help="Your own reference for the run, shown with it.")
+@object_option("--parameters", help="Values of the prompt's variables in this run, as JSON.")
 @object_option("--context", help="Context that the run passes to its device, as JSON.")
 @click.option("--estimate", is_flag=True, help="Estimate the size and cost of a run, without starting it.")
 @hub_option
@@ -161,6 +162,7 @@ def run(
     needs: Sequence[str],
     locks: Sequence[str],
     task: str | None,
+    parameters: dict[str, Any] | None,
     context: dict[str, Any] | None,
     estimate: bool,
     state: Path,
@@ -176,7 +178,13 @@ def run(
             print_estimate(hub.post(path_of("agents", agent, "estimate")), as_json=as_json)
             return
         headers = {"idempotency-key": key} if key is not None else None
-        body = {"needs": needs, "locks": locks, "task_id": task, "context": context or {}}
+        body = {
+            "needs": needs,
+            "locks": locks,
+            "task_id": task,
+            "parameters": parameters or {},
+            "context": context or {},
+        }
         started = hub.post(path_of("agents", agent, "runs"), body, headers=headers)
         if not follow:
             print_started(started, as_json=as_json)

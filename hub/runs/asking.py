@@ -242,7 +242,7 @@ def check_still_allowed(order: RunOrder, now: ModelUse) -> None:
     Raises:
         NoModel: the agent has since forbidden cloud models, or has new redaction rules.
     """
-    made = order.parameters
+    made = order.settings
     hidden = {(rule.name, rule.regex) for rule in made.redact}
     if (made.allow_cloud and not now.allow_cloud) or {(one.name, one.regex) for one in now.redact} - hidden:
         raise NoModel(
@@ -288,11 +288,11 @@ class Asking:
 
     def has_model(self, order: RunOrder) -> bool:
         """Return True if a model is available to the run; otherwise only rules extract items."""
-        return self.models.choose(allow_cloud=order.parameters.allow_cloud) is not None
+        return self.models.choose(allow_cloud=order.settings.allow_cloud) is not None
 
     def away(self, order: RunOrder) -> str | None:
         """Return why the gate of the run's model is closed, or None if it is open."""
-        return self.gates.away(allow_cloud=order.parameters.allow_cloud)
+        return self.gates.away(allow_cloud=order.settings.allow_cloud)
 
     async def open(self, order: RunOrder) -> "RunAsking":
         """Return the access to models for one attempt of a run.
@@ -306,9 +306,9 @@ class Asking:
         check_still_allowed(order, agent.model_use)
         budget = await self.budgets.open(order)
         asking = RunAsking(self, order, budget)
-        chosen = model_for(asking.models, allow_cloud=order.parameters.allow_cloud)
-        batches = asking.models.choose_batches(allow_cloud=order.parameters.allow_cloud)
-        if order.parameters.batch and batches is not None and chosen is not None and not chosen.is_literal:
+        chosen = model_for(asking.models, allow_cloud=order.settings.allow_cloud)
+        batches = asking.models.choose_batches(allow_cloud=order.settings.allow_cloud)
+        if order.settings.batch and batches is not None and chosen is not None and not chosen.is_literal:
             asking.collection = await self.batching.open(order, batches, budget)
         return asking
 
@@ -339,7 +339,7 @@ class RunAsking:
         self.budget = budget
         self.collection: Collection | None = None
         self.models = asking.models
-        self._gate = asking.gates.find(allow_cloud=order.parameters.allow_cloud)
+        self._gate = asking.gates.find(allow_cloud=order.settings.allow_cloud)
 
     async def finish(self) -> None:
         """Submit the remaining questions of the batch after all units were read.

@@ -295,7 +295,7 @@ class RunBudget:
         self._run.cost_nanos, self._run.tokens = limits.run_cost_nanos, limits.run_tokens
         found = [self._run]
         if self._agent_day_nanos is not None:
-            agent_id, timezone = self._order.agent_id, self._order.parameters.timezone
+            agent_id, timezone = self._order.agent_id, self._order.settings.timezone
             found.append(await self._budgets.day_of_agent(agent_id, timezone, self._agent_day_nanos))
         if limits.day_cost_nanos is not None or limits.day_tokens is not None:
             found.append(await self._budgets.day_of_hub())

@@ -16,7 +16,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import Lifecycle
-from hub.runs.run_order import NO_OPTIONS, RunOptions, parameters_of, set_up
+from hub.runs.run_order import NO_OPTIONS, RunOptions, set_up, settings_of
 from protocol.agent_status import Axis
 from protocol.agent_status import Lifecycle as AgentLifecycle
 from protocol.ids import AgentId, BootId, RunId
@@ -83,21 +83,23 @@ class RunControl:
         """Queue a run of *agent* with the agent's current settings.
 
         Args:
-            options: further requirements, locks and context of the run.
+            options: further requirements, locks, parameters and context of the run.
             key: idempotency key; if the actor has started a run with this key, that run is returned.
             rerun_of: the run that this one repeats.
 
         Raises:
             UnknownAgent: the agent was removed; nothing was queued.
             TooManyWaiting: too many manually started runs are waiting; nothing was queued.
-            DocumentTooLarge, BadDocument: the context is invalid; nothing was queued.
+            DocumentTooLarge, BadDocument: the parameters or the context are invalid; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
         fire_key = f"m:{run_id if key is None else f'{actor}:{key}'}"
         if rerun_of is not None:
             fire_key = f"r:{rerun_of}:{run_id}"
-        context = self._checked_context(options.context)
-        parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
+        context = self._checked("context", options.context)
+        parameters = self._checked("parameters", options.parameters)
+        setup = await set_up(self._store, agent)
+        settings = settings_of(agent, self._extractor, setup, parameters)
         event = "run.started" if rerun_of is None else "run.rerun"
         entry = self._entry(event, actor, run_id, agent=agent.name, rerun_of=rerun_of)
         with self._metrics.count_limits():
@@ -108,8 +110,9 @@ class RunControl:
                 fire_key=fire_key,
                 limits=self.limits,
                 at=now_ms(self._clock),
-                config_fingerprint=parameters.config_fingerprint,
-                parameters=msgspec.to_builtins(parameters),
+                config_fingerprint=settings.config_fingerprint,
+                settings=msgspec.to_builtins(settings),
+                parameters=parameters,
                 context=context,
                 needs=options.needs,
                 locks=options.locks,
@@ -134,7 +137,7 @@ class RunControl:
         """
         old = await self._store.read(runs.get_run, run_id)
         agent = await self._store.read(agents.get_agent, old.agent_id)
-        options = RunOptions(needs=old.needs, locks=old.locks, context=old.context)
+        options = RunOptions(needs=old.needs, locks=old.locks, parameters=old.parameters, context=old.context)
         return await self.submit(agent, actor=actor, options=options, rerun_of=run_id)
 
     async def cancel(self, run_id: RunId, *, actor: str, reason: str) -> RunRow:
@@ -267,7 +270,7 @@ class RunControl:
             DocumentTooLarge, BadDocument, ContextTooLarge: the context is invalid; nothing was written.
         """
         if report.context is not None:
-            report = msgspec.structs.replace(report, context=self._checked_context(report.context))
+            report = msgspec.structs.replace(report, context=self._checked("context", report.context))
         held = HeldRun(run_id, RunState.RUNNING, fence)
         with self._metrics.count_limits():
             row = await self._store.write(
@@ -276,9 +279,10 @@ class RunControl:
         self._lifecycle.notify_watchers(run_id)
         return row
 
-    def _checked_context(self, context: dict[str, Any]) -> dict[str, Any]:
+    def _checked(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters or the context of a run, each of which has the same limit."""
         with self._metrics.count_limits():
-            return document("context", context, most=self.context_bytes, limit="run_context_bytes")
+            return document(name, given, most=self.context_bytes, limit="run_context_bytes")
 
     def _entry(self, event: str, actor: str, subject: str, **detail: str | None) -> Entry:
         """Return the audit entry for an operation that *actor* requests now."""

@@ -101,7 +101,7 @@ class Delivery:
             StaleRun: another process has taken over the run; nothing was written.
             Conflict: a run that has not ended owns one of the calls; nothing was written.
         """
-        timezone = order.parameters.timezone
+        timezone = order.settings.timezone
         # Many items are looked up in a thread, to keep the event loop responsive.
         items = (
             found_items(document, found.items, timezone)

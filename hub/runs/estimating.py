@@ -16,7 +16,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import LanguageModel, Models
 from hub.links.link import DeviceLink
 from hub.runs.budget import Budgets
-from hub.runs.run_order import RunParameters, config_of, parameters_of, set_up
+from hub.runs.run_order import RunSettings, config_of, set_up, settings_of
 from hub.runs.sources import ACK_TIMEOUT_S, MOST_LISTED, PIECE_TIMEOUT_S, DeviceStalled, NotTakenOn
 from hub.text.files import OFFICE, media_type_of
 from protocol.errors import CallUnsupported, DeviceOffline
@@ -111,21 +111,21 @@ class Estimator:
             raise DeviceOffline(f"the device of {agent.name} is not connected, so its files cannot be listed")
         if not link.can("agent_manifest"):
             raise CallUnsupported(f"the device of {agent.name} cannot list its files without sending them")
-        parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
-        files = await self._list_files(agent, link, parameters)
-        known = await self._store.read(units.known_units, agent.id, parameters.config_fingerprint)
+        settings = settings_of(agent, self._extractor, await set_up(self._store, agent))
+        files = await self._list_files(agent, link, settings)
+        known = await self._store.read(units.known_units, agent.id, settings.config_fingerprint)
         unread = [file for file in files if file.sha256 is None or known.get(file.path) != file.sha256]
         known_files = len(files) - len(unread)
         unread = unread[: self.limits.files]
         lately = await self._store.read(model_calls.lately, agent.id, since=now_ms(self._clock) - LATELY_MS)
-        model = self.models.choose(allow_cloud=parameters.allow_cloud)
+        model = self.models.choose(allow_cloud=settings.allow_cloud)
         if model is None or not unread:
             questions = tokens = Range(0, 0)
             cost: Range | None = Range(0, 0)
         elif lately.files >= ENOUGH_FILES:
             questions, tokens, cost = _from_files(lately, unread, model)
         else:
-            questions, tokens, cost = _from_sizes(unread, model, tables=len(parameters.data_types))
+            questions, tokens, cost = _from_sizes(unread, model, tables=len(settings.data_types))
         return Estimate(
             files=len(files),
             known=known_files,
@@ -139,7 +139,7 @@ class Estimator:
         )
 
     async def _list_files(
-        self, agent: AgentRow, link: DeviceLink, parameters: RunParameters
+        self, agent: AgentRow, link: DeviceLink, settings: RunSettings
     ) -> list[ManifestFile]:
         await self._store.read(devices.require_grant, link.device_id, Grant.FILES)
         run_id = RunId(self._ids.fresh())
@@ -147,7 +147,7 @@ class Estimator:
             run_id=run_id,
             fence=1,
             agent_id=agent.id,
-            config=config_of(parameters),
+            config=config_of(settings),
             mode=RunMode.MANIFEST,
             paged=link.can("agent_manifest.pages"),
             limits=self.limits,

@@ -44,7 +44,7 @@ from hub.runs.asking import NoModel
 from hub.runs.attempt import Attempt, Ending
 from hub.runs.lifecycle import Interrupt
 from hub.runs.message_work import MessageWork
-from hub.runs.run_order import parameters_of, set_up
+from hub.runs.run_order import set_up, settings_of
 from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
@@ -109,13 +109,13 @@ class MailboxVisits:
         A failure of the connector becomes an ending. Raises all other errors that end an attempt.
         """
         order = attempt.order
-        assert order.parameters.mailbox is not None
+        assert order.settings.mailbox is not None
         row = await self._store.read(
-            connectors.get_connector, order.parameters.mailbox.connector, user_id=order.user_id
+            connectors.get_connector, order.settings.mailbox.connector, user_id=order.user_id
         )
         try:
             await self._flush(attempt, work)
-            connector = await self._desk.open(row.id, order.parameters.mailbox.filter)
+            connector = await self._desk.open(row.id, order.settings.mailbox.filter)
             try:
                 if connector.needs_model and not work.has_model:
                     # Messages are never read again, so they are not read without a model.
@@ -163,8 +163,8 @@ class MailboxVisits:
             agent=agent,
             fire_key=f"more:{order.run_id}",
             at=self.at(),
-            config_fingerprint=order.parameters.config_fingerprint,
-            parameters=msgspec.to_builtins(order.parameters),
+            config_fingerprint=order.settings.config_fingerprint,
+            settings=msgspec.to_builtins(order.settings),
             trigger_kind=MORE,
             timeout_ms=int(order.timeout_s * 1_000),
         )
@@ -546,7 +546,7 @@ class Watching:
     async def _start_run(self, agent: AgentRow) -> None:
         """Queue a run, unless a run started by news is waiting already."""
         try:
-            parameters = parameters_of(agent, self._extractor, await set_up(self._store, agent))
+            settings = settings_of(agent, self._extractor, await set_up(self._store, agent))
         except BadPrompt as problem:
             log.warning("agent.not_read", agent_id=agent.id, detail=str(problem))
             return
@@ -559,8 +559,8 @@ class Watching:
                 agent=agent,
                 fire_key=f"news:{newest[0].id if newest else ''}",
                 at=now_ms(self._clock),
-                config_fingerprint=parameters.config_fingerprint,
-                parameters=msgspec.to_builtins(parameters),
+                config_fingerprint=settings.config_fingerprint,
+                settings=msgspec.to_builtins(settings),
                 trigger_kind=NEWS,
             )
         except HubError as problem:  # the agent was removed or terminated meanwhile

@@ -1,7 +1,7 @@
-"""Orders: claimed runs with all parameters that their execution needs.
+"""Orders: claimed runs with all settings that their execution needs.
 
-The parameters were copied from the agent's settings into the run's row at its creation. So a run has the same
-parameters after a restart with other settings.
+The settings were copied from the agent's into the run's row at its creation. So a run has the same ones after
+a restart with others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from storage.schedules.schedule_rows import DueSchedule
 from storage.store import Store
 
 
-class RunParameters(msgspec.Struct, frozen=True, kw_only=True):
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings with which a run was created, as stored in its row."""
 
     paths: tuple[str, ...]
@@ -61,16 +61,19 @@ class AgentConfig(Protocol):
     def mailbox(self) -> Mailbox | None: ...
 
 
-def extraction_config_of(agent: AgentConfig, setup: Setup | None = None) -> ExtractionOptions:
+def extraction_config_of(
+    agent: AgentConfig, setup: Setup | None = None, parameters: Mapping[str, Any] | None = None
+) -> ExtractionOptions:
     """Return the extraction settings of *agent*.
 
     Args:
         setup: values of the prompt's variables; see ``needs_setup``.
+        parameters: of the run, in place of the agent's configs of the same names.
 
     Raises:
         BadPrompt: the prompt has a variable without a value.
     """
-    prompt = agent.prompt if setup is None else rendered(agent.prompt, variables_of(setup))
+    prompt = agent.prompt if setup is None else rendered(agent.prompt, variables_of(setup, parameters))
     return ExtractionOptions(
         data_types=tuple(TableName(name) for name in agent.data_types),
         prompt=prompt,
@@ -99,17 +102,22 @@ async def setups_of_due(store: Store, due: Sequence[DueSchedule]) -> Mapping[Age
     return await store.read(agent_snapshot.setups_of, agent_ids) if agent_ids else {}
 
 
-def parameters_of(agent: AgentConfig, extractor: Extractor, setup: Setup | None = None) -> RunParameters:
-    """Return the parameters of a new run of *agent*, from the current settings.
+def settings_of(
+    agent: AgentConfig,
+    extractor: Extractor,
+    setup: Setup | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> RunSettings:
+    """Return the settings of a new run of *agent*, from its current ones.
 
     Args:
-        setup: as for ``extraction_config_of``.
+        setup, parameters: as for ``extraction_config_of``.
 
     Raises:
         BadPrompt: as for ``extraction_config_of``.
     """
-    extraction_config = extraction_config_of(agent, setup)
-    return RunParameters(
+    extraction_config = extraction_config_of(agent, setup, parameters)
+    return RunSettings(
         paths=tuple(agent.paths),
         file_extensions=tuple(agent.file_extensions),
         data_types=extraction_config.data_types,
@@ -123,13 +131,13 @@ def parameters_of(agent: AgentConfig, extractor: Extractor, setup: Setup | None 
     )
 
 
-def config_of(parameters: RunParameters) -> RunConfig:
-    """Return the part of the parameters that is sent to the device."""
+def config_of(settings: RunSettings) -> RunConfig:
+    """Return the part of the settings that is sent to the device."""
     return RunConfig(
-        paths=list(parameters.paths),
-        file_extensions=list(parameters.file_extensions),
-        prompt_template=parameters.prompt,
-        data_types=[str(table) for table in parameters.data_types],
+        paths=list(settings.paths),
+        file_extensions=list(settings.file_extensions),
+        prompt_template=settings.prompt,
+        data_types=[str(table) for table in settings.data_types],
     )
 
 
@@ -145,8 +153,9 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int
     dispatches: int  # number of times the run was claimed and returned to the queue unworked
     timeout_s: float  # of this execution
-    parameters: RunParameters
+    settings: RunSettings
     config_rev: int = 0  # of the agent, at the run's creation
+    parameters: dict[str, Any] = {}
     context: dict[str, Any] = {}
     locks: Mapping[str, int] = {}  # locks held by the run, with their fences
 
@@ -157,17 +166,17 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def config(self) -> RunConfig:
         """Configuration that is sent to the device."""
-        return config_of(self.parameters)
+        return config_of(self.settings)
 
     @property
     def extraction_config(self) -> ExtractionOptions:
         """Extraction settings of the run."""
         return ExtractionOptions(
-            data_types=self.parameters.data_types,
-            prompt=self.parameters.prompt,
-            timezone=self.parameters.timezone,
-            allow_cloud=self.parameters.allow_cloud,
-            redact=self.parameters.redact,
+            data_types=self.settings.data_types,
+            prompt=self.settings.prompt,
+            timezone=self.settings.timezone,
+            allow_cloud=self.settings.allow_cloud,
+            redact=self.settings.redact,
         )
 
 
@@ -178,7 +187,7 @@ def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder
         locks: locks acquired with the claim, with their fences.
 
     Raises:
-        msgspec.ValidationError: the row's parameters cannot be parsed.
+        msgspec.ValidationError: the row's settings cannot be parsed.
     """
     if run.device_id is None:
         raise ValueError(f"run {run.id} has no device")
@@ -192,8 +201,9 @@ def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder
         max_attempts=run.max_attempts,
         dispatches=run.dispatch_count,
         timeout_s=run.timeout_ms / 1000,
-        parameters=msgspec.convert(run.parameters, RunParameters),
+        settings=msgspec.convert(run.settings, RunSettings),
         config_rev=run.config_rev,
+        parameters=run.parameters,
         context=run.context,
         locks=locks or {},
     )
@@ -204,13 +214,15 @@ TASK: Final = "task_id"  # key in the context
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Capabilities and locks of a run in addition to its agent's, and its context.
+    """Capabilities and locks of a run in addition to its agent's, its parameters, and its context.
 
-    The context is stored with the run, sent to its device, and may have a ``task_id``.
+    The parameters are values of the prompt's variables, in place of the agent's configs of the same names.
+    Both are stored with the run and sent to its device; the context may have a ``task_id``.
     """
 
     needs: tuple[str, ...] = ()
     locks: tuple[str, ...] = ()
+    parameters: dict[str, Any] = {}
     context: dict[str, Any] = {}
 
 
@@ -221,6 +233,7 @@ def run_options(
     *,
     needs: Sequence[str] = (),
     locks: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
     context: Mapping[str, Any] | None = None,
     task_id: str | None = None,
 ) -> RunOptions:
@@ -236,5 +249,6 @@ def run_options(
     return RunOptions(
         needs=tuple(str(parse_requirement(need)) for need in needs),
         locks=lock_names(locks),
+        parameters=dict(parameters or {}),
         context=values if task_id is None else values | {TASK: task_id},
     )

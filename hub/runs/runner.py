@@ -135,7 +135,7 @@ class Runner:
 
     async def _work(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
         """Read the device's files, and continue on its next connection if it reconnects in time."""
-        if attempt.order.parameters.mailbox is not None:
+        if attempt.order.settings.mailbox is not None:
             return await self._visit_mailbox(attempt, interrupt)
         device_id = attempt.order.device_id
         await self._store.read(devices.require_grant, device_id, Grant.FILES)
@@ -243,7 +243,7 @@ class Runner:
 
     async def _known(self, order: RunOrder) -> tuple[Mapping[str, str | None], int]:
         """Return the known units for ``DeviceSource.read``, and how many units this run has read."""
-        ledger = await self._store.read(known_units, order.agent_id, order.parameters.config_fingerprint)
+        ledger = await self._store.read(known_units, order.agent_id, order.settings.config_fingerprint)
         known: dict[str, str | None] = dict(ledger)
         taken = 0
         for unit in await self._store.read(units_of, order.run_id):
@@ -390,7 +390,7 @@ class Runner:
                     await self._settle(attempt, unit_key)
             except Exception as exc:
                 is_lost = isinstance(gravest(exc), LinkLost | DeviceOffline)
-                if not is_lost or attempt.order.parameters.mailbox is None:
+                if not is_lost or attempt.order.settings.mailbox is None:
                     raise
                 attempt.link = None
 

@@ -22,7 +22,7 @@ from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.leases import Leadership
-from hub.runs.run_order import RunParameters, parameters_of, setups_of_due
+from hub.runs.run_order import RunSettings, settings_of, setups_of_due
 from hub.schedules.cron import BadSchedule
 from hub.schedules.missed import MOST_WALKED, plan_fires, walk
 from hub.schedules.trigger import Trigger, Upcoming, offset_ms, trigger_of, tzdata_digest, upcoming
@@ -88,11 +88,11 @@ def passed_over(schedule: ScheduleRow, at: int) -> Passed | None:
     return Passed(schedule.cursor_at, missed.oldest, missed.newest, missed.count)
 
 
-def decide(due: DueSchedule, parameters: RunParameters | None, at: int, ids: IdFactory) -> FireDecision:
+def decide(due: DueSchedule, settings: RunSettings | None, at: int, ids: IdFactory) -> FireDecision:
     """Decide on every fire that is due at *at*.
 
     Args:
-        parameters: parameters of the runs to create; None for a slot, which creates none.
+        settings: parameters of the runs to create; None for a slot, which creates none.
 
     Raises:
         BadSchedule: see ``trigger_for``.
@@ -129,8 +129,8 @@ def decide(due: DueSchedule, parameters: RunParameters | None, at: int, ids: IdF
         runs=fresh,
         covered=covered,
         trigger_kind="catchup" if is_catchup else "schedule",
-        config_fingerprint="" if parameters is None else parameters.config_fingerprint,
-        parameters={} if parameters is None else msgspec.to_builtins(parameters),
+        config_fingerprint="" if settings is None else settings.config_fingerprint,
+        settings={} if settings is None else msgspec.to_builtins(settings),
     )
 
 
@@ -178,7 +178,7 @@ def plan_backfill(
     due: DueSchedule,
     fires: Sequence[int],
     sight: BackfillSight,
-    parameters: RunParameters,
+    settings: RunSettings,
     ids: IdFactory,
 ) -> BackfillPlan:
     """Plan a run for each of *fires*, which are ascending, that had none and was not merged into another run.
@@ -197,8 +197,8 @@ def plan_backfill(
         runs=tuple(FreshRun(RunId(ids.fresh()), fire_at) for fire_at in missing),
         dropped=dropped,
         remaining=tuple(part for row in dropped for part in _parts(trigger, row, fires, sight)),
-        config_fingerprint=parameters.config_fingerprint,
-        parameters=msgspec.to_builtins(parameters),
+        config_fingerprint=settings.config_fingerprint,
+        settings=msgspec.to_builtins(settings),
     )
 
 
@@ -367,8 +367,8 @@ class Scheduler:
             try:
                 is_run = one.schedule.action == "run"  # a wake has no parameters that could be invalid
                 setup = found.get(one.schedule.agent_id)
-                parameters = parameters_of(one, self._extractor, setup) if is_run else None
-                decisions.append(decide(one, parameters, at, self._ids))
+                settings = settings_of(one, self._extractor, setup) if is_run else None
+                decisions.append(decide(one, settings, at, self._ids))
             except (BadSchedule, BadPrompt, ValueError) as exc:  # or a table name of a newer release
                 await self._give_up(term, one.schedule, f"it cannot be read: {exc}")
         try:
@@ -548,8 +548,8 @@ class Scheduler:
             return Backfilled((), ())
         sight = await self._store.read(fire_rows.backfill_sight, due, within)
         found = await setups_of_due(self._store, [due])
-        parameters = parameters_of(due, self._extractor, found.get(due.schedule.agent_id))
-        plan = plan_backfill(due, within, sight, parameters, self._ids)
+        settings = settings_of(due, self._extractor, found.get(due.schedule.agent_id))
+        plan = plan_backfill(due, within, sight, settings, self._ids)
         missing = tuple(run.fire_at for run in plan.runs)
         if dry_run or not missing:
             return Backfilled(within, missing)

@@ -191,6 +191,7 @@ class DeviceSource:
             # media types that a device may send as bytes; office files and pdf need the extra ``[files]``
             reads=sorted({HTML, MAIL, *(OFFICE if office.is_installed() else ())}),
             config_rev=order.config_rev,
+            parameters=order.parameters,
             context=order.context,
             checkpoint=checkpoint,
             locks=dict(order.locks),

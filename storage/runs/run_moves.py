@@ -94,6 +94,7 @@ def create_run(
     fire_key: str,
     at: int,
     config_fingerprint: str,
+    settings: dict[str, Any] | None = None,
     parameters: dict[str, Any] | None = None,
     context: dict[str, Any] | None = None,
     needs: Sequence[str] = (),
@@ -109,7 +110,8 @@ def create_run(
 
     Args:
         fire_key: identity of the trigger; an agent has at most one run for each key.
-        context: the requester's description of the run.
+        settings: of the agent.
+        parameters, context: the requester's values and description of the run.
         needs, locks: of this run, in addition to those of its agent.
         eligible_at: earliest time of the claim; by default *at*.
         timeout_ms: maximum time of one execution.
@@ -144,6 +146,7 @@ def create_run(
         "config_fingerprint": config_fingerprint,
         "needs": list(dict.fromkeys((*agent.needs, *needs))),
         "locks": sorted({*agent.locks, *locks}),
+        "settings": settings or {},
         "parameters": parameters or {},
         "context": context or {},
         "created_at": at,

@@ -98,6 +98,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     config_fingerprint: str
     needs: tuple[str, ...]
     locks: tuple[str, ...]
+    settings: dict[str, Any]
     parameters: dict[str, Any]
     context: dict[str, Any]
     progress: float

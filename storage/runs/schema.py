@@ -57,7 +57,8 @@ runs = table(
     text("config_fingerprint"),
     doc("needs", "[]"),
     doc("locks", "[]"),
-    doc("parameters", "{}"),
+    doc("settings", "{}"),  # of the agent, copied when the run was created
+    doc("parameters", "{}"),  # of the requester
     doc("context", "{}"),
     sa.Column("progress", sa.REAL, nullable=False, server_default=sa.text("0")),
     sa.Column("status_message", sa.Text),

@@ -199,7 +199,7 @@ class BackfillPlan(msgspec.Struct, frozen=True, kw_only=True):
     dropped: tuple[FireRow, ...]
     remaining: tuple[FireRow, ...]
     config_fingerprint: str
-    parameters: dict[str, Any]
+    settings: dict[str, Any]
 
 
 DROP_FIRE = sa.delete(schedule_fires).where(
@@ -247,7 +247,7 @@ def backfill(c: sa.Connection, plan: BackfillPlan, at: int, *, actor: str) -> li
                     at=at,
                     eligible_at=at + place,
                     config_fingerprint=plan.config_fingerprint,
-                    parameters=plan.parameters,
+                    settings=plan.settings,
                 )
                 for place, run in enumerate(plan.runs)
             ],

@@ -62,7 +62,7 @@ class FireDecision(msgspec.Struct, frozen=True, kw_only=True):
         next_fire_at: the first later fire; ``None``: no fire is left.
         due_at: time at which that fire is to be decided.
         runs: runs to create, ascending; each fire is one of these or within one of *covered*.
-        config_fingerprint, parameters: properties of these runs.
+        config_fingerprint, settings: properties of these runs.
     """
 
     due: DueSchedule
@@ -73,7 +73,7 @@ class FireDecision(msgspec.Struct, frozen=True, kw_only=True):
     covered: tuple[Covered, ...]
     trigger_kind: Literal["schedule", "catchup"]
     config_fingerprint: str
-    parameters: dict[str, Any]
+    settings: dict[str, Any]
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -422,7 +422,7 @@ MERGE = (
         config_fingerprint=sa.bindparam("fingerprint"),
         needs=sa.bindparam("needing"),
         locks=sa.bindparam("locking"),
-        parameters=sa.bindparam("made_with"),
+        settings=sa.bindparam("made_with"),
         updated_at=sa.bindparam("now"),
     )
 )
@@ -570,7 +570,7 @@ class _Clerk:
                 start_deadline_at=start_by(decision, run),
                 coalesced_count=covers,
                 config_fingerprint=decision.config_fingerprint,
-                parameters=decision.parameters,
+                settings=decision.settings,
             )
         )
         self._made.append(first_move(run, schedule.agent_id, self._at, ACTOR))
@@ -594,7 +594,7 @@ class _Clerk:
                 "fingerprint": decision.config_fingerprint,
                 "needing": list(decision.due.needs),
                 "locking": sorted(set(decision.due.locks)),
-                "made_with": decision.parameters,
+                "made_with": decision.settings,
                 "now": self._at,
             }
         )

@@ -183,7 +183,7 @@ class Inside:
             covered=(),
             trigger_kind="schedule",
             config_fingerprint="fingerprint-1",
-            parameters={"paths": ["notes"], "prompt": "Find tasks and dates.", "data_types": ["tasks"]},
+            settings={"paths": ["notes"], "prompt": "Find tasks and dates.", "data_types": ["tasks"]},
         )
 
     def _lead(self, c: sa.Connection) -> Term:

@@ -79,7 +79,7 @@ def decision(
         covered=tuple(covered),
         trigger_kind=kind,
         config_fingerprint=made_with.pop("fingerprint", "fingerprint-1"),
-        parameters=made_with or {"prompt": "Find tasks."},
+        settings=made_with or {"prompt": "Find tasks."},
     )
 
 

@@ -36,7 +36,7 @@ def plan(
         dropped=dropped,
         remaining=remaining,
         config_fingerprint="",
-        parameters={},
+        settings={},
     )
 
 

@@ -50,7 +50,7 @@ def test_a_fire_is_a_run_that_waits_and_the_cursor_goes_on(c: sa.Connection) -> 
     )
     assert (run.schedule_id, run.device_id, run.fire_key) == (ID, "device-laptop", f"s:{ID}:{FIRST}")
     assert (run.timeout_ms, run.max_attempts, run.start_deadline_at) == (60_000, 3, FIRST + 7)
-    assert (run.config_fingerprint, run.parameters) == ("f", {"prompt": "Find notes."})
+    assert (run.config_fingerprint, run.settings) == ("f", {"prompt": "Find notes."})
     assert [(move.new_state, move.actor) for move in runs.run_history(c, run.id)] == [
         (RunState.QUEUED, "scheduler")
     ]
@@ -157,7 +157,7 @@ def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) ->
     (waiting,) = queued(c)
     run = runs.get_run(c, waiting)
     assert (run.id, run.fire_at, run.coalesced_count) == (run_of(FIRST), THIRD, 2)
-    assert (run.config_fingerprint, run.parameters) == ("newer", {"prompt": "Find notes."})
+    assert (run.config_fingerprint, run.settings) == ("newer", {"prompt": "Find notes."})
     assert run.start_deadline_at == THIRD + 7
     assert rows_of(c) == [
         (FIRST, "run", None, waiting),

@@ -118,14 +118,16 @@ class Resumption(View):
 
 
 class RunRequest(View):
-    """Requirements, locks and context of a run, in addition to those that its agent declares.
+    """Requirements, locks, parameters and context of a run, in addition to those that its agent declares.
 
-    *needs*: capabilities, as in ``file.read >= 1.2``. *locks*: names. *context* is kept with the run and
-    sent to its device; *task_id* becomes part of it.
+    *needs*: capabilities, as in ``file.read >= 1.2``. *locks*: names. *parameters*: values of the prompt's
+    variables in this run, in place of the agent's configs of the same names. *context*: description of the
+    run; *task_id* becomes part of it. Both are kept with the run and sent to its device.
     """
 
     needs: Annotated[tuple[Need, ...], Meta(max_length=MOST_NEEDS)] = ()
     locks: Annotated[tuple[Lock, ...], Meta(max_length=MOST_LOCKS)] = ()
+    parameters: dict[str, Any] = {}
     context: dict[str, Any] = {}
     task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None
 

@@ -265,7 +265,7 @@ async def test_a_run_that_ends_hands_its_lock_to_a_device_that_waits(served: Ser
         fire_key="k",
         at=bench.now_ms,
         config_fingerprint="f",
-        parameters=(await bench.control.submit(bench.agent)).parameters,
+        settings=(await bench.control.submit(bench.agent)).settings,
         locks=["mailbox"],
     )
     order = await bench.claim()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hub.clock import IdFactory
 from hub.runs import scheduler
-from hub.runs.run_order import RunParameters
+from hub.runs.run_order import RunSettings
 from protocol.ids import AgentId, DeviceId, RunId
 from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
@@ -14,7 +14,7 @@ from tests.support.clock import FakeClock, SeededChance
 
 EVERY = 10_000
 FIRES = range(EVERY, 31 * EVERY, EVERY)  # thirty, all decided
-PARAMETERS = RunParameters(
+PARAMETERS = RunSettings(
     paths=(), file_extensions=(), data_types=(), prompt="", timezone="UTC", config_fingerprint="f"
 )
 SCHEDULE = ScheduleRow(

@@ -118,7 +118,7 @@ async def test_a_run_whose_row_cannot_be_read_fails_and_the_others_go_on(bench: 
         fire_key="odd",
         at=int(written),
         config_fingerprint="f",
-        parameters={"paths": 7},
+        settings={"paths": 7},
     )
     async with served(bench):
         fine = await bench.control.submit(bench.agent)

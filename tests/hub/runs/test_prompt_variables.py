@@ -63,24 +63,24 @@ async def configure(store: Store, agent: AgentRow, **values: object) -> None:
 async def test_a_run_is_made_with_what_the_variables_stand_for(store: Store) -> None:
     bench = Bench(store, await declared(store))
     run = await bench.control.submit(bench.agent)
-    assert run.parameters["prompt"] == "notes: apollo, 2"
+    assert run.settings["prompt"] == "notes: apollo, 2"
 
 
 async def test_another_value_is_another_question_and_reads_all_again(store: Store) -> None:
     bench = Bench(store, await declared(store))
-    first = (await bench.control.submit(bench.agent)).parameters
-    same = (await bench.control.submit(bench.agent)).parameters
+    first = (await bench.control.submit(bench.agent)).settings
+    same = (await bench.control.submit(bench.agent)).settings
     await configure(store, bench.agent, project="gemini")
-    other = (await bench.control.submit(bench.agent)).parameters
+    other = (await bench.control.submit(bench.agent)).settings
     assert other["prompt"] == "notes: gemini, 2"
     assert first["config_fingerprint"] == same["config_fingerprint"] != other["config_fingerprint"]
 
 
 async def test_a_config_that_no_variable_names_reads_nothing_again(store: Store) -> None:
     bench = Bench(store, await declared(store))
-    first = (await bench.control.submit(bench.agent)).parameters
+    first = (await bench.control.submit(bench.agent)).settings
     await configure(store, bench.agent, project="apollo", unused=5)
-    again = (await bench.control.submit(bench.agent)).parameters
+    again = (await bench.control.submit(bench.agent)).settings
     assert first["config_fingerprint"] == again["config_fingerprint"]
 
 
@@ -96,7 +96,7 @@ async def test_a_scheduled_run_is_made_with_them_too(store: Store) -> None:
     desk = Desk(store)
     async with desk.serving():
         await desk.pass_time(HOUR_S)
-    assert {run.parameters["prompt"] for run in await desk.runs()} == {"notes: apollo, 2"}
+    assert {run.settings["prompt"] for run in await desk.runs()} == {"notes: apollo, 2"}
 
 
 async def test_a_schedule_whose_prompt_cannot_be_rendered_pauses_with_the_reason(store: Store) -> None:

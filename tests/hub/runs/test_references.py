@@ -37,8 +37,8 @@ async def order(bench: Bench) -> RunOrder:
 
 
 def about(order: RunOrder, *tables: TableName) -> RunOrder:
-    parameters = msgspec.structs.replace(order.parameters, data_types=tables)
-    return msgspec.structs.replace(order, parameters=parameters)
+    settings = msgspec.structs.replace(order.settings, data_types=tables)
+    return msgspec.structs.replace(order, settings=settings)
 
 
 async def test_a_run_asks_for_the_newest_approved_projects(order: RunOrder) -> None:

@@ -53,8 +53,8 @@ async def test_a_run_is_made_with_the_agents_settings_as_they_are_at_its_fire(de
         await desk.pass_time(HOUR_S)
         (run,) = await desk.runs()
     assert (run.agent_id, run.device_id, run.config_rev) == (agent.id, agent.device_id, 1)
-    assert run.parameters["data_types"] == ["tasks"]
-    assert run.parameters["config_fingerprint"] == run.config_fingerprint
+    assert run.settings["data_types"] == ["tasks"]
+    assert run.settings["config_fingerprint"] == run.config_fingerprint
 
 
 async def test_a_daily_agent_whose_device_is_away_over_three_fires_has_one_run_for_them(desk: Desk) -> None:

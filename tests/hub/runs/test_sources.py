@@ -14,7 +14,7 @@ import pytest
 from hub.document import Document
 from hub.links.link import RunFrame, RunTooLarge
 from hub.metrics import Metrics
-from hub.runs.run_order import RunOrder, RunParameters
+from hub.runs.run_order import RunOrder, RunSettings
 from hub.runs.sources import (
     DeviceSource,
     DeviceStalled,
@@ -55,7 +55,7 @@ ORDER = RunOrder(
     max_attempts=5,
     dispatches=0,
     timeout_s=3_600.0,
-    parameters=RunParameters(
+    settings=RunSettings(
         paths=("notes",),
         file_extensions=(".md",),
         data_types=(TableName.TASKS,),

@@ -1,0 +1,96 @@
+"""The orchestrator document: agents with templates, executions and checkpoints."""
+
+from typing import Final
+
+from tests.seeds.walk import OF_WALK, Document, Walk
+from tests.support.runs import folder
+
+orchestrator = Document("orchestrator")
+AS: Final = "agents/mail/as/orchestrator"
+PATCH: Final = "PATCH /v1/agents/{name}/as/orchestrator"
+
+
+async def _agent(walk: Walk, **more: object) -> None:
+    await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK | more)
+
+
+@orchestrator("status=AgentStatus.ACTIVE, state_detail=AgentStateDetail.READY", lives=PATCH)
+async def an_active_agent_may_be_ready(walk: Walk) -> None:
+    await _agent(walk)
+    pair = {"status": "ACTIVE", "state_detail": "READY"}
+    assert (await walk.patch(AS, pair)).items() >= pair.items()
+    assert (await walk.get(AS)).items() >= pair.items()
+
+
+@orchestrator("each local AgentState is a shared AgentStatus and a state_detail", lives=PATCH)
+async def states_are_pairs(walk: Walk) -> None:
+    await _agent(walk)
+    for status, detail in (
+        ("INACTIVE", "READY"),
+        ("ACTIVE", "ACTIVE"),
+        ("INACTIVE", "PAUSED"),
+        ("ERROR", "ERROR"),
+        ("MAINTENANCE", "PAUSED"),
+        ("INACTIVE", "CREATED"),
+        ("INACTIVE", "INITIALIZING"),
+    ):
+        pair = {"status": status, "state_detail": detail}
+        assert (await walk.patch(AS, pair)).items() >= pair.items()
+    wrong = {"status": "INACTIVE", "state_detail": "ACTIVE"}
+    await walk.refused("PATCH", AS, wrong, status=409, says="ACTIVE + READY")
+    await walk.refused("PATCH", AS, {"status": "DONE"}, status=422, says="values: INACTIVE, ACTIVE")
+
+
+@orchestrator("TERMINATED: terminal state", lives="POST /v1/agents/{name}/terminate")
+async def terminated_is_final(walk: Walk) -> None:
+    await _agent(walk)
+    ended = await walk.patch(AS, {"state_detail": "TERMINATED"})
+    assert (ended["status"], ended["state_detail"]) == ("INACTIVE", "TERMINATED")
+    await walk.refused("PATCH", AS, {"status": "ACTIVE"}, status=409, says="legal: none")
+
+
+@orchestrator("the local AgentType is mapped to the shared one", lives="agents.type, agents.subtype")
+async def types_are_mapped(walk: Walk) -> None:
+    await _agent(walk)
+    for local, shared in (
+        ("RESEARCHER", "RESEARCHER"),
+        ("PLANNER", "COORDINATOR"),
+        ("DEVELOPER", "DEVELOPER"),
+        ("REVIEWER", "AUDITOR"),
+        ("MANAGER", "COORDINATOR"),
+        ("SPECIALIST", "SPECIALIST"),
+        ("TOOL_CURATOR", "SPECIALIST"),
+        ("DEPLOYMENT", "SPECIALIST"),
+        ("AUDITOR", "AUDITOR"),
+        ("CUSTOM", "CUSTOM"),
+    ):
+        await walk.patch("agents/mail", {"type": local})
+        document = await walk.get(AS)
+        assert (document["type"], document["local_type"]) == (shared, local)
+    await walk.refused("PATCH", "agents/mail", {"type": "PILOT"}, status=422, says="RESEARCHER")
+
+
+@orchestrator(
+    "agent_execution.parameters: JSON", lives="POST /v1/agents/{name}/runs, runs.parameters, agent_run"
+)
+async def parameters_of_an_execution_are_kept_and_given_to_the_device_and_the_prompt(walk: Walk) -> None:
+    await _agent(walk, prompt="Find what is {{ tone }}.", config={"tone": "warm"})
+    async with walk.hub.working(*folder(a="- [ ] one")) as link:
+        run = (await walk.post("agents/mail/runs", {"parameters": {"tone": "cold"}}))["id"]
+        await walk.hub.ends(run)
+    (execution,) = (await walk.get(AS))["agent_execution"]
+    assert execution["parameters"] == {"tone": "cold"}
+    (stream,) = link.streams
+    assert stream.run.parameters == {"tone": "cold"}
+    assert stream.run.config.prompt_template == "Find what is cold."
+    assert (await walk.get(f"runs/{run}"))["settings"]["prompt"] == "Find what is cold."
+    await walk.refused("POST", "agents/mail/runs", {"parameters": []}, status=422, says="parameters")
+
+
+@orchestrator("agent_execution.task_id", lives="runs.context, POST /v1/agents/{name}/runs")
+async def an_execution_has_a_task(walk: Walk) -> None:
+    await _agent(walk)
+    named = (await walk.post("agents/mail/runs", {"task_id": "t-7"}))["id"]
+    unnamed = (await walk.post("agents/mail/runs"))["id"]
+    tasks = {one["id"]: one["task_id"] for one in (await walk.get(AS))["agent_execution"]}
+    assert tasks == {named: "t-7", unnamed: unnamed}
