@@ -35,6 +35,7 @@ class RunFacts(NamedTuple):
     units_done: int
     units_skipped: int
     units_failed: int
+    items_created: int
     state_seq: int
     start_deadline_at: int | None
     started_at: int | None

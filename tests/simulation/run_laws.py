@@ -115,11 +115,12 @@ class Moves(Law):
         settled = run.units_done + run.units_skipped
         if run.state == "COMPLETED":
             right = "success" if run.error_count == 0 and run.units_failed == 0 else "partial"
-            if run.outcome != right or (right == "partial" and settled == 0):
+            is_nothing = settled == 0 and run.items_created == 0
+            if run.outcome != right or (right == "partial" and is_nothing):
                 self.findings.add(
                     "I4",
-                    f"run {run.id} ended as {run.outcome}: {settled} units settled,"
-                    f" {run.units_failed} failed, {run.error_count} errors",
+                    f"run {run.id} ended as {run.outcome}: {settled} units settled, {run.units_failed} failed,"
+                    f" {run.items_created} items, {run.error_count} errors",
                 )
         elif run.outcome != ("error" if run.state == "FAILED" else None):
             self.findings.add("I4", f"run {run.id} is {run.state} with outcome {run.outcome}")
