@@ -119,8 +119,8 @@ class Moves(Law):
             if run.outcome != right or (right == "partial" and is_nothing):
                 self.findings.add(
                     "I4",
-                    f"run {run.id} ended as {run.outcome}: {settled} units settled, {run.units_failed} failed,"
-                    f" {run.items_created} items, {run.error_count} errors",
+                    f"run {run.id} ended as {run.outcome}: {settled} units settled,"
+                    f" {run.units_failed} failed, {run.items_created} items, {run.error_count} errors",
                 )
         elif run.outcome != ("error" if run.state == "FAILED" else None):
             self.findings.add("I4", f"run {run.id} is {run.state} with outcome {run.outcome}")
