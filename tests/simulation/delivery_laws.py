@@ -99,15 +99,20 @@ class Deliveries(Law):
             self._settled_units(device)
 
     def _ledger(self, device: SimDevice) -> None:
-        """Check that the device has every row that the ledger records, except rows removed by the owner."""
+        """Check that the device has every row that the ledger records, except rows removed by the owner.
+
+        A row whose answer was lost before its owner's verdict was reported is known by its call only.
+        """
+        by_call = {row.call_id: row.row_id for row in device.memory.rows}
         there = {row.row_id: row.title for row in device.memory.rows}
-        told = self.facts.disk.rows(
-            "SELECT row_id, json_extract(data, '$.title') FROM items"
+        recorded = self.facts.disk.rows(
+            "SELECT row_id, call_id, json_extract(data, '$.title') FROM items"
             " WHERE device_id = ? AND answered_at IS NOT NULL AND verdict <> 'rejected'"
             " AND config_fingerprint <> ''",
             device.id,
         )
-        for row_id, title in told:
+        for known_row, call_id, title in recorded:
+            row_id = str(known_row or by_call.get(call_id))
             title = line_of(title)
             if there.get(row_id) != title and title not in device.memory.rejected:
                 self.findings.add(
