@@ -201,4 +201,13 @@ metadata = sa.MetaData(
 
 def table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Table:
     """Create a table. *rowid*: False for a table whose rows are read only by primary key."""
-    return sa.Table(name, metadata, *parts, sqlite_strict=True, sqlite_with_rowid=rowid)
+    documents = [part.name for part in parts if isinstance(part, sa.Column) and isinstance(part.type, Doc)]
+    return sa.Table(
+        name, metadata, *parts, *map(is_json, documents), sqlite_strict=True, sqlite_with_rowid=rowid
+    )
+
+
+def is_json(column: str) -> sa.CheckConstraint:
+    """Create the constraint of a ``Doc`` column on SQLite, where it is a text."""
+    check = f"{column} IS NULL OR json_valid({column})"
+    return sa.CheckConstraint(check, name=f"{column}_json").ddl_if(dialect="sqlite")

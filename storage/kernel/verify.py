@@ -184,6 +184,8 @@ def _faults_in_file(table: sa.Table) -> Iterator[tuple[str, sa.ColumnElement[boo
             yield f"{column.name} is no JSON {kind}", sa.case((is_json, sa.func.json_type(text))) != kind
     for constraint in table.constraints:
         if isinstance(constraint, sa.CheckConstraint):
+            if "json_valid(" in str(constraint.sqltext):
+                continue  # above
             yield f"violates {constraint.name}", sa.not_(sa.literal_column(f"({constraint.sqltext})"))
         elif isinstance(constraint, sa.ForeignKeyConstraint):
             parent = constraint.referred_table.alias("referred")

@@ -99,7 +99,7 @@ runs = table(
         name="outcome_of_state",
     ),
     sa.CheckConstraint("(state = 'PAUSED') = (pause_reason IS NOT NULL)", name="paused"),
-    sa.CheckConstraint("attempt <= max_attempts", name="attempt"),
+    sa.CheckConstraint("attempt BETWEEN 1 AND max_attempts", name="attempt"),
     sa.CheckConstraint("fence > 0 OR state IN ('QUEUED', 'PAUSED', 'CANCELLED')", name="fence"),
 )
 index("runs_ready", runs.c.eligible_at, runs.c.id, where="state = 'QUEUED'")

@@ -60,6 +60,13 @@ ORCHESTRATOR: Final = [
         "UPDATE agent_templates SET agent_type = 'PILOT'",
     ),
     Constraint("agent_execution_state_check", "runs.state", "UPDATE runs SET state = 'LOST'"),
+    Constraint("agent_execution.parameters: JSON", "runs.parameters", "UPDATE runs SET parameters = 'x'"),
+    Constraint(
+        "agent_checkpoint.state_data: JSON",
+        "checkpoints.state_data",
+        "UPDATE checkpoints SET state_data = 'x'",
+    ),
+    Constraint("agent_execution.retry_count: from 0", "runs.attempt", "UPDATE runs SET attempt = 0"),
     Constraint(
         "execution_state_history_new_state_check",
         "run_state_history.new_state",
@@ -80,6 +87,8 @@ ORCHESTRATOR: Final = [
     ),
 ]
 FOUNDATION: Final = [
+    Constraint("metadata: JSONB", "agent_states.metadata", "UPDATE agent_states SET metadata = 'no JSON'"),
+    Constraint("tags: JSONB", "metric_series.tags", "UPDATE metric_series SET tags = '{'"),
     *_all("agent_configs", "agent_configs", "agent_id config_key config_value config_type"),
     *_all("agent_configs", "agent_configs", "created_at updated_at"),
     *_all("agent_states", "agent_states", "agent_id current_status=health last_activity=last_activity_at"),

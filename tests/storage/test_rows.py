@@ -38,6 +38,13 @@ def test_a_row_fills_a_struct_and_a_struct_fills_a_row(c: sa.Connection) -> None
     assert filled == msgspec.structs.replace(new, owner="me", tags=("a",))
 
 
+def _damage(c: sa.Connection, statement: str) -> None:
+    """Execute a statement as a program that switches the constraints of a file off."""
+    c.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+    c.exec_driver_sql(statement)
+    c.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
+
+
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("planted", "column"), [("needs = 'no JSON'", "needs"), ("data_types = '{}'", "data_types")]
@@ -46,7 +53,7 @@ def test_a_broken_row_of_an_agent_is_named_and_does_not_hide_the_others(
     c: sa.Connection, planted: str, column: str
 ) -> None:
     broken, sound = make_agent(c, "broken"), make_agent(c, "sound")
-    c.exec_driver_sql(f"UPDATE agents SET {planted} WHERE id = '{broken.id}'")
+    _damage(c, f"UPDATE agents SET {planted} WHERE id = '{broken.id}'")
     with pytest.raises(UnreadableRow, match=rf"AgentRow {broken.id}: .*\$\.{column}"):
         agents.get_agent(c, broken.id)
     assert [row.id for row in agents.list_agents(c)] == [sound.id]
@@ -56,7 +63,7 @@ def test_a_broken_row_of_an_agent_is_named_and_does_not_hide_the_others(
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_a_broken_row_stays_as_it_is_when_hub_toml_is_applied_to_the_others(c: sa.Connection) -> None:
     broken, sound = make_agent(c, "broken"), make_agent(c, "sound")
-    c.exec_driver_sql(f"UPDATE agents SET needs = 'no JSON' WHERE id = '{broken.id}'")
+    _damage(c, f"UPDATE agents SET needs = 'no JSON' WHERE id = '{broken.id}'")
     anew = [DeclaredAgent(name=name, device_name=LAPTOP, paths=("new",)) for name in ("broken", "sound")]
     assert declare(c, *anew).updated == ("sound",)
     assert agents.get_agent(c, sound.id).paths == ("new",)

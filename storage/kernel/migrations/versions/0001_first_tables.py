@@ -27,10 +27,21 @@ def upgrade() -> None:
     connection = op.get_bind()
     for statement in TABLES.strip().removesuffix(";").split(";\n"):
         connection.exec_driver_sql(
-            re.sub("|".join(_ON_SQLITE), lambda found: _ON_SQLITE[found[0]], statement)
+            re.sub("|".join(_ON_SQLITE), lambda found: _ON_SQLITE[found[0]], _checked(statement))
             if connection.dialect.name == "sqlite"
             else _ONLY_ON_SQLITE.sub("", statement)
         )
+
+
+def _checked(statement: str) -> str:
+    """Return a statement for SQLite, where a constraint checks that a column is JSON."""
+    table = statement.removeprefix("CREATE TABLE ").partition(" ")[0]
+    checks = [
+        f",\n    CONSTRAINT ck_{table}_{column}_json CHECK ({column} IS NULL OR json_valid({column}))"
+        for column in re.findall(r"(\w+) JSONB", statement)
+    ]
+    head, end, rest = statement.rpartition("\n)")
+    return f"{head}{''.join(checks)}{end}{rest}"
 
 
 TABLES = """
@@ -709,7 +720,7 @@ CREATE TABLE runs (
         ('success', 'partial'), FALSE) WHEN 'FAILED' THEN COALESCE(outcome = 'error', FALSE) ELSE outcome IS
         NULL END),
     CONSTRAINT ck_runs_paused CHECK ((state = 'PAUSED') = (pause_reason IS NOT NULL)),
-    CONSTRAINT ck_runs_attempt CHECK (attempt <= max_attempts),
+    CONSTRAINT ck_runs_attempt CHECK (attempt BETWEEN 1 AND max_attempts),
     CONSTRAINT ck_runs_fence CHECK (fence > 0 OR state IN ('QUEUED', 'PAUSED', 'CANCELLED')),
     CONSTRAINT fk_runs_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE,
     CONSTRAINT fk_runs_schedule_id FOREIGN KEY(schedule_id) REFERENCES schedules (id) ON DELETE SET NULL,
