@@ -16,7 +16,7 @@ import storage
 from hub.version import VERSION
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
-from storage.kernel.migrate import releases, revisions, upgrade
+from storage.kernel.migrate import MIGRATIONS, Release, releases, revisions, upgrade
 from storage.kernel.postgres import open_postgres
 from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
@@ -24,6 +24,7 @@ from tests.scenarios.migrations import make_old
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 from tests.support.second_revision import FIRST, SECOND, second_revision
+from tests.support.source import ROOT
 
 
 def parts_of(path: Path) -> Parts:
@@ -154,6 +155,20 @@ def test_a_database_older_than_all_supported_releases_is_refused_with_a_way_out(
 def test_this_release_is_the_last_supported_one_and_each_has_a_revision() -> None:
     assert releases()[-1].version == VERSION
     assert {release.revision for release in releases()} <= set(revisions())
+
+
+@pytest.mark.parametrize("release", releases(), ids=lambda release: release.version)
+def test_a_released_revision_is_never_edited(release: Release) -> None:
+    (file,) = (MIGRATIONS / "versions").glob(f"{release.revision}_*.py")
+    shown = subprocess.run(
+        ["git", "show", f"{release.commit}:{file.relative_to(ROOT)}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if shown.returncode:
+        pytest.skip(f"the history of this checkout has no commit {release.commit}")
+    assert shown.stdout == file.read_text(encoding="utf-8")
 
 
 async def test_a_server_of_a_newer_hub_is_refused_with_a_way_out(postgres: Postgres, bare: str) -> None:
