@@ -359,7 +359,7 @@ def write_pair(status: str | None, state_detail: str | None, axes: Axes) -> Axes
     lifecycle = axes.lifecycle if found.health is _H.ERROR else found.lifecycle
     if lifecycle_path(axes.lifecycle, lifecycle) is None:
         raise Refused(
-            f"{written} cannot follow {now.status} and {now.state_detail}; legal: {_legal_pairs(axes)}"
+            f"{written} cannot follow {now.status} + {now.state_detail}; legal: {_legal_pairs(axes)}"
         )
     return msgspec.structs.replace(
         axes, lifecycle=lifecycle, health=found.health, state_detail=found.state_detail

@@ -145,8 +145,8 @@ def _own_agent(c: Connection, link: DeviceLink, given: str) -> AgentRow:
     Raises:
         UnknownAgent: the device has no such agent.
     """
-    found = agents.find_agent(c, given, user_id=link.user_id)
-    if found is None or found.device_id != link.device_id:
+    found = agents.find_agent_on(c, given, device_id=link.device_id)
+    if found is None:
         raise UnknownAgent(f"this device has no agent {given!r}")
     return found
 

@@ -208,6 +208,14 @@ def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | N
     return next(iter(agents_named(c, given, user_id=user_id)), None)
 
 
+def find_agent_on(c: sa.Connection, given: str, *, device_id: DeviceId) -> AgentRow | None:
+    """Return the device's agent by id or, failing that, by name; archived agents do not match."""
+    is_given = sa.or_(agents.c.id == given, agents.c.name == given)
+    query = PRESENT_AGENTS.where(agents.c.device_id == device_id, is_given)
+    row = c.execute(query.order_by(agents.c.id != given)).first()
+    return None if row is None else agent_in(row)
+
+
 def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[AgentRow]:
     """Return the agents with that name that are not archived: at most one of each user."""
     query = _of_user(PRESENT_AGENTS_NAMED, user_id)

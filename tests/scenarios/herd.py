@@ -191,7 +191,7 @@ def _run(number: int, at: int) -> Row:
         "state": "QUEUED",
         "config_rev": 1,
         "config_fingerprint": "as it is",
-        "parameters": {
+        "settings": {
             "paths": ["notes"],
             "file_extensions": [],
             "data_types": ["tasks"],

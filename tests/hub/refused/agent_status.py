@@ -24,13 +24,13 @@ ROWS = (
         "another-word-for-an-agent-that-is-terminated",
         Rest("PATCH", "/v1/agents/gone/as/orchestrator", {"status": "ACTIVE"}),
         "bad_status",
-        ("lifecycle: terminated -> active is not a move", "make another one"),
+        ("orchestrator: 'ACTIVE' is not written: the agent is terminated", "make another one"),
     ),
     Refused(
         "a-status-of-the-calendar-for-an-agent-that-is-terminated",
         Rest("PATCH", "/v1/agents/gone/as/calendar", {"status": "idle"}),
         "bad_status",
-        ("connectivity is offline; it is terminated, for good", "make another one"),
+        ("calendar.status: 'idle' is not written: the agent is terminated", "make another one"),
     ),
     Refused(
         "an-edit-of-an-agent-that-is-terminated",
@@ -79,12 +79,6 @@ ROWS = (
         Rest("PATCH", STATUS, {"activity": "saturated"}),
         "bad_params",
         ("activity",),
-    ),
-    Refused(
-        "exhaustion-without-a-reason",
-        Rest("PATCH", STATUS, {"availability": "exhausted"}),
-        "bad_params",
-        ("exhaust_reason", "rate_limit, billing or budget"),
     ),
     Refused(
         "a-recovery-of-who-is-not-exhausted",
@@ -137,12 +131,6 @@ ROWS = (
         ("calendar.status has no value 'sleeping'", "idle, on_call, busy, exhausted, offline"),
     ),
     Refused(
-        "idle-of-an-agent-that-is-offline",
-        Rest("PATCH", "/v1/agents/phone-notes/as/calendar", {"status": "idle"}),
-        "bad_status",
-        ("would still be read as 'offline'", "connectivity is offline", "once its device connects"),
-    ),
-    Refused(
         "a-heartbeat-written-by-hand",
         _as("calendar", last_heartbeat="2026-01-01T00:00:00Z"),
         "bad_params",
@@ -164,7 +152,7 @@ ROWS = (
         "a-detail-that-skips-steps",
         _as("orchestrator", state_detail="CREATED"),
         "bad_status",
-        ("orchestrator.state_detail: 'CREATED'", "lifecycle: active -> created", "ready"),
+        ("orchestrator: 'CREATED' cannot follow ACTIVE + ACTIVE", "ACTIVE + READY"),
     ),
     Refused(
         "a-status-of-the-other-vocabulary",

@@ -38,7 +38,7 @@ GIVEN = (
 )
 
 ROWS = (
-    Refused("a-question-without-words", ask(content="  "), "bad_params", ("content", "nothing in it")),
+    Refused("a-question-without-words", ask(content="  "), "bad_params", ("content", "may not be empty")),
     Refused(
         "a-question-of-9000-characters", ask(content="x" * 9_000), "bad_params", ("content", "8192", "9000")
     ),
@@ -97,7 +97,7 @@ ROWS = (
         "an-answer-without-words",
         Rest("POST", f"/v1/questions/{NOBODYS}/answer", {"answer": ""}),
         "bad_params",
-        ("answer", "nothing in it"),
+        ("answer", "may not be empty"),
     ),
     Refused(
         "an-answer-of-a-device-to-nothing",
