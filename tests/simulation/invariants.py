@@ -35,6 +35,7 @@ class Witness:
         self._scene = scene
         self._devices = devices
         self._sent: set[str] = set()
+        self._called: dict[str, float] = {}
         self._make_laws()
 
     def _make_laws(self, *, was_restored: bool = False) -> None:
@@ -58,7 +59,7 @@ class Witness:
             Quotas(*given),
             self._liveness,
             Counters(*given),
-            WakesEnd(*given, devices=devices, was_restored=was_restored),
+            WakesEnd(*given, devices=devices, was_restored=was_restored, called=self._called),
         ]
 
     def restored(self, *, sent: Collection[str] = ()) -> None:

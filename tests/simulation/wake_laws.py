@@ -40,15 +40,16 @@ class WakesEnd(Law):
         *,
         devices: Sequence[SimDevice],
         was_restored: bool = False,
+        called: dict[str, float],
     ) -> None:
         super().__init__(facts, around, findings)
         self._devices = devices
         self._was_restored = was_restored
-        self._told: dict[str, float] = {}  # wake: last call of its device, in awake seconds
+        self._called = called  # wake: last call of its device, in awake seconds; also before a restore
 
     def after(self, commit: Commit) -> None:
         if commit.name == "take" and isinstance(wake := commit.args[0], WakeRow):
-            self._told[wake.id] = self.around.time.awake_s
+            self._called[wake.id] = self.around.time.awake_s
 
     def at_the_end(self) -> None:
         now_ms = min(epoch_ms(machine.clock.now()) for machine in self.around.machines)
@@ -57,7 +58,7 @@ class WakesEnd(Law):
             if decision not in TOLD[state]:
                 self.findings.add("wakes", f"wake {wake_id} is {state}, its fire says {decision}")
             is_under_way = (
-                state == "sent" and self.around.time.awake_s < self._told.get(wake_id, 0.0) + ANSWERED_S
+                state == "sent" and self.around.time.awake_s < self._called.get(wake_id, 0.0) + ANSWERED_S
             )
             if decision == "deferred" and ends_at + SLACK_MS < now_ms and not is_under_way:
                 self.findings.add("wakes", f"wake {wake_id} is {state}, and its slot is over")
