@@ -12,6 +12,7 @@ from hub.runs.decisions import (
     describe_missed,
     describe_pause,
     describe_reason,
+    describe_wake,
 )
 from storage.runs.runs import RunError
 
@@ -95,3 +96,15 @@ def test_skipped_units_of_a_run_are_reported_with_their_codes_and_their_number()
     assert describe_errors([*both, whole], failed=3) == "3 failed: 2 too_large, 1 changed; limit_reached"
     assert describe_errors([error("changed")] * 2, failed=9) == "9 failed; the first 2: changed"
     assert describe_errors([], failed=9) == "9 failed"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "sentence"),
+    [
+        ("acknowledged", None, "the agent was woken"),
+        ("failed", "device_offline", "the agent did not wake: device desk was offline"),
+        ("of_a_newer_hub", None, "of_a_newer_hub"),
+    ],
+)
+def test_the_result_of_a_wake_is_a_sentence(state: str, reason: str | None, sentence: str) -> None:
+    assert describe_wake(state, reason, device="desk") == sentence
