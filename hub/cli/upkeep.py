@@ -236,7 +236,11 @@ def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: 
     from storage.store import open_store
 
     address = _address(config, url)
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not address.startswith(SERVER):
+        try:
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Failure(f"cannot make the state folder {state}: {error.strerror}", Exit.FAILED) from error
 
     async def migrated() -> tuple[str | None, Verified]:
         made = await backup_before_upgrade(address, state=state, clock=SystemClock())

@@ -48,6 +48,18 @@ def test_the_first_migration_makes_the_state_folder(hub: Hub, state: Path) -> No
     assert state.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_state_folder_that_cannot_be_made_is_named(hub: Hub, state: Path) -> None:
+    state.write_text("a file")
+    refused = hub("migrate", "up")
+    assert refused.exit_code == Exit.FAILED
+    assert f"cannot make the state folder {state}: File exists" in refused.stderr
+
+
+def test_the_tables_of_a_server_need_no_state_folder(hub: Hub, state: Path) -> None:
+    assert hub("migrate", "up", "--url", "postgresql://hub@127.0.0.1:1/hub").exit_code
+    assert not state.exists()
+
+
 def test_a_part_that_is_missing_after_a_migration_is_named(hub: Hub, state: Path) -> None:
     hub("migrate", "up")
     run_sql(state, "DROP INDEX agent_state_history_at")
