@@ -16,6 +16,7 @@ from storage.kernel.columns import (
     number,
     one_of,
     reference,
+    spelled,
     table,
     text,
     zero_or_one,
@@ -32,6 +33,19 @@ AGENT_TYPES = (
     "CUSTOM",
 )
 AGENT_SUBTYPES = ("PLANNER", "REVIEWER", "MANAGER", "TOOL_CURATOR", "DEPLOYMENT")
+VALUES_OF_AXIS = {
+    "lifecycle": ("created", "initializing", "ready", "active", "paused", "maintenance", "terminated"),
+    "availability": ("available", "on_call", "exhausted"),
+    "connectivity": ("online", "offline"),
+    "health": ("ok", "error"),
+    "activity": ("idle", "waiting", "processing", "saturated"),
+}
+
+
+def _value_of_axis(column: str) -> str:
+    each = VALUES_OF_AXIS.items()
+    return " OR ".join(f"(axis = '{axis}' AND {column} IN ({spelled(words)}))" for axis, words in each)
+
 
 agent_templates = table(
     "agent_templates",
@@ -85,6 +99,7 @@ agents = table(
     one_of("source", ("file", "api")),
     one_of("executor", ("device", "connector", "gateway")),
     sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
+    sa.CheckConstraint("length(name) BETWEEN 1 AND 255", name="name"),
 )
 index("agents_device", agents.c.device_id)
 index("agents_by_name", agents.c.name, agents.c.id, where="deleted_at IS NULL")
@@ -131,14 +146,8 @@ agent_states = table(
     number("last_activity_at"),
     number("version", 1),
     number("updated_at"),
-    one_of(
-        "lifecycle",
-        ("created", "initializing", "ready", "active", "paused", "maintenance", "terminated"),
-    ),
-    one_of("availability", ("available", "on_call", "exhausted")),
-    one_of("connectivity", ("online", "offline")),
-    one_of("reported_connectivity", ("online", "offline"), or_null=True),
-    one_of("health", ("ok", "error")),
+    *(one_of(axis, words) for axis, words in VALUES_OF_AXIS.items() if axis != "activity"),
+    one_of("reported_connectivity", VALUES_OF_AXIS["connectivity"], or_null=True),
     one_of("state_detail", ("CREATED", "INITIALIZING", "READY", "ACTIVE"), or_null=True),
     one_of("exhaust_reason", ("rate_limit", "billing", "budget"), or_null=True),
     sa.CheckConstraint("runs_waiting >= 0", name="runs_waiting"),
@@ -165,7 +174,9 @@ agent_state_history = table(
     sa.Column("reason", sa.Text),
     text("actor"),
     number("at"),
-    one_of("axis", ("lifecycle", "availability", "connectivity", "health", "activity")),
+    one_of("axis", VALUES_OF_AXIS),
+    sa.CheckConstraint(_value_of_axis("new_value"), name="new_value"),
+    sa.CheckConstraint(f"old_value IS NULL OR {_value_of_axis('old_value')}", name="old_value"),
     rowid=False,
 )
 index("agent_state_history_at", agent_state_history.c.at)

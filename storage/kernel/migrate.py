@@ -138,9 +138,12 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
         return
     if current is not None and (why := refusal(current)) is not None:
         raise (FromTheFuture if current > newest else Unavailable)(f"cannot open the database {where}: {why}")
-    from alembic import command
+    from alembic import command, util
 
-    command.upgrade(_config(c), "head")
+    try:
+        command.upgrade(_config(c), "head")
+    except util.CommandError as error:
+        raise Unavailable(f"the database {where} cannot be migrated: {error}") from error
     broken = c.exec_driver_sql("PRAGMA foreign_key_check").all() if c.dialect.name == "sqlite" else ()
     if broken:
         raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")

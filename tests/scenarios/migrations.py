@@ -25,8 +25,8 @@ from storage.kernel import migrate
 from storage.kernel.postgres import read_once
 from storage.kernel.verify import Parts, parts_in, verify
 from storage.store import open_store
+from tests.support.next_revision import FIRST, next_revision
 from tests.support.postgres import running_postgres
-from tests.support.second_revision import FIRST, second_revision
 
 ROWS = (
     "INSERT INTO users (id, name, created_at) VALUES ('u', 'anna', 1)",
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["file", "server"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        migrate.MIGRATIONS = second_revision(Path(folder))
+        migrate.MIGRATIONS = next_revision(Path(folder))
         results = dict(_killed(given.step, given.server, given.only))
     for name, killed in results.items():
         told = (

@@ -16,14 +16,14 @@ import storage
 from hub.version import VERSION
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
-from storage.kernel.migrate import MIGRATIONS, Release, releases, revisions, upgrade
-from storage.kernel.postgres import open_postgres
+from storage.kernel.migrate import MIGRATIONS, Release, downgrade, releases, revisions, upgrade
+from storage.kernel.postgres import open_postgres, read_once
 from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
 from tests.scenarios.migrations import make_old
 from tests.support.blocking import blocking_engine
+from tests.support.next_revision import FIRST, NEXT, next_revision
 from tests.support.postgres import Postgres
-from tests.support.second_revision import FIRST, SECOND, second_revision
 from tests.support.source import ROOT
 
 
@@ -104,14 +104,15 @@ def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
     assert revision_of(tmp_path / "hub.db") == revisions()[-1]
 
 
-def test_a_second_revision_rebuilds_a_table_and_keeps_the_rows_that_refer_to_it(
+def test_a_further_revision_rebuilds_a_table_and_keeps_the_rows_that_refer_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older(tmp_path / "hub.db")
-    before = parts_of(tmp_path / "hub.db")
-    monkeypatch.setattr(migrate, "MIGRATIONS", second_revision(tmp_path))
+    upgrade(tmp_path / "new.db")
+    made = parts_of(tmp_path / "new.db")
+    monkeypatch.setattr(migrate, "MIGRATIONS", next_revision(tmp_path))
     upgrade(tmp_path / "hub.db")
-    assert (revision_of(tmp_path / "hub.db"), parts_of(tmp_path / "hub.db")) == (SECOND, before)
+    assert (revision_of(tmp_path / "hub.db"), parts_of(tmp_path / "hub.db")) == (NEXT, made)
     with closing(sqlite3.connect(tmp_path / "hub.db")) as opened:
         assert opened.execute("SELECT id, device_id FROM agents").fetchall() == [("a", "d")]
 
@@ -120,10 +121,62 @@ def test_a_migration_after_which_a_row_refers_to_nothing_is_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older(tmp_path / "hub.db")
-    monkeypatch.setattr(migrate, "MIGRATIONS", second_revision(tmp_path, statement="DELETE FROM users"))
+    monkeypatch.setattr(migrate, "MIGRATIONS", next_revision(tmp_path, statement="DELETE FROM users"))
     with pytest.raises(Unavailable, match="cannot be migrated: 2 rows refer to nothing"):
         upgrade(tmp_path / "hub.db")
     assert revision_of(tmp_path / "hub.db") == FIRST
+
+
+def test_the_way_down_leads_to_the_tables_of_each_revision_before_and_keeps_the_rows(tmp_path: Path) -> None:
+    older(tmp_path / "hub.db")
+    first = parts_of(tmp_path / "hub.db")
+    upgrade(tmp_path / "hub.db")
+    for revision in reversed(revisions()[:-1]):
+        downgrade(tmp_path / "hub.db")
+        assert revision_of(tmp_path / "hub.db") == revision
+    assert parts_of(tmp_path / "hub.db") == first
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened:
+        assert opened.execute("SELECT id, device_id FROM agents").fetchall() == [("a", "d")]
+
+
+# rows that a hub of 0.1.0 never wrote, and what the message says of each
+IN_THE_WAY = (
+    ("UPDATE agents SET name = ''", r"an agent's name has 1 to 255 characters.* agents .*\(id\): a; "),
+    (
+        "INSERT INTO agent_state_history (agent_id, seq, axis, new_value, actor, at)"
+        " VALUES ('a', 1, 'health', 'online', 'anna', 1)",
+        r"values of the row's axis.* agent_state_history .*\(agent_id, seq\): a 1; ",
+    ),
+    (
+        "INSERT INTO agent_state_history (agent_id, seq, axis, old_value, new_value, actor, at)"
+        " VALUES ('a', 2, 'health', 'ill', 'ok', 'anna', 1)",
+        r"values of the row's axis.* agent_state_history .*\(agent_id, seq\): a 2; ",
+    ),
+)
+
+
+@pytest.mark.parametrize(("statement", "named"), IN_THE_WAY)
+def test_rows_that_break_a_new_constraint_are_named_and_the_database_stays_as_it_was(
+    tmp_path: Path, statement: str, named: str
+) -> None:
+    older(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
+        opened.execute(statement)
+    with pytest.raises(Unavailable, match=named):
+        upgrade(tmp_path / "hub.db")
+    assert revision_of(tmp_path / "hub.db") == FIRST
+
+
+@pytest.mark.parametrize(("statement", "named"), IN_THE_WAY)
+async def test_rows_that_break_a_new_constraint_are_named_on_a_server(
+    postgres: Postgres, bare: str, statement: str, named: str
+) -> None:
+    await read_once(bare, make_old)
+    postgres.sql(statement, url=bare)
+    with pytest.raises(Unavailable, match=named):
+        async with open_postgres(bare):
+            pass
+    assert revision_on(postgres, bare) == FIRST
 
 
 def older(path: Path) -> None:
@@ -193,7 +246,7 @@ upgrade(Path(sys.argv[1]))
 MIGRATE_SERVER = """
 import sys
 import anyio
-from storage.kernel.postgres import open_postgres
+from storage.kernel.postgres import open_postgres, read_once
 
 async def main():
     async with open_postgres(sys.argv[1]):

@@ -17,7 +17,7 @@ from storage.kernel.migrate import revisions
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
 from tests.scenarios.migrations import make_old
-from tests.support.second_revision import FIRST, SECOND, TITLE, second_revision
+from tests.support.next_revision import FIRST, NEWEST, NEXT, TITLE, next_revision
 
 URL = "sqlite:///hub.db"
 
@@ -27,6 +27,13 @@ def run_sql(state: Path, statement: str) -> None:
     with closing(sqlite3.connect(state / "hub.db")) as opened:
         opened.execute(statement)
         opened.commit()
+
+
+def make_old_file(state: Path) -> None:
+    """The database of release 0.1.0, with an agent in it."""
+    state.mkdir()
+    with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
+        make_old(c)
 
 
 def test_the_version_of_the_tables_is_shown_in_words_and_migrated(hub: Hub, state: Path) -> None:
@@ -74,30 +81,32 @@ def test_a_part_that_is_missing_after_a_migration_is_named(hub: Hub, state: Path
 def test_tables_are_migrated_down_to_the_revision_before_after_a_backup(
     hub: Hub, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "MIGRATIONS", second_revision(tmp_path))
+    monkeypatch.setattr(migrate, "MIGRATIONS", next_revision(tmp_path))
     hub("migrate", "up")
     said = hub("migrate", "down", "--yes")
     (backup,) = (state / "backups").iterdir()
-    assert f"backed up to {backup}" in said.stderr and f"at revision {FIRST}" in said.stderr
-    assert verify(backup).revision == SECOND
-    assert json.loads(hub("migrate", "status", "--json").stdout)["missing"] == [SECOND]
+    assert f"backed up to {backup}" in said.stderr and f"at revision {NEWEST}" in said.stderr
+    assert verify(backup).revision == NEXT
+    assert json.loads(hub("migrate", "status", "--json").stdout)["missing"] == [NEXT]
+
+
+def test_the_first_revision_has_none_before_it_and_is_not_backed_up(hub: Hub, state: Path) -> None:
+    make_old_file(state)
     refused = hub("migrate", "down", "--yes")
     assert refused.exit_code and f"there is none before it (first: {FIRST})" in refused.stderr
-    assert list((state / "backups").iterdir()) == [backup]
+    assert not (state / "backups").exists()
 
 
 def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings_them_back(
     hub: Hub, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "MIGRATIONS", second_revision(tmp_path))
-    state.mkdir()
-    with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
-        make_old(c)
-    assert f"{SECOND}      {TITLE}" in hub("migrate", "status").stdout
+    monkeypatch.setattr(migrate, "MIGRATIONS", next_revision(tmp_path))
+    make_old_file(state)
+    assert f"{NEXT}      {TITLE}" in hub("migrate", "status").stdout
     said = hub("migrate", "up")
     (backup,) = (state / "backups").iterdir()
     assert f"backed up to {backup}" in said.stderr
-    assert f"applied: {SECOND}" in said.stderr
+    assert f"applied: {', '.join(revisions()[1:])}" in said.stderr
     assert verify(backup).revision == FIRST
     assert "nothing to do" in hub("migrate", "up").stderr
     assert list((state / "backups").iterdir()) == [backup]
@@ -162,9 +171,8 @@ def test_each_difference_is_a_line_and_the_exit_code_is_1(hub: Hub, state: Path)
 
 
 def test_each_broken_row_is_named(hub: Hub, state: Path) -> None:
-    state.mkdir()
-    with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
-        make_old(c)
+    make_old_file(state)
+    hub("migrate", "up")
     with closing(sqlite3.connect(state / "hub.db")) as opened:
         for pragma in ("foreign_keys = OFF", "ignore_check_constraints = ON"):
             opened.execute(f"PRAGMA {pragma}")

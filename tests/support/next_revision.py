@@ -1,19 +1,20 @@
-"""A release with a second revision, for tests of upgrades: it changes rows and ends at the same tables."""
+"""A release with one more revision, for tests of upgrades: it changes rows and ends at the same tables."""
 
 import shutil
 from pathlib import Path
 
-from storage.kernel.migrate import MIGRATIONS
+from storage.kernel.migrate import MIGRATIONS, revisions
 
-FIRST, SECOND = "0001", "0002"
+FIRST, NEWEST = revisions()[0], revisions()[-1]
+NEXT = f"{int(NEWEST) + 1:04}"
 TITLE = "Limits of devices, names of people."
 _TEXT = f'''"""{TITLE}"""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "{SECOND}"
-down_revision = "{FIRST}"
+revision = "{NEXT}"
+down_revision = "{NEWEST}"
 
 
 def upgrade() -> None:
@@ -37,13 +38,13 @@ def downgrade() -> None:
 '''
 
 
-def second_revision(folder: Path, *, statement: str = "DELETE FROM users WHERE id = ''") -> Path:
+def next_revision(folder: Path, *, statement: str = "DELETE FROM users WHERE id = ''") -> Path:
     """Write the migrations of such a release into *folder* and return their path.
 
     Args:
-        statement: run last in the second revision.
+        statement: run last in the next revision.
     """
     copy = shutil.copytree(MIGRATIONS, folder / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
     text = _TEXT.replace("{statement}", statement)
-    (copy / "versions" / f"{SECOND}_limits.py").write_text(text, encoding="utf-8")
+    (copy / "versions" / f"{NEXT}_limits.py").write_text(text, encoding="utf-8")
     return copy

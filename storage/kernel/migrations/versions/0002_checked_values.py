@@ -1,0 +1,89 @@
+"""Names of agents and values in their history are checked.
+
+Each change has a function for the way up and one for the way down, which are listed in the same order. On
+SQLite a change rebuilds its table: ``batch_alter_table`` needs the table's ``STRICT`` and ``WITHOUT ROWID``.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from alembic.util import CommandError
+
+revision = "0002"
+down_revision = "0001"
+
+_STRICT = {"sqlite_strict": True}
+_STRICT_WITHOUT_ROWID = {"sqlite_strict": True, "sqlite_with_rowid": False}
+
+
+def upgrade() -> None:
+    _check_names_of_agents()
+    _check_values_of_history()
+
+
+def downgrade() -> None:
+    _uncheck_values_of_history()
+    _uncheck_names_of_agents()
+
+
+_NAME = "length(name) BETWEEN 1 AND 255"
+
+
+def _check_names_of_agents() -> None:
+    _refuse_rows("agents", "id", _NAME, "an agent's name has 1 to 255 characters")
+    with op.batch_alter_table("agents", table_kwargs=_STRICT) as agents:
+        agents.create_check_constraint(op.f("ck_agents_name"), _NAME)
+
+
+def _uncheck_names_of_agents() -> None:
+    with op.batch_alter_table("agents", table_kwargs=_STRICT) as agents:
+        agents.drop_constraint(op.f("ck_agents_name"), type_="check")
+
+
+def _value_of_axis(column: str) -> str:
+    return (
+        f"(axis = 'lifecycle' AND {column} IN ('created', 'initializing', 'ready', 'active', 'paused',"
+        " 'maintenance', 'terminated'))"
+        f" OR (axis = 'availability' AND {column} IN ('available', 'on_call', 'exhausted'))"
+        f" OR (axis = 'connectivity' AND {column} IN ('online', 'offline'))"
+        f" OR (axis = 'health' AND {column} IN ('ok', 'error'))"
+        f" OR (axis = 'activity' AND {column} IN ('idle', 'waiting', 'processing', 'saturated'))"
+    )
+
+
+_NEW_VALUE = _value_of_axis("new_value")
+_OLD_VALUE = f"old_value IS NULL OR {_value_of_axis('old_value')}"
+
+
+def _check_values_of_history() -> None:
+    for check in (_NEW_VALUE, _OLD_VALUE):
+        _refuse_rows(
+            "agent_state_history", "agent_id, seq", check, "old and new value are values of the row's axis"
+        )
+    with op.batch_alter_table("agent_state_history", table_kwargs=_STRICT_WITHOUT_ROWID) as history:
+        history.create_check_constraint(op.f("ck_agent_state_history_new_value"), _NEW_VALUE)
+        history.create_check_constraint(op.f("ck_agent_state_history_old_value"), _OLD_VALUE)
+
+
+def _uncheck_values_of_history() -> None:
+    with op.batch_alter_table("agent_state_history", table_kwargs=_STRICT_WITHOUT_ROWID) as history:
+        history.drop_constraint(op.f("ck_agent_state_history_old_value"), type_="check")
+        history.drop_constraint(op.f("ck_agent_state_history_new_value"), type_="check")
+
+
+_SHOWN = 20  # rows that a message names
+
+
+def _refuse_rows(table: str, key: str, check: str, rule: str) -> None:
+    """Refuse the migration if rows violate a new constraint. *rule*: what the constraint says, in words.
+
+    Raises:
+        CommandError: rows violate it; the caller must roll back.
+    """
+    found = op.get_bind().execute(sa.text(f"SELECT {key} FROM {table} WHERE NOT ({check}) ORDER BY {key}"))
+    rows = [" ".join(map(str, row)) for row in found]
+    if rows:
+        named = ", ".join(rows[:_SHOWN]) + (", ..." if len(rows) > _SHOWN else "")
+        raise CommandError(
+            f"{rule}; rows of {table} that break this ({key}): {named}; correct or delete these"
+            f" {len(rows)} rows with SQL, or start the older hub: the tables are as they were"
+        )
