@@ -190,7 +190,7 @@ def status(
 ) -> Responses:
     """Show the status of an agent on each axis, with reasons; with --set, change it.
 
-    NAME may be external:ID, an agent's external identifier.
+    NAME may be an agent's id, or external:ID, its identifier in another program.
     """
     path = path_of("agents", name, *(("status",) if words is None else ("as", words)))
     change = dict(map(_assignment, assignments))

@@ -316,7 +316,8 @@ def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentS
     """
     rows = c.execute(called(STATUS, name, user_id)).all()
     if len({row.agent_id for row in rows}) != 1:
-        agent_called(c, name, user_id)  # raises
+        agent_id = agent_called(c, name, user_id).id  # raises, unless it is the id of one of them
+        rows = [row for row in rows if row.agent_id == agent_id]
     row = rows[0]
     activity = activity_of(
         live=row.runs_waiting + row.runs_executing, running=row.runs_running, limit=row.max_concurrent_runs

@@ -175,7 +175,6 @@ AGENTS = configs.with_configs(
 )
 AGENT = AGENTS.where(agents.c.id == sa.bindparam("agent"))
 PRESENT_AGENTS = AGENTS.where(agents.c.deleted_at.is_(None))
-PRESENT_AGENTS_NAMED = PRESENT_AGENTS.where(agents.c.name == sa.bindparam("named")).order_by(agents.c.id)
 FILE_AGENTS = AGENTS.where(agents.c.source == "file")
 
 
@@ -202,10 +201,7 @@ def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = 
 
 def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | None:
     """Return the user's agent by id or, failing that, by name; archived agents do not match."""
-    row = c.execute(AGENT, {"agent": given}).one_or_none()
-    if row is not None and row.user_id == user_id and row.archived_at is None:
-        return agent_in(row)
-    return next(iter(agents_named(c, given, user_id=user_id)), None)
+    return next(iter(readable(agent_in, c.execute(called(AGENTS, given, user_id)))), None)
 
 
 def find_agent_on(c: sa.Connection, given: str, *, device_id: DeviceId) -> AgentRow | None:
@@ -216,28 +212,22 @@ def find_agent_on(c: sa.Connection, given: str, *, device_id: DeviceId) -> Agent
     return None if row is None else agent_in(row)
 
 
-def agents_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[AgentRow]:
-    """Return the agents with that name that are not archived: at most one of each user."""
-    query = _of_user(PRESENT_AGENTS_NAMED, user_id)
-    return readable(agent_in, c.execute(query, {"named": name}))
-
-
 def agent_called(
     c: sa.Connection, name: str, user_id: UserId | None, *, or_removed: bool = False
 ) -> AgentRow:
-    """Return the agent of that name among this user's, or among all; also by ``external:ID``.
+    """Return the agent of that id or name among this user's, or among all; also by ``external:ID``.
 
     Args:
         or_removed: return the last one that was removed where there is no other.
 
     Raises:
         UnknownAgent: no user has an agent of that name.
-        AmbiguousAgent: several users have one.
+        AmbiguousAgent: several users have one, and no agent has that id.
     """
     found = readable(agent_in, c.execute(called(AGENTS, name, user_id)))
-    if len(found) > 1:
+    if len(found) > 1 and found[0].id != name:
         raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
-    removed = find_agent_by_name(c, name, user_id=user_id) if or_removed and not found else None
+    removed = _removed(c, name, user_id) if or_removed and not found else None
     if not found and name.startswith(EXTERNAL):
         external_id = name.removeprefix(EXTERNAL)
         raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
@@ -246,13 +236,21 @@ def agent_called(
     return removed or found[0]
 
 
+def _removed(c: sa.Connection, given: str, user_id: UserId | None) -> AgentRow | None:
+    row = c.execute(_of_user(AGENT, user_id), {"agent": given}).one_or_none()
+    return find_agent_by_name(c, given, user_id=user_id) if row is None else agent_in(row)
+
+
 def called(query: sa.Select[Any], name: str, user_id: UserId | None) -> sa.Select[Any]:
-    """Limit a query to the present agents of that name, or of ``external:ID``; of a user, if one is given."""
+    """Limit a query to the present agents of that id, name or ``external:ID``; of a user, if one is given.
+
+    An agent whose id it is comes first: the name of an agent never hides another agent's id.
+    """
     if name.startswith(EXTERNAL):
         is_called = agents.c.external_id == name.removeprefix(EXTERNAL)
     else:
-        is_called = agents.c.name == name
-    query = query.where(is_called, agents.c.deleted_at.is_(None)).order_by(agents.c.id)
+        is_called = sa.or_(agents.c.id == name, agents.c.name == name)
+    query = query.where(is_called, agents.c.deleted_at.is_(None)).order_by(agents.c.id != name, agents.c.id)
     return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 

@@ -94,3 +94,21 @@ async def an_execution_has_a_task(walk: Walk) -> None:
     unnamed = (await walk.post("agents/mail/runs"))["id"]
     tasks = {one["id"]: one["task_id"] for one in (await walk.get(AS))["agent_execution"]}
     assert tasks == {named: "t-7", unnamed: unnamed}
+
+
+@orchestrator("id: UUID", lives="agents.id, in each path in place of an agent's name")
+async def an_agent_is_found_by_its_id(walk: Walk) -> None:
+    await _agent(walk)
+    mail = (await walk.get(AS))["id"]
+    for path in ("agents/{}", "agents/{}/as/orchestrator", "agents/{}/status", "agents/{}/config"):
+        assert await walk.get(path.format(mail)) == await walk.get(path.format("mail"))
+    run = await walk.post(f"agents/{mail}/runs")
+    assert [one["id"] for one in (await walk.get("runs", agent=mail))["runs"]] == [run["id"]]
+    assert (await walk.cli("agents", "status", mail))["agent"] == "mail"
+    await walk.post("agents", {"name": mail, "device": "desk"} | OF_WALK)
+    assert (await walk.get(f"agents/{mail}"))["name"] == (await walk.get(f"agents/{mail}/status"))["agent"]
+    assert (await walk.get(f"agents/{mail}"))["name"] == "mail"
+    await walk.refused("GET", "agents/00000000-0000-0000-0000-000000000000", status=404, says="no agent")
+    for _ in range(2):
+        await walk.delete(f"agents/{mail}")
+    assert [one["id"] for one in (await walk.get("runs", agent=mail))["runs"]] == [run["id"]]

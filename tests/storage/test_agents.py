@@ -53,7 +53,7 @@ def test_two_users_may_each_have_an_agent_and_a_device_of_one_name(c: sa.Connect
 
     anna = users.find_user_by_name(c, "anna")
     assert anna is not None
-    assert {row.user_id for row in agents.agents_named(c, "inbox")} == {me, anna.id}
+    assert {row.user_id for row in agents.list_agents(c)} == {me, anna.id}
     assert {row.user_id for row in devices.devices_called(c, "laptop")} == {me, anna.id}
 
     assert read(annas, at=AT + 2) == Reconciled(archived=("inbox",))

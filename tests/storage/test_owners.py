@@ -29,7 +29,7 @@ def both(c: sa.Connection) -> tuple[AgentRow, AgentRow]:
     fresh = [f"{kind}-{of}" for of in ("mine", "eves") for kind in ("agent", "device", "schedule", "user")]
     users.ensure_user(c, ME, "me", AT)
     declared_agents.reconcile_declared(c, user_id=ME, declared=[mine, eves], at=AT, fresh_ids=fresh)
-    first, second = (agents.agents_named(c, "notes", user_id=user)[0] for user in (ME, EVE))
+    first, second = (agents.agent_called(c, "notes", user) for user in (ME, EVE))
     for agent, run_id in ((first, "run-me"), (second, "run-eve")):
         make_run(c, run_id, agent=agent)
     return first, second
@@ -38,7 +38,7 @@ def both(c: sa.Connection) -> tuple[AgentRow, AgentRow]:
 def test_an_agent_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
     mine, eves = both
     assert (mine.user_id, eves.user_id) == (ME, EVE)
-    assert {row.id for row in agents.agents_named(c, "notes")} == {mine.id, eves.id}
+    assert {row.id for row in agents.list_agents(c)} == {mine.id, eves.id}
     assert [row.id for row in agents.list_agents(c, user_id=EVE)] == [eves.id]
     assert len(agents.list_agents(c)) == 2
     found = agents.find_agent_by_name(c, "notes", user_id=EVE)
@@ -49,7 +49,7 @@ def test_an_archived_agent_is_not_among_those_that_are_there(
     c: sa.Connection, both: tuple[AgentRow, AgentRow]
 ) -> None:
     declare(c)
-    assert agents.agents_named(c, "notes", user_id=ME) == []
+    assert agents.find_agent(c, "notes", user_id=ME) is None
     found = agents.find_agent_by_name(c, "notes", user_id=ME)
     assert found is not None and found.archived_at is not None
 

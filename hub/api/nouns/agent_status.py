@@ -140,7 +140,7 @@ class AgentHistory(View):
 
 
 class AgentStatuses(Noun):
-    """Status of agents. *name*: an agent's name, or ``external:`` and its external identifier."""
+    """Status of agents. *name*: an agent's name or id, or ``external:`` and its external identifier."""
 
     name, path = "status", "/v1/agents/{name}"
     tagged = ("agent", "version")
