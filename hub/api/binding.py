@@ -7,6 +7,7 @@ descriptions are ``msgspec.Meta``. A signature is read once, at the first reques
 """
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping
 from operator import attrgetter
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from hub.api.sentences import Refusal, no_json, parts_of, refusals, refused_body, sentence, table_refusals
+from hub.api.sentences import Refusal, at, no_json, parts_of, refusals, refused_body, sentence, table_refusals
 from hub.settings.problems import did_you_mean
 from protocol.errors import ErrorCode, HubError
 
@@ -119,6 +120,7 @@ class Value:
         kind: type of the value, with its limits.
         default: value where the request has none; MISSING: it is required.
         table, struct: the table of hub.toml, or the struct, that the value is, if it is one.
+        aliases: of the fields of the struct, see ``View``.
     """
 
     def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
@@ -126,6 +128,7 @@ class Value:
         self.is_list = place == "query" and _has_list(kind)
         self.table = _class_in(kind, BaseModel)
         self.struct = _class_in(kind, msgspec.Struct)
+        self.aliases: Mapping[str, str] = getattr(self.struct, "aliases", {})
         is_decoded = place == "body" and self.table is None
         self._decoder = msgspec.json.Decoder(kind) if is_decoded else None
 
@@ -139,8 +142,7 @@ class Value:
         if isinstance(given, bytes):
             return self._decoded(given, call.where(self), wrong)
         if self.place == "body":
-            wrong += refusals(given, self.kind, call.where(self))
-            return None if wrong else msgspec.convert(given, self.kind)
+            return self._converted(given, call.where(self), wrong)
         try:
             return msgspec.convert(given, self.kind, strict=call.is_strict)
         except msgspec.ValidationError as error:
@@ -149,6 +151,8 @@ class Value:
 
     def _decoded(self, body: bytes, where: str, wrong: list[Refusal]) -> Any:
         try:
+            if self.aliases:
+                return self._converted(msgspec.json.decode(body), where, wrong)
             if self._decoder is not None:
                 return self._decoder.decode(body)
             assert self.table is not None
@@ -158,6 +162,23 @@ class Value:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             wrong += refused_body(body, self.kind, where) if self._decoder else [no_json(where, error)]
         return None
+
+    def _converted(self, given: Any, where: str, wrong: list[Refusal]) -> Any:
+        renamed, used = given, dict[str, str]()  # aliases of the request, by the field
+        for alias, field in self.aliases.items() if isinstance(given, dict) else ():
+            if alias in given and given.get(field, given[alias]) != given[alias]:
+                message = f"{at(where, alias)}: another name of {field}, which has another value"
+                wrong.append((message, f"leave {alias} or {field} out"))
+            elif alias in given:
+                used |= {} if field in given else {field: alias}
+                renamed = {field if key == alias else key: value for key, value in renamed.items()}
+        if wrong:
+            return None
+        for message, hint in refusals(renamed, self.kind, where):
+            for field, alias in used.items():
+                message = re.sub(rf"^{re.escape(at(where, field))}\b", at(where, alias), message)
+            wrong.append((message, hint))
+        return None if wrong else msgspec.convert(renamed, self.kind)
 
 
 class _Step(NamedTuple):

@@ -64,14 +64,10 @@ class DeviceCall(Call):
         """Return the parameter of the request; a struct has those that are its fields."""
         if value.place != "body":
             return self._params.get(self._spelled(value), MISSING)
-        fields = None if value.struct is None else structs.fields(value.struct)
-        if fields is None:
+        if value.struct is None:
             return self._params
-        return {
-            field.encode_name: self._params[field.encode_name]
-            for field in fields
-            if field.encode_name in self._params
-        }
+        names = [*(field.encode_name for field in structs.fields(value.struct)), *value.aliases]
+        return {name: self._params[name] for name in names if name in self._params}
 
     def where(self, value: Value) -> str:
         """Return the name of the parameter; empty for all parameters."""

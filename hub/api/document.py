@@ -106,6 +106,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "vocabulary": "calendar",
     "version": "0.1.0",
 }
+ALIAS: Final = "x-alias-of"  # of a field that is another one by a further name
 _SCHEMA: Final = "#/components/schemas/{name}"
 _REFUSED: Final = "default"  # refusals of every route
 
@@ -173,6 +174,9 @@ class _Components:
         kinds += [route.returned for route in routes if not _is_response(route.returned)]
         made, self.schemas = msgspec.json.schema_components(kinds, ref_template=_SCHEMA)
         self._by_kind = dict(zip(map(repr, kinds), made, strict=True))
+        bodies = [part for route in routes for part in route.binding.parts if part.struct and part.aliases]
+        for name, aliases in {part.struct.__name__: part.aliases for part in bodies if part.struct}.items():
+            _add_aliases(self.schemas[name], aliases)
         self.parameters: dict[str, Any] = {}
         self.responses: dict[str, Any] = {}
 
@@ -227,6 +231,16 @@ def _plain(schema: Schema, name: str = "") -> Schema:
     if _is_text(plain) and name in _EXAMPLES:
         plain["examples"] = [_EXAMPLES[name]]
     return plain
+
+
+def _add_aliases(schema: Schema, aliases: Mapping[str, str]) -> None:
+    """Add the further names of fields to the schema of a body."""
+    for alias, field in aliases.items():
+        named = schema["properties"][field]
+        schema["properties"][alias] = named | {"description": f"The same as ``{field}``.", ALIAS: field}
+        if field in schema.get("required", ()):
+            schema["required"] = [name for name in schema["required"] if name != field]
+            schema.setdefault("allOf", []).append({"anyOf": [{"required": [field]}, {"required": [alias]}]})
 
 
 def _is_text(schema: Schema) -> bool:

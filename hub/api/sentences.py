@@ -98,7 +98,7 @@ def refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
         elif get_origin(one) in (dict, Mapping):
             _, value_kind = get_args(one)
             for key, value in given.items():
-                wrong += refusals(value, value_kind, _at(where, key))
+                wrong += refusals(value, value_kind, at(where, key))
     yield from wrong or [(sentence(problem, kind, given, where), "")]
 
 
@@ -118,19 +118,19 @@ def _refused_keys(given: Mapping[str, Any], struct: type[msgspec.Struct], where:
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for key, field in fields.items():
         if field.required and key not in given:
-            yield f"{_at(where, key)}: missing", ""
+            yield f"{at(where, key)}: missing", ""
     for key, value in given.items():
         if key in fields:
-            yield from refusals(value, fields[key].type, _at(where, key))
+            yield from refusals(value, fields[key].type, at(where, key))
         else:
             refused: Mapping[str, Refusal] = getattr(struct, "refused_keys", {})
             message, hint = refused.get(
                 key, ("there is no such field", did_you_mean(key, fields) or f"known are {', '.join(fields)}")
             )
-            yield f"{_at(where, key)}: {message}", hint
+            yield f"{at(where, key)}: {message}", hint
 
 
-def _at(where: str, key: object) -> str:
+def at(where: str, key: object) -> str:
     return f"{where}.{key}" if where else str(key)
 
 

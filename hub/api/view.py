@@ -25,9 +25,11 @@ class View(Struct, forbid_unknown_fields=True):
 
     Attributes:
         refused_keys: keys of a body that are no fields, with a message and a hint for each.
+        aliases: names that fields have in other documents, which a body may use instead, with their fields.
     """
 
     refused_keys: ClassVar[Mapping[str, Refusal]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def from_row(cls, *sources: object, **own: Any) -> Self:

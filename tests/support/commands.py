@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hub.api.application import ANSWERED, DECLARED
-from hub.api.document import openapi_document
+from hub.api.document import ALIAS, openapi_document
 from hub.api.noun import Command, Noun, Route
 from hub.cli.options import FORMS
 
@@ -104,8 +104,11 @@ def _of_request(
         yield one["name"], one["in"], one["schema"], one.get("required", False)
     if "requestBody" in operation:
         body = _resolved(operation["requestBody"]["content"]["application/json"]["schema"], schemas)
+        either = [one["anyOf"][0]["required"][0] for one in body.get("allOf", ())]
+        required = [*body.get("required", ()), *either]
         for name, schema in body.get("properties", {}).items():
-            yield name, "body", schema, name in body.get("required", ())
+            if ALIAS not in schema:
+                yield name, "body", schema, name in required
 
 
 def _resolved(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Broadcasts: messages to the leads of many boards at once."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from msgspec import Meta
 
@@ -46,7 +46,8 @@ class BroadcastResultView(View, kw_only=True):
     """The result of a broadcast at one board.
 
     *ok*: its lead has it. *code* and *error* say why not. Of an unknown board, *board_id* is missing, and
-    *board* is the name from the request. A board that was refused got no message.
+    *board* is the name from the request. A board that was refused got no message. *lead_agent_id* and
+    *lead_agent_name* are *lead_id* and *lead*, as ``LeadMessageView`` names them.
     """
 
     board: str | None = None
@@ -55,6 +56,8 @@ class BroadcastResultView(View, kw_only=True):
     state: ResultWord
     lead: str | None = None
     lead_id: str | None = None
+    lead_agent_id: str | None = None
+    lead_agent_name: str | None = None
     lead_created: bool = False
     gateway: str | None = None
     message_id: str | None = None
@@ -97,7 +100,9 @@ class BroadcastDetail(BroadcastView):
 
 
 class BroadcastBody(LeadMessageBody):
-    """A message to the leads of many boards. *boards*: by name or id; left out, all boards."""
+    """A message to the leads of many boards. *boards*, or *board_ids*: names or ids; left out, all boards."""
+
+    aliases: ClassVar = {"board_ids": "boards"}
 
     boards: (
         Annotated[
@@ -246,7 +251,14 @@ class Broadcasts(Noun):
             away = self._why_away(found.gateway)
             if away is not None:
                 code, error = str(ErrorCode.GATEWAY_UNREACHABLE), away
-        return BroadcastResultView.from_row(found, ok=found.state in DELIVERED, code=code, error=error)
+        return BroadcastResultView.from_row(
+            found,
+            lead_agent_id=found.lead_id,
+            lead_agent_name=found.lead,
+            ok=found.state in DELIVERED,
+            code=code,
+            error=error,
+        )
 
 
 def _refused(one: Refused) -> BroadcastResultView:

@@ -1,7 +1,7 @@
 """Messages between agents: sent, listed, cancelled, retried."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from msgspec import Meta, structs
 
@@ -125,11 +125,13 @@ class MessageDetail(MessageView, kw_only=True):
 
 
 class NudgeBody(View):
-    """A message to an agent.
+    """A message to an agent. Its text is *content*, or *message*.
 
     *deliver*: its answer is also sent to its own channel. *queue_mode*: how it is taken while the agent
     is busy: put into the running turn, after it, or instead of it; left out, as its gateway is set.
     """
+
+    aliases: ClassVar = {"message": "content"}
 
     content: Annotated[str, Meta(examples=["The release is at noon: is the changelog ready?"])]
     deliver: bool = True

@@ -37,8 +37,9 @@ class QuestionView(View, kw_only=True):
     """A question to the person whose board it is.
 
     *asked_by* and *answered_by* are for people: the name of an agent or a device, else the actor as in
-    history. *main_agent* is the gateway's agent that was asked to reach the person, with the message
-    *message_id*; *memory_id* is the answer in the board's memory, under *reply_tags* and *reply_source*.
+    history. *main_agent*, or *main_agent_name*, is the gateway's agent that was asked to reach the person,
+    with the message *message_id*; *memory_id* is the answer in the board's memory, under *reply_tags* and
+    *reply_source*.
     """
 
     id: str
@@ -59,6 +60,7 @@ class QuestionView(View, kw_only=True):
     message_id: str | None = None
     main_agent_id: str | None = None
     main_agent: str | None = None
+    main_agent_name: str | None = None
     trace_id: str
     created_at: Instant
     expires_at: Instant  # an answer is awaited until then
@@ -330,6 +332,7 @@ def _view(row: QuestionRow, names: dict[str, str]) -> QuestionView:
     return QuestionView.from_row(
         row,
         agent=row.from_agent,
+        main_agent_name=row.main_agent,
         asked_by=names[row.actor],
         answered_by=None if row.answered_by is None else names[row.answered_by],
         reply_tags=row.tags,

@@ -1,5 +1,6 @@
 """Arguments of methods, read from requests; and refusals that say where, what is expected and what came."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
@@ -167,3 +168,38 @@ async def test_a_function_makes_its_value_once_for_a_request() -> None:
     call = a_call("name=a")
     assert await bound(method, call) == {"pair": ("a", "a"), "word": "a", "head": call.head}
     assert (made, call.head.headers) == (["a"], {"x-name": "a"})
+
+
+class Letter(View):
+    """A body with a field that another document names otherwise."""
+
+    aliases: ClassVar = {"message": "content", "ids": "to"}
+
+    content: Annotated[str, Meta(max_length=9)]
+    to: tuple[str, ...] = ()
+
+
+async def with_letter(letter: Letter) -> None: ...
+
+
+async def test_a_field_may_be_given_by_its_alias_and_a_refusal_names_it_as_the_request_does() -> None:
+    for spelled in (
+        '{"content": "a", "to": ["b"]}',
+        '{"message": "a", "ids": ["b"]}',
+        '{"message": "a", "content": "a", "ids": ["b"]}',
+    ):
+        given = await bound(with_letter, a_call(body=spelled.encode()))
+        assert given["letter"] == Letter("a", ("b",))
+    for wrong, says in (
+        (b'{"message": 7}', "body.message: expected text, not a whole number"),
+        (b'{"message": "a", "ids": ["b", 7]}', "body.ids[1]: expected text"),
+        (
+            b'{"message": "a", "content": "b"}',
+            "body.message: another name of content",
+        ),
+        (b'{"ids": []}', "body.content: missing"),
+        (b'{"message": "a"', "is no JSON"),
+        (b"[]", "expected an object"),
+    ):
+        with pytest.raises(BadRequest, match=re.escape(says)):
+            await bound(with_letter, a_call(body=wrong))
