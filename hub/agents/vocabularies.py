@@ -231,7 +231,13 @@ ORCHESTRATOR: Final = Table(
     "agent",
     (
         _column("id", "agents.id", "agent.id"),
-        _column("name", "agents.name", "agent.name", written=PATCH_AGENT),
+        _column(
+            "name",
+            "agents.title agents.name",
+            lambda facts: facts.agent.title or facts.agent.name,
+            "`title`, or `name` where it has none",
+            PATCH_AGENT,
+        ),
         _column("description", "agents.description", "agent.description", written=PATCH_AGENT),
         _column(
             "type",

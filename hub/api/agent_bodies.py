@@ -34,7 +34,9 @@ _FIELDS_OF_KEY: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 # Keys that may be changed of an agent at a gateway; and placeholders for the other required keys.
-_AT_GATEWAY: Final = frozenset({"name", "description", "type", "external_id", "instance_id", "project_id"})
+_AT_GATEWAY: Final = frozenset(
+    {"name", "title", "description", "type", "external_id", "instance_id", "project_id"}
+)
 _OF_ANY_DEVICE: Final = {"device": "none", "paths": ["/"], "data_types": ["tasks"], "prompt": "none"}
 
 

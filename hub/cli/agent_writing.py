@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONFIG_TYPES: Final = ("string", "integer", "float", "boolean", "json")  # as in protocol.configs.ConfigType
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-_FIELDS: Final = ("device", "prompt", "template", "schedule", "timezone", "description")
+_FIELDS: Final = ("title", "device", "prompt", "template", "schedule", "timezone", "description")
 _LISTS: Final = {"path": "paths", "extension": "file_extensions", "data_type": "data_types"}
 
 
@@ -38,6 +38,7 @@ def _agent_options(command: Command) -> Command:
             metavar="KEY=VALUE",
             help="Any other key of [[agents]]; VALUE is JSON or plain text.",
         ),
+        click.option("--title", metavar="TEXT", help="Name for people, with blanks."),
         click.option("--description", metavar="TEXT", help="Description of the agent."),
         click.option("--timezone", metavar="ZONE", help="Time zone of its schedule, as in Europe/Berlin."),
         click.option("--schedule", metavar="CRON", help='Schedule of its runs, as in "0 9 * * 1-5".'),

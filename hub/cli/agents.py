@@ -70,6 +70,7 @@ def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         since_s = (show.clock.now() - datetime.fromisoformat(status["last_heartbeat_at"])).total_seconds()
         beat = f", last heartbeat {show.duration(max(0.0, since_s))} ago"
     yield "agent", f"{agent['name']}{about}"
+    yield "title", agent["title"]
     yield "identity", ", ".join(_identity(agent))
     if agent["gateway"] is not None:
         yield "gateway", f"{agent['gateway']}: {status['connectivity']}{beat}"
@@ -118,7 +119,19 @@ def _times(agent: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 # Texts of an agent that other lines show, or this one in another form.
 _ELSEWHERE: Final = {
-    *("id", "name", "user", "device", "gateway", "connectivity", "prompt", "schedule", "timezone", "source"),
+    *(
+        "id",
+        "name",
+        "title",
+        "user",
+        "device",
+        "gateway",
+        "connectivity",
+        "prompt",
+        "schedule",
+        "timezone",
+        "source",
+    ),
     *("description", "type", "subtype", "template", "lifecycle", "availability", "health", "recovery_at"),
 }
 

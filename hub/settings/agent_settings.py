@@ -18,6 +18,7 @@ from pydantic import (
 from semver import Version
 
 from hub.agents.documents import document
+from hub.printable import spelled
 from hub.schedules.trigger import Trigger, trigger_of
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable, TriggerTable
 from hub.settings.secret import SecretRef
@@ -118,6 +119,13 @@ def _reads_something(paths: tuple[str, ...] | None, info: ValidationInfo) -> tup
     return paths or ()
 
 
+def _title(written: str) -> str:
+    if not written.strip() or spelled(written) != written:
+        raise refusal("title", "a line of visible characters is expected", hint='as in "Reader of notes"')
+    return written
+
+
+Title = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_title)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]  # in another system
 Need = Annotated[
@@ -148,6 +156,7 @@ class AgentSettings(Table):
     """Settings of an agent."""
 
     name: Name = live(REQUIRED, "Name.")
+    title: Title | None = live(None, "Name for people, with blanks; by default the name.")
     device: Name = live(REQUIRED, "Name of the device that the agent works on.")
     user: Name = live("owner", "Owner of the agent and its device; a new name creates a user.")
     file_extensions: tuple[Annotated[str, AfterValidator(_dotted), shaped(r"^\.[^/]+$", ".md")], ...] = live(

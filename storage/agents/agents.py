@@ -53,12 +53,14 @@ class AgentFields(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of an agent that are stored as they are declared.
 
     Attributes:
+        title: display name; None: the name.
         mailbox: mailbox that it reads instead of files.
         needs: required capabilities, as in ``file.read >= 1.2``.
         locks: names of the locks that its runs take.
     """
 
     name: str
+    title: str | None = None
     description: str | None = None
     external_id: str | None = None
     instance_id: str | None = None

@@ -74,6 +74,7 @@ agents = table(
     sa.Column("instance_id", sa.Text),
     sa.Column("project_id", sa.Text),
     text("name"),
+    sa.Column("title", sa.Text),
     sa.Column("description", sa.Text),
     text("type", "CUSTOM"),
     sa.Column("subtype", sa.Text),
@@ -100,6 +101,7 @@ agents = table(
     one_of("executor", ("device", "connector", "gateway")),
     sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
     sa.CheckConstraint("length(name) BETWEEN 1 AND 255", name="name"),
+    sa.CheckConstraint("title IS NULL OR length(title) BETWEEN 1 AND 100", name="title"),
 )
 index("agents_device", agents.c.device_id)
 index("agents_by_name", agents.c.name, agents.c.id, where="deleted_at IS NULL")

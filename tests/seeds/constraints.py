@@ -47,6 +47,7 @@ ORCHESTRATOR: Final = [
     *_all("agent_execution", "runs", "agent_id state progress_percentage=progress retry_count=attempt"),
     *_all("agent_execution", "runs", "created_at updated_at"),
     *_all("execution_state_history", "run_state_history", "execution_id=run_id new_state timestamp=at"),
+    Constraint("agent.name: String(100)", "agents.title", f"UPDATE agents SET title = '{'n' * 101}'"),
     Constraint("agent_type_check", "agents.type", "UPDATE agents SET type = 'PILOT'"),
     Constraint("agent_status_check", "agent_states.lifecycle", "UPDATE agent_states SET lifecycle = 'on'"),
     Constraint(

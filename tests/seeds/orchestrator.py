@@ -112,3 +112,20 @@ async def an_agent_is_found_by_its_id(walk: Walk) -> None:
     for _ in range(2):
         await walk.delete(f"agents/{mail}")
     assert [one["id"] for one in (await walk.get("runs", agent=mail))["runs"]] == [run["id"]]
+
+
+@orchestrator(
+    'name: String(100), as in "Test Agent"', lives="agents.title, agents.name, hub.toml, agents.update"
+)
+async def an_agent_has_a_name_for_people(walk: Walk) -> None:
+    await _agent(walk, title="Test Agent")
+    assert (await walk.get(AS))["name"] == "Test Agent"
+    assert (await walk.get("agents/mail"))["title"] == "Test Agent"
+    assert (await walk.ask("agents.get", agent_id="mail"))["agent"]["title"] == "Test Agent"
+    assert (await walk.cli("agents", "edit", "mail", "--title", "é" * 100))["title"] == "é" * 100
+    await walk.ask("agents.update", agent_id="mail", title="Mail of ö")
+    assert (await walk.get(AS))["name"] == "Mail of ö"
+    for wrong in ("", "  ", "n" * 101, "two\nlines", "\u202eleft", "nul\0", 7):
+        await walk.refused("PATCH", "agents/mail", {"title": wrong}, status=422, says="title")
+    await walk.patch("agents/mail", {"title": None})
+    assert (await walk.get(AS))["name"] == "mail"

@@ -41,7 +41,7 @@ from storage.store import Connection, Store
 log = Channel(__name__)
 
 _TAGGED: Final = {
-    *("id", "name", "device", "paths", "file_extensions", "data_types", "prompt"),
+    *("id", "name", "title", "device", "paths", "file_extensions", "data_types", "prompt"),
     *("timezone", "source", "priority", "max_concurrent_runs", "lifecycle"),
     *("description", "type", "subtype", "template", "external_id", "instance_id", "project_id"),
     *("needs", "locks"),
@@ -78,6 +78,7 @@ class AgentView(View, kw_only=True):
 
     id: str
     name: str
+    title: str | None = None  # name for people
     user: str = ""
     device: str
     device_connected: bool
@@ -138,7 +139,16 @@ class RunRequest(View):
 
 _SHORT = object_of("id as agent_id", "name", "data_types", "paths")
 _RECORD = object_of(
-    *("description", "template", "external_id", "instance_id", "project_id", "file_extensions", "prompt"),
+    *(
+        "title",
+        "description",
+        "template",
+        "external_id",
+        "instance_id",
+        "project_id",
+        "file_extensions",
+        "prompt",
+    ),
     *("timezone", "schedule", "needs", "locks", "priority", "max_concurrent_runs", "source"),
     *("config_rev as rev", "lifecycle"),
 )
@@ -219,6 +229,7 @@ class Agents(Noun):
         help="List the agents.",
         table=(
             "name as agent",
+            "title as title?",
             "user as user?",
             "*|agent_state as state",
             "*|agent_home as device",

@@ -18,9 +18,11 @@ _STRICT_WITHOUT_ROWID = {"sqlite_strict": True, "sqlite_with_rowid": False}
 def upgrade() -> None:
     _check_names_of_agents()
     _check_values_of_history()
+    _add_titles_of_agents()
 
 
 def downgrade() -> None:
+    _drop_titles_of_agents()
     _uncheck_values_of_history()
     _uncheck_names_of_agents()
 
@@ -68,6 +70,20 @@ def _uncheck_values_of_history() -> None:
     with op.batch_alter_table("agent_state_history", table_kwargs=_STRICT_WITHOUT_ROWID) as history:
         history.drop_constraint(op.f("ck_agent_state_history_old_value"), type_="check")
         history.drop_constraint(op.f("ck_agent_state_history_new_value"), type_="check")
+
+
+def _add_titles_of_agents() -> None:
+    with op.batch_alter_table("agents", table_kwargs=_STRICT) as agents:
+        agents.add_column(sa.Column("title", sa.Text()))
+        agents.create_check_constraint(
+            op.f("ck_agents_title"), "title IS NULL OR length(title) BETWEEN 1 AND 100"
+        )
+
+
+def _drop_titles_of_agents() -> None:
+    with op.batch_alter_table("agents", table_kwargs=_STRICT) as agents:
+        agents.drop_constraint(op.f("ck_agents_title"), type_="check")
+        agents.drop_column("title")
 
 
 _SHOWN = 20  # rows that a message names
