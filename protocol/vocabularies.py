@@ -46,6 +46,34 @@ class Vocabulary(StrEnum):
     RUN_LOG = "runlog"
 
 
+class EventAlias(NamedTuple):
+    """Name of an event in the coordination vocabulary for entries of the audit log.
+
+    Attributes:
+        name: in the vocabulary; the activity log has its entries under this name.
+        event: of the entries, which are done and not refused.
+        kind: of the entries, in their detail; empty: any.
+    """
+
+    name: str
+    event: str
+    kind: str = ""
+
+    def fits(self, event: str, detail: Mapping[str, Any]) -> bool:
+        """Return True if an entry of this event with this detail has the name."""
+        return event == self.event and self.kind in ("", detail.get("kind"))
+
+
+EVENT_ALIASES: Final = (
+    EventAlias("agent.nudge.sent", "message.sent", "nudge"),
+    EventAlias("gateway.main.lead_message.sent", "message.sent", "question"),
+    EventAlias("gateway.main.lead_message.sent", "message.sent", "handoff"),
+    EventAlias("gateway.main.lead_broadcast.sent", "broadcast.sent"),
+    EventAlias("gateway.lead.ask_user.sent", "question.asked"),
+    EventAlias("agent.soul.updated", "soul.updated"),
+)
+
+
 class OrchestratorStatus(StrEnum):
     """``AgentStatus`` of the orchestrator vocabulary, shared by its services."""
 

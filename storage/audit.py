@@ -17,7 +17,10 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, DeviceId, RunId, trace_id_of
+from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
+from protocol.vocabularies import EVENT_ALIASES, EventAlias
+from storage.agents.schema import agents
+from storage.devices.schema import devices
 from storage.kernel.rows import Key, columns_of, fill, paged
 from storage.schema import activity_log, audit_log, hub, nodes
 
@@ -203,14 +206,13 @@ def list_entries(
     """Return entries, newest first or oldest first.
 
     Args:
-        event: exact name, or a prefix that ends in a dot.
+        event: exact name or alias, or a prefix of them that ends in a dot.
         since, until: epoch milliseconds; the first is included, the second is not.
     """
     query = paged(ENTRIES, audit_log.c.seq, limit=limit, after=after, descending=not oldest_first)
-    if event is not None and event.endswith("."):
-        query = query.where(audit_log.c.event.startswith(event, autoescape=True))
-    elif event is not None:
-        query = query.where(audit_log.c.event == event)
+    if event is not None:
+        aliases = [one for one in EVENT_ALIASES if _is_called(one.name, event)]
+        query = query.where(sa.or_(_called(audit_log.c.event, event), *map(_of_alias, aliases)))
     if actor is not None:
         query = query.where(audit_log.c.actor == actor)
     if subject is not None:
@@ -220,6 +222,23 @@ def list_entries(
     if until is not None:
         query = query.where(audit_log.c.at < until)
     return _rows(c, query)
+
+
+def _is_called(name: str, event: str) -> bool:
+    return name.startswith(event) if event.endswith(".") else name == event
+
+
+def _called(column: sa.ColumnElement[str], event: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a name is *event*, or begins so if that ends in a dot."""
+    return column.startswith(event, autoescape=True) if event.endswith(".") else column == event
+
+
+def _of_alias(alias: EventAlias) -> sa.ColumnElement[bool]:
+    is_event = sa.and_(audit_log.c.event == alias.event, audit_log.c.outcome == "done")
+    if not alias.kind:
+        return is_event
+    kind = _canonical({"kind": alias.kind})[1:-1]
+    return sa.and_(is_event, audit_log.c.detail.contains(kind, autoescape=True))
 
 
 def end_of_chain(c: sa.Connection) -> Link | None:
@@ -404,9 +423,7 @@ class Activity(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-NEWEST_FIRST = sa.select(*columns_of(Activity, activity_log)).order_by(
-    activity_log.c.at.desc(), activity_log.c.id.desc()
-)
+ACTIVITY = sa.select(*columns_of(Activity, activity_log))
 
 
 def record(
@@ -440,17 +457,42 @@ def record(
 def list_activity(
     c: sa.Connection,
     *,
+    user_id: UserId | None = None,
     agent_id: AgentId | None = None,
     run_id: RunId | None = None,
-    limit: int = 100,
-    before: int | None = None,
+    event: str | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    limit: int | None = 100,
+    after: Key | None = None,
 ) -> list[Activity]:
-    """Return entries, newest first; *before* is the ``at`` of the previous page's last entry."""
-    query = NEWEST_FIRST.limit(limit)
+    """Return entries, newest first.
+
+    Args:
+        user_id: only about agents and devices of this user.
+        event: exact name, or a prefix that ends in a dot.
+        since, until: epoch milliseconds; the first is included, the second is not.
+    """
+    query = paged(ACTIVITY, activity_log.c.at, activity_log.c.id, limit=limit, after=after, descending=True)
+    if user_id is not None:
+        query = query.where(
+            sa.or_(
+                _of_user(activity_log.c.agent_id, agents, user_id),
+                _of_user(activity_log.c.device_id, devices, user_id),
+            )
+        )
     if agent_id is not None:
         query = query.where(activity_log.c.agent_id == agent_id)
     if run_id is not None:
         query = query.where(activity_log.c.run_id == run_id)
-    if before is not None:
-        query = query.where(activity_log.c.at < before)
+    if event is not None:
+        query = query.where(_called(activity_log.c.event_type, event))
+    if since is not None:
+        query = query.where(activity_log.c.at >= since)
+    if until is not None:
+        query = query.where(activity_log.c.at < until)
     return [fill(Activity, row) for row in c.execute(query)]
+
+
+def _of_user(column: sa.ColumnElement[str], owned: sa.Table, user_id: UserId) -> sa.ColumnElement[bool]:
+    return column.in_(sa.select(owned.c.id).where(owned.c.user_id == user_id))

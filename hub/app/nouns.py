@@ -8,6 +8,7 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
+from hub.api.nouns.activity import ActivityLog
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents
@@ -120,6 +121,7 @@ def make_nouns(
         runs,
         schedules,
         audit_log,
+        ActivityLog(store),
         AgentConfigs(store, news.configs),
         AgentStatuses(
             store=store,

@@ -49,6 +49,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
         "locks": _Command(DECLARED, "List locks with their holders and queues, and release a lock by force."),
         "costs": _Command(DECLARED, "Show the costs of models, failed requests included."),
+        "activity": _Command(DECLARED, "List what happened to agents, messages and questions."),
         "eval": _Command("evaluate", "Measure how well an agent finds what a person found."),
     },
     "Devices, users and access": {

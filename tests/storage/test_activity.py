@@ -1,7 +1,10 @@
+from typing import Any
+
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, RunId, trace_id_of
+from protocol.ids import AgentId, RunId, UserId, trace_id_of
 from storage import audit
+from storage.devices import users
 from storage.schema import activity_log
 from tests.storage.rows import AT
 
@@ -24,8 +27,9 @@ def test_activity_is_listed_newest_first_and_page_by_page(c: sa.Connection) -> N
     for n in range(5):
         record(c, f"act-{n}", AT + n)
     page = audit.list_activity(c, limit=2)
+    last = page[-1]
     assert [entry.id for entry in page] == ["act-4", "act-3"]
-    assert [entry.id for entry in audit.list_activity(c, before=page[-1].at)] == [
+    assert [entry.id for entry in audit.list_activity(c, after=(last.at, last.id))] == [
         "act-2",
         "act-1",
         "act-0",
@@ -49,3 +53,21 @@ def test_activity_of_a_run_bears_the_trace_of_the_run(c: sa.Connection) -> None:
     record(c, "act-2", AT, run=None)
     traces = c.execute(sa.select(activity_log.c.id, activity_log.c.trace_id)).all()
     assert sorted(map(tuple, traces)) == [("act-1", trace_id_of(RunId("run-1"))), ("act-2", None)]
+
+
+def test_activity_is_found_by_its_name_its_beginning_and_its_time(c: sa.Connection) -> None:
+    record(c, "act-1", AT)
+    record(c, "act-2", AT + 5)
+
+    def ids(**criteria: Any) -> list[str]:
+        return [entry.id for entry in audit.list_activity(c, **criteria)]
+
+    assert ids(event="run.finished") == ids(event="run.") == ["act-2", "act-1"]
+    assert ids(event="run.fin") == ids(event="agent.") == []
+    assert (ids(since=AT + 5), ids(until=AT + 5)) == (["act-2"], ["act-1"])
+
+
+def test_activity_of_a_user_is_about_agents_and_devices_of_that_user(c: sa.Connection) -> None:
+    anna = users.ensure_user(c, UserId("anna"), "anna", AT)
+    record(c, "act-1", AT)
+    assert audit.list_activity(c, user_id=anna) == []

@@ -15,8 +15,16 @@ DAY = 24 * 3_600_000
 ME = "operator:1000"
 
 
-def tell(c: sa.Connection, event: str = "run.started", *, at: int = AT, subject: str | None = "run-1") -> int:
-    return audit.append(c, at=at, actor=ME, event=event, subject=subject, detail={"agent": "notes"})
+def tell(
+    c: sa.Connection,
+    event: str = "run.started",
+    *,
+    at: int = AT,
+    subject: str | None = "run-1",
+    detail: audit.Detail | None = None,
+) -> int:
+    detail = detail or {"agent": "notes"}
+    return audit.append(c, at=at, actor=ME, event=event, subject=subject, detail=detail)
 
 
 def told(c: sa.Connection, entries: int) -> None:
@@ -284,6 +292,20 @@ def test_entries_can_be_filtered_by_their_fields(c: sa.Connection) -> None:
     assert [row.seq for row in asked(actor="device:d-1")] == [4]
     assert [row.seq for row in asked(subject="t-1")] == [2, 1]
     assert [row.seq for row in asked(since=AT + 5, until=AT + 9)] == [2]
+
+
+def test_entries_are_found_by_the_alias_of_their_event_as_well(c: sa.Connection) -> None:
+    for kind in ("nudge", "question", "handoff", "nudges"):
+        tell(c, "message.sent", detail={"kind": kind, "to": "a-1"})
+    tell(c, "broadcast.sent", detail={"kind": "question"})
+    tell(c, "soul.updated")
+    audit.append(c, at=AT, actor="hub", event="soul.updated", outcome="refused")
+    asked = partial(audit.list_entries, c, limit=9)
+    assert [row.seq for row in asked(event="agent.nudge.sent")] == [1]
+    assert [row.seq for row in asked(event="gateway.main.lead_message.sent")] == [3, 2]
+    assert [row.seq for row in asked(event="gateway.main.")] == [5, 3, 2]
+    assert [row.seq for row in asked(event="agent.soul.updated")] == [6]
+    assert [row.seq for row in asked(event="message.")] == [4, 3, 2, 1]
 
 
 def test_a_change_and_its_audit_entry_are_one_transaction(c: sa.Connection) -> None:

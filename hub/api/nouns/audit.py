@@ -11,6 +11,7 @@ from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
+from protocol.vocabularies import EVENT_ALIASES
 from storage import audit
 from storage.audit import AuditRow
 from storage.kernel.database import StorageError
@@ -22,13 +23,18 @@ MOST_BREAKS: Final = 100  # listed
 NOTE_S: Final = 1.0
 
 Word = Annotated[str, Meta(max_length=200, pattern=r"^[!-~]+$(?!\n)")] | None
+EventWord = Annotated[
+    Word,
+    Meta(description="A name of events; ending in a dot: how their names begin, as in ``token.``"),
+]
 
 
 class AuditEntryView(View):
     """Entry of the audit log.
 
     *actor*: ``operator:UID`` (over the Unix socket), ``token:ID``, ``device:ID`` or ``hub``; *subject*: the
-    id of what was changed. *hash* covers all other fields and *prev_hash*, the hash of the entry before.
+    id of what was changed. *alias*: the name of the event in the coordination vocabulary, by which it is also
+    found. *hash* covers all other fields and *prev_hash*, the hash of the entry before.
     """
 
     seq: int
@@ -40,6 +46,7 @@ class AuditEntryView(View):
     detail: dict[str, Any]
     prev_hash: str
     hash: str
+    alias: str | None = None
 
 
 class AuditBreakView(View):
@@ -101,6 +108,7 @@ class AuditLog(Noun):
             "at|at",
             "actor",
             "{event}{outcome|refused} as event",
+            "alias as alias?",
             "subject",
             "detail|pairs as detail",
         ),
@@ -112,10 +120,7 @@ class AuditLog(Noun):
         order: Annotated[
             Literal["newest", "oldest"], Meta(description="Which entries come first.")
         ] = "newest",
-        event: Annotated[
-            Word,
-            Meta(description="A name of events; ending in a dot: how their names begin, as in ``token.``"),
-        ] = None,
+        event: EventWord = None,
         actor: Word = None,
         subject: Word = None,
         since: Instant | None = None,
@@ -188,9 +193,12 @@ class AuditLog(Noun):
 
 
 def _view(row: AuditRow) -> AuditEntryView:
+    detail = _detail(row.detail)
+    is_done = row.outcome == "done"
     return AuditEntryView.from_row(
         row,
-        detail=_detail(row.detail),
+        detail=detail,
+        alias=next((one.name for one in EVENT_ALIASES if is_done and one.fits(row.event, detail)), None),
         prev_hash=row.prev_hash.hex(),
         hash=row.hash.hex(),
     )

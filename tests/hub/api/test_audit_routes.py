@@ -44,6 +44,7 @@ async def test_the_audit_log_is_reported_newest_first_page_by_page(tmp_path: Pat
         "detail": {},
         "prev_hash": first["entries"][1]["hash"],
         "hash": first["entries"][0]["hash"],
+        "alias": None,
     }
 
 
