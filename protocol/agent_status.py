@@ -232,6 +232,7 @@ TABLES: Mapping[Axis, Table[Any, Any]] = {
     Axis.HEALTH: HEALTH,
 }
 STORED_AXES = tuple(TABLES)
+DETAILED_AXES: Final = (Axis.LIFECYCLE, Axis.HEALTH)  # a move on one ends the state_detail
 VALUES: Mapping[Axis, type[StrEnum]] = {
     Axis.LIFECYCLE: Lifecycle,
     Axis.AVAILABILITY: Availability,
@@ -340,13 +341,13 @@ class Axes(msgspec.Struct, frozen=True, kw_only=True):
     def after(self, axis: Axis, to: str) -> "Axes":
         """Return a copy with another value on one axis."""
         moved: Any = {str(axis): VALUES[axis](to)}
-        if axis in (Axis.LIFECYCLE, Axis.HEALTH):
+        if axis in DETAILED_AXES:
             moved["state_detail"] = None
         return msgspec.structs.replace(self, **moved)
 
 
 class AgentMoved(msgspec.Struct, frozen=True, kw_only=True):
-    """Move of an agent on one axis."""
+    """Move of an agent on one axis. *detail_before*: its ``state_detail`` before the move."""
 
     agent_id: str
     axis: Axis
@@ -356,3 +357,4 @@ class AgentMoved(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     at: int
     seq: int
+    detail_before: str | None = None

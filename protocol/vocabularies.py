@@ -248,7 +248,7 @@ def _moves(**to: StrEnum) -> tuple[AxisMove, ...]:
     return tuple(AxisMove(Axis(axis), str(value)) for axis, value in to.items())
 
 
-_RUNNING = frozenset({Activity.PROCESSING, Activity.SATURATED})
+RUNNING: Final = frozenset({Activity.PROCESSING, Activity.SATURATED})
 _NOT_ACTIVE = frozenset(Lifecycle) - {Lifecycle.ACTIVE}
 _NOT_OVER = frozenset(Lifecycle) - {Lifecycle.TERMINATED}
 _L, _H = Lifecycle, Health
@@ -269,7 +269,7 @@ CALENDAR_STATUS: Final = Reading(
         _when(availability=Availability.EXHAUSTED),
         _moves(availability=Availability.EXHAUSTED),  # with a reason and the instants
     ),
-    Rule(AgentStatus.BUSY, Axis.ACTIVITY, _when(activity=_RUNNING)),
+    Rule(AgentStatus.BUSY, Axis.ACTIVITY, _when(activity=RUNNING)),
     Rule(
         AgentStatus.ON_CALL,
         Axis.AVAILABILITY,
@@ -337,7 +337,7 @@ def pair_of(axes: Axes) -> Pair:
     if axes.health is _H.ERROR and axes.lifecycle is not _L.TERMINATED:
         return Pair(_S.ERROR, _D.ERROR)
     if axes.lifecycle is _L.ACTIVE:
-        if axes.activity in _RUNNING:
+        if axes.activity in RUNNING:
             return Pair(_S.BUSY, _D.ACTIVE)
         return Pair(_S.ACTIVE, StateDetail(axes.state_detail or _D.ACTIVE))
     if axes.lifecycle is _L.MAINTENANCE:

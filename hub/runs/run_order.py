@@ -22,7 +22,7 @@ from storage.agents import agent_snapshot
 from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow
 from storage.agents.configs import Mailbox, ModelUse
-from storage.runs.runs import HeldRun, RunRow
+from storage.runs.runs import TASK, HeldRun, RunRow
 from storage.schedules.schedule_rows import DueSchedule
 from storage.store import Store
 
@@ -210,7 +210,6 @@ def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder
 
 
 MOST_NEEDS: Final = 32
-TASK: Final = "task_id"  # key in the context
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -147,6 +147,7 @@ def next_move(
         actor=actor,
         at=at,
         seq=row.version + 1,
+        detail_before=row.state_detail,
     )
 
 
@@ -240,6 +241,7 @@ def remember(c: sa.Connection, moves: Sequence[tuple[AgentMoved, Axes]]) -> None
             "seq": made.seq,
             "axis": str(made.axis),
             "old_value": made.before,
+            "old_detail": made.detail_before,
             "new_value": made.after,
             "snapshot": msgspec.to_builtins(axes),
             "reason": made.reason,

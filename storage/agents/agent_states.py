@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import (
+    DETAILED_AXES,
     Activity,
     AgentMoved,
     Availability,
@@ -32,6 +33,7 @@ from storage.agents.agent_moves import (
 )
 from storage.agents.agents import UnknownAgent, agent_called, called
 from storage.agents.schema import agent_state_history, agent_states, agents
+from storage.agents.words_in_sql import CHANGED_WORDS
 from storage.kernel.columns import Int
 from storage.kernel.rows import Key, columns_of, fill, paged
 
@@ -205,7 +207,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
 class AgentMove(msgspec.Struct, frozen=True):
     """Row of an agent's history: a change on one axis.
 
-    *snapshot*: the axes after the change.
+    *snapshot*: the axes after the change. *old_detail*: ``state_detail`` before the change.
     """
 
     seq: int
@@ -216,6 +218,17 @@ class AgentMove(msgspec.Struct, frozen=True):
     actor: str
     at: int
     snapshot: Axes = Axes()
+    old_detail: str | None = None
+
+    @property
+    def axes_before(self) -> Axes | None:
+        """Axes before the change; None: it created the agent."""
+        if self.old_value is None:
+            return None
+        axes = self.snapshot.after(Axis(self.axis), self.old_value)
+        if self.axis in DETAILED_AXES:
+            axes = msgspec.structs.replace(axes, state_detail=self.old_detail)
+        return axes
 
 
 class Since(msgspec.Struct, frozen=True):
@@ -241,6 +254,7 @@ class AgentStatus(AgentState, frozen=True, kw_only=True):
 HISTORY = sa.select(*columns_of(AgentMove, agent_state_history)).where(
     agent_state_history.c.agent_id == sa.bindparam("agent")
 )
+WORD_CHANGES = HISTORY.where(*CHANGED_WORDS)
 _newest_of_axis = agent_state_history.alias()
 STATUS = (  # a row for each axis that has a history
     sa.select(
@@ -376,6 +390,14 @@ def history_page(
     query = paged(HISTORY, agent_state_history.c.seq, limit=limit, after=after, descending=True)
     if axis is not None:
         query = query.where(agent_state_history.c.axis == sa.bindparam("on_axis", str(axis)))
+    return _moves(c, query, {"agent": agent_id})
+
+
+def word_changes(
+    c: sa.Connection, agent_id: AgentId, *, limit: int | None = None, after: Key | None = None
+) -> list[AgentMove]:
+    """Return the changes of the agent that changed a status word of the orchestrator, newest first."""
+    query = paged(WORD_CHANGES, agent_state_history.c.seq, limit=limit, after=after, descending=True)
     return _moves(c, query, {"agent": agent_id})
 
 

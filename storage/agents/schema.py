@@ -47,6 +47,12 @@ def _value_of_axis(column: str) -> str:
     return " OR ".join(f"(axis = '{axis}' AND {column} IN ({spelled(words)}))" for axis, words in each)
 
 
+# Moves of an agent that may change a word of the orchestrator; every move that does is among them.
+MAY_CHANGE_WORDS = (
+    "axis IN ('lifecycle', 'health') OR (axis = 'activity'"
+    " AND (old_value IN ('processing', 'saturated')) <> (new_value IN ('processing', 'saturated')))"
+)
+
 agent_templates = table(
     "agent_templates",
     key("id"),
@@ -171,6 +177,7 @@ agent_state_history = table(
     sa.Column("seq", Int, primary_key=True),
     text("axis"),
     sa.Column("old_value", sa.Text),
+    sa.Column("old_detail", sa.Text),  # state_detail before the move
     text("new_value"),
     doc("snapshot", "{}"),
     sa.Column("reason", sa.Text),
@@ -187,6 +194,12 @@ index(
     agent_state_history.c.agent_id,
     agent_state_history.c.axis,
     agent_state_history.c.seq,
+)
+index(
+    "agent_state_history_words",
+    agent_state_history.c.agent_id,
+    agent_state_history.c.seq,
+    where=MAY_CHANGE_WORDS,
 )
 
 agent_config_history = table(
@@ -230,6 +243,15 @@ index(
     agent_capabilities.c.name,
     where="enabled",
     unique=True,
+)
+index(
+    "agent_capabilities_name",
+    agent_capabilities.c.name,
+    agent_capabilities.c.ver_major,
+    agent_capabilities.c.ver_minor,
+    agent_capabilities.c.ver_patch,
+    agent_capabilities.c.prerelease,
+    where="enabled",
 )
 
 agent_locks = table(

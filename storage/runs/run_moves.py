@@ -44,6 +44,7 @@ from storage.runs.runs import (
     get_run,
     keep_result,
     record_error,
+    task_in,
 )
 from storage.runs.schema import run_calls, run_state_history, run_units, runs
 from storage.runs.units import ADD_UNIT, find_unit
@@ -118,7 +119,7 @@ def create_run(
 
     Raises:
         UnknownAgent: the agent does not exist or was archived; nothing was written.
-        AgentTerminated, LivesAtGateway: nothing was written.
+        AgentTerminated, LivesAtGateway, BadTask: nothing was written.
     """
     known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).scalar_one_or_none()
     if known is not None:
@@ -149,6 +150,7 @@ def create_run(
         "settings": settings or {},
         "parameters": parameters or {},
         "context": context or {},
+        "task_id": task_in(context or {}),
         "created_at": at,
         "updated_at": at,
     }

@@ -4,7 +4,7 @@ An executing run is held by the process that knows its fence. A move that ends t
 the fence; later writes of the old holder are refused with ``StaleRun``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
-from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState
+from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
+from protocol.vocabularies import RunLogStatus
 from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import Key, columns_of, fill, paged
-from storage.runs.schema import EXECUTING, run_calls, run_state_history, runs
+from storage.runs.schema import EXECUTING, LIVE, run_calls, run_state_history, runs
 
 
 class UnknownRun(HubError):
@@ -63,7 +64,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     *fire_at*: newest fire that it covers; *coalesced_count*: number of earlier fires that it covers.
     *deadline_at*: deadline of the current execution, only while it executes. *needs*: capabilities required
     for its start. *locks*: names of locks that it holds while it executes. *context*: the requester's
-    description. *status_message*: last report of its device. *result*: summary after its end.
+    description. *task_id*: the task that the context names. *status_message*: last report of its device.
+    *result*: summary after its end.
     """
 
     id: RunId
@@ -101,6 +103,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     parameters: dict[str, Any]
     context: dict[str, Any]
+    task_id: str | None
     progress: float
     status_message: str | None
     result: dict[str, Any] | None
@@ -136,6 +139,13 @@ class RunMove(msgspec.Struct, frozen=True):
     reason: str | None
     actor: str
     at: int
+
+
+class MoveOfRun(RunMove, frozen=True, kw_only=True):
+    """Row of the history of an agent's runs."""
+
+    run_id: RunId
+    run_created_at: int
 
 
 RUNS = sa.select(
@@ -191,6 +201,36 @@ def runs_ending_in(
     return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
 
 
+# as ``protocol.vocabularies.run_log_status``, which a test compares
+LOGGED_AS: Final = sa.case(
+    (sa.text("runs." + LIVE), str(RunLogStatus.RUNNING)),
+    (sa.text("runs.state <> 'COMPLETED'"), str(RunLogStatus.ERROR)),
+    (runs.c.error_count == 0, str(RunLogStatus.SUCCESS)),
+    (runs.c.items_created > 0, str(RunLogStatus.PARTIAL)),
+    else_=str(RunLogStatus.ERROR),
+)
+
+
+def _are_in(states: Collection[RunState]) -> Iterator[sa.ColumnElement[bool] | sa.TextClause]:
+    """Yield the conditions of runs in one of these states, and those of the index of such runs."""
+    if not states:
+        yield sa.false()
+    elif len(states) > 1:
+        yield sa.text(f"runs.state IN ({spelled(sorted(states))})")
+    else:  # as text: a bound parameter could not use the index
+        yield sa.text(f"runs.state = {spelled(states)}")
+    if states and LIVE_RUN_STATES.issuperset(states):
+        yield sa.text("runs." + LIVE)
+
+
+def _unindexed(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.coalesce(column, "")
+
+
+def _is_own_task(task_id: str) -> sa.ColumnElement[bool]:
+    return sa.and_(runs.c.id == task_id, runs.c.task_id.is_(None))
+
+
 def list_runs(
     c: sa.Connection,
     *,
@@ -199,6 +239,8 @@ def list_runs(
     user_id: UserId | None = None,
     states: Collection[RunState] | None = None,
     outcome: RunOutcome | None = None,
+    task_id: str | None = None,
+    logged_as: RunLogStatus | None = None,
     since: int | None = None,
     until: int | None = None,
     limit: int | None = None,
@@ -207,19 +249,28 @@ def list_runs(
     """Return runs, newest first.
 
     Args:
+        task_id: only runs for this task; a run without a task is one for the task of its own id.
+        logged_as: only runs with this status in the run log.
         since, until: only runs created in this range, epoch milliseconds; the first is included, the second
             is not.
     """
     query = _of_user(RUNS, user_id)
     query = paged(query, runs.c.created_at, runs.c.id, limit=limit, after=after, descending=True)
     if agent_id is not None:
-        query = query.where(runs.c.agent_id == agent_id)
+        # SQLite has no figures by which to choose an index: a task has fewer runs than an agent
+        query = query.where((runs.c.agent_id if task_id is None else _unindexed(runs.c.agent_id)) == agent_id)
     if device_id is not None:
         query = query.where(runs.c.device_id == device_id)
     if states is not None:
-        query = query.where(runs.c.state.in_(sorted(states)))
+        query = query.where(*_are_in(states))
+    if agent_id is None and states is not None and set(states) == {RunState.FAILED}:
+        query = query.where(runs.c.outcome == RunOutcome.ERROR)  # it has an index
+    if task_id is not None:
+        query = query.where(sa.or_(runs.c.task_id == task_id, _is_own_task(task_id)))
+    if logged_as is not None:
+        query = query.where(sa.literal(str(logged_as)) == LOGGED_AS)
     if outcome is not None:
-        query = query.where(runs.c.outcome == outcome)
+        query = query.where((runs.c.outcome if agent_id is None else _unindexed(runs.c.outcome)) == outcome)
     if since is not None:
         query = query.where(runs.c.created_at >= since)
     if until is not None:
@@ -241,6 +292,30 @@ def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:
         .order_by(run_state_history.c.seq)
     )
     return [RunMove(*row) for row in c.execute(query)]
+
+
+MOVES_OF_RUNS = (
+    sa.select(*columns_of(MoveOfRun, run_state_history, run_created_at=runs.c.created_at))
+    .join_from(runs, run_state_history, run_state_history.c.run_id == runs.c.id)
+    .where(runs.c.agent_id == sa.bindparam("agent"))
+)
+
+
+def moves_of_runs(
+    c: sa.Connection,
+    agent_id: AgentId,
+    *,
+    run_id: str | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
+) -> list[MoveOfRun]:
+    """Return the moves of the agent's runs, or of one run: of the newest run first, its newest move first."""
+    query = MOVES_OF_RUNS if run_id is None else MOVES_OF_RUNS.where(runs.c.id == run_id)
+    by = (runs.c.created_at, run_state_history.c.run_id, run_state_history.c.seq)
+    query = paged(query, *by, limit=limit, after=after, descending=True)
+    if after is not None:
+        query = query.where(runs.c.created_at <= after[0])  # the index of runs has no other part of the key
+    return [fill(MoveOfRun, row) for row in c.execute(query, {"agent": agent_id})]
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
@@ -383,6 +458,24 @@ class ContextTooLarge(HubError):
     limit = "run_context_bytes"
 
 
+TASK: Final = "task_id"  # key in the context of a run
+TASK_CHARACTERS: Final = 128
+
+
+class BadTask(HubError):
+    """Error: the task in the context of a run is no identifier; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+def task_in(context: Mapping[str, Any]) -> str | None:
+    """Return the task that the context of a run names, if any. Raises BadTask."""
+    task = context.get(TASK)
+    if task is None or (isinstance(task, str) and 1 <= len(task) <= TASK_CHARACTERS):
+        return task
+    raise BadTask(f"context.{TASK}: expected a text of 1 to {TASK_CHARACTERS} characters")
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Report of a device about a run that it executes; ``None`` leaves a value unchanged.
 
@@ -407,6 +500,7 @@ REPORT = (
         ),
         status_message=sa.func.coalesce(sa.bindparam("said", type_=sa.Text), runs.c.status_message),
         context=sa.bindparam("about"),
+        task_id=sa.bindparam("task"),
         updated_at=sa.bindparam("now"),
     )
 )
@@ -420,7 +514,7 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
-        ContextTooLarge: nothing was written.
+        ContextTooLarge, BadTask: nothing was written.
     """
     row = c.execute(CONTEXT, {"run": held.id, "held": held.fence}).one_or_none()
     if row is None:
@@ -435,6 +529,7 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
         "done": reported.progress,
         "said": None if reported.message is None else reported.message[:MAX_MESSAGE_CHARS],
         "about": context,
+        "task": task_in(context),
         "now": at,
     }
     c.execute(REPORT, written)

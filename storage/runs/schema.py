@@ -60,6 +60,7 @@ runs = table(
     doc("settings", "{}"),  # of the agent, copied when the run was created
     doc("parameters", "{}"),  # of the requester
     doc("context", "{}"),
+    sa.Column("task_id", sa.Text),  # of the context
     sa.Column("progress", sa.REAL, nullable=False, server_default=sa.text("0")),
     sa.Column("status_message", sa.Text),
     sa.Column("result", Doc),
@@ -111,6 +112,9 @@ index("runs_remembered", runs.c.completed_at, where="completed_at IS NOT NULL AN
 index("runs_unmeasured", runs.c.completed_at, where="completed_at IS NOT NULL AND measured_at IS NULL")
 index("runs_agent", runs.c.agent_id, runs.c.created_at, runs.c.id)
 index("runs_by_age", runs.c.created_at, runs.c.id)
+index("runs_live", runs.c.created_at, runs.c.id, where=LIVE)
+index("runs_cancelled", runs.c.created_at, runs.c.id, where="state = 'CANCELLED'")
+index("runs_of_task", runs.c.task_id, runs.c.created_at, runs.c.id, where="task_id IS NOT NULL")
 index("runs_by_outcome", runs.c.outcome, runs.c.created_at, runs.c.id, where="outcome IS NOT NULL")
 index("runs_of_schedule", runs.c.schedule_id, where=f"schedule_id IS NOT NULL AND {LIVE}")
 index("runs_queued", runs.c.device_id, runs.c.trigger_kind, where="state = 'QUEUED'")

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from protocol.lifecycles import RunState
 from tests.seeds.walk import OF_WALK, Document, Walk
 from tests.support.runs import folder
 
@@ -87,13 +88,55 @@ async def parameters_of_an_execution_are_kept_and_given_to_the_device_and_the_pr
     await walk.refused("POST", "agents/mail/runs", {"parameters": []}, status=422, says="parameters")
 
 
-@orchestrator("agent_execution.task_id", lives="runs.context, POST /v1/agents/{name}/runs")
-async def an_execution_has_a_task(walk: Walk) -> None:
+@orchestrator(
+    "agent_execution.task_id: index=True",
+    lives="runs.task_id, GET /v1/runs?task_id=, hub runs --task, POST /v1/agents/{name}/runs",
+)
+async def executions_are_found_by_their_task(walk: Walk) -> None:
     await _agent(walk)
     named = (await walk.post("agents/mail/runs", {"task_id": "t-7"}))["id"]
     unnamed = (await walk.post("agents/mail/runs"))["id"]
     tasks = {one["id"]: one["task_id"] for one in (await walk.get(AS))["agent_execution"]}
     assert tasks == {named: "t-7", unnamed: unnamed}
+    other = (await walk.post("agents/notes/runs", {"context": {"task_id": "t-7"}}))["id"]
+    for query, found in (
+        ({"task_id": "t-7"}, {named, other}),
+        ({"task_id": "t-7", "agent": "mail"}, {named}),
+        ({"task_id": unnamed}, {unnamed}),
+        ({"task_id": "t-8"}, set()),
+    ):
+        assert {run["id"] for run in (await walk.get("runs", **query))["runs"]} == found
+    (listed,) = (await walk.cli("runs", "--task", "t-7", "--agent", "mail"))["runs"]
+    assert listed["id"] == named
+    for wrong in ("", "t" * 129, 7):
+        says = "context.task_id: expected a text of 1 to 128 characters"
+        await walk.refused("POST", "agents/mail/runs", {"context": {"task_id": wrong}}, status=422, says=says)
+    await walk.refused("GET", f"runs?task_id={'t' * 129}", status=422, says="query.task_id")
+
+
+@orchestrator(
+    "execution.state: QUEUED, PREPARING, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED",
+    lives="runs.state, GET /v1/runs?state=, hub runs --in-state",
+)
+async def executions_are_found_by_their_state(walk: Walk) -> None:
+    ended = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED)
+    for state in (*ended, RunState.RUNNING, RunState.PAUSED, RunState.QUEUED):
+        run = f"r-{state.lower()}"
+        await walk.hub.run(run)
+        if state is RunState.PAUSED:
+            await walk.post(f"runs/{run}/pause")
+        elif state is not RunState.QUEUED:
+            await walk.hub.move(run, state)
+        for query in ({"state": str(state)}, {"state": str(state), "agent": "notes"}):
+            (found,) = (await walk.get("runs", **query))["runs"]
+            assert (found["id"], found["state"]) == (run, state)
+        (listed,) = (await walk.cli("runs", "--in-state", state))["runs"]
+        assert listed["id"] == run
+    assert (await walk.get("runs", state="PREPARING"))["runs"] == []
+    says = "expected one of QUEUED, PREPARING, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED"
+    await walk.refused("GET", "runs?state=DONE", status=422, says=says)
+    await walk.cli_refused("runs", "--in-state", "DONE", says="'CANCELLED'")
+    await walk.sql_refused("UPDATE runs SET state = 'DONE'")
 
 
 @orchestrator("id: UUID", lives="agents.id, in each path in place of an agent's name")

@@ -21,7 +21,6 @@ from hub.runs.control import RunControl
 from hub.runs.decisions import MissedFires, describe_errors, describe_missed, describe_reason
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
-from hub.runs.run_order import TASK
 from hub.runs.waiting import PAUSING
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError, IllegalTransition
@@ -33,7 +32,7 @@ from storage.devices import devices, pairings
 from storage.devices.devices import Grant
 from storage.runs import runs
 from storage.runs.run_locks import Offered
-from storage.runs.runs import MAX_MESSAGE_CHARS, Report, RunMove, RunRow, UnknownRun
+from storage.runs.runs import MAX_MESSAGE_CHARS, TASK_CHARACTERS, Report, RunMove, RunRow, UnknownRun
 from storage.runs.units import UnitRow, first_units
 from storage.schedules import fire_rows
 from storage.store import Connection, Store
@@ -232,6 +231,8 @@ class Runs(Noun):
         options={
             "agent": "Only the runs of this agent.",
             "device": "Only the runs on this device, by name or id.",
+            "state": "--in-state: Only the runs in this state.",
+            "task_id": "--task: Only the runs for this task.",
             "outcome": "Only the runs that ended so.",
             "since": "Only the runs created from then on.",
             "until": "Only the runs created before.",
@@ -264,13 +265,19 @@ class Runs(Noun):
         self,
         agent: Annotated[str, Meta(max_length=200)] | None = None,
         device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
+        state: Annotated[RunState, Meta(description="Only runs in this state.")] | None = None,
+        task_id: Annotated[str, Meta(max_length=TASK_CHARACTERS, description="Only runs for this task.")]
+        | None = None,
         outcome: Annotated[OutcomeWord, Meta(description="Only runs that ended so.")] | None = None,
         since: Annotated[Instant, Meta(description="Only runs created from then on.")] | None = None,
         until: Annotated[Instant, Meta(description="Only runs created before.")] | None = None,
         part: Part = ALL,
     ) -> list[RunView]:
-        """List runs, the newest first: of all agents or of one, of a device, by outcome and by time."""
+        """List runs, the newest first: of an agent, of a device, for a task, by state, outcome and time."""
         offered = self.offered
+        states = None if state is None else {state}
+        if outcome == "cancelled":
+            states = {RunState.CANCELLED} & (states or {RunState.CANCELLED})
 
         def read(c: Connection) -> RunFacts:
             of_agent = device_id = None
@@ -285,7 +292,8 @@ class Runs(Noun):
                 agent_id=of_agent,
                 device_id=device_id,
                 user_id=self.user_id,
-                states=[RunState.CANCELLED] if outcome == "cancelled" else None,
+                states=states,
+                task_id=task_id,
                 outcome=_OUTCOMES.get(outcome or ""),
                 since=None if since is None else epoch_ms(since),
                 until=None if until is None else epoch_ms(until),
@@ -498,7 +506,6 @@ def _run_view(
     row: RunRow, *, device: str, waiting_for: str | None, is_pausing: bool, missed: Sequence[MissedFires]
 ) -> RunView:
     settled = row.units_done + row.units_skipped + row.units_failed
-    task_id = row.context.get(TASK)
     because = describe_reason(row.reason, within_s=_within_s(row))
     if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
         because = describe_errors(row.errors, failed=row.units_failed)
@@ -517,7 +524,6 @@ def _run_view(
         units_left=max(0, row.units_total - settled) if RUN.is_final(row.state) else 0,
         model_requests=row.usage.requests,
         usd=row.usage.cost_nanos / NANOS,
-        task_id=task_id if isinstance(task_id, str) else None,
         message=row.status_message,
     )
 

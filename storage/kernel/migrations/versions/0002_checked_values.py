@@ -19,9 +19,15 @@ def upgrade() -> None:
     _check_names_of_agents()
     _check_values_of_history()
     _add_titles_of_agents()
+    _add_details_of_history()
+    _add_tasks_of_runs()
+    _add_indexes_of_filters()
 
 
 def downgrade() -> None:
+    _drop_indexes_of_filters()
+    _drop_tasks_of_runs()
+    _drop_details_of_history()
     _drop_titles_of_agents()
     _uncheck_values_of_history()
     _uncheck_names_of_agents()
@@ -84,6 +90,60 @@ def _drop_titles_of_agents() -> None:
     with op.batch_alter_table("agents", table_kwargs=_STRICT) as agents:
         agents.drop_constraint(op.f("ck_agents_title"), type_="check")
         agents.drop_column("title")
+
+
+_MAY_CHANGE_WORDS = (
+    "axis IN ('lifecycle', 'health') OR (axis = 'activity'"
+    " AND (old_value IN ('processing', 'saturated')) <> (new_value IN ('processing', 'saturated')))"
+)
+
+
+def _add_details_of_history() -> None:
+    op.add_column("agent_state_history", sa.Column("old_detail", sa.Text()))
+    _index("agent_state_history_words", "agent_state_history", ["agent_id", "seq"], where=_MAY_CHANGE_WORDS)
+
+
+def _drop_details_of_history() -> None:
+    op.drop_index("agent_state_history_words")
+    op.drop_column("agent_state_history", "old_detail")
+
+
+def _add_tasks_of_runs() -> None:
+    op.add_column("runs", sa.Column("task_id", sa.Text()))
+    is_file = op.get_bind().dialect.name == "sqlite"
+    kind = (
+        "json_type(context, '$.task_id') = 'text'"
+        if is_file
+        else "jsonb_typeof(context -> 'task_id') = 'string'"
+    )
+    is_task = f"{kind} AND length(context ->> 'task_id') BETWEEN 1 AND 128"
+    op.execute(f"UPDATE runs SET task_id = context ->> 'task_id' WHERE {is_task}")
+    _index("runs_of_task", "runs", ["task_id", "created_at", "id"], where="task_id IS NOT NULL")
+
+
+def _drop_tasks_of_runs() -> None:
+    op.drop_index("runs_of_task")
+    op.drop_column("runs", "task_id")
+
+
+_LIVE = "state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"
+
+
+def _add_indexes_of_filters() -> None:
+    _index("runs_live", "runs", ["created_at", "id"], where=_LIVE)
+    _index("runs_cancelled", "runs", ["created_at", "id"], where="state = 'CANCELLED'")
+    version = ["ver_major", "ver_minor", "ver_patch", "prerelease"]
+    _index("agent_capabilities_name", "agent_capabilities", ["name", *version], where="enabled")
+
+
+def _drop_indexes_of_filters() -> None:
+    op.drop_index("agent_capabilities_name")
+    op.drop_index("runs_cancelled")
+    op.drop_index("runs_live")
+
+
+def _index(name: str, table: str, columns: list[str], *, where: str) -> None:
+    op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
 _SHOWN = 20  # rows that a message names
