@@ -32,7 +32,7 @@ from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.lock_turns import LockRow
 from storage.agents.status_writes import BadWrite, StatusWrite
-from storage.runs.runs import RunMove, RunRow
+from storage.runs.runs import ATTEMPT_FAILED, RunMove, RunRow
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -341,8 +341,8 @@ AGENT_EXECUTION: Final = Table(
         _column(
             "error_message",
             "runs.errors",
-            lambda run: next((error.message for error in run.errors), None),
-            "the first error",
+            lambda run: next((error.message for error in run.lasting_errors), None),
+            "the first error that no later attempt overcame",
             "errors of the run",
         ),
         _column(
@@ -521,12 +521,19 @@ def run_log_outcome(run: RunRow) -> str:
 
 
 def _errors(run: RunRow) -> list[str]:
-    messages = [error.message for error in run.errors]
+    messages = [
+        f"attempt {error.attempt}: {error.message}" if error.code == ATTEMPT_FAILED else error.message
+        for error in run.errors
+    ]
     if run.state is RunState.CANCELLED:
         return [*messages, f"cancelled: {run.cancel_reason or run.reason or 'no reason given'}"]
     return messages
 
 
+_ERRORS_NOTE: Final = (
+    "their messages so far, `attempt 1: ` before what ended an attempt; one that a later attempt overcame"
+    " stays and does not count for status"
+)
 RUN_LOG: Final = Table(
     "config",
     (
@@ -587,7 +594,7 @@ AGENT_RUN_LOG: Final = Table(
             RUN_MOVES,
         ),
         _column("items_created", "runs.items_created", written=RUN_MOVES),
-        _column("errors", "runs.errors runs.cancel_reason", _errors, "their messages", RUN_MOVES),
+        _column("errors", "runs.errors runs.cancel_reason", _errors, _ERRORS_NOTE, RUN_MOVES),
         _instant("completed_at", "runs.completed_at", written=RUN_MOVES),
     ),
     lambda facts: list(facts.runs),

@@ -305,7 +305,8 @@ def report_errors(run: Mapping[str, Any]) -> None:
     for error in run["errors"]:
         where = f"{error['path']}: " if error["path"] else ""
         code = "" if error["message"].startswith(error["code"]) else f"{error['code']}: "
-        show.report(f"{code}{where}{error['message']}")
+        attempt = f"attempt {error['attempt']}: " if run["attempt"] > 1 and error["attempt"] else ""
+        show.report(f"{attempt}{code}{where}{error['message']}")
     if run["error_count"] > len(run["errors"]):
         show.report(f"... and {run['error_count'] - len(run['errors'])} more errors")
 

@@ -41,10 +41,14 @@ FULL_CAP_S = 5.0  # when the disk is full, its guard keeps the run waiting anywa
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """End of an attempt: the run is moved by *event*."""
+    """End of an attempt: the run is moved by *event*.
+
+    *error*: what went wrong, if the run is tried again; a run that only waits has none.
+    """
 
     event: RunEvent
     reason: str | None = None
+    error: str | None = None
     outcome: RunOutcome | None = None
     wait_s: float | None = None
     exhausted: ModelExhausted | None = None
@@ -63,7 +67,7 @@ def ending_of(
             return Ending(event=RunEvent.MODEL_AWAY, reason=f"the run waits for the model: {exc}")
         case NotTakenOn(busy=True) if state is RunState.PREPARING:
             wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, SENT_BACK_CAP_S)
-            return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
+            return Ending(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
         case BatchPending():
             return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=exc.wait_s)
         case NotTakenOn() | NoModel() | NotGranted():
@@ -77,7 +81,7 @@ def ending_of(
             if state is RunState.PREPARING or is_outage:
                 cap_s = FULL_CAP_S if isinstance(exc, DiskFull) else SENT_BACK_CAP_S
                 wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, cap_s)
-                return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=wait_s)
+                return Ending(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
             if order.attempt < order.max_attempts:
                 return retried(str(exc), order, chance)
             reason = f"given up after {order.attempt} attempts: {exc}"
@@ -91,7 +95,7 @@ def ending_of(
 def retried(reason: str, order: RunOrder, chance: Chance) -> Ending:
     """Return an ending with another attempt after a wait."""
     wait_s = _wait(chance, order.attempt - 1, RETRY_BASE_S, RETRY_CAP_S)
-    return Ending(event=RunEvent.RETRIED, reason=reason, wait_s=wait_s)
+    return Ending(event=RunEvent.RETRIED, reason=reason, error=reason, wait_s=wait_s)
 
 
 def _wait(chance: Chance, tries: int, base_s: float, cap_s: float) -> float:

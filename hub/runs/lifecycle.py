@@ -147,6 +147,7 @@ class Lifecycle:
         actor: str = "hub",
         reason: str | None = None,
         outcome: RunOutcome | None = None,
+        error: str | None = None,
         wait_s: float | None = None,
         agent_id: AgentId | None = None,
         device_id: DeviceId | None = None,
@@ -154,6 +155,7 @@ class Lifecycle:
         """Move a run by *event*.
 
         Args:
+            error: what ended the attempt, if the run is tried again; of FAILED it is the *reason*.
             wait_s: seconds from now before which the run is not eligible again.
 
         Raises:
@@ -171,7 +173,7 @@ class Lifecycle:
             reason=reason,
             outcome=outcome,
             eligible_at=None if wait_s is None else at + int(wait_s * 1000),
-            error=reason if event is RunEvent.FAILED else None,
+            error=reason if event is RunEvent.FAILED else error,
         )
         _log_move(after, event, reason, outcome)
         if after.state in FINAL_RUN_STATES:

@@ -178,7 +178,7 @@ class MailboxVisits:
         match failure:
             case SignInNeeded() | PermissionMissing() | Misconfigured():
                 await self._desk.refused(row.id, failure)
-                return Ending(event=RunEvent.SENT_BACK, reason=problem, wait_s=0.0)
+                return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=0.0)
             case ProviderBusy():
                 wait_s = None
                 if failure.retry_at is not None:
@@ -193,7 +193,7 @@ class MailboxVisits:
                 wait_s = longest * self._chance.uniform(0.5, 1.0)
                 retry_at = self.at() + int(wait_s * 1_000)
                 await self._store.write(connectors.note_failure, row.id, retry_at=retry_at, at=self.at())
-                return Ending(event=RunEvent.SENT_BACK, reason=problem, wait_s=wait_s)
+                return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
 
     def at(self) -> int:
         """Return the current time in epoch milliseconds."""

@@ -490,7 +490,9 @@ class Runner:
             after = await self._store.write(settle_leaning, held, after=after, at=now_ms(self._clock))
         row = await self._store.read(runs.get_run, order.run_id)
         settled = row.units_done + row.units_skipped  # known units count as done
-        outcome = outcome_of(units_done=settled, items_created=row.items_created, errors=row.error_count)
+        overcome = len(row.errors) - len(row.lasting_errors)
+        errors = row.error_count - overcome
+        outcome = outcome_of(units_done=settled, items_created=row.items_created, errors=errors)
         if outcome is RunOutcome.ERROR:
             return Ending(event=RunEvent.FAILED, outcome=outcome)  # the errors of its units give the reasons
         return Ending(event=RunEvent.FINISHED, outcome=outcome)
@@ -531,6 +533,7 @@ class Runner:
             ending.event,
             reason=ending.reason,
             outcome=ending.outcome,
+            error=ending.error,
             wait_s=ending.wait_s,
             agent_id=order.agent_id,
             device_id=order.device_id,

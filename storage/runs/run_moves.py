@@ -40,10 +40,12 @@ from storage.runs.runs import (
     StaleRun,
     UnknownRun,
     check_held,
+    discount_overcome,
     find_run,
     get_run,
     keep_result,
     record_error,
+    record_failed_attempt,
     task_in,
 )
 from storage.runs.schema import run_calls, run_state_history, run_units, runs
@@ -255,7 +257,8 @@ def move(
         held: the run as the caller last read it.
         outcome: for FINISHED, success or partial; FAILED is always ``error``.
         eligible_at: earliest time of the next claim.
-        error: for FAILED; recorded as an error of the run as a whole.
+        error: what ended the attempt; recorded as an error of the run as a whole. A completed run does not
+            count those that a later attempt overcame.
 
     Raises:
         IllegalTransition: the state table does not allow the event.
@@ -297,8 +300,12 @@ def move(
     remember_move(c, held.id, moved.agent_id, made)
     if moved.locks and after not in EXECUTING_RUN_STATES:
         let_go(c, [held.id])
-    if error is not None:
+    if error is not None and after is RunState.FAILED:
         record_error(c, held.id, None, "run_failed", error, at)
+    elif error is not None:
+        record_failed_attempt(c, held.id, moved.attempt - change["attempts"], error, at)
+    elif after is RunState.COMPLETED:
+        discount_overcome(c, held.id, at)
     if moved.schedule_id is not None and after in FINAL_RUN_STATES and moved.trigger_kind in FIRED:
         schedules.count_outcome(c, moved.schedule_id, ends_as, at)
     if after in FINAL_RUN_STATES:

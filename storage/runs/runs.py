@@ -41,12 +41,16 @@ class HeldRun(msgspec.Struct, frozen=True):
 
 
 class RunError(msgspec.Struct, frozen=True):
-    """Error in a run, for people. *unit_key*: ``None`` for the run as a whole."""
+    """Error in a run, for people. *unit_key*: ``None`` for the run as a whole.
+
+    *attempt*: number of the attempt that it occurred in; ``None``: recorded by release 0.1.0.
+    """
 
     unit_key: str | None
     code: str
     message: str
     at: int
+    attempt: int | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +130,16 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     def held(self) -> HeldRun:
         """State and fence that its holder compares with."""
         return HeldRun(self.id, self.state, self.fence)
+
+    @property
+    def lasting_errors(self) -> tuple[RunError, ...]:
+        """Errors that decide the outcome: without those of the run as a whole that a later attempt overcame.
+
+        A file that failed is not read again in its run, so its errors last.
+        """
+        if self.state is RunState.FAILED:
+            return self.errors
+        return tuple(error for error in self.errors if not _is_overcome(error, self.attempt))
 
 
 class RunMove(msgspec.Struct, frozen=True):
@@ -327,7 +341,7 @@ def _run(row: Any) -> RunRow:
     return fill(RunRow, row, usage=fill(Usage, row))
 
 
-MAX_ERRORS = 100  # stored with a run; error_count counts the rest too
+MAX_ERRORS = 100  # stored with a run, and one for each failed attempt; error_count counts the rest too
 MAX_ERROR_CHARS = 1_000
 
 is_held = (
@@ -413,27 +427,60 @@ def stale(held: HeldRun) -> StaleRun:
     return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")
 
 
+ATTEMPT_FAILED: Final = "attempt_failed"  # code of the error that ended an attempt, but not the run
+ERRORS = (
+    sa.select(runs.c.error_count, runs.c.errors, runs.c.attempt)
+    .where(runs.c.id == sa.bindparam("run"))
+    .with_for_update()
+)
 COUNT_ERROR = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))
     .values(error_count=runs.c.error_count + 1, updated_at=sa.bindparam("now"))
 )
-KEEP_ERROR = COUNT_ERROR.values(errors=sa.bindparam("kept"))
+KEEP_ERRORS = (
+    sa.update(runs)
+    .where(runs.c.id == sa.bindparam("run"))
+    .values(errors=sa.bindparam("kept"), error_count=sa.bindparam("count"), updated_at=sa.bindparam("now"))
+)
 
 
 def record_error(
     c: sa.Connection, run_id: RunId, unit_key: str | None, code: str, message: str, at: int
 ) -> None:
     """Count an error of the run, and store it if it is among the first ``MAX_ERRORS``."""
-    count, errors = c.execute(
-        sa.select(runs.c.error_count, runs.c.errors).where(runs.c.id == run_id).with_for_update()
-    ).one()
+    count, errors, attempt = c.execute(ERRORS, {"run": run_id}).one()
     if count >= MAX_ERRORS:
         c.execute(COUNT_ERROR, {"run": run_id, "now": at})
         return
-    error = RunError(unit_key, str(code), message[:MAX_ERROR_CHARS], at)
-    errors_after = [*errors, msgspec.structs.asdict(error)]
-    c.execute(KEEP_ERROR, {"run": run_id, "now": at, "kept": errors_after})
+    error = RunError(unit_key, str(code), message[:MAX_ERROR_CHARS], at, attempt)
+    _keep_errors(c, run_id, [*errors, msgspec.structs.asdict(error)], count + 1, at)
+
+
+def record_failed_attempt(c: sa.Connection, run_id: RunId, attempt: int, message: str, at: int) -> None:
+    """Store the error that ended an attempt; an attempt has one, the newest, so a run has one for each."""
+    count, errors, _ = c.execute(ERRORS, {"run": run_id}).one()
+    others = [one for one in errors if (one["code"], one.get("attempt")) != (ATTEMPT_FAILED, attempt)]
+    error = RunError(None, ATTEMPT_FAILED, message[:MAX_ERROR_CHARS], at, attempt)
+    count += len(others) == len(errors)
+    _keep_errors(c, run_id, [*others, msgspec.structs.asdict(error)], count, at)
+
+
+def discount_overcome(c: sa.Connection, run_id: RunId, at: int) -> None:
+    """Take the errors that a later attempt overcame out of the count of a completed run; they stay stored."""
+    count, errors, attempt = c.execute(ERRORS, {"run": run_id}).one()
+    overcome = sum(_is_overcome(msgspec.convert(one, RunError), attempt) for one in errors)
+    if overcome:
+        _keep_errors(c, run_id, errors, count - overcome, at)
+
+
+def _is_overcome(error: RunError, attempt: int) -> bool:
+    is_earlier = error.attempt is not None and error.attempt < attempt
+    return error.unit_key is None and (is_earlier or error.code == ATTEMPT_FAILED)
+
+
+def _keep_errors(c: sa.Connection, run_id: RunId, errors: list[Any], count: int, at: int) -> None:
+    c.execute(KEEP_ERRORS, {"run": run_id, "now": at, "kept": errors, "count": count})
 
 
 def record_held_error(

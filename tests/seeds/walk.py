@@ -92,6 +92,12 @@ class Walk:
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
+    async def text(self, *words: str) -> str:
+        """Return what a command that succeeds prints for people."""
+        result = await self._run(*words)
+        assert result.exit_code == 0, result.output
+        return str(result.output)
+
     async def cli_refused(self, *words: str, says: str) -> None:
         """Run a command that fails with a text that contains *says*."""
         result = await self._run(*words)

@@ -115,6 +115,13 @@ def test_a_run_that_finishes_or_pauses_keeps_its_fence(c: sa.Connection) -> None
     assert run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub").fence == held.fence
 
 
+def claimed(c: sa.Connection) -> HeldRun:
+    """Claim the run that waits, and begin it."""
+    row = claim(c, at=AT)
+    assert row is not None
+    return run_moves.move(c, row.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+
+
 def test_every_try_and_every_crash_is_counted_where_it_belongs(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.PREPARING)
     run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub", eligible_at=AT + 500)
@@ -133,6 +140,38 @@ def test_the_last_attempt_is_not_retried(c: sa.Connection) -> None:
     c.execute(sa.update(run_table).values(attempt=5))
     with pytest.raises(AttemptsSpent, match="5 times"):
         run_moves.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
+
+
+@pytest.mark.parametrize("error_of_file", [False, True], ids=["nothing else", "a file failed too"])
+def test_errors_that_a_later_attempt_overcame_stay_stored_and_do_not_count_at_the_end(
+    c: sa.Connection, error_of_file: bool
+) -> None:
+    held = running(c)
+    runs.record_held_error(c, held, None, "disk_error", "the device ended the run early", AT)
+    if error_of_file:
+        runs.record_held_error(c, held, "a.txt", "too_large", "108 MB", AT)
+    run_moves.move(c, held, RunEvent.SENT_BACK, at=AT, actor="hub", error="busy")
+    run_moves.move(c, claimed(c), RunEvent.RETRIED, at=AT, actor="hub", error="stalled")
+    waiting = runs.get_run(c, held.id)
+    assert (waiting.attempt, waiting.error_count) == (2, 2 + error_of_file)
+    assert [(one.code, one.attempt) for one in waiting.errors if one.unit_key is None] == [
+        ("disk_error", 1),
+        ("attempt_failed", 1),
+    ]
+    assert waiting.errors[-1].message == "stalled"
+    run_moves.move(c, claimed(c), RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    ended = runs.get_run(c, held.id)
+    assert (ended.error_count, ended.errors) == (int(error_of_file), waiting.errors)
+    assert [one.code for one in ended.lasting_errors] == ["too_large"] * error_of_file
+
+
+def test_a_run_that_fails_counts_the_errors_of_all_its_attempts(c: sa.Connection) -> None:
+    run_moves.move(c, running(c), RunEvent.RETRIED, at=AT, actor="hub", error="stalled")
+    held = claimed(c)
+    run_moves.move(c, held, RunEvent.FAILED, at=AT, actor="hub", error="given up")
+    row = runs.get_run(c, held.id)
+    assert (row.error_count, row.lasting_errors) == (2, row.errors)
+    assert [(one.attempt, one.message) for one in row.errors] == [(1, "stalled"), (2, "given up")]
 
 
 def test_a_run_with_an_open_call_or_an_open_unit_cannot_finish(c: sa.Connection) -> None:

@@ -38,6 +38,7 @@ from storage.schedules import fire_rows
 from storage.store import Connection, Store
 
 LISTED_RUNS: Final = 50  # in an answer to a device
+LISTED_ERRORS: Final = 20  # of a run in an answer to a device, the newest
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
 OutcomeWord = Literal["success", "partial", "failed", "cancelled"]
@@ -78,7 +79,7 @@ class RunView(View, kw_only=True):
     units_failed: int = 0
     units_left: int = 0  # of a run that has ended: files left to the next runs
     items_created: int = 0
-    error_count: int = 0
+    error_count: int = 0  # so far; a completed run does not count what a later attempt overcame
     model_requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -115,8 +116,12 @@ class UnitView(View):
 
 
 class RunErrorView(View, kw_only=True):
-    """Line of the run's error log. *path* is missing in an error of the run as a whole."""
+    """Line of the run's error log. *path* is missing in an error of the run as a whole.
 
+    *attempt*: number of the attempt in which it occurred, if known. The error ``attempt_failed`` ended one.
+    """
+
+    attempt: int | None = None
     path: str | None = None
     code: str
     message: str
@@ -182,13 +187,25 @@ class Progress(Struct, frozen=True):
 
 
 run_record = object_of(
-    *("id as run_id", "agent_id", "state", "outcome", "reason", "units_total", "units_done", "units_failed"),
-    *("items_created", "error_count", "progress", "status_message as message", "context", "result"),
+    *("id as run_id", "agent_id", "state", "outcome", "reason", "attempt", "units_total"),
+    *(
+        "units_done",
+        "units_failed",
+        "items_created",
+        "error_count",
+        "progress",
+        "status_message as message",
+        "context",
+        "result",
+    ),
 )
+
+_error_record = object_of("attempt", "unit_key as path", "code", "message", "at")
 
 
 def _run_record(row: RunRow) -> dict[str, Any]:
-    return {"run": run_record(row)}
+    errors = [_error_record(error) for error in row.errors[-LISTED_ERRORS:]]
+    return {"run": run_record(row) | {"errors": errors}}
 
 
 class RunFacts(NamedTuple):
@@ -508,7 +525,7 @@ def _run_view(
     settled = row.units_done + row.units_skipped + row.units_failed
     because = describe_reason(row.reason, within_s=_within_s(row))
     if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
-        because = describe_errors(row.errors, failed=row.units_failed)
+        because = describe_errors(row.lasting_errors, failed=row.units_failed)
     return RunView.from_row(
         row,
         row.usage,

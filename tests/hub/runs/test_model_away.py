@@ -177,8 +177,9 @@ async def test_a_question_that_alone_gets_no_answer_costs_attempts_and_fails_its
         (RunState.COMPLETED, 5),
     ]
     assert run.outcome is RunOutcome.PARTIAL
-    (error,) = run.errors
+    (error,) = run.lasting_errors
     assert (error.unit_key, error.code) == ("c.md", ErrorCode.MODEL_UNAVAILABLE)
+    assert [one.attempt for one in run.errors] == [1, 2, 3, 4, 5]
 
 
 async def test_a_run_that_has_waited_for_a_day_ends_and_names_its_files(bench: Bench) -> None:
