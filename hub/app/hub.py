@@ -79,6 +79,7 @@ class Hub:
     """Objects of one hub, and their life cycle.
 
     Attributes, once it is open:
+        coordination: services of gateways and boards.
         issues: findings of the checks, and the checks.
         nouns: nouns of the operators' interface.
         roster: links of the connected devices.
@@ -131,7 +132,7 @@ class Hub:
         dispatcher, scheduler = work.dispatcher, work.scheduler
         work.take_models(models_in_use)
         news = self._news = DeviceNews(context, roster=roster)
-        self._coordination = coordination = Coordination(context, start, roster=roster)
+        self.coordination = coordination = Coordination(context, start, roster=roster)
         rotation = KeyRotation(
             context.store,
             hub_id=start.hub_id,
@@ -344,7 +345,7 @@ class Hub:
             self._shared.record(event.link.device_id, event.hello.roots)
             self.work.agreements.recheck()
             self._news.delivery.check(event.link.device_id)
-            self._coordination.device_ready(event.link.device_id)
+            self.coordination.device_ready(event.link.device_id)
         elif isinstance(event, DeviceLost):
             self.work.locks.device_lost(event.device_id, event.epoch)
         self._router.take(event)

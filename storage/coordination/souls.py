@@ -458,9 +458,9 @@ def settle(
         event_type=_EVENTS[end.to],
         level="info" if is_done else "warning",
         message=_outcome_message(write, end),
-        agent_id=write.agent_id,
+        agent_id=write.from_agent_id or write.agent_id,
         actor=write.actor,
-        data={"write_id": write.id, "sha256": write.sha256, "from_agent_id": write.from_agent_id},
+        data={"write_id": write.id, "sha256": write.sha256, "to_agent_id": write.agent_id},
         trace_id=write.trace_id,
     )
     detail: dict[str, str | int | bool | None] = {

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.seeds import calendar, columns, constraints, foundation, orchestrator, run_log
+from tests.seeds import calendar, columns, constraints, coordination, foundation, orchestrator, run_log
 from tests.seeds.walk import SENTENCES, Walk, walking
 
-__all__ = ["calendar", "columns", "constraints", "foundation", "orchestrator", "run_log"]
+__all__ = ["calendar", "columns", "constraints", "coordination", "foundation", "orchestrator", "run_log"]
 
 
 WALKS = {one.drive: f"{one.document}-{one.drive.__name__}" for one in SENTENCES}

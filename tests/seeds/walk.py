@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import anyio
 import anyio.to_thread
 import httpx2
 import pytest
@@ -13,16 +14,20 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from hub.api.door.requests import Requests
+from hub.app.supervisor import Supervisor
 from hub.cli.app import hub as command
+from hub.openclaw import GatewayState
 from protocol.coordination import Response
 from storage.agents import agents
 from storage.agents.agents import AgentRow
+from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.hub import NOTES, ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
 from tests.support.requests import request
 from tests.support.requests import serving as answering_requests
 from tests.support.wire import until
 
+TICK_S, FAST = 0.005, 20  # with a gateway, time goes by so many times as fast
 DOCUMENTS: Final = ("calendar", "coordination", "orchestrator", "foundation", "run log")
 OF_WALK: Final = {"paths": list(NOTES["paths"]), "data_types": ["tasks"], "prompt": "Find the tasks."}
 
@@ -30,9 +35,33 @@ OF_WALK: Final = {"paths": list(NOTES["paths"]), "data_types": ["tasks"], "promp
 class Walk:
     """A hub with the agent ``notes`` on the device ``desk``, asked by an operator, its device and SQL."""
 
-    def __init__(self, hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    def __init__(self, hub: ServedHub, client: httpx2.AsyncClient, resources: AsyncExitStack) -> None:
         self.hub = hub
         self._client = client
+        self._resources = resources
+
+    async def gateway(self) -> FakeGateway:
+        """Connect the hub to a gateway ``office``, and serve its coordination; time goes by from now on."""
+        gateway = await self._resources.enter_async_context(fake_gateway("office", agents=()))
+        (self.hub.folder / "gateway.token").write_text(gateway.token)
+        with self.hub.settings.open("a") as settings:
+            settings.write(f'[[gateways]]\nname = "office"\nurl = "{gateway.url}"\n')
+            settings.write('token.file = "gateway.token"\n')
+        await self.hub.context.watch_settings.reloader.reload(actor="test")
+        coordination = self.hub.app.coordination
+        tasks = await self._resources.enter_async_context(anyio.create_task_group())
+        self._resources.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(self._pass_time)
+        supervisor = Supervisor(clock=self.hub.clock, chance=self.hub.context.chance)
+        coordination.add_to(supervisor)
+        await tasks.start(supervisor.serve)
+        await until(lambda: coordination.fleet.get("office").health().state is GatewayState.READY)
+        return gateway
+
+    async def _pass_time(self) -> None:
+        while True:
+            await anyio.sleep(TICK_S)
+            self.hub.clock.advance(TICK_S * FAST)
 
     async def get(self, path: str, **query: Any) -> Any:
         """Return the answer to a GET that succeeds."""
@@ -166,8 +195,8 @@ class Document:
 @asynccontextmanager
 async def walking(folder: Path) -> AsyncIterator[Walk]:
     """Open a hub to walk on, with its state in *folder*."""
-    async with serving(folder) as hub, over_unix(hub) as client:
-        yield Walk(hub, client)
+    async with serving(folder) as hub, over_unix(hub) as client, AsyncExitStack() as resources:
+        yield Walk(hub, client, resources)
 
 
 def _done(answer: httpx2.Response) -> Any:
