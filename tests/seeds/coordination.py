@@ -3,9 +3,11 @@
 from typing import Any, Final
 
 import httpx2
+import pytest
 
+from hub.coordination.messages import MessageNotDelivered
 from tests.seeds.walk import Document, Walk
-from tests.support.gateway import FakeGateway
+from tests.support.gateway import DEFAULT_SOUL, FakeGateway
 from tests.support.hub import over_tcp
 from tests.support.log import opened_log
 
@@ -243,7 +245,8 @@ async def _until_said(walk: Walk, id: str, *states: str) -> dict[str, Any]:
 
 
 @coordination(
-    "map_gateway_error_to_http_exception(GatewayOperation.NUDGE_AGENT, exc): 502", lives="the refusal names the message: message_id"
+    "map_gateway_error_to_http_exception(GatewayOperation.NUDGE_AGENT, exc): 502",
+    lives="the refusal names the message: message_id",
 )
 async def the_error_of_a_gateway_says_what_it_refused_and_which_message(walk: Walk) -> None:
     gateway = await garden(walk)
@@ -297,3 +300,579 @@ async def an_agent_on_a_device_needs_no_gateway(walk: Walk) -> None:
     await walk.refused("POST", "boards", {"name": "lost", "gateway": "nowhere"}, status=404, says="nowhere")
     await walk.post("boards", {"name": "empty"})
     await walk.refused("POST", "boards/empty/lead/message", {"content": "a"}, status=422, says="no gateway")
+
+
+@coordination(
+    "_build_gateway_lead_message: header GATEWAY MAIN QUESTION or GATEWAY MAIN HANDOFF",
+    lives=LETTER,
+    changed=ITS_OWN_WORDS,
+)
+async def a_letter_to_a_lead_says_whether_it_asks_or_hands_over(walk: Walk) -> None:
+    gateway = await garden(walk)
+    assert (await letter(walk, gateway, LEAD)).startswith("QUESTION TO THE LEAD\n")
+    assert (await letter(walk, gateway, LEAD, kind="handoff")).startswith("HANDOFF TO THE LEAD\n")
+    assert (await walk.cli("messages", "lead", "garden", "the hedge", "--handoff"))["message"][
+        "kind"
+    ] == "handoff"
+    wrong = {"content": "a", "kind": "order"}
+    await walk.refused("POST", LEAD, wrong, status=422, says="expected one of handoff, question")
+
+
+@coordination("Board: {board.name}, Board ID: {board.id}, From agent: {actor_agent_name}", lives=LETTER)
+async def a_letter_names_its_board_and_its_sender(walk: Walk) -> None:
+    gateway = await garden(walk)
+    board = (await walk.get("boards/garden"))["id"]
+    answer = await by(walk, "office-main", "POST", LEAD, {"content": "a"})
+    assert answer.status_code == 201, answer.text
+    lines = str(sent(gateway)[-1]["message"]).splitlines()
+    assert {"Board: garden", f"Board ID: {board}", "From: agent office-main"} <= set(lines)
+
+
+@coordination("correlation_line: Correlation ID, where it is not blank", lives=LETTER)
+async def a_letter_has_the_correlation_id_where_there_is_one(walk: Walk) -> None:
+    gateway = await garden(walk)
+    assert "Correlation ID: order-17\n" in await letter(walk, gateway, LEAD, correlation_id=" order-17 ")
+    assert "Correlation ID" not in await letter(walk, gateway, LEAD, correlation_id="  ")
+    assert "Correlation ID" not in await letter(walk, gateway, LEAD)
+    long = {"content": "a", "correlation_id": "x" * 129}
+    await walk.refused("POST", LEAD, long, status=422, says="128")
+
+
+@coordination("content.strip()", lives=LETTER)
+async def a_letter_has_the_text_without_blanks_around_it(walk: Walk) -> None:
+    gateway = await garden(walk)
+    for path in (NUDGE, LEAD):
+        assert "\n\nthe beds first\n\n" in await letter(walk, gateway, path)
+    for path in (NUDGE, LEAD, ASK, "broadcasts"):
+        await walk.refused("POST", path, {"content": " \n"}, status=422, says="content")
+
+
+@coordination(
+    "reply_tags or ['gateway_main', 'lead_reply'], reply_source or 'lead_to_gateway_main'",
+    lives="messages.reply_tags, messages.reply_source",
+)
+async def the_answer_of_a_lead_has_its_tags_and_its_source(walk: Walk) -> None:
+    gateway = await garden(walk)
+    walk.hub.app.coordination.courier.to_gateway.reply_url = "http://hub:8000"
+    text = await letter(walk, gateway, LEAD)
+    assert '"tags":["gateway_main","lead_reply"],"source":"lead_to_gateway_main"' in text
+    text = await letter(walk, gateway, LEAD, reply_tags=["hedge"], reply_source="lead")
+    assert '"tags":["hedge"],"source":"lead"' in text
+    wrong = {"content": "a", "reply_tags": ["x" * 65]}
+    await walk.refused("POST", LEAD, wrong, status=422, says="64 characters")
+    wrong = {"content": "a", "reply_source": "x" * 129}
+    await walk.refused("POST", LEAD, wrong, status=422, says="reply_source")
+
+
+@coordination(
+    "POST {base_url}/api/v1/agent/boards/{board.id}/memory, base_url or 'http://localhost:8000'",
+    lives="[coordination] reply_url, POST /v1/agent/boards/{board}/memory",
+    changed="routes begin with /v1; without reply_url the answer is given in the chat",
+)
+async def a_letter_says_where_to_answer(walk: Walk) -> None:
+    gateway = await garden(walk)
+    assert "in this chat" in await letter(walk, gateway, LEAD)
+    board = (await walk.get("boards/garden"))["id"]
+    settings = walk.hub.settings.read_text()
+    walk.hub.settings.write_text(f'{settings}[coordination]\nreply_url = "http://127.0.0.1:8000/"\n')
+    await walk.post("reload")
+    text = await letter(walk, gateway, LEAD)
+    assert f"POST http://127.0.0.1:8000/v1/agent/boards/{board}/memory" in text
+    assert text.endswith("Put the answer there and not into this chat.")
+    walk.hub.settings.write_text(f'{settings}[coordination]\nreply_url = "hub"\n')
+    await walk.refused("POST", "reload", status=422, says="reply_url")
+
+
+@coordination("Reply by writing a NON-chat memory item on this board", lives="board_memory, messages.answer")
+async def an_item_of_the_boards_memory_answers_the_letter(walk: Walk) -> None:
+    gateway = await garden(walk)
+    board = (await walk.get("boards/garden"))["id"]
+    gateway.hold(f"agent:lead-{board}:main")
+    said = (await walk.post(LEAD, {"content": "a"}))["message"]
+    item = {"content": "done", "tags": ["gateway_main", "lead_reply"], "source": "lead_to_gateway_main"}
+    answer = await by(walk, "garden-lead", "POST", "boards/garden/memory", item | {"reply_to": said["id"]})
+    assert (answer.status_code, answer.json()["answered_message"]) == (201, said["id"]), answer.text
+    assert answer.json()["is_chat"] is False
+    assert ((await walk.get(f"messages/{said['id']}"))["answer"]) == "done"
+    (kept,) = (await walk.get("boards/garden/memory", tag="lead_reply"))["memory"]
+    assert (kept["content"], kept["source"]) == ("done", "lead_to_gateway_main")
+    await walk.refused("POST", "boards/garden/memory", {"content": ""}, status=422, says="content")
+    foreign = await by(walk, "digger", "POST", "boards/kitchen/memory", {"content": "a"})
+    assert foreign.status_code == 404, foreign.text
+    gateway.release(f"agent:lead-{board}:main")
+
+
+@coordination(
+    "require_gateway_main_actor: 403 Only the dedicated gateway agent may call this endpoint.",
+    lives="refusal not_gateway_main",
+)
+async def only_the_main_agent_of_the_gateway_speaks_to_leads(walk: Walk) -> None:
+    await garden(walk)
+    for agent in ("digger", "garden-lead"):
+        for path in (LEAD, "broadcasts"):
+            answer = await by(walk, agent, "POST", path, {"content": "a"})
+            assert (answer.status_code, answer.json()["code"]) == (403, "not_gateway_main"), answer.text
+    answer = await by(walk, "notes", "POST", "broadcasts", {"content": "a"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_gateway_main")
+    answer = await by(walk, "office-main", "POST", "broadcasts", {"content": "a"})
+    assert answer.status_code == 201, answer.text
+
+
+@coordination(
+    "422: Gateway url is required; GatewayClientConfig(url=gateway.url, token=gateway.token)",
+    lives="[[gateways]] url, token",
+    changed="a gateway is declared in hub.toml: one without a URL is refused there",
+)
+async def a_gateway_has_a_url_and_a_token(walk: Walk) -> None:
+    gateway = await garden(walk)
+    assert (await walk.get("gateways/office"))["state"] == "ready"
+    settings = walk.hub.settings.read_text()
+    walk.hub.settings.write_text(settings.replace(f'url = "{gateway.url}"\n', ""))
+    await walk.refused("POST", "reload", status=422, says="gateways.0.url: missing")
+    walk.hub.settings.write_text(settings.replace(gateway.url, "http://office"))
+    await walk.refused("POST", "reload", status=422, says="ws")
+
+
+@coordination(
+    "require_gateway_board: 404 Board not found, 403 of another gateway",
+    lives="refusals unknown_board, not_your_board",
+)
+async def a_board_is_known_and_of_the_gateway(walk: Walk) -> None:
+    await garden(walk)
+    await walk.post("boards", {"name": "kitchen"})
+    for board, status, code in (("nowhere", 404, "unknown_board"), ("kitchen", 403, "not_your_board")):
+        answer = await by(walk, "office-main", "POST", f"boards/{board}/lead/message", {"content": "a"})
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+
+
+@coordination(
+    "_ensure_and_message_board_lead: the lead is made where there is none; lead_created",
+    lives="POST /v1/boards/{board}/lead/ensure",
+)
+async def a_board_without_a_lead_gets_one_with_the_first_message(walk: Walk) -> None:
+    gateway = await walk.gateway()
+    board = (await walk.post("boards", {"name": "garden", "gateway": "office"}))["id"]
+    first = await walk.post(LEAD, {"content": "a"})
+    assert first["lead_created"] and f"lead-{board}" in gateway.agents
+    again = await walk.post(LEAD, {"content": "b"})
+    assert (again["lead_created"], again["lead_agent_id"]) == (False, first["lead_agent_id"])
+    assert (await walk.post("boards/garden/lead/ensure"))["state"] == "ready"
+    rows = await walk.sql("SELECT count(*) FROM board_members WHERE is_lead")
+    assert rows == [(1,)]
+    await walk.sql_refused(
+        "INSERT INTO board_members (agent_id, board_id, is_lead, joined_at)"
+        " SELECT id, :board, true, 0 FROM agents WHERE name = 'notes'",
+        board=board,
+    )
+
+
+@coordination("422: Lead agent has no session key", lives="refusal no_session")
+async def a_lead_without_a_session_gets_no_message(walk: Walk) -> None:
+    await walk.gateway()
+    await walk.post("boards", {"name": "desk"})
+    await walk.post("boards/desk/agents", {"agent": "notes", "is_lead": True})
+    await walk.sql("UPDATE agents SET device_id = NULL WHERE name = 'notes'")
+    answer = await walk.send("POST", "boards/desk/lead/message", {"content": "a"})
+    assert answer.status_code >= 400 and answer.json()["code"] == "no_session", answer.text
+
+
+@coordination("a message to a lead: deliver=False", lives="messages.deliver")
+async def the_answer_to_a_letter_is_not_delivered_to_the_leads_channel(walk: Walk) -> None:
+    gateway = await garden(walk)
+    await walk.post(LEAD, {"content": "a"})
+    await walk.post("broadcasts", {"content": "b"})
+    assert [one.get("deliver", False) for one in sent(gateway)] == [False, False]
+    wrong = {"content": "a", "deliver": True}
+    await walk.refused("POST", LEAD, wrong, status=422, says="there is no such field")
+
+
+@coordination(
+    "GatewayLeadMessageResponse(board_id, lead_agent_id, lead_agent_name, lead_created)",
+    lives="answer of POST /v1/boards/{board}/lead/message",
+)
+async def the_answer_to_a_lead_message_names_board_and_lead(walk: Walk) -> None:
+    await garden(walk)
+    answer = await walk.post(LEAD, {"content": "a"})
+    lead = await walk.agent("garden-lead")
+    assert answer["board_id"] == (await walk.get("boards/garden"))["id"]
+    assert (answer["lead_agent_id"], answer["lead_agent_name"], answer["lead_created"]) == (
+        lead.id,
+        lead.name,
+        False,
+    )
+
+
+@coordination(
+    "gateway.main.lead_message.sent: Sent {payload.kind} to lead for board: {board.name}.", lives=ACTIVITY
+)
+async def a_letter_to_a_lead_is_an_event_of_the_main_agent(walk: Walk) -> None:
+    await garden(walk)
+    assert (await by(walk, "office-main", "POST", LEAD, {"content": "a"})).status_code == 201
+    main = (await walk.agent("office-main")).id
+    events = await happened(walk, "gateway.main.lead_message.sent")
+    assert events == [("Sent question to lead for board: garden.", main)]
+
+
+@coordination("gateway.main.lead_message.failed: Lead message failed for {board.name}: {exc}", lives=ACTIVITY)
+async def a_letter_that_failed_is_an_event_and_an_error(walk: Walk) -> None:
+    gateway = await garden(walk)
+    gateway.fault("chat.send", "refused", GONE)
+    await walk.refused("POST", LEAD, {"content": "a"}, status=502, says="gateway_refused")
+    ((message, _),) = await happened(walk, "gateway.main.lead_message.failed")
+    assert message.startswith("Lead message failed for garden: ")
+
+
+@coordination(
+    "payload.board_ids: where(col(Board.id).in_(payload.board_ids)); without them all boards of the gateway",
+    lives=BROADCASTS,
+)
+async def a_broadcast_goes_to_the_boards_that_are_named_or_to_all(walk: Walk) -> None:
+    await garden(walk)
+    hedge = (await walk.post("boards", {"name": "hedge", "gateway": "office"}))["id"]
+    named = await walk.post("broadcasts?wait_s=60", {"content": "a", "board_ids": [hedge]})
+    assert [one["board_id"] for one in named["results"]] == [hedge]
+    assert (await walk.get(f"broadcasts/{named['id']}"))["boards"] == 1
+    everybody = await walk.post("broadcasts?wait_s=60", {"content": "b"})
+    assert [one["board"] for one in everybody["results"]] == ["garden", "hedge"]
+    printed = await walk.cli("messages", "broadcast", "c", "--board", "hedge")
+    assert [one["board"] for one in printed["results"]] == ["hedge"]
+    for wrong in ("hedge", [7], []):
+        body = {"content": "a", "board_ids": wrong}
+        await walk.refused("POST", "broadcasts", body, status=422, says="body.board_ids")
+    both = {"content": "a", "board_ids": [hedge], "boards": ["garden"]}
+    await walk.refused("POST", "broadcasts", both, status=422, says="another name of boards")
+
+
+@coordination(
+    "an id of board_ids that is no board of the gateway is left out",
+    lives=BROADCASTS,
+    changed="it is refused by its name among the results, as a slip of the pen would go unseen otherwise",
+)
+async def a_board_that_is_unknown_or_foreign_is_refused_by_its_name(walk: Walk) -> None:
+    await garden(walk)
+    await walk.post("users", {"name": "anna"})
+    foreign = (await walk.send("POST", "boards?user=anna", {"name": "hers"})).json()["id"]
+    body = {"content": "a", "board_ids": ["garden", "nowhere", foreign]}
+    results = {one["board"]: one for one in (await walk.post("broadcasts?wait_s=60", body))["results"]}
+    assert results["garden"]["ok"] and set(results) == {"garden", "nowhere", foreign}
+    for name in ("nowhere", foreign):
+        assert (results[name]["ok"], results[name]["code"]) == (False, "unknown_board")
+        assert repr(name) in results[name]["error"]
+    await walk.post("boards", {"name": "kitchen"})
+    answer = await by(walk, "office-main", "POST", "broadcasts", {"content": "a", "board_ids": ["kitchen"]})
+    (result,) = answer.json()["results"]
+    assert (result["ok"], result["code"]) == (False, "not_your_board")
+
+
+@coordination(
+    "order_by(col(Board.created_at).desc())",
+    lives="order of the results",
+    changed="results are in the order of the boards' names",
+)
+async def the_results_of_a_broadcast_are_in_the_order_of_names(walk: Walk) -> None:
+    await walk.gateway()
+    for name in ("beds", "alley", "yard"):
+        await walk.post("boards", {"name": name, "gateway": "office"})
+    found = await walk.post("broadcasts?wait_s=0", {"content": "a"})
+    assert [one["board"] for one in found["results"]] == ["alley", "beds", "yard"]
+
+
+@coordination(
+    "GatewayLeadBroadcastBoardResult(board_id, lead_agent_id, lead_agent_name, ok, error); failed += 1",
+    lives="answer of POST /v1/broadcasts",
+)
+async def a_board_that_fails_does_not_keep_the_others_from_the_broadcast(walk: Walk) -> None:
+    gateway = await garden(walk)
+    await walk.post("boards", {"name": "hedge", "gateway": "office"})
+    await walk.post("boards/hedge/lead/ensure")
+    gateway.fault("chat.send", "refused", GONE)
+    found = await walk.post("broadcasts?wait_s=60", {"content": "a"})
+    assert (found["sent"], found["failed"]) == (1, 1)
+    good, bad = sorted(found["results"], key=lambda one: not one["ok"])
+    assert (good["lead_agent_name"], good["error"]) == (f"{good['board']}-lead", None)
+    assert good["lead_agent_id"] == (await walk.agent(good["lead_agent_name"])).id
+    assert "no longer exists" in bad["error"]
+    assert (await walk.post(f"broadcasts/{found['id']}/resume?wait_s=60"))["sent"] == 2
+
+
+@coordination(
+    "gateway.main.lead_broadcast.sent: Broadcast {payload.kind} to {sent} board leads (failed: {failed}).",
+    lives=ACTIVITY,
+)
+async def a_broadcast_is_one_event_with_its_counts(walk: Walk) -> None:
+    await garden(walk)
+    await by(walk, "office-main", "POST", "broadcasts?wait_s=60", {"content": "a", "boards": ["garden", "x"]})
+    main = (await walk.agent("office-main")).id
+    events = await happened(walk, "gateway.main.lead_broadcast.sent")
+    assert events == [("Broadcast question to 1 board leads (failed: 1).", main)]
+    assert await happened(walk, "gateway.main.lead_message.") == []
+
+
+@coordination(
+    "GatewayLeadBroadcastResponse(ok=True, sent, failed, results)",
+    lives="answer of POST /v1/broadcasts",
+    changed="ok is false where a lead did not get it, and the event of one that reached nobody is failed",
+)
+async def a_broadcast_is_ok_if_every_lead_has_it(walk: Walk) -> None:
+    await garden(walk)
+    assert (await walk.post("broadcasts?wait_s=60", {"content": "a"}))["ok"] is True
+    missed = await walk.post("broadcasts?wait_s=60", {"content": "a", "board_ids": ["nowhere"]})
+    assert (missed["ok"], missed["sent"], missed["failed"]) == (False, 0, 1)
+    ((message, _),) = await happened(walk, "gateway.main.lead_broadcast.failed")
+    assert "reached no board lead" in message
+
+
+@coordination("get_agent_soul: agents.files.get {agentId: agent_key(target), name: SOUL.md}", lives=SOULS)
+async def a_soul_is_read_where_its_agent_lives(walk: Walk) -> None:
+    gateway = await garden(walk)
+    gateway.agents["digger"].files["SOUL.md"] = "I dig."
+    assert (await walk.get(SOUL))["content"] == "I dig."
+    asked = [one.params for one in gateway.asked if one.method == "agents.files.get"]
+    assert asked[-1] == {"agentId": "digger", "name": "SOUL.md"}
+    assert (await by(walk, "garden-lead", "GET", SOUL)).json()["content"] == "I dig."
+    assert (await by(walk, "digger", "GET", "boards/garden/agents/garden-lead/soul")).status_code == 403
+    await walk.refused("GET", "boards/garden/agents/nobody/soul", status=404, says="nobody")
+
+
+@coordination(
+    "_gateway_file_content: a text, content, or file.content; else 502 Invalid gateway response",
+    lives="refusal gateway_invalid",
+)
+async def an_answer_without_a_text_is_refused(walk: Walk) -> None:
+    gateway = await garden(walk)
+    for payload in (None, {"agentId": "digger"}, {"file": {"content": 7}}):
+        gateway.answer_once("agents.files.get", payload)
+        await walk.refused("GET", SOUL, status=502, says="gateway_invalid")
+
+
+@coordination("GatewayOperation.SOUL_READ: 502", lives="refusal gateway_refused")
+async def a_soul_that_the_gateway_refuses_to_show_is_an_error(walk: Walk) -> None:
+    gateway = await garden(walk)
+    gateway.fault("agents.files.get", "refused", GONE)
+    await walk.refused("GET", SOUL, status=502, says="no longer exists")
+    await gateway.stop()
+    await walk.refused("GET", SOUL, status=503, says="gateway_unreachable")
+
+
+@coordination("update_agent_soul: agents.files.set {agentId, name: SOUL.md, content}", lives=SOULS)
+async def a_soul_is_written_where_its_agent_lives(walk: Walk) -> None:
+    gateway = await garden(walk)
+    assert (await walk.put(SOUL, {"content": "I dig."}))["state"] == "done"
+    assert gateway.agents["digger"].files["SOUL.md"] == "I dig."
+    asked = [one.params for one in gateway.asked if one.method == "agents.files.set"]
+    assert (asked[-1]["agentId"], asked[-1]["name"], asked[-1]["content"]) == ("digger", "SOUL.md", "I dig.")
+    wrong = {"content": "a", "expected_sha256": "0" * 64}
+    await walk.refused("PUT", SOUL, wrong, status=409, says="soul_conflict")
+    assert (await by(walk, "digger", "PUT", SOUL, {"content": "I rest."})).status_code == 403
+
+
+@coordination("422: content is required", lives="refusal bad_params of a soul")
+async def a_soul_is_not_empty(walk: Walk) -> None:
+    gateway = await garden(walk)
+    for content in ("", " \n\t"):
+        await walk.refused("PUT", SOUL, {"content": content}, status=422, says="may not be empty")
+    await walk.refused("PUT", SOUL, {}, status=422, says="body.content: missing")
+    assert gateway.agents["digger"].files["SOUL.md"] == DEFAULT_SOUL
+
+
+@coordination(
+    "normalized_content = content.strip()",
+    lives="soul_writes.content",
+    changed="the text is written as it is given, so that its hash is that of the file which the writer has",
+)
+async def a_soul_is_written_as_it_is_given(walk: Walk) -> None:
+    gateway = await garden(walk)
+    await walk.put(SOUL, {"content": "I dig.\n"})
+    assert gateway.agents["digger"].files["SOUL.md"] == "I dig.\n"
+
+
+@coordination(
+    "target.soul_template, target.updated_at: committed before it is written at the gateway",
+    lives="soul_writes, soul_versions",
+    changed="a written text is a version in the history; a write that cannot be done now is done later",
+)
+async def a_soul_for_a_gateway_that_is_away_is_kept_and_written_later(walk: Walk) -> None:
+    gateway = await garden(walk)
+    await gateway.stop()
+    answer = await walk.send("PUT", f"{SOUL}?wait_s=0", {"content": "I dig."})
+    assert (answer.status_code, answer.json()["state"]) == (202, "waiting"), answer.text
+    await gateway.start()
+    write = await walk.hub.app.coordination.soul_writer.settled_or(answer.json()["id"], 120.0)
+    assert (write.state, gateway.agents["digger"].files["SOUL.md"]) == ("done", "I dig.")
+    (version, *_) = (await walk.get(f"{SOUL}/history"))["versions"]
+    assert (version["kind"], version["write_id"]) == ("written", write.id)
+    assert (await walk.get(f"{SOUL}/history/{version['seq']}"))["content"] == "I dig."
+
+
+@coordination("GatewayOperation.SOUL_WRITE: 502", lives="refusal gateway_refused")
+async def a_soul_that_the_gateway_refuses_to_take_is_an_error(walk: Walk) -> None:
+    gateway = await garden(walk)
+    gateway.fault("agents.files.set", "refused", GONE)
+    await walk.refused("PUT", SOUL, {"content": "I dig."}, status=502, says="no longer exists")
+    ((message, _),) = await happened(walk, "agent.soul.failed")
+    assert "no longer exists" in message
+
+
+@coordination(
+    "agent.soul.updated: SOUL.md updated for {target.name}. Reason: {reason} Source: {source_url}",
+    lives=ACTIVITY,
+)
+async def a_written_soul_is_an_event_of_its_writer_with_reason_and_source(walk: Walk) -> None:
+    await garden(walk)
+    lead = (await walk.agent("garden-lead")).id
+    told = {"reason": " it was vague ", "source_url": " https://garden.example/rules "}
+    answer = await by(walk, "garden-lead", "PUT", SOUL, {"content": "I dig."} | told)
+    assert (answer.status_code, answer.json()["reason"]) == (200, "it was vague"), answer.text
+    await walk.put(SOUL, {"content": "I dig and water.", "reason": " "})
+    assert await happened(walk, "agent.soul.updated") == [
+        ("SOUL.md updated for digger.", (await walk.agent("digger")).id),
+        ("SOUL.md updated for digger. Reason: it was vague Source: https://garden.example/rules", lead),
+    ]
+    wrong = {"content": "a", "reason": "x" * 1_001}
+    await walk.refused("PUT", SOUL, wrong, status=422, says="reason")
+
+
+@coordination(
+    "ask_user_via_gateway_main: session_key=GatewayAgentIdentity.session_key(gateway), deliver=True",
+    lives=QUESTIONS,
+)
+async def a_question_to_the_user_goes_to_the_main_agent_of_the_gateway(walk: Walk) -> None:
+    gateway = await garden(walk)
+    answer = await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})
+    assert answer.status_code == 201, answer.text
+    await walk.hub.app.coordination.sent.delivered(answer.json()["message_id"], 60.0)
+    office = (await walk.get("gateways/office"))["id"]
+    (asked,) = sent(gateway)
+    assert (asked["sessionKey"], asked["deliver"]) == (f"agent:mc-gateway-{office}:main", True)
+    foreign = await by(walk, "digger", "POST", ASK, {"content": "a"})
+    assert (foreign.status_code, foreign.json()["code"]) == (403, "forbidden")
+    await walk.refused("POST", ASK, {}, status=422, says="body.content: missing")
+
+
+@coordination(
+    "LEAD REQUEST: ASK USER; Board, Board ID, From lead, Correlation ID, Preferred channel",
+    lives=LETTER,
+    changed=ITS_OWN_WORDS,
+)
+async def a_question_to_the_user_names_lead_board_and_channel(walk: Walk) -> None:
+    gateway = await garden(walk)
+    more = {"preferred_channel": " slack ", "correlation_id": "order-17"}
+    asked = (await by(walk, "garden-lead", "POST", ASK, {"content": " Which hedge? "} | more)).json()
+    await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    text = str(sent(gateway)[-1]["message"])
+    assert text.startswith(f"A LEAD ASKS THE USER\nBoard: garden\nBoard ID: {asked['board_id']}\n")
+    lines = {"From: lead garden-lead", "Preferred channel: slack", "Correlation ID: order-17", "Which hedge?"}
+    assert lines <= set(text.splitlines())
+    plain = await walk.post(ASK, {"content": "And when?", "preferred_channel": " "})
+    await walk.hub.app.coordination.sent.delivered(plain["message_id"], 60.0)
+    assert "Preferred channel" not in sent(gateway)[-1]["message"]
+    wrong = {"content": "a", "preferred_channel": "x" * 129}
+    await walk.refused("POST", ASK, wrong, status=422, says="preferred_channel")
+
+
+@coordination(
+    "payload.reply_tags or ['gateway_main', 'user_reply'], reply_source or 'user_via_gateway_main'",
+    lives="questions.reply_tags, questions.reply_source",
+)
+async def the_answer_of_the_user_has_its_tags_and_its_source(walk: Walk) -> None:
+    await garden(walk)
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    assert asked["reply_tags"] == ["gateway_main", "user_reply"]
+    assert asked["reply_source"] == "user_via_gateway_main"
+    own = await walk.post(ASK, {"content": "a", "reply_tags": ["hedge"], "reply_source": "user"})
+    assert (own["reply_tags"], own["reply_source"]) == (["hedge"], "user")
+    await walk.post(f"questions/{own['id']}/answer", {"answer": "The left one."})
+    (item,) = (await walk.get("boards/garden/memory", tag="hedge"))["memory"]
+    assert (item["content"], item["source"]) == ("The left one.", "user")
+    wrong = {"content": "a", "reply_tags": [f"t{n}" for n in range(17)]}
+    await walk.refused("POST", ASK, wrong, status=422, says="16")
+
+
+@coordination(
+    "Please reach the user via your configured OpenClaw channel(s) (Slack/SMS/etc), or in board chat",
+    lives=LETTER,
+)
+async def the_main_agent_is_asked_to_reach_the_user_and_answers_for_the_user(walk: Walk) -> None:
+    gateway = await garden(walk)
+    walk.hub.app.coordination.courier.to_gateway.reply_url = "http://hub:8000"
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    text = str(sent(gateway)[-1]["message"])
+    assert "Ask the user over the channels that you have (Slack, SMS" in text
+    assert "Whom you cannot reach there, you ask in the chat of this board." in text
+    item = {"content": "The left one.", "tags": ["gateway_main", "user_reply"], "reply_to": asked["id"]}
+    answer = await by(walk, "office-main", "POST", "boards/garden/memory", item)
+    assert answer.json()["answered_question"] == asked["id"], answer.text
+    assert (await walk.get(f"questions/{asked['id']}"))["answer"] == "The left one."
+    await walk.refused(
+        "POST", f"questions/{asked['id']}/answer", {"answer": "No."}, status=409, says="question_settled"
+    )
+
+
+@coordination(
+    "GatewayMainAskUserResponse(board_id, main_agent_id, main_agent_name)",
+    lives="answer of POST /v1/boards/{board}/ask-user",
+)
+async def the_answer_to_a_question_names_board_and_main_agent(walk: Walk) -> None:
+    await garden(walk)
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    assert asked["board_id"] == (await walk.get("boards/garden"))["id"]
+    assert (asked["main_agent_id"], asked["main_agent_name"]) == (
+        (await walk.agent("office-main")).id,
+        "office-main",
+    )
+    await walk.post("boards", {"name": "kitchen"})
+    alone = await walk.post("boards/kitchen/ask-user", {"content": "a"})
+    assert (alone["main_agent_id"], alone["main_agent_name"]) == (None, None)
+
+
+@coordination(
+    "gateway.lead.ask_user.sent: Lead requested user info via gateway agent for board: {board.name}.",
+    lives=ACTIVITY,
+)
+async def a_question_to_the_user_is_an_event_of_the_lead(walk: Walk) -> None:
+    await garden(walk)
+    asked = (await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})).json()
+    await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    lead = (await walk.agent("garden-lead")).id
+    events = await happened(walk, "gateway.lead.ask_user.sent")
+    assert events == [("Lead requested user info via gateway agent for board: garden.", lead)]
+
+
+@coordination(
+    "gateway.lead.ask_user.failed: Lead user question failed for {board.name}: {exc}", lives=ACTIVITY
+)
+async def a_question_that_did_not_reach_the_main_agent_is_an_event(walk: Walk) -> None:
+    gateway = await garden(walk)
+    gateway.fault("chat.send", "refused", GONE)
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    with pytest.raises(MessageNotDelivered):
+        await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    ((message, _),) = await happened(walk, "gateway.lead.ask_user.failed")
+    assert message.startswith("Lead user question failed for garden: ")
+
+
+@coordination(
+    "GatewayOperation.ASK_USER_DISPATCH: 502",
+    lives="questions.state",
+    changed="a question is shown on the devices of its user as well: it stays open without the gateway",
+)
+async def a_question_is_answered_without_the_gateway(walk: Walk) -> None:
+    gateway = await garden(walk)
+    await gateway.stop()
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    assert asked["state"] == "open"
+    await walk.ask("questions.answer", question_id=asked["id"], answer="The left one.")
+    assert (await walk.cli("ask", "show", asked["id"]))["answer"] == "The left one."
+    await walk.ask_refused("questions.answer", question_id=asked["id"], answer="No.", says="answer")
+
+
+@coordination("Agent.objects.by_id, Board.objects.by_id: by id", lives="names or ids in every path")
+async def boards_and_agents_are_named_by_their_ids_as_well(walk: Walk) -> None:
+    await garden(walk)
+    board, agent = (await walk.get("boards/garden"))["id"], (await walk.agent("digger")).id
+    said = await walk.post(f"boards/{board}/agents/{agent}/nudge", {"message": "a"})
+    assert (said["board"], said["agent"]) == ("garden", "digger")
+    await walk.refused(
+        "POST", f"boards/{agent}/agents/{board}/nudge", {"message": "a"}, status=404, says=agent
+    )
