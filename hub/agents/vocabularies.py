@@ -9,17 +9,20 @@ replaced by a text that identifies the row.
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from hub.agents.documents import NUL
 from hub.clock import epoch_ms
-from protocol.agent_status import VALUES, Axes, Axis, Kind
+from protocol.agent_status import Axes, Kind, UnknownValue
+from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.vocabularies import (
     CalendarExhaustReason,
     Pair,
+    RunLogStatus,
     Vocabulary,
     calendar_reason,
     own_type,
@@ -28,11 +31,16 @@ from protocol.vocabularies import (
     run_log_status,
     status_words,
 )
+from storage.agents import agent_states, capabilities, checkpoints, configs, measurements, templates
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
+from storage.agents.agents import AgentRow
 from storage.agents.lock_turns import LockRow
 from storage.agents.status_writes import BadWrite, StatusWrite
-from storage.runs.runs import ATTEMPT_FAILED, RunMove, RunRow
+from storage.kernel.rows import Key
+from storage.runs import runs
+from storage.runs.runs import ATTEMPT_FAILED, MoveOfRun, RunRow
+from storage.store import Connection
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -59,28 +67,52 @@ class Column(NamedTuple):
     Attributes:
         name: as in its document.
         lives: columns of this hub that store it, as ``agent_states.health``, separated by spaces.
-        read: returns the value for a row of its table.
+        read: returns the value for a row of its table, which belongs to the agent.
         note: how it is read.
         written: how it is written, or why it is not.
     """
 
     name: str
     lives: str
-    read: Callable[[AgentFacts, Any], Any]
+    read: Callable[[AgentRow, Any], Any]
     note: str
     written: str
 
 
+class Rows(NamedTuple):
+    """Rows of a table that an agent has many of: they are read in pages.
+
+    Attributes:
+        read: returns the rows of an agent in their order; its further arguments are the filters.
+        key: returns the sort key of a row.
+        order: the order, in words.
+        in_document: maximum number of rows in the document of the agent.
+        filters: columns by which the rows are filtered, each with its words; without words it is any text.
+    """
+
+    read: Callable[..., list[Any]]
+    key: Callable[[Any], Key]
+    order: str
+    in_document: int = 100
+    filters: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
 class Table(NamedTuple):
-    """Table of a vocabulary. *rows* returns those of an agent: a list, or the only row, None if missing."""
+    """Table of a vocabulary.
+
+    Attributes:
+        row: returns the only row of an agent, if any; the row of the first table is the facts about it.
+        rows: those of a table that an agent has many rows of.
+    """
 
     name: str
     columns: tuple[Column, ...]
-    rows: Callable[[AgentFacts], Any] = lambda facts: facts
+    row: Callable[[Connection, AgentRow], Any] | None = None
+    rows: Rows | None = None
 
-    def document(self, facts: AgentFacts, row: Any) -> Document:
+    def document(self, agent: AgentRow, row: Any) -> Document:
         """Return a row of an agent in the words of the vocabulary."""
-        return {column.name: column.read(facts, row) for column in self.columns}
+        return {column.name: column.read(agent, row) for column in self.columns}
 
 
 def _column(
@@ -104,15 +136,15 @@ def _instant(name: str, lives: str, path: str = "", note: str = "as stored", wri
 def _status(vocabulary: Vocabulary, name: str, lives: str) -> Column:
     """Return a status column, which is read and written by rules."""
 
-    def read(facts: AgentFacts, _: Any) -> Any:
+    def read(facts: AgentFacts) -> Any:
         return status_words(facts.state.axes, vocabulary, slots=facts.state.max_concurrent_runs)[name]
 
-    return Column(name, lives, read, "by the rules above", f"PATCH of `{name}`, as its values say")
+    return _column(name, lives, read, "by the rules above", f"PATCH of `{name}`, as its values say")
 
 
 def _owner(table: str, note: str = "as stored", written: str = HUB) -> Column:
     """Return the column with the id of the agent that a row belongs to."""
-    return Column("agent_id", f"{table}.agent_id", lambda facts, _: facts.agent.id, note, written)
+    return Column("agent_id", f"{table}.agent_id", lambda agent, _: agent.id, note, written)
 
 
 def _joined(lives: str, *paths: str) -> Column:
@@ -121,7 +153,7 @@ def _joined(lives: str, *paths: str) -> Column:
     return Column(
         "id",
         lives,
-        lambda facts, row: ":".join(map(str, (facts.agent.id, *(get(row) for get in gets)))),
+        lambda agent, row: ":".join(map(str, (agent.id, *(get(row) for get in gets)))),
         "joined",
         HUB,
     )
@@ -189,42 +221,23 @@ CALENDAR: Final = Table(
 )
 
 
-def _before(move: AgentMove) -> Axes | None:
-    """Return the axes before a transition, or None for the creation of the agent."""
-    if move.old_value is None:
-        return None
-    axis = Axis(move.axis)
-    return move.snapshot.after(axis, VALUES[axis](move.old_value))
-
-
 def _pair_before(move: AgentMove) -> Pair | None:
-    return None if (axes := _before(move)) is None else pair_of(axes)
+    return None if (axes := move.axes_before) is None else pair_of(axes)
 
 
 def _pair_after(move: AgentMove) -> Pair:
     return pair_of(move.snapshot)
 
 
-def _changed_words(facts: AgentFacts) -> list[AgentMove]:
-    """Return the transitions that changed a status word of the orchestrator, the newest first."""
-    return [move for move in facts.moves if _pair_before(move) != _pair_after(move)]
-
-
 def _history_word(name: str, read: Callable[[AgentMove], Pair | None]) -> Column:
     word = attrgetter(name.partition("_")[2])
     return _column(
         name,
-        "agent_state_history.snapshot agent_state_history.old_value",
+        "agent_state_history.snapshot agent_state_history.old_value agent_state_history.old_detail",
         lambda move: None if (pair := read(move)) is None else str(word(pair)),
         "by the rules above; transitions that changed neither word are left out",
         TRANSITIONS,
     )
-
-
-def task_id(run: RunRow) -> str:
-    """Return the task of a run: ``task_id`` of its context, else the run's id."""
-    named = run.context.get("task_id")
-    return named if isinstance(named, str) and named else run.id
 
 
 ORCHESTRATOR: Final = Table(
@@ -290,7 +303,7 @@ AGENT_TEMPLATE: Final = Table(
         _instant("created_at", "agent_templates.created_at"),
         _instant("updated_at", "agent_templates.updated_at"),
     ),
-    attrgetter("template"),
+    lambda c, agent: None if agent.template is None else templates.find_template(c, agent.template),
 )
 AGENT_CHECKPOINT: Final = Table(
     "agent_checkpoint",
@@ -304,7 +317,7 @@ AGENT_CHECKPOINT: Final = Table(
         _column("is_recoverable", "checkpoints.is_recoverable", written=CHECKPOINT),
         _instant("created_at", "checkpoints.created_at"),
     ),
-    attrgetter("checkpoint"),
+    lambda c, agent: checkpoints.find_checkpoint(c, agent.id),
 )
 AGENT_STATE_HISTORY: Final = Table(
     "agent_state_history",
@@ -318,8 +331,22 @@ AGENT_STATE_HISTORY: Final = Table(
         _column("reason", "agent_state_history.reason", written="`reason` of a write"),
         _instant("timestamp", "agent_state_history.at", "at"),
     ),
-    _changed_words,
+    rows=Rows(agent_states.word_changes, lambda move: (move.seq,), "the newest first"),
 )
+RUNS: Final = 20  # newest ones in a document: each may be long
+
+
+def _executions(
+    c: Connection, agent_id: AgentId, *, task_id: str | None = None, state: str | None = None, **part: Any
+) -> list[RunRow]:
+    states = None if state is None else [RunState(state)]
+    return runs.list_runs(c, agent_id=agent_id, task_id=task_id, states=states, **part)
+
+
+def _key_of_run(run: RunRow) -> Key:
+    return run.created_at, run.id
+
+
 AGENT_EXECUTION: Final = Table(
     "agent_execution",
     (
@@ -327,8 +354,8 @@ AGENT_EXECUTION: Final = Table(
         _column("agent_id", "runs.agent_id", written=RUN_START),
         _column(
             "task_id",
-            "runs.context runs.id",
-            task_id,
+            "runs.task_id runs.id",
+            lambda run: run.task_id or run.id,
             "`task_id` of the context, else the run's id",
             RUN_START,
         ),
@@ -357,12 +384,20 @@ AGENT_EXECUTION: Final = Table(
         _instant("started_at", "runs.started_at", written=RUN_MOVES),
         _instant("completed_at", "runs.completed_at", written=RUN_MOVES),
     ),
-    lambda facts: list(facts.runs),
+    rows=Rows(
+        _executions,
+        _key_of_run,
+        "the newest first",
+        in_document=RUNS,
+        filters={"task_id": (), "state": tuple(RunState)},
+    ),
 )
 
 
-def _run_moves(facts: AgentFacts) -> list[tuple[str, RunMove]]:
-    return [(run.id, move) for run in facts.runs for move in facts.run_moves[run.id]]
+def _moves_of_runs(
+    c: Connection, agent_id: AgentId, *, execution_id: str | None = None, **part: Any
+) -> list[MoveOfRun]:
+    return runs.moves_of_runs(c, agent_id, run_id=execution_id, **part)
 
 
 EXECUTION_STATE_HISTORY: Final = Table(
@@ -371,18 +406,21 @@ EXECUTION_STATE_HISTORY: Final = Table(
         _column(
             "id",
             "run_state_history.run_id run_state_history.seq",
-            lambda row: f"{row[0]}:{row[1].seq}",
+            lambda move: f"{move.run_id}:{move.seq}",
             "both, joined",
         ),
-        _column("execution_id", "run_state_history.run_id", lambda row: row[0]),
-        _column(
-            "previous_state", "run_state_history.old_state", lambda row: row[1].old_state, written=RUN_MOVES
-        ),
-        _column("new_state", "run_state_history.new_state", lambda row: row[1].new_state, written=RUN_MOVES),
-        _column("reason", "run_state_history.reason", lambda row: row[1].reason, written=RUN_MOVES),
-        _column("timestamp", "run_state_history.at", lambda row: instant_text(row[1].at)),
+        _column("execution_id", "run_state_history.run_id", "run_id"),
+        _column("previous_state", "run_state_history.old_state", "old_state", written=RUN_MOVES),
+        _column("new_state", "run_state_history.new_state", "new_state", written=RUN_MOVES),
+        _column("reason", "run_state_history.reason", written=RUN_MOVES),
+        _instant("timestamp", "run_state_history.at", "at"),
     ),
-    _run_moves,
+    rows=Rows(
+        _moves_of_runs,
+        lambda move: (move.run_created_at, move.run_id, move.seq),
+        "those of the newest execution first, the newest of each first",
+        filters={"execution_id": ()},
+    ),
 )
 
 
@@ -443,6 +481,9 @@ def _stamps(table: str) -> tuple[Column, Column]:
     return _instant("created_at", f"{table}.created_at"), _instant("updated_at", f"{table}.updated_at")
 
 
+MOST_NAMED: Final = 1_000  # configs, capabilities and series in a document
+
+
 AGENT_CONFIGS: Final = Table(
     "agent_configs",
     (
@@ -459,7 +500,7 @@ AGENT_CONFIGS: Final = Table(
         _column("description", "agent_configs.description", written=CONFIG),
         *_stamps("agent_configs"),
     ),
-    lambda facts: list(facts.configs),
+    rows=Rows(configs.list_configs, lambda config: (config.key,), "by key", in_document=MOST_NAMED),
 )
 AGENT_CAPABILITIES: Final = Table(
     "agent_capabilities",
@@ -481,7 +522,9 @@ AGENT_CAPABILITIES: Final = Table(
         ),
         *_stamps("agent_capabilities"),
     ),
-    lambda facts: list(facts.capabilities),
+    rows=Rows(
+        capabilities.capabilities_page, capabilities.key_of, "by name and version", in_document=MOST_NAMED
+    ),
 )
 AGENT_METRICS: Final = Table(
     "agent_metrics",
@@ -500,12 +543,17 @@ AGENT_METRICS: Final = Table(
         _column("tags", "metric_series.tags", written=METRIC),
         _instant("recorded_at", "agent_metrics.last_at", "last_at", "of the newest sample", METRIC),
     ),
-    lambda facts: list(facts.metrics),
+    rows=Rows(
+        measurements.list_series,
+        lambda series: (series.name, measurements.tags_key(series.tags)),
+        "by name and tags",
+        in_document=MOST_NAMED,
+    ),
 )
 _AGENT_TYPE: Final = Column(
     "agent_type",
     "agents.executor",
-    lambda facts, _: run_log_agent_type(facts.executor),
+    lambda agent, _: run_log_agent_type(agent.executor),
     "`local` for the executor `device`, else `cloud`",
     HUB,
 )
@@ -572,6 +620,13 @@ RUN_LOG: Final = Table(
         _instant("last_run_at", "runs.completed_at", note="of the newest run", written=RUN_MOVES),
     ),
 )
+
+
+def _logged_runs(c: Connection, agent_id: AgentId, *, status: str | None = None, **part: Any) -> list[RunRow]:
+    logged_as = None if status is None else RunLogStatus(status)
+    return runs.list_runs(c, agent_id=agent_id, logged_as=logged_as, **part)
+
+
 AGENT_RUN_LOG: Final = Table(
     "agent_run_log",
     (
@@ -597,7 +652,13 @@ AGENT_RUN_LOG: Final = Table(
         _column("errors", "runs.errors runs.cancel_reason", _errors, _ERRORS_NOTE, RUN_MOVES),
         _instant("completed_at", "runs.completed_at", written=RUN_MOVES),
     ),
-    lambda facts: list(facts.runs),
+    rows=Rows(
+        _logged_runs,
+        _key_of_run,
+        "the newest first",
+        in_document=RUNS,
+        filters={"status": tuple(RunLogStatus)},
+    ),
 )
 TABLES: Final[Mapping[Vocabulary, tuple[Table, ...]]] = {
     Vocabulary.CALENDAR: (CALENDAR,),
@@ -615,16 +676,43 @@ TABLES: Final[Mapping[Vocabulary, tuple[Table, ...]]] = {
 
 
 def document_of(vocabulary: Vocabulary, facts: AgentFacts) -> Document:
-    """Return the document of the agent in *vocabulary*, with its other tables beside its columns."""
-    top, *others = TABLES[vocabulary]
-    document = top.document(facts, facts)
-    for table in others:
-        rows = table.rows(facts)
-        if isinstance(rows, list):
-            document[table.name] = [table.document(facts, row) for row in rows]
+    """Return the columns of the agent in *vocabulary*, without its other tables."""
+    return TABLES[vocabulary][0].document(facts.agent, facts)
+
+
+def tables_of(c: Connection, vocabulary: Vocabulary, agent: AgentRow) -> Document:
+    """Return the other tables of the agent in *vocabulary*: of long ones the first rows of their order."""
+    found: Document = {}
+    for table in TABLES[vocabulary][1:]:
+        if table.rows is not None:
+            rows = table.rows.read(c, agent.id, limit=table.rows.in_document, after=None)
+            found[table.name] = [table.document(agent, row) for row in rows]
         else:
-            document[table.name] = None if rows is None else table.document(facts, rows)
-    return document
+            assert table.row is not None
+            row = table.row(c, agent)
+            found[table.name] = None if row is None else table.document(agent, row)
+    return found
+
+
+def paged_table(vocabulary: Vocabulary, name: str, filters: Mapping[str, str]) -> tuple[Table, Rows]:
+    """Return a table that is read in pages.
+
+    Raises:
+        UnknownValue: the vocabulary has no such table, the table no such filter, or that filter no such word.
+    """
+    paged = {table.name: (table, table.rows) for table in TABLES[vocabulary] if table.rows is not None}
+    if name not in paged:
+        known = f"tables: {', '.join(paged)}" if paged else "it has none"
+        raise UnknownValue(f"{vocabulary} has no table {name!r} that is read in pages; {known}")
+    table, rows = paged[name]
+    for column, value in filters.items():
+        if column not in rows.filters:
+            known = f"filters: {', '.join(rows.filters)}" if rows.filters else "it has no filters"
+            raise UnknownValue(f"query.{column}: {name} is not filtered by it; {known}")
+        words = rows.filters[column]
+        if words and value not in words:
+            raise UnknownValue(f"query.{column}: {name} has no {value!r}; values: {', '.join(words)}")
+    return table, rows
 
 
 def columns_of(vocabulary: Vocabulary) -> dict[str, str]:

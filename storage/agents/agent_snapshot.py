@@ -1,4 +1,4 @@
-"""Set-up of agents, and complete facts about one agent, each read in one snapshot.
+"""Set-up of agents, and facts about agents, each read in one snapshot.
 
 A set-up has the values that prompts may name and templates validate. A function passed in decides whether it
 is valid: this module knows rows, but neither JSON Schema nor prompts.
@@ -13,21 +13,16 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId
 from protocol.lifecycles import LIVE_RUN_STATES
-from storage.agents import capabilities, checkpoints, configs, lock_turns, templates
-from storage.agents.agent_states import AgentMove, AgentState, find_state, history_page
-from storage.agents.agents import AgentRow, UnknownAgent, get_agent
-from storage.agents.capabilities import CapabilityRow
-from storage.agents.checkpoints import CheckpointRow
-from storage.agents.configs import ConfigRow
+from storage.agents import configs, lock_turns, templates
+from storage.agents.agent_states import AgentState, states_of
+from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.lock_turns import LockRow
-from storage.agents.schema import agent_metrics, agents, metric_series
-from storage.agents.templates import TemplateRow, WrittenTemplate
+from storage.agents.schema import agents
+from storage.agents.templates import WrittenTemplate
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of, fill
-from storage.runs import runs
+from storage.kernel.rows import fill
 from storage.runs import schema as run_schema
-from storage.runs.runs import RunMove, RunRow
 from storage.schedules.schema import schedules
 
 VARIABLE: Final = "{{"  # marks a prompt with variables
@@ -217,126 +212,85 @@ def effective_of(c: sa.Connection, agent_id: AgentId) -> EffectiveConfig:
     return found[0]
 
 
-RUNS: Final = 20  # newest runs, with their histories
-MOVES: Final = 100  # newest state changes
-SERIES: Final = 1_000  # maximum number of series of one agent
-
-
-class Measured(msgspec.Struct, frozen=True):
-    """Series of a metric with its newest sample. Instants are epoch milliseconds."""
-
-    id: str
-    name: str
-    type: str
-    tags: dict[str, str]
-    last: float
-    last_at: int
-
-
 class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Facts about an agent.
+    """Facts about an agent, apart from the rows that it has many of.
 
     Attributes:
         configuration: its configs over the defaults of its template.
         live_runs: ids, oldest first.
-        runs: its newest runs, newest first.
-        run_moves: state changes of each of these runs.
-        moves: state changes of the agent, newest first.
         locks: locks that its runs or its device hold for it.
         cron: expression of its first cron schedule.
+        last_run_at: newest end of a run.
     """
 
     agent: AgentRow
     created_at: int
     updated_at: int
     state: AgentState
-    template: TemplateRow | None
     configuration: dict[str, Any]
-    configs: tuple[ConfigRow, ...]
-    capabilities: tuple[CapabilityRow, ...]
-    checkpoint: CheckpointRow | None
     locks: tuple[LockRow, ...]
-    metrics: tuple[Measured, ...]
     live_runs: tuple[RunId, ...]
-    runs: tuple[RunRow, ...]
-    run_moves: dict[RunId, list[RunMove]]
-    moves: tuple[AgentMove, ...]
     cron: str | None
     last_run_at: int | None
-    executor: str
 
 
-STAMPS = sa.select(agents.c.created_at, agents.c.updated_at, agents.c.executor).where(
-    agents.c.id == sa.bindparam("agent")
+_listed: sa.BindParameter[str] = sa.bindparam("listed", expanding=True)
+_newest_end = (
+    sa.select(sa.func.max(run_schema.runs.c.completed_at))
+    .where(run_schema.runs.c.agent_id == agents.c.id, run_schema.runs.c.completed_at.is_not(None))
+    .scalar_subquery()
 )
+STAMPS = sa.select(
+    agents.c.id, agents.c.created_at, agents.c.updated_at, _newest_end.label("last_run_at")
+).where(agents.c.id.in_(_listed))
 LIVE = (
-    sa.select(run_schema.runs.c.id)
+    sa.select(run_schema.runs.c.agent_id, run_schema.runs.c.id)
     .where(
-        run_schema.runs.c.agent_id == sa.bindparam("agent"),
+        run_schema.runs.c.agent_id.in_(_listed),
         run_schema.runs.c.state.in_(sorted(LIVE_RUN_STATES)),
     )
     .order_by(run_schema.runs.c.id)
 )
-NEWEST_SAMPLES = (
-    sa.select(*columns_of(Measured, metric_series, agent_metrics, type=metric_series.c.metric_type))
-    .join_from(metric_series, agent_metrics, agent_metrics.c.series_id == metric_series.c.id)
+CRONS = (
+    sa.select(schedules.c.agent_id, schedules.c.expr)
     .where(
-        metric_series.c.agent_id == sa.bindparam("agent"),
-        agent_metrics.c.last_at == metric_series.c.last_at,
-    )
-    .order_by(metric_series.c.name, metric_series.c.tags_key, agent_metrics.c.bucket_ms)
-    .limit(SERIES)
-)
-FIRST_CRON = (
-    sa.select(schedules.c.expr)
-    .where(
-        schedules.c.agent_id == sa.bindparam("agent"),
+        schedules.c.agent_id.in_(_listed),
         schedules.c.kind == "cron",
         schedules.c.action == "run",
         schedules.c.enabled,
     )
-    .order_by(schedules.c.created_at, schedules.c.id)
-    .limit(1)
-)
-LAST_END = sa.select(sa.func.max(run_schema.runs.c.completed_at)).where(
-    run_schema.runs.c.agent_id == sa.bindparam("agent"), run_schema.runs.c.completed_at.is_not(None)
+    .order_by(schedules.c.created_at.desc(), schedules.c.id.desc())
 )
 
 
-def facts_of(c: sa.Connection, agent_id: AgentId) -> AgentFacts:
-    """Return the facts about an agent.
-
-    Raises:
-        UnknownAgent: no agent has the id.
-    """
-    agent = get_agent(c, agent_id)
-    given = {"agent": agent_id}
-    stamps = c.execute(STAMPS, given).one()
-    setup = setup_of(c, agent_id)
-    newest = runs.list_runs(c, agent_id=agent_id, limit=RUNS)
-    now = lock_turns.database_now(c)
-    held = lock_turns.list_locks(c, agent_ids=[agent_id])
-    measured = {row.id: fill(Measured, row) for row in reversed(c.execute(NEWEST_SAMPLES, given).all())}
-    return fill(
-        AgentFacts,
-        stamps,
-        agent=agent,
-        state=find_state(c, agent_id),
-        template=None if agent.template is None else templates.find_template(c, agent.template),
-        configuration=setup.configuration,
-        configs=tuple(configs.list_configs(c, agent_id)),
-        capabilities=tuple(capabilities.list_capabilities(c, agent_id)),
-        checkpoint=checkpoints.find_checkpoint(c, agent_id),
-        locks=tuple(
-            lock
-            for lock in held
-            if lock.holder is not None and lock.holder.agent_id == agent_id and lock.is_held(now)
-        ),
-        metrics=tuple(reversed(measured.values())),
-        live_runs=tuple(RunId(run_id) for run_id in c.execute(LIVE, given).scalars()),
-        runs=tuple(newest),
-        run_moves={run.id: runs.run_history(c, run.id) for run in newest},
-        moves=tuple(history_page(c, agent_id, limit=MOVES)),
-        cron=c.execute(FIRST_CRON, given).scalar_one_or_none(),
-        last_run_at=c.execute(LAST_END, given).scalar_one_or_none(),
-    )
+def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
+    """Return the facts about these agents."""
+    found: list[AgentFacts] = []
+    for part in in_parts([row.id for row in rows]):
+        given = {"listed": list(part)}
+        stamps = {row.id: row for row in c.execute(STAMPS, given)}
+        states, setups = states_of(c, part), setups_of(c, part)
+        crons = {row.agent_id: row.expr for row in c.execute(CRONS, given)}  # the first one is the last
+        live: dict[str, list[RunId]] = {id: [] for id in part}
+        for row in c.execute(LIVE, given):
+            live[row.agent_id].append(RunId(row.id))
+        held: dict[str, list[LockRow]] = {id: [] for id in part}
+        now = lock_turns.database_now(c)
+        for lock in lock_turns.list_locks(c, agent_ids=part):
+            if lock.holder is not None and lock.holder.agent_id in held and lock.is_held(now):
+                held[lock.holder.agent_id].append(lock)
+        found += [
+            fill(
+                AgentFacts,
+                stamps[agent.id],
+                agent=agent,
+                state=states[agent.id],
+                configuration=setups[agent.id].configuration,
+                locks=tuple(held[agent.id]),
+                live_runs=tuple(live[agent.id]),
+                cron=crons.get(agent.id),
+            )
+            for agent in rows
+            if agent.id in live
+        ]
+    return found

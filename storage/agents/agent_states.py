@@ -4,7 +4,8 @@ Agents without quota are exhausted until a time or a probe. ``agent_moves``, whi
 is re-exported.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -254,6 +255,7 @@ class AgentStatus(AgentState, frozen=True, kw_only=True):
 HISTORY = sa.select(*columns_of(AgentMove, agent_state_history)).where(
     agent_state_history.c.agent_id == sa.bindparam("agent")
 )
+MAX_SEQ: Final = 2**63 - 1
 WORD_CHANGES = HISTORY.where(*CHANGED_WORDS)
 _newest_of_axis = agent_state_history.alias()
 STATUS = (  # a row for each axis that has a history
@@ -311,14 +313,20 @@ def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
     Raises:
         UnknownAgent: no agent has the id.
     """
-    row = c.execute(
+    found = states_of(c, [agent_id])
+    if not found:
+        raise UnknownAgent(f"there is no agent {agent_id}")
+    return found[agent_id]
+
+
+def states_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[AgentId, AgentState]:
+    """Return the states of these agents by id; at most one IN list."""
+    query = (
         sa.select(agent_states, agents.c.max_concurrent_runs)
         .join_from(agent_states, agents, agents.c.id == agent_states.c.agent_id)
-        .where(agent_states.c.agent_id == agent_id)
-    ).one_or_none()
-    if row is None:
-        raise UnknownAgent(f"there is no agent {agent_id}")
-    return fill(AgentState, row, activity=activity_in(row))
+        .where(agent_states.c.agent_id.in_(agent_ids))
+    )
+    return {row.agent_id: fill(AgentState, row, activity=activity_in(row)) for row in c.execute(query)}
 
 
 def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentStatus:
@@ -397,7 +405,8 @@ def word_changes(
     c: sa.Connection, agent_id: AgentId, *, limit: int | None = None, after: Key | None = None
 ) -> list[AgentMove]:
     """Return the changes of the agent that changed a status word of the orchestrator, newest first."""
-    query = paged(WORD_CHANGES, agent_state_history.c.seq, limit=limit, after=after, descending=True)
+    newest = after or (MAX_SEQ,)  # without a bound SQLite would not use the index of these moves
+    query = paged(WORD_CHANGES, agent_state_history.c.seq, limit=limit, after=newest, descending=True)
     return _moves(c, query, {"agent": agent_id})
 
 

@@ -13,11 +13,12 @@ from semver import Version
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
+from protocol.requirements import Requirement
 from storage.agents.agents import UnknownAgent
 from storage.agents.schema import agent_capabilities as table
 from storage.agents.schema import agents
-from storage.kernel.columns import in_parts
-from storage.kernel.rows import fill, values_of
+from storage.kernel.columns import in_parts, listed
+from storage.kernel.rows import Key, fill, paged, values_of
 
 # origin of the registration: hub.toml, an operator, the agent's device
 Source = Literal["file", "api", "device"]
@@ -87,6 +88,15 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 _VERSION = (table.c.ver_major, table.c.ver_minor, table.c.ver_patch, table.c.prerelease)
+_number = [sa.cast(column, sa.Text) for column in _VERSION[:3]]
+_SPELLED = (
+    _number[0]
+    .concat(".")
+    .concat(_number[1])
+    .concat(".")
+    .concat(_number[2])
+    .concat(sa.case((table.c.prerelease == "", ""), else_=sa.literal("-").concat(table.c.prerelease)))
+)
 _is_enabled = sa.text("agent_capabilities.enabled")  # as text: a bound parameter could not use the index
 
 
@@ -98,6 +108,33 @@ def list_capabilities(c: sa.Connection, agent_id: AgentId) -> list[CapabilityRow
     ]
     rows.sort(key=lambda row: row.version, reverse=True)
     return sorted(rows, key=lambda row: row.name)
+
+
+def capabilities_page(
+    c: sa.Connection, agent_id: AgentId, *, limit: int | None = None, after: Key | None = None
+) -> list[CapabilityRow]:
+    """Return capabilities of the agent, by name and version."""
+    query = sa.select(table).where(table.c.agent_id == agent_id)
+    query = paged(query, table.c.name, *_VERSION, limit=limit, after=after)
+    return [fill(CapabilityRow, row, version=_version(row)) for row in c.execute(query)]
+
+
+def key_of(row: CapabilityRow) -> Key:
+    """Return the sort key of a capability."""
+    version = row.version
+    return row.name, version.major, version.minor, version.patch, version.prerelease or ""
+
+
+def having(c: sa.Connection, needed: Requirement) -> sa.ColumnElement[bool]:
+    """Return the condition of agents that meet a requirement by an enabled capability of their own."""
+    is_named = (table.c.name == needed.name, _is_enabled)
+    query = sa.exists().where(table.c.agent_id == agents.c.id, *is_named)
+    if not needed.bounds:
+        return query
+    # No column has the order of versions, so each version that agents have is compared here.
+    versions = [str(_version(row)) for row in c.execute(sa.select(*_VERSION).where(*is_named).distinct())]
+    met: sa.BindParameter[Any] = sa.bindparam(None, list(filter(needed.is_met_by, versions)))
+    return query.where(_SPELLED.in_(listed(met)))
 
 
 def enabled_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, dict[str, str]]:

@@ -195,9 +195,13 @@ MOVES_AFTER = MOVES.where(agent_config_history.c.seq > sa.bindparam("seq_after")
 )
 
 
-def list_configs(c: sa.Connection, agent_id: AgentId) -> list[ConfigRow]:
+def list_configs(
+    c: sa.Connection, agent_id: AgentId, *, limit: int | None = None, after: Key | None = None
+) -> list[ConfigRow]:
     """Return the agent's configs, by key."""
-    return [fill(ConfigRow, row) for row in c.execute(CONFIGS.where(agent_configs.c.agent_id == agent_id))]
+    query = CONFIGS.order_by(None).where(agent_configs.c.agent_id == agent_id)
+    query = paged(query, agent_configs.c.config_key, limit=limit, after=after)
+    return [fill(ConfigRow, row) for row in c.execute(query)]
 
 
 def configuration_of(c: sa.Connection, agent_id: AgentId) -> dict[str, Any]:

@@ -88,6 +88,7 @@ BODIES |= {
 # What agents have, by the name of the parameter that it is for in each path: no id, and the same of both.
 PARTS = {
     "vocabulary": "orchestrator",
+    "table": "agent_execution",
     "key": "threshold",
     "capability": "file.read",
     "version": "1.0.0",

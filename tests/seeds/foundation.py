@@ -24,3 +24,29 @@ async def names_and_versions_of_capabilities_have_the_lengths_of_the_document(wa
     await walk.refused("PUT", f"{CAPABILITIES}/{'c' * 256}/1.0.0", {}, status=422, says="1 to 255 letters")
     long = "1.0.0-" + "a" * 45
     await walk.refused("PUT", f"{CAPABILITIES}/c/{long}", {}, status=422, says="is no version")
+
+
+@foundation(
+    "AgentConfig, AgentCapability, AgentMetric: rows of an agent",
+    lives="GET /v1/agents/{name}/as/foundation/{table}",
+)
+async def configs_capabilities_and_metrics_are_read_in_pages(walk: Walk) -> None:
+    names = [f"n-{number:02}" for number in range(12)]
+    for name in names:
+        await walk.put(f"agents/notes/config/{name}", {"value": name})
+        await walk.put(f"{CAPABILITIES}/{name}/1.0.0", {})
+        await walk.put(f"{CAPABILITIES}/{name}/1.1.0", {})
+    samples = [{"agent_id": "notes", "name": name, "value": 1} for name in names]
+    await walk.ask("metrics.report", samples=samples)
+    document = await walk.get(AS)
+    for table, column, expected in (
+        ("agent_configs", "config_key", names),
+        ("agent_capabilities", "capability_name", [name for name in names for _ in range(2)]),
+        ("agent_metrics", "metric_name", names),
+    ):
+        rows = await walk.pages(f"{AS}/{table}", table, limit=5)
+        assert [row[column] for row in rows] == expected
+        assert rows == document[table]
+        await walk.refused("GET", f"{AS}/{table}?state=x", status=422, says=f"{table} is not filtered by it")
+    says = "tables: agent_configs, agent_capabilities, agent_metrics"
+    await walk.refused("GET", f"{AS}/agent_states", status=422, says=says)

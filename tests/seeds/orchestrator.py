@@ -172,3 +172,91 @@ async def an_agent_has_a_name_for_people(walk: Walk) -> None:
         await walk.refused("PATCH", "agents/mail", {"title": wrong}, status=422, says="title")
     await walk.patch("agents/mail", {"title": None})
     assert (await walk.get(AS))["name"] == "mail"
+
+
+RUNS: Final = 60
+NOTES: Final = "agents/notes/as/orchestrator"
+
+
+async def _run_often(walk: Walk) -> None:
+    for number in range(RUNS):
+        await walk.hub.run(f"r-{number:02}")
+        await walk.hub.move(f"r-{number:02}", RunState.COMPLETED)
+
+
+@orchestrator(
+    "AgentStateHistory: previous and new status and state_detail, reason, timestamp of each change",
+    lives="agent_state_history, GET /v1/agents/{name}/as/orchestrator/agent_state_history",
+)
+async def the_history_of_an_agent_is_complete_after_sixty_runs(walk: Walk) -> None:
+    await _run_often(walk)
+    path = f"{NOTES}/agent_state_history"
+    history = await walk.pages(path, "agent_state_history", limit=50)
+    pairs = [(one["new_status"], one["new_state_detail"]) for one in history]
+    at_first = [("INACTIVE", "CREATED"), ("INACTIVE", "INITIALIZING"), ("INACTIVE", "READY")]
+    by_runs = [("BUSY", "ACTIVE"), ("ACTIVE", "ACTIVE")] * RUNS
+    assert pairs[::-1] == [*at_first, ("ACTIVE", "ACTIVE"), *by_runs]
+    before = [(one["previous_status"], one["previous_state_detail"]) for one in history]
+    assert before == [*pairs[1:], (None, None)]
+    assert (await walk.get(NOTES))["agent_state_history"] == history[:100]
+    for wrong, status, says in (
+        (f"{NOTES}/agent_state_histories", 422, "tables: agent_state_history, agent_execution"),
+        ("agents/notes/as/calendar/agents", 422, "calendar has no table 'agents' that is read in pages"),
+        ("agents/notes/as/klingon/agent_execution", 422, "there is no vocabulary 'klingon'"),
+        (f"{path}?limit=0", 422, "query.limit"),
+        (f"{path}?cursor=x", 422, "take it from next_cursor"),
+        (f"{path}?state=RUNNING", 422, "agent_state_history is not filtered by it; it has no filters"),
+        (f"{path}?mood=fine", 422, "query.mood: there is no such parameter"),
+        ("agents/nobody/as/orchestrator/agent_execution", 404, "there is no agent 'nobody'"),
+    ):
+        await walk.refused("GET", wrong, status=status, says=says)
+
+
+@orchestrator("state_detail is finer than status", lives="agent_state_history.old_detail")
+async def a_change_of_the_state_detail_alone_is_in_the_history(walk: Walk) -> None:
+    for detail in ("READY", "ACTIVE"):
+        await walk.patch(NOTES, {"status": "ACTIVE", "state_detail": detail})
+    last, first, *_ = (await walk.get(NOTES))["agent_state_history"]
+    assert (first["previous_state_detail"], first["new_state_detail"]) == ("ACTIVE", "READY")
+    assert (last["previous_state_detail"], last["new_state_detail"]) == ("READY", "ACTIVE")
+
+
+@orchestrator(
+    "AgentExecution: the executions of an agent",
+    lives="runs, GET /v1/agents/{name}/as/orchestrator/agent_execution?task_id=&state=",
+)
+async def executions_are_read_in_pages_by_task_and_by_state(walk: Walk) -> None:
+    await _run_often(walk)
+    path = f"{NOTES}/agent_execution"
+    executions = await walk.pages(path, "agent_execution", limit=7)
+    assert [one["id"] for one in executions] == [f"r-{number:02}" for number in reversed(range(RUNS))]
+    document = await walk.get(NOTES)
+    assert document["agent_execution"] == executions[:20]
+    task = (await walk.post("agents/notes/runs", {"task_id": "t-7"}))["id"]
+    for query, found in (
+        ({"task_id": "t-7"}, [task]),
+        ({"task_id": "r-03"}, ["r-03"]),
+        ({"state": "QUEUED"}, [task]),
+        ({"state": "COMPLETED", "task_id": "t-7"}, []),
+    ):
+        assert [one["id"] for one in await walk.pages(path, "agent_execution", **query)] == found
+    says = "agent_execution has no 'DONE'; values: QUEUED, PREPARING, RUNNING"
+    await walk.refused("GET", f"{path}?state=DONE", status=422, says=says)
+    says = "agent_execution is not filtered by it; filters: task_id, state"
+    await walk.refused("GET", f"{path}?status=success", status=422, says=says)
+
+
+@orchestrator(
+    "ExecutionStateHistory: execution_id, previous_state, new_state, reason, timestamp",
+    lives="run_state_history, GET /v1/agents/{name}/as/orchestrator/execution_state_history?execution_id=",
+)
+async def the_history_of_executions_is_read_in_pages(walk: Walk) -> None:
+    await _run_often(walk)
+    path = f"{NOTES}/execution_state_history"
+    moves = await walk.pages(path, "execution_state_history", limit=9)
+    of_runs = [one["execution_id"] for one in moves]
+    assert of_runs == sorted(of_runs, reverse=True) and len(set(of_runs)) == RUNS
+    own = await walk.pages(path, "execution_state_history", execution_id="r-07", limit=2)
+    assert own == [one for one in moves if one["execution_id"] == "r-07"]
+    assert [one["new_state"] for one in own] == ["COMPLETED", "RUNNING", "PREPARING", "QUEUED"]
+    assert await walk.pages(path, "execution_state_history", execution_id="r-99") == []

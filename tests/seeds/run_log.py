@@ -59,3 +59,36 @@ async def errors_of_the_attempts_so_far_are_read_while_a_run_waits_for_the_next(
     shown = await walk.get(f"runs/{run}")
     assert (shown["outcome"], shown["error_count"], shown["result"]["errors"]) == ("success", 0, 0)
     await walk.ask_refused("runs.get", run_id="none", says="this device has no run")
+
+
+@run_log(
+    "status: running, success, partial, error",
+    lives="runs.state, GET /v1/agents/{name}/as/runlog/agent_run_log?status=",
+)
+async def the_run_log_is_read_in_pages_and_by_status(walk: Walk) -> None:
+    for run, end in (("r-1", RunState.COMPLETED), ("r-2", RunState.FAILED), ("r-3", RunState.CANCELLED)):
+        await walk.hub.run(run)
+        await walk.hub.move(run, end)
+    for run, items in (("r-4", 2), ("r-5", 0)):
+        await walk.hub.run(run)
+        await walk.hub.move(run, RunState.COMPLETED)
+        counts = "error_count = 1, items_created = :items"
+        await walk.sql(f"UPDATE runs SET {counts} WHERE id = :run", run=run, items=items)
+    await walk.hub.run("r-6")
+    path = f"{AS}/agent_run_log"
+    logged = await walk.pages(path, "agent_run_log", limit=2)
+    statuses = {one["run_id"]: one["status"] for one in logged}
+    assert list(statuses.items()) == [
+        ("r-6", "running"),
+        ("r-5", "error"),
+        ("r-4", "partial"),
+        ("r-3", "error"),
+        ("r-2", "error"),
+        ("r-1", "success"),
+    ]
+    for status in ("running", "success", "partial", "error"):
+        found = await walk.pages(path, "agent_run_log", status=status, limit=2)
+        assert found == [one for one in logged if one["status"] == status]
+    says = "agent_run_log has no 'fine'; values: running, success, partial, error"
+    await walk.refused("GET", f"{path}?status=fine", status=422, says=says)
+    await walk.refused("GET", f"{path}?state=FAILED", status=422, says="filters: status")

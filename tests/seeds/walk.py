@@ -67,6 +67,16 @@ class Walk:
         """Return the answer to a GET that succeeds."""
         return _done(await self._client.get(f"/v1/{path}", params=query))
 
+    async def pages(self, path: str, of: str, **query: Any) -> list[Any]:
+        """Return the items of all pages of a list; *of*: their key in the answers."""
+        found, cursor = list[Any](), dict[str, str]()
+        while True:
+            page = await self.get(path, **query, **cursor)
+            found += page[of]
+            if page["next_cursor"] is None:
+                return found
+            cursor = {"cursor": page["next_cursor"]}
+
     async def post(self, path: str, body: Any = None) -> Any:
         """Return the answer to a POST that succeeds."""
         return _done(await self._client.post(f"/v1/{path}", json=body))

@@ -3,6 +3,8 @@
 import importlib
 import operator
 import pkgutil
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +14,12 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 
 import storage
+from protocol.ids import AgentId
+from protocol.lifecycles import RunOutcome, RunState
+from protocol.vocabularies import RunLogStatus
+from storage.agents import agent_states
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
+from storage.runs import runs
 from storage.schema import metadata
 from tests.storage.conftest import POSTGRESQL
 from tests.support.families import each
@@ -69,6 +76,7 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("run_pauses.PAUSED_RUNS", {"pause": "drain"}, "runs_paused"),
         ("run_pauses.AWAITED_DEVICES", {}, "runs_paused"),
         ("agent_states.NEXT_BACK", {}, "agent_states_recovery"),
+        ("runs.MOVES_OF_RUNS", {"agent": "a"}, "runs_agent"),
         ("calls.OPEN_CALLS", {"run": "r"}, "run_calls_open"),
         ("calls.OPEN_CALLS_OF_UNIT", {"run": "r", "unit": "u"}, "run_calls_open"),
         ("tokens.DEVICE_TOKENS.of_hash", {"hash": b""}, "sqlite_autoindex_device_tokens"),
@@ -111,12 +119,36 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
 def test_a_frequent_statement_uses_an_index(
     c: sa.Connection, name: str, values: dict[str, object], index: str
 ) -> None:
+    assert index in plan_of(c, lambda: c.execute(STATEMENTS[name], values))
+
+
+def plan_of(c: sa.Connection, ask: Callable[[], object]) -> str:
+    """Return how SQLite finds the rows of the first statement that *ask* executes."""
     said: list[tuple[str, tuple[object, ...]]] = []
     sa.event.listen(c, "before_cursor_execute", lambda *call: said.append((call[2], call[3])))
-    c.execute(STATEMENTS[name], values)
+    ask()
     statement, parameters = said[0]
     steps = c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-    assert index in " ".join(str(step[3]) for step in steps)
+    return " ".join(str(step[3]) for step in steps)
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({"states": [RunState.RUNNING]}, "runs_live"),
+        ({"states": [RunState.CANCELLED]}, "runs_cancelled"),
+        ({"states": [RunState.FAILED]}, "runs_by_outcome"),
+        ({"states": [RunState.COMPLETED]}, "runs_by_age"),
+        ({"states": [RunState.COMPLETED], "agent_id": "a"}, "runs_agent"),
+        ({"outcome": RunOutcome.SUCCESS, "agent_id": "a"}, "runs_agent"),
+        ({"logged_as": RunLogStatus.ERROR, "agent_id": "a"}, "runs_agent"),
+        ({"task_id": "t"}, "runs_of_task"),
+        ({"task_id": "t", "agent_id": "a"}, "runs_of_task"),
+    ],
+)
+def test_runs_are_filtered_by_an_index(c: sa.Connection, asked: dict[str, Any], index: str) -> None:
+    assert index in plan_of(c, lambda: runs.list_runs(c, limit=2, **asked))
 
 
 @each("name", sorted(STATEMENTS))
@@ -126,3 +158,12 @@ def test_a_value_that_is_reckoned_with_is_known_to_be_a_large_number(name: str) 
         if isinstance(part, sa.BinaryExpression) and part.operator in (operator.add, operator.sub):
             given = [side for side in (part.left, part.right) if isinstance(side, sa.BindParameter)]
             assert all(isinstance(side.type, sa.BigInteger) for side in given if side.value is None), part
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("after", [None, (7,)])
+def test_moves_that_changed_a_word_are_found_by_an_index(
+    c: sa.Connection, after: tuple[int, ...] | None
+) -> None:
+    plan = plan_of(c, lambda: agent_states.word_changes(c, AgentId("a"), limit=2, after=after))
+    assert "agent_state_history_words" in plan and "TEMP B-TREE" not in plan

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
-from hub.agents.vocabularies import CONFIG, HUB, METRIC, PATCH_AGENT, RUN_MOVES, TABLES
+from hub.agents.vocabularies import CONFIG, HUB, METRIC, PATCH_AGENT, RUN_MOVES, TABLES, Rows
 from protocol.agent_status import (
     STORED_AXES,
     TYPE_OF,
@@ -50,6 +50,9 @@ by the rules below.
   it answers is what is read next. A word that runs or the device hide is accepted, and read once they no
   longer do: `on_call` is written while the device is away, and read when it is back. A refusal names the
   legal words.
+- **Read a long table**: `GET /v1/agents/{name}/as/{vocabulary}/{table}` returns it in pages of `limit` rows,
+  each with the `next_cursor` of the next one, and filtered by the parameters that the section of the table
+  names. The agent in the words of the vocabulary has only the first rows of such a table.
 - A device does the same for its own agents with `status.get` and `status.set`.
 - `hub agents status NAME --as VOCABULARY` shows the words, `--set FIELD=VALUE` writes them.
 
@@ -87,6 +90,8 @@ def _lines() -> Iterator[str]:
         for table in TABLES[vocabulary]:
             rows = [(f"{table.name}.{one.name}", one.lives, one.note, one.written) for one in table.columns]
             yield from _table(f"{table.name}: columns", rows)
+            if table.rows is not None:
+                yield from ("", *_pages(vocabulary, table.name, table.rows))
 
 
 def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:
@@ -94,6 +99,13 @@ def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:
     for name, lives, read, written in rows:
         columns = ", ".join(f"`{column}`" for column in lives.split()) or "nowhere"
         yield f"| `{name}` | {columns} | {read} | {written} |"
+
+
+def _pages(vocabulary: Vocabulary, name: str, rows: Rows) -> Iterator[str]:
+    yield f"In pages, {rows.order}: `GET /v1/agents/{{name}}/as/{vocabulary}/{name}`."
+    if rows.filters:
+        yield f"Filters: {', '.join(f'`{column}`' for column in rows.filters)}."
+    yield f"The first {rows.in_document:,} are in `GET /v1/agents/{{name}}/as/{vocabulary}`."
 
 
 def _words(column: Reading) -> Iterator[Row]:

@@ -1,13 +1,14 @@
 """Status of agents on each axis: read, written and recorded, also in the terms of other vocabularies."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from hub.agents.vocabularies import bounded_metadata, document_of, write_of
-from hub.api.binding import OPTIONAL
+from hub.agents.vocabularies import bounded_metadata, document_of, paged_table, tables_of, write_of
+from hub.api.binding import OPTIONAL, From
 from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, device, route
@@ -30,7 +31,8 @@ from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
 from storage.agents.status_writes import StatusWrite
 from storage.devices.devices import Grant
-from storage.store import Store
+from storage.runs.runs import TASK_CHARACTERS
+from storage.store import Connection, Store
 
 _REFUSED = (ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE)
 
@@ -137,6 +139,22 @@ class AgentHistory(View):
 
     moves: tuple[AgentMoveView, ...]
     next_cursor: str | None = None
+
+
+def _filters(
+    task_id: Annotated[str, Meta(max_length=TASK_CHARACTERS, description="Only executions for this task.")]
+    | None = None,
+    state: Annotated[str, Meta(max_length=20, description="Only executions in this state.")] | None = None,
+    execution_id: Annotated[str, Meta(max_length=200, description="Only the history of this execution.")]
+    | None = None,
+    status: Annotated[str, Meta(max_length=20, description="Only runs of this status.")] | None = None,
+) -> dict[str, str]:
+    """Return the filters of rows that a request has, by column."""
+    given = {"task_id": task_id, "state": state, "execution_id": execution_id, "status": status}
+    return {column: value for column, value in given.items() if value is not None}
+
+
+RowFilters = Annotated[dict[str, str], From(_filters)]
 
 
 class AgentStatuses(Noun):
@@ -256,10 +274,27 @@ class AgentStatuses(Noun):
     @route("GET", "/as/{vocabulary}", Scope.READ)
     async def document(self, name: str, vocabulary: str) -> dict[str, Any]:
         """Return an agent in the terms of a vocabulary: calendar, orchestrator, foundation or runlog."""
-        words = words_of(vocabulary)
-        return self._document(
-            *await self._store.read(agents.with_agent, name, self.user_id, agent_snapshot.facts_of), words
+        find = partial(agents.agent_called, name=name, user_id=self.user_id)
+        return await self._document(words_of(vocabulary), find)
+
+    @route("GET", "/as/{vocabulary}/{table}", Scope.READ)
+    async def rows(
+        self, name: str, vocabulary: str, table: str, paging: Paging, filters: RowFilters
+    ) -> dict[str, Any]:
+        """Return a page of a table in the terms of a vocabulary, as ``agent_execution`` of the orchestrator.
+
+        A filter that the table does not have is refused: *task_id* and *state* are those of executions,
+        *execution_id* that of their history, *status* that of the run log.
+        """
+        declared, rows = paged_table(words_of(vocabulary), table, filters)
+        agent, found = await self._store.read(
+            agents.with_agent, name, self.user_id, rows.read, **paging.part._asdict(), **filters
         )
+        page = paging.fetched(found, key=rows.key)
+        return {
+            table: [declared.document(agent, row) for row in page.items],
+            "next_cursor": page.next_cursor,
+        }
 
     @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=_REFUSED)
     async def change_document(
@@ -267,17 +302,15 @@ class AgentStatuses(Noun):
     ) -> dict[str, Any]:
         """Write columns of a vocabulary, as in ``{"status": "on_call"}``; derived ones are refused."""
         words = words_of(vocabulary)
-        agent = await self._agent(name)
-        await self._write(agent, write_of(words, change), actor=actor)
-        facts = await self._store.read(agent_snapshot.facts_of, agent.id)
-        return self._document(agent, facts, words)
+        await self._write(await self._agent(name), write_of(words, change), actor=actor)
+        return await self.document(name, vocabulary)
 
     @device(Method.STATUS_GET, "its own agents")
     async def get_own(self, agent: OwnAgent, asked: StatusQuery) -> dict[str, Any]:
         """Return the status of an agent of a device, or its document in the terms of a vocabulary."""
         if asked.vocabulary is not None:
-            facts = await self._store.read(agent_snapshot.facts_of, agent.id)
-            return {"agent": document_of(words_of(asked.vocabulary), facts)}
+            find = partial(agents.get_agent, id=agent.id)
+            return {"agent": await self._document(words_of(asked.vocabulary), find)}
         return {"status": await self._store.read(agent_states.find_state, agent.id)}
 
     @device(Method.STATUS_SET, "its own agents", Grant.AGENTS)
@@ -290,10 +323,16 @@ class AgentStatuses(Noun):
         await self._control.write_status(agent, asked, actor=actor)
         return await self.get_own(agent, request)
 
-    def _document(self, agent: AgentRow, facts: AgentFacts, words: Vocabulary) -> dict[str, Any]:
-        at = self._last_heartbeat(agent.device_id, facts.state.last_heartbeat_at)
+    async def _document(self, words: Vocabulary, find: Callable[[Connection], AgentRow]) -> dict[str, Any]:
+        def read(c: Connection) -> tuple[AgentFacts, dict[str, Any]]:
+            agent = find(c)
+            (facts,) = agent_snapshot.facts_of(c, [agent])
+            return facts, tables_of(c, words, agent)
+
+        facts, tables = await self._store.read(read)
+        at = self._last_heartbeat(facts.agent.device_id, facts.state.last_heartbeat_at)
         state = msgspec.structs.replace(facts.state, last_heartbeat_at=at)
-        return document_of(words, msgspec.structs.replace(facts, state=state))
+        return document_of(words, msgspec.structs.replace(facts, state=state)) | tables
 
     async def _write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> None:
         try:

@@ -201,7 +201,7 @@ async def test_a_run_is_reported_as_an_execution_and_as_a_line_of_the_run_log(
     (execution,) = told["agent_execution"]
     assert (execution["id"], execution["task_id"], execution["state"]) == (run.id, run.id, run.state)
     states = [move["new_state"] for move in told["execution_state_history"]]
-    assert states == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
+    assert states == ["COMPLETED", "RUNNING", "PREPARING", "QUEUED"]
     log = await statuses.document("notes", "runlog")
     (logged,) = log["agent_run_log"]
     assert (logged["run_id"], logged["status"]) == (run.id, "success")

@@ -1,5 +1,6 @@
 """Every list of the operators' interface: each row once, in order, at a cost that does not grow with it."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.support.postgres import Postgres
 
 FAR = 2**42  # epoch milliseconds, in the year 2109
 NOTES = "/v1/agents/notes"
+ENDED: Final = {"trigger_kind": "manual", "state": "CANCELLED", "completed_at": 1}
 # A row of each list: its table, and the values that constraints ask for; {n} is the number of the row.
 LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "/v1/users": ("users", {}),
@@ -36,12 +38,22 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     f"{NOTES}/history": ("agent_state_history", {"axis": "health", "new_value": "ok"}),
     f"{NOTES}/slots": ("wakes", {"state": "skipped", "settled_at": 1, "ends_at": FAR}),
     f"{NOTES}/fires": ("schedule_fires", {"decision": "skipped_paused"}),
+    f"{NOTES}/as/orchestrator/agent_state_history": (
+        "agent_state_history",
+        {"axis": "lifecycle", "new_value": "active"},
+    ),
+    f"{NOTES}/as/orchestrator/agent_execution": ("runs", ENDED),
+    f"{NOTES}/as/orchestrator/execution_state_history": ("run_state_history", {"new_state": "QUEUED"}),
+    f"{NOTES}/as/foundation/agent_configs": ("agent_configs", {}),
+    f"{NOTES}/as/foundation/agent_capabilities": ("agent_capabilities", {}),
+    f"{NOTES}/as/foundation/agent_metrics": ("metric_series", {}),
+    f"{NOTES}/as/runlog/agent_run_log": ("runs", ENDED),
     "/v1/templates": ("agent_templates", {}),
     "/v1/locks": (
         "agent_locks",
         {"resource": "lock-{n}", "holder_kind": "device", "holder_id": "d", "expires_at": FAR},
     ),
-    "/v1/runs": ("runs", {"trigger_kind": "manual", "state": "CANCELLED", "completed_at": 1}),
+    "/v1/runs": ("runs", ENDED),
     "/v1/items": ("items", {"target_table": "tasks", "agent_id": "agents.id", "device_id": "devices.id"}),
     "/v1/audit": ("audit_log", {"outcome": "done", "detail": "{}"}),
     "/v1/activity": ("activity_log", {"agent_id": "agents.id"}),
@@ -61,7 +73,7 @@ OTHERS: Final = {
     "/v1/broadcasts/{broadcast_id}",
     "/v1/boards/{board}/agents/{agent}/soul/history",
 }
-# Lists whose order no index has, as their length is limited: by hub.toml, by a limit, or for one agent.
+# Lists whose order no index has, as their length is limited: by hub.toml, by a limit, for one agent or run.
 SHORT: Final = {
     "/v1/operator-tokens",
     "/v1/invitations",
@@ -69,11 +81,20 @@ SHORT: Final = {
     f"{NOTES}/tokens",
     f"{NOTES}/fires",
     f"{NOTES}/slots",
+    f"{NOTES}/as/orchestrator/execution_state_history",
     "/v1/locks",
 }
 
 
-KEYS: Final = ("id", "resource", "scope", "seq", "fire_at")  # columns that number the rows of a table
+KEYS: Final = (
+    "id",
+    "resource",
+    "scope",
+    "seq",
+    "fire_at",
+    "config_key",
+    "ver_major",
+)  # columns that number the rows of a table
 
 
 class Reads:
@@ -184,12 +205,14 @@ async def whole(hub: ServedHub, client: httpx2.AsyncClient) -> Whole:
         {
             "users.id": hub.owner_id,
             "boards.id": "board-0",
+            "runs.id": "run-0",
             "schedules.id": schedule.id,
             "agents.id": agent.id,
             "devices.id": str(agent.device_id),
         }
     )
     await hub.store.write(opened._insert, "boards", 0, {"id": "board-0"})
+    await hub.store.write(opened._insert, "runs", 0, {"id": "run-0", **ENDED})
     return opened
 
 
@@ -208,6 +231,7 @@ def test_every_list_is_here() -> None:
         if any(part.name == "cursor" for part in route.binding.parts)
     }
     known = {path.replace(NOTES, "/v1/agents/{name}").replace("board-0", "{board}") for path in LISTS}
+    known = {re.sub(r"/as/\w+/\w+", "/as/{vocabulary}/{table}", path) for path in known}
     assert found - OTHERS == known
 
 
@@ -281,7 +305,7 @@ SEVERAL: Final = {
 
 @ON_SQLITE
 async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
-    for path in LISTS:
+    for path in {table: path for path, (table, _) in LISTS.items()}.values():
         await whole.fill(path, range(1, 3))
     known = {
         "name": "notes",
@@ -294,7 +318,8 @@ async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
         "key": "paths",
         "scope": "scope-00001",
         "metric": "name-00001",
-        "vocabulary": "calendar",
+        "vocabulary": "orchestrator",
+        "table": "agent_execution",
         "message_id": "id-00001",
         "question_id": "id-00001",
         "broadcast_id": "id-00001",
@@ -313,3 +338,13 @@ async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
         counted[path] = whole.reads.transactions
     several = {path: count for path, count in counted.items() if count > 1}
     assert several.keys() == SEVERAL.keys(), several
+
+
+async def test_a_parameter_that_a_route_does_not_have_is_refused_by_its_name(whole: Whole) -> None:
+    for path, route in QUESTIONS.items():
+        asked = re.sub(r"\{\w+\}", "x", path)
+        answer = await whole.client.get(asked, params={"colour": "red", "limit": "2", "cursor": "x"})
+        text = answer.text
+        assert (answer.status_code, "query.colour: there is no such parameter" in text) == (422, True), path
+        if not any(part.name == "cursor" for part in route.binding.parts):
+            assert "query.cursor: there is no such parameter" in text, path
