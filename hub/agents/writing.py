@@ -1,6 +1,8 @@
 """Creation, change and removal of agents and templates over the API, by people and devices."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import TypeAlias
 
 import msgspec
 
@@ -9,6 +11,7 @@ from hub.agents.schemas import BadSchema, check_schema, problems_of
 from hub.clock import Clock, IdFactory, now_ms
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
+from protocol.agent_status import Lifecycle
 from protocol.ids import AgentId, TemplateId, UserId
 from storage import audit
 from storage.agents import agent_snapshot, made_agents, template_changes, templates
@@ -20,9 +23,12 @@ from storage.agents.made_agents import AgentLimits, Writing
 from storage.agents.template_changes import Broken
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.audit import Entry
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
+
+# Executes a write of an agent in a transaction.
+Through: TypeAlias = Callable[[Callable[[Connection], AgentRow]], Awaitable[AgentRow]]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -50,38 +56,63 @@ class AgentWriter:
         self.on_change: Callable[[], None] = lambda: None
 
     async def make(
-        self, agent: DeclaredAgent, *, user_id: UserId, start: bool = True, actor: str
+        self,
+        agent: DeclaredAgent,
+        *,
+        user_id: UserId,
+        lifecycle: Lifecycle = Lifecycle.ACTIVE,
+        may_rename: bool = False,
+        actor: str,
+        through: Through | None = None,
     ) -> AgentRow:
-        """Create an agent of the user. See ``made_agents.make_agent`` for its errors."""
+        """Create an agent of the user. See ``made_agents.make_agent`` for its errors.
+
+        Args:
+            through: executes the write, together with others; by default it is a transaction of its own.
+        """
         writing = self._writing(actor)
-        entry = _entry(writing, "agent.created", device=agent.device_name)
+        make = partial(
+            audit.audited(made_agents.make_agent, _entry(writing, "agent.created", "device_name")),
+            agent=agent,
+            user_id=user_id,
+            fresh_id=AgentId(self._ids.fresh()),
+            fresh_schedule_id=self._ids.fresh(),
+            lifecycle=lifecycle,
+            may_rename=may_rename,
+            writing=writing,
+        )
         with self._metrics.count_limits():
-            made = await self._store.write(
-                audit.audited(made_agents.make_agent, entry),
-                agent,
-                user_id=user_id,
-                fresh_id=AgentId(self._ids.fresh()),
-                fresh_schedule_id=self._ids.fresh(),
-                start=start,
-                writing=writing,
-            )
+            made = await (through or self._store.write)(make)
         learn_names({made.id: made.name})
         self._publish("created", [made.id], actor)
         return made
 
     async def edit(
-        self, agent_id: AgentId, agent: DeclaredAgent, *, revision: int | None = None, actor: str
+        self,
+        agent_id: AgentId,
+        agent: DeclaredAgent,
+        *,
+        revision: int | None = None,
+        replaces_config: bool = False,
+        actor: str,
+        through: Through | None = None,
     ) -> AgentRow:
-        """Replace an agent's settings by *agent*. See ``made_agents.edit_agent`` for its errors."""
+        """Replace an agent's settings by *agent*. See ``made_agents.edit_agent`` for its errors.
+
+        Args:
+            through: as for ``make``.
+        """
         writing = self._writing(actor)
-        done = await self._store.write(
+        edit = partial(
             audit.audited(made_agents.edit_agent, _entry(writing, "agent.edited")),
-            agent_id,
-            agent,
+            agent_id=agent_id,
+            agent=agent,
             fresh_schedule_id=self._ids.fresh(),
             revision=revision,
+            replaces_config=replaces_config,
             writing=writing,
         )
+        done = await (through or self._store.write)(edit)
         self._publish("updated", [done.id], actor)
         return done
 
@@ -199,9 +230,11 @@ def _check(template: WrittenTemplate) -> None:
         raise BadPrompt("; ".join(wrong))
 
 
-def _entry(writing: Writing, event: str, **detail: str | None) -> Callable[[AgentRow], Entry]:
+def _entry(writing: Writing, event: str, *names: str) -> Callable[[AgentRow], Entry]:
+    """Return a function that makes the audit entry of an agent; *names* are further attributes."""
+
     def entry(row: AgentRow) -> Entry:
-        details = {"agent": row.name, **detail}
+        details = {"agent": row.name, **{name.removesuffix("_name"): getattr(row, name) for name in names}}
         return Entry(at=writing.at, actor=writing.actor, event=event, subject=row.id, detail=details)
 
     return entry

@@ -29,7 +29,7 @@ from storage.agents.status_writes import StatusWrite, Written
 from storage.audit import Entry
 from storage.runs import run_claims, run_pauses, runs
 from storage.runs.runs import HeldRun, RunRow
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -229,10 +229,15 @@ class RunControl:
         self._dispatcher.recheck()
         return was_paused
 
-    async def write_status(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> Written:
+    async def write_status(
+        self, agent: AgentRow | Callable[[Connection], AgentRow], asked: StatusWrite, *, actor: str
+    ) -> AgentRow:
         """Apply every change of *asked* to an agent's status in one transaction, or none of them.
 
         Then start or cancel the agent's runs accordingly.
+
+        Args:
+            agent: the agent, or a function that writes and returns it in the same transaction.
 
         Raises:
             AgentOfFile: the request terminates an agent that is declared in hub.toml; it can only be removed
@@ -242,25 +247,26 @@ class RunControl:
         If an error is raised, nothing was written.
         """
         at = now_ms(self._clock)
-
-        def entry(written: Written) -> Entry | None:
-            details = {str(move.axis): move.to for move in written.moves} | _other_details(asked)
-            if not details:
-                return None
-            return Entry(at=at, actor=actor, event="agent.status_set", subject=agent.id, detail=details)
-
         states = (asked.axes.get(Axis.LIFECYCLE), str(asked.words.get("state_detail")).lower())
-        if agent.source == "file" and AgentLifecycle.TERMINATED in states:
-            raise AgentOfFile(agent)
-        written = await self._store.write(
-            audit.audited(status_writes.write_status, entry), agent.id, asked, at=at, actor=actor
-        )
+
+        def write(c: Connection) -> tuple[AgentRow, Written]:
+            row = agent if isinstance(agent, AgentRow) else agent(c)
+            if row.source == "file" and AgentLifecycle.TERMINATED in states:
+                raise AgentOfFile(row)
+            written = status_writes.write_status(c, row.id, asked, at=at, actor=actor)
+            details = {str(move.axis): move.to for move in written.moves} | _other_details(asked)
+            if details:
+                event = "agent.status_set"
+                audit.append_entry(c, Entry(at=at, actor=actor, event=event, subject=row.id, detail=details))
+            return row, written
+
+        row, written = await self._store.write(write)
         for run_id in written.called_off:
             await self.cancel(run_id, actor=actor, reason=status_writes.BECAUSE)
         if any(move.axis is Axis.AVAILABILITY for move in written.moves):
             self._on_recovered()
         self._dispatcher.recheck()
-        return written
+        return row
 
     async def report(self, run_id: RunId, fence: int, report: runs.Report) -> RunRow:
         """Store a device's report about a run that the device executes.

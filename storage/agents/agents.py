@@ -201,6 +201,15 @@ def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = 
     return None if row is None else agent_in(row)
 
 
+def free_name(c: sa.Connection, user_id: UserId, preferred: str) -> str:
+    """Return the name, or the first of name-2, name-3, ... that no agent of the user ever had."""
+    name, number = preferred, 1
+    while find_agent_by_name(c, name, user_id=user_id) is not None:
+        number += 1
+        name = f"{preferred}-{number}"
+    return name
+
+
 def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | None:
     """Return the user's agent by id or, failing that, by name; archived agents do not match."""
     return next(iter(readable(agent_in, c.execute(called(AGENTS, given, user_id)))), None)

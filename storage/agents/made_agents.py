@@ -16,7 +16,7 @@ from protocol.ids import AgentId, RunId, UserId
 from storage.agents import agent_moves, agent_snapshot, capabilities, config_changes, template_changes
 from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_snapshot import Check
-from storage.agents.agents import AgentRow, UnknownAgent, find_agent_by_name, get_agent
+from storage.agents.agents import AgentRow, UnknownAgent, find_agent_by_name, free_name, get_agent
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import (
     LOCK_USER,
@@ -121,10 +121,14 @@ def make_agent(
     user_id: UserId,
     fresh_id: AgentId,
     fresh_schedule_id: str,
-    start: bool = True,
+    lifecycle: Lifecycle = Lifecycle.ACTIVE,
+    may_rename: bool = False,
     writing: Writing,
 ) -> AgentRow:
-    """Create an agent of the user; active at once, or only ready if *start* is false.
+    """Create an agent of the user.
+
+    Args:
+        may_rename: use ``name-2``, ``name-3``, ... if the user has or had an agent of that name.
 
     Raises:
         AgentNameTaken, TooManyAgents, UnknownDevice, UnknownTemplate, ExternalIdTaken, BadConfig,
@@ -135,6 +139,8 @@ def make_agent(
         check_future(f"slots.{place}", slot, writing.at)
     keep_templates(c)
     c.execute(LOCK_USER, {"user": user_id})
+    if may_rename:
+        agent = msgspec.structs.replace(agent, name=free_name(c, user_id, agent.name))
     device = _device(c, user_id, agent.device_name, writing.at)
     old = find_agent_by_name(c, agent.name, user_id=user_id)
     if old is not None and old.archived_at is None:
@@ -146,12 +152,11 @@ def make_agent(
     id = fresh_id if old is None else old.id
     at, actor = writing.at, writing.actor
     if old is None:
-        lifecycle = Lifecycle.ACTIVE if start else Lifecycle.READY
         insert_agent(c, id, agent, device, source="api", lifecycle=lifecycle, at=at, actor=actor)
     else:
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
-        if not start:
-            agent_moves.move_if_legal(c, id, "lifecycle", "ready", at=at, actor=actor)
+        if lifecycle is not Lifecycle.ACTIVE:
+            agent_moves.move_if_legal(c, id, "lifecycle", lifecycle, at=at, actor=actor)
     schedules.declare(c, id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
     schedules.declare_slots(c, id, agent.slots, at=at)
     capabilities.declare(c, id, agent.capabilities, source="api", at=at)
@@ -167,11 +172,13 @@ def edit_agent(
     *,
     fresh_schedule_id: str,
     revision: int | None = None,
+    replaces_config: bool = False,
     writing: Writing,
 ) -> AgentRow:
     """Update an agent of the API to *agent*, with its schedules and the named configs.
 
     Args:
+        replaces_config: also delete the configs that *agent* does not name.
         revision: the ``config_rev`` that *agent* is based on; refused if another change came between.
 
     Raises:
@@ -199,7 +206,7 @@ def edit_agent(
     is_rescheduled |= schedules.declare_slots(c, agent_id, agent.slots, at=at)
     if is_rescheduled or differs(c, old, agent):
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
-    _configure(c, agent_id, agent.config, writing)
+    _configure(c, agent_id, agent.config, writing, replaces=replaces_config)
     agent_snapshot.check_setup(c, agent_id, check=writing.check)
     template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
     if device is not None and old.device_id != device.id:
@@ -273,8 +280,21 @@ def check_room(c: sa.Connection, user_id: UserId, limits: AgentLimits) -> None:
         raise TooManyAgents(message, limit="agents_per_user")
 
 
-def _configure(c: sa.Connection, agent_id: AgentId, configs: Sequence[NewConfig], writing: Writing) -> None:
-    if configs:
+def _configure(
+    c: sa.Connection,
+    agent_id: AgentId,
+    configs: Sequence[NewConfig],
+    writing: Writing,
+    *,
+    replaces: bool = False,
+) -> None:
+    if configs or replaces:
         config_changes.change(
-            c, agent_id, configs, at=writing.at, actor=writing.actor, limits=writing.config_limits
+            c,
+            agent_id,
+            configs,
+            replaces=replaces,
+            at=writing.at,
+            actor=writing.actor,
+            limits=writing.config_limits,
         )

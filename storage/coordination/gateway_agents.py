@@ -11,7 +11,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agent_moves, agent_states, made_agents
 from storage.agents.agent_moves import axes_in
-from storage.agents.agents import AgentRow, find_agent_by_name, get_agent
+from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
 from storage.agents.declared_agents import LOCK_USER, archive_agent
 from storage.agents.made_agents import AgentLimits, AgentNameTaken
 from storage.agents.schema import agent_states as states
@@ -370,15 +370,6 @@ def _free_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> 
     if get_agent(c, other.agent_id).archived_at is None:
         raise RemoteIdTaken(other)
     c.execute(sa.delete(gateway_agents).where(gateway_agents.c.agent_id == other.agent_id))
-
-
-def free_name(c: sa.Connection, user_id: UserId, preferred: str) -> str:
-    """Return the name, or the first of name-2, name-3, ... that no agent of the user ever had."""
-    name, number = preferred, 1
-    while find_agent_by_name(c, name, user_id=user_id) is not None:
-        number += 1
-        name = f"{preferred}-{number}"
-    return name
 
 
 def _present(c: sa.Connection, agent_id: AgentId) -> GatewayAgentRow:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, BootId, GatewayId
 from storage import audit
-from storage.agents.agents import get_agent
+from storage.agents.agents import free_name, get_agent
 from storage.agents.made_agents import AgentLimits
 from storage.agents.schema import agents
 from storage.coordination import boards
@@ -27,7 +27,6 @@ from storage.coordination.gateway_agents import (
     GatewayAgentRow,
     find_by_remote_id,
     find_gateway_agent,
-    free_name,
     lead_remote_id,
     make_gateway_agent,
 )

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import AgentType
+from protocol.agent_status import AgentType, Lifecycle
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import agent_moves, agent_states, agents, configs, made_agents, template_changes
 from storage.agents.agent_snapshot import BadConfiguration
@@ -55,7 +55,7 @@ def make(
     *,
     id: str = "a-1",
     user_id: UserId | None = None,
-    start: bool = True,
+    lifecycle: Lifecycle = Lifecycle.ACTIVE,
     writing: Writing = WRITING,
 ) -> AgentRow:
     return made_agents.make_agent(
@@ -64,7 +64,7 @@ def make(
         user_id=user_id or owner(c),
         fresh_id=AgentId(id),
         fresh_schedule_id=f"s-{id}",
-        start=start,
+        lifecycle=lifecycle,
         writing=writing,
     )
 
@@ -91,7 +91,7 @@ def test_an_agent_is_created_with_all_declared_fields(c: sa.Connection) -> None:
 
 
 def test_an_agent_that_is_not_started_is_ready(c: sa.Connection) -> None:
-    assert make(c, start=False).lifecycle == "ready"
+    assert make(c, lifecycle=Lifecycle.READY).lifecycle == "ready"
 
 
 def test_a_name_is_taken_once_for_each_user(c: sa.Connection) -> None:

@@ -22,6 +22,7 @@ from hub.log import Channel
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
 from hub.settings.reading import FileLines, ManagedByFile
+from protocol.agent_status import Lifecycle
 from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
@@ -264,7 +265,7 @@ class Agents(Noun):
         """Create an agent. It is checked as one of hub.toml is, and by its template."""
         user_id = await self._owner(body.user)
         declared = made_of(body, self._rules())
-        row = await self._writer.make(declared, user_id=user_id, start=body.start, actor=actor)
+        row = await self._writer.make(declared, user_id=user_id, lifecycle=_first(body), actor=actor)
         return await self.view(row)
 
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
@@ -394,7 +395,7 @@ class Agents(Noun):
         body = body_of(_without_place(params) | {"device": device.name})
         declared = made_of(body, self._rules())
         await self._check_mailbox(link, declared)
-        row = await self._writer.make(declared, user_id=device.user_id, start=body.start, actor=actor)
+        row = await self._writer.make(declared, user_id=device.user_id, lifecycle=_first(body), actor=actor)
         return await self.get_own(row)
 
     @device(Method.AGENTS_UPDATE, "its own agents", Grant.AGENTS)
@@ -484,6 +485,10 @@ class Agents(Noun):
             next_fires=_soonest(schedules),
             last_run=last_run,
         )
+
+
+def _first(body: AgentBody) -> Lifecycle:
+    return Lifecycle.ACTIVE if body.start else Lifecycle.READY
 
 
 def _soonest(schedules: Iterable[ScheduleView]) -> tuple[FireView, ...]:
