@@ -1,22 +1,25 @@
 """Agents in the words of other vocabularies: the columns of each, read from an agent and written to it.
 
 Four vocabularies describe agents: calendar, orchestrator, foundation and run log. A column is declared once,
-with where the hub stores it, how it is read, and how it is written; ``hub/docs/vocabularies.md`` is generated
-from that. Instants are RFC 3339 in UTC, and ids are text: where a vocabulary numbers its rows, the number is
-replaced by a text that identifies the row.
+with where the hub stores it, how it is read, and how it is written: as a word of the agent's status, as one
+of its settings, or elsewhere. ``hub/docs/vocabularies.md`` is generated from that. Instants are RFC 3339 in
+UTC, and ids are text: where a vocabulary numbers its rows, the number is replaced by a text that identifies
+the row.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 
 from hub.agents.documents import NUL
 from hub.clock import epoch_ms
-from protocol.agent_status import Axes, Kind, UnknownValue
+from protocol.agent_status import TYPE_NAMES, Axes, Kind, UnknownValue, kind_of
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.vocabularies import (
@@ -44,7 +47,6 @@ from storage.store import Connection
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
-PATCH_AGENT: Final = "a setting: `PATCH /v1/agents/{name}`, or hub.toml for an agent that is declared there"
 HUB: Final = "by the hub only"
 CONFIG: Final = "`PUT /v1/agents/{name}/config/{key}`, `config.set` of a device, or hub.toml"
 CAPABILITY: Final = (
@@ -61,6 +63,23 @@ TRANSITIONS: Final = "the transitions of the agent"
 Document = dict[str, Any]
 
 
+class Setting(NamedTuple):
+    """Setting of an agent that a column is written to.
+
+    Attributes:
+        key: as in ``PATCH /v1/agents/{name}``.
+        convert: makes the value of the setting out of a value of the column that is not null; raises
+            BadWrite.
+        may_be_null: null removes the setting.
+        is_required: an agent that is created in the words of the vocabulary needs a value.
+    """
+
+    key: str
+    convert: Callable[[Any], Any] = lambda value: value
+    may_be_null: bool = False
+    is_required: bool = False
+
+
 class Column(NamedTuple):
     """Column of a vocabulary.
 
@@ -70,6 +89,8 @@ class Column(NamedTuple):
         read: returns the value for a row of its table, which belongs to the agent.
         note: how it is read.
         written: how it is written, or why it is not.
+        setting: setting that it is written to; None: it is none of the agent's settings.
+        is_instant: its values are instants, which have several spellings.
     """
 
     name: str
@@ -77,6 +98,8 @@ class Column(NamedTuple):
     read: Callable[[AgentRow, Any], Any]
     note: str
     written: str
+    setting: Setting | None = None
+    is_instant: bool = False
 
 
 class Rows(NamedTuple):
@@ -130,7 +153,54 @@ def _column(
 def _instant(name: str, lives: str, path: str = "", note: str = "as stored", written: str = HUB) -> Column:
     """Return a column of an instant, which the attribute *path* reads, by default *name*."""
     get = attrgetter(path or name)
-    return Column(name, lives, lambda _, row: instant_text(get(row)), note, written)
+    return Column(name, lives, lambda _, row: instant_text(get(row)), note, written, is_instant=True)
+
+
+def set_by(column: str, key: str) -> str:
+    """Return how a column that is a setting is written."""
+    return f"PATCH of `{column}`, which sets `{key}`; in hub.toml for an agent that is declared there"
+
+
+def _setting(
+    name: str,
+    lives: str,
+    read: Callable[[Any], Any] | str,
+    note: str = "as stored",
+    *,
+    key: str = "",
+    **options: Any,
+) -> Column:
+    """Return a column that is written to the setting *key*, by default *name*; options of ``Setting``."""
+    setting = Setting(key or name, **options)
+    return _column(name, lives, read, note, set_by(name, setting.key))._replace(setting=setting)
+
+
+def _shown_name(facts: AgentFacts) -> str:
+    return facts.agent.title or facts.agent.name
+
+
+def _project(value: Any) -> str:
+    with suppress(ValueError, AttributeError, TypeError):
+        return str(UUID(value))
+    raise BadWrite("project_id: expected a UUID")
+
+
+def _type(value: Any) -> Any:
+    if value not in TYPE_NAMES:
+        raise BadWrite(f"type: expected one of {', '.join(TYPE_NAMES)}")
+    return value
+
+
+def _cron(value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadWrite("schedule_cron: expected a cron expression, or null")
+    return value
+
+
+def _configuration(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadWrite("configuration: expected an object")
+    return value
 
 
 def _status(vocabulary: Vocabulary, name: str, lives: str) -> Column:
@@ -171,19 +241,22 @@ CALENDAR: Final = Table(
     (
         _column("id", "agents.id", "agent.id", "as text: ids here are UUIDs, not numbers"),
         _column("user_id", "agents.user_id", "agent.user_id", written="the user of its device"),
-        _column(
+        _setting(
             "agent_id",
             "agents.external_id agents.id",
             lambda facts: facts.agent.external_id or facts.agent.id,
             "`external_id`, or the agent's own id where it has none",
-            PATCH_AGENT,
+            key="external_id",
+            is_required=True,
         ),
-        _column(
+        _setting(
             "claw_identifier",
             "agents.instance_id",
             lambda facts: facts.agent.instance_id or "",
             "`instance_id`, or empty",
-            PATCH_AGENT,
+            key="instance_id",
+            convert=lambda value: None if value == "" else value,
+            is_required=True,
         ),
         _status(
             Vocabulary.CALENDAR,
@@ -244,27 +317,30 @@ ORCHESTRATOR: Final = Table(
     "agent",
     (
         _column("id", "agents.id", "agent.id"),
-        _column(
+        _setting(
             "name",
             "agents.title agents.name",
-            lambda facts: facts.agent.title or facts.agent.name,
+            _shown_name,
             "`title`, or `name` where it has none",
-            PATCH_AGENT,
+            key="title",
+            is_required=True,
         ),
-        _column("description", "agents.description", "agent.description", written=PATCH_AGENT),
-        _column(
+        _setting("description", "agents.description", "agent.description", may_be_null=True),
+        _setting(
             "type",
             "agents.type agents.subtype",
             "agent.type",
-            "the shared type; `local_type` is the local one",
-            PATCH_AGENT,
+            "the shared type; `local_type` is the local one, and may be written here too",
+            convert=_type,
+            is_required=True,
         ),
-        _column(
+        _setting(
             "local_type",
             "agents.type agents.subtype",
             lambda facts: own_type(Kind(facts.agent.type, facts.agent.subtype)),
             "the type before the standardization",
-            PATCH_AGENT,
+            key="type",
+            convert=_type,
         ),
         _status(Vocabulary.ORCHESTRATOR, "status", "agent_states.health agent_states.lifecycle"),
         _status(
@@ -272,20 +348,31 @@ ORCHESTRATOR: Final = Table(
             "state_detail",
             "agent_states.health agent_states.lifecycle agent_states.state_detail",
         ),
-        _column("project_id", "agents.project_id", "agent.project_id", written=PATCH_AGENT),
-        _column("template_id", "agents.template_id", "agent.template_id", written=PATCH_AGENT),
-        _column(
+        _setting("project_id", "agents.project_id", "agent.project_id", convert=_project, is_required=True),
+        _setting(
+            "template_id",
+            "agents.template_id",
+            "agent.template_id",
+            "as stored; the name of a template may be written too",
+            key="template",
+            may_be_null=True,
+        ),
+        _setting(
             "configuration",
             "agent_configs.config_value agent_templates.default_configuration",
-            note="one object: the agent's configs over the defaults of its template",
-            written=CONFIG,
+            "configuration",
+            "one object: the agent's configs over the defaults of its template",
+            key="config",
+            convert=_configuration,
+            may_be_null=True,
         ),
-        _column(
+        _setting(
             "prompt_template",
             "agents.prompt_template",
             lambda facts: facts.agent.own_prompt or None,
             "its own prompt",
-            PATCH_AGENT,
+            key="prompt",
+            may_be_null=True,
         ),
         _instant("created_at", "agents.created_at"),
         _instant("updated_at", "agents.updated_at"),
@@ -586,37 +673,57 @@ RUN_LOG: Final = Table(
     "config",
     (
         _column("id", "agents.id", "agent.id"),
-        _column("name", "agents.name", "agent.name", written=PATCH_AGENT),
+        _setting(
+            "name",
+            "agents.title agents.name",
+            _shown_name,
+            "`title`, or `name` where it has none",
+            key="title",
+            is_required=True,
+        ),
         _column("user_id", "agents.user_id", "agent.user_id"),
         _AGENT_TYPE,
-        _column("device_id", "agents.device_id", "agent.device_id", written=PATCH_AGENT),
-        _column(
+        _setting(
+            "device_id",
+            "agents.device_id",
+            "agent.device_id",
+            "as stored; the name of a device may be written too",
+            key="device",
+            is_required=True,
+        ),
+        _setting(
             "directory_paths",
             "agent_configs.config_value",
             lambda facts: list(facts.agent.paths),
             "`paths` of the agent",
-            PATCH_AGENT,
+            key="paths",
+            is_required=True,
         ),
-        _column(
+        _setting(
             "file_extensions",
             "agent_configs.config_value",
             lambda facts: list(facts.agent.file_extensions),
-            written=PATCH_AGENT,
         ),
-        _column(
-            "data_types",
-            "agents.data_types",
-            lambda facts: list(facts.agent.data_types),
-            written=PATCH_AGENT,
+        _setting(
+            "data_types", "agents.data_types", lambda facts: list(facts.agent.data_types), is_required=True
         ),
-        _column(
+        _setting(
             "prompt_template",
             "agents.prompt_template agent_templates.prompt_template",
             "agent.prompt",
             "the prompt in use",
-            PATCH_AGENT,
+            key="prompt",
+            is_required=True,
         ),
-        _column("schedule_cron", "schedules.expr", "cron", "of the agent's first cron schedule", PATCH_AGENT),
+        _setting(
+            "schedule_cron",
+            "schedules.expr",
+            "cron",
+            "of the agent's first cron schedule; a write keeps the policies of the schedule, not its jitter",
+            key="schedule",
+            convert=_cron,
+            may_be_null=True,
+        ),
         _instant("last_run_at", "runs.completed_at", note="of the newest run", written=RUN_MOVES),
     ),
 )
@@ -725,6 +832,97 @@ METADATA_BYTES: Final = 65_536
 TEXT_CHARACTERS: Final = 1_000  # limit of each text, because the history stores it
 
 
+class Change(NamedTuple):
+    """Requested change of an agent in the words of a vocabulary.
+
+    Attributes:
+        settings: values of its settings, by key. ``config`` is the whole configuration, and ``schedule`` has
+            nothing but a cron expression.
+        columns: the column of each of these keys.
+        status: the change of its status; None: no word is written.
+    """
+
+    settings: dict[str, Any]
+    columns: dict[str, str]
+    status: StatusWrite | None
+
+
+def change_of(vocabulary: Vocabulary, change: Mapping[str, Any], now: Document) -> Change:
+    """Return the change of an agent that *change* requests, a mapping from columns to values.
+
+    A column with the value that is read is no change, also one that cannot be written: a whole object may be
+    sent as it was read. Words of the status are written even then, unless they are part of a whole object,
+    which has a column that cannot be written: an agent of a device that is away reads ``offline``, and is to
+    be kept offline only if that is asked.
+
+    Args:
+        now: the document of the agent, with its other tables.
+
+    Raises:
+        BadWrite: as ``write_of``.
+    """
+    columns = {column.name: column for column in TABLES[vocabulary][0].columns}
+
+    def is_same(name: str) -> bool:
+        return name in now and is_same_value(change[name], now[name], columns.get(name))
+
+    words = {name: value for name, value in change.items() if _is_word(name, columns)}
+    others = {name: value for name, value in change.items() if name not in words and not is_same(name)}
+    if any(name not in columns or columns[name].setting is None for name in change.keys() - words.keys()):
+        words = {name: value for name, value in words.items() if not is_same(name)}
+    if change and not words and not others:
+        return Change({}, {}, None)
+    return _change(vocabulary, others, words)
+
+
+def _change(vocabulary: Vocabulary, others: Mapping[str, Any], words: Mapping[str, Any]) -> Change:
+    """Return the change of these columns that are no words, and these words. Raises BadWrite."""
+    columns = {column.name: column for column in TABLES[vocabulary][0].columns}
+    settings: dict[str, Any] = {}
+    named: dict[str, str] = {}
+    for name in others:
+        if name not in columns or columns[name].setting is None:
+            raise BadWrite(_not_written(vocabulary, name))
+    for name, column in columns.items():
+        if name not in others or (setting := column.setting) is None:
+            continue
+        new = _setting_of(name, setting, others[name])
+        before = settings.get(setting.key, new)
+        if before != new and kind_of(new).type != before:  # two columns are spellings of the type
+            raise BadWrite(f"{named[setting.key]} and {name} contradict each other: {before} and {new}")
+        settings[setting.key] = new
+        named[setting.key] = name
+    status = write_of(vocabulary, words) if words or not settings else None
+    return Change(settings, named, status)
+
+
+def _setting_of(column: str, setting: Setting, value: Any) -> Any:
+    """Return the value of the setting. Raises BadWrite."""
+    if value is None:
+        if not setting.may_be_null:
+            raise BadWrite(f"{column}: may not be null")
+        return {} if setting.key == "config" else None
+    if isinstance(value, str) and "\0" in value:
+        raise BadWrite(f"{column}: a text has no character U+0000")
+    return setting.convert(value)
+
+
+def _is_word(name: str, columns: Mapping[str, Column]) -> bool:
+    """Return True for a word of the status, and for what belongs to it."""
+    column = columns.get(name)
+    if column is None:
+        return name == REASON
+    return column.setting is None and column.written.startswith("PATCH")
+
+
+def is_same_value(given: Any, now: Any, column: Column | None = None) -> bool:
+    """Return True if a value is the present one; 1, 1.0 and true are different values."""
+    if column is not None and column.is_instant and given is not None:
+        with suppress(BadWrite):
+            return bool(instant_text(instant_of(column.name, given)) == now)
+    return msgspec.json.encode(given, order="sorted") == msgspec.json.encode(now, order="sorted")
+
+
 def write_of(vocabulary: Vocabulary, change: Mapping[str, Any]) -> StatusWrite:
     """Return the write requested by *change*, a mapping from columns of *vocabulary* to values.
 
@@ -760,6 +958,8 @@ def writable(vocabulary: Vocabulary) -> tuple[str, ...]:
 
 def _not_written(vocabulary: Vocabulary, column: str) -> str:
     columns = columns_of(vocabulary)
+    if column in (table.name for table in TABLES[vocabulary][1:]):
+        return f"{vocabulary}.{column} is a table, and not written here: 'hub help vocabularies' says how"
     if column not in columns:
         return f"{vocabulary} has no column {column!r}; written here are: {', '.join(writable(vocabulary))}"
     return f"{vocabulary}.{column} is not written here: {columns[column]}"

@@ -1,5 +1,6 @@
 """Agents in request bodies: validated by the rules of hub.toml, and converted to rows."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -33,6 +34,7 @@ _FIELDS_OF_KEY: Final[Mapping[str, tuple[str, ...]]] = {
 } | dict.fromkeys(_MODEL_USE, ())
 
 
+_AS_THEY_ARE: Final[Mapping[str, str]] = MappingProxyType({})
 # Keys that may be changed of an agent at a gateway; and placeholders for the other required keys.
 _AT_GATEWAY: Final = frozenset(
     {"name", "title", "description", "type", "external_id", "instance_id", "project_id"}
@@ -115,8 +117,11 @@ def rules_of(settings: Settings) -> Rules:
     return Rules(run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns)
 
 
-def body_of(given: Mapping[str, Any]) -> AgentBody:
+def body_of(given: Mapping[str, Any], columns: Mapping[str, str] = _AS_THEY_ARE) -> AgentBody:
     """Validate the body of a request that creates an agent.
+
+    Args:
+        columns: names of keys in the request, where they differ, for refusals.
 
     Raises:
         BadAgent: the body is invalid.
@@ -124,7 +129,7 @@ def body_of(given: Mapping[str, Any]) -> AgentBody:
     try:
         return AgentBody.model_validate(given)
     except ValidationError as error:
-        raise _refusal(error) from error
+        raise _refusal(error, columns) from error
 
 
 def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
@@ -140,12 +145,18 @@ def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
 
 
 def changed_by(
-    changes: Mapping[str, Any], now: DeclaredAgent, rules: Rules, *, gateway: str | None = None
+    changes: Mapping[str, Any],
+    now: DeclaredAgent,
+    rules: Rules,
+    *,
+    gateway: str | None = None,
+    columns: Mapping[str, str] = _AS_THEY_ARE,
 ) -> DeclaredAgent:
     """Return the stored form of an agent after *changes* to its current form *now*.
 
     Args:
         gateway: name of the agent's gateway; such an agent has no device, no files and no runs.
+        columns: as for ``body_of``.
 
     Raises:
         BadAgent: a key is unknown or cannot be changed, or the changed agent is invalid.
@@ -157,10 +168,12 @@ def changed_by(
         near = [did_you_mean(key, AgentChanges.__struct_fields__) for key in unknown]
         raise BadAgent(message, "; ".join(filter(None, near)) or f"known are {known}")
     if gateway is not None and (elsewhere := sorted(set(changes) - _AT_GATEWAY)):
-        message = "; ".join(f"{key}: the agent lives at gateway {gateway!r}" for key in elsewhere)
+        message = "; ".join(
+            f"{columns.get(key, key)}: the agent lives at gateway {gateway!r}" for key in elsewhere
+        )
         raise BadAgent(message, f"what can be changed of it here: {', '.join(sorted(_AT_GATEWAY))}")
     whole = _whole(now) if gateway is None else {"name": now.name, **_OF_ANY_DEVICE}
-    new = made_of(body_of(whole | dict(changes)), rules)
+    new = made_of(body_of(whole | dict(changes), columns), rules)
     changed = {field: getattr(new, field) for key in changes for field in _FIELDS_OF_KEY.get(key, (key,))}
     if used := set(changes).intersection(_MODEL_USE):
         fields = {"budget_nanos" if key == "budget_usd" else key for key in used}
@@ -196,7 +209,13 @@ def _whole(now: DeclaredAgent) -> dict[str, Any]:
     )
 
 
-def _refusal(error: ValidationError) -> BadAgent:
+def _refusal(error: ValidationError, columns: Mapping[str, str]) -> BadAgent:
     wrong = table_refusals(error)
     hints = dict.fromkeys(hint for _, hint in wrong if hint)
-    return BadAgent("; ".join(message for message, _ in wrong), "; ".join(hints))
+    return BadAgent("; ".join(_renamed(message, columns) for message, _ in wrong), "; ".join(hints))
+
+
+def _renamed(message: str, columns: Mapping[str, str]) -> str:
+    """Return a refusal with the name of its key in the request."""
+    key = re.split("[.:]", message, maxsplit=1)[0]
+    return columns.get(key, key) + message.removeprefix(key)

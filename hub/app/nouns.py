@@ -126,6 +126,7 @@ def make_nouns(
         AgentStatuses(
             store=store,
             control=control,
+            agents=agents,
             lines=lines,
             last_heartbeat=heartbeats.last,
         ),

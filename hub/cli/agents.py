@@ -226,11 +226,11 @@ def status(
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """Parse ``FIELD=VALUE``; ``null`` and objects are read as JSON."""
+    """Parse ``FIELD=VALUE``; ``null``, objects and lists are read as JSON."""
     field, sign, value = text.partition("=")
     if not sign or not field:
         raise Failure(f"--set {text!r}: expected FIELD=VALUE, as in availability=on_call", Exit.USAGE)
-    if value == "null" or value.startswith("{"):
+    if value == "null" or value.startswith(("{", "[")):
         try:
             return field, json.loads(value)
         except ValueError as exc:

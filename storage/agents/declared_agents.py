@@ -177,7 +177,7 @@ def _read_by(c: sa.Connection, agent: DeclaredAgent, user_id: UserId) -> dict[st
 
 
 def _template(c: sa.Connection, agent: DeclaredAgent) -> TemplateRow | None:
-    return None if agent.template is None else templates.get_template(c, agent.template)
+    return None if agent.template is None else templates.template_called(c, agent.template)
 
 
 def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> Kind:

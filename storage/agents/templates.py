@@ -94,6 +94,16 @@ def get_template(c: sa.Connection, name: str) -> TemplateRow:
     return found
 
 
+def template_called(c: sa.Connection, given: str) -> TemplateRow:
+    """Return the template with that id or, failing that, that name.
+
+    Raises:
+        UnknownTemplate: no template has the id or the name.
+    """
+    row = c.execute(TEMPLATES.where(agent_templates.c.id == given)).one_or_none()
+    return get_template(c, given) if row is None else fill(TemplateRow, row)
+
+
 def find_template(c: sa.Connection, name: str) -> TemplateRow | None:
     """Return the template with that name, if any."""
     return filled(TemplateRow, c.execute(TEMPLATES.where(agent_templates.c.name == name)).one_or_none())

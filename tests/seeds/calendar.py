@@ -169,3 +169,37 @@ async def slots_of_an_agent_are_listed_with_the_reason_why_it_is_not_woken(walk:
     assert "2100-01-01" in str(slots)
     over = {"name": "late", "device": "desk", "slots": [slot | {"at": "2001-01-01T08:00:00+00:00"}]} | OF_WALK
     await walk.refused("POST", "agents", over, status=422, says="slots.0.at: it is in the past")
+
+
+@calendar(
+    "agent_id, claw_identifier: nullable=False", lives=f"agents.external_id, agents.instance_id; {PATCH}"
+)
+async def identifiers_are_written(walk: Walk) -> None:
+    read = await walk.get(AS)
+    assert (read["agent_id"], read["claw_identifier"]) == (read["id"], "")
+    given = {"agent_id": "claw-7", "claw_identifier": "server-1"}
+    assert (await walk.patch(AS, given)).items() >= given.items()
+    assert (await walk.get("agents/external:claw-7"))["instance_id"] == "server-1"
+    assert (await walk.patch(AS, {"claw_identifier": ""}))["claw_identifier"] == ""
+    for name in given:
+        await walk.refused("PATCH", AS, {name: None}, status=422, says=f"{name}: may not be null")
+        await walk.refused("PATCH", AS, {name: "x" * 129}, status=422, says=f"{name}: ")
+    await walk.refused("PATCH", AS, {"user_id": "eve"}, status=422, says="user_id is not written here")
+
+
+@calendar("an agent is written as it was read", lives=PATCH)
+async def a_whole_agent_that_is_sent_back_stays_as_it_is(walk: Walk) -> None:
+    await walk.patch(AS, {"status": "exhausted", "recovery_at": "2100-01-01T00:00:00Z"})
+    read = await walk.get(AS)
+    moments = {"exhausted_at": "2026-01-05T10:00:00+01:00", "recovery_at": "2100-01-01T01:00:00+01:00"}
+    assert await walk.patch(AS, read | moments) == read
+    assert (await walk.patch(AS, read | {"status": "idle"}))["recovery_at"] is None
+    desk = await walk.hub.device("desk")
+    await walk.hub.disconnect(desk)
+    away = await walk.get(AS)
+    assert (away["status"], await walk.patch(AS, away | {"claw_identifier": "x"})) == (
+        "offline",
+        away | {"claw_identifier": "x"},
+    )
+    await walk.hub.connect(desk)
+    assert (await walk.get(AS))["status"] == "idle"

@@ -3,7 +3,9 @@
 from typing import Final
 
 from protocol.lifecycles import RunState
+from tests.seeds.columns import furnish
 from tests.seeds.walk import OF_WALK, Document, Walk
+from tests.support.hub import over_tcp
 from tests.support.runs import folder
 
 orchestrator = Document("orchestrator")
@@ -260,3 +262,126 @@ async def the_history_of_executions_is_read_in_pages(walk: Walk) -> None:
     assert own == [one for one in moves if one["execution_id"] == "r-07"]
     assert [one["new_state"] for one in own] == ["COMPLETED", "RUNNING", "PREPARING", "QUEUED"]
     assert await walk.pages(path, "execution_state_history", execution_id="r-99") == []
+
+
+APOLLO, HERMES = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "6f9619ff-8b86-4d01-b42d-00cf4fc964fe"
+
+
+@orchestrator("class AgentUpdate: name, description, configuration, prompt_template", lives=PATCH)
+async def an_agent_is_updated_in_the_words_of_the_document(walk: Walk) -> None:
+    await _agent(walk)
+    update = {
+        "name": "Reader of mail",
+        "description": "Reads what comes in.",
+        "configuration": {"tone": "warm", "limit": 5, "exact": True, "share": 1.5, "of": {"a": [1, None]}},
+        "prompt_template": "Find what is {{ tone }}.",
+    }
+    assert (await walk.patch(AS, update)).items() >= update.items()
+    assert (await walk.get(AS)).items() >= update.items()
+    assert (await walk.get("agents/mail"))["title"] == "Reader of mail"
+    less = {"configuration": {"tone": "cold", "limit": True}}
+    assert (await walk.patch(AS, less)).items() >= (update | less).items()
+    asked = await walk.ask("status.set", agent_id="mail", **{"as": "orchestrator", "set": {"name": "Post"}})
+    assert asked["agent"]["name"] == (await walk.get(AS))["name"] == "Post"
+    shown = await walk.cli("agents", "status", "mail", "--as", "orchestrator", "--set", "description=null")
+    assert shown["description"] is None
+    for wrong, says in (
+        ({"name": None}, "name: may not be null"),
+        ({"name": ""}, "name: "),
+        ({"name": "n" * 101}, "name: "),
+        ({"description": 7}, "description: "),
+        ({"description": "nul\0"}, "description: a text has no character U+0000"),
+        ({"configuration": []}, "configuration: expected an object"),
+        ({"configuration": {"a b": 1}}, "a key begins with a letter"),
+        ({"prompt_template": ["x"]}, "prompt_template: "),
+        ({"prompt_template": "Find {{ nothing }}."}, "nothing"),
+    ):
+        before = await walk.get(AS)
+        await walk.refused("PATCH", AS, {"name": "Other"} | wrong, status=422, says=says)
+        assert await walk.get(AS) == before
+    await walk.patch(AS, {"prompt_template": "Find the mail.", "configuration": None})
+    assert (await walk.get(AS))["configuration"] == {}
+
+
+@orchestrator("class AgentBase: type, project_id, template_id", lives=PATCH)
+async def the_type_the_project_and_the_template_are_written(walk: Walk) -> None:
+    schema = {"default_configuration": {"tone": "warm", "limit": 5}, "prompt": "Find it."}
+    await walk.put("templates/polite", schema)
+    polite = (await walk.get("templates/polite"))["id"]
+    await _agent(walk)
+    given = {"type": "AUDITOR", "project_id": APOLLO, "template_id": polite}
+    assert (await walk.patch(AS, given)).items() >= given.items()
+    assert (await walk.patch(AS, {"prompt_template": None}))["prompt_template"] is None
+    assert (await walk.patch(AS, {"type": "PLANNER"}))["type"] == "COORDINATOR"
+    assert (await walk.get(AS))["local_type"] == "PLANNER"
+    both = {"type": "SPECIALIST", "local_type": "DEPLOYMENT"}
+    assert (await walk.patch(AS, both)).items() >= both.items()
+    changed = {"limit": 7, "tone": "warm"}
+    assert (await walk.patch(AS, {"configuration": changed}))["configuration"] == changed
+    assert [one["key"] for one in (await walk.get("agents/mail/config"))["configs"]] == ["limit"]
+    assert (await walk.patch(AS, {"configuration": {}}))["configuration"] == {"tone": "warm", "limit": 5}
+    assert (await walk.patch(AS, {"template_id": None, "prompt_template": "Find."}))["template_id"] is None
+    for wrong, says in (
+        ({"type": "PILOT"}, "type: expected one of COORDINATOR"),
+        ({"type": None}, "type: may not be null"),
+        ({"type": "AUDITOR", "local_type": "PLANNER"}, "type and local_type contradict"),
+        ({"project_id": "apollo"}, "project_id: expected a UUID"),
+        ({"project_id": None}, "project_id: may not be null"),
+    ):
+        await walk.refused("PATCH", AS, wrong, status=422, says=says)
+    await walk.refused("PATCH", AS, {"template_id": HERMES}, status=404, says=HERMES)
+
+
+@orchestrator("class AgentResponse: what is read is sent back with a change", lives=PATCH)
+async def a_whole_object_is_sent_back_with_a_change(walk: Walk) -> None:
+    await furnish(walk)
+    read = await walk.get(AS)
+    moment = read["created_at"].replace("Z", "+00:00")
+    assert await walk.patch(AS, read) == read
+    updated = await walk.patch(AS, read | {"name": "Test Agent", "created_at": moment})
+    same = updated.keys() - {"name", "updated_at"}
+    assert {key: updated[key] for key in same} == {key: read[key] for key in same}
+    updated = await walk.patch(AS, updated | {"status": "INACTIVE"})
+    assert (updated["status"], updated["state_detail"]) == ("INACTIVE", "PAUSED")
+    for name in ("id", "created_at", "updated_at"):
+        says = f"{name} is not written here: by the hub only"
+        await walk.refused("PATCH", AS, updated | {name: HERMES}, status=422, says=says)
+    says = "agent_execution is a table"
+    await walk.refused("PATCH", AS, updated | {"agent_execution": []}, status=422, says=says)
+    assert (await walk.get(AS))["name"] == "Test Agent"
+
+
+@orchestrator("settings and status in one object", lives=f"{PATCH}, one transaction")
+async def settings_and_words_are_written_together_or_not_at_all(walk: Walk) -> None:
+    await _agent(walk)
+    both = {"name": "Test Agent", "status": "INACTIVE", "state_detail": "PAUSED"}
+    written = await walk.patch(AS, both | {"reason": "a holiday"})
+    assert written.items() >= both.items()
+    assert written["agent_state_history"][0]["reason"] == "a holiday"
+    for wrong, status in (
+        ({"name": "Other", "status": "ACTIVE", "state_detail": "PAUSED"}, 409),
+        ({"name": "Other", "status": "DONE"}, 422),
+        ({"name": "", "status": "ACTIVE"}, 422),
+        ({"template_id": HERMES, "status": "ACTIVE"}, 404),
+    ):
+        await walk.refused("PATCH", AS, wrong, status=status)
+        assert await walk.get(AS) == written
+    events = [one["event"] for one in (await walk.get("audit"))["entries"][:2]]
+    assert events == ["agent.status_set", "agent.edited"]
+
+
+@orchestrator("who may update an agent", lives="scopes run and devices", changed="the document has no roles")
+async def settings_need_the_scope_that_they_need_elsewhere(walk: Walk) -> None:
+    await _agent(walk)
+    asked = {"name": "runner", "role": "operator", "scopes": ["read", "run"]}
+    token = (await walk.post("operator-tokens", asked))["token"]
+    async with over_tcp(walk.hub, token) as runner:
+        assert (await runner.patch(f"/v1/{AS}", json={"status": "INACTIVE"})).status_code == 200
+        refused = await runner.patch(f"/v1/{AS}", json={"name": "Mine", "status": "ACTIVE"})
+        assert (refused.status_code, "scope 'devices'" in refused.text) == (403, True)
+        whole = (await runner.get(f"/v1/{AS}")).json()
+        assert (whole["name"], whole["status"]) == ("mail", "INACTIVE")
+        assert (await runner.patch(f"/v1/{AS}", json=whole | {"status": "ACTIVE"})).status_code == 200
+    await walk.sql("UPDATE agents SET source = 'file'")
+    await walk.refused("PATCH", AS, {"name": "Mine"}, status=409, says="managed by hub.toml")
+    assert (await walk.patch(AS, {"name": "mail", "status": "INACTIVE"}))["status"] == "INACTIVE"

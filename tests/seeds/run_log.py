@@ -11,6 +11,7 @@ from tests.support.runs import TAKEN, folder
 
 run_log = Document("run log")
 AS: Final = "agents/notes/as/runlog"
+PATCH: Final = "PATCH /v1/agents/{name}/as/runlog"
 
 
 @run_log(
@@ -92,3 +93,55 @@ async def the_run_log_is_read_in_pages_and_by_status(walk: Walk) -> None:
     says = "agent_run_log has no 'fine'; values: running, success, partial, error"
     await walk.refused("GET", f"{path}?status=fine", status=422, says=says)
     await walk.refused("GET", f"{path}?state=FAILED", status=422, says="filters: status")
+
+
+@run_log("config: name, directory_paths, file_extensions, data_types, prompt_template", lives=PATCH)
+async def a_configuration_of_files_is_written(walk: Walk) -> None:
+    given = {
+        "name": "Notes of mine",
+        "directory_paths": ["~/notes", "~/more"],
+        "file_extensions": [".md", ".txt"],
+        "data_types": ["tasks", "notes"],
+        "prompt_template": "Find what I promised.",
+    }
+    assert (await walk.patch(AS, given)).items() >= given.items()
+    assert (await walk.get(AS)).items() >= given.items()
+    for wrong, says in (
+        ({"name": 7}, "name: "),
+        ({"directory_paths": []}, "directory_paths: may not be empty"),
+        ({"directory_paths": "~/notes"}, "directory_paths: "),
+        ({"file_extensions": ["md"]}, "file_extensions.0: a file extension begins with a dot"),
+        ({"file_extensions": None}, "file_extensions: may not be null"),
+        ({"data_types": ["people"]}, "data_types.0: "),
+        ({"prompt_template": None}, "prompt_template: may not be null"),
+        ({"agent_type": "cloud"}, "agent_type is not written here"),
+        ({"last_run_at": "2026-01-01T00:00:00Z"}, "last_run_at is not written here"),
+    ):
+        await walk.refused("PATCH", AS, wrong, status=422, says=says)
+
+
+@run_log("config.schedule_cron", lives=f"schedules.expr, {PATCH}")
+async def a_schedule_is_written_and_keeps_its_policies(walk: Walk) -> None:
+    schedule = {"cron": "30 7 * * *", "overlap": "queue_one", "max_attempts": 3, "run_timeout_s": 60.0}
+    await walk.patch("agents/notes", {"schedule": schedule})
+    assert (await walk.patch(AS, {"schedule_cron": "15 8 * * *"}))["schedule_cron"] == "15 8 * * *"
+    (kept,) = (await walk.get("agents/notes"))["schedules"]
+    assert (kept["overlap"], kept["max_attempts"], kept["run_timeout_s"]) == ("queue_one", 3, 60.0)
+    for wrong in ("0 7 * *", "every day", {"every_s": 900}, 7):
+        await walk.refused("PATCH", AS, {"schedule_cron": wrong}, status=422, says="schedule_cron")
+    assert (await walk.patch(AS, {"schedule_cron": None}))["schedule_cron"] is None
+    assert (await walk.get("agents/notes"))["schedule"] is None
+
+
+@run_log("config.device_id", lives=f"agents.device_id, {PATCH}")
+async def an_agent_moves_to_another_device_of_its_user(walk: Walk) -> None:
+    laptop = (await walk.hub.device("laptop")).id
+    assert (await walk.patch(AS, {"device_id": laptop}))["device_id"] == laptop
+    assert (await walk.get("agents/notes"))["device"] == "laptop"
+    assert (await walk.patch(AS, {"device_id": "desk"}))["device_id"] == (await walk.hub.device("desk")).id
+    hers = (await walk.hub.device("hers", user_id=await walk.hub.user("eve"))).id
+    for foreign in ("nowhere", "hers", hers):
+        await walk.refused("PATCH", AS, {"device_id": foreign}, status=404, says=foreign)
+    says = "set.device_id: a device keeps its agents"
+    asked = {"as": "runlog", "set": {"device_id": laptop}}
+    await walk.ask_refused("status.set", says=says, agent_id="notes", **asked)

@@ -1,4 +1,4 @@
-"""What a write in the words of a vocabulary answers is what is read next, whatever was written before."""
+"""What a write in the names of a vocabulary answers is what is read next, whatever was written before."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,17 +17,26 @@ WORDS: dict[str, dict[str, list[Any]]] = {
         "status": [*AgentStatus, "asleep"],
         "exhaust_reason": ["rate_limit", "billing", None],
         "recovery_at": ["2100-01-01T00:00:00Z", None],
+        "agent_id": ["claw-1", "claw-2", None],
+        "claw_identifier": ["here", ""],
     },
     "orchestrator": {
         "status": [*OrchestratorStatus, "DONE"],
         "state_detail": [*(one for one in StateDetail if one != "TERMINATED"), None],
+        "name": ["Reader of mail", "Mail", ""],
+        "description": ["Reads.", None],
+        "configuration": [{}, {"tone": "warm"}, {"tone": 1, "of": {"a": [None, True]}}, []],
+        "project_id": ["6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "apollo"],
     },
     "foundation": {"current_status": [*FoundationStatus, "gone"]},
 }
 
+SETTINGS = {"agent_id", "claw_identifier", "name", "description", "configuration", "project_id"}
+MARKS = ("legal: ", "values: ", "belong to", *(f"{column}: " for of in WORDS.values() for column in of))
+
 
 async def _read(walk: Walk, name: str) -> dict[str, Any]:
-    """Return the status columns of an agent in every vocabulary."""
+    """Return the columns of ``WORDS`` of an agent in every vocabulary."""
     documents = {words: await walk.get(f"agents/{name}/as/{words}") for words in WORDS}
     return {words: {column: documents[words][column] for column in WORDS[words]} for words in WORDS}
 
@@ -69,13 +78,16 @@ async def test_what_is_answered_is_what_is_read_next_and_other_agents_stay(seed:
                     else:
                         assert answer.status_code in (409, 422), answer.text
                         assert after == before
-                        assert any(mark in answer.text for mark in ("legal: ", "values: ", "belong to"))
+                        assert any(mark in answer.text for mark in MARKS), answer.text
                     assert await _read(walk, "mail") == other
 
 
 def _is_kept(words: str, written: dict[str, Any], read: dict[str, Any]) -> bool:
     """Return True if the words that were written are read, or what hides them."""
     hidden = {"calendar": {"offline", "busy"}, "foundation": {"waiting", "processing", "busy"}}
+    for column in written.keys() & SETTINGS:
+        if written[column] != read[column]:
+            return False
     for column in ("status", "state_detail", "current_status"):
         given = written.get(column)
         if given is None or given == read[column] or read[column] in hidden.get(words, ()):

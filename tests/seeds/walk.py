@@ -29,6 +29,7 @@ from tests.support.wire import until
 
 TICK_S, FAST = 0.005, 20  # with a gateway, time goes by so many times as fast
 DOCUMENTS: Final = ("calendar", "coordination", "orchestrator", "foundation", "run log")
+BODY_BYTES: Final = 1_000_000  # of a request: a whole object of an agent with its histories
 OF_WALK: Final = {"paths": list(NOTES["paths"]), "data_types": ["tasks"], "prompt": "Find the tasks."}
 
 
@@ -205,7 +206,8 @@ class Document:
 @asynccontextmanager
 async def walking(folder: Path) -> AsyncIterator[Walk]:
     """Open a hub to walk on, with its state in *folder*."""
-    async with serving(folder) as hub, over_unix(hub) as client, AsyncExitStack() as resources:
+    opening = serving(folder, body_bytes=BODY_BYTES)
+    async with opening as hub, over_unix(hub) as client, AsyncExitStack() as resources:
         yield Walk(hub, client, resources)
 
 

@@ -79,29 +79,14 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
     timed: dict[str, Any] = {"clock": bench.clock, "metrics": bench.metrics}
     given: dict[str, Any] = timed | {"ids": bench.ids}
     roster = Roster(lambda _: None, metrics=Metrics())
-    runs = Runs(
-        store=store,
-        dispatcher=bench.dispatcher,
-        control=bench.control,
-        waiting=Waiting(dispatcher=bench.dispatcher, clock=bench.clock, hold=None),
-        watch=bench.watch,
-        clock=bench.clock,
-    )
+    runs = runs_of(bench)
+    agents = agents_of(bench, roster, runs)
     return requests_over(
         bench,
-        Agents(
-            store=store,
-            roster=roster,
-            control=bench.control,
-            runs=runs,
-            schedules=Schedules(store=store, scheduler=_scheduler(bench)),
-            writer=AgentWriter(store, **given),
-            rules=Rules,
-            lines=lines,
-        ),
+        agents,
         runs,
         AgentConfigs(store, KeptConfigs(store, **timed)),
-        AgentStatuses(store=store, control=bench.control),
+        AgentStatuses(store=store, control=bench.control, agents=agents),
         BoardMemories(BoardMemory(store, **given)),
         Boards(store, owner_id=bench.agent.user_id, **given),
         Capabilities(store, KeptCapabilities(store, **timed), lines),
@@ -117,6 +102,32 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
         Messages(store, _sent(bench, roster)),
         Questions(store, AskedQuestions(store, **given)),
         *nouns,
+    )
+
+
+def runs_of(bench: Bench) -> Runs:
+    """Return the runs of the bench."""
+    return Runs(
+        store=bench.store,
+        dispatcher=bench.dispatcher,
+        control=bench.control,
+        waiting=Waiting(dispatcher=bench.dispatcher, clock=bench.clock, hold=None),
+        watch=bench.watch,
+        clock=bench.clock,
+    )
+
+
+def agents_of(bench: Bench, roster: Roster, runs: Runs) -> Agents:
+    """Return the agents of the bench."""
+    return Agents(
+        store=bench.store,
+        roster=roster,
+        control=bench.control,
+        runs=runs,
+        schedules=Schedules(store=bench.store, scheduler=_scheduler(bench)),
+        writer=AgentWriter(bench.store, clock=bench.clock, ids=bench.ids, metrics=bench.metrics),
+        rules=Rules,
+        lines=FileLines(lambda: Reading(None, [])),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
-from hub.agents.vocabularies import CONFIG, HUB, METRIC, PATCH_AGENT, RUN_MOVES, TABLES, Rows
+from hub.agents.vocabularies import CONFIG, HUB, METRIC, RUN_MOVES, TABLES, Rows, set_by
 from protocol.agent_status import (
     STORED_AXES,
     TYPE_OF,
@@ -53,6 +53,11 @@ by the rules below.
 - **Read a long table**: `GET /v1/agents/{name}/as/{vocabulary}/{table}` returns it in pages of `limit` rows,
   each with the `next_cursor` of the next one, and filtered by the parameters that the section of the table
   names. The agent in the words of the vocabulary has only the first rows of such a table.
+- **Settings** are written in the same way, together with words or alone, as in `{"name": "Mail of mine"}`:
+  all of a write is done, or nothing. They need the scope *devices*, as `PATCH /v1/agents/{name}` does; words
+  need *run*. Settings of an agent that is declared in `hub.toml` are changed there.
+- **A whole object** may be sent back as it was read, with changes: columns that are equal are no change, also
+  those that are not written. One that was read before another change is refused by the columns that differ.
 - A device does the same for its own agents with `status.get` and `status.set`.
 - `hub agents status NAME --as VOCABULARY` shows the words, `--set FIELD=VALUE` writes them.
 
@@ -171,10 +176,10 @@ def _values(vocabulary: Vocabulary) -> dict[str, list[Row]]:
         case Vocabulary.ORCHESTRATOR:
             local = "`local_type`: the shared type of that name; CUSTOM also for ASSISTANT and DESIGNER"
             return {
-                "AgentType": _same("AgentType", AgentType, "agents.type", PATCH_AGENT),
+                "AgentType": _same("AgentType", AgentType, "agents.type", set_by("type", "type")),
                 "AgentType (local)": [
                     *(
-                        (f"AgentType (local).{word}", "agents.type", local, PATCH_AGENT)
+                        (f"AgentType (local).{word}", "agents.type", local, set_by("local_type", "type"))
                         for word in ("RESEARCHER", "DEVELOPER", "SPECIALIST", "AUDITOR", "CUSTOM")
                     ),
                     *(
@@ -182,7 +187,7 @@ def _values(vocabulary: Vocabulary) -> dict[str, list[Row]]:
                             f"AgentType (local).{own}",
                             "agents.type agents.subtype",
                             f"`local_type`: `subtype` as it was written; `type` is {shared}",
-                            PATCH_AGENT,
+                            set_by("local_type", "type"),
                         )
                         for own, shared in TYPE_OF.items()
                     ),

@@ -7,21 +7,28 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from hub.agents.vocabularies import bounded_metadata, document_of, paged_table, tables_of, write_of
-from hub.api.binding import OPTIONAL, From
+from hub.agents.vocabularies import (
+    Change,
+    bounded_metadata,
+    change_of,
+    document_of,
+    paged_table,
+    tables_of,
+)
+from hub.api.binding import OPTIONAL, BadRequest, From
 from hub.api.device import OwnAgent, converted
-from hub.api.door.roles import Scope
+from hub.api.door.roles import Scope, least_role
 from hub.api.noun import Noun, command, device, route
-from hub.api.nouns.agents import managed
+from hub.api.nouns.agents import Agents, managed
 from hub.api.paging import Paging
-from hub.api.parameters import Actor, Match
+from hub.api.parameters import Actor, Caller, Match
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
 from protocol.agent_status import STORED_AXES, Axes, Axis, Lifecycle, UnknownValue, legal_moves
 from protocol.coordination import Method
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
@@ -35,6 +42,14 @@ from storage.runs.runs import TASK_CHARACTERS
 from storage.store import Connection, Store
 
 _REFUSED = (ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE)
+_SET = (ErrorCode.NAME_TAKEN, ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_TEMPLATE, ErrorCode.BAD_CONFIG)
+
+
+class SettingsForbidden(HubError):
+    """The caller may change the status of agents, but not their settings; nothing was changed."""
+
+    code = ErrorCode.FORBIDDEN
+    hint = f"the least role that has it: hub token create --role {least_role(Scope.DEVICES)}"
 
 
 class AxisView(View):
@@ -169,18 +184,21 @@ class AgentStatuses(Noun):
         *,
         store: Store,
         control: RunControl,
+        agents: Agents,
         lines: FileLines | None = None,
         last_heartbeat: Callable[[DeviceId | None, int | None], int | None] = lambda _, stored_at: stored_at,
     ) -> None:
         """Create the noun.
 
         Args:
+            agents: writes settings.
             lines: places of agents in hub.toml, for refusals of what is declared there.
             last_heartbeat: returns the newer one of a device's last heartbeat and of a stored one, epoch ms.
         """
         self._store = store
         self._last_heartbeat = last_heartbeat
         self._control = control
+        self._agents = agents
         self._lines = lines
 
     @route("GET", "/status", Scope.READ, is_tagged=True)
@@ -296,14 +314,23 @@ class AgentStatuses(Noun):
             "next_cursor": page.next_cursor,
         }
 
-    @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=_REFUSED)
+    @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=[*_REFUSED, *_SET])
     async def change_document(
-        self, name: str, vocabulary: str, change: dict[str, Any], actor: Actor
+        self, name: str, vocabulary: str, change: dict[str, Any], caller: Caller
     ) -> dict[str, Any]:
-        """Write columns of a vocabulary, as in ``{"status": "on_call"}``; derived ones are refused."""
+        """Write columns of a vocabulary, as in ``{"status": "on_call"}``, all or none.
+
+        Columns that are as they are read are no change; others that are derived or of the hub are refused.
+        Words of the status need the scope *run*, settings the scope *devices*.
+        """
         words = words_of(vocabulary)
-        await self._write(await self._agent(name), write_of(words, change), actor=actor)
-        return await self.document(name, vocabulary)
+        agent = await self._agent(name)
+        asked = await self._asked(agent, words, change)
+        if asked.settings and not caller.may(Scope.DEVICES):
+            named = ", ".join(asked.columns.values())
+            raise SettingsForbidden(f"{named}: a setting, which needs the scope {Scope.DEVICES.value!r}")
+        await self._write_document(agent, asked, actor=caller.actor)
+        return await self.document(agent.id, vocabulary)
 
     @device(Method.STATUS_GET, "its own agents")
     async def get_own(self, agent: OwnAgent, asked: StatusQuery) -> dict[str, Any]:
@@ -316,11 +343,14 @@ class AgentStatuses(Noun):
     @device(Method.STATUS_SET, "its own agents", Grant.AGENTS)
     async def set_own(self, agent: OwnAgent, request: StatusRequest, actor: Actor) -> dict[str, Any]:
         """Move an agent of a device on axes, on all or none, also in the terms of a vocabulary."""
-        if request.vocabulary is not None:
-            asked = write_of(words_of(request.vocabulary), request.values)
-        else:
+        if request.vocabulary is None:
             asked = _asked(converted(request.values, StatusChange, "set"), None)
-        await self._control.write_status(agent, asked, actor=actor)
+            await self._control.write_status(agent, asked, actor=actor)
+        else:
+            change = await self._asked(agent, words_of(request.vocabulary), request.values)
+            if "device" in change.settings:
+                raise BadRequest([f"set.{change.columns['device']}: a device keeps its agents"])
+            await self._write_document(agent, change, actor=actor)
         return await self.get_own(agent, request)
 
     async def _document(self, words: Vocabulary, find: Callable[[Connection], AgentRow]) -> dict[str, Any]:
@@ -333,6 +363,16 @@ class AgentStatuses(Noun):
         at = self._last_heartbeat(facts.agent.device_id, facts.state.last_heartbeat_at)
         state = msgspec.structs.replace(facts.state, last_heartbeat_at=at)
         return document_of(words, msgspec.structs.replace(facts, state=state)) | tables
+
+    async def _asked(self, agent: AgentRow, words: Vocabulary, change: dict[str, Any]) -> Change:
+        """Return the requested change of an agent, as it is now. Raises BadWrite."""
+        return change_of(words, change, await self._document(words, partial(agents.get_agent, id=agent.id)))
+
+    async def _write_document(self, agent: AgentRow, asked: Change, *, actor: str) -> None:
+        if asked.settings:
+            await self._agents.rewrite(agent, asked, actor=actor)
+        elif asked.status is not None:
+            await self._write(agent, asked.status, actor=actor)
 
     async def _write(self, agent: AgentRow, asked: StatusWrite, *, actor: str) -> None:
         try:

@@ -1,11 +1,13 @@
 """Agents: creating, changing and removing them, pausing and resuming them, and starting their runs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta, structs
 
-from hub.agents.writing import AgentWriter
+from hub.agents.vocabularies import Change, is_same_value
+from hub.agents.writing import AgentWriter, Through
 from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
 from hub.api.binding import OPTIONAL, BadRequest
 from hub.api.device import Link, OwnAgent, object_of
@@ -27,9 +29,11 @@ from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from storage.agents import agent_snapshot, agents, made_agents
+from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.made_agents import AgentOfFile
+from storage.agents.status_writes import StatusWrite
 from storage.devices import devices, users
 from storage.devices.devices import Grant
 from storage.devices.users import UnknownUser
@@ -47,6 +51,7 @@ _TAGGED: Final = {
     *("description", "type", "subtype", "template", "external_id", "instance_id", "project_id"),
     *("needs", "locks"),
 }
+_WHEN: Final = ("kind", "expr", "every_ms", "at_ms", "tz", "jitter_ms")  # of a schedule; others are policies
 _WRITTEN: Final = (
     ErrorCode.NAME_TAKEN,
     ErrorCode.UNKNOWN_DEVICE,
@@ -300,6 +305,41 @@ class Agents(Noun):
         match.set_tag(self.tag_of(view))
         return view
 
+    async def rewrite(self, row: AgentRow, asked: Change, *, actor: str) -> None:
+        """Change settings of an agent, and its status, in the terms of a vocabulary: all of it or nothing.
+
+        Raises:
+            ManagedByFile: hub.toml declares the agent.
+            BadAgent: a setting is invalid.
+
+        Errors of ``AgentWriter.edit`` and ``RunControl.write_status`` are raised as well.
+        """
+        self._check_source(row)
+
+        def read(c: Connection) -> tuple[DeclaredAgent, Setup]:
+            return made_agents.declaration_of(c, row), agent_snapshot.setup_of(c, row.id)
+
+        now, setup = await self._store.read(read)
+        settings = asked.settings
+        if "config" in settings and "template" not in settings:
+            settings = settings | {"config": _own_configs(settings["config"], setup)}
+        new = changed_by(settings, now, self._rules(), gateway=row.gateway, columns=asked.columns)
+        if "schedule" in asked.settings and new.schedule is not None and now.schedule is not None:
+            when = {field: getattr(new.schedule, field) for field in _WHEN}
+            new = structs.replace(new, schedule=structs.replace(now.schedule, **when))
+        await self._writer.edit(
+            row.id,
+            new,
+            revision=row.config_rev,
+            replaces_config="config" in asked.settings,
+            actor=actor,
+            through=self._with_status(asked.status, actor),
+        )
+
+    def _with_status(self, asked: StatusWrite | None, actor: str) -> Through | None:
+        """Return the execution of a write of an agent together with a change of its status."""
+        return None if asked is None else partial(self._control.write_status, asked=asked, actor=actor)
+
     @command(
         "agents delete NAME",
         example="hub agents delete notes --yes",
@@ -485,6 +525,16 @@ class Agents(Noun):
             next_fires=_soonest(schedules),
             last_run=last_run,
         )
+
+
+def _own_configs(configuration: Mapping[str, Any], setup: Setup) -> dict[str, Any]:
+    """Return the part of a configuration that is not what an agent's template has anyway."""
+    defaults = {} if setup.template is None else setup.template.default_configuration
+    return {
+        key: value
+        for key, value in configuration.items()
+        if key in setup.configs or key not in defaults or not is_same_value(value, defaults[key])
+    }
 
 
 def _first(body: AgentBody) -> Lifecycle:

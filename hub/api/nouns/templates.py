@@ -28,6 +28,7 @@ TemplateName = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)")]
 class TemplateView(View):
     """A template. *agents*: the names of those made from it; *version* grows with each change."""
 
+    id: str
     name: str
     description: str | None
     type: str
@@ -98,7 +99,7 @@ class Templates(Noun):
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: TemplateName) -> TemplateView:
         """Return one template, and the names of the agents that are made from it."""
-        (view,) = await self._views(lambda c: [templates.get_template(c, name)])
+        (view,) = await self._views(lambda c: [templates.template_called(c, name)])
         return view
 
     @command(

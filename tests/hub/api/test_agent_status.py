@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from hub.api.door.roles import Principal
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
+from hub.links.roster import Roster
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from protocol.vocabularies import Vocabulary
@@ -17,9 +19,12 @@ from storage.agents.status_writes import BadWrite, StateChanged
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
 from tests.support.paging import page_of
+from tests.support.requests import agents_of, runs_of
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
+
+OPERATOR = Principal.of_uid(1)
 
 TABLES: dict[Vocabulary, dict[str, str | None]] = {
     Vocabulary.CALENDAR: {"agents": None},
@@ -43,7 +48,8 @@ ELSEWHERE = {"agents.user", "agent.state"}  # a relationship, and what the seed 
 
 @pytest.fixture
 def statuses(bench: Bench) -> AgentStatuses:
-    return AgentStatuses(store=bench.store, control=bench.control)
+    agents = agents_of(bench, Roster(lambda _: None, metrics=bench.metrics), runs_of(bench))
+    return AgentStatuses(store=bench.store, control=bench.control, agents=agents)
 
 
 @pytest.fixture
@@ -101,7 +107,7 @@ async def test_an_agent_of_the_file_is_not_terminated_in_any_vocabulary(
         await statuses.terminate("notes", Termination(reason=None), actor="o")
     for vocabulary, column, word in (("orchestrator", "state_detail", "TERMINATED"),):
         with pytest.raises(AgentOfFile):
-            await statuses.change_document("notes", vocabulary, {column: word}, actor="o")
+            await statuses.change_document("notes", vocabulary, {column: word}, caller=OPERATOR)
     assert (await statuses.get("notes")).lifecycle == "active"
 
 
@@ -154,10 +160,10 @@ async def test_the_calendar_makes_an_agent_exhausted_and_available_again(
     bench: Bench, statuses: AgentStatuses, online: None
 ) -> None:
     change = {"status": "exhausted", "exhaust_reason": "billing", "recovery_at": "2200-01-01T00:00:00Z"}
-    told = await statuses.change_document("notes", "calendar", change, actor="operator:1")
+    told = await statuses.change_document("notes", "calendar", change, caller=OPERATOR)
     assert told["status"] == "exhausted"
     assert (told["exhaust_reason"], told["recovery_at"]) == ("billing", "2200-01-01T00:00:00.000Z")
-    told = await statuses.change_document("notes", "calendar", {"status": "idle"}, actor="operator:1")
+    told = await statuses.change_document("notes", "calendar", {"status": "idle"}, caller=OPERATOR)
     assert (told["status"], told["exhaust_reason"], told["exhausted_at"]) == ("idle", None, None)
     assert [detail for _, detail in await _audited(bench)] == [
         {"availability": "available"},
@@ -168,14 +174,14 @@ async def test_the_calendar_makes_an_agent_exhausted_and_available_again(
 async def test_what_is_told_of_an_agent_reads_back_in_all_vocabularies(
     bench: Bench, statuses: AgentStatuses, online: None
 ) -> None:
-    await statuses.change_document("notes", "orchestrator", {"status": "ERROR"}, actor="o")
+    await statuses.change_document("notes", "orchestrator", {"status": "ERROR"}, caller=OPERATOR)
     assert (await statuses.document("notes", "foundation"))["current_status"] == "error"
     assert (await statuses.document("notes", "orchestrator"))["state_detail"] == "ERROR"
     assert (await statuses.document("notes", "calendar"))["status"] == "idle"
-    await statuses.change_document("notes", "foundation", {"current_status": "idle"}, actor="o")
-    await statuses.change_document("notes", "calendar", {"status": "on_call"}, actor="o")
+    await statuses.change_document("notes", "foundation", {"current_status": "idle"}, caller=OPERATOR)
+    await statuses.change_document("notes", "calendar", {"status": "on_call"}, caller=OPERATOR)
     assert (await statuses.document("notes", "orchestrator"))["status"] == "ACTIVE"
-    await statuses.change_document("notes", "orchestrator", {"state_detail": "PAUSED"}, actor="o")
+    await statuses.change_document("notes", "orchestrator", {"state_detail": "PAUSED"}, caller=OPERATOR)
     assert (await statuses.document("notes", "orchestrator"))["status"] == "INACTIVE"
     told = await statuses.document("notes", "orchestrator")
     changed = [(move["previous_status"], move["new_status"]) for move in told["agent_state_history"]]
@@ -185,7 +191,7 @@ async def test_what_is_told_of_an_agent_reads_back_in_all_vocabularies(
 
 
 async def test_noted_metadata_is_bounded_and_replaced_whole(bench: Bench, statuses: AgentStatuses) -> None:
-    await statuses.change_document("notes", "foundation", {"metadata": {"room": 7}}, actor="o")
+    await statuses.change_document("notes", "foundation", {"metadata": {"room": 7}}, caller=OPERATOR)
     told = await statuses.write("notes", StatusChange(metadata={"desk": "b"}), actor="o")
     assert told.metadata == {"desk": "b"}
     with pytest.raises(BadWrite, match="at most 65536 are kept"):

@@ -161,10 +161,10 @@ ROWS = (
         ("orchestrator.status has no value 'idle'", "INACTIVE"),
     ),
     Refused(
-        "a-setting-written-as-a-status",
-        _as("orchestrator", prompt_template="Read."),
+        "a-table-written-as-a-status",
+        _as("orchestrator", agent_template={"name": "reader"}),
         "bad_params",
-        ("orchestrator.prompt_template is not written here", "PATCH /v1/agents/{name}"),
+        ("orchestrator.agent_template is a table, and not written here", "hub help vocabularies"),
     ),
     Refused(
         "a-status-that-is-no-text",
