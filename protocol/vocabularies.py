@@ -1,7 +1,7 @@
 """Status words of other vocabularies, read from the axes of an agent and written to them.
 
-Four vocabularies existed before this hub, each with its own status: calendar, orchestrator, foundation and
-run log. None of their words is stored.
+Five vocabularies existed before this hub: calendar, orchestrator, foundation, run log and coordination. Each
+but the last has its own status, of which no word is stored; the last has names of events.
 
 A column is a ``Reading``: ordered rules, of which the first that holds determines the word. Writing a word
 moves the agent on the axes that its rule names. The two columns of the orchestrator are read and written as
@@ -44,6 +44,7 @@ class Vocabulary(StrEnum):
     ORCHESTRATOR = "orchestrator"
     FOUNDATION = "foundation"
     RUN_LOG = "runlog"
+    COORDINATION = "coordination"
 
 
 class EventAlias(NamedTuple):

@@ -1,10 +1,10 @@
 """Agents in the words of other vocabularies: the columns of each, read from an agent and written to it.
 
-Four vocabularies describe agents: calendar, orchestrator, foundation and run log. A column is declared once,
-with where the hub stores it, how it is read, and how it is written: as a word of the agent's status, as one
-of its settings, or elsewhere. ``hub/docs/vocabularies.md`` is generated from that. Instants are RFC 3339 in
-UTC, and ids are text: where a vocabulary numbers its rows, the number is replaced by a text that identifies
-the row.
+Five vocabularies describe agents: calendar, orchestrator, foundation, run log and coordination. A column is
+declared once, with where the hub stores it, how it is read, and how it is written: as a word of the agent's
+status, as one of its settings, or elsewhere. ``hub/docs/vocabularies.md`` is generated from that. Instants
+are RFC 3339 in UTC, and ids are text: where a vocabulary numbers its rows, the number is replaced by a text
+that identifies the row.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,12 +34,21 @@ from protocol.vocabularies import (
     run_log_status,
     status_words,
 )
-from storage.agents import agent_states, capabilities, checkpoints, configs, measurements, templates
+from storage.agents import (
+    agent_snapshot,
+    agent_states,
+    capabilities,
+    checkpoints,
+    configs,
+    measurements,
+    templates,
+)
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
 from storage.agents.lock_turns import LockRow
 from storage.agents.status_writes import BadWrite, StatusWrite
+from storage.audit import Activity, list_activity
 from storage.kernel.rows import Key
 from storage.runs import runs
 from storage.runs.runs import ATTEMPT_FAILED, MoveOfRun, RunRow
@@ -767,6 +776,72 @@ AGENT_RUN_LOG: Final = Table(
         filters={"status": tuple(RunLogStatus)},
     ),
 )
+BOARD: Final = "`POST /v1/boards/{board}/agents`"
+GATEWAY: Final = "[[gateways]] of hub.toml, and `POST /v1/gateways/{gateway}/agents`"
+COORDINATION: Final = Table(
+    "agents",
+    (
+        _column("id", "agents.id", "agent.id"),
+        _setting(
+            "name",
+            "agents.title agents.name",
+            _shown_name,
+            "`title`, or `name` where it has none",
+            key="title",
+        ),
+        _column("board_id", "board_members.board_id", "place.board_id", written=BOARD),
+        _column("gateway_id", "gateway_agents.gateway_id", "place.gateway_id", written=GATEWAY),
+        _column(
+            "openclaw_session_id",
+            "gateway_agents.session_key",
+            "place.session_key",
+            "as stored; null for an agent on a device",
+            GATEWAY,
+        ),
+        _instant("updated_at", "agents.updated_at"),
+    ),
+)
+COORDINATION_BOARD: Final = Table(
+    "boards",
+    (
+        _column("id", "boards.id", "board_id", written="`POST /v1/boards`"),
+        _column("name", "boards.name", "board", written="`POST /v1/boards`, `PATCH /v1/boards/{board}`"),
+        _column("gateway_id", "boards.gateway_id", "board_gateway_id", written="`PATCH /v1/boards/{board}`"),
+        _instant("created_at", "boards.created_at", "board_created_at"),
+    ),
+    row=agent_snapshot.place_of,
+)
+SOUL: Final = Table(
+    "soul",
+    (
+        Column(
+            "soul_template",
+            "soul_versions.content",
+            lambda _, soul: soul,
+            "the newest text that the hub wrote or saw; it may be long",
+            "`PUT /v1/boards/{board}/agents/{agent}/soul`",
+        ),
+    ),
+    row=lambda c, agent: agent_snapshot.soul_of(c, agent.id),
+)
+
+
+def _events(
+    c: Connection, agent_id: AgentId, *, event_type: str | None = None, **part: Any
+) -> list[Activity]:
+    return list_activity(c, agent_id=agent_id, event=event_type, **part)
+
+
+ACTIVITY_EVENTS: Final = Table(
+    "activity_events",
+    (
+        _column("event_type", "activity_log.event_type"),
+        _column("message", "activity_log.message"),
+        _owner("activity_log", "the agent that acted, else the one that it is about"),
+        _instant("created_at", "activity_log.at", "at"),
+    ),
+    rows=Rows(_events, lambda entry: (entry.at, entry.id), "the newest first", filters={"event_type": ()}),
+)
 TABLES: Final[Mapping[Vocabulary, tuple[Table, ...]]] = {
     Vocabulary.CALENDAR: (CALENDAR,),
     Vocabulary.ORCHESTRATOR: (
@@ -779,6 +854,7 @@ TABLES: Final[Mapping[Vocabulary, tuple[Table, ...]]] = {
     ),
     Vocabulary.FOUNDATION: (FOUNDATION, AGENT_CONFIGS, AGENT_CAPABILITIES, AGENT_METRICS),
     Vocabulary.RUN_LOG: (RUN_LOG, AGENT_RUN_LOG),
+    Vocabulary.COORDINATION: (COORDINATION, COORDINATION_BOARD, SOUL, ACTIVITY_EVENTS),
 }
 
 

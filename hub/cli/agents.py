@@ -18,7 +18,8 @@ from hub.cli.options import Duration, ListByDefault, example, moment_option
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 from hub.printable import one_line
 
-VOCABULARIES: Final = ("calendar", "orchestrator", "foundation", "runlog")  # as in protocol.vocabularies
+# As in protocol.vocabularies
+VOCABULARIES: Final = ("calendar", "orchestrator", "foundation", "runlog", "coordination")
 PROMPT_WIDTH: Final = 70  # characters
 MAX_FIRES: Final = 3
 MAX_KEYS: Final = 8

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId, RunId, TemplateId
+from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
 from protocol.lifecycles import LIVE_RUN_STATES
 from storage.agents import configs, lock_turns, templates
 from storage.agents.agent_states import AgentState, states_of
@@ -19,9 +19,10 @@ from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.lock_turns import LockRow
 from storage.agents.schema import agents
 from storage.agents.templates import WrittenTemplate
+from storage.coordination import schema as coordination
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import fill
+from storage.kernel.rows import columns_of, fill
 from storage.runs import schema as run_schema
 from storage.schedules.schema import schedules
 
@@ -212,6 +213,23 @@ def effective_of(c: sa.Connection, agent_id: AgentId) -> EffectiveConfig:
     return found[0]
 
 
+class BoardPlace(msgspec.Struct, frozen=True):
+    """Place of an agent among boards and gateways, as far as it has one.
+
+    Attributes:
+        gateway_id: of the gateway where the agent lives.
+        board_gateway_id: of the gateway whose main agent serves the board.
+    """
+
+    id: AgentId
+    board_id: BoardId | None
+    board: str | None
+    board_gateway_id: GatewayId | None
+    board_created_at: int | None
+    gateway_id: GatewayId | None
+    session_key: str | None
+
+
 class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about an agent, apart from the rows that it has many of.
 
@@ -221,6 +239,7 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
         locks: locks that its runs or its device hold for it.
         cron: expression of its first cron schedule.
         last_run_at: newest end of a run.
+        place: its board and its gateway.
     """
 
     agent: AgentRow
@@ -232,6 +251,7 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
     live_runs: tuple[RunId, ...]
     cron: str | None
     last_run_at: int | None
+    place: BoardPlace
 
 
 _listed: sa.BindParameter[str] = sa.bindparam("listed", expanding=True)
@@ -261,6 +281,33 @@ CRONS = (
     )
     .order_by(schedules.c.created_at.desc(), schedules.c.id.desc())
 )
+PLACES = (
+    sa.select(
+        *columns_of(
+            BoardPlace,
+            agents,
+            coordination.board_members,
+            coordination.gateway_agents,
+            board=coordination.boards.c.name,
+            board_gateway_id=coordination.boards.c.gateway_id,
+            board_created_at=coordination.boards.c.created_at,
+        )
+    )
+    .select_from(agents)
+    .outerjoin(coordination.board_members, coordination.board_members.c.agent_id == agents.c.id)
+    .outerjoin(coordination.boards, coordination.boards.c.id == coordination.board_members.c.board_id)
+    .outerjoin(coordination.gateway_agents, coordination.gateway_agents.c.agent_id == agents.c.id)
+    .where(agents.c.id.in_(_listed))
+)
+SOUL = (
+    sa.select(coordination.soul_versions.c.content)
+    .where(
+        coordination.soul_versions.c.agent_id == sa.bindparam("agent"),
+        coordination.soul_versions.c.kind != "refused",
+    )
+    .order_by(coordination.soul_versions.c.seq.desc())
+    .limit(1)
+)
 
 
 def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
@@ -271,6 +318,7 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
         stamps = {row.id: row for row in c.execute(STAMPS, given)}
         states, setups = states_of(c, part), setups_of(c, part)
         crons = {row.agent_id: row.expr for row in c.execute(CRONS, given)}  # the first one is the last
+        places = {row.id: fill(BoardPlace, row) for row in c.execute(PLACES, given)}
         live: dict[str, list[RunId]] = {id: [] for id in part}
         for row in c.execute(LIVE, given):
             live[row.agent_id].append(RunId(row.id))
@@ -289,8 +337,21 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
                 locks=tuple(held[agent.id]),
                 live_runs=tuple(live[agent.id]),
                 cron=crons.get(agent.id),
+                place=places[agent.id],
             )
             for agent in rows
             if agent.id in live
         ]
     return found
+
+
+def place_of(c: sa.Connection, agent: AgentRow) -> BoardPlace | None:
+    """Return the place of an agent that is on a board."""
+    place = fill(BoardPlace, c.execute(PLACES, {"listed": [agent.id]}).one())
+    return None if place.board_id is None else place
+
+
+def soul_of(c: sa.Connection, agent_id: AgentId) -> str | None:
+    """Return the newest text of an agent's soul that the hub wrote or saw."""
+    soul: str | None = c.execute(SOUL, {"agent": agent_id}).scalar_one_or_none()
+    return soul

@@ -13,6 +13,7 @@ DOCUMENTS = {
     Vocabulary.ORCHESTRATOR: Document("orchestrator"),
     Vocabulary.FOUNDATION: Document("foundation"),
     Vocabulary.RUN_LOG: Document("run log"),
+    Vocabulary.COORDINATION: Document("coordination"),
 }
 
 
@@ -27,6 +28,13 @@ async def furnish(walk: Walk) -> str:
     await walk.put("agents/mail/capabilities/file.read/1.0.0", {})
     await walk.put("agents/mail/checkpoints/agent", {"sequence": 1, "state": {"page": 2}})
     await walk.ask("metrics.report", samples=[{"agent_id": "mail", "name": "mails", "value": 3}])
+    await walk.post("boards", {"name": "garden"})
+    await walk.post("boards/garden/agents", {"agent": "mail", "is_lead": True})
+    await walk.ask("questions.ask", agent_id="mail", board="garden", content="Which hedge?")
+    await walk.sql(
+        "INSERT INTO soul_versions (agent_id, seq, kind, content, sha256, size_bytes, actor, at)"
+        " SELECT id, 1, 'seen', 'I read.', 'x', 7, 'hub', 0 FROM agents WHERE name = 'mail'"
+    )
     await walk.hub.run("r-1", agent="mail")
     await walk.hub.move("r-1", RunState.COMPLETED)
     return "mail"

@@ -876,3 +876,44 @@ async def boards_and_agents_are_named_by_their_ids_as_well(walk: Walk) -> None:
     await walk.refused(
         "POST", f"boards/{agent}/agents/{board}/nudge", {"message": "a"}, status=404, says=agent
     )
+
+
+@coordination(
+    "Agent, Board and activity_events of an agent at a gateway", lives="GET /v1/agents/{name}/as/coordination"
+)
+async def an_agent_is_read_in_the_columns_of_the_document(walk: Walk) -> None:
+    await garden(walk)
+    await walk.put(SOUL, {"content": "I dig."})
+    board, office = (await walk.get("boards/garden"))["id"], (await walk.get("gateways/office"))["id"]
+    document = await walk.get("agents/digger/as/coordination")
+    assert (document["board_id"], document["gateway_id"]) == (board, office)
+    assert document["openclaw_session_id"] == "agent:digger:main"
+    assert document["soul"] == {"soul_template": "I dig."}
+    assert (document["boards"]["name"], document["boards"]["gateway_id"]) == ("garden", office)
+    assert document["activity_events"][0]["event_type"] == "agent.soul.updated"
+    assert (await walk.cli("agents", "status", "digger", "--as", "coordination"))["board_id"] == board
+    own = (await walk.ask("status.get", agent_id="notes", **{"as": "coordination"}))["agent"]
+    assert (own["board_id"], own["boards"], own["openclaw_session_id"]) == (None, None, None)
+    path = "agents/digger/as/coordination"
+    await walk.refused("PATCH", path, {"board_id": "b"}, status=422, says="POST /v1/boards/{board}/agents")
+    events = f"{path}/activity_events"
+    (event,) = (await walk.get(events, event_type="agent.soul."))["activity_events"]
+    assert event["message"] == "SOUL.md updated for digger."
+    await walk.refused("GET", f"{events}?event_type=a%20b", status=422, says="query.event_type")
+    await walk.refused("GET", f"{events}?state=FAILED", status=422, says="filters: event_type")
+    await walk.refused("PATCH", path, {}, status=422, says="say what to write: name")
+    assert (await walk.patch(path, {"name": "The digger"}))["name"] == "The digger"
+
+
+@coordination("an entry of activity_events is of an agent of one user", lives="GET /v1/activity")
+async def the_activity_of_others_is_not_seen(walk: Walk) -> None:
+    await garden(walk)
+    await walk.post(NUDGE, {"message": "a"})
+    await walk.post("users", {"name": "anna"})
+    mine = (await walk.get("activity", user="owner", event="agent.nudge."))["activity"]
+    assert [one["message"] for one in mine] == ["Nudge sent to digger."]
+    assert (await walk.get("activity", user="anna"))["activity"] == []
+    token = (await walk.post("operator-tokens?user=anna", {"name": "hers", "role": "viewer"}))["token"]
+    async with over_tcp(walk.hub, token) as client:
+        assert (await client.get("/v1/activity")).json()["activity"] == []
+        assert (await client.get("/v1/activity", params={"agent": "digger"})).status_code == 404

@@ -5,6 +5,12 @@ from enum import StrEnum
 from typing import Final
 
 from hub.agents.vocabularies import CONFIG, HUB, METRIC, RUN_MOVES, TABLES, Rows, set_by
+from hub.api.nouns.broadcasts import BroadcastBody
+from hub.api.nouns.leads import LeadMessageBody
+from hub.api.nouns.messages import NudgeBody
+from hub.api.nouns.questions import AskBody
+from hub.api.nouns.souls import NewSoul
+from hub.api.view import View
 from protocol.agent_status import (
     STORED_AXES,
     TYPE_OF,
@@ -20,13 +26,14 @@ from protocol.agent_status import TABLES as TRANSITIONS
 from protocol.configs import ConfigType
 from protocol.coordination import MetricType
 from protocol.lifecycles import RunState
-from protocol.vocabularies import PAIRS, READINGS, Reading, Rule, Vocabulary
+from protocol.vocabularies import EVENT_ALIASES, PAIRS, READINGS, Reading, Rule, Vocabulary
 
 _ABOUT: Final = {
     Vocabulary.CALENDAR: "The words of a calendar: one runtime status, by which a calendar wakes an agent.",
     Vocabulary.ORCHESTRATOR: "The words of an orchestrator: status, finer state, templates, executions.",
     Vocabulary.FOUNDATION: "The words of a foundation layer: configs, states, capabilities and metrics.",
     Vocabulary.RUN_LOG: "The words of a run log: the outcome of each run.",
+    Vocabulary.COORDINATION: "The words of agents that work together: messages, souls, questions.",
 }
 _ACTIVITIES: Final = {
     Activity.IDLE: "no live run",
@@ -41,9 +48,9 @@ What other programs call the status of an agent, and where each name is kept.
 
 <!-- Generated from hub/agents/vocabularies.py and protocol/vocabularies.py: make documents -->
 
-Four vocabularies describe agents, each in words of its own. An agent has a value on each of four axes, and a
-fifth axis is derived from its runs. The words of a vocabulary are read from the axes, and written to them,
-by the rules below.
+Five vocabularies describe agents, each in words of its own. An agent has a value on each of four axes, and a
+fifth axis is derived from its runs. The status words of a vocabulary are read from the axes, and written to
+them, by the rules below. Coordination has no status; it has names of events and of fields.
 
 - **Read**: `GET /v1/agents/{name}/as/{vocabulary}` returns an agent in the words of that vocabulary.
 - **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves the agent on its axes, and what
@@ -66,6 +73,18 @@ by the rules below.
 | axis | value | may go to |
 |---|---|---|
 """
+
+_FIELDS: Final = (
+    *("content", "kind", "correlation_id", "preferred_channel", "reply_tags", "reply_source"),
+    *("reason", "source_url"),
+)
+_REQUESTS: Final[tuple[tuple[str, str, type[View]], ...]] = (
+    ("messages", "`POST /v1/boards/{board}/agents/{agent}/nudge`", NudgeBody),
+    ("messages", "`POST /v1/boards/{board}/lead/message`", LeadMessageBody),
+    ("broadcasts", "`POST /v1/broadcasts`", BroadcastBody),
+    ("questions", "`POST /v1/boards/{board}/ask-user`", AskBody),
+    ("soul_writes", "`PUT /v1/boards/{board}/agents/{agent}/soul`", NewSoul),
+)
 
 Row = tuple[str, str, str, str]  # name, columns that store it, how it is read, how it is written
 
@@ -219,6 +238,34 @@ def _values(vocabulary: Vocabulary) -> dict[str, list[Row]]:
                     ("agent_type.cloud", "agents.executor", "executor `connector` or `gateway`", HUB),
                 ],
             }
+        case Vocabulary.COORDINATION:
+            return {
+                "event_type": list(_events()),
+                "requests": [row for one in _REQUESTS for row in _fields(*one)],
+            }
+
+
+def _events() -> Iterator[Row]:
+    """Return the rows of the events of coordination, which the activity log has under the same names."""
+    entries: dict[str, list[str]] = {}
+    for alias in EVENT_ALIASES:
+        of_kind = f" of a {alias.kind}" if alias.kind else ""
+        entries.setdefault(alias.name, []).append(f"`{alias.event}`{of_kind}")
+    for name, stored in entries.items():
+        read = f"as stored; also the `alias` of {' and '.join(stored)} in the audit log"
+        yield f"event_type.{name}", "activity_log.event_type audit_log.event", read, HUB
+    for name in ("agent.nudge.failed", "gateway.main.lead_message.failed", "gateway.lead.ask_user.failed"):
+        yield f"event_type.{name}", "activity_log.event_type", "as stored", HUB
+
+
+def _fields(table: str, route: str, body: type[View]) -> Iterator[Row]:
+    """Return the rows of the fields of a request, and of the further names that they have."""
+    for name in _FIELDS:
+        if name in body.__struct_fields__:
+            yield f"{body.__name__}.{name}", f"{table}.{name}", "as stored", route
+    for alias, field in body.aliases.items():
+        stored = {"boards": "messages.board_id"}.get(field, f"{table}.{field}")
+        yield f"{body.__name__}.{alias}", stored, f"as `{field}`", f"{route}, where `{field}` is the same"
 
 
 def _same(enum: str, values: type[StrEnum], lives: str, written: str) -> list[Row]:

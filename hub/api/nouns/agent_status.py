@@ -20,6 +20,7 @@ from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope, least_role
 from hub.api.noun import Noun, command, device, route
 from hub.api.nouns.agents import Agents, managed
+from hub.api.nouns.audit import EventWord
 from hub.api.paging import Paging
 from hub.api.parameters import Actor, Caller, Match
 from hub.api.view import Instant, View
@@ -163,9 +164,16 @@ def _filters(
     execution_id: Annotated[str, Meta(max_length=200, description="Only the history of this execution.")]
     | None = None,
     status: Annotated[str, Meta(max_length=20, description="Only runs of this status.")] | None = None,
+    event_type: EventWord = None,
 ) -> dict[str, str]:
     """Return the filters of rows that a request has, by column."""
-    given = {"task_id": task_id, "state": state, "execution_id": execution_id, "status": status}
+    given = {
+        "task_id": task_id,
+        "state": state,
+        "execution_id": execution_id,
+        "status": status,
+        "event_type": event_type,
+    }
     return {column: value for column, value in given.items() if value is not None}
 
 
@@ -291,7 +299,10 @@ class AgentStatuses(Noun):
 
     @route("GET", "/as/{vocabulary}", Scope.READ)
     async def document(self, name: str, vocabulary: str) -> dict[str, Any]:
-        """Return an agent in the terms of a vocabulary: calendar, orchestrator, foundation or runlog."""
+        """Return an agent in the terms of a vocabulary.
+
+        Vocabularies are calendar, orchestrator, foundation, runlog and coordination.
+        """
         find = partial(agents.agent_called, name=name, user_id=self.user_id)
         return await self._document(words_of(vocabulary), find)
 
@@ -302,7 +313,7 @@ class AgentStatuses(Noun):
         """Return a page of a table in the terms of a vocabulary, as ``agent_execution`` of the orchestrator.
 
         A filter that the table does not have is refused: *task_id* and *state* are those of executions,
-        *execution_id* that of their history, *status* that of the run log.
+        *execution_id* that of their history, *status* that of the run log, *event_type* that of activity.
         """
         declared, rows = paged_table(words_of(vocabulary), table, filters)
         agent, found = await self._store.read(

@@ -1,4 +1,4 @@
-"""Every value and column of the calendar, the orchestrator and the foundation seed, as they spell it.
+"""Every value and column of a seed, as it spells it; of the run log, see the tests of its outcomes.
 
 Written off the seeds by hand; the tables in ``hub/agents/vocabularies.py`` are not looked at here.
 """
@@ -70,8 +70,23 @@ FOUNDATION = [
     ),
     *_of("agent_metrics", "id agent_id metric_name metric_value metric_type tags recorded_at"),
 ]
+COORDINATION = [
+    *_of("agents", "id name board_id gateway_id openclaw_session_id updated_at"),
+    *_of("soul", "soul_template"),
+    *_of("boards", "id name gateway_id created_at"),
+    *_of("activity_events", "event_type message agent_id"),
+    *_of("event_type.agent", "nudge.sent nudge.failed soul.updated"),
+    *_of("event_type.gateway.lead", "ask_user.sent ask_user.failed"),
+    *_of("event_type.gateway.main", "lead_message.sent lead_message.failed lead_broadcast.sent"),
+    *_of("NudgeBody", "message correlation_id"),
+    *_of("LeadMessageBody", "kind content correlation_id reply_tags reply_source"),
+    *_of("BroadcastBody", "kind content correlation_id reply_tags reply_source board_ids"),
+    *_of("AskBody", "content correlation_id preferred_channel reply_tags reply_source"),
+    *_of("NewSoul", "content reason source_url correlation_id"),
+]
 SEED_NAMES: dict[Vocabulary, list[str]] = {
     Vocabulary.CALENDAR: CALENDAR,
     Vocabulary.ORCHESTRATOR: ORCHESTRATOR,
     Vocabulary.FOUNDATION: FOUNDATION,
+    Vocabulary.COORDINATION: COORDINATION,
 }

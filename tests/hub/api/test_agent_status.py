@@ -42,6 +42,12 @@ TABLES: dict[Vocabulary, dict[str, str | None]] = {
         "agent_capabilities": "agent_capabilities",
         "agent_metrics": "agent_metrics",
     },
+    Vocabulary.COORDINATION: {
+        "agents": None,
+        "boards": "boards",
+        "soul": "soul",
+        "activity_events": "activity_events",
+    },
 }
 ELSEWHERE = {"agents.user", "agent.state"}  # a relationship, and what the seed took away again
 
@@ -269,6 +275,13 @@ def _fill(c: Any) -> None:
         f" VALUES ('s', '{agent_id}', 'files', 0, 7)",
         "INSERT INTO agent_metrics (series_id, bucket_ms, bucket_at, n, sum, min, max, last, last_at)"
         " VALUES ('s', 60000, 0, 1, 1, 1, 1, 1, 7)",
+        "INSERT INTO boards (id, user_id, name, created_at, updated_at)"
+        f" SELECT 'b', user_id, 'b', {made} FROM agents",
+        f"INSERT INTO board_members (agent_id, board_id, joined_at) VALUES ('{agent_id}', 'b', 0)",
+        "INSERT INTO soul_versions (agent_id, seq, kind, content, sha256, size_bytes, actor, at)"
+        f" VALUES ('{agent_id}', 1, 'seen', 'I dig.', 'x', 6, 'hub', 0)",
+        "INSERT INTO activity_log (id, at, event_type, message, agent_id, actor)"
+        f" VALUES ('a', 0, 'agent.nudge.sent', 'Nudge sent to b.', '{agent_id}', 'hub')",
     ):
         c.exec_driver_sql(statement)
     assert runs.list_runs(c, agent_id=agent_id)

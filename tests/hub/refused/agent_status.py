@@ -206,7 +206,7 @@ ROWS = (
         "a-vocabulary-that-there-is-not",
         Rest("GET", "/v1/agents/notes/as/klingon"),
         "bad_params",
-        ("there is no vocabulary 'klingon'", "calendar, orchestrator, foundation, runlog"),
+        ("there is no vocabulary 'klingon'", "calendar, orchestrator, foundation, runlog, coordination"),
     ),
     Refused(
         "a-history-of-no-axis",
