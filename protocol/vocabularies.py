@@ -428,6 +428,13 @@ def _word(words: type[WordT], column: str, written: str) -> WordT:
     return words(written)
 
 
+def status_columns(vocabulary: Vocabulary) -> dict[str, type[StrEnum]]:
+    """Return the status columns of a vocabulary with their words, the coarsest first; some have none."""
+    if vocabulary is Vocabulary.ORCHESTRATOR:
+        return {"status": OrchestratorStatus, "state_detail": StateDetail}
+    return {one.column: one.words for one in READINGS if one.vocabulary is vocabulary}
+
+
 def reading(vocabulary: Vocabulary, column: str) -> Reading | None:
     """Return the reading of a column, if any."""
     return next((one for one in READINGS if (one.vocabulary, one.column) == (vocabulary, column)), None)

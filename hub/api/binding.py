@@ -296,7 +296,7 @@ def _parted(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _value(one: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Collection[str]) -> Value:
-    name = one.name
+    name = one.name.removesuffix("_")  # which is added to a keyword of Python
     default = MISSING if one.default is inspect.Parameter.empty else one.default
     if header := next((mark for mark in marks if isinstance(mark, Header)), None):
         return Value("header", header.name, kind, default)

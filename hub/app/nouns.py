@@ -10,7 +10,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.nouns.activity import ActivityLog
 from hub.api.nouns.agent_configs import AgentConfigs
-from hub.api.nouns.agent_status import AgentStatuses
+from hub.api.nouns.agent_status import AgentDocuments, AgentStatuses
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
@@ -123,6 +123,7 @@ def make_nouns(
         audit_log,
         ActivityLog(store),
         AgentConfigs(store, news.configs),
+        AgentDocuments(store, heartbeats.last),
         AgentStatuses(
             store=store,
             control=control,

@@ -1,6 +1,6 @@
 """Agents: their rows, and reading them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -284,11 +284,16 @@ def list_agents(
     *,
     user_id: UserId | None = None,
     device_id: DeviceId | None = None,
+    only: Iterable[sa.ColumnElement[bool]] = (),
     limit: int | None = None,
     after: Key | None = None,
 ) -> list[AgentRow]:
-    """Return the agents that are not archived, by name; optionally of one user or one device."""
-    query = _of_user(PRESENT_AGENTS, user_id)
+    """Return the agents that are not archived, by name; optionally of one user or one device.
+
+    Args:
+        only: conditions of the agents, see ``agent_filters``.
+    """
+    query = _of_user(PRESENT_AGENTS, user_id).where(*only)
     query = paged(query, agents.c.name, agents.c.id, limit=limit, after=after)
     if device_id is not None:
         query = query.where(agents.c.device_id == device_id)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from protocol.lifecycles import RunState
+from protocol.lifecycles import AgentStatus, RunState
 from tests.seeds.walk import OF_WALK, Document, Walk
 
 calendar = Document("calendar")
@@ -203,3 +203,41 @@ async def a_whole_agent_that_is_sent_back_stays_as_it_is(walk: Walk) -> None:
     )
     await walk.hub.connect(desk)
     assert (await walk.get(AS))["status"] == "idle"
+
+
+@calendar(
+    "Agent.status == AgentStatus.IDLE: agents by status",
+    lives="GET /v1/agents?status=, GET /v1/agents/as/calendar?status=, hub agents ls --status",
+)
+async def agents_of_a_status_are_read_in_one_question(walk: Walk) -> None:
+    for name in ("busy", "exhausted", "idle", "offline", "on_call"):
+        await walk.post("agents", {"name": name, "device": "desk"} | OF_WALK)
+        if name == "busy":
+            await walk.hub.run("r-1", agent=name)
+            await walk.hub.move("r-1", RunState.RUNNING)
+        elif name != "idle":
+            await walk.patch(f"agents/{name}/as/calendar", {"status": name})
+    for word in AgentStatus:
+        expected = sorted({str(word), *(["notes"] if word is AgentStatus.IDLE else ())})
+        documents = await walk.pages("agents/as/calendar", "agents", status=str(word), limit=1)
+        assert [one["status"] for one in documents] == [word] * len(expected)
+        ids = [(await walk.agent(name)).id for name in expected]
+        assert [one["id"] for one in documents] == ids
+        for query in ({"status": str(word)}, {"status": str(word), "as": "calendar"}):
+            assert [one["name"] for one in await walk.pages("agents", "agents", limit=1, **query)] == expected
+        listed = await walk.cli("agents", "ls", "--status", word)
+        assert [one["name"] for one in listed["agents"]] == expected
+    single = await walk.get("agents/notes/as/calendar")
+    assert single in (await walk.get("agents/as/calendar"))["agents"]
+    known = "values: idle, on_call, busy, exhausted, offline"
+    for wrong, says in (
+        ("agents?status=asleep", f"calendar.status has no value 'asleep'; {known}"),
+        ("agents/as/calendar?status=asleep", known),
+        ("agents/as/calendar?state_detail=READY", "query.state_detail: agents have none in calendar"),
+        ("agents/as/runlog?status=idle", "agents have none in runlog, but in: calendar, orchestrator"),
+        ("agents?status=idle&as=klingon", "query.as: expected one of"),
+        ("agents/as/klingon", "there is no vocabulary 'klingon'"),
+        ("agents/as/calendar?as=calendar", "query.as: there is no such parameter"),
+        ("agents/as/calendar?limit=0", "query.limit"),
+    ):
+        await walk.refused("GET", wrong, status=422, says=says)

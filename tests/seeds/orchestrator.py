@@ -385,3 +385,46 @@ async def settings_need_the_scope_that_they_need_elsewhere(walk: Walk) -> None:
     await walk.sql("UPDATE agents SET source = 'file'")
     await walk.refused("PATCH", AS, {"name": "Mine"}, status=409, says="managed by hub.toml")
     assert (await walk.patch(AS, {"name": "mail", "status": "INACTIVE"}))["status"] == "INACTIVE"
+
+
+@orchestrator(
+    "agents of a project by type, status and state_detail",
+    lives="GET /v1/agents/as/orchestrator, GET /v1/agents?as=orchestrator&status=&type=&project_id=",
+)
+async def agents_are_found_by_status_type_and_project(walk: Walk) -> None:
+    await _agent(walk, type="PLANNER", project_id="house")
+    await walk.post("agents", {"name": "plan", "device": "desk", "type": "COORDINATOR"} | OF_WALK)
+    await walk.patch(AS, {"status": "ACTIVE", "state_detail": "READY"})
+    await walk.patch("agents/plan/as/orchestrator", {"status": "MAINTENANCE"})
+    await walk.hub.run("r-1")
+    await walk.hub.move("r-1", RunState.RUNNING)
+    for query, found in (
+        ({"status": "ACTIVE"}, ["mail"]),
+        ({"state_detail": "READY"}, ["mail"]),
+        ({"status": "BUSY"}, ["notes"]),
+        ({"status": "MAINTENANCE", "state_detail": "ACTIVE"}, ["plan"]),
+        ({"status": "ERROR"}, []),
+        ({"type": "PLANNER"}, ["mail"]),
+        ({"type": "COORDINATOR"}, ["mail", "plan"]),
+        ({"project_id": "house"}, ["mail"]),
+        ({"project_id": "garden"}, []),
+        ({"lifecycle": "active", "activity": "idle"}, ["mail"]),
+        ({"lifecycle": "active", "health": "ok", "connectivity": "online"}, ["mail", "notes"]),
+        ({"availability": "exhausted"}, []),
+        ({}, ["mail", "notes", "plan"]),
+    ):
+        documents = await walk.pages("agents/as/orchestrator", "agents", **query, limit=2)
+        assert [one["name"] for one in documents] == found, query
+        listed = await walk.pages("agents", "agents", **query, **{"as": "orchestrator"})
+        assert [one["name"] for one in listed] == found
+    (shown,) = await walk.pages("agents/as/orchestrator", "agents", status="BUSY")
+    whole = await walk.get(NOTES)
+    assert shown == {column: whole[column] for column in shown}
+    for wrong, says in (
+        ("agents/as/orchestrator?status=idle", "no value 'idle'; values: INACTIVE, ACTIVE, BUSY"),
+        ("agents?status=ACTIVE", "calendar.status has no value 'ACTIVE'"),
+        ("agents?type=PILOT", "there is no type 'PILOT'; types: COORDINATOR"),
+        ("agents?lifecycle=asleep", "query.lifecycle: expected one of"),
+        ("agents?mood=fine", "query.mood: there is no such parameter"),
+    ):
+        await walk.refused("GET", wrong, status=422, says=says)

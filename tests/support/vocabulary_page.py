@@ -53,13 +53,17 @@ fifth axis is derived from its runs. The status words of a vocabulary are read f
 them, by the rules below. Coordination has no status; it has names of events and of fields.
 
 - **Read**: `GET /v1/agents/{name}/as/{vocabulary}` returns an agent in the words of that vocabulary.
+- **Read all agents**: `GET /v1/agents/as/{vocabulary}` returns them in pages, with the columns of the first
+  table below. `?status=` limits them to a status word, as in `GET /v1/agents/as/calendar?status=idle`; in the
+  orchestrator `?state_detail=` does so too. `GET /v1/agents?as={vocabulary}&status=` finds the same agents.
+  Without `as` the status is a word of the calendar.
+- **Read a long table**: `GET /v1/agents/{name}/as/{vocabulary}/{table}` returns it in pages of `limit` rows,
+  each with the `next_cursor` of the next one, and filtered by the parameters that the section of the table
+  names. The agent in the words of the vocabulary has only the first rows of such a table.
 - **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves the agent on its axes, and what
   it answers is what is read next. A word that runs or the device hide is accepted, and read once they no
   longer do: `on_call` is written while the device is away, and read when it is back. A refusal names the
   legal words.
-- **Read a long table**: `GET /v1/agents/{name}/as/{vocabulary}/{table}` returns it in pages of `limit` rows,
-  each with the `next_cursor` of the next one, and filtered by the parameters that the section of the table
-  names. The agent in the words of the vocabulary has only the first rows of such a table.
 - **Settings** are written in the same way, together with words or alone, as in `{"name": "Mail of mine"}`:
   all of a write is done, or nothing. They need the scope *devices*, as `PATCH /v1/agents/{name}` does; words
   need *run*. Settings of an agent that is declared in `hub.toml` are changed there.

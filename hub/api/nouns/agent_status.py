@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -15,6 +15,7 @@ from hub.agents.vocabularies import (
     paged_table,
     tables_of,
 )
+from hub.api.agent_filters import AgentFilters
 from hub.api.binding import OPTIONAL, BadRequest, From
 from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope, least_role
@@ -33,6 +34,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
+from storage.agents.agent_filters import conditions_of
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
@@ -180,6 +182,10 @@ def _filters(
 RowFilters = Annotated[dict[str, str], From(_filters)]
 
 
+# Returns the newer one of a device's last heartbeat and of a stored one, epoch ms.
+LastHeartbeat: TypeAlias = Callable[[DeviceId | None, int | None], int | None]
+
+
 class AgentStatuses(Noun):
     """Status of agents. *name*: an agent's name or id, or ``external:`` and its external identifier."""
 
@@ -194,14 +200,13 @@ class AgentStatuses(Noun):
         control: RunControl,
         agents: Agents,
         lines: FileLines | None = None,
-        last_heartbeat: Callable[[DeviceId | None, int | None], int | None] = lambda _, stored_at: stored_at,
+        last_heartbeat: LastHeartbeat = lambda _, stored_at: stored_at,
     ) -> None:
         """Create the noun.
 
         Args:
             agents: writes settings.
             lines: places of agents in hub.toml, for refusals of what is declared there.
-            last_heartbeat: returns the newer one of a device's last heartbeat and of a stored one, epoch ms.
         """
         self._store = store
         self._last_heartbeat = last_heartbeat
@@ -371,9 +376,7 @@ class AgentStatuses(Noun):
             return facts, tables_of(c, words, agent)
 
         facts, tables = await self._store.read(read)
-        at = self._last_heartbeat(facts.agent.device_id, facts.state.last_heartbeat_at)
-        state = msgspec.structs.replace(facts.state, last_heartbeat_at=at)
-        return document_of(words, msgspec.structs.replace(facts, state=state)) | tables
+        return document_of(words, _with_heartbeat(facts, self._last_heartbeat)) | tables
 
     async def _asked(self, agent: AgentRow, words: Vocabulary, change: dict[str, Any]) -> Change:
         """Return the requested change of an agent, as it is now. Raises BadWrite."""
@@ -424,3 +427,39 @@ def _move_view(row: AgentMove) -> AgentMoveView:
 
 def _words_of(axes: Axes) -> dict[str, str]:
     return {name: value for name, value in msgspec.to_builtins(axes).items() if value is not None}
+
+
+def _with_heartbeat(facts: AgentFacts, last_heartbeat: LastHeartbeat) -> AgentFacts:
+    """Return the facts with the last heartbeat of the agent's device."""
+    at = last_heartbeat(facts.agent.device_id, facts.state.last_heartbeat_at)
+    return msgspec.structs.replace(facts, state=msgspec.structs.replace(facts.state, last_heartbeat_at=at))
+
+
+class AgentDocuments(Noun):
+    """Agents in the terms of a vocabulary: calendar, orchestrator, foundation or runlog."""
+
+    name, path = "documents", "/v1/agents/as/{vocabulary}"
+
+    def __init__(self, store: Store, last_heartbeat: LastHeartbeat) -> None:
+        self._store = store
+        self._last_heartbeat = last_heartbeat
+
+    @route("GET", "", Scope.READ)
+    async def all(self, vocabulary: str, paging: Paging, filters: AgentFilters) -> dict[str, Any]:
+        """List the agents in the terms of a vocabulary, by name, without their long tables.
+
+        The parameters are those of the list of agents; *status* and *state_detail* are in the same terms.
+        """
+        words = words_of(vocabulary)
+        filter = filters.filter(words)
+
+        def read(c: Connection) -> list[AgentFacts]:
+            only = conditions_of(c, filter)
+            return agent_snapshot.facts_of(
+                c, agents.list_agents(c, user_id=self.user_id, only=only, **paging.part._asdict())
+            )
+
+        found = await self._store.read(read)
+        page = paging.fetched(found, key=lambda facts: (facts.agent.name, facts.agent.id))
+        documents = [document_of(words, _with_heartbeat(facts, self._last_heartbeat)) for facts in page.items]
+        return {"agents": documents, "next_cursor": page.next_cursor}

@@ -9,6 +9,7 @@ from msgspec import Meta, structs
 from hub.agents.vocabularies import Change, is_same_value
 from hub.agents.writing import AgentWriter, Through
 from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
+from hub.api.agent_filters import ANY, AgentFilters
 from hub.api.binding import OPTIONAL, BadRequest
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
@@ -28,7 +29,9 @@ from protocol.agent_status import Lifecycle
 from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
+from protocol.vocabularies import Vocabulary
 from storage.agents import agent_snapshot, agents, made_agents
+from storage.agents.agent_filters import conditions_of
 from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
@@ -230,9 +233,16 @@ class Agents(Noun):
 
     @command(
         "agents ls",
-        example="hub agents ls",
+        example="hub agents ls --status busy --capability 'file.read >= 1.2'",
         json="agents",
-        help="List the agents.",
+        help="List the agents, by name.",
+        options={
+            "status": "Only the agents whose status is this word.",
+            "as": "Vocabulary of the status.",
+            "type": "Only the agents of this type or subtype.",
+            "project_id": "--project: Only the agents of this project.",
+            "capability": "Only the agents that have this capability, as in 'file.read >= 1.2'.",
+        },
         table=(
             "name as agent",
             "title as title?",
@@ -247,12 +257,19 @@ class Agents(Noun):
         empty="no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME",
     )
     @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id))
-    async def all(self, part: Part = ALL) -> list[AgentView]:
-        """List the agents that are not archived, by name."""
+    async def all(
+        self,
+        filters: AgentFilters = ANY,
+        as_: Annotated[Vocabulary, Meta(description="Vocabulary of the status.")] = Vocabulary.CALENDAR,
+        part: Part = ALL,
+    ) -> list[AgentView]:
+        """List the agents that are not archived, by name: all, or those that meet every condition."""
+        filter = filters.filter(as_)
         offered = self._runs.offered
 
         def read(c: Connection) -> AgentFacts:
-            rows = agents.list_agents(c, user_id=self.user_id, limit=part.limit, after=part.after)
+            only = conditions_of(c, filter)
+            rows = agents.list_agents(c, user_id=self.user_id, only=only, limit=part.limit, after=part.after)
             return _read_facts(c, rows, offered)
 
         return self._views(await self._store.read(read))

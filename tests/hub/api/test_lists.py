@@ -31,6 +31,7 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "/v1/invitations": ("invitations", {"uses_left": 1}),
     "/v1/pairings": ("pairings", {"expires_at": FAR, "key_id": lambda n: key_id(f"{n:032}".encode())}),
     "/v1/agents": ("agents", {"executor": "device"}),
+    "/v1/agents/as/foundation": ("agents", {"executor": "device"}),
     f"{NOTES}/tokens": ("agent_tokens", {}),
     f"{NOTES}/checkpoints": ("checkpoints", {"scope": "scope-{n}"}),
     f"{NOTES}/metrics": ("metric_series", {}),
@@ -231,6 +232,7 @@ def test_every_list_is_here() -> None:
         if any(part.name == "cursor" for part in route.binding.parts)
     }
     known = {path.replace(NOTES, "/v1/agents/{name}").replace("board-0", "{board}") for path in LISTS}
+    known = {re.sub(r"/agents/as/\w+", "/agents/as/{vocabulary}", path) for path in known}
     known = {re.sub(r"/as/\w+/\w+", "/as/{vocabulary}/{table}", path) for path in known}
     assert found - OTHERS == known
 
