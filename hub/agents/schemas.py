@@ -293,9 +293,12 @@ def effective_configuration(template: WrittenTemplate | None, configs: Mapping[s
 
 
 def problems_of(setup: Setup) -> Sequence[str]:
-    """Return the problems of an agent's configuration and prompt, by its template's schema. Pure."""
+    """Return the problems of an agent's configuration and prompt, and of its schedules without a setting.
+
+    Pure.
+    """
     template = setup.template
-    found: list[str] = []
+    found = list(setup.problems)
     if template is not None:
         by = f" (template {template.name})"
         wrong = problems_in(template.configuration_schema, setup.configuration)

@@ -249,7 +249,12 @@ CALENDAR: Final = Table(
     "agents",
     (
         _column("id", "agents.id", "agent.id", "as text: ids here are UUIDs, not numbers"),
-        _column("user_id", "agents.user_id", "agent.user_id", written="the user of its device"),
+        _column(
+            "user_id",
+            "agents.user_id",
+            "agent.user_id",
+            written="`user` of `POST /v1/agents`: a device has agents of its own user only",
+        ),
         _setting(
             "agent_id",
             "agents.external_id agents.id",

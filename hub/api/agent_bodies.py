@@ -35,11 +35,10 @@ _FIELDS_OF_KEY: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 _AS_THEY_ARE: Final[Mapping[str, str]] = MappingProxyType({})
-# Keys that may be changed of an agent at a gateway; and placeholders for the other required keys.
+# Keys that may be changed of an agent at a gateway.
 _AT_GATEWAY: Final = frozenset(
     {"name", "title", "description", "type", "external_id", "instance_id", "project_id"}
 )
-_OF_ANY_DEVICE: Final = {"device": "none", "paths": ["/"], "data_types": ["tasks"], "prompt": "none"}
 
 
 class BadAgent(HubError):
@@ -172,8 +171,7 @@ def changed_by(
             f"{columns.get(key, key)}: the agent lives at gateway {gateway!r}" for key in elsewhere
         )
         raise BadAgent(message, f"what can be changed of it here: {', '.join(sorted(_AT_GATEWAY))}")
-    whole = _whole(now) if gateway is None else {"name": now.name, **_OF_ANY_DEVICE}
-    new = made_of(body_of(whole | dict(changes), columns), rules)
+    new = made_of(body_of(_whole(now) | dict(changes), columns), rules)
     changed = {field: getattr(new, field) for key in changes for field in _FIELDS_OF_KEY.get(key, (key,))}
     if used := set(changes).intersection(_MODEL_USE):
         fields = {"budget_nanos" if key == "budget_usd" else key for key in used}
@@ -194,7 +192,7 @@ def _whole(now: DeclaredAgent) -> dict[str, Any]:
         "name": now.name,
         "device": now.device_name,
         "paths": list(now.paths) or None,
-        "data_types": list(now.data_types),
+        "data_types": list(now.data_types) or None,
         "prompt": now.prompt or None,
         "template": now.template,
         "timezone": now.timezone,

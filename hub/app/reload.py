@@ -199,7 +199,7 @@ async def _paths_outside(store: Store, shared: SharedRoots, settings: Settings) 
     found = [
         (number, id, agent.paths or ())
         for number, agent in enumerate(settings.agents)
-        if (id := ids.get((agent.user, agent.device))) is not None
+        if agent.device is not None and (id := ids.get((agent.user, agent.device))) is not None
     ]
     return [
         Remark(
@@ -217,7 +217,8 @@ async def _unknown_devices(context: Context, settings: Settings) -> list[Remark]
     names = await context.store.read(pairings.list_names, at=now_ms(context.clock))
     ids = {user.name: user.id for user in await context.store.read(users.list_users)}
     hints = [
-        names.hint(agent.device, ids[agent.user]) if agent.user in ids else "" for agent in settings.agents
+        names.hint(agent.device, ids[agent.user]) if agent.device and agent.user in ids else ""
+        for agent in settings.agents
     ]
     return [
         Remark(("agents", number, "device"), f"no device {agent.device!r} has been let in", hint)

@@ -60,16 +60,25 @@ def _agent_options(command: Command) -> Command:
     return command
 
 
-@click.command("create", epilog=example("hub agents create notes --device desk --path notes"))
+@click.command(
+    "create",
+    epilog=example(
+        "hub agents create notes --device desk --path notes --data-type tasks --prompt 'Find tasks.'"
+    ),
+)
 @click.argument("name", shell_complete=agent_names)
 @_agent_options
 @click.option("--paused", is_flag=True, help="Create it paused; start it later: hub agents resume NAME.")
 @hub_command
 def create(hub: Talk, name: str, paused: bool, **options: Any) -> Responses:
-    """Create an agent in addition to those of hub.toml."""
+    """Create an agent in addition to those of hub.toml.
+
+    Only runs need a device, a path or a mailbox, a data type and a prompt.
+    """
     made = hub.post("/v1/agents", {"name": name, **_fields(options)} | ({"start": False} if paused else {}))
     yield "agent", made
-    show.report(f"agent {made['name']} on {made['device']} is {made['lifecycle']}")
+    place = f" on {made['device']}" if made["device"] else ""
+    show.report(f"agent {made['name']}{place} is {made['lifecycle']}")
     follows = f"hub agents resume {name}" if paused else f"hub run {name}"
     show.report(f"show it: hub agents show {name}; start it: {follows}")
 
@@ -133,6 +142,9 @@ def validate(name: str | None, template: str | None, file: Path | None, state: P
     else:
         for line in wrong:
             show.out(line)
+        for who, verdict in verdicts.items():
+            if verdict["missing_for_runs"]:
+                show.report(f"{who}: runs cannot start without {', '.join(verdict['missing_for_runs'])}")
         show.report(f"{len(verdicts)} checked, {len(wrong) or 'no'} problem{'s' if len(wrong) != 1 else ''}")
     if wrong:
         raise click.exceptions.Exit(Exit.FAILED)

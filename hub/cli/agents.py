@@ -76,10 +76,14 @@ def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     if agent["gateway"] is not None:
         yield "gateway", f"{agent['gateway']}: {status['connectivity']}{beat}"
     else:
-        place = f"{agent['device'] or 'none'}: {'connected' if agent['device_connected'] else 'away'}"
         extensions = f" ({', '.join(agent['file_extensions'])})" if agent["file_extensions"] else ""
-        yield "device", f"{place}{beat}"
-        yield "reads", f"{', '.join(agent['paths'])}{extensions} for {', '.join(agent['data_types'])}"
+        reads = f"{', '.join(agent['paths'])}{extensions} for {', '.join(agent['data_types'])}"
+        place = "connected" if agent["device_connected"] else "away"
+        yield (
+            "device",
+            f"{agent['device'] or 'none'}: {place if agent['device'] else status['connectivity']}{beat}",
+        )
+        yield "reads", reads if agent["paths"] or agent["data_types"] else None
         yield "prompt", short(agent["prompt"], PROMPT_WIDTH)
     yield "state", ", ".join(str(status[axis]) for axis in status["axes"])
     for axis, since in status["axes"].items():

@@ -56,7 +56,9 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "last_seen": lambda device: "now" if device["connected"] else show.moment(device["last_seen_at"]),
     "owner_grants": lambda grants: [" ".join((grant["name"], *grant["tables"])) for grant in grants],
     # Agents
-    "agent_home": lambda agent: f"gateway {agent['gateway']}" if agent["gateway"] else str(agent["device"]),
+    "agent_home": lambda agent: (
+        f"gateway {agent['gateway']}" if agent["gateway"] else agent["device"] or "none"
+    ),
     "home": lambda agent: agent["gateway"] or agent["device"],
     "tagged": lambda tags: " ".join(f"{name}={value}" for name, value in sorted(tags.items())),
     # Locks
@@ -252,7 +254,7 @@ def agent_state(agent: Item) -> str:
 
 @_format
 def is_online(agent: Item) -> bool:
-    return bool(agent["connectivity"] == "online" if agent["gateway"] else agent["device_connected"])
+    return bool(agent["device_connected"] if agent["device"] else agent["connectivity"] == "online")
 
 
 @_format

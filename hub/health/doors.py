@@ -141,7 +141,7 @@ async def check_grants(store: Store, now: datetime) -> Iterable[Finding]:
     readers: dict[DeviceId, list[str]] = {}
     for agent in await store.read(agents.list_agents):
         reads_files = agent.executor == "device" and agent.lifecycle not in ("paused", "terminated")
-        if reads_files and agent.device_id is not None:
+        if reads_files and agent.paths and agent.device_id is not None:
             readers.setdefault(agent.device_id, []).append(agent.name)
     return [
         warning(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from hub.settings.agent_settings import ConnectorSettings
+from hub.settings.agent_settings import AgentSettings, ConnectorSettings
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Reporter, did_you_mean, sentence
 from hub.settings.settings import Settings
@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # their dependencies are imported only if templates or agents
 def found_in_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield problems of unusable templates, and of agents that do not fit their template."""
     if not settings.templates and not any(
-        agent.template is not None or "{{" in (agent.prompt or "") for agent in settings.agents
+        agent.template is not None or "{{" in (agent.prompt or "") or _may_miss_something(agent)
+        for agent in settings.agents
     ):
         return
     from hub.settings.declared import written_template
@@ -35,6 +36,13 @@ def found_in_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:
     yield from _found_in_setups(settings, usable, report)
 
 
+def _may_miss_something(agent: AgentSettings) -> bool:
+    """Return True if a schedule, slots or a push of the agent may lack a setting."""
+    has_source = agent.paths is not None or agent.connector is not None
+    is_complete = bool(agent.device and has_source and agent.data_types and agent.prompt)
+    return not is_complete and bool(agent.schedule or agent.slots or agent.push)
+
+
 def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]") -> "Setup":
     """Return the configuration of an agent of hub.toml, completed by that of its template."""
     from storage.agents.agent_snapshot import Setup
@@ -42,12 +50,16 @@ def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]")
     return Setup(
         name=agent.name,
         user=agent.user_name or "",
-        device=agent.device_name,
+        device=agent.device_name or "",
         timezone=agent.timezone,
         data_types=agent.data_types,
         prompt=agent.prompt,
         template=None if agent.template is None else templates.get(agent.template),
         configs={one.key: one.value for one in agent.config},
+        paths=agent.paths,
+        mailbox=agent.mailbox,
+        has_schedule=agent.schedule is not None,
+        has_slots=bool(agent.slots),
     )
 
 
@@ -82,8 +94,11 @@ def _found_in_setups(
                 agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
             )
             for wrong in problems_of(setup_in(row, templates)):
-                key = "prompt" if wrong.startswith("prompt") and agent.prompt is not None else "name"
-                yield report.error(("agents", number, key), wrong.removeprefix("prompt: "))
+                key, sign, message = wrong.partition(": ")
+                if sign and getattr(agent, key, None):
+                    yield report.error(("agents", number, key), message)
+                else:
+                    yield report.error(("agents", number, "name"), wrong.removeprefix("prompt: "))
 
 
 def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Problem]:

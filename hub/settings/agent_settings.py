@@ -12,7 +12,6 @@ from pydantic import (
     Field,
     JsonValue,
     StringConstraints,
-    ValidationInfo,
     model_validator,
 )
 from semver import Version
@@ -111,14 +110,6 @@ Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 Description = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
 
 
-def _reads_something(paths: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...]:
-    if paths is None and info.data.get("connector") is None:
-        raise refusal("paths", "missing", hint="write what it reads on its device, or the connector it reads")
-    if paths is not None and not paths:
-        raise refusal("paths", "may not be empty")
-    return paths or ()
-
-
 def _title(written: str) -> str:
     if not written.strip() or spelled(written) != written:
         raise refusal("title", "a line of visible characters is expected", hint='as in "Reader of notes"')
@@ -153,11 +144,11 @@ WrittenType = Literal[
 
 
 class AgentSettings(Table):
-    """Settings of an agent."""
+    """Settings of an agent. Only runs need a device, something to read, kinds of records and a prompt."""
 
     name: Name = live(REQUIRED, "Name.")
     title: Title | None = live(None, "Name for people, with blanks; by default the name.")
-    device: Name = live(REQUIRED, "Name of the device that the agent works on.")
+    device: Name | None = live(None, "Name of the device that the agent works on.")
     user: Name = live("owner", "Owner of the agent and its device; a new name creates a user.")
     file_extensions: tuple[Annotated[str, AfterValidator(_dotted), shaped(r"^\.[^/]+$", ".md")], ...] = live(
         (), 'Extensions of the files to read, as in ".md"; by default all files.'
@@ -166,12 +157,12 @@ class AgentSettings(Table):
     filter: Annotated[dict[str, Any], Field(max_length=64)] = live(
         {}, "Filter of the connector's messages; 'hub connectors ls' lists the keys of its provider."
     )
-    paths: Annotated[
-        tuple[Path, ...] | None, Field(validate_default=True), AfterValidator(_reads_something)
-    ] = live(None, "Paths on the device to read, within its shared folders.")
+    paths: Annotated[tuple[Path, ...], Field(min_length=1)] | None = live(
+        None, "Paths on the device to read, within its shared folders."
+    )
     push: Flag = live(False, "Also start a run when the connector reports a new message.")
-    data_types: Annotated[tuple[TableName, ...], Field(min_length=1)] = live(
-        REQUIRED, "Kinds of records to extract."
+    data_types: Annotated[tuple[TableName, ...], Field(min_length=1)] | None = live(
+        None, "Kinds of records to extract."
     )
     prompt: Prompt | None = live(
         None, "What the model has to extract; by default the template's prompt. {{ name }} is a variable."
@@ -236,13 +227,6 @@ class AgentSettings(Table):
     @model_validator(mode="after")
     def _one_version_of_each_is_enabled(self) -> Self:
         check_versions(self.capabilities)
-        return self
-
-    @model_validator(mode="after")
-    def _has_a_prompt(self) -> Self:
-        if self.prompt is None and self.template is None:
-            hint = "write what the model is asked to find, or name a template that does"
-            raise refusal("prompt", "missing", key="prompt", hint=hint)
         return self
 
     @model_validator(mode="after")

@@ -103,6 +103,7 @@ def declared_agent(
         user_name=agent.user,
         device_name=agent.device,
         paths=agent.paths or (),
+        data_types=agent.data_types or (),
         mailbox=connector and Mailbox(connector=connector, filter=dict(agent.filter), push=agent.push),
         prompt=agent.prompt or "",
         type=kind and kind.type,

@@ -15,7 +15,8 @@ from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateI
 from protocol.lifecycles import LIVE_RUN_STATES
 from storage.agents import configs, lock_turns, templates
 from storage.agents.agent_states import AgentState, states_of
-from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow, UnknownAgent, missing_for_runs, spell_missing
+from storage.agents.configs import Mailbox
 from storage.agents.lock_turns import LockRow
 from storage.agents.schema import agents
 from storage.agents.templates import WrittenTemplate
@@ -24,6 +25,7 @@ from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill
 from storage.runs import schema as run_schema
+from storage.schedules.schedule_rows import REMOVED
 from storage.schedules.schema import schedules
 
 VARIABLE: Final = "{{"  # marks a prompt with variables
@@ -36,6 +38,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         user, device: their names; *device* is empty for an agent without a device.
         prompt: its own prompt; empty: its template's.
         configs: its own configs by key, without those that the hub itself uses.
+        has_schedule, has_slots, has_runs: schedules of runs, slots that wake it, runs that have not ended.
     """
 
     name: str
@@ -46,6 +49,11 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     template: WrittenTemplate | None = None
     configs: Mapping[str, Any] = {}
+    paths: tuple[str, ...] = ()
+    mailbox: Mailbox | None = None
+    has_schedule: bool = False
+    has_slots: bool = False
+    has_runs: bool = False
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -58,6 +66,27 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         """Prompt of the agent, else of its template."""
         return self.prompt or (self.template and self.template.prompt_template) or ""
 
+    @property
+    def missing_for_runs(self) -> tuple[str, ...]:
+        """Names of the settings without which no run of the agent can start."""
+        return missing_for_runs(self.device, self.paths or self.mailbox, self.data_types, self.prompt_in_use)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Problems of schedules, slots and runs that miss a setting of the agent."""
+        found = []
+        if missing := self.missing_for_runs:
+            words = spell_missing(missing)
+            if self.has_schedule:
+                found.append(f"schedule: its runs cannot start without {words}")
+            elif self.mailbox is not None and self.mailbox.push:
+                found.append(f"push: its runs cannot start without {words}")
+            elif self.has_runs:
+                found.append(f"it has runs that have not ended, and they need {words}; cancel them first")
+        if self.has_slots and not self.device:
+            found.append(f"slots: nothing can wake it without {spell_missing(['device'])}")
+        return tuple(found)
+
 
 Check: TypeAlias = Callable[[Setup], Sequence[str]]  # returns the problems, in words; must be pure
 
@@ -65,12 +94,20 @@ Check: TypeAlias = Callable[[Setup], Sequence[str]]  # returns the problems, in 
 class BadConfiguration(HubError):
     """Error: the agent violates its template's schema, or its prompt names an unknown variable.
 
+    Or its schedules, slots or runs miss a setting.
     The message lists all problems; nothing was written.
     """
 
     code = ErrorCode.BAD_CONFIG
 
 
+_is_declared = sa.and_(
+    schedules.c.agent_id == agents.c.id,
+    sa.or_(schedules.c.enabled, schedules.c.paused_reason != REMOVED),
+)
+_has_schedule = sa.exists().where(_is_declared, schedules.c.action == "run")
+_has_slots = sa.exists().where(_is_declared, schedules.c.action == "wake")
+_has_runs = sa.exists().where(run_schema.runs.c.agent_id == agents.c.id, sa.text(f"runs.{run_schema.LIVE}"))
 _SETUPS = (
     sa.select(
         agents.c.id,
@@ -80,7 +117,10 @@ _SETUPS = (
         agents.c.data_types,
         agents.c.prompt_template.label("prompt"),
         agents.c.template_id,
-        configs.COLUMNS["timezone"],
+        *(configs.COLUMNS[key] for key in ("timezone", "paths", "mailbox")),
+        _has_schedule.label("has_schedule"),
+        _has_slots.label("has_slots"),
+        _has_runs.label("has_runs"),
     )
     .join_from(agents, users)
     .outerjoin(devices, devices.c.id == agents.c.device_id)
@@ -122,6 +162,11 @@ def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, S
                 prompt=row.prompt or "",
                 template=None if row.template_id is None else known.get(TemplateId(row.template_id)),
                 configs=own.get(id, {}),
+                paths=configs.read_config("paths", row.paths),
+                mailbox=configs.read_config("mailbox", row.mailbox),
+                has_schedule=row.has_schedule,
+                has_slots=row.has_slots,
+                has_runs=row.has_runs,
             )
     return found
 
@@ -138,10 +183,28 @@ def setups_with(c: sa.Connection, template_id: TemplateId) -> dict[AgentId, Setu
 
 
 def setups_to_judge(c: sa.Connection) -> dict[AgentId, Setup]:
-    """Return the set-ups that can be invalid: of agents with a template, or variables in the prompt."""
-    query = sa.select(agents.c.id).where(
+    """Return the set-ups that can be invalid.
+
+    Those of agents with a template, with variables in the prompt, or with runs and a missing setting.
+    """
+    has_nothing_to_read = sa.and_(
+        agents.c.executor == "device",
+        sa.func.coalesce(configs.COLUMNS["paths"].element, "[]") == "[]",
+    )
+    is_incomplete = sa.or_(
+        agents.c.device_id.is_(None),
+        agents.c.data_types == [],
+        agents.c.prompt_template.is_(None),
+        has_nothing_to_read,
+    )
+    has_runs = sa.or_(_has_schedule, _has_slots, _has_runs, agents.c.executor == "connector")
+    query = configs.with_configs(sa.select(agents.c.id)).where(
         agents.c.deleted_at.is_(None),
-        sa.or_(agents.c.template_id.is_not(None), agents.c.prompt_template.like(f"%{VARIABLE}%")),
+        sa.or_(
+            agents.c.template_id.is_not(None),
+            agents.c.prompt_template.like(f"%{VARIABLE}%"),
+            sa.and_(is_incomplete, has_runs),
+        ),
     )
     return setups_of(c, [AgentId(id) for id in c.execute(query).scalars()])
 

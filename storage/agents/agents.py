@@ -1,6 +1,6 @@
 """Agents: their rows, and reading them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -77,6 +77,33 @@ class AgentFields(msgspec.Struct, frozen=True, kw_only=True):
     model_use: ModelUse = ModelUse()
 
 
+# Settings that only runs need, with what each is; in the order of hub.toml.
+NEEDED_BY_RUNS: Final[Mapping[str, str]] = {
+    "device": "device (the device that the agent works on)",
+    "paths": "paths (what it reads there) or connector (the mailbox that it reads)",
+    "data_types": "data_types (the kinds of records to find)",
+    "prompt": "prompt (what the model is to find) or a template that has one",
+}
+
+
+def missing_for_runs(
+    device: str | None, reads: object, data_types: Sequence[str], prompt: str
+) -> tuple[str, ...]:
+    """Return the names in ``NEEDED_BY_RUNS`` of the settings that an agent lacks.
+
+    Args:
+        reads: paths or a mailbox.
+        prompt: its own, else its template's.
+    """
+    present = {"device": device, "paths": reads, "data_types": data_types, "prompt": prompt}
+    return tuple(name for name in NEEDED_BY_RUNS if not present[name])
+
+
+def spell_missing(names: Iterable[str]) -> str:
+    """Return the missing settings of an agent in words."""
+    return ", ".join(NEEDED_BY_RUNS[name] for name in names)
+
+
 class AgentRow(AgentFields, frozen=True, kw_only=True):
     """Agent with its device, configs, axes and schedule.
 
@@ -84,8 +111,8 @@ class AgentRow(AgentFields, frozen=True, kw_only=True):
         prompt: its own prompt, else its template's.
         own_prompt: its own prompt; empty without one.
         template: name of its template.
-        executor: ``device``; ``connector``: reads a mailbox on behalf of its device; ``gateway``: has no
-            device.
+        executor: ``device``, also of an agent without one; ``connector``: reads a mailbox on behalf of its
+            device; ``gateway``: lives there and has no device.
         gateway: name of its gateway.
         gateway_role: its role at the gateway: main, lead or worker.
         archived_at: time of its removal; its history stays.
@@ -120,6 +147,11 @@ class AgentRow(AgentFields, frozen=True, kw_only=True):
     runs_executing: int
     schedule: str | None
     last_run: LastRun | None
+
+    @property
+    def missing_for_runs(self) -> tuple[str, ...]:
+        """Names of the settings without which no run of the agent can start."""
+        return missing_for_runs(self.device_name, self.paths or self.mailbox, self.data_types, self.prompt)
 
 
 _newest = runs.alias()

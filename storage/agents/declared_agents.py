@@ -38,6 +38,7 @@ class DeclaredAgent(AgentFields, frozen=True, kw_only=True):
 
     Attributes:
         user_name: name of its user; ``None``: the hub's owner.
+        device_name: name of its device; ``None``: it has none.
         type: ``None``: its template's type, or CUSTOM without a template.
         template: name of its template.
         prompt: empty: its template's prompt.
@@ -47,7 +48,7 @@ class DeclaredAgent(AgentFields, frozen=True, kw_only=True):
     """
 
     user_name: str | None = None
-    device_name: str
+    device_name: str | None = None
     type: AgentType | None = None
     subtype: AgentSubtype | None = None
     template: str | None = None
@@ -76,26 +77,27 @@ def insert_agent(
     c: sa.Connection,
     id: AgentId,
     agent: DeclaredAgent,
-    device: devices.DeviceRow,
+    device: devices.DeviceRow | None,
     *,
+    user_id: UserId,
     source: str,
     lifecycle: str = "active",
     at: int,
     actor: str,
 ) -> None:
-    """Insert the rows of a new agent, owned by its device's user, without its schedules.
+    """Insert the rows of a new agent of the user, without its schedules.
 
     Raises:
         UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
     """
-    row = {"id": id, "user_id": device.user_id, "source": source}
+    row = {"id": id, "user_id": user_id, "source": source}
     about = (
-        _declared_values(c, id, agent, device.user_id)
-        | {"device_id": device.id}
-        | _read_by(c, agent, device.user_id)
+        _declared_values(c, id, agent, user_id)
+        | {"device_id": None if device is None else device.id}
+        | _read_by(c, agent, user_id)
     )
     c.execute(sa.insert(agents), row | about | {"created_at": at, "updated_at": at})
-    online = device.connectivity == "online"
+    online = device is not None and device.connectivity == "online"
     agent_states.create_state(c, id, lifecycle=lifecycle, online=online, at=at, actor=actor)
     _write_configs(c, id, agent, at)
 
@@ -114,16 +116,16 @@ def update_agent(
     """Update the rows of an agent to *agent*, without its schedules and typed configs.
 
     Args:
-        device: device that it works on; ``None``: the agent lives at a gateway.
+        device: device that it works on, if any.
         back_because: reason in the history if the agent was archived and becomes active again.
 
     Raises:
         UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
     """
     values = _declared_values(c, old.id, agent, old.user_id) | {"source": source}
-    values |= {"device_id": None, "executor": old.executor, "connector_id": None}
-    if device is not None:
-        values |= {"device_id": device.id} | _read_by(c, agent, old.user_id)
+    values |= {"device_id": None if device is None else device.id}
+    if old.executor != "gateway":
+        values |= _read_by(c, agent, old.user_id)
     values |= {"config_rev": agents.c.config_rev + 1, "updated_at": at, "deleted_at": None}
     c.execute(sa.update(agents).where(agents.c.id == old.id).values(values))
     _write_configs(c, old.id, agent, at)
@@ -131,8 +133,10 @@ def update_agent(
         agent_moves.follow_limit(c, old.id, old.max_concurrent_runs, at=at, actor=actor)
     if old.archived_at is not None:
         agent_moves.move_if_legal(c, old.id, "lifecycle", "active", at=at, actor=actor, reason=back_because)
-    if device is not None and old.lifecycle != "terminated":  # a terminated agent stays offline
-        agent_moves.move(c, old.id, "connectivity", device.connectivity, at=at, actor=actor)
+    # A terminated agent stays offline, and one that has had no device is as its heartbeats say.
+    if (device is not None or old.device_id is not None) and old.lifecycle != "terminated":
+        connectivity = "offline" if device is None else device.connectivity
+        agent_moves.move(c, old.id, "connectivity", connectivity, at=at, actor=actor)
 
 
 def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, reason: str) -> None:
@@ -261,14 +265,15 @@ def reconcile_declared(
         whose = user_id
         if agent.user_name is not None:
             whose = users.ensure_user(c, UserId(fresh_user), agent.user_name, at)
-        device = devices.ensure_device(
-            c, id=DeviceId(device_id), user_id=whose, name=agent.device_name, at=at
-        )
+        device = None
+        if agent.device_name is not None:
+            id = DeviceId(device_id)
+            device = devices.ensure_device(c, id=id, user_id=whose, name=agent.device_name, at=at)
         if (whose, agent.name) in rows.keys() - known.keys():
             continue  # its row is unreadable, and stays as it is until it is corrected
         old = known.pop((whose, agent.name), None) or _room_for(c, whose, agent.name)
         if old is None:
-            insert_agent(c, AgentId(own_id), agent, device, source="file", at=at, actor=ACTOR)
+            insert_agent(c, AgentId(own_id), agent, device, user_id=whose, source="file", at=at, actor=ACTOR)
             config_changes.declare(c, AgentId(own_id), agent.config, at=at, actor=ACTOR)
             schedules.declare(c, AgentId(own_id), agent.schedule, fresh_id=schedule_id, at=at)
             schedules.declare_slots(c, AgentId(own_id), agent.slots, at=at)

@@ -152,7 +152,9 @@ def make_agent(
     id = fresh_id if old is None else old.id
     at, actor = writing.at, writing.actor
     if old is None:
-        insert_agent(c, id, agent, device, source="api", lifecycle=lifecycle, at=at, actor=actor)
+        insert_agent(
+            c, id, agent, device, user_id=user_id, source="api", lifecycle=lifecycle, at=at, actor=actor
+        )
     else:
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
         if lifecycle is not Lifecycle.ACTIVE:
@@ -198,7 +200,7 @@ def edit_agent(
         other = find_agent_by_name(c, agent.name, user_id=old.user_id)
         if other is not None:
             raise AgentNameTaken(f"there is an agent {agent.name!r} already, or was one")
-    device = _device(c, old.user_id, agent.device_name, writing.at) if old.executor != "gateway" else None
+    device = _device(c, old.user_id, agent.device_name, writing.at)
     at, actor = writing.at, writing.actor
     is_rescheduled = schedules.declare(c, agent_id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
     if is_rescheduled:
@@ -209,7 +211,7 @@ def edit_agent(
     _configure(c, agent_id, agent.config, writing, replaces=replaces_config)
     agent_snapshot.check_setup(c, agent_id, check=writing.check)
     template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
-    if device is not None and old.device_id != device.id:
+    if old.device_name != agent.device_name:
         run_pauses.follow_agents(c, at, actor=actor)
     return get_agent(c, agent_id)
 
@@ -239,7 +241,6 @@ def declaration_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
         DeclaredAgent,
         agent,
         user_name=None,
-        device_name=agent.device_name or "",
         prompt=agent.own_prompt,
         schedule=run[0].declared if run else None,
         slots=tuple(row.declared for row in slots),
@@ -259,7 +260,9 @@ def _own(c: sa.Connection, agent_id: AgentId) -> AgentRow:
     return agent
 
 
-def _device(c: sa.Connection, user_id: UserId, name: str, at: int) -> devices.DeviceRow:
+def _device(c: sa.Connection, user_id: UserId, name: str | None, at: int) -> devices.DeviceRow | None:
+    if name is None:
+        return None
     found = [one for one in devices.devices_called(c, name) if one.user_id == user_id]
     if not found:
         raise pairings.unknown_device(c, name, user_id=user_id, at=at)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
-from storage.agents.agents import AgentRow
+from storage.agents.agents import AgentRow, get_agent
 from storage.agents.lock_turns import DEFAULT_LIMITS, LockLimits
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.connectors.connectors import NOT_YET
@@ -27,7 +27,7 @@ from storage.runs.run_locks import (
     locks_in_the_way,
     take_locks,
 )
-from storage.runs.run_moves import RUN_BY_FIRE, create_run, remember_moves
+from storage.runs.run_moves import RUN_BY_FIRE, CannotRun, create_run, remember_moves
 from storage.runs.runs import RunMove, RunRow, get_run
 from storage.runs.schema import EXECUTING, runs
 from storage.schedules.schema import schedules
@@ -587,12 +587,16 @@ def start_run(
     Raises:
         TooManyWaiting: the agent or its device has too many waiting runs; nothing was written.
         UnknownAgent: the agent does not exist or was archived; nothing was written.
+        CannotRun: the agent lacks settings that runs need; nothing was written.
     """
     c.execute(LOCK_AGENT, {"agent": agent.id})
     is_known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).first() is not None
     if not is_known:
         _check_room(c, agent, limits)
-    return create_run(c, agent=agent, fire_key=fire_key, **made)
+    row = create_run(c, agent=agent, fire_key=fire_key, **made)
+    if not is_known and (missing := get_agent(c, agent.id).missing_for_runs):
+        raise CannotRun(agent, missing)
+    return row
 
 
 def _check_room(c: sa.Connection, agent: AgentRow, limits: WaitingLimits) -> None:

@@ -89,6 +89,19 @@ class LivesAtGateway(HubError):
         super().__init__(f"agent {agent.name!r} lives at gateway {agent.gateway!r}: no device runs it")
 
 
+class CannotRun(HubError):
+    """Error: the agent lacks settings that runs need. Nothing was written."""
+
+    code = ErrorCode.BAD_CONFIG
+
+    def __init__(self, agent: agents.AgentRow, missing: Sequence[str]) -> None:
+        super().__init__(f"agent {agent.name!r} cannot run without {agents.spell_missing(missing)}")
+        keys = ", ".join(missing)
+        self.hint = f"add {keys}: hub agents edit {agent.name} --help, or PATCH /v1/agents/{agent.name}"
+        if agent.source == "file":
+            self.hint = f"add {keys} to its table in hub.toml"
+
+
 def create_run(
     c: sa.Connection,
     *,

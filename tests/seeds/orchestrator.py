@@ -428,3 +428,50 @@ async def agents_are_found_by_status_type_and_project(walk: Walk) -> None:
         ("agents?mood=fine", "query.mood: there is no such parameter"),
     ):
         await walk.refused("GET", wrong, status=422, says=says)
+
+
+@orchestrator(
+    "AgentCreate: a name and a type; prompt_template and configuration are Optional",
+    lives="POST /v1/agents, hub agents create, agents.create of a device",
+)
+async def an_agent_that_reads_no_files_needs_neither_device_nor_prompt(walk: Walk) -> None:
+    made = await walk.post("agents", {"name": "planner", "type": "PLANNER"})
+    assert (made["device"], made["paths"], made["user"]) == ("", [], "owner")
+    assert (await walk.cli("agents", "create", "thinker", "--set", "type=RESEARCHER"))["device"] == ""
+    assert not (await walk.ask("agents.create", name="helper"))["agent"]["paths"]
+    await walk.put("agents/planner/config/depth", {"value": 3})
+    await walk.put("agents/planner/checkpoints/agent", {"sequence": 1, "state": {"at": 1}})
+    await walk.patch("agents/planner/status", {"availability": "on_call"})
+    assert {"planner", "thinker"} <= {one["name"] for one in (await walk.get("agents"))["agents"]}
+    assert (await walk.cli("agents", "show", "planner"))["device"] == ""
+    assert "planner" not in str(await walk.get("issues"))
+    await walk.refused("POST", "agents", {"name": "other", "device": "dekst"}, status=404, says="dekst")
+    await walk.refused("POST", "agents", {"name": "other", "user": "nobody"}, status=404, says="nobody")
+
+
+@orchestrator(
+    "agent_execution: an agent executes",
+    lives="POST /v1/agents/{name}/runs, POST /v1/agents/{name}/validate",
+)
+async def a_run_names_what_its_agent_lacks(walk: Walk) -> None:
+    await walk.post("agents", {"name": "planner"})
+    says = "cannot run without device (the device that the agent works on), paths"
+    await walk.refused("POST", "agents/planner/runs", status=422, says=says)
+    await walk.cli_refused("run", "planner", says="add device, paths, data_types, prompt")
+    verdict = await walk.post("agents/planner/validate")
+    assert verdict["ok"] and len(verdict["missing_for_runs"]) == 4
+    words = "schedule: its runs cannot start without device"
+    cron = {"schedule": {"cron": "0 7 * * *"}}
+    await walk.refused("PATCH", "agents/planner", cron, status=422, says=words)
+    await walk.refused("POST", "agents", {"name": "other"} | cron, status=422, says=words)
+    slot = {"label": "standup", "every_s": 900, "duration_s": 60}
+    await walk.refused("PATCH", "agents/planner", {"slots": [slot]}, status=422, says="nothing can wake it")
+    await walk.patch("agents/planner", {"device": "desk"} | OF_WALK | cron)
+    assert (await walk.post("agents/planner/validate"))["missing_for_runs"] == []
+    await walk.refused("PATCH", "agents/planner", {"paths": None}, status=422, says="without paths")
+    await walk.patch("agents/planner", {"schedule": None})
+    run = await walk.post("agents/planner/runs")
+    says = "it has runs that have not ended, and they need device"
+    await walk.refused("PATCH", "agents/planner", {"device": None}, status=422, says=says)
+    await walk.post(f"runs/{run['id']}/cancel")
+    assert (await walk.patch("agents/planner", {"device": None}))["device"] == ""

@@ -52,11 +52,20 @@ def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> declare
 def make_agent(c: sa.Connection, name: str = "inbox", *, device: str = LAPTOP) -> AgentRow:
     """One more agent beside those that are declared already."""
     others = [
-        DeclaredAgent(name=row.name, device_name=row.device_name or "", paths=row.paths)
+        DeclaredAgent(
+            name=row.name,
+            device_name=row.device_name,
+            paths=row.paths,
+            data_types=row.data_types,
+            prompt=row.own_prompt,
+        )
         for row in agents.list_agents(c)
         if row.name != name
     ]
-    declare(c, *others, DeclaredAgent(name=name, device_name=device, paths=("notes",)))
+    own = DeclaredAgent(
+        name=name, device_name=device, paths=("notes",), data_types=("tasks",), prompt="Find tasks."
+    )
+    declare(c, *others, own)
     return agents.get_agent(c, AgentId(f"agent-{name}"))
 
 

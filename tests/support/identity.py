@@ -125,7 +125,8 @@ class IdentityBench:
     async def agent(self, name: str = "notes", *, user_id: UserId | None = None, **declared: Any) -> AgentId:
         """Return the agent of the device ``desk``; a new one is created as *declared* says."""
         device = await self.device(user_id=user_id)
-        wanted = DeclaredAgent(name=name, device_name=device.name, **({"paths": ("notes",)} | declared))
+        can_run = {"paths": ("notes",), "data_types": ("tasks",), "prompt": "Find tasks."}
+        wanted = DeclaredAgent(name=name, device_name=device.name, **(can_run | declared))
         return await self.store.write(self._agent, device, wanted)
 
     def _agent(self, c: Connection, device: DeviceRow, wanted: DeclaredAgent) -> AgentId:
@@ -133,7 +134,9 @@ class IdentityBench:
         if found is not None:
             return found.id
         id, at = AgentId(self.ids.fresh()), self.now_ms
-        declared_agents.insert_agent(c, id, wanted, device, source="api", at=at, actor="operator:0")
+        declared_agents.insert_agent(
+            c, id, wanted, device, user_id=device.user_id, source="api", at=at, actor="operator:0"
+        )
         schedules.declare(c, id, wanted.schedule, fresh_id=self.ids.fresh(), at=at)
         return id
 

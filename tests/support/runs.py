@@ -291,7 +291,7 @@ async def store() -> AsyncIterator[Store]:
 async def declare_agent(store: Store, *, at: int = 1, fresh_ids: str = "abcd", **fields: Any) -> AgentRow:
     """Declare the only agent of hub.toml, by default one that reads notes of a device called desk."""
     user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
-    by_default = {"name": "notes", "device_name": "desk", "data_types": ("tasks",)}
+    by_default = {"name": "notes", "device_name": "desk", "data_types": ("tasks",), "prompt": "Find tasks."}
     if "mailbox" not in fields:
         by_default["paths"] = ("notes",)
     declared = DeclaredAgent(**{**by_default, **fields})

@@ -372,10 +372,15 @@ class Agents(Noun):
 
     @route("POST", "/{name}/validate", Scope.RUN)
     async def validate(self, name: str) -> VerdictView:
-        """Check an agent by its template and its prompt, without writing."""
+        """Check an agent by its template, its prompt, and what its runs need, without writing."""
         row = await self._agent(name)
         wrong = await self._writer.problems(row.id)
-        return VerdictView(ok=not wrong, problems=wrong)
+        missing = () if row.executor == "gateway" else row.missing_for_runs
+        return VerdictView(
+            ok=not wrong,
+            problems=wrong,
+            missing_for_runs=tuple(agents.NEEDED_BY_RUNS[name] for name in missing),
+        )
 
     @command(
         "agents pause NAME",

@@ -49,10 +49,14 @@ class BrokenView(View):
 
 
 class VerdictView(View):
-    """Problems of an agent or template itself, and of the agents that it would break."""
+    """Problems of an agent or template itself, and of the agents that it would break.
+
+    *missing_for_runs*: what runs of an agent cannot start without; no problem where nothing starts any.
+    """
 
     ok: bool
     problems: tuple[str, ...] = ()
+    missing_for_runs: tuple[str, ...] = ()
     broken: tuple[BrokenView, ...] = ()
 
 

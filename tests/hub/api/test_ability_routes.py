@@ -24,7 +24,14 @@ def keep(c: sa.Connection) -> None:
     """An agent of hub.toml that can read files."""
     owner = users.ensure_user(c, UserId("u"), "owner", 1)
     able = Capability(name="file.read", version=parse_version("1.2.0"), enabled=True)
-    inbox = DeclaredAgent(name="inbox", device_name="lab", data_types=("tasks",), capabilities=(able,))
+    inbox = DeclaredAgent(
+        name="inbox",
+        device_name="lab",
+        paths=("mail",),
+        data_types=("tasks",),
+        prompt="Find tasks.",
+        capabilities=(able,),
+    )
     declared_agents.reconcile_declared(
         c, user_id=owner, declared=[inbox], at=1, fresh_ids=["a-1", "d-1", "s-1", "u"]
     )

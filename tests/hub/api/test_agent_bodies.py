@@ -120,12 +120,12 @@ def test_configs_that_are_mentioned_are_changed_and_no_others() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"prompt": None}, ("prompt: missing",)),
+        ({"prompt": ""}, ("prompt:",)),
         ({"priority": "high"}, ("priority: a whole number",)),
         ({"priorty": 1}, ("priorty: there is no such field",)),
         ({"user": "anna"}, ("user: there is no such field",)),
         ({"schedule": {"every_s": 60, "jitter_s": 40}}, ("schedule.jitter_s", "change places")),
-        ({"paths": None}, ("paths: missing",)),
+        ({"paths": []}, ("paths:",)),
     ],
 )
 def test_a_change_is_checked_together_with_what_stays(

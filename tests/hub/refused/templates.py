@@ -42,7 +42,9 @@ ROWS = (
     make("an-agent-of-nobody", "unknown_user", "'nobody'", "hub users", user="nobody"),
     make("an-agent-of-no-template", "unknown_template", "'nothing'", "hub templates", template="nothing"),
     make("an-agent-with-a-taken-external-id", "name_taken", "external_id", "'made'", external_id="crm-7"),
-    make("an-agent-without-a-prompt", "bad_params", "prompt", "template", prompt=None),
+    make(
+        "runs-without-a-prompt", "bad_config", "schedule", "template", prompt=None, schedule={"every_s": 60}
+    ),
     make("an-agent-of-an-unknown-type", "bad_params", "type", "'PLANNER'", type="PLANER"),
     make("an-agent-with-a-need-that-is-none", "bad_params", "needs", ">> 2", needs=["file.read >> 2"]),
     make("an-agent-with-a-lock-that-is-none", "bad_params", "locks", "'a b'", locks=["a b"]),
@@ -141,10 +143,10 @@ ROWS = (
         ("device", "leave it out"),
     ),
     Refused(
-        "an-agent-that-a-device-makes-of-nothing",
-        Device("agents.create", {"name": "mail"}),
-        "bad_params",
-        ("paths", "data_types", "missing"),
+        "runs-that-a-device-schedules-of-nothing",
+        Device("agents.create", {"name": "mail", "schedule": {"every_s": 60}}),
+        "bad_config",
+        ("schedule", "paths", "data_types"),
     ),
     Refused(
         "a-change-by-a-device-of-an-agent-of-the-file",

@@ -108,7 +108,11 @@ class Past:
         async with open_store(f"sqlite:///{self.hub_file}") as store:
             user_id = await store.write(users.ensure_user, UserId(f"u-{self.lives}"), "owner", 1)
             declared = DeclaredAgent(
-                name="notes", device_name="desk", paths=("notes",), data_types=("tasks",), timezone="UTC"
+                name="notes",
+                device_name="desk",
+                paths=("notes",),
+                data_types=("tasks",),
+                prompt="Find tasks.",
             )
             fresh = [f"{letter}-{self.lives}" for letter in "abcd"]
             await store.write(

@@ -58,7 +58,18 @@ def test_the_template_agent_and_slot_of_the_handbook_are_right(tmp_path: Path) -
             ("6:10: error: agents.0.prompt", "'projct'", "did you mean 'project'"),
         ),
         (AGENT + 'template = "reseacher"', ("6:12: warning: agents.0.template", "hub templates put")),
-        (AGENT, ("1:1: error: agents.0.prompt: missing", "template")),
+        (
+            AGENT + 'schedule = { cron = "0 7 * * *" }',
+            ("6:12: error: agents.0.schedule: its runs cannot start without prompt", "template that has one"),
+        ),
+        (
+            '[[agents]]\nname = "calendar"\nslots = [{ label = "standup", every_s = 900, duration_s = 60 }]',
+            ("3:9: error: agents.0.slots: nothing can wake it without device",),
+        ),
+        (
+            '[[templates]]\nname = "t"\n' + AGENT + 'template = "t"\nschedule = { cron = "0 7 * * *" }',
+            ("agents.0.schedule: its runs cannot start without prompt",),
+        ),
         (TEMPLATE + TEMPLATE, ("another template has this name", "line 2")),
         ('[[templates]]\nname = "t"\nconfiguration_schema = "{"', ("3:24", "is no JSON")),
         (

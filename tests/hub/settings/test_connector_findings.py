@@ -62,8 +62,8 @@ def test_a_mailbox_with_a_password_is_nothing_to_speak_of(check: Check) -> None:
         ('connector = "work"\n', 'paths = ["~/notes"]\n', "it reads no connector"),
         (
             'connector = "work"\nfilter = { folders = ["INBOX"] }\n',
-            "",
-            "missing - write what it reads on its device, or the connector it reads",
+            'schedule = { cron = "0 7 * * *" }\n',
+            "schedule: its runs cannot start without paths (what it reads there) or connector",
         ),
         (MODEL, "", "there is no model that could read its messages"),
         (CONNECTOR, CONNECTOR * 2, "another connector has this name"),
