@@ -3,11 +3,12 @@
 from typing import Final
 
 from hub.runs.sources import DeviceStalled
+from protocol.errors import CallTimedOut
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunState
 from protocol.work import Answer, ToolCall
 from tests.seeds.walk import Document, Walk
-from tests.support.runs import TAKEN, folder
+from tests.support.runs import MODERN, TAKEN, folder
 
 run_log = Document("run log")
 AS: Final = "agents/notes/as/runlog"
@@ -145,3 +146,189 @@ async def an_agent_moves_to_another_device_of_its_user(walk: Walk) -> None:
     says = "set.device_id: a device keeps its agents"
     asked = {"as": "runlog", "set": {"device_id": laptop}}
     await walk.ask_refused("status.set", says=says, agent_id="notes", **asked)
+
+
+@run_log(
+    "_send_insert_to_client: tool_call with id, action insert, table, data, isAiSuggested 1, isApproved 0",
+    lives="run_calls, tool_call",
+)
+async def an_item_is_inserted_on_the_device_as_a_suggestion(walk: Walk) -> None:
+    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN) as link:
+        await walk.hub.ends((await walk.post("agents/notes/runs"))["id"])
+    (call,) = link.calls
+    assert (call.action, call.table, call.data["title"]) == ("insert", "tasks", "one")
+    assert (call.data["isAiSuggested"], call.data["isApproved"]) == (1, 0)
+    assert not call.data.keys() & {"id", "createdAt", "updatedAt"}
+    (kept,) = await walk.sql("SELECT call_id FROM run_calls")
+    assert call.id == kept[0]
+
+
+@run_log("_INSERT_TIMEOUT = 30: Timed out awaiting insert ack", lives="tool_call.deadline_ms, run_calls")
+async def a_device_has_thirty_seconds_for_an_insert(walk: Walk) -> None:
+    late = CallTimedOut("no answer in 30 s")
+    async with walk.hub.working(*folder(a="- [ ] one"), answers=[late, TAKEN]) as link:
+        run = (await walk.post("agents/notes/runs"))["id"]
+        await walk.hub.ends(run)
+    first, again = link.calls
+    assert first.deadline_ms == 30_000
+    assert again.id == first.id, "what may have been inserted is asked again under the same id"
+    assert (await walk.get(f"runs/{run}"))["items_created"] == 1
+
+
+@run_log(
+    "agent_run: run_id, agent_id, config with paths, file_extensions, prompt_template, data_types",
+    lives="agent_run",
+)
+async def a_run_is_sent_to_the_device_with_the_settings_of_its_agent(walk: Walk) -> None:
+    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN) as link:
+        run = (await walk.post("agents/notes/runs"))["id"]
+        await walk.hub.ends(run)
+    (stream,) = link.streams
+    assert (stream.run.run_id, stream.run.agent_id) == (run, (await walk.agent()).id)
+    config, document = stream.run.config, await walk.get(AS)
+    assert (config.paths, config.file_extensions) == (
+        document["directory_paths"],
+        document["file_extensions"],
+    )
+    assert (config.prompt_template, config.data_types) == (
+        document["prompt_template"],
+        document["data_types"],
+    )
+
+
+@run_log("_ALLOWED_TABLES: tasks, notes, timelines, projects, taskComments", lives="agents.data_types")
+async def an_agent_looks_for_the_five_kinds_of_the_document(walk: Walk) -> None:
+    kinds = ["tasks", "notes", "timelines", "projects", "taskComments"]
+    assert (await walk.patch("agents/notes", {"data_types": kinds}))["data_types"] == kinds
+    for wrong in (["people"], ["Tasks"], []):
+        await walk.refused("PATCH", "agents/notes", {"data_types": wrong}, status=422, says="data_types")
+
+
+@run_log("items of tables that are not in data_types are discarded", lives="items, agents.data_types")
+async def an_agent_inserts_nothing_of_other_kinds(walk: Walk) -> None:
+    await walk.patch("agents/notes", {"data_types": ["projects"]})
+    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN) as link:
+        run = (await walk.post("agents/notes/runs"))["id"]
+        await walk.hub.ends(run)
+    assert link.calls == []
+    (logged,) = (await walk.get(AS))["agent_run_log"]
+    assert (logged["status"], logged["items_created"]) == ("success", 0)
+
+
+@run_log(
+    "if not content: continue, before items_processed += 1",
+    lives="runs.units_done",
+    changed="a file without text counts as read, so that the progress of a run gets to 100 %",
+)
+async def an_empty_file_is_read_and_gives_no_item(walk: Walk) -> None:
+    async with walk.hub.working(*folder(a="- [ ] one", b=""), answers=lambda _: TAKEN):
+        run = (await walk.post("agents/notes/runs"))["id"]
+        await walk.hub.ends(run)
+    assert (await walk.get(f"runs/{run}"))["progress"] == 100.0
+    (logged,) = (await walk.get(AS))["agent_run_log"]
+    assert (logged["items_processed"], logged["items_created"]) == (2, 1)
+
+
+@run_log("errors and items_created == 0: error", lives="runs.error_count, GET /v1/agents/{name}/as/runlog")
+async def a_run_of_which_every_item_is_refused_is_an_error(walk: Walk) -> None:
+    refusal = Answer(error=ErrorBody(code="invalid_value", message="no"))
+    async with walk.hub.working(*folder(a="- [ ] one\n- [ ] two"), answers=lambda _: refusal):
+        await walk.hub.ends((await walk.post("agents/notes/runs"))["id"])
+    (logged,) = (await walk.get(AS))["agent_run_log"]
+    assert (logged["status"], logged["items_created"], len(logged["errors"])) == ("error", 0, 2)
+    (shown,) = (await walk.cli("agents", "status", "notes", "--as", "runlog"))["agent_run_log"]
+    assert shown == logged
+
+
+@run_log("_finalize_run: completed_at, config.last_run_at", lives="runs.completed_at")
+async def the_end_of_a_run_is_the_last_run_of_its_agent(walk: Walk) -> None:
+    assert (await walk.get(AS))["last_run_at"] is None
+    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN):
+        await walk.hub.ends((await walk.post("agents/notes/runs"))["id"])
+    document = await walk.get(AS)
+    (logged,) = document["agent_run_log"]
+    assert document["last_run_at"] == logged["completed_at"] == "2026-01-05T09:00:00.000Z"
+
+
+@run_log(
+    "Device {config.device_id!r} is not connected: error",
+    lives="runs.state",
+    changed="the run waits for the device: an hour without it is no error of the agent",
+)
+async def a_run_waits_for_its_device(walk: Walk) -> None:
+    await walk.hub.disconnect(await walk.hub.device("desk"))
+    run = (await walk.post("agents/notes/runs"))["id"]
+    shown = await walk.get(f"runs/{run}")
+    assert (shown["state"], shown["outcome"]) == ("QUEUED", None) and "desk" in shown["waiting_for"]
+    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN):
+        await walk.hub.ends(run)
+    assert (await walk.get(f"runs/{run}"))["outcome"] == "success"
+
+
+@run_log("local agents: only triggered when config.device_id == device_id", lives="runs.device_id")
+async def a_run_is_executed_on_the_device_of_its_agent_alone(walk: Walk) -> None:
+    await walk.hub.disconnect(await walk.hub.device("desk"))
+    run = (await walk.post("agents/notes/runs"))["id"]
+    other = await walk.hub.connect(await walk.hub.device("laptop"), capabilities=MODERN, runs=folder(a="x"))
+    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN) as link:
+        await walk.hub.ends(run)
+    assert (len(other.streams), len(link.streams)) == (0, 1)
+
+
+@run_log("enabled == True", lives="agent_states.lifecycle, POST /v1/agents/{name}/pause")
+async def a_paused_agent_is_not_run_by_its_schedule(walk: Walk) -> None:
+    await walk.post("agents/notes/pause", {})
+    await walk.hub.pass_days(3)
+    states = {run["state"] for run in (await walk.get("runs"))["runs"]}
+    assert states <= {"QUEUED", "CANCELLED", "PAUSED"}
+    assert (await walk.get(AS))["last_run_at"] is None
+
+
+@run_log("_is_overdue: now >= next_run", lives="schedules.next_fire_at, schedules.catch_up")
+async def a_run_that_is_overdue_starts_when_the_device_connects(walk: Walk) -> None:
+    await walk.hub.disconnect(await walk.hub.device("desk"))
+    assert (await walk.get("runs"))["runs"] == []
+    await walk.hub.pass_days(2)
+    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN):
+        (run,) = (await walk.get("runs"))["runs"]
+        while "just connected" not in ((await walk.get(f"runs/{run['id']}"))["waiting_for"] or ""):
+            walk.hub.work.dispatcher.recheck()
+        walk.hub.clock.advance(10)
+        walk.hub.work.dispatcher.recheck()
+        await walk.hub.ends(run["id"])
+    assert (await walk.get(f"runs/{run['id']}"))["trigger"] == "catchup"
+
+
+@run_log(
+    "an invalid expression returns False: never trigger an unparseable schedule",
+    lives="schedules.expr",
+    changed="an expression that cannot be read is refused when it is written, so that none is stored",
+)
+async def an_invalid_cron_expression_is_refused(walk: Walk) -> None:
+    for wrong in ("0 7 * *", "every day", "61 7 * * *", ""):
+        await walk.refused("PATCH", AS, {"schedule_cron": wrong}, status=422, says="schedule_cron")
+    await walk.cli_refused("agents", "edit", "notes", "--schedule", "61 7 * * *", says="schedule")
+    assert (await walk.get(AS))["schedule_cron"] == "0 7 * * 1-5"
+
+
+@run_log(
+    "RuntimeError: the device disconnects while it sends",
+    lives="runs.state, run_units",
+    changed="the run goes on when the device is back, with the files that it has not read yet",
+)
+async def a_run_whose_device_is_lost_goes_on_later(walk: Walk) -> None:
+    await walk.hub.run("r-1", RunState.RUNNING)
+    await walk.hub.move("r-1", RunState.PAUSED)
+    (logged,) = (await walk.get(AS))["agent_run_log"]
+    assert (logged["status"], logged["errors"], logged["completed_at"]) == ("running", [], None)
+    shown = await walk.get("runs/r-1")
+    assert (shown["state"], shown["history"][-1]["before"], shown["attempt"]) == ("PAUSED", "RUNNING", 1)
+
+
+@run_log("agent_type: local for a device, cloud for a connector", lives="agents.executor")
+async def the_type_of_an_agent_says_what_reads_for_it(walk: Walk) -> None:
+    assert (await walk.get(AS))["agent_type"] == "local"
+    await walk.refused(
+        "PATCH", AS, {"agent_type": "cloud"}, status=422, says="agent_type is not written here"
+    )
+    await walk.sql_refused("UPDATE agents SET executor = 'moon'")
