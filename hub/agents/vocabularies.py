@@ -19,7 +19,7 @@ import msgspec
 
 from hub.agents.documents import NUL
 from hub.clock import epoch_ms
-from protocol.agent_status import TYPE_NAMES, Axes, Kind, UnknownValue, kind_of
+from protocol.agent_status import TYPE_NAMES, Axes, Kind, Lifecycle, UnknownValue, kind_of
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.vocabularies import (
@@ -954,6 +954,37 @@ def change_of(vocabulary: Vocabulary, change: Mapping[str, Any], now: Document) 
     if change and not words and not others:
         return Change({}, {}, None)
     return _change(vocabulary, others, words)
+
+
+def creation_of(vocabulary: Vocabulary, given: Mapping[str, Any]) -> Change:
+    """Return the settings and the first words of a new agent.
+
+    Raises:
+        BadWrite: a column is missing; or as ``write_of``.
+    """
+    required = _required(vocabulary)
+    if not required:
+        able = ", ".join(one for one in Vocabulary if _required(one))
+        raise BadWrite(f"{vocabulary} has no columns of a new agent; create it as one of: {able}")
+    if missing := [name for name in required if given.get(name) is None]:
+        raise BadWrite("; ".join(f"{name}: missing" for name in missing))
+    columns = {column.name: column for column in TABLES[vocabulary][0].columns}
+    words = {name: value for name, value in given.items() if _is_word(name, columns)}
+    return _change(vocabulary, {name: value for name, value in given.items() if name not in words}, words)
+
+
+def _required(vocabulary: Vocabulary) -> list[str]:
+    """Return the columns that a new agent needs; none: the vocabulary creates no agents."""
+    columns = TABLES[vocabulary][0].columns
+    return [column.name for column in columns if column.setting is not None and column.setting.is_required]
+
+
+def first_lifecycle(vocabulary: Vocabulary, status: StatusWrite | None) -> Lifecycle:
+    """Return the first state of a new agent, before its first words are written."""
+    if vocabulary is not Vocabulary.ORCHESTRATOR:
+        return Lifecycle.ACTIVE
+    # Every pair can be reached from CREATED; without words, the agent is READY until it is activated.
+    return Lifecycle.READY if status is None else Lifecycle.CREATED
 
 
 def _change(vocabulary: Vocabulary, others: Mapping[str, Any], words: Mapping[str, Any]) -> Change:

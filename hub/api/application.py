@@ -98,7 +98,7 @@ class RouteOf:
         if declared.is_tagged and declared.verb != "DELETE":
             headers["etag"] = noun.tag_of(result)
         if declared.location is not None:
-            headers["location"] = quote(declared.location.format(result))
+            headers["location"] = quote(declared.location.format(result, **call.path))
         if declared.is_secret:
             headers["cache-control"] = "no-store"
         if declared.key is not None:

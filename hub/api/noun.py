@@ -132,7 +132,8 @@ class Route(NamedTuple):
         is_tagged: whether ``ETag`` is sent, and ``If-Match`` checked before a change.
         is_secret: whether the response bears a secret, so that no cache may store it.
         is_whole: whether it answers the same for all users, in a noun that is scoped.
-        location: the header of that name, formatted with the response: ``/v1/runs/{0.id}``.
+        location: the header of that name, formatted with the response and the path parameters:
+            ``/v1/runs/{0.id}``.
         also: further statuses whose responses have the same model.
     """
 

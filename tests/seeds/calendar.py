@@ -241,3 +241,25 @@ async def agents_of_a_status_are_read_in_one_question(walk: Walk) -> None:
         ("agents/as/calendar?limit=0", "query.limit"),
     ):
         await walk.refused("GET", wrong, status=422, says=says)
+
+
+@calendar("class Agent(Base): agent_id, claw_identifier, status", lives="POST /v1/agents/as/calendar")
+async def an_agent_is_created_in_the_words_of_the_document(walk: Walk) -> None:
+    given = {"agent_id": "claw:7", "claw_identifier": "server-1"}
+    made = await walk.post("agents/as/calendar", given)
+    assert made.items() >= given.items()
+    assert (await walk.get("agents/claw-7"))["external_id"] == "claw:7"
+    assert await walk.get("agents/external:claw:7/as/calendar") == made
+    again = given | {"agent_id": "claw:8", "status": "exhausted", "exhaust_reason": "billing"}
+    assert (await walk.ask("agents.create", **{"as": "calendar"}, **again))["agent"].items() >= again.items()
+    await walk.refused("POST", "agents/as/calendar", given, status=409, says="is called that already")
+    for wrong, says in (
+        ({"agent_id": None}, "agent_id: missing"),
+        ({"agent_id": "x" * 129}, "agent_id: "),
+        ({"claw_identifier": None}, "claw_identifier: missing"),
+        ({"status": "asleep"}, "status"),
+        ({"user_id": "eve"}, "user_id is not written here"),
+    ):
+        await walk.refused(
+            "POST", "agents/as/calendar", given | {"agent_id": "c-9"} | wrong, status=422, says=says
+        )

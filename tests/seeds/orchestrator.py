@@ -475,3 +475,78 @@ async def a_run_names_what_its_agent_lacks(walk: Walk) -> None:
     await walk.refused("PATCH", "agents/planner", {"device": None}, status=422, says=says)
     await walk.post(f"runs/{run['id']}/cancel")
     assert (await walk.patch("agents/planner", {"device": None}))["device"] == ""
+
+
+@orchestrator("agents of one name", lives="agents.name", changed="each user has a name for commands once")
+async def an_agent_that_is_called_as_is_reached(walk: Walk) -> None:
+    await walk.post("agents", {"name": "as", "device": "desk"} | OF_WALK)
+    assert (await walk.post("agents/as/runs"))["agent"] == "as"
+    assert (await walk.post("agents/as/pause"))["lifecycle"] == "paused"
+
+
+CREATE: Final = {
+    "name": "Test Agent",
+    "description": "Plans the week.",
+    "type": "DEVELOPER",
+    "project_id": APOLLO,
+    "template_id": None,
+    "configuration": {"tone": "warm", "limit": 5},
+    "prompt_template": "Find what is {{ tone }}.",
+}
+
+
+@orchestrator(
+    "class AgentCreate(AgentBase)", lives="POST /v1/agents/as/orchestrator, agents.create of a device"
+)
+async def an_agent_is_created_in_the_words_of_the_document(walk: Walk) -> None:
+    answer = await walk.send("POST", "agents/as/orchestrator", CREATE)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert made.items() >= CREATE.items()
+    assert (made["status"], made["local_type"]) == ("INACTIVE", "DEVELOPER")
+    assert answer.headers["location"] == f"/v1/agents/{made['id']}/as/orchestrator"
+    assert await walk.get(f"agents/{made['id']}/as/orchestrator") == made
+    assert (await walk.get("agents/test-agent"))["id"] == made["id"]
+    own = (await walk.ask("agents.create", **{"as": "orchestrator"}, **CREATE))["agent"]
+    assert own.items() >= CREATE.items()
+    assert (await walk.get(f"agents/{own['id']}"))["device"] == "desk"
+    least = {"name": "?!", "type": "PLANNER", "project_id": APOLLO}
+    assert (await walk.post("agents/as/orchestrator", least))["type"] == "COORDINATOR"
+    assert (await walk.get("agents/agent"))["title"] == "?!"
+    names = [one["name"] for one in (await walk.get("agents"))["agents"]]
+    assert names == ["agent", "notes", "test-agent", "test-agent-2"]
+
+
+@orchestrator("name, type, project_id: required; all else: Optional", lives="POST /v1/agents/as/orchestrator")
+async def what_a_new_agent_misses_is_refused(walk: Walk) -> None:
+    for wrong, says in (
+        ({"name": None}, "name: missing"),
+        ({"type": None, "project_id": None}, "type: missing; project_id: missing"),
+        ({"name": "n" * 101}, "name: "),
+        ({"type": "PILOT"}, "type: expected one of"),
+        ({"project_id": "apollo"}, "project_id: expected a UUID"),
+        ({"configuration": {"a b": 1}}, "configuration"),
+        ({"description": ""}, "description: "),
+        ({"prompt_template": "Find {{ nothing }}."}, "nothing"),
+        ({"created_at": "2026-01-01T00:00:00Z"}, "created_at is not written here"),
+        ({"status": "DONE"}, "values: INACTIVE, ACTIVE"),
+    ):
+        await walk.refused("POST", "agents/as/orchestrator", CREATE | wrong, status=422, says=says)
+    await walk.refused("POST", "agents/as/orchestrator", CREATE | {"template_id": HERMES}, status=404)
+    await walk.refused(
+        "POST", "agents/as/foundation", {"name": "x"}, status=422, says="calendar, orchestrator"
+    )
+    await walk.refused("POST", "agents/as/telepathy", CREATE, status=422, says="vocabularies: ")
+    assert [one["name"] for one in (await walk.get("agents"))["agents"]] == ["notes"]
+
+
+@orchestrator(
+    "AgentModel(status=AgentStatus.ACTIVE, state_detail=...)", lives="POST /v1/agents/as/orchestrator"
+)
+async def an_agent_is_created_with_its_first_words(walk: Walk) -> None:
+    for status, detail in (("ACTIVE", "READY"), ("INACTIVE", "CREATED"), ("MAINTENANCE", "PAUSED")):
+        pair = {"status": status, "state_detail": detail}
+        assert (await walk.post("agents/as/orchestrator", CREATE | pair)).items() >= pair.items()
+    pair = {"status": "INACTIVE", "state_detail": "ACTIVE"}
+    await walk.refused("POST", "agents/as/orchestrator", CREATE | pair, status=409, says="ACTIVE + READY")
+    assert len((await walk.get("agents"))["agents"]) == 4

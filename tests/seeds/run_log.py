@@ -332,3 +332,38 @@ async def the_type_of_an_agent_says_what_reads_for_it(walk: Walk) -> None:
         "PATCH", AS, {"agent_type": "cloud"}, status=422, says="agent_type is not written here"
     )
     await walk.sql_refused("UPDATE agents SET executor = 'moon'")
+    "a local configuration belongs to a user and a device", lives="POST /v1/agents/as/runlog, agents.create"
+)
+async def a_configuration_is_created_in_the_words_of_the_document(walk: Walk) -> None:
+    desk = (await walk.hub.device("desk")).id
+    given = {
+        "name": "Notes of mine",
+        "device_id": desk,
+        "directory_paths": ["~/notes"],
+        "file_extensions": [".md"],
+        "data_types": ["tasks"],
+        "prompt_template": "Find what I promised.",
+        "schedule_cron": "30 7 * * *",
+    }
+    made = await walk.post("agents/as/runlog", given)
+    assert made.items() >= given.items()
+    assert (await walk.get(f"agents/{made['id']}"))["name"] == "notes-of-mine"
+    assert await walk.get("agents/notes-of-mine/as/runlog") == made
+    asked = {key: value for key, value in given.items() if key != "device_id"}
+    own = (await walk.ask("agents.create", **{"as": "runlog"}, **asked))["agent"]
+    assert own.items() >= given.items() and own["id"] != made["id"]
+    assert (await walk.get("agents/notes-of-mine-2"))["id"] == own["id"]
+    laptop = (await walk.hub.device("laptop")).id
+    says = "a device makes agents which work on it"
+    await walk.ask_refused("agents.create", says=says, **{"as": "runlog"}, **given | {"device_id": laptop})
+    for wrong, says in (
+        ({"name": None}, "name: missing"),
+        ({"directory_paths": "~"}, "directory_paths: "),
+        ({"data_types": ["people"]}, "data_types.0: "),
+        ({"schedule_cron": "daily"}, "schedule_cron"),
+        ({"id": desk}, "id is not written here"),
+        ({"mood": "good"}, "no column 'mood'"),
+    ):
+        await walk.refused("POST", "agents/as/runlog", given | wrong, status=422, says=says)
+    await walk.refused("POST", "agents/as/runlog", given | {"device_id": "none"}, status=404, says="none")
+    assert len((await walk.get("agents"))["agents"]) == 3

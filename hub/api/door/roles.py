@@ -185,11 +185,11 @@ def declare_request(method: Method, need: DeviceNeed) -> None:
 
 
 def rows_of(path: str) -> dict[str, Asked]:
-    """Return the rows that match a path, by method; one without a parameter goes before one with it."""
+    """Return the rows that match a path, by method; one whose last parts are no parameters goes first."""
     root, *parts = path.split("/")
     nodes = [] if root else [_tree()]
     for part in parts:
-        nodes = [node[key] for node in nodes for key in (_PARAMETER, part) if part and key in node]
+        nodes = [node[key] for key in (_PARAMETER, part) for node in nodes if part and key in node]
     return {method: asked for node in nodes for method, asked in node.get(_ROWS, {}).items()}
 
 

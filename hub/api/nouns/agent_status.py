@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from hub.agents.vocabularies import (
     Change,
@@ -20,7 +20,7 @@ from hub.api.binding import OPTIONAL, BadRequest, From
 from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope, least_role
 from hub.api.noun import Noun, command, device, route
-from hub.api.nouns.agents import Agents, managed
+from hub.api.nouns.agents import Agents, VocabularyQuery, managed
 from hub.api.nouns.audit import EventWord
 from hub.api.paging import Paging
 from hub.api.parameters import Actor, Caller, Match
@@ -127,13 +127,7 @@ class Termination(View):
     reason: Annotated[str, Meta(max_length=1_000, pattern=r"^[^\x00]*$")] | None = None
 
 
-class StatusQuery(Struct, frozen=True):
-    """The vocabulary in which a device asks about an agent; None: the axes themselves."""
-
-    vocabulary: str | None = field(name="as", default=None)
-
-
-class StatusRequest(StatusQuery, frozen=True, kw_only=True):
+class StatusRequest(VocabularyQuery, frozen=True, kw_only=True):
     """The values that a device sets: those of ``StatusChange``, or columns of the vocabulary."""
 
     values: Annotated[dict[str, Any], Meta(min_length=1)] = field(name="set")
@@ -349,7 +343,7 @@ class AgentStatuses(Noun):
         return await self.document(agent.id, vocabulary)
 
     @device(Method.STATUS_GET, "its own agents")
-    async def get_own(self, agent: OwnAgent, asked: StatusQuery) -> dict[str, Any]:
+    async def get_own(self, agent: OwnAgent, asked: VocabularyQuery) -> dict[str, Any]:
         """Return the status of an agent of a device, or its document in the terms of a vocabulary."""
         if asked.vocabulary is not None:
             find = partial(agents.get_agent, id=agent.id)

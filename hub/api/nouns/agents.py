@@ -1,12 +1,20 @@
 """Agents: creating, changing and removing them, pausing and resuming them, and starting their runs."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from msgspec import Meta, structs
+from msgspec import Meta, Struct, field, structs
 
-from hub.agents.vocabularies import Change, is_same_value
+from hub.agents.vocabularies import (
+    Change,
+    creation_of,
+    document_of,
+    first_lifecycle,
+    is_same_value,
+    tables_of,
+)
 from hub.agents.writing import AgentWriter, Through
 from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
 from hub.api.agent_filters import ANY, AgentFilters
@@ -29,7 +37,7 @@ from protocol.agent_status import Lifecycle
 from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
-from protocol.vocabularies import Vocabulary
+from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agents, made_agents
 from storage.agents.agent_filters import conditions_of
 from storage.agents.agent_snapshot import Setup
@@ -55,6 +63,7 @@ _TAGGED: Final = {
     *("needs", "locks"),
 }
 _WHEN: Final = ("kind", "expr", "every_ms", "at_ms", "tz", "jitter_ms")  # of a schedule; others are policies
+KEY_CHARACTERS: Final = 56  # of a name that is made: 64 with a number at its end
 _WRITTEN: Final = (
     ErrorCode.NAME_TAKEN,
     ErrorCode.UNKNOWN_DEVICE,
@@ -144,6 +153,12 @@ class RunRequest(View):
     def options(self) -> RunOptions:
         """Return the options of the run. Raises BadRequirement, BadLockName, DocumentTooLarge."""
         return run_options(**structs.asdict(self))
+
+
+class VocabularyQuery(Struct, frozen=True):
+    """The vocabulary in which a device asks about an agent; None: the hub's own terms."""
+
+    vocabulary: str | None = field(name="as", default=None)
 
 
 _SHORT = object_of("id as agent_id", "name", "data_types", "paths")
@@ -289,6 +304,42 @@ class Agents(Noun):
         declared = made_of(body, self._rules())
         row = await self._writer.make(declared, user_id=user_id, lifecycle=_first(body), actor=actor)
         return await self.view(row)
+
+    @route(
+        "POST",
+        "/as/{vocabulary}",
+        Scope.DEVICES,
+        errors=[*_WRITTEN, ErrorCode.UNKNOWN_USER, ErrorCode.LIMIT_REACHED, ErrorCode.BAD_STATUS],
+        status=201,
+        location="/v1/agents/{0[id]}/as/{vocabulary}",
+    )
+    async def create_document(self, vocabulary: str, given: dict[str, Any], actor: Actor) -> dict[str, Any]:
+        """Create an agent in the terms of a vocabulary: calendar, orchestrator or runlog.
+
+        Its name is made out of that in *given*; the answer is its document.
+        """
+        words = words_of(vocabulary)
+        return await self._created(words, creation_of(words, given), await self._owner(None), actor)
+
+    async def _created(self, words: Vocabulary, asked: Change, user_id: UserId, actor: str) -> dict[str, Any]:
+        """Create an agent of the user as *asked*, and return its document."""
+        settings = {key: value for key, value in asked.settings.items() if value is not None}
+        name = settings.get("title") or settings["external_id"]
+        row = await self._writer.make(
+            made_of(body_of({"name": _key(name), **settings}, asked.columns), self._rules()),
+            user_id=user_id,
+            lifecycle=first_lifecycle(words, asked.status),
+            may_rename=True,
+            actor=actor,
+            through=self._with_status(asked.status, actor),
+        )
+
+        def read(c: Connection) -> dict[str, Any]:
+            agent = agents.get_agent(c, row.id)
+            (facts,) = agent_snapshot.facts_of(c, [agent])
+            return document_of(words, facts) | tables_of(c, words, agent)
+
+        return await self._store.read(read)
 
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: str) -> AgentView:
@@ -451,9 +502,18 @@ class Agents(Noun):
         return {"agent": _SHORT(agent) | record}
 
     @device(Method.AGENTS_CREATE, "agents on itself", Grant.AGENTS)
-    async def create_own(self, link: Link, params: dict[str, Any], actor: Actor) -> dict[str, Any]:
-        """Create an agent that works on a device, as agent of its user."""
+    async def create_own(
+        self, link: Link, params: dict[str, Any], asked: VocabularyQuery, actor: Actor
+    ) -> dict[str, Any]:
+        """Create an agent that works on a device, as agent of its user; also in the terms of a vocabulary."""
         device = await self._store.read(devices.get_device, link.device_id)
+        if asked.vocabulary is not None:
+            words = words_of(asked.vocabulary)
+            given = {"device_id": device.id} | params if words is Vocabulary.RUN_LOG else params
+            change = creation_of(words, {key: value for key, value in given.items() if key != "as"})
+            if change.settings.setdefault("device", device.id) != device.id:
+                raise BadRequest(["device_id: a device makes agents which work on it; leave it out"])
+            return {"agent": await self._created(words, change, device.user_id, actor)}
         body = body_of(_without_place(params) | {"device": device.name})
         declared = made_of(body, self._rules())
         await self._check_mailbox(link, declared)
@@ -561,6 +621,13 @@ def _own_configs(configuration: Mapping[str, Any], setup: Setup) -> dict[str, An
 
 def _first(body: AgentBody) -> Lifecycle:
     return Lifecycle.ACTIVE if body.start else Lifecycle.READY
+
+
+def _key(name: Any) -> Any:
+    """Return a name for commands and URLs that is made out of a name for people."""
+    if not isinstance(name, str):
+        return name
+    return re.sub(r"[^\w.-]+", "-", name.lower())[:KEY_CHARACTERS].strip("-.") or "agent"
 
 
 def _soonest(schedules: Iterable[ScheduleView]) -> tuple[FireView, ...]:
