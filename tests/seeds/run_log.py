@@ -332,6 +332,9 @@ async def the_type_of_an_agent_says_what_reads_for_it(walk: Walk) -> None:
         "PATCH", AS, {"agent_type": "cloud"}, status=422, says="agent_type is not written here"
     )
     await walk.sql_refused("UPDATE agents SET executor = 'moon'")
+
+
+@run_log(
     "a local configuration belongs to a user and a device", lives="POST /v1/agents/as/runlog, agents.create"
 )
 async def a_configuration_is_created_in_the_words_of_the_document(walk: Walk) -> None:
