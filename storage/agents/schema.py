@@ -3,6 +3,8 @@
 Part of the metadata of ``storage.schema``.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from storage.kernel.columns import (
@@ -306,7 +308,7 @@ metric_series = table(
     text("name"),
     text("metric_type", "gauge"),
     text("tags_key", ""),
-    doc("tags", "{}"),
+    doc("tags", "{}", dict[str, str]),
     number("created_at"),
     number("last_at"),
     sa.UniqueConstraint("agent_id", "name", "tags_key"),
@@ -326,7 +328,7 @@ agent_metrics = table(
     sa.Column("max", Real, nullable=False),
     sa.Column("last", Real, nullable=False),
     number("last_at"),
-    sa.Column("hist", Doc),
+    sa.Column("hist", Doc(dict[str, Any])),
     sa.CheckConstraint("n > 0", name="n"),
     rowid=False,
 )

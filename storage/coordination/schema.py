@@ -3,6 +3,8 @@
 Part of the metadata of ``storage.schema``.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from protocol.messages import MessageKind, MessageState, QuestionState, QueueMode, SoulWriteState
@@ -108,7 +110,7 @@ broadcasts = table(
     doc("reply_tags", "[]"),
     sa.Column("reply_source", sa.Text),
     text("trace_id"),
-    doc("refused", "[]"),
+    doc("refused", "[]", list[dict[str, Any]]),
     sa.Column("dedupe_key", sa.Text, unique=True),
     number("boards"),
     number("rounds", 1),

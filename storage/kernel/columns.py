@@ -4,9 +4,12 @@ Besides these types, tables use only ``sa.Text``, ``sa.REAL`` and ``sa.LargeBina
 all others.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from functools import partial
+from operator import le
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -21,14 +24,46 @@ Real: sa.types.TypeEngine[float] = sa.Double().with_variant(
 )  # eight bytes; PostgreSQL's REAL has four
 
 
+class BrokenDocument(str):
+    """Text of a JSON column that is not of its shape: ``rows.fill`` refuses it, other code finds it empty."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def keys(self) -> tuple[()]:
+        """Return no keys."""
+        return ()
+
+    def items(self) -> tuple[()]:
+        """Return no items."""
+        return ()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the default."""
+        return default
+
+
 class Doc(sa.TypeDecorator[Any]):
     """A JSON value: JSONB on PostgreSQL, its text on SQLite. ``None`` is NULL; NaN becomes null.
 
-    Text that is no JSON, which the hub never writes, is returned as it is: ``rows.fill`` names its row.
+    Text that is no JSON of the shape, which the hub never writes, is returned as a ``BrokenDocument``.
+
+    Attributes:
+        shape: what the hub writes there: a list or a dictionary, with the type of its values; or any value.
     """
 
     impl = sa.Text
     cache_ok = True
+
+    def __init__(self, shape: Any = Any) -> None:
+        super().__init__()
+        self.shape = shape
+        self._kind = getattr(shape, "__origin__", None)
+        value = Any if self._kind is None else shape.__args__[-1]
+        self._value = None if value is Any else getattr(value, "__origin__", value)
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         on_postgresql = dialect.name == "postgresql"
@@ -40,12 +75,26 @@ class Doc(sa.TypeDecorator[Any]):
         return msgspec.json.encode(value).decode()
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
-        if value is None or dialect.name == "postgresql":
+        if value is None:
             return value
-        try:
-            return msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            return value
+        found = value
+        if dialect.name != "postgresql":
+            try:
+                found = msgspec.json.decode(value)
+            except (msgspec.DecodeError, TypeError):
+                return BrokenDocument(value)
+        if self._kind is None or (
+            isinstance(found, self._kind)
+            and (
+                self._value is None
+                or all(
+                    isinstance(one, self._value)
+                    for one in (found.values() if isinstance(found, dict) else found)
+                )
+            )
+        ):
+            return found
+        return BrokenDocument(value)
 
 
 class Flag(sa.TypeDecorator[bool]):
@@ -65,7 +114,10 @@ class Flag(sa.TypeDecorator[bool]):
 
 
 class Choice(sa.TypeDecorator[StrEnum]):
-    """Enum column: text in the row, the member in code. A CHECK constraint enforces the values."""
+    """Enum column: text in the row, the member in code. A CHECK constraint enforces the values.
+
+    Another text, which the hub never writes, is returned as it is: ``rows.fill`` names its row.
+    """
 
     impl = sa.Text
     cache_ok = True
@@ -77,8 +129,11 @@ class Choice(sa.TypeDecorator[StrEnum]):
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
         return None if value is None else str(self.choices(value))
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> StrEnum | None:
-        return None if value is None else self.choices(value)
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        try:
+            return None if value is None else self.choices(value)
+        except ValueError:
+            return value
 
 
 class now_ms(sa.sql.functions.FunctionElement[int]):
@@ -142,8 +197,41 @@ def one_of(column: str, words: Iterable[str], *, or_null: bool = False) -> sa.Ch
     return sa.CheckConstraint(f"{column} IS NULL OR {listed}" if or_null else listed, name=column)
 
 
+# beginning of the year 1, and end of the year 9999, in epoch milliseconds
+FIRST_INSTANT, LAST_INSTANT = -62_135_596_800_000, 253_402_300_799_999
+Rule: TypeAlias = Callable[[Any], bool]
+_WORDS = re.compile(r"(?:\w+ IS NULL OR )?(\w+) IN \(('\w+'(?:, '\w+')*)\)")
+_LEAST = re.compile(r"(?:\w+ IS NULL OR )?(\w+) >= (\d+)")
+_BETWEEN = re.compile(r"(\w+) BETWEEN (\d+) AND (\d+)")
+
+
+def rule_of(column: sa.Column[Any]) -> Rule | None:
+    """Return what the constraints of the column alone require of a value that is not NULL, if anything."""
+    if is_instant(column):
+        return partial(_is_between, FIRST_INSTANT, LAST_INSTANT)
+    (declared,) = column.base_columns  # where the table has another name
+    for constraint in declared.table.constraints if isinstance(declared, sa.Column) else ():
+        check = str(constraint.sqltext) if isinstance(constraint, sa.CheckConstraint) else ""
+        if (words := _WORDS.fullmatch(check)) and words[1] == column.name:
+            return frozenset(re.findall(r"\w+", words[2])).__contains__
+        if (least := _LEAST.fullmatch(check)) and least[1] == column.name:
+            return partial(le, int(least[2]))
+        if (both := _BETWEEN.fullmatch(check)) and both[1] == column.name:
+            return partial(_is_between, int(both[2]), int(both[3]))
+    return None
+
+
+def is_instant(column: sa.ColumnElement[Any]) -> bool:
+    """Return True if the column has UTC epoch milliseconds, by its name."""
+    return column.key is not None and (column.key == "at" or column.key.endswith("_at"))
+
+
+def _is_between(low: int, high: int, value: float) -> bool:
+    return low <= value <= high
+
+
 def zero_or_one(column: str) -> sa.CheckConstraint:
-    return sa.CheckConstraint(f"{column} IN (0, 1)", name=column).ddl_if(dialect="sqlite")
+    return _in_file(f"{column} IN (0, 1)", column)
 
 
 def text(name: str, default: str | None = None) -> sa.Column[str]:
@@ -164,9 +252,12 @@ def key(name: str, *, of: str | None = None) -> sa.Column[str]:
     return sa.Column(name, sa.Text, *references, primary_key=True)
 
 
-def doc(name: str, default: str) -> sa.Column[Any]:
-    """Create a JSON column that is NOT NULL."""
-    return sa.Column(name, Doc, nullable=False, server_default=sa.text(f"'{default}'"))
+def doc(name: str, default: str, shape: Any = None) -> sa.Column[Any]:
+    """Create a JSON column that is NOT NULL: by its default a list of texts, or a dictionary."""
+    usual = list[str] if default.startswith("[") else dict[str, Any]
+    return sa.Column(
+        name, Doc(usual if shape is None else shape), nullable=False, server_default=sa.text(f"'{default}'")
+    )
 
 
 def reference(name: str, target: str, *, ondelete: str, nullable: bool = False) -> sa.Column[str]:
@@ -209,5 +300,9 @@ def table(name: str, *parts: sa.schema.SchemaItem, rowid: bool = True) -> sa.Tab
 
 def is_json(column: str) -> sa.CheckConstraint:
     """Create the constraint of a ``Doc`` column on SQLite, where it is a text."""
-    check = f"{column} IS NULL OR json_valid({column})"
-    return sa.CheckConstraint(check, name=f"{column}_json").ddl_if(dialect="sqlite")
+    return _in_file(f"{column} IS NULL OR json_valid({column})", f"{column}_json")
+
+
+def _in_file(check: str, name: str) -> sa.CheckConstraint:
+    constraint = sa.CheckConstraint(check, name=name, info={"dialect": "sqlite"})
+    return constraint.ddl_if(dialect="sqlite")

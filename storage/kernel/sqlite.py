@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -31,6 +31,7 @@ QUEUE = 1_024  # waiting jobs, 8 batches; beyond it callers wait, so that a slow
 # a cause with fewer than its share of the waiting jobs may still enter
 # size of the cache: all compiled statements, about 700, in both shapes of their parameters
 STATEMENTS = 2_000
+LOSSY = partial(str, encoding="utf-8", errors="replace")  # a damaged text must not hide the other rows
 BUSY_TIMEOUT_MS = 5_000  # for a backup or a shell on the same file; a lock file excludes a second hub
 
 _PRAGMAS = (
@@ -274,6 +275,7 @@ class _Session:
         for pragma in _PRAGMAS:
             driver.execute(pragma).close()
         set_clock(driver, now_ms)
+        driver.text_factory = LOSSY
         _LOCAL.driver = driver
         self.core = _engine().connect().execution_options(begin=begin)
 

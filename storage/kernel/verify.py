@@ -6,14 +6,14 @@ was created from scratch.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import anyio.to_thread
 import sqlalchemy as sa
 
-from storage.kernel.columns import Doc
+from storage.kernel.broken_rows import BrokenRow, broken_rows
 from storage.kernel.database import SERVER, Unavailable, file_of, translated
 from storage.kernel.migrate import current_revision, refusal, revision_in, revisions
 from storage.schema import metadata
@@ -98,17 +98,6 @@ class Difference(NamedTuple):
         return f"{self.part} is {self.found}; this release has {self.expected}"
 
 
-class BrokenRow(NamedTuple):
-    """Row with a value that the schema forbids. *key*: values of its primary key; *what*: what is wrong."""
-
-    table: str
-    key: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"row {self.table} {self.key}: {self.what}"
-
-
 class Verified(NamedTuple):
     """Result of ``verify``. *current*: revision of the database; ``None`` if it has no tables of a hub."""
 
@@ -150,59 +139,14 @@ def _verify_file(path: Path) -> Verified:
 def verified(c: sa.Connection) -> Verified:
     """Return the schema revision of *c*'s database, its differences from this release, and broken rows."""
     current, differences = revision_in(c), differences_in(c)
-    changed = {difference.part.table for difference in differences}
-    tables = [table for table in metadata.sorted_tables if table.name not in changed]
-    return Verified(current, differences, () if current is None else tuple(_broken_rows(c, tables)))
-
-
-SHOWN = 20  # broken rows of one table and cause
-
-
-def _broken_rows(c: sa.Connection, tables: Iterable[sa.Table]) -> Iterator[BrokenRow]:
-    """Return rows that another program wrote, or a disk damaged: the hub writes no such row."""
-    for table in tables:
-        for what, is_wrong in _faults_in_file(table) if c.dialect.name == "sqlite" else _faults(table):
-            query = sa.select(*table.primary_key).where(is_wrong).limit(SHOWN)
-            for row in c.execute(query):
-                yield BrokenRow(table.name, ", ".join(map(str, row)), what)
-
-
-def _faults(table: sa.Table) -> Iterator[tuple[str, sa.ColumnElement[bool]]]:
-    """Return conditions of broken rows on a server, which enforces JSON, constraints and references."""
-    for column, kind in _documents(table):
-        if kind is not None:
-            yield f"{column.name} is no JSON {kind}", sa.func.jsonb_typeof(column) != kind
-
-
-def _faults_in_file(table: sa.Table) -> Iterator[tuple[str, sa.ColumnElement[bool]]]:
-    """Return conditions of broken rows in a file, whose constraints every program can switch off."""
-    for column, kind in _documents(table):
-        text = sa.type_coerce(column, sa.Text)
-        is_json = sa.func.json_valid(text) == 1
-        yield f"{column.name} is no JSON", sa.not_(is_json)
-        if kind is not None:
-            yield f"{column.name} is no JSON {kind}", sa.case((is_json, sa.func.json_type(text))) != kind
-    for constraint in table.constraints:
-        if isinstance(constraint, sa.CheckConstraint):
-            if "json_valid(" in str(constraint.sqltext):
-                continue  # above
-            yield f"violates {constraint.name}", sa.not_(sa.literal_column(f"({constraint.sqltext})"))
-        elif isinstance(constraint, sa.ForeignKeyConstraint):
-            parent = constraint.referred_table.alias("referred")
-            pairs = [(key.parent, parent.c[key.column.name]) for key in constraint.elements]
-            found = sa.exists().where(*(other == here for here, other in pairs)).select_from(parent)
-            refers = sa.and_(*(here.is_not(None) for here, _ in pairs))
-            names = ", ".join(here.name for here, _ in pairs)
-            yield f"{names} refers to no row of {constraint.referred_table.name}", refers & ~found
-
-
-def _documents(table: sa.Table) -> Iterator[tuple[sa.Column[Any], str | None]]:
-    """Return the JSON columns of *table*, each with the type of its default: array, object or ``None``."""
-    for column in table.columns:
-        if isinstance(column.type, Doc):
-            default = column.server_default
-            text = str(default.arg) if isinstance(default, sa.DefaultClause) else ""
-            yield column, {"'[": "array", "'{": "object"}.get(text[:2])
+    if current is None:
+        return Verified(current, differences)
+    lacking = frozenset(
+        lost.part.table
+        for lost in differences
+        if lost.found is None and lost.part.kind in ("table", "column")
+    )
+    return Verified(current, differences, tuple(broken_rows(c, without=lacking)))
 
 
 def differences_in(c: sa.Connection) -> tuple[Difference, ...]:

@@ -1,5 +1,7 @@
 """Tables about runs, their units and calls, items, and answers of models."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState, UnitState
@@ -63,8 +65,8 @@ runs = table(
     sa.Column("task_id", sa.Text),  # of the context
     sa.Column("progress", sa.REAL, nullable=False, server_default=sa.text("0")),
     sa.Column("status_message", sa.Text),
-    sa.Column("result", Doc),
-    doc("errors", "[]"),
+    sa.Column("result", Doc(dict[str, Any])),
+    doc("errors", "[]", list[dict[str, Any]]),
     number("error_count", 0),
     number("units_total", 0),
     number("units_done", 0),
@@ -156,7 +158,7 @@ run_units = table(
     sa.Column("error", sa.Text),
     sa.Column("read_at", Int),
     sa.Column("planned_at", Int),
-    sa.Column("notes", Doc),
+    sa.Column("notes", Doc(dict[str, Any])),
     number("items_known", 0),
     doc("awaits", "[]"),
     number("is_behind", 0),
@@ -177,10 +179,10 @@ run_calls = table(
     text("target_table"),
     text("action", "insert"),
     sa.Column("item_id", sa.Text),
-    sa.Column("payload", Doc),
+    sa.Column("payload", Doc(dict[str, Any])),
     sa.Column("state", Choice(CallState), nullable=False, server_default=sa.text("'PLANNED'")),
     number("sends", 0),
-    sa.Column("result", Doc),
+    sa.Column("result", Doc(dict[str, Any])),
     number("updated_at"),
     sa.ForeignKeyConstraint(
         ["run_id", "unit_key"], ["run_units.run_id", "run_units.unit_key"], ondelete="CASCADE"
@@ -220,10 +222,10 @@ items = table(
     text("place_hash"),
     text("config_fingerprint"),
     doc("data", "{}"),
-    sa.Column("before", Doc),
+    sa.Column("before", Doc(dict[str, Any])),
     sa.Column("date_ms", Int),
     doc("warnings", "[]"),
-    sa.Column("source", Doc),
+    sa.Column("source", Doc(dict[str, Any])),
     text("call_id"),
     text("run_id"),
     sa.Column("row_id", sa.Text),
@@ -291,7 +293,7 @@ model_batches = table(
     text("model"),
     sa.Column("remote_id", sa.Text),
     text("state", "made"),
-    doc("questions", "{}"),
+    doc("questions", "{}", dict[str, str]),
     number("created_at"),
     sa.Column("checked_at", Int),
     sa.Column("done_at", Int),

@@ -1,0 +1,67 @@
+"""Each kind of broken row, in each column that can have it, is found and named by its table and key."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from protocol.keys import key_id
+from storage.kernel.broken_rows import BrokenRow, Place, broken_from
+from storage.kernel.verify import verify
+from storage.schema import metadata
+from storage.store import open_store
+from tests.support.broken_rows import Fault, faults, plant
+from tests.support.database import new_database
+
+WHOLE = "whole"
+
+
+def unnamed(planted: list[Fault], broken: list[BrokenRow]) -> list[str]:
+    """The faults that no broken row names, and the rows without a fault that are named nevertheless."""
+    by_table: dict[str, list[BrokenRow]] = {}
+    for row in broken:
+        by_table.setdefault(row.table, []).append(row)
+    missed = [
+        fault.world
+        for number, fault in enumerate(planted, start=1)
+        if not any(
+            row.key.startswith((fault.world, str(1_000 + number), key_id(fault.world.encode())))
+            and fault.part in row.what
+            for row in by_table.get(fault.table, ())
+        )
+    ]
+    return missed + [str(row) for row in broken if row.key.startswith((WHOLE, "1000"))]
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file with every fault, and a world without."""
+    path = tmp_path_factory.mktemp("damaged") / "hub.db"
+    new_database(path)
+    plant(path, faults(), whole=[WHOLE])
+    yield path
+
+
+def test_there_is_a_fault_of_each_kind_and_in_each_table() -> None:
+    assert {fault.table for fault in faults()} == metadata.tables.keys()
+    assert {fault.kind for fault in faults()} == {
+        *("json", "shape", "element", "check", "reference", "null", "type", "text", "instant"),
+    }
+
+
+def test_every_fault_of_a_file_is_named(damaged: Path) -> None:
+    found = anyio.run(verify, f"sqlite:///{damaged}")
+    assert found.differences == ()
+    assert unnamed(list(faults()), list(found.broken)) == []
+
+
+async def test_a_search_in_parts_finds_the_same_rows(damaged: Path) -> None:
+    everything = set((await verify(f"sqlite:///{damaged}")).broken)
+    found: set[BrokenRow] = set()
+    async with open_store(f"sqlite:///{damaged}") as store:
+        place: Place | None = Place("activity_log")
+        while place is not None:
+            rows, place = await store.read(broken_from, place, most=700)
+            found |= set(rows)
+    assert everything <= found
