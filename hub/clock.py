@@ -16,6 +16,8 @@ from protocol.ids import CHANCE_BYTES, spell_id
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
+# beginning of the year 1, and end of the year 9999, in epoch milliseconds
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 
 
 class Clock(Protocol):
@@ -104,5 +106,5 @@ def now_ms(clock: Clock) -> int:
 
 
 def from_epoch_ms(value: int) -> datetime:
-    """Convert epoch milliseconds to an aware datetime in UTC."""
-    return datetime.fromtimestamp(value / 1000, UTC)
+    """Convert epoch milliseconds to an aware datetime in UTC, of the years 1 to 9999."""
+    return datetime.fromtimestamp(min(max(value, FIRST_MS), LAST_MS) / 1000, UTC)

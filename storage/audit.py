@@ -21,7 +21,7 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.vocabularies import EVENT_ALIASES, EventAlias
 from storage.agents.schema import agents
 from storage.devices.schema import devices
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill_page, paged
 from storage.schema import activity_log, audit_log, hub, nodes
 
 P = ParamSpec("P")
@@ -399,9 +399,14 @@ def _last(c: sa.Connection) -> Link | None:
 
 def _rows(c: sa.Connection, query: sa.Select[*tuple[object, ...]], **values: int) -> list[AuditRow]:
     return [
-        AuditRow(**row | {"prev_hash": bytes(row["prev_hash"]), "hash": bytes(row["hash"])})
+        AuditRow(**row | {"prev_hash": _hash_in(row["prev_hash"]), "hash": _hash_in(row["hash"])})
         for row in (dict(found) for found in c.execute(query, values).mappings())
     ]
+
+
+def _hash_in(value: Any) -> bytes:
+    """Return a stored hash; an empty one for another value, which breaks the chain."""
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
 
 
 def _canonical(detail: Detail) -> str:
@@ -491,7 +496,7 @@ def list_activity(
         query = query.where(activity_log.c.at >= since)
     if until is not None:
         query = query.where(activity_log.c.at < until)
-    return [fill(Activity, row) for row in c.execute(query)]
+    return fill_page(c, Activity, query, limit)
 
 
 def _of_user(column: sa.ColumnElement[str], owned: sa.Table, user_id: UserId) -> sa.ColumnElement[bool]:

@@ -68,7 +68,9 @@ async def check_agreements(store: Store, now: datetime) -> Iterable[Finding]:
     names = {device.id: device for device in await store.read(devices.list_devices)}
     found: list[Finding] = []
     for row in rows:
-        device = names[row.device_id]
+        device = names.get(row.device_id)
+        if device is None:
+            continue  # its row is broken, which is an issue of its own
         if device.revoked_at is None and (finding := _about_agreement(row, device, now)) is not None:
             found.append(finding)
     return found

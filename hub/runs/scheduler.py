@@ -10,6 +10,7 @@ was suspended writes nothing.
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
+from zoneinfo import ZoneInfoNotFoundError
 
 import anyio
 import anyio.lowlevel
@@ -574,7 +575,11 @@ class Scheduler:
             BadSchedule: the schedule's row cannot be parsed.
         """
         after = max(schedule.cursor_at, now_ms(self._clock))
-        return upcoming(trigger_for(schedule), after, tz=schedule.tz, count=count)
+        trigger = trigger_for(schedule)
+        try:
+            return upcoming(trigger, after, tz=schedule.tz, count=count)
+        except (ZoneInfoNotFoundError, ValueError) as error:  # or it ends after the year 9999
+            raise BadSchedule("row", f"its next fires cannot be computed: {error}") from error
 
     async def _record(
         self, schedule: ScheduleRow, what: str, message: str, *, level: str = "info", actor: str = ACTOR

@@ -32,7 +32,7 @@ from protocol.lifecycles import EXECUTING_RUN_STATES, LIVE_RUN_STATES, RunState
 from storage.agents.agents import UnknownAgent
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import fill
+from storage.kernel.rows import fill, is_readable, reader, sparing, write_each
 from storage.runs.schema import EXECUTING, runs
 
 _RECORDED: Final = "agent_moves"  # key in a connection's info while its moves are recorded
@@ -106,8 +106,12 @@ class AgentTerminated(HubError):
 
 
 def locked_states(c: sa.Connection, agent_ids: Sequence[AgentId]) -> Sequence[Any]:
-    """Lock the states of these agents for update and return them by id; at most one IN list."""
-    return c.execute(LOCKED_STATES, {"listed": list(agent_ids)}).all()
+    """Lock the states of these agents for update and return them by id; at most one IN list.
+
+    Unreadable states are left out: they stay as they are until they are corrected.
+    """
+    rows = c.execute(LOCKED_STATES, {"listed": list(agent_ids)}).all()
+    return [row for row in rows if is_readable(axes_in, row)]
 
 
 def locked_state(c: sa.Connection, agent_id: AgentId) -> Any:
@@ -115,13 +119,16 @@ def locked_state(c: sa.Connection, agent_id: AgentId) -> Any:
 
     Raises:
         UnknownAgent: no agent has the id.
+        UnreadableRow: its state cannot be read.
     """
-    rows = locked_states(c, [agent_id])
-    if not rows:
+    row = c.execute(LOCKED_STATES, {"listed": [agent_id]}).one_or_none()
+    if row is None:
         raise UnknownAgent(f"there is no agent {agent_id}")
-    return rows[0]
+    axes_in(row)
+    return row
 
 
+@reader
 def activity_in(row: Any) -> Activity:
     """Return the activity that follows from the counters of a state row."""
     return activity_of(
@@ -129,6 +136,7 @@ def activity_in(row: Any) -> Activity:
     )
 
 
+@reader
 def axes_in(row: Any) -> Axes:
     """Return the axes of a row that has their columns, the counters and the limit."""
     return fill(Axes, row, activity=activity_in(row))
@@ -375,8 +383,8 @@ def recount(c: sa.Connection, *, at: int, actor: str) -> list[AgentId]:
     wrong = [AgentId(agent_id) for agent_id in c.execute(MISCOUNTED).scalars()]
     for part in in_parts(wrong):
         before = {row.agent_id: row for row in locked_states(c, part)}
-        c.execute(RECOUNT, [{"agent": agent_id} for agent_id in part])
-        _settle(c, before, part, reason="counted anew", at=at, actor=actor)
+        write_each(c, RECOUNT, [{"agent": agent_id} for agent_id in before])
+        _settle(c, before, list(before), reason="counted anew", at=at, actor=actor)
     return wrong
 
 
@@ -387,7 +395,7 @@ def count_turns(
 
     The number is absolute, so a missed update does not accumulate.
     """
-    (row,) = locked_states(c, [agent_id])
+    row = locked_state(c, agent_id)
     if (by := turns - row.runs_running) or row.runs_executing != turns:
         counts = Counts(executing=turns - row.runs_executing, running=by, because=because)
         _count(c, {agent_id: counts}, at, actor)
@@ -406,7 +414,8 @@ def _settle(
     c: sa.Connection, before: Mapping[str, Any], ids: Sequence[AgentId], *, reason: str, at: int, actor: str
 ) -> None:
     for row in locked_states(c, ids):
-        _change(c, row, activity_in(before[row.agent_id]), reason=reason, at=at, actor=actor)
+        with sparing(c):
+            _change(c, row, activity_in(before[row.agent_id]), reason=reason, at=at, actor=actor)
 
 
 def _change(c: sa.Connection, row: Any, before: Activity, *, reason: str, at: int, actor: str) -> None:

@@ -4,7 +4,7 @@ A set-up has the values that prompts may name and templates validate. A function
 is valid: this module knows rows, but neither JSON Schema nor prompts.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -14,16 +14,16 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
 from protocol.lifecycles import LIVE_RUN_STATES
 from storage.agents import configs, lock_turns, templates
-from storage.agents.agent_states import AgentState, states_of
+from storage.agents.agent_states import AgentState, find_state, states_of
 from storage.agents.agents import AgentRow, UnknownAgent, missing_for_runs, spell_missing
 from storage.agents.configs import Mailbox
 from storage.agents.lock_turns import LockRow
 from storage.agents.schema import agents
-from storage.agents.templates import WrittenTemplate
+from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.coordination import schema as coordination
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import columns_of, fill, readable, reader
 from storage.runs import schema as run_schema
 from storage.schedules.schedule_rows import REMOVED
 from storage.schedules.schema import schedules
@@ -131,44 +131,52 @@ def setup_of(c: sa.Connection, agent_id: AgentId) -> Setup:
     """Return the set-up of the agent.
 
     Raises:
-        KeyError: no agent has the id.
-        UnreadableConfig: a config of the agent is unreadable for this release.
+        UnknownAgent: no agent has the id.
+        UnreadableRow: its row, or a config that the hub itself uses, cannot be read.
     """
-    return setups_of(c, [agent_id])[agent_id]
+    for row, own, known in _setup_rows(c, [agent_id]):
+        return _setup(row, own, known)
+    raise UnknownAgent(f"there is no agent {agent_id}")
 
 
 def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, Setup]:
-    """Return the set-ups of these agents, in the order of their names.
+    """Return the set-ups of these agents, in the order of their names, without unreadable ones."""
+    found = readable(lambda one: (AgentId(one[0].id), _setup(*one)), _setup_rows(c, agent_ids))
+    return dict(found)
 
-    Raises:
-        UnreadableConfig: a config of an agent is unreadable for this release.
-    """
+
+_Templates: TypeAlias = Mapping[TemplateId, TemplateRow]
+
+
+def _setup_rows(
+    c: sa.Connection, agent_ids: Iterable[AgentId]
+) -> Iterator[tuple[Any, dict[str, Any], _Templates]]:
+    """Return the row of each agent, its own configs, and all templates."""
     requested = list(agent_ids)
     known = templates.templates_by_id(c) if requested else {}
-    found: dict[AgentId, Setup] = {}
     for part in in_parts(requested):
         own = configs.configurations_of(c, part)
         query = (
             configs.with_configs(_SETUPS).where(agents.c.id.in_(part)).order_by(agents.c.name, agents.c.id)
         )
         for row in c.execute(query):
-            id = AgentId(row.id)
-            found[id] = Setup(
-                name=row.name,
-                user=row.user,
-                device=row.device or "",
-                timezone=configs.read_config("timezone", row.timezone),
-                data_types=tuple(row.data_types),
-                prompt=row.prompt or "",
-                template=None if row.template_id is None else known.get(TemplateId(row.template_id)),
-                configs=own.get(id, {}),
-                paths=configs.read_config("paths", row.paths),
-                mailbox=configs.read_config("mailbox", row.mailbox),
-                has_schedule=row.has_schedule,
-                has_slots=row.has_slots,
-                has_runs=row.has_runs,
-            )
-    return found
+            yield row, own.get(AgentId(row.id), {}), known
+
+
+@reader
+def _setup(row: Any, own: dict[str, Any], known: _Templates) -> Setup:
+    setup = fill(
+        Setup,
+        row,
+        device=row.device or "",
+        timezone=configs.read_config("timezone", row.timezone),
+        prompt=row.prompt or "",
+        configs=own,
+        paths=configs.read_config("paths", row.paths),
+        mailbox=configs.read_config("mailbox", row.mailbox),
+    )
+    template = None if row.template_id is None else known.get(TemplateId(row.template_id))
+    return msgspec.structs.replace(setup, template=template)
 
 
 def setups_with(c: sa.Connection, template_id: TemplateId) -> dict[AgentId, Setup]:
@@ -374,7 +382,7 @@ SOUL = (
 
 
 def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
-    """Return the facts about these agents."""
+    """Return the facts about these agents, without those whose state or set-up cannot be read."""
     found: list[AgentFacts] = []
     for part in in_parts([row.id for row in rows]):
         given = {"listed": list(part)}
@@ -403,7 +411,7 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
                 place=places[agent.id],
             )
             for agent in rows
-            if agent.id in live
+            if agent.id in live and agent.id in states and agent.id in setups
         ]
     return found
 
@@ -418,3 +426,16 @@ def soul_of(c: sa.Connection, agent_id: AgentId) -> str | None:
     """Return the newest text of an agent's soul that the hub wrote or saw."""
     soul: str | None = c.execute(SOUL, {"agent": agent_id}).scalar_one_or_none()
     return soul
+
+
+def facts_of_agent(c: sa.Connection, agent: AgentRow) -> AgentFacts:
+    """Return the facts about an agent.
+
+    Raises:
+        UnreadableRow: its state or set-up cannot be read.
+    """
+    found = facts_of(c, [agent])
+    if not found:
+        find_state(c, agent.id)
+        setup_of(c, agent.id)
+    return found[0]

@@ -36,7 +36,7 @@ from storage.agents.agents import UnknownAgent, agent_called, called
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.agents.words_in_sql import CHANGED_WORDS
 from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, readable
 
 WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # rate limit: first and longest wait
 # billing: first and longest wait before a probe
@@ -307,26 +307,33 @@ def create_state(
     remember(c, moves)
 
 
+_STATES = (
+    sa.select(agent_states, agents.c.max_concurrent_runs)
+    .join_from(agent_states, agents, agents.c.id == agent_states.c.agent_id)
+    .where(agent_states.c.agent_id.in_(sa.bindparam("listed", expanding=True)))
+)
+
+
 def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
     """Return the state of the agent.
 
     Raises:
         UnknownAgent: no agent has the id.
+        UnreadableRow: its state cannot be read.
     """
-    found = states_of(c, [agent_id])
-    if not found:
-        raise UnknownAgent(f"there is no agent {agent_id}")
-    return found[agent_id]
+    for row in c.execute(_STATES, {"listed": [agent_id]}):
+        return _state(row)
+    raise UnknownAgent(f"there is no agent {agent_id}")
 
 
 def states_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[AgentId, AgentState]:
-    """Return the states of these agents by id; at most one IN list."""
-    query = (
-        sa.select(agent_states, agents.c.max_concurrent_runs)
-        .join_from(agent_states, agents, agents.c.id == agent_states.c.agent_id)
-        .where(agent_states.c.agent_id.in_(agent_ids))
-    )
-    return {row.agent_id: fill(AgentState, row, activity=activity_in(row)) for row in c.execute(query)}
+    """Return the states of these agents by id, without unreadable ones; at most one IN list."""
+    found = c.execute(_STATES, {"listed": list(agent_ids)})
+    return dict(readable(lambda row: (AgentId(row.agent_id), _state(row)), found))
+
+
+def _state(row: Any) -> AgentState:
+    return fill(AgentState, row, activity=activity_in(row))
 
 
 def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentStatus:
@@ -398,7 +405,7 @@ def history_page(
     query = paged(HISTORY, agent_state_history.c.seq, limit=limit, after=after, descending=True)
     if axis is not None:
         query = query.where(agent_state_history.c.axis == sa.bindparam("on_axis", str(axis)))
-    return _moves(c, query, {"agent": agent_id})
+    return fill_page(c, AgentMove, query, limit, {"agent": agent_id})
 
 
 def word_changes(
@@ -411,4 +418,4 @@ def word_changes(
 
 
 def _moves(c: sa.Connection, query: sa.Select[Any], given: dict[str, Any]) -> list[AgentMove]:
-    return [fill(AgentMove, row) for row in c.execute(query, given)]
+    return fill_each(AgentMove, c.execute(query, given))

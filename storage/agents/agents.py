@@ -15,7 +15,7 @@ from storage.agents.configs import Mailbox, ModelUse
 from storage.agents.schema import agent_states, agent_templates, agents
 from storage.coordination.schema import gateway_agents, gateways
 from storage.devices.schema import devices, users
-from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page
+from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page, reader
 from storage.runs.schema import runs
 from storage.schedules import schedule_rows
 from storage.schedules.schema import schedules
@@ -359,6 +359,7 @@ def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
     return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 
+@reader
 def agent_in(row: sa.Row[Any]) -> AgentRow:
     """Convert a row of ``AGENTS``."""
     return fill(

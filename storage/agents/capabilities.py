@@ -18,7 +18,7 @@ from storage.agents.agents import UnknownAgent
 from storage.agents.schema import agent_capabilities as table
 from storage.agents.schema import agents
 from storage.kernel.columns import in_parts, listed
-from storage.kernel.rows import Key, fill, paged, values_of
+from storage.kernel.rows import Key, fill, paged, readable, readable_page, values_of
 
 # origin of the registration: hub.toml, an operator, the agent's device
 Source = Literal["file", "api", "device"]
@@ -102,10 +102,8 @@ _is_enabled = sa.text("agent_capabilities.enabled")  # as text: a bound paramete
 
 def list_capabilities(c: sa.Connection, agent_id: AgentId) -> list[CapabilityRow]:
     """Return every capability of the agent: by name, newest version first."""
-    rows = [
-        fill(CapabilityRow, row, version=_version(row))
-        for row in c.execute(sa.select(table).where(table.c.agent_id == agent_id))
-    ]
+    found = c.execute(sa.select(table).where(table.c.agent_id == agent_id))
+    rows = readable(_capability, found)
     rows.sort(key=lambda row: row.version, reverse=True)
     return sorted(rows, key=lambda row: row.name)
 
@@ -116,7 +114,11 @@ def capabilities_page(
     """Return capabilities of the agent, by name and version."""
     query = sa.select(table).where(table.c.agent_id == agent_id)
     query = paged(query, table.c.name, *_VERSION, limit=limit, after=after)
-    return [fill(CapabilityRow, row, version=_version(row)) for row in c.execute(query)]
+    return readable_page(c, _capability, query, limit)
+
+
+def _capability(row: Any) -> CapabilityRow:
+    return fill(CapabilityRow, row, version=_version(row))
 
 
 def key_of(row: CapabilityRow) -> Key:

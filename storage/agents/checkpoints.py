@@ -15,7 +15,7 @@ from storage.agents import locks
 from storage.agents.agents import UnknownAgent
 from storage.agents.schema import agents
 from storage.agents.schema import checkpoints as table
-from storage.kernel.rows import Key, columns_of, fill, filled, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, values_of
 from storage.runs import runs
 from storage.runs.runs import HeldRun
 
@@ -86,7 +86,7 @@ def list_checkpoints(
 ) -> list[CheckpointRow]:
     """Return the agent's checkpoints, by scope."""
     query = paged(CHECKPOINTS, table.c.scope, limit=limit, after=after)
-    return [fill(CheckpointRow, row) for row in c.execute(query, {"agent": agent_id})]
+    return fill_page(c, CheckpointRow, query, limit, {"agent": agent_id})
 
 
 def find_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE) -> CheckpointRow | None:

@@ -15,7 +15,7 @@ from protocol.ids import AgentId
 from storage.agents.schema import agent_config_history, agent_configs, agents
 from storage.kernel.columns import in_parts
 from storage.kernel.database import UnreadableRow
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, readable, readable_page
 
 
 class Redacted(msgspec.Struct, frozen=True):
@@ -146,8 +146,15 @@ class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def value(self) -> Any:
-        """Decoded value."""
-        return value_in(self.type, self.text)
+        """Decoded value.
+
+        Raises:
+            UnreadableConfig: its text is not of its type.
+        """
+        try:
+            return value_in(self.type, self.text)
+        except (ValueError, msgspec.DecodeError) as error:
+            raise UnreadableConfig(f"the config {self.key} is no {self.type}: {error}") from error
 
 
 class ConfigMove(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,20 +208,27 @@ def list_configs(
     """Return the agent's configs, by key."""
     query = CONFIGS.order_by(None).where(agent_configs.c.agent_id == agent_id)
     query = paged(query, agent_configs.c.config_key, limit=limit, after=after)
-    return [fill(ConfigRow, row) for row in c.execute(query)]
+    return [row for row, _ in readable_page(c, _with_value, query, limit)]
+
+
+def _with_value(row: Any) -> tuple[ConfigRow, Any]:
+    config = fill(ConfigRow, row)
+    return config, config.value
 
 
 def configuration_of(c: sa.Connection, agent_id: AgentId) -> dict[str, Any]:
     """Return the agent's own configs as one object, without the defaults of its template."""
-    return {row.key: row.value for row in list_configs(c, agent_id)}
+    return configurations_of(c, [agent_id])[agent_id]
 
 
 def configurations_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[AgentId, dict[str, Any]]:
     """Return the own configs of several agents; an empty object for agents without any."""
     found: dict[AgentId, dict[str, Any]] = {agent_id: {} for agent_id in agent_ids}
     for part in in_parts(agent_ids):
-        for row in c.execute(CONFIGS.where(agent_configs.c.agent_id.in_(list(part)))):
-            found[AgentId(row.agent_id)][row.key] = value_in(ConfigType(row.type), row.text)
+        query = CONFIGS.where(agent_configs.c.agent_id.in_(list(part)))
+        for row in c.execute(query):
+            for config, value in readable(_with_value, [row]):
+                found[AgentId(row.agent_id)][config.key] = value
     return found
 
 
@@ -229,9 +243,9 @@ def config_history(
     """Return changes of the agent's configs, or of *key*, newest first."""
     query, about = (MOVES, {}) if key is None else (MOVES_OF_KEY, {"named": key})
     query = paged(query, agent_config_history.c.seq, limit=limit, after=after, descending=True)
-    return [fill(ConfigMove, row) for row in c.execute(query, {"agent": agent_id} | about)]
+    return fill_page(c, ConfigMove, query, limit, {"agent": agent_id} | about)
 
 
 def moves_after(c: sa.Connection, agent_id: AgentId, seq: int) -> list[ConfigMove]:
     """Return every change after number *seq*, newest first."""
-    return [fill(ConfigMove, row) for row in c.execute(MOVES_AFTER, {"agent": agent_id, "seq_after": seq})]
+    return fill_each(ConfigMove, c.execute(MOVES_AFTER, {"agent": agent_id, "seq_after": seq}))

@@ -22,7 +22,7 @@ from storage.connectors import connectors
 from storage.coordination import boards
 from storage.devices import devices, users
 from storage.devices import schema as device_schema
-from storage.kernel.rows import readable
+from storage.kernel.rows import readable, sparing
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 
@@ -297,7 +297,8 @@ def reconcile_declared(
             (updated if old.archived_at is None else revived).append(agent.name)
     undeclared = [agent for agent in known.values() if agent.archived_at is None]
     for agent_row in undeclared:
-        archive_agent(c, agent_row, at=at, actor=ACTOR, reason="no longer declared")
+        with sparing(c):
+            archive_agent(c, agent_row, at=at, actor=ACTOR, reason="no longer declared")
     return Reconciled(
         tuple(created), tuple(updated), tuple(revived), tuple(sorted(a.name for a in undeclared))
     )

@@ -17,7 +17,7 @@ from protocol.ids import AgentId, UserId
 from storage.agents.schema import agent_locks, agents, lock_waits
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts, now_ms
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page, reader
 
 
 class HolderKind(StrEnum):
@@ -206,7 +206,7 @@ def list_locks(
     if agent_ids is not None:
         waited = sa.exists().where(_own_waits, lock_waits.c.agent_id.in_(agent_ids))
         query = query.where(sa.or_(agent_locks.c.agent_id.in_(agent_ids), waited))
-    return [lock_of(row) for row in c.execute(query)]
+    return readable_page(c, lock_of, query, limit)
 
 
 def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[LockRow]:
@@ -214,7 +214,7 @@ def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = No
     query = LOCKS.where(agent_locks.c.resource == name)
     if user_id is not None:
         query = query.where(agent_locks.c.user_id == user_id)
-    return [lock_of(row) for row in c.execute(query)]
+    return readable(lock_of, c.execute(query))
 
 
 def list_lock_waits(
@@ -238,7 +238,7 @@ def list_lock_waits(
         query = query.where(lock_waits.c.agent_id.in_(agent_ids))
     if resources is not None:
         query = query.where(lock_waits.c.resource.in_(resources))
-    return [fill(LockWait, row, holder=fill(Holder, row)) for row in c.execute(query)]
+    return readable(lambda row: fill(LockWait, row, holder=fill(Holder, row)), c.execute(query))
 
 
 def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
@@ -258,7 +258,7 @@ def run_fences(c: sa.Connection, run_id: str) -> dict[str, int]:
 
 def locks_named(c: sa.Connection, user_id: UserId, names: Sequence[str]) -> list[LockRow]:
     """Return the existing locks among *names*, by name."""
-    return [lock_of(row) for row in c.execute(LOCKS_NAMED, {"user": user_id, "names": list(names)})]
+    return readable(lock_of, c.execute(LOCKS_NAMED, {"user": user_id, "names": list(names)}))
 
 
 def grant_of(locks: Sequence[LockRow]) -> Grant:
@@ -279,6 +279,7 @@ def instant_text(at: int) -> str:
     return f"{datetime.fromtimestamp(at // 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+@reader
 def lock_of(row: Any) -> LockRow:
     """Return the lock in a row of ``LOCKS``."""
     return fill(LockRow, row, holder=None if row.kind is None else fill(Holder, row))

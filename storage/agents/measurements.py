@@ -20,7 +20,7 @@ from storage.agents.schema import agent_metrics, agents, metric_series
 from storage.agents.sketch import Sketch
 from storage.devices import idempotency
 from storage.kernel.columns import IN_LIST, in_parts
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
 from storage.runs.model_calls import ANSWERED
 from storage.runs.schema import model_calls, runs
 
@@ -439,7 +439,7 @@ def list_series(
     query = SERIES if name is None else SERIES_NAMED
     given: dict[str, str] = {"agent": agent_id} | ({} if name is None else {"metric": name})
     query = paged(query, metric_series.c.name, metric_series.c.tags_key, limit=limit, after=after)
-    return [fill(SeriesRow, row) for row in c.execute(query, given)]
+    return fill_page(c, SeriesRow, query, limit, given)
 
 
 def list_buckets(
@@ -454,7 +454,7 @@ def list_buckets(
     """Return buckets of this size that begin in [*since*, *until*), in no particular order."""
     query = BUCKETS_WITH_SKETCHES if with_sketches else BUCKETS
     within = {"listed": list(series_ids), "size": size_ms, "since": since, "until": until}
-    return [fill(BucketRow, row) for row in c.execute(query, within)]
+    return fill_each(BucketRow, c.execute(query, within))
 
 
 AT_ONCE: Final = 50  # runs, and as many requests, in one transaction of about 20 ms

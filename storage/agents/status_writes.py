@@ -46,7 +46,7 @@ from storage.agents.lock_turns import let_agent_go
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.devices.schema import devices
 from storage.kernel.columns import Doc, Int, in_parts
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import columns_of, fill_each
 from storage.runs import schema
 from storage.runs.run_pauses import request_cancel
 from storage.runs.schema import runs
@@ -367,7 +367,7 @@ def statuses_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[Device
     found: dict[DeviceId, list[AgentSight]] = {device_id: [] for device_id in device_ids}
     for part in in_parts(device_ids):
         for row in c.execute(_sights.where(agents.c.device_id.in_(part))):
-            found[row.device_id].append(fill(AgentSight, row))
+            found[row.device_id] += fill_each(AgentSight, [row])
     return found
 
 
@@ -439,7 +439,8 @@ def _reported(
     for part in in_parts(sorted({agent_id for _, agent_id in by_agent})):
         for row in c.execute(_sights.where(agents.c.id.in_(part)).with_for_update(of=agent_states)).all():
             if (match := by_agent.get((row.device_id, row.agent_id))) is not None:
-                yield match[0], fill(AgentSight, row), match[1]
+                for sight in fill_each(AgentSight, [row]):
+                    yield match[0], sight, match[1]
 
 
 def _take(c: sa.Connection, sight: AgentSight, report: AgentReport, at: int) -> None:

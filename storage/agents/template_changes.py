@@ -18,6 +18,7 @@ from storage.agents.agent_snapshot import Check, Setup
 from storage.agents.schema import agent_states as states
 from storage.agents.schema import agent_templates, agents
 from storage.agents.templates import TemplateRow, WrittenTemplate
+from storage.kernel.rows import sparing
 
 SET_UP_WRONG: Final = "not set up right: "  # prefix of the reason of an agent that is in error for its set-up
 RIGHT_AGAIN: Final = "set up right again"
@@ -235,7 +236,8 @@ def put_in_error(
     wrong = {one.agent_id: one for one in broken}
     for one in broken:
         text = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
-        agent_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
+        with sparing(c):
+            agent_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
     query = (
         sa.select(states.c.agent_id)
         .join_from(states, agents, agents.c.id == states.c.agent_id)
@@ -244,7 +246,8 @@ def put_in_error(
     were_wrong = {AgentId(id) for id in c.execute(query).scalars()}
     healed = were_wrong if judged is None else were_wrong.intersection(judged)
     for agent_id in sorted(healed - wrong.keys()):
-        agent_moves.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
+        with sparing(c):
+            agent_moves.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
 
 
 def _write(

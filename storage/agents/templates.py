@@ -12,7 +12,7 @@ from protocol.agent_status import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TemplateId
 from storage.agents.schema import agent_templates, agents
-from storage.kernel.rows import Key, columns_of, fill, filled, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged
 
 
 class UnknownTemplate(HubError):
@@ -114,7 +114,7 @@ def list_templates(
 ) -> list[TemplateRow]:
     """Return the templates, by name."""
     query = paged(TEMPLATES, agent_templates.c.name, limit=limit, after=after)
-    return [fill(TemplateRow, row) for row in c.execute(query)]
+    return fill_page(c, TemplateRow, query, limit)
 
 
 def templates_by_id(c: sa.Connection) -> dict[TemplateId, TemplateRow]:

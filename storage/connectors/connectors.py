@@ -22,7 +22,7 @@ from storage.connectors.schema import connectors, credentials
 from storage.devices import users
 from storage.devices.schema import users as user_table
 from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, filled, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing, values_of
 
 ACTOR: Final = "hub.toml"
 IDS_PER_CONNECTOR: Final = 2  # fresh ids for the connector, its user
@@ -158,7 +158,7 @@ def list_connectors(
     query = paged(PRESENT_CONNECTORS, connectors.c.name, limit=limit, after=after)
     if user_id is not None:
         query = query.where(connectors.c.user_id == user_id)
-    return [fill(ConnectorRow, row) for row in c.execute(query)]
+    return fill_page(c, ConnectorRow, query, limit)
 
 
 def find_connector(c: sa.Connection, id: str) -> ConnectorRow | None:
@@ -244,13 +244,17 @@ def reconcile_connectors(
     Args:
         fresh_ids: ``IDS_PER_CONNECTOR`` for each declared connector; not all are used.
     """
-    known = {row.name: fill(ConnectorRow, row) for row in c.execute(CONNECTORS)}
+    rows = c.execute(CONNECTORS).all()
+    known = {row.name: row for row in fill_each(ConnectorRow, rows)}
+    broken = {row.name for row in rows} - known.keys()  # stay as they are until they are corrected
     created: list[str] = []
     updated: list[str] = []
     revived: list[str] = []
     for position, one in enumerate(declared):
         own_id, fresh_user = fresh_ids[position * IDS_PER_CONNECTOR :][:IDS_PER_CONNECTOR]
         whose = users.ensure_user(c, UserId(fresh_user), one.user_name, at)
+        if one.name in broken:
+            continue
         old = known.pop(one.name, None)
         if old is not None and old.user_id != whose:
             _archive(c, old, at)
@@ -263,7 +267,8 @@ def reconcile_connectors(
             (updated if old.archived_at is None else revived).append(one.name)
     undeclared = [row for row in known.values() if row.archived_at is None]
     for row in undeclared:
-        _archive(c, row, at)
+        with sparing(c):
+            _archive(c, row, at)
     names = tuple(sorted(row.name for row in undeclared))
     return ReconciledConnectors(tuple(created), tuple(updated), tuple(revived), names)
 

@@ -16,7 +16,7 @@ from storage import audit
 from storage.connectors.connectors import ConnectorRow, State, allow_connector, find_connector, move_connector
 from storage.connectors.schema import connectors, credentials, sign_ins
 from storage.kernel.columns import Int, now_ms
-from storage.kernel.rows import columns_of, fill, filled
+from storage.kernel.rows import columns_of, fill, fill_each, filled
 
 Reseal = Callable[[str, str, str, bytes], "tuple[str, bytes]"]
 
@@ -252,7 +252,7 @@ def note_end(c: sa.Connection, connector_id: str, *, at: int) -> None:
 
 def list_grants(c: sa.Connection) -> list[GrantAge]:
     """Return the ages of all credentials."""
-    return [fill(GrantAge, row) for row in c.execute(sa.select(*columns_of(GrantAge, credentials)))]
+    return fill_each(GrantAge, c.execute(sa.select(*columns_of(GrantAge, credentials))))
 
 
 def keys_in_use(c: sa.Connection) -> dict[str, int]:
@@ -336,7 +336,7 @@ def find_by_state(c: sa.Connection, state: str) -> SignInRow | None:
 
 def open_sign_ins(c: sa.Connection) -> list[SignInRow]:
     """Return the open sign-ins, oldest first."""
-    return [fill(SignInRow, row) for row in c.execute(OPEN)]
+    return fill_each(SignInRow, c.execute(OPEN))
 
 
 def aim_sign_in(c: sa.Connection, id: str, redirect_uri: str) -> bool:

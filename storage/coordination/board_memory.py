@@ -17,7 +17,7 @@ from storage.agents.schema import agents
 from storage.coordination.boards import TooManyOfBoards, lock_board
 from storage.coordination.schema import board_memory, boards
 from storage.kernel.columns import texts_in
-from storage.kernel.rows import Key, columns_of, fill, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, fill_page, paged, values_of
 
 
 class UnknownMemory(HubError):
@@ -155,7 +155,7 @@ def list_memory(
         query = query.where(column == value)
     for tag in filter.tags:
         query = query.where(sa.literal(tag).in_(texts_in(board_memory.c.tags)))
-    return [fill(MemoryRow, row) for row in c.execute(query, {"board": board_id})]
+    return fill_page(c, MemoryRow, query, limit, {"board": board_id})
 
 
 def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, actor: str) -> MemoryRow:

@@ -14,7 +14,7 @@ from storage import audit
 from storage.agents.schema import agent_states, agents
 from storage.coordination.schema import board_members, boards, gateway_agents, gateways
 from storage.devices.schema import devices, users
-from storage.kernel.rows import Key, columns_of, fill, filled, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged
 
 
 class UnknownBoard(HubError):
@@ -167,7 +167,7 @@ def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -
 def boards_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[BoardRow]:
     """Return the boards of that name: at most one of each user, or of *user_id*."""
     query = BOARDS_NAMED if user_id is None else BOARDS_NAMED.where(boards.c.user_id == user_id)
-    return [fill(BoardRow, row) for row in c.execute(query, {"named": name})]
+    return fill_each(BoardRow, c.execute(query, {"named": name}))
 
 
 def list_boards(
@@ -184,7 +184,7 @@ def list_boards(
         query = query.where(boards.c.user_id == user_id)
     if gateway_id is not None:
         query = query.where(boards.c.gateway_id == gateway_id)
-    return [fill(BoardRow, row) for row in c.execute(query)]
+    return fill_page(c, BoardRow, query, limit)
 
 
 def edit_board(
@@ -315,7 +315,7 @@ PLACES = (
 
 def list_places(c: sa.Connection, user_id: UserId) -> list[BoardPlace]:
     """Return all boards of a user, by name."""
-    return [fill(BoardPlace, row) for row in c.execute(PLACES, {"user": user_id})]
+    return fill_each(BoardPlace, c.execute(PLACES, {"user": user_id}))
 
 
 def find_place(c: sa.Connection, user_id: UserId, board_id: BoardId) -> BoardPlace | None:
@@ -401,7 +401,7 @@ LEAVE = sa.delete(board_members).where(board_members.c.agent_id == _agent)
 
 def list_members(c: sa.Connection, board_id: BoardId) -> list[MemberRow]:
     """Return the agents of a board, its lead first, then by name."""
-    return [fill(MemberRow, row) for row in c.execute(MEMBERS_OF_BOARD, {"board": board_id})]
+    return fill_each(MemberRow, c.execute(MEMBERS_OF_BOARD, {"board": board_id}))
 
 
 def lead_of(c: sa.Connection, board_id: BoardId) -> MemberRow | None:

@@ -29,7 +29,7 @@ from storage.coordination.messages import (
 )
 from storage.coordination.schema import boards, broadcasts, gateway_agents, gateways, message_moves, messages
 from storage.devices.schema import users
-from storage.kernel.rows import Key, columns_of, fill, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, fill_page, paged, values_of
 
 CHECKED: Final = 100  # broadcasts in one query
 
@@ -194,7 +194,7 @@ def list_broadcasts(
         query = query.where(broadcasts.c.user_id == user_id)
     if gateway_id is not None:
         query = query.where(broadcasts.c.gateway_id == gateway_id)
-    return [fill(BroadcastRow, row) for row in c.execute(query)]
+    return fill_page(c, BroadcastRow, query, limit)
 
 
 def list_open(c: sa.Connection, after: str = "", most: int = CHECKED) -> list[BroadcastId]:
@@ -207,7 +207,7 @@ def results_of(
 ) -> list[BoardResult]:
     """Return the results of a broadcast at its boards, by message id, without the refused boards."""
     query = paged(RESULTS, messages.c.id, limit=limit, after=after)
-    return [fill(BoardResult, row) for row in c.execute(query, {"broadcast": id})]
+    return fill_page(c, BoardResult, query, limit, {"broadcast": id})
 
 
 def tally_of(c: sa.Connection, row: BroadcastRow) -> Tally:

@@ -18,7 +18,7 @@ from storage.agents.schema import agent_states as states
 from storage.agents.schema import agents
 from storage.coordination.schema import gateway_agents, gateways
 from storage.devices.schema import agent_tokens
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import columns_of, fill, fill_each, readable, sparing
 
 EXECUTOR: Final = "gateway"  # value of ``agents.executor``
 MAIN, LEAD, WORKER = "main", "lead", "worker"
@@ -114,7 +114,7 @@ def find_by_session(c: sa.Connection, gateway_id: GatewayId, session_key: str) -
 
 def list_gateway_agents(c: sa.Connection, gateway_id: GatewayId) -> list[GatewayAgentRow]:
     """Return the agents of a gateway that are not archived, by name."""
-    rows = [fill(GatewayAgentRow, row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
+    rows = fill_each(GatewayAgentRow, c.execute(OF_GATEWAY, {"gateway": gateway_id}))
     return [row for row in rows if row.is_listed]
 
 
@@ -126,7 +126,8 @@ def axes_of(c: sa.Connection, gateway_id: GatewayId) -> dict[AgentId, Axes]:
         .join(states, states.c.agent_id == agents.c.id)
         .where(gateway_agents.c.gateway_id == gateway_id, agents.c.deleted_at.is_(None))
     )
-    return {AgentId(row.agent_id): axes_in(row) for row in rows}
+    found = readable(lambda row: (AgentId(row.agent_id), axes_in(row)), rows)
+    return dict(found)
 
 
 def has_tokens(c: sa.Connection, at: int) -> bool:
@@ -155,7 +156,7 @@ def find_main_agent(c: sa.Connection, gateway_id: GatewayId) -> GatewayAgentRow 
 
 def list_gateway_agents_of(c: sa.Connection, gateway_id: GatewayId) -> Sequence[GatewayAgentRow]:
     """Return all agents of a gateway, also archived ones and those of an archived gateway."""
-    return [fill(GatewayAgentRow, row) for row in c.execute(OF_GATEWAY, {"gateway": gateway_id})]
+    return fill_each(GatewayAgentRow, c.execute(OF_GATEWAY, {"gateway": gateway_id}))
 
 
 def _found(row: Any) -> GatewayAgentRow | None:
@@ -315,14 +316,15 @@ def move_gateway_agent(
 def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reason: str) -> None:
     """Archive the main agent of a gateway that is no longer declared, and take its other agents offline."""
     for row in list_gateway_agents_of(c, gateway_id):
-        agent = get_agent(c, row.agent_id)
-        if agent.archived_at is None:
-            agent_moves.count_turns(c, agent.id, 0, because=reason, at=at, actor=actor)
-            agent_moves.move_if_legal(
-                c, agent.id, "connectivity", "offline", at=at, actor=actor, reason=reason
-            )
-            if row.role == MAIN:
-                archive_agent(c, agent, at=at, actor=actor, reason=reason)
+        with sparing(c):
+            agent = get_agent(c, row.agent_id)
+            if agent.archived_at is None:
+                agent_moves.count_turns(c, agent.id, 0, because=reason, at=at, actor=actor)
+                agent_moves.move_if_legal(
+                    c, agent.id, "connectivity", "offline", at=at, actor=actor, reason=reason
+                )
+                if row.role == MAIN:
+                    archive_agent(c, agent, at=at, actor=actor, reason=reason)
 
 
 class _Fresh(NamedTuple):

@@ -35,7 +35,7 @@ from storage.coordination.messages import Hand
 from storage.coordination.schema import gateway_agents, gateways
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int
-from storage.kernel.rows import fill
+from storage.kernel.rows import fill_each
 
 NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64
 MOST: Final = 500  # agents in one query
@@ -189,7 +189,7 @@ def list_unmade(
     """
     states = [REQUESTED, CREATING, *([FAILED] if with_failed else [])]
     query = UNMADE if gateway_id is None else UNMADE.where(gateway_agents.c.gateway_id == gateway_id)
-    return [fill(GatewayAgentRow, row) for row in c.execute(query, {"states": states, "most": most})]
+    return fill_each(GatewayAgentRow, c.execute(query, {"states": states, "most": most}))
 
 
 # --- leads ---

@@ -30,7 +30,7 @@ from storage.coordination.schema import gateways
 from storage.devices import users
 from storage.devices.schema import users as user_table
 from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, filled, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing
 
 ACTOR: Final = "hub.toml"
 IDS_PER_GATEWAY: Final = 3  # fresh ids for the gateway, its main agent, its user
@@ -95,7 +95,7 @@ def list_gateways(
     query = paged(PRESENT_GATEWAYS, gateways.c.name, limit=limit, after=after)
     if user_id is not None:
         query = query.where(gateways.c.user_id == user_id)
-    return [fill(GatewayRow, row) for row in c.execute(query)]
+    return fill_page(c, GatewayRow, query, limit)
 
 
 def find_gateway(c: sa.Connection, id: GatewayId) -> GatewayRow | None:
@@ -140,13 +140,17 @@ def reconcile_gateways(
         RemoteIdTaken: another agent has the id of a declared main agent; nothing was written.
     """
     c.execute(LOCK_USER, {"user": owner_id})
-    known = {row.name: fill(GatewayRow, row) for row in c.execute(GATEWAYS)}
+    rows = c.execute(GATEWAYS).all()
+    known = {row.name: row for row in fill_each(GatewayRow, rows)}
+    broken = {row.name for row in rows} - known.keys()  # stay as they are until they are corrected
     created: list[str] = []
     updated: list[str] = []
     revived: list[str] = []
     for position, one in enumerate(declared):
         own_id, main_id, fresh_user = fresh_ids[position * IDS_PER_GATEWAY :][:IDS_PER_GATEWAY]
         whose = users.ensure_user(c, UserId(fresh_user), one.user_name, at)
+        if one.name in broken:
+            continue
         old = known.pop(one.name, None)
         if old is not None and old.user_id != whose:
             _archive(c, old, at)
@@ -181,7 +185,8 @@ def reconcile_gateways(
             _record(c, row, "gateway.changed", at, main_agent=main.row.remote_id)
     undeclared = [row for row in known.values() if row.archived_at is None]
     for row in undeclared:
-        _archive(c, row, at)
+        with sparing(c):
+            _archive(c, row, at)
     names = tuple(sorted(row.name for row in undeclared))
     return ReconciledGateways(tuple(created), tuple(updated), tuple(revived), names)
 

@@ -26,7 +26,7 @@ from storage.coordination.board_memory import MemoryRow, NewMemory, add_memory
 from storage.coordination.boards import lock_board
 from storage.coordination.schema import boards, gateway_agents, gateways, message_moves, messages
 from storage.devices.schema import users
-from storage.kernel.rows import Key, columns_of, fill, filled, paged
+from storage.kernel.rows import Key, columns_of, fill_each, fill_page, filled, paged
 
 # While a message to an agent is in one of these states, later ones wait: order is kept.
 UNPROVEN: Final = (
@@ -228,7 +228,7 @@ def find_sight(c: sa.Connection, id: str) -> MessageSight | None:
 
 def moves_of(c: sa.Connection, id: str) -> list[MessageMove]:
     """Return the moves of a message, in order."""
-    return [fill(MessageMove, row) for row in c.execute(MOVES, {"message": id})]
+    return fill_each(MessageMove, c.execute(MOVES, {"message": id}))
 
 
 def list_messages(
@@ -269,7 +269,7 @@ def list_messages(
         query = query.where(
             messages.c.settled_at.is_(None) if is_open else messages.c.settled_at.is_not(None)
         )
-    return [fill(MessageRow, row) for row in c.execute(query)]
+    return fill_page(c, MessageRow, query, limit)
 
 
 def home_of(c: sa.Connection, agent_id: AgentId) -> MessageHome | None:

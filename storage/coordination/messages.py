@@ -45,7 +45,7 @@ from storage.coordination.message_rows import (
 from storage.coordination.schema import gateway_agents, message_moves, messages, questions
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int
-from storage.kernel.rows import fill, values_of
+from storage.kernel.rows import fill, fill_each, values_of
 
 LEFT_MS: Final = 180_000  # longer than any step of a message takes
 
@@ -167,7 +167,7 @@ def due_at_gateway(
 ) -> list[MessageSight]:
     """Return due messages of a gateway that no other hub has leased, longest overdue first."""
     given = _spelled(hand) | {"gateway": gateway_id, "now": at, "most": most}
-    return [fill(MessageSight, row) for row in c.execute(DUE_AT_GATEWAY, given)]
+    return fill_each(MessageSight, c.execute(DUE_AT_GATEWAY, given))
 
 
 def due_at_devices(
@@ -175,19 +175,19 @@ def due_at_devices(
 ) -> list[MessageSight]:
     """Return due messages of agents on these devices, which are connected to this hub."""
     given: dict[str, Any] = {"devices": list(devices), "now": at, "most": most}
-    return [fill(MessageSight, row) for row in c.execute(DUE_AT_DEVICES, given)]
+    return fill_each(MessageSight, c.execute(DUE_AT_DEVICES, given))
 
 
 def due_nowhere(c: sa.Connection, hand: Hand, *, at: int, most: int) -> list[MessageSight]:
     """Return due messages of agents without a known home."""
     given = _spelled(hand) | {"now": at, "most": most}
-    return [fill(MessageSight, row) for row in c.execute(DUE_NOWHERE, given)]
+    return fill_each(MessageSight, c.execute(DUE_NOWHERE, given))
 
 
 def expiring(c: sa.Connection, hand: Hand, *, at: int, most: int) -> list[MessageSight]:
     """Return open messages whose time to live is over."""
     given = _spelled(hand) | {"now": at, "most": most}
-    return [fill(MessageSight, row) for row in c.execute(EXPIRING, given)]
+    return fill_each(MessageSight, c.execute(EXPIRING, given))
 
 
 def stirred(
@@ -200,7 +200,7 @@ def stirred(
 ) -> list[MessageSight]:
     """Return sent messages to agents whose sessions had an event."""
     given = _spelled(hand) | {"gateway": gateway_id, "sessions": list(sessions), "most": most}
-    return [fill(MessageSight, row) for row in c.execute(STIRRED, given)]
+    return fill_each(MessageSight, c.execute(STIRRED, given))
 
 
 def next_due(c: sa.Connection, at: int) -> tuple[bool, int | None]:

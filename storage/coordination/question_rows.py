@@ -16,7 +16,7 @@ from storage.coordination.message_rows import find_message, move_message
 from storage.coordination.schema import boards, gateway_agents, messages, questions
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
 DEFAULT_SOURCE: Final = "user_via_gateway_main"
@@ -188,7 +188,7 @@ def list_questions(
         query = query.where(questions.c.correlation_id == correlation_id)
     if states:
         query = query.where(questions.c.state.in_(states))
-    return [fill(QuestionRow, row) for row in c.execute(query)]
+    return fill_page(c, QuestionRow, query, limit)
 
 
 class WaitingLong(msgspec.Struct, frozen=True):

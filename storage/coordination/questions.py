@@ -46,7 +46,7 @@ from storage.coordination.question_rows import (
 from storage.coordination.schema import question_tellings, questions
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import fill, values_of
+from storage.kernel.rows import fill, fill_each, values_of
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -122,8 +122,8 @@ def with_news(c: sa.Connection, device_ids: Sequence[DeviceId]) -> list[DeviceId
 def due_of(c: sa.Connection, device_id: DeviceId, limit: int) -> list[Due]:
     """Return the notifications due to the device: first ends, then new questions, oldest first."""
     given = {"device": device_id, "most": limit}
-    ended = [Due(fill(QuestionRow, row), True) for row in c.execute(TO_CLOSE, given)]
-    asked = [Due(fill(QuestionRow, row), False) for row in c.execute(TO_ASK, given)]
+    ended = [Due(row, True) for row in fill_each(QuestionRow, c.execute(TO_CLOSE, given))]
+    asked = [Due(row, False) for row in fill_each(QuestionRow, c.execute(TO_ASK, given))]
     return [*ended, *asked][:limit]
 
 

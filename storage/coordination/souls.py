@@ -17,7 +17,7 @@ from storage import audit
 from storage.agents.schema import agents
 from storage.coordination.schema import gateway_agents, gateways, soul_versions, soul_writes
 from storage.devices.schema import devices
-from storage.kernel.rows import Key, columns_of, fill, filled, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, values_of
 
 VersionKind = Literal["written", "seen", "refused"]
 
@@ -137,7 +137,7 @@ def list_versions(
 ) -> list[SoulVersion]:
     """Return versions, newest first."""
     query = paged(VERSIONS, soul_versions.c.seq, limit=limit, after=after, descending=True)
-    return [fill(SoulVersion, row) for row in c.execute(query, {"agent": agent_id})]
+    return fill_page(c, SoulVersion, query, limit, {"agent": agent_id})
 
 
 def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVersion, str]:
@@ -376,7 +376,7 @@ def find_open(c: sa.Connection, agent_id: AgentId) -> SoulWriteRow | None:
 
 def list_writes(c: sa.Connection, agent_id: AgentId, *, limit: int) -> list[SoulWriteRow]:
     """Return the writes of an agent's soul, newest first."""
-    return [fill(SoulWriteRow, row) for row in c.execute(WRITES, {"agent": agent_id, "most": limit})]
+    return fill_each(SoulWriteRow, c.execute(WRITES, {"agent": agent_id, "most": limit}))
 
 
 def due_writes(c: sa.Connection, at: int, limit: int, *, after: str = "") -> list[SoulWriteId]:

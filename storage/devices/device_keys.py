@@ -22,7 +22,7 @@ from storage.devices import devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.devices.schema import device_keys, device_tokens
 from storage.devices.schema import devices as device_table
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import columns_of, fill, fill_each
 from storage.runs import run_pauses
 
 _revoked = sa.select(device_table.c.id).where(
@@ -138,7 +138,7 @@ def list_keys(c: sa.Connection, *, device_id: DeviceId | None = None) -> list[Ke
     """Return keys, also revoked ones, oldest first: of every device, or of one."""
     mine = sa.true() if device_id is None else device_keys.c.device_id == device_id
     ordered = KEYS.where(mine).order_by(device_keys.c.created_at, device_keys.c.id)
-    return [fill(KeyRow, row) for row in c.execute(ordered)]
+    return fill_each(KeyRow, c.execute(ordered))
 
 
 def add_key(c: sa.Connection, *, id: KeyId, device_id: DeviceId, public_key: bytes, at: int) -> KeyRow:

@@ -15,7 +15,7 @@ from storage.agents.schema import agents
 from storage.devices.schema import device_keys, device_tokens, devices, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
 
 CONNECTED: Final = "its device connected"
 LEFT: Final = "its device left"
@@ -125,7 +125,7 @@ def list_devices(
     """Return devices, also revoked ones, by name and id: of all users, or of one."""
     mine = sa.true() if user_id is None else devices.c.user_id == user_id
     query = paged(DEVICES.where(mine), devices.c.name, devices.c.id, limit=limit, after=after)
-    return [fill(DeviceRow, row) for row in c.execute(query)]
+    return fill_page(c, DeviceRow, query, limit)
 
 
 def names_of_devices(c: sa.Connection, ids: Iterable[DeviceId]) -> dict[DeviceId, str]:
@@ -143,9 +143,9 @@ def devices_called(c: sa.Connection, called: str, *, user_id: UserId | None = No
     Args:
         user_id: only devices of this user; ``None``: several users may have a device of that name.
     """
-    found = [fill(DeviceRow, row) for row in c.execute(DEVICE, {"device": called})]
+    found = fill_each(DeviceRow, c.execute(DEVICE, {"device": called}))
     query = DEVICES.where(devices.c.name == called, devices.c.revoked_at.is_(None))
-    found = found or [fill(DeviceRow, row) for row in c.execute(query)]
+    found = found or fill_each(DeviceRow, c.execute(query))
     return [row for row in found if user_id in (None, row.user_id)]
 
 

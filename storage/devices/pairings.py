@@ -24,7 +24,7 @@ from storage.devices.devices import DeviceRow, UnknownDevice, devices_called
 from storage.devices.schema import device_keys as key_table
 from storage.devices.schema import device_tokens, devices, invitations, pairings
 from storage.devices.tokens import INVITATIONS, InvitationRow
-from storage.kernel.rows import Key, columns_of, fill, filled, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, values_of
 
 _LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot
 
@@ -175,7 +175,7 @@ def list_pairings(
 ) -> list[PairingRow]:
     """Return the waiting devices, oldest request first."""
     query = paged(WAITING, pairings.c.created_at, pairings.c.id, limit=limit, after=after)
-    return [fill(PairingRow, row) for row in c.execute(query, {"now": at})]
+    return fill_page(c, PairingRow, query, limit, {"now": at})
 
 
 def find_pairing(c: sa.Connection, code_hash: bytes, *, at: int) -> PairingRow | None:

@@ -22,7 +22,7 @@ from storage.devices.schema import (
     operator_tokens,
     users,
 )
-from storage.kernel.rows import Key, columns_of, fill, filled, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged
 
 DAY_MS: Final = 86_400_000
 RowT = TypeVar("RowT", bound=msgspec.Struct)
@@ -118,7 +118,7 @@ class Tokens(Generic[RowT]):
         """
         table = self._table.c
         query = paged(self._of(owner), table.created_at, table.id, limit=limit, after=after)
-        return [fill(self._row, row) for row in c.execute(query)]
+        return fill_page(c, self._row, query, limit)
 
     def count(self, c: sa.Connection, at: int, /, **owner: str | None) -> int:
         """Return the number of valid tokens; see ``page`` about *owner*."""

@@ -13,7 +13,7 @@ from storage.agents.schema import agents
 from storage.coordination.schema import boards, broadcasts, gateways, messages, questions
 from storage.devices.schema import devices, operator_tokens, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import Key, paged
+from storage.kernel.rows import Key, fill_page, filled, paged
 from storage.runs.schema import runs
 from storage.schedules.schema import schedules
 
@@ -48,7 +48,7 @@ class UserRow(msgspec.Struct, frozen=True):
 
 
 _mine = sa.select(sa.func.count()).where(devices.c.user_id == users.c.id, devices.c.revoked_at.is_(None))
-USERS = sa.select(users.c.id, users.c.name, users.c.created_at, _mine.scalar_subquery())
+USERS = sa.select(users.c.id, users.c.name, users.c.created_at, _mine.scalar_subquery().label("devices"))
 # Counts of objects that prevent removal, by name. Revoked and archived objects are removed with the user.
 OWNED = {
     "devices": _mine,
@@ -118,8 +118,7 @@ def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
 
 def find_user_by_name(c: sa.Connection, name: str) -> UserRow | None:
     """Return the user of that name, if any."""
-    row = c.execute(USERS.where(users.c.name == name)).one_or_none()
-    return None if row is None else UserRow(*row)
+    return filled(UserRow, c.execute(USERS.where(users.c.name == name)).one_or_none())
 
 
 def list_users(
@@ -129,7 +128,7 @@ def list_users(
     query = paged(USERS, users.c.name, limit=limit, after=after)
     if user_id is not None:
         query = query.where(users.c.id == user_id)
-    return [UserRow(*row) for row in c.execute(query)]
+    return fill_page(c, UserRow, query, limit)
 
 
 def user_names(c: sa.Connection, ids: Iterable[UserId]) -> dict[UserId, str]:

@@ -132,8 +132,8 @@ def _faults(table: sa.Table, dialect: str) -> _Faults:
         if isinstance(constraint, sa.CheckConstraint):
             is_json = str(constraint.name).endswith("_json")  # named above
             if constraint.info.get("dialect") in (None, dialect) and not is_json:
-                is_kept: sa.ColumnElement[bool] = sa.literal_column(f"({constraint.sqltext})")
-                yield f"violates {constraint.name}", sa.not_(is_kept)
+                holds: sa.ColumnElement[bool] = sa.literal_column(f"({constraint.sqltext})")
+                yield f"violates {constraint.name}", sa.not_(holds)
         elif isinstance(constraint, sa.ForeignKeyConstraint):
             parent = constraint.referred_table.alias("referred")
             pairs = [(key.parent, parent.c[key.column.name]) for key in constraint.elements]

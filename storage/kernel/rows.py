@@ -6,19 +6,27 @@ the same wherever it begins, and rows that are inserted or deleted between two p
 other rows. The columns of a key are unique together and never NULL.
 """
 
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 import sqlalchemy as sa
 from msgspec import UNSET
 
 from protocol.errors import ErrorCode, HubError
+from storage.kernel.columns import Rule, rule_of
 from storage.kernel.database import UnreadableRow
 
 T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R")
+P = ParamSpec("P")
+
+
+# Rules of the fields of a struct, from the constraints of their columns: where these were switched off, a
+# row may have values that no code expects. Set by ``columns_of``.
+_RULES: dict[type[msgspec.Struct], dict[str, Rule]] = {}
 
 
 def columns_of(
@@ -43,6 +51,8 @@ def columns_of(
             if column is None:
                 raise KeyError(f"{kind.__name__}.{name}: no column")
         if column is not None:
+            if isinstance(column, sa.Column) and (rule := rule_of(column)) is not None:
+                _RULES.setdefault(kind, {})[name] = rule
             columns.append(column.label(prefix + name) if column.key != prefix + name else column)
     return columns
 
@@ -56,7 +66,7 @@ def fill(kind: type[T], source: Any, /, *, prefix: str = "", **own: Any) -> T:
         own: fields that are not in *source*, or in another form.
 
     Raises:
-        UnreadableRow: a value is not of the field's type.
+        UnreadableRow: a value is not of the field's type, or violates a constraint of its column.
     """
     if isinstance(source, dict):
         fields = source | own
@@ -64,10 +74,27 @@ def fill(kind: type[T], source: Any, /, *, prefix: str = "", **own: Any) -> T:
         named = ((name, getattr(source, prefix + name, UNSET)) for name in kind.__struct_fields__)
         fields = {name: value for name, value in named if value is not UNSET} | own
     try:
-        return msgspec.convert(fields, kind)
+        filled = msgspec.convert(fields, kind)
+        for name, rule in _RULES.get(kind, {}).items():
+            if (value := fields.get(name)) is not None and not rule(value):
+                raise msgspec.ValidationError(f"Invalid value {value!r} - at `$.{name}`")
     except msgspec.ValidationError as error:
         id = f" {fields['id']}" if "id" in fields else ""
         raise UnreadableRow(f"cannot read the row {kind.__name__}{id}: {error}") from error
+    return filled
+
+
+def reader(convert: Callable[P, R]) -> Callable[P, R]:
+    """Return *convert* so that it raises ``UnreadableRow`` for a row that it cannot compute with."""
+
+    @wraps(convert)
+    def read(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return convert(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise UnreadableRow(f"cannot read a row ({convert.__name__}): {error}") from error
+
+    return read
 
 
 def filled(kind: type[T], row: Any) -> T | None:
@@ -87,6 +114,53 @@ def readable(convert: Callable[[Any], R], rows: Iterable[Any]) -> list[R]:
         with suppress(UnreadableRow):
             found.append(convert(row))
     return found
+
+
+def is_readable(convert: Callable[[Any], Any], row: Any) -> bool:
+    """Return True if *convert* reads the row."""
+    return bool(readable(lambda one: (convert(one),), [row]))
+
+
+def fill_each(kind: type[T], rows: Iterable[Any]) -> list[T]:
+    """Return ``fill(kind, row)`` of the rows, without unreadable ones; see ``readable``."""
+    return readable(partial(fill, kind), rows)
+
+
+@contextmanager
+def sparing(c: sa.Connection) -> Iterator[None]:
+    """Undo what the block wrote if a broken row ends it; the row stays as it is until it is corrected.
+
+    For work on many rows, of which one broken row must not keep the others from theirs.
+    """
+    try:
+        with c.begin_nested():
+            yield
+    except (HubError, sa.exc.IntegrityError):
+        return
+
+
+Change = TypeVar("Change", bound=Mapping[str, Any])
+
+
+def write_each(c: sa.Connection, statement: sa.UpdateBase, changes: Sequence[Change]) -> list[Change]:
+    """Execute *statement* for each of *changes*, except those whose row breaks a constraint already.
+
+    Returns:
+        the changes that were written.
+    """
+    if not changes:
+        return []
+    try:
+        with c.begin_nested():
+            c.execute(statement, changes)
+            return list(changes)
+    except sa.exc.IntegrityError:
+        written: list[Change] = []
+        for change in changes:
+            with sparing(c):
+                c.execute(statement, change)
+                written.append(change)
+        return written
 
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -127,12 +201,24 @@ def readable_page(
     convert: Callable[[Any], R],
     query: sa.Select[Any],
     limit: int | None,
+    given: Mapping[str, Any] | None = None,
 ) -> list[R]:
     """Return up to *limit* converted rows of a ``paged`` query; others take the places of unreadable ones."""
     most = limit
     while True:
-        rows = c.execute(query.limit(most)).all()
+        rows = c.execute(query.limit(most), given).all()
         found = readable(convert, rows)
         if limit is None or most is None or len(found) >= limit or len(rows) < most:
             return found[:limit]
         most *= 2
+
+
+def fill_page(
+    c: sa.Connection,
+    kind: type[T],
+    query: sa.Select[Any],
+    limit: int | None,
+    given: Mapping[str, Any] | None = None,
+) -> list[T]:
+    """Return ``fill(kind, row)`` of up to *limit* rows of a ``paged`` query; see ``readable_page``."""
+    return readable_page(c, partial(fill, kind), query, limit, given)

@@ -18,7 +18,7 @@ from storage import audit
 from storage.agents.schema import agents
 from storage.devices.schema import device_stores
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of, fill, filled, values_of
+from storage.kernel.rows import columns_of, fill, fill_each, filled, values_of
 from storage.runs.calls import ReportedVerdict, record_verdicts
 from storage.runs.items import (
     CHANGE_ITEM,
@@ -98,7 +98,7 @@ def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
 
 def list_stores(c: sa.Connection) -> list[StoreRow]:
     """Return the states of all devices' stores."""
-    return [fill(StoreRow, row) for row in c.execute(STORES.order_by(device_stores.c.device_id))]
+    return fill_each(StoreRow, c.execute(STORES.order_by(device_stores.c.device_id)))
 
 
 def mark_of(known: StoreRow) -> StoreMark:

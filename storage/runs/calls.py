@@ -11,7 +11,7 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import columns_of, fill_each
 from storage.runs.items import note_answer, note_row_deleted
 from storage.runs.runs import HeldRun, check_held
 from storage.runs.schema import items, run_calls, run_units, runs
@@ -51,7 +51,7 @@ MARK_SENT = (
 
 def open_calls(c: sa.Connection, run_id: RunId) -> list[OpenCall]:
     """Return the calls of a run that are not settled, by unit and ordinal."""
-    return [fill(OpenCall, row) for row in c.execute(OPEN_CALLS, {"run": run_id})]
+    return fill_each(OpenCall, c.execute(OPEN_CALLS, {"run": run_id}))
 
 
 def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: int) -> list[CallId]:

@@ -16,7 +16,7 @@ from storage.agents import agent_states
 from storage.agents.schema import agents
 from storage.devices.schema import users
 from storage.kernel.columns import Int, in_parts
-from storage.kernel.rows import columns_of, fill, values_of
+from storage.kernel.rows import columns_of, fill_each, values_of
 from storage.runs.runs import Usage
 from storage.runs.schema import model_answers, model_batches, model_calls, run_units, runs
 
@@ -388,7 +388,7 @@ def left_behind(c: sa.Connection, agent_id: AgentId) -> list[BatchRow]:
 
 
 def _rows(c: sa.Connection, query: sa.Select[Any], given: Mapping[str, str]) -> list[BatchRow]:
-    return [fill(BatchRow, row) for row in c.execute(query, dict(given))]
+    return fill_each(BatchRow, c.execute(query, dict(given)))
 
 
 def make_batch(

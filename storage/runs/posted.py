@@ -16,7 +16,7 @@ from storage.agents.schema import agents
 from storage.connectors.schema import connectors, posted
 from storage.connectors.seen_messages import SETTLED, seen_of
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.rows import columns_of, fill_each
 
 PROVIDER: Final = "webhook"
 
@@ -113,7 +113,7 @@ def settle_and_list(
         for part in in_parts(settled):
             c.execute(sa.update(posted).where(posted.c.id.in_(part), _waits).values(body=None, settled_at=at))
     rows = c.execute(WAITING, {"connector": connector_id, "behind": after, "most": most})
-    return [fill(PostedRow, row) for row in rows]
+    return fill_each(PostedRow, rows)
 
 
 def connectors_with_news(c: sa.Connection) -> list[str]:

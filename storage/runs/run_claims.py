@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ from storage.connectors.connectors import NOT_YET
 from storage.connectors.schema import connectors, credentials
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, listed, now_ms
-from storage.kernel.rows import fill
+from storage.kernel.rows import fill, readable
 from storage.runs import run_locks
 from storage.runs.run_locks import (
     WAITS_FOR_LOCKS,
@@ -333,9 +334,9 @@ def _next_of_each_device(
         free = sorted(device for device in group if counts.by_device[device] < gates.per_device)
         for part in in_parts(free):
             rows = c.execute(READY, asked | {"devices": part, "settled": settled})
-            found += [_candidate(row) for row in rows]
+            found += readable(_candidate, rows)
     if counts.mailboxes < gates.mailboxes and c.execute(READ_MAILBOXES).first() is not None:
-        found += [_candidate(row) for row in c.execute(READY_MAILBOXES, asked)]
+        found += readable(_candidate, c.execute(READY_MAILBOXES, asked))
     return found
 
 
@@ -526,17 +527,15 @@ WAITS = (
 
 
 def waits_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, RunWait]:
-    """Return the conditions of these runs, by run."""
+    """Return the conditions of these runs, by run, without those that depend on an unreadable row."""
     locked = locks_in_the_way(c, run_ids)
-    return {
-        RunId(row.run_id): fill(
-            RunWait,
-            row,
-            lock=locked.get(RunId(row.run_id)),
-        )
-        for part in in_parts(run_ids)
-        for row in c.execute(WAITS, {"runs": part})
-    }
+    found: dict[RunId, RunWait] = {}
+    for part in in_parts(run_ids):
+        for row in c.execute(WAITS, {"runs": part}):
+            run_id = RunId(row.run_id)
+            for wait in readable(partial(fill, RunWait, lock=locked.get(run_id)), [row]):
+                found[run_id] = wait
+    return found
 
 
 ASKED_FOR: Final = ("manual", "rerun")  # triggers of requested runs

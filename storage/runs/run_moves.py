@@ -30,6 +30,7 @@ from storage.agents.agent_moves import AgentTerminated, Counts, count_runs, reco
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, in_parts, now_ms, spelled
 from storage.kernel.database import end_sessions
+from storage.kernel.rows import sparing, write_each
 from storage.runs import schema
 from storage.runs.calls import count_calls
 from storage.runs.run_locks import let_go
@@ -474,13 +475,15 @@ def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int) ->
     for row in left:
         held = HeldRun(RunId(row.id), row.state, row.fence)
         if row.cancel_requested_at is not None:
-            move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason=row.cancel_reason)
-            cancelled.append(held.id)
+            with sparing(c):
+                move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason=row.cancel_reason)
+                cancelled.append(held.id)
         elif row.crash_count + 1 >= crash_limit:
             message = f"the hub ended {crash_limit} times at the same place of it"
-            record_error(c, held.id, None, "crash_loop", message, at)
-            move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="crash_loop")
-            failed.append(held.id)
+            with sparing(c):
+                record_error(c, held.id, None, "crash_loop", message, at)
+                move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="crash_loop")
+                failed.append(held.id)
         else:
             requeued[held.id] = row.state
     return Recovered(tuple(_requeue(c, requeued, at)), tuple(cancelled), tuple(failed))
@@ -490,8 +493,8 @@ def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int) -> list[Run
     """Requeue runs in sets, not one by one: a hub may have died with ten thousand of them."""
     if not left:
         return []
-    c.execute(REQUEUE, [{"run": run_id, "now": at} for run_id in left])
-    ids = list(left)
+    written = write_each(c, REQUEUE, [{"run": run_id, "now": at} for run_id in left])
+    ids = [RunId(str(one["run"])) for one in written]
     let_go(c, ids)
     moved = [row for part in in_parts(ids) for row in c.execute(REQUEUED, {"runs": part})]
     moves = []

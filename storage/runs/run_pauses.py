@@ -21,6 +21,7 @@ from storage.agents import schema as agent_schema
 from storage.agents.schema import agent_configs
 from storage.devices import schema as device_schema
 from storage.kernel.columns import Int, in_parts
+from storage.kernel.rows import sparing
 from storage.runs.run_moves import move, remember_moves
 from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error
 from storage.runs.schema import EXECUTING, run_calls, runs
@@ -431,11 +432,14 @@ def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
         .join_from(runs, agent_schema.agents)
         .where(_moved)
     ).all()
+    followed: list[RunId] = []
     for row in left:
-        if row.has_sent:
-            request_cancel(c, RunId(row.id), "the agent works on another device now", at, actor=actor)
-        else:
-            c.execute(
-                sa.update(runs).where(runs.c.id == row.id).values(device_id=row.device_id, updated_at=at)
-            )
-    return [RunId(row.id) for row in left]
+        with sparing(c):
+            if row.has_sent:
+                request_cancel(c, RunId(row.id), "the agent works on another device now", at, actor=actor)
+            else:
+                c.execute(
+                    sa.update(runs).where(runs.c.id == row.id).values(device_id=row.device_id, updated_at=at)
+                )
+            followed.append(RunId(row.id))
+    return followed

@@ -16,7 +16,7 @@ from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutc
 from protocol.vocabularies import RunLogStatus
 from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts, spelled
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_page, paged, readable, readable_page, reader
 from storage.runs.schema import EXECUTING, LIVE, run_calls, run_state_history, runs
 
 
@@ -201,7 +201,7 @@ def find_run(c: sa.Connection, id: RunId, *, user_id: UserId | None = None) -> R
 
 def find_runs(c: sa.Connection, ids: Sequence[RunId]) -> list[RunRow]:
     """Return those of these runs that exist, in no particular order."""
-    return [_run(row) for part in in_parts(ids) for row in c.execute(RUNS_BY_ID, {"runs": part})]
+    return [run for part in in_parts(ids) for run in readable(_run, c.execute(RUNS_BY_ID, {"runs": part}))]
 
 
 def runs_ending_in(
@@ -289,13 +289,13 @@ def list_runs(
         query = query.where(runs.c.created_at >= since)
     if until is not None:
         query = query.where(runs.c.created_at < until)
-    return [_run(row) for row in c.execute(query)]
+    return readable_page(c, _run, query, limit)
 
 
 def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:
     """Return the number of runs in each state, of all users or one; states without runs are omitted."""
     counts = RUN_COUNTS if user_id is None else _of_user(RUN_COUNTS.join_from(runs, agents), user_id)
-    return {row.state: row.runs for row in c.execute(counts)}
+    return {row.state: row.runs for row in c.execute(counts) if isinstance(row.state, RunState)}
 
 
 def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:
@@ -329,7 +329,7 @@ def moves_of_runs(
     query = paged(query, *by, limit=limit, after=after, descending=True)
     if after is not None:
         query = query.where(runs.c.created_at <= after[0])  # the index of runs has no other part of the key
-    return [fill(MoveOfRun, row) for row in c.execute(query, {"agent": agent_id})]
+    return fill_page(c, MoveOfRun, query, limit, {"agent": agent_id})
 
 
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
@@ -337,6 +337,7 @@ def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
     return query if user_id is None else query.where(agents.c.user_id == user_id)
 
 
+@reader
 def _run(row: Any) -> RunRow:
     return fill(RunRow, row, usage=fill(Usage, row))
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents.schema import agent_states, agents, wakes
 from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
 from storage.schedules.fire_rows import Decision
 from storage.schedules.schedule_rows import REMOVED
 from storage.schedules.schema import schedule_fires, schedules
@@ -128,7 +128,7 @@ OF_AGENT = (
 
 def due_wakes(c: sa.Connection, at: int, limit: int) -> list[WakeSight]:
     """Return the open wakes that can be processed at *at*, longest waiting first."""
-    return [fill(WakeSight, row) for row in c.execute(DUE_WAKES, {"now": at, "most": limit})]
+    return fill_each(WakeSight, c.execute(DUE_WAKES, {"now": at, "most": limit}))
 
 
 def is_any_open(c: sa.Connection) -> bool:
@@ -145,7 +145,7 @@ def wakes_of(
         after: ``(fire_at, id)`` of the last wake of the previous page.
     """
     query = paged(OF_AGENT, wakes.c.fire_at, wakes.c.id, limit=limit, after=after, descending=True)
-    return [fill(WakeRow, row) for row in c.execute(query, {"agent": agent_id})]
+    return fill_page(c, WakeRow, query, limit, {"agent": agent_id})
 
 
 INSERT = sa.insert(wakes)

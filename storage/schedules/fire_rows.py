@@ -11,7 +11,7 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from storage.kernel.columns import in_parts
 from storage.kernel.database import Conflict
-from storage.kernel.rows import Key, columns_of, fill, paged
+from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
 from storage.runs.run_moves import remember_moves
 from storage.runs.runs import RunMove
 from storage.runs.schema import runs
@@ -95,7 +95,7 @@ def list_fires(
     """
     fires = schedule_fires.c
     query = paged(ROWS_OF_AGENT, fires.fire_at, fires.schedule_id, limit=limit, after=after, descending=True)
-    return [fill(FireRow, row) for row in c.execute(query, {"agent": agent_id})]
+    return fill_page(c, FireRow, query, limit, {"agent": agent_id})
 
 
 def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int) -> list[FireRow]:
@@ -104,7 +104,7 @@ def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int
     The first and last row may extend beyond the range.
     """
     within = {"schedule": schedule_id, "first": first_at, "last": last_at}
-    return [fill(FireRow, row) for row in c.execute(ROWS_WITHIN, within)]
+    return fill_each(FireRow, c.execute(ROWS_WITHIN, within))
 
 
 def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[Missed, ...]]:

@@ -16,7 +16,8 @@ from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
 from storage.agents.schema import agent_states, agent_templates, agents
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.database import UnreadableRow
+from storage.kernel.rows import columns_of, fill, readable, reader
 from storage.schedules.schema import schedules
 
 Kind = Literal["cron", "every", "at"]
@@ -232,41 +233,41 @@ def lock_schedule(c: sa.Connection, id: str) -> ScheduleRow:
 
 def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
     """Return every schedule, by agent name, including slots and those of archived agents."""
-    return [_schedule(row) for row in c.execute(ALL_SCHEDULES)]
+    return readable(_schedule, c.execute(ALL_SCHEDULES))
 
 
 def schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Return an agent's schedules of runs: the current one first, then those of older releases."""
-    return [_schedule(row) for row in c.execute(SCHEDULES_OF, {"agent": agent_id})]
+    return readable(_schedule, c.execute(SCHEDULES_OF, {"agent": agent_id}))
 
 
 def schedules_of_agents(c: sa.Connection, agent_ids: Sequence[AgentId]) -> list[ScheduleRow]:
     """Return the schedules of runs of these agents, in the order of ``schedules_of``."""
     return [
-        _schedule(row)
+        schedule
         for part in in_parts(agent_ids)
-        for row in c.execute(SCHEDULES_OF_AGENTS, {"listed": part})
+        for schedule in readable(_schedule, c.execute(SCHEDULES_OF_AGENTS, {"listed": part}))
     ]
 
 
 def slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Return an agent's slots, by label, including those that are no longer declared."""
-    return [_schedule(row) for row in c.execute(SLOTS_OF, {"agent": agent_id})]
+    return readable(_schedule, c.execute(SLOTS_OF, {"agent": agent_id}))
 
 
 def lock_slots_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Lock an agent's slots until the transaction ends, and return them like ``slots_of``."""
-    return [_schedule(row) for row in c.execute(LOCKED_SLOTS_OF, {"agent": agent_id})]
+    return readable(_schedule, c.execute(LOCKED_SLOTS_OF, {"agent": agent_id}))
 
 
 def lock_schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:
     """Lock an agent's schedules until the transaction ends, and return them like ``schedules_of``."""
-    return [_schedule(row) for row in c.execute(LOCKED_SCHEDULES_OF, {"agent": agent_id})]
+    return readable(_schedule, c.execute(LOCKED_SCHEDULES_OF, {"agent": agent_id}))
 
 
 def unplanned(c: sa.Connection, limit: int) -> list[ScheduleRow]:
     """Return enabled schedules whose next fire is unknown: new, edited, enabled again."""
-    return [_schedule(row) for row in c.execute(UNPLANNED, {"most": limit})]
+    return readable(_schedule, c.execute(UNPLANNED, {"most": limit}))
 
 
 def due(c: sa.Connection, at: int, limit: int) -> list[DueSchedule]:
@@ -317,16 +318,22 @@ def _found(c: sa.Connection, query: sa.Select[Any], id: str) -> ScheduleRow:
 
 def _due(c: sa.Connection, at: int, limit: int) -> tuple[list[DueSchedule], list[Unreadable]]:
     """Read due schedules row by row, so that an unreadable one does not block the others."""
-    found: list[DueSchedule] = []
-    unreadable: list[Unreadable] = []
-    for row in c.execute(DUE, {"now": at, "most": limit}):
-        try:
-            found.append(_with_settings(row))
-        except configs.UnreadableConfig as exc:
-            unreadable.append(Unreadable(_schedule(row), str(exc)))
-    return found, unreadable
+    most = limit
+    while True:
+        found: list[DueSchedule] = []
+        unreadable: list[Unreadable] = []
+        rows = c.execute(DUE, {"now": at, "most": most}).all()
+        for row in rows:
+            try:
+                found.append(_with_settings(row))
+            except UnreadableRow as exc:
+                unreadable += [Unreadable(schedule, str(exc)) for schedule in readable(_schedule, [row])]
+        if found or unreadable or len(rows) < most:
+            return found, unreadable
+        most *= 2  # all of them are broken: others take their places
 
 
+@reader
 def _schedule(row: Any) -> ScheduleRow:
     fields = dict(zip(_FIELDS, row, strict=False))  # additional columns of a query follow
     reason, enabled = fields["paused_reason"], fields["enabled"]
@@ -334,5 +341,6 @@ def _schedule(row: Any) -> ScheduleRow:
     return fill(ScheduleRow, fields, is_catching_up=enabled and reason == CATCHING_UP)
 
 
+@reader
 def _with_settings(row: Any) -> DueSchedule:
     return fill(DueSchedule, row, schedule=_schedule(row), **configs.configs_in(row))

@@ -366,7 +366,7 @@ class AgentStatuses(Noun):
     async def _document(self, words: Vocabulary, find: Callable[[Connection], AgentRow]) -> dict[str, Any]:
         def read(c: Connection) -> tuple[AgentFacts, dict[str, Any]]:
             agent = find(c)
-            (facts,) = agent_snapshot.facts_of(c, [agent])
+            facts = agent_snapshot.facts_of_agent(c, agent)
             return facts, tables_of(c, words, agent)
 
         facts, tables = await self._store.read(read)

@@ -208,5 +208,5 @@ def _detail(text: str) -> dict[str, str | int | bool | None]:
     """Return the details of an entry; those that an edit made unreadable as they are."""
     try:
         return msgspec.json.decode(text, type=dict[str, str | int | bool | None])
-    except (msgspec.DecodeError, UnicodeError):
-        return {"unreadable": text}
+    except (msgspec.DecodeError, UnicodeError, TypeError):
+        return {"unreadable": str(text)}

@@ -100,7 +100,7 @@ class Items(Noun):
 
 
 def _view(row: ItemRow, agent_name: str) -> ItemView:
-    title = TABLES[TableName(row.target_table)].title
-    return ItemView.from_row(
-        row, agent=agent_name, path=row.unit_key, table=row.target_table, title=str(row.data.get(title, ""))
-    )
+    title = ""
+    if row.target_table in TABLES:  # else it is a table of another release
+        title = str(row.data.get(TABLES[TableName(row.target_table)].title, ""))
+    return ItemView.from_row(row, agent=agent_name, path=row.unit_key, table=row.target_table, title=title)
