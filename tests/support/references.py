@@ -195,7 +195,8 @@ def rest_page() -> str:
 - Each `POST` takes an `Idempotency-Key`: the same key is done once, and gets the same answer again.
 - A refusal is `application/problem+json` with a stable `code`: see [errors](errors.md).
 - A value has the type that the document says: a number is not a text, and a point in time has seconds and an
-  offset from UTC, as in `2026-01-05T09:00:00Z`. A refusal names every wrong parameter and key.
+  offset from UTC, as in `2026-01-05T09:00:00Z`. A refusal names every wrong parameter and key,
+  also those that the route does not have.
 - A request states its length; chunked bodies are refused.""",
         *_routes(ANSWERED.values()),
         f"## Requests of devices\n\nDevices ask over their own connection, see [PROTOCOL.md]"

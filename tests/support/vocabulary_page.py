@@ -58,8 +58,8 @@ them, by the rules below. Coordination has no status; it has names of events and
   orchestrator `?state_detail=` does so too. `GET /v1/agents?as={vocabulary}&status=` finds the same agents.
   Without `as` the status is a word of the calendar.
 - **Read a long table**: `GET /v1/agents/{name}/as/{vocabulary}/{table}` returns it in pages of `limit` rows,
-  each with the `next_cursor` of the next one, and filtered by the parameters that the section of the table
-  names. The agent in the words of the vocabulary has only the first rows of such a table.
+  200 at most, each with the `next_cursor` of the next one. The section of the table names its filters. An
+  agent in the words of the vocabulary has only the first rows of such a table.
 - **Write**: `PATCH` of the same, as in `{"status": "on_call"}`. A write moves the agent on its axes, and what
   it answers is what is read next. A word that runs or the device hide is accepted, and read once they no
   longer do: `on_call` is written while the device is away, and read when it is back. A refusal names the

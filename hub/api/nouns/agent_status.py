@@ -22,7 +22,7 @@ from hub.api.door.roles import Scope, least_role
 from hub.api.noun import Noun, command, device, route
 from hub.api.nouns.agents import Agents, VocabularyQuery, managed
 from hub.api.nouns.audit import EventWord
-from hub.api.paging import Paging
+from hub.api.paging import MOST_LONG, Paging
 from hub.api.parameters import Actor, Caller, Match
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
@@ -314,6 +314,7 @@ class AgentStatuses(Noun):
         A filter that the table does not have is refused: *task_id* and *state* are those of executions,
         *execution_id* that of their history, *status* that of the run log, *event_type* that of activity.
         """
+        paging.limit = min(paging.limit, MOST_LONG)
         declared, rows = paged_table(words_of(vocabulary), table, filters)
         agent, found = await self._store.read(
             agents.with_agent, name, self.user_id, rows.read, **paging.part._asdict(), **filters
@@ -430,7 +431,7 @@ def _with_heartbeat(facts: AgentFacts, last_heartbeat: LastHeartbeat) -> AgentFa
 
 
 class AgentDocuments(Noun):
-    """Agents in the terms of a vocabulary: calendar, orchestrator, foundation or runlog."""
+    """Agents in the terms of a vocabulary."""
 
     name, path = "documents", "/v1/agents/as/{vocabulary}"
 
@@ -444,6 +445,7 @@ class AgentDocuments(Noun):
 
         The parameters are those of the list of agents; *status* and *state_detail* are in the same terms.
         """
+        paging.limit = min(paging.limit, MOST_LONG)
         words = words_of(vocabulary)
         filter = filters.filter(words)
 
