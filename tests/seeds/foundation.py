@@ -4,6 +4,7 @@ from typing import Final
 
 from protocol.lifecycles import RunState
 from protocol.vocabularies import FoundationStatus
+from tests.seeds.columns import furnish
 from tests.seeds.walk import OF_WALK, Document, Walk
 
 foundation = Document("foundation")
@@ -105,3 +106,160 @@ async def agents_are_found_by_a_capability_and_its_version(walk: Walk) -> None:
     await walk.refused("GET", "agents?capability=file.read%20about%202", status=422, says=says)
     await walk.refused("GET", "agents?capability=", status=422, says="begins with no name")
     await walk.refused("GET", f"agents?capability={'c' * 513}", status=422, says="query.capability")
+
+
+@foundation(
+    "ConfigType: string, integer, float, boolean, json; config_value: stored as string",
+    lives="agent_configs.config_type, agent_configs.config_value, PUT /v1/agents/{name}/config/{key}",
+)
+async def a_config_is_stored_as_text_with_its_type(walk: Walk) -> None:
+    for key, value, stored, kind in (
+        ("name", "warm", "warm", "string"),
+        ("kv_cache_size", 512, "512", "integer"),
+        ("threshold", 0.75, "0.75", "float"),
+        ("is_on", True, "true", "boolean"),
+        ("steps", ["a", 1], '["a",1]', "json"),
+    ):
+        await walk.put(f"agents/notes/config/{key}", {"value": value})
+        (row,) = [one for one in (await walk.get(AS))["agent_configs"] if one["config_key"] == key]
+        assert (row["config_value"], row["config_type"]) == (stored, kind)
+        assert (await walk.get(f"agents/notes/config/{key}"))["value"] == value
+    path = "agents/notes/config/kv_cache_size"
+    await walk.refused(
+        "PUT", path, {"value": "many"}, status=422, says="expected integer, not the text 'many'"
+    )
+    await walk.refused("PUT", path, {"value": 7, "type": "date"}, status=422, says="type")
+    await walk.refused("PUT", f"agents/notes/config/{'k' * 256}", {"value": 1}, status=422, says="255")
+    default = "SELECT dflt_value FROM pragma_table_info('agent_configs') WHERE name = 'config_type'"
+    assert await walk.sql(default) == [("'string'",)]
+
+
+@foundation("Human-readable description of this config", lives="agent_configs.description")
+async def a_config_has_a_description(walk: Walk) -> None:
+    await walk.put("agents/notes/config/tone", {"value": "warm", "description": "How it sounds."})
+    assert (await walk.get("agents/notes/config/tone"))["description"] == "How it sounds."
+    (row,) = (await walk.get(AS))["agent_configs"]
+    assert row["description"] == "How it sounds."
+    await walk.refused(
+        "PUT", "agents/notes/config/tone", {"value": "a", "description": 7}, status=422, says="text"
+    )
+
+
+@foundation(
+    "active_workflows: List of currently active workflow IDs, default=[]", lives="runs.id, runs.state"
+)
+async def the_live_runs_of_an_agent_are_its_workflows(walk: Walk) -> None:
+    assert (await walk.get(AS))["active_workflows"] == []
+    run = (await walk.post("agents/notes/runs"))["id"]
+    assert (await walk.get(AS))["active_workflows"] == [run]
+    await walk.post(f"runs/{run}/cancel")
+    assert (await walk.get(AS))["active_workflows"] == []
+    await walk.refused(
+        "PATCH", AS, {"active_workflows": []} | {"id": "x"}, status=422, says="not written here"
+    )
+
+
+@foundation("locks: Resource locks held by this agent, default={}", lives="agent_locks, locks.acquire")
+async def the_locks_of_an_agent_are_read_by_their_names(walk: Walk) -> None:
+    assert (await walk.get(AS))["locks"] == {}
+    held = await walk.ask("locks.acquire", agent_id="notes", resources=["printer"])
+    assert (await walk.get(AS))["locks"]["printer"]["fence"] == held["fences"]["printer"]
+    await walk.ask("locks.release", agent_id="notes", fences=held["fences"])
+    assert (await walk.get(AS))["locks"] == {}
+    await walk.ask_refused("locks.acquire", agent_id="notes", resources=[], says="1 to 16 locks")
+
+
+@foundation(
+    "metadata: Additional state metadata; resource_usage: CPU, memory, default={}",
+    lives="agent_states.metadata, agent_states.resource_usage",
+)
+async def metadata_and_resource_usage_are_objects(walk: Walk) -> None:
+    document = await walk.get(AS)
+    assert (document["metadata"], document["resource_usage"]) == ({}, {})
+    assert (await walk.patch(AS, {"metadata": {"shelf": 3}}))["metadata"] == {"shelf": 3}
+    assert (await walk.get(AS))["metadata"] == {"shelf": 3}
+    await walk.refused("PATCH", AS, {"metadata": [3]}, status=422, says="metadata: expected an object")
+    await walk.refused("PATCH", AS, {"resource_usage": {}} | {"id": "x"}, status=422, says="not written here")
+
+
+@foundation(
+    "MetricType: counter, gauge, histogram; default=GAUGE; tags", lives="metric_series, metrics.report"
+)
+async def a_metric_has_a_type_and_tags(walk: Walk) -> None:
+    for name, more in (("mails", {}), ("reads", {"type": "counter"}), ("times", {"type": "histogram"})):
+        sample = {"agent_id": "notes", "name": name, "value": 2, "tags": {"box": "in"}} | more
+        await walk.ask("metrics.report", samples=[sample])
+    rows = (await walk.get(AS))["agent_metrics"]
+    assert [(one["metric_name"], one["metric_type"]) for one in rows] == [
+        ("mails", "gauge"),
+        ("reads", "counter"),
+        ("times", "histogram"),
+    ]
+    assert {one["tags"]["box"] for one in rows} == {"in"} and {one["metric_value"] for one in rows} == {2.0}
+    for wrong, says in (({"value": "x"}, "value: expected a number"), ({"value": 1, "type": "sum"}, "type")):
+        sample = {"agent_id": "notes", "name": "mails"} | wrong
+        await walk.ask_refused("metrics.report", samples=[sample], says=says)
+
+
+@foundation("ForeignKey agents.id, ondelete=CASCADE; cascade=all, delete-orphan", lives="REFERENCES agents")
+async def the_rows_of_an_agent_go_with_its_row(walk: Walk) -> None:
+    await furnish(walk)
+    tables = ("agent_configs", "agent_states", "agent_capabilities", "metric_series")
+    await walk.delete("agents/mail")
+    assert await walk.sql("SELECT deleted_at IS NOT NULL FROM agents WHERE name = 'mail'") == [(1,)]
+    for table in tables:
+        assert await walk.sql(f"SELECT count(*) > 0 FROM {table}") == [(1,)]
+    await walk.sql("DELETE FROM agents WHERE name = 'mail'")
+    for table in tables:
+        orphans = f"SELECT count(*) FROM {table} WHERE agent_id NOT IN (SELECT id FROM agents)"
+        assert await walk.sql(orphans) == [(0,)]
+        foreign = f"UPDATE {table} SET agent_id = 'nobody'"
+        if await walk.sql(f"SELECT 1 FROM {table} LIMIT 1"):
+            await walk.sql_refused(foreign)
+
+
+@foundation(
+    "idx_agent_config_agent_key, idx_agent_state_agent, idx_agent_cap_agent_name",
+    lives="primary keys and indexes that begin with agent_id",
+    changed="an index of each single column as well costs a write each, and no question uses it",
+)
+async def the_rows_of_an_agent_are_found_by_an_index(walk: Walk) -> None:
+    for query in (
+        "SELECT * FROM agent_configs WHERE agent_id = 'a' AND config_key = 'k'",
+        "SELECT * FROM agent_states WHERE agent_id = 'a'",
+        "SELECT * FROM agent_capabilities WHERE agent_id = 'a' AND name = 'n'",
+        "SELECT * FROM agent_capabilities WHERE enabled AND name = 'n'",
+        "SELECT * FROM metric_series WHERE agent_id = 'a' AND name = 'n'",
+    ):
+        ((*_, plan),) = await walk.sql(f"EXPLAIN QUERY PLAN {query}")
+        assert plan.startswith("SEARCH"), plan
+
+
+@foundation(
+    "capability_version: default=1.0.0; enabled: default=True; config: default={}", lives="agent_capabilities"
+)
+async def a_capability_is_enabled_and_has_a_config(walk: Walk) -> None:
+    made = await walk.put(
+        f"{CAPABILITIES}/spot_migration/1.2.0", {"config": {"zone": "b"}, "description": "Moves."}
+    )
+    assert made["capability"]["enabled"]
+    (row,) = (await walk.get(AS))["agent_capabilities"]
+    assert (row["capability_name"], row["capability_version"]) == ("spot_migration", "1.2.0")
+    assert (row["config"], row["description"]) == ({"zone": "b"}, "Moves.")
+    await walk.put(f"{CAPABILITIES}/spot_migration/1.2.0", {"enabled": False})
+    assert not (await walk.get(AS))["agent_capabilities"][0]["enabled"]
+    await walk.refused("PUT", f"{CAPABILITIES}/spot_migration/latest", {}, status=422, says="is no version")
+
+
+@foundation(
+    "alembic current, alembic upgrade head; def downgrade(): drop the tables in reverse order",
+    lives="hub migrate status, up, verify, down",
+)
+async def the_tables_are_made_verified_and_taken_back(walk: Walk) -> None:
+    await walk.cli_refused("migrate", "status", says="there are no tables yet")
+    assert "applied: 0001" in await walk.text("migrate", "up")
+    assert "up to date" in await walk.text("migrate", "status")
+    assert "the tables match this release" in await walk.text("migrate", "verify")
+    await walk.cli_refused("migrate", "down", says="confirm with --yes")
+    assert "the tables are at revision 0001" in await walk.text("migrate", "down", "--yes")
+    await walk.cli_refused("migrate", "status", says="missing: ")
