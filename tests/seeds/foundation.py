@@ -187,7 +187,12 @@ async def metadata_and_resource_usage_are_objects(walk: Walk) -> None:
 )
 async def a_metric_has_a_type_and_tags(walk: Walk) -> None:
     for name, more in (("mails", {}), ("reads", {"type": "counter"}), ("times", {"type": "histogram"})):
-        sample = {"agent_id": "notes", "name": name, "value": 2, "tags": {"box": "in"}} | more
+        sample: dict[str, object] = {
+            "agent_id": "notes",
+            "name": name,
+            "value": 2,
+            "tags": {"box": "in"},
+        } | more
         await walk.ask("metrics.report", samples=[sample])
     rows = (await walk.get(AS))["agent_metrics"]
     assert [(one["metric_name"], one["metric_type"]) for one in rows] == [
@@ -197,8 +202,8 @@ async def a_metric_has_a_type_and_tags(walk: Walk) -> None:
     ]
     assert {one["tags"]["box"] for one in rows} == {"in"} and {one["metric_value"] for one in rows} == {2.0}
     for wrong, says in (({"value": "x"}, "value: expected a number"), ({"value": 1, "type": "sum"}, "type")):
-        sample = {"agent_id": "notes", "name": "mails"} | wrong
-        await walk.ask_refused("metrics.report", samples=[sample], says=says)
+        refused = {"agent_id": "notes", "name": "mails"} | wrong
+        await walk.ask_refused("metrics.report", samples=[refused], says=says)
 
 
 @foundation("ForeignKey agents.id, ondelete=CASCADE; cascade=all, delete-orphan", lives="REFERENCES agents")

@@ -550,3 +550,130 @@ async def an_agent_is_created_with_its_first_words(walk: Walk) -> None:
     pair = {"status": "INACTIVE", "state_detail": "ACTIVE"}
     await walk.refused("POST", "agents/as/orchestrator", CREATE | pair, status=409, says="ACTIVE + READY")
     assert len((await walk.get("agents"))["agents"]) == 4
+
+
+@orchestrator(
+    "status: default=AgentStatus.INACTIVE; AgentState.CREATED: initial state",
+    lives="agent_states.lifecycle, agent_state_history",
+    changed="a new agent is initialized at once, and active unless start is false",
+)
+async def an_agent_begins_as_created_and_is_ready_or_active(walk: Walk) -> None:
+    await _agent(walk, start=False)
+    document = await walk.get(AS)
+    assert (document["status"], document["state_detail"]) == ("INACTIVE", "READY")
+    details = [one["new_state_detail"] for one in document["agent_state_history"]]
+    assert details == ["READY", "INITIALIZING", "CREATED"]
+    await walk.post("agents", {"name": "plan", "device": "desk"} | OF_WALK)
+    assert (await walk.get("agents/plan/as/orchestrator"))["status"] == "ACTIVE"
+    await walk.refused("PATCH", AS, {"status": "inactive"}, status=422, says="values: INACTIVE")
+
+
+@orchestrator(
+    "agent_template: name, description, agent_type, configuration_schema '{}', default_configuration '{}'",
+    lives="agent_templates, PUT /v1/templates/{name}",
+)
+async def a_template_has_a_type_a_schema_and_defaults(walk: Walk) -> None:
+    bare = await walk.put("templates/bare", {})
+    assert (bare["type"], bare["configuration_schema"], bare["default_configuration"]) == ("CUSTOM", {}, {})
+    schema = {"properties": {"tone": {"type": "string"}}}
+    given = {"type": "AUDITOR", "configuration_schema": schema, "default_configuration": {"tone": "warm"}}
+    await walk.put("templates/polite", given | {"description": "Kind.", "prompt": "Be {{ tone }}."})
+    files = {key: value for key, value in OF_WALK.items() if key != "prompt"}
+    await walk.post("agents", {"name": "mail", "device": "desk", "template": "polite"} | files)
+    template = (await walk.get(AS))["agent_template"]
+    assert template["agent_type"] == "AUDITOR" and template["prompt_template"] == "Be {{ tone }}."
+    assert (await walk.cli("templates", "show", "polite"))["default_configuration"] == {"tone": "warm"}
+    await walk.refused("PUT", "templates/odd", {"type": "PILOT"}, status=422, says="body.type")
+    wrong = given | {"default_configuration": {"tone": 7}}
+    await walk.refused("PUT", "templates/polite", wrong, status=422, says="tone")
+
+
+@orchestrator(
+    "agent_checkpoint: state_data, sequence_number, is_recoverable default=True",
+    lives="checkpoints, PUT /v1/agents/{name}/checkpoints/{scope}",
+)
+async def an_agent_has_one_checkpoint_that_only_moves_on(walk: Walk) -> None:
+    await _agent(walk)
+    path = "agents/mail/checkpoints/agent"
+    for sequence in (1, 3):
+        await walk.put(path, {"sequence": sequence, "state": {"page": sequence}})
+    checkpoint = (await walk.get(AS))["agent_checkpoint"]
+    assert (checkpoint["state_data"], checkpoint["sequence_number"]) == ({"page": 3}, 3)
+    assert checkpoint["is_recoverable"] is True
+    await walk.refused("PUT", path, {"sequence": 2, "state": {}}, status=409, says="stale_checkpoint")
+    await walk.refused("PUT", path, {"sequence": -1, "state": {}}, status=422, says="sequence")
+    await walk.refused("PUT", path, {"sequence": 4, "state": "x"}, status=422, says="state")
+    assert (await walk.ask("checkpoints.get", agent_id="mail"))["checkpoint"]["sequence"] == 3
+
+
+@orchestrator(
+    "agent_execution: state default='QUEUED', progress_percentage default=0.0, retry_count default=0",
+    lives="runs.state, runs.progress, runs.attempt",
+)
+async def a_new_execution_is_queued_and_has_not_begun(walk: Walk) -> None:
+    await _agent(walk)
+    run = (await walk.post("agents/mail/runs", {"context": {"room": 7}}))["id"]
+    (execution,) = (await walk.get(AS))["agent_execution"]
+    assert (execution["id"], execution["state"], execution["retry_count"]) == (run, "QUEUED", 0)
+    assert (execution["progress_percentage"], execution["context"]["room"]) == (0.0, 7)
+    empty = ("status_message", "result", "error_message", "started_at", "completed_at")
+    assert [execution[name] for name in empty] == [None] * 5
+    await walk.refused("POST", "agents/mail/runs", {"context": 7}, status=422, says="context")
+    await walk.refused("POST", "agents/nobody/runs", status=404, says="nobody")
+
+
+@orchestrator(
+    "agent.id, ondelete=CASCADE: histories, checkpoint and executions", lives="REFERENCES agents, runs"
+)
+async def what_an_agent_has_goes_with_its_row(walk: Walk) -> None:
+    await furnish(walk)
+    assert await walk.sql("SELECT count(*) > 0 FROM run_state_history WHERE run_id = 'r-1'") == [(1,)]
+    await walk.sql("DELETE FROM agents WHERE name = 'mail'")
+    for table in ("agent_state_history", "checkpoints", "runs"):
+        orphans = f"SELECT count(*) FROM {table} WHERE agent_id NOT IN (SELECT id FROM agents)"
+        assert await walk.sql(orphans) == [(0,)]
+    assert await walk.sql("SELECT count(*) FROM run_state_history WHERE run_id = 'r-1'") == [(0,)]
+
+
+@orchestrator(
+    "agent_state_history_agent_id_idx, _timestamp_idx, agent_execution_agent_id_idx, _task_id_idx",
+    lives="indexes of agent_state_history, runs and run_state_history",
+)
+async def histories_and_executions_are_found_by_an_index(walk: Walk) -> None:
+    for query in (
+        "SELECT * FROM agent_state_history WHERE agent_id = 'a'",
+        "SELECT * FROM agent_state_history WHERE at > 7",
+        "SELECT * FROM checkpoints WHERE agent_id = 'a'",
+        "SELECT * FROM runs WHERE agent_id = 'a'",
+        "SELECT * FROM runs WHERE task_id = 't'",
+        "SELECT * FROM run_state_history WHERE run_id = 'r'",
+    ):
+        ((*_, plan),) = await walk.sql(f"EXPLAIN QUERY PLAN {query}")
+        assert plan.startswith("SEARCH"), plan
+
+
+@orchestrator(
+    "./apply_migration.sh --db-url postgresql://...: migrate, and verify the tables",
+    lives="hub migrate --url",
+)
+async def another_database_is_migrated_and_verified_by_its_url(walk: Walk) -> None:
+    url = f"sqlite:///{walk.hub.folder}/other.db"
+    assert "applied: 0001" in await walk.text("migrate", "up", "--url", url)
+    assert "the tables match this release" in await walk.text("migrate", "verify", "--url", url)
+    await walk.cli_refused("migrate", "status", says="there are no tables yet")
+    await walk.cli_refused(
+        "migrate", "up", "--url", "mysql://localhost/hub", says="of a kind this hub does not know"
+    )
+
+
+@orchestrator("updated_at: onupdate=func.now()", lives="agents.updated_at")
+async def an_agent_that_is_changed_has_another_time_of_its_change(walk: Walk) -> None:
+    await _agent(walk)
+    before = await walk.get(AS)
+    walk.hub.clock.advance(60)
+    after = await walk.patch(AS, {"description": "Reads mail."})
+    assert (after["created_at"], after["description"]) == (before["created_at"], "Reads mail.")
+    assert after["updated_at"] == "2026-01-05T09:01:00.000Z" > before["updated_at"]
+    await walk.refused(
+        "PATCH", AS, {"updated_at": "2026-01-05T09:00:30Z"}, status=422, says="not written here"
+    )
