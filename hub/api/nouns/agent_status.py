@@ -31,7 +31,7 @@ from hub.settings.reading import FileLines
 from protocol.agent_status import STORED_AXES, Axes, Axis, Lifecycle, UnknownValue, legal_moves
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import DeviceId
+from protocol.ids import AgentId, DeviceId
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_filters import conditions_of
@@ -449,13 +449,14 @@ class AgentDocuments(Noun):
         words = words_of(vocabulary)
         filter = filters.filter(words)
 
-        def read(c: Connection) -> list[AgentFacts]:
+        def read(c: Connection) -> tuple[list[AgentRow], dict[AgentId, AgentFacts]]:
             only = conditions_of(c, filter)
-            return agent_snapshot.facts_of(
-                c, agents.list_agents(c, user_id=self.user_id, only=only, **paging.part._asdict())
-            )
+            rows = agents.list_agents(c, user_id=self.user_id, only=only, **paging.part._asdict())
+            return rows, {facts.agent.id: facts for facts in agent_snapshot.facts_of(c, rows)}
 
-        found = await self._store.read(read)
-        page = paging.fetched(found, key=lambda facts: (facts.agent.name, facts.agent.id))
-        documents = [document_of(words, _with_heartbeat(facts, self._last_heartbeat)) for facts in page.items]
-        return {"agents": documents, "next_cursor": page.next_cursor}
+        rows, facts = await self._store.read(read)
+        page = paging.fetched(rows, key=lambda row: (row.name, row.id))
+        found = [
+            _with_heartbeat(facts[row.id], self._last_heartbeat) for row in page.items if row.id in facts
+        ]
+        return {"agents": [document_of(words, one) for one in found], "next_cursor": page.next_cursor}

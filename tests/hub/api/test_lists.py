@@ -342,6 +342,23 @@ async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
     assert several.keys() == SEVERAL.keys(), several
 
 
+@ON_SQLITE
+async def test_an_agent_whose_state_cannot_be_read_hides_no_other_in_a_list_of_documents(
+    whole: Whole,
+) -> None:
+    path = "/v1/agents/as/foundation"
+    await whole.fill(path, range(1, 6))
+    everything, _ = await whole.page(path, 100)
+    broken = sa.text("UPDATE agent_states SET metadata = '[]' WHERE agent_id = 'id-00003'")
+    await whole.hub.store.write(lambda c: c.execute(broken).rowcount)
+    found, cursor = await whole.page(path, 2)
+    while cursor is not None:
+        page, cursor = await whole.page(path, 2, cursor)
+        found += page
+    assert found == [one for one in everything if "id-00003" not in one]
+    assert len(found) == len(everything) - 1
+
+
 async def test_a_parameter_that_a_route_does_not_have_is_refused_by_its_name(whole: Whole) -> None:
     for path, route in QUESTIONS.items():
         asked = re.sub(r"\{\w+\}", "x", path)
