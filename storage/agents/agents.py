@@ -1,6 +1,7 @@
 """Agents: their rows, and reading them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -235,11 +236,11 @@ def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = 
 
 def free_name(c: sa.Connection, user_id: UserId, preferred: str) -> str:
     """Return the name, or the first of name-2, name-3, ... that no agent of the user ever had."""
-    name, number = preferred, 1
-    while find_agent_by_name(c, name, user_id=user_id) is not None:
-        number += 1
-        name = f"{preferred}-{number}"
-    return name
+    numbered = agents.c.name.startswith(f"{preferred}-", autoescape=True)
+    query = sa.select(agents.c.name).where(sa.or_(agents.c.name == preferred, numbered))
+    taken = set(c.execute(_of_user(query, user_id)).scalars())
+    names = (f"{preferred}-{number}" for number in count(2))
+    return preferred if preferred not in taken else next(name for name in names if name not in taken)
 
 
 def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | None:

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
 from hub.agents.vocabularies import (
+    TABLES,
     Change,
     bounded_metadata,
     change_of,
@@ -364,18 +365,23 @@ class AgentStatuses(Noun):
             await self._write_document(agent, change, actor=actor)
         return await self.get_own(agent, request)
 
-    async def _document(self, words: Vocabulary, find: Callable[[Connection], AgentRow]) -> dict[str, Any]:
+    async def _document(
+        self, words: Vocabulary, find: Callable[[Connection], AgentRow], *, has_tables: bool = True
+    ) -> dict[str, Any]:
         def read(c: Connection) -> tuple[AgentFacts, dict[str, Any]]:
             agent = find(c)
             facts = agent_snapshot.facts_of_agent(c, agent)
-            return facts, tables_of(c, words, agent)
+            return facts, tables_of(c, words, agent) if has_tables else {}
 
         facts, tables = await self._store.read(read)
         return document_of(words, _with_heartbeat(facts, self._last_heartbeat)) | tables
 
     async def _asked(self, agent: AgentRow, words: Vocabulary, change: dict[str, Any]) -> Change:
         """Return the requested change of an agent, as it is now. Raises BadWrite."""
-        return change_of(words, change, await self._document(words, partial(agents.get_agent, id=agent.id)))
+        find = partial(agents.get_agent, id=agent.id)
+        columns = {column.name for column in TABLES[words][0].columns}
+        now = await self._document(words, find, has_tables=not change.keys() <= columns)
+        return change_of(words, change, now)
 
     async def _write_document(self, agent: AgentRow, asked: Change, *, actor: str) -> None:
         if asked.settings:

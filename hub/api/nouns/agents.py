@@ -336,7 +336,7 @@ class Agents(Noun):
 
         def read(c: Connection) -> dict[str, Any]:
             agent = agents.get_agent(c, row.id)
-            (facts,) = agent_snapshot.facts_of(c, [agent])
+            facts = agent_snapshot.facts_of_agent(c, agent)
             return document_of(words, facts) | tables_of(c, words, agent)
 
         return await self._store.read(read)
