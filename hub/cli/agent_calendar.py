@@ -98,7 +98,10 @@ def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
     for schedule in agent["schedules"]:
         if schedule["paused_because"]:
             finished = schedule["paused_reason"] == "finished"
-            yield schedule["paused_because"] + ("" if finished else f"; {again}")
+            by_hand = f"set another: hub agents edit {agent['name']}, or start a run: hub run {agent['name']}"
+            yield f"{schedule['paused_because']}; {by_hand if finished else again}"
+        elif schedule["first_connect"] == "awaited":
+            yield "it runs when its device connects next, if it has never run until then"
         if schedule["offset_s"]:
             late = show.duration(schedule["offset_s"])
             yield f"its runs are queued {late} after each scheduled time, to spread the load"

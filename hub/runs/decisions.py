@@ -129,6 +129,7 @@ _REASONS: Final = {
     "paused_too_long": "what it waited for did not come in time",
     "device_gone": "its device is not known any more",
     "superseded": "a newer run takes its place",
+    "first_connect": "its device connected, and the agent had never run",
 }
 
 

@@ -34,9 +34,10 @@ from storage import audit
 from storage.audit import Entry
 from storage.devices.nodes import LostLease, Term
 from storage.kernel.database import Conflict, StorageError
-from storage.schedules import fire_rows, fires, schedule_rows, schedules
+from storage.schedules import fire_rows, fires, first_connects, schedule_rows, schedules
 from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow, FreshRun
 from storage.schedules.fires import Covered, Decided, FireDecision, QueueLimits
+from storage.schedules.first_connects import FirstRun
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow, UnknownSchedule
 from storage.schedules.schedules import NextFire, Passed
 from storage.store import Store
@@ -337,7 +338,7 @@ class Scheduler:
             await self._notice_jump(term)
             at = now_ms(self._clock)
             agenda = await self._store.read(schedule_rows.agenda, at, self._batch)
-            if not agenda.unplanned and not agenda.due and not agenda.unreadable:
+            if agenda.is_empty:
                 if agenda.next_due_at is None:
                     return POLL_S
                 return min(POLL_S, max(0.0, (agenda.next_due_at - now_ms(self._clock)) / 1000))
@@ -346,6 +347,8 @@ class Scheduler:
             await self._plan(term, agenda.unplanned, at)
             if agenda.due and not await self._decide(term, agenda.due, at):
                 return RETRY_S
+            for one in agenda.connected:
+                await self._queue_first_run(term, one, at)
 
     async def _plan(self, term: Term, unplanned: Sequence[ScheduleRow], at: int) -> None:
         """Compute the next fire of new or changed schedules."""
@@ -409,6 +412,32 @@ class Scheduler:
                 self._refused.add(schedule.id)
             return ()
         return decided or ()
+
+    async def _queue_first_run(self, term: Term, due: DueSchedule, at: int) -> None:
+        """Queue the run of an agent whose device connected for the first time, unless it has run before."""
+        await self._let_others_work()
+        schedule = due.schedule
+        try:
+            setup = (await setups_of_due(self._store, [due])).get(schedule.agent_id)
+            settings = settings_of(due, self._extractor, setup)
+            first = FirstRun(
+                due=due,
+                run=FreshRun(RunId(self._ids.fresh()), at),
+                config_fingerprint=settings.config_fingerprint,
+                settings=msgspec.to_builtins(settings),
+            )
+            queued = await self._store.write(first_connects.queue_first_runs, term, [first], at)
+        except (BadPrompt, ValueError, Conflict) as exc:
+            await self._give_up(term, schedule, f"its first run cannot be created: {exc}")
+            return
+        for one in queued:
+            log.info(
+                "fire.first_connect",
+                schedule_id=schedule.id,
+                agent_id=schedule.agent_id,
+                run_id=one.run.id,
+            )
+            self._on_queued()
 
     async def _let_others_work(self) -> None:
         """Yield to other tasks: 200 schedules after a long downtime take a second of computing."""

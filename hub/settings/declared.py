@@ -130,6 +130,7 @@ def _declared_schedule(schedule: ScheduleTable, timezone: str, run_wall_s: float
         run_timeout_ms=round((schedule.run_timeout_s or run_wall_s) * 1_000),
         max_attempts=schedule.max_attempts,
         pause_after_failures=schedule.pause_after_failures,
+        on_first_connect=schedule.on_first_connect,
     )
 
 

@@ -141,6 +141,9 @@ class ScheduleTable(TriggerTable):
     pause_after_failures: Annotated[int, Field(strict=True, ge=0, le=1_000)] = live(
         5, "Consecutive failures after which the schedule pauses; 0: never."
     )
+    on_first_connect: Flag = live(
+        False, "Also start a run when the device first connects, if the agent has never run."
+    )
 
 
 class SlotTable(TriggerTable):

@@ -16,6 +16,7 @@ from storage.devices.schema import device_keys, device_tokens, devices, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
+from storage.schedules import first_connects
 
 CONNECTED: Final = "its device connected"
 LEFT: Final = "its device left"
@@ -248,6 +249,7 @@ def open_session(
         raise UnknownDevice(f"device {device_id} is unknown or revoked")
     actor = f"device:{device_id}"
     agent_states.connect_agents(c, device_id, online=True, at=at, actor=actor, reason=CONNECTED)
+    first_connects.note_connect(c, device_id, at)
     return int(opened)
 
 

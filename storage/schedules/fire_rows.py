@@ -173,9 +173,11 @@ def run_row(due: DueSchedule, run: FreshRun, *, trigger_kind: str, at: int, **gi
     return row | given
 
 
-def first_move(run: FreshRun, agent_id: AgentId, at: int, actor: str) -> tuple[RunId, AgentId, RunMove]:
+def first_move(
+    run: FreshRun, agent_id: AgentId, at: int, actor: str, reason: str | None = None
+) -> tuple[RunId, AgentId, RunMove]:
     """Return the first move of the run, for ``run_moves.remember_moves``."""
-    return run.id, agent_id, RunMove(1, None, RunState.QUEUED, 1, 0, None, actor, at)
+    return run.id, agent_id, RunMove(1, None, RunState.QUEUED, 1, 0, reason, actor, at)
 
 
 class BackfillSight(msgspec.Struct, frozen=True):

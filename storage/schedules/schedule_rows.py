@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -24,6 +24,12 @@ Kind = Literal["cron", "every", "at"]
 Overlap = Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]
 Coalesce = Literal["latest", "earliest", "all"]
 Does = Literal["run", "wake"]
+
+# Progress of a schedule's first run at a connection; see ``first_connects``.
+FirstConnect = Literal["awaited", "due", "done"]
+AWAITED: Final[FirstConnect] = "awaited"
+DUE_NOW: Final[FirstConnect] = "due"
+DONE: Final[FirstConnect] = "done"
 
 # Reasons why a schedule is disabled; the last marks an enabled schedule that catches up after a pause.
 USER, FAILURES, FINISHED, REMOVED, BROKEN, CATCHING_UP = (
@@ -54,6 +60,7 @@ class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
         overlap, coalesce, catchup_window_ms, max_catchup, start_deadline_ms: policies of its fires.
         jitter_ms: maximum random delay of a decision.
         pause_after_failures: number of consecutive failures; 0: never pause.
+        on_first_connect: an agent that has never run gets a run when its device connects for the first time.
     """
 
     kind: Kind
@@ -73,6 +80,7 @@ class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     jitter_ms: int = 0
     max_attempts: int = 5
     pause_after_failures: int = 5
+    on_first_connect: bool = False
 
     @property
     def text(self) -> str:
@@ -91,6 +99,7 @@ class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
         cursor_at: every fire up to this instant is decided.
         next_fire_at: nominal time of the next fire; for a paused schedule, of the first passed fire.
         due_at: time at which that fire is decided; ``None``: not planned yet, or never.
+        first_connect: progress of *on_first_connect*; see ``first_connects``.
     """
 
     id: str
@@ -106,6 +115,7 @@ class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
     cursor_at: int
     next_fire_at: int | None
     due_at: int | None
+    first_connect: FirstConnect | None
     rev: int
     created_at: int
     updated_at: int
@@ -141,12 +151,21 @@ class Unreadable(msgspec.Struct, frozen=True):
 
 
 class Agenda(msgspec.Struct, frozen=True):
-    """Pending work of a scheduler; *next_due_at*: time of the next work after this."""
+    """Pending work of a scheduler; *next_due_at*: time of the next work after this.
+
+    *connected*: schedules whose agent gets a run because its device connected for the first time.
+    """
 
     unplanned: tuple[ScheduleRow, ...]
     due: tuple[DueSchedule, ...]
     next_due_at: int | None
     unreadable: tuple[Unreadable, ...] = ()
+    connected: tuple[DueSchedule, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is to be done now."""
+        return not (self.unplanned or self.due or self.unreadable or self.connected)
 
 
 _FIELDS = [name for name in ScheduleRow.__struct_fields__ if name != "is_catching_up"]
@@ -159,6 +178,7 @@ _COLUMNS = columns_of(
     device_id=agents.c.device_id,
     lifecycle=agent_states.c.lifecycle,
     is_archived=agents.c.deleted_at.is_not(None),
+    on_first_connect=schedules.c.first_connect.is_not(None),
     is_catching_up=None,
 )
 SCHEDULES = (
@@ -202,6 +222,17 @@ WITH_SETTINGS = configs.with_configs(
 DUE = (
     WITH_SETTINGS.where(_PLANNED, schedules.c.due_at <= sa.bindparam("now"), agents.c.deleted_at.is_(None))
     .order_by(schedules.c.due_at)  # no other key, so that ten thousand of one minute need no sorting
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+# A schedule that is due or not planned yet decides its missed fires first: one of them may start a run.
+CONNECTED = (
+    WITH_SETTINGS.where(
+        sa.text("schedules.first_connect = 'due' AND schedules.enabled"),
+        schedules.c.due_at > sa.bindparam("now"),
+        agents.c.deleted_at.is_(None),
+        agent_states.c.lifecycle == "active",
+    )
+    .order_by(schedules.c.id)
     .limit(sa.bindparam("most", type_=sa.Integer))
 )
 NEXT_DUE = (
@@ -272,7 +303,7 @@ def unplanned(c: sa.Connection, limit: int) -> list[ScheduleRow]:
 
 def due(c: sa.Connection, at: int, limit: int) -> list[DueSchedule]:
     """Return readable schedules with a fire to decide, longest waiting first."""
-    return _due(c, at, limit)[0]
+    return _with_readable_settings(c, DUE, at, limit)[0]
 
 
 def next_due_at(c: sa.Connection, at: int) -> int | None:
@@ -282,8 +313,15 @@ def next_due_at(c: sa.Connection, at: int) -> int | None:
 
 def agenda(c: sa.Connection, at: int, limit: int) -> Agenda:
     """Return the scheduler's pending work at this moment."""
-    found, unreadable = _due(c, at, limit)
-    return Agenda(tuple(unplanned(c, limit)), tuple(found), next_due_at(c, at), tuple(unreadable))
+    found, unreadable = _with_readable_settings(c, DUE, at, limit)
+    connected, unreadable_too = _with_readable_settings(c, CONNECTED, at, limit)
+    return Agenda(
+        tuple(unplanned(c, limit)),
+        tuple(found),
+        next_due_at(c, at),
+        (*unreadable, *unreadable_too),
+        tuple(connected),
+    )
 
 
 def with_settings(c: sa.Connection, id: str) -> DueSchedule:
@@ -316,13 +354,15 @@ def _found(c: sa.Connection, query: sa.Select[Any], id: str) -> ScheduleRow:
     return _schedule(row)
 
 
-def _due(c: sa.Connection, at: int, limit: int) -> tuple[list[DueSchedule], list[Unreadable]]:
-    """Read due schedules row by row, so that an unreadable one does not block the others."""
+def _with_readable_settings(
+    c: sa.Connection, query: sa.Select[Any], at: int, limit: int
+) -> tuple[list[DueSchedule], list[Unreadable]]:
+    """Read schedules row by row, so that an unreadable one does not block the others."""
     most = limit
     while True:
         found: list[DueSchedule] = []
         unreadable: list[Unreadable] = []
-        rows = c.execute(DUE, {"now": at, "most": most}).all()
+        rows = c.execute(query, {"now": at, "most": most}).all()
         for row in rows:
             try:
                 found.append(_with_settings(row))

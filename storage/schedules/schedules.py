@@ -22,6 +22,7 @@ from storage.kernel.columns import in_parts
 from storage.kernel.rows import values_of
 from storage.runs.schema import runs
 from storage.schedules.schedule_rows import (
+    AWAITED,
     BROKEN,
     CATCHING_UP,
     FAILURES,
@@ -113,7 +114,8 @@ def _declare(
     if old is None:
         own = {"id": fresh_id, "agent_id": agent_id, "coalesce_policy": declared.coalesce}
         times = {"cursor_at": at, "created_at": at, "updated_at": at}
-        c.execute(sa.insert(schedules), values_of(declared, schedules, **own, **times))
+        first = AWAITED if declared.on_first_connect else None
+        c.execute(sa.insert(schedules), values_of(declared, schedules, **own, **times, first_connect=first))
         return True
     # An older release recorded no reason when the schedule was removed from the file.
     was_removed = not old.enabled and old.paused_reason in (REMOVED, None)
@@ -127,6 +129,8 @@ def _declare(
         # After a second edit in one pause the passed fires are unknown here; they are recorded when it ends.
         new["cursor_at"] = old.cursor_at
     new |= {"next_fire_at": None, "due_at": None}
+    if declared.on_first_connect != old.on_first_connect:
+        new["first_connect"] = AWAITED if declared.on_first_connect else None
     c.execute(_changed(old.id, at).values(new))
     return True
 

@@ -29,6 +29,7 @@ schedules = table(
     sa.Column("paused_reason", sa.Text),
     number("consecutive_failures", 0),
     sa.Column("remaining_runs", Int),
+    sa.Column("first_connect", sa.Text),  # null: a connect starts no run; see first_connects
     sa.Column("starts_at", Int),
     sa.Column("ends_at", Int),
     number("cursor_at"),
@@ -41,6 +42,7 @@ schedules = table(
     one_of("action", ("run", "wake")),
     one_of("overlap", ("skip", "queue_one", "queue_all", "cancel_running", "allow")),
     one_of("coalesce_policy", ("latest", "earliest", "all")),
+    one_of("first_connect", ("awaited", "due", "done"), or_null=True),
     zero_or_one("enabled"),
     sa.CheckConstraint("every_ms IS NULL OR every_ms >= 5000", name="every_ms"),
     sa.CheckConstraint("duration_ms IS NULL OR duration_ms > 0", name="duration_ms"),
@@ -59,6 +61,7 @@ schedules = table(
 index("schedules_agent", schedules.c.agent_id)
 index("schedules_due", schedules.c.due_at, where="enabled AND due_at IS NOT NULL")
 index("schedules_unplanned", schedules.c.id, where="enabled AND due_at IS NULL")
+index("schedules_first_connect", schedules.c.id, where="first_connect = 'due'")
 
 schedule_fires = table(
     "schedule_fires",

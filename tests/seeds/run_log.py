@@ -7,7 +7,7 @@ from protocol.errors import CallTimedOut
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunState
 from protocol.work import Answer, ToolCall
-from tests.seeds.walk import Document, Walk
+from tests.seeds.walk import OF_WALK, Document, Walk
 from tests.support.runs import MODERN, TAKEN, folder
 
 run_log = Document("run log")
@@ -370,3 +370,48 @@ async def a_configuration_is_created_in_the_words_of_the_document(walk: Walk) ->
         await walk.refused("POST", "agents/as/runlog", given | wrong, status=422, says=says)
     await walk.refused("POST", "agents/as/runlog", given | {"device_id": "none"}, status=404, says="none")
     assert len((await walk.get("agents"))["agents"]) == 3
+
+
+@run_log(
+    "last_run_at is None: overdue; called when Electron sends device_hello",
+    lives="schedules.first_connect; on_first_connect of a schedule, in hub.toml, over REST and the CLI",
+    changed="an agent without the setting runs at the times of its schedule alone",
+)
+async def an_agent_that_never_ran_runs_once_when_its_device_connects(walk: Walk) -> None:
+    daily = {"cron": "0 7 * * *", "on_first_connect": True}
+    made = await walk.post("agents", {"name": "mail", "device": "desk", "schedule": daily} | OF_WALK)
+    (schedule,) = made["schedules"]
+    assert (schedule["on_first_connect"], schedule["first_connect"]) == (True, "awaited")
+    await walk.post("agents", {"name": "idle", "device": "desk", "schedule": "0 7 * * *"} | OF_WALK)
+    await walk.cli("agents", "edit", "idle", "--set", 'schedule={"cron": "0 8 * * *"}')
+    assert "it runs when its device connects next" in await walk.text("agents", "next", "mail")
+    desk = await walk.hub.device("desk")
+    for _ in range(2):
+        await walk.hub.disconnect(desk)
+        await walk.hub.connect(desk)
+        await walk.hub.pass_days(0)
+    (run,) = (await walk.get("runs"))["runs"]
+    assert (run["agent"], run["trigger"]) == ("mail", "catchup")
+    (move,) = (await walk.get(f"runs/{run['id']}"))["history"]
+    assert move["because"] == "its device connected, and the agent had never run"
+    (schedule,) = (await walk.get("agents/mail/next"))["schedules"]
+    assert schedule["first_connect"] == "done"
+    wrong = {"schedule": daily | {"on_first_connect": "yes"}}
+    await walk.refused("PATCH", "agents/mail", wrong, status=422, says="on_first_connect")
+    await walk.sql_refused("UPDATE schedules SET first_connect = 'soon'")
+
+
+@run_log(
+    "config.schedule_cron of a new config, last_run_at is None", lives=f"schedules.first_connect; {PATCH}"
+)
+async def a_schedule_that_is_made_in_these_words_also_runs_at_the_first_connection(walk: Walk) -> None:
+    await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK)
+    await walk.patch("agents/mail/as/runlog", {"schedule_cron": "0 7 * * *"})
+    (schedule,) = (await walk.get("agents/mail"))["schedules"]
+    assert schedule["on_first_connect"]
+    await walk.patch("agents/mail", {"schedule": {"cron": "0 7 * * *"}})
+    await walk.patch("agents/mail/as/runlog", {"schedule_cron": "0 8 * * *"})
+    (schedule,) = (await walk.get("agents/mail"))["schedules"]
+    assert (schedule["expr"], schedule["on_first_connect"]) == ("0 8 * * *", False)
+    says = "4 fields instead of five"
+    await walk.refused("PATCH", "agents/mail/as/runlog", {"schedule_cron": "0 7 * *"}, status=422, says=says)

@@ -71,6 +71,7 @@ class ScheduleFacts(NamedTuple):
     cursor_at: int
     next_fire_at: int | None
     due_at: int | None
+    first_connect: str | None
     rev: int
     created_at: int
 

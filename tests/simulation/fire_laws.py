@@ -1,4 +1,4 @@
-"""Laws I1 and I13, about fires. The expected fires come from a model of Debian's cron."""
+"""Laws about first connections, and I1 and I13 about fires, whose times come from a model of cron."""
 
 from bisect import bisect_right
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from storage.schedules.first_connects import FIRE_KEY
 from tests.hub.schedules.brute_force import Job, fires, wall_clock
 from tests.simulation.facts import ScheduleFacts
 from tests.simulation.laws import Law
@@ -75,6 +76,29 @@ class Fires(Law):
 
     def _found(self, law: str, schedule: ScheduleFacts, text: str) -> None:
         self.findings.add(law, f"schedule {schedule.id} ({schedule.expr or schedule.every_ms}): {text}")
+
+
+class FirstRuns(Law):
+    """Law that a first connection is decided, and starts a run only of an agent that has never run."""
+
+    def after(self, commit: Commit) -> None:
+        for change in self.facts.changes:
+            first = change.after
+            if change.before is not None or first is None or first.fire_key != FIRE_KEY:
+                continue
+            earlier = [
+                run.id
+                for run in self.facts.runs.values()
+                if run.agent_id == first.agent_id and run.id != first.id and run.reason != "start_deadline"
+            ]
+            if earlier:
+                self.findings.add("first", f"run {first.id} is the first of an agent that has {earlier}")
+
+    def at_the_end(self) -> None:
+        for schedule in self.facts.schedules.values():
+            agent = self.facts.agents[schedule.agent_id]
+            if schedule.first_connect == "due" and schedule.enabled and agent.lifecycle == "active":
+                self.findings.add("first", f"schedule {schedule.id} is due since its device connected")
 
 
 def fires_of(schedule: ScheduleFacts, after_ms: int, until_ms: int, epoch: datetime) -> list[int]:

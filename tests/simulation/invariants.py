@@ -6,7 +6,7 @@ from tests.simulation.clock import WorldTime
 from tests.simulation.delivery_laws import Deliveries, Questions
 from tests.simulation.device import Row, SimDevice
 from tests.simulation.facts import Facts, RunFacts
-from tests.simulation.fire_laws import Fires
+from tests.simulation.fire_laws import Fires, FirstRuns
 from tests.simulation.hub import Machine
 from tests.simulation.laws import ENOUGH, Findings, Law, Surroundings, Violation
 from tests.simulation.run_laws import Counters, Fences, Limits, Moves, OneEach, Recovery, Starts
@@ -47,6 +47,7 @@ class Witness:
         self._liveness = Liveness(*given, **limits)
         self._laws: list[Law] = [
             Fires(*given),
+            FirstRuns(*given),
             OneEach(*given),
             Limits(*given, **limits),
             Moves(*given),

@@ -85,6 +85,8 @@ def draw_scene(seed: int, *, hubs: int | None = None) -> Scene:
     agents = tuple(
         msgspec.structs.replace(agent, slots=tuple(_draw_slots(tempo, calendar))) for agent in agents
     )
+    connects = Dice(f"first connects {seed}")
+    agents = tuple(_with_first_connect(agent) if connects.says(0.5) else agent for agent in agents)
     return Scene(
         seed=seed,
         epoch=dice.choice(EPOCHS),
@@ -106,6 +108,11 @@ def _draw_agent(name: str, device: str, tempo: Tempo, dice: Dice) -> DeclaredAge
         priority=dice.below(2),
         max_concurrent_runs=2 if dice.says(0.2) else 1,
     )
+
+
+def _with_first_connect(agent: DeclaredAgent) -> DeclaredAgent:
+    schedule = agent.schedule and msgspec.structs.replace(agent.schedule, on_first_connect=True)
+    return msgspec.structs.replace(agent, schedule=schedule)
 
 
 def draw_schedule(tempo: Tempo, dice: Dice) -> DeclaredSchedule:

@@ -231,7 +231,8 @@ class ServedHub(IdentityBench):
             fires = [0]
             while any(at <= self.now_ms for at in fires):
                 rows = await self.store.read(schedule_rows.list_schedules)
-                fires = [row.next_fire_at or 0 for row in rows if row.enabled]
+                enabled = [row for row in rows if row.enabled]
+                fires = [0 if row.first_connect == "due" else row.next_fire_at or 0 for row in enabled]
 
         with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:

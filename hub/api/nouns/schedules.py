@@ -82,6 +82,8 @@ class ScheduleView(TimesView, kw_only=True):
     max_attempts: int = 5
     pause_after_failures: int = 5  # in a row; 0: never
     consecutive_failures: int = 0
+    on_first_connect: bool = False
+    first_connect: Literal["awaited", "due", "done"] | None = None  # done: it was decided, for good
     next_fires: tuple[FireView, ...] = ()  # the next five; none while it is not enabled
 
 

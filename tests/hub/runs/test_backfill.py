@@ -33,6 +33,7 @@ SCHEDULE = ScheduleRow(
     cursor_at=FIRES[-1],
     next_fire_at=FIRES[-1] + EVERY,
     due_at=FIRES[-1] + EVERY,
+    first_connect=None,
     rev=1,
     created_at=0,
     updated_at=0,

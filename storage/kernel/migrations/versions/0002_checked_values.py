@@ -22,9 +22,11 @@ def upgrade() -> None:
     _add_details_of_history()
     _add_tasks_of_runs()
     _add_indexes_of_filters()
+    _add_first_connects()
 
 
 def downgrade() -> None:
+    _drop_first_connects()
     _drop_indexes_of_filters()
     _drop_tasks_of_runs()
     _drop_details_of_history()
@@ -140,6 +142,23 @@ def _drop_indexes_of_filters() -> None:
     op.drop_index("agent_capabilities_name")
     op.drop_index("runs_cancelled")
     op.drop_index("runs_live")
+
+
+def _add_first_connects() -> None:
+    with op.batch_alter_table("schedules", table_kwargs=_STRICT) as schedules:
+        schedules.add_column(sa.Column("first_connect", sa.Text()))
+        schedules.create_check_constraint(
+            op.f("ck_schedules_first_connect"),
+            "first_connect IS NULL OR first_connect IN ('awaited', 'due', 'done')",
+        )
+    _index("schedules_first_connect", "schedules", ["id"], where="first_connect = 'due'")
+
+
+def _drop_first_connects() -> None:
+    op.drop_index("schedules_first_connect")
+    with op.batch_alter_table("schedules", table_kwargs=_STRICT) as schedules:
+        schedules.drop_constraint(op.f("ck_schedules_first_connect"), type_="check")
+        schedules.drop_column("first_connect")
 
 
 def _index(name: str, table: str, columns: list[str], *, where: str) -> None:
