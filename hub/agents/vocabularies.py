@@ -200,10 +200,11 @@ def _type(value: Any) -> Any:
     return value
 
 
-def _cron(value: Any) -> str:
+def _cron(value: Any) -> dict[str, Any]:
+    """Return a schedule; a new one also runs when its device first connects, as in the document."""
     if not isinstance(value, str):
         raise BadWrite("schedule_cron: expected a cron expression, or null")
-    return value
+    return {"cron": value, "on_first_connect": True}
 
 
 def _configuration(value: Any) -> dict[str, Any]:
@@ -733,7 +734,8 @@ RUN_LOG: Final = Table(
             "schedule_cron",
             "schedules.expr",
             "cron",
-            "of the agent's first cron schedule; a write keeps the policies of the schedule, not its jitter",
+            "of the agent's first cron schedule; a write keeps the policies of the schedule, not its jitter;"
+            " a new schedule has `on_first_connect`",
             key="schedule",
             convert=_cron,
             may_be_null=True,
@@ -918,7 +920,7 @@ class Change(NamedTuple):
 
     Attributes:
         settings: values of its settings, by key. ``config`` is the whole configuration, and ``schedule`` has
-            nothing but a cron expression.
+            no policies.
         columns: the column of each of these keys.
         status: the change of its status; None: no word is written.
     """

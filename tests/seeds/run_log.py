@@ -407,8 +407,12 @@ async def an_agent_that_never_ran_runs_once_when_its_device_connects(walk: Walk)
 async def a_schedule_that_is_made_in_these_words_also_runs_at_the_first_connection(walk: Walk) -> None:
     await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK)
     await walk.patch("agents/mail/as/runlog", {"schedule_cron": "0 7 * * *"})
-    (schedule,) = (await walk.get("agents/mail"))["schedules"]
-    assert schedule["on_first_connect"]
+    given = {"name": "more", "device_id": "desk", "directory_paths": ["~/notes"], "data_types": ["tasks"]}
+    given |= {"prompt_template": "Find.", "schedule_cron": "0 7 * * *"}
+    await walk.post("agents/as/runlog", given)
+    for agent in ("mail", "more"):
+        (schedule,) = (await walk.get(f"agents/{agent}"))["schedules"]
+        assert schedule["on_first_connect"]
     await walk.patch("agents/mail", {"schedule": {"cron": "0 7 * * *"}})
     await walk.patch("agents/mail/as/runlog", {"schedule_cron": "0 8 * * *"})
     (schedule,) = (await walk.get("agents/mail"))["schedules"]

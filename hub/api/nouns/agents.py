@@ -242,7 +242,8 @@ class Agents(Noun):
         """Return the tag of what is declared of an agent, and of its lifecycle; not of its health."""
         whole = structs.asdict(item)
         schedules = [
-            structs.replace(schedule, next_fires=(), consecutive_failures=0) for schedule in item.schedules
+            structs.replace(schedule, next_fires=(), consecutive_failures=0, first_connect=None)
+            for schedule in item.schedules
         ]
         return tag_of({name: value for name, value in whole.items() if name in _TAGGED}, schedules)
 
