@@ -94,7 +94,10 @@ def test_a_schedule_that_has_fired_for_the_last_time_is_not_to_be_resumed(
     portal.call(
         partial(served.store.write, schedules.set_enabled, once, False, at=served.now_ms, reason=FINISHED)
     )
-    assert hub("agents", "next").stderr == "notes: its time 2026-01-05 09:00 UTC is over\n"
+    assert hub("agents", "next").stderr == (
+        "notes: its time 2026-01-05 09:00 UTC is over;"
+        " set another: hub agents edit notes, or start a run: hub run notes\n"
+    )
 
 
 def test_an_agent_without_a_schedule_is_shown_with_the_command_that_starts_it(
