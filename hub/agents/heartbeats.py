@@ -5,6 +5,9 @@ one comparison. Changes of all devices within one turn of the loop are written t
 device's last heartbeat is kept in memory too. It is written with changes, when the device falls silent or
 disconnects, and at least every ``SAVE_MS``.
 
+An agent without a device sends its own heartbeats over HTTP. They take the same way; ``Heartbeats`` itself
+notices their silence, which a connection does for a device.
+
 The queue has only the newest heartbeat of each device, because it supersedes older ones. Of a device that
 sends heartbeats too often, one per second is processed.
 
@@ -29,16 +32,19 @@ from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.agent_status import AgentMoved, Availability, Axis, ExhaustReason
 from protocol.coordination import AgentBeat, Heartbeat
+from protocol.errors import ErrorCode, HubError
 from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
-from protocol.ids import AgentId, DeviceId
+from protocol.ids import AgentId
 from storage.agents import status_writes
-from storage.agents.status_writes import AgentReport, AgentSight, DeviceReports, SilentDevice
+from storage.agents.status_writes import OWN, AgentReport, AgentSight, Reports, Sender, Silence
 from storage.kernel.database import Conflict, StorageError
 from storage.store import Store
 
 log = Channel(__name__)
 
 SAVE_MS: Final = 600_000  # maximum age of the stored time of the last heartbeat after a crash
+# The same for an agent without a device. After a crash its silence is counted from the stored time.
+SAVE_OWN_MS: Final = 30_000
 # limit of processed heartbeats per device; normally every 15 s and on changes
 BEATS_AT_ONCE, BEATS_PER_S = 30, 1.0
 # between two writes of an agent's resource usage, which changes with every heartbeat
@@ -47,7 +53,8 @@ USAGE_BYTES: Final = 4_096  # per agent, as JSON
 AT_ONCE: Final = 200  # devices per transaction, which blocks other writers for at most 0.1 s
 RETRY_S: Final = 1.0  # after a database error
 LAST_WORDS_S: Final = 2.0  # for unwritten changes when the hub stops
-SILENT: Final = f"no heartbeat for {SILENT_AFTER_HEARTBEATS * HEARTBEAT_INTERVAL_MS / 1000:g} s"
+SILENT_S: Final = SILENT_AFTER_HEARTBEATS * HEARTBEAT_INTERVAL_MS / 1_000
+SILENT: Final = f"no heartbeat for {SILENT_S:g} s"
 
 DeviceFact = DeviceReady | DeviceLost | HeartbeatReceived | AgentsSilent
 
@@ -68,6 +75,17 @@ _AVAILABILITY: Final[Mapping[str, Availability | None]] = {
     "offline": None,
     "error": None,
 }
+_WORKING: Final = frozenset({"busy", "processing"})  # of an agent without a device, which has no runs
+
+
+class TooManyHeartbeats(HubError):
+    """Error: an agent sends heartbeats too often. The hub knows that it is online, and nothing more."""
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(f"more than {BEATS_PER_S:g} heartbeats a second; one every 15 s is enough")
+        self.retry_after_s = retry_after_s
 
 
 class Doubt(msgspec.Struct, frozen=True):
@@ -144,11 +162,11 @@ class _Known:
         self.is_settled = False  # False: the agent's row must be read before the next comparison
 
 
-class _Device:
-    """A connection of a device, until its end is written."""
+class _Source:
+    """A connection of a device, or an agent that sends its own heartbeats, until its end is written."""
 
-    def __init__(self, device_id: DeviceId, epoch: int, at: int) -> None:
-        self.device_id = device_id
+    def __init__(self, sender: Sender, epoch: int, at: int) -> None:
+        self.sender = sender
         self.epoch = epoch
         self.agents: dict[AgentId, _Known] = {}
         self.ignored: set[str] = set()  # ids in heartbeats that are not agents of this device
@@ -161,6 +179,14 @@ class _Device:
         self.beat: Heartbeat | None = None
         self.is_silent = False
         self.is_lost = False
+        self.waiting: list[anyio.Event] = []  # of requests that brought the heartbeat
+        # Of an agent that sends its own heartbeats:
+        self.silent_at = 0.0  # monotonic seconds
+
+    @property
+    def is_agent(self) -> bool:
+        """True if an agent sends its own heartbeats."""
+        return self.epoch == OWN
 
     def forget(self) -> None:
         """Read all rows again with the next heartbeat."""
@@ -193,27 +219,30 @@ class _Share:
         reports: the changed reports.
     """
 
-    def __init__(self, device: _Device) -> None:
-        self.device = device
+    def __init__(self, device: _Source) -> None:
+        self.source = device
         self.beat, device.beat = device.beat, None
         self.is_silent = device.is_silent
         self.is_lost = device.is_lost
         self.resets = device.resets
         self.reads_rows = self.beat is not None and device.needs_rows(self.beat)
         self.at = device.received_at or 0
-        is_due = self.is_lost or self.is_silent or self.at - device.saved_at >= SAVE_MS
+        save_ms = SAVE_OWN_MS if device.is_agent else SAVE_MS
+        is_due = self.is_lost or self.is_silent or self.at - device.saved_at >= save_ms
         self.is_saved = is_due and device.received_at is not None
+        self.waiting, device.waiting = device.waiting, []
         self.stored: list[tuple[_Known, AgentReport]] = []
         self.reports: list[AgentReport] = []
 
     def give_back(self) -> None:
         """Return the heartbeat to the device after a failed transaction."""
-        if self.device.beat is None:
-            self.device.beat = self.beat
+        if self.source.beat is None:
+            self.source.beat = self.beat
+        self.source.waiting = self.waiting + self.source.waiting
 
     def written(self) -> None:
         """Update the device's state after the commit."""
-        device = self.device
+        device = self.source
         for known, report in self.stored:
             known.report = _without_usage(report)
             if report.usage is not None:
@@ -225,6 +254,8 @@ class _Share:
         if self.is_saved:
             device.saved_at = self.at
             device.forget()
+        for event in self.waiting:
+            event.set()
 
 
 class Heartbeats:
@@ -237,9 +268,10 @@ class Heartbeats:
         self._clock = clock
         self._outcomes = metrics.agent_heartbeats
         self._limits_reached = metrics.limits_reached
-        self._devices: dict[DeviceId, _Device] = {}
-        self._often: Buckets[DeviceId] = Buckets()
-        self._due: dict[tuple[DeviceId, int], _Device] = {}
+        self._sources: dict[Sender, _Source] = {}
+        self._often: Buckets[Sender] = Buckets()
+        self._due: dict[tuple[Sender, int], _Source] = {}
+        self._own: dict[Sender, _Source] = {}  # agents that send heartbeats, the longest silent one first
         self._in_flight = 0  # devices being written
         self._arrived = anyio.Event()
 
@@ -247,13 +279,13 @@ class Heartbeats:
         """Return the number of connections with unwritten changes."""
         return len(self._due) + self._in_flight
 
-    def last(self, device_id: DeviceId | None, stored_at: int | None = None) -> int | None:
-        """Return the time of a device's last heartbeat (epoch ms), which is stored from time to time only.
+    def last(self, sender: Sender, stored_at: int | None = None) -> int | None:
+        """Return the time of a sender's last heartbeat (epoch ms), which is stored from time to time only.
 
         Args:
             stored_at: time in the row of an agent, ``last_heartbeat_at``.
         """
-        device = None if device_id is None else self._devices.get(device_id)
+        device = self._sources.get(sender)
         received_at = None if device is None else device.received_at
         return max((at for at in (received_at, stored_at) if at is not None), default=None)
 
@@ -264,7 +296,7 @@ class Heartbeats:
 
     def recheck(self, agent_id: AgentId) -> None:
         """Compare the agent with its row at its next heartbeat, even if the heartbeat is unchanged."""
-        for device in self._devices.values():
+        for device in self._sources.values():
             if (known := device.agents.get(agent_id)) is not None:
                 device.resets += 1
                 known.is_settled = False
@@ -277,7 +309,7 @@ class Heartbeats:
             return
         match event:
             case HeartbeatReceived(frame=frame):
-                if self._is_too_often(device):
+                if self._wait_s(device):
                     device.received_at = at  # the device is alive; a later heartbeat has its state
                     self._doubt(device, Doubt("too_often", f"more than {BEATS_PER_S:g} heartbeats a second"))
                     return
@@ -289,41 +321,95 @@ class Heartbeats:
                 device.forget()
             case DeviceLost():
                 device.is_lost = True
-        self._due[device.device_id, device.epoch] = device
+        self._due[device.sender, device.epoch] = device
         self._arrived.set()
 
-    def _is_too_often(self, device: _Device) -> bool:
-        """Return True if the device exceeds the rate of heartbeats, each of which may cause writes."""
-        now = self._clock.monotonic()
-        wait_s = self._often.take(device.device_id, now, at_once=BEATS_AT_ONCE, per_s=BEATS_PER_S)
-        return wait_s > 0
+    async def accept(self, agent_id: AgentId, beat: AgentBeat) -> None:
+        """Take a heartbeat that an agent without a device sends, and wait until its changes are written.
 
-    def _device_of(self, event: DeviceFact, at: int) -> _Device | None:
+        Raises:
+            TooManyHeartbeats: the agent exceeds the rate; this one counts as a sign of life only.
+        """
+        source = self._sources.get(agent_id)
+        if source is None:
+            source = self._sources[agent_id] = _Source(agent_id, OWN, 0)
+        self._expect_next(source, now_ms(self._clock), self._clock.monotonic())
+        if wait_s := self._wait_s(source):
+            self._outcomes.labels("too_often").inc()
+            raise TooManyHeartbeats(wait_s)
+        source.beat, source.is_silent = Heartbeat(agents=[beat]), False
+        written = anyio.Event()
+        source.waiting.append(written)
+        self._due[source.sender, source.epoch] = source
+        self._arrived.set()
+        await written.wait()
+
+    def _expect_next(self, source: _Source, at: int, now: float) -> None:
+        """Note a heartbeat of an agent at the time *at* (epoch ms), *now* on the monotonic clock."""
+        source.received_at, source.silent_at = at, now + SILENT_S
+        self._own.pop(source.sender, None)
+        self._own[source.sender] = source
+
+    async def _watch_agents(self) -> None:
+        """Queue the silence of agents that send their own heartbeats, also from before the start."""
+        at, now = now_ms(self._clock), self._clock.monotonic()
+        online = await self._store.read(status_writes.online_senders)
+        for row in sorted(online, key=lambda one: one.last_heartbeat_at or 0):
+            if row.agent_id not in self._sources:
+                last = row.last_heartbeat_at or 0
+                source = self._sources[row.agent_id] = _Source(row.agent_id, OWN, last)
+                self._expect_next(source, last, now - max(0, at - last) / 1_000)
+        while True:
+            now = self._clock.monotonic()
+            while self._own and next(iter(self._own.values())).silent_at <= now:
+                source = self._own.pop(next(iter(self._own)))
+                source.is_silent = True
+                source.forget()
+                self._due[source.sender, source.epoch] = source
+                self._arrived.set()
+            first = next(iter(self._own.values()), None)
+            # An agent that begins to send meanwhile is silent later than that.
+            await self._clock.sleep(SILENT_S if first is None else first.silent_at - now)
+
+    def _wait_s(self, source: _Source) -> float:
+        """Return the seconds until the sender may send another heartbeat, each of which may cause writes."""
+        now = self._clock.monotonic()
+        return self._often.take(source.sender, now, at_once=BEATS_AT_ONCE, per_s=BEATS_PER_S)
+
+    def _device_of(self, event: DeviceFact, at: int) -> _Source | None:
         """Return the connection of *event*, or None if a newer one exists or it was never known."""
         is_lost = isinstance(event, DeviceLost)
         about = event if isinstance(event, DeviceLost) else event.link
-        device = self._devices.get(about.device_id)
+        device = self._sources.get(about.device_id)
         if device is None or device.epoch < about.epoch:
             if is_lost:
                 return None
-            device = self._devices[about.device_id] = _Device(about.device_id, about.epoch, at)
+            device = self._sources[about.device_id] = _Source(about.device_id, about.epoch, at)
         return device if device.epoch == about.epoch else None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Write changes until cancelled, and the remaining changes at the end."""
-        task_status.started()
         try:
-            while True:
-                self.turns.wait()
-                await self._arrived.wait()
-                self._arrived = anyio.Event()
-                self.turns.work()
-                if not await self._write_all():
-                    await self._clock.sleep(RETRY_S)
-                    self._arrived.set()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch_agents)
+                task_status.started()
+                await self._write_news()
         finally:
+            for source in self._own.values():
+                source.saved_at = 0
+                self._due[source.sender, source.epoch] = source
             with anyio.move_on_after(LAST_WORDS_S, shield=True):
                 await self._write_all()
+
+    async def _write_news(self) -> None:
+        while True:
+            self.turns.wait()
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            self.turns.work()
+            if not await self._write_all():
+                await self._clock.sleep(RETRY_S)
+                self._arrived.set()
 
     async def _write_all(self) -> bool:
         """Write all queued changes. Return False if the database is unavailable; they are kept then."""
@@ -340,10 +426,10 @@ class Heartbeats:
             return False
         finally:
             left = due[len(due) - self._in_flight :]
-            self._due = {(one.device_id, one.epoch): one for one in left} | self._due
+            self._due = {(one.sender, one.epoch): one for one in left} | self._due
             self._in_flight = 0
 
-    async def _write_or_each(self, some: Sequence[_Device]) -> None:
+    async def _write_or_each(self, some: Sequence[_Source]) -> None:
         """Write *some* together; if that fails, write each separately.
 
         Raises:
@@ -361,34 +447,37 @@ class Heartbeats:
             else:
                 self._drop(some[0])
 
-    def _drop(self, device: _Device) -> None:
+    def _drop(self, device: _Source) -> None:
         """Drop a change that cannot be written; the next heartbeat tries again."""
         device.beat = None
-        if device.is_lost and self._devices.get(device.device_id) is device:
-            del self._devices[device.device_id]
+        waiting, device.waiting = device.waiting, []
+        for event in waiting:
+            event.set()
+        if device.is_lost and self._sources.get(device.sender) is device:
+            del self._sources[device.sender]
 
-    async def _write(self, devices: Sequence[_Device]) -> None:
+    async def _write(self, devices: Sequence[_Source]) -> None:
         """Write the changes of *devices* in one transaction, if there are any."""
         shares = [_Share(device) for device in devices]
         is_written = False
         try:
-            device_ids = [share.device.device_id for share in shares if share.reads_rows]
-            rows = await self._store.read(status_writes.statuses_at, device_ids) if device_ids else {}
+            device_ids = [share.source.sender for share in shares if share.reads_rows]
+            rows = await self._store.read(status_writes.statuses_of, device_ids) if device_ids else {}
             for share in shares:
                 if share.beat is not None:
-                    self._judge(share, share.beat, rows.get(share.device.device_id))
+                    self._judge(share, share.beat, rows.get(share.source.sender))
             reported = [
-                DeviceReports(share.device.device_id, share.device.epoch, share.at, tuple(share.reports))
+                Reports(share.source.sender, share.source.epoch, share.at, tuple(share.reports))
                 for share in shares
                 if share.reports
             ]
             now = now_ms(self._clock)
             silent = [
-                SilentDevice(share.device.device_id, share.device.epoch, now, SILENT)
+                Silence(share.source.sender, share.source.epoch, now, SILENT, share.at)
                 for share in shares
                 if share.is_silent
             ]
-            last = {share.device.device_id: share.at for share in shares if share.is_saved}
+            last = {share.source.sender: share.at for share in shares if share.is_saved}
             if reported or silent or last:
                 await self._store.write(status_writes.record, received=reported, silent=silent, last=last)
             is_written = True
@@ -405,7 +494,7 @@ class Heartbeats:
         Args:
             rows: rows of the device's agents, or None if they were not read.
         """
-        device = share.device
+        device = share.source
         listed = {AgentId(one.agent_id): one for one in beat.agents}
         by_agent = {row.agent_id: row for row in rows or ()}
         if rows is not None:
@@ -421,7 +510,7 @@ class Heartbeats:
             if known.is_settled or row is None:
                 is_news = known.report != _without_usage(report)
             else:
-                is_news = bool(status_writes.requested_moves(row, report))
+                is_news = status_writes.is_news(row, report)
             if is_news or report.usage is not None:
                 share.reports.append(report)
             self._outcomes.labels("news" if is_news else "unchanged").inc()
@@ -431,32 +520,39 @@ class Heartbeats:
                 if agent_id not in listed and status_writes.requested_moves(row, report):
                     share.reports.append(report)
 
-    def _read(self, device: _Device, beat: AgentBeat, known: _Known, at: int) -> AgentReport:
+    def _read(self, device: _Source, beat: AgentBeat, known: _Known, at: int) -> AgentReport:
         """Return the report in *beat*, with usage only if it must be written now."""
         report, doubts = read_beat(beat, at, usage_bytes=self.usage_bytes)
         for doubt in doubts:
             self._doubt(device, doubt, beat.agent_id)
             if doubt.what == "usage_too_large":
                 self._limits_reached.labels("resource_usage_bytes").inc()
+        if device.is_agent:
+            report = msgspec.structs.replace(report, turns=int(beat.status.lower() in _WORKING))
         if report.usage == known.usage or (known.usage is not None and at - known.usage_at < USAGE_MS):
             return _without_usage(report)
         return report
 
-    def _doubt(self, device: _Device, doubt: Doubt, agent_id: str | None = None) -> None:
+    def _doubt(self, device: _Source, doubt: Doubt, agent_id: str | None = None) -> None:
         """Count an ignored part of a heartbeat; log each kind once per connection."""
         self._outcomes.labels(doubt.what).inc()
         if doubt.what not in device.doubted:
             device.doubted.add(doubt.what)
             about = {"agent_id": agent_id} if agent_id else {}
+            about |= {} if device.is_agent else {"device_id": device.sender}
             log.warning(
-                "heartbeat.doubted", device_id=device.device_id, what=doubt.what, told=doubt.text, **about
+                "heartbeat.doubted",
+                what=doubt.what,
+                told=doubt.text,
+                **about,
             )
 
     def _written(self, share: _Share) -> None:
         share.written()
-        device = share.device
-        if share.is_lost and self._devices.get(device.device_id) is device:
-            del self._devices[device.device_id]
+        device = share.source
+        is_over = share.is_lost or (share.is_silent and device.is_agent and device.sender not in self._own)
+        if is_over and self._sources.get(device.sender) is device:
+            del self._sources[device.sender]
 
 
 def _without_usage(report: AgentReport) -> AgentReport:

@@ -282,7 +282,7 @@ CALENDAR: Final = Table(
             "last_heartbeat",
             "agent_states.last_heartbeat_at",
             "state.last_heartbeat_at",
-            written="heartbeats of the device",
+            written="heartbeats of the device, or of the agent itself",
         ),
         _instant(
             "exhausted_at",
@@ -565,7 +565,7 @@ FOUNDATION: Final = Table(
             "resource_usage",
             "agent_states.resource_usage",
             "state.resource_usage",
-            written="heartbeats of the device",
+            written="heartbeats of the device, or of the agent itself",
         ),
         _column(
             "metadata",

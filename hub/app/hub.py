@@ -145,7 +145,7 @@ class Hub:
         lines = FileLines(lambda: reloader.reading)
         news.configs.line_of = lambda agent, user, key: lines.of_agent(agent, user, "config", key)
         writer = AgentWriter(context.store, clock=context.clock, ids=context.ids, metrics=context.metrics)
-        heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
+        self.heartbeats = heartbeats = Heartbeats(context.store, clock=context.clock, metrics=context.metrics)
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
         self.issues = issues = Issues(clock=context.clock, metrics=context.metrics)

@@ -10,6 +10,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
 from hub.api.nouns.activity import ActivityLog
 from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.nouns.agent_heartbeats import AgentHeartbeats
 from hub.api.nouns.agent_status import AgentDocuments, AgentStatuses
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.audit import AuditLog
@@ -124,6 +125,7 @@ def make_nouns(
         ActivityLog(store),
         AgentConfigs(store, news.configs),
         AgentDocuments(store, heartbeats.last),
+        AgentHeartbeats(store, heartbeats, clock),
         AgentStatuses(
             store=store,
             control=control,

@@ -79,8 +79,12 @@ def create(hub: Talk, name: str, paused: bool, **options: Any) -> Responses:
     yield "agent", made
     place = f" on {made['device']}" if made["device"] else ""
     show.report(f"agent {made['name']}{place} is {made['lifecycle']}")
-    follows = f"hub agents resume {name}" if paused else f"hub run {name}"
-    show.report(f"show it: hub agents show {name}; start it: {follows}")
+    follows = f"start it: hub run {name}"
+    if paused:
+        follows = f"start it: hub agents resume {name}"
+    elif not made["device"]:
+        follows = f"report that it is online: hub agents heartbeat {name}"
+    show.report(f"show it: hub agents show {name}; {follows}")
 
 
 @click.command("edit", epilog=example("hub agents edit notes --schedule '0 7 * * *'"))

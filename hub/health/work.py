@@ -105,22 +105,29 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
 async def check_silence(
     store: Store, connected: Callable[[], Container[DeviceId]], now: datetime
 ) -> Iterable[Finding]:
-    """Find agents that are offline though their device is connected: no run starts."""
+    """Find agents that are offline though their device is connected, or whose own heartbeats have stopped."""
     present = connected()
-    return [
-        warning(
-            "agent.silent",
-            f"agent {row.name} counts as offline, though its device {row.device_name} is connected",
-            fix=f"check its program; hub agents history {row.name} --axis connectivity has the reason",
-            subject=row.id,
-            user_id=row.user_id,
+    found = []
+    for row in await store.read(agents.list_agents):
+        if row.connectivity != "offline" or row.lifecycle in ("paused", "terminated"):
+            continue
+        if row.device_id is not None and row.device_id in present:
+            because = f"counts as offline, though its device {row.device_name} is connected"
+        elif row.device_id is None and row.gateway is None and row.last_heartbeat_at is not None:
+            last = from_epoch_ms(row.last_heartbeat_at)
+            because = f"is offline: it has sent no heartbeat since {last:%Y-%m-%d %H:%M} UTC"
+        else:
+            continue
+        found.append(
+            warning(
+                "agent.silent",
+                f"agent {row.name} {because}",
+                fix=f"check its program; hub agents history {row.name} --axis connectivity has the reason",
+                subject=row.id,
+                user_id=row.user_id,
+            )
         )
-        for row in await store.read(agents.list_agents)
-        if row.connectivity == "offline"
-        and row.lifecycle not in ("paused", "terminated")
-        and row.device_id is not None
-        and row.device_id in present
-    ]
+    return found
 
 
 async def check_budgets(

@@ -33,7 +33,7 @@ from storage.agents.agents import UnknownAgent
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import fill, is_readable, reader, sparing, write_each
-from storage.runs.schema import EXECUTING, runs
+from storage.runs.schema import EXECUTING, LIVE, runs
 
 _RECORDED: Final = "agent_moves"  # key in a connection's info while its moves are recorded
 
@@ -301,12 +301,20 @@ _recounts = {
     name: sa.select(sa.func.count()).where(_own, sa.text(which)).scalar_subquery()
     for name, which in _counted.items()
 }
-# Agents at a gateway count the turns that the gateway reports, and have no runs to recount.
-_at_gateway = sa.exists().where(
-    agents.c.id == agent_states.c.agent_id, sa.text("agents.executor = 'gateway'")
+# Agents at a gateway count the turns that the gateway reports, those without a device what their heartbeats
+# report; neither has runs to recount.
+_is_reported = sa.exists().where(
+    agents.c.id == agent_states.c.agent_id,
+    sa.or_(
+        sa.text("agents.executor = 'gateway'"),
+        sa.and_(
+            agents.c.device_id.is_(None),
+            ~sa.exists().where(runs.c.agent_id == agents.c.id, sa.text(f"runs.{LIVE}")),
+        ),
+    ),
 )
 MISCOUNTED = sa.select(agent_states.c.agent_id).where(
-    ~_at_gateway, sa.or_(*(agent_states.c[name] != recount for name, recount in _recounts.items()))
+    ~_is_reported, sa.or_(*(agent_states.c[name] != recount for name, recount in _recounts.items()))
 )
 RECOUNT = sa.update(agent_states).where(agent_states.c.agent_id == sa.bindparam("agent")).values(_recounts)
 NEXT_VERSION = (

@@ -143,6 +143,7 @@ class AgentRow(AgentFields, frozen=True, kw_only=True):
     exhaust_reason: str | None
     recovery_at: int | None  # when an exhausted agent recovers or probes
     connectivity: str
+    last_heartbeat_at: int | None
     health: str
     runs_waiting: int
     runs_executing: int

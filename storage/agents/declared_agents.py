@@ -137,6 +137,8 @@ def update_agent(
     if (device is not None or old.device_id is not None) and old.lifecycle != "terminated":
         connectivity = "offline" if device is None else device.connectivity
         agent_moves.move(c, old.id, "connectivity", connectivity, at=at, actor=actor)
+    if device is not None and old.device_id is None:  # its runs count from now on
+        agent_moves.count_turns(c, old.id, 0, because="it has a device now", at=at, actor=actor)
 
 
 def archive_agent(c: sa.Connection, agent: AgentRow, *, at: int, actor: str, reason: str) -> None:

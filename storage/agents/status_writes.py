@@ -27,6 +27,7 @@ from protocol.agent_status import (
     axis_value,
     check_move,
 )
+from protocol.authority import AGENT, DEVICE
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import AgentStatus as CalendarStatus
@@ -83,7 +84,9 @@ def terminate(
     return live
 
 
-FOLLOWS_DEVICE: Final = "connectivity follows the device: the agent is online once its device connects"
+FOLLOWS_DEVICE: Final = (
+    "connectivity follows the device, or the agent's own heartbeats: it is online once one of them arrives"
+)
 
 
 class BadWrite(HubError):
@@ -254,8 +257,10 @@ def _exhaustion(
     return None if cause is None else str(cause), recovery_at
 
 
-BY_REPORT: Final = "its device says so"
-BACK: Final = "its device reports again"
+BY_REPORT: Final = "its heartbeat says so"
+BACK: Final = "its heartbeats arrive again"
+Sender = DeviceId | AgentId  # of heartbeats: the agent's device, or the agent itself if it has none
+OWN: Final = 0  # in place of the number of a connection, which begins with 1
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -266,6 +271,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
         recovery_at: epoch milliseconds, for an exhausted agent.
         error: reason of its error; ``None``: no error.
         usage: small JSON object of resource usage.
+        turns: number of tasks that an agent without a device works on.
     """
 
     agent_id: AgentId
@@ -276,36 +282,46 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
     recovery_at: int | None = None
     error: str | None = None
     usage: Mapping[str, Any] | None = None
+    turns: int | None = None
 
 
-class DeviceReports(msgspec.Struct, frozen=True):
-    """Reports received on a connection of a device; *at*: time of receipt, epoch milliseconds."""
+class Reports(msgspec.Struct, frozen=True):
+    """Reports received from a sender; *at*: time of receipt, epoch milliseconds.
 
-    device_id: DeviceId
+    *epoch*: number of the device's connection; ``OWN`` for an agent that sends its own heartbeats.
+    """
+
+    sender: Sender
     epoch: int
     at: int
     reports: tuple[AgentReport, ...]
 
 
-class SilentDevice(msgspec.Struct, frozen=True):
-    """Connection of a device whose heartbeats have stopped."""
+class Silence(msgspec.Struct, frozen=True):
+    """Sender whose heartbeats have stopped.
 
-    device_id: DeviceId
+    *since*: time of its last heartbeat that this hub knows, epoch milliseconds.
+    """
+
+    sender: Sender
     epoch: int
     at: int
     reason: str
+    since: int = 0
 
 
 class AgentSight(msgspec.Struct, frozen=True):
     """State of an agent that a heartbeat may change. Instants are epoch milliseconds."""
 
     agent_id: AgentId
-    device_id: DeviceId
+    sender: Sender
     availability: Availability
     connectivity: Connectivity  # as reported, also of an agent that a person keeps offline
     health: Health
     health_reason: str | None
     back_at: int | None  # for an exhausted agent: time of its recovery or next probe
+    turns: int  # runs that execute; of an agent without a device: what it does outside of the hub
+    last_heartbeat_at: int | None
 
 
 class RequestedMove(NamedTuple):
@@ -316,7 +332,10 @@ class RequestedMove(NamedTuple):
     reason: str | None
 
 
+_sender = sa.func.coalesce(agents.c.device_id, agents.c.id)
+_sends_its_own = sa.and_(agents.c.device_id.is_(None), agents.c.executor != "gateway")
 _is_listed = sa.and_(agents.c.deleted_at.is_(None), agent_states.c.lifecycle != "terminated")
+_connectivity = sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity)
 _sights = (
     sa.select(
         *columns_of(
@@ -324,7 +343,9 @@ _sights = (
             agents,
             agent_states,
             agent_id=agents.c.id,
-            connectivity=sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity),
+            sender=_sender,
+            turns=agent_states.c.runs_executing,
+            connectivity=_connectivity,
             back_at=sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at),
         )
     )
@@ -354,7 +375,12 @@ SAVE = (
     sa.update(agent_states)
     .where(
         agent_states.c.agent_id.in_(
-            sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))
+            sa.select(agents.c.id).where(
+                sa.or_(
+                    agents.c.device_id == sa.bindparam("sender"),
+                    sa.and_(agents.c.id == sa.bindparam("sender"), _sends_its_own),
+                )
+            )
         ),
         sa.func.coalesce(agent_states.c.last_heartbeat_at, 0) < sa.bindparam("heard", type_=Int),
     )
@@ -362,13 +388,19 @@ SAVE = (
 )
 
 
-def statuses_at(c: sa.Connection, device_ids: Sequence[DeviceId]) -> dict[DeviceId, list[AgentSight]]:
-    """Return the agents that work on each of these devices, by id."""
-    found: dict[DeviceId, list[AgentSight]] = {device_id: [] for device_id in device_ids}
-    for part in in_parts(device_ids):
-        for row in c.execute(_sights.where(agents.c.device_id.in_(part))):
-            found[row.device_id] += fill_each(AgentSight, [row])
+def statuses_of(c: sa.Connection, senders: Sequence[Sender]) -> dict[Sender, list[AgentSight]]:
+    """Return the agents that each of these senders reports on, by id."""
+    found: dict[Sender, list[AgentSight]] = {sender: [] for sender in senders}
+    for part in in_parts(senders):
+        is_sent = sa.or_(agents.c.device_id.in_(part), sa.and_(agents.c.id.in_(part), _sends_its_own))
+        for row in c.execute(_sights.where(is_sent)):
+            found[row.sender] += fill_each(AgentSight, [row])
     return found
+
+
+def online_senders(c: sa.Connection) -> list[AgentSight]:
+    """Return the agents that send their own heartbeats and are online, by id."""
+    return fill_each(AgentSight, c.execute(_sights.where(_sends_its_own, _connectivity == "online")))
 
 
 def requested_moves(sight: AgentSight, report: AgentReport) -> list[RequestedMove]:
@@ -397,54 +429,70 @@ def requested_moves(sight: AgentSight, report: AgentReport) -> list[RequestedMov
     return found
 
 
+def is_news(sight: AgentSight, report: AgentReport) -> bool:
+    """Return True if *report* differs from the state of the agent."""
+    return bool(requested_moves(sight, report)) or report.turns not in (None, sight.turns)
+
+
 def record(
     c: sa.Connection,
     *,
-    received: Sequence[DeviceReports] = (),
-    silent: Sequence[SilentDevice] = (),
-    last: Mapping[DeviceId, int] | None = None,
+    received: Sequence[Reports] = (),
+    silent: Sequence[Silence] = (),
+    last: Mapping[Sender, int] | None = None,
 ) -> None:
-    """Write all changes that these reports and silent connections imply. Writing them again changes nothing.
+    """Write all changes that these reports and silences imply. Writing them again changes nothing.
+
+    An agent is not silent if another hub has received a later heartbeat of it.
 
     Args:
-        last: time of each device's last heartbeat, epoch milliseconds, for all of its agents.
+        last: time of each sender's last heartbeat, epoch milliseconds, for all of its agents.
     """
-    ids = sorted({one.device_id for one in received} | {one.device_id for one in silent})
+    ids = sorted(
+        {one.sender for one in received if one.epoch != OWN}
+        | {one.sender for one in silent if one.epoch != OWN}
+    )
     current = {
         (row.id, row.session_epoch) for part in in_parts(ids) for row in c.execute(CURRENT, {"devices": part})
     }
-    received = [one for one in received if (one.device_id, one.epoch) in current]
-    silent = [one for one in silent if (one.device_id, one.epoch) in current]
+    received = [one for one in received if one.epoch == OWN or (one.sender, one.epoch) in current]
+    silent = [one for one in silent if one.epoch == OWN or (one.sender, one.epoch) in current]
     for one, sight, report in _reported(c, received):
         _take(c, sight, report, one.at)
-    silenced = {one.device_id: one for one in silent}
-    left = [sight for sights in statuses_at(c, list(silenced)).values() for sight in sights]
+    silenced = {one.sender: one for one in silent}
+    left = [sight for sights in statuses_of(c, list(silenced)).values() for sight in sights]
     for sight in sorted(left, key=lambda one: one.agent_id):
-        fallen = silenced[sight.device_id]
+        fallen = silenced[sight.sender]
+        if fallen.epoch == OWN:
+            if (sight.last_heartbeat_at or 0) > fallen.since:
+                continue
+            _count_turns(c, sight, 0, fallen.reason, fallen.at)
         _move(
             c, sight, RequestedMove(Axis.CONNECTIVITY, Connectivity.OFFLINE, fallen.reason), fallen.at, "hub"
         )
     if last:
-        c.execute(SAVE, [{"device": device_id, "heard": last[device_id]} for device_id in sorted(last)])
+        c.execute(SAVE, [{"sender": sender, "heard": last[sender]} for sender in sorted(last)])
 
 
 def _reported(
-    c: sa.Connection, received: Sequence[DeviceReports]
-) -> Iterator[tuple[DeviceReports, AgentSight, AgentReport]]:
-    """Return the reports about agents of the reporting device, with their states, ordered by agent.
+    c: sa.Connection, received: Sequence[Reports]
+) -> Iterator[tuple[Reports, AgentSight, AgentReport]]:
+    """Return the reports about agents of their sender, with their states, ordered by agent.
 
     Locks the agents' states in the order in which all writers lock them.
     """
-    by_agent = {(one.device_id, report.agent_id): (one, report) for one in received for report in one.reports}
+    by_agent = {(one.sender, report.agent_id): (one, report) for one in received for report in one.reports}
     for part in in_parts(sorted({agent_id for _, agent_id in by_agent})):
         for row in c.execute(_sights.where(agents.c.id.in_(part)).with_for_update(of=agent_states)).all():
-            if (match := by_agent.get((row.device_id, row.agent_id))) is not None:
+            if (match := by_agent.get((row.sender, row.agent_id))) is not None:
                 for sight in fill_each(AgentSight, [row]):
                     yield match[0], sight, match[1]
 
 
 def _take(c: sa.Connection, sight: AgentSight, report: AgentReport, at: int) -> None:
-    actor = f"device:{sight.device_id}"
+    actor = _actor(sight)
+    if report.turns is not None:
+        _count_turns(c, sight, report.turns, BY_REPORT, at)
     for requested in requested_moves(sight, report):
         if requested.to == Availability.EXHAUSTED:
             moves.exhaust(
@@ -472,13 +520,22 @@ def _move(c: sa.Connection, sight: AgentSight, requested: RequestedMove, at: int
     )
 
 
+def _actor(sight: AgentSight) -> str:
+    return f"{AGENT if sight.sender == sight.agent_id else DEVICE}{sight.sender}"
+
+
+def _count_turns(c: sa.Connection, sight: AgentSight, turns: int, because: str, at: int) -> None:
+    if sight.turns != turns:
+        agent_moves.count_turns(c, sight.agent_id, turns, because=because, at=at, actor=_actor(sight))
+
+
 def _was_set_by_heartbeat(c: sa.Connection, sight: AgentSight, axis: Axis) -> bool:
-    """Return True if a heartbeat of this device made the agent's last move on *axis*.
+    """Return True if a heartbeat of this sender made the agent's last move on *axis*.
 
     Only then may a heartbeat revert it. An error with a different reason now, such as invalid settings, is
     not the device's.
     """
     last = c.execute(LAST_MOVE, {"agent": sight.agent_id, "on_axis": axis}).one_or_none()
-    if last is None or last.actor != f"device:{sight.device_id}":
+    if last is None or last.actor != _actor(sight):
         return False
     return axis is not Axis.HEALTH or bool(last.reason == sight.health_reason)

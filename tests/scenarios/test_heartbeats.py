@@ -76,10 +76,10 @@ async def test_what_a_device_says_of_its_agents_is_read_in_every_vocabulary(tmp_
         newest = [(move["axis"], move["after"], move["reason"]) for move in reversed(history)]
         assert newest[4:] == [
             ("connectivity", "online", "its device connected"),
-            ("availability", "on_call", "its device says so"),
+            ("availability", "on_call", "its heartbeat says so"),
             ("health", "error", "the disk is full"),
-            ("availability", "available", "its device says so"),
-            ("health", "ok", "its device says so"),
+            ("availability", "available", "its heartbeat says so"),
+            ("health", "ok", "its heartbeat says so"),
             ("availability", "exhausted", "billing"),
-            ("connectivity", "offline", "its device says so"),
+            ("connectivity", "offline", "its heartbeat says so"),
         ]

@@ -2,8 +2,11 @@
 
 from typing import Final
 
+import anyio
+
 from protocol.lifecycles import AgentStatus, RunState
 from tests.seeds.walk import OF_WALK, Document, Walk
+from tests.support.hub import over_tcp
 
 calendar = Document("calendar")
 AS: Final = "agents/notes/as/calendar"
@@ -263,3 +266,57 @@ async def an_agent_is_created_in_the_words_of_the_document(walk: Walk) -> None:
         await walk.refused(
             "POST", "agents/as/calendar", given | {"agent_id": "c-9"} | wrong, status=422, says=says
         )
+
+
+PLANNER: Final = "agents/planner/as/calendar"
+
+
+async def _reads(walk: Walk, status: str) -> None:
+    """Wait until the agent ``planner`` has this status."""
+    with anyio.fail_after(10):
+        while (await walk.get(PLANNER))["status"] != status:
+            await anyio.lowlevel.checkpoint()
+
+
+@calendar(
+    "status: managed by heartbeat; last_heartbeat: received from this agent",
+    lives="POST /v1/agents/{name}/heartbeat, POST /v1/agent/heartbeat, hub agents heartbeat",
+)
+async def an_agent_without_a_device_sends_its_heartbeats_over_http(walk: Walk) -> None:
+    await walk.post("agents", {"name": "planner"})
+    assert (await walk.get(PLANNER))["status"] == "offline"
+    for status in ("idle", "on_call", "busy", "idle"):
+        beat = await walk.post("agents/planner/heartbeat", {"status": status, "resource_usage": {"cpu": 0.5}})
+        assert (beat["connectivity"], beat["offline_after_s"]) == ("online", 45.0)
+        document = await walk.get(PLANNER)
+        assert document["status"] == status
+        assert document["last_heartbeat"][:19] == beat["last_heartbeat_at"][:19]
+    assert (await walk.get("agents/planner/status"))["resource_usage"] == {"cpu": 0.5}
+    walk.hub.clock.advance(46)
+    await _reads(walk, "offline")
+    beat = await walk.cli("agents", "heartbeat", "planner", "--status", "on_call")
+    assert (beat["connectivity"], beat["availability"]) == ("online", "on_call")
+    token = (await walk.post("agents/planner/tokens", {}))["token"]
+    async with over_tcp(walk.hub, token) as planner:
+        until = "2026-01-20T00:00:00Z"
+        spent = {"status": "exhausted", "exhaust_reason": "billing", "recovery_at": until}
+        answer = await planner.post("/v1/agent/heartbeat", json=spent)
+        assert answer.is_success and answer.json()["recovery_at"] == until, answer.text
+        assert (await planner.post("/v1/agents/planner/heartbeat")).status_code == 403
+    document = await walk.get(PLANNER)
+    assert (document["status"], document["exhaust_reason"]) == ("exhausted", "billing")
+    for body, code, says in (
+        ({"status": "asleep"}, 422, "idle"),
+        ({"recovery_at": "2100-01-01T00:00:00Z"}, 422, "they belong to the status exhausted"),
+        ({"status": "exhausted", "recovery_at": "2001-01-01T00:00:00Z"}, 422, "it lies in the past"),
+        ({"resource_usage": {"log": "x" * 5_000}}, 413, "resource_usage_bytes"),
+        ({"mood": "fine"}, 422, "mood"),
+    ):
+        await walk.refused("POST", "agents/planner/heartbeat", body, status=code, says=says)
+    await walk.refused("POST", "agents/notes/heartbeat", status=422, says="works at device 'desk'")
+    await walk.refused("POST", "agents/nobody/heartbeat", status=404, says="there is no agent 'nobody'")
+    await walk.refused("POST", "agent/heartbeat", status=403, says="agent")
+    answers = [(await walk.send("POST", "agents/planner/heartbeat")).status_code for _ in range(40)]
+    assert (answers[0], answers[-1]) == (200, 429)
+    await walk.post("agents/planner/terminate")
+    await walk.refused("POST", "agents/planner/heartbeat", status=409, says="terminated, for good")

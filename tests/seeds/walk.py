@@ -208,6 +208,9 @@ async def walking(folder: Path) -> AsyncIterator[Walk]:
     """Open a hub to walk on, with its state in *folder*."""
     opening = serving(folder, body_bytes=BODY_BYTES)
     async with opening as hub, over_unix(hub) as client, AsyncExitStack() as resources:
+        tasks = await resources.enter_async_context(anyio.create_task_group())
+        resources.callback(tasks.cancel_scope.cancel)
+        await tasks.start(hub.app.heartbeats.serve)
         yield Walk(hub, client, resources)
 
 

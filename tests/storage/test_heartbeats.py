@@ -7,7 +7,7 @@ from protocol.agent_status import Availability, ExhaustReason
 from protocol.ids import AgentId, DeviceId
 from storage.agents import agent_moves, agent_states, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.status_writes import AgentReport, DeviceReports, SilentDevice
+from storage.agents.status_writes import AgentReport, Reports, Silence
 from storage.devices import devices
 from tests.storage.rows import AT, declare, make_agent
 
@@ -32,11 +32,11 @@ def device_of(agent: AgentRow) -> DeviceId:
 
 
 def hear(c: sa.Connection, agent: AgentRow, epoch: int, *says: AgentReport, at: int = AT + 1) -> None:
-    status_writes.record(c, received=[DeviceReports(device_of(agent), epoch, at, says)])
+    status_writes.record(c, received=[Reports(device_of(agent), epoch, at, says)])
 
 
 def silence(c: sa.Connection, agent: AgentRow, epoch: int, at: int = AT + 5) -> None:
-    status_writes.record(c, silent=[SilentDevice(device_of(agent), epoch, at, "no heartbeat for 45 s")])
+    status_writes.record(c, silent=[Silence(device_of(agent), epoch, at, "no heartbeat for 45 s")])
 
 
 def moves(c: sa.Connection, agent: AgentRow) -> list[tuple[str, str | None, str, str | None]]:
@@ -168,7 +168,7 @@ def test_heartbeats_of_a_terminated_agent_are_ignored(
     hear(c, agent, epoch, SAYS(agent_id=agent.id, error="too late"))
     silence(c, agent, epoch)
     assert agent_states.find_state(c, agent.id) == before
-    assert status_writes.statuses_at(c, [device_of(agent)]) == {agent.device_id: []}
+    assert status_writes.statuses_of(c, [device_of(agent)]) == {agent.device_id: []}
 
 
 def test_usage_and_the_hour_of_the_heartbeat_are_kept_without_a_new_version(

@@ -32,7 +32,7 @@ from hub.settings.reading import FileLines
 from protocol.agent_status import STORED_AXES, Axes, Axis, Lifecycle, UnknownValue, legal_moves
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId
+from protocol.ids import AgentId
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_filters import conditions_of
@@ -40,7 +40,7 @@ from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
 from storage.agents.made_agents import AgentOfFile
-from storage.agents.status_writes import StatusWrite
+from storage.agents.status_writes import Sender, StatusWrite
 from storage.devices.devices import Grant
 from storage.runs.runs import TASK_CHARACTERS
 from storage.store import Connection, Store
@@ -177,8 +177,8 @@ def _filters(
 RowFilters = Annotated[dict[str, str], From(_filters)]
 
 
-# Returns the newer one of a device's last heartbeat and of a stored one, epoch ms.
-LastHeartbeat: TypeAlias = Callable[[DeviceId | None, int | None], int | None]
+# Returns the newer one of a sender's last heartbeat and of a stored one, epoch ms.
+LastHeartbeat: TypeAlias = Callable[[Sender, int | None], int | None]
 
 
 class AgentStatuses(Noun):
@@ -216,7 +216,9 @@ class AgentStatuses(Noun):
         return AgentStatusView.from_row(
             status,
             agent=status.name,
-            last_heartbeat_at=self._last_heartbeat(status.device_id, status.last_heartbeat_at),
+            last_heartbeat_at=self._last_heartbeat(
+                status.device_id or status.agent_id, status.last_heartbeat_at
+            ),
             axes={
                 str(axis): AxisView.from_row(one, moves=legal_moves(axis, one.value))
                 for axis, one in status.since.items()
@@ -431,8 +433,8 @@ def _words_of(axes: Axes) -> dict[str, str]:
 
 
 def _with_heartbeat(facts: AgentFacts, last_heartbeat: LastHeartbeat) -> AgentFacts:
-    """Return the facts with the last heartbeat of the agent's device."""
-    at = last_heartbeat(facts.agent.device_id, facts.state.last_heartbeat_at)
+    """Return the facts with the last heartbeat of the agent or its device."""
+    at = last_heartbeat(facts.agent.device_id or facts.agent.id, facts.state.last_heartbeat_at)
     return msgspec.structs.replace(facts, state=msgspec.structs.replace(facts.state, last_heartbeat_at=at))
 
 

@@ -8,11 +8,12 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.heartbeats import BEATS_AT_ONCE, SAVE_MS, USAGE_MS, Heartbeats
+from hub.agents.heartbeats import BEATS_AT_ONCE, SAVE_MS, SILENT_S, USAGE_MS, Heartbeats, TooManyHeartbeats
 from hub.agents.status_log import Moves
 from hub.clock import epoch_ms
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from hub.metrics import Metrics
+from protocol.agent_status import Axis
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId
@@ -20,7 +21,7 @@ from storage.agents import agent_moves, agent_states, agents, declared_agents
 from storage.agents.agent_states import AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.status_writes import DeviceReports
+from storage.agents.status_writes import Reports
 from storage.devices import devices
 from storage.kernel.database import Conflict, Unavailable
 from storage.store import ObservedDatabase, Store
@@ -58,7 +59,7 @@ class Counted:
         if self.is_away:
             raise Unavailable("the database is away")
         self.writes += 1
-        heard: Sequence[DeviceReports] = kwargs.get("received", ())  # type: ignore[assignment]
+        heard: Sequence[Reports] = kwargs.get("received", ())  # type: ignore[assignment]
         if any(report.agent_id == self.refused for one in heard for report in one.reports):
             raise Conflict("the database refused")
         return await self._store.write(fn, *args, **kwargs)
@@ -258,9 +259,10 @@ async def test_resource_usage_is_written_when_it_changed_and_not_with_every_hear
 
 async def test_agents_that_are_not_the_device_s_own_are_counted_and_looked_for_once(desk: Desk) -> None:
     await desk.beats()
+    desk.counted.reads = 0
     for _ in range(5):
         await desk.beats("exhausted", agent_id="somebody-elses")
-    assert (desk.counted.reads, desk.counted.writes) == (2, 0)
+    assert (desk.counted.reads, desk.counted.writes) == (1, 0)
     assert desk.counted_as("unknown_agent") == 5
 
 
@@ -357,3 +359,108 @@ async def test_a_device_that_beats_all_the_time_is_looked_at_once_a_second(desk:
     await desk.beats("on_call")
     assert desk.counted.writes == writes + 1
     assert desk.heartbeats.last(desk.device_id) == desk.now_ms
+
+
+async def _planner(desk: Desk) -> AgentId:
+    """Return an agent without a device."""
+    ids = [f"planner-{n}" for n in range(8)]
+    declared = [
+        DeclaredAgent(name="notes", device_name="desk", paths=("notes",)),
+        DeclaredAgent(name="planner"),
+    ]
+    user_id = desk.agent.user_id
+    await desk.rows.write(
+        declared_agents.reconcile_declared, user_id=user_id, declared=declared, at=1, fresh_ids=ids
+    )
+    found = await desk.rows.read(agents.find_agent_by_name, "planner")
+    assert found is not None
+    return found.id
+
+
+async def _connectivity(desk: Desk, agent_id: AgentId) -> list[str]:
+    """Return the values that the connectivity of the agent has had, the oldest first."""
+    moves = await desk.rows.read(agent_states.history_page, agent_id, limit=100, axis=Axis.CONNECTIVITY)
+    return [move.new_value for move in reversed(moves)]
+
+
+async def _sends(desk: Desk, agent_id: AgentId, status: str = "idle", **told: Any) -> None:
+    desk.clock.advance(15)
+    await desk.heartbeats.accept(agent_id, AgentBeat(agent_id=agent_id, status=status, **told))
+
+
+async def test_an_agent_without_a_device_is_online_until_its_heartbeats_stop(desk: Desk) -> None:
+    planner = await _planner(desk)
+    for _ in range(4):
+        await _sends(desk, planner)
+    assert (await desk.rows.read(agent_states.find_state, planner)).connectivity == "online"
+    await desk.clock.pass_time(SILENT_S)
+    await desk.settled()
+    state = await desk.rows.read(agent_states.find_state, planner)
+    assert (state.connectivity, state.last_heartbeat_at) == ("offline", desk.now_ms - 45_000)
+    await desk.clock.pass_time(SILENT_S)
+    await _sends(desk, planner)
+    assert (await _connectivity(desk, planner))[-3:] == ["online", "offline", "online"]
+
+
+async def test_the_heartbeats_of_a_healthy_agent_are_written_twice_a_minute(desk: Desk) -> None:
+    planner = await _planner(desk)
+    await _sends(desk, planner)
+    history = await desk.rows.read(agent_states.history_page, planner, limit=100)
+    desk.counted.writes = 0
+    for _ in range(40):
+        await _sends(desk, planner, resource_usage={"cpu": 1})
+    assert desk.counted.writes <= 21
+    assert await desk.rows.read(agent_states.history_page, planner, limit=100) == history
+    assert desk.heartbeats.last(planner) == desk.now_ms
+
+
+async def test_an_agent_is_offline_once_if_its_last_heartbeat_is_too_old_after_a_restart(
+    desk: Desk, store: Store
+) -> None:
+    planner, spare = await _planner(desk), Desk(store, desk.agent, 1)
+    async with serving(spare):
+        await _sends(spare, planner)
+    again = Desk(store, desk.agent, 1)
+    again.clock = again.heartbeats._clock = spare.clock
+    async with serving(again):
+        await again.clock.pass_time(44)
+        assert (await _connectivity(desk, planner))[-1:] == ["online"]
+    spare.clock.advance(1)
+    for _ in range(2):
+        last = Desk(store, desk.agent, 1)
+        last.clock = last.heartbeats._clock = spare.clock
+        async with serving(last):
+            await last.clock.pass_time(1)
+            await last.settled()
+            assert (await _connectivity(desk, planner))[-2:] == ["online", "offline"]
+
+
+async def test_an_agent_that_sends_to_another_hub_is_not_silent(desk: Desk, store: Store) -> None:
+    planner, other = await _planner(desk), Desk(store, desk.agent, 1)
+    other.clock = other.heartbeats._clock = desk.clock
+    async with serving(other):
+        await _sends(desk, planner)
+        for _ in range(4):
+            await _sends(other, planner)
+        await desk.settled()
+        assert (await _connectivity(desk, planner))[-1] == "online"
+
+
+async def test_an_agent_without_a_device_reports_that_it_is_busy(desk: Desk) -> None:
+    planner = await _planner(desk)
+    for status, turns in (("busy", 1), ("busy", 1), ("idle", 0), ("processing", 1)):
+        await _sends(desk, planner, status)
+        assert (await desk.rows.read(agent_states.find_state, planner)).runs_executing == turns
+    await desk.clock.pass_time(SILENT_S)
+    await desk.settled()
+    assert (await desk.rows.read(agent_states.find_state, planner)).runs_executing == 0
+
+
+async def test_an_agent_that_sends_too_often_is_refused_and_known_to_be_online(desk: Desk) -> None:
+    planner = await _planner(desk)
+    for _ in range(30):
+        await desk.heartbeats.accept(planner, AgentBeat(agent_id=planner))
+    with pytest.raises(TooManyHeartbeats, match="one every 15 s is enough") as refused:
+        await desk.heartbeats.accept(planner, AgentBeat(agent_id=planner, status="offline"))
+    assert refused.value.retry_after_s == 1.0
+    assert (await desk.rows.read(agent_states.find_state, planner)).connectivity == "online"
