@@ -1,6 +1,6 @@
 """The run-log document: an agent run manager that reads a device's files and inserts what it finds."""
 
-from typing import Final
+from typing import Any, Final
 
 from hub.runs.sources import DeviceStalled
 from protocol.errors import CallTimedOut
@@ -8,11 +8,13 @@ from protocol.frame import ErrorBody
 from protocol.lifecycles import RunState
 from protocol.work import Answer, ToolCall
 from tests.seeds.walk import OF_WALK, Document, Walk
+from tests.support.oracle import Fault, order, plant
 from tests.support.runs import MODERN, TAKEN, folder
 
 run_log = Document("run log")
 AS: Final = "agents/notes/as/runlog"
 PATCH: Final = "PATCH /v1/agents/{name}/as/runlog"
+PLANTED: Final = plant("Anna", "send the quote", "2026-12-01", "K-0007")
 
 
 @run_log(
@@ -419,3 +421,158 @@ async def a_schedule_that_is_made_in_these_words_also_runs_at_the_first_connecti
     assert (schedule["expr"], schedule["on_first_connect"]) == ("0 8 * * *", False)
     says = "4 fields instead of five"
     await walk.refused("PATCH", "agents/mail/as/runlog", {"schedule_cron": "0 7 * *"}, status=422, says=says)
+
+
+async def _read(walk: Walk, **files: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Let the agent read these files. Return the run and the rows that were inserted."""
+    async with walk.hub.working(*folder(**files), answers=lambda _: TAKEN) as link:
+        run = (await walk.post("agents/notes/runs"))["id"]
+        await walk.hub.ends(run)
+    return await walk.get(f"runs/{run}"), [dict(call.data) for call in link.calls]
+
+
+@run_log(
+    "_EXTRACTION_SYSTEM_PROMPT, user_prompt: instructions, record types and their fields, document",
+    lives="the question to the model: hub.extraction.prompt",
+)
+async def the_model_is_asked_with_the_prompt_the_fields_and_the_document(walk: Walk) -> None:
+    oracle = await walk.model()
+    run, rows = await _read(walk, a=PLANTED)
+    (request,) = oracle.requests
+    system, document = request["messages"][0]["content"], request["messages"][-1]["content"]
+    assert "Find what I promised to do." in system and PLANTED in document
+    for field in ("title", "description", "status", "priority", "assignee", "dueDate"):
+        assert field in system
+    assert not any(word in system for word in ("taskId", "clientId", "isApproved", "createdAt"))
+    due = {"title": "send the quote", "assignee": ["Anna"], "dueDate": 1796083200000}
+    assert rows == [due | {"isAiSuggested": 1, "isApproved": 0}]
+    assert run["items_created"] == 1
+
+
+@run_log("table not in allowed: continue", lives="hub.extraction.validate")
+async def an_answer_for_another_table_is_discarded(walk: Walk) -> None:
+    oracle = await walk.model()
+    oracle.play(Fault.FOREIGN_TABLE)
+    _, rows = await _read(walk, a=PLANTED)
+    assert [row["title"] for row in rows] == ["send the quote"]
+
+
+@run_log(
+    "data.pop of id, createdAt, updatedAt, isAiSuggested, isApproved",
+    lives="hub.extraction.validate, protocol.tables",
+)
+async def fields_that_the_hub_sets_are_never_taken_from_the_model(walk: Walk) -> None:
+    await walk.model(is_gullible=True)
+    _, rows = await _read(walk, a=f"{PLANTED} {order(1)}")
+    assert rows and all((row["isAiSuggested"], row["isApproved"]) == (1, 0) for row in rows)
+    assert not any(row.keys() & {"id", "createdAt", "updatedAt", "userId"} for row in rows)
+
+
+@run_log(
+    "json.JSONDecodeError: LLM extraction returned invalid JSON, return []",
+    lives="hub.extraction.extractor",
+    changed="the model is asked once more, so that a slip of the model loses no item",
+)
+async def an_answer_that_is_no_json_is_asked_for_again(walk: Walk) -> None:
+    oracle = await walk.model()
+    oracle.play(Fault.MALFORMED_ANSWER)
+    run, rows = await _read(walk, a=PLANTED)
+    assert (len(oracle.requests), len(rows), run["outcome"]) == (2, 1, "success")
+
+
+@run_log(
+    "file_content[:8000]",
+    lives="hub.extraction.chunk",
+    changed="a long document is read to its end, in parts that fit the model",
+)
+async def a_long_document_is_read_to_its_end(walk: Walk) -> None:
+    oracle = await walk.model()
+    _, rows = await _read(walk, a="The sun shines on the roof. " * 1_000 + PLANTED)
+    assert [row["title"] for row in rows] == ["send the quote"] and len(oracle.requests) > 1
+
+
+@run_log(
+    "LLM extraction error for {file_path!r}: {exc}; continue",
+    lives="run_units.error, runs.errors",
+    changed="what may pass is tried again before it is an error",
+)
+async def an_error_of_the_model_is_overcome_or_is_one_of_its_file(walk: Walk) -> None:
+    oracle = await walk.model()
+    oracle.play(Fault.SERVER_ERROR)
+    run, rows = await _read(walk, a=PLANTED)
+    assert (run["outcome"], len(rows), len(oracle.requests)) == ("success", 1, 2)
+
+
+CLOUD: Final = """
+[[connectors]]
+name = "work"
+provider = "gmail"
+client_id = "me.apps.googleusercontent.com"
+client_secret = { file = "client.secret" }
+
+[[agents]]
+name = "mail"
+device = "desk"
+connector = "work"
+data_types = ["tasks"]
+prompt = "Find what somebody wants me to do."
+schedule = "*/15 * * * *"
+"""
+
+
+async def _cloud(walk: Walk) -> None:
+    secret = walk.hub.folder / "client.secret"
+    secret.write_text("s" * 24)
+    secret.chmod(0o600)
+    await walk.model()
+    await walk.declare(CLOUD)
+
+
+@run_log(
+    "CloudAgentConfig: an agent that reads gmail, outlook or teams; agent_type cloud",
+    lives="[[connectors]], agents.executor",
+)
+async def an_agent_with_a_connector_is_of_the_cloud(walk: Walk) -> None:
+    await _cloud(walk)
+    document = await walk.get("agents/mail/as/runlog")
+    assert (document["agent_type"], document["directory_paths"]) == ("cloud", [])
+    (connector,) = (await walk.get("connectors"))["connectors"]
+    assert (connector["provider"], connector["agents"]) == ("gmail", ["mail"])
+    settings = walk.hub.settings.read_text()
+    walk.hub.settings.write_text(settings.replace('"gmail"', '"pigeon"'))
+    await walk.refused("POST", "reload", status=422, says="there is no provider 'pigeon'")
+    await walk.refused(
+        "PATCH", "agents/mail/as/runlog", {"directory_paths": ["~/a"]}, status=409, says="hub.toml"
+    )
+
+
+@run_log(
+    "No OAuth token stored for cloud agent: error",
+    lives="connectors.state, runs.state",
+    changed="the run waits for the sign-in, and says so; no message is missed meanwhile",
+)
+async def a_run_of_an_account_that_is_not_signed_in_waits_for_it(walk: Walk) -> None:
+    await _cloud(walk)
+    run = await walk.post("agents/mail/runs")
+    assert run["state"] == "QUEUED" and "connector work needs a sign-in" in run["waiting_for"]
+    (connector,) = (await walk.cli("connectors", "ls"))["connectors"]
+    assert (connector["state"], connector["code"]) == ("sign_in", "sign_in_needed")
+    await walk.cli_refused("connectors", "show", "nowhere", says="nowhere")
+
+
+@run_log(
+    "runs execute sequentially to avoid flooding the WS connection",
+    lives="[limits] runs_per_device, by default 1",
+)
+async def runs_on_a_device_are_executed_one_after_the_other(walk: Walk) -> None:
+    await walk.post("agents", {"name": "plan", "device": "desk"} | OF_WALK)
+    (frames,) = folder(a="- [ ] one")
+    async with walk.hub.working(frames[:1], frames, answers=lambda _: TAKEN):
+        first = (await walk.post("agents/notes/runs"))["id"]
+        await walk.hub.comes_to(first, RunState.RUNNING)
+        second = await walk.post("agents/plan/runs")
+        walk.hub.work.dispatcher.recheck()
+        waiting = (await walk.get(f"runs/{second['id']}"))["waiting_for"]
+        assert second["state"] == "QUEUED" and waiting, second
+        await walk.post(f"runs/{first}/cancel")
+        await walk.hub.ends(second["id"])

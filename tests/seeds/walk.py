@@ -11,6 +11,7 @@ import anyio.to_thread
 import httpx2
 import pytest
 import sqlalchemy as sa
+from anyio.abc import TaskGroup
 from click.testing import CliRunner
 
 from hub.api.door.requests import Requests
@@ -23,6 +24,7 @@ from storage.agents.agents import AgentRow
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.hub import NOTES, ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
+from tests.support.oracle import MODEL_NAME, Oracle
 from tests.support.requests import request
 from tests.support.requests import serving as answering_requests
 from tests.support.wire import until
@@ -45,19 +47,37 @@ class Walk:
         """Connect the hub to a gateway ``office``, and serve its coordination; time goes by from now on."""
         gateway = await self._resources.enter_async_context(fake_gateway("office", agents=()))
         (self.hub.folder / "gateway.token").write_text(gateway.token)
-        with self.hub.settings.open("a") as settings:
-            settings.write(f'[[gateways]]\nname = "office"\nurl = "{gateway.url}"\n')
-            settings.write('token.file = "gateway.token"\n')
-        await self.hub.context.watch_settings.reloader.reload(actor="test")
+        await self.declare(
+            f'[[gateways]]\nname = "office"\nurl = "{gateway.url}"\ntoken.file = "gateway.token"\n'
+        )
         coordination = self.hub.app.coordination
-        tasks = await self._resources.enter_async_context(anyio.create_task_group())
-        self._resources.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(self._pass_time)
+        tasks = await self._tasks()
         supervisor = Supervisor(clock=self.hub.clock, chance=self.hub.context.chance)
         coordination.add_to(supervisor)
         await tasks.start(supervisor.serve)
         await until(lambda: coordination.fleet.get("office").health().state is GatewayState.READY)
         return gateway
+
+    async def model(self, **traits: Any) -> Oracle:
+        """Serve a model, which the hub asks; time goes by from now on."""
+        oracle = Oracle(**traits)
+        tasks = await self._tasks()
+        url = await tasks.start(oracle.serve)
+        await self.declare(f'[model]\nkind = "openai"\nbase_url = "{url}"\nname = "{MODEL_NAME}"\n')
+        return oracle
+
+    async def declare(self, text: str) -> None:
+        """Append to hub.toml, and reload it."""
+        with self.hub.settings.open("a") as settings:
+            settings.write(text)
+        await self.hub.context.watch_settings.reloader.reload(actor="test")
+
+    async def _tasks(self) -> TaskGroup:
+        """Return a task group that ends with the walk, in which time goes by."""
+        tasks = await self._resources.enter_async_context(anyio.create_task_group())
+        self._resources.callback(tasks.cancel_scope.cancel)
+        tasks.start_soon(self._pass_time)
+        return tasks
 
     async def _pass_time(self) -> None:
         while True:
