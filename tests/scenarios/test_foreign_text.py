@@ -35,7 +35,7 @@ FREE = (
     *("description", "platform", "label", "reason", "problem", "message", "content", "answer", "detail"),
     *("status_message", "health_reason", "correlation_id", "preferred_channel", "error", "source_url"),
     *("cancel_reason", "account", "prompt_template", "external_id", "instance_id", "project_id"),
-    *("answered_by", "created_by", "network"),
+    *("answered_by", "created_by", "network", "title"),
 )
 NAMED = ("users", "devices", "boards", "agents", "operator_tokens", "agent_templates", "agent_capabilities")
 FIXED = ("audit_log",)  # a chain of hashes

@@ -477,13 +477,6 @@ async def a_run_names_what_its_agent_lacks(walk: Walk) -> None:
     assert (await walk.patch("agents/planner", {"device": None}))["device"] == ""
 
 
-@orchestrator("agents of one name", lives="agents.name", changed="each user has a name for commands once")
-async def an_agent_that_is_called_as_is_reached(walk: Walk) -> None:
-    await walk.post("agents", {"name": "as", "device": "desk"} | OF_WALK)
-    assert (await walk.post("agents/as/runs"))["agent"] == "as"
-    assert (await walk.post("agents/as/pause"))["lifecycle"] == "paused"
-
-
 CREATE: Final = {
     "name": "Test Agent",
     "description": "Plans the week.",
@@ -677,3 +670,16 @@ async def an_agent_that_is_changed_has_another_time_of_its_change(walk: Walk) ->
     await walk.refused(
         "PATCH", AS, {"updated_at": "2026-01-05T09:00:30Z"}, status=422, says="not written here"
     )
+
+
+@orchestrator(
+    "name: String(100), not unique", lives="agents.title; agents.name gets a number where it is taken"
+)
+async def agents_of_one_user_may_have_one_name(walk: Walk) -> None:
+    ids: list[str] = []
+    for key in ("test-agent", "test-agent-2", "test-agent-3"):
+        made = await walk.post("agents/as/orchestrator", CREATE)
+        assert (made["name"], (await walk.get(f"agents/{key}"))["id"]) == ("Test Agent", made["id"])
+        await walk.delete("agents/test-agent") if not ids else None
+        ids.append(made["id"])
+    assert len({*ids}) == 3

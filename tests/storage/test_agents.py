@@ -71,6 +71,7 @@ def test_reading_the_same_file_again_changes_nothing(c: sa.Connection) -> None:
     "changed",
     [
         {"prompt": "Find notes."},
+        {"title": "Mail of mine"},
         {"paths": ("mail",)},
         {"file_extensions": ()},
         {"data_types": ("notes",)},

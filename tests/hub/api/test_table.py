@@ -58,6 +58,13 @@ def test_every_row_is_found_by_its_address() -> None:
         assert "TRACE" not in rows_of(path)
 
 
+@pytest.mark.parametrize("last", ["runs", "pause", "validate", "status"])
+def test_an_agent_may_be_called_as_a_part_of_another_path(last: str) -> None:
+    method = "GET" if last == "status" else "POST"
+    assert rows_of(f"/v1/agents/as/{last}")[method].path == f"/v1/agents/{{name}}/{last}"
+    assert rows_of("/v1/agents/as/orchestrator")["POST"].path == "/v1/agents/as/{vocabulary}"
+
+
 def test_the_roles_bring_what_they_bring() -> None:
     assert {role: {str(scope) for scope in scopes} for role, scopes in ROLE_SCOPES.items()} == MAY
 
