@@ -268,3 +268,19 @@ async def the_tables_are_made_verified_and_taken_back(walk: Walk) -> None:
     await walk.cli_refused("migrate", "down", says="confirm with --yes")
     assert "the tables are at revision 0001" in await walk.text("migrate", "down", "--yes")
     await walk.cli_refused("migrate", "status", says="missing: ")
+
+
+@foundation(
+    "Monitor agent health metrics; last_activity: Last activity timestamp",
+    lives="agent_states.last_activity_at",
+)
+async def a_move_of_an_agent_is_its_last_activity(walk: Walk) -> None:
+    before = (await walk.get(AS))["last_activity"]
+    walk.hub.clock.advance(60)
+    await walk.patch(AS, {"current_status": "error"})
+    document = await walk.get(AS)
+    assert document["last_activity"] == "2026-01-05T09:01:00.000Z" > before
+    assert (document["current_status"], document["updated_at"]) == ("error", document["last_activity"])
+    await walk.refused(
+        "PATCH", AS, {"last_activity": "2026-01-05T09:00:30Z"}, status=422, says="not written here"
+    )

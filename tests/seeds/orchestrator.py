@@ -683,3 +683,18 @@ async def agents_of_one_user_may_have_one_name(walk: Walk) -> None:
         await walk.delete("agents/test-agent") if not ids else None
         ids.append(made["id"])
     assert len({*ids}) == 3
+
+
+@orchestrator(
+    "sequence_number: default=0",
+    lives="checkpoints.sequence_number",
+    changed="a write names its number: two writers who leave it out would overwrite each other's state",
+)
+async def a_checkpoint_is_written_with_its_number(walk: Walk) -> None:
+    await _agent(walk)
+    path = "agents/mail/checkpoints/agent"
+    await walk.refused("PUT", path, {"state": {}}, status=422, says="body.sequence: missing")
+    await walk.ask_refused("checkpoints.put", agent_id="mail", state={}, says="sequence")
+    assert (await walk.put(path, {"sequence": 0, "state": {}}))["sequence"] == 0
+    default = "SELECT dflt_value FROM pragma_table_info('checkpoints') WHERE name = 'sequence_number'"
+    assert await walk.sql(default) == [("0",)]
