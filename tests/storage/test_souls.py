@@ -6,10 +6,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, SoulWriteId
+from protocol.ids import AgentId, BoardId, SoulWriteId
 from protocol.messages import SoulWriteState
 from storage import audit
-from storage.coordination import souls
+from storage.agents import agent_snapshot
+from storage.coordination import boards, souls
 from storage.coordination.schema import soul_versions
 from storage.coordination.souls import (
     ABSENT,
@@ -284,3 +285,24 @@ def test_souls_go_with_their_agent(c: sa.Connection) -> None:
     c.execute(sa.text("DELETE FROM agents"))
     assert souls.list_writes(c, INBOX, limit=9) == []
     assert c.execute(sa.select(sa.func.count()).select_from(soul_versions)).scalar_one() == 0
+
+
+def test_the_soul_of_an_agent_is_the_newest_text_that_was_not_refused(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert agent_snapshot.soul_of(c, agent.id) is None
+    for kind in ("seen", "written", "refused"):
+        version = NewVersion(agent_id=agent.id, kind=kind, content=f"{kind}.", actor="hub", at=AT)
+        souls.add_version(c, version, most_versions=KEPT)
+    assert agent_snapshot.soul_of(c, agent.id) == "written."
+
+
+def test_the_place_of_an_agent_is_its_board(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert agent_snapshot.place_of(c, agent) is None
+    board = boards.create_board(c, id=BoardId("b"), user_id=agent.user_id, name="house", at=AT, actor="test")
+    boards.add_member(c, board.id, agent.id, at=AT, actor="test")
+    place = agent_snapshot.place_of(c, agent)
+    assert place is not None and (place.board_id, place.board, place.board_created_at) == ("b", "house", AT)
+    assert (place.gateway_id, place.session_key, place.board_gateway_id) == (None, None, None)
+    (facts,) = agent_snapshot.facts_of(c, [agent])
+    assert facts.place == place
