@@ -1016,8 +1016,6 @@ def _setting_of(column: str, setting: Setting, value: Any) -> Any:
         if not setting.may_be_null:
             raise BadWrite(f"{column}: may not be null")
         return {} if setting.key == "config" else None
-    if isinstance(value, str) and "\0" in value:
-        raise BadWrite(f"{column}: a text has no character U+0000")
     return setting.convert(value)
 
 

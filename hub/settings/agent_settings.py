@@ -106,8 +106,17 @@ def _dotted(extension: str) -> str:
 
 ALL_CONFIG_BYTES: Final = 256 * 1024  # of all its values in the file
 CONFIG_BYTES: Final = 64 * 1024  # of one value in the file; over the API, [limits] config_value_bytes applies
-Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
-Description = Annotated[str, StringConstraints(min_length=1, max_length=4_096)]
+
+
+def _text(written: str) -> str:
+    # PostgreSQL stores no such character.
+    if "\0" in written:
+        raise refusal("text", "a text has no character U+0000")
+    return written
+
+
+Path = Annotated[str, StringConstraints(min_length=1, max_length=4_096), AfterValidator(_text)]
+Description = Annotated[str, StringConstraints(min_length=1, max_length=4_096), AfterValidator(_text)]
 
 
 def _title(written: str) -> str:
@@ -117,14 +126,15 @@ def _title(written: str) -> str:
 
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_title)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128)]  # in another system
+Word = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_text)]
+# In another system.
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_text)]
 Need = Annotated[
     str,
     StringConstraints(min_length=1, max_length=512),
     accepted(lambda text: str(parse_requirement(text)), "need"),
 ]
-Prompt = Annotated[str, StringConstraints(min_length=1, max_length=32_768)]
+Prompt = Annotated[str, StringConstraints(min_length=1, max_length=32_768), AfterValidator(_text)]
 # The shared types and their subtypes: TYPE_NAMES of protocol.agent_status.
 WrittenType = Literal[
     "COORDINATOR",

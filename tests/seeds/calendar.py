@@ -187,6 +187,7 @@ async def identifiers_are_written(walk: Walk) -> None:
     for name in given:
         await walk.refused("PATCH", AS, {name: None}, status=422, says=f"{name}: may not be null")
         await walk.refused("PATCH", AS, {name: "x" * 129}, status=422, says=f"{name}: ")
+        await walk.refused("PATCH", AS, {name: "nul\0"}, status=422, says=f"{name}: a text has no character")
     await walk.refused("PATCH", AS, {"user_id": "eve"}, status=422, says="user_id is not written here")
 
 

@@ -294,6 +294,7 @@ async def an_agent_is_updated_in_the_words_of_the_document(walk: Walk) -> None:
         ({"configuration": []}, "configuration: expected an object"),
         ({"configuration": {"a b": 1}}, "a key begins with a letter"),
         ({"prompt_template": ["x"]}, "prompt_template: "),
+        ({"prompt_template": "nul\0"}, "prompt_template: a text has no character U+0000"),
         ({"prompt_template": "Find {{ nothing }}."}, "nothing"),
     ):
         before = await walk.get(AS)
