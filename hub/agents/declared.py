@@ -35,6 +35,7 @@ async def reconcile(
     declared_connectors: Sequence[DeclaredConnector] | None = None,
     force: bool = True,
     entries: Sequence[Entry] = (),
+    most_per_user: int | None = None,
 ) -> Reconciled:
     """Update the rows to match all declarations, in one transaction.
 
@@ -42,9 +43,11 @@ async def reconcile(
         declared_gateways, declared_connectors: None to leave them unchanged.
         force: True to put agents that violate their template into the error state; False to refuse.
         entries: audit entries, written in the same transaction.
+        most_per_user: limit on the agents of a user; None: not checked.
 
     Raises:
         NameTaken: a name is used by an agent created over the API.
+        TooManyDeclared: a user would have too many agents.
         UnknownTemplate, ExternalIdTaken, WouldBreak, RemoteIdTaken, UnknownConnector: see
             ``declaring.take_up``.
 
@@ -72,6 +75,7 @@ async def reconcile(
         check=problems_of,
         force=force,
         entries=entries,
+        most_per_user=most_per_user,
     )
     learn_names({row.id: row.name for row in await store.read(agents.list_agents)})
     done = taken_up.agents

@@ -11,6 +11,7 @@ from hub.agents.schemas import BadSchema, check_schema, problems_of
 from hub.clock import Clock, IdFactory, now_ms
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
+from hub.settings.limit_settings import Limits
 from protocol.agent_status import Lifecycle
 from protocol.ids import AgentId, TemplateId, UserId
 from storage import audit
@@ -54,6 +55,10 @@ class AgentWriter:
         self.limits = AgentLimits()
         self.config_limits = ConfigLimits()
         self.on_change: Callable[[], None] = lambda: None
+
+    def apply(self, limits: Limits) -> None:
+        """Use new limits of hub.toml."""
+        self.limits = msgspec.structs.replace(self.limits, agents_per_user=limits.agents_per_user)
 
     async def make(
         self,

@@ -29,7 +29,7 @@ from hub.settings.settings import Settings
 from hub.settings.settings_watch import ACTOR
 from hub.settings.values import Address
 from storage import audit
-from storage.agents.declared_agents import NameTaken, check_names
+from storage.agents.declared_agents import NameTaken, TooManyDeclared, check_names, check_number
 from storage.agents.template_changes import WouldBreak
 from storage.agents.templates import UnknownTemplate
 from storage.audit import Entry
@@ -144,15 +144,18 @@ async def _reconcile(
             declared_gateways=declared_gateways(settings),
             declared_connectors=declared_connectors(settings),
             force=False,
+            most_per_user=settings.limits.agents_per_user,
             entries=_entries(context, actor, revision, found),
         )
 
 
 async def _check_names(context: Context, boot: Boot, settings: Settings) -> None:
-    """Check names for conflicts. Raises Unfit for an agent or main agent whose name is taken."""
+    """Check names and numbers of agents. Raises Unfit for one whose name is taken, or that is too many."""
     with _placed(settings):
         await context.store.read(gateways.check_main_agents, declared_gateways(settings))
-        await context.store.read(check_names, user_id=boot.user_id, declared=declared_agents(settings))
+        declared, most = declared_agents(settings), settings.limits.agents_per_user
+        await context.store.read(check_names, user_id=boot.user_id, declared=declared)
+        await context.store.read(check_number, user_id=boot.user_id, declared=declared, most_per_user=most)
 
 
 @contextmanager
@@ -163,6 +166,9 @@ def _placed(settings: Settings) -> Iterator[None]:
     except NameTaken as error:
         number = [agent.name for agent in settings.agents].index(error.name)
         raise Unfit(("agents", number, "name"), "an agent created over the API has this name") from error
+    except TooManyDeclared as error:
+        hint = "nothing was applied; raise agents_per_user in [limits], or: hub agents delete NAME"
+        raise Unfit(("agents", error.number, "name"), str(error), hint) from error
     except UnknownTemplate as error:
         number = [agent.template for agent in settings.agents].index(error.name)
         hint = "'hub templates' lists all templates"

@@ -3,6 +3,7 @@
 Some checks work on any document, the others only on a valid one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from ipaddress import ip_address
@@ -181,6 +182,7 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
     if settings.storage.url == IN_MEMORY:
         yield report.warning(("storage", "url"), "in memory: all data is lost when the hub stops")
     yield from _found_in_limits(settings, report)
+    yield from _found_in_number_of_agents(settings, report)
     yield from _found_in_redaction(settings, report)
     yield from _found_in_use_of_models(settings, report)
     yield from found_in_agents(settings, report)
@@ -296,6 +298,18 @@ def _found_in_address(url: str, path: KeyPath, settings: Settings, report: Repor
         OutboundRules.parse(settings.outbound.allow).judge(host, [host])
     except AddressRefused as error:
         yield report.warning(path, str(error))
+
+
+def _found_in_number_of_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:
+    """Yield the first agent of each user that is too many."""
+    most = settings.limits.agents_per_user
+    counts = Counter[str]()
+    for number, agent in enumerate(settings.agents):
+        counts[agent.user] += 1
+        if counts[agent.user] == most + 1:
+            message = f"user {agent.user!r} has more than {most} agents (agents_per_user)"
+            hint = "raise agents_per_user in [limits], or leave agents of this user out"
+            yield report.error(("agents", number, "name"), message, hint)
 
 
 def _found_in_limits(settings: Settings, report: Reporter) -> Iterator[Problem]:

@@ -23,6 +23,9 @@ class Limits(Table):
         32, "Concurrent device connections of one IPv4 address or IPv6 /64."
     )
     connections_per_user: Whole = live(16, "Concurrent device connections of one user.")
+    agents_per_user: Whole = live(
+        1_000, "Agents of one user, of this file and of the API, without archived ones."
+    )
     new_connections_per_s: Rate = live(
         10.0, "New connections per second of one address; a burst of two seconds is allowed."
     )

@@ -42,7 +42,6 @@ REMOVED: Final[Mapping[str, float | str]] = {
     "waiting_manual_runs": 20,
     "waiting_manual_runs_per_device": 100,
     "agents": 10_000,
-    "agents_per_user": 1_000,
     "templates": 200,
     "run_context_bytes": 16_384,
     "capabilities_per_agent": 256,

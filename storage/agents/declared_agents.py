@@ -214,6 +214,21 @@ class NameTaken(HubError):
         self.name = name
 
 
+class TooManyDeclared(HubError):
+    """Error: a user would have too many agents, of hub.toml and of the API together. Nothing was written.
+
+    *number*: place of the first declared agent that is too many.
+    """
+
+    code = ErrorCode.LIMIT_REACHED
+
+    def __init__(self, user: str, made: int, most: int, number: int) -> None:
+        super().__init__(
+            f"user {user!r} has {made} agents of the API, and would have more than {most} (agents_per_user)"
+        )
+        self.number = number
+
+
 class Reconciled(msgspec.Struct, frozen=True):
     """Names of the agents that the file changed; *revived* agents were archived before."""
 
@@ -239,6 +254,7 @@ def reconcile_declared(
     declared: Sequence[DeclaredAgent],
     at: int,
     fresh_ids: Sequence[str],
+    most_per_user: int | None = None,
 ) -> Reconciled:
     """Make the agents of source ``file`` match the declarations.
 
@@ -248,15 +264,19 @@ def reconcile_declared(
     Args:
         user_id: the hub's owner.
         fresh_ids: ``IDS_PER_AGENT`` for each declared agent; not all are used.
+        most_per_user: limit on the agents of a user; ``None``: not checked.
 
     Raises:
         NameTaken: an agent of the API has a declared name; nothing was written.
+        TooManyDeclared: a user would have too many agents; nothing was written.
     """
     if len(fresh_ids) < IDS_PER_AGENT * len(declared):
         raise ValueError(
             f"{IDS_PER_AGENT} fresh ids for each of {len(declared)} agents, not {len(fresh_ids)}"
         )
     c.execute(LOCK_USER, {"user": user_id})
+    if most_per_user is not None:
+        check_number(c, user_id=user_id, declared=declared, most_per_user=most_per_user)
     rows = {(row.user_id, row.name): row for row in c.execute(FILE_AGENTS)}
     known = {(agent.user_id, agent.name): agent for agent in readable(agent_in, rows.values())}
     created: list[str] = []
@@ -318,6 +338,27 @@ def _room_for(c: sa.Connection, user_id: UserId, name: str) -> AgentRow | None:
         c.execute(SET_ASIDE, {"agent": found.id, "called": f"{found.name}~{found.id}"})
         return None
     return found
+
+
+def check_number(
+    c: sa.Connection, *, user_id: UserId, declared: Sequence[DeclaredAgent], most_per_user: int
+) -> None:
+    """Check the limit on the agents of a user, of hub.toml and of the API together, without archived ones.
+
+    Raises:
+        TooManyDeclared: a user would have too many.
+    """
+    places: dict[str | None, list[int]] = {}
+    for number, agent in enumerate(declared):
+        places.setdefault(agent.user_name, []).append(number)
+    for name, numbers in places.items():
+        user = None if name is None else users.find_user_by_name(c, name)
+        whose = user_id if name is None else user and user.id
+        is_made = sa.and_(agents.c.user_id == whose, agents.c.source != "file", agents.c.deleted_at.is_(None))
+        made = c.execute(sa.select(sa.func.count()).select_from(agents).where(is_made)).scalar_one()
+        if made + len(numbers) > most_per_user:
+            first = numbers[min(max(0, most_per_user - made), len(numbers) - 1)]
+            raise TooManyDeclared(name or users.OWNER, made, most_per_user, first)
 
 
 def check_names(c: sa.Connection, *, user_id: UserId, declared: Sequence[DeclaredAgent]) -> None:

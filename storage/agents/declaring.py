@@ -59,6 +59,7 @@ def take_up(
     check: Check = lambda _: (),
     force: bool = True,
     entries: Sequence[Entry] = (),
+    most_per_user: int | None = None,
 ) -> TakenUp:
     """Make templates, agents, gateways and connectors match the declarations, and move their waiting runs.
 
@@ -71,9 +72,11 @@ def take_up(
         check: returns the problems of an agent's set-up.
         force: put agents with an invalid set-up in error; otherwise refuse.
         entries: audit entries that name the caller.
+        most_per_user: limit on the agents of a user; ``None``: not checked.
 
     Raises:
         NameTaken: an agent of the API has a declared name.
+        TooManyDeclared: a user would have too many agents.
         UnknownTemplate: an agent names a template that does not exist.
         ExternalIdTaken: two agents would share an external id.
         WouldBreak: agents would have an invalid set-up.
@@ -103,7 +106,12 @@ def take_up(
             c, declared=declared_connectors, at=at, fresh_ids=fresh_ids[for_gateways:]
         )
     done = declared_agents.reconcile_declared(
-        c, user_id=user_id, declared=declared, at=at, fresh_ids=fresh_ids
+        c,
+        user_id=user_id,
+        declared=declared,
+        at=at,
+        fresh_ids=fresh_ids,
+        most_per_user=most_per_user,
     )
     followed = run_pauses.follow_agents(c, at, actor=ACTOR)
     orphaned = run_pauses.cancel_orphans(c, UNDECLARED, at, actor=ACTOR)

@@ -321,3 +321,33 @@ async def an_agent_without_a_device_sends_its_heartbeats_over_http(walk: Walk) -
     assert (answers[0], answers[-1]) == (200, 429)
     await walk.post("agents/planner/terminate")
     await walk.refused("POST", "agents/planner/heartbeat", status=409, says="terminated, for good")
+
+
+@calendar(
+    "user_id: unique=True, each user has at most one agent",
+    lives="[limits] agents_per_user = 1",
+    changed="an agent for each user is a setting: by default a user has up to 1000",
+)
+async def a_user_has_at_most_one_agent_if_the_limit_says_so(walk: Walk) -> None:
+    limit = "[limits]\nagents_per_user = 1\n"
+    settings = walk.hub.settings.read_text().replace("[limits]\n", limit)
+    mine = '[[agents]]\nname = "a"\nuser = "owner"\n'
+    hers = '[[agents]]\nname = "b"\nuser = "anna"\n'
+    walk.hub.settings.write_text(f"{settings}{hers}")
+    await walk.post("reload")
+    for more in ({"name": "more"}, {"name": "more", "user": "anna"}):
+        await walk.refused("POST", "agents", more, status=409, says="agents_per_user")
+    walk.hub.settings.write_text(f"{settings}{hers}{mine}")
+    says = "user 'owner' has 1 agents of the API, and would have more than 1"
+    await walk.refused("POST", "reload", status=422, says=says)
+    check = ("check", "--against-running", str(walk.hub.settings))
+    await walk.cli_refused(*check, says="agents.1.name: user 'owner' has 1 agents of the API")
+    walk.hub.settings.write_text(f"{settings}{hers}{hers.replace('b', 'c')}")
+    says = "agents.1.name: user 'anna' has more than 1 agents (agents_per_user)"
+    await walk.cli_refused("check", str(walk.hub.settings), says=says)
+    await walk.refused("POST", "reload", status=422, says="user 'anna' has more than 1 agents")
+    assert {agent["name"] for agent in (await walk.get("agents"))["agents"]} == {"b", "notes"}
+    await walk.delete("agents/notes")
+    walk.hub.settings.write_text(f"{settings}{hers}{mine}")
+    await walk.post("reload")
+    assert {agent["name"] for agent in (await walk.get("agents"))["agents"]} == {"a", "b"}
