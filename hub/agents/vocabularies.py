@@ -9,7 +9,7 @@ that identifies the row.
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from hub.agents.documents import NUL
-from hub.clock import epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms
 from protocol.agent_status import TYPE_NAMES, Axes, Kind, Lifecycle, UnknownValue, kind_of
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
@@ -53,8 +53,6 @@ from storage.kernel.rows import Key
 from storage.runs import runs
 from storage.runs.runs import ATTEMPT_FAILED, MoveOfRun, RunRow
 from storage.store import Connection
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 HUB: Final = "by the hub only"
 CONFIG: Final = "`PUT /v1/agents/{name}/config/{key}`, `config.set` of a device, or hub.toml"
@@ -243,7 +241,7 @@ def instant_text(at: int | None) -> str | None:
     """Return an instant in epoch milliseconds as RFC 3339 in UTC, with milliseconds."""
     if at is None:
         return None
-    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return from_epoch_ms(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 CALENDAR: Final = Table(

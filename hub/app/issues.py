@@ -82,6 +82,7 @@ def watch_for_issues(
     add("database", partial(records.check_wal, store))
     add("backups", partial(records.check_backup, store))
     add("audit log", records.check_chain(store))
+    add("rows", records.check_rows(store))
     add("agreements", partial(records.check_agreements, store))
     fleet, monitor = coordination.fleet, coordination.monitor
     add("gateways", partial(external.check_gateways, store, fleet.health, monitor.lost_since))

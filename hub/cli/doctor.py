@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import click
 
 from hub.cli import show
@@ -23,6 +24,7 @@ from hub.version import VERSION
 
 if TYPE_CHECKING:
     from hub.settings.settings import StorageSettings
+    from storage.kernel.broken_rows import BrokenRow
 
 
 Issue = dict[str, Any]  # as in the response of GET /v1/issues; *since* may be None here
@@ -121,10 +123,13 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
     from storage.kernel.backup import BackupRefused, checked
     from storage.kernel.database import SERVER, Unavailable, file_of
 
+    broken: tuple[BrokenRow, ...] = ()
     try:
         url = storage.resolved()
         database = None if url.startswith(SERVER) else file_of(url, state)
         if database is not None and database.exists() and database.stat().st_size:  # else no hub has used it
+            broken = _broken_rows(database)
+            yield from map(_about_row, broken)
             checked(database)
     except SecretMissing:
         return  # already listed with the problems of the settings
@@ -132,8 +137,26 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
         fix = "check storage.url in the settings, and the permissions of that file"
         yield _issue("database.unreadable", str(error), fix=fix)
     except BackupRefused as error:
-        fix = "restore a backup: hub restore FILE"
-        yield _issue("database.damaged", str(error), fix=fix)
+        if not broken:  # else these are the damage
+            yield _issue("database.damaged", str(error), fix="restore a backup: hub restore FILE")
+
+
+def _broken_rows(database: Path) -> "tuple[BrokenRow, ...]":
+    from sqlalchemy.exc import DatabaseError
+
+    from storage.kernel.database import StorageError
+    from storage.kernel.verify import verify
+
+    try:
+        return anyio.run(verify, f"sqlite:///{database}").broken
+    except (StorageError, DatabaseError):  # the file itself is damaged
+        return ()
+
+
+def _about_row(row: "BrokenRow") -> Issue:
+    explanation = f"another program or a damaged disk broke a row, which a hub leaves out: {row}"
+    fix = "correct the row with SQL, delete it, or restore a backup"
+    return _issue("row.broken", explanation, fix=fix, subject=f"{row.table} {row.key}")
 
 
 def _close_to_others(state: Path) -> Iterator[str]:

@@ -10,6 +10,7 @@ from storage import audit
 from storage.devices import devices, users
 from storage.devices.devices import DeviceRow
 from storage.kernel import database
+from storage.kernel.broken_rows import FIRST_PLACE, SHOWN, BrokenRow, Place, broken_from
 from storage.runs import agreement
 from storage.runs.agreement import StoreRow
 from storage.store import Store
@@ -18,6 +19,9 @@ WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep the log f
 BACKUP_AGE: Final = timedelta(days=8)
 AGREEMENT_REPORTED: Final = timedelta(days=1)  # for so long a restored agreement is reported
 CHAIN_EVERY: Final = timedelta(days=1)
+ROWS_EVERY: Final = timedelta(hours=1)
+ROWS_OF_PART: Final = 1_000  # searched in one read, in about 20 ms
+PARTS_AT_ONCE: Final = 150  # reads in one check; there is at least one for each table
 
 
 async def check_wal(store: Store, now: datetime) -> Iterable[Finding]:
@@ -113,6 +117,41 @@ def check_chain(store: Store) -> Check:
         return known
 
     return check
+
+
+def check_rows(store: Store) -> Check:
+    """Return the check for broken rows. All tables are searched at the start and hourly, a part at a time.
+
+    While there are broken rows, the search begins anew at once, so that corrected rows are no issue any more.
+    """
+    place: Place | None = FIRST_PLACE
+    ended_at: datetime | None = None
+    known: list[BrokenRow] = []
+    found: list[BrokenRow] = []
+
+    async def check(now: datetime) -> Iterable[Finding]:
+        nonlocal place, ended_at, known, found
+        if place is None and (known or ended_at is None or now - ended_at >= ROWS_EVERY):
+            place, found = FIRST_PLACE, []
+        for _ in range(PARTS_AT_ONCE):
+            if place is None:
+                break
+            rows, place = await store.read(broken_from, place, most=ROWS_OF_PART)
+            found += rows
+            if place is None:
+                known, ended_at = found, now
+        return map(_about_row, (known or found)[:SHOWN])
+
+    return check
+
+
+def _about_row(row: BrokenRow) -> Finding:
+    return error(
+        "row.broken",
+        f"another program or a damaged disk broke a row, which the hub leaves out: {row}",
+        fix="'hub migrate verify' lists all: correct the row with SQL, delete it, or restore a backup",
+        subject=f"{row.table} {row.key}: {row.what}",
+    )
 
 
 async def _broken(store: Store) -> list[Finding]:

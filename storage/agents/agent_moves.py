@@ -142,6 +142,7 @@ def axes_in(row: Any) -> Axes:
     return fill(Axes, row, activity=activity_in(row))
 
 
+@reader
 def next_move(
     row: Any, axis: Axis, before: str, after: str, *, reason: str | None, actor: str, at: int
 ) -> AgentMoved:

@@ -389,7 +389,8 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
         stamps = {row.id: row for row in c.execute(STAMPS, given)}
         states, setups = states_of(c, part), setups_of(c, part)
         crons = {row.agent_id: row.expr for row in c.execute(CRONS, given)}  # the first one is the last
-        places = {row.id: fill(BoardPlace, row) for row in c.execute(PLACES, given)}
+        rows_of_places = c.execute(PLACES, given).all()
+        places = dict(readable(lambda row: (AgentId(row.id), fill(BoardPlace, row)), rows_of_places))
         live: dict[str, list[RunId]] = {id: [] for id in part}
         for row in c.execute(LIVE, given):
             live[row.agent_id].append(RunId(row.id))
@@ -411,7 +412,7 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
                 place=places[agent.id],
             )
             for agent in rows
-            if agent.id in live and agent.id in states and agent.id in setups
+            if all(agent.id in known for known in (live, states, setups, places))
         ]
     return found
 
@@ -438,4 +439,5 @@ def facts_of_agent(c: sa.Connection, agent: AgentRow) -> AgentFacts:
     if not found:
         find_state(c, agent.id)
         setup_of(c, agent.id)
+        place_of(c, agent)
     return found[0]

@@ -36,6 +36,9 @@ class Place(NamedTuple):
     after: tuple[Any, ...] | None = None
 
 
+FIRST_PLACE: Final = Place(metadata.sorted_tables[0].name)
+
+
 def broken_rows(c: sa.Connection, *, without: frozenset[str] = frozenset()) -> list[BrokenRow]:
     """Return the broken rows of all tables but *without*, up to SHOWN of each cause."""
     return [

@@ -14,6 +14,7 @@ from hub.health import machine
 from hub.health.issues import Finding, error, notice, warning
 from storage import audit
 from tests.hub.cli.conftest import Hub
+from tests.support.broken_rows import faults, plant
 from tests.support.database import new_database
 from tests.support.hub import ServedHub
 
@@ -173,6 +174,18 @@ def test_a_database_that_cannot_be_read_is_not_called_damaged(hub: Hub, state: P
     done = hub("doctor", "--config", str(tmp_path / "hub.toml"))
     assert "(database.unreadable)" in done.stdout
     assert "restore" not in done.stdout
+
+
+def test_without_a_hub_each_broken_row_is_listed_with_what_to_do(hub: Hub, state: Path) -> None:
+    state.mkdir(mode=0o700)
+    new_database(state / "hub.db")
+    (fault,) = [one for one in faults() if one.world == "agents.needs.json"]
+    plant(state / "hub.db", [fault])
+    issues = json.loads(hub("doctor", "--json").stdout)["issues"]
+    (found,) = [one for one in issues if one["id"] not in ("hub.down", "settings.wrong")]
+    assert (found["id"], found["subject"]) == ("row.broken", f"agents {fault.world}")
+    assert "needs is no JSON" in found["explanation"]
+    assert "correct the row with SQL" in found["fix"]
 
 
 def test_a_database_that_no_hub_has_begun_is_not_called_damaged(

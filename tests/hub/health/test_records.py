@@ -20,6 +20,7 @@ from storage.store import Store, open_store
 from tests.support.clock import START
 
 DAY = timedelta(days=1)
+D, U = DeviceId("d"), UserId("u")
 
 
 @pytest.fixture
@@ -62,6 +63,26 @@ async def test_a_changed_audit_log_is_found_within_a_day(store: Store) -> None:
         (found,) = await look(START + DAY)
         assert (found.id, found.severity) == ("audit.broken", Severity.ERROR)
         assert "entry 2 was edited" in found.explanation
+
+
+async def test_a_broken_row_is_found_at_the_start_and_within_an_hour_and_is_no_issue_once_corrected(
+    store: Store,
+) -> None:
+    look = records.check_rows(store)
+    assert list(await look(START)) == []
+
+    def change(c: sa.Connection, reply_tags: str) -> None:
+        c.exec_driver_sql("PRAGMA ignore_check_constraints = on")
+        c.exec_driver_sql("UPDATE devices SET grants = ?", (reply_tags,))
+
+    await store.write(lambda c: devices.ensure_device(c, id=D, user_id=U, name="desk", at=1))
+    await store.write(change, "no")
+    assert list(await look(START + timedelta(minutes=59))) == []
+    (found,) = await look(START + timedelta(hours=1))
+    assert (found.id, found.severity) == ("row.broken", Severity.ERROR)
+    assert "row devices d: grants is no JSON" in found.explanation
+    await store.write(change, "[]")
+    assert list(await look(START + timedelta(hours=1, minutes=1))) == []
 
 
 async def test_a_database_log_that_grows_without_limit_is_reported(
