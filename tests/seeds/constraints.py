@@ -79,6 +79,17 @@ ORCHESTRATOR: Final = [
         "UPDATE agent_state_history SET axis = 'mood'",
     ),
     Constraint(
+        "agent_state_history_new_status_check: a status, on the axis of the row",
+        "agent_state_history.new_value",
+        "UPDATE agent_state_history SET new_value = 'ok' WHERE axis = 'lifecycle'",
+    ),
+    Constraint(
+        "agent_state_history_previous_status_check",
+        "agent_state_history.old_value",
+        "UPDATE agent_state_history SET old_value = 'asleep'",
+    ),
+    Constraint("agent.name: not empty", "agents.name", "UPDATE agents SET name = '' WHERE name = 'notes'"),
+    Constraint(
         "agent_checkpoint.agent_id unique=True",
         "checkpoints.agent_id, checkpoints.scope",
         "INSERT INTO checkpoints SELECT * FROM checkpoints",
