@@ -142,14 +142,12 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
 
 
 def _broken_rows(database: Path) -> "tuple[BrokenRow, ...]":
-    from sqlalchemy.exc import DatabaseError
-
     from storage.kernel.database import StorageError
     from storage.kernel.verify import verify
 
     try:
         return anyio.run(verify, f"sqlite:///{database}").broken
-    except (StorageError, DatabaseError):  # the file itself is damaged
+    except StorageError:  # the file itself is damaged
         return ()
 
 

@@ -5,6 +5,7 @@ is valid: this module knows rows, but neither JSON Schema nor prompts.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -23,6 +24,7 @@ from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.coordination import schema as coordination
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
+from storage.kernel.database import UnreadableRow
 from storage.kernel.rows import columns_of, fill, readable, reader
 from storage.runs import schema as run_schema
 from storage.schedules.schedule_rows import REMOVED
@@ -399,10 +401,12 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
         for lock in lock_turns.list_locks(c, agent_ids=part):
             if lock.holder is not None and lock.holder.agent_id in held and lock.is_held(now):
                 held[lock.holder.agent_id].append(lock)
-        found += [
-            fill(
+        for agent in rows:
+            if not all(agent.id in known for known in (live, states, setups, places)):
+                continue
+            facts = partial(
+                fill,
                 AgentFacts,
-                stamps[agent.id],
                 agent=agent,
                 state=states[agent.id],
                 configuration=setups[agent.id].configuration,
@@ -411,9 +415,7 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
                 cron=crons.get(agent.id),
                 place=places[agent.id],
             )
-            for agent in rows
-            if all(agent.id in known for known in (live, states, setups, places))
-        ]
+            found += readable(facts, [stamps[agent.id]])
     return found
 
 
@@ -440,4 +442,5 @@ def facts_of_agent(c: sa.Connection, agent: AgentRow) -> AgentFacts:
         find_state(c, agent.id)
         setup_of(c, agent.id)
         place_of(c, agent)
+        raise UnreadableRow(f"cannot read agent {agent.id}: 'hub migrate verify' names what is broken")
     return found[0]
