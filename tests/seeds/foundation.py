@@ -284,3 +284,32 @@ async def a_move_of_an_agent_is_its_last_activity(walk: Walk) -> None:
     await walk.refused(
         "PATCH", AS, {"last_activity": "2026-01-05T09:00:30Z"}, status=422, says="not written here"
     )
+
+
+@foundation(
+    "resource_usage: Current resource usage (CPU, memory, etc.); status of an agent that runs elsewhere",
+    lives="POST /v1/agents/{name}/heartbeat, agent_states.resource_usage, agent_states.runs_executing",
+)
+async def an_agent_without_a_device_reports_its_status_and_resource_usage(walk: Walk) -> None:
+    await walk.post("agents", {"name": "remote"})
+    remote, beat = "agents/remote/as/foundation", "agents/remote/heartbeat"
+    assert (await walk.get(remote))["current_status"] == "idle"
+    for status in ("processing", "idle", "error"):
+        report = {"status": status, "resource_usage": {"cpu": 0.5, "memory": status}}
+        await walk.post(beat, report)
+        document = await walk.get(remote)
+        assert document["current_status"] == status
+    assert document["resource_usage"] == {"cpu": 0.5, "memory": "processing"}  # written once a minute
+    history = (await walk.get("agents/remote/history"))["moves"]
+    for _ in range(5):
+        await walk.post(beat, {"status": "error"})
+    assert (await walk.get("agents/remote/history"))["moves"] == history
+    assert {move["actor"] for move in history[:2]} == {f"agent:{(await walk.get('agents/remote'))['id']}"}
+    for wrong, says in (
+        ({"resource_usage": [1]}, "resource_usage"),
+        ({"resource_usage": {"log": "nul\0"}}, "null character"),
+        ({"state_detail": "x" * 501}, "state_detail"),
+        ({"exhaust_reason": "budget", "status": "exhausted"}, "exhaust_reason"),
+        ({"agent_id": "other"}, "agent_id"),
+    ):
+        await walk.refused("POST", beat, wrong, status=422, says=says)
