@@ -55,14 +55,14 @@ class MeasurementRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TooManyReports(HubError):
-    """The device exceeds the rate of reports; no sample of the report was stored."""
+    """A device, or a user over REST, exceeds the rate of reports; no sample of the report was stored."""
 
     code = ErrorCode.RATE_LIMITED
     limit = "metric_reports_per_s"
 
     def __init__(self, retry_after_s: float, rules: MeasurementRules) -> None:
         often = f"{rules.reports_per_s:g} reports a second (metric_reports_per_s)"
-        super().__init__(f"a device may send {often}; send this one in {retry_after_s:.1f} s, or more in one")
+        super().__init__(f"accepted are {often}; send this one in {retry_after_s:.1f} s, or more in one")
         self.retry_after_s = retry_after_s
 
 

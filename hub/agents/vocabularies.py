@@ -60,7 +60,9 @@ CAPABILITY: Final = (
     "`PUT /v1/agents/{name}/capabilities/{capability}`, `capabilities.put` of a device, or hub.toml"
 )
 TEMPLATE: Final = "`PUT /v1/templates/{name}`, or [[templates]] of hub.toml"
-METRIC: Final = "`metrics.report` of a device; those of the hub by its work"
+METRIC: Final = (
+    "`POST /v1/agents/{name}/metrics`, or `metrics.report` of a device; those of the hub by its work"
+)
 CHECKPOINT: Final = "`PUT /v1/agents/{name}/checkpoints/{scope}`, or `checkpoints.put` of a device"
 RUN_START: Final = "`POST /v1/agents/{name}/runs`, or `runs.start` of a device"
 RUN_REPORT: Final = "`runs.report` of the device that executes it"
@@ -294,6 +296,13 @@ CALENDAR: Final = Table(
             "state.recovery_at",
             "as stored; at that time the hub makes the agent available",
             "PATCH of `recovery_at` with or after `status`; else by the provider's answer",
+        ),
+        _instant(
+            "probe_at",
+            "agent_states.probe_at",
+            "state.probe_at",
+            "not in the document: while `recovery_at` is unknown, as for `billing`, the next try",
+            "the exhaustion",
         ),
         _column(
             "exhaust_reason",

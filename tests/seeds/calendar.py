@@ -112,6 +112,32 @@ async def an_exhausted_agent_is_idle_at_its_recovery_time(walk: Walk) -> None:
     await walk.refused("PATCH", AS, past, status=422, says="it lies in the past")
 
 
+@calendar("recovery_at: nullable", lives="agent_states.recovery_at, agent_states.probe_at; hub agents status")
+async def an_exhaustion_of_unknown_length_names_its_next_try(walk: Walk) -> None:
+    assert (await walk.get(AS))["probe_at"] is None
+    await walk.sql(
+        "UPDATE agent_states SET availability = 'exhausted', exhaust_reason = 'billing',"
+        " exhausted_at = 1000, probe_at = 2000"
+    )
+    document = await walk.get(AS)
+    assert (document["recovery_at"], document["probe_at"]) == (None, "1970-01-01T00:00:02.000Z")
+    assert (await walk.get("agents/notes/status"))["probe_at"] == "1970-01-01T00:00:02Z"
+    await walk.refused("PATCH", AS, {"probe_at": None}, status=422, says="probe_at is not written here")
+
+
+@calendar("exhaust_reason: rate_limit, billing", lives="PATCH /v1/agents/{name}/status, status.set")
+async def a_refused_reason_names_the_same_values_everywhere(walk: Walk) -> None:
+    written = {"availability": "exhausted", "exhaust_reason": None}
+    assert (await walk.patch("agents/notes/status", written))["exhaust_reason"] is None
+    for reason in ("budget", "tired"):
+        says = "expected one of rate_limit, billing, or null"
+        await walk.refused("PATCH", AS, {"exhaust_reason": reason}, status=422, says=says)
+        answer = await walk.send("PATCH", "agents/notes/status", {"exhaust_reason": reason})
+        assert answer.status_code == 422 and "rate_limit" in answer.text, answer.text
+    await walk.sql("UPDATE agent_states SET exhaust_reason = 'budget'")
+    assert (await walk.get(AS))["exhaust_reason"] == "billing"
+
+
 @calendar(
     "last_heartbeat: most recent heartbeat received from this agent", lives="agent_states.last_heartbeat_at"
 )

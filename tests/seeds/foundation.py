@@ -313,3 +313,41 @@ async def an_agent_without_a_device_reports_its_status_and_resource_usage(walk: 
         ({"agent_id": "other"}, "agent_id"),
     ):
         await walk.refused("POST", beat, wrong, status=422, says=says)
+
+
+@foundation("capability_version: default='1.0.0'", lives="PUT /v1/agents/{name}/capabilities/{capability}")
+async def a_capability_without_a_version_has_the_first_one(walk: Walk) -> None:
+    made = await walk.put(f"{CAPABILITIES}/file.read", {"description": "Reads files."})
+    assert (made["capability"]["version"], made["capability"]["enabled"]) == ("1.0.0", True)
+    own = await walk.ask("capabilities.put", agent_id="notes", name="file.write")
+    assert own["capability"]["version"] == "1.0.0"
+    put = await walk.cli("agents", "capabilities", "notes", "put", "file.list")
+    assert put["capability"]["version"] == "1.0.0"
+    await walk.refused("PUT", f"{CAPABILITIES}/no spaces", {}, status=422, says="1 to 255 letters")
+    await walk.ask_refused(
+        "capabilities.put", agent_id="notes", name="a", version="one", says="is no version"
+    )
+
+
+@foundation("AgentMetric: metric_name, metric_value, metric_type, tags, recorded_at", lives="agent_metrics")
+async def metrics_of_an_agent_are_written_over_rest_by_the_rules_of_its_device(walk: Walk) -> None:
+    sample = {"name": "mails", "value": 3.5, "type": "gauge", "tags": {"box": "in"}}
+    report = {"samples": [sample, {"name": "done", "value": 1, "type": "counter"}], "report_id": "r-1"}
+    path = "agents/notes/metrics"
+    assert await walk.post(path, report) == {"taken": 2, "known": 0}
+    assert await walk.post(path, report) == {"taken": 0, "known": 2}
+    (row,) = [one for one in (await walk.get(AS))["agent_metrics"] if one["metric_name"] == "mails"]
+    assert (row["metric_value"], row["metric_type"], row["tags"]) == (3.5, "gauge", {"box": "in"})
+    await walk.ask("metrics.report", samples=[sample | {"agent_id": "notes", "value": 4}])
+    for wrong, says in (
+        ({"samples": [sample | {"value": "3"}]}, "value"),
+        ({"samples": [sample | {"name": "hub.runs"}]}, "samples[0].name"),
+        ({"samples": [sample | {"type": "counter"}]}, "gauge"),
+        ({"samples": [sample] * 501}, "samples"),
+        ({"samples": [sample], "mood": "good"}, "mood"),
+    ):
+        answer = await walk.send("POST", path, wrong)
+        assert (400 <= answer.status_code < 500, says in answer.text) == (True, True), answer.text
+    other = {"samples": [sample | {"agent_id": "mail"}]}
+    await walk.refused("POST", path, other, status=404, says="expected 'notes' as in the path")
+    await walk.refused("POST", "agents/nobody/metrics", {"samples": [sample]}, status=404, says="nobody")

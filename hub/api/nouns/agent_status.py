@@ -117,7 +117,7 @@ class StatusChange(View):
     connectivity: str | None = None
     health: str | None = None
     reason: Annotated[str, Meta(max_length=1_000, pattern=r"^[^\x00]*$")] | None = None
-    exhaust_reason: Literal["rate_limit", "billing", "budget"] | UnsetType | None = UNSET
+    exhaust_reason: Literal["rate_limit", "billing"] | UnsetType | None = UNSET
     recovery_at: Instant | UnsetType | None = UNSET
     metadata: dict[str, Any] | None = None
 

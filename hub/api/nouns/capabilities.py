@@ -1,7 +1,7 @@
 """Capabilities of agents: named abilities in semantic versions."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
@@ -21,6 +21,8 @@ from storage.devices.devices import Grant
 from storage.store import Store
 
 Description = Annotated[str, Meta(max_length=4_096, pattern=r"^[^\x00]*$")]
+
+FIRST_VERSION: Final = "1.0.0"  # of a capability that names none
 
 _REFUSED = (
     ErrorCode.UNKNOWN_CAPABILITY,
@@ -122,7 +124,7 @@ class Capabilities(Noun):
         return [_view(row) for row in rows]
 
     @command(
-        "agents capabilities NAME put CAPABILITY VERSION",
+        "agents capabilities NAME put CAPABILITY [VERSION]",
         example="hub agents capabilities notes put file.read 1.2.0 --enable",
         json="capability",
         options={
@@ -133,14 +135,7 @@ class Capabilities(Noun):
         message="{capability.name} {capability.version} is {*|registered}",
     )
     @route("PUT", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
-    @device(
-        Method.CAPABILITIES_PUT,
-        "its own agents",
-        Grant.AGENTS,
-        answer=lambda done: {"capability": _RECORD(done.capability), "disabled": done.disabled},
-        names={"capability": "name"},
-    )
-    async def register(
+    async def register_version(
         self,
         name: str,
         capability: str,
@@ -150,6 +145,32 @@ class Capabilities(Noun):
         actor: Actor,
     ) -> RegisteredView:
         """Register a capability in a semantic version, or change it. Enabling it disables other versions."""
+        return await self.register_any(name, capability, match, requested, actor, version)
+
+    @route("PUT", "/{capability}", Scope.RUN, errors=_REFUSED)
+    async def register(
+        self, name: str, capability: str, match: Match, requested: CapabilityRequest, actor: Actor
+    ) -> RegisteredView:
+        """Register a capability in version 1.0.0, or change that version."""
+        return await self.register_any(name, capability, match, requested, actor)
+
+    @device(
+        Method.CAPABILITIES_PUT,
+        "its own agents",
+        Grant.AGENTS,
+        answer=lambda done: {"capability": _RECORD(done.capability), "disabled": done.disabled},
+        names={"capability": "name"},
+    )
+    async def register_any(
+        self,
+        name: str,
+        capability: str,
+        match: Match,
+        requested: CapabilityRequest,
+        actor: Actor,
+        version: str = FIRST_VERSION,
+    ) -> RegisteredView:
+        """Register a capability in a version, or change it. Enabling it disables other versions."""
         await self._check(name, match)
         agent = await self._agent(name)
         try:

@@ -16,7 +16,9 @@ from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import Count, Id
 from storage.agents import agents, measurements
+from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import tags_key
+from storage.kernel.rows import fill
 from storage.store import Store
 
 MeasurementType = Literal["counter", "gauge", "histogram"]
@@ -70,6 +72,35 @@ class ChartView(View, kw_only=True):
     bucket_s: int
     error: float | None = None
     lines: tuple[LineView, ...]
+
+
+class SampleRequest(View, kw_only=True):
+    """Sample of the agent in the path, as in ``metrics.report`` of a device.
+
+    *agent_id*: id or name of this agent, or left out. Without *type*: the metric's type, or gauge if it is
+    new. Without *at_ms*: the time of arrival.
+    """
+
+    agent_id: Id | None = None
+    name: Annotated[str, Meta(min_length=1)]
+    type: MeasurementType | None = None
+    value: float
+    tags: dict[str, str] = {}
+    at_ms: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
+
+
+class ReportRequest(View):
+    """Samples of an agent. *report_id*: a report of the same user that is known is not stored again."""
+
+    samples: Annotated[list[SampleRequest], Meta(max_length=MOST_SAMPLES)]
+    report_id: Id | None = None
+
+
+class ReportedView(View):
+    """Number of samples that were stored, or that were known because their report was stored before."""
+
+    taken: int
+    known: int
 
 
 class Report(Struct, frozen=True):
@@ -128,6 +159,23 @@ class Measurements(Noun):
             after=part.after,
         )
         return [SeriesView.from_row(one, tags=dict(one.tags)) for one in rows]
+
+    @route("POST", "", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED, ErrorCode.RATE_LIMITED])
+    async def write(self, name: str, report: ReportRequest) -> ReportedView:
+        """Store samples of an agent, all or none, by the rules and limits of reports of a device."""
+        agent = await self._store.read(agents.agent_called, name, self.user_id)
+        own = {agent.id: agent.id, agent.name: agent.id, name: agent.id}
+        for place, sample in enumerate(report.samples):
+            if sample.agent_id is not None and sample.agent_id not in own:
+                where = f"samples[{place}].agent_id"
+                raise UnknownAgent(
+                    f"{where}: expected {agent.name!r} as in the path, not {sample.agent_id!r}"
+                )
+        samples = [fill(Sample, one, agent_id=one.agent_id or agent.id) for one in report.samples]
+        scope = f"metrics:user:{agent.user_id}"
+        is_new = await self._measurements.report(samples, own, scope=scope, report_id=report.report_id)
+        count = len(samples)
+        return ReportedView(taken=count if is_new else 0, known=0 if is_new else count)
 
     @device(Method.METRICS_REPORT, "its own agents")
     async def report(self, link: Link, report: Report) -> dict[str, Any]:

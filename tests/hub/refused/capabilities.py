@@ -34,10 +34,10 @@ ROWS = (
         ("'read files' cannot be the name of a capability", "as in file.read"),
     ),
     Refused(
-        "a-capability-without-a-version",
-        Device("capabilities.put", {"agent_id": "notes", "name": "web"}),
+        "a-capability-in-a-version-that-is-no-text",
+        Device("capabilities.put", {"agent_id": "notes", "name": "web", "version": 1}),
         "bad_params",
-        ("version: ", "missing"),
+        ("version: ",),
     ),
     Refused(
         "a-capability-with-a-config-that-is-no-object",
