@@ -11,8 +11,9 @@ from storage.kernel.broken_rows import BrokenRow, Place, broken_from
 from storage.kernel.verify import verify
 from storage.schema import metadata
 from storage.store import open_store
-from tests.support.broken_rows import Fault, faults, plant
+from tests.support.broken_rows import Fault, faults, plant, script_for_server
 from tests.support.database import new_database
+from tests.support.postgres import Postgres
 
 WHOLE = "whole"
 
@@ -54,6 +55,22 @@ def test_every_fault_of_a_file_is_named(damaged: Path) -> None:
     found = anyio.run(verify, f"sqlite:///{damaged}")
     assert found.differences == ()
     assert unnamed(list(faults()), list(found.broken)) == []
+
+
+def test_every_fault_of_a_server_without_constraints_is_named(postgres: Postgres) -> None:
+    of_rows = ("shape", "element", "check", "reference", "instant")  # it refuses what is of another type
+    of_files = {
+        constraint.name
+        for table in metadata.tables.values()
+        for constraint in table.constraints
+        if constraint.info.get("dialect") == "sqlite"
+    }
+    planted = [fault for fault in faults() if fault.kind in of_rows and fault.part not in of_files]
+    with postgres.bare_database(tables=True) as url:
+        postgres.run(script_for_server(planted, whole=[WHOLE]), url=url)
+        found = anyio.run(verify, url)
+    assert {difference.part.kind for difference in found.differences} == {"constraint"}
+    assert unnamed(planted, list(found.broken)) == []
 
 
 async def test_a_search_in_parts_finds_the_same_rows(damaged: Path) -> None:

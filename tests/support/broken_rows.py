@@ -183,6 +183,30 @@ def plant(path: Path, planted: Sequence[Fault], whole: Sequence[str] = ()) -> No
         c.execute("COMMIT")
 
 
+_DROP: Final = """
+DO $$ DECLARE one record; BEGIN
+    FOR one IN SELECT conrelid::regclass AS of_table, conname FROM pg_constraint
+        WHERE contype IN ('c', 'f') AND connamespace = 'public'::regnamespace
+    LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', one.of_table, one.conname); END LOOP;
+END $$"""
+
+
+def script_for_server(planted: Sequence[Fault], whole: Sequence[str] = ()) -> str:
+    """Return SQL for a server that drops its constraints and writes the worlds as ``plant`` does."""
+    statements = [_DROP]
+    for number, name in enumerate([*whole, *(fault.world for fault in planted)]):
+        for table, row in _rows(name, number):
+            values = ", ".join(map(_literal, row.values()))
+            statements.append(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})")
+    return ";\n".join([*statements, *(fault.statement for fault in planted)])
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"'\\x{value.hex()}'"
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
 def _loose(sql: str) -> str:
     """Return the statement of a table without NOT NULL and STRICT."""
     return re.sub(r",?\s*STRICT\s*$", "", re.sub(r"(?<!IS) NOT\s+NULL(?=,|\s*\n)", "", sql))
