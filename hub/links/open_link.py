@@ -6,16 +6,15 @@ streams at once with one reason.
 Calls that a device has not answered yet. One ``PendingCalls`` belongs to one connection. When the connection
 ends, all of its open calls end at once with the reason.
 
-A call is registered before its frame is sent, because the answer may arrive while sending. It is removed at
-the end of its block. An answer to a call that is not open is reported to the caller of ``settle``, and
-changes nothing.
+A call is registered before its frame is sent, because the answer may arrive while sending. An answer to a
+call that is not open is reported to the caller of ``settle``, and changes nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Generator, Mapping
+import math
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from hub.clock import Clock
 from hub.links.auth import Admission
@@ -104,7 +103,7 @@ class OpenLink:
         self._carrier = carrier
         self._clock = clock
         self._metrics = metrics
-        self._calls = PendingCalls(wheel, most=limits.pending_calls)
+        self._calls = PendingCalls(wheel, clock, most=limits.pending_calls)
         self._streams = RunStreams(
             send=carrier.send_now,
             has_credit=CapabilityName.AGENT_DATA_CREDIT in offers,
@@ -128,12 +127,15 @@ class OpenLink:
         began = clock.monotonic()
         outcome = "not_sent"
         try:
-            with self._calls.expect(CallId(frame.id), frame.deadline_ms / 1000) as pending:
+            pending = self._calls.open(frame.id, began, frame.deadline_ms / 1000)
+            try:
                 self._carrier.send_now(frame)
                 outcome = "cancelled"
                 answer = await pending
-                outcome = "answered" if answer.error is None else "refused"
-                return answer
+            finally:
+                self._calls.close(frame.id)
+            outcome = "answered" if answer.error is None else "refused"
+            return answer
         except TooManyCalls:
             self._metrics.limits_reached.labels("pending_calls").inc()
             raise
@@ -145,7 +147,7 @@ class OpenLink:
             outcome = "device_gone"
             raise
         finally:
-            self._metrics.frames.calls.observe((str(frame.action), outcome), clock.monotonic() - began)
+            self._metrics.frames.calls.observe((frame.action, outcome), clock.monotonic() - began)
 
     @asynccontextmanager
     async def open_run(self, frame: AgentRun) -> AsyncIterator[RunStream]:
@@ -207,77 +209,65 @@ class OpenLink:
         self._streams.end(reason)
 
 
-class PendingCall:
-    """An open call inside its ``with`` block. Await it for the answer.
+class PendingCalls:
+    """Open calls of one connection, by id: a future, the deadline and the time limit of each, in seconds.
 
-    Raises, when awaited:
-        CallTimedOut: the deadline passed.
-        LinkLost: the connection ended after the frame was handed over.
+    The wheel has one entry for all of them, at the earliest deadline that was known when it was added: most
+    calls are answered long before theirs, so that an entry for each would cost more than the rest.
     """
 
-    __slots__ = ("_calls", "_future", "_slot", "_timeout_s", "call_id")
+    __slots__ = ("_clock", "_due", "_due_at", "_ended", "_loop", "_most", "_open", "_wheel")
 
-    def __init__(self, calls: "PendingCalls", call_id: CallId, timeout_s: float) -> None:
-        self._calls = calls
-        self._timeout_s = timeout_s
-        self.call_id = call_id
-
-    def __enter__(self) -> "PendingCall":
-        self._slot, self._future = self._calls._admit(self, self._timeout_s)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self._slot.discard(self)
-        self._calls._open.pop(self.call_id, None)
-        if self._future.done() and error is not None and not self._future.cancelled():
-            self._future.exception()  # mark the exception as retrieved, so that asyncio does not log it
-
-    def __await__(self) -> Generator[Any, None, Answer]:
-        return self._future.__await__()
-
-    def run_late(self) -> None:
-        """Fail the call because its deadline has passed; called by the wheel."""
-        self.fail(CallTimedOut(f"call {self.call_id}: no answer within {self._timeout_s:g} s"))
-
-    def fail(self, error: Exception) -> None:
-        """End the call with an error instead of an answer."""
-        if not self._future.done():
-            self._future.set_exception(error)
-
-
-class PendingCalls:
-    """Open calls of one connection, by id."""
-
-    __slots__ = ("_ended", "_loop", "_most", "_open", "_wheel")
-
-    def __init__(self, wheel: DeadlineWheel, *, most: int = MAX_PENDING_CALLS) -> None:
+    def __init__(self, wheel: DeadlineWheel, clock: Clock, *, most: int = MAX_PENDING_CALLS) -> None:
         self._wheel = wheel
+        self._clock = clock
         self._loop = asyncio.get_running_loop()  # cached, because the lookup costs a system call
         self._most = most
-        self._open: dict[CallId, PendingCall] = {}
+        self._open: dict[str, tuple[asyncio.Future[Answer], float, float]] = {}
+        self._due: Slot | None = None  # where the wheel has this object
+        self._due_at = math.inf
         self._ended: str | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def expect(self, call_id: CallId, timeout_s: float) -> PendingCall:
-        """Return a ``with`` block in which the answer to *call_id* can be awaited.
+    def open(self, call_id: str, began: float, timeout_s: float) -> asyncio.Future[Answer]:
+        """Return the future of the answer to *call_id*; ``close`` the call afterwards.
 
-        Raises, on entering:
+        The future raises CallTimedOut *timeout_s* after *began* (monotonic seconds), and LinkLost when the
+        connection ends.
+
+        Raises:
             TooManyCalls: the limit of open calls is reached.
             LinkLost: the connection has ended; ``dispatched`` is False.
             LocalProtocolError: a call with this id is open on this connection already.
         """
-        return PendingCall(self, call_id, timeout_s)
+        calls = self._open
+        if self._ended is not None:
+            raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
+        if call_id in calls:
+            raise LocalProtocolError(f"call {call_id} is open on this connection already")
+        if len(calls) >= self._most:
+            raise TooManyCalls(f"{self._most} calls are open; none is sent until one is settled")
+        future = self._loop.create_future()
+        deadline = began + timeout_s
+        calls[call_id] = future, deadline, timeout_s
+        if deadline < self._due_at:
+            self._wait_until(deadline)
+        return future
 
-    def settle(self, call_id: CallId, answer: Answer) -> bool:
+    def close(self, call_id: str) -> None:
+        """Forget a call; a later answer to it is unknown."""
+        future, _, _ = self._open.pop(call_id)
+        if future.done() and not future.cancelled():
+            future.exception()  # mark it as retrieved, so that asyncio does not log it
+
+    def settle(self, call_id: str, answer: Answer) -> bool:
         """Deliver *answer* to its call. Return False if no open call has this id."""
         call = self._open.get(call_id)
-        if call is None or call._future.done():
+        if call is None or call[0].done():
             return False
-        call._future.set_result(answer)
+        call[0].set_result(answer)
         return True
 
     def end(self, reason: str) -> None:
@@ -285,15 +275,26 @@ class PendingCalls:
         if self._ended is not None:
             return
         self._ended = reason
-        for call in self._open.values():
-            call.fail(LinkLost(f"call {call.call_id}: the connection ended ({reason})", dispatched=True))
+        self._wait_until(math.inf)
+        for call_id, (future, _, _) in self._open.items():
+            if not future.done():
+                error = LinkLost(f"call {call_id}: the connection ended ({reason})", dispatched=True)
+                future.set_exception(error)
 
-    def _admit(self, call: PendingCall, timeout_s: float) -> "tuple[Slot, asyncio.Future[Answer]]":
-        if self._ended is not None:
-            raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
-        if call.call_id in self._open:
-            raise LocalProtocolError(f"call {call.call_id} is open on this connection already")
-        if len(self._open) >= self._most:
-            raise TooManyCalls(f"{self._most} calls are open; none is sent until one is settled")
-        self._open[call.call_id] = call
-        return self._wheel.add_after(call, timeout_s), self._loop.create_future()
+    def run_late(self) -> None:
+        """Fail the calls whose deadline has passed; called by the wheel."""
+        now = self._clock.monotonic()
+        next_at = math.inf
+        for call_id, (future, deadline, timeout_s) in self._open.items():
+            if deadline > now:
+                next_at = min(next_at, deadline)
+            elif not future.done():
+                future.set_exception(CallTimedOut(f"call {call_id}: no answer within {timeout_s:g} s"))
+        self._due = None
+        self._wait_until(next_at)
+
+    def _wait_until(self, deadline: float) -> None:
+        if self._due is not None:
+            self._due.discard(self)
+        self._due_at = deadline
+        self._due = None if deadline == math.inf else self._wheel.add(self, deadline)

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 
 from hub.clock import SystemChance, SystemClock
 from hub.links.auth import Authenticator
-from hub.links.deadlines import DeadlineWheel, Slot, Timed
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.link import DeviceLink
 from hub.links.listener import DeviceListener
+from hub.links.open_link import PendingCalls
 from hub.links.proof import HubKey
 from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
@@ -114,12 +114,8 @@ def _send_at_once(self: DeviceSocket, data: bytes, is_text: bool) -> None:
 _send_frame: Final = DeviceSocket.send_frame
 
 
-def _no_deadline(self: DeadlineWheel, timed: Timed, seconds: float) -> Slot:
-    """``DeadlineWheel.add_after`` that forgets."""
-    return _FORGOTTEN
-
-
-_FORGOTTEN: Final[Slot] = set()
+def _no_deadline(self: PendingCalls, deadline: float) -> None:
+    """``PendingCalls._wait_until`` that forgets."""
 
 
 def _apply(variant: Variant) -> None:
@@ -129,7 +125,7 @@ def _apply(variant: Variant) -> None:
         case Variant.SENDS_AT_ONCE:
             DeviceSocket.send_frame = _send_at_once  # type: ignore[method-assign]
         case Variant.NO_DEADLINES:
-            DeadlineWheel.add_after = _no_deadline  # type: ignore[method-assign]
+            PendingCalls._wait_until = _no_deadline  # type: ignore[method-assign]
         case Variant.UNTOLD:
             Durations.observe = _untold  # type: ignore[method-assign]
 
