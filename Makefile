@@ -98,8 +98,9 @@ simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go 
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(CORES)
 SEEDS ?= 300
 
-fuzz: $(VENV)/.dev  ## cron against a model of its rule, around the clock changes of every zone: CASES=39000
+fuzz: $(VENV)/.dev  ## cron against a model of its rule; frames of devices against the WebSocket library: CASES=39000
 	@$(BIN)/python -m tests.hub.schedules.fuzz --cases $(CASES)
+	@$(BIN)/python -m tests.hub.links.wire_fuzz --cases $(CASES)
 CASES ?= 39000
 
 documents: $(VENV)/.dev  ## write the generated documents anew: the handbook's references, PROTOCOL.md, schema.json, asyncapi.json

@@ -4,6 +4,8 @@
 
 - Messages sent within one turn of the event loop leave in one write. Sending never waits; the unsent bytes
   are checked before each frame instead.
+- Data frames that are whole messages are parsed here: the parser of the library takes a third of the time of
+  a call. Control frames, messages in fragments, compressed ones and faults are left to the library.
 - Messages are passed on in the socket's own callback, without a queue and a task switch for each. The
   receiver must not wait, so a device that sends much is slowed down only by TCP.
 - All received frames are counted, including control frames. A read with many frames is processed in parts, so
@@ -11,6 +13,7 @@
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from struct import Struct
 from time import thread_time
@@ -20,7 +23,8 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.frames import BINARY, DATA_OPCODES, PING, TEXT, Frame
 from websockets.http11 import Request
-from websockets.protocol import OPEN, Event
+from websockets.protocol import CONNECTING, OPEN, Event
+from websockets.speedups import apply_mask
 
 from hub.links.deadlines import Intake
 from hub.links.gate import Place
@@ -29,6 +33,10 @@ from protocol.errors import CloseCode
 from protocol.frame import PATH
 
 _FIN: Final = 0x80
+_WHOLE_TEXT: Final = _FIN | TEXT
+_WHOLE_BINARY: Final = _FIN | BINARY
+_MASKED: Final = 0x80
+_HEAD_END: Final = b"\r\n\r\n"
 _HEADER_16: Final = Struct("!BBH")
 _HEADER_64: Final = Struct("!BBQ")
 
@@ -135,10 +143,14 @@ class DeviceSocket(ServerConnection):
 
     # Without slots for these, instances would lose their shared-key dictionary.
     __slots__ = (
+        "_begun",
+        "_begun_size",
         "_cut",
         "_early",
         "_flush_due",
+        "_foreign_bytes",
         "_fragments",
+        "_is_split",
         "_later",
         "_lost",
         "_receive",
@@ -167,8 +179,12 @@ class DeviceSocket(ServerConnection):
         self._lost: Callable[[], None] | None = None
         self._spent: Callable[[], None] | None = None
         self._fragments: list[bytes] | None = None
+        self._is_split = False  # reads are split into frames here, since the answer to the request
+        self._begun: bytearray | None = None  # a frame of which the header or the end is missing
+        self._begun_size = 0  # bytes until then
+        self._foreign_bytes = 0  # that the library still needs for the frame that it has begun
         self._stopped = 0
-        self._unread: bytes | None = None  # data read but not processed during a pause
+        self._unread: bytes | bytearray | None = None  # data read but not processed during a pause
         self._unflushed_bytes = 0
         self._flush_due = False
         self._cut: asyncio.TimerHandle | None = None
@@ -298,10 +314,10 @@ class DeviceSocket(ServerConnection):
         if intake.bytes_left < 0 and self.request is None:
             self._refuse_head()
             return
-        if size <= PART_BYTES and self._unread is None:
-            _take_in(self, data)
-        else:
-            self._take_in_parts(data)
+        if self._unread is None:
+            self._take(data)
+        else:  # paused already
+            self._unread += data
         if intake.frames_left < 0 or intake.bytes_left < 0:
             self._check_intake()
 
@@ -326,7 +342,7 @@ class DeviceSocket(ServerConnection):
         for timer in (self._cut, self._later):
             if timer is not None:
                 timer.cancel()
-        self._unread = None
+        self._unread = self._begun = None
         self._receive, lost, self._lost = _drop, self._lost, None
         if lost is not None:
             lost()
@@ -343,13 +359,77 @@ class DeviceSocket(ServerConnection):
             self.protocol.fail(CloseCode.TOO_LARGE, _TOO_MANY_PARTS)
             self.send_data()
 
-    # --- flow control ---
+    # --- reading ---
 
-    def _take_in_parts(self, data: bytes) -> None:
-        """Process a long read in parts; stop and keep the rest if the allowance is exceeded."""
-        if self._unread is not None:  # already paused: later data is appended
-            self._unread += data
-            return
+    def _take(self, data: bytes | bytearray) -> None:
+        """Process what was read. If reading pauses, the rest is kept."""
+        if self._begun is not None:
+            self._begun += data
+            if len(self._begun) < self._begun_size:
+                return
+            data, self._begun = self._begun, None
+        if self.protocol.state is CONNECTING:
+            _take_in(self, data)
+            # Of a client that does not wait for the answer, the library has perhaps begun a frame.
+            self._is_split = self.request is not None and data.endswith(_HEAD_END)
+        elif self._is_split:
+            self._take_frames(data)
+        else:
+            self._take_in_parts(data)
+
+    def _take_frames(self, data: bytes | bytearray) -> None:
+        """Process frames: those that are a whole message here, others by the library.
+
+        A frame of which the header or the end is missing is kept until it is complete; so only whole frames
+        are passed to the library, or all parts of a long one.
+        """
+        intake, protocol, at, size = self.intake, self.protocol, 0, len(data)
+        until = thread_time() + MOST_TURN_S if size > PART_BYTES else math.inf
+        while at < size:
+            if protocol.state is not OPEN:
+                self._take_in_parts(data[at:])
+                return
+            if self._foreign_bytes:
+                end = min(at + self._foreign_bytes, size)
+                self._foreign_bytes -= end - at
+                _take_in(self, data[at:end])
+            else:
+                start = at + 6  # of the payload: after two bytes, the rest of the length, and the mask
+                length = data[at + 1] & 0x7F if at + 1 < size else 0
+                if length > 125:
+                    extra = 2 if length == 126 else 8
+                    length = int.from_bytes(data[at + 2 : at + 2 + extra])
+                    start += extra
+                if start > size:
+                    self._begun, self._begun_size = bytearray(data[at:]), start - at
+                    return
+                end = start + length
+                first = data[at]
+                if (
+                    (first != _WHOLE_TEXT and first != _WHOLE_BINARY)
+                    or data[at + 1] < _MASKED
+                    or length > (protocol.max_message_size or 0)
+                    or protocol.current_size is not None  # within a message in fragments
+                ):
+                    self._foreign_bytes = end - at
+                    continue
+                if end > size:
+                    self._begun, self._begun_size = bytearray(data[at:]), end - at
+                    return
+                intake.frames_left -= 1
+                masked = data[start:end] if length < _PIECE_BYTES else memoryview(data)[start:end]
+                self._receive(apply_mask(masked, data[start - 4 : start]))
+            at = end
+            if intake.frames_left < 0 and at < size:
+                self._unread = data[at:]
+                return
+            if until < math.inf and at < size and thread_time() > until:
+                self._unread = data[at:]
+                self._yield()
+                return
+
+    def _take_in_parts(self, data: bytes | bytearray) -> None:
+        """Pass a long read to the library in parts; stop and keep the rest if the allowance is exceeded."""
         intake, view, at, size = self.intake, memoryview(data), 0, PART_BYTES
         began = thread_time()
         while at < len(view):
@@ -361,8 +441,7 @@ class DeviceSocket(ServerConnection):
                 return
             if at < len(view) and thread_time() - began > MOST_TURN_S:
                 self._unread = bytes(view[at:])
-                self._stop(_YIELDED)
-                self.loop.call_soon(self._start, _YIELDED)
+                self._yield()
                 return
             is_sparse = (before - intake.frames_left) * _FEW_FRAMES <= size
             size = min(2 * size, MOST_PART_BYTES) if is_sparse else PART_BYTES
@@ -386,7 +465,12 @@ class DeviceSocket(ServerConnection):
     def _take_unread(self) -> None:
         if self._unread is not None:
             data, self._unread = self._unread, None
-            self._take_in_parts(data)
+            self._take(data)
+
+    def _yield(self) -> None:
+        """Pause reading until other tasks have run."""
+        self._stop(_YIELDED)
+        self.loop.call_soon(self._start, _YIELDED)
 
     def _stop(self, why: int) -> None:
         if not self._stopped and not self.transport.is_closing():  # uvloop would raise
@@ -422,7 +506,7 @@ class _NoQueue:
 
 
 _NO_QUEUE: Final = _NoQueue()
-_Take = Callable[[ServerConnection, bytes | memoryview], None]
+_Take = Callable[[ServerConnection, bytes | bytearray | memoryview], None]
 # accepts any buffer, although its annotation says bytes
 _take_in: Final = cast(_Take, ServerConnection.data_received)
 

@@ -1,0 +1,17 @@
+"""Data frames that the hub parses itself are read as the library reads them."""
+
+from hub.links.transport import DeviceSocket
+from tests.hub.links.wire_fuzz import differences, outcome
+
+
+async def test_random_streams_cut_anywhere_are_read_as_by_the_library() -> None:
+    for seed in range(100):
+        assert await differences(seed) == [], f"seed {seed}"
+
+
+async def test_a_message_of_which_the_end_comes_later_is_read_once_it_is_whole() -> None:
+    head, mask = b"\x82\xfe\x01\x2c", bytes(4)
+    frame = head + mask + bytes(300)
+    for at in range(1, len(frame)):
+        came = await outcome(DeviceSocket, [frame[:at], frame[at:] + b"\x82\x82" + mask + b"ok"])
+        assert came["messages"] == [bytes(300), b"ok"]
