@@ -13,6 +13,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Final
 
+from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -70,8 +71,8 @@ class FrameTally(Collector):
     """Counters of frames, bytes and answers on the links, as plain integers of the event loop."""
 
     def __init__(self) -> None:
-        self.received: defaultdict[str, int] = defaultdict(int)  # frames, by type
-        self.sent: defaultdict[str, int] = defaultdict(int)
+        self.received: defaultdict[type[Struct], int] = defaultdict(int)
+        self.sent: defaultdict[type[Struct], int] = defaultdict(int)
         self.dropped: defaultdict[str, int] = defaultdict(int)  # by the word that says why
         self.received_bytes = 0
         self.sent_bytes = 0
@@ -83,7 +84,7 @@ class FrameTally(Collector):
         )
         for direction, tally in (("in", self.received), ("out", self.sent)):
             for kind, count in tally.items():
-                frames.add_metric([direction, kind], count)
+                frames.add_metric([direction, str(kind.__struct_config__.tag)], count)
         yield frames
         size = CounterMetricFamily("hub_frame_bytes", "Bytes of frames, by direction.", labels=["direction"])
         size.add_metric(["in"], self.received_bytes)

@@ -115,7 +115,9 @@ def check_value(data: bytes) -> None:
         msgspec.DecodeError: more than MAX_CONTAINERS lists and objects, or MAX_EXTREME_NUMBERS.
     """
     check_numbers(data)
-    if _containers(data) > MAX_CONTAINERS and (count := _containers(_TEXT.sub(b"", data))) > MAX_CONTAINERS:
+    if len(data) <= MAX_CONTAINERS or _containers(data) <= MAX_CONTAINERS:
+        return
+    if (count := _containers(_TEXT.sub(b"", data))) > MAX_CONTAINERS:
         raise msgspec.DecodeError(f"{count} lists and objects, the most is {MAX_CONTAINERS}")
 
 

@@ -186,19 +186,19 @@ class HubSession(Session):
         self._move(SessionMove.ENDED)
         return Ended(close, goodbye.reason)
 
-    def send(self, frame: Frame) -> None:
-        """Queue *frame*. A ``Response`` settles the request with its id.
+    def encode(self, frame: Frame) -> bytes:
+        """Return *frame* as a message. A ``Response`` settles the request with its id.
 
         Raises:
             LocalProtocolError: as ``Session.send``; also a response without an open request.
         """
-        if not isinstance(frame, Response):
-            super().send(frame)
-            return
+        if type(frame) is not Response:
+            return super().encode(frame)
         if frame.id not in self._open_requests:
             raise LocalProtocolError(f"no request {frame.id!r} is open")
-        super().send(frame)
+        data = super().encode(frame)
         self._open_requests.discard(frame.id)
+        return data
 
     def _take(self, frame: Any, now: float) -> list[SessionEvent]:
         if isinstance(frame, ToolResult):  # first, because a busy device sends mostly these

@@ -226,6 +226,14 @@ class Session(ABC):
             LocalProtocolError: the state does not allow it, it cannot be encoded, or it exceeds the other
                 side's limit; nothing was queued.
         """
+        self._outgoing.append(self.encode(frame))
+
+    def encode(self, frame: Frame) -> bytes:
+        """Return *frame* as a message that the caller sends at once, after the queued ones.
+
+        Raises:
+            LocalProtocolError: as ``send``.
+        """
         if type(frame) not in self._may_go:
             raise LocalProtocolError(f"{type_of(type(frame))} may not be sent while {self.state.name}")
         try:
@@ -235,7 +243,7 @@ class Session(ABC):
         if len(data) > self._most_taken:
             message = f"{type_of(type(frame))} has {len(data)} bytes, the other side takes {self._most_taken}"
             raise LocalProtocolError(message)
-        self._outgoing.append(data)
+        return data
 
     def data_to_send(self) -> list[bytes]:
         """Take the queued messages, in order. They are text if ``codec.is_text``."""

@@ -38,7 +38,7 @@ from protocol.session import (
     SessionState,
     Silent,
 )
-from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, ToolResult
 
 log = Channel(__name__)
 
@@ -60,6 +60,7 @@ class Connection:
         "_full_until",
         "_greeted",
         "_held",
+        "_is_text",
         "_left",
         "_limits",
         "_link",
@@ -91,6 +92,7 @@ class Connection:
         self._transport = transport
         self._place = place
         self._session = session
+        self._is_text = session.codec.is_text
         self._roster = roster
         self._wheel = wheel
         self._clock = clock
@@ -221,9 +223,11 @@ class Connection:
         if self._transport.is_full():
             self._full()
             raise DeviceSlow(f"{self._transport.buffered()} bytes are unsent; the device does not read")
-        self._session.send(frame)
-        self._metrics.frames.sent[str(frame.__struct_config__.tag)] += 1
-        self._flush()
+        data = self._session.encode(frame)
+        frames = self._metrics.frames
+        frames.sent[type(frame)] += 1
+        frames.sent_bytes += len(data)
+        self._transport.send_frame(data, self._is_text)
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
         """Send the goodbye, end calls and streams, and close the socket. Safe to call twice."""
@@ -234,10 +238,9 @@ class Connection:
         await self._transport.wait_closed()
 
     def _flush(self) -> None:
-        is_text = self._session.codec.is_text
         for data in self._session.data_to_send():
             self._metrics.frames.sent_bytes += len(data)
-            self._transport.send_frame(data, is_text)
+            self._transport.send_frame(data, self._is_text)
 
     def _full(self) -> None:
         """Start the write deadline of a device whose outgoing queue is full."""
@@ -270,7 +273,7 @@ class Connection:
             frames.received_bytes += len(data)
             for event in self._session.receive_data(data, self._clock.monotonic()):
                 if type(event) is Answered:  # handled first, because it is the most frequent event
-                    frames.received["tool_result"] += 1
+                    frames.received[ToolResult] += 1
                     assert self._link is not None
                     if self._link.settle(event.call_id, event.answer):
                         self._transport.asked_for(len(data))
@@ -294,10 +297,10 @@ class Connection:
         frames = self._metrics.frames
         match event:
             case Received(frame):
-                frames.received[str(frame.__struct_config__.tag)] += 1
+                frames.received[type(frame)] += 1
                 self._take_frame(frame)
             case HelloReceived(hello):
-                frames.received["device_hello"] += 1
+                frames.received[DeviceHello] += 1
                 self._held = []
                 self._transport.pause()  # bounds the memory for messages of an unauthenticated device
                 self._set_alarm()

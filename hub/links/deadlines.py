@@ -130,8 +130,9 @@ class Intake:
 
     def give_back(self, octets: int) -> None:
         """Return the allowance for a message of *octets* bytes that the hub requested."""
-        self.frames_left = min(self._frames_per_s, self.frames_left + 1)
-        self.bytes_left = min(self._bytes_per_s, self.bytes_left + octets)
+        frames_left, bytes_left = self.frames_left + 1, self.bytes_left + octets
+        self.frames_left = frames_left if frames_left < self._frames_per_s else self._frames_per_s
+        self.bytes_left = bytes_left if bytes_left < self._bytes_per_s else self._bytes_per_s
 
     def refill(self, now: float) -> float:
         """Add the accrued allowance. Return the seconds for which reading must pause, or 0.0."""

@@ -5,10 +5,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from hub.extraction.model import Finish
 from hub.links.link import ALWAYS_ACTIONS
 from hub.metrics import Metrics
-from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
+from protocol.codec import FROM_DEVICE, FROM_HUB
+from protocol.coordination import Heartbeat
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.lifecycles import RunOutcome
 from protocol.tables import TableName
+from protocol.work import ToolCall
 
 
 def told(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -22,8 +24,8 @@ def told(metrics: Metrics) -> dict[tuple[str, ...], float]:
 
 def test_frames_and_bytes_are_counted_by_direction_and_type() -> None:
     metrics = Metrics()
-    metrics.frames.received["heartbeat"] += 2
-    metrics.frames.sent["tool_call"] += 1
+    metrics.frames.received[Heartbeat] += 2
+    metrics.frames.sent[ToolCall] += 1
     metrics.frames.received_bytes += 300
     metrics.frames.dropped["unknown_run"] += 1
     samples = told(metrics)
@@ -91,9 +93,9 @@ def test_a_hub_with_ten_thousand_devices_has_no_more_than_five_hundred_series() 
     metrics = Metrics("1.0")
     frames = metrics.frames
     for frame in FROM_DEVICE:
-        frames.received[type_of(frame)] += 1
+        frames.received[frame] += 1
     for frame in FROM_HUB:
-        frames.sent[type_of(frame)] += 1
+        frames.sent[frame] += 1
     for why in ("unknown_call", "unknown_run", "late_frame", "unknown_type", "not_credited"):
         frames.dropped[why] += 1
     for action in ALWAYS_ACTIONS:
