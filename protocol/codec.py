@@ -4,6 +4,7 @@ Modules above this one do not know which is in use. Any input from a peer become
 ``RemoteProtocolError`` that describes the fault.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Protocol, get_args
 
@@ -18,6 +19,7 @@ from protocol.frame import (
     MAX_RESULT_BYTES,
     MAX_RESULT_DEPTH,
     MAX_USAGE_BYTES,
+    UNCHECKED_BYTES,
     Frame,
     Parameter,
     Record,
@@ -141,6 +143,9 @@ LargeHeartbeat: type[Heartbeat] = msgspec.defstruct(  # type: ignore[assignment]
     frozen=True,
     kw_only=True,
 )
+# Frames of files have no open value, and the decoder only skips an unknown field. Of several ``type`` it
+# takes the first, and refuses others that differ.
+_begins_without_values = re.compile(rb'\s*\{\s*"type"\s*:\s*"agent_').match
 _MOST_NAMES = MAX_PARAMS + MAX_PARAMS_BYTES // 3  # in JSON: names of parameters, and texts as short as ,""
 _RawParams = Annotated[dict[str, msgspec.Raw], Meta(max_length=MAX_PARAMS)]
 
@@ -197,7 +202,8 @@ class Codec:
         try:
             if len(data) > MAX_RESULT_BYTES:
                 return self._from_device(data)  # type: ignore[no-any-return]
-            self._check(data)
+            if len(data) > UNCHECKED_BYTES and not _begins_without_values(data):
+                self._check(data)
             return self._small_from_device(data)  # type: ignore[no-any-return]
         except _UNREADABLE as error:
             raise self._explain(error, data, FROM_DEVICE) from None

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
-from protocol.codec import JSON, MSGPACK, BadFrame, TooLargeValue
-from protocol.frame import MAX_CONTAINERS, MAX_EXTREME_NUMBERS, MAX_RESULT_BYTES, read_json
+from protocol.codec import FROM_DEVICE as FROM_DEVICE_FRAMES
+from protocol.codec import JSON, MSGPACK, BadFrame, TooLargeValue, type_of
+from protocol.frame import MAX_CONTAINERS, MAX_EXTREME_NUMBERS, MAX_RESULT_BYTES, Frame, read_json
 
 TOO_MANY = MAX_EXTREME_NUMBERS + 1
 SPELLINGS = ("1e308", "1E308", "-1e-300", "1.5e+300", "1e0300", "5e-324")
@@ -102,3 +103,21 @@ def test_a_request_of_far_too_many_names_is_refused_before_they_are_read(spelled
     )
     with pytest.raises(TooLargeValue, match="not so many values"):
         JSON.unpack_request(request)  # type: ignore[arg-type]
+
+
+OF_FILES = [frame for frame in FROM_DEVICE_FRAMES if type_of(frame).startswith("agent_")]
+
+
+@pytest.mark.parametrize("frame", OF_FILES)
+def test_a_frame_of_files_is_not_counted_because_it_has_no_open_value(frame: type[Frame]) -> None:
+    kinds = str(msgspec.inspect.type_info(frame))
+    assert len(OF_FILES) == 4 and not any(open_ in kinds for open_ in ("AnyType", "RawType", "DictType"))
+    unknown = b'{"type":"%s","run_id":"r","more":%s}' % (type_of(frame).encode(), listed("1e308"))
+    assert type(JSON.decode_from_device(unknown)) is frame
+
+
+@pytest.mark.parametrize("frame", FROM_DEVICE)
+def test_a_second_type_does_not_make_a_frame_of_files_of_another_one(frame: str) -> None:
+    disguised = frame.replace("{", '{"type":"agent_data","run_id":"r",', 1).encode() % listed("1e308")
+    with pytest.raises(BadFrame, match="type"):
+        JSON.decode_from_device(disguised)
