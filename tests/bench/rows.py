@@ -68,7 +68,7 @@ class Row(NamedTuple):
     what: str
     goal: Goal | None
     reached: Ratio
-    is_timed: bool = True  # memory is the same whatever others do with the CPU
+    is_timed: bool = True  # memory and CPU time are nearly the same whatever others do
     unit: str = "x"
 
     @property
