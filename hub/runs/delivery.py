@@ -29,15 +29,16 @@ from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.matching import decide
 from hub.runs.run_order import RunOrder
+from hub.runs.settling import Settling
 from hub.settings.limit_settings import Limits
-from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, TooManyCalls
+from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, HubError, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.handshake import CAPABILITY_OF, CapabilityName
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import TABLES, TableName
 from protocol.work import Action, Answer, ToolCall
 from storage.runs import plans
-from storage.runs.calls import OpenCall, mark_sent, settle_call
+from storage.runs.calls import CallAnswer, OpenCall, mark_sent, settle_calls
 from storage.runs.plans import ItemCaps, UnitPlan
 from storage.store import Store
 
@@ -62,6 +63,13 @@ POSTPONED: Final = "what no rule reads in it waits for the model"
 _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 
 
+class Lanes(NamedTuple):
+    """Calls in flight of a run. *free*: places for more of them; *settling* writes their answers."""
+
+    free: anyio.Semaphore
+    settling: Settling
+
+
 class Delivery:
     """Plans and delivers the items of a run to its device."""
 
@@ -79,6 +87,14 @@ class Delivery:
         self._metrics = metrics
         self._max_sends = max_sends
         self.limits = limits
+
+    def open_lanes(self) -> Lanes:
+        """Return the lanes of one execution of a run."""
+
+        async def write(answers: Sequence[CallAnswer]) -> list[bool | HubError]:
+            return await self._store.write(settle_calls, answers, at=now_ms(self._clock))
+
+        return Lanes(anyio.Semaphore(CALLS_IN_FLIGHT), Settling(write))
 
     async def plan(
         self,
@@ -154,7 +170,7 @@ class Delivery:
         link: DeviceLink,
         order: RunOrder,
         calls: Sequence[OpenCall],
-        lanes: anyio.Semaphore,
+        lanes: Lanes,
         interrupt: Interrupt,
     ) -> bool:
         """Send every call until it is answered, refused, or sent MAX_SENDS times.
@@ -163,7 +179,7 @@ class Delivery:
         flight are awaited.
 
         Args:
-            lanes: limits the calls in flight of the whole run.
+            lanes: of the whole run.
 
         Raises:
             LinkLost: the connection ended; unanswered calls stay open.
@@ -180,17 +196,17 @@ class Delivery:
 
         async def send_each() -> None:
             while waiting:
-                async with lanes:
+                async with lanes.free:
                     if interrupt.is_winding_up or not waiting:
                         return
-                    await self._send(link, order, waiting.popleft())
+                    await self._send(link, order, waiting.popleft(), lanes)
 
         async with anyio.create_task_group() as senders:
             for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
                 senders.start_soon(send_each)
         return not waiting
 
-    async def _send(self, link: DeviceLink, order: RunOrder, call: OpenCall) -> None:
+    async def _send(self, link: DeviceLink, order: RunOrder, call: OpenCall, lanes: Lanes) -> None:
         frame = frame_of(
             call.call_id,
             call.table,
@@ -209,7 +225,7 @@ class Delivery:
             if answer is None:
                 continue
             if not may_change(answer):
-                await self._settle(order, call, answer, epoch=link.epoch)
+                await self._settle(lanes, order, call, answer, epoch=link.epoch)
                 return
             assert answer.error is not None
             why = f"at last: {answer.error.code}: {answer.error.message}"
@@ -219,7 +235,7 @@ class Delivery:
             code=ErrorCode.UNKNOWN_EFFECT,
             message=f"sent {self._max_sends} times without an answer that settles it; {why}",
         )
-        await self._settle(order, call, Answer(error=error), CallEvent.GIVEN_UP)
+        await self._settle(lanes, order, call, Answer(error=error), CallEvent.GIVEN_UP)
 
     async def _ask(self, link: DeviceLink, frame: ToolCall) -> Answer | None:
         """Return the device's answer, or None if it did not arrive in time."""
@@ -234,6 +250,7 @@ class Delivery:
 
     async def _settle(
         self,
+        lanes: Lanes,
         order: RunOrder,
         call: OpenCall,
         answer: Answer,
@@ -245,17 +262,16 @@ class Delivery:
         if event is None:
             event = CallEvent.ACKED if answer.error is None or is_deleted else CallEvent.REJECTED
         answered = {"result": answer.result, "error": msgspec.to_builtins(answer.error)}
-        await self._store.write(
-            settle_call,
-            call.call_id,
+        settled = CallAnswer(
+            call_id=call.call_id,
             event=event,
             result=answered,
-            at=now_ms(self._clock),
             row_id=row_id_of(answer),
             is_deleted=is_deleted,
             counter=answer.counter,
             epoch=epoch,
         )
+        await lanes.settling.settle(settled)
         self._metrics.run_items.labels(call.table, event.name.lower()).inc()
         # the call's unit fails, and the run's errors report it
         if answer.error is not None and not is_deleted:

@@ -98,7 +98,7 @@ class Runner:
 
     async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
         """Execute a claimed run until it leaves the executing states."""
-        attempt = Attempt(order)
+        attempt = Attempt(order, self._delivery.open_lanes())
         about = {"run_id": order.run_id, "agent_id": order.agent_id, "device_id": order.device_id}
         whose = written_for(f"device:{order.device_id or order.agent_id}")
         with bind(trace_id=trace_id_of(order.run_id), fence=order.fence, **about), whose:

@@ -26,7 +26,7 @@ from storage.runs.items import (
     TAKEN,
     ItemRow,
     change_of,
-    note_answer,
+    note_answers,
 )
 from storage.runs.schema import items, run_calls, unit_ledger
 
@@ -386,7 +386,7 @@ def _take(
     one, known = row.item, ledger.find(row)
     if known is not None and known.call_id == one.call_id:
         if known.answered_at is None or known.row_id != one.row_id:
-            note_answer(c, one.call_id, row_id=one.row_id, at=at)
+            note_answers(c, {one.call_id: one.row_id}, at)
         return False
     if known is not None and known.verdict == one.verdict == "rejected":
         return False  # no call changed the row since

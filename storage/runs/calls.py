@@ -1,18 +1,19 @@
 """Calls to devices: open calls, sending, settling, and the verdicts of owners on their items."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import LinkLost
+from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import columns_of, fill_each
-from storage.runs.items import note_answer, note_row_deleted
+from storage.runs.items import note_answers, note_rows_deleted
 from storage.runs.runs import HeldRun, check_held
 from storage.runs.schema import items, run_calls, run_units, runs
 
@@ -67,7 +68,40 @@ def mark_sent(c: sa.Connection, held: HeldRun, call_ids: Sequence[CallId], at: i
     return [call_id for call_id in call_ids if call_id in marked]
 
 
-EPOCH = sa.select(devices.c.session_epoch).where(devices.c.id == sa.bindparam("device"))
+class CallAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer that settles a call by *event*: ACKED, REJECTED or GIVEN_UP.
+
+    Attributes:
+        result: part of the answer to store; any JSON value.
+        row_id: id of the row that an insert created.
+        is_deleted: the row of an update no longer exists: its owner rejected the item, and the call, ACKED,
+            changed nothing.
+        counter: the device's store counter for the call, if reported. This hub planned every row up to it, so
+            the ledger has them. Ignored while a comparison of the store is due.
+        epoch: number of the connection that the answer came over, if any.
+    """
+
+    call_id: CallId
+    event: CallEvent
+    result: Any = None
+    row_id: str | None = None
+    is_deleted: bool = False
+    counter: int | None = None
+    epoch: int | None = None
+
+
+class _Settled(NamedTuple):
+    """Row of a call with its new state. *is_taken*: the device has the item."""
+
+    call: Any
+    after: CallState
+    result: Any
+    is_taken: bool
+
+
+EPOCHS = sa.select(devices.c.id, devices.c.session_epoch).where(
+    devices.c.id.in_(sa.bindparam("devices", expanding=True))
+)
 CALLS = (
     sa.select(
         run_calls.c.call_id,
@@ -78,9 +112,10 @@ CALLS = (
         runs.c.device_id,
     )
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
-    .with_for_update(of=runs)  # locks the run first, like all writers, against deadlocks
+    .order_by(runs.c.id, run_calls.c.call_id)
+    .with_for_update(of=runs)  # locks the runs first, like all writers, against deadlocks
 )
-CALL_BY_ID = CALLS.where(run_calls.c.call_id == sa.bindparam("call"))
+CALLS_BY_ID = CALLS.where(AMONG)
 SETTLE_CALL = (
     sa.update(run_calls)
     .where(run_calls.c.call_id == sa.bindparam("call"), IS_OPEN)
@@ -89,7 +124,10 @@ SETTLE_CALL = (
 COUNT_SETTLED = (
     sa.update(run_units)
     .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
-    .values(calls_settled=run_units.c.calls_settled + 1, updated_at=sa.bindparam("now"))
+    .values(
+        calls_settled=run_units.c.calls_settled + sa.bindparam("settled", type_=Int),
+        updated_at=sa.bindparam("now"),
+    )
 )
 NOTE_COUNTER = (
     sa.update(device_stores)
@@ -101,7 +139,7 @@ NOTE_COUNTER = (
     )
     .values(counter=sa.bindparam("reported"))
 )
-COUNT_ITEM = (
+COUNT_ITEMS = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))
     .values(
@@ -113,61 +151,94 @@ COUNT_ITEM = (
 )
 
 
-def settle_call(
-    c: sa.Connection,
-    call_id: CallId,
-    event: CallEvent,
-    result: Any,
-    at: int,
-    *,
-    row_id: str | None = None,
-    is_deleted: bool = False,
-    counter: int | None = None,
-    epoch: int | None = None,
-) -> bool:
-    """Settle a call by *event* (ACKED, REJECTED, GIVEN_UP). Return False if it was settled before.
+def settle_calls(c: sa.Connection, answers: Sequence[CallAnswer], at: int) -> list[bool | HubError]:
+    """Settle calls by their answers, with as many statements as for one of them.
 
     An answer counts whatever the state of its run, and resets the run's crash count. ACKED also records in
-    the ledger that the device has the item. An unknown id changes nothing and returns False.
+    the ledger that the device has the item.
 
-    Args:
-        result: part of the answer to store; any JSON value.
-        row_id: id of the row that an insert created.
-        is_deleted: the row of an update no longer exists: its owner rejected the item, and the call, ACKED,
-            changed nothing.
-        counter: the device's store counter for the call, if reported. This hub planned every row up to it, so
-            the ledger has them. Ignored while a comparison of the store is due.
-        epoch: number of the connection that the answer came over, if any.
-
-    Raises:
-        LinkLost: the device has reconnected since, and may have lost the call; nothing was written, and the
-            call is sent again.
-        IllegalTransition: the call was never marked as sent; nothing was written.
+    Returns:
+        For each answer: True; False if the call was settled before or is unknown; or why nothing of this
+        answer was written: LinkLost if the device has reconnected since, and may have lost the call, which is
+        sent again; IllegalTransition if the call was never marked as sent.
     """
-    call = c.execute(CALL_BY_ID, {"call": call_id}).one_or_none()
-    if call is None or call.state not in OPEN:
-        return False
-    after = CALL.after(call.state, event)
-    if after in OPEN:
-        raise ValueError(f"{event.name} does not settle a call")
-    if epoch is not None and (c.execute(EPOCH, {"device": call.device_id}).scalar() or 0) > epoch:
-        raise LinkLost(f"call {call_id}: the device has connected again since it answered", dispatched=True)
-    _settle(c, call, after, result, at, is_taken=after is CallState.ACKED and not is_deleted)
-    if is_deleted:
-        note_row_deleted(c, call_id, at)
-    elif after is CallState.ACKED:
-        note_answer(c, call_id, row_id=row_id, at=at)
-    if counter is not None:
-        c.execute(NOTE_COUNTER, {"device": call.device_id, "reported": counter})
-    return True
+    call_ids = sorted({answer.call_id for answer in answers})
+    rows = (row for part in in_parts(call_ids) for row in c.execute(CALLS_BY_ID, {"calls": part}))
+    open_ = {row.call_id: row for row in rows if row.state in OPEN}
+    epochs = _epochs(
+        c, {open_[one.call_id].device_id for one in answers if one.call_id in open_ and one.epoch}
+    )
+    outcomes: list[bool | HubError] = []
+    settled: list[_Settled] = []
+    written: list[CallAnswer] = []
+    for answer in answers:
+        call = open_.get(answer.call_id)
+        if call is None:
+            outcomes.append(False)
+        elif answer.epoch is not None and epochs.get(call.device_id, 0) > answer.epoch:
+            message = f"call {answer.call_id}: the device has connected again since it answered"
+            outcomes.append(LinkLost(message, dispatched=True))
+        else:
+            try:
+                after = CALL.after(call.state, answer.event)
+            except IllegalTransition as error:
+                outcomes.append(error)
+                continue
+            if after in OPEN:
+                raise ValueError(f"{answer.event.name} does not settle a call")
+            is_taken = after is CallState.ACKED and not answer.is_deleted
+            settled.append(_Settled(open_.pop(answer.call_id), after, answer.result, is_taken))
+            written.append(answer)
+            outcomes.append(True)
+    _settle(c, settled, at)
+    note_answers(
+        c,
+        {
+            one.call.call_id: answer.row_id
+            for one, answer in zip(settled, written, strict=True)
+            if one.is_taken
+        },
+        at,
+    )
+    note_rows_deleted(c, [answer.call_id for answer in written if answer.is_deleted], at)
+    counters: dict[str, int] = {}
+    for one, answer in zip(settled, written, strict=True):
+        if answer.counter is not None:
+            counters[one.call.device_id] = max(answer.counter, counters.get(one.call.device_id, 0))
+    if counters:
+        c.execute(
+            NOTE_COUNTER, [{"device": device, "reported": counters[device]} for device in sorted(counters)]
+        )
+    return outcomes
 
 
-def _settle(c: sa.Connection, call: Any, after: CallState, result: Any, at: int, *, is_taken: bool) -> None:
-    c.execute(SETTLE_CALL, {"call": call.call_id, "after": after, "answer": result, "now": at})
-    c.execute(COUNT_SETTLED, {"run": call.run_id, "unit": call.unit_key, "now": at})
-    counts = {"created": int(is_taken and call.action == "insert")}
-    counts |= {"updated": int(is_taken and call.action == "update")}
-    c.execute(COUNT_ITEM, {"run": call.run_id, "now": at} | counts)
+def _epochs(c: sa.Connection, device_ids: Collection[str | None]) -> dict[str, int]:
+    known = sorted(one for one in device_ids if one is not None)
+    return {
+        row.id: row.session_epoch or 0
+        for part in in_parts(known)
+        for row in c.execute(EPOCHS, {"devices": part})
+    }
+
+
+def _settle(c: sa.Connection, settled: Sequence[_Settled], at: int) -> None:
+    if not settled:
+        return
+    calls = [
+        {"call": one.call.call_id, "after": one.after, "answer": one.result, "now": at} for one in settled
+    ]
+    c.execute(SETTLE_CALL, calls)
+    units = Counter((one.call.run_id, one.call.unit_key) for one in settled)
+    in_order = sorted(units.items())
+    c.execute(
+        COUNT_SETTLED, [{"run": run, "unit": unit, "settled": n, "now": at} for (run, unit), n in in_order]
+    )
+    taken = Counter((one.call.run_id, one.call.action) for one in settled if one.is_taken)
+    counts = [
+        {"run": run, "created": taken[run, "insert"], "updated": taken[run, "update"], "now": at}
+        for run in sorted({run for run, _ in units})
+    ]
+    c.execute(COUNT_ITEMS, counts)
 
 
 class ReportedVerdict(msgspec.Struct, frozen=True):
@@ -213,8 +284,9 @@ def record_verdicts(
         before |= {row.call_id: row.verdict for row in rows}
     changed = [call_id for call_id, verdict in sorted(before.items()) if reported[call_id] != verdict]
     for part in in_parts([call_id for call_id in changed if reported[call_id] == "rejected"]):
-        for call in c.execute(UNANSWERED, {"device": device_id, "calls": part}).all():
-            _settle(c, call, CallState.ACKED, {"result": None, "error": None}, at, is_taken=True)
+        unanswered = c.execute(UNANSWERED, {"device": device_id, "calls": part}).all()
+        nothing = {"result": None, "error": None}
+        _settle(c, [_Settled(call, CallState.ACKED, nothing, is_taken=True) for call in unanswered], at)
     if changed:
         common = {"device": device_id, "now": at}
         c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])

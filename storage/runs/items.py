@@ -5,7 +5,7 @@ again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction
 function that is passed in makes the decisions (``hub.runs.matching``).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -309,14 +309,16 @@ ROW_DELETED = (
 )
 
 
-def note_answer(c: sa.Connection, call_id: CallId, *, row_id: str | None, at: int) -> None:
-    """Record that the device has this version of the item, in the row *row_id* if reported."""
-    c.execute(MARK_ANSWERED, {"call": call_id, "row": row_id, "now": at})
+def note_answers(c: sa.Connection, row_ids: Mapping[CallId, str | None], at: int) -> None:
+    """Record that the device has these versions of items. *row_ids*: their rows, by call, if reported."""
+    if row_ids:
+        c.execute(MARK_ANSWERED, [{"call": call, "row": row, "now": at} for call, row in row_ids.items()])
 
 
-def note_row_deleted(c: sa.Connection, call_id: CallId, at: int) -> None:
-    """Record that the row of an update no longer exists: its owner rejected the item."""
-    c.execute(ROW_DELETED, {"call": call_id, "now": at})
+def note_rows_deleted(c: sa.Connection, call_ids: Sequence[CallId], at: int) -> None:
+    """Record that the rows of updates no longer exist: their owner rejected the items."""
+    if call_ids:
+        c.execute(ROW_DELETED, [{"call": call_id, "now": at} for call_id in call_ids])
 
 
 UNANSWERED = (

@@ -37,7 +37,7 @@ from storage.devices import devices, nodes
 from storage.devices.nodes import Term
 from storage.kernel.migrate import upgrade
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs, units
-from storage.runs.calls import mark_sent, settle_call
+from storage.runs.calls import mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
@@ -49,6 +49,7 @@ from storage.schedules.schedules import NextFire
 from storage.schema import metadata
 from tests.storage import rows
 from tests.storage.hub_file import HubFile
+from tests.storage.rows import settle_call
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -33,7 +33,7 @@ LEGAL = frozenset(
     }
 )
 # Jobs that may write for a run under another fence: an answer counts at any time.
-ALSO_LATE = frozenset({"settle_call"})
+ALSO_LATE = frozenset({"settle_calls"})
 LEASE_S, POLL_S, SLACK_S = 30.0, 2.0, 4.0
 ROUNDED_MS = 2  # instants become whole milliseconds in more than one way
 JUST_LEFT_S = 2.0  # a claim may have been on its way when the device went

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 
+from protocol.errors import HubError
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
 from storage.agents import agents, declared_agents
@@ -12,7 +14,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs
-from storage.runs.calls import mark_sent, settle_call
+from storage.runs.calls import CallAnswer, mark_sent, settle_calls
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
@@ -156,6 +158,17 @@ def plan(
         decide=lambda known: [Decision(call=call) for call in of],
         at=at,
     )
+
+
+def settle_call(
+    c: sa.Connection, /, call_id: str, event: CallEvent, result: object, at: int, **answer: Any
+) -> bool:
+    """Settle one call, or raise why nothing was written."""
+    given = CallAnswer(call_id=CallId(call_id), event=event, result=result, **answer)
+    (outcome,) = settle_calls(c, [given], at)
+    if isinstance(outcome, HubError):
+        raise outcome
+    return outcome
 
 
 def answer(

@@ -9,7 +9,7 @@ from storage.agents import agent_states
 from storage.devices import devices
 from storage.kernel.database import Conflict
 from storage.runs import plans, run_claims, run_moves, run_pauses, units
-from storage.runs.calls import mark_sent, settle_call
+from storage.runs.calls import mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
@@ -17,6 +17,7 @@ from storage.runs.run_moves import AttemptsSpent, OpenWork
 from storage.runs.units import StillOpen
 from tests.storage.expected_rows import ATTEMPTS, Run
 from tests.storage.people_and_time import PeopleAndTime
+from tests.storage.rows import settle_call
 from tests.storage.steps import Choose, has_run, held, step
 
 LEASE_MS = 3_600_000

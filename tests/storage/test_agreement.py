@@ -11,7 +11,7 @@ from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow
 from storage.runs.schema import run_units, unit_ledger
-from tests.storage.rows import AT, make_agent, running
+from tests.storage.rows import AT, make_agent, running, settle_call
 from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, plan, the_item
 
 MARK = StoreMark(id="store", counter=5)
@@ -201,7 +201,7 @@ def test_an_item_that_its_owner_rejects_before_its_call_is_answered_is_not_sent_
     assert calls.open_calls(c, held.id) == []
     assert calls.mark_sent(c, held, [call.call_id], AT) == []
     assert c.execute(sa.select(run_units.c.calls_settled)).scalars().all() == [1]
-    assert not calls.settle_call(c, call.call_id, CallEvent.ACKED, {}, AT)  # its late answer
+    assert not settle_call(c, call.call_id, CallEvent.ACKED, {}, AT)  # its late answer
 
 
 def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ReportedRow:

@@ -14,12 +14,12 @@ from storage import audit, retention
 from storage.kernel.database import Database, DiskFull, Unavailable
 from storage.kernel.sqlite import open_sqlite
 from storage.runs import run_moves, run_pauses, runs
-from storage.runs.calls import mark_sent, open_calls, settle_call
+from storage.runs.calls import mark_sent, open_calls
 from storage.runs.items import PlannedCall
 from storage.runs.runs import HeldRun
 from storage.runs.units import settle_unit, units_of
 from storage.schema import metadata
-from tests.storage.rows import AT, calls, make_run, plan
+from tests.storage.rows import AT, calls, make_run, plan, settle_call
 from tests.support.database import new_database
 
 UNLIMITED = 2**30

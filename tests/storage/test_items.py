@@ -21,7 +21,7 @@ from storage.runs.calls import ReportedVerdict
 from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
-from tests.storage.rows import AT, PROMPT_1, make_agent, make_run, running
+from tests.storage.rows import AT, PROMPT_1, make_agent, make_run, running, settle_call
 from tests.support.postgres import Postgres
 
 DAY = items.DAY_MS
@@ -115,7 +115,7 @@ def bring(c: sa.Connection, held: HeldRun, written: UnitPlan, **answer: Any) -> 
     for call in written.open_calls:
         calls.mark_sent(c, held, [call.call_id], AT)
         given: dict[str, Any] = {"event": CallEvent.ACKED, "row_id": f"row of {call.call_id}"} | answer
-        calls.settle_call(c, call.call_id, given.pop("event"), None, AT + 1, **given)
+        settle_call(c, call.call_id, given.pop("event"), None, AT + 1, **given)
 
 
 def ledger(c: sa.Connection, **options: Any) -> list[ItemRow]:

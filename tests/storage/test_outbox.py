@@ -11,7 +11,7 @@ from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunS
 from storage.devices import devices
 from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
-from storage.runs.calls import mark_sent, open_calls, settle_call
+from storage.runs.calls import mark_sent, open_calls
 from storage.runs.runs import HeldRun, StaleRun
 from storage.runs.schema import run_calls
 from storage.runs.units import (
@@ -27,7 +27,18 @@ from storage.runs.units import (
     skip_units,
     units_of,
 )
-from tests.storage.rows import AT, PROMPT_1, answer, calls, claim, make_agent, make_run, plan, running
+from tests.storage.rows import (
+    AT,
+    PROMPT_1,
+    answer,
+    calls,
+    claim,
+    make_agent,
+    make_run,
+    plan,
+    running,
+    settle_call,
+)
 
 
 def unit_of(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> UnitRow:

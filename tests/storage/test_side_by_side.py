@@ -20,11 +20,11 @@ from storage.devices import idempotency
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
 from storage.runs import run_claims, run_moves, runs
-from storage.runs.calls import mark_sent, open_calls, settle_call
+from storage.runs.calls import mark_sent, open_calls
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow
-from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running
+from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running, settle_call
 from tests.support.postgres import Postgres
 
 HUBS = 4

@@ -455,7 +455,10 @@ class Killed(Exception):
     """The hub dies here."""
 
 
-WRITES = ("plan_message", "move_cursor", "leave_out", "settle_call", "settle_unit", "mark_sent", "adopt_left")
+WRITES = (
+    *("plan_message", "move_cursor", "leave_out", "settle_calls", "settle_unit", "mark_sent"),
+    "adopt_left",
+)
 
 
 def dying(store: Store, at: str, number: int, *, after: bool) -> Any:
