@@ -5,7 +5,6 @@ from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
-from watchfiles import Change, awatch
 
 from hub.clock import Clock
 from hub.log import Channel
@@ -15,8 +14,8 @@ from hub.turns import Turns
 
 log = Channel(__name__)
 
-DEBOUNCE_MS: Final = 200  # an editor saves in several steps
-POLL_MS: Final = 2_000  # some file systems do not notify, and edits during the hub's start are missed
+POLL_S: Final = 1.0  # reading the file costs microseconds; some file systems do not notify
+SETTLE_S: Final = 0.2  # an editor saves in several steps
 ACTOR: Final = "hub"
 
 
@@ -26,6 +25,7 @@ class SettingsWatch:
     def __init__(self, reloader: Reloader, clock: Clock) -> None:
         self.turns = Turns(clock)  # of the loop that watches the file
         self.reloader = reloader
+        self._clock = clock
         self._asked = anyio.Event()
 
     def ask(self) -> None:
@@ -47,25 +47,12 @@ class SettingsWatch:
             await self._reload()
 
     async def _reload_when_edited(self) -> None:
-        path = self.reloader.path.absolute()
-        names = {path.name, path.resolve().name}
-        folders = {path.parent, path.resolve().parent}  # of a symbolic link, and of its target
-
-        def is_ours(_: Change, changed: str) -> bool:
-            return changed.rpartition("/")[2] in names
-
-        self.turns.wait(POLL_MS / 1000)
-        async for _ in awatch(
-            *folders,
-            watch_filter=is_ours,
-            debounce=DEBOUNCE_MS,
-            rust_timeout=POLL_MS,
-            yield_on_timeout=True,
-            recursive=False,
-        ):
-            self.turns.wait(POLL_MS / 1000)
+        while True:  # at once too: an edit during the hub's start is news
             if self.reloader.current.reload.watch and self.reloader.is_news():
+                await self._clock.sleep(SETTLE_S)
                 await self._reload()
+            self.turns.wait(POLL_S)
+            await self._clock.sleep(POLL_S)
 
     async def _reload(self) -> None:
         with suppress(SettingsInvalid):  # already logged, counted and reported as an issue
