@@ -20,6 +20,8 @@ from hub.turns import Turns
 log = Channel(__name__)
 
 EVERY_S: Final = 0.25
+IDLE_EVERY_S: Final = 1.0  # while the loop has next to nothing to do
+IDLE: Final = 0.02  # maximum CPU share of such a loop
 STUCK_S: Final = 5.0  # from then on /health reports the hub as stuck
 HELD_S: Final = 0.25  # longer blockages are logged with their calls
 BUSY: Final = 0.5  # minimum CPU share of a loop that is late because of its own work
@@ -27,7 +29,7 @@ DEEPEST: Final = 6  # logged calls, the innermost ones
 
 
 class LoopLag:
-    """Service that wakes every EVERY_S and measures how late it is."""
+    """Service that wakes every EVERY_S, or IDLE_EVERY_S, and measures how late it is."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = Turns(clock)
@@ -58,25 +60,26 @@ class LoopLag:
             target=self._watch, args=(is_over, threading.get_ident()), name="loop lag", daemon=True
         )
         watcher.start()
-        before = time.thread_time()
+        before, every_s = time.thread_time(), EVERY_S
         task_status.started()
         try:
             while True:
-                self.turns.wait(EVERY_S)
+                self.turns.wait(every_s)
                 await self._clock.sleep(self._due - self._clock.monotonic())
                 now, worked = self._clock.monotonic(), time.thread_time()
                 self._last_s = max(0.0, now - self._due)
                 self._metrics.loop_lag.observe(self._last_s)
-                is_at_work = worked - before >= BUSY * (EVERY_S + self._last_s)  # else the machine is busy
-                self._metrics.loop.lag_s = self._last_s if is_at_work else 0.0
-                self._due, before = now + EVERY_S, worked
+                share = (worked - before) / (every_s + self._last_s)
+                self._metrics.loop.lag_s = self._last_s if share >= BUSY else 0.0  # else the machine is busy
+                every_s = IDLE_EVERY_S if share <= IDLE and self._last_s < EVERY_S else EVERY_S
+                self._due, before = now + every_s, worked
         finally:
             is_over.set()
 
     def _watch(self, is_over: threading.Event, loop_thread: int) -> None:
         """Log the calls that block the loop, once per blockage. Runs in a thread of its own."""
         reported_due = 0.0
-        while not is_over.wait(EVERY_S):
+        while not is_over.wait(max(EVERY_S, self._due - self._clock.monotonic() + HELD_S)):
             due, late_s = self._due, self._overdue_s
             if late_s < HELD_S or due == reported_due:
                 continue

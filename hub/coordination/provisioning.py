@@ -169,6 +169,7 @@ class Provisioning:
         self._turn_of: defaultdict[AgentId, anyio.Lock] = defaultdict(anyio.Lock)
         self._anew: set[str] = set()  # reconnected gateways, at which failed agents are retried
         self._unreported: set[str] = set()
+        self._has_made = anyio.Event()  # set while there are any
         self._wake = anyio.Event()
         self._in_flight: set[AgentId] = set()
 
@@ -233,6 +234,7 @@ class Provisioning:
         self._made.labels("made").inc()
         log.info("agent.made", agent_id=row.agent_id, gateway=gateway.name, remote_id=row.remote_id)
         self._unreported.add(gateway.name)
+        self._has_made.set()
         self.kick()
         return await self._row(row.agent_id)
 
@@ -422,7 +424,9 @@ class Provisioning:
 
     async def _report_made(self) -> None:
         while True:
+            await self._has_made.wait()
             await self._clock.sleep(REPORT_S)
+            self._has_made = anyio.Event()
             names, self._unreported = self._unreported, set()
             for name in names:
                 self.on_made(name)

@@ -3,8 +3,8 @@
 A coarse wheel of deadlines for all waits on devices.
 
 A timer or cancel scope per call costs more than the rest of the call: a third of the throughput. Here a
-deadline is an entry in a set that is checked four times a second. Adding and removing are set operations, and
-deadlines are never early, only up to one tick late.
+deadline is an entry in the set of its quarter of a second. Adding and removing are set operations, and
+deadlines are never early, only up to one tick late. While there is no entry, the wheel sleeps.
 
 Rate limit of one connection in frames and bytes per second.
 
@@ -19,10 +19,11 @@ from typing import Final, Protocol
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock
+from hub.clock import Clock, wait_for_event
 from hub.turns import Turns
 
 TICK_S: Final = 0.25  # maximum delay of a deadline
+_LONGEST_TICKS: Final = 14_400  # of a sleep without entries: an hour
 
 
 class Timed(Protocol):
@@ -39,13 +40,15 @@ Slot = set[Timed]
 class DeadlineWheel:
     """Deadlines in slots of one tick each. One wheel serves a whole hub."""
 
-    __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to", "turns")
+    __slots__ = ("_clock", "_earlier", "_slots", "_tick_s", "_turned_to", "_waits_for", "turns")
 
     def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
         self.turns = Turns(clock)
         self._clock = clock
         self._tick_s = tick_s
         self._slots: dict[int, Slot] = {}
+        self._waits_for = 0  # number of the slot until which the wheel sleeps
+        self._earlier = anyio.Event()  # set when there is an earlier one
         self._turned_to = int(clock.monotonic() / tick_s)
 
     def __len__(self) -> int:
@@ -61,6 +64,8 @@ class DeadlineWheel:
         slot = self._slots.get(number)
         if slot is None:
             slot = self._slots[number] = set()
+            if number < self._waits_for:
+                self._earlier.set()
         slot.add(timed)
         return slot
 
@@ -79,11 +84,14 @@ class DeadlineWheel:
                 slot.pop().run_late()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Turn the wheel once per tick, until cancelled."""
+        """Turn the wheel whenever a slot is due, until cancelled."""
         task_status.started()
         while True:
-            self.turns.wait(self._tick_s)
-            await self._clock.sleep(self._tick_s)
+            self._earlier = anyio.Event()
+            self._waits_for = min(self._slots, default=self._turned_to + _LONGEST_TICKS)
+            wait_s = max(self._tick_s / 10, self._waits_for * self._tick_s - self._clock.monotonic())
+            self.turns.wait(wait_s)
+            await wait_for_event(self._earlier, self._clock, wait_s)
             self.turn()
 
 

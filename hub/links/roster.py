@@ -217,6 +217,7 @@ class Roster:
         self._takeovers = takeovers
         self._metrics = metrics
         self._links: dict[DeviceId, LocalLink] = {}
+        self._entered = anyio.Event()
         self.is_draining = False
         metrics.pending_calls.set_function(lambda: sum(link.pending_calls for link in self._links.values()))
         buffered = metrics.outbound_bytes
@@ -225,6 +226,12 @@ class Roster:
 
     def __len__(self) -> int:
         return len(self._links)
+
+    async def wait_for_link(self) -> None:
+        """Wait until a device is connected."""
+        while not self._links:
+            self._entered = anyio.Event()
+            await self._entered.wait()
 
     def find(self, device_id: DeviceId) -> DeviceLink | None:
         """Return the device's link, or None if it is not connected."""
@@ -276,6 +283,7 @@ class Roster:
     def enter(self, link: LocalLink, hello: DeviceHello) -> None:
         """Add a welcomed device; ``supersede`` was called in the same turn of the event loop."""
         self._links[link.device_id] = link
+        self._entered.set()
         self.notify(DeviceReady(link, hello))
 
     def leave(self, link: LocalLink, reason: str) -> None:
@@ -347,12 +355,13 @@ class RevocationWatch:
         """Watch until cancelled."""
         task_status.started()
         while True:
+            if not len(self._roster):
+                self.turns.wait()
+                await self._roster.wait_for_link()
+                self._polled_at = now_ms(self._clock)
             self.turns.wait(EVERY_S)
             await self._clock.sleep(EVERY_S)
             self.turns.work()
-            if not len(self._roster):
-                self._polled_at = now_ms(self._clock)
-                continue
             self.end_expired()
             try:
                 await self.poll()

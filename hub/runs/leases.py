@@ -4,9 +4,11 @@ Runs in a thread with its own event loop and connection. If the hub's main loop 
 runs are not handed to another node while it still executes them.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Final
 
 import anyio
@@ -27,7 +29,6 @@ log = Channel(__name__)
 RENEW_EVERY_S: Final = 5.0
 LEASE_MS: Final = 30_000  # after this, other nodes take over the runs of a dead node
 RETRY_S: Final = 1.0
-_POLL_EVERY_S: Final = 0.1  # poll interval for the stop flag
 
 
 class LeaseKeeper:
@@ -55,6 +56,7 @@ class LeaseKeeper:
         self._lease_ms = lease_ms
         self._every_s = every_s
         self._stopped = threading.Event()
+        self._wake: Callable[[], object] = lambda: None  # ends the wait of the thread
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Renew the lease until cancelled."""
@@ -65,13 +67,16 @@ class LeaseKeeper:
             try:
                 await anyio.sleep_forever()
             finally:
-                # the task group waits for the thread, which ends within one poll interval
-                self._stopped.set()
+                self._stopped.set()  # the task group waits for the thread
+                with suppress(RuntimeError):  # its loop has ended already
+                    self._wake()
 
     def _keep(self) -> None:
         anyio.run(self._renew)
 
     async def _renew(self) -> None:
+        stopped = anyio.Event()
+        self._wake = partial(asyncio.get_running_loop().call_soon_threadsafe, stopped.set)
         while not self._stopped.is_set():
             self.turns.work()  # a server that does not answer times out before this turn is overdue
             try:
@@ -79,16 +84,15 @@ class LeaseKeeper:
                     while not self._stopped.is_set():
                         self.turns.work()
                         await store.write(nodes.beat, self._node_id, self._boot_id, ttl_ms=self._lease_ms)
-                        await self._wait(self._every_s)
+                        await self._wait(stopped, self._every_s)
             except StorageError as exc:
                 log.error("leases.not_renewed", exc=exc)
-                await self._wait(RETRY_S)
+                await self._wait(stopped, RETRY_S)
 
-    async def _wait(self, seconds: float) -> None:
+    async def _wait(self, stopped: anyio.Event, seconds: float) -> None:
         self.turns.wait(seconds)
         with anyio.move_on_after(seconds):
-            while not self._stopped.is_set():  # noqa: ASYNC110 - set by another thread
-                await anyio.sleep(_POLL_EVERY_S)
+            await stopped.wait()
 
 
 TTL_S, RENEW_S = 15.0, 5.0

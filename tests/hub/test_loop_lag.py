@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from hub.loop_lag import DEEPEST, EVERY_S, HELD_S, STUCK_S, LoopLag, calls_of
+from hub.loop_lag import DEEPEST, EVERY_S, HELD_S, IDLE_EVERY_S, STUCK_S, LoopLag, calls_of
 from hub.metrics import Metrics
 from tests.support.clock import FakeClock
 
@@ -27,7 +27,17 @@ async def test_a_loop_that_turns_is_not_late(measured: tuple[LoopLag, FakeClock,
     await clock.pass_time(10)
     assert lag.lag_s < EVERY_S
     assert not lag.is_stuck
-    assert metrics.registry.get_sample_value("hub_event_loop_lag_seconds_count") == 10 / EVERY_S
+    assert metrics.registry.get_sample_value("hub_event_loop_lag_seconds_count") == 10 / IDLE_EVERY_S
+
+
+async def test_a_loop_with_work_is_measured_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, metrics = FakeClock(), Metrics()
+    monkeypatch.setattr("hub.loop_lag.time.thread_time", lambda: clock.monotonic() / 10)
+    async with anyio.create_task_group() as group:
+        await group.start(LoopLag(clock=clock, metrics=metrics).serve)
+        await clock.pass_time(10)
+        assert metrics.registry.get_sample_value("hub_event_loop_lag_seconds_count") == 10 / EVERY_S
+        group.cancel_scope.cancel()
 
 
 async def test_a_loop_that_stood_still_is_stuck_until_it_has_turned_again(

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from starlette.types import Receive, Scope, Send
 
 from hub.api.door.connection import connection_factory, operator_refusal
-from hub.clock import Clock
+from hub.clock import Clock, wait_for_event
 from hub.links.acceptor import Acceptor, Make
 from hub.links.deadlines import DeadlineWheel
 from hub.links.gate import Gate, Place
@@ -27,7 +27,8 @@ from hub.loop_meter import LoopMeter
 from hub.turns import Turns
 
 FINISH_S: Final = 5  # for responses in progress when the server stops
-GRACE_S: Final = FINISH_S + 2.0  # uvicorn polls every 0.1 s; it is cancelled after this time
+GRACE_S: Final = FINISH_S + 2.0  # uvicorn is cancelled after this time
+_DATE_S: Final = 1.0  # resolution of the Date header
 
 
 class Application(Protocol):
@@ -90,13 +91,16 @@ class HttpServer:
         async with anyio.create_task_group() as tasks:
             wheel = DeadlineWheel(self._clock)
             await tasks.start(wheel.serve)
-            server = BoundedServer(self._config(), self.turns, partial(self._accept_on, tcp, tasks, wheel))
+            server = BoundedServer(
+                self._config(), self.turns, self._clock, partial(self._accept_on, tcp, tasks, wheel)
+            )
             tasks.start_soon(server.run_in, running, [*unix, tcp])
             try:
                 await server.accepting.wait()
                 yield tasks
             finally:
                 server.should_exit = True
+                server.leaving.set()
                 with anyio.move_on_after(GRACE_S, shield=True):
                     await server.ended.wait()
                 running.cancel()
@@ -148,11 +152,13 @@ class BoundedServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, turns: Turns, accept_on_tcp: Callable[[Make], Acceptor]
+        self, config: uvicorn.Config, turns: Turns, clock: Clock, accept_on_tcp: Callable[[Make], Acceptor]
     ) -> None:
         super().__init__(config)
         self._turns = turns
         self._accept_on_tcp = accept_on_tcp
+        self._clock = clock
+        self.leaving = anyio.Event()
         self.accepting = anyio.Event()
         self.ended = anyio.Event()
 
@@ -179,9 +185,11 @@ class BoundedServer(uvicorn.Server):
         )
         return made
 
-    async def on_tick(self, counter: int) -> bool:
-        self._turns.wait(0.1)  # as long as the library's own loop sleeps
-        return await super().on_tick(counter)
+    async def main_loop(self) -> None:
+        """Set the date of responses once a second, until the end. The library would wake ten times."""
+        while not await self.on_tick(0):
+            self._turns.wait(_DATE_S)
+            await wait_for_event(self.leaving, self._clock, _DATE_S)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
