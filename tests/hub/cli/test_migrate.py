@@ -1,6 +1,7 @@
 """``hub migrate``: how far the tables are, bring them to this release, hold them against it."""
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from storage.store import open_store
 from tests.hub.cli.conftest import Hub
 from tests.scenarios.migrations import make_old
 from tests.support.next_revision import FIRST, NEWEST, NEXT, TITLE, next_revision
+from tests.support.postgres import Postgres
 
 URL = "sqlite:///hub.db"
 
@@ -214,3 +216,32 @@ def test_a_file_that_a_hub_has_open_is_looked_at_and_not_touched(hub: Hub, state
             ]
 
     assert anyio.run(while_it_runs) == [Exit.DONE, Exit.DONE, Exit.TRY_AGAIN]
+
+
+def test_the_tables_of_a_server_are_made_and_compared(hub: Hub, postgres: Postgres) -> None:
+    with postgres.bare_database() as url:
+        status = hub("migrate", "status", "--url", url)
+        assert (status.exit_code, f"missing: {', '.join(revisions())}" in status.stdout) == (1, True)
+        assert f"applied: {', '.join(revisions())}" in hub("migrate", "up", "--url", url).stderr
+        verified = hub("migrate", "verify", "--url", url)
+        assert (verified.exit_code, f"revision {NEWEST}" in verified.stderr) == (0, True)
+        postgres.run("DROP INDEX runs_ready; ALTER TABLE runs DROP COLUMN status_message", url=url)
+        damaged = hub("migrate", "verify", "--url", url)
+        assert (damaged.exit_code, damaged.stdout.splitlines()) == (
+            1,
+            ["column runs.status_message is missing", "index runs.runs_ready is missing"],
+        )
+
+
+def test_rows_in_the_way_of_a_release_are_named_and_nothing_is_changed(hub: Hub, state: Path) -> None:
+    make_old_file(state)
+    run_sql(state, "UPDATE agents SET name = ''")
+    refused = hub("migrate", "up")
+    assert refused.exit_code == Exit.UNAVAILABLE
+    assert "rows of agents that break this (id): a; correct or delete these 1 rows" in refused.stderr
+    assert json.loads(hub("migrate", "status", "--json").stdout)["current"] == FIRST
+    run_sql(state, "UPDATE agents SET name = 'notes'")
+    shutil.rmtree(state / "backups")  # of the same second, with the same name
+    done = hub("migrate", "up")
+    assert done.exit_code == Exit.DONE, done.output
+    assert hub("migrate", "verify").exit_code == Exit.DONE
