@@ -111,8 +111,10 @@ class Talk:
         fallback = Exit.UNAVAILABLE if answer.status_code >= 500 else Exit.FAILED
         fallback = _EXIT_OF_REASON.get(problem.get("code", ""), fallback)
         elsewhere = f"is this the hub's port for operators? {WHERE}" if answer.is_client_error else ""
+        # The parameter of an address is an option here.
+        detail = problem.get("detail", "").replace("?user=NAME", "--user NAME")
         raise Failure(
-            problem.get("detail") or f"the hub responded with status {answer.status_code}",
+            detail or f"the hub responded with status {answer.status_code}",
             _EXIT_CODES.get(answer.status_code, fallback),
             next_step=problem.get("hint") or elsewhere,
         )

@@ -271,7 +271,7 @@ def agent_called(
     """
     found = readable(agent_in, c.execute(called(AGENTS, name, user_id)))
     if len(found) > 1 and found[0].id != name:
-        raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: --user NAME")
+        raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: ?user=NAME, or give its id")
     removed = _removed(c, name, user_id) if or_removed and not found else None
     if not found and name.startswith(EXTERNAL):
         external_id = name.removeprefix(EXTERNAL)

@@ -158,7 +158,7 @@ def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -
         return fill(BoardRow, row)
     found = boards_named(c, given, user_id=user_id)
     if len(found) > 1:
-        raise AmbiguousBoard(f"several users have a board {given!r}; say whose: --user NAME")
+        raise AmbiguousBoard(f"several users have a board {given!r}; say whose: ?user=NAME")
     if not found:
         raise UnknownBoard(f"there is no board {given!r}")
     return found[0]

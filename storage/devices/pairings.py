@@ -412,7 +412,7 @@ def device_named(c: sa.Connection, called: str, *, user_id: UserId | None, at: i
     """
     found = devices_called(c, called, user_id=user_id)
     if len(found) > 1:
-        raise AmbiguousDevice(f"several users have a device {called!r}; say whose: --user NAME")
+        raise AmbiguousDevice(f"several users have a device {called!r}; say whose: ?user=NAME")
     if not found:
         raise unknown_device(c, called, user_id=user_id, at=at)
     return found[0]

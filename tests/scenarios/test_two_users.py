@@ -361,7 +361,7 @@ async def test_a_template_tells_each_user_of_their_own_agents_only(two: Two) -> 
 async def test_a_name_that_two_users_have_is_told_apart_by_its_user(two: Two) -> None:
     doubtful = await two.hub.ask("GET", "/v1/agents/notes")
     assert (doubtful.status_code, doubtful.json()["code"]) == (422, "bad_params")
-    assert "say whose: --user NAME" in doubtful.json()["detail"]
+    assert "say whose: ?user=NAME" in doubtful.json()["detail"]
     told = await two.hub.ask("GET", "/v1/agents/notes", params={"user": "mallory"})
     assert told.json()["prompt"] == "Find what mallory has to do."
     own = await two.owner.get("/v1/agents/notes", params={"user": "owner"})

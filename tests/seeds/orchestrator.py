@@ -699,3 +699,14 @@ async def a_checkpoint_is_written_with_its_number(walk: Walk) -> None:
     assert (await walk.put(path, {"sequence": 0, "state": {}}))["sequence"] == 0
     default = "SELECT dflt_value FROM pragma_table_info('checkpoints') WHERE name = 'sequence_number'"
     assert await walk.sql(default) == [("0",)]
+
+
+@orchestrator("agents: user_id, name", lives="GET /v1/agents/{name}?user=NAME, hub --user NAME")
+async def a_name_of_two_users_is_refused_in_the_terms_of_the_caller(walk: Walk) -> None:
+    await walk.hub.agent("notes", user_id=await walk.hub.user("eve"))
+    says = "say whose: ?user=NAME, or give its id"
+    await walk.refused("GET", "agents/notes", status=422, says=says)
+    await walk.cli_refused("agents", "show", "notes", says="say whose: --user NAME, or give its id")
+    hers = await walk.get("agents/notes", user="eve")
+    assert hers["user"] == "eve"
+    assert (await walk.get(f"agents/{hers['id']}"))["user"] == "eve"

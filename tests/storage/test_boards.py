@@ -77,7 +77,7 @@ def test_what_is_anothers_is_not_there_by_its_id_either(c: sa.Connection) -> Non
     eves = make(c, user_id=eve)
     assert boards.find_board(c, "garden", user_id=eve) == eves
     assert [row.id for row in boards.list_boards(c, user_id=eve)] == [eves.id]
-    with pytest.raises(AmbiguousBoard, match="say whose: --user NAME"):
+    with pytest.raises(AmbiguousBoard, match=r"say whose: \?user=NAME"):
         boards.find_board(c, "garden")
 
 

@@ -246,7 +246,7 @@ def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> lock_tu
     if not found:
         raise UnknownLock(f"there is no lock {resource!r}")
     if len(found) > 1:
-        raise AmbiguousLock(f"several users have a lock {resource!r}; say whose: --user NAME")
+        raise AmbiguousLock(f"several users have a lock {resource!r}; say whose: ?user=NAME")
     return found[0]
 
 

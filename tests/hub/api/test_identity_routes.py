@@ -81,7 +81,7 @@ async def test_what_is_made_for_a_user_is_that_users(client: httpx2.AsyncClient)
 
     ambiguous = await client.get("/v1/devices/desk")
     assert (ambiguous.status_code, ambiguous.json()["code"]) == (422, "bad_params")
-    assert "say whose: --user NAME" in ambiguous.json()["detail"]
+    assert "say whose: ?user=NAME" in ambiguous.json()["detail"]
     assert (await client.get("/v1/devices/desk", params=annas)).json()["user"] == "anna"
 
 
