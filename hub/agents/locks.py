@@ -159,6 +159,24 @@ class Locks:
         _log_granted(acquired.grant)
         return acquired.grant
 
+    async def take(
+        self, user_id: UserId, agent_id: AgentId, names: tuple[str, ...], *, ttl_ms: int = TTL_MS
+    ) -> lock_turns.Grant:
+        """Acquire all locks for an agent itself, at once.
+
+        Raises:
+            LockHeld, TooManyLocks: no lock was acquired.
+        """
+        request = lock_turns.LockRequest(
+            request_id=self._ids.fresh(), user_id=user_id, names=names, holder=itself(agent_id), ttl_ms=ttl_ms
+        )
+        with self._metrics.count_limits():
+            acquired = await self._store.write(rows.acquire, request, self.limits)
+        assert acquired.grant is not None  # it does not wait
+        self._hand_out(acquired.handed)
+        _log_granted(acquired.grant)
+        return acquired.grant
+
     async def granted(self, turn: Turn) -> lock_turns.Grant:
         """Wait for the locks and return their grant.
 
@@ -199,7 +217,7 @@ class Locks:
             LockLost: another holder has a lock; none was released.
         """
         self._hand_out(await self._store.write(rows.release, user_id, fences, holder))
-        log.info("lock.released", locks=sorted(fences), agent_id=holder.agent_id, **_named(holder))
+        log.info("lock.released", locks=sorted(fences), **_named(holder))
 
     def report(self, handed: Iterable[lock_turns.Grant]) -> None:
         """Report grants that another component of this hub caused."""
@@ -251,11 +269,16 @@ def holder_of(device_id: DeviceId, agent_id: AgentId) -> lock_turns.Holder:
     return lock_turns.Holder(lock_turns.HolderKind.DEVICE, device_id, agent_id)
 
 
-def _named(holder: lock_turns.Holder) -> dict[str, str]:
-    """Return the holder as a field of a log event."""
-    return {f"{holder.kind}_id": holder.id}
+def itself(agent_id: AgentId) -> lock_turns.Holder:
+    """Return an agent as a holder of locks by itself, without a device."""
+    return lock_turns.Holder(lock_turns.HolderKind.AGENT, agent_id, agent_id)
+
+
+def _named(holder: lock_turns.Holder) -> dict[str, str | None]:
+    """Return the holder and its agent as fields of a log event."""
+    return {"agent_id": holder.agent_id} | {f"{holder.kind}_id": holder.id}
 
 
 def _log_granted(grant: lock_turns.Grant) -> None:
     holder = grant.holder
-    log.info("lock.granted", locks=sorted(grant.fences), agent_id=holder.agent_id, **_named(holder))
+    log.info("lock.granted", locks=sorted(grant.fences), **_named(holder))

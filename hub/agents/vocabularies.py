@@ -560,7 +560,7 @@ FOUNDATION: Final = Table(
             "agent_locks.resource agent_locks.agent_id",
             lambda facts: {lock.resource: _lock(lock) for lock in facts.locks},
             "an object by name: holder, fence, since, until",
-            "`locks.acquire` and `locks.release` of a device, and runs: concurrent writes would lose updates",
+            "`POST /v1/agents/{name}/locks`, `locks.acquire` of a device, and runs: under fences",
         ),
         _instant(
             "last_activity",

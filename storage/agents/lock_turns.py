@@ -25,6 +25,7 @@ class HolderKind(StrEnum):
 
     RUN = "run"  # while it executes
     DEVICE = "device"  # for one of its agents
+    AGENT = "agent"  # by itself, over REST
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -73,6 +74,8 @@ class LockRow(msgspec.Struct, frozen=True, kw_only=True):
                 return f"run {self.holder.id}{of_agent}"
             case HolderKind.DEVICE:
                 return f"device {self.device_name or self.holder.id}{of_agent and f' for{of_agent[3:]}'}"
+            case HolderKind.AGENT:
+                return f"agent {self.agent_name or self.holder.id}"
 
 
 class LockWait(msgspec.Struct, frozen=True, kw_only=True):
@@ -350,12 +353,12 @@ LEAVE = (
 
 
 def let_agent_go(c: sa.Connection, agent_id: AgentId) -> None:
-    """Release the locks and waits that devices have for an ended agent, and grant the locks to others.
+    """Release the locks and waits of an ended agent and of devices for it, and grant the locks to others.
 
     Locks of its runs are released when the runs end.
     """
     of_agent = {
-        table: sa.and_(table.c.agent_id == agent_id, table.c.holder_kind == HolderKind.DEVICE)
+        table: sa.and_(table.c.agent_id == agent_id, table.c.holder_kind != HolderKind.RUN)
         for table in (agent_locks, lock_waits)
     }
     users_of_agent = sa.union(*(sa.select(table.c.user_id).where(its) for table, its in of_agent.items()))

@@ -268,7 +268,7 @@ agent_locks = table(
     sa.Column("acquired_at", Int),
     number("expires_at", 0),
     sa.Column("request_id", sa.Text),
-    one_of("holder_kind", ("run", "device"), or_null=True),
+    one_of("holder_kind", ("run", "device", "agent"), or_null=True),
     sa.CheckConstraint("length(resource) BETWEEN 1 AND 255", name="resource"),
     sa.CheckConstraint("fence >= 0", name="fence"),
     sa.CheckConstraint("(holder_kind IS NULL) = (holder_id IS NULL)", name="holder"),
@@ -294,7 +294,7 @@ lock_waits = table(
     sa.ForeignKeyConstraint(
         ["user_id", "resource"], ["agent_locks.user_id", "agent_locks.resource"], ondelete="CASCADE"
     ),
-    one_of("holder_kind", ("run", "device")),
+    one_of("holder_kind", ("run", "device", "agent")),
     rowid=False,
 )
 index("lock_waits_holder", lock_waits.c.holder_kind, lock_waits.c.holder_id)

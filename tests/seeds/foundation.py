@@ -159,6 +159,32 @@ async def the_live_runs_of_an_agent_are_its_workflows(walk: Walk) -> None:
     )
 
 
+@foundation("locks: Resource locks held by this agent, over REST", lives="POST /v1/agents/{name}/locks")
+async def an_agent_takes_locks_renews_them_and_puts_them_back_over_rest(walk: Walk) -> None:
+    await walk.post("agents", {"name": "librarian"})
+    held = await walk.post("agents/librarian/locks", {"resources": ["printer", "shelf"]})
+    assert set(held["fences"]) == {"printer", "shelf"}
+    locks = (await walk.get("agents/librarian/as/foundation"))["locks"]
+    assert {name: lock["fence"] for name, lock in locks.items()} == held["fences"]
+    assert locks["printer"]["holder"] == "agent librarian"
+    taken = {"resources": ["shelf"]}
+    await walk.refused("POST", "agents/notes/locks", taken, status=409, says="held by agent librarian")
+    await walk.ask_refused("locks.acquire", agent_id="notes", resources=["shelf"], says="agent librarian")
+    longer = await walk.post("agents/librarian/locks/renew", {"fences": held["fences"], "ttl_ms": 3_600_000})
+    assert longer["until"] > held["until"]
+    stale = {"fences": {"shelf": held["fences"]["shelf"] - 1 or 9}}
+    await walk.refused("POST", "agents/librarian/locks/renew", stale, status=409, says="not held under fence")
+    others = {"fences": held["fences"]}
+    await walk.refused("POST", "agents/notes/locks/release", others, status=409, says="is another's")
+    await walk.refused("POST", "agents/notes/locks", {"resources": []}, status=422, says="resources")
+    await walk.post("agents/librarian/locks/release", others)
+    assert (await walk.get("agents/librarian/as/foundation"))["locks"] == {}
+    await walk.post("agents/notes/locks", taken)
+    await walk.post("agents/notes/terminate")
+    assert (await walk.get("locks"))["locks"] == []
+    await walk.refused("POST", "agents/notes/locks", taken, status=404, says="holds no locks")
+
+
 @foundation("locks: Resource locks held by this agent, default={}", lives="agent_locks, locks.acquire")
 async def the_locks_of_an_agent_are_read_by_their_names(walk: Walk) -> None:
     assert (await walk.get(AS))["locks"] == {}

@@ -1,4 +1,4 @@
-"""Locks of agents: their holders and queues, and releasing a lock by force."""
+"""Locks of agents: of their runs, of their devices and of agents themselves; and release by force."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Turn, holder_of
+from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Turn, holder_of, itself
 from hub.agents.locks import Locks as HeldLocks
 from hub.api.binding import BadRequest
 from hub.api.device import Later, Link, OwnAgent, object_of
@@ -14,13 +14,15 @@ from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
+from protocol.agent_status import Lifecycle
 from protocol.coordination import LOCK_CHARACTERS, MOST_LOCKS, Method, lock_names
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage import audit
 from storage.agents import agents, lock_turns, locks
+from storage.agents.agents import AgentRow
 from storage.audit import Entry
 from storage.devices.devices import Grant
 from storage.store import Connection, Store
@@ -41,9 +43,9 @@ class AmbiguousLock(HubError):
 
 
 class LockHolderView(View):
-    """Run or device that holds a lock or waits for it. *id*: its id."""
+    """Run, device or agent that holds a lock or waits for it. *id*: its id."""
 
-    kind: Literal["run", "device"]
+    kind: Literal["run", "device", "agent"]
     id: str
     agent: str | None = None
     device: str | None = None
@@ -95,6 +97,31 @@ class Acquisition(Struct, frozen=True):
         return lock_names(given)
 
 
+class LockRequestBody(View):
+    """The locks that an agent is to hold itself. *ttl_ms*: they are over then, unless they are renewed."""
+
+    resources: Annotated[
+        tuple[str, ...], Meta(min_length=1, max_length=MOST_LOCKS, examples=[["mailbox:anna"]])
+    ]
+    ttl_ms: TtlMs = TTL_MS
+
+
+class HeldLocksBody(View):
+    """Locks that an agent holds itself: the fence of each, by name. *ttl_ms*: of a renewal."""
+
+    fences: Annotated[
+        dict[str, int], Meta(min_length=1, max_length=MOST_LOCKS, examples=[{"mailbox:anna": 7}])
+    ]
+    ttl_ms: TtlMs = TTL_MS
+
+
+class LockGrantView(View):
+    """Locks that an agent holds itself, until *until*: the fence of each, by name."""
+
+    fences: dict[str, int]
+    until: Instant
+
+
 class HeldFences(Struct, frozen=True):
     """The fences of locks that an agent of a device holds, by name."""
 
@@ -113,7 +140,7 @@ _Found = tuple[Sequence[lock_turns.LockRow], Sequence[lock_turns.LockWait]]
 class Locks(Noun):
     """Locks of agents: of their runs and of their devices."""
 
-    name, path = "locks", "/v1/locks"
+    name, path = "locks", "/v1"
 
     def __init__(self, store: Store, held: HeldLocks, *, clock: Clock) -> None:
         self._store = store
@@ -136,7 +163,9 @@ class Locks(Noun):
         ),
         empty="no locks are held or waited for",
     )
-    @listed("", Scope.READ, key=lambda lock: (lock.user, lock.resource), errors=[ErrorCode.UNKNOWN_AGENT])
+    @listed(
+        "/locks", Scope.READ, key=lambda lock: (lock.user, lock.resource), errors=[ErrorCode.UNKNOWN_AGENT]
+    )
     async def all(
         self,
         agent: Annotated[str, Meta(max_length=200, description="Only what this agent holds or waits for.")]
@@ -170,7 +199,7 @@ class Locks(Noun):
         message="{resource} is released; {holder|holder_now}",
         confirm="take lock {resource} from its holder, which may still be using it?",
     )
-    @route("POST", "/release", Scope.RUN, errors=[ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST])
+    @route("POST", "/locks/release", Scope.RUN, errors=[ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST])
     async def release(self, requested: Release, actor: Actor) -> LockView:
         """Release a lock by force; the next in its queue holds it then.
 
@@ -200,6 +229,47 @@ class Locks(Noun):
             self._locks.report(handed)
         (view,) = _views(*await self._store.read(_with_waits, [await self._find(resource)]))
         return view
+
+    @route(
+        "POST",
+        "/agents/{name}/locks",
+        Scope.RUN,
+        errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LOCK_HELD, ErrorCode.LIMIT_REACHED],
+    )
+    async def take(self, name: str, body: LockRequestBody) -> LockGrantView:
+        """Acquire locks for an agent itself: all of them at once, or none. It does not wait for them.
+
+        An agent that asks again for what it holds gets it under a greater fence.
+        """
+        agent = await self._agent(name)
+        granted = await self._locks.take(
+            agent.user_id, agent.id, lock_names(body.resources), ttl_ms=body.ttl_ms
+        )
+        return LockGrantView(fences=granted.fences, until=from_epoch_ms(granted.expires_at))
+
+    @route(
+        "POST",
+        "/agents/{name}/locks/renew",
+        Scope.RUN,
+        errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LOCK_LOST],
+    )
+    async def extend(self, name: str, body: HeldLocksBody) -> LockGrantView:
+        """Extend the time of locks that an agent holds itself: of all of them, or of none."""
+        agent = await self._agent(name)
+        until = await self._locks.renew(agent.user_id, body.fences, itself(agent.id), ttl_ms=body.ttl_ms)
+        return LockGrantView(fences=body.fences, until=from_epoch_ms(until))
+
+    @route(
+        "POST",
+        "/agents/{name}/locks/release",
+        Scope.RUN,
+        errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LOCK_LOST],
+        status=204,
+    )
+    async def put_back(self, name: str, body: HeldLocksBody) -> None:
+        """Release locks that an agent holds itself; the next in each queue holds it then."""
+        agent = await self._agent(name)
+        await self._locks.release(agent.user_id, body.fences, itself(agent.id))
 
     @device(Method.LOCKS_ACQUIRE, "its own agents", Grant.COORDINATION)
     async def acquire(self, agent: OwnAgent, link: Link, request: Acquisition) -> dict[str, Any] | Later:
@@ -236,6 +306,14 @@ class Locks(Noun):
             return lock_turns.list_locks(c, agent_ids=mine)
 
         return await self._store.read(read)
+
+    async def _agent(self, name: str) -> AgentRow:
+        agent = await self._store.read(agents.agent_called, name, self.user_id)
+        if agent.archived_at is not None or agent.lifecycle == Lifecycle.TERMINATED:
+            raise agents.UnknownAgent(
+                f"the agent {agent.name!r} was removed or terminated: it holds no locks"
+            )
+        return agent
 
     async def _find(self, resource: str) -> lock_turns.LockRow:
         return await self._store.read(_lock_named, resource, self.user_id)

@@ -23,9 +23,11 @@ def upgrade() -> None:
     _add_tasks_of_runs()
     _add_indexes_of_filters()
     _add_first_connects()
+    _let_agents_hold_locks()
 
 
 def downgrade() -> None:
+    _let_no_agent_hold_locks()
     _drop_first_connects()
     _drop_indexes_of_filters()
     _drop_tasks_of_runs()
@@ -159,6 +161,29 @@ def _drop_first_connects() -> None:
     with op.batch_alter_table("schedules", table_kwargs=_STRICT) as schedules:
         schedules.drop_constraint(op.f("ck_schedules_first_connect"), type_="check")
         schedules.drop_column("first_connect")
+
+
+def _let_agents_hold_locks() -> None:
+    _set_holders_of_locks("'run', 'device', 'agent'")
+
+
+def _let_no_agent_hold_locks() -> None:
+    op.execute("DELETE FROM lock_waits WHERE holder_kind = 'agent'")
+    op.execute(
+        "UPDATE agent_locks SET holder_kind = NULL, holder_id = NULL, agent_id = NULL, acquired_at = NULL,"
+        " request_id = NULL, expires_at = 0 WHERE holder_kind = 'agent'"
+    )
+    _set_holders_of_locks("'run', 'device'")
+
+
+def _set_holders_of_locks(kinds: str) -> None:
+    for table, check in (
+        ("agent_locks", f"holder_kind IS NULL OR holder_kind IN ({kinds})"),
+        ("lock_waits", f"holder_kind IN ({kinds})"),
+    ):
+        with op.batch_alter_table(table, table_kwargs=_STRICT_WITHOUT_ROWID) as rows:
+            rows.drop_constraint(op.f(f"ck_{table}_holder_kind"), type_="check")
+            rows.create_check_constraint(op.f(f"ck_{table}_holder_kind"), check)
 
 
 def _index(name: str, table: str, columns: list[str], *, where: str) -> None:
