@@ -20,7 +20,17 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from hub.api.sentences import Refusal, at, no_json, parts_of, refusals, refused_body, sentence, table_refusals
+from hub.api.sentences import (
+    NO_JSON,
+    Refusal,
+    at,
+    no_json,
+    parts_of,
+    refusals,
+    refused_body,
+    sentence,
+    table_refusals,
+)
 from hub.settings.problems import did_you_mean
 from protocol.errors import ErrorCode, HubError
 
@@ -159,7 +169,7 @@ class Value:
             return self.table.model_validate(msgspec.json.decode(body))
         except ValidationError as error:
             wrong += table_refusals(error, where)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except NO_JSON as error:
             wrong += refused_body(body, self.kind, where) if self._decoder else [no_json(where, error)]
         return None
 

@@ -37,6 +37,8 @@ _REMOTE_ID: Final = (
 )
 _NAME: Final = "expected a name: letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
+NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last of endless brackets
+
 Refusal = tuple[str, str]  # what is wrong at which place, and a hint that may be empty
 
 
@@ -79,7 +81,7 @@ def refused_body(body: bytes, kind: Any, where: str) -> list[Refusal]:
     """Return everything that keeps a body from being of this *kind*, key by key if it is a struct."""
     try:
         given = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NO_JSON as error:
         return [no_json(where, error)]
     return list(refusals(given, kind, where))
 
@@ -152,7 +154,9 @@ def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:
 
 
 def no_json(where: str, error: Exception) -> Refusal:
-    """Return the refusal of a body that is no JSON."""
+    """Return the refusal of a body that cannot be decoded."""
+    if isinstance(error, RecursionError):
+        return f"{where}: objects and lists are nested too deep", "send it flatter"
     return f"{where}: is no JSON: {error}", ""
 
 

@@ -122,6 +122,7 @@ async def test_every_wrong_key_of_a_body_is_named_at_once() -> None:
         (b"{}", "body.name: missing; body.part: missing"),
         (b'{"name": "a"', "body: is no JSON: Input data was truncated"),
         (b'{"name": "\xff"}', "body: is no JSON: "),
+        (b"[" * 3_000 + b"]" * 3_000, "body: objects and lists are nested too deep"),
         (b'{"name": "a", "part": {"size": 1, "more": 2}}', "body.part.more: there is no such field"),
         (b'{"name": "a", "part": {}}', "body.part.size: missing"),
     ],
@@ -199,6 +200,7 @@ async def test_a_field_may_be_given_by_its_alias_and_a_refusal_names_it_as_the_r
         ),
         (b'{"ids": []}', "body.content: missing"),
         (b'{"message": "a"', "is no JSON"),
+        (b'{"message": ' + b"[" * 3_000 + b"]" * 3_000 + b"}", "nested too deep"),
         (b"[]", "expected an object"),
     ):
         with pytest.raises(BadRequest, match=re.escape(says)):
