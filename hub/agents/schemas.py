@@ -91,7 +91,7 @@ def check_schema(schema: Mapping[str, Any], defaults: Mapping[str, Any]) -> None
     for name, value in (("configuration_schema", schema), ("default_configuration", defaults)):
         if len(msgspec.json.encode(value)) > MOST_BYTES:
             raise BadSchema(f"{name}: longer than {MOST_BYTES:,} bytes as JSON")
-        if _levels(value) > MOST_LEVELS:
+        if levels_of(value) > MOST_LEVELS:
             raise BadSchema(f"{name}: deeper than {MOST_LEVELS} levels")
     if (dialect := schema.get("$schema", DIALECT)) not in (DIALECT, f"{DIALECT}#"):
         raise BadSchema(f"configuration_schema: $.$schema: {dialect!r} is not {DIALECT}")
@@ -270,7 +270,7 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()[:100]
 
 
-def _levels(value: Any) -> int:
+def levels_of(value: Any) -> int:
     """Return the depth of a JSON value; a text has depth 1. Stops at the limit."""
     level, here = 0, [value]
     while here and level <= MOST_LEVELS:

@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 
 from hub.agents.documents import NUL
+from hub.agents.schemas import MOST_LEVELS, levels_of
 from hub.clock import epoch_ms, from_epoch_ms
 from protocol.agent_status import TYPE_NAMES, Axes, Kind, Lifecycle, UnknownValue, kind_of
 from protocol.ids import AgentId
@@ -993,7 +994,7 @@ def first_lifecycle(vocabulary: Vocabulary, status: StatusWrite | None) -> Lifec
     if vocabulary is not Vocabulary.ORCHESTRATOR:
         return Lifecycle.ACTIVE
     # Every pair can be reached from CREATED; without words, the agent is READY until it is activated.
-    return Lifecycle.READY if status is None else Lifecycle.CREATED
+    return Lifecycle.CREATED if status is not None and status.words else Lifecycle.READY
 
 
 def _change(vocabulary: Vocabulary, others: Mapping[str, Any], words: Mapping[str, Any]) -> Change:
@@ -1122,8 +1123,10 @@ def bounded_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """Return *metadata* after checking that it can be stored.
 
     Raises:
-        BadWrite: it is too large, or has a null character.
+        BadWrite: it is too large or too deep, or has a null character.
     """
+    if levels_of(metadata) > MOST_LEVELS:
+        raise BadWrite(f"metadata: deeper than {MOST_LEVELS} levels")
     encoded = msgspec.json.encode(metadata)
     if NUL in encoded:
         raise BadWrite("metadata: a null character, which cannot be kept; leave it out")

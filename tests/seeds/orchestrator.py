@@ -515,6 +515,8 @@ async def an_agent_is_created_in_the_words_of_the_document(walk: Walk) -> None:
 async def what_a_new_agent_misses_is_refused(walk: Walk) -> None:
     for wrong, says in (
         ({"name": None}, "name: missing"),
+        ({"name": ""}, '"name: may not be empty"'),
+        ({"name": 7}, '"name: a text is expected"'),
         ({"type": None, "project_id": None}, "type: missing; project_id: missing"),
         ({"name": "n" * 101}, "name: "),
         ({"type": "PILOT"}, "type: expected one of"),
@@ -541,9 +543,11 @@ async def an_agent_is_created_with_its_first_words(walk: Walk) -> None:
     for status, detail in (("ACTIVE", "READY"), ("INACTIVE", "CREATED"), ("MAINTENANCE", "PAUSED")):
         pair = {"status": status, "state_detail": detail}
         assert (await walk.post("agents/as/orchestrator", CREATE | pair)).items() >= pair.items()
+    with_reason = await walk.post("agents/as/orchestrator", CREATE | {"reason": "for the move"})
+    assert (with_reason["status"], with_reason["state_detail"]) == ("INACTIVE", "READY")
     pair = {"status": "INACTIVE", "state_detail": "ACTIVE"}
     await walk.refused("POST", "agents/as/orchestrator", CREATE | pair, status=409, says="ACTIVE + READY")
-    assert len((await walk.get("agents"))["agents"]) == 4
+    assert len((await walk.get("agents"))["agents"]) == 5
 
 
 @orchestrator(

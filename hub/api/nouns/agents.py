@@ -325,7 +325,7 @@ class Agents(Noun):
     async def _created(self, words: Vocabulary, asked: Change, user_id: UserId, actor: str) -> dict[str, Any]:
         """Create an agent of the user as *asked*, and return its document."""
         settings = {key: value for key, value in asked.settings.items() if value is not None}
-        name = settings.get("title") or settings["external_id"]
+        name = settings["title"] if "title" in settings else settings["external_id"]
         row = await self._writer.make(
             made_of(body_of({"name": _key(name), **settings}, asked.columns), self._rules()),
             user_id=user_id,
@@ -624,11 +624,10 @@ def _first(body: AgentBody) -> Lifecycle:
     return Lifecycle.ACTIVE if body.start else Lifecycle.READY
 
 
-def _key(name: Any) -> Any:
-    """Return a name for commands and URLs that is made out of a name for people."""
-    if not isinstance(name, str):
-        return name
-    return re.sub(r"[^\w.-]+", "-", name.lower())[:KEY_CHARACTERS].strip("-.") or "agent"
+def _key(name: Any) -> str:
+    """Return a name for commands and URLs that is made out of a name for people, which may be wrong."""
+    text = name if isinstance(name, str) else ""
+    return re.sub(r"[^\w.-]+", "-", text.lower())[:KEY_CHARACTERS].strip("-.") or "agent"
 
 
 def _soonest(schedules: Iterable[ScheduleView]) -> tuple[FireView, ...]:

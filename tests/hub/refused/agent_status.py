@@ -1,5 +1,6 @@
 """Refused at how an agent stands: ``notes`` is active, available and online, ``phone-notes`` is offline."""
 
+from functools import reduce
 from typing import Any
 
 from tests.hub.refused.row import Device, Refused, Rest
@@ -183,6 +184,12 @@ ROWS = (
         _as("foundation", metadata=[1]),
         "bad_params",
         ("metadata: expected an object",),
+    ),
+    Refused(
+        "metadata-that-is-too-deep",
+        _as("foundation", metadata={"notes": reduce(lambda inner, _: [inner], range(40), [])}),
+        "bad_params",
+        ("metadata: deeper than 32 levels",),
     ),
     Refused(
         "metadata-that-is-too-large",
