@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api import nouns
-from hub.api.binding import Binding, Call
+from hub.api.binding import BadRequest, Binding, Call
 from hub.api.door.access import BODY, ROUTE
 from hub.api.door.roles import AGENT, PRINCIPAL, Asked, rows_of
 from hub.api.errors import Problem
@@ -82,9 +82,16 @@ class RouteOf:
         caller = agent if declared.need is AGENT else operator
         return Binding(self.method, path=self.path, own=own, instead={Caller: caller, Part: requested})
 
+    @cached_property
+    def _has_match(self) -> bool:
+        """Return True if ``If-Match`` is checked before the change."""
+        return any((part.place, part.name) == ("header", "if-match") for part in self.binding.parts)
+
     async def answer(self, call: Call) -> Response:
         """Return the response to a request. Raises HubError."""
         declared, headers = self.declared, call.head.headers
+        if declared.verb != "GET" and "if-match" in call.headers and not self._has_match:
+            raise BadRequest(["header.if-match: what is changed here has no ETag"], ["leave it out"])
         given = await self.binding.arguments(call)
         seen, paging = given.pop("_seen", None), given.pop("_paging", None)
         noun = call.served.hub.noun(self.noun, seen)

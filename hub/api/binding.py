@@ -273,7 +273,14 @@ class Binding:
         """
         wrong: list[Refusal] = []
         parts = {(part.place, part.name): part.read(call, wrong) for part in self.parts}
-        unknown = dict.fromkeys(name for name, _ in call.query if name not in self._queries)
+        names = [name for name, _ in call.query]
+        singles = [part.name for part in self.parts if part.place == "query" and not part.is_list]
+        wrong += [
+            (f"query.{name}: given {names.count(name)} times", "keep one of them")
+            for name in singles
+            if names.count(name) > 1
+        ]
+        unknown = dict.fromkeys(name for name in names if name not in self._queries)
         wrong += [
             (f"query.{name}: there is no such parameter", did_you_mean(name, self._queries))
             for name in unknown

@@ -192,6 +192,7 @@ def rest_page() -> str:
 - A list has pages: `limit`, and `cursor` with the `next_cursor` of the page before.
 - `?user=NAME` limits a request to one user. A token that is bound to a user sees that user only.
 - A change may bear `If-Match` with the `ETag` that was read; where the thing has changed, the answer is 412.
+  Where nothing that is read has an `ETag`, as a document of a vocabulary, `If-Match` is refused.
 - Each `POST` takes an `Idempotency-Key`: the same key is done once, and gets the same answer again.
 - A refusal is `application/problem+json` with a stable `code`: see [errors](errors.md).
 - A value has the type that the document says: a number is not a text, and a point in time has seconds and an

@@ -86,6 +86,12 @@ async def test_every_wrong_part_is_named_at_once() -> None:
     assert is_all == "query.is_all: expected true or false, not text"
 
 
+async def test_a_parameter_that_is_no_list_is_given_once() -> None:
+    with pytest.raises(BadRequest) as refused:
+        await bound(with_parts, a_call("state=QUEUED&state=RUNNING&tag=a&tag=b", name="notes"))
+    assert (str(refused.value), refused.value.hint) == ("query.state: given 2 times", "keep one of them")
+
+
 async def with_body(body: Body) -> None: ...
 
 

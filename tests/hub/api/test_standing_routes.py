@@ -30,6 +30,16 @@ async def test_a_status_is_written_under_the_tag_that_it_was_read_with(client: h
     assert (await client.patch(STATUS, json={"lifecycle": "active"}, headers=now)).status_code == 200
 
 
+async def test_a_tag_where_there_is_none_is_refused_and_never_left_unread(client: httpx2.AsyncClient) -> None:
+    tag = {"if-match": (await client.get(STATUS)).headers["etag"]}
+    calendar = "/v1/agents/inbox/as/calendar"
+    assert (await client.get(calendar, headers=tag)).status_code == 200
+    refused = await client.patch(calendar, json={"status": "on_call"}, headers=tag)
+    assert (refused.status_code, refused.json()["hint"]) == (422, "leave it out")
+    assert "if-match: what is changed here has no ETag" in refused.json()["detail"]
+    assert (await client.get(STATUS)).json()["availability"] == "available"
+
+
 async def test_a_refused_move_names_the_axis_and_the_legal_ones(client: httpx2.AsyncClient) -> None:
     refused = await client.patch(STATUS, json={"lifecycle": "initializing"})
     assert (refused.status_code, refused.json()["code"]) == (409, "bad_status")
