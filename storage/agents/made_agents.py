@@ -278,8 +278,9 @@ def check_room(c: sa.Connection, user_id: UserId, limits: AgentLimits) -> None:
     """Check the limits on agents; raise TooManyAgents if the user or the hub has the maximum."""
     if c.execute(COUNT_AGENTS).scalar_one() >= limits.agents:
         raise TooManyAgents(f"there are {limits.agents} agents already", limit="agents")
-    if c.execute(_present.where(agents.c.user_id == user_id)).scalar_one() >= limits.agents_per_user:
-        message = f"there are {limits.agents_per_user} agents of this user already"
+    own = c.execute(_present.where(agents.c.user_id == user_id)).scalar_one()
+    if own >= limits.agents_per_user:
+        message = f"agents of this user: {own}, the most is {limits.agents_per_user}; terminated ones count"
         raise TooManyAgents(message, limit="agents_per_user")
 
 

@@ -362,7 +362,8 @@ async def a_user_has_at_most_one_agent_if_the_limit_says_so(walk: Walk) -> None:
     walk.hub.settings.write_text(f"{settings}{hers}")
     await walk.post("reload")
     for more in ({"name": "more"}, {"name": "more", "user": "anna"}):
-        await walk.refused("POST", "agents", more, status=409, says="agents_per_user")
+        says = "agents of this user: 1, the most is 1; terminated ones count (agents_per_user)"
+        await walk.refused("POST", "agents", more, status=409, says=says)
     walk.hub.settings.write_text(f"{settings}{hers}{mine}")
     says = "user 'owner' has 1 agents of the API, and would have more than 1"
     await walk.refused("POST", "reload", status=422, says=says)

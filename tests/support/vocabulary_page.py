@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
-from hub.agents.vocabularies import CONFIG, HUB, METRIC, RUN_MOVES, TABLES, Rows, set_by
+from hub.agents.vocabularies import CONFIG, HUB, METRIC, RUN_MOVES, TABLES, Column, Rows, set_by
 from hub.api.nouns.broadcasts import BroadcastBody
 from hub.api.nouns.leads import LeadMessageBody
 from hub.api.nouns.messages import NudgeBody
@@ -68,8 +68,9 @@ them, by the rules below. Coordination has no status; it has names of events and
   all of a write is done, or nothing. They need the scope *devices*, as `PATCH /v1/agents/{name}` does; words
   need *run*. Settings of an agent that is declared in `hub.toml` are changed there.
 - **Create**: `POST /v1/agents/as/{vocabulary}` makes an agent out of its settings and, if they are given, its
-  first words: of an orchestrator it is INACTIVE until it is activated. Its name in the hub is made of its
-  name there, with a number where that is taken. A device does the same with `as` in `agents.create`.
+  first words: of an orchestrator it is INACTIVE until it is activated. The tables say which columns it needs.
+  Its name in the hub is made of its name there, with a number where that is taken; its `id` stands in place
+  of it. A device does the same with `as` in `agents.create`.
 - **A whole object** may be sent back as it was read, with changes: columns that are equal are no change, also
   those that are not written. One that was read before another change is refused by the columns that differ.
 - A device does the same for its own agents with `status.get` and `status.set`.
@@ -96,6 +97,11 @@ _REQUESTS: Final[tuple[tuple[str, str, type[View]], ...]] = (
 Row = tuple[str, str, str, str]  # name, columns that store it, how it is read, how it is written
 
 
+def _by_whom(column: Column) -> str:
+    is_required = column.setting is not None and column.setting.is_required
+    return column.written + ("; a new agent needs it" if is_required else "")
+
+
 def page() -> str:
     """Return the document."""
     return _HEAD + "\n".join(_lines()) + "\n"
@@ -119,7 +125,7 @@ def _lines() -> Iterator[str]:
         for title, rows in _values(vocabulary).items():
             yield from _table(f"{title}: values", rows)
         for table in TABLES[vocabulary]:
-            rows = [(f"{table.name}.{one.name}", one.lives, one.note, one.written) for one in table.columns]
+            rows = [(f"{table.name}.{one.name}", one.lives, one.note, _by_whom(one)) for one in table.columns]
             yield from _table(f"{table.name}: columns", rows)
             if table.rows is not None:
                 yield from ("", *_pages(vocabulary, table.name, table.rows))

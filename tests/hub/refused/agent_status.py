@@ -1,6 +1,6 @@
 """Refused at how an agent stands: ``notes`` is active, available and online, ``phone-notes`` is offline."""
 
-from functools import reduce
+import json
 from typing import Any
 
 from tests.hub.refused.row import Device, Refused, Rest
@@ -187,7 +187,7 @@ ROWS = (
     ),
     Refused(
         "metadata-that-is-too-deep",
-        _as("foundation", metadata={"notes": reduce(lambda inner, _: [inner], range(40), [])}),
+        _as("foundation", metadata={"notes": json.loads("[" * 40 + "]" * 40)}),
         "bad_params",
         ("metadata: deeper than 32 levels",),
     ),
