@@ -58,6 +58,8 @@ BODIES |= {
     ("PATCH", "/v1/agents/{name}/config"): {"configs": {"threshold": {"value": 2}}},
     ("PUT", "/v1/agents/{name}/config/{key}"): {"value": 2},
     ("POST", "/v1/agents/{name}/config-revert"): {"to": 0},
+    ("PUT", "/v1/agents/{name}/capabilities/{capability}"): {},
+    ("POST", "/v1/agents/{name}/metrics"): {"samples": []},
     ("PUT", "/v1/agents/{name}/capabilities/{capability}/{version}"): {},
     ("PUT", "/v1/agents/{name}/checkpoints/{scope}"): {"sequence": 9, "state": {}},
 }

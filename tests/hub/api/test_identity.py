@@ -76,7 +76,7 @@ async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench
     anna = await bench.user("anna")
     await bench.device("desk")
     hers = await bench.device("desk", user_id=anna)
-    with pytest.raises(AmbiguousDevice, match="--user NAME"):
+    with pytest.raises(AmbiguousDevice, match=r"say whose: \?user=NAME"):
         await bench.identity.devices.get("desk")
     assert (await bench.identity.devices.seen_by(anna).get("desk")).id == hers.id
 
