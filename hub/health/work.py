@@ -41,9 +41,27 @@ QUESTION_PATIENCE: Final = timedelta(days=1)
 
 
 async def check_schedules(store: Store, now: datetime) -> Iterable[Finding]:
-    """Find schedules that the hub paused after failures."""
-    owners = {row.id: row.user_id for row in await store.read(agents.list_agents)}
-    return [
+    """Find schedules that the hub paused after failures, and those whose only time passed without a run."""
+    rows = await store.read(agents.list_agents)
+    owners = {row.id: row.user_id for row in rows}
+    last_runs = {row.id: row.last_run.created_at for row in rows if row.last_run is not None}
+    schedules = await store.read(schedule_rows.list_schedules)
+    missed = [
+        notice(
+            "schedule.over",
+            f"{_which(row)} of agent {row.agent_name} was for {_at_text(row.at_ms)}, which is over: it starts"
+            " no run",
+            fix=f"hub run {row.agent_name}; or give it a later time",
+            subject=row.id,
+            user_id=owners[row.agent_id],
+        )
+        for row in schedules
+        if row.paused_reason == schedule_rows.FINISHED
+        and row.at_ms is not None
+        and row.agent_id in owners
+        and last_runs.get(row.agent_id, 0) < row.at_ms
+    ]
+    return missed + [
         error(
             "schedule.paused",
             f"{_which(row)} of agent {row.agent_name} is paused: {_WHY[row.paused_reason]}",
@@ -51,9 +69,14 @@ async def check_schedules(store: Store, now: datetime) -> Iterable[Finding]:
             subject=row.id,
             user_id=owners[row.agent_id],
         )
-        for row in await store.read(schedule_rows.list_schedules)
+        for row in schedules
         if not row.enabled and row.paused_reason in _WHY and row.agent_id in owners
     ]
+
+
+def _at_text(at: int) -> str:
+    """Return an instant for a sentence."""
+    return f"{from_epoch_ms(at):%Y-%m-%d %H:%M} UTC"
 
 
 def _which(row: ScheduleRow) -> str:

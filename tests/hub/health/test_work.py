@@ -14,6 +14,7 @@ from protocol.lifecycles import RunOutcome
 from storage.agents import agent_moves, agent_states
 from storage.coordination import questions
 from storage.schedules import schedules
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import DAY, a_board, ask, said
@@ -104,6 +105,30 @@ async def _pause_both_ways(desk: Desk) -> None:
     (found,) = await look(START)
     assert (found.id, found.subject) == ("schedule.paused", schedule.id)
     assert "its runs failed again and again" in found.explanation
+
+
+async def test_a_schedule_whose_only_time_passed_without_a_run_is_told() -> None:
+    async with open_store("sqlite://") as opened:
+        desk = Desk(opened)
+        await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) - 60_000))
+        async with desk.serving():
+            (found,) = await work.check_schedules(desk.store, START)
+        assert (found.id, found.severity, found.subject) == (
+            "schedule.over",
+            Severity.NOTICE,
+            (await desk.schedules())[0].id,
+        )
+        assert "2026-01-05 08:59 UTC, which is over" in found.explanation
+
+
+async def test_a_schedule_whose_only_time_started_a_run_is_not_told() -> None:
+    async with open_store("sqlite://") as opened:
+        desk = Desk(opened)
+        await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) + 3_600_000))
+        async with desk.serving():
+            await desk.pass_time(3_600)
+        assert len(await desk.runs()) == 1
+        assert list(await work.check_schedules(desk.store, START)) == []
 
 
 async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: Bench) -> None:
