@@ -105,7 +105,9 @@ def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
         if schedule["offset_s"]:
             late = show.duration(schedule["offset_s"])
             yield f"its runs are queued {late} after each scheduled time, to spread the load"
-    if not agent["schedules"] and agent["gateway"] is None:
+    if not agent["device"] and agent["gateway"] is None:
+        yield f"starts no runs; what they need: hub agents validate {agent['name']}"
+    elif not agent["schedules"] and agent["gateway"] is None:
         yield f"has no schedule; start a run by hand: hub run {agent['name']}"
 
 

@@ -315,6 +315,7 @@ async def an_agent_without_a_device_sends_its_heartbeats_over_http(walk: Walk) -
     for status in ("idle", "on_call", "busy", "idle"):
         beat = await walk.post("agents/planner/heartbeat", {"status": status, "resource_usage": {"cpu": 0.5}})
         assert (beat["connectivity"], beat["offline_after_s"]) == ("online", 45.0)
+        assert beat["activity"] == ("saturated" if status == "busy" else "idle")
         document = await walk.get(PLANNER)
         assert document["status"] == status
         assert document["last_heartbeat"][:19] == beat["last_heartbeat_at"][:19]

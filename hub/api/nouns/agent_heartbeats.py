@@ -16,7 +16,7 @@ from hub.clock import Clock, epoch_ms, now_ms
 from protocol.agent_status import Lifecycle
 from protocol.coordination import AgentBeat
 from protocol.errors import ErrorCode, HubError
-from storage.agents import agents
+from storage.agents import agent_states, agents
 from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agents import AgentRow
 from storage.store import Store
@@ -70,6 +70,7 @@ class HeartbeatView(View, kw_only=True):
     availability: str
     connectivity: str
     health: str
+    activity: str
     recovery_at: Instant | None = None
     last_heartbeat_at: Instant
     offline_after_s: float = SILENT_S
@@ -96,13 +97,13 @@ class AgentHeartbeats(Noun):
             "exhaust_reason": "With exhausted: rate_limit or billing.",
             "recovery_at": "With exhausted: end of the exhaustion, with its zone.",
         },
-        message="agent {agent} is {connectivity} and {availability}",
+        message="agent {agent} is {connectivity}, {availability} and {activity}",
     )
     @route("POST", "/v1/agents/{name}/heartbeat", Scope.RUN, errors=_REFUSED)
     async def accept(self, name: str, body: Annotated[HeartbeatBody, OPTIONAL]) -> HeartbeatView:
         """Take a heartbeat of an agent without a device; it is offline 45 seconds after its last one.
 
-        More than one a second is refused, and counts as a sign of life only.
+        After 30 at once, more than one a second is refused, and counts as a sign of life only.
         """
         return await self._accept(await self._store.read(agents.agent_called, name, self.user_id), body)
 
@@ -120,8 +121,9 @@ class AgentHeartbeats(Noun):
         if agent.lifecycle == Lifecycle.TERMINATED:
             raise AgentTerminated(f"the agent {agent.name!r} is terminated, for good")
         await self._heartbeats.accept(agent.id, self._beat(agent, body))
-        row = await self._store.read(agents.get_agent, agent.id)
-        return HeartbeatView.from_row(row, agent=row.name, last_heartbeat_at=self._heartbeats.last(row.id))
+        state = await self._store.read(agent_states.find_state, agent.id)
+        last_at = self._heartbeats.last(agent.id)
+        return HeartbeatView.from_row(state, agent=agent.name, last_heartbeat_at=last_at)
 
     def _beat(self, agent: AgentRow, body: HeartbeatBody) -> AgentBeat:
         """Return it as a device would send it. Raises BadRequest, BadDocument, DocumentTooLarge."""

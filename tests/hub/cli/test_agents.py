@@ -107,6 +107,13 @@ def test_an_agent_without_a_schedule_is_shown_with_the_command_that_starts_it(
     assert hub("agents", "next").stderr == "notes: has no schedule; start a run by hand: hub run notes\n"
 
 
+def test_an_agent_without_a_device_is_not_shown_a_run_that_is_refused(hub: Hub, served: ServedHub) -> None:
+    hub("agents", "create", "planner")
+    shown = hub("agents", "show", "planner").stderr
+    assert shown == "starts no runs; what they need: hub agents validate planner\n"
+    assert "device" in hub("agents", "validate", "planner").stderr
+
+
 def test_a_paused_agent_is_shown_as_such_until_it_is_resumed(hub: Hub, served: ServedHub) -> None:
     assert "resume it: hub agents resume notes" in hub("agents", "pause", "notes").stderr
     assert "paused" in hub("agents").stdout
