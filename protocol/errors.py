@@ -305,7 +305,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _O, False, 404, "'hub agents capabilities NAME' lists the capabilities there are"
     ),
     _E.UNKNOWN_LOCK: CodeInfo(_O, False, 404, "'hub locks --all' lists the locks there are"),
-    _E.LOCK_HELD: CodeInfo(_R, True, 409, "wait for it with wait_ms, or try again later"),
+    _E.LOCK_HELD: CodeInfo(_R, True, 409, "try again later; a device may also wait for it with wait_ms"),
     _E.LOCK_LOST: CodeInfo(
         _R, False, 409, "stop what it protects; acquire the lock again and work under the new fence"
     ),

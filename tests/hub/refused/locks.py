@@ -78,6 +78,12 @@ ROWS = (
         ("'kept' is held by device desk for agent lock-keeper since", "until", "wait_ms"),
     ),
     Refused(
+        "a-lock-that-somebody-has-over-rest-which-does-not-wait",
+        Rest("POST", "/v1/agents/notes/locks", {"resources": ["kept"]}),
+        "lock_held",
+        ("'kept' is held by device desk", "try again later; a device may also wait for it"),
+    ),
+    Refused(
         "a-lock-that-does-not-come-in-time",
         acquire(resource="kept", wait_ms=1),
         "lock_timed_out",
