@@ -253,7 +253,9 @@ def _exhaustion(
         # A new reason for the current exhaustion keeps its recovery time.
         recovery_at = row.recovery_at if row.availability == Availability.EXHAUSTED else None
     if recovery_at is not None and recovery_at < at:
-        raise BadWrite("recovery_at: it lies in the past; write availability available instead")
+        raise BadWrite(
+            "recovery_at: it lies in the past; give a later time, or make the agent available (idle)"
+        )
     return None if cause is None else str(cause), recovery_at
 
 

@@ -109,7 +109,13 @@ async def an_exhausted_agent_is_idle_at_its_recovery_time(walk: Walk) -> None:
         "PATCH", AS, {"recovery_at": "soon"}, status=422, says="expected an instant with its zone"
     )
     past = {"status": "exhausted", "recovery_at": "2001-01-01T00:00:00Z"}
-    await walk.refused("PATCH", AS, past, status=422, says="it lies in the past")
+    await walk.refused(
+        "PATCH",
+        AS,
+        past,
+        status=422,
+        says="it lies in the past; give a later time, or make the agent available (idle)",
+    )
 
 
 @calendar("recovery_at: nullable", lives="agent_states.recovery_at, agent_states.probe_at; hub agents status")
