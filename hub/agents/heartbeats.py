@@ -37,7 +37,7 @@ from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
 from protocol.ids import AgentId
 from storage.agents import status_writes
 from storage.agents.status_writes import OWN, AgentReport, AgentSight, Reports, Sender, Silence
-from storage.kernel.database import Conflict, StorageError
+from storage.kernel.database import Conflict, StorageError, UnreadableRow
 from storage.store import Store
 
 log = Channel(__name__)
@@ -438,7 +438,7 @@ class Heartbeats:
         try:
             await self._write(some)
         except Exception as exc:  # the loop must survive any error
-            if isinstance(exc, StorageError) and not isinstance(exc, Conflict):
+            if isinstance(exc, StorageError) and not isinstance(exc, Conflict | UnreadableRow):
                 raise
             log.error("heartbeats.refused", exc=exc, devices=len(some))
             if len(some) > 1:

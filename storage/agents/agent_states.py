@@ -36,7 +36,7 @@ from storage.agents.agents import UnknownAgent, agent_called, called
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.agents.words_in_sql import CHANGED_WORDS
 from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, readable
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, readable, sparing
 
 WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # rate limit: first and longest wait
 # billing: first and longest wait before a probe
@@ -376,7 +376,8 @@ def connect_agents(
         .order_by(agents.c.id)
     )
     for agent_id in c.execute(query).scalars().all():
-        move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=actor, reason=reason)
+        with sparing(c):
+            move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=actor, reason=reason)
 
 
 def write_metadata(c: sa.Connection, agent_id: AgentId, metadata: dict[str, Any], *, at: int) -> None:

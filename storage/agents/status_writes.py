@@ -47,7 +47,7 @@ from storage.agents.lock_turns import let_agent_go
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.devices.schema import devices
 from storage.kernel.columns import Doc, Int, in_parts
-from storage.kernel.rows import columns_of, fill_each
+from storage.kernel.rows import columns_of, fill_each, sparing
 from storage.runs import schema
 from storage.runs.run_pauses import request_cancel
 from storage.runs.schema import runs
@@ -460,20 +460,23 @@ def record(
     received = [one for one in received if one.epoch == OWN or (one.sender, one.epoch) in current]
     silent = [one for one in silent if one.epoch == OWN or (one.sender, one.epoch) in current]
     for one, sight, report in _reported(c, received):
-        _take(c, sight, report, one.at)
+        with sparing(c):
+            _take(c, sight, report, one.at)
     silenced = {one.sender: one for one in silent}
     left = [sight for sights in statuses_of(c, list(silenced)).values() for sight in sights]
     for sight in sorted(left, key=lambda one: one.agent_id):
-        fallen = silenced[sight.sender]
-        if fallen.epoch == OWN:
-            if (sight.last_heartbeat_at or 0) > fallen.since:
-                continue
-            _count_turns(c, sight, 0, fallen.reason, fallen.at)
-        _move(
-            c, sight, RequestedMove(Axis.CONNECTIVITY, Connectivity.OFFLINE, fallen.reason), fallen.at, "hub"
-        )
+        with sparing(c):
+            _silence(c, sight, silenced[sight.sender])
     if last:
         c.execute(SAVE, [{"sender": sender, "heard": last[sender]} for sender in sorted(last)])
+
+
+def _silence(c: sa.Connection, sight: AgentSight, fallen: Silence) -> None:
+    if fallen.epoch == OWN:
+        if (sight.last_heartbeat_at or 0) > fallen.since:
+            return
+        _count_turns(c, sight, 0, fallen.reason, fallen.at)
+    _move(c, sight, RequestedMove(Axis.CONNECTIVITY, Connectivity.OFFLINE, fallen.reason), fallen.at, "hub")
 
 
 def _reported(

@@ -275,33 +275,36 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
     """
     actor = f"gateway:{gateway}"
     for one in sorted(seen, key=lambda one: one.agent_id):  # all writers lock agents in this order
-        row = c.execute(REPORTED_STATE, {"agent": one.agent_id}).one_or_none()
-        if row is None:
-            continue
-        if one.is_known is not None:
-            _write_health(c, row, one, at, actor)
-        if one.is_online is not None:
-            to = Connectivity.ONLINE if one.is_online else Connectivity.OFFLINE
-            agent_moves.move(c, one.agent_id, Axis.CONNECTIVITY, to, at=at, actor=actor, reason=one.why)
-        if one.turns is not None:
-            agent_moves.count_turns(c, one.agent_id, one.turns, because=one.because, at=at, actor=actor)
-        if one.exhausted is not None:
-            agent_states.exhaust(
-                c,
-                one.agent_id,
-                cause=one.exhausted.cause,
-                recovery_at=one.exhausted.recovery_at,
-                at=at,
-                actor=actor,
-            )
-        elif one.has_answered:
-            if row.availability == Availability.EXHAUSTED:
-                free = Availability.AVAILABLE
-                agent_moves.move(
-                    c, one.agent_id, Axis.AVAILABILITY, free, at=at, actor=actor, reason=ENDED_WELL
-                )
-            if row.exhaust_count:
-                agent_states.forgive(c, one.agent_id, at)
+        with sparing(c):
+            _write_seen(c, one, at, actor)
+
+
+def _write_seen(c: sa.Connection, one: Seen, at: int, actor: str) -> None:
+    row = c.execute(REPORTED_STATE, {"agent": one.agent_id}).one_or_none()
+    if row is None:
+        return
+    if one.is_known is not None:
+        _write_health(c, row, one, at, actor)
+    if one.is_online is not None:
+        to = Connectivity.ONLINE if one.is_online else Connectivity.OFFLINE
+        agent_moves.move(c, one.agent_id, Axis.CONNECTIVITY, to, at=at, actor=actor, reason=one.why)
+    if one.turns is not None:
+        agent_moves.count_turns(c, one.agent_id, one.turns, because=one.because, at=at, actor=actor)
+    if one.exhausted is not None:
+        agent_states.exhaust(
+            c,
+            one.agent_id,
+            cause=one.exhausted.cause,
+            recovery_at=one.exhausted.recovery_at,
+            at=at,
+            actor=actor,
+        )
+    elif one.has_answered:
+        if row.availability == Availability.EXHAUSTED:
+            free = Availability.AVAILABLE
+            agent_moves.move(c, one.agent_id, Axis.AVAILABILITY, free, at=at, actor=actor, reason=ENDED_WELL)
+        if row.exhaust_count:
+            agent_states.forgive(c, one.agent_id, at)
 
 
 def note_heartbeat(c: sa.Connection, gateway_id: GatewayId, *, at: int) -> None:

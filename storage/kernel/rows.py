@@ -121,6 +121,12 @@ def is_readable(convert: Callable[[Any], Any], row: Any) -> bool:
     return bool(readable(lambda one: (convert(one),), [row]))
 
 
+def texts(document: Any) -> list[str]:
+    """Return a stored list of texts, empty in a broken row, which is refused where it is read as a whole."""
+    is_whole = isinstance(document, list) and all(isinstance(one, str) for one in document)
+    return document if is_whole else []
+
+
 def fill_each(kind: type[T], rows: Iterable[Any]) -> list[T]:
     """Return ``fill(kind, row)`` of the rows, without unreadable ones; see ``readable``."""
     return readable(partial(fill, kind), rows)

@@ -1,7 +1,7 @@
 """Queue of runs: requested runs, conditions of waiting ones, and their exclusive claim."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -18,7 +18,8 @@ from storage.connectors.connectors import NOT_YET
 from storage.connectors.schema import connectors, credentials
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, listed, now_ms
-from storage.kernel.rows import fill, readable
+from storage.kernel.database import UnreadableRow
+from storage.kernel.rows import fill, readable, sparing, texts
 from storage.runs import run_locks
 from storage.runs.run_locks import (
     WAITS_FOR_LOCKS,
@@ -67,6 +68,14 @@ class Gates(msgspec.Struct, frozen=True, kw_only=True):
 
 # A bound parameter could not use the index WHERE state = 'QUEUED'.
 QUEUED = runs.c.state == sa.literal_column("'QUEUED'", runs.c.state.type)
+
+
+def _executes(rows: Any) -> sa.ColumnElement[bool]:
+    """Return the condition of a run that executes; a broken row that nothing executes takes no place."""
+    is_state = sa.text(f"{rows.name}.{EXECUTING}")
+    return sa.and_(is_state, rows.c.lease_boot_id.is_not(None), rows.c.completed_at.is_(None))
+
+
 EXECUTING_NOW = (
     sa.select(
         runs.c.device_id,
@@ -76,7 +85,7 @@ EXECUTING_NOW = (
         sa.func.count().label("runs"),
     )
     .join_from(runs, agents)
-    .where(sa.text("runs." + EXECUTING))
+    .where(_executes(runs))
     .group_by(runs.c.device_id, runs.c.agent_id, agents.c.user_id, agents.c.executor)
 )
 _other = runs.alias("other")
@@ -84,11 +93,12 @@ _other = runs.alias("other")
 # first, unless it waits for a model: runs that need none execute meanwhile.
 FOLLOWS = sa.exists().where(
     _other.c.schedule_id == runs.c.schedule_id,
+    _other.c.agent_id == runs.c.agent_id,  # that of another one, or of none, is a broken row
     sa.text("other.schedule_id IS NOT NULL AND other.state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"),
     _other.c.id != runs.c.id,
     _other.c.pause_reason.is_distinct_from(PauseReason.MODEL_AWAY),
     sa.or_(
-        sa.text("other." + EXECUTING),
+        _executes(_other),
         sa.and_(_other.c.fence > 0, runs.c.fence == 0),
     ),
 )
@@ -287,9 +297,12 @@ def claim_runs(
         if takes_locks:
             chosen = _at_rest(c, chosen, held_up)
         free = _with_locks(c, chosen, gates.locks, held_up)
-        taken = _claim(c, free, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor) if free else []
-        if free and not taken:
+        claim = partial(_claim, c, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor)
+        broken: set[RunId] = set()
+        taken = _claim_or_each(c, claim, free, broken) if free else []
+        if free and not (taken or broken):
             break  # all rows are locked by others, for example to cancel them
+        held_up |= broken
         claimed += taken
     return claimed
 
@@ -342,6 +355,7 @@ def _next_of_each_device(
 
 def _candidate(row: Sequence[Any]) -> _Candidate:
     fields = [*row[:8], bool(row[8])]
+    fields[6] = texts(fields[6])
     return _Candidate(*fields)
 
 
@@ -401,10 +415,28 @@ def _with_locks(
     return free
 
 
-def _claim(
-    c: sa.Connection, chosen: Collection[RunId], *, boot_id: BootId, lease_ms: int, at: int, actor: str
+def _claim_or_each(
+    c: sa.Connection, claim: Callable[[list[RunId]], list[RunRow]], chosen: list[RunId], broken: set[RunId]
 ) -> list[RunRow]:
-    given = {"runs": list(chosen), "boot": boot_id, "lease": lease_ms, "now": at}
+    """Claim the runs together; if a row of them is broken, claim each, and add those to *broken*."""
+    try:
+        with c.begin_nested():
+            return claim(chosen)
+    except (UnreadableRow, sa.exc.IntegrityError):
+        taken: list[RunRow] = []
+        for run_id in chosen:
+            broken.add(run_id)
+            with sparing(c):
+                taken += claim([run_id])
+                broken.discard(run_id)
+        let_go(c, broken)
+        return taken
+
+
+def _claim(
+    c: sa.Connection, chosen: list[RunId], *, boot_id: BootId, lease_ms: int, at: int, actor: str
+) -> list[RunRow]:
+    given = {"runs": chosen, "boot": boot_id, "lease": lease_ms, "now": at}
     after = RUN.after(RunState.QUEUED, RunEvent.DISPATCHED)
     taken = c.execute(CLAIM, given).all()
     if len(taken) < len(chosen):
@@ -473,7 +505,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     is_granted: bool = False
 
 
-_executing = sa.select(sa.func.count()).where(sa.text("other." + EXECUTING)).select_from(_other)
+_executing = sa.select(sa.func.count()).where(_executes(_other)).select_from(_other)
 _reader = agents.alias("reader")
 _by_mailboxes = sa.exists().where(_reader.c.id == _other.c.agent_id, _reader.c.executor == "connector")
 _left = (

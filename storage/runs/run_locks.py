@@ -39,6 +39,7 @@ from storage.agents.lock_turns import (
 from storage.agents.locks import take
 from storage.agents.schema import agent_locks, lock_waits
 from storage.kernel.columns import in_parts
+from storage.kernel.rows import texts
 from storage.runs.schema import runs
 
 START_MS: Final = 10_000  # for the claim: five rounds of a dispatcher
@@ -213,10 +214,11 @@ def _unmet(c: sa.Connection, rows: Sequence[Any], offered: Offered) -> dict[RunI
     known: dict[tuple[str, ...], list[Unmet]] = {}  # most runs of an agent have the same needs
     found: dict[RunId, list[Unmet]] = {}
     for row in rows:
-        alike = (row.agent_id, row.device_id or "", *row.needs)
+        needs = texts(row.needs)
+        alike = (row.agent_id, row.device_id or "", *needs)
         if alike not in known:
             of_device = {**ALWAYS_OFFERED, **offered.get(row.device_id, {})}
-            known[alike] = unmet_by(row.needs, of_device, enabled.get(AgentId(row.agent_id), {}))
+            known[alike] = unmet_by(needs, of_device, enabled.get(AgentId(row.agent_id), {}))
         if known[alike]:
             found[RunId(row.id)] = known[alike]
     return found

@@ -371,7 +371,7 @@ class Recovered(msgspec.Struct, frozen=True):
 _is_over = sa.and_(runs.c.lease_expires_at <= now_ms(), ~is_alive(runs.c.lease_boot_id))
 _LEFT = sa.and_(
     sa.text("runs." + schema.EXECUTING),
-    runs.c.lease_boot_id != sa.bindparam("boot"),
+    runs.c.lease_boot_id.is_distinct_from(sa.bindparam("boot")),  # in a broken row there is no holder
     sa.or_(
         sa.bindparam("is_alone", type_=sa.Integer) == 1,
         _is_over,

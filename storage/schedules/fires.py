@@ -19,7 +19,7 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunState
 from storage.agents.schema import agent_states, agents
 from storage.devices.nodes import Term, check_term
-from storage.kernel.rows import values_of
+from storage.kernel.rows import sparing, values_of
 from storage.runs.run_locks import let_go, with_other_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_pauses import request_cancel
@@ -180,7 +180,17 @@ SEEN = (
     .with_for_update(of=schedules)
 )
 LIVE_RUNS = (
-    sa.select(runs.c.id, runs.c.schedule_id, runs.c.state, runs.c.fence, runs.c.pause_reason)
+    sa.select(
+        runs.c.id,
+        runs.c.schedule_id,
+        runs.c.state,
+        runs.c.fence,
+        runs.c.pause_reason,
+        (
+            runs.c.agent_id
+            != sa.select(schedules.c.agent_id).where(schedules.c.id == runs.c.schedule_id).scalar_subquery()
+        ).label("is_stray"),
+    )
     .where(
         runs.c.schedule_id.in_(_listed),
         sa.text("runs.schedule_id IS NOT NULL AND runs." + LIVE),
@@ -189,6 +199,7 @@ LIVE_RUNS = (
     .order_by(runs.c.id)
     .with_for_update()
 )
+GIVE_UP_PLACE = sa.update(runs).where(runs.c.id == sa.bindparam("run")).values(queue_slot=None)
 WAITING_FOR_DEVICES = (
     sa.select(runs.c.device_id, sa.func.count().label("runs"))
     .where(
@@ -243,6 +254,10 @@ def lock_schedules(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str,
         return sights
     for row in c.execute(LIVE_RUNS, {"listed": list(sights)}):
         sight = sights[row.schedule_id]
+        if row.is_stray:  # of another agent or of none: a broken row, which never ends
+            with sparing(c):
+                c.execute(GIVE_UP_PLACE, {"run": row.id})
+            continue
         if row.pause_reason is PauseReason.MODEL_AWAY:
             sight.without_model.append(row.id)
             continue

@@ -1,0 +1,97 @@
+"""A broken row keeps no other agent from its device, its heartbeats, its fires and its runs."""
+
+import pytest
+import sqlalchemy as sa
+
+from protocol.agent_status import Connectivity
+from protocol.ids import AgentId, DeviceId
+from protocol.lifecycles import RunState
+from storage.agents import agent_states, status_writes
+from storage.agents.agents import AgentRow
+from storage.agents.status_writes import AgentReport, Reports, Silence
+from storage.devices import devices
+from storage.runs import run_moves
+from tests.storage.rows import AT, NEXT_BOOT, claim, make_agent, make_run
+from tests.storage.scheduled import HOUR, fire, make_schedule
+
+pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+LAPTOP = DeviceId("device-laptop")
+
+
+def damage(c: sa.Connection, statement: str) -> None:
+    """Execute a statement as a program that switches the constraints of a file off."""
+    c.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+    c.exec_driver_sql(statement)
+    c.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
+
+
+@pytest.fixture
+def sound(c: sa.Connection) -> AgentRow:
+    """An agent beside one whose state is no word of its axis."""
+    make_agent(c, "broken")
+    sound = make_agent(c, "sound")
+    damage(c, "UPDATE agent_states SET health = 'ill' WHERE agent_id = 'agent-broken'")
+    return sound
+
+
+def connectivity(c: sa.Connection, agent: AgentRow) -> Connectivity:
+    return agent_states.find_state(c, agent.id).connectivity
+
+
+def test_a_device_connects_and_leaves(c: sa.Connection, sound: AgentRow) -> None:
+    epoch = devices.open_session(c, LAPTOP, platform=None, at=AT)
+    assert connectivity(c, sound) is Connectivity.ONLINE
+    assert devices.close_session(c, LAPTOP, epoch, AT)
+    assert connectivity(c, sound) is Connectivity.OFFLINE
+    devices.open_session(c, LAPTOP, platform=None, at=AT)
+    assert devices.close_all_sessions(c, AT) == 1
+    assert connectivity(c, sound) is Connectivity.OFFLINE
+
+
+def test_heartbeats_are_written_and_silence_is_noticed(c: sa.Connection, sound: AgentRow) -> None:
+    epoch = devices.open_session(c, LAPTOP, platform=None, at=AT)
+    damage(c, "UPDATE agent_states SET health = 'ok', lifecycle = 'odd' WHERE agent_id = 'agent-broken'")
+    says = tuple(AgentReport(agent_id=id, error="no disk") for id in (AgentId("agent-broken"), sound.id))
+    status_writes.record(c, received=[Reports(LAPTOP, epoch, AT + 1, says)])
+    assert agent_states.find_state(c, sound.id).health_reason == "no disk"
+    status_writes.record(c, silent=[Silence(LAPTOP, epoch, AT + 5, "no heartbeat")])
+    assert connectivity(c, sound) is Connectivity.OFFLINE
+
+
+@pytest.mark.parametrize(
+    "broken", ["settings = 'no'", "locks = '5'", "needs = '5'", "outcome = 'great'", "context = '[]'"]
+)
+def test_a_queued_run_lets_the_next_ones_of_its_device_begin(c: sa.Connection, broken: str) -> None:
+    make_run(c, "first", agent=make_agent(c, "broken"))
+    make_run(c, "second", agent=make_agent(c, "sound"))
+    damage(c, f"UPDATE runs SET {broken} WHERE id = 'first'")
+    claimed = claim(c)
+    assert claimed is not None and claimed.id == "second"
+    assert c.exec_driver_sql("SELECT state FROM runs WHERE id = 'first'").scalar_one() == "QUEUED"
+
+
+@pytest.mark.parametrize("broken", ["lease_boot_id = NULL, lease_expires_at = NULL", "completed_at = 1"])
+def test_a_run_that_nothing_executes_takes_no_place_of_others(c: sa.Connection, broken: str) -> None:
+    make_run(c, "first", agent=make_agent(c, "broken"), state=RunState.RUNNING)
+    damage(c, f"UPDATE runs SET {broken} WHERE id = 'first'")
+    make_run(c, "second", agent=make_agent(c, "sound"))
+    assert claim(c) is not None
+
+
+def test_a_run_without_a_holder_is_queued_again_at_the_start(c: sa.Connection) -> None:
+    make_run(c, "first", state=RunState.RUNNING)
+    damage(c, "UPDATE runs SET lease_boot_id = NULL, lease_expires_at = NULL")
+    assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT).requeued == ("first",)
+
+
+@pytest.mark.parametrize("state", ["QUEUED", "RUNNING"])
+def test_a_schedule_goes_on_beside_a_run_whose_agent_is_gone(c: sa.Connection, state: str) -> None:
+    made = make_schedule(c)
+    fire(c, AT + HOUR)
+    lost = f"schedule-inbox-{AT + HOUR}"
+    c.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+    damage(c, f"UPDATE runs SET agent_id = 'gone', state = '{state}' WHERE id = '{lost}'")
+    (decided,) = fire(c, AT + 2 * HOUR)
+    assert (decided.decision, decided.run_id) == ("run", f"schedule-inbox-{AT + 2 * HOUR}")
+    claimed = claim(c, at=AT + 3 * HOUR)
+    assert claimed is not None and claimed.agent_id == made.agent_id
