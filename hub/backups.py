@@ -95,7 +95,7 @@ class Backups:
         """Make a backup now, and remove expired ones. The hub continues to work meanwhile.
 
         Raises:
-            BackupRefused: there is no file to back up, it is damaged, or a backup of this second is there.
+            BackupRefused: there is no file to back up, or it is damaged.
             Unavailable: there is no room.
         """
         database = self._database
@@ -103,13 +103,14 @@ class Backups:
             raise BackupRefused("the database is not a file of this hub; back it up where it is (pg_dump)")
         async with self._one_at_a_time:
             now = self._clock.now()
-            target = self._folder / f"{now.astimezone(UTC):{_NAMED}}{SUFFIX}"
+            target = _free_name(self._folder, now)
             made = await anyio.to_thread.run_sync(
                 partial(_make, target, database, epoch_ms(now), self._along)
             )
             for old in superfluous(self._present(), keep=self.keep):
                 old.unlink(missing_ok=True)
-        log.info("backup.made", file=target.name, size_bytes=made.size_bytes)
+        broken = made.manifest.has_broken_rows
+        log.info("backup.made", file=target.name, size_bytes=made.size_bytes, has_broken_rows=broken)
         await self._store.write(audit.append_entry, entry_of(made, actor=actor))
         return made
 
@@ -154,9 +155,16 @@ async def backup_of_file(url: str, *, state: Path, clock: Clock) -> Made | None:
     if database is None:
         return None
     now = clock.now()
-    target = state / FOLDER / f"{now.astimezone(UTC):{_NAMED}}{SUFFIX}"
+    target = _free_name(state / FOLDER, now)
     along = [state / name for name in ALONG]
     return await anyio.to_thread.run_sync(partial(_make, target, database, epoch_ms(now), along))
+
+
+def _free_name(folder: Path, now: datetime) -> Path:
+    """Return the name of a backup of this time, which is that of a later second if it is taken."""
+    while (target := folder / f"{now.astimezone(UTC):{_NAMED}}{SUFFIX}").exists():
+        now += timedelta(seconds=1)
+    return target
 
 
 def _make(target: Path, database: Path, at: int, along: Iterable[Path]) -> Made:

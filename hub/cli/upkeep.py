@@ -44,6 +44,8 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
             raise Failure(str(error), Exit.FAILED, next_step="write a new one: hub backup FILE") from error
         next_step = "choose another FILE" if isinstance(error, BackupRefused) else ""
         raise Failure(str(error), Exit.CANNOT_CREATE, next_step=next_step) from error
+    if manifest.has_broken_rows:
+        show.report("warning: its database has broken rows, which 'hub migrate verify' names")
     if as_json:
         show.print_json("backup", {"file": str(file), **_as_json(manifest)})
     elif verify:
@@ -152,6 +154,7 @@ def _as_json(manifest: "Manifest") -> dict[str, Any]:
         "version": manifest.version,
         "revision": manifest.revision,
         "hub_id": manifest.hub_id,
+        "has_broken_rows": manifest.has_broken_rows,
         "files": {name: {"bytes": one.bytes, "sha256": one.sha256} for name, one in manifest.files.items()},
     }
 

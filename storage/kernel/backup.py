@@ -6,6 +6,7 @@ files. An interrupted backup leaves either no file or a complete file.
 
 import hashlib
 import os
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -63,6 +64,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         made_at: wall time, UTC epoch milliseconds.
         version: version of the hub that wrote the backup.
         revision: schema revision of its tables.
+        has_broken_rows: True if rows violate constraints of their tables; ``hub migrate verify`` names them.
         files: files of the backup, keyed by their names.
     """
 
@@ -72,10 +74,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     hub_id: str
     files: dict[str, StoredFile]
+    has_broken_rows: bool = False
 
 
 def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, version: str) -> Manifest:
     """Back up the database, which a hub may have open, to the new file *target*.
+
+    Rows that violate constraints are copied as they are: the others must not go without a backup for them.
 
     Args:
         others: contents of small additional files, keyed by their names.
@@ -93,16 +98,17 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
             folder = Path(name)
             copy = folder / DATABASE
             _copy(database, copy)
-            hub_id, revision = checked(copy)
+            found = checked(copy)
             for other, content in others.items():
                 (folder / other).write_bytes(content)
             manifest = Manifest(
                 format=FORMAT,
                 made_at=at,
                 version=version,
-                revision=revision,
-                hub_id=hub_id,
+                revision=found.revision,
+                hub_id=found.hub_id,
                 files={file: _stored_file(folder / file) for file in (DATABASE, *others)},
+                has_broken_rows=found.has_broken_rows,
             )
             packed = folder / "packed"
             _pack(packed, folder, manifest)
@@ -174,27 +180,48 @@ def _copy(database: Path, copy: Path) -> None:
     copy.chmod(0o600)
 
 
-def checked(database: Path) -> tuple[str, str]:
-    """Check the whole database file. Return the hub's id and the schema revision.
+class Checked(NamedTuple):
+    """Result of ``checked``. *revision*: schema revision; *has_broken_rows*: see ``Manifest``."""
+
+    hub_id: str
+    revision: str
+    has_broken_rows: bool
+
+
+# what SQLite's check of a file says about values that a constraint forbids: the file itself is sound
+_ABOUT_VALUES: Final = re.compile(r"CHECK constraint failed in |(NULL|NUMERIC|TEXT|non-\w+) value in ")
+_NAMED_DAMAGES: Final = 3
+
+
+def checked(database: Path) -> Checked:
+    """Check the whole database file.
 
     Raises:
-        BackupRefused: the database is damaged; the message says how.
+        BackupRefused: the file is damaged; the message says how.
         Unavailable: the database cannot be read, so its state is unknown.
     """
     try:
-        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as opened:
-            found = [row[0] for row in opened.execute("PRAGMA integrity_check(3)")]
-            if found != ["ok"]:
-                raise BackupRefused(f"the database is damaged: {'; '.join(found)}")
-            if opened.execute("PRAGMA foreign_key_check").fetchone() is not None:
-                raise BackupRefused("the database is damaged: rows refer to nothing")
+        # nothing is written; with mode=ro SQLite would not check constraints
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as opened:
+            has_broken_rows = opened.execute("PRAGMA foreign_key_check").fetchone() is not None
+            damages: list[str] = []
+            # by default, the search ends at 100 values
+            for (found,) in opened.execute("PRAGMA integrity_check(2147483647)"):
+                if _ABOUT_VALUES.match(found):
+                    has_broken_rows = True
+                elif found != "ok":
+                    damages.append(found)
+                if len(damages) == _NAMED_DAMAGES:
+                    break
+            if damages:
+                raise BackupRefused(f"the database is damaged: {'; '.join(damages)}")
             (hub_id,) = opened.execute("SELECT value FROM hub WHERE key = 'hub_id'").fetchone() or ("",)
             (revision,) = opened.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF in _UNREADABLE:
             raise Unavailable(f"cannot read the database {database}: {error}") from error
         raise BackupRefused(f"the database is damaged: {error}") from error
-    return hub_id, revision
+    return Checked(hub_id, revision, has_broken_rows)
 
 
 def _stored_file(file: Path) -> StoredFile:

@@ -14,7 +14,7 @@ import pytest
 
 from protocol.ids import BootId, NodeId, UserId
 from storage.devices import nodes, users
-from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, make, restore, verify
+from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, checked, make, restore, verify
 from storage.kernel.database import Busy, Unavailable
 from storage.store import open_store
 from tests.support.database import new_database
@@ -82,6 +82,36 @@ async def test_a_damaged_database_is_not_backed_up(state: Path) -> None:
     with pytest.raises((BackupRefused, Unavailable)):
         back_up(state)
     assert os.listdir(state.parent) == ["state"], "nothing half-done is left"
+
+
+BROKEN_ROWS = (
+    "INSERT INTO devices (id, user_id, name, created_at) VALUES ('d', 'nobody', 'desk', 1)",
+    "INSERT INTO agents (id, user_id, name, executor, created_at, updated_at)"
+    " VALUES ('a', 'anna', 'x', 'odd', 1, 1)",
+)
+
+
+@pytest.mark.parametrize("statement", BROKEN_ROWS, ids=["reference", "check"])
+async def test_a_database_with_a_broken_row_is_backed_up_and_restored(state: Path, statement: str) -> None:
+    assert not verify(back_up(state, "whole")).has_broken_rows
+    with closing(sqlite3.connect(state / "hub.db")) as opened, opened:
+        opened.execute("PRAGMA ignore_check_constraints = on")
+        opened.execute(statement)
+    file = back_up(state)
+    assert verify(file).has_broken_rows
+    restore(file, state, database=state / "hub.db", at=AT)
+    assert people(state / "hub.db") == ["anna"]
+
+
+async def test_a_file_whose_index_lacks_a_row_is_not_backed_up_whatever_its_values(state: Path) -> None:
+    with closing(sqlite3.connect(state / "hub.db")) as opened, opened:
+        opened.execute("PRAGMA ignore_check_constraints = on")
+        opened.execute(BROKEN_ROWS[1])
+        opened.execute("CREATE INDEX i ON users (id)")
+        opened.execute("PRAGMA writable_schema = on")
+        opened.execute("UPDATE sqlite_master SET sql = 'CREATE INDEX i ON users (name, id)' WHERE name = 'i'")
+    with pytest.raises(BackupRefused, match="the database is damaged"):
+        checked(state / "hub.db")
 
 
 def _cut_off(file: Path) -> None:
