@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hub.clock import SystemClock, epoch_ms
 from hub.tokens import hash_token
-from storage.agents.schema import agent_states, agents
+from storage.agents.schema import agent_configs, agent_states, agents
 from storage.devices import schema as device_schema
 from storage.devices.schema import device_tokens, users
 from storage.runs import schema as run_schema
@@ -167,11 +167,13 @@ def _rows(user: str, numbers: range, at: int) -> Iterator[tuple[sa.Table, list[R
             for n in numbers
         ],
     )
-    agent = {"user_id": user, "executor": "device"} | stamps
+    agent = {"user_id": user, "executor": "device", "data_types": ["tasks"], "prompt_template": "Find tasks."}
     yield (
         agents,
-        [agent | {"id": f"a{n}", "name": f"a{n}", "device_id": f"desk{n}"} for n in numbers],
+        [agent | stamps | {"id": f"a{n}", "name": f"a{n}", "device_id": f"desk{n}"} for n in numbers],
     )
+    paths = {"config_key": "paths", "config_type": "json", "config_value": '["notes"]'} | stamps
+    yield agent_configs, [paths | {"agent_id": f"a{n}"} for n in numbers]
     state = {"lifecycle": "active", "runs_waiting": 1, "last_activity_at": at, "updated_at": at}
     yield agent_states, [state | {"agent_id": f"a{n}"} for n in numbers]
     yield run_schema.runs, [_run(n, at) | stamps for n in numbers]

@@ -60,6 +60,9 @@ BODIES |= {
     ("POST", "/v1/agents/{name}/config-revert"): {"to": 0},
     ("PUT", "/v1/agents/{name}/capabilities/{capability}"): {},
     ("POST", "/v1/agents/{name}/metrics"): {"samples": []},
+    ("POST", "/v1/agents/{name}/locks"): {"resources": ["printer"]},
+    ("POST", "/v1/agents/{name}/locks/renew"): {"fences": {"printer": 1}},
+    ("POST", "/v1/agents/{name}/locks/release"): {"fences": {"printer": 1}},
     ("PUT", "/v1/agents/{name}/capabilities/{capability}/{version}"): {},
     ("PUT", "/v1/agents/{name}/checkpoints/{scope}"): {"sequence": 9, "state": {}},
 }

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -34,6 +35,7 @@ AGENT = DeclaredAgent(
     device_name="desk",
     paths=("notes",),
     data_types=(TableName.TASKS,),
+    prompt="Look for doors.",
     schedule=EVERY_TEN_MINUTES,
 )
 SCENE = Scene(
@@ -43,7 +45,7 @@ SCENE = Scene(
     machines=("hub-a",),
     devices=("desk",),
     settings=Settings(
-        agents=(AGENT, DeclaredAgent(name="second", device_name="desk", data_types=(TableName.TASKS,))),
+        agents=(AGENT, msgspec.structs.replace(AGENT, name="second", schedule=None)),
         per_device=1,
         total=1,
     ),

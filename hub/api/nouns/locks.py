@@ -122,6 +122,12 @@ class LockGrantView(View):
     until: Instant
 
 
+class ReleasedLocksView(View):
+    """Names of the locks that an agent released."""
+
+    resources: tuple[str, ...]
+
+
 class HeldFences(Struct, frozen=True):
     """The fences of locks that an agent of a device holds, by name."""
 
@@ -264,12 +270,12 @@ class Locks(Noun):
         "/agents/{name}/locks/release",
         Scope.RUN,
         errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LOCK_LOST],
-        status=204,
     )
-    async def put_back(self, name: str, body: HeldLocksBody) -> None:
+    async def put_back(self, name: str, body: HeldLocksBody) -> ReleasedLocksView:
         """Release locks that an agent holds itself; the next in each queue holds it then."""
         agent = await self._agent(name)
         await self._locks.release(agent.user_id, body.fences, itself(agent.id))
+        return ReleasedLocksView(resources=tuple(body.fences))
 
     @device(Method.LOCKS_ACQUIRE, "its own agents", Grant.COORDINATION)
     async def acquire(self, agent: OwnAgent, link: Link, request: Acquisition) -> dict[str, Any] | Later:
