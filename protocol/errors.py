@@ -93,6 +93,7 @@ class ErrorCode(StrEnum):
     DATABASE_BUSY = "database_busy"
     DATABASE_CONFLICT = "database_conflict"
     DATABASE_UNAVAILABLE = "database_unavailable"
+    ROW_UNREADABLE = "row_unreadable"
     DATABASE_FROM_THE_FUTURE = "database_from_the_future"
     BACKUP_REFUSED = "backup_refused"
     FILE_CHANGED = "file_changed"
@@ -264,6 +265,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.DATABASE_CONFLICT: CodeInfo(_L, False, 409, "the row is there already, or one it refers to is not"),
     _E.DATABASE_UNAVAILABLE: CodeInfo(
         _O, True, 503, "look whether its address is right, whether it runs, and at its disk"
+    ),
+    _E.ROW_UNREADABLE: CodeInfo(
+        _O, False, 409, "'hub migrate verify' names the row; correct it with SQL, or restore a backup"
     ),
     _E.DATABASE_FROM_THE_FUTURE: CodeInfo(_O, False, 503, "start the newer hub that wrote this database"),
     _E.BACKUP_REFUSED: CodeInfo(_O, False, 409, "nothing was changed; take another file or another backup"),

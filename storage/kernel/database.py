@@ -71,6 +71,8 @@ class DiskFull(Unavailable):
 class UnreadableRow(StorageError):
     """Error: a column of a row holds a value that is not of its field's type."""
 
+    code = ErrorCode.ROW_UNREADABLE
+
 
 class FromTheFuture(StorageError):
     """Error: a newer hub wrote this database."""

@@ -81,6 +81,15 @@ async def test_no_list_and_no_row_of_others_fails_because_of_a_broken_row(tmp_pa
             assert (await client.get(f"/v1/{path}")).status_code == 200
 
 
+async def test_what_to_do_about_a_row_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    fault = next(one for one in faults() if one.table == "agent_states" and one.kind == "check")
+    async with damaged(tmp_path, fault) as client:
+        refused = await client.get(f"/v1/agents/{fault.world}/status")
+    told = refused.json()
+    assert (refused.status_code, told["code"], told["retryable"]) == (409, "row_unreadable", False)
+    assert "'hub migrate verify' names the row" in told["hint"]
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", sorted({fault.kind for fault in faults()} - set(OFTEN)))
 async def test_no_list_and_no_row_of_others_fails_whatever_the_kind(tmp_path: Path, kind: str) -> None:
