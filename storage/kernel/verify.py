@@ -15,10 +15,14 @@ import sqlalchemy as sa
 
 from storage.kernel.broken_rows import BrokenRow, broken_rows
 from storage.kernel.database import SERVER, Unavailable, file_of, translated
-from storage.kernel.migrate import current_revision, refusal, revision_in, revisions
-from storage.schema import metadata
-
-VERSION_TABLE = "alembic_version"  # Alembic's own table; not part of the schema
+from storage.kernel.migrate import (
+    VERSION_TABLE,
+    current_revision,
+    make_tables,
+    refusal,
+    revision_in,
+    revisions,
+)
 
 
 class SchemaVersion(NamedTuple):
@@ -167,7 +171,7 @@ def differences_in(c: sa.Connection) -> tuple[Difference, ...]:
 def parts_in(c: sa.Connection) -> Parts:
     """Return every table, column, constraint and index in *c*'s database, except Alembic's own table."""
     rows = _parts_on_server(c) if c.dialect.name == "postgresql" else _parts_in_file(c)
-    return {part: spelled for part, spelled in rows if part.table != VERSION_TABLE}
+    return {part: spelled for part, spelled in rows if part.table != VERSION_TABLE.name}
 
 
 def _release_parts(c: sa.Connection) -> Parts:
@@ -175,14 +179,14 @@ def _release_parts(c: sa.Connection) -> Parts:
     if c.dialect.name != "postgresql":
         engine = sa.create_engine("sqlite://")
         with engine.connect() as scratch:
-            metadata.create_all(scratch, checkfirst=False)
+            make_tables(scratch)
             parts = parts_in(scratch)
         engine.dispose()
         return parts
     moment = c.begin_nested()
     try:
         c.exec_driver_sql("SET LOCAL search_path TO pg_temp")  # new tables are then temporary
-        metadata.create_all(c, checkfirst=False)
+        make_tables(c)
         return parts_in(c)
     finally:
         moment.rollback()  # also restores the search path

@@ -60,24 +60,27 @@ def revision_on(server: Postgres, url: str) -> str:
     return str(server.sql("SELECT version_num FROM alembic_version", url=url)[0][0])
 
 
-def test_the_revisions_lead_to_the_tables_of_the_schema(tmp_path: Path) -> None:
+def test_the_revisions_lead_to_the_tables_that_a_new_file_gets(tmp_path: Path) -> None:
+    older(tmp_path / "replayed.db")
     upgrade(tmp_path / "replayed.db")
-    engine = sa.create_engine(f"sqlite:///{tmp_path}/made.db", poolclass=sa.NullPool)
-    metadata.create_all(engine)
-    made = parts_of(tmp_path / "made.db")
-    assert parts_of(tmp_path / "replayed.db") == made
-    assert columns_of_the_schema() <= names_of(made, "column")
+    upgrade(tmp_path / "new.db")
+    new = parts_of(tmp_path / "new.db")
+    assert parts_of(tmp_path / "replayed.db") == new
+    assert columns_of_the_schema() <= names_of(new, "column")
 
 
-async def test_the_revisions_lead_to_the_same_tables_on_a_server(postgres: Postgres, bare: str) -> None:
+async def test_the_revisions_lead_to_the_tables_that_a_new_database_gets(
+    postgres: Postgres, bare: str
+) -> None:
+    await read_once(bare, make_old)
     async with open_postgres(bare):
         replayed = parts_on(postgres, bare)
         assert revision_on(postgres, bare) == revisions()[-1]
     with postgres.bare_database() as url:
-        metadata.create_all(blocking_engine(url, postgres.portal, poolclass=sa.NullPool))
-        made = parts_on(postgres, url)
-    assert replayed == made
-    assert columns_of_the_schema() <= names_of(made, "column")
+        async with open_postgres(url):
+            new = parts_on(postgres, url)
+    assert replayed == new
+    assert columns_of_the_schema() <= names_of(new, "column")
 
 
 def columns_of_the_schema() -> set[str]:
