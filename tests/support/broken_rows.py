@@ -28,6 +28,10 @@ _OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "wakes": {"ends_at": AT + 1},
 }
 _KEY_IDS: Final[Mapping[str, Sequence[str]]] = {"device_keys": ["id"], "pairings": ["key_id"]}
+# what each world has of its own
+_WORLD: Final = "<world>"
+_KEY_ID: Final = "<key id>"
+_SEQ: Final = "<seq>"
 # tried in turn until a constraint is violated
 _TEXTS: Final = ("'nonsense'", "''", f"'{'x' * 256}'", "NULL")
 _NUMBERS: Final = ("-1", "0", "1", "99", "9999", f"{AT + 2}", "NULL")
@@ -55,8 +59,8 @@ class Fault(NamedTuple):
     @property
     def statement(self) -> str:
         """SQL that breaks the row of the world: the one that has its name in a column."""
-        row = dict(_rows(self.world, 0))[self.table]
-        column = next(name for name, value in row.items() if value in (self.world, self.world.encode()))
+        row = dict(_pattern())[self.table]
+        column = next(name for name, value in row.items() if value in (_WORLD, _WORLD.encode()))
         return f"UPDATE {self.table} SET {self.change} WHERE {column} = '{self.world}'"
 
 
@@ -72,7 +76,7 @@ def faults() -> tuple[Fault, ...]:
 
 
 def _faults_of(c: sa.Connection, table: sa.Table) -> Iterator[Fault]:
-    for constraint in table.constraints:
+    for constraint in sorted(table.constraints, key=lambda one: str(one.name)):
         if isinstance(constraint, sa.CheckConstraint) and "json_valid(" not in str(constraint.sqltext):
             yield _violation(c, table, constraint)
     for column in table.columns:
@@ -135,28 +139,43 @@ def _violates(c: sa.Connection, table: str, changes: str, check: str) -> bool:
 
 def _rows(world: str, number: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield a row of every table, which refers only to rows before it. *number*: of the world."""
+    own = {
+        _WORLD: world,
+        _WORLD.encode(): world.encode(),
+        _KEY_ID: key_id(world.encode()),
+        _SEQ: 1_000 + number,
+    }
+    for table, row in _pattern():
+        yield table, {name: own.get(value, value) for name, value in row.items()}
+
+
+@cache
+def _pattern() -> tuple[tuple[str, dict[str, Any]], ...]:
+    """Return a row of every table, with marks where each world has a value of its own."""
+    rows = []
     for table in metadata.sorted_tables:
         choices: dict[str, str] = {}
         for constraint in table.constraints:
             if isinstance(constraint, sa.CheckConstraint):
                 for column, first in _ONE_OF.findall(str(constraint.sqltext)):
                     choices.setdefault(column, first)
-        row = {column.name: _value(column, choices, world) for column in table.columns}
-        own = dict(_OWN.get(table.name, {})) | ({"seq": 1_000 + number} if table.name == "audit_log" else {})
-        own |= {name: key_id(world.encode()) for name in _KEY_IDS.get(table.name, ())}
-        yield table.name, {name: value for name, value in row.items() if value is not None} | own
+        row = {column.name: _value(column, choices) for column in table.columns}
+        own = dict(_OWN.get(table.name, {})) | ({"seq": _SEQ} if table.name == "audit_log" else {})
+        own |= dict.fromkeys(_KEY_IDS.get(table.name, ()), _KEY_ID)
+        rows.append((table.name, {name: value for name, value in row.items() if value is not None} | own))
+    return tuple(rows)
 
 
-def _value(column: sa.Column[Any], choices: Mapping[str, str], world: str) -> Any:
+def _value(column: sa.Column[Any], choices: Mapping[str, str]) -> Any:
     """Return the value of a column, or None for its default."""
     if column.foreign_keys:
-        return world
+        return _WORLD
     if column.nullable or column.server_default is not None:
         return None
     if isinstance(column.type, sa.LargeBinary):
-        return world.encode()
+        return _WORLD.encode()
     if isinstance(column.type, sa.Text | Choice):
-        return choices.get(column.name, world)
+        return choices.get(column.name, _WORLD)
     if isinstance(column.type, Flag):
         return False
     return AT if column.name.endswith("at") else 1

@@ -82,7 +82,7 @@ async def test_no_list_and_no_row_of_others_fails_because_of_a_broken_row(tmp_pa
 
 
 async def test_what_to_do_about_a_row_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    fault = next(one for one in faults() if one.table == "agent_states" and one.kind == "check")
+    fault = next(one for one in faults() if one.part == "ck_agent_states_lifecycle")
     async with damaged(tmp_path, fault) as client:
         refused = await client.get(f"/v1/agents/{fault.world}/status")
     told = refused.json()
