@@ -327,7 +327,7 @@ class TemplateSettings(TemplateTable):
 MOST_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory
 MOST_CONNECTOR_SETTINGS: Final = 64
 
-Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+Provider = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$(?!\n)")]
 ClientId = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 
 

@@ -37,7 +37,7 @@ class SecretMissing(HubError):
 class SecretRef(BaseModel):
     """Reference to a secret. A relative *file* is in the folder of the settings file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
 
     env: str | None = Field(
         default=None, min_length=1, description="Environment variable that holds the secret."
@@ -47,7 +47,7 @@ class SecretRef(BaseModel):
     )
     credential: str | None = Field(
         default=None,
-        pattern=r"^\w[\w.-]{0,63}$",
+        pattern=r"^\w[\w.-]{0,63}$(?!\n)",
         description="Name of the credential that systemd's LoadCredential= provides.",
     )
 

@@ -129,7 +129,7 @@ def test_a_credential_is_a_file_that_the_service_manager_hands_over(check: Check
     assert SecretRef(credential="llm").resolve(folder) == "k"
 
 
-@pytest.mark.parametrize("name", ["../key", "a/b", "", ".", ".."])
+@pytest.mark.parametrize("name", ["../key", "a/b", "", ".", "..", "key\\n"])
 def test_a_credential_is_named_and_is_no_path(check: Check, name: str) -> None:
     (told,) = check(OPENAI.replace("llm", name))
     assert told.startswith("5:26: error: model.api_key.credential: not a valid name")
