@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -26,6 +27,7 @@ from hub.device.credentials import (
     TokenCredential,
     is_open_to_others,
 )
+from hub.device.digests import open_digests
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
 from hub.device.messages import describe_message, describe_question
@@ -163,15 +165,20 @@ class ReferenceDevice:
             DeviceFileError: the device's file cannot be used.
         """
         ids = IdFactory(self._clock, self._chance)
-        with open_device_store(self._options.db, clock=self._clock, ids=ids) as store:
+        with ExitStack() as opened:
+            store = opened.enter_context(open_device_store(self._options.db, clock=self._clock, ids=ids))
+            digests = opened.enter_context(open_digests(self._options.db))
             self._store = store
             folders = settle(self._folders, store.known_roots())
             names = store.name_roots([path for path, _ in folders])
             roots = [
                 Root(name, path, spelling) for name, (path, spelling) in zip(names, folders, strict=True)
             ]
-            shared = SharedFolders(roots, home=self._home, max_file_bytes=self._options.max_file_bytes)
-            self._library = Library(shared, Contents(shared, self._clock), on_status=self._on_status)
+            shared = SharedFolders(
+                roots, home=self._home, max_file_bytes=self._options.max_file_bytes, digests=digests
+            )
+            contents = Contents(shared, self._clock, digests)
+            self._library = Library(shared, contents, on_status=self._on_status)
             self._tools = Tools(store, on_done=self._report_done)
             for root in roots:
                 self._on_status(f"sharing {root.spelling} as {root.name}")

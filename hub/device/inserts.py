@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, now_ms
-from hub.device import agreement, files, grants, messages, proposals, rows, schema, verdicts
+from hub.device import agreement, digests, files, grants, messages, proposals, rows, schema, verdicts
 from hub.device.messages import Reply
 from hub.device.rows import Refusal
 from hub.device.verdicts import Verdict
@@ -411,6 +411,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         for statement in schema.statements():
             db.execute(statement)
         db.execute("COMMIT")
+    db.execute(digests.CREATE)  # also in files from before it; older versions ignore the table
     db.execute("PRAGMA foreign_keys = ON")
 
 

@@ -14,6 +14,7 @@ thread, one at a time; several small files share a frame.
 import base64
 import hashlib
 import os
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from anyio import from_thread, to_thread
 from anyio.abc import TaskGroup
 
 from hub.clock import Clock, epoch_ms
+from hub.device.digests import Digests, stamp_of
 from hub.device.shared import Check, SharedFile, SharedFolders, SkipReason, Unreadable
 from hub.log import Channel, bind
 from hub.text import office
@@ -50,9 +52,6 @@ from protocol.work import (
 )
 
 _BLOCK_BYTES: Final = 1024 * 1024
-_MOST_DIGESTS: Final = 100_000  # kept in memory: at most 30 MB
-# A file written again within one tick of its file system's clock looks unchanged.
-_SETTLED_AFTER_NS: Final = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -75,35 +74,39 @@ class FileText:
 
 
 class Contents:
-    """Reader of shared files with a cache of the digests of unchanged files."""
+    """Reader of shared files.
 
-    def __init__(self, shared: SharedFolders, clock: Clock) -> None:
+    Args:
+        digests: digests of unchanged files, which need no reading.
+    """
+
+    def __init__(self, shared: SharedFolders, clock: Clock, digests: Digests | None = None) -> None:
         self._shared = shared
         self._clock = clock
-        self._digests: OrderedDict[tuple[int, ...], str] = OrderedDict()
+        self._digests = digests
 
     def digest(self, file: SharedFile, check: Check) -> str:
-        """Return the SHA-256 (hex) of the file's content; cached digests need no reading.
+        """Return the SHA-256 (hex) of the file's content; a kept digest needs no reading.
 
         Raises:
             Unreadable: the file cannot be opened, or changed while it was read.
         """
+        if file.sha256 is not None:
+            return file.sha256.hex()
         with self._shared.open(file) as descriptor:
             info = os.fstat(descriptor)
-            known = self._digests.get(_likeness(info))
-            if known is not None:
-                self._digests.move_to_end(_likeness(info))
-                return known
             sha = hashlib.sha256()
             for block in _blocks(descriptor, info, check):
                 sha.update(block)
-            digest = sha.hexdigest()
-            now_ns = int(self._clock.now().timestamp() * 1e9)
-            if now_ns - max(info.st_mtime_ns, info.st_ctime_ns) > _SETTLED_AFTER_NS:
-                self._digests[_likeness(info)] = digest
-                if len(self._digests) > _MOST_DIGESTS:
-                    self._digests.popitem(last=False)
-            return digest
+        stamp, now_ns = stamp_of(info), int(self._clock.now().timestamp() * 1e9)
+        if self._digests is not None and stamp.is_settled(now_ns):
+            self._digests.keep(file.folder, file.parts[-1], stamp, sha.digest())
+        return sha.hexdigest()
+
+    def keep_digests(self) -> None:
+        """Write new digests to the device's file."""
+        if self._digests is not None:
+            self._digests.flush()
 
     def text(
         self,
@@ -184,12 +187,8 @@ def _blocks(descriptor: int, before: os.stat_result, check: Check) -> Iterator[b
             break
         left -= len(block)
         yield block
-    if left != 0 or _likeness(os.fstat(descriptor)) != _likeness(before):
+    if left != 0 or stamp_of(os.fstat(descriptor)) != stamp_of(before):
         raise Unreadable(SkipReason.CHANGED)
-
-
-def _likeness(info: os.stat_result) -> tuple[int, ...]:
-    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
 MAX_RUNS: Final = 4  # concurrent runs; a hub assigns one by default
@@ -201,7 +200,7 @@ log = Channel(__name__)
 _FRAME_ROOM: Final = 1024  # for the parts of a frame around its entries
 _BATCH_BYTES: Final = 256 * 1024  # of small files in one frame: as much as one large piece
 _MOST_ENTRIES: Final = 10_000  # of a manifest frame, by the protocol
-_DIGESTS_AT_ONCE: Final = 200  # files hashed between two checks of the manifest's size
+_OPENED_AT_ONCE: Final = 200  # files hashed between two checks of the manifest's size
 _PAGE_BYTES: Final = 256 * 1024 * 1024  # of the files behind one manifest page, as hashing takes a while
 _MOST_SKIPPED: Final = 1_000  # listed individually; the rest is counted
 _LEAST_PIECE_BYTES: Final = 64  # a hub that requests less gets an error
@@ -331,7 +330,8 @@ class FolderRun:
         for skipped in left_out:
             self._skipped.add(skipped)
         if self.frame.mode is RunMode.MANIFEST:
-            await self._send_requested(await self._offer(files))
+            await self._offer(files)
+            await self._send_requested(files)
         else:
             for file in files:
                 await self._send_file(file)
@@ -356,14 +356,16 @@ class FolderRun:
         ending = f": {error.message or error.code}" if error else ""
         self._on_status(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
 
-    async def _offer(self, files: list[SharedFile]) -> dict[str, SharedFile]:
-        """Send the manifest and return its files by path."""
-        offered: dict[str, SharedFile] = {}
+    async def _offer(self, files: list[SharedFile]) -> None:
+        """Send the manifest."""
         entries: list[ManifestFile] = []
-        size = read_bytes = 0
-        for start in range(0, len(files), _DIGESTS_AT_ONCE):
-            some = files[start : start + _DIGESTS_AT_ONCE]
-            for file, entry in await self._in_thread(self._digests, some):
+        size = read_bytes = start = 0
+        while start < len(files):
+            some = await self._in_thread(self._entries, files, start)
+            start += len(some)
+            for file, entry in some:
+                if entry is None:
+                    continue
                 length = len(msgspec.json.encode(entry)) + 1  # MessagePack is shorter
                 is_full = size + length > self._frame_bytes or len(entries) == _MOST_ENTRIES
                 if entries and (is_full or read_bytes > _PAGE_BYTES):
@@ -371,18 +373,23 @@ class FolderRun:
                     entries, size, read_bytes = [], 0, 0
                 entries.append(entry)
                 size += length
-                read_bytes += file.size_bytes
-                offered[file.path] = file
+                read_bytes += 0 if file.sha256 else file.size_bytes
+        await self._in_thread(self._contents.keep_digests)
         await self._send_manifest(entries, last=True)
-        return offered
 
-    def _digests(self, files: list[SharedFile]) -> list[tuple[SharedFile, ManifestFile]]:
-        found = []
-        for file in files:
+    def _entries(self, files: list[SharedFile], start: int) -> list[tuple[SharedFile, ManifestFile | None]]:
+        """Return entries of the manifest from file *start* on; None for a file that cannot be read."""
+        found: list[tuple[SharedFile, ManifestFile | None]] = []
+        opened = 0
+        while start < len(files) and len(found) < _MOST_ENTRIES and opened < _OPENED_AT_ONCE:
+            file = files[start]
+            start += 1
+            opened += file.sha256 is None
             try:
                 digest = self._contents.digest(file, from_thread.check_cancelled)
             except Unreadable as error:
                 self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
+                found.append((file, None))
                 continue
             entry = ManifestFile(
                 path=file.path, size_bytes=file.size_bytes, sha256=digest, modified_ms=file.modified_ms
@@ -398,13 +405,14 @@ class FolderRun:
             AgentManifest(run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=entries, last=last)
         )
 
-    async def _send_requested(self, offered: dict[str, SharedFile]) -> None:
+    async def _send_requested(self, offered: list[SharedFile]) -> None:
         while True:
             while self._requested:
                 path = next(iter(self._requested))
                 del self._requested[path]
-                if path in offered:
-                    await self._send_file(offered[path])
+                place = bisect_left(offered, path, key=_path_of)
+                if place < len(offered) and offered[place].path == path:
+                    await self._send_file(offered[place])
                 else:
                     self._skipped.add(SkippedFile(path=path, reason=SkipReason.NOT_OFFERED))
             await self._send_batch()
@@ -471,6 +479,10 @@ class FolderRun:
 
     async def _in_thread(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
         return await to_thread.run_sync(work, *args, limiter=self._threads)
+
+
+def _path_of(file: SharedFile) -> str:
+    return file.path
 
 
 def _traced(send: Send, trace: str) -> Send:

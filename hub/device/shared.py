@@ -13,16 +13,20 @@ All functions block.
 
 import errno
 import os
+import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from hub.device.digests import Digests, Stamp, stamp_of
 from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # larger files are not documents; one file is in memory at a time
@@ -30,8 +34,9 @@ MAX_ROOTS: Final = 64  # in a hello
 MAX_ROOT: Final = 1_024  # characters of one root
 _MAX_ROOT_CHARACTERS: Final = 2_048  # characters of all roots: a hello is limited to 16 KiB
 _MAX_DEPTH: Final = 48  # levels of folders below a root; each holds a descriptor during the walk
-_MAX_LISTED: Final = 100_000  # files in one listing, regardless of the hub's limit
+_MAX_LISTED: Final = 1_000_000  # files in one listing, as many as a hub accepts; about 300 bytes each
 _MAX_PATH: Final = 4096  # characters, by the protocol
+_CHECKED_EVERY: Final = 100  # files between two checks for a cancelled listing
 
 # Extensions of files without text. They are excluded before a run's limits are counted; otherwise a folder of
 # photos would use up the limits before any note is read. Extensions that are also used for text (.ts, .doc)
@@ -51,6 +56,8 @@ _PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLL
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Non-blocking: opening a pipe without a writer would block forever.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+_NOT_KEPT: Final = (None, None)
 
 Check = Callable[[], None]  # called regularly; raises to cancel the work
 
@@ -105,6 +112,9 @@ _KEY_FILES: Final = (
     "secrets.*",
     "secrets",
 )
+_is_key_file: Final = re.compile(
+    "|".join(map(translate, _KEY_FILES))
+).match  # one pattern: 100,000 names a run
 
 
 def why_private(name: str) -> SkipReason | None:
@@ -112,7 +122,7 @@ def why_private(name: str) -> SkipReason | None:
     lowered = name.lower()
     if lowered in _VERSION_CONTROL:
         return SkipReason.VERSION_CONTROL
-    if any(fnmatchcase(lowered, pattern) for pattern in _KEY_FILES):
+    if _is_key_file(lowered):
         return SkipReason.KEY_FILE
     if name.startswith("."):
         return SkipReason.HIDDEN
@@ -142,8 +152,7 @@ class Root:
     spelling: str
 
 
-@dataclass(frozen=True)
-class SharedFile:
+class SharedFile(msgspec.Struct, frozen=True, gc=False):
     """File found by the walk.
 
     Attributes:
@@ -151,6 +160,7 @@ class SharedFile:
         parts: path components below the root.
         inode: device and inode of a file with several hard links; otherwise None.
         links: number of hard links.
+        sha256: kept digest, if the file is unchanged since it was made.
     """
 
     path: str
@@ -160,6 +170,12 @@ class SharedFile:
     modified_ms: int
     inode: tuple[int, int] | None = None
     links: int = 1
+    sha256: bytes | None = None
+
+    @property
+    def folder(self) -> str:
+        """Absolute path of the folder that contains the file."""
+        return _folder_at(self.root, self.parts[:-1])
 
 
 @dataclass(frozen=True)
@@ -246,13 +262,22 @@ class SharedFolders:
     Args:
         home: replacement for ``~`` in an agent's paths.
         max_file_bytes: larger files are skipped.
+        digests: kept digests, with which listed files are compared.
     """
 
-    def __init__(self, roots: Sequence[Root], *, home: str, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Root],
+        *,
+        home: str,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        digests: Digests | None = None,
+    ) -> None:
         self._roots = list(roots)
         self._paths = frozenset(root.path for root in roots)
         self._home = home
         self._max_file_bytes = max_file_bytes
+        self._digests = digests
 
     def places(self, asked: Sequence[str]) -> tuple[list[Place], list[SkippedFile]]:
         """Return the shared places of the requested paths, and the refused paths. Without paths: everything.
@@ -285,16 +310,18 @@ class SharedFolders:
         endings = tuple(_ending(extension) for extension in config.file_extensions)
         # The generator holds descriptors of open folders.
         with closing(self._see(places, endings)) as everything:
-            for seen in everything:
-                check()
+            for number, seen in enumerate(everything):
+                if not number % _CHECKED_EVERY:
+                    check()
                 if isinstance(seen, SkippedFile):
                     skipped.setdefault(seen.path, seen)
                 elif len(files) < _MAX_LISTED or seen.path in files:
                     files[seen.path] = seen
                 else:
                     unlisted += 1
-        names = Counter(file.inode for file in files.values())
-        for file in [file for file in files.values() if file.inode is not None]:
+        linked = [file for file in files.values() if file.inode is not None]
+        names = Counter(file.inode for file in linked)
+        for file in linked:
             if names[file.inode] < file.links:
                 del files[file.path]
                 why = (
@@ -399,22 +426,32 @@ class SharedFolders:
                 info = os.stat(place.parts[-1], dir_fd=parent, follow_symlinks=False)
             finally:
                 os.close(parent)
-            yield from self._judge(place.root, place.parts, info, endings)
+            kept = self._kept(place.root, place.parts[:-1])
+            if (seen := self._judge(place.root, place.parts, info, endings, kept)) is not None:
+                yield seen
             return
+        walked: set[str] = set()
         try:
-            yield from self._walk(place.root, place.parts, folder, endings)
+            yield from self._walk(place.root, place.parts, folder, endings, walked)
         finally:
             os.close(folder)
+        top = _folder_at(place.root, place.parts)
+        if self._digests is not None and not any(_below(path, top) for path in self._paths):
+            self._digests.forget_folders(top, walked)
 
     def _walk(
-        self, root: Root, parts: tuple[str, ...], folder: int, endings: tuple[str, ...]
+        self, root: Root, parts: tuple[str, ...], folder: int, endings: tuple[str, ...], walked: set[str]
     ) -> Iterator[SharedFile | SkippedFile]:
+        walked.add(_folder_at(root, parts))
         try:
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries)
         except OSError as error:
             yield _skip(root, parts, _why(error))
             return
+        kept = self._kept(root, parts)
+        if self._digests is not None and (gone := kept.keys() - set(names)):
+            self._digests.forget(_folder_at(root, parts), gone)
         for name in names:
             below = (*parts, name)
             if why_private(name):
@@ -425,48 +462,63 @@ class SharedFolders:
             try:
                 info = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
-                    yield from self._walk_into(root, below, folder, endings)
-                else:
-                    yield from self._judge(root, below, info, endings)
+                    yield from self._walk_into(root, below, folder, endings, walked)
+                elif (seen := self._judge(root, below, info, endings, kept)) is not None:
+                    yield seen
             except OSError as error:
                 yield _skip(root, below, _why(error))
 
     def _walk_into(
-        self, root: Root, parts: tuple[str, ...], folder: int, endings: tuple[str, ...]
+        self, root: Root, parts: tuple[str, ...], folder: int, endings: tuple[str, ...], walked: set[str]
     ) -> Iterator[SharedFile | SkippedFile]:
-        if "/".join((root.path, *parts)) in self._paths:
+        if _folder_at(root, parts) in self._paths:
             return  # nested root: its files have its name
         if len(parts) > _MAX_DEPTH:
             yield _skip(root, parts, SkipReason.TOO_DEEP)
         else:
             inner = os.open(parts[-1], _LIST, dir_fd=folder)
             try:
-                yield from self._walk(root, parts, inner, endings)
+                yield from self._walk(root, parts, inner, endings, walked)
             finally:
                 os.close(inner)
 
+    def _kept(self, root: Root, parts: tuple[str, ...]) -> Mapping[str, tuple[Stamp, bytes]]:
+        return {} if self._digests is None else self._digests.of_folder(_folder_at(root, parts))
+
     def _judge(
-        self, root: Root, parts: tuple[str, ...], info: os.stat_result, endings: tuple[str, ...]
-    ) -> Iterator[SharedFile | SkippedFile]:
-        """Yield the file of an entry, or why it is skipped. Files with another extension are ignored."""
+        self,
+        root: Root,
+        parts: tuple[str, ...],
+        info: os.stat_result,
+        endings: tuple[str, ...],
+        kept: Mapping[str, tuple[Stamp, bytes]],
+    ) -> SharedFile | SkippedFile | None:
+        """Return the file of an entry, or why it is skipped; None for a file with another extension."""
         name = parts[-1]
         if stat.S_ISLNK(info.st_mode):
-            yield _skip(root, parts, SkipReason.SYMLINK)
-        elif endings and not name.lower().endswith(endings):
-            return
-        elif not stat.S_ISREG(info.st_mode):
-            yield _skip(root, parts, SkipReason.NOT_A_FILE)
-        elif name.lower().endswith(NO_TEXT):
-            yield _skip(root, parts, SkipReason.NOT_CONVERTIBLE, "its ending says that it holds no text")
-        elif info.st_size > self._max_file_bytes:
+            return _skip(root, parts, SkipReason.SYMLINK)
+        lowered = name.lower()
+        if endings and not lowered.endswith(endings):
+            return None
+        if not stat.S_ISREG(info.st_mode):
+            return _skip(root, parts, SkipReason.NOT_A_FILE)
+        if lowered.endswith(NO_TEXT):
+            return _skip(root, parts, SkipReason.NOT_CONVERTIBLE, "its ending says that it holds no text")
+        if info.st_size > self._max_file_bytes:
             detail = f"{info.st_size} bytes, at most {self._max_file_bytes} are read"
-            yield _skip(root, parts, SkipReason.TOO_LARGE, detail)
-        elif len(path := _on_the_wire(root, parts)) > _MAX_PATH:
-            yield _skip(root, parts, SkipReason.TOO_DEEP)
-        else:
-            modified_ms = max(0, info.st_mtime_ns // 1_000_000)
-            inode = (info.st_dev, info.st_ino) if info.st_nlink > 1 else None
-            yield SharedFile(path, root, parts, info.st_size, modified_ms, inode, info.st_nlink)
+            return _skip(root, parts, SkipReason.TOO_LARGE, detail)
+        if len(path := _on_the_wire(root, parts)) > _MAX_PATH:
+            return _skip(root, parts, SkipReason.TOO_DEEP)
+        modified_ms = max(0, info.st_mtime_ns // 1_000_000)
+        inode = (info.st_dev, info.st_ino) if info.st_nlink > 1 else None
+        stamp, sha256 = kept.get(name, _NOT_KEPT)
+        if stamp != stamp_of(info):
+            sha256 = None
+        return SharedFile(path, root, parts, info.st_size, modified_ms, inode, info.st_nlink, sha256)
+
+
+def _folder_at(root: Root, parts: Sequence[str]) -> str:
+    return "/".join((root.path, *parts))
 
 
 def _open_below(root: Root, parts: Sequence[str], flags: int) -> int:
@@ -521,11 +573,12 @@ def _skip(root: Root, parts: Sequence[str], reason: SkipReason, more: str = "") 
 
 
 def _on_the_wire(root: Root, parts: Sequence[str]) -> str:
-    return "/".join((root.name, *parts)).encode("utf-8", "replace").decode()
+    path = "/".join((root.name, *parts))
+    return path if path.isascii() else path.encode("utf-8", "replace").decode()
 
 
 def _is_utf8(name: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in name)
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _ending(extension: str) -> str:

@@ -3,7 +3,10 @@
 import base64
 import hashlib
 import os
+import shutil
+import sqlite3
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,11 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.clock import IdFactory
 from hub.device import run_reading
+from hub.device.digests import Digests, open_digests
+from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut
 from hub.device.shared import Root, SharedFile, SharedFolders, SkipReason, Unreadable
 from hub.text.files import NotConvertible
-from tests.support.clock import FakeClock
+from protocol.work import RunConfig
+from tests.support.clock import FakeClock, SeededChance
 
 
 @given(st.text(max_size=300), st.integers(4, 40), st.integers(6, 80))
@@ -48,14 +55,16 @@ def test_a_large_text_is_cut_into_few_pieces() -> None:
 
 
 class _Folder:
-    """A shared folder with one file, and a count of how often it was read."""
+    """A shared folder with one file, the digests of a device, and a count of how often files were read."""
 
-    def __init__(self, folder: Path, clock: FakeClock) -> None:
+    def __init__(self, folder: Path, clock: FakeClock, digests: Digests) -> None:
         self.path = folder / "a.md"
-        self.path.write_bytes(b"call Ana")
+        if not self.path.exists():
+            self.path.write_bytes(b"call Ana")
         self.root = Root("notes", os.path.realpath(folder), str(folder))
-        shared = SharedFolders([self.root], home="/nowhere")
-        self.contents = Contents(shared, clock)
+        self.digests = digests
+        self.shared = SharedFolders([self.root], home="/nowhere", digests=digests)
+        self.contents = Contents(self.shared, clock, digests)
         self.reads = 0
         self.age(3_600, clock)
 
@@ -70,16 +79,33 @@ class _Folder:
         """Make the file's times lie so far in the clock's past."""
         clock.set_wall(clock.now().fromtimestamp(self.path.stat().st_ctime + seconds, clock.now().tzinfo))
 
+    def listed(self) -> dict[str, str]:
+        """The digest of every file, by path below the folder, as a run lists them."""
+        places, _ = self.shared.places([])
+        files, _ = self.shared.list_files(places, RunConfig(), None, lambda: None)
+        found = {"/".join(file.parts): self.contents.digest(file, self._count) for file in files}
+        self.contents.keep_digests()
+        return found
+
     def digest(self) -> str:
-        return self.contents.digest(self.file, self._count)
+        return self.listed()["a.md"]
 
     def _count(self) -> None:
         self.reads += 1
 
 
 @pytest.fixture
-def folder(tmp_path: Path, clock: FakeClock) -> _Folder:
-    return _Folder(tmp_path, clock)
+def device_file(tmp_path: Path, clock: FakeClock) -> Path:
+    path = tmp_path / "device.db"
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())):
+        return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, clock: FakeClock, device_file: Path) -> Iterator[_Folder]:
+    (tmp_path / "notes").mkdir()
+    with open_digests(device_file) as digests:
+        yield _Folder(tmp_path / "notes", clock, digests)
 
 
 def test_a_digest_is_of_all_bytes_and_taken_once(folder: _Folder) -> None:
@@ -90,9 +116,34 @@ def test_a_digest_is_of_all_bytes_and_taken_once(folder: _Folder) -> None:
     assert folder.reads == reads
 
 
+def test_a_device_that_was_restarted_opens_only_what_has_changed(
+    folder: _Folder, device_file: Path, clock: FakeClock
+) -> None:
+    (folder.path.parent / "b.md").write_bytes(b"pay rent")
+    folder.age(3_600, clock)
+    before = folder.listed()
+    folder.path.write_bytes(b"call Bob")
+    folder.age(3_600, clock)
+
+    with open_digests(device_file) as digests:
+        again = _Folder(folder.path.parent, clock, digests)
+        after = again.listed()
+
+    assert after == before | {"a.md": hashlib.sha256(b"call Bob").hexdigest()}
+    assert again.reads == 2  # a block of the changed file, and its end
+
+
 def test_a_changed_file_has_another_digest(folder: _Folder) -> None:
     before = folder.digest()
     folder.path.write_bytes(b"call Bob")
+
+    assert folder.digest() != before
+
+
+def test_a_file_that_was_put_back_with_its_old_times_has_another_digest(folder: _Folder) -> None:
+    before, info = folder.digest(), folder.path.stat()
+    folder.path.write_bytes(b"call Bob")
+    os.utime(folder.path, ns=(info.st_atime_ns, info.st_mtime_ns))
 
     assert folder.digest() != before
 
@@ -105,6 +156,47 @@ def test_a_file_written_a_moment_ago_is_read_again(folder: _Folder, clock: FakeC
     folder.digest()
 
     assert folder.reads > reads
+
+
+def test_digests_of_files_and_folders_that_were_deleted_are_forgotten(
+    folder: _Folder, clock: FakeClock
+) -> None:
+    notes = folder.path.parent
+    (notes / "old" / "older").mkdir(parents=True)
+    (notes / "old" / "older" / "c.md").write_bytes(b"c")
+    (notes / "b.md").write_bytes(b"b")
+    folder.age(3_600, clock)
+    assert sorted(folder.listed()) == ["a.md", "b.md", "old/older/c.md"]
+    assert folder.digests.of_folder(f"{folder.root.path}/old/older")
+    shutil.rmtree(notes / "old")
+    (notes / "b.md").unlink()
+
+    assert sorted(folder.listed()) == ["a.md"]
+    assert list(folder.digests.of_folder(folder.root.path)) == ["a.md"]
+    assert not folder.digests.of_folder(f"{folder.root.path}/old/older")
+
+
+def test_without_the_table_of_digests_the_files_are_read(folder: _Folder, device_file: Path) -> None:
+    with sqlite3.connect(device_file) as db:
+        db.execute("DROP TABLE digests")
+
+    assert folder.digest() == folder.digest() == hashlib.sha256(b"call Ana").hexdigest()
+
+
+def test_a_device_file_without_digests_gets_them_and_keeps_its_rows(
+    device_file: Path, clock: FakeClock
+) -> None:
+    with sqlite3.connect(device_file) as db:
+        db.execute("DROP TABLE digests")
+        db.execute("INSERT INTO roots VALUES ('/home/ana/notes', 'notes')")
+        version = db.execute("PRAGMA user_version").fetchone()
+
+    with open_device_store(device_file, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        assert store.known_roots() == ["/home/ana/notes"]
+
+    with sqlite3.connect(device_file) as db:
+        assert db.execute("SELECT count(*) FROM digests").fetchone() == (0,)
+        assert db.execute("PRAGMA user_version").fetchone() == version  # an older device opens the file too
 
 
 @pytest.mark.parametrize("longer", [b"call Ana and Bo", b"call"])
