@@ -3,15 +3,17 @@
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import anyio
 from anyio.abc import TaskStatus
 
 from hub.app.supervisor import Supervisor
 from hub.clock import Chance, Clock
+from hub.extraction.batch import BatchClient
 from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
+from hub.extraction.endpoint import CHUNK_TOKENS, MAX_TRIES, Chain, Endpoint
 from hub.extraction.model import Models, Price
 from hub.extraction.outcomes import Breaker
 from hub.health.external import Reach
@@ -23,9 +25,6 @@ from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
 from hub.turns import Turns
-
-if TYPE_CHECKING:
-    from hub.extraction.endpoint import Endpoint
 
 TRIES_BEFORE_ANOTHER = 3  # of a question that another endpoint can answer, instead of waiting half a minute
 
@@ -52,7 +51,7 @@ class OpenModels(NamedTuple):
     """
 
     models: Models
-    endpoints: tuple["Endpoint", ...]
+    endpoints: tuple[Endpoint, ...]
     clients: AsyncExitStack
 
 
@@ -69,10 +68,6 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
     chosen = in_order(settings)
     if not chosen:
         return OpenModels(Models(), (), clients)
-    # Imported here, because openai takes a third of the daemon's start time.
-    from hub.extraction.batch import BatchClient
-    from hub.extraction.endpoint import Chain
-
     endpoints: list[Endpoint] = []
     for number, one in enumerate(chosen):
         is_last = number == len(chosen) - 1
@@ -82,7 +77,7 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
         endpoints.append(endpoint)
     local = [endpoint for endpoint in endpoints if endpoint.is_local]
 
-    def batches(chain: Sequence["Endpoint"]) -> BatchClient | None:
+    def batches(chain: Sequence[Endpoint]) -> BatchClient | None:
         """Open the batch client of the chain's first endpoint; the local model has none."""
         if not chain or chain[0].is_literal:
             return None
@@ -230,9 +225,7 @@ def _open(
     *,
     table: str,
     is_last: bool,
-) -> "Endpoint":
-    from hub.extraction.endpoint import CHUNK_TOKENS, MAX_TRIES, Endpoint
-
+) -> Endpoint:
     match settings:
         case LocalModelSettings():
             assert embedded is not None

@@ -5,15 +5,14 @@ limiter nor circuit breaker applies; unanswered questions are asked individually
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
-import openai
 
 from hub.clock import Clock
 from hub.extraction.completion import Unusable, completion_of, tokens_of
-from hub.extraction.endpoint import Endpoint
+from hub.extraction.endpoint import Endpoint, import_openai
 from hub.extraction.model import (
     BATCH_REQUESTS,
     BatchResult,
@@ -28,6 +27,9 @@ from hub.extraction.model import (
 from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of, meaning_of
 from hub.log import Channel
 from hub.outbound import AddressRefused, AnswerTooLarge
+
+if TYPE_CHECKING:
+    import openai
 
 log = Channel(__name__)
 
@@ -88,7 +90,7 @@ class BatchClient:
             )
             for name, request in requests.items()
         ]
-        client = self._client()
+        client = await self._client()
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
                 file = await client.files.create(file=("questions.jsonl", b"\n".join(lines)), purpose="batch")
@@ -98,7 +100,7 @@ class BatchClient:
                     completion_window="24h",
                     metadata={_KEY: key},
                 )
-        except _EXPECTED as error:
+        except _expected() as error:
             raise self._meaning_of(error) from None
         return batch.id
 
@@ -106,14 +108,14 @@ class BatchClient:
         """Find a batch by its key; see ``Batches.find``. Only the newest hundred are examined."""
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
-                page = await self._client().batches.list(limit=_LISTED)
-        except _EXPECTED as error:
+                page = await (await self._client()).batches.list(limit=_LISTED)
+        except _expected() as error:
             raise self._meaning_of(error) from None
         return next((batch.id for batch in page.data if (batch.metadata or {}).get(_KEY) == key), None)
 
     async def check(self, batch_id: str) -> BatchResult:
         """Return the state and answers of a batch; see ``Batches.check``."""
-        client = self._client()
+        client = await self._client()
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
                 batch = await client.batches.retrieve(batch_id)
@@ -121,7 +123,7 @@ class BatchClient:
                     return BatchResult(is_done=False)
                 files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
                 bodies = [(await client.files.content(file)).content for file in files]
-        except _EXPECTED as error:
+        except _expected() as error:
             raise self._meaning_of(error) from None
         answers: dict[str, ModelAnswer] = {}
         failed: dict[str, str] = {}
@@ -131,18 +133,20 @@ class BatchClient:
 
     async def discard(self, batch_id: str) -> None:
         """Delete a batch's files; see ``Batches.discard``."""
-        client = self._client()
+        client = await self._client()
         try:
             with anyio.fail_after(_MOVE_TIMEOUT_S):
                 batch = await client.batches.retrieve(batch_id)
                 for file in (batch.input_file_id, batch.output_file_id, batch.error_file_id):
                     if file:
                         await client.files.delete(file)
-        except _EXPECTED as error:
+        except _expected() as error:
             log.warning("batch.not_discarded", error=type(error).__name__)
 
-    def _client(self) -> openai.AsyncOpenAI:
+    async def _client(self) -> "openai.AsyncOpenAI":
         """Return the HTTP client, opened on first use: most hubs never submit a batch."""
+        if self._opened is None:
+            await import_openai()
         if self._opened is None:
             self._opened = self._endpoint.open_client(connections=2, max_answer_bytes=MAX_FILE_BYTES)
         return self._opened
@@ -183,6 +187,8 @@ class BatchClient:
 
     def _meaning_of(self, error: Exception) -> ModelError:
         """Return the ``ModelError`` that corresponds to *error*."""
+        import openai
+
         place = self._endpoint.place
         if isinstance(error, AddressRefused):
             return EndpointRefused(f"the model endpoint {place.base_url} may not be called: {error}")
@@ -208,10 +214,8 @@ class BatchClient:
                 return ModelRefused(f"the model endpoint {place.base_url} refused a batch ({meaning})")
 
 
-_EXPECTED: Final = (
-    openai.APIStatusError,
-    openai.APIConnectionError,
-    AddressRefused,
-    AnswerTooLarge,
-    TimeoutError,
-)
+def _expected() -> tuple[type[Exception], ...]:
+    """Return the errors of a request."""
+    import openai
+
+    return (openai.APIStatusError, openai.APIConnectionError, AddressRefused, AnswerTooLarge, TimeoutError)

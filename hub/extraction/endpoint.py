@@ -14,11 +14,11 @@ If none is, it is asked nonetheless, unless its quota is known to be used up.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-import anyio
+import anyio.to_thread
 import msgspec
-import openai
 
 from hub.clock import Chance, Clock
 from hub.extraction.completion import Dialect, Unusable, completion_of, tokens_of
@@ -51,6 +51,9 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound import MAX_ANSWER_BYTES, AddressRefused, AnswerTooLarge, OutboundClient, OutboundRules
 from protocol.backoff import Backoff
+
+if TYPE_CHECKING:
+    import openai
 
 CHUNK_TOKENS: Final = 1_500  # long enough for context, short enough that a model overlooks nothing
 IN_FLIGHT: Final = 8
@@ -131,6 +134,11 @@ def _raw(request: ModelRequest) -> float:
     return (content_bytes + len(msgspec.json.encode(request.schema))) / BYTES_PER_TOKEN
 
 
+async def import_openai() -> None:
+    """Import the client library in a thread: the first time takes 0.3 s."""
+    await anyio.to_thread.run_sync(import_module, "openai")
+
+
 class Endpoint:
     """Model at one endpoint, shared by all of its callers.
 
@@ -202,13 +210,23 @@ class Endpoint:
             waiting=lambda: float(len(self._limiter)),
             is_open=lambda: float(self.breaker.circuit is not Circuit.CLOSED),
         )
-        # One more than questions in flight: a question may start before the previous connection is released.
-        self._client = self.open_client(connections=in_flight + 1)
+        self._client: openai.AsyncOpenAI | None = None
+
+    async def _opened(self) -> "openai.AsyncOpenAI":
+        """Return the HTTP client, opened on first use."""
+        if self._client is None:
+            await import_openai()
+        if self._client is None:  # no other question opened it meanwhile
+            # One more than questions in flight: one may start before the connection of another is released.
+            self._client = self.open_client(connections=self.in_flight + 1)
+        return self._client
 
     def open_client(
         self, *, connections: int, max_answer_bytes: int = MAX_ANSWER_BYTES
-    ) -> openai.AsyncOpenAI:
-        """Open a client of this endpoint with the same rules; the caller closes it."""
+    ) -> "openai.AsyncOpenAI":
+        """Open a client of this endpoint, with its rules, after ``import_openai``; the caller closes it."""
+        import openai
+
         return openai.AsyncOpenAI(
             base_url=self.place.base_url,
             api_key=self.api_key or "none",  # the client requires a key
@@ -225,8 +243,9 @@ class Endpoint:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        with anyio.CancelScope(shield=True):
-            await self._client.close()
+        if self._client is not None:
+            with anyio.CancelScope(shield=True):
+                await self._client.close()
 
     @property
     def is_available(self) -> bool:
@@ -251,10 +270,12 @@ class Endpoint:
             ModelUnavailable: no answer. Another ModelError: the endpoint answers, but refuses the hub.
                 ``None``: the endpoint works, or has no list of models.
         """
-        base_url = self.place.base_url
+        base_url, client = self.place.base_url, await self._opened()
+        import openai
+
         try:
             with anyio.fail_after(REACH_S):
-                await self._client.models.with_raw_response.list()
+                await client.models.with_raw_response.list()
         except AddressRefused as error:
             return EndpointRefused(f"{base_url} may not be called: {error}")
         except (openai.APIConnectionError, AnswerTooLarge, TimeoutError) as error:
@@ -371,12 +392,15 @@ class Endpoint:
         cost_nanos = self.price.of(prompt_tokens, completion_tokens)
         return Usage(0, prompt_tokens, completion_tokens, cost_nanos)
 
-    async def _post(self, question: Question) -> openai.HttpxBinaryResponseContent:
+    async def _post(self, question: Question) -> "openai.HttpxBinaryResponseContent":
+        client = await self._opened()
+        import openai
+
         # Encoded here: the client would spend a third of a question's time on walking the schema.
         body = msgspec.json.encode(question.dialect.body(self.name, question.request))
         try:
             with anyio.fail_after(self._try_timeout_s):
-                return await self._client.post(
+                return await client.post(
                     "/chat/completions",
                     cast_to=openai.HttpxBinaryResponseContent,
                     content=body,

@@ -24,7 +24,7 @@ from hub.outbound import finite_number, retry_after_s
 from protocol.backoff import Backoff
 
 if TYPE_CHECKING:
-    import openai  # takes 0.3 s and 20 MB: loaded with the first endpoint
+    import openai  # takes 0.3 s and 20 MB: loaded with the first question
 
 FAILURES: Final = 3  # consecutive questions, each with all its retries
 # An agent without quota retries after 10 min; the circuit must not wait longer.
