@@ -74,11 +74,11 @@ class Digests:
 
     def of_folder(self, folder: str) -> Mapping[str, tuple[Stamp, bytes]]:
         """Return stamp and digest of the files directly in *folder*, by name."""
-        kept: dict[str, tuple[Stamp, bytes]] = {}
+        found: dict[str, tuple[Stamp, bytes]] = {}
         with self._lock, self._tolerant():
             for name, *stamp, sha256 in self._db.execute(_OF_FOLDER, (folder,)):
-                kept[name] = Stamp(*stamp), sha256
-        return kept
+                found[name] = Stamp(*stamp), sha256
+        return found
 
     def keep(self, folder: str, name: str, stamp: Stamp, sha256: bytes) -> None:
         """Keep the digest of a file; written with the next ones, or by ``flush``."""
@@ -103,8 +103,8 @@ class Digests:
         """Delete digests of folders at or below *root* that are not among the *existing* ones."""
         with self._lock, self._tolerant():
             below = root.rstrip("/")
-            kept = self._db.execute(_FOLDERS_BELOW, (root, f"{below}/", f"{below}0")).fetchall()
-            for (folder,) in kept:
+            folders = self._db.execute(_FOLDERS_BELOW, (root, f"{below}/", f"{below}0")).fetchall()
+            for (folder,) in folders:
                 if folder not in existing:
                     self._db.execute(_FORGET_FOLDER, (folder,))
 

@@ -57,7 +57,7 @@ _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Non-blocking: opening a pipe without a writer would block forever.
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
-_NOT_KEPT: Final = (None, None)
+_NO_DIGEST: Final = (None, None)
 
 Check = Callable[[], None]  # called regularly; raises to cancel the work
 
@@ -426,8 +426,8 @@ class SharedFolders:
                 info = os.stat(place.parts[-1], dir_fd=parent, follow_symlinks=False)
             finally:
                 os.close(parent)
-            kept = self._kept(place.root, place.parts[:-1])
-            if (seen := self._judge(place.root, place.parts, info, endings, kept)) is not None:
+            digests = self._digests_of(place.root, place.parts[:-1])
+            if (seen := self._judge(place.root, place.parts, info, endings, digests)) is not None:
                 yield seen
             return
         walked: set[str] = set()
@@ -449,9 +449,9 @@ class SharedFolders:
         except OSError as error:
             yield _skip(root, parts, _why(error))
             return
-        kept = self._kept(root, parts)
-        if self._digests is not None and (gone := kept.keys() - set(names)):
-            self._digests.forget(_folder_at(root, parts), gone)
+        digests = self._digests_of(root, parts)
+        if self._digests is not None and (deleted := digests.keys() - set(names)):
+            self._digests.forget(_folder_at(root, parts), deleted)
         for name in names:
             below = (*parts, name)
             if why_private(name):
@@ -463,7 +463,7 @@ class SharedFolders:
                 info = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
                     yield from self._walk_into(root, below, folder, endings, walked)
-                elif (seen := self._judge(root, below, info, endings, kept)) is not None:
+                elif (seen := self._judge(root, below, info, endings, digests)) is not None:
                     yield seen
             except OSError as error:
                 yield _skip(root, below, _why(error))
@@ -482,7 +482,7 @@ class SharedFolders:
             finally:
                 os.close(inner)
 
-    def _kept(self, root: Root, parts: tuple[str, ...]) -> Mapping[str, tuple[Stamp, bytes]]:
+    def _digests_of(self, root: Root, parts: tuple[str, ...]) -> Mapping[str, tuple[Stamp, bytes]]:
         return {} if self._digests is None else self._digests.of_folder(_folder_at(root, parts))
 
     def _judge(
@@ -491,7 +491,7 @@ class SharedFolders:
         parts: tuple[str, ...],
         info: os.stat_result,
         endings: tuple[str, ...],
-        kept: Mapping[str, tuple[Stamp, bytes]],
+        digests: Mapping[str, tuple[Stamp, bytes]],
     ) -> SharedFile | SkippedFile | None:
         """Return the file of an entry, or why it is skipped; None for a file with another extension."""
         name = parts[-1]
@@ -511,7 +511,7 @@ class SharedFolders:
             return _skip(root, parts, SkipReason.TOO_DEEP)
         modified_ms = max(0, info.st_mtime_ns // 1_000_000)
         inode = (info.st_dev, info.st_ino) if info.st_nlink > 1 else None
-        stamp, sha256 = kept.get(name, _NOT_KEPT)
+        stamp, sha256 = digests.get(name, _NO_DIGEST)
         if stamp != stamp_of(info):
             sha256 = None
         return SharedFile(path, root, parts, info.st_size, modified_ms, inode, info.st_nlink, sha256)
