@@ -272,6 +272,21 @@ async def open_hub(
         before: writes rows of an earlier boot.
         database: its address; by default a database in memory.
     """
+    async with open_empty_hub(folder, text, before, database=database) as hub:
+        await hub.agent("notes", **NOTES)
+        await hub.connect(await hub.device("desk"))
+        yield hub
+
+
+@asynccontextmanager
+async def open_empty_hub(
+    folder: Path,
+    text: str = TEXT,
+    before: Callable[[sa.Connection], None] | None = None,
+    *,
+    database: str = "sqlite://",
+) -> AsyncIterator[ServedHub]:
+    """Open a hub without the agent ``notes`` and its device; see ``open_hub``."""
     clock = FakeClock()
     opening = open_context(folder, text, clock=clock, database=database)
     async with opening as context, AsyncExitStack() as resources:
@@ -282,10 +297,7 @@ async def open_hub(
         await context.watch_settings.reloader.begin()
         owner = await context.store.read(users.find_user_by_name, users.OWNER)
         assert owner is not None
-        hub = ServedHub(app, context, owner.id, clock)
-        await hub.agent("notes", **NOTES)
-        await hub.connect(await hub.device("desk"))
-        yield hub
+        yield ServedHub(app, context, owner.id, clock)
 
 
 class InProcess(NamedTuple):
@@ -334,8 +346,13 @@ async def answering(
 ) -> AsyncIterator[ServedHub]:
     """Open a hub and its operators' server without sockets, for tests of routes and of the access to them."""
     async with open_hub(folder, text, database=database) as hub:
-        hub.listens(InProcess(_server(hub, options).access, folder / "hub.sock"))
+        answer(hub, **options)
         yield hub
+
+
+def answer(hub: ServedHub, **options: Any) -> None:
+    """Build the operators' server of *hub*, without sockets."""
+    hub.listens(InProcess(_server(hub, options).access, hub.folder / "hub.sock"))
 
 
 def _server(hub: ServedHub, options: dict[str, Any]) -> OperatorServer:
