@@ -7,6 +7,9 @@ chain may begin after them. Entry 1 records the hub's creation before its first 
 has lost its chain. An attacker who can write the database can also rewrite the whole chain. Only a copy of
 its end elsewhere reveals that, such as the log, to which the hub writes it daily.
 
+A large log is checked in small parts over time: ``Checked`` is how far that came, so that a start reads only
+a bounded number of entries (``hub.health.records``).
+
 The activity log, also here, is the list of events that people read; it has no chain.
 """
 
@@ -33,7 +36,9 @@ PRUNED: Final = "audit.pruned"  # event that records a deletion
 ROWS: Final = 500  # examined or deleted in one transaction
 PRUNE_EVERY_MS: Final = 7 * 86_400_000  # so that entries about pruning stay few
 
+BACKUP_MADE: Final = "backup.made"  # event of a completed backup
 _HEAD: Final = "audit.head"  # key in the table hub
+_CHECKED: Final = "audit.checked"  # key in the table hub
 # of PostgreSQL: concurrent writers would link two entries to the same predecessor
 _CHAIN_LOCK: Final = 0x4155444954
 
@@ -241,6 +246,19 @@ def _of_alias(alias: EventAlias) -> sa.ColumnElement[bool]:
     return sa.and_(is_event, audit_log.c.detail.contains(kind, autoescape=True))
 
 
+LAST_BACKUP = (
+    sa.select(audit_log.c.at)
+    .where(sa.text(f"audit_log.event = '{BACKUP_MADE}'"))  # literal, for the partial index
+    .order_by(audit_log.c.seq.desc())
+    .limit(1)
+)
+
+
+def last_backup_at(c: sa.Connection) -> int | None:
+    """Return the time of the last backup on record, epoch milliseconds; ``None`` without one."""
+    return c.execute(LAST_BACKUP).scalar_one_or_none()
+
+
 def end_of_chain(c: sa.Connection) -> Link | None:
     """Return the last entry as written; ``None`` without entries."""
     return _stored_head(c) or _last(c)
@@ -261,6 +279,36 @@ def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS)
     if is_last:
         breaks += _wrong_at_end(_stored_head(c), stand, is_in_use=_is_in_use(c))
     return Part(len(found), tuple(breaks), stand if stand.seq else None, is_last)
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Progress of the checks of the chain, stored in the table ``hub``.
+
+    Attributes:
+        newest: last entry that was checked after it was written.
+        place: last entry of the pass over the whole chain; ``None``: no pass is under way.
+        began_at: start of the last pass, epoch milliseconds.
+    """
+
+    newest: Link = START
+    place: Link | None = None
+    began_at: int = 0
+
+
+def find_checked(c: sa.Connection) -> Checked:
+    """Return the stored progress; that of a chain that was never checked also if it is unreadable."""
+    stored = c.execute(sa.select(hub.c.value).where(hub.c.key == _CHECKED)).scalar_one_or_none()
+    try:
+        return Checked() if stored is None else msgspec.json.decode(stored, type=Checked)
+    except msgspec.DecodeError:
+        return Checked()
+
+
+def note_checked(c: sa.Connection, checked: Checked) -> None:
+    """Store the progress of the checks."""
+    value = msgspec.json.encode(checked).decode()
+    if c.execute(sa.update(hub).where(hub.c.key == _CHECKED).values(value=value)).rowcount == 0:
+        c.execute(sa.insert(hub), {"key": _CHECKED, "value": value})
 
 
 def check_known(c: sa.Connection, known: Link) -> Break | None:
@@ -398,10 +446,12 @@ def _last(c: sa.Connection) -> Link | None:
 
 
 def _rows(c: sa.Connection, query: sa.Select[*tuple[object, ...]], **values: int) -> list[AuditRow]:
-    return [
-        AuditRow(**row | {"prev_hash": _hash_in(row["prev_hash"]), "hash": _hash_in(row["hash"])})
-        for row in (dict(found) for found in c.execute(query, values).mappings())
-    ]
+    return [_row_in(*row) for row in c.execute(query, values)]
+
+
+def _row_in(*row: Any) -> AuditRow:
+    seq, at, actor, event, subject, outcome, detail, before, own = row
+    return AuditRow(seq, at, actor, event, subject, outcome, detail, _hash_in(before), _hash_in(own))
 
 
 def _hash_in(value: Any) -> bytes:

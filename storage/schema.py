@@ -85,3 +85,4 @@ audit_log = table(
     one_of("outcome", ("done", "refused")),
 )
 index("audit_log_at", audit_log.c.at)
+index("audit_log_backups", audit_log.c.seq, where="event = 'backup.made'")

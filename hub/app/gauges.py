@@ -57,5 +57,5 @@ class Gauges:
         self._metrics.pairing_pending.set(waiting)
         self._metrics.review_queue.set(await self._store.read(items.count_open))
         self._metrics.open_questions.set(await self._store.read(question_rows.count_open))
-        if made := await self._store.read(audit.list_entries, limit=1, event="backup.made"):
-            self._metrics.backup_success_at.set(made[0].at / 1000)
+        if (made_at := await self._store.read(audit.last_backup_at)) is not None:
+            self._metrics.backup_success_at.set(made_at / 1000)

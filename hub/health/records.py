@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from hub.clock import from_epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
 from storage import audit
+from storage.audit import Break, Checked, Link
 from storage.devices import devices, users
 from storage.devices.devices import DeviceRow
 from storage.kernel import database
@@ -19,6 +20,7 @@ WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep the log f
 BACKUP_AGE: Final = timedelta(days=8)
 AGREEMENT_REPORTED: Final = timedelta(days=1)  # for so long a restored agreement is reported
 CHAIN_EVERY: Final = timedelta(days=1)
+CHAIN_PARTS: Final = 20  # reads of 500 entries in one check, each in about 10 ms
 ROWS_EVERY: Final = timedelta(hours=1)
 ROWS_OF_PART: Final = 1_000  # searched in one read, in about 20 ms
 PARTS_AT_ONCE: Final = 150  # reads in one check; there is at least one for each table
@@ -36,8 +38,8 @@ async def check_wal(store: Store, now: datetime) -> Iterable[Finding]:
 
 async def check_backup(store: Store, now: datetime) -> Iterable[Finding]:
     """Find a missing or old backup. A hub younger than BACKUP_AGE needs none yet."""
-    made = await store.read(audit.list_entries, limit=1, event="backup.made")
-    last = from_epoch_ms(made[0].at) if made else None
+    made_at = await store.read(audit.last_backup_at)
+    last = None if made_at is None else from_epoch_ms(made_at)
     if last is not None and now - last <= BACKUP_AGE:
         return []
     everybody = await store.read(users.list_users)
@@ -106,17 +108,56 @@ def _about_agreement(row: StoreRow, device: DeviceRow, now: datetime) -> Finding
 
 
 def check_chain(store: Store) -> Check:
-    """Return the check for a modified audit log; the whole log is verified once a day."""
-    looked_at: datetime | None = None
-    known: list[Finding] = []
+    """Return the check for a modified audit log.
+
+    Each check reads at most CHAIN_PARTS parts: first the entries that were written since the last check, then
+    some of the whole log. A pass over the whole log begins at the start of the hub and daily. After a restart
+    it goes on where it was, so that a hub that restarts often comes to its end too. A check never goes on
+    behind a break, so the break is found again by every check, until it is corrected.
+    """
+    progress: Checked | None = None
 
     async def check(now: datetime) -> Iterable[Finding]:
-        nonlocal looked_at, known
-        if looked_at is None or now - looked_at >= CHAIN_EVERY:
-            known, looked_at = await _broken(store), now
-        return known
+        nonlocal progress
+        before = await store.read(audit.find_checked) if progress is None else progress
+        newest, place, began_at = before.newest, before.place, before.began_at
+        is_due = progress is None or not timedelta() <= now - from_epoch_ms(began_at) < CHAIN_EVERY
+        if place is None and is_due:
+            place, began_at = audit.START, epoch_ms(now)
+        newest, left, broken, _ = await _checked(store, newest, CHAIN_PARTS)
+        if place is not None and not broken:
+            place, _, broken, is_whole = await _checked(store, place, left)
+            place = None if is_whole else place
+        progress = Checked(newest, place, began_at)
+        if progress != before:
+            await store.write(audit.note_checked, progress)
+        return map(_about_break, broken[:1])
 
     return check
+
+
+async def _checked(store: Store, place: Link, parts: int) -> tuple[Link, int, list[Break], bool]:
+    """Check up to *parts* parts of the chain behind *place*.
+
+    Return the last entry without a break before it, the parts that are left, the breaks, and True at the end.
+    """
+    while parts > 0:
+        part = await store.read(audit.check_part, place)
+        parts -= 1
+        if part.breaks:
+            return place, parts, list(part.breaks), False
+        place = part.end or place
+        if part.is_last:
+            return place, parts, [], True
+    return place, parts, [], False
+
+
+def _about_break(found: Break) -> Finding:
+    return error(
+        "audit.broken",
+        f"the audit log was changed: {found.what}",
+        fix="'hub audit verify' shows all of it; find out who has had the database in hand",
+    )
 
 
 def check_rows(store: Store) -> Check:
@@ -152,17 +193,3 @@ def _about_row(row: BrokenRow) -> Finding:
         fix="'hub migrate verify' lists all: correct the row with SQL, delete it, or restore a backup",
         subject=f"{row.table} {row.key}: {row.what}",
     )
-
-
-async def _broken(store: Store) -> list[Finding]:
-    part = await store.read(audit.check_part)
-    while not part.breaks and not part.is_last:
-        part = await store.read(audit.check_part, part.end)
-    return [
-        error(
-            "audit.broken",
-            f"the audit log was changed: {found.what}",
-            fix="'hub audit verify' shows all of it; find out who has had the database in hand",
-        )
-        for found in part.breaks[:1]
-    ]

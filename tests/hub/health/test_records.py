@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from hub.clock import epoch_ms
 from hub.health import records
-from hub.health.issues import Severity
+from hub.health.issues import Check, Severity
 from protocol.handshake import StoreMark
 from protocol.ids import DeviceId, UserId
 from storage import audit
@@ -63,6 +63,50 @@ async def test_a_changed_audit_log_is_found_within_a_day(store: Store) -> None:
         (found,) = await look(START + DAY)
         assert (found.id, found.severity) == ("audit.broken", Severity.ERROR)
         assert "entry 2 was edited" in found.explanation
+
+
+def _edit(c: sa.Connection, seq: int, actor: str) -> None:
+    c.execute(sa.text("UPDATE audit_log SET actor = :actor WHERE seq = :seq"), {"actor": actor, "seq": seq})
+
+
+async def test_a_large_audit_log_is_checked_in_parts_over_restarts_the_newest_entries_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "CHAIN_PARTS", 2)
+    monkeypatch.setattr(audit, "check_part", partial(audit.check_part, rows=2))
+
+    def write(c: sa.Connection, count: int) -> None:
+        for _ in range(count):
+            audit.append(c, at=1, actor="operator:0", event="run.started")
+
+    async def ended(look: Check) -> int:
+        for count in range(20):
+            assert list(await look(START)) == []
+            if (await store.read(audit.find_checked)).place is None:
+                return count
+        raise AssertionError("the check did not come to the end of the log")
+
+    await store.write(write, 10)
+    assert await ended(records.check_chain(store)) > 2, "the log is read in one check"
+    await store.write(write, 2)
+    look = records.check_chain(store)  # of the next start
+    assert list(await look(START)) == []
+    checked = await store.read(audit.find_checked)
+    assert checked.newest.seq == 12 and checked.place is not None
+    again = records.check_chain(store)  # of a start during the pass
+    assert list(await again(START)) == []
+    assert (await store.read(audit.find_checked)).place != checked.place
+    await ended(again)
+
+    await store.write(_edit, 11, "hub")  # the pass of the next start comes to it
+    look = records.check_chain(store)
+    for _ in range(20):
+        found = list(await look(START))
+    assert "entry 11 was edited" in found[0].explanation
+    found = list(await records.check_chain(store)(START))
+    assert found, "a restart hides what was found"
+    await store.write(_edit, 11, "operator:0")
+    assert list(await look(START)) == []
 
 
 async def test_a_broken_row_is_found_at_the_start_and_within_an_hour_and_is_no_issue_once_corrected(

@@ -24,9 +24,11 @@ def upgrade() -> None:
     _add_indexes_of_filters()
     _add_first_connects()
     _let_agents_hold_locks()
+    _add_index_of_backups()
 
 
 def downgrade() -> None:
+    _drop_index_of_backups()
     _let_no_agent_hold_locks()
     _drop_first_connects()
     _drop_indexes_of_filters()
@@ -184,6 +186,14 @@ def _set_holders_of_locks(kinds: str) -> None:
         with op.batch_alter_table(table, table_kwargs=_STRICT_WITHOUT_ROWID) as rows:
             rows.drop_constraint(op.f(f"ck_{table}_holder_kind"), type_="check")
             rows.create_check_constraint(op.f(f"ck_{table}_holder_kind"), check)
+
+
+def _add_index_of_backups() -> None:
+    _index("audit_log_backups", "audit_log", ["seq"], where="event = 'backup.made'")
+
+
+def _drop_index_of_backups() -> None:
+    op.drop_index("audit_log_backups")
 
 
 def _index(name: str, table: str, columns: list[str], *, where: str) -> None:
