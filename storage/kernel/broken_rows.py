@@ -83,7 +83,7 @@ def _broken_in(
         query = query.where(part)
     shown: Counter[str] = Counter()
     width = len(table.primary_key)
-    for row in c.execute(query):
+    for row in c.execute(query, execution_options={"compiled_cache": None}):
         for what, is_wrong in zip(faults, row[width:], strict=True):
             if is_wrong and shown[what] < SHOWN:
                 shown[what] += 1
