@@ -199,15 +199,23 @@ class OwnerGrant(StrEnum):
     ROWS_READ = "rows.read"  # to query approved rows of the listed tables
 
 
+# Python 3.11 takes 0.3 us to look up a member of an enum, and every call to a device is compared with these.
+_REVIEW_SET, _QUERY = Action.REVIEW_SET, Action.QUERY
+
+
 def refused_by_owner(call: ToolCall, granted: Mapping[str, Collection[str]]) -> str | None:
     """Return why the owner's grants do not allow *call*, or None if they do.
 
     Args:
         granted: tables of each grant, by the grant's name; ``review.remote`` has none.
     """
-    if call.action is Action.REVIEW_SET and OwnerGrant.REVIEW_REMOTE not in granted:
+    action = call.action
+    if action is _REVIEW_SET and OwnerGrant.REVIEW_REMOTE not in granted:
         return f"the owner of this device does not grant {OwnerGrant.REVIEW_REMOTE.value!r}"
-    is_of_approved = call.action is Action.QUERY and call.data.get("approved") is True
-    if is_of_approved and call.table not in granted.get(OwnerGrant.ROWS_READ, ()):
+    if (
+        action is _QUERY
+        and call.data.get("approved") is True
+        and call.table not in granted.get(OwnerGrant.ROWS_READ, ())
+    ):
         return f"the owner of this device does not grant {OwnerGrant.ROWS_READ.value!r} of {call.table}"
     return None

@@ -200,10 +200,11 @@ class Codec:
             WrongWay: only a hub may send the frame.
         """
         try:
-            if len(data) > MAX_RESULT_BYTES:
-                return self._from_device(data)  # type: ignore[no-any-return]
-            if len(data) > UNCHECKED_BYTES and not _begins_without_values(data):
-                self._check(data)
+            if len(data) > UNCHECKED_BYTES:
+                if len(data) > MAX_RESULT_BYTES:
+                    return self._from_device(data)  # type: ignore[no-any-return]
+                if not _begins_without_values(data):
+                    self._check(data)
             return self._small_from_device(data)  # type: ignore[no-any-return]
         except _UNREADABLE as error:
             raise self._explain(error, data, FROM_DEVICE) from None

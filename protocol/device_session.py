@@ -82,25 +82,25 @@ class DeviceSession(Session):
         self._move(SessionMove.ENDED)
         return Ended(CloseCode.NORMAL, "done")
 
-    def _take(self, frame: Any, now: float) -> list[SessionEvent]:
+    def _take(self, frame: Any, now: float) -> SessionEvent:
         match frame:
             case Challenge():
                 if self.challenge is not None:
                     raise RemoteProtocolError(ErrorCode.WRONG_STATE, "a second challenge")
                 self.challenge = frame
-                return [Challenged(frame)]
+                return Challenged(frame)
             case Welcome():
                 self.welcome = frame
                 self._most_taken = frame.limits.max_message_bytes
                 self._move(SessionMove.WELCOMED)
                 self._deadline = None
-                return [Welcomed(frame)]
+                return Welcomed(frame)
             case Error():
-                return [Refused(frame)]
+                return Refused(frame)
             case Goodbye():
                 self._move(SessionMove.DISMISSED)
-                return [Leaving(frame)]
-        return [Received(frame)]
+                return Leaving(frame)
+        return Received(frame)
 
     def _run_late(self) -> list[SessionEvent]:
         message = "the hub did not answer in time"

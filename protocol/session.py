@@ -185,15 +185,20 @@ class Session(ABC):
         self._unknown_answered = 0
 
     def receive_data(self, data: bytes | str, now: float) -> list[SessionEvent]:
-        """Process one message from the wire and return its events. Never raises.
-
-        An input that ends the session queues an ``error`` frame and returns ``Ended``; later input is
-        ignored.
-        """
-        if self._is_over:
-            return []  # a peer may send data until it reads the goodbye
+        """Process one message as ``receive`` does, and return its events."""
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogatepass")  # a lone surrogate then fails in the decoder
+        event = self.receive(data, now)
+        return [] if event is None else [event]
+
+    def receive(self, data: bytes, now: float) -> SessionEvent | None:
+        """Process one message from the wire and return its event. Never raises.
+
+        An input that ends the session queues an ``error`` frame and returns ``Ended``; later input is
+        ignored: None.
+        """
+        if self._is_over:
+            return None  # a peer may send data until it reads the goodbye
         try:
             if len(data) > self._most_bytes:
                 message = f"{len(data)} bytes, the most is {self._most_bytes}"
@@ -207,10 +212,10 @@ class Session(ABC):
             if self._unknown_answered < MAX_UNKNOWN_ANSWERED:
                 self._unknown_answered += 1
                 self._queue(Error(code=unknown.reason, message=unknown.message, ref=unknown.type))
-            return [Ignored(f"{unknown.reason}:{unknown.type}")]
+            return Ignored(f"{unknown.reason}:{unknown.type}")
         except RemoteProtocolError as wrong:
             error = Error(code=wrong.reason, message=wrong.message)
-            return [self._refuse(error, wrong.close)]
+            return self._refuse(error, wrong.close)
 
     def receive_eof(self, now: float) -> list[SessionEvent]:
         """Process the end of the connection. Queued data will not arrive."""
@@ -262,7 +267,7 @@ class Session(ABC):
         return self._run_late()
 
     @abstractmethod
-    def _take(self, frame: Any, now: float) -> list[SessionEvent]:
+    def _take(self, frame: Any, now: float) -> SessionEvent:
         """Process a frame that the state allows."""
 
     @abstractmethod

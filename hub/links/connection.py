@@ -9,6 +9,7 @@ to the roster.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from hub.clock import Clock, now_ms
@@ -38,7 +39,7 @@ from protocol.session import (
     SessionState,
     Silent,
 )
-from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, ToolResult
+from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Answer, ToolResult
 
 log = Channel(__name__)
 
@@ -69,6 +70,7 @@ class Connection:
         "_place",
         "_roster",
         "_session",
+        "_settle",
         "_transport",
         "_unmeasured",
         "_wheel",
@@ -99,6 +101,7 @@ class Connection:
         self._metrics = metrics
         self._limits = limits
         self._link: OpenLink | None = None  # set by the welcome
+        self._settle: Callable[[str, Answer], bool]  # the link's
         self._greeted: asyncio.Future[DeviceHello | None] | None = asyncio.get_running_loop().create_future()
         self._held: list[bytes] | None = None  # messages received while the hello is authenticated
         self._left: str | None = None  # the reason, after the end
@@ -165,6 +168,7 @@ class Connection:
             metrics=self._metrics,
             limits=limits,
         )
+        self._settle = link.settle
         self._session.accept(
             user_id=link.user_id,
             device_id=link.device_id,
@@ -271,19 +275,18 @@ class Connection:
         try:
             frames = self._metrics.frames
             frames.received_bytes += len(data)
-            for event in self._session.receive_data(data, self._clock.monotonic()):
-                if type(event) is Answered:  # handled first, because it is the most frequent event
-                    frames.received[ToolResult] += 1
-                    assert self._link is not None
-                    if self._link.settle(event.call_id, event.answer):
-                        self._transport.asked_for(len(data))
-                    else:
-                        frames.dropped["unknown_call"] += 1
+            event = self._session.receive(data, self._clock.monotonic())
+            if type(event) is Answered:  # handled first, because it is the most frequent event
+                frames.received[ToolResult] += 1
+                if self._settle(event.call_id, event.answer):
+                    self._transport.asked_for(len(data))
                 else:
-                    if type(event) is Received and self._is_asked_for(event.frame):
-                        self._transport.asked_for(len(data))
-                    self._take(event)
-                    self._flush()  # the session may have queued a reply
+                    frames.dropped["unknown_call"] += 1
+            elif event is not None:
+                if type(event) is Received and self._is_asked_for(event.frame):
+                    self._transport.asked_for(len(data))
+                self._take(event)
+                self._flush()  # the session may have queued a reply
         except Exception as exc:  # an internal error must not break the event loop's callback
             self._fault(exc)
 

@@ -36,7 +36,6 @@ from protocol.errors import (
 )
 from protocol.frame import MAX_PENDING_CALLS, Frame
 from protocol.handshake import CAPABILITY_OF, CapabilityName, Goodbye
-from protocol.ids import CallId
 from protocol.work import AgentRun, Answer, ToolCall
 
 
@@ -77,6 +76,7 @@ class OpenLink:
         "expires_at",
         "offers",
         "owner_grants",
+        "settle",
         "user_id",
     )
 
@@ -104,6 +104,7 @@ class OpenLink:
         self._clock = clock
         self._metrics = metrics
         self._calls = PendingCalls(wheel, clock, most=limits.pending_calls)
+        self.settle = self._calls.settle  # for the connection
         self._streams = RunStreams(
             send=carrier.send_now,
             has_credit=CapabilityName.AGENT_DATA_CREDIT in offers,
@@ -123,8 +124,8 @@ class OpenLink:
             raise CallUnsupported(f"the device does not list {frame.action}")
         if (why := refused_by_owner(frame, self.owner_grants)) is not None:
             raise CallNotGranted(why)
-        clock = self._clock
-        began = clock.monotonic()
+        monotonic = self._clock.monotonic
+        began = monotonic()
         outcome = "not_sent"
         try:
             pending = self._calls.open(frame.id, began, frame.deadline_ms / 1000)
@@ -132,8 +133,9 @@ class OpenLink:
                 self._carrier.send_now(frame)
                 outcome = "cancelled"
                 answer = await pending
-            finally:
+            except BaseException:  # an answer closes its call by itself
                 self._calls.close(frame.id)
+                raise
             outcome = "answered" if answer.error is None else "refused"
             return answer
         except TooManyCalls:
@@ -147,7 +149,7 @@ class OpenLink:
             outcome = "device_gone"
             raise
         finally:
-            self._metrics.frames.calls.observe((frame.action, outcome), clock.monotonic() - began)
+            self._metrics.frames.calls.observe((frame.action, outcome), monotonic() - began)
 
     @asynccontextmanager
     async def open_run(self, frame: AgentRun) -> AsyncIterator[RunStream]:
@@ -186,10 +188,6 @@ class OpenLink:
         await self._carrier.wait_closed()
 
     # --- for the connection ---
-
-    def settle(self, call_id: CallId, answer: Answer) -> bool:
-        """Deliver an answer to its call. Return False if no open call has the id."""
-        return self._calls.settle(call_id, answer)
 
     def has_asked_for(self, frame: RunFrame) -> bool:
         """Return True if an open run asked for *frame*; call this before ``put``."""
@@ -232,7 +230,7 @@ class PendingCalls:
         return len(self._open)
 
     def open(self, call_id: str, began: float, timeout_s: float) -> asyncio.Future[Answer]:
-        """Return the future of the answer to *call_id*; ``close`` the call afterwards.
+        """Return the future of the answer to *call_id*; ``close`` the call if there was none.
 
         The future raises CallTimedOut *timeout_s* after *began* (monotonic seconds), and LinkLost when the
         connection ends.
@@ -257,17 +255,21 @@ class PendingCalls:
         return future
 
     def close(self, call_id: str) -> None:
-        """Forget a call; a later answer to it is unknown."""
-        future, _, _ = self._open.pop(call_id)
-        if future.done() and not future.cancelled():
-            future.exception()  # mark it as retrieved, so that asyncio does not log it
+        """Forget a call without an answer; a later answer to it is unknown."""
+        call = self._open.pop(call_id, None)  # None: cancelled in the same turn in which it was answered
+        if call is not None and call[0].done() and not call[0].cancelled():
+            call[0].exception()  # mark it as retrieved, so that asyncio does not log it
 
     def settle(self, call_id: str, answer: Answer) -> bool:
         """Deliver *answer* to its call. Return False if no open call has this id."""
-        call = self._open.get(call_id)
-        if call is None or call[0].done():
+        call = self._open.pop(call_id, None)
+        if call is None:
             return False
-        call[0].set_result(answer)
+        future = call[0]
+        if future.done():  # it has failed, and is closed by its caller
+            self._open[call_id] = call
+            return False
+        future.set_result(answer)
         return True
 
     def end(self, reason: str) -> None:

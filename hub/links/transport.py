@@ -37,10 +37,11 @@ _WHOLE_TEXT: Final = _FIN | TEXT
 _WHOLE_BINARY: Final = _FIN | BINARY
 _MASKED: Final = 0x80
 _HEAD_END: Final = b"\r\n\r\n"
-_HEADER_16: Final = Struct("!BBH")
-_HEADER_64: Final = Struct("!BBQ")
+_HEADER_16: Final = Struct("!BBH").pack
+_HEADER_64: Final = Struct("!BBQ").pack
 
 PART_BYTES: Final = 512  # 85 pings at most: about a millisecond
+CHECKED_BYTES: Final = 2_048  # after which the time of a read is checked, which costs as much as a frame
 MOST_PART_BYTES: Final = 32 * 1024  # of a read with few frames
 _FEW_FRAMES: Final = 64  # average bytes per frame above which parts may be larger
 _JUDGED, _SLOWED, _YIELDED = 1, 2, 4  # reasons for a pause of reading; can be combined
@@ -207,16 +208,21 @@ class DeviceSocket(ServerConnection):
             lost()
 
     def send_frame(self, data: bytes, is_text: bool) -> None:
-        if self.protocol.state is not OPEN:
+        protocol, size = self.protocol, len(data)
+        if protocol.state is not OPEN:
             return
-        opcode = TEXT if is_text else BINARY
-        if self.protocol.extensions:  # compression changes data and header
-            self.protocol.writes.append(
-                Frame(opcode, data).serialize(mask=False, extensions=self.protocol.extensions)
-            )
+        if protocol.extensions:  # compression changes data and header
+            frame = Frame(TEXT if is_text else BINARY, data)
+            protocol.writes.append(frame.serialize(mask=False, extensions=protocol.extensions))
         else:  # without a copy and an object per frame
-            self.protocol.writes += (_header(opcode, len(data)), data)
-        self._unflushed_bytes += len(data)
+            first = _WHOLE_TEXT if is_text else _WHOLE_BINARY
+            if 126 <= size < 65_536:
+                protocol.writes.append(_HEADER_16(first, 126, size))
+            else:
+                protocol.writes.append(_header(first, size))
+            if data:  # an empty entry would close the socket
+                protocol.writes.append(data)
+        self._unflushed_bytes += size
         if not self._flush_due:
             self._flush_due = True
             self.loop.call_soon(self.send_data)
@@ -226,14 +232,17 @@ class DeviceSocket(ServerConnection):
 
         A few large frames are not joined, because the copy would double their memory for a moment.
         """
-        writes = self.protocol.writes
-        are_large = self._unflushed_bytes > max(_JOINED_BYTES, len(writes) * _PIECE_BYTES)
         self._flush_due = False
+        writes, size = self.protocol.writes, self._unflushed_bytes
+        if not writes:
+            return
         self._unflushed_bytes = 0
         # an empty entry at the end requests a half-close
-        if len(writes) > 1 and writes[-1] and not are_large:
-            self.protocol.writes = [b"".join(writes)]
-        super().send_data()
+        if writes[-1] and (size <= _JOINED_BYTES or size <= len(writes) * _PIECE_BYTES):
+            self.protocol.writes = []
+            self.transport.write(b"".join(writes))
+        else:
+            super().send_data()
 
     def is_full(self) -> bool:
         return (
@@ -309,15 +318,17 @@ class DeviceSocket(ServerConnection):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        intake, size = self.intake, len(data)
-        intake.bytes_left -= size
-        if intake.bytes_left < 0 and self.request is None:
+        intake = self.intake
+        intake.bytes_left -= len(data)
+        if self._unread is not None:  # paused already
+            self._unread += data
+        elif self._is_split and self._begun is None:
+            self._take_frames(data)
+        elif intake.bytes_left < 0 and self.request is None:
             self._refuse_head()
             return
-        if self._unread is None:
+        else:
             self._take(data)
-        else:  # paused already
-            self._unread += data
         if intake.frames_left < 0 or intake.bytes_left < 0:
             self._check_intake()
 
@@ -384,7 +395,8 @@ class DeviceSocket(ServerConnection):
         are passed to the library, or all parts of a long one.
         """
         intake, protocol, at, size = self.intake, self.protocol, 0, len(data)
-        until = thread_time() + MOST_TURN_S if size > PART_BYTES else math.inf
+        until = thread_time() + MOST_TURN_S if size > CHECKED_BYTES else math.inf
+        check_at = CHECKED_BYTES
         while at < size:
             if protocol.state is not OPEN:
                 self._take_in_parts(data[at:])
@@ -395,19 +407,22 @@ class DeviceSocket(ServerConnection):
                 _take_in(self, data[at:end])
             else:
                 start = at + 6  # of the payload: after two bytes, the rest of the length, and the mask
-                length = data[at + 1] & 0x7F if at + 1 < size else 0
+                second = data[at + 1] if at + 1 < size else 0
+                length = second & 0x7F
                 if length > 125:
-                    extra = 2 if length == 126 else 8
-                    length = int.from_bytes(data[at + 2 : at + 2 + extra])
-                    start += extra
+                    start += 2 if length == 126 else 8
                 if start > size:
                     self._begun, self._begun_size = bytearray(data[at:]), start - at
                     return
+                if length == 126:
+                    length = data[at + 2] << 8 | data[at + 3]
+                elif length == 127:
+                    length = int.from_bytes(data[at + 2 : at + 10])
                 end = start + length
                 first = data[at]
                 if (
                     (first != _WHOLE_TEXT and first != _WHOLE_BINARY)
-                    or data[at + 1] < _MASKED
+                    or second < _MASKED
                     or length > (protocol.max_message_size or 0)
                     or protocol.current_size is not None  # within a message in fragments
                 ):
@@ -423,10 +438,12 @@ class DeviceSocket(ServerConnection):
             if intake.frames_left < 0 and at < size:
                 self._unread = data[at:]
                 return
-            if until < math.inf and at < size and thread_time() > until:
-                self._unread = data[at:]
-                self._yield()
-                return
+            if at > check_at and at < size:
+                check_at = at + CHECKED_BYTES
+                if thread_time() > until:
+                    self._unread = data[at:]
+                    self._yield()
+                    return
 
     def _take_in_parts(self, data: bytes | bytearray) -> None:
         """Pass a long read to the library in parts; stop and keep the rest if the allowance is exceeded."""
@@ -489,13 +506,9 @@ class DeviceSocket(ServerConnection):
             self.transport.resume_reading()
 
 
-def _header(opcode: int, length: int) -> bytes:
-    """Return the header of an unmasked message in one fragment (RFC 6455, 5.2)."""
-    if length < 126:
-        return bytes((_FIN | opcode, length))
-    if length < 65_536:
-        return _HEADER_16.pack(_FIN | opcode, 126, length)
-    return _HEADER_64.pack(_FIN | opcode, 127, length)
+def _header(first: int, length: int) -> bytes:
+    """Return the header of an unmasked message in one fragment (RFC 6455, 5.2) of an unusual length."""
+    return bytes((first, length)) if length < 126 else _HEADER_64(first, 127, length)
 
 
 class _NoQueue:

@@ -1,7 +1,9 @@
 """Data frames that the hub parses itself are read as the library reads them."""
 
+import asyncio
+
 from hub.links.transport import DeviceSocket
-from tests.hub.links.wire_fuzz import differences, outcome
+from tests.hub.links.wire_fuzz import differences, open_socket, outcome
 
 
 async def test_random_streams_cut_anywhere_are_read_as_by_the_library() -> None:
@@ -15,3 +17,12 @@ async def test_a_message_of_which_the_end_comes_later_is_read_once_it_is_whole()
     for at in range(1, len(frame)):
         came = await outcome(DeviceSocket, [frame[:at], frame[at:] + b"\x82\x82" + mask + b"ok"])
         assert came["messages"] == [bytes(300), b"ok"]
+
+
+async def test_an_empty_message_is_sent_as_one_and_the_socket_stays_open() -> None:
+    socket, outlet, _ = open_socket(DeviceSocket)
+    socket.send_frame(b"", True)
+    socket.send_frame(b"{}", True)
+    socket.send_frame(b"", True)
+    await asyncio.sleep(0)
+    assert (bytes(outlet.written), outlet.is_over) == (b"\x81\x00\x81\x02{}\x81\x00", False)

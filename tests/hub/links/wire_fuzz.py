@@ -81,7 +81,7 @@ async def _handle(socket: ServerConnection) -> None:
     """Do nothing: the socket is open already."""
 
 
-def _open(kind: type[DeviceSocket]) -> tuple[DeviceSocket, _Outlet, list[bytes]]:
+def open_socket(kind: type[DeviceSocket]) -> tuple[DeviceSocket, _Outlet, list[bytes]]:
     clock = SystemClock()
     place = Gate(PortLimits(), clock=clock, metrics=Metrics()).enter("127.0.0.1")
     protocol = ServerProtocol(max_size=MOST)
@@ -168,7 +168,7 @@ def cut(chance: random.Random, stream: bytes) -> list[bytes]:
 
 async def outcome(kind: type[DeviceSocket], reads: list[bytes]) -> dict[str, object]:
     """Return what came of *reads*: the messages, the replies, the state and the close frames."""
-    socket, outlet, messages = _open(kind)
+    socket, outlet, messages = open_socket(kind)
     for data in reads:
         socket.data_received(data)
     for _ in range(100):  # the rest of a long read waits for other tasks
