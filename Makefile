@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test quick check bench $(EVALUATIONS) gateway-check connector-check mutants locks soak attack simulate fuzz documents lock clean
+.PHONY: help demo test quick check bench $(EVALUATIONS) gateway-check connector-check autobahn mutants locks soak attack simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -63,6 +63,9 @@ gateway-check: $(VENV)/.dev  ## every verb against a real OpenClaw gateway, whic
 
 connector-check: $(VENV)/.dev  ## the connectors against servers of others, which are installed first (needs npm); BARS="3 14": what they must hold, by number
 	@$(BIN)/python -m tests.connectors $(BARS)
+
+autobahn: $(VENV)/.dev  ## the device port before the Autobahn test suite, which is installed first (needs CPython 2.7)
+	@$(BIN)/python -m tests.autobahn
 
 mutants: $(VENV)/.dev  ## a hundred faults planted in a copy of the product, one at a time: which do the tests find?
 	@$(BIN)/python -m tests.mutants $(MUTANTS)

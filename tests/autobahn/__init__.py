@@ -1,0 +1,1 @@
+"""The WebSocket of the device port before the Autobahn test suite: ``make autobahn``."""
