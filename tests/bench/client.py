@@ -1,8 +1,8 @@
-"""The load client: a process that holds many devices and answers their calls as cheaply as Python can.
+"""The load client in Python: it uploads and compresses, and answers calls where there is no C compiler.
 
 No event loop and no library: one epoll, one buffer, answers put together from
-constants, and everything that came in one read is answered in one write. It has
-to be cheaper than any server it measures; what it uses of its core is reported.
+constants, and everything that came in one read is answered in one write. What it
+uses of its core is reported; ``client.c`` is the same, and cheaper than any server.
 
 Run as ``python -m tests.bench.client CONFIG``. Says ``{"connected": n}`` once
 every device is welcomed, then goes on until its sockets or its input are gone.
@@ -23,14 +23,15 @@ from protocol.frame import PATH
 from protocol.handshake import Capability, DeviceHello
 from protocol.work import AgentComplete
 from tests.bench.machine import allow_open_files, pin_to_core
-from tests.bench.payloads import FILE_SETS, RESULT, RUN_ID, agent_data, token_of
+from tests.bench.payloads import FILE_SETS, LARGE, LARGE_RESULT, RESULT, RUN_ID, agent_data, token_of
 from tests.bench.wire import CLOSE, PING, PONG, TEXT, PrefixWire, WebSocketWire, Wire, inflate
 
 CORE: Final = 1
 _BUFFER_BYTES: Final = 512 * 1024
 _AT_ONCE: Final = 64  # connections being opened: fewer than a listening socket's backlog of 100
 _OPEN_S: Final = 20.0
-_ANSWER: Final = b'{"type":"tool_result","id":"%s","result":' + RESULT + b"}"
+_ANSWER: Final = b'{"type":"tool_result","id":"%s","result":%s}'
+_LARGE_CALL: Final = b'"%s"' % LARGE.encode()
 _TYPE_WITHIN: Final = 24  # bytes from the start of a frame in which its type is spelled
 _ANSWERS_AT_ONCE: Final = 16  # a device answers as it gets done; all at the end would keep the server waiting
 
@@ -79,8 +80,9 @@ class Client:
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         # Ids have one length, so the answers have one header too.
-        sample = self._wire.frame(_ANSWER % (b"c-" + bytes(32)))
-        self._head, self._tail = sample.split(b"c-" + bytes(32)) if not config.is_compressed else (b"", b"")
+        place = b"c-" + bytes(32)
+        samples = [self._wire.frame(_ANSWER % (place, result)) for result in (RESULT, LARGE_RESULT)]
+        self._around = [] if config.is_compressed else [sample.split(place) for sample in samples]
         self._files = {
             name: [self._wire.frame(data) for data in agent_data(files)]
             for name, files in FILE_SETS.items()
@@ -194,7 +196,8 @@ class Client:
             else:
                 # ..."id":"c-..." with or without a space behind the colon
                 begin = buffer.index(b'"', buffer.index(b'"id":', start, end) + 5) + 1
-                answers += (self._head, bytes(buffer[begin : buffer.index(b'"', begin)]), self._tail)
+                head, tail = self._around[buffer.find(_LARGE_CALL, start, end) >= 0]
+                answers += (head, bytes(buffer[begin : buffer.index(b'"', begin)]), tail)
                 if len(answers) >= _ANSWERS_AT_ONCE * 3:
                     self._send(device, b"".join(answers))
                     answers.clear()
@@ -215,7 +218,7 @@ class Client:
         frame: dict[str, Any] = json.loads(inflate(data) if is_compressed else data)
         match frame["type"]:
             case "tool_call":
-                return [self._wire.frame(_ANSWER % frame["id"].encode())]
+                return [self._wire.frame(_ANSWER % (frame["id"].encode(), RESULT))]
             case "agent_run":
                 device.files = cycle(self._files[frame["agent_id"]])
                 device.credit = frame.get("credit", 16)  # the default is left out

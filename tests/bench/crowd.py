@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from tests.bench.client import ClientConfig
 from tests.bench.hub_server import HubConfig
-from tests.bench.processes import BenchProcess, Pair, paired
+from tests.bench.processes import Pair, client_process, paired, python_process
 from tests.bench.rounds import alone, play, ratio
 from tests.bench.rows import Goal, Row, at_most, gate
 
 _HUB: Final = "tests.bench.hub_server"
-_CLIENT: Final = "tests.bench.client"
 _IDLE: Final = 10_000
 _TALKING: Final = 100
 _SECONDS: Final = 4.0
@@ -74,12 +73,12 @@ def run(told: Callable[[str], None]) -> list[Row]:
 def _crowd() -> Iterator[Pair]:
     """A hub with those who talk first, then those who do not."""
     with ExitStack() as stack:
-        server = stack.enter_context(BenchProcess(_HUB, HubConfig(devices=_TALKING + _IDLE)))
+        server = stack.enter_context(python_process(_HUB, HubConfig(devices=_TALKING + _IDLE)))
         opened: dict[str, Any] = server.hear()
         clients = []
         for first, devices in ((0, _TALKING), (_TALKING, _IDLE)):
             config = ClientConfig(port=opened["port"], devices=devices, first=first)
-            client = stack.enter_context(BenchProcess(_CLIENT, config))
+            client = stack.enter_context(client_process(config))
             client.hear(_COME_S)
             clients.append(client)
         yield Pair(server, clients[0], opened["loop"], also=[clients[1].pid])

@@ -21,6 +21,7 @@ import msgspec
 import uvloop
 
 from tests.bench.machine import allow_open_files, cpu_seconds, pin_to_core, rss_bytes
+from tests.bench.payloads import SMALL
 
 CORE: Final = 0
 WARM_S: Final = 0.3
@@ -31,8 +32,8 @@ _ARRIVE_S: Final = 240.0  # for all devices; a server whose client has failed do
 class Peer(Protocol):
     """A connected device, as one of the servers sees it."""
 
-    async def call(self) -> object:
-        """One tool_call, until its answer is here."""
+    async def call(self, agent_id: str = SMALL) -> object:
+        """One tool_call, until its answer is here, which is small or large by *agent_id*."""
         ...
 
     async def take_files(self, file_set: str, taken: Callable[[], None]) -> None:
@@ -46,6 +47,7 @@ class Order(msgspec.Struct, kw_only=True):
     do: str
     peers: int = 0
     in_flight: int = 1
+    agent_id: str = SMALL
     seconds: float = 1.0
     file_set: str = ""
 
@@ -104,14 +106,18 @@ def say(told: dict[str, Any]) -> None:
 
 
 async def keep_calling(
-    peers: Sequence[Peer], in_flight: int, seconds: float, note: Callable[[float], None]
+    peers: Sequence[Peer],
+    in_flight: int,
+    seconds: float,
+    note: Callable[[float], None],
+    agent_id: str = SMALL,
 ) -> None:
     """Call each device, as often as it answers, with so many calls open on each; *note* their seconds."""
     end = perf_counter() + seconds
 
     async def work(peer: Peer) -> None:
         while (began := perf_counter()) < end:
-            await peer.call()
+            await peer.call(agent_id)
             note(perf_counter() - began)
 
     async with anyio.create_task_group() as tasks:
@@ -122,11 +128,11 @@ async def keep_calling(
 
 async def _calls(peers: Sequence[Peer], order: Order) -> dict[str, Any]:
     calls: list[float] = []
-    await keep_calling(peers, order.in_flight, WARM_S, calls.append)
+    await keep_calling(peers, order.in_flight, WARM_S, calls.append, order.agent_id)
     calls.clear()
     gc.collect()
     began, used = perf_counter(), cpu_seconds()
-    await keep_calling(peers, order.in_flight, order.seconds, calls.append)
+    await keep_calling(peers, order.in_flight, order.seconds, calls.append, order.agent_id)
     took, used = perf_counter() - began, cpu_seconds() - used
     p99 = sorted(calls)[len(calls) * 99 // 100]
     return {"rate": len(calls) / took, "cpu_us": used / len(calls) * 1e6, "p99_ms": p99 * 1e3}

@@ -20,7 +20,7 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from protocol.frame import PATH
 from tests.bench.driver import Arrivals, obey, run_server
-from tests.bench.payloads import CALL_DATA, RUN_ID, call_ids
+from tests.bench.payloads import CALL_DATA, RUN_ID, SMALL, call_ids
 
 _MANY = 1_000_000_000
 
@@ -43,7 +43,7 @@ class RoutePeer:
         self._websocket = websocket
         self.taken: Callable[[], None] | None = None
 
-    async def call(self) -> object:
+    async def call(self, agent_id: str = SMALL) -> object:
         call_id = next(_ids)
         answered = _pending[call_id] = asyncio.get_running_loop().create_future()
         frame = {
@@ -53,7 +53,7 @@ class RoutePeer:
             "table": "tasks",
             "data": CALL_DATA,
             "run_id": RUN_ID,
-            "agent_id": "a-1",
+            "agent_id": agent_id,
         }
         await self._websocket.send_text(json.dumps(frame))
         return await answered

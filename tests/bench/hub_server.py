@@ -33,7 +33,7 @@ from storage.devices import devices, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store
 from tests.bench.driver import Arrivals, Order, obey, run_server
-from tests.bench.payloads import CALL_DATA, RUN_ID, call_ids, token_of
+from tests.bench.payloads import CALL_DATA, RUN_ID, SMALL, call_ids, token_of
 from tests.bench.silence import Flood
 
 log = Channel("hub.bench")
@@ -73,9 +73,14 @@ class HubPeer:
     def __init__(self, link: DeviceLink) -> None:
         self.link = link
 
-    async def call(self) -> object:
+    async def call(self, agent_id: str = SMALL) -> object:
         frame = ToolCall(
-            id=next(_ids), action=Action.INSERT, table="tasks", data=CALL_DATA, run_id=RUN_ID, agent_id="a-1"
+            id=next(_ids),
+            action=Action.INSERT,
+            table="tasks",
+            data=CALL_DATA,
+            run_id=RUN_ID,
+            agent_id=agent_id,
         )
         return await self.link.call(frame)
 

@@ -90,11 +90,11 @@ def allow_open_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
 
 
-def pin_to_core(number: int) -> int | None:
-    """Keep this process on the *number*-th core it may use; ``None`` when there are fewer than two."""
+def pin_to_core(number: int, pid: int = 0) -> int | None:
+    """Keep this process, or *pid*, on the *number*-th core it may use; ``None`` if it may use one only."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return None
     core = cores[number % len(cores)]
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(pid, {core})
     return core

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.bench.client import ClientConfig
-from tests.bench.machine import TICKS_PER_S, cpu_ticks
+from tests.bench import native_client
+from tests.bench.client import CORE, ClientConfig
+from tests.bench.machine import TICKS_PER_S, cpu_ticks, pin_to_core
 
 _START_S: Final = 60.0
 _ANSWER_S: Final = 60.0
@@ -28,12 +29,12 @@ class ProcessFailed(Exception):
 
 
 class BenchProcess:
-    """``python -m MODULE CONFIG``, told and asked in JSON lines. Use as a context manager."""
+    """A process that is told and asked in JSON lines. Use as a context manager."""
 
-    def __init__(self, module: str, config: msgspec.Struct, *, steady_malloc: bool = False) -> None:
-        self._name = module.rpartition(".")[2]
+    def __init__(self, name: str, command: Sequence[str], *, steady_malloc: bool = False) -> None:
+        self._name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, msgspec.json.encode(config).decode()],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | (_MALLOC if steady_malloc else {}),
@@ -116,6 +117,25 @@ class Pair:
         return answer
 
 
+def python_process(module: str, config: msgspec.Struct, *, steady_malloc: bool = False) -> BenchProcess:
+    """``python -m MODULE CONFIG``."""
+    command = [sys.executable, "-m", module, msgspec.json.encode(config).decode()]
+    return BenchProcess(module.rpartition(".")[2], command, steady_malloc=steady_malloc)
+
+
+def client_process(config: ClientConfig) -> BenchProcess:
+    """The load client: in C where it can do what *config* wants and there is a compiler, else in Python."""
+    native = None if config.is_compressed or config.has_uploads or config.silent else native_client.binary()
+    if native is None:
+        return python_process("tests.bench.client", config)
+    command = native_client.command(
+        native, port=config.port, devices=config.devices, first=config.first, is_prefixed=config.is_prefixed
+    )
+    client = BenchProcess("client", command)
+    pin_to_core(CORE, client.pid)
+    return client
+
+
 @contextmanager
 def paired(
     module: str, server: msgspec.Struct, client: ClientConfig, *, steady_malloc: bool = False
@@ -125,9 +145,9 @@ def paired(
     Raises:
         ProcessFailed: one of them did not start.
     """
-    with BenchProcess(module, server, steady_malloc=steady_malloc) as serving:
+    with python_process(module, server, steady_malloc=steady_malloc) as serving:
         opened = serving.hear()
         config = msgspec.structs.replace(client, port=opened["port"])
-        with BenchProcess("tests.bench.client", config) as connecting:
+        with client_process(config) as connecting:
             connecting.hear()
             yield Pair(serving, connecting, opened["loop"])
