@@ -241,6 +241,7 @@ def _open(
                 is_literal=True,
                 is_local=True,
                 read_timeout_s=settings.timeout_s,
+                prepare=embedded.ready,
             )
         case OpenAIModelSettings():
             return Endpoint(

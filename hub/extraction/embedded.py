@@ -1,4 +1,4 @@
-"""Local model: a server process, started and monitored by the hub.
+"""Local model: a server process, which the hub starts with the first question and monitors.
 
 The weights are in a package (extra ``[local]``); nothing is downloaded. The child ends with its hub: it reads
 from a pipe whose other end only the hub holds, and exits when the pipe closes, for whatever reason.
@@ -27,7 +27,6 @@ MODEL_NAME: Final = "smollm2-135m-instruct"
 CONTEXT_TOKENS: Final = 4_096
 CHUNK_TOKENS: Final = 120  # the longest sentence of a question
 START_TIMEOUT_S: Final = 120.0  # 2 s on an idle machine; more for a busy one with a cold disk
-MAX_FAILED_STARTS: Final = 3  # before the first successful start: the cause is then permanent
 
 _STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
@@ -40,7 +39,7 @@ log = Channel("hub.extraction.embedded")
 
 
 class EmbeddedModel:
-    """Server of the packaged weights on a loopback port.
+    """Server of the packaged weights on a loopback port. It starts when the model is first needed.
 
     Attributes:
         base_url: URL of the server; it stays the same across restarts.
@@ -53,26 +52,41 @@ class EmbeddedModel:
         self._weights = weights
         self._port = free_port()
         self.base_url = f"http://127.0.0.1:{self._port}/v1"
+        self._needed = anyio.Event()
+        self._tried = anyio.Event()  # set while the server answers, or after a start that failed
+        self._problem: str | None = None
 
-    async def serve(self, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Keep the server running until cancelled; report its base URL once it is ready.
+    async def ready(self) -> None:
+        """Wait until the server answers; start it first if it does not run.
 
         Raises:
-            ModelUnavailable: a package is missing, or the server does not start.
+            ModelUnavailable: it does not start.
+        """
+        self._needed.set()
+        await self._tried.wait()
+        if self._problem is not None:
+            raise ModelUnavailable(self._problem)
+
+    async def serve(self, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run the server from the first ``ready()`` until cancelled; report its base URL at once.
+
+        Raises:
+            ModelUnavailable: a package is missing.
         """
         weights = self._weights or find_weights()
-        port, base_url = self._port, self.base_url
-        is_reported, failures = False, 0
+        task_status.started(self.base_url)
+        failures = 0
         while True:
+            self.turns.wait()
+            await self._needed.wait()
             self.turns.work()
-            async with await _start(weights, port) as child:
+            async with await _start(weights, self._port) as child:
                 try:
-                    if await self._is_ready(child, base_url):
-                        failures = 0
-                        log.info("embedded.ready", pid=child.pid, port=port)
-                        if not is_reported:
-                            is_reported = True
-                            task_status.started(base_url)
+                    is_up = await self._is_ready(child, self.base_url)
+                    if is_up:
+                        failures, self._problem = 0, None
+                        log.info("embedded.ready", pid=child.pid, port=self._port)
+                        self._tried.set()
                         self.turns.wait()
                         await child.wait()
                 finally:
@@ -80,15 +94,17 @@ class EmbeddedModel:
                     await _stop(child)
             failures += 1
             log.warning("embedded.ended", exit_code=child.returncode, failures=failures)
-            if not is_reported and failures >= MAX_FAILED_STARTS:
-                raise ModelUnavailable(
+            if not is_up:
+                self._problem = (
                     f"the embedded model's server did not start (exit code {child.returncode}); "
                     "run it by hand to see why: "
-                    f"python -m hub.extraction.embedded {weights} {port} < /dev/tty"
+                    f"python -m hub.extraction.embedded {weights} {self._port} < /dev/tty"
                 )
-            wait_s = _BACKOFF.delay(failures - 1, self._chance.uniform(0.0, 1.0))
-            self.turns.wait(wait_s)
-            await self._clock.sleep(wait_s)
+                self._tried.set()
+                wait_s = _BACKOFF.delay(failures - 1, self._chance.uniform(0.0, 1.0))
+                self.turns.wait(wait_s)
+                await self._clock.sleep(wait_s)
+            self._needed, self._tried = anyio.Event(), anyio.Event()
 
     async def _is_ready(self, child: Process, base_url: str) -> bool:
         """Wait until the server answers. Return False if it ended or took too long."""

@@ -13,7 +13,7 @@ If none is, it is asked nonetheless, unless its quota is known to be used up.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -157,6 +157,8 @@ class Endpoint:
         rules: addresses that may be called.
         insecure: allow plain http to another machine.
         table: its table in hub.toml, for messages.
+        prepare: awaited before each request, as by an endpoint whose server starts when it is needed; raises
+            ModelUnavailable.
     """
 
     def __init__(
@@ -180,6 +182,7 @@ class Endpoint:
         insecure: bool = False,
         price: Price | None = None,
         table: str = "[model]",
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self.price = price or Price()
@@ -210,10 +213,13 @@ class Endpoint:
             waiting=lambda: float(len(self._limiter)),
             is_open=lambda: float(self.breaker.circuit is not Circuit.CLOSED),
         )
+        self._prepare = prepare
         self._client: openai.AsyncOpenAI | None = None
 
     async def _opened(self) -> "openai.AsyncOpenAI":
-        """Return the HTTP client, opened on first use."""
+        """Return the HTTP client, opened on first use. Raises what ``prepare`` raises."""
+        if self._prepare is not None:
+            await self._prepare()
         if self._client is None:
             await import_openai()
         if self._client is None:  # no other question opened it meanwhile
@@ -270,7 +276,11 @@ class Endpoint:
             ModelUnavailable: no answer. Another ModelError: the endpoint answers, but refuses the hub.
                 ``None``: the endpoint works, or has no list of models.
         """
-        base_url, client = self.place.base_url, await self._opened()
+        base_url = self.place.base_url
+        try:
+            client = await self._opened()
+        except ModelUnavailable as error:
+            return error
         import openai
 
         try:

@@ -278,6 +278,7 @@ async def main(seed: int, count: int, *, with_seed: bool) -> None:
     embedded = EmbeddedModel(clock=clock, chance=SystemChance())
     async with anyio.create_task_group() as tasks:
         base_url = await tasks.start(embedded.serve)
+        await embedded.ready()
         print(f"{count} notes of seed {seed}, {sum(len(note.tasks) for note in notes)} tasks, {MODEL_NAME}")
         began = clock.monotonic()
         ours = await score_ours(base_url, notes)

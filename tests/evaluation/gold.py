@@ -49,6 +49,7 @@ async def measure(told: Told) -> list[Figure]:
     embedded = EmbeddedModel(clock=SystemClock(), chance=SystemChance())
     async with anyio.create_task_group() as tasks:
         base_url = await tasks.start(embedded.serve)
+        await embedded.ready()
         ours, model = await _ours(base_url, chosen, told)
         theirs, unparsable = await _theirs(base_url, chosen)
         tasks.cancel_scope.cancel()

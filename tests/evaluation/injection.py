@@ -87,6 +87,7 @@ async def measure_live(told: Told) -> list[Figure]:
     embedded = EmbeddedModel(clock=SystemClock(), chance=SystemChance())
     async with anyio.create_task_group() as tasks:
         base_url = await tasks.start(embedded.serve)
+        await embedded.ready()
         small: dict[str, Any] = {"chunk_tokens": CHUNK_TOKENS, "in_flight": 1, "is_literal": True}
         async with extractor_at(base_url, name=MODEL_NAME, **small) as extractor:
             figures = _judged("live model", await _read(extractor, mails), mails, told, must_find=False)

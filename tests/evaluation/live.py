@@ -21,6 +21,7 @@ async def measure(told: Told) -> list[Figure]:
     embedded = EmbeddedModel(clock=SystemClock(), chance=SystemChance())
     async with anyio.create_task_group() as tasks:
         base_url = await tasks.start(embedded.serve)
+        await embedded.ready()
         for seed in _SEEDS:
             notes = make_notes(seed, _NOTES)
             ours.append(await score_ours(base_url, notes))

