@@ -162,6 +162,7 @@ class ModelGates:
         self.turns = Turns(clock)
         self.on_back: Callable[[], None] = lambda: None
         self._clock = clock
+        self._awaited = anyio.Event()  # set while runs wait for a model
         self._gates = self._made(models)
 
     def _made(self, models: Models) -> dict[bool, ModelGate]:
@@ -189,6 +190,7 @@ class ModelGates:
 
     def let_through(self, allow_cloud: bool) -> bool:
         """Return ``ModelGate.let_through``; True without a model, because runs then use rules only."""
+        self._awaited.set()
         gate = self._gates.get(allow_cloud)
         return gate is None or gate.let_through()
 
@@ -202,6 +204,9 @@ class ModelGates:
         """Probe until cancelled."""
         task_status.started()
         while True:
+            self.turns.wait()
+            await self._awaited.wait()
+            self._awaited = anyio.Event()
             self.turns.work()
             await self.probe()
             self.turns.wait(POLL_S)
