@@ -172,7 +172,9 @@ class Metrics:
             "Samples of measurements from devices, by result (taken, known, refused).",
             ["outcome"],
         )
-        self.review_queue = gauge("hub_review_queue_items", "Items at devices that wait for review.")
+        self.review_queue = gauge(
+            "hub_review_queue_items", "Items at devices that wait for review, counted up to 10,000."
+        )
         self.fires = counter("hub_fires", "Fires of schedules, by decision.", ["decision"])
         self.messages = counter(
             "hub_messages", "Messages between agents, by kind and state entered.", ["kind", "state"]

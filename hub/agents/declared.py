@@ -77,7 +77,7 @@ async def reconcile(
         entries=entries,
         most_per_user=most_per_user,
     )
-    learn_names({row.id: row.name for row in await store.read(agents.list_agents)})
+    learn_names(await store.read(agents.names_of_agents))
     done = taken_up.agents
     log.info(
         "agents.reconciled",

@@ -9,7 +9,7 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.health.issues import Finding, error, notice, warning
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
-from storage.agents import agents
+from storage.agents import agents_in_trouble
 from storage.devices import devices, pairings
 from storage.devices.devices import Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
@@ -27,14 +27,17 @@ MOST_NAMED: Final = 5  # agents named in one sentence
 async def check_tokens(store: Store, now: datetime) -> Iterable[Finding]:
     """Find tokens that expire soon, expired lately, or were unused for three months."""
     found: list[Finding] = []
-    for row in await store.read(OPERATOR_TOKENS.page):
-        if row.revoked_at is None:
-            called, used = f"operator token {row.name!r} (...{row.last4})", row.last_used_at
-            found += _about_token(row.id, called, row.created_at, row.expires_at, used, now)
-    for device in await store.read(DEVICE_TOKENS.page):
-        if device.revoked_at is None:
-            called, used = f"the token of device {device.device_name}", device.last_used_at
-            found += _about_token(device.id, called, device.created_at, device.expires_at, used, now)
+    times = {
+        "ends_after": epoch_ms(now - REPORTED_AFTER_EXPIRY),
+        "ends_by": epoch_ms(now + BEFORE_THE_END),
+        "unused_since": epoch_ms(now - UNUSED),
+    }
+    for row in await store.read(OPERATOR_TOKENS.ending_or_unused, **times):
+        called, used = f"operator token {row.name!r} (...{row.last4})", row.last_used_at
+        found += _about_token(row.id, called, row.created_at, row.expires_at, used, now)
+    for device in await store.read(DEVICE_TOKENS.ending_or_unused, **times):
+        called, used = f"the token of device {device.device_name}", device.last_used_at
+        found += _about_token(device.id, called, device.created_at, device.expires_at, used, now)
     return found
 
 
@@ -102,8 +105,10 @@ async def check_device_names(store: Store, now: datetime) -> Iterable[Finding]:
 
     Agents are reported only where other devices have been paired.
     """
+    rows = await store.read(agents_in_trouble.on_unpaired_devices)
+    if not rows:
+        return []
     names = await store.read(pairings.list_names, at=epoch_ms(now))
-    rows = await store.read(agents.list_agents)
     hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
     return [
         warning(
@@ -123,23 +128,21 @@ async def check_shared_paths(store: Store, shared: SharedRoots, now: datetime) -
     return [
         warning(
             "agent.outside",
-            f"agent {row.name} is to read {', '.join(outside)}, outside of what device"
+            f"agent {row.agent_name} is to read {', '.join(outside)}, outside of what device"
             f" {row.device_name} shares: {', '.join(shared.of(row.device_id))}",
             fix="correct the paths of the agent, or share the folder there: hub connect --root FOLDER",
-            subject=row.id,
+            subject=row.agent_id,
             user_id=row.user_id,
         )
-        for row in await store.read(agents.list_agents)
-        if row.device_id is not None
-        and row.lifecycle != "terminated"
-        and (outside := shared.outside(row.device_id, row.paths))
+        for row in await store.read(agents_in_trouble.paths_on, shared.devices)
+        if (outside := shared.outside(row.device_id, row.paths))
     ]
 
 
 async def check_grants(store: Store, now: datetime) -> Iterable[Finding]:
     """Find devices without the files grant whose agents read files: those runs all fail."""
     readers: dict[DeviceId, list[str]] = {}
-    for agent in await store.read(agents.list_agents):
+    for agent in await store.read(agents_in_trouble.reading_without_grant):
         reads_files = agent.executor == "device" and agent.lifecycle not in ("paused", "terminated")
         if reads_files and agent.paths and agent.device_id is not None:
             readers.setdefault(agent.device_id, []).append(agent.name)
@@ -153,8 +156,7 @@ async def check_grants(store: Store, now: datetime) -> Iterable[Finding]:
             subject=row.id,
             user_id=row.user_id,
         )
-        for row in (await store.read(devices.list_devices) if readers else [])
-        if row.id in readers and row.revoked_at is None and Grant.FILES not in row.grants
+        for row in await store.read(devices.devices_of, list(readers))
     ]
 
 
@@ -168,7 +170,7 @@ async def check_flapping(
     store: Store, flapping: Callable[[], Iterable[DeviceId]], now: datetime
 ) -> Iterable[Finding]:
     """Find devices that connect and disconnect repeatedly."""
-    often = set(flapping())
+    often = list(flapping())
     return [
         warning(
             "device.flapping",
@@ -177,8 +179,7 @@ async def check_flapping(
             subject=row.id,
             user_id=row.user_id,
         )
-        for row in (await store.read(devices.list_devices) if often else [])
-        if row.id in often
+        for row in await store.read(devices.devices_of, often)
     ]
 
 
@@ -190,7 +191,7 @@ async def check_takeovers(
     Args:
         waiting: returns the devices that must wait before another takeover, with the remaining seconds.
     """
-    taken = waiting()
+    taken = list(waiting())
     return [
         error(
             "device.taken_over",
@@ -199,6 +200,5 @@ async def check_takeovers(
             subject=row.id,
             user_id=row.user_id,
         )
-        for row in (await store.read(devices.list_devices) if taken else [])
-        if row.id in taken
+        for row in await store.read(devices.devices_of, taken)
     ]

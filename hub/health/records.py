@@ -23,7 +23,8 @@ CHAIN_EVERY: Final = timedelta(days=1)
 CHAIN_PARTS: Final = 20  # reads of 500 entries in one check, each in about 10 ms
 ROWS_EVERY: Final = timedelta(hours=1)
 ROWS_OF_PART: Final = 1_000  # searched in one read, in about 20 ms
-PARTS_AT_ONCE: Final = 150  # reads in one check; there is at least one for each table
+FULL_PARTS: Final = 10  # such reads in one check, and one for the end of each table
+ROWS_PAUSE: Final = 4
 
 
 async def check_wal(store: Store, now: datetime) -> Iterable[Finding]:
@@ -68,10 +69,10 @@ _CAUSES: Final[Mapping[str, str]] = {
 
 async def check_agreements(store: Store, now: datetime) -> Iterable[Finding]:
     """Find devices whose rows differed from the ledger after a restore or a loss."""
-    rows = await store.read(agreement.list_stores)
-    if not rows:
-        return []
-    names = {device.id: device for device in await store.read(devices.list_devices)}
+    since = epoch_ms(now - AGREEMENT_REPORTED)
+    rows = await store.read(agreement.differing_stores, agreed_since=since)
+    found_devices = await store.read(devices.devices_of, [row.device_id for row in rows])
+    names = {device.id: device for device in found_devices}
     found: list[Finding] = []
     for row in rows:
         device = names.get(row.device_id)
@@ -161,26 +162,30 @@ def _about_break(found: Break) -> Finding:
 
 
 def check_rows(store: Store) -> Check:
-    """Return the check for broken rows. All tables are searched at the start and hourly, a part at a time.
+    """Return the check for broken rows. All tables are searched from the start on and hourly, in parts.
 
-    While there are broken rows, the search begins anew at once, so that corrected rows are no issue any more.
+    A search that takes many checks begins anew after ROWS_PAUSE times as long. While there are broken rows it
+    begins anew at once, so that corrected rows are no issue any more.
     """
     place: Place | None = FIRST_PLACE
-    ended_at: datetime | None = None
+    began_at: datetime | None = None
+    due_at: datetime | None = None
     known: list[BrokenRow] = []
     found: list[BrokenRow] = []
 
     async def check(now: datetime) -> Iterable[Finding]:
-        nonlocal place, ended_at, known, found
-        if place is None and (known or ended_at is None or now - ended_at >= ROWS_EVERY):
-            place, found = FIRST_PLACE, []
-        for _ in range(PARTS_AT_ONCE):
-            if place is None:
-                break
+        nonlocal place, began_at, due_at, known, found
+        if place is None and (known or due_at is None or now >= due_at):
+            place, found, began_at = FIRST_PLACE, [], None
+        began_at = began_at or now
+        parts = FULL_PARTS
+        while place is not None and parts > 0:
             rows, place = await store.read(broken_from, place, most=ROWS_OF_PART)
             found += rows
             if place is None:
-                known, ended_at = found, now
+                known, due_at = found, now + max(ROWS_EVERY, ROWS_PAUSE * (now - began_at))
+            elif place.after is not None:  # a table that goes on
+                parts -= 1
         return map(_about_row, (known or found)[:SHOWN])
 
     return check

@@ -1,6 +1,6 @@
 """Checks of agents, schedules, budgets, runs and questions that do not progress."""
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,8 +8,8 @@ from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Finding, error, notice, warning
 from hub.runs.budget import Reached
 from hub.runs.waiting import describe_unmet
-from protocol.ids import DeviceId
-from storage.agents import agents
+from protocol.ids import DeviceId, UserId
+from storage.agents import agents_in_trouble
 from storage.agents.agents import AgentRow
 from storage.coordination import question_rows
 from storage.devices import devices
@@ -42,36 +42,27 @@ QUESTION_PATIENCE: Final = timedelta(days=1)
 
 async def check_schedules(store: Store, now: datetime) -> Iterable[Finding]:
     """Find schedules that the hub paused after failures, and those whose only time passed without a run."""
-    rows = await store.read(agents.list_agents)
-    owners = {row.id: row.user_id for row in rows}
-    last_runs = {row.id: row.last_run.created_at for row in rows if row.last_run is not None}
-    schedules = await store.read(schedule_rows.list_schedules)
-    missed = [
-        notice(
+    stopped = await store.read(agents_in_trouble.stopped_schedules)
+    return [_about_schedule(row, user_id) for row, user_id in stopped]
+
+
+def _about_schedule(row: ScheduleRow, user_id: UserId) -> Finding:
+    if row.paused_reason == schedule_rows.FINISHED and row.at_ms is not None:
+        return notice(
             "schedule.over",
             f"{_which(row)} of agent {row.agent_name} was for {_at_text(row.at_ms)}, which is over: it starts"
             " no run",
             fix=f"hub run {row.agent_name}; or give it a later time",
             subject=row.id,
-            user_id=owners[row.agent_id],
+            user_id=user_id,
         )
-        for row in schedules
-        if row.paused_reason == schedule_rows.FINISHED
-        and row.at_ms is not None
-        and row.agent_id in owners
-        and last_runs.get(row.agent_id, 0) < row.at_ms
-    ]
-    return missed + [
-        error(
-            "schedule.paused",
-            f"{_which(row)} of agent {row.agent_name} is paused: {_WHY[row.paused_reason]}",
-            fix=f"hub runs ls --agent {row.agent_name}, then hub agents resume {row.agent_name}",
-            subject=row.id,
-            user_id=owners[row.agent_id],
-        )
-        for row in schedules
-        if not row.enabled and row.paused_reason in _WHY and row.agent_id in owners
-    ]
+    return error(
+        "schedule.paused",
+        f"{_which(row)} of agent {row.agent_name} is paused: {_WHY[row.paused_reason or 'broken']}",
+        fix=f"hub runs ls --agent {row.agent_name}, then hub agents resume {row.agent_name}",
+        subject=row.id,
+        user_id=user_id,
+    )
 
 
 def _at_text(at: int) -> str:
@@ -91,7 +82,7 @@ async def check_agents(
     An agent that a budget in *reached* holds is left to ``check_budgets``. Budgets reached before the last
     start of the hub are not in it.
     """
-    rows = await store.read(agents.list_agents)
+    rows = await store.read(agents_in_trouble.exhausted_or_failing)
     budgets = list(reached())
     return [found for row in rows for found in _about_agent(row, budgets)]
 
@@ -126,17 +117,14 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
 
 
 async def check_silence(
-    store: Store, connected: Callable[[], Container[DeviceId]], now: datetime
+    store: Store, connected: Callable[[], Collection[DeviceId]], now: datetime
 ) -> Iterable[Finding]:
     """Find agents that are offline though their device is connected, or whose own heartbeats have stopped."""
-    present = connected()
     found = []
-    for row in await store.read(agents.list_agents):
-        if row.connectivity != "offline" or row.lifecycle in ("paused", "terminated"):
-            continue
-        if row.device_id is not None and row.device_id in present:
+    for row in await store.read(agents_in_trouble.silent, list(connected())):
+        if row.device_id is not None:
             because = f"counts as offline, though its device {row.device_name} is connected"
-        elif row.device_id is None and row.gateway is None and row.last_heartbeat_at is not None:
+        elif row.last_heartbeat_at is not None:
             last = from_epoch_ms(row.last_heartbeat_at)
             because = f"is offline: it has sent no heartbeat since {last:%Y-%m-%d %H:%M} UTC"
         else:
@@ -157,9 +145,11 @@ async def check_budgets(
     store: Store, reached: Callable[[], Iterable[Reached]], now: datetime
 ) -> Iterable[Finding]:
     """Find daily budgets that are used up, so that runs wait for the next day."""
-    owners = {row.id: row for row in await store.read(agents.list_agents)}
+    budgets = list(reached())
+    named = [one.agent_id for one in budgets if one.agent_id is not None]
+    owners = {row.id: row for row in await store.read(agents_in_trouble.rows_of, named)}
     found = []
-    for one in reached():
+    for one in budgets:
         agent = None if one.agent_id is None else owners.get(one.agent_id)
         whose = "" if agent is None else f"agent {agent.name}: "
         name = "NAME" if agent is None else agent.name

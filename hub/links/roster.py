@@ -54,6 +54,11 @@ class SharedRoots:
         if len(self._of) > REMEMBERED:
             del self._of[next(iter(self._of))]
 
+    @property
+    def devices(self) -> list[DeviceId]:
+        """Devices that share folders, the one that connected longest ago first."""
+        return [device_id for device_id, roots in self._of.items() if roots]
+
     def of(self, device_id: DeviceId) -> tuple[str, ...]:
         """Return the folders that a device shares; empty if unknown."""
         return self._of.get(device_id, ())

@@ -492,7 +492,7 @@ class Watching:
         working = {row.id: row for row in await self._store.read(connectors.list_connectors)}
         return [
             (agent, working[agent.connector_id])
-            for agent in await self._store.read(agents.list_agents)
+            for agent in await self._store.read(agents.list_with_connector)
             if agent.mailbox is not None
             and agent.mailbox.push
             and agent.lifecycle == "active"

@@ -334,6 +334,17 @@ def list_agents(
     return readable_page(c, agent_in, query, limit)
 
 
+def list_with_connector(c: sa.Connection) -> list[AgentRow]:
+    """Return the agents that read a mailbox or a calendar and are not archived, by name."""
+    return list_agents(c, only=[agents.c.connector_id.is_not(None)])
+
+
+def names_of_agents(c: sa.Connection) -> dict[str, str]:
+    """Return the names of all agents that are not archived, by id."""
+    found = c.execute(sa.select(agents.c.id, agents.c.name).where(agents.c.deleted_at.is_(None)))
+    return {row.id: row.name for row in found}
+
+
 def count_agents(c: sa.Connection, *, user_id: UserId | None = None) -> int:
     """Return the number of agents that are not archived, of all users or of one."""
     query = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))

@@ -172,6 +172,7 @@ agent_states = table(
     ),
 )
 index("agent_states_recovery", agent_states.c.recovery_at, where="availability = 'exhausted'")
+index("agent_states_failing", agent_states.c.agent_id, where="health <> 'ok'")
 
 agent_state_history = table(
     "agent_state_history",

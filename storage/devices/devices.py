@@ -129,6 +129,17 @@ def list_devices(
     return fill_page(c, DeviceRow, query, limit)
 
 
+def devices_of(c: sa.Connection, ids: Iterable[DeviceId]) -> list[DeviceRow]:
+    """Return these devices, also revoked ones, by id."""
+    return [
+        row
+        for part in in_parts(sorted(set(ids)))
+        for row in fill_each(
+            DeviceRow, c.execute(DEVICES.where(devices.c.id.in_(part)).order_by(devices.c.id))
+        )
+    ]
+
+
 def names_of_devices(c: sa.Connection, ids: Iterable[DeviceId]) -> dict[DeviceId, str]:
     """Return the names of these devices, by id."""
     return {

@@ -120,6 +120,19 @@ class Tokens(Generic[RowT]):
         query = paged(self._of(owner), table.created_at, table.id, limit=limit, after=after)
         return fill_page(c, self._row, query, limit)
 
+    def ending_or_unused(
+        self, c: sa.Connection, /, *, ends_after: int, ends_by: int, unused_since: int, limit: int = 200
+    ) -> list[RowT]:
+        """Return tokens that are not revoked and end between two instants, or were not used since a third."""
+        table = self._table.c
+        is_ending = table.expires_at.between(ends_after, ends_by)
+        is_unused = sa.and_(
+            sa.or_(table.expires_at.is_(None), table.expires_at > ends_by),
+            sa.func.coalesce(table.last_used_at, table.created_at) < unused_since,
+        )
+        query = self._query.where(table.revoked_at.is_(None), sa.or_(is_ending, is_unused))
+        return fill_page(c, self._row, query.order_by(table.created_at, table.id), limit)
+
     def count(self, c: sa.Connection, at: int, /, **owner: str | None) -> int:
         """Return the number of valid tokens; see ``page`` about *owner*."""
         table = self._table.c

@@ -96,9 +96,16 @@ def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
     return filled(StoreRow, c.execute(STORE, {"device": device_id}).one_or_none())
 
 
-def list_stores(c: sa.Connection) -> list[StoreRow]:
-    """Return the states of all devices' stores."""
-    return fill_each(StoreRow, c.execute(STORES.order_by(device_stores.c.device_id)))
+def differing_stores(c: sa.Connection, *, agreed_since: int, limit: int = 200) -> list[StoreRow]:
+    """Return stores that do not agree with the ledger, or agreed lately after a difference."""
+    is_open = sa.and_(
+        device_stores.c.agreed_at.is_(None),
+        sa.or_(device_stores.c.cause != "first", device_stores.c.problem.is_not(None)),
+    )
+    has_differed = device_stores.c.sent + device_stores.c.taken + device_stores.c.refused > 0
+    is_late = sa.and_(device_stores.c.agreed_at >= agreed_since, has_differed)
+    query = STORES.where(sa.or_(is_open, is_late)).order_by(device_stores.c.device_id).limit(limit)
+    return fill_each(StoreRow, c.execute(query))
 
 
 def mark_of(known: StoreRow) -> StoreMark:

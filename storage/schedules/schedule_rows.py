@@ -3,7 +3,7 @@
 ``storage.schedules.schedules`` changes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -264,7 +264,12 @@ def lock_schedule(c: sa.Connection, id: str) -> ScheduleRow:
 
 def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
     """Return every schedule, by agent name, including slots and those of archived agents."""
-    return readable(_schedule, c.execute(ALL_SCHEDULES))
+    return schedules_in(c.execute(ALL_SCHEDULES))
+
+
+def schedules_in(rows: Iterable[Any]) -> list[ScheduleRow]:
+    """Convert rows of ``SCHEDULES``, without unreadable ones."""
+    return readable(_schedule, rows)
 
 
 def schedules_of(c: sa.Connection, agent_id: AgentId) -> list[ScheduleRow]:

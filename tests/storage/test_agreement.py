@@ -89,7 +89,8 @@ def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
     row = the_item(c)  # the one that nobody has found yet is of no agent
     assert (row.id, row.call_id, row.version, row.verdict) == (known.id, "c-9", 8, "approved")
     assert agreement.take_rows(c, told, device_id=DESK, mark=mark, is_last=True, at=AT) == 0
-    (store,) = agreement.list_stores(c)
+    store = agreement.find_store(c, DESK)
+    assert store is not None
     assert (store.cause, store.taken, store.agreed_at) == ("hub_older", 2, AT)
 
 

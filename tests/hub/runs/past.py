@@ -33,8 +33,9 @@ from storage.agents import agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices, users
 from storage.runs import agreement, calls
+from storage.runs.agreement import StoreRow
 from storage.runs.calls import ReportedVerdict
-from storage.store import open_store
+from storage.store import Connection, open_store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.database import new_database
 from tests.support.link import FakeLink
@@ -216,6 +217,14 @@ class Past:
         """What the device has, by path and quote."""
         found = read_items(self.device_file)
         return Counter((item.source_path or "", item.quote or "") for item in found)
+
+
+def store_of_device(c: Connection) -> StoreRow:
+    """Return the state of the store of the only device."""
+    (device,) = devices.list_devices(c)
+    known = agreement.find_store(c, device.id)
+    assert known is not None
+    return known
 
 
 def _run_over(files: dict[str, str]) -> list[list[object]]:

@@ -13,8 +13,8 @@ from hub.device.owner import approve, reject
 from protocol.errors import LinkLost
 from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall
-from storage.runs import agreement, calls
-from tests.hub.runs.past import Past
+from storage.runs import calls
+from tests.hub.runs.past import Past, store_of_device
 
 RULES = {f"notes/list{n}.md": f"- [ ] mend roof {n}\n- [ ] paint wall {n}\n" for n in range(3)}
 PROSE = {f"notes/letter{n}.md": f"Dear all. We must send offer {n}. It rained." for n in range(3)}
@@ -147,7 +147,7 @@ async def test_an_agreement_that_was_cut_anywhere_goes_on_from_there(past: Past)
                 link = await past.connect(bench, device)
                 async with past.agreeing(bench) as service:
                     for _ in range(200):
-                        await bench.store.read(agreement.list_stores)
+                        await bench.store.read(store_of_device)
                     assert not service.agrees(link)
         past.on_call = lambda call: None
         await past.visit(runs=0)
@@ -237,11 +237,11 @@ async def test_a_device_that_does_not_say_what_it_has_gets_no_run_and_the_hub_sa
             link.call = wrong  # type: ignore[assignment, method-assign]
             async with past.agreeing(bench) as service:
                 with anyio.fail_after(10):
-                    while (await bench.store.read(agreement.list_stores))[0].problem is None:
+                    while (await bench.store.read(store_of_device)).problem is None:
                         await anyio.lowlevel.checkpoint()
                 assert not service.agrees(link)
                 assert link not in service.agreeing()
-        (row,) = await bench.store.read(agreement.list_stores)
+        row = await bench.store.read(store_of_device)
         assert told in str(row.problem)
 
 
@@ -250,7 +250,7 @@ async def test_what_came_of_it_is_kept_for_who_looks(past: Past) -> None:
     past.put_back(past.device_file, "before")
     await past.visit(runs=0)
     async with past.hub() as bench:
-        (row,) = await bench.store.read(agreement.list_stores)
+        row = await bench.store.read(store_of_device)
         assert (row.cause, row.sent, row.taken, row.refused) == ("store_older", 9, 0, 0)
         assert row.agreed_at is not None
 

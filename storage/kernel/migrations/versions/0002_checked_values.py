@@ -24,11 +24,11 @@ def upgrade() -> None:
     _add_indexes_of_filters()
     _add_first_connects()
     _let_agents_hold_locks()
-    _add_index_of_backups()
+    _add_indexes_of_checks()
 
 
 def downgrade() -> None:
-    _drop_index_of_backups()
+    _drop_indexes_of_checks()
     _let_no_agent_hold_locks()
     _drop_first_connects()
     _drop_indexes_of_filters()
@@ -188,11 +188,13 @@ def _set_holders_of_locks(kinds: str) -> None:
             rows.create_check_constraint(op.f(f"ck_{table}_holder_kind"), check)
 
 
-def _add_index_of_backups() -> None:
+def _add_indexes_of_checks() -> None:
     _index("audit_log_backups", "audit_log", ["seq"], where="event = 'backup.made'")
+    _index("agent_states_failing", "agent_states", ["agent_id"], where="health <> 'ok'")
 
 
-def _drop_index_of_backups() -> None:
+def _drop_indexes_of_checks() -> None:
+    op.drop_index("agent_states_failing")
     op.drop_index("audit_log_backups")
 
 

@@ -1,0 +1,166 @@
+"""Queries behind the checks of the hub's health: agents and schedules that a person should look at.
+
+They run every minute, so each returns only rows with a finding, at most MOST of them.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, DeviceId, UserId
+from storage.agents import agents as all_agents
+from storage.agents.agents import AgentRow
+from storage.agents.configs import UnreadableConfig, read_config
+from storage.agents.schema import agent_configs, agent_states, agents
+from storage.coordination.schema import gateway_agents
+from storage.devices.schema import device_keys, device_tokens, devices
+from storage.kernel.columns import in_parts, listed
+from storage.kernel.rows import fill
+from storage.runs.schema import runs
+from storage.schedules import schedule_rows
+from storage.schedules.schedule_rows import ScheduleRow
+from storage.schedules.schema import schedules
+
+MOST = 200  # findings of one check
+
+_CONNECTED: sa.BindParameter[list[str]] = sa.bindparam("connected")
+_is_offline = sa.and_(
+    agent_states.c.connectivity == "offline",
+    agent_states.c.lifecycle.not_in(["paused", "terminated"]),
+    agents.c.deleted_at.is_(None),
+)
+_STATES = sa.select(agents.c.id).join_from(agents, agent_states, agent_states.c.agent_id == agents.c.id)
+# Literal texts, for the partial indexes.
+EXHAUSTED = sa.select(agent_states.c.agent_id).where(sa.text("availability = 'exhausted'")).limit(MOST)
+FAILING = sa.select(agent_states.c.agent_id).where(sa.text("health <> 'ok'")).limit(MOST)
+SILENT_ON_DEVICES = _STATES.where(agents.c.device_id.in_(listed(_CONNECTED)), _is_offline).limit(MOST)
+SILENT_ALONE = _STATES.where(
+    agents.c.device_id.is_(None),
+    agent_states.c.last_heartbeat_at.is_not(None),
+    ~sa.exists().where(gateway_agents.c.agent_id == agents.c.id),
+    _is_offline,
+).limit(MOST)
+_UNPAIRED = sa.or_(
+    devices.c.revoked_at.is_not(None),
+    sa.and_(
+        devices.c.last_seen_at.is_(None),
+        ~sa.exists().where(device_keys.c.device_id == devices.c.id),
+        ~sa.exists().where(device_tokens.c.device_id == devices.c.id),
+    ),
+)
+ON_UNPAIRED = (
+    sa.select(agents.c.id)
+    .join_from(devices, agents, agents.c.device_id == devices.c.id)
+    .where(_UNPAIRED, agents.c.deleted_at.is_(None))
+    .limit(MOST)
+)
+_without_files = sa.and_(
+    devices.c.revoked_at.is_(None), sa.cast(devices.c.grants, sa.Text).not_like('%"files"%')
+)
+READING_WITHOUT_GRANT = (
+    sa.select(agents.c.id)
+    .join_from(devices, agents, agents.c.device_id == devices.c.id)
+    .where(_without_files, agents.c.executor == "device", agents.c.deleted_at.is_(None))
+    .limit(MOST)
+)
+PATHS = (
+    sa.select(
+        agents.c.id.label("agent_id"),
+        agents.c.name.label("agent_name"),
+        agents.c.user_id,
+        agents.c.device_id,
+        devices.c.name.label("device_name"),
+        agent_configs.c.config_value,
+    )
+    .join_from(agents, agent_states, agent_states.c.agent_id == agents.c.id)
+    .join(devices, devices.c.id == agents.c.device_id)
+    .join(
+        agent_configs,
+        sa.and_(agent_configs.c.agent_id == agents.c.id, agent_configs.c.config_key == "paths"),
+    )
+    .where(
+        agents.c.device_id.in_(listed(_CONNECTED)),
+        agents.c.deleted_at.is_(None),
+        agent_states.c.lifecycle != "terminated",
+    )
+)
+_last_run_at = (
+    sa.select(sa.func.max(runs.c.created_at)).where(runs.c.agent_id == schedules.c.agent_id).scalar_subquery()
+)
+# Those that the hub paused after failures, and those whose only time passed without a run.
+STOPPED = (
+    schedule_rows.SCHEDULES.where(
+        sa.text("NOT schedules.enabled"),
+        sa.or_(
+            schedules.c.paused_reason.in_([schedule_rows.FAILURES, schedule_rows.BROKEN]),
+            sa.and_(
+                schedules.c.paused_reason == schedule_rows.FINISHED,
+                sa.func.coalesce(_last_run_at, 0) < schedules.c.at_ms,
+            ),
+        ),
+        agents.c.deleted_at.is_(None),
+    )
+    .order_by(agents.c.name, schedules.c.id)
+    .limit(MOST)
+)
+
+
+class SharedPaths(msgspec.Struct, frozen=True):
+    """Paths that an agent reads on its device."""
+
+    agent_id: AgentId
+    agent_name: str
+    user_id: UserId
+    device_id: DeviceId
+    device_name: str
+    paths: tuple[str, ...]
+
+
+def rows_of(c: sa.Connection, ids: Iterable[str]) -> list[AgentRow]:
+    """Return these agents by name, without archived ones."""
+    found = [
+        row
+        for part in in_parts(sorted(set(ids)))
+        for row in all_agents.list_agents(c, only=[agents.c.id.in_(part)])
+    ]
+    return sorted(found, key=lambda row: (row.name, row.id))
+
+
+def exhausted_or_failing(c: sa.Connection) -> list[AgentRow]:
+    """Return agents that are exhausted or report a fault."""
+    return rows_of(c, [*c.execute(EXHAUSTED).scalars(), *c.execute(FAILING).scalars()])
+
+
+def silent(c: sa.Connection, connected: Sequence[DeviceId]) -> list[AgentRow]:
+    """Return agents that are offline though their device is connected, or that sent their own heartbeats."""
+    ids = [*c.execute(SILENT_ON_DEVICES, {"connected": connected}).scalars()]
+    return rows_of(c, [*ids, *c.execute(SILENT_ALONE).scalars()])
+
+
+def on_unpaired_devices(c: sa.Connection) -> list[AgentRow]:
+    """Return agents whose device has no credential and was never connected."""
+    return rows_of(c, c.execute(ON_UNPAIRED).scalars())
+
+
+def reading_without_grant(c: sa.Connection) -> list[AgentRow]:
+    """Return agents that read files of devices without the grant for it."""
+    return rows_of(c, c.execute(READING_WITHOUT_GRANT).scalars())
+
+
+def paths_on(c: sa.Connection, connected: Sequence[DeviceId]) -> list[SharedPaths]:
+    """Return the paths of the agents of these devices."""
+    found: list[SharedPaths] = []
+    for row in c.execute(PATHS, {"connected": connected}):
+        with suppress(UnreadableConfig):  # an issue of its own
+            found.append(fill(SharedPaths, row, paths=read_config("paths", row.config_value)))
+    return found
+
+
+def stopped_schedules(c: sa.Connection) -> list[tuple[ScheduleRow, UserId]]:
+    """Return paused schedules and missed ones of a single time, with the users of their agents."""
+    found = schedule_rows.schedules_in(c.execute(STOPPED))
+    owners = sa.select(agents.c.id, agents.c.user_id).where(agents.c.id.in_({row.agent_id for row in found}))
+    owner_of = {id: UserId(user_id) for id, user_id in c.execute(owners)}
+    return [(row, owner_of[row.agent_id]) for row in found]

@@ -1,0 +1,55 @@
+"""Queries of the checks of each minute, on both databases: they return rows with a finding, and no others."""
+
+import sqlalchemy as sa
+
+from storage.agents import agent_moves, agent_states, agents_in_trouble
+from storage.agents.agents import AgentRow
+from storage.agents.schema import agent_states as state_table
+from storage.devices.schema import devices
+from storage.devices.tokens import DEVICE_TOKENS
+from storage.runs import agreement
+from storage.schedules.schema import schedules
+from tests.storage.rows import AT, declare, make_agent
+from tests.storage.test_agents import INBOX
+
+
+def names(rows: list[AgentRow]) -> list[str]:
+    return [row.name for row in rows]
+
+
+def test_of_an_agent_that_is_well_nothing_is_found_but_that_its_device_was_never_there(
+    c: sa.Connection,
+) -> None:
+    agent = make_agent(c)
+    assert agent.device_id is not None
+    assert agents_in_trouble.exhausted_or_failing(c) == []
+    assert agents_in_trouble.reading_without_grant(c) == []
+    assert agents_in_trouble.stopped_schedules(c) == []
+    assert agents_in_trouble.silent(c, []) == []
+    assert DEVICE_TOKENS.ending_or_unused(c, ends_after=0, ends_by=AT, unused_since=AT) == []
+    assert agreement.differing_stores(c, agreed_since=AT) == []
+    (paths,) = agents_in_trouble.paths_on(c, [agent.device_id])
+    assert (paths.agent_id, paths.paths) == (agent.id, agent.paths)
+    assert names(agents_in_trouble.on_unpaired_devices(c)) == [agent.name]
+    c.execute(sa.update(devices).values(last_seen_at=AT))
+    assert agents_in_trouble.on_unpaired_devices(c) == []
+
+
+def test_of_several_agents_those_in_trouble_are_found(c: sa.Connection) -> None:
+    ill, empty, silent, _ = (make_agent(c, name) for name in ("ill", "empty", "silent", "well"))
+    assert silent.device_id is not None
+    c.execute(sa.update(state_table).values(connectivity="online"))
+    agent_moves.move(c, ill.id, "health", "error", at=AT, actor="hub", reason="it broke")
+    agent_states.exhaust(c, empty.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
+    agent_moves.move(c, silent.id, "connectivity", "offline", at=AT, actor="hub", reason="no heartbeat")
+    assert names(agents_in_trouble.exhausted_or_failing(c)) == ["empty", "ill"]
+    assert names(agents_in_trouble.silent(c, [silent.device_id])) == ["silent"]
+    c.execute(sa.update(devices).values(grants=["agents"]))
+    assert len(agents_in_trouble.reading_without_grant(c)) == 4
+
+
+def test_a_schedule_that_the_hub_paused_is_found_with_the_user_of_its_agent(c: sa.Connection) -> None:
+    declare(c, INBOX)
+    for enabled, reason, count in ((1, None, 0), (0, "user", 0), (0, "failures", 1), (0, "finished", 0)):
+        c.execute(sa.update(schedules).values(enabled=bool(enabled), paused_reason=reason))
+        assert len(agents_in_trouble.stopped_schedules(c)) == count, reason
