@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 
+from hub import open_files
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.coordination import Coordination
@@ -14,7 +15,6 @@ from hub.app.tls import Tls
 from hub.health import doors, external, limits, machine, records, settings, work
 from hub.health.doors import Arrived
 from hub.health.issues import Issues
-from hub.links import gate
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
@@ -53,7 +53,7 @@ def watch_for_issues(
     in_use = context.watch_settings.reloader
     add("services", partial(limits.check_services, failures))
     add("disk", partial(machine.check_disk, lambda: disk.problem))
-    add("open files", partial(machine.check_open_files, _open_files, gate.limit))
+    add("open files", partial(machine.check_open_files, _open_files, open_files.limit))
     add("state folder", partial(machine.check_folder, context.state))
     add("log", machine.check_log(lambda: context.log.dropped))
     add("watchdog", partial(machine.check_watchdog, context.manager.is_managed, context.manager.watchdog_s))

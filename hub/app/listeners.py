@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from hub import open_files
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import OperatorServer
@@ -22,13 +23,12 @@ from hub.app.limits import (
     trusted_proxies,
     upgrade_rules,
 )
-from hub.links import gate
 from hub.links.gate import Gate
-from hub.links.limits import SPARE_FILES
 from hub.links.listener import DeviceListener
 from hub.links.proof import HubKey
 from hub.links.roster import Roster
 from hub.log import Channel
+from hub.open_files import SPARE_FILES
 from hub.settings.listen_settings import Listen, Listener
 from hub.settings.settings import Settings
 from hub.settings.values import Address
@@ -94,7 +94,7 @@ def make_device_listener(
     settings, limits = context.settings.listen.devices, context.settings.limits
     spool = context.state / SPOOL
     spool.mkdir(mode=0o700, exist_ok=True)
-    gate.raise_limit(limits.connections + SPARE_FILES)
+    open_files.raise_limit(limits.connections + SPARE_FILES)
     return DeviceListener(
         sock=sock,
         sock_outlives_us=DEVICES in context.manager.sockets,

@@ -13,8 +13,8 @@ from typing import Final
 
 from anyio.abc import TaskGroup
 
+from hub import open_files
 from hub.clock import Clock
-from hub.links import gate
 from hub.links.attempts import network_of
 from hub.links.deadlines import DeadlineWheel
 from hub.links.gate import Gate, Place, TurnedAway
@@ -222,11 +222,11 @@ class Acceptor:
 
     def _most_files(self) -> int:
         """Return the file number from which files are reserved for other use than connections."""
-        limit = gate.limit()
+        limit = open_files.limit()
         return limit - self._spared(limit)
 
     def _spared(self, limit: int | None = None) -> int:
-        return gate.spared(self._gate.limits.spare_files, limit or gate.limit())
+        return open_files.spared(self._gate.limits.spare_files, limit or open_files.limit())
 
 
 class _Leaving:

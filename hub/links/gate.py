@@ -4,10 +4,10 @@ A connection counts from its acceptance until its socket is closed. It counts as
 welcomed. Loopback counts as a network like any other.
 """
 
-import resource
 from collections import Counter
 from typing import Final, TypeVar
 
+from hub import open_files
 from hub.clock import Clock
 from hub.links.attempts import Buckets
 from hub.links.limits import PortLimits
@@ -125,8 +125,8 @@ class Gate:
     @property
     def most(self) -> int:
         """Maximum number of connections, by configuration and by the limit of open files."""
-        files = limit()
-        return min(self.limits.connections, files - spared(self.limits.spare_files, files))
+        files = open_files.limit()
+        return min(self.limits.connections, files - open_files.spared(self.limits.spare_files, files))
 
     def enter(self, network: str | None) -> Place:
         """Return a place for an accepted connection.
@@ -220,32 +220,3 @@ def _take_one(counts: Counter[Key], key: Key) -> None:
     counts[key] -= 1
     if not counts[key]:
         del counts[key]
-
-
-_FEW: Final = 4  # at most a quarter of the files is reserved
-
-
-def limit() -> int:
-    """Return the current limit of open files of this process."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def most() -> int | None:
-    """Return the highest limit that the process may set, or None if unlimited."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return None if hard == resource.RLIM_INFINITY else hard
-
-
-def raise_limit(requested: int) -> int:
-    """Raise the limit of open files as far as allowed, up to the requested number. Return the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = requested if hard == resource.RLIM_INFINITY else min(requested, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-        return allowed
-    return soft
-
-
-def spared(spare: int, of: int) -> int:
-    """Return the number of *of* files that are reserved for other use than connections."""
-    return min(spare, of // _FEW)

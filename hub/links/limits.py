@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from hub.links.streams import MEMORY_BYTES
+from hub.open_files import SPARE_FILES
 from hub.settings.limit_settings import DEFAULTS
 from protocol.frame import HELLO_TIMEOUT_S, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, MAX_PENDING_CALLS
 
@@ -16,7 +17,6 @@ MAX_FRAGMENTS: Final = 4096  # per message; more is an attack on memory
 WRITE_DEADLINE_S: Final = 10.0  # time for which the outgoing queue may stay full
 STRANGERS: Final = 256  # each holds memory and a deadline before it is known who it is
 STRANGERS_PER_NETWORK: Final = 16  # so that one address cannot take the places of all strangers
-SPARE_FILES: Final = 256  # for the database, its backups, the log and the clients of services
 CLOSE_S: Final = 5.0  # for the peer's part of the closing handshake
 
 

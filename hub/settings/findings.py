@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from hub.links import gate
-from hub.links.limits import SPARE_FILES
+from hub import open_files
+from hub.open_files import SPARE_FILES
 from hub.outbound.rules import AddressRefused, OutboundRules
 from hub.settings.agent_findings import found_in_agents, found_in_connectors
 from hub.settings.listen_settings import TlsSettings
@@ -313,10 +313,10 @@ def _found_in_number_of_agents(settings: Settings, report: Reporter) -> Iterator
 
 
 def _found_in_limits(settings: Settings, report: Reporter) -> Iterator[Problem]:
-    limits, files = settings.limits, gate.most()
+    limits, files = settings.limits, open_files.most()
     if files is None:
         return
-    spared = gate.spared(SPARE_FILES, files)
+    spared = open_files.spared(SPARE_FILES, files)
     if limits.connections > files - spared:
         message = (
             f"this process may open {files} files and keeps {spared} for the rest:"

@@ -117,12 +117,12 @@ def test_limits_may_change_and_who_is_here_stays() -> None:
 
 
 def test_there_are_never_more_connections_than_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.links.gate.limit", lambda: 1_000)
+    monkeypatch.setattr("hub.open_files.limit", lambda: 1_000)
     gate, _ = make_gate(replace(ROOMY, connections=10_000, spare_files=256))
     assert gate.most == 1_000 - 250  # of few files a quarter is spared
-    monkeypatch.setattr("hub.links.gate.limit", lambda: 20_000)
+    monkeypatch.setattr("hub.open_files.limit", lambda: 20_000)
     assert gate.most == 10_000
-    monkeypatch.setattr("hub.links.gate.limit", lambda: 8_000)
+    monkeypatch.setattr("hub.open_files.limit", lambda: 8_000)
     assert gate.most == 8_000 - 256
 
 

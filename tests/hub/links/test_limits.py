@@ -297,7 +297,7 @@ async def test_near_the_end_of_files_nothing_is_accepted_and_later_it_is_again(
     clock = FakeClock()
     async with open_port(clock) as port, port.device("first"):
         with monkeypatch.context() as few:
-            few.setattr("hub.links.gate.limit", lambda: 12)  # this process has more open than that
+            few.setattr("hub.open_files.limit", lambda: 12)  # this process has more open than that
             for _ in range(5):
                 with raw_socket(port) as connection:
                     assert b"too_many_connections" in await all_of(connection)
