@@ -23,8 +23,9 @@ from hub.version import VERSION
 from protocol.errors import HubError
 from storage import audit
 from storage.kernel import backup
+from storage.kernel.address import SERVER
 from storage.kernel.backup import BackupRefused, Manifest
-from storage.kernel.database import SERVER, file_of
+from storage.kernel.database import file_of
 from storage.kernel.verify import schema_version_of
 from storage.store import Store
 

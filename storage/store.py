@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from protocol.agent_status import AgentMoved
 from protocol.ids import BootId
 from storage.agents.agent_moves import recorded_moves
-from storage.kernel.database import SERVER, Database, file_of, held_alone, session_name
+from storage.kernel.address import SERVER
+from storage.kernel.database import Database, file_of, held_alone, session_name
 from storage.kernel.migrate import downgrade, upgrade
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 from storage.schema import metadata

@@ -51,7 +51,7 @@ from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
 from hub.runs.disk import DiskGuard
 from hub.settings.reading import FileLines
-from storage.kernel.database import shown
+from storage.kernel.address import shown
 
 
 def make_nouns(

@@ -234,7 +234,7 @@ def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: 
 
     from hub.backups import backup_before_upgrade
     from hub.clock import SystemClock
-    from storage.kernel.database import SERVER
+    from storage.kernel.address import SERVER
     from storage.kernel.verify import Verified, verify
     from storage.store import open_store
 

@@ -14,7 +14,6 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
-from semver import Version
 
 from hub.agents.documents import document
 from hub.printable import spelled
@@ -26,7 +25,6 @@ from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import lock_names
 from protocol.requirements import CAPABILITY, parse_requirement, parse_version
 from protocol.tables import TableName
-from storage.agents.capabilities import Capability
 
 # Of one config in the file; over the API, [limits] capability_config_bytes applies.
 CAPABILITY_CONFIG_BYTES: Final = 16 * 1024
@@ -77,25 +75,6 @@ def check_versions(written: Sequence[CapabilitySettings]) -> None:
                 message = f"{one.name} is enabled in {other.version} already"
                 hint = "of each name one version is enabled"
                 raise refusal("capability", message, key=f"capabilities.{place}.enabled", hint=hint)
-
-
-def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capability, ...]:
-    """Convert capabilities to their rows; without an explicit choice, the newest version is enabled."""
-    parsed = [(one, parse_version(one.version)) for one in written]
-    chosen: dict[str, Version] = {}
-    for one, version in sorted(parsed, key=lambda pair: (pair[0].enabled is True, pair[1])):
-        if one.enabled is not False:
-            chosen[one.name] = version  # the last one wins: the explicitly enabled version, else the newest
-    return tuple(
-        Capability(
-            name=one.name,
-            version=version,
-            enabled=chosen.get(one.name) == version,
-            config=one.config,
-            description=one.description,
-        )
-        for one, version in parsed
-    )
 
 
 def _dotted(extension: str) -> str:

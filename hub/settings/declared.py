@@ -1,22 +1,25 @@
 """Conversion of hub.toml's agents, gateways and connectors to their rows; seconds become milliseconds."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
+from semver import Version
 
 from hub.settings.agent_settings import (
     AgentSettings,
+    CapabilitySettings,
     ConnectorSettings,
     TemplateSettings,
-    declared_capabilities,
 )
 from hub.settings.schedule_settings import ScheduleTable, SlotTable, TriggerTable
 from hub.settings.settings import Settings
 from protocol.agent_status import kind_of
 from protocol.configs import type_of
+from protocol.requirements import parse_version
+from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import Mailbox, ModelUse, Redacted
 from storage.agents.declared_agents import DeclaredAgent
@@ -164,3 +167,22 @@ def _declared_trigger(schedule: TriggerTable, timezone: str) -> DeclaredSchedule
 
 def _ms(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1_000)
+
+
+def declared_capabilities(written: Sequence[CapabilitySettings]) -> tuple[Capability, ...]:
+    """Convert capabilities to their rows; without an explicit choice, the newest version is enabled."""
+    parsed = [(one, parse_version(one.version)) for one in written]
+    chosen: dict[str, Version] = {}
+    for one, version in sorted(parsed, key=lambda pair: (pair[0].enabled is True, pair[1])):
+        if one.enabled is not False:
+            chosen[one.name] = version  # the last one wins: the explicitly enabled version, else the newest
+    return tuple(
+        Capability(
+            name=one.name,
+            version=version,
+            enabled=chosen.get(one.name) == version,
+            config=one.config,
+            description=one.description,
+        )
+        for one, version in parsed
+    )

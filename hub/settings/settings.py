@@ -25,7 +25,7 @@ from hub.settings.listen_settings import Listen
 from hub.settings.model_settings import ModelSettings
 from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.values import Flag, Name, Table, live, refusal, restart, shaped
-from storage.kernel.database import SERVER, SQLITE, has_password
+from storage.kernel.address import SERVER, SQLITE, has_password
 
 IN_MEMORY = SQLITE
 

@@ -22,6 +22,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
+from storage.kernel.address import SQLITE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -209,24 +210,6 @@ def measure_size(c: sa.Connection) -> DatabaseSize:
         return DatabaseSize(data, Path(file + WAL).stat().st_size if file else 0)
     except FileNotFoundError:  # nothing was written since the database was opened
         return DatabaseSize(data, 0)
-
-
-SQLITE = "sqlite://"
-SERVER = "postgresql://"
-
-
-def shown(url: str) -> str:
-    """Return *url* without its password and options, for messages."""
-    scheme, _, rest = url.partition("://")
-    login, at, where = rest.rpartition("@")  # from the right, because a password may contain "@"
-    user, colon, _ = login.partition(":")
-    return f"{scheme}://{user}{':***' if colon else ''}{at}{where.partition('?')[0]}"
-
-
-def has_password(url: str) -> bool:
-    """Return True if *url* contains a password."""
-    login, _, where = url.partition("://")[2].rpartition("@")
-    return ":" in login or "password=" in where
 
 
 def file_of(url: str, base: Path | None = None) -> Path | None:

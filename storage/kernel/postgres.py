@@ -18,7 +18,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from storage.kernel.database import Unavailable, shown, sqlstate, translated
+from storage.kernel.address import shown
+from storage.kernel.database import Unavailable, sqlstate, translated
 from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
 
 P = ParamSpec("P")

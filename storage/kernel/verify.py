@@ -13,8 +13,9 @@ from typing import NamedTuple, TypeAlias
 import anyio.to_thread
 import sqlalchemy as sa
 
+from storage.kernel.address import SERVER
 from storage.kernel.broken_rows import BrokenRow, broken_rows
-from storage.kernel.database import SERVER, Unavailable, file_of, translated
+from storage.kernel.database import Unavailable, file_of, translated
 from storage.kernel.migrate import (
     VERSION_TABLE,
     current_revision,

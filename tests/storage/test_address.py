@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from storage.kernel.database import Unavailable, has_password, shown
+from storage.kernel.address import has_password, shown
+from storage.kernel.database import Unavailable
 from storage.store import open_store
 from tests.support.postgres import GUARDED, PASSWORD, Postgres
 
