@@ -14,7 +14,7 @@ from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Auth, Connector, Context, Inbox, Posted
 from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionMissing, SignInNeeded
 from hub.log import Channel
-from hub.outbound import OutboundClient
+from hub.outbound.client import OutboundClient
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import ConnectorRow
 from storage.runs import posted

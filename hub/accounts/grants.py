@@ -25,7 +25,8 @@ from hub.connectors.failures import (
     Unavailable,
 )
 from hub.connectors.graph import sign_in_codes, sign_in_failure
-from hub.outbound import AddressRefused, AnswerTooLarge, OutboundClient, TransportError, was_never_sent
+from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, was_never_sent
+from hub.outbound.rules import AddressRefused
 from protocol.frame import read_json
 
 ANSWER_S: Final = 20.0  # less than the duration of a token lease

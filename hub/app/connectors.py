@@ -12,7 +12,8 @@ from hub.connectors.calling import MOST_ANSWER_BYTES
 from hub.connectors.connector import UnknownProvider, find
 from hub.connectors.failures import SignInNeeded
 from hub.links.roster import Roster
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing, SecretRef

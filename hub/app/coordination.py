@@ -32,7 +32,7 @@ from hub.coordination.soul_writer import SoulHomes, SoulWriter
 from hub.coordination.souls import Souls
 from hub.links.roster import Roster
 from hub.openclaw import Fleet, GatewayState
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from hub.settings.reload import Commit
 from hub.settings.settings import Settings

@@ -18,7 +18,7 @@ from hub.extraction.model import Models, Price
 from hub.extraction.outcomes import Breaker
 from hub.health.external import Reach
 from hub.metrics import Metrics
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from hub.settings.locate import KeyPath
 from hub.settings.model_settings import LocalModelSettings, ModelSettings, OpenAIModelSettings
 from hub.settings.reload import Commit, Unfit

@@ -25,8 +25,7 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.outbound import (
-    AddressRefused,
+from hub.outbound.client import (
     AnswerTooLarge,
     DecodingError,
     InvalidURL,
@@ -34,7 +33,7 @@ from hub.outbound import (
     TransportError,
     retry_after_s,
 )
-from hub.outbound.rules import is_this_machine
+from hub.outbound.rules import AddressRefused, is_this_machine
 from protocol.frame import read_json
 
 TRIES: Final = 4

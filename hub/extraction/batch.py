@@ -26,7 +26,8 @@ from hub.extraction.model import (
 )
 from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of, meaning_of
 from hub.log import Channel
-from hub.outbound import AddressRefused, AnswerTooLarge
+from hub.outbound.client import AnswerTooLarge
+from hub.outbound.rules import AddressRefused
 
 if TYPE_CHECKING:
     import openai

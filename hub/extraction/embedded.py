@@ -19,7 +19,8 @@ from anyio.abc import Process, TaskStatus
 from hub.clock import Chance, Clock
 from hub.extraction.model import ModelUnavailable
 from hub.log import Channel
-from hub.outbound import OutboundClient, OutboundRules, TransportError
+from hub.outbound.client import OutboundClient, TransportError
+from hub.outbound.rules import OutboundRules
 from hub.turns import Turns
 from protocol.backoff import Backoff
 

@@ -49,7 +49,8 @@ from hub.extraction.outcomes import (
 )
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.outbound import MAX_ANSWER_BYTES, AddressRefused, AnswerTooLarge, OutboundClient, OutboundRules
+from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
+from hub.outbound.rules import AddressRefused, OutboundRules
 from protocol.backoff import Backoff
 
 if TYPE_CHECKING:

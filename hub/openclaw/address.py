@@ -12,9 +12,8 @@ import msgspec
 from websockets.exceptions import InvalidURI
 from websockets.uri import parse_uri
 
-from hub.outbound import AddressRefused, OutboundRules
 from hub.outbound.client import resolve
-from hub.outbound.rules import is_this_machine
+from hub.outbound.rules import AddressRefused, OutboundRules, is_this_machine
 from protocol.errors import ErrorCode, HubError
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]

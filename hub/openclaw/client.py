@@ -35,7 +35,7 @@ from hub.openclaw.gateway import (
 )
 from hub.openclaw.identity import Identity, identity_file
 from hub.openclaw.line import Line, NoConnection
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 
 MAX_WAITING: Final = 1_000  # concurrent requests per gateway, including those that wait for their turn
 _BEGIN_S: Final = 1.0  # the fleet starts a new client in one of the next turns of the event loop

@@ -45,7 +45,7 @@ from hub.openclaw.frames import (
 )
 from hub.openclaw.gateway import GatewayState, Problem
 from hub.openclaw.identity import Identity
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 
 MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 concurrent requests
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size beyond manual editing

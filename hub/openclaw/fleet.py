@@ -15,7 +15,7 @@ from hub.openclaw.address import Resolve, resolve_here
 from hub.openclaw.client import Gateway, GatewayConfig
 from hub.openclaw.gateway import GatewayHealth, GatewayNews, Listener
 from hub.openclaw.line import BACKOFF, STEADY_S
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from hub.turns import Turns
 from protocol.errors import ErrorCode, HubError
 

@@ -18,6 +18,9 @@ from typing import Any, Final
 import anyio
 import httpcore2
 import httpx2
+from httpx2 import DecodingError as DecodingError  # with the next two: errors that callers handle
+from httpx2 import InvalidURL as InvalidURL
+from httpx2 import TransportError as TransportError
 
 from hub.outbound.rules import AddressRefused, OutboundRules
 

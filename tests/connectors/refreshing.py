@@ -10,7 +10,8 @@ from hub.accounts.desk import Accounts
 from hub.accounts.grants import AccountConfig
 from hub.accounts.keys import KeyStore
 from hub.clock import IdFactory, SystemChance, SystemClock
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from storage.store import open_store
 from tests.connectors.oidc import OidcMail
 from tests.hub.accounts.bench import ID, Mail, Where

@@ -18,7 +18,8 @@ from hub.connectors.failures import CursorLost, SignInNeeded
 from hub.connectors.gmail import Gmail, GmailFilter
 from hub.connectors.gmail_api import GmailSettings
 from hub.document import Document
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from tests.connectors.emulate import CLIENT_ID, CLIENT_SECRET, ME, REDIRECT, running_emulate, why_no_emulate
 from tests.connectors.strict import StrictGoogle
 from tests.hub.connectors.gmail_rig import HastyClock, read_all

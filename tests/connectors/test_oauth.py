@@ -10,7 +10,8 @@ import pytest
 
 from hub.accounts.sign_in import SignInFailed
 from hub.connectors.failures import SignInNeeded
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
 from storage.store import open_store

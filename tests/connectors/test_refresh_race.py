@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from hub.clock import SystemChance, SystemClock
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
 from storage.store import open_store

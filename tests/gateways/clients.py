@@ -24,7 +24,7 @@ from hub.openclaw import (
     Reconnected,
     methods,
 )
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from hub.version import VERSION
 from protocol.messages import SOUL_FILE, QueueMode
 from tests.evaluation.figures import Figure, at_most, exactly, only

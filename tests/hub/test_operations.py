@@ -31,7 +31,7 @@ from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
 from hub.openclaw import Fleet
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold

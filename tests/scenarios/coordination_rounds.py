@@ -35,7 +35,7 @@ from hub.coordination.soul_writer import SoulHomes, SoulWriter
 from hub.coordination.souls import SoulRequest, Souls
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId
 from protocol.messages import MESSAGE, MessageKind, MessageState
 from storage.coordination import board_memory, boards, gateway_agents, message_rows, question_rows, souls

@@ -48,7 +48,8 @@ from hub.links.pairing import KeyRotation
 from hub.links.roster import RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.openclaw import Fleet
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from hub.runs.scheduler import Scheduler
 from hub.settings.reading import FileLines, Reading
 from protocol.coordination import Request, Response

@@ -13,7 +13,8 @@ from hub.accounts.sign_in import SignIns
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.connectors.connector import Account, Auth, Connector, Cursor, Message, OAuth, Page, ProviderSettings
 from hub.links.link import DeviceLink
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from storage.connectors import connectors
 from storage.connectors.connectors import ConnectorRow, DeclaredConnector
 from storage.store import Store, open_store

@@ -10,7 +10,8 @@ from hub.connectors.caldav import CalDav, CalDavFilter, CalDavSettings
 from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Context, Cursor, Message, Unread
 from hub.document import Document
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from tests.hub.connectors.gmail_rig import HastyClock
 from tests.support.clock import SeededChance
 from tests.support.radicale import PASSWORD

@@ -12,7 +12,8 @@ from hub.connectors.connector import Context, Cursor, Message, Page, Unread
 from hub.connectors.gmail import Gmail, GmailFilter
 from hub.connectors.gmail_api import GmailSettings
 from hub.document import Document
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from tests.support.asgi import serving
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.gmail import FakeGmail

@@ -31,7 +31,8 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.outbound import OutboundClient, OutboundRules, retry_after_s
+from hub.outbound.client import OutboundClient, retry_after_s
+from hub.outbound.rules import OutboundRules
 from tests.support.asgi import serving
 from tests.support.clock import FakeClock, SeededChance
 

@@ -22,7 +22,7 @@ from hub.coordination.provisioning import Provisioning, Quiet
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
 from protocol.messages import MessageState
 from storage.coordination import boards, gateway_agents, gateways, message_rows

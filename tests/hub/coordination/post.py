@@ -18,7 +18,7 @@ from hub.coordination.messages import Messages
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState
 from storage.agents import declared_agents

@@ -20,7 +20,7 @@ from hub.coordination.souls import SoulRequest, Souls
 from hub.links.link import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from protocol.ids import AgentId, BoardId, DeviceId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent

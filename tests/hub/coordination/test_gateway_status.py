@@ -14,7 +14,7 @@ from hub.coordination.gateway_watch import GRACE_S, MISSING_S, GatewayMonitor
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
 from hub.openclaw.methods import chat_send
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from protocol.agent_status import AgentMoved
 from protocol.ids import AgentId, BootId, GatewayId, UserId

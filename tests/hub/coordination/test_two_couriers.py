@@ -10,7 +10,7 @@ import pytest
 from hub.coordination.courier import Courier
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from protocol.ids import BootId, NodeId
 from protocol.messages import MessageState
 from storage.coordination import messages

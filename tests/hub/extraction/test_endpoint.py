@@ -20,7 +20,8 @@ from hub.extraction.model import (
 from hub.extraction.outcomes import FAILURES, Circuit
 from hub.extraction.prompt import schema_of
 from hub.metrics import Metrics
-from hub.outbound import MAX_ANSWER_BYTES, OutboundRules
+from hub.outbound.client import MAX_ANSWER_BYTES
+from hub.outbound.rules import OutboundRules
 from protocol.errors import ErrorCode
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at

@@ -10,7 +10,7 @@ import pytest
 
 from hub.extraction.limiter import Limiter, Quota
 from hub.extraction.outcomes import ReportedQuota, duration_s, reported_quota
-from hub.outbound import retry_after_s
+from hub.outbound.client import retry_after_s
 from tests.support.clock import START, FakeClock
 
 NOTHING: Mapping[str, str] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub.openclaw import BadAddress, GatewayAddress
-from hub.outbound import AddressRefused, OutboundRules
+from hub.outbound.rules import AddressRefused, OutboundRules
 from tests.support.certificates import write_certificate
 from tests.support.gateway import fake_gateway
 from tests.support.gateway.visit import visiting

@@ -18,7 +18,7 @@ from hub.openclaw import (
     GatewayNews,
     UnknownGateway,
 )
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.gateway.visit import Calls, failed, on_loopback

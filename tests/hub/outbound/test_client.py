@@ -12,7 +12,8 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.tls import TLSStream
 
-from hub.outbound import MAX_ANSWER_BYTES, AddressRefused, AnswerTooLarge, OutboundClient, OutboundRules
+from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
+from hub.outbound.rules import AddressRefused, OutboundRules
 from tests.support.certificates import write_certificate
 
 HERE = OutboundRules()

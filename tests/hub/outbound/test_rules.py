@@ -1,6 +1,6 @@
 import pytest
 
-from hub.outbound import AddressRefused, OutboundRules
+from hub.outbound.rules import AddressRefused, OutboundRules
 from protocol.errors import ErrorCode
 
 NONE = OutboundRules()

@@ -8,7 +8,7 @@ import pytest
 from hub.app.gateways import GatewaySettingsInUse, config_of
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayAddress
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from hub.settings.declared import declared_gateways
 from hub.settings.edits import BeyondSettings, check_guarded
 from hub.settings.gateway_settings import MOST, CoordinationSettings, GatewaySettings

@@ -21,7 +21,7 @@ from hub.openclaw import (
     StateChanged,
 )
 from hub.openclaw.address import Resolve
-from hub.outbound import OutboundRules
+from hub.outbound.rules import OutboundRules
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway.server import FakeGateway
 from tests.support.wire import PATIENCE_S, until

@@ -10,7 +10,8 @@ from hub.connectors.connector import Connector, Context, Cursor, Message, Page, 
 from hub.connectors.outlook import Outlook
 from hub.connectors.teams import Teams
 from hub.document import Document
-from hub.outbound import OutboundClient, OutboundRules
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.graph.server import FakeGraph
 
