@@ -66,10 +66,19 @@ activity_log = table(
     sa.Column("trace_id", sa.Text),
     text("message"),
     doc("data", "{}"),
+    sa.Column("user_id", sa.Text),  # of its agent, else of its device
     one_of("level", ("debug", "info", "warning", "error")),
 )
 index("activity_log_agent", activity_log.c.agent_id, activity_log.c.at)
 index("activity_log_at", activity_log.c.at)
+index("activity_log_event", activity_log.c.event_type, activity_log.c.at, activity_log.c.id)
+index(
+    "activity_log_user",
+    activity_log.c.user_id,
+    activity_log.c.at,
+    activity_log.c.id,
+    where="user_id IS NOT NULL",
+)
 
 audit_log = table(
     "audit_log",

@@ -190,13 +190,13 @@ class Messages:
         Raises:
             UnknownBoard, AmbiguousBoard
         """
-        board_ids = None
+        board_id = None
         if board is not None:
-            board_ids = [(await self._store.read(authority.board, caller, board)).id]
+            board_id = (await self._store.read(authority.board, caller, board)).id
         return await self._store.read(
             message_rows.list_messages,
             user_id=caller.user_id,
-            board_ids=board_ids,
+            board_id=board_id,
             agent_ids=agent_ids,
             broadcast_id=broadcast_id,
             states=tuple(states) or None,

@@ -228,10 +228,10 @@ def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
 
 def find_agent_by_name(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> AgentRow | None:
     """Return the agent with that name, of any user or of *user_id*; archived only if no other has it."""
-    query = _of_user(AGENTS.where(agents.c.name == name), user_id)
-    row = c.execute(
-        query.order_by(agents.c.deleted_at.is_not(None), agents.c.created_at, agents.c.id)
-    ).first()
+    named = _of_user(AGENTS.where(agents.c.name == name), user_id)
+    present = named.where(agents.c.deleted_at.is_(None)).order_by(agents.c.created_at, agents.c.id)
+    removed = named.where(agents.c.deleted_at.is_not(None)).order_by(agents.c.created_at, agents.c.id)
+    row = c.execute(present).first() or c.execute(removed).first()
     return None if row is None else agent_in(row)
 
 

@@ -115,6 +115,7 @@ index("agents_device", agents.c.device_id)
 index("agents_by_name", agents.c.name, agents.c.id, where="deleted_at IS NULL")
 index("agents_template", agents.c.template_id, where="template_id IS NOT NULL")
 index("agents_connector", agents.c.connector_id, where="connector_id IS NOT NULL")
+index("agents_removed", agents.c.name, agents.c.created_at, where="deleted_at IS NOT NULL")
 
 agent_configs = table(
     "agent_configs",
@@ -279,6 +280,7 @@ agent_locks = table(
 index("agent_locks_holder", agent_locks.c.holder_kind, agent_locks.c.holder_id, where="holder_id IS NOT NULL")
 index("agent_locks_agent", agent_locks.c.agent_id, where="agent_id IS NOT NULL")
 index("agent_locks_request", agent_locks.c.request_id, where="request_id IS NOT NULL")
+index("agent_locks_name", agent_locks.c.resource)
 
 lock_waits = table(
     "lock_waits",

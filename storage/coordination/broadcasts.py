@@ -29,7 +29,7 @@ from storage.coordination.messages import (
 )
 from storage.coordination.schema import boards, broadcasts, gateway_agents, gateways, message_moves, messages
 from storage.devices.schema import users
-from storage.kernel.rows import Key, columns_of, fill, fill_page, paged, values_of
+from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, values_of
 
 CHECKED: Final = 100  # broadcasts in one query
 
@@ -187,13 +187,17 @@ def list_broadcasts(
         gateway_id: only broadcasts of this gateway's main agent.
         after: ``(created_at, id)`` of the last broadcast of the previous page.
     """
+    of = broadcasts.c
+    only = narrowed((of.gateway_id, gateway_id), (of.user_id, user_id))
     query = paged(
-        BROADCASTS, broadcasts.c.created_at, broadcasts.c.id, limit=limit, after=after, descending=True
+        BROADCASTS,
+        of.created_at,
+        of.id,
+        limit=limit,
+        after=after,
+        descending=True,
+        only=[*only, listed(broadcasts)],
     )
-    if user_id is not None:
-        query = query.where(broadcasts.c.user_id == user_id)
-    if gateway_id is not None:
-        query = query.where(broadcasts.c.gateway_id == gateway_id)
     return fill_page(c, BroadcastRow, query, limit)
 
 

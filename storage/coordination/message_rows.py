@@ -26,7 +26,17 @@ from storage.coordination.board_memory import MemoryRow, NewMemory, add_memory
 from storage.coordination.boards import lock_board
 from storage.coordination.schema import boards, gateway_agents, gateways, message_moves, messages
 from storage.devices.schema import users
-from storage.kernel.rows import Key, columns_of, fill_each, fill_page, filled, paged
+from storage.kernel.rows import (
+    Key,
+    columns_of,
+    fill_each,
+    fill_page,
+    filled,
+    listed,
+    narrowed,
+    paged,
+    unindexed,
+)
 
 # While a message to an agent is in one of these states, later ones wait: order is kept.
 UNPROVEN: Final = (
@@ -231,11 +241,14 @@ def moves_of(c: sa.Connection, id: str) -> list[MessageMove]:
     return fill_each(MessageMove, c.execute(MOVES, {"message": id}))
 
 
+MOST_AGENTS: Final = 10  # whose messages are read page by page; of more agents they are sorted
+
+
 def list_messages(
     c: sa.Connection,
     *,
     user_id: UserId | None = None,
-    board_ids: Sequence[str] | None = None,
+    board_id: str | None = None,
     agent_ids: Sequence[str] | None = None,
     broadcast_id: str | None = None,
     states: Sequence[MessageState] | None = None,
@@ -250,25 +263,33 @@ def list_messages(
         agent_ids: only messages from or to these agents.
         after: ``(created_at, id)`` of the last message of the previous page.
     """
-    query = paged(MESSAGES, messages.c.created_at, messages.c.id, limit=limit, after=after, descending=True)
-    if user_id is not None:
-        query = query.where(messages.c.user_id == user_id)
-    if board_ids is not None:
-        query = query.where(messages.c.board_id.in_(board_ids))
+    of = messages.c
+    user = (of.user_id, user_id if agent_ids is None else None)
+    only = narrowed(
+        (of.broadcast_id, broadcast_id), (of.correlation_id, correlation_id), (of.board_id, board_id), user
+    )
+    parts: list[sa.ColumnElement[bool]] = []
     if agent_ids is not None:
-        query = query.where(
-            sa.or_(messages.c.to_agent_id.in_(agent_ids), messages.c.from_agent_id.in_(agent_ids))
-        )
-    if broadcast_id is not None:
-        query = query.where(messages.c.broadcast_id == broadcast_id)
-    if states is not None:
-        query = query.where(messages.c.state.in_(states))
-    if correlation_id is not None:
-        query = query.where(messages.c.correlation_id == correlation_id)
+        ends = (of.to_agent_id, of.from_agent_id)
+        parts = [end.in_(agent_ids) for end in ends]
+        if not only and len(agent_ids) <= MOST_AGENTS:
+            parts = [end == id for id in agent_ids for end in ends]
+        if user_id is not None:
+            only.append(unindexed(of.user_id) == user_id)
+    if states is not None and (only or parts):
+        only.append(unindexed(of.state).in_(states))
+    elif states is not None:
+        parts = [of.state == state for state in states]
     if is_open is not None:
-        query = query.where(
-            messages.c.settled_at.is_(None) if is_open else messages.c.settled_at.is_not(None)
-        )
+        only.append(of.settled_at.is_(None) if is_open else of.settled_at.is_not(None))
+    query = paged(
+        *(MESSAGES, of.created_at, of.id),
+        limit=limit,
+        after=after,
+        descending=True,
+        only=[*only, listed(messages)],
+        parts=parts,
+    )
     return fill_page(c, MessageRow, query, limit)
 
 

@@ -16,7 +16,7 @@ from storage.coordination.message_rows import find_message, move_message
 from storage.coordination.schema import boards, gateway_agents, messages, questions
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, unindexed
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
 DEFAULT_SOURCE: Final = "user_via_gateway_main"
@@ -177,17 +177,17 @@ def list_questions(
         states: only questions in these states; empty: any state.
         after: ``(created_at, id)`` of the last question of the previous page.
     """
+    of = questions.c
+    only = narrowed((of.correlation_id, correlation_id), (of.board_id, board_id), (of.user_id, user_id))
+    column = unindexed(of.state) if only else of.state
     query = paged(
-        QUESTIONS, questions.c.created_at, questions.c.id, limit=limit, after=after, descending=True
+        *(QUESTIONS, of.created_at, of.id),
+        limit=limit,
+        after=after,
+        descending=True,
+        only=[*only, listed(questions)],
+        parts=[column == state for state in states],
     )
-    if user_id is not None:
-        query = query.where(questions.c.user_id == user_id)
-    if board_id is not None:
-        query = query.where(questions.c.board_id == board_id)
-    if correlation_id is not None:
-        query = query.where(questions.c.correlation_id == correlation_id)
-    if states:
-        query = query.where(questions.c.state.in_(states))
     return fill_page(c, QuestionRow, query, limit)
 
 

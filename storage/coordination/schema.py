@@ -123,6 +123,13 @@ index("broadcasts_by_age", broadcasts.c.created_at, broadcasts.c.id)
 index("broadcasts_user", broadcasts.c.user_id, broadcasts.c.created_at)
 index("broadcasts_open", broadcasts.c.id, where="settled_at IS NULL")
 index("broadcasts_settled", broadcasts.c.settled_at, where="settled_at IS NOT NULL")
+index(
+    "broadcasts_gateway",
+    broadcasts.c.gateway_id,
+    broadcasts.c.created_at,
+    broadcasts.c.id,
+    where="gateway_id IS NOT NULL AND length(id) > 0",
+)
 
 questions = table(
     "questions",
@@ -163,6 +170,21 @@ index(
     where="state = 'open'",
 )
 index("questions_settled", questions.c.settled_at, where="settled_at IS NOT NULL")
+index("questions_state", questions.c.state, questions.c.created_at, questions.c.id, where="length(id) > 0")
+index(
+    "questions_board",
+    questions.c.board_id,
+    questions.c.created_at,
+    questions.c.id,
+    where="board_id IS NOT NULL AND length(id) > 0",
+)
+index(
+    "questions_correlation",
+    questions.c.correlation_id,
+    questions.c.created_at,
+    questions.c.id,
+    where="correlation_id IS NOT NULL AND length(id) > 0",
+)
 
 question_tellings = table(
     "question_tellings",
@@ -238,6 +260,28 @@ index(
     unique=True,
 )
 index("messages_settled", messages.c.settled_at, where="settled_at IS NOT NULL")
+index("messages_state", messages.c.state, messages.c.created_at, messages.c.id, where="length(id) > 0")
+index(
+    "messages_to",
+    messages.c.to_agent_id,
+    messages.c.created_at,
+    messages.c.id,
+    where="to_agent_id IS NOT NULL AND length(id) > 0",
+)
+index(
+    "messages_from",
+    messages.c.from_agent_id,
+    messages.c.created_at,
+    messages.c.id,
+    where="from_agent_id IS NOT NULL AND length(id) > 0",
+)
+index(
+    "messages_correlation",
+    messages.c.correlation_id,
+    messages.c.created_at,
+    messages.c.id,
+    where="correlation_id IS NOT NULL AND length(id) > 0",
+)
 
 message_moves = table(
     "message_moves",

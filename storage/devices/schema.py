@@ -27,6 +27,7 @@ devices = table(
 index("devices_user", devices.c.user_id)
 index("devices_by_name", devices.c.name, devices.c.id)
 index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
+index("devices_revoked", devices.c.revoked_at, where="revoked_at IS NOT NULL")
 
 device_tokens = table(
     "device_tokens",
@@ -43,6 +44,10 @@ device_tokens = table(
 )
 index("device_tokens_device", device_tokens.c.device_id)
 index("device_tokens_by_age", device_tokens.c.created_at, device_tokens.c.id)
+index("device_tokens_revoked", device_tokens.c.revoked_at, where="revoked_at IS NOT NULL")
+index(
+    "device_tokens_expires", device_tokens.c.expires_at, where="revoked_at IS NULL AND expires_at IS NOT NULL"
+)
 
 device_keys = table(
     "device_keys",
@@ -55,6 +60,7 @@ device_keys = table(
     sa.Column("rotated_to", sa.Text),
 )
 index("device_keys_device", device_keys.c.device_id)
+index("device_keys_revoked", device_keys.c.revoked_at, where="revoked_at IS NOT NULL")
 
 device_stores = table(
     "device_stores",
@@ -139,3 +145,5 @@ agent_tokens = table(
     sa.Column("revoked_at", Int),
 )
 index("agent_tokens_agent", agent_tokens.c.agent_id)
+index("agent_tokens_revoked", agent_tokens.c.revoked_at, where="revoked_at IS NOT NULL")
+index("agent_tokens_expires", agent_tokens.c.expires_at, where="revoked_at IS NULL")

@@ -85,8 +85,9 @@ class Tokens(Generic[RowT]):
             Conflict: the owner does not exist, or the hash is known already.
         """
         table = self._table
-        ended_at = sa.func.coalesce(table.c.revoked_at, table.c.expires_at)
-        c.execute(sa.delete(table).where(ended_at <= at - self.retention_ms))
+        until = at - self.retention_ms
+        has_expired = sa.and_(table.c.revoked_at.is_(None), table.c.expires_at <= until)
+        c.execute(sa.delete(table).where(sa.or_(table.c.revoked_at <= until, has_expired)))
         row = {"id": id, "token_hash": token_hash, "last4": last4, "created_by": actor, "created_at": at}
         c.execute(sa.insert(table), row | columns | {"expires_at": expires_at})
         made = fill(self._row, c.execute(self._query.where(table.c.id == id)).one())

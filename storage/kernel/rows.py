@@ -181,25 +181,70 @@ class ForeignKey(HubError):
         super().__init__("cursor: it came from another list; take it from next_cursor of the page before")
 
 
+def unindexed(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return a text column so that SQLite, which has no figures to choose by, uses no index of it."""
+    return sa.func.coalesce(column, "")
+
+
+def listed(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Return the condition of indexes that are only for lists, which every row meets.
+
+    SQLite has no figures to choose by, and would take such an index for other statements too.
+    """
+    return sa.func.length(table.c.id) > sa.literal_column("0")
+
+
+def narrowed(*given: tuple[sa.Column[Any], Any]) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions that columns have the values that are not None, for the index of the first one.
+
+    Args:
+        given: columns and values, from the column whose values have the fewest rows.
+    """
+    asked = [(column, value) for column, value in given if value is not None]
+    conditions = [unindexed(column) == value for column, value in asked]
+    if asked:
+        column, value = asked[0]
+        conditions[0] = column == value
+    return conditions
+
+
+_MOST = "rows_of_part"
+
+
 def paged(
     query: sa.Select[Any],
     *by: sa.ColumnElement[Any],
     limit: int | None = None,
     after: Key | None = None,
     descending: bool = False,
+    only: Iterable[sa.ColumnElement[bool]] = (),
+    parts: Sequence[sa.ColumnElement[bool]] = (),
 ) -> sa.Select[Any]:
     """Order *query* by the columns *by*, and restrict it to *limit* rows after the sort key *after*.
+
+    Args:
+        only: further conditions of the rows.
+        parts: conditions of which a row has to meet one. An index of each part in the order *by* suffices for
+            a page: it is merged from a page of each part. The last column of *by* identifies a row then.
 
     Raises:
         ForeignKey: *after* is a key of another list.
     """
-    ordered = query.order_by(*(column.desc() if descending else column for column in by)).limit(limit)
-    if after is None:
-        return ordered
-    if [type(part) for part in after] != [column.type.python_type for column in by]:
-        raise ForeignKey
-    row, key = sa.tuple_(*by), sa.tuple_(*map(sa.literal, after, (column.type for column in by)))
-    return ordered.where(row < key if descending else row > key)
+    order = [column.desc() if descending else column for column in by]
+    found = query.where(*only)
+    if after is not None:
+        if [type(part) for part in after] != [column.type.python_type for column in by]:
+            raise ForeignKey
+        row, key = sa.tuple_(*by), sa.tuple_(*map(sa.literal, after, (column.type for column in by)))
+        found = found.where(row < key if descending else row > key)
+    if len(parts) > 1 and limit is not None:
+        most = sa.bindparam(_MOST, limit, type_=sa.Integer)
+        ids = found.with_only_columns(by[-1], maintain_column_froms=True).order_by(*order).limit(most)
+        pages = [sa.select(ids.where(part).subquery()) for part in parts]
+        found = query.where(by[-1].in_(sa.union_all(*pages)))
+    elif parts:
+        found = found.where(sa.or_(*parts))
+    return found.order_by(*order).limit(limit)
 
 
 def readable_page(
@@ -212,7 +257,7 @@ def readable_page(
     """Return up to *limit* converted rows of a ``paged`` query; others take the places of unreadable ones."""
     most = limit
     while True:
-        rows = c.execute(query.limit(most), given).all()
+        rows = c.execute(query.limit(most), {**(given or {}), _MOST: most}).all()
         found = readable(convert, rows)
         if limit is None or most is None or len(found) >= limit or len(rows) < most:
             return found[:limit]

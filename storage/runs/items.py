@@ -6,7 +6,7 @@ function that is passed in makes the decisions (``hub.runs.matching``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -15,13 +15,24 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts
-from storage.kernel.rows import Key, columns_of, fill, paged, readable_page, values_of
+from storage.kernel.rows import (
+    Key,
+    columns_of,
+    fill,
+    listed,
+    narrowed,
+    paged,
+    readable_page,
+    unindexed,
+    values_of,
+)
 from storage.runs.schema import items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
 TAKEN: Final = ""
 
 Verdict = Literal["open", "approved", "edited", "rejected"]
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 CallAction = Literal["insert", "update"]
 
 DAY_MS = 86_400_000
@@ -360,15 +371,18 @@ def list_items(
         run_id: only items whose newest call this run planned.
         after: ``(created_at, id)`` of the last item of the previous page.
     """
-    query = paged(NEWEST, items.c.created_at, items.c.id, limit=limit, after=after, descending=True)
-    if user_id is not None:
-        query = query.where(items.c.user_id == user_id)
-    if agent_id is not None:
-        query = query.where(items.c.agent_id == agent_id)
-    if verdict is not None:
-        query = query.where(items.c.verdict == verdict)
-    if run_id is not None:
-        query = query.where(items.c.run_id == run_id)
+    of_verdict = items.c.verdict if run_id is None else unindexed(items.c.verdict)
+    only = narrowed((items.c.run_id, run_id), (items.c.agent_id, agent_id), (items.c.user_id, user_id))
+    only += [] if verdict is None else [of_verdict == verdict]
+    is_any = run_id is None and verdict is None
+    query = paged(
+        *(NEWEST, items.c.created_at, items.c.id),
+        limit=limit,
+        after=after,
+        descending=True,
+        only=[items.c.agent_id.is_not(None), listed(items), *only],
+        parts=[items.c.verdict == one for one in VERDICTS] if is_any else (),
+    )
     return readable_page(c, lambda row: (fill(ItemRow, row), row.agent_name), query, limit)
 
 

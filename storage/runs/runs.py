@@ -16,7 +16,18 @@ from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutc
 from protocol.vocabularies import RunLogStatus
 from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts, spelled
-from storage.kernel.rows import Key, columns_of, fill, fill_page, paged, readable, readable_page, reader
+from storage.kernel.rows import (
+    Key,
+    columns_of,
+    fill,
+    fill_page,
+    listed,
+    paged,
+    readable,
+    readable_page,
+    reader,
+    unindexed,
+)
 from storage.runs.schema import EXECUTING, LIVE, run_calls, run_state_history, runs
 
 
@@ -237,10 +248,6 @@ def _are_in(states: Collection[RunState]) -> Iterator[sa.ColumnElement[bool] | s
         yield sa.text("runs." + LIVE)
 
 
-def _unindexed(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.func.coalesce(column, "")
-
-
 def _is_own_task(task_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(runs.c.id == task_id, runs.c.task_id.is_(None))
 
@@ -272,9 +279,9 @@ def list_runs(
     query = paged(query, runs.c.created_at, runs.c.id, limit=limit, after=after, descending=True)
     if agent_id is not None:
         # SQLite has no figures by which to choose an index: a task has fewer runs than an agent
-        query = query.where((runs.c.agent_id if task_id is None else _unindexed(runs.c.agent_id)) == agent_id)
+        query = query.where((runs.c.agent_id if task_id is None else unindexed(runs.c.agent_id)) == agent_id)
     if device_id is not None:
-        query = query.where(runs.c.device_id == device_id)
+        query = query.where(runs.c.device_id == device_id, listed(runs))
     if states is not None:
         query = query.where(*_are_in(states))
     if agent_id is None and states is not None and set(states) == {RunState.FAILED}:
@@ -284,7 +291,7 @@ def list_runs(
     if logged_as is not None:
         query = query.where(sa.literal(str(logged_as)) == LOGGED_AS)
     if outcome is not None:
-        query = query.where((runs.c.outcome if agent_id is None else _unindexed(runs.c.outcome)) == outcome)
+        query = query.where((runs.c.outcome if agent_id is None else unindexed(runs.c.outcome)) == outcome)
     if since is not None:
         query = query.where(runs.c.created_at >= since)
     if until is not None:

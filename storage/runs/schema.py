@@ -128,6 +128,13 @@ index(
     where="state = 'QUEUED' AND fence = 0 AND queue_slot IS NOT NULL",
     unique=True,
 )
+index(
+    "runs_of_device",
+    runs.c.device_id,
+    runs.c.created_at,
+    runs.c.id,
+    where="device_id IS NOT NULL AND length(id) > 0",
+)
 
 run_state_history = table(
     "run_state_history",
@@ -245,8 +252,12 @@ index("items_call", items.c.call_id)
 index("items_of_device", items.c.device_id, items.c.call_id)
 index("items_quote", items.c.device_id, items.c.quote_hash)
 index("items_row", items.c.device_id, items.c.row_id, where="row_id IS NOT NULL")
-index("items_by_age", items.c.created_at, items.c.id)
-index("items_newest", items.c.user_id, items.c.created_at, items.c.id)
+# Each lists items: all of them as one page of each verdict.
+_listed = (items.c.verdict, items.c.created_at, items.c.id)
+index("items_listed", *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
+index("items_of_user", items.c.user_id, *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
+index("items_of_agent", items.c.agent_id, *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
+index("items_of_run", items.c.run_id, where="length(id) > 0")
 index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
 
 model_answers = table(

@@ -452,7 +452,7 @@ def test_messages_are_listed_newest_first_page_by_page(c: sa.Connection) -> None
     assert len(message_rows.list_messages(c, correlation_id="even")) == 3
     assert len(message_rows.list_messages(c, states=[S.WAITING], agent_ids=[LEAD])) == 5
     assert message_rows.list_messages(c, agent_ids=[DESK]) == []
-    assert message_rows.list_messages(c, board_ids=["another"]) == []
+    assert message_rows.list_messages(c, board_id="another") == []
 
 
 def test_what_was_settled_long_ago_goes_with_its_moves(c: sa.Connection) -> None:

@@ -87,6 +87,32 @@ SHORT: Final = {
 }
 
 
+# Questions about lists that none of the rows above answers; {user} is their user.
+NARROWED: Final = (
+    "/v1/items?verdict=rejected",
+    "/v1/items?verdict=rejected&agent=notes",
+    "/v1/items?verdict=rejected&user={user}",
+    "/v1/items?run=none",
+    "/v1/items?run=none&agent=notes",
+    "/v1/items?verdict=open&run=none",
+    "/v1/runs?device=desk",
+    "/v1/runs?state=RUNNING",
+    "/v1/runs?state=FAILED",
+    "/v1/runs?outcome=partial",
+    "/v1/runs?task_id=none",
+    "/v1/activity?event=none",
+    "/v1/activity?event=none.",
+    "/v1/messages?state=failed",
+    "/v1/messages?state=failed&state=expired",
+    "/v1/messages?agent=notes",
+    "/v1/messages?correlation_id=none",
+    "/v1/messages?broadcast_id=none",
+    "/v1/questions?state=answered",
+    "/v1/questions?board=board-0",
+    "/v1/questions?correlation_id=none",
+)
+
+
 KEYS: Final = (
     "id",
     "resource",
@@ -289,6 +315,25 @@ async def test_a_page_of_a_long_list_reads_no_more_than_that_of_a_short_one(whol
     more_rows, more_steps = await cost()
     assert more_rows <= rows + 1
     assert path in SHORT or more_steps <= steps + 10
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("asked", NARROWED)
+async def test_a_question_that_few_rows_answer_does_not_read_the_others(whole: Whole, asked: str) -> None:
+    path = asked.partition("?")[0]
+
+    async def steps() -> int:
+        whole.reads.forget()
+        answer = await whole.client.get(asked.format(user="owner"))
+        assert answer.status_code == 200, answer.text
+        assert [] in answer.json().values()
+        return whole.reads.steps
+
+    await whole.fill(path, range(10, 30))
+    await steps()
+    few = await steps()
+    await whole.fill(path, range(30, 430))
+    assert await steps() <= few + 10
 
 
 # Answers that read several times, and why.

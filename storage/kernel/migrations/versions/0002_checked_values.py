@@ -25,9 +25,13 @@ def upgrade() -> None:
     _add_first_connects()
     _let_agents_hold_locks()
     _add_indexes_of_checks()
+    _add_users_of_activity()
+    _add_indexes_of_lists()
 
 
 def downgrade() -> None:
+    _drop_indexes_of_lists()
+    _drop_users_of_activity()
     _drop_indexes_of_checks()
     _let_no_agent_hold_locks()
     _drop_first_connects()
@@ -198,8 +202,85 @@ def _drop_indexes_of_checks() -> None:
     op.drop_index("audit_log_backups")
 
 
-def _index(name: str, table: str, columns: list[str], *, where: str) -> None:
-    op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+def _add_users_of_activity() -> None:
+    op.add_column("activity_log", sa.Column("user_id", sa.Text()))
+    owners = (f"(SELECT user_id FROM {owned}s WHERE id = {owned}_id)" for owned in ("agent", "device"))
+    op.execute(f"UPDATE activity_log SET user_id = COALESCE({', '.join(owners)})")
+
+
+def _drop_users_of_activity() -> None:
+    op.drop_column("activity_log", "user_id")
+
+
+# name, table, columns, rows: of indexes in the order of lists, and of those that they replace
+_LISTED: tuple[tuple[str, str, str, str | None], ...] = (
+    ("items_listed", "items", "verdict created_at id", "agent_id IS NOT NULL AND length(id) > 0"),
+    ("items_of_user", "items", "user_id verdict created_at id", "agent_id IS NOT NULL AND length(id) > 0"),
+    ("items_of_agent", "items", "agent_id verdict created_at id", "agent_id IS NOT NULL AND length(id) > 0"),
+    ("items_of_run", "items", "run_id", "length(id) > 0"),
+    ("activity_log_event", "activity_log", "event_type at id", None),
+    ("activity_log_user", "activity_log", "user_id at id", "user_id IS NOT NULL"),
+    ("messages_state", "messages", "state created_at id", "length(id) > 0"),
+    ("messages_to", "messages", "to_agent_id created_at id", "to_agent_id IS NOT NULL AND length(id) > 0"),
+    (
+        "messages_from",
+        "messages",
+        "from_agent_id created_at id",
+        "from_agent_id IS NOT NULL AND length(id) > 0",
+    ),
+    (
+        "messages_correlation",
+        "messages",
+        "correlation_id created_at id",
+        "correlation_id IS NOT NULL AND length(id) > 0",
+    ),
+    ("questions_state", "questions", "state created_at id", "length(id) > 0"),
+    ("questions_board", "questions", "board_id created_at id", "board_id IS NOT NULL AND length(id) > 0"),
+    (
+        "questions_correlation",
+        "questions",
+        "correlation_id created_at id",
+        "correlation_id IS NOT NULL AND length(id) > 0",
+    ),
+    (
+        "broadcasts_gateway",
+        "broadcasts",
+        "gateway_id created_at id",
+        "gateway_id IS NOT NULL AND length(id) > 0",
+    ),
+    ("runs_of_device", "runs", "device_id created_at id", "device_id IS NOT NULL AND length(id) > 0"),
+    ("agents_removed", "agents", "name created_at", "deleted_at IS NOT NULL"),
+    ("agent_locks_name", "agent_locks", "resource", None),
+    ("devices_revoked", "devices", "revoked_at", "revoked_at IS NOT NULL"),
+    ("device_keys_revoked", "device_keys", "revoked_at", "revoked_at IS NOT NULL"),
+    ("device_tokens_revoked", "device_tokens", "revoked_at", "revoked_at IS NOT NULL"),
+    ("device_tokens_expires", "device_tokens", "expires_at", "revoked_at IS NULL AND expires_at IS NOT NULL"),
+    ("agent_tokens_revoked", "agent_tokens", "revoked_at", "revoked_at IS NOT NULL"),
+    ("agent_tokens_expires", "agent_tokens", "expires_at", "revoked_at IS NULL"),
+)
+_REPLACED: tuple[tuple[str, str, str, str | None], ...] = (
+    ("items_by_age", "items", "created_at id", None),
+    ("items_newest", "items", "user_id created_at id", None),
+)
+
+
+def _add_indexes_of_lists() -> None:
+    for name, *_ in _REPLACED:
+        op.drop_index(name)
+    for name, table, columns, where in _LISTED:
+        _index(name, table, columns.split(), where=where)
+
+
+def _drop_indexes_of_lists() -> None:
+    for name, *_ in _LISTED:
+        op.drop_index(name)
+    for name, table, columns, where in _REPLACED:
+        _index(name, table, columns.split(), where=where)
+
+
+def _index(name: str, table: str, columns: list[str], *, where: str | None) -> None:
+    rows = None if where is None else sa.text(where)
+    op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
 
 
 _SHOWN = 20  # rows that a message names
