@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from protocol.coordination import AgentBeat, Event, Heartbeat, Request, Response
 from protocol.errors import ErrorCode, HubError, LocalProtocolError, RemoteProtocolError
 from protocol.frame import (
+    MAX_BATCH_CALLS,
     MAX_PARAMS,
     MAX_PARAMS_BYTES,
     MAX_RESULT_BYTES,
@@ -38,7 +39,9 @@ from protocol.work import (
     AgentManifest,
     AgentRun,
     ToolCall,
+    ToolCalls,
     ToolResult,
+    ToolResults,
 )
 
 FromDevice = (
@@ -48,6 +51,7 @@ FromDevice = (
     | AgentData
     | AgentComplete
     | ToolResult
+    | ToolResults
     | Request
     | Heartbeat
     | Error
@@ -62,6 +66,7 @@ FromHub = (
     | AgentCredit
     | AgentCancel
     | ToolCall
+    | ToolCalls
     | Response
     | Event
 )
@@ -116,6 +121,14 @@ ReadResult: type[ToolResult] = msgspec.defstruct(  # type: ignore[assignment]
     [("result", _Value | UnsetType, UNSET)],
     bases=(ToolResult,),
     tag="tool_result",
+    frozen=True,
+    kw_only=True,
+)
+ReadResults: type[ToolResults] = msgspec.defstruct(  # type: ignore[assignment]
+    "ReadResults",
+    [("results", Annotated[list[ReadResult], Meta(min_length=1, max_length=MAX_BATCH_CALLS)])],  # type: ignore[valid-type]
+    bases=(ToolResults,),
+    tag="tool_results",
     frozen=True,
     kw_only=True,
 )
@@ -183,7 +196,7 @@ class Codec:
         self._check = check  # checks a device's data before decoding; raises decoder errors
         self._check_from_hub = check_from_hub
         self._from_device = decoder_of(_with(LargeRequest, LargeHeartbeat)).decode
-        self._small_from_device = decoder_of(_with(ReadResult)).decode
+        self._small_from_device = decoder_of(_with(ReadResult, ReadResults)).decode
         self._raw_params = decoder_of(_RawParams).decode
         self._parameter = decoder_of(Parameter).decode
         self._record = decoder_of(Record).decode

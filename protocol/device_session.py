@@ -1,10 +1,11 @@
 """Device's side of a session: hello, work, answers to calls, leaving."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from protocol.codec import Codec
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
-from protocol.frame import HELLO_TIMEOUT_S
+from protocol.frame import HELLO_TIMEOUT_S, MAX_RESULT_BYTES, ErrorBody
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
 from protocol.ids import CallId
 from protocol.session import (
@@ -24,8 +25,9 @@ from protocol.session import (
     SessionState,
     Welcomed,
 )
-from protocol.work import Answer, ToolResult
+from protocol.work import Answer, ToolResult, ToolResults
 
+_RESERVE: Final = 1024  # bytes of a frame beside its answers
 WELCOME_TIMEOUT_S = 30.0  # a busy hub may take this long to judge a hello
 
 
@@ -63,17 +65,45 @@ class DeviceSession(Session):
         self._move(SessionMove.GREETED)
         self._deadline = self._opened_at + WELCOME_TIMEOUT_S
 
-    def answer(self, call_id: CallId, answer: Answer, *, trace: str | None = None) -> None:
-        """Queue the ``tool_result`` of a call, with the call's *trace*.
+    def answer(
+        self, answers: Sequence[tuple[CallId, Answer, str | None]]
+    ) -> list[tuple[CallId, LocalProtocolError]]:
+        """Queue the answers (call id, answer, trace) to the calls of one frame, in as few frames as fit.
+
+        Return the answers that cannot be encoded with their errors; the hub gets the error ``internal``.
 
         Raises:
-            LocalProtocolError: as ``send``.
+            LocalProtocolError: the state does not allow it.
         """
+        faults: list[tuple[CallId, LocalProtocolError]] = []
+        frames: list[list[ToolResult]] = []
+        room = 0
+        for call_id, answer, trace in answers:
+            try:
+                result = self._result_of(call_id, answer, trace)
+                size = len(self.encode(result))
+            except LocalProtocolError as error:
+                fault = ErrorBody(code=ErrorCode.INTERNAL, message="a fault in the device", retryable=True)
+                result = ToolResult(id=call_id, error=fault, trace=trace)
+                size = len(self.encode(result))
+                faults.append((call_id, error))
+            if size > room:
+                frames.append([])
+                room = MAX_RESULT_BYTES - _RESERVE
+            frames[-1].append(result)
+            room -= size + 1
+        for results in frames:
+            self.send(results[0] if len(results) == 1 else ToolResults(results=results))
+        return faults
+
+    def _result_of(self, call_id: CallId, answer: Answer, trace: str | None) -> ToolResult:
         if answer.error is not None:
-            self.send(ToolResult(id=call_id, error=answer.error, trace=trace))
-        else:
+            return ToolResult(id=call_id, error=answer.error, trace=trace)
+        try:
             packed = self.codec.pack(answer.result)
-            self.send(ToolResult(id=call_id, result=packed, counter=answer.counter, trace=trace))
+        except (ValueError, OverflowError, TypeError, RecursionError) as error:
+            raise LocalProtocolError(f"the answer to {call_id} cannot be spelled: {error}") from error
+        return ToolResult(id=call_id, result=packed, counter=answer.counter, trace=trace)
 
     def leave(self) -> Ended | None:
         """End the session on purpose. ``None`` if the session is over already."""

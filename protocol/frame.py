@@ -23,7 +23,10 @@ MAX_USAGE_BYTES = 256 * 1024  # of all agents in one heartbeat: 256 for each of 
 MAX_EXTREME_NUMBERS = 1_000  # of a message; msgspec takes 17 us to read one of them in JSON, instead of 40 ns
 MAX_CONTAINERS = 8_192  # lists and objects of a device's message; the garbage collector visits each of them
 MAX_RESULT_DEPTH = 8  # of lists and objects in an open value; rows of a query take four
-MAX_PENDING_CALLS = 64  # per device; more would only queue on its disk
+MAX_PENDING_CALLS = 256  # per device; more would only queue on its disk
+MAX_BATCH_CALLS = 64  # in one frame: as many answers as fit into MAX_RESULT_BYTES with a reserve
+# texts of the calls of one frame: in JSON a character has at most six bytes, so they fit into a message
+MAX_BATCH_CHARACTERS = 128 * 1024
 MAX_PENDING_REQUESTS = 64  # of a device at the hub
 CREDIT_PIECES = 16  # 16 x 256 KiB = at most 4 MiB of a run in flight
 HELLO_TIMEOUT_S = 10.0

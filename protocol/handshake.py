@@ -270,6 +270,7 @@ class CapabilityName(StrEnum):
     ROWS_LIST = "rows.list"
     ROWS_KNOWN = "rows.known"
     AGENT_WAKE = "agent.wake"
+    TOOL_CALLS = "tool_calls"  # several calls in one frame
 
 
 CAPABILITY_OF = {action: CapabilityName(action if "." in action else f"tool.{action}") for action in Action}

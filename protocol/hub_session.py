@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from protocol.codec import Codec, LargeHeartbeat, LargeRequest, ReadResult, TooLargeValue
+from protocol.codec import Codec, LargeHeartbeat, LargeRequest, ReadResult, ReadResults, TooLargeValue
 from protocol.coordination import Heartbeat, Request, Response
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError, RemoteProtocolError
 from protocol.frame import (
@@ -44,6 +44,7 @@ from protocol.session import (
     NOTHING,
     Allowed,
     Answered,
+    AnsweredTogether,
     Ended,
     HelloReceived,
     Ignored,
@@ -54,12 +55,12 @@ from protocol.session import (
     SessionState,
     Silent,
 )
-from protocol.work import Answer, ToolResult
+from protocol.work import Answer, ToolResult, ToolResults
 
 MAX_ERROR_CHARACTERS = 4096  # of a device's plain error string: the limit of an ErrorBody
 
 _LIMITS = Limits()
-_VARIANTS = (ReadResult, LargeRequest, LargeHeartbeat)
+_VARIANTS = (ReadResult, ReadResults, LargeRequest, LargeHeartbeat)
 
 
 class HubSession(Session):
@@ -205,6 +206,8 @@ class HubSession(Session):
     def _take(self, frame: Any, now: float) -> SessionEvent:
         if type(frame) is ReadResult or isinstance(frame, ToolResult):  # most of what a busy device sends
             return self._answer(frame)
+        if isinstance(frame, ToolResults):
+            return self._answer_each(frame)
         match frame:
             case DeviceHello():
                 return self._greet(frame)
@@ -262,7 +265,14 @@ class HubSession(Session):
             self._queue(Error(code=refused.code, message=f"heartbeat: {refused}"))
             return Ignored(f"{refused.code}:heartbeat")
 
-    def _answer(self, frame: ToolResult) -> SessionEvent:
+    def _answer_each(self, frame: ToolResults) -> SessionEvent:
+        if type(frame) is not ReadResults:  # to decode as many open values would take too long
+            message = f"tool_results: the most is {MAX_RESULT_BYTES} bytes; send a large answer alone"
+            raise RemoteProtocolError(ErrorCode.TOO_LARGE, message)
+        each = map(self._answer, frame.results)
+        return AnsweredTogether([(one.call_id, one.answer) for one in each])
+
+    def _answer(self, frame: ToolResult) -> Answered:
         call_id, older = frame.id or frame.call_id, frame.call_id
         if call_id is None:
             raise RemoteProtocolError(ErrorCode.BAD_FRAME, "tool_result has neither id nor call_id")

@@ -22,7 +22,15 @@ from protocol.frame import MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, MAX_REASON_BYTES,
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
 from protocol.ids import CallId
 from protocol.lifecycles import Table
-from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Answer, ToolResult
+from protocol.work import (
+    AgentAck,
+    AgentComplete,
+    AgentData,
+    AgentManifest,
+    Answer,
+    ToolResult,
+    ToolResults,
+)
 
 
 class SessionState(Enum):
@@ -69,7 +77,17 @@ ALLOWED_FROM_DEVICE: Allowed = {
     _S.GREETING: frozenset({DeviceHello, Error}),
     _S.JUDGING: NOTHING,
     _S.READY: frozenset(
-        {AgentAck, AgentManifest, AgentData, AgentComplete, ToolResult, Request, Heartbeat, Error}
+        {
+            AgentAck,
+            AgentManifest,
+            AgentData,
+            AgentComplete,
+            ToolResult,
+            ToolResults,
+            Request,
+            Heartbeat,
+            Error,
+        }
     ),
     _S.CLOSING: NOTHING,
     _S.CLOSED: NOTHING,
@@ -117,6 +135,12 @@ class Answered(msgspec.Struct, frozen=True):
     answer: Answer
 
 
+class AnsweredTogether(msgspec.Struct, frozen=True):
+    """Event at the hub: a device answered several calls in one frame."""
+
+    answers: list[tuple[CallId, Answer]]
+
+
 class Refused(msgspec.Struct, frozen=True):
     """Event at the device: the hub refused a frame. A close may follow."""
 
@@ -156,7 +180,17 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 SessionEvent = (
-    HelloReceived | Challenged | Welcomed | Received | Answered | Refused | Leaving | Silent | Ignored | Ended
+    HelloReceived
+    | Challenged
+    | Welcomed
+    | Received
+    | Answered
+    | AnsweredTogether
+    | Refused
+    | Leaving
+    | Silent
+    | Ignored
+    | Ended
 )
 
 

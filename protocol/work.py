@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from protocol.coordination import MOST_OF_RUN
 from protocol.frame import (
     CREDIT_PIECES,
+    MAX_BATCH_CALLS,
     Count,
     EpochMs,
     ErrorBody,
@@ -278,6 +279,25 @@ class ToolResult(Frame, frozen=True, kw_only=True, tag="tool_result"):
     result: msgspec.Raw | UnsetType = UNSET  # decoded by the session, up to MAX_RESULT_BYTES
     error: ErrorBody | str | None = None
     counter: Count | None = None  # of the device's store, where the call changed a row
+
+
+class ToolCalls(Frame, frozen=True, kw_only=True, tag="tool_calls"):
+    """hub -> device: several calls on rows, each as in a ``tool_call`` of its own, in their order.
+
+    Only to a device that lists the capability. Each call is answered by its ``id``, in ``tool_results`` or in
+    a ``tool_result`` of its own.
+    """
+
+    calls: Annotated[list[ToolCall], Meta(min_length=1, max_length=MAX_BATCH_CALLS)]
+
+
+class ToolResults(Frame, frozen=True, kw_only=True, tag="tool_results"):
+    """device -> hub: several answers, each as in a ``tool_result`` of its own; together MAX_RESULT_BYTES.
+
+    Not answered. A larger answer is sent as a ``tool_result``.
+    """
+
+    results: Annotated[list[ToolResult], Meta(min_length=1, max_length=MAX_BATCH_CALLS)]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

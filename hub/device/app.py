@@ -49,7 +49,7 @@ from protocol.handshake import (
 )
 from protocol.handshake import Client as ClientProgram
 from protocol.ids import KeyId
-from protocol.work import Action, AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall
+from protocol.work import Action, AgentCancel, AgentCredit, AgentFetch, AgentRun, ToolCall, ToolCalls
 
 CodecName = Literal["json", "msgpack"]
 
@@ -60,6 +60,7 @@ CAPABILITIES: Final = (
     CapabilityName.AGENT_ACK,
     CapabilityName.AGENT_CONFIG,
     CapabilityName.BROWSER_OPEN,
+    CapabilityName.TOOL_CALLS,
     *ACTIONS.values(),
 )
 _CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
@@ -232,6 +233,10 @@ class ReferenceDevice:
         if self._rotation is not None and self._rotation.is_due:
             tasks.start_soon(self._rotation.ask, line, self._on_status)
 
+        def lay(calls: list[ToolCall]) -> None:
+            if refusal := bench.lay(calls):
+                tasks.start_soon(line.answer, [(call, refusal) for call in calls])
+
         def handle(frame: Frame) -> None:
             match frame:
                 case AgentRun() | AgentFetch() | AgentCredit() | AgentCancel():
@@ -241,8 +246,10 @@ class ReferenceDevice:
                     readings.take(frame)
                 case ToolCall(action=Action.BROWSER_OPEN):
                     tasks.start_soon(self._browser.take, line, frame)
-                case ToolCall() if refusal := bench.lay(frame):
-                    tasks.start_soon(line.answer, frame, refusal)
+                case ToolCall():
+                    lay([frame])
+                case ToolCalls(calls=calls):
+                    lay(calls)
                 case Event():
                     hearing.take(frame)
                 case Response():

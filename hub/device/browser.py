@@ -160,7 +160,7 @@ class Browser:
 
     async def take(self, line: Line, call: ToolCall) -> None:
         """Execute a call and send its answer."""
-        await line.answer(call, await self.done(call))
+        await line.answer([(call, await self.done(call))])
 
     async def done(self, call: ToolCall) -> Answer:
         """Execute a call and return its answer."""

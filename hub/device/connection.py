@@ -9,7 +9,7 @@ written; a cancelled wait neither truncates nor repeats a frame.
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -50,7 +50,8 @@ log = Channel(__name__)
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-AnswerSink = Callable[[ToolCall, Answer], Awaitable[None]]
+Answered = Sequence[tuple[ToolCall, Answer]]
+AnswerSink = Callable[[Answered], Awaitable[None]]
 
 
 class Tools:
@@ -68,11 +69,15 @@ class Tools:
     async def serve(self, bench: "Bench") -> None:
         """Execute the calls on *bench* until cancelled. A started transaction is always completed."""
         while True:
-            calls = await bench.take()
-            for call, answer in zip(calls, await self._answers(calls), strict=True):
-                if answer.error is None:
-                    self._on_done(call)
-                await bench.answer(call, answer)
+            batches = await bench.take()
+            calls = [call for batch in batches for call in batch]
+            answers = iter(await self._answers(calls))
+            for batch in batches:
+                answered = [(call, next(answers)) for call in batch]
+                for call, answer in answered:
+                    if answer.error is None:
+                        self._on_done(call)
+                await bench.answer(answered)
 
     async def on_file(self, work: Callable[[DeviceStore, *Ts], T], *args: *Ts, otherwise: T) -> T:
         """Run *work* in a thread; return *otherwise* if the disk fails, as the hub learns that from calls."""
@@ -104,24 +109,24 @@ class Bench:
     """Pending calls of one connection.
 
     Args:
-        answer: sends an answer to the hub.
+        answer: sends the answers to the calls of one frame to the hub.
     """
 
     def __init__(self, answer: AnswerSink) -> None:
         self.answer = answer
-        self._waiting: list[ToolCall] = []
+        self._waiting: list[Sequence[ToolCall]] = []
         self._is_laid = anyio.Event()
 
-    def lay(self, call: ToolCall) -> Answer | None:
-        """Queue *call*; never blocks. Return a refusal if the limit that the hub knows is reached."""
-        if len(self._waiting) >= MAX_PENDING_CALLS:
-            return refusal(ErrorCode.TOO_MANY_CALLS, f"{MAX_PENDING_CALLS} calls are open")
-        self._waiting.append(call)
+    def lay(self, calls: Sequence[ToolCall]) -> Answer | None:
+        """Queue the calls of one frame; never blocks. Return a refusal if they exceed the hub's limit."""
+        if sum(map(len, self._waiting)) + len(calls) > MAX_PENDING_CALLS:
+            return refusal(ErrorCode.TOO_MANY_CALLS, f"{MAX_PENDING_CALLS} calls may be open")
+        self._waiting.append(calls)
         self._is_laid.set()
         return None
 
-    async def take(self) -> list[ToolCall]:
-        """Wait for calls and return all pending ones, in order."""
+    async def take(self) -> list[Sequence[ToolCall]]:
+        """Wait for calls and return all pending ones, in order, those of one frame together."""
         await self._is_laid.wait()
         taken, self._waiting, self._is_laid = self._waiting, [], anyio.Event()
         return taken
@@ -180,16 +185,12 @@ class Line:
         if awaited is not None and not awaited.done():
             awaited.set_result(response)
 
-    async def answer(self, call: ToolCall, answer: Answer) -> None:
-        """Send the answer to a call; an answer that cannot be encoded becomes a refusal."""
+    async def answer(self, answered: Answered) -> None:
+        """Send the answers to the calls of one frame; one that cannot be encoded becomes a refusal."""
         await self._until_ready()
-        call_id = CallId(call.id)
-        try:
-            self._session.answer(call_id, answer, trace=call.trace)
-        except LocalProtocolError as error:
+        answers = [(CallId(call.id), answer, call.trace) for call, answer in answered]
+        for call_id, error in self._session.answer(answers):
             log.error("device.answer.unspeakable", exc=error, call_id=call_id)
-            fault = refusal(ErrorCode.INTERNAL, "a fault in the device")
-            self._session.answer(call_id, fault, trace=call.trace)
         await self._until_written()
 
     def wake(self) -> None:

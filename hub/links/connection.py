@@ -31,6 +31,7 @@ from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId
 from protocol.session import (
     Answered,
+    AnsweredTogether,
     Ended,
     HelloReceived,
     Ignored,
@@ -39,7 +40,15 @@ from protocol.session import (
     SessionState,
     Silent,
 )
-from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, Answer, ToolResult
+from protocol.work import (
+    AgentAck,
+    AgentComplete,
+    AgentData,
+    AgentManifest,
+    Answer,
+    ToolResult,
+    ToolResults,
+)
 
 log = Channel(__name__)
 
@@ -282,6 +291,13 @@ class Connection:
                     self._transport.asked_for(len(data))
                 else:
                     frames.dropped["unknown_call"] += 1
+            elif type(event) is AnsweredTogether:
+                frames.received[ToolResults] += 1
+                unknown = sum(not self._settle(*one) for one in event.answers)
+                if unknown:  # then the whole frame counts as unasked
+                    frames.dropped["unknown_call"] += unknown
+                else:
+                    self._transport.asked_for(len(data))
             elif event is not None:
                 if type(event) is Received and self._is_asked_for(event.frame):
                     self._transport.asked_for(len(data))

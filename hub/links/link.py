@@ -129,6 +129,20 @@ class DeviceLink(Protocol):
         """
         ...
 
+    async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
+        """Send calls together, and wait until each is answered, or its deadline has passed.
+
+        A device that can take several calls in a frame gets one frame; the calls' texts fit into it
+        (``batches_of``).
+
+        Returns:
+            For each call the answer, or CallTimedOut, LinkLost or DeviceSlow, as ``call`` raises them.
+
+        Raises:
+            CallUnsupported, CallNotGranted, TooManyCalls, DeviceSlow, LinkLost: nothing was sent.
+        """
+        ...
+
     def open_run(self, frame: AgentRun) -> AbstractAsyncContextManager[RunStream]:
         """Send ``agent_run`` and return the stream of the device's frames.
 

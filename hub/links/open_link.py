@@ -12,7 +12,7 @@ call that is not open is reported to the caller of ``settle``, and changes nothi
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from protocol.errors import (
     CallTimedOut,
     CallUnsupported,
     CloseCode,
+    DeliveryError,
     DeviceSlow,
     LinkLost,
     LocalProtocolError,
@@ -36,7 +37,7 @@ from protocol.errors import (
 )
 from protocol.frame import MAX_PENDING_CALLS, Frame
 from protocol.handshake import CAPABILITY_OF, CapabilityName, Goodbye
-from protocol.work import AgentRun, Answer, ToolCall
+from protocol.work import AgentRun, Answer, ToolCall, ToolCalls
 
 
 class Carrier(Protocol):
@@ -120,10 +121,7 @@ class OpenLink:
 
     async def call(self, frame: ToolCall) -> Answer:
         """Send one tool_call and return its answer."""
-        if frame.action not in ALWAYS_ACTIONS and CAPABILITY_OF[frame.action] not in self.capabilities:
-            raise CallUnsupported(f"the device does not list {frame.action}")
-        if (why := refused_by_owner(frame, self.owner_grants)) is not None:
-            raise CallNotGranted(why)
+        self._check(frame)
         monotonic = self._clock.monotonic
         began = monotonic()
         outcome = "not_sent"
@@ -150,6 +148,56 @@ class OpenLink:
             raise
         finally:
             self._metrics.frames.calls.observe((frame.action, outcome), monotonic() - began)
+
+    async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
+        """Send calls, in one frame if the device can take it, and return what became of each."""
+        for frame in frames:
+            self._check(frame)
+        clock = self._clock
+        began = clock.monotonic()
+        batch = _Batch(len(frames))
+        outcomes: list[Answer | DeliveryError] | None = None
+        unfinished = "not_sent"
+        opened = 0
+        try:
+            for frame, place in zip(frames, batch.places, strict=True):
+                self._calls.enter(frame.id, began, frame.deadline_ms / 1000, place)
+                opened += 1
+            if CapabilityName.TOOL_CALLS in self.capabilities:
+                self._carrier.send_now(ToolCalls(calls=[*frames]))
+            else:
+                self._send_each(frames, batch)
+            unfinished = "cancelled"
+            outcomes = await batch.filled
+            return outcomes
+        except TooManyCalls:
+            self._metrics.limits_reached.labels("pending_calls").inc()
+            raise
+        finally:
+            for frame in frames[:opened]:
+                self._calls.close(frame.id)
+            took_s = clock.monotonic() - began
+            for index, frame in enumerate(frames):
+                outcome = unfinished if outcomes is None else _name_of(outcomes[index])
+                if outcome == "timed_out":
+                    self._metrics.limits_reached.labels("call_timeout_s").inc()
+                self._metrics.frames.calls.observe((frame.action, outcome), took_s)
+
+    def _send_each(self, frames: Sequence[ToolCall], batch: "_Batch") -> None:
+        """Send calls in frames of their own; those after a full buffer, or after the end, are not sent."""
+        for index, frame in enumerate(frames):
+            try:
+                self._carrier.send_now(frame)
+            except (DeviceSlow, LinkLost) as error:
+                for place in batch.places[index:]:
+                    place.set_exception(error)
+                return
+
+    def _check(self, frame: ToolCall) -> None:
+        if frame.action not in ALWAYS_ACTIONS and CAPABILITY_OF[frame.action] not in self.capabilities:
+            raise CallUnsupported(f"the device does not list {frame.action}")
+        if (why := refused_by_owner(frame, self.owner_grants)) is not None:
+            raise CallNotGranted(why)
 
     @asynccontextmanager
     async def open_run(self, frame: AgentRun) -> AsyncIterator[RunStream]:
@@ -207,6 +255,59 @@ class OpenLink:
         self._streams.end(reason)
 
 
+def _name_of(outcome: Answer | DeliveryError) -> str:
+    """Return the name of a call's outcome in metrics."""
+    if isinstance(outcome, Answer):
+        return "answered" if outcome.error is None else "refused"
+    if isinstance(outcome, LinkLost):
+        return "device_gone"
+    return "timed_out" if isinstance(outcome, CallTimedOut) else "not_sent"
+
+
+class _Place:
+    """Place of one answer in a batch: ``PendingCalls`` uses it like the future of a single call."""
+
+    __slots__ = ("_batch", "outcome")
+
+    def __init__(self, batch: "_Batch") -> None:
+        self._batch = batch
+        self.outcome: Answer | DeliveryError | None = None
+
+    def done(self) -> bool:
+        return self.outcome is not None
+
+    def cancelled(self) -> bool:
+        return False
+
+    def exception(self) -> None:
+        return None
+
+    def set_result(self, answer: Answer) -> None:
+        self.outcome = answer
+        self._batch.count_down()
+
+    def set_exception(self, error: DeliveryError) -> None:
+        self.outcome = error
+        self._batch.count_down()
+
+
+class _Batch:
+    """Calls that are awaited together. *filled* resolves to their outcomes, in order."""
+
+    __slots__ = ("_left", "filled", "places")
+
+    def __init__(self, size: int) -> None:
+        self.filled: asyncio.Future[list[Answer | DeliveryError]] = asyncio.get_running_loop().create_future()
+        self.places = [_Place(self) for _ in range(size)]
+        self._left = size
+
+    def count_down(self) -> None:
+        """Resolve the batch once its last place is filled."""
+        self._left -= 1
+        if not self._left and not self.filled.done():
+            self.filled.set_result([place.outcome for place in self.places if place.outcome is not None])
+
+
 class PendingCalls:
     """Open calls of one connection, by id: a future, the deadline and the time limit of each, in seconds.
 
@@ -221,7 +322,7 @@ class PendingCalls:
         self._clock = clock
         self._loop = asyncio.get_running_loop()  # cached, because the lookup costs a system call
         self._most = most
-        self._open: dict[str, tuple[asyncio.Future[Answer], float, float]] = {}
+        self._open: dict[str, tuple[asyncio.Future[Answer] | _Place, float, float]] = {}
         self._due: Slot | None = None  # where the wheel has this object
         self._due_at = math.inf
         self._ended: str | None = None
@@ -240,6 +341,14 @@ class PendingCalls:
             LinkLost: the connection has ended; ``dispatched`` is False.
             LocalProtocolError: a call with this id is open on this connection already.
         """
+        future = self._loop.create_future()
+        self.enter(call_id, began, timeout_s, future)
+        return future
+
+    def enter(
+        self, call_id: str, began: float, timeout_s: float, future: "asyncio.Future[Answer] | _Place"
+    ) -> None:
+        """Open a call whose answer *future* takes, as ``open`` does."""
         calls = self._open
         if self._ended is not None:
             raise LinkLost(f"the connection ended ({self._ended})", dispatched=False)
@@ -247,12 +356,10 @@ class PendingCalls:
             raise LocalProtocolError(f"call {call_id} is open on this connection already")
         if len(calls) >= self._most:
             raise TooManyCalls(f"{self._most} calls are open; none is sent until one is settled")
-        future = self._loop.create_future()
         deadline = began + timeout_s
         calls[call_id] = future, deadline, timeout_s
         if deadline < self._due_at:
             self._wait_until(deadline)
-        return future
 
     def close(self, call_id: str) -> None:
         """Forget a call without an answer; a later answer to it is unknown."""

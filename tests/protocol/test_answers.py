@@ -9,9 +9,10 @@ from protocol.codec import CODECS, JSON, MSGPACK, Codec
 from protocol.errors import CloseCode
 from protocol.frame import MAX_RESULT_BYTES, ErrorBody
 from protocol.ids import CallId
-from protocol.session import Answered, Ended, HelloReceived, SessionState
+from protocol.session import Answered, AnsweredTogether, Ended, HelloReceived, SessionState
 from protocol.work import Answer, ToolResult
 from tests.support.families import each
+from tests.support.pair import Pair
 from tests.support.script import HELLO, WELCOME, DeviceScript, Script
 
 both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
@@ -111,3 +112,24 @@ def test_the_hub_reads_the_answer_that_a_device_sent(answer: Answer, codec: Code
     device = DeviceScript(codec).greet().hub_says(WELCOME).device_answers("c-1", answer)
     _, answered = device.session.data_to_send()
     ready(codec).device_says(answered).hub_sees(Answered(CallId("c-1"), answer))
+
+
+@both_codecs
+def test_answers_to_a_batch_take_as_few_frames_as_fit(codec: Codec) -> None:
+    pair = Pair(codec)
+    pair.settle()
+    pair.to_hub.past.clear()
+    large = "x" * (MAX_RESULT_BYTES // 3)
+    answers = [Answer(result=large if number < 3 else number) for number in range(6)]
+    named = [(CallId(f"c-{number}"), answer, None) for number, answer in enumerate(answers)]
+
+    ((unspeakable, _),) = pair.device.answer([*named, (CallId("c-6"), Answer(result="\udc80"), None)])
+    pair.settle()
+
+    assert unspeakable == "c-6"
+    first, second = (event for event in pair.hub_saw if isinstance(event, AnsweredTogether))
+    assert [len(first.answers), len(second.answers)] == [2, 5]
+    assert all(len(data) <= MAX_RESULT_BYTES for data in pair.to_hub.past)
+    came = dict(first.answers + second.answers)
+    assert [came[call_id] for call_id, _, _ in named] == answers
+    assert came[CallId("c-6")].error is not None

@@ -17,13 +17,14 @@ from protocol.session import (
     HUB_SESSION,
     OVER,
     Answered,
+    AnsweredTogether,
     Ended,
     Received,
     SessionEvent,
     SessionMove,
     SessionState,
 )
-from protocol.work import Action, Answer, ToolCall
+from protocol.work import Action, Answer, ToolCall, ToolCalls
 from tests.support.pair import Pair, Wire
 
 positions = st.integers(0, 7)
@@ -119,6 +120,16 @@ class LossyWire(RuleBasedStateMachine):
         self.pair.hub.send(ToolCall(id=call_id, action=Action.INSERT, table="tasks", data={"title": "x"}))
         self.pair.flush()
 
+    @precondition(_hub_is_ready)
+    @rule(numbers=st.lists(st.integers(0, 3), min_size=1, max_size=4))
+    def call_together(self, numbers: list[int]) -> None:
+        ids = [CallId(f"c-{number}") for number in numbers]
+        self.called.update(ids)
+        self.open_calls.update(ids)
+        calls = [ToolCall(id=id, action=Action.INSERT, table="tasks", data={"title": "x"}) for id in ids]
+        self.pair.hub.send(ToolCalls(calls=calls))
+        self.pair.flush()
+
     @precondition(_device_is_ready)
     @rule()
     def beat(self) -> None:
@@ -152,15 +163,27 @@ class LossyWire(RuleBasedStateMachine):
         for event in self._take(self.pair.device_saw, "device"):
             match event:
                 case Received(ToolCall() as frame) if self._device_is_ready():
-                    self.pair.device.answer(CallId(frame.id), Answer(result={"row": frame.id}))
+                    self._answer([frame])
+                case Received(ToolCalls(calls=calls)) if self._device_is_ready():
+                    self._answer(calls)
         for event in self._take(self.pair.hub_saw, "hub"):
             match event:
-                case Answered(call_id, answer) if call_id in self.open_calls:
-                    self.open_calls.remove(call_id)
-                    self.settled[call_id] = answer
+                case Answered(call_id, answer):
+                    self._settle(call_id, answer)
+                case AnsweredTogether(answers):
+                    for call_id, answer in answers:
+                        self._settle(call_id, answer)
                 case Received(Request() as request) if self._hub_is_ready():
                     self.pair.hub.send(Response(id=request.id, result={}))
         self.pair.flush()
+
+    def _answer(self, calls: list[ToolCall]) -> None:
+        self.pair.device.answer([(CallId(one.id), Answer(result={"row": one.id}), None) for one in calls])
+
+    def _settle(self, call_id: CallId, answer: Answer) -> None:
+        if call_id in self.open_calls:
+            self.open_calls.remove(call_id)
+            self.settled[call_id] = answer
 
     def _take(self, saw: list[SessionEvent], side: str) -> list[SessionEvent]:
         events = list(saw)
@@ -218,7 +241,7 @@ def test_over_a_good_wire_every_call_is_answered(codec: Codec) -> None:
     pair.settle()
     pair.hub.send(ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "x"}))
     pair.settle()
-    pair.device.answer(CallId("c-1"), Answer(result={"row": 1}))
+    pair.device.answer([(CallId("c-1"), Answer(result={"row": 1}), None)])
     pair.settle()
     assert pair.hub_saw[-1] == Answered(CallId("c-1"), Answer(result={"row": 1}))
 

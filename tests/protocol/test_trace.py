@@ -44,9 +44,9 @@ def test_a_span_is_the_same_after_a_restart_and_another_one_for_another_call() -
 def test_an_answer_of_a_device_has_the_trace_of_its_call() -> None:
     pair = Pair()
     pair.settle()
-    pair.device.answer(CallId("c-1"), Answer(result={"id": "row-1"}), trace="00-ab-cd-01")
-    pair.device.answer(CallId("c-2"), Answer(error=ErrorBody(code="busy")), trace="00-ab-ef-01")
-    pair.device.answer(CallId("c-3"), Answer())
+    pair.device.answer([(CallId("c-1"), Answer(result={"id": "row-1"}), "00-ab-cd-01")])
+    pair.device.answer([(CallId("c-2"), Answer(error=ErrorBody(code="busy")), "00-ab-ef-01")])
+    pair.device.answer([(CallId("c-3"), Answer(), None)])
     said = [json.loads(message) for message in pair.device.data_to_send()]
     assert [(frame["id"], frame.get("trace")) for frame in said] == [
         ("c-1", "00-ab-cd-01"),

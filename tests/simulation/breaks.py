@@ -8,7 +8,7 @@
 ``commit_after_send``: a call is stored only after it was answered.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from hub.links.link import DeviceLink
 from hub.links.open_link import OpenLink
 from hub.runs.agreement import Agreements
+from protocol.errors import DeliveryError
 from protocol.ids import CallId
 from protocol.work import Answer, ToolCall
 from storage.devices.nodes import Term
@@ -178,6 +179,11 @@ class FreshIds(OpenLink):
     async def call(self, frame: ToolCall) -> Answer:
         """Send the call with a new id."""
         return await super().call(msgspec.structs.replace(frame, id=CallId(f"fresh-{next(_fresh)}")))
+
+    async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
+        """Send the calls with new ids."""
+        fresh = [msgspec.structs.replace(one, id=CallId(f"fresh-{next(_fresh)}")) for one in frames]
+        return await super().call_many(fresh)
 
 
 _fresh = count()

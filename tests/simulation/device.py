@@ -18,7 +18,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame, Record, Scalar
 from protocol.handshake import Goodbye, HeldRun, StoreMark, Welcome
 from protocol.ids import CallId, DeviceId
-from protocol.session import Answered
+from protocol.session import Answered, AnsweredTogether
 from protocol.work import (
     Action,
     AgentCancel,
@@ -29,6 +29,7 @@ from protocol.work import (
     AgentRun,
     Answer,
     ToolCall,
+    ToolCalls,
 )
 from tests.simulation.device_run import DeviceRun
 from tests.simulation.dice import Dice
@@ -38,6 +39,7 @@ from tests.simulation.wire import Wire
 MODERN: Final = frozenset(
     {"agent_manifest", "agent_data.credit", "agent_ack", "agent.wake", "rows.list", "rows.known"}
 )
+BATCHING: Final = MODERN | {"tool_calls"}
 FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once and knows no credit
 
 
@@ -242,10 +244,11 @@ class SimDevice:
                 run = self._runs.get(frame.run_id)
                 if run is not None and frame.fence in (None, run.frame.fence):
                     run.hears(frame)
-            case ToolCall():
-                self.calls += 1
+            case ToolCall() | ToolCalls():
+                calls = frame.calls if isinstance(frame, ToolCalls) else [frame]
+                self.calls += len(calls)
                 delay_s = self.dice.uniform(0.0, 0.3)
-                self._loop.call_later(delay_s, self._take, wire, frame, context=self.context)
+                self._loop.call_later(delay_s, self._take, wire, calls, context=self.context)
             case Response():
                 self._heard(frame)
             case Goodbye():
@@ -286,26 +289,35 @@ class SimDevice:
 
     # --- rows ---
 
-    def _take(self, wire: Wire, call: ToolCall) -> None:
+    def _take(self, wire: Wire, calls: list[ToolCall]) -> None:
+        """Execute the calls of a frame in one transaction, and answer them together."""
         if wire is not self._wire:
             return  # the app that accepted it has ended
         if self.dies_in:
-            self.dies_in -= 1
+            self.dies_in = max(0, self.dies_in - len(calls))
             if self.dies_in == 0:
                 if self.dice.says(0.5):
-                    self.do(call)  # written without an answer
+                    for call in calls:
+                        self.do(call)  # written without an answer
                 self.crash()
                 return
-        answer = self.do(call)
-        if self.dice.says(self.habits.judged):
-            self._loop.call_later(self.dice.uniform(0.1, 90.0), self.review, context=self.context)
-        lane = f"call {call.id} {self.calls}"
-        if self.dice.says(self.habits.silent):
-            return
-        if self.dice.says(self.habits.late):
-            wire.up_later(Answered(CallId(call.id), answer), lane, self.dice.uniform(25.0, 70.0))
-        else:
-            wire.up(Answered(CallId(call.id), answer), lane)
+        together: list[tuple[CallId, Answer]] = []
+        for call in calls:
+            answer = self.do(call)
+            if self.dice.says(self.habits.judged):
+                self._loop.call_later(self.dice.uniform(0.1, 90.0), self.review, context=self.context)
+            if self.dice.says(self.habits.silent):
+                continue
+            if self.dice.says(self.habits.late):
+                lane = f"call {call.id} {self.calls}"
+                wire.up_later(Answered(CallId(call.id), answer), lane, self.dice.uniform(25.0, 70.0))
+            else:
+                together.append((CallId(call.id), answer))
+        lane = f"call {calls[0].id} {self.calls}"
+        if len(together) > 1:
+            wire.up(AnsweredTogether(together), lane)
+        elif together:
+            wire.up(Answered(*together[0]), lane)
 
     def do(self, call: ToolCall) -> Answer:
         """Execute a call, and return its answer; a repeated call gets the same answer."""

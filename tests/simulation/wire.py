@@ -18,10 +18,10 @@ from protocol.coordination import Request
 from protocol.errors import CloseCode, DeviceSlow, LinkLost
 from protocol.frame import Frame
 from protocol.handshake import Goodbye
-from protocol.session import Answered
+from protocol.session import Answered, AnsweredTogether
 from tests.simulation.dice import Dice
 
-UpFrame = RunFrame | Answered | Request
+UpFrame = RunFrame | Answered | AnsweredTogether | Request
 T = TypeVar("T")
 
 STEP_S = 1e-6  # between two frames of one lane: time decides their order, not the loop
@@ -143,7 +143,7 @@ class Wire:
         if self.device_knows:
             return
         self._travel(lane, frame, self._at_hub, self._arrive_at_hub)
-        if isinstance(frame, Answered) and self._traffic.dice.says(self._traffic.twice):
+        if isinstance(frame, Answered | AnsweredTogether) and self._traffic.dice.says(self._traffic.twice):
             self._traffic.tally.doubled += 1
             self._travel(lane, frame, self._at_hub, self._arrive_at_hub)
 
@@ -194,6 +194,8 @@ class Wire:
             return
         if isinstance(frame, Answered):
             is_taken = self.link.settle(frame.call_id, frame.answer)
+        elif isinstance(frame, AnsweredTogether):
+            is_taken = sum(self.link.settle(*one) for one in frame.answers) == len(frame.answers)
         elif isinstance(frame, Request):
             self._at_hub_asked(self.link, frame)
             is_taken = True

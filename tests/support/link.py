@@ -1,5 +1,6 @@
 """A ``DeviceLink`` without a device: it answers from a list, or not at all."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ import anyio
 import anyio.lowlevel
 
 from hub.links.link import ALWAYS, RunFrame
-from protocol.errors import LinkLost
+from protocol.errors import CallTimedOut, DeliveryError, DeviceSlow, LinkLost
 from protocol.frame import Frame
 from protocol.ids import DeviceId, UserId
 from protocol.work import AgentComplete, AgentRun, Answer, ToolCall
@@ -75,6 +76,15 @@ class FakeLink:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def call_many(self, frames: Sequence[ToolCall]) -> list[Answer | DeliveryError]:
+        async def outcome(frame: ToolCall) -> Answer | DeliveryError:
+            try:
+                return await self.call(frame)
+            except (CallTimedOut, DeviceSlow, LinkLost) as error:
+                return error
+
+        return await asyncio.gather(*map(outcome, frames))
 
     @asynccontextmanager
     async def open_run(self, frame: AgentRun) -> AsyncIterator["FakeStream"]:

@@ -41,7 +41,9 @@ from protocol.work import (
     RunMode,
     SkippedFile,
     ToolCall,
+    ToolCalls,
     ToolResult,
+    ToolResults,
 )
 
 _NOW_MS = 1_767_603_600_000
@@ -144,6 +146,28 @@ CONVERSATIONS: tuple[Conversation, ...] = (
             ToolResult(
                 id="c-query-1",
                 error=ErrorBody(code=ErrorCode.BAD_RECORD.value, message="tasks.state: no such column"),
+            ),
+        ),
+    ),
+    Conversation(
+        "Several calls in one frame, and their answers",
+        (
+            ToolCalls(
+                calls=[
+                    ToolCall(
+                        id=call_id, action=Action.INSERT, table="tasks", data={"title": title, **SUGGESTED}
+                    )
+                    for call_id, title in (("c-1", "Call Ada"), ("c-2", ""))
+                ]
+            ),
+            ToolResults(
+                results=[
+                    ToolResult(id="c-1", result=JSON.pack({"id": "row-42"}), counter=7),
+                    ToolResult(
+                        id="c-2",
+                        error=ErrorBody(code=ErrorCode.BAD_RECORD.value, message="tasks.title: it is empty"),
+                    ),
+                ]
             ),
         ),
     ),

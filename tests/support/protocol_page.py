@@ -82,7 +82,8 @@ _LIMITS = (
         "lists and objects outside of texts, in a message of at most MAX_RESULT_BYTES or in one open value",
     ),
     ("MAX_RESULT_DEPTH", "levels of lists and objects in a `result`"),
-    ("MAX_PENDING_CALLS", "calls open at one device"),
+    ("MAX_PENDING_CALLS", "calls open at one device, those of `tool_calls` each by itself"),
+    ("MAX_BATCH_CALLS", "calls in one `tool_calls`, answers in one `tool_results`"),
     ("MAX_PENDING_REQUESTS", "requests of one device open at the hub"),
     ("CREDIT_PIECES", "pieces that may be sent before the first `agent_credit`"),
     ("HELLO_TIMEOUT_S", "seconds in which the hello must come; and the challenge"),
@@ -96,6 +97,7 @@ _CAPABILITIES = {
     CapabilityName.AGENT_MANIFEST: "answers `mode: manifest` with digests; an unchanged folder is one frame",
     CapabilityName.AGENT_MANIFEST_PAGES: "lists all its files in a `paged` run, a frame for each question",
     CapabilityName.AGENT_CONFIG: "hears by the event of this name how its agents are configured",
+    CapabilityName.TOOL_CALLS: "takes several calls on rows in one frame, and answers them together",
     CapabilityName.AGENT_ACK: "says at once whether a run is taken on; without it the first data says so",
 }
 

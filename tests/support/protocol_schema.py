@@ -14,7 +14,7 @@ from tests.support.protocol_page import direction_of, purpose_of
 
 _ALL = tuple(dict.fromkeys(FROM_HUB + FROM_DEVICE))
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_REPLIES = {"tool_call": "tool_result", "request": "response"}
+_REPLIES = {"tool_call": "tool_result", "tool_calls": "tool_results", "request": "response"}
 
 
 def json_schema() -> str:
@@ -63,6 +63,7 @@ def asyncapi() -> str:
                 "hubSays": _operation("send", FROM_HUB),
                 "deviceSays": _operation("receive", FROM_DEVICE),
                 "hubCalls": _exchange("send", "tool_call"),
+                "hubCallsTogether": _exchange("send", "tool_calls"),
                 "deviceAsks": _exchange("receive", "request"),
             },
             "components": {"messages": messages, "schemas": components},

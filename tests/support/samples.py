@@ -17,7 +17,9 @@ from protocol.work import (
     FilePiece,
     RunConfig,
     ToolCall,
+    ToolCalls,
     ToolResult,
+    ToolResults,
 )
 from tests.support.script import CHALLENGE, HELLO, WELCOME
 
@@ -40,6 +42,10 @@ def samples(codec: Codec) -> dict[type[Frame], Frame]:
         AgentCancel(run_id="r-1", fence=1),
         ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "Call Ada"}),
         ToolResult(id="c-1", result=codec.pack({"id": "row-1"})),
+        ToolCalls(
+            calls=[ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "Call Ada"})]
+        ),
+        ToolResults(results=[ToolResult(id="c-1", result=codec.pack({"id": "row-1"}))]),
         Request(id="q-1", method="runs.list"),
         Response(id="q-1", result={"runs": []}),
         Heartbeat(),

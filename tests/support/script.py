@@ -140,7 +140,7 @@ class DeviceScript:
         return self
 
     def device_answers(self, call_id: str, answer: Answer) -> Self:
-        self.session.answer(CallId(call_id), answer)
+        self.session.answer([(CallId(call_id), answer, None)])
         return self
 
     def leave(self) -> Self:

@@ -1,9 +1,10 @@
 """Calls wait for the disk, not for each other, and a sick disk is told as such."""
 
 import anyio
+import msgspec
 import pytest
 
-from hub.device.connection import Bench, Tools
+from hub.device.connection import Answered, Bench, Tools
 from hub.device.inserts import DeviceStore
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_PENDING_CALLS
@@ -22,10 +23,12 @@ class Answers:
 
     def __init__(self) -> None:
         self.got: dict[str, Answer] = {}
+        self.frames: list[int] = []
         self._news = anyio.Event()
 
-    async def take(self, call: ToolCall, answer: Answer) -> None:
-        self.got[call.id] = answer
+    async def take(self, answered: Answered) -> None:
+        self.got |= {call.id: answer for call, answer in answered}
+        self.frames.append(len(answered))
         self._news.set()
 
     async def wait(self, count: int) -> None:
@@ -40,7 +43,7 @@ async def test_what_waits_is_answered_in_one_go(store: DeviceStore) -> None:
     bench = Bench(answers.take)
     calls = [*(_insert(number) for number in range(10)), ToolCall(id="x", action=Action.BROWSER_OPEN)]
     for call in calls:
-        assert bench.lay(call) is None
+        assert bench.lay([call]) is None
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(Tools(store, on_done=done.append).serve, bench)
@@ -53,12 +56,31 @@ async def test_what_waits_is_answered_in_one_go(store: DeviceStore) -> None:
     assert refusal.code == ErrorCode.CALL_UNSUPPORTED
 
 
+async def test_calls_of_one_frame_are_answered_together_and_a_refused_one_changes_no_other(
+    store: DeviceStore,
+) -> None:
+    answers = Answers()
+    bench = Bench(answers.take)
+    wrong = msgspec.structs.replace(_insert(2), data={"title": 5})
+    assert bench.lay([_insert(1), wrong, _insert(3), _insert(1)]) is None
+    assert bench.lay([_insert(4)]) is None
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Tools(store).serve, bench)
+        await answers.wait(4)
+        tasks.cancel_scope.cancel()
+
+    assert answers.frames == [4, 1]
+    assert [id for id, answer in answers.got.items() if answer.error is not None] == ["c-2"]
+    assert store.mark.counter == 3
+
+
 def test_more_calls_than_were_agreed_are_refused_at_once(store: DeviceStore) -> None:
     bench = Bench(Answers().take)
     for number in range(MAX_PENDING_CALLS):
-        assert bench.lay(_insert(number)) is None
+        assert bench.lay([_insert(number)]) is None
 
-    refusal = bench.lay(_insert(MAX_PENDING_CALLS))
+    refusal = bench.lay([_insert(MAX_PENDING_CALLS)])
 
     assert refusal is not None
     assert refusal.error is not None
@@ -74,11 +96,11 @@ async def test_a_disk_error_is_reported_and_the_same_call_may_be_repeated(
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(Tools(store).serve, bench)
-        bench.lay(_insert(1))
+        bench.lay([_insert(1)])
         await answers.wait(1)
         sick = answers.got.pop("c-1").error
         store._db.execute("PRAGMA query_only = OFF")
-        bench.lay(_insert(1))
+        bench.lay([_insert(1)])
         await answers.wait(1)
         tasks.cancel_scope.cancel()
 

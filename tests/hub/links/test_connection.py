@@ -18,6 +18,7 @@ from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatRec
 from hub.loop_meter import LATE_S, OVER_S, SHARE
 from protocol.coordination import Response
 from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceSlow, LinkLost, TooManyCalls
+from protocol.frame import MAX_PENDING_CALLS
 from protocol.handshake import Goodbye
 from protocol.work import Action, AgentCancel, AgentData, AgentRun, Answer, RunConfig
 from tests.support.clock import FakeClock
@@ -65,15 +66,15 @@ async def test_many_calls_are_in_flight_at_once_and_each_gets_its_own_answer() -
     async with open_port() as port, port.device() as device:
         outcomes: list[Answer | Exception] = []
         async with anyio.create_task_group() as tasks:
-            for number in range(64):
+            for number in range(MAX_PENDING_CALLS):
                 tasks.start_soon(call_into, port.link(), make_call(f"c-{number}"), outcomes)
-            calls = [await device.hear() for _ in range(64)]
+            calls = [await device.hear() for _ in range(MAX_PENDING_CALLS)]
             with pytest.raises(TooManyCalls):
-                await port.link().call(make_call("c-64"))
+                await port.link().call(make_call("c-one-more"))
             assert port.count("hub_limits_reached_total", limit="pending_calls") == 1
             for call in reversed(calls):
                 await device.say(type="tool_result", id=call["id"], result={"ok": True})
-        assert outcomes == [OK] * 64
+        assert outcomes == [OK] * MAX_PENDING_CALLS
 
 
 async def test_a_call_without_an_answer_times_out_and_its_late_answer_is_dropped() -> None:
