@@ -24,7 +24,7 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import NoModel, RunAsking
 from hub.runs.batching import BatchPending
-from hub.runs.delivery import Lanes
+from hub.runs.delivery import Window
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, LinkLost
@@ -149,9 +149,9 @@ def _leaves(exc: Exception) -> Iterator[Exception]:
 class Attempt:
     """State of one execution of a run."""
 
-    def __init__(self, order: RunOrder, lanes: Lanes) -> None:
+    def __init__(self, order: RunOrder, window: Window) -> None:
         self.order = order
-        self.lanes = lanes
+        self.window = window
         self.state = RunState.PREPARING
         self.is_full = False  # reached the largest number of items of a run
         self.postponed: set[str] = set()  # units whose free text waits for the model

@@ -9,7 +9,7 @@ so that the failure is reported and the next run reads the file again. Questions
 cost nothing then.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final, NamedTuple
@@ -29,14 +29,13 @@ from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.matching import decide
 from hub.runs.run_order import RunOrder
-from hub.runs.settling import Settling
 from hub.settings.limit_settings import Limits
-from protocol.errors import CATALOGUE, CallTimedOut, DeviceSlow, ErrorCode, HubError, TooManyCalls
-from protocol.frame import ErrorBody
+from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, LinkLost, TooManyCalls
+from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
 from protocol.handshake import CAPABILITY_OF, CapabilityName
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import TABLES, TableName
-from protocol.work import Action, Answer, ToolCall
+from protocol.work import Action, Answer
 from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent, settle_calls
 from storage.runs.plans import ItemCaps, UnitPlan
@@ -44,7 +43,11 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-CALLS_IN_FLIGHT = 32  # per run; half of a device's limit, so that other calls get through
+BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the device writes the other's rows;
+# together half of a device's limit, so that other calls get through
+SINGLE_CALLS: Final = 16  # in a batch of a device that takes one call in a frame; old ones have 64 at most
+_CHARACTERS_AROUND: Final = 2_000  # of a call beside its texts: ids, names, numbers
+_NO_ANSWER: Final = "no answer came"
 MAX_SENDS = 5  # afterwards the effect is unknown and a person must check
 CALL_TIMEOUT_MS = 30_000  # then the call is sent again with its id; a device writes a row in milliseconds
 SLOW_DEVICE_WAIT_S = 0.5  # within seconds the write buffer drains, or the connection is cut
@@ -63,11 +66,71 @@ POSTPONED: Final = "what no rule reads in it waits for the model"
 _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 
 
-class Lanes(NamedTuple):
-    """Calls in flight of a run. *free*: places for more of them; *settling* writes their answers."""
+class _Sending:
+    """Call of a window. *sends*: attempts of this execution; *why*: what became of the last one."""
 
-    free: anyio.Semaphore
-    settling: Settling
+    __slots__ = ("call", "is_done", "is_waiting", "payload", "sends", "why")
+
+    def __init__(self, call: OpenCall) -> None:
+        self.call = call
+        self.payload = msgspec.convert(call.payload, CallPayload)
+        self.sends = 0
+        self.why = _NO_ANSWER
+        self.is_waiting = True
+        self.is_done = False
+
+
+class Window:
+    """Calls of one execution of a run: those that wait to be sent, and room for those under way.
+
+    All units of the run share it. A task of a unit that has unanswered calls sends and settles the next batch
+    when there is room, whatever units its calls are of. So there is no task for each call.
+    """
+
+    def __init__(self) -> None:
+        self.room = BATCHES_IN_FLIGHT
+        self.waiting: deque[_Sending] = deque()
+        self.changed = anyio.Event()
+
+    def take(self, most: int) -> list[_Sending]:
+        """Take the next calls that fit into one frame: at least one, at most *most*."""
+        batch: list[_Sending] = []
+        room = MAX_BATCH_CHARACTERS
+        while self.waiting and len(batch) < most:
+            room -= _characters(self.waiting[0])
+            if room < 0 and batch:
+                break
+            batch.append(self.waiting.popleft())
+            batch[-1].is_waiting = False
+        return batch
+
+    def put_back(self, batch: Sequence[_Sending]) -> None:
+        """Return the unanswered calls of a batch to those that wait."""
+        for one in reversed(batch):
+            if not one.is_done:
+                one.is_waiting = True
+                self.waiting.appendleft(one)
+
+    def withdraw(self, calls: Collection[_Sending]) -> None:
+        """Remove calls that wait."""
+        if any(one.is_waiting and not one.is_done for one in calls):
+            own = {id(one) for one in calls}
+            self.waiting = deque(one for one in self.waiting if id(one) not in own)
+
+    def notify(self) -> None:
+        """Wake all tasks that wait for a change."""
+        self.changed.set()
+        self.changed = anyio.Event()
+
+
+def _characters(sending: _Sending) -> int:
+    """Return a bound on the characters of a call as JSON, apart from escapes."""
+    source = sending.payload.source
+    texts = [*sending.payload.data.values(), *sending.payload.where.values(), source.quote, source.link]
+    changed = [value for one in source.changed for value in (one.before, one.after)]
+    unresolved = [one.words for one in source.unresolved]
+    lengths = (len(str(text)) for text in (*texts, *changed, *unresolved) if text is not None)
+    return _CHARACTERS_AROUND + len(source.path) + sum(lengths)
 
 
 class Delivery:
@@ -87,14 +150,6 @@ class Delivery:
         self._metrics = metrics
         self._max_sends = max_sends
         self.limits = limits
-
-    def open_lanes(self) -> Lanes:
-        """Return the lanes of one execution of a run."""
-
-        async def write(answers: Sequence[CallAnswer]) -> list[bool | HubError]:
-            return await self._store.write(settle_calls, answers, at=now_ms(self._clock))
-
-        return Lanes(anyio.Semaphore(CALLS_IN_FLIGHT), Settling(write))
 
     async def plan(
         self,
@@ -170,7 +225,7 @@ class Delivery:
         link: DeviceLink,
         order: RunOrder,
         calls: Sequence[OpenCall],
-        lanes: Lanes,
+        window: Window,
         interrupt: Interrupt,
     ) -> bool:
         """Send every call until it is answered, refused, or sent MAX_SENDS times.
@@ -179,103 +234,155 @@ class Delivery:
         flight are awaited.
 
         Args:
-            lanes: of the whole run.
+            window: of the whole run.
 
         Raises:
             LinkLost: the connection ended; unanswered calls stay open.
             StaleRun: another process has taken over the run.
         """
-        if interrupt.is_winding_up or not calls:
-            return not calls
-        # Marked together: SENT only means that a call may have been sent, and one commit is cheaper than
-        # many.
-        ids = [call.call_id for call in calls]
+        mine = [_Sending(call) for call in calls]
+        window.waiting.extend(mine)
+        try:
+            while left := [one for one in mine if not one.is_done]:
+                if not interrupt.is_winding_up and window.room and window.waiting:
+                    await self._send_next(link, order, window)
+                elif interrupt.is_winding_up and all(one.is_waiting for one in left):
+                    return False
+                else:
+                    await window.changed.wait()
+            return True
+        finally:
+            window.withdraw(mine)
+
+    async def _send_next(self, link: DeviceLink, order: RunOrder, window: Window) -> None:
+        """Send the next batch until each of its calls is settled."""
+        takes_batches = CapabilityName.TOOL_CALLS in link.capabilities
+        batch = left = window.take(MAX_BATCH_CALLS if takes_batches else SINGLE_CALLS)
+        try:
+            while left:
+                window.room -= 1
+                try:
+                    left = await self._send(link, order, left)
+                finally:
+                    window.room += 1
+                    window.notify()
+                if any(one.why is not _NO_ANSWER for one in left):
+                    sends = max(one.sends for one in left)
+                    await self._clock.sleep(min(REFUSED_CAP_S, REFUSED_BASE_S * 2.0 ** (sends - 1)))
+        finally:
+            window.put_back(batch)
+            window.notify()
+
+    async def _send(self, link: DeviceLink, order: RunOrder, batch: Sequence[_Sending]) -> list[_Sending]:
+        """Send calls once, and settle those that are answered for good. Return the others."""
+        given_up = [one for one in batch if one.sends >= self._max_sends]
+        settled = [_unknown(one) for one in given_up]
+        # Committed before the send: SENT only means that a call may have been sent.
+        ids = [one.call.call_id for one in batch if one.sends < self._max_sends]
         held = order.held(RunState.RUNNING)
-        marked = {*await self._store.write(mark_sent, held, ids, at=now_ms(self._clock))}
-        waiting = deque(call for call in calls if call.call_id in marked)
+        marked = {*await self._store.write(mark_sent, held, ids, at=now_ms(self._clock))} if ids else set()
+        for one in batch:  # the owner rejected the others meanwhile
+            one.is_done = one.call.call_id not in marked and one.sends < self._max_sends
+        asked = [one for one in batch if one.call.call_id in marked]
+        left: list[_Sending] = []
+        done = list(given_up)
+        lost: LinkLost | None = None
+        for one, answer in zip(asked, await self._ask(link, order, asked), strict=True):
+            one.sends += 1
+            if isinstance(answer, DeliveryError):
+                one.why = _NO_ANSWER
+                left.append(one)
+                lost = answer if isinstance(answer, LinkLost) else lost
+            elif may_change(answer):
+                assert answer.error is not None
+                one.why = f"at last: {answer.error.code}: {answer.error.message}"
+                left.append(one)
+            else:
+                settled.append(_settled(one, answer, link.epoch))
+                done.append(one)
+        await self._settle(order, done, settled)
+        if lost is not None:
+            raise lost
+        return left
 
-        async def send_each() -> None:
-            while waiting:
-                async with lanes.free:
-                    if interrupt.is_winding_up or not waiting:
-                        return
-                    await self._send(link, order, waiting.popleft(), lanes)
-
-        async with anyio.create_task_group() as senders:
-            for _ in range(min(CALLS_IN_FLIGHT, len(calls))):
-                senders.start_soon(send_each)
-        return not waiting
-
-    async def _send(self, link: DeviceLink, order: RunOrder, call: OpenCall, lanes: Lanes) -> None:
-        frame = frame_of(
-            call.call_id,
-            call.table,
-            msgspec.convert(call.payload, CallPayload),
-            run_id=order.run_id,
-            agent_id=order.agent_id,
-            deadline_ms=CALL_TIMEOUT_MS,
-        )
-        why = "no answer came"
-        for sends in range(self._max_sends):
-            if sends:
-                held = order.held(RunState.RUNNING)
-                if not await self._store.write(mark_sent, held, [call.call_id], at=now_ms(self._clock)):
-                    return  # its owner rejected the item meanwhile
-            answer = await self._ask(link, frame)
-            if answer is None:
-                continue
-            if not may_change(answer):
-                await self._settle(lanes, order, call, answer, epoch=link.epoch)
-                return
-            assert answer.error is not None
-            why = f"at last: {answer.error.code}: {answer.error.message}"
-            await self._clock.sleep(min(REFUSED_CAP_S, REFUSED_BASE_S * 2.0**sends))
-        self._metrics.limits_reached.labels("call_sends").inc()
-        error = ErrorBody(
-            code=ErrorCode.UNKNOWN_EFFECT,
-            message=f"sent {self._max_sends} times without an answer that settles it; {why}",
-        )
-        await self._settle(lanes, order, call, Answer(error=error), CallEvent.GIVEN_UP)
-
-    async def _ask(self, link: DeviceLink, frame: ToolCall) -> Answer | None:
-        """Return the device's answer, or None if it did not arrive in time."""
-        while True:
+    async def _ask(
+        self, link: DeviceLink, order: RunOrder, batch: Sequence[_Sending]
+    ) -> list[Answer | DeliveryError]:
+        """Return for each call the device's answer, CallTimedOut or LinkLost."""
+        frames = [
+            frame_of(
+                one.call.call_id,
+                one.call.table,
+                one.payload,
+                run_id=order.run_id,
+                agent_id=order.agent_id,
+                deadline_ms=CALL_TIMEOUT_MS,
+            )
+            for one in batch
+        ]
+        answers: dict[str, Answer | DeliveryError] = {}
+        while frames:
             try:
-                return await link.call(frame)
-            except CallTimedOut:
-                return None
+                outcomes = await link.call_many(frames)
             except (DeviceSlow, TooManyCalls):
-                # Nothing was sent, so no attempt is counted: the device reads on, or its connection ends.
+                outcomes = []
+            unsent = frames[len(outcomes) :]
+            for frame, outcome in zip(frames, outcomes, strict=False):
+                if isinstance(outcome, DeviceSlow):
+                    unsent.append(frame)
+                else:
+                    answers[frame.id] = outcome
+            frames = unsent
+            if frames:
+                # No attempt is counted: the device reads on, or its connection ends.
                 await self._clock.sleep(SLOW_DEVICE_WAIT_S)
+        return [answers[one.call.call_id] for one in batch]
 
     async def _settle(
-        self,
-        lanes: Lanes,
-        order: RunOrder,
-        call: OpenCall,
-        answer: Answer,
-        event: CallEvent | None = None,
-        *,
-        epoch: int | None = None,
+        self, order: RunOrder, sendings: Sequence[_Sending], answers: Sequence[CallAnswer]
     ) -> None:
-        is_deleted = is_row_deleted(TableName(call.table), msgspec.convert(call.payload, CallPayload), answer)
-        if event is None:
-            event = CallEvent.ACKED if answer.error is None or is_deleted else CallEvent.REJECTED
-        answered = {"result": answer.result, "error": msgspec.to_builtins(answer.error)}
-        settled = CallAnswer(
-            call_id=call.call_id,
-            event=event,
-            result=answered,
-            row_id=row_id_of(answer),
-            is_deleted=is_deleted,
-            counter=answer.counter,
-            epoch=epoch,
+        if not answers:
+            return
+        outcomes = await self._store.write(settle_calls, answers, at=now_ms(self._clock))
+        for one, answer, outcome in zip(sendings, answers, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                raise outcome
+            one.is_done = True
+            error = answer.result["error"]
+            # the call's unit fails, and the run's errors report it
+            if error is not None and not answer.is_deleted:
+                log.warning("call.refused", call_id=answer.call_id, run_id=order.run_id, code=error["code"])
+        counts = Counter(
+            (one.call.table, answer.event) for one, answer in zip(sendings, answers, strict=True)
         )
-        await lanes.settling.settle(settled)
-        self._metrics.run_items.labels(call.table, event.name.lower()).inc()
-        # the call's unit fails, and the run's errors report it
-        if answer.error is not None and not is_deleted:
-            log.warning("call.refused", call_id=call.call_id, run_id=order.run_id, code=answer.error.code)
+        for (table, event), count in counts.items():
+            self._metrics.run_items.labels(table, event.name.lower()).inc(count)
+        if given_up := sum(answer.event is CallEvent.GIVEN_UP for answer in answers):
+            self._metrics.limits_reached.labels("call_sends").inc(given_up)
+
+
+def _settled(one: _Sending, answer: Answer, epoch: int) -> CallAnswer:
+    """Return the answer of a device as it is stored."""
+    is_deleted = is_row_deleted(TableName(one.call.table), one.payload, answer)
+    return CallAnswer(
+        call_id=one.call.call_id,
+        event=CallEvent.ACKED if answer.error is None or is_deleted else CallEvent.REJECTED,
+        result={"result": answer.result, "error": msgspec.to_builtins(answer.error)},
+        row_id=row_id_of(answer),
+        is_deleted=is_deleted,
+        counter=answer.counter,
+        epoch=epoch,
+    )
+
+
+def _unknown(one: _Sending) -> CallAnswer:
+    """Return the answer in place of the one that did not come."""
+    error = ErrorBody(
+        code=ErrorCode.UNKNOWN_EFFECT,
+        message=f"sent {one.sends} times without an answer that settles it; {one.why}",
+    )
+    result = {"result": None, "error": msgspec.to_builtins(error)}
+    return CallAnswer(call_id=one.call.call_id, event=CallEvent.GIVEN_UP, result=result)
 
 
 def can_update(capabilities: Collection[str]) -> bool:

@@ -22,7 +22,7 @@ from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.attempt import Attempt, Ending, Reading, ending_of, gravest, retried, unit_tasks, wordless
 from hub.runs.budget import BudgetReached
-from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, missing_of
+from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, Window, missing_of
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.message_work import MessageWork, run_extraction_config
@@ -98,7 +98,7 @@ class Runner:
 
     async def run(self, order: RunOrder, interrupt: Interrupt) -> None:
         """Execute a claimed run until it leaves the executing states."""
-        attempt = Attempt(order, self._delivery.open_lanes())
+        attempt = Attempt(order, Window())
         about = {"run_id": order.run_id, "agent_id": order.agent_id, "device_id": order.device_id}
         whose = written_for(f"device:{order.device_id or order.agent_id}")
         with bind(trace_id=trace_id_of(order.run_id), fence=order.fence, **about), whose:
@@ -386,7 +386,7 @@ class Runner:
             await self._settle(attempt, unit_key)
         elif link is not None:
             try:
-                if await self._delivery.deliver(link, attempt.order, calls, attempt.lanes, interrupt):
+                if await self._delivery.deliver(link, attempt.order, calls, attempt.window, interrupt):
                     await self._settle(attempt, unit_key)
             except Exception as exc:
                 is_lost = isinstance(gravest(exc), LinkLost | DeviceOffline)

@@ -57,6 +57,7 @@ class Scene:
         self._point: Point | None = None
         self._passed = 0
         self._answered: set[str] = set()
+        self.calls_before = 0  # that went to the device in frames before the point
         self._queries: set[str] = set()  # ids of calls that ask for rows
         self._fault: Fault | None = None
         self._happened = anyio.Event()
@@ -153,23 +154,35 @@ class Scene:
         return dict(rows(self.folder / "hub.db", query))
 
     async def _on_frame(self, direction: Direction, frame: dict[str, Any]) -> bool:
-        self.seen.append((direction, frame))
-        if frame["type"] == "tool_call" and frame["action"] == "query":
-            self._queries.add(frame["id"])
-        if frame.get("id") in self._queries:
-            return True  # no item moves by it: a point that speaks of calls means others
-        point = self._point
-        is_reached = point is not None and self._is_reached(point, direction, frame)
-        if frame["type"] == "tool_result":
-            self._answered.add(frame["id"])
-        if point is None or not is_reached:
+        point, before = self._point, len(self.seen)
+        passed = [
+            self._passes(direction, one) for one in (*frame.get("calls", ()), *frame.get("results", ()))
+        ]
+        if point is None or not (any(passed) if passed else self._passes(direction, frame)):
             return True
         self._point = None
         assert self._fault is not None
+        self.calls_before = sum(
+            way == "to_device" and one["type"] == "tool_call" and one["id"] not in self._queries
+            for way, one in self.seen[:before]
+        )
         with anyio.CancelScope(shield=True):  # the killed side's end of the wire must not cut this short
             await self._fault()
         self._happened.set()
         return point.arrives
+
+    def _passes(self, direction: Direction, frame: dict[str, Any]) -> bool:
+        """Keep a frame, or a call or answer of a batch; whether the point is reached by it."""
+        self.seen.append((direction, frame))
+        if frame["type"] == "tool_call" and frame["action"] == "query":
+            self._queries.add(frame["id"])
+        if frame.get("id") in self._queries:
+            return False  # no item moves by it: a point that speaks of calls means others
+        point = self._point
+        is_reached = point is not None and self._is_reached(point, direction, frame)
+        if frame["type"] == "tool_result":
+            self._answered.add(frame["id"])
+        return is_reached
 
     def _is_reached(self, point: Point, direction: Direction, frame: dict[str, Any]) -> bool:
         if (direction, frame["type"]) != (point.direction, point.type):

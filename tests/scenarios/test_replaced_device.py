@@ -25,7 +25,7 @@ async def test_a_second_device_with_the_same_token_takes_the_run_over(tmp_path: 
         play.also(second)
 
         async def take_over() -> None:
-            await play.has_acknowledged(MIDDLE.nth - 1)  # so that nothing is written and unanswered
+            await play.has_acknowledged(play.calls_before)  # so that nothing is written and unanswered
             await second.start()
             await second.says("connected as")
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from hub.extraction.endpoint import MAX_REFUSALS
@@ -22,10 +23,13 @@ async def test_a_run_waits_while_the_one_before_it_waits_for_the_quota_of_their_
         await play.has_connected()
 
         async def until_it_waits() -> None:
+            await is_started.wait()
             await play.comes_to(first, "PAUSED")  # with calls that were sent and are not answered
 
+        is_started = anyio.Event()
         play.at(FIRST_CALL, until_it_waits)
         first = await play.hub.start_run()
+        is_started.set()
         second = await play.hub.start_run()
         await play.happened()
         waiting = await play.hub.get(f"/v1/runs/{second}")

@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 
 from hub.extraction.model import ExtractionError, ModelExhausted
-from hub.runs.delivery import CALLS_IN_FLIGHT
+from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
 from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
@@ -359,7 +359,7 @@ async def test_a_cancelled_run_asks_the_model_no_further_and_keeps_what_is_there
 
 async def test_a_cancelled_run_waits_for_the_answers_to_what_it_sent(bench: Bench) -> None:
     interrupt, may_answer, sent = Interrupt(), anyio.Event(), []
-    link = bench.connect(runs=folder(a="".join(f"- [ ] item {n}\n" for n in range(40))))
+    link = bench.connect(runs=folder(a="".join(f"- [ ] item {n}\n" for n in range(100))))
     call = link.call
 
     async def call_slowly(frame: ToolCall) -> Answer:
@@ -371,14 +371,14 @@ async def test_a_cancelled_run_waits_for_the_answers_to_what_it_sent(bench: Benc
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.run, interrupt)
         with anyio.fail_after(10):
-            while len(sent) < CALLS_IN_FLIGHT:
+            while len(sent) < SINGLE_CALLS:
                 await anyio.lowlevel.checkpoint()
         interrupt.stop(RunEvent.CANCELLED, "enough", grace_s=30)
         may_answer.set()
 
     run = (await bench.store.read(runs.list_runs))[0]
-    assert (run.state, run.items_created) == (RunState.CANCELLED, CALLS_IN_FLIGHT)
-    assert len(link.calls) == CALLS_IN_FLIGHT
+    assert (run.state, run.items_created) == (RunState.CANCELLED, SINGLE_CALLS)
+    assert len(link.calls) == SINGLE_CALLS
 
 
 async def test_a_cancelled_run_does_not_wait_for_ever(bench: Bench) -> None:
