@@ -91,6 +91,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.units
 	@$(BIN)/python -m tests.scenarios.drains
 	@$(BIN)/python -m tests.scenarios.migrations
+	@$(BIN)/python -m tests.fuzz --seconds 60 --jobs $(CORES)
 	@$(BIN)/python -m tests.storage.machine
 
 attack: $(VENV)/.dev  ## nobody may stop a hub: attacks by name and from a seed, and what others felt: MINUTES=5 SEED=N
@@ -101,10 +102,12 @@ simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go 
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(CORES)
 SEEDS ?= 300
 
-fuzz: $(VENV)/.dev  ## cron against a model of its rule; frames of devices against the WebSocket library: CASES=39000
+fuzz: $(VENV)/.dev  ## cron against a model, frames against the WebSocket library (CASES=39000), readers of foreign text (SECONDS=600 each)
 	@$(BIN)/python -m tests.hub.schedules.fuzz --cases $(CASES)
 	@$(BIN)/python -m tests.hub.links.wire_fuzz --cases $(CASES)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(CORES)
 CASES ?= 39000
+SECONDS ?= 600
 
 documents: $(VENV)/.dev  ## write the generated documents anew: the handbook's references, PROTOCOL.md, schema.json, asyncapi.json
 	@$(BIN)/python -m tests.support.documents

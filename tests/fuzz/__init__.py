@@ -1,0 +1,1 @@
+"""Random input before every reader of foreign text: ``make fuzz``."""

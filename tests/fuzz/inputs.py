@@ -1,0 +1,272 @@
+"""Random input from a seed: examples that are bent, cut, repeated and crossed with each other."""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from protocol.codec import FROM_DEVICE, FROM_HUB
+from tests.support.protocol_examples import CONVERSATIONS
+
+MOST_BYTES: Final = 64 * 1024
+_MOST_COPIES: Final = 2_000
+_DOCS: Final = Path(__file__).parents[2] / "hub" / "docs"
+
+_FRAMES: Final = [frame for talk in CONVERSATIONS for frame in talk.frames]
+FROM_DEVICES: Final = [msgspec.json.encode(frame) for frame in _FRAMES if isinstance(frame, FROM_DEVICE)]
+FROM_HUBS: Final = [msgspec.json.encode(frame) for frame in _FRAMES if isinstance(frame, FROM_HUB)]
+_ODD: Final[Sequence[Callable[[], Any]]] = (
+    lambda: None,
+    lambda: True,
+    lambda: -1,
+    lambda: 2**63,
+    lambda: -(2**63),
+    lambda: 1e308,
+    lambda: 5e-324,
+    lambda: "",
+    lambda: "\x00\ud7ff\u202e\U0001f600",
+    lambda: "a" * 10_000,
+    list,
+    dict,
+    lambda: [[]] * 1_000,
+    lambda: [1e308] * 1_200,
+    lambda: {str(n): n for n in range(500)},
+    lambda: _nested(60),
+    lambda: _nested(900),
+)
+
+TOML: Final = [
+    block.encode()
+    for page in sorted(_DOCS.glob("*.md"))
+    for block in re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+]
+ANSWERS: Final = [
+    b'{"items": [{"table": "tasks", "quote": "Anna must send the quote by Friday.", "title": "send it", '
+    b'"assignee": ["Anna"], "due": "Friday", "priority": "high"}]}',
+    b'```json\n[{"table": "notes", "quote": "Bob likes tea.", "title": "tea", "content": "tea"}]\n```',
+    b"<think>maybe {\"items\": []}?</think>{items: [{table: 'timelines', quote: 'by Friday', title: x,},],}",
+    "{“items”: [{“table”: “tasks”, “quote”: “Anna must”, “dueDate”: 1766000000000}]} // done".encode(),
+]
+MAILS: Final = [
+    b"""From: =?utf-8?q?An=C3=A9?= <anna@example.org>
+To: b@example.org, "C, D" <c@example.org>
+Subject: =?iso-8859-1?B?Zm9v?= plain
+Date: Tue, 5 May 2026 10:00:00 +0200 (CEST)
+Message-ID: <1@example.org>
+References: <0@example.org>
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="b1"
+
+--b1
+Content-Type: multipart/alternative; boundary=b2
+
+--b2
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: quoted-printable
+
+Send the quote =C3=A9=
+ now.
+> older
+--b2
+Content-Type: text/html; charset="windows-1252"
+Content-Transfer-Encoding: base64
+
+PHA+SGVsbG8gPGI+d29ybGQ8L2I+PC9wPg==
+--b2--
+--b1
+Content-Type: text/csv; name*0*=utf-8''a%20; name*1="b.csv"
+Content-Disposition: attachment; filename="=?utf-8?b?4oKs?=.csv"
+
+a,b
+1,2
+--b1
+Content-Type: message/rfc822
+
+From: x@example.org
+Subject: inner
+
+hi
+--b1--
+""".replace(b"\n", b"\r\n"),
+    b"""From: a@example.org
+Subject: short
+Date: 32 Foo 2026 99:99
+Auto-Submitted: auto-replied
+
+body
+""",
+    b"""Content-Type: text/html
+
+<table><tr><td>a<td>b</table><!-- <script>x</script> &amp;&#x41;&#999999999;""",
+]
+CALENDARS: Final = [
+    b"""BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//a//b
+BEGIN:VTIMEZONE
+TZID:Europe/Rome
+BEGIN:STANDARD
+DTSTART:19701025T030000
+RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10
+TZOFFSETFROM:+0200
+TZOFFSETTO:+0100
+END:STANDARD
+END:VTIMEZONE
+BEGIN:VEVENT
+UID:1@example.org
+DTSTAMP:20260505T080000Z
+DTSTART;TZID=Europe/Rome:20260506T090000
+DTEND;TZID=Europe/Rome:20260506T100000
+SUMMARY:Call with \\, the studio
+ and more
+RRULE:FREQ=WEEKLY;COUNT=3
+ORGANIZER;CN=Anna:mailto:anna@example.org
+ATTENDEE;PARTSTAT=ACCEPTED:mailto:bob@example.org
+CATEGORIES:a,b
+URL:https://example.org/x
+END:VEVENT
+BEGIN:VTODO
+UID:2
+DTSTAMP:20260505T080000Z
+DUE;VALUE=DATE:20260507
+SUMMARY:Pay
+PRIORITY:1
+STATUS:NEEDS-ACTION
+PERCENT-COMPLETE:10
+END:VTODO
+END:VCALENDAR
+""".replace(b"\n", b"\r\n"),
+]
+MULTISTATUS: Final = [
+    b"""<?xml version="1.0" encoding="utf-8"?>
+<d:multistatus xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav">
+<d:response><d:href>/cal/1.ics</d:href><d:propstat><d:prop><d:getetag>"1"</d:getetag>
+<d:displayname>A</d:displayname><d:resourcetype><d:collection/><c:calendar/></d:resourcetype>
+<c:supported-calendar-component-set><c:comp name="VTODO"/></c:supported-calendar-component-set>
+<c:calendar-data>BEGIN:VCALENDAR&#13;\nEND:VCALENDAR</c:calendar-data></d:prop>
+<d:status>HTTP/1.1 200 OK</d:status></d:propstat></d:response>
+<d:response><d:href>/cal/2.ics</d:href><d:status>HTTP/1.1 404 Not Found</d:status></d:response>
+<d:sync-token>http://example.org/sync/1</d:sync-token></d:multistatus>""",
+    b'<d:error xmlns:d="DAV:"><d:valid-sync-token/></d:error>',
+]
+CRON: Final = [
+    *(
+        b"* * * * *",
+        b"*/5 8-18/2 1,15 jan-mar mon#2",
+        b"0 7 L * *",
+        b"30 4 15W * *",
+        b"0 0 * * +5L",
+        b"@daily",
+    ),
+    *(b"@every 90s", b"59 23 31 12 7", b"0 12 LW * *", b"5 4 * * sun"),
+]
+_TOKENS: Final = (
+    *(
+        b"\x00",
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        "\u2028\u202e\u0130\U000e0041".encode(),
+        b"\r\n\r\n",
+        b"\n",
+        b" " * 500,
+    ),
+    *(
+        b"[" * 3_000,
+        b"{" * 3_000,
+        b'"',
+        b"'''",
+        b'"""',
+        b"\\u0000",
+        b"\\",
+        b"&#0;",
+        b"<!DOCTYPE a>",
+        b"<a>" * 2_000,
+    ),
+    *(
+        b"9" * 400,
+        b"1e308,",
+        b"-1",
+        b"0x",
+        b"99999999999T999999Z",
+        b"00000000",
+        b"nan",
+        b"BEGIN:VEVENT\r\n" * 500,
+    ),
+    *(
+        b"=?utf-8?q?" * 300,
+        b"--b1\r\n" * 300,
+        b";" * 2_000,
+        b"," * 2_000,
+        b"(" * 2_000,
+        b"charset=undefined",
+        b"%zz",
+    ),
+    *(
+        b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n" * 60,
+        b"<think>",
+        b"/*",
+        b"`" * 500,
+        b"." * 2_000,
+    ),
+)
+
+
+def bent(chance: random.Random, examples: Sequence[bytes]) -> bytes:
+    """Return one of the *examples* with a few random changes."""
+    data = bytearray(chance.choice(examples))
+    for _ in range(chance.choice((1, 1, 2, 3, 8))):
+        at = chance.randint(0, len(data))
+        end = min(len(data), at + chance.choice((1, 2, 10, 200)))
+        match chance.randint(0, 7):
+            case 0 if data:
+                data[at - 1] ^= 1 << chance.randint(0, 7)
+            case 1:
+                del data[at:end]
+            case 2:
+                data[at:at] = data[at:end] * chance.choice((1, 3, 50, _MOST_COPIES))
+            case 3:
+                data[at:at] = chance.choice(_TOKENS)
+            case 4:
+                data[at:end] = chance.choice(_TOKENS)
+            case 5:
+                del data[at:]
+            case 6:
+                data[at:end] = chance.randbytes(chance.randint(1, 20))
+            case _:
+                other = chance.choice(examples)
+                start = chance.randint(0, len(other))
+                data[at:at] = other[start : start + chance.choice((5, 50, 5_000))]
+        del data[MOST_BYTES:]
+    return bytes(data)
+
+
+def bent_frame(chance: random.Random, examples: Sequence[bytes]) -> object:
+    """Return one of the frames in JSON in *examples*, in which a few values are others."""
+    frame: Any = msgspec.json.decode(chance.choice(examples))
+    for _ in range(chance.choice((0, 1, 1, 2, 4))):
+        inner: Any = frame
+        while True:
+            if isinstance(inner, dict) and inner:
+                place = chance.choice(list(inner))
+            elif isinstance(inner, list) and inner:
+                place = chance.randrange(len(inner))
+            else:
+                break
+            if not isinstance(inner[place], dict | list) or not inner[place] or chance.random() < 0.3:
+                if chance.random() < 0.8:
+                    inner[place] = chance.choice(_ODD)()
+                else:
+                    del inner[place]
+                break
+            inner = inner[place]
+    return frame
+
+
+def _nested(levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value]
+    return value
