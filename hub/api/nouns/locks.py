@@ -19,6 +19,7 @@ from hub.log import Channel
 from protocol.agent_status import Lifecycle
 from protocol.coordination import LOCK_CHARACTERS, MOST_LOCKS, Method, lock_names
 from protocol.errors import ErrorCode, HubError
+from protocol.frame import Fence
 from protocol.ids import UserId
 from storage import audit
 from storage.agents import agents, lock_turns, locks
@@ -110,7 +111,7 @@ class HeldLocksBody(View):
     """Locks that an agent holds itself: the fence of each, by name. *ttl_ms*: of a renewal."""
 
     fences: Annotated[
-        dict[str, int], Meta(min_length=1, max_length=MOST_LOCKS, examples=[{"mailbox:anna": 7}])
+        dict[str, Fence], Meta(min_length=1, max_length=MOST_LOCKS, examples=[{"mailbox:anna": 7}])
     ]
     ttl_ms: TtlMs = TTL_MS
 
@@ -131,7 +132,7 @@ class ReleasedLocksView(View):
 class HeldFences(Struct, frozen=True):
     """The fences of locks that an agent of a device holds, by name."""
 
-    fences: Annotated[dict[str, int], Meta(min_length=1, max_length=MOST_LOCKS)]
+    fences: Annotated[dict[str, Fence], Meta(min_length=1, max_length=MOST_LOCKS)]
     ttl_ms: TtlMs = TTL_MS
 
 

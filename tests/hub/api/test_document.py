@@ -1,5 +1,6 @@
 """The interface's own document: who may ask, what is refused, and an example of everything."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,32 @@ async def test_what_http_adds_to_a_request_is_reported(tmp_path: Path) -> None:
             assert "idempotency-key" in headers("post", asked.path), asked
     assert "if-match" in headers("post", "/v1/agents/{name}/pause")
     assert headers("get", "/v1/events") == {"last-event-id"}
+
+
+def _integers(document: dict[str, Any], schema: object, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the integers that *schema* allows, each with its place."""
+    if isinstance(schema, list):
+        for inner in schema:
+            yield from _integers(document, inner, place)
+    elif isinstance(schema, dict):
+        whole = _whole(document, schema)
+        if whole.get("type") == "integer":
+            yield place, whole
+        for name, inner in whole.items():
+            if name not in ("example", "examples", "default", "discriminator"):
+                yield from _integers(document, inner, f"{place}.{name}")
+
+
+async def test_each_integer_of_a_request_has_a_maximum_that_a_database_can_keep(tmp_path: Path) -> None:
+    document = await _document(tmp_path)
+    found = [
+        one
+        for asked in ROUTES
+        for part in ("parameters", "requestBody")
+        for one in _integers(
+            document, document["paths"][asked.path][asked.method.lower()].get(part, []), f"{asked}: {part}"
+        )
+    ]
+    assert len(found) > 20
+    for place, integer in found:
+        assert integer["maximum"] < 2**63, place
