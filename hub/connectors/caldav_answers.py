@@ -31,7 +31,10 @@ _DONE: Final = frozenset({"COMPLETED", "CANCELLED"})
 _LEEWAY: Final = timedelta(days=1)  # margin for all-day values and times without a zone
 _TITLE_CHARS: Final = 500
 # Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
-_BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError)
+_BROKEN: Final = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError),
+    RecursionError,  # a time zone with many dots in its name is looked for in as many packages
+)
 
 
 class Resource(msgspec.Struct, frozen=True):

@@ -199,7 +199,10 @@ _SUMMARY: Final = re.compile(
 )
 # Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
 # OverflowError: a time outside of the range of UTC. OSError: a zone name that is a folder of zones.
-_BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, OverflowError, OSError)
+_BROKEN: Final = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError),
+    RecursionError,  # a time zone with many dots in its name is looked for in as many packages
+)
 _TEXT_PROPERTIES: Final = ("summary", "description", "location", "comment")  # properties that contain text
 _STATUS: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED": "done"}
 _GIVEN_UP: Final = "CANCELLED"

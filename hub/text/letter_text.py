@@ -85,7 +85,7 @@ def letter_of_mail(data: bytes, options: LetterOptions) -> Letter:
         return _Taking(options).apart(message_from_bytes(data), depth=0)
     except RecursionError as error:
         raise NotConvertible(f"parts in parts, more than {MOST_DEPTH} deep") from error
-    except MessageError as error:
+    except (MessageError, TypeError) as error:  # a TypeError for parameters that ``name_of`` knows
         raise NotConvertible("damaged, or not really a mail") from error
 
 

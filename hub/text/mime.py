@@ -161,7 +161,10 @@ def on_one_line(text: str, most_chars: int = MOST_HEADER_CHARS) -> str:
 
 def name_of(part: Message) -> str:
     """Return the name of an attachment, or an empty string."""
-    given = part.get_param("filename", None, "content-disposition") or part.get_param("name", None)
+    try:
+        given = part.get_param("filename", None, "content-disposition") or part.get_param("name", None)
+    except TypeError:  # the library cannot join a whole parameter with parts of it (name*=a; name*0=b)
+        return ""
     if not given:
         return ""
     try:
@@ -189,7 +192,7 @@ def text_of(part: Message) -> str:
     """Return the text of a part, decoded by its declared charset if possible."""
     try:
         charset = part.get_content_charset()
-    except (LookupError, ValueError, AttributeError):
+    except (LookupError, ValueError, AttributeError, TypeError):
         charset = None
     return in_charset(bytes_of(part), charset)
 

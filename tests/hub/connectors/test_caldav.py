@@ -225,6 +225,11 @@ async def test_an_answer_that_is_none_is_a_passing_error(body: str) -> None:
     assert isinstance(failure, Unavailable)
 
 
+def test_an_object_in_a_time_zone_of_many_dots_has_no_metadata() -> None:
+    event = f"BEGIN:VEVENT\r\nDTSTART;TZID=a{'.' * 2_000}/b:20260506T090000\r\nEND:VEVENT\r\n"
+    assert caldav_answers.read_metadata(f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n").kind is None
+
+
 async def test_a_password_goes_to_the_address_of_the_settings_alone() -> None:
     away = Response("", 301, headers={"location": "https://evil.example/cal/"})
     failure = await failure_of(Script(propfind=away))

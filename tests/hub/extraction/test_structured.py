@@ -375,3 +375,9 @@ async def test_a_model_is_shown_who_speaks_and_no_cue(oracle: Oracle, model: End
 async def test_a_file_of_that_name_without_a_cue_is_prose(model: Endpoint) -> None:
     extraction = await extract(model, note(PLANTED[0], "talk.srt"))
     assert [item.quote for item in extraction.items] == PLANTED[:1]
+
+
+def test_a_component_in_a_time_zone_of_many_dots_is_prose() -> None:
+    event = f"BEGIN:VEVENT\r\nSUMMARY:Call\r\nDTSTART;TZID=a{'.' * 2_000}/b:20260506T090000\r\nEND:VEVENT\r\n"
+    form = read("c.ics", f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n")
+    assert (form.items, len(form.prose)) == ([], 1)

@@ -334,3 +334,17 @@ def test_a_subject_that_is_encoded_by_half_is_read_all() -> None:
     found = read_letter(Letter(headers={"Subject": "=?utf-8?B?0JDRgNC10L3QtNCw?= за май"}))
 
     assert found.text == "Subject: Аренда за май\n"
+
+
+def test_a_parameter_that_is_given_whole_and_in_parts_is_none_and_as_a_boundary_it_damages_the_mail() -> None:
+    parts = (
+        "Content-Type: text/plain; charset*=utf-8; charset*0=utf-8\n\nPay it.",
+        "Content-Type: text/csv; name*=a; name*0=b.csv\n\na,b",
+    )
+    content = "".join(f"--x\n{part}\n" for part in parts)
+    mail = f"From: a@example.org\nContent-Type: multipart/mixed; boundary=x\n\n{content}--x--\n"
+    letter = letter_of_mail(mail.encode(), LetterOptions())
+    assert [body.data for body in letter.bodies] == ["Pay it."]
+    assert [enclosure.name for enclosure in letter.enclosures] == [""]
+    with pytest.raises(NotConvertible, match="damaged"):
+        letter_of_mail(mail.replace("boundary=x", "boundary*=x; boundary*0=x").encode(), LetterOptions())
