@@ -91,20 +91,27 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # ``1e308``, instead of 40 ns: 64 KiB of them would take 170 ms.
 
 _LEAST_BYTES: Final = 6  # "1e300,"
+_CONTAINER_BYTES: Final = 2  # "[]"
 UNCHECKED_BYTES: Final = _LEAST_BYTES * MAX_EXTREME_NUMBERS  # too few for as many numbers
 _SAME_DIGITS: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
+_SAME_SIGNS: Final = bytes.maketrans(b"123456789E+-{", b"000000000e00[")  # all marks in one translation
 _TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def check_numbers(data: bytes) -> None:
-    """Check the number of extreme numbers in the JSON text *data*, at about 4 ns a byte.
+    """Check the number of extreme numbers in the JSON text *data*, at about 1 ns a byte.
 
     Raises:
         msgspec.DecodeError: more than MAX_EXTREME_NUMBERS.
     """
     if len(data) <= UNCHECKED_BYTES:
         return
-    if _exponents(data) <= MAX_EXTREME_NUMBERS:
+    _check_exponents(data, data.translate(_SAME_SIGNS))
+
+
+def _check_exponents(data: bytes, same: bytes) -> None:
+    """Check the number of extreme numbers in *data*. *same*: its translation."""
+    if same.count(b"e000") <= MAX_EXTREME_NUMBERS:  # of signed exponents, those of two digits too
         return
     count = _exponents(_TEXT.sub(b"", data))  # texts may contain such numbers
     if count > MAX_EXTREME_NUMBERS:
@@ -118,8 +125,11 @@ def check_value(data: bytes) -> None:
     Raises:
         msgspec.DecodeError: more than MAX_CONTAINERS lists and objects, or MAX_EXTREME_NUMBERS.
     """
-    check_numbers(data)
-    if len(data) <= MAX_CONTAINERS or _containers(data) <= MAX_CONTAINERS:
+    if len(data) <= UNCHECKED_BYTES:
+        return
+    same = data.translate(_SAME_SIGNS)
+    _check_exponents(data, same)
+    if len(data) <= _CONTAINER_BYTES * MAX_CONTAINERS or same.count(b"[") <= MAX_CONTAINERS:
         return
     if (count := _containers(_TEXT.sub(b"", data))) > MAX_CONTAINERS:
         raise msgspec.DecodeError(f"{count} lists and objects, the most is {MAX_CONTAINERS}")
