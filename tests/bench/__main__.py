@@ -21,6 +21,7 @@ from tests.bench import (
     observing,
     recovery,
     scheduling,
+    side_by_side,
     slow_device,
     uploads,
     writing,
@@ -29,7 +30,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25)
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -72,6 +73,7 @@ def _sections(
         ("row 21: heartbeats of agents", frozenset({21}), heartbeats.run),
         ("row 22: a mailbox", frozenset({22}), mailbox.run),
         ("row 24: measuring who takes the loop's time", frozenset({24}), metering.run),
+        ("row 25: side by side", frozenset({25}), side_by_side.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

@@ -9,7 +9,8 @@ from typing import Final
 from tests.bench.client import ClientConfig
 from tests.bench.fastapi_server import FastApiConfig
 from tests.bench.hub_server import HubConfig, Variant
-from tests.bench.processes import Pair, paired
+from tests.bench.libraries import library_process
+from tests.bench.processes import Pair, pair_of, paired
 from tests.bench.raw_server import RawConfig
 from tests.bench.rounds import play, ratio, spread_of
 from tests.bench.rows import Goal, Row, at_least, gate
@@ -79,7 +80,7 @@ _VARIANTS: Final = {
 }
 
 
-def _open(stack: ExitStack, server: str, devices: int) -> Pair:
+def open_pair(stack: ExitStack, server: str, devices: int) -> Pair:
     client = ClientConfig(port=0, devices=devices, is_prefixed=server == "raw")
     match server:
         case "fastapi":
@@ -89,6 +90,8 @@ def _open(stack: ExitStack, server: str, devices: int) -> Pair:
             return stack.enter_context(paired(FASTAPI, ordinary, client))
         case "raw":
             return stack.enter_context(paired(RAW, RawConfig(devices=devices), client))
+        case "websockets" | "aiohttp" | "node ws":
+            return stack.enter_context(pair_of(library_process(server, devices), client))
         case _:
             hub = HubConfig(devices=devices, variant=_VARIANTS[server])
             return stack.enter_context(paired(HUB, hub, client))
@@ -101,7 +104,7 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
     for phase in phases:
         needed[phase.server] = max(needed.get(phase.server, 0), phase.peers)
     with ExitStack() as stack:
-        pairs = {server: _open(stack, server, devices) for server, devices in needed.items()}
+        pairs = {server: open_pair(stack, server, devices) for server, devices in needed.items()}
         for server, pair in pairs.items():
             told(f"{server}: {needed[server]} devices connected, server on {pair.loop}")
 

@@ -4,7 +4,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Final
@@ -31,13 +31,20 @@ class ProcessFailed(Exception):
 class BenchProcess:
     """A process that is told and asked in JSON lines. Use as a context manager."""
 
-    def __init__(self, name: str, command: Sequence[str], *, steady_malloc: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        steady_malloc: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._name = name
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | (_MALLOC if steady_malloc else {}),
+            env={**os.environ, **(_MALLOC if steady_malloc else {}), **(environment or {})},
         )
         self._read = b""
 
@@ -145,7 +152,14 @@ def paired(
     Raises:
         ProcessFailed: one of them did not start.
     """
-    with python_process(module, server, steady_malloc=steady_malloc) as serving:
+    with pair_of(python_process(module, server, steady_malloc=steady_malloc), client) as pair:
+        yield pair
+
+
+@contextmanager
+def pair_of(server: BenchProcess, client: ClientConfig) -> Iterator[Pair]:
+    """As ``paired``, of a *server* that was started already."""
+    with server as serving:
         opened = serving.hear()
         config = msgspec.structs.replace(client, port=opened["port"])
         with client_process(config) as connecting:
