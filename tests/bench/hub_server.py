@@ -153,7 +153,7 @@ async def _ask_for_metrics(metrics: Metrics) -> None:
         await anyio.sleep(1.0)
 
 
-def _enrol(c: sa.Connection, number: int) -> None:
+def enrol(c: sa.Connection, number: int) -> None:
     """As many devices as that, each with its token."""
     user_id = users.ensure_user(c, UserId("u-1"), "anna", _AT_MS)
     for n in range(number):
@@ -177,7 +177,7 @@ async def _serve(config: HubConfig) -> None:
                 flood.device_lost()
 
     async with open_store("sqlite://", base=None) as store, anyio.create_task_group() as tasks:
-        await store.write(_enrol, config.devices)
+        await store.write(enrol, config.devices)
         roster = Roster(on_event, metrics=metrics)
         listener = DeviceListener(
             hub_id="bench",

@@ -55,9 +55,9 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def rss_bytes() -> int:
-    """Resident memory of this process, now."""
-    return _status("VmRSS")
+def rss_bytes(pid: int | None = None) -> int:
+    """Resident memory of this process, or of *pid*, now."""
+    return _status("VmRSS", pid)
 
 
 def forget_peak_rss() -> None:
@@ -70,12 +70,12 @@ def peak_rss_bytes() -> int:
     return _status("VmHWM")
 
 
-def _status(name: str) -> int:
-    with open("/proc/self/status", encoding="ascii") as status:
+def _status(name: str, pid: int | None = None) -> int:
+    with open(f"/proc/{pid or 'self'}/status", encoding="ascii") as status:
         for line in status:
             if line.startswith(name):
                 return int(line.split()[1]) * 1024
-    raise LookupError(f"/proc/self/status has no {name}")
+    raise LookupError(f"the status of the process has no {name}")
 
 
 def allow_open_files(count: int) -> None:

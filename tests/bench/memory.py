@@ -2,22 +2,29 @@
 
 from collections.abc import Callable, Collection
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
+import anyio
 import msgspec
 
+from storage.store import open_store
 from tests.bench.calls import FASTAPI, HUB
 from tests.bench.client import ClientConfig
 from tests.bench.fastapi_server import FastApiConfig
-from tests.bench.hub_server import HubConfig
-from tests.bench.processes import paired
+from tests.bench.hub_server import HubConfig, enrol
+from tests.bench.machine import allow_open_files, rss_bytes
+from tests.bench.processes import client_process, paired
 from tests.bench.rounds import alone, play, ratio
-from tests.bench.rows import Row, at_most
+from tests.bench.rows import Goal, Row, at_most
+from tests.support.processes import HubProcess
 
 ROWS: Final = frozenset({7, 8})
 DEVICES: Final = 5_000
 _ROUNDS: Final = 3  # repeats agree within a tenth of a KiB, and noise does not matter
 _KIB: Final = 1024.0
+_COME_S: Final = 240.0
 _UNIT: Final = "KiB"
 
 
@@ -30,11 +37,48 @@ def _measure(module: str, config: msgspec.Struct, *, is_compressed: bool = False
         return kept / _KIB
 
 
+_SETTINGS: Final = f"""
+[listen]
+devices = {{ address = "127.0.0.1:0" }}
+operator = {{ address = "127.0.0.1:0" }}
+
+[limits]
+connections = {DEVICES + 100}
+connections_per_network = {DEVICES + 100}
+connections_per_user = {DEVICES + 100}
+new_connections_per_s = 1000
+"""
+
+
+def _measure_daemon() -> float:
+    """KiB of RSS for each connection of ``hub serve``, with everything that a hub has."""
+    allow_open_files(DEVICES + 1_000)
+    with TemporaryDirectory() as folder:
+        return anyio.run(_grown_by, Path(folder)) / DEVICES / _KIB
+
+
+async def _grown_by(folder: Path) -> float:
+    hub = HubProcess(folder, settings=_SETTINGS)
+    async with open_store(f"sqlite:///{folder / 'hub.db'}", base=None) as store:
+        await store.write(enrol, DEVICES)
+    await hub.start()
+    try:
+        assert hub.process is not None
+        port = int((await hub.device_url()).rpartition(":")[2])
+        before = rss_bytes(hub.process.pid)
+        with client_process(ClientConfig(port=port, devices=DEVICES)) as client:
+            client.hear(_COME_S)
+            return rss_bytes(hub.process.pid) - before
+    finally:
+        await hub.kill()
+
+
 def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
     """Play the rounds of those *wanted*; every figure has a fresh server. uvloop throughout."""
     measurements: dict[str, Callable[[], float]] = {}
     if 7 in wanted:
         measurements["hub"] = partial(_measure, HUB, HubConfig(devices=DEVICES))
+        measurements["daemon"] = _measure_daemon
         measurements["fastapi"] = partial(_measure, FASTAPI, FastApiConfig(devices=DEVICES))
         ordinary = FastApiConfig(devices=DEVICES, sockets="websockets-sansio")
         measurements["sansio"] = partial(_measure, FASTAPI, ordinary)
@@ -47,6 +91,14 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
         rows += [
             Row(
                 "7", "RSS a connection, 5,000 of them", at_most(20, _UNIT), alone(rounds, "hub"), False, _UNIT
+            ),
+            Row(
+                "7",
+                "... of hub serve",
+                Goal(22, is_most=True, unit=_UNIT),
+                alone(rounds, "daemon"),
+                False,
+                _UNIT,
             ),
             Row("7", "... / FastAPI hub", at_most(0.65), ratio(rounds, "hub", "fastapi"), False),
             Row("7", "... / FastAPI on uvicorn's default", None, ratio(rounds, "hub", "sansio"), False),
