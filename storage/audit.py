@@ -348,8 +348,9 @@ def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> 
     ).one_or_none()
     if oldest is None or oldest.at >= before - PRUNE_EVERY_MS:
         return 0
-    young = c.execute(sa.select(sa.func.min(audit_log.c.seq)).where(audit_log.c.at >= before)).scalar_one()
-    below = oldest.seq + rows if young is None else min(young, oldest.seq + rows)
+    below = oldest.seq + rows
+    young = sa.select(sa.func.min(audit_log.c.seq)).where(audit_log.c.seq < below, audit_log.c.at >= before)
+    below = c.execute(young).scalar_one() or below
     last = c.execute(
         sa.select(audit_log.c.seq, audit_log.c.hash)
         .where(audit_log.c.seq < below)

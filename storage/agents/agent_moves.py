@@ -314,8 +314,15 @@ _is_reported = sa.exists().where(
         ),
     ),
 )
+# Only these are counted: most agents have no live run, and say so.
+_may_have_runs = sa.or_(
+    *(agent_states.c[name] > 0 for name in _counted),
+    agent_states.c.agent_id.in_(sa.select(runs.c.agent_id).where(sa.text(f"runs.{LIVE}"))),
+)
 MISCOUNTED = sa.select(agent_states.c.agent_id).where(
-    ~_is_reported, sa.or_(*(agent_states.c[name] != recount for name, recount in _recounts.items()))
+    _may_have_runs,
+    ~_is_reported,
+    sa.or_(*(agent_states.c[name] != recount for name, recount in _recounts.items())),
 )
 RECOUNT = sa.update(agent_states).where(agent_states.c.agent_id == sa.bindparam("agent")).values(_recounts)
 NEXT_VERSION = (
