@@ -162,9 +162,30 @@ DROP_HISTORY = sa.delete(run_state_history).where(
 DROP_RUNS = sa.delete(runs).where(runs.c.id.in_(sa.select(runs.c.id).where(runs.c.id.in_(_old)).limit(_rows)))
 
 
-def list_agent_ids(c: sa.Connection) -> list[AgentId]:
-    """Return the ids of all agents, also archived ones, whose runs may be pruned."""
-    return [AgentId(id) for id in c.execute(sa.select(agents.c.id).order_by(agents.c.id)).scalars()]
+_oldest = (
+    sa.select(_ended.c.completed_at)
+    .where(_ended.c.agent_id == agents.c.id, _ended.c.completed_at.is_not(None))
+    .order_by(_ended.c.completed_at)
+    .limit(1)
+    .scalar_subquery()
+)
+_oldest_retained_run = (
+    sa.select(_ended.c.completed_at)
+    .where(_ended.c.agent_id == agents.c.id, _ended.c.completed_at.is_not(None))
+    .order_by(_ended.c.completed_at.desc())
+    .limit(1)
+    .offset(sa.bindparam("newer", type_=sa.Integer))
+    .scalar_subquery()
+)
+WITH_OLD_RUNS = (
+    sa.select(agents.c.id).where(_oldest < _before, _oldest < _oldest_retained_run).order_by(agents.c.id)
+)
+
+
+def list_agents_with_old_runs(c: sa.Connection, *, before: int, retained: int) -> list[AgentId]:
+    """Return the agents, also archived ones, with more than *retained* ended runs, some before *before*."""
+    found = c.execute(WITH_OLD_RUNS, {"before": before, "newer": retained - 1})
+    return [AgentId(id) for id in found.scalars()]
 
 
 def prune_runs(
@@ -260,9 +281,38 @@ _prune_fires_of = Pruning(
 )
 
 
-def list_schedule_ids(c: sa.Connection) -> list[str]:
-    """Return the ids of all schedules, also disabled ones, for ``prune_crowded_fires``."""
-    return list(c.execute(sa.select(schedules.c.id).order_by(schedules.c.id)).scalars())
+_is_crowded = (
+    sa.select(schedule_fires.c.fire_at)
+    .where(schedule_fires.c.schedule_id == schedules.c.id)
+    .order_by(schedule_fires.c.fire_at.desc())
+    .limit(1)
+    .offset(sa.bindparam("newer", type_=sa.Integer))
+    .scalar_subquery()
+    .is_not(None)
+)
+_following = (
+    sa.select(schedules.c.id)
+    .where(schedules.c.id > sa.bindparam("after"))
+    .order_by(schedules.c.id)
+    .limit(_rows)
+)
+CROWDED = sa.select(schedules.c.id).where(
+    schedules.c.id > sa.bindparam("after"), schedules.c.id <= sa.bindparam("last"), _is_crowded
+)
+
+
+def list_crowded_schedules(
+    c: sa.Connection, after: str, *, retained: int, rows: int
+) -> tuple[list[str], str | None]:
+    """Return those with more than *retained* fires of the *rows* schedules behind *after*.
+
+    Also disabled ones, and the last schedule that was examined; ``None`` after the last of all.
+    """
+    found = c.execute(_following, {"after": after, "rows": rows}).scalars().all()
+    if not found:
+        return [], None
+    crowded = c.execute(CROWDED, {"after": after, "last": found[-1], "newer": retained})
+    return list(crowded.scalars()), found[-1] if len(found) == rows else None
 
 
 def prune_crowded_fires(

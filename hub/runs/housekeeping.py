@@ -25,6 +25,10 @@ from storage import audit, retention
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
+from storage.retention import DAY_MS
+from storage.runs import orphans
+from storage.runs.orphans import Places
+from storage.runs.units import RENEWED_AFTER_MS
 from storage.store import Store
 
 log = Channel(__name__)
@@ -41,6 +45,8 @@ LEASE_MS: Final = 60_000
 RENEW_EVERY_S: Final = 20.0
 RESIGN_WITHIN_S: Final = 2.0
 AT_ONCE: Final = 100  # agents or schedules per transaction
+SEARCHED: Final = 40  # parts of a table per round, of 500 rows: a million items in two days
+RENEWED_DAYS: Final = RENEWED_AFTER_MS // DAY_MS
 
 
 class Housekeeping:
@@ -107,27 +113,59 @@ class Housekeeping:
             for name, step in await self._steps(now):
                 while await lease.is_held() and (rows := await self._store.write(step)):
                     went[name] += rows
-                    self.turns.work()
-                    await self._clock.sleep(self._pause_s)
+                    await self._pause()
+            await self._search(now, lease, went)
         finally:
             with anyio.move_on_after(RESIGN_WITHIN_S, shield=True):
                 await lease.resign()
+        went = +went
         if went:
             log.info("housekeeping.pruned", took_s=round(self._clock.monotonic() - began, 3), **went)
         return went
 
+    async def _pause(self) -> None:
+        """Wait for a moment, so that other writers get their turn."""
+        self.turns.work()
+        await self._clock.sleep(self._pause_s)
+
+    async def _search(self, now: datetime, lease: "_Lease", went: Counter[str]) -> None:
+        """Delete units and items that are gone, in SEARCHED parts of each; the next round goes on there."""
+        before, since = _before(now, self.keep.items_days + RENEWED_DAYS), _before(now, self.keep.items_days)
+        start = await self._store.read(orphans.find_places)
+        unit, item = start.unit, start.item
+        for part in range(SEARCHED):
+            is_first = part == 0
+            if not is_first and not (any(unit) or item):
+                break  # both came to their end
+            if not is_first:
+                await self._pause()
+            if not await lease.is_held():
+                break
+            if is_first or any(unit):
+                rows, unit = await self._store.write(orphans.prune_units, unit, before=before, since=since)
+                went["units"] += rows
+            if is_first or item:
+                rows, item = await self._store.write(orphans.prune_items, item, before=before)
+                went["items"] += rows
+        if (places := Places(unit, item)) != start:
+            await self._store.write(orphans.note_places, places)
+
     async def _steps(self, now: datetime) -> list[tuple[str, Callable[..., int]]]:
         """Return the deletion steps at *now* in order; each is repeated until it returns 0."""
         keep = self.keep
-        agent_ids = await self._store.read(retention.list_agent_ids)
-        schedule_ids = await self._store.read(retention.list_schedule_ids)
+        old = _before(now, keep.runs_days)
+        runs_retained, fires_retained = keep.runs_kept, keep.fires_kept
+        agent_ids = await self._store.read(
+            retention.list_agents_with_old_runs, before=old, retained=runs_retained
+        )
+        schedule_ids = await self._crowded(fires_retained)
         runs = partial(
             retention.prune_runs,
-            before=_before(now, keep.runs_days),
+            before=old,
             failed_before=_before(now, keep.failed_runs_days),
-            retained=keep.runs_kept,
+            retained=runs_retained,
         )
-        crowds = partial(retention.prune_crowded_fires, retained=keep.fires_kept)
+        crowds = partial(retention.prune_crowded_fires, retained=fires_retained)
         payloads, fires, activity, answers = (
             _before(now, days)
             for days in (keep.payload_days, keep.fires_days, keep.activity_days, keep.answers_days)
@@ -136,6 +174,7 @@ class Housekeeping:
         minutes, hours = _before(now, keep.metric_minutes_days), _before(now, keep.metric_hours_days)
         settled = _before(now, keep.questions_days)
         messages = _before(now, keep.messages_days)
+        orphaned = _before(now, keep.items_days)
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
         crowd = partial(retention.prune_crowded_answers, retained=keep.model_answers_kept)
         return [
@@ -161,12 +200,24 @@ class Housekeeping:
             ("seen_messages", partial(retention.prune_seen, before=seen)),
             ("posted", partial(retention.prune_posted, before=posted)),
             ("sign_ins", partial(retention.prune_sign_ins, before=posted)),
+            ("nodes", partial(nodes.prune_nodes, own=self._boot_id, before=orphaned)),
             (
                 "audit",
                 partial(audit.prune_audit, before=_before(now, self.audit.keep_days), at=epoch_ms(now)),
             ),
             ("pages", retention.vacuum),
         ]
+
+    async def _crowded(self, retained: int) -> list[str]:
+        """Return the schedules with more than *retained* fires, from short reads."""
+        found: list[str] = []
+        last: str | None = ""
+        while last is not None:
+            crowded, last = await self._store.read(
+                retention.list_crowded_schedules, last, retained=retained, rows=AT_ONCE
+            )
+            found += crowded
+        return found
 
 
 class _Lease:

@@ -119,6 +119,9 @@ class RetentionSettings(Table):
     messages_days: Days = live(90, "Messages between agents, after their final state.")
     seen_messages_days: Days = live(400, "Keys of messages that were read.")
     posted_days: Days = live(7, "Webhook posts and sign-ins, after their final state.")
+    items_days: Days = live(
+        400, "Items that no device has, and settled files, after they are gone from their source."
+    )
     questions_days: Days = live(90, "Questions to people, after they were answered or withdrawn.")
 
 

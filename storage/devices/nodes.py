@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from protocol.errors import HubError
 from protocol.ids import BootId, NodeId
-from storage.kernel.columns import Int, now_ms
+from storage.devices.schema import devices
+from storage.kernel.columns import Int, in_parts, now_ms
 from storage.kernel.database import end_sessions
 from storage.schema import hub, leases, nodes
 
@@ -187,7 +188,7 @@ def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int) -> 
 
     The first beat of a later process ends the lease of an earlier one.
     """
-    name = f"node {node_id}"
+    name = _lease_of(node_id)
     c.execute(ENSURE, {"lease": name})
     c.execute(BEAT, {"lease": name, "boot": boot_id, "ttl": ttl_ms})
 
@@ -228,6 +229,32 @@ def end_others(c: sa.Connection, boot_id: BootId) -> None:
     c.execute(
         sa.update(leases).where(leases.c.holder_boot_id != boot_id).values(holder_boot_id=None, expires_at=0)
     )
+
+
+_is_old = sa.func.coalesce(nodes.c.stopped_at, nodes.c.started_at) < sa.bindparam("before", type_=Int)
+OLD_NODES = sa.select(nodes.c.id).where(
+    _is_old,
+    nodes.c.boot_id != sa.bindparam("own"),
+    ~is_alive(nodes.c.boot_id),
+    ~sa.exists().where(devices.c.node_id == nodes.c.id),
+)
+
+
+def prune_nodes(c: sa.Connection, *, own: BootId, before: int, rows: int = 100) -> int:
+    """Delete nodes that ended before *before*, with their leases. Return the number of deleted nodes.
+
+    The node of the boot *own* stays: a database that a hub has used is never without one. The other leases
+    stay too, because their fences never start anew; there are only a few.
+    """
+    old = c.execute(OLD_NODES.limit(rows), {"before": before, "own": own}).scalars().all()
+    for part in in_parts(old):
+        c.execute(sa.delete(leases).where(leases.c.name.in_([_lease_of(NodeId(id)) for id in part])))
+        c.execute(sa.delete(nodes).where(nodes.c.id.in_(part)))
+    return len(old)
+
+
+def _lease_of(node_id: NodeId) -> str:
+    return f"node {node_id}"
 
 
 def _spelled(term: Term) -> dict[str, str | int]:

@@ -185,9 +185,15 @@ HAS_AGAIN = (
     )
 )
 FORGET_ITEM = sa.delete(items).where(items.c.id == sa.bindparam("item"))
-READ_AGAIN = sa.delete(unit_ledger).where(
-    unit_ledger.c.unit_key == sa.bindparam("unit"),
-    unit_ledger.c.agent_id.in_(sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))),
+READ_AGAIN = (
+    sa.update(unit_ledger)
+    .where(
+        unit_ledger.c.unit_key == sa.bindparam("unit"),
+        unit_ledger.c.agent_id.in_(
+            sa.select(agents.c.id).where(agents.c.device_id == sa.bindparam("device"))
+        ),
+    )
+    .values(content_hash="")  # the entry stays: without one the unit would count as gone
 )
 
 

@@ -1,8 +1,8 @@
 """Ledger of items: what agents extracted for each user, what the device has, and the owner's verdict.
 
-An item has one row as long as its agent exists: if a later run, another prompt or another source finds it
-again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that plans a unit. A pure
-function that is passed in makes the decisions (``hub.runs.matching``).
+An item has one row as long as its device may have it (``orphans``): if a later run, another prompt or
+another source finds it again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that
+plans a unit. A pure function that is passed in makes the decisions (``hub.runs.matching``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -108,12 +108,17 @@ COUNT_KNOWN = (
 )
 
 
-# The device now gets other content, so the entry for the older content no longer holds.
-OUTDATED = sa.delete(unit_ledger).where(
-    unit_ledger.c.agent_id
-    == sa.select(runs.c.agent_id).where(runs.c.id == sa.bindparam("run")).scalar_subquery(),
-    unit_ledger.c.unit_key == sa.bindparam("unit"),
-    unit_ledger.c.content_hash != sa.bindparam("digest"),
+# The device now gets other content, so the entry no longer holds for the older content. It stays, because
+# without an entry the unit would count as gone (``orphans``).
+OUTDATED = (
+    sa.update(unit_ledger)
+    .where(
+        unit_ledger.c.agent_id
+        == sa.select(runs.c.agent_id).where(runs.c.id == sa.bindparam("run")).scalar_subquery(),
+        unit_ledger.c.unit_key == sa.bindparam("unit"),
+        unit_ledger.c.content_hash.not_in(["", sa.bindparam("digest")]),
+    )
+    .values(content_hash="")
 )
 
 

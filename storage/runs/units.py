@@ -62,6 +62,17 @@ LAST_TRIED = sa.select(unit_ledger.c.unit_key, unit_ledger.c.done_at).where(
     unit_ledger.c.agent_id == sa.bindparam("agent"),
     unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
 )
+RENEWED_AFTER_MS = 30 * 86_400_000  # so that an unchanged file costs no write in most runs
+SEEN = (
+    sa.update(unit_ledger)
+    .where(
+        unit_ledger.c.agent_id
+        == sa.select(runs.c.agent_id).where(runs.c.id == sa.bindparam("run")).scalar_subquery(),
+        unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
+        unit_ledger.c.done_at < sa.bindparam("old"),
+    )
+    .values(done_at=sa.bindparam("now"))
+)
 UNITS = (
     sa.select(*columns_of(UnitRow, run_units))
     .where(run_units.c.run_id == sa.bindparam("run"))
@@ -130,9 +141,9 @@ def skip_units(
 ) -> int:
     """Mark these (key, content hash, size in bytes) as SKIPPED. Return the number of new units.
 
-    Without a *reason* the ledger knows them; a reason is stored with the unit. *is_tried*: they were read, so
-    a later run tries other units first. A unit that the run already has stays unchanged, unless it was
-    postponed.
+    Without a *reason* the ledger knows them, and keeps them for longer; a reason is stored with the unit.
+    *is_tried*: they were read, so a later run tries other units first. A unit that the run already has stays
+    unchanged, unless it was postponed.
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
@@ -157,6 +168,9 @@ def skip_units(
         for key, _, _ in units
         if known.get(key) is UnitState.PENDING
     ]
+    if reason is None:
+        for part in in_parts([key for key, _, _ in units]):
+            c.execute(SEEN, {"run": held.id, "keys": part, "old": at - RENEWED_AFTER_MS, "now": at})
     if fresh:
         c.execute(sa.insert(run_units), list(fresh.values()))
     if postponed:

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import sqlalchemy as sa
 
 from hub.device.items import read_items
+from protocol.lifecycles import CallState
+from storage.runs import orphans
+from storage.runs.schema import run_calls
 from tests.scenarios.scene import Scene
 from tests.support.database import new_database
 from tests.support.processes import POLL_S
@@ -71,6 +75,19 @@ class Restores:
         words, device.words = device.words, [*device.words, "--accept-hub", known]
         await device.start()
         device.words = words
+
+    async def hub_forgets(self) -> None:
+        """Kill the hub, delete all that its housekeeping ever may, as after years, start it."""
+        await self.play.kill_hub()
+        engine = sa.create_engine(f"sqlite:///{self.hub_database}")
+        with engine.begin() as c:
+            far = 2**53
+            assert orphans.prune_units(c, ("", ""), before=far, since=0, rows=10_000)[0] > 0
+            orphans.prune_items(c, "", before=far, rows=10_000)
+            c.execute(sa.delete(run_calls).where(run_calls.c.state == CallState.ACKED))
+            orphans.prune_items(c, "", before=far, rows=10_000)
+        engine.dispose()
+        await self.play.start_hub()
 
     async def device_goes_back(self, moment: str) -> None:
         """Kill the device, put its database back, start it."""

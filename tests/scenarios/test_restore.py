@@ -74,7 +74,24 @@ async def hub_middle_device_before(restores: Restores) -> None:
     await restores.device_goes_back("before")
 
 
+async def hub_forgot(restores: Restores) -> None:
+    await restores.hub_forgets()
+
+
+async def hub_forgot_device_before(restores: Restores) -> None:
+    await restores.hub_forgets()
+    await restores.device_goes_back("before")
+
+
+async def hub_before_forgot(restores: Restores) -> None:
+    await restores.hub_goes_back("before")
+    await restores.hub_forgets()
+
+
 UNDOINGS: list[Undo] = [
+    hub_forgot,
+    hub_forgot_device_before,
+    hub_before_forgot,
     hub_before,
     hub_middle,
     hub_after,

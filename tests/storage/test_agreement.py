@@ -63,7 +63,9 @@ def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(c: sa.Con
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     agreement.note_resent(c, DESK, [], unknown=[there], after=None, at=AT)
     assert agreement.list_at_device(c, DESK, after="", limit=9) == []
-    assert c.execute(sa.select(unit_ledger.c.agent_id)).scalars().all() == [other]
+    settled = sa.select(unit_ledger.c.agent_id).where(unit_ledger.c.content_hash != "")
+    assert c.execute(settled).scalars().all() == [other]
+    assert len(c.execute(sa.select(unit_ledger)).all()) == 2, "the unit counts as gone"
 
 
 def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:

@@ -1,3 +1,4 @@
+import re
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,7 @@ from storage.schedules.schema import schedule_fires, schedules
 from storage.schema import metadata
 from tests.storage.rows import AT, PROMPT_1, answer, calls, make_agent, make_run, plan
 from tests.support.database import new_database
+from tests.support.source import ROOT
 
 HOUR, DAY = 3_600_000, 24 * 3_600_000
 NOW = AT + 1_000 * DAY
@@ -63,7 +65,7 @@ def prune(c: sa.Connection, *, kept: int = 1, rows: int = retention.ROWS) -> int
     return to_the_end(
         lambda: retention.prune_runs(
             c,
-            retention.list_agent_ids(c),
+            retention.list_agents_with_old_runs(c, before=NOW - 30 * DAY, retained=kept),
             before=NOW - 30 * DAY,
             failed_before=NOW - 90 * DAY,
             retained=kept,
@@ -99,6 +101,15 @@ def test_the_newest_runs_of_an_agent_stay_at_any_age(c: sa.Connection) -> None:
     assert ids(c) == {"busy-0", "busy-1", "idle-0"}
 
 
+def test_an_agent_without_old_runs_is_not_looked_at(c: sa.Connection) -> None:
+    busy, idle = make_agent(c, "busy"), make_agent(c, "idle", device="desktop")
+    for n in range(2):
+        ended(c, f"busy-{n}", days_ago=31 + n, agent=busy)
+    ended(c, "idle-0", days_ago=900, agent=idle)
+    for retained, found in ((1, [busy.id]), (2, [])):
+        assert retention.list_agents_with_old_runs(c, before=NOW - 30 * DAY, retained=retained) == found
+
+
 def test_a_failed_run_stays_ninety_days(c: sa.Connection) -> None:
     ended(c, "lately", days_ago=89, state=RunState.FAILED)
     ended(c, "long ago", days_ago=91, state=RunState.FAILED)
@@ -125,7 +136,7 @@ def test_no_transaction_takes_more_than_it_may(c: sa.Connection) -> None:
     for n in range(3):
         ended(c, f"old-{n}", days_ago=40)
     ended(c, "newest", days_ago=1)
-    agent_ids = retention.list_agent_ids(c)
+    agent_ids = retention.list_agents_with_old_runs(c, before=NOW - 30 * DAY, retained=1)
     steps = []
     while True:
         went = retention.prune_runs(
@@ -245,7 +256,10 @@ def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: s
     for nth in range(7):
         fire(c, "often", nth=nth)
     fire(c, "seldom", nth=-99)
-    step = partial(retention.prune_crowded_fires, c, retention.list_schedule_ids(c), retained=3, rows=2)
+    crowded, last = retention.list_crowded_schedules(c, "", retained=3, rows=1)
+    more, end = retention.list_crowded_schedules(c, last or "", retained=3, rows=2)
+    assert (crowded + more, end) == (["often"], None)
+    step = partial(retention.prune_crowded_fires, c, crowded + more, retained=3, rows=2)
     assert to_the_end(step) == 4
     assert (fires_of(c, "often"), fires_of(c, "seldom")) == ([4, 5, 6], [-99])
 
@@ -315,14 +329,15 @@ FOUND = {
     "schedule": "s",
     "kept": 1,
     "looks": "",
+    "after": "",
+    "last": "s",
 }
 STATEMENTS = {
     name: value
     for name, value in vars(retention).items()
     if name.isupper()
     and isinstance(value, sa.Select | sa.Delete | sa.Update)
-    # All agents and schedules; the first of an index; a table of few rows.
-    and name not in ("AGENTS", "SCHEDULES", "NEWEST_TOO_MANY", "DROP_BATCHES")
+    and name != "WITH_OLD_RUNS"  # looks at each agent, and at two runs of it
 }
 
 
@@ -440,3 +455,11 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "soul_versions",  # likewise
     }
     assert pruned | bounded == metadata.tables.keys()
+
+
+def test_each_table_has_a_rule_of_how_long_its_rows_stay_or_a_reason_why_it_does_not_grow() -> None:
+    page = (ROOT / "storage" / "SCHEMA.md").read_text()
+    section = page.partition("## What goes, and when")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    named = {word for row in rows for word in re.findall(r"`(\w+)`", row)}
+    assert metadata.tables.keys() - named == set()

@@ -2,6 +2,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -11,13 +12,19 @@ from anyio.abc import TaskGroup
 
 from hub.clock import epoch_ms
 from hub.log.channel import fields_of
+from hub.runs import housekeeping
 from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, Housekeeping
 from hub.settings.limit_settings import RetentionSettings
-from protocol.ids import BootId
+from protocol.ids import BootId, NodeId
 from storage import audit, retention
+from storage.agents.schema import agents
 from storage.devices import nodes
-from storage.schema import hub
+from storage.runs import orphans
+from storage.runs.schema import unit_ledger
+from storage.schema import hub, leases
+from storage.schema import nodes as nodes_table
 from storage.store import Store, open_store
+from tests.storage.rows import make_agent
 from tests.support.clock import FakeClock
 
 BOOT, OTHER = BootId("boot-1"), BootId("boot-2")
@@ -126,6 +133,41 @@ async def test_the_audit_log_goes_after_a_time_of_its_own_and_its_chain_holds(
     kept = await store.read(audit.list_entries, limit=9)
     assert [entry.event for entry in kept] == ["audit.pruned", "run.started"]
     assert (await store.read(audit.check_part)).breaks == ()
+
+
+async def test_units_and_items_are_searched_in_parts_and_the_next_round_goes_on_behind_them(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SEARCHED", 2)
+    monkeypatch.setattr(orphans, "prune_units", partial(orphans.prune_units, rows=2))
+
+    def archive(c: sa.Connection) -> None:
+        """An agent that has read five files was archived long ago."""
+        agent = make_agent(c)
+        c.execute(sa.update(agents).values(deleted_at=1))
+        entry = {"agent_id": agent.id, "content_hash": "x", "config_fingerprint": "f", "run_id": "r"}
+        keys = ({"unit_key": f"{number}.txt"} for number in range(5))
+        c.execute(sa.insert(unit_ledger), [entry | key | {"done_at": 1} for key in keys])
+
+    await store.write(archive)
+    assert (await keeper(store, clock).prune())["units"] == 4
+    assert (await keeper(store, clock).prune())["units"] == 1  # also after a restart
+    assert await keeper(store, clock).prune() == {}
+
+
+async def test_a_node_goes_long_after_its_end_with_its_lease(store: Store, clock: FakeClock) -> None:
+    for node, boot, days_ago in (("own", BOOT, 500), ("gone", OTHER, 500), ("young", BootId("boot-3"), 5)):
+        at = epoch_ms(clock.now() - timedelta(days=days_ago))
+        await store.write(nodes.begin_boot, NodeId(node), boot, at)
+        await store.write(nodes.beat, NodeId(node), boot, ttl_ms=1)
+    clock.advance(1)
+    assert (await keeper(store, clock).prune())["nodes"] == 1
+
+    def names(c: sa.Connection) -> tuple[list[str], list[str]]:
+        held = c.execute(sa.select(leases.c.name).order_by(leases.c.name)).scalars()
+        return list(c.execute(sa.select(nodes_table.c.id).order_by(nodes_table.c.id)).scalars()), list(held)
+
+    assert await store.read(names) == (["own", "young"], [LEASE, "node own", "node young"])
 
 
 async def test_of_several_hubs_one_keeps_house(store: Store, clock: FakeClock) -> None:
