@@ -374,29 +374,37 @@ class DeviceSocket(ServerConnection):
 
     def _take(self, data: bytes | bytearray) -> None:
         """Process what was read. If reading pauses, the rest is kept."""
-        if self._begun is not None:
-            self._begun += data
-            if len(self._begun) < self._begun_size:
+        at = 0
+        while self._begun is not None:  # only its own bytes are copied; twice if its header was cut
+            end = at + self._begun_size - len(self._begun)
+            self._begun += memoryview(data)[at:end]
+            if end > len(data):
                 return
-            data, self._begun = self._begun, None
+            at, whole, self._begun = end, self._begun, None
+            self._take_frames(whole)
+            if at == len(data):
+                return
+            if self._begun is None and self.intake.frames_left < 0:
+                self._unread = data[at:]
+                return
         if self.protocol.state is CONNECTING:
             _take_in(self, data)
             # Of a client that does not wait for the answer, the library has perhaps begun a frame.
             self._is_split = self.request is not None and data.endswith(_HEAD_END)
         elif self._is_split:
-            self._take_frames(data)
+            self._take_frames(data, at)
         else:
             self._take_in_parts(data)
 
-    def _take_frames(self, data: bytes | bytearray) -> None:
+    def _take_frames(self, data: bytes | bytearray, at: int = 0) -> None:
         """Process frames: those that are a whole message here, others by the library.
 
         A frame of which the header or the end is missing is kept until it is complete; so only whole frames
         are passed to the library, or all parts of a long one.
         """
-        intake, protocol, at, size = self.intake, self.protocol, 0, len(data)
+        intake, protocol, size = self.intake, self.protocol, len(data)
         until = thread_time() + MOST_TURN_S if size > CHECKED_BYTES else math.inf
-        check_at = CHECKED_BYTES
+        check_at = at + CHECKED_BYTES
         while at < size:
             if protocol.state is not OPEN:
                 self._take_in_parts(data[at:])
@@ -412,7 +420,7 @@ class DeviceSocket(ServerConnection):
                 if length > 125:
                     start += 2 if length == 126 else 8
                 if start > size:
-                    self._begun, self._begun_size = bytearray(data[at:]), start - at
+                    self._begun, self._begun_size = bytearray(memoryview(data)[at:]), start - at
                     return
                 if length == 126:
                     length = data[at + 2] << 8 | data[at + 3]
@@ -429,7 +437,7 @@ class DeviceSocket(ServerConnection):
                     self._foreign_bytes = end - at
                     continue
                 if end > size:
-                    self._begun, self._begun_size = bytearray(data[at:]), end - at
+                    self._begun, self._begun_size = bytearray(memoryview(data)[at:]), end - at
                     return
                 intake.frames_left -= 1
                 masked = data[start:end] if length < _PIECE_BYTES else memoryview(data)[start:end]

@@ -69,8 +69,8 @@ class _ByLibrary(DeviceSocket):
 
     __slots__ = ()
 
-    def _take_frames(self, data: bytes | bytearray) -> None:
-        self._take_in_parts(data)
+    def _take_frames(self, data: bytes | bytearray, at: int = 0) -> None:
+        self._take_in_parts(data[at:])
 
 
 async def _no_listener() -> asyncio.Server:
