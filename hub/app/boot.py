@@ -64,13 +64,13 @@ async def begin(context: Context) -> Boot:
         hold_until_ms = at + window_ms
         hold = Hold(from_epoch_ms(hold_until_ms), boot.boots_10min, limits.restart_hold_s)
         log.warning("hub.held", boots=boot.boots_10min, seconds=limits.restart_hold_s)
-    if not is_alone:
-        await store.write(nodes.beat, context.node_id, context.boot_id, ttl_ms=LEASE_MS)
+    ttl_ms = nodes.ALONE_MS if is_alone else LEASE_MS
+    await store.write(nodes.beat, context.node_id, context.boot_id, ttl_ms=ttl_ms)
     dead = [] if boot.earlier is None else [boot.earlier]
     recovered = await store.write(
         run_moves.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead
     )
-    await store.write(devices.close_all_sessions, at, node_id=None if is_alone else context.node_id)
+    await store.write(devices.close_left_sessions, at, is_alone=is_alone)
     log.info(
         "hub.recovered",
         requeued=len(recovered.requeued),

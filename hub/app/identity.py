@@ -39,7 +39,7 @@ class Judges:
             clock=context.clock,
             chance=context.chance,
             metrics=context.metrics,
-            node_id=context.node_id,
+            boot_id=context.boot_id,
             attempts=attempts,
             takeover_wait_s=roster.takeover_wait_s,
         )

@@ -25,7 +25,7 @@ from hub.metrics import Metrics
 from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Challenge, DeviceHello, Identity, StoreMark
-from protocol.ids import ConnectionId, DeviceId, NodeId, UserId
+from protocol.ids import BootId, ConnectionId, DeviceId, UserId
 from storage import audit
 from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyOwner, KeyRevoked
@@ -85,7 +85,7 @@ class Authenticator:
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
-        node_id: NodeId | None = None,
+        boot_id: BootId,
         attempts: AttemptLimits | None = None,
         pairing: PairingLimits | None = None,
         takeover_wait_s: Callable[[DeviceId], float] = lambda _: 0.0,
@@ -93,11 +93,11 @@ class Authenticator:
         """Set up the authenticator.
 
         Args:
-            node_id: node of the hub that has the connections.
+            boot_id: process of the hub that has the connections.
             takeover_wait_s: returns the seconds during which a connected device cannot be taken over.
         """
         self._store = store
-        self._node_id = node_id
+        self._boot_id = boot_id
         self._clock = clock
         self._metrics = metrics
         self._failed = FailedAttempts(clock, limits=attempts)
@@ -243,7 +243,7 @@ class Authenticator:
                 owner.device_id,
                 platform=hello.client.platform if hello.client else "",
                 at=now_ms(self._clock),
-                node_id=self._node_id,
+                boot_id=self._boot_id,
             )
         except (TokenRevoked, KeyRevoked, UnknownDevice) as exc:  # revoked since the read
             raise _revoked(str(exc), credential) from exc

@@ -361,23 +361,35 @@ def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentS
 
 
 def connect_agents(
-    c: sa.Connection, device_id: DeviceId, *, online: bool, at: int, actor: str, reason: str | None = None
+    c: sa.Connection,
+    device_ids: Sequence[DeviceId],
+    *,
+    online: bool,
+    at: int,
+    actor: str | None = None,
+    reason: str | None = None,
 ) -> None:
-    """Set the connectivity of a device's agents, after it connected, left or missed its heartbeats."""
+    """Set the connectivity of the agents of devices that connected, left or missed their heartbeats.
+
+    Args:
+        device_ids: at most one IN list.
+        actor: by default the device of the agent.
+    """
     to = Connectivity.ONLINE if online else Connectivity.OFFLINE
     query = (
-        sa.select(agents.c.id)
+        sa.select(agents.c.id, agents.c.device_id)
         .join_from(agents, agent_states)
         .where(
-            agents.c.device_id == device_id,
+            agents.c.device_id.in_(device_ids),
             sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity) != to,
             agent_states.c.lifecycle != "terminated",
         )
         .order_by(agents.c.id)
     )
-    for agent_id in c.execute(query).scalars().all():
+    for agent_id, device_id in c.execute(query).all():
+        by = actor or f"device:{device_id}"
         with sparing(c):
-            move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=actor, reason=reason)
+            move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=by, reason=reason)
 
 
 def write_metadata(c: sa.Connection, agent_id: AgentId, metadata: dict[str, Any], *, at: int) -> None:

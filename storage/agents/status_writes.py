@@ -356,7 +356,7 @@ _sights = (
     .order_by(agents.c.id)
 )
 CURRENT = sa.select(devices.c.id, devices.c.session_epoch).where(
-    devices.c.id.in_(sa.bindparam("devices", expanding=True)), devices.c.connectivity == "online"
+    devices.c.id.in_(sa.bindparam("devices", expanding=True)), devices.c.boot_id.is_not(None)
 )
 LAST_MOVE = (
     sa.select(agent_state_history.c.actor, agent_state_history.c.reason)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId, KeyId, NodeId, UserId
+from protocol.ids import AgentId, BootId, DeviceId, KeyId, UserId
 from storage import audit
 from storage.agents import agent_moves
 from storage.agents.schema import agents
@@ -216,7 +216,7 @@ def open_session(
     key_id: KeyId,
     platform: str | None,
     at: int,
-    node_id: NodeId | None = None,
+    boot_id: BootId,
 ) -> int:
     """Open a session like ``devices.open_session``, authenticated by a key.
 
@@ -231,7 +231,7 @@ def open_session(
     )
     if c.execute(update).rowcount == 0:
         raise KeyRevoked("the key was revoked")
-    return devices.open_session(c, device_id, platform=platform, at=at, node_id=node_id)
+    return devices.open_session(c, device_id, platform=platform, at=at, boot_id=boot_id)
 
 
 def give_device(

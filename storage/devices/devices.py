@@ -8,15 +8,17 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import DeviceId, NodeId, TokenId, UserId
+from protocol.ids import BootId, DeviceId, TokenId, UserId
 from storage import audit
 from storage.agents import agent_states
 from storage.agents.schema import agents
+from storage.devices.nodes import is_online
 from storage.devices.schema import device_keys, device_tokens, devices, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
 from storage.schedules import first_connects
+from storage.schema import nodes
 
 CONNECTED: Final = "its device connected"
 LEFT: Final = "its device left"
@@ -67,13 +69,19 @@ class NotGranted(HubError):
 
 
 class DeviceRow(msgspec.Struct, frozen=True):
-    """Device. *session_epoch*: number of its accepted connections; *revoked_at*: never reset."""
+    """Device.
+
+    Attributes:
+        connectivity: "online" while a hub process that lives has its connection, else "offline".
+        session_epoch: number of its accepted connections.
+        revoked_at: never reset.
+    """
 
     id: DeviceId
     user_id: UserId
     name: str
     platform: str | None
-    connectivity: str  # "online" or "offline"
+    connectivity: str
     session_epoch: int
     last_seen_at: int | None
     revoked_at: int | None
@@ -82,9 +90,10 @@ class DeviceRow(msgspec.Struct, frozen=True):
     user_name: str
 
 
-DEVICES: sa.Select[Any] = sa.select(*columns_of(DeviceRow, devices, user_name=users.c.name)).join_from(
-    devices, users
-)
+_connectivity = sa.case((is_online(), "online"), else_="offline")
+DEVICES: sa.Select[Any] = sa.select(
+    *columns_of(DeviceRow, devices, user_name=users.c.name, connectivity=_connectivity)
+).join_from(devices, users)
 DEVICE = DEVICES.where(devices.c.id == sa.bindparam("device"))
 DEVICE_OF_USER = DEVICES.where(
     devices.c.user_id == sa.bindparam("user"),
@@ -231,12 +240,15 @@ def open_session(
     c: sa.Connection,
     device_id: DeviceId,
     *,
+    boot_id: BootId,
     platform: str | None,
     at: int,
     token_id: TokenId | None = None,
-    node_id: NodeId | None = None,
 ) -> int:
     """Mark the device and its agents as online. Return the epoch of the new connection.
+
+    Args:
+        boot_id: hub process that has the connection; takes the device over from any other.
 
     Raises:
         UnknownDevice: the device does not exist or was revoked; nothing was written.
@@ -249,17 +261,15 @@ def open_session(
         .where(devices.c.id == device_id, devices.c.revoked_at.is_(None))
         .values(
             session_epoch=devices.c.session_epoch + 1,
-            connectivity="online",
+            boot_id=boot_id,
             last_seen_at=at,
-            node_id=node_id,
             platform=sa.func.coalesce(sa.literal(platform, sa.Text), devices.c.platform),
         )
         .returning(devices.c.session_epoch)
     ).scalar_one_or_none()
     if opened is None:
         raise UnknownDevice(f"device {device_id} is unknown or revoked")
-    actor = f"device:{device_id}"
-    agent_states.connect_agents(c, device_id, online=True, at=at, actor=actor, reason=CONNECTED)
+    agent_states.connect_agents(c, [device_id], online=True, at=at, reason=CONNECTED)
     first_connects.note_connect(c, device_id, at)
     return int(opened)
 
@@ -271,35 +281,28 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *,
     """
     update = (
         sa.update(devices)
-        .where(
-            devices.c.id == device_id, devices.c.session_epoch == epoch, devices.c.connectivity == "online"
-        )
-        .values(connectivity="offline", last_seen_at=at)
+        .where(devices.c.id == device_id, devices.c.session_epoch == epoch, devices.c.boot_id.is_not(None))
+        .values(boot_id=None, last_seen_at=at)
     )
     closed = c.execute(update).rowcount > 0
     if closed:
-        actor = f"device:{device_id}"
-        agent_states.connect_agents(c, device_id, online=False, at=at, actor=actor, reason=reason)
+        agent_states.connect_agents(c, [device_id], online=False, at=at, reason=reason)
     return closed
 
 
-def close_all_sessions(c: sa.Connection, at: int, *, node_id: NodeId | None = None) -> int:
-    """Mark all devices of this node, or of all nodes, as offline. Return how many were online."""
-    here = sa.true() if node_id is None else devices.c.node_id == node_id
-    query = (
-        sa.select(devices.c.id).where(devices.c.connectivity == "online").order_by(devices.c.id).where(here)
-    )
-    online = c.execute(query).scalars().all()
-    for device_id in online:
-        device = DeviceId(device_id)
-        agent_states.connect_agents(c, device, online=False, at=at, actor="hub", reason=CUT)
-    update = (
-        sa.update(devices)
-        .where(devices.c.connectivity == "online")
-        .values(connectivity="offline")
-        .where(here)
-    )
-    return c.execute(update).rowcount if online else 0
+def close_left_sessions(c: sa.Connection, at: int, *, is_alone: bool) -> int:
+    """Close the connections of processes that a later process of their node succeeded. Return their number.
+
+    Args:
+        is_alone: no other process has the database, so all connections are left from earlier ones.
+    """
+    succeeded = sa.true() if is_alone else devices.c.boot_id.not_in(sa.select(nodes.c.boot_id))
+    query = sa.select(devices.c.id).where(devices.c.boot_id.is_not(None), succeeded).order_by(devices.c.id)
+    left = [DeviceId(id) for id in c.execute(query).scalars()]
+    for part in in_parts(left):
+        agent_states.connect_agents(c, part, online=False, at=at, actor="hub", reason=CUT)
+        c.execute(sa.update(devices).where(devices.c.id.in_(part)).values(boot_id=None))
+    return len(left)
 
 
 class Revocation(msgspec.Struct, frozen=True):

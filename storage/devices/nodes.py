@@ -18,6 +18,8 @@ from storage.kernel.columns import Int, in_parts, now_ms
 from storage.kernel.database import end_sessions
 from storage.schema import hub, leases, nodes
 
+_NODE = "node "  # with the node's id: name of the lease that its process renews while it lives
+ALONE_MS = 100 * 365 * 86_400_000  # lease of a process that has its database alone: until its end
 BOOTS_WINDOW_MS = 600_000  # starts that follow each other within this time are counted together
 
 
@@ -79,7 +81,10 @@ def ensure_key(c: sa.Connection, fresh: bytes) -> bytes:
 def begin_boot(
     c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int, *, window_ms: int = BOOTS_WINDOW_MS
 ) -> Boot:
-    """Record a start of the node. A start after an orderly stop resets the count."""
+    """Record a start of the node. A start after an orderly stop resets the count.
+
+    The leases of the node's earlier process end: one process at a time has the state folder.
+    """
     last = c.execute(BOOT, {"node": node_id}).one_or_none()
     if last is None:
         c.execute(sa.insert(nodes), {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at})
@@ -91,6 +96,7 @@ def begin_boot(
         .where(nodes.c.id == node_id)
         .values(boot_id=boot_id, boots_10min=boots, started_at=at, seen_at=at, stopped_at=None)
     )
+    c.execute(END, {"ended": last.boot_id})
     return Boot(node_id, boot_id, at, boots, BootId(last.boot_id))
 
 
@@ -101,6 +107,7 @@ def end_boot(c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int) -> Non
         .where(nodes.c.id == node_id, nodes.c.boot_id == boot_id)
         .values(stopped_at=at, seen_at=at)
     )
+    c.execute(END, {"ended": boot_id})
 
 
 def touch(c: sa.Connection) -> None:
@@ -174,6 +181,8 @@ BEAT = (
     )
 )
 RENEW = sa.update(leases).where(*_is_term).values(expires_at=_until)
+# The holder stays: who takes such a lease ends the sessions of its holder, which may only be frozen.
+END = sa.update(leases).where(leases.c.holder_boot_id == sa.bindparam("ended")).values(expires_at=0)
 RESIGN = sa.update(leases).where(*_is_term).values(holder_boot_id=None, expires_at=0)
 CHECK = sa.select(leases.c.fence).where(*_is_term, leases.c.expires_at > now_ms()).with_for_update(read=True)
 
@@ -181,6 +190,16 @@ CHECK = sa.select(leases.c.fence).where(*_is_term, leases.c.expires_at > now_ms(
 def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """Return the condition, for a query, that this hub process holds an unexpired lease."""
     return sa.exists().where(_others.c.holder_boot_id == boot_id, _others.c.expires_at > now_ms())
+
+
+def is_online(rows: Any = devices) -> sa.ColumnElement[bool]:
+    """Return the condition, for a query, that a hub process that lives has the device's connection."""
+    beats = sa.exists().where(
+        _others.c.holder_boot_id == rows.c.boot_id,
+        _others.c.expires_at > now_ms(),
+        _others.c.name.startswith(_NODE),
+    )
+    return sa.and_(rows.c.boot_id.is_not(None), beats)
 
 
 def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int) -> None:
@@ -236,7 +255,7 @@ OLD_NODES = sa.select(nodes.c.id).where(
     _is_old,
     nodes.c.boot_id != sa.bindparam("own"),
     ~is_alive(nodes.c.boot_id),
-    ~sa.exists().where(devices.c.node_id == nodes.c.id),
+    ~sa.exists().where(devices.c.boot_id == nodes.c.boot_id),
 )
 
 
@@ -254,7 +273,7 @@ def prune_nodes(c: sa.Connection, *, own: BootId, before: int, rows: int = 100) 
 
 
 def _lease_of(node_id: NodeId) -> str:
-    return f"node {node_id}"
+    return _NODE + node_id
 
 
 def _spelled(term: Term) -> dict[str, str | int]:

@@ -14,20 +14,19 @@ devices = table(
     text("name"),
     sa.Column("platform", sa.Text),
     number("max_concurrent_runs", 1),
-    text("connectivity", "offline"),
-    sa.Column("node_id", sa.Text, sa.ForeignKey("nodes.id")),
+    sa.Column("boot_id", sa.Text),  # of the hub process that has its connection; NULL after it left
     number("session_epoch", 0),
     sa.Column("last_seen_at", Int),
     sa.Column("revoked_at", Int),
     number("created_at"),
     doc("grants", '["files", "agents", "coordination"]'),
     sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
-    one_of("connectivity", ("online", "offline")),
 )
 index("devices_user", devices.c.user_id)
 index("devices_by_name", devices.c.name, devices.c.id)
 index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
 index("devices_revoked", devices.c.revoked_at, where="revoked_at IS NOT NULL")
+index("devices_present", devices.c.boot_id, where="boot_id IS NOT NULL")
 
 device_tokens = table(
     "device_tokens",

@@ -16,6 +16,7 @@ from storage.agents.lock_turns import DEFAULT_LIMITS, LockLimits
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.connectors.connectors import NOT_YET
 from storage.connectors.schema import connectors, credentials
+from storage.devices.nodes import is_online
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, listed, now_ms
 from storage.kernel.database import UnreadableRow
@@ -106,7 +107,7 @@ FOLLOWS = sa.exists().where(
 _its_device = devices.alias("its_device")
 AWAY = sa.and_(
     agent_states.c.connectivity == "offline",
-    sa.exists().where(_its_device.c.id == agents.c.device_id, _its_device.c.connectivity == "online"),
+    sa.exists().where(_its_device.c.id == agents.c.device_id, is_online(_its_device)),
 )
 _user_waits = runs.c.trigger_kind.in_(("manual", "rerun"))
 # A run that began before holds its planned calls, which another run of its agent would conflict with. Then
@@ -523,7 +524,7 @@ WAITS = (
         sa.func.coalesce(agent_states.c.recovery_at, agent_states.c.probe_at).label("recovery_at"),
         agent_states.c.health,
         devices.c.name.label("device_name"),
-        (sa.func.coalesce(devices.c.connectivity, "offline") == "online").label("is_online"),
+        is_online().label("is_online"),
         devices.c.revoked_at.is_not(None).label("is_revoked"),
         AWAY.label("is_away"),
         _left.with_only_columns(agent_state_history.c.at).scalar_subquery().label("away_since"),

@@ -20,6 +20,7 @@ from storage.agents import agent_states, configs
 from storage.agents import schema as agent_schema
 from storage.agents.schema import agent_configs
 from storage.devices import schema as device_schema
+from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import sparing
 from storage.runs.run_moves import move, remember_moves
@@ -367,7 +368,7 @@ STRANDED = (
         runs.c.state == sa.literal_column("'QUEUED'", runs.c.state.type),
         runs.c.fence > 0,
         runs.c.updated_at <= sa.bindparam("since"),
-        device_schema.devices.c.connectivity == "offline",
+        sa.not_(is_online()),
     )
     .limit(SWEPT_AT_ONCE)
 )

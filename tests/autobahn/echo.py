@@ -23,6 +23,7 @@ from hub.links.proof import HubKey
 from hub.links.roster import Roster
 from hub.links.transport import DeviceSocket
 from hub.metrics import Metrics
+from protocol.ids import BootId
 from storage.store import open_store
 
 _HEAD_END: Final = b"\r\n\r\n"
@@ -116,7 +117,9 @@ async def echoing() -> AsyncIterator[int]:
                 sock=listening,
                 hub_id="autobahn",
                 key=HubKey(bytes(32)),
-                authenticator=Authenticator(store, clock=clock, chance=chance, metrics=metrics),
+                authenticator=Authenticator(
+                    store, clock=clock, chance=chance, metrics=metrics, boot_id=BootId("autobahn")
+                ),
                 roster=Roster(lambda _: None, metrics=metrics),
                 clock=clock,
                 chance=chance,

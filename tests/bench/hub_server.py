@@ -27,7 +27,7 @@ from hub.links.transport import DeviceSocket
 from hub.log import Channel, open_log
 from hub.metrics import Durations, Metrics
 from hub.tokens import hash_token
-from protocol.ids import DeviceId, TokenId, UserId
+from protocol.ids import BootId, DeviceId, TokenId, UserId
 from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall
 from storage.devices import devices, users
 from storage.devices.tokens import DEVICE_TOKENS
@@ -182,7 +182,9 @@ async def _serve(config: HubConfig) -> None:
         listener = DeviceListener(
             hub_id="bench",
             key=HubKey(bytes(32)),
-            authenticator=Authenticator(store, clock=clock, chance=chance, metrics=metrics),
+            authenticator=Authenticator(
+                store, clock=clock, chance=chance, metrics=metrics, boot_id=BootId("bench")
+            ),
             roster=roster,
             clock=clock,
             chance=chance,

@@ -257,7 +257,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
     await _pass_days(bench, scheduler, 1)
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
-    await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
+    await bench.store.write(devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
     link = bench.connect()
 
     async def waiting_for() -> str | None:
@@ -282,7 +282,7 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     await _pass_days(bench, scheduler, 0)
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
-    await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
+    await bench.store.write(devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
 
     (caught_up,) = await operations.noun(Runs).newest()
     asked_for = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
@@ -431,7 +431,9 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     await _pass_days(bench, scheduler, 3)
     back = bench.clock.now()
     link = bench.connect(runs=folder(a="- [ ] one"))
-    await bench.store.write(devices.open_session, link.device_id, platform=None, at=epoch_ms(back))
+    await bench.store.write(
+        devices.open_session, link.device_id, boot_id=BOOT, platform=None, at=epoch_ms(back)
+    )
     await bench.dispatcher.open_gates()
     (waiting,) = await operations.noun(Runs).newest()
     assert (waiting.waiting_for or "").startswith("just connected; starts at ")

@@ -165,7 +165,9 @@ class Inside:
         for device_id, epoch in self._devices.items():
             if epoch:
                 devices.close_session(c, device_id, epoch, self.file.at)
-            self._devices[device_id] = devices.open_session(c, device_id, platform=None, at=self.file.at)
+            self._devices[device_id] = devices.open_session(
+                c, device_id, boot_id=self.file.boot_id, platform=None, at=self.file.at
+            )
 
     def _fire(self, c: sa.Connection) -> None:
         due = schedule_rows.due(c, self.file.at, len(self._devices))

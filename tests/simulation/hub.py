@@ -190,10 +190,10 @@ class SimHub:
         boot = await store.write(nodes.begin_boot, self.node_id, self.boot_id, at, window_ms=HOLD_MS)
         self.hold_until_ms = at + HOLD_MS if boot.boots_10min >= RESTARTS else 0
         dead = [] if boot.earlier is None else [boot.earlier]
-        if not is_alone:
-            await store.write(nodes.beat, self.node_id, self.boot_id, ttl_ms=LEASE_MS)
+        ttl_ms = nodes.ALONE_MS if is_alone else LEASE_MS
+        await store.write(nodes.beat, self.node_id, self.boot_id, ttl_ms=ttl_ms)
         await store.write(run_moves.recover, boot_id=self.boot_id, at=at, is_alone=is_alone, dead=dead)
-        await store.write(devices.close_all_sessions, at, node_id=None if is_alone else self.node_id)
+        await store.write(devices.close_left_sessions, at, is_alone=is_alone)
         await self._reconcile()
 
     async def _end_boot(self) -> None:
@@ -328,7 +328,7 @@ class SimListener:
         self._hub = hub
         self._traffic = traffic
         self._authenticator = Authenticator(
-            store, clock=hub.clock, chance=chance, metrics=METRICS, node_id=hub.node_id
+            store, clock=hub.clock, chance=chance, metrics=METRICS, boot_id=hub.boot_id
         )
         self._context = contextvars.copy_context()
         self._wheel = LazyWheel(hub.clock, self._context)

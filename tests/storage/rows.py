@@ -19,6 +19,7 @@ from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow
+from tests.support.presence import appear
 
 AT = 1_000_000
 ME = UserId("me")
@@ -121,6 +122,7 @@ def claim(
 ) -> RunRow | None:
     """Claim for the devices of these names."""
     there = frozenset(DeviceId(f"device-{name}") for name in online or (LAPTOP,))
+    appear(c, there, boot)
     gates = Gates(online=there, settled=there, per_device=per_device, total=total)
     claimed = run_claims.claim_runs(c, boot_id=boot, gates=gates, lease_ms=30_000, at=at, most=1)
     return claimed[0] if claimed else None

@@ -116,7 +116,9 @@ class Steps(RuleBasedStateMachine):
         """A device opens a session, whether it had one or not; runs that waited for it may go on."""
         device_id = f"device-{device}"
         with self.hub.transaction() as c:
-            epoch = devices.open_session(c, DeviceId(device_id), platform=None, at=self.at)
+            epoch = devices.open_session(
+                c, DeviceId(device_id), boot_id=self.hub.boot_id, platform=None, at=self.at
+            )
             run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId(device_id)], at=self.at)
         assert epoch == self.epochs.get(device, 0) + 1
         self.epochs[device] = epoch

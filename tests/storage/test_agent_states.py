@@ -219,7 +219,7 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
     make_schedule(c)
     agent = agents.list_agents(c)[0]
     assert agent.device_id is not None
-    agent_states.connect_agents(c, agent.device_id, online=True, at=AT, actor="device:laptop")
+    agent_states.connect_agents(c, [agent.device_id], online=True, at=AT, actor="device:laptop")
     may_do(c, agent, at_once=3)
     paused = make_run(c, "run-1", agent=agent, state=RunState.PAUSED)
     running = make_run(c, "run-2", agent=agent, state=RunState.RUNNING)
@@ -237,8 +237,8 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
         "health": "ok",
         "activity": "",
     }
-    agent_states.connect_agents(c, agent.device_id, online=False, at=AT, actor="device:laptop")
-    agent_states.connect_agents(c, agent.device_id, online=True, at=AT, actor="device:laptop")
+    agent_states.connect_agents(c, [agent.device_id], online=False, at=AT, actor="device:laptop")
+    agent_states.connect_agents(c, [agent.device_id], online=True, at=AT, actor="device:laptop")
     assert agents.get_agent(c, agent.id).connectivity == "offline"
     assert status_writes.terminate(c, agent.id, at=AT + 10, actor="operator") == []
     assert [row.id for row in agents.list_agents(c)] == [agent.id]  # it stays listed

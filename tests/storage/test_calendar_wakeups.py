@@ -27,7 +27,7 @@ FIRST, SECOND = AT + HOUR, AT + 2 * HOUR
 def make_slot(c: sa.Connection, **fields: Any) -> ScheduleRow:
     """A slot of the agent ``inbox``, who is online; it comes every hour and lasts ten minutes."""
     make_agent(c)
-    agent_states.connect_agents(c, DeviceId("device-laptop"), online=True, at=AT, actor="hub")
+    agent_states.connect_agents(c, [DeviceId("device-laptop")], online=True, at=AT, actor="hub")
     schedules.declare_slots(c, INBOX, [msgspec.structs.replace(SLOT, **fields)], at=AT)
     (made,) = schedule_rows.slots_of(c, INBOX)
     schedules.plan_next(c, lead(c), [NextFire(made.id, made.rev, FIRST, FIRST)], AT)

@@ -9,6 +9,7 @@ from storage.devices.devices import DeviceNameTaken, DeviceRow, Revocation
 from storage.devices.users import ensure_user
 from storage.kernel.database import translated
 from tests.storage.rows import AT
+from tests.support.presence import BOOT, live
 
 ANNA = UserId("anna")
 OLD, NEW = KeyId("old"), KeyId("new")
@@ -24,12 +25,13 @@ def make_key(c: sa.Connection, device: DeviceRow, id: KeyId = OLD) -> None:
 
 
 def open_session(c: sa.Connection, device: DeviceRow, key: KeyId) -> int:
-    return device_keys.open_session(c, device.id, key_id=key, platform="linux", at=AT + 5)
+    return device_keys.open_session(c, device.id, key_id=key, boot_id=BOOT, platform="linux", at=AT + 5)
 
 
 def test_a_key_opens_a_session_of_its_device_and_remembers_when(c: sa.Connection) -> None:
     device = make_device(c)
     make_key(c, device)
+    live(c)
     assert open_session(c, device, OLD) == 1
     assert devices.get_device(c, device.id).connectivity == "online"
     assert device_keys.list_keys(c)[0].last_used_at == AT + 5

@@ -14,6 +14,7 @@ from storage.schedules.first_connects import FirstRun
 from storage.schedules.schedule_rows import ScheduleRow
 from tests.storage.rows import AT, make_agent
 from tests.storage.scheduled import HOUR, lead, make_schedule
+from tests.support.presence import BOOT
 
 
 def connected(c: sa.Connection, at: int = AT) -> list[ScheduleRow]:
@@ -27,7 +28,7 @@ def planned(c: sa.Connection, run: str = "run-1") -> FirstRun:
 
 
 def connect(c: sa.Connection, schedule: ScheduleRow) -> None:
-    devices.open_session(c, DeviceId(schedule.device_id or ""), platform=None, at=AT)
+    devices.open_session(c, DeviceId(schedule.device_id or ""), boot_id=BOOT, platform=None, at=AT)
 
 
 def test_a_connection_makes_the_waiting_schedules_of_its_own_agents_due(c: sa.Connection) -> None:

@@ -10,6 +10,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.status_writes import AgentReport, Reports, Silence
 from storage.devices import devices
 from tests.storage.rows import AT, declare, make_agent
+from tests.support.presence import BOOT
 
 MINUTE = 60_000
 SAYS = AgentReport
@@ -23,7 +24,7 @@ def agent(c: sa.Connection) -> AgentRow:
 @pytest.fixture
 def epoch(c: sa.Connection, agent: AgentRow) -> int:
     """Of the connection of its device."""
-    return devices.open_session(c, device_of(agent), platform=None, at=AT)
+    return devices.open_session(c, device_of(agent), boot_id=BOOT, platform=None, at=AT)
 
 
 def device_of(agent: AgentRow) -> DeviceId:
@@ -142,7 +143,7 @@ def test_an_agent_that_only_comes_with_its_device_keeps_what_was_said_of_it(
 def test_an_older_connection_of_the_device_changes_nothing_any_more(
     c: sa.Connection, agent: AgentRow, epoch: int
 ) -> None:
-    newer = devices.open_session(c, device_of(agent), platform=None, at=AT + 1)
+    newer = devices.open_session(c, device_of(agent), boot_id=BOOT, platform=None, at=AT + 1)
     hear(c, agent, epoch, SAYS(agent_id=agent.id, is_online=False))
     silence(c, agent, epoch)
     devices.close_session(c, device_of(agent), newer, AT + 2)

@@ -39,6 +39,7 @@ from tests.storage.rows import (
     running,
     settle_call,
 )
+from tests.support.presence import BOOT
 
 
 def unit_of(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> UnitRow:
@@ -420,7 +421,7 @@ def test_an_answer_over_an_older_connection_settles_nothing(c: sa.Connection) ->
     mark_sent(c, held, [CallId("call-1")], AT)
     device_id = runs.get_run(c, held.id).device_id
     assert device_id is not None
-    older, newer = (devices.open_session(c, device_id, platform=None, at=AT) for _ in range(2))
+    older, newer = (devices.open_session(c, device_id, boot_id=BOOT, platform=None, at=AT) for _ in range(2))
     with pytest.raises(LinkLost, match="has connected again"):
         settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=older)
     assert states_of_calls(c) == {"call-1": CallState.SENT}

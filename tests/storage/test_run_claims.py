@@ -14,6 +14,7 @@ from storage.runs.runs import RunRow
 from storage.runs.schema import runs as run_table
 from storage.schedules.schema import schedules
 from tests.storage.rows import AT, BOOT, claim, make_agent, make_run
+from tests.support.presence import appear, live
 
 
 def test_the_run_that_waits_the_longest_is_claimed_with_a_new_fence_and_a_lease(c: sa.Connection) -> None:
@@ -44,7 +45,8 @@ def test_nothing_is_claimed_for_a_device_that_is_not_connected(c: sa.Connection)
 def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c: sa.Connection) -> None:
     run = make_run(c)
     assert run.device_id is not None
-    devices.open_session(c, run.device_id, platform=None, at=AT)
+    live(c)
+    devices.open_session(c, run.device_id, boot_id=BOOT, platform=None, at=AT)
     agent_moves.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
     assert claim(c) is None
     agent_moves.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")
@@ -73,6 +75,7 @@ def test_an_agent_that_moved_to_another_device_works_on_no_more_runs_than_before
     make_run(c, "run-1", agent=make_agent(c, device="desk-1"))
     make_run(c, "run-2", agent=make_agent(c, device="desk-2"))
     there = frozenset({DeviceId("device-desk-1"), DeviceId("device-desk-2")})
+    appear(c, there)
     gates = Gates(online=there, settled=there)
     claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
     assert [run.id for run in claimed] == ["run-1"]
@@ -139,6 +142,7 @@ def claim_all(
     """The ids of all that can be claimed for these devices, in the order of the claims."""
     online = frozenset(DeviceId(f"device-{name}") for name in devices)
     there = online if settled is None else frozenset(DeviceId(f"device-{name}") for name in settled)
+    appear(c, online)
     gates = Gates(online=online, settled=there, total=total, is_held=is_held)
     return [
         run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT + 99)
@@ -216,6 +220,8 @@ def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa
         settled=frozenset({DeviceId("device-desk")}),
         per_device=9,
     )
+
+    appear(c, wide.online)
 
     def claimed() -> list[str]:
         return [run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=wide, lease_ms=1, at=AT + 99)]

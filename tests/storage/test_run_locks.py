@@ -14,6 +14,7 @@ from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent
+from tests.support.presence import appear
 
 DEVICE = Holder(HolderKind.DEVICE, f"device-{LAPTOP}")
 OTHER = Holder(HolderKind.DEVICE, "device-other")
@@ -173,6 +174,7 @@ def test_a_run_without_room_in_a_queue_waits_outside_and_delays_no_other_run(c: 
         make_locking_run(c, f"run-{n}", "a", agent=make_agent(c, f"agent-{n}"))
     make_locking_run(c, "run-free", agent=make_agent(c, "free"))
     there = frozenset({DeviceId(DEVICE.id)})
+    appear(c, there)
     gates = Gates(online=there, settled=there, locks=LockLimits(lock_waits=1))
     claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
     assert [run.id for run in claimed] == ["run-free"]

@@ -15,6 +15,7 @@ from storage.runs import run_claims, run_locks, run_moves
 from storage.runs.run_claims import READY, Gates
 from storage.runs.runs import RunRow
 from tests.storage.rows import AT, BOOT, LAPTOP, declare, make_agent
+from tests.support.presence import appear
 
 DEVICE = DeviceId(f"device-{LAPTOP}")
 
@@ -29,6 +30,7 @@ def make_run(c: sa.Connection, run_id: str = "run-1", *needs: str, agent: AgentR
 def claimed(c: sa.Connection, offers: Mapping[str, str] | None = None, *, total: int = 9) -> Sequence[str]:
     """The runs that are claimed for the laptop, which can do this."""
     there = frozenset({DEVICE})
+    appear(c, there)
     gates = Gates(online=there, settled=there, per_device=9, total=total, offered={DEVICE: offers or {}})
     return [run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=1, at=AT)]
 

@@ -16,6 +16,7 @@ from storage.runs.schema import runs as run_table
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.storage.rows import AT, LAPTOP, claim, declare, make_agent, make_run
+from tests.support.presence import BOOT, live
 
 
 def _wait(c: sa.Connection, run_id: str) -> run_claims.RunWait:
@@ -62,7 +63,8 @@ def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connecti
     agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
     agent_states.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
     device_id = DeviceId(f"device-{LAPTOP}")
-    epoch = devices.open_session(c, device_id, platform=None, at=AT + 5)
+    live(c)
+    epoch = devices.open_session(c, device_id, boot_id=BOOT, platform=None, at=AT + 5)
     assert _wait(c, "run-1").is_online
     devices.close_session(c, device_id, epoch, at=AT + 9)
     told = _wait(c, "run-1")
@@ -118,7 +120,8 @@ def test_an_agent_that_is_offline_on_a_connected_device_has_a_time_and_a_reason(
     agent = make_agent(c)
     make_run(c)
     device_id = DeviceId(f"device-{LAPTOP}")
-    devices.open_session(c, device_id, platform=None, at=AT)
+    live(c)
+    devices.open_session(c, device_id, boot_id=BOOT, platform=None, at=AT)
     assert not _wait(c, "run-1").is_away
     why = "no heartbeat for 45 s"
     agent_moves.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)

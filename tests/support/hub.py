@@ -36,10 +36,10 @@ from hub.settings.reload import Reloader
 from hub.settings.settings_file import SettingsFile, open_settings
 from hub.settings.settings_watch import SettingsWatch
 from hub.settings.values import Address
-from protocol.ids import BootId, NodeId, RunId, UserId
+from protocol.ids import NodeId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents
-from storage.devices import devices, users
+from storage.devices import sessions, users
 from storage.devices.devices import DeviceRow
 from storage.runs import run_claims, run_moves, runs
 from storage.runs.run_claims import Gates
@@ -50,11 +50,11 @@ from storage.store import open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.identity import EndedLink, IdentityBench
 from tests.support.link import Replies
+from tests.support.presence import BOOT, appear
 from tests.support.runs import MODERN, TAKEN
 
 PATIENCE_S = 30.0  # of a client, on a busy machine
 ROOMY = PortLimits(new_at_once=1_000, connections=256, connections_per_network=64, strangers=64)
-BOOT = BootId("boot")
 DAY_S = 86_400.0
 MOVES: Final[dict[RunState, tuple[RunEvent, dict[str, Any]]]] = {
     RunState.CANCELLED: (RunEvent.CANCELLED, {}),
@@ -189,6 +189,7 @@ class ServedHub(IdentityBench):
         if held.state is RunState.QUEUED and state is not RunState.CANCELLED:
             assert run.device_id is not None
             there = frozenset([run.device_id])
+            appear(c, there, BOOT)
             gates = Gates(online=there, settled=there, per_device=99)
             (claimed,) = run_claims.claim_runs(
                 c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=self.now_ms, most=1
@@ -222,7 +223,7 @@ class ServedHub(IdentityBench):
         link = self.roster.find(device.id)
         assert isinstance(link, EndedLink)
         self.roster.leave(link, "it left")
-        await self.store.write(devices.close_session, device.id, link.epoch, self.now_ms)
+        await self.store.write(sessions.close_session, device.id, link.epoch, self.now_ms)
 
     async def pass_days(self, days: int) -> None:
         """Let days go by, one at a time, so that the scheduler decides on every fire of theirs."""

@@ -40,6 +40,7 @@ from storage.runs.units import UnitRow
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
+from tests.support.presence import live
 
 MODERN = ("agent_manifest", "agent_data.credit", "agent_ack")
 PAGED = (*MODERN, "agent_manifest.pages")
@@ -285,6 +286,7 @@ def titles(link: FakeLink) -> Sequence[object]:
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     async with open_store("sqlite://") as opened:
+        await opened.write(live, BOOT)
         yield opened
 
 

@@ -26,6 +26,7 @@ from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
+from tests.support.presence import BOOT, live
 
 PATIENCE_S = 30.0  # of a test with something that should happen at once, on a busy machine
 AT_MS = 1_767_600_000_000
@@ -175,11 +176,13 @@ async def open_port(
     roster = Roster(events.append, metrics=metrics, takeovers=Takeovers(clock))
     options.setdefault("limits", LinkLimits(close_s=1.0))
     async with open_store("sqlite://", base=None) as store:
+        await store.write(live)
         authenticator = judge(
             store,
             clock=clock,
             chance=SeededChance(7),
             metrics=metrics,
+            boot_id=BOOT,
             takeover_wait_s=roster.takeover_wait_s,
         )
         listener = DeviceListener(

@@ -62,7 +62,7 @@ def statuses(bench: Bench) -> AgentStatuses:
 async def online(bench: Bench) -> None:
     assert bench.agent.device_id is not None
     await bench.store.write(
-        agent_states.connect_agents, bench.agent.device_id, online=True, at=bench.now_ms, actor="device:d"
+        agent_states.connect_agents, [bench.agent.device_id], online=True, at=bench.now_ms, actor="device:d"
     )
 
 

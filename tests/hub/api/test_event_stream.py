@@ -18,7 +18,8 @@ from protocol.ids import UserId
 from storage.agents import agents
 from tests.hub.api.test_agent_config_routes import an_agent
 from tests.support.clock import START
-from tests.support.hub import BOOT, ServedHub, over_tcp, over_unix, serving
+from tests.support.hub import ServedHub, over_tcp, over_unix, serving
+from tests.support.presence import BOOT
 
 
 class Told(NamedTuple):
@@ -97,7 +98,7 @@ async def test_whoever_was_away_gets_what_was_missed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "after", ["another-boot-3", "another-1", "-1", "boot-999", "boot-", "nonsense", "boot-0x1"]
+    "after", ["another-boot-3", "another-1", "-1", f"{BOOT}-999", f"{BOOT}-", "nonsense", f"{BOOT}-0x1"]
 )
 async def test_whoever_asks_for_what_is_not_here_is_told_to_read_anew(tmp_path: Path, after: str) -> None:
     async with serving(tmp_path) as hub, over_unix(hub) as client:
@@ -106,7 +107,7 @@ async def test_whoever_asks_for_what_is_not_here_is_told_to_read_anew(tmp_path: 
             reset = await anext(events)
             _happens(hub, "run.moved", step=2)
             assert (reset.name, (await anext(events)).name) == ("reset", "run.moved")
-    assert reset.id == "boot-1"
+    assert reset.id == f"{BOOT}-1"
 
 
 async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ async def test_a_reader_slower_than_the_events_must_read_everything_again(hub: S
         for step in range(2, 7):  # the ring keeps the last three of these five
             _happens(hub, "run.moved", step=step)
         reset = await anext(events)
-        assert (reset.event, reset.id) == ("reset", "boot-6")
+        assert (reset.event, reset.id) == ("reset", f"{BOOT}-6")
         _happens(hub, "run.moved", step=7)
         assert (await anext(events)).fields == {"step": 7}
 

@@ -78,7 +78,7 @@ class Calendar:
 
     async def move_connectivity(self, *, online: bool) -> None:
         await self.desk.store.write(
-            agent_states.connect_agents, self.device_id, online=online, at=self.desk.at, actor="hub"
+            agent_states.connect_agents, [self.device_id], online=online, at=self.desk.at, actor="hub"
         )
 
     async def move(self, axis: str, to: str) -> None:

@@ -16,6 +16,7 @@ from storage.devices import devices
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedules
 from storage.store import open_store
+from tests.support.presence import BOOT
 from tests.support.schedules import DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared
 
 CONNECTING = msgspec.structs.replace(DAILY, on_first_connect=True)
@@ -30,7 +31,7 @@ async def desk() -> AsyncIterator[Desk]:
 async def connect(desk: Desk, agent: AgentRow) -> None:
     """Connect the agent's device in place of an earlier connection."""
     assert agent.device_id is not None
-    await desk.store.write(devices.open_session, agent.device_id, platform=None, at=desk.at)
+    await desk.store.write(devices.open_session, agent.device_id, boot_id=BOOT, platform=None, at=desk.at)
 
 
 async def start_by_hand(desk: Desk, agent: AgentRow) -> None:
@@ -102,7 +103,7 @@ async def test_a_hub_that_dies_between_the_connection_and_the_run_makes_it_once_
         pass  # it dies here
     await connect(desk, agent)
     assert (await state_of(desk), await desk.runs()) == ("due", [])
-    await desk.store.write(devices.close_all_sessions, desk.at)
+    await desk.store.write(devices.close_left_sessions, desk.at, is_alone=True)
     for _ in range(2):
         async with desk.serving():
             await connect(desk, agent)

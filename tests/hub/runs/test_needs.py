@@ -16,6 +16,7 @@ from protocol.lifecycles import RunState
 from storage.devices import devices
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
+from tests.support.presence import BOOT
 from tests.support.runs import MODERN, Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
@@ -38,7 +39,9 @@ async def connect(bench: Bench, offers: dict[str, str], *, runs: Any = ()) -> Fa
     """The device comes, and can do this."""
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
-    epoch = await bench.store.write(devices.open_session, bench.agent.device_id, platform=None, at=at)
+    epoch = await bench.store.write(
+        devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at
+    )
     return bench.connect(capabilities=offers, runs=runs, epoch=epoch)
 
 

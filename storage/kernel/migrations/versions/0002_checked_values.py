@@ -24,6 +24,7 @@ def upgrade() -> None:
     _add_indexes_of_filters()
     _add_first_connects()
     _let_agents_hold_locks()
+    _tie_devices_to_boots()
     _add_indexes_of_checks()
     _add_users_of_activity()
     _add_indexes_of_lists()
@@ -33,6 +34,7 @@ def downgrade() -> None:
     _drop_indexes_of_lists()
     _drop_users_of_activity()
     _drop_indexes_of_checks()
+    _untie_devices_from_boots()
     _let_no_agent_hold_locks()
     _drop_first_connects()
     _drop_indexes_of_filters()
@@ -281,6 +283,39 @@ def _drop_indexes_of_lists() -> None:
 def _index(name: str, table: str, columns: list[str], *, where: str | None) -> None:
     rows = None if where is None else sa.text(where)
     op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
+def _tie_devices_to_boots() -> None:
+    op.add_column("devices", sa.Column("boot_id", sa.Text()))
+    op.execute(  # the connections of hubs that are dead are closed at the start
+        "UPDATE devices SET boot_id = COALESCE((SELECT nodes.boot_id FROM nodes WHERE nodes.id ="
+        " devices.node_id), 'unknown') WHERE connectivity = 'online'"
+    )
+    with op.batch_alter_table("devices", table_kwargs=_STRICT) as devices:
+        devices.drop_constraint(op.f("ck_devices_connectivity"), type_="check")
+        devices.drop_constraint(op.f("fk_devices_node_id"), type_="foreignkey")
+        devices.drop_column("connectivity")
+        devices.drop_column("node_id")
+    _index("devices_present", "devices", ["boot_id"], where="boot_id IS NOT NULL")
+
+
+def _untie_devices_from_boots() -> None:
+    op.drop_index("devices_present")
+    column = sa.Column("connectivity", sa.Text(), nullable=False, server_default="offline")
+    op.add_column("devices", column)
+    op.add_column("devices", sa.Column("node_id", sa.Text()))
+    op.execute(
+        "UPDATE devices SET connectivity = 'online', node_id = (SELECT nodes.id FROM nodes WHERE"
+        " nodes.boot_id = devices.boot_id) WHERE boot_id IS NOT NULL"
+    )
+    with op.batch_alter_table("devices", table_kwargs=_STRICT) as devices:
+        devices.drop_column("boot_id")
+        devices.create_check_constraint(
+            op.f("ck_devices_connectivity"), "connectivity IN ('online', 'offline')"
+        )
+        devices.create_foreign_key(op.f("fk_devices_node_id"), "nodes", ["node_id"], ["id"])
+
+
+def _index(name: str, table: str, columns: list[str], *, where: str) -> None:
+    op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
 
 
 _SHOWN = 20  # rows that a message names
