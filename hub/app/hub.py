@@ -345,9 +345,10 @@ class Hub:
         if isinstance(event, DeviceReady):
             self._arrived.record(event.link.device_id)
             self._shared.record(event.link.device_id, event.hello.roots)
-            self.work.agreements.recheck()
+            self.work.agreements.device_ready(event.link)
             self._news.delivery.check(event.link.device_id)
             self.coordination.device_ready(event.link.device_id)
         elif isinstance(event, DeviceLost):
+            self.work.agreements.device_lost(event.device_id, event.epoch)
             self.work.locks.device_lost(event.device_id, event.epoch)
         self._router.take(event)

@@ -50,7 +50,7 @@ class Router:
             self._requests.take(event)
             return
         self._heartbeats.take(event)
-        if not isinstance(event, DeviceReady):  # the links notify the runs of a lost device themselves
+        if not isinstance(event, DeviceReady) or not event.hello.runs:
             return
         if len(self._queue) >= QUEUE_EVENTS:
             log.error("router.full", event_type=type(event).__name__, limit=QUEUE_EVENTS)
@@ -69,8 +69,6 @@ class Router:
                 self.turns.work()
                 event = self._queue.popleft()
                 try:
-                    self._dispatcher.recheck()
-                    if event.hello.runs:
-                        await self._dispatcher.answer_held(event.link, event.hello.runs)
+                    await self._dispatcher.answer_held(event.link, event.hello.runs)
                 except Exception as exc:  # one failure must not end the loop
                     log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)

@@ -64,7 +64,11 @@ class Work:
         self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits)
         self.budgets = Budgets(store, clock=clock, metrics=metrics, limits=context.settings.budget)
         self.agreements = Agreements(
-            store, links=roster.connected, clock=clock, ids=ids, on_agreed=self.recheck
+            store,
+            clock=clock,
+            ids=ids,
+            on_agreed=lambda link: self.dispatcher.device_ready(link),
+            on_lost=lambda device_id, epoch: self.dispatcher.device_lost(device_id, epoch),
         )
         self._mailboxes = MailboxVisits(
             store, accounts, clock=clock, chance=chance, ids=ids, on_more=self.recheck
@@ -92,7 +96,6 @@ class Work:
             store=store,
             lifecycle=lifecycle,
             runner=self._runner,
-            links=self.agreements.agreeing,
             clock=clock,
             chance=chance,
             metrics=metrics,

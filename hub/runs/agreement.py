@@ -44,7 +44,6 @@ log = Channel(__name__)
 
 T = TypeVar("T")
 
-POLL_S: Final = 2.0  # upper bound of the delay after a lost wake-up
 AT_ONCE: Final = 8  # devices compared concurrently
 ROWS: Final = 200  # page size of a request; a device sends fewer rows if they are long
 # items per request to a device; with the rows they refer to, this stays below MAX_ASKED
@@ -65,25 +64,26 @@ class Agreements:
     """Compares the ledger with the store of each device that connects.
 
     Args:
-        links: returns the links of the devices that are connected to this hub.
         on_agreed: called when a device may get runs.
+        on_lost: called when a connection has ended.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        links: Callable[[], Collection[DeviceLink]],
         clock: Clock,
         ids: IdFactory,
-        on_agreed: Callable[[], None],
+        on_agreed: Callable[[DeviceLink], None],
+        on_lost: Callable[[DeviceId, int], None] = lambda _, __: None,
     ) -> None:
         self.turns = Turns(clock)
         self._store = store
-        self._links = links
         self._clock = clock
         self._ids = ids
         self._on_agreed = on_agreed
+        self._on_lost = on_lost
+        self._pending: dict[DeviceId, DeviceLink] = {}  # connected, and not reconciled
         # the connection epoch in which the device completed reconciliation
         self._agreed: dict[DeviceId, int] = {}
         self._under_way: set[tuple[DeviceId, int]] = set()  # reconciliations in progress, by device and epoch
@@ -93,13 +93,24 @@ class Agreements:
         """Return True if the device may get runs. A device without ``rows.list`` always may."""
         return not link.can(CapabilityName.ROWS_LIST) or self._agreed.get(link.device_id) == link.epoch
 
-    def agreeing(self) -> list[DeviceLink]:
-        """Return the links of the devices that may get runs."""
-        return [link for link in self._links() if self.agrees(link)]
+    def device_ready(self, link: DeviceLink) -> None:
+        """Reconcile a device that has connected."""
+        self._agreed.pop(link.device_id, None)
+        if self.agrees(link):
+            self._pending.pop(link.device_id, None)
+            self._on_agreed(link)
+        else:
+            self._pending[link.device_id] = link
+            self._wake.set()
 
-    def recheck(self) -> None:
-        """Wake the service after a device has connected."""
-        self._wake.set()
+    def device_lost(self, device_id: DeviceId, epoch: int) -> None:
+        """Forget a connection that has ended."""
+        pending = self._pending.get(device_id)
+        if pending is not None and pending.epoch == epoch:
+            del self._pending[device_id]
+        if self._agreed.get(device_id) == epoch:
+            del self._agreed[device_id]
+        self._on_lost(device_id, epoch)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Reconcile connected devices until cancelled."""
@@ -111,29 +122,27 @@ class Agreements:
                 self._wake = anyio.Event()
                 self.turns.work()
                 self._begin_all(tasks, limiter)
-                self.turns.wait(POLL_S)
-                with anyio.move_on_after(POLL_S):
-                    await self._wake.wait()
+                self.turns.wait()
+                await self._wake.wait()
 
     def _begin_all(self, tasks: TaskGroup, limiter: anyio.CapacityLimiter) -> None:
-        connected = {link.device_id: link for link in self._links()}
-        for device_id in self._agreed.keys() - connected.keys():
-            del self._agreed[device_id]
-        for device_id, link in connected.items():
+        for device_id, link in self._pending.items():
             visit = (device_id, link.epoch)
-            if not self.agrees(link) and visit not in self._under_way:
+            if visit not in self._under_way:
                 self._under_way.add(visit)
                 tasks.start_soon(self._until_agreed, link, limiter)
 
     async def _until_agreed(self, link: DeviceLink, limiter: anyio.CapacityLimiter) -> None:
         wait_s = AGAIN_BASE_S
         try:
-            while link in self._links() and not self.agrees(link):
+            while self._pending.get(link.device_id) is link:
                 try:
                     async with limiter:
                         await self._agree(link)
-                    self._agreed[link.device_id] = link.epoch
-                    self._on_agreed()
+                    if self._pending.get(link.device_id) is link:
+                        del self._pending[link.device_id]
+                        self._agreed[link.device_id] = link.epoch
+                        self._on_agreed(link)
                     return
                 except Exception as exc:  # a failure with one device must not stop the others
                     broken = gravest(exc)

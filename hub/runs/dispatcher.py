@@ -9,9 +9,10 @@ several connections in a row, and has a random part if many devices connect toge
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 from typing import Final, Protocol
 
 import anyio
@@ -57,73 +58,110 @@ class Connected(Protocol):
     @property
     def epoch(self) -> int: ...
 
+    @property
+    def offers(self) -> Mapping[str, str]: ...
+
 
 @dataclass(slots=True)
 class _Arrival:
-    epoch: int
+    link: Connected
     since: datetime
     settles_at: float  # monotonic, in seconds
 
 
 class Arrivals:
-    """Connected devices with their settling times, updated from snapshots of the device links."""
+    """Connected devices that may get runs, with their settling times.
+
+    Devices that connect before the next use of this object count as one crowd. Nothing here costs more with
+    more connected devices.
+    """
 
     def __init__(self, *, clock: Clock, chance: Chance, settle_s: float) -> None:
         self._clock = clock
         self._chance = chance
         self.settle_s = settle_s
+        self._new: dict[DeviceId, Connected] = {}
         self._connected: dict[DeviceId, _Arrival] = {}
+        self._settling: set[DeviceId] = set()
+        self._settle_times: list[tuple[float, DeviceId]] = []  # heap; also of devices that left meanwhile
         self._visits: OrderedDict[DeviceId, deque[float]] = OrderedDict()
-        # monotonic time of an update, and number of new connections in it
+        # monotonic time, and number of connections that were new then
         self._crowd: deque[tuple[float, int]] = deque()
 
-    def update(self, links: Iterable[Connected]) -> None:
-        """Update the connected devices from a snapshot of *links*. A new epoch is a new connection."""
+    def add(self, link: Connected) -> None:
+        """Add a device's new connection, which replaces an older one."""
+        self._remove(link.device_id)
+        self._new[link.device_id] = link
+
+    def remove(self, device_id: DeviceId, epoch: int) -> None:
+        """Remove a connection that has ended, unless a newer one of the device exists."""
+        arrival = self._connected.get(device_id)
+        link = self._new.get(device_id) if arrival is None else arrival.link
+        if link is not None and link.epoch <= epoch:
+            self._remove(device_id)
+
+    def _remove(self, device_id: DeviceId) -> None:
+        self._new.pop(device_id, None)
+        self._connected.pop(device_id, None)
+        self._settling.discard(device_id)
+
+    @property
+    def is_anyone_new(self) -> bool:
+        """True if a device connected since the last use of this object."""
+        return bool(self._new)
+
+    @property
+    def online(self) -> Set[DeviceId]:
+        """Ids of the connected devices; changes with them."""
+        self._welcome()
+        return self._connected.keys()
+
+    @property
+    def settling(self) -> Set[DeviceId]:
+        """Ids of the devices whose settling time is not over; changes with them."""
+        self._welcome()
         now = self._clock.monotonic()
-        current = {link.device_id: link for link in links}
-        for lost in self._connected.keys() - current.keys():
-            del self._connected[lost]
-        arrived = [
-            link
-            for device_id, link in current.items()
-            if (known := self._connected.get(device_id)) is None or known.epoch != link.epoch
-        ]
-        if not arrived:
+        while self._settle_times and self._settle_times[0][0] <= now:
+            _, device_id = heappop(self._settle_times)
+            arrival = self._connected.get(device_id)
+            if arrival is not None and arrival.settles_at <= now:
+                self._settling.discard(device_id)
+        return self._settling
+
+    def link(self, device_id: DeviceId) -> Connected:
+        """Return the link of a connected device; raises KeyError."""
+        self._welcome()
+        return self._connected[device_id].link
+
+    def _welcome(self) -> None:
+        """Set the settling times of the devices that connected since the last call."""
+        if not self._new:
             return
-        self._crowd.append((now, len(arrived)))
+        now = self._clock.monotonic()
+        self._crowd.append((now, len(self._new)))
         while self._crowd[0][0] < now - CROWD_WINDOW_S:
             self._crowd.popleft()
         crowd = sum(count for _, count in self._crowd)
         spread_s = min(SPREAD_CAP_S, SPREAD_EACH_S * (crowd - 1))
-        for link in arrived:
-            settle_s = self.settle_s + self._chance.uniform(0.0, spread_s)
-            if self._flaps(link.device_id, now):
+        for device_id, link in self._new.items():
+            settle_s = self.settle_s + (self._chance.uniform(0.0, spread_s) if spread_s else 0.0)
+            if self._flaps(device_id, now):
                 settle_s = max(settle_s, FLAP_SETTLE_S)
-            self._connected[link.device_id] = _Arrival(link.epoch, self._clock.now(), now + settle_s)
-
-    @property
-    def online(self) -> frozenset[DeviceId]:
-        """Ids of the devices that were connected at the last update."""
-        return frozenset(self._connected)
-
-    def settled(self) -> frozenset[DeviceId]:
-        """Return the connected devices whose settling time is over."""
-        now = self._clock.monotonic()
-        return frozenset(device for device, arrival in self._connected.items() if arrival.settles_at <= now)
-
-    def settles_in_s(self) -> float | None:
-        """Return the seconds until the next device has settled, or None if no device is settling."""
-        now = self._clock.monotonic()
-        waits = [arrival.settles_at - now for arrival in self._connected.values() if arrival.settles_at > now]
-        return min(waits, default=None)
+            self._connected[device_id] = _Arrival(link, self._clock.now(), now + settle_s)
+            if settle_s > 0:
+                self._settling.add(device_id)
+                heappush(self._settle_times, (now + settle_s, device_id))
+        self._new.clear()
 
     def since(self, device_id: DeviceId) -> datetime | None:
         """Return when the device's current connection was first seen, or None if it is not connected."""
+        self._welcome()
         arrival = self._connected.get(device_id)
         return None if arrival is None else arrival.since
 
     def settles_at(self, device_id: DeviceId) -> datetime | None:
         """Return when the device will have settled; None if it has, or is not connected."""
+        self._welcome()
         arrival = self._connected.get(device_id)
         rest_s = 0.0 if arrival is None else arrival.settles_at - self._clock.monotonic()
         return self._clock.now() + timedelta(seconds=rest_s) if rest_s > 0 else None
@@ -141,7 +179,26 @@ class Arrivals:
 
 log = Channel(__name__)
 
+
+class Offers(Mapping[DeviceId, Mapping[str, str]]):
+    """Versions by capability of each connected device."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+
+    def __getitem__(self, device_id: DeviceId) -> Mapping[str, str]:
+        return self._arrivals.link(device_id).offers
+
+    def __iter__(self) -> Iterator[DeviceId]:
+        return iter(list(self._arrivals.online))
+
+    def __len__(self) -> int:
+        return len(self._arrivals.online)
+
+
 POLL_S = 2.0  # upper bound of the delay after a lost wake-up, or after the end of a wait
+SETTLE_TICK_S: Final = 0.5  # between two looks while devices settle; those that connect meanwhile wait for it
+BROKEN_S: Final = 600.0  # until queued runs that could not be read are tried again
 RESUME_SPREAD_MS = 500  # between two runs that resume at the end of the same exhaustion
 CANCEL_GRACE_S = 30.0  # in which a device stops work on a cancelled run
 # After a week in PAUSED, what the run waits for is not expected to come. Runs paused by a person stay.
@@ -157,7 +214,6 @@ class Dispatcher:
         store: Store,
         lifecycle: Lifecycle,
         runner: Runner,
-        links: Callable[[], Collection[DeviceLink]],
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
@@ -179,7 +235,6 @@ class Dispatcher:
         self._store = store
         self._lifecycle = lifecycle
         self._runner = runner
-        self._links = links
         self._clock = clock
         self._metrics = metrics
         self._boot_id = boot_id
@@ -190,6 +245,9 @@ class Dispatcher:
         self._executing: dict[RunId, Interrupt] = {}
         metrics.runs_in_progress.set_function(lambda: len(self._executing))
         self._wake = anyio.Event()
+        self._is_asked = False  # to check all gates at once
+        self._broken: set[RunId] = set()  # queued runs that could not be read
+        self._broken_since = clock.monotonic()
         self._settled = anyio.Event()
         self._is_draining = False
         self._grace = anyio.CancelScope(shield=True)  # limits the time that a drain gives executing runs
@@ -221,9 +279,9 @@ class Dispatcher:
         return self._is_disk_full()
 
     @property
-    def offered(self) -> dict[DeviceId, Mapping[str, str]]:
+    def offered(self) -> Mapping[DeviceId, Mapping[str, str]]:
         """Versions by capability of each device that is connected to this hub."""
-        return {link.device_id: link.offers for link in self._links()}
+        return Offers(self.arrivals)
 
     @property
     def executing(self) -> int:
@@ -239,18 +297,22 @@ class Dispatcher:
         async with anyio.create_task_group() as executing:
             try:
                 task_status.started()
+                rest_s = 0.0  # until all gates are checked again
                 while True:
                     self._wake = anyio.Event()
-                    wait_s = POLL_S
                     self.turns.work()
                     try:
-                        await self.open_gates()
+                        if rest_s <= 0 or self._is_asked or self.arrivals.is_anyone_new:
+                            self._is_asked, rest_s = False, POLL_S
+                            await self.open_gates()
+                            rest_s = await self._next_poll_s()
                         await self._claim(executing)
-                        wait_s = await self._next_poll_s()
                     except StorageError as exc:
                         log.error("dispatcher.database", exc=exc)  # retried after POLL_S
                     except Exception as exc:  # the loop must survive any error
                         log.error("dispatcher.broke", exc=exc)
+                    wait_s = min(rest_s, SETTLE_TICK_S) if self.arrivals.settling else rest_s
+                    rest_s -= wait_s
                     self.turns.wait(wait_s)
                     with anyio.move_on_after(wait_s):
                         await self._wake.wait()
@@ -267,11 +329,21 @@ class Dispatcher:
 
     def recheck(self) -> None:
         """Wake the loop, because a gate may have opened."""
+        self._is_asked = True
         self._wake.set()
+
+    def device_ready(self, link: DeviceLink) -> None:
+        """Note a device that may get runs. While others settle, it waits for their next tick."""
+        if not self.arrivals.settling:
+            self._wake.set()
+        self.arrivals.add(link)
+
+    def device_lost(self, device_id: DeviceId, epoch: int) -> None:
+        """Forget a connection that has ended."""
+        self.arrivals.remove(device_id, epoch)
 
     async def open_gates(self) -> None:
         """Resume or end runs whose wait is over, and carry out cancellations requested at other nodes."""
-        self.arrivals.update(self._links())
         for interrupt in self._executing.values():
             interrupt.nudge()
         at = now_ms(self._clock)
@@ -339,38 +411,51 @@ class Dispatcher:
 
     async def _next_poll_s(self) -> float:
         """Return the seconds until the next event that arrives without a wake-up."""
-        settles_in_s = self.arrivals.settles_in_s()
         recovery_at = await self._store.read(agent_states.next_recovery)
-        waits = [POLL_S]
-        if settles_in_s is not None:
-            waits.append(settles_in_s)
-        if recovery_at is not None:
-            waits.append(max(0.0, (recovery_at - now_ms(self._clock)) / 1000))
-        return min(waits)
+        if recovery_at is None:
+            return POLL_S
+        return min(POLL_S, max(0.0, (recovery_at - now_ms(self._clock)) / 1000))
 
     async def _claim(self, executing: TaskGroup) -> None:
         if self._is_disk_full() or self._is_draining:
             return
+        if len(self._executing) >= self.limits.runs:
+            return
+        at = now_ms(self._clock)
+        if not await self._store.read(run_claims.is_any_waiting, boot_id=self._boot_id, at=at):
+            return
+        if self._broken and self._clock.monotonic() >= self._broken_since + BROKEN_S:
+            self._broken.clear()  # they may have been corrected
         # Shielded: a claimed run that is not executed would look like a crash to the next boot.
         with anyio.CancelScope(shield=True):
-            while claimed := await self._store.write(
-                run_claims.claim_runs,
-                boot_id=self._boot_id,
-                gates=self._gates(),
-                lease_ms=LEASE_MS,
-                at=now_ms(self._clock),
-            ):
-                for run in claimed:
-                    before = self._executing.get(run.id)
-                    interrupt = self._executing[run.id] = Interrupt()
-                    executing.start_soon(self._execute, run, interrupt, before)
-                    self._lifecycle.notify_watchers(run.id)
+            while await self._claim_some(executing):
+                pass
+
+    async def _claim_some(self, executing: TaskGroup) -> bool:
+        """Claim runs once. Return False if none is left that could be claimed."""
+        known_broken = len(self._broken)
+        claimed = await self._store.write(
+            run_claims.claim_runs,
+            boot_id=self._boot_id,
+            gates=self._gates(),
+            lease_ms=LEASE_MS,
+            at=now_ms(self._clock),
+            broken=self._broken,
+        )
+        for run in claimed:
+            before = self._executing.get(run.id)
+            interrupt = self._executing[run.id] = Interrupt()
+            executing.start_soon(self._execute, run, interrupt, before)
+            self._lifecycle.notify_watchers(run.id)
+        if newly_broken := len(self._broken) - known_broken:
+            self._broken_since = self._clock.monotonic()
+            log.error("runs.unreadable", runs=newly_broken)
+        return bool(claimed or newly_broken)
 
     def _gates(self) -> Gates:
-        self.arrivals.update(self._links())  # several database calls have passed since the last update
         return Gates(
             online=self.arrivals.online,
-            settled=self.arrivals.settled(),
+            settling=self.arrivals.settling,
             per_device=self.limits.runs_per_device,
             total=self.limits.runs,
             mailboxes=self.limits.connector_runs,
@@ -402,7 +487,7 @@ class Dispatcher:
             if self._executing.get(run.id) is interrupt:  # the run may have been claimed again
                 del self._executing[run.id]
             self._settled.set()
-            self._wake.set()
+            self.recheck()
 
     async def _run(self, run: RunRow, interrupt: Interrupt) -> None:
         try:

@@ -43,9 +43,9 @@ class Limits(Table):
     ping_timeout_s: Seconds = reconnect(
         10.0, "Seconds without an answer to a ping after which a connection is closed."
     )
-    runs: Whole = live(32, "Concurrent runs.")
+    runs: Whole = live(32, "Concurrent runs of this hub.")
     runs_per_device: Whole = live(1, "Concurrent runs on one device.")
-    connector_runs: Whole = live(8, "Concurrent runs that read connectors.")
+    connector_runs: Whole = live(8, "Concurrent runs of this hub that read connectors.")
     run_files: Whole = live(2_000, "Files read in one run; the next run reads the others.")
     run_bytes: Whole = live(64 * 1024 * 1024, "Bytes read in one run; the next run reads the others.")
     items_per_file: Whole = live(

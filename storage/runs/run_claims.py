@@ -1,7 +1,7 @@
 """Queue of runs: requested runs, conditions of waiting ones, and their exclusive claim."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -38,27 +38,26 @@ from storage.schedules.schema import schedules
 # in one transaction: many starts take several of them, and other writers wait only briefly
 CLAIMS_AT_ONCE = 32
 CANDIDATES = 512  # devices that are compared in one round, longest waiting first
-HELD_UP_AT_ONCE = 256  # runs whose locks are held, in one transaction; the rest with the next claim
-CLAIM_LOCK = 0x6875_6201  # key of PostgreSQL's advisory lock that serializes counting and claiming
+HELD_UP_AT_ONCE = 256  # runs that are locked or unreadable, in one transaction; the rest with the next claim
 
 
 class Gates(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions at the time of a claim.
 
     Attributes:
-        online: devices that are connected to this hub.
-        settled: devices of *online* whose connection is old enough. A run requested by a person starts on any
-            online device.
-        per_device, total: maximum numbers of executing runs; an agent's own limit is in its row.
-        mailboxes: maximum number of runs that read connectors. They take no slot of their device, which may
-            be offline.
+        online: devices that are connected to this hub and may get runs.
+        settling: devices of *online* whose connection is too young: only runs requested by a person start.
+        per_device: maximum number of executing runs of a device; an agent's own limit is in its row.
+        total: maximum number of runs that this process executes.
+        mailboxes: of these, maximum number of runs that read connectors. They take no slot of their device,
+            which may be offline.
         is_held: the hub crashed repeatedly: catch-up runs, and runs that it may have crashed on, wait.
         offered: capabilities of the online devices: versions by capability.
         locks: limits on locks.
     """
 
-    online: frozenset[DeviceId]
-    settled: frozenset[DeviceId]
+    online: Set[DeviceId]
+    settling: Set[DeviceId] = frozenset()
     per_device: int = 1
     total: int = 32
     mailboxes: int = 8
@@ -83,11 +82,12 @@ EXECUTING_NOW = (
         runs.c.agent_id,
         agents.c.user_id,
         agents.c.executor,
+        runs.c.lease_boot_id,
         sa.func.count().label("runs"),
     )
     .join_from(runs, agents)
     .where(_executes(runs))
-    .group_by(runs.c.device_id, runs.c.agent_id, agents.c.user_id, agents.c.executor)
+    .group_by(runs.c.device_id, runs.c.agent_id, agents.c.user_id, agents.c.executor, runs.c.lease_boot_id)
 )
 _other = runs.alias("other")
 # Runs of one schedule execute one after the other unless it allows overlap. A run that began earlier goes
@@ -116,13 +116,21 @@ _rank = sa.case((runs.c.fence > 0, 0), (_user_waits, 1), (runs.c.trigger_kind ==
 _reads_mailbox = agents.c.executor == sa.literal_column("'connector'", sa.Text)
 
 
+# As a subquery: the few queued runs look up their devices, not each connected device its runs.
+_has_own_device = sa.exists().where(
+    devices.c.id == runs.c.device_id, devices.c.boot_id == sa.bindparam("boot", type_=sa.Text)
+)
+
+
 def _ready(
-    turns_of: sa.Column[Any], *where: sa.ColumnElement[bool], of: sa.FromClause | None = None
+    turns_of: Sequence[sa.ColumnElement[Any]],
+    *where: sa.ColumnElement[bool],
+    of: sa.FromClause | None = None,
 ) -> sa.Subquery:
     """Select runs that may start under *where* and the common conditions, with their turn.
 
     Args:
-        turns_of: column that groups the runs; each group has its own order.
+        turns_of: columns that group the runs; each group has its own order.
         of: additional table to join, of the agents' connectors.
     """
     turn = sa.func.row_number().over(
@@ -144,6 +152,8 @@ def _ready(
             runs.c.locks,
             runs.c.timeout_ms,
             _reads_mailbox.label("reads_mailbox"),
+            _user_waits.label("is_requested"),
+            _rank.label("rank"),
             turn.label("turn"),
         )
         .select_from(joined.outerjoin(schedules, schedules.c.id == runs.c.schedule_id))
@@ -179,16 +189,17 @@ def _firsts(ready: sa.Subquery) -> sa.Select[Any]:
         sa.select(ready)
         .where(ready.c.turn == 1)
         .order_by(ready.c.priority.desc(), ready.c.eligible_at, ready.c.id)
-        .limit(CANDIDATES)
+        .limit(sa.bindparam("most", type_=sa.Integer))
     )
 
 
+# Of each device the first run of all, and the first one that a person requested.
 READY = _firsts(
     _ready(
-        runs.c.device_id,
+        (runs.c.device_id, _user_waits),
         sa.not_(_reads_mailbox),
-        runs.c.device_id.in_(sa.bindparam("devices", expanding=True)),
-        sa.or_(sa.bindparam("settled", type_=sa.Integer) == 1, _user_waits),
+        _has_own_device,
+        runs.c.device_id.not_in(sa.bindparam("busy_devices", expanding=True)),
         sa.not_(AWAY),
     )
 )
@@ -196,7 +207,7 @@ READY = _firsts(
 # temporary error it blocks only runs that no person requested.
 READY_MAILBOXES = _firsts(
     _ready(
-        runs.c.agent_id,
+        (runs.c.agent_id,),
         _reads_mailbox,
         connectors.c.state == "ok",
         connectors.c.deleted_at.is_(None),
@@ -211,6 +222,21 @@ READY_MAILBOXES = _firsts(
 # Most hubs read no mailbox, and the query above runs with each claim.
 READ_MAILBOXES = (
     sa.select(sa.literal(1)).select_from(agents).where(agents.c.connector_id.is_not(None)).limit(1)
+)
+_mailbox_agent = agents.alias("mailbox_agent")
+ANY_WAITING = (
+    sa.select(sa.literal(1))
+    .where(
+        QUEUED,
+        runs.c.eligible_at <= sa.bindparam("now"),
+        sa.or_(
+            _has_own_device,
+            sa.exists().where(
+                _mailbox_agent.c.id == runs.c.agent_id, _mailbox_agent.c.executor == "connector"
+            ),
+        ),
+    )
+    .limit(1)
 )
 AGENT_LIMITS = sa.select(agents.c.id, agents.c.max_concurrent_runs).where(
     agents.c.id.in_(sa.bindparam("agents", expanding=True))
@@ -253,6 +279,21 @@ class _Candidate(msgspec.Struct, frozen=True):
     locks: Sequence[str]
     timeout_ms: int
     reads_mailbox: bool
+    is_requested: bool
+    rank: int
+
+    @property
+    def place(self) -> tuple[int, int, int, RunId]:
+        """Sort key among the runs of one device."""
+        return -self.priority, self.rank, self.eligible_at, self.id
+
+
+def is_any_waiting(c: sa.Connection, *, boot_id: BootId, at: int) -> bool:
+    """Return True if the time of a queued run has come that this process might claim. Only reads.
+
+    With nothing queued, this is one look into an index, however many devices are connected.
+    """
+    return c.execute(ANY_WAITING, {"boot": boot_id, "now": at}).first() is not None
 
 
 def claim_runs(
@@ -263,11 +304,12 @@ def claim_runs(
     lease_ms: int,
     at: int,
     most: int = CLAIMS_AT_ONCE,
+    broken: set[RunId] | None = None,
     actor: str = "hub",
 ) -> list[RunRow]:
     """Claim ready runs exclusively: QUEUED -> PREPARING, fence + 1. Counts and claims in one transaction.
 
-    A run is ready if its time has come and its device is connected, or it reads a working connector. Its
+    A run is ready if its time has come and its device is connected here, or it reads a working connector. Its
     agent must be active, and neither away nor exhausted; it may be in error only for a run that a person
     requested. The capabilities that it needs must be offered. No other run of its schedule may be under way,
     unless that allows overlap, and no limit on executing runs may be reached. A ready run takes all its locks
@@ -278,54 +320,59 @@ def claim_runs(
 
     Args:
         most: maximum number of claimed runs.
+        broken: runs to pass over, because an earlier claim could not read them; gets those of this claim.
         lease_ms: duration of the lease without renewal, on a shared database.
     """
-    if c.dialect.name == "postgresql":
-        c.execute(sa.select(sa.func.pg_advisory_xact_lock(CLAIM_LOCK)))
+    broken = set() if broken is None else broken
     unmet = run_locks.unmet_runs(c, gates.offered)
+    known_broken = len(broken)
     held_up: set[RunId] = set()  # by their locks; most of them are in the locks' queues now
     claimed: list[RunRow] = []
-    takes_locks = False
-    while len(claimed) < most:
-        counts = _Counts(c.execute(EXECUTING_NOW).all())
+    while len(claimed) < most and len(held_up) + len(broken) - known_broken < HELD_UP_AT_ONCE:
         # One run of each device, and so of each agent and schedule: the next round counts it as
         # executing.
-        found = _next_of_each_device(c, gates, counts, (*unmet, *held_up), at)
+        find = partial(_next_of_each_device, c, boot_id, gates, at=at)
+        found, counts = find((*unmet, *held_up, *broken))
         chosen = list(_in_turn(found, counts, gates, most=most - len(claimed)))
-        if not chosen or len(held_up) >= HELD_UP_AT_ONCE:
+        if not chosen:
             break
-        takes_locks = takes_locks or any(run.locks for run in chosen)
-        if takes_locks:
+        if c.dialect.name == "postgresql":  # the other database has only one writer
             chosen = _at_rest(c, chosen, held_up)
+            still, _ = find((*unmet, *held_up, *broken))  # of agents that no other hub can claim for now
+            still_ready = {run.id for run in still}
+            chosen = [run for run in chosen if run.id in still_ready]
         free = _with_locks(c, chosen, gates.locks, held_up)
         claim = partial(_claim, c, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor)
-        broken: set[RunId] = set()
-        taken = _claim_or_each(c, claim, free, broken) if free else []
-        if free and not (taken or broken):
+        unread: set[RunId] = set()
+        taken = _claim_or_each(c, claim, free, unread) if free else []
+        if free and not (taken or unread):
             break  # all rows are locked by others, for example to cancel them
-        held_up |= broken
+        broken |= unread
         claimed += taken
     return claimed
 
 
 class _Counts:
-    """Numbers of executing runs, by the limits that apply to them."""
+    """Numbers of executing runs, by the limits that apply to them; *total* and *mailboxes* of one process."""
 
-    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+    def __init__(self, rows: Iterable[Sequence[Any]], boot_id: BootId) -> None:
         self.total = self.mailboxes = 0
         self.by_device: Counter[str] = Counter()
         self.by_agent: Counter[str] = Counter()
         self.by_user: Counter[str] = Counter()
-        for device_id, agent_id, user_id, executor, count in rows:
-            self._add(device_id or "", agent_id, user_id, executor == "connector", count)
+        for device_id, agent_id, user_id, executor, holder, count in rows:
+            own = count if holder == boot_id else 0
+            self._add(device_id or "", agent_id, user_id, executor == "connector", count, own)
 
     def take(self, run: _Candidate) -> None:
-        self._add(run.device_id, run.agent_id, run.user_id, run.reads_mailbox, 1)
+        self._add(run.device_id, run.agent_id, run.user_id, run.reads_mailbox, 1, 1)
 
-    def _add(self, device_id: str, agent_id: str, user_id: str, reads_mailbox: bool, count: int) -> None:
-        self.total += count
+    def _add(
+        self, device_id: str, agent_id: str, user_id: str, reads_mailbox: bool, count: int, own: int
+    ) -> None:
+        self.total += own
         if reads_mailbox:
-            self.mailboxes += count
+            self.mailboxes += own
         else:
             self.by_device[device_id] += count
         self.by_agent[agent_id] += count
@@ -333,29 +380,43 @@ class _Counts:
 
 
 def _next_of_each_device(
-    c: sa.Connection, gates: Gates, counts: _Counts, unmet: Iterable[RunId], at: int
-) -> list[_Candidate]:
-    """Return the next run of each device with a free slot; of many devices, the longest waiting."""
+    c: sa.Connection, boot_id: BootId, gates: Gates, passed_over: Iterable[RunId], *, at: int
+) -> tuple[list[_Candidate], _Counts]:
+    """Return the next run of each device with a free slot, and the counts; of many, the longest waiting."""
+    counts = _Counts(c.execute(EXECUTING_NOW).all(), boot_id)
+    if counts.total >= gates.total:
+        return [], counts
     busy = [
         row.id
         for part in in_parts(sorted(counts.by_agent))
         for row in c.execute(AGENT_LIMITS, {"agents": part})
         if counts.by_agent[row.id] >= row.max_concurrent_runs
     ]
-    asked = {"now": at, "held": int(gates.is_held), "busy_agents": busy, "unmet": list(unmet)}
-    found: list[_Candidate] = []
-    for group, settled in ((gates.settled, 1), (gates.online - gates.settled, 0)):
-        free = sorted(device for device in group if counts.by_device[device] < gates.per_device)
-        for part in in_parts(free):
-            rows = c.execute(READY, asked | {"devices": part, "settled": settled})
-            found += readable(_candidate, rows)
+    asked = {
+        "now": at,
+        "held": int(gates.is_held),
+        "busy_agents": busy,
+        "unmet": list(passed_over),
+        "most": CANDIDATES,
+    }
+    full = [device for device, count in counts.by_device.items() if count >= gates.per_device]
+    # Rows of settling devices may be left out below; those behind them are found nevertheless.
+    of_devices = {"boot": boot_id, "busy_devices": full, "most": 2 * (CANDIDATES + len(gates.settling))}
+    first: dict[DeviceId, _Candidate] = {}
+    for run in map(_candidate, c.execute(READY, asked | of_devices)):
+        may_start = run.device_id in gates.online and (
+            run.is_requested or run.device_id not in gates.settling
+        )
+        if may_start and (run.device_id not in first or run.place < first[run.device_id].place):
+            first[run.device_id] = run
+    found = list(first.values())
     if counts.mailboxes < gates.mailboxes and c.execute(READ_MAILBOXES).first() is not None:
-        found += readable(_candidate, c.execute(READY_MAILBOXES, asked))
-    return found
+        found += map(_candidate, c.execute(READY_MAILBOXES, asked))
+    return found, counts
 
 
 def _candidate(row: Sequence[Any]) -> _Candidate:
-    fields = [*row[:8], bool(row[8])]
+    fields = [*row[:8], bool(row[8]), bool(row[9]), row[10]]
     fields[6] = texts(fields[6])
     return _Candidate(*fields)
 
@@ -386,11 +447,9 @@ def _in_turn(
 def _at_rest(c: sa.Connection, chosen: Sequence[_Candidate], held_up: set[RunId]) -> list[_Candidate]:
     """Return the runs whose agents no other transaction changes; add the others to *held_up*.
 
-    A transaction that ends a run locks its agent and then its user's locks. A claim takes them in the reverse
-    order, so it must not wait for the agent.
+    These stay locked, so that no other hub claims for them. A transaction that ends a run locks its agent and
+    then its user's locks; a claim that has taken locks in an earlier round must not wait for an agent.
     """
-    if c.dialect.name != "postgresql":
-        return list(chosen)  # it has only one writer
     free = set(c.execute(AT_REST, {"agents": [run.agent_id for run in chosen]}).scalars())
     held_up.update(run.id for run in chosen if run.agent_id not in free)
     return [run for run in chosen if run.agent_id in free]
@@ -508,6 +567,8 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
 
 _executing = sa.select(sa.func.count()).where(_executes(_other)).select_from(_other)
 _reader = agents.alias("reader")
+# of the hub process that has the device, as far as one has it
+_here = sa.or_(devices.c.boot_id.is_(None), _other.c.lease_boot_id == devices.c.boot_id)
 _by_mailboxes = sa.exists().where(_reader.c.id == _other.c.agent_id, _reader.c.executor == "connector")
 _left = (
     sa.select(agent_state_history.c.at, agent_state_history.c.reason)
@@ -536,8 +597,8 @@ WAITS = (
         _executing.where(_other.c.device_id == runs.c.device_id, sa.not_(_by_mailboxes))
         .scalar_subquery()
         .label("on_device"),
-        _executing.scalar_subquery().label("on_hub"),
-        _executing.where(_by_mailboxes).scalar_subquery().label("of_mailboxes"),
+        _executing.where(_here).scalar_subquery().label("on_hub"),
+        _executing.where(_here, _by_mailboxes).scalar_subquery().label("of_mailboxes"),
         (agents.c.executor == "connector").label("reads_mailbox"),
         connectors.c.name.label("connector"),
         connectors.c.state.label("connector_state"),

@@ -49,6 +49,7 @@ from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START, SeededChance
 from tests.support.log import opened_log
+from tests.support.presence import live
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 from tests.support.settings import SettingsBench
 
@@ -257,6 +258,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
     await _pass_days(bench, scheduler, 1)
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
+    await bench.store.write(live, BOOT)
     await bench.store.write(devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
     link = bench.connect()
 
@@ -264,7 +266,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
         (run,) = await operations.noun(Runs).newest()
         return run.waiting_for and run.waiting_for.split(" at ")[0]
 
-    bench.dispatcher.arrivals.update([link])
+    assert link.device_id in bench.dispatcher.arrivals.settling
     assert await waiting_for() == "just connected; starts"
     bench.clock.advance(60)
     assert await waiting_for() == "next in line"
@@ -282,6 +284,7 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     await _pass_days(bench, scheduler, 0)
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
+    await bench.store.write(live, BOOT)
     await bench.store.write(devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
 
     (caught_up,) = await operations.noun(Runs).newest()
@@ -431,6 +434,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     await _pass_days(bench, scheduler, 3)
     back = bench.clock.now()
     link = bench.connect(runs=folder(a="- [ ] one"))
+    await bench.store.write(live, BOOT)
     await bench.store.write(
         devices.open_session, link.device_id, boot_id=BOOT, platform=None, at=epoch_ms(back)
     )

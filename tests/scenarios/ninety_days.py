@@ -197,7 +197,7 @@ class Inside:
     def _work(self) -> int:
         """Some runs, from their claim to their end; how many."""
         there = frozenset(self._devices)
-        gates = Gates(online=there, settled=there, total=len(there))
+        gates = Gates(online=there, total=len(there))
         with self.file.transaction() as c:
             claimed = run_claims.claim_runs(
                 c, boot_id=self.file.boot_id, gates=gates, lease_ms=HOUR_MS, at=self.file.at

@@ -28,7 +28,7 @@ from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.open_link import OpenLink
 from hub.links.refusals import Refusal
-from hub.links.roster import DeviceReady, LinkEvent, RequestReceived, Roster
+from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
@@ -211,7 +211,11 @@ class SimHub:
         budgets = Budgets(store, clock=clock, metrics=METRICS)
         asking = Asking(store, models=models, budgets=budgets, clock=clock, ids=self.ids, metrics=METRICS)
         self.agreements = self._agreements(
-            store, links=self.roster.connected, clock=clock, ids=self.ids, on_agreed=self._agreed
+            store,
+            clock=clock,
+            ids=self.ids,
+            on_agreed=self._agreed,
+            on_lost=lambda device_id, epoch: self.dispatcher.device_lost(device_id, epoch),
         )
         runner = Runner(
             store=store,
@@ -231,7 +235,6 @@ class SimHub:
             store=store,
             lifecycle=lifecycle,
             runner=runner,
-            links=self.agreements.agreeing,
             clock=clock,
             chance=chance,
             metrics=METRICS,
@@ -292,15 +295,16 @@ class SimHub:
         link = self.roster.find(device_id)
         return link if link is not None and self.agreements.agrees(link) else None
 
-    def _agreed(self) -> None:
-        for link in self.agreements.agreeing():
-            self.agreed_at.setdefault(f"{link.device_id} {link.epoch}", self.time.awake_s)
-        self.dispatcher.recheck()
+    def _agreed(self, link: DeviceLink) -> None:
+        self.agreed_at.setdefault(f"{link.device_id} {link.epoch}", self.time.awake_s)
+        self.dispatcher.device_ready(link)
 
     def tell_router(self, event: LinkEvent) -> None:
         """Pass an event of a device's connection to the router."""
         if isinstance(event, DeviceReady):
-            self.agreements.recheck()
+            self.agreements.device_ready(event.link)
+        elif isinstance(event, DeviceLost):
+            self.agreements.device_lost(event.device_id, event.epoch)
         self._router.take(event)
 
 

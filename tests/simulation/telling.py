@@ -20,7 +20,7 @@ def _told_value(value: object) -> str:
     """Format a value with a sorted order of sets, because their order differs between processes."""
     match value:
         case Gates():
-            return f"Gates({sorted(value.online)}, settled {sorted(value.settled)})"
+            return f"Gates({sorted(value.online)}, settling {sorted(value.settling)})"
         case frozenset() | set():
             return str(sorted(value))
         case partial():

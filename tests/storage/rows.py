@@ -123,7 +123,7 @@ def claim(
     """Claim for the devices of these names."""
     there = frozenset(DeviceId(f"device-{name}") for name in online or (LAPTOP,))
     appear(c, there, boot)
-    gates = Gates(online=there, settled=there, per_device=per_device, total=total)
+    gates = Gates(online=there, per_device=per_device, total=total)
     claimed = run_claims.claim_runs(c, boot_id=boot, gates=gates, lease_ms=30_000, at=at, most=1)
     return claimed[0] if claimed else None
 

@@ -19,6 +19,7 @@ from tests.storage.expected_rows import ATTEMPTS, Run
 from tests.storage.people_and_time import PeopleAndTime
 from tests.storage.rows import settle_call
 from tests.storage.steps import Choose, has_run, held, step
+from tests.support.presence import appear
 
 LEASE_MS = 3_600_000
 UNITS = ("a.txt", "b.txt")
@@ -43,8 +44,9 @@ class RunsAtWork(PeopleAndTime):
 
     def _claim(self, *, is_taken_on: bool) -> None:
         online, expected = self._online(), self._claimable()
-        gates = Gates(online=online, settled=online, per_device=self.per_device, total=self.total)
+        gates = Gates(online=online, per_device=self.per_device, total=self.total)
         with self.hub.transaction() as c:
+            appear(c, online, self.hub.boot_id)
             claimed = run_claims.claim_runs(
                 c, boot_id=self.hub.boot_id, gates=gates, lease_ms=LEASE_MS, at=self.at
             )

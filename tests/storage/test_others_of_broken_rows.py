@@ -4,16 +4,17 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.agent_status import Connectivity
-from protocol.ids import AgentId, DeviceId
+from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
 from storage.agents import agent_states, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.status_writes import AgentReport, Reports, Silence
 from storage.devices import devices
-from storage.runs import run_moves
+from storage.runs import run_claims, run_moves
+from storage.runs.run_claims import Gates
 from tests.storage.rows import AT, NEXT_BOOT, claim, make_agent, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, appear
 
 pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 LAPTOP = DeviceId("device-laptop")
@@ -69,6 +70,23 @@ def test_a_queued_run_lets_the_next_ones_of_its_device_begin(c: sa.Connection, b
     claimed = claim(c)
     assert claimed is not None and claimed.id == "second"
     assert c.exec_driver_sql("SELECT state FROM runs WHERE id = 'first'").scalar_one() == "QUEUED"
+
+
+def test_hundreds_of_queued_runs_let_the_next_ones_of_other_agents_begin(c: sa.Connection) -> None:
+    lost = make_agent(c, "broken")
+    for number in range(300):
+        make_run(c, f"broken-{number}", agent=lost)
+    make_run(c, "sound", agent=make_agent(c, "sound"), at=AT + 1)
+    damage(c, "UPDATE runs SET settings = 'no' WHERE id <> 'sound'")
+    online, broken = frozenset([LAPTOP]), set[RunId]()
+    appear(c, online)
+    claimed: list[RunId] = []
+    for _ in range(2):
+        found = run_claims.claim_runs(
+            c, boot_id=BOOT, gates=Gates(online=online), lease_ms=1, at=AT + 1, broken=broken
+        )
+        claimed += [run.id for run in found]
+    assert (claimed, len(broken)) == (["sound"], 300)
 
 
 @pytest.mark.parametrize("broken", ["lease_boot_id = NULL, lease_expires_at = NULL", "completed_at = 1"])

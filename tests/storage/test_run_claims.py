@@ -38,7 +38,7 @@ def test_nothing_is_claimed_before_its_time(c: sa.Connection) -> None:
 def test_nothing_is_claimed_for_a_device_that_is_not_connected(c: sa.Connection) -> None:
     make_run(c)
     assert claim(c, "desktop") is None
-    nobody = Gates(online=frozenset(), settled=frozenset())
+    nobody = Gates(online=frozenset())
     assert run_claims.claim_runs(c, boot_id=BOOT, gates=nobody, lease_ms=1, at=AT) == []
 
 
@@ -76,7 +76,7 @@ def test_an_agent_that_moved_to_another_device_works_on_no_more_runs_than_before
     make_run(c, "run-2", agent=make_agent(c, device="desk-2"))
     there = frozenset({DeviceId("device-desk-1"), DeviceId("device-desk-2")})
     appear(c, there)
-    gates = Gates(online=there, settled=there)
+    gates = Gates(online=there)
     claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
     assert [run.id for run in claimed] == ["run-1"]
 
@@ -143,7 +143,7 @@ def claim_all(
     online = frozenset(DeviceId(f"device-{name}") for name in devices)
     there = online if settled is None else frozenset(DeviceId(f"device-{name}") for name in settled)
     appear(c, online)
-    gates = Gates(online=online, settled=there, total=total, is_held=is_held)
+    gates = Gates(online=online, settling=online - there, total=total, is_held=is_held)
     return [
         run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT + 99)
     ]
@@ -217,7 +217,6 @@ def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa
         change(c, make_run(c, f"run-{n}", agent=agent), schedule_id="s", trigger_kind="schedule")
     wide = Gates(
         online=frozenset({DeviceId("device-desk")}),
-        settled=frozenset({DeviceId("device-desk")}),
         per_device=9,
     )
 

@@ -175,7 +175,7 @@ def test_a_run_without_room_in_a_queue_waits_outside_and_delays_no_other_run(c: 
     make_locking_run(c, "run-free", agent=make_agent(c, "free"))
     there = frozenset({DeviceId(DEVICE.id)})
     appear(c, there)
-    gates = Gates(online=there, settled=there, locks=LockLimits(lock_waits=1))
+    gates = Gates(online=there, locks=LockLimits(lock_waits=1))
     claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
     assert [run.id for run in claimed] == ["run-free"]
     assert waiting(c) == ["run-0"]

@@ -31,7 +31,7 @@ def claimed(c: sa.Connection, offers: Mapping[str, str] | None = None, *, total:
     """The runs that are claimed for the laptop, which can do this."""
     there = frozenset({DEVICE})
     appear(c, there)
-    gates = Gates(online=there, settled=there, per_device=9, total=total, offered={DEVICE: offers or {}})
+    gates = Gates(online=there, per_device=9, total=total, offered={DEVICE: offers or {}})
     return [run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=1, at=AT)]
 
 
@@ -89,7 +89,8 @@ def test_more_runs_than_a_statement_has_room_for_may_wait_for_a_capability(c: sa
     for n in range(3):
         make_run(c, f"needy-{n}", "file.read", agent=agent)
     unmet = [f"run-{n}" for n in range(40_000)]
-    gates = {"now": AT, "held": 0, "busy_agents": [], "devices": [DEVICE], "settled": 1}
+    appear(c, [DEVICE])
+    gates = {"now": AT, "held": 0, "busy_agents": [], "busy_devices": [], "boot": BOOT, "most": 9}
     assert c.execute(READY, gates | {"unmet": unmet}).one().id == "needy-0"
     assert c.execute(READY, gates | {"unmet": [*unmet, "needy-0", "needy-1", "needy-2"]}).all() == []
 

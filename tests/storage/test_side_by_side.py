@@ -24,8 +24,10 @@ from storage.runs.calls import mark_sent, open_calls
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow
+from storage.runs.schema import runs as run_table
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running, settle_call
 from tests.support.postgres import Postgres
+from tests.support.presence import appear
 
 HUBS = 4
 AGENTS, RUNS_EACH = 40, 8
@@ -56,13 +58,24 @@ def queue_up(c: sa.Connection) -> None:
             make_run(c, f"{name}-{n}", agent=agent)
 
 
+async def connect_to_boots(hub: Database) -> dict[BootId, frozenset[DeviceId]]:
+    """Connect the agents' devices to eight hubs; which has which."""
+    shares = {
+        BootId(f"boot-{boot}"): frozenset(DeviceId(f"device-agent-{n}") for n in range(boot, AGENTS, 8))
+        for boot in range(8)
+    }
+    for boot_id, share in shares.items():
+        await hub.write(appear, share, boot_id)
+    return shares
+
+
 async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) -> None:
     await hubs[0].write(queue_up)
-    there = frozenset(DeviceId(f"device-agent-{n}") for n in range(AGENTS))
-    gates = Gates(online=there, settled=there, per_device=RUNS_EACH, total=AGENTS * RUNS_EACH)
+    shares = await connect_to_boots(hubs[0])
     claimed: list[RunRow] = []
 
     async def work(hub: Database, boot_id: BootId) -> None:
+        gates = Gates(online=shares[boot_id], per_device=RUNS_EACH, total=AGENTS * RUNS_EACH)
         while taken := await hub.write(
             run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=20
         ):
@@ -82,13 +95,13 @@ async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) 
     assert (waiting, executing) == (0, AGENTS * RUNS_EACH)
 
 
-async def test_a_limit_holds_however_many_hubs_claim(hubs: list[Database]) -> None:
+async def test_each_of_many_hubs_claims_as_many_runs_as_it_may(hubs: list[Database]) -> None:
     await hubs[0].write(queue_up)
-    there = frozenset(DeviceId(f"device-agent-{n}") for n in range(AGENTS))
-    gates = Gates(online=there, settled=there, per_device=1, total=30)
+    shares = await connect_to_boots(hubs[0])
 
     async def claim(n: int) -> None:
         boot_id = BootId(f"boot-{n}")
+        gates = Gates(online=shares[boot_id], per_device=1, total=3)
         await hubs[n % HUBS].write(
             run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=7
         )
@@ -97,8 +110,37 @@ async def test_a_limit_holds_however_many_hubs_claim(hubs: list[Database]) -> No
         for n in range(8):
             claiming.start_soon(claim, n)
     executing = await hubs[0].read(runs.list_runs, states=[RunState.PREPARING], limit=1_000)
-    assert len(executing) == 30
+    assert set(Counter(run.lease_boot_id for run in executing).values()) == {3}
     assert max(Counter(run.device_id for run in executing).values()) == 1
+
+
+async def test_an_agent_on_two_hubs_executes_no_more_runs_than_it_may(hubs: list[Database]) -> None:
+    await hubs[0].write(queue_up)
+    shares = await connect_to_boots(hubs[0])
+
+    def share_agents(c: sa.Connection) -> None:
+        c.execute(sa.update(agent_table).values(max_concurrent_runs=1))
+        c.execute(sa.update(run_table).values(agent_id="agent-agent-0"))
+
+    await hubs[0].write(share_agents)
+    claimed: list[RunRow] = []
+
+    async def claim(n: int) -> None:
+        boot_id = BootId(f"boot-{n}")
+        claimed.extend(
+            await hubs[n % HUBS].write(
+                run_claims.claim_runs,
+                boot_id=boot_id,
+                gates=Gates(online=shares[boot_id]),
+                lease_ms=30_000,
+                at=AT,
+            )
+        )
+
+    async with anyio.create_task_group() as claiming:
+        for n in range(8):
+            claiming.start_soon(claim, n)
+    assert len(claimed) == 1
 
 
 async def test_one_fire_makes_one_run_however_many_hubs_see_it(hubs: list[Database]) -> None:

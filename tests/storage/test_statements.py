@@ -67,9 +67,18 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
     [
         (
             "run_claims.READY",
-            {"now": 0, "devices": ["d-1", "d-2"], "settled": 1, "held": 0, "busy_agents": [], "unmet": []},
-            "runs_queued",
+            {
+                "now": 0,
+                "boot": "b",
+                "held": 0,
+                "busy_agents": [],
+                "busy_devices": [],
+                "unmet": [],
+                "most": 9,
+            },
+            "runs_ready",
         ),
+        ("run_claims.ANY_WAITING", {"now": 0, "boot": "b"}, "runs_ready"),
         ("run_locks.NEEDY_RUNS", {}, "runs_needy"),
         ("run_moves.LEFT_BEHIND", {"boot": "b", "is_alone": 1, "dead": []}, "runs_"),
         ("run_pauses.LATE", {"now": 0}, "runs_late"),

@@ -190,7 +190,7 @@ class ServedHub(IdentityBench):
             assert run.device_id is not None
             there = frozenset([run.device_id])
             appear(c, there, BOOT)
-            gates = Gates(online=there, settled=there, per_device=99)
+            gates = Gates(online=there, per_device=99)
             (claimed,) = run_claims.claim_runs(
                 c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=self.now_ms, most=1
             )

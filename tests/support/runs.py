@@ -40,7 +40,7 @@ from storage.runs.units import UnitRow
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
-from tests.support.presence import live
+from tests.support.presence import appear
 
 MODERN = ("agent_manifest", "agent_data.credit", "agent_ack")
 PAGED = (*MODERN, "agent_manifest.pages")
@@ -101,6 +101,24 @@ def folder(**files: str) -> list[list[RunFrame | Exception]]:
     ]
 
 
+class Links(dict[DeviceId, DeviceLink]):
+    """Connected devices by id; the dispatcher learns of each change."""
+
+    dispatcher: Dispatcher
+
+    def __setitem__(self, device_id: DeviceId, link: DeviceLink) -> None:
+        super().__setitem__(device_id, link)
+        self.dispatcher.device_ready(link)
+
+    def __delitem__(self, device_id: DeviceId) -> None:
+        self.dispatcher.device_lost(device_id, self[device_id].epoch)
+        super().__delitem__(device_id)
+
+    def clear(self) -> None:
+        for device_id in list(self):
+            del self[device_id]
+
+
 @dataclass
 class Bench:
     """Everything of a hub that runs need, wired as the daemon does it."""
@@ -109,7 +127,7 @@ class Bench:
     agent: AgentRow
     clock: FakeClock = field(default_factory=FakeClock)
     model: KeywordModel = field(default_factory=KeywordModel)
-    links: dict[DeviceId, DeviceLink] = field(default_factory=dict)
+    links: "Links" = field(default_factory=lambda: Links())
     device_grace_s: float = 0.0
     limits: Limits = field(default_factory=Limits)
     run_limits: RunLimits = field(default_factory=RunLimits)
@@ -173,15 +191,15 @@ class Bench:
             store=self.store,
             lifecycle=self.lifecycle,
             runner=self.runner,
-            links=self._look,
             clock=self.clock,
             chance=chance,
             metrics=self.metrics,
             boot_id=BOOT,
             limits=self.limits,
-            is_disk_full=lambda: self.is_disk_full,
+            is_disk_full=self._look,
             is_model_back=self.asking.gates.let_through,
         )
+        self.links.dispatcher = self.dispatcher
         self.control = RunControl(
             store=self.store,
             lifecycle=self.lifecycle,
@@ -208,9 +226,9 @@ class Bench:
                     self.dispatcher.recheck()
                     await anyio.lowlevel.checkpoint()
 
-    def _look(self) -> list[DeviceLink]:
+    def _look(self) -> bool:
         self.looked += 1
-        return list(self.links.values())
+        return self.is_disk_full
 
     def connect(self, **options: object) -> FakeLink:
         """A modern device that takes everything, unless *options* say otherwise."""
@@ -227,10 +245,11 @@ class Bench:
     async def claim(self) -> RunOrder:
         """The next run, claimed."""
         there = frozenset(self.links)
+        await self.store.write(appear, there, BOOT)
         claimed = await self.store.write(
             run_claims.claim_runs,
             boot_id=BOOT,
-            gates=Gates(online=there, settled=there),
+            gates=Gates(online=there),
             lease_ms=30_000,
             at=int(self.clock.now().timestamp() * 1000),
             most=1,
@@ -286,7 +305,6 @@ def titles(link: FakeLink) -> Sequence[object]:
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     async with open_store("sqlite://") as opened:
-        await opened.write(live, BOOT)
         yield opened
 
 
@@ -306,6 +324,8 @@ async def declare_agent(store: Store, *, at: int = 1, fresh_ids: str = "abcd", *
     )
     found = await store.read(agents.find_agent_by_name, declared.name)
     assert found is not None
+    if found.device_id is not None:
+        await store.write(appear, [found.device_id], BOOT)
     return found
 
 

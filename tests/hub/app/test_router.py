@@ -9,13 +9,17 @@ from hub.app.router import Router
 from hub.links.roster import DeviceReady, RequestReceived
 from hub.runs import dispatcher
 from protocol.coordination import Request
-from protocol.handshake import DeviceHello
+from protocol.frame import Frame
+from protocol.handshake import DeviceHello, HeldRun
 from protocol.lifecycles import RunState
+from protocol.work import AgentCancel
 from tests.support.requests import make_requests
 from tests.support.runs import Bench, agent, bench, folder, store
 from tests.support.wire import until
 
 __all__ = ["agent", "bench", "store"]
+
+HOLDING = DeviceHello(runs=[HeldRun(run_id="ended", fence=1)])
 
 
 def make_router(bench: Bench) -> Router:
@@ -43,24 +47,27 @@ async def test_a_device_that_is_back_lets_its_paused_run_go_on_at_once(
         lost.cut()
         await bench.comes_to(RunState.PAUSED)
 
-        back = bench.connect(runs=[[manifest, second, end]])
-        routed.take(DeviceReady(back, DeviceHello()))
-
+        bench.connect(runs=[[manifest, second, end]])
         await bench.comes_to(RunState.COMPLETED)
         tasks.cancel_scope.cancel()
 
 
 async def test_a_handler_that_fails_does_not_stop_the_next(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def fail(frame: Frame) -> None:
+        raise RuntimeError("a fault")
+
     routed = make_router(bench)
-    looked = bench.looked
     async with anyio.create_task_group() as tasks:
         await tasks.start(bench.dispatcher.serve)
         await tasks.start(routed.serve)
-        routed.take(DeviceReady(bench.connect(), None))  # type: ignore[arg-type]
-        routed.take(DeviceReady(bench.connect(), DeviceHello()))
-        await until(lambda: len(routed) == 0 and bench.looked > looked)
+        broken = bench.connect()
+        monkeypatch.setattr(broken, "send", fail)
+        routed.take(DeviceReady(broken, HOLDING))
+        link = bench.connect()
+        routed.take(DeviceReady(link, HOLDING))
+        await until(lambda: any(isinstance(frame, AgentCancel) for frame in link.sent))
         tasks.cancel_scope.cancel()
     assert [record.message for record in caplog.records].count("router.handler_failed") == 1
 
@@ -73,7 +80,7 @@ async def test_connection_events_never_wait_behind_requests(
     link = bench.connect()
     for number in range(100):
         routed.take(RequestReceived(link, Request(id=str(number), method="agents.list")))
-    routed.take(DeviceReady(link, DeviceHello()))
+    routed.take(DeviceReady(link, HOLDING))
     assert len(routed) == 1
     assert caplog.records == []
 
@@ -84,5 +91,5 @@ async def test_an_event_beyond_the_limit_of_the_queue_is_logged(
     monkeypatch.setattr(router, "QUEUE_EVENTS", 1)
     routed = make_router(bench)
     for _ in range(2):
-        routed.take(DeviceReady(bench.connect(), DeviceHello()))
+        routed.take(DeviceReady(bench.connect(), HOLDING))
     assert [record.message for record in caplog.records] == ["router.full"]

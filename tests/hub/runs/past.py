@@ -171,13 +171,14 @@ class Past:
         """The service that makes hub and device agree."""
         service = Agreements(
             bench.store,
-            links=lambda: list(bench.links.values()),
             clock=bench.clock,
             ids=bench.ids,
-            on_agreed=lambda: None,
+            on_agreed=lambda link: None,
         )
         async with anyio.create_task_group() as tasks:
             await tasks.start(service.serve)
+            for link in bench.links.values():
+                service.device_ready(link)
             try:
                 yield service
             finally:

@@ -1,6 +1,7 @@
 """When a connected device has been there long enough for work that nobody waits for."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -17,6 +18,7 @@ DESK = DeviceId("desk")
 class Link:
     device_id: DeviceId = DESK
     epoch: int = 1
+    offers: Mapping[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
@@ -29,53 +31,69 @@ def arrivals(clock: FakeClock) -> Arrivals:
     return Arrivals(clock=clock, chance=SeededChance(), settle_s=SETTLE_S)
 
 
+def settled(arrivals: Arrivals) -> Set[DeviceId]:
+    """The devices that are connected for long enough."""
+    return arrivals.online - arrivals.settling
+
+
 def test_a_device_settles_a_few_seconds_after_it_came(arrivals: Arrivals, clock: FakeClock) -> None:
-    arrivals.update([Link()])
-    assert (set(arrivals.online), set(arrivals.settled())) == ({DESK}, set())
-    assert (arrivals.since(DESK), arrivals.settles_in_s()) == (START, SETTLE_S)
+    arrivals.add(Link())
+    assert (set(arrivals.online), settled(arrivals)) == ({DESK}, set())
+    assert arrivals.since(DESK) == START
     assert arrivals.settles_at(DESK) is not None
     clock.advance(SETTLE_S)
-    assert arrivals.settled() == {DESK}
-    assert (arrivals.settles_in_s(), arrivals.settles_at(DESK)) == (None, None)
+    assert settled(arrivals) == {DESK}
+    assert arrivals.settles_at(DESK) is None
 
 
 def test_a_new_connection_of_a_device_settles_anew(arrivals: Arrivals, clock: FakeClock) -> None:
-    arrivals.update([Link(epoch=1)])
+    arrivals.add(Link(epoch=1))
     clock.advance(SETTLE_S)
-    arrivals.update([Link(epoch=2)])
-    assert arrivals.settled() == frozenset()
+    arrivals.add(Link(epoch=2))
+    assert settled(arrivals) == frozenset()
 
 
 def test_a_device_that_left_is_not_there(arrivals: Arrivals, clock: FakeClock) -> None:
-    arrivals.update([Link()])
+    arrivals.add(Link())
     clock.advance(SETTLE_S)
-    arrivals.update([])
-    assert (arrivals.online, arrivals.settled(), arrivals.since(DESK)) == (frozenset(), frozenset(), None)
+    arrivals.remove(DESK, epoch=1)
+    assert (set(arrivals.online), settled(arrivals), arrivals.since(DESK)) == (set(), set(), None)
+
+
+def test_the_end_of_an_older_connection_leaves_the_newer_one(arrivals: Arrivals) -> None:
+    arrivals.add(Link(epoch=1))
+    arrivals.add(Link(epoch=2))
+    arrivals.remove(DESK, epoch=1)
+    assert arrivals.online == {DESK}
 
 
 def test_a_device_that_keeps_coming_back_settles_for_a_minute(arrivals: Arrivals, clock: FakeClock) -> None:
     for epoch in range(1, 5):
-        arrivals.update([Link(epoch=epoch)])
+        arrivals.add(Link(epoch=epoch))
+        assert arrivals.online == {DESK}
         clock.advance(20)
-    assert arrivals.settled() == frozenset()
+    assert settled(arrivals) == frozenset()
     clock.advance(FLAP_SETTLE_S - 20)
-    assert arrivals.settled() == {DESK}
+    assert settled(arrivals) == {DESK}
 
 
 def test_connections_that_lie_far_apart_are_no_flapping(arrivals: Arrivals, clock: FakeClock) -> None:
     for epoch in range(1, 9):
-        arrivals.update([Link(epoch=epoch)])
+        arrivals.add(Link(epoch=epoch))
+        assert arrivals.online == {DESK}
         clock.advance(50)
-    assert arrivals.settled() == {DESK}
+    assert settled(arrivals) == {DESK}
 
 
 def test_a_crowd_settles_by_and_by(arrivals: Arrivals, clock: FakeClock) -> None:
-    arrivals.update([Link(DeviceId(f"desk-{n}")) for n in range(200)])
-    settled = []
+    for n in range(200):
+        arrivals.add(Link(DeviceId(f"desk-{n}")))
+    assert len(arrivals.online) == 200
+    counts = []
     for _ in range(14):
         clock.advance(SETTLE_S)
-        settled.append(len(arrivals.settled()))
-    assert settled[0] < 20
-    assert settled == sorted(settled)
-    assert 60 < settled[6] < 140
-    assert settled[-1] == 200
+        counts.append(len(settled(arrivals)))
+    assert counts[0] < 20
+    assert counts == sorted(counts)
+    assert 60 < counts[6] < 140
+    assert counts[-1] == 200

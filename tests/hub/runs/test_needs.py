@@ -16,7 +16,7 @@ from protocol.lifecycles import RunState
 from storage.devices import devices
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, live
 from tests.support.runs import MODERN, Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
@@ -39,6 +39,7 @@ async def connect(bench: Bench, offers: dict[str, str], *, runs: Any = ()) -> Fa
     """The device comes, and can do this."""
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
+    await bench.store.write(live, BOOT)
     epoch = await bench.store.write(
         devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at
     )

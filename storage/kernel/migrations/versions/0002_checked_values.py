@@ -280,9 +280,6 @@ def _drop_indexes_of_lists() -> None:
         _index(name, table, columns.split(), where=where)
 
 
-def _index(name: str, table: str, columns: list[str], *, where: str | None) -> None:
-    rows = None if where is None else sa.text(where)
-    op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
 def _tie_devices_to_boots() -> None:
     op.add_column("devices", sa.Column("boot_id", sa.Text()))
     op.execute(  # the connections of hubs that are dead are closed at the start
@@ -314,8 +311,9 @@ def _untie_devices_from_boots() -> None:
         devices.create_foreign_key(op.f("fk_devices_node_id"), "nodes", ["node_id"], ["id"])
 
 
-def _index(name: str, table: str, columns: list[str], *, where: str) -> None:
-    op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+def _index(name: str, table: str, columns: list[str], *, where: str | None) -> None:
+    rows = None if where is None else sa.text(where)
+    op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
 
 
 _SHOWN = 20  # rows that a message names
