@@ -49,6 +49,15 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
+def wakeups(pid: int) -> int:
+    """Times that threads of a process were woken, as far as the threads are still there."""
+    found = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        status = (task / "status").read_text(encoding="ascii")
+        found += int(status.partition("\nvoluntary_ctxt_switches:")[2].split(maxsplit=1)[0])
+    return found
+
+
 def cpu_seconds() -> float:
     """User and system time of this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,0 +1,212 @@
+"""Rows 26 to 28: what it costs the daemon that devices connect and are there, in CPU time.
+
+Row 26: a device that connects with a thousand others, until all have settled, of a bare accept.
+Row 27: a look for runs to claim with nothing queued, with 50,000 connected devices of one.
+Row 28: 1,000 and 10,000 devices that are only there.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import process_time
+from typing import Final
+
+import anyio
+import sqlalchemy as sa
+
+from hub.clock import SystemChance, SystemClock
+from hub.runs.dispatcher import Arrivals
+from hub.tokens import hash_token
+from protocol.ids import BootId, DeviceId
+from storage.devices.schema import device_tokens, devices, users
+from storage.runs import run_claims
+from storage.store import open_store
+from tests.bench.bare_server import BareConfig
+from tests.bench.client import ClientConfig
+from tests.bench.machine import TICKS_PER_S, allow_open_files, cpu_ticks, wakeups
+from tests.bench.payloads import token_of
+from tests.bench.processes import client_process, python_process
+from tests.bench.rounds import alone, play, ratio
+from tests.bench.rows import Row, at_most
+from tests.support.processes import CROWD, HubProcess
+
+ROWS: Final = frozenset({26, 27, 28})
+_FEW, _MANY = 1_000, 10_000
+_CLAIMING: Final = 50_000
+_CLAIMS: Final = 500
+_SETTLED_S: Final = 70.0  # after the last one connected
+_IDLE_S: Final = 20.0
+_COME_S: Final = 240.0
+_DISK: Final = "/var/tmp"  # as row 13
+_BOOT: Final = BootId("bench")
+_SETTINGS: Final = CROWD.replace("2000", str(_MANY + 1_000))
+
+
+def run(told: Callable[[str], None], wanted: set[int]) -> list[Row]:
+    """Play those of the rows that are wanted."""
+    allow_open_files(_MANY + 1_000)
+    rows: list[Row] = []
+    if 27 in wanted:
+        rows += _claiming(told)
+    if 26 in wanted:
+        rows += _connecting(told)
+    if 28 in wanted:
+        rows += _idle(told)
+    return rows
+
+
+# --- a device that connects ---
+
+
+def _connecting(told: Callable[[str], None]) -> list[Row]:
+    told(f"{_FEW:,} devices come to a bare server, and to the daemon, which is measured for {_SETTLED_S:g} s")
+    rounds = play({"bare": _bare_ms, "hub": _hub_ms}, told=told, rounds=2, extra=0)
+    for played in rounds:
+        told(f"bare {played['bare'].value:.3f} ms, hub {played['hub'].value:.3f} ms a device")
+    name = f"CPU of a device that connects, of {_FEW:,}, of a bare accept"
+    return [Row("26", name, at_most(4), ratio(rounds, "hub", "bare"), False)]
+
+
+def _bare_ms() -> float:
+    with python_process("tests.bench.bare_server", BareConfig(devices=_FEW)) as server:
+        port = server.hear()["port"]
+        before = cpu_ticks(server.pid)
+        with _crowd(port, _FEW):
+            return _ms_since(before, server.pid, _FEW)
+
+
+def _hub_ms() -> float:
+    with _daemon(_FEW) as (pid, port):
+        before = cpu_ticks(pid)
+        with _crowd(port, _FEW):
+            _wait(_SETTLED_S)
+            return _ms_since(before, pid, _FEW)
+
+
+def _wait(seconds: float) -> None:
+    anyio.run(anyio.sleep, seconds)
+
+
+def _ms_since(before: int, pid: int, devices: int) -> float:
+    return (cpu_ticks(pid) - before) / TICKS_PER_S * 1_000 / devices
+
+
+@contextmanager
+def _crowd(port: int, devices: int) -> Iterator[None]:
+    with client_process(ClientConfig(port=port, devices=devices)) as client:
+        client.hear(_COME_S)
+        yield
+
+
+@contextmanager
+def _daemon(number: int) -> Iterator[tuple[int, int]]:
+    """Run the hub's daemon, which knows so many devices; its process id and port."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=_DISK, prefix="hub-bench-")))
+        portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
+        hub = HubProcess(folder, settings=_SETTINGS, is_forked=False)
+        stack.callback(portal.call, hub.close)
+        portal.call(hub.start)  # makes the tables
+        portal.call(hub.stop)
+        engine = sa.create_engine(f"sqlite:///{folder / 'hub.db'}")
+        with engine.begin() as c:
+            _enrol(c, number)
+        engine.dispose()
+        portal.call(hub.start)
+        _wait(3.0)  # what a start does later
+        yield hub.pid, int(portal.call(hub.device_url).rpartition(":")[2])
+
+
+def _enrol(c: sa.Connection, number: int) -> None:
+    numbers = range(number)
+    owner = {"user_id": c.execute(sa.select(users.c.id)).scalar_one(), "created_at": 0}
+    c.execute(sa.insert(devices), [owner | {"id": f"d-{n}", "name": f"desk {n}"} for n in numbers])
+    tokens = [
+        {"id": f"t-{n}", "device_id": f"d-{n}", "token_hash": hash_token(token_of(n)), "created_at": 0}
+        for n in numbers
+    ]
+    c.execute(sa.insert(device_tokens), tokens)
+
+
+# --- a look for runs to claim ---
+
+
+class _Link:
+    """As much of a link as arrivals look at."""
+
+    epoch = 1
+
+    def __init__(self, number: int) -> None:
+        self.device_id = DeviceId(f"d-{number}")
+        self.offers: dict[str, str] = {}
+
+
+def _claiming(told: Callable[[str], None]) -> list[Row]:
+    told(f"{_CLAIMS} looks for runs to claim with nothing queued, by CPU time")
+    measurements = {name: partial(_claim_ms, count) for name, count in (("one", 1), ("many", _CLAIMING))}
+    rounds = play(measurements, told=told)
+    last = rounds[-1]
+    told(f"one device {last['one'].value:.3f} ms, {_CLAIMING:,} devices {last['many'].value:.3f} ms")
+    name = f"claim with nothing queued, {_CLAIMING:,} devices of 1"
+    return [Row("27", name, at_most(2), ratio(rounds, "many", "one"), False)]
+
+
+def _claim_ms(connected: int) -> float:
+    return float(anyio.run(_claim, connected, backend_options={"use_uvloop": True}))
+
+
+async def _claim(connected: int) -> float:
+    """Milliseconds of CPU of one look."""
+    arrivals = Arrivals(clock=SystemClock(), chance=SystemChance(), settle_s=0.0)
+    for number in range(connected):
+        arrivals.add(_Link(number))
+
+    def connect(c: sa.Connection) -> None:
+        c.execute(sa.insert(users), {"id": "u", "name": "owner", "created_at": 0})
+        _enrol(c, connected)
+        c.execute(sa.update(devices).values(boot_id=_BOOT))
+
+    with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as name:
+        async with open_store(f"sqlite:///{name}/hub.db") as store:
+            await store.write(connect)
+            assert len(arrivals.online) == connected
+            began = process_time()
+            for _ in range(_CLAIMS):
+                assert arrivals.settling is not None
+                assert not await store.read(run_claims.is_any_waiting, boot_id=_BOOT, at=1)
+            return (process_time() - began) * 1_000 / _CLAIMS
+
+
+# --- devices that are only there ---
+
+
+def _idle(told: Callable[[str], None]) -> list[Row]:
+    told(f"none, {_FEW:,} and {_MANY:,} devices that are only there, for {_IDLE_S:g} s each")
+    woken: dict[int, float] = {}
+
+    def share(connected: int) -> float:
+        with _daemon(connected) as (pid, port), ExitStack() as stack:
+            if connected:
+                stack.enter_context(_crowd(port, connected))
+                _wait(_SETTLED_S)
+            ticks, turns = cpu_ticks(pid), wakeups(pid)
+            _wait(_IDLE_S)
+            woken[connected] = (wakeups(pid) - turns) / _IDLE_S
+            return 100 * (cpu_ticks(pid) - ticks) / TICKS_PER_S / _IDLE_S
+
+    counts = (0, _FEW, _MANY)
+    rounds = play({str(count): partial(share, count) for count in counts}, told=told, rounds=1, extra=0)
+    played = rounds[0]
+    for count in counts:
+        told(f"{count:6,} devices: {played[str(count)].value:.2f} % of a core, {woken[count]:.0f} wake-ups/s")
+        played[f"{count}, woken"] = played[str(count)]._replace(value=woken[count])
+    growth = ratio(rounds, str(_MANY), str(_FEW))
+    found = [Row("28", f"idle CPU, {_MANY:,} devices of {_FEW:,}", at_most(12), growth, False)]
+    for count in counts:
+        name = f"{count:,} idle devices"
+        found.append(Row("28", f"... CPU share, {name}", None, alone(rounds, str(count)), False, "%"))
+        taken = alone(rounds, f"{count}, woken")
+        found.append(Row("28", f"... wake-ups/s, {name}", None, taken, False, "/s"))
+    return found
