@@ -155,7 +155,7 @@ class Coordination:
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Resume the work that waits for this device."""
-        self.soul_writer.recheck()
+        self.soul_writer.device_ready()
         self.courier.device_ready(device_id)
         self._questions.device_ready(device_id)
 

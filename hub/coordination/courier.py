@@ -226,6 +226,7 @@ class Courier:
         self._once_more: set[str] = set()  # messages in progress that have had an event meanwhile
         self._sessions = ActiveSessions()
         self._devices_back: set[DeviceId] = set()
+        self._is_any_open = True  # at the last round
         self._polled_at = 0  # wall-clock time of the last round
         self._missed = MissedAnswers(store, on_text=on_text, clock=clock)
         self._wake = anyio.Event()
@@ -236,9 +237,13 @@ class Courier:
         self._wake.set()
 
     def device_ready(self, device_id: DeviceId) -> None:
-        """Check all open messages of the agents of a device that has connected."""
-        self._devices_back.add(device_id)
-        self.kick()
+        """Check all open messages of the agents of a device that has connected.
+
+        Without an open message there are no attempts that the device might have missed.
+        """
+        if self._is_any_open:
+            self._devices_back.add(device_id)
+            self.kick()
 
     def listen(self, listener: Listener) -> None:
         """Register a listener, see ``Moving.listen``."""
@@ -322,16 +327,16 @@ class Courier:
             for seen in await self._store.read(messages.due_nowhere, self._mine, at=at, most=PAGE):
                 if seen.id not in self._in_flight and (free := free - 1) >= 0:
                     self._take(tasks, "", seen, self._nowhere)
-        is_any, soonest = await self._store.read(messages.next_due, at)
-        if not is_any:
+        self._is_any_open, soonest = await self._store.read(messages.next_due, at)
+        if not self._is_any_open:
             return REST_S
         until_s = self._poll_s if soonest is None else max(0.0, (soonest - self.moving.now()) / 1_000)
         return min(self._poll_s, until_s)
 
     async def _poll_devices(self, tasks: TaskGroup, at: int) -> None:
-        for device_id in tuple(self._devices_back):
-            await self._store.write(messages.stir_device, device_id, at)
-            self._devices_back.discard(device_id)
+        if back := list(self._devices_back):
+            await self._store.write(messages.stir_devices, back, at)
+            self._devices_back.difference_update(back)
         links = {link.device_id: link for link in self._links.connected()}
         connected = list(links)
         for start in range(0, len(connected), DEVICES):

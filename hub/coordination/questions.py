@@ -321,8 +321,10 @@ class QuestionDelivery:
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Schedule a device that has connected, because it may have missed questions."""
-        self._fresh.add(device_id)
-        self._wake.set()
+        link = self._find_link(device_id)
+        if link is not None and link.can(Action.USER_ASK):
+            self._fresh.add(device_id)
+            self._wake.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Deliver questions until cancelled."""
@@ -334,7 +336,8 @@ class QuestionDelivery:
                 self._wake = anyio.Event()
                 self.turns.work()
                 try:
-                    await self._questions.expire()
+                    if self._is_everybody:
+                        await self._questions.expire()
                     await self._poll(tasks)
                 except StorageError as exc:
                     log.error("question.database", exc=exc)

@@ -316,6 +316,7 @@ class SoulWriter:
         self._absent: dict[SoulWriteId, float] = {}
         self._settled = Waiters(clock)
         self._wake = anyio.Event()
+        self._is_any_open = True  # at the last round
         self._is_hurried = True  # open writes of an earlier boot must be released
         self._polled_at = 0  # wall-clock time of the last round
 
@@ -353,9 +354,14 @@ class SoulWriter:
     # --- service ---
 
     def recheck(self) -> None:
-        """Resume waiting writes now, because a device has connected."""
+        """Resume waiting writes now."""
         self._is_hurried = True
         self._wake.set()
+
+    def device_ready(self) -> None:
+        """Resume waiting writes, if there are any, when a device has connected."""
+        if self._is_any_open:
+            self.recheck()
 
     def on_news(self, news: GatewayNews | NewsLost) -> None:
         """Resume waiting writes when a gateway has reconnected."""
@@ -401,7 +407,8 @@ class SoulWriter:
             if len(due) < AT_ONCE:
                 break
             after = due[-1]
-        return POLL_S if await self._store.read(souls.next_due) is not None else REST_S
+        self._is_any_open = await self._store.read(souls.next_due) is not None
+        return POLL_S if self._is_any_open else REST_S
 
     async def _bring(self, write_id: SoulWriteId) -> None:
         """Make one attempt at a write. Errors affect only this write."""

@@ -10,9 +10,8 @@ network. Otherwise an attacker could lock out a device.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from hub.clock import Chance, Clock, now_ms
@@ -22,21 +21,23 @@ from hub.links.proof import BadProof, check_hello, read_key
 from hub.links.refusals import Refusal, RefusalSamples, refuse
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
+from hub.together import Together
 from hub.tokens import hash_token
-from protocol.errors import CloseCode, ErrorCode
+from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import Challenge, DeviceHello, Identity, StoreMark
-from protocol.ids import BootId, ConnectionId, DeviceId, UserId
+from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
-from storage.devices import device_keys, devices
+from storage.devices import devices, sessions
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import TokenRevoked, UnknownDevice
-from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
+from storage.devices.sessions import Opened, Opening, Owner
+from storage.devices.tokens import DeviceTokenRow
 from storage.kernel.database import StorageError
-from storage.runs import agreement
 from storage.store import Store
 
 log = Channel(__name__)
 
+AT_ONCE: Final = 200  # devices of one transaction, which blocks other writers for at most 0.1 s
 SKEW_LOGGED_MS: Final = 60_000  # larger clock differences are logged
 
 
@@ -104,6 +105,8 @@ class Authenticator:
         self._samples = RefusalSamples(clock)
         self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics, limits=pairing)
         self._takeover_wait_s = takeover_wait_s
+        self._owners = Together[bytes | KeyId, Owner | None](self._find_owners, most=AT_ONCE)
+        self._openings = Together[Opening, Opened](self._open_all, most=AT_ONCE)
 
     @property
     def attempt_limits(self) -> AttemptLimits:
@@ -126,8 +129,7 @@ class Authenticator:
         """
         network = network_of(knock.address)
         try:
-            admission = await self._judge(knock, network)
-            return replace(admission, store=await self._greet(admission.device_id, knock.hello.store))
+            return await self._judge(knock, network)
         except Refusal as judged:
             refusal = self._count(judged, network)
             if refusal.error.pairing_code is None:  # waiting for a person is not a failure
@@ -144,17 +146,8 @@ class Authenticator:
         at_ms = now_ms(self._clock)
         left = devices.LEFT if reason is None else f"{devices.LEFT} ({reason.replace('_', ' ')})"
         await self._store.write(
-            devices.close_session, admission.device_id, admission.epoch, at_ms, reason=left
+            sessions.close_session, admission.device_id, admission.epoch, at_ms, reason=left
         )
-
-    async def _greet(self, device_id: DeviceId, mark: StoreMark | None) -> StoreMark | None:
-        """Return the known state of the device's store, and mark the store for comparison if it differs."""
-        if mark is None:
-            return None
-        known = await self._store.read(agreement.find_store, device_id)
-        if agreement.is_to_compare(known, mark):
-            await self._store.write(agreement.greet, device_id, mark, now_ms(self._clock))
-        return None if known is None else agreement.mark_of(known)
 
     async def _judge(self, knock: Knock, network: str) -> Admission:
         hello = knock.hello
@@ -175,7 +168,8 @@ class Authenticator:
     # --- tokens ---
 
     async def _judge_token(self, token: str, hello: DeviceHello) -> Admission:
-        owner = await self._store.read(DEVICE_TOKENS.find, hash_token(token))
+        owner = await self._owners.run(hash_token(token))
+        assert owner is None or isinstance(owner, DeviceTokenRow)
         if owner is None:
             raise refuse(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
         credential = f"token:{owner.id}"
@@ -186,8 +180,7 @@ class Authenticator:
         if owner.expires_at is not None and owner.expires_at <= now_ms(self._clock):
             message = "the token has expired"
             raise refuse(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED, party=credential)
-        session = partial(devices.open_session, token_id=owner.id)
-        return await self._open(owner, session, hello, credential, owner.expires_at)
+        return await self._open(owner, owner.id, hello, credential, owner.expires_at)
 
     # --- keys ---
 
@@ -205,7 +198,8 @@ class Authenticator:
         off_ms = identity.signed_at_ms - now_ms(self._clock)
         if abs(off_ms) > SKEW_LOGGED_MS:
             log.warning("device.clock_off", connection_id=knock.connection_id, seconds=off_ms // 1000)
-        owner = await self._store.read(device_keys.find_key, key.id)
+        owner = await self._owners.run(key.id)
+        assert owner is None or isinstance(owner, KeyOwner)
         if owner is None and hello.invitation is not None:
             owner = await self._desk.redeem(key, hello.invitation, hello)
         if owner is None:
@@ -219,13 +213,12 @@ class Authenticator:
             raise _revoked("the device has replaced this key by another", credential)
         if owner.key_revoked_at is not None:
             raise _revoked("the key was revoked", credential)
-        session = partial(device_keys.open_session, key_id=owner.key_id)
-        return await self._open(owner, session, hello, credential)
+        return await self._open(owner, owner.key_id, hello, credential)
 
     async def _open(
         self,
         owner: KeyOwner | DeviceTokenRow,
-        open_session: Callable[..., int],
+        shown: TokenId | KeyId,
         hello: DeviceHello,
         credential: str,
         expires_at: int | None = None,
@@ -237,17 +230,32 @@ class Authenticator:
             raise _wait(
                 "the device is connected, and was taken over too often: is its key on two machines?", wait_s
             )
+        opening = Opening(
+            device_id=owner.device_id,
+            credential=shown,
+            is_key=isinstance(owner, KeyOwner),
+            platform=hello.client.platform if hello.client else "",
+            mark=hello.store,
+        )
         try:
-            epoch = await self._store.write(
-                open_session,
-                owner.device_id,
-                platform=hello.client.platform if hello.client else "",
-                at=now_ms(self._clock),
-                boot_id=self._boot_id,
-            )
+            opened = await self._openings.run(opening)
         except (TokenRevoked, KeyRevoked, UnknownDevice) as exc:  # revoked since the read
             raise _revoked(str(exc), credential) from exc
-        return Admission(owner.device_id, owner.user_id, epoch, credential, expires_at)
+        store = None if hello.store is None else opened.store
+        return Admission(owner.device_id, owner.user_id, opened.epoch, credential, expires_at, store)
+
+    # --- sets of devices that connect together ---
+
+    async def _find_owners(self, shown: Sequence[bytes | KeyId]) -> Sequence[Owner | None]:
+        """Return the owners of hashes of tokens, and of keys."""
+        hashes = {one for one in shown if isinstance(one, bytes)}
+        keys = {one for one in shown if not isinstance(one, bytes)}
+        tokens, owners = await self._store.read(sessions.owners_of, hashes, keys)
+        return [tokens.get(one) if isinstance(one, bytes) else owners.get(one) for one in shown]
+
+    async def _open_all(self, openings: Sequence[Opening]) -> Sequence[Opened | HubError]:
+        at = now_ms(self._clock)
+        return await self._store.write(sessions.open_sessions, openings, boot_id=self._boot_id, at=at)
 
     # --- waiting after failures ---
 

@@ -15,6 +15,7 @@ database, and connections that were being admitted at the same moment.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from posixpath import normpath
 from typing import Final, Protocol
 
@@ -222,6 +223,8 @@ class Roster:
         self._takeovers = takeovers
         self._metrics = metrics
         self._links: dict[DeviceId, LocalLink] = {}
+        # heap of expiry, device and epoch; also of connections that have ended
+        self._expiring: list[tuple[int, DeviceId, int]] = []
         self._entered = anyio.Event()
         self.is_draining = False
         metrics.pending_calls.set_function(lambda: sum(link.pending_calls for link in self._links.values()))
@@ -288,6 +291,14 @@ class Roster:
     def enter(self, link: LocalLink, hello: DeviceHello) -> None:
         """Add a welcomed device; ``supersede`` was called in the same turn of the event loop."""
         self._links[link.device_id] = link
+        if link.expires_at is not None:
+            heappush(self._expiring, (link.expires_at, link.device_id, link.epoch))
+            if len(self._expiring) > 2 * len(self._links) + 64:  # most of them have left
+                self._expiring = sorted(
+                    (one.expires_at, one.device_id, one.epoch)
+                    for one in self._links.values()
+                    if one.expires_at is not None
+                )
         self._entered.set()
         self.notify(DeviceReady(link, hello))
 
@@ -313,14 +324,15 @@ class Roster:
 
     def end_expired(self, at: int) -> list[DeviceId]:
         """End every connection whose token has expired by *at* (epoch ms). Return their devices."""
-        expired = [
-            link for link in self._links.values() if link.expires_at is not None and link.expires_at <= at
-        ]
-        for link in expired:
-            link.end(
-                Goodbye(reason=ErrorCode.AUTH_FAILED, message="the token has expired"), CloseCode.AUTH_FAILED
-            )
-        return [link.device_id for link in expired]
+        ended: list[DeviceId] = []
+        while self._expiring and self._expiring[0][0] <= at:
+            _, device_id, epoch = heappop(self._expiring)
+            link = self._links.get(device_id)
+            if link is not None and link.epoch == epoch:
+                message = "the token has expired"
+                link.end(Goodbye(reason=ErrorCode.AUTH_FAILED, message=message), CloseCode.AUTH_FAILED)
+                ended.append(device_id)
+        return ended
 
     async def drain(
         self, goodbye: Callable[[], Goodbye], close: CloseCode, *, within_s: float = DRAIN_S

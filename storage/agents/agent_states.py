@@ -35,7 +35,7 @@ from storage.agents.agent_moves import (
 from storage.agents.agents import UnknownAgent, agent_called, called
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.agents.words_in_sql import CHANGED_WORDS
-from storage.kernel.columns import Int
+from storage.kernel.columns import Int, listed
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, readable, sparing
 
 WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # rate limit: first and longest wait
@@ -360,6 +360,19 @@ def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentS
     return fill(AgentStatus, row, activity=activity, since=since)
 
 
+TO_CONNECT = (
+    sa.select(agents.c.id, agents.c.device_id)
+    .join_from(agents, agent_states)
+    .where(
+        agents.c.device_id.in_(listed(sa.bindparam("ids"))),
+        sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity)
+        != sa.bindparam("after"),
+        agent_states.c.lifecycle != "terminated",
+    )
+    .order_by(agents.c.id)
+)
+
+
 def connect_agents(
     c: sa.Connection,
     device_ids: Sequence[DeviceId],
@@ -372,21 +385,10 @@ def connect_agents(
     """Set the connectivity of the agents of devices that connected, left or missed their heartbeats.
 
     Args:
-        device_ids: at most one IN list.
         actor: by default the device of the agent.
     """
     to = Connectivity.ONLINE if online else Connectivity.OFFLINE
-    query = (
-        sa.select(agents.c.id, agents.c.device_id)
-        .join_from(agents, agent_states)
-        .where(
-            agents.c.device_id.in_(device_ids),
-            sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity) != to,
-            agent_states.c.lifecycle != "terminated",
-        )
-        .order_by(agents.c.id)
-    )
-    for agent_id, device_id in c.execute(query).all():
+    for agent_id, device_id in c.execute(TO_CONNECT, {"ids": list(device_ids), "after": to}).all():
         by = actor or f"device:{device_id}"
         with sparing(c):
             move(c, AgentId(agent_id), Axis.CONNECTIVITY, to, at=at, actor=by, reason=reason)

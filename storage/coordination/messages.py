@@ -44,7 +44,7 @@ from storage.coordination.message_rows import (
 )
 from storage.coordination.schema import gateway_agents, message_moves, messages, questions
 from storage.devices.nodes import is_alive
-from storage.kernel.columns import Int
+from storage.kernel.columns import Int, listed
 from storage.kernel.rows import fill, fill_each, values_of
 
 LEFT_MS: Final = 180_000  # longer than any step of a message takes
@@ -217,16 +217,17 @@ def stir(c: sa.Connection, gateway_id: GatewayId, at: int) -> int:
     return c.execute(later.values(not_before=at)).rowcount
 
 
-def stir_device(c: sa.Connection, device_id: DeviceId, at: int) -> int:
-    """Make the messages to a connected device's agents due now, as earlier sends may be lost."""
-    its_agents = sa.select(agents.c.id).where(agents.c.device_id == device_id)
+def stir_devices(c: sa.Connection, device_ids: Sequence[DeviceId], at: int) -> int:
+    """Make the messages to connected devices' agents due now, as earlier sends may be lost."""
+    on_devices = agents.c.device_id.in_(listed(sa.bindparam("listed")))
+    its_agents = sa.select(agents.c.id).where(on_devices)
     later = sa.update(messages).where(
         _is_open,
         messages.c.gateway_id.is_(None),
         messages.c.not_before > at,
         messages.c.to_agent_id.in_(its_agents),
     )
-    return c.execute(later.values(not_before=at)).rowcount
+    return c.execute(later.values(not_before=at), {"listed": list(device_ids)}).rowcount
 
 
 def make_due(c: sa.Connection, id: str, at: int) -> bool:

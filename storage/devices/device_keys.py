@@ -8,13 +8,14 @@ hub.toml names its device.
 """
 
 import math
+from collections.abc import Collection
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, BootId, DeviceId, KeyId, UserId
+from protocol.ids import AgentId, DeviceId, KeyId, UserId
 from storage import audit
 from storage.agents import agent_moves
 from storage.agents.schema import agents
@@ -22,7 +23,8 @@ from storage.devices import devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.devices.schema import device_keys, device_tokens
 from storage.devices.schema import devices as device_table
-from storage.kernel.rows import columns_of, fill, fill_each
+from storage.kernel.columns import listed
+from storage.kernel.rows import columns_of, fill_each
 from storage.runs import run_pauses
 
 _revoked = sa.select(device_table.c.id).where(
@@ -114,24 +116,31 @@ REVOKE_KEY = (
 )
 
 
+OWNERS = (
+    sa.select(
+        *columns_of(
+            KeyOwner,
+            device_keys,
+            device_table,
+            key_id=device_keys.c.id,
+            device_name=device_table.c.name,
+            key_revoked_at=device_keys.c.revoked_at,
+            device_revoked_at=device_table.c.revoked_at,
+        )
+    )
+    .join_from(device_keys, device_table)
+    .where(device_keys.c.id.in_(listed(sa.bindparam("ids"))))
+)
+
+
+def find_keys(c: sa.Connection, ids: Collection[KeyId]) -> dict[KeyId, KeyOwner]:
+    """Return the owners of those of the keys that exist, by key; the caller checks whether a key is valid."""
+    return {row.key_id: row for row in fill_each(KeyOwner, c.execute(OWNERS, {"ids": sorted(ids)}))}
+
+
 def find_key(c: sa.Connection, id: KeyId) -> KeyOwner | None:
     """Return the key's owner, if any; the caller checks whether the key is valid."""
-    row = c.execute(
-        sa.select(
-            *columns_of(
-                KeyOwner,
-                device_keys,
-                device_table,
-                key_id=device_keys.c.id,
-                device_name=device_table.c.name,
-                key_revoked_at=device_keys.c.revoked_at,
-                device_revoked_at=device_table.c.revoked_at,
-            )
-        )
-        .join_from(device_keys, device_table)
-        .where(device_keys.c.id == id)
-    ).one_or_none()
-    return None if row is None else fill(KeyOwner, row)
+    return find_keys(c, [id]).get(id)
 
 
 def list_keys(c: sa.Connection, *, device_id: DeviceId | None = None) -> list[KeyRow]:
@@ -207,31 +216,6 @@ def rotate_key(
     add_key(c, id=new, device_id=device_id, public_key=public_key, at=at)
     detail = {"old": key_subject(old), "new": key_subject(new)}
     audit.append(c, at=at, actor=f"device:{device_id}", event="key.rotated", subject=device_id, detail=detail)
-
-
-def open_session(
-    c: sa.Connection,
-    device_id: DeviceId,
-    *,
-    key_id: KeyId,
-    platform: str | None,
-    at: int,
-    boot_id: BootId,
-) -> int:
-    """Open a session like ``devices.open_session``, authenticated by a key.
-
-    Raises:
-        UnknownDevice: the device does not exist or was revoked; nothing was written.
-        KeyRevoked: the key was revoked meanwhile; nothing was written.
-    """
-    update = (
-        sa.update(device_keys)
-        .where(device_keys.c.id == key_id, device_keys.c.revoked_at.is_(None))
-        .values(last_used_at=at)
-    )
-    if c.execute(update).rowcount == 0:
-        raise KeyRevoked("the key was revoked")
-    return devices.open_session(c, device_id, platform=platform, at=at, boot_id=boot_id)
 
 
 def give_device(

@@ -8,19 +8,16 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import BootId, DeviceId, TokenId, UserId
+from protocol.ids import DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
 from storage.agents.schema import agents
 from storage.devices.nodes import is_online
 from storage.devices.schema import device_keys, device_tokens, devices, users
-from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
-from storage.schedules import first_connects
 from storage.schema import nodes
 
-CONNECTED: Final = "its device connected"
 LEFT: Final = "its device left"
 CUT: Final = "the hub started anew"
 
@@ -234,60 +231,6 @@ def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> boo
     if revoked:
         audit.append(c, at=at, actor=actor, event="device.revoked", subject=id)
     return revoked
-
-
-def open_session(
-    c: sa.Connection,
-    device_id: DeviceId,
-    *,
-    boot_id: BootId,
-    platform: str | None,
-    at: int,
-    token_id: TokenId | None = None,
-) -> int:
-    """Mark the device and its agents as online. Return the epoch of the new connection.
-
-    Args:
-        boot_id: hub process that has the connection; takes the device over from any other.
-
-    Raises:
-        UnknownDevice: the device does not exist or was revoked; nothing was written.
-        TokenRevoked: the token was revoked meanwhile; nothing was written.
-    """
-    if token_id is not None and not DEVICE_TOKENS.use(c, token_id, at):
-        raise TokenRevoked(f"token {token_id} was revoked")
-    opened = c.execute(
-        sa.update(devices)
-        .where(devices.c.id == device_id, devices.c.revoked_at.is_(None))
-        .values(
-            session_epoch=devices.c.session_epoch + 1,
-            boot_id=boot_id,
-            last_seen_at=at,
-            platform=sa.func.coalesce(sa.literal(platform, sa.Text), devices.c.platform),
-        )
-        .returning(devices.c.session_epoch)
-    ).scalar_one_or_none()
-    if opened is None:
-        raise UnknownDevice(f"device {device_id} is unknown or revoked")
-    agent_states.connect_agents(c, [device_id], online=True, at=at, reason=CONNECTED)
-    first_connects.note_connect(c, device_id, at)
-    return int(opened)
-
-
-def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *, reason: str = LEFT) -> bool:
-    """Close the connection with this epoch. Return False if a newer one exists, or it was closed before.
-
-    *reason*: text for the history of its agents.
-    """
-    update = (
-        sa.update(devices)
-        .where(devices.c.id == device_id, devices.c.session_epoch == epoch, devices.c.boot_id.is_not(None))
-        .values(boot_id=None, last_seen_at=at)
-    )
-    closed = c.execute(update).rowcount > 0
-    if closed:
-        agent_states.connect_agents(c, [device_id], online=False, at=at, reason=reason)
-    return closed
 
 
 def close_left_sessions(c: sa.Connection, at: int, *, is_alone: bool) -> int:

@@ -3,7 +3,7 @@
 This module does not know what a role may do: roles and scopes are plain text here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -22,7 +22,7 @@ from storage.devices.schema import (
     operator_tokens,
     users,
 )
-from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, readable
 
 DAY_MS: Final = 86_400_000
 RowT = TypeVar("RowT", bound=msgspec.Struct)
@@ -60,6 +60,9 @@ class Tokens(Generic[RowT]):
         self._is_usable = sa.true() if is_usable is None else is_usable
         self.retention_ms = retention_ms
         self.of_hash = query.where(table.c.token_hash == sa.bindparam("hash"))
+        self._of_hashes = query.add_columns(table.c.token_hash.label("hash")).where(
+            table.c.token_hash.in_(sa.bindparam("hashes", expanding=True))
+        )
 
     def create(
         self,
@@ -98,6 +101,11 @@ class Tokens(Generic[RowT]):
     def find(self, c: sa.Connection, token_hash: bytes) -> RowT | None:
         """Return the token with this SHA-256; the caller checks whether it is valid."""
         return filled(self._row, c.execute(self.of_hash, {"hash": token_hash}).one_or_none())
+
+    def find_all(self, c: sa.Connection, hashes: Collection[bytes]) -> dict[bytes, RowT]:
+        """Return those of the tokens with these SHA-256 that exist, by hash; at most one IN list."""
+        found = c.execute(self._of_hashes, {"hashes": list(hashes)})
+        return dict(readable(lambda row: (row.hash, fill(self._row, row)), found))
 
     def find_by_id(self, c: sa.Connection, id: str) -> RowT | None:
         """Return the token with that id, valid or not."""

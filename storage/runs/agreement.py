@@ -17,7 +17,7 @@ from protocol.ids import CallId, DeviceId
 from storage import audit
 from storage.agents.schema import agents
 from storage.devices.schema import device_stores
-from storage.kernel.columns import in_parts
+from storage.kernel.columns import in_parts, listed
 from storage.kernel.rows import columns_of, fill, fill_each, filled, values_of
 from storage.runs.calls import ReportedVerdict, record_verdicts
 from storage.runs.items import (
@@ -94,6 +94,12 @@ BEGIN = {
 def find_store(c: sa.Connection, device_id: DeviceId) -> StoreRow | None:
     """Return the state of the device's store; ``None``: the device never reported a store."""
     return filled(StoreRow, c.execute(STORE, {"device": device_id}).one_or_none())
+
+
+def find_stores(c: sa.Connection, device_ids: Collection[DeviceId]) -> dict[DeviceId, StoreRow]:
+    """Return the states of those of the devices' stores that are known, by device."""
+    query = STORES.where(device_stores.c.device_id.in_(listed(sa.bindparam("ids"))))
+    return {row.device_id: row for row in fill_each(StoreRow, c.execute(query, {"ids": sorted(device_ids)}))}
 
 
 def differing_stores(c: sa.Connection, *, agreed_since: int, limit: int = 200) -> list[StoreRow]:

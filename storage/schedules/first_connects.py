@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from protocol.ids import DeviceId
 from storage.agents.schema import agent_states, agents
 from storage.devices.nodes import Term, check_term
+from storage.kernel.columns import listed
 from storage.runs.run_moves import remember_moves
 from storage.runs.schema import runs
 from storage.schedules.fire_rows import ACTOR, INSERT_RUNS, FreshRun, first_move, run_row
@@ -29,7 +30,7 @@ _AWAITING = (
     .join_from(schedules, agents)
     .join(agent_states, agent_states.c.agent_id == agents.c.id)
     .where(
-        agents.c.device_id == sa.bindparam("device"),
+        agents.c.device_id.in_(listed(sa.bindparam("ids"))),
         agents.c.deleted_at.is_(None),
         agent_states.c.lifecycle == "active",
         schedules.c.first_connect == AWAITED,
@@ -78,9 +79,9 @@ class FirstRun(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
 
 
-def note_connect(c: sa.Connection, device_id: DeviceId, at: int) -> None:
-    """Record that the device connected, for the schedules of its agents that wait for it."""
-    c.execute(NOTE_CONNECT, {"device": device_id, "now": at})
+def note_connects(c: sa.Connection, device_ids: Sequence[DeviceId], at: int) -> None:
+    """Record that devices connected, for the schedules of their agents that wait for it."""
+    c.execute(NOTE_CONNECT, {"ids": device_ids, "now": at})
 
 
 def queue_first_runs(c: sa.Connection, term: Term, planned: Sequence[FirstRun], at: int) -> list[FirstRun]:

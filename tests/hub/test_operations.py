@@ -49,7 +49,7 @@ from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START, SeededChance
 from tests.support.log import opened_log
-from tests.support.presence import live
+from tests.support.presence import live, open_session
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
 from tests.support.settings import SettingsBench
 
@@ -259,7 +259,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
     await bench.store.write(live, BOOT)
-    await bench.store.write(devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
+    await bench.store.write(open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
     link = bench.connect()
 
     async def waiting_for() -> str | None:
@@ -285,7 +285,7 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
     await bench.store.write(live, BOOT)
-    await bench.store.write(devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
+    await bench.store.write(open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
 
     (caught_up,) = await operations.noun(Runs).newest()
     asked_for = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
@@ -435,9 +435,7 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     back = bench.clock.now()
     link = bench.connect(runs=folder(a="- [ ] one"))
     await bench.store.write(live, BOOT)
-    await bench.store.write(
-        devices.open_session, link.device_id, boot_id=BOOT, platform=None, at=epoch_ms(back)
-    )
+    await bench.store.write(open_session, link.device_id, boot_id=BOOT, platform=None, at=epoch_ms(back))
     await bench.dispatcher.open_gates()
     (waiting,) = await operations.noun(Runs).newest()
     assert (waiting.waiting_for or "").startswith("just connected; starts at ")

@@ -33,7 +33,7 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome
 from storage import audit
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices, nodes
+from storage.devices import nodes, sessions
 from storage.devices.nodes import Term
 from storage.kernel.migrate import upgrade
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs, units
@@ -50,6 +50,7 @@ from storage.schema import metadata
 from tests.storage import rows
 from tests.storage.hub_file import HubFile
 from tests.storage.rows import settle_call
+from tests.support.presence import open_session
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -164,8 +165,8 @@ class Inside:
         """Every device, once a day: its history is one of the things that grow."""
         for device_id, epoch in self._devices.items():
             if epoch:
-                devices.close_session(c, device_id, epoch, self.file.at)
-            self._devices[device_id] = devices.open_session(
+                sessions.close_session(c, device_id, epoch, self.file.at)
+            self._devices[device_id] = open_session(
                 c, device_id, boot_id=self.file.boot_id, platform=None, at=self.file.at
             )
 

@@ -6,7 +6,7 @@ from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, CallId, DeviceId
 from protocol.lifecycles import CallEvent, PauseReason, RunEvent, RunOutcome
 from storage.agents import agent_states
-from storage.devices import devices
+from storage.devices import sessions
 from storage.kernel.database import Conflict
 from storage.runs import plans, run_claims, run_moves, run_pauses, units
 from storage.runs.calls import mark_sent
@@ -78,13 +78,13 @@ class RunsAtWork(PeopleAndTime):
         device = choose.among(sorted(self.epochs))
         with self.hub.transaction() as c:
             epoch = self.epochs[device] - 1
-            assert not devices.close_session(c, DeviceId(f"device-{device}"), epoch, self.at)
+            assert not sessions.close_session(c, DeviceId(f"device-{device}"), epoch, self.at)
 
     @step(when=lambda self: self.online)
     def a_device_is_lost(self, choose: Choose) -> None:
         device = choose.among(sorted(self.online))
         with self.hub.transaction() as c:
-            assert devices.close_session(c, DeviceId(f"device-{device}"), self.epochs[device], self.at)
+            assert sessions.close_session(c, DeviceId(f"device-{device}"), self.epochs[device], self.at)
         self.online.remove(device)
         for run in self.world.live("PREPARING", "RUNNING"):
             if run.device == f"device-{device}":

@@ -16,13 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices
 from storage.runs import run_moves, run_pauses
 from storage.runs.runs import HeldRun
 from tests.storage.expected import World
 from tests.storage.expected_rows import Run
 from tests.storage.hub_file import HubFile
 from tests.storage.laws import Memory
+from tests.support.presence import open_session
 
 T = TypeVar("T")
 StepT = TypeVar("StepT", bound=Callable[..., None])
@@ -116,9 +116,7 @@ class Steps(RuleBasedStateMachine):
         """A device opens a session, whether it had one or not; runs that waited for it may go on."""
         device_id = f"device-{device}"
         with self.hub.transaction() as c:
-            epoch = devices.open_session(
-                c, DeviceId(device_id), boot_id=self.hub.boot_id, platform=None, at=self.at
-            )
+            epoch = open_session(c, DeviceId(device_id), boot_id=self.hub.boot_id, platform=None, at=self.at)
             run_pauses.resume_runs(c, PauseReason.DEVICE_OFFLINE, devices=[DeviceId(device_id)], at=self.at)
         assert epoch == self.epochs.get(device, 0) + 1
         self.epochs[device] = epoch

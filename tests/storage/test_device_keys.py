@@ -9,7 +9,7 @@ from storage.devices.devices import DeviceNameTaken, DeviceRow, Revocation
 from storage.devices.users import ensure_user
 from storage.kernel.database import translated
 from tests.storage.rows import AT
-from tests.support.presence import BOOT, live
+from tests.support.presence import BOOT, live, open_session
 
 ANNA = UserId("anna")
 OLD, NEW = KeyId("old"), KeyId("new")
@@ -24,15 +24,15 @@ def make_key(c: sa.Connection, device: DeviceRow, id: KeyId = OLD) -> None:
     device_keys.add_key(c, id=id, device_id=device.id, public_key=id.encode(), at=AT)
 
 
-def open_session(c: sa.Connection, device: DeviceRow, key: KeyId) -> int:
-    return device_keys.open_session(c, device.id, key_id=key, boot_id=BOOT, platform="linux", at=AT + 5)
+def use_key(c: sa.Connection, device: DeviceRow, key: KeyId) -> int:
+    return open_session(c, device.id, key_id=key, boot_id=BOOT, platform="linux", at=AT + 5)
 
 
 def test_a_key_opens_a_session_of_its_device_and_remembers_when(c: sa.Connection) -> None:
     device = make_device(c)
     make_key(c, device)
     live(c)
-    assert open_session(c, device, OLD) == 1
+    assert use_key(c, device, OLD) == 1
     assert devices.get_device(c, device.id).connectivity == "online"
     assert device_keys.list_keys(c)[0].last_used_at == AT + 5
 
@@ -43,7 +43,7 @@ def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection)
     assert device_keys.revoke_key(c, OLD, at=AT, actor="operator:0")
     assert not device_keys.revoke_key(c, OLD, at=AT + 1, actor="operator:0")
     with pytest.raises(KeyRevoked):
-        open_session(c, device, OLD)
+        use_key(c, device, OLD)
     assert devices.get_device(c, device.id).session_epoch == 0
 
 
@@ -52,9 +52,9 @@ def test_a_device_replaces_its_key_and_the_old_one_opens_nothing(c: sa.Connectio
     make_key(c, device)
     for _ in range(2):  # twice is once
         device_keys.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
-    assert open_session(c, device, NEW) == 1
+    assert use_key(c, device, NEW) == 1
     with pytest.raises(KeyRevoked):
-        open_session(c, device, OLD)
+        use_key(c, device, OLD)
     owner = device_keys.find_key(c, OLD)
     assert owner is not None
     assert owner.rotated_to == NEW

@@ -5,11 +5,11 @@ from protocol.ids import DeviceId, TokenId, UserId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agent_states import agent_history
-from storage.devices import devices, users
+from storage.devices import devices, sessions, users
 from storage.devices.devices import DeviceNameTaken, DeviceRow, Grant, NamedInFile, NotGranted, UnknownDevice
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.storage.rows import AT, make_agent
-from tests.support.presence import BOOT, live
+from tests.support.presence import BOOT, live, open_session
 
 HASH = b"\x01" * 32
 
@@ -156,10 +156,8 @@ def test_a_token_can_be_revoked_once_and_is_still_found(c: sa.Connection) -> Non
 def test_each_connection_of_a_device_has_a_higher_epoch(c: sa.Connection) -> None:
     device = make_device(c)
     DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT)
-    first = devices.open_session(c, device.id, boot_id=BOOT, platform="linux", at=AT)
-    second = devices.open_session(
-        c, device.id, boot_id=BOOT, platform=None, at=AT + 1, token_id=TokenId("t-1")
-    )
+    first = open_session(c, device.id, boot_id=BOOT, platform="linux", at=AT)
+    second = open_session(c, device.id, boot_id=BOOT, platform=None, at=AT + 1, token_id=TokenId("t-1"))
     assert (first, second) == (1, 2)
     row = devices.get_device(c, device.id)
     assert (row.connectivity, row.platform, row.last_seen_at) == ("online", "linux", AT + 1)
@@ -168,12 +166,12 @@ def test_each_connection_of_a_device_has_a_higher_epoch(c: sa.Connection) -> Non
 
 def test_the_end_of_an_older_connection_does_not_take_a_device_offline(c: sa.Connection) -> None:
     device = make_device(c)
-    old = devices.open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
-    new = devices.open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
-    assert not devices.close_session(c, device.id, old, AT)
+    old = open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
+    new = open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
+    assert not sessions.close_session(c, device.id, old, AT)
     assert devices.get_device(c, device.id).connectivity == "online"
-    assert devices.close_session(c, device.id, new, AT)
-    assert not devices.close_session(c, device.id, new, AT)
+    assert sessions.close_session(c, device.id, new, AT)
+    assert not sessions.close_session(c, device.id, new, AT)
     assert devices.get_device(c, device.id).connectivity == "offline"
 
 
@@ -183,7 +181,7 @@ def test_a_token_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connectio
     DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=b"hash", at=AT)
     DEVICE_TOKENS.revoke(c, TokenId("t-1"), at=AT, actor="hub")
     with pytest.raises(devices.TokenRevoked):
-        devices.open_session(c, device.id, boot_id=BOOT, platform=None, at=AT, token_id=TokenId("t-1"))
+        open_session(c, device.id, boot_id=BOOT, platform=None, at=AT, token_id=TokenId("t-1"))
     assert devices.get_device(c, device.id).session_epoch == 0
 
 
@@ -191,15 +189,15 @@ def test_a_revoked_device_opens_no_session(c: sa.Connection) -> None:
     device = make_device(c)
     revoke(c, device)
     with pytest.raises(UnknownDevice):
-        devices.open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
+        open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
 
 
 def test_agents_come_and_go_with_their_device(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert agent.device_id is not None
-    epoch = devices.open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT + 1)
+    epoch = open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT + 1)
     assert agents.get_agent(c, agent.id).connectivity == "online"
-    devices.close_session(c, agent.device_id, epoch, AT + 2)
+    sessions.close_session(c, agent.device_id, epoch, AT + 2)
     history = agent_history(c, agent.id)
     assert [move.reason for move in history[-2:]] == ["its device connected", "its device left"]
     assert [(move.axis, move.old_value, move.new_value) for move in history] == [
@@ -215,7 +213,7 @@ def test_agents_come_and_go_with_their_device(c: sa.Connection) -> None:
 def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert agent.device_id is not None
-    devices.open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT)
+    open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT)
     assert devices.close_left_sessions(c, AT, is_alone=True) == 1
     assert devices.close_left_sessions(c, AT, is_alone=True) == 0
     assert agents.get_agent(c, agent.id).connectivity == "offline"

@@ -5,7 +5,6 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId, RunId
-from storage.devices import devices
 from storage.devices.nodes import LostLease
 from storage.runs import runs
 from storage.schedules import first_connects, schedule_rows
@@ -14,7 +13,7 @@ from storage.schedules.first_connects import FirstRun
 from storage.schedules.schedule_rows import ScheduleRow
 from tests.storage.rows import AT, make_agent
 from tests.storage.scheduled import HOUR, lead, make_schedule
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 
 
 def connected(c: sa.Connection, at: int = AT) -> list[ScheduleRow]:
@@ -28,7 +27,7 @@ def planned(c: sa.Connection, run: str = "run-1") -> FirstRun:
 
 
 def connect(c: sa.Connection, schedule: ScheduleRow) -> None:
-    devices.open_session(c, DeviceId(schedule.device_id or ""), boot_id=BOOT, platform=None, at=AT)
+    open_session(c, DeviceId(schedule.device_id or ""), boot_id=BOOT, platform=None, at=AT)
 
 
 def test_a_connection_makes_the_waiting_schedules_of_its_own_agents_due(c: sa.Connection) -> None:

@@ -8,9 +8,9 @@ from protocol.ids import AgentId, DeviceId
 from storage.agents import agent_moves, agent_states, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.status_writes import AgentReport, Reports, Silence
-from storage.devices import devices
+from storage.devices import devices, sessions
 from tests.storage.rows import AT, declare, make_agent
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 
 MINUTE = 60_000
 SAYS = AgentReport
@@ -24,7 +24,7 @@ def agent(c: sa.Connection) -> AgentRow:
 @pytest.fixture
 def epoch(c: sa.Connection, agent: AgentRow) -> int:
     """Of the connection of its device."""
-    return devices.open_session(c, device_of(agent), boot_id=BOOT, platform=None, at=AT)
+    return open_session(c, device_of(agent), boot_id=BOOT, platform=None, at=AT)
 
 
 def device_of(agent: AgentRow) -> DeviceId:
@@ -143,10 +143,10 @@ def test_an_agent_that_only_comes_with_its_device_keeps_what_was_said_of_it(
 def test_an_older_connection_of_the_device_changes_nothing_any_more(
     c: sa.Connection, agent: AgentRow, epoch: int
 ) -> None:
-    newer = devices.open_session(c, device_of(agent), boot_id=BOOT, platform=None, at=AT + 1)
+    newer = open_session(c, device_of(agent), boot_id=BOOT, platform=None, at=AT + 1)
     hear(c, agent, epoch, SAYS(agent_id=agent.id, is_online=False))
     silence(c, agent, epoch)
-    devices.close_session(c, device_of(agent), newer, AT + 2)
+    sessions.close_session(c, device_of(agent), newer, AT + 2)
     hear(c, agent, newer, SAYS(agent_id=agent.id))
     assert moves(c, agent) == [("connectivity", "online", "offline", devices.LEFT)]
 

@@ -288,8 +288,8 @@ def test_what_a_device_was_told_is_looked_at_anew_when_it_comes(c: sa.Connection
     move(c, row, E.SENT, not_before=AT + 60_000)
     laptop = DeviceId("device-laptop")
     assert messages.due_at_devices(c, [laptop], at=AT, most=10) == []
-    assert messages.stir_device(c, DeviceId("another"), AT) == 0
-    assert messages.stir_device(c, laptop, AT) == 1
+    assert messages.stir_devices(c, [DeviceId("another")], AT) == 0
+    assert messages.stir_devices(c, [laptop], AT) == 1
     assert [one.id for one in messages.due_at_devices(c, [laptop], at=AT, most=10)] == ["m-1"]
 
 

@@ -9,12 +9,12 @@ from protocol.lifecycles import RunState
 from storage.agents import agent_states, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.status_writes import AgentReport, Reports, Silence
-from storage.devices import devices
+from storage.devices import devices, sessions
 from storage.runs import run_claims, run_moves
 from storage.runs.run_claims import Gates
 from tests.storage.rows import AT, NEXT_BOOT, claim, make_agent, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule
-from tests.support.presence import BOOT, appear
+from tests.support.presence import BOOT, appear, open_session
 
 pytestmark = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 LAPTOP = DeviceId("device-laptop")
@@ -41,17 +41,17 @@ def connectivity(c: sa.Connection, agent: AgentRow) -> Connectivity:
 
 
 def test_a_device_connects_and_leaves(c: sa.Connection, sound: AgentRow) -> None:
-    epoch = devices.open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
+    epoch = open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
     assert connectivity(c, sound) is Connectivity.ONLINE
-    assert devices.close_session(c, LAPTOP, epoch, AT)
+    assert sessions.close_session(c, LAPTOP, epoch, AT)
     assert connectivity(c, sound) is Connectivity.OFFLINE
-    devices.open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
+    open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
     assert devices.close_left_sessions(c, AT, is_alone=True) == 1
     assert connectivity(c, sound) is Connectivity.OFFLINE
 
 
 def test_heartbeats_are_written_and_silence_is_noticed(c: sa.Connection, sound: AgentRow) -> None:
-    epoch = devices.open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
+    epoch = open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
     damage(c, "UPDATE agent_states SET health = 'ok', lifecycle = 'odd' WHERE agent_id = 'agent-broken'")
     says = tuple(AgentReport(agent_id=id, error="no disk") for id in (AgentId("agent-broken"), sound.id))
     status_writes.record(c, received=[Reports(LAPTOP, epoch, AT + 1, says)])

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from protocol.errors import IllegalTransition, LinkLost
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
-from storage.devices import devices
 from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import mark_sent, open_calls
@@ -39,7 +38,7 @@ from tests.storage.rows import (
     running,
     settle_call,
 )
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 
 
 def unit_of(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> UnitRow:
@@ -421,7 +420,7 @@ def test_an_answer_over_an_older_connection_settles_nothing(c: sa.Connection) ->
     mark_sent(c, held, [CallId("call-1")], AT)
     device_id = runs.get_run(c, held.id).device_id
     assert device_id is not None
-    older, newer = (devices.open_session(c, device_id, boot_id=BOOT, platform=None, at=AT) for _ in range(2))
+    older, newer = (open_session(c, device_id, boot_id=BOOT, platform=None, at=AT) for _ in range(2))
     with pytest.raises(LinkLost, match="has connected again"):
         settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=older)
     assert states_of_calls(c) == {"call-1": CallState.SENT}

@@ -6,7 +6,6 @@ from protocol.lifecycles import RunEvent, RunState
 from storage.agents import agent_moves, agents
 from storage.agents.schema import agent_states as state_table
 from storage.agents.schema import agents as agent_table
-from storage.devices import devices
 from storage.devices.schema import users
 from storage.runs import run_claims, run_moves, runs
 from storage.runs.run_claims import Gates
@@ -14,7 +13,7 @@ from storage.runs.runs import RunRow
 from storage.runs.schema import runs as run_table
 from storage.schedules.schema import schedules
 from tests.storage.rows import AT, BOOT, claim, make_agent, make_run
-from tests.support.presence import appear, live
+from tests.support.presence import appear, live, open_session
 
 
 def test_the_run_that_waits_the_longest_is_claimed_with_a_new_fence_and_a_lease(c: sa.Connection) -> None:
@@ -46,7 +45,7 @@ def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c:
     run = make_run(c)
     assert run.device_id is not None
     live(c)
-    devices.open_session(c, run.device_id, boot_id=BOOT, platform=None, at=AT)
+    open_session(c, run.device_id, boot_id=BOOT, platform=None, at=AT)
     agent_moves.move(c, run.agent_id, "connectivity", "offline", at=AT, actor="hub")
     assert claim(c) is None
     agent_moves.move(c, run.agent_id, "connectivity", "online", at=AT, actor="hub")

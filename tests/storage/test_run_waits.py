@@ -10,13 +10,13 @@ from storage.agents.configs import Mailbox
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.connectors.connectors import NOT_YET, DeclaredConnector
-from storage.devices import devices
+from storage.devices import devices, sessions
 from storage.runs import run_claims, runs
 from storage.runs.schema import runs as run_table
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.storage.rows import AT, LAPTOP, claim, declare, make_agent, make_run
-from tests.support.presence import BOOT, live
+from tests.support.presence import BOOT, live, open_session
 
 
 def _wait(c: sa.Connection, run_id: str) -> run_claims.RunWait:
@@ -64,9 +64,9 @@ def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connecti
     agent_states.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
     device_id = DeviceId(f"device-{LAPTOP}")
     live(c)
-    epoch = devices.open_session(c, device_id, boot_id=BOOT, platform=None, at=AT + 5)
+    epoch = open_session(c, device_id, boot_id=BOOT, platform=None, at=AT + 5)
     assert _wait(c, "run-1").is_online
-    devices.close_session(c, device_id, epoch, at=AT + 9)
+    sessions.close_session(c, device_id, epoch, at=AT + 9)
     told = _wait(c, "run-1")
     assert (told.lifecycle, told.availability, told.exhaust_reason) == ("paused", "exhausted", "billing")
     assert told.recovery_at is not None and told.recovery_at > AT
@@ -121,7 +121,7 @@ def test_an_agent_that_is_offline_on_a_connected_device_has_a_time_and_a_reason(
     make_run(c)
     device_id = DeviceId(f"device-{LAPTOP}")
     live(c)
-    devices.open_session(c, device_id, boot_id=BOOT, platform=None, at=AT)
+    open_session(c, device_id, boot_id=BOOT, platform=None, at=AT)
     assert not _wait(c, "run-1").is_away
     why = "no heartbeat for 45 s"
     agent_moves.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)

@@ -26,7 +26,7 @@ from storage.schedules import schedules
 from storage.store import Connection, Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 
 OWNER = "owner"
 CODE = "K7QF-2M9X"
@@ -109,7 +109,7 @@ class IdentityBench:
     async def connect(self, device: DeviceRow, *, credential: str = "token:t-1", **options: Any) -> EndedLink:
         """Connect the device with *credential*; *options* are those of its link."""
         epoch = await self.store.write(
-            devices.open_session, device.id, boot_id=BOOT, platform="linux", at=self.now_ms
+            open_session, device.id, boot_id=BOOT, platform="linux", at=self.now_ms
         )
         link = EndedLink(device.id, user_id=device.user_id, epoch=epoch, **options)
         link.credential = credential

@@ -5,9 +5,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from protocol.ids import BootId, DeviceId, NodeId
-from storage.devices import nodes
-from storage.devices.schema import devices
+from protocol.errors import HubError
+from protocol.ids import BootId, DeviceId, KeyId, NodeId, TokenId
+from storage.devices import nodes, sessions
+from storage.devices.schema import device_tokens, devices
+from storage.devices.sessions import Opening
 
 BOOT: Final = BootId("boot-1")
 
@@ -20,3 +22,27 @@ def live(c: sa.Connection, boot: BootId = BOOT) -> None:
 def appear(c: sa.Connection, device_ids: Iterable[DeviceId], boot: BootId = BOOT) -> None:
     """Let the hub process of *boot* have the connections of these devices; it need not live."""
     c.execute(sa.update(devices).where(devices.c.id.in_(list(device_ids))).values(boot_id=boot))
+
+
+def open_session(
+    c: sa.Connection,
+    device_id: DeviceId,
+    *,
+    boot_id: BootId = BOOT,
+    platform: str | None = None,
+    at: int,
+    token_id: TokenId | None = None,
+    key_id: KeyId | None = None,
+) -> int:
+    """Open a connection of a device and return its epoch; by default with a token of that moment."""
+    used = key_id or token_id or TokenId(f"of {device_id}")
+    if not (key_id or token_id):
+        made = {"id": used, "device_id": device_id, "token_hash": used.encode(), "created_at": at}
+        c.execute(sa.insert(device_tokens), made)
+    opening = Opening(device_id=device_id, credential=used, is_key=key_id is not None, platform=platform)
+    (opened,) = sessions.open_sessions(c, [opening], boot_id=boot_id, at=at)
+    if not (key_id or token_id):
+        c.execute(sa.delete(device_tokens).where(device_tokens.c.id == used))
+    if isinstance(opened, HubError):
+        raise opened
+    return opened.epoch

@@ -22,12 +22,11 @@ from storage.agents.agent_states import AgentState
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.status_writes import Reports
-from storage.devices import devices
 from storage.kernel.database import Conflict, Unavailable
 from storage.store import ObservedDatabase, Store
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 from tests.support.runs import agent, store
 
 __all__ = ["agent", "store"]
@@ -119,7 +118,7 @@ class Desk:
         made = [row for row in await self.rows.read(agents.list_agents) if row.name in names]
         for row in made:
             assert row.device_id is not None
-            await self.rows.write(devices.open_session, row.device_id, boot_id=BOOT, platform=None, at=1)
+            await self.rows.write(open_session, row.device_id, boot_id=BOOT, platform=None, at=1)
         return made
 
     async def recovers(self, *, at: int) -> None:
@@ -145,7 +144,7 @@ async def serving(desk: Desk) -> AsyncIterator[None]:
 @pytest.fixture
 async def desk(store: Store, agent: AgentRow) -> AsyncIterator[Desk]:
     assert agent.device_id is not None
-    epoch = await store.write(devices.open_session, agent.device_id, boot_id=BOOT, platform=None, at=1)
+    epoch = await store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=1)
     made = Desk(store, agent, epoch)
     made.heartbeats.take(DeviceReady(made.link, DeviceHello()))
     async with serving(made):
@@ -289,7 +288,7 @@ async def test_what_was_said_while_the_database_was_away_is_written_when_it_is_b
 
 async def test_what_was_said_last_is_written_when_the_hub_stops(store: Store, agent: AgentRow) -> None:
     assert agent.device_id is not None
-    epoch = await store.write(devices.open_session, agent.device_id, boot_id=BOOT, platform=None, at=1)
+    epoch = await store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=1)
     desk = Desk(store, agent, epoch)
     spent = Heartbeat(agents=[AgentBeat(agent_id=agent.id, status="exhausted")])
     async with serving(desk):
@@ -334,7 +333,7 @@ async def test_when_a_device_was_heard_last_is_known_after_it_has_left(desk: Des
 
 async def test_a_connection_that_was_replaced_is_not_listened_to(desk: Desk) -> None:
     older = desk.link
-    epoch = await desk.rows.write(devices.open_session, desk.device_id, boot_id=BOOT, platform=None, at=2)
+    epoch = await desk.rows.write(open_session, desk.device_id, boot_id=BOOT, platform=None, at=2)
     desk.link = FakeLink(desk.device_id, epoch=epoch)
     await desk.beats()
     desk.heartbeats.take(DeviceLost(desk.device_id, older.epoch, "replaced"))

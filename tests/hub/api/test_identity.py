@@ -27,7 +27,7 @@ from hub.tokens import TokenKind
 from protocol.errors import CloseCode
 from protocol.handshake import StoreMark
 from storage import audit
-from storage.devices import device_keys, devices, pairings
+from storage.devices import device_keys, pairings
 from storage.devices.devices import DeviceNameTaken, UnknownDevice
 from storage.devices.pairings import AmbiguousDevice, PairingChanged, UnknownPairing
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
@@ -35,7 +35,7 @@ from storage.runs import agreement
 from storage.runs.agreement import NoStore
 from tests.support.clock import START
 from tests.support.identity import CODE, IdentityBench, open_identity
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 
 ME = "operator:7"
 ADMIN = Principal.of_uid(7)
@@ -101,7 +101,7 @@ async def test_a_revoked_device_loses_its_connection_at_once_and_may_not_come_ba
     assert told.revoked_at == START
     assert link.ended == ("revoked", CloseCode.REVOKED)
     with pytest.raises(UnknownDevice):
-        await bench.store.write(devices.open_session, device.id, boot_id=BOOT, platform=None, at=bench.now_ms)
+        await bench.store.write(open_session, device.id, boot_id=BOOT, platform=None, at=bench.now_ms)
     assert (await bench.identity.devices.revoke(device.id, actor=ME)).revoked_at == START
     assert await audited(bench) == [("device.revoked", ME, "done")]
 

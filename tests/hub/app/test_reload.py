@@ -37,7 +37,7 @@ from storage.devices import devices, users
 from tests.support.hub import open_context
 from tests.support.link import FakeLink
 from tests.support.log import opened_log
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 from tests.support.source import modules_of_the_product
 
 TEXT = '[listen.devices]\naddress = "127.0.0.1:0"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
@@ -179,7 +179,7 @@ async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -
         desk = await context.store.write(
             devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
         )
-        await context.store.write(devices.open_session, desk.id, boot_id=BOOT, platform="linux", at=1)
+        await context.store.write(open_session, desk.id, boot_id=BOOT, platform="linux", at=1)
         (told,), _ = await reloader.check(TEXT + agent)
         assert (told.severity, told.hint) == (Severity.WARNING, "did you mean 'desk'?")
         assert told.message == "no device 'dsek' has been let in"
@@ -198,7 +198,7 @@ async def test_a_path_outside_the_shared_folders_is_reported_with_its_position(t
         desk = await context.store.write(
             devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
         )
-        await context.store.write(devices.open_session, desk.id, boot_id=BOOT, platform="linux", at=1)
+        await context.store.write(open_session, desk.id, boot_id=BOOT, platform="linux", at=1)
         hub._route(DeviceReady(FakeLink(desk.id), DeviceHello(roots=["~/notes"])))
         (told,), _ = await context.watch_settings.reloader.check(TEXT + agent)
         assert (told.message, told.hint) == (

@@ -20,7 +20,7 @@ from storage.devices.devices import Grant, UnknownDevice
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from tests.support.clock import START, FakeClock
 from tests.support.identity import IdentityBench, open_identity
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 
 DAY_MS = 86_400_000
 
@@ -46,7 +46,7 @@ async def give(bench: IdentityBench, *, days: int | None = None, used_days_ago: 
     if used_days_ago is not None:
         used_at = bench.now_ms - used_days_ago * DAY_MS
         await bench.store.write(
-            devices.open_session, desk.id, boot_id=BOOT, platform="linux", at=used_at, token_id=id
+            open_session, desk.id, boot_id=BOOT, platform="linux", at=used_at, token_id=id
         )
 
 

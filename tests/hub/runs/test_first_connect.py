@@ -16,7 +16,7 @@ from storage.devices import devices
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedules
 from storage.store import open_store
-from tests.support.presence import BOOT
+from tests.support.presence import BOOT, open_session
 from tests.support.schedules import DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared
 
 CONNECTING = msgspec.structs.replace(DAILY, on_first_connect=True)
@@ -31,7 +31,7 @@ async def desk() -> AsyncIterator[Desk]:
 async def connect(desk: Desk, agent: AgentRow) -> None:
     """Connect the agent's device in place of an earlier connection."""
     assert agent.device_id is not None
-    await desk.store.write(devices.open_session, agent.device_id, boot_id=BOOT, platform=None, at=desk.at)
+    await desk.store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=desk.at)
 
 
 async def start_by_hand(desk: Desk, agent: AgentRow) -> None:

@@ -13,10 +13,9 @@ from hub.health import work
 from hub.health.issues import Severity
 from hub.runs.run_order import RunOptions
 from protocol.lifecycles import RunState
-from storage.devices import devices
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
-from tests.support.presence import BOOT, live
+from tests.support.presence import BOOT, live, open_session
 from tests.support.runs import MODERN, Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
@@ -40,9 +39,7 @@ async def connect(bench: Bench, offers: dict[str, str], *, runs: Any = ()) -> Fa
     assert bench.agent.device_id is not None
     at = epoch_ms(bench.clock.now())
     await bench.store.write(live, BOOT)
-    epoch = await bench.store.write(
-        devices.open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at
-    )
+    epoch = await bench.store.write(open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
     return bench.connect(capabilities=offers, runs=runs, epoch=epoch)
 
 

@@ -1,0 +1,87 @@
+"""Calls that are made at the same time, joined into one."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from protocol.errors import HubError
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+class _Waiting(Generic[ItemT, ResultT]):
+    """Item of a caller. *turn*: set when its result is there, or when its caller has to run a set."""
+
+    __slots__ = ("item", "outcome", "turn")
+
+    def __init__(self, item: ItemT) -> None:
+        self.item = item
+        self.turn = anyio.Event()
+        self.outcome: Callable[[], ResultT] | None = None
+
+
+class Together(Generic[ItemT, ResultT]):
+    """Runs the items of callers in sets: those of one loop turn, and those that come during a run.
+
+    Each caller runs at most one set, the one with its own item. A caller that is cancelled meanwhile leaves
+    the items of the others to the next of them, so an item may be run twice.
+
+    Args:
+        run: returns a result or an error for each item, in their order. What it raises, all callers get.
+        most: items of one set.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT | HubError]]], *, most: int
+    ) -> None:
+        self._run_all = run
+        self._most = most
+        self._waiting: list[_Waiting[ItemT, ResultT]] = []
+        self._runner: _Waiting[ItemT, ResultT] | None = None
+
+    async def run(self, item: ItemT) -> ResultT:
+        """Return the result of the item, or raise its error."""
+        mine = _Waiting[ItemT, ResultT](item)
+        self._waiting.append(mine)
+        try:
+            if self._runner is None:
+                self._runner = mine
+                await anyio.lowlevel.checkpoint()  # the other callers of this turn
+            else:
+                await mine.turn.wait()
+            if mine.outcome is None:
+                await self._run()
+        finally:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+            if self._runner is mine:
+                self._runner = self._waiting[0] if self._waiting else None
+                if self._runner is not None:
+                    self._runner.turn.set()
+        assert mine.outcome is not None
+        return mine.outcome()
+
+    async def _run(self) -> None:
+        some = self._waiting[: self._most]
+        try:
+            results = await self._run_all([one.item for one in some])
+        except Exception as error:
+            results = [error] * len(some)  # type: ignore[list-item]
+        for one, result in zip(some, results, strict=True):
+            one.outcome = _raises(result) if isinstance(result, Exception) else _returns(result)
+            one.turn.set()
+        self._waiting = [one for one in self._waiting if one.outcome is None]
+
+
+def _raises(error: Exception) -> Callable[[], Any]:
+    def outcome() -> Any:
+        raise error
+
+    return outcome
+
+
+def _returns(result: ResultT) -> Callable[[], ResultT]:
+    return lambda: result

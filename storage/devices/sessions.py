@@ -1,0 +1,163 @@
+"""Connections of devices: opened and closed in sets, as thousands of devices may come back together."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import HubError
+from protocol.handshake import StoreMark
+from protocol.ids import BootId, DeviceId, KeyId, TokenId
+from storage.agents import agent_states
+from storage.devices import device_keys
+from storage.devices.device_keys import KeyOwner, KeyRevoked
+from storage.devices.devices import LEFT, TokenRevoked, UnknownDevice
+from storage.devices.schema import device_keys as key_table
+from storage.devices.schema import device_tokens, devices
+from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
+from storage.kernel.columns import listed
+from storage.runs import agreement
+from storage.schedules import first_connects
+
+CONNECTED: Final = "its device connected"
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True):
+    """Connection to open, of a device that showed a valid credential.
+
+    Attributes:
+        credential: of a token or key.
+        platform: as the device reports it, if it does.
+        mark: state of the device's store, if it reports one.
+    """
+
+    device_id: DeviceId
+    credential: TokenId | KeyId
+    is_key: bool = False
+    platform: str | None = None
+    mark: StoreMark | None = None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """Open connection: its number among the device's connections.
+
+    Attributes:
+        taken_over: hub process that had the device's connection until now, if one had.
+        store: state of the device's store that was known before.
+    """
+
+    epoch: int
+    taken_over: BootId | None = None
+    store: StoreMark | None = None
+
+
+_ids: sa.BindParameter[Any] = sa.bindparam("ids")
+USE_TOKENS, USE_KEYS = (
+    sa.update(table)
+    .where(table.c.id.in_(listed(_ids)), table.c.revoked_at.is_(None))
+    .values(last_used_at=sa.bindparam("now"))
+    .returning(table.c.id)
+    for table in (device_tokens, key_table)
+)
+PRESENT = (
+    sa.select(devices.c.id, devices.c.session_epoch, devices.c.boot_id, devices.c.platform)
+    .where(devices.c.id.in_(listed(_ids)), devices.c.revoked_at.is_(None))
+    .order_by(devices.c.id)
+    .with_for_update()
+)
+TAKE_OVER = (
+    sa.update(devices)
+    .where(devices.c.id == sa.bindparam("device"))
+    .values(
+        session_epoch=sa.bindparam("epoch"),
+        boot_id=sa.bindparam("boot"),
+        platform=sa.bindparam("runs_on"),
+        last_seen_at=sa.bindparam("now"),
+    )
+)
+LEAVE = (
+    sa.update(devices)
+    .where(
+        devices.c.id == sa.bindparam("device"),
+        devices.c.session_epoch == sa.bindparam("epoch"),
+        devices.c.boot_id.is_not(None),
+    )
+    .values(boot_id=None, last_seen_at=sa.bindparam("now"))
+    .returning(devices.c.id)
+)
+Owner = DeviceTokenRow | KeyOwner
+
+
+def owners_of(
+    c: sa.Connection, hashes: Collection[bytes], key_ids: Collection[KeyId]
+) -> tuple[dict[bytes, DeviceTokenRow], dict[KeyId, KeyOwner]]:
+    """Return the tokens by hash and the keys by id, as far as they exist; the caller checks them."""
+    return DEVICE_TOKENS.find_all(c, hashes), device_keys.find_keys(c, key_ids)
+
+
+def open_sessions(
+    c: sa.Connection, openings: Sequence[Opening], *, boot_id: BootId, at: int
+) -> list[Opened | HubError]:
+    """Open connections to the hub process *boot_id*, each of which takes its device over.
+
+    Marks the devices' agents as online. The result has an error in place of each opening whose credential or
+    device was revoked meanwhile: TokenRevoked, KeyRevoked or UnknownDevice. Nothing was written for it.
+    """
+    valid = {
+        is_key: _use(c, is_key, [one.credential for one in openings if one.is_key is is_key], at)
+        for is_key in (False, True)
+    }
+    asked = sorted({one.device_id for one in openings if one.credential in valid[one.is_key]})
+    present = {row.id: row for row in c.execute(PRESENT, {"ids": asked})} if asked else {}
+    marked = {one.device_id for one in openings if one.mark is not None and one.device_id in present}
+    stores = agreement.find_stores(c, marked) if marked else {}
+    epochs = {device_id: row.session_epoch for device_id, row in present.items()}
+    changes: list[dict[str, Any]] = []
+    opened: list[Opened | HubError] = []
+    for one in openings:
+        row = present.get(one.device_id)
+        if one.credential not in valid[one.is_key]:
+            opened.append(_revoked(one))
+        elif row is None:
+            opened.append(UnknownDevice(f"device {one.device_id} is unknown or revoked"))
+        else:
+            epoch = epochs[one.device_id] = epochs[one.device_id] + 1
+            platform = row.platform if one.platform is None else one.platform
+            changes.append(
+                {"device": one.device_id, "epoch": epoch, "boot": boot_id, "runs_on": platform, "now": at}
+            )
+            known = stores.get(one.device_id)
+            if one.mark is not None and agreement.is_to_compare(known, one.mark):
+                agreement.greet(c, one.device_id, one.mark, at)
+            opened.append(Opened(epoch, row.boot_id, None if known is None else agreement.mark_of(known)))
+    if changes:
+        c.execute(TAKE_OVER, changes)
+        agent_states.connect_agents(c, list(present), online=True, at=at, reason=CONNECTED)
+        first_connects.note_connects(c, list(present), at)
+    return opened
+
+
+def _use(c: sa.Connection, is_key: bool, credentials: Sequence[str], at: int) -> set[str]:
+    """Record the use of tokens or keys. Return those that are not revoked."""
+    if not credentials:
+        return set()
+    statement = USE_KEYS if is_key else USE_TOKENS
+    return set(c.execute(statement, {"ids": sorted(set(credentials)), "now": at}).scalars())
+
+
+def _revoked(one: Opening) -> HubError:
+    if one.is_key:
+        return KeyRevoked("the key was revoked")
+    return TokenRevoked(f"token {one.credential} was revoked")
+
+
+def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *, reason: str = LEFT) -> bool:
+    """Close the connection with this epoch. Return False if a newer one exists, or it was closed before.
+
+    *reason*: text for the history of its agents.
+    """
+    closed = c.execute(LEAVE, {"device": device_id, "epoch": epoch, "now": at}).first() is not None
+    if closed:
+        agent_states.connect_agents(c, [device_id], online=False, at=at, reason=reason)
+    return closed

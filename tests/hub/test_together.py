@@ -1,0 +1,105 @@
+"""Calls that are made at the same time are joined into one."""
+
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from hub.together import Together
+from protocol.errors import ErrorCode, HubError
+
+
+class Odd(HubError):
+    """Error of an odd number."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class Halves:
+    """Halves numbers in sets, once it may."""
+
+    def __init__(self) -> None:
+        self.sets: list[list[int]] = []
+        self.may = anyio.Event()
+        self.together = Together[int, int](self._halve, most=3)
+
+    async def _halve(self, numbers: Sequence[int]) -> list[int | HubError]:
+        self.sets.append(list(numbers))
+        await self.may.wait()
+        return [Odd(f"{number} is odd") if number % 2 else number // 2 for number in numbers]
+
+
+async def test_callers_of_one_turn_share_a_set_and_each_gets_its_own_result() -> None:
+    halves, found = Halves(), dict[int, int]()
+    halves.may.set()
+
+    async def halve(number: int) -> None:
+        found[number] = await halves.together.run(number)
+
+    async with anyio.create_task_group() as callers:
+        for number in (2, 4, 6, 8):
+            callers.start_soon(halve, number)
+    assert found == {2: 1, 4: 2, 6: 3, 8: 4}
+    assert halves.sets == [[2, 4, 6], [8]]
+
+
+async def test_those_who_come_during_a_set_are_the_next_one() -> None:
+    halves = Halves()
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(halves.together.run, 2)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        for number in (4, 6):
+            callers.start_soon(halves.together.run, number)
+        await anyio.lowlevel.checkpoint()
+        halves.may.set()
+    assert halves.sets == [[2], [4, 6]]
+
+
+async def test_an_error_of_one_item_is_raised_to_its_caller_alone() -> None:
+    halves = Halves()
+    halves.may.set()
+    async with anyio.create_task_group() as callers:
+        callers.start_soon(halves.together.run, 2)
+        with pytest.raises(Odd):
+            await halves.together.run(3)
+    assert len(halves.sets) == 1
+
+
+async def test_a_caller_that_is_cancelled_leaves_the_set_to_the_others() -> None:
+    halves = Halves()
+    async with anyio.create_task_group() as callers:
+        with anyio.CancelScope() as first:
+            callers.start_soon(_cancel_soon, first, halves)
+            await halves.together.run(2)
+        halves.may.set()
+        assert await halves.together.run(4) == 2
+    assert halves.sets[0] == [2]
+    assert halves.sets[1:] == [[4]]
+
+
+async def _cancel_soon(scope: anyio.CancelScope, halves: Halves) -> None:
+    while not halves.sets:
+        await anyio.lowlevel.checkpoint()
+    scope.cancel()
+
+
+async def test_what_breaks_a_set_is_raised_to_all_of_its_callers() -> None:
+    async def fail(numbers: Sequence[int]) -> list[int | HubError]:
+        raise RuntimeError("a fault")
+
+    together = Together[int, int](fail, most=3)
+    broken = 0
+
+    async def run(number: int) -> None:
+        nonlocal broken
+        try:
+            await together.run(number)
+        except RuntimeError:
+            broken += 1
+
+    async with anyio.create_task_group() as callers:
+        for number in range(3):
+            callers.start_soon(run, number)
+    assert broken == 3
