@@ -66,7 +66,10 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True):
 
     def column(self, name: str) -> Column | None:
         """Return the column with that name, if any."""
-        return next((column for column in self.columns if column.name == name), None)
+        for column in self.columns:
+            if column.name == name:
+                return column
+        return None
 
 
 _ID = Column(name="id", kind=Kind.TEXT, filler=Filler.DEVICE, required=True, about="the row's own id")

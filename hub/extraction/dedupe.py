@@ -10,6 +10,7 @@ stop words and the names of the assignees.
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import takewhile
 from typing import Final
 
@@ -104,6 +105,7 @@ def _meaning(item: Item) -> tuple[str, ...]:
     return item.table, fold(_title(item)), *(fold(str(value)) for value in values)
 
 
+@cache
 def _deciding(table: TableName) -> list[str]:
     """Return the columns by which items with similar titles differ: dates and people."""
     columns = TABLES[table].columns

@@ -48,14 +48,23 @@ def is_hidden(char: str) -> bool:
     return char in _FILLERS or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
+def is_plain(text: str) -> bool:
+    """Return True if *text* has only letters, digits and signs of ASCII, and blanks: the usual case."""
+    return text.isascii() and text.isprintable()
+
+
 def shown(text: str) -> str:
     """Remove invisible characters from *text*; joiners are kept, because they are part of words."""
+    if is_plain(text):
+        return text
     hidden = {ord(char): None for char in set(text) if char not in _JOINERS and is_hidden(char)}
     return text.translate(hidden) if hidden else text
 
 
 def fold(text: str) -> str:
     """Normalize *text* for comparison, ignoring case, Unicode form, punctuation variants and blanks."""
+    if is_plain(text):  # in which nothing is hidden, and no line ends
+        return " ".join(_unified(text).split())
     hidden = {ord(char): None for char in set(text) if is_hidden(char)}
     visible = text.translate(hidden) if hidden else text
     # Line by line, because the list of all words of a book would be large.
@@ -170,6 +179,8 @@ def _folded(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _unified(text: str) -> str:
+    if text.isascii():
+        return text.replace("`", "'").lower()
     folded = unicodedata.normalize("NFKC", text.translate(_MARKS)).casefold()
     return unicodedata.normalize("NFKC", folded)
 

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from hub.extraction.chunk import sentences
-from hub.extraction.folding import clusters, is_hidden, words_of
+from hub.extraction.folding import clusters, is_hidden, is_plain, words_of
 from hub.extraction.items import Item, Warning, merged
 from hub.extraction.orders import find_strong, find_weak, machines_marked
 from protocol.tables import TABLES
@@ -77,7 +77,7 @@ def marked(items: Iterable[Item], text: str, suspicions: Sequence[Span]) -> list
 
 def hidden_count(text: str) -> int:
     """Count the characters of *text* that are invisible and not part of a word."""
-    if not any(map(is_hidden, set(text))):
+    if is_plain(text) or not any(map(is_hidden, set(text))):
         return 0
     return sum(_is_hidden_at(text, at) for at, char in enumerate(text) if is_hidden(char))
 
