@@ -12,6 +12,7 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState
 from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
+from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill_each
 from storage.runs.items import note_answers, note_rows_deleted
 from storage.runs.runs import HeldRun, check_held
@@ -227,7 +228,7 @@ def _settle(c: sa.Connection, settled: Sequence[_Settled], at: int) -> None:
     calls = [
         {"call": one.call.call_id, "after": one.after, "answer": one.result, "now": at} for one in settled
     ]
-    c.execute(SETTLE_CALL, calls)
+    execute_for_each(c, SETTLE_CALL, calls)
     units = Counter((one.call.run_id, one.call.unit_key) for one in settled)
     in_order = sorted(units.items())
     c.execute(

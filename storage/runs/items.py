@@ -15,6 +15,7 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts
+from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import (
     Key,
     columns_of,
@@ -270,6 +271,7 @@ def _known(row: Any) -> KnownItem:
 
 
 _CHANGED = tuple(name for name in ItemRow.__struct_fields__ if name not in ("id", "created_at"))
+ADD_ITEMS = sa.insert(items)
 CHANGE_ITEM = (
     sa.update(items)
     .where(items.c.id == sa.bindparam("item"))
@@ -281,10 +283,8 @@ def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
     """Write the decided rows to the ledger."""
     fresh = [one.after for one in decisions if one.after is not None and one.before is None]
     changed = [one.after for one in decisions if one.after is not None and one.before is not None]
-    if fresh:
-        c.execute(sa.insert(items), [values_of(item, items) for item in fresh])
-    if changed:
-        c.execute(CHANGE_ITEM, [change_of(item) for item in changed])
+    execute_for_each(c, ADD_ITEMS, [values_of(item, items) for item in fresh])
+    execute_for_each(c, CHANGE_ITEM, [change_of(item) for item in changed])
 
 
 def change_of(item: ItemRow) -> dict[str, Any]:
@@ -322,8 +322,8 @@ ROW_DELETED = (
 
 def note_answers(c: sa.Connection, row_ids: Mapping[CallId, str | None], at: int) -> None:
     """Record that the device has these versions of items. *row_ids*: their rows, by call, if reported."""
-    if row_ids:
-        c.execute(MARK_ANSWERED, [{"call": call, "row": row, "now": at} for call, row in row_ids.items()])
+    rows = [{"call": call, "row": row, "now": at} for call, row in row_ids.items()]
+    execute_for_each(c, MARK_ANSWERED, rows)
 
 
 def note_rows_deleted(c: sa.Connection, call_ids: Sequence[CallId], at: int) -> None:

@@ -17,6 +17,7 @@ from storage.connectors.seen_messages import State
 from storage.devices.schema import users
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import Conflict
+from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.items import Decide, Decision, Finder, FoundItem, known_items, write_items
@@ -63,6 +64,7 @@ REMIND = (
     .where(run_calls.c.call_id == sa.bindparam("call"), run_calls.c.payload.is_(None), IS_OPEN)
     .values(payload=sa.bindparam("carried"))
 )
+ADD_CALLS = sa.insert(run_calls)
 IDS_OF_UNIT = sa.select(run_calls.c.call_id).where(*OF_UNIT)
 UNSENT_OF_UNIT = IDS_OF_UNIT.where(run_calls.c.state == CallState.PLANNED)
 DROP = sa.delete(run_calls).where(AMONG)
@@ -188,7 +190,7 @@ def plan_unit(
     if fresh:
         common = {"run_id": held.id, "unit_key": unit_key, "updated_at": at}
         rows = [values_of(call, run_calls, target_table=call.table, **common) for call in fresh]
-        c.execute(sa.insert(run_calls), rows)
+        execute_for_each(c, ADD_CALLS, rows)
     write_items(c, decisions)
     if calls:
         c.execute(OUTDATED, here | {"digest": content_hash})
