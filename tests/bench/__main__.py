@@ -15,6 +15,7 @@ from tests.bench import (
     crowd,
     decoding,
     heartbeats,
+    items,
     mailbox,
     memory,
     metering,
@@ -31,7 +32,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29)
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -76,6 +77,7 @@ def _sections(
         ("row 24: measuring who takes the loop's time", frozenset({24}), metering.run),
         ("row 25: side by side", frozenset({25}), side_by_side.run),
         ("rows 26-28: devices that are there", presence.ROWS, lambda told: presence.run(told, wanted)),
+        ("row 29: items, end to end", items.ROWS, items.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 
