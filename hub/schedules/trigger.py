@@ -176,7 +176,7 @@ def offset_ms(schedule_id: str, jitter_ms: int) -> int:
 def _cron_trigger(expr: str, tz: str) -> CronTrigger:
     try:
         zone = ZoneInfo(tz)
-    except (LookupError, ValueError, OSError) as error:
+    except (LookupError, ValueError, OSError, RecursionError) as error:  # the last one for many slashes
         raise BadSchedule("unknown_timezone", f"no time zone '{tz}'", 'as in "Europe/Berlin"') from error
     return CronTrigger(parse_cron(expr), zone)
 

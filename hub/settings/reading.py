@@ -3,7 +3,7 @@
 import os
 import stat
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,6 +28,7 @@ from hub.settings.settings import Settings
 from protocol.errors import ErrorCode, HubError
 
 _CLOCK: Final = SystemClock()
+MOST_LEVELS: Final = 64  # of tables and lists in each other; the code behind walks them by recursion
 BYTE_ORDER_MARK: Final = "\ufeff"  # written by some editors at the start of a file
 
 
@@ -120,8 +121,14 @@ def check_text(
         return Reading(None, [Problem(file, 1, 1, "", "the file is empty", hint)], text)
     try:
         doc = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        too_deep = next(_deeper(doc, MOST_LEVELS), None)
+    except tomllib.TOMLDecodeError as error:
         return Reading(None, [found_by_parser(str(error), file=file, text=text)], text)
+    except RecursionError:
+        too_deep = "a value"
+    if too_deep is not None:
+        message = f"{too_deep} is nested more than {MOST_LEVELS} levels deep"
+        return Reading(None, [Problem(file, 1, 1, "", message, "no setting needs as many")], text)
     overrides = [*in_environment(environ), *given]
     places = Places(file, Located(text), overrides)
     doc = overlaid(doc, overrides, is_text=is_text)
@@ -142,6 +149,19 @@ def check_text(
     if any(problem.severity is Severity.ERROR for problem in problems):
         settings = None
     return Reading(settings, in_order(problems), text, places)
+
+
+def _deeper(value: object, levels: int) -> Iterator[str]:
+    """Yield the names of the tables of a document in which something is nested deeper than that."""
+    if not levels:
+        yield "a value"
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            found = _deeper(inner, levels - 1)
+            yield from (f"[{name}]" if levels == MOST_LEVELS else deep for deep in found)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _deeper(inner, levels - 1)
 
 
 def _removed(path: KeyPath, places: Places) -> Problem:

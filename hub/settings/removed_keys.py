@@ -28,7 +28,7 @@ REMOVED: Final[Mapping[str, float | str]] = {
     "takeover_wait_s": 300.0,
     "outgoing_bytes": 1_048_576,
     "outgoing_frames": 1_024,
-    "pending_calls": 64,
+    "pending_calls": 256,
     "write_timeout_s": 10.0,
     "call_timeout_s": 30.0,
     "wake_answer_s": 60.0,

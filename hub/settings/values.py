@@ -134,7 +134,7 @@ def accepted(check: Callable[[Any], object], kind: str) -> AfterValidator:
 def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:
+    except (LookupError, ValueError, OSError, RecursionError) as error:  # the last one for many slashes
         hint = did_you_mean(name, available_timezones()) or 'as in "Europe/Berlin"'
         raise refusal("timezone", "no such time zone", hint=hint) from error
     return name

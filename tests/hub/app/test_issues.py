@@ -12,7 +12,8 @@ from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.runs import run_moves
 from tests.hub.app.test_reload import grounded
-from tests.storage.rows import AT, make_run
+from tests.storage.rows import AT, make_agent, make_run
+from tests.support.presence import open_session
 
 
 async def test_a_built_hub_tells_of_limits_that_were_reached(tmp_path: Path) -> None:
@@ -28,7 +29,10 @@ async def test_a_built_hub_tells_of_runs_that_wait_for_a_model_and_of_a_device_w
     tmp_path: Path,
 ) -> None:
     def wait_and_take_back(c: sa.Connection) -> None:
-        run = make_run(c, state=RunState.RUNNING)
+        agent = make_agent(c)
+        assert agent.device_id is not None
+        open_session(c, agent.device_id, at=AT)
+        run = make_run(c, agent=agent, state=RunState.RUNNING)
         run_moves.move(c, run.held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
         assert run.device_id is not None
         devices.change_grants(c, run.device_id, add=(), remove=(Grant.FILES,), at=AT, actor="me")

@@ -129,6 +129,15 @@ def test_a_credential_is_a_file_that_the_service_manager_hands_over(check: Check
     assert SecretRef(credential="llm").resolve(folder) == "k"
 
 
+@pytest.mark.parametrize(
+    "deep",
+    [f"[{'a.' * 70}b]\nc = 1\n", f"[a]\nb = {'[' * 70}{']' * 70}\n", f"a.{'b.' * 400}c = 1\n"],
+    ids=["head", "list", "dotted key"],
+)
+def test_what_is_nested_too_deep_is_one_problem(check: Check, deep: str) -> None:
+    assert check(deep) == ["1:1: error: [a] is nested more than 64 levels deep - no setting needs as many"]
+
+
 @pytest.mark.parametrize("name", ["../key", "a/b", "", ".", "..", "key\\n"])
 def test_a_credential_is_named_and_is_no_path(check: Check, name: str) -> None:
     (told,) = check(OPENAI.replace("llm", name))

@@ -208,6 +208,7 @@ def test_a_mistake_is_reported_with_its_position(check: Check, text: str, proble
         ('timezone = "Europe/Brlin"', "timezone: no such time zone - did you mean 'Europe/Berlin'?"),
         ('timezone = "../../etc/passwd"', 'timezone: no such time zone - as in "Europe/Berlin"'),
         ('timezone = "Europe"', "timezone: no such time zone"),
+        (f'timezone = "Europe{"/Berlin" * 700}"', 'timezone: no such time zone - as in "Europe/Berlin"'),
     ],
 )
 def test_a_mistake_in_an_agent_is_reported(check: Check, line: str, problem: str) -> None:
