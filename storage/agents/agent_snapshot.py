@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
-from protocol.lifecycles import LIVE_RUN_STATES
 from storage.agents import configs, lock_turns, templates
 from storage.agents.agent_states import AgentState, find_state, states_of
 from storage.agents.agents import AgentRow, UnknownAgent, missing_for_runs, spell_missing
@@ -336,13 +335,9 @@ _newest_end = (
 STAMPS = sa.select(
     agents.c.id, agents.c.created_at, agents.c.updated_at, _newest_end.label("last_run_at")
 ).where(agents.c.id.in_(_listed))
-LIVE = (
-    sa.select(run_schema.runs.c.agent_id, run_schema.runs.c.id)
-    .where(
-        run_schema.runs.c.agent_id.in_(_listed),
-        run_schema.runs.c.state.in_(sorted(LIVE_RUN_STATES)),
-    )
-    .order_by(run_schema.runs.c.id)
+# Unordered: to sort, SQLite would scan all runs.
+LIVE = sa.select(run_schema.runs.c.agent_id, run_schema.runs.c.id).where(
+    run_schema.runs.c.agent_id.in_(_listed), sa.text(f"runs.{run_schema.LIVE}")
 )
 CRONS = (
     sa.select(schedules.c.agent_id, schedules.c.expr)
@@ -411,7 +406,7 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
                 state=states[agent.id],
                 configuration=setups[agent.id].configuration,
                 locks=tuple(held[agent.id]),
-                live_runs=tuple(live[agent.id]),
+                live_runs=tuple(sorted(live[agent.id])),
                 cron=crons.get(agent.id),
                 place=places[agent.id],
             )

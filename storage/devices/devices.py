@@ -126,6 +126,12 @@ def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
     return fill(DeviceRow, row)
 
 
+def count_devices(c: sa.Connection, *, user_id: UserId | None = None) -> int:
+    """Return the number of devices, also revoked ones: of all users, or of one."""
+    mine = sa.true() if user_id is None else devices.c.user_id == user_id
+    return c.execute(sa.select(sa.func.count()).select_from(devices).where(mine)).scalar_one()
+
+
 def list_devices(
     c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
 ) -> list[DeviceRow]:

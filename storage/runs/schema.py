@@ -115,6 +115,7 @@ index("runs_unmeasured", runs.c.completed_at, where="completed_at IS NOT NULL AN
 index("runs_agent", runs.c.agent_id, runs.c.created_at, runs.c.id)
 index("runs_by_age", runs.c.created_at, runs.c.id)
 index("runs_live", runs.c.created_at, runs.c.id, where=LIVE)
+index("runs_live_agent", runs.c.agent_id, runs.c.id, where=LIVE)
 index("runs_cancelled", runs.c.created_at, runs.c.id, where="state = 'CANCELLED'")
 index("runs_of_task", runs.c.task_id, runs.c.created_at, runs.c.id, where="task_id IS NOT NULL")
 index("runs_by_outcome", runs.c.outcome, runs.c.created_at, runs.c.id, where="outcome IS NOT NULL")

@@ -283,7 +283,7 @@ class System(Noun):
         where = self._where()
         known, known_gateways, known_agents, run_counts = await self._store.read(
             lambda c: (
-                [row.id for row in devices.list_devices(c, user_id=mine)],
+                devices.count_devices(c, user_id=mine),
                 gateways.list_gateways(c, user_id=mine),
                 agents.count_agents(c, user_id=mine),
                 runs.count_runs(c, user_id=mine),
@@ -295,8 +295,8 @@ class System(Noun):
             version=VERSION,
             uptime_s=round(self._clock.monotonic() - self._started, 1),
             state="draining" if self._is_draining else "running",
-            devices_known=len(known),
-            devices_connected=sum(self._roster.find(device_id) is not None for device_id in known),
+            devices_known=known,
+            devices_connected=sum(mine in (None, link.user_id) for link in self._roster.connected()),
             gateways_known=len(ready_gateways),
             gateways_ready=sum(ready_gateways.values()),
             agents=known_agents,

@@ -251,6 +251,7 @@ _LISTED: tuple[tuple[str, str, str, str | None], ...] = (
         "gateway_id IS NOT NULL AND length(id) > 0",
     ),
     ("runs_of_device", "runs", "device_id created_at id", "device_id IS NOT NULL AND length(id) > 0"),
+    ("runs_live_agent", "runs", "agent_id id", _LIVE),
     ("agents_removed", "agents", "name created_at", "deleted_at IS NOT NULL"),
     ("agent_locks_name", "agent_locks", "resource", None),
     ("devices_revoked", "devices", "revoked_at", "revoked_at IS NOT NULL"),
