@@ -11,7 +11,7 @@ from tests.support.dovecot import Dovecot, running_dovecot, why_no_dovecot
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
 from tests.support.radicale import Radicale, running_radicale
 
-pytest_plugins = ["tests.support.budget", "tests.support.time_limit"]
+pytest_plugins = ["tests.support.budget", "tests.support.plans", "tests.support.time_limit"]
 
 gc.disable()  # until all tests are collected: looking through modules, which stay, is a quarter of that
 

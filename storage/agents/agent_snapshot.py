@@ -328,8 +328,10 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 _listed: sa.BindParameter[str] = sa.bindparam("listed", expanding=True)
 _newest_end = (
-    sa.select(sa.func.max(run_schema.runs.c.completed_at))
+    sa.select(run_schema.runs.c.completed_at)
     .where(run_schema.runs.c.agent_id == agents.c.id, run_schema.runs.c.completed_at.is_not(None))
+    .order_by(run_schema.runs.c.completed_at.desc())
+    .limit(1)
     .scalar_subquery()
 )
 STAMPS = sa.select(

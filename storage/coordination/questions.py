@@ -46,7 +46,7 @@ from storage.coordination.question_rows import (
 from storage.coordination.schema import question_tellings, questions
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import fill, fill_each, values_of
+from storage.kernel.rows import fill, fill_each, listed, values_of
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -235,6 +235,7 @@ def answer_by_memory(
                 QUESTIONS.where(
                     questions.c.board_id == item.board_id,
                     questions.c.correlation_id == item.correlation_id,
+                    listed(questions),
                     sa.text(IS_OPEN),
                 ).limit(2)
             )

@@ -170,6 +170,7 @@ index(
     where="state = 'open'",
 )
 index("questions_settled", questions.c.settled_at, where="settled_at IS NOT NULL")
+index("questions_message", questions.c.message_id, where="message_id IS NOT NULL")
 index("questions_state", questions.c.state, questions.c.created_at, questions.c.id, where="length(id) > 0")
 index(
     "questions_board",

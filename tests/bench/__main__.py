@@ -16,6 +16,7 @@ from tests.bench import (
     decoding,
     heartbeats,
     items,
+    listing,
     mailbox,
     memory,
     metering,
@@ -32,7 +33,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30)
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -78,6 +79,7 @@ def _sections(
         ("row 25: side by side", frozenset({25}), side_by_side.run),
         ("rows 26-28: devices that are there", presence.ROWS, lambda told: presence.run(told, wanted)),
         ("row 29: items, end to end", items.ROWS, items.run),
+        ("row 30: pages of lists", frozenset({30}), listing.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

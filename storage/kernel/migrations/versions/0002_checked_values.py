@@ -236,6 +236,7 @@ _LISTED: tuple[tuple[str, str, str, str | None], ...] = (
         "correlation_id created_at id",
         "correlation_id IS NOT NULL AND length(id) > 0",
     ),
+    ("questions_message", "questions", "message_id", "message_id IS NOT NULL"),
     ("questions_state", "questions", "state created_at id", "length(id) > 0"),
     ("questions_board", "questions", "board_id created_at id", "board_id IS NOT NULL AND length(id) > 0"),
     (
