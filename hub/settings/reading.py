@@ -122,8 +122,9 @@ def check_text(
     try:
         doc = tomllib.loads(text)
         too_deep = next(_deeper(doc, MOST_LEVELS), None)
-    except tomllib.TOMLDecodeError as error:
-        return Reading(None, [found_by_parser(str(error), file=file, text=text)], text)
+    except ValueError as error:
+        said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
+        return Reading(None, [found_by_parser(said, file=file, text=text)], text)
     except RecursionError:
         too_deep = "a value"
     if too_deep is not None:

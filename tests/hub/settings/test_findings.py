@@ -138,6 +138,11 @@ def test_what_is_nested_too_deep_is_one_problem(check: Check, deep: str) -> None
     assert check(deep) == ["1:1: error: [a] is nested more than 64 levels deep - no setting needs as many"]
 
 
+def test_a_number_of_thousands_of_digits_is_a_problem(check: Check) -> None:
+    (told,) = check(f"[limits]\nruns = {'9' * 5_000}\n")
+    assert told.endswith(": error: a number has too many digits")
+
+
 @pytest.mark.parametrize("name", ["../key", "a/b", "", ".", "..", "key\\n"])
 def test_a_credential_is_named_and_is_no_path(check: Check, name: str) -> None:
     (told,) = check(OPENAI.replace("llm", name))
