@@ -123,8 +123,8 @@ def check_text(
         doc = tomllib.loads(text)
         too_deep = next(_deeper(doc, MOST_LEVELS), None)
     except ValueError as error:
-        said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
-        return Reading(None, [found_by_parser(said, file=file, text=text)], text)
+        found = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
+        return Reading(None, [found_by_parser(found, file=file, text=text)], text)
     except RecursionError:
         too_deep = "a value"
     if too_deep is not None:
