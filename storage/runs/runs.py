@@ -317,7 +317,7 @@ def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunSt
     for row in c.execute(ENDED_COUNTS):
         found[RunState.FAILED if row.outcome is RunOutcome.ERROR else RunState.COMPLETED] += row.runs
     found[RunState.CANCELLED] += c.execute(CANCELLED_COUNT).scalar_one()
-    return {state: found[state] for state in RunState if found[state]}
+    return {state: found[state] for state in sorted(RunState) if found[state]}
 
 
 def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:

@@ -70,7 +70,10 @@ async def http(folder: Path) -> AsyncIterator[Callable[[random.Random], Awaitabl
             assert status != 500, f"500 for {request[:500]!r}"
             assert status or not is_whole, f"no answer to {request[:500]!r}"
 
-        yield ask
+        try:
+            yield ask
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _request(

@@ -158,7 +158,8 @@ class Scene:
         passed = [
             self._passes(direction, one) for one in (*frame.get("calls", ()), *frame.get("results", ()))
         ]
-        if point is None or not (any(passed) if passed else self._passes(direction, frame)):
+        is_reached = any(passed) if passed else self._passes(direction, frame)
+        if point is None or not is_reached:
             return True
         self._point = None
         assert self._fault is not None
