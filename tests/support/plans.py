@@ -40,7 +40,7 @@ AT_WORK: Final = {
     *("runs_live", "messages_open", "messages_due", "messages_expiring", "questions_waiting"),
     *("broadcasts_open", "soul_writes_open", "wakes_due", "schedules_first_connect", "schedules_unplanned"),
     *("agent_states_recovery", "agent_states_failing", "model_calls_unmeasured", "run_calls_open"),
-    *("runs_unmeasured", "posted_waiting"),
+    *("runs_unmeasured", "posted_waiting", "devices_present"),
     # and of rows of which there is one for each board or gateway, or which people took away
     *("board_members_one_lead", "gateway_agents_main", "agents_removed", "device_keys_revoked"),
 }
