@@ -168,7 +168,7 @@ class World:
         self.calls |= {id: Call(run.id, unit) for id in fresh}
         self.units[run.id, unit] = "EXTRACTED"
         if ids and self.ledger.get((run.agent, unit), content) != content:
-            del self.ledger[run.agent, unit]
+            self.ledger[run.agent, unit] = ""
         got_further = before in (None, "FAILED") or bool(adopted or fresh)
         self.touch(run, at, got_further=got_further)
 
