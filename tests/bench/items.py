@@ -131,7 +131,7 @@ def _rows(database: str, driver: str, bench: _Bench, told: Callable[[str], None]
     return [
         Row("29", f"{what}, {database}", goal, items, is_timed=False, unit="items"),
         Row(
-            "25",
+            "29",
             f"{what}, {database} / rows one by one, {driver}",
             None,
             ratio(rounds, "hub", "plain"),
