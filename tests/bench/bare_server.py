@@ -21,7 +21,7 @@ _CHALLENGE: Final = '{"type":"challenge","nonce":"bare"}'
 
 
 class BareConfig(msgspec.Struct, kw_only=True):
-    """How many devices it knows."""
+    """Number of devices that the server knows."""
 
     devices: int
 

@@ -24,7 +24,7 @@ _NODE_SERVER: Final = Path(__file__).with_name("node_server.mjs")
 
 
 class NotInstalled(Exception):
-    """It says what is missing."""
+    """Error: a program or package of a server is missing; the message names it."""
 
 
 @cache
