@@ -20,7 +20,7 @@ import anyio
 
 from protocol.frame import PATH
 from tests.autobahn.echo import echoing
-from tests.connectors.software import CannotInstall, cache_folder
+from tests.support.programs import CannotInstall, cache_folder
 
 _UNAVAILABLE: Final = 69
 _SUITE: Final = "autobahntestsuite==25.10.1"
@@ -106,7 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.autobahn", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave the cases of compression out")
     chosen = parser.parse_args()
-    cache = cache_folder().parent / "autobahn"
+    cache = cache_folder("autobahn")
     print(f"installing into {cache}, unless it is there", flush=True)
     try:
         wstest, environment = install(cache)

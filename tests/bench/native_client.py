@@ -13,7 +13,7 @@ from protocol.frame import PATH
 from protocol.handshake import Capability, DeviceHello
 from tests.bench.payloads import LARGE_RESULT, RESULT
 from tests.bench.wire import PrefixWire, WebSocketWire, Wire
-from tests.connectors.software import cache_folder
+from tests.support.programs import cache_folder
 
 SOURCE: Final = Path(__file__).with_name("client.c")
 _ID: Final = b"?" * 34  # of a call, as ``call_ids`` makes them
@@ -25,7 +25,7 @@ def binary() -> Path | None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
-    folder = cache_folder().parent / "bench"
+    folder = cache_folder("bench")
     built = folder / f"client-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}"
     if not built.exists():
         folder.mkdir(parents=True, exist_ok=True)

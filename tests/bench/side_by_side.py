@@ -10,10 +10,10 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from tests.bench.calls import open_pair
-from tests.bench.libraries import NotInstalled
 from tests.bench.payloads import LARGE, LARGE_RESULT, RESULT, SMALL
 from tests.bench.rounds import play, ratio, spread_of
 from tests.bench.rows import Row
+from tests.support.programs import CannotInstall
 
 _SERVERS: Final = ("hub", "raw", "fastapi", "websockets", "aiohttp", "node ws")
 _SECONDS: Final = 0.15  # short, so that all servers meet the same noise
@@ -47,7 +47,7 @@ def run(told: Callable[[str], None]) -> list[Row]:
         for server in _SERVERS:
             try:
                 pairs[server] = open_pair(stack, server, max(shape.peers for shape in _SHAPES))
-            except NotInstalled as missing:
+            except CannotInstall as missing:
                 told(f"{server}: left out: {missing}")
         go = (
             "is not measured: no server is written in it" if shutil.which("go") else "left out: no go in PATH"

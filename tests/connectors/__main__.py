@@ -13,7 +13,8 @@ from typing import Final
 
 from tests.connectors.acceptance import BARS, show
 from tests.connectors.prism import SOFTWARE
-from tests.connectors.software import ASKED, CannotInstall, cache_folder, install
+from tests.connectors.software import ASKED, install
+from tests.support.programs import CannotInstall, cache_folder
 
 _UNAVAILABLE: Final = 69
 
@@ -21,7 +22,9 @@ _UNAVAILABLE: Final = 69
 def main() -> int:
     """Install, then test."""
     parser = argparse.ArgumentParser(prog="python -m tests.connectors", description=__doc__)
-    parser.add_argument("--cache", type=Path, default=cache_folder(), help="where they are installed")
+    parser.add_argument(
+        "--cache", type=Path, default=cache_folder("connector-check"), help="folder of the servers"
+    )
     parser.add_argument("numbers", nargs="*", type=_number, metavar="N", help="1 to 16")
     chosen = parser.parse_args()
     cache: Path = chosen.cache

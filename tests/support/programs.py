@@ -1,0 +1,56 @@
+"""Programs of others that tests use, installed once into a cache folder, never into the repository."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+
+
+class CannotInstall(Exception):
+    """Error: a program cannot be installed; the message says what is missing or what failed."""
+
+
+def cache_folder(part: str) -> Path:
+    """Return the folder of *part* where downloaded programs are kept between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "device-hub" / part
+
+
+def installed(home: Path, command: Callable[[Path], list[str]]) -> Path:
+    """Install into *home*, unless that was done before; return it.
+
+    *command* gives the command line for a folder, which is renamed when it is complete.
+
+    Raises:
+        CannotInstall: the command failed.
+    """
+    if home.exists():
+        return home
+    home.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = home.with_name(f".{home.name}-{os.getpid()}")
+    line = command(unfinished)
+    ended = subprocess.run(line, check=False, stdout=PIPE, stderr=STDOUT)
+    if ended.returncode != 0:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise CannotInstall(f"{line[0]} failed: {ended.stdout.decode(errors='replace')[-2000:]}")
+    unfinished.rename(home)
+    return home
+
+
+def npm_packages(home: Path, *packages: str) -> Path:
+    """Install *packages* of npm into *home* without running their scripts, unless that was done before.
+
+    Raises:
+        CannotInstall: npm is missing or failed.
+    """
+
+    def command(folder: Path) -> list[str]:
+        npm = shutil.which("npm")
+        if npm is None:
+            raise CannotInstall(f"npm is needed for {', '.join(packages)}: apt-get install npm")
+        quiet = ["--ignore-scripts", "--no-audit", "--no-fund"]
+        return [npm, "install", "--prefix", str(folder), *quiet, *packages]
+
+    return installed(home, command)
