@@ -248,7 +248,7 @@ def _of_alias(alias: EventAlias) -> sa.ColumnElement[bool]:
 
 LAST_BACKUP = (
     sa.select(audit_log.c.at)
-    .where(sa.text(f"audit_log.event = '{BACKUP_MADE}'"))  # literal, for the partial index
+    .where(audit_log.c.event == BACKUP_MADE)
     .order_by(audit_log.c.seq.desc())
     .limit(1)
 )

@@ -94,4 +94,4 @@ audit_log = table(
     one_of("outcome", ("done", "refused")),
 )
 index("audit_log_at", audit_log.c.at)
-index("audit_log_backups", audit_log.c.seq, where="event = 'backup.made'")
+index("audit_log_event", audit_log.c.event, audit_log.c.seq)

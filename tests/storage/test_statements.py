@@ -122,7 +122,7 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ),
         ("items.QUOTED", {"user": "u", "device": "d", "unit": "x", "quotes": ["a", "b"]}, "items_quote"),
         ("agreement.PLANNED", {"calls": ["a", "b"]}, "call_id=?"),
-        ("audit.LAST_BACKUP", {}, "audit_log_backups"),
+        ("audit.LAST_BACKUP", {}, "audit_log_event"),
         ("fire_rows.MISSED", {"runs": ["r-1", "r-2"]}, "schedule_fires_run"),
     ],
 )

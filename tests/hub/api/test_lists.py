@@ -102,6 +102,7 @@ NARROWED: Final = (
     "/v1/runs?task_id=none",
     "/v1/activity?event=none",
     "/v1/activity?event=none.",
+    "/v1/audit?event=none",
     "/v1/messages?state=failed",
     "/v1/messages?state=failed&state=expired",
     "/v1/messages?agent=notes",

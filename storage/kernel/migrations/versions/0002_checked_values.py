@@ -195,13 +195,13 @@ def _set_holders_of_locks(kinds: str) -> None:
 
 
 def _add_indexes_of_checks() -> None:
-    _index("audit_log_backups", "audit_log", ["seq"], where="event = 'backup.made'")
+    _index("audit_log_event", "audit_log", ["event", "seq"], where=None)
     _index("agent_states_failing", "agent_states", ["agent_id"], where="health <> 'ok'")
 
 
 def _drop_indexes_of_checks() -> None:
     op.drop_index("agent_states_failing")
-    op.drop_index("audit_log_backups")
+    op.drop_index("audit_log_event")
 
 
 def _add_users_of_activity() -> None:
