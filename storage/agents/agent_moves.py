@@ -298,6 +298,7 @@ _counted = {
     # EXECUTING first, so that its index is used
     "runs_running": f"runs.{EXECUTING} AND runs.state = 'RUNNING'",
 }
+_NO_RUNS: Final = (0,) * len(_counted)
 _recounts = {
     name: sa.select(sa.func.count()).where(_own, sa.text(which)).scalar_subquery()
     for name, which in _counted.items()
@@ -314,13 +315,19 @@ _is_reported = sa.exists().where(
         ),
     ),
 )
-# Only these are counted: most agents have no live run, and say so.
-_may_have_runs = sa.or_(
-    *(agent_states.c[name] > 0 for name in _counted),
-    agent_states.c.agent_id.in_(sa.select(runs.c.agent_id).where(sa.text(f"runs.{LIVE}"))),
+# Of the agents, only those are counted one by one whose counters differ from their live runs.
+AGENTS_WITH_RUNS = sa.select(agent_states.c.agent_id, *(agent_states.c[name] for name in _counted)).where(
+    sa.or_(*(agent_states.c[name] > 0 for name in _counted))
+)
+LIVE_RUNS = (
+    sa.select(
+        runs.c.agent_id, *(sa.func.sum(sa.case((sa.text(which), 1), else_=0)) for which in _counted.values())
+    )
+    .where(sa.text(f"runs.{LIVE}"))
+    .group_by(runs.c.agent_id)
 )
 MISCOUNTED = sa.select(agent_states.c.agent_id).where(
-    _may_have_runs,
+    agent_states.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
     ~_is_reported,
     sa.or_(*(agent_states.c[name] != recount for name, recount in _recounts.items())),
 )
@@ -396,7 +403,15 @@ def _activity_moves(
 
 def recount(c: sa.Connection, *, at: int, actor: str) -> list[AgentId]:
     """Correct every counter that differs from the runs. Return the agents that were wrong."""
-    wrong = [AgentId(agent_id) for agent_id in c.execute(MISCOUNTED).scalars()]
+    counted, live = (
+        {row[0]: tuple(row[1:]) for row in c.execute(query)} for query in (AGENTS_WITH_RUNS, LIVE_RUNS)
+    )
+    differing = sorted(id for id in counted | live if counted.get(id, _NO_RUNS) != live.get(id, _NO_RUNS))
+    wrong = [
+        AgentId(agent_id)
+        for part in in_parts(differing)
+        for agent_id in c.execute(MISCOUNTED, {"agents": part}).scalars()
+    ]
     for part in in_parts(wrong):
         before = {row.agent_id: row for row in locked_states(c, part)}
         write_each(c, RECOUNT, [{"agent": agent_id} for agent_id in before])

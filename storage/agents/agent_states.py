@@ -36,7 +36,17 @@ from storage.agents.agents import UnknownAgent, agent_called, called
 from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.agents.words_in_sql import CHANGED_WORDS
 from storage.kernel.columns import Int, listed
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, readable, sparing
+from storage.kernel.rows import (
+    Key,
+    columns_of,
+    fill,
+    fill_each,
+    fill_page,
+    paged,
+    readable,
+    sparing,
+    unindexed,
+)
 
 WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # rate limit: first and longest wait
 # billing: first and longest wait before a probe
@@ -61,7 +71,7 @@ _is_exhausted = sa.text("agent_states.availability = 'exhausted'")
 BACK = (
     sa.select(agent_states.c.agent_id, agent_states.c.exhaust_reason, agent_states.c.recovery_at)
     .where(_is_exhausted, _back_at <= sa.bindparam("now"))
-    .order_by(agent_states.c.agent_id)
+    .order_by(unindexed(agent_states.c.agent_id))
     .with_for_update()
 )
 NEXT_BACK = sa.select(sa.func.min(_back_at)).where(_is_exhausted)

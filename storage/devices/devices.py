@@ -15,7 +15,7 @@ from storage.agents.schema import agents
 from storage.devices.nodes import is_online
 from storage.devices.schema import device_keys, device_tokens, devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, unindexed
 from storage.schema import nodes
 
 LEFT: Final = "its device left"
@@ -246,7 +246,8 @@ def close_left_sessions(c: sa.Connection, at: int, *, is_alone: bool) -> int:
         is_alone: no other process has the database, so all connections are left from earlier ones.
     """
     succeeded = sa.true() if is_alone else devices.c.boot_id.not_in(sa.select(nodes.c.boot_id))
-    query = sa.select(devices.c.id).where(devices.c.boot_id.is_not(None), succeeded).order_by(devices.c.id)
+    query = sa.select(devices.c.id).where(devices.c.boot_id.is_not(None), succeeded)
+    query = query.order_by(unindexed(devices.c.id))
     left = [DeviceId(id) for id in c.execute(query).scalars()]
     for part in in_parts(left):
         agent_states.connect_agents(c, part, online=False, at=at, actor="hub", reason=CUT)

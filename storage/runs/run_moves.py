@@ -30,7 +30,7 @@ from storage.agents.agent_moves import AgentTerminated, Counts, count_runs, reco
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, in_parts, now_ms, spelled
 from storage.kernel.database import end_sessions
-from storage.kernel.rows import sparing, write_each
+from storage.kernel.rows import sparing, unindexed, write_each
 from storage.runs import schema
 from storage.runs.calls import count_calls
 from storage.runs.run_locks import let_go
@@ -395,7 +395,9 @@ _what_is_left = (
     runs.c.cancel_requested_at,
     runs.c.cancel_reason,
 )
-LEFT_BEHIND = sa.select(*_what_is_left).where(_LEFT).order_by(runs.c.id).with_for_update(skip_locked=True)
+LEFT_BEHIND = (
+    sa.select(*_what_is_left).where(_LEFT).order_by(unindexed(runs.c.id)).with_for_update(skip_locked=True)
+)
 REQUEUE = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))

@@ -25,8 +25,10 @@ from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import sparing
 from storage.runs.run_moves import move, remember_moves
 from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error
-from storage.runs.schema import EXECUTING, run_calls, runs
+from storage.runs.schema import EXECUTING, LIVE, run_calls, runs
 
+# the first, for the index of live runs
+_WAITING = sa.text(f"runs.{LIVE}"), sa.text("runs.state IN ('QUEUED', 'PAUSED')")
 SPREAD_CAP_MS = 60_000
 SWEPT_AT_ONCE = 500  # runs given up in one transaction
 
@@ -69,7 +71,7 @@ def cancel_orphans(c: sa.Connection, reason: str, at: int, *, actor: str) -> lis
     query = (
         sa.select(runs.c.id)
         .join_from(runs, agent_schema.agents)
-        .where(agent_schema.agents.c.deleted_at.is_not(None), sa.text("runs.state IN ('QUEUED', 'PAUSED')"))
+        .where(agent_schema.agents.c.deleted_at.is_not(None), *_WAITING)
     )
     orphans = [RunId(run_id) for run_id in c.execute(query).scalars()]
     for run_id in orphans:
@@ -411,7 +413,7 @@ def _to_sweep(c: sa.Connection, query: sa.Select[str, RunState, int], given: dic
 
 
 _moved = sa.and_(
-    sa.text("runs.state IN ('QUEUED', 'PAUSED')"),
+    *_WAITING,
     runs.c.device_id.is_distinct_from(agent_schema.agents.c.device_id),
     agent_schema.agents.c.deleted_at.is_(None),
 )

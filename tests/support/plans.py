@@ -47,9 +47,7 @@ AT_WORK: Final = {
 # Functions of storage whose statements may scan or sort, and why.
 _ALLOWED: Final = {
     "once, when the hub starts or takes over": (
-        *("agents.agent_moves.recount", "agents.agent_states.recover_due", "runs.run_moves.recover"),
-        *("devices.devices.close_left_sessions", "runs.run_pauses.cancel_orphans"),
-        *("runs.run_pauses.follow_agents", "schedules.schedules.clamp_future_cursors"),
+        *("agents.agent_moves.recount", "schedules.schedules.clamp_future_cursors"),
         *("schedules.schedules.replan_all", "agents.template_changes.put_in_error"),
     ),
     "when hub.toml or a template is read": (
