@@ -22,7 +22,7 @@ _File = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(epilog=example("hub connect ws://127.0.0.1:8770 --root notes=/home/anna/notes"))
-@click.argument("url")
+@click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option(
     "--root",
     "roots",
@@ -66,7 +66,7 @@ _File = click.Path(path_type=Path, dir_okay=False)
 @click.pass_context
 def connect(
     ctx: click.Context,
-    url: str,
+    urls: tuple[str, ...],
     roots: tuple[Path, ...],
     db: Path | None,
     name: str | None,
@@ -82,7 +82,8 @@ def connect(
     """Connect this machine as a device and share folders with the hub.
 
     Connects to the hub at URL, as in ws://127.0.0.1:8770, and reconnects whenever the
-    connection ends. The first time it shows a pairing code; approve it on the hub: hub pair.
+    connection ends. Several URLs are addresses of one hub: if a connection ends, the
+    others are tried at once. The first time it shows a pairing code; approve it on the hub: hub pair.
     """
     name = device_name(name)
     token = _token(token_file)
@@ -104,11 +105,11 @@ def connect(
     except BadGrant as error:
         raise Failure(str(error), Exit.USAGE) from error
     if not grants and _can_ask():
-        grants = ask_grants(url, db)
+        grants = ask_grants(urls[0], db)
 
     open_log(log_level)
     options = DeviceOptions(
-        url=url,
+        urls=urls,
         roots=list(roots),
         db=db,
         name=name,

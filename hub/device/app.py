@@ -80,7 +80,7 @@ class DeviceOptions:
     """Options of ``hub connect``.
 
     Attributes:
-        url: URL of the hub, ``ws://`` or ``wss://``.
+        urls: addresses of one hub, ``ws://`` or ``wss://``; at least one.
         roots: folders to share; at least one.
         db: the device's SQLite file; created if it does not exist.
         token: a token, or the file that contains it; ``None``: the device authenticates with its key.
@@ -93,7 +93,7 @@ class DeviceOptions:
         accepted: id of the only hub key to accept, known or not; None: accept the known key.
     """
 
-    url: str
+    urls: Sequence[str]
     roots: Sequence[Path]
     db: Path
     token: str | Path | None = None
@@ -116,7 +116,7 @@ class ReferenceDevice:
         asks: asks the owner a question and returns whether they agree; None: no questions.
 
     Raises:
-        BadAddress: the URL is invalid.
+        BadAddress: a URL is invalid.
         ValueError: a root is not a folder that can be shared.
     """
 
@@ -133,7 +133,7 @@ class ReferenceDevice:
     ) -> None:
         self._options = options
         self._hubs = hubs
-        self._address = dialled(address_of(options.url))
+        self._addresses = [dialled(address_of(url)) for url in options.urls]
         self._credential = credential
         self._folders = declare(options.roots)
         self._home = os.path.expanduser("~")
@@ -141,7 +141,7 @@ class ReferenceDevice:
         self._chance = chance
         self._on_status = on_status
         self._client = Client(
-            options.url,
+            options.urls,
             codec=_CODECS[options.codec],
             credential=credential,
             meets=self._meet,
@@ -185,14 +185,14 @@ class ReferenceDevice:
                 self._on_status(f"sharing {root.spelling} as {root.name}")
             await self._client.serve(task_status=task_status)
 
-    def _meet(self, public_key: str) -> DeviceHello:
+    def _meet(self, address: str, public_key: str) -> DeviceHello:
         """Verify the hub by the key it proved, remember a new key, and return the hello.
 
         Raises:
             HubNotTrusted, BadKnownHubs: the device must not authenticate to this hub.
         """
         assert self._store is not None  # connections are opened only inside serve
-        hub, before = self._hubs.judge(self._address, public_key)
+        hub, before = self._hubs.judge(address, public_key, all_addresses=self._addresses)
         is_successor = before is not None and before.public_key != public_key
         self._store.meet(public_key, predecessor=before.public_key if before and is_successor else None)
         if hub != before:
@@ -324,7 +324,7 @@ async def _run(
             is_chosen=options.key is not None,
             accepted=options.accepted,
         )
-        key_file = hubs.key_file(dialled(address_of(options.url)))
+        key_file = hubs.key_file(dialled(address_of(options.urls[0])))
         device = ReferenceDevice(
             options,
             _credential(options, key_file, on_status),

@@ -8,7 +8,7 @@ failed connection is explained to the owner in one sentence with a remedy.
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -45,6 +45,8 @@ from protocol.session import Challenged, Ended, Leaving, Received, Refused, Sess
 
 _OPEN_TIMEOUT_S: Final = 10.0
 _PING_S: Final = 15.0  # a ping, and the same time for its pong: a dead connection is detected within 30 s
+_PING_OF_SEVERAL_S: Final = 5.0  # the same where another address of the hub can take over
+_TURN_S: Final = 0.5  # most seconds before the next address is tried; spreads the devices of a hub that died
 _CLOSE_TIMEOUT_S: Final = 2.0
 _STEADY_S: Final = 30.0  # a connection that lasted this long resets the retry counter
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
@@ -90,6 +92,49 @@ class _Visit:
     retry_after_ms: int | None = None
 
 
+class _Route:
+    """Addresses of one hub, and the one to connect to next.
+
+    The address of the last welcome is kept. If its connection ends, the others are tried in random order, so
+    that the devices of a node that died spread over those that live.
+    """
+
+    def __init__(self, urls: Sequence[str], chance: Chance) -> None:
+        self._urls = list(dict.fromkeys(urls))
+        self._chance = chance
+        self.current = self._urls[0]
+        self.welcomed()
+
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    def welcomed(self) -> None:
+        """Record that the hub at the current address accepted the device."""
+        self._good = self.current
+        self._untried = [url for url in self._urls if url != self.current]
+
+    def turn(self) -> bool:
+        """Turn to an address that was not tried since the last welcome.
+
+        Returns:
+            False if all were tried: they will be tried again, beginning with the one of the last welcome.
+        """
+        if self._untried:
+            drawn = int(self._chance.uniform(0.0, 1.0) * len(self._untried))
+            self.current = self._untried.pop(min(drawn, len(self._untried) - 1))
+            return True
+        self.current = self._good
+        self.welcomed()
+        return False
+
+    def leave_out(self) -> bool:
+        """Remove the current address for good. Return False if it was the last one."""
+        self._urls.remove(self.current)
+        if self._urls and self._good == self.current:
+            self._good = self._urls[0]
+        return bool(self._urls)
+
+
 class _Straight(connect):
     """WebSocket connect without redirects: the token is meant only for the configured address."""
 
@@ -101,32 +146,32 @@ class Client:
     """Client that keeps a device connected to its hub and reports events to the person at the desktop.
 
     Args:
-        url: ``ws://`` or ``wss://``; without a path, the hub's default path is used.
+        urls: addresses of one hub, ``ws://`` or ``wss://``; without a path, the hub's default path is used.
         credential: the device's credential, read again for each connection.
-        meets: called with the public key that the hub has proved, before the device authenticates. Returns
-            the hello without the credential, or raises HubNotTrusted, BadKnownHubs or BadCredential.
+        meets: called with the dialled address and the public key that the hub has proved, before the device
+            authenticates. Returns the hello without the credential, or raises HubNotTrusted, BadKnownHubs or
+            BadCredential.
         attend: called once a session is open; starts its tasks in the group and returns the frame handler.
 
     Raises:
-        BadAddress: the URL is invalid.
+        BadAddress: a URL is invalid.
     """
 
     def __init__(
         self,
-        url: str,
+        urls: Sequence[str],
         *,
         codec: Codec,
         credential: Credential,
-        meets: Callable[[str], DeviceHello],
+        meets: Callable[[str, str], DeviceHello],
         attend: Attend,
         clock: Clock,
         chance: Chance,
         on_status: Callable[[str], None],
         backoff: Backoff | None = None,
     ) -> None:
-        self._url = address_of(url)
-        self._address = dialled(self._url)
-        self._is_local = urlsplit(self._url).hostname in _LOOPBACK
+        self._route = _Route([address_of(url) for url in urls], chance)
+        self._is_in_clear = any(not (_is_local(url) or url.startswith("wss:")) for url in urls)
         self._codec = codec
         self._credential = credential
         self._pairing_code: str | None = None  # last code shown to the person
@@ -143,7 +188,7 @@ class Client:
         Raises:
             TurnedAway: the hub's close code forbids a reconnect, or the hub is not trusted.
         """
-        if not (self._is_local or self._url.startswith("wss:")):
+        if self._is_in_clear:
             self._on_status("warning: the line to this hub is not encrypted; wss:// is")
         attempt = 0
         while True:
@@ -151,7 +196,9 @@ class Client:
             visit = _Visit()
             await self._visit(visit, task_status)
             if visit.distrust:
-                raise TurnedAway(visit.distrust, 0)
+                if not self._route.leave_out():
+                    raise TurnedAway(visit.distrust, 0)
+                self._on_status(f"warning: {visit.distrust}; this address is not tried again")
             if visit.was_welcome:
                 task_status = anyio.TASK_STATUS_IGNORED
                 if self._clock.monotonic() - began >= _STEADY_S:
@@ -166,13 +213,17 @@ class Client:
                     self._on_status(report)
                     continue
                 raise TurnedAway(_farewell(visit), visit.close or 0)
-            if visit.close not in _NO_FAILED_TRY:
+            where = ""
+            if visit.close != CloseCode.PAIRING_REQUIRED and self._route.turn():
+                wait_s = _TURN_S * draw
+                where = f" at {dialled(self._route.current)}"
+            elif visit.close not in _NO_FAILED_TRY:
                 attempt += 1
             log.info("device.connection.lost", close=visit.close, wait_s=round(wait_s, 1))
             if visit.close == CloseCode.PAIRING_REQUIRED:
                 self._show_code(visit.pairing_code)
             else:
-                self._on_status(f"not connected ({_farewell(visit)}); next try in {wait_s:.1f} s")
+                self._on_status(f"not connected ({_farewell(visit)}); next try in {wait_s:.1f} s{where}")
             await self._clock.sleep(wait_s)
 
     def _show_code(self, code: str | None) -> None:
@@ -184,24 +235,26 @@ class Client:
 
     async def _visit(self, visit: _Visit, task_status: TaskStatus[None]) -> None:
         nonce = keys.encode(self._chance.token_bytes(_NONCE_BYTES))
+        url = self._route.current
+        ping_s = _PING_S if len(self._route) == 1 else _PING_OF_SEVERAL_S
         try:
             self._credential.read()
             socket = await _Straight(
-                self._url,
+                url,
                 additional_headers={NONCE_HEADER: nonce},
                 subprotocols=[Subprotocol(self._codec.name)],
                 compression=None,
-                proxy=None if self._is_local else True,
+                proxy=None if _is_local(url) else True,
                 open_timeout=_OPEN_TIMEOUT_S,
-                ping_interval=_PING_S,
-                ping_timeout=_PING_S,
+                ping_interval=ping_s,
+                ping_timeout=ping_s,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=MAX_MESSAGE_BYTES,
             )
         except (OSError, WebSocketException, BadCredential, ValueError, ImportError) as error:
             # ValueError: the host or port, also of a proxy, is invalid. ImportError: a SOCKS proxy is
             # configured, but its client library is not installed.
-            visit.reason = why_unreachable(self._url, error)
+            visit.reason = why_unreachable(url, error)
         else:
             await self._talk(socket, nonce, visit, task_status)
 
@@ -210,16 +263,17 @@ class Client:
     ) -> None:
         session = DeviceSession(codec=for_subprotocol(socket.subprotocol), now=self._clock.monotonic())
         line = Line(session, socket)
+        address = dialled(self._route.current)
         ended: Ended | None = None
         try:
             async with anyio.create_task_group() as tasks:
 
                 def greet(challenge: Challenge) -> None:
-                    hello = self._meets(check_proof(challenge, address=self._address, nonce=nonce))
+                    hello = self._meets(address, check_proof(challenge, address=address, nonce=nonce))
                     session.greet(self._credential.put_into(hello, challenge))
 
                 talk = _Talk(line, visit, tasks, greet, self._attend, self._clock, task_status)
-                talk.on_welcome = self._credential.welcomed
+                talk.on_welcome = self._welcomed
                 tasks.start_soon(line.write)
                 tasks.start_soon(self._mind_the_time, session, talk)
                 await self._read(socket, session, talk)
@@ -231,6 +285,10 @@ class Client:
                 await _close(socket, line, ended or session.leave() or _DONE)
             session.receive_eof(self._clock.monotonic())
             visit.close = socket.close_code if socket.close_code != 1006 else None
+
+    def _welcomed(self) -> None:
+        self._credential.welcomed()
+        self._route.welcomed()
 
     async def _read(self, socket: ClientConnection, session: DeviceSession, talk: "_Talk") -> None:
         with talk.reading:
@@ -331,6 +389,10 @@ def address_of(url: str) -> str:
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise BadAddress("the address of a hub has no query and no user; a token goes into a file")
     return urlunsplit(parts._replace(path=parts.path if parts.path not in ("", "/") else PATH))
+
+
+def _is_local(url: str) -> bool:
+    return urlsplit(url).hostname in _LOOPBACK
 
 
 async def _close(socket: ClientConnection, line: Line, ended: Ended) -> None:

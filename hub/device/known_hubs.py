@@ -6,6 +6,7 @@ the owner accepts that key by its fingerprint. Lines of replaced hubs stay above
 hub that the owner accepts again gets its former device key.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -90,14 +91,19 @@ class KnownHubs:
         hub = _at_addresses(known).get(address)
         return self._path(hub.key_file if hub else self._fresh_key_file(known))
 
-    def judge(self, address: str, public_key: str) -> tuple[KnownHub, KnownHub | None]:
+    def judge(
+        self, address: str, public_key: str, *, all_addresses: Collection[str] = ()
+    ) -> tuple[KnownHub, KnownHub | None]:
         """Return the hub at *address*, which proved *public_key*, and the hub known there before.
 
         The caller stores a new hub by ``keep``. A hub known from another address, or replaced earlier,
         retains its key file.
 
+        Args:
+            all_addresses: addresses of the same hub, all of which must prove the same key.
+
         Raises:
-            HubNotTrusted: another key is known at the address, or only another key is accepted.
+            HubNotTrusted: another key is known at one of the addresses, or only another key is accepted.
             BadKnownHubs: the file cannot be read.
         """
         known = self.read()
@@ -114,6 +120,12 @@ class KnownHubs:
                 f" and was {before.fingerprint}. An attacker may be between the two, or the hub is a new one."
                 f" Ask who runs it ('hub status' there shows the key); to accept it: hub connect"
                 f" --accept-hub {shown} ..."
+            )
+        others = (hub for at, hub in _at_addresses(known).items() if at in all_addresses)
+        if self._accepted is None and (other := next(others, None)) and other.public_key != public_key:
+            raise HubNotTrusted(
+                f"the hub at {address} is not the one at {other.address}: its key is {shown}, and not"
+                f" {other.fingerprint}; give addresses of one hub only"
             )
         same = next((hub for hub in known if hub.public_key == public_key), None)
         key_file = same.key_file if same else self._fresh_key_file(known)

@@ -57,17 +57,19 @@ async def open_device(
     rotates: bool = False,
     grants: Sequence[str] = (),
     accepted: KeyId | None = None,
+    more: Sequence[str] = (),
 ) -> AsyncIterator[RunningDevice]:
     """Serve ``state/notes`` with ``state/desk.db`` beside it; gone when the block is left.
 
-    Shows *token*, or whatever credential that is. Does not wait for the hub: a test may want it to be away.
+    Shows *token*, or whatever credential that is. *more*: further addresses of the hub.
+    Does not wait for the hub: a test may want it to be away.
     """
     folder = state / "notes"
     folder.mkdir(exist_ok=True)
     running = RunningDevice(folder, state / "desk.db")
     device = ReferenceDevice(
         DeviceOptions(
-            url=url,
+            urls=[url, *more],
             roots=[folder],
             db=running.db,
             name="desk",

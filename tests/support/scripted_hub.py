@@ -69,6 +69,11 @@ class Guest:
         await self.flush()  # the challenge
         return (await self._event(HelloReceived)).hello
 
+    async def challenged(self) -> int | None:
+        """Challenge the device, which leaves; return its close code."""
+        await self.flush()
+        return await self.left()
+
     async def say(self, frame: Frame) -> None:
         self.session.send(frame)
         await self.flush()

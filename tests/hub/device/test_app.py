@@ -29,7 +29,7 @@ from pathlib import Path
 from hub.device.app import DeviceOptions, run_device
 
 url, state = sys.argv[1], Path(sys.argv[2])
-options = DeviceOptions(url=url, roots=[state / "notes"], db=state / "desk.db", token="t", name="desk")
+options = DeviceOptions(urls=[url], roots=[state / "notes"], db=state / "desk.db", token="t", name="desk")
 sys.exit(run_device(options, on_status=lambda line: print(line, flush=True)))
 """
 
@@ -97,7 +97,7 @@ def test_wrong_arguments_are_a_usage_error(
     tmp_path: Path, url: str, root: str, token: str, told: str
 ) -> None:
     lines: list[str] = []
-    options = DeviceOptions(url=url, roots=[tmp_path / root], db=tmp_path / "d.db", token=token)
+    options = DeviceOptions(urls=[url], roots=[tmp_path / root], db=tmp_path / "d.db", token=token)
 
     assert run_device(options, on_status=lines.append) == 2
     assert told in lines[-1]
@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_used_ends_with_73(tmp_path: Path) -> None:
     lines: list[str] = []
     with closing(sqlite3.connect(tmp_path / "d.db")) as theirs:
         theirs.execute("CREATE TABLE precious (x)")
-    options = DeviceOptions(url="ws://127.0.0.1:9", roots=[tmp_path], db=tmp_path / "d.db", token="t")
+    options = DeviceOptions(urls=["ws://127.0.0.1:9"], roots=[tmp_path], db=tmp_path / "d.db", token="t")
 
     assert run_device(options, on_status=lines.append) == 73
     assert "is not a device's database" in lines[-1]
@@ -122,7 +122,7 @@ async def test_a_shared_folder_keeps_its_name_when_the_one_around_it_is_shared_t
         told: list[str] = []
         roots = [tmp_path / folder for folder in folders]
         device = ReferenceDevice(
-            DeviceOptions(url="ws://127.0.0.1:9", roots=roots, db=tmp_path / "d.db"),
+            DeviceOptions(urls=["ws://127.0.0.1:9"], roots=roots, db=tmp_path / "d.db"),
             TokenCredential("t"),
             clock=clock,
             chance=SeededChance(),

@@ -359,10 +359,10 @@ def test_an_address_without_a_path_means_the_hubs_own(url: str, address: str) ->
 def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: FakeClock) -> None:
     with pytest.raises(BadAddress):
         Client(
-            url,
+            [url],
             codec=JSON,
             credential=TokenCredential("t"),
-            meets=lambda key: DeviceHello(),
+            meets=lambda address, key: DeviceHello(),
             attend=lambda line, tasks: lambda frame: None,
             clock=clock,
             chance=SeededChance(),
@@ -443,3 +443,59 @@ async def test_a_line_without_encryption_is_warned_of(tmp_path: Path, clock: Fak
         await until(lambda: len(device.told) >= 2)
 
     assert "warning: the line to this hub is not encrypted; wss:// is" in device.told
+
+
+async def test_a_device_with_several_addresses_of_a_hub_turns_to_another_at_once_and_keeps_to_it(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with (
+        ScriptedHub().open() as second,
+        open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5), more=[second.url]) as device,
+    ):
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.cut()
+        await _away(device, clock)
+        assert device.told[-1].endswith(f"next try in 0.2 s at {second.url.removeprefix('ws://')}")
+        clock.advance(0.3)
+        guest = await second.guest()
+        await guest.welcome()
+        await guest.cut()
+        await _away(device, clock)
+
+        assert device.told[-1].endswith(f"at {hub.url.removeprefix('ws://')}")
+        assert device.failure is None
+
+
+async def test_waits_grow_only_after_all_addresses_of_a_hub_failed(tmp_path: Path, clock: FakeClock) -> None:
+    async with ScriptedHub().open() as gone, ScriptedHub().open() as gone_too, ScriptedHub().open() as third:
+        urls = [gone.url, gone_too.url, third.url]
+    waits = []
+    async with open_device(urls[0], tmp_path, clock=clock, chance=_Always(0.99), more=urls[1:]) as device:
+        for _ in range(9):
+            await _away(device, clock)
+            waits.append(float(device.told[-1].rpartition("next try in ")[2].split(" s")[0]))
+            clock.advance(60)
+
+    assert waits == [0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 0.5, 2.0]
+
+
+async def test_an_address_where_another_hub_answers_is_left_out_and_the_others_are_used(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with (
+        ScriptedHub(seed=2).open() as stranger,
+        open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5), more=[stranger.url]) as device,
+    ):
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.cut()
+        await _away(device, clock)
+        clock.advance(0.3)
+        assert await (await stranger.guest()).challenged() == CloseCode.NORMAL
+        await _away(device, clock)
+        clock.advance(60)
+        await (await hub.guest()).welcome()
+
+    assert "give addresses of one hub only; this address is not tried again" in "".join(device.told)
+    assert "next try in 0.2 s" in "".join(device.told)
