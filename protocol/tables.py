@@ -56,7 +56,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     about: str = ""
 
 
-class DeviceTable(msgspec.Struct, frozen=True, kw_only=True):
+class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Table: its purpose, and its columns in the order of the device's schema."""
 
     name: TableName
@@ -66,10 +66,11 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True):
 
     def column(self, name: str) -> Column | None:
         """Return the column with that name, if any."""
-        for column in self.columns:
-            if column.name == name:
-                return column
-        return None
+        found: Column | None = self.__dict__["by_name"].get(name)
+        return found
+
+    def __post_init__(self) -> None:
+        self.__dict__["by_name"] = {column.name: column for column in self.columns}
 
 
 _ID = Column(name="id", kind=Kind.TEXT, filler=Filler.DEVICE, required=True, about="the row's own id")

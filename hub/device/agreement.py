@@ -44,10 +44,9 @@ def make_mark(db: sqlite3.Connection, store_id: str) -> None:
     )
 
 
-def next_counter(db: sqlite3.Connection) -> int:
-    """Increment the change counter and return it."""
-    (counter,) = db.execute("UPDATE store SET counter = counter + 1 RETURNING counter").fetchone()
-    return int(counter)
+def set_counter(db: sqlite3.Connection, counter: int) -> None:
+    """Set the change counter to the number of the newest change."""
+    db.execute("UPDATE store SET counter = ?", (counter,))
 
 
 def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
@@ -57,7 +56,8 @@ def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
             "SELECT 1 FROM calls WHERE call_id = ? AND counter IS NOT NULL", (call_id,)
         ).fetchone()
         if known is not None:
-            db.execute("UPDATE calls SET counter = ? WHERE call_id = ?", (next_counter(db), call_id))
+            db.execute("UPDATE store SET counter = counter + 1")
+            db.execute("UPDATE calls SET counter = (SELECT counter FROM store) WHERE call_id = ?", (call_id,))
 
 
 def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str | None:

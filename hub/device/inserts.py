@@ -10,7 +10,7 @@ locked file) is raised and not stored.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -148,7 +148,14 @@ class DeviceStore:
         if now_ms(self._clock) - self._pruned_ms > _PRUNE_EVERY_MS:
             self.prune()
         with self._transaction():
-            answers = [self._settle(call) for call in calls]
+            mark = self._read_mark()
+            granted, counter = grants.of_hub(self._db, self.hub), mark.counter
+            answers = []
+            for call in calls:
+                answer, counter = self._settle(call, granted, counter)
+                answers.append(answer)
+            if counter != mark.counter:
+                agreement.set_counter(self._db, counter)
         self.mark = self._read_mark()
         return answers
 
@@ -236,21 +243,24 @@ class DeviceStore:
                     self._db.execute("INSERT INTO roots VALUES (?, ?)", (path, known[path]))
         return [known[path] for path in paths]
 
-    def _settle(self, call: ToolCall) -> Answer:
-        granted = grants.of_hub(self._db, self.hub)
+    def _settle(
+        self, call: ToolCall, granted: Mapping[str, Sequence[str]], counter: int
+    ) -> tuple[Answer, int]:
+        """Execute one call. Return its answer, and the change counter after it."""
         if (why := refused_by_owner(call, granted)) is not None:  # not stored: the owner may grant it later
-            return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why))
+            return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why)), counter
         known = self._db.execute("SELECT answer, hub FROM calls WHERE call_id = ?", (call.id,)).fetchone()
         if known is not None and known["hub"] != self.hub:
             message = f"another hub of this device has made a call {call.id!r}"
-            return Answer(error=ErrorBody(code=ErrorCode.DUPLICATE_ID, message=message))
+            return Answer(error=ErrorBody(code=ErrorCode.DUPLICATE_ID, message=message)), counter
         if known is not None:
-            return _answers.decode(known["answer"])
+            return _answers.decode(known["answer"]), counter
         row_id, answer = self._do(call)
         if call.action in _READ_ONLY:
-            return answer  # not stored: a repeated read returns the current state
+            return answer, counter  # not stored: a repeated read returns the current state
         if call.action in _CHANGES and answer.error is None:
-            answer = msgspec.structs.replace(answer, counter=agreement.next_counter(self._db))
+            counter += 1
+            answer = msgspec.structs.replace(answer, counter=counter)
         source = call.source
         self._db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -273,18 +283,22 @@ class DeviceStore:
                 self.hub,
             ),
         )
-        return answer
+        return answer, counter
 
     def _do(self, call: ToolCall) -> tuple[str | None, Answer]:
-        self._db.execute("SAVEPOINT one_call")
+        is_single = call.action is Action.INSERT  # refused by its first statement, or not at all
+        if not is_single:
+            self._db.execute("SAVEPOINT one_call")
         try:
             row_id, result = self._change(call)
             answer = Answer(result=result)
         except Refusal as refusal:
-            self._db.execute("ROLLBACK TO one_call")
+            if not is_single:
+                self._db.execute("ROLLBACK TO one_call")
             row_id = None
             answer = Answer(error=ErrorBody(code=refusal.code, message=str(refusal)[:_REFUSAL_CHARACTERS]))
-        self._db.execute("RELEASE one_call")
+        if not is_single:
+            self._db.execute("RELEASE one_call")
         return row_id, answer
 
     def _change(self, call: ToolCall) -> tuple[str | None, object]:
@@ -308,8 +322,8 @@ class DeviceStore:
         match call.action:
             case Action.INSERT:
                 row_id = self._ids.fresh()
-                rows.insert(self._db, table, row_id, call.data, at_ms)
-                verdicts.note_written(self._db, table, [row_id], call.id, hub=self.hub)
+                row = rows.insert(self._db, table, row_id, call.data, at_ms)
+                verdicts.note_written(self._db, table, row_id, row, call.id, hub=self.hub)
                 return row_id, {"id": row_id}
             case Action.UPDATE:
                 return None, proposals.change(self._db, table, call, at_ms, hub=self.hub)

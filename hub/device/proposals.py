@@ -61,7 +61,7 @@ def change(
         verdicts.count_change(db, table, row_id)
         return {"updated": 0, "proposed": 1}
     rows.update(db, table, row_id, call.data, at_ms)
-    verdicts.note_written(db, table, [row_id], call.id)
+    verdicts.note_written(db, table, row_id, rows.find(db, table, row_id), call.id)
     verdicts.count_change(db, table, row_id)
     return {"updated": 1}
 
@@ -129,7 +129,7 @@ def accept(db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Pr
         verdicts.forget(db, table, [row_id])
     else:
         rows.update(db, table, row_id, {**proposal.data, "isApproved": 1}, at_ms)
-        verdicts.note_written(db, table, [row_id], proposal.call_id)
+        verdicts.note_written(db, table, row_id, rows.find(db, table, row_id), proposal.call_id)
         db.execute("INSERT OR IGNORE INTO owned VALUES (?, ?)", (table.name, row_id))
     db.execute("DELETE FROM proposals WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 

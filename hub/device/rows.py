@@ -7,6 +7,7 @@ Plain functions over a connection, inside the caller's transaction. Every proble
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -31,6 +32,11 @@ from protocol.work import ToolCall
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})
 _MOST_PROBLEMS: Final = 20  # in one message
 _ROOM: Final = 1024  # for the parts of an answer around its rows
+
+_NAMES: Final = {
+    name: tuple(column.name for column in table.columns if column.kind is Kind.NAMES)
+    for name, table in TABLES.items()
+}
 
 # An update contains only the changed fields.
 _FOR_UPDATE: Final = {
@@ -69,20 +75,32 @@ def insert(
     at_ms: int,
     *,
     flags: Record = SUGGESTED,
-) -> None:
+) -> Record:
     """Insert a row with *flags*, which override those in *data*; missing fields get their defaults.
+
+    Return the row in its wire format.
 
     Raises:
         Refusal: the record is invalid, or refers to a missing row.
     """
     _refuse(problems_of(table, data, _FILLERS))
-    row: dict[str, str | int | float | None] = {column.name: column.default for column in table.columns}
-    row |= {name: stored for name, stored in _stored(table, {**data, **flags}) if stored is not None}
+    statement, row = _inserted(table.name)
+    row = row | {name: stored for name, stored in _stored(table, {**data, **flags}) if stored is not None}
     row |= {"id": row_id, "createdAt": at_ms, "updatedAt": at_ms}
+    with _refusals():
+        db.execute(statement, tuple(row.values()))
+    return on_the_wire(table, row)
+
+
+@cache
+def _inserted(name: TableName) -> tuple[str, dict[str, str | int | float | None]]:
+    """Return the statement that inserts a row of all columns, and the row of their defaults."""
+    row: dict[str, str | int | float | None] = {
+        column.name: column.default for column in TABLES[name].columns
+    }
     names = ", ".join(quoted(name) for name in row)
     marks = ", ".join("?" * len(row))
-    with _refusals():
-        db.execute(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({marks})", tuple(row.values()))
+    return f"INSERT INTO {quoted(name)} ({names}) VALUES ({marks})", row
 
 
 def check_changes(table: DeviceTable, data: Record) -> None:
@@ -203,13 +221,13 @@ def _names(value: Field) -> list[str]:
         return [str(value)]
 
 
-def on_the_wire(table: DeviceTable, row: sqlite3.Row) -> Record:
+def on_the_wire(table: DeviceTable, row: sqlite3.Row | Mapping[str, Field]) -> Record:
     """Convert a row of the file to its wire format."""
-    names = {column.name for column in table.columns if column.kind is Kind.NAMES}
-    return {
-        name: msgspec.json.decode(row[name]) if name in names and row[name] is not None else row[name]
-        for name in row.keys()  # noqa: SIM118 - iterating a Row gives its values
-    }
+    found: Record = dict(row)
+    for name in _NAMES[table.name]:
+        if (value := found.get(name)) is not None:
+            found[name] = msgspec.json.decode(str(value))
+    return found
 
 
 def _condition(table: DeviceTable, where: Record) -> tuple[str, tuple[str | int | float | None, ...]]:

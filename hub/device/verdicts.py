@@ -19,7 +19,12 @@ from protocol.work import Changed, ItemSource, Unresolved
 Word = Literal["approved", "edited", "rejected"]
 ReviewState = Literal["open", "approved", "edited", "rejected"]
 
-_STAMPS: Final = frozenset({"id", "createdAt", "updatedAt"})
+# columns that are no content: stamps of the device, and flags
+_NO_CONTENT: Final = {
+    name: frozenset({"id", "createdAt", "updatedAt"})
+    | {column.name for column in table.columns if column.filler is Filler.HUB}
+    for name, table in TABLES.items()
+}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -81,19 +86,24 @@ def read_remarks(stored: str | None) -> Remarks:
 
 
 def note_written(
-    db: sqlite3.Connection, table: DeviceTable, ids: Iterable[str], call_id: str, *, hub: str = ""
+    db: sqlite3.Connection,
+    table: DeviceTable,
+    row_id: str,
+    row: Record | None,
+    call_id: str,
+    *,
+    hub: str = "",
 ) -> None:
-    """Record that a hub wrote these rows; earlier verdicts concern their previous content.
+    """Record that a hub wrote *row*; an earlier verdict concerns its previous content.
 
     Args:
-        hub: key of the hub that inserted the rows; existing reviews keep their hub.
+        hub: key of the hub that inserted the row; an existing review keeps its hub.
     """
-    for row_id in ids:
-        db.execute(
-            "INSERT INTO reviews (tbl, row_id, call_id, written, hub) VALUES (?1, ?2, ?3, ?4, ?5)"
-            " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, written = ?4, reported = NULL",
-            (table.name, row_id, call_id, _content(table, rows.find(db, table, row_id)), hub),
-        )
+    db.execute(
+        "INSERT INTO reviews (tbl, row_id, call_id, written, hub) VALUES (?1, ?2, ?3, ?4, ?5)"
+        " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, written = ?4, reported = NULL",
+        (table.name.value, row_id, call_id, _content(table, row), hub),
+    )
 
 
 def count_change(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
@@ -201,6 +211,6 @@ def _is_edited(table: DeviceTable, row: Record, written: str) -> bool:
 
 def _content(table: DeviceTable, row: Record | None) -> str:
     """Return a row's content as JSON, without flags and time stamps."""
-    flags = {column.name for column in table.columns if column.filler is Filler.HUB}
-    content = {name: value for name, value in (row or {}).items() if name not in _STAMPS | flags}
+    others = _NO_CONTENT[table.name]
+    content = {name: value for name, value in (row or {}).items() if name not in others}
     return msgspec.json.encode(content).decode()
