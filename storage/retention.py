@@ -26,7 +26,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import AgentId
 from storage.agents.schema import agent_config_history, agent_state_history, agents, wakes
 from storage.connectors.schema import posted, seen_messages, sign_ins
 from storage.coordination.schema import broadcasts, message_moves, messages, questions
@@ -177,20 +176,46 @@ _oldest_retained_run = (
     .offset(sa.bindparam("newer", type_=sa.Integer))
     .scalar_subquery()
 )
-WITH_OLD_RUNS = (
-    sa.select(agents.c.id).where(_oldest < _before, _oldest < _oldest_retained_run).order_by(agents.c.id)
+_after: sa.BindParameter[str] = sa.bindparam("after", type_=sa.Text)
+AGENTS_FROM = (
+    sa.select(
+        agents.c.id,
+        # a case, as most agents have no old run
+        sa.case((_oldest < _before, _oldest < _oldest_retained_run), else_=sa.false()).label("is_found"),
+    )
+    .where(agents.c.id > _after)
+    .order_by(agents.c.id)
+    .limit(_rows)
 )
 
 
-def list_agents_with_old_runs(c: sa.Connection, *, before: int, retained: int) -> list[AgentId]:
-    """Return the agents, also archived ones, with more than *retained* ended runs, some before *before*."""
-    found = c.execute(WITH_OLD_RUNS, {"before": before, "newer": retained - 1})
-    return [AgentId(id) for id in found.scalars()]
+def list_agents_with_old_runs(
+    c: sa.Connection, after: str, *, before: int, retained: int, rows: int = ROWS
+) -> tuple[list[str], str]:
+    """Return those with more than *retained* ended runs, some before *before*, of *rows* agents.
+
+    Archived agents, too.
+
+    Args:
+        after: id of an agent; those behind it are examined.
+
+    Returns:
+        The ids, and the place to go on; empty after the last agent.
+    """
+    return _examine(c, AGENTS_FROM, rows, {"after": after, "before": before, "newer": retained - 1})
+
+
+def _examine(
+    c: sa.Connection, query: sa.Select[Any], rows: int, given: dict[str, Any]
+) -> tuple[list[str], str]:
+    examined = c.execute(query, given | {"rows": rows}).all()
+    found = [row.id for row in examined if row.is_found]
+    return found, examined[-1].id if len(examined) == rows else ""
 
 
 def prune_runs(
     c: sa.Connection,
-    agent_ids: Sequence[AgentId],
+    agent_ids: Sequence[str],
     *,
     before: int,
     failed_before: int,
@@ -290,29 +315,22 @@ _is_crowded = (
     .scalar_subquery()
     .is_not(None)
 )
-_following = (
-    sa.select(schedules.c.id)
-    .where(schedules.c.id > sa.bindparam("after"))
+SCHEDULES_FROM = (
+    sa.select(schedules.c.id, _is_crowded.label("is_found"))
+    .where(schedules.c.id > _after)
     .order_by(schedules.c.id)
     .limit(_rows)
-)
-CROWDED = sa.select(schedules.c.id).where(
-    schedules.c.id > sa.bindparam("after"), schedules.c.id <= sa.bindparam("last"), _is_crowded
 )
 
 
 def list_crowded_schedules(
-    c: sa.Connection, after: str, *, retained: int, rows: int
-) -> tuple[list[str], str | None]:
+    c: sa.Connection, after: str, *, retained: int, rows: int = ROWS
+) -> tuple[list[str], str]:
     """Return those with more than *retained* fires of the *rows* schedules behind *after*.
 
-    Also disabled ones, and the last schedule that was examined; ``None`` after the last of all.
+    Also disabled ones. See ``list_agents_with_old_runs`` for the result.
     """
-    found = c.execute(_following, {"after": after, "rows": rows}).scalars().all()
-    if not found:
-        return [], None
-    crowded = c.execute(CROWDED, {"after": after, "last": found[-1], "newer": retained})
-    return list(crowded.scalars()), found[-1] if len(found) == rows else None
+    return _examine(c, SCHEDULES_FROM, rows, {"after": after, "newer": retained})
 
 
 def prune_crowded_fires(

@@ -45,7 +45,7 @@ LEASE_MS: Final = 60_000
 RENEW_EVERY_S: Final = 20.0
 RESIGN_WITHIN_S: Final = 2.0
 AT_ONCE: Final = 100  # agents or schedules per transaction
-SEARCHED: Final = 40  # parts of a table per round, of 500 rows: a million items in two days
+SEARCHED: Final = 10  # parts of a table per round, of 500 rows: a million items in eight days
 RENEWED_DAYS: Final = RENEWED_AFTER_MS // DAY_MS
 
 
@@ -110,11 +110,15 @@ class Housekeeping:
                 self._has_run = True
                 return went
             self._has_run = True
-            for name, step in await self._steps(now):
+            start = await self._store.read(orphans.find_places)
+            steps, agent, schedule = await self._steps(now, start)
+            for name, step in steps:
                 while await lease.is_held() and (rows := await self._store.write(step)):
                     went[name] += rows
                     await self._pause()
-            await self._search(now, lease, went)
+            unit, item = await self._search(now, start, lease, went)
+            if (places := Places(unit, item, agent, schedule)) != start:
+                await self._store.write(orphans.note_places, places)
         finally:
             with anyio.move_on_after(RESIGN_WITHIN_S, shield=True):
                 await lease.resign()
@@ -128,10 +132,11 @@ class Housekeeping:
         self.turns.work()
         await self._clock.sleep(self._pause_s)
 
-    async def _search(self, now: datetime, lease: "_Lease", went: Counter[str]) -> None:
-        """Delete units and items that are gone, in SEARCHED parts of each; the next round goes on there."""
+    async def _search(
+        self, now: datetime, start: Places, lease: "_Lease", went: Counter[str]
+    ) -> tuple[tuple[str, str], str]:
+        """Delete units and items that are gone, in SEARCHED parts of each. Return the places to go on."""
         before, since = _before(now, self.keep.items_days + RENEWED_DAYS), _before(now, self.keep.items_days)
-        start = await self._store.read(orphans.find_places)
         unit, item = start.unit, start.item
         for part in range(SEARCHED):
             is_first = part == 0
@@ -147,18 +152,22 @@ class Housekeeping:
             if is_first or item:
                 rows, item = await self._store.write(orphans.prune_items, item, before=before)
                 went["items"] += rows
-        if (places := Places(unit, item)) != start:
-            await self._store.write(orphans.note_places, places)
+        return unit, item
 
-    async def _steps(self, now: datetime) -> list[tuple[str, Callable[..., int]]]:
-        """Return the deletion steps at *now* in order; each is repeated until it returns 0."""
+    async def _steps(
+        self, now: datetime, start: Places
+    ) -> tuple[list[tuple[str, Callable[..., int]]], str, str]:
+        """Return the deletion steps at *now* in order, and the last agent and schedule that were examined.
+
+        Each step is repeated until it returns 0.
+        """
         keep = self.keep
         old = _before(now, keep.runs_days)
         runs_retained, fires_retained = keep.runs_kept, keep.fires_kept
-        agent_ids = await self._store.read(
-            retention.list_agents_with_old_runs, before=old, retained=runs_retained
-        )
-        schedule_ids = await self._crowded(fires_retained)
+        with_old_runs = partial(retention.list_agents_with_old_runs, before=old, retained=runs_retained)
+        agent_ids, agent = await self._examine(with_old_runs, start.agent)
+        crowded = partial(retention.list_crowded_schedules, retained=fires_retained)
+        schedule_ids, schedule = await self._examine(crowded, start.schedule)
         runs = partial(
             retention.prune_runs,
             before=old,
@@ -177,7 +186,7 @@ class Housekeeping:
         orphaned = _before(now, keep.items_days)
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
         crowd = partial(retention.prune_crowded_answers, retained=keep.model_answers_kept)
-        return [
+        steps: list[tuple[str, Callable[..., int]]] = [
             ("payloads", partial(retention.forget_payloads, before=payloads, at=epoch_ms(now))),
             *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),
             ("fires", partial(retention.prune_fires, before=fires)),
@@ -207,17 +216,17 @@ class Housekeeping:
             ),
             ("pages", retention.vacuum),
         ]
+        return steps, agent, schedule
 
-    async def _crowded(self, retained: int) -> list[str]:
-        """Return the schedules with more than *retained* fires, from short reads."""
+    async def _examine(self, find: Callable[..., tuple[list[str], str]], place: str) -> tuple[list[str], str]:
+        """Return the ids that *find* returns of SEARCHED parts behind *place*, and the place to go on."""
         found: list[str] = []
-        last: str | None = ""
-        while last is not None:
-            crowded, last = await self._store.read(
-                retention.list_crowded_schedules, last, retained=retained, rows=AT_ONCE
-            )
-            found += crowded
-        return found
+        for _ in range(SEARCHED):
+            some, place = await self._store.read(find, place, rows=AT_ONCE)
+            found += some
+            if not place:
+                break
+        return found, place
 
 
 class _Lease:

@@ -40,6 +40,8 @@ class Places(msgspec.Struct, frozen=True):
 
     unit: tuple[str, str] = ("", "")
     item: str = ""
+    agent: str = ""  # whose runs may be old
+    schedule: str = ""  # whose fires may be too many
 
 
 def find_places(c: sa.Connection) -> Places:

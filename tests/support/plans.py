@@ -56,12 +56,7 @@ _ALLOWED: Final = {
         *("connectors.connectors.reconcile_connectors", "coordination.gateways.reconcile_gateways"),
     ),
     "housekeeping, in bounded parts": (
-        # one probe of an index for each agent
-        *(
-            "retention.Pruning.__call__",
-            "retention.list_agents_with_old_runs",
-            "retention.list_crowded_schedules",
-        ),
+        "retention.Pruning.__call__",
         *("agents.measurements.has_unmeasured", "agents.measurements.prune_buckets"),
         "devices.tokens.Tokens.create",
     ),

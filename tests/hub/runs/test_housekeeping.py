@@ -21,6 +21,7 @@ from storage.agents.schema import agents
 from storage.devices import nodes
 from storage.runs import orphans
 from storage.runs.schema import unit_ledger
+from storage.schedules.schema import schedule_fires, schedules
 from storage.schema import hub, leases
 from storage.schema import nodes as nodes_table
 from storage.store import Store, open_store
@@ -43,9 +44,11 @@ async def store(clock: FakeClock) -> AsyncIterator[Store]:
         yield opened
 
 
-def keeper(store: Store, clock: FakeClock, *, pause_s: float = 0.0, every_s: float = EVERY_S) -> Housekeeping:
+def keeper(
+    store: Store, clock: FakeClock, *, pause_s: float = 0.0, every_s: float = EVERY_S, **kept: int
+) -> Housekeeping:
     """One that keeps the activity log for ten days."""
-    keep = RetentionSettings(activity_days=10)
+    keep = RetentionSettings(activity_days=10, **kept)
     return Housekeeping(store, clock=clock, boot_id=BOOT, keep=keep, pause_s=pause_s, every_s=every_s)
 
 
@@ -153,6 +156,27 @@ async def test_units_and_items_are_searched_in_parts_and_the_next_round_goes_on_
     assert (await keeper(store, clock).prune())["units"] == 4
     assert (await keeper(store, clock).prune())["units"] == 1  # also after a restart
     assert await keeper(store, clock).prune() == {}
+
+
+async def test_schedules_are_examined_in_parts_and_the_next_round_goes_on_behind_them(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SEARCHED", 1)
+    monkeypatch.setattr(housekeeping, "AT_ONCE", 2)
+    now = epoch_ms(clock.now())
+
+    def fill(c: sa.Connection) -> None:
+        """Three schedules have two fires each."""
+        of_agent = {"agent_id": make_agent(c).id, "kind": "every", "every_ms": 60_000, "cursor_at": now}
+        for id in ("a", "b", "c"):
+            c.execute(sa.insert(schedules), of_agent | {"id": id, "created_at": now, "updated_at": now})
+            fires = ({"fire_at": at, "first_at": at, "decided_at": now} for at in (now, now + 1))
+            of_schedule = {"schedule_id": id, "decision": "run"}
+            c.execute(sa.insert(schedule_fires), [of_schedule | fire for fire in fires])
+
+    await store.write(fill)
+    rounds = [keeper(store, clock, fires_kept=1) for _ in range(3)]  # also after a restart
+    assert [(await one.prune())["fires"] for one in rounds] == [2, 1, 0]
 
 
 async def test_a_node_goes_long_after_its_end_with_its_lease(store: Store, clock: FakeClock) -> None:
