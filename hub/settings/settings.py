@@ -25,7 +25,7 @@ from hub.settings.listen_settings import Listen
 from hub.settings.model_settings import ModelSettings
 from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.values import Flag, Name, Table, live, refusal, restart, shaped
-from storage.kernel.address import SERVER, SQLITE, has_password
+from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 
 IN_MEMORY = SQLITE
 
@@ -40,6 +40,8 @@ def _database_url(url: str) -> str:
         raise refusal("database", "not the address of a database", hint=hint)
     if url.startswith(SERVER) and has_password(url):
         raise refusal("literal_secret", IN_THE_OPEN, hint=REFER_TO_IT)
+    if url.startswith(SERVER) and (fault := fault_of(url)):
+        raise refusal("database", fault)
     return url
 
 

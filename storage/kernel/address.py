@@ -1,7 +1,18 @@
 """Addresses of databases, as text. Settings are read without the library that opens databases."""
 
+import os
+from urllib.parse import parse_qsl, urlsplit
+
 SQLITE = "sqlite://"
 SERVER = "postgresql://"
+# Options of a server's address: those of libpq that the driver knows, and a schema. The driver would send
+# others to the server as parameters, over which the hub decides.
+_FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
+OPTIONS = (
+    *("host", "port", "user", "password", "dbname", "database", "service", "target_session_attrs"),
+    *("sslmode", "sslnegotiation", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version"),
+    *("gsslib", "krbsrvname", "search_path", *_FILES),
+)
 
 
 def shown(url: str) -> str:
@@ -16,3 +27,22 @@ def has_password(url: str) -> bool:
     """Return True if *url* contains a password."""
     login, _, where = url.partition("://")[2].rpartition("@")
     return ":" in login or "password=" in where
+
+
+def fault_of(url: str, *, with_files: bool = False) -> str | None:
+    """Return a description of the first invalid option of a server's address, or None if all are valid.
+
+    Args:
+        with_files: also check that the named files exist.
+    """
+    try:
+        options = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    except ValueError:
+        return None  # no address at all, which is reported elsewhere
+    for name, value in options:
+        if name not in OPTIONS:
+            known = ", ".join(sorted(OPTIONS))
+            return f"the option {name!r} of the address is not known; known are {known}"
+        if with_files and name in _FILES and value != "system" and not os.access(value, os.R_OK):
+            return f"the file {value!r} of the option {name!r} does not exist, or the hub may not read it"
+    return None

@@ -8,6 +8,7 @@ be repeated.
 """
 
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from storage.kernel.address import shown
+from storage.kernel.address import fault_of, shown
 from storage.kernel.database import Unavailable, sqlstate, translated
 from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
 
@@ -248,16 +249,38 @@ async def downgrade(url: str) -> None:
 
 
 async def _connect(*args: Any, **options: Any) -> Any:
-    """Connect with asyncpg. Retry once if this process was suspended during the time-out."""
+    """Connect with asyncpg. Retry once if this process was suspended during the time-out.
+
+    Raises:
+        Unavailable: the address asks for something that the server does not offer.
+    """
     import asyncpg
 
+    url = options["dsn"]
+    if fault := fault_of(url, with_files=True):
+        raise _cannot_open(url, fault)
     began = anyio.current_time()
     try:
-        return await asyncpg.connect(*args, **options)
-    except TimeoutError:
-        if anyio.current_time() - began < options["timeout"] + LATE_S:
+        try:
+            return await asyncpg.connect(*args, **options)
+        except TimeoutError:
+            if anyio.current_time() - began < options["timeout"] + LATE_S:
+                raise
+            return await asyncpg.connect(*args, **options)
+    except (asyncpg.ClientConfigurationError, asyncpg.TargetServerAttributeNotMatched) as error:
+        raise _cannot_open(url, str(error).partition("\n")[0]) from error
+    except ssl.SSLCertVerificationError as error:
+        fault = f"the server's certificate is not trusted ({error.verify_message})"
+        raise _cannot_open(url, f"{fault}; sslrootcert=FILE names the authority that signed it") from error
+    except ConnectionError as error:
+        if "rejected SSL" not in str(error):
             raise
-        return await asyncpg.connect(*args, **options)
+        fault = "the server speaks no TLS, which the sslmode of the address demands"
+        raise _cannot_open(url, f"{fault}; switch ssl on in postgresql.conf") from error
+
+
+def _cannot_open(url: str, fault: str) -> Unavailable:
+    return Unavailable(f"cannot open the database {shown(url)}: {fault}")
 
 
 async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
@@ -271,7 +294,7 @@ async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
         if ours is error:
             raise
         if isinstance(ours, Unavailable):
-            ours = Unavailable(f"cannot open the database {shown(url)}: {ours}")
+            ours = _cannot_open(url, str(ours))
         raise ours from error
     except ValueError:  # from None: its message contains the text in place of the port
         raise Unavailable(f"the database {shown(url)!r} is no address of a PostgreSQL server") from None

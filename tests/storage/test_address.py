@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from storage.kernel.address import has_password, shown
+from storage.kernel.address import fault_of, has_password, shown
 from storage.kernel.database import Unavailable
 from storage.store import open_store
+from tests.support.certificates import write_certificate
 from tests.support.postgres import GUARDED, PASSWORD, Postgres
 
 
@@ -73,3 +76,45 @@ async def test_without_its_driver_the_error_names_the_package_to_install(
     with pytest.raises(Unavailable, match=rf"needs {missing}.*pip install 'device-hub\[cluster\]'"):
         async with open_store("postgresql://hub@db/hub"):
             pass
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ("sslmode=require", "speaks no TLS, which the sslmode of the address demands"),
+        ("sslmode=always", "`sslmode` parameter must be one of"),
+        ("sslmode=verify-full&sslrootcert=/missing.crt", "'/missing.crt' of the option 'sslrootcert'"),
+        ("connect_timeout=3", "the option 'connect_timeout' of the address is not known"),
+        ("target_session_attrs=read-only", "None of the hosts match the target"),
+    ],
+)
+async def test_an_option_that_the_server_or_the_hub_cannot_fulfil_is_refused_with_its_name(
+    url: str, options: str, fault: str
+) -> None:
+    with pytest.raises(Unavailable, match="cannot open the database") as refused:
+        async with open_store(f"{url}?{options}"):
+            pass
+    assert fault in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+async def test_a_server_is_used_over_tls_only_with_a_certificate_that_is_trusted(
+    postgres: Postgres, url: str, tmp_path: Path
+) -> None:
+    stranger = write_certificate(tmp_path, "stranger").certificate
+    with postgres.over_tls() as authority:
+        async with open_store(f"{url}?sslmode=verify-full&sslrootcert={authority}") as store:
+            assert await store.read(_is_over_tls)
+        with pytest.raises(Unavailable, match=r"certificate is not trusted .*; sslrootcert=FILE names"):
+            async with open_store(f"{url}?sslmode=verify-full&sslrootcert={stranger}"):
+                pass
+
+
+def _is_over_tls(c: sa.Connection) -> bool:
+    statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    return bool(c.execute(sa.text(statement)).scalar_one())
+
+
+def test_an_unknown_option_of_a_database_address_is_a_problem_of_the_file() -> None:
+    assert fault_of("postgresql://hub@db/hub?sslmode=verify-full&sslrootcert=system") is None
+    assert fault_of("postgresql://hub@db/hub?sslmod=verify-full") is not None

@@ -26,6 +26,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from storage.kernel.migrate import upgrade_tables
 from storage.schema import metadata
 from tests.support.blocking import blocking_engine
+from tests.support.certificates import write_certificate
 
 USER = "hub"  # may do everything, and is asked for no password
 GUARDED, PASSWORD = "guarded", "correct horse"  # is asked for one
@@ -169,6 +170,26 @@ class Postgres:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def over_tls(self) -> Iterator[Path]:
+        """Let it speak TLS to those who ask for it. Yield its certificate."""
+        files = write_certificate(self._folder, "postgres")
+        if self._account is not None:
+            os.chown(files.key, self._account.pw_uid, self._account.pw_gid)
+        for name, value in zip(("ssl_cert_file", "ssl_key_file"), files, strict=True):
+            self.sql(f"ALTER SYSTEM SET {name} = '{value}'")
+        self._switch_tls("on")
+        try:
+            yield files.certificate
+        finally:
+            self._switch_tls("off")
+
+    def _switch_tls(self, state: str) -> None:
+        self.sql(f"ALTER SYSTEM SET ssl = {state}")
+        self.sql("SELECT pg_reload_conf()")
+        while self.sql("SHOW ssl")[0][0] != state:
+            pass
 
     async def waits(self, url: str) -> None:
         """Until somebody in that database waits for a lock."""

@@ -169,6 +169,10 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
             "2:11: error: listen.devices.address: a port is a number from 0 to 65535",
         ),
         ('[storage]\nurl = "mysql://db/hub"', "2:7: error: storage.url: not the address of a database"),
+        (
+            '[storage]\nurl = "postgresql://db/h?ssl=1"',
+            "2:7: error: storage.url: the option 'ssl' of the address",
+        ),
         ('[storage]\nurl = "sqlite:hub.db"', "2:7: error: storage.url: not the address of a database"),
         ("[storage]\nurl = 5", "2:7: error: storage.url: a text is expected - write a text in quotes"),
         ('[storage]\nurl = { evn = "X" }', "2:9: error: storage.url.evn: unknown key - did you mean 'env'?"),
