@@ -7,7 +7,7 @@ When a device disconnects, questions sent to a model are still in flight and pai
 to complete, so that they need not be asked again. Their items wait in the outbox.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, TypeVarTuple
 
@@ -28,10 +28,11 @@ from hub.runs.delivery import Window
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, LinkLost
-from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
 from storage.devices.devices import NotGranted
 from storage.kernel.database import Conflict, DiskFull, StorageError
 from storage.runs.runs import StaleRun
+from storage.runs.units import UnitRow
 
 log = Channel(__name__)
 
@@ -156,8 +157,19 @@ class Attempt:
         self.is_full = False  # reached the largest number of items of a run
         self.postponed: set[str] = set()  # units whose free text waits for the model
         self.unanswered: str | None = None  # why the model did not answer about one of them
+        self.waiting: set[str] = set()  # units that were postponed before this visit
+        self.unchanged = 0  # files of this visit that are settled since an earlier run
         # only for a run that reads a mailbox, while its device is connected
         self.link: DeviceLink | None = None
+
+    def begin_listing(self, units: Iterable[UnitRow]) -> None:
+        """Prepare for a listing of the device's files.
+
+        Args:
+            units: units that the run has from earlier visits.
+        """
+        self.waiting = {unit.unit_key for unit in units if unit.state is UnitState.PENDING}
+        self.unchanged = 0
 
 
 class Reading(NamedTuple):

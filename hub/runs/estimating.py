@@ -6,6 +6,7 @@ costs of the agent's files. If too few were read, it is estimated from their siz
 """
 
 import math
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import anyio
@@ -34,8 +35,9 @@ from protocol.work import (
 from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.devices.devices import Grant
-from storage.runs import model_calls, units
+from storage.runs import model_calls
 from storage.runs.model_calls import Lately
+from storage.runs.units import NO_ENTRY, ledger_entries
 from storage.store import Store
 
 LATELY_MS: Final = 90 * 86_400_000
@@ -112,11 +114,8 @@ class Estimator:
         if not link.can("agent_manifest"):
             raise CallUnsupported(f"the device of {agent.name} cannot list its files without sending them")
         settings = settings_of(agent, self._extractor, await set_up(self._store, agent))
-        files = await self._list_files(agent, link, settings)
-        known = await self._store.read(units.known_units, agent.id, settings.config_fingerprint)
-        unread = [file for file in files if file.sha256 is None or known.get(file.path) != file.sha256]
-        known_files = len(files) - len(unread)
-        unread = unread[: self.limits.files]
+        listed = await self._list_files(agent, link, settings)
+        unread = listed.unread
         lately = await self._store.read(model_calls.lately, agent.id, since=now_ms(self._clock) - LATELY_MS)
         model = self.models.choose(allow_cloud=settings.allow_cloud)
         if model is None or not unread:
@@ -127,8 +126,8 @@ class Estimator:
         else:
             questions, tokens, cost = _from_sizes(unread, model, tables=len(settings.data_types))
         return Estimate(
-            files=len(files),
-            known=known_files,
+            files=listed.files,
+            known=listed.known,
             to_read=len(unread),
             bytes_to_read=sum(file.size_bytes for file in unread),
             questions=questions,
@@ -138,9 +137,7 @@ class Estimator:
             over=await self._budgets.over(agent, tokens.high, 0 if cost is None else cost.high),
         )
 
-    async def _list_files(
-        self, agent: AgentRow, link: DeviceLink, settings: RunSettings
-    ) -> list[ManifestFile]:
+    async def _list_files(self, agent: AgentRow, link: DeviceLink, settings: RunSettings) -> "_Listing":
         await self._store.read(devices.require_grant, link.device_id, Grant.FILES)
         run_id = RunId(self._ids.fresh())
         frame = AgentRun(
@@ -153,7 +150,7 @@ class Estimator:
             limits=self.limits,
             trace=traceparent(run_id, "agent_run", "1"),
         )
-        files: list[ManifestFile] = []
+        listed = _Listing([])
         timeout_s = ACK_TIMEOUT_S if link.can("agent_ack") else PIECE_TIMEOUT_S
         async with link.open_run(frame) as stream:
             while True:
@@ -166,8 +163,8 @@ class Estimator:
                     case AgentAck(accepted=False):
                         raise NotTakenOn(f"the device does not list its files: {received.reason}", busy=True)
                     case AgentManifest():
-                        files += received.files
-                        if len(files) > MOST_LISTED:
+                        await self._compare(agent, settings, received.files, listed)
+                        if listed.files > MOST_LISTED:
                             message = f"the device lists more than {MOST_LISTED} files; share fewer"
                             raise NotTakenOn(message, busy=False)
                         if received.last or frame.paged:
@@ -176,11 +173,31 @@ class Estimator:
                         if error is not None:
                             why = error.message or error.code if isinstance(error, ErrorBody) else error
                             raise NotTakenOn(f"the device does not list its files: {why}", busy=True)
-                        return files
+                        return listed
                     case None:
-                        return files
+                        return listed
                     case _:
                         pass  # the device accepted the request
+
+    async def _compare(
+        self, agent: AgentRow, settings: RunSettings, files: list[ManifestFile], listed: "_Listing"
+    ) -> None:
+        """Compare one frame of a manifest with the ledger, and add it to *listed*."""
+        paths = [file.path for file in files]
+        entries = await self._store.read(ledger_entries, agent.id, settings.config_fingerprint, paths)
+        unread = [file for file in files if entries.get(file.path, NO_ENTRY).content_hash != file.sha256]
+        listed.files += len(files)
+        listed.known += len(files) - len(unread)
+        listed.unread += unread[: max(0, self.limits.files - len(listed.unread))]
+
+
+@dataclass
+class _Listing:
+    """Number of files that a device lists, of those the ledger knows, and the *unread* of one run."""
+
+    unread: list[ManifestFile]
+    files: int = 0
+    known: int = 0
 
 
 class _Load(NamedTuple):

@@ -38,13 +38,15 @@ from storage.runs import plans, runs
 from storage.runs.calls import OpenCall, open_calls
 from storage.runs.runs import StaleRun
 from storage.runs.units import (
+    RENEWED_AFTER_MS,
+    LedgerEntry,
     StillOpen,
     UnitRow,
     fail_unit,
     find_unit,
-    known_units,
-    last_tried,
+    ledger_entries,
     postponed_units,
+    renew_entries,
     settle_leaning,
     settle_unit,
     skip_units,
@@ -58,6 +60,20 @@ MODEL_WAIT_S = 86_400.0  # an older run does not wait for its model; its files f
 END_AGAIN_CAP_S = 10.0  # between attempts to write the end of a run
 # These errors may not occur in the next run, so they are not permanent faults of a message.
 _NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, ErrorCode.BUSY})
+
+
+class Ledger:
+    """The ledger of a run's agent. A ``Progress``."""
+
+    def __init__(self, store: Store, order: RunOrder) -> None:
+        self._store = store
+        self._order = order
+
+    async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        """Return the entries of these units."""
+        order = self._order
+        fingerprint = order.settings.config_fingerprint
+        return await self._store.read(ledger_entries, order.agent_id, fingerprint, unit_keys)
 
 
 class Runner:
@@ -169,7 +185,9 @@ class Runner:
 
     async def _visit(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> Ending:
         order = attempt.order
-        known, taken = await self._known(order)
+        earlier = await self._store.read(units_of, order.run_id)
+        attempt.begin_listing(earlier)
+        dealt_with = {unit.unit_key: unit.state for unit in earlier if unit.state is not UnitState.PENDING}
         checkpoint = await checkpoint_to_run_from(self._store, order.agent_id)
         asking = await self._asking.open(order)
         # fetched for the first document, because most visits have none
@@ -181,10 +199,10 @@ class Runner:
                     read = self._source.read(
                         link,
                         order,
-                        known,
-                        taken=taken,
+                        Ledger(self._store, order),
+                        dealt_with=dealt_with,
+                        taken=sum(state is not UnitState.SKIPPED for state in dealt_with.values()),
                         checkpoint=checkpoint,
-                        last_tried=lambda keys: self._store.read(last_tried, order.agent_id, keys),
                     )
                     async with aclosing(read) as events:
                         async for event in events:
@@ -204,7 +222,7 @@ class Runner:
             if interrupt.event is not None:
                 return Ending(event=interrupt.event, reason=interrupt.reason)
             await asking.finish()
-            return await self._end_of_postponed(attempt) or await self._finished(order)
+            return await self._end_of_postponed(attempt) or await self._finished(attempt)
 
     async def _visit_mailbox(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
         """Read a connector, and deliver items as long as the device is connected."""
@@ -231,7 +249,7 @@ class Runner:
             await asking.finish()
         if await self._store.read(open_calls, order.run_id):
             return Ending(event=RunEvent.DEVICE_LOST, reason="what was found waits for the device")
-        return await self._finished(order)
+        return await self._finished(attempt)
 
     async def begin(self, attempt: Attempt) -> None:
         """Move the run from PREPARING to RUNNING, if it is not running yet."""
@@ -240,17 +258,6 @@ class Runner:
             with anyio.CancelScope(shield=True):
                 await self._lifecycle.move(attempt.order.held(RunState.PREPARING), RunEvent.ACKNOWLEDGED)
                 attempt.state = RunState.RUNNING
-
-    async def _known(self, order: RunOrder) -> tuple[Mapping[str, str | None], int]:
-        """Return the known units for ``DeviceSource.read``, and how many units this run has read."""
-        ledger = await self._store.read(known_units, order.agent_id, order.settings.config_fingerprint)
-        known: dict[str, str | None] = dict(ledger)
-        taken = 0
-        for unit in await self._store.read(units_of, order.run_id):
-            if unit.state is not UnitState.PENDING:
-                known[unit.unit_key] = None  # settled in this run: a newer version is left to the next run
-                taken += unit.state is not UnitState.SKIPPED
-        return known, taken
 
     async def _taken_on(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> None:
         order = attempt.order
@@ -268,15 +275,20 @@ class Runner:
     async def _pass_over(self, attempt: Attempt, seen: SeenUnits) -> None:
         order = attempt.order
         held, at = order.held(RunState.RUNNING), now_ms(self._clock)
-        if seen.listed is not None:
-            await self._store.write(runs.note_progress, held, units_total=seen.listed, at=at)
-        units = [
-            (file.path, file.sha256, file.size_bytes)
-            for file in seen.files
-            if file.path not in attempt.postponed
-        ]
-        await self._store.write(skip_units, held, units, at=at)
-        self._watch.changed(order.run_id)
+        files = [file for file in seen.files if file.path not in attempt.postponed]
+        waiting = [file for file in files if file.path in attempt.waiting]
+        if waiting:  # the content for which the model was asked is not there any more
+            units = [(file.path, file.sha256, file.size_bytes) for file in waiting]
+            await self._store.write(skip_units, held, units, at=at)
+        if seen.oldest_at is not None and seen.oldest_at < at - RENEWED_AFTER_MS:
+            await self._store.write(renew_entries, held, [file.path for file in seen.files], at=at)
+        await self._note_unchanged(attempt, len(files) - len(waiting), listed=seen.listed)
+
+    async def _note_unchanged(self, attempt: Attempt, files: int, *, listed: int | None) -> None:
+        attempt.unchanged += files
+        held, at = attempt.order.held(RunState.RUNNING), now_ms(self._clock)
+        await self._store.write(runs.note_progress, held, listed, at=at, unchanged=attempt.unchanged)
+        self._watch.changed(attempt.order.run_id)
 
     async def _unread(self, order: RunOrder, unread: UnreadUnit) -> None:
         held, at = order.held(RunState.RUNNING), now_ms(self._clock)
@@ -483,7 +495,8 @@ class Runner:
             at=now_ms(self._clock),
         )
 
-    async def _finished(self, order: RunOrder) -> Ending:
+    async def _finished(self, attempt: Attempt) -> Ending:
+        order = attempt.order
         after: str | None = ""
         while after is not None:  # items that refer to items of other files can be settled now
             held = order.held(RunState.RUNNING)

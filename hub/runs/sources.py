@@ -20,11 +20,11 @@ never holds it in memory as a whole.
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import cache
 from tempfile import SpooledTemporaryFile
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
 import anyio.to_thread
@@ -57,6 +57,7 @@ from protocol.work import (
     RunMode,
     SkippedFile,
 )
+from storage.runs.units import NO_ENTRY, LedgerEntry
 
 ACK_TIMEOUT_S = 15.0  # for a device that lists agent_ack
 PIECE_TIMEOUT_S = 120.0  # between two frames of a run
@@ -102,10 +103,16 @@ class TakenOn(msgspec.Struct, frozen=True):
 
 
 class SeenUnits(msgspec.Struct, frozen=True):
-    """Files that exist and are already settled with this content, so they need no reading."""
+    """Files that exist and are already settled with this content, so they need no reading.
+
+    Attributes:
+        listed: number of files of the manifest so far, including these; None without a manifest.
+        oldest_at: when the oldest of their ledger entries was settled or renewed, in epoch milliseconds.
+    """
 
     files: list[ManifestFile]
-    listed: int | None  # files of the manifest so far, including these; None without a manifest
+    listed: int | None
+    oldest_at: int | None = None
 
 
 class UnreadUnit(msgspec.Struct, frozen=True):
@@ -126,8 +133,12 @@ class UnreadUnit(msgspec.Struct, frozen=True):
 
 SourceEvent = TakenOn | SeenUnits | Document | UnreadUnit
 
-# Time of the last attempt by unit (epoch milliseconds); units without an attempt are left out.
-LastTried = Callable[[Sequence[str]], Awaitable[Mapping[str, int]]]
+
+class Progress(Protocol):
+    """Units that earlier runs have settled or tried."""
+
+    async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        """Return the ledger's entries of these units; units without an entry are left out."""
 
 
 @cache
@@ -158,20 +169,18 @@ class DeviceSource:
         self,
         link: DeviceLink,
         order: RunOrder,
-        known: Mapping[str, str | None],
+        progress: Progress,
         *,
+        dealt_with: Collection[str] = (),
         taken: int = 0,
         checkpoint: RunCheckpoint | None = None,
-        last_tried: LastTried | None = None,
     ) -> AsyncGenerator[SourceEvent]:
         """Yield the run's files from the device, in the device's order.
 
         Args:
-            known: units that need no reading, with the content hash at which they were settled; the hash is
-                None for a unit settled by this run, whatever its content is now.
+            dealt_with: units that earlier attempts of this run settled; their content may be newer now.
             taken: number of files that earlier attempts of the run read; they count towards the limit.
             checkpoint: checkpoint from which the agent may continue, sent to the device.
-            last_tried: called with the unread paths of each manifest frame.
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
@@ -201,11 +210,11 @@ class DeviceSource:
             reading = _Reading(
                 stream,
                 order,
-                known,
+                progress,
+                dealt_with=dealt_with,
                 is_paged=frame.paged,
                 limits=self.limits,
                 taken=taken,
-                last_tried=last_tried,
                 converting=self.converting,
                 metrics=self._metrics,
             )
@@ -252,30 +261,33 @@ class _Reading:
         self,
         stream: RunStream,
         order: RunOrder,
-        known: Mapping[str, str | None],
+        progress: Progress,
         *,
+        dealt_with: Collection[str],
         is_paged: bool,
         limits: RunLimits,
         taken: int,
-        last_tried: LastTried | None,
         converting: ConvertLimits,
         metrics: Metrics,
     ) -> None:
         self._stream = stream
         self._order = order
-        self._known = known
+        self._progress = progress
+        self._dealt_with = dealt_with
+        self._is_listed = False  # the manifest is complete
+        self._hashes: dict[str, str] = {}  # of files whose content the ledger may not know yet
+        self._entries: dict[str, LedgerEntry] = {}  # of files that come without a manifest
         self._is_paged = is_paged
         self._limits = limits
         self._room = max(0, limits.files - taken)
         self._taken: set[str] = set()  # paths that use up room
-        self._last_tried = last_tried
         self.left: str | None = None
         self.limit = "run_files"
         self.is_over = False
         self._taken_on = False
         self._listed = self._to_read = self._too_large = 0
-        # time tried, time modified, position, path, bytes
-        self._offered: list[tuple[int, int, int, str, int]] = []
+        # time tried, time modified, position, path, bytes, digest
+        self._offered: list[tuple[int, int, int, str, int, str]] = []
         self._awaited: dict[str, None] = {}
         self._converting = converting
         self._metrics = metrics
@@ -299,6 +311,7 @@ class _Reading:
         if isinstance(frame, AgentManifest):
             yield await self._sort_out(frame.files)
             if frame.last:
+                self._is_listed = True
                 self._choose()
                 await self._stream.fetch(list(self._awaited), last=True)
             elif self._listed > MOST_LISTED:
@@ -307,6 +320,7 @@ class _Reading:
             elif self._is_paged:
                 await self._stream.fetch([], last=False)
         elif isinstance(frame, AgentData):
+            await self._read_entries(frame)
             for piece in frame.files:
                 found = await self._piece(piece)
                 if found is not None:
@@ -317,35 +331,47 @@ class _Reading:
                 # Granted after the pieces were processed: the next pieces are in flight during extraction.
                 await self._stream.grant(len(frame.files))
 
+    async def _read_entries(self, frame: AgentData) -> None:
+        """Read the ledger's entries of files that come without a manifest."""
+        new = {file.path for file in frame.files if file.path not in self._hashes} - self._entries.keys()
+        if new:
+            entries = await self._progress.entries(list(new))
+            self._entries |= {path: entries.get(path, NO_ENTRY) for path in new}
+
     async def _sort_out(self, files: list[ManifestFile]) -> SeenUnits:
         """Keep only files that may be fetched, because a manifest may have a million entries."""
         seen: list[ManifestFile] = []
         unread: list[ManifestFile] = []
+        entries = await self._progress.entries([file.path for file in files]) if files else {}
         for file in files:
-            (seen if self._is_known(file.path, file.sha256) else unread).append(file)
-        tried: Mapping[str, int] = {}
-        if self._last_tried is not None and unread:
-            tried = await self._last_tried([file.path for file in unread])
+            if self._was_dealt_with(file.path):
+                self._hashes[file.path] = file.sha256
+            elif entries.get(file.path, NO_ENTRY).content_hash == file.sha256:
+                seen.append(file)
+            else:
+                unread.append(file)
         for place, file in enumerate(unread, self._to_read):
             if file.size_bytes > self._limits.bytes:
                 self._too_large += 1
             else:
-                order = tried.get(file.path, 0), file.modified_ms or 0, place
-                self._offered.append((*order, file.path, file.size_bytes))
+                order = entries.get(file.path, NO_ENTRY).tried_at, file.modified_ms or 0, place
+                self._offered.append((*order, file.path, file.size_bytes, file.sha256))
         # sorted only at twice the size, to keep the cost per file low
         if len(self._offered) > 2 * self._room:
             self._offered.sort()
             del self._offered[self._room :]
         self._listed += len(files)
         self._to_read += len(unread)
-        return SeenUnits(seen, self._listed)
+        oldest_at = min((entries[file.path].tried_at for file in seen), default=None)
+        return SeenUnits(seen, self._listed, oldest_at)
 
     def _choose(self) -> None:
         """Select the offered files that fit the limits of a run."""
         left_bytes = self._limits.bytes
-        for *_, path, size_bytes in sorted(self._offered):
+        for *_, path, size_bytes, sha256 in sorted(self._offered):
             if size_bytes <= left_bytes and self._takes(path):
                 self._awaited[path] = None
+                self._hashes[path] = sha256
                 left_bytes -= size_bytes
         self._offered.clear()
         if left := self._to_read - len(self._awaited):
@@ -359,18 +385,17 @@ class _Reading:
                 message = f"{self._too_large} of them are larger than that and wait until run_bytes is raised"
                 self.left += f"; {message}"
 
-    def _is_known(self, path: str, sha256: str | None) -> bool:
-        return path in self._known and self._known[path] in (None, sha256)
-
     def _was_dealt_with(self, path: str) -> bool:
         """Return True if an earlier attempt of this run settled the file."""
-        return path in self._known and self._known[path] is None
+        return path in self._dealt_with
 
     async def _piece(self, piece: FilePiece) -> SourceEvent | None:
         path = piece.path
         if path in self._closed or self._was_dealt_with(path):
             return None  # already complete, given up, or settled by an earlier attempt
-        if path not in self._known and not self._takes(path):
+        entry = self._entries.get(path, NO_ENTRY)
+        known_hash = entry.content_hash
+        if not known_hash and not self._takes(path):
             self.is_over = True
             return None
         try:
@@ -395,9 +420,11 @@ class _Reading:
         self._let_go(path)
         self._awaited.pop(path, None)
         self._closed.add(path)
-        if self._is_known(path, document.content_hash):
+        if known_hash == document.content_hash:
+            if self._is_listed:
+                return None  # its entry in the manifest was counted
             file = ManifestFile(path=path, size_bytes=len(document.text), sha256=document.content_hash)
-            return SeenUnits([file], None)
+            return SeenUnits([file], None, entry.tried_at)
         if not self._takes(path):
             self.is_over = True
             return None
@@ -427,6 +454,8 @@ class _Reading:
         self._closed.add(path)
         self._let_go(path)
         self._awaited.pop(path, None)
+        if not is_failure:
+            self._hashes.pop(path, None)
         return UnreadUnit(path, code, message, is_failure, was_fetched=True)
 
     async def _complete(self, frame: AgentComplete) -> AsyncGenerator[SourceEvent]:
@@ -448,10 +477,14 @@ class _Reading:
                 unlisted += 1
             self._let_go(skipped.path)
             if skipped.path not in self._closed and not self._was_dealt_with(skipped.path):
-                yield _unread(skipped, was_fetched=was_fetched)
+                unread = _unread(skipped, was_fetched=was_fetched)
+                if not unread.is_failure:
+                    self._hashes.pop(skipped.path, None)
+                yield unread
         if unlisted and self._listed:
             yield SeenUnits([], self._listed + unlisted)
-        for path in [*self._open, *(p for p in self._awaited if p not in self._open)]:
+        missing = [*self._open, *(path for path in self._awaited if path not in self._open)]
+        for path in missing:
             yield UnreadUnit(
                 path, ErrorCode.FILE_INCOMPLETE, "the device ended the run before the file was whole"
             )

@@ -469,7 +469,7 @@ UNMEASURED_RUNS = (
         runs.c.started_at,
         runs.c.completed_at,
         runs.c.units_done,
-        runs.c.units_skipped,
+        (runs.c.units_skipped + runs.c.units_unchanged).label("units_skipped"),
         runs.c.units_failed,
         runs.c.items_created,
         runs.c.items_updated,

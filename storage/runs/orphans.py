@@ -3,8 +3,8 @@
 Both tables are searched by key, a part at a time, so that no transaction grows with them.
 
 **An entry of ``unit_ledger``** goes when its file was not listed for long, although runs of its agent went
-on: ``skip_units`` renews an entry whose file is seen. It also goes when its agent was archived long ago. For
-a mailbox it goes by its age: messages are never listed again, and ``seen_messages`` knows them.
+on: ``renew_entries`` renews an entry whose file is seen. It also goes when its agent was archived long ago.
+For a mailbox it goes by its age: messages are never listed again, and ``seen_messages`` knows them.
 
 **An item** goes when all of these hold, so that nothing is delivered twice:
 

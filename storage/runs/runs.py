@@ -174,8 +174,10 @@ class MoveOfRun(RunMove, frozen=True, kw_only=True):
     run_created_at: int
 
 
+# Units that need no reading: those with a row of their own, and those that have not changed.
+passed_over = (runs.c.units_skipped + runs.c.units_unchanged).label("units_skipped")
 RUNS = sa.select(
-    *columns_of(RunRow, runs, agents, agent_name=agents.c.name, usage=None),
+    *columns_of(RunRow, runs, agents, agent_name=agents.c.name, units_skipped=passed_over, usage=None),
     *columns_of(Usage, runs, requests=runs.c.model_requests),
 ).join_from(runs, agents)
 RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
@@ -377,6 +379,7 @@ _added = {name: sa.bindparam(name, type_=Int) for name in ("done", "skipped", "f
 _settled = (
     runs.c.units_done
     + runs.c.units_skipped
+    + runs.c.units_unchanged
     + runs.c.units_failed
     + _added["done"]
     + _added["skipped"]
@@ -399,8 +402,20 @@ ADVANCE = (
     )
 )
 CHECK_HELD = sa.select(runs.c.id).where(*is_held).with_for_update()
+_total = sa.func.coalesce(sa.bindparam("total", type_=Int), runs.c.units_total)
+_unchanged = sa.bindparam("unchanged", type_=Int)
+_passed = runs.c.units_done + runs.c.units_skipped + runs.c.units_failed + _unchanged
 NOTE_TOTAL = (
-    sa.update(runs).where(*is_held).values(units_total=sa.bindparam("total"), updated_at=sa.bindparam("now"))
+    sa.update(runs)
+    .where(*is_held)
+    .values(
+        units_total=_total,
+        units_unchanged=_unchanged,
+        progress=sa.case(
+            (_total <= 0, runs.c.progress), (_passed >= _total, 100.0), else_=100.0 * _passed / _total
+        ),
+        updated_at=sa.bindparam("now"),
+    )
 )
 
 
@@ -434,13 +449,19 @@ def advance(
         raise stale(held)
 
 
-def note_progress(c: sa.Connection, held: HeldRun, units_total: int, at: int) -> None:
+def note_progress(
+    c: sa.Connection, held: HeldRun, units_total: int | None, at: int, *, unchanged: int = 0
+) -> None:
     """Record the run's total number of units.
+
+    Args:
+        units_total: None if the number is not known.
+        unchanged: number of units that are settled since an earlier run, and have no row in this one.
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
     """
-    noted = {"run": held.id, "held": held.fence, "total": units_total, "now": at}
+    noted = {"run": held.id, "held": held.fence, "total": units_total, "unchanged": unchanged, "now": at}
     if c.execute(NOTE_TOTAL, noted).rowcount == 0:
         raise stale(held)
 
@@ -624,7 +645,7 @@ def keep_result(c: sa.Connection, run_id: RunId) -> None:
             runs.c.outcome,
             runs.c.units_total,
             runs.c.units_done,
-            runs.c.units_skipped,
+            passed_over,
             runs.c.units_failed,
             runs.c.items_created,
             runs.c.items_updated,

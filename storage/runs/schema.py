@@ -71,6 +71,7 @@ runs = table(
     number("units_total", 0),
     number("units_done", 0),
     number("units_skipped", 0),
+    number("units_unchanged", 0),
     number("units_failed", 0),
     number("items_created", 0),
     number("model_requests", 0),

@@ -6,7 +6,7 @@ is neither lost nor delivered twice.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -53,17 +53,28 @@ class UnitRow(msgspec.Struct, frozen=True):
     notes: dict[str, Any] | None = None  # statistics about its reading; numbers, never text of the unit
 
 
-LEDGER = sa.select(unit_ledger.c.unit_key, unit_ledger.c.content_hash).where(
-    unit_ledger.c.agent_id == sa.bindparam("agent"),
-    unit_ledger.c.config_fingerprint == sa.bindparam("fingerprint"),
-    unit_ledger.c.content_hash != "",  # an empty hash: tried, but never settled
-)
-LAST_TRIED = sa.select(unit_ledger.c.unit_key, unit_ledger.c.done_at).where(
+class LedgerEntry(msgspec.Struct, frozen=True):
+    """Entry of the ledger. *content_hash*: the settled content, empty if the unit must be read again."""
+
+    content_hash: str
+    tried_at: int  # when the unit was last settled, tried or renewed, in epoch milliseconds
+
+
+NO_ENTRY: Final = LedgerEntry("", 0)
+
+ENTRIES = sa.select(
+    unit_ledger.c.unit_key,
+    sa.case(
+        (unit_ledger.c.config_fingerprint == sa.bindparam("fingerprint"), unit_ledger.c.content_hash),
+        else_="",
+    ).label("content_hash"),
+    unit_ledger.c.done_at,
+).where(
     unit_ledger.c.agent_id == sa.bindparam("agent"),
     unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
 )
 RENEWED_AFTER_MS = 30 * 86_400_000  # so that an unchanged file costs no write in most runs
-SEEN = (
+RENEW = (
     sa.update(unit_ledger)
     .where(
         unit_ledger.c.agent_id
@@ -94,19 +105,26 @@ UNIT_STATES = sa.select(run_units.c.unit_key, run_units.c.state).where(
 )
 
 
-def known_units(c: sa.Connection, agent_id: AgentId, config_fingerprint: str) -> dict[str, str]:
-    """Return the ledger of this agent and fingerprint: content hash by unit key."""
-    rows = c.execute(LEDGER, {"agent": agent_id, "fingerprint": config_fingerprint})
-    return {row.unit_key: row.content_hash for row in rows}
-
-
-def last_tried(c: sa.Connection, agent_id: AgentId, unit_keys: Sequence[str]) -> dict[str, int]:
-    """Return when each of these units was last settled or tried for the agent; epoch milliseconds."""
+def ledger_entries(
+    c: sa.Connection, agent_id: AgentId, config_fingerprint: str, unit_keys: Sequence[str]
+) -> dict[str, LedgerEntry]:
+    """Return the ledger's entries of these units, by key; a unit read with other settings has no content."""
     return {
-        row.unit_key: row.done_at
+        row.unit_key: LedgerEntry(row.content_hash, row.done_at)
         for part in in_parts(unit_keys)
-        for row in c.execute(LAST_TRIED, {"agent": agent_id, "keys": part})
+        for row in c.execute(ENTRIES, {"agent": agent_id, "fingerprint": config_fingerprint, "keys": part})
     }
+
+
+def renew_entries(c: sa.Connection, held: HeldRun, unit_keys: Sequence[str], at: int) -> None:
+    """Keep the old ones among these entries for longer, because their units are there unchanged.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended; nothing was written.
+    """
+    check_held(c, held)
+    for part in in_parts(unit_keys):
+        c.execute(RENEW, {"run": held.id, "keys": part, "old": at - RENEWED_AFTER_MS, "now": at})
 
 
 def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
@@ -141,9 +159,9 @@ def skip_units(
 ) -> int:
     """Mark these (key, content hash, size in bytes) as SKIPPED. Return the number of new units.
 
-    Without a *reason* the ledger knows them, and keeps them for longer; a reason is stored with the unit.
-    *is_tried*: they were read, so a later run tries other units first. A unit that the run already has stays
-    unchanged, unless it was postponed.
+    Without a *reason* the ledger knows them; a reason is stored with the unit. *is_tried*: they were read, so
+    a later run tries other units first. A unit that the run already has stays unchanged, unless it was
+    postponed.
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
@@ -168,9 +186,6 @@ def skip_units(
         for key, _, _ in units
         if known.get(key) is UnitState.PENDING
     ]
-    if reason is None:
-        for part in in_parts([key for key, _, _ in units]):
-            c.execute(SEEN, {"run": held.id, "keys": part, "old": at - RENEWED_AFTER_MS, "now": at})
     if fresh:
         c.execute(sa.insert(run_units), list(fresh.values()))
     if postponed:

@@ -34,6 +34,7 @@ class RunFacts(NamedTuple):
     error_count: int
     units_done: int
     units_skipped: int
+    units_unchanged: int
     units_failed: int
     items_created: int
     state_seq: int

@@ -112,7 +112,7 @@ class Moves(Law):
                 self._history(run)
 
     def _outcome(self, run: RunFacts) -> None:
-        settled = run.units_done + run.units_skipped
+        settled = run.units_done + run.units_skipped + run.units_unchanged
         if run.state == "COMPLETED":
             right = "success" if run.error_count == 0 and run.units_failed == 0 else "partial"
             is_nothing = settled == 0 and run.items_created == 0

@@ -19,6 +19,8 @@ from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow
+from storage.runs.schema import unit_ledger
+from storage.runs.units import ledger_entries
 from tests.support.presence import appear
 
 AT = 1_000_000
@@ -26,6 +28,15 @@ ME = UserId("me")
 LAPTOP = "laptop"
 BOOT, NEXT_BOOT = BootId("boot-1"), BootId("boot-2")
 PROMPT_1 = "fingerprint-1"
+
+
+def known_units(c: sa.Connection, agent_id: AgentId, fingerprint: str) -> dict[str, str]:
+    """The settled content of each unit of an agent, by key, as far as it was read with these settings."""
+    keys = (
+        c.execute(sa.select(unit_ledger.c.unit_key).where(unit_ledger.c.agent_id == agent_id)).scalars().all()
+    )
+    entries = ledger_entries(c, agent_id, fingerprint, keys)
+    return {key: entry.content_hash for key, entry in entries.items() if entry.content_hash}
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from storage.runs.calls import ReportedVerdict
 from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
-from tests.storage.rows import AT, PROMPT_1, make_agent, make_run, running, settle_call
+from tests.storage.rows import AT, PROMPT_1, known_units, make_agent, make_run, running, settle_call
 from tests.support.postgres import Postgres
 
 DAY = items.DAY_MS
@@ -278,7 +278,7 @@ def test_a_unit_that_leans_on_an_item_is_known_for_good_once_its_device_has_that
     assert units.settle_unit(c, held, "early.txt", AT) is UnitState.DONE
     bring(c, held, written)
     assert units.settle_unit(c, held, "late.txt", AT) is UnitState.DONE
-    assert units.known_units(c, agent.id, PROMPT_1) == {"late.txt": "sha"}
+    assert known_units(c, agent.id, PROMPT_1) == {"late.txt": "sha"}
 
 
 def test_a_unit_whose_newer_text_was_put_off_is_read_again(c: sa.Connection) -> None:
@@ -286,7 +286,7 @@ def test_a_unit_whose_newer_text_was_put_off_is_read_again(c: sa.Connection) -> 
     held = running(c, agent=agent)
     bring(c, held, plan(c, held, lambda known: [msgspec.structs.replace(new(known, item()), is_behind=True)]))
     assert units.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
-    assert units.known_units(c, agent.id, PROMPT_1) == {}
+    assert known_units(c, agent.id, PROMPT_1) == {}
 
 
 # --- verdicts ---

@@ -54,7 +54,7 @@ def run_later(c: sa.Connection, *, sees: bool) -> None:
     """A later run of the agent succeeds, and has seen the file or not."""
     held = begin_run(c, "run-2")
     if sees:
-        units.skip_units(c, held, [("a.txt", "sha", 1)], LATER)
+        units.renew_entries(c, held, ["a.txt"], LATER)
     run_moves.move(c, held, RunEvent.FINISHED, at=LATER, actor="hub", outcome=RunOutcome.SUCCESS)
 
 
@@ -95,7 +95,7 @@ def test_an_entry_stays_while_its_file_is_seen_and_while_no_run_could_have_seen_
 def test_an_entry_is_renewed_once_a_month(c: sa.Connection) -> None:
     held = settled(c)
     for at, done_at in ((AT + RENEWED_AFTER_MS, AT), (AT + RENEWED_AFTER_MS + 1, AT + RENEWED_AFTER_MS + 1)):
-        units.skip_units(c, held, [("a.txt", "sha", 1)], at)
+        units.renew_entries(c, held, ["a.txt"], at)
         assert c.execute(sa.select(unit_ledger.c.done_at)).scalar_one() == done_at
 
 

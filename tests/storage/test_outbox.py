@@ -19,8 +19,7 @@ from storage.runs.units import (
     fail_unit,
     find_unit,
     first_units,
-    known_units,
-    last_tried,
+    ledger_entries,
     postponed_units,
     settle_unit,
     skip_units,
@@ -32,6 +31,7 @@ from tests.storage.rows import (
     answer,
     calls,
     claim,
+    known_units,
     make_agent,
     make_run,
     plan,
@@ -247,14 +247,19 @@ def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_st
     wrong(held=first, unit_key="b.txt", at=AT + 1)
     skip_units(c, first, [("c.txt", "", None)], AT + 2, reason="no text", is_tried=True)
     skip_units(c, first, [("d.txt", "", None)], AT + 3, reason="hidden")
-    asked = (agent.id, ["a.txt", "b.txt", "c.txt", "d.txt"])
-    assert last_tried(c, *asked) == {"a.txt": AT, "b.txt": AT + 1, "c.txt": AT + 2}
+    asked = (agent.id, PROMPT_1, ["a.txt", "b.txt", "c.txt", "d.txt"])
+    entries = ledger_entries(c, *asked)
+    assert {key: entry.tried_at for key, entry in entries.items()} == {
+        "a.txt": AT,
+        "b.txt": AT + 1,
+        "c.txt": AT + 2,
+    }
     run_moves.move(c, first, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.PARTIAL)
 
     second = make_run(c, "run-2", agent=agent, state=RunState.RUNNING).held
     wrong(held=second, unit_key="a.txt", at=AT + 9)
 
-    assert last_tried(c, *asked)["a.txt"] == AT + 9
+    assert ledger_entries(c, *asked)["a.txt"].tried_at == AT + 9
     assert known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}
 
 

@@ -20,7 +20,7 @@ from storage.runs.schema import run_calls, run_state_history, run_units
 from storage.runs.schema import runs as run_table
 from storage.schedules.schema import schedule_fires, schedules
 from storage.schema import metadata
-from tests.storage.rows import AT, PROMPT_1, answer, calls, make_agent, make_run, plan
+from tests.storage.rows import AT, PROMPT_1, answer, calls, known_units, make_agent, make_run, plan
 from tests.support.database import new_database
 from tests.support.source import ROOT
 
@@ -169,7 +169,7 @@ def test_the_ledger_outlives_the_run_it_names(c: sa.Connection) -> None:
     ended(c, "newest", days_ago=1, unit="b.txt")
     prune(c)
     assert runs.find_run(c, old) is None
-    assert units.known_units(c, AgentId("agent-inbox"), PROMPT_1) == {"a.txt": "sha-1", "b.txt": "sha-1"}
+    assert known_units(c, AgentId("agent-inbox"), PROMPT_1) == {"a.txt": "sha-1", "b.txt": "sha-1"}
 
 
 def test_a_call_whose_run_went_is_planned_afresh_under_its_old_id(c: sa.Connection) -> None:

@@ -39,7 +39,7 @@ DIALECTS: tuple[sa.Dialect, ...] = (POSTGRESQL, sqlite.dialect())
 
 
 def test_statements_are_found() -> None:
-    assert {"run_moves.MOVE", "run_claims.CLAIM", "calls.SETTLE_CALL", "units.LEDGER"} <= STATEMENTS.keys()
+    assert {"run_moves.MOVE", "run_claims.CLAIM", "calls.SETTLE_CALL", "units.ENTRIES"} <= STATEMENTS.keys()
 
 
 @each("name", sorted(STATEMENTS))

@@ -5,7 +5,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+import sqlalchemy as sa
 
+from hub.clock import epoch_ms
 from hub.extraction.model import ExtractionError, ModelExhausted
 from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
@@ -27,9 +29,12 @@ from protocol.work import (
 from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Busy
-from storage.runs import run_pauses, runs, units
+from storage.runs import run_pauses, runs
 from storage.runs.runs import HeldRun
+from storage.runs.schema import unit_ledger
+from storage.runs.units import RENEWED_AFTER_MS
 from storage.store import Store
+from tests.storage.rows import known_units
 from tests.support.runs import TAKEN, Bench, folder, titles
 
 
@@ -59,6 +64,20 @@ async def test_an_unchanged_folder_costs_one_manifest_and_nothing_else(bench: Be
     assert (run.outcome, run.units_skipped, run.units_done) == (RunOutcome.SUCCESS, 2, 0)
     assert link.streams[0].fetched == [((), True)]
     assert (link.calls, bench.model.asked) == ([], asked)
+
+
+async def test_the_ledger_keeps_an_unchanged_file_for_longer_each_month(bench: Bench) -> None:
+    bench.connect(runs=folder(a="- [ ] call Anna"))
+    await bench.run()
+    now = epoch_ms(bench.clock.now())
+    for settled_at in (now - RENEWED_AFTER_MS + 60_000, now - RENEWED_AFTER_MS - 1):
+        await bench.store.write(
+            lambda c, at: c.execute(sa.update(unit_ledger).values(done_at=at)), settled_at
+        )
+        bench.connect(runs=folder(a="- [ ] call Anna"))
+        assert (await bench.run()).units_skipped == 1
+        (seen_at,) = await bench.store.read(lambda c: c.execute(sa.select(unit_ledger.c.done_at)).one())
+        assert (seen_at >= now) is (settled_at < now - RENEWED_AFTER_MS)
 
 
 async def test_a_lost_device_pauses_the_run_and_what_was_sent_is_sent_again_with_its_old_id(
@@ -243,7 +262,7 @@ async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None
 
     assert run.id != paused.id and other.calls == []
     assert (run.outcome, run.items_created, run.items_known) == (RunOutcome.SUCCESS, 0, 1)
-    known = await bench.store.read(units.known_units, run.agent_id, run.config_fingerprint)
+    known = await bench.store.read(known_units, run.agent_id, run.config_fingerprint)
     assert known == {}  # should the other run not bring it, the next one does
 
 

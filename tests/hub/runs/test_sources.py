@@ -6,7 +6,6 @@ import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from functools import partial
 
 import msgspec
 import pytest
@@ -41,6 +40,7 @@ from protocol.work import (
     RunMode,
     SkippedFile,
 )
+from storage.runs.units import LedgerEntry
 from tests.support import odd_files
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, PAGED, digest
@@ -79,7 +79,8 @@ def manifest(*paths: str) -> AgentManifest:
 
 async def read(
     *frames: RunFrame | Exception,
-    known: Mapping[str, str | None] | None = None,
+    known: Mapping[str, str] | None = None,
+    dealt_with: Sequence[str] = (),
     capabilities: Sequence[str] = MODERN,
     piece_timeout_s: float = 60.0,
     run_files: int = 2_000,
@@ -97,14 +98,24 @@ async def read(
         piece_timeout_s=piece_timeout_s,
         converting=converting,
     )
-    last_tried = None if times is None else partial(tried_at, times)
-    reading = source.read(link, ORDER, known or {}, taken=taken, last_tried=last_tried)
+    reading = source.read(link, ORDER, Past(known, times), dealt_with=dealt_with, taken=taken)
     async with aclosing(reading) as events:
         return [event async for event in events], link
 
 
-async def tried_at(times: Mapping[str, int], paths: Sequence[str]) -> Mapping[str, int]:
-    return {path: times[path] for path in paths if path in times}
+class Past:
+    """A ``Progress``: digests of settled files, and times of the last attempts."""
+
+    def __init__(self, known: Mapping[str, str] | None, times: Mapping[str, int] | None) -> None:
+        self._known, self._times = known or {}, times or {}
+
+    async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        known = self._known.keys() | self._times.keys()
+        return {
+            key: LedgerEntry(self._known.get(key, ""), self._times.get(key, 0))
+            for key in unit_keys
+            if key in known
+        }
 
 
 def documents(events: Sequence[SourceEvent]) -> dict[str, str]:
@@ -144,11 +155,12 @@ async def test_only_what_is_not_known_is_fetched() -> None:
         manifest("same.md", "changed.md", "mine.md"),
         piece("changed.md", "new"),
         END,
-        known={"same.md": digest("a"), "changed.md": digest("b"), "mine.md": None},
+        known={"same.md": digest("a"), "changed.md": digest("b")},
+        dealt_with=["mine.md"],
     )
     assert link.streams[0].fetched == [(("changed.md",), True)]
     seen = next(event for event in events if isinstance(event, SeenUnits))
-    assert ([file.path for file in seen.files], seen.listed) == (["same.md", "mine.md"], 3)
+    assert ([file.path for file in seen.files], seen.listed) == (["same.md"], 3)
 
 
 async def test_a_manifest_in_several_frames_is_fetched_once_it_is_whole() -> None:
@@ -353,7 +365,7 @@ async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
     source = DeviceSource(limits=RunLimits(files=2), credit=16, metrics=Metrics())
     tracemalloc.start()
     try:
-        async with aclosing(source.read(link, ORDER, {}, taken=0)) as events:
+        async with aclosing(source.read(link, ORDER, Past(None, None), taken=0)) as events:
             listed = [event.listed async for event in events if isinstance(event, SeenUnits)]
     finally:
         tracemalloc.stop()
@@ -407,7 +419,7 @@ async def test_a_file_that_was_settled_before_uses_nothing_up_where_there_is_no_
 
 async def test_what_an_earlier_attempt_read_counts_among_what_the_run_may_read() -> None:
     events, link = await read(
-        manifest("a.md", "b.md", "c.md"), piece("b.md", "2"), END, known={"a.md": None}, run_files=2, taken=1
+        manifest("a.md", "b.md", "c.md"), piece("b.md", "2"), END, dealt_with=["a.md"], run_files=2, taken=1
     )
     assert link.streams[0].fetched == [(("b.md",), True)]
     assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]

@@ -28,9 +28,11 @@ def upgrade() -> None:
     _add_indexes_of_checks()
     _add_users_of_activity()
     _add_indexes_of_lists()
+    _count_unchanged_units()
 
 
 def downgrade() -> None:
+    _count_no_unchanged_units()
     _drop_indexes_of_lists()
     _drop_users_of_activity()
     _drop_indexes_of_checks()
@@ -316,6 +318,16 @@ def _untie_devices_from_boots() -> None:
 def _index(name: str, table: str, columns: list[str], *, where: str | None) -> None:
     rows = None if where is None else sa.text(where)
     op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
+
+
+def _count_unchanged_units() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    unchanged = sa.Column("units_unchanged", number, server_default=sa.text("0"), nullable=False)
+    op.add_column("runs", unchanged)
+
+
+def _count_no_unchanged_units() -> None:
+    op.drop_column("runs", "units_unchanged")
 
 
 _SHOWN = 20  # rows that a message names
