@@ -112,7 +112,7 @@ class ObservedDatabase:
     def __init__(
         self,
         database: Database,
-        on_moves: Callable[[Sequence[AgentMoved]], None],
+        on_moves: Callable[[Sequence[AgentMoved]], None] = lambda moves: None,
         *,
         on_write: Callable[[float], None] = lambda seconds: None,
         monotonic: Callable[[], float] = lambda: 0.0,
@@ -122,11 +122,16 @@ class ObservedDatabase:
         self._on_moves = on_moves
         self._on_write = on_write
         self._monotonic = monotonic
+        self._listeners: list[Callable[[], None]] = []
 
     @property
     def is_shared(self) -> bool:
         """True if other hubs may write to the database too."""
         return self._database.is_shared
+
+    def listen(self, written: Callable[[], None]) -> None:
+        """Call *written* after each job that may have changed the database, also after a failed one."""
+        self._listeners.append(written)
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -145,6 +150,8 @@ class ObservedDatabase:
             value = await self._database.write(watched)
         finally:
             self._on_write(self._monotonic() - began)
+            for listener in self._listeners:
+                listener()
         if moves:
             self._on_moves(moves)
         return value

@@ -16,11 +16,12 @@ from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import lock_turns
 from storage.agents import locks as rows
 from storage.kernel.database import StorageError
-from storage.store import Store
+from storage.store import ObservedDatabase, Store
 
 log = Channel(__name__)
 
 POLL_S: Final = 2.0  # maximum delay for a waiting run after its holder died
+REST_S: Final = 30.0  # between two rounds while no request waits, and only this hub could add one
 WAITING_POLL_S: Final = 0.25  # the same for a device that waits here, and after the end of a run
 LEAST_WAIT_S: Final = 0.01  # between two rounds
 TTL_MS: Final = 60_000
@@ -64,6 +65,7 @@ class Locks:
 
     Attributes:
         limits, waits_per_device: limits on locks and on requests that wait for them.
+        is_resting: True while no request waits, and only a write can add one.
         on_run_granted: called when a waiting run got its locks, and can be claimed.
     """
 
@@ -89,6 +91,8 @@ class Locks:
         self._metrics = metrics
         self._waiting: dict[str, Turn] = {}  # by request
         self._wake = anyio.Event()
+        self._can_rest = self.is_resting = False
+        self._has_written = True  # since the last round
 
     def __len__(self) -> int:
         """Return the number of waiting requests of devices."""
@@ -110,6 +114,17 @@ class Locks:
             self.turns.wait(wait_s)
             with anyio.move_on_after(wait_s):
                 await self._wake.wait()
+
+    def rest_between_writes(self, store: ObservedDatabase) -> None:
+        """Look for locks to grant only after writes while no request waits; no effect if hubs share it."""
+        if not store.is_shared:
+            self._can_rest = True
+            store.listen(self._written)
+
+    def _written(self) -> None:
+        self._has_written = True
+        if self.is_resting:
+            self._wake.set()
 
     async def ask(
         self,
@@ -232,11 +247,14 @@ class Locks:
 
     async def _grant_due(self) -> float:
         """Grant due locks. Return the seconds until the next round."""
+        self.is_resting, has_written, self._has_written = False, self._has_written, False
         found = await self._store.read(rows.pending_work, list(self._waiting))
         self._hand_out(grant for grant in found.granted.values() if grant.request_id in self._waiting)
         for user_id in found.users_due:
             self._hand_out(await self._store.write(rows.sweep, user_id))
-        wait_s = WAITING_POLL_S if self._waiting else POLL_S
+        is_due = bool(self._waiting or found.users_due or found.next_due_ms is not None)
+        self.is_resting = self._can_rest and not (is_due or has_written or self._has_written)
+        wait_s = WAITING_POLL_S if self._waiting else REST_S if self.is_resting else POLL_S
         return wait_s if found.next_due_ms is None else min(wait_s, found.next_due_ms / 1_000 + LEAST_WAIT_S)
 
     def _hand_out(self, handed: Iterable[lock_turns.Grant]) -> None:

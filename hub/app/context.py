@@ -14,7 +14,7 @@ from hub.metrics import Metrics
 from hub.settings.settings import Settings
 from hub.settings.settings_watch import SettingsWatch
 from protocol.ids import BootId, NodeId
-from storage.store import Store
+from storage.store import ObservedDatabase
 
 NODE: Final = "node_id"
 
@@ -35,7 +35,7 @@ class Context:
     settings: Settings
     watch_settings: SettingsWatch
     state: Path
-    store: Store
+    store: ObservedDatabase
     clock: Clock
     chance: Chance
     ids: IdFactory

@@ -17,7 +17,7 @@ from storage.coordination import question_rows
 from storage.devices import pairings
 from storage.kernel import database
 from storage.runs import items
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -50,12 +50,22 @@ class Gauges:
 
     async def read(self) -> None:
         """Measure now."""
-        found = await self._store.read(database.measure_size)
-        self._metrics.db_size.set(found.data)
-        self._metrics.db_wal.set(found.log)
-        waiting = await self._store.read(pairings.count_pairings, at=now_ms(self._clock))
+        at = now_ms(self._clock)
+
+        def measure(c: Connection) -> tuple[database.DatabaseSize, int, int, int, int | None]:
+            return (
+                database.measure_size(c),
+                pairings.count_pairings(c, at=at),
+                items.count_open(c),
+                question_rows.count_open(c),
+                audit.last_backup_at(c),
+            )
+
+        size, waiting, suggested, questions, backup_at = await self._store.read(measure)
+        self._metrics.db_size.set(size.data)
+        self._metrics.db_wal.set(size.log)
         self._metrics.pairing_pending.set(waiting)
-        self._metrics.review_queue.set(await self._store.read(items.count_open))
-        self._metrics.open_questions.set(await self._store.read(question_rows.count_open))
-        if (made_at := await self._store.read(audit.last_backup_at)) is not None:
-            self._metrics.backup_success_at.set(made_at / 1000)
+        self._metrics.review_queue.set(suggested)
+        self._metrics.open_questions.set(questions)
+        if backup_at is not None:
+            self._metrics.backup_success_at.set(backup_at / 1000)

@@ -130,6 +130,8 @@ class Hub:
             on_recovered=models_in_use.try_now,
         )
         dispatcher, scheduler = work.dispatcher, work.scheduler
+        dispatcher.rest_between_writes(context.store)
+        work.locks.rest_between_writes(context.store)
         work.take_models(models_in_use)
         news = self._news = DeviceNews(context, roster=roster)
         self.coordination = coordination = Coordination(context, start, roster=roster)

@@ -215,13 +215,10 @@ class Questions:
 
     async def expire(self) -> None:
         """End the questions whose time is over."""
-        while True:
+        while await self._store.read(questions.is_any_due, now_ms(self._clock)):
             fresh = [self._ids.fresh() for _ in range(EXPIRED_AT_ONCE)]
-            went = await self._store.write(questions.expire_due, now_ms(self._clock), fresh)
-            for row in went:
+            for row in await self._store.write(questions.expire_due, now_ms(self._clock), fresh):
                 self.report(row)
-            if len(went) < EXPIRED_AT_ONCE:
-                return
 
     def report(self, row: QuestionRow) -> None:
         """Report a new or settled question after its commit, by this class or by a board's memory."""

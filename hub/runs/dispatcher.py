@@ -39,7 +39,7 @@ from storage.kernel.database import StorageError
 from storage.runs import run_claims, run_moves, run_pauses, runs
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow, StaleRun
-from storage.store import Store
+from storage.store import ObservedDatabase, Store
 
 # connections within a window after which a device settles for longer
 FLAPS, FLAP_WINDOW_S, FLAP_SETTLE_S = 3, 120.0, 60.0
@@ -197,6 +197,7 @@ class Offers(Mapping[DeviceId, Mapping[str, str]]):
 
 
 POLL_S = 2.0  # upper bound of the delay after a lost wake-up, or after the end of a wait
+REST_S: Final = 30.0  # the same while nothing waits, and only this hub could add a run
 SETTLE_TICK_S: Final = 0.5  # between two looks while devices settle; those that connect meanwhile wait for it
 BROKEN_S: Final = 600.0  # until queued runs that could not be read are tried again
 RESUME_SPREAD_MS = 500  # between two runs that resume at the end of the same exhaustion
@@ -246,6 +247,8 @@ class Dispatcher:
         metrics.runs_in_progress.set_function(lambda: len(self._executing))
         self._wake = anyio.Event()
         self._is_asked = False  # to check all gates at once
+        self._can_rest = self._is_resting = False
+        self._has_written = True  # since the last check of all gates
         self._broken: set[RunId] = set()  # queued runs that could not be read
         self._broken_since = clock.monotonic()
         self._settled = anyio.Event()
@@ -304,9 +307,9 @@ class Dispatcher:
                     try:
                         if rest_s <= 0 or self._is_asked or self.arrivals.is_anyone_new:
                             self._is_asked, rest_s = False, POLL_S
-                            await self.open_gates()
-                            rest_s = await self._next_poll_s()
-                        await self._claim(executing)
+                            rest_s = await self.open_gates()
+                        if not self._is_resting:
+                            await self._claim(executing)
                     except StorageError as exc:
                         log.error("dispatcher.database", exc=exc)  # retried after POLL_S
                     except Exception as exc:  # the loop must survive any error
@@ -318,6 +321,17 @@ class Dispatcher:
                         await self._wake.wait()
             finally:
                 await self._drain()
+
+    def rest_between_writes(self, store: ObservedDatabase) -> None:
+        """Check the gates only after writes while no run waits; no effect if other hubs may write."""
+        if not store.is_shared:
+            self._can_rest = True
+            store.listen(self._written)
+
+    def _written(self) -> None:
+        self._has_written = True
+        if self._is_resting:
+            self._wake.set()
 
     def close_gates(self) -> None:
         """Stop starting runs because the hub is about to stop. Executing runs continue."""
@@ -342,44 +356,57 @@ class Dispatcher:
         """Forget a connection that has ended."""
         self.arrivals.remove(device_id, epoch)
 
-    async def open_gates(self) -> None:
-        """Resume or end runs whose wait is over, and carry out cancellations requested at other nodes."""
+    async def open_gates(self) -> float:
+        """Resume or end runs whose wait is over, and carry out cancellations requested at other nodes.
+
+        Returns:
+            the seconds until the gates must be checked again without a wake-up.
+        """
         for interrupt in self._executing.values():
             interrupt.nudge()
+        self._is_resting, has_written, self._has_written = False, self._has_written, False
         at = now_ms(self._clock)
-        await self._take_back_strays(at)
         if self._store.is_shared:
             await self._take_over(at)
         if self._store.is_shared or not self._has_resumed:
             await self._resume(PauseReason.DRAIN)
             self._has_resumed = True
-        awaited = await self._store.read(run_pauses.awaited_devices)
-        if back := awaited & self.arrivals.online:
+        is_steady = self._clock_trust.is_steady()
+        seen = await self._store.read(
+            run_pauses.read_gates, boot_id=self._boot_id, at=at, paused_ms=PAUSED_MS
+        )
+        await self._take_back_strays(seen.executing, at)
+        if back := seen.awaited & self.arrivals.online:
             await self._resume(PauseReason.DEVICE_OFFLINE, devices=back)
-        recovery_at = await self._store.read(agent_states.next_recovery)
+        recovery_at, rested = seen.recovery_at, seen.rested
         if recovery_at is not None and recovery_at <= at:
             recovered = await self._store.write(run_pauses.recover_agents, at, spread_ms=RESUME_SPREAD_MS)
             log.info("agents.recovered", agents=len(recovered))
-        if rested := await self._store.read(run_pauses.rested_agents):
+            recovery_at = await self._store.read(agent_states.next_recovery)
+            rested = rested.union(recovered)
+        if rested:
             await self._resume(PauseReason.EXHAUSTED, agents=rested)
-        if waiting := await self._store.read(run_pauses.awaiting_model):
+        if waiting := seen.awaiting_model:
             clouds = {allow_cloud: self._is_model_back(allow_cloud) for allow_cloud in {*waiting.values()}}
             if served := [agent_id for agent_id, allow_cloud in waiting.items() if clouds[allow_cloud]]:
                 await self._resume(PauseReason.MODEL_AWAY, agents=served)
-        for run_id, reason in await self._store.read(run_pauses.runs_to_cancel, self._boot_id):
+        for run_id, reason in seen.cancelled:
             self.interrupt(run_id, reason or "asked for at another node")
-        if self._clock_trust.is_steady() and await self._store.read(
-            run_pauses.overdue, at, paused_ms=PAUSED_MS
-        ):
+        if is_steady and seen.is_overdue:
             await self._sweep(at)
+        self._is_resting = self._can_rest and not (
+            has_written or self._has_written or seen.executing or seen.awaiting_model or seen.is_any_queued
+        )
+        poll_s = REST_S if self._is_resting else POLL_S
+        return poll_s if recovery_at is None else min(poll_s, max(0.0, (recovery_at - at) / 1000))
 
-    async def _take_back_strays(self, at: int) -> None:
+    async def _take_back_strays(self, executing: Set[RunId], at: int) -> None:
         """Take back runs that this boot owns but does not execute, if seen at two checks in a row.
 
         This happens if a claim was committed but its confirmation was lost. No other node would ever take
         over these runs.
         """
-        strays = await self._store.read(run_moves.executing_of, self._boot_id) - self._executing.keys()
+        strays = executing - self._executing.keys()
         lost, self._strays = strays & self._strays, strays
         if lost:
             log.error("runs.strayed", runs=len(lost))
@@ -408,13 +435,6 @@ class Dispatcher:
                 cancelled=len(taken.cancelled),
                 failed=len(taken.failed),
             )
-
-    async def _next_poll_s(self) -> float:
-        """Return the seconds until the next event that arrives without a wake-up."""
-        recovery_at = await self._store.read(agent_states.next_recovery)
-        if recovery_at is None:
-            return POLL_S
-        return min(POLL_S, max(0.0, (recovery_at - now_ms(self._clock)) / 1000))
 
     async def _claim(self, executing: TaskGroup) -> None:
         if self._is_disk_full() or self._is_draining:

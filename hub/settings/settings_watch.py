@@ -14,7 +14,7 @@ from hub.turns import Turns
 
 log = Channel(__name__)
 
-POLL_S: Final = 1.0  # reading the file costs microseconds; some file systems do not notify
+POLL_S: Final = 2.0  # reading the file costs microseconds; some file systems do not notify
 SETTLE_S: Final = 0.2  # an editor saves in several steps
 ACTOR: Final = "hub"
 

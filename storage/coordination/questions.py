@@ -397,6 +397,11 @@ def withdraw(
     return get_question(c, id)
 
 
+def is_any_due(c: sa.Connection, at: int) -> bool:
+    """Return True if ``expire_due`` has work. Only reads."""
+    return c.execute(OVER.order_by(None), {"now": at, "most": 1}).first() is not None
+
+
 def expire_due(c: sa.Connection, at: int, fresh_ids: Sequence[str]) -> list[QuestionRow]:
     """Expire overdue questions, as many as there are *fresh_ids*, and return them."""
     over = c.execute(OVER, {"now": at, "most": len(fresh_ids)}).scalars().all()

@@ -23,7 +23,8 @@ from storage.devices import schema as device_schema
 from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import sparing
-from storage.runs.run_moves import move, remember_moves
+from storage.runs.run_claims import QUEUED
+from storage.runs.run_moves import executing_of, move, remember_moves
 from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error
 from storage.runs.schema import EXECUTING, LIVE, run_calls, runs
 
@@ -446,3 +447,48 @@ def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
                 )
             followed.append(RunId(row.id))
     return followed
+
+
+ANY_QUEUED = sa.select(sa.literal(1)).where(QUEUED).limit(1)
+
+
+class GateSight(msgspec.Struct, frozen=True, kw_only=True):
+    """Waits of all runs in one snapshot.
+
+    Attributes:
+        executing: runs that this process owns.
+        awaited: devices that paused runs wait for.
+        recovery_at: earliest recovery or probe of all exhausted agents, if any.
+        rested: see ``rested_agents``.
+        awaiting_model: see ``awaiting_model``.
+        cancelled: see ``runs_to_cancel``.
+        is_overdue: see ``overdue``.
+        is_any_queued: some run is queued, whether its time has come or not.
+    """
+
+    executing: set[RunId]
+    awaited: set[DeviceId]
+    recovery_at: int | None
+    rested: set[AgentId]
+    awaiting_model: dict[AgentId, bool]
+    cancelled: list[tuple[RunId, str | None]]
+    is_overdue: bool
+    is_any_queued: bool
+
+
+def read_gates(c: sa.Connection, *, boot_id: BootId, at: int, paused_ms: int) -> GateSight:
+    """Return what the runs wait for. Only reads.
+
+    Args:
+        paused_ms: maximum time that a run may be PAUSED; see ``sweep``.
+    """
+    return GateSight(
+        executing=executing_of(c, boot_id),
+        awaited=awaited_devices(c),
+        recovery_at=agent_states.next_recovery(c),
+        rested=rested_agents(c),
+        awaiting_model=awaiting_model(c),
+        cancelled=runs_to_cancel(c, boot_id),
+        is_overdue=overdue(c, at, paused_ms=paused_ms),
+        is_any_queued=c.execute(ANY_QUEUED).first() is not None,
+    )

@@ -333,7 +333,7 @@ async def a_run_starts_though_its_agent_is_paused(world: World) -> None:
 async def an_agent_is_not_let_go_on(world: World) -> None:
     hub = world.machines[0].live
     assert hub is not None
-    hub.dispatcher.open_gates = nothing  # type: ignore[method-assign]
+    hub.dispatcher.open_gates = no_gate  # type: ignore[method-assign]
     write(
         world,
         "UPDATE agent_states SET availability = 'exhausted', exhausted_at = 1, recovery_at = :at",
@@ -351,6 +351,10 @@ async def a_run_is_not_started(world: World) -> None:
 
 async def nothing(*_: object) -> None:
     await anyio.sleep(1)
+
+
+async def no_gate() -> float:
+    return 1.0
 
 
 async def a_counter_is_wrong(world: World) -> None:

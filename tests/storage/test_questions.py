@@ -285,7 +285,10 @@ def test_a_question_without_an_answer_in_time_expires(c: sa.Connection) -> None:
     a_board(c)
     ask(c, "q-1", expires_at=AT + 10)
     ask(c, "q-2", expires_at=AT + 11)
+    assert not questions.is_any_due(c, AT + 9)
+    assert questions.is_any_due(c, AT + 10)
     assert [row.id for row in questions.expire_due(c, AT + 10, ["e-1", "e-2"])] == ["q-1"]
+    assert not questions.is_any_due(c, AT + 10)
     with pytest.raises(QuestionSettled, match="was over at"):
         questions.answer(c, "q-1", said(at=AT + 12))
     assert question_rows.get_question(c, "q-2").state is QuestionState.OPEN

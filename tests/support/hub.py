@@ -46,7 +46,7 @@ from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
-from storage.store import open_store
+from storage.store import ObservedDatabase, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.identity import EndedLink, IdentityBench
 from tests.support.link import Replies
@@ -114,7 +114,7 @@ async def open_context(
             settings=watched.reloader.current,
             watch_settings=watched,
             state=folder,
-            store=store,
+            store=ObservedDatabase(store),
             clock=clock,
             chance=chance,
             ids=IdFactory(clock, chance),

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from email.utils import formatdate
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -177,6 +178,8 @@ class BoundedConnection(HttpToolsProtocol):
             raise _Refused(ErrorCode.TOO_LARGE, _TOO_LONG, 431)
         self._is_in_head = False
         self._head_is_here()
+        # Of this request: the library would set it once a second, which wakes an idle process.
+        self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         super().on_headers_complete()
         # A response before the body's end closes the connection: the rest of the body is never read.
         self._would_keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False

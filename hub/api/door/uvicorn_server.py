@@ -28,7 +28,7 @@ from hub.turns import Turns
 
 FINISH_S: Final = 5  # for responses in progress when the server stops
 GRACE_S: Final = FINISH_S + 2.0  # uvicorn is cancelled after this time
-_DATE_S: Final = 1.0  # resolution of the Date header
+_TICK_S: Final = 30.0  # between two reports that the server works
 
 
 class Application(Protocol):
@@ -139,6 +139,7 @@ class HttpServer:
             access_log=False,
             proxy_headers=False,  # the application checks forwarding headers
             server_header=False,
+            date_header=False,  # set with each request
             timeout_graceful_shutdown=FINISH_S,
         )
 
@@ -186,10 +187,10 @@ class BoundedServer(uvicorn.Server):
         return made
 
     async def main_loop(self) -> None:
-        """Set the date of responses once a second, until the end. The library would wake ten times."""
-        while not await self.on_tick(0):
-            self._turns.wait(_DATE_S)
-            await wait_for_event(self.leaving, self._clock, _DATE_S)
+        """Wait for the end, with few wake-ups. The library would wake ten times a second."""
+        while not await self.on_tick(1):
+            self._turns.wait(_TICK_S)
+            await wait_for_event(self.leaving, self._clock, _TICK_S)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

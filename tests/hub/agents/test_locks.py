@@ -20,6 +20,7 @@ from storage.agents import lock_turns, locks
 from storage.agents.agents import AgentRow
 from storage.agents.schema import agent_locks
 from storage.runs import run_moves
+from storage.store import ObservedDatabase
 from tests.support.link import FakeLink
 from tests.support.requests import requests_over
 from tests.support.runs import Bench, agent, bench, store
@@ -135,6 +136,18 @@ async def test_a_device_takes_renews_and_releases_locks_for_its_agent(served: Se
     assert [lock["held_by"] for lock in listed["locks"]] == ["device desk for agent notes"] * 2  # type: ignore[union-attr,index,call-overload]
     assert (await desk.ask(Method.LOCKS_RELEASE, fences=taken["fences"])).result == {}
     assert await served.bench.store.read(lock_turns.list_locks) == []
+
+
+async def test_a_service_without_requests_rests_until_something_is_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.agents.locks.POLL_S", 0.2)
+    served, store = Served(bench), ObservedDatabase(bench.store)
+    served.locks.rest_between_writes(store)
+    async with running(served):
+        await until(lambda: served.locks.is_resting)
+        await store.write(lambda c: None)
+        await until(lambda: not served.locks.is_resting)
 
 
 async def test_a_held_lock_is_refused_with_its_holder_and_its_end(served: Served) -> None:

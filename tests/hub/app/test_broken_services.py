@@ -18,7 +18,7 @@ from hub.app.hub import VITAL, Hub
 from hub.app.supervisor import Service, Supervisor
 from hub.backups import FOLDER
 from protocol.ids import BootId
-from storage.store import Store, open_store
+from storage.store import ObservedDatabase, Store, open_store
 from tests.hub.app.test_reload import TEXT, grounded
 from tests.support.clock import START, FakeClock
 from tests.support.database import new_database
@@ -98,7 +98,7 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
         database(base.state, clock) as store,
         AsyncExitStack() as resources,
     ):
-        hub = Hub(replace(base, store=store, clock=clock))
+        hub = Hub(replace(base, store=ObservedDatabase(store), clock=clock))
         await hub.open(resources)
         async with anyio.create_task_group() as tasks:
             await tasks.start(hub.supervisor.serve)

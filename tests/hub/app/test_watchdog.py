@@ -18,7 +18,7 @@ from hub.app.systemd import ServiceManager
 from hub.app.watchdog import Watchdog
 from protocol.ids import BootId
 from storage.devices import nodes
-from storage.store import open_store
+from storage.store import ObservedDatabase, open_store
 from tests.hub.app.test_reload import grounded
 
 PATIENCE_S = 30.0
@@ -50,7 +50,7 @@ async def test_a_database_that_takes_no_writes_any_more_ends_the_beat_though_it_
             open_store("sqlite:///hub.db", base=tmp_path, boot_id=BootId("boot")) as store,
             AsyncExitStack() as resources,
         ):
-            await Hub(replace(context, store=store, manager=manager)).open(resources)
+            await Hub(replace(context, store=ObservedDatabase(store), manager=manager)).open(resources)
             watchdog = added["watchdog"]
             assert isinstance(watchdog, Watchdog)
             await watchdog.beat()

@@ -25,7 +25,7 @@ from storage.kernel.database import Busy
 from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.runs import RunRow
 from storage.runs.schema import runs as run_table
-from storage.store import Store
+from storage.store import ObservedDatabase, Store
 from tests.support.runs import Bench, folder, titles
 
 
@@ -106,6 +106,29 @@ async def test_stopping_pauses_what_executes_and_the_next_boot_goes_on_with_it(b
     async with served(bench):
         done = await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
     assert (titles(before), titles(after), done.items_created) == (["one"], ["two"], 2)
+
+
+async def test_a_dispatcher_with_nothing_to_do_reads_nothing_until_something_is_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ObservedDatabase(bench.store)
+    bench.dispatcher.rest_between_writes(store)
+    bench.connect(runs=folder(a="- [ ] one"))
+    assert await bench.dispatcher.open_gates() == dispatcher.POLL_S, "a write of the start may matter"
+    assert await bench.dispatcher.open_gates() == dispatcher.REST_S
+    monkeypatch.setattr(bench.dispatcher, "recheck", lambda: None)
+    async with served(bench):
+        await anyio.wait_all_tasks_blocked()
+        run = await bench.control.submit(bench.agent)
+        await store.write(lambda c: None)
+        await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
+
+
+async def test_a_dispatcher_goes_on_polling_while_a_run_is_queued(bench: Bench) -> None:
+    bench.dispatcher.rest_between_writes(ObservedDatabase(bench.store))
+    await bench.control.submit(bench.agent)
+    await bench.dispatcher.open_gates()
+    assert await bench.dispatcher.open_gates() == dispatcher.POLL_S
 
 
 async def test_a_run_whose_row_cannot_be_read_fails_and_the_others_go_on(bench: Bench) -> None:
