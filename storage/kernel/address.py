@@ -1,17 +1,17 @@
 """Addresses of databases, as text. Settings are read without the library that opens databases."""
 
 import os
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 SQLITE = "sqlite://"
 SERVER = "postgresql://"
 # Options of a server's address: those of libpq that the driver knows, and a schema. The driver would send
-# others to the server as parameters, over which the hub decides.
+# others to the server as parameters, over which the hub decides. "pgbouncer" is the hub's own option.
 _FILES = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
 OPTIONS = (
     *("host", "port", "user", "password", "dbname", "database", "service", "target_session_attrs"),
     *("sslmode", "sslnegotiation", "sslpassword", "ssl_min_protocol_version", "ssl_max_protocol_version"),
-    *("gsslib", "krbsrvname", "search_path", *_FILES),
+    *("gsslib", "krbsrvname", "search_path", "pgbouncer", *_FILES),
 )
 
 
@@ -43,6 +43,18 @@ def fault_of(url: str, *, with_files: bool = False) -> str | None:
         if name not in OPTIONS:
             known = ", ".join(sorted(OPTIONS))
             return f"the option {name!r} of the address is not known; known are {known}"
+        if name == "pgbouncer" and value not in ("true", "false"):
+            return f"pgbouncer={value} of the address is neither true nor false"
         if with_files and name in _FILES and value != "system" and not os.access(value, os.R_OK):
             return f"the file {value!r} of the option {name!r} does not exist, or the hub may not read it"
     return None
+
+
+def without_pooler(url: str) -> tuple[str, bool]:
+    """Return the address for the driver, and True if the option ``pgbouncer=true`` is set."""
+    parts = urlsplit(url)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    others = [(name, value) for name, value in options if name != "pgbouncer"]
+    if others == options:
+        return url, False
+    return urlunsplit(parts._replace(query=urlencode(others))), ("pgbouncer", "true") in options

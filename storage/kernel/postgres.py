@@ -19,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from storage.kernel.address import fault_of, shown
+from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.database import Unavailable, sqlstate, translated
 from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
 
@@ -112,7 +112,8 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
     Args:
         session: application name of its sessions on the server; see ``storage.kernel.database``.
         url: ``postgresql://user:password@host:port/name``, with libpq options as query:
-            ``?sslmode=verify-full``. Errors and logs never contain the password.
+            ``?sslmode=verify-full``, or ``?pgbouncer=true`` for PgBouncer in transaction mode. Errors and
+            logs never contain the password.
 
     Raises:
         FromTheFuture: a newer hub wrote the database; nothing was written.
@@ -269,6 +270,11 @@ async def _connect(*args: Any, **options: Any) -> Any:
             return await asyncpg.connect(*args, **options)
     except (asyncpg.ClientConfigurationError, asyncpg.TargetServerAttributeNotMatched) as error:
         raise _cannot_open(url, str(error).partition("\n")[0]) from error
+    except asyncpg.ProtocolViolationError as error:
+        if "startup parameter" not in str(error):
+            raise
+        fault = f"{error}: if this is PgBouncer, add the option pgbouncer=true to the address"
+        raise _cannot_open(url, fault) from error
     except ssl.SSLCertVerificationError as error:
         fault = f"the server's certificate is not trusted ({error.verify_message})"
         raise _cannot_open(url, f"{fault}; sslrootcert=FILE names the authority that signed it") from error
@@ -303,7 +309,19 @@ async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
 
 
 def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> AsyncEngine:
-    """Create an engine for *url*, which the driver parses like libpq."""
+    """Create an engine for *url*, which the driver parses like libpq.
+
+    PgBouncer in transaction mode gives each transaction a connection to the server that others used before.
+    So each transaction sets the time limits, by one more statement. And statements have no names, because a
+    name is known on one connection only.
+    """
+    dsn, is_pooled = without_pooler(url)
+    time_limits = {
+        "statement_timeout": str(limits.statement_ms),
+        "lock_timeout": str(limits.lock_ms),
+        "idle_in_transaction_session_timeout": str(limits.idle_ms),
+        "jit": "off",  # statements are short: compiling them takes longer than running them
+    }
     engine = create_async_engine(
         "postgresql+asyncpg://",
         isolation_level="READ COMMITTED",
@@ -312,30 +330,31 @@ def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> A
         json_deserializer=msgspec.json.decode,
         connect_args={
             "async_creator_fn": _connect,
-            "dsn": url,
+            "dsn": dsn,
             "timeout": CONNECT_S,
             "command_timeout": limits.answer_s,
-            "prepared_statement_cache_size": STATEMENTS,
-            "server_settings": {
-                "application_name": session,
-                # A machine that vanished is noticed within a minute, which releases its
-                # locks.
-                "tcp_keepalives_idle": "20",
-                "tcp_keepalives_interval": "10",
-                "tcp_keepalives_count": "4",
-                "statement_timeout": str(limits.statement_ms),
-                "lock_timeout": str(limits.lock_ms),
-                "idle_in_transaction_session_timeout": str(limits.idle_ms),
-                "jit": "off",  # statements are short: compiling them takes longer than running them
-            },
+            "prepared_statement_cache_size": 0 if is_pooled else STATEMENTS,
+            "prepared_statement_name_func": (lambda: "") if is_pooled else None,
+            "server_settings": {"application_name": session}
+            | ({} if is_pooled else _KEEPALIVES | time_limits),
+            **({"statement_cache_size": 0} if is_pooled else {}),
         },
         **pool,
     )
+    if is_pooled:
+        values = [sa.func.set_config(name, value, True) for name, value in time_limits.items()]
+        sa.event.listen(engine.sync_engine, "begin", partial(_set_limits, sa.select(*values)))
     sa.event.listen(engine.sync_engine, "before_cursor_execute", _note_time)
     sa.event.listen(engine.sync_engine, "before_cursor_execute", _without_nul, retval=True)
     return engine
 
 
+def _set_limits(limits: sa.Select[Any], connection: sa.Connection) -> None:
+    connection.execute(limits)
+
+
+# A machine that vanished is noticed within a minute, which releases its locks.
+_KEEPALIVES = {"tcp_keepalives_idle": "20", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "4"}
 _STATEMENT_AT = "said_at"  # key of the last statement's time in the connection's info
 
 

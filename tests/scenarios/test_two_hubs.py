@@ -7,6 +7,7 @@ import pytest
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
 from tests.scenarios.scene import are_there_once, check_boxes
 from tests.scenarios.two_hubs import TTL_S, two_hubs
+from tests.support.pgbouncer import running_pgbouncer, why_no_pgbouncer
 from tests.support.postgres import Postgres
 
 FILES, PLANTED = check_boxes(12, each=1)
@@ -78,3 +79,20 @@ async def test_a_hub_whose_event_loop_is_starved_past_the_lease_of_its_run_keeps
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
         assert hubs.sql(TAKEN_OVER) == []
         are_there_once(hubs.east.items(), PLANTED)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(why_no_pgbouncer() is not None, reason="no PgBouncer on this machine")
+async def test_two_hubs_behind_pgbouncer_bring_each_item_once(tmp_path: Path, postgres: Postgres) -> None:
+    with running_pgbouncer(postgres, connections=4) as address:
+        async with two_hubs(tmp_path, postgres, pgbouncer=address) as hubs:
+            sides = (hubs.east, hubs.west)
+            for side in sides:
+                for name, text in FILES.items():
+                    side.device.write(name, text)
+            started = [await side.hub.start_run(side.name) for side in sides]
+            for side, run_id in zip(sides, started, strict=True):
+                run = await side.hub.ended(run_id)
+
+                assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
+                are_there_once(side.items(), PLANTED)

@@ -108,12 +108,14 @@ async def two_hubs(
     east: Sequence[str] = (),
     west: Sequence[str] = (),
     schedule: str = "",
+    pgbouncer: str | None = None,
 ) -> AsyncIterator[TwoHubs]:
     """Both hubs live, the one in the east leads, and each device is connected to its own hub.
 
     Args:
         east, west: what goes wrong with the hub there, beside that leases are short.
         schedule: a line of both agents in hub.toml.
+        pgbouncer: start of the addresses of a PgBouncer, through which the hubs reach the database.
     """
     async with AsyncExitStack() as opened:
         url = opened.enter_context(postgres.database())
@@ -122,7 +124,9 @@ async def two_hubs(
         for side, faults in zip(SIDES, (east, west), strict=True):
             state = folder / side
             state.mkdir()
-            hub = FaultyHub(state, settings=_HUB.format(url=url) + agents)
+            name = url.rpartition("/")[2]
+            theirs = url if pgbouncer is None else f"{pgbouncer}/{name}?pgbouncer=true"
+            hub = FaultyHub(state, settings=_HUB.format(url=theirs) + agents)
             hub.faults = (*_SHORT_LEASES, *faults)
             opened.push_async_callback(hub.close)
             await hub.start()

@@ -55,7 +55,7 @@ def why_no_postgres() -> str | None:
         return "no PostgreSQL server on this machine: apt-get install postgresql"
     if shutil.which("setpriv") is None:
         return "a server that should end with the tests needs setpriv: apt-get install util-linux"
-    if os.geteuid() == 0 and _account() is None:
+    if os.geteuid() == 0 and account() is None:
         return "PostgreSQL does not run as root, and there is no account 'postgres' or 'nobody'"
     return None
 
@@ -81,10 +81,10 @@ class Postgres:
         binaries = _binaries()
         assert binaries is not None, why_no_postgres()
         self.portal = portal
-        self.port = _free_port()
+        self.port = free_port()
         self._folder = folder
         self._binaries = binaries
-        self._account = _account()
+        self._account = account()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = (f"test_{number}" for number in count())
         self._idle: list[str] = []
@@ -140,7 +140,7 @@ class Postgres:
             command += ["-c", f"{key}={value}"]
         for _ in range(STARTS):
             self._process = self._as_account(command)
-            if self.portal.call(self._answers, self._process):
+            if self.portal.call(self.answers, self._process, self.url("postgres")):
                 return
         raise AssertionError(self._log.read_text())
 
@@ -223,12 +223,13 @@ class Postgres:
                 command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_ENVIRONMENT, **who
             )
 
-    async def _answers(self, process: subprocess.Popen[bytes]) -> bool:
-        """Wait until it does; False if it ended instead."""
+    @staticmethod
+    async def answers(process: subprocess.Popen[bytes], url: str) -> bool:
+        """Wait until a database at *url* answers; False if the process ended instead."""
         with anyio.fail_after(START_S):
             while process.poll() is None:
                 try:
-                    await (await asyncpg.connect(self.url("postgres"))).close()
+                    await (await asyncpg.connect(url)).close()
                     return True
                 except (OSError, asyncpg.CannotConnectNowError):
                     await anyio.sleep(POLL_S)
@@ -294,7 +295,7 @@ def _binaries() -> Path | None:
     return debian[-1].parent if debian else None
 
 
-def _account() -> pwd.struct_passwd | None:
+def account() -> pwd.struct_passwd | None:
     """Whom the server runs as: root may not; anybody else runs it as himself."""
     if os.geteuid() != 0:
         return None
@@ -302,7 +303,7 @@ def _account() -> pwd.struct_passwd | None:
     return known.get("postgres") or known.get("nobody")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
