@@ -293,15 +293,23 @@ def change_of(item: ItemRow) -> dict[str, Any]:
     return {"item": item.id} | {f"new_{name}": values[name] for name in _CHANGED}
 
 
+# A verdict that came before the answer concerns this version. A statement of its own, because it changes
+# indexed columns, of few rows.
+REOPEN = (
+    sa.update(items)
+    .where(
+        items.c.call_id.in_(sa.bindparam("calls", expanding=True)),
+        items.c.answered_at.is_(None),
+        items.c.verdict != "open",
+    )
+    .values(verdict="open", verdict_at=None)
+)
 MARK_ANSWERED = (
     sa.update(items)
     .where(items.c.call_id == sa.bindparam("call"))
     .values(
         row_id=sa.func.coalesce(sa.bindparam("row", type_=sa.Text), items.c.row_id),
         before=None,
-        # A verdict that came before the answer concerns this version.
-        verdict=sa.case((items.c.answered_at.is_(None), "open"), else_=items.c.verdict),
-        verdict_at=sa.case((items.c.answered_at.is_(None), sa.null()), else_=items.c.verdict_at),
         answered_at=sa.func.coalesce(items.c.answered_at, sa.bindparam("now", type_=Int)),
         updated_at=sa.bindparam("now", type_=Int),
     )
@@ -322,6 +330,8 @@ ROW_DELETED = (
 
 def note_answers(c: sa.Connection, row_ids: Mapping[CallId, str | None], at: int) -> None:
     """Record that the device has these versions of items. *row_ids*: their rows, by call, if reported."""
+    for part in in_parts([*row_ids]):
+        c.execute(REOPEN, {"calls": part})
     rows = [{"call": call, "row": row, "now": at} for call, row in row_ids.items()]
     execute_for_each(c, MARK_ANSWERED, rows)
 

@@ -88,6 +88,8 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("runs.MOVES_OF_RUNS", {"agent": "a"}, "runs_agent"),
         ("calls.OPEN_CALLS", {"run": "r"}, "run_calls_open"),
         ("calls.OPEN_CALLS_OF_UNIT", {"run": "r", "unit": "u"}, "run_calls_open"),
+        ("calls.MARK_SENT", {"run": "r", "calls": ["a", "b"], "now": 0}, "call_id=?"),
+        ("items.REOPEN", {"calls": ["a", "b"]}, "items_call"),
         ("tokens.DEVICE_TOKENS.of_hash", {"hash": b""}, "sqlite_autoindex_device_tokens"),
         ("tokens.OPERATOR_TOKENS.of_hash", {"hash": b""}, "sqlite_autoindex_operator_tokens"),
         ("agents.PRESENT_AGENTS", {}, "runs_agent"),
