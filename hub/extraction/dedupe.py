@@ -42,8 +42,9 @@ def once(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
     near: defaultdict[TableName, _Neighbours] = defaultdict(_Neighbours)
     for item in items:
         neighbours = near[item.table]
-        words = significant_words(_title(item), item.data.get("assignee"))
-        is_new = same[_meaning(item)].take(item.start, item.end)
+        title = fold(_title(item))
+        words = significant_words(title, item.data.get("assignee"))
+        is_new = same[_meaning(item, title)].take(item.start, item.end)
         alike = neighbours.find_alike(item, words, unique) if is_new else None
         if not is_new or alike is not None:
             doubles.append(Dropped(table=item.table, reason="duplicate"))
@@ -99,10 +100,10 @@ class _Neighbours:
         return None
 
 
-def _meaning(item: Item) -> tuple[str, ...]:
-    """Return a key that is equal for items with the same title, dates and people."""
+def _meaning(item: Item, title: str) -> tuple[str, ...]:
+    """Return a key that is equal for items with the same folded title, dates and people."""
     values = [item.data.get(column) for column in _deciding(item.table)]
-    return item.table, fold(_title(item)), *(fold(str(value)) for value in values)
+    return item.table, title, *("" if value is None else fold(str(value)) for value in values)
 
 
 @cache

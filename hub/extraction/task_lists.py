@@ -83,14 +83,21 @@ class ParsedLine(msgspec.Struct, omit_defaults=True):
 
 
 class Convention:
-    """Marks of one kind of file, in order of precedence."""
+    """Marks of one kind of file, in order of precedence.
 
-    def __init__(self, *marks: Mark) -> None:
+    Args:
+        signs: a pattern that every line with a mark contains: most lines have none.
+    """
+
+    def __init__(self, *marks: Mark, signs: str = "") -> None:
         self.marks = marks
+        self._signs = re.compile(signs)
         self._patterns = [(mark, re.compile(mark.pattern, re.IGNORECASE)) for mark in marks]
 
     def read(self, line: str) -> ParsedLine:
         """Parse the marks of *line*; the rest of the line is the title."""
+        if self._signs.search(line) is None:
+            return ParsedLine(title=" ".join(line.split()))
         parsed = ParsedLine()
         taken = bytearray(len(line))
         cut: list[tuple[int, int]] = []
@@ -196,6 +203,7 @@ MARKDOWN: Final = Convention(
     Mark(rf"\b(?:due|by|before|until|till|deadline)\b(?:\s++(?:on|by|is))?\s++{_DAY}", Sense.DUE, stays=True),
     Mark(rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])", Sense.UNMAPPED, stays=True),
     Mark(r"(?<![\w@.])@([^\W\d_][\w-]*+(?:\.[\w-]++)*+)(?!\()", Sense.PERSON, stays=True),
+    signs=r"[@\x80-\U0010ffff]|::|\d{4}-",  # an emoji, a tag, a field of Dataview, a day
 )
 TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", Sense.UNMAPPED))  # every @ is a tag
 
