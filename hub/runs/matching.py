@@ -133,6 +133,8 @@ class _Pairing:
 
     def match_same(self, finder: Finder) -> None:
         """Pair items that have the same title, or come from the same sentence."""
+        if not self._known:
+            return
         self._match(lambda one: (one.likeness, one.quote_hash, one.data.get("status")))
         self._match(lambda one: (one.likeness, one.quote_hash))
         self._match(lambda one: (one.likeness, content_of(one.data)))
@@ -155,6 +157,8 @@ class _Pairing:
     def match_changed(self, *, but: Container[int]) -> None:
         """Pair items whose title and sentence have both changed, except the ordinals in *but*."""
         self._found = {ordinal: item for ordinal, item in self._found.items() if ordinal not in but}
+        if not self._known:
+            return
 
         def is_missing(row: ItemRow) -> bool:
             return (

@@ -8,7 +8,7 @@ other rows. The columns of a key are unique together and never NULL.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
@@ -104,7 +104,13 @@ def filled(kind: type[T], row: Any) -> T | None:
 
 def values_of(struct: msgspec.Struct, table: sa.Table, **own: Any) -> dict[str, Any]:
     """Return the fields of *struct* that are columns of *table*, and *own*, as a row to insert."""
-    return {name: value for name, value in msgspec.structs.asdict(struct).items() if name in table.c} | own
+    names = _in_table(type(struct), table)
+    return {name: getattr(struct, name) for name in names} | own
+
+
+@cache
+def _in_table(kind: type[msgspec.Struct], table: sa.Table) -> tuple[str, ...]:
+    return tuple(name for name in kind.__struct_fields__ if name in table.c)
 
 
 def readable(convert: Callable[[Any], R], rows: Iterable[Any]) -> list[R]:
