@@ -87,6 +87,7 @@ class Arrivals:
         self._visits: OrderedDict[DeviceId, deque[float]] = OrderedDict()
         # monotonic time, and number of connections that were new then
         self._crowd: deque[tuple[float, int]] = deque()
+        self._crowd_size = 0  # sum of these numbers
 
     def add(self, link: Connected) -> None:
         """Add a device's new connection, which replaces an older one."""
@@ -139,10 +140,10 @@ class Arrivals:
             return
         now = self._clock.monotonic()
         self._crowd.append((now, len(self._new)))
+        self._crowd_size += len(self._new)
         while self._crowd[0][0] < now - CROWD_WINDOW_S:
-            self._crowd.popleft()
-        crowd = sum(count for _, count in self._crowd)
-        spread_s = min(SPREAD_CAP_S, SPREAD_EACH_S * (crowd - 1))
+            self._crowd_size -= self._crowd.popleft()[1]
+        spread_s = min(SPREAD_CAP_S, SPREAD_EACH_S * (self._crowd_size - 1))
         for device_id, link in self._new.items():
             settle_s = self.settle_s + (self._chance.uniform(0.0, spread_s) if spread_s else 0.0)
             if self._flaps(device_id, now):
@@ -314,7 +315,9 @@ class Dispatcher:
                         log.error("dispatcher.database", exc=exc)  # retried after POLL_S
                     except Exception as exc:  # the loop must survive any error
                         log.error("dispatcher.broke", exc=exc)
-                    wait_s = min(rest_s, SETTLE_TICK_S) if self.arrivals.settling else rest_s
+                    # A device that settles while nothing is queued ends no wait.
+                    is_settling = bool(self.arrivals.settling) and not self._is_resting
+                    wait_s = min(rest_s, SETTLE_TICK_S) if is_settling else rest_s
                     rest_s -= wait_s
                     self.turns.wait(wait_s)
                     with anyio.move_on_after(wait_s):
@@ -348,7 +351,7 @@ class Dispatcher:
 
     def device_ready(self, link: DeviceLink) -> None:
         """Note a device that may get runs. While others settle, it waits for their next tick."""
-        if not self.arrivals.settling:
+        if self._is_resting or not self.arrivals.settling:
             self._wake.set()
         self.arrivals.add(link)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hub.runs.dispatcher import FLAP_SETTLE_S, Arrivals
+from hub.runs.dispatcher import CROWD_WINDOW_S, FLAP_SETTLE_S, Arrivals
 from protocol.ids import DeviceId
 from tests.support.clock import START, FakeClock, SeededChance
 
@@ -83,6 +83,19 @@ def test_connections_that_lie_far_apart_are_no_flapping(arrivals: Arrivals, cloc
         assert arrivals.online == {DESK}
         clock.advance(50)
     assert settled(arrivals) == {DESK}
+
+
+def test_a_device_that_comes_long_after_a_crowd_settles_as_one_that_comes_alone(
+    arrivals: Arrivals, clock: FakeClock
+) -> None:
+    for n in range(200):
+        arrivals.add(Link(DeviceId(f"desk-{n}")))
+        assert len(arrivals.online) == n + 1
+    clock.advance(CROWD_WINDOW_S + 1)
+    arrivals.add(Link())
+    assert DESK in arrivals.settling
+    clock.advance(SETTLE_S)
+    assert DESK in settled(arrivals)
 
 
 def test_a_crowd_settles_by_and_by(arrivals: Arrivals, clock: FakeClock) -> None:
