@@ -55,17 +55,18 @@ async def begin(context: Context) -> Boot:
     hub_id = await store.write(nodes.ensure_hub_id, context.ids.fresh())
     secret = await store.write(nodes.ensure_extraction_secret, context.chance.token_bytes(SECRET_BYTES))
     key = HubKey(await store.write(nodes.ensure_key, context.chance.token_bytes(SECRET_BYTES)))
+    await context.node.claim(store, context.clock)
     # Before the boot is recorded: see begin_chain.
     await store.write(audit.begin_chain, at=at, subject=hub_id)
     await log_audit_head(store)
-    boot = await store.write(nodes.begin_boot, context.node_id, context.boot_id, at, window_ms=window_ms)
+    boot = await store.write(nodes.begin_boot, context.node.id, context.boot_id, at, window_ms=window_ms)
     hold, hold_until_ms = None, 0
     if boot.boots_10min >= RESTARTS:
         hold_until_ms = at + window_ms
         hold = Hold(from_epoch_ms(hold_until_ms), boot.boots_10min, limits.restart_hold_s)
         log.warning("hub.held", boots=boot.boots_10min, seconds=limits.restart_hold_s)
     ttl_ms = nodes.ALONE_MS if is_alone else LEASE_MS
-    await store.write(nodes.beat, context.node_id, context.boot_id, ttl_ms=ttl_ms)
+    await store.write(nodes.beat, context.node.id, context.boot_id, ttl_ms=ttl_ms)
     dead = [] if boot.earlier is None else [boot.earlier]
     recovered = await store.write(
         run_moves.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead
@@ -94,4 +95,4 @@ async def begin(context: Context) -> Boot:
 async def end(context: Context) -> None:
     """Record the clean end of this boot for the next start."""
     at = now_ms(context.clock)
-    await context.store.write(nodes.end_boot, context.node_id, context.boot_id, at)
+    await context.store.write(nodes.end_boot, context.node.id, context.boot_id, at)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from hub.agents.status_log import Moves
 from hub.api.nouns.debug import Dumper
+from hub.app.node import Node
 from hub.app.systemd import ServiceManager
 from hub.clock import Chance, Clock, IdFactory
 from hub.drain import Drain
@@ -13,10 +13,8 @@ from hub.log import Log
 from hub.metrics import Metrics
 from hub.settings.settings import Settings
 from hub.settings.settings_watch import SettingsWatch
-from protocol.ids import BootId, NodeId
+from protocol.ids import BootId
 from storage.store import ObservedDatabase
-
-NODE: Final = "node_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Context:
         watch_settings: service that changes the settings while the hub runs.
         state: folder with all data of the hub.
         boot_id: id of this start of the hub.
-        node_id: id of this node, stored in its state folder.
+        node: identity of this node, stored in its state folder.
         moves: state changes of agents written by this node.
     """
 
@@ -40,21 +38,10 @@ class Context:
     chance: Chance
     ids: IdFactory
     boot_id: BootId
-    node_id: NodeId
+    node: Node
     manager: ServiceManager
     drain: Drain
     log: Log
     debug: Dumper
     metrics: Metrics
     moves: Moves = field(default_factory=Moves)
-
-
-def node_id(state: Path, ids: IdFactory) -> NodeId:
-    """Return the id of the node with the state folder *state*; it is created on first use."""
-    file = state / NODE
-    try:
-        return NodeId(file.read_text(encoding="ascii").strip())
-    except FileNotFoundError:
-        fresh = ids.fresh()
-        file.write_text(fresh + "\n", encoding="ascii")
-        return NodeId(fresh)

@@ -12,9 +12,10 @@ import anyio
 
 from hub.agents.status_log import Moves
 from hub.api.nouns.debug import Dumper
-from hub.app.context import Context, node_id
+from hub.app.context import Context
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
+from hub.app.node import Node
 from hub.app.signals import serve_signals
 from hub.app.systemd import ServiceManager
 from hub.backups import backup_before_upgrade
@@ -108,12 +109,14 @@ async def _serve_hub(
     boot_id = BootId(ids.fresh())
     manager.notify(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
     url = settings.storage.resolved()
+    node = Node(state, ids)
     await backup_before_upgrade(url, state=state, clock=clock)
     async with (
         open_store(url, base=state, boot_id=boot_id) as store,
         AsyncExitStack() as resources,
         anyio.create_task_group() as lifetime,
     ):
+        resources.callback(node.close)
         hub = Hub(
             Context(
                 settings=settings,
@@ -126,7 +129,7 @@ async def _serve_hub(
                 chance=chance,
                 ids=ids,
                 boot_id=boot_id,
-                node_id=node_id(state, ids),
+                node=node,
                 manager=manager,
                 drain=drain,
                 log=opened,

@@ -207,9 +207,10 @@ def make_lease_keeper(context: Context) -> LeaseKeeper:
     url, boot_id = context.settings.storage.resolved(), context.boot_id
     return LeaseKeeper(
         lambda: open_store(url, boot_id=boot_id),
-        node_id=context.node_id,
+        node_id=context.node.id,
         boot_id=boot_id,
         clock=context.clock,
+        on_lost=context.drain.begin,
     )
 
 

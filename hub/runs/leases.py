@@ -43,12 +43,15 @@ class LeaseKeeper:
         clock: Clock,
         lease_ms: int = LEASE_MS,
         every_s: float = RENEW_EVERY_S,
+        on_lost: Callable[[], object] = lambda: None,
     ) -> None:
         """Set up the keeper.
 
         Args:
             open_own: opens another connection to the same database; called in the thread.
+            on_lost: called when a later process has the node's identity, so that this one must end.
         """
+        self._on_lost = on_lost
         self.turns = Turns(clock)
         self._open_own = open_own
         self._node_id = node_id
@@ -57,14 +60,19 @@ class LeaseKeeper:
         self._every_s = every_s
         self._stopped = threading.Event()
         self._wake: Callable[[], object] = lambda: None  # ends the wait of the thread
+        self._report_lost: Callable[[], object] = lambda: None
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Renew the lease until cancelled."""
         self._stopped.clear()
+        self._lost = anyio.Event()
+        self._report_lost = partial(asyncio.get_running_loop().call_soon_threadsafe, self._lost.set)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, self._keep)
             task_status.started()
             try:
+                await self._lost.wait()
+                self._on_lost()
                 await anyio.sleep_forever()
             finally:
                 self._stopped.set()  # the task group waits for the thread
@@ -85,6 +93,11 @@ class LeaseKeeper:
                         self.turns.work()
                         await store.write(nodes.beat, self._node_id, self._boot_id, ttl_ms=self._lease_ms)
                         await self._wait(stopped, self._every_s)
+            except LostLease as exc:
+                log.error("node.superseded", exc=exc)
+                self.turns.wait()
+                self._report_lost()
+                return
             except StorageError as exc:
                 log.error("leases.not_renewed", exc=exc)
                 await self._wait(stopped, RETRY_S)

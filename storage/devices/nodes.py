@@ -168,7 +168,10 @@ EXPIRED = sa.select(leases.c.holder_boot_id).where(
 )
 BEAT = (
     sa.update(leases)
-    .where(leases.c.name == sa.bindparam("lease"))
+    .where(
+        leases.c.name == sa.bindparam("lease"),
+        ~sa.exists().where(nodes.c.id == sa.bindparam("node"), nodes.c.boot_id != sa.bindparam("boot")),
+    )
     .values(
         holder_boot_id=sa.bindparam("boot"),
         fence=sa.case(
@@ -185,6 +188,11 @@ RENEW = sa.update(leases).where(*_is_term).values(expires_at=_until)
 END = sa.update(leases).where(leases.c.holder_boot_id == sa.bindparam("ended")).values(expires_at=0)
 RESIGN = sa.update(leases).where(*_is_term).values(holder_boot_id=None, expires_at=0)
 CHECK = sa.select(leases.c.fence).where(*_is_term, leases.c.expires_at > now_ms()).with_for_update(read=True)
+
+
+LIVES_UNTIL = sa.select(leases.c.expires_at).where(
+    leases.c.name == sa.bindparam("lease"), leases.c.expires_at > now_ms()
+)
 
 
 def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -206,10 +214,19 @@ def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int) -> 
     """Renew the liveness lease of this node's process, which keeps its executing runs, for *ttl_ms*.
 
     The first beat of a later process ends the lease of an earlier one.
+
+    Raises:
+        LostLease: a later process began with the node's identity.
     """
     name = _lease_of(node_id)
     c.execute(ENSURE, {"lease": name})
-    c.execute(BEAT, {"lease": name, "boot": boot_id, "ttl": ttl_ms})
+    if not c.execute(BEAT, {"lease": name, "node": node_id, "boot": boot_id, "ttl": ttl_ms}).rowcount:
+        raise LostLease(f"a later process has the identity of the node {node_id}")
+
+
+def lives_until(c: sa.Connection, node_id: NodeId) -> int | None:
+    """Return when the node's liveness lease expires, in the database's time; None if it has expired."""
+    return c.execute(LIVES_UNTIL, {"lease": _lease_of(node_id)}).scalar_one_or_none()
 
 
 def acquire_lease(c: sa.Connection, name: str, boot_id: BootId, *, ttl_ms: int) -> Term | None:

@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,7 @@ from hub.api.nouns.debug import Dumper
 from hub.api.parameters import AnyNoun
 from hub.app.context import Context
 from hub.app.hub import Hub
+from hub.app.node import Node
 from hub.app.systemd import ServiceManager
 from hub.clock import Clock, IdFactory
 from hub.drain import Drain
@@ -36,7 +37,7 @@ from hub.settings.reload import Reloader
 from hub.settings.settings_file import SettingsFile, open_settings
 from hub.settings.settings_watch import SettingsWatch
 from hub.settings.values import Address
-from protocol.ids import NodeId, RunId, UserId
+from protocol.ids import RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents
 from storage.devices import sessions, users
@@ -109,23 +110,25 @@ async def open_context(
     path.write_text(text)
     settings = open_settings(SettingsFile(path, environ={}, clock=clock), folder)
     watched = SettingsWatch(reloader(settings, state=folder, clock=clock), clock)
+    ids = IdFactory(clock, chance)
     async with open_store(database, boot_id=BOOT) as store:
-        yield Context(
-            settings=watched.reloader.current,
-            watch_settings=watched,
-            state=folder,
-            store=ObservedDatabase(store),
-            clock=clock,
-            chance=chance,
-            ids=IdFactory(clock, chance),
-            boot_id=BOOT,
-            node_id=NodeId("node"),
-            manager=ServiceManager({}),
-            drain=Drain(),
-            log=log or Log(_writer(), Ring(), Duplicates(), None),
-            debug=Dumper(clock=clock),
-            metrics=Metrics(),
-        )
+        with closing(Node(folder, ids)) as node:
+            yield Context(
+                settings=watched.reloader.current,
+                watch_settings=watched,
+                state=folder,
+                store=ObservedDatabase(store),
+                clock=clock,
+                chance=chance,
+                ids=ids,
+                boot_id=BOOT,
+                node=node,
+                manager=ServiceManager({}),
+                drain=Drain(),
+                log=log or Log(_writer(), Ring(), Duplicates(), None),
+                debug=Dumper(clock=clock),
+                metrics=Metrics(),
+            )
 
 
 class ServedHub(IdentityBench):
