@@ -91,6 +91,7 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     config: RunConfig
     mode: RunMode = RunMode.STREAM
     paged: bool = False  # list all files whatever limits says, and wait for an agent_fetch after each frame
+    tree: bool = False  # of a paged run: the hub compares the digest of the whole list, see ManifestTree
     credit: Count = CREDIT_PIECES  # pieces that may be sent before the first agent_credit
     limits: RunLimits = RunLimits()
     config_rev: Count | None = None  # revision of the agent's configuration, as in agent.config
@@ -123,11 +124,22 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     modified_ms: EpochMs | None = None
 
 
+class ManifestTree(msgspec.Struct, frozen=True, kw_only=True):
+    """Digest of the whole manifest, and its number of files.
+
+    It changes with the list of files, their content, and what the device can make of them.
+    """
+
+    digest: Sha256
+    files: Count
+
+
 class AgentManifest(Frame, frozen=True, kw_only=True, tag="agent_manifest"):
     """device -> hub: digests of the files that a run may read, in one frame or several.
 
     Answered by ``agent_fetch`` after the *last* frame. In a ``paged`` run each frame is answered, and the
-    next one is sent after that.
+    next one is sent after that. Where ``agent_run`` says ``tree``, the first frame may have a *tree* and no
+    files: a hub that has settled all of them ends the manifest by a ``last`` fetch.
     """
 
     run_id: Id
@@ -135,6 +147,7 @@ class AgentManifest(Frame, frozen=True, kw_only=True, tag="agent_manifest"):
     seq: Count = 0
     files: Annotated[list[ManifestFile], Meta(max_length=10_000)] = []
     last: bool = True
+    tree: ManifestTree | None = None
 
 
 class AgentFetch(Frame, frozen=True, kw_only=True, tag="agent_fetch"):

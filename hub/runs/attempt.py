@@ -26,7 +26,7 @@ from hub.runs.asking import NoModel, RunAsking
 from hub.runs.batching import BatchPending
 from hub.runs.delivery import Window
 from hub.runs.run_order import RunOrder
-from hub.runs.sources import DeviceStalled, NotTakenOn
+from hub.runs.sources import DeviceStalled, NotTakenOn, ReadTree
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, LinkLost
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
 from storage.devices.devices import NotGranted
@@ -159,6 +159,7 @@ class Attempt:
         self.unanswered: str | None = None  # why the model did not answer about one of them
         self.waiting: set[str] = set()  # units that were postponed before this visit
         self.unchanged = 0  # files of this visit that are settled since an earlier run
+        self.tree: ReadTree | None = None  # the manifest, if the visit read all of it
         # only for a run that reads a mailbox, while its device is connected
         self.link: DeviceLink | None = None
 
@@ -170,6 +171,7 @@ class Attempt:
         """
         self.waiting = {unit.unit_key for unit in units if unit.state is UnitState.PENDING}
         self.unchanged = 0
+        self.tree = None
 
 
 class Reading(NamedTuple):

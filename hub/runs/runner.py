@@ -27,16 +27,19 @@ from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
 from hub.runs.message_work import MessageWork, run_extraction_config
 from hub.runs.run_order import RunOrder
-from hub.runs.sources import DeviceSource, SeenUnits, TakenOn, UnreadUnit
+from hub.runs.sources import DeviceSource, ReadTree, SeenUnits, SettledTree, TakenOn, UnreadUnit
+from hub.version import VERSION
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId, trace_id_of
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
+from protocol.work import ManifestTree
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import Conflict, StorageError, written_for
 from storage.runs import plans, runs
 from storage.runs.calls import OpenCall, open_calls
 from storage.runs.runs import StaleRun
+from storage.runs.trees import has_settled_tree, settle_tree
 from storage.runs.units import (
     RENEWED_AFTER_MS,
     LedgerEntry,
@@ -65,15 +68,26 @@ _NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, E
 class Ledger:
     """The ledger of a run's agent. A ``Progress``."""
 
-    def __init__(self, store: Store, order: RunOrder) -> None:
+    def __init__(self, store: Store, order: RunOrder, clock: Clock) -> None:
         self._store = store
         self._order = order
+        self._clock = clock
 
     async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
         """Return the entries of these units."""
         order = self._order
         fingerprint = order.settings.config_fingerprint
         return await self._store.read(ledger_entries, order.agent_id, fingerprint, unit_keys)
+
+    async def has_settled(self, tree: ManifestTree | None) -> bool:
+        """Return True if all files of the tree are settled; otherwise the run may change the ledger."""
+        held, at = self._order.held(RunState.RUNNING), now_ms(self._clock)
+        return await self._store.write(has_settled_tree, held, None if tree is None else digest_of(tree), at)
+
+
+def digest_of(tree: ManifestTree) -> str:
+    """Return the digest under which a tree is settled: a newer hub may read files that this one cannot."""
+    return f"{VERSION} {tree.digest}"
 
 
 class Runner:
@@ -199,7 +213,7 @@ class Runner:
                     read = self._source.read(
                         link,
                         order,
-                        Ledger(self._store, order),
+                        Ledger(self._store, order, self._clock),
                         dealt_with=dealt_with,
                         taken=sum(state is not UnitState.SKIPPED for state in dealt_with.values()),
                         checkpoint=checkpoint,
@@ -211,6 +225,10 @@ class Runner:
                                     await self._taken_on(attempt, link, interrupt)
                                 case SeenUnits():
                                     await self._pass_over(attempt, event)
+                                case SettledTree():
+                                    await self._note_unchanged(attempt, event.files, listed=event.files)
+                                case ReadTree():
+                                    attempt.tree = event
                                 case UnreadUnit():
                                     await self._unread(order, event)
                                 case Document():
@@ -269,6 +287,9 @@ class Runner:
         }
         for call in await self._store.read(open_calls, order.run_id):
             left[call.unit_key].append(call)
+        if left:
+            held, at = order.held(RunState.RUNNING), now_ms(self._clock)
+            await self._store.write(has_settled_tree, held, None, at)  # it changes the ledger
         for unit_key, calls in left.items():
             await self.bring(attempt, link, unit_key, calls, interrupt)
 
@@ -501,6 +522,9 @@ class Runner:
         while after is not None:  # items that refer to items of other files can be settled now
             held = order.held(RunState.RUNNING)
             after = await self._store.write(settle_leaning, held, after=after, at=now_ms(self._clock))
+        if (read := attempt.tree) is not None:
+            held = order.held(RunState.RUNNING)
+            await self._store.write(settle_tree, held, digest_of(read.tree), read.units)
         row = await self._store.read(runs.get_run, order.run_id)
         settled = row.units_done + row.units_skipped  # known units count as done
         overcome = len(row.errors) - len(row.lasting_errors)

@@ -52,6 +52,7 @@ from protocol.work import (
     AgentRun,
     FilePiece,
     ManifestFile,
+    ManifestTree,
     RunCheckpoint,
     RunLimits,
     RunMode,
@@ -115,6 +116,23 @@ class SeenUnits(msgspec.Struct, frozen=True):
     oldest_at: int | None = None
 
 
+class SettledTree(msgspec.Struct, frozen=True):
+    """The whole manifest is settled, as its digest says."""
+
+    files: int
+
+
+class ReadTree(msgspec.Struct, frozen=True):
+    """The run read everything of a manifest that was not settled.
+
+    Attributes:
+        units: content hash, by path, of the files that were read; the other files are settled.
+    """
+
+    tree: ManifestTree
+    units: Mapping[str, str]
+
+
 class UnreadUnit(msgspec.Struct, frozen=True):
     """A file that was not read; without *unit_key*, an error of the run as a whole.
 
@@ -131,7 +149,7 @@ class UnreadUnit(msgspec.Struct, frozen=True):
     was_fetched: bool = False
 
 
-SourceEvent = TakenOn | SeenUnits | Document | UnreadUnit
+SourceEvent = TakenOn | SeenUnits | SettledTree | ReadTree | Document | UnreadUnit
 
 
 class Progress(Protocol):
@@ -139,6 +157,9 @@ class Progress(Protocol):
 
     async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
         """Return the ledger's entries of these units; units without an entry are left out."""
+
+    async def has_settled(self, tree: ManifestTree | None) -> bool:
+        """Return True if all files of the tree are settled; otherwise prepare for reading files."""
 
 
 @cache
@@ -195,6 +216,7 @@ class DeviceSource:
             config=order.config,
             mode=RunMode.MANIFEST if has_manifest else RunMode.STREAM,
             paged=has_manifest and link.can("agent_manifest.pages"),
+            tree=has_manifest and link.can("agent_manifest.pages"),
             credit=self._credit,
             limits=self.limits,
             # media types that a device may send as bytes; office files and pdf need the extra ``[files]``
@@ -274,6 +296,8 @@ class _Reading:
         self._order = order
         self._progress = progress
         self._dealt_with = dealt_with
+        self._is_opened = False
+        self._tree: ManifestTree | None = None
         self._is_listed = False  # the manifest is complete
         self._hashes: dict[str, str] = {}  # of files whose content the ledger may not know yet
         self._entries: dict[str, LedgerEntry] = {}  # of files that come without a manifest
@@ -309,6 +333,13 @@ class _Reading:
             self._taken_on = True
             yield TakenOn()
         if isinstance(frame, AgentManifest):
+            self._tree = frame.tree or self._tree
+            if await self._has_settled_tree(frame):
+                assert self._tree is not None
+                self._listed = self._tree.files
+                yield SettledTree(self._tree.files)
+                await self._stream.fetch([], last=True)
+                return
             yield await self._sort_out(frame.files)
             if frame.last:
                 self._is_listed = True
@@ -331,8 +362,19 @@ class _Reading:
                 # Granted after the pieces were processed: the next pieces are in flight during extraction.
                 await self._stream.grant(len(frame.files))
 
+    async def _has_settled_tree(self, frame: AgentManifest) -> bool:
+        """Return True if the first frame is a tree without files, and all of them are settled."""
+        if self._is_opened:
+            return False
+        self._is_opened = True
+        is_alone = self._is_paged and not frame.files and not frame.last
+        return await self._progress.has_settled(frame.tree if is_alone else None)
+
     async def _read_entries(self, frame: AgentData) -> None:
         """Read the ledger's entries of files that come without a manifest."""
+        if not self._is_opened:
+            self._is_opened = True
+            await self._progress.has_settled(None)
         new = {file.path for file in frame.files if file.path not in self._hashes} - self._entries.keys()
         if new:
             entries = await self._progress.entries(list(new))
@@ -428,6 +470,8 @@ class _Reading:
         if not self._takes(path):
             self.is_over = True
             return None
+        if path not in self._hashes:
+            self._tree = None  # it came unasked, so the digest may cover another content of it
         return document
 
     def _takes(self, path: str) -> bool:
@@ -490,6 +534,8 @@ class _Reading:
             )
         if error is not None:
             yield UnreadUnit("", error.code, f"the device ended the run early: {error.message or error.code}")
+        elif self._tree is not None and self._is_listed and self.left is None and not missing:
+            yield ReadTree(self._tree, self._hashes)
 
 
 def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:

@@ -29,6 +29,7 @@ from storage.runs.items import (
     note_answers,
 )
 from storage.runs.schema import items, run_calls, unit_ledger
+from storage.runs.trees import spoil_trees_of_device
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
 
@@ -247,7 +248,7 @@ def note_resent(
         c.execute(HAS_AGAIN, {"item": one.item_id, "row": one.row_id, "now": at})
     for item in unknown:
         c.execute(FORGET_ITEM, {"item": item.id})
-        c.execute(READ_AGAIN, {"unit": item.unit_key, "device": device_id})
+        _read_again(c, item.unit_key, device_id)
     for item in rowless:
         c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=None, before=None)))
         _change_call(c, item, {"action": "insert", "where": {}, "data": item.data})
@@ -411,13 +412,13 @@ def _take(
         return False  # no call changed the row since
     if known is not None and not ledger.is_older(one, known):
         c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
-        _read_again(c, known)
+        _read_again(c, known.unit_key, known.device_id)
         return True
     lost_elsewhere = (other for other in ledger.of_place(one) if other.call_id in lost)
     if (other := next(lost_elsewhere, None)) is not None:
         lost.remove(other.call_id)
         c.execute(CHANGE_ITEM, change_of(_newer(other, one)))
-        _read_again(c, other)
+        _read_again(c, other.unit_key, other.device_id)
         _detach(c, known, one)
         return True
     if known is not None and known.verdict != "rejected":
@@ -426,7 +427,7 @@ def _take(
             if _whole(known, payload or {}).data:
                 return False  # a call brings its newer version
             c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
-            _read_again(c, known)
+            _read_again(c, known.unit_key, known.device_id)
             return True
         if known.answered_at is None or known.call_id in lost:
             _change_row(c, known, one.row_id)
@@ -465,8 +466,9 @@ def _change_call(c: sa.Connection, item: ItemRow, changes: dict[str, Any]) -> No
         c.execute(CHANGE_CALL, given)
 
 
-def _read_again(c: sa.Connection, item: ItemRow) -> None:
-    c.execute(READ_AGAIN, {"unit": item.unit_key, "device": item.device_id})
+def _read_again(c: sa.Connection, unit_key: str, device_id: DeviceId | None) -> None:
+    c.execute(READ_AGAIN, {"unit": unit_key, "device": device_id})
+    spoil_trees_of_device(c, device_id)
 
 
 def _newer(known: ItemRow, reported: ItemRow) -> ItemRow:

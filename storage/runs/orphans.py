@@ -29,6 +29,7 @@ from storage.agents.schema import agents
 from storage.devices.schema import devices
 from storage.kernel.columns import Int
 from storage.runs.schema import items, run_calls, runs, unit_ledger
+from storage.runs.trees import spoil_trees_of
 from storage.schema import hub
 
 ROWS = 500  # examined in one transaction
@@ -83,11 +84,15 @@ _is_unread = sa.exists().where(
     agents.c.id == unit_ledger.c.agent_id,
     sa.or_(agents.c.deleted_at < _before, sa.text("agents.executor = 'connector'"), _goes_on),
 )
-DROP_UNITS = sa.delete(unit_ledger).where(
-    _from_unit,
-    _unit <= sa.tuple_(_text("last_agent"), _text("last_unit")),
-    unit_ledger.c.done_at < _before,
-    _is_unread,
+DROP_UNITS = (
+    sa.delete(unit_ledger)
+    .where(
+        _from_unit,
+        _unit <= sa.tuple_(_text("last_agent"), _text("last_unit")),
+        unit_ledger.c.done_at < _before,
+        _is_unread,
+    )
+    .returning(unit_ledger.c.agent_id)
 )
 ITEMS_FROM = sa.select(items.c.id).where(items.c.id > sa.bindparam("after")).order_by(items.c.id).limit(_rows)
 _next_device = devices.alias("next_device")
@@ -137,8 +142,9 @@ def prune_units(
     if not found:
         return 0, ("", "")
     last = {"last_agent": found[-1].agent_id, "last_unit": found[-1].unit_key}
-    went = c.execute(DROP_UNITS, place | last | {"before": before, "since": since}).rowcount
-    return went, (last["last_agent"], last["last_unit"]) if len(found) == rows else ("", "")
+    went = c.execute(DROP_UNITS, place | last | {"before": before, "since": since}).scalars().all()
+    spoil_trees_of(c, went)
+    return len(went), (last["last_agent"], last["last_unit"]) if len(found) == rows else ("", "")
 
 
 def prune_items(c: sa.Connection, after: str, *, before: int, rows: int = ROWS) -> tuple[int, str]:

@@ -218,6 +218,17 @@ unit_ledger = table(
     rowid=False,
 )
 
+# Runs that may change an agent's ledger, and the digest of the listing that the last one settled.
+folder_trees = table(
+    "folder_trees",
+    key("agent_id", of="agents.id"),
+    key("run_id"),
+    text("config_fingerprint"),
+    sa.Column("digest", sa.Text),
+    number("listed_at"),
+    rowid=False,
+)
+
 items = table(
     "items",
     key("id"),

@@ -6,8 +6,9 @@ from typing import Any
 
 from hub.log.channel import bound
 from hub.runs.found_items import quote_hash_of
+from storage.runs.runs import HeldRun
 from tests.simulation.device import Row, SimDevice
-from tests.simulation.files import REFUSED_WORD, edition, line_of
+from tests.simulation.files import REFUSED_WORD, edition, files_of, line_of
 from tests.simulation.laws import Law
 from tests.simulation.store import Commit
 
@@ -75,6 +76,8 @@ class Deliveries(Law):
                 "SELECT device_id, json_extract(data, '$.title') FROM items WHERE verdict = 'rejected'"
             )
             self._rejected |= {(device_id, line_of(title)) for device_id, title in rejected if title}
+        if commit.name == "has_settled_tree" and commit.value:
+            self._settled_tree(*commit.args)
         for _, run in self.facts.changes:
             if run is not None and run.state == "COMPLETED":
                 (calls,) = self.facts.disk.one(
@@ -82,6 +85,19 @@ class Deliveries(Law):
                 )
                 if calls:
                     self.findings.add("I6", f"run {run.id} is COMPLETED with {calls} open calls")
+
+    def _settled_tree(self, held: HeldRun, digest: str, at: int) -> None:
+        """Check that each file of a tree that needs no listing is in the ledger."""
+        entries = self.facts.disk.rows(
+            "SELECT unit_key, content_hash FROM unit_ledger JOIN runs USING (agent_id, config_fingerprint)"
+            " WHERE runs.id = ?",
+            held.id,
+        )
+        for file in files_of(digest.split()[-1]):
+            if (file.path, file.sha256) not in entries:
+                self.findings.add(
+                    "I6", f"run {held.id} passed over {file.path}, which the ledger does not have"
+                )
 
     def at_the_end(self) -> None:
         done = {call_id for device in self._devices for call_id in device.memory.answers}

@@ -39,7 +39,8 @@ from tests.simulation.wire import Wire
 MODERN: Final = frozenset(
     {"agent_manifest", "agent_data.credit", "agent_ack", "agent.wake", "rows.list", "rows.known"}
 )
-BATCHING: Final = MODERN | {"tool_calls"}
+PAGING: Final = MODERN | {"agent_manifest.pages"}  # a device that sends a digest of its whole manifest too
+BATCHING: Final = PAGING | {"tool_calls"}
 FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once and knows no credit
 
 

@@ -4,6 +4,8 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 
+import msgspec
+
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.work import (
@@ -17,10 +19,11 @@ from protocol.work import (
     AgentRun,
     FilePiece,
     ManifestFile,
+    ManifestTree,
     SkippedFile,
 )
 from tests.simulation.dice import Dice
-from tests.simulation.files import Edition, Folder
+from tests.simulation.files import Edition, Folder, tree_of
 from tests.simulation.wire import Wire
 
 
@@ -58,6 +61,7 @@ class DeviceRun:
         self._credit = frame.credit
         self._pieces: list[FilePiece] = []  # to be sent, in order
         self._skipped: list[SkippedFile] = []
+        self._pages: list[AgentManifest] = []  # to be sent, in order
         self._is_last = False  # nothing more will be asked for
         self._sent = 0
         self._sending = False
@@ -95,6 +99,10 @@ class DeviceRun:
                     else:
                         self._add(found)
                 self._is_last = self._is_last or frame.last
+                if frame.last:
+                    self._pages.clear()
+                elif self._pages:
+                    self._later(self._send_page, self._dice.uniform(0.0, 0.4))
             case AgentCredit():
                 self._credit += frame.pieces
             case AgentCancel():
@@ -113,22 +121,37 @@ class DeviceRun:
     def _list(self) -> None:
         files = self._folder.files()
         if "agent_manifest" in self._capabilities:
-            listed = [
-                ManifestFile(path=file.path, size_bytes=len(file.text), sha256=file.sha256) for file in files
-            ]
-            half = len(listed) // 2 if self._dice.says(0.3) else 0
-            if half:
-                self._up(
-                    AgentManifest(
-                        run_id=self.frame.run_id, fence=self._fence, files=listed[:half], last=False
-                    )
-                )
-            self._up(AgentManifest(run_id=self.frame.run_id, fence=self._fence, files=listed[half:]))
+            self._pages = self._manifest(files)
+            self._send_page()
+            while self._pages and not self.frame.paged:
+                self._send_page()
         else:
             for file in files:
                 self._add(file)
             self._is_last = True
             self._send_on()
+
+    def _manifest(self, files: list[Edition]) -> list[AgentManifest]:
+        """Return the frames of the manifest: a tree, in most paged runs, and one frame or two of files."""
+        run_id, fence = self.frame.run_id, self._fence
+        listed = [
+            ManifestFile(path=file.path, size_bytes=len(file.text), sha256=file.sha256) for file in files
+        ]
+        half = len(listed) // 2 if self._dice.says(0.3) else 0
+        parts = [listed[:half], listed[half:]] if half else [listed]
+        frames = [AgentManifest(run_id=run_id, fence=fence, files=part, last=False) for part in parts]
+        tree = None
+        if self.frame.tree and self._dice.says(0.9):
+            tree = ManifestTree(digest=tree_of(files), files=len(files))
+        if tree is not None and self._dice.says(0.8):
+            frames.insert(0, AgentManifest(run_id=run_id, fence=fence, tree=tree, last=False))
+            tree = None
+        frames[-1] = msgspec.structs.replace(frames[-1], last=True, tree=tree)
+        return frames
+
+    def _send_page(self) -> None:
+        if self._pages:
+            self._up(self._pages.pop(0))
 
     def _add(self, file: Edition) -> None:
         cut = len(file.text) // 2 if self._dice.says(0.2) else 0

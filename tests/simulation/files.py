@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -54,6 +55,21 @@ def line_of(title: str | None) -> str:
 def known_edition(sha256: str) -> Edition | None:
     """Return the edition with this content, or None."""
     return _known.get(sha256)
+
+
+_trees: dict[str, tuple[Edition, ...]] = {}
+
+
+def tree_of(files: Sequence[Edition]) -> str:
+    """Return the digest of a list of files."""
+    digest = hashlib.sha256("".join(f"{file.path} {file.sha256}\n" for file in files).encode()).hexdigest()
+    _trees[digest] = tuple(files)
+    return digest
+
+
+def files_of(tree: str) -> tuple[Edition, ...]:
+    """Return the files of a digest."""
+    return _trees[tree]
 
 
 class Folder:

@@ -27,7 +27,7 @@ from storage.kernel.database import StorageError
 from storage.store import Store
 from tests.simulation.agenda import Agenda, Step
 from tests.simulation.clock import DatabaseClock, WorldTime
-from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, Memory, SimDevice
+from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, PAGING, Memory, SimDevice
 from tests.simulation.dice import Dice
 from tests.simulation.facts import EXECUTING
 from tests.simulation.hub import Machine, SimHub
@@ -129,7 +129,7 @@ class World:
                 SimDevice(
                     device_id,
                     dice=dice,
-                    capabilities=dice.choice((FIRST_DAYS, MODERN, MODERN, BATCHING, BATCHING)),
+                    capabilities=dice.choice((FIRST_DAYS, MODERN, PAGING, BATCHING, BATCHING)),
                     context=self._context,
                     dial=self._dial,
                     on_row=self.witness.row_made,

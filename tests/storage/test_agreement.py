@@ -10,7 +10,8 @@ from storage.runs import agreement, calls, items, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow
-from storage.runs.schema import run_units, unit_ledger
+from storage.runs.schema import folder_trees, run_units, unit_ledger
+from storage.runs.trees import SPOILED, has_settled_tree, settle_tree
 from tests.storage.rows import AT, make_agent, running, settle_call
 from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, plan, the_item
 
@@ -60,8 +61,11 @@ def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(c: sa.Con
     other = make_agent(c, "elsewhere", device="tower").id  # which has read a file of the same name
     (known,) = c.execute(sa.select(unit_ledger)).mappings()
     c.execute(sa.insert(unit_ledger), {**known, "agent_id": other})
+    assert not has_settled_tree(c, held, "tree", AT)
+    assert settle_tree(c, held, "tree", {})
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     agreement.note_resent(c, DESK, [], unknown=[there], after=None, at=AT)
+    assert c.execute(sa.select(folder_trees.c.digest)).scalars().all() == [SPOILED]
     assert agreement.list_at_device(c, DESK, after="", limit=9) == []
     settled = sa.select(unit_ledger.c.agent_id).where(unit_ledger.c.content_hash != "")
     assert c.execute(settled).scalars().all() == [other]

@@ -22,6 +22,7 @@ from protocol.work import (
     AgentManifest,
     Answer,
     FilePiece,
+    ManifestTree,
     RunLimits,
     SkippedFile,
     ToolCall,
@@ -35,7 +36,7 @@ from storage.runs.schema import unit_ledger
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.store import Store
 from tests.storage.rows import known_units
-from tests.support.runs import TAKEN, Bench, folder, titles
+from tests.support.runs import PAGED, TAKEN, Bench, folder, titles
 
 
 async def test_each_item_reaches_the_device_as_a_suggestion_with_its_quote(bench: Bench) -> None:
@@ -64,6 +65,35 @@ async def test_an_unchanged_folder_costs_one_manifest_and_nothing_else(bench: Be
     assert (run.outcome, run.units_skipped, run.units_done) == (RunOutcome.SUCCESS, 2, 0)
     assert link.streams[0].fetched == [((), True)]
     assert (link.calls, bench.model.asked) == ([], asked)
+
+
+def tree_of(*, last: bool, digest: str = "f", files: int = 2) -> AgentManifest:
+    return AgentManifest(run_id="r", tree=ManifestTree(digest=digest * 64, files=files), last=last)
+
+
+async def test_a_folder_whose_digest_is_known_is_not_listed(bench: Bench) -> None:
+    listed, *rest = folder(a="- [ ] call Anna", b="- [ ] pay the rent")[0]
+    bench.connect(capabilities=PAGED, runs=[[tree_of(last=False), listed, *rest]])
+    assert (await bench.run()).units_done == 2
+    link = bench.connect(capabilities=PAGED, runs=[[tree_of(last=False), AgentComplete(run_id="r")]])
+
+    run = await bench.run()
+
+    assert link.streams[0].fetched == [((), True)]
+    assert (run.outcome, run.units_total, run.units_skipped, run.units_done) == (RunOutcome.SUCCESS, 2, 2, 0)
+    assert (run.progress, await bench.units(run.id)) == (100.0, {})
+
+
+async def test_a_folder_of_which_a_file_failed_is_listed_again(bench: Bench) -> None:
+    listed, first, _, _ = folder(a="- [ ] call Anna", b="- [ ] pay the rent")[0]
+    failed = [SkippedFile(path="b.md", reason="changed")]
+    end = AgentComplete(run_id="r", skipped=failed)
+    bench.connect(capabilities=PAGED, runs=[[tree_of(last=False), listed, first, end]])
+    assert (await bench.run()).units_failed == 1
+    link = bench.connect(capabilities=PAGED, runs=[[tree_of(last=False), listed, first, end]])
+
+    assert (await bench.run()).units_skipped == 1
+    assert link.streams[0].fetched == [((), False), (("b.md",), True)]
 
 
 async def test_the_ledger_keeps_an_unchanged_file_for_longer_each_month(bench: Bench) -> None:

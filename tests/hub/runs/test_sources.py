@@ -18,7 +18,9 @@ from hub.runs.sources import (
     DeviceSource,
     DeviceStalled,
     NotTakenOn,
+    ReadTree,
     SeenUnits,
+    SettledTree,
     SourceEvent,
     TakenOn,
     UnreadUnit,
@@ -36,6 +38,7 @@ from protocol.work import (
     AgentManifest,
     FilePiece,
     ManifestFile,
+    ManifestTree,
     RunLimits,
     RunMode,
     SkippedFile,
@@ -81,6 +84,7 @@ async def read(
     *frames: RunFrame | Exception,
     known: Mapping[str, str] | None = None,
     dealt_with: Sequence[str] = (),
+    tree: str | None = None,
     capabilities: Sequence[str] = MODERN,
     piece_timeout_s: float = 60.0,
     run_files: int = 2_000,
@@ -98,16 +102,18 @@ async def read(
         piece_timeout_s=piece_timeout_s,
         converting=converting,
     )
-    reading = source.read(link, ORDER, Past(known, times), dealt_with=dealt_with, taken=taken)
+    reading = source.read(link, ORDER, Past(known, times, tree), dealt_with=dealt_with, taken=taken)
     async with aclosing(reading) as events:
         return [event async for event in events], link
 
 
 class Past:
-    """A ``Progress``: digests of settled files, and times of the last attempts."""
+    """A ``Progress``: digests of settled files, times of the last attempts, and a tree that is settled."""
 
-    def __init__(self, known: Mapping[str, str] | None, times: Mapping[str, int] | None) -> None:
-        self._known, self._times = known or {}, times or {}
+    def __init__(
+        self, known: Mapping[str, str] | None, times: Mapping[str, int] | None, tree: str | None
+    ) -> None:
+        self._known, self._times, self._tree = known or {}, times or {}, tree
 
     async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
         known = self._known.keys() | self._times.keys()
@@ -116,6 +122,9 @@ class Past:
             for key in unit_keys
             if key in known
         }
+
+    async def has_settled(self, tree: ManifestTree | None) -> bool:
+        return tree is not None and tree.digest == self._tree
 
 
 def documents(events: Sequence[SourceEvent]) -> dict[str, str]:
@@ -167,6 +176,57 @@ async def test_a_manifest_in_several_frames_is_fetched_once_it_is_whole() -> Non
     first = AgentManifest(run_id="r", files=manifest("a.md").files, last=False)
     _, link = await read(first, manifest("b.md"), piece("a.md", "x"), piece("b.md", "y"), END)
     assert link.streams[0].fetched == [(("a.md", "b.md"), True)]
+
+
+TREE = ManifestTree(digest=digest("f"), files=3)
+
+
+async def test_a_tree_that_is_settled_ends_the_manifest_with_one_frame_each_way() -> None:
+    only_tree = AgentManifest(run_id="r", tree=TREE, last=False)
+    events, link = await read(only_tree, END, capabilities=PAGED, tree=TREE.digest)
+    assert link.streams[0].fetched == [((), True)]
+    assert [event for event in events if not isinstance(event, TakenOn)] == [SettledTree(3)]
+
+
+async def test_a_tree_that_is_not_settled_is_listed_and_reported_once_all_of_it_was_read() -> None:
+    only_tree = AgentManifest(run_id="r", tree=TREE, last=False)
+    files, pieces = manifest("old.md", "a.md", "b.md"), (piece("a.md", "x"), piece("b.md", "y"))
+    known = {"old.md": digest("a")}
+    events, link = await read(only_tree, files, *pieces, END, capabilities=PAGED, known=known)
+    assert link.streams[0].fetched == [((), False), (("a.md", "b.md"), True)]
+    assert events[-1] == ReadTree(TREE, {"a.md": digest("a"), "b.md": digest("a")})
+
+
+async def test_a_tree_at_the_end_of_a_manifest_is_reported_as_well() -> None:
+    files = msgspec.structs.replace(manifest("a.md"), tree=TREE)
+    events, _ = await read(files, piece("a.md", "x"), END, capabilities=PAGED, tree=TREE.digest)
+    assert list(documents(events)) == ["a.md"]  # its files are there: the digest is no claim about them
+    assert events[-1] == ReadTree(TREE, {"a.md": digest("a")})
+
+
+@pytest.mark.parametrize(
+    ("frames", "run_files"),
+    [
+        ([piece("a.md", "x"), END], 9),
+        ([piece("a.md", "x"), END], 1),
+        ([piece("a.md", "x"), piece("b.md", "x", 0, 2), END], 9),
+        ([piece("a.md", "x"), piece("b.md", "x"), AgentComplete(run_id="r", error="broken")], 9),
+    ],
+    ids=["a file did not come", "a file is left for the next run", "a file came in part", "the device broke"],
+)
+async def test_a_tree_of_which_something_was_not_read_is_not_reported(
+    frames: list[RunFrame], run_files: int
+) -> None:
+    files = msgspec.structs.replace(manifest("a.md", "b.md"), tree=TREE)
+    events, _ = await read(files, *frames, capabilities=PAGED, run_files=run_files)
+    assert not any(isinstance(event, ReadTree) for event in events)
+
+
+async def test_a_file_that_was_left_out_on_purpose_belongs_to_a_tree_and_one_that_failed_does_not() -> None:
+    files = msgspec.structs.replace(manifest("a.md", "b.md"), tree=TREE)
+    skipped = [SkippedFile(path="a.md", reason="not_convertible"), SkippedFile(path="b.md", reason="changed")]
+    events, _ = await read(files, AgentComplete(run_id="r", skipped=skipped), capabilities=PAGED)
+    assert events[-1] == ReadTree(TREE, {"b.md": digest("a")})
 
 
 async def test_an_acknowledgement_or_the_first_frame_says_that_the_run_is_taken_on() -> None:
@@ -365,7 +425,7 @@ async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
     source = DeviceSource(limits=RunLimits(files=2), credit=16, metrics=Metrics())
     tracemalloc.start()
     try:
-        async with aclosing(source.read(link, ORDER, Past(None, None), taken=0)) as events:
+        async with aclosing(source.read(link, ORDER, Past(None, None, None), taken=0)) as events:
             listed = [event.listed async for event in events if isinstance(event, SeenUnits)]
     finally:
         tracemalloc.stop()

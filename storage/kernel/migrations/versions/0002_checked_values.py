@@ -28,11 +28,11 @@ def upgrade() -> None:
     _add_indexes_of_checks()
     _add_users_of_activity()
     _add_indexes_of_lists()
-    _count_unchanged_units()
+    _add_trees_of_folders()
 
 
 def downgrade() -> None:
-    _count_no_unchanged_units()
+    _drop_trees_of_folders()
     _drop_indexes_of_lists()
     _drop_users_of_activity()
     _drop_indexes_of_checks()
@@ -320,13 +320,27 @@ def _index(name: str, table: str, columns: list[str], *, where: str | None) -> N
     op.create_index(name, table, columns, sqlite_where=rows, postgresql_where=rows)
 
 
-def _count_unchanged_units() -> None:
+def _add_trees_of_folders() -> None:
     number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     unchanged = sa.Column("units_unchanged", number, server_default=sa.text("0"), nullable=False)
     op.add_column("runs", unchanged)
+    op.create_table(
+        "folder_trees",
+        sa.Column("agent_id", sa.Text(), nullable=False),
+        sa.Column("run_id", sa.Text(), nullable=False),
+        sa.Column("config_fingerprint", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text()),
+        sa.Column("listed_at", number, nullable=False),
+        sa.PrimaryKeyConstraint("agent_id", "run_id", name=op.f("pk_folder_trees")),
+        sa.ForeignKeyConstraint(
+            ["agent_id"], ["agents.id"], name=op.f("fk_folder_trees_agent_id"), ondelete="CASCADE"
+        ),
+        **_STRICT_WITHOUT_ROWID,
+    )
 
 
-def _count_no_unchanged_units() -> None:
+def _drop_trees_of_folders() -> None:
+    op.drop_table("folder_trees")
     op.drop_column("runs", "units_unchanged")
 
 
