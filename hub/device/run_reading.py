@@ -32,6 +32,7 @@ from hub.log import Channel, bind
 from hub.text import office
 from hub.text.convert import convert
 from hub.text.files import OFFICE, Converted, NotConvertible, media_type_of
+from hub.version import VERSION
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
@@ -47,6 +48,7 @@ from protocol.work import (
     AgentRun,
     FilePiece,
     ManifestFile,
+    ManifestTree,
     RunMode,
     SkippedFile,
 )
@@ -103,7 +105,7 @@ class Contents:
             self._digests.keep(file.folder, file.parts[-1], stamp, sha.digest())
         return sha.hexdigest()
 
-    def keep_digests(self) -> None:
+    def write_digests(self) -> None:
         """Write new digests to the device's file."""
         if self._digests is not None:
             self._digests.flush()
@@ -201,7 +203,8 @@ _FRAME_ROOM: Final = 1024  # for the parts of a frame around its entries
 _BATCH_BYTES: Final = 256 * 1024  # of small files in one frame: as much as one large piece
 _MOST_ENTRIES: Final = 10_000  # of a manifest frame, by the protocol
 _OPENED_AT_ONCE: Final = 200  # files hashed between two checks of the manifest's size
-_PAGE_BYTES: Final = 256 * 1024 * 1024  # of the files behind one manifest page, as hashing takes a while
+_PAGE_BYTES: Final = 256 * 1024 * 1024  # hashed for one frame of a manifest, because the hub waits for it
+_MOST_EARLY: Final = 1_000  # files hashed before the first frame of a manifest
 _MOST_SKIPPED: Final = 1_000  # listed individually; the rest is counted
 _LEAST_PIECE_BYTES: Final = 64  # a hub that requests less gets an error
 
@@ -305,8 +308,7 @@ class FolderRun:
                 self._credit.grant(frame.pieces)
             case AgentFetch():
                 self._requested |= dict.fromkeys(frame.paths)
-                if not frame.last:
-                    self._pages.grant(1)
+                self._pages.grant(1)
                 self._has_last_fetch = self._has_last_fetch or frame.last
                 self._is_fetched.set()
 
@@ -357,53 +359,81 @@ class FolderRun:
         self._on_status(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
 
     async def _offer(self, files: list[SharedFile]) -> None:
-        """Send the manifest."""
+        """Send the manifest, unless the hub has settled the whole tree."""
+        has_tree = self.frame.paged and self.frame.tree
+        unread = [file.size_bytes for file in files if file.sha256 is None]
+        is_early = has_tree and len(unread) <= _MOST_EARLY and sum(unread) <= _PAGE_BYTES
+        if is_early:
+            await self._in_thread(self._digest, files, 0, len(files))
+            await self._send_manifest([], last=False, tree=await self._in_thread(self._tree_of, files))
         entries: list[ManifestFile] = []
-        size = read_bytes = start = 0
-        while start < len(files):
-            some = await self._in_thread(self._entries, files, start)
-            start += len(some)
-            for file, entry in some:
-                if entry is None:
-                    continue
-                length = len(msgspec.json.encode(entry)) + 1  # MessagePack is shorter
-                is_full = size + length > self._frame_bytes or len(entries) == _MOST_ENTRIES
-                if entries and (is_full or read_bytes > _PAGE_BYTES):
-                    await self._send_manifest(entries, last=False)
-                    entries, size, read_bytes = [], 0, 0
-                entries.append(entry)
-                size += length
-                read_bytes += 0 if file.sha256 else file.size_bytes
-        await self._in_thread(self._contents.keep_digests)
-        await self._send_manifest(entries, last=True)
+        size = read_bytes = 0
+        for number, file in enumerate(files):
+            if number % _OPENED_AT_ONCE == 0 and not is_early:
+                read_bytes += await self._in_thread(self._digest, files, number, number + _OPENED_AT_ONCE)
+                file = files[number]
+            if file.sha256 is None:
+                continue  # it cannot be read
+            entry = ManifestFile(
+                path=file.path,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256.hex(),
+                modified_ms=file.modified_ms,
+            )
+            length = len(msgspec.json.encode(entry)) + 1  # MessagePack is shorter
+            is_full = size + length > self._frame_bytes or len(entries) == _MOST_ENTRIES
+            if entries and (is_full or read_bytes > _PAGE_BYTES):
+                if not await self._send_manifest(entries, last=False):
+                    return
+                entries, size, read_bytes = [], 0, 0
+            entries.append(entry)
+            size += length
+        tree = await self._in_thread(self._tree_of, files) if has_tree and not is_early else None
+        await self._send_manifest(entries, last=True, tree=tree)
 
-    def _entries(self, files: list[SharedFile], start: int) -> list[tuple[SharedFile, ManifestFile | None]]:
-        """Return entries of the manifest from file *start* on; None for a file that cannot be read."""
-        found: list[tuple[SharedFile, ManifestFile | None]] = []
-        opened = 0
-        while start < len(files) and len(found) < _MOST_ENTRIES and opened < _OPENED_AT_ONCE:
-            file = files[start]
-            start += 1
-            opened += file.sha256 is None
+    def _digest(self, files: list[SharedFile], start: int, stop: int) -> int:
+        """Add missing digests to files, and return the number of bytes that were read."""
+        read_bytes = 0
+        for number, file in enumerate(files[start:stop], start):
+            if file.sha256 is not None:
+                continue
             try:
                 digest = self._contents.digest(file, from_thread.check_cancelled)
             except Unreadable as error:
                 self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
-                found.append((file, None))
                 continue
-            entry = ManifestFile(
-                path=file.path, size_bytes=file.size_bytes, sha256=digest, modified_ms=file.modified_ms
-            )
-            found.append((file, entry))
-        return found
+            files[number] = msgspec.structs.replace(file, sha256=bytes.fromhex(digest))
+            read_bytes += file.size_bytes
+        self._contents.write_digests()
+        return read_bytes
 
-    async def _send_manifest(self, entries: list[ManifestFile], *, last: bool) -> None:
+    def _tree_of(self, files: list[SharedFile]) -> ManifestTree:
+        """Return the digest of the listed files and of this device's ability to convert them."""
+        listed = 0
+        converter = [VERSION, str(office.is_installed()), *self.frame.reads]
+        tree = hashlib.sha256(msgspec.json.encode(converter))
+        for file in files:
+            if file.sha256 is not None:
+                tree.update(file.path.encode())
+                tree.update(b"\0")
+                tree.update(file.sha256)
+                listed += 1
+        return ManifestTree(digest=tree.hexdigest(), files=listed)
+
+    async def _send_manifest(
+        self, entries: list[ManifestFile], *, last: bool, tree: ManifestTree | None = None
+    ) -> bool:
+        """Send a frame of the manifest. Return False if the hub needs no more of it."""
         run = self.frame
         if run.paged:
             await self._pages.take()
-        await self._send(
-            AgentManifest(run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=entries, last=last)
+        if self._has_last_fetch and run.paged:
+            return False
+        frame = AgentManifest(
+            run_id=run.run_id, fence=run.fence, seq=self._next_seq(), files=entries, last=last, tree=tree
         )
+        await self._send(frame)
+        return True
 
     async def _send_requested(self, offered: list[SharedFile]) -> None:
         while True:

@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"}
     | {"hub.connectors", "hub.accounts"},
     "hub.coordination": GROUND | {"storage", "hub.links", "hub.openclaw", "hub.agents"},
-    "hub.device": {"protocol", "hub.text", "hub.atomic_file", "hub.clock", "hub.log"},
+    "hub.device": {"protocol", "hub.text", "hub.atomic_file", "hub.clock", "hub.log", "hub.version"},
 }
 # May look at all below, and at each other.
 TOP = {

@@ -84,7 +84,7 @@ class _Folder:
         places, _ = self.shared.places([])
         files, _ = self.shared.list_files(places, RunConfig(), None, lambda: None)
         found = {"/".join(file.parts): self.contents.digest(file, self._count) for file in files}
-        self.contents.keep_digests()
+        self.contents.write_digests()
         return found
 
     def digest(self) -> str:

@@ -275,6 +275,88 @@ async def test_a_paged_manifest_lists_every_file_a_frame_when_it_is_asked_for(op
     assert frames[-1] == AgentComplete(run_id="r-1", fence=1, files=1)
 
 
+async def tree_of(desk: Desk, *, fence: int = 1) -> AgentManifest:
+    """The first frame of a run of a hub that knows trees."""
+    desk.run(paged=True, tree=True, fence=fence)
+    await desk.hear(AgentAck)
+    return await desk.hear(AgentManifest)
+
+
+async def test_a_folder_that_the_hub_has_settled_is_one_frame(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(**{f"note-{number:04}": "x" for number in range(900)})
+        await tree_of(desk)
+        first = await tree_of(desk, fence=2)
+        desk.fetch(fence=2)
+        frames = await desk.hear_all()
+
+    assert first.tree is not None
+    assert (first.tree.files, first.files, first.last) == (900, [], False)
+    assert frames == [AgentComplete(run_id="r-1", fence=2, files=0)]
+
+
+async def test_a_folder_that_the_hub_has_not_settled_is_listed_after_its_tree(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one", b="two")
+        await tree_of(desk)
+        desk.fetch(last=False)
+        manifest = await desk.hear(AgentManifest)
+        desk.fetch("b")
+        frames = await desk.hear_all()
+
+    assert [file.path for file in manifest.files] == ["notes/a.md", "notes/b.md"]
+    assert (manifest.last, manifest.tree) == (True, None)
+    assert [piece.path for piece in _pieces(frames)] == ["notes/b.md"]
+
+
+async def test_a_tree_changes_with_each_file_and_with_what_can_be_converted(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees: list[str] = []
+    async with open_desk() as desk:
+
+        async def note() -> None:
+            manifest = await tree_of(desk, fence=len(trees))
+            assert manifest.tree is not None
+            trees.append(manifest.tree.digest)
+
+        desk.write(a="one", b="two")
+        await note()
+        desk.write(a="ten")
+        await note()
+        (desk.notes / "b.md").rename(desk.notes / "c.md")
+        await note()
+        monkeypatch.setattr("hub.device.run_reading.VERSION", "9.9.9")
+        await note()
+        (desk.notes / "a.md").touch()
+        await note()
+
+    assert len(set(trees)) == 4
+    assert trees[3] == trees[4]  # its content is what it was
+
+
+async def test_of_a_folder_that_takes_long_to_read_the_tree_comes_at_the_end(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.device.run_reading._MOST_EARLY", 1)
+    async with open_desk() as desk:
+        desk.write(a="one", b="two")
+        manifest = await tree_of(desk)
+
+    assert (len(manifest.files), manifest.last) == (2, True)
+    assert manifest.tree is not None and manifest.tree.files == 2
+
+
+async def test_a_hub_that_does_not_know_trees_gets_none(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        desk.write(a="one")
+        desk.run(paged=True)
+        await desk.hear(AgentAck)
+        manifest = await desk.hear(AgentManifest)
+
+    assert (len(manifest.files), manifest.last, manifest.tree) == (1, True, None)
+
+
 async def test_what_cannot_be_read_is_skipped_with_the_reason_and_the_rest_goes_on(
     open_desk: OpenDesk,
 ) -> None:
