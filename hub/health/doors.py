@@ -1,6 +1,5 @@
 """Checks of access to the hub: tokens, pairings, connections of devices, shared paths and grants."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -83,12 +82,11 @@ class Arrived:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._at: dict[DeviceId, deque[float]] = {}
+        self._at: dict[DeviceId, tuple[float, ...]] = {}  # a deque takes 700 bytes more
 
     def record(self, device_id: DeviceId) -> None:
         """Record that a device has connected."""
-        times = self._at.pop(device_id, None) or deque(maxlen=FLAPS)
-        times.append(self._clock.monotonic())
+        times = (*self._at.pop(device_id, ()), self._clock.monotonic())[-FLAPS:]
         # Reinserted at the end, so that the first key is the device that connected longest ago.
         self._at[device_id] = times
         if len(self._at) > REMEMBERED:

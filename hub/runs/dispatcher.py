@@ -84,7 +84,7 @@ class Arrivals:
         self._connected: dict[DeviceId, _Arrival] = {}
         self._settling: set[DeviceId] = set()
         self._settle_times: list[tuple[float, DeviceId]] = []  # heap; also of devices that left meanwhile
-        self._visits: OrderedDict[DeviceId, deque[float]] = OrderedDict()
+        self._visits: OrderedDict[DeviceId, tuple[float, ...]] = OrderedDict()  # smaller than deques
         # monotonic time, and number of connections that were new then
         self._crowd: deque[tuple[float, int]] = deque()
         self._crowd_size = 0  # sum of these numbers
@@ -169,13 +169,12 @@ class Arrivals:
 
     def _flaps(self, device_id: DeviceId, now: float) -> bool:
         """Record a connection. Return True if the device has connected too often within the window."""
-        visits = self._visits.pop(device_id, None) or deque(maxlen=FLAPS)
-        self._visits[device_id] = visits  # reinserted at the end, so the first entry is the oldest
+        visits = self._visits.pop(device_id, ())
+        # reinserted at the end, so the first entry is the oldest
+        self._visits[device_id] = (*visits, now)[-FLAPS:]
         if len(self._visits) > REMEMBERED:
             self._visits.popitem(last=False)
-        is_full = len(visits) == FLAPS and visits[0] > now - FLAP_WINDOW_S
-        visits.append(now)
-        return is_full
+        return len(visits) == FLAPS and visits[0] > now - FLAP_WINDOW_S
 
 
 log = Channel(__name__)
