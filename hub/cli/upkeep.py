@@ -310,6 +310,36 @@ def down(config: Path, url: str | None, state: Path, as_json: bool, *, yes: bool
         show.report(f"the tables are at revision {after}")
 
 
+@migrate.command("copy", epilog=example("hub migrate copy --to postgresql://hub@db/hub"))
+@click.option("--to", "target", metavar="URL", required=True, help="Address of an empty database.")
+@_database_options
+def copy_tables(config: Path, url: str | None, state: Path, target: str, *, as_json: bool) -> None:
+    """Copy the database from its file to a PostgreSQL server, or back into a file, and compare every row.
+
+    No hub may run on either of them. The old database stays as it is. Afterwards set [storage] url to the new
+    address, and keep the state folder: it has the keys of credentials. Never start a hub on the old database
+    again: it would deliver a second time what the new one delivers.
+    """
+    import anyio
+
+    from storage.copying import Copied, copy_database
+
+    copied: list[Copied] = []
+
+    def report(table: Copied) -> None:
+        copied.append(table)
+        if not as_json:
+            show.report(f"{table.table}: {table.rows:,} rows, equal")
+
+    anyio.run(lambda: copy_database(_address(config, url), target, base=state, on_table=report))
+    rows = sum(table.rows for table in copied)
+    if as_json:
+        tables = {table.table: {"rows": table.rows, "digest": table.digest} for table in copied}
+        show.print_json("migrate_copy", {"rows": rows, "tables": tables})
+    else:
+        show.out(f"copied {rows:,} rows of {len(copied)} tables; now set [storage] url to the new address")
+
+
 @migrate.command("verify", epilog=example("hub migrate verify"))
 @_database_options
 @click.pass_context

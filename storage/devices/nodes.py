@@ -195,6 +195,9 @@ LIVES_UNTIL = sa.select(leases.c.expires_at).where(
 )
 
 
+LIVING_NODES = sa.select(leases.c.name).where(leases.c.name.startswith(_NODE), leases.c.expires_at > now_ms())
+
+
 def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     """Return the condition, for a query, that this hub process holds an unexpired lease."""
     return sa.exists().where(_others.c.holder_boot_id == boot_id, _others.c.expires_at > now_ms())

@@ -89,7 +89,7 @@ def upgrade(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise Unavailable(f"cannot open the database {path}: {error.strerror}") from error
-    _migrate_file(path, partial(upgrade_tables, where=str(path)))
+    change_file(path, partial(upgrade_tables, where=str(path)))
 
 
 def downgrade(path: Path) -> None:
@@ -98,10 +98,15 @@ def downgrade(path: Path) -> None:
     Raises:
         Unavailable: there is no revision before it, or the database cannot be opened or written.
     """
-    _migrate_file(path, downgrade_tables)
+    change_file(path, downgrade_tables)
 
 
-def _migrate_file(path: Path, change: Callable[[sa.Connection], None]) -> None:
+def change_file(path: Path, change: Callable[[sa.Connection], None]) -> None:
+    """Run *change* on the SQLite database at *path* in one transaction, without checks of references.
+
+    Raises:
+        Busy, Unavailable: the database cannot be opened or written.
+    """
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))

@@ -225,18 +225,21 @@ async def current_revision(url: str) -> str | None:
     Raises:
         Busy, Unavailable: see ``open_postgres``.
     """
-    return await read_once(url, revision_in)
+    return await run_once(url, revision_in)
 
 
-async def read_once(url: str, fn: Callable[[sa.Connection], T]) -> T:
-    """Return the result of *fn* on the database at *url* without migrating it.
+async def run_once(url: str, fn: Callable[[sa.Connection], T], *, migrates: bool = False) -> T:
+    """Run *fn* in one transaction on the database at *url*, with the time limits of a migration.
 
-    The time limits are those of a migration.
+    Args:
+        migrates: migrate the tables to this release before.
 
     Raises:
         Busy, Unavailable: see ``open_postgres``.
     """
     _check_driver()
+    if migrates:
+        await _migrate(url)
     return await _run_once(url, fn)
 
 

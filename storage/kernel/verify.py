@@ -123,7 +123,7 @@ async def verify(url: str, *, base: Path | None = None) -> Verified:
     if url.startswith(SERVER):
         from storage.kernel import postgres
 
-        return await postgres.read_once(url, verified)
+        return await postgres.run_once(url, verified)
     path = file_of(url, base)
     if path is None or not path.exists():
         raise Unavailable(f"there is no database {path or url}")

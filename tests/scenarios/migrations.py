@@ -22,7 +22,7 @@ from alembic import command
 from alembic.config import Config
 
 from storage.kernel import migrate
-from storage.kernel.postgres import read_once
+from storage.kernel.postgres import run_once
 from storage.kernel.verify import Parts, parts_in, verify
 from storage.store import open_store
 from tests.support.next_revision import FIRST, next_revision
@@ -128,7 +128,7 @@ async def _open(url: str) -> None:
 
 def _seen(url: str) -> Seen:
     if url.startswith("postgresql"):
-        return anyio.run(read_once, url, see)
+        return anyio.run(run_once, url, see)
     with closing(sa.create_engine(url, poolclass=sa.NullPool).connect()) as c:
         return see(c)
 
@@ -143,7 +143,7 @@ def kill_in_file(folder: Path, *, step: int) -> Killed:
 
 def kill_on_server(url: str, *, step: int) -> Killed:
     """See ``kill_through``; *url*: a database without tables."""
-    anyio.run(read_once, url, make_old)
+    anyio.run(run_once, url, make_old)
     return kill_through(url, step=step)
 
 

@@ -17,7 +17,7 @@ from hub.version import VERSION
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
 from storage.kernel.migrate import MIGRATIONS, Release, downgrade, releases, revisions, upgrade
-from storage.kernel.postgres import open_postgres, read_once
+from storage.kernel.postgres import open_postgres, run_once
 from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
 from tests.scenarios.migrations import make_old
@@ -72,7 +72,7 @@ def test_the_revisions_lead_to_the_tables_that_a_new_file_gets(tmp_path: Path) -
 async def test_the_revisions_lead_to_the_tables_that_a_new_database_gets(
     postgres: Postgres, bare: str
 ) -> None:
-    await read_once(bare, make_old)
+    await run_once(bare, make_old)
     async with open_postgres(bare):
         replayed = parts_on(postgres, bare)
         assert revision_on(postgres, bare) == revisions()[-1]
@@ -174,7 +174,7 @@ def test_rows_that_break_a_new_constraint_are_named_and_the_database_stays_as_it
 async def test_rows_that_break_a_new_constraint_are_named_on_a_server(
     postgres: Postgres, bare: str, statement: str, named: str
 ) -> None:
-    await read_once(bare, make_old)
+    await run_once(bare, make_old)
     postgres.sql(statement, url=bare)
     with pytest.raises(Unavailable, match=named):
         async with open_postgres(bare):
@@ -249,7 +249,7 @@ upgrade(Path(sys.argv[1]))
 MIGRATE_SERVER = """
 import sys
 import anyio
-from storage.kernel.postgres import open_postgres, read_once
+from storage.kernel.postgres import open_postgres, run_once
 
 async def main():
     async with open_postgres(sys.argv[1]):

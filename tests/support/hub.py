@@ -22,7 +22,7 @@ from hub.api.nouns.debug import Dumper
 from hub.api.parameters import AnyNoun
 from hub.app.context import Context
 from hub.app.hub import Hub
-from hub.app.node import Node
+from hub.app.node import FILE, Node
 from hub.app.systemd import ServiceManager
 from hub.clock import Clock, IdFactory
 from hub.drain import Drain
@@ -91,6 +91,9 @@ def _writer() -> Writer:
     return Writer(io.StringIO(), lambda entry: "")
 
 
+NODE: Final = "node"  # identity of the hub of a test
+
+
 @asynccontextmanager
 async def open_context(
     folder: Path,
@@ -111,6 +114,7 @@ async def open_context(
     settings = open_settings(SettingsFile(path, environ={}, clock=clock), folder)
     watched = SettingsWatch(reloader(settings, state=folder, clock=clock), clock)
     ids = IdFactory(clock, chance)
+    (folder / FILE).write_text(NODE)
     async with open_store(database, boot_id=BOOT) as store:
         with closing(Node(folder, ids)) as node:
             yield Context(

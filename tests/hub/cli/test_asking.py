@@ -18,7 +18,7 @@ from protocol.work import AgentComplete, SkippedFile
 from storage.devices import nodes
 from tests.hub.cli.conftest import Hub, Leads
 from tests.support.clock import START
-from tests.support.hub import ServedHub, serving
+from tests.support.hub import NODE, ServedHub, serving
 from tests.support.runs import folder
 
 
@@ -50,7 +50,7 @@ def test_status_shows_which_runs_are_held_back(hub: Hub, state: Path, portal: Bl
     def crash(c: sa.Connection) -> None:
         for number in range(7):
             boot = BootId(f"crashed-{number}")
-            nodes.begin_boot(c, NodeId("node"), boot, epoch_ms(START), window_ms=600_000)
+            nodes.begin_boot(c, NodeId(NODE), boot, epoch_ms(START), window_ms=600_000)
 
     state.mkdir()
     with portal.wrap_async_context_manager(serving(state, before=crash)):
