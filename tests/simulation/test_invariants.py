@@ -370,6 +370,11 @@ async def a_live_run_is_deleted(world: World) -> None:
     write(world, "DELETE FROM runs WHERE id = :run", run=run_id)
 
 
+async def a_folder_counts_as_read_whose_files_the_ledger_lost(world: World) -> None:
+    write(world, "DELETE FROM unit_ledger")
+    await world.live(world.time.now_s + 1_800.0)
+
+
 @pytest.mark.parametrize(
     ("law", "plant"),
     [
@@ -392,6 +397,7 @@ async def a_live_run_is_deleted(world: World) -> None:
         ("I6", the_ledger_says_what_is_not_so),
         ("I6", a_row_is_lost),
         ("I6", a_run_ends_with_an_open_call),
+        ("I6", a_folder_counts_as_read_whose_files_the_ledger_lost),
         ("I7", a_settled_file_is_asked_about),
         ("I14", an_answer_is_asked_for_again),
         ("I14", a_run_has_spent_more_than_its_calls),
