@@ -14,6 +14,7 @@ from tests.bench import (
     calls,
     crowd,
     decoding,
+    folders,
     heartbeats,
     items,
     listing,
@@ -33,7 +34,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31)
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -80,6 +81,7 @@ def _sections(
         ("rows 26-28: devices that are there", presence.ROWS, lambda told: presence.run(told, wanted)),
         ("row 29: items, end to end", items.ROWS, items.run),
         ("row 30: pages of lists", frozenset({30}), listing.run),
+        ("row 31: a large folder that has not changed", frozenset({31}), folders.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

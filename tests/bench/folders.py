@@ -1,0 +1,123 @@
+"""Row 31: a folder of 100,000 files that have not changed, run over by a real hub and a real device.
+
+The ledger is filled as if earlier runs had read the files. Against it: one walk over the same folder with
+``os.scandir`` and a ``stat`` of each file, which is the least that finds out whether something has changed.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any, Final
+
+from anyio.from_thread import start_blocking_portal
+
+from tests.bench.machine import TICKS_PER_S, cpu_seconds, cpu_ticks
+from tests.bench.rounds import alone, play, ratio
+from tests.bench.rows import Row, at_most
+from tests.scenarios.scene import Scene, scene, write
+
+_FILES: Final = 100_000
+_DISK: Final = "/var/tmp"  # as row 13
+_RUN_S: Final = 300.0
+_OF_MANIFEST: Final = frozenset({"agent_manifest", "agent_fetch", "agent_data"})
+
+
+def run(told: Callable[[str], None]) -> list[Row]:
+    """Play the rounds of row 31."""
+    told(f"{_FILES:,} files are written")
+    with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as folder, start_blocking_portal() as portal:
+        settings = "[limits]\nrun_files = 1\n"
+        with portal.wrap_async_context_manager(scene(Path(folder), {}, settings=settings)) as play_in:
+            portal.call(_prepare, play_in)
+            walls: list[float] = []
+            frames: list[float] = []
+            pids = [play_in.hub.pid, play_in.device.pid]
+
+            def unchanged() -> float:
+                used, wall, sent = portal.call(_run, play_in)
+                walls.append(wall)
+                frames.append(sent)
+                return float(used)
+
+            measurements: dict[str, Callable[[], float]] = {
+                "run": unchanged,
+                "walk": partial(_walk, Path(folder) / "notes"),
+            }
+            rounds = play(measurements, pids, told=told)
+    for played, wall, sent in zip(rounds, walls, frames, strict=True):
+        played["wall"] = played["run"]._replace(value=wall)
+        played["frames"] = played["run"]._replace(value=sent)
+    return [
+        Row(
+            "31",
+            "100,000 unchanged files: frames of the manifest, both ways",
+            at_most(2, ""),
+            alone(rounds, "frames"),
+            False,
+            "",
+        ),
+        Row(
+            "31", "... seconds from the request to the end", at_most(2, "s"), alone(rounds, "wall"), unit="s"
+        ),
+        Row("31", "... CPU of hub and device / of a walk", at_most(6), ratio(rounds, "run", "walk"), False),
+    ]
+
+
+async def _prepare(play_in: Scene) -> None:
+    """Fill the folder, and the ledger with the digests of its files; list it once."""
+    digests: dict[str, str] = {}
+    files: dict[str, str] = {}
+    for number in range(_FILES):
+        name = f"{number % 20:02}/{number // 20 % 50:02}/page{number:06}.md"
+        files[name] = f"# Page {number}\n\nNothing is to be done.\n"
+        digests[f"notes/{name}"] = hashlib.sha256(files[name].encode()).hexdigest()
+    write(play_in.folder, files)
+    await play_in.device.start()
+    await play_in.has_connected()
+    await play_in.hub.ended(await play_in.hub.start_run(), within_s=_RUN_S)
+    await play_in.stop_hub()
+    with closing(sqlite3.connect(play_in.folder / "hub.db")) as db, db:
+        agent, *others = db.execute(
+            "SELECT agent_id, config_fingerprint, run_id, done_at FROM unit_ledger"
+        ).fetchone()
+        rows = [(agent, path, sha256, *others) for path, sha256 in digests.items()]
+        db.executemany("INSERT OR REPLACE INTO unit_ledger VALUES (?, ?, ?, ?, ?, ?)", rows)
+    await play_in.start_hub()
+    await play_in.has_connected()
+    run = await play_in.hub.ended(await play_in.hub.start_run(), within_s=_RUN_S)
+    assert run["units_skipped"] == _FILES, run
+
+
+async def _run(play_in: Scene) -> tuple[float, float, float]:
+    """Run over the folder; CPU seconds of hub and device, wall seconds, frames of its manifest."""
+    pids = (play_in.hub.pid, play_in.device.pid)
+    play_in.seen.clear()
+    used, began = sum(map(cpu_ticks, pids)), perf_counter()
+    run: dict[str, Any] = await play_in.hub.ended(await play_in.hub.start_run(), within_s=_RUN_S)
+    wall = perf_counter() - began
+    used = sum(map(cpu_ticks, pids)) - used
+    assert (run["outcome"], run["units_skipped"]) == ("success", _FILES), run
+    sent = sum(frame["type"] in _OF_MANIFEST for _, frame in play_in.seen)
+    return used / TICKS_PER_S, wall, float(sent)
+
+
+def _walk(folder: Path) -> float:
+    """CPU seconds of a walk that asks for the metadata of every file."""
+    began, found = cpu_seconds(), 0
+    folders = [str(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    entry.stat(follow_symlinks=False)
+                    found += 1
+    assert found == _FILES
+    return cpu_seconds() - began
