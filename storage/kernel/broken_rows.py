@@ -79,8 +79,8 @@ def _broken_in(
     found: list[sa.ColumnElement[Any]] = [
         sa.literal_column(f"CASE WHEN {is_wrong} THEN 1 ELSE 0 END") for is_wrong in faults.values()
     ]
-    any_wrong = sa.literal_column(" OR ".join(f"({is_wrong})" for is_wrong in faults.values()), sa.Boolean)
-    query = sa.select(*table.primary_key, *found).where(any_wrong.self_group())
+    any_wrong = " OR ".join(f"({is_wrong})" for is_wrong in faults.values())
+    query = sa.select(*table.primary_key, *found).where(sa.literal_column(f"({any_wrong})", sa.Boolean))
     if part is not None:
         query = query.where(part)
     shown: Counter[str] = Counter()
