@@ -23,6 +23,7 @@ NOW: Final = epoch_ms(START)
 DAY: Final = 86_400_000
 _USERS: Final = 10  # however large it is
 _LEDGER: Final = 50  # units of an agent
+_WAITING: Final = 40  # runs, however large it is; half as many have paused; none of the first devices
 _SOURCE: Final = """'{"path":"notes/%d.md","quote":"I promised to send report %d","start":1,"end":40}'"""
 _PART: Final = 50_000  # entries of the audit log in one statement
 
@@ -274,8 +275,9 @@ def _of_runs(
 ) -> Iterator[tuple[str, int, dict[str, object]]]:
     agents, runs, items = sizes.agents, sizes.runs, sizes.items
     made_at = _ago(28, runs)
-    # The newest runs wait: one agent in ten for its device, one in twenty has paused.
-    waiting, paused = agents // 10, agents // 20
+    # The newest runs wait.
+    waiting = min(_WAITING, runs // 4)
+    paused = waiting // 2
     state = (
         f"CASE WHEN x >= {runs - waiting} THEN 'QUEUED' WHEN x >= {runs - waiting - paused} THEN 'PAUSED'"
         " WHEN x % 25 = 7 THEN 'FAILED' WHEN x % 50 = 3 THEN 'CANCELLED' ELSE 'COMPLETED' END"
