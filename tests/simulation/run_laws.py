@@ -67,7 +67,7 @@ class OneEach(Law):
 
 
 class Limits(Law):
-    """I3: the number of executing runs never exceeds a limit."""
+    """I3: the number of executing runs never exceeds a limit; the total is one of each hub process."""
 
     def __init__(self, *given: Any, per_device: int, total: int) -> None:
         super().__init__(*given)
@@ -81,8 +81,9 @@ class Limits(Law):
         ):
             return
         executing = [run for run in self.facts.live.values() if run.is_executing]
-        if len(executing) > self._total:
-            self.findings.add("I3", f"{len(executing)} runs execute, {self._total} may")
+        for boot, count in Counter(run.lease_boot_id for run in executing).items():
+            if count > self._total:
+                self.findings.add("I3", f"{count} runs execute under boot {boot}, {self._total} may")
         for device, count in Counter(run.device_id for run in executing).items():
             if count > self._per_device:
                 self.findings.add("I3", f"{count} runs execute on {device}, {self._per_device} may")

@@ -25,7 +25,7 @@ from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.simulation.dice import Dice
 from tests.simulation.loop import run
 from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings
-from tests.simulation.world import World
+from tests.simulation.world import Ways, World
 
 Plant = Callable[[World], Awaitable[None]]
 
@@ -52,11 +52,11 @@ SCENE = Scene(
 )
 
 
-def found(plant: Plant | None, *, guarded: bool = False) -> list[str]:
+def found(plant: Plant | None, *, guarded: bool = False, ways: Ways | None = None) -> list[str]:
     """Return the laws that are violated after *plant*, half an hour after the first boot."""
 
     async def live() -> list[str]:
-        world = World(SCENE, guarded=guarded)
+        world = World(SCENE, guarded=guarded, ways=ways)
         async with world.opened():
             world.calm()
             await world.live(1_900.0)
@@ -172,6 +172,33 @@ async def two_runs_wait_in_one_slot(world: World) -> None:
 async def too_many_runs_execute(world: World) -> None:
     for name in ("one", "two"):
         copy_of_run(world, newest(world), id=name, fire_key=name, state="RUNNING", outcome=None)
+
+
+def run_of_hub(world: World, agent: str, boot_id: str) -> None:
+    """Insert an executing run of a hub process, on a device of its own."""
+    copy_of_run(
+        world,
+        newest(world),
+        id=agent,
+        fire_key=agent,
+        agent_id=the_agent(world, agent),
+        device_id=f"device of {agent}",
+        schedule_id=None,
+        state="RUNNING",
+        outcome=None,
+        completed_at=None,
+        lease_boot_id=boot_id,
+    )
+
+
+async def a_hub_executes_more_runs_than_it_may(world: World) -> None:
+    for agent in ("first", "second"):
+        run_of_hub(world, agent, "of one hub")
+
+
+async def each_hub_executes_as_many_runs_as_it_may(world: World) -> None:
+    for agent in ("first", "second"):
+        run_of_hub(world, agent, f"of the hub of {agent}")
 
 
 # --- I4, I5: moves and fences ---
@@ -349,6 +376,15 @@ async def a_run_is_not_started(world: World) -> None:
     await world.live(world.time.now_s + 900.0)
 
 
+async def a_run_is_not_started_while_another_hub_is_full(world: World) -> None:
+    run_of_hub(world, "second", "of another hub")
+    hub = world.machines[0].live
+    assert hub is not None
+    hub.dispatcher._claim = nothing  # type: ignore[assignment, method-assign]
+    await hub.control.submit(await hub.store.read(agents.get_agent, the_agent(world)))
+    await world.live(world.time.now_s + 30.0)
+
+
 async def nothing(*_: object) -> None:
     await anyio.sleep(1)
 
@@ -385,6 +421,7 @@ async def a_folder_counts_as_read_whose_files_the_ledger_lost(world: World) -> N
         ("I2", a_fire_has_two_runs),
         ("I2", two_runs_wait_in_one_slot),
         ("I3", too_many_runs_execute),
+        ("I3", a_hub_executes_more_runs_than_it_may),
         ("I4", a_finished_run_goes_on),
         ("I4", a_run_ends_with_another_outcome),
         ("I4", a_run_skips_a_state),
@@ -414,3 +451,13 @@ async def a_folder_counts_as_read_whose_files_the_ledger_lost(world: World) -> N
 )
 def test_what_must_never_be_is_seen(law: str, plant: Plant) -> None:
     assert law in laws(found(plant))
+
+
+def test_hubs_may_execute_more_runs_together_than_each_of_them_may() -> None:
+    assert "I3" not in laws(found(each_hub_executes_as_many_runs_as_it_may))
+
+
+def test_a_full_hub_is_no_excuse_for_another_hub_that_starts_no_run() -> None:
+    # The full hub has a boot that no process has; enough findings of that would end the world before.
+    violations = found(a_run_is_not_started_while_another_hub_is_full, ways=Ways(only="I11"))
+    assert laws(violations) == {"I11"}

@@ -78,9 +78,6 @@ class Liveness(Law):
     def look(self) -> None:
         now = self.around.time.awake_s
         executing = [run for run in self.facts.live.values() if run.is_executing]
-        if len(executing) >= self._total:
-            self._ready_since.clear()
-            return
         ready = [run for run in self.facts.live.values() if self._is_ready(run, executing)]
         self._ready_since = {run.id: self._ready_since.get(run.id, now) for run in ready}
         for run in ready:
@@ -130,6 +127,8 @@ class Liveness(Law):
         if agent.health != "ok" and not waits_for_user:
             return False
         if hub.clock.now_ms() < hub.dispatcher.hold_until_ms and not waits_for_user:
+            return False
+        if sum(other.lease_boot_id == hub.boot_id for other in executing) >= self._total:
             return False
         if sum(other.device_id == run.device_id for other in executing) >= self._per_device:
             return False
