@@ -173,7 +173,7 @@ class Metrics:
             ["outcome"],
         )
         self.review_queue = gauge(
-            "hub_review_queue_items", "Items at devices that wait for review, counted up to 10,000."
+            "hub_review_queue_items", "Items at devices that wait for review, 1,000 or more as 1,000."
         )
         self.fires = counter("hub_fires", "Fires of schedules, by decision.", ["decision"])
         self.messages = counter(

@@ -355,7 +355,7 @@ def are_answered(c: sa.Connection, ids: Sequence[str]) -> bool:
 
 
 NEWEST = ITEMS.add_columns(agents.c.name.label("agent_name")).join_from(items, agents)
-MOST_COUNTED: Final = 10_000  # of the review queue, which is counted four times a minute
+MOST_COUNTED: Final = 1_000  # of the review queue, which is counted four times a minute
 _waiting = (
     sa.select(sa.literal_column("1", sa.Integer))
     .select_from(items)

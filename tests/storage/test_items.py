@@ -22,6 +22,7 @@ from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, Plan
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
 from tests.storage.rows import AT, PROMPT_1, known_units, make_agent, make_run, running, settle_call
+from tests.support.filling import fill
 from tests.support.postgres import Postgres
 
 DAY = items.DAY_MS
@@ -301,6 +302,11 @@ def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection)
     assert calls.record_verdicts(c, DESK, said, AT + 9) == 1
     assert [row.verdict_at for row in ledger(c, verdict="rejected")] == [AT + 5]
     assert items.count_open(c) == 1
+
+
+def test_a_long_queue_of_items_that_wait_is_counted_up_to_a_limit(c: sa.Connection) -> None:
+    fill(c, {"users": 1, "devices": 1, "agents": 1, "runs": 1, "items": 2 * items.MOST_COUNTED})
+    assert items.count_open(c) == items.MOST_COUNTED == 1_000
 
 
 def test_a_device_judges_its_own_items_alone(c: sa.Connection) -> None:
