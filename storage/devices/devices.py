@@ -128,8 +128,9 @@ def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:
 
 def count_devices(c: sa.Connection, *, user_id: UserId | None = None) -> int:
     """Return the number of devices, also revoked ones: of all users, or of one."""
-    mine = sa.true() if user_id is None else devices.c.user_id == user_id
-    return c.execute(sa.select(sa.func.count()).select_from(devices).where(mine)).scalar_one()
+    query = sa.select(sa.func.count()).select_from(devices)
+    # without a condition, SQLite counts the table without a step for each row
+    return c.execute(query if user_id is None else query.where(devices.c.user_id == user_id)).scalar_one()
 
 
 def list_devices(

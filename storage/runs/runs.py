@@ -4,7 +4,6 @@ An executing run is held by the process that knows its fence. A move that ends t
 the fence; later writes of the old holder are refused with ``StaleRun``.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -180,15 +179,11 @@ RUNS = sa.select(
     *columns_of(RunRow, runs, agents, agent_name=agents.c.name, units_skipped=passed_over, usage=None),
     *columns_of(Usage, runs, requests=runs.c.model_requests),
 ).join_from(runs, agents)
-RUN_COUNTS = sa.select(runs.c.state, sa.func.count().label("runs")).group_by(runs.c.state)
-# Each part is counted in an index.
-LIVE_COUNTS = RUN_COUNTS.where(sa.text(f"runs.{LIVE}"))
-ENDED_COUNTS = (
-    sa.select(runs.c.outcome, sa.func.count().label("runs"))
-    .where(runs.c.outcome.is_not(None))
-    .group_by(runs.c.outcome)
+LIVE_COUNTS = (
+    sa.select(runs.c.state, sa.func.count().label("runs"))
+    .where(sa.text(f"runs.{LIVE}"))
+    .group_by(runs.c.state)
 )
-CANCELLED_COUNT = sa.select(sa.func.count()).select_from(runs).where(sa.text("runs.state = 'CANCELLED'"))
 RUN_BY_ID = RUNS.where(runs.c.id == sa.bindparam("run"))
 RUNS_BY_ID = RUNS.where(runs.c.id.in_(sa.bindparam("runs", expanding=True)))
 RUNS_BY_END = (
@@ -310,16 +305,11 @@ def list_runs(
     return readable_page(c, _run, query, limit)
 
 
-def count_runs(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:
-    """Return the number of runs in each state, of all users or one; states without runs are omitted."""
-    if user_id is not None:
-        counts = c.execute(_of_user(RUN_COUNTS.join_from(runs, agents), user_id)).all()
-        return {row.state: row.runs for row in counts if isinstance(row.state, RunState)}
-    found = Counter({row.state: row.runs for row in c.execute(LIVE_COUNTS)})
-    for row in c.execute(ENDED_COUNTS):
-        found[RunState.FAILED if row.outcome is RunOutcome.ERROR else RunState.COMPLETED] += row.runs
-    found[RunState.CANCELLED] += c.execute(CANCELLED_COUNT).scalar_one()
-    return {state: found[state] for state in sorted(RunState) if found[state]}
+def count_live(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:
+    """Return the number of live runs in each state, of all users or one; states without runs are omitted."""
+    query = LIVE_COUNTS if user_id is None else _of_user(LIVE_COUNTS.join_from(runs, agents), user_id)
+    found = {row.state: row.runs for row in c.execute(query)}
+    return {state: found[state] for state in sorted(RunState) if state in found}
 
 
 def run_history(c: sa.Connection, run_id: RunId) -> list[RunMove]:

@@ -61,8 +61,8 @@ def test_a_run_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[Ag
     assert [run.id for run in runs.list_runs(c, user_id=ME)] == ["run-me"]
     assert runs.runs_ending_in(c, "eve", user_id=ME) == []
     assert runs.runs_ending_in(c, "eve", user_id=EVE) == runs.runs_ending_in(c, "eve") == ["run-eve"]
-    assert runs.count_runs(c, user_id=ME) == {RunState.QUEUED: 1}
-    assert runs.count_runs(c) == {RunState.QUEUED: 2}
+    assert runs.count_live(c, user_id=ME) == {RunState.QUEUED: 1}
+    assert runs.count_live(c) == {RunState.QUEUED: 2}
 
 
 def test_the_owner_of_a_thing_is_found_by_its_id(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:

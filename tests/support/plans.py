@@ -78,7 +78,7 @@ _ALLOWED: Final = {
     ),
     "a person asks for totals, or gives the end of an id": (
         *("agents.agents.count_agents", "devices.devices.count_devices", "agents.agents.names_of_agents"),
-        *("runs.model_calls.costs", "runs.runs.count_runs", "runs.runs.runs_ending_in"),
+        *("runs.model_calls.costs", "runs.runs.count_live", "runs.runs.runs_ending_in"),
         *("runs.model_calls.lately", "runs.model_calls.spent_since", "agents.templates.uses_of_templates"),
     ),
     "sorts the rows of one agent, board, run or name, which are few": (

@@ -80,7 +80,7 @@ class StatusView(View, kw_only=True):
     gateways_known: int = 0
     gateways_ready: int = 0
     agents: int
-    runs: dict[RunState, int]  # how many runs stand in each state; a state without runs may be absent
+    runs: dict[RunState, int]  # live runs in each state; a state without runs is absent
     model: str | None  # name and kind, as people read it; None: rules only
     listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket", "webhooks"
     database: str
@@ -286,7 +286,7 @@ class System(Noun):
                 devices.count_devices(c, user_id=mine),
                 gateways.list_gateways(c, user_id=mine),
                 agents.count_agents(c, user_id=mine),
-                runs.count_runs(c, user_id=mine),
+                runs.count_live(c, user_id=mine),
             )
         )
         ready_gateways = self._hub.noun(Gateways, mine).ready(known_gateways)
