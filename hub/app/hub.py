@@ -50,8 +50,8 @@ from hub.links.pairing import KeyRotation
 from hub.links.roster import (
     DeviceLost,
     DeviceReady,
+    EndsElsewhere,
     LinkEvent,
-    RevocationWatch,
     Roster,
     SharedRoots,
     Takeovers,
@@ -115,7 +115,7 @@ class Hub:
         in_use.prepare(context.settings)()
         sign_ins = make_sign_ins(context, accounts, roster)
         judges = Judges(context, roster=roster)
-        revoked = RevocationWatch(context.store, roster=roster, clock=context.clock)
+        ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
         lag = LoopLag(clock=context.clock, metrics=context.metrics)
         context.debug.loop_lag_s = lambda: lag.lag_s
@@ -213,7 +213,7 @@ class Hub:
             tls=tls.context("devices"),
         )
         add("devices", devices, turns=devices.turns)
-        add("revocations", revoked, turns=revoked.turns)
+        add("revocations", ends, turns=ends.turns)
         add("sign-ins", sign_ins, turns=sign_ins.turns)
         coordination.add_to(self.supervisor)  # after the devices, over which it sends
         add("agreements", work.agreements, turns=work.agreements.turns)

@@ -8,8 +8,8 @@ The newest connection of a device replaces the older one, whose goodbye forbids 
 one key that something else restarts would still replace each other for ever. So after several takeovers, the
 current connection stays, and new ones are refused for a while.
 
-A revocation at this hub ends the connection directly. This watch covers connections at other hubs on the same
-database, and connections that were being admitted at the same moment.
+A revocation at this hub ends the connection directly, and so does a newer connection. ``EndsElsewhere``
+covers what happens at other hubs on the same database, and connections that were being admitted meanwhile.
 """
 
 from collections import deque
@@ -30,8 +30,8 @@ from hub.turns import Turns
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import DeviceHello, Goodbye
-from protocol.ids import DeviceId
-from storage.devices import devices
+from protocol.ids import BootId, DeviceId
+from storage.devices import devices, sessions
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -358,12 +358,16 @@ EVERY_S: Final = 0.5  # a revocation or expiry takes effect within a second on a
 OVERLAP_MS: Final = 60_000  # read again each time, because clocks of two hubs may differ by this much
 
 
-class RevocationWatch:
-    """Ends connections whose token, key or device is no longer valid; checks twice a second."""
+class EndsElsewhere:
+    """Watch that ends connections for a reason that other hubs know; it looks twice a second.
 
-    def __init__(self, store: Store, *, roster: Roster, clock: Clock) -> None:
+    Their token, key or device was revoked, or their device has a newer connection at another hub.
+    """
+
+    def __init__(self, store: Store, *, roster: Roster, boot_id: BootId, clock: Clock) -> None:
         self._store = store
         self._roster = roster
+        self._boot_id = boot_id
         self._clock = clock
         self._polled_at = now_ms(clock)
         self.turns = Turns(clock)
@@ -382,7 +386,7 @@ class RevocationWatch:
             self.end_expired()
             try:
                 await self.poll()
-            except StorageError as exc:  # the next successful read includes the missed revocations
+            except StorageError as exc:  # the next successful read includes what was missed
                 log.warning("revocations.not_read", code=exc.code)
 
     def end_expired(self) -> None:
@@ -391,7 +395,7 @@ class RevocationWatch:
             log.info("device.expired", device_id=device_id)
 
     async def poll(self) -> None:
-        """Read recent revocations once, and end their connections.
+        """Read recent revocations and newer connections once, and end their connections here.
 
         Raises:
             StorageError: the database is unavailable; the next call covers the same period.
@@ -401,3 +405,7 @@ class RevocationWatch:
             if self._roster.end_revoked(found.device_id, found.credential):
                 log.info("device.revoked", device_id=found.device_id)
         self._polled_at = at
+        if self._store.is_shared and (taken := await self._store.read(sessions.taken_from, self._boot_id)):
+            for device_id, epoch in taken:
+                self._roster.supersede(device_id, epoch)
+            await self._store.write(sessions.note_taken, self._boot_id, taken)

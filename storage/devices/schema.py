@@ -15,6 +15,7 @@ devices = table(
     sa.Column("platform", sa.Text),
     number("max_concurrent_runs", 1),
     sa.Column("boot_id", sa.Text),  # of the hub process that has its connection; NULL after it left
+    sa.Column("taken_from", sa.Text),  # hub process that had the connection before, until it knows
     number("session_epoch", 0),
     sa.Column("last_seen_at", Int),
     sa.Column("revoked_at", Int),
@@ -27,6 +28,7 @@ index("devices_by_name", devices.c.name, devices.c.id)
 index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
 index("devices_revoked", devices.c.revoked_at, where="revoked_at IS NOT NULL")
 index("devices_present", devices.c.boot_id, where="boot_id IS NOT NULL")
+index("devices_taken", devices.c.taken_from, where="taken_from IS NOT NULL")
 
 device_tokens = table(
     "device_tokens",

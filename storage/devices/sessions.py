@@ -72,6 +72,7 @@ TAKE_OVER = (
     .values(
         session_epoch=sa.bindparam("epoch"),
         boot_id=sa.bindparam("boot"),
+        taken_from=sa.func.coalesce(sa.bindparam("before", type_=sa.Text), devices.c.taken_from),
         platform=sa.bindparam("runs_on"),
         last_seen_at=sa.bindparam("now"),
     )
@@ -85,6 +86,16 @@ LEAVE = (
     )
     .values(boot_id=None, last_seen_at=sa.bindparam("now"))
     .returning(devices.c.id)
+)
+TAKEN = sa.select(devices.c.id, devices.c.session_epoch).where(devices.c.taken_from == sa.bindparam("boot"))
+KNOWN = (
+    sa.update(devices)
+    .where(
+        devices.c.id == sa.bindparam("device"),
+        devices.c.session_epoch == sa.bindparam("epoch"),
+        devices.c.taken_from == sa.bindparam("boot"),
+    )
+    .values(taken_from=None)
 )
 Owner = DeviceTokenRow | KeyOwner
 
@@ -124,8 +135,16 @@ def open_sessions(
         else:
             epoch = epochs[one.device_id] = epochs[one.device_id] + 1
             platform = row.platform if one.platform is None else one.platform
+            before = None if row.boot_id == boot_id else row.boot_id
             changes.append(
-                {"device": one.device_id, "epoch": epoch, "boot": boot_id, "runs_on": platform, "now": at}
+                {
+                    "device": one.device_id,
+                    "epoch": epoch,
+                    "boot": boot_id,
+                    "before": before,
+                    "runs_on": platform,
+                    "now": at,
+                }
             )
             known = stores.get(one.device_id)
             if one.mark is not None and agreement.is_to_compare(known, one.mark):
@@ -161,3 +180,13 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *,
     if closed:
         agent_states.connect_agents(c, [device_id], online=False, at=at, reason=reason)
     return closed
+
+
+def taken_from(c: sa.Connection, boot_id: BootId) -> list[tuple[DeviceId, int]]:
+    """Return devices that connected to another hub process than *boot_id*, with their newest epoch."""
+    return [(DeviceId(row.id), row.session_epoch) for row in c.execute(TAKEN, {"boot": boot_id})]
+
+
+def note_taken(c: sa.Connection, boot_id: BootId, ended: Sequence[tuple[DeviceId, int]]) -> None:
+    """Record that the hub process has ended its connections before these epochs of devices."""
+    c.execute(KNOWN, [{"device": id, "epoch": epoch, "boot": boot_id} for id, epoch in ended])

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.links import pairing
-from hub.links.roster import RevocationWatch
+from hub.links.roster import EndsElsewhere
 from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
 from protocol.errors import CloseCode
@@ -18,6 +18,7 @@ from storage.devices import device_keys, devices, pairings, users
 from storage.devices.tokens import INVITATIONS
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
+from tests.support.presence import BOOT
 from tests.support.wire import AT_MS, Port, open_port
 
 ANNA = UserId("anna")
@@ -248,7 +249,7 @@ async def test_two_invited_devices_of_one_name_are_two_devices() -> None:
 async def test_a_revoked_key_ends_its_connection_and_opens_none() -> None:
     async with open_port() as port:
         await paired(port)
-        watch = RevocationWatch(port.store, roster=port.roster, clock=port.clock)
+        watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         async with port.connect() as device, port.device("laptop") as other:
             await device.greet_with(KEY)
             key_id = keys.key_id(KEY.public)
@@ -282,7 +283,7 @@ async def test_another_key_of_the_device_is_revoked_and_the_connection_stays() -
         await paired(port)
         error, _ = await knock(port, KeyPair(2))
         await approve(port, error["pairing_code"], name="desk")
-        watch = RevocationWatch(port.store, roster=port.roster, clock=port.clock)
+        watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         async with port.connect() as device:
             await device.greet_with(KEY)
             other = keys.key_id(KeyPair(2).public)
@@ -293,7 +294,7 @@ async def test_another_key_of_the_device_is_revoked_and_the_connection_stays() -
 
 async def test_what_another_hub_revoked_counts_though_its_clock_is_behind() -> None:
     async with open_port() as port, port.device("laptop") as device:
-        watch = RevocationWatch(port.store, roster=port.roster, clock=port.clock)
+        watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock)
         at = now_ms(port) - 30_000
         await port.store.write(devices.revoke_device, DeviceId("laptop"), at=at, actor="operator:0")
         await watch.poll()
@@ -303,7 +304,7 @@ async def test_what_another_hub_revoked_counts_though_its_clock_is_behind() -> N
 async def test_a_token_that_expires_ends_the_connection_that_it_opened_within_a_second() -> None:
     clock = FakeClock()
     async with open_port(clock) as port, anyio.create_task_group() as tasks:
-        watch = RevocationWatch(port.store, roster=port.roster, clock=clock)
+        watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=clock)
         await tasks.start(watch.serve)
         token = await port.pair(expires_at=now_ms(port) + 500)
         async with port.connect() as device, port.device("desk") as other:
@@ -332,7 +333,7 @@ async def test_a_device_with_a_key_is_not_taken_over_for_ever() -> None:
 async def test_a_watch_ends_what_was_revoked_within_a_second() -> None:
     clock = FakeClock()
     async with open_port(clock) as port, anyio.create_task_group() as tasks:
-        watch = RevocationWatch(port.store, roster=port.roster, clock=clock)
+        watch = EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=clock)
         await tasks.start(watch.serve)
         async with port.device("laptop") as device:
             await port.store.write(

@@ -1,13 +1,19 @@
 from dataclasses import dataclass, field
 
 import anyio
+import sqlalchemy as sa
 
-from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
+from hub.links.roster import DeviceLost, DeviceReady, EndsElsewhere, LinkEvent, Roster
 from hub.metrics import Metrics
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye
-from protocol.ids import DeviceId
+from protocol.ids import BootId, DeviceId, UserId
+from storage.devices import devices, sessions, users
+from storage.store import open_store
+from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
+from tests.support.postgres import Postgres
+from tests.support.presence import open_session
 
 HELLO = DeviceHello()
 
@@ -129,3 +135,40 @@ def test_open_calls_and_unsent_bytes_of_all_devices_are_metrics() -> None:
     assert values("hub_pending_calls") == 4
     assert values("hub_outbound_queue_bytes", {"of": "sum"}) == 400
     assert values("hub_outbound_queue_bytes", {"of": "max"}) == 300
+
+
+EAST, WEST = BootId("east"), BootId("west")
+
+
+def _add_desk(c: sa.Connection) -> DeviceId:
+    user = users.ensure_user(c, UserId("u-1"), "anna", 0)
+    return devices.ensure_device(c, id=DeviceId("desk"), user_id=user, name="desk", at=0).id
+
+
+async def test_a_device_that_connects_to_another_hub_leaves_the_first_one(postgres: Postgres) -> None:
+    house = House()
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            desk = await store.write(_add_desk)
+            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=FakeClock())
+            first = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=1))
+            await watch.poll()
+            assert first.ended == []
+            await store.write(open_session, desk, boot_id=WEST, at=2)
+            await watch.poll()
+            assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
+            assert await store.read(sessions.taken_from, EAST) == []
+
+
+async def test_a_device_that_came_back_before_its_hub_looked_stays(postgres: Postgres) -> None:
+    house = House()
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            desk = await store.write(_add_desk)
+            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=FakeClock())
+            for boot in (EAST, WEST):
+                await store.write(open_session, desk, boot_id=boot, at=1)
+            back = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=2))
+            await watch.poll()
+            assert back.ended == []
+            assert await store.read(sessions.taken_from, EAST) == []

@@ -7,13 +7,14 @@ import pytest
 
 from hub.links.pairing import KeyInUse, KeyRotation, NoKey
 from hub.links.proof import BadProof
-from hub.links.roster import RevocationWatch
+from hub.links.roster import EndsElsewhere
 from protocol import keys
 from protocol.errors import CloseCode
 from protocol.ids import DeviceId, UserId
 from storage.devices import device_keys, devices, users
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
 from tests.support.keys import NOTHING, KeyPair
+from tests.support.presence import BOOT
 from tests.support.wire import AT_MS, Port, RawDevice, open_port
 
 OLD, NEW, OTHER = KeyPair(1), KeyPair(2), KeyPair(3)
@@ -54,7 +55,7 @@ async def rotate(
 async def test_the_new_key_opens_and_the_old_one_does_not_and_the_connection_stays() -> None:
     async with connected() as (port, device):
         await rotate(port)
-        await RevocationWatch(port.store, roster=port.roster, clock=port.clock).poll()
+        await EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock).poll()
         assert device.socket.close_code is None
         async with port.connect() as late:
             assert "replaced this key" in (await late.greet_with(OLD))["message"]
@@ -82,7 +83,7 @@ async def test_a_new_key_that_was_revoked_ends_the_connection_that_brought_it() 
         await rotate(port)
         at = int(port.clock.now().timestamp() * 1000)
         await port.store.write(device_keys.revoke_key, keys.key_id(NEW.public), at=at, actor="operator:0")
-        await RevocationWatch(port.store, roster=port.roster, clock=port.clock).poll()
+        await EndsElsewhere(port.store, roster=port.roster, boot_id=BOOT, clock=port.clock).poll()
         assert await device.closed() == CloseCode.REVOKED
 
 

@@ -286,6 +286,7 @@ def _drop_indexes_of_lists() -> None:
 
 def _tie_devices_to_boots() -> None:
     op.add_column("devices", sa.Column("boot_id", sa.Text()))
+    op.add_column("devices", sa.Column("taken_from", sa.Text()))
     op.execute(  # the connections of hubs that are dead are closed at the start
         "UPDATE devices SET boot_id = COALESCE((SELECT nodes.boot_id FROM nodes WHERE nodes.id ="
         " devices.node_id), 'unknown') WHERE connectivity = 'online'"
@@ -296,10 +297,12 @@ def _tie_devices_to_boots() -> None:
         devices.drop_column("connectivity")
         devices.drop_column("node_id")
     _index("devices_present", "devices", ["boot_id"], where="boot_id IS NOT NULL")
+    _index("devices_taken", "devices", ["taken_from"], where="taken_from IS NOT NULL")
 
 
 def _untie_devices_from_boots() -> None:
     op.drop_index("devices_present")
+    op.drop_index("devices_taken")
     column = sa.Column("connectivity", sa.Text(), nullable=False, server_default="offline")
     op.add_column("devices", column)
     op.add_column("devices", sa.Column("node_id", sa.Text()))
@@ -309,6 +312,7 @@ def _untie_devices_from_boots() -> None:
     )
     with op.batch_alter_table("devices", table_kwargs=_STRICT) as devices:
         devices.drop_column("boot_id")
+        devices.drop_column("taken_from")
         devices.create_check_constraint(
             op.f("ck_devices_connectivity"), "connectivity IN ('online', 'offline')"
         )
