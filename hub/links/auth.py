@@ -255,7 +255,10 @@ class Authenticator:
 
     async def _open_all(self, openings: Sequence[Opening]) -> Sequence[Opened | HubError]:
         at = now_ms(self._clock)
-        return await self._store.write(sessions.open_sessions, openings, boot_id=self._boot_id, at=at)
+        boot_id, is_shared = self._boot_id, self._store.is_shared
+        return await self._store.write(
+            sessions.open_sessions, openings, boot_id=boot_id, at=at, is_shared=is_shared
+        )
 
     # --- waiting after failures ---
 

@@ -17,7 +17,7 @@ from storage.devices.schema import device_keys as key_table
 from storage.devices.schema import device_tokens, devices
 from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.kernel.columns import listed
-from storage.runs import agreement
+from storage.runs import agreement, run_moves
 from storage.schedules import first_connects
 
 CONNECTED: Final = "its device connected"
@@ -43,12 +43,10 @@ class Opened(msgspec.Struct, frozen=True):
     """Open connection: its number among the device's connections.
 
     Attributes:
-        taken_over: hub process that had the device's connection until now, if one had.
         store: state of the device's store that was known before.
     """
 
     epoch: int
-    taken_over: BootId | None = None
     store: StoreMark | None = None
 
 
@@ -108,11 +106,12 @@ def owners_of(
 
 
 def open_sessions(
-    c: sa.Connection, openings: Sequence[Opening], *, boot_id: BootId, at: int
+    c: sa.Connection, openings: Sequence[Opening], *, boot_id: BootId, at: int, is_shared: bool = False
 ) -> list[Opened | HubError]:
     """Open connections to the hub process *boot_id*, each of which takes its device over.
 
-    Marks the devices' agents as online. The result has an error in place of each opening whose credential or
+    Marks the devices' agents as online, and on a shared database queues runs of the devices again that other
+    hub processes execute. The result has an error in place of each opening whose credential or
     device was revoked meanwhile: TokenRevoked, KeyRevoked or UnknownDevice. Nothing was written for it.
     """
     valid = {
@@ -149,11 +148,13 @@ def open_sessions(
             known = stores.get(one.device_id)
             if one.mark is not None and agreement.is_to_compare(known, one.mark):
                 agreement.greet(c, one.device_id, one.mark, at)
-            opened.append(Opened(epoch, row.boot_id, None if known is None else agreement.mark_of(known)))
+            opened.append(Opened(epoch, None if known is None else agreement.mark_of(known)))
     if changes:
         c.execute(TAKE_OVER, changes)
         agent_states.connect_agents(c, list(present), online=True, at=at, reason=CONNECTED)
         first_connects.note_connects(c, list(present), at)
+        if is_shared:
+            run_moves.hand_over(c, list(present), boot_id=boot_id, at=at)
     return opened
 
 

@@ -30,13 +30,14 @@ from storage.runs.run_locks import (
     locks_in_the_way,
     take_locks,
 )
-from storage.runs.run_moves import RUN_BY_FIRE, CannotRun, create_run, remember_moves
+from storage.runs.run_moves import MOVED_FOR, RUN_BY_FIRE, CannotRun, create_run, remember_moves
 from storage.runs.runs import RunMove, RunRow, get_run
 from storage.runs.schema import EXECUTING, runs
 from storage.schedules.schema import schedules
 
 # in one transaction: many starts take several of them, and other writers wait only briefly
 CLAIMS_AT_ONCE = 32
+MOVES_AT_ONCE = 8  # claims of a run that moves with its device, before it waits for the device to settle
 CANDIDATES = 512  # devices that are compared in one round, longest waiting first
 HELD_UP_AT_ONCE = 256  # runs that are locked or unreadable, in one transaction; the rest with the next claim
 
@@ -110,6 +111,8 @@ AWAY = sa.and_(
     sa.exists().where(_its_device.c.id == agents.c.device_id, is_online(_its_device)),
 )
 _user_waits = runs.c.trigger_kind.in_(("manual", "rerun"))
+# A run that moved with its device goes on at once; one that moved often waits until the device has settled.
+_may_start_at_once = sa.or_(_user_waits, sa.and_(runs.c.reason == MOVED_FOR, runs.c.fence <= MOVES_AT_ONCE))
 # A run that began before holds its planned calls, which another run of its agent would conflict with. Then
 # come runs that people requested; backfills come last.
 _rank = sa.case((runs.c.fence > 0, 0), (_user_waits, 1), (runs.c.trigger_kind == "backfill", 3), else_=2)
@@ -152,7 +155,7 @@ def _ready(
             runs.c.locks,
             runs.c.timeout_ms,
             _reads_mailbox.label("reads_mailbox"),
-            _user_waits.label("is_requested"),
+            _may_start_at_once.label("may_start_at_once"),
             _rank.label("rank"),
             turn.label("turn"),
         )
@@ -279,7 +282,7 @@ class _Candidate(msgspec.Struct, frozen=True):
     locks: Sequence[str]
     timeout_ms: int
     reads_mailbox: bool
-    is_requested: bool
+    may_start_at_once: bool
     rank: int
 
     @property
@@ -405,7 +408,7 @@ def _next_of_each_device(
     first: dict[DeviceId, _Candidate] = {}
     for run in map(_candidate, c.execute(READY, asked | of_devices)):
         may_start = run.device_id in gates.online and (
-            run.is_requested or run.device_id not in gates.settling
+            run.may_start_at_once or run.device_id not in gates.settling
         )
         if may_start and (run.device_id not in first or run.place < first[run.device_id].place):
             first[run.device_id] = run

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from protocol.agent_status import Lifecycle
 from protocol.errors import ErrorCode, HubError, IllegalTransition
-from protocol.ids import AgentId, BootId, RunId
+from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import (
     EXECUTING_RUN_STATES,
     FINAL_RUN_STATES,
@@ -27,8 +27,9 @@ from protocol.lifecycles import (
 )
 from storage.agents import agents
 from storage.agents.agent_moves import AgentTerminated, Counts, count_runs, recount
+from storage.agents.schema import agents as agent_table
 from storage.devices.nodes import is_alive
-from storage.kernel.columns import Int, in_parts, now_ms, spelled
+from storage.kernel.columns import Int, in_parts, listed, now_ms, spelled
 from storage.kernel.database import end_sessions
 from storage.kernel.rows import sparing, unindexed, write_each
 from storage.runs import schema
@@ -356,6 +357,7 @@ def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
 
 CRASH_LIMIT = 3  # crashes of the hub under a run that makes no progress
 REQUEUED_FOR = "hub_restart"
+MOVED_FOR: Final = "device_moved"
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -403,8 +405,8 @@ REQUEUE = (
     .where(runs.c.id == sa.bindparam("run"))
     .values(
         state=RunState.QUEUED,
-        reason=REQUEUED_FOR,
-        crash_count=runs.c.crash_count + 1,
+        reason=sa.bindparam("why"),
+        crash_count=runs.c.crash_count + sa.bindparam("crashes"),
         lease_boot_id=None,
         lease_expires_at=None,
         deadline_at=None,
@@ -445,6 +447,29 @@ def recover(
     return _settle(c, c.execute(LEFT_BEHIND, left).all(), at, crash_limit)
 
 
+ELSEWHERE = (
+    sa.select(*_what_is_left)
+    .join_from(runs, agent_table)
+    .where(
+        sa.text("runs." + schema.EXECUTING),
+        runs.c.device_id.in_(listed(sa.bindparam("ids"))),
+        runs.c.lease_boot_id != sa.bindparam("boot"),
+        agent_table.c.executor == "device",
+    )
+    .with_for_update(of=runs, skip_locked=True)
+)
+
+
+def hand_over(c: sa.Connection, device_ids: Collection[DeviceId], *, boot_id: BootId, at: int) -> Recovered:
+    """Queue runs again that other hub processes execute for devices that *boot_id* has now.
+
+    The other process loses them, as after the end of its lease. It did not crash at them, so they are not
+    counted as crashes.
+    """
+    found = c.execute(ELSEWHERE, {"ids": sorted(device_ids), "boot": boot_id}).all()
+    return _settle(c, found, at, crash_limit=None)
+
+
 _IS_OURS = sa.and_(sa.text("runs." + schema.EXECUTING), runs.c.lease_boot_id == sa.bindparam("boot"))
 STRAYS = (
     sa.select(*_what_is_left)
@@ -470,7 +495,8 @@ def take_back(c: sa.Connection, boot_id: BootId, run_ids: Collection[RunId], at:
     return _settle(c, strays, at, CRASH_LIMIT)
 
 
-def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int) -> Recovered:
+def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int | None) -> Recovered:
+    """End or queue again the runs *left*; *crash_limit*: None if nothing crashed."""
     cancelled: list[RunId] = []
     failed: list[RunId] = []
     requeued: dict[RunId, RunState] = {}
@@ -480,7 +506,7 @@ def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int) ->
             with sparing(c):
                 move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason=row.cancel_reason)
                 cancelled.append(held.id)
-        elif row.crash_count + 1 >= crash_limit:
+        elif crash_limit is not None and row.crash_count + 1 >= crash_limit:
             message = f"the hub ended {crash_limit} times at the same place of it"
             with sparing(c):
                 record_error(c, held.id, None, "crash_loop", message, at)
@@ -488,14 +514,17 @@ def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int) ->
                 failed.append(held.id)
         else:
             requeued[held.id] = row.state
-    return Recovered(tuple(_requeue(c, requeued, at)), tuple(cancelled), tuple(failed))
+    ids = _requeue(c, requeued, at, has_crashed=crash_limit is not None)
+    return Recovered(tuple(ids), tuple(cancelled), tuple(failed))
 
 
-def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int) -> list[RunId]:
+def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int, *, has_crashed: bool) -> list[RunId]:
     """Requeue runs in sets, not one by one: a hub may have died with ten thousand of them."""
     if not left:
         return []
-    written = write_each(c, REQUEUE, [{"run": run_id, "now": at} for run_id in left])
+    why = REQUEUED_FOR if has_crashed else MOVED_FOR
+    given = {"now": at, "why": why, "crashes": int(has_crashed)}
+    written = write_each(c, REQUEUE, [{"run": run_id, **given} for run_id in left])
     ids = [RunId(str(one["run"])) for one in written]
     let_go(c, ids)
     moved = [row for part in in_parts(ids) for row in c.execute(REQUEUED, {"runs": part})]
@@ -503,7 +532,7 @@ def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int) -> list[Run
     for row in moved:
         before = left[row.id]
         after = RUN.after(before, RunEvent.HUB_LOST)
-        made = RunMove(row.state_seq, before, after, row.attempt, row.fence, REQUEUED_FOR, "hub", at)
+        made = RunMove(row.state_seq, before, after, row.attempt, row.fence, why, "hub", at)
         moves.append((RunId(row.id), AgentId(row.agent_id), made))
     remember_moves(c, moves)
     return ids

@@ -96,3 +96,20 @@ async def test_two_hubs_behind_pgbouncer_bring_each_item_once(tmp_path: Path, po
 
                 assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
                 are_there_once(side.items(), PLANTED)
+
+
+@pytest.mark.soak
+async def test_a_run_goes_on_at_the_hub_to_which_its_device_moved_when_its_hub_was_killed(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with two_hubs(tmp_path, postgres, east=("--freeze-at", "send:8:before"), roams=True) as hubs:
+        for name, text in FILES.items():
+            hubs.east.device.write(name, text)
+        run_id = await hubs.east.hub.start_run("east")
+        await hubs.east.has_frozen()
+        await hubs.east.hub.kill()
+        run = await hubs.west.hub.ended(run_id)
+
+        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
+        assert hubs.sql("SELECT 1 FROM run_state_history WHERE reason = 'device_moved'") != []
+        are_there_once(hubs.east.items(), PLANTED)

@@ -109,18 +109,20 @@ async def two_hubs(
     west: Sequence[str] = (),
     schedule: str = "",
     pgbouncer: str | None = None,
+    roams: bool = False,
 ) -> AsyncIterator[TwoHubs]:
     """Both hubs live, the one in the east leads, and each device is connected to its own hub.
 
     Args:
         east, west: what goes wrong with the hub there, beside that leases are short.
         schedule: a line of both agents in hub.toml.
+        roams: each device has the addresses of both hubs.
         pgbouncer: start of the addresses of a PgBouncer, through which the hubs reach the database.
     """
     async with AsyncExitStack() as opened:
         url = opened.enter_context(postgres.database())
         agents = "".join(_AGENT.format(side=side, more=schedule) for side in SIDES)
-        sides = {}
+        hubs = {}
         for side, faults in zip(SIDES, (east, west), strict=True):
             state = folder / side
             state.mkdir()
@@ -130,6 +132,11 @@ async def two_hubs(
             hub.faults = (*_SHORT_LEASES, *faults)
             opened.push_async_callback(hub.close)
             await hub.start()
-            device = open_device(await hub.device_url(), state, await hub.token(side))
+            hubs[side] = hub
+        sides = {}
+        addresses = {side: await hub.device_url() for side, hub in hubs.items()}
+        for side, hub in hubs.items():
+            more = [address for other, address in addresses.items() if other != side] if roams else []
+            device = open_device(addresses[side], folder / side, await hub.token(side), more=more)
             sides[side] = Side(side, hub, await opened.enter_async_context(device))
         yield TwoHubs(sides["east"], sides["west"], postgres, url)

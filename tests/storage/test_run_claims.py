@@ -8,7 +8,7 @@ from storage.agents.schema import agent_states as state_table
 from storage.agents.schema import agents as agent_table
 from storage.devices.schema import users
 from storage.runs import run_claims, run_moves, runs
-from storage.runs.run_claims import Gates
+from storage.runs.run_claims import MOVES_AT_ONCE, Gates
 from storage.runs.runs import RunRow
 from storage.runs.schema import runs as run_table
 from storage.schedules.schema import schedules
@@ -186,6 +186,16 @@ def test_a_device_that_has_just_connected_gets_only_what_a_person_asked_for(c: s
     make_run(c, "run-2", agent=make_agent(c, "asked", device="desk-2"))
     assert claim_all(c, "desk-1", "desk-2", settled=()) == ["run-2"]
     assert claim_all(c, "desk-1", "desk-2", settled=("desk-1",)) == ["run-1"]
+
+
+def test_a_run_that_moved_with_its_device_goes_on_at_once_unless_it_moves_again_and_again(
+    c: sa.Connection,
+) -> None:
+    moved = make_run(c, "run-1", agent=make_agent(c, "fired", device="desk-1"))
+    change(c, moved, trigger_kind="schedule", reason="device_moved", fence=MOVES_AT_ONCE + 1)
+    assert claim_all(c, "desk-1", settled=()) == []
+    change(c, moved, fence=MOVES_AT_ONCE)
+    assert claim_all(c, "desk-1", settled=()) == ["run-1"]
 
 
 @pytest.mark.parametrize(

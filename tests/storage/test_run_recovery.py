@@ -7,7 +7,7 @@ from storage.agents import agents
 from storage.devices import nodes
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.run_moves import CRASH_LIMIT, Recovered
-from storage.runs.runs import HeldRun
+from storage.runs.runs import HeldRun, StaleRun
 from storage.runs.schema import runs as run_table
 from storage.runs.units import fail_unit, settle_unit
 from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, claim, make_agent, make_run, plan, running
@@ -70,6 +70,29 @@ def test_the_runs_of_a_node_are_its_own_while_its_lease_is_renewed(c: sa.Connect
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered()
     nodes.beat(c, NodeId("node-1"), BootId("the node's next boot"), ttl_ms=30_000)
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
+
+
+def test_runs_of_a_device_that_connects_elsewhere_are_queued_there_and_are_no_crash(c: sa.Connection) -> None:
+    held = running(c)
+    other = running(c, "run-2", agent=make_agent(c, "second", device="desktop"))
+    device_id = runs.get_run(c, held.id).device_id
+    assert device_id is not None
+    for boot_id in (BOOT, NEXT_BOOT):
+        moved = run_moves.hand_over(c, [device_id], boot_id=boot_id, at=AT)
+        assert moved == Recovered(requeued=() if boot_id == BOOT else (held.id,))
+    row = runs.get_run(c, held.id)
+    assert (row.state, row.reason, row.crash_count) == (RunState.QUEUED, "device_moved", 0)
+    assert runs.get_run(c, other.id).held == other
+    with pytest.raises(StaleRun):
+        settle_unit(c, held, "a.txt", AT)
+
+
+def test_a_run_that_was_to_be_cancelled_does_not_move_with_its_device(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.RUNNING)
+    run_pauses.request_cancel(c, run.id, "not needed", AT)
+    assert run.device_id is not None
+    moved = run_moves.hand_over(c, [run.device_id], boot_id=NEXT_BOOT, at=AT)
+    assert moved == Recovered(cancelled=(run.id,))
 
 
 def crash(c: sa.Connection, n: int) -> Recovered:
