@@ -2,7 +2,7 @@
 
 Row 26: a device that connects with a thousand others, until all have settled, of a bare accept.
 Row 27: a look for runs to claim with nothing queued, with 50,000 connected devices of one.
-Row 28: 1,000 and 10,000 devices that are only there.
+Row 28: 1,000 and 10,000 devices that are only there, and 1,000 agents with schedules that are not due.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,6 +41,16 @@ _IDLE_S: Final = 20.0
 _COME_S: Final = 240.0
 _DISK: Final = "/var/tmp"  # as row 13
 _BOOT: Final = BootId("bench")
+_AGENTS: Final = 1_000
+_AGENT: Final = """\
+[[agents]]
+name = "agent-{0}"
+device = "desk-{0}"
+paths = ["notes"]
+data_types = ["tasks"]
+prompt = "Find the tasks that a person has to do."
+schedule = "0 0 1 1 *"
+"""
 _SETTINGS: Final = CROWD.replace("2000", str(_MANY + 1_000))
 
 
@@ -101,12 +111,15 @@ def _crowd(port: int, devices: int) -> Iterator[None]:
 
 
 @contextmanager
-def _daemon(number: int) -> Iterator[tuple[int, int]]:
-    """Run the hub's daemon, which knows so many devices; its process id and port."""
+def _daemon(number: int, *, agents: int = 0) -> Iterator[tuple[int, int]]:
+    """Run the hub's daemon with so many devices, and agents whose schedules are not due; its id and port."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(dir=_DISK, prefix="hub-bench-")))
         portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
-        hub = HubProcess(folder, settings=_SETTINGS, is_forked=False)
+        declared = "".join(_AGENT.format(n) for n in range(agents))
+        hub = HubProcess(
+            folder, settings=f"{_SETTINGS}agents_per_user = {_AGENTS}\n{declared}", is_forked=False
+        )
         stack.callback(portal.call, hub.close)
         portal.call(hub.start)  # makes the tables
         portal.call(hub.stop)
@@ -183,14 +196,16 @@ async def _claim(connected: int) -> float:
 
 
 def _idle(told: Callable[[str], None]) -> list[Row]:
-    told(f"none, {_FEW:,} and {_MANY:,} devices that are only there, for {_IDLE_S:g} s each")
+    told(
+        f"{_AGENTS:,} agents; none, {_FEW:,} and {_MANY:,} devices that are only there, for {_IDLE_S:g} s each"
+    )
     woken: dict[int, float] = {}
 
     def share(connected: int) -> float:
-        with _daemon(connected) as (pid, port), ExitStack() as stack:
+        with _daemon(connected, agents=_AGENTS) as (pid, port), ExitStack() as stack:
             if connected:
                 stack.enter_context(_crowd(port, connected))
-                _wait(_SETTLED_S)
+            _wait(_SETTLED_S)
             ticks, turns = cpu_ticks(pid), wakeups(pid)
             _wait(_IDLE_S)
             woken[connected] = (wakeups(pid) - turns) / _IDLE_S
