@@ -196,9 +196,8 @@ async def _claim(connected: int) -> float:
 
 
 def _idle(told: Callable[[str], None]) -> list[Row]:
-    told(
-        f"{_AGENTS:,} agents; none, {_FEW:,} and {_MANY:,} devices that are only there, for {_IDLE_S:g} s each"
-    )
+    there = f"none, {_FEW:,} and {_MANY:,} devices"
+    told(f"{_AGENTS:,} agents that are not due, {there} that are only there, for {_IDLE_S:g} s each")
     woken: dict[int, float] = {}
 
     def share(connected: int) -> float:
