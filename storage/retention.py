@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from storage.agents.schema import agent_config_history, agent_state_history, agents, wakes
 from storage.connectors.schema import posted, seen_messages, sign_ins
 from storage.coordination.schema import broadcasts, message_moves, messages, questions
+from storage.kernel.columns import Int
 from storage.runs.calls import IS_OPEN
 from storage.runs.schema import (
     model_answers,
@@ -384,15 +385,35 @@ _is_awaited = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.comp
 prune_batches = Pruning(model_batches, model_batches.c.created_at, ~_is_awaited)
 
 
-def prune_crowded_answers(c: sa.Connection, *, retained: int, rows: int = ROWS) -> int:
-    """Delete all but about *retained* answers, longest unused first. Return the number deleted.
+Place = tuple[int, int]
+ANSWERS_FROM: Place = (2**62, 0)  # the beginning: above the newest answer
+_used_at = model_answers.c.used_at
+NTH_ANSWER = (
+    sa.select(_used_at)
+    .where(_used_at < sa.bindparam("from", type_=Int))
+    .order_by(_used_at.desc())
+    .limit(1)
+    .offset(sa.bindparam("newer", type_=sa.Integer))
+)
 
-    Answers used at the same instant as the newest surplus answer stay.
+
+def count_answers(c: sa.Connection, place: Place, *, retained: int, rows: int) -> tuple[int | None, Place]:
+    """Count answers from *place*, newest first. Return an instant if answers used before it are surplus.
+
+    About *retained* answers were used since that instant: those used at the instant where a count goes on are
+    counted once. Also returns the place to go on.
+
+    Args:
+        place: instant above the answers that were not counted yet, and the number of counted ones.
     """
-    newest = c.execute(
-        sa.select(model_answers.c.used_at).order_by(model_answers.c.used_at.desc()).limit(1).offset(retained)
-    ).scalar_one_or_none()
-    return 0 if newest is None else prune_answers(c, before=newest, rows=rows)
+    start, counted = place
+    some = min(rows, retained + 1 - counted)
+    if some < 1:
+        return start, ANSWERS_FROM  # fewer are retained than when the count began
+    last = c.execute(NTH_ANSWER, {"from": start, "newer": some - 1}).scalar_one_or_none()
+    if last is None:
+        return None, ANSWERS_FROM
+    return (last, ANSWERS_FROM) if counted + some > retained else (None, (last, counted + some))
 
 
 # --- messages of mailboxes, posts and sign-ins

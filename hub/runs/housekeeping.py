@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 import anyio
 from anyio.abc import TaskStatus
+from msgspec.structs import replace
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
@@ -46,6 +47,7 @@ RENEW_EVERY_S: Final = 20.0
 RESIGN_WITHIN_S: Final = 2.0
 AT_ONCE: Final = 100  # agents or schedules per transaction
 SEARCHED: Final = 10  # parts of a table per round, of 500 rows: a million items in eight days
+COUNTED: Final = 5_000  # answers of models per round: a hundred thousand in a day
 # A run believes a tree that old, and the run that listed its files let entries become that old.
 RENEWED_DAYS: Final = 2 * RENEWED_AFTER_MS // DAY_MS
 
@@ -112,13 +114,14 @@ class Housekeeping:
                 return went
             self._has_run = True
             start = await self._store.read(orphans.find_places)
-            steps, agent, schedule = await self._steps(now, start)
+            steps, places = await self._steps(now, start)
             for name, step in steps:
                 while await lease.is_held() and (rows := await self._store.write(step)):
                     went[name] += rows
                     await self._pause()
             unit, item = await self._search(now, start, lease, went)
-            if (places := Places(unit, item, agent, schedule)) != start:
+            places = replace(places, unit=unit, item=item)
+            if places != start:
                 await self._store.write(orphans.note_places, places)
         finally:
             with anyio.move_on_after(RESIGN_WITHIN_S, shield=True):
@@ -157,8 +160,8 @@ class Housekeeping:
 
     async def _steps(
         self, now: datetime, start: Places
-    ) -> tuple[list[tuple[str, Callable[..., int]]], str, str]:
-        """Return the deletion steps at *now* in order, and the last agent and schedule that were examined.
+    ) -> tuple[list[tuple[str, Callable[..., int]]], Places]:
+        """Return the deletion steps at *now* in order, and the places where the next round goes on.
 
         Each step is repeated until it returns 0.
         """
@@ -186,7 +189,10 @@ class Housekeeping:
         messages = _before(now, keep.messages_days)
         orphaned = _before(now, keep.items_days)
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
-        crowd = partial(retention.prune_crowded_answers, retained=keep.model_answers_kept)
+        crowd, counted = await self._store.read(
+            retention.count_answers, start.answers, retained=keep.model_answers_kept, rows=COUNTED
+        )
+        unused = journaled if crowd is None else max(journaled, crowd)
         steps: list[tuple[str, Callable[..., int]]] = [
             ("payloads", partial(retention.forget_payloads, before=payloads, at=epoch_ms(now))),
             *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),
@@ -197,8 +203,7 @@ class Housekeeping:
             ("agent_history", partial(retention.prune_agent_history, before=activity)),
             ("config_history", partial(retention.prune_config_history, before=activity)),
             ("answers", partial(retention.prune_idempotency, before=answers)),
-            ("model_answers", partial(retention.prune_answers, before=journaled)),
-            ("model_answers", crowd),
+            ("model_answers", partial(retention.prune_answers, before=unused)),
             ("model_calls", partial(retention.prune_calls, before=asked)),
             ("model_batches", partial(retention.prune_batches, before=asked)),
             ("measurements", partial(measurements.prune_buckets, size_ms=MINUTE_MS, before=minutes)),
@@ -217,7 +222,7 @@ class Housekeeping:
             ),
             ("pages", retention.vacuum),
         ]
-        return steps, agent, schedule
+        return steps, replace(start, agent=agent, schedule=schedule, answers=counted)
 
     async def _examine(self, find: Callable[..., tuple[list[str], str]], place: str) -> tuple[list[str], str]:
         """Return the ids that *find* returns of SEARCHED parts behind *place*, and the place to go on."""

@@ -28,6 +28,7 @@ import sqlalchemy as sa
 from storage.agents.schema import agents
 from storage.devices.schema import devices
 from storage.kernel.columns import Int
+from storage.retention import ANSWERS_FROM
 from storage.runs.schema import items, run_calls, runs, unit_ledger
 from storage.runs.trees import spoil_trees_of
 from storage.schema import hub
@@ -43,6 +44,7 @@ class Places(msgspec.Struct, frozen=True):
     item: str = ""
     agent: str = ""  # whose runs may be old
     schedule: str = ""  # whose fires may be too many
+    answers: tuple[int, int] = ANSWERS_FROM  # counted to here, see ``count_answers``
 
 
 def find_places(c: sa.Connection) -> Places:

@@ -121,11 +121,16 @@ def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> No
     running(c)
     for number in range(6):
         model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
-    gone = 0
-    while went := retention.prune_crowded_answers(c, retained=2, rows=2):
-        gone += went
+    places, before = [retention.ANSWERS_FROM], None
+    while before is None:
+        before, place = retention.count_answers(c, places[-1], retained=2, rows=2)
+        places.append(place)
+    assert places == [retention.ANSWERS_FROM, (AT + 4, 2), retention.ANSWERS_FROM], "two are counted at once"
+    assert retention.prune_answers(c, before=before) == 3
     left = set(c.execute(sa.select(answers_table.c.question)).scalars())
-    assert gone == 3 and left == {"q-3", "q-4", "q-5"}
+    assert left == {"q-3", "q-4", "q-5"}
+    start = retention.ANSWERS_FROM
+    assert retention.count_answers(c, start, retained=3, rows=9) == (None, start), "no more than that"
 
 
 def test_of_old_answers_the_oldest_go_first(c: sa.Connection) -> None:

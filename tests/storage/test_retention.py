@@ -333,6 +333,7 @@ def test_a_night_without_a_look_is_no_jump(c: sa.Connection) -> None:
 
 FOUND = {
     "before": 1,
+    "from": 1,
     "failed_before": 1,
     "newer": 49,
     "rows": 500,

@@ -20,7 +20,7 @@ from storage import audit, retention
 from storage.agents.schema import agents
 from storage.devices import nodes
 from storage.runs import orphans
-from storage.runs.schema import unit_ledger
+from storage.runs.schema import model_answers, unit_ledger
 from storage.schedules.schema import schedule_fires, schedules
 from storage.schema import hub, leases
 from storage.schema import nodes as nodes_table
@@ -177,6 +177,22 @@ async def test_schedules_are_examined_in_parts_and_the_next_round_goes_on_behind
     await store.write(fill)
     rounds = [keeper(store, clock, fires_kept=1) for _ in range(3)]  # also after a restart
     assert [(await one.prune())["fires"] for one in rounds] == [2, 1, 0]
+
+
+async def test_answers_of_models_are_counted_in_parts_and_a_later_round_deletes_the_surplus(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "COUNTED", 2)
+    now = epoch_ms(clock.now())
+
+    def fill(c: sa.Connection) -> None:
+        answer = {"agent_id": make_agent(c).id, "model": "m", "finish": "whole", "answer": "[]"}
+        answers = ({"question": f"q-{n}", "created_at": now, "used_at": now + n} for n in range(6))
+        c.execute(sa.insert(model_answers), [answer | one for one in answers])
+
+    await store.write(fill)
+    rounds = [keeper(store, clock, model_answers_kept=2) for _ in range(3)]  # also after a restart
+    assert [(await one.prune())["model_answers"] for one in rounds] == [0, 3, 0]
 
 
 async def test_a_node_goes_long_after_its_end_with_its_lease(store: Store, clock: FakeClock) -> None:
