@@ -64,15 +64,20 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
     """Store the counter up to which the hub knows this file. Return a message for the owner, or None.
 
     There is a message if hub and device compare their rows. If the hub's counter is ahead of the file's, the
-    file is an older copy. It gets *fresh_id*, so that reused counter values are not taken for the lost ones.
+    file is an older copy; if the hub does not know the file, it may be one. The file gets *fresh_id* then, so
+    that reused counter values are not taken for the lost ones, not by a restored hub either.
     """
     mark, known = read_mark(db), welcome.store
-    if mark is None or known is None:
+    if mark is None:
+        return None
+    hub_knows = 0 if known is None or known.id != mark.id else known.counter
+    if hub_knows > mark.counter or hub_knows == 0 < mark.counter:
+        db.execute("UPDATE store SET id = ?", (fresh_id,))
+    if known is None:
         return None
     hub_id, hub_counter = db.execute("SELECT hub_id, hub_counter FROM store").fetchone()
     message = None
-    if known.id == mark.id and known.counter > mark.counter:
-        db.execute("UPDATE store SET id = ?", (fresh_id,))
+    if hub_knows > mark.counter:
         message = "this device's file is older than the hub knows it: the hub sends the missing rows again"
     elif known.id == mark.id and hub_id == welcome.hub_id and known.counter < (hub_counter or 0):
         # A hub that compares from the start sends 0, on an operator's request or after a loss. Any other

@@ -235,8 +235,9 @@ class SimDevice:
             return
         match frame:
             case Welcome():
-                known = frame.store or StoreMark(id="none", counter=0)
-                if known.id == self.memory.store_id and known.counter > self.memory.counter:
+                known = frame.store
+                hub_knows = known.counter if known and known.id == self.memory.store_id else 0
+                if hub_knows > self.memory.counter or hub_knows == 0 < self.memory.counter:
                     self.rename_store()
                 self._welcomed(wire)
             case AgentRun():

@@ -147,6 +147,24 @@ def test_an_older_copy_of_a_file_gets_another_id_once_a_hub_knows_more_of_it(
         assert store.note_welcome(welcome(2, lost.id)) is None
 
 
+@pytest.mark.parametrize("hub_knows", ["another file", "nothing of it", "no file"])
+def test_a_file_with_rows_gets_another_id_when_its_hub_does_not_know_it(
+    store: DeviceStore, hub_knows: str
+) -> None:
+    before = store.mark
+    told = {
+        "another file": welcome(2, "another file"),
+        "nothing of it": welcome(0, before.id),
+        "no file": msgspec.structs.replace(welcome(0, ""), store=None),
+    }[hub_knows]
+    store.note_welcome(told)
+    assert store.mark == before  # it has no number that could be given again
+    store.apply([insert("c-1")])
+    store.note_welcome(told)
+    assert store.mark.id != before.id
+    assert store.mark.counter == 1
+
+
 def test_a_hub_that_lost_rows_is_reported_to_the_owner_once(store: DeviceStore) -> None:
     store.apply([insert("c-1"), insert("c-2")])
     assert store.note_welcome(welcome(2, store.mark.id)) is None
