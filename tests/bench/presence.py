@@ -125,7 +125,8 @@ def _daemon(number: int, *, agents: int = 0) -> Iterator[tuple[int, int]]:
         portal.call(hub.stop)
         engine = sa.create_engine(f"sqlite:///{folder / 'hub.db'}")
         with engine.begin() as c:
-            _enrol(c, number)
+            if number:
+                _enrol(c, number)
         engine.dispose()
         portal.call(hub.start)
         _wait(3.0)  # what a start does later
