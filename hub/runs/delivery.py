@@ -163,6 +163,8 @@ class Delivery:
     ) -> UnitPlan:
         """Commit the calls to be sent for a document: items that are new or have changed. Sends nothing.
 
+        A document without calls is settled at once, if nothing of it is missing.
+
         Args:
             link: None if the device is disconnected; its capabilities are unknown then, so no row is updated.
             read_at: when the document's text was read, in epoch milliseconds.
@@ -200,7 +202,6 @@ class Delivery:
                 agent_id=order.agent_id,
                 seen_keys=seen_keys,
                 version=message.version,
-                is_whole=missing_of(found.notes) is None,
             )
         plan = await self._store.write(
             plan_it,
@@ -213,6 +214,7 @@ class Delivery:
             read_at=read_at,
             notes=msgspec.to_builtins(notes),
             caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
+            is_whole=missing_of(notes) is None and not notes.awaits_model,
             at=now_ms(self._clock),
         )
         self._metrics.items_known.inc(plan.known)

@@ -399,7 +399,10 @@ class Runner:
             if found.notes.given_up_chars or found.notes.lost:
                 await unit.forget(unit.useless)
             attempt.is_full = attempt.is_full or "items_per_run" in plan.left_out
-            await self.bring(attempt, reading.link, document.unit_key, plan.open_calls, interrupt)
+            if plan.settled is None:
+                await self.bring(attempt, reading.link, document.unit_key, plan.open_calls, interrupt)
+            else:
+                self._watch.changed(order.run_id)
         finally:
             slots.release()
 

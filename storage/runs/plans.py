@@ -23,7 +23,7 @@ from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, Open
 from storage.runs.items import Decide, Decision, Finder, FoundItem, known_items, write_items
 from storage.runs.runs import HeldRun, advance, check_held
 from storage.runs.schema import run_calls, run_units, runs, unit_ledger
-from storage.runs.units import ADD_UNIT, fail_unit, find_unit
+from storage.runs.units import ADD_UNIT, fail_unit, find_unit, settle_unit
 
 
 class ItemCaps(msgspec.Struct, frozen=True):
@@ -40,6 +40,7 @@ class UnitPlan(msgspec.Struct, frozen=True):
     adopted: int  # calls that an earlier run planned, answered or not
     known: int = 0  # extracted items without a call, because they are known
     left_out: dict[str, int] = {}  # new items beyond a limit, by the limit's name
+    settled: UnitState | None = None  # if the plan settled the unit too
 
 
 HELD_ELSEWHERE = (
@@ -137,6 +138,7 @@ def plan_unit(
     read_at: int | None = None,
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
+    is_whole: bool = False,
 ) -> UnitPlan:
     """Plan a unit that was read: EXTRACTED, with all its calls. Must be committed before the first send.
 
@@ -144,14 +146,15 @@ def plan_unit(
     ``storage.runs.items.Decision``. A call id that an ended run planned is adopted, with its answer if any. A
     call without an answer is sent again, with this plan's payload if the earlier one was deleted. Planning a
     unit of this run again, because its file changed or it failed, drops unsent calls and keeps the rest. A
-    unit without calls is EXTRACTED too, and settled by ``settle_unit``. A plan that adds calls resets the
-    run's crash count.
+    unit without open calls is EXTRACTED too, and settled by ``settle_unit``: here, if nothing is missing. A
+    plan that adds calls resets the run's crash count.
 
     Args:
         decide: pure function of the known items; called again when the transaction is repeated.
         read_at: time at which the unit's text arrived, for timing statistics.
         notes: statistics about the reading; ``left_out`` is added if a limit was reached.
         caps: limits on new items.
+        is_whole: all of the unit was read, and nothing waits for the model.
 
     Raises:
         StaleRun: the run has another fence, or has ended.
@@ -185,7 +188,8 @@ def plan_unit(
     if adopted:
         carried = {call.call_id: call.payload for call in calls}
         c.execute(REMIND, [{"call": call_id, "carried": carried[call_id]} for call_id in adopted])
-    present = set(c.execute(IDS_OF_UNIT, here).scalars())
+    has_calls = before is not None or bool(adopted)
+    present = set(c.execute(IDS_OF_UNIT, here).scalars()) if has_calls else set()
     fresh = [call for call in calls if call.call_id not in present]
     if fresh:
         common = {"run_id": held.id, "unit_key": unit_key, "updated_at": at}
@@ -194,8 +198,10 @@ def plan_unit(
     write_items(c, decisions)
     if calls:
         c.execute(OUTDATED, here | {"digest": content_hash})
-    total, still_open, _ = count_calls(c, held.id, unit_key)
-    known = _count_known(c, held, unit_key, [one for one in decisions if one.call is None], present)
+    has_calls = has_calls or bool(calls)
+    total, still_open, _ = count_calls(c, held.id, unit_key) if has_calls else (0, 0, {})
+    counted = 0 if before is None else c.execute(KNOWN_BEFORE, here).scalar_one()
+    known = _count_known(c, held, [one for one in decisions if one.call is None], present, counted)
     all_notes = dict(notes or {}) | ({"left_out": left_out} if left_out else {})
     c.execute(
         EXTRACT,
@@ -208,8 +214,10 @@ def plan_unit(
     )
     got_further = before is None or is_retried or bool(adopted or fresh)
     advance(c, held, at=at, failed=-1 if is_retried else 0, got_further=got_further)
-    still = [OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, here)]
-    return UnitPlan(still, len(adopted), known, left_out)
+    still = [OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, here)] if still_open else []
+    is_settled = is_whole and not (still or left_out)
+    settled = settle_unit(c, held, unit_key, at) if is_settled else None
+    return UnitPlan(still, len(adopted), known, left_out, settled)
 
 
 def _decisions(
@@ -251,11 +259,14 @@ def _capped(
 
 
 def _count_known(
-    c: sa.Connection, held: HeldRun, unit_key: str, known: Sequence[Decision], of_this_run: set[str]
+    c: sa.Connection, held: HeldRun, known: Sequence[Decision], of_this_run: set[str], counted: int
 ) -> int:
-    """Return the number of items that are known from outside this run's earlier plans of the unit."""
+    """Return the number of items that are known from outside this run's earlier plans of the unit.
+
+    Args:
+        counted: their number when the unit was planned last in this run.
+    """
     count = sum(1 for one in known if one.before is None or one.before.call_id not in of_this_run)
-    counted = c.execute(KNOWN_BEFORE, {"run": held.id, "unit": unit_key}).scalar_one()
     if count != counted:
         c.execute(COUNT_KNOWN, {"run": held.id, "more": count - counted})
     return count
@@ -316,6 +327,7 @@ def plan_message(
         read_at=read_at,
         notes=notes,
         caps=caps,
+        is_whole=is_whole,
     )
     about: dict[str, Any] = {"version": version, "run_id": held.id, "at": at}
     if is_whole:

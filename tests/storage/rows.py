@@ -158,6 +158,7 @@ def plan(
     digest: str = "sha-1",
     at: int = AT,
     notes: Mapping[str, object] | None = None,
+    is_whole: bool = False,
 ) -> UnitPlan:
     """The plan of a unit, written: these calls, whatever the ledger of items knows."""
     return plans.plan_unit(
@@ -170,6 +171,7 @@ def plan(
         found=(),
         decide=lambda known: [Decision(call=call) for call in of],
         at=at,
+        is_whole=is_whole,
     )
 
 

@@ -218,6 +218,15 @@ def test_a_unit_without_items_is_done_as_well(c: sa.Connection) -> None:
     assert known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
+def test_a_whole_unit_without_open_calls_is_settled_by_its_plan(c: sa.Connection) -> None:
+    held = running(c)
+    assert plan(c, held, "b.txt", of=calls("call-1"), is_whole=True).settled is None
+    assert plan(c, held, is_whole=True).settled is UnitState.DONE
+    row = runs.get_run(c, held.id)
+    assert row.units_done == 1
+    assert known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
+
+
 @pytest.mark.parametrize(
     ("event", "code"), [(CallEvent.REJECTED, "device_error"), (CallEvent.GIVEN_UP, "unknown_effect")]
 )

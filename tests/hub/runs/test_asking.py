@@ -262,7 +262,7 @@ def outbox_of_newest(c: sa.Connection) -> bool:
     """Return True if a unit of the newest run was extracted."""
     (run,) = runs.list_runs(c, limit=1) or (None,)
     return run is not None and any(
-        unit.state is UnitState.EXTRACTED for unit in units.first_units(c, run.id, 100)
+        unit.state in (UnitState.EXTRACTED, UnitState.DONE) for unit in units.first_units(c, run.id, 100)
     )
 
 
