@@ -166,7 +166,10 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
 
 
 def make_tables(c: sa.Connection) -> None:
-    """Create the tables of ``storage.schema``, with their indexes; none of them may exist."""
+    """Create the tables of ``storage.schema``, then their indexes by name; none of them may exist.
+
+    Of two indexes that are equally good, SQLite takes the one that was created later.
+    """
     for statement in _statements(c.dialect.name):
         c.exec_driver_sql(statement)
 

@@ -22,6 +22,7 @@ import anyio
 import sqlalchemy as sa
 
 from storage.kernel.database import CAUSE, Busy, Unavailable, translated
+from storage.kernel.migrate import make_tables
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,11 +54,11 @@ def set_clock(driver: sqlite3.Connection, now_ms: Callable[[], int] = machine_no
     driver.create_function("hub_now_ms", 0, now_ms)
 
 
-def empty_database(tables: sa.MetaData) -> bytes:
-    """Serialize a database with empty *tables*; ``open_sqlite`` makes copies of it in memory."""
+def empty_database() -> bytes:
+    """Serialize a database with empty tables; ``open_sqlite`` makes copies of it in memory."""
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     with engine.begin() as connection:
-        tables.create_all(connection, checkfirst=False)
+        make_tables(connection)
         driver = connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
     content = driver.serialize()

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from storage.kernel.sqlite import empty_database, set_clock
-from storage.schema import metadata
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 
@@ -52,7 +51,7 @@ def c(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextmanager
 def _sqlite() -> Iterator[sa.Engine]:
     """Each connection has an empty database of its own: a copy of one that was made once."""
-    content = empty_database(metadata)
+    content = empty_database()
 
     def copy() -> sqlite3.Connection:
         connection = sqlite3.connect(":memory:")

@@ -15,7 +15,7 @@ from storage.kernel.columns import now_ms
 from storage.kernel.database import Conflict, Database, Unavailable
 from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, open_sqlite
-from storage.schema import metadata, nodes
+from storage.schema import nodes
 from tests.storage.jobs import add, names, outcome_of
 
 
@@ -26,7 +26,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
             async with open_postgres(url) as opened:
                 yield opened
         return
-    path, content = tmp_path / "hub.db", empty_database(metadata)
+    path, content = tmp_path / "hub.db", empty_database()
     path.write_bytes(content)
     async with open_sqlite(path if request.param == "file" else content) as opened_file:
         yield opened_file

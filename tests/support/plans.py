@@ -37,7 +37,14 @@ SHORT: Final = {
 # Indexes of rows that wait or are worked on; each leaves its index when that ends.
 AT_WORK: Final = {
     *("runs_executing", "runs_lease", "runs_needy", "runs_late", "runs_paused", "runs_queued", "runs_ready"),
-    *("runs_live", "messages_open", "messages_due", "messages_expiring", "questions_waiting"),
+    *(
+        "runs_live",
+        "runs_live_agent",
+        "messages_open",
+        "messages_due",
+        "messages_expiring",
+        "questions_waiting",
+    ),
     *("broadcasts_open", "soul_writes_open", "wakes_due", "schedules_first_connect", "schedules_unplanned"),
     *("agent_states_recovery", "agent_states_failing", "model_calls_unmeasured", "run_calls_open"),
     *("runs_unmeasured", "posted_waiting", "devices_present"),
@@ -194,7 +201,7 @@ class Plans:
     def _explained_in_file(self, statement: Statement) -> list[str]:
         if self._file is None:
             self._file = sqlite3.connect(":memory:", check_same_thread=False)
-            self._file.deserialize(empty_database(metadata))
+            self._file.deserialize(empty_database())
             set_clock(self._file)
         given = [None] * re.sub(r"'[^']*'", "", statement.text).count("?")
         try:
