@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -363,12 +364,21 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
 
 def _elsewhere(unknown: str, names_at: NamesAt) -> str:
     """Return a hint with the table that has such a key."""
+    if (path := _tables_by_key(names_at).get(unknown)) is None:
+        return ""
+    table = str(path[0])
+    return f"[[{table}]] has such a key" if table in _LISTED else f"[{spell(path)}] has such a key"
+
+
+@cache
+def _tables_by_key(names_at: NamesAt) -> dict[str, KeyPath]:
+    """Return the first table that has each key; once, because a file may have thousands of unknown keys."""
+    found: dict[str, KeyPath] = {}
     for table in names_at(()):
         for path in ((table,), *((table, inner) for inner in names_at((table,)))):
-            if unknown in names_at(path):
-                is_listed = table in _LISTED
-                return f"[[{table}]] has such a key" if is_listed else f"[{spell(path)}] has such a key"
-    return ""
+            for key in names_at(path):
+                found.setdefault(key, path)
+    return found
 
 
 def _nearest_choice(value: object, message: str) -> str:

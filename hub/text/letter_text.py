@@ -113,7 +113,8 @@ class _Taking:
                 notes.append(_omitted(self._options, f"parts in parts, more than {MOST_DEPTH} deep"))
                 continue
             kind = part.get_content_type()
-            inner = part.get_payload()
+            # a part that is no list would be decoded here, by a charset that may be no text at all
+            inner = part.get_payload() if part.is_multipart() else None
             if kind == MAIL:
                 enclosures.append(self._mail_inside(part, depth))
             elif isinstance(inner, list):
@@ -157,7 +158,7 @@ class _Taking:
         )
 
     def _mail_inside(self, part: Message, depth: int) -> Enclosure:
-        inner = part.get_payload()
+        inner = part.get_payload() if part.is_multipart() else None
         message = inner[0] if isinstance(inner, list) and inner else None
         name = name_of(part) or "a mail"
         if not isinstance(message, Message) or depth == _MOST_MAILS:
@@ -198,7 +199,10 @@ def _chosen(ways: list[Message]) -> list[Message]:
 
 def _part_size(part: Message) -> int:
     """Return the size of a part's decoded content without decoding it."""
-    payload = part.get_payload()
+    try:
+        payload = part.get_payload()
+    except ValueError:  # its charset is no name
+        return len(bytes_of(part))
     if not isinstance(payload, str):
         return 0
     if str(part.get("Content-Transfer-Encoding", "")).strip().lower() != "base64":
