@@ -35,7 +35,13 @@ VALUES: Final[Mapping[str, Mapping[str, object]]] = {
         "config_type": "json",
     },
     "agent_capabilities": {"ver_major": 1, "ver_minor": 0, "ver_patch": 0},
-    "agent_locks": {"holder_kind": "device", "holder_id": "d", "expires_at": FAR, "acquired_at": _at},
+    "agent_locks": {
+        "agent_id": _text("id"),  # an agent has few
+        "holder_kind": "device",
+        "holder_id": "d",
+        "expires_at": FAR,
+        "acquired_at": _at,
+    },
     "agent_metrics": {"bucket_ms": 60_000, "n": 1, "sum": 1.0, "min": 1.0, "max": 1.0, "last": 1.0},
     "agent_state_history": {"axis": "health", "new_value": "ok"},
     "agent_states": {"lifecycle": "active"},
