@@ -328,7 +328,7 @@ def copy_tables(config: Path, url: str | None, state: Path, target: str, *, as_j
 
     def report(table: Copied) -> None:
         copied.append(table)
-        if not as_json:
+        if table.rows and not as_json:
             show.report(f"{table.table}: {table.rows:,} rows, equal")
 
     anyio.run(lambda: copy_database(_address(config, url), target, base=state, on_table=report))
@@ -337,7 +337,8 @@ def copy_tables(config: Path, url: str | None, state: Path, target: str, *, as_j
         tables = {table.table: {"rows": table.rows, "digest": table.digest} for table in copied}
         show.print_json("migrate_copy", {"rows": rows, "tables": tables})
     else:
-        show.out(f"copied {rows:,} rows of {len(copied)} tables; now set [storage] url to the new address")
+        show.out(f"copied {rows:,} rows of {len(copied)} tables, and all are equal")
+        show.out("now set [storage] url to the new address; never start a hub on the old database again")
 
 
 @migrate.command("verify", epilog=example("hub migrate verify"))
