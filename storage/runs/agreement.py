@@ -19,7 +19,7 @@ from storage.agents.schema import agents
 from storage.devices.schema import device_stores
 from storage.kernel.columns import in_parts, listed
 from storage.kernel.rows import columns_of, fill, fill_each, filled, values_of
-from storage.runs.calls import ReportedVerdict, record_verdicts
+from storage.runs.calls import IS_OPEN, ReportedVerdict, record_verdicts
 from storage.runs.items import (
     CHANGE_ITEM,
     ITEMS,
@@ -273,6 +273,7 @@ BY_ROWS = _MINE.where(items.c.row_id.in_(sa.bindparam("rows", expanding=True)))
 OF_QUOTES = _MINE.where(
     items.c.quote_hash.in_(sa.bindparam("quotes", expanding=True)), items.c.verdict != "rejected"
 ).order_by(items.c.call_id)
+ON_ITS_WAY = sa.select(run_calls.c.call_id).where(run_calls.c.call_id == sa.bindparam("call"), IS_OPEN)
 PAYLOAD = sa.select(run_calls.c.payload).where(run_calls.c.call_id == sa.bindparam("call"))
 CHANGE_CALL = (
     sa.update(run_calls)
@@ -354,7 +355,8 @@ def list_doubtful(
 ) -> dict[CallId, str | None]:
     """Return calls that the device must confirm before ``take_rows``, with the rows of their items.
 
-    They are the newest calls of items whose rows the device may have reported under another call.
+    They are the newest calls of items whose rows the device may have reported under another call: also one
+    on its way to such a row, since only the device knows whether it came before the reported call.
     """
     ledger = _Ledger(c, device_id, reported)
     found: dict[CallId, str | None] = {}
@@ -366,6 +368,8 @@ def list_doubtful(
                 for one in (*ledger.of_place(row.item), *([known] if known else ()))
                 if one.answered_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
             }
+            if known is not None and known.answered_at is None and not ledger.is_older(row.item, known):
+                found[known.call_id] = known.row_id
     return found
 
 
@@ -387,7 +391,7 @@ def take_rows(
     Args:
         mark: the store's id, and the counter up to which the reported rows go.
         is_last: no rows follow.
-        lost: calls that are answered in the ledger but that the device has not done.
+        lost: those of ``list_doubtful`` that the device has not done.
         rowless: calls that the device has done, of items whose row in the ledger it does not have.
     """
     ledger = _Ledger(c, device_id, reported)
@@ -411,10 +415,16 @@ def _take(
     if known is not None and known.verdict == one.verdict == "rejected":
         return False  # no call changed the row since
     if known is not None and not ledger.is_older(one, known):
+        if known.call_id in lost and c.execute(ON_ITS_WAY, {"call": known.call_id}).first() is not None:
+            if known.row_id != one.row_id:
+                _change_row(c, known, one.row_id)
+            return False  # an older row, which that call is still to change
         c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
         _read_again(c, known.unit_key, known.device_id)
         return True
-    lost_elsewhere = (other for other in ledger.of_place(one) if other.call_id in lost)
+    lost_elsewhere = (
+        other for other in ledger.of_place(one) if other.call_id in lost and other.answered_at is not None
+    )
     if (other := next(lost_elsewhere, None)) is not None:
         lost.remove(other.call_id)
         c.execute(CHANGE_ITEM, change_of(_newer(other, one)))

@@ -112,6 +112,21 @@ def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way
     assert the_item(c).call_id == "c-9"
 
 
+def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    change = plan(c, held, changed)
+    on_its_way = the_item(c)
+    told = taken(on_its_way, "c-9")
+    (asked,) = agreement.list_doubtful(c, [told], device_id=DESK)
+    assert asked == on_its_way.call_id
+    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, lost=[asked], at=AT)
+    assert the_item(c) == on_its_way
+    bring(c, held, change)
+    assert the_item(c).answered_at is not None  # so that the next plan knows what the device has
+
+
 def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its_way(
     c: sa.Connection,
 ) -> None:
