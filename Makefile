@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test quick check bench $(EVALUATIONS) gateway-check connector-check autobahn mutants locks soak attack simulate fuzz documents lock clean
+.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check autobahn mutants locks soak attack simulate fuzz documents lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -19,6 +19,9 @@ help:  ## what there is
 
 demo: $(VENV)/.run  ## the main job, end to end: hub, device, one run over a sample folder
 	@$(BIN)/hub demo
+
+cluster-demo: $(VENV)/.dev  ## PostgreSQL, three hubs and 20 devices: one hub is killed in the middle of runs
+	@$(BIN)/python -m tests.scenarios.cluster
 
 test: $(VENV)/.dev  ## the test suite without the slow proofs of make soak; PYTEST_ARGS="-x tests/storage" for a part
 	@$(PYTEST) $(PYTEST_ARGS)
