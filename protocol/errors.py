@@ -120,6 +120,7 @@ class ErrorCode(StrEnum):
     BAD_CONFIG = "bad_config"
     UNKNOWN_CONFIG = "unknown_config"
     UNKNOWN_CAPABILITY = "unknown_capability"
+    UNKNOWN_NODE = "unknown_node"
     UNKNOWN_LOCK = "unknown_lock"
     LOCK_HELD = "lock_held"
     LOCK_LOST = "lock_lost"
@@ -308,6 +309,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.UNKNOWN_CAPABILITY: CodeInfo(
         _O, False, 404, "'hub agents capabilities NAME' lists the capabilities there are"
     ),
+    _E.UNKNOWN_NODE: CodeInfo(_O, False, 404, "'hub nodes' lists the nodes there are"),
     _E.UNKNOWN_LOCK: CodeInfo(_O, False, 404, "'hub locks --all' lists the locks there are"),
     _E.LOCK_HELD: CodeInfo(_R, True, 409, "try again later; a device may also wait for it with wait_ms"),
     _E.LOCK_LOST: CodeInfo(

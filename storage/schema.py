@@ -29,6 +29,8 @@ nodes = table(
     number("seen_at"),
     sa.Column("stopped_at", Int),
     number("boots_10min", 1),
+    sa.Column("name", sa.Text),
+    sa.Column("version", sa.Text),
 )
 
 leases = table(

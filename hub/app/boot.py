@@ -16,6 +16,7 @@ from hub.settings.declared import (
     declared_gateways,
     declared_templates,
 )
+from hub.version import VERSION
 from protocol.ids import UserId
 from storage import audit
 from storage.devices import devices, nodes, users
@@ -59,7 +60,15 @@ async def begin(context: Context) -> Boot:
     # Before the boot is recorded: see begin_chain.
     await store.write(audit.begin_chain, at=at, subject=hub_id)
     await log_audit_head(store)
-    boot = await store.write(nodes.begin_boot, context.node.id, context.boot_id, at, window_ms=window_ms)
+    boot = await store.write(
+        nodes.begin_boot,
+        context.node.id,
+        context.boot_id,
+        at,
+        window_ms=window_ms,
+        name=context.node.name,
+        version=VERSION,
+    )
     hold, hold_until_ms = None, 0
     if boot.boots_10min >= RESTARTS:
         hold_until_ms = at + window_ms

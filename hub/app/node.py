@@ -7,6 +7,7 @@ lease of the identity shows whether another process lives under it.
 
 import fcntl
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ class Node:
     """Node with a state folder, which is locked until ``close``.
 
     Attributes:
+        name: for people: that of the machine.
         is_moved: True if the identity was last used in another folder, or before the machine started.
 
     Raises:
@@ -47,6 +49,7 @@ class Node:
         known = self._file.read().split()
         self._here = _place(state)
         self.id = NodeId(known[0] if known else ids.fresh())
+        self.name = socket.gethostname()
         self.is_moved = bool(known) and known[1:] != [self._here]
         if not known:
             self._write()

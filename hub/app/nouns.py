@@ -29,6 +29,7 @@ from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.nodes import Nodes
 from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules, Slots
@@ -93,7 +94,6 @@ def make_nouns(
     )
     agents = Agents(
         store=store,
-        roster=roster,
         control=control,
         runs=runs,
         schedules=schedules,
@@ -148,6 +148,7 @@ def make_nouns(
         Locks(store, work.locks, clock=clock),
         Logs(ring, store, context.log.file),
         Measurements(store, measurements),
+        Nodes(store, here=context.node.id, clock=clock),
         Overviews(hub),
         Slots(store=store, scheduler=scheduler),
         System(

@@ -37,6 +37,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "status": _Command(DECLARED, "Show the state of the running hub on one screen."),
         "doctor": _Command("doctor", "Check the installation and list problems with their fixes."),
         "logs": _Command("logs", "Show the last events of the hub's log."),
+        "nodes": _Command(DECLARED, "List the nodes of the hub with their devices and runs."),
         "drain": _Command(DECLARED, "Stop the running hub after its work in progress."),
         "backup": _Command("upkeep", "Write the hub's state into one new file, or verify such a file."),
         "restore": _Command("upkeep", "Restore the hub's state from a backup file."),

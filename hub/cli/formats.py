@@ -61,6 +61,8 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     ),
     "home": lambda agent: agent["gateway"] or agent["device"],
     "tagged": lambda tags: " ".join(f"{name}={value}" for name, value in sorted(tags.items())),
+    # Nodes
+    "node_state": lambda node: f"{node['state']}, this node" if node["here"] else node["state"],
     # Locks
     "holders": lambda waiting: ", ".join(holder(wait["holder"]) for wait in waiting),
     "holder_now": lambda held_by: f"{holder(held_by)} holds it now" if held_by else "it is free now",
@@ -111,6 +113,13 @@ def pairs(fields: Item) -> str:
 def ready_gateways(status: Item) -> str:
     known = status["gateways_known"]
     return f"{status['gateways_ready']} of {known} ready" if known else ""
+
+
+@_format
+def connected_devices(status: Item) -> str:
+    connected, here = status["devices_connected"], status["devices_here"]
+    text = f"{connected} of {status['devices_known']} connected"
+    return text if here == connected else f"{text}, {here} of them to this node"
 
 
 @_format

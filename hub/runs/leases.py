@@ -49,7 +49,8 @@ class LeaseKeeper:
 
         Args:
             open_own: opens another connection to the same database; called in the thread.
-            on_lost: called when a later process has the node's identity, so that this one must end.
+            on_lost: called when this process must end, because a later one has the node's identity or the
+                node was removed.
         """
         self._on_lost = on_lost
         self.turns = Turns(clock)
@@ -89,9 +90,10 @@ class LeaseKeeper:
             self.turns.work()  # a server that does not answer times out before this turn is overdue
             try:
                 async with self._open_own() as store:
+                    beat = partial(nodes.beat, ttl_ms=self._lease_ms, is_first=False)
                     while not self._stopped.is_set():
                         self.turns.work()
-                        await store.write(nodes.beat, self._node_id, self._boot_id, ttl_ms=self._lease_ms)
+                        await store.write(beat, self._node_id, self._boot_id)
                         await self._wait(stopped, self._every_s)
             except LostLease as exc:
                 log.error("node.superseded", exc=exc)

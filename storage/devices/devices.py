@@ -133,6 +133,19 @@ def count_devices(c: sa.Connection, *, user_id: UserId | None = None) -> int:
     return c.execute(query if user_id is None else query.where(devices.c.user_id == user_id)).scalar_one()
 
 
+def count_connected(c: sa.Connection, *, user_id: UserId | None = None) -> int:
+    """Return the number of devices that are connected to a hub process that lives, of all users or of one."""
+    mine = sa.true() if user_id is None else devices.c.user_id == user_id
+    return c.execute(sa.select(sa.func.count()).where(is_online(), mine)).scalar_one()
+
+
+def connected_of(c: sa.Connection, ids: Iterable[DeviceId]) -> set[DeviceId]:
+    """Return those of the devices that are connected to a hub process that lives."""
+    query = sa.select(devices.c.id).where(is_online())
+    found = [c.execute(query.where(devices.c.id.in_(part))) for part in in_parts(sorted(set(ids)))]
+    return {DeviceId(id) for rows in found for id in rows.scalars()}
+
+
 def list_devices(
     c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
 ) -> list[DeviceRow]:

@@ -6,16 +6,18 @@ missed its own expiry are refused. Instants of leases are the database's own, so
 clocks agree.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import HubError
-from protocol.ids import BootId, NodeId
+from protocol.errors import ErrorCode, HubError, IllegalTransition
+from protocol.ids import BootId, NodeId, UserId
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, now_ms
 from storage.kernel.database import end_sessions
+from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
+from storage.runs.schema import runs
 from storage.schema import hub, leases, nodes
 
 _NODE = "node "  # with the node's id: name of the lease that its process renews while it lives
@@ -79,22 +81,35 @@ def ensure_key(c: sa.Connection, fresh: bytes) -> bytes:
 
 
 def begin_boot(
-    c: sa.Connection, node_id: NodeId, boot_id: BootId, at: int, *, window_ms: int = BOOTS_WINDOW_MS
+    c: sa.Connection,
+    node_id: NodeId,
+    boot_id: BootId,
+    at: int,
+    *,
+    window_ms: int = BOOTS_WINDOW_MS,
+    name: str | None = None,
+    version: str | None = None,
 ) -> Boot:
     """Record a start of the node. A start after an orderly stop resets the count.
 
     The leases of the node's earlier process end: one process at a time has the state folder.
+
+    Args:
+        name: of the node, for people.
+        version: of the hub.
     """
+    about = {"name": name, "version": version}
     last = c.execute(BOOT, {"node": node_id}).one_or_none()
     if last is None:
-        c.execute(sa.insert(nodes), {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at})
+        first = {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at}
+        c.execute(sa.insert(nodes), first | about)
         return Boot(node_id, boot_id, at, 1, None)
     crashed_just_now = last.stopped_at is None and at - last.started_at < window_ms
     boots = last.boots_10min + 1 if crashed_just_now else 1
     c.execute(
         sa.update(nodes)
         .where(nodes.c.id == node_id)
-        .values(boot_id=boot_id, boots_10min=boots, started_at=at, seen_at=at, stopped_at=None)
+        .values(boot_id=boot_id, boots_10min=boots, started_at=at, seen_at=at, stopped_at=None, **about)
     )
     c.execute(END, {"ended": last.boot_id})
     return Boot(node_id, boot_id, at, boots, BootId(last.boot_id))
@@ -213,18 +228,22 @@ def is_online(rows: Any = devices) -> sa.ColumnElement[bool]:
     return sa.and_(rows.c.boot_id.is_not(None), beats)
 
 
-def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int) -> None:
+def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int, is_first: bool = True) -> None:
     """Renew the liveness lease of this node's process, which keeps its executing runs, for *ttl_ms*.
 
     The first beat of a later process ends the lease of an earlier one.
 
+    Args:
+        is_first: the lease may be new; otherwise a node without a lease was removed.
+
     Raises:
-        LostLease: a later process began with the node's identity.
+        LostLease: a later process began with the node's identity, or the node was removed.
     """
     name = _lease_of(node_id)
-    c.execute(ENSURE, {"lease": name})
+    if is_first:
+        c.execute(ENSURE, {"lease": name})
     if not c.execute(BEAT, {"lease": name, "node": node_id, "boot": boot_id, "ttl": ttl_ms}).rowcount:
-        raise LostLease(f"a later process has the identity of the node {node_id}")
+        raise LostLease(f"a later process has the identity of the node {node_id}, or the node was removed")
 
 
 def lives_until(c: sa.Connection, node_id: NodeId) -> int | None:
@@ -268,6 +287,99 @@ def end_others(c: sa.Connection, boot_id: BootId) -> None:
     c.execute(
         sa.update(leases).where(leases.c.holder_boot_id != boot_id).values(holder_boot_id=None, expires_at=0)
     )
+
+
+class UnknownNode(HubError):
+    """Error: the database has no such node."""
+
+    code = ErrorCode.UNKNOWN_NODE
+
+
+class NodeRow(msgspec.Struct, frozen=True):
+    """Node of this database.
+
+    Attributes:
+        name: for people; several nodes may have one name. None: of a node that release 0.1.0 recorded.
+        version: of the hub at its last start.
+        stopped_at: when it was stopped in order, after its last start.
+        expires_at: end of its lease, in the database's time; None: the lease has ended.
+        devices: number of devices that are connected to it.
+        runs: number of runs that it executes.
+    """
+
+    id: NodeId
+    boot_id: BootId
+    name: str | None
+    version: str | None
+    started_at: int
+    stopped_at: int | None
+    expires_at: int | None
+    devices: int
+    runs: int
+
+
+LEAST_END: Final = 6  # characters at the end of an id that identify it
+_alive = sa.and_(
+    leases.c.name == sa.literal(_NODE) + nodes.c.id,
+    leases.c.holder_boot_id == nodes.c.boot_id,
+    leases.c.expires_at > now_ms(),
+)
+_devices = sa.select(sa.func.count()).where(devices.c.boot_id == nodes.c.boot_id, leases.c.name.is_not(None))
+_runs = sa.select(sa.func.count()).where(
+    runs.c.state.in_([*map(sa.literal_column, ("'PREPARING'", "'RUNNING'"))]),
+    runs.c.lease_boot_id == nodes.c.boot_id,
+)
+
+
+def _count(query: sa.Select[Any]) -> sa.ScalarSelect[Any]:
+    return query.correlate(nodes, leases).scalar_subquery()
+
+
+def _nodes(user_id: UserId | None) -> sa.Select[Any]:
+    held, working = _devices, _runs
+    if user_id is not None:
+        owned = sa.select(devices.c.id).where(devices.c.user_id == user_id)
+        held, working = held.where(devices.c.user_id == user_id), working.where(runs.c.device_id.in_(owned))
+    columns = columns_of(NodeRow, nodes, leases, devices=_count(held), runs=_count(working))
+    return sa.select(*columns).join_from(nodes, leases, _alive, isouter=True)
+
+
+def list_nodes(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[NodeRow]:
+    """Return the nodes, the oldest first. *user_id*: whose devices and runs are counted; None: all."""
+    return fill_page(c, NodeRow, paged(_nodes(user_id), nodes.c.id, limit=limit, after=after), limit)
+
+
+def node_called(c: sa.Connection, called: str, *, user_id: UserId | None = None) -> NodeRow:
+    """Return the node of this id, of this unique end of an id, or of this unique name.
+
+    Raises:
+        UnknownNode: there is none, or several.
+    """
+    is_end = nodes.c.id.endswith(called, autoescape=True) if len(called) >= LEAST_END else sa.false()
+    query = _nodes(user_id).where(sa.or_(nodes.c.id == called, nodes.c.name == called, is_end)).limit(2)
+    found = c.execute(query).all()
+    if not found:
+        raise UnknownNode(f"there is no node {called!r}")
+    if len(found) > 1:
+        raise UnknownNode(f"several nodes are called {called!r}: use an id")
+    return fill(NodeRow, found[0])
+
+
+def remove_node(c: sa.Connection, called: str) -> NodeRow:
+    """Delete a node whose process has ended, with its lease. A process that was only frozen ends itself.
+
+    Raises:
+        UnknownNode: there is none, or several.
+        IllegalTransition: the node is alive; nothing was deleted.
+    """
+    node = node_called(c, called)
+    if node.expires_at is not None:
+        raise IllegalTransition(f"node {called} is alive; stop it first, or wait 30 s after its process died")
+    c.execute(sa.delete(leases).where(leases.c.name == _lease_of(node.id)))
+    c.execute(sa.delete(nodes).where(nodes.c.id == node.id, nodes.c.boot_id == node.boot_id))
+    return node
 
 
 _is_old = sa.func.coalesce(nodes.c.stopped_at, nodes.c.started_at) < sa.bindparam("before", type_=Int)

@@ -93,7 +93,6 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         )
         agents = Agents(
             store=store,
-            roster=roster,
             control=bench.control,
             runs=runs,
             schedules=schedules,

@@ -2,6 +2,7 @@
 
 import io
 import os
+import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import cache
@@ -37,7 +38,7 @@ from hub.settings.reload import Reloader
 from hub.settings.settings_file import SettingsFile, open_settings
 from hub.settings.settings_watch import SettingsWatch
 from hub.settings.values import Address
-from protocol.ids import RunId, UserId
+from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents
 from storage.devices import sessions, users
@@ -103,20 +104,23 @@ async def open_context(
     reloader: type[Reloader] = Reloader,
     log: Log | None = None,
     database: str = "sqlite://",
+    node: str = NODE,
 ) -> AsyncIterator[Context]:
     """Open the context of a hub whose state and ``hub.toml`` lie in *folder*.
 
     Args:
         database: its address; by default a database in memory.
+        node: identity of the hub's node.
     """
-    path, chance = folder / "hub.toml", SeededChance(7)
+    path, chance = folder / "hub.toml", SeededChance(7 if node == NODE else zlib.crc32(node.encode()))
     path.write_text(text)
     settings = open_settings(SettingsFile(path, environ={}, clock=clock), folder)
     watched = SettingsWatch(reloader(settings, state=folder, clock=clock), clock)
     ids = IdFactory(clock, chance)
-    (folder / FILE).write_text(NODE)
-    async with open_store(database, boot_id=BOOT) as store:
-        with closing(Node(folder, ids)) as node:
+    (folder / FILE).write_text(node)
+    boot_id = BOOT if node == NODE else BootId(f"boot of {node}")
+    async with open_store(database, boot_id=boot_id) as store:
+        with closing(Node(folder, ids)) as opened:
             yield Context(
                 settings=watched.reloader.current,
                 watch_settings=watched,
@@ -125,8 +129,8 @@ async def open_context(
                 clock=clock,
                 chance=chance,
                 ids=ids,
-                boot_id=BOOT,
-                node=node,
+                boot_id=boot_id,
+                node=opened,
                 manager=ServiceManager({}),
                 drain=Drain(),
                 log=log or Log(_writer(), Ring(), Duplicates(), None),
@@ -148,6 +152,7 @@ class ServedHub(IdentityBench):
             ids=context.ids,
             metrics=context.metrics,
             roster=hub.roster,
+            boot_id=context.boot_id,
         )
         self.app, self.nouns, self.work = hub, hub.nouns, hub.work
         self.context, self.folder = context, context.state
@@ -196,10 +201,10 @@ class ServedHub(IdentityBench):
         if held.state is RunState.QUEUED and state is not RunState.CANCELLED:
             assert run.device_id is not None
             there = frozenset([run.device_id])
-            appear(c, there, BOOT)
+            appear(c, there, self.boot_id)
             gates = Gates(online=there, per_device=99)
             (claimed,) = run_claims.claim_runs(
-                c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=self.now_ms, most=1
+                c, boot_id=self.boot_id, gates=gates, lease_ms=30_000, at=self.now_ms, most=1
             )
             assert claimed.id == id, "another run was first"
             held = run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, **given)
@@ -291,12 +296,15 @@ async def open_empty_hub(
     folder: Path,
     text: str = TEXT,
     before: Callable[[sa.Connection], None] | None = None,
-    *,
-    database: str = "sqlite://",
+    **options: Any,
 ) -> AsyncIterator[ServedHub]:
-    """Open a hub without the agent ``notes`` and its device; see ``open_hub``."""
+    """Open a hub without the agent ``notes`` and its device; see ``open_hub``.
+
+    Args:
+        options: further arguments of ``open_context``.
+    """
     clock = FakeClock()
-    opening = open_context(folder, text, clock=clock, database=database)
+    opening = open_context(folder, text, clock=clock, **options)
     async with opening as context, AsyncExitStack() as resources:
         if before is not None:
             await context.store.write(before)
@@ -356,6 +364,21 @@ async def answering(
     async with open_hub(folder, text, database=database) as hub:
         answer(hub, **options)
         yield hub
+
+
+@asynccontextmanager
+async def nodes_of(
+    folder: Path, database: str, *names: str, text: str = TEXT
+) -> AsyncIterator[tuple[ServedHub, ...]]:
+    """Open a hub for each node on one database, with an operators' server without sockets."""
+    async with AsyncExitStack() as opened:
+        hubs = []
+        for name in names:
+            (state := folder / name).mkdir()
+            opening = open_empty_hub(state, text, database=database, node=name)
+            hubs.append(await opened.enter_async_context(opening))
+            answer(hubs[-1])
+        yield tuple(hubs)
 
 
 def answer(hub: ServedHub, **options: Any) -> None:

@@ -15,7 +15,7 @@ from hub.links import pairing
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from protocol.handshake import DeviceHello
-from protocol.ids import AgentId, ConnectionId, DeviceId, PairingId, UserId
+from protocol.ids import AgentId, BootId, ConnectionId, DeviceId, PairingId, UserId
 from protocol.keys import key_id
 from storage.agents import agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
@@ -66,8 +66,10 @@ class IdentityBench:
         ids: IdFactory | None = None,
         metrics: Metrics | None = None,
         roster: Roster | None = None,
+        boot_id: BootId = BOOT,
     ) -> None:
         self.store = store
+        self.boot_id = boot_id
         self.owner_id = owner_id
         self.clock = clock or FakeClock()
         self.chance = SeededChance(7)
@@ -109,7 +111,7 @@ class IdentityBench:
     async def connect(self, device: DeviceRow, *, credential: str = "token:t-1", **options: Any) -> EndedLink:
         """Connect the device with *credential*; *options* are those of its link."""
         epoch = await self.store.write(
-            open_session, device.id, boot_id=BOOT, platform="linux", at=self.now_ms
+            open_session, device.id, boot_id=self.boot_id, platform="linux", at=self.now_ms
         )
         link = EndedLink(device.id, user_id=device.user_id, epoch=epoch, **options)
         link.credential = credential

@@ -81,7 +81,7 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
     given: dict[str, Any] = timed | {"ids": bench.ids}
     roster = Roster(lambda _: None, metrics=Metrics())
     runs = runs_of(bench)
-    agents = agents_of(bench, roster, runs)
+    agents = agents_of(bench, runs)
     return requests_over(
         bench,
         agents,
@@ -118,11 +118,10 @@ def runs_of(bench: Bench) -> Runs:
     )
 
 
-def agents_of(bench: Bench, roster: Roster, runs: Runs) -> Agents:
+def agents_of(bench: Bench, runs: Runs) -> Agents:
     """Return the agents of the bench."""
     return Agents(
         store=bench.store,
-        roster=roster,
         control=bench.control,
         runs=runs,
         schedules=Schedules(store=bench.store, scheduler=_scheduler(bench)),

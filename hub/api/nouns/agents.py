@@ -1,7 +1,7 @@
 """Agents: creating, changing and removing them, pausing and resuming them, and starting their runs."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -28,7 +28,6 @@ from hub.api.nouns.templates import VerdictView
 from hub.api.parameters import Actor, Key, Match
 from hub.api.view import Instant, View
 from hub.links.link import DeviceLink
-from hub.links.roster import Roster
 from hub.log import Channel
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
@@ -36,7 +35,7 @@ from hub.settings.reading import FileLines, ManagedByFile
 from protocol.agent_status import Lifecycle
 from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import ErrorCode
-from protocol.ids import UserId
+from protocol.ids import DeviceId, UserId
 from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agents, made_agents
 from storage.agents.agent_filters import conditions_of
@@ -196,12 +195,14 @@ class AgentFacts(NamedTuple):
     rows: Sequence[AgentRow]
     last_runs: RunFacts
     schedules: Sequence[ScheduleRow]
+    connected: Collection[DeviceId]
 
 
 def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered) -> AgentFacts:
     newest = runs.find_runs(c, [row.last_run.id for row in rows if row.last_run is not None])
     own = schedule_rows.schedules_of_agents(c, [row.id for row in rows])
-    return AgentFacts(rows, read_facts(c, newest, offered), own)
+    connected = devices.connected_of(c, [row.device_id for row in rows if row.device_id is not None])
+    return AgentFacts(rows, read_facts(c, newest, offered), own, connected)
 
 
 class Agents(Noun):
@@ -214,7 +215,6 @@ class Agents(Noun):
         self,
         *,
         store: Store,
-        roster: Roster,
         control: RunControl,
         runs: Runs,
         schedules: Schedules,
@@ -229,7 +229,6 @@ class Agents(Noun):
             lines: finds the agents that are declared in hub.toml.
         """
         self._store = store
-        self._roster = roster
         self._control = control
         self._runs = runs
         self._schedules = schedules
@@ -594,15 +593,23 @@ class Agents(Noun):
                 row,
                 schedules.get(row.id, []),
                 None if row.last_run is None else last_runs.get(row.last_run.id),
+                is_connected=row.device_id in found.connected,
             )
             for row in found.rows
         ]
 
-    def _view(self, row: AgentRow, schedules: Sequence[ScheduleView], last_run: RunView | None) -> AgentView:
+    def _view(
+        self,
+        row: AgentRow,
+        schedules: Sequence[ScheduleView],
+        last_run: RunView | None,
+        *,
+        is_connected: bool,
+    ) -> AgentView:
         return AgentView.from_row(
             row,
             device=row.device_name or "",
-            device_connected=row.device_id is not None and self._roster.find(row.device_id) is not None,
+            device_connected=is_connected,
             schedule=row.schedule or next((schedule.said for schedule in schedules), None),
             schedules=tuple(schedules),
             next_fires=_soonest(schedules),

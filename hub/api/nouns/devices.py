@@ -282,7 +282,8 @@ class Devices(Noun):
         link = self._roster.find(row.id)
         return DeviceView.from_row(
             row,
-            connected=link is not None,
+            # of a shared database, each hub answers alike
+            connected=row.connectivity == "online" if self._store.is_shared else link is not None,
             capabilities=() if link is None else tuple(sorted(link.capabilities)),
             grants=tuple(Grant(grant) for grant in row.grants),
         )

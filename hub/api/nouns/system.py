@@ -76,7 +76,8 @@ class StatusView(View, kw_only=True):
     uptime_s: float
     state: Literal["running", "draining"] = "running"
     devices_known: int
-    devices_connected: int
+    devices_connected: int  # to any node
+    devices_here: int  # to this node
     gateways_known: int = 0
     gateways_ready: int = 0
     agents: int
@@ -262,7 +263,7 @@ class System(Noun):
             "{name} ({state}) as hub",
             "version",
             "uptime_s|duration as up for",
-            "{devices_connected} of {devices_known} connected as devices",
+            "*|connected_devices as devices",
             "*|ready_gateways as gateways?",
             "agents",
             "held_back|held_back as held back?",
@@ -281,9 +282,12 @@ class System(Noun):
         """Return version, uptime, devices, runs, model and listeners."""
         mine, about = self.user_id, self._about
         where = self._where()
-        known, known_gateways, known_agents, run_counts = await self._store.read(
+        here = sum(mine in (None, link.user_id) for link in self._roster.connected())
+        is_shared = self._store.is_shared
+        known, connected, known_gateways, known_agents, run_counts = await self._store.read(
             lambda c: (
                 devices.count_devices(c, user_id=mine),
+                devices.count_connected(c, user_id=mine) if is_shared else here,
                 gateways.list_gateways(c, user_id=mine),
                 agents.count_agents(c, user_id=mine),
                 runs.count_live(c, user_id=mine),
@@ -296,7 +300,8 @@ class System(Noun):
             uptime_s=round(self._clock.monotonic() - self._started, 1),
             state="draining" if self._is_draining else "running",
             devices_known=known,
-            devices_connected=sum(mine in (None, link.user_id) for link in self._roster.connected()),
+            devices_connected=connected,
+            devices_here=here,
             gateways_known=len(ready_gateways),
             gateways_ready=sum(ready_gateways.values()),
             agents=known_agents,

@@ -7,7 +7,6 @@ import pytest
 
 from hub.api.door.roles import Principal
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
-from hub.links.roster import Roster
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from protocol.vocabularies import Vocabulary
@@ -54,7 +53,7 @@ ELSEWHERE = {"agents.user", "agent.state"}  # a relationship, and what the seed 
 
 @pytest.fixture
 def statuses(bench: Bench) -> AgentStatuses:
-    agents = agents_of(bench, Roster(lambda _: None, metrics=bench.metrics), runs_of(bench))
+    agents = agents_of(bench, runs_of(bench))
     return AgentStatuses(store=bench.store, control=bench.control, agents=agents)
 
 

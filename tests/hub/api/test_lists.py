@@ -58,6 +58,7 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "/v1/items": ("items", {"target_table": "tasks", "agent_id": "agents.id", "device_id": "devices.id"}),
     "/v1/audit": ("audit_log", {"outcome": "done", "detail": "{}"}),
     "/v1/activity": ("activity_log", {"agent_id": "agents.id"}),
+    "/v1/nodes": ("nodes", {}),
     "/v1/connectors": ("connectors", {"provider": "imap"}),
     "/v1/gateways": ("gateways", {}),
     "/v1/boards": ("boards", {}),

@@ -29,9 +29,11 @@ def upgrade() -> None:
     _add_users_of_activity()
     _add_indexes_of_lists()
     _add_trees_of_folders()
+    _add_names_of_nodes()
 
 
 def downgrade() -> None:
+    _drop_names_of_nodes()
     _drop_trees_of_folders()
     _drop_indexes_of_lists()
     _drop_users_of_activity()
@@ -346,6 +348,17 @@ def _add_trees_of_folders() -> None:
 def _drop_trees_of_folders() -> None:
     op.drop_table("folder_trees")
     op.drop_column("runs", "units_unchanged")
+
+
+def _add_names_of_nodes() -> None:
+    for name in ("name", "version"):
+        op.add_column("nodes", sa.Column(name, sa.Text()))
+
+
+def _drop_names_of_nodes() -> None:
+    with op.batch_alter_table("nodes", table_kwargs=_STRICT) as nodes:
+        for name in ("name", "version"):
+            nodes.drop_column(name)
 
 
 _SHOWN = 20  # rows that a message names

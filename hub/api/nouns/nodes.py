@@ -1,0 +1,97 @@
+"""Nodes: the hub processes that share this hub's database."""
+
+from typing import Literal
+
+from hub.api.door.roles import Scope
+from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.parameters import Actor
+from hub.api.view import Instant, View
+from hub.clock import Clock, epoch_ms
+from hub.log import Channel
+from protocol.errors import ErrorCode
+from protocol.ids import NodeId
+from storage import audit
+from storage.devices import devices, nodes
+from storage.devices.nodes import NodeRow
+from storage.store import Connection, Store
+
+log = Channel(__name__)
+
+
+class NodeView(View, kw_only=True):
+    """A node of this hub. The process of a dead one ended without a word, or its database is out of reach.
+
+    *here*: it is the node that answers. *devices*, *runs*: connected to it, and executed by it.
+    """
+
+    id: str
+    name: str | None
+    here: bool
+    state: Literal["alive", "stopped", "dead"]
+    version: str | None
+    started_at: Instant
+    stopped_at: Instant | None
+    devices: int
+    runs: int
+
+
+class Nodes(Noun):
+    """Nodes of this hub. A node is named by its name, its id, or six or more characters at the id's end."""
+
+    name, path = "nodes", "/v1/nodes"
+    errors = (ErrorCode.UNKNOWN_NODE,)
+
+    def __init__(self, store: Store, *, here: NodeId, clock: Clock) -> None:
+        self._store = store
+        self._here = here
+        self._clock = clock
+
+    @command(
+        "nodes ls",
+        example="hub nodes ls",
+        json="nodes",
+        table=(
+            "id|id as node",
+            "name",
+            "*|node_state as state",
+            "version",
+            "started_at|at as started",
+            "devices",
+            "runs",
+        ),
+        empty="no nodes",
+    )
+    @listed("", Scope.READ, key=lambda node: (node.id,))
+    async def all(self, part: Part = ALL) -> list[NodeView]:
+        """List the nodes with their devices and runs, as the database has them."""
+        rows = await self._store.read(
+            nodes.list_nodes, user_id=self.user_id, limit=part.limit, after=part.after
+        )
+        return [self._view(row) for row in rows]
+
+    @command(
+        "nodes rm NODE_ID",
+        example="hub nodes rm 4e21a9",
+        json="node",
+        message="node {name} is removed",
+    )
+    @route("DELETE", "/{node_id}", Scope.SYSTEM, errors=[ErrorCode.ILLEGAL_TRANSITION])
+    async def remove(self, node_id: str, actor: Actor) -> NodeView:
+        """Remove a node that is not alive from the list. A process that was only frozen ends itself."""
+        at = epoch_ms(self._clock.now())
+
+        def write(c: Connection) -> NodeRow:
+            node = nodes.remove_node(c, node_id)
+            devices.close_left_sessions(c, at, is_alone=False)
+            audit.append(c, at=at, actor=actor, event="node.removed", subject=node.id)
+            return node
+
+        removed = await self._store.write(write)
+        log.info("node.removed", node=removed.id)
+        return self._view(removed)
+
+    def _view(self, row: NodeRow) -> NodeView:
+        ended = "dead" if row.stopped_at is None else "stopped"
+        return NodeView.from_row(
+            row, here=row.id == self._here, state=ended if row.expires_at is None else "alive"
+        )

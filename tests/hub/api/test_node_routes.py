@@ -1,0 +1,114 @@
+"""Nodes on one database: each answers for all."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx2
+import pytest
+
+from hub.version import VERSION
+from protocol.ids import NodeId
+from protocol.lifecycles import RunState
+from storage.devices import nodes
+from storage.devices.nodes import LostLease
+from tests.support.hub import NODE, NOTES, ServedHub, nodes_of, over_unix
+from tests.support.postgres import Postgres
+
+
+class Node(NamedTuple):
+    """A hub, and a client of it."""
+
+    hub: ServedHub
+    client: httpx2.AsyncClient
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, url: str) -> AsyncIterator[tuple[Node, Node]]:
+    """Two nodes, of which the first one has the connection of the device ``desk``."""
+    async with AsyncExitStack() as opened:
+        hubs = await opened.enter_async_context(nodes_of(tmp_path, url, "node-east", "node-west"))
+        east, west = [Node(hub, await opened.enter_async_context(over_unix(hub))) for hub in hubs]
+        await east.hub.agent("notes", **NOTES)
+        await east.hub.connect(await east.hub.device("desk"))
+        yield east, west
+
+
+async def _dies(node: Node) -> None:
+    await node.hub.store.write(nodes.beat, NodeId(node.hub.context.node.id), node.hub.boot_id, ttl_ms=-1)
+
+
+async def test_each_node_lists_all_with_their_devices_and_runs(pair: tuple[Node, Node]) -> None:
+    east, west = pair
+    await east.hub.run("r-1", RunState.RUNNING)
+    for asked, here in ((east, "node-east"), (west, "node-west")):
+        listed = (await asked.client.get("/v1/nodes")).json()["nodes"]
+        assert [(node["id"], node["devices"], node["runs"], node["state"]) for node in listed] == [
+            ("node-east", 1, 1, "alive"),
+            ("node-west", 0, 0, "alive"),
+        ]
+        assert [node["id"] for node in listed if node["here"]] == [here]
+        assert {node["version"] for node in listed} == {VERSION}
+
+
+async def test_each_node_answers_alike_about_devices_and_agents_and_tells_which_are_its_own(
+    pair: tuple[Node, Node],
+) -> None:
+    found = []
+    for node in pair:
+        status = (await node.client.get("/v1/status")).json()
+        (device,) = (await node.client.get("/v1/devices")).json()["devices"]
+        (agent,) = (await node.client.get("/v1/agents")).json()["agents"]
+        found.append((status["devices_connected"], device["connected"], agent["device_connected"]))
+        assert status["devices_here"] == (1 if node is pair[0] else 0)
+    assert found == [(1, True, True)] * 2
+
+
+async def test_a_node_that_died_has_no_devices_and_is_removed_while_one_that_lives_is_not(
+    pair: tuple[Node, Node],
+) -> None:
+    east, west = pair
+    refused = await west.client.delete("/v1/nodes/node-east")
+    assert (refused.status_code, refused.json()["code"]) == (409, "illegal_transition")
+    await _dies(east)
+    dead, _ = (await west.client.get("/v1/nodes")).json()["nodes"]
+    assert (dead["state"], dead["devices"]) == ("dead", 0)
+    assert (await west.client.get("/v1/status")).json()["devices_connected"] == 0
+
+    assert (await west.client.delete("/v1/nodes/e-east")).json()["id"] == "node-east"
+    assert [node["id"] for node in (await west.client.get("/v1/nodes")).json()["nodes"]] == ["node-west"]
+    assert (await west.client.delete("/v1/nodes/node-east")).status_code == 404
+    (agent,) = (await west.client.get("/v1/agents")).json()["agents"]
+    assert agent["connectivity"] == "offline"
+
+
+async def test_a_node_that_was_removed_while_it_was_frozen_loses_its_lease_when_it_goes_on(
+    pair: tuple[Node, Node],
+) -> None:
+    east, west = pair
+    await _dies(east)
+    await west.client.delete("/v1/nodes/node-east")
+    with pytest.raises(LostLease):
+        await east.hub.store.write(
+            nodes.beat, NodeId("node-east"), east.hub.boot_id, ttl_ms=1000, is_first=False
+        )
+
+
+async def test_nodes_of_one_name_are_told_apart_by_their_ids(pair: tuple[Node, Node]) -> None:
+    _, west = pair
+    name = west.hub.context.node.name
+    refused = await west.client.delete(f"/v1/nodes/{name}")
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_node")
+    assert "use an id" in refused.json()["detail"]
+
+
+async def test_a_hub_without_others_lists_itself(client: httpx2.AsyncClient) -> None:
+    (node,) = (await client.get("/v1/nodes")).json()["nodes"]
+    assert (node["id"], node["here"], node["state"], node["devices"]) == (NODE, True, "alive", 1)
