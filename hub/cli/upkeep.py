@@ -24,10 +24,15 @@ SETTINGS: Final = "hub.toml"
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--verify", is_flag=True, help="Verify an existing backup; write nothing.")
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Record that another program made the backup FILE, as pg_dump does: 'hub doctor' counts its age.",
+)
 @config_option
 @state_option
 @json_option
-def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -> None:
+def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as_json: bool) -> None:
     """Write the hub's state into one new file, or verify such a file.
 
     The hub may run meanwhile. The file holds data of the devices: protect it like the devices. The keys that
@@ -37,6 +42,14 @@ def backup(file: Path, verify: bool, config: Path, state: Path, as_json: bool) -
     from storage.kernel.backup import BackupRefused
     from storage.kernel.database import StorageError
 
+    if record:
+        size_bytes = _record(file, config, state)
+        if as_json:
+            show.print_json("backup_recorded", {"file": str(file), "size_bytes": size_bytes})
+        else:
+            size = "which is not a file of this machine" if size_bytes is None else f"{size_bytes:,} bytes"
+            show.report(f"recorded as the newest backup: {file}, {size}")
+        return
     try:
         manifest = backups.verify(file) if verify else _back_up(file, config, state)
     except (StorageError, BackupRefused) as error:
@@ -122,6 +135,49 @@ def _back_up(file: Path, config: Path, state: Path) -> "Manifest":
     return manifest
 
 
+def _record(file: Path, config: Path, state: Path) -> int | None:
+    """Write a backup that another program made into the audit log. Return its size, if it is a file."""
+    import anyio
+
+    from hub.clock import SystemClock, now_ms
+    from storage import audit
+    from storage.kernel import backup as backups
+    from storage.kernel.address import SERVER
+    from storage.kernel.database import StorageError, file_of
+    from storage.store import open_store
+
+    address = _address(config, None)
+    size_bytes = file.stat().st_size if file.is_file() else None
+    entry = audit.Entry(
+        at=now_ms(SystemClock()),
+        actor=f"operator:{os.getuid()}",
+        event=audit.BACKUP_MADE,
+        subject=file.name,
+        detail={} if size_bytes is None else {"size_bytes": size_bytes},
+    )
+
+    async def record() -> None:
+        async with open_store(address, base=state) as store:
+            await store.write(audit.append_entry, entry)
+
+    try:
+        tables = _tables_of(address, state)
+        if tables.missing or tables.refusal is not None:
+            raise Failure(
+                tables.refusal or "the tables are not those of this release",
+                Exit.FAILED,
+                next_step="start the hub once, then record the backup",
+            )
+        database = None if address.startswith(SERVER) else file_of(address, state)
+        if database is None:
+            anyio.run(record)
+        else:
+            backups.note(database, entry)  # a hub may have it open
+    except StorageError as error:
+        raise Failure(f"the backup is not recorded: {error}", Exit.FAILED) from error
+    return size_bytes
+
+
 def _database(config: Path, state: Path) -> Path:
     from storage.kernel.database import StorageError, file_of
 
@@ -133,7 +189,8 @@ def _database(config: Path, state: Path) -> Path:
         raise Failure(
             "the database is not a file",
             Exit.USAGE,
-            next_step="back it up and restore it on its server: pg_dump, pg_restore",
+            next_step="back it up and restore it on its server (pg_dump, pg_restore), and let the hub know:"
+            " hub backup --record FILE",
         )
     return database
 

@@ -48,11 +48,12 @@ async def check_backup(store: Store, now: datetime) -> Iterable[Finding]:
     if now - first_at <= BACKUP_AGE:
         return []
     explanation = "there is no backup" if last is None else f"the last backup is of {last:%Y-%m-%d}"
+    make = "pg_dump, then hub backup --record FILE" if store.is_shared else "hub backup FILE, on another disk"
     return [
         notice(
             "backup.old",
             f"{explanation}: what the disk loses is lost",
-            fix="hub backup FILE, on another disk; and let something do that every day",
+            fix=f"{make}; and let something do that every day",
             since=(last or first_at) + BACKUP_AGE,
         )
     ]

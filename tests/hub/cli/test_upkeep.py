@@ -18,6 +18,7 @@ from storage.devices import users
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import TEXT, ServedHub, serving
+from tests.support.postgres import Postgres
 
 AT = 1_767_600_000_000
 
@@ -141,6 +142,31 @@ def test_a_database_on_a_server_is_backed_up_by_its_server(hub: Hub, tmp_path: P
     settings.write_text('[storage]\nurl = "postgresql://hub@db.example/hub"\n')
     done = hub("backup", str(tmp_path / "one"), "--config", str(settings))
     assert (done.exit_code, "pg_dump" in done.stderr) == (2, True)
+
+
+def test_a_backup_of_another_program_is_recorded_while_a_hub_runs(
+    hub: Hub, tmp_path: Path, postgres: Postgres
+) -> None:
+    settings, dump = tmp_path / "hub.toml", tmp_path / "hub.dump"
+    dump.write_bytes(bytes(12_345))
+
+    async def while_it_runs(url: str) -> tuple[Result, list[tuple[str, str | None, object]]]:
+        async with open_store(url) as store:
+            words = ("backup", "--record", str(dump), "--config", str(settings))
+            done = await anyio.to_thread.run_sync(lambda: hub(*words))
+            entries = await store.read(audit.list_entries, limit=5)
+            return done, [(row.event, row.subject, row.detail) for row in entries]
+
+    with postgres.database() as url:
+        settings.write_text(f'[storage]\nurl = "{url}"\n')
+        done, entries = anyio.run(while_it_runs, url)
+    assert "recorded as the newest backup" in done.stderr
+    assert entries == [("backup.made", "hub.dump", '{"size_bytes":12345}')]
+
+
+def test_a_backup_that_is_no_file_is_recorded_by_its_name(hub: Hub, known: Path) -> None:
+    told = json.loads(hub("backup", "--record", "snapshot-of-monday", "--json").stdout)
+    assert (told["file"], told["size_bytes"]) == ("snapshot-of-monday", None)
 
 
 def test_a_running_hub_whose_database_is_no_file_refuses_a_backup(
