@@ -7,9 +7,10 @@ from typing import Any
 
 import anyio
 
-from hub.runs.leases import RENEW_EVERY_S, LeaseKeeper
+from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, LeaseKeeper
 from hub.turns import WORK_S
 from protocol.ids import BootId, NodeId
+from storage.devices import nodes
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.wire import until
@@ -37,6 +38,7 @@ async def test_a_lease_keeper_whose_database_hangs_is_late() -> None:
     @asynccontextmanager
     async def open_own() -> AsyncIterator[Any]:
         async with open_store("sqlite://") as store:
+            await store.write(nodes.beat, NodeId("n"), BootId("b"), ttl_ms=LEASE_MS)
             opened.append(Hanging(store, hangs))
             yield opened[0]
 
