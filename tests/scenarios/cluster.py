@@ -70,6 +70,11 @@ class Node:
         return self.state.name
 
     @property
+    def clock_file(self) -> Path:
+        """File with the seconds by which this hub's clock is ahead."""
+        return self.state / "clock"
+
+    @property
     def id(self) -> str:
         """Identity in the database."""
         return (self.state / "node_id").read_text().split()[0]
@@ -144,10 +149,15 @@ class Cluster:
 
     async def all_ended(self) -> None:
         """Wait until each run has ended well."""
+        ends = await self.ends()
+        assert list(ends) == ["COMPLETED success"], ends
+
+    async def ends(self) -> dict[str, int]:
+        """Wait until each run has ended; return the numbers of runs by state and outcome."""
         final = "state IN ('COMPLETED', 'FAILED', 'CANCELLED')"
         await self.until(f"SELECT 1 FROM runs HAVING bool_and({final})", "each run has ended")
-        ends = self.sql("SELECT state, outcome, count(*) FROM runs GROUP BY state, outcome")
-        assert [end[:2] for end in ends] == [("COMPLETED", "success")], ends
+        ends = self.sql("SELECT state, outcome, count(*) FROM runs GROUP BY state, outcome ORDER BY 1, 2")
+        return {f"{state} {outcome}": count for state, outcome, count in ends}
 
     def wrong_items(self) -> tuple[int, int]:
         """Return the numbers of items that are lost, and that are there too often."""
@@ -158,11 +168,20 @@ class Cluster:
 
 @asynccontextmanager
 async def open_cluster(
-    folder: Path, *, hubs: int = 3, devices: int = 20, latency_s: float = _LATENCY_S
+    folder: Path,
+    *,
+    hubs: int = 3,
+    devices: int = 20,
+    latency_s: float = _LATENCY_S,
+    database: Path | None = None,
 ) -> AsyncIterator[Cluster]:
-    """Start PostgreSQL, the hubs and the devices; each device is connected. All is gone afterwards."""
+    """Start PostgreSQL, the hubs and the devices; each device is connected. All is gone afterwards.
+
+    Args:
+        database: folder for PostgreSQL's files; by default one in memory.
+    """
     async with AsyncExitStack() as opened:
-        postgres = opened.enter_context(running_postgres())
+        postgres = opened.enter_context(running_postgres(database))
         url = opened.enter_context(postgres.bare_database(tables=True))
         tasks = await opened.enter_async_context(anyio.create_task_group())
         opened.callback(tasks.cancel_scope.cancel)
@@ -177,9 +196,11 @@ async def open_cluster(
             settings = _SETTINGS.format(database=gate.port, name=url.rpartition("/")[2], port=port)
             settings += model + "".join(_AGENT.format(name=name) for name in names)
             hub = FaultyHub(state, settings=settings)
+            node = Node(state, hub, gate, port)
+            hub.faults = ("--clock-file", str(node.clock_file))
             opened.push_async_callback(hub.close)
             await hub.start()
-            nodes.append(Node(state, hub, gate, port))
+            nodes.append(node)
         addresses = [f"ws://127.0.0.1:{node.port}" for node in nodes]
         desks = []
         for number, name in enumerate(names):

@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -22,6 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
 from hub.app import daemon
+from hub.clock import SystemClock
 from hub.links.connection import Connection
 from hub.links.transport import DeviceSocket
 from protocol.frame import Frame
@@ -64,6 +66,7 @@ class Faults:
         freeze_at: stops there, as if by SIGSTOP, until somebody lets it go on.
         starve_at: its event loop stands still there, for *starve_s* seconds.
         spare_pages: so far its database may grow once it is ready, until ``LIFT_THE_LIMIT``.
+        clock_file: the seconds in it, if there is one, are added to the time of day.
         lag_file: gets what the loop was late by, in seconds, one line for each look.
         given: other values: ``{"hub.runs.runner:Runner.units_in_flight": 1}`` for the keyword of a
             constructor, where it wins over what the daemon says, and
@@ -79,6 +82,7 @@ class Faults:
         starve_s: float = 20.0,
         spare_pages: int | None = None,
         lag_file: Path | None = None,
+        clock_file: Path | None = None,
         given: Mapping[str, object] = {},
     ) -> None:
         self._acts: dict[Moment, Callable[[], None]] = dict.fromkeys(die_at, _die)
@@ -89,6 +93,7 @@ class Faults:
         self._starve_s = starve_s
         self._spare_pages = spare_pages
         self._lag_file = lag_file
+        self._clock_file = clock_file
         self._given = given
         self._passed: Counter[What] = Counter()
         self._changes: dict[int, int] = {}  # of each connection, at its last commit
@@ -102,6 +107,8 @@ class Faults:
         self._wrap_decisions()
         self._wrap_writer()
         self._wrap_daemon()
+        if self._clock_file is not None:
+            self._wrap_clock(self._clock_file)
         for name, value in self._given.items():
             _give(name, value)
 
@@ -187,6 +194,15 @@ class Faults:
         _replace(daemon, "serve", served)
         if any(moment.what == "send" for moment in self._acts):
             _replace(daemon, "has_uvloop", lambda: False)  # it writes at the end of a turn, whoever asks
+
+    def _wrap_clock(self, file: Path) -> None:
+        now = SystemClock.now
+
+        def ahead(clock: SystemClock) -> datetime:
+            text = file.read_text() if file.exists() else ""
+            return now(clock) + timedelta(seconds=float(text or 0))
+
+        _replace(SystemClock, "now", ahead)
 
     def _come_to(self, what: What, when: When) -> None:
         if act := self._acts.get(Moment(what, self._passed[what], when)):

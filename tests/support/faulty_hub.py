@@ -21,6 +21,7 @@ OPTIONS.add_argument("--starve-at", metavar="MOMENT")
 OPTIONS.add_argument("--starve-s", type=float, default=20.0)
 OPTIONS.add_argument("--spare-pages", type=int, metavar="N", help="room left in the database, until SIGUSR1")
 OPTIONS.add_argument("--lag-file", type=Path, metavar="FILE")
+OPTIONS.add_argument("--clock-file", type=Path, metavar="FILE", help="seconds by which the clock is ahead")
 OPTIONS.add_argument("--given", action="append", default=[], metavar="MODULE:NAME=JSON")
 OPTIONS.add_argument("words", nargs="+", help="of the hub")
 
@@ -37,6 +38,7 @@ def main(args: Sequence[str]) -> None:
         starve_s=chosen.starve_s,
         spare_pages=chosen.spare_pages,
         lag_file=chosen.lag_file,
+        clock_file=chosen.clock_file,
         given={name: json.loads(value) for name, _, value in (text.partition("=") for text in chosen.given)},
     ).put_in()
 

@@ -61,9 +61,12 @@ def why_no_postgres() -> str | None:
 
 
 @contextmanager
-def running_postgres() -> Iterator["Postgres"]:
-    """A server on a free port of this machine."""
-    with TemporaryDirectory(prefix="hub-postgres-", dir=_memory()) as name, start_blocking_portal() as portal:
+def running_postgres(parent: Path | None = None) -> Iterator["Postgres"]:
+    """A server on a free port of this machine, with its files in *parent*, by default in memory."""
+    with (
+        TemporaryDirectory(prefix="hub-postgres-", dir=parent or _memory()) as name,
+        start_blocking_portal() as portal,
+    ):
         folder = Path(name)
         folder.chmod(0o711)  # the account of the server must get through
         server = Postgres(folder, portal)

@@ -195,6 +195,11 @@ class Program:
         assert self.process is not None
         return self.process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.returncode is None
+
     async def kill(self) -> None:
         """SIGKILL: nothing of it may run another line."""
         assert self.process is not None
@@ -209,7 +214,7 @@ class Program:
 
     async def close(self) -> None:
         """Whatever became of it, it is gone afterwards."""
-        if self.process is not None and self.process.returncode is None:
+        if self.is_running:
             with anyio.CancelScope(shield=True):
                 await self.kill()
 
