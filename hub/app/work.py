@@ -25,7 +25,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper
-from hub.runs.lifecycle import Lifecycle, RunWatch
+from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, Watching
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
@@ -58,7 +58,7 @@ class Work:
         limits = context.settings.limits
         store, metrics, boot_id = context.store, context.metrics, context.boot_id
         clock, ids, chance = context.clock, context.ids, context.chance
-        self.watch = RunWatch()
+        self.watch = RunWatch(poll_s=POLL_S if store.is_shared else None)
         lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
         self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=metrics)
         self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits)

@@ -7,9 +7,11 @@ A notification to watchers of a run only says that the run changed; the watcher 
 rows. So a slow watcher misses nothing and delays no other task.
 """
 
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import anyio
 
@@ -35,10 +37,18 @@ _SENTENCES = {
 }
 
 
-class RunWatch:
-    """Wakes the watchers of a run. Keeps state only for runs that are watched."""
+POLL_S: Final = 1.0  # of a watched run that another hub process may execute
 
-    def __init__(self) -> None:
+
+class RunWatch:
+    """Wakes the watchers of a run. Keeps state only for runs that are watched.
+
+    Args:
+        poll_s: wakes them after this time as well, on a database that other hub processes share.
+    """
+
+    def __init__(self, *, poll_s: float | None = None) -> None:
+        self._poll_s = math.inf if poll_s is None else poll_s
         self._changes: dict[RunId, anyio.Event] = {}
         self._watchers: Counter[RunId] = Counter()
 
@@ -51,7 +61,7 @@ class RunWatch:
             event.set()
 
     async def changes(self, run_id: RunId, *, at_most_every_s: float = 0.2) -> AsyncGenerator[None]:
-        """Yield immediately, and then once per change; changes in quick succession count as one.
+        """Yield immediately, and then at least once per change; changes in quick succession count as one.
 
         The caller closes the generator (``contextlib.aclosing``).
         """
@@ -60,7 +70,8 @@ class RunWatch:
             while True:
                 event = self._changes.setdefault(run_id, anyio.Event())
                 yield
-                await event.wait()
+                with anyio.move_on_after(self._poll_s):
+                    await event.wait()
                 await anyio.sleep(at_most_every_s)
         finally:
             self._watchers[run_id] -= 1

@@ -357,15 +357,17 @@ class Runs(Noun):
         A reader that is slower than the run misses steps, never the last one. The reader closes the
         generator (``contextlib.aclosing``).
         """
-        found, seq = (await self._run(run_id)).id, 0
+        found, seq, last = (await self._run(run_id)).id, 0, None
 
         def read(c: Connection, offered: Offered) -> RunFacts:
             return read_facts(c, [run_named(c, found, self.user_id)], offered)
 
         async with aclosing(self._watch.changes(found)) as changes:
             async for _ in changes:
-                seq += 1
                 (view,) = self.views_of(await self._store.read(read, self.offered))
+                if view == last:
+                    continue
+                seq, last = seq + 1, view
                 yield RunProgress(seq=seq, run=view)
                 if view.state in FINAL_RUN_STATES:
                     return

@@ -1,16 +1,18 @@
 """Nodes on one database: each answers for all."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio
 import httpx2
 import pytest
 
+from hub.api.nouns.runs import Runs
 from hub.version import VERSION
 from protocol.ids import NodeId
-from protocol.lifecycles import RunState
+from protocol.lifecycles import RunOutcome, RunState
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from tests.support.hub import NODE, NOTES, ServedHub, nodes_of, over_unix
@@ -112,3 +114,20 @@ async def test_nodes_of_one_name_are_told_apart_by_their_ids(pair: tuple[Node, N
 async def test_a_hub_without_others_lists_itself(client: httpx2.AsyncClient) -> None:
     (node,) = (await client.get("/v1/nodes")).json()["nodes"]
     assert (node["id"], node["here"], node["state"], node["devices"]) == (NODE, True, "alive", 1)
+
+
+async def test_a_run_that_another_node_executes_is_followed_to_its_end(pair: tuple[Node, Node]) -> None:
+    east, west = pair
+    await east.hub.run("r-1", RunState.RUNNING)
+    seen: list[tuple[int, RunState]] = []
+
+    async def follow() -> None:
+        async with aclosing(west.hub.noun(Runs).follow("r-1")) as steps:
+            async for step in steps:
+                seen.append((step.seq, step.run.state))
+                if len(seen) == 1:
+                    await east.hub.move("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+
+    with anyio.fail_after(20):
+        await follow()
+    assert seen == [(1, RunState.RUNNING), (2, RunState.COMPLETED)]
