@@ -71,13 +71,15 @@ class StorageSettings(Table):
         """Return the database's address, resolved if it is a reference.
 
         Raises:
-            SecretMissing: the reference cannot be resolved, or not to a database address.
+            SecretMissing: the reference cannot be resolved, or not to a valid database address.
         """
         if isinstance(self.url, str):
             return self.url
         url = self.url.resolve(environ)
         if not _is_database(url):
             raise SecretMissing(f"{self.url.place} does not hold the address of a database")
+        if url.startswith(SERVER) and (fault := fault_of(url)):
+            raise SecretMissing(f"{self.url.place}: {fault}")
         return url
 
 

@@ -14,6 +14,17 @@ OPTIONS = (
     *("gsslib", "krbsrvname", "search_path", "pgbouncer", *_FILES),
 )
 
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_VALUES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
+    "gsslib": ("gssapi", "sspi"),
+    "target_session_attrs": ("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+    "pgbouncer": ("true", "false"),
+}
+
 
 def shown(url: str) -> str:
     """Return *url* without its password and options, for messages."""
@@ -43,8 +54,8 @@ def fault_of(url: str, *, with_files: bool = False) -> str | None:
         if name not in OPTIONS:
             known = ", ".join(sorted(OPTIONS))
             return f"the option {name!r} of the address is not known; known are {known}"
-        if name == "pgbouncer" and value not in ("true", "false"):
-            return f"pgbouncer={value} of the address is neither true nor false"
+        if name in _VALUES and value not in _VALUES[name]:
+            return f"{name}={value} of the address is not known; known are {', '.join(_VALUES[name])}"
         if with_files and name in _FILES and value != "system" and not os.access(value, os.R_OK):
             return f"the file {value!r} of the option {name!r} does not exist, or the hub may not read it"
     return None

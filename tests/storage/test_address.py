@@ -82,7 +82,7 @@ async def test_without_its_driver_the_error_names_the_package_to_install(
     ("options", "fault"),
     [
         ("sslmode=require", "speaks no TLS, which the sslmode of the address demands"),
-        ("sslmode=always", "`sslmode` parameter must be one of"),
+        ("sslmode=always", "sslmode=always of the address is not known; known are disable,"),
         ("sslmode=verify-full&sslrootcert=/missing.crt", "'/missing.crt' of the option 'sslrootcert'"),
         ("connect_timeout=3", "the option 'connect_timeout' of the address is not known"),
         ("target_session_attrs=read-only", "None of the hosts match the target"),
@@ -118,3 +118,19 @@ def _is_over_tls(c: sa.Connection) -> bool:
 def test_an_unknown_option_of_a_database_address_is_a_problem_of_the_file() -> None:
     assert fault_of("postgresql://hub@db/hub?sslmode=verify-full&sslrootcert=system") is None
     assert fault_of("postgresql://hub@db/hub?sslmod=verify-full") is not None
+
+
+@pytest.mark.parametrize(
+    ("option", "known"),
+    [
+        ("sslmode=foo", "disable, allow, prefer, require, verify-ca, verify-full"),
+        ("sslnegotiation=tls", "postgres, direct"),
+        ("ssl_min_protocol_version=1.2", "TLSv1, TLSv1.1, TLSv1.2, TLSv1.3"),
+        ("target_session_attrs=writable", "any, primary, standby, prefer-standby, read-write, read-only"),
+        ("pgbouncer=yes", "true, false"),
+    ],
+)
+def test_an_option_with_an_unknown_value_names_the_known_ones(option: str, known: str) -> None:
+    fault = fault_of(f"postgresql://hub@db/hub?{option}")
+    assert fault == f"{option} of the address is not known; known are {known}"
+    assert fault_of(f"postgresql://hub@db/hub?{option.partition('=')[0]}={known.partition(',')[0]}") is None

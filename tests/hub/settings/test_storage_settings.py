@@ -97,3 +97,10 @@ def test_an_invalid_database_address_is_reported_and_not_repeated(file: Path) ->
     assert "correct" not in problem
     with pytest.raises(SecretMissing, match="does not hold"):
         StorageSettings(url=SecretRef(env="X")).resolved({"X": "mysql://db"})
+
+
+def test_an_option_that_no_server_knows_is_a_problem_wherever_the_address_is(file: Path) -> None:
+    url = f"{SERVER}?sslmode=foo"
+    fault = "sslmode=foo of the address is not known; known are disable, allow,"
+    assert fault in told(file, VARIABLE, HUB_DATABASE_URL=url)[0]
+    assert fault in told(file, f'url = "{url.replace(":correct-horse", "")}"')[0]
