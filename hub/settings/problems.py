@@ -221,11 +221,11 @@ def spell(path: KeyPath) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint with the most similar name of *known*, ignoring case; empty if no name is similar."""
-    near = _nearest(word, known)
+    near = nearest(word, known)
     return f"did you mean '{near}'?" if near else ""
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """Return the most similar name of *known*, or an empty string if no name is similar."""
     spelled = {name.lower(): name for name in sorted(known, reverse=True)}
     near = get_close_matches(word.lower(), sorted(spelled), n=1)
@@ -357,7 +357,7 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
     ]
     if similar := did_you_mean(unknown, [name for name in known if name not in taken]):
         return similar
-    if near := _nearest(unknown, taken):
+    if near := nearest(unknown, taken):
         return f"'{near}' is set already"
     return _elsewhere(unknown, names_at)
 

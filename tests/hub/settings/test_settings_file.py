@@ -1,13 +1,14 @@
 """A hub starts on what was good last when its file is broken, and a file is written whole or not at all."""
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hub.atomic_file import write_atomically
 from hub.settings.problems import SettingsInvalid
-from hub.settings.settings_file import LAST_GOOD, keep_last_good
+from hub.settings.settings_file import LAST_GOOD, OpenedSettings, keep_last_good, open_settings
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most
 
 BROKEN = "[limits]\nruns = 0\n"
@@ -16,6 +17,11 @@ BROKEN = "[limits]\nruns = 0\n"
 @pytest.fixture
 def bench(tmp_path: Path) -> SettingsBench:
     return SettingsBench(tmp_path)
+
+
+def in_environment(bench: SettingsBench, **environ: str) -> OpenedSettings:
+    """What a start with these variables would use now."""
+    return open_settings(replace(bench.file, environ=environ), bench.state)
 
 
 def test_a_good_file_is_used_whatever_was_good_before(bench: SettingsBench) -> None:
@@ -64,6 +70,53 @@ def test_without_anything_good_the_hub_does_not_start(bench: SettingsBench, kept
         bench.opened()
 
 
+MOVED = '[storage]\nurl = "postgresql://hub@db/hub"\n'
+TYPO = "[limits]\nruns = 4 4\n"  # no TOML
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(MOVED + BROKEN, id="a typo elsewhere"),
+        pytest.param(TYPO + MOVED, id="no TOML, before the address"),
+        pytest.param(MOVED.replace("]", ""), id="in the head"),
+        pytest.param(MOVED.replace("storage", "stroage"), id="the head is misspelt"),
+        pytest.param(MOVED.replace("storage", "database"), id="the head is another word"),
+        pytest.param('[database]\nurl = { env = "HUB_DB" }\n', id="no address is to be seen"),
+        pytest.param(MOVED.replace('hub"', "hub'"), id="in the address"),
+        pytest.param('storage.url = "postgresql://hub@db/hub"\n' + TYPO, id="a dotted key"),
+        pytest.param("", id="empty"),
+    ],
+)
+@pytest.mark.parametrize("before", [TEXT, f'{TEXT}[storage]\nurl = "sqlite:///hub.db"\n'])
+def test_a_broken_file_of_another_database_never_starts_the_hub_on_the_one_before(
+    bench: SettingsBench, before: str, text: str
+) -> None:
+    keep_last_good(bench.state, before)
+    bench.path.write_text(text)
+    with pytest.raises(SettingsInvalid, match=r"does not start with the last good settings.* \[storage\]"):
+        bench.opened()
+
+
+@pytest.mark.parametrize("storage", [TEXT, MOVED, '[storage]\nurl = { env = "HUB_DB" }  # the server\n'])
+@pytest.mark.parametrize(
+    "broken", [BROKEN, TYPO, "[limts]\nruns = 4\n", "[[gatway]]\nname = 1\n", "[limits]\n\udcff\n"]
+)
+def test_a_broken_file_of_the_same_database_starts_the_hub_wherever_the_typo_is(
+    bench: SettingsBench, storage: str, broken: str
+) -> None:
+    keep_last_good(bench.state, storage)
+    text = broken + storage.replace("  # the server", "\t# the new server")
+    bench.path.write_bytes(text.encode(errors="surrogateescape"))
+    assert in_environment(bench, HUB_DB="postgresql://hub@db/hub").refused
+
+
+def test_an_override_names_the_database_whatever_the_broken_file_says(bench: SettingsBench) -> None:
+    keep_last_good(bench.state, TEXT)
+    bench.path.write_text(MOVED + BROKEN)
+    assert in_environment(bench, HUB__STORAGE__URL="sqlite://").settings.storage.resolved() == "sqlite://"
+
+
 def test_a_hub_without_any_file_does_not_start_on_an_old_one(bench: SettingsBench) -> None:
     keep_last_good(bench.state, TEXT)
     bench.path.unlink()
@@ -75,8 +128,9 @@ def test_a_relative_secret_of_what_was_good_last_lies_beside_the_file_all_the_sa
     bench: SettingsBench,
 ) -> None:
     (bench.path.parent / "url").write_text("sqlite://")
-    keep_last_good(bench.state, '[storage]\nurl = { file = "url" }\n')
-    bench.path.write_text(BROKEN)
+    storage = '[storage]\nurl = { file = "url" }\n'
+    keep_last_good(bench.state, storage)
+    bench.path.write_text(BROKEN + storage)
     assert bench.opened().settings.storage.resolved() == "sqlite://"
 
 
