@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from hub.clock import Clock, from_epoch_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import Reached
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import RunId
 from protocol.lifecycles import LIVE_RUN_STATES
 from protocol.requirements import Unmet
+from storage.devices import pairings
 from storage.runs import run_claims, run_locks
 from storage.runs.run_claims import RunWait
 from storage.runs.run_locks import Offered
@@ -20,10 +21,15 @@ STARTED_BY_A_PERSON = frozenset({"manual", "rerun"})  # as ``run_claims`` lets t
 
 
 class Waits(NamedTuple):
-    """Conditions of waiting runs, by run. *unmet*: needs that their connected devices do not meet."""
+    """Conditions of waiting runs, by run.
+
+    *unmet*: needs that their connected devices do not meet; *pairing*: when the requests of devices that
+    show a code expire, by device name.
+    """
 
     gates: Mapping[RunId, RunWait]
     unmet: Mapping[RunId, Sequence[Unmet]]
+    pairing: Mapping[str, int]
 
 
 def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> Waits:
@@ -34,7 +40,10 @@ def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> Waits
     """
     live = [row for row in rows if row.state in LIVE_RUN_STATES]
     needy = [row.id for row in live if row.needs and row.device_id in offered]
-    return Waits(run_claims.waits_of(c, [row.id for row in live]), run_locks.unmet_of(c, needy, offered))
+    gates = run_claims.waits_of(c, [row.id for row in live])
+    are_new = any(gate.device_name is not None and gate.last_seen_at is None for gate in gates.values())
+    pairing = pairings.waiting_labels(c) if are_new else {}
+    return Waits(gates, run_locks.unmet_of(c, needy, offered), pairing)
 
 
 class Waiting:
@@ -55,15 +64,12 @@ class Waiting:
 
     def sentences(self, rows: Iterable[RunRow], waits: Waits) -> dict[RunId, str]:
         """Return a sentence for each run that waits; runs that wait for nothing are left out."""
-        waiting = (
-            (row.id, why_waiting(self._facts(row, waits.gates[row.id], waits.unmet.get(row.id, ()))))
-            for row in rows
-            if row.id in waits.gates
-        )
+        waiting = ((row.id, why_waiting(self._facts(row, waits))) for row in rows if row.id in waits.gates)
         return {run_id: sentence for run_id, sentence in waiting if sentence is not None}
 
-    def _facts(self, run: RunRow, gates: RunWait, unmet: Sequence[Unmet]) -> WaitFacts:
-        dispatcher = self._dispatcher
+    def _facts(self, run: RunRow, waits: Waits) -> WaitFacts:
+        dispatcher, gates = self._dispatcher, waits.gates[run.id]
+        now = self._clock.now()
         by_a_person = run.trigger_kind in STARTED_BY_A_PERSON
         waits_for_calm = not by_a_person and (run.trigger_kind == "catchup" or run.crash_count > 0)
         device_id = run.device_id
@@ -72,7 +78,7 @@ class Waiting:
             None if starts_at_once or device_id is None else dispatcher.arrivals.settles_at(device_id)
         )
         return WaitFacts(
-            now=self._clock.now(),
+            now=now,
             state=run.state,
             pause_reason=run.pause_reason,
             reason=run.reason,
@@ -82,6 +88,7 @@ class Waiting:
             eligible_at=from_epoch_ms(run.eligible_at),
             device=gates.device_name,
             is_online=gates.is_online,
+            is_pairing=waits.pairing.get(gates.device_name or "", 0) > epoch_ms(now),
             is_revoked=gates.is_revoked,
             offline_since=None if gates.last_seen_at is None else from_epoch_ms(gates.last_seen_at),
             is_away=gates.is_away,
@@ -95,7 +102,7 @@ class Waiting:
             recovery_at=None if gates.recovery_at is None else from_epoch_ms(gates.recovery_at),
             is_healthy=gates.health == "ok",
             follows=gates.follows,
-            unmet=unmet,
+            unmet=waits.unmet.get(run.id, ()),
             lock=gates.lock,
             on_device=gates.on_device,
             per_device=dispatcher.limits.runs_per_device,

@@ -21,7 +21,7 @@ _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the 
 _File = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command(epilog=example("hub connect ws://127.0.0.1:8770 --root notes=/home/anna/notes"))
+@click.command(epilog=example("hub connect ws://127.0.0.1:8770 --root /home/anna/notes"))
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option(
     "--root",

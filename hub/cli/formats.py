@@ -123,6 +123,13 @@ def connected_devices(status: Item) -> str:
 
 
 @_format
+def waiting_devices(names: Sequence[str]) -> str:
+    """Name the devices that show a pairing code, and the command that admits them."""
+    verb = "waits" if len(names) == 1 else "wait"
+    return f"{', '.join(names)} {verb}: hub pair approve CODE, as the device shows it" if names else ""
+
+
+@_format
 def issue_counts(counts: Item) -> str:
     """Count the issues by severity, and name the command that lists them."""
     listed = ", ".join(

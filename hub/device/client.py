@@ -229,8 +229,11 @@ class Client:
     def _show_code(self, code: str | None) -> None:
         """Show a pairing code once; a restarted hub, or a timeout, results in a new code."""
         if code is not None and code != self._pairing_code:
+            begins = "this hub does not know the device yet; its"
+            if self._pairing_code is not None:
+                begins = f"the code {self._pairing_code} has expired and lets nothing in any more; the new"
             self._pairing_code = code
-            self._on_status(f"this hub does not know the device yet; its pairing code is {code}")
+            self._on_status(f"{begins} pairing code is {code}")
             self._on_status(f"to let it in, type at the hub: hub pair approve {code}")
 
     async def _visit(self, visit: _Visit, task_status: TaskStatus[None]) -> None:

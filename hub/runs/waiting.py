@@ -62,6 +62,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         reason: reason of the run's last state change.
         is_manual: True if a person started the run; an unhealthy agent does not hold it back.
+        is_pairing: True if an unknown device of this name shows a pairing code.
         is_revoked: True if the device's credentials are revoked.
         offline_since: when the device was last seen; None if never.
         is_away: True if the agent is offline by its heartbeats although its device is connected.
@@ -87,6 +88,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     eligible_at: datetime
     device: str | None
     is_online: bool = True
+    is_pairing: bool = False
     is_revoked: bool = False
     offline_since: datetime | None = None
     is_away: bool = False
@@ -177,6 +179,8 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
         return f"agent is offline{since}, though device {facts.device} is connected{why}"
     if facts.is_online:
         return None
+    if facts.offline_since is None and facts.is_pairing:
+        return f"device {facts.device} waits for pairing: hub pair approve CODE, as the device shows it"
     if facts.offline_since is None:
         return f"device {facts.device} has not connected yet"
     return (

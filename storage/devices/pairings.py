@@ -178,6 +178,12 @@ def list_pairings(
     return fill_page(c, PairingRow, query, limit, {"now": at})
 
 
+def waiting_labels(c: sa.Connection) -> dict[str, int]:
+    """Return when the request of each waiting device expires, by the name that the device reports."""
+    query = sa.select(pairings.c.label, pairings.c.expires_at).where(pairings.c.decision.is_(None))
+    return {row.label: row.expires_at for row in c.execute(query.order_by(pairings.c.expires_at))}
+
+
 def find_pairing(c: sa.Connection, code_hash: bytes, *, at: int) -> PairingRow | None:
     """Return the device that waits under this code, if any."""
     return filled(PairingRow, c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none())

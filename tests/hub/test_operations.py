@@ -37,12 +37,13 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold
 from hub.settings.reading import FileLines
 from protocol.errors import IllegalTransition
-from protocol.ids import RunId, UserId, trace_id_of
+from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import AgentComplete, SkippedFile
 from storage.agents.agents import UnknownAgent
-from storage.devices import devices, users
+from storage.devices import devices, pairings, users
 from storage.devices.devices import UnknownDevice
+from storage.devices.pairings import PairingAsk
 from storage.runs import run_moves
 from storage.runs.runs import UnknownRun
 from storage.schedules import schedule_rows, schedules
@@ -296,6 +297,35 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     assert (await operations.noun(System).status()).held_back == caught_up.waiting_for
     bench.clock.advance(600)
     assert (await operations.noun(System).status()).held_back is None
+
+
+async def test_a_device_that_shows_a_code_is_named_by_its_runs_and_by_the_status_until_it_expires(
+    bench: Bench, operations: Hub
+) -> None:
+    run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
+    await shows_code(bench, "desk", until=epoch_ms(bench.clock.now()) + 600_000)
+    waiting_for = "device desk waits for pairing: hub pair approve CODE, as the device shows it"
+    assert (await operations.noun(Runs).get(run.id)).waiting_for == waiting_for
+    assert (await operations.noun(System).status()).pairing == ("desk",)
+    bench.clock.advance(600)
+    assert (await operations.noun(Runs).get(run.id)).waiting_for == "device desk has not connected yet"
+    assert (await operations.noun(System).status()).pairing == ()
+
+
+async def shows_code(bench: Bench, label: str, *, until: int) -> None:
+    """A device that nobody knows asks for access."""
+    asking = PairingAsk(
+        id=PairingId("p-1"),
+        code_hash=b"code",
+        known_code_hash=None,
+        key_id=KeyId("k-1"),
+        public_key=b"key",
+        label=label,
+        platform="linux",
+        network="192.0.2.7",
+        connection_id=ConnectionId("c-1"),
+    )
+    await bench.store.write(pairings.ask, asking, at=1, expires_at=until, most=1, most_per_network=1)
 
 
 async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name(

@@ -16,7 +16,7 @@ from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues
 from hub.api.parameters import Exposed, Hub
 from hub.api.view import View
-from hub.clock import Clock
+from hub.clock import Clock, epoch_ms
 from hub.drain import Drain
 from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
@@ -30,7 +30,7 @@ from protocol.errors import HubError
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.coordination import gateways
-from storage.devices import devices, nodes
+from storage.devices import devices, nodes, pairings
 from storage.runs import runs
 from storage.store import Store
 
@@ -87,6 +87,7 @@ class StatusView(View, kw_only=True):
     database: str
     held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
     disk_full: str | None = None  # a sentence: why no run is started, and when it will be
+    pairing: tuple[str, ...] = ()  # names that devices report that wait for a person to let them in
     issues: IssueCounts = field(default_factory=IssueCounts)  # at the last check
     config_generation: int = 1  # of the settings: one more with each edit that was applied
 
@@ -264,6 +265,7 @@ class System(Noun):
             "version",
             "uptime_s|duration as up for",
             "*|connected_devices as devices",
+            "pairing|waiting_devices as pairing?",
             "*|ready_gateways as gateways?",
             "agents",
             "held_back|held_back as held back?",
@@ -284,13 +286,15 @@ class System(Noun):
         where = self._where()
         here = sum(mine in (None, link.user_id) for link in self._roster.connected())
         is_shared = self._store.is_shared
-        known, connected, known_gateways, known_agents, run_counts = await self._store.read(
+        at = epoch_ms(self._clock.now())
+        known, connected, known_gateways, known_agents, run_counts, waiting = await self._store.read(
             lambda c: (
                 devices.count_devices(c, user_id=mine),
                 devices.count_connected(c, user_id=mine) if is_shared else here,
                 gateways.list_gateways(c, user_id=mine),
                 agents.count_agents(c, user_id=mine),
                 runs.count_live(c, user_id=mine),
+                pairings.list_pairings(c, at=at) if mine is None else (),
             )
         )
         ready_gateways = self._hub.noun(Gateways, mine).ready(known_gateways)
@@ -310,6 +314,7 @@ class System(Noun):
             listeners={} if where is None else where.spelled(),
             held_back=self._held_back,
             disk_full=None if self._disk is None else self._disk.problem,
+            pairing=tuple(one.label for one in waiting),
             issues=self._hub.noun(Issues, mine).counts(),
             config_generation=self._reloader.generation,
         )

@@ -81,7 +81,10 @@ async def test_a_code_that_has_expired_is_replaced_by_another_one(tmp_path: Path
         first = await shows_code(device)
         port.clock.advance(600)
         await time_passes(clock, lambda: sum("hub pair approve" in line for line in device.told) == 2)
-        assert await shows_code(device) != first
+        second = await shows_code(device)
+        assert second != first
+        told = f"the code {first} has expired and lets nothing in any more; the new pairing code is {second}"
+        assert told in device.told
 
 
 async def test_a_device_that_was_denied_stops_and_says_so(tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ def _why(**facts: object) -> str | None:
         ),
         ({"is_online": False}, "device desk has not connected yet"),
         (
+            {"is_online": False, "is_pairing": True},
+            "device desk waits for pairing: hub pair approve CODE, as the device shows it",
+        ),
+        (
             {"is_online": False, "is_revoked": True, "offline_since": START - timedelta(days=1)},
             "device desk was revoked; pair another device of that name",
         ),
