@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from protocol.errors import ErrorCode
 from storage.runs.runs import RunError
 
 _CAUSES: Final = {
@@ -156,5 +157,11 @@ def describe_errors(errors: Sequence[RunError], *, failed: int) -> str | None:
     recorded = codes.total()
     first = f"{failed} failed" + (f"; the first {recorded}" if 0 < recorded < failed else "")
     of_units = ": ".join(filter(None, (first if failed else "", ", ".join(counted))))
-    of_run = dict.fromkeys(error.code for error in errors if not error.unit_key)
+    of_run = dict.fromkeys(_of_run(error) for error in errors if not error.unit_key)
     return "; ".join(filter(None, (of_units, *of_run))) or None
+
+
+def _of_run(error: RunError) -> str:
+    """Return the code of an error of a whole run; of a limit with its name and value."""
+    limit = error.message.partition(":")[0]
+    return f"{error.code}: {limit}" if error.code == ErrorCode.LIMIT_REACHED else str(error.code)

@@ -419,13 +419,16 @@ class _Reading:
         if left := self._to_read - len(self._awaited):
             if len(self._taken) < self._room:
                 self.limit = "run_bytes"
-            self.left = (
-                f"{left} of {self._listed} files are left for the next runs: a run reads "
-                f"{self._limits.files} files (run_files) and {self._limits.bytes} bytes of files (run_bytes)"
-            )
+            self.left = f"{self._reached}: {left} of {self._listed} files are left for the next runs"
             if self._too_large:
-                message = f"{self._too_large} of them are larger than that and wait until run_bytes is raised"
-                self.left += f"; {message}"
+                message = f"{self._too_large} of them are larger than {self._limits.bytes} bytes"
+                self.left += f"; {message} and wait until run_bytes is raised"
+
+    @property
+    def _reached(self) -> str:
+        """The limit that was reached, with its value and its place."""
+        value = self._limits.files if self.limit == "run_files" else self._limits.bytes
+        return f"{self.limit} = {value} in [limits] of hub.toml"
 
     def _was_dealt_with(self, path: str) -> bool:
         """Return True if an earlier attempt of this run settled the file."""
@@ -478,8 +481,7 @@ class _Reading:
         """Return True if the run may read the file at *path*, and count it."""
         if path not in self._taken:
             if len(self._taken) >= self._room:
-                message = f"a run reads {self._limits.files} files (run_files), and the device has more"
-                self.left = self.left or message
+                self.left = self.left or f"{self._reached}: the device has more files"
                 return False
             self._taken.add(path)
         return True

@@ -91,9 +91,11 @@ def test_skipped_units_of_a_run_are_reported_with_their_codes_and_their_number()
     assert describe_errors([error("too_large")], failed=1) == "1 failed: too_large"
     both = [error("changed"), error("too_large"), error("too_large")]
     assert describe_errors(both, failed=3) == "3 failed: 2 too_large, 1 changed"
-    whole = error("limit_reached", None)
-    assert describe_errors([whole], failed=0) == "limit_reached"
-    assert describe_errors([*both, whole], failed=3) == "3 failed: 2 too_large, 1 changed; limit_reached"
+    limit = "run_files = 2 in [limits] of hub.toml"
+    whole = RunError(None, "limit_reached", f"{limit}: 3 of 5 files are left for the next runs", 1)
+    named = f"limit_reached: {limit}"
+    assert describe_errors([whole], failed=0) == named
+    assert describe_errors([*both, whole], failed=3) == f"3 failed: 2 too_large, 1 changed; {named}"
     assert describe_errors([error("changed")] * 2, failed=9) == "9 failed; the first 2: changed"
     assert describe_errors([], failed=9) == "9 failed"
 

@@ -510,7 +510,9 @@ async def test_files_that_no_run_has_tried_are_read_first_and_then_those_tried_l
         times=times,
     )
     assert link.streams[0].fetched == [((), False), (("old.md", "new.md", "changed.md"), True)]
-    assert "2 of 5 files are left for the next runs" in messages(events)[0]
+    assert messages(events) == [
+        "run_files = 3 in [limits] of hub.toml: 2 of 5 files are left for the next runs"
+    ]
 
 
 async def test_each_frame_of_a_paged_manifest_is_asked_for_and_those_of_another_device_are_not() -> None:
