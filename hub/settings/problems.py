@@ -157,6 +157,7 @@ _TABLE_TWICE: Final = re.compile(r"Cannot declare \((.+?),?\) twice")
 
 # Arrays of tables.
 _LISTED: Final = ("agents", "templates", "fallback_models", "gateways", "connectors")
+_HEADS_NAMED: Final = 3  # in a hint
 
 
 class Severity(StrEnum):
@@ -359,26 +360,31 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
         return similar
     if near := nearest(unknown, taken):
         return f"'{near}' is set already"
-    return _elsewhere(unknown, names_at)
+    return _elsewhere(unknown, names_at, is_in_table=bool(table))
 
 
-def _elsewhere(unknown: str, names_at: NamesAt) -> str:
-    """Return a hint with the table that has such a key."""
-    if (path := _tables_by_key(names_at).get(unknown)) is None:
+def _elsewhere(unknown: str, names_at: NamesAt, *, is_in_table: bool) -> str:
+    """Return a hint with the tables that have such a key."""
+    if not (heads := _tables_by_key(names_at).get(unknown)):
         return ""
-    table = str(path[0])
-    return f"[[{table}]] has such a key" if table in _LISTED else f"[{spell(path)}] has such a key"
+    named = [*heads] if len(heads) <= _HEADS_NAMED else [*heads[:_HEADS_NAMED], "another table"]
+    listed = " or ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+    if is_in_table:
+        return f"a key of {listed}"
+    entry = "an entry of " if heads[0].startswith("[[") else ""
+    return f"the hub itself has no such key: it belongs to {entry}{listed}, below that line"
 
 
 @cache
-def _tables_by_key(names_at: NamesAt) -> dict[str, KeyPath]:
-    """Return the first table that has each key; once, because a file may have thousands of unknown keys."""
-    found: dict[str, KeyPath] = {}
+def _tables_by_key(names_at: NamesAt) -> dict[str, list[str]]:
+    """Return the heads of the tables that have each key, once: a file may have thousands of unknown keys."""
+    found: dict[str, dict[str, None]] = {}
     for table in names_at(()):
         for path in ((table,), *((table, inner) for inner in names_at((table,)))):
+            head = f"[[{table}]]" if path == (table,) and table in _LISTED else f"[{spell(path)}]"
             for key in names_at(path):
-                found.setdefault(key, path)
-    return found
+                found.setdefault(key, {})[head] = None
+    return {key: list(heads) for key, heads in found.items()}
 
 
 def _nearest_choice(value: object, message: str) -> str:

@@ -103,8 +103,22 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
             "2:8: error: model.kind: must be 'openai' or 'local' - did you mean 'local'?",
         ),
         ("[hub]\nnmae = 1\nname = 'x'", "2:1: error: hub.nmae: unknown key - 'name' is set already"),
-        ("[hub]\nruns = 1", "2:1: error: hub.runs: unknown key - [limits] has such a key"),
-        ("[hub]\nprompt = 1", "2:1: error: hub.prompt: unknown key - [[agents]] has such a key"),
+        ("[hub]\nruns = 1", "2:1: error: hub.runs: unknown key - a key of [limits]"),
+        ("[hub]\nprompt = 1", "2:1: error: hub.prompt: unknown key - a key of [[agents]] or [[templates]]"),
+        (
+            "secret = 'x'",
+            "1:1: error: secret: unknown key - the hub itself has no such key: it belongs to an entry of"
+            " [[connectors]], below that line",
+        ),
+        ("[limits]\nurl = 1", "2:1: error: limits.url: unknown key - a key of [storage] or [[gateways]]"),
+        (
+            "[limits]\nname = 'x'",
+            "2:1: error: limits.name: unknown key - a key of [hub], [model], [[fallback_models]] or another",
+        ),
+        (
+            "runs = 4",
+            "1:1: error: runs: unknown key - the hub itself has no such key: it belongs to [limits]",
+        ),
         ("[LIMITS]\nruns = 1", "1:2: error: LIMITS: unknown table - did you mean 'limits'?"),
         (
             "[log]\nlevel = 'WARNING'",
