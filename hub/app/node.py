@@ -5,6 +5,7 @@ has the folder's lock knows that its predecessor is dead. A copy of the folder h
 lease of the identity shows whether another process lives under it.
 """
 
+import errno
 import fcntl
 import os
 import socket
@@ -37,7 +38,8 @@ class Node:
 
     def __init__(self, state: Path, ids: IdFactory) -> None:
         self._path = state / FILE
-        self._file = self._path.open("a+", encoding="ascii")
+        self._path.touch()
+        self._file = self._path.open("r+", encoding="ascii")
         try:
             fcntl.flock(
                 self._file, fcntl.LOCK_EX | fcntl.LOCK_NB
@@ -45,14 +47,13 @@ class Node:
         except BlockingIOError:
             self._file.close()
             raise AnotherHub(f"a hub is running on {state} already; 'hub status' shows it") from None
-        self._file.seek(0)
-        known = self._file.read().split()
+        known, is_whole, place = self._file.read().partition("\n")
         self._here = _place(state)
-        self.id = NodeId(known[0] if known else ids.fresh())
+        self.id = NodeId(known if is_whole else ids.fresh())
         self.name = socket.gethostname()
-        self.is_moved = bool(known) and known[1:] != [self._here]
-        if not known:
-            self._write()
+        self.is_moved = bool(is_whole) and place != f"{self._here}\n"
+        if not is_whole:
+            self._write_at(0, f"{self.id}\n{self._here}\n")
 
     async def claim(self, database: Database, clock: Clock) -> None:
         """Wait until it is certain that no other process lives under this identity, and keep the new place.
@@ -73,17 +74,21 @@ class Node:
                     f" database; remove {self._path} to make this hub a node of its own"
                 )
             known = seen
-        self._write()
+        self._write_at(len(self.id) + 1, f"{self._here}\n")
+        self.is_moved = False
 
     def close(self) -> None:
         """Unlock the folder."""
         self._file.close()
 
-    def _write(self) -> None:
-        self._file.truncate(0)
-        self._file.write(f"{self.id}\n{self._here}\n")
-        self._file.flush()
-        self.is_moved = False
+    def _write_at(self, start: int, text: str) -> None:
+        """Write the end of the file in place: it bears the lock, and whatever is cut off, the id stays."""
+        file = self._file.fileno()
+        written = os.pwrite(file, text.encode("ascii"), start)
+        if written < len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        os.ftruncate(file, start + written)
+        os.fsync(file)
 
 
 def _place(state: Path) -> str:

@@ -1,5 +1,6 @@
 """One identity has one living process: a folder is locked, and a copy of it is recognised."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from storage.devices import nodes
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.postgres import Postgres
+from tests.support.settings import files_of_at_most
 from tests.support.wire import until
 
 FIRST, SECOND = BootId("first"), BootId("second")
@@ -52,6 +54,33 @@ def test_a_folder_has_one_process_and_its_identity_stays(tmp_path: Path, ids: Id
         Node(tmp_path, ids)
     with closing(Node(tmp_path, ids)) as again:
         assert (again.id, again.is_moved) == (node.id, False)
+
+
+async def test_a_full_disk_and_a_crash_leave_a_node_its_identity(
+    tmp_path: Path, ids: IdFactory, clock: FakeClock
+) -> None:
+    with closing(Node(tmp_path, ids)) as node:
+        pass
+    file = tmp_path / FILE
+    file.write_text(f"{node.id}\nanother:place:of-before\n")
+    async with open_store("sqlite://") as store:
+        full_disk = pytest.raises(OSError, match="File too large")
+        with closing(Node(tmp_path, ids)) as moved, files_of_at_most(0), full_disk:
+            await moved.claim(store, clock)
+        for cut in range(len(node.id) + 1, file.stat().st_size):
+            os.truncate(file, cut)
+            with closing(Node(tmp_path, ids)) as again:
+                assert (again.id, again.is_moved) == (node.id, True)
+                await again.claim(store, clock)
+            assert file.read_text().startswith(f"{node.id}\n")
+
+
+def test_an_identity_that_was_never_written_whole_is_none(tmp_path: Path, ids: IdFactory) -> None:
+    with closing(Node(tmp_path, ids)) as node:
+        pass
+    (tmp_path / FILE).write_text(node.id[:9])
+    with closing(Node(tmp_path, ids)) as another:
+        assert another.id not in (node.id, node.id[:9])
 
 
 async def test_a_copy_of_a_state_folder_is_refused_while_the_hub_of_the_original_lives(
