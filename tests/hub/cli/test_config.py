@@ -150,7 +150,9 @@ def test_a_file_elsewhere_is_checked_with_the_files_next_to_it(
 ) -> None:
     write_certificate(tmp_path)
     file = tmp_path / "next.toml"
-    file.write_text('[listen.devices]\ntls = { certificate = "hub.crt", key = "hub.key" }\n')
+    tls = 'tls = { certificate = "hub.crt", key = "hub.key" }'
+    anywhere = 'address = "127.0.0.1:0"'
+    file.write_text(f"[listen.devices]\n{anywhere}\n{tls}\n[listen.operator]\n{anywhere}\n")
     result = hub("check", str(file), "--against-running")
     assert (result.exit_code, "listen.devices.tls: needs a restart" in result.stdout) == (0, True)
 
