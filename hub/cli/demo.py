@@ -5,6 +5,7 @@ machine, and prints the device's database. All files stay in one folder, so that
 demo finds no changes and sends no requests to the model.
 """
 
+import fcntl
 import json
 import shutil
 import sys
@@ -20,6 +21,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from hub.cli.failure import Exit, Failure
 from hub.clock import SystemClock
 from hub.device.items import DeviceItem, read_items
 
@@ -52,14 +54,25 @@ prompt = "Find the tasks that a person has to do."
 
 
 def run_demo(folder: Path) -> int:
-    """Run the demo in *folder*. Return the exit code of its run: 0, or 1 if the run failed."""
-    return anyio.run(_demo, folder)
+    """Run the demo in *folder*. Return the exit code of its run: 0, or 1 if the run failed.
+
+    Raises:
+        Failure: another demo is running there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
+        except BlockingIOError:
+            next_step = "wait until it has ended, or give this one a folder: hub demo --folder DIR"
+            raise Failure(f"a demo is running in {folder}", Exit.TRY_AGAIN, next_step=next_step) from None
+        _prepare(folder)
+        return anyio.run(_demo, folder)
 
 
 async def _demo(folder: Path) -> int:
     console = Console(highlight=False)
     clock = SystemClock()
-    _prepare(folder)
     began = clock.monotonic()
     async with AsyncExitStack() as processes:
         console.print(f"[bold]1[/] a hub starts                 state in {folder}")
@@ -91,7 +104,6 @@ async def _demo(folder: Path) -> int:
 
 
 def _prepare(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     notes = folder / "notes"
     if not notes.exists():
         with as_file(files("hub.cli").joinpath("sample")) as sample:

@@ -1,5 +1,6 @@
 """The commands that need no running hub."""
 
+import fcntl
 import json
 import os
 import re
@@ -165,3 +166,12 @@ def test_a_file_for_another_machine_is_only_warned_of_a_secret_that_is_missing_h
     broken = hub("check", str(BROKEN), "--elsewhere")
     assert (broken.exit_code, len(broken.stdout.splitlines())) == (78, 5)
     assert hub("check", str(BROKEN)).stderr == ""  # it is as wrong on every machine
+
+
+def test_a_second_demo_in_a_folder_says_that_one_is_running(hub: Hub, tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = hub("demo", "--folder", str(tmp_path))
+    assert result.exit_code == 75
+    assert f"a demo is running in {tmp_path}\n  wait until it has ended, or " in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
