@@ -31,6 +31,7 @@ nodes = table(
     number("boots_10min", 1),
     sa.Column("name", sa.Text),
     sa.Column("version", sa.Text),
+    sa.Column("revision", sa.Text),  # the newest one that its release knows
 )
 
 leases = table(

@@ -162,11 +162,11 @@ def _record(file: Path, config: Path, state: Path) -> int | None:
 
     try:
         tables = _tables_of(address, state)
-        if tables.missing or tables.refusal is not None:
+        if tables.current is None or tables.refusal is not None:
             raise Failure(
-                tables.refusal or "the tables are not those of this release",
+                tables.refusal or "there are no tables of a hub in the database",
                 Exit.FAILED,
-                next_step="start the hub once, then record the backup",
+                next_step="is it the right one? use --config FILE",
             )
         database = None if address.startswith(SERVER) else file_of(address, state)
         if database is None:
@@ -314,19 +314,28 @@ def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: 
     if before.missing and before.current is not None and address.startswith(SERVER) and not as_json:
         show.report("this can be undone only with a backup: make one with pg_dump")
     backup, result = anyio.run(migrated)
+    after = _tables_of(address, state)
+    applied = [revision for revision in before.missing if revision not in after.missing]
+    # What a revision that waits is to remove is no difference.
+    differences = [] if after.missing else list(map(str, result.differences))
     if as_json:
-        applied = {"before": before.current, "applied": list(before.missing), "backup": backup}
-        show.print_json("migrate_up", applied | {"differences": list(map(str, result.differences))})
+        steps = {"before": before.current, "applied": applied, "waiting": list(after.missing)}
+        show.print_json("migrate_up", steps | {"backup": backup, "differences": differences})
     else:
-        for difference in result.differences:
-            show.out(one_line(str(difference)))
-        if before.missing:
-            show.report(f"applied: {', '.join(before.missing)}")
-        elif not result.differences:
+        for difference in differences:
+            show.out(one_line(difference))
+        if applied:
+            show.report(f"applied: {', '.join(applied)}")
+        elif not (differences or after.missing):
             show.report("nothing to do: the tables are up to date")
-        if result.differences:
-            show.report(_summary(_tables_of(address, state), len(result.differences)))
-    ctx.exit(Exit.FAILED if result.differences else Exit.DONE)
+        if after.missing:
+            show.report(
+                f"{', '.join(after.missing)} waits: a hub of an earlier release runs on this database and"
+                " needs what it removes; stop that hub, then run this again, or start a hub"
+            )
+        elif differences:
+            show.report(_summary(after, len(differences)))
+    ctx.exit(Exit.FAILED if differences or after.missing else Exit.DONE)
 
 
 @migrate.command(epilog=example("hub migrate down"))

@@ -16,6 +16,7 @@ from protocol.ids import BootId, NodeId, UserId
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, now_ms
 from storage.kernel.database import end_sessions
+from storage.kernel.migrate import revisions
 from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
 from storage.runs.schema import runs
 from storage.schema import hub, leases, nodes
@@ -98,7 +99,7 @@ def begin_boot(
         name: of the node, for people.
         version: of the hub.
     """
-    about = {"name": name, "version": version}
+    about = {"name": name, "version": version, "revision": revisions()[-1]}
     last = c.execute(BOOT, {"node": node_id}).one_or_none()
     if last is None:
         first = {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at}

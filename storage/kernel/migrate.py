@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import sqlalchemy as sa
 
+from storage.kernel.columns import now_ms
 from storage.kernel.database import FromTheFuture, Unavailable, translated
 from storage.schema import metadata
 
@@ -24,11 +25,20 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000  # another process may take this long to migrate the same file
+LOCK_TABLES_MS = 2_000  # meanwhile the jobs of other hubs wait
 LOCK = 0x687562  # "hub" in ASCII: id of the advisory lock around a migration on a server
 VERSION_TABLE = sa.Table(  # Alembic's own table, as Alembic declares it; not part of the schema
     "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True)
 )
 VERSION_TABLE.primary_key.name = "alembic_version_pkc"
+
+
+_NODES, _LEASES = metadata.tables["nodes"], metadata.tables["leases"]
+EARLIER_HUBS = sa.select(_NODES.c.name).where(
+    _NODES.c.stopped_at.is_(None),
+    _NODES.c.revision.is_(None) | (_NODES.c.revision < sa.bindparam("contract")),
+    sa.exists().where(_LEASES.c.holder_boot_id == _NODES.c.boot_id, _LEASES.c.expires_at > now_ms()),
+)
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -65,6 +75,13 @@ def refusal(revision: str) -> str | None:
 def revisions() -> list[str]:
     """Return the revisions of this release, oldest first: the four digits that start their file names."""
     return sorted(file.name[:4] for file in (MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
+
+
+def contracts() -> list[str]:
+    """Return the revisions that remove what hubs of earlier releases need: ``0003_contract_devices.py``."""
+    return [
+        file.name[:4] for file in sorted((MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_contract_*.py"))
+    ]
 
 
 def words_of(revision: str) -> str:
@@ -133,6 +150,9 @@ def _prepare(driver: sa.engine.interfaces.DBAPIConnection, _record: object) -> N
 def upgrade_tables(c: sa.Connection, *, where: str) -> None:
     """Migrate the tables to this release in the transaction of *c*, one process at a time.
 
+    A contract is left out while a hub runs on the database that needs what it removes; so are the revisions
+    behind it.
+
     Args:
         where: name of the database in error messages.
 
@@ -157,12 +177,26 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
     from alembic import command, util
 
     try:
-        command.upgrade(_config(c), "head")
+        for revision in revisions():
+            if revision <= current:
+                continue
+            if c.dialect.name == "postgresql":
+                if revision in contracts() and c.execute(EARLIER_HUBS, {"contract": revision}).first():
+                    return
+                _lock_tables(c)
+            command.upgrade(_config(c), revision)
     except util.CommandError as error:
         raise Unavailable(f"the database {where} cannot be migrated: {error}") from error
     broken = c.exec_driver_sql("PRAGMA foreign_key_check").all() if c.dialect.name == "sqlite" else ()
     if broken:
         raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
+
+
+def _lock_tables(c: sa.Connection) -> None:
+    """Lock all tables on the server before the first change: hubs may use them in another order."""
+    names = sorted(sa.inspect(c).get_table_names())
+    c.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TABLES_MS}")
+    c.exec_driver_sql(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
 
 
 def make_tables(c: sa.Connection) -> None:

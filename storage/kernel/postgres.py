@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
-from storage.kernel.database import Unavailable, sqlstate, translated
+from storage.kernel.database import Busy, Unavailable, sqlstate, translated
 from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
 
 P = ParamSpec("P")
@@ -35,6 +35,7 @@ LATE_S = 0.5  # if a limit is noticed this much later, this process was suspende
 JOB_S = 60.0  # a transaction with all its statements and attempts
 # Delays before a job is run again. A server's restart takes longer: then the callers retry.
 WAITS_S = (0.0, 0.05, 0.2)
+MIGRATION_WAITS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)  # likewise for a migration
 STATEMENTS = 512  # prepared statements cached on each connection; the hub has fewer
 
 _LOST_A_RACE = {"40001", "40P01"}  # serialization failure, deadlock: nothing of the job was written
@@ -244,7 +245,15 @@ async def run_once(url: str, fn: Callable[[sa.Connection], T], *, migrates: bool
 
 
 async def _migrate(url: str) -> None:
-    await _run_once(url, partial(upgrade_tables, where=shown(url)))
+    """Migrate the tables; try again while hubs of an earlier release use them."""
+    for wait_s in (*MIGRATION_WAITS_S, None):
+        try:
+            await _run_once(url, partial(upgrade_tables, where=shown(url)))
+            return
+        except Busy:
+            if wait_s is None:
+                raise
+        await anyio.sleep(wait_s)
 
 
 async def downgrade(url: str) -> None:

@@ -37,6 +37,10 @@ ROWS = (
     "INSERT INTO schedules (id, agent_id, kind, every_ms, cursor_at, created_at, updated_at)"
     " VALUES ('s', 'a', 'every', 60000, 1, 1, 1)",
 )
+EARLIER_HUB = (  # of the first release, which lives
+    "INSERT INTO nodes (id, boot_id, started_at, seen_at) VALUES ('n', 'b', 1, 1);"
+    "INSERT INTO leases (name, holder_boot_id, expires_at) VALUES ('node n', 'b', 9999999999999)"
+)
 KEPT = ("users", "devices", "agents", "schedules")
 
 

@@ -16,11 +16,11 @@ import storage
 from hub.version import VERSION
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
-from storage.kernel.migrate import MIGRATIONS, Release, downgrade, releases, revisions, upgrade
+from storage.kernel.migrate import MIGRATIONS, Release, contracts, downgrade, releases, revisions, upgrade
 from storage.kernel.postgres import open_postgres, run_once
 from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
-from tests.scenarios.migrations import make_old
+from tests.scenarios.migrations import EARLIER_HUB, make_old
 from tests.support.blocking import blocking_engine
 from tests.support.next_revision import FIRST, NEXT, next_revision
 from tests.support.postgres import Postgres
@@ -324,3 +324,19 @@ def test_every_table_is_described() -> None:
     page = (Path(storage.__file__).parent / "SCHEMA.md").read_text()
     described = set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
     assert described == metadata.tables.keys()
+
+
+async def test_what_a_living_hub_of_an_earlier_release_needs_is_removed_after_its_end(
+    postgres: Postgres, bare: str
+) -> None:
+    await run_once(bare, make_old)
+    postgres.run(EARLIER_HUB, url=bare)
+    async with open_postgres(bare):
+        pass
+    before = str(int(contracts()[0]) - 1).zfill(4)
+    assert revision_on(postgres, bare) == before
+    postgres.run("UPDATE devices SET connectivity = 'online'", url=bare)  # as that hub does
+    postgres.run("UPDATE leases SET expires_at = 1", url=bare)
+    async with open_postgres(bare):
+        pass
+    assert revision_on(postgres, bare) == revisions()[-1]

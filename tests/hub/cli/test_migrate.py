@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from hub.cli.failure import Exit
 from storage.kernel import migrate
 from storage.kernel.backup import verify
-from storage.kernel.migrate import revisions
+from storage.kernel.migrate import contracts, revisions
+from storage.kernel.postgres import run_once
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
-from tests.scenarios.migrations import make_old
+from tests.scenarios.migrations import EARLIER_HUB, make_old
 from tests.support.next_revision import FIRST, NEWEST, NEXT, TITLE, next_revision
 from tests.support.postgres import Postgres
 
@@ -111,6 +112,17 @@ def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings
     assert verify(backup).revision == FIRST
     assert "nothing to do" in hub("migrate", "up").stderr
     assert list((state / "backups").iterdir()) == [backup]
+
+
+def test_a_revision_that_waits_for_the_end_of_an_earlier_hub_is_named(hub: Hub, postgres: Postgres) -> None:
+    with postgres.bare_database() as url:
+        anyio.run(run_once, url, make_old)
+        postgres.run(EARLIER_HUB, url=url)
+        waits = hub("migrate", "up", "--url", url)
+        assert (waits.exit_code, waits.stdout) == (Exit.FAILED, "")
+        assert f"{contracts()[0]} waits: a hub of an earlier release runs" in waits.stderr
+        postgres.run("UPDATE nodes SET stopped_at = 1", url=url)
+        assert f"applied: {contracts()[0]}" in hub("migrate", "up", "--url", url).stderr
 
 
 def test_a_database_that_this_hub_cannot_open_is_reported_with_the_reason(hub: Hub, state: Path) -> None:

@@ -293,11 +293,6 @@ def _tie_devices_to_boots() -> None:
         "UPDATE devices SET boot_id = COALESCE((SELECT nodes.boot_id FROM nodes WHERE nodes.id ="
         " devices.node_id), 'unknown') WHERE connectivity = 'online'"
     )
-    with op.batch_alter_table("devices", table_kwargs=_STRICT) as devices:
-        devices.drop_constraint(op.f("ck_devices_connectivity"), type_="check")
-        devices.drop_constraint(op.f("fk_devices_node_id"), type_="foreignkey")
-        devices.drop_column("connectivity")
-        devices.drop_column("node_id")
     _index("devices_present", "devices", ["boot_id"], where="boot_id IS NOT NULL")
     _index("devices_taken", "devices", ["taken_from"], where="taken_from IS NOT NULL")
 
@@ -305,20 +300,9 @@ def _tie_devices_to_boots() -> None:
 def _untie_devices_from_boots() -> None:
     op.drop_index("devices_present")
     op.drop_index("devices_taken")
-    column = sa.Column("connectivity", sa.Text(), nullable=False, server_default="offline")
-    op.add_column("devices", column)
-    op.add_column("devices", sa.Column("node_id", sa.Text()))
-    op.execute(
-        "UPDATE devices SET connectivity = 'online', node_id = (SELECT nodes.id FROM nodes WHERE"
-        " nodes.boot_id = devices.boot_id) WHERE boot_id IS NOT NULL"
-    )
     with op.batch_alter_table("devices", table_kwargs=_STRICT) as devices:
         devices.drop_column("boot_id")
         devices.drop_column("taken_from")
-        devices.create_check_constraint(
-            op.f("ck_devices_connectivity"), "connectivity IN ('online', 'offline')"
-        )
-        devices.create_foreign_key(op.f("fk_devices_node_id"), "nodes", ["node_id"], ["id"])
 
 
 def _index(name: str, table: str, columns: list[str], *, where: str | None) -> None:
@@ -351,13 +335,13 @@ def _drop_trees_of_folders() -> None:
 
 
 def _add_names_of_nodes() -> None:
-    for name in ("name", "version"):
+    for name in ("name", "version", "revision"):
         op.add_column("nodes", sa.Column(name, sa.Text()))
 
 
 def _drop_names_of_nodes() -> None:
     with op.batch_alter_table("nodes", table_kwargs=_STRICT) as nodes:
-        for name in ("name", "version"):
+        for name in ("name", "version", "revision"):
             nodes.drop_column(name)
 
 
