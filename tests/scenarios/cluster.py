@@ -9,7 +9,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,11 @@ from tests.support.faulty_hub import FaultyHub
 from tests.support.gate import Gate, open_gate
 from tests.support.oracle import Oracle, plant
 from tests.support.postgres import Postgres, free_port, running_postgres, why_no_postgres
-from tests.support.processes import POLL_S, model_at
+from tests.support.processes import POLL_S, HubProcess, model_at
 
 AFTER_HELLO_S, AFTER_KILL_S = 5.0, 10.0  # at most, until a run goes on
 END_S = 240.0  # until everything is over, on a busy machine
+CLOCK = "clock"  # name of the file with the seconds by which a hub's clock is ahead
 _LATENCY_S = 0.2  # of the model
 
 _SETTINGS = """\
@@ -60,7 +61,7 @@ class Node:
     """One hub, its way to the database, and where devices reach it."""
 
     state: Path
-    hub: FaultyHub
+    hub: HubProcess
     gate: Gate
     port: int
 
@@ -72,7 +73,7 @@ class Node:
     @property
     def clock_file(self) -> Path:
         """File with the seconds by which this hub's clock is ahead."""
-        return self.state / "clock"
+        return self.state / CLOCK
 
     @property
     def id(self) -> str:
@@ -123,10 +124,19 @@ class Cluster:
         return Counter(boots.get(boot, "a dead hub") for (boot,) in here)
 
     async def all_connected(self) -> None:
-        """Wait until each device is connected."""
-        await self.until(
-            f"SELECT 1 FROM devices HAVING count(boot_id) = {len(self.desks)}", "each device is connected"
-        )
+        """Wait until a hub that lives says that each device is connected.
+
+        Raises:
+            AssertionError: that never came true.
+        """
+        devices: list[dict[str, Any]] = []
+        with anyio.move_on_after(END_S):
+            while len(devices) < len(self.desks) or not all(device["connected"] for device in devices):
+                await anyio.sleep(POLL_S)
+                node = next(node for node in self.nodes if node.hub.is_running)
+                devices = (await node.hub.get("/v1/devices"))["devices"]
+            return
+        raise AssertionError(f"not all devices are connected: {devices}")
 
     async def until(self, query: str, what: str, *, within_s: float = END_S) -> None:
         """Wait until *query* finds something.
@@ -141,11 +151,12 @@ class Cluster:
         logs = "\n".join(f"{node.name}: {node.hub.log()[-3000:]}" for node in self.nodes)
         raise AssertionError(f"never came true: {what}\n{logs}")
 
-    async def start_runs(self) -> None:
-        """Start a run of each device's agent, at the hubs in turn."""
+    async def start_runs(self, *nodes: Node) -> None:
+        """Start a run of each device's agent, at these hubs in turn, by default at all."""
+        at = nodes or self.nodes
         async with anyio.create_task_group() as tasks:
             for place, desk in enumerate(self.desks):
-                tasks.start_soon(self.nodes[place % len(self.nodes)].hub.start_run, desk.name)
+                tasks.start_soon(at[place % len(at)].hub.start_run, desk.name)
 
     async def all_ended(self) -> None:
         """Wait until each run has ended well."""
@@ -166,6 +177,12 @@ class Cluster:
         return (planted - found).total(), (found - planted).total()
 
 
+def _make_hub(state: Path, settings: str) -> HubProcess:
+    hub = FaultyHub(state, settings=settings)
+    hub.faults = ("--clock-file", str(state / CLOCK))
+    return hub
+
+
 @asynccontextmanager
 async def open_cluster(
     folder: Path,
@@ -174,15 +191,19 @@ async def open_cluster(
     devices: int = 20,
     latency_s: float = _LATENCY_S,
     database: Path | None = None,
+    make_hub: Callable[[Path, str], HubProcess] = _make_hub,
+    begin_with: int | None = None,
 ) -> AsyncIterator[Cluster]:
     """Start PostgreSQL, the hubs and the devices; each device is connected. All is gone afterwards.
 
     Args:
         database: folder for PostgreSQL's files; by default one in memory.
+        make_hub: returns the hub with this state folder and these settings.
+        begin_with: number of hubs to start; by default all. The first one makes the tables.
     """
     async with AsyncExitStack() as opened:
         postgres = opened.enter_context(running_postgres(database))
-        url = opened.enter_context(postgres.bare_database(tables=True))
+        url = opened.enter_context(postgres.bare_database())
         tasks = await opened.enter_async_context(anyio.create_task_group())
         opened.callback(tasks.cancel_scope.cancel)
         model = model_at(await tasks.start(Oracle(latency_s=latency_s).serve))
@@ -195,12 +216,11 @@ async def open_cluster(
             port = free_port()
             settings = _SETTINGS.format(database=gate.port, name=url.rpartition("/")[2], port=port)
             settings += model + "".join(_AGENT.format(name=name) for name in names)
-            hub = FaultyHub(state, settings=settings)
-            node = Node(state, hub, gate, port)
-            hub.faults = ("--clock-file", str(node.clock_file))
+            hub = make_hub(state, settings)
             opened.push_async_callback(hub.close)
-            await hub.start()
-            nodes.append(node)
+            if begin_with is None or number < begin_with:
+                await hub.start()
+            nodes.append(Node(state, hub, gate, port))
         addresses = [f"ws://127.0.0.1:{node.port}" for node in nodes]
         desks = []
         for number, name in enumerate(names):
