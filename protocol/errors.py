@@ -121,6 +121,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_CONFIG = "unknown_config"
     UNKNOWN_CAPABILITY = "unknown_capability"
     UNKNOWN_NODE = "unknown_node"
+    NODE_UNREACHABLE = "node_unreachable"
     UNKNOWN_LOCK = "unknown_lock"
     LOCK_HELD = "lock_held"
     LOCK_LOST = "lock_lost"
@@ -310,6 +311,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _O, False, 404, "'hub agents capabilities NAME' lists the capabilities there are"
     ),
     _E.UNKNOWN_NODE: CodeInfo(_O, False, 404, "'hub nodes' lists the nodes there are"),
+    _E.NODE_UNREACHABLE: CodeInfo(
+        _O, True, 503, "does the node live, and the bus of [cluster]? 'hub nodes' and 'hub doctor' tell"
+    ),
     _E.UNKNOWN_LOCK: CodeInfo(_O, False, 404, "'hub locks --all' lists the locks there are"),
     _E.LOCK_HELD: CodeInfo(_R, True, 409, "try again later; a device may also wait for it with wait_ms"),
     _E.LOCK_LOST: CodeInfo(

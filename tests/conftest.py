@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.dovecot import Dovecot, running_dovecot, why_no_dovecot
+from tests.support.nats import Nats, running_nats, why_no_nats
 from tests.support.postgres import Postgres, running_postgres, why_no_postgres
 from tests.support.radicale import Radicale, running_radicale
 
@@ -38,6 +39,15 @@ def postgres() -> Iterator[Postgres]:
     if (reason := why_no_postgres()) is not None:
         pytest.skip(reason)
     with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nats() -> Iterator[Nats]:
+    """One NATS server for all tests; each hub has subjects of its own at it."""
+    if (reason := why_no_nats()) is not None:
+        pytest.skip(reason)
+    with running_nats() as server:
         yield server
 
 

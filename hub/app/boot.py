@@ -1,5 +1,6 @@
 """Start and end of the hub: recovers the state of an earlier boot, and records a clean end."""
 
+import socket
 from typing import Final, NamedTuple
 
 from hub.agents.declared import reconcile
@@ -66,7 +67,7 @@ async def begin(context: Context) -> Boot:
         context.boot_id,
         at,
         window_ms=window_ms,
-        name=context.node.name,
+        name=settings.cluster.node or socket.gethostname(),
         version=VERSION,
     )
     hold, hold_until_ms = None, 0

@@ -13,6 +13,7 @@ from hub.agents.writing import AgentWriter
 from hub.api.door.requests import Requests
 from hub.api.nouns.system import Where
 from hub.app import boot
+from hub.app.cluster import make_bus
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
 from hub.app.context import Context
 from hub.app.coordination import Coordination
@@ -116,6 +117,7 @@ class Hub:
         sign_ins = make_sign_ins(context, accounts, roster)
         judges = Judges(context, roster=roster)
         ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
+        bus = make_bus(context, start)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
         lag = LoopLag(clock=context.clock, metrics=context.metrics)
         context.debug.loop_lag_s = lambda: lag.lag_s
@@ -219,6 +221,8 @@ class Hub:
         add("agreements", work.agreements, turns=work.agreements.turns)
         # After the devices, so that it stops first: runs are paused while the devices are still connected.
         add("dispatcher", dispatcher, turns=dispatcher.turns)
+        if bus is not None:
+            add("bus", bus, turns=bus.turns)
         if context.store.is_shared:
             leases = make_lease_keeper(context)
             add("leases", leases, turns=leases.turns)
@@ -245,6 +249,7 @@ class Hub:
             offered=lambda: dispatcher.offered,
             away=work.model_gates.away,
             coordination=coordination,
+            bus_lost_since=lambda: None if bus is None else bus.lost_since,
         )
         add("issues", issues, turns=issues.turns)
         housekeeping = make_housekeeping(context)

@@ -8,7 +8,6 @@ lease of the identity shows whether another process lives under it.
 import errno
 import fcntl
 import os
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -29,7 +28,6 @@ class Node:
     """Node with a state folder, which is locked until ``close``.
 
     Attributes:
-        name: for people: that of the machine.
         is_moved: True if the identity was last used in another folder, or before the machine started.
 
     Raises:
@@ -50,7 +48,6 @@ class Node:
         known, is_whole, place = self._file.read().partition("\n")
         self._here = _place(state)
         self.id = NodeId(known if is_whole else ids.fresh())
-        self.name = socket.gethostname()
         self.is_moved = bool(is_whole) and place != f"{self._here}\n"
         if not is_whole:
             self._write_at(0, f"{self.id}\n{self._here}\n")

@@ -13,7 +13,17 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "Tutorial": ("first-run",),
     "How to": (
         *("agents", "schedules", "mailboxes", "calendars", "webhooks", "boards", "review", "models", "costs"),
-        *("privacy", "evaluate", "access", "service", "backup", "upgrade", "plugins", "write-a-device"),
+        *(
+            "privacy",
+            "evaluate",
+            "access",
+            "service",
+            "cluster",
+            "backup",
+            "upgrade",
+            "plugins",
+            "write-a-device",
+        ),
     ),
     "Reference": ("settings", "cli", "rest", "errors", "metrics", "log-events", "vocabularies"),
     "Explanation": ("architecture", "exactly-once", "extraction", "dates", "security", "decisions"),

@@ -32,7 +32,24 @@ FAILURES: Final = 3  # in a row; shorter series are treated as transient
 
 AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is connected again by then
 
+BUS_AWAY_FOR: Final = timedelta(seconds=30)  # a restart of NATS takes less
+
 _CHECK_S: Final = "hub gateways show {name}"
+
+
+async def check_bus(lost_since: Callable[[], datetime | None], now: datetime) -> Iterable[Finding]:
+    """Find a bus between the nodes that is away."""
+    since = lost_since()
+    if since is None or now - since < BUS_AWAY_FOR:
+        return []
+    return [
+        warning(
+            "bus.away",
+            "the NATS server of [cluster] bus does not answer: what needs another node is refused here",
+            fix="start it, or correct the address in hub.toml; all else goes on",
+            since=since,
+        )
+    ]
 
 
 async def check_reach(endpoints: Mapping[str, Reach], now: datetime) -> Iterable[Finding]:

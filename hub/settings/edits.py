@@ -256,6 +256,7 @@ GUARDED: Final = (
     ("connectors",),
     ("coordination", "reply_url"),
     ("storage", "url"),
+    ("cluster", "bus"),
     ("listen", "devices", "tls"),
     ("listen", "operator", "tls"),
     ("listen", "webhooks", "tls"),

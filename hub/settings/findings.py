@@ -17,6 +17,7 @@ from hub import open_files
 from hub.open_files import SPARE_FILES
 from hub.outbound.rules import AddressRefused, OutboundRules
 from hub.settings.agent_findings import found_in_agents, found_in_connectors
+from hub.settings.cluster_settings import ClusterSettings
 from hub.settings.listen_settings import TlsSettings
 from hub.settings.locate import KeyPath, value_at
 from hub.settings.model_settings import ModelSettings, OpenAIModelSettings
@@ -53,6 +54,7 @@ _UNIQUE: Final = (
     ("connectors", "name", "another connector has this name"),
 )
 _DATABASE: Final = ("storage", "url")
+_BUS: Final = ("cluster", "bus")
 _LISTENERS: Final = ("devices", "operator")
 
 
@@ -125,6 +127,8 @@ def _secrets(
     """Yield every reference to a secret, with the function that resolves it."""
     if (database := _read(SecretRef, value_at(doc, _DATABASE), around)) is not None:
         yield _DATABASE, database, StorageSettings(url=database).resolved
+    if (bus := _read(SecretRef, value_at(doc, _BUS), around)) is not None:
+        yield _BUS, bus, ClusterSettings(bus=bus).resolved
     for pattern in _KEYS:
         for path in _paths(doc, pattern):
             if (key := _read(SecretRef, value_at(doc, path), around)) is not None:
@@ -181,6 +185,11 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
         yield from _found_in_address(gateway.url, ("gateways", number, "url"), settings, report)
     if settings.storage.url == IN_MEMORY:
         yield report.warning(("storage", "url"), "in memory: all data is lost when the hub stops")
+    if settings.cluster.bus is not None and str(settings.storage.url).startswith(IN_MEMORY):
+        hint = 'write the address of a PostgreSQL in [storage], as in "postgresql://hub@db/hub"'
+        yield report.warning(
+            _BUS, "no other hub can use this hub's database, so there is no other node", hint
+        )
     yield from _found_in_limits(settings, report)
     yield from _found_in_number_of_agents(settings, report)
     yield from _found_in_redaction(settings, report)

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Ta
 
 from hub.outbound.rules import OutboundRules
 from hub.settings.agent_settings import AgentSettings, Connectors, TemplateSettings
+from hub.settings.cluster_settings import ClusterSettings
 from hub.settings.gateway_settings import CoordinationSettings, Gateways
 from hub.settings.limit_settings import (
     AuditSettings,
@@ -148,6 +149,7 @@ class Settings(Table):
     hub: HubSettings = HubSettings()
     listen: Listen = Listen()
     storage: StorageSettings = StorageSettings()
+    cluster: ClusterSettings = ClusterSettings()
     model: ModelSettings | None = live(
         None, "Model that finds items in plain text; without one, only rules do."
     )

@@ -52,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.schedules": {"protocol", "hub.clock"},
     "hub.extraction": GROUND | {"hub.text"},
     "hub.links": GROUND | {"storage"},
+    "hub.cluster": GROUND,
     "hub.openclaw": GROUND | {"storage"},
     "hub.connectors": GROUND | {"hub.text", "hub.extraction.patterns"},
     "hub.accounts": GROUND | {"storage", "hub.links", "hub.connectors"},
@@ -83,6 +84,7 @@ STANDS_IN: dict[str, set[str]] = {
     "starlette": {"hub.api"},
     "uvicorn": {"hub.api"},
     "openai": {"hub.extraction"},
+    "nats": {"hub.cluster"},
     "websockets": {"hub.links", "hub.device", "hub.openclaw"},
     "httpcore2": {"hub.outbound"},
     "httpx2": {"hub.outbound", "hub.cli"},  # the hub calls nobody but by the rules of hub.outbound

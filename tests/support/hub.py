@@ -118,7 +118,7 @@ async def open_context(
     watched = SettingsWatch(reloader(settings, state=folder, clock=clock), clock)
     ids = IdFactory(clock, chance)
     (folder / FILE).write_text(f"{node}\n")
-    boot_id = BOOT if node == NODE else BootId(f"boot of {node}")
+    boot_id = BOOT if node == NODE else BootId(f"boot-of-{node}")
     async with open_store(database, boot_id=boot_id) as store:
         with closing(Node(folder, ids)) as opened:
             yield Context(

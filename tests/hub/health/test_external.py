@@ -9,7 +9,9 @@ import pytest
 from hub.extraction.model import ModelExhausted
 from hub.extraction.outcomes import Breaker
 from hub.health.external import (
+    BUS_AWAY_FOR,
     DAY_MS,
+    check_bus,
     check_circuits,
     check_connectors,
     check_gateway_agents,
@@ -238,3 +240,10 @@ async def test_a_sign_in_that_lasts_a_week_is_reported_from_its_fifth_day(
         assert await connector_findings(store, clock) == []
         clock.advance(1)
         assert [one.id for one in await connector_findings(store, clock)] == ["connector.ends_soon"] * is_told
+
+
+async def test_a_bus_is_reported_once_it_is_away_for_longer_than_a_restart() -> None:
+    assert list(await check_bus(lambda: None, START)) == []
+    assert list(await check_bus(lambda: START, START + BUS_AWAY_FOR / 2)) == []
+    (found,) = await check_bus(lambda: START, START + BUS_AWAY_FOR)
+    assert (found.id, found.since) == ("bus.away", START)

@@ -1,0 +1,1 @@
+"""Messages between the hub processes on one database."""

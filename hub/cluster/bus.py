@@ -1,0 +1,256 @@
+"""Connection of this hub process to the other ones on its database, over NATS.
+
+The database alone has the truth: a lost hint costs a second, and a request that no node answers is refused.
+Nothing waits for NATS longer than a time limit, and everything else goes on without it.
+
+Each process has a subject of its own, and all have one together. A message is sealed by a key of the
+database and bound to its subject: a client of NATS alone can neither read a message nor forge one.
+"""
+
+import hmac
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import anyio
+import msgspec
+import nats.errors
+from anyio.abc import TaskGroup, TaskStatus
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from hub.clock import Chance, Clock
+from hub.cluster.messages import Hint, Message, Reply, Request
+from hub.log import Channel
+from hub.turns import Turns
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import BootId
+
+log = Channel(__name__)
+
+CONNECT_S: Final = 5.0
+CLOSE_S: Final = 1.0
+RETRY_S: Final = 1.0  # and up to twice as long
+PING_S: Final = 5  # a connection whose two last pings have no answer is closed
+MOST_BYTES: Final = 1_000_000  # of a message; a server of NATS takes 1 MiB by default
+MOST_HINTS: Final = 1_000  # that wait to be sent; the oldest ones are dropped
+MOST_WAITING: Final = 1_000  # messages that wait to be read; further ones are dropped
+MOST_REQUESTS: Final = 64  # of other nodes that are answered at once
+NONCE_BYTES: Final = 12
+
+
+class NodeUnreachable(HubError):
+    """Error: another node did not answer; whether it did what was requested is unknown."""
+
+    code = ErrorCode.NODE_UNREACHABLE
+    retryable = True
+
+
+class Forged(Exception):
+    """A message that no process with access to the database sealed for this subject."""
+
+
+class Member(NamedTuple):
+    """A hub process as a member of the bus. *secret*: of the database, equal at all members."""
+
+    hub_id: str
+    boot_id: BootId
+    secret: bytes
+
+    @property
+    def everybody(self) -> str:
+        """Subject of the messages to all processes of the hub."""
+        return f"hub.{self.hub_id}.all"
+
+    def subject_of(self, boot_id: BootId) -> str:
+        """Return the subject of the messages to one process."""
+        return f"hub.{self.hub_id}.{boot_id}"
+
+
+class Bus:
+    """Hints and requests to the other hub processes of a database.
+
+    Attributes:
+        on_hint: called with each hint of another process; must not wait.
+        on_request: answers a request of another process.
+        refused: number of messages that no process of this hub sealed, or of another release.
+        lost_since: since when there is no connection; None while there is one.
+    """
+
+    def __init__(self, url: str, member: Member, *, clock: Clock, chance: Chance) -> None:
+        self.turns = Turns(clock)
+        self.on_hint: Callable[[Hint], None] = lambda _: None
+        self.on_request: Callable[[Request], Awaitable[Reply]] | None = None
+        self.lost_since: datetime | None = clock.now()
+        self._url = url
+        self._member = member
+        self._own = member.subject_of(member.boot_id)
+        self._cipher = ChaCha20Poly1305(hmac.digest(member.secret, b"bus", "sha256"))
+        self._clock = clock
+        self._chance = chance
+        self._client: Client | None = None
+        self._hints: deque[tuple[str, Hint]] = deque(maxlen=MOST_HINTS)
+        self._has_hints = anyio.Event()
+        self._answering = 0
+        self.refused = 0
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Hold the connection until cancelled; a hub starts without it."""
+        self.turns.wait()
+        task_status.started()
+        while True:
+            try:
+                await self._serve_once()
+            except (nats.errors.Error, OSError, TimeoutError) as error:
+                log.debug("bus.unreachable", why=f"{type(error).__name__}: {error}")
+            await self._clock.sleep(self._chance.uniform(RETRY_S, 2 * RETRY_S))
+
+    def hint(self, hint: Hint, to: BootId | None = None) -> None:
+        """Send a hint to one process, or to all others. It is dropped without a connection."""
+        if self._client is None:
+            return
+        subject = self._member.everybody if to is None else self._member.subject_of(to)
+        self._hints.append((subject, hint))
+        self._has_hints.set()
+
+    async def ask(self, to: BootId, request: Request, *, within_s: float) -> Reply:
+        """Return the response of another process to a request.
+
+        Raises:
+            NodeUnreachable: there is no connection, or no answer in time.
+        """
+        client, subject = self._client, self._member.subject_of(to)
+        if client is None:
+            raise NodeUnreachable("the bus between the nodes is away, so the other node cannot be asked")
+        sealed = self._seal(request, subject)
+        if len(sealed) > MOST_BYTES:
+            raise NodeUnreachable(f"the request has more than the {MOST_BYTES} bytes that the bus takes")
+        try:
+            with anyio.fail_after(within_s):
+                answer = await client.request(subject, sealed, timeout=2 * within_s)
+            reply = self._open(answer.data, _reply_to(subject, sealed))
+        except nats.errors.NoRespondersError:
+            raise NodeUnreachable("the other node is not connected to the bus") from None
+        except TimeoutError:
+            raise NodeUnreachable(f"the other node did not answer within {within_s:g} s") from None
+        except (nats.errors.Error, OSError, Forged) as error:
+            raise NodeUnreachable(f"the other node cannot be asked: {type(error).__name__}") from error
+        if not isinstance(reply, Reply):
+            raise NodeUnreachable("the other node did not answer with a reply")
+        return reply
+
+    async def _serve_once(self) -> None:
+        """Connect and work until the connection ends."""
+        ended = anyio.Event()
+
+        async def report_end() -> None:
+            ended.set()
+
+        client = Client()
+        try:
+            with anyio.fail_after(CONNECT_S):
+                await client.connect(
+                    [self._url],
+                    name=self._member.boot_id,
+                    allow_reconnect=False,  # ``serve`` connects again
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=int(CONNECT_S),
+                    ping_interval=PING_S,
+                    no_echo=True,
+                    error_cb=_ignore,
+                    closed_cb=report_end,
+                )
+            async with anyio.create_task_group() as tasks:
+                await self._subscribe(client, tasks)
+                tasks.start_soon(self._send_hints, client)
+                self._client, self.lost_since = client, None
+                log.info("bus.connected")
+                await ended.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            if self._client is not None:
+                self._client, self.lost_since = None, self._clock.now()
+                self._hints.clear()
+                log.warning("bus.lost")
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await client.close()
+
+    async def _subscribe(self, client: Client, tasks: TaskGroup) -> None:
+        async def receive(message: Msg) -> None:
+            try:
+                opened = self._open(message.data, message.subject)
+            except Forged as error:
+                self.refused += 1
+                log.warning("bus.refused", why=str(error))
+                return
+            match opened:
+                case Request() if self._answering < MOST_REQUESTS:
+                    tasks.start_soon(self._answer, client, message, opened)
+                case Request() | Reply():
+                    pass  # the other process gets no answer
+                case hint:
+                    try:
+                        self.on_hint(hint)
+                    except Exception as error:  # a hint never ends the connection
+                        log.error("bus.hint_failed", exc=error)
+
+        for subject in (self._own, self._member.everybody):
+            await client.subscribe(subject, cb=receive, pending_msgs_limit=MOST_WAITING)
+        await client.flush(int(CONNECT_S))
+
+    async def _answer(self, client: Client, message: Msg, request: Request) -> None:
+        if self.on_request is None:
+            return
+        self._answering += 1
+        try:
+            reply = await self.on_request(request)
+            about = _reply_to(message.subject, message.data)
+            sealed = self._seal(reply, about)
+            if len(sealed) > MOST_BYTES:
+                sealed = self._seal(msgspec.structs.replace(reply, status=507, body=b""), about)
+            await client.publish(message.reply, sealed)
+        except nats.errors.Error as error:
+            log.debug("bus.unanswered", why=type(error).__name__)
+        except Exception as error:  # a fault of one request ends no other
+            log.error("bus.request_failed", exc=error)
+        finally:
+            self._answering -= 1
+
+    async def _send_hints(self, client: Client) -> None:
+        while True:
+            self._has_hints = anyio.Event()
+            while self._hints:
+                subject, hint = self._hints.popleft()
+                await client.publish(subject, self._seal(hint, subject))
+            await self._has_hints.wait()
+
+    def _seal(self, message: Message, about: str) -> bytes:
+        nonce = self._chance.token_bytes(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, msgspec.msgpack.encode(message), about.encode())
+
+    def _open(self, sealed: bytes, about: str) -> Message:
+        try:
+            plain = self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about.encode())
+        except (InvalidTag, ValueError):
+            raise Forged("a message was not sealed by a node of this hub") from None
+        try:
+            message: Message = _DECODER.decode(plain)
+        except msgspec.DecodeError as error:
+            raise Forged(f"a message of another release cannot be read: {error}") from None
+        return message
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(Message)
+
+
+def _reply_to(subject: str, sealed: bytes) -> str:
+    """Return what a reply is bound to: the request by its nonce."""
+    return f"{subject} {sealed[:NONCE_BYTES].hex()}"
+
+
+async def _ignore(_: Exception) -> None:
+    """Ignore an error, which the end of the connection reports."""

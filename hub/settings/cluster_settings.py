@@ -1,0 +1,70 @@
+"""``[cluster]``: this hub as one of several on a database."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Discriminator, Tag
+
+from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
+from hub.settings.values import Name, Table, refusal, restart, shaped
+
+_SCHEMES: Final = ("nats", "tls")
+
+
+def _fault_of(url: str) -> str | None:
+    """Return what is wrong with the address of a bus, or None."""
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.path.strip("/") or parts.query:
+        return "not the address of a NATS server"
+    return None
+
+
+def _bus_url(url: str) -> str:
+    if (fault := _fault_of(url)) is not None:
+        raise refusal("bus", fault, hint='as in "nats://10.0.0.5:4222", or "tls://..." with TLS')
+    if "@" in url:
+        raise refusal("literal_secret", IN_THE_OPEN, hint=REFER_TO_IT)
+    return url
+
+
+BusUrl = Annotated[str, AfterValidator(_bus_url), shaped("^(nats|tls)://", "nats://10.0.0.5:4222")]
+
+
+def _kind(value: object) -> str | None:
+    if value is None:
+        return None
+    return "reference" if isinstance(value, dict | SecretRef) else "plain"
+
+
+class ClusterSettings(Table):
+    """``[cluster]``: this hub as one of several on one PostgreSQL.
+
+    An address with a user or token in it is a secret, and must be a reference.
+    """
+
+    bus: (
+        Annotated[
+            Annotated[BusUrl, Tag("plain")] | Annotated[SecretRef, Tag("reference")], Discriminator(_kind)
+        ]
+        | None
+    ) = restart(None, "NATS server through which the nodes reach each other.")
+    node: Name | None = restart(None, "Name of this node; by default that of the machine.")
+
+    def resolved(self, environ: Mapping[str, str] = os.environ) -> str:
+        """Return the bus's address, resolved if it is a reference; empty without a bus.
+
+        Raises:
+            SecretMissing: the reference cannot be resolved, or not to the address of a bus.
+        """
+        if self.bus is None or isinstance(self.bus, str):
+            return self.bus or ""
+        url = self.bus.resolve(environ)
+        if (fault := _fault_of(url)) is not None:
+            raise SecretMissing(f"{self.bus.place}: {fault}")
+        return url

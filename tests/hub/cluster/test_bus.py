@@ -1,0 +1,133 @@
+"""Hints and requests between hub processes over a real NATS server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from nats.aio.client import Client
+
+from hub.clock import SystemClock
+from hub.cluster.bus import MOST_BYTES, Bus, Member, NodeUnreachable
+from hub.cluster.messages import Hint, Reply, Request, RunChanged
+from protocol.ids import BootId, RunId
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.nats import Nats, running_nats
+from tests.support.wire import until
+
+EAST, WEST = BootId("east"), BootId("west")
+SECRET = b"s" * 32
+ASKED = Request(method="GET", target="/v1/status", body=b"", principal={"actor": "operator:0"})
+WITHIN_S = 10.0
+
+
+class Member_:
+    """A bus, and what it received."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.hints: list[Hint] = []
+        self.requests: list[Request] = []
+        self.body = b"hello"
+        bus.on_hint = self.hints.append
+        bus.on_request = self._answer
+
+    async def _answer(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return Reply(status=200, headers={}, body=self.body)
+
+
+@asynccontextmanager
+async def on_bus(
+    nats: Nats, boot: BootId, *, secret: bytes = SECRET, clock: FakeClock | None = None
+) -> AsyncIterator[Member_]:
+    """Run the bus of a process, and wait until it is connected."""
+    chance = SeededChance(len(boot) + boot.encode()[0])
+    bus = Bus(nats.url, Member("hub-1", boot, secret), clock=clock or SystemClock(), chance=chance)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bus.serve)
+        await until(lambda: bus.lost_since is None)
+        yield Member_(bus)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_process_asks_another_one_and_gets_its_answer(nats: Nats) -> None:
+    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west:
+        reply = await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
+        assert (reply.body, west.requests, east.requests) == (b"hello", [ASKED], [])
+
+
+async def test_a_hint_reaches_all_others_or_the_one_that_it_is_for(nats: Nats) -> None:
+    first, second, last = (RunChanged(RunId(id)) for id in ("r-1", "r-2", "r-3"))
+    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west, on_bus(nats, BootId("n")) as north:
+        east.bus.hint(first)
+        east.bus.hint(second, WEST)
+        east.bus.hint(last)
+        await until(lambda: last in north.hints and len(west.hints) == 3)
+        assert (set(west.hints), north.hints, east.hints) == ({first, second, last}, [first, last], [])
+
+
+async def test_a_request_to_a_process_that_is_gone_is_refused_at_once(nats: Nats) -> None:
+    async with on_bus(nats, EAST) as east:
+        with pytest.raises(NodeUnreachable, match="not connected to the bus"):
+            await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
+
+
+async def test_a_request_to_a_process_that_does_not_answer_is_refused_in_time(nats: Nats) -> None:
+    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west:
+        west.bus.on_request = lambda _: anyio.sleep_forever()  # type: ignore[assignment,return-value]
+        with pytest.raises(NodeUnreachable, match="did not answer within"):
+            await east.bus.ask(WEST, ASKED, within_s=0.05)
+
+
+async def test_an_answer_that_is_too_long_for_the_bus_is_an_error_of_that_request(nats: Nats) -> None:
+    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west:
+        west.body = b"x" * MOST_BYTES
+        assert (await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)).status == 507
+
+
+async def test_without_the_secret_of_the_database_a_message_is_neither_read_nor_forged(nats: Nats) -> None:
+    async with on_bus(nats, EAST, secret=b"other") as stranger, on_bus(nats, WEST) as west:
+        stranger.bus.hint(RunChanged(RunId("r-1")))
+        with pytest.raises(NodeUnreachable):
+            await stranger.bus.ask(WEST, ASKED, within_s=0.2)
+        await until(lambda: west.bus.refused == 2)
+        assert (west.hints, west.requests) == ([], [])
+
+
+async def test_a_message_for_one_process_is_not_taken_by_another_to_which_it_is_sent_again(
+    nats: Nats,
+) -> None:
+    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west, on_bus(nats, BootId("n")) as north:
+        client = Client()
+        await client.connect([nats.url])
+        caught = await client.subscribe("hub.hub-1.west")
+        await client.flush()
+        east.bus.hint(RunChanged(RunId("r-1")), WEST)
+        message = await caught.next_msg(timeout=WITHIN_S)
+        await until(lambda: bool(west.hints))
+        await client.publish("hub.hub-1.n", message.data)
+        await until(lambda: north.bus.refused == 1)
+        await client.close()
+        assert north.hints == []
+
+
+async def test_a_bus_that_is_lost_refuses_requests_and_connects_again_by_itself() -> None:
+    clock = FakeClock()
+    with running_nats() as server:
+        async with on_bus(server, EAST, clock=clock) as east, on_bus(server, WEST, clock=clock):
+            server.stop()
+            await until(lambda: east.bus.lost_since is not None)
+            east.bus.hint(RunChanged(RunId("r-1")))
+            with pytest.raises(NodeUnreachable, match="bus between the nodes is away"):
+                await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
+            server.start()
+            with anyio.fail_after(30):
+                while True:
+                    clock.advance(2)
+                    await anyio.sleep(0.01)
+                    try:
+                        assert (await east.bus.ask(WEST, ASKED, within_s=1)).status == 200
+                        break
+                    except NodeUnreachable:
+                        continue
