@@ -146,6 +146,7 @@ class Work:
             clock=clock,
             chance=chance,
             ids=ids,
+            boot_id=boot_id,
             on_queued=self.dispatcher.recheck,
         )
         self.scheduler = Scheduler(

@@ -6,9 +6,10 @@ runs are not handed to another node while it still executes them.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
+from hashlib import sha256
 from typing import Final
 
 import anyio
@@ -113,6 +114,14 @@ class LeaseKeeper:
 TTL_S, RENEW_S = 15.0, 5.0
 ALONE_TTL_S, ALONE_RENEW_S = 3_600.0, 1_200.0  # no other hub waits for the lease, and an idle disk may sleep
 RESIGN_S: Final = 2.0  # time limit; afterwards the lease expires by itself
+
+
+def is_share_of(boot_id: BootId, living: Collection[BootId], what: str) -> bool:
+    """Return whether this one of the *living* hub processes does *what*, which two may do for a while.
+
+    All get about the same share. If one comes or goes, only its own share moves.
+    """
+    return max(living, key=lambda one: sha256(f"{one} {what}".encode()).digest(), default=boot_id) == boot_id
 
 
 class Leadership:

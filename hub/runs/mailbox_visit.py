@@ -42,19 +42,21 @@ from hub.extraction.model import ModelExhausted
 from hub.log import Channel
 from hub.runs.asking import NoModel
 from hub.runs.attempt import Attempt, Ending
+from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.message_work import MessageWork
 from hub.runs.run_order import set_up, settings_of
 from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import RunId
+from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunEvent, RunState, UnitState
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import CredentialRow
+from storage.devices import nodes
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
 from storage.runs.units import units_of
@@ -447,7 +449,7 @@ _Key = tuple[str, str, str]
 
 
 class Watching:
-    """Service that starts runs on news."""
+    """Service that starts runs on news. Hubs on one database share the mailboxes among them."""
 
     def __init__(
         self,
@@ -458,10 +460,12 @@ class Watching:
         clock: Clock,
         chance: Chance,
         ids: IdFactory,
+        boot_id: BootId,
         on_queued: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._desk = desk
+        self._boot_id = boot_id
         self._extractor = extractor
         self._clock = clock
         self._chance = chance
@@ -501,7 +505,13 @@ class Watching:
         ]
 
     async def _poll(self, tasks: TaskGroup) -> None:
-        current = {_key(agent, row): (agent, row) for agent, row in await self._pushed()}
+        # One connection for each watch: servers limit them, and news start one run whoever notices.
+        living = await self._store.read(nodes.living_boots) if self._store.is_shared else []
+        current = {
+            _key(agent, row): (agent, row)
+            for agent, row in await self._pushed()
+            if is_share_of(self._boot_id, living, agent.id)
+        }
         for key in self._watched.keys() - current.keys():
             self._watched.pop(key).cancel()
         for key in current.keys() - self._watched.keys():

@@ -212,6 +212,7 @@ LIVES_UNTIL = sa.select(leases.c.expires_at).where(
 
 
 LIVING_NODES = sa.select(leases.c.name).where(leases.c.name.startswith(_NODE), leases.c.expires_at > now_ms())
+LIVING_BOOTS = LIVING_NODES.with_only_columns(leases.c.holder_boot_id)
 
 
 def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -245,6 +246,11 @@ def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int, is_
         c.execute(ENSURE, {"lease": name})
     if not c.execute(BEAT, {"lease": name, "node": node_id, "boot": boot_id, "ttl": ttl_ms}).rowcount:
         raise LostLease(f"a later process has the identity of the node {node_id}, or the node was removed")
+
+
+def living_boots(c: sa.Connection) -> list[BootId]:
+    """Return the hub processes that live, those of other nodes too."""
+    return [BootId(boot_id) for boot_id in c.execute(LIVING_BOOTS).scalars()]
 
 
 def lives_until(c: sa.Connection, node_id: NodeId) -> int | None:

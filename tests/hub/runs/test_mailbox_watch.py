@@ -12,16 +12,23 @@ from hub.connectors.connector import Connector
 from hub.connectors.failures import ConnectorFailure, SignInNeeded, Unavailable
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.runs.leases import is_share_of
 from hub.runs.mailbox_visit import PAUSE_S, POLL_S, Watching
+from protocol.ids import BootId, NodeId
 from protocol.lifecycles import RunState
+from storage.agents.agents import AgentRow
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import connectors
+from storage.devices import nodes
 from storage.runs import runs
-from storage.store import Store
+from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.mailbox import ListDesk, ListedMailbox, Mailbox
+from tests.support.postgres import Postgres
+from tests.support.presence import BOOT
 from tests.support.runs import Bench, declare_agent, declare_connector
 
+AT = 1_767_600_000_000
 pytestmark = pytest.mark.anyio
 
 
@@ -86,6 +93,10 @@ class Place:
 async def place_over(store: Store, *, push: bool = True) -> Place:
     await declare_connector(store)
     agent = await declare_agent(store, name="mail", mailbox=MailboxConfig(connector="work", push=push))
+    return place_for(store, agent, BOOT)
+
+
+def place_for(store: Store, agent: AgentRow, boot_id: BootId) -> Place:
     clock = FakeClock()
     desk = TellingDesk(clock)
     bench = Bench(store, agent, clock=clock, desk=desk)
@@ -96,6 +107,7 @@ async def place_over(store: Store, *, push: bool = True) -> Place:
         clock=clock,
         chance=SeededChance(),
         ids=bench.ids,
+        boot_id=boot_id,
     )
     return Place(bench, desk, watching)
 
@@ -200,3 +212,25 @@ async def test_a_server_that_cannot_push_is_not_asked_again_and_again(store: Sto
             place.bench.clock.advance(POLL_S)
             await anyio.wait_all_tasks_blocked()
     assert place.desk.mailbox.opened == 1
+
+
+async def test_of_two_hubs_one_watches_a_mailbox_and_the_other_after_its_end(postgres: Postgres) -> None:
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            await declare_connector(store)
+            mailbox = MailboxConfig(connector="work", push=True)
+            agent = await declare_agent(store, name="mail", mailbox=mailbox)
+            boots = [BootId("east"), BootId("west")]
+            first = next(boot for boot in boots if is_share_of(boot, boots, agent.id))
+            boots.sort(key=lambda boot: boot != first)
+            for boot in boots:
+                await store.write(nodes.begin_boot, NodeId(f"node of {boot}"), boot, AT)
+                await store.write(nodes.beat, NodeId(f"node of {boot}"), boot, ttl_ms=60_000)
+            watching, idle = (place_for(store, agent, boot) for boot in boots)
+            async with watched(watching), watched(idle):
+                for place in (watching, idle):
+                    await place.bench.clock.pass_time(POLL_S)
+                assert (len(watching.desk.waiting), len(idle.desk.waiting)) == (1, 0)
+                await store.write(nodes.end_boot, NodeId(f"node of {first}"), first, AT)
+                await idle.bench.clock.pass_time(POLL_S + PAUSE_S)
+                assert len(idle.desk.waiting) == 1
