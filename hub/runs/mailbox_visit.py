@@ -505,7 +505,7 @@ class Watching:
         ]
 
     async def _poll(self, tasks: TaskGroup) -> None:
-        # One connection for each watch: servers limit them, and news start one run whoever notices.
+        # One connection for each mailbox: servers limit them, and two would start the same run.
         living = await self._store.read(nodes.living_boots) if self._store.is_shared else []
         current = {
             _key(agent, row): (agent, row)
