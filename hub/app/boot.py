@@ -1,6 +1,7 @@
 """Start and end of the hub: recovers the state of an earlier boot, and records a clean end."""
 
 import socket
+from functools import partial
 from typing import Final, NamedTuple
 
 from hub.agents.declared import reconcile
@@ -81,7 +82,9 @@ async def begin(context: Context) -> Boot:
     recovered = await store.write(
         run_moves.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead
     )
-    await store.write(devices.close_left_sessions, at, is_alone=is_alone)
+    close_left = partial(devices.close_left_sessions, boot_id=context.boot_id, is_alone=is_alone)
+    while await store.write(close_left, at):
+        pass
     log.info(
         "hub.recovered",
         requeued=len(recovered.requeued),

@@ -308,10 +308,12 @@ class Roster:
             del self._links[link.device_id]
         self.notify(DeviceLost(link.device_id, link.epoch, reason))
 
-    def end(self, device_id: DeviceId, goodbye: Goodbye, close: CloseCode) -> None:
-        """End the device's connection, if any."""
+    def end(
+        self, device_id: DeviceId, goodbye: Goodbye, close: CloseCode, *, until: int | None = None
+    ) -> None:
+        """End the device's connection, if any; *until*: only one that is no newer than this epoch."""
         link = self._links.get(device_id)
-        if link is not None:
+        if link is not None and (until is None or link.epoch <= until):
             link.end(goodbye, close)
 
     def end_revoked(self, device_id: DeviceId, credential: str | None = None) -> bool:
@@ -356,6 +358,13 @@ class Roster:
 
 EVERY_S: Final = 0.5  # a revocation or expiry takes effect within a second on any hub
 OVERLAP_MS: Final = 60_000  # read again each time, because clocks of two hubs may differ by this much
+
+
+FROZEN: Final = Goodbye(
+    reason="frozen",
+    message="this hub was frozen for so long that others took it for dead; connect again",
+    retry_after_ms=0,
+)
 
 
 class EndsElsewhere:
@@ -406,6 +415,8 @@ class EndsElsewhere:
                 log.info("device.revoked", device_id=found.device_id)
         self._polled_at = at
         if self._store.is_shared and (taken := await self._store.read(sessions.taken_from, self._boot_id)):
-            for device_id, epoch in taken:
-                self._roster.supersede(device_id, epoch)
+            for one in taken:
+                if not one.is_elsewhere:
+                    self._roster.end(one.device_id, FROZEN, CloseCode.RESTARTING, until=one.epoch)
+                self._roster.supersede(one.device_id, one.epoch)
             await self._store.write(sessions.note_taken, self._boot_id, taken)

@@ -35,6 +35,7 @@ from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome
 from protocol.work import AgentCancel
 from storage.agents import agent_states, lock_turns
+from storage.devices import devices
 from storage.kernel.database import StorageError
 from storage.runs import run_claims, run_moves, run_pauses, runs
 from storage.runs.run_claims import Gates
@@ -428,7 +429,13 @@ class Dispatcher:
         self._metrics.runs.labels(RunOutcome.ERROR).inc(len(swept.forgotten))
 
     async def _take_over(self, at: int) -> None:
-        """Take over the runs of nodes whose lease has expired, on a shared database."""
+        """Take over the runs of nodes whose lease has expired, and close the connections that they had."""
+        while await self._store.read(devices.dead_boots, self._boot_id) and (
+            closed := await self._store.write(
+                devices.close_left_sessions, at, boot_id=self._boot_id, is_alone=False
+            )
+        ):
+            log.warning("devices.left", devices=closed)
         taken = await self._store.write(run_moves.recover, boot_id=self._boot_id, at=at, is_alone=False)
         if taken != run_moves.Recovered():
             log.warning(

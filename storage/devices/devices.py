@@ -8,18 +8,18 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import DeviceId, UserId
+from protocol.ids import BootId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
 from storage.agents.schema import agents
-from storage.devices.nodes import is_online
+from storage.devices.nodes import has_node, is_online
 from storage.devices.schema import device_keys, device_tokens, devices, users
-from storage.kernel.columns import in_parts
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, unindexed
-from storage.schema import nodes
+from storage.kernel.columns import in_parts, listed
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
 
 LEFT: Final = "its device left"
-CUT: Final = "the hub started anew"
+CUT: Final = "its hub ended"
+CLOSED_AT_ONCE: Final = 500  # connections of a dead hub, in one transaction
 
 
 class UnknownDevice(HubError):
@@ -96,6 +96,31 @@ DEVICE_OF_USER = DEVICES.where(
     devices.c.user_id == sa.bindparam("user"),
     devices.c.name == sa.bindparam("named"),
     devices.c.revoked_at.is_(None),
+)
+_boots = (
+    sa.select(sa.func.min(devices.c.boot_id).label("id"))
+    .where(devices.c.boot_id.is_not(None))
+    .cte("boots", recursive=True)
+)
+# One step in the index for each process, however many devices it has.
+_next_boot = (
+    sa.select(sa.func.min(devices.c.boot_id)).where(devices.c.boot_id > _boots.c.id).scalar_subquery()
+)
+_all_boots = _boots.union_all(sa.select(_next_boot).where(_boots.c.id.is_not(None)))
+DEAD_BOOTS = sa.select(_all_boots.c.id).where(
+    _all_boots.c.id != sa.bindparam("boot", type_=sa.Text),
+    sa.or_(sa.bindparam("alone", type_=sa.Integer) == 1, ~has_node(_all_boots.c.id)),
+)
+LEFT_SESSIONS = (
+    sa.select(devices.c.id)
+    .where(devices.c.boot_id.in_(sa.bindparam("dead", expanding=True)))
+    .limit(CLOSED_AT_ONCE)
+    .with_for_update(skip_locked=True)  # several hubs share the work
+)
+CLOSE_LEFT = (
+    sa.update(devices)
+    .where(devices.c.id.in_(listed(sa.bindparam("ids"))))
+    .values(boot_id=None, taken_from=devices.c.boot_id)
 )
 NAMES = sa.select(devices.c.id, devices.c.name).where(
     devices.c.id.in_(sa.bindparam("listed", expanding=True))
@@ -253,19 +278,26 @@ def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> boo
     return revoked
 
 
-def close_left_sessions(c: sa.Connection, at: int, *, is_alone: bool) -> int:
-    """Close the connections of processes that a later process of their node succeeded. Return their number.
+def dead_boots(c: sa.Connection, boot_id: BootId, *, is_alone: bool = False) -> list[BootId]:
+    """Return hub processes that have connections of devices but live no more; never *boot_id*.
 
     Args:
         is_alone: no other process has the database, so all connections are left from earlier ones.
     """
-    succeeded = sa.true() if is_alone else devices.c.boot_id.not_in(sa.select(nodes.c.boot_id))
-    query = sa.select(devices.c.id).where(devices.c.boot_id.is_not(None), succeeded)
-    query = query.order_by(unindexed(devices.c.id))
-    left = [DeviceId(id) for id in c.execute(query).scalars()]
-    for part in in_parts(left):
-        agent_states.connect_agents(c, part, online=False, at=at, actor="hub", reason=CUT)
-        c.execute(sa.update(devices).where(devices.c.id.in_(part)).values(boot_id=None))
+    return [BootId(id) for id in c.execute(DEAD_BOOTS, {"boot": boot_id, "alone": int(is_alone)}).scalars()]
+
+
+def close_left_sessions(c: sa.Connection, at: int, *, boot_id: BootId, is_alone: bool) -> int:
+    """Close connections of dead hub processes. Return their number; call it again until it is 0.
+
+    A process that was only frozen ends these connections when it goes on, as if they were taken over.
+    """
+    left: list[DeviceId] = []
+    if dead := dead_boots(c, boot_id, is_alone=is_alone):
+        left = [DeviceId(id) for id in c.execute(LEFT_SESSIONS, {"dead": dead}).scalars()]
+    if left:
+        c.execute(CLOSE_LEFT, {"ids": left})
+        agent_states.connect_agents(c, left, online=False, at=at, actor="hub", reason=CUT)
     return len(left)
 
 

@@ -220,14 +220,21 @@ def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
     return sa.exists().where(_others.c.holder_boot_id == boot_id, _others.c.expires_at > now_ms())
 
 
+_LIVING_BOOTS = sa.select(_others.c.holder_boot_id).where(
+    _others.c.name.startswith(_NODE),
+    _others.c.holder_boot_id.is_not(None),
+    _others.c.expires_at > now_ms(),
+)
+
+
+def has_node(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition, for a query, that this hub process lives as a node."""
+    return boot_id.in_(_LIVING_BOOTS)
+
+
 def is_online(rows: Any = devices) -> sa.ColumnElement[bool]:
     """Return the condition, for a query, that a hub process that lives has the device's connection."""
-    beats = sa.exists().where(
-        _others.c.holder_boot_id == rows.c.boot_id,
-        _others.c.expires_at > now_ms(),
-        _others.c.name.startswith(_NODE),
-    )
-    return sa.and_(rows.c.boot_id.is_not(None), beats)
+    return sa.and_(rows.c.boot_id.is_not(None), has_node(rows.c.boot_id))
 
 
 def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int, is_first: bool = True) -> None:

@@ -50,6 +50,17 @@ class Opened(msgspec.Struct, frozen=True):
     store: StoreMark | None = None
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """Device that a hub process has no longer, with the epoch of its newest connection.
+
+    *is_elsewhere*: another process has that connection; otherwise one closed it, or the device left.
+    """
+
+    device_id: DeviceId
+    epoch: int
+    is_elsewhere: bool
+
+
 _ids: sa.BindParameter[Any] = sa.bindparam("ids")
 USE_TOKENS, USE_KEYS = (
     sa.update(table)
@@ -85,7 +96,9 @@ LEAVE = (
     .values(boot_id=None, last_seen_at=sa.bindparam("now"))
     .returning(devices.c.id)
 )
-TAKEN = sa.select(devices.c.id, devices.c.session_epoch).where(devices.c.taken_from == sa.bindparam("boot"))
+TAKEN = sa.select(devices.c.id, devices.c.session_epoch, devices.c.boot_id).where(
+    devices.c.taken_from == sa.bindparam("boot")
+)
 KNOWN = (
     sa.update(devices)
     .where(
@@ -183,11 +196,12 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *,
     return closed
 
 
-def taken_from(c: sa.Connection, boot_id: BootId) -> list[tuple[DeviceId, int]]:
-    """Return devices that connected to another hub process than *boot_id*, with their newest epoch."""
-    return [(DeviceId(row.id), row.session_epoch) for row in c.execute(TAKEN, {"boot": boot_id})]
+def taken_from(c: sa.Connection, boot_id: BootId) -> list[Taken]:
+    """Return devices that connected to another hub process than *boot_id*, or whose connection one closed."""
+    found = c.execute(TAKEN, {"boot": boot_id})
+    return [Taken(DeviceId(row.id), row.session_epoch, row.boot_id is not None) for row in found]
 
 
-def note_taken(c: sa.Connection, boot_id: BootId, ended: Sequence[tuple[DeviceId, int]]) -> None:
-    """Record that the hub process has ended its connections before these epochs of devices."""
-    c.execute(KNOWN, [{"device": id, "epoch": epoch, "boot": boot_id} for id, epoch in ended])
+def note_taken(c: sa.Connection, boot_id: BootId, ended: Sequence[Taken]) -> None:
+    """Record that the hub process has ended its connections to these devices."""
+    c.execute(KNOWN, [{"device": one.device_id, "epoch": one.epoch, "boot": boot_id} for one in ended])

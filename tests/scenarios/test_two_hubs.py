@@ -1,5 +1,7 @@
 """Two hubs on one PostgreSQL: one is frozen past its leases, or its event loop is starved."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ FILES, PLANTED = check_boxes(12, each=1)
 ONE_BY_ONE = ("--given", "hub.runs.runner:Runner.units_in_flight=1")
 FIRES = "SELECT 1 FROM schedule_fires"
 LED_BY_ANOTHER = "SELECT 1 FROM leases WHERE name = 'scheduler' AND fence > 1"
+BOTH_CONNECTED = "SELECT 1 FROM devices HAVING count(boot_id) = 2"
 TAKEN_OVER = "SELECT 1 FROM run_state_history WHERE reason = 'hub_restart'"
 
 
@@ -113,3 +116,36 @@ async def test_a_run_goes_on_at_the_hub_to_which_its_device_moved_when_its_hub_w
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
         assert hubs.sql("SELECT 1 FROM run_state_history WHERE reason = 'device_moved'") != []
         are_there_once(hubs.east.items(), PLANTED)
+
+
+@pytest.mark.soak
+async def test_of_a_hub_that_died_with_its_device_nothing_is_connected(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with two_hubs(tmp_path, postgres) as hubs:
+        west = hubs.west.hub
+        await hubs.until(BOTH_CONNECTED)
+        assert (await west.get("/v1/status"))["devices_connected"] == 2
+        await hubs.east.hub.kill()
+        await hubs.until("SELECT 1 FROM devices WHERE name = 'east' AND boot_id IS NULL", within_s=3 * TTL_S)
+
+        connected = {one["name"]: one["connected"] for one in (await west.get("/v1/devices"))["devices"]}
+        assert connected == {"east": False, "west": True}
+        assert (await west.get("/v1/status"))["devices_connected"] == 1
+        agents = {one["name"]: one for one in (await west.get("/v1/agents"))["agents"]}
+        assert [agents[side]["device_connected"] for side in ("east", "west")] == [False, True]
+        assert [agents[side]["connectivity"] for side in ("east", "west")] == ["offline", "online"]
+
+
+@pytest.mark.soak
+async def test_a_device_of_a_hub_that_was_frozen_past_its_lease_is_connected_again(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with two_hubs(tmp_path, postgres) as hubs:
+        await hubs.until(BOTH_CONNECTED)
+        os.kill(hubs.east.hub.pid, signal.SIGSTOP)
+        await hubs.until("SELECT 1 FROM devices WHERE name = 'east' AND boot_id IS NULL")
+        hubs.east.thaw()
+        await hubs.until("SELECT 1 FROM devices WHERE name = 'east' AND boot_id IS NOT NULL")
+        run = await hubs.east.hub.ended(await hubs.east.hub.start_run("east"))
+        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")

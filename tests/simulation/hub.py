@@ -28,7 +28,7 @@ from hub.links.limits import LinkLimits
 from hub.links.link import DeviceLink
 from hub.links.open_link import OpenLink
 from hub.links.refusals import Refusal
-from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, RequestReceived, Roster
+from hub.links.roster import DeviceLost, DeviceReady, EndsElsewhere, LinkEvent, RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
@@ -193,7 +193,7 @@ class SimHub:
         ttl_ms = nodes.ALONE_MS if is_alone else LEASE_MS
         await store.write(nodes.beat, self.node_id, self.boot_id, ttl_ms=ttl_ms)
         await store.write(run_moves.recover, boot_id=self.boot_id, at=at, is_alone=is_alone, dead=dead)
-        await store.write(devices.close_left_sessions, at, is_alone=is_alone)
+        await store.write(devices.close_left_sessions, at, boot_id=self.boot_id, is_alone=is_alone)
         await self._reconcile()
 
     async def _end_boot(self) -> None:
@@ -287,6 +287,8 @@ class SimHub:
         self._supervisor.add("model gates", asking.gates)
         if store.is_shared:
             self._supervisor.add("leases", SimLeaseKeeper(self, store))
+            ends = EndsElsewhere(store, roster=self.roster, boot_id=self.boot_id, clock=clock)
+            self._supervisor.add("ends elsewhere", ends)
         self._supervisor.add("wakes", self.wakes)
         self._supervisor.add("scheduler", self.scheduler)
         self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))

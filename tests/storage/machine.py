@@ -73,7 +73,7 @@ class Machine(RunsAtWork):
         with self.hub.transaction() as c:
             nodes.end_others(c, self.hub.boot_id)
             run_moves.recover(c, boot_id=self.hub.boot_id, at=self.at)
-            devices.close_left_sessions(c, self.at, is_alone=True)
+            devices.close_left_sessions(c, self.at, boot_id=self.hub.boot_id, is_alone=True)
             run_pauses.resume_runs(c, PauseReason.DRAIN, at=self.at)
             clamped = schedules.clamp_future_cursors(c, self._lead(c), self.at)
             assert held_by_others(c, self.hub.boot_id) == []

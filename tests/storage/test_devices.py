@@ -1,16 +1,20 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.ids import DeviceId, TokenId, UserId
+from protocol.ids import BootId, DeviceId, TokenId, UserId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agent_states import agent_history
 from storage.devices import devices, sessions, users
 from storage.devices.devices import DeviceNameTaken, DeviceRow, Grant, NamedInFile, NotGranted, UnknownDevice
+from storage.devices.sessions import Taken
 from storage.devices.tokens import DEVICE_TOKENS
+from storage.kernel.columns import now_ms
+from storage.schema import leases
 from tests.storage.rows import AT, make_agent
 from tests.support.presence import BOOT, live, open_session
 
+NEXT = BootId("boot-2")
 HASH = b"\x01" * 32
 
 
@@ -214,9 +218,34 @@ def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection) -> Non
     agent = make_agent(c)
     assert agent.device_id is not None
     open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT)
-    assert devices.close_left_sessions(c, AT, is_alone=True) == 1
-    assert devices.close_left_sessions(c, AT, is_alone=True) == 0
+    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=True) == 1
+    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=True) == 0
     assert agents.get_agent(c, agent.id).connectivity == "offline"
+
+
+def test_devices_and_agents_of_a_hub_that_died_are_offline_once_its_lease_has_ended(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert agent.device_id is not None
+    live(c, BOOT)
+    open_session(c, agent.device_id, boot_id=BOOT, at=AT)
+    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 0
+    assert agents.get_agent(c, agent.id).connectivity == "online"
+
+    c.execute(sa.update(leases).values(expires_at=now_ms()))
+    assert devices.get_device(c, agent.device_id).connectivity == "offline"
+    assert devices.close_left_sessions(c, AT, boot_id=BOOT, is_alone=False) == 0  # no hub closes its own
+    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
+    assert agents.get_agent(c, agent.id).connectivity == "offline"
+    assert agent_history(c, agent.id)[-1].reason == "its hub ended"
+
+
+def test_a_hub_that_was_only_frozen_ends_the_connections_that_others_closed(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    assert agent.device_id is not None
+    epoch = open_session(c, agent.device_id, boot_id=BOOT, at=AT)
+    assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
+    assert sessions.taken_from(c, BOOT) == [Taken(agent.device_id, epoch, is_elsewhere=False)]
+    assert not sessions.close_session(c, agent.device_id, epoch, AT)
 
 
 def test_a_device_is_granted_all_but_connectors_by_default(c: sa.Connection) -> None:

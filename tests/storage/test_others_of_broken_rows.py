@@ -46,7 +46,7 @@ def test_a_device_connects_and_leaves(c: sa.Connection, sound: AgentRow) -> None
     assert sessions.close_session(c, LAPTOP, epoch, AT)
     assert connectivity(c, sound) is Connectivity.OFFLINE
     open_session(c, LAPTOP, boot_id=BOOT, platform=None, at=AT)
-    assert devices.close_left_sessions(c, AT, is_alone=True) == 1
+    assert devices.close_left_sessions(c, AT, boot_id=NEXT_BOOT, is_alone=True) == 1
     assert connectivity(c, sound) is Connectivity.OFFLINE
 
 

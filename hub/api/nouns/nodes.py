@@ -11,7 +11,7 @@ from hub.log import Channel
 from protocol.errors import ErrorCode
 from protocol.ids import NodeId
 from storage import audit
-from storage.devices import devices, nodes
+from storage.devices import nodes
 from storage.devices.nodes import NodeRow
 from storage.store import Connection, Store
 
@@ -82,7 +82,6 @@ class Nodes(Noun):
 
         def write(c: Connection) -> NodeRow:
             node = nodes.remove_node(c, node_id)
-            devices.close_left_sessions(c, at, is_alone=False)
             audit.append(c, at=at, actor=actor, event="node.removed", subject=node.id)
             return node
 

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 import anyio
 import sqlalchemy as sa
 
-from hub.links.roster import DeviceLost, DeviceReady, EndsElsewhere, LinkEvent, Roster
+from hub.links.roster import FROZEN, DeviceLost, DeviceReady, EndsElsewhere, LinkEvent, Roster
 from hub.metrics import Metrics
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye
@@ -171,4 +171,17 @@ async def test_a_device_that_came_back_before_its_hub_looked_stays(postgres: Pos
             back = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=2))
             await watch.poll()
             assert back.ended == []
+            assert await store.read(sessions.taken_from, EAST) == []
+
+
+async def test_a_frozen_hub_ends_a_connection_that_another_closed_meanwhile(postgres: Postgres) -> None:
+    house = House()
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            desk = await store.write(_add_desk)
+            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=FakeClock())
+            frozen = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=1))
+            assert await store.write(devices.close_left_sessions, 2, boot_id=WEST, is_alone=False) == 1
+            await watch.poll()
+            assert frozen.ended == [Ended(FROZEN, CloseCode.RESTARTING)]
             assert await store.read(sessions.taken_from, EAST) == []

@@ -103,7 +103,8 @@ async def test_a_hub_that_dies_between_the_connection_and_the_run_makes_it_once_
         pass  # it dies here
     await connect(desk, agent)
     assert (await state_of(desk), await desk.runs()) == ("due", [])
-    await desk.store.write(devices.close_left_sessions, desk.at, is_alone=True)
+    left = await desk.store.write(devices.close_left_sessions, desk.at, boot_id=OTHER_BOOT, is_alone=True)
+    assert left == 1
     for _ in range(2):
         async with desk.serving():
             await connect(desk, agent)
