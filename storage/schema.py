@@ -32,6 +32,7 @@ nodes = table(
     sa.Column("name", sa.Text),
     sa.Column("version", sa.Text),
     sa.Column("revision", sa.Text),  # the newest one that its release knows
+    sa.Column("demand", Int),  # questions to models with limits that wait or are under way
 )
 
 leases = table(

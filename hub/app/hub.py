@@ -29,7 +29,7 @@ from hub.app.listeners import (
     make_operator_server,
     open_device_port,
 )
-from hub.app.model import ModelsInUse
+from hub.app.model import ModelShares, ModelsInUse
 from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, last_generation, make_parts
 from hub.app.router import Router
@@ -227,6 +227,8 @@ class Hub:
             leases = make_lease_keeper(context)
             add("leases", leases, turns=leases.turns)
         add("models", models_in_use, turns=models_in_use.turns)
+        shares = ModelShares(context.store, models_in_use, boot_id=context.boot_id, clock=context.clock)
+        add("shares of models", shares, turns=shares.turns)
         add("model gates", work.model_gates, turns=work.model_gates.turns)
         add("wakes", work.wakes, turns=work.wakes.turns)
         add("watching", work.watching, turns=work.watching.turns)

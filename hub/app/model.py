@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import anyio
 from anyio.abc import TaskStatus
@@ -17,6 +17,7 @@ from hub.extraction.endpoint import CHUNK_TOKENS, MAX_TRIES, Chain, Endpoint
 from hub.extraction.model import Models, Price
 from hub.extraction.outcomes import Breaker
 from hub.health.external import Reach
+from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.rules import OutboundRules
 from hub.settings.locate import KeyPath
@@ -25,7 +26,15 @@ from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
 from hub.turns import Turns
+from protocol.ids import BootId
+from storage.devices import nodes
+from storage.kernel.database import StorageError
+from storage.store import Store
 
+log = Channel(__name__)
+
+SHARED_EVERY_S: Final = 5.0
+LEAST_DEMAND: Final = 0.5  # in questions, of a hub that asks none
 TRIES_BEFORE_ANOTHER = 3  # of a question that another endpoint can answer, instead of waiting half a minute
 
 
@@ -198,6 +207,45 @@ class ModelsInUse:
         self.breakers |= {str(endpoint.place): endpoint.breaker for endpoint in self.opened.endpoints}
         self.reach.clear()
         self.reach |= {str(endpoint.place): endpoint.reach for endpoint in self.opened.endpoints}
+
+
+class ModelShares:
+    """Service that shares the limits of models with the other hubs on the database, by demand.
+
+    A hub that asks nothing keeps a small share, to begin with. As demands are some seconds old, all hubs
+    together may pass a limit for so long.
+    """
+
+    def __init__(self, store: Store, models: ModelsInUse, *, boot_id: BootId, clock: Clock) -> None:
+        self.turns = Turns(clock)
+        self._store = store
+        self._models = models
+        self._boot_id = boot_id
+        self._clock = clock
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Share until cancelled."""
+        task_status.started()
+        while self._store.is_shared:
+            self.turns.work()
+            try:
+                await self._share()
+            except StorageError as exc:  # the shares stay as they are
+                log.warning("models.not_shared", exc=exc)
+            self.turns.wait(SHARED_EVERY_S)
+            await self._clock.sleep(SHARED_EVERY_S)
+        self.turns.wait()
+        await anyio.sleep_forever()
+
+    async def _share(self) -> None:
+        limited = [one.limiter for one in self._models.opened.endpoints if one.limiter.has_limits]
+        if not limited:
+            return
+        mine = sum(limiter.demand for limiter in limited)
+        others = await self._store.write(nodes.share_demand, self._boot_id, mine)
+        demands = [max(demand, LEAST_DEMAND) for demand in (mine, *others)]
+        for limiter in limited:
+            limiter.use_share(demands[0] / sum(demands))
 
 
 def _place_of_missing_key(settings: Settings) -> KeyPath:

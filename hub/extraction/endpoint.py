@@ -203,7 +203,7 @@ class Endpoint:
         # A slow but steady endpoint never triggers the read timeout, so an attempt has a total limit, too.
         self._try_timeout_s = _CONNECT_TIMEOUT_S + 2 * read_timeout_s
         self._max_tries = max_tries
-        self._limiter = Limiter(
+        self.limiter = Limiter(
             clock, in_flight=in_flight, requests_per_min=requests_per_min, tokens_per_min=tokens_per_min
         )
         self._sizer = Sizer()
@@ -211,7 +211,7 @@ class Endpoint:
         self._proving = anyio.Lock()
         self.counting = Counting(metrics or Metrics(), name)
         self.counting.watch(
-            waiting=lambda: float(len(self._limiter)),
+            waiting=lambda: float(len(self.limiter)),
             is_open=lambda: float(self.breaker.circuit is not Circuit.CLOSED),
         )
         self._prepare = prepare
@@ -333,7 +333,7 @@ class Endpoint:
         question.dialect = self.dialect
         while True:
             tokens = self._sizer.tokens(question.request)
-            async with self._limiter.turn(question.request.user, tokens, again=question.was_asked) as turn:
+            async with self.limiter.turn(question.request.user, tokens, again=question.was_asked) as turn:
                 try:
                     answer = await self._try(question, turn)
                 except Trouble as trouble:
@@ -373,7 +373,7 @@ class Endpoint:
             return ModelAnswer(text="", finish=Finish.CUT_OFF, usage=question.spent, model=self.name)
         except (Trouble, RateLimited, Disliked, ModelError) as error:
             self.counting.tried(end_of(error))
-            self._limiter.failed(turn)
+            self.limiter.failed(turn)
             raise
         with self.counting.reading():
             counted = tokens_of(reply.content)
@@ -383,7 +383,7 @@ class Endpoint:
             self.counting.spent(usage)
             self._sizer.learn(question.request, counted.prompt)
         total = None if counted is None else counted.prompt + counted.completion
-        self._limiter.answered(turn, total, reply.response.headers)
+        self.limiter.answered(turn, total, reply.response.headers)
         try:
             with self.counting.reading():
                 completion = completion_of(reply.content)
@@ -441,7 +441,7 @@ class Endpoint:
         self._log_retry(question, wait_s, trouble)
         if after_s is None:
             return wait_s
-        self._limiter.shut(after_s)
+        self.limiter.shut(after_s)
         return 0.0  # the limiter enforces the wait for all questions
 
     def _sit_out(self, question: Question, turn: Turn, refusal: RateLimited) -> float:
@@ -455,7 +455,7 @@ class Endpoint:
                 reason="rate_limit",
                 retry_after_s=refusal.after_s,
             )
-        self._limiter.refused(turn, after_s, refusal.headers)
+        self.limiter.refused(turn, after_s, refusal.headers)
         self._log_retry(question, after_s, refusal)
         return 0.0
 

@@ -45,7 +45,7 @@ class Quota:
     """
 
     def __init__(self, limit: float, now: float) -> None:
-        self.limit = limit
+        self.limit = self._whole = limit
         self._size = limit  # capacity; some endpoints do not permit to save up a whole minute
         self._level = limit  # negative after an overdraft
         self._at = now
@@ -67,6 +67,12 @@ class Quota:
         if self._full_at is not None:
             return max(0.0, self._full_at - now)
         return missing / (self._rate * pace)
+
+    def use_share(self, share: float, now: float, pace: float) -> None:
+        """Use only this share of the limit and of the capacity from now on, above 0 and at most 1."""
+        self._refill(now, pace)
+        self.limit = self._size = share * self._whole
+        self._level = min(self._level, self._size)
 
     def take(self, amount: float) -> None:
         """Use *amount*, whether it is available or not."""
@@ -227,6 +233,9 @@ class Limiter:
         in_flight: concurrent questions.
         requests_per_min: limit in hub.toml; ``None``: not configured.
         tokens_per_min: likewise; of questions and answers together.
+
+    Attributes:
+        share: of these limits, which ``use_share`` sets.
     """
 
     def __init__(
@@ -237,6 +246,7 @@ class Limiter:
         requests_per_min: float | None = None,
         tokens_per_min: float | None = None,
     ) -> None:
+        self.share = 1.0
         self._clock = clock
         self._in_flight = in_flight
         self._asking = 0
@@ -257,6 +267,24 @@ class Limiter:
     def __len__(self) -> int:
         """Return the number of waiting turns."""
         return len(self._queue)
+
+    @property
+    def has_limits(self) -> bool:
+        """True if hub.toml limits the endpoint's questions or tokens."""
+        return self._own_requests is not None or self._own_tokens is not None
+
+    @property
+    def demand(self) -> int:
+        """Number of turns that wait or are under way."""
+        return len(self._queue) + self._asking
+
+    def use_share(self, share: float) -> None:
+        """Use only this share of the limits in hub.toml: other hubs use the rest."""
+        self.share = share
+        for own in (self._own_requests, self._own_tokens):
+            if own is not None:
+                own.use_share(share, self._clock.monotonic(), self._pace)
+        self._give()  # the head waits for another time now
 
     @asynccontextmanager
     async def turn(self, user: str, tokens: float, *, again: bool = False) -> AsyncIterator[Turn]:

@@ -53,7 +53,7 @@ class OpenAIModelSettings(ModelTuning):
     insecure: Flag = live(False, "Allow sending documents and the key unencrypted over the network.")
     private: Flag = live(False, "People you trust run it, so agents with allow_cloud = false may use it.")
     rpm: Whole | None = live(
-        None, "Allowed requests per minute; by default as the endpoint's headers report."
+        None, "Allowed requests per minute, of all hubs on the database; by default as the endpoint reports."
     )
     tpm: Whole | None = live(None, "Allowed tokens per minute, of prompts and answers; by default likewise.")
     price_in_usd: Usd | None = live(None, "Price of a million prompt tokens, in US dollars.")

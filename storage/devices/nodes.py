@@ -213,6 +213,15 @@ LIVES_UNTIL = sa.select(leases.c.expires_at).where(
 
 LIVING_NODES = sa.select(leases.c.name).where(leases.c.name.startswith(_NODE), leases.c.expires_at > now_ms())
 LIVING_BOOTS = LIVING_NODES.with_only_columns(leases.c.holder_boot_id)
+_demand = sa.bindparam("demand", type_=Int)
+DEMAND = (
+    sa.update(nodes)
+    .where(nodes.c.boot_id == sa.bindparam("boot"), nodes.c.demand.is_distinct_from(_demand))
+    .values(demand=_demand)
+)
+DEMANDS = sa.select(nodes.c.demand).where(
+    nodes.c.boot_id != sa.bindparam("boot"), nodes.c.boot_id.in_(LIVING_BOOTS)
+)
 
 
 def is_alive(boot_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -258,6 +267,12 @@ def beat(c: sa.Connection, node_id: NodeId, boot_id: BootId, *, ttl_ms: int, is_
 def living_boots(c: sa.Connection) -> list[BootId]:
     """Return the hub processes that live, those of other nodes too."""
     return [BootId(boot_id) for boot_id in c.execute(LIVING_BOOTS).scalars()]
+
+
+def share_demand(c: sa.Connection, boot_id: BootId, demand: int) -> list[int]:
+    """Record the demand of this hub process for models; return those of the others that live."""
+    c.execute(DEMAND, {"boot": boot_id, "demand": demand})
+    return [other or 0 for other in c.execute(DEMANDS, {"boot": boot_id}).scalars()]
 
 
 def lives_until(c: sa.Connection, node_id: NodeId) -> int | None:

@@ -1,12 +1,31 @@
 """The models of the settings: who may be asked, by whom, and in which order."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from hub.app.model import OpenModels, open_embedded, open_models, shown_model
+import anyio
+
+from hub.app.model import (
+    SHARED_EVERY_S,
+    ModelShares,
+    ModelsInUse,
+    OpenModels,
+    open_embedded,
+    open_models,
+    shown_model,
+)
 from hub.app.supervisor import Supervisor
 from hub.extraction.endpoint import Chain
+from hub.extraction.limiter import Limiter
 from hub.extraction.model import LanguageModel, Models, Price
+from protocol.ids import BootId, NodeId
+from storage.devices import nodes
+from storage.store import open_store
 from tests.hub.app.test_reload import grounded
+from tests.support.clock import FakeClock
+from tests.support.postgres import Postgres
+
+AT = 1_767_600_000_000
 
 CLOUD = """
 [model]
@@ -29,6 +48,9 @@ kind = "openai"
 base_url = "http://127.0.0.1:9/v1"
 name = "here"
 """
+
+
+LIMITED = f"{CLOUD}rpm = 600\n"
 
 
 async def opened(folder: Path, text: str) -> tuple[OpenModels, str | None]:
@@ -75,3 +97,30 @@ async def test_the_small_model_on_this_machine_is_for_all_and_takes_no_batches(t
     assert models.local is not None and models.local.is_literal
     assert models.batches_anywhere is models.batches_local is None
     assert shown == "smollm2-135m-instruct (on this machine)"
+
+
+async def test_hubs_on_one_database_share_the_limits_of_a_model_by_demand(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    with postgres.database() as url:
+        async with grounded(tmp_path, LIMITED) as context, open_store(url) as store:
+            clock = FakeClock()
+            hubs: dict[BootId, tuple[Limiter, ModelShares]] = {}
+            for boot in (BootId("east"), BootId("west")):
+                await store.write(nodes.begin_boot, NodeId(boot), boot, AT)
+                await store.write(nodes.beat, NodeId(boot), boot, ttl_ms=60_000)
+                models = ModelsInUse(context, Supervisor(clock=context.clock, chance=context.chance))
+                (endpoint,) = models.opened.endpoints
+                shares = ModelShares(store, models, boot_id=boot, clock=clock)
+                hubs[boot] = endpoint.limiter, shares
+            async with AsyncExitStack() as asking, anyio.create_task_group() as tasks:
+                for (limiter, shares), questions in zip(hubs.values(), (3, 1), strict=True):
+                    for _ in range(questions):
+                        await asking.enter_async_context(limiter.turn("anna", 1.0))
+                    await tasks.start(shares.serve)
+                await clock.pass_time(2 * SHARED_EVERY_S)
+                assert [limiter.share for limiter, _ in hubs.values()] == [0.75, 0.25]
+                await store.write(nodes.end_boot, NodeId("east"), BootId("east"), AT)
+                await clock.pass_time(SHARED_EVERY_S)
+                assert hubs[BootId("west")][0].share == 1.0
+                tasks.cancel_scope.cancel()

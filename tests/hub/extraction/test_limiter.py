@@ -223,6 +223,21 @@ async def test_a_promised_number_of_requests_a_minute_is_not_passed() -> None:
         asking.cancel_scope.cancel()
 
 
+async def test_hubs_that_share_a_promised_number_do_not_pass_it_together() -> None:
+    clock = BriskClock()
+    limiters = [Limiter(clock, in_flight=100, requests_per_min=30) for _ in range(2)]
+    given: list[str] = []
+    for limiter, share in zip(limiters, (0.8, 0.2), strict=True):
+        limiter.use_share(share)
+    async with anyio.create_task_group() as asking:
+        for number, limiter in enumerate(limiters):
+            for _ in range(60):
+                asking.start_soon(note, limiter, f"hub {number}", given)
+        await clock.pass_time(30)
+        assert (given.count("hub 0"), given.count("hub 1")) == (24 + 12, 6 + 3)
+        asking.cancel_scope.cancel()
+
+
 async def test_users_are_served_in_turn_however_much_one_of_them_brings() -> None:
     limiter = Limiter(FakeClock(), in_flight=1)
     served: list[str] = []

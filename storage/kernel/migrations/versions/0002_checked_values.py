@@ -337,11 +337,12 @@ def _drop_trees_of_folders() -> None:
 def _add_names_of_nodes() -> None:
     for name in ("name", "version", "revision"):
         op.add_column("nodes", sa.Column(name, sa.Text()))
+    op.add_column("nodes", sa.Column("demand", sa.BigInteger().with_variant(sa.Integer(), "sqlite")))
 
 
 def _drop_names_of_nodes() -> None:
     with op.batch_alter_table("nodes", table_kwargs=_STRICT) as nodes:
-        for name in ("name", "version", "revision"):
+        for name in ("name", "version", "revision", "demand"):
             nodes.drop_column(name)
 
 
