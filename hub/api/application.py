@@ -19,13 +19,22 @@ from starlette.types import Receive, Scope, Send
 from hub.api import nouns
 from hub.api.binding import BadRequest, Binding, Call
 from hub.api.door.access import BODY, ROUTE
-from hub.api.door.roles import AGENT, PRINCIPAL, Asked, rows_of
+from hub.api.door.roles import AGENT, PRINCIPAL, Asked, Principal, may_ask, rows_of
 from hub.api.errors import Problem
+from hub.api.events import EventStream
 from hub.api.noun import Endpoint, Noun, Part, Route
+from hub.api.others import HEADER, Others
 from hub.api.paging import Paging
 from hub.api.parameters import Match, Matching, Seen, Served, agent, operator
+from hub.cluster.messages import Reply, Request
 from hub.coordination.authority import Caller
+from hub.log import Channel
 from protocol.errors import ErrorCode, HubError
+from storage.kernel.database import CAUSE
+
+log = Channel(__name__)
+
+FORWARDED: Final = "forwarded"  # in the scope's state: another node sent the request
 
 
 class RouteOf:
@@ -136,22 +145,81 @@ ANSWERED: Final = {
 
 async def application(served: Served, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request that ``api/door/access`` permits."""
-    state = scope["state"]
-    asked: Asked | None = state[ROUTE]
     try:
-        if asked is None:
-            response = _unknown(scope)
-        else:
-            parts = zip(asked.path.split("/"), scope["path"].split("/"), strict=True)
-            path = {template[1:-1]: part for template, part in parts if template[:1] == "{"}
-            call = Call(scope, path, state[BODY], caller=state[PRINCIPAL], served=served)
-            response = await ANSWERED[asked].answer(call)
-    except HubError as error:
-        response = Problem.of(error)
+        response = await _response(served, scope)
     except Exception as error:  # a fault, which the server logs with its traceback
-        await Problem(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")(scope, receive, send)
+        await _fault(error)(scope, receive, send)
         raise
     await response(scope, receive, send)
+
+
+async def reply_to(served: Served, request: Request) -> Reply:
+    """Return the reply to a request of another node, which has checked the caller."""
+    principal = msgspec.convert(request.principal, Principal)
+    asked = rows_of(request.path).get(request.method)
+    response: Response = Problem(ErrorCode.UNKNOWN_METHOD, "a node of another release has no such route")
+    if asked is not None and may_ask(principal, asked):
+        state = {ROUTE: asked, PRINCIPAL: principal, BODY: request.body, FORWARDED: True}
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "path": request.path,
+            "query_string": request.query.encode("latin-1"),
+            "headers": [],
+            "state": state,
+        }
+        CAUSE.set(principal.actor)
+        try:
+            response = await _response(served, scope)
+        except Exception as error:  # a fault ends neither the bus nor the wait of the other node
+            log.error("node.request_failed", exc=error)
+            response = _fault(error)
+    if isinstance(response, EventStream):
+        response = Problem(ErrorCode.UNKNOWN_METHOD, "a stream of another node cannot be followed here")
+    return Reply(status=response.status_code, headers=dict(response.headers), body=bytes(response.body))
+
+
+def _fault(error: Exception) -> Problem:
+    return Problem(ErrorCode.INTERNAL, f"{type(error).__name__} in the hub")
+
+
+async def _response(served: Served, scope: Scope) -> Response:
+    state = scope["state"]
+    asked: Asked | None = state[ROUTE]
+    if asked is None:
+        return _unknown(scope)
+    parts = zip(asked.path.split("/"), scope["path"].split("/"), strict=True)
+    path = {template[1:-1]: part for template, part in parts if template[:1] == "{"}
+    call = Call(scope, path, state[BODY], caller=state[PRINCIPAL], served=served)
+    try:
+        return await _answer(ANSWERED[asked], call)
+    except HubError as error:
+        return Problem.of(error)
+
+
+async def _answer(route: RouteOf, call: Call) -> Response:
+    """Return the response of this node, or of the one that the request needs."""
+    others: Others | None = call.served.hub.others
+    if others is None or call.caller is None or FORWARDED in call.scope["state"]:
+        return await route.answer(call)
+    boot_id = await others.named(call.headers.get(HEADER))
+    if boot_id is None:
+        try:
+            return await route.answer(call)
+        except HubError as error:
+            boot_id = getattr(error, "boot_id", None)
+            if boot_id is None or not others.can_answer(boot_id):
+                raise
+    scope = call.scope
+    request = Request(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        body=call.body,
+        principal=msgspec.to_builtins(call.caller),
+    )
+    reply = await others.ask(boot_id, request)
+    return Response(reply.body, reply.status, reply.headers)
 
 
 def _unknown(scope: Scope) -> Response:

@@ -20,6 +20,7 @@ from hub.api.binding import Call, From, Head, Header
 from hub.api.door.roles import Principal
 from hub.api.events import Streams
 from hub.api.noun import Noun
+from hub.api.others import Others
 from hub.coordination import authority
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
@@ -31,10 +32,11 @@ AnyNoun = TypeVar("AnyNoun", bound=Noun)
 
 
 class Hub:
-    """A running hub."""
+    """A running hub. *others*: its other nodes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, others: Others | None = None) -> None:
         self._store = store
+        self.others = others
         self._nouns: dict[type[Noun], Noun] = {}
 
     def add(self, *nouns: Noun) -> None:

@@ -6,10 +6,12 @@ devices receive a goodbye, and the database closes last.
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
+from hub.api.application import reply_to
 from hub.api.door.requests import Requests
 from hub.api.nouns.system import Where
 from hub.app import boot
@@ -80,6 +82,7 @@ class Hub:
     """Objects of one hub, and their life cycle.
 
     Attributes, once it is open:
+        bus: connection to the other nodes, if hub.toml names a bus.
         coordination: services of gateways and boards.
         issues: findings of the checks, and the checks.
         nouns: nouns of the operators' interface.
@@ -117,7 +120,7 @@ class Hub:
         sign_ins = make_sign_ins(context, accounts, roster)
         judges = Judges(context, roster=roster)
         ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
-        bus = make_bus(context, start)
+        self.bus = bus = make_bus(context, start)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
         lag = LoopLag(clock=context.clock, metrics=context.metrics)
         context.debug.loop_lag_s = lambda: lag.lag_s
@@ -177,6 +180,7 @@ class Hub:
             disk=disk,
             lag=lag,
             where=lambda: self._where,
+            ask=None if bus is None else bus.ask,
         )
         requests = Requests(self.nouns, context.store, clock=context.clock, metrics=context.metrics)
         requests.apply(context.settings.limits)
@@ -199,6 +203,8 @@ class Hub:
         tls = Tls(context.settings.listen, context.metrics)
         operators = make_operator_server(context, judges, self.nouns, tls=tls.context("operator"))
         add("operators", operators, turns=operators.turns)  # operators can watch the others stop
+        if bus is not None:
+            bus.on_request = partial(reply_to, operators.served)
         hooks = None
         if (webhooks := context.settings.listen.webhooks) is not None:
             hooks = HooksInUse(context, webhooks, tls=tls.context("webhooks"), on_news=work.watching.news)

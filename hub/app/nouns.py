@@ -36,6 +36,7 @@ from hub.api.nouns.schedules import Schedules, Slots
 from hub.api.nouns.system import About, System, Where
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.upkeep import Upkeep
+from hub.api.others import Ask, Others
 from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
 from hub.app.boot import Boot
@@ -77,8 +78,14 @@ def make_nouns(
     disk: DiskGuard,
     lag: LoopLag,
     where: Callable[[], Where | None],
+    ask: Ask | None,
 ) -> Hub:
-    """Create the nouns. *where*: returns the addresses of the listeners, once they listen."""
+    """Create the nouns.
+
+    Args:
+        where: returns the addresses of the listeners, once they listen.
+        ask: sends a request to another node; None: there is no bus.
+    """
     store, clock, ring = context.store, context.clock, context.log.ring
     dispatcher, control, scheduler = work.dispatcher, work.control, work.scheduler
     reloader = context.watch_settings.reloader
@@ -113,7 +120,14 @@ def make_nouns(
         database=shown(context.settings.storage.resolved()),
         hold=start.hold,
     )
-    hub = Hub(store)
+    upkeep = Upkeep(
+        store=store,
+        executing=lambda: dispatcher.executing,
+        drain=context.drain,
+        backups=backups,
+        clock=clock,
+    )
+    hub = Hub(store, Others(store, context.boot_id, ask))
     hub.add(
         *identity.nouns,
         *coordination.nouns,
@@ -148,7 +162,7 @@ def make_nouns(
         Locks(store, work.locks, clock=clock),
         Logs(ring, store, context.log.file),
         Measurements(store, measurements),
-        Nodes(store, here=context.node.id, clock=clock),
+        Nodes(store, upkeep, here=context.node.id, clock=clock),
         Overviews(hub),
         Slots(store=store, scheduler=scheduler),
         System(
@@ -165,12 +179,6 @@ def make_nouns(
             lag=lag,
         ),
         Templates(store=store, writer=writer, lines=lines),
-        Upkeep(
-            store=store,
-            executing=lambda: dispatcher.executing,
-            drain=context.drain,
-            backups=backups,
-            clock=clock,
-        ),
+        upkeep,
     )
     return hub

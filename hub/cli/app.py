@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from hub.cli.failure import as_failure
-from hub.cli.options import token_file_option, url_option, user_option
+from hub.cli.options import node_option, token_file_option, url_option, user_option
 from hub.version import VERSION
 
 DECLARED: Final = "declared"  # module of commands that are written nowhere else
@@ -136,6 +136,7 @@ class LazyGroup(click.Group):
 @url_option
 @token_file_option
 @user_option
+@node_option
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(VERSION, prog_name="hub", help="Show the version.")
 def hub(state: str | None, debug: bool) -> None:

@@ -18,6 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 URL: Final = "hub.url"  # key of ctx.meta: address of a hub that is not on this machine
 TOKEN_FILE: Final = "hub.token_file"
 USER: Final = "hub.user"
+NODE: Final = "hub.node"
 
 _DURATION: Final = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -84,11 +85,12 @@ token_file_option = _remembered(
     click.Path(path_type=Path),
 )
 user_option = _remembered("--user", USER, "NAME", "Limit the command to one user.")
+node_option = _remembered("--node", NODE, "NODE", "Ask this node of the hub.")
 
 
 def hub_option(command: Command) -> Command:
-    """Add the options that select hub and user: ``--state``, ``--url``, ``--token-file``, ``--user``."""
-    for option in (user_option, token_file_option, url_option, state_option):
+    """Add the options that select hub, user and node."""
+    for option in (node_option, user_option, token_file_option, url_option, state_option):
         command = option(command)
     return command
 

@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem
 
 from hub.cli import show
 from hub.cli.failure import AS_WHOM, WHERE, Exit, Failure
-from hub.cli.options import TOKEN_FILE, URL, USER, hub_option, json_option, keys_of, state_folder
+from hub.cli.options import NODE, TOKEN_FILE, URL, USER, hub_option, json_option, keys_of, state_folder
 
 if TYPE_CHECKING:
     import httpx2  # imported with the first request, so that --help stays fast
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SOCKET = "hub.sock"
 ADMIN_SOCKET: Final = Path("/run/hub-admin.sock")  # as in hub-admin.socket
 TOKEN_VARIABLE: Final = "HUB_TOKEN_FILE"
+ASKED_NODE: Final = "hub-node"  # header of a request that a certain node answers
 PAGE: Final = 1_000  # items of one request
 _TIMEOUT_S = 30.0
 _KNOCK_S: Final = 2.0
@@ -154,6 +155,8 @@ def talk(state: Path) -> Iterator[Talk]:
     client = _to_this_machine(state) if url is None else _to(url, meta.get(TOKEN_FILE))
     if USER in meta:
         client.params = client.params.set("user", meta[USER])
+    if NODE in meta:
+        client.headers[ASKED_NODE] = quote(meta[NODE])
     with client:
         try:
             yield Talk(client)

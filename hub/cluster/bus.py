@@ -23,10 +23,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hub.clock import Chance, Clock
-from hub.cluster.messages import Hint, Message, Reply, Request
+from hub.cluster.messages import Hint, Message, NodeUnreachable, Reply, Request
 from hub.log import Channel
 from hub.turns import Turns
-from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId
 
 log = Channel(__name__)
@@ -40,13 +39,6 @@ MOST_HINTS: Final = 1_000  # that wait to be sent; the oldest ones are dropped
 MOST_WAITING: Final = 1_000  # messages that wait to be read; further ones are dropped
 MOST_REQUESTS: Final = 64  # of other nodes that are answered at once
 NONCE_BYTES: Final = 12
-
-
-class NodeUnreachable(HubError):
-    """Error: another node did not answer; whether it did what was requested is unknown."""
-
-    code = ErrorCode.NODE_UNREACHABLE
-    retryable = True
 
 
 class Forged(Exception):
@@ -116,7 +108,7 @@ class Bus:
         self._hints.append((subject, hint))
         self._has_hints.set()
 
-    async def ask(self, to: BootId, request: Request, *, within_s: float) -> Reply:
+    async def ask(self, to: BootId, request: Request, within_s: float) -> Reply:
         """Return the response of another process to a request.
 
         Raises:

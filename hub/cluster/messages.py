@@ -5,19 +5,29 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, RunId
+
+
+class NodeUnreachable(HubError):
+    """Error: another node did not answer; whether it did what was requested is unknown."""
+
+    code = ErrorCode.NODE_UNREACHABLE
+    retryable = True
 
 
 class Request(Struct, frozen=True, kw_only=True, tag="request"):
     """Request of an operator's interface that another node answers. The caller was checked by the first.
 
     Attributes:
-        target: path and query.
+        path: decoded.
+        query: as it was sent.
         principal: fields of the caller, as ``api.door.roles.Principal`` has them.
     """
 
     method: str
-    target: str
+    path: str
+    query: str
     body: bytes
     principal: Mapping[str, object]
 

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError, IllegalTransition
-from protocol.ids import BootId, NodeId, UserId
+from protocol.ids import BootId, DeviceId, NodeId, UserId
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, now_ms
 from storage.kernel.database import end_sessions
@@ -394,6 +394,14 @@ def node_called(c: sa.Connection, called: str, *, user_id: UserId | None = None)
     if len(found) > 1:
         raise UnknownNode(f"several nodes are called {called!r}: use an id")
     return fill(NodeRow, found[0])
+
+
+BOOT_OF = sa.select(devices.c.boot_id).where(devices.c.id == sa.bindparam("device"), is_online())
+
+
+def boot_of(c: sa.Connection, device_id: DeviceId) -> BootId | None:
+    """Return the hub process that has the connection of a device, if one that lives does."""
+    return c.execute(BOOT_OF, {"device": device_id}).scalar_one_or_none()
 
 
 def remove_node(c: sa.Connection, called: str) -> NodeRow:

@@ -88,19 +88,28 @@ def runs_to_cancel(c: sa.Connection, boot_id: BootId) -> list[tuple[RunId, str |
     return [(RunId(row.id), row.cancel_reason) for row in c.execute(query)]
 
 
+class ExecutesElsewhere(IllegalTransition):
+    """Error: only the hub process *boot_id*, which executes the run, can pause it; nothing was written."""
+
+    def __init__(self, run_id: RunId, boot_id: BootId | None) -> None:
+        super().__init__(f"run {run_id} executes at another node; ask there, or cancel it")
+        self.boot_id = boot_id
+
+
 def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow:
     """Pause a waiting run until a person resumes it: PAUSED(user), whatever it waited for.
 
     Raises:
         UnknownRun: no run has the id.
-        IllegalTransition: it executes, so only its holder can pause it, or it has ended; nothing was written.
+        ExecutesElsewhere: only its holder can pause it; nothing was written.
+        IllegalTransition: it has ended; nothing was written.
     """
     run = _locked(c, run_id)
     held = run.held
     if run.pause_reason is PauseReason.USER:
         return run
     if run.state in EXECUTING_RUN_STATES:
-        raise IllegalTransition(f"run {run_id} executes at another node; ask there, or cancel it")
+        raise ExecutesElsewhere(run_id, run.lease_boot_id)
     if run.pause_reason is not None:  # the earlier pause reason must not resume it
         held = move(c, held, RESUMED_BY[run.pause_reason], at=at, actor=actor, reason="user")
     move(c, held, RunEvent.USER_PAUSED, at=at, actor=actor)

@@ -63,6 +63,7 @@ class OperatorServer(HttpServer):
 
     Attributes:
         access: the ASGI application that the sockets serve.
+        served: what its routes answer from.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class OperatorServer(HttpServer):
         self._unix_path = unix_path
         self._streams = Streams(event_streams, beat_s=beat_s)
         self._streams.on_refusal = on_refusal
-        served = Served(hub, self._streams, metrics, document_server(ANSWERED.values()))
+        self.served = served = Served(hub, self._streams, metrics, document_server(ANSWERED.values()))
         if bearer is not None:
             self._streams.still_counts = bearer.still_counts
         self.access = Access(

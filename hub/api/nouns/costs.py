@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, route
+from hub.api.others import link_of
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
@@ -168,7 +169,9 @@ class Costs(Noun):
         row = await self._store.read(agents.agent_called, name, self.user_id)
         if row.gateway is not None:
             raise LivesAtGateway(row)
-        link = None if row.device_id is None else self._roster.find(row.device_id)
+        link = None
+        if row.device_id is not None:
+            link = await link_of(self._store, self._roster, row.device_id, row.device_name or "")
         found = await self._estimator.estimate(row, link)
         cost = found.cost_nanos
         return EstimateView.from_row(

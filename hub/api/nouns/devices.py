@@ -5,6 +5,7 @@ from typing import Final, Literal
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.tokens import TokenView
+from hub.api.others import link_of
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, epoch_ms
@@ -244,7 +245,7 @@ class Devices(Noun):
     async def kick(self, device_id: str, actor: Actor) -> DeviceView:
         """Close the connection of a device; it may connect again."""
         device = await self._find(device_id)
-        if self._roster.find(device.id) is None:
+        if await link_of(self._store, self._roster, device.id, device.name) is None:
             raise NotConnectedHere(f"device {device.name!r} is not connected to this hub")
         self._roster.end(device.id, KICKED, CloseCode.RESTARTING)
         await self._store.write(
@@ -267,6 +268,7 @@ class Devices(Noun):
         Rows that one of the two lost are restored. Its connection is closed, so that it connects again.
         """
         device = await self._find(device_id)
+        await link_of(self._store, self._roster, device.id, device.name)
         await self._store.write(agreement.compare_again, device.id, self._now_ms(), actor=actor)
         self._roster.end(device.id, RESYNCED, CloseCode.RESTARTING)
         log.info("device.resynced", device_id=device.id)

@@ -1,14 +1,16 @@
 """Nodes: the hub processes that share this hub's database."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from hub.api.binding import OPTIONAL
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.nouns.upkeep import DrainRequest, DrainView, Upkeep
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import NodeId
 from storage import audit
 from storage.devices import nodes
@@ -35,13 +37,26 @@ class NodeView(View, kw_only=True):
     runs: int
 
 
+class OfAnotherNode(HubError):
+    """Error: only the node itself can do it. *boot_id*: its hub process."""
+
+    code = ErrorCode.NODE_UNREACHABLE
+
+    def __init__(self, node: NodeRow) -> None:
+        is_alive = node.expires_at is not None
+        state = "is another node; ask it, or give the nodes a bus" if is_alive else "is not alive"
+        super().__init__(f"{node.name or node.id} {state}")
+        self.boot_id = node.boot_id if is_alive else None
+
+
 class Nodes(Noun):
     """Nodes of this hub. A node is named by its name, its id, or six or more characters at the id's end."""
 
     name, path = "nodes", "/v1/nodes"
     errors = (ErrorCode.UNKNOWN_NODE,)
 
-    def __init__(self, store: Store, *, here: NodeId, clock: Clock) -> None:
+    def __init__(self, store: Store, upkeep: Upkeep, *, here: NodeId, clock: Clock) -> None:
+        self._upkeep = upkeep
         self._store = store
         self._here = here
         self._clock = clock
@@ -88,6 +103,24 @@ class Nodes(Noun):
         removed = await self._store.write(write)
         log.info("node.removed", node=removed.id)
         return self._view(removed)
+
+    @command(
+        "nodes drain NODE_ID",
+        example="hub nodes drain 4e21a9 --restart",
+        json="drain",
+        help="Stop a node after its work in progress; the others go on with its runs and devices.",
+        options={"restarts": "--restart: Ask its devices to reconnect at once."},
+        message="the node stops; runs in progress: {executing}",
+    )
+    @route("POST", "/{node_id}/drain", Scope.SYSTEM, status=202, errors=[ErrorCode.NODE_UNREACHABLE])
+    async def drain(
+        self, node_id: str, options: Annotated[DrainRequest, OPTIONAL], actor: Actor
+    ) -> DrainView:
+        """Stop a node gracefully: it starts no run, and pauses those that it executes."""
+        node = await self._store.read(nodes.node_called, node_id)
+        if node.id != self._here:
+            raise OfAnotherNode(node)
+        return await self._upkeep.drain(options, actor)
 
     def _view(self, row: NodeRow) -> NodeView:
         ended = "dead" if row.stopped_at is None else "stopped"

@@ -8,8 +8,8 @@ import pytest
 from nats.aio.client import Client
 
 from hub.clock import SystemClock
-from hub.cluster.bus import MOST_BYTES, Bus, Member, NodeUnreachable
-from hub.cluster.messages import Hint, Reply, Request, RunChanged
+from hub.cluster.bus import MOST_BYTES, Bus, Member
+from hub.cluster.messages import Hint, NodeUnreachable, Reply, Request, RunChanged
 from protocol.ids import BootId, RunId
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.nats import Nats, running_nats
@@ -17,7 +17,7 @@ from tests.support.wire import until
 
 EAST, WEST = BootId("east"), BootId("west")
 SECRET = b"s" * 32
-ASKED = Request(method="GET", target="/v1/status", body=b"", principal={"actor": "operator:0"})
+ASKED = Request(method="GET", path="/v1/status", query="", body=b"", principal={"actor": "operator:0"})
 WITHIN_S = 10.0
 
 

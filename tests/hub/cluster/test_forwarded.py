@@ -1,0 +1,117 @@
+"""Requests to a node that another one answers, over a real NATS server and a real PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio
+import httpx2
+import pytest
+
+from hub.api.door.roles import Role
+from hub.runs.lifecycle import Interrupt
+from protocol.ids import NodeId, RunId
+from protocol.lifecycles import RunEvent, RunState
+from storage.devices import nodes
+from tests.support.hub import NOTES, TEXT, ServedHub, nodes_of, over_tcp, over_unix
+from tests.support.identity import EndedLink
+from tests.support.nats import Nats
+from tests.support.postgres import Postgres
+from tests.support.wire import until
+
+
+class Pair(NamedTuple):
+    """Two hubs on one bus. The device ``desk`` is connected to the first; clients ask the second."""
+
+    east: ServedHub
+    west: ServedHub
+    client: httpx2.AsyncClient
+    link: EndedLink
+
+
+@pytest.fixture
+async def pair(tmp_path: Path, postgres: Postgres, nats: Nats) -> AsyncIterator[Pair]:
+    text = f'{TEXT}[cluster]\nbus = "{nats.url}"\n'
+    async with AsyncExitStack() as opened:
+        url = opened.enter_context(postgres.database())
+        hubs = nodes_of(tmp_path, url, "node-east", "node-west", text=text)
+        east, west = await opened.enter_async_context(hubs)
+        client = await opened.enter_async_context(over_unix(west))
+        await east.agent("notes", **NOTES)
+        link = await east.connect(await east.device("desk"))
+        tasks = await opened.enter_async_context(anyio.create_task_group())
+        for hub in (east, west):
+            assert hub.app.bus is not None
+            await tasks.start(hub.app.bus.serve)
+        await until(lambda: all(hub.app.bus and hub.app.bus.lost_since is None for hub in (east, west)))
+        yield Pair(east, west, client, link)
+        tasks.cancel_scope.cancel()
+
+
+def _lose_the_bus(hub: ServedHub) -> None:
+    assert hub.app.bus is not None
+    hub.app.bus._client = None
+
+
+async def test_a_device_that_is_connected_to_another_node_is_disconnected_there(pair: Pair) -> None:
+    answer = await pair.client.post("/v1/devices/desk/kick")
+    assert (answer.status_code, answer.json()["name"]) == (200, "desk")
+    assert pair.link.ended is not None and pair.link.ended[0] == "kicked"
+    (entry,) = (await pair.client.get("/v1/audit", params={"event": "device.kicked"})).json()["entries"]
+    assert entry["actor"].startswith("operator:")  # the caller of the first node
+
+
+async def test_a_device_elsewhere_is_asked_for_an_estimate_where_it_is(pair: Pair) -> None:
+    refused = (await pair.client.post("/v1/agents/notes/estimate")).json()
+    assert refused["code"] == "call_unsupported"  # which only the link of the device knows
+
+
+async def test_a_run_that_another_node_executes_is_paused_there(pair: Pair) -> None:
+    await pair.east.run("r-1", RunState.RUNNING)
+    interrupt = pair.east.work.dispatcher._executing[RunId("r-1")] = Interrupt()
+    paused = await pair.client.post("/v1/runs/r-1/pause")
+    assert (paused.status_code, paused.json()["is_pausing"]) == (200, True)
+    assert interrupt.event is RunEvent.USER_PAUSED
+    del pair.east.work.dispatcher._executing[RunId("r-1")]
+
+
+async def test_without_the_bus_a_request_for_another_node_says_what_is_missing(pair: Pair) -> None:
+    _lose_the_bus(pair.west)
+    refused = await pair.client.post("/v1/devices/desk/kick")
+    assert (refused.status_code, refused.json()["code"]) == (503, "node_unreachable")
+    assert pair.link.ended is None
+    assert (await pair.client.get("/v1/status")).json()["devices_connected"] == 1
+
+
+async def test_a_request_that_names_a_node_is_answered_by_it(pair: Pair) -> None:
+    for name, here in (("node-east", 1), ("node-west", 0)):
+        answer = await pair.client.get("/v1/status", headers={"hub-node": name})
+        assert answer.json()["devices_here"] == here
+    unknown = await pair.client.get("/v1/status", headers={"hub-node": "node-north"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_node")
+    await pair.east.store.write(nodes.beat, NodeId("node-east"), pair.east.boot_id, ttl_ms=-1)
+    dead = await pair.client.get("/v1/status", headers={"hub-node": "node-east"})
+    assert (dead.status_code, dead.json()["detail"]) == (503, "node node-east is not alive")
+
+
+async def test_a_caller_has_the_same_rights_at_the_other_node(pair: Pair) -> None:
+    anna = await pair.west.user("anna")
+    token = await pair.west.token(Role.OPERATOR, user_id=anna)
+    async with over_tcp(pair.west, token) as client:
+        answer = await client.get("/v1/devices", headers={"hub-node": "node-east"})
+        assert answer.json()["devices"] == []  # desk is of another user
+        refused = await client.post("/v1/nodes/node-east/drain")
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert not pair.east.drain.is_begun
+
+
+async def test_a_stream_of_another_node_is_refused(pair: Pair) -> None:
+    answer = await pair.client.get("/v1/logs", params={"follow": True}, headers={"hub-node": "node-east"})
+    assert answer.json()["detail"] == "a stream of another node cannot be followed here"
+
+
+async def test_a_node_is_drained_from_another_one(pair: Pair) -> None:
+    answer = await pair.client.post("/v1/nodes/node-east/drain", json={"restarts": True})
+    assert (answer.status_code, answer.json()["restarts"]) == (202, True)
+    assert (pair.east.drain.is_begun, pair.west.drain.is_begun) == (True, False)
