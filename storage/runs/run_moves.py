@@ -29,6 +29,7 @@ from storage.agents import agents
 from storage.agents.agent_moves import AgentTerminated, Counts, count_runs, recount
 from storage.agents.schema import agents as agent_table
 from storage.devices.nodes import is_alive
+from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, listed, now_ms, spelled
 from storage.kernel.database import end_sessions
 from storage.kernel.rows import sparing, unindexed, write_each
@@ -435,6 +436,8 @@ def recover(
     settled, a call answered) resets the crash count, so a long run survives any number of restarts. The time
     without execution does not count: the deadline was that of the lost execution.
 
+    On a shared database, runs that are left elsewhere although *boot_id* has their device are QUEUED, too.
+
     Args:
         is_alone: no other hub uses the database, so runs of other processes are free.
         dead: earlier processes of this node, on a shared database.
@@ -444,19 +447,30 @@ def recover(
     else:
         end_sessions(c, c.execute(EXPIRED, {"boot": boot_id}).scalars().all())
     left = {"boot": boot_id, "is_alone": int(is_alone), "dead": sorted(dead)}
-    return _settle(c, c.execute(LEFT_BEHIND, left).all(), at, crash_limit)
+    recovered = _settle(c, c.execute(LEFT_BEHIND, left).all(), at, crash_limit)
+    if is_alone:
+        return recovered
+    moved = _settle(c, c.execute(ALL_ELSEWHERE, {"boot": boot_id}).all(), at, crash_limit=None)
+    return Recovered(
+        recovered.requeued + moved.requeued,
+        recovered.cancelled + moved.cancelled,
+        recovered.failed + moved.failed,
+    )
 
 
-ELSEWHERE = (
+_elsewhere = (
     sa.select(*_what_is_left)
     .join_from(runs, agent_table)
     .where(
         sa.text("runs." + schema.EXECUTING),
-        runs.c.device_id.in_(listed(sa.bindparam("ids"))),
         runs.c.lease_boot_id != sa.bindparam("boot"),
         agent_table.c.executor == "device",
     )
     .with_for_update(of=runs, skip_locked=True)
+)
+ELSEWHERE = _elsewhere.where(runs.c.device_id.in_(listed(sa.bindparam("ids"))))
+ALL_ELSEWHERE = _elsewhere.join(devices, devices.c.id == runs.c.device_id).where(
+    devices.c.boot_id == sa.bindparam("boot", type_=sa.Text)
 )
 
 
@@ -464,7 +478,7 @@ def hand_over(c: sa.Connection, device_ids: Collection[DeviceId], *, boot_id: Bo
     """Queue runs again that other hub processes execute for devices that *boot_id* has now.
 
     The other process loses them, as after the end of its lease. It did not crash at them, so they are not
-    counted as crashes.
+    counted as crashes. A run that the other one claims or changes at the same moment is left to ``recover``.
     """
     found = c.execute(ELSEWHERE, {"ids": sorted(device_ids), "boot": boot_id}).all()
     return _settle(c, found, at, crash_limit=None)

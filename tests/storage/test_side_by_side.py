@@ -1,7 +1,7 @@
 """Several hubs on one PostgreSQL database, each writing at the same time as the others."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
 import anyio
@@ -23,13 +23,14 @@ from storage.runs import run_claims, run_moves, runs
 from storage.runs.calls import mark_sent, open_calls
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
-from storage.runs.runs import HeldRun, RunRow
+from storage.runs.runs import HeldRun, RunRow, StaleRun
 from storage.runs.schema import runs as run_table
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running, settle_call
 from tests.support.postgres import Postgres
-from tests.support.presence import appear
+from tests.support.presence import appear, open_session
 
 HUBS = 4
+EAST, WEST = BootId("east"), BootId("west")
 AGENTS, RUNS_EACH = 40, 8
 
 
@@ -194,6 +195,67 @@ async def test_a_call_that_two_runs_plan_at_once_is_delivered_by_one(
         with pytest.raises(Conflict, match="call call-1 is held by run run-1"):
             await hubs[1].write(plan, second, of=calls("call-1"))
     assert [call.call_id for call in await hubs[0].read(open_calls, first.id)] == ["call-1"]
+
+
+def _claim_of_east(c: sa.Connection, gates: Gates) -> RunRow:
+    (run,) = run_claims.claim_runs(c, boot_id=EAST, gates=gates, lease_ms=30_000, at=AT)
+    return run
+
+
+def _send_of_east(c: sa.Connection, gates: Gates) -> RunRow:
+    mark_sent(c, HeldRun(RunId("run-1"), RunState.RUNNING, 1), [CallId("call-1")], AT)
+    return runs.get_run(c, RunId("run-1"))
+
+
+def _settle_of_east(c: sa.Connection, gates: Gates) -> RunRow:
+    settle_call(c, "call-1", CallEvent.ACKED, {}, AT)
+    return runs.get_run(c, RunId("run-1"))
+
+
+@pytest.mark.parametrize("write", [_claim_of_east, _send_of_east, _settle_of_east])
+async def test_a_run_goes_on_where_its_device_is_though_it_moved_in_the_middle_of_a_write(
+    hubs: list[Database], write: Callable[[sa.Connection, Gates], RunRow]
+) -> None:
+    def begin(c: sa.Connection) -> Gates:
+        agent = make_agent(c)
+        assert agent.device_id is not None
+        open_session(c, agent.device_id, boot_id=EAST, at=AT)
+        make_run(c, "run-1", agent=agent)
+        gates = Gates(online={agent.device_id})
+        if write is not _claim_of_east:
+            held = run_moves.move(
+                c, _claim_of_east(c, gates).held, RunEvent.ACKNOWLEDGED, at=AT, actor="device"
+            )
+            plan(c, held, of=calls("call-1"))
+        if write is _settle_of_east:
+            mark_sent(c, held, [CallId("call-1")], AT)
+        return gates
+
+    gates = await hubs[0].write(begin)
+    is_written, may_commit = anyio.Event(), anyio.Event()
+    of_east: list[RunRow] = []
+
+    def write_slowly(c: sa.Connection) -> None:
+        of_east.append(write(c, gates))
+        is_written.set()
+        await_only(may_commit.wait())
+
+    def come_to_west(c: sa.Connection) -> None:
+        for device_id in gates.online:
+            open_session(c, device_id, boot_id=WEST, at=AT, is_shared=True)
+
+    async with anyio.create_task_group() as writing:
+        writing.start_soon(hubs[0].write, write_slowly)
+        await is_written.wait()
+        await hubs[1].write(come_to_west)
+        may_commit.set()
+    await hubs[1].write(run_moves.recover, boot_id=WEST, at=AT, is_alone=False)
+    (run,) = await hubs[1].write(run_claims.claim_runs, boot_id=WEST, gates=gates, lease_ms=30_000, at=AT)
+    assert (run.lease_boot_id, run.fence, run.crash_count) == (WEST, of_east[0].fence + 1, 0)
+    with pytest.raises(StaleRun):
+        await hubs[0].write(mark_sent, of_east[0].held, [CallId("call-1")], AT)
+    with pytest.raises(StaleRun):
+        await hubs[0].write(plan, of_east[0].held, "b.txt", of=calls("call-2"))
 
 
 def deadlocks(server: Postgres, url: str) -> int:
