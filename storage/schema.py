@@ -6,7 +6,7 @@ tables step by step, and a test compares the two.
 """
 
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -33,6 +33,7 @@ nodes = table(
     sa.Column("version", sa.Text),
     sa.Column("revision", sa.Text),  # the newest one that its release knows
     sa.Column("demand", Int),  # questions to models with limits that wait or are under way
+    sa.Column("declared", Doc(dict[str, Any])),
 )
 
 leases = table(

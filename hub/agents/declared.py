@@ -7,7 +7,7 @@ import msgspec
 from hub.agents.schemas import problems_of
 from hub.clock import Clock, IdFactory, now_ms
 from hub.log import Channel, learn_names
-from protocol.ids import UserId
+from protocol.ids import NodeId, UserId
 from storage import audit
 from storage.agents import agents, declared_agents, declaring
 from storage.agents.declared_agents import DeclaredAgent, Reconciled
@@ -36,6 +36,7 @@ async def reconcile(
     force: bool = True,
     entries: Sequence[Entry] = (),
     most_per_user: int | None = None,
+    node_id: NodeId | None = None,
 ) -> Reconciled:
     """Update the rows to match all declarations, in one transaction.
 
@@ -44,6 +45,7 @@ async def reconcile(
         force: True to put agents that violate their template into the error state; False to refuse.
         entries: audit entries, written in the same transaction.
         most_per_user: limit on the agents of a user; None: not checked.
+        node_id: node with the declarations; what other nodes on a shared database declare stays.
 
     Raises:
         NameTaken: a name is used by an agent created over the API.
@@ -76,6 +78,7 @@ async def reconcile(
         force=force,
         entries=entries,
         most_per_user=most_per_user,
+        node_id=node_id if store.is_shared else None,
     )
     learn_names(await store.read(agents.names_of_agents))
     done = taken_up.agents

@@ -101,6 +101,7 @@ async def begin(context: Context) -> Boot:
         templates=declared_templates(settings),
         declared_gateways=declared_gateways(settings),
         declared_connectors=declared_connectors(settings),
+        node_id=context.node.id,
     )
     return Boot(user_id, hub_id, secret, key, hold, hold_until_ms)
 

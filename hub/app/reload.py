@@ -146,6 +146,7 @@ async def _reconcile(
             force=False,
             most_per_user=settings.limits.agents_per_user,
             entries=_entries(context, actor, revision, found),
+            node_id=context.node.id,
         )
 
 

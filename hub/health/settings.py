@@ -1,13 +1,18 @@
 """Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hub.api.door.certificates import ending
 from hub.health.issues import Finding, error, notice, warning
 from hub.settings.problems import Severity
 from hub.settings.reload import Reloader
+from protocol.ids import NodeId
+from storage.agents import node_declarations
+from storage.store import Store
+
+MOST_NAMED: Final = 5
 
 
 async def check_reload(settings: Reloader, now: datetime) -> Iterable[Finding]:
@@ -40,6 +45,35 @@ async def check_warnings(settings: Reloader, now: datetime) -> Iterable[Finding]
         for problem in settings.reading.problems
         if problem.severity is Severity.WARNING and not problem.path.endswith(".insecure")
     ]
+
+
+async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> Iterable[Finding]:
+    """Find declarations that differ between nodes of one database, and those only of nodes that are down."""
+    if not store.is_shared:
+        return []
+    known = await store.read(node_declarations.list_declarations)
+    ours = next((one.declared for one in known if one.node_id == node_id), None)
+    if ours is None:
+        return []
+    living = [one.declared for one in known if one.is_alive and one.declared is not None]
+    found: list[Finding] = []
+    for other in known:
+        if other.declared is None or other.node_id == node_id:
+            continue
+        if other.is_alive and (names := _listed(ours.differing(other.declared))):
+            explanation = f"node {other.name} declares otherwise than this node: {names}"
+            fix = "make the hub.toml of both say the same, then 'hub reload' at each; the last one applies"
+            found.append(warning("settings.differ", explanation, fix=fix, subject=other.node_id))
+        if not other.is_alive and (names := _listed(other.declared.beyond(living))):
+            explanation = f"only node {other.name}, which does not run, declares {names}"
+            fix = f"start it; or 'hub nodes rm {other.name}', and the next 'hub reload' archives them"
+            found.append(notice("settings.left", explanation, fix=fix, subject=other.node_id))
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 async def check_listeners(settings: Reloader, now: datetime) -> Iterable[Finding]:

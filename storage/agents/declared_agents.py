@@ -1,6 +1,6 @@
 """Declarations of agents, and reconciliation of the agents with hub.toml."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -255,6 +255,7 @@ def reconcile_declared(
     at: int,
     fresh_ids: Sequence[str],
     most_per_user: int | None = None,
+    is_elsewhere: Callable[[UserId, str], bool] = lambda user_id, name: False,
 ) -> Reconciled:
     """Make the agents of source ``file`` match the declarations.
 
@@ -265,6 +266,7 @@ def reconcile_declared(
         user_id: the hub's owner.
         fresh_ids: ``IDS_PER_AGENT`` for each declared agent; not all are used.
         most_per_user: limit on the agents of a user; ``None``: not checked.
+        is_elsewhere: returns True for an agent of a user that stays although it is not declared.
 
     Raises:
         NameTaken: an agent of the API has a declared name; nothing was written.
@@ -317,7 +319,11 @@ def reconcile_declared(
                 c, old, agent, device, source="file", at=at, actor=ACTOR, back_because="declared again"
             )
             (updated if old.archived_at is None else revived).append(agent.name)
-    undeclared = [agent for agent in known.values() if agent.archived_at is None]
+    undeclared = [
+        agent
+        for agent in known.values()
+        if agent.archived_at is None and not is_elsewhere(agent.user_id, agent.name)
+    ]
     for agent_row in undeclared:
         with sparing(c):
             archive_agent(c, agent_row, at=at, actor=ACTOR, reason="no longer declared")

@@ -6,11 +6,12 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import RunId, UserId
+from protocol.ids import NodeId, RunId, UserId
 from storage import audit
-from storage.agents import declared_agents, template_changes
+from storage.agents import declared_agents, node_declarations, template_changes
 from storage.agents.agent_snapshot import Check
 from storage.agents.declared_agents import DeclaredAgent, Reconciled
+from storage.agents.node_declarations import Elsewhere, declarations_of
 from storage.agents.template_changes import Broken, Put
 from storage.agents.templates import TemplateRow, WrittenTemplate, change_alone
 from storage.audit import Entry
@@ -60,6 +61,7 @@ def take_up(
     force: bool = True,
     entries: Sequence[Entry] = (),
     most_per_user: int | None = None,
+    node_id: NodeId | None = None,
 ) -> TakenUp:
     """Make templates, agents, gateways and connectors match the declarations, and move their waiting runs.
 
@@ -73,6 +75,7 @@ def take_up(
         force: put agents with an invalid set-up in error; otherwise refuse.
         entries: audit entries that name the caller.
         most_per_user: limit on the agents of a user; ``None``: not checked.
+        node_id: node whose file it is; what other nodes declare stays. ``None``: there are no other nodes.
 
     Raises:
         NameTaken: an agent of the API has a declared name.
@@ -85,6 +88,7 @@ def take_up(
         In each case nothing was written.
     """
     change_alone(c)
+    elsewhere = Elsewhere() if node_id is None else node_declarations.declared_elsewhere(c, node_id)
     for_agents = declared_agents.IDS_PER_AGENT * len(declared)
     changed = template_changes.reconcile_templates(
         c, templates, fresh_ids=fresh_ids[for_agents:][: len(templates)], at=at
@@ -99,11 +103,16 @@ def take_up(
             declared=declared_gateways,
             at=at,
             fresh_ids=fresh_ids[for_templates:],
+            is_elsewhere=elsewhere.has_gateway,
         )
     accounts = None
     if declared_connectors is not None:  # before the agents, which refer to them
         accounts = connectors.reconcile_connectors(
-            c, declared=declared_connectors, at=at, fresh_ids=fresh_ids[for_gateways:]
+            c,
+            declared=declared_connectors,
+            at=at,
+            fresh_ids=fresh_ids[for_gateways:],
+            is_elsewhere=elsewhere.has_connector,
         )
     done = declared_agents.reconcile_declared(
         c,
@@ -112,12 +121,17 @@ def take_up(
         at=at,
         fresh_ids=fresh_ids,
         most_per_user=most_per_user,
+        is_elsewhere=elsewhere.has_agent,
     )
     followed = run_pauses.follow_agents(c, at, actor=ACTOR)
     orphaned = run_pauses.cancel_orphans(c, UNDECLARED, at, actor=ACTOR)
-    let_go = template_changes.let_go_templates(c, [one.name for one in templates], at=at)
+    named = {one.name for one in templates}
+    let_go = template_changes.let_go_templates(c, named, at=at, is_elsewhere=elsewhere.has_template)
     broken = template_changes.settle(c, check, at=at, actor=ACTOR, force=force)
     audit.append_entries(c, entries)
+    if node_id is not None:
+        ours = declarations_of(declared, templates, declared_gateways or (), declared_connectors or ())
+        node_declarations.record(c, node_id, ours)
     return TakenUp(
         agents=done,
         gateways=reconciled,

@@ -5,7 +5,7 @@ break an agent is refused. With *force* it is applied: those agents are then in 
 their set-up is corrected.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -191,14 +191,25 @@ def reconcile_templates(
     return [put for put in done if put.is_changed]
 
 
-def let_go_templates(c: sa.Connection, declared: Iterable[str], *, at: int) -> list[TemplateRow]:
+def let_go_templates(
+    c: sa.Connection,
+    declared: Iterable[str],
+    *,
+    at: int,
+    is_elsewhere: Callable[[str], bool] = lambda name: False,
+) -> list[TemplateRow]:
     """Remove the templates that the file no longer declares. Return them.
 
     A template that agents still use becomes a template of the API: deleting a line of the file loses nothing.
+
+    Args:
+        is_elsewhere: returns True for a template that stays although it is not declared.
     """
     named = set(declared)
     undeclared = [
-        one for one in templates.list_templates(c) if one.source == "file" and one.name not in named
+        one
+        for one in templates.list_templates(c)
+        if one.source == "file" and one.name not in named and not is_elsewhere(one.name)
     ]
     used = templates.uses_of_templates(c)
     for one in undeclared:

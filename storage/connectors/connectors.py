@@ -9,7 +9,7 @@ setting (``blocked``). Each change is a compare-and-set on *version*. So a refus
 changes nothing, and of many simultaneous refusals one notifies people.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -235,6 +235,7 @@ def reconcile_connectors(
     declared: Sequence[DeclaredConnector],
     at: int,
     fresh_ids: Sequence[str],
+    is_elsewhere: Callable[[str], bool] = lambda name: False,
 ) -> ReconciledConnectors:
     """Make the connectors match the declarations.
 
@@ -243,6 +244,7 @@ def reconcile_connectors(
 
     Args:
         fresh_ids: ``IDS_PER_CONNECTOR`` for each declared connector; not all are used.
+        is_elsewhere: returns True for a connector that stays although it is not declared.
     """
     rows = c.execute(CONNECTORS).all()
     known = {row.name: row for row in fill_each(ConnectorRow, rows)}
@@ -265,7 +267,7 @@ def reconcile_connectors(
             created.append(one.name)
         elif _declare(c, old, one, at):
             (updated if old.archived_at is None else revived).append(one.name)
-    undeclared = [row for row in known.values() if row.archived_at is None]
+    undeclared = [row for row in known.values() if row.archived_at is None and not is_elsewhere(row.name)]
     for row in undeclared:
         with sparing(c):
             _archive(c, row, at)

@@ -9,7 +9,7 @@ States of agents are written as their gateway reports them, if they changed. As 
 template caused stays. Reports about archived and terminated agents are ignored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -126,6 +126,7 @@ def reconcile_gateways(
     declared: Sequence[DeclaredGateway],
     at: int,
     fresh_ids: Sequence[str],
+    is_elsewhere: Callable[[str], bool] = lambda name: False,
 ) -> ReconciledGateways:
     """Make the gateways match the declarations, each with its main agent.
 
@@ -135,6 +136,7 @@ def reconcile_gateways(
     Args:
         owner_id: user whose lock serializes hubs that start at once with different files.
         fresh_ids: ``IDS_PER_GATEWAY`` for each declared gateway; not all are used.
+        is_elsewhere: returns True for a gateway that stays although it is not declared.
 
     Raises:
         RemoteIdTaken: another agent has the id of a declared main agent; nothing was written.
@@ -183,7 +185,7 @@ def reconcile_gateways(
         if main.is_changed and row.name not in (*created, *revived):
             updated.append(row.name)
             _record(c, row, "gateway.changed", at, main_agent=main.row.remote_id)
-    undeclared = [row for row in known.values() if row.archived_at is None]
+    undeclared = [row for row in known.values() if row.archived_at is None and not is_elsewhere(row.name)]
     for row in undeclared:
         with sparing(c):
             _archive(c, row, at)

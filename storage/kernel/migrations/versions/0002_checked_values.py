@@ -7,6 +7,7 @@ SQLite a change rebuilds its table: ``batch_alter_table`` needs the table's ``ST
 import sqlalchemy as sa
 from alembic import op
 from alembic.util import CommandError
+from sqlalchemy.dialects import postgresql
 
 revision = "0002"
 down_revision = "0001"
@@ -30,9 +31,11 @@ def upgrade() -> None:
     _add_indexes_of_lists()
     _add_trees_of_folders()
     _add_names_of_nodes()
+    _add_declarations_of_nodes()
 
 
 def downgrade() -> None:
+    _drop_declarations_of_nodes()
     _drop_names_of_nodes()
     _drop_trees_of_folders()
     _drop_indexes_of_lists()
@@ -344,6 +347,22 @@ def _drop_names_of_nodes() -> None:
     with op.batch_alter_table("nodes", table_kwargs=_STRICT) as nodes:
         for name in ("name", "version", "revision", "demand"):
             nodes.drop_column(name)
+
+
+def _add_declarations_of_nodes() -> None:
+    is_checked = op.get_bind().dialect.name == "sqlite"
+    with op.batch_alter_table("nodes", table_kwargs=_STRICT) as nodes:
+        nodes.add_column(sa.Column("declared", sa.Text() if is_checked else postgresql.JSONB()))
+        if is_checked:
+            check = "declared IS NULL OR json_valid(declared)"
+            nodes.create_check_constraint(op.f("ck_nodes_declared_json"), check)
+
+
+def _drop_declarations_of_nodes() -> None:
+    with op.batch_alter_table("nodes", table_kwargs=_STRICT) as nodes:
+        if op.get_bind().dialect.name == "sqlite":
+            nodes.drop_constraint(op.f("ck_nodes_declared_json"), type_="check")
+        nodes.drop_column("declared")
 
 
 _SHOWN = 20  # rows that a message names
