@@ -292,7 +292,7 @@ async def the_tables_are_made_verified_and_taken_back(walk: Walk) -> None:
     assert "up to date" in await walk.text("migrate", "status")
     assert "the tables match this release" in await walk.text("migrate", "verify")
     await walk.cli_refused("migrate", "down", says="confirm with --yes")
-    assert "the tables are at revision 0001" in await walk.text("migrate", "down", "--yes")
+    assert "the tables are at revision 0002" in await walk.text("migrate", "down", "--yes")
     await walk.cli_refused("migrate", "status", says="missing: ")
 
 
