@@ -23,7 +23,7 @@ from hub.api.door.roles import AGENT, PRINCIPAL, Asked, Principal, may_ask, rows
 from hub.api.errors import Problem
 from hub.api.events import EventStream
 from hub.api.noun import Endpoint, Noun, Part, Route
-from hub.api.others import HEADER, Others
+from hub.api.others import ALL, HEADER, Others
 from hub.api.paging import Paging
 from hub.api.parameters import Match, Matching, Seen, Served, agent, operator
 from hub.cluster.messages import Reply, Request
@@ -174,9 +174,7 @@ async def reply_to(served: Served, request: Request) -> Reply:
         except Exception as error:  # a fault ends neither the bus nor the wait of the other node
             log.error("node.request_failed", exc=error)
             response = _fault(error)
-    if isinstance(response, EventStream):
-        response = Problem(ErrorCode.UNKNOWN_METHOD, "a stream of another node cannot be followed here")
-    return Reply(status=response.status_code, headers=dict(response.headers), body=bytes(response.body))
+    return _reply(response)
 
 
 def _fault(error: Exception) -> Problem:
@@ -198,11 +196,14 @@ async def _response(served: Served, scope: Scope) -> Response:
 
 
 async def _answer(route: RouteOf, call: Call) -> Response:
-    """Return the response of this node, or of the one that the request needs."""
+    """Return the response of this node, of the one that the request needs, or of all."""
     others: Others | None = call.served.hub.others
     if others is None or call.caller is None or FORWARDED in call.scope["state"]:
         return await route.answer(call)
-    boot_id = await others.named(call.headers.get(HEADER))
+    named = call.headers.get(HEADER)
+    if named == ALL:
+        return await _answer_of_all(route, call, others)
+    boot_id = await others.named(named)
     if boot_id is None:
         try:
             return await route.answer(call)
@@ -210,16 +211,35 @@ async def _answer(route: RouteOf, call: Call) -> Response:
             boot_id = getattr(error, "boot_id", None)
             if boot_id is None or not others.can_answer(boot_id):
                 raise
-    scope = call.scope
-    request = Request(
-        method=scope["method"],
-        path=scope["path"],
-        query=scope["query_string"].decode("latin-1"),
+    reply = await others.ask(boot_id, _request(call))
+    return Response(reply.body, reply.status, reply.headers)
+
+
+async def _answer_of_all(route: RouteOf, call: Call, others: Others) -> Response:
+    if route.declared.verb != "GET":
+        raise BadRequest(["header.hub-node: a change is made at one node, not at all"])
+    try:
+        response = await route.answer(call)
+    except HubError as error:
+        response = Problem.of(error)
+    replies = await others.ask_all(_reply(response), _request(call))
+    return Response(msgspec.json.encode({"nodes": replies}), media_type="application/json")
+
+
+def _request(call: Call) -> Request:
+    return Request(
+        method=call.scope["method"],
+        path=call.scope["path"],
+        query=call.scope["query_string"].decode("latin-1"),
         body=call.body,
         principal=msgspec.to_builtins(call.caller),
     )
-    reply = await others.ask(boot_id, request)
-    return Response(reply.body, reply.status, reply.headers)
+
+
+def _reply(response: Response) -> Reply:
+    if isinstance(response, EventStream):
+        response = Problem(ErrorCode.UNKNOWN_METHOD, "a stream of another node cannot be followed here")
+    return Reply(status=response.status_code, headers=dict(response.headers), body=bytes(response.body))
 
 
 def _unknown(scope: Scope) -> Response:

@@ -1,23 +1,32 @@
 """Other nodes of this hub, one of which answers a request that this node cannot answer.
 
-A request names a node with the header ``Hub-Node``. Without it, the node is asked that has the device or
-the run: an error with an attribute ``boot_id`` names its process.
+A request names a node with the header ``Hub-Node``, or all of them with ``all``. Without it, the node is
+asked that has the device or the run: an error with an attribute ``boot_id`` names its process.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final, Self
 from urllib.parse import unquote
+
+import anyio
+import msgspec
+from msgspec import Raw, Struct
 
 from hub.cluster.messages import NodeUnreachable, Reply, Request
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import BootId, DeviceId
+from protocol.ids import BootId, DeviceId, NodeId
 from storage.devices import nodes
+from storage.devices.nodes import NodeRow
 from storage.store import Store
 
 HEADER: Final = "hub-node"
+JSON: Final = "application/json"
+ALL: Final = "all"  # in place of a node: each node answers
 WITHIN_S: Final = 25.0  # a command line waits for 30 s
+EACH_WITHIN_S: Final = 5.0  # where all nodes are asked
+MOST_NODES: Final = 100  # that are asked together
 
 Ask = Callable[[BootId, Request, float], Awaitable[Reply]]
 
@@ -45,6 +54,22 @@ async def link_of(store: Store, roster: Roster, device_id: DeviceId, name: str) 
         if boot_id is not None:
             raise ConnectedElsewhere(name, boot_id)
     return link
+
+
+class NodeReply(Struct, frozen=True):
+    """Response of one node to a request that all nodes were asked."""
+
+    id: NodeId
+    name: str | None
+    status: int
+    body: Any
+
+    @classmethod
+    def of(cls, node: NodeRow, reply: Reply) -> Self:
+        """Return the reply of a node with its body, as JSON or as a text."""
+        is_json = "json" in reply.headers.get("content-type", "") and reply.body
+        body = Raw(reply.body) if is_json else reply.body.decode(errors="replace")
+        return cls(node.id, node.name, reply.status, body)
 
 
 class Others:
@@ -80,8 +105,33 @@ class Others:
             raise NodeUnreachable(f"node {called} is not alive")
         return node.boot_id
 
-    async def ask(self, boot_id: BootId, request: Request) -> Reply:
+    async def ask(self, boot_id: BootId, request: Request, within_s: float = WITHIN_S) -> Reply:
         """Return the reply of another process. Raises NodeUnreachable."""
         if self._ask is None:
             raise NodeUnreachable("this hub has no bus to its other nodes: [cluster] bus of hub.toml")
-        return await self._ask(boot_id, request, WITHIN_S)
+        return await self._ask(boot_id, request, within_s)
+
+    async def ask_all(self, own: Reply, request: Request) -> list[NodeReply]:
+        """Return the replies of the nodes that are alive, in the order of their ids.
+
+        Args:
+            own: reply of this node.
+        """
+        rows = await self._store.read(nodes.list_nodes, limit=MOST_NODES)
+        alive = [row for row in rows if row.expires_at is not None]
+        replies: dict[str, Reply] = {}
+
+        async def ask(row: NodeRow) -> None:
+            try:
+                replies[row.id] = await self.ask(row.boot_id, request, EACH_WITHIN_S)
+            except NodeUnreachable as error:
+                body = msgspec.json.encode({"code": error.code, "detail": str(error)})
+                replies[row.id] = Reply(status=503, headers={"content-type": JSON}, body=body)
+
+        async with anyio.create_task_group() as asking:
+            for row in alive:
+                if row.boot_id == self._here:
+                    replies[row.id] = own
+                else:
+                    asking.start_soon(ask, row)
+        return [NodeReply.of(row, replies[row.id]) for row in alive]

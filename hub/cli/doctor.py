@@ -6,7 +6,7 @@ import os
 import platform
 import stat
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import click
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import URL, config_option, example, hub_option, json_option, state_option
-from hub.cli.talk import Talk, talk
+from hub.cli.talk import PAGE, Talk, talk
 from hub.printable import one_line
 from hub.version import VERSION
 
@@ -42,12 +42,14 @@ _ORDER: Final = ("error", "warning", "notice")
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write an archive of diagnostics, as 'hub debug bundle' does.",
 )
+@click.option("--all-nodes", is_flag=True, help="Check every node of the hub.")
 @config_option
 @hub_option
 @json_option
 @click.pass_context
 def doctor(
     ctx: click.Context,
+    all_nodes: bool,
     fix: bool,
     online: bool,
     audit: bool,
@@ -63,7 +65,10 @@ def doctor(
     """
     is_here = ctx.meta.get(URL) is None
     done = list(_close_to_others(state)) if fix and is_here else []
-    issues = [*_asked(state, config, online=online, anew=bool(done), audit=audit, is_here=is_here)]
+    asked = _asked(
+        state, config, online=online, anew=bool(done), audit=audit, is_here=is_here, all_nodes=all_nodes
+    )
+    issues = [*asked]
     issues.sort(key=lambda issue: _ORDER.index(issue["severity"]))
     if as_json:
         show.print_json("doctor", {"issues": issues, "fixed": done})
@@ -78,13 +83,16 @@ def doctor(
 
 
 def _asked(
-    state: Path, config: Path, *, online: bool, anew: bool, audit: bool, is_here: bool
+    state: Path, config: Path, *, online: bool, anew: bool, audit: bool, is_here: bool, all_nodes: bool
 ) -> Iterator[Issue]:
     """Yield the issues of the hub; if none runs on this machine, the issues visible without it."""
     try:
         with talk(state) as hub:
             params = {"online": online or None, "anew": anew or None}
-            yield from hub.get_all("/v1/issues", "issues", **params)["issues"]
+            if all_nodes:
+                yield from of_nodes(hub.get_of_nodes("/v1/issues", limit=PAGE, **params))
+            else:
+                yield from hub.get_all("/v1/issues", "issues", **params)["issues"]
             checked = hub.get("/v1/audit/verify") if audit else None
     except Failure as failure:
         if failure.exit_code != Exit.NOT_RUNNING or not is_here:
@@ -95,6 +103,20 @@ def _asked(
     if checked is not None and not checked["ok"]:
         for found in checked["breaks"]:
             yield _issue("audit.broken", found["what"], fix="hub audit verify", subject=str(found["seq"]))
+
+
+def of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[Issue]:
+    """Yield the issues of several nodes; one that not all of them have names its nodes."""
+    nodes: dict[tuple[str, str, str], list[str]] = {}
+    issues: dict[tuple[str, str, str], Issue] = {}
+    for node in found:
+        for issue in node["body"]["issues"]:
+            key = (issue["id"], issue["subject"], issue["explanation"])
+            issues.setdefault(key, issue)
+            nodes.setdefault(key, []).append(f"{node['name'] or 'node'} ({show.short_id(node['id'])})")
+    for key, issue in issues.items():
+        where = "" if len(nodes[key]) == len(found) else f"{', '.join(nodes[key])}: "
+        yield issue | {"explanation": where + issue["explanation"]}
 
 
 def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:

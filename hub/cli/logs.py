@@ -2,12 +2,14 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
+import anyio
 import click
 
 from hub.cli import show
@@ -15,6 +17,8 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import ListByDefault, example, hub_option, json_option, moment_option
 from hub.cli.talk import Talk, talk
 from hub.printable import printable_json
+
+POLL_S: Final = 1.0  # of the logs of all nodes
 
 
 @click.command(epilog=example("hub logs --follow --level warning"))
@@ -31,9 +35,11 @@ from hub.printable import printable_json
 @moment_option("--since", "Events from then on, also those of before a restart")
 @moment_option("--until", "Events before")
 @click.option("--limit", type=click.IntRange(1, 1_000), default=100, show_default=True)
+@click.option("--all-nodes", is_flag=True, help="Show the events of all nodes, each with its node.")
 @hub_option
 @json_option
 def logs(
+    all_nodes: bool,
     follow: bool,
     run: str | None,
     device: str | None,
@@ -55,13 +61,21 @@ def logs(
     with talk(state) as hub:
         if not as_json:
             _learn_names(hub)
+        if follow and all_nodes:
+            with suppress(KeyboardInterrupt):
+                _follow_nodes(hub, filters, as_json=as_json)
+            return
         if follow:
             with suppress(KeyboardInterrupt):  # Ctrl-C ends following
                 for entry in hub.follow("/v1/logs", follow="true", **filters):
                     print_entry(entry, as_json=as_json)
                 raise Failure("the hub stopped", Exit.TRY_AGAIN, next_step="is it running again? hub status")
             return
-        response = hub.get("/v1/logs", since=since, until=until, **filters)
+        if all_nodes:
+            found = hub.get_of_nodes("/v1/logs", since=since, until=until, **filters)
+            response = {"entries": merged(found)[:limit]}
+        else:
+            response = hub.get("/v1/logs", since=since, until=until, **filters)
     if as_json:
         show.print_json("logs", response)
         return
@@ -69,6 +83,31 @@ def logs(
         print_entry(entry, as_json=False, is_dated=since is not None)
     if not response["entries"]:
         show.report("no matching events in the log")
+
+
+def merged(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the log entries of several nodes, the newest first; *node* names the node of each."""
+    names = Counter(node["name"] for node in found)
+    entries = [
+        entry | {"node": node["name"] if names[node["name"]] == 1 else show.short_id(node["id"])}
+        for node in found
+        for entry in node["body"]["entries"]
+    ]
+    return sorted(entries, key=lambda entry: datetime.fromisoformat(entry["at"]), reverse=True)
+
+
+def _follow_nodes(hub: Talk, filters: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the last entries of all nodes, then new ones as they are found, once a second."""
+    printed: dict[str, int] = {}
+    while True:
+        found = hub.get_of_nodes("/v1/logs", **filters)
+        for node in found:
+            entries = node["body"]["entries"]
+            node["body"] = {"entries": [one for one in entries if one["seq"] > printed.get(node["id"], 0)]}
+            printed[node["id"]] = max((one["seq"] for one in entries), default=0)
+        for entry in reversed(merged(found)):
+            print_entry(entry, as_json=as_json)
+        anyio.run(anyio.sleep, POLL_S)
 
 
 def _learn_names(hub: Talk) -> None:
@@ -90,7 +129,8 @@ def print_entry(entry: Mapping[str, Any], *, as_json: bool, is_dated: bool = Fal
     shown = LogEntry(
         entry["seq"], at, entry["level"], entry["event"], entry["channel"], dict(entry["fields"])
     )
-    click.echo(short_line(shown, colour=sys.stdout.isatty(), is_dated=is_dated))
+    node = f"{entry['node']}: " if "node" in entry else ""
+    click.echo(node + short_line(shown, colour=sys.stdout.isatty(), is_dated=is_dated))
 
 
 @click.group(cls=ListByDefault, epilog=example("hub audit ls --actor anna"))

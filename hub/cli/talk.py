@@ -87,6 +87,19 @@ class Talk:
         self._check(answer)
         return answer.json()
 
+    def get_of_nodes(self, path: str, **params: str | float | None) -> list[dict[str, Any]]:
+        """Return the response of each node of the hub: *id*, *name* and *body*.
+
+        A node that does not answer, or refuses, is reported and left out.
+        """
+        query = {name: value for name, value in params.items() if value is not None}
+        found = self.send("GET", path, query, headers={ASKED_NODE: "all"})["nodes"]
+        for node in found:
+            if node["status"] >= 400:
+                detail = node["body"].get("detail", "") if isinstance(node["body"], dict) else node["status"]
+                show.report(f"node {node['name'] or node['id']}: {detail}")
+        return [node for node in found if node["status"] < 400]
+
     def text(self, path: str) -> str:
         """Return the text of a response that is not JSON."""
         answer = self._client.get(path)

@@ -190,6 +190,8 @@ def rest_page() -> str:
         f"## Roles\n\n| role | scopes |\n|---|---|\n{scopes}",
         """## Rules for all routes\n
 - A list has pages: `limit`, and `cursor` with the `next_cursor` of the page before.
+- The header `Hub-Node: NODE` asks another node of a hub with several. With `Hub-Node: all` a GET returns
+  `nodes`, with the `status` and `body` of each.
 - `?user=NAME` limits a request to one user. A token that is bound to a user sees that user only.
 - A change may bear `If-Match` with the `ETag` that was read; where the thing has changed, the answer is 412.
   Where nothing that is read has an `ETag`, as a document of a vocabulary, `If-Match` is refused.

@@ -111,6 +111,19 @@ async def test_a_stream_of_another_node_is_refused(pair: Pair) -> None:
     assert answer.json()["detail"] == "a stream of another node cannot be followed here"
 
 
+async def test_all_nodes_answer_one_request_and_one_that_is_out_of_reach_is_named(pair: Pair) -> None:
+    everybody = {"hub-node": "all"}
+    logs = (await pair.client.get("/v1/logs", headers=everybody)).json()["nodes"]
+    assert [(one["id"], one["status"]) for one in logs] == [("node-east", 200), ("node-west", 200)]
+    refused = await pair.client.post("/v1/devices/desk/kick", headers=everybody)
+    assert (refused.status_code, pair.link.ended) == (422, None)
+    _lose_the_bus(pair.west)
+    here, status = {}, {}
+    for one in (await pair.client.get("/v1/status", headers=everybody)).json()["nodes"]:
+        here[one["id"]], status[one["id"]] = one["body"].get("devices_here"), one["status"]
+    assert (here, status) == ({"node-east": None, "node-west": 0}, {"node-east": 503, "node-west": 200})
+
+
 async def test_a_node_is_drained_from_another_one(pair: Pair) -> None:
     answer = await pair.client.post("/v1/nodes/node-east/drain", json={"restarts": True})
     assert (answer.status_code, answer.json()["restarts"]) == (202, True)
