@@ -297,14 +297,14 @@ def most_tokens(chunk_tokens: int) -> int:
 
 
 def halve(text: str, piece: Chunk) -> list[Chunk]:
-    """Split *piece* at the sentence nearest to its middle; return an empty list if that is impossible."""
+    """Split *piece* near its middle, before a sentence or a line; return an empty list if it is too short."""
     if piece.end - piece.start <= LEAST_CHARS:
         return []
     middle = (piece.start + piece.end) // 2
     spans = list(sentences(text, piece.start, piece.end))
     inner = [nth for nth in range(1, len(spans)) if spans[nth][0] > piece.start]
     nth = min(inner, key=lambda nth: abs(spans[nth][0] - middle), default=0)
-    at = spans[nth][0] if inner else _safe_cut(text, piece.start, middle)
+    at = spans[nth][0] if inner else _line_near(text, piece, middle) or _safe_cut(text, piece.start, middle)
     if not piece.start < at < piece.end:  # a single grapheme cluster: another question would not help
         return []
     first, second = trimmed(text, piece.start, at), trimmed(text, at, piece.end)
@@ -314,6 +314,12 @@ def halve(text: str, piece: Chunk) -> list[Chunk]:
         Chunk(*second, piece.headings, before, piece.columns),
     )
     return [half for half in halves if is_readable(text[half.start : half.end])]
+
+
+def _line_near(text: str, piece: Chunk, place: int) -> int | None:
+    """Return the start of the line of the piece nearest to *place*; None if it has only one."""
+    breaks = (text.rfind("\n", piece.start, place), text.find("\n", place, piece.end - 1))
+    return min((at + 1 for at in breaks if at != -1), key=lambda at: abs(at - place), default=None)
 
 
 def estimated_tokens(text: str) -> int:

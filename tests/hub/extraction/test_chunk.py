@@ -95,6 +95,13 @@ def test_half_and_half_are_the_whole() -> None:
     assert [text[half.start : half.end] for half in halves] == text.replace(". ", ".|").split("|")
 
 
+def test_a_text_in_which_no_sentence_begins_is_halved_between_two_lines() -> None:
+    lines = [f"We must paint the green door {door} of notes/3.txt edition 4." for door in range(3)]
+    text = "\n".join(lines)
+    halves = chunk.halve(text, Chunk(0, len(text)))
+    assert [text[half.start : half.end] for half in halves] == [lines[0], "\n".join(lines[1:])]
+
+
 def test_a_short_piece_is_not_halved() -> None:
     assert chunk.halve("Too short.", Chunk(0, 10)) == []
 
