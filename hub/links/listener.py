@@ -306,6 +306,7 @@ class DeviceListener:
             await transport.wait_closed()
         finally:
             if admission is not None:
+                self._roster.abandon(admission.device_id, admission.epoch)
                 # Even if cancelled, the database must not keep the device online.
                 with anyio.move_on_after(AFTER_ABORT_S, shield=True):
                     try:

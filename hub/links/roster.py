@@ -38,6 +38,11 @@ from storage.store import Store
 log = Channel(__name__)
 
 DRAIN_S: Final = 5.0  # maximum delay of a drain by a silent peer
+OVERTAKEN: Final = Goodbye(
+    reason="overtaken",
+    message="a newer connection of this device ended before it was ready; connect again",
+    retry_after_ms=0,
+)
 REMEMBERED: Final = 10_000  # devices, of which shared folders and takeovers are kept
 
 
@@ -315,6 +320,14 @@ class Roster:
         link = self._links.get(device_id)
         if link is not None and (until is None or link.epoch <= until):
             link.end(goodbye, close)
+
+    def abandon(self, device_id: DeviceId, epoch: int) -> None:
+        """End the connection that a newer one with this *epoch* replaced in the database, and then ended.
+
+        The newer one may have ended before its welcome, while the older one goes on: the database has the
+        device as disconnected then. The device comes back by itself.
+        """
+        self.end(device_id, OVERTAKEN, CloseCode.RESTARTING, until=epoch)
 
     def end_revoked(self, device_id: DeviceId, credential: str | None = None) -> bool:
         """End the device's connection if opened by *credential*; None matches any credential."""

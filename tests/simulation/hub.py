@@ -399,6 +399,7 @@ class SimListener:
         finally:
             self._wires.remove(wire)
             if admission is not None:
+                self._hub.roster.abandon(admission.device_id, admission.epoch)
                 with anyio.move_on_after(RELEASE_S, shield=True):
                     await self._release(admission)
 

@@ -16,7 +16,7 @@ from hub.links.listener import RESTARTING
 from hub.links.upgrade import UpgradeRules
 from protocol.codec import MSGPACK
 from protocol.errors import CloseCode
-from protocol.handshake import Challenge, DeviceHello, Welcome
+from protocol.handshake import Challenge, DeviceHello, Goodbye, Welcome
 from storage.kernel.database import Busy
 from storage.store import Store
 from tests.support.clock import FakeClock
@@ -261,6 +261,25 @@ async def test_a_device_that_leaves_while_it_is_judged_is_not_left_online() -> N
         judge.open.set()
         await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
         await until(lambda: port.roster.connected() == [])
+
+
+async def test_a_device_whose_newer_connection_ends_before_its_welcome_connects_anew() -> None:
+    async with open_port(judge=SlowJudge) as port:
+        token = await port.pair()
+        judge = port.judge
+        assert isinstance(judge, SlowJudge)
+        judge.open.set()
+        async with port.connect() as older:
+            assert (await older.greet(token))["type"] == "welcome"
+            judge.asked, judge.open = anyio.Event(), anyio.Event()
+            async with port.connect() as newer:
+                await newer.say(type="device_hello", token=token)
+                await judge.asked.wait()
+                (connection,) = port.listener._greeting
+                connection.end(Goodbye(reason="fault"), CloseCode.FAULT)
+                judge.open.set()
+            assert (await older.hear())["reason"] == "overtaken"
+            assert await older.closed() == CloseCode.RESTARTING
 
 
 async def test_a_database_that_does_not_answer_is_no_reason_to_stay_away() -> None:
