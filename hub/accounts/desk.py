@@ -205,6 +205,22 @@ class Accounts:
         used = await self._store.read(credentials.keys_in_use)
         return [(key, used.get(key.id, 0)) for key in ring.keys]
 
+    async def missing_keys(self) -> dict[str, int]:
+        """Return the keys that are not here, with the number of rows sealed by each. Raises BadKeys."""
+        used = await self._store.read(credentials.keys_in_use)
+        here = {key.id for key in (await self.keys.ring()).keys} if used else set()
+        return {key_id: rows for key_id, rows in used.items() if key_id not in here}
+
+    async def check_keys(self) -> None:
+        """Check that what this node seals can be opened by the others.
+
+        Raises:
+            BadKeys: this node lacks a key, and another node may have it.
+        """
+        missing = await self.missing_keys()
+        if missing and await self.book.has_others():
+            raise BadKeys(self.keys.missing(next(iter(missing))))
+
     async def rotate(self) -> int:
         """Seal all rows with a new key and return their number, without blocking concurrent users.
 
@@ -212,9 +228,10 @@ class Accounts:
         newest of them.
 
         Raises:
-            BadKeys: a new key cannot be stored.
+            BadKeys: a new key cannot be stored, or this node lacks a key that another node may have.
             NotOpened: the key of a row is missing; no row was changed.
         """
+        await self.check_keys()
         if self.keys.is_ours:
             await self.keys.add()
         ring = await self.keys.ring()

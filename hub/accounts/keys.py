@@ -56,6 +56,14 @@ class NotOpened(HubError):
     code = ErrorCode.SIGN_IN_NEEDED
 
 
+class KeyMissing(NotOpened):
+    """The key of sealed data is not here; another node of the same database may have it."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"what was granted is sealed by the key {key_id}, which is gone")
+        self.key_id = key_id
+
+
 class Key(msgspec.Struct, frozen=True):
     """A key with its public *id*."""
 
@@ -101,7 +109,8 @@ class Keyring:
         """Open sealed data and return its value.
 
         Raises:
-            NotOpened: the key is missing, or the data belongs to another row or connector.
+            KeyMissing: the key is missing.
+            NotOpened: the data belongs to another row or connector.
         """
         box = self._box(sealed, row=row, connector_id=connector_id, key_id=key_id)
         return msgspec.json.decode(box.value, type=kind)
@@ -118,7 +127,7 @@ class Keyring:
     def _box(self, sealed: bytes, *, row: str, connector_id: str, key_id: str) -> _Box:
         key = next((key for key in self.keys if key.id == key_id), None)
         if key is None:
-            raise NotOpened(f"what was granted is sealed by the key {key_id}, which is gone")
+            raise KeyMissing(key_id)
         nonce, rest = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
             inside = AESGCM(key.secret).decrypt(nonce, rest, connector_id.encode())
@@ -152,6 +161,10 @@ class KeyStore:
         if self._is_handed():
             return f"systemd's credential {CREDENTIAL}"
         return VARIABLE if self._variable and not self._file.exists() else str(self._file)
+
+    def missing(self, key_id: str) -> str:
+        """Describe a key that other nodes have, and how it gets here."""
+        return f"this node lacks the key {key_id}: add its line in {FILE} of another node to {self.place}"
 
     @property
     def is_ours(self) -> bool:

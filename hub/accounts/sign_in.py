@@ -23,7 +23,7 @@ from anyio.abc import TaskStatus
 
 from hub.accounts.desk import Accounts
 from hub.accounts.grants import AccountConfig, Pending, authorize_url, fresh_secret
-from hub.accounts.keys import NotOpened
+from hub.accounts.keys import KeyMissing, NotOpened
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.connectors.failures import ConnectorFailure, Unavailable
 from hub.links.link import DeviceLink
@@ -138,9 +138,11 @@ class SignIns:
         Raises:
             UnknownConnector, ConnectorFailure: the connector is unknown, or has no sign-in of this kind.
             SignInFailed: the device is not connected, or could not open a browser.
+            BadKeys: this node lacks a key that another node may have.
         """
         row, account = await self._accounts.account(given)
         account.oauth()
+        await self._accounts.check_keys()
         link = self._link(row, device_id)
         if way == "code":
             return await self._begin_code(row, account, actor)
@@ -355,6 +357,8 @@ class SignIns:
                 row.sealed, _Secret, row=row.id, connector_id=row.connector_id, key_id=row.key_id
             )
         except NotOpened as error:
+            if isinstance(error, KeyMissing) and await self._accounts.book.has_others():
+                raise SignInFailed(self._accounts.keys.missing(error.key_id)) from None
             await self._settle(row, "failed", str(error))
             raise SignInFailed(str(error)) from None
 

@@ -16,12 +16,14 @@ import anyio
 import msgspec
 
 from hub.accounts.grants import AccountConfig, Granted, Grants
-from hub.accounts.keys import KeyStore, NotOpened
+from hub.accounts.keys import KeyMissing, KeyStore, NotOpened
 from hub.clock import Chance, Clock, epoch_ms
 from hub.connectors.failures import ConnectorFailure, Misconfigured, SignInNeeded, Unavailable
 from hub.log import Channel
+from protocol.ids import BootId
 from storage.connectors import credentials
 from storage.connectors.credentials import CredentialRow, GrantSight
+from storage.devices import nodes
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -108,13 +110,24 @@ class TokenBook:
                 await self._clock.sleep(POLL_S * self._chance.uniform(0.5, 1.5))
 
     async def open(self, row: CredentialRow) -> SealedTokens:
-        """Return the tokens of the row. Raises SignInNeeded if it cannot be opened."""
+        """Return the tokens of the row.
+
+        Raises:
+            SignInNeeded: it cannot be opened.
+            Unavailable: this node lacks the key of it, and another node may have the key.
+        """
         ring = await self._keys.ring()
         id = row.connector_id
         try:
             return ring.open(row.sealed, SealedTokens, row=id, connector_id=id, key_id=row.key_id)
         except NotOpened as error:
+            if isinstance(error, KeyMissing) and await self.has_others():
+                raise Unavailable(self._keys.missing(error.key_id)) from error
             raise SignInNeeded(str(error), version=row.version) from error
+
+    async def has_others(self) -> bool:
+        """Return True if another node of this database lives, which may have other keys."""
+        return await self._store.read(nodes.has_others, BootId(self._owner))
 
     async def seal(self, connector_id: str, granted: Granted) -> tuple[str, bytes]:
         """Seal a grant for the row of a connector. Return the key's id and the sealed data."""

@@ -257,6 +257,7 @@ class Hub:
             offered=lambda: dispatcher.offered,
             away=work.model_gates.away,
             coordination=coordination,
+            accounts=accounts,
             bus_lost_since=lambda: None if bus is None else bus.lost_since,
         )
         add("issues", issues, turns=issues.turns)

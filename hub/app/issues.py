@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from hub import open_files
+from hub.accounts.desk import Accounts
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.app.coordination import Coordination
@@ -39,6 +40,7 @@ def watch_for_issues(
     offered: Callable[[], Offered],
     away: external.Away,
     coordination: Coordination,
+    accounts: Accounts,
     bus_lost_since: Callable[[], datetime | None],
 ) -> None:
     """Register every check in *issues*.
@@ -93,6 +95,7 @@ def watch_for_issues(
         "agents of gateways",
         partial(external.check_gateway_agents, store, lambda: in_use.current.coordination.reply_url),
     )
+    add("keys", partial(external.check_keys, accounts))
     add("connectors", partial(external.check_connectors, store))
     add("models", partial(external.check_circuits, models_in_use.breakers))
     add("runs that wait for models", partial(external.check_waiting_runs, store, away))

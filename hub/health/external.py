@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 import anyio
 
+from hub.accounts.desk import Accounts
+from hub.accounts.keys import BadKeys
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Severity, error, notice, warning
@@ -131,6 +133,21 @@ async def check_connectors(store: Store, now: datetime) -> Iterable[Finding]:
         for row in await store.read(connectors.list_connectors)
         for found in _about_connector(row, ages.get(row.id), epoch_ms(now))
     ]
+
+
+async def check_keys(accounts: Accounts, now: datetime) -> Iterable[Finding]:
+    """Find keys that seal sign-ins and are not on this node."""
+    try:
+        missing = await accounts.missing_keys()
+    except BadKeys as failure:
+        return [error("keys.unusable", str(failure), fix=failure.hint)]
+    if not missing:
+        return []
+    explanation = (
+        f"{sum(missing.values())} sign-ins are sealed by keys that are not here: {', '.join(missing)}"
+    )
+    fix = f"add their lines in the key file of another node to {accounts.keys.place}; or sign in again"
+    return [error("keys.missing", f"{explanation}; their connectors cannot be read here", fix=fix)]
 
 
 def _about_connector(row: ConnectorRow, grant: GrantAge | None, now: int) -> Iterator[Finding]:

@@ -211,6 +211,15 @@ LIVES_UNTIL = sa.select(leases.c.expires_at).where(
 )
 
 
+OTHERS = (
+    sa.select(leases.c.name)
+    .where(
+        leases.c.name.startswith(_NODE),
+        leases.c.holder_boot_id != sa.bindparam("boot"),
+        leases.c.expires_at > now_ms(),
+    )
+    .limit(1)
+)
 LIVING_NODES = sa.select(leases.c.name).where(leases.c.name.startswith(_NODE), leases.c.expires_at > now_ms())
 LIVING_BOOTS = LIVING_NODES.with_only_columns(leases.c.holder_boot_id)
 _demand = sa.bindparam("demand", type_=Int)
@@ -278,6 +287,11 @@ def share_demand(c: sa.Connection, boot_id: BootId, demand: int) -> list[int]:
 def lives_until(c: sa.Connection, node_id: NodeId) -> int | None:
     """Return when the node's liveness lease expires, in the database's time; None if it has expired."""
     return c.execute(LIVES_UNTIL, {"lease": _lease_of(node_id)}).scalar_one_or_none()
+
+
+def has_others(c: sa.Connection, boot_id: BootId) -> bool:
+    """Return True if another hub process lives on this database."""
+    return c.execute(OTHERS, {"boot": boot_id}).first() is not None
 
 
 def acquire_lease(c: sa.Connection, name: str, boot_id: BootId, *, ttl_ms: int) -> Term | None:

@@ -16,11 +16,15 @@ from storage.store import Store
 
 
 class SealingKeyView(View):
-    """A key, without its secret. *rows*: the number of grants it seals; *is_newest*: it seals new ones."""
+    """A key, without its secret. *rows*: the number of grants it seals; *is_newest*: it seals new ones.
+
+    *is_missing*: it is not here; what it seals can be used only by other nodes of the database.
+    """
 
     id: str
     rows: int
     is_newest: bool
+    is_missing: bool = False
 
 
 class SealingKeysView(View):
@@ -32,7 +36,7 @@ class SealingKeysView(View):
 
 _SHOWN: Final[Mapping[str, Any]] = {
     "rows": "keys",
-    "table": ("id as key", "rows as sign-ins", "is_newest|yes as newest"),
+    "table": ("id as key", "rows as sign-ins", "is_newest|yes as newest", "is_missing|yes as missing here"),
     "empty": "no keys",
     "message": "the keys are in {place}; a backup of the hub does not contain them",
 }
@@ -58,6 +62,8 @@ class Keys(Noun):
             SealingKeyView(id=key.id, rows=rows, is_newest=number == 0)
             for number, (key, rows) in enumerate(await self._accounts.list_keys())
         ]
+        missing = (await self._accounts.missing_keys()).items()
+        keys += [SealingKeyView(id=id, rows=rows, is_newest=False, is_missing=True) for id, rows in missing]
         return SealingKeysView(place=self._accounts.keys.place, keys=tuple(keys))
 
     @command("keys rotate", example="hub keys rotate", json="keys", **_SHOWN)

@@ -92,12 +92,12 @@ class Bench:
         )
         self.accounts.apply([self.account])
 
-    def process(self, owner: str) -> Accounts:
-        """Another process with the same database and state folder."""
+    def process(self, owner: str, state: Path | None = None) -> Accounts:
+        """Another process with the same database and state folder, or with a folder of its own."""
         made = Accounts(
             self.store,
             client=self.client,
-            keys=KeyStore(self.state, chance=self.chance, environ={}),
+            keys=KeyStore(state or self.state, chance=self.chance, environ={}),
             clock=self.clock,
             chance=self.chance,
             ids=self.ids,

@@ -1,5 +1,6 @@
 """A token is refreshed by one for all, kept before it is used, and a dead grant is told of once."""
 
+import shutil
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,14 @@ from starlette.responses import JSONResponse, Response
 
 from hub.accounts import tokens
 from hub.accounts.desk import Accounts
-from hub.accounts.keys import BadKeys
+from hub.accounts.keys import FILE, BadKeys
 from hub.clock import SystemClock
 from hub.connectors.failures import Misconfigured, PermissionMissing, SignInNeeded, Unavailable
+from hub.health.external import check_keys
+from protocol.ids import BootId, NodeId
 from storage.connectors import credentials
-from tests.hub.accounts.bench import ID, bench
+from storage.devices import nodes
+from tests.hub.accounts.bench import ID, Bench, bench
 from tests.support.log import opened_log
 
 pytestmark = pytest.mark.anyio
@@ -277,3 +281,43 @@ async def test_a_key_that_seals_something_is_not_given_up(tmp_path: Path) -> Non
         await b.accounts.rotate()
         await b.accounts.remove_key(old)
         assert old not in [key.id for key, _ in await b.accounts.list_keys()]
+
+
+async def _lives(b: Bench, *boots: str) -> None:
+    for boot in boots:
+        node = NodeId(f"node of {boot}")
+        await b.store.write(nodes.begin_boot, node, BootId(boot), 1)
+        await b.store.write(nodes.beat, node, BootId(boot), ttl_ms=30_000)
+
+
+async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_it(tmp_path: Path) -> None:
+    (folder := tmp_path / "west").mkdir()
+    async with bench(tmp_path) as b:
+        token = await b.signed_in()
+        west = b.process("process-2", folder)
+        await _lives(b, "process-1", "process-2")
+        ((key_id, rows),) = (await west.missing_keys()).items()
+        ((issue,), none) = await check_keys(west, b.clock.now()), await check_keys(b.accounts, b.clock.now())
+        assert (rows, list(none), issue.id) == (1, [], "keys.missing")
+        lacks = f"lacks the key {key_id}: add its line in {FILE} of another node to {folder / FILE}"
+        with pytest.raises(Unavailable, match=lacks) as refused:
+            await b.token(west)
+        assert not await west.refused(ID, refused.value)
+        for attempt in (b.signing(west).begin(ID, actor="me"), west.rotate()):
+            with pytest.raises(BadKeys, match=lacks):
+                await attempt
+        assert (await b.state_of(), await b.token()) == ("ok", token)
+
+        shutil.copy(tmp_path / FILE, folder / FILE)
+        assert await b.token(west) == token
+        assert list(await check_keys(west, b.clock.now())) == []
+
+
+async def test_where_no_other_node_lives_a_lost_key_asks_for_another_sign_in(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        await b.signed_in()
+        await _lives(b, "process-1")
+        (tmp_path / FILE).unlink()
+        with pytest.raises(SignInNeeded, match="is gone"):
+            await b.token()
+        assert (await b.signing(b.accounts).begin(ID, actor="me")).connector == "work"
