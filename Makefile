@@ -20,7 +20,7 @@ help:  ## what there is
 demo: $(VENV)/.run  ## the main job, end to end: hub, device, one run over a sample folder
 	@$(BIN)/hub demo
 
-cluster-demo: $(VENV)/.dev  ## PostgreSQL, three hubs and 20 devices: one hub is killed in the middle of runs
+cluster-demo: $(VENV)/.dev  ## PostgreSQL, NATS, three hubs and 20 devices: one hub is killed in the middle of runs
 	@$(BIN)/python -m tests.scenarios.cluster
 
 test: $(VENV)/.dev  ## the test suite without the slow proofs of make soak; PYTEST_ARGS="-x tests/storage" for a part

@@ -1,9 +1,9 @@
 """Faults of a cluster, one at a time in the middle of runs, each from several seeds.
 
-``python -m tests.scenarios.chaos --seeds 5`` kills and freezes hubs, restarts PostgreSQL, cuts a hub off
-from it, fills its disk, and lets the clock of a hub jump. After each fault every item is there once, no
-device counts as connected that is not, and every hub gives the same answers. With ``--log FILE`` each
-result is kept, and what is in the file is not done again.
+``python -m tests.scenarios.chaos --seeds 5`` kills and freezes hubs, restarts PostgreSQL and NATS, cuts a
+hub off from either, fills PostgreSQL's disk, and lets the clock of a hub jump. After each fault every item
+is there once, no device counts as connected that is not, and every hub gives the same answers. With
+``--log FILE`` each result is kept, and what is in the file is not done again.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from rich.console import Console
 
 from tests.scenarios.cluster import Cluster, Node, now_s, open_cluster
 from tests.support.clock import SeededChance
+from tests.support.nats import why_no_nats
 from tests.support.postgres import why_no_postgres
 from tests.support.processes import POLL_S
 
@@ -78,6 +79,22 @@ async def part_from_postgres(world: World) -> None:
     world.victim.gate.open()
 
 
+async def restart_nats(world: World) -> None:
+    """Stop NATS, and start it again."""
+    assert world.cluster.nats is not None
+    world.cluster.nats.stop()
+    await world.rest(DOWN_S)
+    world.cluster.nats.start()
+
+
+async def part_from_nats(world: World) -> None:
+    """Let no byte pass between a hub and NATS for a while."""
+    assert world.victim.bus_gate is not None
+    world.victim.bus_gate.shut()
+    await anyio.sleep(PARTED_S)
+    world.victim.bus_gate.open()
+
+
 async def jump(world: World) -> None:
     """Let the clock of a hub jump by an hour and back."""
     offset = JUMPS_S[int(world.chance.uniform(0, 2)) % 2]
@@ -104,6 +121,8 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "freeze": freeze,
     "postgresql": restart_postgres,
     "partition": part_from_postgres,
+    "nats": restart_nats,
+    "partition from nats": part_from_nats,
     "clock": jump,
     "disk": fill_disk,
 }
@@ -223,6 +242,9 @@ def main(arguments: Sequence[str]) -> int:
     if (problem := why_no_postgres()) is not None:
         console.print(problem)
         return 69
+    if (problem := why_no_nats()) is not None:
+        console.print(f"the faults of NATS are left out: {problem}")
+        faults = [fault for fault in faults if "nats" not in fault]
     if "disk" in faults and not chosen.private:
         if os.geteuid() == 0:
             again = [*PRIVATE, sys.executable, "-m", "tests.scenarios.chaos", "--private", *arguments]

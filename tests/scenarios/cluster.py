@@ -1,4 +1,4 @@
-"""Several hubs on one PostgreSQL, and devices with the addresses of all of them.
+"""Several hubs on one PostgreSQL and one NATS, and devices with the addresses of all of them.
 
 ``python -m tests.scenarios.cluster`` (``make cluster-demo``) connects 20 devices to three hubs, kills a hub
 in the middle of runs, and prints what became of the items, of the devices and of each run. It fails when an
@@ -25,6 +25,7 @@ from tests.scenarios.scene import rows
 from tests.support.device import RunningDevice, open_device
 from tests.support.faulty_hub import FaultyHub
 from tests.support.gate import Gate, open_gate
+from tests.support.nats import Nats, running_nats, why_no_nats
 from tests.support.oracle import Oracle, plant
 from tests.support.postgres import Postgres, free_port, running_postgres, why_no_postgres
 from tests.support.processes import POLL_S, HubProcess, model_at
@@ -46,6 +47,11 @@ connections_per_network = 100
 connections_per_user = 100
 new_connections_per_s = 500.0
 """
+_BUS = """\
+[cluster]
+bus = "nats://127.0.0.1:{port}"
+node = "{node}"
+"""
 _AGENT = """\
 [[agents]]
 name = "{name}"
@@ -58,11 +64,12 @@ prompt = "Find the tasks that a person has to do."
 
 @dataclass(frozen=True)
 class Node:
-    """One hub, its way to the database, and where devices reach it."""
+    """One hub, its ways to the database and to the bus, and where devices reach it."""
 
     state: Path
     hub: HubProcess
     gate: Gate
+    bus_gate: Gate | None
     port: int
 
     @property
@@ -105,12 +112,15 @@ class Desk:
 
 
 class Cluster:
-    """The hubs, the devices and the database between them."""
+    """The hubs, the devices, and the database and the bus between them."""
 
-    def __init__(self, nodes: Sequence[Node], desks: Sequence[Desk], postgres: Postgres, url: str) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], desks: Sequence[Desk], postgres: Postgres, nats: Nats | None, url: str
+    ) -> None:
         self.nodes = nodes
         self.desks = desks
         self.postgres = postgres
+        self.nats = nats
         self._url = url
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
@@ -193,17 +203,20 @@ async def open_cluster(
     database: Path | None = None,
     make_hub: Callable[[Path, str], HubProcess] = _make_hub,
     begin_with: int | None = None,
+    has_bus: bool = why_no_nats() is None,
 ) -> AsyncIterator[Cluster]:
-    """Start PostgreSQL, the hubs and the devices; each device is connected. All is gone afterwards.
+    """Start PostgreSQL, NATS, the hubs and the devices; each device is connected. All is gone afterwards.
 
     Args:
         database: folder for PostgreSQL's files; by default one in memory.
         make_hub: returns the hub with this state folder and these settings.
         begin_with: number of hubs to start; by default all. The first one makes the tables.
+        has_bus: False for hubs that only the database connects.
     """
     async with AsyncExitStack() as opened:
         postgres = opened.enter_context(running_postgres(database))
         url = opened.enter_context(postgres.bare_database())
+        nats = opened.enter_context(running_nats()) if has_bus else None
         tasks = await opened.enter_async_context(anyio.create_task_group())
         opened.callback(tasks.cancel_scope.cancel)
         model = model_at(await tasks.start(Oracle(latency_s=latency_s).serve))
@@ -215,12 +228,16 @@ async def open_cluster(
             state.mkdir()
             port = free_port()
             settings = _SETTINGS.format(database=gate.port, name=url.rpartition("/")[2], port=port)
+            bus_gate = None
+            if nats is not None:
+                bus_gate = await opened.enter_async_context(open_gate(nats.port))
+                settings += _BUS.format(port=bus_gate.port, node=state.name)
             settings += model + "".join(_AGENT.format(name=name) for name in names)
             hub = make_hub(state, settings)
             opened.push_async_callback(hub.close)
             if begin_with is None or number < begin_with:
                 await hub.start()
-            nodes.append(Node(state, hub, gate, port))
+            nodes.append(Node(state, hub, gate, bus_gate, port))
         addresses = [f"ws://127.0.0.1:{node.port}" for node in nodes]
         desks = []
         for number, name in enumerate(names):
@@ -231,7 +248,7 @@ async def open_cluster(
             token = await nodes[0].hub.token(name)
             device = await opened.enter_async_context(open_device(url_of_device, state, token, more=more))
             desks.append(Desk(name, device))
-        cluster = Cluster(nodes, desks, postgres, url)
+        cluster = Cluster(nodes, desks, postgres, nats, url)
         await cluster.all_connected()
         yield cluster
 
@@ -278,7 +295,8 @@ async def demo(folder: Path, *, hubs: int, devices: int, pages: int) -> bool:
     """
     console = Console(highlight=False)
     async with open_cluster(folder, hubs=hubs, devices=devices) as cluster:
-        console.print(f"PostgreSQL and {hubs} hubs run; {devices} devices are connected")
+        servers = "PostgreSQL" if cluster.nats is None else "PostgreSQL, NATS"
+        console.print(f"{servers} and {hubs} hubs run; {devices} devices are connected")
         for desk in cluster.desks:
             desk.write(pages)
         before = cluster.devices_at()

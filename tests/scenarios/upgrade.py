@@ -79,7 +79,9 @@ async def upgrade(folder: Path) -> dict[str, str]:
         made.append(kind)
         return kind
 
-    async with open_cluster(folder, hubs=2, devices=DEVICES, make_hub=make_hub, begin_with=1) as cluster:
+    async with open_cluster(
+        folder, hubs=2, devices=DEVICES, make_hub=make_hub, begin_with=1, has_bus=False
+    ) as cluster:
         earlier, later = cluster.nodes
 
         def revision() -> str:
