@@ -4,6 +4,10 @@ from typing import TYPE_CHECKING
 
 from hub.app.boot import Boot
 from hub.app.context import Context
+from hub.app.identity import Judges
+from hub.app.work import Work
+from hub.cluster.messages import DeviceTaken, Hint, RunChanged, RunsWaiting
+from hub.links.roster import Roster
 from protocol.errors import ErrorCode, HubError
 
 if TYPE_CHECKING:
@@ -34,3 +38,21 @@ def make_bus(context: Context, start: Boot) -> "Bus | None":
         ) from error
     member = Member(start.hub_id, context.boot_id, start.secret)
     return Bus(url, member, clock=context.clock, chance=context.chance)
+
+
+def exchange_hints(bus: "Bus", *, work: Work, roster: Roster, judges: Judges) -> None:
+    """Send hints of what happens at this node to the others, and follow theirs."""
+
+    def follow(hint: Hint) -> None:
+        match hint:
+            case RunChanged(run_id):
+                work.watch.changed(run_id)
+            case RunsWaiting():
+                work.dispatcher.recheck()
+            case DeviceTaken(device_id, epoch):
+                roster.supersede(device_id, epoch)
+
+    bus.on_hint = follow
+    work.watch.on_moved = lambda run_id: bus.hint(RunChanged(run_id))
+    work.control.wake_others = lambda: bus.hint(RunsWaiting())
+    judges.of_devices.on_taken = lambda device_id, epoch, boot: bus.hint(DeviceTaken(device_id, epoch), boot)

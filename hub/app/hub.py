@@ -15,7 +15,7 @@ from hub.api.application import reply_to
 from hub.api.door.requests import Requests
 from hub.api.nouns.system import Where
 from hub.app import boot
-from hub.app.cluster import make_bus
+from hub.app.cluster import exchange_hints, make_bus
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
 from hub.app.context import Context
 from hub.app.coordination import Coordination
@@ -84,6 +84,7 @@ class Hub:
     Attributes, once it is open:
         bus: connection to the other nodes, if hub.toml names a bus.
         coordination: services of gateways and boards.
+        judges: who decides which devices and operators may connect.
         issues: findings of the checks, and the checks.
         nouns: nouns of the operators' interface.
         roster: links of the connected devices.
@@ -118,7 +119,7 @@ class Hub:
         in_use = ConnectorsInUse(accounts)
         in_use.prepare(context.settings)()
         sign_ins = make_sign_ins(context, accounts, roster)
-        judges = Judges(context, roster=roster)
+        self.judges = judges = Judges(context, roster=roster)
         ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
         self.bus = bus = make_bus(context, start)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
@@ -205,6 +206,7 @@ class Hub:
         add("operators", operators, turns=operators.turns)  # operators can watch the others stop
         if bus is not None:
             bus.on_request = partial(reply_to, operators.served)
+            exchange_hints(bus, work=work, roster=roster, judges=judges)
         hooks = None
         if (webhooks := context.settings.listen.webhooks) is not None:
             hooks = HooksInUse(context, webhooks, tls=tls.context("webhooks"), on_news=work.watching.news)

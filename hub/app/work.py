@@ -156,7 +156,7 @@ class Work:
             ids=ids,
             metrics=metrics,
             boot_id=boot_id,
-            on_queued=self.dispatcher.recheck,
+            on_queued=self._queued,
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
@@ -166,6 +166,10 @@ class Work:
         """Return the link of a device that may receive runs, or None."""
         link = self._find_link(device_id)
         return link if link is not None and self.agreements.agrees(link) else None
+
+    def _queued(self) -> None:
+        self.dispatcher.recheck()
+        self.control.wake_others()
 
     def recheck(self) -> None:
         """Notify the services that agents or schedules have changed."""

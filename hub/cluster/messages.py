@@ -46,6 +46,10 @@ class RunChanged(Struct, frozen=True, tag="run_changed"):
     run_id: RunId
 
 
+class RunsWaiting(Struct, frozen=True, tag="runs_waiting"):
+    """Hint: runs were queued, or are to be cancelled, maybe at the node that receives this."""
+
+
 class DeviceTaken(Struct, frozen=True, tag="device_taken"):
     """Hint: the device has a newer connection at the node that sends this."""
 
@@ -53,5 +57,5 @@ class DeviceTaken(Struct, frozen=True, tag="device_taken"):
     epoch: int
 
 
-Hint: TypeAlias = RunChanged | DeviceTaken
-Message: TypeAlias = Request | Reply | RunChanged | DeviceTaken
+Hint: TypeAlias = RunChanged | RunsWaiting | DeviceTaken
+Message: TypeAlias = Request | Reply | RunChanged | RunsWaiting | DeviceTaken

@@ -99,6 +99,7 @@ class Authenticator:
         """
         self._store = store
         self._boot_id = boot_id
+        self.on_taken: Callable[[DeviceId, int, BootId], None] = lambda *_: None
         self._clock = clock
         self._metrics = metrics
         self._failed = FailedAttempts(clock, limits=attempts)
@@ -241,6 +242,8 @@ class Authenticator:
             opened = await self._openings.run(opening)
         except (TokenRevoked, KeyRevoked, UnknownDevice) as exc:  # revoked since the read
             raise _revoked(str(exc), credential) from exc
+        if opened.taken_from is not None:
+            self.on_taken(owner.device_id, opened.epoch, opened.taken_from)
         store = None if hello.store is None else opened.store
         return Admission(owner.device_id, owner.user_id, opened.epoch, credential, expires_at, store)
 

@@ -41,6 +41,9 @@ class RunControl:
         run_timeout_s: maximum duration of one execution of a manually started run.
         limits: maximum numbers of manually started runs that may wait.
         on_recovered: called when a person reports that the model of an agent answers again.
+
+    Attributes:
+        wake_others: called when a run was queued or is to be cancelled, which another node may have to do.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class RunControl:
         self._boot_id = boot_id
         self._metrics = metrics
         self._on_recovered = on_recovered
+        self.wake_others: Callable[[], None] = lambda: None
         self.run_timeout_s = run_timeout_s
         self.limits = limits or run_claims.WaitingLimits()
         self.context_bytes = 16 * 1024  # largest context of a run, as JSON
@@ -123,6 +127,7 @@ class RunControl:
             )
         log.info("run.queued", run_id=row.id, agent_id=agent.id)
         self._dispatcher.recheck()
+        self.wake_others()
         return row
 
     async def rerun(self, run_id: RunId, *, actor: str) -> RunRow:
@@ -164,6 +169,7 @@ class RunControl:
             # A worker may claim it in this moment; the worker then finds that the run has moved on.
             await self._lifecycle.move(row.held, RunEvent.CANCELLED, actor=actor, reason=reason)
         self._dispatcher.recheck()
+        self.wake_others()
         return await self._store.read(runs.get_run, run_id)
 
     async def pause(self, run_id: RunId, *, actor: str) -> RunRow:
@@ -196,6 +202,7 @@ class RunControl:
         row = await self._store.write(resume, run_id, entry.at, actor=actor)
         self._lifecycle.notify_watchers(run_id)
         self._dispatcher.recheck()
+        self.wake_others()
         return row
 
     async def pause_agent(self, agent_id: AgentId, *, actor: str) -> bool:

@@ -9,7 +9,7 @@ rows. So a slow watcher misses nothing and delays no other task.
 
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -45,9 +45,13 @@ class RunWatch:
 
     Args:
         poll_s: wakes them after this time as well, on a database that other hub processes share.
+
+    Attributes:
+        on_moved: called with each run that came to another state.
     """
 
     def __init__(self, *, poll_s: float | None = None) -> None:
+        self.on_moved: Callable[[RunId], None] = lambda _: None
         self._poll_s = math.inf if poll_s is None else poll_s
         self._changes: dict[RunId, anyio.Event] = {}
         self._watchers: Counter[RunId] = Counter()
@@ -59,6 +63,11 @@ class RunWatch:
         """Wake all watchers of the run."""
         if event := self._changes.pop(run_id, None):
             event.set()
+
+    def moved(self, run_id: RunId) -> None:
+        """Wake all watchers of the run, which came to another state, also those at other nodes."""
+        self.changed(run_id)
+        self.on_moved(run_id)
 
     async def changes(self, run_id: RunId, *, at_most_every_s: float = 0.2) -> AsyncGenerator[None]:
         """Yield immediately, and then at least once per change; changes in quick succession count as one.
@@ -191,7 +200,7 @@ class Lifecycle:
             self._metrics.runs.labels(outcome or after.state.lower()).inc()
         if sentence := _SENTENCES.get(after.state):
             await self._publish(after, sentence, event, reason, agent_id, device_id, at)
-        self._watch.changed(held.id)
+        self._watch.moved(held.id)
         return after
 
     async def exhaust(
@@ -217,7 +226,7 @@ class Lifecycle:
         _log_move(after, RunEvent.EXHAUSTED, reason)
         sentence = _SENTENCES[after.state]
         await self._publish(after, sentence, RunEvent.EXHAUSTED, reason, agent_id, device_id, at)
-        self._watch.changed(held.id)
+        self._watch.moved(held.id)
         return after
 
     async def pause_early(self, held: HeldRun, *, reason: str | None) -> HeldRun:
@@ -229,7 +238,7 @@ class Lifecycle:
         at = now_ms(self._clock)
         after = await self._store.write(run_pauses.pause_early, held, at, actor="hub", reason=reason)
         _log_move(after, RunEvent.USER_PAUSED, reason)
-        self._watch.changed(held.id)
+        self._watch.moved(held.id)
         return after
 
     def notify_watchers(self, run_id: RunId) -> None:

@@ -44,10 +44,12 @@ class Opened(msgspec.Struct, frozen=True):
 
     Attributes:
         store: state of the device's store that was known before.
+        taken_from: hub process that had the device's connection, if it was another one.
     """
 
     epoch: int
     store: StoreMark | None = None
+    taken_from: BootId | None = None
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -161,7 +163,8 @@ def open_sessions(
             known = stores.get(one.device_id)
             if one.mark is not None and agreement.is_to_compare(known, one.mark):
                 agreement.greet(c, one.device_id, one.mark, at)
-            opened.append(Opened(epoch, None if known is None else agreement.mark_of(known)))
+            mark = None if known is None else agreement.mark_of(known)
+            opened.append(Opened(epoch, mark, before))
     if changes:
         c.execute(TAKE_OVER, changes)
         agent_states.connect_agents(c, list(present), online=True, at=at, reason=CONNECTED)

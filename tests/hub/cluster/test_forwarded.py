@@ -1,7 +1,8 @@
 """Requests to a node that another one answers, over a real NATS server and a real PostgreSQL."""
 
+import math
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +11,11 @@ import httpx2
 import pytest
 
 from hub.api.door.roles import Role
+from hub.api.nouns.runs import Runs
 from hub.runs.lifecycle import Interrupt
+from protocol.errors import CloseCode
 from protocol.ids import NodeId, RunId
-from protocol.lifecycles import RunEvent, RunState
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.devices import nodes
 from tests.support.hub import NOTES, TEXT, ServedHub, nodes_of, over_tcp, over_unix
 from tests.support.identity import EndedLink
@@ -128,3 +131,33 @@ async def test_a_node_is_drained_from_another_one(pair: Pair) -> None:
     answer = await pair.client.post("/v1/nodes/node-east/drain", json={"restarts": True})
     assert (answer.status_code, answer.json()["restarts"]) == (202, True)
     assert (pair.east.drain.is_begun, pair.west.drain.is_begun) == (True, False)
+
+
+async def test_a_follower_hears_at_once_of_a_run_that_another_node_moves(pair: Pair) -> None:
+    await pair.east.run("r-1", RunState.RUNNING)
+    pair.west.work.watch._poll_s = math.inf  # only the hint is left
+    states = []
+    with anyio.fail_after(20):
+        async with aclosing(pair.west.noun(Runs).follow("r-1")) as steps:
+            async for step in steps:
+                states.append(step.run.state)
+                if len(states) == 1:
+                    await pair.east.move("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+                    pair.east.work.watch.moved(RunId("r-1"))
+    assert states == [RunState.RUNNING, RunState.COMPLETED]
+
+
+async def test_a_run_that_is_queued_or_cancelled_wakes_the_node_that_has_its_device(pair: Pair) -> None:
+    woken: list[None] = []
+    pair.east.work.dispatcher.recheck = lambda: woken.append(None)  # type: ignore[method-assign]
+    started = (await pair.client.post("/v1/agents/notes/runs")).json()
+    await until(lambda: len(woken) == 1)
+    await pair.client.post(f"/v1/runs/{started['id']}/cancel")
+    await until(lambda: len(woken) == 2)
+
+
+async def test_a_device_that_connects_elsewhere_is_disconnected_where_it_was(pair: Pair) -> None:
+    device = await pair.west.device("desk")
+    pair.west.app.judges.of_devices.on_taken(device.id, pair.link.epoch + 1, pair.east.boot_id)
+    await until(lambda: pair.link.ended is not None)
+    assert pair.link.ended == ("replaced", CloseCode.REPLACED)

@@ -14,13 +14,14 @@ from hub.links.refusals import Refusal
 from hub.log.channel import fields_of
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode
 from protocol.handshake import SPOKEN, Challenge, DeviceHello
-from protocol.ids import ConnectionId, DeviceId, TokenId
+from protocol.ids import BootId, ConnectionId, DeviceId, TokenId
 from protocol.keys import key_id
 from storage import audit
 from storage.devices import device_keys, devices, pairings
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.support.clock import FakeClock
 from tests.support.keys import KeyPair
+from tests.support.presence import appear
 from tests.support.wire import AT_MS, PATIENCE_S, Port, open_port, until
 
 
@@ -136,9 +137,26 @@ async def test_a_device_is_online_in_the_database_while_it_is_connected() -> Non
                 assert device.welcome["epoch"] == epoch
                 row = await port.store.read(devices.get_device, DeviceId("laptop"))
                 assert (row.connectivity, row.session_epoch) == ("online", epoch)
-            with anyio.fail_after(PATIENCE_S):
-                while await connectivity(port) != "offline":  # noqa: ASYNC110 (another task writes it)
-                    await anyio.sleep(0.005)
+            await left(port)
+
+
+async def test_a_device_that_another_hub_process_had_is_reported_with_that_process() -> None:
+    taken: list[tuple[DeviceId, int, BootId]] = []
+    async with open_port() as port:
+        port.judge.on_taken = lambda *one: taken.append(one)
+        async with port.device():
+            assert taken == []
+        await left(port)
+        await port.store.write(appear, [DeviceId("laptop")], BootId("other"))
+        async with port.device():
+            assert taken == [(DeviceId("laptop"), 2, BootId("other"))]
+
+
+async def left(port: Port) -> None:
+    """Wait until the device is offline in the database."""
+    with anyio.fail_after(PATIENCE_S):
+        while await connectivity(port) != "offline":  # noqa: ASYNC110 (another task writes it)
+            await anyio.sleep(0.005)
 
 
 async def connectivity(port: Port) -> str:
