@@ -260,7 +260,7 @@ class Hub:
             away=work.model_gates.away,
             coordination=coordination,
             accounts=accounts,
-            bus_lost_since=lambda: None if bus is None else bus.lost_since,
+            bus_lost=lambda: (None, "") if bus is None else (bus.lost_since, bus.problem),
         )
         add("issues", issues, turns=issues.turns)
         housekeeping = make_housekeeping(context)

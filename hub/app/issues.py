@@ -41,7 +41,7 @@ def watch_for_issues(
     away: external.Away,
     coordination: Coordination,
     accounts: Accounts,
-    bus_lost_since: Callable[[], datetime | None],
+    bus_lost: Callable[[], tuple[datetime | None, str]],
 ) -> None:
     """Register every check in *issues*.
 
@@ -51,7 +51,7 @@ def watch_for_issues(
         reached_budgets: returns the daily budgets that are used up.
         offered: returns the capabilities of connected devices.
         away: returns why no model is asked.
-        bus_lost_since: returns since when the bus between the nodes is away.
+        bus_lost: returns since when the bus between the nodes is away, and why.
     """
     store, add = context.store, issues.add
     in_use = context.watch_settings.reloader
@@ -99,7 +99,7 @@ def watch_for_issues(
     add("connectors", partial(external.check_connectors, store))
     add("models", partial(external.check_circuits, models_in_use.breakers))
     add("runs that wait for models", partial(external.check_waiting_runs, store, away))
-    add("bus", partial(external.check_bus, bus_lost_since))
+    add("bus", partial(external.check_bus, bus_lost))
     add("endpoints of models", partial(external.check_reach, models_in_use.reach), online=True)
 
 

@@ -70,6 +70,7 @@ class Bus:
         on_request: answers a request of another process.
         refused: number of messages that no process of this hub sealed, or of another release.
         lost_since: since when there is no connection; None while there is one.
+        problem: why the last connection was not made; empty: it was.
     """
 
     def __init__(self, url: str, member: Member, *, clock: Clock, chance: Chance) -> None:
@@ -77,6 +78,8 @@ class Bus:
         self.on_hint: Callable[[Hint], None] = lambda _: None
         self.on_request: Callable[[Request], Awaitable[Reply]] | None = None
         self.lost_since: datetime | None = clock.now()
+        self.problem = ""
+        self._last_error: Exception | None = None
         self._url = url
         self._member = member
         self._own = member.subject_of(member.boot_id)
@@ -97,7 +100,8 @@ class Bus:
             try:
                 await self._serve_once()
             except (nats.errors.Error, OSError, TimeoutError) as error:
-                log.debug("bus.unreachable", why=f"{type(error).__name__}: {error}")
+                self.problem = str(self._last_error or error) or type(error).__name__
+                log.debug("bus.unreachable", why=self.problem)
             await self._clock.sleep(self._chance.uniform(RETRY_S, 2 * RETRY_S))
 
     def hint(self, hint: Hint, to: BootId | None = None) -> None:
@@ -141,7 +145,10 @@ class Bus:
         async def report_end() -> None:
             ended.set()
 
-        client = Client()
+        async def note(error: Exception) -> None:
+            self._last_error = error
+
+        client, self._last_error = Client(), None
         try:
             with anyio.fail_after(CONNECT_S):
                 await client.connect(
@@ -153,13 +160,13 @@ class Bus:
                     connect_timeout=int(CONNECT_S),
                     ping_interval=PING_S,
                     no_echo=True,
-                    error_cb=_ignore,
+                    error_cb=note,
                     closed_cb=report_end,
                 )
             async with anyio.create_task_group() as tasks:
                 await self._subscribe(client, tasks)
                 tasks.start_soon(self._send_hints, client)
-                self._client, self.lost_since = client, None
+                self._client, self.lost_since, self.problem = client, None, ""
                 log.info("bus.connected")
                 await ended.wait()
                 tasks.cancel_scope.cancel()
@@ -242,7 +249,3 @@ _DECODER: Final = msgspec.msgpack.Decoder(Message)
 def _reply_to(subject: str, sealed: bytes) -> str:
     """Return what a reply is bound to: the request by its nonce."""
     return f"{subject} {sealed[:NONCE_BYTES].hex()}"
-
-
-async def _ignore(_: Exception) -> None:
-    """Ignore an error, which the end of the connection reports."""

@@ -39,15 +39,16 @@ BUS_AWAY_FOR: Final = timedelta(seconds=30)  # a restart of NATS takes less
 _CHECK_S: Final = "hub gateways show {name}"
 
 
-async def check_bus(lost_since: Callable[[], datetime | None], now: datetime) -> Iterable[Finding]:
-    """Find a bus between the nodes that is away."""
-    since = lost_since()
+async def check_bus(lost: Callable[[], tuple[datetime | None, str]], now: datetime) -> Iterable[Finding]:
+    """Find a bus between the nodes that is away; *lost* returns since when, and why."""
+    since, why = lost()
     if since is None or now - since < BUS_AWAY_FOR:
         return []
     return [
         warning(
             "bus.away",
-            "the NATS server of [cluster] bus does not answer: what needs another node is refused here",
+            "no connection to the NATS server of [cluster] bus, so what needs another node is refused"
+            + (f": {why}" if why else ""),
             fix="start it, or correct the address in hub.toml; all else goes on",
             since=since,
         )

@@ -39,11 +39,11 @@ class Member_:
 
 @asynccontextmanager
 async def on_bus(
-    nats: Nats, boot: BootId, *, secret: bytes = SECRET, clock: FakeClock | None = None
+    url: str, boot: BootId, *, secret: bytes = SECRET, clock: FakeClock | None = None
 ) -> AsyncIterator[Member_]:
     """Run the bus of a process, and wait until it is connected."""
     chance = SeededChance(len(boot) + boot.encode()[0])
-    bus = Bus(nats.url, Member("hub-1", boot, secret), clock=clock or SystemClock(), chance=chance)
+    bus = Bus(url, Member("hub-1", boot, secret), clock=clock or SystemClock(), chance=chance)
     async with anyio.create_task_group() as tasks:
         await tasks.start(bus.serve)
         await until(lambda: bus.lost_since is None)
@@ -52,14 +52,18 @@ async def on_bus(
 
 
 async def test_a_process_asks_another_one_and_gets_its_answer(nats: Nats) -> None:
-    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west:
+    async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
         reply = await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
         assert (reply.body, west.requests, east.requests) == (b"hello", [ASKED], [])
 
 
 async def test_a_hint_reaches_all_others_or_the_one_that_it_is_for(nats: Nats) -> None:
     first, second, last = (RunChanged(RunId(id)) for id in ("r-1", "r-2", "r-3"))
-    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west, on_bus(nats, BootId("n")) as north:
+    async with (
+        on_bus(nats.url, EAST) as east,
+        on_bus(nats.url, WEST) as west,
+        on_bus(nats.url, BootId("n")) as north,
+    ):
         east.bus.hint(first)
         east.bus.hint(second, WEST)
         east.bus.hint(last)
@@ -68,26 +72,26 @@ async def test_a_hint_reaches_all_others_or_the_one_that_it_is_for(nats: Nats) -
 
 
 async def test_a_request_to_a_process_that_is_gone_is_refused_at_once(nats: Nats) -> None:
-    async with on_bus(nats, EAST) as east:
+    async with on_bus(nats.url, EAST) as east:
         with pytest.raises(NodeUnreachable, match="not connected to the bus"):
             await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
 
 
 async def test_a_request_to_a_process_that_does_not_answer_is_refused_in_time(nats: Nats) -> None:
-    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west:
+    async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
         west.bus.on_request = lambda _: anyio.sleep_forever()  # type: ignore[assignment,return-value]
         with pytest.raises(NodeUnreachable, match="did not answer within"):
             await east.bus.ask(WEST, ASKED, within_s=0.05)
 
 
 async def test_an_answer_that_is_too_long_for_the_bus_is_an_error_of_that_request(nats: Nats) -> None:
-    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west:
+    async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
         west.body = b"x" * MOST_BYTES
         assert (await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)).status == 507
 
 
 async def test_without_the_secret_of_the_database_a_message_is_neither_read_nor_forged(nats: Nats) -> None:
-    async with on_bus(nats, EAST, secret=b"other") as stranger, on_bus(nats, WEST) as west:
+    async with on_bus(nats.url, EAST, secret=b"other") as stranger, on_bus(nats.url, WEST) as west:
         stranger.bus.hint(RunChanged(RunId("r-1")))
         with pytest.raises(NodeUnreachable):
             await stranger.bus.ask(WEST, ASKED, within_s=0.2)
@@ -98,7 +102,11 @@ async def test_without_the_secret_of_the_database_a_message_is_neither_read_nor_
 async def test_a_message_for_one_process_is_not_taken_by_another_to_which_it_is_sent_again(
     nats: Nats,
 ) -> None:
-    async with on_bus(nats, EAST) as east, on_bus(nats, WEST) as west, on_bus(nats, BootId("n")) as north:
+    async with (
+        on_bus(nats.url, EAST) as east,
+        on_bus(nats.url, WEST) as west,
+        on_bus(nats.url, BootId("n")) as north,
+    ):
         client = Client()
         await client.connect([nats.url])
         caught = await client.subscribe("hub.hub-1.west")
@@ -115,7 +123,7 @@ async def test_a_message_for_one_process_is_not_taken_by_another_to_which_it_is_
 async def test_a_bus_that_is_lost_refuses_requests_and_connects_again_by_itself() -> None:
     clock = FakeClock()
     with running_nats() as server:
-        async with on_bus(server, EAST, clock=clock) as east, on_bus(server, WEST, clock=clock):
+        async with on_bus(server.url, EAST, clock=clock) as east, on_bus(server.url, WEST, clock=clock):
             server.stop()
             await until(lambda: east.bus.lost_since is not None)
             east.bus.hint(RunChanged(RunId("r-1")))
@@ -131,3 +139,22 @@ async def test_a_bus_that_is_lost_refuses_requests_and_connects_again_by_itself(
                         break
                     except NodeUnreachable:
                         continue
+
+
+async def test_a_server_that_asks_for_a_password_takes_the_one_in_the_address_and_refuses_another() -> None:
+    with running_nats("--user", "hub", "--pass", "horse") as server:
+        right = server.url.replace("//", "//hub:horse@")
+        async with on_bus(right, EAST):
+            bus = Bus(
+                right.replace("horse", "donkey"),
+                Member("hub-1", WEST, SECRET),
+                clock=FakeClock(),
+                chance=SeededChance(),
+            )
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(bus.serve)
+                await until(lambda: bool(bus.problem))
+                tasks.cancel_scope.cancel()
+            assert bus.lost_since is not None
+            assert "authorization violation" in bus.problem.lower()
+            assert "donkey" not in bus.problem

@@ -243,7 +243,8 @@ async def test_a_sign_in_that_lasts_a_week_is_reported_from_its_fifth_day(
 
 
 async def test_a_bus_is_reported_once_it_is_away_for_longer_than_a_restart() -> None:
-    assert list(await check_bus(lambda: None, START)) == []
-    assert list(await check_bus(lambda: START, START + BUS_AWAY_FOR / 2)) == []
-    (found,) = await check_bus(lambda: START, START + BUS_AWAY_FOR)
+    assert list(await check_bus(lambda: (None, ""), START)) == []
+    assert list(await check_bus(lambda: (START, ""), START + BUS_AWAY_FOR / 2)) == []
+    (found,) = await check_bus(lambda: (START, "not authorized"), START + BUS_AWAY_FOR)
     assert (found.id, found.since) == ("bus.away", START)
+    assert found.explanation.endswith("is refused: not authorized")
