@@ -18,7 +18,13 @@ import msgspec
 from hub.accounts.grants import AccountConfig, Granted, Grants
 from hub.accounts.keys import KeyMissing, KeyStore, NotOpened
 from hub.clock import Chance, Clock, epoch_ms
-from hub.connectors.failures import ConnectorFailure, Misconfigured, SignInNeeded, Unavailable
+from hub.connectors.failures import (
+    ConnectorFailure,
+    KeyElsewhere,
+    Misconfigured,
+    SignInNeeded,
+    Unavailable,
+)
 from hub.log import Channel
 from protocol.ids import BootId
 from storage.connectors import credentials
@@ -114,7 +120,7 @@ class TokenBook:
 
         Raises:
             SignInNeeded: it cannot be opened.
-            Unavailable: this node lacks the key of it, and another node may have the key.
+            KeyElsewhere: this node lacks the key of it, and another node may have the key.
         """
         ring = await self._keys.ring()
         id = row.connector_id
@@ -122,7 +128,7 @@ class TokenBook:
             return ring.open(row.sealed, SealedTokens, row=id, connector_id=id, key_id=row.key_id)
         except NotOpened as error:
             if isinstance(error, KeyMissing) and await self.has_others():
-                raise Unavailable(self._keys.missing(error.key_id)) from error
+                raise KeyElsewhere(self._keys.missing(error.key_id)) from error
             raise SignInNeeded(str(error), version=row.version) from error
 
     async def has_others(self) -> bool:

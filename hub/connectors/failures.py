@@ -74,6 +74,10 @@ class Unavailable(ConnectorFailure):
     code = ErrorCode.PROVIDER_UNAVAILABLE
 
 
+class KeyElsewhere(Unavailable):
+    """Sign-in that is sealed by a key that only another node has: that node can read the connector."""
+
+
 class MessageUnreadable(ConnectorFailure):
     """Message that cannot be read, unlike the others."""
 

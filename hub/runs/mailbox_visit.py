@@ -29,6 +29,7 @@ from hub.connectors.connector import Connector, Message, Page, Unread, why_left_
 from hub.connectors.failures import (
     ConnectorFailure,
     CursorLost,
+    KeyElsewhere,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
@@ -67,6 +68,7 @@ log = Channel(__name__)
 READ_AT_ONCE: Final = 16  # messages whose text is requested together
 OVERLAP: Final = timedelta(hours=24)  # listed again if a cursor is lost
 CIRCUIT_BASE_S: Final = 30.0  # after a temporary error; doubled each time
+ELSEWHERE_S: Final = 10.0  # until a run that only another node can execute is ready again
 CIRCUIT_CAP_S: Final = 6 * 3_600.0
 # separates the connector's origin from the time of the sign-in in a cursor's origin
 _BY: Final = " granted at "
@@ -190,6 +192,9 @@ class MailboxVisits:
             case QuotaSpent():
                 spent = ModelExhausted(problem, reason="billing")
                 return Ending(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
+            case KeyElsewhere():  # the connector works, so the runs of other nodes do not wait
+                wait_s = ELSEWHERE_S * self._chance.uniform(0.5, 1.0)
+                return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
             case _:
                 longest = min(CIRCUIT_CAP_S, CIRCUIT_BASE_S * 2.0 ** min(row.failures, 20))
                 wait_s = longest * self._chance.uniform(0.5, 1.0)

@@ -14,7 +14,7 @@ from hub.accounts import tokens
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import FILE, BadKeys
 from hub.clock import SystemClock
-from hub.connectors.failures import Misconfigured, PermissionMissing, SignInNeeded, Unavailable
+from hub.connectors.failures import KeyElsewhere, Misconfigured, PermissionMissing, SignInNeeded, Unavailable
 from hub.health.external import check_keys
 from protocol.ids import BootId, NodeId
 from storage.connectors import credentials
@@ -300,7 +300,7 @@ async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_
         ((issue,), none) = await check_keys(west, b.clock.now()), await check_keys(b.accounts, b.clock.now())
         assert (rows, list(none), issue.id) == (1, [], "keys.missing")
         lacks = f"lacks the key {key_id}: add its line in {FILE} of another node to {folder / FILE}"
-        with pytest.raises(Unavailable, match=lacks) as refused:
+        with pytest.raises(KeyElsewhere, match=lacks) as refused:
             await b.token(west)
         assert not await west.refused(ID, refused.value)
         for attempt in (b.signing(west).begin(ID, actor="me"), west.rotate()):

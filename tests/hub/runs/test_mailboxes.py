@@ -7,7 +7,9 @@ from typing import Any
 import anyio
 import pytest
 
+from hub.clock import epoch_ms
 from hub.connectors.failures import (
+    KeyElsewhere,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
@@ -260,6 +262,23 @@ async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_
     assert shown(await bench.run()) == DONE
     row = await bench.store.read(connectors.get_connector, "work")
     assert (row.failures, row.retry_at) == (0, None)
+
+
+async def test_a_run_whose_sign_in_only_another_node_can_open_is_soon_ready_for_it(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    mailbox.failures[0] = [KeyElsewhere("the key is elsewhere")] * 8
+    bench.connect()
+    for _ in range(8):
+        began = epoch_ms(bench.clock.now())
+        run = await bench.run()
+        assert run.state is RunState.QUEUED
+        assert run.eligible_at - began <= 10_000
+        row = await bench.store.read(connectors.get_connector, "work")
+        assert (row.state, row.failures, row.retry_at) == ("ok", 0, None)
+        bench.clock.advance(11)
+    assert shown(await bench.run()) == DONE
 
 
 async def test_an_error_in_the_middle_keeps_what_was_settled(bench: Bench, mailbox: Mailbox) -> None:
