@@ -42,6 +42,7 @@ class Judges:
             boot_id=context.boot_id,
             attempts=attempts,
             takeover_wait_s=roster.takeover_wait_s,
+            connections_per_user=context.settings.limits.connections_per_user,
         )
         self.of_operators = FailedAttempts(context.clock, limits=attempts)
 
@@ -54,6 +55,7 @@ class Judges:
         """Apply new limits from the next attempt on."""
         attempts = AttemptLimits(failures=limits.auth_failures)
         self.of_devices.attempt_limits = self.of_operators.limits = attempts
+        self.of_devices.connections_per_user = limits.connections_per_user
 
 
 class Identity:

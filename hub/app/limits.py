@@ -31,7 +31,6 @@ def port_limits(limits: Limits) -> PortLimits:
     return PortLimits(
         connections=limits.connections,
         connections_per_network=limits.connections_per_network,
-        connections_per_user=limits.connections_per_user,
         strangers=max(STRANGERS, strangers_of_one),
         strangers_per_network=strangers_of_one,
         new_at_once=math.ceil(2 * limits.new_connections_per_s),

@@ -16,11 +16,13 @@ from typing import Final
 
 from hub.clock import Chance, Clock, now_ms
 from hub.links.attempts import AttemptLimits, FailedAttempts, network_of
+from hub.links.gate import RETRY_S
 from hub.links.pairing import PairingDesk, PairingLimits
 from hub.links.proof import BadProof, check_hello, read_key
 from hub.links.refusals import Refusal, RefusalSamples, refuse
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
+from hub.settings.limit_settings import DEFAULTS
 from hub.together import Together
 from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode, HubError
@@ -30,7 +32,7 @@ from storage import audit
 from storage.devices import devices, sessions
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import TokenRevoked, UnknownDevice
-from storage.devices.sessions import Opened, Opening, Owner
+from storage.devices.sessions import Opened, Opening, Owner, TooManyDevices
 from storage.devices.tokens import DeviceTokenRow
 from storage.kernel.database import StorageError
 from storage.store import Store
@@ -90,13 +92,16 @@ class Authenticator:
         attempts: AttemptLimits | None = None,
         pairing: PairingLimits | None = None,
         takeover_wait_s: Callable[[DeviceId], float] = lambda _: 0.0,
+        connections_per_user: int = DEFAULTS.connections_per_user,
     ) -> None:
         """Set up the authenticator.
 
         Args:
             boot_id: process of the hub that has the connections.
             takeover_wait_s: returns the seconds during which a connected device cannot be taken over.
+            connections_per_user: maximum number of connected devices of a user, at all hubs together.
         """
+        self.connections_per_user = connections_per_user
         self._store = store
         self._boot_id = boot_id
         self.on_taken: Callable[[DeviceId, int, BootId], None] = lambda *_: None
@@ -242,6 +247,12 @@ class Authenticator:
             opened = await self._openings.run(opening)
         except (TokenRevoked, KeyRevoked, UnknownDevice) as exc:  # revoked since the read
             raise _revoked(str(exc), credential) from exc
+        except TooManyDevices as exc:
+            self._metrics.limits_reached.labels("connections_per_user").inc()
+            wait_ms = round(RETRY_S * 1000)
+            raise refuse(
+                exc.code, str(exc), CloseCode.OVERLOADED, is_failure=False, retry_after_ms=wait_ms
+            ) from exc
         if opened.taken_from is not None:
             self.on_taken(owner.device_id, opened.epoch, opened.taken_from)
         store = None if hello.store is None else opened.store
@@ -260,7 +271,12 @@ class Authenticator:
         at = now_ms(self._clock)
         boot_id, is_shared = self._boot_id, self._store.is_shared
         return await self._store.write(
-            sessions.open_sessions, openings, boot_id=boot_id, at=at, is_shared=is_shared
+            sessions.open_sessions,
+            openings,
+            boot_id=boot_id,
+            at=at,
+            is_shared=is_shared,
+            per_user=self.connections_per_user,
         )
 
     # --- waiting after failures ---

@@ -15,7 +15,7 @@ from typing import Final
 from hub.clock import Clock, now_ms
 from hub.links.auth import Admission
 from hub.links.deadlines import LEAST_WAIT_S, DeadlineWheel, Slot
-from hub.links.gate import Place, TurnedAway
+from hub.links.gate import Place
 from hub.links.limits import LinkLimits
 from hub.links.open_link import OpenLink
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
@@ -158,14 +158,7 @@ class Connection:
             message = "a newer connection of this device is here"
             self.refuse(Error(code=ErrorCode.REPLACED, message=message), CloseCode.REPLACED)
             return
-        try:
-            # counted after an older connection of the device has been subtracted
-            self._place.welcome(admission.user_id)
-        except TurnedAway as turned:
-            wait_ms = int(turned.retry_s * 1000)
-            error = Error(code=turned.reason, message=str(turned), retry_after_ms=wait_ms)
-            self.refuse(error, CloseCode.OVERLOADED)
-            return
+        self._place.vouch()
         limits = self._limits
         link = self._link = OpenLink(
             self,
@@ -450,7 +443,6 @@ class Connection:
         if self._left is not None:
             return
         self._left = reason
-        self._place.part()
         exceeded = self._transport.exceeded()
         if exceeded is None and code is CloseCode.HELLO_TIMEOUT:
             exceeded = "hello_timeout_s"

@@ -13,7 +13,6 @@ from hub.links.attempts import Buckets
 from hub.links.limits import PortLimits
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import UserId
 
 Key = TypeVar("Key")
 
@@ -43,13 +42,12 @@ class TurnedAway(HubError):
 class Place:
     """Counted place of one connection. Leaving it twice has no further effect."""
 
-    __slots__ = ("_gate", "_is_stranger", "network", "user_id")
+    __slots__ = ("_gate", "_is_stranger", "network")
 
     def __init__(self, gate: "Gate") -> None:
         self._gate: Gate | None = gate
         self._is_stranger = True
         self.network: str | None = None  # None until a proxy has named the client
-        self.user_id: UserId | None = None
 
     def name(self, network: str) -> None:
         """Count the place for *network*. Called once, or by the gate itself.
@@ -60,33 +58,16 @@ class Place:
         assert self._gate is not None
         self._gate.count_network(self, network)
 
-    def welcome(self, user_id: UserId) -> None:
-        """Count the connection as a device of *user_id*, and no longer as unauthenticated.
-
-        Raises:
-            TurnedAway: the limit of the user's connected devices is reached.
-        """
-        assert self._gate is not None
-        self._gate.count_user(self, user_id)
-        self.vouch()
-
     def vouch(self) -> None:
-        """Count the place no longer as a stranger; also for operators, who have no device."""
+        """Count the place no longer as a stranger."""
         if self._gate is not None and self._is_stranger:
             self._is_stranger = False
             self._gate.forget_stranger(self)
-
-    def part(self) -> None:
-        """Count the device as disconnected; its socket may stay open a little longer."""
-        if self._gate is not None and self.user_id is not None:
-            self._gate.forget_user(self.user_id)
-            self.user_id = None
 
     def leave(self) -> None:
         """Release the place after the socket is closed."""
         if self._gate is None:
             return
-        self.part()
         gate, self._gate = self._gate, None
         gate.forget(self, is_stranger=self._is_stranger)
 
@@ -109,7 +90,6 @@ class Gate:
         self._strangers = 0
         self._by_network: Counter[str] = Counter()
         self._strangers_by_network: Counter[str] = Counter()
-        self._by_user: Counter[UserId] = Counter()
         self._arrivals: Buckets[str] = Buckets()
         self.limits = limits
 
@@ -188,23 +168,11 @@ class Gate:
         self._by_network[network] += 1
         self._strangers_by_network[network] += 1
 
-    def count_user(self, place: Place, user_id: UserId) -> None:
-        """Count *place* for *user_id*. Raises TurnedAway if the limit of the user is reached."""
-        if self._by_user[user_id] >= self.limits.connections_per_user:
-            message = f"{self._by_user[user_id]} devices of this user are connected"
-            raise self.turn_away("connections_per_user", message)
-        place.user_id = user_id
-        self._by_user[user_id] += 1
-
     def forget_stranger(self, place: Place) -> None:
         """Count *place* no longer as a stranger."""
         self._strangers -= 1
         if place.network is not None:
             _take_one(self._strangers_by_network, place.network)
-
-    def forget_user(self, user_id: UserId) -> None:
-        """Subtract a disconnected device of the user."""
-        _take_one(self._by_user, user_id)
 
     def forget(self, place: Place, *, is_stranger: bool) -> None:
         """Subtract *place* from all counts."""

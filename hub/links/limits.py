@@ -57,7 +57,6 @@ class PortLimits:
 
     connections: int = DEFAULTS.connections
     connections_per_network: int = DEFAULTS.connections_per_network
-    connections_per_user: int = DEFAULTS.connections_per_user
     strangers: int = STRANGERS
     strangers_per_network: int = STRANGERS_PER_NETWORK
     new_at_once: int = 2 * int(DEFAULTS.new_connections_per_s)

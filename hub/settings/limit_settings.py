@@ -22,7 +22,9 @@ class Limits(Table):
     connections_per_network: Whole = live(
         32, "Concurrent device connections of one IPv4 address or IPv6 /64."
     )
-    connections_per_user: Whole = live(16, "Concurrent device connections of one user.")
+    connections_per_user: Whole = live(
+        16, "Connected devices of one user, at all hubs on the database together."
+    )
     agents_per_user: Whole = live(
         1_000, "Agents of one user, of this file and of the API, without archived ones."
     )

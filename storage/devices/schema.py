@@ -27,7 +27,7 @@ index("devices_user", devices.c.user_id)
 index("devices_by_name", devices.c.name, devices.c.id)
 index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
 index("devices_revoked", devices.c.revoked_at, where="revoked_at IS NOT NULL")
-index("devices_present", devices.c.boot_id, where="boot_id IS NOT NULL")
+index("devices_present", devices.c.boot_id, devices.c.user_id, where="boot_id IS NOT NULL")
 index("devices_taken", devices.c.taken_from, where="taken_from IS NOT NULL")
 
 device_tokens = table(

@@ -1,18 +1,20 @@
 """Connections of devices: opened and closed in sets, as thousands of devices may come back together."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import HubError
+from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import BootId, DeviceId, KeyId, TokenId
 from storage.agents import agent_states
 from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import LEFT, TokenRevoked, UnknownDevice
+from storage.devices.nodes import is_online
 from storage.devices.schema import device_keys as key_table
 from storage.devices.schema import device_tokens, devices
 from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
@@ -37,6 +39,12 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     is_key: bool = False
     platform: str | None = None
     mark: StoreMark | None = None
+
+
+class TooManyDevices(HubError):
+    """Error: as many devices of the user are connected to the hubs of this database as may be."""
+
+    code = ErrorCode.TOO_MANY_CONNECTIONS
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -72,10 +80,22 @@ USE_TOKENS, USE_KEYS = (
     for table in (device_tokens, key_table)
 )
 PRESENT = (
-    sa.select(devices.c.id, devices.c.session_epoch, devices.c.boot_id, devices.c.platform)
+    sa.select(
+        devices.c.id,
+        devices.c.user_id,
+        devices.c.session_epoch,
+        devices.c.boot_id,
+        devices.c.platform,
+        is_online().label("is_online"),
+    )
     .where(devices.c.id.in_(listed(_ids)), devices.c.revoked_at.is_(None))
     .order_by(devices.c.id)
     .with_for_update()
+)
+ONLINE_OF_USERS = (
+    sa.select(devices.c.user_id, sa.func.count().label("devices"))
+    .where(devices.c.user_id.in_(sa.bindparam("users", expanding=True)), is_online())
+    .group_by(devices.c.user_id)
 )
 TAKE_OVER = (
     sa.update(devices)
@@ -121,13 +141,24 @@ def owners_of(
 
 
 def open_sessions(
-    c: sa.Connection, openings: Sequence[Opening], *, boot_id: BootId, at: int, is_shared: bool = False
+    c: sa.Connection,
+    openings: Sequence[Opening],
+    *,
+    boot_id: BootId,
+    at: int,
+    is_shared: bool = False,
+    per_user: int | None = None,
 ) -> list[Opened | HubError]:
     """Open connections to the hub process *boot_id*, each of which takes its device over.
 
     Marks the devices' agents as online, and on a shared database queues runs of the devices again that other
     hub processes execute. The result has an error in place of each opening whose credential or
     device was revoked meanwhile: TokenRevoked, KeyRevoked or UnknownDevice. Nothing was written for it.
+
+    Args:
+        per_user: maximum number of connected devices of a user, at all hub processes that live. One that is
+            connected already may always connect again; others get TooManyDevices. Hubs that count at the
+            same moment may exceed it by their number.
     """
     valid = {
         is_key: _use(c, is_key, [one.credential for one in openings if one.is_key is is_key], at)
@@ -137,6 +168,11 @@ def open_sessions(
     present = {row.id: row for row in c.execute(PRESENT, {"ids": asked})} if asked else {}
     marked = {one.device_id for one in openings if one.mark is not None and one.device_id in present}
     stores = agreement.find_stores(c, marked) if marked else {}
+    online: Counter[str] = Counter()
+    if per_user is not None and present:
+        users = sorted({row.user_id for row in present.values()})
+        online.update({row.user_id: row.devices for row in c.execute(ONLINE_OF_USERS, {"users": users})})
+    connected = {row.id for row in present.values() if row.is_online}
     epochs = {device_id: row.session_epoch for device_id, row in present.items()}
     changes: list[dict[str, Any]] = []
     opened: list[Opened | HubError] = []
@@ -146,7 +182,13 @@ def open_sessions(
             opened.append(_revoked(one))
         elif row is None:
             opened.append(UnknownDevice(f"device {one.device_id} is unknown or revoked"))
+        elif per_user is not None and row.id not in connected and online[row.user_id] >= per_user:
+            message = f"{online[row.user_id]} devices of this user are connected, and no more may be"
+            opened.append(TooManyDevices(message))
         else:
+            if row.id not in connected:
+                connected.add(row.id)
+                online[row.user_id] += 1
             epoch = epochs[one.device_id] = epochs[one.device_id] + 1
             platform = row.platform if one.platform is None else one.platform
             before = None if row.boot_id == boot_id else row.boot_id
@@ -167,10 +209,11 @@ def open_sessions(
             opened.append(Opened(epoch, mark, before))
     if changes:
         c.execute(TAKE_OVER, changes)
-        agent_states.connect_agents(c, list(present), online=True, at=at, reason=CONNECTED)
-        first_connects.note_connects(c, list(present), at)
+        taken = sorted({change["device"] for change in changes})
+        agent_states.connect_agents(c, taken, online=True, at=at, reason=CONNECTED)
+        first_connects.note_connects(c, taken, at)
         if is_shared:
-            run_moves.hand_over(c, list(present), boot_id=boot_id, at=at)
+            run_moves.hand_over(c, taken, boot_id=boot_id, at=at)
     return opened
 
 

@@ -183,7 +183,12 @@ async def _serve(config: HubConfig) -> None:
             hub_id="bench",
             key=HubKey(bytes(32)),
             authenticator=Authenticator(
-                store, clock=clock, chance=chance, metrics=metrics, boot_id=BootId("bench")
+                store,
+                clock=clock,
+                chance=chance,
+                metrics=metrics,
+                boot_id=BootId("bench"),
+                connections_per_user=config.devices,
             ),
             roster=roster,
             clock=clock,
@@ -198,7 +203,6 @@ async def _serve(config: HubConfig) -> None:
             port_limits=PortLimits(
                 connections=config.devices + 1,
                 connections_per_network=config.devices,
-                connections_per_user=config.devices,
                 strangers=config.devices,
                 strangers_per_network=config.devices,
                 new_at_once=config.devices,

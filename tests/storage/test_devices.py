@@ -7,7 +7,7 @@ from storage.agents import agents
 from storage.agents.agent_states import agent_history
 from storage.devices import devices, sessions, users
 from storage.devices.devices import DeviceNameTaken, DeviceRow, Grant, NamedInFile, NotGranted, UnknownDevice
-from storage.devices.sessions import Taken
+from storage.devices.sessions import Taken, TooManyDevices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.columns import now_ms
 from storage.schema import leases
@@ -246,6 +246,24 @@ def test_a_hub_that_was_only_frozen_ends_the_connections_that_others_closed(c: s
     assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
     assert sessions.taken_from(c, BOOT) == [Taken(agent.device_id, epoch, is_elsewhere=False)]
     assert not sessions.close_session(c, agent.device_id, epoch, AT)
+
+
+def test_a_user_has_so_many_devices_at_all_hubs_that_live_and_one_that_moves_is_none_more(
+    c: sa.Connection,
+) -> None:
+    for boot in (BOOT, NEXT):
+        live(c, boot)
+    first, second, third = (DeviceId(f"device-{make_agent(c, name, device=name).name}") for name in "abc")
+    open_session(c, first, boot_id=BOOT, at=AT, per_user=2)
+    open_session(c, second, boot_id=NEXT, at=AT, per_user=2)
+    with pytest.raises(TooManyDevices, match="2 devices of this user are connected, and no more may be"):
+        open_session(c, third, boot_id=BOOT, at=AT, per_user=2)
+    assert devices.get_device(c, third).session_epoch == 0
+    open_session(c, first, boot_id=NEXT, at=AT, per_user=2)
+
+    c.execute(sa.update(leases).where(leases.c.holder_boot_id == NEXT).values(expires_at=now_ms()))
+    for device_id in (third, first):  # those of a dead hub do not count
+        open_session(c, device_id, boot_id=BOOT, at=AT, per_user=2)
 
 
 def test_a_device_is_granted_all_but_connectors_by_default(c: sa.Connection) -> None:

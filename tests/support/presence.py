@@ -34,6 +34,7 @@ def open_session(
     token_id: TokenId | None = None,
     key_id: KeyId | None = None,
     is_shared: bool = False,
+    per_user: int | None = None,
 ) -> int:
     """Open a connection of a device and return its epoch; by default with a token of that moment."""
     used = key_id or token_id or TokenId(f"of {device_id}")
@@ -41,7 +42,9 @@ def open_session(
         made = {"id": used, "device_id": device_id, "token_hash": used.encode(), "created_at": at}
         c.execute(sa.insert(device_tokens), made)
     opening = Opening(device_id=device_id, credential=used, is_key=key_id is not None, platform=platform)
-    (opened,) = sessions.open_sessions(c, [opening], boot_id=boot_id, at=at, is_shared=is_shared)
+    (opened,) = sessions.open_sessions(
+        c, [opening], boot_id=boot_id, at=at, is_shared=is_shared, per_user=per_user
+    )
     if not (key_id or token_id):
         c.execute(sa.delete(device_tokens).where(device_tokens.c.id == used))
     if isinstance(opened, HubError):

@@ -9,10 +9,8 @@ from hub.links.gate import Gate, Place, TurnedAway
 from hub.links.limits import PortLimits
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode
-from protocol.ids import UserId
 from tests.support.clock import FakeClock
 
-ANNA, BEN = UserId("anna"), UserId("ben")
 ROOMY = PortLimits(new_at_once=1_000, strangers=1_000, strangers_per_network=1_000)
 
 
@@ -28,9 +26,9 @@ def turned_away(gate: Gate, network: str = "10.0.0.1") -> TurnedAway:
     return refusal.value
 
 
-def welcomed(gate: Gate, user_id: UserId, network: str = "10.0.0.1") -> Place:
+def welcomed(gate: Gate, network: str = "10.0.0.1") -> Place:
     place = gate.enter(network)
-    place.welcome(user_id)
+    place.vouch()
     return place
 
 
@@ -55,7 +53,7 @@ def test_a_place_is_left_once_and_its_network_is_forgotten_with_it() -> None:
         place.leave()
         place.leave()
     assert (len(gate), gate.strangers) == (0, 0)
-    other = welcomed(gate, ANNA)
+    other = welcomed(gate)
     other.leave()
     assert (len(gate), gate.strangers) == (0, 0)
 
@@ -65,7 +63,7 @@ def test_strangers_are_few_and_who_was_welcomed_is_none_any_more() -> None:
     first, _ = gate.enter("10.0.0.1"), gate.enter("10.0.0.1")
     turned = turned_away(gate)
     assert (turned.limit, turned.reason) == ("strangers_per_network", ErrorCode.OVERLOADED)
-    first.welcome(ANNA)
+    first.vouch()
     gate.enter("10.0.0.1")
     gate.enter("10.0.0.2")
     assert turned_away(gate, "10.0.0.3").limit == "strangers"
@@ -82,18 +80,6 @@ def test_connections_of_a_network_may_come_in_a_burst_and_then_one_after_the_oth
     clock.advance(0.5)
     gate.enter("10.0.0.1")
     assert turned_away(gate).reason == ErrorCode.RATE_LIMITED
-
-
-def test_a_user_has_so_many_devices_connected_and_a_session_that_is_over_counts_no_more() -> None:
-    gate, _ = make_gate(replace(ROOMY, connections_per_user=1))
-    first, second = welcomed(gate, ANNA), gate.enter("10.0.0.1")
-    with pytest.raises(TurnedAway) as refusal:
-        second.welcome(ANNA)
-    assert refusal.value.limit == "connections_per_user"
-    welcomed(gate, BEN)
-    first.part()  # its socket may be there a little longer
-    second.welcome(ANNA)
-    assert len(gate) == 3
 
 
 def test_a_connection_through_a_proxy_is_counted_once_its_network_is_known() -> None:

@@ -263,12 +263,13 @@ async def test_a_refused_connection_gets_the_reason_and_the_time_of_the_next_try
 
 
 async def test_a_user_has_so_many_devices_connected_and_the_same_device_again_is_none_more() -> None:
-    limits = PortLimits(connections_per_user=2)
-    async with open_port(port_limits=limits) as port, AsyncExitStack() as devices:
+    async with open_port() as port, AsyncExitStack() as devices:
+        port.judge.connections_per_user = 2
         first, _ = [await devices.enter_async_context(port.device(name)) for name in ("one", "two")]
         async with port.connect() as third:
             error = await third.greet(await port.pair("three", "hub_dev_three"))
-            assert error["code"] == "too_many_connections"
+            assert (error["code"], error["retry_after_ms"]) == ("too_many_connections", 1_000)
+            assert port.count("hub_limits_reached_total", limit="connections_per_user") == 1
             assert await third.closed() == CloseCode.OVERLOADED
         await devices.enter_async_context(port.device("one"))
         assert await first.closed() == CloseCode.REPLACED

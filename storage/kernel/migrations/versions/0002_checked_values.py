@@ -296,7 +296,7 @@ def _tie_devices_to_boots() -> None:
         "UPDATE devices SET boot_id = COALESCE((SELECT nodes.boot_id FROM nodes WHERE nodes.id ="
         " devices.node_id), 'unknown') WHERE connectivity = 'online'"
     )
-    _index("devices_present", "devices", ["boot_id"], where="boot_id IS NOT NULL")
+    _index("devices_present", "devices", ["boot_id", "user_id"], where="boot_id IS NOT NULL")
     _index("devices_taken", "devices", ["taken_from"], where="taken_from IS NOT NULL")
 
 
