@@ -212,7 +212,7 @@ class _Components:
 
 def _plain(schema: Schema, name: str = "") -> Schema:
     """Return the schema of a field *name* in few words, with an example of each text in it."""
-    plain = {key: value for key, value in schema.items() if key not in ("title", "x-effect")}
+    plain = {key: value for key, value in schema.items() if key not in ("title", "x-effect", "x-scope")}
     match plain.get("anyOf"):
         case [{"type": str(kind)} as choice, {"type": "null"}] if not choice.keys() & {"enum", "const"}:
             del plain["anyOf"]

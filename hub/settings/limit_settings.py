@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from hub.settings.values import Days, Delay, Flag, Seconds, Table, Usd, Whole, live, reconnect, restart
+from hub.settings.values import Days, Delay, Flag, Scope, Seconds, Table, Usd, Whole, live, reconnect, restart
 
 NANOS: Final = 1_000_000_000  # of a US dollar
 KIB, MIB = 1024, 1024 * 1024
@@ -14,22 +14,23 @@ Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  
 
 
 class Limits(Table):
-    """``[limits]``: resource limits; reaching one results in a named error."""
+    """``[limits]``: resource limits; reaching one results in a named error.
+
+    Of several hubs on one database, each counts a limit *per node* alone, and all together one *per cluster*.
+    """
 
     connections: Whole = live(
-        10_000, "Concurrent device connections; also bounded by the limit of open files."
+        10_000, "Concurrent device connections; also bounded by the limit of open files.", Scope.PER_NODE
     )
     connections_per_network: Whole = live(
-        32, "Concurrent device connections of one IPv4 address or IPv6 /64."
+        32, "Concurrent device connections of one IPv4 address or IPv6 /64.", Scope.PER_NODE
     )
-    connections_per_user: Whole = live(
-        16, "Connected devices of one user, at all hubs on the database together."
-    )
+    connections_per_user: Whole = live(16, "Connected devices of one user.", Scope.PER_CLUSTER)
     agents_per_user: Whole = live(
-        1_000, "Agents of one user, of this file and of the API, without archived ones."
+        1_000, "Agents of one user, of this file and of the API, without archived ones.", Scope.PER_CLUSTER
     )
     new_connections_per_s: Rate = live(
-        10.0, "New connections per second of one address; a burst of two seconds is allowed."
+        10.0, "New connections per second of one address; a burst of two seconds is allowed.", Scope.PER_NODE
     )
     frames_per_s: Rate = reconnect(
         200.0, "Frames per second of one device, pings included; faster devices are read slower."
@@ -45,9 +46,9 @@ class Limits(Table):
     ping_timeout_s: Seconds = reconnect(
         10.0, "Seconds without an answer to a ping after which a connection is closed."
     )
-    runs: Whole = live(32, "Concurrent runs of this hub.")
-    runs_per_device: Whole = live(1, "Concurrent runs on one device.")
-    connector_runs: Whole = live(8, "Concurrent runs of this hub that read connectors.")
+    runs: Whole = live(32, "Concurrent runs.", Scope.PER_NODE)
+    runs_per_device: Whole = live(1, "Concurrent runs on one device.", Scope.PER_CLUSTER)
+    connector_runs: Whole = live(8, "Concurrent runs that read connectors.", Scope.PER_NODE)
     run_files: Whole = live(2_000, "Files read in one run; the next run reads the others.")
     run_bytes: Whole = live(64 * 1024 * 1024, "Bytes read in one run; the next run reads the others.")
     items_per_file: Whole = live(
@@ -67,12 +68,16 @@ class Limits(Table):
     )
     posted_bytes: Whole = live(256 * KIB, "Maximum size of a webhook body.")
     operator_connections: Whole = restart(
-        256, "Concurrent operator connections over TCP; as many again over the Unix sockets."
+        256, "Concurrent operator connections over TCP; as many again over the Unix sockets.", Scope.PER_NODE
     )
     operator_requests: Whole = restart(
-        64, "Concurrent operator requests; half for one token or user, a quarter for the Unix socket."
+        64,
+        "Concurrent operator requests; half for one token or user, a quarter for the Unix socket.",
+        Scope.PER_NODE,
     )
-    operator_event_streams: Whole = restart(16, "Concurrent event streams, divided in the same way.")
+    operator_event_streams: Whole = restart(
+        16, "Concurrent event streams, divided in the same way.", Scope.PER_NODE
+    )
     log_bytes: LogBytes = restart(16 * MIB, "Bytes of log entries in the state folder, for hub logs --since.")
 
 

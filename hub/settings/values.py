@@ -19,6 +19,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     StringConstraints,
     ValidationInfo,
     WithJsonSchema,
@@ -41,12 +42,20 @@ class Effect(StrEnum):
     RESTART = "restart"  # after the next start
 
 
+class Scope(StrEnum):
+    """Hubs that count a limit together, of several hubs on one database."""
+
+    PER_NODE = "per node"  # each hub counts its own, so that more hubs do more
+    PER_CLUSTER = "per cluster"  # all hubs together
+
+
 EFFECT: Final = "x-effect"  # its key in the JSON Schema
+SCOPE: Final = "x-scope"
 
 
-def live(default: T, text: str) -> T:
+def live(default: T, text: str, scope: Scope | None = None) -> T:
     """Declare a field whose change takes effect at once."""
-    return _field(default, text, Effect.LIVE)
+    return _field(default, text, Effect.LIVE, scope)
 
 
 def reconnect(default: T, text: str) -> T:
@@ -54,14 +63,17 @@ def reconnect(default: T, text: str) -> T:
     return _field(default, text, Effect.RECONNECT)
 
 
-def restart(default: T, text: str) -> T:
+def restart(default: T, text: str, scope: Scope | None = None) -> T:
     """Declare a field whose change takes effect at the next start."""
-    return _field(default, text, Effect.RESTART)
+    return _field(default, text, Effect.RESTART, scope)
 
 
-def _field(default: T, text: str, effect: Effect) -> T:
+def _field(default: T, text: str, effect: Effect, scope: Scope | None = None) -> T:
+    extra: dict[str, JsonValue] = {EFFECT: effect.value}
+    if scope is not None:
+        extra[SCOPE] = scope.value
     # Typed as the default's type, like pydantic's Field.
-    field: T = Field(default, description=text, json_schema_extra={EFFECT: effect.value})
+    field: T = Field(default, description=text, json_schema_extra=extra)
     return field
 
 

@@ -102,7 +102,7 @@ def _objects(property: Schema, known: Schema) -> Iterator[Schema]:
 
 def _key(key: str, told: Schema, table: Schema) -> str:
     default = "required" if key in table.get("required", ()) else _default(told)
-    facts = ", ".join(filter(None, (_kind(told), default, told.get("x-effect", ""))))
+    facts = ", ".join(filter(None, (_kind(told), default, told.get("x-effect"), told.get("x-scope"))))
     return _item(f"`{key}` ({facts}): {told.get('description', '')}".rstrip(": "))
 
 
