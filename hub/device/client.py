@@ -51,6 +51,7 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 _STEADY_S: Final = 30.0  # a connection that lasted this long resets the retry counter
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 _NONCE_BYTES: Final = 32
+_LATE_S: Final = 600.0  # a hub that did not answer a hello, as it was frozen, may do so within this time
 _HANG_UP_S: Final = 5.0  # wait for the hub's close code after its goodbye
 _FINAL: Final = frozenset(code for code in CloseCode if not code.may_return)
 _NO_FAILED_TRY: Final = (CloseCode.RESTARTING, CloseCode.PAIRING_REQUIRED)
@@ -84,6 +85,7 @@ class _Visit:
     """State of one connection attempt: the last messages of the hub, and its end."""
 
     was_welcome: bool = False
+    is_unanswered: bool = False  # the device said hello, and the hub nothing
     close: int | None = None  # None: the connection broke, or was never established
     reason: str = ""
     distrust: str = ""  # reason why the device did not authenticate
@@ -191,6 +193,7 @@ class Client:
         if self._is_in_clear:
             self._on_status("warning: the line to this hub is not encrypted; wss:// is")
         attempt = 0
+        unanswered_until = 0.0  # a hello that is answered late replaces the connection made after it
         while True:
             began = self._clock.monotonic()
             visit = _Visit()
@@ -203,6 +206,10 @@ class Client:
                 task_status = anyio.TASK_STATUS_IGNORED
                 if self._clock.monotonic() - began >= _STEADY_S:
                     attempt = 0
+            if visit.is_unanswered:
+                unanswered_until = self._clock.monotonic() + _LATE_S
+            elif visit.close == CloseCode.REPLACED and self._clock.monotonic() < unanswered_until:
+                visit.close = CloseCode.RESTARTING
             draw = self._chance.uniform(0.0, 1.0)
             wait_s = self._backoff.after_close(visit.close, attempt, draw, visit.retry_after_ms)
             if wait_s is None:
@@ -274,6 +281,7 @@ class Client:
                 def greet(challenge: Challenge) -> None:
                     hello = self._meets(address, check_proof(challenge, address=address, nonce=nonce))
                     session.greet(self._credential.put_into(hello, challenge))
+                    visit.is_unanswered = True
 
                 talk = _Talk(line, visit, tasks, greet, self._attend, self._clock, task_status)
                 talk.on_welcome = self._welcomed
@@ -336,6 +344,8 @@ class _Talk:
     def take(self, events: list[SessionEvent]) -> None:
         """Handle *events*; never blocks."""
         for event in events:
+            if isinstance(event, Welcomed | Refused | Leaving):
+                self._visit.is_unanswered = False
             match event:
                 case Received(frame):
                     self._handle(frame)

@@ -264,6 +264,27 @@ async def test_a_device_that_was_replaced_does_not_fight_for_its_place(
     assert str(failure).startswith("replaced by a newer connection; is the same key on two machines?")
 
 
+async def test_a_device_that_its_own_late_hello_replaced_comes_back(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    replaced = Goodbye(reason="replaced")
+    async with open_device(hub.url, tmp_path, clock=clock) as device:
+        frozen = await hub.guest()
+        await frozen.hello()
+        await frozen.cut()
+        for later_s in (60, 60, 600):
+            await _away(device, clock)
+            clock.advance(later_s)
+            guest = await hub.guest()
+            await guest.welcome()
+            device.told.clear()
+            await guest.dismiss(replaced, CloseCode.REPLACED)
+        failure = await device.over()
+
+    assert isinstance(failure, TurnedAway)
+    assert failure.close == CloseCode.REPLACED
+
+
 async def test_a_device_that_an_operator_disconnects_gets_the_reason_without_field_names(
     hub: ScriptedHub, tmp_path: Path, clock: FakeClock
 ) -> None:
