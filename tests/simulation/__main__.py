@@ -12,11 +12,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from time import monotonic
 from typing import Final
 
 from tests.simulation.breaks import BREAKS
 from tests.simulation.simulate import Report, Stuck, simulate
+from tests.simulation.world import Ways
 
 MOST_SHOWN: Final = 40  # violations; the rest is a number
 
@@ -42,6 +44,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="the first of their seeds")
     parser.add_argument("--seed", type=int, help="this one alone")
     parser.add_argument("--trace", action="store_true", help="tell what happens in it")
+    parser.add_argument("--hubs", type=int, help="so many hubs on one database in each world")
     parser.add_argument("--jobs", type=int, default=1, help="so many processes")
     parser.add_argument("--break", dest="broken", choices=sorted(BREAKS), help="put an old way back in")
     parser.add_argument("--part", help=argparse.SUPPRESS)
@@ -59,9 +62,12 @@ class Told:
 
 def _here(seeds: Sequence[int], asked: argparse.Namespace) -> Iterator[Told]:
     say = print if asked.trace else None
+    ways = BREAKS.get(asked.broken, Ways())
+    if asked.hubs:
+        ways = replace(ways, hubs=asked.hubs)
     for seed in seeds:
         try:
-            report = simulate(seed, say=say, ways=BREAKS.get(asked.broken))
+            report = simulate(seed, say=say, ways=ways)
         except Stuck as stuck:
             report = Report(seed, [], {})
             yield Told(seed, [f"the world is stuck: {stuck}"], {})
@@ -76,6 +82,8 @@ def _in_parts(seeds: Sequence[int], asked: argparse.Namespace) -> Iterator[Told]
     command = [sys.executable, "-m", "tests.simulation", "--first", str(seeds[0]), "--seeds", str(len(seeds))]
     if asked.broken:
         command += ["--break", asked.broken]
+    if asked.hubs:
+        command += ["--hubs", str(asked.hubs)]
     with ExitStack() as files:
         # Files instead of pipes: an unread pipe fills up and blocks its process.
         tellings = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(asked.jobs)]

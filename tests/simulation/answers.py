@@ -4,13 +4,15 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from storage.runs import run_claims, run_pauses
+from storage.devices import nodes
+from storage.runs import run_claims, run_moves, run_pauses
 from storage.schedules import schedule_rows
 
 CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the same
 # Queries with the current time as an argument, and the index of that argument.
 POLLS: dict[Callable[..., Any], int | str] = {
     run_claims.claim_runs: "at",
+    run_moves.recover: "at",
     run_pauses.overdue: 0,
     run_pauses.read_gates: "at",
     run_pauses.resume_runs: "at",
@@ -22,6 +24,11 @@ NEXT_INSTANT = """SELECT min(at) FROM (
     UNION ALL SELECT updated_at + 604800000 FROM runs WHERE state = 'PAUSED'
     UNION ALL SELECT due_at FROM schedules WHERE enabled
 ) WHERE at > ?"""
+RENEWALS = frozenset({nodes.beat, nodes.renew_lease})  # they change when a lease ends, which no query tells
+LIVE_LEASES = "SELECT name, holder_boot_id, fence FROM leases WHERE expires_at > hub_now_ms()"
+NEXT_EXPIRY = """SELECT min(at) FROM (
+    SELECT expires_at AS at FROM leases UNION ALL SELECT lease_expires_at FROM runs
+) WHERE at > :now"""
 
 
 class Answers:
@@ -37,6 +44,8 @@ class Answers:
         self._known: dict[Any, Any] = {}
         self._from_ms = self._until_ms = 0
         self._looked_up = 0
+        self.lease_clock: Callable[[], int] | None = None  # where leases expire that results depend on
+        self._leased_until_ms = 0
 
     def __contains__(self, key: Any) -> bool:
         return key in self._known
@@ -46,6 +55,10 @@ class Answers:
 
     def key(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the cache key of a job, or None if its result cannot be cached."""
+        if self.lease_clock is not None and (now_ms := self.lease_clock()) >= self._leased_until_ms:
+            self.clear()
+            (expires_ms,) = self._raw.execute(NEXT_EXPIRY, {"now": now_ms}).fetchone()
+            self._leased_until_ms = expires_ms or 2**62
         if fn in POLLS:
             at = POLLS[fn]
             if isinstance(at, int):
@@ -71,10 +84,14 @@ class Answers:
             raise AssertionError(f"{name_of(key[0])} is no pure function of the database and the time")
         self._known[key] = value
 
+    def lease_holders(self) -> list[Any]:
+        """Return the holders of unexpired leases."""
+        return self._raw.execute(LIVE_LEASES).fetchall()
+
     def clear(self) -> None:
         """Drop all results after a change of the database."""
         self._known.clear()
-        self._from_ms = self._until_ms = 0
+        self._from_ms = self._until_ms = self._leased_until_ms = 0
 
     def _come_to(self, at_ms: int) -> None:
         if self._from_ms <= at_ms < self._until_ms:

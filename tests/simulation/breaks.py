@@ -6,6 +6,7 @@
 ``no_journal``: the journal of answered questions is ignored.
 ``no_agreement``: a restored hub or device continues without reconciliation.
 ``commit_after_send``: a call is stored only after it was answered.
+``no_eviction``: a hub does not learn that another one has its device now.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from hub.runs.agreement import Agreements
 from protocol.errors import DeliveryError
 from protocol.ids import CallId
 from protocol.work import Answer, ToolCall
+from storage.devices import sessions
 from storage.devices.nodes import Term
 from storage.runs import calls, model_calls, plans, units
 from storage.runs.items import Decide, Decision, Known
@@ -99,7 +101,7 @@ class CommitAfterSend:
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Delay the job if its result can be predicted."""
         if fn is plans.plan_unit:
-            plan = await self._door.write(_looked_at, *args, **kwargs)
+            plan: UnitPlan = await self._door.write(_undone, fn, *args, **kwargs)
             if not plan.open_calls:
                 return await self._door.write(fn, *args, **kwargs)
             unit: str = kwargs["unit_key"]
@@ -119,14 +121,6 @@ class CommitAfterSend:
     async def _write_kept(self, unit: str) -> None:
         for fn, args, kwargs in self._kept.pop(unit, ()):
             await self._door.write(fn, *args, **kwargs)
-
-
-def _looked_at(c: sa.Connection, *args: Any, **kwargs: Any) -> UnitPlan:
-    """Return the plan of a unit without writing it."""
-    with c.begin_nested() as nothing:
-        plan = plans.plan_unit(c, *args, **kwargs)
-        nothing.rollback()
-    return plan
 
 
 class NoJournal:
@@ -163,6 +157,29 @@ class NoLedger:
             decide: Decide = kwargs["decide"]
             kwargs |= {"decide": lambda known: [_forgotten(one) for one in decide(_nothing(known))]}
         return await self._door.write(fn, *args, **kwargs)
+
+
+class NoEviction:
+    """Door that hides that another hub has a device."""
+
+    def __init__(self, door: Store, world: World) -> None:
+        self.is_shared = door.is_shared
+        self.write = door.write
+        self._door = door
+
+    async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the query, and return nothing for connections elsewhere."""
+        if fn is sessions.taken_from:
+            return []
+        return await self._door.read(fn, *args, **kwargs)
+
+
+def _undone(c: sa.Connection, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Return the result of a job without writing it."""
+    with c.begin_nested() as nothing:
+        result = fn(c, *args, **kwargs)
+        nothing.rollback()
+    return result
 
 
 def _nothing(known: Known) -> Known:
@@ -204,4 +221,5 @@ BREAKS: Final = {
     "no_agreement": Ways(agreements=NoAgreement, only="I6"),
     "no_journal": Ways(door_of=NoJournal, only="I14"),
     "commit_after_send": Ways(door_of=CommitAfterSend, only="outbox"),
+    "no_eviction": Ways(door_of=NoEviction, hubs=3, only="one owner"),
 }

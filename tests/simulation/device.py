@@ -41,6 +41,8 @@ MODERN: Final = frozenset(
 )
 PAGING: Final = MODERN | {"agent_manifest.pages"}  # a device that sends a digest of its whole manifest too
 BATCHING: Final = PAGING | {"tool_calls"}
+LATE_S: Final = 600.0  # so late, at most, a frozen hub answers a hello
+REDIAL_S: Final = (0.2, 6.0)  # until the next attempt to connect
 FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once and knows no credit
 
 
@@ -102,6 +104,7 @@ class SimDevice:
 
     Args:
         dial: finds a hub and connects to it, or returns None.
+        redial_s: range of the seconds until the next attempt.
         on_row: called before a row is written.
     """
 
@@ -113,6 +116,7 @@ class SimDevice:
         capabilities: frozenset[str],
         context: contextvars.Context,
         dial: "Callable[[SimDevice], Wire | None]",
+        redial_s: tuple[float, float] = REDIAL_S,
         on_row: "Callable[[SimDevice, Row], None]",
     ) -> None:
         self.id = device_id
@@ -130,10 +134,13 @@ class SimDevice:
         self.connected_at = 0.0  # loop time of the last welcome
         self.dies_in = 0  # inserts until it dies in the middle of one; 0: never
         self.crashes = 0
+        self.sent_away = 0
+        self._unanswered_until = 0.0  # a hello that is answered late replaces the connection made after it
         self.calls = 0
         self.reports = 0
         self._reported: dict[str, dict[CallId, str]] = {}
         self._dial = dial
+        self._redial_s = redial_s
         self._on_row = on_row
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
@@ -209,6 +216,10 @@ class SimDevice:
         if wire is not self._wire:
             return
         self._wire = None
+        if not self.is_welcome:
+            self._unanswered_until = self._loop.time() + LATE_S
+        elif wire.ended_for == "replaced" and self._loop.time() >= self._unanswered_until:
+            self.sent_away += 1
         self.is_welcome = False
         for run in self._runs.values():
             run.is_over = True
@@ -220,7 +231,7 @@ class SimDevice:
 
     def _redial(self) -> None:
         self._redialling = True
-        self._loop.call_later(self.dice.uniform(0.2, 6.0), self._dial_again, context=self.context)
+        self._loop.call_later(self.dice.uniform(*self._redial_s), self._dial_again, context=self.context)
 
     def _dial_again(self) -> None:
         self._redialling = False

@@ -11,11 +11,12 @@ from protocol.ids import DeviceId
 from tests.simulation.device import Memory, SimDevice
 from tests.simulation.hub import Machine, SimHub
 from tests.simulation.people import People
-from tests.simulation.world import World
+from tests.simulation.world import LATE_S, World
 
 LEASE_S: Final = 15.0
 WRITES: Final = ("decide", "claim_runs", "plan_unit", "mark_sent", "settle_calls", "settle_unit", "move")
 CHANGES: Final = 30  # how often people write their files, in one world
+SHARED_WRITES: Final = (*WRITES, "open_sessions", "close_session", "note_taken", "recover")
 WHEN: Final = ("during work", "during work", "during work", "at a moment", "at any time")
 
 
@@ -63,6 +64,24 @@ class Faults:
             self._people.act,
             self._people.act,
         ]
+        self._writes: tuple[str, ...] = WRITES
+        if world.scene.is_shared:
+            self._writes = SHARED_WRITES
+            self._kinds += [
+                self._hub_is_halted,
+                self._hub_is_halted_at_a_step,
+                self._hub_is_halted_before_a_write,
+                self._hub_is_halted_before_a_write,
+                self._hub_dies,
+                self._hub_is_islanded,
+                self._hub_is_islanded,
+                self._database_is_away,
+                self._database_is_away,
+                self._device_moves,
+                self._device_moves,
+                self._device_moves,
+                self._hub_loses_its_devices,
+            ]
 
     def plan(self) -> None:
         """Add all faults to the world's agenda."""
@@ -134,14 +153,14 @@ class Faults:
     def _hub_is_halted_before_a_write(self) -> None:
         hub = self._machine().live
         if hub is not None:
-            hub.weather.before = (self._dice.choice(WRITES), partial(self._halt, hub))
+            hub.weather.before = (self._dice.choice(self._writes), partial(self._halt, hub))
 
     def _halt(self, hub: SimHub) -> None:
         if hub.process.is_halted or hub.process.is_killed:  # a step of its end may set this off
             return
         is_starved = self._dice.says(0.3)
         self._world.say(hub.process.name, "is starved" if is_starved else "is halted")
-        hub.process.halt(with_children=not is_starved)
+        self._world.halt(hub, with_children=not is_starved)
         self._world.after(self._dice.uniform(1.0, 4 * LEASE_S), lambda: self._world.resume(hub))
 
     def _database_is_away(self) -> None:
@@ -151,6 +170,11 @@ class Faults:
         self._world.say(hub.process.name, "cannot reach the database")
         hub.weather.is_cut_off = True
         self._world.after(self._dice.uniform(0.5, 4 * LEASE_S), lambda: self._world.reconnect(hub))
+
+    def _hub_is_islanded(self) -> None:
+        machine = self._machine()
+        self._world.island(machine)
+        self._world.after(self._dice.uniform(1.0, 4 * LEASE_S), lambda: self._world.rejoin(machine))
 
     def _clock_jumps(self) -> None:
         machine = self._dice.choice(self._world.machines)
@@ -206,6 +230,17 @@ class Faults:
         if device.wire is not None:
             hub_after_s = self._dice.choice((0.0, 0.1, 3.0, 30.0))
             device.wire.cut(hub_after_s=hub_after_s, device_after_s=self._dice.choice((0.0, 0.2, 5.0)))
+
+    def _device_moves(self) -> None:
+        """Let a device leave its hub, which notices it late, if at all before another hub has the device."""
+        device = self._device()
+        if device.wire is not None:
+            device.wire.cut(hub_after_s=self._dice.choice(LATE_S), device_after_s=0.0, is_read=True)
+
+    def _hub_loses_its_devices(self) -> None:
+        hub = self._machine().live
+        for wire in [] if hub is None else hub.wires:
+            wire.cut(hub_after_s=self._dice.choice(LATE_S), device_after_s=0.0)
 
     def _device_is_cut_at_a_frame(self) -> None:
         device = self._device()

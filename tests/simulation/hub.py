@@ -79,7 +79,13 @@ class Machine:
         self.clock = SimClock(time)
         self.boots = 0
         self.down_s = 1.0  # for how long, when its hub has ended
+        self.is_islanded = False  # no device reaches it
         self.hub: SimHub | None = None  # the one that runs now
+
+    @property
+    def is_away(self) -> bool:
+        """Return True if its hub is halted, or cut off from the database or from the devices."""
+        return self.is_islanded or (self.live is not None and not self.live.is_able)
 
     @property
     def live(self) -> "SimHub | None":
@@ -167,6 +173,16 @@ class SimHub:
         """Cut all connections, because the process has ended."""
         if self.listener is not None:
             self.listener.drop_all(dice)
+
+    @property
+    def wires(self) -> list[Wire]:
+        """Return the connections that the process has open."""
+        return [] if self.listener is None else [*self.listener.wires]
+
+    @property
+    def is_able(self) -> bool:
+        """Return True if the hub serves, is not halted, and reaches the database."""
+        return self.is_serving and not self.process.is_halted and not self.weather.is_cut_off
 
     def recheck(self) -> None:
         """Wake the services after the world has slept."""
@@ -339,7 +355,7 @@ class SimListener:
         self._context = contextvars.copy_context()
         self._wheel = LazyWheel(hub.clock, self._context)
         self._tasks: TaskGroup | None = None
-        self._wires: list[Wire] = []
+        self.wires: list[Wire] = []
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Accept devices until cancelled, then send every device a goodbye."""
@@ -352,7 +368,7 @@ class SimListener:
                 self._tasks = None
                 with anyio.move_on_after(5.0, shield=True):
                     await self._hub.roster.drain(lambda: STOPPING, CloseCode.STOPPING)
-                for wire in self._wires:
+                for wire in self.wires:
                     wire.end(STOPPING, CloseCode.STOPPING)
 
     def knock(self, device: SimDevice) -> Wire | None:
@@ -367,20 +383,20 @@ class SimListener:
             at_hub_lost=self._lost,
             at_hub_asked=lambda link, asked: self._hub.tell_router(RequestReceived(link, asked)),
         )
-        self._wires.append(wire)
+        self.wires.append(wire)
         self._context.run(self._tasks.start_soon, self._serve_wire, wire, device)
         return wire
 
     def drop_all(self, dice: Dice) -> None:
         """Cut all connections, because the process has ended."""
-        for wire in self._wires:
+        for wire in self.wires:
             wire.hub_knows = True
             wire.cut(hub_after_s=0.0, device_after_s=dice.choice((0.01, 1.0, 40.0)))
 
     @property
     def is_quiet(self) -> bool:
         """Return True if no frame is in flight on any connection."""
-        return all(wire.is_quiet for wire in self._wires)
+        return all(wire.is_quiet for wire in self.wires)
 
     async def _serve_wire(self, wire: Wire, device: SimDevice) -> None:
         hello = DeviceHello(
@@ -397,7 +413,7 @@ class SimListener:
                 self._welcome(wire, device, admission, hello)
             await wire.wait_closed()
         finally:
-            self._wires.remove(wire)
+            self.wires.remove(wire)
             if admission is not None:
                 self._hub.roster.abandon(admission.device_id, admission.epoch)
                 with anyio.move_on_after(RELEASE_S, shield=True):
@@ -426,6 +442,8 @@ class SimListener:
     def _welcome(self, wire: Wire, device: SimDevice, admission: Admission, hello: DeviceHello) -> None:
         roster = self._hub.roster
         if wire.hub_knows:
+            if self._hub.store.is_shared:  # the hub reads no end of a connection while it judges the hello
+                roster.supersede(admission.device_id, admission.epoch)
             return
         if roster.is_draining or not roster.supersede(admission.device_id, admission.epoch):
             wire.end(Goodbye(reason="replaced"), CloseCode.REPLACED)

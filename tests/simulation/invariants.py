@@ -1,8 +1,9 @@
-"""Checker of thirteen invariants of scheduling and one of extraction in one world."""
+"""Checker of the laws in one world: of scheduling, of extraction, and of several hubs on one database."""
 
 from collections.abc import Collection
 
 from tests.simulation.clock import WorldTime
+from tests.simulation.cluster_laws import OneClaim, OneOwner, SameAnswer
 from tests.simulation.delivery_laws import Deliveries, Questions
 from tests.simulation.device import Row, SimDevice
 from tests.simulation.facts import Facts, RunFacts
@@ -62,6 +63,8 @@ class Witness:
             Counters(*given),
             WakesEnd(*given, devices=devices, was_restored=was_restored, called=self._called),
         ]
+        if scene.is_shared:
+            self._laws += [OneClaim(*given), OneOwner(*given, devices=devices), SameAnswer(*given)]
 
     def restored(self, *, sent: Collection[str] = ()) -> None:
         """Forget earlier observations, because the hub's or a device's rows were restored.

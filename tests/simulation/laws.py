@@ -56,8 +56,7 @@ class Surroundings:
     def look(self) -> None:
         """Update which hubs and devices are disturbed."""
         for machine in self.machines:
-            hub = machine.live
-            if hub is None or hub.process.is_halted or hub.weather.is_cut_off:
+            if machine.live is None or machine.is_away:
                 self.disturb()
 
     def disturb(self) -> None:

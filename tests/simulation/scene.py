@@ -71,7 +71,7 @@ def draw_scene(seed: int, *, hubs: int | None = None) -> Scene:
     """Return the scene of a seed.
 
     Args:
-        hubs: number of hubs, instead of a random number from one to two.
+        hubs: number of hubs, at most eight, instead of a random number from one to two.
     """
     dice = Dice(f"scene {seed}")
     tempo = dice.choice(TEMPI)
@@ -91,7 +91,7 @@ def draw_scene(seed: int, *, hubs: int | None = None) -> Scene:
         seed=seed,
         epoch=dice.choice(EPOCHS),
         tempo=tempo,
-        machines=tuple(f"hub-{'ab'[number]}" for number in range(count)),
+        machines=tuple(f"hub-{'abcdefgh'[number]}" for number in range(count)),
         devices=devices,
         settings=Settings(agents=agents, per_device=2 if dice.says(0.2) else 1, total=dice.between(2, 4)),
     )

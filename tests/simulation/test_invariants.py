@@ -1,6 +1,7 @@
 """Each law reports the violation that is planted for it, in a world without other violations."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from hub.extraction.model import Message, ModelRequest
 from hub.log import bind
 from hub.runs.asking import question_of
+from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
@@ -22,7 +24,9 @@ from storage.runs import calls
 from storage.runs.calls import ReportedVerdict
 from storage.runs.runs import HeldRun
 from storage.schedules.schedule_rows import DeclaredSchedule
+from tests.simulation.breaks import BREAKS
 from tests.simulation.dice import Dice
+from tests.simulation.hub import SimHub
 from tests.simulation.loop import run
 from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings
 from tests.simulation.world import Ways, World
@@ -52,11 +56,16 @@ SCENE = Scene(
 )
 
 
-def found(plant: Plant | None, *, guarded: bool = False, ways: Ways | None = None) -> list[str]:
+SHARED = replace(SCENE, machines=("hub-a", "hub-b"))
+
+
+def found(
+    plant: Plant | None, *, guarded: bool = False, ways: Ways | None = None, scene: Scene = SCENE
+) -> list[str]:
     """Return the laws that are violated after *plant*, half an hour after the first boot."""
 
     async def live() -> list[str]:
-        world = World(SCENE, guarded=guarded, ways=ways)
+        world = World(scene, guarded=guarded, ways=ways)
         async with world.opened():
             world.calm()
             await world.live(1_900.0)
@@ -451,6 +460,81 @@ async def a_folder_counts_as_read_whose_files_the_ledger_lost(world: World) -> N
 )
 def test_what_must_never_be_is_seen(law: str, plant: Plant) -> None:
     assert law in laws(found(plant))
+
+
+# --- several hubs on one database ---
+
+
+async def keep_awake(world: World) -> None:
+    """Let a minute pass that the world does not sleep through."""
+    world.machines[1].is_islanded = True
+    await world.live(world.time.now_s + 60.0)
+
+
+def the_owner(world: World) -> SimHub:
+    """Return the hub that has the device."""
+    (owner,) = [machine.live for machine in world.machines if machine.live and len(machine.live.roster)]
+    return owner
+
+
+async def a_run_is_claimed_from_another_hub(world: World) -> None:
+    run_of_hub(world, "second", "hub-x")
+    write(
+        world,
+        "UPDATE runs SET lease_boot_id = 'hub-y', fence = fence + 1 WHERE lease_boot_id = 'hub-x'",
+    )
+
+
+async def a_device_is_connected_to_two_hubs(world: World) -> None:
+    owner = the_owner(world)
+    link = owner.roster.local()[0]
+    (other,) = [machine.live for machine in world.machines if machine.live and machine.live is not owner]
+    other.roster.enter(link, DeviceHello())
+    await keep_awake(world)
+
+
+async def a_device_is_online_at_a_hub_that_does_not_have_it(world: World) -> None:
+    owner = the_owner(world)
+    world.devices[0].disconnect()
+    await world.live(world.time.now_s + 20.0)
+    write(world, "UPDATE devices SET boot_id = :boot", boot=owner.boot_id)
+    await keep_awake(world)
+
+
+async def a_connected_device_is_offline_by_its_row(world: World) -> None:
+    write(world, "UPDATE devices SET boot_id = NULL")
+    await keep_awake(world)
+
+
+async def a_hub_forgets_its_run(world: World) -> None:
+    write(
+        world,
+        "UPDATE runs SET lease_boot_id = :boot WHERE id = :run",
+        run=await starts_a_run_that_stalls(world),
+        boot=the_owner(world).boot_id,
+    )
+    the_owner(world).dispatcher._executing.clear()
+    the_owner(world).dispatcher._take_back_strays = nothing  # type: ignore[assignment, method-assign]
+    await world.live(world.time.now_s + 60.0)
+
+
+@pytest.mark.parametrize(
+    ("law", "plant"),
+    [
+        ("one claim", a_run_is_claimed_from_another_hub),
+        ("one owner", a_device_is_connected_to_two_hubs),
+        ("ghost", a_device_is_online_at_a_hub_that_does_not_have_it),
+        ("same answer", a_connected_device_is_offline_by_its_row),
+        ("same answer", a_hub_forgets_its_run),
+    ],
+)
+def test_what_must_never_be_of_several_hubs_is_seen(law: str, plant: Plant) -> None:
+    ways = replace(BREAKS["no_eviction"], only=law)
+    assert law in laws(found(plant, ways=ways, scene=SHARED))
+
+
+def test_nothing_is_found_where_nothing_is_wrong_with_several_hubs() -> None:
+    assert found(None, guarded=True, scene=SHARED) == []
 
 
 def test_hubs_may_execute_more_runs_together_than_each_of_them_may() -> None:

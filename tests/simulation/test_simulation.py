@@ -1,4 +1,4 @@
-"""A hundred and fifty worlds with all kinds of faults, in which no law is violated."""
+"""Worlds with one, two or three hubs and all kinds of faults, in which no law is violated."""
 
 import hashlib
 import os
@@ -10,12 +10,14 @@ import pytest
 
 from tests.simulation.breaks import BREAKS
 from tests.simulation.simulate import simulate
+from tests.simulation.world import Ways
 
 ROOT = Path(__file__).parents[2]
 FEW, SEEDS, PART = 2, 150, 25
 ENOUGH_TO_SEE = 60  # worlds of which at least one shows the fault
 TOLD_SEED = 5
 SEEN = ("fresh_ids", "no_fence")  # by make test; by make soak the other ways as well
+THREE_HUBS = Ways(hubs=3)
 
 
 @pytest.mark.slow
@@ -28,6 +30,20 @@ def test_no_law_is_broken_whatever_goes_wrong(first: int, count: int) -> None:
         f"seed {seed}: {violation.law}: {violation.text}"
         for seed in range(first, first + count)
         for violation in simulate(seed).violations
+    ]
+    assert broken == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [(0, FEW), *(pytest.param(first, PART, marks=pytest.mark.soak) for first in range(FEW, SEEDS, PART))],
+)
+def test_no_law_is_broken_by_three_hubs_on_one_database(first: int, count: int) -> None:
+    broken = [
+        f"seed {seed}: {violation.law}: {violation.text}"
+        for seed in range(first, first + count)
+        for violation in simulate(seed, ways=THREE_HUBS).violations
     ]
     assert broken == []
 

@@ -108,8 +108,10 @@ class Wire:
         self._under_way = 0
         self.link: OpenLink | None = None  # from the hub's welcome on
         self.frames_left = 0  # until it is cut; 0: never
+        self.ended_for = ""  # the reason that the device reads
         self.is_mute = False
         self.is_cut = False  # nothing sent from now on arrives
+        self._read_until = 0.0  # frames that had arrived by then are read although the wire is cut
         self.hub_knows = False
         self.device_knows = False
         self.closed = anyio.Event()  # the hub knows
@@ -130,6 +132,8 @@ class Wire:
 
     def end(self, goodbye: Goodbye, close: CloseCode) -> None:
         """Close the connection from the hub's side."""
+        if not self.is_cut and not self.is_mute:
+            self.ended_for = goodbye.reason
         self._tell_hub(goodbye.reason)
         self.cut(hub_after_s=0.0, device_after_s=self._traffic.latency_s())
 
@@ -153,10 +157,15 @@ class Wire:
 
     # --- for faults ---
 
-    def cut(self, *, hub_after_s: float, device_after_s: float) -> None:
-        """End the connection; each end detects it after a delay of its own."""
+    def cut(self, *, hub_after_s: float, device_after_s: float, is_read: bool = False) -> None:
+        """End the connection; each end detects it after a delay of its own.
+
+        Args:
+            is_read: a halted hub reads later what had arrived by now, as from a socket's buffer.
+        """
         if not self.is_cut:
             self.is_cut = True
+            self._read_until = self._loop.time() if is_read else 0.0
             self._traffic.tally.lost += self._under_way
         self._loop.call_later(hub_after_s, self._tell_hub, "connection_lost", context=self._at_hub)
         self._loop.call_later(device_after_s, self._tell_device, context=self._at_device)
@@ -168,7 +177,9 @@ class Wire:
 
     # --- on the way ---
 
-    def _travel(self, lane: str, frame: T, context: contextvars.Context, arrive: Callable[[T], None]) -> None:
+    def _travel(
+        self, lane: str, frame: T, context: contextvars.Context, arrive: Callable[[T, float], None]
+    ) -> None:
         self._traffic.tally.frames += 1
         if self.is_cut or self.is_mute:
             self._traffic.tally.lost += 1
@@ -176,21 +187,22 @@ class Wire:
         at = max(self._loop.time() + self._traffic.latency_s(), self._lanes.get(lane, 0.0) + STEP_S)
         self._lanes[lane] = at
         self._under_way += 1
-        self._loop.call_at(at, arrive, frame, context=context)
+        self._loop.call_at(at, arrive, frame, at, context=context)
         if self.frames_left:
             self.frames_left -= 1
             if self.frames_left == 0:
                 latency = self._traffic.dice.uniform
                 self.cut(hub_after_s=latency(0.0, 3.0), device_after_s=latency(0.0, 3.0))
 
-    def _arrive_at_device(self, frame: Frame) -> None:
+    def _arrive_at_device(self, frame: Frame, at: float) -> None:
         self._under_way -= 1
         if not self.is_cut and not self.device_knows:
             self._device.hears(self, frame)
 
-    def _arrive_at_hub(self, frame: UpFrame) -> None:
+    def _arrive_at_hub(self, frame: UpFrame, at: float) -> None:
         self._under_way -= 1
-        if self.is_cut or self.hub_knows or self.link is None:
+        is_lost = self.is_cut and at > self._read_until
+        if is_lost or self.hub_knows or self.link is None:
             return
         if isinstance(frame, Answered):
             is_taken = self.link.settle(frame.call_id, frame.answer)

@@ -27,7 +27,7 @@ from storage.kernel.database import StorageError
 from storage.store import Store
 from tests.simulation.agenda import Agenda, Step
 from tests.simulation.clock import DatabaseClock, WorldTime
-from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, PAGING, Memory, SimDevice
+from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, PAGING, REDIAL_S, Memory, SimDevice
 from tests.simulation.dice import Dice
 from tests.simulation.facts import EXECUTING
 from tests.simulation.hub import Machine, SimHub
@@ -46,6 +46,10 @@ WAKE_EARLY_S = 1.5  # before the next thing that happens, the world is awake aga
 STILL_S = 1.5  # nothing was committed for so long: the world may sleep
 WORK_S = 8.0  # duration of most runs
 AWAITED_S = 70.0  # upper bound of all waits; the longest is the settling time of a device
+PINGS_S = 5.0, 10.0  # until a device with several addresses leaves a hub that does not answer
+GIVE_UP_S = 10.0  # until such a device leaves a hub that does not welcome it
+LATE_S = 0.0, 0.5, 10.0, 45.0  # until a hub notices that a device has left it
+HURRY_S = 0.05, 1.5  # until a device tries the next of several addresses
 LEASE_JOBS = frozenset({"acquire", "renew", "resign", "beat"})  # commits that are no sign of life
 
 
@@ -111,7 +115,8 @@ class World:
     def _found(self) -> None:
         """Create the database and the devices."""
         machine = None if self.scene.is_shared else self.machines[0].clock
-        self.disk.set_clock(DatabaseClock(self.time, machine).now_ms)
+        self.database_clock = DatabaseClock(self.time, machine)
+        self.disk.set_clock(self.database_clock.now_ms, has_others=self.scene.is_shared)
         at = self.time.epoch_ms
         self.disk.write(users.ensure_user, OWNER, "owner", at)
         for name in self.scene.devices:
@@ -131,7 +136,8 @@ class World:
                     dice=dice,
                     capabilities=dice.choice((FIRST_DAYS, MODERN, PAGING, BATCHING, BATCHING)),
                     context=self._context,
-                    dial=self._dial,
+                    dial=self._dial_any if self.scene.is_shared else self._dial,
+                    redial_s=HURRY_S if self.scene.is_shared else REDIAL_S,
                     on_row=self.witness.row_made,
                 )
             )
@@ -245,6 +251,8 @@ class World:
         still_s = self.time.awake_s - self._still_since
         if still_s < STILL_S:
             return False
+        if self.scene.is_shared and any(machine.is_away for machine in self.machines):
+            return False  # its lease expires meanwhile
         if all(machine.hub is None for machine in self.machines):
             return True
         if any(run.state in EXECUTING for run in self.witness.facts.live.values()):
@@ -381,6 +389,31 @@ class World:
             self.say(hub.process.name, "goes on")
             hub.process.resume()
 
+    def halt(self, hub: SimHub, *, with_children: bool) -> None:
+        """Halt a hub. Devices that know several hubs leave it, which it notices late."""
+        hub.process.halt(with_children=with_children)
+        for device in self.devices if self.scene.is_shared else ():
+            if device.wire in hub.wires:
+                self.after(self.dice.uniform(*PINGS_S), partial(self._leave_halted, device, device.wire, hub))
+
+    def _leave_halted(self, device: SimDevice, wire: Wire, hub: SimHub) -> None:
+        if hub.process.is_halted and device.wire is wire:
+            wire.cut(hub_after_s=self.dice.choice(LATE_S), device_after_s=0.0, is_read=True)
+
+    def island(self, machine: Machine) -> None:
+        """Separate a hub from all devices; either end of a connection notices when its pings fail."""
+        self.say(machine.name, "is cut off from all devices")
+        machine.is_islanded = True
+        for wire in [] if machine.hub is None else machine.hub.wires:
+            wire.is_mute = True
+            wire.cut(hub_after_s=self.dice.uniform(1.0, 45.0), device_after_s=self.dice.uniform(*PINGS_S))
+
+    def rejoin(self, machine: Machine) -> None:
+        """Let devices reach a hub again."""
+        if machine.is_islanded:
+            self.say(machine.name, "is reached by devices again")
+            machine.is_islanded = False
+
     def reconnect(self, hub: SimHub) -> None:
         """Restore a hub's access to the database."""
         if hub.weather.is_cut_off:
@@ -398,6 +431,7 @@ class World:
         self.witness.around.clocks_changed()
         for machine in self.machines:
             machine.down_s = 0.5
+            self.rejoin(machine)
             machine.clock.ahead_s = 0.0 if self.scene.is_shared else machine.clock.ahead_s
             hub = machine.hub
             if hub is None:
@@ -477,3 +511,16 @@ class World:
         open_ = [machine.live for machine in self.machines if machine.live is not None]
         reachable = [hub for hub in open_ if not hub.process.is_halted]
         return self.dice.choice(reachable).knock(device) if reachable else None
+
+    def _dial_any(self, device: SimDevice) -> Wire | None:
+        """Connect a device to one of its addresses, or return None if nothing listens there."""
+        machine = self.dice.choice(self.machines)
+        hub = machine.live
+        wire = None if hub is None or machine.is_islanded else hub.knock(device)
+        if wire is not None:
+            self.after(GIVE_UP_S, partial(self._give_up, device, wire))
+        return wire
+
+    def _give_up(self, device: SimDevice, wire: Wire) -> None:
+        if device.wire is wire and not device.is_welcome:
+            wire.cut(hub_after_s=self.dice.choice(LATE_S), device_after_s=0.0, is_read=True)
