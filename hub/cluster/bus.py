@@ -4,7 +4,8 @@ The database alone has the truth: a lost hint costs a second, and a request that
 Nothing waits for NATS longer than a time limit, and everything else goes on without it.
 
 Each process has a subject of its own, and all have one together. A message is sealed by a key of the
-database and bound to its subject: a client of NATS alone can neither read a message nor forge one.
+database and bound to its subject: a client of NATS alone can neither read a message nor forge one, nor
+have a request answered that it saw before.
 """
 
 import hmac
@@ -38,6 +39,7 @@ MOST_BYTES: Final = 1_000_000  # of a message; a server of NATS takes 1 MiB by d
 MOST_HINTS: Final = 1_000  # that wait to be sent; the oldest ones are dropped
 MOST_WAITING: Final = 1_000  # messages that wait to be read; further ones are dropped
 MOST_REQUESTS: Final = 64  # of other nodes that are answered at once
+MOST_KNOWN: Final = 100_000  # requests by their nonces: none of them is answered again
 NONCE_BYTES: Final = 12
 
 
@@ -90,6 +92,7 @@ class Bus:
         self._hints: deque[tuple[str, Hint]] = deque(maxlen=MOST_HINTS)
         self._has_hints = anyio.Event()
         self._answering = 0
+        self._known: dict[bytes, None] = {}  # nonces of requests, the oldest first
         self.refused = 0
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -182,6 +185,8 @@ class Bus:
         async def receive(message: Msg) -> None:
             try:
                 opened = self._open(message.data, message.subject)
+                if isinstance(opened, Request):
+                    self._take_once(message.data[:NONCE_BYTES])
             except Forged as error:
                 self.refused += 1
                 log.warning("bus.refused", why=str(error))
@@ -200,6 +205,13 @@ class Bus:
         for subject in (self._own, self._member.everybody):
             await client.subscribe(subject, cb=receive, pending_msgs_limit=MOST_WAITING)
         await client.flush(int(CONNECT_S))
+
+    def _take_once(self, nonce: bytes) -> None:
+        if nonce in self._known:
+            raise Forged("a request was sent again by somebody who saw it")
+        self._known[nonce] = None
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     async def _answer(self, client: Client, message: Msg, request: Request) -> None:
         if self.on_request is None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from hub.clock import SystemClock
 from hub.cluster.bus import MOST_BYTES, Bus, Member
@@ -158,3 +159,24 @@ async def test_a_server_that_asks_for_a_password_takes_the_one_in_the_address_an
             assert bus.lost_since is not None
             assert "authorization violation" in bus.problem.lower()
             assert "donkey" not in bus.problem
+
+
+async def test_a_request_that_somebody_else_sends_again_is_not_answered_again(nats: Nats) -> None:
+    client = Client()
+    await client.connect(nats.url)
+    seen: list[bytes] = []
+
+    async def note(message: Msg) -> None:
+        seen.append(message.data)
+
+    try:
+        await client.subscribe("hub.hub-1.west", cb=note)
+        await client.flush()
+        async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
+            await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
+            await until(lambda: bool(seen))
+            await client.publish("hub.hub-1.west", seen[0], reply="somebody")
+            await until(lambda: west.bus.refused == 1)
+            assert west.requests == [ASKED]
+    finally:
+        await client.close()
