@@ -185,6 +185,7 @@ def test_what_is_polled_is_looked_up_again_when_an_instant_has_come() -> None:
 def a_disk_with_a_run(*, start_by: int) -> Disk:
     """Return a disk with a queued run that must start by *start_by*."""
     disk = fresh_disk()
+    disk.set_clock(lambda: 0)
     for statement in (
         "INSERT INTO users VALUES ('u', 'u', 1)",
         "INSERT INTO agents (id, user_id, name, executor, created_at, updated_at)"
