@@ -329,6 +329,10 @@ class _Ledger:
             or self.by_id.get(row.item.id)
         )
 
+    def of_row(self, row_id: str | None) -> ItemRow | None:
+        """Return the item whose row this is according to the ledger."""
+        return self._by_row.get(row_id)
+
     def of_place(self, item: ItemRow) -> list[ItemRow]:
         """Return items of the same words of the same source that are not rejected, and not of these rows."""
         has_quote = bool((item.source or {}).get("quote")) and item.verdict != "rejected"
@@ -409,6 +413,8 @@ def _take(
     """Add one row. Return True if it was news for the ledger."""
     one, known = row.item, ledger.find(row)
     if known is not None and known.call_id == one.call_id:
+        if (other := ledger.of_row(one.row_id)) is not None and other.id != known.id:
+            _take_row(c, other)
         if known.answered_at is None or known.row_id != one.row_id:
             note_answers(c, {one.call_id: one.row_id}, at)
         return False
@@ -460,6 +466,17 @@ def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:
     """Clear the row of the item *known*, if it is the row of *one*."""
     if known is not None and known.row_id == one.row_id and one.verdict != "rejected":
         c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=None)))
+
+
+def _take_row(c: sa.Connection, item: ItemRow) -> None:
+    """Take its row from an item: the device, restored to a later day, has another one's words in it."""
+    if item.answered_at is not None and item.verdict != "rejected":
+        c.execute(FORGET_ITEM, {"item": item.id})
+        _read_again(c, item.unit_key, item.device_id)
+        return
+    c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=None, before=None)))
+    if item.data:
+        _change_call(c, item, {"action": "insert", "where": {}, "data": item.data})
 
 
 def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:

@@ -6,11 +6,13 @@ import sqlalchemy as sa
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent
+from storage.kernel.rows import values_of
 from storage.runs import agreement, calls, items, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow
 from storage.runs.schema import folder_trees, run_units, unit_ledger
+from storage.runs.schema import items as item_table
 from storage.runs.trees import SPOILED, has_settled_tree, settle_tree
 from tests.storage.rows import AT, make_agent, running, settle_call
 from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, plan, the_item
@@ -171,6 +173,23 @@ def test_a_row_that_a_restored_device_has_again_is_an_item_of_its_own_though_its
         agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
     calls = [row.call_id for row in agreement.list_at_device(c, DESK, after="", limit=9)]
     assert sorted(calls)[:2] == ["c-10", "c-9"] and len(calls) == 3
+
+
+def test_a_row_that_a_device_restored_to_a_later_day_has_for_another_item_is_that_item_s_alone(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    units.settle_unit(c, held, "a.txt", AT)
+    made = the_item(c)
+    older = msgspec.structs.replace(made, id="t-9", call_id=CallId("c-9"), quote_hash="other")
+    c.execute(sa.insert(item_table), values_of(older, item_table))  # as it was on the earlier day
+    told = ReportedRow(msgspec.structs.replace(made, config_fingerprint=TAKEN))
+    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
+    assert the_item(c) == made
+    (content,) = c.execute(sa.select(unit_ledger.c.content_hash)).scalars()
+    assert content == ""  # what the device lost again is read again
 
 
 def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: sa.Connection) -> None:
