@@ -32,6 +32,7 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import DeviceHello, Goodbye
 from protocol.ids import BootId, DeviceId
 from storage.devices import devices, sessions
+from storage.devices.sessions import Taken
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -370,6 +371,7 @@ class Roster:
 
 
 EVERY_S: Final = 0.5  # a revocation or expiry takes effect within a second on any hub
+COMPARE_EVERY_S: Final = 10.0  # all connections with their rows, on a shared database
 OVERLAP_MS: Final = 60_000  # read again each time, because clocks of two hubs may differ by this much
 
 
@@ -383,7 +385,8 @@ FROZEN: Final = Goodbye(
 class EndsElsewhere:
     """Watch that ends connections for a reason that other hubs know; it looks twice a second.
 
-    Their token, key or device was revoked, or their device has a newer connection at another hub.
+    Their token, key or device was revoked, or their device has a newer connection at another hub. It also
+    closes rows of devices that left while the database was away.
     """
 
     def __init__(self, store: Store, *, roster: Roster, boot_id: BootId, clock: Clock) -> None:
@@ -392,13 +395,15 @@ class EndsElsewhere:
         self._boot_id = boot_id
         self._clock = clock
         self._polled_at = now_ms(clock)
+        self._compare_at = clock.monotonic() + COMPARE_EVERY_S
+        self._ghosts: frozenset[tuple[DeviceId, int]] = frozenset()  # this hub has them by their rows alone
         self.turns = Turns(clock)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled."""
         task_status.started()
         while True:
-            if not len(self._roster):
+            if not len(self._roster) and not self._store.is_shared:
                 self.turns.wait()
                 await self._roster.wait_for_link()
                 self._polled_at = now_ms(self._clock)
@@ -427,9 +432,31 @@ class EndsElsewhere:
             if self._roster.end_revoked(found.device_id, found.credential):
                 log.info("device.revoked", device_id=found.device_id)
         self._polled_at = at
-        if self._store.is_shared and (taken := await self._store.read(sessions.taken_from, self._boot_id)):
-            for one in taken:
-                if not one.is_elsewhere:
-                    self._roster.end(one.device_id, FROZEN, CloseCode.RESTARTING, until=one.epoch)
-                self._roster.supersede(one.device_id, one.epoch)
+        if not self._store.is_shared:
+            return
+        if taken := await self._store.read(sessions.taken_from, self._boot_id):
+            self._end_taken(taken)
             await self._store.write(sessions.note_taken, self._boot_id, taken)
+        if self._clock.monotonic() >= self._compare_at:
+            await self._compare(at)
+            self._compare_at = self._clock.monotonic() + COMPARE_EVERY_S
+
+    def _end_taken(self, taken: Sequence[Taken]) -> None:
+        for one in taken:
+            if not one.is_elsewhere:
+                self._roster.end(one.device_id, FROZEN, CloseCode.RESTARTING, until=one.epoch)
+            self._roster.supersede(one.device_id, one.epoch)
+
+    async def _compare(self, at: int) -> None:
+        """End what a lost record or write has left between the connections of this hub and their rows.
+
+        A row is closed only if it is found twice: a device is welcomed some time after its row is written.
+        """
+        here = [link.device_id for link in self._roster.local()]
+        taken, ghosts = await self._store.read(sessions.apart, self._boot_id, here)
+        self._end_taken(taken)
+        for device_id, epoch in ghosts:
+            if (device_id, epoch) in self._ghosts:
+                log.warning("device.not_there", device_id=device_id, epoch=epoch)
+                await self._store.write(sessions.close_session, device_id, epoch, at)
+        self._ghosts = frozenset(ghosts)

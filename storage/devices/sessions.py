@@ -121,6 +121,11 @@ LEAVE = (
 TAKEN = sa.select(devices.c.id, devices.c.session_epoch, devices.c.boot_id).where(
     devices.c.taken_from == sa.bindparam("boot")
 )
+_present = sa.select(devices.c.id, devices.c.session_epoch, devices.c.boot_id)
+APART = sa.union_all(  # not one condition: each part has an index of its own
+    _present.where(devices.c.id.in_(listed(_ids)), devices.c.boot_id.is_distinct_from(sa.bindparam("boot"))),
+    _present.where(devices.c.boot_id == sa.bindparam("boot"), devices.c.id.not_in(listed(_ids))),
+)
 KNOWN = (
     sa.update(devices)
     .where(
@@ -246,6 +251,22 @@ def taken_from(c: sa.Connection, boot_id: BootId) -> list[Taken]:
     """Return devices that connected to another hub process than *boot_id*, or whose connection one closed."""
     found = c.execute(TAKEN, {"boot": boot_id})
     return [Taken(DeviceId(row.id), row.session_epoch, row.boot_id is not None) for row in found]
+
+
+def apart(
+    c: sa.Connection, boot_id: BootId, device_ids: Collection[DeviceId]
+) -> tuple[list[Taken], list[tuple[DeviceId, int]]]:
+    """Compare the devices that the hub process *boot_id* has with their rows.
+
+    Returns:
+        those that it has no longer by their rows, because the record for ``taken_from`` is lost if a third
+        process took the device; and those that it has by their rows alone, with their epochs.
+    """
+    found = c.execute(APART, {"ids": sorted(device_ids), "boot": boot_id}).all()
+    taken = [
+        Taken(row.id, row.session_epoch, row.boot_id is not None) for row in found if row.boot_id != boot_id
+    ]
+    return taken, [(DeviceId(row.id), row.session_epoch) for row in found if row.boot_id == boot_id]
 
 
 def note_taken(c: sa.Connection, boot_id: BootId, ended: Sequence[Taken]) -> None:

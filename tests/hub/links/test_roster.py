@@ -3,7 +3,15 @@ from dataclasses import dataclass, field
 import anyio
 import sqlalchemy as sa
 
-from hub.links.roster import FROZEN, DeviceLost, DeviceReady, EndsElsewhere, LinkEvent, Roster
+from hub.links.roster import (
+    COMPARE_EVERY_S,
+    FROZEN,
+    DeviceLost,
+    DeviceReady,
+    EndsElsewhere,
+    LinkEvent,
+    Roster,
+)
 from hub.metrics import Metrics
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye
@@ -13,7 +21,7 @@ from storage.store import open_store
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
 from tests.support.postgres import Postgres
-from tests.support.presence import open_session
+from tests.support.presence import live, open_session
 
 HELLO = DeviceHello()
 
@@ -158,6 +166,36 @@ async def test_a_device_that_connects_to_another_hub_leaves_the_first_one(postgr
             await watch.poll()
             assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
             assert await store.read(sessions.taken_from, EAST) == []
+
+
+async def test_a_device_that_a_third_hub_took_meanwhile_leaves_the_first_one(postgres: Postgres) -> None:
+    house, clock = House(), FakeClock()
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            desk = await store.write(_add_desk)
+            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=clock)
+            first = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=1))
+            for boot in (WEST, BootId("north")):
+                await store.write(open_session, desk, boot_id=boot, at=2)
+            clock.advance(COMPARE_EVERY_S)
+            await watch.poll()
+            assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
+
+
+async def test_a_device_whose_leaving_was_not_written_is_offline_after_two_looks(postgres: Postgres) -> None:
+    house, clock = House(), FakeClock()
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            desk = await store.write(_add_desk)
+            await store.write(live, EAST)
+            await store.write(open_session, desk, boot_id=EAST, at=1)
+            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=clock)
+            seen = []
+            for _ in range(2):
+                clock.advance(COMPARE_EVERY_S)
+                await watch.poll()
+                seen.append((await store.read(devices.get_device, desk)).connectivity)
+            assert seen == ["online", "offline"]
 
 
 async def test_a_device_that_came_back_before_its_hub_looked_stays(postgres: Postgres) -> None:
