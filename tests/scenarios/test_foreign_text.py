@@ -37,7 +37,16 @@ FREE = (
     *("cancel_reason", "account", "prompt_template", "external_id", "instance_id", "project_id"),
     *("answered_by", "created_by", "network", "title"),
 )
-NAMED = ("users", "devices", "boards", "agents", "operator_tokens", "agent_templates", "agent_capabilities")
+NAMED = (
+    "users",
+    "devices",
+    "boards",
+    "agents",
+    "operator_tokens",
+    "agent_templates",
+    "agent_capabilities",
+    "nodes",
+)
 FIXED = ("audit_log",)  # a chain of hashes
 
 # Every command that lists or shows, with {ID} for what is planted; a test keeps the list whole.
@@ -48,7 +57,7 @@ agents slots notes; agents tokens notes; agents metrics notes; agents config not
 agents config notes history; agents capabilities notes ls; agents checkpoints notes ls
 templates ls; templates show plain; runs ls; runs show {run}; locks ls; gateways ls; connectors ls
 boards ls; boards show {board}; boards memory {board} ls; messages ls; messages show {message}
-messages broadcasts; ask ls; ask show {question}; costs; token ls; keys ls; doctor; audit ls; routes; logs
+messages broadcasts; ask ls; ask show {question}; costs; token ls; keys ls; nodes ls; doctor; audit ls; routes; logs
 config show
 """
 

@@ -346,6 +346,7 @@ SEVERAL: Final = {
     "/v1/broadcasts": "the names of the senders are read after the broadcasts",
     "/v1/broadcasts/{broadcast_id}": "its results are read after the broadcast",
     "/v1/connectors/{connector}/sign-in/{sign_in}": "the desk of sign-ins reads for itself",
+    "/v1/keys": "keys that another node has are counted after those of this one",
     "/v1/messages": "the names of the senders are read after the messages",
     "/v1/issues": "each check reads for itself; checks of a few seconds ago are not repeated",
     "/v1/messages/{message_id}": "the names of the senders are read after the messages",
