@@ -37,7 +37,7 @@ def test_no_law_is_broken_whatever_goes_wrong(first: int, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "count"),
-    [(0, FEW), *(pytest.param(first, PART, marks=pytest.mark.soak) for first in range(FEW, SEEDS, PART))],
+    [(0, 1), *(pytest.param(first, PART, marks=pytest.mark.soak) for first in range(1, SEEDS, PART))],
 )
 def test_no_law_is_broken_by_three_hubs_on_one_database(first: int, count: int) -> None:
     broken = [

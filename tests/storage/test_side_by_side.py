@@ -70,6 +70,7 @@ async def connect_to_boots(hub: Database) -> dict[BootId, frozenset[DeviceId]]:
     return shares
 
 
+@pytest.mark.soak
 async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) -> None:
     await hubs[0].write(queue_up)
     shares = await connect_to_boots(hubs[0])
