@@ -329,9 +329,10 @@ class _Ledger:
             or self.by_id.get(row.item.id)
         )
 
-    def of_row(self, row_id: str | None) -> ItemRow | None:
-        """Return the item whose row this is according to the ledger."""
-        return self._by_row.get(row_id)
+    def other_of_row(self, known: ItemRow, row_id: str | None) -> ItemRow | None:
+        """Return the item, if not *known*, whose row this is too according to the ledger."""
+        other = self._by_row.get(row_id)
+        return None if other is None or other.id == known.id else other
 
     def of_place(self, item: ItemRow) -> list[ItemRow]:
         """Return items of the same words of the same source that are not rejected, and not of these rows."""
@@ -374,6 +375,8 @@ def list_doubtful(
             }
             if known is not None and known.answered_at is None and not ledger.is_older(row.item, known):
                 found[known.call_id] = known.row_id
+        elif (other := ledger.other_of_row(known, row.item.row_id)) is not None:
+            found[other.call_id] = other.row_id
     return found
 
 
@@ -413,7 +416,8 @@ def _take(
     """Add one row. Return True if it was news for the ledger."""
     one, known = row.item, ledger.find(row)
     if known is not None and known.call_id == one.call_id:
-        if (other := ledger.of_row(one.row_id)) is not None and other.id != known.id:
+        other = ledger.other_of_row(known, one.row_id)
+        if other is not None and other.call_id not in lost:  # else it is sent again
             _take_row(c, other)
         if known.answered_at is None or known.row_id != one.row_id:
             note_answers(c, {one.call_id: one.row_id}, at)
