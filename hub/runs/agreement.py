@@ -369,11 +369,10 @@ def _payload_of(item: ItemRow, rows: Collection[str]) -> CallPayload:
     rows that the device lacks are left out.
     """
     missing = {name for name, row in _references(item).items() if row not in rows}
-    source = item.source or {"path": item.unit_key, "quote": "", "start": 0, "end": 0}
     is_update = item.row_id is not None and item.version > 1 and item.row_id in rows
     return CallPayload(
         data={name: value for name, value in item.data.items() if name not in missing},
-        source=msgspec.convert(source, ItemSource),
+        source=msgspec.convert(item.source, ItemSource),
         action=Action.UPDATE if is_update else Action.INSERT,
         where={"id": item.row_id} if is_update else {},
     )

@@ -191,6 +191,7 @@ HAS_AGAIN = (
         updated_at=sa.bindparam("now"),
     )
 )
+CHANGING = ITEMS.where(items.c.id.in_(sa.bindparam("ids", expanding=True)), items.c.answered_at.is_(None))
 FORGET_ITEM = sa.delete(items).where(items.c.id == sa.bindparam("item"))
 READ_AGAIN = (
     sa.update(unit_ledger)
@@ -210,7 +211,8 @@ def list_at_device(c: sa.Connection, device_id: DeviceId, *, after: str, limit: 
     Those whose newest call is not answered yet are among them, if an older one has made their row.
 
     Their *source* and *data* are completed from the planned payloads, as long as these are stored; *data* is
-    empty if it is not completely known.
+    empty if one of both is not completely known. An item has no source after its owner rejected it, which the
+    owner of a restored device may not have done yet.
     """
     found = c.execute(AT_DEVICE, {"device": device_id, "after": after, "most": limit}).all()
     return [_whole(fill(ItemRow, row), row.payload or {}) for row in found]
@@ -220,7 +222,8 @@ def _whole(item: ItemRow, payload: dict[str, Any]) -> ItemRow:
     data = item.data
     if item.config_fingerprint == TAKEN and item.verdict != "open":  # the device reported at most its name
         data = payload.get("data", {}) if payload.get("action", "insert") == "insert" else {}
-    return msgspec.structs.replace(item, data=data, source=item.source or payload.get("source"))
+    source = item.source or payload.get("source")
+    return msgspec.structs.replace(item, data=data if source else {}, source=source)
 
 
 def note_resent(
@@ -237,6 +240,8 @@ def note_resent(
 ) -> None:
     """Record the comparison up to the call *after*; ``None``: to the end.
 
+    A run may have planned a newer version of an item meanwhile: that version then goes to the item's new row.
+
     Args:
         unknown: items that the device lost and whose data the hub does not know: their sources are read
             again.
@@ -244,14 +249,20 @@ def note_resent(
         deleted: items whose row their owner deleted meanwhile; they are rejected then.
         refused: number of items that the device did not accept.
     """
+    lacking = {item.id: item for item in (*unknown, *rowless)}
+    changing: dict[str, ItemRow] = {}  # items whose newest call has no answer yet
+    for part in in_parts(sorted({*lacking} | {one.item_id for one in resent})):
+        changing |= {row.id: fill(ItemRow, row) for row in c.execute(CHANGING, {"ids": part})}
     for one in resent:
+        if one.item_id in changing and one.row_id is not None:
+            _change_row(c, changing[one.item_id], one.row_id)
         c.execute(HAS_AGAIN, {"item": one.item_id, "row": one.row_id, "now": at})
-    for item in unknown:
-        c.execute(FORGET_ITEM, {"item": item.id})
-        _read_again(c, item.unit_key, device_id)
-    for item in rowless:
-        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=None, before=None)))
-        _change_call(c, item, {"action": "insert", "where": {}, "data": item.data})
+    for item in lacking.values():
+        if item.id in changing:
+            _insert_instead(c, changing[item.id])
+        elif item.answered_at is not None:
+            c.execute(FORGET_ITEM, {"item": item.id})
+            _read_again(c, item.unit_key, device_id)
     record_verdicts(c, device_id, [ReportedVerdict(item.call_id, "rejected") for item in deleted], at)
     counted = {
         "sent": device_stores.c.sent + len(resent),
@@ -478,6 +489,11 @@ def _take_row(c: sa.Connection, item: ItemRow) -> None:
         c.execute(FORGET_ITEM, {"item": item.id})
         _read_again(c, item.unit_key, item.device_id)
         return
+    _insert_instead(c, item)
+
+
+def _insert_instead(c: sa.Connection, item: ItemRow) -> None:
+    """Make the newest call of an item insert it, as it has no row any more."""
     c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=None, before=None)))
     if item.data:
         _change_call(c, item, {"action": "insert", "where": {}, "data": item.data})

@@ -210,6 +210,44 @@ def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: s
     assert the_item(c).call_id == older.item.call_id
 
 
+def test_a_change_that_is_planned_while_the_old_version_is_sent_again_goes_to_the_new_row(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
+    plan(c, held, changed)
+    agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=None, at=AT)
+    (call,) = calls.open_calls(c, held.id)
+    assert (call.payload["action"], call.payload["where"]) == ("update", {"id": "row-9"})
+    assert the_item(c).row_id == "row-9"
+
+
+def test_an_item_of_unknown_content_of_which_a_run_plans_a_change_is_inserted(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
+    plan(c, held, changed)
+    agreement.note_resent(c, DESK, [], unknown=[there], after=None, at=AT)
+    (call,) = calls.open_calls(c, held.id)
+    assert call.payload["action"] == "insert"
+    assert the_item(c).row_id is None
+
+
+def test_an_item_without_its_source_has_unknown_content(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    call = the_item(c).call_id
+    assert agreement.list_at_device(c, DESK, after="", limit=9)[0].data
+    for verdict in ("rejected", "approved"):  # by the owner; approved by a device of an older day
+        calls.record_verdicts(c, DESK, [ReportedVerdict(call, verdict)], AT)
+    (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
+    assert (there.source, there.data) == (None, {})
+
+
 def test_an_item_whose_row_its_owner_deletes_during_the_comparison_is_rejected(c: sa.Connection) -> None:
     held = running(c)
     agreed(c)

@@ -61,6 +61,7 @@ def new(known: Known, one: FoundItem) -> Decision:
         data=one.data,
         date_ms=one.date_ms,
         warnings=("instruction",),
+        source={"path": finder.unit_key, "quote": one.main, "start": 0, "end": len(one.main)},
         call_id=CallId(f"c1 {id}"),
         run_id=finder.run_id,
         created_at=finder.at,
