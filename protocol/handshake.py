@@ -30,6 +30,8 @@ from protocol.work import Action
 
 SharedRoot = Annotated[str, Meta(min_length=1, max_length=1024)]
 # shown in a command line: no other characters
+# of a node of the hub, as ``hub connect`` takes it: a ws:// or wss:// URL
+HubAddress = Annotated[str, Meta(min_length=1, max_length=300)]
 PairingCode = Annotated[str, Meta(pattern="^[A-Z0-9-]{4,16}$")]
 
 
@@ -163,6 +165,7 @@ class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
     heartbeat_interval_ms: Count = HEARTBEAT_INTERVAL_MS
     limits: Limits = Limits()
     store: StoreMark | None = None  # the device's store as known to the hub from earlier connections
+    hubs: Annotated[list[HubAddress], Meta(max_length=64)] = []  # addresses of all nodes; absent: none known
 
 
 class Error(Frame, frozen=True, kw_only=True, tag="error"):
@@ -188,6 +191,7 @@ class Goodbye(Frame, frozen=True, kw_only=True, tag="goodbye"):
     reason: Name
     retry_after_ms: Count | None = None
     message: Text | None = None
+    to: HubAddress | None = None  # another node, which has room: connect there after ``retry_after_ms``
 
 
 NONCE_HEADER = "Device-Nonce"  # header of the WebSocket request: base64url of 32 bytes, used once

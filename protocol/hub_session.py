@@ -4,7 +4,7 @@ In addition to the common rules it tracks a device's open requests, because each
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -145,6 +145,7 @@ class HubSession(Session):
         limits: Limits = _LIMITS,
         heartbeat_interval_ms: int = HEARTBEAT_INTERVAL_MS,
         store: StoreMark | None = None,
+        hubs: Sequence[str] = (),
     ) -> Welcome:
         """Queue the welcome; the session is READY from here on.
 
@@ -164,6 +165,7 @@ class HubSession(Session):
             heartbeat_interval_ms=heartbeat_interval_ms,
             limits=limits,
             store=store,
+            hubs=list(hubs),
         )
         self._queue(welcome)
         self._move(SessionMove.WELCOMED)

@@ -34,6 +34,7 @@ nodes = table(
     sa.Column("revision", sa.Text),  # the newest one that its release knows
     sa.Column("demand", Int),  # questions to models with limits that wait or are under way
     sa.Column("declared", Doc(dict[str, Any])),
+    sa.Column("address", sa.Text),
 )
 
 leases = table(

@@ -70,6 +70,7 @@ async def begin(context: Context) -> Boot:
         window_ms=window_ms,
         name=settings.cluster.node or socket.gethostname(),
         version=VERSION,
+        address=settings.cluster.address,
     )
     hold, hold_until_ms = None, 0
     if boot.boots_10min >= RESTARTS:

@@ -222,6 +222,8 @@ class Hub:
             sock=sock,
             tls=tls.context("devices"),
         )
+        roster.hubs = await context.store.read(nodes.addresses)
+        devices.find_others = partial(context.store.read, nodes.others_with_room, context.boot_id)
         add("devices", devices, turns=devices.turns)
         add("revocations", ends, turns=ends.turns)
         add("sign-ins", sign_ins, turns=sign_ins.turns)

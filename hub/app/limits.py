@@ -4,6 +4,7 @@ import math
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.limits import STRANGERS, STRANGERS_PER_NETWORK, LinkLimits, PortLimits
@@ -68,14 +69,18 @@ def operator_hosts(listen: Listener) -> Hosts:
     return Hosts((listen.address.host, *listen.hosts))
 
 
-def upgrade_rules(listen: DeviceListener, *, opened: DeviceListener) -> UpgradeRules:
+def upgrade_rules(
+    listen: DeviceListener, *, opened: DeviceListener, address: str | None = None
+) -> UpgradeRules:
     """Return the host names, web origins and proxies accepted from devices.
 
     Args:
         opened: settings at the listener's start, as for ``trusted_proxies``.
+        address: URL of this node for devices, the host of which is accepted.
     """
+    dialled = () if address is None else _names(urlsplit(address).hostname or "")
     return UpgradeRules(
-        hosts=(*listen.hosts, *_names(listen.address.host)),
+        hosts=(*listen.hosts, *_names(listen.address.host), *dialled),
         origins=listen.origins,
         proxies=trusted_proxies(listen, opened=opened),
     )

@@ -107,7 +107,7 @@ def make_device_listener(
         metrics=context.metrics,
         limits=link_limits(limits, spool=spool),
         port_limits=port_limits(limits),
-        rules=upgrade_rules(settings, opened=settings),
+        rules=upgrade_rules(settings, opened=settings, address=context.settings.cluster.address),
         tls=tls,
         compression=settings.compression,
         ping_every_s=limits.ping_interval_s,
@@ -121,7 +121,7 @@ def apply_to_devices(listener: DeviceListener, settings: Settings, *, opened: Li
     listener.apply(
         limits=link_limits(limits, spool=state / SPOOL),
         port_limits=port_limits(limits),
-        rules=upgrade_rules(settings.listen.devices, opened=opened.devices),
+        rules=upgrade_rules(settings.listen.devices, opened=opened.devices, address=settings.cluster.address),
         ping_every_s=limits.ping_interval_s,
         pong_within_s=limits.ping_timeout_s,
     )

@@ -16,8 +16,9 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
+from hub.device.addresses import BadAddress, address_of
 from hub.device.browser import Browser
-from hub.device.client import BadAddress, Client, Handler, TurnedAway, address_of
+from hub.device.client import Client, Handler, TurnedAway
 from hub.device.connection import ACTIONS, Bench, Line, Tools
 from hub.device.credentials import (
     BadCredential,
@@ -29,7 +30,7 @@ from hub.device.credentials import (
 )
 from hub.device.digests import open_digests
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
-from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
+from hub.device.known_hubs import SUFFIX, BadKnownHubs, HubNotTrusted, KnownHubs, dialled
 from hub.device.messages import describe_message, describe_question
 from hub.device.reporting import ANSWERS, REPLIES, VERDICTS, Hearing, Reporting
 from hub.device.run_reading import Contents, Library, Readings
@@ -133,6 +134,7 @@ class ReferenceDevice:
     ) -> None:
         self._options = options
         self._hubs = hubs
+        self._key_of_hub = ""  # of the last one that was met, or is known at a given address
         self._addresses = [dialled(address_of(url)) for url in options.urls]
         self._credential = credential
         self._folders = declare(options.roots)
@@ -170,6 +172,7 @@ class ReferenceDevice:
             store = opened.enter_context(open_device_store(self._options.db, clock=self._clock, ids=ids))
             digests = opened.enter_context(open_digests(self._options.db))
             self._store = store
+            self._remember_addresses(store)
             folders = settle(self._folders, store.known_roots())
             names = store.name_roots([path for path, _ in folders])
             roots = [
@@ -185,6 +188,18 @@ class ReferenceDevice:
                 self._on_status(f"sharing {root.spelling} as {root.name}")
             await self._client.serve(task_status=task_status)
 
+    def _remember_addresses(self, store: DeviceStore) -> None:
+        """Use the addresses that the known hub at a given address named."""
+        try:
+            known = self._hubs.at_addresses()
+        except BadKnownHubs:
+            return  # reported at the first connection
+        hub = next((known[address] for address in self._addresses if address in known), None)
+        if hub is not None:
+            self._key_of_hub = hub.public_key
+            named, last = store.addresses(hub.public_key)
+            self._client.remember(named, last=last)
+
     def _meet(self, address: str, public_key: str) -> DeviceHello:
         """Verify the hub by the key it proved, remember a new key, and return the hello.
 
@@ -192,7 +207,10 @@ class ReferenceDevice:
             HubNotTrusted, BadKnownHubs: the device must not authenticate to this hub.
         """
         assert self._store is not None  # connections are opened only inside serve
+        if address not in self._addresses and public_key != self._key_of_hub:
+            raise HubNotTrusted(f"the hub at {address} is not the one that named this address")
         hub, before = self._hubs.judge(address, public_key, all_addresses=self._addresses)
+        self._key_of_hub = public_key
         is_successor = before is not None and before.public_key != public_key
         self._store.meet(public_key, predecessor=before.public_key if before and is_successor else None)
         if hub != before:
@@ -264,6 +282,8 @@ class ReferenceDevice:
         compared = await tools.on_file(DeviceStore.note_welcome, welcome, otherwise=None)
         if compared is not None:
             self._on_status(compared)
+        hubs, address = welcome.hubs, self._client.address
+        await tools.on_file(DeviceStore.keep_addresses, hubs, address, otherwise=None)
         await tools.serve(bench)
 
     async def _send_heartbeats(self, line: Line, readings: Readings) -> None:

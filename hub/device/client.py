@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -23,13 +23,12 @@ from websockets.exceptions import (
     InvalidMessage,
     InvalidProxy,
     InvalidStatus,
-    InvalidURI,
     WebSocketException,
 )
 from websockets.typing import Subprotocol
-from websockets.uri import parse_uri
 
 from hub.clock import Chance, Clock
+from hub.device.addresses import Route, address_of, is_local
 from hub.device.connection import Line
 from hub.device.credentials import BadCredential, Credential
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, check_proof, dialled
@@ -39,8 +38,8 @@ from protocol.backoff import Backoff
 from protocol.codec import Codec, for_subprotocol
 from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
-from protocol.frame import MAX_MESSAGE_BYTES, PATH, Frame
-from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Goodbye
+from protocol.frame import MAX_MESSAGE_BYTES, Frame
+from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Goodbye, Welcome
 from protocol.session import Challenged, Ended, Leaving, Received, Refused, SessionEvent, Welcomed
 
 _OPEN_TIMEOUT_S: Final = 10.0
@@ -49,7 +48,6 @@ _PING_OF_SEVERAL_S: Final = 5.0  # the same where another address of the hub can
 _TURN_S: Final = 0.5  # most seconds before the next address is tried; spreads the devices of a hub that died
 _CLOSE_TIMEOUT_S: Final = 2.0
 _STEADY_S: Final = 30.0  # a connection that lasted this long resets the retry counter
-_LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 _NONCE_BYTES: Final = 32
 _LATE_S: Final = 600.0  # a hub that did not answer a hello, as it was frozen, may do so within this time
 _HANG_UP_S: Final = 5.0  # wait for the hub's close code after its goodbye
@@ -74,12 +72,6 @@ class TurnedAway(HubError):
         self.close = close
 
 
-class BadAddress(HubError):
-    """Unusable URL of the hub."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 @dataclass
 class _Visit:
     """State of one connection attempt: the last messages of the hub, and its end."""
@@ -92,49 +84,6 @@ class _Visit:
     goodbye: Goodbye | None = None
     pairing_code: str | None = None  # for a person to enter at the hub
     retry_after_ms: int | None = None
-
-
-class _Route:
-    """Addresses of one hub, and the one to connect to next.
-
-    The address of the last welcome is kept. If its connection ends, the others are tried in random order, so
-    that the devices of a node that died spread over those that live.
-    """
-
-    def __init__(self, urls: Sequence[str], chance: Chance) -> None:
-        self._urls = list(dict.fromkeys(urls))
-        self._chance = chance
-        self.current = self._urls[0]
-        self.welcomed()
-
-    def __len__(self) -> int:
-        return len(self._urls)
-
-    def welcomed(self) -> None:
-        """Record that the hub at the current address accepted the device."""
-        self._good = self.current
-        self._untried = [url for url in self._urls if url != self.current]
-
-    def turn(self) -> bool:
-        """Turn to an address that was not tried since the last welcome.
-
-        Returns:
-            False if all were tried: they will be tried again, beginning with the one of the last welcome.
-        """
-        if self._untried:
-            drawn = int(self._chance.uniform(0.0, 1.0) * len(self._untried))
-            self.current = self._untried.pop(min(drawn, len(self._untried) - 1))
-            return True
-        self.current = self._good
-        self.welcomed()
-        return False
-
-    def leave_out(self) -> bool:
-        """Remove the current address for good. Return False if it was the last one."""
-        self._urls.remove(self.current)
-        if self._urls and self._good == self.current:
-            self._good = self._urls[0]
-        return bool(self._urls)
 
 
 class _Straight(connect):
@@ -172,8 +121,9 @@ class Client:
         on_status: Callable[[str], None],
         backoff: Backoff | None = None,
     ) -> None:
-        self._route = _Route([address_of(url) for url in urls], chance)
-        self._is_in_clear = any(not (_is_local(url) or url.startswith("wss:")) for url in urls)
+        given = [address_of(url) for url in urls]
+        self._route = Route(given, chance)
+        self._is_in_clear = any(not (is_local(url) or url.startswith("wss:")) for url in given)
         self._codec = codec
         self._credential = credential
         self._pairing_code: str | None = None  # last code shown to the person
@@ -183,6 +133,16 @@ class Client:
         self._chance = chance
         self._on_status = on_status
         self._backoff = backoff or Backoff()
+
+    @property
+    def address(self) -> str:
+        """URL of the current connection, or of the next one."""
+        return self._route.current
+
+    def remember(self, named: Sequence[str], *, last: str) -> None:
+        """Use the addresses that a hub named to this device before, and begin at the *last* one."""
+        self._route.learn(named)
+        self._route.begin_at(last)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep the device connected until cancelled; *started* after the first welcome.
@@ -221,7 +181,11 @@ class Client:
                     continue
                 raise TurnedAway(_farewell(visit), visit.close or 0)
             where = ""
-            if visit.close != CloseCode.PAIRING_REQUIRED and self._route.turn():
+            to = None if visit.goodbye is None else visit.goodbye.to
+            if to is not None and self._route.turn_to(to):
+                wait_s = max((visit.retry_after_ms or 0) / 1000, _TURN_S * draw)
+                where = f" at {dialled(self._route.current)}"
+            elif visit.close != CloseCode.PAIRING_REQUIRED and self._route.turn():
                 wait_s = _TURN_S * draw
                 where = f" at {dialled(self._route.current)}"
             elif visit.close not in _NO_FAILED_TRY:
@@ -254,7 +218,7 @@ class Client:
                 additional_headers={NONCE_HEADER: nonce},
                 subprotocols=[Subprotocol(self._codec.name)],
                 compression=None,
-                proxy=None if _is_local(url) else True,
+                proxy=None if is_local(url) else True,
                 open_timeout=_OPEN_TIMEOUT_S,
                 ping_interval=ping_s,
                 ping_timeout=ping_s,
@@ -297,9 +261,9 @@ class Client:
             session.receive_eof(self._clock.monotonic())
             visit.close = socket.close_code if socket.close_code != 1006 else None
 
-    def _welcomed(self) -> None:
+    def _welcomed(self, welcome: Welcome) -> None:
         self._credential.welcomed()
-        self._route.welcomed()
+        self._route.learn(welcome.hubs)
 
     async def _read(self, socket: ClientConnection, session: DeviceSession, talk: "_Talk") -> None:
         with talk.reading:
@@ -331,7 +295,7 @@ class _Talk:
     ) -> None:
         self.ended: Ended | None = None
         self.reading = anyio.CancelScope()
-        self.on_welcome: Callable[[], None] = lambda: None
+        self.on_welcome: Callable[[Welcome], None] = lambda welcome: None
         self._line = line
         self._visit = visit
         self._tasks = tasks
@@ -358,7 +322,7 @@ class _Talk:
                         self.reading.cancel()
                 case Welcomed():
                     self._visit.was_welcome = True
-                    self.on_welcome()
+                    self.on_welcome(self._line.welcome)
                     self._handle = self._attend(self._line, self._tasks)
                     self._task_status.started()
                 case Refused(error):
@@ -379,33 +343,6 @@ class _Talk:
     async def _hang_up(self) -> None:
         await self._clock.sleep(_HANG_UP_S)
         self.reading.cancel()
-
-
-def address_of(url: str) -> str:
-    """Return the hub's URL with the path that devices connect to.
-
-    Raises:
-        BadAddress: not a ``ws://`` or ``wss://`` URL, or a URL with a query, fragment or user.
-    """
-    try:
-        parse_uri(url)
-    except (InvalidURI, ValueError) as error:
-        hint = (
-            "which looks like wss://hub.example" if "://" in url or not url else f"did you mean ws://{url}?"
-        )
-        raise BadAddress(f"{url!r} is no address of a hub, {hint}") from error
-    parts = urlsplit(url)
-    try:
-        (parts.hostname or "").encode("idna")  # checked now, since a lookup would fail at every attempt
-    except UnicodeError as error:
-        raise BadAddress(f"the host of {url!r} cannot be looked up: {error}") from error
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise BadAddress("the address of a hub has no query and no user; a token goes into a file")
-    return urlunsplit(parts._replace(path=parts.path if parts.path not in ("", "/") else PATH))
-
-
-def _is_local(url: str) -> bool:
-    return urlsplit(url).hostname in _LOOPBACK
 
 
 async def _close(socket: ClientConnection, line: Line, ended: Ended) -> None:

@@ -19,7 +19,18 @@ from typing import Any, Final
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, now_ms
-from hub.device import agreement, digests, files, grants, messages, proposals, rows, schema, verdicts
+from hub.device import (
+    addresses,
+    agreement,
+    digests,
+    files,
+    grants,
+    messages,
+    proposals,
+    rows,
+    schema,
+    verdicts,
+)
 from hub.device.messages import Reply
 from hub.device.rows import Refusal
 from hub.device.verdicts import Verdict
@@ -114,6 +125,15 @@ class DeviceStore:
             message = agreement.note_welcome(self._db, welcome, self._ids.fresh())
         self.mark = self._read_mark()
         return message
+
+    def keep_addresses(self, named: Sequence[str], last: str) -> None:
+        """Store the addresses of the current hub, and the *last* one that it answered at."""
+        with self._transaction():
+            addresses.keep_addresses(self._db, self.hub, named, last)
+
+    def addresses(self, hub: str) -> tuple[list[str], str]:
+        """Return the addresses that *hub* named, and the one of its last welcome, or an empty text."""
+        return addresses.read_addresses(self._db, hub)
 
     def _read_mark(self) -> StoreMark:
         mark = agreement.read_mark(self._db)
@@ -425,7 +445,8 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         for statement in schema.statements():
             db.execute(statement)
         db.execute("COMMIT")
-    db.execute(digests.CREATE)  # also in files from before it; older versions ignore the table
+    for table in (digests.CREATE, addresses.CREATE):  # also in older files; older versions ignore them
+        db.execute(table)
     db.execute("PRAGMA foreign_keys = ON")
 
 

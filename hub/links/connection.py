@@ -184,6 +184,7 @@ class Connection:
                 max_pending_calls=limits.pending_calls,
             ),
             store=admission.store,
+            hubs=self._roster.hubs,
         )
         self._flush()
         self._set_alarm()

@@ -8,9 +8,11 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from heapq import heapify, heapreplace
 from typing import Final
 
 import anyio
@@ -50,6 +52,7 @@ log = Channel(__name__)
 OPEN_S: Final = 5.0  # for the opening handshake
 JUDGE_S: Final = 20.0  # for authentication; a device waits 30 s for its welcome
 AFTER_ABORT_S: Final = 2.0  # for handlers to record the disconnect of their device
+FIND_S: Final = 1.0  # for the database to name the other nodes at a stop
 NONCE_BYTES: Final = 32
 BACKLOG: Final = 4096  # as in hub.socket; listening again on a socket of systemd replaces its backlog
 
@@ -64,6 +67,26 @@ _DEFLATE: Final = ServerPerMessageDeflateFactory(
     client_max_window_bits=10,
     compress_settings={"memLevel": 5},
 )
+
+
+class Elsewhere:
+    """Addresses of other nodes, of which each device of a node that stops gets one.
+
+    Args:
+        nodes: number of devices and address of each node.
+    """
+
+    def __init__(self, nodes: Iterable[tuple[int, str]] = ()) -> None:
+        self._nodes = list(nodes)
+        heapify(self._nodes)
+
+    def next(self) -> str | None:
+        """Return the address of the node with the fewest devices, or None without a node."""
+        if not self._nodes:
+            return None
+        devices, address = self._nodes[0]
+        heapreplace(self._nodes, (devices + 1, address))
+        return address
 
 
 class DeviceListener:
@@ -130,6 +153,7 @@ class DeviceListener:
         self._greeting: set[Connection] = set()
         metrics.connections.labels("device", "greeting").set_function(lambda: self._gate.strangers)
         self.farewell = STOPPING  # may be replaced before the stop
+        self.find_others: Callable[[], Awaitable[list[tuple[int, str]]]] | None = None
 
     @property
     def sockets(self) -> int:
@@ -242,9 +266,20 @@ class DeviceListener:
         goodbye = partial(self.farewell.to_one_of, len(self._roster) + len(strangers), chance=self._chance)
         for stranger in strangers:
             stranger.end(goodbye(), close)
-        await self._roster.drain(goodbye, close, within_s=self._drain_s)
+        others = await self._others()
+        await self._roster.drain(lambda: goodbye(to=others.next()), close, within_s=self._drain_s)
         for stranger in strangers:
             await stranger.wait_closed()
+
+    async def _others(self) -> Elsewhere:
+        """Return the nodes to which the devices of this one can go."""
+        if self.find_others is not None and len(self._roster):
+            with anyio.move_on_after(FIND_S):
+                try:
+                    return Elsewhere(await self.find_others())
+                except HubError as exc:  # the devices find one by themselves
+                    log.warning("listener.others_not_read", code=exc.code)
+        return Elsewhere()
 
     # --- before the WebSocket ---
 
@@ -397,10 +432,15 @@ class Farewell:
     reason: str
     close: CloseCode
 
-    def to_one_of(self, connections: int, chance: Chance) -> Goodbye:
-        """Return the goodbye of one out of *connections*, with a random time for its reconnect."""
+    def to_one_of(self, connections: int, chance: Chance, *, to: str | None = None) -> Goodbye:
+        """Return the goodbye of one out of *connections*, with a random time for its reconnect.
+
+        Args:
+            to: address of the node for its next connection; None: of any.
+        """
         longest_ms = max(LONGEST_MS, EACH_MS * connections)
-        return Goodbye(reason=self.reason, retry_after_ms=round(chance.uniform(SHORTEST_MS, longest_ms)))
+        wait_ms = round(chance.uniform(SHORTEST_MS, longest_ms))
+        return Goodbye(reason=self.reason, retry_after_ms=wait_ms, to=to)
 
 
 STOPPING: Final = Farewell("stopping", CloseCode.STOPPING)

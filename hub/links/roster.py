@@ -31,7 +31,7 @@ from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import DeviceHello, Goodbye
 from protocol.ids import BootId, DeviceId
-from storage.devices import devices, sessions
+from storage.devices import devices, nodes, sessions
 from storage.devices.sessions import Taken
 from storage.kernel.database import StorageError
 from storage.store import Store
@@ -233,6 +233,7 @@ class Roster:
         self._expiring: list[tuple[int, DeviceId, int]] = []
         self._entered = anyio.Event()
         self.is_draining = False
+        self.hubs: Sequence[str] = ()  # addresses of all nodes, for the welcome
         metrics.pending_calls.set_function(lambda: sum(link.pending_calls for link in self._links.values()))
         buffered = metrics.outbound_bytes
         buffered.labels("sum").set_function(lambda: sum(self._buffered()))
@@ -453,6 +454,7 @@ class EndsElsewhere:
         A row is closed only if it is found twice: a device is welcomed some time after its row is written.
         """
         here = [link.device_id for link in self._roster.local()]
+        self._roster.hubs = await self._store.read(nodes.addresses)
         taken, ghosts = await self._store.read(sessions.apart, self._boot_id, here)
         self._end_taken(taken)
         for device_id, epoch in ghosts:

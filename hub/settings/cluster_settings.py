@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Discriminator, Tag
+from pydantic import AfterValidator, Discriminator, StringConstraints, Tag
 
 from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.values import Name, Table, refusal, restart, shaped
@@ -36,6 +36,25 @@ def _bus_url(url: str) -> str:
 BusUrl = Annotated[str, AfterValidator(_bus_url), shaped("^(nats|tls)://", "nats://10.0.0.5:4222")]
 
 
+def _node_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("ws", "wss") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.path.strip("/") or parts.query or parts.fragment or "@" in url:
+        raise refusal("address", "not the address of a hub", hint='as in "wss://a.example:8770"')
+    return url
+
+
+NodeAddress = Annotated[
+    str,
+    StringConstraints(max_length=300),
+    AfterValidator(_node_address),
+    shaped("^wss?://[^/?#@ ]+/?$", "wss://a.example:8770"),
+]
+
+
 def _kind(value: object) -> str | None:
     if value is None:
         return None
@@ -54,6 +73,7 @@ class ClusterSettings(Table):
         ]
         | None
     ) = restart(None, "NATS server through which the nodes reach each other.")
+    address: NodeAddress | None = restart(None, "Address of this node for devices, as they dial it.")
     node: Name | None = restart(None, "Name of this node; by default that of the machine.")
 
     def resolved(self, environ: Mapping[str, str] = os.environ) -> str:

@@ -90,6 +90,7 @@ def begin_boot(
     window_ms: int = BOOTS_WINDOW_MS,
     name: str | None = None,
     version: str | None = None,
+    address: str | None = None,
 ) -> Boot:
     """Record a start of the node. A start after an orderly stop resets the count.
 
@@ -98,8 +99,9 @@ def begin_boot(
     Args:
         name: of the node, for people.
         version: of the hub.
+        address: of the node for devices.
     """
-    about = {"name": name, "version": version, "revision": revisions()[-1]}
+    about = {"name": name, "version": version, "revision": revisions()[-1], "address": address}
     last = c.execute(BOOT, {"node": node_id}).one_or_none()
     if last is None:
         first = {"id": node_id, "boot_id": boot_id, "started_at": at, "seen_at": at}
@@ -348,6 +350,7 @@ class NodeRow(msgspec.Struct, frozen=True):
         expires_at: end of its lease, in the database's time; None: the lease has ended.
         devices: number of devices that are connected to it.
         runs: number of runs that it executes.
+        address: its own for devices, if it has one.
     """
 
     id: NodeId
@@ -359,8 +362,10 @@ class NodeRow(msgspec.Struct, frozen=True):
     expires_at: int | None
     devices: int
     runs: int
+    address: str | None
 
 
+MOST_ADDRESSES: Final = 64  # in a welcome
 LEAST_END: Final = 6  # characters at the end of an id that identify it
 _alive = sa.and_(
     leases.c.name == sa.literal(_NODE) + nodes.c.id,
@@ -408,6 +413,23 @@ def node_called(c: sa.Connection, called: str, *, user_id: UserId | None = None)
     if len(found) > 1:
         raise UnknownNode(f"several nodes are called {called!r}: use an id")
     return fill(NodeRow, found[0])
+
+
+ADDRESSES = sa.select(nodes.c.address).where(nodes.c.address.is_not(None)).order_by(nodes.c.id)
+
+
+def addresses(c: sa.Connection) -> list[str]:
+    """Return the addresses of all nodes for devices, those of dead nodes too, as they may come back."""
+    return list(dict.fromkeys(c.execute(ADDRESSES.limit(MOST_ADDRESSES)).scalars()))
+
+
+def others_with_room(c: sa.Connection, boot_id: BootId) -> list[tuple[int, str]]:
+    """Return the number of devices and the address of each node that lives, save that of this process."""
+    return [
+        (node.devices, node.address)
+        for node in list_nodes(c)
+        if node.expires_at is not None and node.address is not None and node.boot_id != boot_id
+    ]
 
 
 BOOT_OF = sa.select(devices.c.boot_id).where(devices.c.id == sa.bindparam("device"), is_online())

@@ -8,7 +8,7 @@ import pytest
 
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
 from tests.scenarios.scene import are_there_once, check_boxes
-from tests.scenarios.two_hubs import TTL_S, two_hubs
+from tests.scenarios.two_hubs import TTL_S, Side, two_hubs
 from tests.support.pgbouncer import running_pgbouncer, why_no_pgbouncer
 from tests.support.postgres import Postgres
 
@@ -149,3 +149,21 @@ async def test_a_device_of_a_hub_that_was_frozen_past_its_lease_is_connected_aga
         await hubs.until("SELECT 1 FROM devices WHERE name = 'east' AND boot_id IS NOT NULL")
         run = await hubs.east.hub.ended(await hubs.east.hub.start_run("east"))
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
+
+
+async def test_devices_that_were_given_one_address_go_to_the_other_hub_when_theirs_dies_or_stops(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with two_hubs(tmp_path, postgres, names_addresses=True) as hubs:
+
+        async def all_are_at(side: Side) -> None:
+            node = (tmp_path / side.name / "node_id").read_text().split()[0]
+            boot = f"(SELECT boot_id FROM nodes WHERE id = '{node}')"
+            await hubs.until(f"SELECT 1 FROM devices HAVING bool_and(COALESCE(boot_id, '') = {boot})")
+
+        await hubs.until(BOTH_CONNECTED)
+        await hubs.west.hub.kill()
+        await all_are_at(hubs.east)
+        await hubs.west.hub.start()
+        await hubs.east.hub.stop()  # whose own device was never told of the west before
+        await all_are_at(hubs.west)

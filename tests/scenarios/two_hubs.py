@@ -13,7 +13,7 @@ from tests.scenarios.deaths import TITLES
 from tests.scenarios.scene import rows
 from tests.support.device import RunningDevice, open_device
 from tests.support.faulty_hub import FaultyHub
-from tests.support.postgres import Postgres
+from tests.support.postgres import Postgres, free_port
 from tests.support.processes import POLL_S
 
 SIDES = ("east", "west")
@@ -31,8 +31,10 @@ _SHORT_LEASES = (
 _HUB = """\
 [storage]
 url = "{url}"
+[cluster]
+{cluster}
 [listen.devices]
-address = "127.0.0.1:0"
+address = "127.0.0.1:{port}"
 [listen.operator]
 address = "127.0.0.1:0"
 [limits]
@@ -110,6 +112,7 @@ async def two_hubs(
     schedule: str = "",
     pgbouncer: str | None = None,
     roams: bool = False,
+    names_addresses: bool = False,
 ) -> AsyncIterator[TwoHubs]:
     """Both hubs live, the one in the east leads, and each device is connected to its own hub.
 
@@ -117,6 +120,7 @@ async def two_hubs(
         east, west: what goes wrong with the hub there, beside that leases are short.
         schedule: a line of both agents in hub.toml.
         roams: each device has the addresses of both hubs.
+        names_addresses: the hubs tell the devices of each other, as their hub.toml names their addresses.
         pgbouncer: start of the addresses of a PgBouncer, through which the hubs reach the database.
     """
     async with AsyncExitStack() as opened:
@@ -128,7 +132,9 @@ async def two_hubs(
             state.mkdir()
             name = url.rpartition("/")[2]
             theirs = url if pgbouncer is None else f"{pgbouncer}/{name}?pgbouncer=true"
-            hub = FaultyHub(state, settings=_HUB.format(url=theirs) + agents)
+            port = free_port() if names_addresses else 0
+            cluster = f'address = "ws://127.0.0.1:{port}"' if names_addresses else ""
+            hub = FaultyHub(state, settings=_HUB.format(url=theirs, cluster=cluster, port=port) + agents)
             hub.faults = (*_SHORT_LEASES, *faults)
             opened.push_async_callback(hub.close)
             await hub.start()

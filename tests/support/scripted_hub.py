@@ -47,7 +47,11 @@ class Guest:
         )
 
     async def welcome(
-        self, *, limits: Limits | None = None, heartbeat_interval_ms: int = 15_000
+        self,
+        *,
+        limits: Limits | None = None,
+        heartbeat_interval_ms: int = 15_000,
+        hubs: Sequence[str] = (),
     ) -> DeviceHello:
         """Wait for the hello and take the device in."""
         hello = await self.hello()
@@ -60,6 +64,7 @@ class Guest:
             now=0.0,
             limits=limits or Limits(),
             heartbeat_interval_ms=heartbeat_interval_ms,
+            hubs=hubs,
         )
         await self.flush()
         return hello

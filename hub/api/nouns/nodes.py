@@ -24,6 +24,7 @@ class NodeView(View, kw_only=True):
     """A node of this hub. The process of a dead one ended without a word, or its database is out of reach.
 
     *here*: it is the node that answers. *devices*, *runs*: connected to it, and executed by it.
+    *address*: where devices reach it.
     """
 
     id: str
@@ -35,6 +36,7 @@ class NodeView(View, kw_only=True):
     stopped_at: Instant | None
     devices: int
     runs: int
+    address: str | None
 
 
 class OfAnotherNode(HubError):

@@ -9,8 +9,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from hub.api.nouns.devices import KICKED
+from hub.device.addresses import BadAddress, Route, address_of
 from hub.device.app import CAPABILITIES
-from hub.device.client import BadAddress, Client, TurnedAway, address_of
+from hub.device.client import Client, TurnedAway
 from hub.device.credentials import BadCredential, TokenCredential, read_secret
 from protocol.codec import JSON
 from protocol.coordination import Heartbeat
@@ -520,3 +521,108 @@ async def test_an_address_where_another_hub_answers_is_left_out_and_the_others_a
 
     assert "give addresses of one hub only; this address is not tried again" in "".join(device.told)
     assert "next try in 0.2 s" in "".join(device.told)
+
+
+async def test_a_device_remembers_the_addresses_that_its_hub_names_and_turns_to_them_at_once(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with ScriptedHub().open() as second:
+        async with open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5)) as device:
+            guest = await hub.guest()
+            await guest.welcome(hubs=[hub.url, second.url])
+            await guest.cut()
+            await _away(device, clock)
+            assert device.told[-1].endswith(f"next try in 0.2 s at {second.url.removeprefix('ws://')}")
+            clock.advance(0.3)
+            guest = await second.guest()
+            await guest.welcome(hubs=[hub.url, second.url])
+            await guest.call(INSERT)  # after the addresses are kept
+
+        async with open_device(hub.url, tmp_path, clock=clock):
+            await (await second.guest()).welcome()  # began where it was welcomed last
+
+
+async def test_a_device_forgets_addresses_that_its_hub_names_no_longer(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with (
+        ScriptedHub().open() as second,
+        open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5)) as device,
+    ):
+        guest = await hub.guest()
+        await guest.welcome(hubs=[second.url])
+        await guest.cut()
+        await _away(device, clock)
+        clock.advance(0.3)
+        await (await second.guest()).cut()
+        await _away(device, clock)
+        clock.advance(60)
+        guest = await hub.guest()
+        await guest.welcome()  # as a hub without the list
+        await guest.cut()
+        await _away(device, clock)
+
+        assert device.told[-1].endswith("next try in 0.2 s")
+
+
+async def test_a_hub_that_stops_sends_a_device_to_another_address(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with (
+        ScriptedHub().open() as second,
+        ScriptedHub().open() as third,
+        open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.0)) as device,
+    ):
+        guest = await hub.guest()
+        await guest.welcome(hubs=[hub.url, second.url])
+        goodbye = Goodbye(reason="stopping", retry_after_ms=700, to=third.url)
+        await guest.dismiss(goodbye, CloseCode.STOPPING)
+        await _away(device, clock)
+        assert device.told[-1].endswith(f"next try in 0.7 s at {third.url.removeprefix('ws://')}")
+        clock.advance(0.8)
+        await (await third.guest()).welcome()
+
+
+async def test_a_hub_cannot_send_a_device_to_a_hub_with_another_key(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with (
+        ScriptedHub(seed=2).open() as stranger,
+        open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5)) as device,
+    ):
+        guest = await hub.guest()
+        await guest.welcome()
+        await guest.dismiss(Goodbye(reason="stopping", to=stranger.url), CloseCode.STOPPING)
+        await _away(device, clock)
+        clock.advance(0.6)
+        assert await (await stranger.guest()).challenged() == CloseCode.NORMAL
+        await _away(device, clock)
+        clock.advance(60)
+        guest = await hub.guest()
+        await guest.welcome(hubs=[stranger.url])  # named again, and not tried again
+        await guest.cut()
+        await _away(device, clock)
+
+        assert device.told[-1].endswith("next try in 0.2 s")
+        assert "is not the one that named this address" in "".join(device.told)
+
+
+NAMED = ["wss://b.example", "ws://c.example", "ws://127.0.0.1:8770", "ws://d.example?token=t", "e.example"]
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("wss://a.example", ["wss://b.example"]),
+        ("ws://a.example", ["wss://b.example", "ws://c.example"]),
+        ("ws://localhost:8770", ["wss://b.example", "ws://c.example", "ws://127.0.0.1:8770"]),
+    ],
+)
+def test_a_hub_cannot_name_an_address_without_tls_or_on_the_devices_own_machine(
+    given: str, used: list[str]
+) -> None:
+    for named in NAMED:
+        route = Route([address_of(given)], SeededChance())
+        route.learn([named])
+        assert (len(route) > 1) == (named in used)
+        assert Route([address_of(given)], SeededChance()).turn_to(named) == (named in used)

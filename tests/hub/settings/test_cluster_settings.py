@@ -41,6 +41,20 @@ def test_what_is_not_an_address_of_nats_is_refused(file: Path, url: str) -> None
     assert "the environment variable BUS: not the address of a NATS server" in problem
 
 
+@pytest.mark.parametrize("url", ["wss://a.example:8770", "ws://10.0.0.5:8770/", "wss://[::1]"])
+def test_devices_reach_a_node_at_its_address(file: Path, url: str) -> None:
+    assert problems(file, f'address = "{url}"') == []
+    assert load_settings(file).cluster.address == url
+
+
+@pytest.mark.parametrize(
+    "url", ["a.example:8770", "https://a.example", "wss://", "wss://a:port", "wss://a/hub", "wss://me@a"]
+)
+def test_what_devices_could_not_dial_is_no_address_of_a_node(file: Path, url: str) -> None:
+    (problem, *_) = problems(file, f'address = "{url}"')
+    assert "not the address of a hub" in problem
+
+
 def test_an_address_with_a_password_is_a_reference(file: Path) -> None:
     url = "nats://hub:correct-horse@bus:4222"
     found = problems(file, f'bus = "{url}"')

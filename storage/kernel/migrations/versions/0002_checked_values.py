@@ -32,9 +32,11 @@ def upgrade() -> None:
     _add_trees_of_folders()
     _add_names_of_nodes()
     _add_declarations_of_nodes()
+    _add_addresses_of_nodes()
 
 
 def downgrade() -> None:
+    _drop_addresses_of_nodes()
     _drop_declarations_of_nodes()
     _drop_names_of_nodes()
     _drop_trees_of_folders()
@@ -382,3 +384,11 @@ def _refuse_rows(table: str, key: str, check: str, rule: str) -> None:
             f"{rule}; rows of {table} that break this ({key}): {named}; correct or delete these"
             f" {len(rows)} rows with SQL, or start the older hub: the tables are as they were"
         )
+
+
+def _add_addresses_of_nodes() -> None:
+    op.add_column("nodes", sa.Column("address", sa.Text()))
+
+
+def _drop_addresses_of_nodes() -> None:
+    op.drop_column("nodes", "address")
