@@ -22,7 +22,7 @@ from hub.clock import Chance, Clock, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.runs.leases import LEASE_MS
+from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
 from hub.runs.lifecycle import Interrupt, Lifecycle
 from hub.runs.run_order import order_of
 from hub.runs.runner import Runner
@@ -201,6 +201,8 @@ POLL_S = 2.0  # upper bound of the delay after a lost wake-up, or after the end 
 REST_S: Final = 30.0  # the same while nothing waits, and only this hub could add a run
 SETTLE_TICK_S: Final = 0.5  # between two looks while devices settle; those that connect meanwhile wait for it
 BROKEN_S: Final = 600.0  # until queued runs that could not be read are tried again
+# After this long without an answer of the database, others may not have renewed their leases again yet.
+OUTAGE_S: Final = LEASE_MS / 2_000
 RESUME_SPREAD_MS = 500  # between two runs that resume at the end of the same exhaustion
 CANCEL_GRACE_S = 30.0  # in which a device stops work on a cancelled run
 # After a week in PAUSED, what the run waits for is not expected to come. Runs paused by a person stay.
@@ -257,6 +259,8 @@ class Dispatcher:
         self._grace = anyio.CancelScope(shield=True)  # limits the time that a drain gives executing runs
         self._has_resumed = False  # the runs that this node paused when it stopped
         self._strays: set[RunId] = set()
+        self._answered_at = clock.monotonic()  # by a shared database, about the other nodes
+        self._trusted_from = 0.0  # monotonic; before, a lease that has expired does not mean a dead node
         self._clock_trust = ClockTrust(clock)
 
     def apply(self, limits: Limits) -> None:
@@ -430,7 +434,14 @@ class Dispatcher:
 
     async def _take_over(self, at: int) -> None:
         """Take over the runs of nodes whose lease has expired, and close the connections that they had."""
-        while await self._store.read(devices.dead_boots, self._boot_id) and (
+        has_dead = await self._store.read(devices.dead_boots, self._boot_id)
+        now, answered_at = self._clock.monotonic(), self._answered_at
+        self._answered_at = now
+        if now - answered_at > OUTAGE_S:
+            self._trusted_from = now + 2 * RENEW_EVERY_S
+        if now < self._trusted_from:
+            return
+        while has_dead and (
             closed := await self._store.write(
                 devices.close_left_sessions, at, boot_id=self._boot_id, is_alone=False
             )

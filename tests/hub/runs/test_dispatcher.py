@@ -384,6 +384,25 @@ async def test_a_run_whose_claim_was_written_and_its_answer_lost_is_taken_back(b
     assert (row.state, row.crash_count) == (RunState.QUEUED, 1)
 
 
+async def test_after_an_outage_of_the_database_other_nodes_get_time_to_renew_before_their_runs_are_taken(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(bench.store), "is_shared", True)
+    bench.connect(runs=folder(a="- [ ] one"))
+    await bench.control.submit(bench.agent)
+    order = await bench.claim()
+    await bench.store.write(set_columns, order.run_id, lease_boot_id="another", lease_expires_at=1)
+    bench.clock.advance(60)
+    for seconds in (0.0, 5.0):
+        bench.clock.advance(seconds)
+        await bench.dispatcher.open_gates()
+        assert (await bench.row(order.run_id)).state is RunState.PREPARING
+
+    bench.clock.advance(5)
+    await bench.dispatcher.open_gates()
+    assert (await bench.row(order.run_id)).state is RunState.QUEUED
+
+
 async def test_a_run_that_another_hub_took_over_and_gave_back_leaves_its_device_before_it_goes_there_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
