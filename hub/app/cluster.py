@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 from hub.app.boot import Boot
 from hub.app.context import Context
-from hub.app.identity import Judges
-from hub.app.work import Work
 from hub.cluster.messages import DeviceTaken, Hint, RunChanged, RunsWaiting
+from hub.links.auth import Authenticator
 from hub.links.roster import Roster
+from hub.runs.control import RunControl
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.lifecycle import RunWatch
 from protocol.errors import ErrorCode, HubError
 
 if TYPE_CHECKING:
@@ -40,19 +42,27 @@ def make_bus(context: Context, start: Boot) -> "Bus | None":
     return Bus(url, member, clock=context.clock, chance=context.chance)
 
 
-def exchange_hints(bus: "Bus", *, work: Work, roster: Roster, judges: Judges) -> None:
+def exchange_hints(
+    bus: "Bus",
+    *,
+    watch: RunWatch,
+    control: RunControl,
+    dispatcher: Dispatcher,
+    roster: Roster,
+    authenticator: Authenticator,
+) -> None:
     """Send hints of what happens at this node to the others, and follow theirs."""
 
     def follow(hint: Hint) -> None:
         match hint:
             case RunChanged(run_id):
-                work.watch.changed(run_id)
+                watch.changed(run_id)
             case RunsWaiting():
-                work.dispatcher.recheck()
+                dispatcher.recheck()
             case DeviceTaken(device_id, epoch):
                 roster.supersede(device_id, epoch)
 
     bus.on_hint = follow
-    work.watch.on_moved = lambda run_id: bus.hint(RunChanged(run_id))
-    work.control.wake_others = lambda: bus.hint(RunsWaiting())
-    judges.of_devices.on_taken = lambda device_id, epoch, boot: bus.hint(DeviceTaken(device_id, epoch), boot)
+    watch.on_moved = lambda run_id: bus.hint(RunChanged(run_id))
+    control.wake_others = lambda: bus.hint(RunsWaiting())
+    authenticator.on_taken = lambda device_id, epoch, boot: bus.hint(DeviceTaken(device_id, epoch), boot)

@@ -206,7 +206,14 @@ class Hub:
         add("operators", operators, turns=operators.turns)  # operators can watch the others stop
         if bus is not None:
             bus.on_request = partial(reply_to, operators.served)
-            exchange_hints(bus, work=work, roster=roster, judges=judges)
+            exchange_hints(
+                bus,
+                watch=work.watch,
+                control=work.control,
+                dispatcher=work.dispatcher,
+                roster=roster,
+                authenticator=judges.of_devices,
+            )
         hooks = None
         if (webhooks := context.settings.listen.webhooks) is not None:
             hooks = HooksInUse(context, webhooks, tls=tls.context("webhooks"), on_news=work.watching.news)

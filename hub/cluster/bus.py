@@ -67,6 +67,9 @@ class Member(NamedTuple):
 class Bus:
     """Hints and requests to the other hub processes of a database.
 
+    Args:
+        client: creates a client of NATS for each connection.
+
     Attributes:
         on_hint: called with each hint of another process; must not wait.
         on_request: answers a request of another process.
@@ -75,7 +78,15 @@ class Bus:
         problem: why the last connection was not made; empty: it was.
     """
 
-    def __init__(self, url: str, member: Member, *, clock: Clock, chance: Chance) -> None:
+    def __init__(
+        self,
+        url: str,
+        member: Member,
+        *,
+        clock: Clock,
+        chance: Chance,
+        client: Callable[[], Client] = Client,
+    ) -> None:
         self.turns = Turns(clock)
         self.on_hint: Callable[[Hint], None] = lambda _: None
         self.on_request: Callable[[Request], Awaitable[Reply]] | None = None
@@ -88,6 +99,7 @@ class Bus:
         self._cipher = ChaCha20Poly1305(hmac.digest(member.secret, b"bus", "sha256"))
         self._clock = clock
         self._chance = chance
+        self._make_client = client
         self._client: Client | None = None
         self._hints: deque[tuple[str, Hint]] = deque(maxlen=MOST_HINTS)
         self._has_hints = anyio.Event()
@@ -151,7 +163,7 @@ class Bus:
         async def note(error: Exception) -> None:
             self._last_error = error
 
-        client, self._last_error = Client(), None
+        client, self._last_error = self._make_client(), None
         try:
             with anyio.fail_after(CONNECT_S):
                 await client.connect(

@@ -26,6 +26,8 @@ class Faults:
     def __init__(self, world: World) -> None:
         self._world = world
         self._dice = world.dice.fork("faults")
+        self._bus_dice = world.dice.fork("faults of the bus")
+        self._requests = 0
         self._people = People(world, world.dice.fork("people"))
         self._stores: dict[DeviceId, list[Memory]] = {}  # older copies
         self._kinds: list[Callable[[], None]] = [
@@ -98,11 +100,23 @@ class Faults:
             else:
                 self._world.at(at_s, strike)
         self._files_change()
+        if self._world.scene.is_shared and self._world.nats.is_there:
+            self._plan_for_bus()
 
     def end(self) -> None:
         """End all faults, and resume every halted process."""
         self._world.calm()
         self._people.let_go_on()
+
+    def _plan_for_bus(self) -> None:
+        """Add the faults of the bus, and requests over it; of their own dice, most of them during work."""
+        kinds = (self._bus_is_cut, self._bus_is_cut, self._bus_stops, self._node_asks, self._node_asks)
+        for _ in range(self._bus_dice.between(6, 16)):
+            at_s = self._bus_dice.uniform(10.0, self._world.scene.tempo.span_s)
+            strike = partial(self._strike, self._bus_dice.choice(kinds))
+            if self._bus_dice.says(0.5):
+                strike = partial(self._world.during_work, strike)
+            self._world.at(at_s, strike)
 
     def _strike(self, kind: Callable[[], None]) -> None:
         self._world.say("fault", kind.__name__.strip("_").replace("_", " "))
@@ -175,6 +189,27 @@ class Faults:
         machine = self._machine()
         self._world.island(machine)
         self._world.after(self._dice.uniform(1.0, 4 * LEASE_S), lambda: self._world.rejoin(machine))
+
+    # --- the bus ---
+
+    def _bus_is_cut(self) -> None:
+        name = self._bus_dice.choice(self._world.machines).name
+        self._world.nats.cut(name)
+        seconds = self._bus_dice.uniform(0.5, 4 * LEASE_S)
+        self._world.after(seconds, partial(self._world.nats.rejoin, name))
+
+    def _bus_stops(self) -> None:
+        self._world.nats.stop()
+        self._world.after(self._bus_dice.uniform(0.1, 2 * LEASE_S), self._world.nats.start)
+
+    def _node_asks(self) -> None:
+        machine, other = (self._bus_dice.choice(self._world.machines) for _ in range(2))
+        if other.live is not None and other is not machine:
+            self._requests += 1
+            path, boot_id = f"/request-{self._requests}", other.live.boot_id
+            self._world.ask(machine, f"request {path}", lambda hub: hub.ask(boot_id, path))
+
+    # --- clocks ---
 
     def _clock_jumps(self) -> None:
         machine = self._dice.choice(self._world.machines)

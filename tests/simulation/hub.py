@@ -8,6 +8,8 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -17,9 +19,12 @@ from hub.agents.heartbeats import Heartbeats
 from hub.api.door.requests import Requests
 from hub.api.nouns.items import Items
 from hub.api.parameters import Hub
+from hub.app.cluster import exchange_hints
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms
+from hub.cluster.bus import Bus, Member
+from hub.cluster.messages import NodeUnreachable, Request
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
@@ -57,6 +62,7 @@ from tests.simulation.device import SimDevice
 from tests.simulation.dice import Dice
 from tests.simulation.loop import Process
 from tests.simulation.model import SimModel
+from tests.simulation.nats import SimClient, SimNats
 from tests.simulation.scene import Settings
 from tests.simulation.store import Weather
 from tests.simulation.wire import Traffic, Wire
@@ -99,6 +105,7 @@ class SimHub:
     Args:
         store: its door to the disk.
         traffic: behaviour of its connections.
+        nats: server of the bus between the hubs; it has a part in it only on a shared database.
     """
 
     def __init__(
@@ -111,6 +118,7 @@ class SimHub:
         model: SimModel,
         dice: Dice,
         traffic: Traffic,
+        nats: SimNats,
         link: type[OpenLink] = OpenLink,
         agreements: type[Agreements] = Agreements,
     ) -> None:
@@ -125,6 +133,8 @@ class SimHub:
         self.store = store
         self._chance = dice
         self._traffic = traffic
+        self._nats = nats
+        self.bus: Bus | None = None
         self.link = link
         self._agreements = agreements
         self._model = model
@@ -281,7 +291,7 @@ class SimHub:
             ids=self.ids,
             metrics=METRICS,
             boot_id=self.boot_id,
-            on_queued=self.dispatcher.recheck,
+            on_queued=self._queued,
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
@@ -305,9 +315,43 @@ class SimHub:
             self._supervisor.add("leases", SimLeaseKeeper(self, store))
             ends = EndsElsewhere(store, roster=self.roster, boot_id=self.boot_id, clock=clock)
             self._supervisor.add("ends elsewhere", ends)
+            if self._nats.is_there:
+                self._supervisor.add("bus", self._make_bus(watch))
         self._supervisor.add("wakes", self.wakes)
         self._supervisor.add("scheduler", self.scheduler)
         self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))
+
+    def _make_bus(self, watch: RunWatch) -> Bus:
+        assert self.listener is not None
+        client = cast(Any, partial(SimClient, self._nats, self.machine.name))
+        member = Member("hub", self.boot_id, bytes(32))
+        self.bus = Bus("", member, clock=self.clock, chance=self._chance.fork("bus"), client=client)
+        self.bus.on_request = partial(self._nats.answer, self.boot_id)
+        exchange_hints(
+            self.bus,
+            watch=watch,
+            control=self.control,
+            dispatcher=self.dispatcher,
+            roster=self.roster,
+            authenticator=self.listener.authenticator,
+        )
+        return self.bus
+
+    async def ask(self, other: BootId, path: str) -> None:
+        """Send a request to another hub, which tells its boot.
+
+        Raises:
+            NodeUnreachable: it did not answer.
+        """
+        if self.bus is None:
+            raise NodeUnreachable("there is no bus")
+        asked = Request(method="GET", path=path, query="", body=b"", principal={})
+        reply = await self.bus.ask(other, asked, within_s=5.0)
+        assert (reply.status, reply.body) == (200, other.encode()), "another hub has answered"
+
+    def _queued(self) -> None:
+        self.dispatcher.recheck()
+        self.control.wake_others()
 
     def _agreeing(self, device_id: DeviceId) -> DeviceLink | None:
         link = self.roster.find(device_id)
@@ -349,7 +393,7 @@ class SimListener:
     def __init__(self, hub: SimHub, store: Store, traffic: Traffic, chance: Dice) -> None:
         self._hub = hub
         self._traffic = traffic
-        self._authenticator = Authenticator(
+        self.authenticator = Authenticator(
             store, clock=hub.clock, chance=chance, metrics=METRICS, boot_id=hub.boot_id
         )
         self._context = contextvars.copy_context()
@@ -422,7 +466,7 @@ class SimListener:
     async def _judge(self, hello: DeviceHello, wire: Wire) -> Admission | None:
         try:
             with anyio.fail_after(JUDGE_S):
-                return await self._authenticator.admit(
+                return await self.authenticator.admit(
                     Knock(
                         hello=hello,
                         challenge=NO_CHALLENGE,
@@ -437,7 +481,7 @@ class SimListener:
 
     async def _release(self, admission: Admission) -> None:
         with suppress(HubError):  # the device's next connection, or the hub's next start, sets it right
-            await self._authenticator.release(admission)
+            await self.authenticator.release(admission)
 
     def _welcome(self, wire: Wire, device: SimDevice, admission: Admission, hello: DeviceHello) -> None:
         roster = self._hub.roster

@@ -41,6 +41,12 @@ class Tally:
         self.hub_stops = 0
         self.hub_restores = 0
         self.device_restores = 0
+        self.bus_messages = 0
+        self.bus_dropped = 0
+        self.bus_doubled = 0
+        self.bus_delayed = 0
+        self.bus_cuts = 0
+        self.bus_requests = 0  # answered ones
 
 
 class Traffic:

@@ -34,6 +34,7 @@ from tests.simulation.hub import Machine, SimHub
 from tests.simulation.invariants import Witness
 from tests.simulation.loop import Process
 from tests.simulation.model import SimModel
+from tests.simulation.nats import SimNats
 from tests.simulation.scene import Scene
 from tests.simulation.store import Commit, Door, Weather, fresh_disk
 from tests.simulation.telling import given, told
@@ -94,6 +95,7 @@ class World:
         self.time = WorldTime(scene.epoch)
         self.tally = Tally()
         self.traffic = Traffic(self.dice.fork("traffic"), self.tally)
+        self.nats = SimNats(self.dice.fork("nats"), self.tally)
         self.disk = fresh_disk(guarded=guarded)
         self.settings = scene.settings
         self.machines = [Machine(name, self.time) for name in scene.machines]
@@ -174,6 +176,12 @@ class World:
             "frames doubled": self.tally.doubled,
             "frames late": self.tally.delayed,
             "frames stale": self.tally.stale,
+            "bus messages": self.tally.bus_messages,
+            "bus dropped": self.tally.bus_dropped,
+            "bus delayed": self.tally.bus_delayed,
+            "bus doubled": self.tally.bus_doubled,
+            "bus cuts": self.tally.bus_cuts,
+            "bus requests": self.tally.bus_requests,
             "questions": self.model.asked,
             "fires": rows[0],
             "runs": rows[1],
@@ -331,6 +339,7 @@ class World:
             self.model,
             dice.fork("hub"),
             self.traffic,
+            self.nats,
             self._ways.link,
             self._ways.agreements,
         )
@@ -427,6 +436,7 @@ class World:
         self._agenda.clear()
         self._during_work.clear()
         self.traffic.calm()
+        self.nats.calm()
         self.model.calm()
         self.witness.around.clocks_changed()
         for machine in self.machines:
