@@ -12,7 +12,16 @@ import sqlalchemy as sa
 
 from storage.kernel.columns import Doc, Int, doc, index, key, metadata, number, one_of, table, text
 
-__all__ = ["activity_log", "audit_log", "hub", "idempotency_keys", "leases", "metadata", "nodes"]
+__all__ = [
+    "activity_log",
+    "audit_log",
+    "hub",
+    "idempotency_keys",
+    "leases",
+    "metadata",
+    "nodes",
+    "settings_revisions",
+]
 
 SUBJECTS: Final = ("agents", "connectors", "coordination", "devices", "runs", "schedules")
 
@@ -35,6 +44,16 @@ nodes = table(
     sa.Column("demand", Int),  # questions to models with limits that wait or are under way
     sa.Column("declared", Doc(dict[str, Any])),
     sa.Column("address", sa.Text),
+    sa.Column("settings_number", Int),  # revision of the shared settings that it uses
+    sa.Column("settings_refused", sa.Text),  # why it does not use a newer one
+)
+
+settings_revisions = table(
+    "settings_revisions",
+    sa.Column("number", Int, primary_key=True, autoincrement=False),
+    sa.Column("text", sa.Text),
+    text("actor"),
+    number("at"),
 )
 
 leases = table(

@@ -1,6 +1,6 @@
 """Reconciliation of rows with the agents, templates, gateways and connectors in hub.toml."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -18,7 +18,7 @@ from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import users
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -37,6 +37,7 @@ async def reconcile(
     entries: Sequence[Entry] = (),
     most_per_user: int | None = None,
     node_id: NodeId | None = None,
+    also: Callable[[Connection], None] | None = None,
 ) -> Reconciled:
     """Update the rows to match all declarations, in one transaction.
 
@@ -46,6 +47,7 @@ async def reconcile(
         entries: audit entries, written in the same transaction.
         most_per_user: limit on the agents of a user; None: not checked.
         node_id: node with the declarations; what other nodes on a shared database declare stays.
+        also: further writes of the transaction.
 
     Raises:
         NameTaken: a name is used by an agent created over the API.
@@ -79,6 +81,7 @@ async def reconcile(
         entries=entries,
         most_per_user=most_per_user,
         node_id=node_id if store.is_shared else None,
+        also=also,
     )
     learn_names(await store.read(agents.names_of_agents))
     done = taken_up.agents

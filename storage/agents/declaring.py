@@ -1,6 +1,6 @@
 """Application of hub.toml: the agents, their waiting runs and the audit entry, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -62,6 +62,7 @@ def take_up(
     entries: Sequence[Entry] = (),
     most_per_user: int | None = None,
     node_id: NodeId | None = None,
+    also: Callable[[sa.Connection], None] | None = None,
 ) -> TakenUp:
     """Make templates, agents, gateways and connectors match the declarations, and move their waiting runs.
 
@@ -76,6 +77,7 @@ def take_up(
         entries: audit entries that name the caller.
         most_per_user: limit on the agents of a user; ``None``: not checked.
         node_id: node whose file it is; what other nodes declare stays. ``None``: there are no other nodes.
+        also: further writes of the transaction, made first; errors of these are raised too.
 
     Raises:
         NameTaken: an agent of the API has a declared name.
@@ -88,6 +90,8 @@ def take_up(
         In each case nothing was written.
     """
     change_alone(c)
+    if also is not None:
+        also(c)
     elsewhere = Elsewhere() if node_id is None else node_declarations.declared_elsewhere(c, node_id)
     for_agents = declared_agents.IDS_PER_AGENT * len(declared)
     changed = template_changes.reconcile_templates(

@@ -348,6 +348,8 @@ class NodeRow(msgspec.Struct, frozen=True):
         version: of the hub at its last start.
         stopped_at: when it was stopped in order, after its last start.
         expires_at: end of its lease, in the database's time; None: the lease has ended.
+        settings_number: revision of the shared settings that it uses.
+        settings_refused: why it does not use a newer one.
         devices: number of devices that are connected to it.
         runs: number of runs that it executes.
         address: its own for devices, if it has one.
@@ -360,6 +362,8 @@ class NodeRow(msgspec.Struct, frozen=True):
     started_at: int
     stopped_at: int | None
     expires_at: int | None
+    settings_number: int | None
+    settings_refused: str | None
     devices: int
     runs: int
     address: str | None

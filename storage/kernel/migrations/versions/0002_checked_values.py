@@ -33,9 +33,11 @@ def upgrade() -> None:
     _add_names_of_nodes()
     _add_declarations_of_nodes()
     _add_addresses_of_nodes()
+    _add_revisions_of_settings()
 
 
 def downgrade() -> None:
+    _drop_revisions_of_settings()
     _drop_addresses_of_nodes()
     _drop_declarations_of_nodes()
     _drop_names_of_nodes()
@@ -365,6 +367,28 @@ def _drop_declarations_of_nodes() -> None:
         if op.get_bind().dialect.name == "sqlite":
             nodes.drop_constraint(op.f("ck_nodes_declared_json"), type_="check")
         nodes.drop_column("declared")
+
+
+def _add_revisions_of_settings() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "settings_revisions",
+        sa.Column("number", number, autoincrement=False, nullable=False),
+        sa.Column("text", sa.Text()),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("at", number, nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_settings_revisions")),
+        **_STRICT,
+    )
+    op.add_column("nodes", sa.Column("settings_number", number))
+    op.add_column("nodes", sa.Column("settings_refused", sa.Text()))
+
+
+def _drop_revisions_of_settings() -> None:
+    with op.batch_alter_table("nodes", table_kwargs=_STRICT) as nodes:
+        nodes.drop_column("settings_refused")
+        nodes.drop_column("settings_number")
+    op.drop_table("settings_revisions")
 
 
 _SHOWN = 20  # rows that a message names
