@@ -21,6 +21,7 @@ from hub.settings.declared import (
 from hub.version import VERSION
 from protocol.ids import UserId
 from storage import audit
+from storage.agents import settings_revisions
 from storage.devices import devices, nodes, users
 from storage.runs import run_moves
 
@@ -92,6 +93,8 @@ async def begin(context: Context) -> Boot:
         cancelled=len(recovered.cancelled),
         failed=len(recovered.failed),
     )
+    shared = context.watch_settings.reloader.shared
+    number = None if shared is None else shared.number
     user_id = await store.write(users.ensure_user, UserId(context.ids.fresh()), users.OWNER, at)
     await reconcile(
         store,
@@ -103,6 +106,7 @@ async def begin(context: Context) -> Boot:
         declared_gateways=declared_gateways(settings),
         declared_connectors=declared_connectors(settings),
         node_id=context.node.id,
+        also=partial(settings_revisions.record_use, node_id=context.node.id, number=number),
     )
     return Boot(user_id, hub_id, secret, key, hold, hold_until_ms)
 

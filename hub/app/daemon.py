@@ -16,6 +16,7 @@ from hub.app.context import Context
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
 from hub.app.node import Node
+from hub.app.reload import begin_with_revision
 from hub.app.signals import serve_signals
 from hub.app.systemd import ServiceManager
 from hub.backups import backup_before_upgrade
@@ -29,6 +30,7 @@ from hub.settings.settings_file import OpenedSettings
 from hub.settings.settings_watch import SettingsWatch
 from hub.version import VERSION
 from protocol.ids import BootId
+from storage.agents import settings_revisions
 from storage.store import ObservedDatabase, open_store
 
 log = Channel(__name__)
@@ -103,12 +105,12 @@ async def _serve_hub(
     debug: Dumper,
     on_ready: Callable[[dict[str, str]], None],
 ) -> None:
-    settings = watch_settings.reloader.current
+    reloader = watch_settings.reloader
     chance, metrics = SystemChance(), Metrics(VERSION)
     ids, moves = IdFactory(clock, chance), Moves()
     boot_id = BootId(ids.fresh())
     manager.notify(STATUS="opening the database", EXTEND_TIMEOUT_USEC=MIGRATION_S * 1_000_000)
-    url = settings.storage.resolved()
+    url = reloader.current.storage.resolved()
     node = Node(state, ids)
     await backup_before_upgrade(url, state=state, clock=clock)
     async with (
@@ -117,9 +119,10 @@ async def _serve_hub(
         anyio.create_task_group() as lifetime,
     ):
         resources.callback(node.close)
+        lag = await begin_with_revision(store, reloader, node.id)
         hub = Hub(
             Context(
-                settings=settings,
+                settings=reloader.current,
                 watch_settings=watch_settings,
                 state=state,
                 store=ObservedDatabase(
@@ -139,6 +142,8 @@ async def _serve_hub(
             )
         )
         await hub.open(resources)
+        if lag:
+            await store.write(settings_revisions.record_refusal, node.id, lag)
         lifetime.start_soon(_stop_when_asked, hub, drain, manager, lifetime.cancel_scope)
         await lifetime.start(hub.supervisor.serve)
         # Excludes existing objects from garbage collection: a full collection blocks the loop for 0.2 s.

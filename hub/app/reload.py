@@ -24,12 +24,17 @@ from hub.settings.declared import (
 )
 from hub.settings.history import CHANGED, Revision
 from hub.settings.locate import KeyPath
-from hub.settings.reload import Commit, Parts, Prepare, Remark, Unfit
+from hub.settings.problems import SettingsInvalid
+from hub.settings.reload import Commit, Parts, Prepare, Reloader, Remark, Unfit
 from hub.settings.settings import Settings
 from hub.settings.settings_watch import ACTOR
+from hub.settings.shared import Shared
 from hub.settings.values import Address
+from protocol.ids import NodeId
 from storage import audit
+from storage.agents import settings_revisions
 from storage.agents.declared_agents import NameTaken, TooManyDeclared, check_names, check_number
+from storage.agents.settings_revisions import SettingsRevision
 from storage.agents.template_changes import WouldBreak
 from storage.agents.templates import UnknownTemplate
 from storage.audit import Entry
@@ -38,7 +43,7 @@ from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
 from storage.devices import devices, pairings, users
 from storage.kernel.database import StorageError
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -82,10 +87,46 @@ def make_parts(
         record=partial(_record, context),
         validate=partial(_check_names, context, boot),
         record_refused=partial(_record_refusal, context),
+        newest=partial(newest_revision, context.store),
+        lag=partial(_record_lag, context),
         remark=partial(_remarks, context, shared),
         renewed=renewed,
         after=after,
     )
+
+
+async def begin_with_revision(store: Store, reloader: Reloader, node_id: NodeId) -> str:
+    """Use the newest revision of the shared settings from the start on, else the one that the node used last.
+
+    Returns:
+        why the newest one is not used; empty if it is, or if there is none.
+
+    Raises:
+        SettingsInvalid: the node can use neither.
+    """
+    newest = await newest_revision(store)
+    if newest is None:
+        return ""
+    try:
+        reloader.begin_with(newest)
+    except SettingsInvalid as error:
+        last = await store.read(settings_revisions.revision_of, node_id)
+        if last is None or last.number == newest.number:
+            raise
+        reloader.begin_with(Shared(last.number, last.text))
+        return str(error.problems[0])
+    return ""
+
+
+async def newest_revision(store: Store, known: int | None = None) -> Shared | None:
+    """Return the newest revision of the shared settings; None: there is none, or its number is *known*."""
+    if known is not None:
+        if not store.is_shared:  # then only this process publishes
+            return None
+        if await store.read(settings_revisions.newest_number) == known:
+            return None
+    newest = await store.read(settings_revisions.newest_revision)
+    return None if newest is None else Shared(newest.number, newest.text)
 
 
 def at_once(apply: Callable[[Settings], None]) -> Prepare:
@@ -147,7 +188,24 @@ async def _reconcile(
             most_per_user=settings.limits.agents_per_user,
             entries=_entries(context, actor, revision, found),
             node_id=context.node.id,
+            also=partial(_use, context, actor, revision),
         )
+
+
+def _use(context: Context, actor: str, revision: Revision, c: Connection) -> None:
+    """Publish the revision of the shared settings if it is new, and record that this node uses it."""
+    shared = revision.shared
+    if shared is not None and revision.is_published:
+        row = SettingsRevision(shared.number, shared.text, actor, now_ms(context.clock))
+        settings_revisions.publish(c, row)
+    settings_revisions.record_use(c, context.node.id, None if shared is None else shared.number)
+
+
+async def _record_lag(context: Context, why: str) -> None:
+    try:
+        await context.store.write(settings_revisions.record_refusal, context.node.id, why)
+    except StorageError as error:  # the log has it
+        log.warning("settings.lag_not_written", code=error.code)
 
 
 async def _check_names(context: Context, boot: Boot, settings: Settings) -> None:

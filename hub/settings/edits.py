@@ -10,10 +10,11 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from hub.settings.locate import KeyPath, Located, value_at
+from hub.settings.locate import KeyPath, Located, document, value_at
 from hub.settings.origins import Places
 from hub.settings.problems import Problem, Severity, spell
 from hub.settings.removed_keys import removed_value
+from hub.settings.shared import SHARED, Shared
 from protocol.errors import ErrorCode, HubError
 
 NAMED: Final = ("agents", "templates", "connectors", "gateways")  # lists whose entries have names
@@ -245,6 +246,27 @@ def _paths(keys: Collection[str], text: str) -> list[tuple[str, KeyPath]]:
         return []  # the whole text was edited, which may not be valid TOML
     doc = tomllib.loads(text)
     return [(key, path_of(key, doc)) for key in keys]
+
+
+def check_own(edit: Collection[str], before: str, after: str, shared: Shared | None) -> None:
+    """Check that an edit of a node's file leaves out the tables of a revision, which the file does not have.
+
+    Args:
+        edit: keys to set and to remove.
+
+    Raises:
+        CannotEdit: it does not; the message names the first such table.
+    """
+    if shared is None or shared.text is None:
+        return
+    was, would_be = document(before), document(after)
+    named = [key.partition(".")[0] for key in edit]
+    for table in SHARED:
+        if table in named or (not edit and would_be.get(table) != was.get(table)):
+            raise CannotEdit(
+                f"[{table}] is in {shared.name}, for all nodes: edit the text of 'hub config show --revision"
+                f" {shared.number}', then 'hub config push FILE'"
+            )
 
 
 GUARDED: Final = (

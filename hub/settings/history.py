@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from hub.settings.edits import NAMED, CannotEdit, spelled
 from hub.settings.schema import tables_at
 from hub.settings.secret import is_secret_like
+from hub.settings.shared import Shared
 from hub.settings.values import Table
 
 CHANGED: Final = "settings.changed"  # event of the audit log
@@ -29,16 +30,21 @@ class KeyChange(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """Settings that were applied: their number, and the keys that differ from the ones before."""
+    """Settings that were applied: their number, and the keys that differ from the ones before.
+
+    *shared*: revision of the shared settings in them; *is_published*: it has to be published.
+    """
 
     generation: int
     changes: tuple[KeyChange, ...] = ()
+    shared: Shared | None = None
+    is_published: bool = False
 
 
-def key_changes(before: str, after: str) -> tuple[KeyChange, ...]:
-    """Return the keys whose values differ between two texts of hub.toml; an agent is found by its name.
+def key_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[KeyChange, ...]:
+    """Return the keys whose values differ between two documents of hub.toml; an agent is found by its name.
 
-    An entry of one of the texts is one key; an entry of both is named by its keys that differ.
+    An entry of one of the documents is one key; an entry of both is named by its keys that differ.
     """
     old, new = _values(before), _values(after)
     found = []
@@ -84,12 +90,8 @@ class _Value(NamedTuple):
     entry: str = ""
 
 
-def _values(text: str) -> dict[str, _Value]:
-    """Return every key of a text with its value, and every named entry of a list as a whole."""
-    try:
-        doc = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return {}
+def _values(doc: Mapping[str, Any]) -> dict[str, _Value]:
+    """Return every key of a document with its value, and every named entry of a list as a whole."""
     found: dict[str, _Value] = {}
     for table, value in doc.items():
         if table not in NAMED or not isinstance(value, list):

@@ -7,7 +7,7 @@ pydantic's form: ``("agents", 1, "paths", 0)``.
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 KeyPath = tuple[int | str, ...]
 
@@ -20,6 +20,14 @@ _LITERAL_STRING = re.compile(r"'[^'\n]*'")
 _LONG_BASIC = re.compile(r'"""(?:[^\\"]|\\[\s\S]|"(?!""))*?"""(?:"{1,2})?')
 _LONG_LITERAL = re.compile(r"'''[\s\S]*?'''(?:'{1,2})?")
 _SCALAR = re.compile(r"[^,\]}#\n]*[^,\]}#\n \t]")  # a number, a boolean, a date with a space in it
+
+
+def document(text: str) -> dict[str, Any]:
+    """Return the tables of a text; empty if it is not valid TOML."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return {}
 
 
 def value_at(doc: object, path: KeyPath) -> object:
@@ -58,6 +66,7 @@ class Located:
         scanner.scan()
         self.keys = scanner.keys
         self.values = scanner.values
+        self.starts = scanner.starts  # offset and table of each header, and of each key before all headers
         self._headers = scanner.headers
         self._text = scanner.text
 
@@ -106,6 +115,7 @@ class _Scanner:
         self.keys: dict[KeyPath, Span] = {}
         self.values: dict[KeyPath, Span] = {}
         self.headers: dict[KeyPath, Span] = {}
+        self.starts: list[tuple[int, str]] = []
         self._at = 0
         self._table_counts: dict[KeyPath, int] = {}  # number of tables seen in each array of tables
 
@@ -113,10 +123,14 @@ class _Scanner:
         table: KeyPath = ()
         self._skip(_TRIVIA)
         while self._at < len(self.text):
-            if self.text[self._at] == "[":
+            start = self._at
+            if self.text[start] == "[":
                 table = self._header()
-            else:
+                self.starts.append((start, str(table[0])))
+            elif table:
                 self._pair(table)
+            else:
+                self.starts.append((start, self._pair(table)))
             self._skip(_TRIVIA)
 
     def _header(self) -> KeyPath:
@@ -142,9 +156,11 @@ class _Scanner:
         self.headers[path] = span
         return path
 
-    def _pair(self, table: KeyPath) -> None:
+    def _pair(self, table: KeyPath) -> str:
+        """Scan a key with its value; return the first part of the key."""
         path = table
-        for part, span in self._dotted_key():
+        parts = self._dotted_key()
+        for part, span in parts:
             path = (*path, part)
             self.keys.setdefault(path, span)
             # For the tables of a dotted key; the value of the last part is set below.
@@ -152,6 +168,7 @@ class _Scanner:
         self._at += 1  # the equals sign
         self._skip(_BLANK)
         self._value(path)
+        return parts[0][0]
 
     def _dotted_key(self) -> list[tuple[str, Span]]:
         """Scan and return the parts of a key; stop after the blanks that follow the key."""

@@ -6,11 +6,13 @@ precedence over the environment, which takes precedence over the file. Agents ca
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from hub.settings.locate import KeyPath, Located, Position
+from hub.settings.locate import KeyPath, Located
 
 PREFIX: Final = "HUB__"
+NOWHERE: Final[Mapping[str, tuple[str, Located]]] = MappingProxyType({})
 
 
 class Override(NamedTuple):
@@ -83,24 +85,37 @@ class Place(NamedTuple):
 
 
 class Places:
-    """Positions of one reading's values; an overridden value has the origin of its override."""
+    """Positions of one reading's values; an overridden value has the origin of its override.
 
-    def __init__(self, file: str, located: Located, overrides: Iterable[Override] = ()) -> None:
-        self._file = file
-        self._located = located
+    Args:
+        elsewhere: name and positions of the text that has a table, for each table that is not of *file*.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        located: Located,
+        overrides: Iterable[Override] = (),
+        *,
+        elsewhere: Mapping[str, tuple[str, Located]] = NOWHERE,
+    ) -> None:
+        self._texts: dict[int | str | None, tuple[str, Located]] = {None: (file, located)}
+        self._texts.update(elsewhere)
         self._overrides: dict[KeyPath, str] = {each.path: each.origin for each in overrides}
 
     def has(self, path: KeyPath) -> bool:
         """Return True if *path* has a value in the file or an override."""
-        return self._override(path) is not None or self._located.has(path)
+        return self._override(path) is not None or self._text(path)[1].has(path)
 
     def key(self, path: KeyPath) -> Place:
         """Return the position of the key at *path*."""
-        return self._override(path) or self._in_file(self._located.key(path))
+        file, located = self._text(path)
+        return self._override(path) or Place(file, *located.key(path))
 
     def value(self, path: KeyPath) -> Place:
         """Return the position of the value at *path*, else of its nearest table."""
-        return self._override(path) or self._in_file(self._located.value(path))
+        file, located = self._text(path)
+        return self._override(path) or Place(file, *located.value(path))
 
     def origin(self, path: KeyPath) -> Place | None:
         """Return the origin of the value at *path*, or None if it is the default."""
@@ -110,11 +125,11 @@ class Places:
         for length in range(len(path), 0, -1):
             if path[:length] in self._overrides:
                 return Place(self._overrides[path[:length]])
-        if path and not self._located.has(path):  # a table that exists only in overrides
+        if path and not self._text(path)[1].has(path):  # a table that exists only in overrides
             for inner, origin in self._overrides.items():
                 if inner[: len(path)] == path:
                     return Place(origin)
         return None
 
-    def _in_file(self, at: Position) -> Place:
-        return Place(self._file, at.line, at.column)
+    def _text(self, path: KeyPath) -> tuple[str, Located]:
+        return self._texts.get(path[0] if path else None, self._texts[None])

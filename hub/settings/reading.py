@@ -5,14 +5,14 @@ import stat
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
 from hub.clock import Clock, SystemClock
 from hub.settings.findings import Around, found_beyond, found_by_looking, found_in_references
-from hub.settings.locate import KeyPath, Located
-from hub.settings.origins import Override, Places, in_environment, overlaid
+from hub.settings.locate import KeyPath, Located, document
+from hub.settings.origins import Override, Place, Places, in_environment, overlaid
 from hub.settings.problems import (
     Problem,
     SettingsInvalid,
@@ -25,6 +25,7 @@ from hub.settings.problems import (
 from hub.settings.removed_keys import drop_removed, removed_value
 from hub.settings.schema import default_at, is_text, names_at
 from hub.settings.settings import Settings
+from hub.settings.shared import OWN, SHARED, Shared, ignored_tables, merged
 from protocol.errors import ErrorCode, HubError
 
 _CLOCK: Final = SystemClock()
@@ -36,13 +37,25 @@ class Reading(NamedTuple):
     """Result of reading a file: *settings* if they are usable, and all problems in order.
 
     *text* is the content of the file; *places* has the position of each value. Both are missing if the file
-    could not be read; *places* also if it is not valid TOML.
+    could not be read; *places* also if it is not valid TOML. *shared*: revision whose tables replace those of
+    the file.
     """
 
     settings: Settings | None
     problems: list[Problem]
     text: str = ""
     places: Places | None = None
+    shared: Shared | None = None
+
+    @property
+    def shared_text(self) -> str | None:
+        """Text of the revision in use; None if all tables are those of the file."""
+        return None if self.shared is None else self.shared.text
+
+    def tables(self) -> dict[str, Any]:
+        """Return the tables in use, without overrides; those of a text that is not valid TOML are missing."""
+        own = document(self.text)
+        return own if self.shared_text is None else merged(own, document(self.shared_text))
 
     def usable(self) -> Settings:
         """Return the settings.
@@ -71,6 +84,7 @@ def check_settings(
     given: Iterable[Override] = (),
     serving: bool = False,
     clock: Clock = _CLOCK,
+    shared: Shared | None = None,
 ) -> Reading:
     """Read a settings file and report all of its problems. See ``check_text``."""
     file = str(path)
@@ -83,7 +97,9 @@ def check_settings(
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode().split("\n")
         return Reading(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
-    reading = check_text(text, path, environ=environ, given=given, serving=serving, clock=clock)
+    reading = check_text(
+        text, path, environ=environ, given=given, serving=serving, clock=clock, shared=shared
+    )
     if mode & 0o022:
         message = "users other than its owner may change this file"
         problem = Problem(file, 1, 1, "", message, f"chmod go-w {file}", Severity.WARNING)
@@ -100,6 +116,7 @@ def check_text(
     given: Iterable[Override] = (),
     serving: bool = False,
     clock: Clock = _CLOCK,
+    shared: Shared | None = None,
 ) -> Reading:
     """Report all problems of *text* as the content of the file *path*.
 
@@ -113,28 +130,23 @@ def check_text(
         clock: clock for warnings about times in the past.
     """
     file = name or str(path)
-    if text.startswith(BYTE_ORDER_MARK):
-        message = "begins with a byte order mark, which TOML does not have"
-        return Reading(None, [Problem(file, 1, 1, "", message, "save it as UTF-8 without one")], text)
-    if not text.strip():  # an editor or a full disk cut the file off
-        hint = "write it again, or a comment for the defaults; last-good.toml has the settings of before"
-        return Reading(None, [Problem(file, 1, 1, "", "the file is empty", hint)], text)
-    try:
-        doc = tomllib.loads(text)
-        too_deep = next(_deeper(doc, MOST_LEVELS), None)
-    except ValueError as error:
-        found = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
-        return Reading(None, [found_by_parser(found, file=file, text=text)], text)
-    except RecursionError:
-        too_deep = "a value"
-    if too_deep is not None:
-        message = f"{too_deep} is nested more than {MOST_LEVELS} levels deep"
-        return Reading(None, [Problem(file, 1, 1, "", message, "no setting needs as many")], text)
+    doc = _parsed(text, file)
+    if isinstance(doc, Problem):
+        return Reading(None, [doc], text, shared=shared)
+    located, problems, elsewhere = Located(text), list[Problem](), dict[str, tuple[str, Located]]()
+    if shared is not None and shared.text is not None:
+        common = _parsed(shared.text, shared.name)
+        if isinstance(common, Problem):
+            return Reading(None, [common], text, shared=shared)
+        problems += _ignored(doc, Place(file, *located.key(tuple(ignored_tables(doc)[:1]))), shared)
+        doc = merged(doc, common)
+        of_shared = (shared.name, Located(shared.text))
+        elsewhere = dict.fromkeys((*SHARED, *(name for name in common if name not in OWN)), of_shared)
     overrides = [*in_environment(environ), *given]
-    places = Places(file, Located(text), overrides)
+    places = Places(file, located, overrides, elsewhere=elsewhere)
     doc = overlaid(doc, overrides, is_text=is_text)
     folder = path.absolute().parent  # paths in the settings are absolute from here on
-    problems = [_removed(path, places) for path in drop_removed(doc)]
+    problems += [_removed(path, places) for path in drop_removed(doc)]
     problems += found_by_looking(doc, places)
     settings = None
     try:
@@ -149,7 +161,39 @@ def check_text(
     problems += found_in_references(doc, places, around)
     if any(problem.severity is Severity.ERROR for problem in problems):
         settings = None
-    return Reading(settings, in_order(problems), text, places)
+    return Reading(settings, in_order(problems), text, places, shared)
+
+
+def _parsed(text: str, file: str) -> dict[str, Any] | Problem:
+    """Parse a text as TOML; return its problem if it cannot be used."""
+    if text.startswith(BYTE_ORDER_MARK):
+        message = "begins with a byte order mark, which TOML does not have"
+        return Problem(file, 1, 1, "", message, "save it as UTF-8 without one")
+    if not text.strip():  # an editor or a full disk cut the file off
+        hint = "write it again, or a comment for the defaults; last-good.toml has the settings of before"
+        return Problem(file, 1, 1, "", "the file is empty", hint)
+    try:
+        doc = tomllib.loads(text)
+        too_deep = next(_deeper(doc, MOST_LEVELS), None)
+    except ValueError as error:
+        found = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "a number has too many digits"
+        return found_by_parser(found, file=file, text=text)
+    except RecursionError:
+        too_deep = "a value"
+    if too_deep is not None:
+        message = f"{too_deep} is nested more than {MOST_LEVELS} levels deep"
+        return Problem(file, 1, 1, "", message, "no setting needs as many")
+    return doc
+
+
+def _ignored(own: Mapping[str, Any], place: Place, shared: Shared) -> Iterator[Problem]:
+    """Yield a warning if a node's file has tables that the revision replaces. *place*: of the first one."""
+    tables = ignored_tables(own)
+    if tables:
+        named = ", ".join(f"[{name}]" for name in tables)
+        message = f"{named}: not used, because {shared.name} has the tables of all nodes"
+        hint = "remove them here; change them with 'hub config push FILE'"
+        yield Problem(*place, tables[0], message, hint, Severity.WARNING)
 
 
 def _deeper(value: object, levels: int) -> Iterator[str]:

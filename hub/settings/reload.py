@@ -25,18 +25,22 @@ from hub.settings.changes import Changes, changes
 from hub.settings.edits import (
     BeyondSettings,
     check_guarded,
+    check_own,
     edited,
     problems_of_keys,
     written_in_vain,
     wrong_by_itself,
 )
 from hub.settings.history import Revision, key_changes
-from hub.settings.locate import KeyPath
+from hub.settings.locate import KeyPath, document
 from hub.settings.problems import Problem, SettingsInvalid, Severity, in_order, spell
 from hub.settings.reading import Reading
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, keep_last_good, last_good
+from hub.settings.shared import SHARED, Shared, has_shared_tables, shared_text
 from protocol.errors import ErrorCode, HubError
+from storage.agents.settings_revisions import PublishedMeanwhile
+from storage.kernel.database import StorageError
 
 Commit = Callable[[], None]  # applies prepared settings; cannot fail
 Prepare = Callable[[Settings], Commit]  # performs all steps that can fail; raises HubError
@@ -56,11 +60,14 @@ class Parts:
 
     Attributes:
         prepare: performs everything that can fail, without any change.
-        reconcile: writes the agents' rows and the audit entries in one transaction: the last step that can
-            fail.
+        reconcile: writes the agents' rows, the audit entries and the revision of the shared settings in one
+            transaction: the last step that can fail.
         record: writes the audit entries of settings that were changed while the hub was down.
         validate: detects by reading alone what reconcile would refuse; raises HubError.
         record_refused: writes a refused change and its actor to the audit log.
+        newest: returns the newest revision of the shared settings; None: there is none, or it has the number
+            of the argument.
+        lag: records why this node does not use the newest revision.
         remark: returns warnings about settings that can be applied.
         renewed: returns keys with an unchanged value but changed files behind it.
         after: called after each attempt, whether it succeeded or not.
@@ -71,6 +78,8 @@ class Parts:
     record_refused: Callable[[str, str], Awaitable[None]]
     record: Callable[[Revision], Awaitable[None]]
     validate: Callable[[Settings], Awaitable[None]]
+    newest: Callable[[int | None], Awaitable[Shared | None]]
+    lag: Callable[[str], Awaitable[None]]
     remark: Callable[[Settings], Awaitable[Sequence[Remark]]]
     renewed: Callable[[Settings], Sequence[str]]
     after: Callable[[], None]
@@ -102,6 +111,12 @@ class ReloadUnderWay(HubError):
     """Refusal because another reload is in progress, and the caller did not want to wait."""
 
     code = ErrorCode.OVERLOADED
+
+
+class NothingShared(HubError):
+    """Refusal of a text without a table that nodes share; nothing was changed."""
+
+    code = ErrorCode.BAD_PARAMS
 
 
 class CannotWriteSettings(HubError):
@@ -162,6 +177,7 @@ class Reloader:
         self._is_begun = False
         self._earlier: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
         self._seen = opened.reading.text  # content of the file at the last check, applied or not
+        self._lagging: int | None = None  # number of the revision that was refused last
         self.generation = 1
         self.refused = opened.refused
         self.on_last_good = bool(opened.refused)
@@ -177,6 +193,11 @@ class Reloader:
     def reading(self) -> Reading:
         """Text of the settings in use, with the position of each value."""
         return self._reading
+
+    @property
+    def shared(self) -> Shared | None:
+        """Revision of the shared settings in use; its text is None if each node uses its own file."""
+        return self._reading.shared
 
     @property
     def path(self) -> Path:
@@ -213,7 +234,9 @@ class Reloader:
         before = await anyio.to_thread.run_sync(last_good, self._state)
         if before is not None and before != self._reading.text and self._parts is not None:
             self.generation += 1
-            await self._parts.record(Revision(self.generation, key_changes(before, self._reading.text)))
+            earlier = self._reading._replace(text=before)
+            changed = key_changes(earlier.tables(), self._reading.tables())
+            await self._parts.record(Revision(self.generation, changed))
         await self._keep()
 
     async def reload(self, *, actor: str, wait: bool = True) -> TakenUp:
@@ -231,8 +254,72 @@ class Reloader:
             raise ReloadUnderWay("another reload is under way")
         async with self._lock:
             with self._around():
-                reading = await anyio.to_thread.run_sync(self._file.read)
+                newest = None if self._parts is None else await self._parts.newest(None)
+                reading = await anyio.to_thread.run_sync(self._file.read, newest)
                 return await self._attempt(reading, actor)
+
+    def begin_with(self, shared: Shared) -> None:
+        """Use a revision of the shared settings from the hub's start on.
+
+        Raises:
+            SettingsInvalid: this node cannot use it; the settings are as they were.
+        """
+        reading = self._read_in_use(shared)
+        self._started = reading.usable()
+        self._reading = reading
+
+    async def follow(self, *, actor: str) -> None:
+        """Apply the newest revision of the shared settings, unless it is in use or was refused already.
+
+        Raises:
+            SettingsInvalid: this node cannot use it, and continues with the one before.
+        """
+        async with self._lock:
+            if self._parts is None:
+                return
+            newest = await self._parts.newest(self._lagging or (self.shared.number if self.shared else 0))
+            if newest is None:
+                return
+            with self._around():
+                reading = await anyio.to_thread.run_sync(self._read_in_use, newest)
+                await self._attempt(reading, actor, is_edit=True)
+
+    async def publish(self, text: str | None, *, name: str, actor: str) -> TakenUp:
+        """Publish the shared tables of *text* as a revision for all nodes, and apply it.
+
+        Args:
+            text: None: each node uses the tables of its own file from then on.
+            name: name of the text in problems.
+
+        Raises:
+            NothingShared: the text has no such table.
+            SettingsInvalid: this node cannot use it, and nothing was published.
+            PublishedMeanwhile: another caller published a revision at the same time.
+        """
+        async with self._lock:
+            if self._parts is None or not self._is_begun:
+                raise ReloadUnderWay("the hub is starting")
+            newest = await self._parts.newest(None)
+            number = 1 if newest is None else newest.number + 1
+            with self._around():
+                shared = Shared(number, shared_text(text) if text is not None and document(text) else text)
+                reading = await anyio.to_thread.run_sync(self._read_in_use, shared)
+                if reading.settings is not None and text is not None and not has_shared_tables(text):
+                    raise NothingShared(f"the text has no table that nodes share: {', '.join(SHARED)}")
+                try:
+                    return await self._attempt(reading, actor, is_edit=True, is_new=True)
+                except SettingsInvalid as error:
+                    raise SettingsInvalid(
+                        problem._replace(file=name) if problem.file == shared.name else problem
+                        for problem in error.problems
+                    ) from error
+
+    def _read_in_use(self, shared: Shared) -> Reading:
+        """Read the file as it was applied, with another revision of the shared settings."""
+        reading = self._file.read(shared)
+        if reading.text == self._reading.text:
+            return reading
+        return self._file.read_text(self._reading.text, shared=shared)
 
     async def edit(
         self, edit: Edit, *, expected: Sequence[str] | None, actor: str, may_all: bool = True
@@ -253,6 +340,7 @@ class Reloader:
         async with self._lock:
             with self._around():
                 before = self._check_unchanged(expected)
+                check_own((*(edit.values or ()), *edit.without), before, edit.text or before, self.shared)
                 text = edit.of(before)
                 if not may_all:
                     try:
@@ -261,7 +349,8 @@ class Reloader:
                         if self._parts is not None:
                             await self._parts.record_refused(actor, str(error))
                         raise
-                reading = await anyio.to_thread.run_sync(self._file.read_text, text)
+                read = partial(self._file.read_text, shared=self.shared)
+                reading = await anyio.to_thread.run_sync(read, text)
                 keys = edit.values or ()
                 alone = await anyio.to_thread.run_sync(self._file.alone().read_text, text)
                 if (wrong := wrong_by_itself(keys, text, alone.problems)) and reading.settings is not None:
@@ -290,7 +379,8 @@ class Reloader:
             check_guarded(self._reading.text, text)
             if folder not in (None, self.path.absolute().parent):
                 raise BeyondSettings("files of another folder are looked at with all scopes of an admin")
-        reading = await anyio.to_thread.run_sync(partial(self._file.read_text, text, folder=folder))
+        read = partial(self._file.read_text, text, folder=folder, shared=self.shared)
+        reading = await anyio.to_thread.run_sync(read)
         if reading.settings is None:
             return reading.problems, Changes()
         problems = list(reading.problems)
@@ -322,29 +412,52 @@ class Reloader:
             raise StaleSettings(f"{self.path} was edited and is not applied yet; reload it first:\n{shown}")
         return text
 
-    async def _attempt(self, reading: Reading, actor: str, *, write_over: str | None = None) -> TakenUp:
-        """Apply *reading*; if *write_over* is given, first write it over this text of the file."""
+    async def _attempt(
+        self,
+        reading: Reading,
+        actor: str,
+        *,
+        write_over: str | None = None,
+        is_edit: bool = False,
+        is_new: bool = False,
+    ) -> TakenUp:
+        """Apply *reading*.
+
+        Args:
+            write_over: text of the file, over which that of *reading* is written first.
+            is_edit: the file is as it was: it is not what is refused.
+            is_new: its revision of the shared settings has to be published.
+        """
         try:
-            taken_up = await self._take_up(reading, actor, write_over)
+            taken_up = await self._take_up(reading, actor, write_over, is_new)
         except SettingsInvalid as error:
-            if write_over is None:  # a refused edit leaves the file unchanged
+            assert self._parts is not None
+            is_away = isinstance(error.__cause__, StorageError)  # and the same may succeed once it is back
+            is_newer = reading.shared != self.shared and not is_new and not is_away
+            if reading.shared is not None and is_newer:
+                self._lagging = reading.shared.number
+                await self._parts.lag(str(error.problems[0]))
+            if write_over is None and not is_edit:  # a refused edit leaves the file unchanged
                 self._seen = reading.text
                 self.refused = tuple(error.problems)
                 self._set_metrics()
             log.error("settings.refused", problems=len(error.problems), first=str(error.problems[0]))
-            assert self._parts is not None
             await self._parts.record_refused(actor, str(error.problems[0]))
             raise
         finally:
             if self._parts is not None:
                 self._parts.after()
-        self._seen = reading.text
-        self.refused, self.on_last_good = (), False
+        self._lagging = None
+        if not is_edit:
+            self._seen = reading.text
+            self.refused, self.on_last_good = (), False
         self._set_metrics()
         await self._keep()
         return taken_up
 
-    async def _take_up(self, reading: Reading, actor: str, write_over: str | None) -> TakenUp:
+    async def _take_up(
+        self, reading: Reading, actor: str, write_over: str | None, is_published: bool
+    ) -> TakenUp:
         parts = self._parts
         if parts is None or not self._is_begun:
             raise ReloadUnderWay("the hub is starting")
@@ -361,9 +474,15 @@ class Reloader:
                 try:
                     # Keys that already waited for a restart were logged when they were applied.
                     fresh = changes(self.current, settings, started=self.current).restart
-                    is_new = reading.text != self._reading.text or settings != self.current
+                    is_same = reading.text == self._reading.text and reading.shared == self.shared
+                    is_new = not is_same or settings != self.current
+                    is_followed = reading.shared != self.shared and not is_published
+                    changed = key_changes(self._reading.tables(), reading.tables())
                     revision = Revision(
-                        self.generation + is_new, key_changes(self._reading.text, reading.text)
+                        self.generation + is_new,
+                        () if is_followed else changed,  # the node that published it has written them
+                        reading.shared,
+                        is_published,
                     )
                     await parts.reconcile(settings, actor, found._replace(restart=fresh), revision)
                 except BaseException:
@@ -371,7 +490,7 @@ class Reloader:
                         self._write(write_over)
                     raise
                 commit()
-        except CannotWriteSettings:
+        except (CannotWriteSettings, PublishedMeanwhile):
             raise
         except HubError as error:
             raise SettingsInvalid([self._problem_at(error, reading)]) from error

@@ -18,6 +18,7 @@ from hub.settings.origins import PREFIX, Override, in_environment
 from hub.settings.problems import Problem, SettingsInvalid, Severity, nearest
 from hub.settings.reading import Reading, check_settings, check_text
 from hub.settings.settings import Settings
+from hub.settings.shared import Shared
 
 LAST_GOOD: Final = "last-good.toml"
 _PRIVATE: Final = 0o600
@@ -42,18 +43,26 @@ class SettingsFile:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     clock: Clock = _CLOCK
 
-    def read(self) -> Reading:
-        """Read the file and report all of its problems."""
+    def read(self, shared: Shared | None = None) -> Reading:
+        """Read the file, with a revision of the shared settings, and report all problems."""
         return check_settings(
-            self.path, environ=self.environ, given=self.given, serving=True, clock=self.clock
+            self.path,
+            environ=self.environ,
+            given=self.given,
+            serving=True,
+            clock=self.clock,
+            shared=shared,
         )
 
-    def read_text(self, text: str, *, name: str = "", folder: Path | None = None) -> Reading:
+    def read_text(
+        self, text: str, *, name: str = "", folder: Path | None = None, shared: Shared | None = None
+    ) -> Reading:
         """Read *text* as if it were the content of the file.
 
         Args:
             name: name of the file in problems.
             folder: base of relative paths; by default the folder of the file.
+            shared: revision of the shared settings.
         """
         return check_text(
             text,
@@ -63,6 +72,7 @@ class SettingsFile:
             given=self.given,
             serving=True,
             clock=self.clock,
+            shared=shared,
         )
 
     def sets_storage(self) -> bool:

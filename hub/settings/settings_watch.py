@@ -1,4 +1,4 @@
-"""Automatic reloads of hub.toml: after an edit, and on SIGHUP."""
+"""Automatic reloads: of hub.toml after an edit and on SIGHUP, of the shared settings after a new revision."""
 
 from contextlib import suppress
 from typing import Final
@@ -11,10 +11,11 @@ from hub.log import Channel
 from hub.settings.problems import SettingsInvalid
 from hub.settings.reload import Reloader
 from hub.turns import Turns
+from storage.kernel.database import StorageError
 
 log = Channel(__name__)
 
-POLL_S: Final = 2.0  # reading the file costs microseconds; some file systems do not notify
+POLL_S: Final = 1.0  # reading the file costs microseconds; some file systems do not notify
 SETTLE_S: Final = 0.2  # an editor saves in several steps
 ACTOR: Final = "hub"
 
@@ -51,9 +52,11 @@ class SettingsWatch:
             if self.reloader.current.reload.watch and self.reloader.is_news():
                 await self._clock.sleep(SETTLE_S)
                 await self._reload()
+            with suppress(SettingsInvalid, StorageError):  # already recorded; the database is away
+                await self.reloader.follow(actor=ACTOR)
             self.turns.wait(POLL_S)
             await self._clock.sleep(POLL_S)
 
     async def _reload(self) -> None:
-        with suppress(SettingsInvalid):  # already logged, counted and reported as an issue
+        with suppress(SettingsInvalid, StorageError):  # already logged, counted and reported as an issue
             await self.reloader.reload(actor=ACTOR)

@@ -24,6 +24,7 @@ from hub.api.parameters import AnyNoun
 from hub.app.context import Context
 from hub.app.hub import Hub
 from hub.app.node import FILE, Node
+from hub.app.reload import begin_with_revision
 from hub.app.systemd import ServiceManager
 from hub.clock import Clock, IdFactory
 from hub.drain import Drain
@@ -121,6 +122,7 @@ async def open_context(
     boot_id = BOOT if node == NODE else BootId(f"boot-of-{node}")
     async with open_store(database, boot_id=boot_id) as store:
         with closing(Node(folder, ids)) as opened:
+            await begin_with_revision(store, watched.reloader, opened.id)
             yield Context(
                 settings=watched.reloader.current,
                 watch_settings=watched,

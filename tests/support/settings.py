@@ -14,6 +14,7 @@ from hub.settings.history import Revision
 from hub.settings.reload import Commit, Parts, Reloader, Remark
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, SettingsFile, open_settings
+from hub.settings.shared import Shared
 from protocol.errors import HubError
 from tests.support.clock import FakeClock
 
@@ -42,6 +43,8 @@ class Hub:
         self.renewed: list[str] = []
         self.audited: list[Changes] = []
         self.revisions: list[Revision] = []
+        self.newest: Shared | None = None  # revision in the database
+        self.lags: list[str] = []  # why a revision is not used
         self.attempts = 0  # that were told to be over
         self.before_reconcile: Callable[[], None] = lambda: None
 
@@ -55,7 +58,16 @@ class Hub:
             validate=self._validate,
             renewed=lambda settings: self.renewed,
             after=self._count,
+            newest=self._newest,
+            lag=self._lag,
         )
+
+    async def _newest(self, known: int | None) -> Shared | None:
+        newest = self.newest
+        return None if newest is None or newest.number == known else newest
+
+    async def _lag(self, why: str) -> None:
+        self.lags.append(why)
 
     async def _remark(self, settings: Settings) -> list[Remark]:
         return self.remarks

@@ -4,6 +4,7 @@ import pytest
 
 from hub.settings.edits import CannotEdit, edited
 from hub.settings.history import KeyChange, combined, key_changes, undone
+from hub.settings.locate import document
 
 NOTES = """
 [[agents]]
@@ -26,31 +27,36 @@ duration_s = 900
 LIMITS = "[limits]\nruns = 4   # at once\n[listen.devices]\naddress = '127.0.0.1:1'\n"
 
 
+def changed(before: str, after: str) -> tuple[KeyChange, ...]:
+    """The changes between two texts."""
+    return key_changes(document(before), document(after))
+
+
 def test_each_key_is_named_with_its_values_and_an_entry_by_its_name() -> None:
     after = LIMITS.replace("runs = 4", "run_files = 9") + NOTES.replace("900", "60")
-    assert key_changes(LIMITS + NOTES, after) == (
+    assert changed(LIMITS + NOTES, after) == (
         KeyChange("limits.runs", "4", None),
         KeyChange("agents.notes.schedule", "{ every_s = 900 }", "{ every_s = 60 }"),
         KeyChange("limits.run_files", None, "9"),
     )
-    assert key_changes(LIMITS + NOTES, "# the same\n" + LIMITS + NOTES) == ()
-    (added,) = key_changes(NOTES, NOTES + MAIL)
+    assert changed(LIMITS + NOTES, "# the same\n" + LIMITS + NOTES) == ()
+    (added,) = changed(NOTES, NOTES + MAIL)
     assert (added.key, added.old) == ("agents.mail", None)
 
 
 def test_a_name_may_have_dots_and_another_user_an_agent_of_the_same_name() -> None:
     dotted = NOTES.replace('"notes"', '"my.notes"')
-    assert key_changes(dotted, dotted.replace("Find.", "Look.")) == (
+    assert changed(dotted, dotted.replace("Find.", "Look.")) == (
         KeyChange("agents.my.notes.prompt", '"Find."', '"Look."'),
     )
-    values, without = undone(key_changes("", dotted))
+    values, without = undone(changed("", dotted))
     assert (values, edited(dotted, values, without).strip()) == ({}, "")
-    values, without = undone(key_changes(dotted, ""))
-    assert key_changes(dotted, edited("", values, without)) == ()
+    values, without = undone(changed(dotted, ""))
+    assert changed(dotted, edited("", values, without)) == ()
     hers = NOTES + NOTES.replace("Find.", 'Find."\nuser = "anna')
-    (change,) = key_changes(hers, hers.replace("900", "60", 1))
+    (change,) = changed(hers, hers.replace("900", "60", 1))
     assert change.key == "agents.notes.schedule"
-    (change,) = key_changes(hers, hers[::-1].replace("009", "06", 1)[::-1])
+    (change,) = changed(hers, hers[::-1].replace("009", "06", 1)[::-1])
     assert change.key == "agents.notes (of anna).schedule"
     with pytest.raises(CannotEdit, match="is named"):
         edited(hers, *undone([change]))
@@ -65,10 +71,10 @@ def test_a_name_may_have_dots_and_another_user_an_agent_of_the_same_name() -> No
     ],
 )
 def test_a_secret_has_its_digest(line: str, key: str) -> None:
-    (change,) = key_changes(NOTES, NOTES + line.format("abcdefghijklmnopqrstuvwxyz"))
+    (change,) = changed(NOTES, NOTES + line.format("abcdefghijklmnopqrstuvwxyz"))
     assert change.key == key
     assert change.new is not None and change.new.startswith("(secret, SHA-256 ")
-    (other,) = key_changes(NOTES, NOTES + line.format("zyxwvutsrqponmlkjihgfedcba"))
+    (other,) = changed(NOTES, NOTES + line.format("zyxwvutsrqponmlkjihgfedcba"))
     assert other.new != change.new
     with pytest.raises(CannotEdit, match="was not kept"):
         undone([change._replace(old=change.new, new=None)])
@@ -76,11 +82,11 @@ def test_a_secret_has_its_digest(line: str, key: str) -> None:
 
 def test_a_reference_to_a_secret_is_none() -> None:
     text = '[model]\nkind = "openai"\napi_key = { env = "KEY" }\n'
-    assert KeyChange("model.api_key", None, '{ env = "KEY" }') in key_changes("", text)
+    assert KeyChange("model.api_key", None, '{ env = "KEY" }') in changed("", text)
 
 
 def test_a_long_value_has_its_digest() -> None:
-    (change,) = key_changes(NOTES, NOTES.replace("Find.", "Find." * 5_000))
+    (change,) = changed(NOTES, NOTES.replace("Find.", "Find." * 5_000))
     assert (change.old, str(change.new)[:6]) == ('"Find."', "(long,")
 
 
@@ -111,9 +117,9 @@ def test_changes_of_one_key_are_one_from_the_first_to_the_last_value() -> None:
 )
 def test_what_is_undone_is_as_it_was_and_comments_stay(after: str) -> None:
     before = LIMITS + NOTES + MAIL
-    values, without = undone(key_changes(before, after))
-    assert key_changes(before, edited(after, values, without)) == ()
-    values, without = undone(key_changes(after, before))
+    values, without = undone(changed(before, after))
+    assert changed(before, edited(after, values, without)) == ()
+    values, without = undone(changed(after, before))
     back = edited(before, values, without)
-    assert key_changes(after, back) == ()
+    assert changed(after, back) == ()
     assert "# [limits]  a comment" in back

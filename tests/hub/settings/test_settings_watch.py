@@ -8,6 +8,7 @@ import pytest
 
 from hub.settings.reload import Edit
 from hub.settings.settings_watch import POLL_S, SETTLE_S, SettingsWatch
+from hub.settings.shared import Shared
 from hub.turns import WORK_S
 from tests.support.settings import TEXT, SettingsBench
 
@@ -130,3 +131,13 @@ async def test_a_loop_that_looks_at_the_file_no_more_is_late(
     await noticed(bench)
     await bench.hub.hears(APPLIED)
     assert not is_late_after(0.0)
+
+
+@pytest.mark.usefixtures("watch")
+async def test_a_new_revision_of_the_shared_settings_is_taken_up_within_a_second(
+    bench: SettingsBench,
+) -> None:
+    bench.hub.newest = Shared(1, "[limits]\nruns = 9\n")
+    await bench.clock.pass_time(POLL_S)
+    await bench.hub.hears(APPLIED)
+    assert bench.reloader.current.limits.runs == 9

@@ -1,0 +1,72 @@
+"""Settings that all nodes share: which tables of hub.toml these are, and a revision of them.
+
+A revision is a text with those tables, stored in the database. While one is in use, its tables replace those
+of each node's own file.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from hub.settings.locate import Located, document
+from hub.settings.settings import Settings
+
+# Tables about the machine of a node, or needed before the database is open.
+OWN: Final = ("hub", "listen", "storage", "cluster", "log", "reload", "outbound", "plugins", "backup")
+SHARED: Final = tuple(name for name in Settings.model_fields if name not in OWN)
+
+
+class Shared(NamedTuple):
+    """Revision of the shared settings. *text*: None if each node uses its own file alone."""
+
+    number: int
+    text: str | None
+
+    @property
+    def name(self) -> str:
+        """Name of the text in problems and origins."""
+        return f"settings revision {self.number}"
+
+
+def ignored_tables(own: Mapping[str, Any]) -> list[str]:
+    """Return the tables of a node's file that a revision replaces."""
+    return [name for name in own if name in SHARED]
+
+
+def merged(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the own tables of a node's file with the shared ones of a revision; unknown ones stay."""
+    return {name: value for name, value in own.items() if name not in SHARED} | {
+        name: value for name, value in shared.items() if name not in OWN
+    }
+
+
+def has_shared_tables(text: str) -> bool:
+    """Return True if the text has a table that all nodes share."""
+    return any(name in SHARED for name in document(text))
+
+
+def shared_text(text: str) -> str:
+    """Return the text of a hub.toml without a node's own tables; the other lines keep their numbers."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    for first, behind, table in _parts(text.replace("\r\n", "\n")):
+        if table in OWN:
+            lines[first:behind] = [f"# [{table}] is each node's own", *[""] * (behind - first - 1)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _parts(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield first line, line behind and table of each head with its keys, and of each key before all heads.
+
+    Comments directly above belong to it.
+    """
+    starts = Located(text).starts
+    lines = text.split("\n")
+    firsts = []
+    for offset, _ in starts:
+        first = text.count("\n", 0, offset)
+        while first and lines[first - 1].lstrip().startswith("#"):
+            first -= 1
+        firsts.append(first)
+    for number, (_, table) in enumerate(starts):
+        behind = firsts[number + 1] if number + 1 < len(firsts) else len(lines)
+        if behind > firsts[number]:
+            yield firsts[number], behind, table
