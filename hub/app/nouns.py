@@ -31,6 +31,7 @@ from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.nodes import Nodes
 from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.revisions import Revisions
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules, Slots
 from hub.api.nouns.system import About, System, Where
@@ -150,6 +151,7 @@ def make_nouns(
         Capabilities(store, work.capabilities, lines),
         Checkpoints(store, work.checkpoints),
         Config(reloader, store),
+        Revisions(reloader, store),
         Connections(news.events, rotation),
         Connectors(store, accounts, sign_ins, clock=clock),
         Costs(store=store, roster=roster, estimator=work.estimator, clock=clock),

@@ -35,9 +35,15 @@ def config() -> None:
 
 @config.command("show", epilog=example("hub config show --origin"))
 @click.option("--origin", is_flag=True, help="Show the source of each value.")
+@click.option("--revision", type=int, help="Print the text of this revision of the shared settings instead.")
 @hub_command
-def show_settings(hub: Talk, origin: bool) -> Responses:
+def show_settings(hub: Talk, origin: bool, revision: int | None) -> Responses:
     """Show every setting in use, with defaults. Secrets are shown as references."""
+    if revision is not None:
+        found = hub.get(f"{PATH}/revisions/{revision}")
+        yield "config.revision", found
+        show.out(found["text"] or "", end="")
+        return
     response = hub.get(PATH)
     _report_state(response)
     yield "config", {name: response[name] for name in response if name != "text"}
@@ -145,6 +151,31 @@ def revert(hub: Talk, what: str) -> Responses:
     response = hub.post(f"{PATH}/revert", request)
     yield "reload", response
     report_reloaded(response, nothing="no value in use has changed")
+
+
+@config.command(epilog=example("hub config push hub.toml"))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--revision", type=int, help="Publish this earlier revision again, in place of a file.")
+@click.option("--withdraw", is_flag=True, help="Let each node use the tables of its own file again.")
+@hub_command
+def push(hub: Talk, file: Path | None, revision: int | None, withdraw: bool) -> Responses:
+    """Publish the settings of a file for all nodes: agents, models, limits and what else they share.
+
+    This node checks them first; if it cannot apply them, nothing is published. The others apply them within
+    seconds, in place of these tables of their own files; hub nodes shows which revision each one uses. Tables
+    about one machine, such as [listen] and [storage], are left out.
+    """
+    if (file is not None) + (revision is not None) + withdraw != 1:
+        raise Failure("give either FILE, --revision or --withdraw", Exit.USAGE)
+    body: dict[str, Any] = {"withdraw": withdraw, "revision": revision}
+    if file is not None:
+        try:
+            body |= {"text": file.read_text("utf-8"), "name": str(file)}
+        except (OSError, UnicodeDecodeError) as error:
+            raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
+    response = hub.post(f"{PATH}/revisions", body)
+    yield "reload", response
+    report_reloaded(response, nothing="no value in use at this node has changed")
 
 
 def _path(key: str) -> "KeyPath":

@@ -1,18 +1,22 @@
 """Checks of hub.toml: refused or pending changes, insecure listeners and expiring certificates."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from hub.api.door.certificates import ending
+from hub.clock import from_epoch_ms
 from hub.health.issues import Finding, error, notice, warning
 from hub.settings.problems import Severity
 from hub.settings.reload import Reloader
 from protocol.ids import NodeId
-from storage.agents import node_declarations
+from storage.agents import node_declarations, settings_revisions
+from storage.devices import nodes
 from storage.store import Store
 
 MOST_NAMED: Final = 5
+MOST_NODES: Final = 1_000
+REVISION_TAKES: Final = timedelta(seconds=30)  # at most, until every node uses a new one
 
 
 async def check_reload(settings: Reloader, now: datetime) -> Iterable[Finding]:
@@ -69,6 +73,28 @@ async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> It
             fix = f"start it; or 'hub nodes rm {other.name}', and the next 'hub reload' archives them"
             found.append(notice("settings.left", explanation, fix=fix, subject=other.node_id))
     return found
+
+
+async def check_revisions(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find nodes that do not use the newest revision of the shared settings, some time after it appeared."""
+    newest = await store.read(settings_revisions.newest_revision)
+    if newest is None:
+        return []
+    is_fresh = now < from_epoch_ms(newest.at) + REVISION_TAKES
+    fix = "correct that node, then 'hub --node NODE reload'; or 'hub config push' what all nodes can use"
+    return [
+        warning(
+            "settings.behind",
+            f"node {node.name or node.id} does not use settings revision {newest.number}: "
+            + (node.settings_refused or "its release knows none, or it hangs"),
+            fix=fix,
+            subject=node.id,
+        )
+        for node in await store.read(nodes.list_nodes, limit=MOST_NODES)
+        if node.expires_at is not None
+        and node.settings_number != newest.number
+        and (node.settings_refused or not is_fresh)
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

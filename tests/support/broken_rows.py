@@ -149,6 +149,9 @@ def _rows(world: str, number: int) -> Iterator[tuple[str, dict[str, Any]]]:
         yield table, {name: own.get(value, value) for name, value in row.items()}
 
 
+_NUMBERED: Final = {"audit_log": ("seq",), "settings_revisions": ("number",)}
+
+
 @cache
 def _pattern() -> tuple[tuple[str, dict[str, Any]], ...]:
     """Return a row of every table, with marks where each world has a value of its own."""
@@ -160,7 +163,7 @@ def _pattern() -> tuple[tuple[str, dict[str, Any]], ...]:
                 for column, first in _ONE_OF.findall(str(constraint.sqltext)):
                     choices.setdefault(column, first)
         row = {column.name: _value(column, choices) for column in table.columns}
-        own = dict(_OWN.get(table.name, {})) | ({"seq": _SEQ} if table.name == "audit_log" else {})
+        own = dict(_OWN.get(table.name, {})) | dict.fromkeys(_NUMBERED.get(table.name, ()), _SEQ)
         own |= dict.fromkeys(_KEY_IDS.get(table.name, ()), _KEY_ID)
         rows.append((table.name, {name: value for name, value in row.items() if value is not None} | own))
     return tuple(rows)

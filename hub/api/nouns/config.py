@@ -53,6 +53,7 @@ class SettingsView(View):
         waiting: keys whose values apply after a restart.
         refused: problems of the file when it was read last; empty: it was applied.
         on_last_good: the file was broken at the start, so that the last good settings are in use.
+        revision: of the shared settings in use; null: all tables are those of the file.
     """
 
     generation: int
@@ -64,6 +65,7 @@ class SettingsView(View):
     waiting: tuple[str, ...] = ()
     refused: tuple[ProblemView, ...] = ()
     on_last_good: bool = False
+    revision: int | None = None
 
 
 class ReloadView(View):
@@ -175,7 +177,7 @@ class Config(Noun):
     @route("GET", "/config", Scope.SETTINGS)
     async def get(self, head: Head) -> SettingsView:
         """Return the settings in use, with the file's text and the place that sets each value."""
-        reloader = self.reloader
+        reloader, shared = self.reloader, self.reloader.shared
         head.headers["etag"] = reloader.tag
         return SettingsView.from_row(
             reloader,
@@ -184,6 +186,7 @@ class Config(Noun):
             settings=reloader.current.model_dump(mode="json", exclude_none=True),
             origins=self._origins(),
             refused=_views(reloader.refused),
+            revision=None if shared is None or shared.text is None else shared.number,
         )
 
     @route("PATCH", "/config", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
@@ -209,7 +212,7 @@ class Config(Noun):
             may_all=caller.may_all,
         )
         head.headers["etag"] = self.reloader.tag
-        return _view(done)
+        return reload_view(done)
 
     @command(
         "config history [KEY]",
@@ -288,7 +291,7 @@ class Config(Noun):
         edit = Edit(values=values, without=without)
         done = await self.reloader.edit(edit, expected=None, actor=caller.actor, may_all=caller.may_all)
         head.headers["etag"] = self.reloader.tag
-        return _view(done)
+        return reload_view(done)
 
     async def _changes(self, part: Part, *, key: str | None = None) -> list[AuditRow]:
         return await self._store.read(
@@ -340,7 +343,7 @@ class Config(Noun):
         """Apply hub.toml as it is now, all or nothing."""
         done = await self.reloader.reload(actor=actor, wait=wait)
         head.headers["etag"] = self.reloader.tag
-        return _view(done)
+        return reload_view(done)
 
     def _origins(self) -> dict[str, str]:
         """Return of each key with a value the place that sets it. Keys of an agent have its name."""
@@ -376,7 +379,8 @@ def _change(row: AuditRow) -> KeyChange:
     return KeyChange(row.subject or "", detail["old"], detail["new"])
 
 
-def _view(done: TakenUp) -> ReloadView:
+def reload_view(done: TakenUp) -> ReloadView:
+    """Return the view of applied settings."""
     return ReloadView.from_row(done.changes, done, warnings=_views(done.warnings))
 
 

@@ -25,6 +25,7 @@ class NodeView(View, kw_only=True):
 
     *here*: it is the node that answers. *devices*, *runs*: connected to it, and executed by it.
     *address*: where devices reach it.
+    *settings_revision*: of the shared settings that it uses; *settings_refused*: why it uses no newer one.
     """
 
     id: str
@@ -34,6 +35,8 @@ class NodeView(View, kw_only=True):
     version: str | None
     started_at: Instant
     stopped_at: Instant | None
+    settings_revision: int | None
+    settings_refused: str | None
     devices: int
     runs: int
     address: str | None
@@ -72,6 +75,7 @@ class Nodes(Noun):
             "name",
             "*|node_state as state",
             "version",
+            "settings_revision|or_none as settings",
             "started_at|at as started",
             "devices",
             "runs",
@@ -127,5 +131,8 @@ class Nodes(Noun):
     def _view(self, row: NodeRow) -> NodeView:
         ended = "dead" if row.stopped_at is None else "stopped"
         return NodeView.from_row(
-            row, here=row.id == self._here, state=ended if row.expires_at is None else "alive"
+            row,
+            here=row.id == self._here,
+            state=ended if row.expires_at is None else "alive",
+            settings_revision=row.settings_number,
         )

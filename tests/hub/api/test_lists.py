@@ -59,6 +59,7 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "/v1/audit": ("audit_log", {"outcome": "done", "detail": "{}"}),
     "/v1/activity": ("activity_log", {"agent_id": "agents.id"}),
     "/v1/nodes": ("nodes", {}),
+    "/v1/config/revisions": ("settings_revisions", {}),
     "/v1/connectors": ("connectors", {"provider": "imap"}),
     "/v1/gateways": ("gateways", {}),
     "/v1/boards": ("boards", {}),
@@ -120,6 +121,7 @@ KEYS: Final = (
     "resource",
     "scope",
     "seq",
+    "number",
     "fire_at",
     "config_key",
     "ver_major",
@@ -374,6 +376,7 @@ async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
         "question_id": "id-00001",
         "broadcast_id": "id-00001",
         "seq": 1,
+        "number": 1,
         "sign_in": "none",
         "topic": "cli",
     }

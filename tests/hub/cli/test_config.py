@@ -169,3 +169,27 @@ def test_the_schema_is_printed_or_written(hub: Hub, tmp_path: Path) -> None:
     assert hub("schema", "-o", str(tmp_path / "s.json")).exit_code == 0
     jsonschema.Draft202012Validator.check_schema(json.loads((tmp_path / "s.json").read_text()))
     assert hub("schema", "-o", str(tmp_path / "none" / "s.json")).exit_code == 73
+
+
+def test_settings_of_all_nodes_are_published_listed_shown_and_withdrawn(
+    hub: Hub, served: ServedHub, tmp_path: Path
+) -> None:
+    file = tmp_path / "shared.toml"
+    file.write_text("[limits]\nruns = 9\n")
+    pushed = hub("config", "push", str(file))
+    assert (pushed.exit_code, pushed.stdout) == (0, "limits.runs: applies at once\n")
+    assert hub("config", "get", "limits.runs").stdout == "9\n"
+    refused = hub("config", "set", "limits.runs=5")
+    assert (refused.exit_code, "[limits] is in settings revision 1, for all nodes" in refused.stderr) == (
+        2,
+        True,
+    )
+    file.write_text("[limits]\nruns = 0\n")
+    wrong = hub("config", "push", str(file))
+    assert (wrong.exit_code, f"{file}:2:8: error: limits.runs: must be" in wrong.stderr) == (78, True)
+    assert hub("config", "push", "--withdraw").stdout == "limits.runs: applies at once\n"
+    assert hub("config", "push", "--revision", "1").exit_code == 0
+    listed = [line.split() for line in hub("config", "revisions").stdout.splitlines()[1:]]
+    assert [(row[0], row[-1]) for row in listed] == [("3", "limits"), ("2", "none"), ("1", "limits")]
+    assert hub("config", "show", "--revision", "1").stdout == "[limits]\nruns = 9\n"
+    assert hub("config", "push", str(file), "--withdraw").exit_code == 2
