@@ -310,7 +310,10 @@ class Dispatcher:
                     self._wake = anyio.Event()
                     self.turns.work()
                     try:
-                        if rest_s <= 0 or self._is_asked or self.arrivals.is_anyone_new:
+                        is_anyone_new = self.arrivals.is_anyone_new
+                        if is_anyone_new and self._store.is_shared:
+                            await self._claim(executing)  # at once, what moved here with its device
+                        if rest_s <= 0 or self._is_asked or is_anyone_new:
                             self._is_asked, rest_s = False, POLL_S
                             rest_s = await self.open_gates()
                         if not self._is_resting:

@@ -92,7 +92,8 @@ class Database(Protocol):
       propagate unchanged.
 
     Where writes queue, writes of one cause (``written_for``) keep their order. The writer serves the causes
-    in turn, so that a cause waits for at most one write of each other cause.
+    in turn, so that a cause waits for at most one write of each other cause. On a server this holds for reads
+    too, and every other turn is the hub's own.
 
     Writes are not serialized in general. They are in a database that only this process writes; where
     ``is_shared``, other hubs write at the same time. There, a job that reads before it writes must lock the

@@ -7,12 +7,14 @@ another transaction, or its connection was lost before the commit. A read has no
 be repeated.
 """
 
+import asyncio
 import re
 import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import anyio
 import msgspec
@@ -20,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
-from storage.kernel.database import Busy, Unavailable, sqlstate, translated
+from storage.kernel.database import CAUSE, Busy, Unavailable, sqlstate, translated
 from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
 
 P = ParamSpec("P")
@@ -61,6 +63,58 @@ class Limits(NamedTuple):
 MIGRATION = Limits(statement_ms=0, lock_ms=30_000, idle_ms=30_000, answer_s=600.0)  # a table may be large
 
 
+_Turns: TypeAlias = deque[asyncio.Future[None]]
+
+
+class _Places:
+    """Places for jobs on the connections, given to waiting jobs in turn.
+
+    Every other turn is the hub's own: claims, hellos and leases. The rest go to the causes, one job of each,
+    so that no job waits for all files that executing runs have in progress.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._of_hub: _Turns = deque()
+        self._of_causes: dict[str, _Turns] = {}  # no queue is empty, and the first key has the next turn
+        self._is_turn_of_hub = True
+
+    async def take(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        cause = CAUSE.get()
+        turns = self._of_causes.setdefault(cause, deque()) if cause else self._of_hub
+        turns.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it got its place in the same moment
+                self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        while self._of_hub or self._of_causes:
+            turn = self._next()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def _next(self) -> asyncio.Future[None]:
+        is_of_hub = bool(self._of_hub) and (self._is_turn_of_hub or not self._of_causes)
+        self._is_turn_of_hub = not is_of_hub
+        if is_of_hub:
+            return self._of_hub.popleft()
+        cause = next(iter(self._of_causes))
+        turns = self._of_causes.pop(cause)
+        turn = turns.popleft()
+        if turns:
+            self._of_causes[cause] = turns  # after the other causes
+        return turn
+
+
 class PostgresDatabase:
     """``Database`` on a server, created by ``open_postgres``."""
 
@@ -69,7 +123,7 @@ class PostgresDatabase:
     def __init__(self, engine: AsyncEngine) -> None:
         self._writing = engine
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._free = anyio.CapacityLimiter(CONNECTIONS)
+        self._places = _Places(CONNECTIONS)
         self._is_closed = False
 
     async def read(
@@ -89,17 +143,20 @@ class PostgresDatabase:
         self._is_closed = True
         with anyio.move_on_after(JOB_S, shield=True):
             for _ in range(CONNECTIONS):
-                await self._free.acquire_on_behalf_of(object())
+                await self._places.take()
             await self._writing.dispose()
 
     async def _run(self, engine: AsyncEngine, call: Callable[[sa.Connection], T], *, is_write: bool) -> T:
         self._check_open()
-        async with self._free:  # a caller that is cancelled while it waits has begun no transaction
+        await self._places.take()  # a caller that is cancelled while it waits has begun no transaction
+        try:
             self._check_open()
             # Cancelling a statement costs its connection, and leaves the outcome unknown.
             with anyio.move_on_after(JOB_S, shield=True):
                 return await _run_again(engine, call, is_write=is_write)
             raise Unavailable(f"the database took longer than {JOB_S:.0f} s; it may have taken effect")
+        finally:
+            self._places.give_back()
 
     def _check_open(self) -> None:
         if self._is_closed:

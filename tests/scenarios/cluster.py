@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -266,6 +267,7 @@ class Fate:
     device_id: str
     device: str
     hello_s: float | None = None
+    claimed_s: float | None = None
     went_on_s: float | None = None
 
 
@@ -274,17 +276,18 @@ async def watch(cluster: Cluster, fates: Sequence[Fate], dead_boot: str, killed_
     with anyio.fail_after(END_S):
         while any(fate.went_on_s is None for fate in fates):
             boots = dict(cluster.sql("SELECT id, boot_id FROM devices"))
-            moved = dict(
-                cluster.sql(
-                    "SELECT run_id, min(at) FROM run_state_history"
-                    f" WHERE new_state = 'RUNNING' AND at > {killed_at * 1000:.0f} GROUP BY run_id"
+            moved = {
+                (run_id, state): at / 1000 - killed_at
+                for run_id, state, at in cluster.sql(
+                    "SELECT run_id, new_state, min(at) FROM run_state_history"
+                    f" WHERE at > {killed_at * 1000:.0f} GROUP BY run_id, new_state"
                 )
-            )
+            }
             for fate in fates:
                 if fate.hello_s is None and boots[fate.device_id] not in (None, dead_boot):
-                    fate.hello_s = now_s() - killed_at
-                if fate.went_on_s is None and fate.run_id in moved:
-                    fate.went_on_s = moved[fate.run_id] / 1000 - killed_at
+                    fate.hello_s = moved.get((fate.run_id, "QUEUED"), now_s() - killed_at)
+                fate.claimed_s = moved.get((fate.run_id, "PREPARING"))
+                fate.went_on_s = moved.get((fate.run_id, "RUNNING"))
             await anyio.sleep(POLL_S)
 
 
@@ -338,13 +341,13 @@ def _show_devices(console: Console, cluster: Cluster, before: Counter[str], afte
 
 def _show_runs(console: Console, fates: Sequence[Fate]) -> None:
     table = Table(
-        "run of the killed hub", "device elsewhere after", "went on after its hello", "after the kill"
+        "run of the killed hub", "device elsewhere", "claimed", "went on", "after its hello", box=SIMPLE
     )
     for fate in fates:
         hello_s, on_s = fate.hello_s or 0.0, fate.went_on_s or 0.0
-        table.add_row(fate.device, f"{hello_s:.1f} s", f"{on_s - hello_s:.1f} s", f"{on_s:.1f} s")
-    table.add_section()
-    table.add_row("at most", "", f"{AFTER_HELLO_S:g} s", f"{AFTER_KILL_S:g} s")
+        times = (hello_s, fate.claimed_s or 0.0, on_s, on_s - hello_s)
+        table.add_row(fate.device, *(f"{time_s:.1f} s" for time_s in times))
+    table.add_row("at most", "", "", f"{AFTER_KILL_S:g} s", f"{AFTER_HELLO_S:g} s")
     console.print(table)
 
 

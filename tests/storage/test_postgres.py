@@ -17,7 +17,7 @@ from storage.devices import nodes
 from storage.devices.schema import users
 from storage.devices.users import ensure_user
 from storage.kernel import postgres as module
-from storage.kernel.database import Busy, Conflict, Database, Unavailable
+from storage.kernel.database import Busy, Conflict, Database, Unavailable, written_for
 from storage.kernel.postgres import CONNECTIONS, WAITS_S, open_postgres
 from storage.schema import idempotency_keys
 from storage.store import open_store
@@ -498,3 +498,45 @@ async def test_a_character_that_the_server_cannot_keep_is_replaced(database: Dat
         return found, c.execute(sa.select(idempotency_keys.c.response)).scalar_one()
 
     assert await database.write(keep) == ("an\ufffdna", {"a": ["\ufffd", "\\u0000", "\\\ufffd"]})
+
+
+async def test_a_single_job_does_not_wait_behind_the_hundred_of_another(database: Database) -> None:
+    may_go_on = asyncio.Event()
+    done: list[str] = []
+
+    async with anyio.create_task_group() as callers:
+
+        async def write(cause: str) -> None:
+            with written_for(cause):
+                await database.write(lambda c: done.append(cause))
+
+        for _ in range(CONNECTIONS):
+            callers.start_soon(database.write, lambda c: await_only(may_go_on.wait()))
+        for cause in (*["busy"] * 100, "seldom", "seldom", "", ""):
+            callers.start_soon(write, cause)
+        await anyio.wait_all_tasks_blocked()
+        may_go_on.set()
+    assert len(done) == 104
+    assert "".join(done[2 * CONNECTIONS :]) == "busy" * (104 - 2 * CONNECTIONS)
+
+
+async def test_a_caller_that_is_cancelled_at_its_turn_gives_its_place_to_the_next(database: Database) -> None:
+    may_go_on = asyncio.Event()
+    waiting: list[asyncio.Task[None]] = []
+
+    async def write_and_cancel() -> None:
+        await database.write(lambda c: await_only(may_go_on.wait()))
+        for task in waiting:  # one of them has got the place of this job, and not begun
+            task.cancel()
+
+    async with anyio.create_task_group() as callers:
+        for _ in range(CONNECTIONS):
+            callers.start_soon(write_and_cancel)
+        await anyio.wait_all_tasks_blocked()
+        start = asyncio.create_task  # noqa: TID251  # a task group cancels only what waits still
+        waiting += [start(database.write(nodes.touch)) for _ in range(3 * CONNECTIONS)]
+        await anyio.wait_all_tasks_blocked()
+        may_go_on.set()
+    with anyio.fail_after(10):
+        for _ in range(CONNECTIONS):
+            await database.read(nodes.touch)
