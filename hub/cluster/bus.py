@@ -114,8 +114,11 @@ class Bus:
         while True:
             try:
                 await self._serve_once()
-            except (nats.errors.Error, OSError, TimeoutError) as error:
-                self.problem = str(self._last_error or error) or type(error).__name__
+            except* (nats.errors.Error, OSError, TimeoutError) as errors:
+                error: Exception = self._last_error or errors
+                while isinstance(error, ExceptionGroup):  # of the tasks of the connection
+                    error = error.exceptions[0]
+                self.problem = str(error) or type(error).__name__
                 log.debug("bus.unreachable", why=self.problem)
             await self._clock.sleep(self._chance.uniform(RETRY_S, 2 * RETRY_S))
 

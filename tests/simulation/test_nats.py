@@ -1,5 +1,6 @@
 """Tests of the simulated bus: the hub's own ``Bus`` over messages that are dropped, delayed and doubled."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
@@ -109,6 +110,20 @@ def test_a_hub_that_is_cut_off_notices_it_and_is_connected_again_afterwards() ->
         await anyio.sleep(1)
 
     assert played(play, is_calm=True).hints == [HINT]
+
+
+def test_a_connection_that_ends_while_hints_are_sent_ends_no_hub() -> None:
+    async def play(stage: Stage) -> None:
+        for _ in range(10):
+            stage.server.stop()
+            asyncio.get_running_loop().call_later(0.0, stage.east.hint, HINT)  # at the same instant
+            await anyio.sleep(0.1)
+            stage.server.start()
+            await anyio.sleep(10)
+            assert stage.is_connected(EAST)
+            assert stage.is_connected(WEST)
+
+    played(play, is_calm=True)
 
 
 def test_all_hubs_connect_again_after_the_server_was_restarted() -> None:
