@@ -21,6 +21,7 @@ from tests.bench import (
     mailbox,
     memory,
     metering,
+    nodes,
     observing,
     presence,
     recovery,
@@ -34,7 +35,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31)
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, *range(16, 33))
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -82,6 +83,7 @@ def _sections(
         ("row 29: items, end to end", items.ROWS, items.run),
         ("row 30: pages of lists", frozenset({30}), listing.run),
         ("row 31: a large folder that has not changed", frozenset({31}), folders.run),
+        ("row 32: two nodes of one", frozenset({32}), nodes.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

@@ -147,6 +147,12 @@ class Postgres:
                 return
         raise AssertionError(self._log.read_text())
 
+    @property
+    def pid(self) -> int:
+        """Of the process that starts one for each session."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL, with every process of it: none answers another word."""
         assert self._process is not None
