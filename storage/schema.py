@@ -46,6 +46,7 @@ nodes = table(
     sa.Column("address", sa.Text),
     sa.Column("settings_number", Int),  # revision of the shared settings that it uses
     sa.Column("settings_refused", sa.Text),  # why it does not use a newer one
+    sa.Column("sealed_keys", sa.LargeBinary),  # that another node gives it
 )
 
 settings_revisions = table(

@@ -14,9 +14,8 @@ import fcntl
 import os
 import tempfile
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as NotBase64
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -24,12 +23,15 @@ import anyio
 import anyio.to_thread
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from hub.clock import Chance
 from protocol.errors import ErrorCode, HubError
 
 FILE: Final = "keys/credentials.keys"  # in the state folder
+NODE_FILE: Final = "keys/node.key"  # opens what other nodes seal for this one
 CREDENTIAL: Final = "hub-keys"
 VARIABLE: Final = "HUB_KEYS"
 KEY_BYTES: Final = 32
@@ -39,6 +41,8 @@ _FORM: Final = b"\x01"  # version of the sealed format
 _HEAD: Final = (
     "# Keys that seal what sign-ins granted, the newest first. Keep a copy, but not beside the database's.\n"
 )
+
+_SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)  # RFC 9180
 
 T = TypeVar("T")
 
@@ -145,10 +149,15 @@ class KeyStore:
     Args:
         state: the state folder.
         environ: environment of the process.
+        node_id: id of this node, for people.
     """
 
-    def __init__(self, state: Path, *, chance: Chance, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, state: Path, *, chance: Chance, environ: Mapping[str, str], node_id: str = "NODE"
+    ) -> None:
         self._file = state / FILE
+        self._node_file = state / NODE_FILE
+        self._node_id = node_id
         self._chance = chance
         folder = environ.get("CREDENTIALS_DIRECTORY", "")
         self._handed = Path(folder) / CREDENTIAL if folder else None
@@ -164,7 +173,69 @@ class KeyStore:
 
     def missing(self, key_id: str) -> str:
         """Describe a key that other nodes have, and how it gets here."""
-        return f"this node lacks the key {key_id}: add its line in {FILE} of another node to {self.place}"
+        return f"this node lacks the key {key_id}: {self.remedy}"
+
+    @property
+    def remedy(self) -> str:
+        """Say how keys of other nodes get here."""
+        if not self.is_ours:
+            return f"add its line in {FILE} of another node to {self.place}"
+        try:
+            return f"at a node that has it: hub keys share {self._node_id} {self.code()}"
+        except (OSError, BadKeys) as error:
+            return f"{self._node_file} cannot be used: {error}"
+
+    def code(self) -> str:
+        """Return the public half of the key that opens what other nodes seal for this one.
+
+        Who has it can seal keys for this node: it is shown to people, and never written to the database.
+
+        Raises:
+            BadKeys: the file is broken.
+            OSError: it cannot be read or created.
+        """
+        return encoded(self._node_key().public_key().public_bytes_raw())
+
+    def seal_for(self, node_id: str, code: str) -> bytes:
+        """Seal all keys for the node with this code.
+
+        Raises:
+            BadKeys: *code* is none of a node, or the keys cannot be read.
+        """
+        lines = "".join(f"{key.id} {encoded(key.secret)}\n" for key in self.ring_now().keys)
+        try:
+            public = X25519PublicKey.from_public_bytes(_decoded(code))
+        except ValueError:
+            raise BadKeys("this is not the code of a node; 'hub keys ls' at the node shows it") from None
+        return _SUITE.encrypt(lines.encode("ascii"), public, info=_purpose(node_id))
+
+    def accept(self, node_id: str, sealed: bytes) -> None:
+        """Store the keys that another node sealed for this one, its newest first; the present ones stay.
+
+        Raises:
+            BadKeys: they were not sealed for this node, or cannot be stored.
+        """
+        try:
+            opened = _SUITE.decrypt(sealed, self._node_key(), info=_purpose(node_id)).decode("ascii")
+        except OSError as error:
+            raise BadKeys(f"{self._node_file} cannot be used: {error.strerror}") from error
+        except (InvalidTag, ValueError):
+            raise BadKeys("the keys are not for the code of this node: 'hub keys ls' here shows it") from None
+        given = _parse(opened, "keys of another node")
+        ids = {key.id for key in given}
+        with self._changing() as keys:
+            self._replace([*given, *(key for key in keys if key.id not in ids)])
+
+    def _node_key(self) -> X25519PrivateKey:
+        if not self._node_file.exists():
+            self._node_file.parent.mkdir(mode=0o700, exist_ok=True)
+            fresh = f"{encoded(self._chance.token_bytes(KEY_BYTES))}\n"
+            with self._stored(fresh) as made, suppress(FileExistsError):
+                os.link(made, self._node_file)
+        try:
+            return X25519PrivateKey.from_private_bytes(_decoded(self._node_file.read_text("ascii")))
+        except ValueError:
+            raise BadKeys(f"{self._node_file} is broken: remove it, and a new one is made") from None
 
     @property
     def is_ours(self) -> bool:
@@ -265,13 +336,16 @@ class KeyStore:
         finally:
             os.close(folder)
 
+    def _written(self, keys: Sequence[Key]) -> AbstractContextManager[Path]:
+        return self._stored(_HEAD + "".join(f"{key.id} {encoded(key.secret)}\n" for key in keys))
+
     @contextmanager
-    def _written(self, keys: Sequence[Key]) -> Iterator[Path]:
-        """Yield a temporary file with *keys*, synced to the disk and deleted at the end."""
+    def _stored(self, text: str) -> Iterator[Path]:
+        """Yield a temporary file with *text*, synced to the disk and deleted at the end."""
         fd, name = tempfile.mkstemp(prefix=".keys.", dir=self._file.parent)  # mode 0600
         try:
             with open(fd, "w", encoding="ascii") as file:
-                file.write(_HEAD + "".join(f"{key.id} {encoded(key.secret)}\n" for key in keys))
+                file.write(text)
                 file.flush()
                 os.fsync(fd)
             yield Path(name)
@@ -291,8 +365,8 @@ def _parse(text: str, where: str) -> list[Key]:
             continue
         id, _, spelled = line.partition(" ")
         try:
-            secret = urlsafe_b64decode(spelled.strip() + "=" * (-len(spelled.strip()) % 4))
-        except (NotBase64, ValueError):
+            secret = _decoded(spelled)
+        except ValueError:
             secret = b""
         if len(secret) != KEY_BYTES:
             raise BadKeys(f"{where}, line {number}: no id and {KEY_BYTES} bytes in base64url")
@@ -302,6 +376,16 @@ def _parse(text: str, where: str) -> list[Key]:
     if len({key.id for key in keys}) < len(keys):
         raise BadKeys(f"{where}: two keys have one id")
     return keys
+
+
+def _decoded(spelled: str) -> bytes:
+    """Return the bytes of a base64url text without padding. Raises ValueError."""
+    spelled = spelled.strip()
+    return urlsafe_b64decode(spelled + "=" * (-len(spelled) % 4))
+
+
+def _purpose(node_id: str) -> bytes:
+    return b"keys of the hub for node " + node_id.encode()
 
 
 def encoded(secret: bytes) -> str:

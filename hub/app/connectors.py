@@ -85,7 +85,7 @@ async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts
     return Accounts(
         context.store,
         client=client,
-        keys=KeyStore(context.state, chance=context.chance, environ=os.environ),
+        keys=KeyStore(context.state, chance=context.chance, environ=os.environ, node_id=context.node.id),
         clock=context.clock,
         chance=context.chance,
         ids=context.ids,

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
+from hub.accounts.sharing import KeySharing
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.application import reply_to
@@ -119,6 +120,7 @@ class Hub:
         in_use = ConnectorsInUse(accounts)
         in_use.prepare(context.settings)()
         sign_ins = make_sign_ins(context, accounts, roster)
+        sharing = KeySharing(context.store, accounts.keys, node_id=context.node.id, clock=context.clock)
         self.judges = judges = Judges(context, roster=roster)
         ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
         self.bus = bus = make_bus(context, start)
@@ -176,6 +178,7 @@ class Hub:
             measurements=measurements,
             accounts=accounts,
             sign_ins=sign_ins,
+            sharing=sharing,
             issues=issues,
             backups=backups,
             disk=disk,
@@ -243,6 +246,7 @@ class Hub:
         if context.store.is_shared:
             leases = make_lease_keeper(context)
             add("leases", leases, turns=leases.turns)
+            add("keys", sharing, turns=sharing.turns)
         add("models", models_in_use, turns=models_in_use.turns)
         shares = ModelShares(context.store, models_in_use, boot_id=context.boot_id, clock=context.clock)
         add("shares of models", shares, turns=shares.turns)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from hub.accounts.desk import Accounts
+from hub.accounts.sharing import KeySharing
 from hub.accounts.sign_in import SignIns
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as MeasurementStore
@@ -74,6 +75,7 @@ def make_nouns(
     measurements: MeasurementStore,
     accounts: Accounts,
     sign_ins: SignIns,
+    sharing: KeySharing,
     issues: FoundIssues,
     backups: Backups,
     disk: DiskGuard,
@@ -160,7 +162,7 @@ def make_nouns(
         Handbook(),
         Issues(issues),
         Items(store, clock=clock, metrics=context.metrics),
-        Keys(store, accounts, clock=clock),
+        Keys(store, accounts, sharing, clock=clock),
         Locks(store, work.locks, clock=clock),
         Logs(ring, store, context.log.file),
         Measurements(store, measurements),

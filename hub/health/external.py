@@ -147,7 +147,7 @@ async def check_keys(accounts: Accounts, now: datetime) -> Iterable[Finding]:
     explanation = (
         f"{sum(missing.values())} sign-ins are sealed by keys that are not here: {', '.join(missing)}"
     )
-    fix = f"add their lines in the key file of another node to {accounts.keys.place}; or sign in again"
+    fix = f"{accounts.keys.remedy}; or sign in again"
     return [error("keys.missing", f"{explanation}; their connectors cannot be read here", fix=fix)]
 
 

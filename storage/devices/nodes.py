@@ -459,6 +459,22 @@ def remove_node(c: sa.Connection, called: str) -> NodeRow:
     return node
 
 
+def give_keys(c: sa.Connection, node_id: NodeId, sealed: bytes) -> None:
+    """Store keys that are sealed for a node, in place of earlier ones that it has not taken."""
+    c.execute(sa.update(nodes).where(nodes.c.id == node_id).values(sealed_keys=sealed))
+
+
+def given_keys(c: sa.Connection, node_id: NodeId) -> bytes | None:
+    """Return the keys that another node sealed for this one, if there are any."""
+    return c.execute(sa.select(nodes.c.sealed_keys).where(nodes.c.id == node_id)).scalar_one_or_none()
+
+
+def drop_given_keys(c: sa.Connection, node_id: NodeId, sealed: bytes) -> None:
+    """Delete sealed keys that the node has taken, unless others came meanwhile."""
+    taken = sa.and_(nodes.c.id == node_id, nodes.c.sealed_keys == sealed)
+    c.execute(sa.update(nodes).where(taken).values(sealed_keys=None))
+
+
 _is_old = sa.func.coalesce(nodes.c.stopped_at, nodes.c.started_at) < sa.bindparam("before", type_=Int)
 OLD_NODES = sa.select(nodes.c.id).where(
     _is_old,

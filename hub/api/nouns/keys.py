@@ -1,9 +1,12 @@
 """Keys that seal the grants of sign-ins."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
 
 from hub.accounts.desk import Accounts
+from hub.accounts.sharing import KeySharing
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, route
 from hub.api.parameters import Actor
@@ -19,12 +22,14 @@ class SealingKeyView(View):
     """A key, without its secret. *rows*: the number of grants it seals; *is_newest*: it seals new ones.
 
     *is_missing*: it is not here; what it seals can be used only by other nodes of the database.
+    *remedy*: how it gets here.
     """
 
     id: str
     rows: int
     is_newest: bool
     is_missing: bool = False
+    remedy: str | None = None
 
 
 class SealingKeysView(View):
@@ -34,11 +39,27 @@ class SealingKeysView(View):
     keys: tuple[SealingKeyView, ...]
 
 
+class KeyShare(View):
+    """Request to seal the keys for another *node*. *code*: what that node shows where it lacks a key."""
+
+    node: Annotated[str, Meta(min_length=1, max_length=300)]
+    code: Annotated[
+        str, Meta(pattern=r"^[\w-]{43}$(?!\n)", examples=["wQ0fK1Yd9ZcVhXnR2uTm5sLbA7eGi3oPjC8kD6xN4Hs"])
+    ]
+
+
+class SharedKeysView(View):
+    """The node for which the keys were sealed."""
+
+    node_id: str
+
+
 _SHOWN: Final[Mapping[str, Any]] = {
     "rows": "keys",
     "table": ("id as key", "rows as sign-ins", "is_newest|yes as newest", "is_missing|yes as missing here"),
     "empty": "no keys",
     "message": "the keys are in {place}; a backup of the hub does not contain them",
+    "notes": ("remedy",),
 }
 
 
@@ -49,7 +70,8 @@ class Keys(Noun):
     errors = (ErrorCode.FORBIDDEN,)
     is_scoped = False
 
-    def __init__(self, store: Store, accounts: Accounts, *, clock: Clock) -> None:
+    def __init__(self, store: Store, accounts: Accounts, sharing: KeySharing, *, clock: Clock) -> None:
+        self._sharing = sharing
         self._store = store
         self._accounts = accounts
         self._clock = clock
@@ -62,9 +84,12 @@ class Keys(Noun):
             SealingKeyView(id=key.id, rows=rows, is_newest=number == 0)
             for number, (key, rows) in enumerate(await self._accounts.list_keys())
         ]
-        missing = (await self._accounts.missing_keys()).items()
-        keys += [SealingKeyView(id=id, rows=rows, is_newest=False, is_missing=True) for id, rows in missing]
-        return SealingKeysView(place=self._accounts.keys.place, keys=tuple(keys))
+        source, missing = self._accounts.keys, (await self._accounts.missing_keys()).items()
+        keys += [
+            SealingKeyView(id=id, rows=rows, is_newest=False, is_missing=True, remedy=source.missing(id))
+            for id, rows in missing
+        ]
+        return SealingKeysView(place=source.place, keys=tuple(keys))
 
     @command("keys rotate", example="hub keys rotate", json="keys", **_SHOWN)
     @route("POST", "/rotate", Scope.SYSTEM)
@@ -88,6 +113,18 @@ class Keys(Noun):
         await self._accounts.remove_key(key_id)
         await self._note("keys.removed", actor, key=key_id)
         return await self.all()
+
+    @command(
+        "keys share NODE CODE",
+        example="hub keys share 4e21a9 CODE",
+        json="keys.share",
+        message="the keys are sealed for node {node_id}, which takes them within seconds",
+    )
+    @route("POST", "/share", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_NODE])
+    async def share(self, share: KeyShare, actor: Actor) -> SharedKeysView:
+        """Give the keys to another node; its 'hub keys ls' shows the code. Only that node can open them."""
+        node = await self._sharing.share(share.node, share.code, actor=actor)
+        return SharedKeysView(node_id=node.id)
 
     async def _note(self, event: str, actor: str, **detail: str | int) -> None:
         entry = Entry(at=epoch_ms(self._clock.now()), actor=actor, event=event, detail=dict(detail))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.accounts.keys import FILE, BadKeys, Key, Keyring, KeyStore, NotOpened
+from hub.accounts.keys import FILE, NODE_FILE, BadKeys, Key, Keyring, KeyStore, NotOpened, encoded
 from tests.support.clock import SeededChance
 
 KEY = Key("k1", bytes(32))
@@ -78,7 +78,8 @@ def test_what_systemd_hands_over_comes_first_and_is_not_changed(tmp_path: Path) 
 
 
 def test_a_key_of_the_environment_is_used_until_there_is_a_file(tmp_path: Path) -> None:
-    assert store(tmp_path, HUB_KEYS=f"k {'A' * 43}").ring_now().newest.id == "k"
+    named = store(tmp_path, HUB_KEYS="k1 " + "A" * 43)
+    assert named.remedy.startswith("add its line in keys/credentials.keys")
     assert not (tmp_path / FILE).exists()
 
 
@@ -103,3 +104,41 @@ def test_a_new_key_seals_and_the_old_one_can_go_but_not_the_newest(tmp_path: Pat
     assert [key.id for key in store(tmp_path).ring_now().keys] == [new.id]
     assert "AAAA" not in repr((new, keys.ring_now()))
     assert repr(new) == f"Key({new.id!r})"
+
+
+def test_keys_sealed_for_a_node_are_opened_by_it_alone_and_its_own_stay(tmp_path: Path) -> None:
+    for folder in ("east", "west", "north"):
+        (tmp_path / folder).mkdir()
+    east, west = store(tmp_path / "east", 1), store(tmp_path / "west", 2)
+    given, own = east.ring_now().newest, west.ring_now().newest
+    sealed = east.seal_for("west", west.code())
+    assert encoded(given.secret).encode() not in sealed
+    for node_id, other, bad in (
+        ("west", store(tmp_path / "north", 3), sealed),
+        ("north", west, sealed),
+        ("west", west, sealed[:-1] + bytes([sealed[-1] ^ 1])),
+        ("west", west, b""),
+    ):
+        with pytest.raises(BadKeys, match="not for the code of this node"):
+            other.accept(node_id, bad)
+    assert west.ring_now().keys == (own,)
+    west.accept("west", sealed)
+    assert west.ring_now().keys == (given, own)
+    west.accept("west", east.seal_for("west", store(tmp_path / "west").code()))
+    assert west.ring_now().keys == (given, own), "taken twice, each is there once"
+    assert (tmp_path / "west" / NODE_FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_code_of_a_node_gets_no_keys(tmp_path: Path) -> None:
+    for code in ("", "x", "A" * 42, "ä" * 43):
+        with pytest.raises(BadKeys, match="not the code of a node"):
+            store(tmp_path).seal_for("west", code)
+
+
+def test_a_node_says_how_keys_get_to_it(tmp_path: Path) -> None:
+    keys = KeyStore(tmp_path, chance=SeededChance(), environ={}, node_id="west")
+    assert keys.remedy == f"at a node that has it: hub keys share west {keys.code()}"
+    (tmp_path / NODE_FILE).write_text("short")
+    assert "node.key is broken: remove it" in keys.remedy
+    named = store(tmp_path, HUB_KEYS="k1 " + "A" * 43)
+    assert named.remedy.startswith("add its line in keys/credentials.keys")

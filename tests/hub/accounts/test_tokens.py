@@ -1,6 +1,5 @@
 """A token is refreshed by one for all, kept before it is used, and a dead grant is told of once."""
 
-import shutil
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from hub.accounts import tokens
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import FILE, BadKeys
+from hub.accounts.sharing import KeySharing
 from hub.clock import SystemClock
 from hub.connectors.failures import KeyElsewhere, Misconfigured, PermissionMissing, SignInNeeded, Unavailable
 from hub.health.external import check_keys
@@ -299,7 +299,7 @@ async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_
         ((key_id, rows),) = (await west.missing_keys()).items()
         ((issue,), none) = await check_keys(west, b.clock.now()), await check_keys(b.accounts, b.clock.now())
         assert (rows, list(none), issue.id) == (1, [], "keys.missing")
-        lacks = f"lacks the key {key_id}: add its line in {FILE} of another node to {folder / FILE}"
+        lacks = f"lacks the key {key_id}: at a node that has it: hub keys share NODE {west.keys.code()}"
         with pytest.raises(KeyElsewhere, match=lacks) as refused:
             await b.token(west)
         assert not await west.refused(ID, refused.value)
@@ -308,8 +308,14 @@ async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_
                 await attempt
         assert (await b.state_of(), await b.token()) == ("ok", token)
 
-        shutil.copy(tmp_path / FILE, folder / FILE)
-        assert await b.token(west) == token
+        east, there = (
+            KeySharing(b.store, one.keys, node_id=NodeId(f"node of {boot}"), clock=b.clock)
+            for one, boot in ((b.accounts, "process-1"), (west, "process-2"))
+        )
+        await east.share("node of process-2", west.keys.code(), actor="me")
+        await there.take()
+        assert (await west.missing_keys(), await b.token(west)) == ({}, token)
+        assert (await west.keys.ring()).newest.id == key_id, "both seal with the same key"
         assert list(await check_keys(west, b.clock.now())) == []
 
 

@@ -382,10 +382,12 @@ def _add_revisions_of_settings() -> None:
     )
     op.add_column("nodes", sa.Column("settings_number", number))
     op.add_column("nodes", sa.Column("settings_refused", sa.Text()))
+    op.add_column("nodes", sa.Column("sealed_keys", sa.LargeBinary()))
 
 
 def _drop_revisions_of_settings() -> None:
     with op.batch_alter_table("nodes", table_kwargs=_STRICT) as nodes:
+        nodes.drop_column("sealed_keys")
         nodes.drop_column("settings_refused")
         nodes.drop_column("settings_number")
     op.drop_table("settings_revisions")
