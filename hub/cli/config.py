@@ -174,8 +174,9 @@ def push(hub: Talk, file: Path | None, revision: int | None, withdraw: bool) -> 
         except (OSError, UnicodeDecodeError) as error:
             raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
     response = hub.post(f"{PATH}/revisions", body)
-    yield "reload", response
+    yield "config.push", response
     report_reloaded(response, nothing="no value in use at this node has changed")
+    show.report(f"published as revision {response['revision']}; hub nodes shows which node uses it")
 
 
 def _path(key: str) -> "KeyPath":

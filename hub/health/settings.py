@@ -66,7 +66,7 @@ async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> It
             continue
         if other.is_alive and (names := _listed(ours.differing(other.declared))):
             explanation = f"node {other.name} declares otherwise than this node: {names}"
-            fix = "make the hub.toml of both say the same, then 'hub reload' at each; the last one applies"
+            fix = "'hub config push hub.toml' at one of them gives its settings to all nodes"
             found.append(warning("settings.differ", explanation, fix=fix, subject=other.node_id))
         if not other.is_alive and (names := _listed(other.declared.beyond(living))):
             explanation = f"only node {other.name}, which does not run, declares {names}"

@@ -126,11 +126,12 @@ class CannotWriteSettings(HubError):
 
 
 class TakenUp(NamedTuple):
-    """Result of a reload."""
+    """Result of a reload. *revision*: number of the shared settings in use; 0 without any."""
 
     generation: int
     changes: Changes
     warnings: tuple[Problem, ...] = ()
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -506,7 +507,8 @@ class Reloader:
             restart=len(found.restart),
             archived=len(found.archived),
         )
-        return TakenUp(self.generation, found, tuple(in_order(warnings)))
+        number = 0 if reading.shared is None else reading.shared.number
+        return TakenUp(self.generation, found, tuple(in_order(warnings)), number)
 
     def _write(self, text: str) -> None:
         try:

@@ -47,6 +47,12 @@ class ConfigPush(View, kw_only=True):
             raise ValueError("give either text, revision or withdraw")
 
 
+class PublishedView(ReloadView, kw_only=True):
+    """Changes at the node that published the *revision*."""
+
+    revision: int
+
+
 class Revisions(Noun):
     """Revisions of the settings that all nodes share. A secret is in them as its reference."""
 
@@ -75,7 +81,7 @@ class Revisions(Noun):
         return _revision(await self._store.read(settings_revisions.find_revision, number))
 
     @route("POST", "", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
-    async def push(self, caller: Caller, push: ConfigPush) -> ReloadView:
+    async def push(self, caller: Caller, push: ConfigPush) -> PublishedView:
         """Publish the shared settings of a text as a revision, which all nodes apply within seconds.
 
         This node checks them first, and publishes nothing that it cannot apply itself. Needs all scopes of an
@@ -86,7 +92,8 @@ class Revisions(Noun):
         text = push.text
         if push.revision is not None:
             text = (await self._store.read(settings_revisions.find_revision, push.revision)).text
-        return reload_view(await self._reloader.publish(text, name=push.name, actor=caller.actor))
+        done = await self._reloader.publish(text, name=push.name, actor=caller.actor)
+        return PublishedView.from_row(reload_view(done), revision=done.revision)
 
 
 def _revision(row: SettingsRevision, **own: None) -> RevisionView:

@@ -178,6 +178,7 @@ def test_settings_of_all_nodes_are_published_listed_shown_and_withdrawn(
     file.write_text("[limits]\nruns = 9\n")
     pushed = hub("config", "push", str(file))
     assert (pushed.exit_code, pushed.stdout) == (0, "limits.runs: applies at once\n")
+    assert "published as revision 1" in pushed.stderr
     assert hub("config", "get", "limits.runs").stdout == "9\n"
     refused = hub("config", "set", "limits.runs=5")
     assert (refused.exit_code, "[limits] is in settings revision 1, for all nodes" in refused.stderr) == (
