@@ -15,6 +15,7 @@ from storage.kernel.columns import Doc, Int, doc, index, key, metadata, number, 
 __all__ = [
     "activity_log",
     "audit_log",
+    "changes",
     "hub",
     "idempotency_keys",
     "leases",
@@ -78,6 +79,16 @@ idempotency_keys = table(
     rowid=False,
 )
 index("idempotency_keys_created", idempotency_keys.c.created_at)
+
+changes = table(
+    "changes",
+    key("source"),  # table of the row
+    key("subject"),
+    number("seq"),
+    sa.Column("user_id", sa.Text),  # of the subject; NULL: the hub's own
+    rowid=False,
+)
+index("changes_seq", changes.c.seq)
 
 activity_log = table(
     "activity_log",

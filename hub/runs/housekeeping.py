@@ -22,7 +22,7 @@ from hub.log import Channel
 from hub.settings.limit_settings import AuditSettings, RetentionSettings
 from hub.turns import Turns
 from protocol.ids import BootId
-from storage import audit, retention
+from storage import audit, changes, retention
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
@@ -215,6 +215,7 @@ class Housekeeping:
             ("seen_messages", partial(retention.prune_seen, before=seen)),
             ("posted", partial(retention.prune_posted, before=posted)),
             ("sign_ins", partial(retention.prune_sign_ins, before=posted)),
+            ("changes", changes.prune),
             ("nodes", partial(nodes.prune_nodes, own=self._boot_id, before=orphaned)),
             (
                 "audit",

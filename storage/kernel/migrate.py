@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import sqlalchemy as sa
 
+from storage.changes import drop_triggers, make_triggers
 from storage.kernel.columns import now_ms
 from storage.kernel.database import FromTheFuture, Unavailable, translated
-from storage.schema import metadata
+from storage.schema import changes, metadata
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -169,6 +170,7 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
         return
     if current is None:
         make_tables(c)
+        make_triggers(c)
         VERSION_TABLE.create(c, checkfirst=True)
         c.execute(VERSION_TABLE.insert().values(version_num=newest))
         return
@@ -176,17 +178,19 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
         raise (FromTheFuture if current > newest else Unavailable)(f"cannot open the database {where}: {why}")
     from alembic import command, util
 
+    drop_triggers(c)
     try:
         for revision in revisions():
             if revision <= current:
                 continue
             if c.dialect.name == "postgresql":
                 if revision in contracts() and c.execute(EARLIER_HUBS, {"contract": revision}).first():
-                    return
+                    break
                 _lock_tables(c)
             command.upgrade(_config(c), revision)
     except util.CommandError as error:
         raise Unavailable(f"the database {where} cannot be migrated: {error}") from error
+    make_triggers(c)
     broken = c.exec_driver_sql("PRAGMA foreign_key_check").all() if c.dialect.name == "sqlite" else ()
     if broken:
         raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
@@ -237,7 +241,10 @@ def downgrade_tables(c: sa.Connection) -> None:
         raise Unavailable(f"the tables are of revision {current}: there is none before it (first: {oldest})")
     from alembic import command
 
+    drop_triggers(c)
     command.downgrade(_config(c), "-1")
+    if sa.inspect(c).has_table(changes.name):
+        make_triggers(c)
 
 
 def _config(c: sa.Connection) -> "Config":

@@ -21,6 +21,7 @@ import aiosqlite
 import anyio
 import sqlalchemy as sa
 
+from storage.changes import make_triggers
 from storage.kernel.database import CAUSE, Busy, Unavailable, translated
 from storage.kernel.migrate import make_tables
 
@@ -40,6 +41,8 @@ _PRAGMAS = (
     "PRAGMA journal_mode=wal",
     "PRAGMA synchronous=full",  # a plan of calls must be on the disk before the first call is sent
     "PRAGMA foreign_keys=on",
+    # A row with a trigger can be undone alone: what it changed is kept until it is written, not in a file.
+    "PRAGMA temp_store=memory",
 )
 
 
@@ -59,6 +62,7 @@ def empty_database() -> bytes:
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     with engine.begin() as connection:
         make_tables(connection)
+        make_triggers(connection)
         driver = connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
     content = driver.serialize()

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 import anyio.to_thread
 import sqlalchemy as sa
 
+from storage.changes import make_triggers, trigger_names
 from storage.kernel.address import SERVER
 from storage.kernel.broken_rows import BrokenRow, broken_rows
 from storage.kernel.database import Unavailable, file_of, translated
@@ -170,7 +171,7 @@ def differences_in(c: sa.Connection) -> tuple[Difference, ...]:
 
 
 def parts_in(c: sa.Connection) -> Parts:
-    """Return every table, column, constraint and index in *c*'s database, except Alembic's own table."""
+    """Return every table of *c*'s database with its parts, except Alembic's own table."""
     rows = _parts_on_server(c) if c.dialect.name == "postgresql" else _parts_in_file(c)
     return {part: spelled for part, spelled in rows if part.table != VERSION_TABLE.name}
 
@@ -181,6 +182,7 @@ def _release_parts(c: sa.Connection) -> Parts:
         engine = sa.create_engine("sqlite://")
         with engine.connect() as scratch:
             make_tables(scratch)
+            make_triggers(scratch)
             parts = parts_in(scratch)
         engine.dispose()
         return parts
@@ -188,7 +190,8 @@ def _release_parts(c: sa.Connection) -> Parts:
     try:
         c.exec_driver_sql("SET LOCAL search_path TO pg_temp")  # new tables are then temporary
         make_tables(c)
-        return parts_in(c)
+        made = {Part(table, "trigger", name): "" for table, name in trigger_names()}
+        return parts_in(c) | made
     finally:
         moment.rollback()  # also restores the search path
 
@@ -255,12 +258,21 @@ _INDEXES = """
            CASE WHEN x.indisvalid THEN '' ELSE ' INVALID' END
     FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
     WHERE c.relnamespace = %s"""
+_MADE_TRIGGERS = """
+    SELECT c.relname, t.tgname, '' FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = %s AND NOT t.tgisinternal"""
 _SCHEMA = "current_schema()::text::regnamespace"
 _QUALIFIED = re.compile(r"\b(ON|REFERENCES) (?:ONLY )?\w+\.")  # the schema that holds the table
 
 
 def _parts_on_server(c: sa.Connection) -> Iterator[tuple[Part, str]]:
-    for kind, statement in (("column", _COLUMNS), ("constraint", _CONSTRAINTS), ("index", _INDEXES)):
+    catalogues = {
+        "column": _COLUMNS,
+        "constraint": _CONSTRAINTS,
+        "index": _INDEXES,
+        "trigger": _MADE_TRIGGERS,
+    }
+    for kind, statement in catalogues.items():
         for table, name, *definition in c.exec_driver_sql(statement.replace("%s", _SCHEMA)).all():
             yield Part(table, "table", ""), "CREATE TABLE"
             yield Part(table, kind, name), _QUALIFIED.sub(r"\1 ", "".join(definition))

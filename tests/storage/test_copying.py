@@ -7,16 +7,16 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import BootId, NodeId
-from storage.copying import Copied, copy_database
+from storage.copying import TABLES, Copied, copy_database
 from storage.devices import nodes
 from storage.kernel.database import Busy, Conflict, Unavailable
-from storage.schema import hub, leases, metadata
+from storage.schema import hub, leases
 from storage.store import Store, open_store
 from tests.storage.jobs import add
 from tests.support.filling import fill
 from tests.support.postgres import Postgres
 
-ROWS = {table.name: 3 for table in metadata.sorted_tables}
+ROWS = {table.name: 3 for table in TABLES}
 
 
 @pytest.fixture

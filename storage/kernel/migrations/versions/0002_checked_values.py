@@ -34,9 +34,11 @@ def upgrade() -> None:
     _add_declarations_of_nodes()
     _add_addresses_of_nodes()
     _add_revisions_of_settings()
+    _add_changes()
 
 
 def downgrade() -> None:
+    _drop_changes()
     _drop_revisions_of_settings()
     _drop_addresses_of_nodes()
     _drop_declarations_of_nodes()
@@ -418,3 +420,20 @@ def _add_addresses_of_nodes() -> None:
 
 def _drop_addresses_of_nodes() -> None:
     op.drop_column("nodes", "address")
+
+
+def _add_changes() -> None:
+    op.create_table(
+        "changes",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("user_id", sa.Text()),
+        sa.PrimaryKeyConstraint("source", "subject", name=op.f("pk_changes")),
+        **_STRICT_WITHOUT_ROWID,
+    )
+    _index("changes_seq", "changes", ["seq"], where=None)
+
+
+def _drop_changes() -> None:
+    op.drop_table("changes")
