@@ -16,6 +16,7 @@ from hub.api.nouns.agent_status import AgentDocuments, AgentStatuses
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.capabilities import Capabilities
+from hub.api.nouns.changes import Changes
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.config import Config
 from hub.api.nouns.connections import Connections
@@ -151,6 +152,7 @@ def make_nouns(
             last_heartbeat=heartbeats.last,
         ),
         Capabilities(store, work.capabilities, lines),
+        Changes(store=store, clock=clock, boot_id=context.boot_id),
         Checkpoints(store, work.checkpoints),
         Config(reloader, store),
         Revisions(reloader, store),

@@ -33,7 +33,7 @@ from storage.kernel import backup
 from storage.kernel.sqlite import SqliteDatabase
 from storage.kernel.verify import verify
 from tests.bench.many_rows import Sizes, make
-from tests.support.hub import ServedHub, answer, open_empty_hub, over_unix
+from tests.support.hub import ENDLESS, ServedHub, answer, open_empty_hub, over_unix
 
 MOST: Final = 1.5
 _SMALLER: Final = 100
@@ -52,7 +52,6 @@ _LINEAR: Final = {  # by their nature, and with what
     "GET /v1/costs": "calls of models in 30 days",
     "GET /v1/users": "devices of the users of a page",
 }
-_ENDLESS: Final = {"/v1/events"}
 
 
 class Cost(NamedTuple):
@@ -166,7 +165,7 @@ def _routes(hub: ServedHub) -> list[str]:
     listing = Path(__file__).parents[1] / "hub" / "api" / "routes.txt"
     words = [line.split() for line in listing.read_text().splitlines()]
     paths = [found[1] for found in words if found[:1] == ["GET"] and "{" not in found[1]]
-    return sorted(path for path in paths if path not in _ENDLESS and not path.startswith("/v1/agent/"))
+    return sorted(path for path in paths if path not in ENDLESS and not path.startswith("/v1/agent/"))
 
 
 async def _get(client: httpx2.AsyncClient, route: str) -> None:

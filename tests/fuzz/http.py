@@ -11,13 +11,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from tests.fuzz.inputs import FROM_DEVICES, MOST_BYTES, bent, bent_frame
-from tests.support.hub import over_unix, serving
+from tests.support.hub import ENDLESS, over_unix, serving
 
 _NOT_ASKED: Final = (
     "/v1/drain",
     "/v1/backups",
-    "/v1/events",
-    "/v1/runs/{run_id}/events",
+    *ENDLESS,
 )  # they end, or last
 _AS_AGENT: Final = "/v1/agent/"  # by tokens of agents alone
 _ANSWER_S: Final = 20.0

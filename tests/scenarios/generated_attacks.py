@@ -24,6 +24,7 @@ _PATHS: Final = (
     "/v1/agents",
     "/v1/users",
     "/v1/config",
+    "/v1/changes",
     "/v1/events",
     "/hooks/none",
     "/v1/device",

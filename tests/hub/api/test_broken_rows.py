@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.broken_rows import Fault, faults, plant
 from tests.support.database import new_database
-from tests.support.hub import answering, over_unix
+from tests.support.hub import ENDLESS, answering, over_unix
 
 WHOLE: Final = "whole"  # a world of rows without a fault
 IN_PATHS: Final = {
@@ -19,7 +19,6 @@ IN_PATHS: Final = {
     "seq": "1",
     "vocabulary": "orchestrator",
 }  # the others: name of the world
-ENDLESS: Final = ("/v1/events", "/v1/runs/{run_id}/events")
 OFTEN: Final = ("json", "shape", "element", "check", "reference")
 
 
