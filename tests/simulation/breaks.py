@@ -7,12 +7,17 @@
 ``no_agreement``: a restored hub or device continues without reconciliation.
 ``commit_after_send``: a call is stored only after it was answered.
 ``no_eviction``: a hub does not learn that another one has its device now.
+``no_claim_guard``: a claim takes the runs that it chose, even those that another hub has claimed meanwhile.
+``no_holder_fence``: the holder of a run writes although the run has moved to another hub with its device.
+
+The last two need a pause at one place, in which another hub gets the device: pauses at random rarely meet it.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
+import anyio
 import msgspec
 import sqlalchemy as sa
 
@@ -20,29 +25,32 @@ from hub.links.link import DeviceLink
 from hub.links.open_link import OpenLink
 from hub.runs.agreement import Agreements
 from protocol.errors import DeliveryError
-from protocol.ids import CallId
+from protocol.ids import CallId, RunId
 from protocol.work import Answer, ToolCall
 from storage.devices import sessions
 from storage.devices.nodes import Term
-from storage.runs import calls, model_calls, plans, units
+from storage.runs import calls, model_calls, plans, run_claims, units
 from storage.runs.items import Decide, Decision, Known
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
+from storage.runs.schema import runs
 from storage.store import Store
 from tests.simulation.answers import name_of
-from tests.simulation.world import Ways, World
+from tests.simulation.facts import EXECUTING
+from tests.simulation.world import LATE_S, Ways, World
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class NoFence:
-    """Door that replaces the fence or term of each write by the current one."""
+    """Door that replaces the fence or, with *terms*, the term of each write by the current one."""
 
-    def __init__(self, door: Store, world: World) -> None:
+    def __init__(self, door: Store, world: World, *, terms: bool = True) -> None:
         self.is_shared = door.is_shared
         self._door = door
         self._world = world
+        self._terms = terms
 
     async def read(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -54,17 +62,18 @@ class NoFence:
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run the job with the current fence."""
-        unfenced = cast(Callable[..., T], _Unfenced(fn, self._world))
+        unfenced = cast(Callable[..., T], _Unfenced(fn, self._world, terms=self._terms))
         return await self._door.write(unfenced, *args, **kwargs)
 
 
 class _Unfenced:
     """Job that uses the current fences; the trace shows the original arguments."""
 
-    def __init__(self, fn: Callable[..., Any], world: World) -> None:
+    def __init__(self, fn: Callable[..., Any], world: World, *, terms: bool) -> None:
         self.__name__ = name_of(fn)
         self._fn = fn
         self._world = world
+        self._terms = terms
 
     def __call__(self, c: sa.Connection, *args: Any, **kwargs: Any) -> Any:
         return self._fn(
@@ -77,7 +86,7 @@ class _Unfenced:
             case HeldRun():
                 row = disk.one("SELECT fence, state FROM runs WHERE id = ?", given.id)
                 return given if row is None else HeldRun(given.id, type(given.state)(row[1]), row[0])
-            case Term():
+            case Term() if self._terms:
                 row = disk.one("SELECT holder_boot_id, fence FROM leases WHERE name = ?", given.name)
                 return given if row is None else Term(given.name, row[0], row[1])
         return given
@@ -176,6 +185,75 @@ class NoEviction:
         return await self._door.read(fn, *args, **kwargs)
 
 
+class _Pausing:
+    """Door with a pause in which the device of a run moves to another hub, which gets some time."""
+
+    def __init__(self, door: Store, world: World) -> None:
+        self.is_shared = door.is_shared
+        self.read = door.read
+        self._door = door
+        self._world = world
+        self._dice = world.dice.fork("pauses")
+
+    async def _let_others_work(self, run_ids: Sequence[str]) -> None:
+        live = self._world.witness.facts.live
+        there = {live[id].device_id for id in run_ids if id in live}
+        for device in self._world.devices:
+            if device.id in there and device.wire is not None:
+                device.wire.cut(hub_after_s=self._dice.choice(LATE_S), device_after_s=0.0, is_read=True)
+        await anyio.sleep(self._dice.uniform(2.0, 90.0))
+
+
+class PausedClaim(_Pausing):
+    """Door that pauses a claim between the choice of its runs and their update."""
+
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the job; a claim in two parts."""
+        if fn is run_claims.claim_runs and not self._world.is_calm and self._dice.says(0.1):
+            chosen = [run.id for run in await self._door.write(_undone, fn, *args, **kwargs)]
+            if chosen:
+                await self._let_others_work(chosen)
+                about = {name: kwargs[name] for name in ("boot_id", "lease_ms", "at")}
+                return await self._door.write(self._update, chosen, **about)
+        return await self._door.write(fn, *args, **kwargs)
+
+    def _update(self, c: sa.Connection, chosen: list[RunId], /, **about: Any) -> Any:
+        return run_claims._claim(c, chosen, actor="hub", **about)
+
+
+class NoClaimGuard(PausedClaim):
+    """Such a door, with claims that do not look at the state of a run again.
+
+    The checks of the tables would refuse most of them, so they do not look either.
+    """
+
+    def _update(self, c: sa.Connection, chosen: list[RunId], /, **about: Any) -> Any:
+        guarded = run_claims.CLAIM
+        run_claims.CLAIM = guarded._generate()
+        run_claims.CLAIM._where_criteria = (runs.c.id.in_(sa.bindparam("runs", expanding=True)),)
+        c.exec_driver_sql("PRAGMA ignore_check_constraints=on")
+        try:
+            return super()._update(c, chosen, **about)
+        finally:
+            c.exec_driver_sql("PRAGMA ignore_check_constraints=off")
+            run_claims.CLAIM = guarded
+
+
+class PausedHolder(_Pausing):
+    """Door that pauses the holder of a run before it writes."""
+
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the job, some of them after a pause."""
+        held = [one.id for one in args if isinstance(one, HeldRun) and one.state in EXECUTING]
+        if held and not self._world.is_calm and self._dice.says(0.05):
+            await self._let_others_work(held)
+        return await self._door.write(fn, *args, **kwargs)
+
+
+def _without_holder_fence(door: Store, world: World) -> Store:
+    return PausedHolder(NoFence(door, world, terms=False), world)
+
+
 def _undone(c: sa.Connection, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Return the result of a job without writing it."""
     with c.begin_nested() as nothing:
@@ -216,6 +294,11 @@ class NoAgreement(Agreements):
         return True
 
 
+# The same pauses, with the product's own guard and fence: no law that they keep is broken.
+PAUSES: Final = {
+    "no_claim_guard": Ways(door_of=PausedClaim, hubs=3, only="one claim"),
+    "no_holder_fence": Ways(door_of=PausedHolder, hubs=3, only="I5"),
+}
 BREAKS: Final = {
     "fresh_ids": Ways(link=FreshIds, only="twice"),
     "no_ledger": Ways(door_of=NoLedger, only="twice"),
@@ -224,4 +307,6 @@ BREAKS: Final = {
     "no_journal": Ways(door_of=NoJournal, only="I14"),
     "commit_after_send": Ways(door_of=CommitAfterSend, only="outbox"),
     "no_eviction": Ways(door_of=NoEviction, hubs=3, only="one owner"),
+    "no_claim_guard": Ways(door_of=NoClaimGuard, hubs=3, only="one claim"),
+    "no_holder_fence": Ways(door_of=_without_holder_fence, hubs=3, only="I5"),
 }

@@ -9,7 +9,7 @@ from tests.simulation.device import Row, SimDevice
 from tests.simulation.facts import Facts, RunFacts
 from tests.simulation.fire_laws import Fires, FirstRuns
 from tests.simulation.hub import Machine
-from tests.simulation.laws import ENOUGH, Findings, Law, Surroundings, Violation
+from tests.simulation.laws import Findings, Law, Surroundings, Violation
 from tests.simulation.run_laws import Counters, Fences, Limits, Moves, OneEach, Recovery, Starts
 from tests.simulation.scene import Scene
 from tests.simulation.store import Commit, Disk
@@ -85,7 +85,7 @@ class Witness:
     @property
     def has_seen_enough(self) -> bool:
         """Return True if further simulation would add nothing."""
-        return len(self.findings.all) >= ENOUGH
+        return len(self.findings.all) >= self.findings.enough
 
     def committed(self, commit: Commit) -> None:
         """Check the laws after a commit."""

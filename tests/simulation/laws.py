@@ -21,11 +21,12 @@ class Violation:
 
 
 class Findings:
-    """Violations in one world; with *only*, just the violations whose text contains it."""
+    """Violations in one world; with *only*, just the first one whose text contains it."""
 
     def __init__(self, time: WorldTime, *, only: str | None = None) -> None:
         self._time = time
         self._only = only
+        self.enough = ENOUGH if only is None else 1
         self._lasting: set[tuple[str, str]] = set()
         self.all: list[Violation] = []
 
@@ -39,7 +40,7 @@ class Findings:
         """Record that *law* was violated."""
         if self._only is not None and self._only not in f"{law}: {text}":
             return
-        if len(self.all) < ENOUGH:
+        if len(self.all) < self.enough:
             self.all.append(Violation(law, text, self._time.now_s))
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.breaks import BREAKS
+from tests.simulation.breaks import BREAKS, PAUSES
 from tests.simulation.simulate import simulate
 from tests.simulation.world import Ways
 
 ROOT = Path(__file__).parents[2]
 FEW, SEEDS, PART = 2, 150, 25
+FEW_PAUSED = 8
 ENOUGH_TO_SEE = 60  # worlds of which at least one shows the fault
 TOLD_SEED = 5
 SEEN = ("fresh_ids", "no_fence")  # by make test; by make soak the other ways as well
@@ -57,6 +58,17 @@ def test_faults_of_earlier_versions_break_a_law(name: str) -> None:
         if simulate(seed, ways=BREAKS[name]).violations:
             return
     pytest.fail(f"{name} was not seen in {ENOUGH_TO_SEE} worlds")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", sorted(PAUSES))
+def test_a_pause_at_the_worst_place_breaks_no_law_with_its_guard(name: str) -> None:
+    broken = [
+        f"seed {seed}: {violation.law}: {violation.text}"
+        for seed in range(FEW_PAUSED)
+        for violation in simulate(seed, ways=PAUSES[name]).violations
+    ]
+    assert broken == []
 
 
 @pytest.mark.soak
