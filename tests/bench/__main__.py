@@ -26,6 +26,7 @@ from tests.bench import (
     presence,
     recovery,
     scheduling,
+    shared,
     side_by_side,
     slow_device,
     uploads,
@@ -35,7 +36,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, *range(16, 33))
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, *range(16, 34))
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -84,6 +85,7 @@ def _sections(
         ("row 30: pages of lists", frozenset({30}), listing.run),
         ("row 31: a large folder that has not changed", frozenset({31}), folders.run),
         ("row 32: two nodes of one", frozenset({32}), nodes.run),
+        ("row 33: devices on PostgreSQL", frozenset({33}), shared.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

@@ -4,7 +4,6 @@ The model answers after 200 ms, and a run asks one question at a time, so a node
 the second one must double the items per second, and must not cost more CPU time for each of them.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,6 @@ _DEVICES: Final = 6
 _PAGES: Final = 20  # of each device, with one item that only the model finds
 _RUNS: Final = 1  # of a node at once: with more, two nodes would take more than a core
 _ROUNDS: Final = 3
-_CHILDREN_THAT_ENDED: Final = slice(13, 15)  # of the fields of /proc/PID/stat after the name
 
 
 def run(told: Callable[[str], None]) -> list[Row]:
@@ -79,12 +77,6 @@ async def _measure(nodes: int) -> tuple[float, float]:
 
 
 def _cpu_s(cluster: Cluster) -> float:
-    """Return the CPU time of the hubs, and of PostgreSQL with its sessions, so far."""
-    server = cluster.postgres.pid
-    fields = Path(f"/proc/{server}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    ticks = sum(map(int, fields[_CHILDREN_THAT_ENDED]))
-    sessions = Path(f"/proc/{server}/task/{server}/children").read_text(encoding="ascii").split()
-    for pid in (server, *map(int, sessions), *(node.hub.pid for node in cluster.nodes)):
-        if os.path.exists(f"/proc/{pid}"):  # a session may end meanwhile
-            ticks += cpu_ticks(pid)
-    return ticks / TICKS_PER_S
+    """Return the CPU time of the hubs and of PostgreSQL, so far."""
+    hubs = sum(cpu_ticks(node.hub.pid) for node in cluster.nodes)
+    return hubs / TICKS_PER_S + cluster.postgres.cpu_seconds()

@@ -42,7 +42,6 @@ _SETTINGS = {
     "max_connections": "60",
     "fsync": "off",
     "full_page_writes": "off",
-    "shared_buffers": "16MB",
     "autovacuum": "off",
     "dynamic_shared_memory_type": "mmap",  # in its folder, so that a killed server leaves nothing elsewhere
 }
@@ -61,15 +60,18 @@ def why_no_postgres() -> str | None:
 
 
 @contextmanager
-def running_postgres(parent: Path | None = None) -> Iterator["Postgres"]:
-    """A server on a free port of this machine, with its files in *parent*, by default in memory."""
+def running_postgres(parent: Path | None = None, *, buffers: str = "16MB") -> Iterator["Postgres"]:
+    """A server on a free port of this machine, with its files in *parent*, by default in memory.
+
+    *buffers*: memory for pages of tables; what has more is read from files.
+    """
     with (
         TemporaryDirectory(prefix="hub-postgres-", dir=parent or _memory()) as name,
         start_blocking_portal() as portal,
     ):
         folder = Path(name)
         folder.chmod(0o711)  # the account of the server must get through
-        server = Postgres(folder, portal)
+        server = Postgres(folder, portal, buffers)
         server.start()
         try:
             yield server
@@ -80,12 +82,13 @@ def running_postgres(parent: Path | None = None) -> Iterator["Postgres"]:
 class Postgres:
     """One server. *portal* is the thread in which all that talks to it from outside of a loop does so."""
 
-    def __init__(self, folder: Path, portal: BlockingPortal) -> None:
+    def __init__(self, folder: Path, portal: BlockingPortal, buffers: str) -> None:
         binaries = _binaries()
         assert binaries is not None, why_no_postgres()
         self.portal = portal
         self.port = free_port()
         self._folder = folder
+        self._buffers = buffers
         self._binaries = binaries
         self._account = account()
         self._process: subprocess.Popen[bytes] | None = None
@@ -136,7 +139,11 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, again if need be, and wait until it answers."""
-        settings = _SETTINGS | {"port": str(self.port), "unix_socket_directories": str(self._data)}
+        settings = _SETTINGS | {
+            "port": str(self.port),
+            "shared_buffers": self._buffers,
+            "unix_socket_directories": str(self._data),
+        }
         # Dies with this process. setpriv comes after the change of account, which would undo it.
         command = ["setpriv", "--pdeathsig", "KILL", str(self._binaries / "postgres"), "-D", str(self._data)]
         for key, value in settings.items():
@@ -147,11 +154,16 @@ class Postgres:
                 return
         raise AssertionError(self._log.read_text())
 
-    @property
-    def pid(self) -> int:
-        """Of the process that starts one for each session."""
+    def cpu_seconds(self) -> float:
+        """CPU time of the server with all its sessions, so far."""
         assert self._process is not None
-        return self._process.pid
+        pid = self._process.pid
+        sessions = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ticks = sum(_times(str(pid)))
+        for session in sessions:
+            with suppress(FileNotFoundError):  # it ended since it was listed
+                ticks += sum(_times(session)[:2])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """SIGKILL, with every process of it: none answers another word."""
@@ -284,6 +296,12 @@ async def _fetch(url: str, statement: str, values: tuple[object, ...]) -> list[A
         return list(await connection.fetch(statement, *values))
     finally:
         await connection.close()
+
+
+def _times(pid: str) -> list[int]:
+    """User and system time of a process, and of its children that ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [int(field) for field in fields[11:15]]
 
 
 def _memory() -> str | None:
