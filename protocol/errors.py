@@ -79,6 +79,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_AGENT = "unknown_agent"
     UNKNOWN_DEVICE = "unknown_device"
     UNKNOWN_RUN = "unknown_run"
+    UNKNOWN_ITEM = "unknown_item"
     UNKNOWN_TOKEN = "unknown_token"
     UNKNOWN_USER = "unknown_user"
     UNKNOWN_PAIRING = "unknown_pairing"
@@ -244,6 +245,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.UNKNOWN_AGENT: CodeInfo(_O, False, 404, "'hub agents' lists the agents there are"),
     _E.UNKNOWN_DEVICE: CodeInfo(_O, False, 404, "'hub devices' lists the devices there are"),
     _E.UNKNOWN_RUN: CodeInfo(_O, False, 404, "'hub runs' lists the runs there are"),
+    _E.UNKNOWN_ITEM: CodeInfo(_O, False, 404, "GET /v1/items lists the items there are"),
     _E.UNKNOWN_TOKEN: CodeInfo(_O, False, 404, "'hub token ls' lists the tokens there are"),
     _E.UNKNOWN_USER: CodeInfo(_O, False, 404, "'hub users' lists the users there are"),
     _E.UNKNOWN_PAIRING: CodeInfo(

@@ -11,9 +11,11 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 import sqlalchemy as sa
 
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from storage.agents.schema import agents
+from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import (
@@ -394,6 +396,27 @@ def list_items(
         parts=[items.c.verdict == one for one in VERDICTS] if is_any else (),
     )
     return readable_page(c, lambda row: (fill(ItemRow, row), row.agent_name), query, limit)
+
+
+class UnknownItem(HubError):
+    """Error: no agent has found an item with that id, or it is another user's."""
+
+    code = ErrorCode.UNKNOWN_ITEM
+
+
+ITEM = (
+    NEWEST.add_columns(devices.c.name.label("device_name"))
+    .outerjoin(devices, devices.c.id == items.c.device_id)
+    .where(items.c.id == sa.bindparam("item"))
+)
+
+
+def get_item(c: sa.Connection, id: str, user_id: UserId | None = None) -> tuple[ItemRow, str, str | None]:
+    """Return an item with the names of its agent and device. Raises UnknownItem."""
+    row = c.execute(ITEM, {"item": id}).one_or_none()
+    if row is None or user_id not in (None, row.user_id):
+        raise UnknownItem(f"there is no item {id!r}")
+    return fill(ItemRow, row), row.agent_name, row.device_name
 
 
 def count_open(c: sa.Connection) -> int:

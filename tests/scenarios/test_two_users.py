@@ -3,14 +3,18 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
 import httpx2
 import pytest
+import sqlalchemy as sa
 
 import hub.api.application  # noqa: F401 - enters the routes of nouns in the table
 from hub.api.door.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
+from storage.agents.schema import agents
+from storage.runs.schema import items, runs
 from tests.support.hub import ENDLESS
 from tests.support.processes import PATIENCE_S, HubProcess, closing
 
@@ -103,6 +107,7 @@ PARTS = {
     "metric": "hub.runs",
     "seq": "1",
 }
+ITEM = "item-of-plans"
 NOBODYS = "019b0000-0000-7000-8000-000000000000"
 
 
@@ -161,15 +166,29 @@ async def _made(client: httpx2.AsyncClient, path: str, body: dict[str, Any] | No
     return str(answer.json()["id"])
 
 
+def _found(file: Path, run_id: str) -> str:
+    """Write an item of a run's agent, as if a device had it."""
+    engine = sa.create_engine(f"sqlite:///{file}", poolclass=sa.NullPool)
+    with engine.begin() as c:
+        of_run = sa.select(agents.c.id, agents.c.user_id).join_from(runs, agents).where(runs.c.id == run_id)
+        agent_id, user_id = c.execute(of_run).one()
+        hashes = dict.fromkeys(("likeness", "quote_hash", "place_hash", "config_fingerprint"), "0")
+        times = dict.fromkeys(("answered_at", "created_at", "updated_at"), 1)
+        of = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id, "unit_key": "a.md"}
+        named = {"id": ITEM, "call_id": f"c-{ITEM}", "target_table": "tasks", "data": {"title": "of mallory"}}
+        c.execute(sa.insert(items), hashes | times | of | named)
+    return ITEM
+
+
 @pytest.fixture(scope="module")
 async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
-    agents = [("notes", "owner"), ("diary", "owner"), ("notes", "mallory"), ("plans", "mallory")]
-    written = SETTINGS + "".join(WORKER.format(name=name, user=user) for name, user in agents)
+    names = [("notes", "owner"), ("diary", "owner"), ("notes", "mallory"), ("plans", "mallory")]
+    written = SETTINGS + "".join(WORKER.format(name=name, user=user) for name, user in names)
     gateways = [("home", "owner"), ("cellar", "mallory")]
     written += "".join(GATEWAY.format(name=name, user=user) for name, user in gateways)
     accounts = [("letters", "owner"), ("parcels", "mallory")]
     written += "".join(CONNECTOR.format(name=name, user=user) for name, user in accounts)
-    hub = HubProcess(tmp_path_factory.mktemp("hub"), settings=written)
+    hub = HubProcess(folder := tmp_path_factory.mktemp("hub"), settings=written)
     async with closing(hub):
         await hub.start()
         async with (
@@ -204,6 +223,7 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
             nudge = {"content": "Whose is it?"}
             message_id = await _made(mallory, "/v1/boards/mallorys/agents/plans/nudge?wait_s=0", nudge)
             broadcast_id = await _made(their_main, "/v1/agent/broadcasts?wait_s=0", nudge)
+            item_id = _found(folder / "hub.db", run_id)
             (agent_token,) = (await mallory.get("/v1/agents/plans/tokens")).json()["tokens"]
             theirs = {
                 "name": "plans",
@@ -218,6 +238,7 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 "broadcast_id": broadcast_id,
                 "agent_token_id": agent_token["id"],
                 "run_id": run_id,
+                "item_id": item_id,
                 "device_id": device["id"],
                 "invitation_id": invitation_id,
                 "token_id": token_id,
@@ -291,12 +312,12 @@ async def _all_of_the_hub(hub: HubProcess) -> dict[str, Any]:
 
 def _differences(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     """Yield each field of an item that changed, and each list whose length did."""
-    for noun, items in before.items():
-        if noun not in after or len(after[noun]) != len(items):
+    for noun, listed in before.items():
+        if noun not in after or len(after[noun]) != len(listed):
             yield noun
-        elif items != after[noun]:
+        elif listed != after[noun]:
             pairs = (
-                zip(items, after[noun], strict=True) if isinstance(items, list) else [(items, after[noun])]
+                zip(listed, after[noun], strict=True) if isinstance(listed, list) else [(listed, after[noun])]
             )
             for was, now in pairs:
                 yield from (

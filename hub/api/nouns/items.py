@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta
+import msgspec
+from msgspec import Meta, Struct
 
 from hub.api.device import Link
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, device, listed
+from hub.api.noun import ALL, Noun, Part, device, listed, route
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.metrics import Metrics
@@ -45,6 +46,33 @@ class ItemView(View, kw_only=True):
     created_at: Instant
     answered_at: Instant | None = None
     verdict_at: Instant | None = None
+
+
+class ItemPlace(Struct):
+    """Place of an item's words in its source.
+
+    *quote* are the code points from *start* to *end* of the text that had the digest *sha256*. *link* opens
+    the message that they are in.
+    """
+
+    quote: str
+    start: int
+    end: int
+    sha256: str | None = None
+    link: str | None = None
+
+
+class ItemDetail(ItemView, kw_only=True):
+    """Item with its content.
+
+    *data*: of the newest version; *before*: what the device has, while an update is on its way to it.
+    *place*: null once its owner has rejected it.
+    """
+
+    device: str | None = None
+    data: dict[str, Any]
+    before: dict[str, Any] | None = None
+    place: ItemPlace | None = None
 
 
 class Items(Noun):
@@ -88,6 +116,13 @@ class Items(Noun):
 
         return [_view(row, name) for row, name in await self._store.read(read)]
 
+    @route("GET", "/{item_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_ITEM])
+    async def get(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemDetail:
+        """Return one item with its content and its place in the source."""
+        row, agent, device_name = await self._store.read(items.get_item, item_id, self.user_id)
+        place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
+        return ItemDetail.from_row(row, **_shown(row), agent=agent, device=device_name, place=place)
+
     @device(Method.REVIEW_REPORT, "its own items")
     async def report(self, link: Link, verdicts: Verdicts) -> dict[str, Any]:
         """Store what the owner of a device decided about items that it was sent."""
@@ -100,7 +135,12 @@ class Items(Noun):
 
 
 def _view(row: ItemRow, agent_name: str) -> ItemView:
+    return ItemView.from_row(row, **_shown(row), agent=agent_name)
+
+
+def _shown(row: ItemRow) -> dict[str, str]:
+    """Return the fields of a view that have other names in the ledger."""
     title = ""
     if row.target_table in TABLES:  # else it is a table of another release
         title = str(row.data.get(TABLES[TableName(row.target_table)].title, ""))
-    return ItemView.from_row(row, agent=agent_name, path=row.unit_key, table=row.target_table, title=title)
+    return {"path": row.unit_key, "table": row.target_table, "title": title}

@@ -41,6 +41,7 @@ def keep(c: sa.Connection) -> None:
             warnings=("instruction",) if n == 4 else (),
             call_id=CallId(f"c-{n}"),
             run_id=RunId("r-1" if n < 4 else "r-2"),
+            source=None if n == 3 else {"path": "notes/a.md", "quote": "task", "start": 6, "end": 10},
             row_id=f"row-{n}",
             answered_at=2_000,
             verdict=verdict,
@@ -73,6 +74,15 @@ async def test_items_are_reported_with_what_their_owner_said_and_should_know(
     assert (newest["title"], newest["agent"], newest["path"]) == ("task 4", "inbox", "notes/a.md")
     assert (newest["verdict"], newest["warnings"]) == ("open", ["instruction"])
     assert (newest["row_id"], newest["run_id"]) == ("row-4", "r-2")
+
+
+async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.AsyncClient) -> None:
+    found = (await client.get("/v1/items/i-1")).json()
+    assert (found["title"], found["data"], found["device"]) == ("task 1", {"title": "task 1"}, "lab")
+    assert (found["place"]["quote"], found["place"]["start"], found["place"]["end"]) == ("task", 6, 10)
+    assert (await client.get("/v1/items/i-3")).json()["place"] is None
+    unknown = await client.get("/v1/items/i-9")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_item")
 
 
 async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncClient) -> None:
