@@ -44,7 +44,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def nats() -> Iterator[Nats]:
-    """One NATS server for all tests; each hub has subjects of its own at it."""
+    """Start a NATS server for all tests; each hub has subjects of its own at it."""
     if (reason := why_no_nats()) is not None:
         pytest.skip(reason)
     with running_nats() as server:

@@ -74,9 +74,9 @@ async def restart_postgres(world: World) -> None:
 
 async def part_from_postgres(world: World) -> None:
     """Let no byte pass between a hub and PostgreSQL for longer than its leases last."""
-    world.victim.gate.shut()
+    world.victim.database_gate.shut()
     await anyio.sleep(PARTED_S)
-    world.victim.gate.open()
+    world.victim.database_gate.open()
 
 
 async def restart_nats(world: World) -> None:

@@ -65,11 +65,11 @@ prompt = "Find the tasks that a person has to do."
 
 @dataclass(frozen=True)
 class Node:
-    """One hub, its ways to the database and to the bus, and where devices reach it."""
+    """Hub of a cluster, with the gates between it and the servers of the database and of the bus."""
 
     state: Path
     hub: HubProcess
-    gate: Gate
+    database_gate: Gate
     bus_gate: Gate | None
     port: int
 
@@ -261,7 +261,7 @@ def now_s() -> float:
 
 @dataclass
 class Fate:
-    """What became of a run of the killed hub; seconds since the kill. None: not yet."""
+    """Course of a run of the killed hub, in seconds since the kill. None: not yet."""
 
     run_id: str
     device_id: str

@@ -22,7 +22,7 @@ def why_no_nats() -> str | None:
 
 
 class Nats:
-    """One server, which can be stopped and started again."""
+    """NATS server that can be stopped and started again."""
 
     def __init__(self, *options: str) -> None:
         binary = _binary()

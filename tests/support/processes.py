@@ -197,7 +197,7 @@ class Program:
 
     @property
     def is_running(self) -> bool:
-        """Whether its process lives."""
+        """Return whether the program's process lives."""
         return self.process is not None and self.process.returncode is None
 
     async def kill(self) -> None:
