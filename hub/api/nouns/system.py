@@ -14,7 +14,7 @@ from hub.api.door.roles import DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Rol
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues
-from hub.api.parameters import Exposed, Hub
+from hub.api.parameters import Caller, Exposed, Hub
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from hub.drain import Drain
@@ -30,7 +30,7 @@ from protocol.errors import HubError
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.coordination import gateways
-from storage.devices import devices, nodes, pairings
+from storage.devices import devices, nodes, pairings, users
 from storage.runs import runs
 from storage.store import Store
 
@@ -114,6 +114,16 @@ class RoutesView(View):
     roles: dict[Role, tuple[Scope, ...]]
     routes: tuple[RouteView, ...]
     device_requests: tuple[DeviceRequestView, ...]
+
+
+class MeView(View):
+    """Caller of the request. *user*: the one whose things are visible; null: those of all users."""
+
+    actor: str
+    name: str
+    role: Role | None
+    scopes: tuple[Scope, ...]
+    user: str | None
 
 
 class Exposition(Response):
@@ -249,6 +259,18 @@ class System(Noun):
     async def metrics(self, exposed: Exposed) -> Exposition:
         """Return every metric of the process."""
         return Exposition(exposed())
+
+    @route("GET", "/v1/me", Scope.READ)
+    async def me(self, caller: Caller) -> MeView:
+        """Return who the caller is, and what it may do."""
+        (user,) = await self._store.read(users.list_users, user_id=self.user_id) if self.user_id else (None,)
+        return MeView(
+            actor=caller.actor,
+            name=caller.name,
+            role=caller.role,
+            scopes=tuple(scope for scope in Scope if scope in caller.scopes),
+            user=None if user is None else user.name,
+        )
 
     @route("GET", "/v1/routes", Scope.READ, is_whole=True)
     async def table(self) -> RoutesView:

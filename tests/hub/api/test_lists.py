@@ -362,6 +362,7 @@ async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
     known = {
         "name": "notes",
         "run_id": "id-00001",
+        "item_id": "id-00001",
         "device_id": "id-00001",
         "board": "board-0",
         "agent": "notes",

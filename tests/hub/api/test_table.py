@@ -161,6 +161,19 @@ async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path,
     assert answer.startswith(b"HTTP/1.1 404 ")
 
 
+async def test_a_caller_is_told_who_it_is_and_what_it_may_do(tmp_path: Path) -> None:
+    async with (
+        answering(tmp_path) as hub,
+        over_unix(hub) as unix,
+        over_tcp(hub, await hub.token(Role.VIEWER)) as viewer,
+    ):
+        admin, reader = (await unix.get("/v1/me")).json(), (await viewer.get("/v1/me")).json()
+        as_owner = (await unix.get("/v1/me", params={"user": "owner"})).json()
+    assert (admin["role"], {*admin["scopes"]}, admin["user"]) == ("admin", MAY[Role.ADMIN], None)
+    assert (reader["role"], reader["scopes"]) == ("viewer", ["read"])
+    assert as_owner["user"] == "owner"
+
+
 async def test_the_table_is_told_to_whoever_may_read(tmp_path: Path) -> None:
     async with (
         answering(tmp_path) as hub,
