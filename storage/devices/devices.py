@@ -14,7 +14,7 @@ from storage.agents import agent_states
 from storage.agents.schema import agents
 from storage.devices.nodes import has_node, is_online
 from storage.devices.schema import device_keys, device_tokens, devices, users
-from storage.kernel.columns import in_parts, listed
+from storage.kernel.columns import Int, in_parts, listed
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
 
 LEFT: Final = "its device left"
@@ -308,16 +308,19 @@ class Revocation(msgspec.Struct, frozen=True):
     credential: str | None
 
 
+_since = sa.bindparam("since", type_=Int)
+# Keys that their device replaced are left out: the connection continues with the new key.
+REVOKED = sa.union_all(
+    sa.select(devices.c.id, sa.null().cast(sa.Text)).where(devices.c.revoked_at >= _since),
+    sa.select(device_tokens.c.device_id, sa.literal("token:") + device_tokens.c.id).where(
+        device_tokens.c.revoked_at >= _since
+    ),
+    sa.select(device_keys.c.device_id, sa.literal("key:") + device_keys.c.id).where(
+        device_keys.c.revoked_at >= _since, device_keys.c.rotated_to.is_(None)
+    ),
+)
+
+
 def revoked_since(c: sa.Connection, since: int) -> list[Revocation]:
     """Return everything revoked at *since* (epoch milliseconds) or later."""
-    # Keys that their device replaced are left out: the connection continues with the new key.
-    query = sa.union_all(
-        sa.select(devices.c.id, sa.null().cast(sa.Text)).where(devices.c.revoked_at >= since),
-        sa.select(device_tokens.c.device_id, sa.literal("token:") + device_tokens.c.id).where(
-            device_tokens.c.revoked_at >= since
-        ),
-        sa.select(device_keys.c.device_id, sa.literal("key:") + device_keys.c.id).where(
-            device_keys.c.revoked_at >= since, device_keys.c.rotated_to.is_(None)
-        ),
-    )
-    return [Revocation(*row) for row in c.execute(query)]
+    return [Revocation(*row) for row in c.execute(REVOKED, {"since": since})]

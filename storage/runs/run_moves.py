@@ -492,12 +492,12 @@ STRAYS = (
 )
 
 
+EXECUTED = sa.select(runs.c.id).where(_IS_OURS)
+
+
 def executing_of(c: sa.Connection, boot_id: BootId) -> set[RunId]:
     """Return the runs that this process executes according to their rows."""
-    return {
-        RunId(run_id)
-        for run_id in c.execute(sa.select(runs.c.id).where(_IS_OURS), {"boot": boot_id}).scalars()
-    }
+    return {RunId(run_id) for run_id in c.execute(EXECUTED, {"boot": boot_id}).scalars()}
 
 
 def take_back(c: sa.Connection, boot_id: BootId, run_ids: Collection[RunId], at: int) -> Recovered:

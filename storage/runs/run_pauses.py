@@ -80,12 +80,16 @@ def cancel_orphans(c: sa.Connection, reason: str, at: int, *, actor: str) -> lis
     return orphans
 
 
+TO_CANCEL = sa.select(runs.c.id, runs.c.cancel_reason).where(
+    sa.text("runs." + EXECUTING),
+    runs.c.lease_boot_id == sa.bindparam("boot"),
+    runs.c.cancel_requested_at.is_not(None),
+)
+
+
 def runs_to_cancel(c: sa.Connection, boot_id: BootId) -> list[tuple[RunId, str | None]]:
     """Return the runs that this process executes and that should be cancelled, with the reasons."""
-    query = sa.select(runs.c.id, runs.c.cancel_reason).where(
-        sa.text("runs." + EXECUTING), runs.c.lease_boot_id == boot_id, runs.c.cancel_requested_at.is_not(None)
-    )
-    return [(RunId(row.id), row.cancel_reason) for row in c.execute(query)]
+    return [(RunId(row.id), row.cancel_reason) for row in c.execute(TO_CANCEL, {"boot": boot_id})]
 
 
 class ExecutesElsewhere(IllegalTransition):
@@ -186,33 +190,28 @@ def awaited_devices(c: sa.Connection) -> set[DeviceId]:
     return set(c.execute(AWAITED_DEVICES).scalars())
 
 
+_is_paused = runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type)
+_state = agent_schema.agent_states
+# Agents with quota again, for any reason; also finds runs left by a lost resume.
+RESTED = (
+    sa.select(runs.c.agent_id)
+    .join_from(runs, _state, _state.c.agent_id == runs.c.agent_id)
+    .where(_is_paused, runs.c.pause_reason == PauseReason.EXHAUSTED, _state.c.availability != "exhausted")
+    .distinct()
+)
+AWAITING_MODEL = (
+    sa.select(runs.c.agent_id).where(_is_paused, runs.c.pause_reason == PauseReason.MODEL_AWAY).distinct()
+)
+
+
 def rested_agents(c: sa.Connection) -> set[AgentId]:
     """Return available agents with runs that are paused for exhaustion."""
-    # Agents with quota again, for any reason; also finds runs left by a lost resume.
-    query = (
-        sa.select(runs.c.agent_id)
-        .join_from(runs, agent_schema.agent_states, agent_schema.agent_states.c.agent_id == runs.c.agent_id)
-        .where(
-            runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
-            runs.c.pause_reason == PauseReason.EXHAUSTED,
-            agent_schema.agent_states.c.availability != "exhausted",
-        )
-        .distinct()
-    )
-    return {AgentId(agent_id) for agent_id in c.execute(query).scalars()}
+    return {AgentId(agent_id) for agent_id in c.execute(RESTED).scalars()}
 
 
 def awaiting_model(c: sa.Connection) -> dict[AgentId, bool]:
     """Return agents with runs that wait for an unavailable model; True if it may be a cloud model."""
-    query = (
-        sa.select(runs.c.agent_id)
-        .where(
-            runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type),
-            runs.c.pause_reason == PauseReason.MODEL_AWAY,
-        )
-        .distinct()
-    )
-    waiting = {AgentId(agent_id): True for agent_id in c.execute(query).scalars()}
+    waiting = {AgentId(agent_id): True for agent_id in c.execute(AWAITING_MODEL).scalars()}
     for part in in_parts(sorted(waiting)):
         local_only = sa.select(agent_configs.c.agent_id, agent_configs.c.config_value).where(
             agent_configs.c.agent_id.in_(part), agent_configs.c.config_key == "model_use"
