@@ -25,6 +25,12 @@ MAX_ASKED: Final = 500  # calls, and rows, in one rows.known
 RowState = Literal["open", "approved", "edited", "rejected"]
 
 
+class Reviewed(msgspec.Struct, frozen=True):
+    """Answer to ``review.apply``: the owner's verdict on the row is *state* now."""
+
+    state: RowState
+
+
 class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Row that a hub wrote, with its owner's verdict; a row that its owner deleted is ``rejected``.
 
@@ -200,7 +206,7 @@ class OwnerGrant(StrEnum):
 
 
 # Python 3.11 takes 0.3 us to look up a member of an enum, and every call to a device is compared with these.
-_REVIEW_SET, _QUERY = Action.REVIEW_SET, Action.QUERY
+_REVIEW_APPLY, _QUERY = Action.REVIEW_APPLY, Action.QUERY
 
 
 def refused_by_owner(call: ToolCall, granted: Mapping[str, Collection[str]]) -> str | None:
@@ -210,7 +216,7 @@ def refused_by_owner(call: ToolCall, granted: Mapping[str, Collection[str]]) -> 
         granted: tables of each grant, by the grant's name; ``review.remote`` has none.
     """
     action = call.action
-    if action is _REVIEW_SET and OwnerGrant.REVIEW_REMOTE not in granted:
+    if action is _REVIEW_APPLY and OwnerGrant.REVIEW_REMOTE not in granted:
         return f"the owner of this device does not grant {OwnerGrant.REVIEW_REMOTE.value!r}"
     if (
         action is _QUERY

@@ -265,7 +265,7 @@ class CapabilityName(StrEnum):
     TOOL_UPDATE = "tool.update"
     TOOL_DELETE = "tool.delete"
     TOOL_QUERY = "tool.query"
-    REVIEW_SET = "review.set"
+    ITEM_REVIEW = "item.review"
     FILE_GET = "file.get"
     FILE_PUT = "file.put"
     MESSAGE_DELIVER = "message.deliver"
@@ -277,7 +277,12 @@ class CapabilityName(StrEnum):
     TOOL_CALLS = "tool_calls"  # several calls in one frame
 
 
-CAPABILITY_OF = {action: CapabilityName(action if "." in action else f"tool.{action}") for action in Action}
+CAPABILITY_OF = {
+    action: CapabilityName.ITEM_REVIEW
+    if action is Action.REVIEW_APPLY
+    else CapabilityName(action if "." in action else f"tool.{action}")
+    for action in Action
+}
 ALWAYS_ALLOWED = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY})  # listed or not
 ALWAYS_OFFERED: Mapping[str, str] = {CAPABILITY_OF[action]: "1.0.0" for action in sorted(ALWAYS_ALLOWED)}
 

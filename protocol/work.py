@@ -44,7 +44,7 @@ class Action(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     QUERY = "query"
-    REVIEW_SET = "review.set"  # a verdict that the owner gave elsewhere; see PROTOCOL.md
+    REVIEW_APPLY = "review.apply"  # a verdict that the owner gave elsewhere; see PROTOCOL.md
     FILE_GET = "file.get"
     FILE_PUT = "file.put"
     MESSAGE_DELIVER = "message.deliver"
@@ -263,6 +263,25 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timezone: Name | None = None  # time zone of dates that have no time; an IANA name
 
 
+class ReviewVerdict(StrEnum):
+    """Decision about a row that the owner took elsewhere."""
+
+    APPROVE = "approve"  # with the values of *data*, if any
+    EDIT = "edit"  # the values of *data*, without approval
+    REJECT = "reject"
+    UNDO = "undo"  # of the verdict before: the row is open again
+
+
+class RowReview(msgspec.Struct, frozen=True, kw_only=True):
+    """Verdict of ``review.apply``, and the state of the row that the owner saw.
+
+    *seen*: the call that last wrote the row or proposed its change; to undo, the call of the undone verdict.
+    """
+
+    verdict: ReviewVerdict
+    seen: Id
+
+
 class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):
     """hub -> device: one operation, by default on one row of the device's own tables.
 
@@ -272,12 +291,13 @@ class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):
     id: Id  # the idempotency key: the same after a crash or a lost answer
     action: Action
     table: Name | None = None
-    data: Record = {}  # insert, update: the fields to write; else the action's parameters
-    where: Record = {}  # update, delete, query: rows whose fields equal all of these
+    data: Record = {}  # insert, update, review.apply: the fields to write; else the action's parameters
+    where: Record = {}  # update, delete, query, review.apply: rows whose fields equal all of these
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 100  # query: rows in the answer
     run_id: Id | None = None
     agent_id: Id | None = None
     source: ItemSource | None = None
+    review: RowReview | None = None  # review.apply
     deadline_ms: Count = 30_000  # how long the hub waits, counted from sending
 
 

@@ -60,6 +60,15 @@ def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
             db.execute("UPDATE calls SET counter = (SELECT counter FROM store) WHERE call_id = ?", (call_id,))
 
 
+def note_reviewed(db: sqlite3.Connection, call: ToolCall, counter: int) -> None:
+    """Assign *counter* to the call that last wrote the row of a ``review.apply``, as a new verdict does."""
+    db.execute(
+        "UPDATE calls SET counter = ? WHERE counter IS NOT NULL"
+        " AND call_id = (SELECT call_id FROM reviews WHERE tbl = ? AND row_id = ?)",
+        (counter, call.table, call.where["id"]),
+    )
+
+
 def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str | None:
     """Store the counter up to which the hub knows this file. Return a message for the owner, or None.
 

@@ -309,8 +309,8 @@ class ReferenceDevice:
             self._on_status(f"{call.data.get('name')} of {call.agent_id} was written")
             return
         title = next(
-            (str(call.data[name]) for name in ("title", "name", "content", "verdict") if name in call.data),
-            "",
+            (str(call.data[name]) for name in ("title", "name", "content") if name in call.data),
+            "" if call.review is None else call.review.verdict,
         )
         self._on_status(f"{call.action} {call.table}: {title[:80]}".rstrip(": "))
 

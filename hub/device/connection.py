@@ -33,7 +33,7 @@ ACTIONS: Final = {
     Action.UPDATE: CapabilityName.TOOL_UPDATE,
     Action.DELETE: CapabilityName.TOOL_DELETE,
     Action.QUERY: CapabilityName.TOOL_QUERY,
-    Action.REVIEW_SET: CapabilityName.REVIEW_SET,
+    Action.REVIEW_APPLY: CapabilityName.ITEM_REVIEW,
     Action.FILE_GET: CapabilityName.FILE_GET,
     Action.FILE_PUT: CapabilityName.FILE_PUT,
     Action.AGENT_WAKE: CapabilityName.AGENT_WAKE,

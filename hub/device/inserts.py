@@ -27,6 +27,7 @@ from hub.device import (
     grants,
     messages,
     proposals,
+    remote_review,
     rows,
     schema,
     verdicts,
@@ -189,6 +190,7 @@ class DeviceStore:
                 " OR json_extract(answer, '$.error') IS NOT NULL)",
                 (epoch_ms(now - KEEP_CALLS),),
             )
+            remote_review.forget(self._db, epoch_ms(now - KEEP_CALLS))
         self._pruned_ms = epoch_ms(now)
 
     def is_changed(self, asker: str) -> bool:
@@ -281,6 +283,11 @@ class DeviceStore:
         if call.action in _CHANGES and answer.error is None:
             counter += 1
             answer = msgspec.structs.replace(answer, counter=counter)
+        own_counter = answer.counter
+        if call.action is Action.REVIEW_APPLY and answer.error is None:
+            counter += 1
+            answer = msgspec.structs.replace(answer, counter=counter)
+            agreement.note_reviewed(self._db, call, counter)
         source = call.source
         self._db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -299,7 +306,7 @@ class DeviceStore:
                 msgspec.json.encode(answer).decode(),
                 now_ms(self._clock),
                 verdicts.remarks_of(source),
-                answer.counter,
+                own_counter,
                 self.hub,
             ),
         )
@@ -354,9 +361,8 @@ class DeviceStore:
                 sees = proposals.approved if is_of_approved else proposals.seen_by(self._db, table, self.hub)
                 found = rows.query(self._db, table, call.where, call.limit, call.data, sees=sees)
                 return None, {"rows": found}
-            case Action.REVIEW_SET:
-                proposals.settle(self._db, table, call, at_ms, hub=self.hub)
-                return None, {"set": True}
+            case Action.REVIEW_APPLY:
+                return None, remote_review.apply(self._db, table, call, at_ms, hub=self.hub)
         raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
 
     @contextmanager
@@ -445,7 +451,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         for statement in schema.statements():
             db.execute(statement)
         db.execute("COMMIT")
-    for table in (digests.CREATE, addresses.CREATE):  # also in older files; older versions ignore them
+    for table in (
+        digests.CREATE,
+        addresses.CREATE,
+        remote_review.CREATE,
+    ):  # also in older files; older versions ignore them
         db.execute(table)
     db.execute("PRAGMA foreign_keys = ON")
 

@@ -139,32 +139,6 @@ def reject(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
     db.execute("UPDATE proposals SET is_rejected = 1 WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 
 
-def settle(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str) -> None:
-    """Apply the owner's verdict in *call* to a row of *hub* or to its proposal.
-
-    Raises:
-        Refusal: the row does not exist, its state does not allow it, or it approves a deletion, which only
-            the device may do.
-    """
-    row_id, verdict = call.where.get("id"), call.data.get("verdict")
-    if verdict not in ("approved", "rejected") or call.where.keys() != {"id"}:
-        message = f"{table.name}: expected an 'id' alone in 'where', and as 'verdict' approved or rejected"
-        raise Refusal(ErrorCode.BAD_RECORD, message)
-    if row_id not in verdicts.written_rows(db, table, hub) or rows.find(db, table, str(row_id)) is None:
-        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
-    row_id, proposal = str(row_id), of_row(db, table.name, str(row_id))
-    if proposal is None and verdict == "approved":
-        rows.update(db, table, row_id, {"isApproved": 1}, at_ms)
-    elif proposal is None:
-        rows.delete(db, table, row_id)
-    elif verdict == "rejected":
-        reject(db, table, row_id)
-    elif proposal.data is None:
-        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: a deletion is approved at the device alone")
-    else:
-        accept(db, table, row_id, proposal, at_ms)
-
-
 def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
     """Return the owner's verdicts on proposals of *hub* that were rejected, or whose row was deleted.
 

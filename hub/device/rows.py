@@ -122,6 +122,23 @@ def update(db: sqlite3.Connection, table: DeviceTable, row_id: str, data: Record
         db.execute(f"UPDATE {quoted(table.name)} SET {changes} WHERE id = ?", (*row.values(), row_id))
 
 
+def restore(db: sqlite3.Connection, table: DeviceTable, row: Record) -> None:
+    """Write all fields of *row*, in its wire format, whether it still exists or not.
+
+    Raises:
+        Refusal: it refers to a missing row.
+    """
+    stored = dict(_stored(table, row))
+    names = [quoted(name) for name in stored]
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names)
+    with _refusals():
+        db.execute(
+            f"INSERT INTO {quoted(table.name)} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            f" ON CONFLICT (id) DO UPDATE SET {changes}",
+            tuple(stored.values()),
+        )
+
+
 def delete(db: sqlite3.Connection, table: DeviceTable, row_id: str) -> None:
     """Delete a row. Raises Refusal if another row refers to it."""
     with _refusals():

@@ -30,7 +30,7 @@ HUB, OTHER = HubKey(bytes([1]) * 32), HubKey(bytes([2]) * 32)
 # wrote it; *others_approved*: that, and approved.
 ROWS = ("own", "draft", "approved", "open", "others", "others_approved")
 NOT_THERE, PROPOSED, DONE, NAMES = "database_conflict", "proposed", "done", "name alone"
-UNGRANTED, BAD = "not_granted", "bad_record"
+UNGRANTED, BAD, DECIDED = "not_granted", "bad_record", "changed_meanwhile"
 
 # What comes of each action on each of ROWS: without grants, then where it differs with both of them.
 Words = tuple[str, str, str, str, str, str]
@@ -47,8 +47,8 @@ TABLE: dict[str, tuple[Words, Words | None]] = {
     "query approved notes": (NONE_GRANTED, None),
     "rows.list": ((NOT_THERE, NOT_THERE, NAMES, DONE, NOT_THERE, NOT_THERE), None),
     "rows.known": ((NOT_THERE, NOT_THERE, DONE, DONE, NOT_THERE, NOT_THERE), None),
-    "approve": (NONE_GRANTED, (NOT_THERE, NOT_THERE, DONE, DONE, NOT_THERE, NOT_THERE)),
-    "reject": (NONE_GRANTED, (NOT_THERE, NOT_THERE, DONE, DONE, NOT_THERE, NOT_THERE)),
+    "approve": (NONE_GRANTED, (NOT_THERE, NOT_THERE, DECIDED, DONE, NOT_THERE, NOT_THERE)),
+    "reject": (NONE_GRANTED, (NOT_THERE, NOT_THERE, DECIDED, DONE, NOT_THERE, NOT_THERE)),
 }
 
 
@@ -116,8 +116,8 @@ class BareHub:
                 answer = await self.call("rows.known", data={"rows": [row["id"]]})
                 answer = {"result": {"rows": [{"description": ""} for _ in answer["result"].get("rows", [])]}}
             case _:
-                verdict = {"approve": "approved", "reject": "rejected"}[what]
-                answer = await self.call("review.set", where=by_id, data={"verdict": verdict})
+                seen = f"c-{row['title'].replace(': ', '-')}"
+                answer = await self.call("review.apply", where=by_id, review={"verdict": what, "seen": seen})
         return _word(answer)
 
 
