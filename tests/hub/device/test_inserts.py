@@ -347,18 +347,23 @@ def test_a_shared_folder_keeps_its_name_whatever_else_is_shared(
         assert store.name_roots(["/srv/work/notes", "/mnt/work/notes"]) == ["notes (2)", "notes (work)"]
 
 
-_INSERTS_UNTIL_KILLED = """
+_CALLS_UNTIL_KILLED = """
 import sys
 from pathlib import Path
 from hub.clock import IdFactory, SystemChance, SystemClock
 from hub.device.inserts import open_device_store
-from protocol.work import Action, ToolCall
+from protocol.work import Action, ReviewVerdict, RowReview, ToolCall
 
 clock = SystemClock()
 with open_device_store(Path(sys.argv[1]), clock=clock, ids=IdFactory(clock, SystemChance())) as store:
+    store.granted(["+review.remote"])
     for number in range(1_000_000):
         data = {"title": f"c-{number}", "isAiSuggested": 1, "isApproved": 0}
-        store.apply([ToolCall(id=f"c-{number}", action=Action.INSERT, table="tasks", data=data)])
+        call = ToolCall(id=f"c-{number}", action=Action.INSERT, table="tasks", data=data)
+        row = store.apply([call])[0].result
+        review = RowReview(verdict=ReviewVerdict.APPROVE, seen=call.id)
+        call = ToolCall(id=f"v-{number}", action=Action.REVIEW_APPLY, table="tasks", where=row, review=review)
+        store.apply([call])
         print(number, flush=True)
 """
 
@@ -367,7 +372,7 @@ def test_a_device_that_is_killed_has_both_row_and_answer_or_neither(
     db: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-c", _INSERTS_UNTIL_KILLED, str(db)],
+        [sys.executable, "-c", _CALLS_UNTIL_KILLED, str(db)],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.getcwd()},
     )
@@ -378,9 +383,11 @@ def test_a_device_that_is_killed_has_both_row_and_answer_or_neither(
     child.wait()
 
     with open_device_store(db, clock=clock, ids=ids) as store:
-        rows = {row["title"]: row["id"] for row in _rows(store, "tasks")}
-        calls = {row["call_id"]: row["row_id"] for row in _rows(store, "calls")}
-        assert rows == calls
-        assert {f"c-{number}" for number in answered} <= set(calls)
-        store.apply([_insert(call_id) for call_id in calls])
-        assert len(_rows(store, "tasks")) == len(calls)
+        tasks, calls = _rows(store, "tasks"), _rows(store, "calls")
+        inserts = {row["call_id"]: row["row_id"] for row in calls if row["action"] == "insert"}
+        assert {row["title"]: row["id"] for row in tasks} == inserts
+        approved = {f"v{row['title'][1:]}" for row in tasks if row["isApproved"]}
+        assert approved == {row["call_id"] for row in calls if row["action"] == "review.apply"}
+        assert {f"{kind}-{number}" for number in answered for kind in "cv"} <= {*inserts, *approved}
+        store.apply([_insert(call_id) for call_id in inserts])
+        assert len(_rows(store, "tasks")) == len(inserts)
