@@ -37,6 +37,8 @@ from protocol.work import (
     FilePiece,
     ItemSource,
     ManifestFile,
+    ReviewVerdict,
+    RowReview,
     RunConfig,
     RunMode,
     SkippedFile,
@@ -146,6 +148,34 @@ CONVERSATIONS: tuple[Conversation, ...] = (
             ToolResult(
                 id="c-query-1",
                 error=ErrorBody(code=ErrorCode.BAD_RECORD.value, message="tasks.state: no such column"),
+            ),
+        ),
+    ),
+    Conversation(
+        "A verdict that the owner gave elsewhere, and another one on a row that they changed here meanwhile",
+        (
+            ToolCall(
+                id="v-1",
+                action=Action.REVIEW_APPLY,
+                table="tasks",
+                data={"dueDate": 1_767_949_200_000},
+                where={"id": "row-41"},
+                review=RowReview(verdict=ReviewVerdict.APPROVE, seen=_CALL),
+            ),
+            ToolResult(id="v-1", result=JSON.pack({"state": "edited"}), counter=42),
+            ToolCall(
+                id="v-2",
+                action=Action.REVIEW_APPLY,
+                table="tasks",
+                where={"id": "row-41"},
+                review=RowReview(verdict=ReviewVerdict.UNDO, seen="v-1"),
+            ),
+            ToolResult(
+                id="v-2",
+                error=ErrorBody(
+                    code=ErrorCode.CHANGED_MEANWHILE.value,
+                    message="tasks: the row has been decided about or changed since that verdict",
+                ),
             ),
         ),
     ),
