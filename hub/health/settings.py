@@ -45,7 +45,12 @@ async def check_waiting(settings: Reloader, now: datetime) -> Iterable[Finding]:
 async def check_warnings(settings: Reloader, now: datetime) -> Iterable[Finding]:
     """Find warnings of ``hub check`` about the settings in use."""
     return [
-        warning("settings.doubtful", str(problem), fix=problem.hint or "hub check", subject=problem.path)
+        warning(
+            "settings.doubtful",
+            str(problem._replace(hint="")),
+            fix=problem.hint or "hub check",
+            subject=problem.path,
+        )
         for problem in settings.reading.problems
         if problem.severity is Severity.WARNING and not problem.path.endswith(".insecure")
     ]

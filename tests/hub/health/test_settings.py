@@ -59,6 +59,13 @@ async def test_warnings_about_the_file_are_issues_of_the_running_hub(tmp_path: P
     assert (found.id, found.subject, found.severity) == ("settings.doubtful", "storage.url", Severity.WARNING)
 
 
+async def test_what_a_warning_of_the_file_asks_for_is_said_once(tmp_path: Path) -> None:
+    bench = SettingsBench(tmp_path, "[limits]\nhandshake_timeout_s = 5\n")
+    (found,) = await settings.check_warnings(bench.reloader, START)
+    assert found.fix == "remove the line"
+    assert found.fix not in found.explanation
+
+
 async def test_a_change_that_waits_for_a_restart_is_a_notice(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, GOOD)
     assert list(await settings.check_waiting(bench.reloader, START)) == []
