@@ -295,7 +295,7 @@ class Agreements:
                 reported,
                 device_id=link.device_id,
                 lost=doubtful.keys() - done,
-                rowless=[call for call in done if doubtful[call] and doubtful[call] not in rows],
+                rowless=[call for call, row in doubtful.items() if row and row not in rows],
                 mark=StoreMark(id=page.store.id, counter=since),
                 is_last=is_compared and not more,
                 at=at,

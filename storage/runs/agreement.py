@@ -350,9 +350,10 @@ class _Ledger:
         has_quote = bool((item.source or {}).get("quote")) and item.verdict != "rejected"
         return self._by_place.get(_place_of(item), []) if has_quote else []
 
-    def coming(self, item: ItemRow) -> ItemRow | None:
-        """Take out one *of_place* that a call on its way is to insert."""
-        found = (one for one in self.of_place(item) if one.answered_at is None and one.row_id is None)
+    def coming(self, item: ItemRow, rowless: Collection[str]) -> ItemRow | None:
+        """Take out one *of_place* that a call on its way is to insert, or to bring to a row that is lost."""
+        coming = (one for one in self.of_place(item) if one.answered_at is None)
+        found = (one for one in coming if one.row_id is None or one.call_id in rowless)
         if (one := next(found, None)) is not None:
             self.of_place(item).remove(one)
         return one
@@ -372,7 +373,8 @@ def list_doubtful(
     """Return calls that the device must confirm before ``take_rows``, with the rows of their items.
 
     They are the newest calls of items whose rows the device may have reported under another call: also one
-    on its way to such a row, since only the device knows whether it came before the reported call.
+    on its way to such a row, since only the device knows whether it came before the reported call, and one
+    that brings the words of a reported row to another row, which the device may have lost.
     """
     ledger = _Ledger(c, device_id, reported)
     found: dict[CallId, str | None] = {}
@@ -383,6 +385,11 @@ def list_doubtful(
                 one.call_id: one.row_id
                 for one in (*ledger.of_place(row.item), *([known] if known else ()))
                 if one.answered_at is not None and one.verdict != "rejected" and one.row_id != row.item.row_id
+            }
+            found |= {
+                one.call_id: one.row_id
+                for one in ledger.of_place(row.item)
+                if one.answered_at is None and one.row_id not in (None, row.item.row_id)
             }
             if known is not None and known.answered_at is None and not ledger.is_older(row.item, known):
                 found[known.call_id] = known.row_id
@@ -410,7 +417,7 @@ def take_rows(
         mark: the store's id, and the counter up to which the reported rows go.
         is_last: no rows follow.
         lost: those of ``list_doubtful`` that the device has not done.
-        rowless: calls that the device has done, of items whose row in the ledger it does not have.
+        rowless: those of items whose row in the ledger the device does not have.
     """
     ledger = _Ledger(c, device_id, reported)
     taken = sum(_take(c, row, ledger, {*lost}, rowless, at) for row in reported)
@@ -468,7 +475,7 @@ def _take(
             return False
     # Of no item; or a device of an older day shows its owner what was rejected in a later version.
     _detach(c, known, one)
-    if (other := ledger.coming(one)) is not None:
+    if (other := ledger.coming(one, rowless)) is not None:
         _change_row(c, other, one.row_id)
     else:
         # The id of its call may be that of an item which the call made on a lost day.

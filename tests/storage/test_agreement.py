@@ -269,6 +269,21 @@ def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_w
     assert (the_item(c).row_id, the_item(c).answered_at) == ("row-9", None)
 
 
+def test_a_change_on_its_way_to_a_lost_row_changes_a_restored_row_of_the_same_words(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    plan(c, held, changed)
+    on_its_way = the_item(c)
+    told = taken(on_its_way, "c-9", row_id="row-9")  # of an item that was rejected in a later version
+    assert agreement.list_doubtful(c, [told], device_id=DESK) == {on_its_way.call_id: on_its_way.row_id}
+    lost = [on_its_way.call_id]
+    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT, lost=lost, rowless=lost)
+    (call,) = calls.open_calls(c, held.id)
+    assert (call.payload["action"], call.payload["where"]) == ("update", {"id": "row-9"})
+    assert the_item(c).row_id == "row-9"
+
+
 def test_an_item_that_its_owner_rejects_before_its_call_is_answered_is_not_sent_again(
     c: sa.Connection,
 ) -> None:
