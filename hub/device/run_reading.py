@@ -557,7 +557,7 @@ class _Reading:
     def __init__(self, run: FolderRun) -> None:
         self.run = run
         self.scope = anyio.CancelScope()
-        self.is_cancelled_by_hub = False
+        self.stopped_for: str | None = None  # reason of the hub; the run may go on at another node
 
 
 class Readings:
@@ -584,7 +584,7 @@ class Readings:
         if reading is None or frame.fence not in (None, reading.run.frame.fence):
             return
         if isinstance(frame, AgentCancel):
-            reading.is_cancelled_by_hub = True
+            reading.stopped_for = frame.reason or "no reason given"
             reading.scope.cancel()
         else:
             reading.run.take(frame)
@@ -619,8 +619,9 @@ class Readings:
             with bind(run_id=run.frame.run_id), reading.scope:
                 self._library.on_status(f"run {run.frame.run_id}: started")
                 await self._serve(run)
-            if reading.is_cancelled_by_hub and reading.scope.cancelled_caught:
-                await run.complete(ErrorBody(code=ErrorCode.CANCELLED, message="cancelled by the hub"))
+            if reading.stopped_for is not None and reading.scope.cancelled_caught:
+                message = f"stopped by the hub ({reading.stopped_for})"
+                await run.complete(ErrorBody(code=ErrorCode.CANCELLED, message=message))
         finally:
             if self._open.get(run.frame.run_id) is reading:
                 del self._open[run.frame.run_id]

@@ -453,7 +453,10 @@ def remove_node(c: sa.Connection, called: str) -> NodeRow:
     """
     node = node_called(c, called)
     if node.expires_at is not None:
-        raise IllegalTransition(f"node {called} is alive; stop it first, or wait 30 s after its process died")
+        raise IllegalTransition(
+            f"node {called} is alive; stop it first with 'hub nodes drain {called}', or wait 30 s after its"
+            " process died"
+        )
     c.execute(sa.delete(leases).where(leases.c.name == _lease_of(node.id)))
     c.execute(sa.delete(nodes).where(nodes.c.id == node.id, nodes.c.boot_id == node.boot_id))
     return node

@@ -373,8 +373,8 @@ def list_doubtful(
     """Return calls that the device must confirm before ``take_rows``, with the rows of their items.
 
     They are the newest calls of items whose rows the device may have reported under another call: also one
-    on its way to such a row, since only the device knows whether it came before the reported call, and one
-    that brings the words of a reported row to another row, which the device may have lost.
+    on its way to such a row, since only the device knows whether it came before the reported call. A call
+    that brings the words of a reported row to another row is among them too: that row may be lost.
     """
     ledger = _Ledger(c, device_id, reported)
     found: dict[CallId, str | None] = {}

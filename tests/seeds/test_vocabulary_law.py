@@ -41,7 +41,7 @@ async def _read(walk: Walk, name: str) -> dict[str, Any]:
     return {words: {column: documents[words][column] for column in WORDS[words]} for words in WORDS}
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.soak) for n in range(2, 6))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 6))])
 async def test_what_is_answered_is_what_is_read_next_and_other_agents_stay(seed: int, tmp_path: Path) -> None:
     chance = Random(seed)
     async with walking(tmp_path) as walk:
