@@ -191,12 +191,19 @@ async def test_a_drain_ends_the_turn_under_way_and_begins_no_other(tmp_path: Pat
         gateway.hold(MAIN)
         await busy(visit, QueueMode.FOLLOWUP)
         await chat_send(visit.client, MAIN, "third", key="k3")
-        tasks.start_soon(gateway.stop)
+        has_stopped = anyio.Event()
+
+        async def stop() -> None:
+            await gateway.stop()
+            has_stopped.set()
+
+        tasks.start_soon(stop)
         await until(lambda: gateway.is_draining)
         refused = await failed(chat_send(visit.client, MAIN, "fourth", key="k4"))
         assert refused.reason == "gateway-restarting"
         gateway.release(MAIN)
         await visit.is_in("waiting")
+        await has_stopped.wait()
         await gateway.start()
         await visit.back_within(5)
         history = await chat_history(visit.client, MAIN)
