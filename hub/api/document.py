@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import inspect
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
@@ -144,6 +144,7 @@ def openapi_document(routes: Collection[RouteOf]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.asked.path, {})[route.asked.method.lower()] = _operation(route, parts)
+    _require_fields_of_responses(parts.schemas, paths)
     token = {"type": "http", "scheme": "bearer"}
     also = "".join(f", also as {status} {code}" for status, code in OWN_STATUS.items())
     roles = "; ".join(f"{role}: {', '.join(sorted(scopes))}" for role, scopes in ROLE_SCOPES.items())
@@ -231,6 +232,28 @@ def _plain(schema: Schema, name: str = "") -> Schema:
     if _is_text(plain) and name in _EXAMPLES:
         plain["examples"] = [_EXAMPLES[name]]
     return plain
+
+
+def _require_fields_of_responses(schemas: Mapping[str, Schema], paths: Mapping[str, Any]) -> None:
+    """Mark the fields of schemas that no request has as required: a response always has all of them."""
+    asked = [one.get("requestBody") for path in paths.values() for one in path.values()]
+    requested = set[str]()
+    while asked:
+        names = set(_references(asked)) - requested
+        requested |= names
+        asked = [schemas[name] for name in names]
+    for name in schemas.keys() - requested:
+        if fields := schemas[name].get("properties"):
+            schemas[name]["required"] = list(fields)
+
+
+def _references(part: Any) -> Iterator[str]:
+    """Return the names of the schemas that a part of the document refers to."""
+    if isinstance(part, dict) and isinstance(part.get("$ref"), str):
+        yield part["$ref"].rpartition("/")[2]
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    for one in inner:
+        yield from _references(one)
 
 
 def _add_aliases(schema: Schema, aliases: Mapping[str, str]) -> None:
@@ -327,7 +350,7 @@ def _page(items_key: str, item: Schema) -> Schema:
     return {
         "type": "object",
         "description": f"A page of {items_key}; *next_cursor* leads to the next one.",
-        "required": [items_key],
+        "required": [items_key, "next_cursor"],
         "properties": {
             items_key: {"type": "array", "items": item},
             "next_cursor": {"type": ["string", "null"]},

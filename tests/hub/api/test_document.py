@@ -108,3 +108,10 @@ async def test_each_integer_of_a_request_has_a_maximum_that_a_database_can_keep(
     assert len(found) > 20
     for place, integer in found:
         assert integer["maximum"] < 2**63, place
+
+
+async def test_a_response_has_all_of_its_fields_and_a_request_may_leave_some_out(tmp_path: Path) -> None:
+    schemas = (await _document(tmp_path))["components"]["schemas"]
+    for name in ("RunView", "Runs", "ItemDetail", "ItemPlace"):
+        assert set(schemas[name]["required"]) == schemas[name]["properties"].keys(), name
+    assert schemas["RunRequest"].get("required", []) == []
