@@ -28,7 +28,7 @@ from protocol.frame import (
     check_value,
     value_of_depth,
 )
-from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Welcome
+from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Hubs, Welcome
 from protocol.work import (
     AgentAck,
     AgentCancel,
@@ -61,6 +61,7 @@ FromHub = (
     | Welcome
     | Error
     | Goodbye
+    | Hubs
     | AgentRun
     | AgentFetch
     | AgentCredit

@@ -168,6 +168,15 @@ class Welcome(Frame, frozen=True, kw_only=True, tag="welcome"):
     hubs: Annotated[list[HubAddress], Meta(max_length=64)] = []  # addresses of all nodes; absent: none known
 
 
+class Hubs(Frame, frozen=True, kw_only=True, tag="hubs"):
+    """hub -> device: the addresses of all nodes, in place of those of the welcome.
+
+    Only to a device that lists the capability, when a node was added or removed. Not answered.
+    """
+
+    hubs: Annotated[list[HubAddress], Meta(max_length=64)]
+
+
 class Error(Frame, frozen=True, kw_only=True, tag="error"):
     """both ways: a refusal, in words. A close may follow.
 
@@ -275,6 +284,7 @@ class CapabilityName(StrEnum):
     ROWS_KNOWN = "rows.known"
     AGENT_WAKE = "agent.wake"
     TOOL_CALLS = "tool_calls"  # several calls in one frame
+    HUBS = "hubs"
 
 
 CAPABILITY_OF = {

@@ -1,8 +1,8 @@
 """Addresses of the hub: those of the command line, those that the hub names, and the one to connect to next.
 
-A hub names the addresses of its nodes in ``welcome.hubs``, and one of them in ``goodbye.to``. The device's
-file keeps them, so that the device reaches a node that its owner never named. What answers at such an address
-must prove the key of the hub that named it.
+A hub names the addresses of its nodes in ``welcome.hubs`` and in ``hubs``, and one of them in ``goodbye.to``.
+The device's file keeps them, so that the device reaches a node that its owner never named. What answers at
+such an address must prove the key of the hub that named it.
 """
 
 import sqlite3
@@ -94,6 +94,7 @@ class Route:
 
     def __init__(self, given: Sequence[str], chance: Chance) -> None:
         self._given = list(dict.fromkeys(given))
+        self.named: list[str] = []  # by the hub, as it spells them
         self._urls = self._given
         self._distrusted: set[str] = set()
         self._chance = chance
@@ -105,7 +106,8 @@ class Route:
 
     def learn(self, named: Iterable[str]) -> None:
         """Use the addresses that the hub names in addition to the given ones, instead of those before."""
-        urls = dict.fromkeys([*self._given, *self._usable(named)])
+        self.named = list(named)
+        urls = dict.fromkeys([*self._given, *self._usable(self.named)])
         self._urls = [url for url in urls if url not in self._distrusted]
         self.welcomed()
 

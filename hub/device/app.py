@@ -46,6 +46,7 @@ from protocol.handshake import (
     CapabilityName,
     DeviceHello,
     GrantOfOwner,
+    Hubs,
     Welcome,
 )
 from protocol.handshake import Client as ClientProgram
@@ -62,6 +63,7 @@ CAPABILITIES: Final = (
     CapabilityName.AGENT_CONFIG,
     CapabilityName.BROWSER_OPEN,
     CapabilityName.TOOL_CALLS,
+    CapabilityName.HUBS,
     *ACTIONS.values(),
 )
 _CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
@@ -232,15 +234,16 @@ class ReferenceDevice:
     def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
         assert self._library is not None  # sessions are opened only inside serve
         assert self._tools is not None
+        tools = self._tools
         welcome = line.welcome
         readings = Readings(self._library, limits=welcome.limits, send=line.send, tasks=tasks)
         bench = Bench(line.answer)
-        hearing = Hearing(line, self._tools, self._on_status)
+        hearing = Hearing(line, tools, self._on_status)
         reports = [
-            Reporting(line, self._tools, outbox, self._clock, self._on_status)
+            Reporting(line, tools, outbox, self._clock, self._on_status)
             for outbox in (VERDICTS, ANSWERS, REPLIES)
         ]
-        tasks.start_soon(self._serve_calls, self._tools, bench, welcome)
+        tasks.start_soon(self._serve_calls, tools, bench, welcome)
         tasks.start_soon(hearing.serve)
         for reporting in reports:
             tasks.start_soon(reporting.serve)
@@ -270,6 +273,9 @@ class ReferenceDevice:
                     lay(calls)
                 case Event():
                     hearing.take(frame)
+                case Hubs(hubs=hubs):
+                    self._client.learn(hubs)
+                    tasks.start_soon(self._keep_addresses, tools)
                 case Response():
                     line.accept(frame)
                 case _:
@@ -282,9 +288,12 @@ class ReferenceDevice:
         compared = await tools.on_file(DeviceStore.note_welcome, welcome, otherwise=None)
         if compared is not None:
             self._on_status(compared)
-        hubs, address = welcome.hubs, self._client.address
-        await tools.on_file(DeviceStore.keep_addresses, hubs, address, otherwise=None)
+        await self._keep_addresses(tools)
         await tools.serve(bench)
+
+    async def _keep_addresses(self, tools: Tools) -> None:
+        named, address = self._client.named, self._client.address
+        await tools.on_file(DeviceStore.keep_addresses, named, address, otherwise=None)
 
     async def _send_heartbeats(self, line: Line, readings: Readings) -> None:
         interval_s = max(_LEAST_HEARTBEAT_S, line.welcome.heartbeat_interval_ms / 1000)

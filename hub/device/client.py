@@ -139,6 +139,15 @@ class Client:
         """URL of the current connection, or of the next one."""
         return self._route.current
 
+    @property
+    def named(self) -> Sequence[str]:
+        """Addresses that the hub named last."""
+        return self._route.named
+
+    def learn(self, named: Sequence[str]) -> None:
+        """Use the addresses that the hub names now."""
+        self._route.learn(named)
+
     def remember(self, named: Sequence[str], *, last: str) -> None:
         """Use the addresses that a hub named to this device before, and begin at the *last* one."""
         self._route.learn(named)
@@ -263,7 +272,7 @@ class Client:
 
     def _welcomed(self, welcome: Welcome) -> None:
         self._credential.welcomed()
-        self._route.learn(welcome.hubs)
+        self.learn(welcome.hubs)
 
     async def _read(self, socket: ClientConnection, session: DeviceSession, talk: "_Talk") -> None:
         with talk.reading:

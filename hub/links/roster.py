@@ -19,7 +19,7 @@ from heapq import heappop, heappush
 from posixpath import normpath
 from typing import Final, Protocol
 
-import anyio
+import anyio.lowlevel
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, now_ms
@@ -28,8 +28,8 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.coordination import Heartbeat, Request
-from protocol.errors import CloseCode, ErrorCode
-from protocol.handshake import DeviceHello, Goodbye
+from protocol.errors import CloseCode, DeviceSlow, ErrorCode, LinkLost
+from protocol.handshake import CapabilityName, DeviceHello, Goodbye, Hubs
 from protocol.ids import BootId, DeviceId
 from storage.devices import devices, nodes, sessions
 from storage.devices.sessions import Taken
@@ -38,6 +38,7 @@ from storage.store import Store
 
 log = Channel(__name__)
 
+SENT_AT_ONCE: Final = 100  # frames to different devices, which block the event loop for a few milliseconds
 DRAIN_S: Final = 5.0  # maximum delay of a drain by a silent peer
 OVERTAKEN: Final = Goodbye(
     reason="overtaken",
@@ -234,6 +235,7 @@ class Roster:
         self._entered = anyio.Event()
         self.is_draining = False
         self.hubs: Sequence[str] = ()  # addresses of all nodes, for the welcome
+        self._outdated: list[LocalLink] = []  # devices that know other addresses
         metrics.pending_calls.set_function(lambda: sum(link.pending_calls for link in self._links.values()))
         buffered = metrics.outbound_bytes
         buffered.labels("sum").set_function(lambda: sum(self._buffered()))
@@ -259,6 +261,22 @@ class Roster:
     def local(self) -> list[LocalLink]:
         """Return all links with the interface for their own process."""
         return list(self._links.values())
+
+    async def name_hubs(self, hubs: Sequence[str]) -> None:
+        """Welcome devices with the addresses of all nodes, and send them to those that know others."""
+        if hubs != self.hubs:
+            self.hubs = hubs
+            self._outdated = [one for one in self._links.values() if CapabilityName.HUBS in one.capabilities]
+        links, self._outdated = self._outdated, []
+        for number, link in enumerate(links, 1):
+            try:
+                await link.send(Hubs(hubs=list(hubs)))
+            except DeviceSlow:
+                self._outdated.append(link)  # until the next call
+            except LinkLost:
+                pass
+            if number % SENT_AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
 
     def unsent_bytes(self, device_id: DeviceId) -> int:
         """Return the bytes for the device that have not left the process; 0 if not connected."""
@@ -454,7 +472,7 @@ class EndsElsewhere:
         A row is closed only if it is found twice: a device is welcomed some time after its row is written.
         """
         here = [link.device_id for link in self._roster.local()]
-        self._roster.hubs = await self._store.read(nodes.addresses)
+        await self._roster.name_hubs(await self._store.read(nodes.addresses))
         taken, ghosts = await self._store.read(sessions.apart, self._boot_id, here)
         self._end_taken(taken)
         for device_id, epoch in ghosts:

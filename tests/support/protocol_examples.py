@@ -20,6 +20,7 @@ from protocol.handshake import (
     Goodbye,
     HeldRun,
     HubProof,
+    Hubs,
     Identity,
     Welcome,
 )
@@ -277,6 +278,7 @@ CONVERSATIONS: tuple[Conversation, ...] = (
             Event(
                 event="run.moved", seq=1, data={"run_id": _RUN, "state": "COMPLETED", "outcome": "success"}
             ),
+            Hubs(hubs=["wss://a.example:8770", "wss://b.example:8770"]),
         ),
     ),
     Conversation(

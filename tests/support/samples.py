@@ -3,7 +3,7 @@
 from protocol.codec import Codec
 from protocol.coordination import Event, Heartbeat, Request, Response
 from protocol.frame import Frame
-from protocol.handshake import Error, Goodbye
+from protocol.handshake import Error, Goodbye, Hubs
 from protocol.work import (
     Action,
     AgentAck,
@@ -32,6 +32,7 @@ def samples(codec: Codec) -> dict[type[Frame], Frame]:
         WELCOME,
         Error(code="internal", message="sorry"),
         Goodbye(reason="stopping"),
+        Hubs(hubs=["wss://a.example:8770"]),
         AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig(paths=["/home"])),
         AgentAck(run_id="r-1", fence=1),
         AgentManifest(run_id="r-1", fence=1),

@@ -17,7 +17,7 @@ from protocol.codec import JSON
 from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Record
-from protocol.handshake import DeviceHello, Error, Goodbye
+from protocol.handshake import CapabilityName, DeviceHello, Error, Goodbye, Hubs
 from protocol.tables import SUGGESTED
 from protocol.work import (
     Action,
@@ -563,6 +563,34 @@ async def test_a_device_forgets_addresses_that_its_hub_names_no_longer(
         await _away(device, clock)
 
         assert device.told[-1].endswith("next try in 0.2 s")
+
+
+async def test_a_device_learns_of_nodes_that_are_added_while_it_stays_connected(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock
+) -> None:
+    async with ScriptedHub().open() as second:
+        async with open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5)) as device:
+            guest = await hub.guest()
+            hello = await guest.welcome(hubs=[hub.url])
+            assert CapabilityName.HUBS in {one.name for one in hello.capabilities}
+            await guest.say(Hubs(hubs=[hub.url, second.url]))
+            await guest.call(INSERT)  # after the addresses are kept
+            await guest.cut()
+            await _away(device, clock)
+            assert device.told[-1].endswith(f"next try in 0.2 s at {second.url.removeprefix('ws://')}")
+
+        async with open_device(hub.url, tmp_path, clock=clock, chance=_Always(0.5)) as device:
+            guest = await hub.guest()
+            await guest.cut()
+            await _away(device, clock)
+            clock.advance(0.3)
+            guest = await second.guest()  # from the device's file: nobody named it since
+            await guest.welcome(hubs=[second.url])
+            await guest.say(Hubs(hubs=[]))
+            await guest.call(INSERT)
+            await guest.cut()
+            await _away(device, clock)
+            assert device.told[-1].endswith(f"next try in 0.2 s at {hub.url.removeprefix('ws://')}")
 
 
 async def test_a_hub_that_stops_sends_a_device_to_another_address(

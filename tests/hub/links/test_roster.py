@@ -14,11 +14,12 @@ from hub.links.roster import (
 )
 from hub.metrics import Metrics
 from protocol.errors import CloseCode
-from protocol.handshake import DeviceHello, Goodbye
-from protocol.ids import BootId, DeviceId, UserId
-from storage.devices import devices, sessions, users
+from protocol.handshake import DeviceHello, Goodbye, Hubs
+from protocol.ids import BootId, DeviceId, NodeId, UserId
+from storage.devices import devices, nodes, sessions, users
 from storage.store import open_store
 from tests.support.clock import FakeClock
+from tests.support.hearing import Hearers
 from tests.support.link import FakeLink
 from tests.support.postgres import Postgres
 from tests.support.presence import live, open_session
@@ -223,3 +224,33 @@ async def test_a_frozen_hub_ends_a_connection_that_another_closed_meanwhile(post
             await watch.poll()
             assert frozen.ended == [Ended(FROZEN, CloseCode.RESTARTING)]
             assert await store.read(sessions.taken_from, EAST) == []
+
+
+async def test_connected_devices_hear_of_added_and_removed_nodes_if_they_can(postgres: Postgres) -> None:
+    clock = FakeClock()
+    hearers = Hearers(clock)
+    new, slow = (hearers.enter(name, capabilities=["hubs"]) for name in ("new", "slow"))
+    old = hearers.enter("old")
+    slow.is_full = True
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            watch = EndsElsewhere(store, roster=hearers.roster, boot_id=EAST, clock=clock)
+
+            async def compare() -> None:
+                clock.advance(COMPARE_EVERY_S)
+                await watch.poll()
+
+            def add(c: sa.Connection, node: BootId) -> None:
+                nodes.begin_boot(c, NodeId(node), node, 0, address=f"ws://{node}")
+
+            await store.write(add, EAST)
+            await compare()
+            await store.write(add, WEST)
+            await compare()
+            assert new.sent == [Hubs(hubs=["ws://east"]), Hubs(hubs=["ws://east", "ws://west"])]
+            slow.is_full = False
+            await store.write(nodes.remove_node, WEST)
+            await compare()
+            await compare()
+            assert new.sent[2:] == slow.sent == [Hubs(hubs=["ws://east"])]
+            assert old.sent == []
