@@ -20,6 +20,7 @@ from urllib.parse import unquote_plus
 import anyio
 import msgspec
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
@@ -39,6 +40,7 @@ from hub.api.door.roles import (
     rows_of,
 )
 from hub.api.errors import Problem
+from hub.api.pages import Pages
 from hub.links.attempts import network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
@@ -133,6 +135,8 @@ class Access:
         requests: limit on concurrent requests, in fair shares; further requests get 503.
         bearer: verifier of tokens; without it only public routes answer over TCP.
         replays: stored responses to requests with an ``Idempotency-Key``; without it none are stored.
+        pages: answers requests of browsers over TCP for pages, which need no token and show nothing of
+            the hub; without it there are none.
         guarded: paths of Unix sockets whose file permissions (a group) replace the check of the user id.
         on_refusal: called with the error code of every refusal.
         loop: meter that is charged with the loop time of requests; a caller over its share is delayed or
@@ -150,6 +154,7 @@ class Access:
         requests: int = 64,
         bearer: BearerTokens | None = None,
         replays: Replays | None = None,
+        pages: Pages | None = None,
         guarded: Collection[str] = (),
         on_refusal: Callable[[str], None] = lambda _: None,
         loop: LoopMeter | None = None,
@@ -162,6 +167,7 @@ class Access:
         self._requests = Shares(requests, "no further request is answered now")
         self._bearer = bearer
         self._replays = replays
+        self._pages = pages
         self._guarded = frozenset(guarded)
         self._uids = frozenset({0, os.getuid()})
         self._on_refusal = on_refusal
@@ -175,7 +181,11 @@ class Access:
         with ExitStack() as places:
             try:
                 has_body = self._check_shape(scope)
-                asked = rows_of(scope["path"]).get(scope["method"])
+                rows = rows_of(scope["path"])
+                if not rows and (page := await self._page(scope)) is not None:
+                    await page(scope, receive, send)
+                    return
+                asked = rows.get(scope["method"])
                 principal, network = await self._caller(scope, asked)
                 if asked is not None and not may_ask(principal, asked):
                     raise await self._forbidden(asked, principal, network)
@@ -194,6 +204,11 @@ class Access:
             CAUSE.set(principal.actor)  # of this task alone, which the server started for the request
             work = self._answer(scope, receive, send, principal, asked, has_body)
             await charged(self.loop, principal.actor, work)
+
+    async def _page(self, scope: Request) -> Response | None:
+        if self._pages is None or scope["state"].get(PEER_UID) is not None:
+            return None
+        return await self._pages.find(scope["method"], scope["path"], Headers(scope=scope))
 
     async def _refuse(self, refusal: HubError, scope: Request, receive: Receive, send: Send) -> None:
         self._on_refusal(refusal.code)

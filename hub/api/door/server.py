@@ -20,6 +20,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.sockets import listen_on_tcp, listen_on_unix
 from hub.api.door.uvicorn_server import HttpServer
 from hub.api.events import BEAT_S, Streams
+from hub.api.pages import Pages
 from hub.api.parameters import Hub, Served
 from hub.clock import Clock
 from hub.links.gate import Gate
@@ -109,6 +110,7 @@ class OperatorServer(HttpServer):
             requests=requests,
             bearer=bearer,
             replays=replays,
+            pages=Pages(),
             guarded=() if admin is None else (admin.getsockname(),),
             on_refusal=on_refusal,
             loop=loop,
