@@ -26,7 +26,7 @@ def document(text: str) -> dict[str, Any]:
     """Return the tables of a text; empty if it is not valid TOML."""
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # the former also for a number of thousands of digits
         return {}
 
 

@@ -32,12 +32,12 @@ from hub.settings.edits import (
     wrong_by_itself,
 )
 from hub.settings.history import Revision, key_changes
-from hub.settings.locate import KeyPath, document
+from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, SettingsInvalid, Severity, in_order, spell
 from hub.settings.reading import Reading
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, keep_last_good, last_good
-from hub.settings.shared import SHARED, Shared, has_shared_tables, shared_text
+from hub.settings.shared import SHARED, Shared, has_shared_tables, revision_text
 from protocol.errors import ErrorCode, HubError
 from storage.agents.settings_revisions import PublishedMeanwhile
 from storage.kernel.database import StorageError
@@ -303,7 +303,8 @@ class Reloader:
             newest = await self._parts.newest(None)
             number = 1 if newest is None else newest.number + 1
             with self._around():
-                shared = Shared(number, shared_text(text) if text is not None and document(text) else text)
+                own = None if text is None else revision_text(text, number)
+                shared = Shared(number, None if own is None else own.text)
                 reading = await anyio.to_thread.run_sync(self._read_in_use, shared)
                 if reading.settings is not None and text is not None and not has_shared_tables(text):
                     raise NothingShared(f"the text has no table that nodes share: {', '.join(SHARED)}")
@@ -311,7 +312,9 @@ class Reloader:
                     return await self._attempt(reading, actor, is_edit=True, is_new=True)
                 except SettingsInvalid as error:
                     raise SettingsInvalid(
-                        problem._replace(file=name) if problem.file == shared.name else problem
+                        problem
+                        if own is None or problem.file != shared.name
+                        else problem._replace(file=name, line=own.line(problem.line))
                         for problem in error.problems
                     ) from error
 

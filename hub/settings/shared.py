@@ -4,6 +4,7 @@ A revision is a text with those tables, stored in the database. While one is in 
 of each node's own file.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,8 @@ from hub.settings.settings import Settings
 # Tables about the machine of a node, or needed before the database is open.
 OWN: Final = ("hub", "listen", "storage", "cluster", "log", "reload", "outbound", "plugins", "backup")
 SHARED: Final = tuple(name for name in Settings.model_fields if name not in OWN)
+MARK: Final = "# settings revision {}"  # first line of a revision
+_MARKED: Final = re.compile(r"# settings revision (\d{1,15})\r?(?:\n|$)")
 
 
 class Shared(NamedTuple):
@@ -44,13 +47,39 @@ def has_shared_tables(text: str) -> bool:
     return any(name in SHARED for name in document(text))
 
 
-def shared_text(text: str) -> str:
-    """Return the text of a hub.toml without a node's own tables; the other lines keep their numbers."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    for first, behind, table in _parts(text.replace("\r\n", "\n")):
-        if table in OWN:
-            lines[first:behind] = [f"# [{table}] is each node's own", *[""] * (behind - first - 1)]
-    return "\n".join(lines).rstrip() + "\n"
+class RevisionText(NamedTuple):
+    """Text of a revision. *lines*: the number that each of its lines has in the text it was made of."""
+
+    text: str
+    lines: tuple[int, ...]
+
+    def line(self, number: int) -> int:
+        """Return the number of a line in the text that the revision was made of."""
+        return self.lines[min(number, len(self.lines)) - 1]
+
+
+def revision_text(text: str, number: int) -> RevisionText:
+    """Return the text of a hub.toml as that of revision *number*: without a node's own tables."""
+    text = text.replace("\r\n", "\n").rstrip()
+    lines = text.split("\n")
+    own = {
+        line
+        for first, behind, table in (_parts(text) if document(text) else ())
+        if table in OWN
+        for line in range(first, behind)
+    }
+    own |= {0} if revision_of(text) is not None else set()
+    kept = [line for line in range(len(lines)) if line not in own]
+    while kept and not lines[kept[-1]]:
+        kept.pop()
+    shown = [MARK.format(number), *(lines[line] for line in kept)]
+    return RevisionText("\n".join(shown) + "\n", (1, *(line + 1 for line in kept)))
+
+
+def revision_of(text: str) -> int | None:
+    """Return the number of the revision that a text was made of, as its first line says."""
+    found = _MARKED.match(text)
+    return None if found is None else int(found[1])
 
 
 def _parts(text: str) -> Iterator[tuple[int, int, str]]:

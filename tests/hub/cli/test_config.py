@@ -192,5 +192,5 @@ def test_settings_of_all_nodes_are_published_listed_shown_and_withdrawn(
     assert hub("config", "push", "--revision", "1").exit_code == 0
     listed = [line.split() for line in hub("config", "revisions").stdout.splitlines()[1:]]
     assert [(row[0], row[-1]) for row in listed] == [("3", "limits"), ("2", "none"), ("1", "limits")]
-    assert hub("config", "show", "--revision", "1").stdout == "[limits]\nruns = 9\n"
+    assert hub("config", "show", "--revision", "1").stdout == "# settings revision 1\n[limits]\nruns = 9\n"
     assert hub("config", "push", str(file), "--withdraw").exit_code == 2

@@ -7,7 +7,7 @@ import pytest
 from hub.settings.edits import CannotEdit
 from hub.settings.problems import Problem, SettingsInvalid, Severity
 from hub.settings.reload import Edit, NothingShared, Unfit
-from hub.settings.shared import Shared, shared_text
+from hub.settings.shared import Shared, revision_text
 from storage.kernel.database import Unavailable
 from tests.support.settings import TEXT, SettingsBench
 
@@ -43,18 +43,19 @@ def warnings(bench: SettingsBench) -> list[Problem]:
     return [one for one in bench.reloader.reading.problems if one.severity is Severity.WARNING]
 
 
-def test_a_revision_has_the_shared_tables_alone_and_each_line_keeps_its_number() -> None:
-    kept = shared_text(PUSHED)
-    assert kept == shared_text(PUSHED.replace("\n", "\r\n"))
-    lines = kept.split("\n")
-    assert (
-        lines[:5] == ["# the agents of us all", "agents = []", "# [hub] is each node's own", "", ""][:5]
-        or True
-    )
-    assert lines[2] == "# [hub] is each node's own"
-    assert lines[4:7] == ["# [listen] is each node's own", "", ""]
-    assert lines[7:10] == PUSHED.split("\n")[7:10]
-    assert lines[11:] == ["# [storage] is each node's own", "", "[budget]", "run_usd = 2.0", ""]
+def test_a_revision_has_its_number_and_the_shared_tables_alone_and_says_from_which_lines() -> None:
+    made = revision_text(PUSHED, 7)
+    assert made.text.split("\n") == [
+        "# settings revision 7",
+        *("# the agents of us all", "agents = []"),
+        *("# how much", "[limits]", "runs = 9  # at once", ""),
+        *("[budget]", "run_usd = 2.0", ""),
+    ]
+    assert [made.line(number) for number in (2, 5, 6, 9)] == [1, 9, 10, 15]
+    assert made == revision_text(PUSHED.replace("\n", "\r\n"), 7)
+    again = revision_text(made.text, 8)
+    assert again.text == made.text.replace("7", "8", 1), "one number, not two"
+    assert again.line(6) == 6
 
 
 async def test_a_node_uses_the_shared_tables_of_the_newest_revision_and_its_own_of_its_file(
@@ -129,7 +130,7 @@ async def test_published_settings_are_in_use_at_once_with_all_their_changes(benc
     done = await bench.reloader.publish(PUSHED, name="pushed.toml", actor=ME)
     assert done.changes.live == ("budget.run_usd", "limits.runs")
     (revision,) = bench.hub.revisions
-    assert revision.shared == Shared(7, shared_text(PUSHED))
+    assert revision.shared == Shared(7, revision_text(PUSHED, 7).text)
     assert revision.is_published
     assert [(one.key, one.old, one.new) for one in revision.changes] == [
         ("limits.runs", "4", "9"),
