@@ -146,11 +146,14 @@ class Matching:
         """Value of ``If-Match``, stripped; None if the request has none."""
         return None if self._if_match is None else self._if_match.strip()
 
+    @property
+    def tags(self) -> tuple[str, ...] | None:
+        """Tags of ``If-Match``, or ``*``; None if the request has none."""
+        return None if self._if_match is None else tuple(tag.strip() for tag in self._if_match.split(","))
+
     def check(self, tag: str) -> None:
         """Raise ChangedMeanwhile if the request has an ``If-Match`` without *tag*."""
-        if self._if_match is None or self._if_match.strip() == "*":
-            return
-        if tag not in (named.strip() for named in self._if_match.split(",")):
+        if self.tags is not None and not {tag, "*"} & {*self.tags}:
             raise ChangedMeanwhile("it changed since it was read; nothing was done")
 
     def set_tag(self, tag: str) -> None:

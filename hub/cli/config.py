@@ -157,26 +157,64 @@ def revert(hub: Talk, what: str) -> Responses:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--revision", type=int, help="Publish this earlier revision again, in place of a file.")
 @click.option("--withdraw", is_flag=True, help="Let each node use the tables of its own file again.")
+@click.option("--after", type=click.IntRange(min=0), help="Only if this revision is the newest; 0: none.")
 @hub_command
-def push(hub: Talk, file: Path | None, revision: int | None, withdraw: bool) -> Responses:
+def push(hub: Talk, file: Path | None, revision: int | None, withdraw: bool, after: int | None) -> Responses:
     """Publish the settings of a file for all nodes: agents, models, limits and what else they share.
 
     This node checks them first; if it cannot apply them, nothing is published. The others apply them within
     seconds, in place of these tables of their own files; hub nodes shows which revision each one uses. Tables
     about one machine, such as [listen] and [storage], are left out.
+
+    The first line of a file from hub config show --revision names the revision: the file is refused if
+    another one was published since.
     """
+    from hub.settings.shared import MARK, revision_of, revision_tag
+
     if (file is not None) + (revision is not None) + withdraw != 1:
         raise Failure("give either FILE, --revision or --withdraw", Exit.USAGE)
+    newest = next(iter(hub.get(f"{PATH}/revisions", limit=1)["revisions"]), None)
     body: dict[str, Any] = {"withdraw": withdraw, "revision": revision}
+    based: int | None = None
     if file is not None:
         try:
-            body |= {"text": file.read_text("utf-8"), "name": str(file)}
+            body |= {"text": file.read_bytes().decode(), "name": str(file)}
         except (OSError, UnicodeDecodeError) as error:
             raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
-    response = hub.post(f"{PATH}/revisions", body)
+        based = revision_of(body["text"])
+    known = _known(newest, based if after is None else after, is_exact=after is not None)
+    response = hub.post(f"{PATH}/revisions", body, headers={"if-match": revision_tag(known)})
+    if file is not None and based is not None:
+        _write_mark(file, body["text"], MARK.format(response["revision"]))
     yield "config.push", response
-    report_reloaded(response, nothing="no value in use at this node has changed")
-    show.report(f"published as revision {response['revision']}; hub nodes shows which node uses it")
+    report_changes(response, nothing="no value in use at this node has changed")
+    number, generation = response["revision"], response["generation"]
+    show.report(f"published as revision {number}, in use here as generation {generation}")
+    show.report("hub nodes shows which node uses it")
+    report_warnings(response)
+
+
+def _write_mark(file: Path, text: str, mark: str) -> None:
+    """Replace the first line of a published file, so that it can be edited and published again."""
+    _, line_end, rest = text.partition("\n")
+    try:
+        file.write_bytes(f"{mark}{line_end}{rest}".encode())
+    except OSError as error:
+        show.report(f"{file} names the revision from before: {error.strerror}; write there: {mark}")
+
+
+def _known(newest: Mapping[str, Any] | None, known: int | None, *, is_exact: bool) -> int:
+    """Return the number of the newest revision, 0 without one. Raises Failure: it is not the *known* one."""
+    number = 0 if newest is None else newest["number"]
+    is_lost = newest is None or newest["tables"] or is_exact  # else the newest one has nothing to lose
+    if known not in (None, number) and is_lost:
+        by = "" if newest is None else f", published by {newest['actor']} at {show.moment(newest['at'])}"
+        raise Failure(
+            f"the newest revision is {number or 'none'}{by}, not {known}: nothing was published",
+            Exit.FAILED,
+            next_step=f"compare: hub config show --revision {number}; to publish over it: --after {number}",
+        )
+    return number
 
 
 def _path(key: str) -> "KeyPath":
@@ -363,10 +401,15 @@ def schema(output: Path | None) -> None:
 
 def report_reloaded(response: Mapping[str, Any], *, nothing: str = "no changes") -> None:
     """Print the result of a reload; *nothing* is the sentence for no changed value."""
-    for one in response["warnings"]:
-        show.report(str(_problem(one)))
+    report_warnings(response)
     report_changes(response, nothing=nothing)
     show.report(f"applied; generation {response['generation']}")
+
+
+def report_warnings(response: Mapping[str, Any]) -> None:
+    """Print the warnings of applied settings."""
+    for one in response["warnings"]:
+        show.report(str(_problem(one)))
 
 
 def report_changes(response: Mapping[str, Sequence[str]], *, nothing: str) -> None:

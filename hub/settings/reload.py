@@ -37,7 +37,7 @@ from hub.settings.problems import Problem, SettingsInvalid, Severity, in_order, 
 from hub.settings.reading import Reading
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, keep_last_good, last_good
-from hub.settings.shared import SHARED, Shared, has_shared_tables, revision_text
+from hub.settings.shared import SHARED, Shared, has_shared_tables, revision_tag, revision_text
 from protocol.errors import ErrorCode, HubError
 from storage.agents.settings_revisions import PublishedMeanwhile
 from storage.kernel.database import StorageError
@@ -285,23 +285,31 @@ class Reloader:
                 reading = await anyio.to_thread.run_sync(self._read_in_use, newest)
                 await self._attempt(reading, actor, is_edit=True)
 
-    async def publish(self, text: str | None, *, name: str, actor: str) -> TakenUp:
+    async def publish(
+        self, text: str | None, *, name: str, actor: str, expected: Sequence[str] | None = None
+    ) -> TakenUp:
         """Publish the shared tables of *text* as a revision for all nodes, and apply it.
 
         Args:
             text: None: each node uses the tables of its own file from then on.
             name: name of the text in problems.
+            expected: tags of the newest revision that the caller has seen, or ``*``; None: no check.
 
         Raises:
             NothingShared: the text has no such table.
             SettingsInvalid: this node cannot use it, and nothing was published.
-            PublishedMeanwhile: another caller published a revision at the same time.
+            PublishedMeanwhile: another caller published a revision since.
         """
         async with self._lock:
             if self._parts is None or not self._is_begun:
                 raise ReloadUnderWay("the hub is starting")
             newest = await self._parts.newest(None)
-            number = 1 if newest is None else newest.number + 1
+            last = 0 if newest is None else newest.number
+            if expected is not None and not {revision_tag(last), "*"} & set(expected):
+                raise PublishedMeanwhile(
+                    f"revision {last} is the newest one, not {', '.join(expected)}: nothing was published"
+                )
+            number = last + 1
             with self._around():
                 own = None if text is None else revision_text(text, number)
                 shared = Shared(number, None if own is None else own.text)

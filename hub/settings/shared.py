@@ -69,11 +69,16 @@ def revision_text(text: str, number: int) -> RevisionText:
         for line in range(first, behind)
     }
     own |= {0} if revision_of(text) is not None else set()
-    kept = [line for line in range(len(lines)) if line not in own]
-    while kept and not lines[kept[-1]]:
-        kept.pop()
-    shown = [MARK.format(number), *(lines[line] for line in kept)]
-    return RevisionText("\n".join(shown) + "\n", (1, *(line + 1 for line in kept)))
+    left = [line for line in range(len(lines)) if line not in own]
+    while left and not lines[left[-1]]:
+        left.pop()
+    shown = [MARK.format(number), *(lines[line] for line in left)]
+    return RevisionText("\n".join(shown) + "\n", (1, *(line + 1 for line in left)))
+
+
+def revision_tag(number: int) -> str:
+    """Return the strong entity tag of a revision; 0 is none."""
+    return f'"{number}"'
 
 
 def revision_of(text: str) -> int | None:

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from hub.api.binding import Head, Header
+from hub.api.binding import Head
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, Part, command, route
 from hub.api.paging import Paging
-from hub.api.parameters import Actor, Caller
+from hub.api.parameters import Actor, Caller, Match
 from hub.api.view import Instant, View
 from hub.settings.edits import CannotEdit
 from hub.settings.history import CHANGED, KeyChange, combined, undone
@@ -194,12 +194,7 @@ class Config(Noun):
         self,
         caller: Caller,
         edit: ConfigEdit,
-        head: Head,
-        if_match: Annotated[
-            Annotated[str, Meta(max_length=1_000, description="``ETag`` of the settings that were read.")]
-            | None,
-            Header("if-match"),
-        ] = None,
+        match: Match,
     ) -> ReloadView:
         """Edit hub.toml and apply it; comments and order stay. An edit that cannot apply is not written.
 
@@ -207,11 +202,11 @@ class Config(Noun):
         """
         done = await self.reloader.edit(
             Edit(text=edit.text, values=edit.values, without=edit.without),
-            expected=None if if_match is None else tuple(tag.strip() for tag in if_match.split(",")),
+            expected=match.tags,
             actor=caller.actor,
             may_all=caller.may_all,
         )
-        head.headers["etag"] = self.reloader.tag
+        match.set_tag(self.reloader.tag)
         return reload_view(done)
 
     @command(

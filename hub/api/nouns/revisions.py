@@ -4,14 +4,16 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from hub.api.binding import Head
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.config import ReloadView, reload_view
-from hub.api.parameters import Caller
+from hub.api.parameters import Caller, Match
 from hub.api.view import Instant, View
 from hub.settings.edits import BeyondSettings
 from hub.settings.locate import document
 from hub.settings.reload import Reloader
+from hub.settings.shared import revision_tag
 from protocol.errors import ErrorCode
 from storage.agents import settings_revisions
 from storage.agents.settings_revisions import SettingsRevision
@@ -76,23 +78,25 @@ class Revisions(Noun):
         return [_revision(row, text=None) for row in rows]
 
     @route("GET", "/{number}", Scope.SETTINGS, errors=[ErrorCode.BAD_PARAMS])
-    async def get(self, number: Annotated[int, Meta(ge=1, le=2**53)]) -> RevisionView:
+    async def get(self, number: Annotated[int, Meta(ge=1, le=2**53)], head: Head) -> RevisionView:
         """Return a revision of the shared settings with its text."""
+        head.headers["etag"] = revision_tag(number)
         return _revision(await self._store.read(settings_revisions.find_revision, number))
 
     @route("POST", "", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
-    async def push(self, caller: Caller, push: ConfigPush) -> PublishedView:
+    async def push(self, caller: Caller, push: ConfigPush, match: Match) -> PublishedView:
         """Publish the shared settings of a text as a revision, which all nodes apply within seconds.
 
-        This node checks them first, and publishes nothing that it cannot apply itself. Needs all scopes of an
-        admin.
+        This node checks them first, and publishes nothing that it cannot apply itself. With ``If-Match``
+        only if that revision is the newest; ``"0"``: if there is none. Needs all scopes of an admin.
         """
         if not caller.may_all:
             raise BeyondSettings("settings of all nodes are published with all scopes of an admin")
         text = push.text
         if push.revision is not None:
             text = (await self._store.read(settings_revisions.find_revision, push.revision)).text
-        done = await self._reloader.publish(text, name=push.name, actor=caller.actor)
+        done = await self._reloader.publish(text, name=push.name, actor=caller.actor, expected=match.tags)
+        match.set_tag(revision_tag(done.revision))
         return PublishedView.from_row(reload_view(done), revision=done.revision)
 
 

@@ -194,3 +194,25 @@ def test_settings_of_all_nodes_are_published_listed_shown_and_withdrawn(
     assert [(row[0], row[-1]) for row in listed] == [("3", "limits"), ("2", "none"), ("1", "limits")]
     assert hub("config", "show", "--revision", "1").stdout == "# settings revision 1\n[limits]\nruns = 9\n"
     assert hub("config", "push", str(file), "--withdraw").exit_code == 2
+
+
+def test_who_edits_a_revision_does_not_publish_over_the_one_of_somebody_else(
+    hub: Hub, served: ServedHub, tmp_path: Path
+) -> None:
+    mine, other = tmp_path / "mine.toml", tmp_path / "other.toml"
+    other.write_text("[limits]\nruns = 9\n")
+    assert hub("config", "push", str(other), "--after", "1").exit_code == 1, "there is none"
+    assert hub("config", "push", str(other), "--after", "0").exit_code == 0
+    mine.write_text(hub("config", "show", "--revision", "1").stdout.replace("9", "7"))
+    assert hub("config", "push", str(other)).exit_code == 0, "a file that names none is for the newest"
+    refused = hub("config", "push", str(mine))
+    assert refused.exit_code == 1
+    assert "the newest revision is 2, published by " in refused.stderr
+    assert "to publish over it: --after 2" in refused.stderr
+    assert hub("config", "get", "limits.runs").stdout == "9\n"
+
+    pushed = hub("config", "push", str(mine), "--after", "2")
+    assert pushed.stderr.splitlines()[0].startswith("published as revision 3, in use here as generation ")
+    assert mine.read_text() == "# settings revision 3\n[limits]\nruns = 7\n", "so that it can be edited again"
+    assert hub("config", "push", "--withdraw").exit_code == 0
+    assert hub("config", "push", str(mine)).exit_code == 0, "nothing is lost where all was withdrawn"

@@ -97,6 +97,21 @@ async def test_pushed_settings_are_those_of_each_node_until_they_are_withdrawn(p
     assert text == PUSHED.replace('[listen.devices]\naddress = "0.0.0.0:8770"', "# settings revision 1")
 
 
+async def test_a_revision_that_replaces_another_one_than_was_read_is_refused(pair: Pair) -> None:
+    async def push(tag: str) -> tuple[int, str | None]:
+        body = {"text": PUSHED}
+        answer = await pair.client.post("/v1/config/revisions", json=body, headers={"if-match": tag})
+        return answer.status_code, answer.headers.get("etag")
+
+    assert await push('"1"') == (412, None)
+    assert await push('"0"') == (200, '"1"')
+    assert await push('"0"') == (412, None)
+    read = await pair.client.get("/v1/config/revisions/1")
+    assert await push(read.headers["etag"]) == (200, '"2"')
+    assert await push("*") == (200, '"3"')
+    assert len((await pair.client.get("/v1/config/revisions")).json()["revisions"]) == 3
+
+
 async def test_what_the_asked_node_cannot_use_is_published_to_none(pair: Pair) -> None:
     for text in (NEEDS_SECRET, "[limits]\nruns = 0\n", "[limits"):
         refused = await pair.push(text)
