@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import asyncpg
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -150,15 +151,19 @@ class Cluster:
         raise AssertionError(f"not all devices are connected: {devices}")
 
     async def until(self, query: str, what: str, *, within_s: float = END_S) -> None:
-        """Wait until *query* finds something.
+        """Wait until *query* finds something. One connection asks: each new one costs the server a process.
 
         Raises:
             AssertionError: *what* never came true.
         """
-        with anyio.move_on_after(within_s):
-            while not self.sql(query):
-                await anyio.sleep(POLL_S)
-            return
+        connection = await asyncpg.connect(self._url)
+        try:
+            with anyio.move_on_after(within_s):
+                while not await connection.fetch(query):
+                    await anyio.sleep(POLL_S)
+                return
+        finally:
+            await connection.close()
         logs = "\n".join(f"{node.name}: {node.hub.log()[-3000:]}" for node in self.nodes)
         raise AssertionError(f"never came true: {what}\n{logs}")
 
