@@ -1,6 +1,7 @@
 """Tokens: creation, and offline detection of typing errors.
 
-A token has 47 characters: ``hub_dev_``, ``hub_op_``, ``hub_inv_`` or ``hub_agt_``, at least 192 random bits
+A token has 47 characters: ``hub_dev_``, ``hub_op_``, ``hub_inv_``, ``hub_agt_``, ``hub_lnk_`` or
+``hub_ses_``, at least 192 random bits
 in base62, and their CRC-32 as six more characters. Secret scanners recognize the prefix. Only the hash and
 the last four characters of a token are stored.
 """
@@ -26,6 +27,8 @@ class TokenKind(StrEnum):
     OPERATOR = "hub_op_"
     INVITATION = "hub_inv_"
     AGENT = "hub_agt_"
+    LINK = "hub_lnk_"  # opens a session of a browser, once
+    SESSION = "hub_ses_"  # in the cookie of a browser
 
 
 def make(kind: TokenKind, chance: Chance) -> str:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from hub.api.noun import Noun
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.pairings import Pairings
+from hub.api.nouns.sessions import Sessions
 from hub.api.nouns.tokens import (
     AgentTokens,
     IdentityLimits,
@@ -97,6 +98,7 @@ class Identity:
         self.operator_tokens = secrets(OperatorTokens)
         self.agent_tokens = secrets(AgentTokens)
         self.invitations = secrets(Invitations)
+        self.sessions = secrets(Sessions)
 
     @property
     def nouns(self) -> tuple[Noun, ...]:
@@ -107,6 +109,7 @@ class Identity:
             self.invitations,
             self.operator_tokens,
             self.pairings,
+            self.sessions,
             self.tokens,
             self.users,
         )

@@ -133,6 +133,28 @@ operator_tokens = table(
     one_of("role", ("viewer", "operator", "admin")),
 )
 
+browser_sessions = table(
+    "browser_sessions",
+    key("id"),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    text("name"),
+    text("role"),
+    doc("scopes", "[]"),
+    reference("user_id", "users.id", ondelete="CASCADE", nullable=True),
+    reference("token_id", "operator_tokens.id", ondelete="CASCADE", nullable=True),
+    reference("device_id", "devices.id", ondelete="CASCADE", nullable=True),
+    text("last4"),
+    text("created_by"),
+    number("created_at"),
+    sa.Column("opened_at", Int),  # NULL: a link that was not opened yet
+    number("expires_at"),
+    sa.Column("last_used_at", Int),
+    sa.Column("revoked_at", Int),
+    one_of("role", ("viewer", "operator", "admin")),
+)
+index("browser_sessions_token", browser_sessions.c.token_id, where="token_id IS NOT NULL")
+index("browser_sessions_device", browser_sessions.c.device_id, where="device_id IS NOT NULL")
+
 agent_tokens = table(
     "agent_tokens",
     key("id"),

@@ -38,8 +38,11 @@ def test_no_two_tokens_are_alike() -> None:
     [
         (TOKEN[:-1], "it has 46 characters, not 47: was all of it copied?"),
         (TOKEN[:-1] + "\ud800", "a character in it is wrong: copy it again"),
-        ("password", "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_"),
-        ("", "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_"),
+        (
+            "password",
+            "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_ or hub_lnk_ or hub_ses_",
+        ),
+        ("", "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_ or hub_lnk_ or hub_ses_"),
     ],
 )
 def test_what_is_wrong_is_said_in_words(token: str, told: str) -> None:

@@ -211,6 +211,7 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 assert kept.is_success, kept.text
             (device,) = (await mallory.get("/v1/devices")).json()["devices"]
             (operator_token,) = (await mallory.get("/v1/operator-tokens")).json()["tokens"]
+            session_id = await _made(mallory, "/v1/sessions/links", {})
             (connector,) = (await mallory.get("/v1/connectors")).json()["connectors"]
             sign_in = await _made(mallory, "/v1/connectors/parcels/sign-in", {"way": "paste"})
             (gateway,) = (await mallory.get("/v1/gateways")).json()["gateways"]
@@ -243,6 +244,7 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 "invitation_id": invitation_id,
                 "token_id": token_id,
                 "operator_token_id": operator_token["id"],
+                "session_id": session_id,
                 "pairing_id": NOBODYS,  # whoever waits to be let in belongs to nobody yet
             }
             secrets = ("mallory", "cellar", "parcels", *(id for id in theirs.values() if id != NOBODYS))
@@ -298,6 +300,7 @@ async def _all_of_the_hub(hub: HubProcess) -> dict[str, Any]:
         "tokens",
         "invitations",
         "operator-tokens",
+        "sessions",
     ):
         answer = await hub.get(f"/v1/{noun}")
         unsteady = (*_UNSTEADY, *_OF.get(noun, ()))

@@ -75,6 +75,7 @@ VALUES: Final[Mapping[str, Mapping[str, object]]] = {
     "model_answers": {"finish": "whole"},
     "model_batches": {"state": "done"},
     "operator_tokens": {"role": "viewer", "scopes": ["read"], "expires_at": FAR},
+    "browser_sessions": {"role": "viewer", "scopes": ["read"], "expires_at": FAR},
     "device_tokens": {"expires_at": FAR},
     "agent_tokens": {"expires_at": FAR},
     "pairings": {"expires_at": FAR, "key_id": lambda n: key_id(f"{n:032}".encode()), "device_id": None},

@@ -32,7 +32,7 @@ _ROWS: Final = 3_000  # of each table of a server, which scans a shorter one alt
 # Tables whose length is bounded: by hub.toml, by a limit, by the number of hubs, or by work that goes on.
 SHORT: Final = {
     *("hub", "nodes", "leases", "agent_templates", "connectors", "credentials", "sign_ins", "gateways"),
-    *("operator_tokens", "invitations", "pairings", "model_batches", "lock_waits"),
+    *("operator_tokens", "browser_sessions", "invitations", "pairings", "model_batches", "lock_waits"),
 }
 # Indexes of rows that wait or are worked on; each leaves its index when that ends.
 AT_WORK: Final = {

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Request
 
 from hub.api.door.bearer import NEW_AGENT_TOKEN, NEW_TOKEN, BearerTokens
+from hub.api.door.cookies import MARK, cookie_of
 from hub.api.door.idempotency import Replays
 from hub.api.door.roles import (
     AGENT,
@@ -44,6 +45,7 @@ from hub.api.pages import Pages
 from hub.links.attempts import network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
+from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import check_value
 from storage.kernel.database import CAUSE
@@ -66,7 +68,9 @@ STRANGER: Final = ""  # a share of the places: a caller over TCP that is not aut
 UNIX: Final = None  # a share of the places: a caller over a Unix socket
 _MOST_OF_ONE: Final = 2  # half of the places
 _RESERVED: Final = 4  # a quarter of the places
-TOKENS: Final = ("hub_op_", "hub_dev_", "hub_inv_", "hub_agt_")
+TOKENS: Final = tuple(TokenKind)
+SIGN_IN: Final = Asked("POST", "/v1/sessions")
+_SAME: Final = ("same-origin", "none")  # values of Sec-Fetch-Site: the hub's own page, or a person
 
 
 class Refused(HubError):
@@ -293,10 +297,7 @@ class Access:
         if origin is not None:
             if origin.lower() not in (f"http://{host}", f"https://{host}"):
                 raise Refused(ErrorCode.FOREIGN_ORIGIN, "a page of another origin may not ask")
-        elif scope["method"] not in READING_METHODS and headers.get("sec-fetch-site", "same-origin") not in (
-            "same-origin",
-            "none",
-        ):
+        elif scope["method"] not in READING_METHODS and headers.get("sec-fetch-site", "none") not in _SAME:
             raise Refused(ErrorCode.FOREIGN_ORIGIN, "a browser does not say which page asks")
 
     async def _caller(self, scope: Request, asked: Asked | None) -> tuple[Principal | None, str]:
@@ -320,6 +321,9 @@ class Access:
         if asked is not None and ROUTES[asked] is PUBLIC:
             return None
         shown = Headers(scope=scope).getlist("authorization")
+        if not shown and self._bearer is not None and (secret := cookie_of(scope)) is not None:
+            _check_page(scope)
+            return _let_in(scope, await self._bearer.session(secret, network))
         scheme, _, token = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or not token.strip() or self._bearer is None:
             if asked is not None and ROUTES[asked] is AGENT:
@@ -327,10 +331,8 @@ class Access:
                 raise Refused(ErrorCode.AUTH_FAILED, message, hint=NEW_AGENT_TOKEN)
             message = "show an operator's token: Authorization: Bearer hub_op_..."
             raise Refused(ErrorCode.AUTH_FAILED, message, hint=NEW_TOKEN)
-        principal = await self._bearer.principal(token.strip(), network)
-        if (let_in := scope["state"].get(LET_IN)) is not None:
-            let_in()
-        return principal
+        signs_in = asked == SIGN_IN
+        return _let_in(scope, await self._bearer.principal(token.strip(), network, signs_in=signs_in))
 
     def _client(self, scope: Request) -> str:
         """Return the client's address.
@@ -380,6 +382,23 @@ async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
             if not message.get("more_body", False):
                 return bytes(body)
     raise Refused(ErrorCode.HELLO_TIMEOUT, f"the body was not here within {within_s:g} s")
+
+
+def _let_in(scope: Request, principal: Principal) -> Principal:
+    """Report to the connection that its peer is known."""
+    if (let_in := scope["state"].get(LET_IN)) is not None:
+        let_in()
+    return principal
+
+
+def _check_page(scope: Request) -> None:
+    """Raise Refused unless the hub's own page sends the request: any page makes a browser send its cookie."""
+    headers = Headers(scope=scope)
+    if headers.get("sec-fetch-site", "none") not in _SAME:
+        raise Refused(ErrorCode.FOREIGN_ORIGIN, "a page of another origin may not ask with this cookie")
+    if scope["method"] not in READING_METHODS and MARK not in headers:
+        message = "a change with a cookie bears the header X-Hub-Request"
+        raise Refused(ErrorCode.FORBIDDEN, message, hint="send X-Hub-Request: 1, or a token in place of it")
 
 
 def _check_body(body: bytes) -> None:

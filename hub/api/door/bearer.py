@@ -17,6 +17,7 @@ from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId
 from storage import audit
+from storage.devices.browser_sessions import SESSIONS, BrowserSessionRow, use_session
 from storage.devices.tokens import AGENT_TOKENS, OPERATOR_TOKENS, AgentTokenRow, OperatorTokenRow
 from storage.kernel.database import StorageError
 from storage.store import Store
@@ -27,6 +28,7 @@ USED_EVERY_MS: Final = 60_000  # a token's last use is stored at most this often
 REMEMBERED: Final = 1_000  # tokens whose last use is cached; far more than are valid at once
 LONGEST_TOKEN: Final = 200
 NEW_TOKEN: Final = "on the hub's machine: hub token create --role ROLE"
+NEW_LINK: Final = "on the hub's machine: hub dashboard"
 NEW_AGENT_TOKEN: Final = "on the hub's machine: hub agents token NAME"
 
 
@@ -73,8 +75,11 @@ class BearerTokens:
         self._samples = RefusalSamples(clock)
         self._used_at: dict[TokenId, int] = {}
 
-    async def principal(self, token: str, network: str) -> Principal:
+    async def principal(self, token: str, network: str, *, signs_in: bool = False) -> Principal:
         """Return the principal of a token that was sent from *network*.
+
+        Args:
+            signs_in: the request opens a session, for which alone the code of a link counts.
 
         Raises:
             TokenRefused: the token is unknown, revoked or expired, or its agent was removed.
@@ -84,15 +89,34 @@ class BearerTokens:
         digest = hashlib.sha256(token[:LONGEST_TOKEN].encode()).digest()
         if token.startswith(TokenKind.AGENT):
             return await self._agent(digest, network, at)
+        if signs_in and token.startswith(TokenKind.LINK):
+            return await self._link(digest, network, at)
         row = await self._store.read(OPERATOR_TOKENS.find, digest)
         reason = _why_not(row, at)
         if row is None or reason is not None:
             raise await self._refusal(network_of(network), digest, reason or "unknown", at)
         if self._is_used_anew(row.id, at):
             await self._store.write(OPERATOR_TOKENS.use, row.id, at)
-        role = Role(row.role)
-        scopes = ROLE_SCOPES[role] & {scope for scope in Scope if scope in row.scopes}
-        return Principal(f"token:{row.id}", role, frozenset(scopes), row.user_id, row.name)
+        return _principal(row, f"token:{row.id}")
+
+    async def session(self, secret: str, network: str) -> Principal:
+        """Return the principal of a browser's session. Raises HubError as ``principal`` does."""
+        at = epoch_ms(self._clock.now())
+        digest = hashlib.sha256(secret[:LONGEST_TOKEN].encode()).digest()
+        row = await self._store.read(SESSIONS.find, digest)
+        if row is None or row.opened_at is None:
+            raise await self._refusal(network_of(network), digest, "no_session", at, door="browser")
+        if _why_not(row, at) is not None:  # no guess: a browser sends its cookie until it is removed
+            raise TokenRefused(_MESSAGES["no_session"], hint=NEW_LINK)
+        if self._is_used_anew(row.id, at):
+            await self._store.write(use_session, row, at)
+        return _principal(row, f"session:{row.id}")
+
+    async def _link(self, digest: bytes, network: str, at: int) -> Principal:
+        row = await self._store.read(SESSIONS.find, digest)
+        if row is None or row.opened_at is not None or _why_not(row, at) is not None:
+            raise await self._refusal(network_of(network), digest, "no_link", at, door="browser")
+        return _principal(row, f"link:{row.id}")
 
     async def _agent(self, digest: bytes, network: str, at: int) -> Principal:
         row = await self._store.read(AGENT_TOKENS.find, digest)
@@ -106,10 +130,11 @@ class BearerTokens:
     async def still_counts(self, principal: Principal) -> bool:
         """Return whether the token of *principal* is still valid; always True for a caller without one."""
         kind, _, id = principal.actor.partition(":")
-        if kind != "token":
+        if kind not in ("token", "session"):
             return True
+        stored = OPERATOR_TOKENS if kind == "token" else SESSIONS
         try:
-            row = await self._store.read(OPERATOR_TOKENS.find_by_id, TokenId(id))
+            row = await self._store.read(stored.find_by_id, TokenId(id))
         except StorageError:  # the caller checks again soon
             return True
         return _why_not(row, epoch_ms(self._clock.now())) is None
@@ -160,7 +185,7 @@ class BearerTokens:
         if wait_s:
             self._on_limit()
             return TooManyTokens(wait_s)
-        return TokenRefused(_MESSAGES[reason], hint=NEW_AGENT_TOKEN if door == "agent" else NEW_TOKEN)
+        return TokenRefused(_MESSAGES[reason], hint=_HINTS[door])
 
     def _is_used_anew(self, id: TokenId, at: int) -> bool:
         """Return whether the use of the token has to be stored now, and remember its time."""
@@ -172,7 +197,10 @@ class BearerTokens:
         return True
 
 
+_HINTS: Final = {"operator": NEW_TOKEN, "agent": NEW_AGENT_TOKEN, "browser": NEW_LINK}
 _MESSAGES: Final = {
+    "no_session": "this session has ended: sign in again",
+    "no_link": "this link was used, or is older than a minute",
     "unknown": "this token is unknown",
     "revoked": "this token was revoked",
     "expired": "this token has expired",
@@ -180,12 +208,20 @@ _MESSAGES: Final = {
 }
 
 
-def _why_not(row: OperatorTokenRow | AgentTokenRow | None, at: int) -> str | None:
+def _principal(row: OperatorTokenRow | BrowserSessionRow, actor: str) -> Principal:
+    role = Role(row.role)
+    scopes = ROLE_SCOPES[role] & {scope for scope in Scope if scope in row.scopes}
+    return Principal(actor, role, frozenset(scopes), row.user_id, row.name)
+
+
+def _why_not(row: OperatorTokenRow | AgentTokenRow | BrowserSessionRow | None, at: int) -> str | None:
     """Return the reason why the token is not valid; None: it is valid."""
     if row is None:
         return "unknown"
     if row.revoked_at is not None:
         return "revoked"
+    if isinstance(row, BrowserSessionRow):
+        return "expired" if row.ends_at <= at else None
     if isinstance(row, AgentTokenRow) and row.is_removed:
         return "removed"
     return "expired" if row.expires_at <= at else None

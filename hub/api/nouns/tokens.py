@@ -20,6 +20,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, UserId
 from storage.agents import agents
 from storage.devices import device_keys
+from storage.devices.browser_sessions import BrowserSessionRow
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,
@@ -38,7 +39,7 @@ from storage.store import Store
 
 log = Channel(__name__)
 
-RowT = TypeVar("RowT", DeviceTokenRow, OperatorTokenRow, AgentTokenRow, InvitationRow)
+RowT = TypeVar("RowT", DeviceTokenRow, OperatorTokenRow, AgentTokenRow, InvitationRow, BrowserSessionRow)
 
 DAY_S: Final = 86_400.0
 YEAR_S: Final = 366 * DAY_S
@@ -59,8 +60,10 @@ class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         device_tokens, operator_tokens: maximum number of valid tokens.
-        device_tokens_per_user, operator_tokens_per_user, invitations_per_user: maximum number per user,
-            for callers scoped to that user, so that no user takes the places of all.
+        browser_sessions: maximum number of sessions of browsers, and of links that open one.
+        device_tokens_per_user, operator_tokens_per_user, invitations_per_user,
+            browser_sessions_per_user: maximum number per user, for callers scoped to that user, so that no
+            user takes the places of all.
         operator_token_days: default lifetime of an operator's token, in days.
         agent_tokens_per_agent, agent_token_days: the same limits for tokens of agents.
         invitations: maximum number of open invitations.
@@ -74,6 +77,8 @@ class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
     operator_tokens: int = 100
     operator_tokens_per_user: int = 25
     operator_token_days: int = 90
+    browser_sessions: int = 200
+    browser_sessions_per_user: int = 50
     agent_tokens_per_agent: int = 16
     agent_token_days: int = 90
     users: int = 1_000
@@ -176,10 +181,15 @@ class SecretsOfKind(Generic[RowT]):
                 raise TooManySecrets(f"there are {most} {about} ({name})")
 
     async def _create(
-        self, lasts_s: float | None, create: Callable[..., RowT] | None = None, **columns: Any
+        self,
+        lasts_s: float | None,
+        create: Callable[..., RowT] | None = None,
+        *,
+        kind: TokenKind | None = None,
+        **columns: Any,
     ) -> tuple[RowT, str]:
         """Create a secret that is valid for *lasts_s*. Return its row, and its text, which is not stored."""
-        at, secret = self._now, tokens.make(self.kind, self._chance)
+        at, secret = self._now, tokens.make(kind or self.kind, self._chance)
         row = await self._store.write(
             create or self.stored.create,
             id=self._ids.fresh(),
@@ -330,7 +340,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
         With ``user``, the token sees only that user's things.
         """
         granted = scopes_of(requested.role, requested.scopes)
-        _check_within_rights(requested.role, granted, requested.scopes, caller)
+        check_within_rights(requested.role, granted, requested.scopes, caller)
         await self._check_room("operator_tokens", "tokens of operators that count")
         lasts_s = self.limits.operator_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
         row, token = await self._create(
@@ -352,7 +362,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
         return _operator_view(row)
 
 
-def _check_within_rights(
+def check_within_rights(
     role: Role, granted: frozenset[Scope], requested: Collection[Scope], caller: Principal
 ) -> None:
     """Raise BeyondOwnRights if the role lacks a requested scope, or the caller a granted one."""

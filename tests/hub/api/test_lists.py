@@ -28,6 +28,7 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "/v1/devices": ("devices", {}),
     "/v1/tokens": ("device_tokens", {}),
     "/v1/operator-tokens": ("operator_tokens", {"role": "viewer", "scopes": ["read"]}),
+    "/v1/sessions": ("browser_sessions", {"role": "viewer", "scopes": ["read"]}),
     "/v1/invitations": ("invitations", {"uses_left": 1}),
     "/v1/pairings": ("pairings", {"expires_at": FAR, "key_id": lambda n: key_id(f"{n:032}".encode())}),
     "/v1/agents": ("agents", {"executor": "device"}),
@@ -78,6 +79,7 @@ OTHERS: Final = {
 }
 # Lists whose order no index has, as their length is limited: by hub.toml, by a limit, for one agent or run.
 SHORT: Final = {
+    "/v1/sessions",
     "/v1/operator-tokens",
     "/v1/invitations",
     "/v1/pairings",

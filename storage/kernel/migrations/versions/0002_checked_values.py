@@ -35,9 +35,11 @@ def upgrade() -> None:
     _add_addresses_of_nodes()
     _add_revisions_of_settings()
     _add_changes()
+    _add_browser_sessions()
 
 
 def downgrade() -> None:
+    _drop_browser_sessions()
     _drop_changes()
     _drop_revisions_of_settings()
     _drop_addresses_of_nodes()
@@ -437,3 +439,53 @@ def _add_changes() -> None:
 
 def _drop_changes() -> None:
     op.drop_table("changes")
+
+
+def _add_browser_sessions() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    is_file = op.get_bind().dialect.name == "sqlite"
+    scopes = sa.Text() if is_file else postgresql.JSONB()
+    checks = [
+        sa.CheckConstraint("role IN ('viewer', 'operator', 'admin')", name=op.f("ck_browser_sessions_role"))
+    ]
+    if is_file:
+        checks.append(
+            sa.CheckConstraint(
+                "scopes IS NULL OR json_valid(scopes)", name=op.f("ck_browser_sessions_scopes_json")
+            )
+        )
+    references = [
+        sa.ForeignKeyConstraint(
+            [column], [f"{table}.id"], name=op.f(f"fk_browser_sessions_{column}"), ondelete="CASCADE"
+        )
+        for column, table in (("user_id", "users"), ("token_id", "operator_tokens"), ("device_id", "devices"))
+    ]
+    op.create_table(
+        "browser_sessions",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("token_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("scopes", scopes, server_default=sa.text("'[]'"), nullable=False),
+        sa.Column("user_id", sa.Text()),
+        sa.Column("token_id", sa.Text()),
+        sa.Column("device_id", sa.Text()),
+        sa.Column("last4", sa.Text(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("created_at", number, nullable=False),
+        sa.Column("opened_at", number),
+        sa.Column("expires_at", number, nullable=False),
+        sa.Column("last_used_at", number),
+        sa.Column("revoked_at", number),
+        *checks,
+        *references,
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_browser_sessions")),
+        sa.UniqueConstraint("token_hash", name=op.f("uq_browser_sessions_token_hash")),
+        **_STRICT,
+    )
+    _index("browser_sessions_token", "browser_sessions", ["token_id"], where="token_id IS NOT NULL")
+    _index("browser_sessions_device", "browser_sessions", ["device_id"], where="device_id IS NOT NULL")
+
+
+def _drop_browser_sessions() -> None:
+    op.drop_table("browser_sessions")

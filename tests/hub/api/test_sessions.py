@@ -1,0 +1,192 @@
+"""Sessions of browsers: how one begins, what its cookie opens, and how it ends."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from hub.api.door.cookies import is_encrypted, spelled_cookie
+from hub.api.door.roles import Role
+from storage.devices import users
+from tests.support.hub import ServedHub, answering, over_tcp, over_unix
+
+HERE = {"x-hub-request": "1"}
+HOUR_S = 3_600.0
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
+    async with answering(tmp_path) as opened:
+        yield opened
+
+
+async def _link(hub: ServedHub, **requested: Any) -> str:
+    """Return the code of a new link, which the hub's own user made."""
+    async with over_unix(hub) as local:
+        made = await local.post("/v1/sessions/links", json=requested)
+    assert made.status_code == 201, made.text
+    assert made.headers["cache-control"] == "no-store"
+    page, _, code = made.json()["path"].partition("#")
+    assert page == "/login"
+    return str(code)
+
+
+async def _signed_in(browser: httpx2.AsyncClient, secret: str) -> httpx2.Response:
+    return await browser.post("/v1/sessions", headers={"authorization": f"Bearer {secret}"})
+
+
+async def _me(browser: httpx2.AsyncClient) -> int:
+    return (await browser.get("/v1/me")).status_code
+
+
+async def test_a_link_signs_one_browser_in_once(hub: ServedHub) -> None:
+    code = await _link(hub)
+    async with over_tcp(hub) as browser, over_tcp(hub) as another:
+        opened = await _signed_in(browser, code)
+        assert (opened.status_code, opened.json()["role"]) == (201, "admin")
+        cookie = opened.headers["set-cookie"]
+        assert "HttpOnly; SameSite=Strict" in cookie and "Path=/;" in cookie
+        assert "hub_ses_" not in opened.text, "no script can read the secret"
+        assert (await browser.get("/v1/me")).json()["actor"] == f"session:{opened.json()['id']}"
+        again = await _signed_in(another, code)
+        assert (again.status_code, again.json()["code"]) == (401, "auth_failed")
+        assert "hub dashboard" in again.json()["hint"]
+        assert await _me(another) == 401
+
+
+async def test_a_link_is_open_for_a_minute(hub: ServedHub) -> None:
+    code = await _link(hub)
+    hub.clock.advance(61.0)
+    async with over_tcp(hub) as browser:
+        assert (await _signed_in(browser, code)).status_code == 401
+
+
+async def test_a_link_opens_nothing_but_a_session(hub: ServedHub) -> None:
+    code = await _link(hub)
+    async with over_tcp(hub, code) as client:
+        assert await _me(client) == 401
+        assert (await client.post("/v1/sessions/links", json={})).status_code == 401
+        assert (await client.post("/v1/sessions")).status_code == 201
+
+
+async def test_an_operators_token_signs_in_with_its_rights_and_its_user(hub: ServedHub) -> None:
+    anna = await hub.user("anna")
+    token = await hub.token(Role.VIEWER, user_id=anna)
+    async with over_tcp(hub) as browser:
+        opened = (await _signed_in(browser, token)).json()
+        assert (opened["role"], opened["scopes"], opened["user"]) == ("viewer", ["read"], "anna")
+        assert (await browser.get("/v1/agents")).json()["agents"] == []
+        refused = await browser.post("/v1/agents/notes/runs", headers=HERE, json={})
+        assert refused.status_code == 403
+
+
+async def test_a_change_with_the_cookie_needs_the_header_and_the_hubs_own_page(hub: ServedHub) -> None:
+    code = await _link(hub)
+    async with over_tcp(hub) as browser:
+        await _signed_in(browser, code)
+        run = "/v1/agents/notes/runs"
+        bare = await browser.post(run, json={})
+        assert (bare.status_code, bare.json()["code"]) == (403, "forbidden")
+        assert "X-Hub-Request" in bare.json()["detail"]
+        for origin in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+            assert (await browser.post(run, headers=HERE | origin, json={})).status_code == 403
+            assert (await browser.get("/v1/runs", headers=origin)).status_code == 403
+        neighbour = {"sec-fetch-site": "same-site"}  # another port of this machine
+        assert (await browser.get("/v1/runs", headers=neighbour)).status_code == 403
+        own = HERE | {"origin": "http://127.0.0.1", "sec-fetch-site": "same-origin"}
+        assert (await browser.post(run, headers=own, json={})).status_code == 202
+
+
+async def test_secrets_of_one_kind_open_nothing_as_those_of_another(hub: ServedHub) -> None:
+    async with over_tcp(hub) as browser, over_tcp(hub) as program:
+        opened = await _signed_in(browser, await _link(hub))
+        secret = opened.headers["set-cookie"].partition("=")[2].partition(";")[0]
+        shown = {"authorization": f"Bearer {secret}"}
+        assert (await program.get("/v1/me", headers=shown)).status_code == 401
+        for other in (await hub.token(), await _link(hub)):
+            assert (await program.get("/v1/me", headers={"cookie": f"hub={other}"})).status_code == 401
+        assert (await _signed_in(program, await hub.token())).status_code == 201
+        renewed = await browser.post("/v1/sessions", headers=HERE)
+        assert renewed.status_code == 403, "a session does not prolong itself"
+
+
+async def test_signing_out_ends_the_session_and_removes_the_cookie(hub: ServedHub) -> None:
+    async with over_tcp(hub) as browser, over_unix(hub) as local:
+        opened = await _signed_in(browser, await _link(hub))
+        cookie = {"cookie": opened.headers["set-cookie"].partition(";")[0]}
+        out = await browser.delete("/v1/sessions/current", headers=HERE)
+        assert out.json()["revoked_at"] is not None
+        assert "Max-Age=0" in out.headers["set-cookie"]
+        assert (await browser.get("/v1/me", headers=cookie)).status_code == 401
+        assert (await local.delete("/v1/sessions/current")).status_code == 404
+
+
+async def test_a_session_is_listed_and_revoked_by_an_admin(hub: ServedHub) -> None:
+    async with over_tcp(hub) as browser, over_unix(hub) as local:
+        id = (await _signed_in(browser, await _link(hub, role="viewer"))).json()["id"]
+        (listed,) = (await local.get("/v1/sessions")).json()["sessions"]
+        assert (listed["id"], listed["role"]) == (id, "viewer")
+        assert (await local.delete(f"/v1/sessions/{id}")).status_code == 200
+        assert await _me(browser) == 401
+        entries = (await local.get("/v1/audit")).json()["entries"]
+        events = [entry["event"] for entry in entries if entry["subject"] == id]
+        assert set(events) == {"session.created", "session.opened", "session.revoked"}
+
+
+async def test_a_session_ends_with_the_token_that_it_was_made_with(hub: ServedHub) -> None:
+    token = await hub.token(Role.ADMIN)
+    async with over_tcp(hub) as browser, over_tcp(hub, token) as program, over_tcp(hub) as phone:
+        await _signed_in(browser, token)
+        path = (await program.post("/v1/sessions/links", json={})).json()["path"]
+        await _signed_in(phone, path.partition("#")[2])
+        assert (await _me(browser), await _me(phone)) == (200, 200)
+        (row,) = (await program.get("/v1/operator-tokens")).json()["tokens"]
+        await program.delete(f"/v1/operator-tokens/{row['id']}")
+        assert (await _me(browser), await _me(phone)) == (401, 401)
+
+
+async def test_a_session_lasts_while_it_is_used_for_seven_days_at_most(hub: ServedHub) -> None:
+    async with over_tcp(hub) as idle, over_tcp(hub) as busy:
+        await _signed_in(idle, await _link(hub))
+        opened = await _signed_in(busy, await _link(hub))
+        cookie = {"cookie": opened.headers["set-cookie"].partition(";")[0]}  # as if the jar never forgot it
+        for _ in range(15):
+            hub.clock.advance(11 * HOUR_S)
+            assert (await busy.get("/v1/me", headers=cookie)).status_code == 200
+        assert await _me(idle) == 401
+        hub.clock.advance(3.1 * HOUR_S)
+        assert (await busy.get("/v1/me", headers=cookie)).status_code == 401
+
+
+async def test_nobody_makes_a_link_with_more_rights(hub: ServedHub) -> None:
+    anna = await hub.user("anna")
+    async with over_tcp(hub, await hub.token(Role.OPERATOR)) as operator:
+        assert (await operator.post("/v1/sessions/links", json={})).status_code == 403
+    async with over_tcp(hub, await hub.token(Role.ADMIN, user_id=anna)) as annas:
+        made = (await annas.post("/v1/sessions/links", json={})).json()
+        assert made["user"] == "anna"
+        assert (await annas.post("/v1/sessions/links?user=owner", json={})).status_code == 404
+
+
+async def test_a_removed_user_is_not_held_by_sessions(hub: ServedHub) -> None:
+    anna = await hub.user("anna")
+    async with over_unix(hub) as local, over_tcp(hub) as browser:
+        path = (await local.post("/v1/sessions/links?user=anna", json={})).json()["path"]
+        await _signed_in(browser, path.partition("#")[2])
+        assert (await local.delete("/v1/users/anna")).is_success
+        assert await _me(browser) == 401
+    assert await hub.store.read(users.find_user_by_name, "anna") is None, anna
+
+
+def _scope(*headers: tuple[bytes, bytes], scheme: str = "http") -> dict[str, Any]:
+    return {"type": "http", "scheme": scheme, "headers": [(b"host", b"hub.example:8771"), *headers]}
+
+
+def test_over_tls_the_cookie_belongs_to_this_host_alone() -> None:
+    for scope in (_scope(scheme="https"), _scope((b"x-forwarded-proto", b"https"))):
+        assert is_encrypted(scope)
+        cookie = spelled_cookie(scope, "hub_ses_x", 60)
+        assert cookie.startswith("__Host-hub-8771=hub_ses_x; Path=/; ") and cookie.endswith("; Secure")
+    assert "Secure" not in spelled_cookie(_scope(), "hub_ses_x", 60)
