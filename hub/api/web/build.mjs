@@ -1,0 +1,57 @@
+// Builds dist/: index.html, and a script, a style sheet and an icon with hashes in their names, and manifest.json.
+// The same sources and packages give the same bytes.
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const dist = process.argv[2] ?? join(here, "dist");
+
+const bundled = await build({
+  absWorkingDir: here,
+  bundle: true,
+  charset: "utf8",
+  entryNames: "assets/[name]-[hash]",
+  entryPoints: ["src/app.tsx"],
+  format: "esm",
+  legalComments: "none",
+  metafile: true,
+  minify: true,
+  outdir: "dist",
+  target: "es2022",
+  write: false,
+});
+
+const files = new Map();
+for (const file of bundled.outputFiles) files.set(file.path.slice(join(here, "dist").length + 1), file.contents);
+const named = (ending) => [...files.keys()].find((name) => name.endsWith(ending));
+const icon = readFileSync(join(here, "src", "icon.svg"));
+files.set(`assets/icon-${createHash("sha256").update(icon).digest("hex").slice(0, 8)}.svg`, icon);
+const page = readFileSync(join(here, "src", "index.html"), "utf8")
+  .replace("{script}", `/${named(".js")}`)
+  .replace("{icon}", `/${named(".svg")}`)
+  .replace("{style}", `/${named(".css")}`);
+files.set("index.html", Buffer.from(page));
+
+// Packages whose code is in the bundle.
+const packages = new Set(
+  Object.keys(bundled.metafile.inputs)
+    .map((name) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(name)?.[1])
+    .filter(Boolean),
+);
+const licences = [...packages].sort().map((name) => {
+  const { version, license } = JSON.parse(readFileSync(join(here, "node_modules", name, "package.json"), "utf8"));
+  return { name, version, licence: license };
+});
+const listed = [...files].sort(([one], [other]) => (one < other ? -1 : 1)).map(([name, contents]) => [
+  name,
+  { bytes: contents.length, sha256: createHash("sha256").update(contents).digest("hex") },
+]);
+const manifest = `${JSON.stringify({ files: Object.fromEntries(listed), packages: licences }, null, 2)}\n`;
+
+rmSync(dist, { recursive: true, force: true });
+mkdirSync(join(dist, "assets"), { recursive: true });
+for (const [name, contents] of files) writeFileSync(join(dist, name), contents);
+writeFileSync(join(dist, "manifest.json"), manifest);
