@@ -1,0 +1,86 @@
+// Changes: a button that asks first where that is right, and one line that says what became of it.
+import { signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useRef, useState } from "preact/hooks";
+import { me } from "./me";
+import { Refusal } from "./server";
+import type { Scope } from "./types";
+
+interface Outcome {
+  readonly text: string;
+  readonly isRefusal: boolean;
+}
+
+export const outcome = signal<Outcome | null>(null);
+const SHOWN_MS = 6_000;
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+export function report(text: string, isRefusal = false): void {
+  clearTimeout(timer);
+  outcome.value = { text, isRefusal };
+  // A refusal stays until the next action: it says what to do.
+  if (!isRefusal) timer = setTimeout(() => (outcome.value = null), SHOWN_MS);
+}
+
+/** Do something at the hub and report it. Return whether it was done. */
+export async function attempt(action: () => Promise<unknown>, done: string): Promise<boolean> {
+  try {
+    await action();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    report([error.message, error.hint].filter(Boolean).join(" – "), true);
+    return false;
+  }
+  report(done);
+  return true;
+}
+
+interface ActProps {
+  readonly label: string;
+  readonly scope: Scope;
+  readonly action: () => Promise<unknown>;
+  readonly done: string;
+  /** A question before the action, of something that cannot be undone. */
+  readonly confirm?: string;
+  readonly then?: () => void;
+  readonly isMain?: boolean;
+  readonly disabled?: boolean;
+}
+
+/** A button for callers who may do it; for others there is none. */
+export function Act({ label, scope, action, done, confirm, then, isMain, disabled }: ActProps): JSX.Element | null {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [isBusy, setBusy] = useState(false);
+  if (!me.value?.scopes.includes(scope)) return null;
+  async function act(): Promise<void> {
+    dialog.current?.close();
+    setBusy(true);
+    if (await attempt(action, done)) then?.();
+    setBusy(false);
+  }
+  return (
+    <>
+      <button
+        type="button"
+        class={isMain ? "main" : confirm ? "danger" : ""}
+        disabled={isBusy || disabled}
+        onClick={() => (confirm ? dialog.current?.showModal() : void act())}
+      >
+        {label}
+      </button>
+      {confirm && (
+        <dialog ref={dialog} aria-label={label} class="asking">
+          <p>{confirm}</p>
+          <div class="actions">
+            <button type="button" onClick={() => dialog.current?.close()}>
+              Keep
+            </button>
+            <button type="button" class="danger" onClick={() => void act()}>
+              {label}
+            </button>
+          </div>
+        </dialog>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,62 @@
+// Times, durations, numbers and money as people read them.
+const UNITS: readonly (readonly [Intl.RelativeTimeFormatUnit, number])[] = [
+  ["day", 86_400],
+  ["hour", 3_600],
+  ["minute", 60],
+];
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+const whole = new Intl.NumberFormat("en");
+const rounded = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
+const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
+
+/** Return the distance of a time from now: 5 min. ago, in 2 days. */
+export function ago(at: string, nowMs: number): string {
+  const seconds = (Date.parse(at) - nowMs) / 1_000;
+  const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? ["second", 1];
+  return unit === "second" ? (seconds > 0 ? "soon" : "just now") : relative.format(Math.round(seconds / size), unit);
+}
+
+export function exact(at: string): string {
+  return moment.format(new Date(at));
+}
+
+/** Return a duration in its two largest units: 1 d 4 h, 3 min 20 s. */
+export function lasting(seconds: number): string {
+  const parts: [string, number][] = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
+  const first = parts.findIndex(([, size]) => seconds >= size);
+  if (first < 0) return seconds > 0 ? "< 1 s" : "0 s";
+  let rest = seconds;
+  return parts
+    .slice(first, first + 2)
+    .map(([unit, size]): [string, number] => {
+      const count = Math.floor(rest / size);
+      rest -= count * size;
+      return [unit, count];
+    })
+    .filter(([, count]) => count > 0)
+    .map(([unit, count]) => `${count} ${unit}`)
+    .join(" ");
+}
+
+/** Return how long something lasted, or has lasted until now; empty: it has not begun. */
+export function between(from: string | null, to: string | null, nowMs: number): string {
+  if (from === null) return "";
+  return lasting(Math.max(0, ((to === null ? nowMs : Date.parse(to)) - Date.parse(from)) / 1_000));
+}
+
+export function count(number: number): string {
+  return whole.format(number);
+}
+
+export function decimal(number: number): string {
+  return rounded.format(number);
+}
+
+export function money(usd: number): string {
+  return usd === 0 ? "$0" : usd < 0.01 ? "< $0.01" : `$${usd.toFixed(2)}`;
+}
+
+/** Return the last characters of an id, which tell it from others in a list. */
+export function brief(id: string): string {
+  return id.length > 12 ? `…${id.slice(-6)}` : id;
+}

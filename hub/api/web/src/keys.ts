@@ -1,0 +1,79 @@
+// Keys: those of the whole dashboard, and those of the view that is shown.
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { go } from "./router";
+import { VIEWS } from "./views";
+
+export interface Key {
+  readonly key: string;
+  readonly about: string;
+  readonly action: () => void;
+}
+
+const PREFIX = "g";
+const PREFIX_MS = 1_500;
+
+export const isHelpShown = signal(false);
+export const isPaletteShown = signal(false);
+/** Keys of the view, for the help. */
+export const own = signal<readonly Key[]>([]);
+
+let prefixedAt = 0;
+
+/** Give the view that is shown keys of its own. */
+export function useKeys(keys: readonly Key[]): void {
+  useEffect(() => {
+    own.value = keys;
+  });
+  useEffect(() => () => void (own.value = []), []);
+}
+
+export function listen(): void {
+  document.addEventListener("keydown", pressed);
+}
+
+function pressed(event: KeyboardEvent): void {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    isPaletteShown.value = !isPaletteShown.value;
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || isDialogOpen()) return;
+  const action = chosen(event.key, event.timeStamp);
+  if (action === undefined) return;
+  event.preventDefault();
+  action();
+}
+
+function chosen(key: string, at: number): (() => void) | undefined {
+  if (at - prefixedAt < PREFIX_MS && prefixedAt > 0) {
+    prefixedAt = 0;
+    const view = VIEWS.find((one) => one.key === key);
+    return view && (() => go(`/${view.path}`));
+  }
+  const found = own.value.find((one) => one.key === key);
+  if (found) return found.action;
+  if (key === PREFIX) {
+    prefixedAt = at;
+    return () => undefined;
+  }
+  if (key === "?") return () => (isHelpShown.value = true);
+  if (key === "/") return () => document.querySelector<HTMLInputElement>("main input[type=search]")?.focus();
+  if (key === "j" || key === "k") return () => moveFocus(key === "j" ? 1 : -1);
+  return undefined;
+}
+
+/** Move the focus among the links of the rows of a list. */
+function moveFocus(step: number): void {
+  const links = [...document.querySelectorAll<HTMLElement>("main td.main a")];
+  const at = links.indexOf(document.activeElement as HTMLElement);
+  links[at < 0 ? 0 : Math.min(links.length - 1, Math.max(0, at + step))]?.focus();
+}
+
+function isTyping(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.matches("input, textarea, select, [contenteditable]");
+}
+
+function isDialogOpen(): boolean {
+  return document.querySelector("dialog[open]") !== null;
+}

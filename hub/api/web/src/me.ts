@@ -1,0 +1,5 @@
+// Who is signed in. The hub decides what they may do; here it decides what is shown only.
+import { signal } from "@preact/signals";
+import type { Answer } from "./server";
+
+export const me = signal<Answer<"get", "/v1/me"> | null>(null);

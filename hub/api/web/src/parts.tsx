@@ -1,0 +1,229 @@
+// Parts of pages: heading, table, facts, states, times, commands to copy, refusals.
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { ago, exact } from "./format";
+import { now } from "./live";
+import type { Reading } from "./reading";
+import { link, place, refine } from "./router";
+import type { Refusal } from "./server";
+
+type Children = ComponentChildren;
+
+interface PageProps {
+  readonly title: string;
+  /** The command that shows the same on the command line. */
+  readonly command?: string;
+  readonly actions?: Children;
+  readonly children?: Children;
+}
+
+export function Page({ title, command, actions, children }: PageProps): JSX.Element {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    document.title = `${title} · hub`;
+  }, [title]);
+  // Readers of the screen hear where a link has led to.
+  useEffect(() => heading.current?.focus({ preventScroll: true }), []);
+  return (
+    <div class="page">
+      <header class="page-head">
+        <h1 tabIndex={-1} ref={heading}>
+          {title}
+        </h1>
+        {command && <Command text={command} />}
+        {actions && <div class="actions">{actions}</div>}
+      </header>
+      {children}
+    </div>
+  );
+}
+
+export function Section({ title, more, children }: { title: string; more?: Children; children: Children }): JSX.Element {
+  return (
+    <section class="section">
+      <header>
+        <h2>{title}</h2>
+        {more}
+      </header>
+      {children}
+    </section>
+  );
+}
+
+/** A command line that a click copies. */
+export function Command({ text }: { text: string }): JSX.Element {
+  const [isCopied, setCopied] = useState(false);
+  async function copy(): Promise<void> {
+    // Pages without TLS have no clipboard: the text is marked, so that the keyboard copies it.
+    if (!navigator.clipboard) return;
+    await navigator.clipboard.writeText(text);
+    setCopied(true);
+    setTimeout(() => setCopied(false), 1_500);
+  }
+  return (
+    <button class="command" type="button" onClick={() => void copy()} title="Copy the command">
+      <code>{text}</code>
+      <span aria-live="polite" class="copied">
+        {isCopied ? "copied" : ""}
+      </span>
+    </button>
+  );
+}
+
+const TONES: Readonly<Record<string, string>> = {
+  COMPLETED: "good", success: "good", active: "good", available: "good", ok: "good", online: "good", approved: "good",
+  answered: "good", consumed: "good", connected: "good", ready: "good", done: "good", DONE: "good", alive: "good",
+  FAILED: "bad", error: "bad", failed: "bad", rejected: "bad", refused: "bad", blocked: "bad", expired: "bad",
+  revoked: "bad", terminated: "bad", dead: "bad", interrupted: "bad",
+  partial: "odd", warning: "odd", PAUSED: "odd", paused: "odd", exhausted: "odd", sign_in: "odd", maintenance: "odd",
+  SKIPPED: "odd", withdrawn: "odd", instruction: "odd",
+  RUNNING: "busy", PREPARING: "busy", processing: "busy", busy: "busy", saturated: "busy",
+};
+
+/** A word for a state. Its colour says it a second time, never alone. */
+export function State({ of }: { of: string }): JSX.Element {
+  return <span class={`state ${TONES[of] ?? "calm"}`}>{of.toLowerCase().replaceAll("_", " ")}</span>;
+}
+
+export function Time({ at, none = "–" }: { at: string | null | undefined; none?: string }): JSX.Element {
+  if (!at) return <span class="quiet">{none}</span>;
+  return (
+    <time dateTime={at} title={exact(at)}>
+      {ago(at, now.value)}
+    </time>
+  );
+}
+
+export function Refused({ refusal }: { refusal: Refusal | null }): JSX.Element | null {
+  if (refusal === null) return null;
+  return (
+    <div class="refused" role="alert">
+      <p>{refusal.message}</p>
+      {refusal.hint && <p class="quiet">{refusal.hint}</p>}
+    </div>
+  );
+}
+
+export function Facts({ rows }: { rows: readonly (readonly [string, Children])[] }): JSX.Element {
+  const shown = rows.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== false);
+  return (
+    <dl class="facts">
+      {shown.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+export interface Column<T> {
+  readonly head: string;
+  readonly cell: (row: T) => Children;
+  readonly kind?: "number" | "main" | "text";
+}
+
+interface TableProps<T> {
+  readonly label: string;
+  readonly columns: readonly Column<T>[];
+  readonly rows: readonly T[] | undefined;
+  readonly id: (row: T) => string;
+  readonly empty: Children;
+}
+
+export function Table<T>({ label, columns, rows, id, empty }: TableProps<T>): JSX.Element {
+  if (rows?.length === 0) return <p class="empty">{empty}</p>;
+  return (
+    <div class="table-room" aria-busy={rows === undefined}>
+      <table>
+        <caption class="unseen">{label}</caption>
+        <thead>
+          <tr>
+            {columns.map((column) => (
+              <th key={column.head} scope="col" class={column.kind}>
+                {column.head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows?.map((row) => (
+            <tr key={id(row)}>
+              {columns.map((column) => (
+                <td key={column.head} class={column.kind} data-head={column.head}>
+                  {column.cell(row)}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** Links to the next page of a list and back to its beginning. */
+export function Pager({ next, name = "cursor" }: { next: string | null | undefined; name?: string }): JSX.Element | null {
+  const isLater = place.value.query.has(name);
+  if (!next && !isLater) return null;
+  const at = (cursor: string | undefined): string =>
+    link(place.value.path, { ...Object.fromEntries(place.value.query), [name]: cursor });
+  return (
+    <nav class="pager" aria-label="Pages of the list">
+      {isLater && <a href={at(undefined)}>First page</a>}
+      {next && (
+        <a href={at(next)} rel="next">
+          Next page
+        </a>
+      )}
+    </nav>
+  );
+}
+
+/** Show what was read, or why not; while it is read for the first time, the room is kept. */
+export function Read<T>({ of, children }: { of: Reading<T>; children: (data: T) => Children }): JSX.Element {
+  return (
+    <>
+      <Refused refusal={of.refusal} />
+      {of.data === undefined ? of.refusal === null && <div class="waiting" aria-busy="true" /> : children(of.data)}
+    </>
+  );
+}
+
+/** A choice of a filter, which stands in the address of the page. */
+export function Choice({ name, label, values }: { name: string; label: string; values: readonly string[] }): JSX.Element {
+  return (
+    <label class="field">
+      <span>{label}</span>
+      <select
+        value={place.value.query.get(name) ?? ""}
+        onChange={(event) => refine({ [name]: event.currentTarget.value || undefined })}
+      >
+        <option value="">any</option>
+        {values.map((value) => (
+          <option key={value} value={value}>
+            {value.toLowerCase().replaceAll("_", " ")}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+/** A text, or a day, of a filter, which stands in the address of the page. */
+export function Filter({ name, label, isDay }: { name: string; label: string; isDay?: boolean }): JSX.Element {
+  const value = place.value.query.get(name) ?? "";
+  const change = (event: { currentTarget: HTMLInputElement }): void =>
+    refine({ [name]: event.currentTarget.value.trim() || undefined });
+  return (
+    <label class="field">
+      <span>{label}</span>
+      {isDay ? (
+        <input type="date" value={value} onChange={change} />
+      ) : (
+        <input type="search" autocomplete="off" value={value} onChange={change} />
+      )}
+    </label>
+  );
+}

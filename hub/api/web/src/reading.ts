@@ -1,0 +1,85 @@
+// What a page reads from the hub: shown at once where it was read before, and read again when it changes.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { type Kind, isSignedOut, onChange } from "./live";
+import { type Answer, type Path, type Query, Refusal, address, answered } from "./server";
+
+export interface Reading<T> {
+  readonly data: T | undefined;
+  readonly tag: string | null;
+  readonly refusal: Refusal | null;
+  readonly again: () => void;
+}
+interface Known {
+  readonly data: unknown;
+  readonly tag: string | null;
+}
+interface Options<P extends Path<"get">> {
+  readonly params?: Readonly<Record<string, string>>;
+  readonly query?: Query<"get", P>;
+  /** Kinds of things whose changes are changes of this, too. */
+  readonly kinds?: readonly Kind[];
+  /** False: it is not read now. */
+  readonly when?: boolean;
+}
+
+const MOST_KNOWN = 40;
+const REST_MS = 500; // between two readings of the same, however often it changes
+const known = new Map<string, Known>();
+
+export function useReading<P extends Path<"get">>(path: P, options: Options<P> = {}): Reading<Answer<"get", P>> {
+  const { params = {}, query, kinds = [], when = true } = options;
+  const url = address(path, params, query);
+  const [refusal, setRefusal] = useState<Refusal | null>(null);
+  const [, setTurn] = useState(0);
+  const newest = useRef(0);
+
+  async function read(): Promise<void> {
+    newest.current += 1;
+    const mine = newest.current;
+    try {
+      const { body, tag } = await answered("get", path, { params, ...(query && { query }) });
+      remember(url, { data: body, tag });
+      if (mine === newest.current) setRefusal(null);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      if (error.status === 401) isSignedOut.value = true;
+      // What was read before stays while the hub is away.
+      if (mine === newest.current && error.status !== 0) setRefusal(error);
+    }
+    setTurn((turn) => turn + 1);
+  }
+
+  useEffect(() => {
+    if (!when) return undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    setRefusal(null);
+    void read();
+    const stop = onChange((changes) => {
+      if (changes !== "all" && !changes.some((change) => kinds.includes(change.kind))) return;
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        void read();
+      }, REST_MS);
+    });
+    return () => {
+      newest.current += 1;
+      clearTimeout(timer);
+      stop();
+    };
+  }, [url, when]);
+
+  const found = known.get(url);
+  return {
+    data: found?.data as Answer<"get", P> | undefined,
+    tag: found?.tag ?? null,
+    refusal,
+    again: () => void read(),
+  };
+}
+
+function remember(url: string, reading: Known): void {
+  known.delete(url);
+  known.set(url, reading);
+  const [oldest] = known.keys();
+  if (known.size > MOST_KNOWN && oldest !== undefined) known.delete(oldest);
+}
