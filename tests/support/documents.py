@@ -12,6 +12,7 @@ from tests.support.protocol_page import Notes, notes_in, rewrite, sections
 from tests.support.protocol_schema import asyncapi, json_schema
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
 from tests.support.vocabulary_page import page as vocabularies
+from tests.support.web_types import TYPES, types
 
 PROTOCOL = ROOT / "protocol"
 PAGE = PROTOCOL / "PROTOCOL.md"
@@ -53,6 +54,7 @@ def documents() -> dict[Path, str]:
         PROTOCOL / "schema.json": json_schema(),
         PROTOCOL / "asyncapi.json": asyncapi(),
         COMMANDS: commands(),
+        TYPES: types(),
         ROUTES: CliRunner().invoke(hub, ["routes"]).stdout,
         PAGE: rewrite(PAGE.read_text(encoding="utf-8"), sections(notes())),
         HANDBOOK / "settings.md": references.settings_page(),

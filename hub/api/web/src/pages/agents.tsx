@@ -1,0 +1,223 @@
+import type { JSX } from "preact";
+import { useMemo } from "preact/hooks";
+import { Act } from "../acting";
+import { count, decimal, exact, money } from "../format";
+import { now } from "../live";
+import { type Column, Facts, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { Plot } from "../plot";
+import { useReading } from "../reading";
+import { link, place, refine } from "../router";
+import { ask } from "../server";
+import type { AgentOverview, AgentMoveView, AgentView, ChartView, SeriesView } from "../types";
+import { RunState, RunTable } from "./run_parts";
+
+const ROWS = 50;
+const SERIES = 12;
+const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
+
+const COLUMNS: readonly Column<AgentView>[] = [
+  { head: "Agent", kind: "main", cell: (agent) => <a href={link(["agents", agent.name])}>{agent.name}</a> },
+  { head: "Lifecycle", cell: (agent) => <State of={agent.lifecycle} /> },
+  { head: "Health", cell: (agent) => <State of={agent.health} /> },
+  { head: "Available", cell: (agent) => <State of={agent.availability} /> },
+  { head: "Device", cell: (agent) => agent.gateway ?? agent.device },
+  { head: "Schedule", cell: (agent) => agent.schedule ?? "by hand" },
+  { head: "Next", cell: (agent) => <Time at={agent.next_fires[0]?.at} /> },
+  { head: "Last run", cell: (agent) => (agent.last_run ? <a href={link(["runs", agent.last_run.id])}><RunState of={agent.last_run} /></a> : "–") },
+];
+
+export function Agents({ name }: { name: string | undefined }): JSX.Element {
+  return name === undefined ? <List /> : <Agent name={name} />;
+}
+
+function List(): JSX.Element {
+  const cursor = place.value.query.get("cursor");
+  const agents = useReading("/v1/agents", { query: { limit: ROWS, cursor }, kinds: ["agent", "device", "run", "schedule"] });
+  return (
+    <Page title="Agents" command="hub agents">
+      <Read of={agents}>
+        {(data) => (
+          <>
+            <Table label="Agents" columns={COLUMNS} rows={data.agents} id={(agent) => agent.id} empty="There is no agent yet. Make one: hub agents create" />
+            <Pager next={data.next_cursor} />
+          </>
+        )}
+      </Read>
+    </Page>
+  );
+}
+
+function Agent({ name }: { name: string }): JSX.Element {
+  const overview = useReading("/v1/agents/{name}/overview", { params: { name }, kinds: ["agent", "device", "run", "schedule"] });
+  return (
+    <Page
+      title={name}
+      command={`hub agents show ${name}`}
+      actions={overview.data && <Actions of={overview.data.agent} again={overview.again} />}
+    >
+      <Read of={overview}>{(data) => <Overview of={data} />}</Read>
+    </Page>
+  );
+}
+
+function Actions({ of, again }: { of: AgentView; again: () => void }): JSX.Element {
+  const params = { name: of.name };
+  const isPaused = of.lifecycle === "paused";
+  return (
+    <>
+      {of.gateway === null && (
+        <Act
+          label="Start a run"
+          isMain
+          scope="run"
+          action={() => ask("post", "/v1/agents/{name}/runs", { params, body: {} })}
+          done={`A run of ${of.name} is queued.`}
+          then={again}
+        />
+      )}
+      {isPaused ? (
+        <Act
+          label="Resume"
+          scope="run"
+          action={() => ask("post", "/v1/agents/{name}/resume", { params, body: {} })}
+          done={`${of.name} works again.`}
+          then={again}
+        />
+      ) : (
+        <Act
+          label="Pause"
+          scope="run"
+          action={() => ask("post", "/v1/agents/{name}/pause", { params })}
+          done={`${of.name} is paused.`}
+          then={again}
+        />
+      )}
+    </>
+  );
+}
+
+function Overview({ of }: { of: AgentOverview }): JSX.Element {
+  const { agent, status } = of;
+  return (
+    <>
+      <Facts
+        rows={[
+          ["Lifecycle", <State of={status.lifecycle} />],
+          ["Activity", <State of={status.activity} />],
+          ["Health", <State of={status.health} />],
+          ["Why", status.health_reason ?? status.state_detail],
+          ["Available", <State of={status.availability} />],
+          ["Back at", status.recovery_at && <Time at={status.recovery_at} />],
+          ["Connection", <State of={status.connectivity} />],
+          ["Device", <a href={link(["devices", agent.device])}>{agent.device}</a>],
+          ["Reads", agent.paths.join(", ")],
+          ["Writes", agent.data_types.join(", ")],
+          ["Schedule", agent.schedule ?? "by hand"],
+          ["Time zone", agent.timezone],
+          ["Locks", of.locks.map((lock) => lock.resource).join(", ")],
+          ["Costs", `${money(of.spend.day.usd)} in a day, ${money(of.spend.month.usd)} in 30 days`],
+          ["Prompt", agent.prompt],
+        ]}
+      />
+      <Section title="Next runs">
+        {agent.next_fires.length === 0 ? (
+          <p class="empty">Nothing is planned.</p>
+        ) : (
+          <ul class="chips">
+            {agent.next_fires.slice(0, SERIES).map((fire) => (
+              <li key={fire.at} title={fire.shift ?? undefined}>
+                {exact(fire.at)}
+              </li>
+            ))}
+          </ul>
+        )}
+      </Section>
+      <Section title="Newest runs" more={<a href={link(["runs"], { agent: agent.name })}>All runs</a>}>
+        <RunTable runs={of.runs} empty="It has not run yet." />
+      </Section>
+      {of.series > 0 && <Metrics agent={agent.name} />}
+      <History agent={agent.name} />
+    </>
+  );
+}
+
+const MOVES: readonly Column<AgentMoveView>[] = [
+  { head: "When", cell: (move) => <Time at={move.at} /> },
+  { head: "What", cell: (move) => move.axis },
+  { head: "Before", cell: (move) => (move.before ? <State of={move.before} /> : "–") },
+  { head: "After", cell: (move) => <State of={move.after} /> },
+  { head: "Because", kind: "text", cell: (move) => move.reason ?? "–" },
+  { head: "By", cell: (move) => move.actor },
+];
+
+function History({ agent }: { agent: string }): JSX.Element {
+  const history = useReading("/v1/agents/{name}/history", { params: { name: agent }, query: { limit: SERIES }, kinds: ["agent"] });
+  return (
+    <Section title="History">
+      <Read of={history}>
+        {(data) => <Table label="History" columns={MOVES} rows={data.moves} id={(move) => String(move.seq)} empty="Nothing has changed yet." />}
+      </Read>
+    </Section>
+  );
+}
+
+function Metrics({ agent }: { agent: string }): JSX.Element {
+  const listed = useReading("/v1/agents/{name}/metrics", { params: { name: agent }, query: { limit: SERIES } });
+  const names = [...new Set(listed.data?.series.map((one: SeriesView) => one.name))];
+  const shown = place.value.query.get("metric") ?? names[0];
+  return (
+    <Section
+      title="Metrics"
+      more={
+        <label class="field">
+          <span class="unseen">Metric</span>
+          <select value={shown ?? ""} onChange={(event) => refine({ metric: event.currentTarget.value })}>
+            {names.map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+      }
+    >
+      {shown ? <Chart agent={agent} metric={shown} /> : <div class="waiting" aria-busy="true" />}
+    </Section>
+  );
+}
+
+function Chart({ agent, metric }: { agent: string; metric: string }): JSX.Element {
+  const since = new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - DAY_MS).toISOString();
+  const chart = useReading("/v1/agents/{name}/metrics/{metric}", { params: { name: agent, metric }, query: { since } });
+  return <Read of={chart}>{(data) => <Drawn of={data} />}</Read>;
+}
+
+function Drawn({ of }: { of: ChartView }): JSX.Element {
+  const points = of.lines[0]?.points ?? [];
+  const times = useMemo(() => points.map((point) => Date.parse(point.at) / 1_000), [points]);
+  const series = useMemo(() => [{ name: of.name, values: points.map((point) => point.value) }], [points]);
+  if (points.length === 0) return <p class="empty">Nothing was measured in the last day.</p>;
+  const measured = points.filter((point) => point.value !== null);
+  const newest = measured.at(-1);
+  return (
+    <>
+      <Plot times={times} series={series} />
+      <details>
+        <summary>
+          {of.agg} of {of.name}
+          {newest && `: ${decimal(newest.value as number)} at last`}, {count(measured.length)} points
+        </summary>
+        <Table
+          label={`${of.agg} of ${of.name}`}
+          columns={[
+            { head: "When", cell: (point) => exact(point.at) },
+            { head: "Value", kind: "number", cell: (point) => decimal(point.value as number) },
+            { head: "Samples", kind: "number", cell: (point) => count(point.n) },
+          ]}
+          rows={measured.slice(-ROWS)}
+          id={(point) => point.at}
+          empty=""
+        />
+      </details>
+    </>
+  );
+}

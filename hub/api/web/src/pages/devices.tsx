@@ -1,0 +1,179 @@
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { Act, attempt } from "../acting";
+import { me } from "../me";
+import { type Column, Facts, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { useReading } from "../reading";
+import { link, place } from "../router";
+import { ask } from "../server";
+import type { DeviceDetail, DeviceView, KeyView, PairingView } from "../types";
+
+const ROWS = 50;
+
+function presence(device: DeviceView): string {
+  return device.revoked_at !== null ? "revoked" : device.connected ? "connected" : "away";
+}
+
+const COLUMNS: readonly Column<DeviceView>[] = [
+  { head: "Device", kind: "main", cell: (device) => <a href={link(["devices", device.id])}>{device.name}</a> },
+  { head: "State", cell: (device) => <State of={presence(device)} /> },
+  { head: "User", cell: (device) => device.user },
+  { head: "Platform", cell: (device) => device.platform ?? "–" },
+  { head: "Last seen", cell: (device) => (device.connected ? "now" : <Time at={device.last_seen_at} none="never" />) },
+  { head: "Known since", cell: (device) => <Time at={device.created_at} /> },
+  { head: "May do", cell: (device) => device.grants.join(", ") || "–" },
+];
+
+export function Devices({ name }: { name: string | undefined }): JSX.Element {
+  return name === undefined ? <List /> : <Device id={name} />;
+}
+
+function List(): JSX.Element {
+  const cursor = place.value.query.get("cursor");
+  const devices = useReading("/v1/devices", { query: { limit: ROWS, cursor }, kinds: ["device"] });
+  return (
+    <Page title="Devices" command="hub devices">
+      {me.value?.scopes.includes("devices") && <Pairings />}
+      <Read of={devices}>
+        {(data) => (
+          <>
+            <Table label="Devices" columns={COLUMNS} rows={data.devices} id={(device) => device.id} empty="No device is known yet. On a desktop: hub connect URL" />
+            <Pager next={data.next_cursor} />
+          </>
+        )}
+      </Read>
+    </Page>
+  );
+}
+
+function Pairings(): JSX.Element {
+  const pairings = useReading("/v1/pairings", { query: { limit: ROWS }, kinds: ["pairing"] });
+  const [code, setCode] = useState("");
+  const columns: readonly Column<PairingView>[] = [
+    { head: "Device", kind: "main", cell: (pairing) => pairing.label },
+    { head: "Platform", cell: (pairing) => pairing.platform },
+    { head: "From", cell: (pairing) => pairing.network },
+    { head: "Asked", cell: (pairing) => <Time at={pairing.created_at} /> },
+    { head: "Fingerprint", kind: "text", cell: (pairing) => <code>{pairing.fingerprint}</code> },
+    {
+      head: "Refuse",
+      cell: (pairing) => (
+        <Act
+          label="Refuse"
+          scope="devices"
+          action={() => ask("post", "/v1/pairings/{pairing_id}/deny", { params: { pairing_id: pairing.id } })}
+          done={`${pairing.label} is refused.`}
+          confirm={`Refuse ${pairing.label}? It has to ask anew.`}
+          then={pairings.again}
+        />
+      ),
+    },
+  ];
+  async function approve(): Promise<void> {
+    const approved = await attempt(() => ask("post", "/v1/pairings/approve", { body: { code } }), "The device is approved.");
+    if (!approved) return;
+    setCode("");
+    pairings.again();
+  }
+  if (pairings.data?.pairings.length === 0) return <></>;
+  return (
+    <Section title="Waiting for approval">
+      <Read of={pairings}>
+        {(data) => <Table label="Devices that wait for approval" columns={columns} rows={data.pairings} id={(pairing) => pairing.id} empty="" />}
+      </Read>
+      <form
+        class="filters"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void approve();
+        }}
+      >
+        <label class="field">
+          <span>Code that the device shows</span>
+          <input
+            type="text"
+            autocomplete="off"
+            spellcheck={false}
+            required
+            maxLength={20}
+            value={code}
+            onInput={(event) => setCode(event.currentTarget.value)}
+          />
+        </label>
+        <button class="main">Approve</button>
+      </form>
+    </Section>
+  );
+}
+
+function Device({ id }: { id: string }): JSX.Element {
+  const device = useReading("/v1/devices/{device_id}", { params: { device_id: id }, kinds: ["device", "agent"] });
+  const name = device.data?.name ?? id;
+  return (
+    <Page
+      title={device.data ? name : "Device"}
+      command={`hub devices show ${name}`}
+      actions={device.data && <Actions of={device.data} again={device.again} />}
+    >
+      <Read of={device}>{(data) => <Detail of={data} />}</Read>
+    </Page>
+  );
+}
+
+function Actions({ of, again }: { of: DeviceDetail; again: () => void }): JSX.Element | null {
+  if (of.revoked_at !== null) return null;
+  const params = { device_id: of.id };
+  return (
+    <>
+      {of.connected && (
+        <Act
+          label="Disconnect"
+          scope="devices"
+          action={() => ask("post", "/v1/devices/{device_id}/kick", { params })}
+          done="Its connection is closed; it connects again by itself."
+          then={again}
+        />
+      )}
+      <Act
+        label="Revoke"
+        scope="devices"
+        action={() => ask("post", "/v1/devices/{device_id}/revoke", { params })}
+        done={`${of.name} is revoked.`}
+        confirm={`Revoke ${of.name} for good? It can never connect with its keys again.`}
+        then={again}
+      />
+    </>
+  );
+}
+
+const KEYS: readonly Column<KeyView>[] = [
+  { head: "Fingerprint", kind: "main", cell: (key) => <code>{key.fingerprint}</code> },
+  { head: "Since", cell: (key) => <Time at={key.created_at} /> },
+  { head: "Last used", cell: (key) => <Time at={key.last_used_at} none="never" /> },
+  { head: "State", cell: (key) => <State of={key.revoked_at === null ? "active" : "revoked"} /> },
+];
+
+function Detail({ of }: { of: DeviceDetail }): JSX.Element {
+  return (
+    <>
+      <Facts
+        rows={[
+          ["State", <State of={presence(of)} />],
+          ["User", of.user],
+          ["Platform", of.platform],
+          ["Last seen", of.connected ? "now" : <Time at={of.last_seen_at} none="never" />],
+          ["Known since", <Time at={of.created_at} />],
+          ["Revoked", of.revoked_at && <Time at={of.revoked_at} />],
+          ["May do", of.grants.join(", ") || "receive its items"],
+          ["Its owner permits", of.owner_grants.map((grant) => [grant.name, ...grant.tables].join(" ")).join(", ")],
+          ["Offers", of.capabilities.join(", ")],
+          ["Rows", of.agreement && (of.agreement.problem ?? (of.agreement.agreed_at ? "agree with the hub" : "are being compared"))],
+          ["Agents", of.agents.length > 0 && of.agents.map((agent) => <a class="listed" key={agent} href={link(["agents", agent])}>{agent}</a>)],
+        ]}
+      />
+      <Section title="Keys">
+        <Table label="Keys" columns={KEYS} rows={of.keys} id={(key) => key.fingerprint} empty="It connects with a token." />
+      </Section>
+    </>
+  );
+}

@@ -1,0 +1,16 @@
+// The page of each view, by the first part of its address.
+import type { JSX } from "preact";
+import { Agents } from "./agents";
+import { Devices } from "./devices";
+import { Home } from "./home";
+import { Runs } from "./runs";
+
+/** *name*: of the one thing that is shown; undefined: all are listed. */
+export type PageOf = (props: { name: string | undefined }) => JSX.Element;
+
+export const PAGES: Readonly<Record<string, PageOf>> = {
+  "": Home,
+  agents: Agents,
+  devices: Devices,
+  runs: Runs,
+};

@@ -1,0 +1,162 @@
+import type { JSX } from "preact";
+import { Act } from "../acting";
+import { between, brief, count, money } from "../format";
+import { now } from "../live";
+import { Choice, type Column, Facts, Filter, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { useReading } from "../reading";
+import { go, link, place } from "../router";
+import { ask } from "../server";
+import type { MoveView, RunDetail, RunErrorView, UnitView } from "../types";
+import { Done, RunState, RunTable } from "./run_parts";
+
+const ROWS = 50;
+const STATES = ["QUEUED", "PREPARING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
+const OUTCOMES = ["success", "partial", "error"];
+const FILTERS = ["agent", "device", "state", "outcome", "since", "until"] as const;
+
+export function Runs({ name }: { name: string | undefined }): JSX.Element {
+  return name === undefined ? <List /> : <Run id={name} />;
+}
+
+function List(): JSX.Element {
+  const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
+  const day = (filter: string): string | undefined => given(filter) && `${given(filter)}T00:00:00Z`;
+  const query = {
+    ...{ agent: given("agent"), device: given("device"), state: given("state"), outcome: given("outcome") },
+    ...{ since: day("since"), until: day("until"), cursor: given("cursor"), limit: ROWS },
+  };
+  const runs = useReading("/v1/runs", { query, kinds: ["run"] });
+  const flags = FILTERS.filter(given).map((filter) => `--${filter} ${given(filter)}`);
+  return (
+    <Page title="Runs" command={["hub runs", ...flags].join(" ")}>
+      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+        <Filter name="agent" label="Agent" />
+        <Filter name="device" label="Device" />
+        <Choice name="state" label="State" values={STATES} />
+        <Choice name="outcome" label="Outcome" values={OUTCOMES} />
+        <Filter name="since" label="Since" isDay />
+        <Filter name="until" label="Until" isDay />
+      </form>
+      <Read of={runs}>
+        {(data) => (
+          <>
+            <RunTable runs={data.runs} empty="No run is like this." />
+            <Pager next={data.next_cursor} />
+          </>
+        )}
+      </Read>
+    </Page>
+  );
+}
+
+function Run({ id }: { id: string }): JSX.Element {
+  const run = useReading("/v1/runs/{run_id}", { params: { run_id: id }, kinds: ["run"] });
+  const data = run.data;
+  return (
+    <Page
+      title={data ? `Run of ${data.agent}` : "Run"}
+      command={`hub runs show ${id}`}
+      actions={data && <Actions of={data} again={run.again} />}
+    >
+      <Read of={run}>{(found) => <Detail of={found} />}</Read>
+    </Page>
+  );
+}
+
+function Actions({ of, again }: { of: RunDetail; again: () => void }): JSX.Element {
+  const params = { run_id: of.id };
+  const hasEnded = ["COMPLETED", "FAILED", "CANCELLED"].includes(of.state);
+  if (hasEnded) {
+    const rerun = async (): Promise<void> => {
+      const fresh = await ask("post", "/v1/runs/{run_id}/rerun", { params });
+      go(link(["runs", fresh.id]));
+    };
+    return <Act label="Run again" scope="run" action={rerun} done="A new run is queued." />;
+  }
+  return (
+    <>
+      {of.state === "PAUSED" || of.is_pausing ? (
+        <Act
+          label="Resume"
+          scope="run"
+          action={() => ask("post", "/v1/runs/{run_id}/resume", { params })}
+          done="The run goes on."
+          then={again}
+        />
+      ) : (
+        <Act
+          label="Pause"
+          scope="run"
+          action={() => ask("post", "/v1/runs/{run_id}/pause", { params })}
+          done="The run pauses."
+          then={again}
+        />
+      )}
+      <Act
+        label="Cancel the run"
+        scope="run"
+        action={() => ask("post", "/v1/runs/{run_id}/cancel", { params, body: {} })}
+        done="The run is cancelled."
+        confirm={`Cancel this run of ${of.agent}? What it has delivered stays.`}
+        then={again}
+      />
+    </>
+  );
+}
+
+const UNITS: readonly Column<UnitView>[] = [
+  { head: "File", kind: "main", cell: (unit) => unit.path },
+  { head: "State", cell: (unit) => <State of={unit.state} /> },
+  { head: "Items", kind: "number", cell: (unit) => count(unit.items) },
+  { head: "Tries", kind: "number", cell: (unit) => count(unit.attempts) },
+  { head: "Took", kind: "number", cell: (unit) => between(unit.read_at, unit.settled_at, now.value) },
+  { head: "Error", kind: "text", cell: (unit) => unit.error ?? "" },
+];
+const ERRORS: readonly Column<RunErrorView>[] = [
+  { head: "When", cell: (error) => <Time at={error.at} /> },
+  { head: "Code", cell: (error) => <code>{error.code}</code> },
+  { head: "File", kind: "text", cell: (error) => error.path ?? "–" },
+  { head: "What happened", kind: "text", cell: (error) => error.message },
+];
+const MOVES: readonly Column<MoveView>[] = [
+  { head: "When", cell: (move) => <Time at={move.at} /> },
+  { head: "State", cell: (move) => <State of={move.after} /> },
+  { head: "Because", kind: "text", cell: (move) => move.because ?? move.reason ?? "–" },
+  { head: "By", cell: (move) => move.actor },
+];
+
+function Detail({ of }: { of: RunDetail }): JSX.Element {
+  return (
+    <>
+      <Facts
+        rows={[
+          ["State", <RunState of={of} />],
+          ["Because", of.waiting_for ?? of.because],
+          ["Message", of.message],
+          ["Agent", <a href={link(["agents", of.agent])}>{of.agent}</a>],
+          ["Device", <a href={link(["devices", of.device])}>{of.device}</a>],
+          ["Started by", of.trigger],
+          ["Started", <Time at={of.started_at} none="not yet" />],
+          ["Took", between(of.started_at, of.completed_at, now.value)],
+          ["Files", <Done of={of} />],
+          ["Items", `${count(of.items_created)} new, ${count(of.items_updated)} changed, ${count(of.items_known)} known`],
+          ["Model", `${count(of.model_requests)} requests, ${count(of.prompt_tokens)} tokens in, ${count(of.completion_tokens)} out`],
+          ["Cost", money(of.usd)],
+          ["Attempt", of.max_attempts > 1 && `${of.attempt} of ${of.max_attempts}`],
+          ["Repeats", of.rerun_of && <a href={link(["runs", of.rerun_of])}>{brief(of.rerun_of)}</a>],
+        ]}
+      />
+      {of.errors.length > 0 && (
+        <Section title="Errors">
+          <Table label="Errors" columns={ERRORS} rows={of.errors.slice(0, ROWS)} id={(error) => `${error.at} ${error.path} ${error.code}`} empty="" />
+        </Section>
+      )}
+      <Section title="Files" more={of.units.length > ROWS && <span class="quiet">the first {ROWS} of {count(of.units.length)}</span>}>
+        <Table label="Files" columns={UNITS} rows={of.units.slice(0, ROWS)} id={(unit) => unit.path} empty="The run has read no file yet." />
+      </Section>
+      <Section title="History">
+        <Table label="History" columns={MOVES} rows={of.history.slice(-ROWS)} id={(move) => `${move.at} ${move.after}`} empty="Nothing has happened yet." />
+      </Section>
+    </>
+  );
+}

@@ -1,0 +1,207 @@
+// The frame of all pages: navigation, the state of the connection, help, and the page itself.
+import { effect, signal } from "@preact/signals";
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { outcome } from "./acting";
+import { lasting } from "./format";
+import { isHelpShown, isPaletteShown, listen, own } from "./keys";
+import { follow, isSignedOut, keepTime, lostAt, now } from "./live";
+import { me } from "./me";
+import { Palette } from "./palette";
+import { Page } from "./parts";
+import { PAGES } from "./pages/pages";
+import { useReading } from "./reading";
+import { place } from "./router";
+import { SignIn } from "./sign_in";
+import { VIEWS } from "./views";
+
+const THEMES = ["system", "light", "dark"] as const;
+const THEME = "theme";
+const theme = signal(localStorage.getItem(THEME) ?? "system");
+const isMenuShown = signal(false);
+
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+
+function paint(): void {
+  const isDark = theme.value === "dark" || (theme.value === "system" && darkness.matches);
+  document.documentElement.dataset["theme"] = isDark ? "dark" : "light";
+  localStorage.setItem(THEME, theme.value);
+}
+
+effect(paint);
+darkness.addEventListener("change", paint);
+effect(() => {
+  void place.value;
+  isMenuShown.value = false;
+});
+
+export function Shell(): JSX.Element {
+  if (isSignedOut.value) return <SignIn />;
+  return <Inside />;
+}
+
+function Inside(): JSX.Element {
+  const { data } = useReading("/v1/me");
+  useEffect(() => {
+    if (data) me.value = data;
+  }, [data]);
+  useEffect(() => {
+    follow();
+    keepTime();
+    listen();
+  }, []);
+  return (
+    <>
+      <a class="skip" href="#main">
+        Skip to the page
+      </a>
+      <Navigation />
+      <main id="main" tabIndex={-1}>
+        <Banner />
+        {me.value && <Shown />}
+      </main>
+      <Outcome />
+      <Palette />
+      <Help />
+    </>
+  );
+}
+
+function Shown(): JSX.Element {
+  const [view = "", ...rest] = place.value.path;
+  const Found = PAGES[view];
+  if (!Found || rest.length > 1) {
+    return (
+      <Page title="Nothing is here">
+        <p class="empty">
+          No page has this address. <a href="/">Go home</a>
+        </p>
+      </Page>
+    );
+  }
+  return <Found key={place.value.path.join("/")} name={rest[0]} />;
+}
+
+function Navigation(): JSX.Element {
+  const [current = ""] = place.value.path;
+  return (
+    <nav class="navigation" aria-label="Views" data-open={isMenuShown.value}>
+      <div class="top">
+        <a class="brand" href="/">
+          hub
+        </a>
+        <button
+          type="button"
+          class="menu"
+          aria-expanded={isMenuShown.value}
+          aria-controls="views"
+          onClick={() => (isMenuShown.value = !isMenuShown.value)}
+        >
+          Menu
+        </button>
+      </div>
+      <ul id="views">
+        {VIEWS.map((view) => (
+          <li key={view.path}>
+            <a href={`/${view.path}`} aria-current={view.path === current ? "page" : undefined} title={view.about}>
+              {view.title}
+              <kbd aria-hidden="true">{view.key}</kbd>
+            </a>
+          </li>
+        ))}
+      </ul>
+      <div class="foot">
+        <button type="button" onClick={() => (isPaletteShown.value = true)}>
+          Go to… <kbd>⌘ K</kbd>
+        </button>
+        <button type="button" onClick={() => (isHelpShown.value = true)}>
+          Keys <kbd>?</kbd>
+        </button>
+        <label class="theme">
+          <span>Theme</span>
+          <select value={theme.value} onChange={(event) => (theme.value = event.currentTarget.value)}>
+            {THEMES.map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+        {me.value && (
+          <p class="quiet">
+            {me.value.name}
+            {me.value.role && ` · ${me.value.role}`}
+          </p>
+        )}
+      </div>
+    </nav>
+  );
+}
+
+function Banner(): JSX.Element | null {
+  if (lostAt.value === null) return null;
+  const age = Math.max(0, (now.value - lostAt.value) / 1_000);
+  return (
+    <p class="banner" role="status">
+      <strong>The hub is out of reach.</strong> What is shown is {age < 10 ? "a few seconds" : lasting(age)} old; this
+      page tries again by itself.
+    </p>
+  );
+}
+
+function Outcome(): JSX.Element {
+  const shown = outcome.value;
+  return (
+    <div class="outcome" role="status" aria-live="polite">
+      {shown && (
+        <p class={shown.isRefusal ? "bad" : "good"}>
+          {shown.text}
+          <button type="button" aria-label="Close the message" onClick={() => (outcome.value = null)}>
+            ×
+          </button>
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Help(): JSX.Element {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const isShown = isHelpShown.value;
+  useEffect(() => {
+    if (isShown) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [isShown]);
+  const always: readonly (readonly [string, string])[] = [
+    ["⌘ K or Ctrl K", "go to a view, an agent or a device"],
+    ["j, k", "next and previous row"],
+    ["/", "search"],
+    ["?", "these keys"],
+    ...VIEWS.map((view) => [`g ${view.key}`, view.title] as const),
+  ];
+  return (
+    <dialog ref={dialog} class="help" aria-label="Keys" onClose={() => (isHelpShown.value = false)}>
+      <h2>Keys</h2>
+      <div class="columns">
+        {own.value.length > 0 && <KeyList rows={own.value.map(({ key, about }) => [key, about])} />}
+        <KeyList rows={always} />
+      </div>
+      <form method="dialog">
+        <button>Close</button>
+      </form>
+    </dialog>
+  );
+}
+
+function KeyList({ rows }: { rows: readonly (readonly [string, string])[] }): JSX.Element {
+  return (
+    <dl class="keys">
+      {rows.map(([key, about]) => (
+        <div key={key}>
+          <dt>
+            <kbd>{key}</kbd>
+          </dt>
+          <dd>{about}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
