@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check autobahn mutants locks soak attack simulate fuzz documents lock clean
+.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check autobahn mutants locks soak attack simulate fuzz documents web screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -116,6 +116,14 @@ SECONDS ?= 600
 
 documents: $(VENV)/.dev  ## write the generated documents anew: the handbook's references, PROTOCOL.md, schema.json, asyncapi.json
 	@$(BIN)/python -m tests.support.documents
+
+web: $(VENV)/.dev  ## build the dashboard into hub/api/web/dist (needs npm)
+	@$(BIN)/python -m tests.support.documents
+	@cd hub/api/web && npm ci --silent --ignore-scripts && npm run --silent build
+
+screenshots: $(VENV)/.dev  ## pictures of all pages of the dashboard: FOLDER=screenshots
+	@$(BIN)/python -m tests.support.dashboard $(FOLDER)
+FOLDER ?= screenshots
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet $(LOCK) --extra local --extra fast --group build pyproject.toml -o requirements.txt

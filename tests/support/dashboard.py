@@ -1,0 +1,168 @@
+"""The dashboard of a real hub in a real browser: a hub with something to see, and its pages in Chromium.
+
+``python -m tests.support.dashboard FOLDER`` writes pictures of all pages into a folder.
+"""
+
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import anyio
+import sqlalchemy as sa
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from protocol.coordination import MetricType
+from protocol.ids import CallId, RunId
+from protocol.lifecycles import RunOutcome, RunState
+from storage.agents import agents, measurements
+from storage.agents.measurements import BucketRetention, SampleRow
+from storage.runs import items
+from storage.runs.items import Decision, ItemRow
+from tests.support.browser import chromium
+from tests.support.clock import START
+from tests.support.hub import ServedHub, over_unix, serving
+
+HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.\u2066 & <b>bold</b>"
+LONG: Final = "long " * 1_600
+PAGES: Final = ("", "runs", "runs/r-1", "agents", "agents/notes", "devices", "devices/desk")
+THEMES: Final = ("light", "dark")
+SIZES: Final = {"wide": (1280, 860), "narrow": (320, 700)}
+AXE: Final = Path(__file__).parents[2] / "hub" / "api" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@asynccontextmanager
+async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
+    """Open a hub with runs, items, questions and measurements, some with hostile texts."""
+    async with serving(folder, body_bytes=20_000) as hub, over_unix(hub) as operator:
+        await hub.device("lab")
+        await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+        await hub.run("r-2", RunState.FAILED, reason=HOSTILE)
+        await hub.run("r-3")
+        await hub.store.write(_keep, hub)
+        made = await operator.post("/v1/boards", json={"name": "garden"})
+        assert made.status_code == 201, made.text
+        for content in (HOSTILE, LONG):
+            asked = await operator.post("/v1/boards/garden/ask-user", json={"content": content})
+            assert asked.status_code == 201, asked.text
+        yield hub
+
+
+def _keep(c: sa.Connection, hub: ServedHub) -> None:
+    """Store items of the agent ``notes``, and what it measured."""
+    agent = agents.agent_called(c, "notes", None)
+    assert agent.device_id is not None
+    rows = [
+        ItemRow(
+            id=f"i-{number}",
+            user_id=agent.user_id,
+            agent_id=agent.id,
+            device_id=agent.device_id,
+            unit_key=f"notes/{title[:40]}.md",
+            target_table="tasks",
+            likeness=title,
+            quote_hash="q",
+            place_hash="q",
+            config_fingerprint="f",
+            data={"title": title},
+            warnings=("instruction",),
+            call_id=CallId(f"c-{number}"),
+            run_id=RunId("r-1"),
+            source={"path": "notes/a.md", "quote": title, "start": 6, "end": 6 + len(title)},
+            row_id=f"row-{number}",
+            answered_at=hub.now_ms,
+            created_at=hub.now_ms,
+            updated_at=hub.now_ms,
+        )
+        for number, title in enumerate((HOSTILE, LONG, "Send Anna the invoice"))
+    ]
+    items.write_items(c, [Decision(after=row) for row in rows])
+    samples = [
+        SampleRow(
+            agent_id=agent.id,
+            name="latency_ms",
+            type=MetricType.GAUGE,
+            value=40 + (minute * 7) % 31,
+            at=hub.now_ms - minute * 60_000,
+        )
+        for minute in range(1, 300, 5)
+    ]
+    measurements.record(c, samples, at=hub.now_ms, retention=BucketRetention(minutes_from=0, hours_from=0))
+
+
+@asynccontextmanager
+async def browsing() -> AsyncIterator[Browser]:
+    """Open a browser."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+class Visit:
+    """A window in which an operator of the hub looks at its pages.
+
+    Attributes:
+        complaints: errors and messages of policies that the browser reported.
+        requests: addresses that its pages asked for.
+    """
+
+    def __init__(self, context: BrowserContext, page: Page, origin: str) -> None:
+        self.context, self.page, self.origin = context, page, origin
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.on("console", lambda message: self._report(message.type, message.text))
+        page.on("pageerror", lambda error: self._report("error", str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    def _report(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.complaints.append(text)
+
+    async def open(self, path: str) -> None:
+        """Open a page, and wait until all that it reads at first is shown."""
+        await self.page.goto(f"{self.origin}/{path}")
+        await self.page.locator("main h1").wait_for()
+        await self.page.locator("[aria-busy=true]").first.wait_for(state="detached")
+
+
+@asynccontextmanager
+async def visiting(
+    browser: Browser, hub: ServedHub, *, theme: str = "light", size: tuple[int, int] = SIZES["wide"]
+) -> AsyncIterator[Visit]:
+    """Open a window for an operator with all rights, at the time of the hub."""
+    context = await browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme="dark" if theme == "dark" else "light",
+        extra_http_headers={"authorization": f"Bearer {await hub.token()}"},
+    )
+    page = await context.new_page()
+    await page.clock.set_fixed_time(START)
+    try:
+        yield Visit(context, page, f"http://{hub.listening.tcp}")
+    finally:
+        await context.close()
+
+
+async def take_pictures(folder: Path) -> None:
+    """Write a picture of each page, in both themes and sizes."""
+    await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as state:
+        async with shown_hub(Path(state)) as hub, browsing() as browser:
+            for theme in THEMES:
+                for name, size in SIZES.items():
+                    async with visiting(browser, hub, theme=theme, size=size) as visit:
+                        for path in PAGES:
+                            await visit.open(path)
+                            file = folder / f"{path.replace('/', '-') or 'home'}-{theme}-{name}.png"
+                            await visit.page.screenshot(path=file, full_page=True)
+
+
+if __name__ == "__main__":
+    anyio.run(take_pictures, Path(sys.argv[1]))
