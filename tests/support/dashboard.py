@@ -134,13 +134,18 @@ class Visit:
 
 @asynccontextmanager
 async def visiting(
-    browser: Browser, hub: ServedHub, *, theme: str = "light", size: tuple[int, int] = SIZES["wide"]
+    browser: Browser,
+    hub: ServedHub,
+    *,
+    theme: str = "light",
+    size: tuple[int, int] = SIZES["wide"],
+    is_signed_in: bool = True,
 ) -> AsyncIterator[Visit]:
     """Open a window for an operator with all rights, at the time of the hub."""
     context = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if theme == "dark" else "light",
-        extra_http_headers={"authorization": f"Bearer {await hub.token()}"},
+        extra_http_headers={"authorization": f"Bearer {await hub.token()}"} if is_signed_in else {},
     )
     page = await context.new_page()
     await page.clock.set_fixed_time(START)

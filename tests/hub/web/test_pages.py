@@ -8,7 +8,7 @@ import pytest
 from storage.agents import agents
 from tests.support.browser import chromium
 from tests.support.dashboard import AXE, HOSTILE, PAGES, THEMES, Visit, browsing, shown_hub, visiting
-from tests.support.hub import ServedHub
+from tests.support.hub import ServedHub, over_unix
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -59,6 +59,22 @@ async def test_an_agent_is_found_by_keys_and_paused(hub: ServedHub, visit: Visit
     await visit.page.get_by_role("button", name="Resume").wait_for()
     row = await hub.store.read(agents.agent_called, "notes", None)
     assert row.lifecycle == "paused"
+
+
+async def test_a_link_signs_a_browser_in_once(hub: ServedHub) -> None:
+    async with over_unix(hub) as operator, browsing() as browser:
+        made = await operator.post("/v1/sessions/links", json={})
+        address = f"http://{hub.listening.tcp}{made.json()['path']}"
+        async with visiting(browser, hub, is_signed_in=False) as visit:
+            await visit.page.goto(address)
+            await visit.page.get_by_role("heading", name="Home").wait_for()
+            assert await visit.page.evaluate("location.href") == f"{visit.origin}/"
+            await visit.open("agents/notes")
+            await visit.page.get_by_role("button", name="Pause").click()
+            await visit.page.get_by_role("button", name="Resume").wait_for()
+        async with visiting(browser, hub, is_signed_in=False) as visit:
+            await visit.page.goto(address)
+            await visit.page.get_by_role("alert").wait_for()
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make web")

@@ -25,6 +25,8 @@ export interface Asked<M extends Method, P extends Path<M>> {
   readonly query?: Query<M, P>;
   readonly body?: Of<M, P>["body"];
   readonly match?: string | null;
+  /** Signs in; every other request has the cookie of the session. */
+  readonly secret?: string;
 }
 
 /** A request that the hub refused, or that did not reach it (status 0). */
@@ -70,8 +72,9 @@ export async function answered<M extends Method, P extends Path<M>>(
   asked: Asked<M, P> = {},
 ): Promise<{ body: Answer<M, P>; tag: string | null }> {
   const headers = new Headers({ accept: "application/json" });
-  if (method !== "get") headers.set("hub-page", "1");
+  if (method !== "get") headers.set("x-hub-request", "1");
   if (method === "post") headers.set("idempotency-key", fresh());
+  if (asked.secret) headers.set("authorization", `Bearer ${asked.secret}`);
   if (asked.match) headers.set("if-match", asked.match);
   const options: RequestInit = { method: method.toUpperCase(), headers, cache: "no-store" };
   if (asked.body !== undefined) {

@@ -12,7 +12,7 @@ import { Page } from "./parts";
 import { PAGES } from "./pages/pages";
 import { useReading } from "./reading";
 import { place } from "./router";
-import { SignIn } from "./sign_in";
+import { SignIn, isEntering } from "./sign_in";
 import { VIEWS } from "./views";
 
 const THEMES = ["system", "light", "dark"] as const;
@@ -36,7 +36,7 @@ effect(() => {
 });
 
 export function Shell(): JSX.Element {
-  if (isSignedOut.value) return <SignIn />;
+  if (isEntering.value || isSignedOut.value) return <SignIn />;
   return <Inside />;
 }
 

@@ -1,11 +1,69 @@
+// Signing in: with the code of a link, or with an operator's token. The session is a cookie that no script reads.
+import { signal } from "@preact/signals";
 import type { JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { isSignedOut } from "./live";
+import { Refused } from "./parts";
+import { go, place } from "./router";
+import { Refusal, ask } from "./server";
+
+/** Whether the address is that of a link. Its code is no longer in the address once it has been read. */
+export const isEntering = signal(place.value.path[0] === "login");
+const code = location.hash.slice(1);
 
 /** Shown in place of every page to a browser that the hub does not know. */
 export function SignIn(): JSX.Element {
+  const [refusal, setRefusal] = useState<Refusal | null>(null);
+  const [token, setToken] = useState("");
+  const [isBusy, setBusy] = useState(false);
+
+  async function enter(secret: string): Promise<void> {
+    setBusy(true);
+    setRefusal(null);
+    try {
+      await ask("post", "/v1/sessions", { secret });
+      if (isEntering.value) go("/", { replace: true });
+      isEntering.value = false;
+      isSignedOut.value = false;
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      setRefusal(error);
+      setBusy(false);
+    }
+  }
+
+  useEffect(() => {
+    if (!isEntering.value || !code) return;
+    history.replaceState(null, "", "/login");
+    void enter(code);
+  }, []);
+
   return (
     <main class="sign-in">
       <h1>Sign in</h1>
-      <p>This browser is not signed in to the hub, or its session has ended.</p>
+      <Refused refusal={refusal} />
+      <p>This browser is not signed in to the hub, or its session has ended. Open a new link, or give a token.</p>
+      <form
+        class="filters"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void enter(token.trim());
+        }}
+      >
+        <label class="field">
+          <span>Token of an operator</span>
+          <input
+            type="password"
+            autocomplete="off"
+            required
+            value={token}
+            onInput={(event) => setToken(event.currentTarget.value)}
+          />
+        </label>
+        <button class="main" disabled={isBusy}>
+          Sign in
+        </button>
+      </form>
     </main>
   );
 }

@@ -60,6 +60,8 @@ export type ScheduleTable = { "cron"?: string | null; "every_s"?: number | null;
 export type ScheduleView = { "id": string; "kind": "at" | "cron" | "every"; "expr": string | null; "every_s": number | null; "at": string | null; "said": string; "timezone": string; "overlap": string; "enabled": boolean; "paused_reason": string | null; "paused_because": string | null; "catch_up": "all" | "earliest" | "latest" | "none"; "catch_up_window_s": number | null; "max_catch_up": number; "jitter_s": number; "offset_s": number; "start_deadline_s": number | null; "run_timeout_s": number; "max_attempts": number; "pause_after_failures": number; "consecutive_failures": number; "on_first_connect": boolean; "first_connect": ("awaited" | "done" | "due") | (null); "next_fires": readonly (FireView)[] };
 export type Scope = "audit" | "devices" | "read" | "run" | "settings" | "system" | "tokens";
 export type SeriesView = { "name": string; "type": "counter" | "gauge" | "histogram"; "tags": { readonly [name: string]: string }; "last": number | null; "last_at": string };
+export type SessionView = { "id": string; "name": string; "role": Role; "scopes": readonly (Scope)[]; "user": string | null; "last4": string; "created_by": string; "created_at": string; "opened_at": string | null; "expires_at": string; "last_used_at": string | null; "revoked_at": string | null };
+export type Sessions = { "sessions": readonly (SessionView)[]; "next_cursor": string | null };
 export type SlotTable = { "cron"?: string | null; "every_s"?: number | null; "at"?: string | null; "overlap"?: "skip" | "queue_one" | "queue_all" | "cancel_running" | "allow"; "catch_up"?: "latest" | "earliest" | "all" | "none"; "catch_up_window_s"?: number | null; "max_catch_up"?: number; "jitter_s"?: number | null; "exact"?: boolean; "label": string; "duration_s": number };
 export type SlotTimeView = { "starts_at": string; "ends_at": string; "local": string; "shift": string | null };
 export type SlotView = { "id": string; "kind": "at" | "cron" | "every"; "expr": string | null; "every_s": number | null; "at": string | null; "said": string; "timezone": string; "overlap": string; "enabled": boolean; "paused_reason": string | null; "paused_because": string | null; "label": string; "duration_s": number; "next_times": readonly (SlotTimeView)[] };
@@ -87,6 +89,7 @@ export interface Get {
   "/v1/questions": { query: "board" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: QuestionsPage };
   "/v1/runs": { query: "agent" | "cursor" | "device" | "limit" | "outcome" | "since" | "state" | "task_id" | "until" | "user"; body: undefined; answer: Runs };
   "/v1/runs/{run_id}": { query: "user"; body: undefined; answer: RunDetail };
+  "/v1/sessions": { query: "cursor" | "limit" | "user"; body: undefined; answer: Sessions };
   "/v1/status": { query: "user"; body: undefined; answer: StatusView };
 }
 
@@ -104,6 +107,7 @@ export interface Post {
   "/v1/runs/{run_id}/pause": { query: "user"; body: undefined; answer: RunView };
   "/v1/runs/{run_id}/rerun": { query: "user"; body: undefined; answer: RunView };
   "/v1/runs/{run_id}/resume": { query: "user"; body: undefined; answer: RunView };
+  "/v1/sessions": { query: "user"; body: undefined; answer: SessionView };
 }
 
 export interface Put {
