@@ -157,9 +157,12 @@ def revert(hub: Talk, what: str) -> Responses:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--revision", type=int, help="Publish this earlier revision again, in place of a file.")
 @click.option("--withdraw", is_flag=True, help="Let each node use the tables of its own file again.")
+@click.option("--archive", is_flag=True, help="With --withdraw: archive agents that are in no hub.toml.")
 @click.option("--after", type=click.IntRange(min=0), help="Only if this revision is the newest; 0: none.")
 @hub_command
-def push(hub: Talk, file: Path | None, revision: int | None, withdraw: bool, after: int | None) -> Responses:
+def push(
+    hub: Talk, file: Path | None, revision: int | None, withdraw: bool, archive: bool, after: int | None
+) -> Responses:
     """Publish the settings of a file for all nodes: agents, models, limits and what else they share.
 
     This node checks them first; if it cannot apply them, nothing is published. The others apply them within
@@ -174,7 +177,7 @@ def push(hub: Talk, file: Path | None, revision: int | None, withdraw: bool, aft
     if (file is not None) + (revision is not None) + withdraw != 1:
         raise Failure("give either FILE, --revision or --withdraw", Exit.USAGE)
     newest = next(iter(hub.get(f"{PATH}/revisions", limit=1)["revisions"]), None)
-    body: dict[str, Any] = {"withdraw": withdraw, "revision": revision}
+    body: dict[str, Any] = {"withdraw": withdraw, "revision": revision, "archive": archive}
     based: int | None = None
     if file is not None:
         try:

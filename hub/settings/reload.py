@@ -119,6 +119,12 @@ class NothingShared(HubError):
     code = ErrorCode.BAD_PARAMS
 
 
+class WouldArchive(HubError):
+    """Refusal to withdraw shared settings that alone declare some agents; nothing was changed."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
 class CannotWriteSettings(HubError):
     """Unwritable settings file; nothing was changed."""
 
@@ -286,7 +292,13 @@ class Reloader:
                 await self._attempt(reading, actor, is_edit=True)
 
     async def publish(
-        self, text: str | None, *, name: str, actor: str, expected: Sequence[str] | None = None
+        self,
+        text: str | None,
+        *,
+        name: str,
+        actor: str,
+        expected: Sequence[str] | None = None,
+        archives: bool = False,
     ) -> TakenUp:
         """Publish the shared tables of *text* as a revision for all nodes, and apply it.
 
@@ -294,8 +306,10 @@ class Reloader:
             text: None: each node uses the tables of its own file from then on.
             name: name of the text in problems.
             expected: tags of the newest revision that the caller has seen, or ``*``; None: no check.
+            archives: True if agents may be archived because no file of a node declares them.
 
         Raises:
+            WouldArchive: they may not; nothing was published.
             NothingShared: the text has no such table.
             SettingsInvalid: this node cannot use it, and nothing was published.
             PublishedMeanwhile: another caller published a revision since.
@@ -316,6 +330,8 @@ class Reloader:
                 reading = await anyio.to_thread.run_sync(self._read_in_use, shared)
                 if reading.settings is not None and text is not None and not has_shared_tables(text):
                     raise NothingShared(f"the text has no table that nodes share: {', '.join(SHARED)}")
+                if text is None and reading.settings is not None and not archives:
+                    _check_none_archived(changes(self.current, reading.settings, started=self._started))
                 try:
                     return await self._attempt(reading, actor, is_edit=True, is_new=True)
                 except SettingsInvalid as error:
@@ -557,6 +573,15 @@ class Reloader:
         self._metrics.config_successful.set(0 if self.refused else 1)
         if not self.refused:
             self._metrics.config_success_at.set(now_ms(self._clock) / 1000)
+
+
+def _check_none_archived(found: Changes) -> None:
+    """Raise WouldArchive if the changes archive agents."""
+    if found.archived:
+        raise WouldArchive(
+            f"hub.toml of this node does not declare {', '.join(found.archived)}, which would be archived:"
+            " write their tables there first, or ask for it: archive, --archive"
+        )
 
 
 def _difference(before: str, after: str) -> str:

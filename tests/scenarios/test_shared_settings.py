@@ -60,5 +60,5 @@ async def test_published_settings_reach_a_running_node_and_one_that_was_dead_mea
         listed = (await west.get("/v1/nodes"))["nodes"]
         assert [node["settings_revision"] for node in listed] == [2, 2]
         assert [agent["name"] for agent in (await west.get("/v1/agents"))["agents"]] == ["inbox"]
-        await west.post("/v1/config/revisions", {"withdraw": True})
+        await west.post("/v1/config/revisions", {"withdraw": True, "archive": True})
         await has_runs(east, 32)

@@ -36,13 +36,15 @@ class RevisionView(View, kw_only=True):
 class ConfigPush(View, kw_only=True):
     """Request to publish shared settings: those of a *text*, of an earlier *revision*, or none (*withdraw*).
 
-    *name*: of the text, in problems.
+    *name*: of the text, in problems. *archive*: archive the agents that no hub.toml declares then; else a
+    withdrawal is refused that would do so.
     """
 
     text: Annotated[str, Meta(max_length=1_000_000)] | None = None
     name: Annotated[str, Meta(max_length=4_096)] = "text"
     revision: Annotated[int, Meta(ge=1, le=2**53)] | None = None
     withdraw: bool = False
+    archive: bool = False
 
     def __post_init__(self) -> None:
         if (self.text is not None) + (self.revision is not None) + self.withdraw != 1:
@@ -95,7 +97,9 @@ class Revisions(Noun):
         text = push.text
         if push.revision is not None:
             text = (await self._store.read(settings_revisions.find_revision, push.revision)).text
-        done = await self._reloader.publish(text, name=push.name, actor=caller.actor, expected=match.tags)
+        done = await self._reloader.publish(
+            text, name=push.name, actor=caller.actor, expected=match.tags, archives=push.archive
+        )
         match.set_tag(revision_tag(done.revision))
         return PublishedView.from_row(reload_view(done), revision=done.revision)
 

@@ -84,7 +84,11 @@ async def test_pushed_settings_are_those_of_each_node_until_they_are_withdrawn(p
     )
     assert change.actor.startswith("operator:"), "one node writes what changed, not each"
 
-    assert (await pair.push(withdraw=True)).json()["archived"] == ["agents.inbox"]
+    refused = await pair.push(withdraw=True)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_params")
+    assert "does not declare agents.inbox, which would be archived" in refused.json()["detail"]
+    assert await pair.nodes() == [(1, None), (1, None)]
+    assert (await pair.push(withdraw=True, archive=True)).json()["archived"] == ["agents.inbox"]
     await follow(pair.west)
     assert (runs_of(pair.east), runs_of(pair.west)) == (default, default)
     assert (await pair.push(revision=1)).status_code == 200
