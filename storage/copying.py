@@ -33,6 +33,12 @@ _LEFT_OUT: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+class NotEmpty(Conflict):
+    """Error: the target of a copy has rows; nothing was written."""
+
+    hint = "name an empty database: another one; or move the file away that is not needed any more"
+
+
 class Copied(NamedTuple):
     """Table that was copied, with the digest of its rows in hexadecimal, equal at both databases."""
 
@@ -53,7 +59,8 @@ async def copy_database(
         Unavailable: the databases are of one kind, or one of them cannot be opened, is of another release, or
             has broken rows.
         Busy: a hub is running on one of them.
-        Conflict: *target* has rows, or the copy differs. Nothing was written.
+        NotEmpty: *target* has rows. Nothing was written.
+        Conflict: the copy differs. Nothing was written.
     """
     if source.startswith(SERVER) is target.startswith(SERVER):
         raise Unavailable(
@@ -94,7 +101,7 @@ def _copy(
             raise Busy(f"a hub is running on {name}: stop it first, or wait 30 s after it died")
     for table in metadata.sorted_tables:
         if target.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is not None:
-            raise Conflict(f"the database {names[1]} is not empty: its table {table.name} has rows")
+            raise NotEmpty(f"the database {names[1]} is not empty: its table {table.name} has rows")
     drop_triggers(target)
     for table in TABLES:
         rows = _rows_of(source, table)

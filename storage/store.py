@@ -69,7 +69,7 @@ async def open_store(
         async with open_sqlite(_empty_database(), now_ms=clock) as database:
             yield database
     else:
-        with held_alone(path):
+        with held_alone(path, otherwise=", or give this one a folder of its own with --state DIR"):
             await anyio.to_thread.run_sync(upgrade, path)
             async with open_sqlite(path, now_ms=clock) as database:
                 yield database

@@ -63,7 +63,8 @@ def as_failure(error: Exception) -> Failure:
             return Failure(str(error), Exit.UNAVAILABLE, next_step="is another hub running? hub status")
         case HubError():
             code = _EXIT_CODES.get(error.code, Exit.FAILED)
-            return Failure(str(error) or str(error.code), code, next_step=CATALOGUE[error.code].hint)
+            hint = getattr(error, "hint", "") or CATALOGUE[error.code].hint
+            return Failure(str(error) or str(error.code), code, next_step=hint)
         case PermissionError():
             problem = f"no permission for {error.filename or 'a file'}: {error.strerror or error}"
             return Failure(problem, Exit.NOT_PERMITTED, next_step=AS_WHOM)

@@ -237,10 +237,13 @@ def file_of(url: str, base: Path | None = None) -> Path | None:
 
 
 @contextmanager
-def held_alone(path: Path) -> Iterator[None]:
+def held_alone(path: Path, otherwise: str = "") -> Iterator[None]:
     """Lock the file against every other hub, until the block ends or the process dies.
 
     The lock is on a file next to the database: SQLite's own locks end with each transaction.
+
+    Args:
+        otherwise: other remedy than to stop the hub that has it open.
 
     Raises:
         Busy: another hub has the file open.
@@ -257,8 +260,7 @@ def held_alone(path: Path) -> Iterator[None]:
         holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(handle)
         raise Busy(
-            f"another hub (process {holder}) has the database {path} open; stop it first,"
-            " or give this one a folder of its own with --state DIR"
+            f"another hub (process {holder}) has the database {path} open; stop it first{otherwise}"
         ) from None
     try:
         # on a full disk: the lock still holds, only the process id is missing from it
