@@ -56,6 +56,16 @@ async def link_of(store: Store, roster: Roster, device_id: DeviceId, name: str) 
     return link
 
 
+class NodeNotAlive(NodeUnreachable):
+    """Error: a node that only itself can answer for is stopped or dead."""
+
+    def __init__(self, node: NodeRow) -> None:
+        name = node.name or node.id
+        ended = "is dead: it ended without a word, or its database is out of reach"
+        super().__init__(f"node {name} {ended if node.stopped_at is None else 'is stopped'}")
+        self.hint = f"start it; if it is gone for good: hub nodes rm {node.id[-6:]}"
+
+
 class NodeReply(Struct, frozen=True):
     """Response of one node to a request that all nodes were asked."""
 
@@ -93,16 +103,15 @@ class Others:
 
         Raises:
             UnknownNode: there is no such node.
-            NodeUnreachable: the node is not alive.
+            NodeNotAlive: it is stopped or dead.
         """
         if header is None:
             return None
-        called = unquote(header)
-        node = await self._store.read(nodes.node_called, called)
+        node = await self._store.read(nodes.node_called, unquote(header))
         if node.boot_id == self._here:
             return None
         if node.expires_at is None:
-            raise NodeUnreachable(f"node {called} is not alive")
+            raise NodeNotAlive(node)
         return node.boot_id
 
     async def ask(self, boot_id: BootId, request: Request, within_s: float = WITHIN_S) -> Reply:

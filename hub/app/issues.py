@@ -65,6 +65,7 @@ def watch_for_issues(
     add("restart", partial(settings.check_waiting, in_use))
     add("settings", partial(settings.check_warnings, in_use))
     add("declarations", partial(settings.check_declarations, store, context.node.id))
+    add("nodes", partial(records.check_nodes, store))
     add("revisions", partial(settings.check_revisions, store))
     add("listeners", partial(settings.check_listeners, in_use))
     add("certificates", partial(settings.check_certificates, tls.in_use))

@@ -8,7 +8,7 @@ from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
 from storage import audit
 from storage.audit import Break, Checked, Link
-from storage.devices import devices, users
+from storage.devices import devices, nodes, users
 from storage.devices.devices import DeviceRow
 from storage.kernel import database
 from storage.kernel.broken_rows import FIRST_PLACE, SHOWN, BrokenRow, Place, broken_from
@@ -16,6 +16,7 @@ from storage.runs import agreement
 from storage.runs.agreement import StoreRow
 from storage.store import Store
 
+MOST_NODES: Final = 1_000
 WAL_BYTES: Final = 256 * 1024 * 1024  # the hub's own checkpoints keep the log far smaller
 BACKUP_AGE: Final = timedelta(days=8)
 AGREEMENT_REPORTED: Final = timedelta(days=1)  # for so long a restored agreement is reported
@@ -25,6 +26,22 @@ ROWS_EVERY: Final = timedelta(hours=1)
 ROWS_OF_PART: Final = 1_000  # searched in one read, in about 20 ms
 FULL_PARTS: Final = 10  # such reads in one check, and one for the end of each table
 ROWS_PAUSE: Final = 4
+
+
+async def check_nodes(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find nodes that ended without a stop, or do not reach the database."""
+    if not store.is_shared:
+        return []
+    return [
+        warning(
+            "node.dead",
+            f"node {node.name or node.id} is dead: it ended without a word, or its database is out of reach",
+            fix=f"start it; if it is gone for good: hub nodes rm {node.id[-6:]}",
+            subject=node.id,
+        )
+        for node in await store.read(nodes.list_nodes, limit=MOST_NODES)
+        if node.expires_at is None and node.stopped_at is None
+    ]
 
 
 async def check_wal(store: Store, now: datetime) -> Iterable[Finding]:

@@ -6,6 +6,7 @@ from hub.api.binding import OPTIONAL
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
 from hub.api.nouns.upkeep import DrainRequest, DrainView, Upkeep
+from hub.api.others import NodeNotAlive
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
@@ -48,10 +49,8 @@ class OfAnotherNode(HubError):
     code = ErrorCode.NODE_UNREACHABLE
 
     def __init__(self, node: NodeRow) -> None:
-        is_alive = node.expires_at is not None
-        state = "is another node; ask it, or give the nodes a bus" if is_alive else "is not alive"
-        super().__init__(f"{node.name or node.id} {state}")
-        self.boot_id = node.boot_id if is_alive else None
+        super().__init__(f"{node.name or node.id} is another node; ask it, or give the nodes a bus")
+        self.boot_id = node.boot_id
 
 
 class Nodes(Noun):
@@ -125,7 +124,7 @@ class Nodes(Noun):
         """Stop a node gracefully: it starts no run, and pauses those that it executes."""
         node = await self._store.read(nodes.node_called, node_id)
         if node.id != self._here:
-            raise OfAnotherNode(node)
+            raise NodeNotAlive(node) if node.expires_at is None else OfAnotherNode(node)
         return await self._upkeep.drain(options, actor)
 
     def _view(self, row: NodeRow) -> NodeView:

@@ -12,16 +12,20 @@ import pytest
 
 from hub.api.door.roles import Role
 from hub.api.nouns.runs import Runs
+from hub.health.records import check_nodes
 from hub.runs.lifecycle import Interrupt
 from protocol.errors import CloseCode
 from protocol.ids import NodeId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.devices import nodes
+from tests.support.clock import START
 from tests.support.hub import NOTES, TEXT, ServedHub, nodes_of, over_tcp, over_unix
 from tests.support.identity import EndedLink
 from tests.support.nats import Nats
 from tests.support.postgres import Postgres
 from tests.support.wire import until
+
+GONE = "start it; if it is gone for good: hub nodes rm e-east"
 
 
 class Pair(NamedTuple):
@@ -95,7 +99,15 @@ async def test_a_request_that_names_a_node_is_answered_by_it(pair: Pair) -> None
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_node")
     await pair.east.store.write(nodes.beat, NodeId("node-east"), pair.east.boot_id, ttl_ms=-1)
     dead = await pair.client.get("/v1/status", headers={"hub-node": "node-east"})
-    assert (dead.status_code, dead.json()["detail"]) == (503, "node node-east is not alive")
+    assert (dead.status_code, dead.json()["hint"]) == (503, GONE)
+    assert " is dead: it ended without a word" in dead.json()["detail"]
+    assert (await pair.client.post("/v1/nodes/node-east/drain")).json()["hint"] == GONE
+    (found,) = await check_nodes(pair.west.store, START)
+    assert (found.id, found.fix) == ("node.dead", GONE)
+    await pair.east.store.write(nodes.end_boot, NodeId("node-east"), pair.east.boot_id, 1)
+    assert await check_nodes(pair.west.store, START) == [], "it was stopped on purpose"
+    stopped = await pair.client.get("/v1/status", headers={"hub-node": "node-east"})
+    assert stopped.json()["detail"].endswith(" is stopped")
 
 
 async def test_a_caller_has_the_same_rights_at_the_other_node(pair: Pair) -> None:
