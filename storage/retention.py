@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from storage.agents.schema import agent_config_history, agent_state_history, agents, wakes
 from storage.connectors.schema import posted, seen_messages, sign_ins
 from storage.coordination.schema import broadcasts, message_moves, messages, questions
+from storage.devices.schema import failed_attempts
 from storage.kernel.columns import Int
 from storage.runs.calls import IS_OPEN
 from storage.runs.schema import (
@@ -416,11 +417,12 @@ def count_answers(c: sa.Connection, place: Place, *, retained: int, rows: int) -
     return (last, ANSWERS_FROM) if counted + some > retained else (None, (last, counted + some))
 
 
-# --- messages of mailboxes, posts and sign-ins
+# --- messages of mailboxes, posts, sign-ins and failed attempts
 
 prune_seen = Pruning(seen_messages, seen_messages.c.seen_at)
 prune_posted = Pruning(posted, posted.c.settled_at, sa.text("posted.settled_at IS NOT NULL"))
 prune_sign_ins = Pruning(sign_ins, sign_ins.c.expires_at)
+prune_attempts = Pruning(failed_attempts, failed_attempts.c.failed_at)
 
 
 # --- messages between agents, questions and broadcasts

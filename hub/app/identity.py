@@ -19,12 +19,13 @@ from hub.api.nouns.users import Users
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.clock import Chance, Clock, IdFactory
-from hub.links.attempts import AttemptLimits, FailedAttempts
+from hub.links.attempts import FailedAttempts
 from hub.links.auth import Authenticator
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits
 from protocol.ids import UserId
+from storage.devices.attempts import AttemptLimits
 from storage.store import Store
 
 Secrets = TypeVar("Secrets", bound=SecretsOfKind[Any])
@@ -45,7 +46,7 @@ class Judges:
             takeover_wait_s=roster.takeover_wait_s,
             connections_per_user=context.settings.limits.connections_per_user,
         )
-        self.of_operators = FailedAttempts(context.clock, limits=attempts)
+        self.of_operators = FailedAttempts(context.store, context.clock, kind="operator", limits=attempts)
 
     def shut_out(self) -> Iterator[tuple[str, float]]:
         """Yield the clients locked out after failed attempts at either listener, with the seconds to wait."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hub.clock import Chance, Clock, now_ms
-from hub.links.attempts import AttemptLimits, FailedAttempts, network_of
+from hub.links.attempts import FailedAttempts, network_of
 from hub.links.gate import RETRY_S
 from hub.links.pairing import PairingDesk, PairingLimits
 from hub.links.proof import BadProof, check_hello, read_key
@@ -30,6 +30,7 @@ from protocol.handshake import Challenge, DeviceHello, Identity, StoreMark
 from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.devices import devices, sessions
+from storage.devices.attempts import AttemptLimits
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import TokenRevoked, UnknownDevice
 from storage.devices.sessions import Opened, Opening, Owner, TooManyDevices
@@ -107,7 +108,7 @@ class Authenticator:
         self.on_taken: Callable[[DeviceId, int, BootId], None] = lambda *_: None
         self._clock = clock
         self._metrics = metrics
-        self._failed = FailedAttempts(clock, limits=attempts)
+        self._failed = FailedAttempts(store, clock, kind="device", limits=attempts)
         self._samples = RefusalSamples(clock)
         self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics, limits=pairing)
         self._takeover_wait_s = takeover_wait_s
@@ -137,7 +138,7 @@ class Authenticator:
         try:
             return await self._judge(knock, network)
         except Refusal as judged:
-            refusal = self._count(judged, network)
+            refusal = await self._count(judged, network)
             if refusal.error.pairing_code is None:  # waiting for a person is not a failure
                 self._metrics.auth_failures.labels(refusal.error.code).inc()
                 await self._record_refusal(network, refusal.error.code)
@@ -209,8 +210,8 @@ class Authenticator:
         if owner is None and hello.invitation is not None:
             owner = await self._desk.redeem(key, hello.invitation, hello)
         if owner is None:
-            if (wait := self._wait_of(network, credential)) is not None:
-                raise wait
+            if wait_s := max(map(self._failed.wait_s, (network, credential))):
+                raise self._too_many(wait_s)
             raise await self._desk.ask(key, hello, network=network, connection_id=knock.connection_id)
         self._desk.forget(key.id)
         if owner.device_revoked_at is not None:
@@ -281,22 +282,15 @@ class Authenticator:
 
     # --- waiting after failures ---
 
-    def _count(self, refusal: Refusal, network: str) -> Refusal:
+    async def _count(self, refusal: Refusal, network: str) -> Refusal:
         """Return the refusal to send: *refusal*, which is counted, or the wait after too many failures."""
         if not refusal.is_failure:
             return refusal
         parties = (network,) if refusal.party is None else (network, refusal.party)
-        if (wait := self._wait_of(*parties)) is not None:  # failures during a wait do not extend it
-            return wait
-        for party in parties:
-            self._failed.record(party)
-        return refusal
+        wait_s = await self._failed.fail(*parties)
+        return self._too_many(wait_s) if wait_s else refusal
 
-    def _wait_of(self, *parties: str) -> Refusal | None:
-        """Return a refusal with the remaining wait if one of *parties* is waiting, else None."""
-        wait_s = max(map(self._failed.wait_s, parties))
-        if not wait_s:
-            return None
+    def _too_many(self, wait_s: float) -> Refusal:
         self._metrics.limits_reached.labels("auth_failures").inc()
         limits = self._failed.limits
         return _wait(f"{limits.failures} attempts failed in {limits.window_s:g} s", wait_s)

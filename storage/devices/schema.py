@@ -170,3 +170,14 @@ agent_tokens = table(
 index("agent_tokens_agent", agent_tokens.c.agent_id)
 index("agent_tokens_revoked", agent_tokens.c.revoked_at, where="revoked_at IS NOT NULL")
 index("agent_tokens_expires", agent_tokens.c.expires_at, where="revoked_at IS NULL")
+
+failed_attempts = table(
+    "failed_attempts",
+    key("party"),
+    doc("recent", "[]", list[int]),
+    number("waits", 0),
+    number("wait_ends_at", 0),
+    number("failed_at"),
+    rowid=False,
+)
+index("failed_attempts_failed", failed_attempts.c.failed_at)

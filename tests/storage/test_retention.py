@@ -436,6 +436,7 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "seen_messages",
         "posted",  # once settled; as many wait as [limits] has it
         "sign_ins",
+        "failed_attempts",
         "metric_series",  # once nothing of it is kept
         "agent_metrics",
         "changes",

@@ -398,7 +398,9 @@ def _server(hub: ServedHub, options: dict[str, Any]) -> OperatorServer:
         "metrics": hub.metrics.render,
         "clock": clock,
         "gate": Gate(ROOMY, clock=clock, metrics=Metrics()),
-        "bearer": BearerTokens(hub.store, clock=clock, attempts=FailedAttempts(clock)),
+        "bearer": BearerTokens(
+            hub.store, clock=clock, attempts=FailedAttempts(hub.store, clock, kind="operator")
+        ),
         "replays": Replays(hub.store, clock=clock),
     }
     return OperatorServer(hub.nouns, **given | options)

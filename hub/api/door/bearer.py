@@ -171,10 +171,7 @@ class BearerTokens:
     ) -> HubError:
         """Count the failed attempt, audit a sample of the failures, and return the error to raise."""
         parties = (network, f"token:{digest[:12].hex()}")
-        wait_s = max(map(self._attempts.wait_s, parties))
-        if not wait_s:  # an attempt during a wait does not prolong the wait
-            for party in parties:
-                self._attempts.record(party)
+        wait_s = await self._attempts.fail(*parties)
         if (sample := self._samples.take(network, reason)) is not None:
             shown_network, count = sample
             log.warning("operator.refused", network=shown_network, reason=reason, count=count)

@@ -13,7 +13,7 @@ from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links import pairing
-from hub.links.attempts import AttemptLimits, FailedAttempts
+from hub.links.attempts import FailedAttempts
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol import keys
@@ -21,6 +21,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings, users
+from storage.devices.attempts import AttemptLimits
 from storage.devices.pairings import PairingChanged, PairingRow, UnknownPairing
 from storage.store import Store
 
@@ -112,7 +113,9 @@ class Pairings(Noun):
         self._owner_id = owner_id
         self._one_at_a_time = anyio.Lock()
         self._wrong_codes = FailedAttempts(
+            store,
             clock,
+            kind="code",
             limits=AttemptLimits(
                 failures=limits.wrong_codes,
                 window_s=limits.wrong_code_window_s,
@@ -197,7 +200,7 @@ class Pairings(Noun):
     async def _pairing_of(self, code: str, actor: str) -> tuple[bytes, PairingRow]:
         """Return the hash of a code, and its pairing."""
         async with self._one_at_a_time:
-            if wait_s := self._wrong_codes.wait_s(actor):
+            if wait_s := await self._wrong_codes.read_wait_s(actor):
                 raise TooManyCodes(wait_s)
             try:
                 code_hash = pairing.hash_code(pairing.read(code))
@@ -210,7 +213,7 @@ class Pairings(Noun):
             return code_hash, waiting
 
     async def _count_wrong(self, actor: str) -> None:
-        self._wrong_codes.record(actor)
+        await self._wrong_codes.fail(actor)
         if self._wrong_codes.wait_s(actor):
             self._metrics.limits_reached.labels("wrong_codes").inc()
             log.warning("pairing.locked", actor=actor)

@@ -8,10 +8,11 @@ import pytest
 
 from hub.api.door.bearer import BearerTokens, TokenRefused, TooManyTokens
 from hub.api.door.roles import Principal, Role, Scope
-from hub.links.attempts import AttemptLimits, FailedAttempts
+from hub.links.attempts import FailedAttempts
 from protocol.errors import HubError
 from protocol.ids import TokenId
 from storage import audit
+from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow, list_agent_tokens
 from tests.support.identity import IdentityBench, open_identity
 
@@ -26,7 +27,9 @@ async def bench() -> AsyncIterator[IdentityBench]:
 
 
 def _bearer(bench: IdentityBench) -> BearerTokens:
-    return BearerTokens(bench.store, clock=bench.clock, attempts=FailedAttempts(bench.clock))
+    return BearerTokens(
+        bench.store, clock=bench.clock, attempts=FailedAttempts(bench.store, bench.clock, kind="operator")
+    )
 
 
 async def _refused(bearer: BearerTokens, token: str, network: str = HERE) -> HubError:
@@ -154,7 +157,10 @@ async def test_whoever_goes_on_trying_while_he_waits_is_not_made_to_wait_longer(
 
 
 async def test_the_limits_are_those_it_was_given_and_reaching_them_is_counted(bench: IdentityBench) -> None:
-    attempts, reached = FailedAttempts(bench.clock, limits=AttemptLimits(failures=2)), []
+    attempts, reached = (
+        FailedAttempts(bench.store, bench.clock, kind="operator", limits=AttemptLimits(failures=2)),
+        [],
+    )
     bearer = BearerTokens(
         bench.store, clock=bench.clock, attempts=attempts, on_limit=lambda: reached.append(1)
     )

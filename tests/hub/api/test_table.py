@@ -103,7 +103,9 @@ async def _lets_in(scope: Request, receive: Receive, send: Send) -> None:
 
 
 def _door(bench: IdentityBench) -> Access:
-    bearer = BearerTokens(bench.store, clock=bench.clock, attempts=FailedAttempts(bench.clock))
+    bearer = BearerTokens(
+        bench.store, clock=bench.clock, attempts=FailedAttempts(bench.store, bench.clock, kind="operator")
+    )
     return Access(_lets_in, hosts=Hosts(), body_bytes=10, bearer=bearer)
 
 

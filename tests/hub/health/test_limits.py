@@ -7,9 +7,11 @@ from hub.app.supervisor import Failures
 from hub.health import limits
 from hub.health.issues import Severity
 from hub.health.limits import LATELY, check_services
-from hub.links.attempts import AttemptLimits, FailedAttempts
+from hub.links.attempts import FailedAttempts
 from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits
+from storage.devices.attempts import AttemptLimits
+from storage.store import open_store
 from tests.support.clock import START, FakeClock
 
 MINUTE = timedelta(minutes=1)
@@ -63,13 +65,14 @@ async def test_every_reported_limit_is_a_limit_of_the_settings() -> None:
 
 
 async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> None:
-    clock = FakeClock()
-    attempts = FailedAttempts(clock, limits=AttemptLimits(failures=1, wait_s=100.0))
-    look = partial(limits.check_shut_out, attempts.waiting)
-    assert list(await look(START)) == []
-    for number in range(1, 6):
-        attempts.record(f"192.0.2.{number}")
-        clock.advance(10)
+    clock, once = FakeClock(), AttemptLimits(failures=1, wait_s=100.0)
+    async with open_store("sqlite://") as store:
+        attempts = FailedAttempts(store, clock, kind="operator", limits=once)
+        look = partial(limits.check_shut_out, attempts.waiting)
+        assert list(await look(START)) == []
+        for number in range(1, 6):
+            await attempts.fail(f"192.0.2.{number}")
+            clock.advance(10)
     (found,) = await look(START)
     assert found.id == "attempts.shut_out"
     assert "192.0.2.5 (90 s), 192.0.2.4 (80 s), 192.0.2.3 (70 s), and 2 more" in found.explanation

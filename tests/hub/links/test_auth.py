@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from hub.clock import epoch_ms
-from hub.links.attempts import AttemptLimits
 from hub.links.auth import Knock
 from hub.links.refusals import Refusal
 from hub.log.channel import fields_of
@@ -18,6 +17,7 @@ from protocol.ids import BootId, ConnectionId, DeviceId, TokenId
 from protocol.keys import key_id
 from storage import audit
 from storage.devices import device_keys, devices, pairings
+from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.support.clock import FakeClock
 from tests.support.keys import KeyPair

@@ -14,7 +14,6 @@ from hub.api.door.access import BODY_BYTES, BODY_S
 from hub.api.door.connection import HEAD_S
 from hub.api.nouns.tokens import IdentityLimits
 from hub.health.limits import COUNSEL
-from hub.links.attempts import AttemptLimits
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.listener import OPEN_S
 from hub.links.pairing import PairingLimits
@@ -33,6 +32,7 @@ from storage.agents.made_agents import AgentLimits
 from storage.coordination.board_memory import MemoryLimits
 from storage.coordination.boards import BoardLimits
 from storage.coordination.messages import MessageLimits
+from storage.devices.attempts import AttemptLimits
 from storage.schedules.fires import QueueLimits
 from tests.support.families import each
 

@@ -36,9 +36,11 @@ def upgrade() -> None:
     _add_revisions_of_settings()
     _add_changes()
     _add_browser_sessions()
+    _add_failed_attempts()
 
 
 def downgrade() -> None:
+    _drop_failed_attempts()
     _drop_browser_sessions()
     _drop_changes()
     _drop_revisions_of_settings()
@@ -489,3 +491,33 @@ def _add_browser_sessions() -> None:
 
 def _drop_browser_sessions() -> None:
     op.drop_table("browser_sessions")
+
+
+def _add_failed_attempts() -> None:
+    is_checked = op.get_bind().dialect.name == "sqlite"
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    recent = sa.Column(
+        "recent",
+        sa.Text() if is_checked else postgresql.JSONB(),
+        server_default=sa.text("'[]'"),
+        nullable=False,
+    )
+    valid = sa.CheckConstraint(
+        "recent IS NULL OR json_valid(recent)", name=op.f("ck_failed_attempts_recent_json")
+    )
+    op.create_table(
+        "failed_attempts",
+        sa.Column("party", sa.Text(), nullable=False),
+        recent,
+        sa.Column("waits", number, server_default=sa.text("0"), nullable=False),
+        sa.Column("wait_ends_at", number, server_default=sa.text("0"), nullable=False),
+        sa.Column("failed_at", number, nullable=False),
+        sa.PrimaryKeyConstraint("party", name=op.f("pk_failed_attempts")),
+        *((valid,) if is_checked else ()),
+        **_STRICT_WITHOUT_ROWID,
+    )
+    _index("failed_attempts_failed", "failed_attempts", ["failed_at"], where=None)
+
+
+def _drop_failed_attempts() -> None:
+    op.drop_table("failed_attempts")
