@@ -3,8 +3,10 @@
 Most are declared.
 """
 
+import os
 import sys
-from collections.abc import Iterator
+import webbrowser
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +34,8 @@ OPERATOR_TOKENS: Final = "/v1/operator-tokens"
 GRANTS: Final = ("files", "agents", "connectors", "coordination")  # as in storage.devices.devices.Grant
 SIGNS: Final = {"+": "add", "-": "remove"}
 ABOUT_THE_STREAM: Final = ("open", "reset")  # events after which the list is read again
+ANY_ADDRESS: Final = ("0.0.0.0", "[::]", "::")
+SESSIONS: Final = "/v1/sessions"
 ROLES: Final = ("viewer", "operator", "admin")
 
 
@@ -194,7 +198,7 @@ def create_token(
 @token.command("ls", epilog=example("hub token ls"))
 @hub_command
 def list_tokens(hub: Talk) -> Responses:
-    """List the tokens without their secrets."""
+    """List the tokens, and the sessions of browsers, without their secrets."""
     response = _all_tokens(hub)
     yield "tokens", response
     present(
@@ -202,6 +206,7 @@ def list_tokens(hub: Talk) -> Responses:
             "tokens": [
                 *(one | {"whom": f"device {one['device']}"} for one in response["tokens"]),
                 *(one | {"whom": f"{one['role']} {one['name']}"} for one in response["operator_tokens"]),
+                *(one | {"whom": f"browser of {one['name']}"} for one in response["sessions"]),
             ]
         },
         rows="tokens",
@@ -218,12 +223,17 @@ def list_tokens(hub: Talk) -> Responses:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_command
 def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
-    """Revoke a token and close its connection. The last characters of its ID are enough."""
+    """Revoke a token and close its connection, or end the session of a browser.
+
+    The last characters of its ID are enough.
+    """
     listed = _all_tokens(hub)
-    found = item_called([*listed["tokens"], *listed["operator_tokens"]], id)
+    found = item_called([one for tokens in listed.values() for one in tokens], id)
     if found is None:
         raise Failure(f"there is no token {id!r}", Exit.FAILED, next_step="list the tokens: hub token ls")
     noun, owner = ("tokens", "device") if "device" in found else ("operator-tokens", "name")
+    if "opened_at" in found:
+        noun = "sessions"
     if not yes:
         show.confirm(f"revoke the token of {found[owner]}?")
     yield "token", hub.send("DELETE", path_of(noun, found["id"]))
@@ -231,15 +241,47 @@ def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
 
 
 def _all_tokens(hub: Talk) -> dict[str, Any]:
-    """Return the tokens of devices, and of operators if the caller may see them."""
+    """Return the tokens of devices, and of operators and browsers if the caller may see them."""
     response = hub.get_all(TOKENS, "tokens")
     try:
         operators = hub.get_all(OPERATOR_TOKENS, "tokens")["tokens"]
+        sessions = hub.get_all(SESSIONS, "sessions")["sessions"]
     except Failure as refused:
         if refused.exit_code != Exit.NOT_PERMITTED:
             raise
-        operators = []
-    return response | {"operator_tokens": operators}
+        operators, sessions = [], []
+    return response | {"operator_tokens": operators, "sessions": sessions}
+
+
+@click.command("dashboard", epilog=example("hub dashboard --no-open"))
+@click.option("--role", type=click.Choice(ROLES), help="Give the session this role [default: all rights].")
+@click.option("--no-open", is_flag=True, help="Print the link only.")
+@hub_command
+def dashboard(hub: Talk, role: str | None, no_open: bool) -> Responses:
+    """Sign a browser in at the hub's pages, with a link that works once.
+
+    The link ends after a minute.
+
+    With --user, the session sees that user's things only.
+    """
+    listener = hub.get("/v1/config")["settings"]["listen"]["operator"]
+    host, _, port = hub.get("/v1/status")["listeners"]["operator"].rpartition(":")
+    is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
+    if is_encrypted and names:
+        host = names[0]
+    elif host in ANY_ADDRESS:
+        host = "127.0.0.1"
+    made = hub.post(f"{SESSIONS}/links", {"role": role})
+    link = f"{'https' if is_encrypted else 'http'}://{host}:{port}{made['path']}"
+    yield "link", made | {"link": link}
+    show.out(link)
+    if no_open or not has_display(os.environ) or not webbrowser.open(link):
+        show.report("Open the link in a browser on this machine within a minute; it works once.")
+
+
+def has_display(environ: Mapping[str, str]) -> bool:
+    """Return whether a browser can show a window; one in the terminal would not run the pages."""
+    return sys.platform in ("darwin", "win32") or any(map(environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 @click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))

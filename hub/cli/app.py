@@ -58,6 +58,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "pair": _Command("access", "Admit devices: by the code that a device shows, or by an invitation."),
         "users": _Command(DECLARED, "List, create and remove the users, who own devices and agents."),
         "token": _Command("access", "Create, list and revoke the tokens of devices and operators."),
+        "dashboard": _Command("access", "Sign a browser in at the hub's pages, with a link that works once."),
         "keys": _Command(DECLARED, "List, rotate and delete the keys that seal sign-ins."),
         "routes": _Command("help", "List the REST routes with the roles that may use them."),
         "audit": _Command("logs", "List the audit log, export it, and verify its chain of hashes."),

@@ -14,7 +14,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from hub import tokens
-from hub.cli.access import GRANTS
+from hub.cli.access import GRANTS, has_display
 from hub.tokens import TokenKind
 from storage.devices import device_keys
 from storage.devices.devices import Grant
@@ -346,3 +346,28 @@ def test_an_unknown_grant_is_refused_with_the_known_ones(hub: Hub, served: Serve
 
 def test_the_grants_of_the_command_line_are_those_of_the_hub() -> None:
     assert tuple(Grant) == GRANTS
+
+
+def test_a_link_for_a_browser_is_printed_and_its_session_is_listed_and_revoked(
+    hub: Hub, served: ServedHub
+) -> None:
+    made = hub("dashboard", "--no-open", "--role", "viewer")
+    assert made.exit_code == 0, made.stderr
+    link = made.stdout.strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/login#hub_lnk_\w{39}", link), link
+    assert "works once" in made.stderr
+    (listed,) = json.loads(hub("token", "ls", "--json").stdout)["sessions"]
+    assert (listed["role"], listed["opened_at"], listed["last4"]) == ("viewer", None, link[-4:])
+    assert "browser of uid" in hub("token", "ls").stdout
+    assert "revoked" in hub("token", "revoke", listed["id"][-6:], "--yes").stderr
+    (ended,) = json.loads(hub("token", "ls", "--json").stdout)["sessions"]
+    assert ended["revoked_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_shown"),
+    [({}, False), ({"DISPLAY": ""}, False), ({"DISPLAY": ":0"}, True), ({"WAYLAND_DISPLAY": "w-0"}, True)],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have a display")
+def test_a_link_is_opened_where_a_browser_can_show_it(environ: dict[str, str], is_shown: bool) -> None:
+    assert has_display(environ) is is_shown
