@@ -52,6 +52,7 @@ FOLLOWED: Final = (
     Followed("gateways", "gateway"),
     Followed("invitations", "invitation"),
     Followed("items", "item"),
+    Followed("item_verdicts", "verdict", "item_id"),
     Followed("messages", "message"),
     Followed("pairings", "pairing", owner=_OF_DEVICE),
     Followed("questions", "question"),

@@ -33,6 +33,7 @@ from storage.devices.schema import failed_attempts
 from storage.kernel.columns import Int
 from storage.runs.calls import IS_OPEN
 from storage.runs.schema import (
+    item_verdicts,
     model_answers,
     model_batches,
     model_calls,
@@ -294,6 +295,10 @@ prune_fires = Pruning(schedule_fires, schedule_fires.c.decided_at)
 
 
 prune_wakes = Pruning(wakes, wakes.c.settled_at)
+
+
+# With the words of the items: a verdict can be undone as long as its row is here.
+prune_verdicts = Pruning(item_verdicts, item_verdicts.c.settled_at)
 
 
 OLDEST_RETAINED_FIRE = (

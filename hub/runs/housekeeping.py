@@ -198,6 +198,7 @@ class Housekeeping:
             *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),
             ("fires", partial(retention.prune_fires, before=fires)),
             ("wakes", partial(retention.prune_wakes, before=fires)),
+            ("verdicts", partial(retention.prune_verdicts, before=payloads)),
             *(("fires", partial(crowds, schedule_ids=part)) for part in _parts(schedule_ids)),
             ("activity", partial(retention.prune_activity, before=activity)),
             ("agent_history", partial(retention.prune_agent_history, before=activity)),

@@ -19,6 +19,7 @@ from storage.agents.schema import agents
 from storage.devices.schema import device_stores
 from storage.kernel.columns import in_parts, listed
 from storage.kernel.rows import columns_of, fill, fill_each, filled, values_of
+from storage.runs import item_verdicts
 from storage.runs.calls import IS_OPEN, ReportedVerdict, record_verdicts
 from storage.runs.items import (
     CHANGE_ITEM,
@@ -424,6 +425,7 @@ def take_rows(
     reported_items = [row.item for row in reported]
     words = [ReportedVerdict(one.call_id, one.verdict) for one in reported_items if one.verdict != "open"]
     record_verdicts(c, device_id, words, at)
+    item_verdicts.note_listed(c, device_id, {one.call_id: one.version for one in reported_items})
     _note_taken(c, device_id, mark, taken, is_last=is_last, at=at)
     return taken
 
@@ -437,6 +439,12 @@ def _take(
         other = ledger.other_of_row(known, one.row_id)
         if other is not None and other.call_id not in lost:  # else it is sent again
             _take_row(c, other)
+        if one.verdict == "open" != known.verdict:  # a verdict was undone, or its device restored
+            source = known.source or one.source
+            again = msgspec.structs.replace(
+                known, verdict="open", verdict_at=None, source=source, updated_at=at
+            )
+            c.execute(CHANGE_ITEM, change_of(again))
         if known.answered_at is None or known.row_id != one.row_id:
             note_answers(c, {one.call_id: one.row_id}, at)
         return False

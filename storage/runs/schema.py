@@ -273,6 +273,45 @@ index("items_of_agent", items.c.agent_id, *_listed, where="agent_id IS NOT NULL 
 index("items_of_run", items.c.run_id, where="length(id) > 0")
 index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
 
+# Verdicts that people gave at the hub, on their way to the items' devices; ``storage.runs.item_verdicts``.
+item_verdicts = table(
+    "item_verdicts",
+    key("id"),
+    reference("item_id", "items.id", ondelete="CASCADE"),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    text("device_id"),
+    text("verdict"),
+    doc("data", "{}"),
+    text("seen_call"),
+    sa.Column("undoes", sa.Text),
+    sa.Column("source", Doc(dict[str, Any])),
+    text("state", "pending"),
+    sa.Column("reason", sa.Text),
+    number("sends", 0),
+    number("epoch", 0),
+    number("next_at"),
+    sa.Column("counter", Int),
+    text("actor"),
+    number("created_at"),
+    sa.Column("settled_at", Int),
+    one_of("verdict", ("approve", "edit", "reject", "undo")),
+    one_of("state", ("pending", "sent", "done", "refused")),
+    sa.CheckConstraint("(verdict = 'undo') = (undoes IS NOT NULL)", name="undoes"),
+    sa.CheckConstraint("(state IN ('done', 'refused')) = (settled_at IS NOT NULL)", name="settled_at"),
+)
+_on_its_way = "state IN ('pending', 'sent')"
+index("item_verdicts_open", item_verdicts.c.item_id, where=_on_its_way, unique=True)
+index(
+    "item_verdicts_due",
+    item_verdicts.c.device_id,
+    item_verdicts.c.created_at,
+    item_verdicts.c.id,
+    where=_on_its_way,
+)
+index("item_verdicts_item", item_verdicts.c.item_id, item_verdicts.c.created_at)
+index("item_verdicts_user", item_verdicts.c.user_id)
+index("item_verdicts_settled", item_verdicts.c.settled_at, where="settled_at IS NOT NULL")
+
 model_answers = table(
     "model_answers",
     key("agent_id", of="agents.id"),

@@ -19,7 +19,7 @@ from storage.agents import agents
 from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS
-from storage.runs import agreement
+from storage.runs import agreement, item_verdicts
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -212,7 +212,13 @@ class Devices(Noun):
     async def revoke(self, device_id: str, actor: Actor) -> DeviceView:
         """Revoke a device for good and close its connection; doing it twice is no error."""
         device = await self._find(device_id)
-        await self._store.write(devices.revoke_device, device.id, at=self._now_ms(), actor=actor)
+        at = self._now_ms()
+
+        def write(c: Connection) -> None:
+            devices.revoke_device(c, device.id, at=at, actor=actor)
+            item_verdicts.refuse_all(c, device.id, at)
+
+        await self._store.write(write)
         self._roster.end_revoked(device.id, None)
         log.info("device.revoked", device_id=device.id)
         return self._view(await self._store.read(devices.get_device, device.id))

@@ -37,9 +37,11 @@ def upgrade() -> None:
     _add_changes()
     _add_browser_sessions()
     _add_failed_attempts()
+    _add_verdicts_of_items()
 
 
 def downgrade() -> None:
+    _drop_verdicts_of_items()
     _drop_failed_attempts()
     _drop_browser_sessions()
     _drop_changes()
@@ -521,3 +523,62 @@ def _add_failed_attempts() -> None:
 
 def _drop_failed_attempts() -> None:
     op.drop_table("failed_attempts")
+
+
+def _add_verdicts_of_items() -> None:
+    is_file = op.get_bind().dialect.name == "sqlite"
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    document = sa.Text() if is_file else postgresql.JSONB()
+    checks = {
+        "verdict": "verdict IN ('approve', 'edit', 'reject', 'undo')",
+        "state": "state IN ('pending', 'sent', 'done', 'refused')",
+        "undoes": "(verdict = 'undo') = (undoes IS NOT NULL)",
+        "settled_at": "(state IN ('done', 'refused')) = (settled_at IS NOT NULL)",
+    }
+    if is_file:
+        checks |= {f"{name}_json": f"{name} IS NULL OR json_valid({name})" for name in ("data", "source")}
+    op.create_table(
+        "item_verdicts",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("device_id", sa.Text(), nullable=False),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("data", document, server_default=sa.text("'{}'"), nullable=False),
+        sa.Column("seen_call", sa.Text(), nullable=False),
+        sa.Column("undoes", sa.Text()),
+        sa.Column("source", document),
+        sa.Column("state", sa.Text(), server_default=sa.text("'pending'"), nullable=False),
+        sa.Column("reason", sa.Text()),
+        sa.Column("sends", number, server_default=sa.text("0"), nullable=False),
+        sa.Column("epoch", number, server_default=sa.text("0"), nullable=False),
+        sa.Column("next_at", number, nullable=False),
+        sa.Column("counter", number),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("created_at", number, nullable=False),
+        sa.Column("settled_at", number),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_item_verdicts")),
+        *(
+            sa.ForeignKeyConstraint(
+                [f"{of}_id"], [f"{of}s.id"], name=op.f(f"fk_item_verdicts_{of}_id"), ondelete="CASCADE"
+            )
+            for of in ("item", "user")
+        ),
+        *(sa.CheckConstraint(check, name=op.f(f"ck_item_verdicts_{name}")) for name, check in checks.items()),
+        **_STRICT,
+    )
+    is_open = sa.text("state IN ('pending', 'sent')")
+    op.create_index(
+        *("item_verdicts_open", "item_verdicts", ["item_id"]),
+        unique=True,
+        sqlite_where=is_open,
+        postgresql_where=is_open,
+    )
+    _index("item_verdicts_due", "item_verdicts", ["device_id", "created_at", "id"], where=str(is_open))
+    _index("item_verdicts_item", "item_verdicts", ["item_id", "created_at"], where=None)
+    _index("item_verdicts_user", "item_verdicts", ["user_id"], where=None)
+    _index("item_verdicts_settled", "item_verdicts", ["settled_at"], where="settled_at IS NOT NULL")
+
+
+def _drop_verdicts_of_items() -> None:
+    op.drop_table("item_verdicts")

@@ -1,0 +1,434 @@
+"""Verdicts on items that people give at the hub: stored first, then brought to the items' devices.
+
+The device owns the row and decides whether it takes a verdict: it refuses one on a version that its owner
+has not seen. The verdict of an item changes with the device's answer, in the transaction that settles the
+verdict here. So a verdict is applied once, whatever is killed or restored in between.
+
+States: *pending* until it is sent, *sent* until it is answered. Final states: *done*, *refused* with a
+reason. Each item has at most one open verdict.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeGuard
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.calls import RowState
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import CallId, DeviceId, UserId
+from storage.devices.schema import devices
+from storage.kernel.columns import Int, in_parts
+from storage.kernel.many_rows import execute_for_each
+from storage.kernel.rows import columns_of, fill, fill_each, values_of
+from storage.runs.calls import NOTE_COUNTER, ReportedVerdict, record_verdicts
+from storage.runs.items import ITEMS, ItemRow, UnknownItem
+from storage.runs.schema import item_verdicts, items
+
+GivenVerdict = Literal["approve", "edit", "reject", "undo"]
+VerdictState = Literal["pending", "sent", "done", "refused"]
+
+IS_OPEN: Final = "item_verdicts.state IN ('pending', 'sent')"  # as text, so that the partial index is used
+CHANGED: Final = ErrorCode.CHANGED_MEANWHILE.value
+
+
+class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Verdict on an item. Instants are epoch milliseconds.
+
+    Attributes:
+        id: also the id of the call.
+        data: values of an approval or edit.
+        seen_call: newest call of the item when its owner saw it.
+        undoes: the verdict that an ``undo`` takes back.
+        source: source of an item that the verdict rejected, or that its undoing gives back.
+        reason: error code of a refusal.
+        sends: number of times that it may have been sent, the last time over the connection *epoch*.
+        counter: the device's counter of the row, if it listed the row while the verdict was open.
+    """
+
+    id: CallId
+    item_id: str
+    user_id: UserId
+    device_id: DeviceId
+    verdict: GivenVerdict
+    data: dict[str, Any] = {}
+    seen_call: CallId
+    undoes: CallId | None = None
+    source: dict[str, Any] | None = None
+    state: VerdictState = "pending"
+    reason: str | None = None
+    sends: int = 0
+    epoch: int = 0
+    next_at: int
+    counter: int | None = None
+    actor: str
+    created_at: int
+    settled_at: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True until it is settled."""
+        return self.settled_at is None
+
+
+class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Verdict to store. *version*: of the item, as its owner saw it; *id*: unused so far."""
+
+    id: CallId
+    item_id: str
+    verdict: GivenVerdict
+    data: dict[str, Any] = {}
+    version: int | None = None
+
+
+class VerdictRefused(HubError):
+    """Error: the item cannot have the verdict; nothing was stored."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]  # one class, many codes
+
+
+VERDICTS = sa.select(*columns_of(VerdictRow, item_verdicts))
+OF_ITEMS = VERDICTS.where(item_verdicts.c.item_id.in_(sa.bindparam("ids", expanding=True)))
+ITEMS_BY_ID = ITEMS.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
+WITHDRAW = sa.delete(item_verdicts).where(
+    item_verdicts.c.id == sa.bindparam("given"), sa.text("item_verdicts.state = 'pending'")
+)
+
+# Returns why an item cannot have a verdict with these values, or None.
+Check = Callable[[ItemRow, NewVerdict], str | None]
+
+
+def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, VerdictRow]:
+    """Return the newest verdict that was given on each of these items, if any, by item."""
+    found = [
+        row
+        for part in in_parts(item_ids)
+        for row in fill_each(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
+    ]
+    return {row.item_id: row for row in sorted(found, key=lambda row: (row.created_at, row.id))}
+
+
+def give(
+    c: sa.Connection,
+    new: Sequence[NewVerdict],
+    *,
+    user_id: UserId | None,
+    actor: str,
+    at: int,
+    check: Check,
+) -> list[VerdictRow | HubError | None]:
+    """Store verdicts. One that cannot be stored leaves the others as they are.
+
+    Args:
+        user_id: only items of this user exist for the caller.
+
+    Returns:
+        For each: its row, which is an older one if the same verdict was given before; None if it undid a
+        verdict that was never sent; or why it was not stored.
+    """
+    ids = sorted({one.item_id for one in new})
+    known = {
+        row.id: fill(ItemRow, row)
+        for part in in_parts(ids)
+        for row in c.execute(ITEMS_BY_ID, {"ids": part})
+        if user_id in (None, row.user_id)
+    }
+    newest = newest_verdicts(c, list(known))
+    fresh: dict[str, VerdictRow] = {}  # by item
+    given: list[VerdictRow | HubError | None] = []
+    for one in new:
+        item, before = known.get(one.item_id), newest.get(one.item_id)
+        try:
+            if item is None:
+                raise UnknownItem(f"there is no item {one.item_id!r}")
+            if one.verdict == "undo" and _can_be_withdrawn(before):
+                is_stored = fresh.pop(item.id, None) is None
+                if is_stored and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:
+                    raise _on_its_way(item)
+                newest.pop(item.id)
+                given.append(None)
+                continue
+            row = _repeated(item, before, one) or _new(item, before, one, check, actor=actor, at=at)
+        except HubError as error:
+            given.append(error)
+            continue
+        if row is not before:
+            newest[item.id] = fresh[item.id] = row
+        given.append(row)
+    if fresh:
+        c.execute(sa.insert(item_verdicts), [values_of(row, item_verdicts) for row in fresh.values()])
+    return given
+
+
+def _can_be_withdrawn(verdict: VerdictRow | None) -> TypeGuard[VerdictRow]:
+    return verdict is not None and verdict.state == "pending" and verdict.verdict != "undo"
+
+
+def _repeated(item: ItemRow, before: VerdictRow | None, new: NewVerdict) -> VerdictRow | None:
+    """Return the newest verdict of the item if *new* repeats it."""
+    if before is None or before.state == "refused" or before.verdict != new.verdict:
+        return None
+    if new.verdict == "undo":
+        return before
+    is_same = before.data == new.data and before.seen_call == item.call_id
+    return before if is_same and (before.is_open or item.verdict != "open") else None
+
+
+def _new(
+    item: ItemRow, before: VerdictRow | None, new: NewVerdict, check: Check, *, actor: str, at: int
+) -> VerdictRow:
+    """Return the row of a verdict. Raises VerdictRefused if the item cannot have it now."""
+    if before is not None and before.is_open:
+        raise _on_its_way(item)
+    undone = before if new.verdict == "undo" else None
+    if new.verdict == "undo" and (undone is None or undone.state != "done" or undone.verdict == "undo"):
+        raise VerdictRefused(ErrorCode.CHANGED_MEANWHILE, f"item {item.id!r} has no verdict to undo")
+    if new.version not in (None, item.version) or (undone is not None and undone.seen_call != item.call_id):
+        message = f"item {item.id!r} is at version {item.version} now; read it again"
+        raise VerdictRefused(ErrorCode.CHANGED_MEANWHILE, message)
+    if undone is None and item.verdict != "open":
+        raise VerdictRefused(ErrorCode.CHANGED_MEANWHILE, f"item {item.id!r} is {item.verdict} already")
+    if item.device_id is None or item.row_id is None or item.answered_at is None:
+        message = f"item {item.id!r}: its device does not have this version yet; try again later"
+        raise VerdictRefused(ErrorCode.CHANGED_MEANWHILE, message)
+    if (problem := check(item, new)) is not None:
+        raise VerdictRefused(ErrorCode.BAD_RECORD, problem)
+    return VerdictRow(
+        id=new.id,
+        item_id=item.id,
+        user_id=item.user_id,
+        device_id=item.device_id,
+        verdict=new.verdict,
+        data=new.data,
+        seen_call=item.call_id,
+        undoes=None if undone is None else undone.id,
+        source=None if undone is None else undone.source,
+        next_at=at,
+        actor=actor,
+        created_at=at,
+    )
+
+
+def _on_its_way(item: ItemRow) -> VerdictRefused:
+    message = f"item {item.id!r}: a verdict is on its way to the device; wait for its answer, or undo it"
+    return VerdictRefused(ErrorCode.CHANGED_MEANWHILE, message)
+
+
+# --- on their way to the device ---
+
+
+class DueVerdict(VerdictRow, frozen=True, kw_only=True):
+    """Verdict to send, with the table and row of its item."""
+
+    target_table: str
+    row_id: str | None
+
+
+_epoch: sa.BindParameter[int] = sa.bindparam("session", type_=Int)
+_now: sa.BindParameter[int] = sa.bindparam("now", type_=Int)
+# What was sent over an older connection is answered no more.
+_is_free = sa.or_(item_verdicts.c.epoch < _epoch, item_verdicts.c.next_at <= _now)
+DUE = (
+    sa.select(*columns_of(DueVerdict, item_verdicts, items))
+    .join_from(item_verdicts, items, items.c.id == item_verdicts.c.item_id)
+    .where(item_verdicts.c.device_id == sa.bindparam("device"), sa.text(IS_OPEN), _is_free)
+    .order_by(item_verdicts.c.created_at, item_verdicts.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+TAKE = (
+    sa.update(item_verdicts)
+    .where(
+        item_verdicts.c.id.in_(sa.bindparam("ids", expanding=True)),
+        sa.text(IS_OPEN),
+        _is_free,
+        sa.exists().where(
+            devices.c.id == item_verdicts.c.device_id,
+            devices.c.session_epoch == _epoch,
+            devices.c.revoked_at.is_(None),
+        ),
+    )
+    .values(
+        state="sent", sends=item_verdicts.c.sends + 1, epoch=_epoch, next_at=sa.bindparam("again", type_=Int)
+    )
+    .returning(item_verdicts.c.id)
+)
+DEVICES = sa.select(item_verdicts.c.device_id).where(sa.text(IS_OPEN)).distinct()
+
+
+def devices_with_open(c: sa.Connection) -> list[DeviceId]:
+    """Return the devices for which verdicts are open."""
+    return [DeviceId(id) for id in c.execute(DEVICES).scalars()]
+
+
+def due(c: sa.Connection, device_id: DeviceId, *, epoch: int, at: int, limit: int) -> list[DueVerdict]:
+    """Return the oldest verdicts to send over the device's connection *epoch* at *at*."""
+    given = {"device": device_id, "session": epoch, "now": at, "most": limit}
+    return fill_each(DueVerdict, c.execute(DUE, given))
+
+
+def take(c: sa.Connection, ids: Sequence[CallId], *, epoch: int, at: int, again: int) -> set[str]:
+    """Mark verdicts as sent, before they are sent over the connection *epoch*.
+
+    Args:
+        again: when they are sent again if no answer comes.
+
+    Returns:
+        The ids of those that may be sent: settled ones, those that another hub has sent over the same
+        connection, and all if the device has a newer connection, may not.
+    """
+    return set(c.execute(TAKE, {"ids": ids, "session": epoch, "now": at, "again": again}).scalars())
+
+
+def put_off(c: sa.Connection, ids: Sequence[CallId], *, epoch: int, next_at: int) -> None:
+    """Postpone verdicts that were sent over the connection *epoch* and not answered."""
+    c.execute(
+        sa.update(item_verdicts)
+        .where(item_verdicts.c.id.in_(ids), item_verdicts.c.epoch == epoch, sa.text(IS_OPEN))
+        .values(next_at=next_at)
+    )
+
+
+class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of a device to a verdict.
+
+    Attributes:
+        state: verdict on the row now; ``None``: it was refused.
+        reason: error code of a refusal.
+        counter: the device's counter for the call, if reported.
+    """
+
+    id: CallId
+    state: RowState | None = None
+    reason: str | None = None
+    counter: int | None = None
+
+
+EPOCH = sa.select(devices.c.session_epoch).where(devices.c.id == sa.bindparam("device"))
+SETTLE = (
+    sa.update(item_verdicts)
+    .where(item_verdicts.c.id == sa.bindparam("given"), sa.text(IS_OPEN))
+    .values(state=sa.bindparam("after"), reason=sa.bindparam("why", type_=sa.Text), settled_at=_now)
+    .returning(*columns_of(VerdictRow, item_verdicts))
+)
+SOURCE = sa.select(items.c.source).where(items.c.id == sa.bindparam("item"))
+KEEP_SOURCE = (
+    sa.update(item_verdicts)
+    .where(item_verdicts.c.id == sa.bindparam("given"))
+    .values(source=sa.bindparam("kept", type_=item_verdicts.c.source.type))
+)
+REOPEN = (
+    sa.update(items)
+    .where(items.c.id == sa.bindparam("item"), items.c.call_id == sa.bindparam("call"))
+    .values(verdict="open", verdict_at=None, updated_at=_now)
+)
+GIVE_BACK = (
+    sa.update(items)
+    .where(items.c.id == sa.bindparam("item"), items.c.source.is_(None))
+    .values(source=sa.bindparam("kept", type_=items.c.source.type))
+)
+
+
+def settle(
+    c: sa.Connection, device_id: DeviceId, answers: Sequence[VerdictAnswer], *, epoch: int, at: int
+) -> list[VerdictRow]:
+    """Settle verdicts by the device's answers over its connection *epoch*, and judge their items.
+
+    Returns:
+        The settled rows; none if the device has a newer connection, over which they are sent again.
+    """
+    if c.execute(EPOCH, {"device": device_id}).scalar_one_or_none() != epoch:
+        return []
+    settled: list[VerdictRow] = []
+    for answer in sorted(answers, key=lambda answer: answer.id):
+        after = "refused" if answer.state is None else "done"
+        given = {"given": answer.id, "after": after, "why": answer.reason, "now": at}
+        row = c.execute(SETTLE, given).one_or_none()
+        if row is None:
+            continue  # settled before
+        verdict = fill(VerdictRow, row)
+        settled.append(verdict)
+        is_old = None not in (answer.counter, verdict.counter) and answer.counter < verdict.counter  # type: ignore[operator]
+        if answer.state is not None and not is_old:
+            _judge(c, verdict, answer.state, at)
+    counters = [answer.counter for answer in answers if answer.counter is not None]
+    if counters:
+        c.execute(NOTE_COUNTER, {"device": device_id, "reported": max(counters)})
+    return settled
+
+
+def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> None:
+    """Write the verdict of an item, as its device answered; a newer version of the item has none yet."""
+    item = {"item": verdict.item_id}
+    if state == "open":
+        if c.execute(REOPEN, item | {"call": verdict.seen_call, "now": at}).rowcount and verdict.source:
+            c.execute(GIVE_BACK, item | {"kept": verdict.source})
+        return
+    if state == "rejected":  # the item loses its source
+        source = c.execute(SOURCE, item).scalar_one_or_none()
+        c.execute(KEEP_SOURCE, {"given": verdict.id, "kept": source})
+    record_verdicts(c, verdict.device_id, [ReportedVerdict(verdict.seen_call, state)], at)
+
+
+# --- what the owner did at the device meanwhile ---
+
+OF_CALLS = VERDICTS.where(
+    item_verdicts.c.item_id.in_(
+        sa.select(items.c.id).where(
+            items.c.device_id == sa.bindparam("device"),
+            items.c.call_id.in_(sa.bindparam("calls", expanding=True)),
+        )
+    ),
+    sa.text(IS_OPEN),
+)
+
+
+def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVerdict], at: int) -> None:
+    """Settle open verdicts on items about which the owner has decided at the device.
+
+    The device reports no verdict that a hub brought. So a report is newer than a verdict that it has applied,
+    and makes it refuse any other.
+    """
+    reported = {one.call_id: one.verdict for one in reports}
+    for part in in_parts(sorted(reported)):
+        found = fill_each(VerdictRow, c.execute(OF_CALLS, {"device": device_id, "calls": part}))
+        for row in sorted(found, key=lambda row: row.id):
+            is_same = (row.verdict, reported[row.seen_call]) in (
+                ("approve", "approved"),
+                ("reject", "rejected"),
+            )
+            after = "done" if is_same and not row.data else "refused"
+            why = CHANGED if after == "refused" else None
+            c.execute(SETTLE, {"given": row.id, "after": after, "why": why, "now": at})
+
+
+OPEN_OF = sa.select(item_verdicts.c.id, item_verdicts.c.seen_call).where(
+    item_verdicts.c.device_id == sa.bindparam("device"), sa.text(IS_OPEN)
+)
+LISTED = (
+    sa.update(item_verdicts)
+    .where(item_verdicts.c.id == sa.bindparam("given"), sa.text(IS_OPEN))
+    .values(counter=sa.bindparam("listed", type_=Int))
+)
+
+
+def note_listed(c: sa.Connection, device_id: DeviceId, counters: Mapping[CallId, int]) -> None:
+    """Store the counters with which the device listed rows, by call, at the open verdicts on them."""
+    found = c.execute(OPEN_OF, {"device": device_id}).all() if counters else []
+    listed = [
+        {"given": row.id, "listed": counters[row.seen_call]} for row in found if row.seen_call in counters
+    ]
+    execute_for_each(c, LISTED, sorted(listed, key=lambda one: one["given"]))
+
+
+REVOKED = (
+    sa.update(item_verdicts)
+    .where(item_verdicts.c.device_id == sa.bindparam("device"), sa.text(IS_OPEN))
+    .values(state="refused", reason=ErrorCode.REVOKED.value, settled_at=_now)
+)
+
+
+def refuse_all(c: sa.Connection, device_id: DeviceId, at: int) -> None:
+    """Refuse the open verdicts of a device that was revoked."""
+    c.execute(REVOKED, {"device": device_id, "now": at})
