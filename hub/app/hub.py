@@ -252,6 +252,7 @@ class Hub:
         add("shares of models", shares, turns=shares.turns)
         add("model gates", work.model_gates, turns=work.model_gates.turns)
         add("wakes", work.wakes, turns=work.wakes.turns)
+        add("verdicts", work.verdicts, turns=work.verdicts.turns)
         add("watching", work.watching, turns=work.watching.turns)
         if hooks is not None:
             add("hooks", hooks.server, turns=hooks.server.turns)

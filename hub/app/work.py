@@ -30,6 +30,7 @@ from hub.runs.mailbox_visit import MailboxVisits, Watching
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.runs.verdict_delivery import VerdictDelivery
 from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES
@@ -67,7 +68,7 @@ class Work:
             store,
             clock=clock,
             ids=ids,
-            on_agreed=lambda link: self.dispatcher.device_ready(link),
+            on_agreed=self._agreed,
             on_lost=lambda device_id, epoch: self.dispatcher.device_lost(device_id, epoch),
         )
         self._mailboxes = MailboxVisits(
@@ -138,6 +139,7 @@ class Work:
             ids=ids,
             limits=_run_limits(limits),
         )
+        self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock)
         self.wakes = Wakes(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
         self.watching = Watching(
             store,
@@ -166,6 +168,10 @@ class Work:
         """Return the link of a device that may receive runs, or None."""
         link = self._find_link(device_id)
         return link if link is not None and self.agreements.agrees(link) else None
+
+    def _agreed(self, link: DeviceLink) -> None:
+        self.dispatcher.device_ready(link)
+        self.verdicts.recheck()
 
     def _queued(self) -> None:
         self.dispatcher.recheck()

@@ -1,0 +1,209 @@
+"""Delivery of verdicts on items, which people gave at the hub, to the items' devices.
+
+A verdict is marked as sent before it leaves. Without an answer it is sent again, with the same id: after a
+while, or over the device's next connection. The device answers a repeated id as before. So a verdict is
+applied once, whichever hub is killed, frozen or restored, and whichever takes over the device.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup, TaskStatus
+
+from hub.clock import Clock, now_ms, wait_for_event
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.runs.delivery import may_change
+from hub.turns import Turns
+from protocol.calls import Reviewed
+from protocol.errors import CallNotGranted, CallUnsupported, DeliveryError, ErrorCode
+from protocol.handshake import CAPABILITY_OF
+from protocol.ids import DeviceId
+from protocol.tables import TABLES, Filler, TableName, problems_of
+from protocol.work import Action, Answer, ReviewVerdict, RowReview, ToolCall
+from storage.kernel.database import StorageError
+from storage.runs import item_verdicts
+from storage.runs.item_verdicts import DueVerdict, NewVerdict, VerdictAnswer
+from storage.runs.items import ItemRow
+from storage.store import Store
+
+log = Channel(__name__)
+
+POLL_S: Final = 2.0  # with a shared database, into which other hubs write verdicts; and after a failure
+REST_S: Final = 30.0
+ANSWER_MS: Final = 30_000
+AGAIN_MS: Final = 5_000  # after a call that was not answered
+# one call in each frame: the texts of a verdict may be as long as those of an item
+AT_ONCE: Final = 16
+MOST_PROBLEMS: Final = 20  # in one message
+
+
+class VerdictDelivery:
+    """Service that sends open verdicts to connected devices."""
+
+    def __init__(
+        self, store: Store, *, find_link: Callable[[DeviceId], DeviceLink | None], clock: Clock
+    ) -> None:
+        """Set up the service.
+
+        Args:
+            find_link: returns the link of a device that is connected to this hub and agrees about the past.
+        """
+        self.turns = Turns(clock)
+        self._store = store
+        self._find_link = find_link
+        self._clock = clock
+        self._in_progress: set[DeviceId] = set()
+        self._wake = anyio.Event()
+
+    def recheck(self) -> None:
+        """Wake the loop, because a verdict was given or a device has connected."""
+        self._wake.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Send verdicts until cancelled."""
+        task_status.started()
+        self._in_progress.clear()
+        async with anyio.create_task_group() as tasks:
+            while True:
+                # created before the read, so that a later notification is not lost
+                self._wake = anyio.Event()
+                self.turns.work()
+                rest_s = POLL_S
+                try:
+                    is_any_open = await self._begin(tasks)
+                    rest_s = POLL_S if is_any_open or self._store.is_shared else REST_S
+                except StorageError as exc:
+                    log.error("verdict.database", exc=exc)
+                self.turns.wait(rest_s)
+                await wait_for_event(self._wake, self._clock, rest_s)
+
+    async def _begin(self, tasks: TaskGroup) -> bool:
+        """Start to send the open verdicts of each connected device. Return True if any is connected."""
+        is_any = False
+        for device_id in await self._store.read(item_verdicts.devices_with_open):
+            link = self._find_link(device_id)
+            is_any = is_any or link is not None
+            if link is not None and device_id not in self._in_progress:
+                self._in_progress.add(device_id)
+                tasks.start_soon(self._send_all, link)
+        return is_any
+
+    async def _send_all(self, link: DeviceLink) -> None:
+        try:
+            while await self._send_next(link):
+                pass
+        except StorageError as exc:
+            log.error("verdict.database", exc=exc)
+        except Exception as exc:  # the other devices' verdicts must go on
+            log.error("verdict.broke", exc=exc)
+        finally:
+            self._in_progress.discard(link.device_id)
+
+    async def _send_next(self, link: DeviceLink) -> bool:
+        """Send the oldest verdicts and store the answers. Return True if others may follow."""
+        at = now_ms(self._clock)
+        due = await self._store.read(
+            item_verdicts.due, link.device_id, epoch=link.epoch, at=at, limit=AT_ONCE
+        )
+        if not due:
+            return False
+        ids, again = [one.id for one in due], at + ANSWER_MS + AGAIN_MS
+        taken = await self._store.write(item_verdicts.take, ids, epoch=link.epoch, at=at, again=again)
+        answers: list[VerdictAnswer] = []
+
+        async def send(verdict: DueVerdict) -> None:
+            if (answer := await self._ask(link, verdict)) is not None:
+                answers.append(answer)
+
+        sent = [one for one in due if one.id in taken]
+        async with anyio.create_task_group() as senders:
+            for one in sent:
+                senders.start_soon(send, one)
+        await self._settle(link, sent, answers)
+        return len(answers) == len(due)
+
+    async def _settle(
+        self, link: DeviceLink, sent: Sequence[DueVerdict], answers: Sequence[VerdictAnswer]
+    ) -> None:
+        at = now_ms(self._clock)
+        settled = await self._store.write(
+            item_verdicts.settle, link.device_id, answers, epoch=link.epoch, at=at
+        )
+        for row in settled:
+            log.info(
+                "verdict.settled",
+                verdict_id=row.id,
+                item_id=row.item_id,
+                device_id=row.device_id,
+                state=row.state,
+                reason=row.reason,
+                sends=row.sends,
+            )
+        left = {one.id for one in sent} - {one.id for one in answers}
+        if left:
+            await self._store.write(
+                item_verdicts.put_off, sorted(left), epoch=link.epoch, next_at=at + AGAIN_MS
+            )
+
+    async def _ask(self, link: DeviceLink, verdict: DueVerdict) -> VerdictAnswer | None:
+        """Return the device's answer; None if there is none yet."""
+        if not link.can(CAPABILITY_OF[Action.REVIEW_APPLY]):
+            return VerdictAnswer(id=verdict.id, reason=ErrorCode.CALL_UNSUPPORTED)
+        seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
+        frame = ToolCall(
+            id=verdict.id,
+            action=Action.REVIEW_APPLY,
+            table=verdict.target_table,
+            where={"id": verdict.row_id},
+            data=verdict.data,
+            review=RowReview(verdict=ReviewVerdict(verdict.verdict), seen=seen),
+            deadline_ms=ANSWER_MS,
+        )
+        try:
+            answer = await link.call(frame)
+        except (CallUnsupported, CallNotGranted) as error:
+            return VerdictAnswer(id=verdict.id, reason=error.code)
+        except DeliveryError:
+            return None
+        return _answer_of(verdict, answer)
+
+
+_FILLERS: Final = frozenset({Filler.MODEL, Filler.PERSON})
+
+
+def problem_with(item: ItemRow, new: NewVerdict) -> str | None:
+    """Return why an item cannot have the verdict, by the schema of its table, or None."""
+    if item.target_table not in TABLES:
+        return f"item {item.id!r}: there is no table {item.target_table!r}"
+    table = TABLES[TableName(item.target_table)]
+    if new.verdict in ("reject", "undo"):
+        return f"data: '{new.verdict}' takes none" if new.data else None
+    if new.verdict == "edit" and not new.data:
+        return "data: 'edit' needs the values to write"
+    some = msgspec.structs.replace(
+        table, columns=tuple(msgspec.structs.replace(one, required=False) for one in table.columns)
+    )
+    problems = problems_of(some, new.data, _FILLERS)
+    whole = item.data | new.data
+    for column in table.columns:
+        is_emptied = column.required and new.data.get(column.name, "-") in (None, "")
+        is_lacking = column.required_to_approve and new.verdict == "approve" and not whole.get(column.name)
+        if is_emptied or is_lacking:
+            problems.append(f"{table.name}.{column.name}: is required")
+    return "; ".join(problems[:MOST_PROBLEMS]) or None
+
+
+def _answer_of(verdict: DueVerdict, answer: Answer) -> VerdictAnswer | None:
+    """Return what a device answered; None if it may answer differently when it is asked again."""
+    if answer.error is not None and answer.error.code != ErrorCode.NOT_GRANTED and may_change(answer):
+        return None
+    if answer.error is not None:
+        return VerdictAnswer(id=verdict.id, reason=answer.error.code, counter=answer.counter)
+    try:
+        state = msgspec.convert(answer.result, Reviewed).state
+    except msgspec.ValidationError:
+        return VerdictAnswer(id=verdict.id, reason=ErrorCode.DEVICE_ERROR, counter=answer.counter)
+    return VerdictAnswer(id=verdict.id, state=state, counter=answer.counter)

@@ -1,0 +1,123 @@
+"""Verdicts that people give at the hub come to the device once, and each item is judged as they said."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.scenarios.scene import Point, Scene, check_boxes, rows, scene
+
+GRANT = "review.remote"
+POLL_S = 0.05
+
+
+@asynccontextmanager
+async def found(folder: Path, *grants: str) -> Any:
+    """A device with six rows, which its hub knows, and its owner's *grants*."""
+    files, _ = check_boxes(3)
+    async with scene(folder, files) as play:
+        play.device.words = [*play.device.words, *(f"--grant=+{grant}" for grant in grants)]
+        await play.device.start()
+        run = await play.hub.ended(await play.hub.start_run())
+        assert run["items_created"] == 6
+        yield play
+
+
+async def give(play: Scene, verdict: str, ids: Sequence[str], **how: Any) -> list[dict[str, Any]]:
+    given = {"verdicts": [{"id": id, "verdict": verdict, **how} for id in ids]}
+    results: list[dict[str, Any]] = (await play.hub.post("/v1/items/verdicts", given))["results"]
+    return results
+
+
+async def ids(play: Scene) -> list[str]:
+    listed = (await play.hub.get("/v1/items"))["items"]
+    return sorted(item["id"] for item in listed)
+
+
+async def come(
+    play: Scene, ids: Sequence[str], state: str, *, within_s: float = 60.0
+) -> list[dict[str, Any]]:
+    """The items, once the newest verdict on each is in that state."""
+    items: list[dict[str, Any]] = []
+    with anyio.move_on_after(within_s):
+        while True:
+            items = [await play.hub.get(f"/v1/items/{id}") for id in ids]
+            if all(item["given"] and item["given"]["state"] == state for item in items):
+                return items
+            await anyio.sleep(POLL_S)
+    raise AssertionError(f"never {state}: {[item['given'] for item in items]}\n{play.hub.log()[-3000:]}")
+
+
+def at_device(play: Scene) -> dict[str, int]:
+    """How many rows of the device are approved, and how many verdicts it has applied."""
+    ((left, approved),) = rows(play.device.database, "SELECT count(*), sum(isApproved) FROM tasks")
+    ((applied,),) = rows(play.device.database, "SELECT count(*) FROM calls WHERE action = 'review.apply'")
+    return {"rows": left, "approved": approved or 0, "applied": applied}
+
+
+async def test_items_are_judged_from_afar_and_verdicts_undone(tmp_path: Path) -> None:
+    async with found(tmp_path, GRANT) as play:
+        first, second, third, *_ = await ids(play)
+        assert [one["state"] for one in await give(play, "approve", [first])] == ["pending"]
+        await give(play, "reject", [second])
+        await give(play, "edit", [third], data={"title": "Another one"})
+        items = await come(play, [first, second, third], "done")
+        assert [item["verdict"] for item in items] == ["approved", "rejected", "edited"]
+        assert at_device(play) == {"rows": 5, "approved": 1, "applied": 3}
+        await give(play, "undo", [second])
+        (item,) = await come(play, [second], "done")
+        assert (item["verdict"], item["place"]["quote"] != "") == ("open", True)
+        assert at_device(play) == {"rows": 6, "approved": 1, "applied": 4}
+
+
+async def test_what_the_owner_does_not_grant_the_device_decides(tmp_path: Path) -> None:
+    async with found(tmp_path) as play:
+        first, *_ = await ids(play)
+        await give(play, "approve", [first])
+        (item,) = await come(play, [first], "refused")
+        assert (item["verdict"], item["given"]["reason"]) == ("open", "not_granted")
+
+
+async def test_what_the_owner_changed_meanwhile_is_a_conflict(tmp_path: Path) -> None:
+    async with found(tmp_path, GRANT) as play:
+        first, *_ = await ids(play)
+        row = (await play.hub.get(f"/v1/items/{first}"))["row_id"]
+        with closing(sqlite3.connect(play.device.database)) as db, db:
+            db.execute("UPDATE tasks SET title = 'By myself' WHERE id = ?", (row,))
+        await give(play, "reject", [first])
+        (item,) = await come(play, [first], "refused")
+        assert item["given"]["reason"] == "changed_meanwhile"
+        assert at_device(play)["rows"] == 6
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "point",
+    [
+        Point("the device gets the first verdict", "to_device", "tool_call"),
+        Point("the device has the first verdict", "to_device", "tool_call", arrives=True),
+        Point("the hub gets the third answer", "to_hub", "tool_result", nth=3),
+    ],
+    ids=str,
+)
+async def test_a_hub_killed_among_verdicts_brings_each_once(tmp_path: Path, point: Point) -> None:
+    async with found(tmp_path, GRANT) as play:
+        every = await ids(play)
+        await play.hold_device_off()
+        await play.device.kill()
+        await give(play, "approve", every)
+        await play.kill_hub()  # between the answer to the person and the first call
+        await play.hub.start()
+        assert at_device(play)["applied"] == 0
+        play.at(point, play.kill_hub)
+        await play.let_device_in()
+        await play.device.start()
+        await play.happened()
+        await play.start_hub()
+        items = await come(play, every, "done")
+        assert {item["verdict"] for item in items} == {"approved"}
+        assert at_device(play) == {"rows": 6, "approved": 6, "applied": 6}
