@@ -105,3 +105,47 @@ async def test_pages_of_items_neither_double_nor_leave_out_one(client: httpx2.As
             break
         asked["cursor"] = page["next_cursor"]
     assert told == [f"task {n}" for n in (4, 3, 2, 1, 0)]
+
+
+async def give(client: httpx2.AsyncClient, *verdicts: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
+    answer = await client.post("/v1/items/verdicts", json={"verdicts": verdicts}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    results: list[dict[str, Any]] = answer.json()["results"]
+    return results
+
+
+async def test_each_verdict_of_a_request_is_answered_for_itself(client: httpx2.AsyncClient) -> None:
+    results = await give(
+        client,
+        {"id": "i-0", "verdict": "approve", "version": 1},
+        {"id": "i-4", "verdict": "approve", "version": 2},
+        {"id": "i-1", "verdict": "reject"},
+        {"id": "i-9", "verdict": "reject"},
+        {"id": "i-4", "verdict": "edit", "data": {"title": ""}},
+        {"id": "i-4", "verdict": "edit", "data": {"title": "Call Anna", "status": "maybe"}},
+        {"id": "i-4", "verdict": "edit", "data": {"isApproved": 1}},
+        {"id": "i-4", "verdict": "reject", "data": {"title": "x"}},
+        {"id": "i-4", "verdict": "undo"},
+        {"id": "i-4", "verdict": "edit", "data": {"title": "Call Anna"}},
+    )
+    changed, unknown, bad = "changed_meanwhile", "unknown_item", "bad_record"
+    codes = [one["error"]["code"] if one["error"] else one["state"] for one in results]
+    assert codes == ["pending", changed, changed, unknown, bad, bad, bad, bad, changed, "pending"]
+    found = (await client.get("/v1/items/i-0")).json()
+    assert (found["verdict"], found["given"]["verdict"], found["given"]["state"]) == (
+        "open",
+        "approve",
+        "pending",
+    )
+
+
+async def test_a_verdict_that_was_never_sent_is_undone_without_a_trace(client: httpx2.AsyncClient) -> None:
+    approval, undo = {"id": "i-0", "verdict": "approve"}, {"id": "i-0", "verdict": "undo"}
+    for key in ("a", "a", "b"):  # a request that is repeated, and the same verdict given again
+        (result,) = await give(client, approval, **{"Idempotency-Key": key})
+        assert result["state"] == "pending"
+    (result,) = await give(client, undo)
+    assert result["state"] == "open"
+    assert (await client.get("/v1/items/i-0")).json()["given"] is None
+    (again, undone, other) = await give(client, approval, undo, {"id": "i-0", "verdict": "reject"})
+    assert (again["state"], undone["state"], other["state"]) == ("pending", "open", "pending")

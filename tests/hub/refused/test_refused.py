@@ -24,6 +24,7 @@ NOUNS = (
     "capabilities",
     "checkpoints",
     "gateways",
+    "items",
     "leads",
     "locks",
     "messages",
@@ -49,7 +50,7 @@ prompt = "Find the tasks that a person has to do."
 KEPT = """
 SELECT name FROM sqlite_master WHERE type = 'table' AND (
     name LIKE 'agent%' OR name LIKE 'gateway%' OR name LIKE 'soul%' OR name IN
-    ('runs', 'schedules', 'checkpoints', 'wakes', 'lock_waits', 'metric_series', 'items',
+    ('runs', 'schedules', 'checkpoints', 'wakes', 'lock_waits', 'metric_series', 'items', 'item_verdicts',
     'questions', 'messages', 'broadcasts', 'boards', 'board_members', 'board_memory')
 )"""
 
