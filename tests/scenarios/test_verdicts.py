@@ -121,3 +121,62 @@ async def test_a_hub_killed_among_verdicts_brings_each_once(tmp_path: Path, poin
         items = await come(play, every, "done")
         assert {item["verdict"] for item in items} == {"approved"}
         assert at_device(play) == {"rows": 6, "approved": 6, "applied": 6}
+
+
+def copied(database: Path) -> dict[str, bytes]:
+    """A database that nobody has open, with its log."""
+    return {path.name: path.read_bytes() for path in database.parent.glob(f"{database.name}*")}
+
+
+def put_back(database: Path, files: dict[str, bytes]) -> None:
+    for path in database.parent.glob(f"{database.name}*"):
+        path.unlink()
+    for name, content in files.items():
+        (database.parent / name).write_bytes(content)
+
+
+@pytest.mark.soak
+async def test_a_hub_from_before_the_verdicts_brings_them_again_and_they_count_once(tmp_path: Path) -> None:
+    async with found(tmp_path, GRANT) as play:
+        every = await ids(play)
+        await play.hold_device_off()
+        await play.device.kill()
+        await give(play, "approve", every)
+        await play.kill_hub()
+        before = copied(tmp_path / "hub.db")
+        await play.start_hub()
+        await play.device.start()
+        await come(play, every, "done")
+        await give(play, "undo", every[:1])
+        (undone,) = [item for item in await come(play, every, "done") if item["id"] == every[0]]
+        assert undone["verdict"] == "open"
+        await play.kill_hub()
+        put_back(tmp_path / "hub.db", before)
+        await play.start_hub()
+        items = await come(play, every, "done")
+        assert [item["verdict"] for item in items] == ["open", *["approved"] * 5]
+        assert at_device(play) == {"rows": 6, "approved": 5, "applied": 7}
+
+
+@pytest.mark.soak
+async def test_items_are_open_again_once_their_device_is_as_before_the_verdicts(tmp_path: Path) -> None:
+    async with found(tmp_path, GRANT) as play:
+        every = await ids(play)
+        await play.device.kill()
+        before = copied(play.device.database)
+        await play.device.start()
+        await give(play, "approve", every[:3])
+        await give(play, "reject", every[3:])
+        await come(play, every, "done")
+        await play.device.kill()
+        put_back(play.device.database, before)
+        await play.device.start()
+        with anyio.fail_after(60):
+            while len((await play.hub.get("/v1/items?verdict=open"))["items"]) < len(every):
+                await anyio.sleep(POLL_S)
+        for id in every:
+            assert (await play.hub.get(f"/v1/items/{id}"))["place"]["quote"]
+        assert at_device(play) == {"rows": 6, "approved": 0, "applied": 0}
+        assert {one["state"] for one in await give(play, "approve", every)} == {"pending"}
+        await come(play, every, "done")
+        assert at_device(play) == {"rows": 6, "approved": 6, "applied": 6}

@@ -84,7 +84,7 @@ def test_a_verdict_leaves_once_over_a_connection_and_again_over_the_next(c: sa.C
     give(c, "approve")
     assert send(c) == {"v-1"}
     assert send(c) == set(), "another hub with the same connection"
-    assert send(c, at=AT + 60) == {"v-1"}, "no answer came"
+    assert send(c, at=AT + 60, again=AT + 999) == {"v-1"}, "no answer came"
     c.execute(sa.update(devices).values(session_epoch=EPOCH + 1))
     assert settle(c, "v-1", "approved") == [], "an answer over the old connection"
     assert item_verdicts.take(c, [CallId("v-1")], epoch=EPOCH, at=AT + 999, again=AT) == set()
@@ -112,9 +112,15 @@ def test_another_verdict_waits_for_the_first_one(c: sa.Connection) -> None:
 def test_a_verdict_on_a_version_that_there_is_no_more_is_a_conflict(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())))
+    c.execute(sa.update(devices).values(session_epoch=EPOCH))
     assert code_of(give(c, "approve", version=2)) == ErrorCode.CHANGED_MEANWHILE
+    give(c, "approve")
+    send(c)
+    settle(c, "v-1", "approved")
     plan(c, held, changed)
-    assert code_of(give(c, "approve")) == ErrorCode.CHANGED_MEANWHILE, "the device does not have it yet"
+    for verdict in ("approve", "undo"):
+        given = give(c, verdict, "v-2")
+        assert code_of(given) == ErrorCode.CHANGED_MEANWHILE, "the device does not have it yet"
 
 
 def test_one_bad_verdict_leaves_the_others_as_they_are(c: sa.Connection) -> None:
