@@ -14,6 +14,7 @@ import anyio
 import sqlalchemy as sa
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from hub.api.door.roles import Role
 from protocol.coordination import MetricType
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import RunOutcome, RunState
@@ -27,7 +28,18 @@ from tests.support.hub import ServedHub, over_unix, serving
 
 HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.\u2066 & <b>bold</b>"
 LONG: Final = "long " * 1_600
-PAGES: Final = ("", "runs", "runs/r-1", "agents", "agents/notes", "devices", "devices/desk")
+PLAIN: Final = "Send Anna the invoice"
+PAGES: Final = (
+    "",
+    "review",
+    "review?item=i-2",
+    "runs",
+    "runs/r-1",
+    "agents",
+    "agents/notes",
+    "devices",
+    "devices/desk",
+)
 THEMES: Final = ("light", "dark")
 SIZES: Final = {"wide": (1280, 860), "narrow": (320, 700)}
 AXE: Final = Path(__file__).parents[2] / "hub" / "api" / "web" / "node_modules" / "axe-core" / "axe.min.js"
@@ -67,7 +79,7 @@ def _keep(c: sa.Connection, hub: ServedHub) -> None:
             place_hash="q",
             config_fingerprint="f",
             data={"title": title},
-            warnings=("instruction",),
+            warnings=() if title == PLAIN else ("instruction",),
             call_id=CallId(f"c-{number}"),
             run_id=RunId("r-1"),
             source={"path": "notes/a.md", "quote": title, "start": 6, "end": 6 + len(title)},
@@ -76,7 +88,7 @@ def _keep(c: sa.Connection, hub: ServedHub) -> None:
             created_at=hub.now_ms,
             updated_at=hub.now_ms,
         )
-        for number, title in enumerate((HOSTILE, LONG, "Send Anna the invoice"))
+        for number, title in enumerate((HOSTILE, LONG, PLAIN))
     ]
     items.write_items(c, [Decision(after=row) for row in rows])
     samples = [
@@ -139,13 +151,14 @@ async def visiting(
     *,
     theme: str = "light",
     size: tuple[int, int] = SIZES["wide"],
+    role: Role = Role.ADMIN,
     is_signed_in: bool = True,
 ) -> AsyncIterator[Visit]:
-    """Open a window for an operator with all rights, at the time of the hub."""
+    """Open a window for an operator, at the time of the hub."""
     context = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if theme == "dark" else "light",
-        extra_http_headers={"authorization": f"Bearer {await hub.token()}"} if is_signed_in else {},
+        extra_http_headers={"authorization": f"Bearer {await hub.token(role)}"} if is_signed_in else {},
     )
     page = await context.new_page()
     await page.clock.set_fixed_time(START)

@@ -5,9 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from hub.api.door.roles import Role
 from storage.agents import agents
+from storage.runs import item_verdicts
 from tests.support.browser import chromium
-from tests.support.dashboard import AXE, HOSTILE, PAGES, THEMES, Visit, browsing, shown_hub, visiting
+from tests.support.dashboard import (
+    AXE,
+    HOSTILE,
+    PAGES,
+    PLAIN,
+    SIZES,
+    THEMES,
+    Visit,
+    browsing,
+    shown_hub,
+    visiting,
+)
 from tests.support.hub import ServedHub, over_unix
 
 pytestmark = [
@@ -59,6 +72,77 @@ async def test_an_agent_is_found_by_keys_and_paused(hub: ServedHub, visit: Visit
     await visit.page.get_by_role("button", name="Resume").wait_for()
     row = await hub.store.read(agents.agent_called, "notes", None)
     assert row.lifecycle == "paused"
+
+
+async def verdicts(hub: ServedHub) -> dict[str, tuple[str, dict[str, object]]]:
+    """The newest verdict on each item, and its values."""
+    newest = await hub.store.read(item_verdicts.newest_verdicts, ["i-0", "i-1", "i-2"])
+    return {id: (row.verdict, row.data) for id, row in newest.items()}
+
+
+async def test_items_are_approved_and_edited_by_keys_and_an_approval_is_undone(
+    hub: ServedHub, visit: Visit
+) -> None:
+    await visit.open("review?item=i-2")
+    keys, title = visit.page.keyboard, visit.page.locator("#item-title")
+    assert await title.inner_text() == PLAIN
+    assert await visit.page.locator("blockquote mark").inner_text() == PLAIN
+    await keys.press("a")
+    await visit.page.get_by_text("Approved “Send Anna").wait_for()
+    assert await verdicts(hub) == {"i-2": ("approve", {})}
+    await keys.press("u")
+    await visit.page.get_by_text("Undone.").wait_for()
+    assert await verdicts(hub) == {}
+    await visit.open("review?item=i-2")
+    await keys.press("e")
+    await visit.page.get_by_label("title").fill("Pay Anna")
+    await visit.page.get_by_role("button", name="Save the changes").click()
+    await visit.page.get_by_text("Changed “Send Anna").wait_for()
+    assert await verdicts(hub) == {"i-2": ("edit", {"title": "Pay Anna"})}
+
+
+async def test_all_items_are_those_without_a_warning_and_others_are_selected_one_by_one(
+    hub: ServedHub, visit: Visit
+) -> None:
+    await visit.open("review?item=i-0")
+    keys = visit.page.keyboard
+    await keys.press("A")
+    await visit.page.locator(".picks input:checked").wait_for()
+    await keys.press("r")
+    await visit.page.get_by_text("Rejected “Send Anna").wait_for()
+    assert await verdicts(hub) == {"i-2": ("reject", {})}
+    await visit.open("review?item=i-0")
+    await keys.press("x")
+    await keys.press("a")
+    await visit.page.get_by_text("Approved “<img").wait_for()
+    assert await verdicts(hub) == {"i-2": ("reject", {}), "i-0": ("approve", {})}
+
+
+async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_item(hub: ServedHub) -> None:
+    async with browsing() as browser, visiting(browser, hub, size=SIZES["narrow"]) as visit:
+        await visit.open("review")
+        assert not await visit.page.locator("article").is_visible()
+        await visit.page.keyboard.press("j")
+        await visit.page.locator("article").wait_for()
+        first = await visit.page.locator("#item-title").inner_text()
+        assert not await visit.page.locator(".picks").is_visible()
+        await visit.page.keyboard.press("j")
+        await visit.page.wait_for_function(
+            "before => document.querySelector('#item-title')?.innerText !== before", arg=first
+        )
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= SIZES["narrow"][0]
+        await visit.page.get_by_role("link", name="All items").click()
+        await visit.page.locator(".picks").wait_for()
+
+
+async def test_who_may_only_read_sees_no_button_for_a_verdict(hub: ServedHub) -> None:
+    async with browsing() as browser, visiting(browser, hub, role=Role.VIEWER) as visit:
+        await visit.open("review?item=i-2")
+        await visit.page.locator("article").wait_for()
+        await visit.page.keyboard.press("a")
+        assert await visit.page.locator("main").get_by_role("button", name="Approve").count() == 0
+        assert await visit.page.locator("main").get_by_role("checkbox").count() == 0
+        assert await verdicts(hub) == {}
 
 
 async def test_a_link_signs_a_browser_in_once(hub: ServedHub) -> None:

@@ -1,6 +1,6 @@
 // Keys: those of the whole dashboard, and those of the view that is shown.
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import { go } from "./router";
 import { VIEWS } from "./views";
 
@@ -22,10 +22,11 @@ let prefixedAt = 0;
 
 /** Give the view that is shown keys of its own. */
 export function useKeys(keys: readonly Key[]): void {
-  useEffect(() => {
+  // At once: a key never acts on what was shown before.
+  useLayoutEffect(() => {
     own.value = keys;
   });
-  useEffect(() => () => void (own.value = []), []);
+  useLayoutEffect(() => () => void (own.value = []), []);
 }
 
 export function listen(): void {
@@ -71,7 +72,7 @@ function moveFocus(step: number): void {
 }
 
 function isTyping(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && target.matches("input, textarea, select, [contenteditable]");
+  return target instanceof HTMLElement && target.matches("input:not([type=checkbox]), textarea, select, [contenteditable]");
 }
 
 function isDialogOpen(): boolean {

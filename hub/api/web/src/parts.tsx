@@ -191,8 +191,16 @@ export function Read<T>({ of, children }: { of: Reading<T>; children: (data: T) 
   );
 }
 
+interface ChoiceProps {
+  readonly name: string;
+  readonly label: string;
+  readonly values: readonly string[];
+  /** What is shown without a choice. */
+  readonly none?: string;
+}
+
 /** A choice of a filter, which stands in the address of the page. */
-export function Choice({ name, label, values }: { name: string; label: string; values: readonly string[] }): JSX.Element {
+export function Choice({ name, label, values, none = "any" }: ChoiceProps): JSX.Element {
   return (
     <label class="field">
       <span>{label}</span>
@@ -200,7 +208,7 @@ export function Choice({ name, label, values }: { name: string; label: string; v
         value={place.value.query.get(name) ?? ""}
         onChange={(event) => refine({ [name]: event.currentTarget.value || undefined })}
       >
-        <option value="">any</option>
+        <option value="">{none}</option>
         {values.map((value) => (
           <option key={value} value={value}>
             {value.toLowerCase().replaceAll("_", " ")}

@@ -20,10 +20,13 @@ export type DeviceDetail = { "keys": readonly (KeyView)[]; "tokens": readonly (T
 export type DeviceView = { "id": string; "name": string; "user": string; "connected": boolean; "platform": string | null; "capabilities": readonly (string)[]; "created_at": string; "last_seen_at": string | null; "revoked_at": string | null; "grants": readonly (Grant)[] };
 export type Devices = { "devices": readonly (DeviceView)[]; "next_cursor": string | null };
 export type FireView = { "at": string; "local": string; "shift": string | null };
+export type GivenVerdictView = { "verdict": "approve" | "edit" | "reject" | "undo"; "state": "done" | "pending" | "refused" | "sent"; "created_at": string; "reason": string | null };
 export type Grant = "agents" | "connectors" | "coordination" | "files";
 export type IssueCounts = { "errors": number; "warnings": number; "notices": number };
 export type IssueView = { "id": string; "subject": string; "severity": "error" | "notice" | "warning"; "since": string; "explanation": string; "fix": string };
 export type Issues = { "issues": readonly (IssueView)[]; "next_cursor": string | null };
+export type ItemDetail = { "id": string; "agent": string; "run_id": string; "path": string; "table": string; "title": string; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null; "device": string | null; "data": { readonly [name: string]: unknown }; "before": { readonly [name: string]: unknown } | null; "place": (ItemPlace) | (null); "given": (GivenVerdictView) | (null) };
+export type ItemPlace = { "quote": string; "start": number; "end": number; "sha256": string | null; "link": string | null };
 export type ItemView = { "id": string; "agent": string; "run_id": string; "path": string; "table": string; "title": string; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null };
 export type Items = { "items": readonly (ItemView)[]; "next_cursor": string | null };
 export type KeyView = { "fingerprint": string; "created_at": string; "last_used_at": string | null; "revoked_at": string | null };
@@ -35,6 +38,8 @@ export type MeView = { "actor": string; "name": string; "role": (Role) | (null);
 export type Measurements = { "series": readonly (SeriesView)[]; "next_cursor": string | null };
 export type MoveView = { "at": string; "before": (RunState) | (null); "after": RunState; "actor": string; "reason": string | null; "because": string | null };
 export type NewName = { "name": string };
+export type NewVerdictView = { "id": string; "verdict": "approve" | "edit" | "reject" | "undo"; "data"?: { readonly [name: string]: unknown }; "version"?: number | null };
+export type NewVerdictsView = { "verdicts": readonly (NewVerdictView)[] };
 export type OwnerGrantView = { "name": string; "tables": readonly (string)[] };
 export type PairedView = { "pairing": PairingView; "device": string; "user": string; "dry_run": boolean };
 export type PairingView = { "id": string; "fingerprint": string; "label": string; "platform": string; "network": string; "created_at": string; "expires_at": string; "decision": ("approved" | "denied") | (null); "decided_at": string | null; "decided_by": string | null };
@@ -71,6 +76,9 @@ export type TableName = "tasks" | "notes" | "timelines" | "projects" | "taskComm
 export type TokenView = { "id": string; "device": string; "user": string; "last4": string | null; "created_by": string | null; "created_at": string; "expires_at": string | null; "last_used_at": string | null; "revoked_at": string | null };
 export type UnitState = "DONE" | "EXTRACTED" | "FAILED" | "PENDING" | "SKIPPED";
 export type UnitView = { "path": string; "state": UnitState; "size_bytes": number | null; "attempts": number; "items": number; "items_planned": number; "read_at": string | null; "planned_at": string | null; "settled_at": string | null; "error": string | null; "notes": { readonly [name: string]: (number) | ({ readonly [name: string]: number }) } };
+export type VerdictError = { "code": string; "message": string };
+export type VerdictResult = { "id": string; "state": ("done" | "open" | "pending" | "refused" | "sent") | (null); "reason": string | null; "error": (VerdictError) | (null) };
+export type VerdictResults = { "results": readonly (VerdictResult)[] };
 
 export interface Get {
   "/v1/agents": { query: "activity" | "as" | "availability" | "capability" | "connectivity" | "cursor" | "health" | "lifecycle" | "limit" | "project_id" | "state_detail" | "status" | "type" | "user"; body: undefined; answer: Agents };
@@ -84,6 +92,7 @@ export interface Get {
   "/v1/devices/{device_id}": { query: "user"; body: undefined; answer: DeviceDetail };
   "/v1/issues": { query: "anew" | "cursor" | "limit" | "online" | "user"; body: undefined; answer: Issues };
   "/v1/items": { query: "agent" | "cursor" | "limit" | "run" | "user" | "verdict"; body: undefined; answer: Items };
+  "/v1/items/{item_id}": { query: "user"; body: undefined; answer: ItemDetail };
   "/v1/me": { query: "user"; body: undefined; answer: MeView };
   "/v1/pairings": { query: "cursor" | "limit" | "user"; body: undefined; answer: Pairings };
   "/v1/questions": { query: "board" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: QuestionsPage };
@@ -101,6 +110,7 @@ export interface Post {
   "/v1/agents/{name}/runs": { query: "user"; body: RunRequest | undefined; answer: RunView };
   "/v1/devices/{device_id}/kick": { query: "user"; body: undefined; answer: DeviceView };
   "/v1/devices/{device_id}/revoke": { query: "user"; body: undefined; answer: DeviceView };
+  "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
   "/v1/pairings/approve": { query: "user"; body: Approval; answer: PairedView };
   "/v1/pairings/{pairing_id}/deny": { query: "user"; body: undefined; answer: PairingView };
   "/v1/runs/{run_id}/cancel": { query: "user"; body: Cancellation | undefined; answer: RunView };

@@ -4,6 +4,7 @@ import { now } from "../live";
 import { me } from "../me";
 import { Command, Page, Read, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
+import { link } from "../router";
 import type { IssueView, StatusView } from "../types";
 import { RunTable } from "./run_parts";
 
@@ -96,7 +97,7 @@ function Waiting(): JSX.Element {
       <Wait key={one.id} kind="question" title={one.content} at={one.created_at} />
     )),
     ...(items.data?.items ?? []).map((one) => (
-      <Wait key={one.id} kind={one.table} title={one.title} at={one.created_at} />
+      <Wait key={one.id} href={link(["review"], { item: one.id })} kind={one.table} title={one.title} at={one.created_at} />
     )),
   ];
   const hasRead = questions.data !== undefined && items.data !== undefined;

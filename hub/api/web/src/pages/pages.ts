@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { Agents } from "./agents";
 import { Devices } from "./devices";
 import { Home } from "./home";
+import { Review } from "./review";
 import { Runs } from "./runs";
 
 /** *name*: of the one thing that is shown; undefined: all are listed. */
@@ -12,5 +13,6 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   "": Home,
   agents: Agents,
   devices: Devices,
+  review: Review,
   runs: Runs,
 };

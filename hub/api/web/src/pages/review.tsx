@@ -1,0 +1,313 @@
+// What waits for a person: items in a list, and one of them with its words, to approve, edit or reject by key.
+import { signal } from "@preact/signals";
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { report } from "../acting";
+import { exact } from "../format";
+import { type Key, useKeys } from "../keys";
+import { me } from "../me";
+import { Choice, Facts, Filter, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
+import { useReading } from "../reading";
+import { go, link, place } from "../router";
+import { Refusal, ask } from "../server";
+import type { ItemDetail, ItemView, NewVerdictView } from "../types";
+import { Editor, shown } from "./item_editor";
+
+const ROWS = 50;
+const UNDO_MS = 8_000;
+const VERDICTS = ["approved", "edited", "rejected", "any"];
+const DONE = { approve: "Approved", edit: "Changed", reject: "Rejected" } as const;
+type Verdict = keyof typeof DONE;
+type Values = Readonly<Record<string, unknown>>;
+interface Undoable {
+  readonly ids: readonly string[];
+  readonly text: string;
+}
+
+/** What was decided here, by item: its device answers later. */
+const decided = signal<ReadonlyMap<string, Verdict>>(new Map());
+const undoable = signal<Undoable | null>(null);
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+export function Review(): JSX.Element {
+  const query = Object.fromEntries(place.value.query);
+  const verdict = query["verdict"] ?? "open";
+  const asked = { agent: query["agent"], run: query["run"], verdict: verdict === "any" ? undefined : verdict };
+  const items = useReading("/v1/items", { query: { ...asked, cursor: query["cursor"], limit: ROWS }, kinds: ["item"] });
+  const rows = items.data?.items ?? [];
+  const id = query["item"] ?? rows[0]?.id;
+  const item = useReading("/v1/items/{item_id}", { params: { item_id: id ?? "" }, kinds: ["item"], when: id !== undefined });
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [isEditing, setEditing] = useState(false);
+
+  const mayJudge = me.value?.scopes.includes("run") ?? false;
+  const isOpen = (one: ItemView): boolean => mayJudge && one.verdict === "open" && !decided.value.has(one.id);
+  const current = item.data?.id === id ? item.data : undefined;
+  const isWaiting = current !== undefined && isOpen(current) && !isOnItsWay(current);
+  const judged = chosen.size > 0 ? rows.filter((row) => chosen.has(row.id) && isOpen(row)) : isWaiting ? [current] : [];
+
+  useEffect(() => {
+    // The device has refused the verdict: the item waits again.
+    if (current?.given?.state === "refused") forget([current.id]);
+  }, [current]);
+
+  function show(next: string | undefined): void {
+    setEditing(false);
+    if (next === undefined) return;
+    go(link(["review"], { ...query, item: next }), { replace: query["item"] !== undefined });
+    requestAnimationFrame(() => document.querySelector<HTMLElement>(".picks [aria-current]")?.focus());
+  }
+  function move(step: number): void {
+    const at = rows.findIndex((row) => row.id === id);
+    show(rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step))]?.id);
+  }
+  function toggle(one: string): void {
+    const rest = new Set(chosen);
+    if (!rest.delete(one)) rest.add(one);
+    setChosen(rest);
+  }
+  async function judge(verdict: Verdict, data?: Values): Promise<void> {
+    const them = data && current ? [current] : judged;
+    if (them.length === 0 || !(await give(them, verdict, data))) return;
+    setChosen(new Set());
+    setEditing(false);
+    const rest = rows.slice(rows.findIndex((row) => row.id === id) + 1);
+    show([...rest, ...rows].find(isOpen)?.id);
+  }
+  const pickAll = (): void =>
+    setChosen(new Set(rows.filter((row) => isOpen(row) && row.warnings.length === 0).map((row) => row.id)));
+
+  const keys: Key[] = [
+    { key: "j", about: "next item", action: () => move(1) },
+    { key: "k", about: "previous item", action: () => move(-1) },
+  ];
+  if (mayJudge) {
+    keys.push(
+      { key: "a", about: "approve the item, or those selected", action: () => void judge("approve") },
+      { key: "e", about: "edit the item", action: () => setEditing(isWaiting) },
+      { key: "r", about: "reject the item, or those selected", action: () => void judge("reject") },
+      { key: "u", about: "undo, within 8 seconds", action: () => void undo() },
+      { key: "x", about: "select the item", action: () => id !== undefined && toggle(id) },
+      { key: "A", about: "select all that have no warning", action: pickAll },
+    );
+  }
+  useKeys(keys);
+
+  return (
+    <Page title="Review" command="hub review">
+      <div class="review" data-open={query["item"] !== undefined}>
+        <div class="review-list">
+          <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+            <Choice name="verdict" label="Verdict" values={VERDICTS} none="waiting" />
+            <Filter name="agent" label="Agent" />
+            <Filter name="run" label="Run" />
+          </form>
+          {mayJudge && rows.some(isOpen) && (
+            <div class="actions">
+              <button type="button" onClick={pickAll}>
+                Select all without a warning <kbd>A</kbd>
+              </button>
+              {chosen.size > 0 && <Judge count={judged.length} judge={judge} />}
+            </div>
+          )}
+          <Read of={items}>
+            {() => (
+              <>
+                <List rows={rows} current={id} query={query} chosen={chosen} toggle={mayJudge ? toggle : undefined} />
+                <Pager next={items.data?.next_cursor} />
+              </>
+            )}
+          </Read>
+        </div>
+        <div class="review-item">
+          <a class="back" href={link(["review"], { ...query, item: undefined })}>
+            ← All items
+          </a>
+          {id !== undefined && item.refusal && <Refused refusal={item.refusal} />}
+          {id !== undefined && !current && !item.refusal && <div class="waiting" aria-busy="true" />}
+          {current && (
+            <Item of={current}>
+              {isWaiting && isEditing && <Editor of={current} save={(data) => void judge("edit", data)} close={() => setEditing(false)} />}
+              {isWaiting && !isEditing && chosen.size === 0 && (
+                <div class="actions">
+                  <Judge count={1} judge={judge} />
+                  <button type="button" onClick={() => setEditing(true)}>
+                    Edit <kbd>e</kbd>
+                  </button>
+                </div>
+              )}
+            </Item>
+          )}
+        </div>
+      </div>
+      <div role="status" class="undo">
+        {undoable.value && (
+          <>
+            {undoable.value.text}
+            <button type="button" onClick={() => void undo()}>
+              Undo <kbd>u</kbd>
+            </button>
+          </>
+        )}
+      </div>
+    </Page>
+  );
+}
+
+function Judge({ count, judge }: { count: number; judge: (verdict: Verdict) => Promise<void> }): JSX.Element {
+  const many = count > 1 ? ` ${count}` : "";
+  return (
+    <>
+      <button type="button" class="main" onClick={() => void judge("approve")}>
+        Approve{many} <kbd>a</kbd>
+      </button>
+      <button type="button" onClick={() => void judge("reject")}>
+        Reject{many} <kbd>r</kbd>
+      </button>
+    </>
+  );
+}
+
+interface ListProps {
+  readonly rows: readonly ItemView[];
+  readonly current: string | undefined;
+  readonly query: Readonly<Record<string, string>>;
+  readonly chosen: ReadonlySet<string>;
+  readonly toggle: ((id: string) => void) | undefined;
+}
+
+function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element {
+  if (rows.length === 0) return <p class="empty">No item is like this.</p>;
+  return (
+    <ul class="cards picks">
+      {rows.map((row) => (
+        <li key={row.id}>
+          {toggle && (
+            <input
+              type="checkbox"
+              aria-label={`Select ${row.title.slice(0, 80)}`}
+              checked={chosen.has(row.id)}
+              onChange={() => toggle(row.id)}
+            />
+          )}
+          <a href={link(["review"], { ...query, item: row.id })} aria-current={row.id === current ? "true" : undefined}>
+            <span class="title">{row.title || "no title"}</span>
+            <span class="quiet">
+              {row.table} · {row.path}
+            </span>
+          </a>
+          <Marks of={row} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Marks({ of }: { of: ItemView }): JSX.Element {
+  const verdict = decided.value.get(of.id);
+  return (
+    <span class="marks">
+      {of.warnings.map((warning) => (
+        <State key={warning} of={warning} />
+      ))}
+      {of.verdict !== "open" ? <State of={of.verdict} /> : verdict && <State of={DONE[verdict].toLowerCase()} />}
+    </span>
+  );
+}
+
+function Item({ of, children }: { of: ItemDetail; children: ComponentChildren }): JSX.Element {
+  return (
+    <article aria-labelledby="item-title">
+      <h2 id="item-title">{of.title || "no title"}</h2>
+      <Marks of={of} />
+      {children}
+      {of.place && (
+        <blockquote>
+          <mark>{of.place.quote}</mark>
+        </blockquote>
+      )}
+      {of.place?.link && (
+        <a href={of.place.link} target="_blank" rel="noreferrer">
+          Open the message
+        </a>
+      )}
+      <Section title={of.table}>
+        <Facts rows={Object.entries(of.data).map(([name, value]) => [name, shown(value)])} />
+      </Section>
+      {of.before && (
+        <Section title="What the device has until then">
+          <Facts rows={Object.entries(of.before).map(([name, value]) => [name, shown(value)])} />
+        </Section>
+      )}
+      <Section title="Where it comes from">
+        <Facts
+          rows={[
+            ["Path", of.path],
+            ["Characters", of.place && `${of.place.start} to ${of.place.end}`],
+            ["Device", of.device && <a href={link(["devices", of.device])}>{of.device}</a>],
+            ["Agent", <a href={link(["agents", of.agent])}>{of.agent}</a>],
+            ["Run", <a href={link(["runs", of.run_id])}><Time at={of.created_at} /></a>],
+            ["At the device", of.answered_at ? exact(of.answered_at) : "not yet"],
+            ["Verdict", of.verdict_at && `${of.verdict}, ${exact(of.verdict_at)}`],
+            ["Given here", of.given && given(of.given)],
+          ]}
+        />
+      </Section>
+    </article>
+  );
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  not_granted: "its owner has not granted review.remote to the hub: decide at the device, or hub grants +review.remote there",
+  call_unsupported: "the program of the device is too old for it: decide at the device",
+  changed_meanwhile: "its owner decided otherwise, or the item has changed since",
+};
+
+function given({ verdict, state, reason }: NonNullable<ItemDetail["given"]>): string {
+  const end = { pending: "on its way", sent: "on its way", done: "done", refused: "the device refused it" }[state];
+  return `${verdict}: ${end}${reason ? ` (${REASONS[reason] ?? reason})` : ""}`;
+}
+
+function isOnItsWay(item: ItemDetail): boolean {
+  return item.given?.state === "pending" || item.given?.state === "sent";
+}
+
+/** Give verdicts, and tell those that the hub refused. Return whether it took any. */
+async function give(items: readonly ItemView[], verdict: Verdict, data?: Values): Promise<boolean> {
+  const taken = await send(items.map(({ id, version }) => ({ id, verdict, version, ...(data && { data }) })));
+  if (taken.length === 0) return false;
+  decided.value = new Map([...decided.value, ...taken.map((id) => [id, verdict] as const)]);
+  const [only] = items;
+  const what = taken.length === 1 && only ? `“${only.title.slice(0, 60)}”` : `${taken.length} items`;
+  clearTimeout(timer);
+  undoable.value = { ids: taken, text: `${DONE[verdict]} ${what}` };
+  timer = setTimeout(() => (undoable.value = null), UNDO_MS);
+  return true;
+}
+
+async function undo(): Promise<void> {
+  if (undoable.value === null) return;
+  const { ids } = undoable.value;
+  undoable.value = null;
+  const taken = await send(ids.map((id) => ({ id, verdict: "undo" as const })));
+  forget(taken);
+  if (taken.length > 0) report("Undone.");
+}
+
+function forget(ids: readonly string[]): void {
+  decided.value = new Map([...decided.value].filter(([id]) => !ids.includes(id)));
+}
+
+/** Send verdicts. Return the items whose verdicts the hub took. */
+async function send(verdicts: readonly NewVerdictView[]): Promise<readonly string[]> {
+  try {
+    const { results } = await ask("post", "/v1/items/verdicts", { body: { verdicts } });
+    const refused = results.flatMap(({ error }) => (error ? [error.message] : []));
+    if (refused.length > 0) report(`${refused.length} not taken: ${refused[0]}`, true);
+    return results.filter(({ error }) => !error).map(({ id }) => id);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    report([error.message, error.hint].filter(Boolean).join(" – "), true);
+    return [];
+  }
+}
