@@ -39,6 +39,7 @@ PAGES: Final = (
     "agents/notes",
     "devices",
     "devices/desk",
+    "questions",
 )
 THEMES: Final = ("light", "dark")
 SIZES: Final = {"wide": (1280, 860), "narrow": (320, 700)}

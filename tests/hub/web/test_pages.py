@@ -145,6 +145,28 @@ async def test_who_may_only_read_sees_no_button_for_a_verdict(hub: ServedHub) ->
         assert await verdicts(hub) == {}
 
 
+async def test_a_question_is_answered_and_leaves_the_open_ones(hub: ServedHub, visit: Visit) -> None:
+    await visit.open("questions")
+    asked = visit.page.get_by_role("article").filter(has_text=HOSTILE)
+    await asked.get_by_role("textbox").fill("Red, please.")
+    await asked.get_by_role("button", name="Answer").click()
+    await asked.wait_for(state="detached")
+    await visit.open("questions?state=answered")
+    await visit.page.get_by_text("Red, please.").wait_for()
+    assert await visit.page.get_by_role("article").count() == 1
+
+
+async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_understands(visit: Visit) -> None:
+    await visit.open("agents/notes")
+    await visit.page.route("**/pause", lambda route: route.fulfill(content_type="application/json", body="{"))
+    button = visit.page.get_by_role("button", name="Pause")
+    await button.click()
+    await visit.page.get_by_text("This page failed").wait_for()
+    await visit.page.unroute("**/pause")
+    await button.click()
+    await visit.page.get_by_role("button", name="Resume").wait_for()
+
+
 async def test_a_link_signs_a_browser_in_once(hub: ServedHub) -> None:
     async with over_unix(hub) as operator, browsing() as browser:
         made = await operator.post("/v1/sessions/links", json={})

@@ -27,9 +27,12 @@ export async function attempt(action: () => Promise<unknown>, done: string): Pro
   try {
     await action();
   } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    report([error.message, error.hint].filter(Boolean).join(" – "), true);
-    return false;
+    if (error instanceof Refusal) {
+      report([error.message, error.hint].filter(Boolean).join(" – "), true);
+      return false;
+    }
+    report("This page failed; the hub may have done it. Load the page again.", true);
+    throw error;
   }
   report(done);
   return true;
@@ -55,8 +58,11 @@ export function Act({ label, scope, action, done, confirm, then, isMain, disable
   async function act(): Promise<void> {
     dialog.current?.close();
     setBusy(true);
-    if (await attempt(action, done)) then?.();
-    setBusy(false);
+    try {
+      if (await attempt(action, done)) then?.();
+    } finally {
+      setBusy(false);
+    }
   }
   return (
     <>

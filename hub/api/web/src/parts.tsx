@@ -9,6 +9,8 @@ import type { Refusal } from "./server";
 
 type Children = ComponentChildren;
 
+const LONG = 400; // characters
+
 interface PageProps {
   readonly title: string;
   /** The command that shows the same on the command line. */
@@ -91,6 +93,17 @@ export function Time({ at, none = "–" }: { at: string | null | undefined; none
     <time dateTime={at} title={exact(at)}>
       {ago(at, now.value)}
     </time>
+  );
+}
+
+/** A text of somebody; the rest of a long one is shown on demand. */
+export function Told({ text }: { text: string }): JSX.Element {
+  if (text.length <= LONG) return <p class="told">{text}</p>;
+  return (
+    <details class="told">
+      <summary>{text.slice(0, LONG)}…</summary>
+      {text.slice(LONG)}
+    </details>
   );
 }
 

@@ -7,6 +7,7 @@ export type AgentStatusView = { "agent": string; "lifecycle": string; "availabil
 export type AgentView = { "id": string; "name": string; "title": string | null; "user": string; "device": string; "device_connected": boolean; "gateway": string | null; "connectivity": string; "paths": readonly (string)[]; "file_extensions": readonly (string)[]; "data_types": readonly (string)[]; "prompt": string; "schedule": string | null; "timezone": string; "source": "api" | "file"; "priority": number; "max_concurrent_runs": number; "description": string | null; "type": string; "subtype": string | null; "template": string | null; "external_id": string | null; "instance_id": string | null; "project_id": string | null; "needs": readonly (string)[]; "locks": readonly (string)[]; "config_rev": number; "lifecycle": string; "availability": string; "health": string; "recovery_at": string | null; "schedules": readonly (ScheduleView)[]; "next_fires": readonly (FireView)[]; "last_run": (RunView) | (null) };
 export type Agents = { "agents": readonly (AgentView)[]; "next_cursor": string | null };
 export type AgreementView = { "cause": "asked" | "first" | "hub_older" | "store_older" | "store_replaced"; "began_at": string; "agreed_at": string | null; "sent": number; "taken": number; "refused": number; "problem": string | null };
+export type AnswerBody = { "answer": string };
 export type Approval = { "code": string; "pairing_id"?: string | null; "name"?: string | null; "dry_run"?: boolean };
 export type AxisView = { "value": string; "since": string | null; "reason": string | null; "actor": string | null; "moves": readonly (string)[] };
 export type Cancellation = { "reason"?: string };
@@ -113,6 +114,8 @@ export interface Post {
   "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
   "/v1/pairings/approve": { query: "user"; body: Approval; answer: PairedView };
   "/v1/pairings/{pairing_id}/deny": { query: "user"; body: undefined; answer: PairingView };
+  "/v1/questions/{question_id}/answer": { query: "user"; body: AnswerBody; answer: QuestionView };
+  "/v1/questions/{question_id}/withdraw": { query: "user"; body: undefined; answer: QuestionView };
   "/v1/runs/{run_id}/cancel": { query: "user"; body: Cancellation | undefined; answer: RunView };
   "/v1/runs/{run_id}/pause": { query: "user"; body: undefined; answer: RunView };
   "/v1/runs/{run_id}/rerun": { query: "user"; body: undefined; answer: RunView };

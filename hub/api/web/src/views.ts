@@ -12,5 +12,6 @@ export const VIEWS: readonly View[] = [
   { path: "review", title: "Review", key: "r", about: "Is what was found true?" },
   { path: "runs", title: "Runs", key: "u", about: "What failed, and why?" },
   { path: "agents", title: "Agents", key: "a", about: "What runs when, and is it healthy?" },
+  { path: "questions", title: "Questions", key: "q", about: "What do agents ask me?" },
   { path: "devices", title: "Devices", key: "d", about: "Who is here, and who wants to be?" },
 ];

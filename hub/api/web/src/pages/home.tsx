@@ -94,7 +94,7 @@ function Waiting(): JSX.Element {
       <Wait key={one.id} href="/devices" kind="device" title={one.label} at={one.created_at} />
     )),
     ...(questions.data?.questions ?? []).map((one) => (
-      <Wait key={one.id} kind="question" title={one.content} at={one.created_at} />
+      <Wait key={one.id} href="/questions" kind="question" title={one.content} at={one.created_at} />
     )),
     ...(items.data?.items ?? []).map((one) => (
       <Wait key={one.id} href={link(["review"], { item: one.id })} kind={one.table} title={one.title} at={one.created_at} />

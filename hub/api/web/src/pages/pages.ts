@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { Agents } from "./agents";
 import { Devices } from "./devices";
 import { Home } from "./home";
+import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
 
@@ -13,6 +14,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   "": Home,
   agents: Agents,
   devices: Devices,
+  questions: Questions,
   review: Review,
   runs: Runs,
 };

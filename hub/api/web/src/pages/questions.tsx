@@ -1,0 +1,99 @@
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { Act } from "../acting";
+import { me } from "../me";
+import { Choice, Page, Pager, Read, State, Time, Told } from "../parts";
+import { useReading } from "../reading";
+import { place } from "../router";
+import { ask } from "../server";
+import type { QuestionView } from "../types";
+
+const ROWS = 20;
+const OPEN = "open";
+const SETTLED = ["answered", "withdrawn", "expired"];
+
+export function Questions(): JSX.Element {
+  const { query: given } = place.value;
+  const state = given.get("state") ?? OPEN;
+  const query = { state, cursor: given.get("cursor"), limit: ROWS };
+  const questions = useReading("/v1/questions", { query, kinds: ["question"] });
+  return (
+    <Page title="Questions" command={state === OPEN ? "hub ask ls" : "hub ask ls --all"}>
+      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+        <Choice name="state" label="State" values={SETTLED} none={OPEN} />
+      </form>
+      <Read of={questions}>
+        {(data) => (
+          <>
+            {data.questions.length === 0 && <p class="empty">No question is {state}.</p>}
+            <ul class="cards">
+              {data.questions.map((question) => (
+                <li key={question.id}>
+                  <Question of={question} again={questions.again} />
+                </li>
+              ))}
+            </ul>
+            <Pager next={data.next_cursor} />
+          </>
+        )}
+      </Read>
+    </Page>
+  );
+}
+
+function Question({ of, again }: { of: QuestionView; again: () => void }): JSX.Element {
+  return (
+    <article aria-label={`Question of ${of.asked_by}`}>
+      <p class="card-head">
+        <span>
+          {of.asked_by}
+          {of.board && ` · ${of.board}`} <State of={of.state} />
+        </span>
+        <Time at={of.created_at} />
+      </p>
+      <Told text={of.content} />
+      {of.answer !== null && (
+        <>
+          <p class="quiet">
+            {of.answered_by} answered <Time at={of.settled_at} />
+          </p>
+          <Told text={of.answer} />
+        </>
+      )}
+      {of.state === OPEN && <Answer of={of} again={again} />}
+    </article>
+  );
+}
+
+function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Element | null {
+  const [answer, setAnswer] = useState("");
+  const params = { question_id: of.id };
+  if (!me.value?.scopes.includes("run")) return null;
+  return (
+    <div class="actions">
+      <label class="field">
+        <span>
+          Answer, until it expires <Time at={of.expires_at} />
+        </span>
+        <textarea value={answer} onInput={(event) => setAnswer(event.currentTarget.value)} />
+      </label>
+      <Act
+        label="Answer"
+        scope="run"
+        action={() => ask("post", "/v1/questions/{question_id}/answer", { params, body: { answer } })}
+        done="The question is answered."
+        then={again}
+        disabled={answer.trim() === ""}
+        isMain
+      />
+      <Act
+        label="Withdraw"
+        scope="run"
+        action={() => ask("post", "/v1/questions/{question_id}/withdraw", { params })}
+        done="The question is withdrawn."
+        confirm="Withdraw this question? Whoever asked gets no answer."
+        then={again}
+      />
+    </div>
+  );
+}
