@@ -12,8 +12,11 @@ FOLDER: Final = Path(__file__).parent
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "Tutorial": ("first-run",),
     "How to": (
-        *("agents", "schedules", "mailboxes", "calendars", "webhooks", "boards", "review", "models", "costs"),
+        *("agents", "schedules", "mailboxes", "calendars", "webhooks", "boards", "review"),
         *(
+            "dashboard",
+            "models",
+            "costs",
             "privacy",
             "evaluate",
             "access",
