@@ -80,7 +80,7 @@ async def verdicts(hub: ServedHub) -> dict[str, tuple[str, dict[str, object]]]:
     return {id: (row.verdict, row.data) for id, row in newest.items()}
 
 
-async def test_items_are_approved_and_edited_by_keys_and_an_approval_is_undone(
+async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_is_undone(
     hub: ServedHub, visit: Visit
 ) -> None:
     await visit.open("review?item=i-2")
@@ -96,9 +96,9 @@ async def test_items_are_approved_and_edited_by_keys_and_an_approval_is_undone(
     await visit.open("review?item=i-2")
     await keys.press("e")
     await visit.page.get_by_label("title").fill("Pay Anna")
-    await visit.page.get_by_role("button", name="Save the changes").click()
-    await visit.page.get_by_text("Changed “Send Anna").wait_for()
-    assert await verdicts(hub) == {"i-2": ("edit", {"title": "Pay Anna"})}
+    await visit.page.get_by_role("button", name="Approve with the changes").click()
+    await visit.page.get_by_text("Approved “Send Anna").wait_for()
+    assert await verdicts(hub) == {"i-2": ("approve", {"title": "Pay Anna"})}
 
 
 async def test_all_items_are_those_without_a_warning_and_others_are_selected_one_by_one(

@@ -7,7 +7,8 @@ import type { ItemDetail } from "../types";
 type Value = string | number | readonly string[];
 interface EditorProps {
   readonly of: ItemDetail;
-  readonly save: (changed: Readonly<Record<string, Value>>) => void;
+  /** The hub takes one verdict on an item: with the changed values. */
+  readonly approve: (changed: Readonly<Record<string, Value>>) => void;
   readonly close: () => void;
 }
 
@@ -17,7 +18,7 @@ export function shown(value: unknown): string {
   return Array.isArray(value) ? value.join(", ") : String(value ?? "");
 }
 
-export function Editor({ of, save, close }: EditorProps): JSX.Element {
+export function Editor({ of, approve, close }: EditorProps): JSX.Element {
   const fields = Object.entries(of.data).filter(([, value]) => isValue(value)) as [string, Value][];
   const [texts, setTexts] = useState<Readonly<Record<string, string>>>({});
   const changed = fields
@@ -28,7 +29,7 @@ export function Editor({ of, save, close }: EditorProps): JSX.Element {
       class="editor"
       onSubmit={(event) => {
         event.preventDefault();
-        save(Object.fromEntries(changed));
+        approve(Object.fromEntries(changed));
       }}
       onKeyDown={(event) => event.key === "Escape" && close()}
     >
@@ -49,7 +50,7 @@ export function Editor({ of, save, close }: EditorProps): JSX.Element {
       })}
       <div class="actions">
         <button class="main" disabled={changed.length === 0}>
-          Save the changes
+          Approve with the changes
         </button>
         <button type="button" onClick={close}>
           Keep as it is

@@ -16,7 +16,7 @@ import { Editor, shown } from "./item_editor";
 const ROWS = 50;
 const UNDO_MS = 8_000;
 const VERDICTS = ["approved", "edited", "rejected", "any"];
-const DONE = { approve: "Approved", edit: "Changed", reject: "Rejected" } as const;
+const DONE = { approve: "Approved", reject: "Rejected" } as const;
 type Verdict = keyof typeof DONE;
 type Values = Readonly<Record<string, unknown>>;
 interface Undoable {
@@ -84,7 +84,7 @@ export function Review(): JSX.Element {
   if (mayJudge) {
     keys.push(
       { key: "a", about: "approve the item, or those selected", action: () => void judge("approve") },
-      { key: "e", about: "edit the item", action: () => setEditing(isWaiting) },
+      { key: "e", about: "edit the item, and approve it", action: () => setEditing(isWaiting) },
       { key: "r", about: "reject the item, or those selected", action: () => void judge("reject") },
       { key: "u", about: "undo, within 8 seconds", action: () => void undo() },
       { key: "x", about: "select the item", action: () => id !== undefined && toggle(id) },
@@ -127,7 +127,7 @@ export function Review(): JSX.Element {
           {id !== undefined && !current && !item.refusal && <div class="waiting" aria-busy="true" />}
           {current && (
             <Item of={current}>
-              {isWaiting && isEditing && <Editor of={current} save={(data) => void judge("edit", data)} close={() => setEditing(false)} />}
+              {isWaiting && isEditing && <Editor of={current} approve={(data) => void judge("approve", data)} close={() => setEditing(false)} />}
               {isWaiting && !isEditing && chosen.size === 0 && (
                 <div class="actions">
                   <Judge count={1} judge={judge} />
