@@ -203,8 +203,7 @@ class CountedModel:
             if not self._account.is_waited_for:
                 raise BudgetReached(self._account.describe(kind, amount))
             await self._account.changed()
-        self._account.reserve(amount)
-        with Reservation([self._account], amount).held() as spend:
+        async with Reservation([self._account], amount).held() as spend:
             try:
                 answer = await self._model.answer(request)
             except ModelError as error:

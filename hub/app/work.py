@@ -63,7 +63,9 @@ class Work:
         lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
         self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=metrics)
         self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits)
-        self.budgets = Budgets(store, clock=clock, metrics=metrics, limits=context.settings.budget)
+        self.budgets = Budgets(
+            store, boot_id=boot_id, clock=clock, metrics=metrics, limits=context.settings.budget
+        )
         self.agreements = Agreements(
             store,
             clock=clock,

@@ -399,7 +399,7 @@ class RunAsking:
             raise
         finally:
             if collection is not None:
-                collection.drop()
+                await collection.drop()
             asking.in_use[self.models] -= 1
             if not asking.in_use[self.models]:
                 del asking.in_use[self.models]
@@ -507,7 +507,7 @@ class RunModel:
             return await collection.note(self.name, self.price, self._unit.unit_key, question, request)
         reservation = await self._unit.run.budget.reserve(self.name, request, self.price)
         began = self._asking.clock.monotonic()
-        with reservation.held() as spend:
+        async with reservation.held() as spend:
             try:
                 with self._unit.run.gate.asking():
                     answer = await self._model.answer(request)

@@ -78,7 +78,7 @@ class Batching:
         rows = await self._store.read(model_calls.batches_of, order.run_id)
         if waiting:
             raise self._pending(waiting)
-        self._release(order.run_id)
+        await self._release(order.run_id)
         return None if rows else Collection(self, order, batches, budget, await self._left(order, batches))
 
     async def _left(self, order: RunOrder, batches: Batches) -> list[BatchRow]:
@@ -86,14 +86,13 @@ class Batching:
         left = []
         for row in await self._store.read(model_calls.left_behind, order.agent_id):
             if await self._is_over(order, batches, row):
-                self._release(row.run_id)
+                await self._release(row.run_id)
             else:
                 left.append(row)
         return left
 
-    def _release(self, run_id: RunId) -> None:
-        for reservation in self._promised.pop(run_id, ()):
-            reservation.release()
+    async def _release(self, run_id: RunId) -> None:
+        await Reservation.release(self._promised.pop(run_id, []))
 
     def _pending(self, waiting: list[BatchRow]) -> BatchPending:
         questions = sum(len(row.questions) for row in waiting)
@@ -261,7 +260,7 @@ class Collection:
             except DayBudgetReached:
                 self.is_out_of_budget = True
                 raise
-            reservation.promise()
+            await reservation.promise()
             self._model = model
             self._reservations.append(reservation)
             self._noted[question] = unit_key, request
@@ -295,11 +294,10 @@ class Collection:
                 "its questions are in a batch of an earlier run", wait_s=self._batching.wait_s(self._left)
             )
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
         """Release the reservations of the unsubmitted questions when an attempt ends early."""
-        for reservation in self._reservations:
-            reservation.release()
-        self._noted, self._reservations = {}, []
+        reservations, self._noted, self._reservations = self._reservations, {}, []
+        await Reservation.release(reservations)
 
 
 def _parts(

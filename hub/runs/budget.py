@@ -3,13 +3,14 @@
 The highest possible cost of a question is reserved on three accounts: the run's, the agent's day and the
 hub's day. If it does not fit, the question waits for questions in flight, which mostly cost less than
 reserved. If none is in flight, the budget is reached. So spending exceeds a budget only by failed attempts
-that cost something.
+that cost something. Hubs on one database see each other's reservations of a day.
 
 A day begins at midnight: in the agent's time zone for an agent, in UTC for the hub.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -24,16 +25,18 @@ from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import NANOS as NANOS
 from hub.settings.limit_settings import BudgetSettings
 from protocol.errors import ErrorCode
-from protocol.ids import AgentId
+from protocol.ids import AgentId, BootId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.runs import model_calls
+from storage.runs import budget_holds, model_calls
+from storage.runs.budget_holds import Drawn, Hold
 from storage.runs.model_calls import Spent
 from storage.store import Store
 
 _TOKENS_PER_BYTE: Final = 0.4  # of UTF-8; English has 0.25, Chinese 0.33, digits 0.4
 _SPARE: Final = 1.1  # margin above the highest tokens per byte seen of a model
 _STALE_S: Final = 1.0  # maximum age of a day's sum, where other hubs spend from the same budgets
+_OTHERS_S: Final = 0.5  # between two looks at a budget on which another hub has reserved the rest
 
 
 class BudgetReached(ModelError):
@@ -78,11 +81,22 @@ class Account:
 
     Args:
         setting: the limits' name in hub.toml, with ``*`` for ``usd`` or ``tokens``.
+        day: start and end of its day; None for the account of a run.
+        agent_id: the agent whose day it is; None for the hub's.
     """
 
-    def __init__(self, setting: str, spent: Spent, *, until: datetime | None = None) -> None:
+    def __init__(
+        self,
+        setting: str,
+        spent: Spent,
+        *,
+        day: tuple[datetime, datetime] | None = None,
+        agent_id: AgentId | None = None,
+    ) -> None:
         self.setting = setting
-        self.until = until
+        self.day = day
+        self.until = None if day is None else day[1]
+        self.agent_id = agent_id
         self.cost_nanos: int | None = None
         self.tokens: int | None = None
         self.spent = spent
@@ -99,7 +113,17 @@ class Account:
 
     def missing(self, amount: Spent) -> str | None:
         """Return the limit that the amount exceeds, ``usd`` or ``tokens``, or None if it fits."""
-        drawn = _sum(_sum(self.spent, _sum(self.reserved, self.promised)), amount)
+        return self._exceeded(amount, _sum(self._drawn, amount))
+
+    def missing_with(self, held: Spent, amount: Spent) -> str | None:
+        """Return the limit that a reserved amount exceeds together with what others hold, or None."""
+        return self._exceeded(amount, _sum(self._drawn, held))
+
+    @property
+    def _drawn(self) -> Spent:
+        return _sum(self.spent, _sum(self.reserved, self.promised))
+
+    def _exceeded(self, amount: Spent, drawn: Spent) -> str | None:
         if self.cost_nanos is not None and amount.cost_nanos and drawn.cost_nanos > self.cost_nanos:
             return "usd"
         if self.tokens is not None and drawn.tokens > self.tokens:
@@ -179,9 +203,17 @@ class Budgets:
     """Budget accounts of one hub."""
 
     def __init__(
-        self, store: Store, *, clock: Clock, metrics: Metrics, limits: BudgetSettings | None = None
+        self,
+        store: Store,
+        *,
+        boot_id: BootId,
+        clock: Clock,
+        metrics: Metrics,
+        limits: BudgetSettings | None = None,
     ) -> None:
         self._store = store
+        self._boot_id = boot_id
+        self._holding = anyio.Lock()
         self._clock = clock
         self._limits_reached = metrics.limits_reached
         self.limits = limits or BudgetSettings()
@@ -227,7 +259,7 @@ class Budgets:
                 key: account for key, account in self._days.items() if _holds(account, self._clock.now())
             }
             spent = await self._store.read(model_calls.spent_since, epoch_ms(began), agent_id=agent_id)
-            fresh = Account(setting, spent, until=ends)
+            fresh = Account(setting, spent, day=(began, ends), agent_id=agent_id)
             fresh.read_at = self._clock.monotonic()
             return self._days.setdefault((agent_id, began), fresh)
         is_old = self._store.is_shared and self._clock.monotonic() - account.read_at > _STALE_S
@@ -238,6 +270,23 @@ class Budgets:
             if account.settled == settled:
                 account.spent = spent
         return account
+
+    async def hold(self, accounts: Sequence[Account]) -> list[tuple[Account, Drawn]]:
+        """Store what is reserved on the accounts of a day, for the other hubs, and return what they hold.
+
+        Empty for a hub that has its database alone.
+        """
+        days = [account for account in accounts if account.day is not None]
+        if not days or not self._store.is_shared:
+            return []
+        async with self._holding:  # sums are stored in the order in which they were made
+            holds = [_hold_of(account) for account in days]
+            settled = [account.settled for account in days]
+            drawn = await self._store.write(budget_holds.hold, self._boot_id, holds)
+        for account, before, one in zip(days, settled, drawn, strict=True):
+            if account.settled == before:
+                account.spent = one.spent
+        return list(zip(days, drawn, strict=True))
 
     async def over(self, agent: AgentRow, tokens: int, cost_nanos: int) -> tuple[str, ...]:
         """Return the settings of the budgets that a run of *agent* with these costs would exceed."""
@@ -280,15 +329,17 @@ class RunBudget:
         amount = self._budgets.densities.most_of(model, request, price)
         while True:
             accounts = [account for account in await self._accounts() if account.is_limited]
-            short = next(((one, kind) for one in accounts if (kind := one.missing(amount))), None)
+            short = next(((one, kind, False) for one in accounts if (kind := one.missing(amount))), None)
             if short is None:
-                for account in accounts:
-                    account.reserve(amount)
-                return Reservation(accounts, amount)
-            account, kind = short
-            if not account.is_waited_for:
+                reservation = Reservation(accounts, amount, self._budgets.hold)
+                short = await reservation.missing()
+                if short is None:
+                    return reservation
+            account, kind, others_ask = short
+            if not account.is_waited_for and not others_ask:
                 raise self._budgets.reach(account, kind, amount, self._order.agent_id)
-            await account.changed()
+            with anyio.move_on_after(_OTHERS_S if others_ask else math.inf):
+                await account.changed()
 
     async def _accounts(self) -> list[Account]:
         limits = self._budgets.limits
@@ -303,25 +354,60 @@ class RunBudget:
 
 
 class Reservation:
-    """Amount reserved for one question on all of its accounts."""
+    """Amount reserved for one question on all of its accounts.
 
-    def __init__(self, accounts: list[Account], amount: Spent) -> None:
+    Args:
+        hold: stores the sums for the other hubs of the database; see ``Budgets.hold``.
+    """
+
+    def __init__(
+        self,
+        accounts: Sequence[Account],
+        amount: Spent,
+        hold: Callable[[Sequence[Account]], Awaitable[list[tuple[Account, Drawn]]]] | None = None,
+    ) -> None:
         self._accounts = accounts
         self._amount = amount
+        self._hold = hold
+        for account in accounts:
+            account.reserve(amount)
 
-    def promise(self) -> None:
+    async def missing(self) -> tuple[Account, str, bool] | None:
+        """Return the account and limit that do not cover the amount and what other hubs hold, if any.
+
+        The third value is True if another hub has questions in flight there. Then the reservation is void.
+        """
+        found: tuple[Account, str, bool] | None = None
+        try:
+            for account, drawn in await self._held_by_others():
+                if kind := account.missing_with(drawn.held, self._amount):
+                    found = account, kind, drawn.is_waited_for
+                    break
+        except BaseException:
+            await self._settle(Spent())
+            raise
+        if found is not None:
+            await self._settle(Spent())
+        return found
+
+    async def promise(self) -> None:
         """Keep the amount reserved for a batch until ``release``; other questions do not wait for it."""
         for account in self._accounts:
             account.promise(self._amount)
+        await self._show_others()
 
-    def release(self) -> None:
-        """Release the amount after the batch is complete; the actual cost is read from the database."""
-        for account in self._accounts:
-            account.release(self._amount)
-            account.is_stale = True
+    @staticmethod
+    async def release(promised: Sequence["Reservation"]) -> None:
+        """Release the amounts after their batch is complete; the actual cost is read from the database."""
+        for reservation in promised:
+            for account in reservation._accounts:
+                account.release(reservation._amount)
+                account.is_stale = True
+        for reservation in promised[-1:]:  # of one run: they have the same accounts
+            await reservation._show_others()
 
-    @contextmanager
-    def held(self) -> Iterator[Callable[[Usage], None]]:
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[Callable[[Usage], None]]:
         """Yield a callback that reports the question's cost; settle the reservation at the end.
 
         Without a report, the question cost nothing.
@@ -330,12 +416,20 @@ class Reservation:
         try:
             yield costs.append
         finally:
-            spent = Spent(
-                tokens=sum(usage.prompt_tokens + usage.completion_tokens for usage in costs),
-                cost_nanos=sum(usage.cost_nanos for usage in costs),
-            )
-            for account in self._accounts:
-                account.settle(self._amount, spent)
+            tokens = sum(usage.prompt_tokens + usage.completion_tokens for usage in costs)
+            await self._settle(Spent(tokens=tokens, cost_nanos=sum(usage.cost_nanos for usage in costs)))
+
+    async def _settle(self, spent: Spent) -> None:
+        for account in self._accounts:
+            account.settle(self._amount, spent)
+        await self._show_others()
+
+    async def _show_others(self) -> None:
+        with anyio.CancelScope(shield=True):  # the others would wait for an amount that is free
+            await self._held_by_others()
+
+    async def _held_by_others(self) -> list[tuple[Account, Drawn]]:
+        return [] if self._hold is None else await self._hold(self._accounts)
 
 
 def day_around(now: datetime, timezone: str) -> tuple[datetime, datetime]:
@@ -353,6 +447,16 @@ def size_of(request: ModelRequest) -> int:
     """Return the size of a question in UTF-8 bytes: its messages and the schema of its answer."""
     turns = sum(len(message.content.encode()) for message in request.messages)
     return turns + len(msgspec.json.encode(request.schema))
+
+
+def _hold_of(account: Account) -> Hold:
+    assert account.day is not None
+    return Hold(
+        agent_id=account.agent_id,
+        began=epoch_ms(account.day[0]),
+        amount=_sum(account.reserved, account.promised),
+        is_short=account.is_waited_for,
+    )
 
 
 def _holds(account: Account, now: datetime) -> bool:

@@ -363,3 +363,14 @@ model_batches = table(
     one_of("state", ("made", "submitted", "done", "failed")),
 )
 index("model_batches_run", model_batches.c.run_id)
+
+budget_holds = table(
+    "budget_holds",
+    key("boot_id"),
+    key("account"),
+    sa.Column("began", Int, primary_key=True),
+    number("tokens"),
+    number("cost_nanos"),
+    number("in_flight"),
+    rowid=False,
+)

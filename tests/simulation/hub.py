@@ -234,7 +234,7 @@ class SimHub:
         extractor = Extractor(models, secret=bytes(32))
         self.roster = Roster(self.tell_router, metrics=METRICS)
         lifecycle = Lifecycle(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)
-        budgets = Budgets(store, clock=clock, metrics=METRICS)
+        budgets = Budgets(store, boot_id=self.boot_id, clock=clock, metrics=METRICS)
         asking = Asking(store, models=models, budgets=budgets, clock=clock, ids=self.ids, metrics=METRICS)
         self.agreements = self._agreements(
             store,

@@ -148,7 +148,7 @@ class Bench:
         self.lifecycle = Lifecycle(
             self.store, clock=self.clock, ids=self.ids, metrics=self.metrics, watch=self.watch
         )
-        self.budgets = Budgets(self.store, clock=self.clock, metrics=self.metrics)
+        self.budgets = Budgets(self.store, boot_id=BOOT, clock=self.clock, metrics=self.metrics)
         self.asking = Asking(
             self.store,
             models=models,

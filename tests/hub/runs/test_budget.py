@@ -1,7 +1,8 @@
 """Budgets: they are reached before they are passed, and whoever reaches one learns which."""
 
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import pytest
@@ -13,17 +14,22 @@ from hub.runs.budget import (
     BudgetReached,
     Budgets,
     DayBudgetReached,
+    RunBudget,
     day_around,
 )
 from hub.settings.limit_settings import NANOS, BudgetSettings
+from protocol.ids import BootId, NodeId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
+from storage.devices import nodes
+from storage.runs.budget_holds import Drawn
 from storage.runs.model_calls import Spent
-from storage.store import Store
+from storage.store import Store, open_store
 from tests.support.clock import START
-from tests.support.runs import Bench, declare_agent, folder
+from tests.support.postgres import Postgres
+from tests.support.runs import BOOT, Bench, declare_agent, folder
 
 PRICE = Price(prompt_nanos=1_000_000, completion_nanos=10_000_000)  # dear: 1,000 USD a million tokens
 
@@ -51,8 +57,14 @@ class Spender:
         return ModelAnswer(text="{}", finish=Finish.WHOLE, usage=usage)
 
 
+NODE, OTHER_BOOT = NodeId("node-1"), BootId("boot-2")
+
+
 def question(number: int, max_tokens: int = 10) -> ModelRequest:
     return ModelRequest(messages=(Message("user", f"question {number}"),), schema={}, max_tokens=max_tokens)
+
+
+DEAR = question(1, max_tokens=120)  # more than half of two dollars
 
 
 async def opened(bench: Bench) -> UnitAsking:
@@ -244,7 +256,70 @@ async def test_what_is_spent_while_a_day_is_read_anew_is_not_forgotten(bench: Be
             return found
 
     days: list[Account] = []
-    budgets = Budgets(Slow(), clock=bench.clock, metrics=bench.metrics)  # type: ignore[arg-type]
+    budgets = Budgets(Slow(), boot_id=BOOT, clock=bench.clock, metrics=bench.metrics)  # type: ignore[arg-type]
     days.append(await budgets.day_of_hub())
     days[0].is_stale = True
     assert (await budgets.day_of_hub()).spent.tokens == 7
+
+
+class TwoHubs(NamedTuple):
+    """The budget of a run at two hubs of one database, with two dollars a day."""
+
+    one: RunBudget
+    other: RunBudget
+    others: Budgets
+    store: Store
+
+
+@pytest.fixture
+async def hubs(postgres: Postgres, bench: Bench) -> AsyncIterator[TwoHubs]:
+    order = (await opened(bench)).run.order
+    with postgres.database() as url:
+        async with open_store(url) as store, open_store(url) as another:
+            both: list[Budgets] = []
+            for opened_store, node, boot in ((store, NODE, BOOT), (another, NodeId("node-2"), OTHER_BOOT)):
+                await store.write(nodes.beat, node, boot, ttl_ms=600_000)
+                hub = Budgets(opened_store, boot_id=boot, clock=bench.clock, metrics=bench.metrics)
+                hub.limits = BudgetSettings(run_usd=10.0, day_usd=2.0)
+                both.append(hub)
+            one, other = (RunBudget(at, order, Account("budget.run_*", Spent()), None) for at in both)
+            yield TwoHubs(one, other, both[1], store)
+
+
+async def test_hubs_do_not_promise_the_same_rest_of_a_day_twice(hubs: TwoHubs) -> None:
+    await (await hubs.one.reserve("spender", DEAR, PRICE)).promise()
+
+    with pytest.raises(DayBudgetReached):
+        await hubs.other.reserve("spender", DEAR, PRICE)
+
+    await hubs.store.write(nodes.end_boot, NODE, BOOT, 2)  # as when its lease runs out after a kill
+    assert await hubs.other.reserve("spender", DEAR, PRICE)
+
+
+async def test_a_question_waits_for_what_another_hub_asks_and_may_not_spend(
+    hubs: TwoHubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[str] = []
+    has_looked = anyio.Event()
+    hold = hubs.others.hold
+
+    async def watched(accounts: Sequence[Account]) -> list[tuple[Account, Drawn]]:
+        drawn = await hold(accounts)
+        if drawn[0][0].reserved == Spent():  # it has seen what is held, and holds nothing itself
+            has_looked.set()
+        return drawn
+
+    async def ask() -> None:
+        await hubs.other.reserve("spender", DEAR, PRICE)
+        ends.append("the other hub asks")
+        has_looked.set()
+
+    monkeypatch.setattr(hubs.others, "hold", watched)
+    reserved = await hubs.one.reserve("spender", DEAR, PRICE)
+    async with anyio.create_task_group() as tasks, reserved.held() as spend:
+        tasks.start_soon(ask)
+        await has_looked.wait()
+        ends.append("the first is answered")
+        spend(Usage(1, 5, 5, 0))
+
+    assert ends == ["the first is answered", "the other hub asks"]

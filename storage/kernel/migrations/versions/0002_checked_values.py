@@ -38,9 +38,11 @@ def upgrade() -> None:
     _add_browser_sessions()
     _add_failed_attempts()
     _add_verdicts_of_items()
+    _add_holds_of_budgets()
 
 
 def downgrade() -> None:
+    _drop_holds_of_budgets()
     _drop_verdicts_of_items()
     _drop_failed_attempts()
     _drop_browser_sessions()
@@ -582,3 +584,22 @@ def _add_verdicts_of_items() -> None:
 
 def _drop_verdicts_of_items() -> None:
     op.drop_table("item_verdicts")
+
+
+def _add_holds_of_budgets() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "budget_holds",
+        sa.Column("boot_id", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("began", number, nullable=False),
+        sa.Column("tokens", number, nullable=False),
+        sa.Column("cost_nanos", number, nullable=False),
+        sa.Column("in_flight", number, nullable=False),
+        sa.PrimaryKeyConstraint("boot_id", "account", "began", name=op.f("pk_budget_holds")),
+        **_STRICT_WITHOUT_ROWID,
+    )
+
+
+def _drop_holds_of_budgets() -> None:
+    op.drop_table("budget_holds")
