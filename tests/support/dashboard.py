@@ -40,6 +40,8 @@ PAGES: Final = (
     "devices",
     "devices/desk",
     "questions",
+    "log?level=debug",
+    "audit",
 )
 THEMES: Final = ("light", "dark")
 SIZES: Final = {"wide": (1280, 860), "narrow": (320, 700)}
@@ -55,6 +57,11 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
         await hub.run("r-2", RunState.FAILED, reason=HOSTILE)
         await hub.run("r-3")
         await hub.store.write(_keep, hub)
+        for level in ("debug", "warning"):
+            fields: dict[str, object] = {"path": HOSTILE, "run_id": "r-1"}
+            hub.ring.append(
+                at=hub.now_ms, level=level, event="unit.failed", channel="hub.test", fields=fields
+            )
         made = await operator.post("/v1/boards", json={"name": "garden"})
         assert made.status_code == 201, made.text
         for content in (HOSTILE, LONG):

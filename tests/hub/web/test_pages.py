@@ -1,5 +1,6 @@
 """Pages of the dashboard in a real browser: they ask no other origin, and texts of others stay texts."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -154,6 +155,32 @@ async def test_a_question_is_answered_and_leaves_the_open_ones(hub: ServedHub, v
     await visit.open("questions?state=answered")
     await visit.page.get_by_text("Red, please.").wait_for()
     assert await visit.page.get_by_role("article").count() == 1
+
+
+async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(hub: ServedHub) -> None:
+    async with browsing() as browser:
+        async with visiting(browser, hub) as visit:
+            await visit.open("audit?event=board.")
+            assert (
+                await visit.page.locator("td[data-head=Who]").first.inner_text() == f"operator:{os.getuid()}"
+            )
+            await visit.page.get_by_role("navigation").get_by_role("link", name="Audit").wait_for()
+        async with visiting(browser, hub, role=Role.VIEWER) as visit:
+            await visit.open("audit")
+            await visit.page.get_by_role("alert").wait_for()
+            assert await visit.page.get_by_role("link", name="Audit").count() == 0
+
+
+async def test_the_log_shows_entries_of_a_level_and_above(visit: Visit) -> None:
+    await visit.open("log?level=debug")
+    assert await visit.page.locator("td[data-head=Level]").all_inner_texts() == ["warning", "debug"]
+    await visit.page.get_by_label("Level, at least").select_option("warning")
+    await (
+        visit.page.get_by_text("debug", exact=True)
+        .and_(visit.page.locator(".state"))
+        .wait_for(state="detached")
+    )
+    assert await visit.page.locator("td[data-head=Level]").all_inner_texts() == ["warning"]
 
 
 async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_understands(visit: Visit) -> None:

@@ -16,6 +16,12 @@ export function ago(at: string, nowMs: number): string {
   return unit === "second" ? (seconds > 0 ? "soon" : "just now") : relative.format(Math.round(seconds / size), unit);
 }
 
+const precise = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+
+export function second(at: string): string {
+  return precise.format(new Date(at));
+}
+
 export function exact(at: string): string {
   return moment.format(new Date(at));
 }

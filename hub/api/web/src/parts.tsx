@@ -1,7 +1,7 @@
 // Parts of pages: heading, table, facts, states, times, commands to copy, refusals.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, exact } from "./format";
+import { ago, exact, second } from "./format";
 import { now } from "./live";
 import type { Reading } from "./reading";
 import { link, place, refine } from "./router";
@@ -87,12 +87,32 @@ export function State({ of }: { of: string }): JSX.Element {
   return <span class={`state ${TONES[of] ?? "calm"}`}>{of.toLowerCase().replaceAll("_", " ")}</span>;
 }
 
-export function Time({ at, none = "–" }: { at: string | null | undefined; none?: string }): JSX.Element {
+interface TimeProps {
+  readonly at: string | null | undefined;
+  readonly none?: string;
+  /** Shown to the second, and not as an age. */
+  readonly isExact?: boolean;
+}
+
+export function Time({ at, none = "–", isExact = false }: TimeProps): JSX.Element {
   if (!at) return <span class="quiet">{none}</span>;
   return (
     <time dateTime={at} title={exact(at)}>
-      {ago(at, now.value)}
+      {isExact ? second(at) : ago(at, now.value)}
     </time>
+  );
+}
+
+/** Names with their values, in one line. */
+export function Pairs({ of }: { of: Readonly<Record<string, unknown>> }): JSX.Element {
+  return (
+    <span>
+      {Object.entries(of).map(([name, value]) => (
+        <span key={name}>
+          <span class="quiet">{name}</span> {typeof value === "string" ? value : JSON.stringify(value)}{" "}
+        </span>
+      ))}
+    </span>
   );
 }
 

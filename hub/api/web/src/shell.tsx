@@ -101,7 +101,7 @@ function Navigation(): JSX.Element {
         </button>
       </div>
       <ul id="views">
-        {VIEWS.map((view) => (
+        {VIEWS.filter(({ scope }) => !scope || me.value?.scopes.includes(scope)).map((view) => (
           <li key={view.path}>
             <a href={`/${view.path}`} aria-current={view.path === current ? "page" : undefined} title={view.about}>
               {view.title}

@@ -9,6 +9,8 @@ export type Agents = { "agents": readonly (AgentView)[]; "next_cursor": string |
 export type AgreementView = { "cause": "asked" | "first" | "hub_older" | "store_older" | "store_replaced"; "began_at": string; "agreed_at": string | null; "sent": number; "taken": number; "refused": number; "problem": string | null };
 export type AnswerBody = { "answer": string };
 export type Approval = { "code": string; "pairing_id"?: string | null; "name"?: string | null; "dry_run"?: boolean };
+export type AuditEntryView = { "seq": number; "at": string; "actor": string; "event": string; "subject": string | null; "outcome": "done" | "refused"; "detail": { readonly [name: string]: unknown }; "prev_hash": string; "hash": string; "alias": string | null };
+export type AuditLog = { "entries": readonly (AuditEntryView)[]; "next_cursor": string | null };
 export type AxisView = { "value": string; "since": string | null; "reason": string | null; "actor": string | null; "moves": readonly (string)[] };
 export type Cancellation = { "reason"?: string };
 export type CapabilitySettings = { "name": string; "version"?: string; "enabled"?: boolean | null; "config"?: { readonly [name: string]: unknown }; "description"?: string | null };
@@ -35,6 +37,8 @@ export type LineView = { "tag": string | null; "whole": number | null; "points":
 export type LockHolderView = { "kind": "agent" | "device" | "run"; "id": string; "agent": string | null; "device": string | null };
 export type LockView = { "resource": string; "user": string; "fence": number; "holder": (LockHolderView) | (null); "since": string | null; "until": string | null; "waiting": readonly (LockWaitView)[] };
 export type LockWaitView = { "holder": LockHolderView; "since": string; "until": string | null };
+export type LogEntries = { "entries": readonly (LogView)[]; "next_cursor": string | null };
+export type LogView = { "seq": number; "at": string; "level": "debug" | "error" | "info" | "warning"; "event": string; "channel": string; "fields": { readonly [name: string]: unknown } };
 export type MeView = { "actor": string; "name": string; "role": (Role) | (null); "scopes": readonly (Scope)[]; "user": string | null };
 export type Measurements = { "series": readonly (SeriesView)[]; "next_cursor": string | null };
 export type MoveView = { "at": string; "before": (RunState) | (null); "after": RunState; "actor": string; "reason": string | null; "because": string | null };
@@ -87,6 +91,7 @@ export interface Get {
   "/v1/agents/{name}/metrics": { query: "cursor" | "limit" | "user"; body: undefined; answer: Measurements };
   "/v1/agents/{name}/metrics/{metric}": { query: "agg" | "by" | "since" | "step_s" | "tag" | "until" | "user"; body: undefined; answer: ChartView };
   "/v1/agents/{name}/overview": { query: "user"; body: undefined; answer: AgentOverview };
+  "/v1/audit": { query: "actor" | "cursor" | "event" | "limit" | "order" | "since" | "subject" | "until"; body: undefined; answer: AuditLog };
   "/v1/changes": { query: "user"; body: undefined; answer: string };
   "/v1/costs": { query: "by" | "since" | "until" | "user"; body: undefined; answer: CostsView };
   "/v1/devices": { query: "cursor" | "limit" | "user"; body: undefined; answer: Devices };
@@ -94,6 +99,7 @@ export interface Get {
   "/v1/issues": { query: "anew" | "cursor" | "limit" | "online" | "user"; body: undefined; answer: Issues };
   "/v1/items": { query: "agent" | "cursor" | "limit" | "run" | "user" | "verdict"; body: undefined; answer: Items };
   "/v1/items/{item_id}": { query: "user"; body: undefined; answer: ItemDetail };
+  "/v1/logs": { query: "cursor" | "device" | "follow" | "level" | "limit" | "run" | "since" | "until"; body: undefined; answer: LogEntries };
   "/v1/me": { query: "user"; body: undefined; answer: MeView };
   "/v1/pairings": { query: "cursor" | "limit" | "user"; body: undefined; answer: Pairings };
   "/v1/questions": { query: "board" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: QuestionsPage };

@@ -1,10 +1,14 @@
 // The views of the dashboard: their addresses, their keys, and the question that each answers.
+import type { Scope } from "./types";
+
 export interface View {
   readonly path: string;
   readonly title: string;
   /** Pressed after "g". */
   readonly key: string;
   readonly about: string;
+  /** Who lacks it is not led there. */
+  readonly scope?: Scope;
 }
 
 export const VIEWS: readonly View[] = [
@@ -14,4 +18,6 @@ export const VIEWS: readonly View[] = [
   { path: "agents", title: "Agents", key: "a", about: "What runs when, and is it healthy?" },
   { path: "questions", title: "Questions", key: "q", about: "What do agents ask me?" },
   { path: "devices", title: "Devices", key: "d", about: "Who is here, and who wants to be?" },
+  { path: "log", title: "Log", key: "l", about: "What does the hub do?", scope: "system" },
+  { path: "audit", title: "Audit", key: "t", about: "Who did what?", scope: "audit" },
 ];

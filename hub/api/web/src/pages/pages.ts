@@ -1,8 +1,10 @@
 // The page of each view, by the first part of its address.
 import type { JSX } from "preact";
 import { Agents } from "./agents";
+import { Audit } from "./audit";
 import { Devices } from "./devices";
 import { Home } from "./home";
+import { Log } from "./log";
 import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
@@ -13,7 +15,9 @@ export type PageOf = (props: { name: string | undefined }) => JSX.Element;
 export const PAGES: Readonly<Record<string, PageOf>> = {
   "": Home,
   agents: Agents,
+  audit: Audit,
   devices: Devices,
+  log: Log,
   questions: Questions,
   review: Review,
   runs: Runs,

@@ -1,0 +1,49 @@
+import type { JSX } from "preact";
+import { Choice, type Column, Filter, Page, Pager, Pairs, Read, State, Table, Time } from "../parts";
+import { useReading } from "../reading";
+import { place } from "../router";
+import type { LogView } from "../types";
+
+const ROWS = 100;
+const LEAST = "info";
+const OTHERS = ["debug", "warning", "error"];
+const FILTERS = ["level", "run", "device"] as const;
+
+const COLUMNS: readonly Column<LogView>[] = [
+  { head: "When", cell: (entry) => <Time at={entry.at} isExact /> },
+  { head: "Level", cell: (entry) => <State of={entry.level} /> },
+  { head: "Event", kind: "main", cell: (entry) => <code>{entry.event}</code> },
+  { head: "Details", kind: "text", cell: (entry) => <Pairs of={entry.fields} /> },
+];
+
+export function Log(): JSX.Element {
+  const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
+  const query = {
+    ...{ level: given("level") ?? LEAST, run: given("run"), device: given("device") },
+    ...{ cursor: given("cursor"), limit: ROWS },
+  };
+  const log = useReading("/v1/logs", { query });
+  const flags = FILTERS.filter(given).map((filter) => `--${filter} ${given(filter)}`);
+  const actions = (
+    <button type="button" onClick={log.again}>
+      Read again
+    </button>
+  );
+  return (
+    <Page title="Log" command={["hub logs", ...flags].join(" ")} actions={actions}>
+      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+        <Choice name="level" label="Level, at least" values={OTHERS} none={LEAST} />
+        <Filter name="run" label="Run" />
+        <Filter name="device" label="Device" />
+      </form>
+      <Read of={log}>
+        {(data) => (
+          <>
+            <Table label="Entries of the log" columns={COLUMNS} rows={data.entries} id={(entry) => `${entry.seq}`} empty="No entry is like this." />
+            <Pager next={data.next_cursor} />
+          </>
+        )}
+      </Read>
+    </Page>
+  );
+}
