@@ -219,7 +219,7 @@ class Bus:
 
         for subject in (self._own, self._member.everybody):
             await client.subscribe(subject, cb=receive, pending_msgs_limit=MOST_WAITING)
-        await client.flush(int(CONNECT_S))
+        await reach_server(client)
 
     def _take_once(self, nonce: bytes) -> None:
         if nonce in self._known:
@@ -268,6 +268,15 @@ class Bus:
         except msgspec.DecodeError as error:
             raise Forged(f"a message of another release cannot be read: {error}") from None
         return message
+
+
+async def reach_server(client: Client) -> None:
+    """Wait until the server has processed what the client has sent so far, as a subscription.
+
+    The first flush writes its PING ahead of commands that still wait to be written; the second does not.
+    """
+    for _ in range(2):
+        await client.flush(int(CONNECT_S))
 
 
 _DECODER: Final = msgspec.msgpack.Decoder(Message)

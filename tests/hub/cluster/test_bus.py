@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hub.clock import SystemClock
-from hub.cluster.bus import MOST_BYTES, Bus, Member
+from hub.cluster.bus import MOST_BYTES, Bus, Member, reach_server
 from hub.cluster.messages import Hint, NodeUnreachable, Reply, Request, RunChanged
 from protocol.ids import BootId, RunId
 from tests.support.clock import FakeClock, SeededChance
@@ -111,7 +111,7 @@ async def test_a_message_for_one_process_is_not_taken_by_another_to_which_it_is_
         client = Client()
         await client.connect([nats.url])
         caught = await client.subscribe("hub.hub-1.west")
-        await client.flush()
+        await reach_server(client)
         east.bus.hint(RunChanged(RunId("r-1")), WEST)
         message = await caught.next_msg(timeout=WITHIN_S)
         await until(lambda: bool(west.hints))
@@ -171,7 +171,7 @@ async def test_a_request_that_somebody_else_sends_again_is_not_answered_again(na
 
     try:
         await client.subscribe("hub.hub-1.west", cb=note)
-        await client.flush()
+        await reach_server(client)
         async with on_bus(nats.url, EAST) as east, on_bus(nats.url, WEST) as west:
             await east.bus.ask(WEST, ASKED, within_s=WITHIN_S)
             await until(lambda: bool(seen))
