@@ -317,7 +317,7 @@ class Hub:
             agents_changed=agents_changed,
             after=issues.forget,
         )
-        reloader.generation = await last_generation(context.store)
+        reloader.generation = await last_generation(context.store, context.node.id)
         reloader.attach(parts, context.metrics)
         watched = context.watch_settings  # last: it begins once all others have started
         add("settings", watched, turns=watched.turns)

@@ -154,7 +154,7 @@ def make_nouns(
         Capabilities(store, work.capabilities, lines),
         Changes(store=store, clock=clock, boot_id=context.boot_id),
         Checkpoints(store, work.checkpoints),
-        Config(reloader, store),
+        Config(reloader, store, context.node.id),
         Revisions(reloader, store),
         Connections(news.events, rotation),
         Connectors(store, accounts, sign_ins, clock=clock),

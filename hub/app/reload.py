@@ -22,7 +22,7 @@ from hub.settings.declared import (
     declared_gateways,
     declared_templates,
 )
-from hub.settings.history import CHANGED, Revision
+from hub.settings.history import APPLIED, CHANGED, Revision
 from hub.settings.locate import KeyPath
 from hub.settings.problems import SettingsInvalid
 from hub.settings.reload import Commit, Parts, Prepare, Reloader, Remark, Unfit
@@ -37,7 +37,7 @@ from storage.agents.declared_agents import NameTaken, TooManyDeclared, check_nam
 from storage.agents.settings_revisions import SettingsRevision
 from storage.agents.template_changes import WouldBreak
 from storage.agents.templates import UnknownTemplate
-from storage.audit import Entry
+from storage.audit import AuditRow, Entry
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
@@ -47,8 +47,8 @@ from storage.store import Connection, Store
 
 log = Channel(__name__)
 
-APPLIED: Final = "settings.applied"
 NOTHING_CHANGED: Final = Changes()
+RECENT: Final = 50  # changes of one key, of all nodes
 MOST_NAMED = 20  # keys of a change named in the audit log
 
 
@@ -134,19 +134,26 @@ def at_once(apply: Callable[[Settings], None]) -> Prepare:
     return lambda settings: partial(apply, settings)
 
 
-async def last_generation(store: Store) -> int:
-    """Return the number of the settings that were applied last; 1 if no change is known."""
-    for entry in await store.read(audit.list_entries, limit=1, event=APPLIED):
-        known = msgspec.json.decode(entry.detail, type=dict[str, str | int | bool | None]).get("generation")
-        return known if isinstance(known, int) else 1
+async def last_generation(store: Store, node_id: NodeId) -> int:
+    """Return the number of the settings that this node applied last; 1 if no change is known."""
+    for node in (node_id, None):  # an earlier release wrote no node
+        for entry in await store.read(audit.list_entries, limit=1, event=APPLIED, subject=node):
+            known = _detail(entry).get("generation")
+            return known if entry.subject == node and isinstance(known, int) else 1
     return 1
+
+
+def _detail(entry: AuditRow) -> dict[str, str | int | bool | None]:
+    return msgspec.json.decode(entry.detail, type=dict[str, str | int | bool | None])
 
 
 def _entries(
     context: Context, actor: str, revision: Revision, found: Changes = NOTHING_CHANGED
 ) -> tuple[Entry, ...]:
     """Return the audit entries of applied settings: one for each key, then one for all."""
-    at, generation = now_ms(context.clock), revision.generation
+    at = now_ms(context.clock)
+    about = {"generation": revision.generation, "source": revision.source}
+    shared = {} if revision.shared is None else {"revision": revision.shared.number}
     named = {name: _named(keys) for name, keys in found._asdict().items() if keys}
     return (
         *(
@@ -155,20 +162,42 @@ def _entries(
                 actor=actor,
                 event=CHANGED,
                 subject=key,
-                detail={"generation": generation, "old": old, "new": new},
+                detail={
+                    **about,
+                    "node": context.node.id,
+                    **(shared if revision.is_published else {}),
+                    "old": old,
+                    "new": new,
+                },
             )
             for key, old, new in revision.changes
         ),
-        Entry(at=at, actor=actor, event=APPLIED, detail={"generation": generation, **named}),
+        Entry(
+            at=at, actor=actor, event=APPLIED, subject=context.node.id, detail={**about, **shared, **named}
+        ),
     )
 
 
-async def _record(context: Context, revision: Revision) -> None:
-    """Write what was changed while the hub was down."""
+async def _record(context: Context, revision: Revision) -> bool:
+    """Write what was changed while the hub was down. Return False if the log has it already.
+
+    It has it where the hub was killed after it had applied a change, and before it kept the text.
+    """
     try:
+        if revision.changes and all([await _is_known(context, *one) for one in revision.changes]):
+            return False
         await context.store.write(audit.append_entries, _entries(context, ACTOR, revision))
     except StorageError as error:  # the hub works with the settings all the same
         log.warning("audit.not_written", code=error.code, reason="settings")
+    return True
+
+
+async def _is_known(context: Context, key: str, old: str | None, new: str | None) -> bool:
+    """Return True if the last change of a key at this node in the audit log is this one."""
+    entries = await context.store.read(audit.list_entries, limit=RECENT, event=CHANGED, subject=key)
+    details = (_detail(entry) for entry in entries)
+    last = next((one for one in details if one.get("node", context.node.id) == context.node.id), None)
+    return last is not None and (last["old"], last["new"]) == (old, new)
 
 
 async def _reconcile(

@@ -145,7 +145,8 @@ def revert(hub: Talk, what: str) -> Responses:
     """Write the values of an earlier generation into the file, and apply them.
 
     With a setting instead of a generation, undo the last change of that setting. Comments and
-    order stay. The result is a new generation, so this can be reverted, too.
+    order stay. The result is a new generation, so this can be reverted, too. What would not pass
+    hub check is not written, nor are settings that nodes share: hub config push --revision N.
     """
     request = {"generation": int(what)} if what.isascii() and what.isdigit() else {"key": what}
     response = hub.post(f"{PATH}/revert", request)

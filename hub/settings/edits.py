@@ -14,6 +14,7 @@ from hub.settings.locate import KeyPath, Located, document, value_at
 from hub.settings.origins import Places
 from hub.settings.problems import Problem, Severity, spell
 from hub.settings.removed_keys import removed_value
+from hub.settings.schema import tables_at
 from hub.settings.shared import SHARED, Shared
 from protocol.errors import ErrorCode, HubError
 
@@ -188,19 +189,31 @@ def _replaced(text: str, key: str, path: KeyPath, value: Any) -> str:
 
 
 def _without(text: str, key: str) -> str:
-    path = path_of(key, tomllib.loads(text))
-    if _is_entry(path):
-        first, behind = Located(text).lines_of(path)
+    tables = tomllib.loads(text)
+    path = path_of(key, tables)
+    table, located = path[:-1], Located(text)
+    is_last = value_at(tables, table) == {path[-1]: value_at(tables, path)} and _needs_keys(table)
+    whole = table if is_last and located.end_of(table) is not None else path if _is_entry(path) else None
+    if whole is not None:
+        first, behind = located.lines_of(whole)
         lines = text.split("\n")
         return "\n".join([*lines[:first], *lines[behind:]])  # comments after its last value stay
-    if not Located(text).has(path):
+    if not located.has(path):
         return text
     doc = tomlkit.parse(text)
     here: Any = doc
-    for part in path[:-1]:
+    for part in table:
         here = here[part]
     del here[path[-1]]
     return doc.as_string()
+
+
+def _needs_keys(path: KeyPath) -> bool:
+    """Return True if the table at *path* cannot be empty: without its last key it is removed."""
+    models = tables_at(path) if path else []
+    return bool(models) and all(
+        any(field.is_required() for field in model.model_fields.values()) for model in models
+    )
 
 
 def _styled(value: Any) -> Any:

@@ -8,7 +8,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from hub.settings.edits import NAMED, CannotEdit, spelled
 from hub.settings.schema import tables_at
@@ -16,7 +16,11 @@ from hub.settings.secret import is_secret_like
 from hub.settings.shared import Shared
 from hub.settings.values import Table
 
-CHANGED: Final = "settings.changed"  # event of the audit log
+CHANGED: Final = "settings.changed"  # event of the audit log, for each key
+APPLIED: Final = "settings.applied"  # for all keys that changed together; its subject is the node
+# How settings came into use: the file was read, at a start or later; a caller edited it or reverted changes;
+# or a revision was published for all nodes.
+Source = Literal["file", "start", "edit", "revert", "revision"]
 LONGEST: Final = 16 * 1024  # characters of a value in the audit log; a prompt has at most twice as many
 _SECRET_KEY: Final = re.compile(r"secret|password|passphrase|token|api_?key|private_?key", re.IGNORECASE)
 
@@ -36,6 +40,7 @@ class Revision(NamedTuple):
     """
 
     generation: int
+    source: Source
     changes: tuple[KeyChange, ...] = ()
     shared: Shared | None = None
     is_published: bool = False

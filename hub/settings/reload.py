@@ -31,7 +31,7 @@ from hub.settings.edits import (
     written_in_vain,
     wrong_by_itself,
 )
-from hub.settings.history import Revision, key_changes
+from hub.settings.history import Revision, Source, key_changes
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, SettingsInvalid, Severity, in_order, spell
 from hub.settings.reading import Reading
@@ -62,7 +62,8 @@ class Parts:
         prepare: performs everything that can fail, without any change.
         reconcile: writes the agents' rows, the audit entries and the revision of the shared settings in one
             transaction: the last step that can fail.
-        record: writes the audit entries of settings that were changed while the hub was down.
+        record: writes the audit entries of settings that were changed while the hub was down; returns False
+            if the log has them already.
         validate: detects by reading alone what reconcile would refuse; raises HubError.
         record_refused: writes a refused change and its actor to the audit log.
         newest: returns the newest revision of the shared settings; None: there is none, or it has the number
@@ -76,7 +77,7 @@ class Parts:
     prepare: Prepare
     reconcile: Callable[[Settings, str, Changes, Revision], Awaitable[None]]
     record_refused: Callable[[str, str], Awaitable[None]]
-    record: Callable[[Revision], Awaitable[None]]
+    record: Callable[[Revision], Awaitable[bool]]
     validate: Callable[[Settings], Awaitable[None]]
     newest: Callable[[int | None], Awaitable[Shared | None]]
     lag: Callable[[str], Awaitable[None]]
@@ -147,6 +148,7 @@ class Edit:
     text: str | None = None
     values: Mapping[str, Any] | None = None
     without: tuple[str, ...] = ()
+    source: Source = "edit"
 
     def of(self, text: str) -> str:
         """Apply the edit to *text*. Raises CannotEdit."""
@@ -240,10 +242,10 @@ class Reloader:
         self._is_begun = True
         before = await anyio.to_thread.run_sync(last_good, self._state)
         if before is not None and before != self._reading.text and self._parts is not None:
-            self.generation += 1
             earlier = self._reading._replace(text=before)
             changed = key_changes(earlier.tables(), self._reading.tables())
-            await self._parts.record(Revision(self.generation, changed))
+            if await self._parts.record(Revision(self.generation + 1, "start", changed, self.shared)):
+                self.generation += 1
         await self._keep()
 
     async def reload(self, *, actor: str, wait: bool = True) -> TakenUp:
@@ -263,7 +265,7 @@ class Reloader:
             with self._around():
                 newest = None if self._parts is None else await self._parts.newest(None)
                 reading = await anyio.to_thread.run_sync(self._file.read, newest)
-                return await self._attempt(reading, actor)
+                return await self._attempt(reading, actor, "file")
 
     def begin_with(self, shared: Shared) -> None:
         """Use a revision of the shared settings from the hub's start on.
@@ -289,7 +291,7 @@ class Reloader:
                 return
             with self._around():
                 reading = await anyio.to_thread.run_sync(self._read_in_use, newest)
-                await self._attempt(reading, actor, is_edit=True)
+                await self._attempt(reading, actor, "revision", is_edit=True)
 
     async def publish(
         self,
@@ -333,7 +335,7 @@ class Reloader:
                 if text is None and reading.settings is not None and not archives:
                     _check_none_archived(changes(self.current, reading.settings, started=self._started))
                 try:
-                    return await self._attempt(reading, actor, is_edit=True, is_new=True)
+                    return await self._attempt(reading, actor, "revision", is_edit=True, is_new=True)
                 except SettingsInvalid as error:
                     raise SettingsInvalid(
                         problem
@@ -384,7 +386,7 @@ class Reloader:
                 if (wrong := wrong_by_itself(keys, text, alone.problems)) and reading.settings is not None:
                     reading = reading._replace(settings=None, problems=wrong)
                 try:
-                    done = await self._attempt(reading, actor, write_over=before)
+                    done = await self._attempt(reading, actor, edit.source, write_over=before)
                 except SettingsInvalid as error:
                     raise SettingsInvalid(problems_of_keys(keys, text, error.problems)) from error
                 assert reading.places is not None
@@ -444,6 +446,7 @@ class Reloader:
         self,
         reading: Reading,
         actor: str,
+        source: Source,
         *,
         write_over: str | None = None,
         is_edit: bool = False,
@@ -457,7 +460,7 @@ class Reloader:
             is_new: its revision of the shared settings has to be published.
         """
         try:
-            taken_up = await self._take_up(reading, actor, write_over, is_new)
+            taken_up = await self._take_up(reading, actor, source, write_over, is_new)
         except SettingsInvalid as error:
             assert self._parts is not None
             is_away = isinstance(error.__cause__, StorageError)  # and the same may succeed once it is back
@@ -484,7 +487,7 @@ class Reloader:
         return taken_up
 
     async def _take_up(
-        self, reading: Reading, actor: str, write_over: str | None, is_published: bool
+        self, reading: Reading, actor: str, source: Source, write_over: str | None, is_published: bool
     ) -> TakenUp:
         parts = self._parts
         if parts is None or not self._is_begun:
@@ -508,6 +511,7 @@ class Reloader:
                     changed = key_changes(self._reading.tables(), reading.tables())
                     revision = Revision(
                         self.generation + is_new,
+                        source,
                         () if is_followed else changed,  # the node that published it has written them
                         reading.shared,
                         is_published,

@@ -93,8 +93,9 @@ class Hub:
         self.revisions.append(revision)
         self._tell(actor, "applied")
 
-    async def _record(self, revision: Revision) -> None:
+    async def _record(self, revision: Revision) -> bool:
         self.revisions.append(revision)
+        return True
 
     async def _tell_refused(self, actor: str, why: str) -> None:
         self._tell(actor, why)

@@ -14,12 +14,13 @@ from hub.api.paging import Paging
 from hub.api.parameters import Actor, Caller, Match
 from hub.api.view import Instant, View
 from hub.settings.edits import CannotEdit
-from hub.settings.history import CHANGED, KeyChange, combined, undone
+from hub.settings.history import APPLIED, CHANGED, KeyChange, Source, combined, undone
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Severity, spell
 from hub.settings.reload import Edit, Reloader, TakenUp
 from hub.settings.schema import settings_schema
 from protocol.errors import ErrorCode
+from protocol.ids import NodeId
 from storage import audit
 from storage.audit import AuditRow
 from storage.store import Store
@@ -109,13 +110,20 @@ class SettingsChangeView(KeyChangeView, kw_only=True):
     """A change of a key that was applied.
 
     Attributes:
-        generation: of the settings with the new value.
+        generation: of the settings with the new value, at the node.
         actor: who changed it, as in the audit log.
+        source: ``file``: read while the hub runs; ``start``: changed while it did not; ``edit`` and
+            ``revert``: over this interface; ``revision``: published for all nodes; null: not known.
+        node: where it was changed.
+        revision: number of the shared settings with the new value; null: it is of this node alone.
     """
 
     generation: int
     at: Instant
     actor: str
+    source: Source | None = None
+    node: str | None = None
+    revision: int | None = None
 
 
 class SettingsHistory(View):
@@ -170,8 +178,9 @@ class Config(Noun):
 
     name, path = "settings", "/v1"
 
-    def __init__(self, reloader: Reloader, store: Store) -> None:
+    def __init__(self, reloader: Reloader, store: Store, node_id: NodeId) -> None:
         self.reloader = reloader
+        self._node_id = node_id
         self._store = store
 
     @route("GET", "/config", Scope.SETTINGS)
@@ -218,7 +227,16 @@ class Config(Noun):
         "Secrets are shown as digests.",
         options={"limit": "--limit=50: Maximum number of changes."},
         rows="changes",
-        table=("generation", "at|at", "actor", "key as setting", "old|short", "new|short"),
+        table=(
+            "generation",
+            "at|at",
+            "actor",
+            "source as from?",
+            "node|id as node?",
+            "key as setting",
+            "old|short",
+            "new|short",
+        ),
         empty="no changes are known",
     )
     @route("GET", "/config/history", Scope.SETTINGS)
@@ -228,11 +246,15 @@ class Config(Noun):
         key: Annotated[str, Meta(max_length=300, description="Only this key: ``limits.runs``.")]
         | None = None,
     ) -> SettingsHistory:
-        """List the changes of hub.toml with their old and new values, the newest first."""
-        rows = await self._changes(paging.part, key=key)
+        """List the changes of the settings with their old and new values, the newest first, of all nodes."""
+        rows = await self._entries(CHANGED, paging.part, key=key)
         page = paging.fetched(rows, key=lambda row: (row.seq,))
         changes = (
-            SettingsChangeView.from_row(_change(row), row, generation=_detail(row)["generation"])
+            SettingsChangeView.from_row(
+                _change(row),
+                row,
+                **{name: _detail(row).get(name) for name in ("generation", "source", "node", "revision")},
+            )
             for row in page.items
         )
         return SettingsHistory(changes=tuple(changes), next_cursor=page.next_cursor)
@@ -256,7 +278,7 @@ class Config(Noun):
         until: Annotated[int, Meta(ge=1, le=2**53, description="A generation; by default that in use.")]
         | None = None,
     ) -> ConfigDiffView:
-        """Compare two generations of the settings, key by key."""
+        """Compare two generations of the settings of this node, key by key."""
         until = self.reloader.generation if until is None else until
         since = max(1, until - 1) if since is None else since
         changes = await self._between(since, until)
@@ -267,14 +289,16 @@ class Config(Noun):
         )
 
     @route("POST", "/config/revert", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
-    async def revert(self, caller: Caller, revert: SettingsRevert, head: Head) -> ReloadView:
+    async def revert(self, caller: Caller, revert: SettingsRevert, match: Match) -> ReloadView:
         """Write earlier values into hub.toml and apply them; comments and order stay.
 
         The values of a generation, or that of a key before its last change. This is a change, too, so it can
-        be reverted.
+        be reverted. What no longer passes the checks is not written. Settings that nodes share are published
+        anew instead.
         """
         if revert.key is not None:
-            found = [_change(row) for row in await self._changes(Part(1), key=revert.key)]
+            rows = await self._entries(CHANGED, Part(PAGE), key=revert.key)
+            found = [_change(row) for row in rows if self._is_own(row) or _shared(row)][:1]
             if not found:
                 raise CannotEdit(
                     f"no change of {revert.key} is known; the keys that changed: hub config history"
@@ -283,18 +307,26 @@ class Config(Noun):
             assert revert.generation is not None
             found = await self._between(revert.generation, self.reloader.generation)
         values, without = undone(combined(found))
-        edit = Edit(values=values, without=without)
-        done = await self.reloader.edit(edit, expected=None, actor=caller.actor, may_all=caller.may_all)
-        head.headers["etag"] = self.reloader.tag
+        edit = Edit(values=values, without=without, source="revert")
+        done = await self.reloader.edit(edit, expected=match.tags, actor=caller.actor, may_all=caller.may_all)
+        match.set_tag(self.reloader.tag)
         return reload_view(done)
 
-    async def _changes(self, part: Part, *, key: str | None = None) -> list[AuditRow]:
+    async def _entries(self, event: str, part: Part, *, key: str | None = None) -> list[AuditRow]:
         return await self._store.read(
-            audit.list_entries, limit=part.limit, after=part.after, event=CHANGED, subject=key
+            audit.list_entries, limit=part.limit, after=part.after, event=event, subject=key
         )
 
+    def _is_own(self, row: AuditRow) -> bool:
+        """Return True if an entry is about settings of this node alone. Older entries name no node."""
+        node = row.subject if row.event == APPLIED else _detail(row).get("node")
+        return node in (None, self._node_id) and not (row.event == CHANGED and _shared(row))
+
     async def _between(self, since: int, until: int) -> list[KeyChange]:
-        """Return the changes after generation *since*, up to *until*, from the oldest to the newest.
+        """Return the changes of this node after generation *since*, up to *until*, the oldest first.
+
+        A change of shared settings belongs to the generation at which this node followed their revision:
+        that is later than the change, and has an entry of its own.
 
         Raises:
             CannotEdit: a generation does not exist.
@@ -302,15 +334,23 @@ class Config(Noun):
         if not since <= until <= self.reloader.generation:
             message = f"expected generations from 1 to {self.reloader.generation}, the older one first"
             raise CannotEdit(f"{message}, not {since} and {until}: hub config history")
-        found: list[KeyChange] = []
-        after, generation = None, until
-        while generation > since and (rows := await self._changes(Part(PAGE, after))):
+        found: list[tuple[int, KeyChange]] = []  # with the number of the revision; 0: of this node alone
+        shared = self.reloader.shared
+        newest = shared.number if shared is not None and until == self.reloader.generation else None
+        oldest, after, is_all = 0, None, False
+        while not is_all and (rows := await self._entries("settings.", Part(PAGE, after))):
             for row in rows:
-                generation = _detail(row)["generation"]
-                if since < generation <= until:
-                    found.append(_change(row))
+                generation, revision = _detail(row).get("generation", 0), _shared(row)
+                if row.event == APPLIED and self._is_own(row):
+                    newest = revision if newest is None and generation <= until else newest
+                    if generation <= since:
+                        oldest, is_all = revision, revision >= (newest or 0)
+                elif row.event != CHANGED:
+                    continue
+                elif revision or (self._is_own(row) and since < generation <= until):
+                    found.append((revision, _change(row)))
             after = (rows[-1].seq,)
-        return found[::-1]
+        return [one for number, one in reversed(found) if not number or oldest < number <= (newest or 0)]
 
     @route("GET", "/config/schema", Scope.READ, is_whole=True)
     async def schema(self) -> dict[str, Any]:
@@ -367,6 +407,12 @@ def _keys(value: Any, key: KeyPath = (), path: KeyPath = ()) -> Iterator[tuple[K
 def _detail(row: AuditRow) -> dict[str, Any]:
     detail: dict[str, Any] = msgspec.json.decode(row.detail)
     return detail
+
+
+def _shared(row: AuditRow) -> int:
+    """Return the revision of the shared settings in an entry; 0 without one."""
+    revision: int = _detail(row).get("revision", 0)
+    return revision
 
 
 def _change(row: AuditRow) -> KeyChange:

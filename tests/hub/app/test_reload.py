@@ -99,7 +99,7 @@ async def test_every_setting_that_needs_no_restart_is_used_without_one(tmp_path:
     async with built(tmp_path, WITH_WEBHOOKS) as reloader:
         settings: Any = Read(reloader.current, seen)
         commit = reloader.parts.prepare(settings)
-        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2))
+        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2, "file"))
         commit()
         del settings, commit
         gc.collect()
@@ -163,7 +163,7 @@ async def test_a_user_that_would_be_created_is_reported(tmp_path: Path) -> None:
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)
         assert (told.path, told.message) == (("agents", 0, "user"), "makes user 'nobody'")
-        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2))
+        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2, "file"))
         assert await reloader.parts.remark(settings) == []
 
 
@@ -241,7 +241,7 @@ async def test_a_user_created_for_a_gateway_is_reported(tmp_path: Path) -> None:
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)
         assert (told.path, told.message) == (("gateways", 0, "user"), "makes user 'nobody'")
-        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2))
+        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2, "file"))
         assert await reloader.parts.remark(settings) == []
 
 

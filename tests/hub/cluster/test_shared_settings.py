@@ -164,3 +164,38 @@ async def test_a_node_that_starts_later_uses_the_newest_revision_that_it_can(
 def agents_archived(c: Any) -> list[str]:
     """Names of the agents that are archived."""
     return [row.name for row in agents.list_agents(c) if row.archived_at is not None]
+
+
+async def test_the_history_has_the_changes_of_both_nodes_and_a_comparison_those_of_one(pair: Pair) -> None:
+    async def changed(client: httpx2.AsyncClient, since: int, until: int) -> list[tuple[str, str | None]]:
+        answer = await client.get("/v1/config/diff", params={"since": since, "until": until})
+        return [(one["key"], one["new"]) for one in answer.json()["changes"]]
+
+    async with over_unix(pair.west) as west:
+        for client, name in ((west, "west"), (west, "wildwest"), (pair.client, "east")):
+            assert (await client.patch("/v1/config", json={"values": {"hub.name": name}})).status_code == 200
+        assert (await pair.push(PUSHED)).status_code == 200
+        assert await changed(west, 1, 3) == [("hub.name", '"wildwest"')]
+        await follow(pair.west)
+        assert await changed(west, 3, 4) == [
+            ("agents.inbox", mine := '{ name = "inbox", prompt = "Find." }'),
+            ("limits.runs", "9"),
+        ]
+        assert await changed(west, 1, 2) == [("hub.name", '"west"')]
+        assert await changed(pair.client, 1, 3) == [
+            ("agents.inbox", mine),
+            ("hub.name", '"east"'),
+            ("limits.runs", "9"),
+        ]
+        listed = (await west.get("/v1/config/history")).json()["changes"]
+        assert [(one["node"], one["source"], one["generation"], one["revision"]) for one in listed[1:]] == [
+            ("node-east", "revision", 3, 1),
+            ("node-east", "edit", 2, None),
+            ("node-west", "edit", 3, None),
+            ("node-west", "edit", 2, None),
+        ]
+        taken_back = await west.post("/v1/config/revert", json={"key": "hub.name"})
+        assert taken_back.json()["restart"] == ["hub.name"]
+        assert 'name = "west"' in pair.west.settings.read_text()
+        shared = await west.post("/v1/config/revert", json={"key": "limits.runs"})
+        assert (shared.status_code, "hub config push" in shared.json()["detail"]) == (422, True)

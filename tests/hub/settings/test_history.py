@@ -112,6 +112,7 @@ def test_changes_of_one_key_are_one_from_the_first_to_the_last_value() -> None:
         LIMITS + MAIL,
         LIMITS,
         NOTES,
+        LIMITS + NOTES + MAIL + "[model]\nkind = 'openai'\nname = 'm'\nbase_url = 'http://x'\n",
         "",
     ],
 )

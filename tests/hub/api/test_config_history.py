@@ -1,0 +1,104 @@
+"""Changes of the settings over REST: listed with their authors and origins, compared, reverted."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.settings.reload import Reloader
+from tests.support.hub import TEXT, answer, open_empty_hub, over_unix
+
+
+class Killed(BaseException):
+    """End of a process in the middle of a change."""
+
+
+class KilledAfterTheFile(Reloader):
+    """Ends when hub.toml is written, and nothing else."""
+
+    def _write(self, text: str) -> None:
+        super()._write(text)
+        raise Killed
+
+
+class KilledAfterTheRow(Reloader):
+    """Ends when the change is committed, before its text is kept."""
+
+    async def _keep(self) -> None:
+        if self.generation > 1:
+            raise Killed
+        await super()._keep()
+
+
+async def test_a_change_is_listed_with_its_author_and_origin_and_reverted_on_what_was_read(
+    tmp_path: Path,
+) -> None:
+    async with open_empty_hub(tmp_path) as hub:
+        answer(hub)
+        async with over_unix(hub) as client:
+            hub.settings.write_text(TEXT.replace("runs = 4 ", "runs = 5 "))
+            read = await client.post("/v1/reload")
+            (tmp_path / "key").write_text("k")
+            values = {
+                "limits.runs": 6,
+                "model.kind": "openai",
+                "model.name": "m",
+                "model.api_key": {"file": "key"},
+            }
+            values |= {"model.base_url": "https://host/v1"}
+            edited = await client.patch("/v1/config", json={"values": values})
+            assert edited.status_code == 200, edited.text
+            stale = {"if-match": read.headers["etag"]}
+            refused = await client.post("/v1/config/revert", json={"generation": 2}, headers=stale)
+            assert (refused.status_code, refused.json()["code"]) == (412, "changed_meanwhile")
+            seen = {"if-match": edited.headers["etag"]}
+            reverted = await client.post("/v1/config/revert", json={"generation": 2}, headers=seen)
+            assert reverted.status_code == 200, reverted.text
+            changes = (await client.get("/v1/config/history")).json()["changes"]
+        assert "runs = 5         # at once" in hub.settings.read_text()
+    listed = [(one["generation"], one["source"], one["key"], one["old"], one["new"]) for one in changes]
+    assert listed[-1] == (2, "file", "limits.runs", "4", "5")
+    assert (4, "revert", "model.name", '"m"', None) in listed
+    assert (3, "edit", "limits.runs", "5", "6") in listed
+    assert (3, "edit", "model.api_key", None, '{ file = "key" }') in listed
+    assert {one["node"] for one in changes} == {hub.context.node.id}
+
+
+async def test_a_value_that_is_not_allowed_any_more_is_not_reverted_to(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k")
+    (tmp_path / "other").write_text("k")
+    model = (
+        '\n[model]\nkind = "openai"\nname = "m"\nbase_url = "https://host/v1"\napi_key = { file = "key" }\n'
+    )
+    async with open_empty_hub(tmp_path, TEXT + model) as hub:
+        answer(hub)
+        async with over_unix(hub) as client:
+            edited = await client.patch("/v1/config", json={"values": {"model.api_key": {"file": "other"}}})
+            assert edited.status_code == 200, edited.text
+            (tmp_path / "key").unlink()
+            before = hub.settings.read_text()
+            refused = await client.post("/v1/config/revert", json={"key": "model.api_key"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "bad_settings")
+        assert "cannot read" in refused.json()["detail"]
+        assert hub.settings.read_text() == before
+
+
+@pytest.mark.parametrize(("killed", "source"), [(KilledAfterTheFile, "start"), (KilledAfterTheRow, "edit")])
+async def test_a_change_whose_hub_was_killed_is_in_the_history_once(
+    killed: type[Reloader], source: str, tmp_path: Path
+) -> None:
+    database = f"sqlite:///{tmp_path}/hub.db"
+    async with open_empty_hub(tmp_path, database=database, reloader=killed) as hub:
+        answer(hub)
+        async with over_unix(hub) as client:
+            with pytest.raises(Killed):
+                await client.patch("/v1/config", json={"values": {"limits.runs": 6}})
+        text = hub.settings.read_text()
+    async with open_empty_hub(tmp_path, text, database=database) as hub:
+        answer(hub)
+        async with over_unix(hub) as client:
+            found = (await client.get("/v1/config")).json()
+            (change,) = (await client.get("/v1/config/history")).json()["changes"]
+            assert (found["settings"]["limits"]["runs"], found["generation"]) == (6, 2)
+            assert (change["source"], change["old"], change["new"]) == (source, "4", "6")
+            assert (await client.post("/v1/config/revert", json={"key": "limits.runs"})).status_code == 200
+        assert hub.settings.read_text() == TEXT
