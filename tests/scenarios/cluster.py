@@ -210,6 +210,7 @@ async def open_cluster(
     make_hub: Callable[[Path, str], HubProcess] = _make_hub,
     begin_with: int | None = None,
     has_bus: bool = why_no_nats() is None,
+    uses_gates: bool = True,
 ) -> AsyncIterator[Cluster]:
     """Start PostgreSQL, NATS, the hubs and the devices; each device is connected. All is gone afterwards.
 
@@ -218,6 +219,7 @@ async def open_cluster(
         make_hub: returns the hub with this state folder and these settings.
         begin_with: number of hubs to start; by default all. The first one makes the tables.
         has_bus: False for hubs that only the database connects.
+        uses_gates: False for hubs that reach the servers directly: a gate costs this process time.
     """
     async with AsyncExitStack() as opened:
         postgres = opened.enter_context(running_postgres(database))
@@ -233,11 +235,12 @@ async def open_cluster(
             state = folder / f"hub-{number}"
             state.mkdir()
             port = free_port()
-            settings = _SETTINGS.format(database=gate.port, name=url.rpartition("/")[2], port=port)
+            to = gate.port if uses_gates else postgres.port
+            settings = _SETTINGS.format(database=to, name=url.rpartition("/")[2], port=port)
             bus_gate = None
             if nats is not None:
                 bus_gate = await opened.enter_async_context(open_gate(nats.port))
-                settings += _BUS.format(port=bus_gate.port, node=state.name)
+                settings += _BUS.format(port=bus_gate.port if uses_gates else nats.port, node=state.name)
             settings += model + "".join(_AGENT.format(name=name) for name in names)
             hub = make_hub(state, settings)
             opened.push_async_callback(hub.close)
