@@ -107,7 +107,7 @@ class SeenUnits(msgspec.Struct, frozen=True):
     """Files that exist and are already settled with this content, so they need no reading.
 
     Attributes:
-        listed: number of files of the manifest so far, including these; None without a manifest.
+        listed: number of files of the manifest; None while it is not complete, and without one.
         oldest_at: when the oldest of their ledger entries was settled or renewed, in epoch milliseconds.
     """
 
@@ -340,7 +340,7 @@ class _Reading:
                 yield SettledTree(self._tree.files)
                 await self._stream.fetch([], last=True)
                 return
-            yield await self._sort_out(frame.files)
+            yield await self._sort_out(frame.files, is_last=frame.last)
             if frame.last:
                 self._is_listed = True
                 self._choose()
@@ -380,7 +380,7 @@ class _Reading:
             entries = await self._progress.entries(list(new))
             self._entries |= {path: entries.get(path, NO_ENTRY) for path in new}
 
-    async def _sort_out(self, files: list[ManifestFile]) -> SeenUnits:
+    async def _sort_out(self, files: list[ManifestFile], *, is_last: bool) -> SeenUnits:
         """Keep only files that may be fetched, because a manifest may have a million entries."""
         seen: list[ManifestFile] = []
         unread: list[ManifestFile] = []
@@ -405,7 +405,7 @@ class _Reading:
         self._listed += len(files)
         self._to_read += len(unread)
         oldest_at = min((entries[file.path].tried_at for file in seen), default=None)
-        return SeenUnits(seen, self._listed, oldest_at)
+        return SeenUnits(seen, self._listed if is_last else None, oldest_at)
 
     def _choose(self) -> None:
         """Select the offered files that fit the limits of a run."""
