@@ -120,6 +120,7 @@ async def _serve_hub(
     ):
         resources.callback(node.close)
         lag = await begin_with_revision(store, reloader, node.id)
+        opened.keep(reloader.current.limits.log_bytes)  # the log was opened with this node's own file
         hub = Hub(
             Context(
                 settings=reloader.current,

@@ -295,6 +295,7 @@ class Hub:
             measurements.keep = settings.retention
             backups.keep = settings.backup
             context.log.change(level=settings.log.level, content=settings.log.content)
+            context.log.keep(settings.limits.log_bytes)
 
         def agents_changed() -> None:
             work.recheck()

@@ -22,15 +22,18 @@ _decode: Final = msgspec.json.Decoder(LogEntry).decode
 
 
 class LogFile:
-    """Files of log entries in *folder*, together at most *most* bytes long.
+    """Files of log entries in *folder*.
 
     One thread writes, any other may read meanwhile.
+
+    Attributes:
+        most: total length in bytes at which the oldest entries go.
     """
 
     def __init__(self, folder: Path, most: int) -> None:
         self._path = folder / NAME
         self._older = folder / f"{NAME}.1"
-        self._most = most
+        self.most = most
 
     def last_seq(self) -> int:
         """Return the sequence number of the last entry; 0 if there is none, or if it cannot be read."""
@@ -49,7 +52,7 @@ class LogFile:
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(file, lines)
-                is_full = os.fstat(file).st_size >= self._most // 2
+                is_full = os.fstat(file).st_size >= self.most // 2
             finally:
                 os.close(file)
             if is_full:

@@ -225,6 +225,11 @@ class Log(logging.Handler):
         logging.getLogger().setLevel(max(self._written_from, logging.WARNING))
         self.content = content
 
+    def keep(self, most_bytes: int) -> None:
+        """Change the total length of the files that keep entries."""
+        if self.file is not None:
+            self.file.most = most_bytes
+
     def emit(self, record: logging.LogRecord) -> None:
         """Process a record. Never blocks, never raises."""
         try:

@@ -78,7 +78,7 @@ class Limits(Table):
     operator_event_streams: Whole = restart(
         16, "Concurrent event streams, divided in the same way.", Scope.PER_NODE
     )
-    log_bytes: LogBytes = restart(16 * MIB, "Bytes of log entries in the state folder, for hub logs --since.")
+    log_bytes: LogBytes = live(16 * MIB, "Bytes of log entries in the state folder, for hub logs --since.")
 
 
 DEFAULTS: Final = Limits()
