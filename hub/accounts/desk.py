@@ -96,8 +96,11 @@ class Accounts:
         """
         row, config = await self.account(connector_id)
         kind = config.kind
-        tokens = None
-        if kind.auth is Auth.OAUTH2 or kind.oauth(config.settings) is not None:
+        tokens, secret = None, config.secret
+        if config.needs_password:
+            password = await self.book.password(row.id)
+            secret = lambda: password  # noqa: E731
+        elif kind.auth is Auth.OAUTH2 or kind.oauth(config.settings) is not None:
             config.oauth()
             if row.state == "sign_in":
                 raise SignInNeeded(row.detail or "sign in again")
@@ -122,7 +125,7 @@ class Accounts:
             chance=self._chance,
             caller=caller,
             tokens=tokens,
-            secret=config.secret,
+            secret=secret,
             inbox=None if self._inbox is None else self._inbox(row.id),
             identity=row.account or "",
         )
@@ -180,6 +183,30 @@ class Accounts:
         self.on_change(row)
         return True
 
+    async def set_password(self, given: str, password: str, *, actor: str) -> None:
+        """Store the password that a person gave, sealed.
+
+        Raises:
+            UnknownConnector: no connector has this name or id.
+            Misconfigured: the connector takes no password here.
+            BadKeys: this node lacks a key that another node may have.
+        """
+        row, config = await self.account(given)
+        if not config.needs_password:
+            place = "with a browser" if config.secret is None else "by the secret that hub.toml names"
+            raise Misconfigured(f"{row.name} takes no password here: it signs in {place}")
+        await self.check_keys()
+        await self.granted(row.id, Granted(access_token=password), actor=actor)
+
+    def way_in(self, name: str) -> Literal["browser", "password"] | None:
+        """Return how a person signs in; None: hub.toml has the secret, or the connector needs none."""
+        config = self._configs.get(name)
+        if config is None:
+            return None
+        if config.needs_password:
+            return "password"
+        return None if config.kind.oauth(config.settings) is None else "browser"
+
     async def forget(self, connector_id: str, *, actor: str) -> bool:
         """Revoke a grant at its provider, then delete it.
 
@@ -189,7 +216,7 @@ class Accounts:
         row, config = await self.account(connector_id)
         held = await self._store.read(credentials.find_credential, row.id)
         is_revoked = False
-        if held is not None:
+        if held is not None and not config.needs_password:
             try:
                 tokens = await self.book.open(held)
                 token = tokens.refresh_token or tokens.access_token

@@ -16,7 +16,7 @@ import msgspec
 
 from hub.accounts.keys import encoded
 from hub.clock import Chance, Clock, epoch_ms
-from hub.connectors.connector import Connector, OAuth, ProviderSettings
+from hub.connectors.connector import Auth, Connector, OAuth, ProviderSettings
 from hub.connectors.failures import (
     Misconfigured,
     PermissionMissing,
@@ -59,11 +59,17 @@ class AccountConfig:
     client_id: str | None = None
     client_secret: Callable[[], str] | None = None
 
+    @property
+    def needs_password(self) -> bool:
+        """True if a person gives the hub a password, because hub.toml has none."""
+        is_password = self.kind.auth is Auth.PASSWORD and self.kind.oauth(self.settings) is None
+        return is_password and self.secret is None
+
     def oauth(self) -> OAuth:
         """Return the OAuth parameters. Raises Misconfigured if the provider or configuration has none."""
         found = self.kind.oauth(self.settings)
         if found is None:
-            raise Misconfigured(f"{self.name}: {self.provider} has no sign-in; it has a secret")
+            raise Misconfigured(f"{self.name}: {self.provider} has no sign-in with a browser")
         if self.client_id is None:
             raise Misconfigured(f"{self.name}: write client_id, the OAuth client that you registered")
         return found

@@ -115,6 +115,13 @@ class TokenBook:
                     raise Unavailable("another process refreshes the sign-in, and does not come to an end")
                 await self._clock.sleep(POLL_S * self._chance.uniform(0.5, 1.5))
 
+    async def password(self, connector_id: str) -> str:
+        """Return the password that a person gave for the connector. Raises like ``open``."""
+        row = await self._store.read(credentials.find_credential, connector_id)
+        if row is None:
+            raise SignInNeeded(NO_GRANT)
+        return (await self.open(row)).access_token
+
     async def open(self, row: CredentialRow) -> SealedTokens:
         """Return the tokens of the row.
 

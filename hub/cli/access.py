@@ -318,7 +318,16 @@ def connectors() -> None:
 )
 @hub_command
 def login(hub: Talk, connector: str, way: str | None, answer: str | None) -> Responses:
-    """Sign in to CONNECTOR."""
+    """Sign in to CONNECTOR.
+
+    One with a password asks for it, or reads it from standard input.
+    """
+    if hub.get(path_of("connectors", connector))["way_in"] == "password":
+        password = click.prompt("password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+        body = {"password": password.strip()}
+        yield "connector", hub.send("PUT", path_of("connectors", connector, "password"), body=body)
+        show.report(f"{connector} has its password; try it: hub connectors test {connector}")
+        return
     path = path_of("connectors", connector, "sign-in")
     if answer is not None:
         response = hub.post(f"{path}/answer", {"address": answer})

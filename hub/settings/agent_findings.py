@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from hub.settings.agent_settings import AgentSettings, ConnectorSettings
+from hub.settings.agent_settings import AgentSettings
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Reporter, did_you_mean, sentence
 from hub.settings.settings import Settings
@@ -119,7 +119,7 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
             yield problem((*whole, "provider"), str(error), error.hint)
             continue
         yield from _not_taken(kind.settings_model, one.settings, (*whole, "settings"), report)
-        if kind.auth in (Auth.PASSWORD, Auth.SECRET) and one.secret is None and not _signs_in(kind, one):
+        if kind.auth is Auth.SECRET and one.secret is None:
             hint = 'write secret = { file = "PATH" } or { env = "NAME" }'
             yield report.error(whole, f"{one.provider} requires a secret", hint)
         if one.provider == "webhook" and settings.listen.webhooks is None:
@@ -159,14 +159,6 @@ def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Repor
         if agent.push and not kind.can_push and connector.provider != "webhook":
             message = f"{connector.provider} cannot notify of new messages"
             yield report.error(("agents", number, "push"), message, "leave it out; a schedule reads it")
-
-
-def _signs_in(kind: Any, one: ConnectorSettings) -> bool:
-    """Return True if a person signs in at the provider, as with XOAUTH2 at a mail server."""
-    try:
-        return kind.oauth(kind.settings_model.model_validate(one.settings)) is not None
-    except ValidationError:
-        return True  # reported by _not_taken
 
 
 def _not_taken(

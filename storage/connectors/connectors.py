@@ -1,8 +1,8 @@
 """Connectors of hub.toml as rows: their owner, and whether their runs may start.
 
 The file decides: a connector that it names is created or revived as the same row. A connector that it no
-longer names is archived, and its grant stays until a person removes it. Passwords are never stored; grants of
-a sign-in are sealed (``storage.connectors.credentials``).
+longer names is archived, and its grant stays until a person removes it. Grants of a sign-in, and passwords
+that a person typed, are sealed (``storage.connectors.credentials``).
 
 A connector is ``ok``, or its runs wait: for a person to sign in (``sign_in``), or to correct or allow a
 setting (``blocked``). Each change is a compare-and-set on *version*. So a refusal of an outdated grant

@@ -93,6 +93,7 @@ BODIES |= {
 }
 BODIES |= {
     ("POST", "/v1/gateways/{gateway}/agents"): {"name": "mine-now"},
+    ("PUT", "/v1/connectors/{connector}/password"): {"password": "mine now"},
     ("POST", "/v1/connectors/{connector}/sign-in"): {"way": "paste"},
     ("POST", "/v1/connectors/{connector}/sign-in/answer"): {"address": "http://127.0.0.1/?state=x&code=y"},
 }

@@ -24,7 +24,7 @@ from storage.runs import items
 from storage.runs.items import Decision, ItemRow
 from tests.support.browser import chromium
 from tests.support.clock import START
-from tests.support.hub import ServedHub, over_unix, serving
+from tests.support.hub import TEXT, ServedHub, over_unix, serving
 
 HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.\u2066 & <b>bold</b>"
 LONG: Final = "long " * 1_600
@@ -40,18 +40,26 @@ PAGES: Final = (
     "devices",
     "devices/desk",
     "questions",
+    "connectors",
+    "connectors/post",
     "log?level=debug",
     "audit",
 )
 THEMES: Final = ("light", "dark")
 SIZES: Final = {"wide": (1280, 860), "narrow": (320, 700)}
+MAILBOX: Final = """
+[[connectors]]
+name = "post"
+provider = "imap"
+settings = { host = "imap.example.org", username = "ana@example.org" }
+"""
 AXE: Final = Path(__file__).parents[2] / "hub" / "api" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @asynccontextmanager
 async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
     """Open a hub with runs, items, questions and measurements, some with hostile texts."""
-    async with serving(folder, body_bytes=20_000) as hub, over_unix(hub) as operator:
+    async with serving(folder, TEXT + MAILBOX, body_bytes=20_000) as hub, over_unix(hub) as operator:
         await hub.device("lab")
         await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
         await hub.run("r-2", RunState.FAILED, reason=HOSTILE)

@@ -40,6 +40,7 @@ class ConnectorView(View, kw_only=True):
     *state*: *ok*; *sign_in*: it needs a sign-in; *blocked*: a person has to correct or allow something.
     *code* and *detail*: the cause. *failures*: temporary errors in a row, after which its runs wait
     until *retry_at*. *account*: the account's name at the provider. *agents*: those that read it.
+    *way_in*: how a person signs in; null: hub.toml names its secret, or it needs none.
     """
 
     id: str
@@ -54,6 +55,7 @@ class ConnectorView(View, kw_only=True):
     retry_at: Instant | None = None
     last_ok_at: Instant | None = None
     agents: tuple[str, ...] = ()
+    way_in: Literal["browser", "password"] | None = None
 
 
 class UnreadView(View, kw_only=True):
@@ -126,6 +128,15 @@ class Pasted(View):
     address: Annotated[str, Meta(min_length=1, max_length=8_000)]
 
 
+class Password(View):
+    """The password, or app password, of an account. No response contains it."""
+
+    password: Annotated[str, Meta(min_length=1, max_length=1_000)]
+
+    def __repr__(self) -> str:
+        return "Password(...)"
+
+
 _Readers = Mapping[str, Mapping[AgentId, str]]  # names of agents by id, of each connector
 
 
@@ -165,7 +176,7 @@ class Connectors(Noun):
             return rows, agents.agents_by(c, "connector_id", [row.id for row in rows])
 
         rows, readers = await self._store.read(read)
-        return [_view(row, readers) for row in rows]
+        return [self._view(row, readers) for row in rows]
 
     @command(
         "connectors show CONNECTOR",
@@ -200,7 +211,7 @@ class Connectors(Noun):
             return row, readers, unread
 
         row, readers, unread = await self._store.read(read)
-        return ConnectorDetail.from_row(_view(row, readers), unread=tuple(unread))
+        return ConnectorDetail.from_row(self._view(row, readers), unread=tuple(unread))
 
     @command(
         "connectors test CONNECTOR",
@@ -227,6 +238,7 @@ class Connectors(Noun):
             finally:
                 await opened.aclose()
         except ConnectorFailure as failure:
+            await self._accounts.refused(row.id, failure)
             steps.append(
                 StepView(step=_STEPS[len(steps)], is_ok=False, told=f"{failure.code}: {failure}", took_ms=0)
             )
@@ -320,6 +332,21 @@ class Connectors(Noun):
             raise SignInFailed("that address is of another connector's sign-in")
         return SignInView.from_row(answered, connector=row.name)
 
+    @route(
+        "PUT",
+        "/{connector}/password",
+        Scope.DEVICES,
+        errors=[_E.UNKNOWN_CONNECTOR, _E.BAD_CONNECTOR],
+    )
+    async def set_password(self, connector: str, given: Password, actor: Actor) -> ConnectorDetail:
+        """Store the password of the account, sealed, if hub.toml does not name its secret.
+
+        No response and no log contains it. ``POST /v1/connectors/{connector}/test`` tries it.
+        """
+        row = await self._find(connector)
+        await self._accounts.set_password(row.id, given.password, actor=actor)
+        return await self.get(row.id)
+
     @command(
         "connectors rm CONNECTOR",
         example="hub connectors rm mail",
@@ -350,6 +377,12 @@ class Connectors(Noun):
 
         return Later(finished)
 
+    def _view(self, row: ConnectorRow, readers: _Readers) -> ConnectorView:
+        way_in = self._accounts.way_in(row.name)
+        return ConnectorView.from_row(
+            row, code=row.reason, agents=tuple(readers[row.id].values()), way_in=way_in
+        )
+
     async def _find(self, connector: str) -> ConnectorRow:
         return await self._store.read(connectors.get_connector, connector, user_id=self.user_id)
 
@@ -357,10 +390,6 @@ class Connectors(Noun):
         at = epoch_ms(self._clock.now())
         entry = Entry(at=at, actor=actor, event=event, subject=row.id, detail={"name": row.name})
         await self._store.write(audit.append_entry, entry)
-
-
-def _view(row: ConnectorRow, readers: _Readers) -> ConnectorView:
-    return ConnectorView.from_row(row, code=row.reason, agents=tuple(readers[row.id].values()))
 
 
 def _unread(agent: str, one: dict[str, object]) -> UnreadView:

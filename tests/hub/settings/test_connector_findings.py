@@ -42,8 +42,9 @@ def check(tmp_path: Path) -> Check:
     return problems
 
 
-def test_a_mailbox_with_a_password_is_nothing_to_speak_of(check: Check) -> None:
+def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
     assert check(WHOLE) == []
+    assert check(WHOLE.replace('secret = { file = "pw" }\n', "")) == []
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,11 @@ def test_a_mailbox_with_a_password_is_nothing_to_speak_of(check: Check) -> None:
         ('"imap"', '"imab"', "did you mean 'imap'?"),
         ("username", "user_name", "connectors.0.settings.user_name"),
         ('host = "imap.example.org", ', "", "connectors.0.settings"),
-        ('secret = { file = "pw" }\n', "", "imap requires a secret"),
+        (
+            CONNECTOR,
+            CONNECTOR + '[[connectors]]\nname = "builds"\nprovider = "webhook"\n',
+            "webhook requires a secret",
+        ),
         ('{ file = "pw" }', '"hunter2"', "a secret must not be written in this file"),
         ('connector = "work"', 'connector = "wrok"', "there is no connector 'wrok' - did you mean 'work'?"),
         ('device = "desk"', 'device = "desk"\nuser = "eve"', "there is no connector 'work'"),

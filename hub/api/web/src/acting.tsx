@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
-import { me } from "./me";
+import { may } from "./me";
 import { Refusal } from "./server";
 import type { Scope } from "./types";
 
@@ -54,7 +54,7 @@ interface ActProps {
 export function Act({ label, scope, action, done, confirm, then, isMain, disabled }: ActProps): JSX.Element | null {
   const dialog = useRef<HTMLDialogElement>(null);
   const [isBusy, setBusy] = useState(false);
-  if (!me.value?.scopes.includes(scope)) return null;
+  if (!may(scope)) return null;
   async function act(): Promise<void> {
     dialog.current?.close();
     setBusy(true);

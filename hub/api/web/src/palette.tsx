@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { attempt } from "./acting";
 import { isHelpShown, isPaletteShown } from "./keys";
-import { me } from "./me";
+import { may } from "./me";
 import { useReading } from "./reading";
 import { go, link } from "./router";
 import { ask } from "./server";
@@ -90,7 +90,7 @@ function Choices(): JSX.Element {
 function useEntries(): readonly Entry[] {
   const { data: agents } = useReading("/v1/agents", { query: { limit: KNOWN } });
   const { data: devices } = useReading("/v1/devices", { query: { limit: KNOWN } });
-  const mayRun = me.value?.scopes.includes("run") ?? false;
+  const mayRun = may("run");
   return [
     ...VIEWS.map((view) => ({
       title: view.title,

@@ -224,6 +224,70 @@ export function Read<T>({ of, children }: { of: Reading<T>; children: (data: T) 
   );
 }
 
+/** Fields with a button, which sends them. */
+export function Form({ send, children }: { send: () => Promise<unknown>; children: Children }): JSX.Element {
+  return (
+    <form
+      class="filters"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void send();
+      }}
+    >
+      {children}
+    </form>
+  );
+}
+
+interface FieldProps {
+  readonly label: string;
+  readonly value: string;
+  readonly change: (value: string) => void;
+  /** It is not shown while it is typed. */
+  readonly isSecret?: boolean;
+  readonly isOptional?: boolean | undefined;
+  readonly most?: number;
+}
+
+/** A text that is typed. */
+export function Field({ label, value, change, isSecret, isOptional, most = 1_000 }: FieldProps): JSX.Element {
+  const given = {
+    autocomplete: "off",
+    spellcheck: false,
+    required: !isOptional,
+    maxLength: most,
+    value,
+    onInput: (event: { currentTarget: HTMLInputElement }) => change(event.currentTarget.value),
+  };
+  return (
+    <label class="field">
+      <span>{label}</span>
+      {isSecret ? <input type="password" {...given} /> : <input type="text" {...given} />}
+    </label>
+  );
+}
+
+interface SelectProps {
+  readonly label: string;
+  readonly values: readonly string[];
+  readonly value: string;
+  readonly change: (value: string) => void;
+}
+
+/** One of several values. */
+export function Select({ label, values, value, change }: SelectProps): JSX.Element {
+  return (
+    <label class="field">
+      <span>{label}</span>
+      <select value={value || values[0]} onChange={(event) => change(event.currentTarget.value)}>
+        {values.map((one) => (
+          <option key={one}>{one}</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
 interface ChoiceProps {
   readonly name: string;
   readonly label: string;

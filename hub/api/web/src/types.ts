@@ -17,12 +17,17 @@ export type CapabilitySettings = { "name": string; "version"?: string; "enabled"
 export type CapabilityView = { "name": string; "version": string; "enabled": boolean; "source": "api" | "device" | "file"; "config": { readonly [name: string]: unknown }; "description": string | null; "created_at": string; "updated_at": string };
 export type ChartView = { "agent": string; "name": string; "type": "counter" | "gauge" | "histogram"; "agg": string; "since": string; "until": string; "step_s": number; "bucket_s": number; "error": number | null; "lines": readonly (LineView)[] };
 export type CheckpointBrief = { "scope": string; "sequence": number; "is_recoverable": boolean; "updated_at": string };
+export type ConfigEdit = { "text"?: string | null; "values"?: { readonly [name: string]: unknown }; "without"?: readonly (string)[] };
+export type ConnectorDetail = { "unread": readonly (UnreadView)[]; "id": string; "name": string; "user": string; "provider": string; "account": string | null; "state": "blocked" | "ok" | "sign_in"; "code": string | null; "detail": string | null; "failures": number; "retry_at": string | null; "last_ok_at": string | null; "agents": readonly (string)[]; "way_in": ("browser" | "password") | (null) };
+export type ConnectorView = { "id": string; "name": string; "user": string; "provider": string; "account": string | null; "state": "blocked" | "ok" | "sign_in"; "code": string | null; "detail": string | null; "failures": number; "retry_at": string | null; "last_ok_at": string | null; "agents": readonly (string)[]; "way_in": ("browser" | "password") | (null) };
+export type Connectors = { "connectors": readonly (ConnectorView)[]; "next_cursor": string | null };
 export type CostView = { "key": string; "agent": string | null; "calls": number; "failed": number; "requests": number; "prompt_tokens": number; "completion_tokens": number; "usd": number; "took_s": number };
 export type CostsView = { "by": "agent" | "call" | "day" | "file" | "model" | "run" | "user"; "since": string; "until": string; "rows": readonly (CostView)[]; "total": CostView };
 export type DeviceDetail = { "keys": readonly (KeyView)[]; "tokens": readonly (TokenView)[]; "agents": readonly (string)[]; "agreement": (AgreementView) | (null); "owner_grants": readonly (OwnerGrantView)[]; "id": string; "name": string; "user": string; "connected": boolean; "platform": string | null; "capabilities": readonly (string)[]; "created_at": string; "last_seen_at": string | null; "revoked_at": string | null; "grants": readonly (Grant)[] };
 export type DeviceView = { "id": string; "name": string; "user": string; "connected": boolean; "platform": string | null; "capabilities": readonly (string)[]; "created_at": string; "last_seen_at": string | null; "revoked_at": string | null; "grants": readonly (Grant)[] };
 export type Devices = { "devices": readonly (DeviceView)[]; "next_cursor": string | null };
 export type FireView = { "at": string; "local": string; "shift": string | null };
+export type ForgottenView = { "name": string; "is_revoked": boolean };
 export type GivenVerdictView = { "verdict": "approve" | "edit" | "reject" | "undo"; "state": "done" | "pending" | "refused" | "sent"; "created_at": string; "reason": string | null };
 export type Grant = "agents" | "connectors" | "coordination" | "files";
 export type IssueCounts = { "errors": number; "warnings": number; "notices": number };
@@ -49,11 +54,15 @@ export type OwnerGrantView = { "name": string; "tables": readonly (string)[] };
 export type PairedView = { "pairing": PairingView; "device": string; "user": string; "dry_run": boolean };
 export type PairingView = { "id": string; "fingerprint": string; "label": string; "platform": string; "network": string; "created_at": string; "expires_at": string; "decision": ("approved" | "denied") | (null); "decided_at": string | null; "decided_by": string | null };
 export type Pairings = { "pairings": readonly (PairingView)[]; "next_cursor": string | null };
+export type Password = { "password": string };
+export type Pasted = { "address": string };
 export type PointView = { "at": string; "value": number | null; "n": number };
 export type Problem = { "type": string; "title": string; "status": number; "detail": string; "code": "internal" | "bad_frame" | "too_large" | "unknown_type" | "wrong_state" | "duplicate_id" | "credit_exceeded" | "too_many_requests" | "unknown_method" | "bad_params" | "hello_timeout" | "heartbeat_silent" | "auth_failed" | "token_in_url" | "revoked" | "pairing_required" | "pairing_denied" | "too_many_pairings" | "version_unsupported" | "rate_limited" | "overloaded" | "too_many_connections" | "untrusted_proxy" | "replaced" | "slow_consumer" | "stopping" | "restarting" | "device_offline" | "device_gone" | "device_slow" | "device_error" | "too_many_calls" | "call_timed_out" | "call_unsupported" | "result_too_large" | "cancelled" | "busy" | "nothing_shared" | "unknown_table" | "bad_record" | "unknown_agent" | "unknown_device" | "unknown_run" | "unknown_item" | "unknown_token" | "unknown_user" | "unknown_pairing" | "unknown_invitation" | "limit_reached" | "name_taken" | "managed_by_file" | "illegal_transition" | "stale_run" | "bad_settings" | "bad_schedule" | "database_busy" | "database_conflict" | "database_unavailable" | "row_unreadable" | "database_from_the_future" | "backup_refused" | "file_changed" | "file_incomplete" | "not_convertible" | "model_unavailable" | "model_refused" | "model_exhausted" | "model_answer_invalid" | "model_answer_cut_off" | "budget_reached" | "unknown_effect" | "forbidden" | "not_granted" | "wrong_host" | "foreign_origin" | "bad_content_type" | "changed_meanwhile" | "key_used" | "bad_status" | "unknown_template" | "template_in_use" | "bad_config" | "unknown_config" | "unknown_capability" | "unknown_node" | "node_unreachable" | "unknown_lock" | "lock_held" | "lock_lost" | "lock_timed_out" | "unknown_metric" | "too_many_series" | "unknown_checkpoint" | "stale_checkpoint" | "unknown_gateway" | "unknown_board" | "unknown_message" | "unknown_question" | "unknown_broadcast" | "unknown_memory" | "no_gateway" | "no_lead" | "no_session" | "not_gateway_main" | "not_your_board" | "question_settled" | "message_settled" | "soul_conflict" | "unknown_soul_version" | "soul_busy" | "gateway_refused" | "gateway_forbidden" | "gateway_invalid" | "gateway_unreachable" | "gateway_timed_out" | "unknown_connector" | "sign_in_needed" | "sign_in_failed" | "provider_forbidden" | "provider_busy" | "provider_quota" | "provider_unavailable" | "bad_connector" | "cursor_lost" | "message_unreadable" | "bad_signature" | "address_refused"; "retryable": boolean; "hint": string };
+export type ProblemView = { "file": string; "line": number; "column": number; "path": string; "message": string; "hint": string; "severity": "error" | "warning" };
 export type QuestionState = "answered" | "expired" | "open" | "withdrawn";
 export type QuestionView = { "id": string; "user": string; "board": string | null; "board_id": string | null; "agent": string | null; "asked_by": string; "content": string; "preferred_channel": string | null; "correlation_id": string | null; "reply_tags": readonly (string)[]; "reply_source": string; "state": QuestionState; "answer": string | null; "answered_by": string | null; "memory_id": string | null; "message_id": string | null; "main_agent_id": string | null; "main_agent": string | null; "main_agent_name": string | null; "trace_id": string; "created_at": string; "expires_at": string; "settled_at": string | null };
 export type QuestionsPage = { "questions": readonly (QuestionView)[]; "next_cursor": string | null };
+export type ReloadView = { "generation": number; "live": readonly (string)[]; "reconnect": readonly (string)[]; "restart": readonly (string)[]; "archived": readonly (string)[]; "warnings": readonly (ProblemView)[] };
 export type ReportRequest = { "samples": readonly (SampleRequest)[]; "report_id"?: string | null };
 export type ReportedView = { "taken": number; "known": number };
 export type Resumption = { "catch_up"?: boolean };
@@ -69,18 +78,24 @@ export type SampleRequest = { "agent_id"?: string | null; "name": string; "type"
 export type ScheduleTable = { "cron"?: string | null; "every_s"?: number | null; "at"?: string | null; "overlap"?: "skip" | "queue_one" | "queue_all" | "cancel_running" | "allow"; "catch_up"?: "latest" | "earliest" | "all" | "none"; "catch_up_window_s"?: number | null; "max_catch_up"?: number; "jitter_s"?: number | null; "exact"?: boolean; "start_deadline_s"?: number | null; "run_timeout_s"?: number | null; "max_attempts"?: number; "pause_after_failures"?: number; "on_first_connect"?: boolean };
 export type ScheduleView = { "id": string; "kind": "at" | "cron" | "every"; "expr": string | null; "every_s": number | null; "at": string | null; "said": string; "timezone": string; "overlap": string; "enabled": boolean; "paused_reason": string | null; "paused_because": string | null; "catch_up": "all" | "earliest" | "latest" | "none"; "catch_up_window_s": number | null; "max_catch_up": number; "jitter_s": number; "offset_s": number; "start_deadline_s": number | null; "run_timeout_s": number; "max_attempts": number; "pause_after_failures": number; "consecutive_failures": number; "on_first_connect": boolean; "first_connect": ("awaited" | "done" | "due") | (null); "next_fires": readonly (FireView)[] };
 export type Scope = "audit" | "devices" | "read" | "run" | "settings" | "system" | "tokens";
+export type SelfTestView = { "provider": string; "is_ok": boolean; "steps": readonly (StepView)[] };
 export type SeriesView = { "name": string; "type": "counter" | "gauge" | "histogram"; "tags": { readonly [name: string]: string }; "last": number | null; "last_at": string };
 export type SessionView = { "id": string; "name": string; "role": Role; "scopes": readonly (Scope)[]; "user": string | null; "last4": string; "created_by": string; "created_at": string; "opened_at": string | null; "expires_at": string; "last_used_at": string | null; "revoked_at": string | null };
 export type Sessions = { "sessions": readonly (SessionView)[]; "next_cursor": string | null };
+export type SettingsView = { "generation": number; "tag": string; "file": string; "text": string; "settings": { readonly [name: string]: unknown }; "origins": { readonly [name: string]: string }; "waiting": readonly (string)[]; "refused": readonly (ProblemView)[]; "on_last_good": boolean; "revision": number | null };
+export type SignInRequest = { "way"?: ("code" | "device" | "paste") | (null) };
+export type SignInView = { "id": string; "connector": string; "way": "code" | "device" | "paste"; "url": string | null; "user_code": string | null; "outcome": ("done" | "failed") | (null); "problem": string | null; "expires_at": string };
 export type SlotTable = { "cron"?: string | null; "every_s"?: number | null; "at"?: string | null; "overlap"?: "skip" | "queue_one" | "queue_all" | "cancel_running" | "allow"; "catch_up"?: "latest" | "earliest" | "all" | "none"; "catch_up_window_s"?: number | null; "max_catch_up"?: number; "jitter_s"?: number | null; "exact"?: boolean; "label": string; "duration_s": number };
 export type SlotTimeView = { "starts_at": string; "ends_at": string; "local": string; "shift": string | null };
 export type SlotView = { "id": string; "kind": "at" | "cron" | "every"; "expr": string | null; "every_s": number | null; "at": string | null; "said": string; "timezone": string; "overlap": string; "enabled": boolean; "paused_reason": string | null; "paused_because": string | null; "label": string; "duration_s": number; "next_times": readonly (SlotTimeView)[] };
 export type SpendView = { "day": CostView; "month": CostView };
 export type StatusView = { "name": string; "hub_id": string; "key": string; "version": string; "uptime_s": number; "state": "draining" | "running"; "devices_known": number; "devices_connected": number; "devices_here": number; "gateways_known": number; "gateways_ready": number; "agents": number; "runs": { readonly [name: string]: number }; "model": string | null; "listeners": { readonly [name: string]: string }; "database": string; "held_back": string | null; "disk_full": string | null; "pairing": readonly (string)[]; "issues": IssueCounts; "config_generation": number };
+export type StepView = { "step": string; "is_ok": boolean; "told": string; "took_ms": number };
 export type TableName = "tasks" | "notes" | "timelines" | "projects" | "taskComments";
 export type TokenView = { "id": string; "device": string; "user": string; "last4": string | null; "created_by": string | null; "created_at": string; "expires_at": string | null; "last_used_at": string | null; "revoked_at": string | null };
 export type UnitState = "DONE" | "EXTRACTED" | "FAILED" | "PENDING" | "SKIPPED";
 export type UnitView = { "path": string; "state": UnitState; "size_bytes": number | null; "attempts": number; "items": number; "items_planned": number; "read_at": string | null; "planned_at": string | null; "settled_at": string | null; "error": string | null; "notes": { readonly [name: string]: (number) | ({ readonly [name: string]: number }) } };
+export type UnreadView = { "agent": string; "message": string; "state": string; "attempts": number; "reason": string | null; "at": string };
 export type VerdictError = { "code": string; "message": string };
 export type VerdictResult = { "id": string; "state": ("done" | "open" | "pending" | "refused" | "sent") | (null); "reason": string | null; "error": (VerdictError) | (null) };
 export type VerdictResults = { "results": readonly (VerdictResult)[] };
@@ -93,6 +108,10 @@ export interface Get {
   "/v1/agents/{name}/overview": { query: "user"; body: undefined; answer: AgentOverview };
   "/v1/audit": { query: "actor" | "cursor" | "event" | "limit" | "order" | "since" | "subject" | "until"; body: undefined; answer: AuditLog };
   "/v1/changes": { query: "user"; body: undefined; answer: string };
+  "/v1/config": { query: "user"; body: undefined; answer: SettingsView };
+  "/v1/connectors": { query: "cursor" | "limit" | "user"; body: undefined; answer: Connectors };
+  "/v1/connectors/{connector}": { query: "user"; body: undefined; answer: ConnectorDetail };
+  "/v1/connectors/{connector}/sign-in/{sign_in}": { query: "user"; body: undefined; answer: SignInView };
   "/v1/costs": { query: "by" | "since" | "until" | "user"; body: undefined; answer: CostsView };
   "/v1/devices": { query: "cursor" | "limit" | "user"; body: undefined; answer: Devices };
   "/v1/devices/{device_id}": { query: "user"; body: undefined; answer: DeviceDetail };
@@ -115,6 +134,10 @@ export interface Post {
   "/v1/agents/{name}/pause": { query: "user"; body: undefined; answer: AgentView };
   "/v1/agents/{name}/resume": { query: "user"; body: Resumption | undefined; answer: AgentView };
   "/v1/agents/{name}/runs": { query: "user"; body: RunRequest | undefined; answer: RunView };
+  "/v1/connectors/{connector}/retry": { query: "user"; body: undefined; answer: ConnectorDetail };
+  "/v1/connectors/{connector}/sign-in": { query: "user"; body: SignInRequest; answer: SignInView };
+  "/v1/connectors/{connector}/sign-in/answer": { query: "user"; body: Pasted; answer: SignInView };
+  "/v1/connectors/{connector}/test": { query: "user"; body: undefined; answer: SelfTestView };
   "/v1/devices/{device_id}/kick": { query: "user"; body: undefined; answer: DeviceView };
   "/v1/devices/{device_id}/revoke": { query: "user"; body: undefined; answer: DeviceView };
   "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
@@ -130,11 +153,14 @@ export interface Post {
 }
 
 export interface Put {
+  "/v1/connectors/{connector}/password": { query: "user"; body: Password; answer: ConnectorDetail };
 }
 
 export interface Patch {
+  "/v1/config": { query: "user"; body: ConfigEdit; answer: ReloadView };
   "/v1/devices/{device_id}": { query: "user"; body: NewName; answer: DeviceView };
 }
 
 export interface Delete {
+  "/v1/connectors/{connector}/grant": { query: "user"; body: undefined; answer: ForgottenView };
 }

@@ -1,8 +1,8 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt } from "../acting";
-import { me } from "../me";
-import { type Column, Facts, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { may } from "../me";
+import { type Column, Facts, Field, Form, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import { ask } from "../server";
@@ -33,7 +33,7 @@ function List(): JSX.Element {
   const devices = useReading("/v1/devices", { query: { limit: ROWS, cursor }, kinds: ["device"] });
   return (
     <Page title="Devices" command="hub devices">
-      {me.value?.scopes.includes("devices") && <Pairings />}
+      {may("devices") && <Pairings />}
       <Read of={devices}>
         {(data) => (
           <>
@@ -81,27 +81,10 @@ function Pairings(): JSX.Element {
       <Read of={pairings}>
         {(data) => <Table label="Devices that wait for approval" columns={columns} rows={data.pairings} id={(pairing) => pairing.id} empty="" />}
       </Read>
-      <form
-        class="filters"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void approve();
-        }}
-      >
-        <label class="field">
-          <span>Code that the device shows</span>
-          <input
-            type="text"
-            autocomplete="off"
-            spellcheck={false}
-            required
-            maxLength={20}
-            value={code}
-            onInput={(event) => setCode(event.currentTarget.value)}
-          />
-        </label>
+      <Form send={approve}>
+        <Field label="Code that the device shows" most={20} value={code} change={setCode} />
         <button class="main">Approve</button>
-      </form>
+      </Form>
     </Section>
   );
 }

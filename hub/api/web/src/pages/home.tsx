@@ -1,7 +1,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { count, lasting, money } from "../format";
 import { now } from "../live";
-import { me } from "../me";
+import { may } from "../me";
 import { Command, Page, Read, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link } from "../router";
@@ -85,7 +85,7 @@ function Issues({ of, hasMore }: { of: readonly IssueView[]; hasMore: boolean })
 }
 
 function Waiting(): JSX.Element {
-  const mayApprove = me.value?.scopes.includes("devices") ?? false;
+  const mayApprove = may("devices");
   const questions = useReading("/v1/questions", { query: { state: "open", limit: SHOWN }, kinds: ["question"] });
   const items = useReading("/v1/items", { query: { verdict: "open", limit: SHOWN }, kinds: ["item"] });
   const pairings = useReading("/v1/pairings", { query: { limit: SHOWN }, kinds: ["pairing"], when: mayApprove });

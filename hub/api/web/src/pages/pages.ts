@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { Agents } from "./agents";
 import { Audit } from "./audit";
+import { Connectors } from "./connectors";
 import { Devices } from "./devices";
 import { Home } from "./home";
 import { Log } from "./log";
@@ -16,6 +17,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   "": Home,
   agents: Agents,
   audit: Audit,
+  connectors: Connectors,
   devices: Devices,
   log: Log,
   questions: Questions,

@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
-import { me } from "../me";
+import { may } from "../me";
 import { Choice, Page, Pager, Read, State, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
@@ -68,7 +68,7 @@ function Question({ of, again }: { of: QuestionView; again: () => void }): JSX.E
 function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Element | null {
   const [answer, setAnswer] = useState("");
   const params = { question_id: of.id };
-  if (!me.value?.scopes.includes("run")) return null;
+  if (!may("run")) return null;
   return (
     <div class="actions">
       <label class="field">

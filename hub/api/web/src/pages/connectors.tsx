@@ -1,0 +1,308 @@
+import type { JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { Act, attempt } from "../acting";
+import { may } from "../me";
+import { type Column, Facts, Field, Form, Page, Pager, Read, Section, Select, State, Table, Time } from "../parts";
+import { useReading } from "../reading";
+import { go, link, place } from "../router";
+import { type Answer, ask } from "../server";
+import type { ConnectorDetail, ConnectorView, SelfTestView, SignInView, StepView, UnreadView } from "../types";
+
+const ROWS = 50;
+const LOOK_MS = 2_000;
+
+const COLUMNS: readonly Column<ConnectorView>[] = [
+  { head: "Account", kind: "main", cell: (one) => <a href={link(["connectors", one.name])}>{one.name}</a> },
+  { head: "State", cell: (one) => <Standing of={one} /> },
+  { head: "Provider", cell: (one) => one.provider },
+  { head: "User", cell: (one) => one.user },
+  { head: "Last success", cell: (one) => <Time at={one.last_ok_at} none="never" /> },
+  { head: "Read by", cell: (one) => one.agents.join(", ") || "–" },
+  { head: "Problem", kind: "text", cell: (one) => (one.state === "ok" ? "–" : one.detail) },
+];
+
+function Standing({ of }: { of: ConnectorView }): JSX.Element {
+  return <State of={of.state === "ok" && of.failures > 0 ? "failed" : of.state} />;
+}
+
+function advice(of: ConnectorView): string {
+  if (of.state === "sign_in") {
+    if (of.way_in === "password") return "Type the password, or an app password of the provider, below.";
+    return of.way_in ? "Sign in below." : "Correct the secret that hub.toml names, then test it.";
+  }
+  if (of.state === "blocked") return "Correct the settings of the account in hub.toml, or what the provider permits, then test it.";
+  return of.failures > 0 ? "Nothing: it is tried again by itself." : "";
+}
+
+export function Connectors({ name }: { name: string | undefined }): JSX.Element {
+  return name === undefined ? <List /> : <Connector name={name} />;
+}
+
+function List(): JSX.Element {
+  const cursor = place.value.query.get("cursor");
+  const read = useReading("/v1/connectors", { query: { limit: ROWS, cursor }, kinds: ["connector", "agent"] });
+  return (
+    <Page title="Mail and calendars" command="hub connectors">
+      <Read of={read}>
+        {(data) => (
+          <>
+            <Table label="Accounts" columns={COLUMNS} rows={data.connectors} id={(one) => one.id} empty="No mailbox and no calendar is known yet." />
+            <Pager next={data.next_cursor} />
+          </>
+        )}
+      </Read>
+      {may("settings") && <Adding />}
+    </Page>
+  );
+}
+
+interface Asked {
+  readonly key: string;
+  readonly label: string;
+  readonly isOptional?: boolean;
+  /** The first one is meant where none is chosen. */
+  readonly choices?: readonly string[];
+}
+const USERNAME: Asked = { key: "settings.username", label: "User name" };
+const CLIENT: readonly Asked[] = [
+  { key: "client_id", label: "Id of the OAuth client" },
+  { key: "client_secret.env", label: "Environment variable with its secret", isOptional: true },
+];
+/** What the hub has to know of an account, by its provider. */
+const PROVIDERS: Readonly<Record<string, readonly Asked[]>> = {
+  imap: [
+    { key: "settings.host", label: "Server" },
+    { key: "settings.port", label: "Port", isOptional: true },
+    { key: "settings.tls", label: "TLS", choices: ["implicit", "starttls", "none"] },
+    USERNAME,
+  ],
+  caldav: [{ key: "settings.url", label: "Address of the calendars" }, USERNAME],
+  gmail: CLIENT,
+  outlook: CLIENT,
+  teams: CLIENT,
+};
+
+/** Return the table of hub.toml for what was typed: "a.b" is a key of the table a. */
+function table(typed: Readonly<Record<string, string>>, keys: readonly Asked[]): Record<string, unknown> {
+  const made: Record<string, unknown> = {};
+  for (const { key } of keys) {
+    const value = typed[key]?.trim();
+    if (!value) continue;
+    const [first = "", second] = key.split(".");
+    const worth = key === "settings.port" ? Number(value) : value;
+    if (second === undefined) made[first] = worth;
+    else made[first] = { ...(made[first] as object | undefined), [second]: worth };
+  }
+  return made;
+}
+
+function Adding(): JSX.Element {
+  const [name, setName] = useState("");
+  const [provider, setProvider] = useState("imap");
+  const [typed, setTyped] = useState<Readonly<Record<string, string>>>({});
+  const asked = PROVIDERS[provider] ?? [];
+  async function add(): Promise<void> {
+    const value = { name, provider, ...table(typed, asked) };
+    const made = () => ask("patch", "/v1/config", { body: { values: { [`connectors.${name}`]: value } } });
+    if (await attempt(made, `${name} is added.`)) go(link(["connectors", name]));
+  }
+  return (
+    <Section title="Add an account">
+      <Form send={add}>
+        <Select label="Provider" values={Object.keys(PROVIDERS)} value={provider} change={setProvider} />
+        <Field label="Name" value={name} change={setName} />
+        {asked.map(({ key, label, isOptional, choices }) => {
+          const field = { label, value: typed[key] ?? "", change: (value: string) => setTyped({ ...typed, [key]: value }) };
+          return choices ? <Select key={key} {...field} values={choices} /> : <Field key={key} {...field} isOptional={isOptional} />;
+        })}
+        <button class="main">Add</button>
+      </Form>
+      <p class="quiet">It is written into hub.toml. The password, or the sign-in, comes next.</p>
+    </Section>
+  );
+}
+
+function Connector({ name }: { name: string }): JSX.Element {
+  const params = { connector: name };
+  const read = useReading("/v1/connectors/{connector}", { params, kinds: ["connector", "agent"] });
+  const [tested, setTested] = useState<SelfTestView | null>(null);
+  const actions = read.data && (
+    <>
+      <Act
+        label="Test"
+        scope="run"
+        action={async () => setTested(await ask("post", "/v1/connectors/{connector}/test", { params }))}
+        done="It was tested."
+        then={read.again}
+      />
+      {(read.data.failures > 0 || read.data.unread.length > 0) && (
+        <Act
+          label="Try again now"
+          scope="run"
+          action={() => ask("post", "/v1/connectors/{connector}/retry", { params })}
+          done="What failed is tried again."
+          then={read.again}
+        />
+      )}
+      {read.data.way_in && read.data.state !== "sign_in" && (
+        <Act
+          label="Sign out"
+          scope="devices"
+          action={() => ask("delete", "/v1/connectors/{connector}/grant", { params })}
+          done="Its sign-in is given back and forgotten."
+          confirm={`Give the sign-in of ${name} back? Its agents read nothing until somebody signs in again.`}
+          then={read.again}
+        />
+      )}
+      <Act
+        label="Remove"
+        scope="settings"
+        action={() => ask("patch", "/v1/config", { body: { without: [`connectors.${name}`] } })}
+        done={`${name} is removed.`}
+        confirm={`Remove ${name} from hub.toml? What it brought stays.`}
+        then={() => go("/connectors")}
+      />
+    </>
+  );
+  return (
+    <Page title={name} command={`hub connectors show ${name}`} actions={actions}>
+      <Read of={read}>{(data) => <Detail of={data} tested={tested} again={read.again} />}</Read>
+    </Page>
+  );
+}
+
+const STEPS: readonly Column<StepView>[] = [
+  { head: "Step", kind: "main", cell: (step) => step.step },
+  { head: "Result", cell: (step) => <State of={step.is_ok ? "ok" : "failed"} /> },
+  { head: "Took", kind: "number", cell: (step) => `${step.took_ms} ms` },
+  { head: "Detail", kind: "text", cell: (step) => step.told },
+];
+const UNREAD: readonly Column<UnreadView>[] = [
+  { head: "Message", kind: "main", cell: (one) => one.message },
+  { head: "Agent", cell: (one) => <a href={link(["agents", one.agent])}>{one.agent}</a> },
+  { head: "State", cell: (one) => <State of={one.state} /> },
+  { head: "Tries", kind: "number", cell: (one) => one.attempts },
+  { head: "Because", kind: "text", cell: (one) => one.reason ?? "–" },
+  { head: "Last try", cell: (one) => <Time at={one.at} /> },
+];
+
+interface DetailProps {
+  readonly of: ConnectorDetail;
+  readonly tested: SelfTestView | null;
+  readonly again: () => void;
+}
+
+function Detail({ of, tested, again }: DetailProps): JSX.Element {
+  return (
+    <>
+      <Facts
+        rows={[
+          ["State", <Standing of={of} />],
+          ["Problem", of.state !== "ok" && of.detail],
+          ["What helps", advice(of)],
+          ["Provider", of.provider],
+          ["Account", of.account],
+          ["User", of.user],
+          ["Last success", <Time at={of.last_ok_at} none="never" />],
+          ["Next try", of.retry_at && <Time at={of.retry_at} />],
+          ["Read by", of.agents.length > 0 && of.agents.map((agent) => <a class="listed" key={agent} href={link(["agents", agent])}>{agent}</a>)],
+        ]}
+      />
+      {tested && (
+        <Section title="Test">
+          <Table label="Steps of the test" columns={STEPS} rows={tested.steps} id={(step) => step.step + step.told} empty="" />
+        </Section>
+      )}
+      {may("devices") && of.way_in === "password" && <Password of={of} again={again} />}
+      {may("devices") && of.way_in === "browser" && <SignIn of={of} again={again} />}
+      {of.unread.length > 0 && (
+        <Section title="Messages that could not be read">
+          <Table label="Messages" columns={UNREAD} rows={of.unread} id={(one) => one.message + one.agent} empty="" />
+        </Section>
+      )}
+    </>
+  );
+}
+
+/** A password leaves the page with its one request, and is not kept. */
+function Password({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.Element {
+  const [password, setPassword] = useState("");
+  const params = { connector: of.name };
+  async function give(): Promise<void> {
+    const body = { password };
+    setPassword("");
+    await attempt(() => ask("put", "/v1/connectors/{connector}/password", { params, body }), "The hub has the password, sealed. Test it.");
+    again();
+  }
+  return (
+    <Section title="Password">
+      <Form send={give}>
+        <Field label="Password, or app password" isSecret value={password} change={setPassword} />
+        <button class="main">{of.state === "sign_in" ? "Sign in" : "Replace"}</button>
+      </Form>
+    </Section>
+  );
+}
+
+function SignIn({ of, again }: { of: ConnectorDetail; again: () => void }): JSX.Element {
+  const [begun, setBegun] = useState<SignInView | null>(null);
+  const [address, setAddress] = useState("");
+  const params = { connector: of.name };
+  const isOpen = begun !== null && begun.outcome === null;
+  useEffect(() => {
+    if (!isOpen) return undefined;
+    const timer = setInterval(async () => {
+      const found = await ask("get", "/v1/connectors/{connector}/sign-in/{sign_in}", { params: { ...params, sign_in: begun.id } });
+      if (found.outcome !== null) settle(found);
+    }, LOOK_MS);
+    return () => clearInterval(timer);
+  }, [begun?.id, isOpen]);
+  function settle(found: Answer<"post", "/v1/connectors/{connector}/sign-in/answer">): void {
+    setBegun((now) => ({ ...now, ...found, url: null, user_code: null }));
+    again();
+  }
+  const finish = (): Promise<boolean> =>
+    attempt(
+      async () => settle(await ask("post", "/v1/connectors/{connector}/sign-in/answer", { params, body: { address } })),
+      "Signed in.",
+    );
+  const begin = (label: string, way: "device" | "paste" | "code"): JSX.Element => (
+    <Act
+      label={label}
+      isMain={way === "paste"}
+      scope="devices"
+      action={async () => setBegun(await ask("post", "/v1/connectors/{connector}/sign-in", { params, body: { way } }))}
+      done="The sign-in is begun."
+    />
+  );
+  return (
+    <Section title="Sign-in">
+      <div class="actions">
+        {begin("Sign in here", "paste")}
+        {begin("With a code", "code")}
+        {begin("In the browser of a device", "device")}
+      </div>
+      {begun?.outcome && <p role="status">{begun.outcome === "done" ? "Signed in." : `It failed: ${begun.problem}`}</p>}
+      {isOpen && begun.url && /^https?:/.test(begun.url) && (
+        <p>
+          <a href={begun.url} target="_blank" rel="noopener noreferrer">
+            Open the provider’s page
+          </a>
+          {begun.user_code && (
+            <>
+              {" "}
+              and type <code>{begun.user_code}</code>
+            </>
+          )}
+        </p>
+      )}
+      {isOpen && begun.way === "device" && <p>A browser was opened on the device: sign in there.</p>}
+      {isOpen && begun.way === "paste" && (
+        <Form send={finish}>
+          <Field label="Address at which that page ended (http://127.0.0.1:…)" value={address} change={setAddress} />
+          <button>Finish</button>
+        </Form>
+      )}
+    </Section>
+  );
+}
