@@ -106,7 +106,12 @@ def traceparent(run_id: RunId, *about: str) -> str:
 
 def traceparent_of(trace_id: str, *about: str) -> str:
     """Return the ``trace`` of a frame that belongs to no run."""
-    return f"{_TRACE_VERSION}-{trace_id}-{_hex_digest(8, *about)}-{_SAMPLED}"
+    return f"{_TRACE_VERSION}-{trace_id}-{span_id_of(*about)}-{_SAMPLED}"
+
+
+def span_id_of(*about: str) -> str:
+    """Return the id of the span for *about* in its trace, 16 hexadecimal digits."""
+    return _hex_digest(8, *about)
 
 
 def _hex_digest(size: int, *parts: str) -> str:

@@ -38,6 +38,7 @@ from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules, Slots
 from hub.api.nouns.system import About, System, Where
 from hub.api.nouns.templates import Templates
+from hub.api.nouns.traces import Traces
 from hub.api.nouns.upkeep import Upkeep
 from hub.api.others import Ask, Others
 from hub.api.parameters import Hub
@@ -191,6 +192,7 @@ def make_nouns(
             lag=lag,
         ),
         Templates(store=store, writer=writer, lines=lines),
+        Traces(store),
         upkeep,
     )
     return hub

@@ -61,7 +61,9 @@ class Work:
         clock, ids, chance = context.clock, context.ids, context.chance
         self.watch = RunWatch(poll_s=POLL_S if store.is_shared else None)
         lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
-        self._source = DeviceSource(limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=metrics)
+        self._source = DeviceSource(
+            limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=metrics, clock=clock
+        )
         self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits)
         self.budgets = Budgets(
             store, boot_id=boot_id, clock=clock, metrics=metrics, limits=context.settings.budget

@@ -6,6 +6,7 @@ A format whose argument is the name of a noun formats the response itself, or an
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from hub.cli import show
@@ -222,6 +223,16 @@ def run_state(run: Item) -> str:
     if run["state"] in FINAL - {"CANCELLED"}:
         return f"had ended already: {run['state']}"
     return ", ".join(filter(None, (run["state"], run["waiting_for"])))
+
+
+@_format
+def span_took(span: Item) -> str:
+    """Return the duration of a span of a run."""
+    if span["ended_at"] is None:
+        return "goes on"
+    began, ended = (datetime.fromisoformat(span[name]) for name in ("started_at", "ended_at"))
+    seconds = (ended - began).total_seconds()
+    return f"{seconds * 1_000:.0f} ms" if seconds < 1 else show.took(seconds)
 
 
 # Devices

@@ -354,7 +354,7 @@ def stage_lines(run: Mapping[str, Any], width: int) -> list[str]:
     if not stages:
         return []
     start, end = stages[0][1].start, stages[-1][1].end
-    rows = [(name, took(span.seconds), span) for name, span in stages]
+    rows = [(name, show.took(span.seconds), span) for name, span in stages]
     names, times = max(len(name) for name, _, _ in rows), max(len(time) for _, time, _ in rows)
     columns = max(LEAST_BAR, width - names - times - 6)
     return [
@@ -379,7 +379,7 @@ def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
     columns = max(LEAST_BAR, width - paths - 9 - 5 - 9 - 10)
     lines = [f"{'file'.ljust(paths)}  {'state':<9}  {'items':>5}  {'took':>9}"]
     for unit, spans in shown:
-        time = took(spans[-1].end.timestamp() - spans[0].start.timestamp()) if spans else "-"
+        time = show.took(spans[-1].end.timestamp() - spans[0].start.timestamp()) if spans else "-"
         reason = one_line(unit["error"] or "")
         is_short = len(reason) <= columns
         last = (reason if is_short else "") or (f"|{bar(spans, start, end, columns)}|" if spans else "")
@@ -410,11 +410,6 @@ def bar(spans: Iterable[Span], start: datetime, end: datetime, columns: int) -> 
     return "".join(painted)
 
 
-def took(seconds: float) -> str:
-    """Format a duration in seconds: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 d 4 h``."""
-    return f"{seconds:.1f} s" if seconds < 10 else show.duration(seconds)
-
-
 def _is_shown(unit: Mapping[str, Any]) -> bool:
     """Return False for a file that the ledger knew from an earlier run."""
     return unit["state"] != "SKIPPED" or unit["error"] is not None
@@ -423,8 +418,7 @@ def _is_shown(unit: Mapping[str, Any]) -> bool:
 def _spans(unit: Mapping[str, Any], begins: Sequence[datetime], run: Mapping[str, Any]) -> Iterator[Span]:
     """Yield the steps of a file in order.
 
-    The first step begins when the run started or resumed, because the device does not report
-    when it begins with a file.
+    The first step of a message, whose beginning is not known, begins when the run started or resumed.
     """
     read_at, planned_at = unit["read_at"], unit["planned_at"]
     ends = unit["settled_at"] or (run["as_of"] if run["completed_at"] is None else None)
@@ -434,7 +428,8 @@ def _spans(unit: Mapping[str, Any], begins: Sequence[datetime], run: Mapping[str
     ]
     if not steps or (unit["state"] == "SKIPPED"):
         return
-    at = max((begin for begin in begins if begin <= steps[0][0]), default=steps[0][0])
+    resumed = max((begin for begin in begins if begin <= steps[0][0]), default=steps[0][0])
+    at = _at(unit["began_at"]) if unit["began_at"] else resumed
     for end, mark in steps:
         if end > at:
             yield Span(at, end, mark)

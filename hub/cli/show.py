@@ -149,6 +149,11 @@ def duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def took(seconds: float) -> str:
+    """Format a duration in seconds: ``0.4 s``, ``12 s``, ``3 min 5 s``, ``2 d 4 h``."""
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+
+
 def settled(run: Mapping[str, Any]) -> str:
     """Count the settled files of a run: ``12/20``."""
     return f"{run['units_done'] + run['units_skipped'] + run['units_failed']}/{run['units_total']}"

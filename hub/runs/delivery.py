@@ -211,6 +211,7 @@ class Delivery:
             size_bytes=len(document.text),
             found=items,
             decide=decision,
+            began_at=document.began_at,
             read_at=read_at,
             notes=msgspec.to_builtins(notes),
             caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),

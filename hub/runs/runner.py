@@ -451,6 +451,8 @@ class Runner:
             error=error,
             code=code,
             at=now_ms(self._clock),
+            began_at=document.began_at,
+            read_at=reading.read_at,
         )
         self._watch.changed(order.run_id)
 

@@ -31,7 +31,7 @@ import anyio.to_thread
 import msgspec
 from anyio import from_thread
 
-from hub.clock import from_epoch_ms
+from hub.clock import Clock, from_epoch_ms, now_ms
 from hub.document import Document
 from hub.links.link import DeviceLink, RunStream, RunTooLarge
 from hub.metrics import Metrics
@@ -177,6 +177,7 @@ class DeviceSource:
         limits: RunLimits,
         credit: int,
         metrics: Metrics,
+        clock: Clock,
         piece_timeout_s: float = PIECE_TIMEOUT_S,
         converting: ConvertLimits | None = None,
     ) -> None:
@@ -184,6 +185,7 @@ class DeviceSource:
         self.converting = converting or ConvertLimits()
         self._credit = credit
         self._metrics = metrics
+        self._clock = clock
         self._piece_timeout_s = piece_timeout_s
 
     async def read(
@@ -239,6 +241,7 @@ class DeviceSource:
                 taken=taken,
                 converting=self.converting,
                 metrics=self._metrics,
+                clock=self._clock,
             )
             with closing(reading):
                 is_reported = False
@@ -291,6 +294,7 @@ class _Reading:
         taken: int,
         converting: ConvertLimits,
         metrics: Metrics,
+        clock: Clock,
     ) -> None:
         self._stream = stream
         self._order = order
@@ -315,6 +319,7 @@ class _Reading:
         self._awaited: dict[str, None] = {}
         self._converting = converting
         self._metrics = metrics
+        self._clock = clock
         self._open: dict[str, IncomingFile] = {}
         self._closed: set[str] = set()  # further pieces of these are ignored
 
@@ -446,7 +451,7 @@ class _Reading:
         try:
             incoming = self._open.get(path)
             if incoming is None:
-                incoming = self._open[path] = IncomingFile(piece)
+                incoming = self._open[path] = IncomingFile(piece, now_ms(self._clock))
             incoming.add(piece)
             if not incoming.is_whole:
                 return None
@@ -575,8 +580,9 @@ class BrokenFile(HubError):
 class IncomingFile:
     """Pieces of one file in order. Must be closed."""
 
-    def __init__(self, first: FilePiece) -> None:
+    def __init__(self, first: FilePiece, began_at: int | None = None) -> None:
         self._first = first
+        self._began_at = began_at
         self._pieces = 0
         self._size = 0
         self._parts: list[str] = []  # if the content is text
@@ -661,6 +667,7 @@ class IncomingFile:
             media_type=read.media_type or None,
             modified_at=modified_at,
             hidden_parts=read.dropped,
+            began_at=self._began_at,
         )
 
 

@@ -48,7 +48,12 @@ MARK_SENT = (
     # SQLite prefers an index on an equal column to one on a list, and would read all calls of the run: the
     # empty text hides the column.
     .where(AMONG, run_calls.c.run_id + "" == sa.bindparam("run"), IS_OPEN)
-    .values(state=CallState.SENT, sends=run_calls.c.sends + 1, updated_at=sa.bindparam("now"))
+    .values(
+        state=CallState.SENT,
+        sends=run_calls.c.sends + 1,
+        sent_at=sa.func.coalesce(run_calls.c.sent_at, sa.bindparam("now")),
+        updated_at=sa.bindparam("now"),
+    )
     .returning(run_calls.c.call_id)
 )
 

@@ -53,12 +53,17 @@ HELD_ELSEWHERE = (
 ADOPT = (
     sa.update(run_calls)
     .where(AMONG)
-    .values(run_id=sa.bindparam("run"), unit_key=sa.bindparam("unit"), updated_at=sa.bindparam("now"))
+    .values(
+        run_id=sa.bindparam("run"),
+        unit_key=sa.bindparam("unit"),
+        sent_at=None,
+        updated_at=sa.bindparam("now"),
+    )
 )
 ASK_AGAIN = (
     sa.update(run_calls)
     .where(AMONG, run_calls.c.state.in_((CallState.UNKNOWN, CallState.REJECTED)))
-    .values(state=CallState.PLANNED, sends=0, result=None, updated_at=sa.bindparam("now"))
+    .values(state=CallState.PLANNED, sends=0, sent_at=None, result=None, updated_at=sa.bindparam("now"))
 )
 REMIND = (
     sa.update(run_calls)
@@ -84,6 +89,7 @@ EXTRACT = (
         awaits=sa.bindparam("awaited"),
         is_behind=sa.bindparam("behind"),
         error=None,
+        began_at=sa.bindparam("began"),
         read_at=sa.bindparam("read"),
         planned_at=sa.bindparam("now"),
         updated_at=sa.bindparam("now"),
@@ -135,6 +141,7 @@ def plan_unit(
     found: Sequence[FoundItem],
     decide: Decide,
     at: int,
+    began_at: int | None = None,
     read_at: int | None = None,
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
@@ -151,7 +158,7 @@ def plan_unit(
 
     Args:
         decide: pure function of the known items; called again when the transaction is repeated.
-        read_at: time at which the unit's text arrived, for timing statistics.
+        began_at, read_at: times at which the unit's text began to arrive, and was there.
         notes: statistics about the reading; ``left_out`` is added if a limit was reached.
         caps: limits on new items.
         is_whole: all of the unit was read, and nothing waits for the model.
@@ -210,7 +217,7 @@ def plan_unit(
         | {"planned": total, "answered": total - still_open, "known": known}
         | {"awaited": sorted({one.awaits for one in decisions if one.awaits is not None})}
         | {"behind": int(any(one.is_behind for one in decisions))}
-        | {"digest": content_hash, "size": size_bytes, "read": read_at},
+        | {"digest": content_hash, "size": size_bytes, "began": began_at, "read": read_at},
     )
     got_further = before is None or is_retried or bool(adopted or fresh)
     advance(c, held, at=at, failed=-1 if is_retried else 0, got_further=got_further)
@@ -301,6 +308,7 @@ def plan_message(
     found: Sequence[FoundItem],
     decide: Decide,
     at: int,
+    began_at: int | None = None,
     read_at: int | None = None,
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
@@ -324,6 +332,7 @@ def plan_message(
         found=found,
         decide=decide,
         at=at,
+        began_at=began_at,
         read_at=read_at,
         notes=notes,
         caps=caps,
@@ -354,6 +363,8 @@ def fail_message(
     is_its_fault: bool,
     is_final: bool = False,
     at: int,
+    began_at: int | None = None,
+    read_at: int | None = None,
 ) -> State:
     """Fail a mailbox message like ``fail_unit``. After the third run it is dead, and the cursor may pass it.
 
@@ -373,6 +384,8 @@ def fail_message(
         error=error,
         code=code,
         at=at,
+        began_at=began_at,
+        read_at=read_at,
     )
     return seen_messages.note_failed(
         c,

@@ -604,6 +604,7 @@ def adopt_left(c: sa.Connection, held: HeldRun, agent_id: AgentId, at: int) -> i
                 run_id=held.id,
                 state=sa.case((unknown, CallState.PLANNED), else_=run_calls.c.state),
                 sends=0,
+                sent_at=None,
                 updated_at=at,
             )
         )

@@ -165,6 +165,7 @@ run_units = table(
     number("calls_settled", 0),
     sa.Column("truncated", Flag, nullable=False, server_default=sa.false()),
     sa.Column("error", sa.Text),
+    sa.Column("began_at", Int),
     sa.Column("read_at", Int),
     sa.Column("planned_at", Int),
     sa.Column("notes", Doc(dict[str, Any])),
@@ -191,6 +192,7 @@ run_calls = table(
     sa.Column("payload", Doc(dict[str, Any])),
     sa.Column("state", Choice(CallState), nullable=False, server_default=sa.text("'PLANNED'")),
     number("sends", 0),
+    sa.Column("sent_at", Int),
     sa.Column("result", Doc(dict[str, Any])),
     number("updated_at"),
     sa.ForeignKeyConstraint(

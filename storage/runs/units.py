@@ -35,7 +35,8 @@ class StillOpen(IllegalTransition):
 class UnitRow(msgspec.Struct, frozen=True):
     """File or message of a run. *read_at*: arrival of its text; *planned_at*: time of its plan.
 
-    *items_known*: number of items found in it without a call, because they are known.
+    *began_at*: arrival of its first piece. *items_known*: number of items found in it without a call, because
+    they are known.
     """
 
     unit_key: str
@@ -50,6 +51,7 @@ class UnitRow(msgspec.Struct, frozen=True):
     read_at: int | None
     planned_at: int | None
     updated_at: int
+    began_at: int | None = None
     notes: dict[str, Any] | None = None  # statistics about its reading; numbers, never text of the unit
 
 
@@ -363,6 +365,8 @@ def fail_unit(
     error: str,
     code: str = "unit_failed",
     at: int,
+    began_at: int | None = None,
+    read_at: int | None = None,
 ) -> None:
     """Mark a unit as FAILED that could not be read or extracted, and record the error with *code*.
 
@@ -381,7 +385,8 @@ def fail_unit(
         return
     if unit is None:
         row = {"run_id": held.id, "unit_key": unit_key, "content_hash": content_hash}
-        c.execute(ADD_UNIT, row | {"size_bytes": size_bytes, "state": UNIT.initial, "updated_at": at})
+        times = {"began_at": began_at, "read_at": read_at, "updated_at": at}
+        c.execute(ADD_UNIT, row | times | {"size_bytes": size_bytes, "state": UNIT.initial})
         unit = UnitRow(unit_key, content_hash, size_bytes, UNIT.initial, 0, 0, 0, 0, None, None, None, at)
     _, _, counts = count_calls(c, held.id, unit_key)
     if sent := counts.get(CallState.SENT):

@@ -246,7 +246,7 @@ class SimHub:
         runner = Runner(
             store=store,
             lifecycle=lifecycle,
-            source=DeviceSource(limits=RunLimits(), credit=2, metrics=METRICS),
+            source=DeviceSource(limits=RunLimits(), credit=2, metrics=METRICS, clock=clock),
             extractor=extractor,
             asking=asking,
             delivery=Delivery(store, clock=clock, metrics=METRICS, limits=limits),

@@ -163,7 +163,7 @@ class Bench:
         self.runner = Runner(
             store=self.store,
             lifecycle=self.lifecycle,
-            source=DeviceSource(limits=self.run_limits, credit=16, metrics=self.metrics),
+            source=DeviceSource(limits=self.run_limits, credit=16, metrics=self.metrics, clock=self.clock),
             extractor=extractor,
             asking=self.asking,
             delivery=self.delivery,

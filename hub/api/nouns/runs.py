@@ -98,8 +98,9 @@ class RunView(View, kw_only=True):
 class UnitView(View):
     """File of a run. *items* counts those answered for, *items_planned* those found in it.
 
-    *read_at*: its text was received; *planned_at*: its items were found and stored;
-    *settled_at*: each of them was answered for, or the file was given up. *error* says why it failed.
+    *began_at*: its first piece was received; *read_at*: its text was received; *planned_at*: its items were
+    found and stored; *settled_at*: each of them was answered for, or the file was given up. *error* says why
+    it failed.
     """
 
     path: str
@@ -108,6 +109,7 @@ class UnitView(View):
     attempts: int = 0
     items: int = 0
     items_planned: int = 0
+    began_at: Instant | None = None
     read_at: Instant | None = None
     planned_at: Instant | None = None
     settled_at: Instant | None = None

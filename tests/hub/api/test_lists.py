@@ -56,6 +56,7 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
         {"resource": "lock-{n}", "holder_kind": "device", "holder_id": "d", "expires_at": FAR},
     ),
     "/v1/runs": ("runs", ENDED),
+    "/v1/runs/run-0/trace": ("model_calls", {"run_id": "runs.id"}),
     "/v1/items": ("items", {"target_table": "tasks", "agent_id": "agents.id", "device_id": "devices.id"}),
     "/v1/audit": ("audit_log", {"outcome": "done", "detail": "{}"}),
     "/v1/activity": ("activity_log", {"agent_id": "agents.id"}),
@@ -88,6 +89,7 @@ SHORT: Final = {
     f"{NOTES}/slots",
     f"{NOTES}/as/orchestrator/execution_state_history",
     "/v1/locks",
+    "/v1/runs/run-0/trace",
 }
 
 
@@ -264,6 +266,7 @@ def test_every_list_is_here() -> None:
         if any(part.name == "cursor" for part in route.binding.parts)
     }
     known = {path.replace(NOTES, "/v1/agents/{name}").replace("board-0", "{board}") for path in LISTS}
+    known = {path.replace("run-0", "{run_id}") for path in known}
     known = {re.sub(r"/agents/as/\w+", "/agents/as/{vocabulary}", path) for path in known}
     known = {re.sub(r"/as/\w+/\w+", "/as/{vocabulary}/{table}", path) for path in known}
     assert found - OTHERS == known

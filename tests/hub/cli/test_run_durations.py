@@ -15,8 +15,8 @@ from hub.cli.runs import (
     bar,
     file_lines,
     stage_lines,
-    took,
 )
+from hub.cli.show import took
 from tests.support.clock import START
 
 
@@ -27,7 +27,7 @@ def _at(seconds: float) -> str:
 def _unit(path: str, *seconds: float | None, state: str = "DONE", error: str | None = None) -> dict[str, Any]:
     """A file that was read, planned and settled so many seconds after the start."""
     read, planned, settled = (None if at is None else _at(at) for at in (*seconds, None, None, None)[:3])
-    times = {"read_at": read, "planned_at": planned, "settled_at": settled}
+    times = {"began_at": None, "read_at": read, "planned_at": planned, "settled_at": settled}
     return {"path": path, "state": state, "items": 1, "error": error} | times
 
 

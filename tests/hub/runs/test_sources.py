@@ -45,6 +45,7 @@ from protocol.work import (
 )
 from storage.runs.units import LedgerEntry
 from tests.support import odd_files
+from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, PAGED, digest
 
@@ -99,6 +100,7 @@ async def read(
         limits=RunLimits(files=run_files, bytes=run_bytes),
         credit=16,
         metrics=metrics or Metrics(),
+        clock=FakeClock(),
         piece_timeout_s=piece_timeout_s,
         converting=converting,
     )
@@ -423,7 +425,7 @@ async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
         yield END
 
     link = FakeLink("d", capabilities=MODERN, runs=[frames()])
-    source = DeviceSource(limits=RunLimits(files=2), credit=16, metrics=Metrics())
+    source = DeviceSource(limits=RunLimits(files=2), credit=16, metrics=Metrics(), clock=FakeClock())
     tracemalloc.start()
     try:
         async with aclosing(source.read(link, ORDER, Past(None, None, None), taken=0)) as events:

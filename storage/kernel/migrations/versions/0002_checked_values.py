@@ -39,9 +39,11 @@ def upgrade() -> None:
     _add_failed_attempts()
     _add_verdicts_of_items()
     _add_holds_of_budgets()
+    _add_times_of_runs()
 
 
 def downgrade() -> None:
+    _drop_times_of_runs()
     _drop_holds_of_budgets()
     _drop_verdicts_of_items()
     _drop_failed_attempts()
@@ -603,3 +605,14 @@ def _add_holds_of_budgets() -> None:
 
 def _drop_holds_of_budgets() -> None:
     op.drop_table("budget_holds")
+
+
+def _add_times_of_runs() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.add_column("run_units", sa.Column("began_at", number))
+    op.add_column("run_calls", sa.Column("sent_at", number))
+
+
+def _drop_times_of_runs() -> None:
+    op.drop_column("run_calls", "sent_at")
+    op.drop_column("run_units", "began_at")
