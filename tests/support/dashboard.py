@@ -22,6 +22,7 @@ from storage.agents import agents, measurements
 from storage.agents.measurements import BucketRetention, SampleRow
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow
+from storage.runs.schema import model_calls, run_calls, run_state_history, run_units, runs
 from tests.support.browser import chromium
 from tests.support.clock import START
 from tests.support.hub import TEXT, ServedHub, over_unix, serving
@@ -65,6 +66,7 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
         await hub.run("r-2", RunState.FAILED, reason=HOSTILE)
         await hub.run("r-3")
         await hub.store.write(_keep, hub)
+        await hub.store.write(_work, hub)
         for level in ("debug", "warning"):
             fields: dict[str, object] = {"path": HOSTILE, "run_id": "r-1"}
             hub.ring.append(
@@ -118,6 +120,38 @@ def _keep(c: sa.Connection, hub: ServedHub) -> None:
         for minute in range(1, 300, 5)
     ]
     measurements.record(c, samples, at=hub.now_ms, retention=BucketRetention(minutes_from=0, hours_from=0))
+
+
+def _work(c: sa.Connection, hub: ServedHub) -> None:
+    """Store what the run ``r-1`` did in its minute: two files, a question to a model and its calls."""
+    agent, began = agents.agent_called(c, "notes", None), hub.now_ms - 60_000
+    run = {"run_id": "r-1"}
+    c.execute(sa.update(runs).where(runs.c.id == "r-1").values(created_at=began, started_at=began + 1_000))
+    moved = run_state_history.c.run_id == "r-1", run_state_history.c.seq.in_((1, 2, 3))
+    at = began + (run_state_history.c.seq - 1) * 500
+    c.execute(sa.update(run_state_history).where(*moved).values(at=at))
+    for number, path in enumerate((f"notes/{HOSTILE}.md", "notes/b.md")):
+        unit = run | {"unit_key": path}
+        from_ = began + 2_000 + number * 30_000
+        times = {"began_at": from_, "read_at": from_ + 4_000, "planned_at": from_ + 15_000}
+        state = {"state": "DONE", "content_hash": "h", "updated_at": from_ + 25_000}
+        c.execute(sa.insert(run_units).values(**unit, **times, **state, calls_planned=2, calls_settled=2))
+        asked = {"id": f"q-{number}", "agent_id": agent.id, "user_id": agent.user_id, "question": "q"}
+        cost = {"prompt_tokens": 900, "completion_tokens": 80, "cost_nanos": 2_000_000, "took_ms": 11_000}
+        c.execute(
+            sa.insert(model_calls).values(
+                **unit, **asked, **cost, model="small-model", outcome="answered", at=from_ + 15_000
+            )
+        )
+        for call, (sent_at, settled_at) in enumerate(((15_000, 16_000), (16_500, 25_000))):
+            row = {
+                "call_id": f"call-{number}-{call}",
+                "ordinal": call,
+                "target_table": "tasks",
+                "state": "ACKED",
+            }
+            times = {"sent_at": from_ + sent_at, "updated_at": from_ + settled_at}
+            c.execute(sa.insert(run_calls).values(**unit, **row, **times, sends=1 + call))
 
 
 @asynccontextmanager

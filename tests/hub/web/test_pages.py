@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from playwright.async_api import expect
 
 from hub.api.door.roles import Role
 from storage.agents import agents
 from storage.runs import item_verdicts
+from storage.runs.schema import model_calls, runs
 from tests.support.browser import chromium
 from tests.support.dashboard import (
     AXE,
@@ -156,6 +158,32 @@ async def test_a_question_is_answered_and_leaves_the_open_ones(hub: ServedHub, v
     await visit.open("questions?state=answered")
     await visit.page.get_by_text("Red, please.").wait_for()
     assert await visit.page.get_by_role("article").count() == 1
+
+
+async def test_the_page_of_a_run_shows_where_its_time_went_as_it_goes(hub: ServedHub, visit: Visit) -> None:
+    await visit.open("runs/r-1")
+    keys, table = visit.page.keyboard, visit.page.get_by_role("table", name="Where the time went")
+    file = table.get_by_role("row", name=HOSTILE[:8])
+    cells = file.locator("td:not(.main, .bar)")
+    await expect(cells).to_have_text(["2.0 s", "25 s", "done"])
+    await expect(file.locator("rect")).to_have_count(5)  # the file, its text, its question, two calls
+    await expect(table.get_by_role("row", name="question to small-model")).to_have_count(2)
+    await keys.press("j")
+    await keys.press("Enter")
+    await expect(file.get_by_role("button")).to_have_attribute("aria-expanded", "false")
+    await expect(table.get_by_role("row", name="question to small-model")).to_have_count(1)
+
+    def ask(c: sa.Connection) -> None:
+        call = sa.select(model_calls).where(model_calls.c.id == "q-1")
+        c.execute(
+            sa.insert(model_calls), dict(c.execute(call).one()._mapping) | {"id": "q-2", "model": "other"}
+        )
+        c.execute(sa.update(runs).where(runs.c.id == "r-1").values(updated_at=hub.now_ms))
+
+    await hub.store.write(ask)
+    await hub.clock.pass_time(1)
+    await table.get_by_role("row", name="question to other").wait_for()
+    assert visit.complaints == []
 
 
 async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(hub: ServedHub) -> None:

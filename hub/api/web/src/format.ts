@@ -44,6 +44,12 @@ export function lasting(seconds: number): string {
     .join(" ");
 }
 
+/** Return a short time in one unit, a long one in its two largest: 12 ms, 1.2 s, 3 min 20 s. */
+export function brisk(ms: number): string {
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  return ms < 10_000 ? `${(ms / 1_000).toFixed(1)} s` : lasting(ms / 1_000);
+}
+
 /** Return how long something lasted, or has lasted until now; empty: it has not begun. */
 export function between(from: string | null, to: string | null, nowMs: number): string {
   if (from === null) return "";

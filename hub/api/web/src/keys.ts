@@ -64,9 +64,9 @@ function chosen(key: string, at: number): (() => void) | undefined {
   return undefined;
 }
 
-/** Move the focus among the links of the rows of a list. */
+/** Move the focus among the links, or buttons, of the rows of a list. */
 function moveFocus(step: number): void {
-  const links = [...document.querySelectorAll<HTMLElement>("main td.main a")];
+  const links = [...document.querySelectorAll<HTMLElement>("main td.main :is(a, button)")];
   const at = links.indexOf(document.activeElement as HTMLElement);
   links[at < 0 ? 0 : Math.min(links.length - 1, Math.max(0, at + step))]?.focus();
 }

@@ -74,8 +74,8 @@ export function Command({ text }: { text: string }): JSX.Element {
 
 const TONES: Readonly<Record<string, string>> = {
   COMPLETED: "good", success: "good", active: "good", available: "good", ok: "good", online: "good", approved: "good",
-  answered: "good", consumed: "good", connected: "good", ready: "good", done: "good", DONE: "good", alive: "good",
-  FAILED: "bad", error: "bad", failed: "bad", rejected: "bad", refused: "bad", blocked: "bad", expired: "bad",
+  answered: "good", consumed: "good", connected: "good", ready: "good", done: "good", DONE: "good", alive: "good", ACKED: "good",
+  REJECTED: "bad", UNKNOWN: "odd", FAILED: "bad", error: "bad", failed: "bad", rejected: "bad", refused: "bad", blocked: "bad", expired: "bad",
   revoked: "bad", terminated: "bad", dead: "bad", interrupted: "bad",
   partial: "odd", warning: "odd", PAUSED: "odd", paused: "odd", exhausted: "odd", sign_in: "odd", maintenance: "odd",
   SKIPPED: "odd", withdrawn: "odd", instruction: "odd",
@@ -154,7 +154,7 @@ export function Facts({ rows }: { rows: readonly (readonly [string, Children])[]
 export interface Column<T> {
   readonly head: string;
   readonly cell: (row: T) => Children;
-  readonly kind?: "number" | "main" | "text";
+  readonly kind?: "number" | "main" | "text" | "bar";
 }
 
 interface TableProps<T> {

@@ -88,11 +88,13 @@ export type SignInView = { "id": string; "connector": string; "way": "code" | "d
 export type SlotTable = { "cron"?: string | null; "every_s"?: number | null; "at"?: string | null; "overlap"?: "skip" | "queue_one" | "queue_all" | "cancel_running" | "allow"; "catch_up"?: "latest" | "earliest" | "all" | "none"; "catch_up_window_s"?: number | null; "max_catch_up"?: number; "jitter_s"?: number | null; "exact"?: boolean; "label": string; "duration_s": number };
 export type SlotTimeView = { "starts_at": string; "ends_at": string; "local": string; "shift": string | null };
 export type SlotView = { "id": string; "kind": "at" | "cron" | "every"; "expr": string | null; "every_s": number | null; "at": string | null; "said": string; "timezone": string; "overlap": string; "enabled": boolean; "paused_reason": string | null; "paused_because": string | null; "label": string; "duration_s": number; "next_times": readonly (SlotTimeView)[] };
+export type SpanView = { "id": string; "parent": string | null; "kind": "call" | "model" | "run" | "state" | "unit"; "name": string; "path": string | null; "outcome": string | null; "started_at": string; "ended_at": string | null; "read_at": string | null; "planned_at": string | null; "items": number | null; "prompt_tokens": number | null; "completion_tokens": number | null; "usd": number | null; "sends": number | null; "ref": string };
 export type SpendView = { "day": CostView; "month": CostView };
 export type StatusView = { "name": string; "hub_id": string; "key": string; "version": string; "uptime_s": number; "state": "draining" | "running"; "devices_known": number; "devices_connected": number; "devices_here": number; "gateways_known": number; "gateways_ready": number; "agents": number; "runs": { readonly [name: string]: number }; "model": string | null; "listeners": { readonly [name: string]: string }; "database": string; "held_back": string | null; "disk_full": string | null; "pairing": readonly (string)[]; "issues": IssueCounts; "config_generation": number };
 export type StepView = { "step": string; "is_ok": boolean; "told": string; "took_ms": number };
 export type TableName = "tasks" | "notes" | "timelines" | "projects" | "taskComments";
 export type TokenView = { "id": string; "device": string; "user": string; "last4": string | null; "created_by": string | null; "created_at": string; "expires_at": string | null; "last_used_at": string | null; "revoked_at": string | null };
+export type Traces = { "spans": readonly (SpanView)[]; "next_cursor": string | null };
 export type UnitState = "DONE" | "EXTRACTED" | "FAILED" | "PENDING" | "SKIPPED";
 export type UnitView = { "path": string; "state": UnitState; "size_bytes": number | null; "attempts": number; "items": number; "items_planned": number; "began_at": string | null; "read_at": string | null; "planned_at": string | null; "settled_at": string | null; "error": string | null; "notes": { readonly [name: string]: (number) | ({ readonly [name: string]: number }) } };
 export type UnreadView = { "agent": string; "message": string; "state": string; "attempts": number; "reason": string | null; "at": string };
@@ -124,6 +126,7 @@ export interface Get {
   "/v1/questions": { query: "board" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: QuestionsPage };
   "/v1/runs": { query: "agent" | "cursor" | "device" | "limit" | "outcome" | "since" | "state" | "task_id" | "until" | "user"; body: undefined; answer: Runs };
   "/v1/runs/{run_id}": { query: "user"; body: undefined; answer: RunDetail };
+  "/v1/runs/{run_id}/trace": { query: "cursor" | "limit" | "user"; body: undefined; answer: Traces };
   "/v1/sessions": { query: "cursor" | "limit" | "user"; body: undefined; answer: Sessions };
   "/v1/status": { query: "user"; body: undefined; answer: StatusView };
 }

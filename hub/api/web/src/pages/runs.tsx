@@ -8,6 +8,7 @@ import { go, link, place } from "../router";
 import { ask } from "../server";
 import type { MoveView, RunDetail, RunErrorView, UnitView } from "../types";
 import { Done, RunState, RunTable } from "./run_parts";
+import { Waterfall } from "./waterfall";
 
 const ROWS = 50;
 const STATES = ["QUEUED", "PREPARING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
@@ -109,7 +110,7 @@ const UNITS: readonly Column<UnitView>[] = [
   { head: "State", cell: (unit) => <State of={unit.state} /> },
   { head: "Items", kind: "number", cell: (unit) => count(unit.items) },
   { head: "Tries", kind: "number", cell: (unit) => count(unit.attempts) },
-  { head: "Took", kind: "number", cell: (unit) => between(unit.read_at, unit.settled_at, now.value) },
+  { head: "Took", kind: "number", cell: (unit) => between(unit.began_at ?? unit.read_at, unit.settled_at, now.value) },
   { head: "Error", kind: "text", cell: (unit) => unit.error ?? "" },
 ];
 const ERRORS: readonly Column<RunErrorView>[] = [
@@ -151,6 +152,7 @@ function Detail({ of }: { of: RunDetail }): JSX.Element {
           <Table label="Errors" columns={ERRORS} rows={of.errors.slice(0, ROWS)} id={(error) => `${error.at} ${error.path} ${error.code}`} empty="" />
         </Section>
       )}
+      <Waterfall run={of.id} />
       <Section title="Files" more={of.units.length > ROWS && <span class="quiet">the first {ROWS} of {count(of.units.length)}</span>}>
         <Table label="Files" columns={UNITS} rows={of.units.slice(0, ROWS)} id={(unit) => unit.path} empty="The run has read no file yet." />
       </Section>
