@@ -22,8 +22,11 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.vocabularies import EVENT_ALIASES, EventAlias
-from storage.agents.schema import agents
-from storage.devices.schema import devices
+from storage.agents.schema import agent_templates, agents
+from storage.connectors.schema import connectors
+from storage.coordination.schema import boards, gateways
+from storage.devices.schema import devices, operator_tokens, users
+from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill_page, narrowed, paged, unindexed
 from storage.schema import activity_log, audit_log, hub, nodes
 
@@ -37,6 +40,8 @@ ROWS: Final = 500  # examined or deleted in one transaction
 PRUNE_EVERY_MS: Final = 7 * 86_400_000  # so that entries about pruning stay few
 
 BACKUP_MADE: Final = "backup.made"  # event of a completed backup
+OLD: Final = ".old"  # at the end of a detail's name: the value before
+LONGEST: Final = 500  # characters of a value in ``changed``
 _HEAD: Final = "audit.head"  # key in the table hub
 _CHECKED: Final = "audit.checked"  # key in the table hub
 # of PostgreSQL: concurrent writers would link two entries to the same predecessor
@@ -177,6 +182,23 @@ def append_entries(c: sa.Connection, entries: Sequence[Entry]) -> None:
         append_entry(c, entry)
 
 
+def changed(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, str | None]:
+    """Return details of an entry about fields that differ: each with its new value, and ``FIELD.old``."""
+    found: dict[str, str | None] = {}
+    for name in after:
+        if before.get(name) != after[name]:
+            found |= {name: _shortened(after[name]), f"{name}{OLD}": _shortened(before.get(name))}
+    return found
+
+
+def _shortened(value: object) -> str | None:
+    """Return a value as a text of at most LONGEST characters; None stays."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 def audited(
     fn: Callable[Concatenate[sa.Connection, P], T], entry_of: Callable[[T], Entry | None]
 ) -> Callable[Concatenate[sa.Connection, P], T]:
@@ -252,6 +274,32 @@ LAST_BACKUP = (
     .order_by(audit_log.c.seq.desc())
     .limit(1)
 )
+
+
+_NAMED: Final = tuple(
+    sa.select(named.c.id, named.c.name).where(named.c.id.in_(sa.bindparam("ids", expanding=True)))
+    for named in (
+        agents,
+        boards,
+        connectors,
+        devices,
+        gateways,
+        nodes,
+        operator_tokens,
+        agent_templates,
+        users,
+    )
+)
+NAMES: Final = sa.union_all(*_NAMED)
+
+
+def names_in(c: sa.Connection, rows: Sequence[AuditRow]) -> dict[str, str]:
+    """Return the present names of the ids in entries; an actor's id follows its kind: ``token:ID``."""
+    ids = {row.subject for row in rows if row.subject} | {row.actor.partition(":")[2] for row in rows}
+    found: dict[str, str] = {}
+    for part in in_parts(sorted(ids)):
+        found |= {id: name for id, name in c.execute(NAMES, {"ids": part}) if name}
+    return found
 
 
 def last_backup_at(c: sa.Connection) -> int | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -15,9 +15,9 @@ from hub.settings.limit_settings import Limits
 from protocol.agent_status import Lifecycle
 from protocol.ids import AgentId, TemplateId, UserId
 from storage import audit
-from storage.agents import agent_snapshot, made_agents, template_changes, templates
+from storage.agents import agent_snapshot, agents, made_agents, template_changes, templates
 from storage.agents.agent_snapshot import Setup
-from storage.agents.agents import AgentRow
+from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import ConfigLimits
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.made_agents import AgentLimits, Writing
@@ -28,6 +28,7 @@ from storage.store import Connection, Store
 
 log = Channel(__name__)
 
+EDITED_AS: Final = {"device_name": "device", "own_prompt": "prompt"}  # names of fields in the interface
 # Executes a write of an agent in a transaction.
 Through: TypeAlias = Callable[[Callable[[Connection], AgentRow]], Awaitable[AgentRow]]
 
@@ -109,7 +110,7 @@ class AgentWriter:
         """
         writing = self._writing(actor)
         edit = partial(
-            audit.audited(made_agents.edit_agent, _entry(writing, "agent.edited")),
+            _edit,
             agent_id=agent_id,
             agent=agent,
             fresh_schedule_id=self._ids.fresh(),
@@ -233,6 +234,21 @@ def _check(template: WrittenTemplate) -> None:
     check_schema(template.configuration_schema, template.default_configuration)
     if wrong := problems_in(template.prompt_template or "", None):
         raise BadPrompt("; ".join(wrong))
+
+
+def _edit(c: Connection, agent_id: AgentId, *, writing: Writing, **options: Any) -> AgentRow:
+    """Edit an agent, with an audit entry that names the changed fields."""
+    before = _fields(agents.get_agent(c, agent_id))
+    done = made_agents.edit_agent(c, agent_id, writing=writing, **options)
+    detail = {"agent": done.name, **audit.changed(before, _fields(done))}
+    entry = Entry(at=writing.at, actor=writing.actor, event="agent.edited", subject=done.id, detail=detail)
+    audit.append_entry(c, entry)
+    return done
+
+
+def _fields(row: AgentRow) -> dict[str, object]:
+    names = (*AgentFields.__struct_fields__, "device_name", "template", "schedule", "own_prompt")
+    return {EDITED_AS.get(name, name): getattr(row, name) for name in names}
 
 
 def _entry(writing: Writing, event: str, *names: str) -> Callable[[AgentRow], Entry]:

@@ -107,6 +107,29 @@ def pairs(fields: Item) -> str:
     return ", ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
 
 
+# The audit log
+
+
+@_format
+def acted_by(entry: Item) -> str:
+    return " ".join(filter(None, (entry["actor"], entry["actor_name"])))
+
+
+@_format
+def acted_on(entry: Item) -> str:
+    return " ".join(filter(None, (entry["subject_name"], entry["subject"])))
+
+
+@_format
+def entry_details(entry: Item) -> str:
+    """Format the changed values of an entry, then its other details."""
+    changes, shown = entry["changes"], {"old", "new"} if entry["event"] == "settings.changed" else set()
+    shown |= {name for one in changes for name in (one["key"], f"{one['key']}.old")}
+    rest = pairs({name: value for name, value in entry["detail"].items() if name not in shown})
+    values = (f"{one['key']}: {one['old'] or 'none'} -> {one['new'] or 'none'}" for one in changes)
+    return ", ".join(filter(None, (*values, rest)))
+
+
 # The hub itself
 
 

@@ -210,8 +210,10 @@ def edit_board(
     if any(other.id != id for other in boards_named(c, changed.get("name", ""), user_id=user_id)):
         raise BoardNameTaken(f"there is a board {name!r} already")
     if changed:
+        before = get_board(c, id)
         c.execute(sa.update(boards).where(boards.c.id == id).values(**changed, updated_at=at))
-        detail = {key: value for key, value in changed.items() if key != "description"}
+        changed.pop("description", None)
+        detail = audit.changed({key: getattr(before, key) for key in changed}, changed)
         audit.append(c, at=at, actor=actor, event="board.changed", subject=id, detail=detail)
     return get_board(c, id)
 

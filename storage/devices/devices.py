@@ -235,7 +235,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
     if c.execute(DEVICE_OF_USER, {"user": device.user_id, "named": name}).first() is not None:
         raise DeviceNameTaken(f"there is a device {name!r} already")
     c.execute(sa.update(devices).where(devices.c.id == id).values(name=name))
-    detail = {"before": device.name, "after": name}
+    detail = audit.changed({"name": device.name}, {"name": name})
     audit.append(c, at=at, actor=actor, event="device.renamed", subject=id, detail=detail)
     return get_device(c, id)
 
@@ -262,7 +262,7 @@ def change_grants(
     after = [grant.value for grant in Grant if grant in {*device.grants, *add} - {*remove}]
     if after != device.grants:
         c.execute(sa.update(devices).where(devices.c.id == id).values(grants=after))
-        detail = {"before": ", ".join(device.grants), "after": ", ".join(after)}
+        detail = audit.changed({"grants": ", ".join(device.grants)}, {"grants": ", ".join(after)})
         audit.append(c, at=at, actor=actor, event="device.granted", subject=id, detail=detail)
     return get_device(c, id)
 

@@ -1,5 +1,6 @@
 """The audit log: changes, refusals, and checks that the log itself was not changed."""
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import anyio
@@ -8,14 +9,16 @@ from msgspec import Meta
 
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.nouns.config import KeyChangeView
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
+from hub.settings.history import CHANGED
 from protocol.vocabularies import EVENT_ALIASES
 from storage import audit
 from storage.audit import AuditRow
 from storage.kernel.database import StorageError
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -34,7 +37,8 @@ class AuditEntryView(View):
 
     *actor*: ``operator:UID`` (over the Unix socket), ``token:ID``, ``device:ID`` or ``hub``; *subject*: the
     id of what was changed. *alias*: the name of the event in the coordination vocabulary, by which it is also
-    found. *hash* covers all other fields and *prev_hash*, the hash of the entry before.
+    found. *hash* covers the stored fields and *prev_hash*, the hash of the entry before. *actor_name*,
+    *subject_name*: present names of their ids, if they have any. *changes*: of values, as *detail* has them.
     """
 
     seq: int
@@ -47,6 +51,9 @@ class AuditEntryView(View):
     prev_hash: str
     hash: str
     alias: str | None = None
+    actor_name: str | None = None
+    subject_name: str | None = None
+    changes: tuple[KeyChangeView, ...] = ()
 
 
 class AuditBreakView(View):
@@ -106,11 +113,11 @@ class AuditLog(Noun):
         table=(
             "seq as entry",
             "at|at",
-            "actor",
+            "*|acted_by as actor",
             "{event}{outcome|refused} as event",
             "alias as alias?",
-            "subject",
-            "detail|pairs as detail",
+            "*|acted_on as subject",
+            "*|entry_details as detail",
         ),
         empty="no matching entries",
     )
@@ -128,8 +135,8 @@ class AuditLog(Noun):
         part: Part = ALL,
     ) -> list[AuditEntryView]:
         """List changes and refusals with their actors, the newest first."""
-        rows = await self._store.read(
-            audit.list_entries,
+        rows, names = await self._store.read(
+            _named_entries,
             limit=part.limit,
             after=part.after,
             oldest_first=order == "oldest",
@@ -139,7 +146,7 @@ class AuditLog(Noun):
             since=None if since is None else epoch_ms(since),
             until=None if until is None else epoch_ms(until),
         )
-        return list(map(_view, rows))
+        return [_view(row, names) for row in rows]
 
     @command(
         "audit verify",
@@ -192,7 +199,12 @@ class AuditLog(Noun):
         )
 
 
-def _view(row: AuditRow) -> AuditEntryView:
+def _named_entries(c: Connection, /, **asked: Any) -> tuple[list[AuditRow], dict[str, str]]:
+    rows = audit.list_entries(c, **asked)
+    return rows, audit.names_in(c, rows)
+
+
+def _view(row: AuditRow, names: Mapping[str, str]) -> AuditEntryView:
     detail = _detail(row.detail)
     is_done = row.outcome == "done"
     return AuditEntryView.from_row(
@@ -201,7 +213,24 @@ def _view(row: AuditRow) -> AuditEntryView:
         alias=next((one.name for one in EVENT_ALIASES if is_done and one.fits(row.event, detail)), None),
         prev_hash=row.prev_hash.hex(),
         hash=row.hash.hex(),
+        actor_name=names.get(row.actor.partition(":")[2]),
+        subject_name=names.get(row.subject or ""),
+        changes=tuple(_changes(row, detail)),
     )
+
+
+def _changes(row: AuditRow, detail: Mapping[str, object]) -> Iterator[KeyChangeView]:
+    """Yield the changed values that an entry tells, each with the value before."""
+    if row.event == CHANGED and row.subject:
+        yield KeyChangeView(row.subject, _text(detail.get("old")), _text(detail.get("new")))
+    for name, old in detail.items():
+        key = name.removesuffix(audit.OLD)
+        if key != name:
+            yield KeyChangeView(key, _text(old), _text(detail.get(key)))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _detail(text: str) -> dict[str, str | int | bool | None]:

@@ -45,7 +45,32 @@ async def test_the_audit_log_is_reported_newest_first_page_by_page(tmp_path: Pat
         "prev_hash": first["entries"][1]["hash"],
         "hash": first["entries"][0]["hash"],
         "alias": None,
+        "actor_name": None,
+        "subject_name": None,
+        "changes": [],
     }
+
+
+async def test_an_entry_has_the_names_of_its_ids_and_the_values_that_changed(tmp_path: Path) -> None:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
+        made = await client.post("/v1/operator-tokens", json={"name": "phone", "role": "admin"})
+        assert made.status_code == 201, made.text
+        async with over_tcp(hub, made.json()["token"]) as phone:
+            assert (await phone.patch("/v1/config", json={"values": {"limits.runs": 5}})).status_code == 200
+            await phone.post("/v1/agents", json={"name": "mail", "device": "desk", "prompt": "Find."})
+            edited = await phone.patch("/v1/agents/mail", json={"priority": 3, "prompt": "Look."})
+            assert edited.status_code == 200, edited.text
+            await phone.patch("/v1/devices/desk", json={"name": "tower"})
+
+        async def told(event: str) -> tuple[str, str | None, list[tuple[str, ...]]]:
+            entry = (await client.get("/v1/audit", params={"event": event})).json()["entries"][0]
+            changes = [tuple(one.values()) for one in entry["changes"]]
+            return entry["actor_name"], entry["subject_name"], sorted(changes)
+
+        assert await told("settings.changed") == ("phone", None, [("limits.runs", "4", "5")])
+        edits = [("priority", "0", "3"), ("prompt", "Find.", "Look.")]
+        assert await told("agent.edited") == ("phone", "mail", edits)
+        assert await told("device.renamed") == ("phone", "tower", [("name", "desk", "tower")])
 
 
 async def test_the_audit_log_is_told_oldest_first_for_whoever_keeps_it_elsewhere(tmp_path: Path) -> None:

@@ -194,6 +194,13 @@ async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(hub
                 await visit.page.locator("td[data-head=Who]").first.inner_text() == f"operator:{os.getuid()}"
             )
             await visit.page.get_by_role("navigation").get_by_role("link", name="Audit").wait_for()
+            await visit.page.get_by_role("button", name="Verify").click()
+            await visit.page.get_by_text("entries are as they were written").wait_for()
+            async with over_unix(hub) as operator:
+                edited = await operator.patch("/v1/config", json={"values": {"limits.runs": 5}})
+                assert edited.status_code == 200
+            await visit.open("audit?event=settings.changed")
+            await expect(visit.page.locator(".was")).to_have_text("4 → 5")
         async with visiting(browser, hub, role=Role.VIEWER) as visit:
             await visit.open("audit")
             await visit.page.get_by_role("alert").wait_for()

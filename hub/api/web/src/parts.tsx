@@ -116,6 +116,16 @@ export function Pairs({ of }: { of: Readonly<Record<string, unknown>> }): JSX.El
   );
 }
 
+/** A value that changed: what it was, and what it is. */
+export function Was({ name, old, new: now }: { name?: string; old: string | null; new: string | null }): JSX.Element {
+  return (
+    <p class="was">
+      {name && <bdi class="quiet">{name} </bdi>}
+      <del>{old ?? "not set"}</del> <span aria-hidden="true">→</span> <ins>{now ?? "not set"}</ins>
+    </p>
+  );
+}
+
 /** A text of somebody; the rest of a long one is shown on demand. */
 export function Told({ text }: { text: string }): JSX.Element {
   if (text.length <= LONG) return <p class="told">{text}</p>;

@@ -9,7 +9,9 @@ export type Agents = { "agents": readonly (AgentView)[]; "next_cursor": string |
 export type AgreementView = { "cause": "asked" | "first" | "hub_older" | "store_older" | "store_replaced"; "began_at": string; "agreed_at": string | null; "sent": number; "taken": number; "refused": number; "problem": string | null };
 export type AnswerBody = { "answer": string };
 export type Approval = { "code": string; "pairing_id"?: string | null; "name"?: string | null; "dry_run"?: boolean };
-export type AuditEntryView = { "seq": number; "at": string; "actor": string; "event": string; "subject": string | null; "outcome": "done" | "refused"; "detail": { readonly [name: string]: unknown }; "prev_hash": string; "hash": string; "alias": string | null };
+export type AuditBreakView = { "seq": number; "what": string };
+export type AuditCheckView = { "ok": boolean; "entries": number; "first_seq": number | null; "last_seq": number | null; "last_hash": string | null; "breaks": readonly (AuditBreakView)[]; "more_breaks": number };
+export type AuditEntryView = { "seq": number; "at": string; "actor": string; "event": string; "subject": string | null; "outcome": "done" | "refused"; "detail": { readonly [name: string]: unknown }; "prev_hash": string; "hash": string; "alias": string | null; "actor_name": string | null; "subject_name": string | null; "changes": readonly (KeyChangeView)[] };
 export type AuditLog = { "entries": readonly (AuditEntryView)[]; "next_cursor": string | null };
 export type AxisView = { "value": string; "since": string | null; "reason": string | null; "actor": string | null; "moves": readonly (string)[] };
 export type Cancellation = { "reason"?: string };
@@ -37,6 +39,7 @@ export type ItemDetail = { "id": string; "agent": string; "run_id": string; "pat
 export type ItemPlace = { "quote": string; "start": number; "end": number; "sha256": string | null; "link": string | null };
 export type ItemView = { "id": string; "agent": string; "run_id": string; "path": string; "table": string; "title": string; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null };
 export type Items = { "items": readonly (ItemView)[]; "next_cursor": string | null };
+export type KeyChangeView = { "key": string; "old": string | null; "new": string | null };
 export type KeyView = { "fingerprint": string; "created_at": string; "last_used_at": string | null; "revoked_at": string | null };
 export type LineView = { "tag": string | null; "whole": number | null; "points": readonly (PointView)[] };
 export type LockHolderView = { "kind": "agent" | "device" | "run"; "id": string; "agent": string | null; "device": string | null };
@@ -109,6 +112,7 @@ export interface Get {
   "/v1/agents/{name}/metrics/{metric}": { query: "agg" | "by" | "since" | "step_s" | "tag" | "until" | "user"; body: undefined; answer: ChartView };
   "/v1/agents/{name}/overview": { query: "user"; body: undefined; answer: AgentOverview };
   "/v1/audit": { query: "actor" | "cursor" | "event" | "limit" | "order" | "since" | "subject" | "until"; body: undefined; answer: AuditLog };
+  "/v1/audit/verify": { query: "known"; body: undefined; answer: AuditCheckView };
   "/v1/changes": { query: "user"; body: undefined; answer: string };
   "/v1/config": { query: "user"; body: undefined; answer: SettingsView };
   "/v1/connectors": { query: "cursor" | "limit" | "user"; body: undefined; answer: Connectors };

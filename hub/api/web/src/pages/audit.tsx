@@ -1,8 +1,11 @@
 import type { JSX } from "preact";
-import { type Column, Filter, Page, Pager, Pairs, Read, State, Table, Time } from "../parts";
+import { useState } from "preact/hooks";
+import { Act } from "../acting";
+import { type Column, Filter, Page, Pager, Pairs, Read, State, Table, Time, Was } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
-import type { AuditEntryView } from "../types";
+import { ask } from "../server";
+import type { AuditCheckView, AuditEntryView } from "../types";
 
 const ROWS = 50;
 const FILTERS = ["event", "actor", "subject", "since", "until"] as const;
@@ -10,12 +13,52 @@ const FILTERS = ["event", "actor", "subject", "since", "until"] as const;
 const COLUMNS: readonly Column<AuditEntryView>[] = [
   { head: "Entry", kind: "number", cell: (entry) => entry.seq },
   { head: "When", cell: (entry) => <Time at={entry.at} isExact /> },
-  { head: "Who", cell: (entry) => entry.actor },
+  { head: "Who", cell: (entry) => <Named id={entry.actor} name={entry.actor_name} /> },
   { head: "Event", kind: "main", cell: (entry) => <code>{entry.event}</code> },
   { head: "Outcome", cell: (entry) => <State of={entry.outcome} /> },
-  { head: "About", cell: (entry) => entry.subject ?? "–" },
-  { head: "Details", kind: "text", cell: (entry) => <Pairs of={entry.detail} /> },
+  { head: "About", cell: (entry) => (entry.subject === null ? "–" : <Named id={entry.subject} name={entry.subject_name} />) },
+  { head: "Details", kind: "text", cell: (entry) => <Details of={entry} /> },
 ];
+
+function Named({ id, name }: { id: string; name: string | null }): JSX.Element {
+  return name === null ? <bdi>{id}</bdi> : <bdi title={id}>{name}</bdi>;
+}
+
+function Details({ of }: { of: AuditEntryView }): JSX.Element {
+  const told = new Set(of.changes.flatMap((change) => [change.key, `${change.key}.old`]));
+  if (of.event === "settings.changed") told.add("old").add("new");
+  const rest = Object.entries(of.detail).filter(([name, value]) => !told.has(name) && value !== null);
+  return (
+    <>
+      {of.changes.map((change) => (
+        <Was key={change.key} {...(change.key !== of.subject && { name: change.key })} old={change.old} new={change.new} />
+      ))}
+      <Pairs of={Object.fromEntries(rest)} />
+    </>
+  );
+}
+
+/** The check of the whole chain, which the command line has as "hub audit verify". */
+function Verify(): JSX.Element {
+  const [found, setFound] = useState<AuditCheckView | null>(null);
+  return (
+    <div class="actions">
+      {found !== null && (
+        <p role="status">
+          {found.ok
+            ? `All ${found.entries} entries are as they were written.`
+            : `The log was changed: ${found.breaks.map((one) => one.what).join("; ")}${found.more_breaks > 0 ? `, and ${found.more_breaks} more` : ""}`}
+        </p>
+      )}
+      <Act
+        label="Verify"
+        scope="audit"
+        action={async () => setFound(await ask("get", "/v1/audit/verify"))}
+        done="The whole chain is checked."
+      />
+    </div>
+  );
+}
 
 export function Audit(): JSX.Element {
   const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
@@ -27,7 +70,7 @@ export function Audit(): JSX.Element {
   const audit = useReading("/v1/audit", { query });
   const flags = FILTERS.filter(given).map((filter) => `--${filter} ${given(filter)}`);
   return (
-    <Page title="Audit" command={["hub audit ls", ...flags].join(" ")}>
+    <Page title="Audit" command={["hub audit ls", ...flags].join(" ")} actions={<Verify />}>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
         <Filter name="event" label="Event" />
         <Filter name="actor" label="Who" />
