@@ -36,6 +36,7 @@ from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.revisions import Revisions
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules, Slots
+from hub.api.nouns.summaries import Summaries
 from hub.api.nouns.system import About, System, Where
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.traces import Traces
@@ -178,6 +179,7 @@ def make_nouns(
         Nodes(store, upkeep, here=context.node.id, clock=clock),
         Overviews(hub),
         Slots(store=store, scheduler=scheduler),
+        Summaries(hub, store, clock),
         System(
             hub,
             store,

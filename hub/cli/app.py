@@ -35,6 +35,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "Run the hub": {
         "serve": _Command("daemon", "Run the hub in the foreground."),
         "status": _Command(DECLARED, "Show the state of the running hub on one screen."),
+        "summary": _Command(DECLARED, "Show what happened since a time: runs, items, questions and costs."),
         "doctor": _Command("doctor", "Check the installation and list problems with their fixes."),
         "logs": _Command("logs", "Show the last events of the hub's log."),
         "nodes": _Command(DECLARED, "List the nodes of the hub with their devices and runs."),

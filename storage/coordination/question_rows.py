@@ -212,6 +212,22 @@ def count_open(c: sa.Connection) -> int:
     )
 
 
+def count_questions(
+    c: sa.Connection,
+    most: int,
+    *,
+    since: int | None = None,
+    user_id: UserId | None = None,
+) -> int:
+    """Return the number of questions asked from *since* on, else of open ones; *most* if there are more."""
+    query = sa.select(questions.c.id)
+    query = query.where(sa.text(IS_OPEN) if since is None else questions.c.created_at >= since)
+    if user_id is not None:
+        query = query.where(questions.c.user_id == user_id)
+    found = query.limit(most).subquery()
+    return c.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
+
+
 def open_since(c: sa.Connection, gateway_id: GatewayId) -> int | None:
     """Return the time of the oldest open question of a gateway's boards; ``None``: none is open."""
     query = (

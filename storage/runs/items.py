@@ -419,6 +419,32 @@ def get_item(c: sa.Connection, id: str, user_id: UserId | None = None) -> tuple[
     return fill(ItemRow, row), row.agent_name, row.device_name
 
 
+def count_items(
+    c: sa.Connection,
+    verdicts: Iterable[Verdict],
+    most: int,
+    *,
+    user_id: UserId | None = None,
+    found_since: int | None = None,
+    decided_since: int | None = None,
+) -> int:
+    """Return the number of items with one of *verdicts*; *most* if there are more."""
+    count = 0
+    for verdict in verdicts:
+        query = sa.select(items.c.id).where(
+            items.c.agent_id.is_not(None), listed(items), items.c.verdict == verdict
+        )
+        if user_id is not None:
+            query = query.where(items.c.user_id == user_id)
+        if found_since is not None:
+            query = query.where(items.c.created_at >= found_since)
+        if decided_since is not None:
+            query = query.where(items.c.verdict_at.is_not(None), items.c.verdict_at >= decided_since)
+        found = query.limit(most - count).subquery()
+        count += c.execute(sa.select(sa.func.count()).select_from(found)).scalar_one()
+    return count
+
+
 def count_open(c: sa.Connection) -> int:
     """Return the number of items at their devices without a verdict; MOST_COUNTED if there are more."""
     return c.execute(REVIEW_QUEUE).scalar_one()

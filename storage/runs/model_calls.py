@@ -182,6 +182,32 @@ def total(c: sa.Connection, *, since: int, until: int, user_id: UserId | None = 
     return _cost(row)
 
 
+def newest_costs(
+    c: sa.Connection, most: int, *, since: int, user_id: UserId | None = None
+) -> tuple[Usage, int]:
+    """Return the costs of up to *most* calls from *since* on, without a user the newest; and their number."""
+    query = sa.select(model_calls).where(model_calls.c.at >= sa.literal(since, Int))
+    if user_id is None:
+        query = query.order_by(model_calls.c.at.desc())
+    else:
+        query = query.where(
+            model_calls.c.agent_id.in_(sa.select(agents.c.id).where(agents.c.user_id == user_id))
+        )
+    part = query.limit(most).subquery()
+    row = c.execute(
+        sa.select(
+            sa.func.count(),
+            *(
+                sa.func.coalesce(sa.func.sum(part.c[name]), 0)
+                for name in ("requests", "prompt_tokens", "completion_tokens", "cost_nanos")
+            ),
+        )
+    ).one()
+    count, requests, prompt, completion, cost = map(int, row)
+    usage = Usage(requests=requests, prompt_tokens=prompt, completion_tokens=completion, cost_nanos=cost)
+    return usage, count
+
+
 def spent_by(c: sa.Connection, agent_id: AgentId, *, since: int) -> CostRow:
     """Return the costs of an agent from *since* on."""
     query = sa.select(*_SUMS).where(

@@ -5,7 +5,7 @@ the fence; later writes of the old holder are refused with ``StaleRun``.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 import msgspec
 import sqlalchemy as sa
@@ -258,35 +258,48 @@ def _is_own_task(task_id: str) -> sa.ColumnElement[bool]:
     return sa.and_(runs.c.id == task_id, runs.c.task_id.is_(None))
 
 
-def list_runs(
-    c: sa.Connection,
-    *,
-    agent_id: AgentId | None = None,
-    device_id: DeviceId | None = None,
-    user_id: UserId | None = None,
-    states: Collection[RunState] | None = None,
-    outcome: RunOutcome | None = None,
-    task_id: str | None = None,
-    logged_as: RunLogStatus | None = None,
-    since: int | None = None,
-    until: int | None = None,
-    limit: int | None = None,
-    after: Key | None = None,
-) -> list[RunRow]:
-    """Return runs, newest first.
+class RunFilter(TypedDict, total=False):
+    """Conditions of runs; those that are missing or None restrict nothing.
 
-    Args:
-        task_id: only runs for this task; a run without a task is one for the task of its own id.
-        logged_as: only runs with this status in the run log.
-        since, until: only runs created in this range, epoch milliseconds; the first is included, the second
-            is not.
+    *task_id*: a run without a task is one for the task of its own id. *logged_as*: its status in the run log.
+    *since* (included) and *until* (not): when it was created, epoch milliseconds.
     """
-    query = _of_user(RUNS, user_id)
-    query = paged(query, runs.c.created_at, runs.c.id, limit=limit, after=after, descending=True)
+
+    agent_id: AgentId | None
+    device_id: DeviceId | None
+    user_id: UserId | None
+    states: Collection[RunState] | None
+    outcome: RunOutcome | None
+    task_id: str | None
+    logged_as: RunLogStatus | None
+    since: int | None
+    until: int | None
+
+
+def list_runs(
+    c: sa.Connection, *, limit: int | None = None, after: Key | None = None, **of: Unpack[RunFilter]
+) -> list[RunRow]:
+    """Return runs, newest first."""
+    query = paged(RUNS, runs.c.created_at, runs.c.id, limit=limit, after=after, descending=True)
+    return readable_page(c, _run, _filtered(query, of), limit)
+
+
+def count_runs(c: sa.Connection, most: int, **of: Unpack[RunFilter]) -> int:
+    """Return the number of runs; *most* if there are more."""
+    query, outcome = sa.select(runs.c.id).join_from(runs, agents), of.get("outcome")
+    if of.get("user_id") is not None and outcome is not None:  # a user has fewer runs than an outcome
+        query, of["outcome"] = query.where(unindexed(runs.c.outcome) == outcome), None
+    found = _filtered(query, of).limit(most)
+    return c.execute(sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
+
+
+def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
+    agent_id, states, task_id = of.get("agent_id"), of.get("states"), of.get("task_id")
+    query = _of_user(query, of.get("user_id"))
     if agent_id is not None:
         # SQLite has no figures by which to choose an index: a task has fewer runs than an agent
         query = query.where((runs.c.agent_id if task_id is None else unindexed(runs.c.agent_id)) == agent_id)
-    if device_id is not None:
+    if (device_id := of.get("device_id")) is not None:
         query = query.where(runs.c.device_id == device_id, listed(runs))
     if states is not None:
         query = query.where(*_are_in(states))
@@ -294,15 +307,15 @@ def list_runs(
         query = query.where(runs.c.outcome == RunOutcome.ERROR)  # it has an index
     if task_id is not None:
         query = query.where(sa.or_(runs.c.task_id == task_id, _is_own_task(task_id)))
-    if logged_as is not None:
+    if (logged_as := of.get("logged_as")) is not None:
         query = query.where(sa.literal(str(logged_as)) == LOGGED_AS)
-    if outcome is not None:
+    if (outcome := of.get("outcome")) is not None:
         query = query.where((runs.c.outcome if agent_id is None else unindexed(runs.c.outcome)) == outcome)
-    if since is not None:
+    if (since := of.get("since")) is not None:
         query = query.where(runs.c.created_at >= since)
-    if until is not None:
+    if (until := of.get("until")) is not None:
         query = query.where(runs.c.created_at < until)
-    return readable_page(c, _run, query, limit)
+    return query
 
 
 def count_live(c: sa.Connection, *, user_id: UserId | None = None) -> dict[RunState, int]:

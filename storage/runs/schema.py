@@ -273,6 +273,10 @@ index("items_listed", *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
 index("items_of_user", items.c.user_id, *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
 index("items_of_agent", items.c.agent_id, *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
 index("items_of_run", items.c.run_id, where="length(id) > 0")
+# Each counts the verdicts of a time.
+_decided = "verdict_at IS NOT NULL AND length(id) > 0"
+index("items_decided", items.c.verdict, items.c.verdict_at, where=_decided)
+index("items_decided_of_user", items.c.user_id, items.c.verdict, items.c.verdict_at, where=_decided)
 index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
 
 # Verdicts that people gave at the hub, on their way to the items' devices; ``storage.runs.item_verdicts``.

@@ -1,5 +1,6 @@
 """Issues: problems that a person has to resolve, with a fix for each."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -61,9 +62,13 @@ class Issues(Noun):
             [IssueView.from_row(issue, issue.found) for issue in found if self._is_seen(issue)], _key
         )
 
-    def counts(self) -> IssueCounts:
-        """Return the number of issues at the last check, by severity."""
-        seen = [issue.found.severity for issue in self._issues.current if self._is_seen(issue)]
+    def counts(self, since: datetime | None = None) -> IssueCounts:
+        """Return the number of issues at the last check, or of those that began since then, by severity."""
+        seen = [
+            issue.found.severity
+            for issue in self._issues.current
+            if self._is_seen(issue) and (since is None or issue.since >= since)
+        ]
         return IssueCounts(
             errors=seen.count(Severity.ERROR),
             warnings=seen.count(Severity.WARNING),

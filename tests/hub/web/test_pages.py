@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from storage.agents import agents
 from storage.runs import item_verdicts
 from storage.runs.schema import model_calls, runs
 from tests.support.browser import chromium
+from tests.support.clock import START
 from tests.support.dashboard import (
     AXE,
     HOSTILE,
@@ -76,6 +78,26 @@ async def test_an_agent_is_found_by_keys_and_paused(hub: ServedHub, visit: Visit
     await visit.page.get_by_role("button", name="Resume").wait_for()
     row = await hub.store.read(agents.agent_called, "notes", None)
     assert row.lifecycle == "paused"
+
+
+async def test_home_counts_what_happened_since_the_last_visit_and_leads_to_it(
+    hub: ServedHub, visit: Visit
+) -> None:
+    await visit.page.clock.set_fixed_time(START + timedelta(minutes=1))
+    await visit.open("")
+    happened = visit.page.locator("section", has=visit.page.get_by_role("heading", name="What happened"))
+    await expect(happened.get_by_label("Since")).to_contain_text("yesterday")
+    failed = happened.get_by_role("link", name="1 runs failed")
+    await failed.click()
+    await visit.page.get_by_role("heading", name="Runs").wait_for()
+    await expect(visit.page.locator("td[data-head=State]")).to_have_text(["error"])
+    await visit.page.clock.set_fixed_time(START + timedelta(hours=2))
+    hub.clock.advance(7_200)
+    await visit.open("")
+    await expect(happened.get_by_label("Since")).to_contain_text("I was here")
+    await happened.get_by_role("link", name="0 runs failed").wait_for()
+    await happened.get_by_label("Since").select_option("24 hours")
+    await failed.wait_for()
 
 
 async def verdicts(hub: ServedHub) -> dict[str, tuple[str, dict[str, object]]]:

@@ -304,12 +304,13 @@ interface ChoiceProps {
   readonly values: readonly string[];
   /** What is shown without a choice. */
   readonly none?: string;
+  readonly isInLine?: boolean;
 }
 
 /** A choice of a filter, which stands in the address of the page. */
-export function Choice({ name, label, values, none = "any" }: ChoiceProps): JSX.Element {
+export function Choice({ name, label, values, none = "any", isInLine }: ChoiceProps): JSX.Element {
   return (
-    <label class="field">
+    <label class={isInLine ? "inline" : "field"}>
       <span>{label}</span>
       <select
         value={place.value.query.get(name) ?? ""}
@@ -335,7 +336,7 @@ export function Filter({ name, label, isDay }: { name: string; label: string; is
     <label class="field">
       <span>{label}</span>
       {isDay ? (
-        <input type="date" value={value} onChange={change} />
+        <input type="date" value={value.slice(0, 10)} onChange={change} />
       ) : (
         <input type="search" autocomplete="off" value={value} onChange={change} />
       )}

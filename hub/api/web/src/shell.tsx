@@ -14,6 +14,7 @@ import { useReading } from "./reading";
 import { place } from "./router";
 import { SignIn, isEntering } from "./sign_in";
 import { VIEWS } from "./views";
+import { noteVisit } from "./visit";
 
 const THEMES = ["system", "light", "dark"] as const;
 const THEME = "theme";
@@ -48,6 +49,7 @@ function Inside(): JSX.Element {
   useEffect(() => {
     follow();
     keepTime();
+    noteVisit();
     listen();
   }, []);
   return (

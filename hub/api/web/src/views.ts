@@ -12,7 +12,7 @@ export interface View {
 }
 
 export const VIEWS: readonly View[] = [
-  { path: "", title: "Home", key: "h", about: "Is anything wrong, and what waits for me?" },
+  { path: "", title: "Home", key: "h", about: "Is anything wrong, what happened, and what waits for me?" },
   { path: "review", title: "Review", key: "r", about: "Is what was found true?" },
   { path: "runs", title: "Runs", key: "u", about: "What failed, and why?" },
   { path: "agents", title: "Agents", key: "a", about: "What runs when, and is it healthy?" },

@@ -243,6 +243,13 @@ _LISTED: tuple[tuple[str, str, str, str | None], ...] = (
     ("items_of_user", "items", "user_id verdict created_at id", "agent_id IS NOT NULL AND length(id) > 0"),
     ("items_of_agent", "items", "agent_id verdict created_at id", "agent_id IS NOT NULL AND length(id) > 0"),
     ("items_of_run", "items", "run_id", "length(id) > 0"),
+    ("items_decided", "items", "verdict verdict_at", "verdict_at IS NOT NULL AND length(id) > 0"),
+    (
+        "items_decided_of_user",
+        "items",
+        "user_id verdict verdict_at",
+        "verdict_at IS NOT NULL AND length(id) > 0",
+    ),
     ("activity_log_event", "activity_log", "event_type at id", None),
     ("activity_log_user", "activity_log", "user_id at id", "user_id IS NOT NULL"),
     ("messages_state", "messages", "state created_at id", "length(id) > 0"),

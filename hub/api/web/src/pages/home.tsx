@@ -2,15 +2,18 @@ import type { ComponentChildren, JSX } from "preact";
 import { count, lasting, money } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { Command, Page, Read, Section, State, Time } from "../parts";
+import { Choice, Command, Page, Read, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
-import { link } from "../router";
-import type { IssueView, StatusView } from "../types";
+import { link, place } from "../router";
+import type { IssueView, StatusView, SummaryView } from "../types";
+import { lastVisit } from "../visit";
 import { RunTable } from "./run_parts";
 
 const SHOWN = 6;
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
+const MOST_COUNTED = 1_000; // by the hub, of each kind
+const PERIODS: Readonly<Record<string, number>> = { "24 hours": 1, "7 days": 7, "30 days": 30 };
 
 export function Home(): JSX.Element {
   const status = useReading("/v1/status", { kinds: ["agent", "device", "run"] });
@@ -27,6 +30,7 @@ export function Home(): JSX.Element {
           <Waiting />
         </Section>
       </div>
+      <Since />
       <Section title="Newest runs" more={<a href="/runs">All runs</a>}>
         <Read of={runs}>
           {(data) => <RunTable runs={data.runs} empty="No agent has run yet. Start one: hub run NAME" />}
@@ -37,9 +41,6 @@ export function Home(): JSX.Element {
 }
 
 function Numbers({ of }: { of: StatusView }): JSX.Element {
-  // Of whole hours, so that the same request is asked for a while.
-  const since = new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - DAY_MS).toISOString();
-  const costs = useReading("/v1/costs", { query: { since }, kinds: ["run"] });
   const executing = (of.runs["RUNNING"] ?? 0) + (of.runs["PREPARING"] ?? 0);
   return (
     <ul class="numbers">
@@ -47,7 +48,6 @@ function Numbers({ of }: { of: StatusView }): JSX.Element {
       <Number href="/agents" value={count(of.agents)} name={of.agents === 1 ? "agent" : "agents"} />
       <Number href="/runs?state=RUNNING" value={count(executing)} name="runs in progress" />
       <Number href="/runs?state=QUEUED" value={count(of.runs["QUEUED"] ?? 0)} name="runs that wait" />
-      <Number value={costs.data ? money(costs.data.total.usd) : "–"} name="spent since yesterday" />
       <Number value={lasting(of.uptime_s)} name={of.state === "draining" ? "up, and draining" : `up, release ${of.version}`} />
     </ul>
   );
@@ -61,6 +61,52 @@ function Number({ href, value, name }: { href?: string; value: string; name: str
     </>
   );
   return <li>{href ? <a href={href}>{inner}</a> : <div>{inner}</div>}</li>;
+}
+
+/** What happened since the last visit, or in the last days. */
+function Since(): JSX.Element {
+  const days = PERIODS[place.value.query.get("since") ?? ""];
+  const visit = days === undefined ? lastVisit() : null;
+  // Of whole hours, so that the same request is asked for a while.
+  const since = (visit ?? new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - (days ?? 1) * DAY_MS)).toISOString();
+  const summary = useReading("/v1/summary", { query: { since }, kinds: ["item", "pairing", "question", "run"] });
+  return (
+    <Section
+      title="What happened"
+      more={<Choice name="since" label="Since" values={Object.keys(PERIODS)} none={lastVisit() ? "I was here" : "yesterday"} isInLine />}
+    >
+      <p class="quiet">
+        Since <Time at={since} isExact /> <Command text={`hub summary --since ${since.slice(0, 19)}Z`} />
+      </p>
+      <Read of={summary}>{(data) => <Happened of={data} />}</Read>
+    </Section>
+  );
+}
+
+function Happened({ of }: { of: SummaryView }): JSX.Element {
+  const { runs, items, questions, issues } = of;
+  const ended = (outcome: string): string => link(["runs"], { outcome, since: of.since });
+  return (
+    <ul class="numbers">
+      <Number href={ended("success")} value={least(runs.success)} name="runs succeeded" />
+      <Number href={ended("failed")} value={least(runs.failed)} name="runs failed" />
+      <Number href={ended("partial")} value={least(runs.partial)} name="runs were partial" />
+      {runs.cancelled > 0 && <Number href={ended("cancelled")} value={least(runs.cancelled)} name="runs were cancelled" />}
+      <Number href="/review" value={least(items.found)} name="items found" />
+      <Number href={link(["review"], { verdict: "approved" })} value={least(items.approved)} name="items approved" />
+      <Number href={link(["review"], { verdict: "rejected" })} value={least(items.rejected)} name="items rejected" />
+      <Number href={link(["review"], { verdict: "open" })} value={least(items.waiting)} name="items wait" />
+      <Number href="/questions" value={least(questions.asked)} name="questions asked" />
+      {of.pairings > 0 && <Number href="/devices" value={least(of.pairings)} name="devices wait to be let in" />}
+      <Number value={count(issues.errors + issues.warnings + issues.notices)} name="new issues" />
+      <Number value={`${of.costs.is_part ? "> " : ""}${money(of.costs.usd)}`} name="spent on models" />
+    </ul>
+  );
+}
+
+/** Return a number that the hub counts up to a limit. */
+function least(number: number): string {
+  return number < MOST_COUNTED ? count(number) : `${count(number)}+`;
 }
 
 function Issues({ of, hasMore }: { of: readonly IssueView[]; hasMore: boolean }): JSX.Element {

@@ -12,7 +12,7 @@ import { Waterfall } from "./waterfall";
 
 const ROWS = 50;
 const STATES = ["QUEUED", "PREPARING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
-const OUTCOMES = ["success", "partial", "error"];
+const OUTCOMES = ["success", "partial", "failed", "cancelled"];
 const FILTERS = ["agent", "device", "state", "outcome", "since", "until"] as const;
 
 export function Runs({ name }: { name: string | undefined }): JSX.Element {
@@ -21,7 +21,8 @@ export function Runs({ name }: { name: string | undefined }): JSX.Element {
 
 function List(): JSX.Element {
   const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
-  const day = (filter: string): string | undefined => given(filter) && `${given(filter)}T00:00:00Z`;
+  // A day, or a moment where a link of another page named one.
+  const day = (filter: string): string | undefined => given(filter)?.replace(/^[^T]+$/, "$&T00:00:00Z");
   const query = {
     ...{ agent: given("agent"), device: given("device"), state: given("state"), outcome: given("outcome") },
     ...{ since: day("since"), until: day("until"), cursor: given("cursor"), limit: ROWS },
