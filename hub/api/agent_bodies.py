@@ -1,7 +1,7 @@
 """Agents in request bodies: validated by the rules of hub.toml, and converted to rows."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 from pydantic import BeforeValidator, Field, ValidationError
 
-from hub.api.sentences import table_refusals
+from hub.api.sentences import by_field, table_refusals
 from hub.api.view import View
 from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
@@ -42,13 +42,14 @@ _AT_GATEWAY: Final = frozenset(
 
 
 class BadAgent(HubError):
-    """An invalid agent; the message names every wrong key. Nothing was stored."""
+    """An invalid agent; the messages name every wrong key. Nothing was stored."""
 
     code = ErrorCode.BAD_PARAMS
 
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
+    def __init__(self, wrong: Collection[str], hint: str) -> None:
+        super().__init__("; ".join(wrong))
         self.hint = hint
+        self.members = by_field(wrong)
 
 
 def _with_instants(value: object) -> object:
@@ -139,7 +140,7 @@ def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
     """
     for name in body.redact:
         if wrong := problem_of(RedactionRule(name, rules.patterns.get(name))):
-            raise BadAgent(f"redact: {name!r}: {wrong}", "patterns stand in [redaction] of hub.toml")
+            raise BadAgent([f"redact: {name!r}: {wrong}"], "patterns stand in [redaction] of hub.toml")
     return declared_agent(body, run_wall_s=rules.run_wall_s, patterns=rules.patterns)
 
 
@@ -163,14 +164,12 @@ def changed_by(
     unknown = sorted(set(changes) - set(AgentChanges.__struct_fields__))
     if unknown:
         known = ", ".join(AgentChanges.__struct_fields__)
-        message = "; ".join(f"{key}: there is no such field" for key in unknown)
+        wrong = [f"{key}: there is no such field" for key in unknown]
         near = [did_you_mean(key, AgentChanges.__struct_fields__) for key in unknown]
-        raise BadAgent(message, "; ".join(filter(None, near)) or f"known are {known}")
+        raise BadAgent(wrong, "; ".join(filter(None, near)) or f"known are {known}")
     if gateway is not None and (elsewhere := sorted(set(changes) - _AT_GATEWAY)):
-        message = "; ".join(
-            f"{columns.get(key, key)}: the agent lives at gateway {gateway!r}" for key in elsewhere
-        )
-        raise BadAgent(message, f"what can be changed of it here: {', '.join(sorted(_AT_GATEWAY))}")
+        wrong = [f"{columns.get(key, key)}: the agent lives at gateway {gateway!r}" for key in elsewhere]
+        raise BadAgent(wrong, f"what can be changed of it here: {', '.join(sorted(_AT_GATEWAY))}")
     new = made_of(body_of(_whole(now) | dict(changes), columns), rules)
     changed = {field: getattr(new, field) for key in changes for field in _FIELDS_OF_KEY.get(key, (key,))}
     if used := set(changes).intersection(_MODEL_USE):
@@ -210,7 +209,7 @@ def _whole(now: DeclaredAgent) -> dict[str, Any]:
 def _refusal(error: ValidationError, columns: Mapping[str, str]) -> BadAgent:
     wrong = table_refusals(error)
     hints = dict.fromkeys(hint for _, hint in wrong if hint)
-    return BadAgent("; ".join(_renamed(message, columns) for message, _ in wrong), "; ".join(hints))
+    return BadAgent([_renamed(message, columns) for message, _ in wrong], "; ".join(hints))
 
 
 def _renamed(message: str, columns: Mapping[str, str]) -> str:

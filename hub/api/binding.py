@@ -24,6 +24,7 @@ from hub.api.sentences import (
     NO_JSON,
     Refusal,
     at,
+    by_field,
     no_json,
     parts_of,
     refusals,
@@ -47,6 +48,7 @@ class BadRequest(HubError):
     def __init__(self, wrong: Collection[str], hints: Collection[str] = ()) -> None:
         super().__init__("; ".join(wrong))
         self.hint = "; ".join(dict.fromkeys(hints))
+        self.members = by_field(wrong)
 
 
 class Header(NamedTuple):

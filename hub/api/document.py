@@ -401,10 +401,15 @@ def _problem() -> Schema:
         "retryable": {"type": "boolean", "description": "Whether the same request may succeed later."},
         "hint": text | {"description": "What a person can do."},
     }
+    by_field = {
+        "type": "object",
+        "additionalProperties": text,
+        "description": "Messages about single fields of the body, by their keys.",
+    }
     return {
         "type": "object",
         "description": "A refusal (RFC 9457).",
         "required": list(fields),
-        "properties": fields,
+        "properties": fields | {"fields": by_field},
         "examples": [Problem.content(_E.UNKNOWN_AGENT, "there is no agent 'nots'", status=404)],
     }

@@ -1,7 +1,7 @@
 """Messages for validation errors of msgspec and of tables of hub.toml: where, what is expected, what came."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -151,6 +151,16 @@ def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:
         what = settings.sentence(found["type"], found["msg"], found["input"], context)
         wrong.append((f"{spell((where, *path) if where else path)}: {what.message}", what.hint))
     return wrong
+
+
+def by_field(wrong: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the first message about each field, for a page that shows it there, as a member of a problem."""
+    fields: dict[str, str] = {}
+    for message in wrong:
+        field, _, rest = message.partition(": ")
+        if rest:
+            fields.setdefault(field, rest)
+    return {"fields": fields} if fields else {}
 
 
 def no_json(where: str, error: Exception) -> Refusal:

@@ -38,6 +38,7 @@ PAGES: Final = (
     "runs/r-1",
     "agents",
     "agents/notes",
+    "agents?new=1",
     "devices",
     "devices/desk",
     "questions",

@@ -253,26 +253,32 @@ interface FieldProps {
   readonly label: string;
   readonly value: string;
   readonly change: (value: string) => void;
-  /** It is not shown while it is typed. */
-  readonly isSecret?: boolean;
+  /** A secret is not shown while it is typed. */
+  readonly kind?: "secret" | "lines";
+  /** What is wrong with it. */
+  readonly problem?: string | undefined;
   readonly isOptional?: boolean | undefined;
   readonly most?: number;
 }
 
 /** A text that is typed. */
-export function Field({ label, value, change, isSecret, isOptional, most = 1_000 }: FieldProps): JSX.Element {
+export function Field({ label, value, change, kind, problem, isOptional, most = 32_000 }: FieldProps): JSX.Element {
   const given = {
     autocomplete: "off",
     spellcheck: false,
     required: !isOptional,
     maxLength: most,
     value,
-    onInput: (event: { currentTarget: HTMLInputElement }) => change(event.currentTarget.value),
+    "aria-invalid": problem !== undefined,
+    onInput: (event: { currentTarget: HTMLInputElement | HTMLTextAreaElement }) => change(event.currentTarget.value),
   };
   return (
-    <label class="field">
+    <label class={kind === "lines" ? "field long" : "field"}>
       <span>{label}</span>
-      {isSecret ? <input type="password" {...given} /> : <input type="text" {...given} />}
+      {kind === "lines" && <textarea {...given} />}
+      {kind === "secret" && <input type="password" {...given} />}
+      {!kind && <input type="text" {...given} />}
+      {problem && <em class="bad">{problem}</em>}
     </label>
   );
 }
@@ -282,18 +288,23 @@ interface SelectProps {
   readonly values: readonly string[];
   readonly value: string;
   readonly change: (value: string) => void;
+  /** What is shown while none is chosen; without it, the first one is. */
+  readonly none?: string;
+  readonly problem?: string | undefined;
 }
 
 /** One of several values. */
-export function Select({ label, values, value, change }: SelectProps): JSX.Element {
+export function Select({ label, values, value, change, none, problem }: SelectProps): JSX.Element {
   return (
     <label class="field">
       <span>{label}</span>
-      <select value={value || values[0]} onChange={(event) => change(event.currentTarget.value)}>
+      <select value={value || (none ? "" : values[0])} onChange={(event) => change(event.currentTarget.value)}>
+        {none && <option value="">{none}</option>}
         {values.map((one) => (
           <option key={one}>{one}</option>
         ))}
       </select>
+      {problem && <em class="bad">{problem}</em>}
     </label>
   );
 }

@@ -36,6 +36,8 @@ export class Refusal extends Error {
     readonly code: string,
     detail: string,
     readonly hint: string,
+    /** Messages about single fields of what was sent. */
+    readonly fields: Readonly<Record<string, string>> = {},
   ) {
     super(detail);
   }
@@ -104,7 +106,7 @@ async function reached(url: string, options: RequestInit): Promise<Response> {
 async function refusal(response: Response): Promise<Refusal> {
   try {
     const problem = (await response.json()) as Problem;
-    return new Refusal(response.status, problem.code, problem.detail, problem.hint);
+    return new Refusal(response.status, problem.code, problem.detail, problem.hint, problem.fields);
   } catch {
     return new Refusal(response.status, "unknown", `The hub answered with ${response.status}.`, "");
   }

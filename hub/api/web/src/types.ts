@@ -1,5 +1,6 @@
 // Written by 'make documents' from the OpenAPI document of the hub.
 export type AgentBody = { "name": string; "title"?: string | null; "device"?: string | null; "user"?: string | null; "file_extensions"?: readonly (string)[]; "connector"?: string | null; "filter"?: { readonly [name: string]: unknown }; "paths"?: readonly (string)[] | null; "push"?: boolean; "data_types"?: readonly (TableName)[] | null; "prompt"?: string | null; "description"?: string | null; "type"?: ("COORDINATOR" | "ASSISTANT" | "RESEARCHER" | "DEVELOPER" | "DESIGNER" | "SPECIALIST" | "AUDITOR" | "CUSTOM" | "PLANNER" | "REVIEWER" | "MANAGER" | "TOOL_CURATOR" | "DEPLOYMENT") | (null); "template"?: string | null; "external_id"?: string | null; "instance_id"?: string | null; "project_id"?: string | null; "needs"?: readonly (string)[]; "capabilities"?: readonly (CapabilitySettings)[]; "locks"?: readonly (string)[]; "schedule"?: (string) | (ScheduleTable) | (null); "slots"?: readonly (SlotTable)[]; "config"?: { readonly [name: string]: unknown }; "timezone"?: string; "priority"?: number; "max_concurrent_runs"?: number; "allow_cloud"?: boolean; "redact"?: readonly (string)[]; "batch"?: boolean; "budget_usd"?: number | null; "start"?: boolean };
+export type AgentChanges = { "name"?: unknown; "title"?: unknown; "device"?: unknown; "file_extensions"?: unknown; "connector"?: unknown; "filter"?: unknown; "paths"?: unknown; "push"?: unknown; "data_types"?: unknown; "prompt"?: unknown; "description"?: unknown; "type"?: unknown; "template"?: unknown; "external_id"?: unknown; "instance_id"?: unknown; "project_id"?: unknown; "needs"?: unknown; "locks"?: unknown; "schedule"?: unknown; "slots"?: unknown; "config"?: unknown; "timezone"?: unknown; "priority"?: unknown; "max_concurrent_runs"?: unknown; "allow_cloud"?: unknown; "redact"?: unknown; "batch"?: unknown; "budget_usd"?: unknown };
 export type AgentHistory = { "moves": readonly (AgentMoveView)[]; "next_cursor": string | null };
 export type AgentMoveView = { "seq": number; "at": string; "axis": string; "before": string | null; "after": string; "reason": string | null; "actor": string; "snapshot": { readonly [name: string]: string } };
 export type AgentOverview = { "agent": AgentView; "status": AgentStatusView; "slots": readonly (SlotView)[]; "runs": readonly (RunView)[]; "locks": readonly (LockView)[]; "capabilities": readonly (CapabilityView)[]; "config": readonly (string)[]; "checkpoints": readonly (CheckpointBrief)[]; "spend": SpendView; "series": number };
@@ -31,6 +32,9 @@ export type FireView = { "at": string; "local": string; "shift": string | null }
 export type ForgottenView = { "name": string; "is_revoked": boolean };
 export type GivenVerdictView = { "verdict": "approve" | "edit" | "reject" | "undo"; "state": "done" | "pending" | "refused" | "sent"; "created_at": string; "reason": string | null };
 export type Grant = "agents" | "connectors" | "coordination" | "files";
+export type InvitationRequest = { "device"?: string | null; "uses"?: number; "ttl_s"?: number | null };
+export type InvitationView = { "id": string; "user": string; "device": string | null; "uses_left": number; "last4": string; "created_by": string; "created_at": string; "expires_at": string; "revoked_at": string | null };
+export type Invitations = { "invitations": readonly (InvitationView)[]; "next_cursor": string | null };
 export type IssueCounts = { "errors": number; "warnings": number; "notices": number };
 export type IssueView = { "id": string; "subject": string; "severity": "error" | "notice" | "warning"; "since": string; "explanation": string; "fix": string };
 export type Issues = { "issues": readonly (IssueView)[]; "next_cursor": string | null };
@@ -50,6 +54,7 @@ export type LogView = { "seq": number; "at": string; "level": "debug" | "error" 
 export type MeView = { "actor": string; "name": string; "role": (Role) | (null); "scopes": readonly (Scope)[]; "user": string | null };
 export type Measurements = { "series": readonly (SeriesView)[]; "next_cursor": string | null };
 export type MoveView = { "at": string; "before": (RunState) | (null); "after": RunState; "actor": string; "reason": string | null; "because": string | null };
+export type NewInvitation = { "id": string; "user": string; "device": string | null; "uses_left": number; "last4": string; "created_by": string; "created_at": string; "expires_at": string; "revoked_at": string | null; "token": string };
 export type NewName = { "name": string };
 export type NewVerdictView = { "id": string; "verdict": "approve" | "edit" | "reject" | "undo"; "data"?: { readonly [name: string]: unknown }; "version"?: number | null };
 export type NewVerdictsView = { "verdicts": readonly (NewVerdictView)[] };
@@ -60,7 +65,7 @@ export type Pairings = { "pairings": readonly (PairingView)[]; "next_cursor": st
 export type Password = { "password": string };
 export type Pasted = { "address": string };
 export type PointView = { "at": string; "value": number | null; "n": number };
-export type Problem = { "type": string; "title": string; "status": number; "detail": string; "code": "internal" | "bad_frame" | "too_large" | "unknown_type" | "wrong_state" | "duplicate_id" | "credit_exceeded" | "too_many_requests" | "unknown_method" | "bad_params" | "hello_timeout" | "heartbeat_silent" | "auth_failed" | "token_in_url" | "revoked" | "pairing_required" | "pairing_denied" | "too_many_pairings" | "version_unsupported" | "rate_limited" | "overloaded" | "too_many_connections" | "untrusted_proxy" | "replaced" | "slow_consumer" | "stopping" | "restarting" | "device_offline" | "device_gone" | "device_slow" | "device_error" | "too_many_calls" | "call_timed_out" | "call_unsupported" | "result_too_large" | "cancelled" | "busy" | "nothing_shared" | "unknown_table" | "bad_record" | "unknown_agent" | "unknown_device" | "unknown_run" | "unknown_item" | "unknown_token" | "unknown_user" | "unknown_pairing" | "unknown_invitation" | "limit_reached" | "name_taken" | "managed_by_file" | "illegal_transition" | "stale_run" | "bad_settings" | "bad_schedule" | "database_busy" | "database_conflict" | "database_unavailable" | "row_unreadable" | "database_from_the_future" | "backup_refused" | "file_changed" | "file_incomplete" | "not_convertible" | "model_unavailable" | "model_refused" | "model_exhausted" | "model_answer_invalid" | "model_answer_cut_off" | "budget_reached" | "unknown_effect" | "forbidden" | "not_granted" | "wrong_host" | "foreign_origin" | "bad_content_type" | "changed_meanwhile" | "key_used" | "bad_status" | "unknown_template" | "template_in_use" | "bad_config" | "unknown_config" | "unknown_capability" | "unknown_node" | "node_unreachable" | "unknown_lock" | "lock_held" | "lock_lost" | "lock_timed_out" | "unknown_metric" | "too_many_series" | "unknown_checkpoint" | "stale_checkpoint" | "unknown_gateway" | "unknown_board" | "unknown_message" | "unknown_question" | "unknown_broadcast" | "unknown_memory" | "no_gateway" | "no_lead" | "no_session" | "not_gateway_main" | "not_your_board" | "question_settled" | "message_settled" | "soul_conflict" | "unknown_soul_version" | "soul_busy" | "gateway_refused" | "gateway_forbidden" | "gateway_invalid" | "gateway_unreachable" | "gateway_timed_out" | "unknown_connector" | "sign_in_needed" | "sign_in_failed" | "provider_forbidden" | "provider_busy" | "provider_quota" | "provider_unavailable" | "bad_connector" | "cursor_lost" | "message_unreadable" | "bad_signature" | "address_refused"; "retryable": boolean; "hint": string };
+export type Problem = { "type": string; "title": string; "status": number; "detail": string; "code": "internal" | "bad_frame" | "too_large" | "unknown_type" | "wrong_state" | "duplicate_id" | "credit_exceeded" | "too_many_requests" | "unknown_method" | "bad_params" | "hello_timeout" | "heartbeat_silent" | "auth_failed" | "token_in_url" | "revoked" | "pairing_required" | "pairing_denied" | "too_many_pairings" | "version_unsupported" | "rate_limited" | "overloaded" | "too_many_connections" | "untrusted_proxy" | "replaced" | "slow_consumer" | "stopping" | "restarting" | "device_offline" | "device_gone" | "device_slow" | "device_error" | "too_many_calls" | "call_timed_out" | "call_unsupported" | "result_too_large" | "cancelled" | "busy" | "nothing_shared" | "unknown_table" | "bad_record" | "unknown_agent" | "unknown_device" | "unknown_run" | "unknown_item" | "unknown_token" | "unknown_user" | "unknown_pairing" | "unknown_invitation" | "limit_reached" | "name_taken" | "managed_by_file" | "illegal_transition" | "stale_run" | "bad_settings" | "bad_schedule" | "database_busy" | "database_conflict" | "database_unavailable" | "row_unreadable" | "database_from_the_future" | "backup_refused" | "file_changed" | "file_incomplete" | "not_convertible" | "model_unavailable" | "model_refused" | "model_exhausted" | "model_answer_invalid" | "model_answer_cut_off" | "budget_reached" | "unknown_effect" | "forbidden" | "not_granted" | "wrong_host" | "foreign_origin" | "bad_content_type" | "changed_meanwhile" | "key_used" | "bad_status" | "unknown_template" | "template_in_use" | "bad_config" | "unknown_config" | "unknown_capability" | "unknown_node" | "node_unreachable" | "unknown_lock" | "lock_held" | "lock_lost" | "lock_timed_out" | "unknown_metric" | "too_many_series" | "unknown_checkpoint" | "stale_checkpoint" | "unknown_gateway" | "unknown_board" | "unknown_message" | "unknown_question" | "unknown_broadcast" | "unknown_memory" | "no_gateway" | "no_lead" | "no_session" | "not_gateway_main" | "not_your_board" | "question_settled" | "message_settled" | "soul_conflict" | "unknown_soul_version" | "soul_busy" | "gateway_refused" | "gateway_forbidden" | "gateway_invalid" | "gateway_unreachable" | "gateway_timed_out" | "unknown_connector" | "sign_in_needed" | "sign_in_failed" | "provider_forbidden" | "provider_busy" | "provider_quota" | "provider_unavailable" | "bad_connector" | "cursor_lost" | "message_unreadable" | "bad_signature" | "address_refused"; "retryable": boolean; "hint": string; "fields"?: { readonly [name: string]: string } };
 export type ProblemView = { "file": string; "line": number; "column": number; "path": string; "message": string; "hint": string; "severity": "error" | "warning" };
 export type QuestionCounts = { "asked": number; "open": number };
 export type QuestionState = "answered" | "expired" | "open" | "withdrawn";
@@ -111,6 +116,7 @@ export type VerdictResults = { "results": readonly (VerdictResult)[] };
 
 export interface Get {
   "/v1/agents": { query: "activity" | "as" | "availability" | "capability" | "connectivity" | "cursor" | "health" | "lifecycle" | "limit" | "project_id" | "state_detail" | "status" | "type" | "user"; body: undefined; answer: Agents };
+  "/v1/agents/{name}": { query: "user"; body: undefined; answer: AgentView };
   "/v1/agents/{name}/history": { query: "axis" | "cursor" | "limit" | "user"; body: undefined; answer: AgentHistory };
   "/v1/agents/{name}/metrics": { query: "cursor" | "limit" | "user"; body: undefined; answer: Measurements };
   "/v1/agents/{name}/metrics/{metric}": { query: "agg" | "by" | "since" | "step_s" | "tag" | "until" | "user"; body: undefined; answer: ChartView };
@@ -124,6 +130,7 @@ export interface Get {
   "/v1/connectors/{connector}/sign-in/{sign_in}": { query: "user"; body: undefined; answer: SignInView };
   "/v1/devices": { query: "cursor" | "limit" | "user"; body: undefined; answer: Devices };
   "/v1/devices/{device_id}": { query: "user"; body: undefined; answer: DeviceDetail };
+  "/v1/invitations": { query: "cursor" | "limit" | "user"; body: undefined; answer: Invitations };
   "/v1/issues": { query: "anew" | "cursor" | "limit" | "online" | "user"; body: undefined; answer: Issues };
   "/v1/items": { query: "agent" | "cursor" | "limit" | "run" | "user" | "verdict"; body: undefined; answer: Items };
   "/v1/items/{item_id}": { query: "user"; body: undefined; answer: ItemDetail };
@@ -151,6 +158,7 @@ export interface Post {
   "/v1/connectors/{connector}/test": { query: "user"; body: undefined; answer: SelfTestView };
   "/v1/devices/{device_id}/kick": { query: "user"; body: undefined; answer: DeviceView };
   "/v1/devices/{device_id}/revoke": { query: "user"; body: undefined; answer: DeviceView };
+  "/v1/invitations": { query: "user"; body: InvitationRequest; answer: NewInvitation };
   "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
   "/v1/pairings/approve": { query: "user"; body: Approval; answer: PairedView };
   "/v1/pairings/{pairing_id}/deny": { query: "user"; body: undefined; answer: PairingView };
@@ -168,10 +176,13 @@ export interface Put {
 }
 
 export interface Patch {
+  "/v1/agents/{name}": { query: "user"; body: AgentChanges; answer: AgentView };
   "/v1/config": { query: "user"; body: ConfigEdit; answer: ReloadView };
   "/v1/devices/{device_id}": { query: "user"; body: NewName; answer: DeviceView };
 }
 
 export interface Delete {
+  "/v1/agents/{name}": { query: "user"; body: undefined; answer: AgentView };
   "/v1/connectors/{connector}/grant": { query: "user"; body: undefined; answer: ForgottenView };
+  "/v1/invitations/{invitation_id}": { query: "user"; body: undefined; answer: InvitationView };
 }

@@ -3,12 +3,14 @@ import { useMemo } from "preact/hooks";
 import { Act } from "../acting";
 import { count, decimal, exact, money } from "../format";
 import { now } from "../live";
+import { may } from "../me";
 import { type Column, Facts, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { Plot } from "../plot";
 import { useReading } from "../reading";
-import { link, place, refine } from "../router";
+import { go, link, place, refine } from "../router";
 import { ask } from "../server";
 import type { AgentOverview, AgentMoveView, AgentView, ChartView, SeriesView } from "../types";
+import { AgentForm } from "./agent_form";
 import { RunState, RunTable } from "./run_parts";
 
 const ROWS = 50;
@@ -28,14 +30,19 @@ const COLUMNS: readonly Column<AgentView>[] = [
 ];
 
 export function Agents({ name }: { name: string | undefined }): JSX.Element {
-  return name === undefined ? <List /> : <Agent name={name} />;
+  const isNew = place.value.query.has("new");
+  return name !== undefined ? <Agent name={name} /> : isNew ? <AgentForm /> : <List />;
 }
 
 function List(): JSX.Element {
   const cursor = place.value.query.get("cursor");
   const agents = useReading("/v1/agents", { query: { limit: ROWS, cursor }, kinds: ["agent", "device", "run", "schedule"] });
   return (
-    <Page title="Agents" command="hub agents">
+    <Page
+      title="Agents"
+      command="hub agents"
+      actions={may("devices") && <a class="button main" href={link(["agents"], { new: "1" })}>New agent</a>}
+    >
       <Read of={agents}>
         {(data) => (
           <>
@@ -50,6 +57,7 @@ function List(): JSX.Element {
 
 function Agent({ name }: { name: string }): JSX.Element {
   const overview = useReading("/v1/agents/{name}/overview", { params: { name }, kinds: ["agent", "device", "run", "schedule"] });
+  if (place.value.query.has("edit") && overview.data) return <AgentForm agent={overview.data.agent} then={overview.again} />;
   return (
     <Page
       title={name}
@@ -91,6 +99,21 @@ function Actions({ of, again }: { of: AgentView; again: () => void }): JSX.Eleme
           action={() => ask("post", "/v1/agents/{name}/pause", { params })}
           done={`${of.name} is paused.`}
           then={again}
+        />
+      )}
+      {of.source === "api" && of.gateway === null && may("devices") && (
+        <a class="button" href={link(["agents", of.name], { edit: "1" })}>
+          Change
+        </a>
+      )}
+      {of.source === "api" && (
+        <Act
+          label="Remove"
+          scope="devices"
+          action={() => ask("delete", "/v1/agents/{name}", { params })}
+          done={`${of.name} is removed.`}
+          confirm={`Remove ${of.name}? What it found stays.`}
+          then={() => go("/agents")}
         />
       )}
     </>

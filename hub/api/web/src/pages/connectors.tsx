@@ -237,7 +237,7 @@ function Password({ of, again }: { of: ConnectorDetail; again: () => void }): JS
   return (
     <Section title="Password">
       <Form send={give}>
-        <Field label="Password, or app password" isSecret value={password} change={setPassword} />
+        <Field label="Password, or app password" kind="secret" value={password} change={setPassword} />
         <button class="main">{of.state === "sign_in" ? "Sign in" : "Replace"}</button>
       </Form>
     </Section>

@@ -1,12 +1,13 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt } from "../acting";
+import { now } from "../live";
 import { may } from "../me";
-import { type Column, Facts, Field, Form, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Field, Form, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
-import { link, place } from "../router";
+import { go, link, place } from "../router";
 import { ask } from "../server";
-import type { DeviceDetail, DeviceView, KeyView, PairingView } from "../types";
+import type { DeviceDetail, DeviceView, InvitationView, KeyView, NewInvitation, PairingView } from "../types";
 
 const ROWS = 50;
 
@@ -42,7 +43,78 @@ function List(): JSX.Element {
           </>
         )}
       </Read>
+      {may("devices") && <Invitations />}
     </Page>
+  );
+}
+
+/** Return where devices connect, as far as this page knows the hub's names. */
+function addressOf(listener: string): string {
+  const port = listener.slice(listener.lastIndexOf(":") + 1);
+  const host = /^(0\.0\.0\.0|\[::\]):/.test(listener) ? location.hostname : listener.slice(0, -port.length - 1);
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${host}:${port}`;
+}
+
+const INVITATIONS: readonly Column<InvitationView>[] = [
+  { head: "Ends in", kind: "main", cell: (one) => <code>…{one.last4}</code> },
+  { head: "Device", cell: (one) => one.device ?? "its own name" },
+  { head: "User", cell: (one) => one.user },
+  { head: "For", cell: (one) => `${one.uses_left} more` },
+  { head: "Expires", cell: (one) => <Time at={one.expires_at} /> },
+];
+
+function Invitations(): JSX.Element {
+  const listed = useReading("/v1/invitations", { query: { limit: ROWS }, kinds: ["invitation"] });
+  const status = useReading("/v1/status");
+  const [name, setName] = useState("");
+  const [made, setMade] = useState<NewInvitation | null>(null);
+  const listener = status.data?.listeners["devices"];
+  const url = listener ? addressOf(listener) : "URL";
+  async function invite(): Promise<void> {
+    const body = name.trim() ? { device: name.trim() } : {};
+    await attempt(async () => setMade(await ask("post", "/v1/invitations", { body })), "The device is invited.");
+    setName("");
+    listed.again();
+  }
+  const columns: readonly Column<InvitationView>[] = [
+    ...INVITATIONS,
+    {
+      head: "Withdraw",
+      cell: (one) => (
+        <Act
+          label="Withdraw"
+          scope="devices"
+          action={() => ask("delete", "/v1/invitations/{invitation_id}", { params: { invitation_id: one.id } })}
+          done="The invitation is withdrawn."
+          then={listed.again}
+        />
+      ),
+    },
+  ];
+  const open = listed.data?.invitations.filter((one) => one.revoked_at === null && one.uses_left > 0 && Date.parse(one.expires_at) > now.value);
+  return (
+    <Section title="Pair another device">
+      <p class="quiet">
+        On the device: <Command text={`hub connect ${url} --root FOLDER`} /> It shows a code, which is typed here. An
+        invitation needs no code:
+      </p>
+      <Form send={invite}>
+        <Field label="Name of the device" value={name} change={setName} isOptional />
+        <button>Invite it</button>
+      </Form>
+      {made && (
+        <Facts
+          rows={[
+            ["Invitation", <Command text={made.token} />],
+            ["Write it", <Command text="(umask 77; cat > invitation)" />],
+            ["Connect", <Command text={`hub connect ${url} --root FOLDER --invitation-file invitation`} />],
+            ["Expires", <Time at={made.expires_at} />],
+            ["Note", "It is shown only once."],
+          ]}
+        />
+      )}
+      {open && open.length > 0 && <Table label="Open invitations" columns={columns} rows={open} id={(one) => one.id} empty="" />}
+    </Section>
   );
 }
 
@@ -98,8 +170,33 @@ function Device({ id }: { id: string }): JSX.Element {
       command={`hub devices show ${name}`}
       actions={device.data && <Actions of={device.data} again={device.again} />}
     >
-      <Read of={device}>{(data) => <Detail of={data} />}</Read>
+      <Read of={device}>
+        {(data) => (
+          <>
+            <Detail of={data} />
+            {data.revoked_at === null && may("devices") && <Rename of={data} again={device.again} />}
+          </>
+        )}
+      </Read>
     </Page>
+  );
+}
+
+function Rename({ of, again }: { of: DeviceDetail; again: () => void }): JSX.Element {
+  const [name, setName] = useState(of.name);
+  const params = { device_id: of.id };
+  async function rename(): Promise<void> {
+    const body = { name: name.trim() };
+    const isDone = await attempt(() => ask("patch", "/v1/devices/{device_id}", { params, body }), `It is called ${name.trim()} now.`);
+    if (!isDone) return;
+    if (place.value.path[1] === of.id) again();
+    else go(link(["devices", of.id]), { replace: true });
+  }
+  return (
+    <Form send={rename}>
+      <Field label="Name" most={64} value={name} change={setName} />
+      <button disabled={name.trim() === of.name}>Rename</button>
+    </Form>
   );
 }
 

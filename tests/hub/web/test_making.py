@@ -1,0 +1,93 @@
+"""Devices and agents made in a real browser; what is wrong with a value is said beside its field."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from hub.api.door.roles import Role
+from storage.agents import agents
+from storage.agents.configs import configuration_of
+from storage.devices.tokens import INVITATIONS
+from tests.support.browser import chromium
+from tests.support.dashboard import browsing, visiting
+from tests.support.hub import serving
+
+pytestmark = [
+    pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.slow,  # each starts a browser
+]
+
+
+async def test_a_device_is_invited_and_renamed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub, browsing() as browser:
+        async with visiting(browser, hub) as visit:
+            page = visit.page
+            await visit.open("devices")
+            await page.get_by_label("Name of the device").fill("laptop")
+            await page.get_by_role("button", name="Invite it").click()
+            token = await page.get_by_role("button", name=re.compile("^hub_inv_")).inner_text()
+            await page.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER --invitation").wait_for()
+            await (
+                page.locator("tr", has_text=f"…{token.strip()[-4:]}")
+                .get_by_role("button", name="Withdraw")
+                .click()
+            )
+            await expect(page.get_by_role("table", name="Open invitations")).to_have_count(0)
+            (invitation,) = await hub.store.read(INVITATIONS.page)
+            assert invitation.revoked_at is not None
+            await visit.open("devices/desk")
+            await page.get_by_label("Name", exact=True).fill("tower")
+            await page.get_by_role("button", name="Rename").click()
+            await page.get_by_role("heading", name="tower").wait_for()
+            assert visit.complaints == []
+        async with visiting(browser, hub, role=Role.VIEWER) as visit:
+            for path in ("devices", "devices/tower", "agents", "agents/notes"):
+                await visit.open(path)
+                assert (
+                    await visit.page.locator("main")
+                    .get_by_role("button")
+                    .and_(visit.page.locator(":not(.command)"))
+                    .count()
+                    == 0
+                ), path
+
+
+async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_beside_its_field(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as hub, browsing() as browser, visiting(browser, hub) as visit:
+        page = visit.page
+        await visit.open("agents")
+        await page.get_by_role("link", name="New agent").click()
+        await page.get_by_label("Name").fill("notes")
+        await page.get_by_label("Paths").fill("notes\nplans")
+        await page.get_by_label("Prompt").fill("Find what I promised.")
+        await page.get_by_label("Schedule").fill("every day")
+        await page.get_by_label("Configuration").fill('threshold = 0.5\nowner = Ana\nlabels = ["a", "b"]')
+        make = page.get_by_role("button", name="Make it")
+        await make.click()
+        await expect(page.locator(".field", has_text="Schedule").locator("em")).to_contain_text("2 fields")
+        await page.get_by_label("Schedule").fill("0 7 * * 1-5")
+        await make.click()
+        await expect(page.locator(".field", has_text="Name").locator("em")).to_contain_text("notes")
+        await page.get_by_label("Name").fill("plans")
+        await page.get_by_role("combobox", name=re.compile("^Device")).select_option("desk")
+        await make.click()
+        await page.get_by_role("heading", name="plans").wait_for()
+        row = await hub.store.read(agents.agent_called, "plans", None)
+        assert (row.device_name, row.paths, row.data_types) == ("desk", ("notes", "plans"), ("tasks",))
+        configs = await hub.store.read(configuration_of, row.id)
+        assert configs == {"threshold": 0.5, "owner": "Ana", "labels": ["a", "b"]}
+
+        await page.get_by_role("link", name="Change").click()
+        await page.get_by_label("Prompt").fill("Find all that is due.")
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_text("Find all that is due.").wait_for()
+        changed = await hub.store.read(agents.agent_called, "plans", None)
+        assert (changed.prompt, changed.paths) == ("Find all that is due.", row.paths)
+        await page.get_by_role("button", name="Remove").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        await page.get_by_role("heading", name="Agents").wait_for()
+        await expect(page.get_by_role("link", name="plans")).to_have_count(0)
