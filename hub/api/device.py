@@ -158,10 +158,12 @@ def converted(given: Any, kind: Any, where: str) -> Any:
 class FittingPage(PageOf):
     """The requested part of a list, of which as many items are answered as fit into a frame."""
 
-    def fetched(self, items: Sequence[Any], *, key: Callable[[Any], Key]) -> Page[Any]:
+    def fetched(
+        self, items: Sequence[Any], *, key: Callable[[Any], Key], rest: Key | None = None
+    ) -> Page[Any]:
         """Return the page out of the ``limit + 1`` items after ``after``, or fewer."""
         self.limit = min(self.limit, fitting(items))
-        return super().fetched(items, key=key)
+        return super().fetched(items, key=key, rest=rest)
 
 
 def fitting(items: Sequence[Any]) -> int:

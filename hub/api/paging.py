@@ -68,12 +68,18 @@ class PageOf:
         """The part to read: one item more than the page has, which tells whether another page follows."""
         return Part(self.limit + 1, self.after)
 
-    def fetched(self, items: Sequence[T], *, key: Callable[[T], Key]) -> Page[T]:
-        """Return the page out of the ``limit + 1`` items after ``after``, or fewer, and set its ``Link``."""
+    def fetched(self, items: Sequence[T], *, key: Callable[[T], Key], rest: Key | None = None) -> Page[T]:
+        """Return the page out of the ``limit + 1`` items after ``after``, or fewer, and set its ``Link``.
+
+        Args:
+            rest: the sort key after which other items may follow fewer ones.
+        """
         page = tuple(items[: self.limit])
-        if len(items) <= self.limit:
+        if len(items) > self.limit:
+            rest = key(page[-1])
+        if rest is None:
             return Page(page, None)
-        cursor = cursor_of(key(page[-1]))
+        cursor = cursor_of(rest)
         if self._call is not None:
             others = [(name, value) for name, value in self._call.query if name not in ("cursor", "limit")]
             query = [*others, ("cursor", cursor), ("limit", str(self.limit))]

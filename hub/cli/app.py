@@ -49,6 +49,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "templates": _Command(DECLARED, "List, show, write and remove the templates of agents."),
         "run": _Command("runs", "Start a run of an agent."),
         "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
+        "items": _Command("items", "List and show found items; approve, edit and reject them, undo that."),
         "locks": _Command(DECLARED, "List locks with their holders and queues, and release a lock by force."),
         "costs": _Command(DECLARED, "Show the costs of models, failed requests included."),
         "activity": _Command(DECLARED, "List what happened to agents, messages and questions."),

@@ -38,6 +38,8 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "id": lambda value: show.NOTHING if value is None else show.short_id(value),
     "at_second": lambda text: show.short_moment(text, seconds=True),
     "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
+    "values": lambda data: pairs(data) if data else "",
+    "quote": lambda place: place["quote"] if place else "",
     "named": lambda counts: [f"{name} {value}" for name, value in counts.items()],
     # The hub itself
     "held_back": lambda reason: f"{reason}; runs started by hand are not" if reason else "",
@@ -256,6 +258,21 @@ def span_took(span: Item) -> str:
     began, ended = (datetime.fromisoformat(span[name]) for name in ("started_at", "ended_at"))
     seconds = (ended - began).total_seconds()
     return f"{seconds * 1_000:.0f} ms" if seconds < 1 else show.took(seconds)
+
+
+# Items
+
+
+@_format
+def item_state(item: Item) -> str:
+    """Return the verdict on an item, what became of one that was given at the hub, and its warnings."""
+    given = item["given"]
+    words = [item["verdict"], *item["warnings"]]
+    if given and (given["state"] != "done" or given["verdict"] == "undo"):
+        words.insert(
+            1, f"{given['verdict']} {given['state']}" + (f": {given['reason']}" if given["reason"] else "")
+        )
+    return ", ".join(words)
 
 
 # Devices

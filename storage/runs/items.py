@@ -18,17 +18,7 @@ from storage.agents.schema import agents
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.many_rows import execute_for_each
-from storage.kernel.rows import (
-    Key,
-    columns_of,
-    fill,
-    listed,
-    narrowed,
-    paged,
-    readable_page,
-    unindexed,
-    values_of,
-)
+from storage.kernel.rows import columns_of, fill, listed, values_of
 from storage.runs.schema import items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
@@ -365,37 +355,6 @@ _waiting = (
     .limit(MOST_COUNTED)
 )
 REVIEW_QUEUE = sa.select(sa.func.count()).select_from(_waiting.subquery())
-
-
-def list_items(
-    c: sa.Connection,
-    *,
-    user_id: UserId | None = None,
-    agent_id: AgentId | None = None,
-    verdict: Verdict | None = None,
-    run_id: RunId | None = None,
-    limit: int | None = None,
-    after: Key | None = None,
-) -> list[tuple[ItemRow, str]]:
-    """Return items, newest first, each with the name of its agent.
-
-    Args:
-        run_id: only items whose newest call this run planned.
-        after: ``(created_at, id)`` of the last item of the previous page.
-    """
-    of_verdict = items.c.verdict if run_id is None else unindexed(items.c.verdict)
-    only = narrowed((items.c.run_id, run_id), (items.c.agent_id, agent_id), (items.c.user_id, user_id))
-    only += [] if verdict is None else [of_verdict == verdict]
-    is_any = run_id is None and verdict is None
-    query = paged(
-        *(NEWEST, items.c.created_at, items.c.id),
-        limit=limit,
-        after=after,
-        descending=True,
-        only=[items.c.agent_id.is_not(None), listed(items), *only],
-        parts=[items.c.verdict == one for one in VERDICTS] if is_any else (),
-    )
-    return readable_page(c, lambda row: (fill(ItemRow, row), row.agent_name), query, limit)
 
 
 class UnknownItem(HubError):

@@ -13,7 +13,8 @@ from protocol.frame import Parameter, Parameters
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
 from storage.devices import device_keys
-from storage.runs import items, run_claims, runs
+from storage.runs import item_lists, run_claims, runs
+from storage.runs.item_lists import ItemFilter
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
 from tests.support.requests import ask, make_requests, request, serving
@@ -72,8 +73,8 @@ async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_s
     assert foreign.result == {"known": 0, "unknown": 2}
     for _ in range(2):
         assert (await ask(bench, "review.report", verdicts=verdicts)).result == {"known": 1, "unknown": 1}
-    ((row, _),) = await bench.store.read(items.list_items, limit=9)
-    assert row.verdict == "rejected"
+    (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
+    assert listed.row.verdict == "rejected"
     assert bench.metrics.registry.get_sample_value("hub_verdicts_unknown_total") == 4
 
 

@@ -55,10 +55,10 @@ status; devices ls; devices ls --all; devices show {device}; pair ls; pair invit
 agents ls; agents show notes; agents next; agents next notes; agents status notes; agents history notes
 agents slots notes; agents tokens notes; agents metrics notes; agents config notes ls
 agents config notes history; agents capabilities notes ls; agents checkpoints notes ls
-templates ls; templates show plain; runs ls; runs show {run}; locks ls; gateways ls; connectors ls
-boards ls; boards show {board}; boards memory {board} ls; messages ls; messages show {message}
-messages broadcasts; ask ls; ask show {question}; costs; token ls; keys ls; nodes ls; doctor; audit ls; routes
-logs; config show
+templates ls; templates show plain; runs ls; runs show {run}; items ls; items show i-1
+locks ls; gateways ls; connectors ls; boards ls; boards show {board}; boards memory {board} ls
+messages ls; messages show {message}; messages broadcasts; ask ls; ask show {question}
+costs; token ls; keys ls; nodes ls; doctor; audit ls; routes; logs; config show
 """
 
 
@@ -125,6 +125,14 @@ async def plant(hub: HubProcess, folder: Path) -> None:
 def poison(database: Path) -> dict[str, str]:
     """Write EVIL into every free text of every row; the ids of what is to be shown."""
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
+        db.execute(
+            "INSERT INTO items (id, user_id, agent_id, unit_key, target_table, likeness, quote_hash,"
+            " place_hash, config_fingerprint, data, source, call_id, run_id, created_at, updated_at)"
+            " SELECT 'i-1', user_id, id, ?1, 'tasks', 'l', 'q', 'p', 'f', json_object('title', ?1),"
+            " json_object('quote', ?1, 'start', 0, 'end', 1), 'c', 'r', 1, 1"
+            " FROM agents WHERE name = 'notes'",
+            (EVIL,),
+        )
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         for table in tables:
             columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]

@@ -16,8 +16,9 @@ from storage.agents.schema import agents as agent_table
 from storage.devices.schema import devices as device_table
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
-from storage.runs import calls, items, plans, run_moves, runs, units
+from storage.runs import calls, item_lists, items, plans, run_moves, runs, units
 from storage.runs.calls import ReportedVerdict
+from storage.runs.item_lists import ItemFilter
 from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
@@ -121,7 +122,7 @@ def bring(c: sa.Connection, held: HeldRun, written: UnitPlan, **answer: Any) -> 
 
 
 def ledger(c: sa.Connection, **options: Any) -> list[ItemRow]:
-    return [row for row, _ in items.list_items(c, limit=100, **options)]
+    return [one.row for one in item_lists.list_items(c, ItemFilter(**options), limit=100).items]
 
 
 def the_item(c: sa.Connection) -> ItemRow:
@@ -344,11 +345,11 @@ def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(c: s
     plan(c, held, as_new(*(item(f"task {n}") for n in range(5))))
     everything = ledger(c)
     assert [row.data["title"] for row in everything] == [f"task {n}" for n in (4, 3, 2, 1, 0)]
-    first = items.list_items(c, limit=2)
-    last, agent_name = first[-1]
-    assert agent_name == "inbox"
-    rest = items.list_items(c, limit=9, after=(last.created_at, last.id))
-    assert [row for row, _ in (*first, *rest)] == everything
+    first = item_lists.list_items(c, ItemFilter(), limit=2).items
+    last = first[-1].row
+    assert first[-1].agent == "inbox"
+    rest = item_lists.list_items(c, ItemFilter(), limit=9, after=(last.created_at, last.id)).items
+    assert [one.row for one in (*first, *rest)] == everything
     for nothing in (
         {"agent_id": AgentId("other")},
         {"run_id": RunId("other")},
@@ -357,6 +358,20 @@ def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(c: s
     ):
         assert ledger(c, **nothing) == []
     assert ledger(c, agent_id=agent.id, run_id=held.id, user_id=agent.user_id, verdict="open") == everything
+
+
+def test_few_items_among_many_are_found_over_pages_of_limited_work(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_lists, "MOST_EXAMINED", 10)
+    plan(c, running(c), as_new(*(item(f"Überweisung {n}") for n in range(25))))
+    sought = ItemFilter(text="ÜBERWEISUNG 2", verdict="open")
+    pages = [item_lists.list_items(c, sought, limit=50)]
+    while pages[-1].rest is not None:
+        pages.append(item_lists.list_items(c, sought, limit=50, after=pages[-1].rest))
+    assert len(pages) == 3
+    found = [one.row.data["title"] for page in pages for one in page.items]
+    assert sorted(found) == [f"Überweisung {n}" for n in (2, 20, 21, 22, 23, 24)]
 
 
 def test_items_go_with_their_agent_and_outlive_their_device(c: sa.Connection) -> None:

@@ -1,14 +1,16 @@
 """Items that agents found, and the verdicts of their owners."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
+from hub.api.binding import From
 from hub.api.device import Link
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, device, listed, route
+from hub.api.noun import Noun, command, device, route
+from hub.api.paging import Paging
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
@@ -19,8 +21,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, RunId
 from protocol.tables import TABLES, TableName
 from storage.agents import agents
-from storage.runs import calls, item_verdicts, items
+from storage.devices import pairings
+from storage.runs import calls, item_lists, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
+from storage.runs.item_lists import ItemCounts, ItemFilter, ItemPage
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRow, VerdictState
 from storage.runs.items import ItemRow
 from storage.store import Connection, Store
@@ -28,6 +32,16 @@ from storage.store import Connection, Store
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
 Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
 ItemVerdict = Literal["open", "approved", "edited", "rejected"]
+ItemWarning = Literal["any", "none", "instruction", "hidden_characters", "approximate_quote", "cut_answer"]
+
+
+class GivenVerdictView(View):
+    """Newest verdict that was given at the hub. *reason* of a refusal: an error code."""
+
+    verdict: GivenVerdict
+    state: VerdictState
+    created_at: Instant
+    reason: str | None = None
 
 
 class ItemView(View, kw_only=True):
@@ -35,10 +49,12 @@ class ItemView(View, kw_only=True):
 
     *answered_at*: when the device answered for the newest version; null: the device may not have it.
     *warnings* for a reviewer: instruction, hidden_characters, approximate_quote, cut_answer.
+    *given*: the newest verdict that was given at the hub; null once it is no longer kept.
     """
 
     id: str
     agent: str
+    device: str | None = None
     run_id: str
     path: str
     table: str
@@ -50,6 +66,30 @@ class ItemView(View, kw_only=True):
     created_at: Instant
     answered_at: Instant | None = None
     verdict_at: Instant | None = None
+    given: GivenVerdictView | None = None
+
+
+class ItemsPage(View):
+    """A page of items, the newest first; *next_cursor* leads to the older ones, also from an empty page."""
+
+    items: tuple[ItemView, ...]
+    next_cursor: str | None = None
+
+
+class ItemCountsView(View):
+    """Numbers of items by the values of each filter, as all other filters let them through.
+
+    *total*: with all filters. *is_complete*: false if only the newest items were counted. *warnings* has
+    ``any`` and ``none``, too. *folders*: those with the most items.
+    """
+
+    total: int
+    is_complete: bool
+    tables: dict[str, int]
+    devices: dict[str, int]
+    agents: dict[str, int]
+    warnings: dict[str, int]
+    folders: dict[str, int]
 
 
 class ItemPlace(Struct):
@@ -66,28 +106,16 @@ class ItemPlace(Struct):
     link: str | None = None
 
 
-class GivenVerdictView(View):
-    """Newest verdict that was given at the hub. *reason* of a refusal: an error code."""
-
-    verdict: GivenVerdict
-    state: VerdictState
-    created_at: Instant
-    reason: str | None = None
-
-
 class ItemDetail(ItemView, kw_only=True):
     """Item with its content.
 
     *data*: of the newest version; *before*: what the device has, while an update is on its way to it.
-    *place*: null once its owner has rejected it. *given*: null once it is no longer kept.
+    *place*: null once its owner has rejected it.
     """
 
-    device: str | None = None
     data: dict[str, Any]
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
-
-    given: GivenVerdictView | None = None
 
 
 class NewVerdictView(View):
@@ -135,6 +163,40 @@ class VerdictResults(View):
     results: tuple[VerdictResult, ...]
 
 
+_Name = Annotated[str, Meta(max_length=200)]
+_Text = Annotated[str, Meta(max_length=1_000)]
+
+
+class AskedItems(NamedTuple):
+    """Filter of a request."""
+
+    agent: str | None
+    device: str | None
+    verdict: ItemVerdict | None
+    run: str | None
+    table: TableName | None
+    warning: ItemWarning | None
+    path: str | None
+    text: str | None
+
+
+def asked_items(
+    agent: _Name | None = None,
+    device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
+    verdict: ItemVerdict | None = None,
+    run: _Name | None = None,
+    table: TableName | None = None,
+    warning: Annotated[ItemWarning, Meta(description="Any, none, or the name of one.")] | None = None,
+    path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None,
+    text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None,
+) -> AskedItems:
+    """Return the filter of a request."""
+    return AskedItems(agent, device, verdict, run, table, warning, path, text)
+
+
+Asked = Annotated[AskedItems, From(asked_items)]
+
+
 class Items(Noun):
     """The ledger of items."""
 
@@ -155,37 +217,107 @@ class Items(Noun):
         self._on_given = on_given
         self._unknown_verdicts = metrics.verdicts_unknown
 
-    @listed(
-        "",
-        Scope.READ,
-        key=lambda item: (epoch_ms(item.created_at), item.id),
-        errors=[ErrorCode.UNKNOWN_AGENT],
+    @command(
+        "items ls",
+        example="hub items ls --table tasks --path notes/",
+        json="items",
+        help="List items that wait for a verdict, or others, the newest first.",
+        options={
+            "agent": "Only of this agent.",
+            "device": "Only for this device.",
+            "run": "Only those whose newest version this run found.",
+            "table": "Only of this table.",
+            "verdict": "=open/--all: Include items that have a verdict.",
+            "warning": "Only with this warning, with any, or with none.",
+            "path": "Only of this file, or of the folder if it ends in a slash.",
+            "text": "Only with this text in a value or in the path.",
+            "limit": "--limit=50: Maximum number of items.",
+        },
+        rows="items",
+        table=(
+            "id|id as item",
+            "created_at|at as found",
+            "table",
+            "device as device?",
+            "path",
+            "*|item_state as state",
+            "title|short as title",
+        ),
+        empty="no matching items; --all includes those that have a verdict",
     )
-    async def newest(
-        self,
-        agent: Annotated[str, Meta(max_length=200)] | None = None,
-        verdict: ItemVerdict | None = None,
-        run: Annotated[str, Meta(max_length=200)] | None = None,
-        part: Part = ALL,
-    ) -> list[ItemView]:
-        """List items, the newest first: of all agents or of one, with one verdict, of one run."""
+    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
+    async def newest(self, asked: Asked, paging: Paging) -> ItemsPage:
+        """List items, the newest first.
 
-        def read(c: Connection) -> list[tuple[ItemRow, str]]:
-            agent_id = None
-            if agent is not None:
-                agent_id = agents.agent_called(c, agent, self.user_id, or_removed=True).id
-            return items.list_items(
-                c,
-                user_id=self.user_id,
-                agent_id=agent_id,
-                verdict=verdict,
-                run_id=None if run is None else RunId(run),
-                limit=part.limit,
-                after=part.after,
+        A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on.
+        """
+
+        def read(c: Connection) -> tuple[ItemPage, dict[str, VerdictRow]]:
+            page = item_lists.list_items(
+                c, self._filter(c, asked), limit=paging.part.limit, after=paging.after
             )
+            return page, item_verdicts.newest_verdicts(c, [one.row.id for one in page.items])
 
-        return [_view(row, name) for row, name in await self._store.read(read)]
+        found, newest = await self._store.read(read)
+        page = paging.fetched(found.items, key=lambda one: (one.row.created_at, one.row.id), rest=found.rest)
+        return ItemsPage(
+            items=tuple(
+                ItemView.from_row(one.row, **_shown(one.row, one.agent, one.device, newest.get(one.row.id)))
+                for one in page.items
+            ),
+            next_cursor=page.next_cursor,
+        )
 
+    @route("GET", "/counts", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
+    async def counts(self, asked: Asked) -> ItemCountsView:
+        """Count the newest 10,000 items by table, device, agent, warning and folder."""
+
+        def read(c: Connection) -> ItemCounts:
+            return item_lists.count_items(c, self._filter(c, asked))
+
+        return ItemCountsView.from_row(await self._store.read(read))
+
+    def _filter(self, c: Connection, asked: AskedItems) -> ItemFilter:
+        agent_id = device_id = None
+        if asked.agent is not None:
+            agent_id = agents.agent_called(c, asked.agent, self.user_id, or_removed=True).id
+        if asked.device is not None:
+            at = epoch_ms(self._clock.now())
+            device_id = pairings.device_named(c, asked.device, user_id=self.user_id, at=at).id
+        return ItemFilter(
+            user_id=self.user_id,
+            agent_id=agent_id,
+            device_id=device_id,
+            run_id=None if asked.run is None else RunId(asked.run),
+            verdict=asked.verdict,
+            table=asked.table,
+            warning=asked.warning,
+            path=asked.path,
+            text=asked.text,
+        )
+
+    @command(
+        "items show ITEM_ID",
+        example="hub items show 4e21a9",
+        json="item",
+        help="Show an item: its values, its place in the source, and what became of it.",
+        ids="item_id",
+        facts=(
+            "id as item",
+            "table",
+            "*|item_state as state",
+            "device",
+            "agent",
+            "run_id|id as run",
+            "path",
+            "created_at|moment as found",
+            "answered_at|moment as at the device",
+            "verdict_at|moment as decided?",
+            "data|values",
+            "before|values as before?",
+            "place|quote as quote?",
+        ),
+    )
     @route("GET", "/{item_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_ITEM])
     async def get(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemDetail:
         """Return one item with its content and its place in the source."""
@@ -195,10 +327,8 @@ class Items(Noun):
             return *items.get_item(c, item_id, self.user_id), newest
 
         row, agent, device_name, newest = await self._store.read(read)
-        given = None if newest is None else GivenVerdictView.from_row(newest)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
-        shown = _shown(row) | {"agent": agent, "device": device_name}
-        return ItemDetail.from_row(row, **shown, place=place, given=given)
+        return ItemDetail.from_row(row, **_shown(row, agent, device_name, newest), place=place)
 
     @route("POST", "/verdicts", Scope.RUN)
     async def give(self, given: NewVerdictsView, actor: Actor) -> VerdictResults:
@@ -254,13 +384,11 @@ def _result(item_id: str, given: VerdictRow | HubError | None) -> VerdictResult:
     return VerdictResult(id=item_id, state=given.state, reason=given.reason)
 
 
-def _view(row: ItemRow, agent_name: str) -> ItemView:
-    return ItemView.from_row(row, **_shown(row), agent=agent_name)
-
-
-def _shown(row: ItemRow) -> dict[str, str]:
-    """Return the fields of a view that have other names in the ledger."""
+def _shown(row: ItemRow, agent: str, device: str | None, newest: VerdictRow | None) -> dict[str, Any]:
+    """Return the fields of a view that have other names in the ledger, or are not in it."""
     title = ""
     if row.target_table in TABLES:  # else it is a table of another release
         title = str(row.data.get(TABLES[TableName(row.target_table)].title, ""))
-    return {"path": row.unit_key, "table": row.target_table, "title": title}
+    given = None if newest is None else GivenVerdictView.from_row(newest)
+    named = {"path": row.unit_key, "table": row.target_table, "title": title}
+    return named | {"agent": agent, "device": device, "given": given}

@@ -31,8 +31,8 @@ def keep(c: sa.Connection) -> None:
             user_id=owner,
             agent_id=AgentId("a-1"),
             device_id=DeviceId("d-1"),
-            unit_key="notes/a.md",
-            target_table="tasks",
+            unit_key="b.md" if n == 2 else "notes/a.md",
+            target_table="notes" if n == 4 else "tasks",
             likeness=f"l-{n}",
             quote_hash="q",
             place_hash="q",
@@ -93,6 +93,49 @@ async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncCli
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_agent")
     wrong = await client.get("/v1/items", params={"verdict": "maybe"})
     assert (wrong.status_code, wrong.json()["code"]) == (422, "bad_params")
+
+
+async def test_items_are_chosen_by_what_they_are_and_where_they_come_from(
+    client: httpx2.AsyncClient,
+) -> None:
+    assert await titles(client, table="notes") == ["task 4"]
+    assert await titles(client, warning="instruction") == await titles(client, warning="any") == ["task 4"]
+    assert await titles(client, warning="none", verdict="open") == ["task 0"]
+    assert await titles(client, path="notes/", table="tasks") == ["task 3", "task 1", "task 0"]
+    assert (
+        await titles(client, path="b.md") == await titles(client, text="TASK 2", device="lab") == ["task 2"]
+    )
+    assert await titles(client, text="Notes/A", verdict="open") == ["task 4", "task 0"]
+    assert await titles(client, text="%") == []
+    unknown = await client.get("/v1/items", params={"device": "nowhere"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_device")
+
+
+async def test_items_are_counted_by_each_filter_as_the_others_let_them_through(
+    client: httpx2.AsyncClient,
+) -> None:
+    async def counts(**asked: str) -> dict[str, Any]:
+        answer = await client.get("/v1/items/counts", params=asked)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    everything = await counts()
+    assert (everything["total"], everything["is_complete"]) == (5, True)
+    assert everything["tables"] == {"notes": 1, "tasks": 4}
+    assert everything["warnings"] == {"any": 1, "instruction": 1, "none": 4}
+    assert (everything["devices"], everything["agents"]) == ({"lab": 5}, {"inbox": 5})
+    assert everything["folders"] == {"notes/": 4}
+    marked = await counts(verdict="open", warning="any")
+    assert (marked["total"], marked["tables"]) == (1, {"notes": 1})
+    assert marked["warnings"] == {"any": 1, "instruction": 1, "none": 1}
+    assert (await counts(table="projects", text="task"))["tables"] == {"notes": 1, "tasks": 4}
+
+
+async def test_a_list_shows_what_became_of_verdicts(client: httpx2.AsyncClient) -> None:
+    await give(client, {"id": "i-0", "verdict": "approve"})
+    listed = {item["id"]: item for item in (await client.get("/v1/items")).json()["items"]}
+    assert (listed["i-0"]["given"]["state"], listed["i-0"]["device"]) == ("pending", "lab")
+    assert listed["i-4"]["given"] is None
 
 
 async def test_pages_of_items_neither_double_nor_leave_out_one(client: httpx2.AsyncClient) -> None:

@@ -21,8 +21,9 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage.runs import calls, items, runs
+from storage.runs import calls, item_lists, runs
 from storage.runs.calls import ReportedVerdict
+from storage.runs.item_lists import ItemFilter
 from storage.runs.items import ItemRow
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
@@ -66,8 +67,8 @@ async def run(
 
 
 async def ledger(bench: Bench) -> dict[object, ItemRow]:
-    found = await bench.store.read(items.list_items, limit=100)
-    return {row.data["title"]: row for row, _ in found}
+    found = await bench.store.read(item_lists.list_items, ItemFilter(), limit=100)
+    return {one.row.data["title"]: one.row for one in found.items}
 
 
 async def newest(bench: Bench) -> RunRow:

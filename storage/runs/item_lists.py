@@ -1,0 +1,264 @@
+"""Lists of items: pages of those that a filter lets through, and the number of items of each value.
+
+A page is read in the order of an index. A filter that no index has is checked item by item, of
+``MOST_EXAMINED`` items at most: the next page goes on behind them. Counts are of the newest
+``MOST_COUNTED`` items.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, DeviceId, RunId, UserId
+from storage.agents.schema import agents
+from storage.devices.schema import devices
+from storage.kernel.database import UnreadableRow
+from storage.kernel.rows import Key, fill, listed, narrowed, paged, readable_page, texts, unindexed
+from storage.runs.items import NEWEST, VERDICTS, ItemRow, Verdict
+from storage.runs.schema import items
+
+MOST_EXAMINED: Final = 10_000
+MOST_COUNTED: Final = 10_000
+MOST_FOLDERS: Final = 50
+ANY, NONE = "any", "none"  # items with some warning, or without one
+_FEW: Final = (items.c.target_table, items.c.device_id, items.c.agent_id, items.c.unit_key, items.c.warnings)
+
+
+class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Filter of items; None lets all through.
+
+    Attributes:
+        run_id: only items whose newest call this run planned.
+        warning: the name of one, ``ANY`` or ``NONE``.
+        path: of a file; of a folder with all below it, if it ends in a slash.
+        text: in a value or in the path of the item, in capital or small letters.
+    """
+
+    user_id: UserId | None = None
+    agent_id: AgentId | None = None
+    verdict: Verdict | None = None
+    run_id: RunId | None = None
+    table: str | None = None
+    device_id: DeviceId | None = None
+    warning: str | None = None
+    path: str | None = None
+    text: str | None = None
+
+
+class ListedItem(msgspec.Struct, frozen=True):
+    """Item with the names of its agent and device."""
+
+    row: ItemRow
+    agent: str
+    device: str | None
+
+
+class ItemPage(msgspec.Struct, frozen=True):
+    """Items, newest first. *rest*: key of the last one that was examined, if others may follow it."""
+
+    items: list[ListedItem]
+    rest: Key | None = None
+
+
+_LISTED: Final = NEWEST.add_columns(devices.c.name.label("device_name")).outerjoin(
+    devices, devices.c.id == items.c.device_id
+)
+_KEY: Final = sa.select(items.c.created_at, items.c.id)
+
+
+def list_items(
+    c: sa.Connection, chosen: ItemFilter, *, limit: int | None = None, after: Key | None = None
+) -> ItemPage:
+    """Return a page of items, newest first.
+
+    Args:
+        after: ``(created_at, id)`` of the last item of the previous page.
+    """
+    indexed, parts = _indexed(chosen)
+    checked = list(_checked(chosen))
+    last = None
+    if checked and chosen.run_id is None:
+        last = _last_examined(c, indexed, parts, after)
+    if last is not None:
+        checked.append(sa.tuple_(items.c.created_at, items.c.id) >= sa.tuple_(*map(sa.literal, last)))
+    query = paged(
+        *(_LISTED, items.c.created_at, items.c.id),
+        limit=limit,
+        after=after,
+        descending=True,
+        only=[*indexed, *checked],
+        parts=parts,
+    )
+
+    def convert(row: Any) -> ListedItem:
+        item = fill(ItemRow, row)
+        if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
+            raise UnreadableRow("the filter does not let it through")
+        return ListedItem(item, row.agent_name, row.device_name)
+
+    found = readable_page(c, convert, query, limit)
+    return ItemPage(found, last if limit is None or len(found) < limit else None)
+
+
+def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.ColumnElement[bool]]]:
+    """Return the conditions that an index has, and the parts from which the list is merged."""
+    verdict = chosen.verdict
+    of_verdict = items.c.verdict if chosen.run_id is None else unindexed(items.c.verdict)
+    only = narrowed(
+        (items.c.run_id, chosen.run_id),
+        (items.c.agent_id, chosen.agent_id),
+        (items.c.user_id, chosen.user_id),
+    )
+    only += [items.c.agent_id.is_not(None), listed(items)]
+    only += [] if verdict is None else [of_verdict == verdict]
+    is_any = chosen.run_id is None and verdict is None
+    return only, [items.c.verdict == one for one in VERDICTS] if is_any else []
+
+
+def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield the conditions that are checked item by item."""
+    if chosen.table is not None:
+        yield unindexed(items.c.target_table) == chosen.table
+    if chosen.device_id is not None:
+        yield unindexed(items.c.device_id) == chosen.device_id
+    if chosen.warning is not None:
+        warnings = sa.cast(items.c.warnings, sa.Text)
+        if chosen.warning in (ANY, NONE):
+            yield warnings != "[]" if chosen.warning == ANY else warnings == "[]"
+        else:
+            yield warnings.contains(f'"{chosen.warning}"', autoescape=True)
+    if chosen.path is not None:
+        path = unindexed(items.c.unit_key)
+        is_folder = chosen.path.endswith("/")
+        yield (sa.func.substr(path, 1, len(chosen.path)) if is_folder else path) == chosen.path
+    if chosen.text is not None:
+        yield _may_have(chosen.text)
+
+
+def _may_have(text: str) -> sa.ColumnElement[bool]:
+    """Return a condition of all items with *text*: letters whose case no database knows are left out."""
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "%" for letter in text)
+    columns = (sa.cast(items.c.data, sa.Text), items.c.unit_key)
+    return sa.or_(*(column.ilike(f"%{plain}%") for column in columns))
+
+
+def _has_text(text: str, path: str, data: Mapping[str, Any]) -> bool:
+    sought = text.casefold()
+    lists = (value if isinstance(value, list) else [value] for value in data.values())
+    found = (value for values in lists for value in values if isinstance(value, str))
+    return sought in path.casefold() or any(sought in value.casefold() for value in found)
+
+
+def _last_examined(
+    c: sa.Connection,
+    only: list[sa.ColumnElement[bool]],
+    parts: list[sa.ColumnElement[bool]],
+    after: Key | None,
+) -> Key | None:
+    """Return the key of the item at which a page ends, however few it has; None: all may be examined."""
+    keys: list[Key] = []
+    for part in parts or [sa.true()]:
+        query = paged(
+            *(_KEY, items.c.created_at, items.c.id),
+            limit=1,
+            after=after,
+            descending=True,
+            only=[*only, part],
+        ).offset(MOST_EXAMINED - 1)
+        keys += [(row.created_at, row.id) for row in c.execute(query)]
+    return max(keys, default=None)
+
+
+class ItemCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of items by the values of a filter, each with the other filters.
+
+    Attributes:
+        total: with all filters.
+        is_complete: False: older items were not counted.
+        folders: those with the most items.
+    """
+
+    total: int
+    is_complete: bool
+    tables: dict[str, int]
+    devices: dict[str, int]
+    agents: dict[str, int]
+    warnings: dict[str, int]
+    folders: dict[str, int]
+
+
+def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
+    """Count the newest items of each table, device, agent, warning and folder."""
+    indexed, parts = _indexed(chosen)
+    columns = _FEW if chosen.text is None else (*_FEW, items.c.data)
+    newest = paged(
+        *(sa.select(*columns), items.c.created_at, items.c.id),
+        limit=MOST_COUNTED,
+        descending=True,
+        only=indexed,
+        parts=parts,
+    ).subquery()
+    query = (
+        sa.select(
+            *newest.c,
+            agents.c.name.label("agent"),
+            devices.c.name.label("device"),
+            sa.func.count().label("items"),
+        )
+        .join_from(newest, agents, agents.c.id == newest.c.agent_id)
+        .outerjoin(devices, devices.c.id == newest.c.device_id)
+        .group_by(*newest.c, agents.c.name, devices.c.name)
+    )
+    found: Counter[tuple[str, DeviceId | None, str | None, str, str, tuple[str, ...]]] = Counter()
+    counted = 0
+    for row in c.execute(query):
+        counted += row.items
+        if chosen.text is None or (
+            isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)
+        ):
+            key = (row.target_table, row.device_id, row.device, row.agent, row.unit_key)
+            found[*key, tuple(texts(row.warnings))] += row.items
+    return _counts(found, chosen, is_complete=counted < MOST_COUNTED)
+
+
+def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) -> ItemCounts:
+    counted: dict[str, Counter[str]] = {
+        name: Counter() for name in ("tables", "devices", "agents", "warnings", "folders")
+    }
+    total = 0
+    for (table, device_id, device, agent, path, warnings), count in found.items():
+        marks = (ANY, *warnings) if warnings else (NONE,)
+        folder = path.rpartition("/")[0]
+        failed = [
+            name
+            for name, is_through in (
+                ("tables", chosen.table in (None, table)),
+                ("devices", chosen.device_id in (None, device_id)),
+                ("warnings", chosen.warning is None or chosen.warning in marks),
+                ("folders", chosen.path is None or _is_at(path, chosen.path)),
+            )
+            if not is_through
+        ]
+        total += 0 if failed else count
+        values = {
+            "tables": (table,),
+            "devices": () if device is None else (device,),
+            "agents": (agent,),
+            "warnings": marks,
+            "folders": (f"{folder}/",) if folder else (),
+        }
+        for name, all_values in values.items():
+            if failed in ([], [name]):
+                for value in all_values:
+                    counted[name][value] += count
+    counted["folders"] = Counter(dict(counted["folders"].most_common(MOST_FOLDERS)))
+    return ItemCounts(
+        total=total, is_complete=is_complete, **{name: dict(sorted(n.items())) for name, n in counted.items()}
+    )
+
+
+def _is_at(path: str, chosen: str) -> bool:
+    return path.startswith(chosen) if chosen.endswith("/") else path == chosen

@@ -1,0 +1,34 @@
+"""Items on the command line: listed, shown and judged."""
+
+import json
+
+from anyio.from_thread import BlockingPortal
+
+from tests.hub.api.test_item_routes import keep
+from tests.hub.cli.conftest import Hub
+from tests.support.hub import ServedHub
+
+
+def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.store.write, keep)
+    listed = hub("items").output
+    assert "task 4" in listed and "open, instruction" in listed and "task 1" not in listed
+    assert "task 1" in hub("items", "ls", "--all", "--table", "tasks").output
+    assert "no matching items" in hub("items", "--path", "elsewhere/").output
+    shown = hub("items", "show", "i-4").output
+    assert "title=task 4" in shown and "quote" in shown and "open, instruction" in shown
+
+
+def test_items_are_judged_and_the_verdict_is_taken_back(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+    assert "approve task 0: pending" in hub("items", "approve", "i-0", "title=Call Ana").output
+    assert "open, approve pending" in hub("items", "show", "i-0").output
+    assert "undo task 0: open" in hub("items", "undo", "i-0").output
+    several = hub("items", "reject", "i-0", "i-1", "--json")
+    states = [one["state"] for one in json.loads(several.stdout)["results"]]
+    assert states == ["pending", None]
+    refused = hub("items", "edit", "i-4", "colour=red")
+    assert (refused.exit_code, "there is no such field" in refused.output) == (1, True)
+    assert hub("items", "edit", "i-4").exit_code == 2
