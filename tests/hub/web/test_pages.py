@@ -144,6 +144,37 @@ async def test_all_items_are_those_without_a_warning_and_others_are_selected_one
     assert await verdicts(hub) == {"i-2": ("reject", {}), "i-0": ("approve", {})}
 
 
+async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_one_key(
+    hub: ServedHub, visit: Visit
+) -> None:
+    await visit.open("review")
+    keys, rows = visit.page.keyboard, visit.page.locator(".picks li")
+    await expect(rows).to_have_count(3)
+    await keys.press("/")
+    await keys.type("INVOICE")
+    await keys.press("Enter")
+    await expect(rows).to_have_count(1)
+    warning = visit.page.get_by_label("Warning")
+    assert await warning.locator("option").all_inner_texts() == ["any", "none (1)"]
+    await keys.press("/")
+    await visit.page.get_by_label("Find").fill("")
+    await keys.press("Enter")
+    await expect(rows).to_have_count(3)
+    await warning.select_option("instruction")
+    await expect(rows).to_have_count(2)
+    await keys.press("A")
+    await visit.page.get_by_text("are selected one by one").wait_for()
+    await visit.open("review?item=i-0")
+    await keys.press("?")
+    shown = await visit.page.locator("dialog.help dt").all_inner_texts()
+    assert len(shown) == len(set(shown)) and {"j", "/", "R"} <= set(shown)
+    await keys.press("Escape")
+    await keys.press("R")
+    await visit.page.get_by_text("Rejected “<img").wait_for()
+    assert await verdicts(hub) == {"i-0": ("reject", {})}
+    await expect(rows.filter(has_text="reject")).to_have_count(1)
+
+
 async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_item(hub: ServedHub) -> None:
     async with browsing() as browser, visiting(browser, hub, size=SIZES["narrow"]) as visit:
         await visit.open("review")

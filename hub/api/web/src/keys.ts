@@ -39,6 +39,11 @@ function pressed(event: KeyboardEvent): void {
     isPaletteShown.value = !isPaletteShown.value;
     return;
   }
+  const { target } = event;
+  if (target instanceof HTMLInputElement && target.type === "search" && ["Enter", "Escape"].includes(event.key)) {
+    target.blur(); // what was typed takes effect, and the keys of the view act again
+    return;
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || isDialogOpen()) return;
   const action = chosen(event.key, event.timeStamp);
   if (action === undefined) return;

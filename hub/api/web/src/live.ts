@@ -15,7 +15,8 @@ export type Kind =
   | "pairing"
   | "question"
   | "run"
-  | "schedule";
+  | "schedule"
+  | "verdict";
 interface Change {
   readonly kind: Kind;
   readonly id: string;

@@ -312,25 +312,29 @@ export function Select({ label, values, value, change, none, problem }: SelectPr
 interface ChoiceProps {
   readonly name: string;
   readonly label: string;
-  readonly values: readonly string[];
+  readonly values?: readonly string[];
+  /** Numbers of things by value, for a choice among these values. */
+  readonly counts?: Readonly<Record<string, number>> | undefined;
   /** What is shown without a choice. */
   readonly none?: string;
   readonly isInLine?: boolean;
 }
 
 /** A choice of a filter, which stands in the address of the page. */
-export function Choice({ name, label, values, none = "any", isInLine }: ChoiceProps): JSX.Element {
+export function Choice({ name, label, values, counts, none = "any", isInLine }: ChoiceProps): JSX.Element {
+  const chosen = place.value.query.get(name);
+  const offered = values ?? Object.keys({ ...counts, ...(chosen && { [chosen]: 0 }) });
   return (
     <label class={isInLine ? "inline" : "field"}>
       <span>{label}</span>
       <select
-        value={place.value.query.get(name) ?? ""}
+        value={chosen ?? ""}
         onChange={(event) => refine({ [name]: event.currentTarget.value || undefined })}
       >
         <option value="">{none}</option>
-        {values.map((value) => (
+        {offered.map((value) => (
           <option key={value} value={value}>
-            {value.toLowerCase().replaceAll("_", " ")}
+            {values ? value.toLowerCase().replaceAll("_", " ") : `${value} (${counts?.[value] ?? 0})`}
           </option>
         ))}
       </select>

@@ -179,12 +179,13 @@ function Help(): JSX.Element {
     ["?", "these keys"],
     ...VIEWS.map((view) => [`g ${view.key}`, view.title] as const),
   ];
+  const owned = new Set(own.value.map(({ key }) => key));
   return (
     <dialog ref={dialog} class="help" aria-label="Keys" onClose={() => (isHelpShown.value = false)}>
       <h2>Keys</h2>
       <div class="columns">
         {own.value.length > 0 && <KeyList rows={own.value.map(({ key, about }) => [key, about])} />}
-        <KeyList rows={always} />
+        <KeyList rows={always.filter(([keys]) => !keys.split(", ").every((key) => owned.has(key)))} />
       </div>
       <form method="dialog">
         <button>Close</button>

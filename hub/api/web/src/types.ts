@@ -39,6 +39,7 @@ export type IssueCounts = { "errors": number; "warnings": number; "notices": num
 export type IssueView = { "id": string; "subject": string; "severity": "error" | "notice" | "warning"; "since": string; "explanation": string; "fix": string };
 export type Issues = { "issues": readonly (IssueView)[]; "next_cursor": string | null };
 export type ItemCounts = { "found": number; "approved": number; "rejected": number; "waiting": number };
+export type ItemCountsView = { "total": number; "is_complete": boolean; "tables": { readonly [name: string]: number }; "devices": { readonly [name: string]: number }; "agents": { readonly [name: string]: number }; "warnings": { readonly [name: string]: number }; "folders": { readonly [name: string]: number } };
 export type ItemDetail = { "id": string; "agent": string; "device": string | null; "run_id": string; "path": string; "table": string; "title": string; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null; "given": (GivenVerdictView) | (null); "data": { readonly [name: string]: unknown }; "before": { readonly [name: string]: unknown } | null; "place": (ItemPlace) | (null) };
 export type ItemPlace = { "quote": string; "start": number; "end": number; "sha256": string | null; "link": string | null };
 export type ItemView = { "id": string; "agent": string; "device": string | null; "run_id": string; "path": string; "table": string; "title": string; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null; "given": (GivenVerdictView) | (null) };
@@ -133,6 +134,7 @@ export interface Get {
   "/v1/invitations": { query: "cursor" | "limit" | "user"; body: undefined; answer: Invitations };
   "/v1/issues": { query: "anew" | "cursor" | "limit" | "online" | "user"; body: undefined; answer: Issues };
   "/v1/items": { query: "agent" | "cursor" | "device" | "limit" | "path" | "run" | "table" | "text" | "user" | "verdict" | "warning"; body: undefined; answer: ItemsPage };
+  "/v1/items/counts": { query: "agent" | "device" | "path" | "run" | "table" | "text" | "user" | "verdict" | "warning"; body: undefined; answer: ItemCountsView };
   "/v1/items/{item_id}": { query: "user"; body: undefined; answer: ItemDetail };
   "/v1/logs": { query: "cursor" | "device" | "follow" | "level" | "limit" | "run" | "since" | "until"; body: undefined; answer: LogEntries };
   "/v1/me": { query: "user"; body: undefined; answer: MeView };

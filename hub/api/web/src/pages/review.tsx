@@ -10,13 +10,15 @@ import { Choice, Facts, Filter, Page, Pager, Read, Refused, Section, State, Time
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { Refusal, ask } from "../server";
-import type { ItemDetail, ItemView, NewVerdictView } from "../types";
+import type { ItemCountsView, ItemDetail, ItemView, NewVerdictView } from "../types";
 import { Editor, shown } from "./item_editor";
 
 const ROWS = 50;
 const UNDO_MS = 8_000;
+const MOST = 500; // verdicts in one request
 const VERDICTS = ["approved", "edited", "rejected", "any"];
 const DONE = { approve: "Approved", reject: "Rejected" } as const;
+const KINDS = ["item", "verdict"] as const;
 type Verdict = keyof typeof DONE;
 type Values = Readonly<Record<string, unknown>>;
 interface Undoable {
@@ -32,24 +34,28 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 export function Review(): JSX.Element {
   const query = Object.fromEntries(place.value.query);
   const verdict = query["verdict"] ?? "open";
-  const asked = { agent: query["agent"], run: query["run"], verdict: verdict === "any" ? undefined : verdict };
-  const items = useReading("/v1/items", { query: { ...asked, cursor: query["cursor"], limit: ROWS }, kinds: ["item"] });
+  const { agent, run, table, device, warning, path, text } = query;
+  const asked = { agent, run, table, device, warning, path, text, verdict: verdict === "any" ? undefined : verdict };
+  const items = useReading("/v1/items", { query: { ...asked, cursor: query["cursor"], limit: ROWS }, kinds: KINDS });
+  const counts = useReading("/v1/items/counts", { query: asked, kinds: KINDS });
   const rows = items.data?.items ?? [];
   const id = query["item"] ?? rows[0]?.id;
-  const item = useReading("/v1/items/{item_id}", { params: { item_id: id ?? "" }, kinds: ["item"], when: id !== undefined });
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const item = useReading("/v1/items/{item_id}", { params: { item_id: id ?? "" }, kinds: KINDS, when: id !== undefined });
+  const [chosen, setChosen] = useState<ReadonlyMap<string, ItemView>>(new Map());
   const [isEditing, setEditing] = useState(false);
 
   const mayJudge = me.value?.scopes.includes("run") ?? false;
-  const isOpen = (one: ItemView): boolean => mayJudge && one.verdict === "open" && !decided.value.has(one.id);
+  const isOpen = (one: ItemView): boolean =>
+    mayJudge && one.verdict === "open" && !decided.value.has(one.id) && !isOnItsWay(one);
   const current = item.data?.id === id ? item.data : undefined;
-  const isWaiting = current !== undefined && isOpen(current) && !isOnItsWay(current);
-  const judged = chosen.size > 0 ? rows.filter((row) => chosen.has(row.id) && isOpen(row)) : isWaiting ? [current] : [];
+  const isWaiting = current !== undefined && isOpen(current);
+  const judged = chosen.size > 0 ? [...chosen.values()].filter(isOpen) : isWaiting ? [current] : [];
 
   useEffect(() => {
-    // The device has refused the verdict: the item waits again.
-    if (current?.given?.state === "refused") forget([current.id]);
-  }, [current]);
+    // Their devices have refused the verdicts: the items wait again.
+    const known = current ? [...rows, current] : rows;
+    forget(known.filter(({ given }) => given?.state === "refused").map((row) => row.id));
+  }, [items.data, current]);
 
   function show(next: string | undefined): void {
     setEditing(false);
@@ -61,21 +67,38 @@ export function Review(): JSX.Element {
     const at = rows.findIndex((row) => row.id === id);
     show(rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step))]?.id);
   }
-  function toggle(one: string): void {
-    const rest = new Set(chosen);
-    if (!rest.delete(one)) rest.add(one);
+  function toggle(one: ItemView): void {
+    const rest = new Map(chosen);
+    if (!rest.delete(one.id)) rest.set(one.id, one);
     setChosen(rest);
   }
   async function judge(verdict: Verdict, data?: Values): Promise<void> {
     const them = data && current ? [current] : judged;
     if (them.length === 0 || !(await give(them, verdict, data))) return;
-    setChosen(new Set());
+    goOn();
+  }
+  /** Show the next item that waits: of this page, or of the next one. */
+  function goOn(): void {
+    setChosen(new Map());
     setEditing(false);
     const rest = rows.slice(rows.findIndex((row) => row.id === id) + 1);
-    show([...rest, ...rows].find(isOpen)?.id);
+    const next = [...rest, ...rows].find(isOpen);
+    const cursor = items.data?.next_cursor;
+    if (next) show(next.id);
+    else if (cursor) go(link(["review"], { ...query, item: undefined, cursor }));
   }
-  const pickAll = (): void =>
-    setChosen(new Set(rows.filter((row) => isOpen(row) && row.warnings.length === 0).map((row) => row.id)));
+  /** Select all items without a warning that the filters let through. */
+  async function pickAll(): Promise<void> {
+    if (warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
+    const found = await waiting({ ...asked, warning: "none" });
+    setChosen(new Map(found.filter(isOpen).map((row) => [row.id, row])));
+  }
+  async function rejectFile(): Promise<void> {
+    if (!current) return;
+    const found = await waiting({ path: current.path, device: current.device ?? undefined });
+    const them = found.filter(isOpen);
+    if (them.length > 0 && (await give(them, "reject"))) goOn();
+  }
 
   const keys: Key[] = [
     { key: "j", about: "next item", action: () => move(1) },
@@ -87,8 +110,9 @@ export function Review(): JSX.Element {
       { key: "e", about: "edit the item, and approve it", action: () => setEditing(isWaiting) },
       { key: "r", about: "reject the item, or those selected", action: () => void judge("reject") },
       { key: "u", about: "undo, within 8 seconds", action: () => void undo() },
-      { key: "x", about: "select the item", action: () => id !== undefined && toggle(id) },
-      { key: "A", about: "select all that have no warning", action: pickAll },
+      { key: "R", about: "reject all items of the file", action: () => void rejectFile() },
+      { key: "x", about: "select the item", action: () => current && toggle(current) },
+      { key: "A", about: "select all of these filters that have no warning", action: () => void pickAll() },
     );
   }
   useKeys(keys);
@@ -98,13 +122,21 @@ export function Review(): JSX.Element {
       <div class="review" data-open={query["item"] !== undefined}>
         <div class="review-list">
           <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+            <Filter name="text" label="Find" />
             <Choice name="verdict" label="Verdict" values={VERDICTS} none="waiting" />
-            <Filter name="agent" label="Agent" />
-            <Filter name="run" label="Run" />
+            <Choice name="table" label="Table" counts={counts.data?.tables} />
+            <Choice name="warning" label="Warning" counts={counts.data?.warnings} />
+            <Choice name="path" label="Folder" counts={counts.data?.folders} />
+            <Choice name="device" label="Device" counts={counts.data?.devices} />
+            <Choice name="agent" label="Agent" counts={counts.data?.agents} />
+            {run && <Filter name="run" label="Run" />}
           </form>
+          <p class="quiet" role="status">
+            {counts.data && total(counts.data, verdict === "open")}
+          </p>
           {mayJudge && rows.some(isOpen) && (
             <div class="actions">
-              <button type="button" onClick={pickAll}>
+              <button type="button" onClick={() => void pickAll()}>
                 Select all without a warning <kbd>A</kbd>
               </button>
               {chosen.size > 0 && <Judge count={judged.length} judge={judge} />}
@@ -133,6 +165,9 @@ export function Review(): JSX.Element {
                   <Judge count={1} judge={judge} />
                   <button type="button" onClick={() => setEditing(true)}>
                     Edit <kbd>e</kbd>
+                  </button>
+                  <button type="button" onClick={() => void rejectFile()}>
+                    Reject the file <kbd>R</kbd>
                   </button>
                 </div>
               )}
@@ -172,8 +207,8 @@ interface ListProps {
   readonly rows: readonly ItemView[];
   readonly current: string | undefined;
   readonly query: Readonly<Record<string, string>>;
-  readonly chosen: ReadonlySet<string>;
-  readonly toggle: ((id: string) => void) | undefined;
+  readonly chosen: ReadonlyMap<string, ItemView>;
+  readonly toggle: ((item: ItemView) => void) | undefined;
 }
 
 function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element {
@@ -187,13 +222,19 @@ function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element 
               type="checkbox"
               aria-label={`Select ${row.title.slice(0, 80)}`}
               checked={chosen.has(row.id)}
-              onChange={() => toggle(row.id)}
+              onChange={() => toggle(row)}
             />
           )}
           <a href={link(["review"], { ...query, item: row.id })} aria-current={row.id === current ? "true" : undefined}>
-            <span class="title">{row.title || "no title"}</span>
+            <bdi class="title">{row.title || "no title"}</bdi>
             <span class="quiet">
-              {row.table} · {row.path}
+              {row.table} · <bdi>{row.path}</bdi>
+              {row.device && (
+                <>
+                  {" · "}
+                  <bdi>{row.device}</bdi>
+                </>
+              )}
             </span>
           </a>
           <Marks of={row} />
@@ -205,12 +246,13 @@ function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element 
 
 function Marks({ of }: { of: ItemView }): JSX.Element {
   const verdict = decided.value.get(of.id);
+  const on = verdict ? DONE[verdict].toLowerCase() : isOnItsWay(of) ? `${of.given?.verdict}: on its way` : undefined;
   return (
     <span class="marks">
       {of.warnings.map((warning) => (
         <State key={warning} of={warning} />
       ))}
-      {of.verdict !== "open" ? <State of={of.verdict} /> : verdict && <State of={DONE[verdict].toLowerCase()} />}
+      {of.verdict !== "open" ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
     </span>
   );
 }
@@ -218,7 +260,9 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
 function Item({ of, children }: { of: ItemDetail; children: ComponentChildren }): JSX.Element {
   return (
     <article aria-labelledby="item-title">
-      <h2 id="item-title">{of.title || "no title"}</h2>
+      <h2 id="item-title">
+        <bdi>{of.title || "no title"}</bdi>
+      </h2>
       <Marks of={of} />
       {children}
       {of.place && (
@@ -268,8 +312,24 @@ function given({ verdict, state, reason }: NonNullable<ItemDetail["given"]>): st
   return `${verdict}: ${end}${reason ? ` (${REASONS[reason] ?? reason})` : ""}`;
 }
 
-function isOnItsWay(item: ItemDetail): boolean {
+function isOnItsWay(item: ItemView): boolean {
   return item.given?.state === "pending" || item.given?.state === "sent";
+}
+
+function total({ total, is_complete }: ItemCountsView, isWaiting: boolean): string {
+  const number = is_complete ? String(total) : `${total} of the newest 10,000`;
+  return `${number} ${total === 1 ? "item" : "items"}${isWaiting ? " without a verdict" : ""}`;
+}
+
+/** Return the items without a verdict that a filter lets through, as many as one request may judge. */
+async function waiting(asked: Readonly<Record<string, string | undefined>>): Promise<readonly ItemView[]> {
+  try {
+    return (await ask("get", "/v1/items", { query: { ...asked, verdict: "open", limit: MOST } })).items;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    report([error.message, error.hint].filter(Boolean).join(" – "), true);
+    return [];
+  }
 }
 
 /** Give verdicts, and tell those that the hub refused. Return whether it took any. */
