@@ -202,6 +202,9 @@ class Metrics:
         self.model_answers_known = counter(
             "hub_model_answers_known", "Requests answered from stored answers of a model."
         )
+        self.spans = counter(
+            "hub_spans", "Spans of runs for [traces] otlp: taken by its receiver (sent), or not.", ["result"]
+        )
         self.llm_cost = counter("hub_llm_cost_usd", "Cost of a model whose price is in hub.toml.", ["model"])
         self.llm_waiting = gauge("hub_llm_waiting", "Requests that wait for a model.", ["model"])
         self.llm_circuit_open = gauge(

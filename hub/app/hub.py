@@ -253,6 +253,8 @@ class Hub:
         add("model gates", work.model_gates, turns=work.model_gates.turns)
         add("wakes", work.wakes, turns=work.wakes.turns)
         add("verdicts", work.verdicts, turns=work.verdicts.turns)
+        if work.spans is not None:
+            add("spans", work.spans, turns=work.spans.turns)
         add("watching", work.watching, turns=work.watching.turns)
         if hooks is not None:
             add("hooks", hooks.server, turns=hooks.server.turns)
@@ -274,6 +276,7 @@ class Hub:
             away=work.model_gates.away,
             coordination=coordination,
             accounts=accounts,
+            spans=work.spans,
             bus_lost=lambda: (None, "") if bus is None else (bus.lost_since, bus.problem),
         )
         add("issues", issues, turns=issues.turns)

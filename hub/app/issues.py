@@ -19,6 +19,7 @@ from hub.health.issues import Issues
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
+from hub.runs.span_export import SpanExport
 from hub.runs.waiting import describe_hold
 from storage.runs.run_locks import Offered
 
@@ -41,6 +42,7 @@ def watch_for_issues(
     away: external.Away,
     coordination: Coordination,
     accounts: Accounts,
+    spans: SpanExport | None,
     bus_lost: Callable[[], tuple[datetime | None, str]],
 ) -> None:
     """Register every check in *issues*.
@@ -51,6 +53,7 @@ def watch_for_issues(
         reached_budgets: returns the daily budgets that are used up.
         offered: returns the capabilities of connected devices.
         away: returns why no model is asked.
+        spans: sends spans of runs to a receiver; None: the settings name none.
         bus_lost: returns since when the bus between the nodes is away, and why.
     """
     store, add = context.store, issues.add
@@ -101,6 +104,8 @@ def watch_for_issues(
     add("connectors", partial(external.check_connectors, store))
     add("models", partial(external.check_circuits, models_in_use.breakers))
     add("runs that wait for models", partial(external.check_waiting_runs, store, away))
+    if spans is not None:
+        add("spans", partial(external.check_spans, spans))
     add("bus", partial(external.check_bus, bus_lost))
     add("endpoints of models", partial(external.check_reach, models_in_use.reach), online=True)
 

@@ -15,6 +15,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
+from hub.outbound.rules import OutboundRules
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
@@ -30,6 +31,7 @@ from hub.runs.mailbox_visit import MailboxVisits, Watching
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.runs.span_export import SpanExport
 from hub.runs.verdict_delivery import VerdictDelivery
 from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.text.files import ConvertLimits
@@ -61,6 +63,9 @@ class Work:
         clock, ids, chance = context.clock, context.ids, context.chance
         self.watch = RunWatch(poll_s=POLL_S if store.is_shared else None)
         lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
+        self.spans = _make_span_export(context)
+        if self.spans is not None:
+            lifecycle.on_ended = self.spans.run_ended
         self._source = DeviceSource(
             limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=metrics, clock=clock
         )
@@ -246,6 +251,21 @@ def make_housekeeping(context: Context) -> Housekeeping:
         boot_id=context.boot_id,
         keep=settings.retention,
         audit=settings.audit,
+    )
+
+
+def _make_span_export(context: Context) -> SpanExport | None:
+    url, settings = context.settings.traces.otlp, context.settings
+    if url is None:
+        return None
+    return SpanExport(
+        context.store,
+        url=url,
+        resource={"service.name": settings.hub.name, "service.instance.id": context.node.id},
+        rules=OutboundRules.parse(settings.outbound.allow),
+        clock=context.clock,
+        chance=context.chance,
+        metrics=context.metrics,
     )
 
 

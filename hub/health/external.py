@@ -13,6 +13,7 @@ from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Severity, error, notice, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
+from hub.runs.span_export import SpanExport
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import GrantAge
@@ -36,6 +37,8 @@ AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is 
 
 BUS_AWAY_FOR: Final = timedelta(seconds=30)  # a restart of NATS takes less
 
+DROPPED_SPANS_REPORTED: Final = timedelta(hours=1)  # after the last one
+
 _CHECK_S: Final = "hub gateways show {name}"
 
 
@@ -51,6 +54,19 @@ async def check_bus(lost: Callable[[], tuple[datetime | None, str]], now: dateti
             + (f": {why}" if why else ""),
             fix="start it, or correct the address in hub.toml; all else goes on",
             since=since,
+        )
+    ]
+
+
+async def check_spans(spans: SpanExport, now: datetime) -> Iterable[Finding]:
+    """Find spans that were dropped lately."""
+    if spans.dropped_at is None or now - spans.dropped_at >= DROPPED_SPANS_REPORTED:
+        return []
+    return [
+        warning(
+            "spans.dropped",
+            f"the receiver of [traces] otlp lacks spans of runs: {spans.problem}",
+            fix="see to the receiver, or remove the key from hub.toml; runs do not wait for it",
         )
     ]
 

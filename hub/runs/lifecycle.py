@@ -148,7 +148,11 @@ class Interrupt:
 
 
 class Lifecycle:
-    """The only place where the state of a run changes."""
+    """The only place where the state of a run changes.
+
+    Attributes:
+        on_ended: called with each run that has ended.
+    """
 
     def __init__(
         self, store: Store, *, clock: Clock, ids: IdFactory, metrics: Metrics, watch: RunWatch
@@ -158,6 +162,7 @@ class Lifecycle:
         self._ids = ids
         self._metrics = metrics
         self._watch = watch
+        self.on_ended: Callable[[RunId], None] = lambda _: None
 
     async def move(
         self,
@@ -198,6 +203,7 @@ class Lifecycle:
         _log_move(after, event, reason, outcome)
         if after.state in FINAL_RUN_STATES:
             self._metrics.runs.labels(outcome or after.state.lower()).inc()
+            self.on_ended(after.id)
         if sentence := _SENTENCES.get(after.state):
             await self._publish(after, sentence, event, reason, agent_id, device_id, at)
         self._watch.moved(held.id)

@@ -8,10 +8,11 @@ names.
 import os
 from collections.abc import Mapping
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
 
-from hub.outbound.rules import OutboundRules
+from hub.outbound.rules import OutboundRules, is_this_machine
 from hub.settings.agent_settings import AgentSettings, Connectors, TemplateSettings
 from hub.settings.cluster_settings import ClusterSettings
 from hub.settings.gateway_settings import CoordinationSettings, Gateways
@@ -131,6 +132,27 @@ class RedactionSettings(Table):
     )
 
 
+def _receiver(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.query or parts.fragment or "@" in url:
+        raise refusal("otlp", "not the address of an OTLP receiver", hint='as in "http://localhost:4318"')
+    if parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
+        raise refusal("otlp", "other machines are called by https only", hint="run a collector here")
+    return url
+
+
+class TraceSettings(Table):
+    """``[traces]``: where traces of runs go."""
+
+    otlp: Annotated[str, AfterValidator(_receiver), shaped("^https?://", "http://localhost:4318")] | None = (
+        restart(None, "OpenTelemetry receiver (OTLP/HTTP) for the spans of runs.")
+    )
+
+
 class ReloadSettings(Table):
     """``[reload]``: how an edit of hub.toml is applied."""
 
@@ -167,6 +189,7 @@ class Settings(Table):
     limits: Limits = Limits()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
     reload: ReloadSettings = ReloadSettings()
     outbound: OutboundSettings = OutboundSettings()
     audit: AuditSettings = AuditSettings()

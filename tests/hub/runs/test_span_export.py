@@ -1,0 +1,126 @@
+"""Spans of ended runs go to an OpenTelemetry receiver, and no run waits for it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hub.health.external import DROPPED_SPANS_REPORTED, check_spans
+from hub.outbound.rules import OutboundRules
+from hub.runs import span_export
+from hub.runs.span_export import SpanExport
+from protocol.ids import RunId, span_id_of, trace_id_of
+from tests.support.asgi import serving
+from tests.support.clock import SeededChance
+from tests.support.otlp import running_collector, why_no_collector
+from tests.support.runs import Bench, agent, bench, folder, store
+
+__all__ = ["agent", "bench", "store"]
+
+FREE = "We talked about the garden for a long while, and nobody wrote down who does it."
+
+
+@asynccontextmanager
+async def exporting(bench: Bench, url: str) -> AsyncIterator[SpanExport]:
+    """Send the spans of the bench's runs to a receiver."""
+    export = SpanExport(
+        bench.store,
+        url=url,
+        resource={"service.name": "home"},
+        rules=OutboundRules(),
+        clock=bench.clock,
+        chance=SeededChance(),
+        metrics=bench.metrics,
+    )
+    bench.lifecycle.on_ended = export.run_ended
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(export.serve)
+        yield export
+        tasks.cancel_scope.cancel()
+
+
+async def counts(bench: Bench, count: int, result: str) -> None:
+    """Wait until so many spans were sent, or dropped."""
+    with anyio.fail_after(30):
+        while bench.metrics.registry.get_sample_value("hub_spans_total", {"result": result}) != count:
+            await bench.clock.pass_time(0.2)  # slowly: a request takes time of the machine
+            await anyio.sleep(0.01)
+
+
+def receiver(answer: Callable[[bytes], Response]) -> ASGIApp:
+    """A receiver that answers each request by *answer*."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(await Request(scope, receive).body())(scope, receive, send)
+
+    return app
+
+
+@pytest.mark.skipif(why_no_collector() is not None, reason=str(why_no_collector()))
+async def test_a_collector_receives_the_spans_of_a_run_and_no_text_of_its_files(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.connect(runs=folder(a=f"- [ ] pay Ann\n\n{FREE}"))
+    with running_collector(tmp_path) as collector:
+        async with exporting(bench, collector.url):
+            done = await bench.run()
+            await counts(bench, 7, "sent")
+        await anyio.to_thread.run_sync(collector.wait_for, "insert tasks")
+        spans = {span["Name"]: span for span in collector.spans}
+    assert set(spans) == {
+        *("run", "run queued", "run preparing", "run running"),
+        *("file", "chat keyword", "insert tasks"),
+    }
+    assert {span["Trace ID"] for span in spans.values()} == {trace_id_of(done.id)}
+    assert spans["run preparing"]["ID"] == span_id_of("agent_run", str(done.fence))
+    assert spans["insert tasks"]["Parent ID"] == spans["file"]["ID"]
+    assert spans["file"]["Parent ID"] == spans["run"]["ID"]
+    assert spans["chat keyword"]["gen_ai.usage.input_tokens"] == "10"
+    assert [text for text in ("a.md", "Ann", "garden") if text in collector.text] == []
+
+
+async def test_a_receiver_that_is_away_gets_the_spans_later_and_the_run_does_not_wait(bench: Bench) -> None:
+    answers = [Response(status_code=503), Response(status_code=429, headers={"retry-after": "7"})]
+    bodies: list[bytes] = []
+
+    def answer(body: bytes) -> Response:
+        bodies.append(body)
+        return answers.pop(0) if answers else Response(b"{}")
+
+    bench.connect(runs=folder(a="- [ ] one"))
+    async with serving(receiver(answer)) as url, exporting(bench, url) as export:
+        await bench.run()  # ends though nothing is sent yet
+        await counts(bench, 6, "sent")
+    assert len(bodies) == 3
+    assert bodies[0] == bodies[2]
+    assert export.problem is None
+
+
+async def test_spans_that_the_receiver_does_not_take_are_counted_and_reported(bench: Bench) -> None:
+    answers = [
+        Response(b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "too old"}}'),
+        Response(status_code=400),
+    ]
+    bench.connect(runs=folder(a="- [ ] one") + folder(a="- [ ] one"))
+    async with serving(receiver(lambda _: answers.pop(0))) as url, exporting(bench, url) as export:
+        await bench.run()
+        await counts(bench, 2, "dropped")
+        await bench.run()
+        await counts(bench, 4, "sent")
+        await counts(bench, 2 + 4, "dropped")
+        (found,) = await check_spans(export, bench.clock.now())
+        assert "status 400" in found.explanation
+        assert list(await check_spans(export, bench.clock.now() + DROPPED_SPANS_REPORTED)) == []
+
+
+async def test_the_queue_of_runs_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(span_export, "MOST_RUNS", 2)
+    async with exporting(bench, "http://127.0.0.1:9") as export:
+        for number in range(3):
+            export.run_ended(RunId(f"r-{number}"))
+        assert export.problem == "2 runs wait for the receiver"
