@@ -29,6 +29,7 @@ FLOOR: Final = "changes.floor"  # key in the table hub: changes up to this numbe
 
 _OF_AGENT = "(SELECT user_id FROM agents WHERE id = {row}.agent_id)"
 _OF_DEVICE = "(SELECT user_id FROM devices WHERE id = {row}.device_id)"
+_OF_BOARD = "(SELECT user_id FROM boards WHERE id = {row}.board_id)"
 _OWN = "{row}.user_id"
 
 
@@ -46,6 +47,8 @@ FOLLOWED: Final = (
     Followed("agent_states", "agent", "agent_id", _OF_AGENT),
     Followed("agent_configs", "agent", "agent_id", _OF_AGENT),
     Followed("boards", "board"),
+    Followed("board_memory", "board", "board_id", _OF_BOARD),
+    Followed("board_members", "board", "board_id", _OF_BOARD),
     Followed("broadcasts", "broadcast"),
     Followed("connectors", "connector"),
     Followed("devices", "device"),

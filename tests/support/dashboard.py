@@ -42,6 +42,9 @@ PAGES: Final = (
     "devices",
     "devices/desk",
     "questions",
+    "boards",
+    "boards/garden",
+    "messages",
     "connectors",
     "connectors/post",
     "log?level=debug",
@@ -75,9 +78,12 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
             )
         made = await operator.post("/v1/boards", json={"name": "garden"})
         assert made.status_code == 201, made.text
+        joined = await operator.post("/v1/boards/garden/agents", json={"agent": "notes"})
+        assert joined.status_code == 201, joined.text
         for content in (HOSTILE, LONG):
-            asked = await operator.post("/v1/boards/garden/ask-user", json={"content": content})
-            assert asked.status_code == 201, asked.text
+            for route in ("ask-user", "memory", "agents/notes/nudge?wait_s=0"):
+                asked = await operator.post(f"/v1/boards/garden/{route}", json={"content": content})
+                assert asked.status_code == 201, asked.text
         yield hub
 
 

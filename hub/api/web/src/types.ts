@@ -15,6 +15,12 @@ export type AuditCheckView = { "ok": boolean; "entries": number; "first_seq": nu
 export type AuditEntryView = { "seq": number; "at": string; "actor": string; "event": string; "subject": string | null; "outcome": "done" | "refused"; "detail": { readonly [name: string]: unknown }; "prev_hash": string; "hash": string; "alias": string | null; "actor_name": string | null; "subject_name": string | null; "changes": readonly (KeyChangeView)[] };
 export type AuditLog = { "entries": readonly (AuditEntryView)[]; "next_cursor": string | null };
 export type AxisView = { "value": string; "since": string | null; "reason": string | null; "actor": string | null; "moves": readonly (string)[] };
+export type BoardAgentView = { "id": string; "name": string; "is_lead": boolean; "device": string | null; "gateway": string | null; "availability": string; "connectivity": string; "joined_at": string };
+export type BoardBody = { "name": string; "description"?: string | null; "gateway"?: string | null };
+export type BoardChanges = { "name"?: string | null; "description"?: string | null; "gateway"?: string | null };
+export type BoardDetail = { "members": readonly (BoardAgentView)[]; "id": string; "name": string; "user": string; "description": string | null; "gateway": string | null; "lead": string | null; "lead_id": string | null; "agents": number; "created_at": string; "updated_at": string };
+export type BoardView = { "id": string; "name": string; "user": string; "description": string | null; "gateway": string | null; "lead": string | null; "lead_id": string | null; "agents": number; "created_at": string; "updated_at": string };
+export type Boards = { "boards": readonly (BoardView)[]; "next_cursor": string | null };
 export type Cancellation = { "reason"?: string };
 export type CapabilitySettings = { "name": string; "version"?: string; "enabled"?: boolean | null; "config"?: { readonly [name: string]: unknown }; "description"?: string | null };
 export type CapabilityView = { "name": string; "version": string; "enabled": boolean; "source": "api" | "device" | "file"; "config": { readonly [name: string]: unknown }; "description": string | null; "created_at": string; "updated_at": string };
@@ -46,6 +52,7 @@ export type ItemView = { "id": string; "agent": string; "device": string | null;
 export type ItemsPage = { "items": readonly (ItemView)[]; "next_cursor": string | null };
 export type KeyChangeView = { "key": string; "old": string | null; "new": string | null };
 export type KeyView = { "fingerprint": string; "created_at": string; "last_used_at": string | null; "revoked_at": string | null };
+export type Lead = { "agent": string | null };
 export type LineView = { "tag": string | null; "whole": number | null; "points": readonly (PointView)[] };
 export type LockHolderView = { "kind": "agent" | "device" | "run"; "id": string; "agent": string | null; "device": string | null };
 export type LockView = { "resource": string; "user": string; "fence": number; "holder": (LockHolderView) | (null); "since": string | null; "until": string | null; "waiting": readonly (LockWaitView)[] };
@@ -54,11 +61,22 @@ export type LogEntries = { "entries": readonly (LogView)[]; "next_cursor": strin
 export type LogView = { "seq": number; "at": string; "level": "debug" | "error" | "info" | "warning"; "event": string; "channel": string; "fields": { readonly [name: string]: unknown } };
 export type MeView = { "actor": string; "name": string; "role": (Role) | (null); "scopes": readonly (Scope)[]; "user": string | null };
 export type Measurements = { "series": readonly (SeriesView)[]; "next_cursor": string | null };
+export type Memory = { "memory": readonly (MemoryView)[]; "next_cursor": string | null };
+export type MemoryBody = { "content": string; "tags"?: readonly (string)[]; "is_chat"?: boolean; "source"?: string | null; "correlation_id"?: string | null; "reply_to"?: string | null };
+export type MemoryView = { "id": string; "board": string; "board_id": string; "content": string; "tags": readonly (string)[]; "is_chat": boolean; "source": string | null; "correlation_id": string | null; "reply_to": string | null; "agent": string | null; "agent_id": string | null; "actor": string; "created_at": string };
+export type MessageDetail = { "id": string; "user": string; "kind": MessageKind; "board": string | null; "board_id": string | null; "broadcast_id": string | null; "from_agent": string | null; "from_agent_id": string | null; "sent_by": string; "agent": string | null; "agent_id": string | null; "to_lead": boolean; "gateway": string | null; "device": string | null; "content": string; "deliver": boolean; "queue_mode": string | null; "correlation_id": string | null; "reply_to": string | null; "question_id": string | null; "state": MessageState; "attempt": number; "sends": number; "waiting_for": string | null; "reason_code": string | null; "reason": string | null; "answer": string | null; "memory_id": string | null; "trace_id": string; "created_at": string; "updated_at": string; "next_look_at": string | null; "expires_at": string; "settled_at": string | null; "key": string; "moves": readonly (MessageMoveView)[] };
+export type MessageKind = "answer" | "ask_user" | "handoff" | "nudge" | "question";
+export type MessageMoveView = { "old_state": (MessageState) | (null); "new_state": MessageState; "attempt": number; "proof": { readonly [name: string]: unknown }; "reason": string | null; "at": string };
+export type MessageState = "accepted" | "answered" | "consumed" | "expired" | "failed" | "interrupted" | "queued" | "sent" | "waiting";
+export type MessageView = { "id": string; "user": string; "kind": MessageKind; "board": string | null; "board_id": string | null; "broadcast_id": string | null; "from_agent": string | null; "from_agent_id": string | null; "sent_by": string; "agent": string | null; "agent_id": string | null; "to_lead": boolean; "gateway": string | null; "device": string | null; "content": string; "deliver": boolean; "queue_mode": string | null; "correlation_id": string | null; "reply_to": string | null; "question_id": string | null; "state": MessageState; "attempt": number; "sends": number; "waiting_for": string | null; "reason_code": string | null; "reason": string | null; "answer": string | null; "memory_id": string | null; "trace_id": string; "created_at": string; "updated_at": string; "next_look_at": string | null; "expires_at": string; "settled_at": string | null };
+export type Messages = { "messages": readonly (MessageView)[]; "next_cursor": string | null };
 export type MoveView = { "at": string; "before": (RunState) | (null); "after": RunState; "actor": string; "reason": string | null; "because": string | null };
 export type NewInvitation = { "id": string; "user": string; "device": string | null; "uses_left": number; "last4": string; "created_by": string; "created_at": string; "expires_at": string; "revoked_at": string | null; "token": string };
+export type NewMember = { "agent": string; "is_lead"?: boolean };
 export type NewName = { "name": string };
 export type NewVerdictView = { "id": string; "verdict": "approve" | "edit" | "reject" | "undo"; "data"?: { readonly [name: string]: unknown }; "version"?: number | null };
 export type NewVerdictsView = { "verdicts": readonly (NewVerdictView)[] };
+export type NudgeBody = { "content"?: string; "deliver"?: boolean; "queue_mode"?: string | null; "correlation_id"?: string | null; "message"?: string };
 export type OwnerGrantView = { "name": string; "tables": readonly (string)[] };
 export type PairedView = { "pairing": PairingView; "device": string; "user": string; "dry_run": boolean };
 export type PairingView = { "id": string; "fingerprint": string; "label": string; "platform": string; "network": string; "created_at": string; "expires_at": string; "decision": ("approved" | "denied") | (null); "decided_at": string | null; "decided_by": string | null };
@@ -73,6 +91,7 @@ export type QuestionState = "answered" | "expired" | "open" | "withdrawn";
 export type QuestionView = { "id": string; "user": string; "board": string | null; "board_id": string | null; "agent": string | null; "asked_by": string; "content": string; "preferred_channel": string | null; "correlation_id": string | null; "reply_tags": readonly (string)[]; "reply_source": string; "state": QuestionState; "answer": string | null; "answered_by": string | null; "memory_id": string | null; "message_id": string | null; "main_agent_id": string | null; "main_agent": string | null; "main_agent_name": string | null; "trace_id": string; "created_at": string; "expires_at": string; "settled_at": string | null };
 export type QuestionsPage = { "questions": readonly (QuestionView)[]; "next_cursor": string | null };
 export type ReloadView = { "generation": number; "live": readonly (string)[]; "reconnect": readonly (string)[]; "restart": readonly (string)[]; "archived": readonly (string)[]; "warnings": readonly (ProblemView)[] };
+export type RememberedView = { "answered_message": string | null; "answered_question": string | null; "id": string; "board": string; "board_id": string; "content": string; "tags": readonly (string)[]; "is_chat": boolean; "source": string | null; "correlation_id": string | null; "reply_to": string | null; "agent": string | null; "agent_id": string | null; "actor": string; "created_at": string };
 export type ReportRequest = { "samples": readonly (SampleRequest)[]; "report_id"?: string | null };
 export type ReportedView = { "taken": number; "known": number };
 export type Resumption = { "catch_up"?: boolean };
@@ -124,6 +143,10 @@ export interface Get {
   "/v1/agents/{name}/overview": { query: "user"; body: undefined; answer: AgentOverview };
   "/v1/audit": { query: "actor" | "cursor" | "event" | "limit" | "order" | "since" | "subject" | "until"; body: undefined; answer: AuditLog };
   "/v1/audit/verify": { query: "known"; body: undefined; answer: AuditCheckView };
+  "/v1/boards": { query: "cursor" | "limit" | "user"; body: undefined; answer: Boards };
+  "/v1/boards/{board}": { query: "user"; body: undefined; answer: BoardDetail };
+  "/v1/boards/{board}/agents": { query: "user"; body: undefined; answer: BoardDetail };
+  "/v1/boards/{board}/memory": { query: "correlation_id" | "cursor" | "is_chat" | "limit" | "reply_to" | "source" | "tag" | "user"; body: undefined; answer: Memory };
   "/v1/changes": { query: "user"; body: undefined; answer: string };
   "/v1/config": { query: "user"; body: undefined; answer: SettingsView };
   "/v1/connectors": { query: "cursor" | "limit" | "user"; body: undefined; answer: Connectors };
@@ -138,6 +161,8 @@ export interface Get {
   "/v1/items/{item_id}": { query: "user"; body: undefined; answer: ItemDetail };
   "/v1/logs": { query: "cursor" | "device" | "follow" | "level" | "limit" | "run" | "since" | "until"; body: undefined; answer: LogEntries };
   "/v1/me": { query: "user"; body: undefined; answer: MeView };
+  "/v1/messages": { query: "agent" | "board" | "broadcast_id" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: Messages };
+  "/v1/messages/{message_id}": { query: "user"; body: undefined; answer: MessageDetail };
   "/v1/pairings": { query: "cursor" | "limit" | "user"; body: undefined; answer: Pairings };
   "/v1/questions": { query: "board" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: QuestionsPage };
   "/v1/runs": { query: "agent" | "cursor" | "device" | "limit" | "outcome" | "since" | "state" | "task_id" | "until" | "user"; body: undefined; answer: Runs };
@@ -154,6 +179,10 @@ export interface Post {
   "/v1/agents/{name}/pause": { query: "user"; body: undefined; answer: AgentView };
   "/v1/agents/{name}/resume": { query: "user"; body: Resumption | undefined; answer: AgentView };
   "/v1/agents/{name}/runs": { query: "user"; body: RunRequest | undefined; answer: RunView };
+  "/v1/boards": { query: "user"; body: BoardBody; answer: BoardDetail };
+  "/v1/boards/{board}/agents": { query: "user"; body: NewMember; answer: BoardDetail };
+  "/v1/boards/{board}/agents/{agent}/nudge": { query: "user" | "wait_s"; body: NudgeBody; answer: MessageView };
+  "/v1/boards/{board}/memory": { query: "user"; body: MemoryBody; answer: RememberedView };
   "/v1/connectors/{connector}/retry": { query: "user"; body: undefined; answer: ConnectorDetail };
   "/v1/connectors/{connector}/sign-in": { query: "user"; body: SignInRequest; answer: SignInView };
   "/v1/connectors/{connector}/sign-in/answer": { query: "user"; body: Pasted; answer: SignInView };
@@ -162,6 +191,7 @@ export interface Post {
   "/v1/devices/{device_id}/revoke": { query: "user"; body: undefined; answer: DeviceView };
   "/v1/invitations": { query: "user"; body: InvitationRequest; answer: NewInvitation };
   "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
+  "/v1/messages/{message_id}/cancel": { query: "user"; body: undefined; answer: MessageView };
   "/v1/pairings/approve": { query: "user"; body: Approval; answer: PairedView };
   "/v1/pairings/{pairing_id}/deny": { query: "user"; body: undefined; answer: PairingView };
   "/v1/questions/{question_id}/answer": { query: "user"; body: AnswerBody; answer: QuestionView };
@@ -174,17 +204,22 @@ export interface Post {
 }
 
 export interface Put {
+  "/v1/boards/{board}/lead": { query: "user"; body: Lead; answer: BoardDetail };
   "/v1/connectors/{connector}/password": { query: "user"; body: Password; answer: ConnectorDetail };
 }
 
 export interface Patch {
   "/v1/agents/{name}": { query: "user"; body: AgentChanges; answer: AgentView };
+  "/v1/boards/{board}": { query: "user"; body: BoardChanges; answer: BoardDetail };
   "/v1/config": { query: "user"; body: ConfigEdit; answer: ReloadView };
   "/v1/devices/{device_id}": { query: "user"; body: NewName; answer: DeviceView };
 }
 
 export interface Delete {
   "/v1/agents/{name}": { query: "user"; body: undefined; answer: AgentView };
+  "/v1/boards/{board}": { query: "user"; body: undefined; answer: BoardView };
+  "/v1/boards/{board}/agents/{agent}": { query: "user"; body: undefined; answer: BoardDetail };
+  "/v1/boards/{board}/memory/{memory_id}": { query: "user"; body: undefined; answer: MemoryView };
   "/v1/connectors/{connector}/grant": { query: "user"; body: undefined; answer: ForgottenView };
   "/v1/invitations/{invitation_id}": { query: "user"; body: undefined; answer: InvitationView };
 }

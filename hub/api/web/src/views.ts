@@ -18,6 +18,8 @@ export const VIEWS: readonly View[] = [
   { path: "agents", title: "Agents", key: "a", about: "What runs when, and is it healthy?" },
   { path: "questions", title: "Questions", key: "q", about: "What do agents ask me?" },
   { path: "devices", title: "Devices", key: "d", about: "Who is here, and who wants to be?" },
+  { path: "boards", title: "Boards", key: "b", about: "Which agents work together, and what do they remember?" },
+  { path: "messages", title: "Messages", key: "e", about: "Who wrote to which agent, and did it arrive?" },
   { path: "connectors", title: "Mail and calendars", key: "m", about: "Do mailboxes and calendars work?" },
   { path: "log", title: "Log", key: "l", about: "What does the hub do?", scope: "system" },
   { path: "audit", title: "Audit", key: "t", about: "Who did what?", scope: "audit" },

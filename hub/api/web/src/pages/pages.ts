@@ -2,10 +2,12 @@
 import type { JSX } from "preact";
 import { Agents } from "./agents";
 import { Audit } from "./audit";
+import { Boards } from "./boards";
 import { Connectors } from "./connectors";
 import { Devices } from "./devices";
 import { Home } from "./home";
 import { Log } from "./log";
+import { Messages } from "./messages";
 import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
@@ -17,9 +19,11 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   "": Home,
   agents: Agents,
   audit: Audit,
+  boards: Boards,
   connectors: Connectors,
   devices: Devices,
   log: Log,
+  messages: Messages,
   questions: Questions,
   review: Review,
   runs: Runs,

@@ -1,0 +1,112 @@
+import type { JSX } from "preact";
+import { Act } from "../acting";
+import { type Column, Choice, Facts, Filter, Page, Pager, Read, Section, State, Table, Time, Told } from "../parts";
+import { useReading } from "../reading";
+import { link, place } from "../router";
+import { ask } from "../server";
+import type { MessageDetail, MessageMoveView, MessageView } from "../types";
+
+const ROWS = 50;
+const SHOWN = 80; // characters of a text in a list
+const STATES = ["waiting", "sent", "accepted", "queued", "consumed", "answered", "interrupted", "failed", "expired"];
+const HELD = ["waiting", "interrupted"]; // states of a message that can be cancelled
+
+export const MESSAGES: readonly Column<MessageView>[] = [
+  { head: "Message", kind: "main", cell: (one) => <a href={link(["messages", one.id])}><bdi>{one.content.slice(0, SHOWN)}</bdi></a> },
+  { head: "State", cell: (one) => <State of={one.state} /> },
+  { head: "From", cell: (one) => <bdi>{one.from_agent ?? one.sent_by}</bdi> },
+  { head: "To", cell: (one) => <bdi>{one.agent ?? "the lead"}</bdi> },
+  { head: "Board", cell: (one) => (one.board ? <a href={link(["boards", one.board])}>{one.board}</a> : "–") },
+  { head: "Sent", cell: (one) => <Time at={one.created_at} /> },
+];
+
+export function Messages({ name }: { name: string | undefined }): JSX.Element {
+  return name === undefined ? <List /> : <Message id={name} />;
+}
+
+function List(): JSX.Element {
+  const given = Object.fromEntries(place.value.query);
+  const query = { board: given["board"], agent: given["agent"], state: given["state"], cursor: given["cursor"], limit: ROWS };
+  const read = useReading("/v1/messages", { query, kinds: ["message"] });
+  return (
+    <Page title="Messages" command="hub messages">
+      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+        <Choice name="state" label="State" values={STATES} />
+        <Filter name="board" label="Board" />
+        <Filter name="agent" label="Agent" />
+      </form>
+      <Read of={read}>
+        {(data) => (
+          <>
+            <Table label="Messages" columns={MESSAGES} rows={data.messages} id={(one) => one.id} empty="No message is like this. Send one on the page of a board." />
+            <Pager next={data.next_cursor} />
+          </>
+        )}
+      </Read>
+    </Page>
+  );
+}
+
+function Message({ id }: { id: string }): JSX.Element {
+  const params = { message_id: id };
+  const read = useReading("/v1/messages/{message_id}", { params, kinds: ["message"] });
+  const isHeld = read.data !== undefined && HELD.includes(read.data.state);
+  return (
+    <Page
+      title="Message"
+      command={`hub messages show ${id}`}
+      actions={
+        isHeld && (
+          <Act
+            label="Cancel"
+            scope="run"
+            action={() => ask("post", "/v1/messages/{message_id}/cancel", { params })}
+            done="The message is cancelled."
+            confirm="Cancel this message? Its agent does not get it."
+            then={read.again}
+          />
+        )
+      }
+    >
+      <Read of={read}>{(data) => <Detail of={data} />}</Read>
+    </Page>
+  );
+}
+
+const MOVES: readonly Column<MessageMoveView>[] = [
+  { head: "When", cell: (move) => <Time at={move.at} isExact /> },
+  { head: "State", cell: (move) => <State of={move.new_state} /> },
+  { head: "Attempt", kind: "number", cell: (move) => move.attempt },
+  { head: "Because", kind: "text", cell: (move) => move.reason ?? "–" },
+];
+
+function Detail({ of }: { of: MessageDetail }): JSX.Element {
+  return (
+    <>
+      <Told text={of.content} />
+      {of.answer !== null && (
+        <Section title="Answer">
+          <Told text={of.answer} />
+        </Section>
+      )}
+      <Facts
+        rows={[
+          ["State", <State of={of.state} />],
+          ["Waits for", of.waiting_for],
+          ["Because", of.reason],
+          ["Kind", of.kind],
+          ["Board", of.board && <a href={link(["boards", of.board])}>{of.board}</a>],
+          ["From", <bdi>{of.from_agent ?? of.sent_by}</bdi>],
+          ["To", of.agent ? <a href={link(["agents", of.agent])}>{of.agent}</a> : "the lead of the board"],
+          ["By way of", of.gateway ?? of.device],
+          ["Sent", <Time at={of.created_at} />],
+          ["Expires", of.settled_at === null && <Time at={of.expires_at} />],
+          ["Settled", of.settled_at && <Time at={of.settled_at} />],
+        ]}
+      />
+      <Section title="History">
+        <Table label="History" columns={MOVES} rows={of.moves} id={(move) => move.at + move.new_state} empty="Nothing has happened yet." />
+      </Section>
+    </>
+  );
+}
