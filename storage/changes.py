@@ -34,15 +34,26 @@ _OWN = "{row}.user_id"
 
 
 class Followed(msgspec.Struct, frozen=True):
-    """Table whose rows are followed. *owner*: SQL of the user whose row it is, or of NULL."""
+    """Table whose rows are followed.
+
+    *owner*: SQL of the user whose row it is, or of NULL; *only*: SQL of a condition of the followed rows.
+    """
 
     table: str
     kind: str
     subject: str = "id"
     owner: str = _OWN
+    only: str = "true"
 
 
 FOLLOWED: Final = (
+    Followed(
+        "audit_log",  # settings of hub.toml have no other table
+        "settings",
+        "subject",
+        "NULL",
+        "{row}.event = 'settings.applied' AND {row}.subject IS NOT NULL",
+    ),
     Followed("agents", "agent"),
     Followed("agent_states", "agent", "agent_id", _OF_AGENT),
     Followed("agent_configs", "agent", "agent_id", _OF_AGENT),
@@ -69,14 +80,14 @@ CREATE FUNCTION changes_of_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGI
 INSERT INTO changes (source, subject, seq, user_id)
 SELECT DISTINCT ON (changed.{subject})
 '{table}', changed.{subject}, pg_current_xact_id()::text::bigint, {owner}
-FROM changed ORDER BY changed.{subject}
+FROM changed WHERE {only} ORDER BY changed.{subject}
 ON CONFLICT (source, subject) DO UPDATE SET seq = excluded.seq WHERE changes.seq <> excluded.seq;
 RETURN NULL; END $$"""
 _CALL_ON_SERVER = """
 CREATE TRIGGER changes_of_{table}_{when} AFTER {after} ON {table} REFERENCING {row} TABLE AS changed
 FOR EACH STATEMENT EXECUTE FUNCTION changes_of_{table}()"""
 _IN_FILE = """
-CREATE TRIGGER changes_of_{table}_{when} AFTER {after} ON {table} BEGIN
+CREATE TRIGGER changes_of_{table}_{when} AFTER {after} ON {table} WHEN {only} BEGIN
 INSERT INTO changes (source, subject, seq, user_id)
 VALUES ('{table}', {row}.{subject}, (SELECT coalesce(max(seq), 0) + 1 FROM changes), {owner})
 ON CONFLICT (source, subject) DO UPDATE SET seq = excluded.seq; END"""
@@ -119,15 +130,18 @@ def _statements(dialect: str) -> tuple[str, ...]:
     for each in FOLLOWED:
         named = {"table": each.table, "subject": each.subject}
         if dialect == "postgresql":
-            statements.append(_ON_SERVER.format(owner=each.owner.format(row="changed"), **named))
+            statements.append(_ON_SERVER.format(**_of_row(each, "changed"), **named))
         for after, row in _MOMENTS:
             template = _CALL_ON_SERVER if dialect == "postgresql" else _IN_FILE
             statements.append(
-                template.format(
-                    after=after, when=after.lower(), row=row, owner=each.owner.format(row=row), **named
-                )
+                template.format(after=after, when=after.lower(), row=row, **_of_row(each, row), **named)
             )
     return tuple(statements)
+
+
+def _of_row(each: Followed, row: str) -> dict[str, str]:
+    """Return the parts of a trigger that are about the row that it calls *row*."""
+    return {"owner": each.owner.format(row=row), "only": each.only.format(row=row)}
 
 
 class Change(msgspec.Struct, frozen=True):

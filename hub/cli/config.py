@@ -75,8 +75,9 @@ def get(hub: Talk, key: str) -> Responses:
 
 @config.command("set", epilog=example("hub config set limits.runs=8"))
 @click.argument("assignments", metavar="KEY=VALUE...", nargs=-1, required=True)
+@click.option("--check", is_flag=True, help="Write nothing; list what would change, and when.")
 @hub_command
-def set_(hub: Talk, assignments: tuple[str, ...]) -> Responses:
+def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
     """Write settings into the file, and apply them.
 
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
@@ -99,8 +100,18 @@ def set_(hub: Talk, assignments: tuple[str, ...]) -> Responses:
             without.append(key)
             continue
         values[key] = text if is_text(_path(key)) else _plain(value_of(text))
+    edit = {"values": values, "without": without}
+    if check:
+        checked = hub.post(f"{PATH}/check", edit)
+        yield "check", checked
+        for one in checked["problems"]:
+            show.out(str(_problem(one)))
+        if not checked["ok"]:
+            raise Failure("the values are not allowed", Exit.SETTINGS)
+        report_changes(checked, nothing="no value in use would change")
+        return
     tag = hub.get(PATH)["tag"]
-    response = hub.send("PATCH", PATH, body={"values": values, "without": without}, headers={"if-match": tag})
+    response = hub.send("PATCH", PATH, body=edit, headers={"if-match": tag})
     yield "reload", response
     report_reloaded(response, nothing="no value in use has changed")
 

@@ -379,12 +379,8 @@ class Reloader:
                         if self._parts is not None:
                             await self._parts.record_refused(actor, str(error))
                         raise
-                read = partial(self._file.read_text, shared=self.shared)
-                reading = await anyio.to_thread.run_sync(read, text)
+                reading = await self._read_edited(edit, text)
                 keys = edit.values or ()
-                alone = await anyio.to_thread.run_sync(self._file.alone().read_text, text)
-                if (wrong := wrong_by_itself(keys, text, alone.problems)) and reading.settings is not None:
-                    reading = reading._replace(settings=None, problems=wrong)
                 try:
                     done = await self._attempt(reading, actor, edit.source, write_over=before)
                 except SettingsInvalid as error:
@@ -394,26 +390,29 @@ class Reloader:
                 return done._replace(warnings=(*in_vain, *done.warnings))
 
     async def check(
-        self, text: str, *, may_all: bool = True, folder: Path | None = None
+        self, edit: Edit, *, may_all: bool = True, folder: Path | None = None
     ) -> tuple[list[Problem], Changes]:
-        """Return the problems of *text*, and the changes if it were the content of the file.
+        """Return the problems of the file after *edit*, and the changes that it would make.
 
         Args:
             may_all: as for ``edit``, since problems of a secret or a file reveal information about it.
             folder: base of relative paths; by default the folder of the file.
 
         Raises:
-            BeyondSettings: the permission is missing; *text* was not evaluated.
+            BeyondSettings: the permission is missing; the new text was not evaluated.
+            CannotEdit: a key cannot exist.
         """
+        text, keys = edit.of(self._reading.text), edit.values or ()
+        if edit.text is None:
+            check_own((*keys, *edit.without), text, text, self.shared)
         if not may_all:
             check_guarded(self._reading.text, text)
             if folder not in (None, self.path.absolute().parent):
                 raise BeyondSettings("files of another folder are looked at with all scopes of an admin")
-        read = partial(self._file.read_text, text, folder=folder, shared=self.shared)
-        reading = await anyio.to_thread.run_sync(read)
+        reading = await self._read_edited(edit, text, folder)
+        problems = problems_of_keys(keys, text, reading.problems)
         if reading.settings is None:
-            return reading.problems, Changes()
-        problems = list(reading.problems)
+            return problems, Changes()
         found = changes(self.current, reading.settings, started=self._started)
         if self._parts is not None:
             try:
@@ -424,6 +423,16 @@ class Reloader:
             except HubError as error:
                 problems.append(self._problem_at(error, reading))
         return in_order(problems), found
+
+    async def _read_edited(self, edit: Edit, text: str, folder: Path | None = None) -> Reading:
+        """Read *text*, in which an edited value has to be valid even where an override hides it."""
+        read = partial(self._file.read_text, text, folder=folder, shared=self.shared)
+        reading = await anyio.to_thread.run_sync(read)
+        if edit.values and reading.settings is not None:
+            alone = await anyio.to_thread.run_sync(self._file.alone().read_text, text)
+            if wrong := wrong_by_itself(edit.values, text, alone.problems):
+                return reading._replace(settings=None, problems=wrong)
+        return reading
 
     def _check_unchanged(self, expected: Sequence[str] | None) -> str:
         """Return the text of the file. Raises StaleSettings if an edit would undo another user's change."""

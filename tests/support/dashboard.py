@@ -47,6 +47,7 @@ PAGES: Final = (
     "messages",
     "connectors",
     "connectors/post",
+    "settings?key=limits.runs&since=1",
     "log?level=debug",
     "audit",
 )
@@ -76,6 +77,8 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
             hub.ring.append(
                 at=hub.now_ms, level=level, event="unit.failed", channel="hub.test", fields=fields
             )
+        edited = await operator.patch("/v1/config", json={"values": {"limits.runs": 5}})
+        assert edited.status_code == 200, edited.text
         made = await operator.post("/v1/boards", json={"name": "garden"})
         assert made.status_code == 201, made.text
         joined = await operator.post("/v1/boards/garden/agents", json={"agent": "notes"})

@@ -111,7 +111,7 @@ class SettingsChangeView(KeyChangeView, kw_only=True):
 
     Attributes:
         generation: of the settings with the new value, at the node.
-        actor: who changed it, as in the audit log.
+        actor: who changed it, as in the audit log; *actor_name*: the name of its token.
         source: ``file``: read while the hub runs; ``start``: changed while it did not; ``edit`` and
             ``revert``: over this interface; ``revision``: published for all nodes; null: not known.
         node: where it was changed.
@@ -121,6 +121,7 @@ class SettingsChangeView(KeyChangeView, kw_only=True):
     generation: int
     at: Instant
     actor: str
+    actor_name: str | None = None
     source: Source | None = None
     node: str | None = None
     revision: int | None = None
@@ -152,15 +153,6 @@ class SettingsRevert(View):
             raise ValueError("give either generation or key")
 
 
-class ConfigText(View):
-    """A text to check as hub.toml. *folder*: base of its relative paths; by default that of hub.toml."""
-
-    text: Annotated[str, Meta(max_length=1_000_000)]
-    folder: Annotated[str, Meta(max_length=4_096, pattern=r"^/[^\x00]*$", examples=["/etc/hub"])] | None = (
-        None
-    )
-
-
 class ConfigEdit(View, kw_only=True):
     """An edit of hub.toml: the whole *text*; or new values for keys, and keys to remove."""
 
@@ -171,6 +163,17 @@ class ConfigEdit(View, kw_only=True):
     def __post_init__(self) -> None:
         if (self.text is None) == (not self.values and not self.without):
             raise ValueError("give either text, or values and without")
+
+
+class ConfigText(ConfigEdit, kw_only=True):
+    """A text, or an edit of hub.toml, to check. *folder*: base of a text's relative paths.
+
+    By default that is the folder of hub.toml.
+    """
+
+    folder: Annotated[str, Meta(max_length=4_096, pattern=r"^/[^\x00]*$", examples=["/etc/hub"])] | None = (
+        None
+    )
 
 
 class Config(Noun):
@@ -249,10 +252,12 @@ class Config(Noun):
         """List the changes of the settings with their old and new values, the newest first, of all nodes."""
         rows = await self._entries(CHANGED, paging.part, key=key)
         page = paging.fetched(rows, key=lambda row: (row.seq,))
+        names = await self._store.read(audit.names_in, page.items)
         changes = (
             SettingsChangeView.from_row(
                 _change(row),
                 row,
+                actor_name=names.get(row.actor.partition(":")[2]),
                 **{name: _detail(row).get(name) for name in ("generation", "source", "node", "revision")},
             )
             for row in page.items
@@ -358,10 +363,11 @@ class Config(Noun):
         return settings_schema()
 
     @route("POST", "/config/check", Scope.SETTINGS)
-    async def check(self, caller: Caller, text: ConfigText) -> ConfigCheckView:
-        """List the problems of a text, and the changes if it were hub.toml. Changes nothing."""
-        folder = None if text.folder is None else Path(text.folder)
-        problems, changes = await self.reloader.check(text.text, may_all=caller.may_all, folder=folder)
+    async def check(self, caller: Caller, edit: ConfigText) -> ConfigCheckView:
+        """List the problems of a text or an edit, and the changes if it were hub.toml. Changes nothing."""
+        folder = None if edit.folder is None else Path(edit.folder)
+        checked = Edit(text=edit.text, values=edit.values, without=edit.without)
+        problems, changes = await self.reloader.check(checked, may_all=caller.may_all, folder=folder)
         return ConfigCheckView.from_row(
             changes,
             ok=all(problem.severity is Severity.WARNING for problem in problems),

@@ -67,6 +67,16 @@ async def test_whatever_changes_an_agent_its_readers_are_told_its_kind_and_id(tm
     assert (change.kind, change.id) == ("agent", agent["id"])
 
 
+async def test_settings_that_are_applied_are_a_change_for_readers_of_the_whole_hub(tmp_path: Path) -> None:
+    async with _served(tmp_path) as (hub, client), _following(client) as events:
+        await anext(events)
+        refused = await client.patch("/v1/config", json={"values": {"limits.runs": 0}})
+        assert refused.status_code == 422
+        assert (await client.patch("/v1/config", json={"values": {"limits.runs": 9}})).status_code == 200
+        (change,) = (await anext(events)).changes
+        assert (change.kind, change.id) == ("settings", hub.context.node.id)
+
+
 async def test_a_reader_that_was_away_too_long_or_at_another_start_reads_everything_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

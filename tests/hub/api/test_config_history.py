@@ -1,6 +1,7 @@
 """Changes of the settings over REST: listed with their authors and origins, compared, reverted."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,25 @@ async def test_a_change_is_listed_with_its_author_and_origin_and_reverted_on_wha
     assert (3, "edit", "limits.runs", "5", "6") in listed
     assert (3, "edit", "model.api_key", None, '{ file = "key" }') in listed
     assert {one["node"] for one in changes} == {hub.context.node.id}
+
+
+async def test_an_edit_is_checked_and_its_effects_are_listed_before_it_is_written(tmp_path: Path) -> None:
+    async with open_empty_hub(tmp_path, TEXT) as hub:
+        answer(hub)
+        async with over_unix(hub) as client:
+
+            async def check(**edit: object) -> dict[str, Any]:
+                found: dict[str, Any] = (await client.post("/v1/config/check", json=edit)).json()
+                return found
+
+            fine = await check(values={"limits.runs": 8, "hub.name": "x"}, without=["listen.operator"])
+            assert (fine["ok"], fine["live"]) == (True, ["limits.runs"])
+            assert fine["restart"] == ["hub.name", "listen.operator.address"]
+            wrong = await check(values={"limits.runs": "many"})
+            assert (wrong["ok"], wrong["live"]) == (False, [])
+            assert (wrong["problems"][0]["file"], wrong["problems"][0]["line"]) == ("limits.runs", 0)
+            assert (await check(values={"nonsense": 1}))["code"] == "bad_params"
+        assert hub.settings.read_text() == TEXT
 
 
 async def test_a_value_that_is_not_allowed_any_more_is_not_reverted_to(tmp_path: Path) -> None:

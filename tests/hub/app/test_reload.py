@@ -23,7 +23,7 @@ from hub.settings.history import Revision
 from hub.settings.locate import KeyPath
 from hub.settings.problems import SettingsInvalid, Severity
 from hub.settings.reading import check_text
-from hub.settings.reload import Parts, Reloader, Unfit
+from hub.settings.reload import Edit, Parts, Reloader, Unfit
 from hub.settings.schema import leaves
 from hub.settings.settings import Settings
 from hub.settings.values import Address, Effect, Table
@@ -133,12 +133,12 @@ async def test_a_check_finds_the_name_that_an_agent_made_over_the_api_has_and_ch
     async with grounded(tmp_path) as context, AsyncExitStack() as resources:
         await Hub(context).open(resources)
         reloader = context.watch_settings.reloader
-        problems, found = await reloader.check(wanted)
+        problems, found = await reloader.check(Edit(text=wanted))
         assert problems == []
         assert found.live
         await context.store.write(make_over_the_api)
         before = await context.store.read(audit.list_entries, limit=99)
-        (told,), _ = await reloader.check(wanted)
+        (told,), _ = await reloader.check(Edit(text=wanted))
         assert (told.severity, told.message) == (
             Severity.ERROR,
             "an agent created over the API has this name",
@@ -174,13 +174,13 @@ async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -
     async with grounded(tmp_path, TEXT) as context, AsyncExitStack() as resources:
         await Hub(context).open(resources)
         reloader = context.watch_settings.reloader
-        assert [one.path for one in (await reloader.check(TEXT + agent))[0]] == []
+        assert [one.path for one in (await reloader.check(Edit(text=TEXT + agent)))[0]] == []
         (owner,) = await context.store.read(users.list_users)
         desk = await context.store.write(
             devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
         )
         await context.store.write(open_session, desk.id, boot_id=BOOT, platform="linux", at=1)
-        (told,), _ = await reloader.check(TEXT + agent)
+        (told,), _ = await reloader.check(Edit(text=TEXT + agent))
         assert (told.severity, told.hint) == (Severity.WARNING, "did you mean 'desk'?")
         assert told.message == "no device 'dsek' has been let in"
         assert told.line == (TEXT + agent).splitlines().index('device = "dsek"') + 1
@@ -200,7 +200,7 @@ async def test_a_path_outside_the_shared_folders_is_reported_with_its_position(t
         )
         await context.store.write(open_session, desk.id, boot_id=BOOT, platform="linux", at=1)
         hub._route(DeviceReady(FakeLink(desk.id), DeviceHello(roots=["~/notes"])))
-        (told,), _ = await context.watch_settings.reloader.check(TEXT + agent)
+        (told,), _ = await context.watch_settings.reloader.check(Edit(text=TEXT + agent))
         assert (told.message, told.hint) == (
             "~/nots lies outside of what the device shares",
             "it shares ~/notes",
@@ -227,7 +227,7 @@ async def test_a_main_agent_that_is_another_agent_is_reported_with_its_position(
             actor="operator:7",
         )
         wanted = f'{TEXT}{GATEWAY}main_agent = "reader"\n'
-        (told,), _ = await reloader.check(wanted)
+        (told,), _ = await reloader.check(Edit(text=wanted))
         assert told.message == "agent 'reader' is 'reader' at gateway 'office' already"
         assert told.line == len(wanted.splitlines())
         await reloader.begin()

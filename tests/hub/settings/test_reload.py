@@ -271,12 +271,12 @@ async def test_a_file_that_cannot_be_written_leaves_all_as_it_was(bench: Setting
 
 async def test_a_text_can_be_tried_without_taking_it_up(bench: SettingsBench) -> None:
     before = stand(bench)
-    problems, found = await bench.reloader.check(TEXT.replace("4", "5"))
+    problems, found = await bench.reloader.check(Edit(text=TEXT.replace("4", "5")))
     assert (problems, found.live) == ([], ("limits.runs",))
-    problems, found = await bench.reloader.check("[limits]\nruns = 0\n")
+    problems, found = await bench.reloader.check(Edit(text="[limits]\nruns = 0\n"))
     assert str(problems[0]) == f"{bench.path}:2:8: error: limits.runs: must be at least 1 - as in runs = 32"
     bench.hub.cannot_prepare = Unfit(("limits", "runs"), "too many for me")
-    problems, found = await bench.reloader.check(TEXT.replace("4", "5"))
+    problems, found = await bench.reloader.check(Edit(text=TEXT.replace("4", "5")))
     assert str(problems[0]) == f"{bench.path}:6:8: error: limits.runs: too many for me"
     assert stand(bench) == before
 
@@ -291,20 +291,20 @@ async def test_a_changed_agent_is_reported_once_and_with_its_user_if_that_change
         live=("agents.notes (of anna)",), archived=("agents.notes (of owner)",)
     )
     bench.path.write_text(TEXT)
-    assert (await bench.reloader.check(TEXT))[1] == Changes(archived=("agents.notes",))
+    assert (await bench.reloader.check(Edit(text=TEXT)))[1] == Changes(archived=("agents.notes",))
     assert (await bench.reloader.reload(actor=ME)).changes == Changes(archived=("agents.notes",))
 
 
 async def test_a_remark_of_a_part_is_a_warning_with_its_position(bench: SettingsBench) -> None:
     bench.hub.remarks = [Remark(("limits", "runs"), "that is few", "write more")]
     few = Problem(str(bench.path), 6, 8, "limits.runs", "that is few", "write more", Severity.WARNING)
-    assert (await bench.reloader.check(TEXT))[0] == [few]
+    assert (await bench.reloader.check(Edit(text=TEXT)))[0] == [few]
     assert (await bench.reloader.reload(actor=ME)).warnings == (few,)
 
 
 async def test_renewed_files_are_reported_though_no_value_has_changed(bench: SettingsBench) -> None:
     bench.hub.renewed = ["listen.devices.tls"]
-    assert (await bench.reloader.check(TEXT))[1].live == ("listen.devices.tls",)
+    assert (await bench.reloader.check(Edit(text=TEXT)))[1].live == ("listen.devices.tls",)
     assert (await bench.reloader.reload(actor=ME)).changes.live == ("listen.devices.tls",)
 
 

@@ -249,15 +249,55 @@ async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(hub
             await visit.page.get_by_role("navigation").get_by_role("link", name="Audit").wait_for()
             await visit.page.get_by_role("button", name="Verify").click()
             await visit.page.get_by_text("entries are as they were written").wait_for()
-            async with over_unix(hub) as operator:
-                edited = await operator.patch("/v1/config", json={"values": {"limits.runs": 5}})
-                assert edited.status_code == 200
             await visit.open("audit?event=settings.changed")
             await expect(visit.page.locator(".was")).to_have_text("4 → 5")
         async with visiting(browser, hub, role=Role.VIEWER) as visit:
             await visit.open("audit")
             await visit.page.get_by_role("alert").wait_for()
             assert await visit.page.get_by_role("link", name="Audit").count() == 0
+
+
+async def test_a_setting_is_found_checked_changed_and_reverted(hub: ServedHub, visit: Visit) -> None:
+    await visit.open("settings")
+    page = visit.page
+    await page.get_by_label("Setting or meaning").fill("concurrent runs.")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("table", name="Settings", exact=True).get_by_role("row")).to_have_count(2)
+    await page.get_by_role("link", name="limits.runs", exact=True).click()
+    value, check = page.get_by_label("New value"), page.get_by_role("button", name="Check")
+    await page.locator("section dd", has_text="hub.toml:6").wait_for()
+    await value.fill("0")
+    await check.click()
+    await page.get_by_text("must be at least 1").wait_for()
+    assert await page.get_by_role("button", name="Save").count() == 0
+    await value.fill("8")
+    await check.click()
+    await page.get_by_text("limits.runs applies at once.").wait_for()
+    assert "runs = 5 " in hub.settings.read_text()
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("limits.runs is changed.").wait_for()
+    assert "runs = 8         # at once" in hub.settings.read_text()
+    revert = page.locator("tr", has_text="5 → 8").get_by_role("button", name="Revert")
+    await revert.click()
+    await page.get_by_role("dialog", name="Revert").get_by_role("button", name="Revert").click()
+    await page.get_by_text("limits.runs is as before.").wait_for()
+    assert "runs = 5         # at once" in hub.settings.read_text()
+    await visit.open("settings?since=1")
+    await page.get_by_role("button", name="Go back to generation 1").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Go back to generation 1").click()
+    await page.get_by_text("The settings are those of generation 1.").wait_for()
+    assert "runs = 4         # at once" in hub.settings.read_text()
+
+
+async def test_settings_are_shown_to_those_alone_who_may_change_them(hub: ServedHub) -> None:
+    async with browsing() as browser, visiting(browser, hub, role=Role.VIEWER) as visit:
+        await visit.open("settings")
+        await visit.page.get_by_role("alert").wait_for()
+        assert await visit.page.get_by_role("link", name="Settings").count() == 0
+        asked = await visit.context.request.patch(
+            f"{visit.origin}/v1/config", data={"without": ["limits.runs"]}
+        )
+        assert asked.status == 403
 
 
 async def test_the_log_shows_entries_of_a_level_and_above(visit: Visit) -> None:

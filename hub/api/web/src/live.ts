@@ -16,6 +16,7 @@ export type Kind =
   | "question"
   | "run"
   | "schedule"
+  | "settings"
   | "verdict";
 interface Change {
   readonly kind: Kind;

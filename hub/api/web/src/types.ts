@@ -26,7 +26,10 @@ export type CapabilitySettings = { "name": string; "version"?: string; "enabled"
 export type CapabilityView = { "name": string; "version": string; "enabled": boolean; "source": "api" | "device" | "file"; "config": { readonly [name: string]: unknown }; "description": string | null; "created_at": string; "updated_at": string };
 export type ChartView = { "agent": string; "name": string; "type": "counter" | "gauge" | "histogram"; "agg": string; "since": string; "until": string; "step_s": number; "bucket_s": number; "error": number | null; "lines": readonly (LineView)[] };
 export type CheckpointBrief = { "scope": string; "sequence": number; "is_recoverable": boolean; "updated_at": string };
+export type ConfigCheckView = { "ok": boolean; "problems": readonly (ProblemView)[]; "live": readonly (string)[]; "reconnect": readonly (string)[]; "restart": readonly (string)[]; "archived": readonly (string)[] };
+export type ConfigDiffView = { "since": number; "until": number; "changes": readonly (KeyChangeView)[] };
 export type ConfigEdit = { "text"?: string | null; "values"?: { readonly [name: string]: unknown }; "without"?: readonly (string)[] };
+export type ConfigText = { "text"?: string | null; "values"?: { readonly [name: string]: unknown }; "without"?: readonly (string)[]; "folder"?: string | null };
 export type ConnectorDetail = { "unread": readonly (UnreadView)[]; "id": string; "name": string; "user": string; "provider": string; "account": string | null; "state": "blocked" | "ok" | "sign_in"; "code": string | null; "detail": string | null; "failures": number; "retry_at": string | null; "last_ok_at": string | null; "agents": readonly (string)[]; "way_in": ("browser" | "password") | (null) };
 export type ConnectorView = { "id": string; "name": string; "user": string; "provider": string; "account": string | null; "state": "blocked" | "ok" | "sign_in"; "code": string | null; "detail": string | null; "failures": number; "retry_at": string | null; "last_ok_at": string | null; "agents": readonly (string)[]; "way_in": ("browser" | "password") | (null) };
 export type Connectors = { "connectors": readonly (ConnectorView)[]; "next_cursor": string | null };
@@ -112,6 +115,9 @@ export type SelfTestView = { "provider": string; "is_ok": boolean; "steps": read
 export type SeriesView = { "name": string; "type": "counter" | "gauge" | "histogram"; "tags": { readonly [name: string]: string }; "last": number | null; "last_at": string };
 export type SessionView = { "id": string; "name": string; "role": Role; "scopes": readonly (Scope)[]; "user": string | null; "last4": string; "created_by": string; "created_at": string; "opened_at": string | null; "expires_at": string; "last_used_at": string | null; "revoked_at": string | null };
 export type Sessions = { "sessions": readonly (SessionView)[]; "next_cursor": string | null };
+export type SettingsChangeView = { "key": string; "old": string | null; "new": string | null; "generation": number; "at": string; "actor": string; "actor_name": string | null; "source": ("edit" | "file" | "revert" | "revision" | "start") | (null); "node": string | null; "revision": number | null };
+export type SettingsHistory = { "changes": readonly (SettingsChangeView)[]; "next_cursor": string | null };
+export type SettingsRevert = { "generation"?: number | null; "key"?: string | null };
 export type SettingsView = { "generation": number; "tag": string; "file": string; "text": string; "settings": { readonly [name: string]: unknown }; "origins": { readonly [name: string]: string }; "waiting": readonly (string)[]; "refused": readonly (ProblemView)[]; "on_last_good": boolean; "revision": number | null };
 export type SignInRequest = { "way"?: ("code" | "device" | "paste") | (null) };
 export type SignInView = { "id": string; "connector": string; "way": "code" | "device" | "paste"; "url": string | null; "user_code": string | null; "outcome": ("done" | "failed") | (null); "problem": string | null; "expires_at": string };
@@ -149,6 +155,9 @@ export interface Get {
   "/v1/boards/{board}/memory": { query: "correlation_id" | "cursor" | "is_chat" | "limit" | "reply_to" | "source" | "tag" | "user"; body: undefined; answer: Memory };
   "/v1/changes": { query: "user"; body: undefined; answer: string };
   "/v1/config": { query: "user"; body: undefined; answer: SettingsView };
+  "/v1/config/diff": { query: "since" | "until" | "user"; body: undefined; answer: ConfigDiffView };
+  "/v1/config/history": { query: "cursor" | "key" | "limit" | "user"; body: undefined; answer: SettingsHistory };
+  "/v1/config/schema": { query: never; body: undefined; answer: { readonly [name: string]: unknown } };
   "/v1/connectors": { query: "cursor" | "limit" | "user"; body: undefined; answer: Connectors };
   "/v1/connectors/{connector}": { query: "user"; body: undefined; answer: ConnectorDetail };
   "/v1/connectors/{connector}/sign-in/{sign_in}": { query: "user"; body: undefined; answer: SignInView };
@@ -183,6 +192,8 @@ export interface Post {
   "/v1/boards/{board}/agents": { query: "user"; body: NewMember; answer: BoardDetail };
   "/v1/boards/{board}/agents/{agent}/nudge": { query: "user" | "wait_s"; body: NudgeBody; answer: MessageView };
   "/v1/boards/{board}/memory": { query: "user"; body: MemoryBody; answer: RememberedView };
+  "/v1/config/check": { query: "user"; body: ConfigText; answer: ConfigCheckView };
+  "/v1/config/revert": { query: "user"; body: SettingsRevert; answer: ReloadView };
   "/v1/connectors/{connector}/retry": { query: "user"; body: undefined; answer: ConnectorDetail };
   "/v1/connectors/{connector}/sign-in": { query: "user"; body: SignInRequest; answer: SignInView };
   "/v1/connectors/{connector}/sign-in/answer": { query: "user"; body: Pasted; answer: SignInView };

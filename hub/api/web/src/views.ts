@@ -21,6 +21,7 @@ export const VIEWS: readonly View[] = [
   { path: "boards", title: "Boards", key: "b", about: "Which agents work together, and what do they remember?" },
   { path: "messages", title: "Messages", key: "e", about: "Who wrote to which agent, and did it arrive?" },
   { path: "connectors", title: "Mail and calendars", key: "m", about: "Do mailboxes and calendars work?" },
+  { path: "settings", title: "Settings", key: "s", about: "How is the hub set up, and who changed it?", scope: "settings" },
   { path: "log", title: "Log", key: "l", about: "What does the hub do?", scope: "system" },
   { path: "audit", title: "Audit", key: "t", about: "Who did what?", scope: "audit" },
 ];

@@ -11,6 +11,7 @@ import { Messages } from "./messages";
 import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
+import { Settings } from "./settings";
 
 /** *name*: of the one thing that is shown; undefined: all are listed. */
 export type PageOf = (props: { name: string | undefined }) => JSX.Element;
@@ -27,4 +28,5 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   questions: Questions,
   review: Review,
   runs: Runs,
+  settings: Settings,
 };
