@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -51,16 +52,53 @@ def _device_options(command: Command) -> Command:
 
 @click.group(invoke_without_command=True, epilog=example("hub review"))
 @_device_options
+@click.option("--web", is_flag=True, help="Review in a browser on this machine.")
+@click.option("--no-open", is_flag=True, help="With --web: print the link only.")
 @click.pass_context
-def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
+def review(ctx: click.Context, db: Path | None, name: str | None, web: bool, no_open: bool) -> None:
     """List suggestions of agents; approve, edit and reject them.
 
     Uses the database of a device on this machine, even if 'hub connect' does not run.
     Without a command, lists the items that wait for your approval.
     """
     ctx.obj = partial(file_here, ctx, db, name)
-    if ctx.invoked_subcommand is None:
+    if ctx.invoked_subcommand is not None:
+        return
+    if web:
+        _serve_pages(ctx.obj(), no_open=no_open)
+    else:
         ctx.invoke(list_items, everything=False, whole=False, as_json=False)
+
+
+def _serve_pages(path: Path, *, no_open: bool) -> None:
+    """Serve the page for review to a browser on this machine, until Ctrl-C."""
+    import os
+    import socket
+    import webbrowser
+
+    import anyio
+
+    from hub.api.own_review import OwnReview, serve
+    from hub.cli.access import has_display
+    from hub.clock import SystemChance, SystemClock
+    from hub.device.inbox import Inbox
+    from hub.device.inserts import DeviceFileError
+
+    inbox = Inbox(path)
+    try:
+        inbox.items()
+    except DeviceFileError as error:
+        raise Failure(str(error), Exit.FAILED) from error
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        app = OwnReview(inbox, port=port, clock=SystemClock(), chance=SystemChance())
+        link = f"http://127.0.0.1:{port}{app.path}"
+        show.out(link)
+        if no_open or not has_display(os.environ) or not webbrowser.open(link):
+            show.report("Open the link in a browser on this machine within a minute; it works once.")
+        show.report("Ctrl-C ends the review.")
+        with suppress(KeyboardInterrupt):
+            anyio.run(serve, app, sock)
 
 
 @review.command("ls", epilog=example("hub review ls --whole"))
@@ -76,12 +114,13 @@ def review(ctx: click.Context, db: Path | None, name: str | None) -> None:
 def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.suggestion import lines_of
+    from hub.device.inbox import waits
     from hub.device.inserts import DeviceFileError
     from hub.device.items import read_items
 
     db = here()
     try:
-        items = [item for item in read_items(db) if everything or _waits(item)]
+        items = [item for item in read_items(db) if everything or waits(item)]
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
     if as_json:
@@ -166,11 +205,6 @@ def _decide(decision: Callable[[], "Decided"]) -> None:
     show.report(*map(spelled, decided.done + decided.refused))
     if decided.refused:
         sys.exit(Exit.FAILED)
-
-
-def _waits(item: "DeviceItem") -> bool:
-    """Return whether the owner has yet to decide: on the item, or on a change of it."""
-    return not item.data.get("isApproved") or item.proposal is not None
 
 
 def _as_json(item: "DeviceItem | Question") -> dict[str, Any]:

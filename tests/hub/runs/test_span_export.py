@@ -15,8 +15,10 @@ from hub.outbound.rules import OutboundRules
 from hub.runs import span_export
 from hub.runs.span_export import SpanExport
 from protocol.ids import RunId, span_id_of, trace_id_of
+from storage.agents import agents
 from tests.support.asgi import serving
 from tests.support.clock import SeededChance
+from tests.support.hub import TEXT, open_hub
 from tests.support.otlp import running_collector, why_no_collector
 from tests.support.runs import Bench, agent, bench, folder, store
 
@@ -116,6 +118,30 @@ async def test_spans_that_the_receiver_does_not_take_are_counted_and_reported(be
         (found,) = await check_spans(export, bench.clock.now())
         assert "status 400" in found.explanation
         assert list(await check_spans(export, bench.clock.now() + DROPPED_SPANS_REPORTED)) == []
+
+
+async def test_a_hub_whose_settings_name_a_receiver_sends_it_spans(tmp_path: Path) -> None:
+    bodies: list[bytes] = []
+    is_sent = anyio.Event()
+
+    def answer(body: bytes) -> Response:
+        bodies.append(body)
+        is_sent.set()
+        return Response(b"{}")
+
+    async with serving(receiver(answer)) as url:
+        settings = f'{TEXT}\n[traces]\notlp = "{url}"\n'
+        async with open_hub(tmp_path, settings) as hub, hub.working(*folder(a="- [ ] one")):
+            assert hub.work.spans is not None
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(hub.work.spans.serve)
+                agent = await hub.store.read(agents.agent_called, "notes", None)
+                run = await hub.work.control.submit(agent)
+                await hub.ends(run.id)
+                with anyio.fail_after(30):
+                    await is_sent.wait()
+                tasks.cancel_scope.cancel()
+    assert trace_id_of(run.id) in bodies[0].decode()
 
 
 async def test_the_queue_of_runs_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,10 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
             "[limits]\nruns = '32'",
             "2:8: error: limits.runs: a whole number is expected - write a number without quotes",
         ),
+        (
+            "[traces]\notlp = 'http://collector.example:4318'",
+            "2:8: error: traces.otlp: other machines are called by https only - run a collector here",
+        ),
         ("[limits]\nruns = 0", "2:8: error: limits.runs: must be at least 1"),
         ("[limits]\nruns = true", "2:8: error: limits.runs: a whole number is expected"),
         (

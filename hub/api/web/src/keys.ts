@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useLayoutEffect } from "preact/hooks";
 import { go } from "./router";
-import { VIEWS } from "./views";
+import { views } from "./views";
 
 export interface Key {
   readonly key: string;
@@ -54,7 +54,7 @@ function pressed(event: KeyboardEvent): void {
 function chosen(key: string, at: number): (() => void) | undefined {
   if (at - prefixedAt < PREFIX_MS && prefixedAt > 0) {
     prefixedAt = 0;
-    const view = VIEWS.find((one) => one.key === key);
+    const view = views().find((one) => one.key === key);
     return view && (() => go(`/${view.path}`));
   }
   const found = own.value.find((one) => one.key === key);

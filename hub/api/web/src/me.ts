@@ -5,6 +5,11 @@ import type { Scope } from "./types";
 
 export const me = signal<Answer<"get", "/v1/me"> | null>(null);
 
+/** Whether this is the page of a device, which its owner opened there: it has the items of that device alone. */
+export function isAtDevice(): boolean {
+  return me.value?.actor === "owner";
+}
+
 export function may(scope: Scope): boolean {
   return me.value?.scopes.includes(scope) ?? false;
 }

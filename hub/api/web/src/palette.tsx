@@ -3,11 +3,11 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { attempt } from "./acting";
 import { isHelpShown, isPaletteShown } from "./keys";
-import { may } from "./me";
+import { isAtDevice, may } from "./me";
 import { useReading } from "./reading";
 import { go, link } from "./router";
 import { ask } from "./server";
-import { VIEWS } from "./views";
+import { views } from "./views";
 
 interface Entry {
   readonly title: string;
@@ -88,11 +88,11 @@ function Choices(): JSX.Element {
 }
 
 function useEntries(): readonly Entry[] {
-  const { data: agents } = useReading("/v1/agents", { query: { limit: KNOWN } });
-  const { data: devices } = useReading("/v1/devices", { query: { limit: KNOWN } });
+  const { data: agents } = useReading("/v1/agents", { query: { limit: KNOWN }, when: !isAtDevice() });
+  const { data: devices } = useReading("/v1/devices", { query: { limit: KNOWN }, when: !isAtDevice() });
   const mayRun = may("run");
   return [
-    ...VIEWS.map((view) => ({
+    ...views().map((view) => ({
       title: view.title,
       about: `g ${view.key}`,
       action: () => go(`/${view.path}`),

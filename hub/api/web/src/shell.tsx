@@ -6,14 +6,14 @@ import { outcome } from "./acting";
 import { lasting } from "./format";
 import { isHelpShown, isPaletteShown, listen, own } from "./keys";
 import { follow, isSignedOut, keepTime, lostAt, now } from "./live";
-import { me } from "./me";
+import { isAtDevice, me } from "./me";
 import { Palette } from "./palette";
 import { Page } from "./parts";
 import { PAGES } from "./pages/pages";
 import { useReading } from "./reading";
 import { place } from "./router";
 import { SignIn, isEntering } from "./sign_in";
-import { VIEWS } from "./views";
+import { views } from "./views";
 import { noteVisit } from "./visit";
 
 const THEMES = ["system", "light", "dark"] as const;
@@ -70,7 +70,7 @@ function Inside(): JSX.Element {
 }
 
 function Shown(): JSX.Element {
-  const [view = "", ...rest] = place.value.path;
+  const [view = isAtDevice() ? "review" : "", ...rest] = place.value.path;
   const Found = PAGES[view];
   if (!Found || rest.length > 1) {
     return (
@@ -103,7 +103,7 @@ function Navigation(): JSX.Element {
         </button>
       </div>
       <ul id="views">
-        {VIEWS.filter(({ scope }) => !scope || me.value?.scopes.includes(scope)).map((view) => (
+        {views().map((view) => (
           <li key={view.path}>
             <a href={`/${view.path}`} aria-current={view.path === current ? "page" : undefined} title={view.about}>
               {view.title}
@@ -177,7 +177,7 @@ function Help(): JSX.Element {
     ["j, k", "next and previous row"],
     ["/", "search"],
     ["?", "these keys"],
-    ...VIEWS.map((view) => [`g ${view.key}`, view.title] as const),
+    ...views().map((view) => [`g ${view.key}`, view.title] as const),
   ];
   const owned = new Set(own.value.map(({ key }) => key));
   return (

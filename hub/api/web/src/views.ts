@@ -1,4 +1,5 @@
 // The views of the dashboard: their addresses, their keys, and the question that each answers.
+import { isAtDevice, may } from "./me";
 import type { Scope } from "./types";
 
 export interface View {
@@ -11,7 +12,7 @@ export interface View {
   readonly scope?: Scope;
 }
 
-export const VIEWS: readonly View[] = [
+const VIEWS: readonly View[] = [
   { path: "", title: "Home", key: "h", about: "Is anything wrong, what happened, and what waits for me?" },
   { path: "review", title: "Review", key: "r", about: "Is what was found true?" },
   { path: "runs", title: "Runs", key: "u", about: "What failed, and why?" },
@@ -25,3 +26,8 @@ export const VIEWS: readonly View[] = [
   { path: "log", title: "Log", key: "l", about: "What does the hub do?", scope: "system" },
   { path: "audit", title: "Audit", key: "t", about: "Who did what?", scope: "audit" },
 ];
+
+/** Return the views that there are for who is signed in. */
+export function views(): readonly View[] {
+  return VIEWS.filter(({ path, scope }) => (isAtDevice() ? path === "review" : !scope || may(scope)));
+}

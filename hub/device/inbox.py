@@ -1,0 +1,129 @@
+"""Inbox of a device's owner: the items that wait, and decisions on them, which can be taken back for a while.
+
+It works over the device's file, as ``hub.device.owner`` does. All functions block.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from hub.device import proposals, rows
+from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.items import DeviceItem, read_items
+from hub.device.owner import Decided, approve, edit, reject
+from hub.device.rows import Refusal
+from protocol.frame import Record
+from protocol.tables import TABLES, DeviceTable, TableName
+
+Verdict = Literal["approve", "edit", "reject"]
+MOST_SAVED: Final = 1_000  # decisions that can be taken back
+
+
+class NotDecided(DeviceFileError):
+    """A decision that was refused; nothing was changed."""
+
+
+class _Saved(NamedTuple):
+    """A row before and after a decision; *after* is None where the row was removed."""
+
+    table: DeviceTable
+    before: Record
+    after: Record | None
+
+
+class Inbox:
+    """Items of the device's file at *path*."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._saved: dict[int, _Saved] = {}
+        self._known: tuple[object, list[DeviceItem]] | None = None
+
+    @property
+    def version(self) -> object:
+        """A value that changes with the file."""
+        return tuple(_stamp(self.path.with_name(self.path.name + end)) for end in ("", "-wal"))
+
+    def items(self) -> list[DeviceItem]:
+        """Return all items, the newest first. Raises DeviceFileError."""
+        version = self.version
+        if self._known is None or self._known[0] != version:
+            self._known = version, read_items(self.path)[::-1]
+        return self._known[1]
+
+    def judge(
+        self, item: DeviceItem, verdict: Verdict, fields: Mapping[str, str] | None = None, *, at_ms: int
+    ) -> str:
+        """Decide about an item as it was listed. Return a sentence about what was done.
+
+        Args:
+            fields: values to fill in, as for ``owner.edit``.
+
+        Raises:
+            NotDecided: the decision is refused.
+            DeviceFileError: the item has changed since, or the disk fails.
+        """
+        table = TABLES[TableName(item.table)]
+        before = self._row(table, item.row_id)
+        if verdict == "approve":
+            decided = approve(self.path, [item.label], at_ms=at_ms, fields=fields)
+        elif verdict == "edit":
+            decided = edit(self.path, [item.label], fields or {}, at_ms=at_ms)
+        else:
+            decided = reject(self.path, [item.label])
+        self._known = None
+        if before is not None and item.proposal is None and decided.done:
+            self._saved[item.number] = _Saved(table, before, self._row(table, item.row_id))
+            if len(self._saved) > MOST_SAVED:
+                del self._saved[next(iter(self._saved))]
+        return _sentence(decided)
+
+    def undo(self, number: int) -> None:
+        """Take the last decision about an item back.
+
+        Raises:
+            NotDecided: there is none, or the item has been changed since.
+            DeviceFileError: the disk fails.
+        """
+        saved = self._saved.pop(number, None)
+        if saved is None:
+            raise NotDecided("this decision cannot be taken back")
+        row_id = str(saved.before["id"])
+        with connect_shared(self.path) as db:
+            db.execute("BEGIN IMMEDIATE")
+            is_proposed = proposals.of_row(db, saved.table.name, row_id) is not None
+            if is_proposed or rows.find(db, saved.table, row_id) != saved.after:
+                raise NotDecided("the item has been changed since the decision")
+            try:
+                rows.restore(db, saved.table, saved.before)
+            except Refusal as refusal:
+                raise NotDecided(str(refusal)) from refusal
+            # the next decision is reported to the hub, whatever was reported of this one
+            db.execute(
+                "UPDATE reviews SET reported = NULL WHERE tbl = ? AND row_id = ?", (saved.table.name, row_id)
+            )
+            db.execute("COMMIT")
+        self._known = None
+
+    def _row(self, table: DeviceTable, row_id: str) -> Record | None:
+        with connect_shared(self.path) as db:
+            return rows.find(db, table, row_id)
+
+
+def waits(item: DeviceItem) -> bool:
+    """Return whether the owner has yet to decide: on the item, or on a change of it."""
+    return not item.data.get("isApproved") or item.proposal is not None
+
+
+def _sentence(decided: Decided) -> str:
+    if decided.refused:
+        raise NotDecided(decided.refused[0])
+    return decided.done[0]
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,84 @@
+"""``hub review --web``: the page for review over a device's own file, in a real browser."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.async_api import expect
+
+from hub.device.items import read_items
+from tests.hub.device.test_inbox import inbox_of
+from tests.support.browser import chromium
+from tests.support.dashboard import browsing
+
+pytestmark = [
+    pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.slow,  # starts a process and a browser
+]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return inbox_of(tmp_path, "call Ana", "pay the rent", "mend the roof").path
+
+
+@pytest.fixture
+def link(db: Path) -> Iterator[str]:
+    """The link that the command prints; it serves as long as the test goes on."""
+    command = [sys.executable, "-m", "hub", "review", "--db", str(db), "--web", "--no-open"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+
+
+def decided(db: Path) -> dict[str, str]:
+    return {item.title: item.verdict for item in read_items(db)}
+
+
+async def test_an_owner_reviews_the_items_of_the_device_by_keys(db: Path, link: str) -> None:
+    origin = link.partition("/login")[0]
+    async with browsing() as browser:
+        page = await browser.new_page()
+        complaints: list[str] = []
+        page.on(
+            "console",
+            lambda message: complaints.extend([message.text] if message.type in ("error", "warning") else []),
+        )
+        await page.goto(link)
+        title, keys = page.locator("#item-title"), page.keyboard
+        await expect(title).to_have_text("mend the roof")
+        await expect(page.locator(".navigation li a")).to_have_text(["Reviewr"])
+        await keys.press("a")
+        await page.get_by_text("Approved “mend").wait_for()
+        assert decided(db)["mend the roof"] == "approved"
+        await keys.press("u")
+        await page.get_by_text("Undone.").wait_for()
+        assert decided(db)["mend the roof"] == "open"
+        await page.get_by_role("link", name="pay the rent").click()
+        await expect(title).to_have_text("pay the rent")
+        await keys.press("e")
+        await page.get_by_label("title").fill("pay Bo")
+        await page.get_by_role("button", name="Approve with the changes").click()
+        await page.get_by_text("Approved “pay the rent").wait_for()
+        await page.get_by_role("link", name="call Ana").click()
+        await expect(title).to_have_text("call Ana")
+        await keys.press("r")
+        await page.get_by_text("Rejected “call Ana").wait_for()
+        assert decided(db) == {"mend the roof": "open", "pay Bo": "edited"}
+        assert complaints == []
+    async with httpx2.AsyncClient(base_url=origin) as other:  # without the session of the browser
+        secret = {"authorization": f"Bearer {link.partition('#')[2]}", "x-hub-request": "1"}
+        assert (await other.post("/v1/sessions", headers=secret)).status_code == 401
+        assert (await other.get("/v1/items")).status_code == 401
+        assert (await other.get("/v1/items", headers={"host": "evil.example"})).status_code == 421
+        foreign = {"origin": "https://evil.example", "x-hub-request": "1"}
+        assert (await other.post("/v1/items/verdicts", headers=foreign, json={})).status_code == 403
+        policy = (await other.get("/", headers={"accept": "text/html"})).headers["content-security-policy"]
+        assert re.search(r"default-src 'none'.*frame-ancestors 'none'", policy)
