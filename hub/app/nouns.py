@@ -35,7 +35,7 @@ from hub.api.nouns.nodes import Nodes
 from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.revisions import Revisions
 from hub.api.nouns.runs import Runs
-from hub.api.nouns.schedules import Schedules, Slots
+from hub.api.nouns.schedules import Plans, Schedules, Slots
 from hub.api.nouns.summaries import Summaries
 from hub.api.nouns.system import About, System, Where
 from hub.api.nouns.templates import Templates
@@ -178,6 +178,7 @@ def make_nouns(
         Measurements(store, measurements),
         Nodes(store, upkeep, here=context.node.id, clock=clock),
         Overviews(hub),
+        Plans(store=store, scheduler=scheduler, clock=clock),
         Slots(store=store, scheduler=scheduler),
         Summaries(hub, store, clock),
         System(

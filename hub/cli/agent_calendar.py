@@ -1,4 +1,4 @@
-"""Calendars of agents: ``hub agents next``, ``backfill`` and ``slots``."""
+"""Calendars of agents: ``hub agents next``, ``calendar``, ``backfill`` and ``slots``."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import example
+from hub.cli.options import Moment, example
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 
 MAX_DECISIONS: Final = 10
@@ -40,6 +40,33 @@ def next_fires(hub: Talk, name: str | None) -> Responses:
     if fires:
         show.out()
         show.print_table(("scheduled (UTC)", "result", "run"), map(_decision_row, fires))
+
+
+@click.command("calendar", epilog=example("hub agents calendar --since today --until 2026-03-08"))
+@click.option("--since", type=Moment(), metavar="TIME", help="Start of the range. [default: now]")
+@click.option("--until", type=Moment(), metavar="TIME", help="Its end. [default: a week after the start]")
+@hub_command
+def calendar(hub: Talk, since: str | None, until: str | None) -> Responses:
+    """List what all agents do in a range of time: past fires with their runs, and next ones."""
+    listed = hub.get_all("/v1/schedule", "schedules", since=since, until=until)
+    yield "schedule", listed
+    rows = sorted(row for plan in listed["schedules"] for row in _plan_rows(plan))
+    if rows:
+        show.print_table(("scheduled (UTC)", "agent", "schedule", "result", "run"), rows)
+    else:
+        show.report("nothing is scheduled in that time")
+    for plan in listed["schedules"]:
+        if plan["is_cut"]:
+            show.report(f"{plan['agent']}: more than 100 times; choose a shorter range")
+
+
+def _plan_rows(plan: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the fires of a schedule, next ones without a result."""
+    about = plan["agent"], plan["label"] or plan["times"]
+    for fire in plan["past_fires"]:
+        yield _utc(fire["fire_at"]), *about, fire["said"], show.short_id(fire["run"]) if fire["run"] else ""
+    for fire in plan["next_fires"]:
+        yield _utc(fire["at"]), *about, fire["shift"] or "", ""
 
 
 @click.command("backfill", epilog=example("hub agents backfill notes --from 2026-03-01 --to 2026-03-07"))

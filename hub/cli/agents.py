@@ -9,7 +9,7 @@ import click
 
 from hub.cli import show
 from hub.cli.access import revoke_agent_token
-from hub.cli.agent_calendar import about_schedules, backfill, next_fires, slots
+from hub.cli.agent_calendar import about_schedules, backfill, calendar, next_fires, slots
 from hub.cli.agent_writing import config, create, edit, validate
 from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
@@ -33,7 +33,7 @@ def agents() -> None:
     """List, show, create, change, pause and remove agents."""
 
 
-for command in (create, edit, validate, config, next_fires, backfill, slots, revoke_agent_token):
+for command in (create, edit, validate, config, next_fires, calendar, backfill, slots, revoke_agent_token):
     agents.add_command(command)
 
 

@@ -7,6 +7,7 @@ several hubs on one database, only the lease holder decides. Each transaction ch
 was suspended writes nothing.
 """
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -597,16 +598,21 @@ class Scheduler:
         self._on_queued()
         return Backfilled(within, missing, tuple(made))
 
-    def forecast(self, schedule: ScheduleRow, *, count: int = 5) -> list[Upcoming]:
+    def forecast(
+        self, schedule: ScheduleRow, *, count: int = 5, since_ms: int = 0, until_ms: float = math.inf
+    ) -> list[Upcoming]:
         """Return the schedule's next fires, provided that it stays enabled; fewer if it ends before.
+
+        Args:
+            since_ms, until_ms: only fires of this time; the second is not included.
 
         Raises:
             BadSchedule: the schedule's row cannot be parsed.
         """
-        after = max(schedule.cursor_at, now_ms(self._clock))
+        after = max(schedule.cursor_at, now_ms(self._clock), since_ms - 1)
         trigger = trigger_for(schedule)
         try:
-            return upcoming(trigger, after, tz=schedule.tz, count=count)
+            return upcoming(trigger, after, tz=schedule.tz, count=count, until_ms=until_ms)
         except (ZoneInfoNotFoundError, ValueError) as error:  # or it ends after the year 9999
             raise BadSchedule("row", f"its next fires cannot be computed: {error}") from error
 

@@ -6,6 +6,7 @@ offset by a fraction of a minute; before, the seconds of an offset are dropped.
 """
 
 import hashlib
+import math
 import zoneinfo
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -268,8 +269,10 @@ class Upcoming:
     shift: str | None = None
 
 
-def upcoming(trigger: Trigger, after_ms: int, *, tz: str, count: int = 5) -> list[Upcoming]:
-    """Return the next *count* fires after *after_ms*; fewer if the trigger ends before.
+def upcoming(
+    trigger: Trigger, after_ms: int, *, tz: str, count: int = 5, until_ms: float = math.inf
+) -> list[Upcoming]:
+    """Return the next *count* fires after *after_ms*; fewer if the trigger, or the time, ends before.
 
     Raises:
         ZoneInfoNotFoundError: the zone *tz* is unknown.
@@ -277,6 +280,8 @@ def upcoming(trigger: Trigger, after_ms: int, *, tz: str, count: int = 5) -> lis
     zone = ZoneInfo(tz)
     found: list[Upcoming] = []
     while len(found) < count and (fire_ms := trigger.next_after(after_ms)) is not None:
+        if fire_ms >= until_ms:
+            break
         at = datetime.fromtimestamp(fire_ms / 1_000, UTC)
         shift = _shift(trigger, after_ms, fire_ms) if isinstance(trigger, CronTrigger) else None
         found.append(Upcoming(at, at.astimezone(zone), shift))

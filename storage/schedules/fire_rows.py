@@ -107,6 +107,13 @@ def fires_within(c: sa.Connection, schedule_id: str, first_at: int, last_at: int
     return fill_each(FireRow, c.execute(ROWS_WITHIN, within))
 
 
+def newest_within(c: sa.Connection, schedule_id: str, since: int, until: int, most: int) -> list[FireRow]:
+    """Return up to *most* decisions about a schedule's fires in [*since*, *until*), newest first."""
+    at = schedule_fires.c.fire_at
+    query = ROWS.where(schedule_fires.c.schedule_id == schedule_id, at >= since, at < until)
+    return fill_each(FireRow, c.execute(query.order_by(at.desc()).limit(most)))
+
+
 def missed_of(c: sa.Connection, run_ids: Sequence[RunId]) -> dict[RunId, tuple[Missed, ...]]:
     """Return the other fires that these runs cover or blocked; runs without any are omitted."""
     missed: defaultdict[RunId, list[Missed]] = defaultdict(list)

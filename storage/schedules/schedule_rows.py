@@ -11,13 +11,13 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId
+from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
 from storage.agents.schema import agent_states, agent_templates, agents
 from storage.kernel.columns import in_parts
 from storage.kernel.database import UnreadableRow
-from storage.kernel.rows import columns_of, fill, readable, reader
+from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page, reader
 from storage.schedules.schema import schedules
 
 Kind = Literal["cron", "every", "at"]
@@ -265,6 +265,19 @@ def lock_schedule(c: sa.Connection, id: str) -> ScheduleRow:
 def list_schedules(c: sa.Connection) -> list[ScheduleRow]:
     """Return every schedule, by agent name, including slots and those of archived agents."""
     return schedules_in(c.execute(ALL_SCHEDULES))
+
+
+def page_of_declared(
+    c: sa.Connection, *, user_id: UserId | None, limit: int | None, after: Key | None
+) -> list[ScheduleRow]:
+    """Return schedules and slots that are declared, of agents that are not archived, by id."""
+    query = SCHEDULES.where(
+        agents.c.deleted_at.is_(None),
+        sa.or_(schedules.c.enabled, schedules.c.paused_reason != REMOVED),
+    )
+    if user_id is not None:
+        query = query.where(agents.c.user_id == user_id)
+    return readable_page(c, _schedule, paged(query, schedules.c.id, limit=limit, after=after), limit)
 
 
 def schedules_in(rows: Iterable[Any]) -> list[ScheduleRow]:

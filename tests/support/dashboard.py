@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import anyio
+import msgspec
 import sqlalchemy as sa
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
@@ -23,6 +24,8 @@ from storage.agents.measurements import BucketRetention, SampleRow
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow
 from storage.runs.schema import model_calls, run_calls, run_state_history, run_units, runs
+from storage.schedules import fire_rows, schedule_rows
+from storage.schedules.fire_rows import FireRow
 from tests.support.browser import chromium
 from tests.support.clock import START
 from tests.support.hub import TEXT, ServedHub, over_unix, serving
@@ -37,6 +40,7 @@ PAGES: Final = (
     "runs",
     "runs/r-1",
     "agents",
+    "agents?view=week",
     "agents/notes",
     "agents?new=1",
     "devices",
@@ -119,6 +123,13 @@ def _keep(c: sa.Connection, hub: ServedHub) -> None:
         for number, title in enumerate((HOSTILE, LONG, PLAIN))
     ]
     items.write_items(c, [Decision(after=row) for row in rows])
+    (schedule,) = schedule_rows.schedules_of(c, agent.id)
+    hour = 3_600_000
+    fires = [
+        FireRow(schedule.id, hub.now_ms - 3 * hour, hub.now_ms - 3 * hour, 0, "run", None, RunId("r-1"), 1),
+        FireRow(schedule.id, hub.now_ms - hour, hub.now_ms - 2 * hour, 1, "skipped_paused", "user", None, 1),
+    ]
+    c.execute(fire_rows.INSERT_FIRES, [msgspec.structs.asdict(fire) for fire in fires])
     samples = [
         SampleRow(
             agent_id=agent.id,

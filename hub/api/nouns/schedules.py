@@ -4,31 +4,37 @@ A schedule starts runs. At the times of a slot, which an agent's calendar has, i
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import ALL, Noun, Part, listed, route
 from hub.api.paging import Paging
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.decisions import describe_decision, describe_pause, describe_wake
 from hub.runs.scheduler import Scheduler, offset_of, trigger_for
 from hub.schedules.cron import BadSchedule
+from hub.schedules.trigger import Upcoming
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
+from storage.devices import devices
 from storage.schedules import calendar_wakeups, fire_rows, schedule_rows
 from storage.schedules.calendar_wakeups import WakeRow
 from storage.schedules.fire_rows import FireRow
 from storage.schedules.schedule_rows import ScheduleRow
-from storage.store import Store
+from storage.store import Connection, Store
 
+MOST_PLANS: Final = 25  # schedules in a page of the calendar
+MOST_FIRES: Final = 100  # past, and next, of each of them
+WEEK: Final = timedelta(days=7)
 NEXT_FIRES: Final = 5  # of a schedule or a slot, and of all schedules of an agent
 
 
@@ -294,6 +300,78 @@ class CalendarPage(View):
     slots: tuple[SlotView, ...]
     wakes: tuple[WakeView, ...]
     next_cursor: str | None = None
+
+
+class PlanView(View, kw_only=True):
+    """Fires of a schedule or a slot in a range: at most 100 past ones, the newest first, and 100 next.
+
+    *label*: of a slot, at whose times its agent is woken. *is_cut*: there are more fires in the range.
+    """
+
+    id: str
+    agent: str
+    label: str | None = None
+    times: str  # in short, for people
+    timezone: str
+    enabled: bool
+    paused_because: str | None = None  # a sentence
+    past_fires: tuple[DecisionView, ...] = ()
+    next_fires: tuple[FireView, ...] = ()
+    is_cut: bool = False
+
+
+class Plans(Noun):
+    """Schedules and slots of all agents, with their fires in a range of time."""
+
+    name, path, list_key = "schedule", "/v1/schedule", "schedules"
+
+    def __init__(self, *, store: Store, scheduler: Scheduler, clock: Clock) -> None:
+        self._store = store
+        self._scheduler = scheduler
+        self._clock = clock
+
+    @listed("", Scope.READ, key=lambda plan: (plan.id,), most=MOST_PLANS)
+    async def all(
+        self,
+        since: Annotated[Instant, Meta(description="Start of the range; now by default.")] | None = None,
+        until: Annotated[Instant, Meta(description="Its end; a week after *since* by default.")]
+        | None = None,
+        part: Part = ALL,
+    ) -> list[PlanView]:
+        """List the schedules and slots of all agents, with past and next fires of a range of time."""
+        begin = since or self._clock.now()
+        first, last = epoch_ms(begin), epoch_ms(until or begin + WEEK)
+
+        def read(c: Connection) -> list[tuple[ScheduleRow, str, list[FireRow]]]:
+            rows = schedule_rows.page_of_declared(c, user_id=self.user_id, limit=part.limit, after=part.after)
+            named = devices.names_of_devices(c, (row.device_id for row in rows if row.device_id is not None))
+            return [
+                (
+                    row,
+                    named.get(row.device_id, "") if row.device_id else "",
+                    fire_rows.newest_within(c, row.id, first, last, MOST_FIRES + 1),
+                )
+                for row in rows
+            ]
+
+        return [self._view(*found, first, last) for found in await self._store.read(read)]
+
+    def _view(
+        self, row: ScheduleRow, device: str, past: Sequence[FireRow], first: int, last: int
+    ) -> PlanView:
+        coming: list[Upcoming] = []
+        if row.enabled:
+            with suppress(BadSchedule):  # the scheduler finds it too, and pauses it as broken
+                coming = self._scheduler.forecast(row, count=MOST_FIRES + 1, since_ms=first, until_ms=last)
+        return PlanView.from_row(
+            _times(row),
+            row,
+            agent=row.agent_name,
+            times=schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
+            past_fires=tuple(_decision_view(fire, device) for fire in past[:MOST_FIRES]),
+            next_fires=tuple(map(FireView.from_row, coming[:MOST_FIRES])),
+            is_cut=max(len(past), len(coming)) > MOST_FIRES,
+        )
 
 
 class Slots(Noun):

@@ -56,6 +56,10 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
         {"resource": "lock-{n}", "holder_kind": "device", "holder_id": "d", "expires_at": FAR},
     ),
     "/v1/runs": ("runs", ENDED),
+    "/v1/schedule": (
+        "schedules",
+        {"kind": "cron", "expr": "0 7 * * *", "action": "wake", "label": "slot-{n}", "duration_ms": 1},
+    ),
     "/v1/runs/run-0/trace": ("model_calls", {"run_id": "runs.id"}),
     "/v1/items": ("items", {"target_table": "tasks", "agent_id": "agents.id", "device_id": "devices.id"}),
     "/v1/audit": ("audit_log", {"outcome": "done", "detail": "{}"}),

@@ -65,6 +65,16 @@ def test_the_fires_of_one_agent_have_the_reasons_why_they_had_no_run(
     assert "result" not in hub("agents", "next").stdout
 
 
+def test_the_calendar_of_all_agents_has_past_fires_with_their_results_and_next_ones(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.pass_days, 1)
+    header, past, *coming = hub("agents", "calendar", "--since", "2d").stdout.splitlines()
+    assert header.split() == ["scheduled", "(UTC)", "agent", "schedule", "result", "run"]
+    assert past.startswith("2026-01-06 06:00  notes  0 7 * * 1-5") and "run" in past
+    assert [line.split()[0] for line in coming][-1] < "2026-01-13"
+
+
 def test_the_next_fires_in_json_have_everything(hub: Hub, served: ServedHub) -> None:
     response = json.loads(hub("agents", "next", "notes", "--json").stdout)
     (agent,) = response["agents"]

@@ -65,8 +65,24 @@ async def test_hostile_texts_stay_texts(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-async def test_an_agent_is_found_by_keys_and_paused(hub: ServedHub, visit: Visit) -> None:
+async def test_an_agent_is_seen_in_the_calendar_found_by_keys_and_paused(
+    hub: ServedHub, visit: Visit
+) -> None:
     await visit.open("agents")
+    await visit.page.get_by_role("link", name="Week").click()
+    calendar = visit.page.get_by_role("table", name="What agents do")
+    await expect(calendar.get_by_role("columnheader")).to_have_count(8)
+    await expect(calendar.locator("th[aria-current=date]")).to_have_text("Mon 5 Jan")
+    await expect(calendar.get_by_role("link", name="notes")).to_have_count(
+        6
+    )  # two fires of today, four next ones
+    await expect(calendar.locator(".state")).to_have_text("skipped paused")
+    await calendar.locator(".fire a").click()
+    await visit.page.get_by_role("heading", name="Run of notes").wait_for()
+    await visit.page.go_back()
+    await visit.page.get_by_role("link", name="After").click()
+    await expect(calendar.get_by_role("link", name="notes")).to_have_count(5)
+    await visit.page.get_by_role("link", name="List").click()
     state = visit.page.locator("tr", has_text="notes").locator("[data-head=Lifecycle]")
     assert await state.inner_text() == "active"
     await visit.page.keyboard.press("g")

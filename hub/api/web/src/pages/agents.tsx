@@ -11,6 +11,7 @@ import { go, link, place, refine } from "../router";
 import { ask } from "../server";
 import type { AgentOverview, AgentMoveView, AgentView, ChartView, SeriesView } from "../types";
 import { AgentForm } from "./agent_form";
+import { Calendar } from "./calendar";
 import { RunState, RunTable } from "./run_parts";
 
 const ROWS = 50;
@@ -35,23 +36,43 @@ export function Agents({ name }: { name: string | undefined }): JSX.Element {
 }
 
 function List(): JSX.Element {
-  const cursor = place.value.query.get("cursor");
-  const agents = useReading("/v1/agents", { query: { limit: ROWS, cursor }, kinds: ["agent", "device", "run", "schedule"] });
+  const view = place.value.query.get("view");
   return (
     <Page
       title="Agents"
-      command="hub agents"
+      command={view ? "hub agents next" : "hub agents"}
       actions={may("devices") && <a class="button main" href={link(["agents"], { new: "1" })}>New agent</a>}
     >
-      <Read of={agents}>
-        {(data) => (
-          <>
-            <Table label="Agents" columns={COLUMNS} rows={data.agents} id={(agent) => agent.id} empty="There is no agent yet. Make one: hub agents create" />
-            <Pager next={data.next_cursor} />
-          </>
-        )}
-      </Read>
+      <nav class="pager" aria-label="Views of agents">
+        {VIEWS.map(([name, title]) => (
+          <a key={title} href={link(["agents"], { view: name })} aria-current={(view ?? undefined) === name ? "page" : undefined}>
+            {title}
+          </a>
+        ))}
+      </nav>
+      {view ? <Calendar isWeek={view !== "day"} /> : <All />}
     </Page>
+  );
+}
+
+const VIEWS: readonly (readonly [string | undefined, string])[] = [
+  [undefined, "List"],
+  ["week", "Week"],
+  ["day", "Day"],
+];
+
+function All(): JSX.Element {
+  const cursor = place.value.query.get("cursor");
+  const agents = useReading("/v1/agents", { query: { limit: ROWS, cursor }, kinds: ["agent", "device", "run", "schedule"] });
+  return (
+    <Read of={agents}>
+      {(data) => (
+        <>
+          <Table label="Agents" columns={COLUMNS} rows={data.agents} id={(agent) => agent.id} empty="There is no agent yet. Make one: hub agents create" />
+          <Pager next={data.next_cursor} />
+        </>
+      )}
+    </Read>
   );
 }
 

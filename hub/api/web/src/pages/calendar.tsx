@@ -1,0 +1,149 @@
+// The calendar of all agents: a table of hours and days, whose fires lead to their agents and runs.
+import type { JSX } from "preact";
+import { now } from "../live";
+import { Command, Pager, Read, State } from "../parts";
+import { useReading } from "../reading";
+import { link, place } from "../router";
+import type { PlanView } from "../types";
+
+const HOURS = 24;
+const SHOWN = 3; // fires of one schedule in an hour; the others are counted
+const date = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+interface Fire {
+  readonly at: Date;
+  readonly plan: PlanView;
+  /** Of a past one; null: it is still to come. */
+  readonly decision: string | null;
+  readonly said: string | null;
+  readonly run: string | null;
+  readonly count: number;
+}
+
+/** Return the local day as in 2026-01-05. */
+function named(day: Date): string {
+  return [day.getFullYear(), day.getMonth() + 1, day.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+}
+
+function after(day: Date, days: number): Date {
+  return new Date(day.getFullYear(), day.getMonth(), day.getDate() + days);
+}
+
+/** Return the first day that is shown: of a week, its Monday. */
+function first(isWeek: boolean): Date {
+  const given = /^(\d{4})-(\d\d)-(\d\d)$/.exec(place.value.query.get("from") ?? "");
+  const day = given ? new Date(+(given[1] as string), +(given[2] as string) - 1, +(given[3] as string)) : new Date(now.value);
+  return after(day, isWeek ? -((day.getDay() + 6) % 7) : 0);
+}
+
+export function Calendar({ isWeek }: { isWeek: boolean }): JSX.Element {
+  const length = isWeek ? 7 : 1;
+  const begin = first(isWeek);
+  const days = Array.from({ length }, (_, place) => after(begin, place));
+  const cursor = place.value.query.get("cursor");
+  const query = { since: begin.toISOString(), until: after(begin, length).toISOString(), cursor };
+  const plans = useReading("/v1/schedule", { query, kinds: ["agent", "run", "schedule"] });
+  const view = isWeek ? "week" : "day";
+  const at = (day: Date): string => link(["agents"], { view, from: named(day) });
+  return (
+    <>
+      <div class="actions">
+        <nav class="pager" aria-label="Time that is shown">
+          <a href={at(after(begin, -length))}>Before</a>
+          <a href={link(["agents"], { view })}>Today</a>
+          <a href={at(after(begin, length))}>After</a>
+        </nav>
+        <Command text={`hub agents calendar --since ${named(begin)} --until ${named(after(begin, length))}`} />
+      </div>
+      <Read of={plans}>
+        {(data) => (
+          <>
+            <Hours days={days} fires={data.schedules.flatMap(fires)} />
+            {data.schedules.some((plan) => plan.is_cut) && <p class="quiet">Of schedules with more than 100 times, the nearest ones are shown.</p>}
+            <Pager next={data.next_cursor} />
+          </>
+        )}
+      </Read>
+    </>
+  );
+}
+
+function fires(plan: PlanView): Fire[] {
+  return [
+    ...plan.past_fires.map((fire) => ({ at: new Date(fire.fire_at), plan, decision: fire.decision, said: fire.said, run: fire.run ?? null, count: fire.fires })),
+    ...plan.next_fires.map((fire) => ({ at: new Date(fire.at), plan, decision: null, said: fire.shift ?? null, run: null, count: 1 })),
+  ];
+}
+
+function Hours({ days, fires }: { days: readonly Date[]; fires: readonly Fire[] }): JSX.Element {
+  const cells = new Map<string, Fire[]>();
+  for (const fire of [...fires].sort((a, b) => +a.at - +b.at)) {
+    const key = `${named(fire.at)} ${fire.at.getHours()}`;
+    cells.set(key, [...(cells.get(key) ?? []), fire]);
+  }
+  const hours = Array.from({ length: HOURS }, (_, hour) => hour).filter((hour) => days.some((day) => cells.has(`${named(day)} ${hour}`)));
+  if (hours.length === 0) return <p class="empty">Nothing is scheduled in this time.</p>;
+  return (
+    <div class="table-room">
+      <table class="calendar">
+        <caption class="unseen">What agents do, by hour and day</caption>
+        <thead>
+          <tr>
+            <th scope="col">Hour</th>
+            {days.map((day) => (
+              <th key={named(day)} scope="col" aria-current={named(day) === named(new Date(now.value)) ? "date" : undefined}>
+                {date.format(day)}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {hours.map((hour) => (
+            <tr key={hour}>
+              <th scope="row">{String(hour).padStart(2, "0")}:00</th>
+              {days.map((day) => (
+                <td key={named(day)} data-head={date.format(day)}>
+                  <Cell of={cells.get(`${named(day)} ${hour}`) ?? []} />
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** Fires of one hour: the first ones of each schedule, and the number of the others. */
+function Cell({ of }: { of: readonly Fire[] }): JSX.Element | null {
+  if (of.length === 0) return null;
+  const plans = [...new Set(of.map((fire) => fire.plan))];
+  return (
+    <ul class="fires">
+      {plans.map((plan) => {
+        const own = of.filter((fire) => fire.plan === plan);
+        return (
+          <li key={plan.id}>
+            <a href={link(["agents", plan.agent])}>{plan.agent}</a> {plan.label && <bdi class="quiet">{plan.label}</bdi>}
+            {own.slice(0, SHOWN).map((fire) => (
+              <One key={fire.at.toISOString()} of={fire} />
+            ))}
+            {own.length > SHOWN && <span class="quiet">and {own.length - SHOWN} more</span>}
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+function One({ of }: { of: Fire }): JSX.Element {
+  const time = <time dateTime={of.at.toISOString()}>{clock.format(of.at)}</time>;
+  return (
+    <span class="fire" title={of.said ?? undefined}>
+      {of.run ? <a href={link(["runs", of.run])}>{time}</a> : time} {of.decision && of.decision !== "run" && <State of={of.decision} />}
+      {of.count > 1 && <span class="quiet">×{of.count}</span>}
+      {of.said && <span class="unseen">{of.said}</span>}
+    </span>
+  );
+}
