@@ -104,7 +104,6 @@ def short(text: str | None, most: int = MOST_SHOWN) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-@_format
 def pairs(fields: Item) -> str:
     return ", ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
 
