@@ -272,14 +272,16 @@ class ReviewVerdict(StrEnum):
     UNDO = "undo"  # of the verdict before: the row is open again
 
 
-class RowReview(msgspec.Struct, frozen=True, kw_only=True):
+class RowReview(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Verdict of ``review.apply``, and the state of the row that the owner saw.
 
     *seen*: the call that last wrote the row or proposed its change; to undo, the call of the undone verdict.
+    *titles*: of rows that fields of an approval or edit refer to; a project that is not there is made.
     """
 
     verdict: ReviewVerdict
     seen: Id
+    titles: Annotated[dict[Name, Text], Meta(max_length=16)] = {}
 
 
 class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):

@@ -24,6 +24,8 @@ from hub.api.door.cookies import MARK, cookie_of, spelled_cookie
 from hub.api.door.roles import Scope
 from hub.api.errors import Problem
 from hub.api.nouns.items import (
+    FieldChoices,
+    ItemChoices,
     ItemCountsView,
     ItemDetail,
     ItemPlace,
@@ -31,6 +33,7 @@ from hub.api.nouns.items import (
     ItemView,
     NewVerdictsView,
     NewVerdictView,
+    RowChoice,
     VerdictError,
     VerdictResult,
     VerdictResults,
@@ -137,8 +140,27 @@ class OwnReview:
             return _page([item for item in items if _is_asked(item, query)], query)
         if path == "/v1/items/counts":
             return _counts(items, query)
-        number = path.removeprefix("/v1/items/")
-        return next((_detail(item) for item in items if str(item.number) == number), None)
+        number, _, part = path.removeprefix("/v1/items/").partition("/")
+        found = next((item for item in items if str(item.number) == number), None)
+        if found is None or part not in ("", "choices"):
+            return None
+        return await self._in_thread(self._choices, found) if part else _detail(found)
+
+    def _choices(self, item: DeviceItem) -> ItemChoices:
+        fields = [
+            FieldChoices(
+                field=column.name,
+                table=column.refers_to,
+                is_required=column.required_to_approve,
+                rows=tuple(
+                    RowChoice(id=id, title=title)
+                    for id, title in self._inbox.titles(TABLES[column.refers_to])
+                ),
+            )
+            for column in TABLES[TableName(item.table)].columns
+            if column.refers_to is not None
+        ]
+        return ItemChoices(is_asked=True, fields=tuple(fields))
 
     async def _give(self, request: Request) -> Response:
         body = bytearray()
@@ -281,17 +303,18 @@ def _detail(item: DeviceItem) -> ItemDetail:
     data = {**item.data, **item.belongs_to, **(proposed or {})}
     data = {name: value for name, value in data.items() if not name.startswith("is")}
     column = lacking(TABLES[TableName(item.table)], item.data)
-    if column is not None:
-        data[column.name] = data.get(column.name) or ""  # asked for in place: a title, or a new one
     place = None
     if item.quote:
         place = ItemPlace(quote=item.quote, start=item.start or 0, end=item.end or 0)
     before = None if proposed is None else {name: item.data.get(name) for name in proposed}
-    return ItemDetail(**_shown(item), data=data, before=before, place=place)
+    lacks = () if column is None else (column.name,)
+    return ItemDetail(**_shown(item), data=data, before=before, place=place, lacks=lacks)
 
 
 def _typed(value: object) -> str:
     """Return a value of the page as an owner types it."""
+    if isinstance(value, dict):  # a row by its title
+        return str(value.get("title", ""))
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, int):

@@ -167,6 +167,7 @@ def make_nouns(
         Issues(issues),
         Items(
             store,
+            roster=roster,
             clock=clock,
             ids=context.ids,
             metrics=context.metrics,

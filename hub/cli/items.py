@@ -35,7 +35,8 @@ def items() -> None:
 def approve(hub: Talk, words: Sequence[str]) -> Responses:
     """Approve items, with other values of fields where some are given.
 
-    A VALUE is JSON, or else a text.
+    A VALUE is JSON, or else a text. project=NAME puts items under a project, which is made if it
+    is new, and task=TITLE puts comments under a task.
     """
     ids, data = _split(words)
     return _give(hub, ids, "approve", data)
@@ -78,6 +79,9 @@ def _split(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         raise click.UsageError("name the items by their ids: 'hub items' lists them")
     data: dict[str, Any] = {}
     for name, _, text in (word.partition("=") for word in words if "=" in word):
+        if name in ("project", "task"):
+            data[f"{name}Id"] = {"title": text}
+            continue
         data[name] = text
         with suppress(ValueError):
             data[name] = json.loads(text)

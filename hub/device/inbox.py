@@ -12,11 +12,13 @@ from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.items import DeviceItem, read_items
 from hub.device.owner import Decided, approve, edit, reject
 from hub.device.rows import Refusal
+from hub.device.schema import quoted
 from protocol.frame import Record
 from protocol.tables import TABLES, DeviceTable, TableName
 
 Verdict = Literal["approve", "edit", "reject"]
 MOST_SAVED: Final = 1_000  # decisions that can be taken back
+MOST_TITLES: Final = 200  # rows that an item may be put under
 
 
 class NotDecided(DeviceFileError):
@@ -104,6 +106,15 @@ class Inbox:
             )
             db.execute("COMMIT")
         self._known = None
+
+    def titles(self, table: DeviceTable) -> list[tuple[str, str]]:
+        """Return the ids and titles of the newest approved rows of *table*."""
+        query = (
+            f"SELECT id, {quoted(table.title)} FROM {quoted(table.name)} WHERE isApproved"
+            " ORDER BY createdAt DESC LIMIT ?"
+        )
+        with connect_shared(self.path) as db:
+            return [(row[0], row[1]) for row in db.execute(query, (MOST_TITLES,))]
 
     def _row(self, table: DeviceTable, row_id: str) -> Record | None:
         with connect_shared(self.path) as db:

@@ -16,19 +16,19 @@ from typing import Final
 
 import msgspec
 
-from hub.clock import IdFactory, SystemChance, SystemClock, epoch_ms
+from hub.clock import epoch_ms
 from hub.device import grants, messages, proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
+from hub.device.named_rows import cut, row_called
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal
-from hub.device.schema import quoted
 from hub.device.verdicts import Review
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.errors import ErrorCode
 from protocol.frame import Field, Record
 from protocol.messages import QuestionState
-from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName
+from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind
 
 _TITLE_CHARACTERS: Final = 120  # of an item's title in a sentence
 _MOST_NAMED: Final = 8  # items in a sentence
@@ -235,8 +235,6 @@ def _title(review: Review, changed: Record | None = None) -> str:
 
 
 _OWNERS: Final = frozenset({Filler.MODEL, Filler.PERSON})  # columns that an owner may fill
-_OWN: Final[Record] = {"isAiSuggested": 0, "isApproved": 1}
-_SHOWN: Final = 80  # characters of the typed text that a message quotes
 
 
 class Editor:
@@ -260,41 +258,12 @@ class Editor:
         for name, text in typed.items():
             column = _column(table, name)
             if column.refers_to is not None and text:
-                values[column.name], more = self._row(TABLES[column.refers_to], _utf8(column, text))
+                referred = TABLES[column.refers_to]
+                values[column.name], more = row_called(self._db, referred, _utf8(column, text), self._at_ms)
                 report += more
             else:
                 values[column.name] = _value(column, text)
         return values, report
-
-    def _row(self, table: DeviceTable, text: str) -> tuple[str, str]:
-        """Return the id of the row of *table* that *text* names, and a report of a created project.
-
-        The report may also be about a project that was approved; it is empty otherwise.
-        """
-        title = quoted(table.title)
-        candidates = self._db.execute(f"SELECT id, {title}, isApproved FROM {quoted(table.name)}").fetchall()
-        numbered = verdicts.row_of(self._db, table, text)
-        found = (
-            [row for row in candidates if row["id"] in (text, numbered)]
-            or [row for row in candidates if row[1] == text]
-            or [row for row in candidates if row[1].casefold() == text.casefold()]
-        )
-        if len(found) > 1:
-            raise _refused(f"{len(found)} {table.name} are called {_cut(text)}: name one by its number or id")
-        is_made = table.name is TableName.PROJECTS
-        if not found and is_made:
-            row_id = IdFactory(SystemClock(), SystemChance()).fresh()
-            rows.insert(self._db, table, row_id, {table.title: text}, self._at_ms, flags=_OWN)
-            return row_id, f"; the project {_cut(text)} is new"
-        if not found:
-            near = get_close_matches(text, [row[1] for row in candidates], n=1)
-            hint = f"did you mean {_cut(near[0])}?" if near else "'hub review ls --all' lists those there are"
-            raise _refused(f"{table.name}: there is no {_cut(text)}; {hint}")
-        (row,) = found
-        if is_made and not row["isApproved"]:
-            rows.update(self._db, table, row["id"], {"isApproved": 1}, self._at_ms)
-            return row["id"], f"; the project {_cut(row[1])} is approved with it"
-        return row["id"], ""
 
 
 def _column(table: DeviceTable, name: str) -> Column:
@@ -306,7 +275,7 @@ def _column(table: DeviceTable, name: str) -> Column:
             raise _refused(f"{table.name} belong to no {name}; {', '.join(others)} do")
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise _refused(f"{table.name} have no field {_cut(name)}; {hint}")
+        raise _refused(f"{table.name} have no field {cut(name)}; {hint}")
     return column
 
 
@@ -322,7 +291,7 @@ def _value(column: Column, text: str) -> Field:
                 return epoch_ms(datetime.fromisoformat(text).astimezone())  # without a zone: this machine's
             except (ValueError, OverflowError, OSError):
                 problem = (
-                    f"{column.name}: expected a time as 2027-02-03 or '2027-02-03 15:00', got {_cut(text)}"
+                    f"{column.name}: expected a time as 2027-02-03 or '2027-02-03 15:00', got {cut(text)}"
                 )
                 raise _refused(problem) from None
         case Kind.NAMES:
@@ -337,10 +306,6 @@ def _utf8(column: Column, text: str) -> str:
     except UnicodeEncodeError:
         raise _refused(f"{column.name}: this is no UTF-8") from None
     return text
-
-
-def _cut(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 class UnknownQuestion(DeviceFileError):

@@ -11,13 +11,14 @@ from typing import Final
 import msgspec
 
 from hub.device import proposals, rows, verdicts
+from hub.device.named_rows import row_called
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal
 from protocol.calls import Reviewed
 from protocol.errors import ErrorCode
 from protocol.frame import Record
-from protocol.tables import SUGGESTED, DeviceTable
-from protocol.work import ReviewVerdict, ToolCall
+from protocol.tables import SUGGESTED, TABLES, DeviceTable
+from protocol.work import ReviewVerdict, RowReview, ToolCall
 
 # Newest verdict on a row that a hub brought, with the row before and after it; *after* is null where the
 # verdict removed the row.
@@ -48,7 +49,7 @@ def apply(
     if review is None or not isinstance(row_id, str) or call.where.keys() != {"id"}:
         message = f"{table.name}: expected 'review', and an 'id' alone in 'where'"
         raise Refusal(ErrorCode.BAD_RECORD, message)
-    _check_fields(table, review.verdict, call.data)
+    _check_fields(table, review, call.data)
     known = db.execute(
         "SELECT call_id, written FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?",
         (table.name, row_id, hub),
@@ -90,10 +91,15 @@ def forget(db: sqlite3.Connection, before_ms: int) -> None:
     db.execute("DELETE FROM remote_reviews WHERE at < ?", (before_ms,))
 
 
-def _check_fields(table: DeviceTable, verdict: ReviewVerdict, data: Record) -> None:
+def _check_fields(table: DeviceTable, review: RowReview, data: Record) -> None:
     """Refuse flags, and fields that the verdict does not take."""
-    takes = verdict in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT)
-    if data.keys() & SUGGESTED.keys() or (data and not takes) or (not data and verdict is ReviewVerdict.EDIT):
+    takes = review.verdict in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT)
+    written = data.keys() | review.titles.keys()
+    if (
+        data.keys() & (SUGGESTED.keys() | review.titles.keys())
+        or (written and not takes)
+        or (not written and review.verdict is ReviewVerdict.EDIT)
+    ):
         message = (
             f"{table.name}: 'data' has the values of an approval or edit, without flags, and nothing else"
         )
@@ -108,11 +114,24 @@ def _judge(db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCa
         rows.delete(db, table, row_id)
     else:
         flags: Record = {"isApproved": 1} if call.review.verdict is ReviewVerdict.APPROVE else {}
-        rows.update(db, table, row_id, {**call.data, **flags}, at_ms)
+        rows.update(db, table, row_id, {**call.data, **_called(db, table, call, at_ms), **flags}, at_ms)
     db.execute(
         "INSERT OR REPLACE INTO remote_reviews VALUES (?, ?, ?, ?, ?, ?)",
         (table.name, row_id, call.id, _stored(row), _stored(rows.find(db, table, row_id)), at_ms),
     )
+
+
+def _called(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> Record:
+    """Return the ids of the rows whose titles the verdict has, by field. Raises Refusal if there are none."""
+    assert call.review is not None
+    found: Record = {}
+    for name, title in call.review.titles.items():
+        column = table.column(name)
+        if column is None or column.refers_to is None:
+            raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}.{name}: refers to no row")
+        referred = TABLES[column.refers_to]
+        found[name], _ = row_called(db, referred, title, at_ms, by_title_alone=True)
+    return found
 
 
 def _decide(
@@ -128,7 +147,7 @@ def _decide(
         what = "a deletion is approved" if proposal.data is None else "a proposed change is edited"
         raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: {what} at the device alone")
     else:
-        changes: Record = {**proposal.data, **call.data}
+        changes: Record = {**proposal.data, **call.data, **_called(db, table, call, at_ms)}
         proposals.accept(db, table, row_id, Proposal(proposal.call_id, changes), at_ms)
     db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
 

@@ -6,7 +6,7 @@ applied once, whichever hub is killed, frozen or restored, and whichever takes o
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import msgspec
@@ -19,9 +19,10 @@ from hub.runs.delivery import may_change
 from hub.turns import Turns
 from protocol.calls import Reviewed
 from protocol.errors import CallNotGranted, CallUnsupported, DeliveryError, ErrorCode
+from protocol.frame import Record
 from protocol.handshake import CAPABILITY_OF
 from protocol.ids import DeviceId
-from protocol.tables import TABLES, Filler, TableName, problems_of
+from protocol.tables import TABLES, DeviceTable, Filler, TableName, problems_of
 from protocol.work import Action, Answer, ReviewVerdict, RowReview, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import item_verdicts
@@ -38,6 +39,9 @@ AGAIN_MS: Final = 5_000  # after a call that was not answered
 # one call in each frame: the texts of a verdict may be as long as those of an item
 AT_ONCE: Final = 16
 MOST_PROBLEMS: Final = 20  # in one message
+MOST_TITLE: Final = 500  # characters
+MOST_CHOICES: Final = 200  # rows that an item may be put under
+CHOICE_MS: Final = 10_000
 
 
 class VerdictDelivery:
@@ -153,13 +157,14 @@ class VerdictDelivery:
         if not link.can(CAPABILITY_OF[Action.REVIEW_APPLY]):
             return VerdictAnswer(id=verdict.id, reason=ErrorCode.CALL_UNSUPPORTED)
         seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
+        data, titles = _with_titles(verdict.data)
         frame = ToolCall(
             id=verdict.id,
             action=Action.REVIEW_APPLY,
             table=verdict.target_table,
             where={"id": verdict.row_id},
-            data=verdict.data,
-            review=RowReview(verdict=ReviewVerdict(verdict.verdict), seen=seen),
+            data=data,
+            review=RowReview(verdict=ReviewVerdict(verdict.verdict), seen=seen, titles=titles),
             deadline_ms=ANSWER_MS,
         )
         try:
@@ -171,7 +176,66 @@ class VerdictDelivery:
         return _answer_of(verdict, answer)
 
 
+class RowTitle(msgspec.Struct, frozen=True):
+    """Row of a device that others may refer to."""
+
+    id: str
+    title: str
+
+
+class _Rows(msgspec.Struct):
+    rows: list[Record]
+
+
+async def choices_of(link: DeviceLink, table: DeviceTable, *, call_id: str) -> list[RowTitle] | None:
+    """Return the newest approved rows of a device's table by their titles; None: the device does not say."""
+    frame = ToolCall(
+        id=call_id,
+        action=Action.QUERY,
+        table=table.name,
+        where={"isApproved": 1},
+        data={"newest_first": True, "fields": ["id", table.title]},
+        limit=MOST_CHOICES,
+        deadline_ms=CHOICE_MS,
+    )
+    try:
+        answer = await link.call(frame)
+        rows = [] if answer.error is not None else msgspec.convert(answer.result, _Rows).rows
+    except (DeliveryError, msgspec.ValidationError):
+        return None
+    found = [(row.get("id"), row.get(table.title)) for row in rows]
+    return [RowTitle(id, title) for id, title in found if isinstance(id, str) and isinstance(title, str)]
+
+
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.PERSON})
+
+
+def _with_titles(data: dict[str, Any]) -> tuple[Record, dict[str, str]]:
+    """Return the values of a verdict, and the titles of rows that it names instead of their ids."""
+    titles = {name: value["title"] for name, value in data.items() if isinstance(value, dict)}
+    return {name: value for name, value in data.items() if name not in titles}, titles
+
+
+def _problems_with_titles(table: DeviceTable, data: dict[str, Any]) -> list[str]:
+    """Return the problems of rows that are named by ``{"title": ...}``."""
+    problems: list[str] = []
+    for name, value in data.items():
+        if not isinstance(value, dict):
+            continue
+        column, title = table.column(name), value.get("title")
+        if column is None or column.refers_to is None:
+            problems.append(f"{table.name}.{name}: refers to no row, and takes no title")
+        elif value.keys() != {"title"} or not isinstance(title, str) or not title.strip():
+            problems.append(f'{table.name}.{name}: expected an id, or {{"title": "..."}}')
+        elif len(title) > MOST_TITLE:
+            problems.append(f"{table.name}.{name}: a title has at most {MOST_TITLE} characters")
+    return problems
+
+
+def lacking(table: str, data: Record) -> tuple[str, ...]:
+    """Return the fields that a row of *table* needs before it can be approved, and does not have."""
+    columns = TABLES[TableName(table)].columns if table in TABLES else ()
+    return tuple(one.name for one in columns if one.required_to_approve and not data.get(one.name))
 
 
 def problem_with(item: ItemRow, new: NewVerdict) -> str | None:
@@ -186,13 +250,14 @@ def problem_with(item: ItemRow, new: NewVerdict) -> str | None:
     some = msgspec.structs.replace(
         table, columns=tuple(msgspec.structs.replace(one, required=False) for one in table.columns)
     )
-    problems = problems_of(some, new.data, _FILLERS)
-    whole = item.data | new.data
-    for column in table.columns:
-        is_emptied = column.required and new.data.get(column.name, "-") in (None, "")
-        is_lacking = column.required_to_approve and new.verdict == "approve" and not whole.get(column.name)
-        if is_emptied or is_lacking:
-            problems.append(f"{table.name}.{column.name}: is required")
+    problems = _problems_with_titles(table, new.data)
+    plain = {name: value for name, value in new.data.items() if not isinstance(value, dict)}
+    problems += problems_of(some, plain, _FILLERS)
+    emptied = [
+        one.name for one in table.columns if one.required and new.data.get(one.name, "-") in (None, "")
+    ]
+    lacks = lacking(table.name, item.data | new.data) if new.verdict == "approve" else ()
+    problems += [f"{table.name}.{name}: is required" for name in (*emptied, *lacks)]
     return "; ".join(problems[:MOST_PROBLEMS]) or None
 
 

@@ -16,14 +16,13 @@ POLL_S = 0.05
 
 
 @asynccontextmanager
-async def found(folder: Path, *grants: str) -> Any:
-    """A device with six rows, which its hub knows, and its owner's *grants*."""
-    files, _ = check_boxes(3)
-    async with scene(folder, files) as play:
+async def found(folder: Path, *grants: str, files: int = 3) -> Any:
+    """A device with two rows of each file, which its hub knows, and its owner's *grants*."""
+    async with scene(folder, check_boxes(files)[0]) as play:
         play.device.words = [*play.device.words, *(f"--grant=+{grant}" for grant in grants)]
         await play.device.start()
         run = await play.hub.ended(await play.hub.start_run())
-        assert run["items_created"] == 6
+        assert run["items_created"] == 2 * files
         yield play
 
 
@@ -72,6 +71,20 @@ async def test_items_are_judged_from_afar_and_verdicts_undone(tmp_path: Path) ->
         (item,) = await come(play, [second], "done")
         assert (item["verdict"], item["place"]["quote"] != "") == ("open", True)
         assert at_device(play) == {"rows": 6, "approved": 1, "applied": 4}
+
+
+async def test_an_item_is_put_under_a_project_that_is_made_or_chosen_at_the_hub(tmp_path: Path) -> None:
+    async with found(tmp_path, GRANT) as play:
+        first, second, *_ = await ids(play)
+        await give(play, "approve", [first], data={"projectId": {"title": "House"}})
+        await come(play, [first], "done")
+        choices = await play.hub.get(f"/v1/items/{second}/choices")
+        (field,) = choices["fields"]
+        assert (choices["is_asked"], [row["title"] for row in field["rows"]]) == (True, ["House"])
+        await give(play, "approve", [second], data={"projectId": field["rows"][0]["id"]})
+        await come(play, [second], "done")
+        under = "SELECT count(*) FROM tasks JOIN projects ON projects.id = projectId WHERE name = 'House'"
+        assert rows(play.device.database, under) == [(2,)]
 
 
 async def test_what_the_owner_does_not_grant_the_device_decides(tmp_path: Path) -> None:

@@ -296,7 +296,7 @@ class SimHub:
             on_wakes=self.wakes.recheck,
         )
         nouns = Hub(store)
-        nouns.add(Items(store, clock=clock, ids=self.ids, metrics=METRICS))
+        nouns.add(Items(store, roster=self.roster, clock=clock, ids=self.ids, metrics=METRICS))
         requests = Requests(nouns, store, clock=clock, metrics=METRICS)
         heartbeats = Heartbeats(store, clock=clock, metrics=METRICS)
         self._router = Router(

@@ -10,12 +10,14 @@ from hub.api.binding import From
 from hub.api.device import Link
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, device, route
+from hub.api.others import link_of
 from hub.api.paging import Paging
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
+from hub.links.roster import Roster
 from hub.metrics import Metrics
-from hub.runs.verdict_delivery import problem_with
+from hub.runs.verdict_delivery import choices_of, lacking, problem_with
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, RunId
@@ -110,19 +112,44 @@ class ItemDetail(ItemView, kw_only=True):
     """Item with its content.
 
     *data*: of the newest version; *before*: what the device has, while an update is on its way to it.
-    *place*: null once its owner has rejected it.
+    *place*: null once its owner has rejected it. *lacks*: fields that an approval has to fill.
     """
 
     data: dict[str, Any]
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
+    lacks: tuple[str, ...] = ()
+
+
+class RowChoice(View):
+    """Row of the item's device."""
+
+    id: str
+    title: str
+
+
+class FieldChoices(View):
+    """Rows of *table* that *field* of an item may refer to, the newest first."""
+
+    field: str
+    table: TableName
+    is_required: bool  # to approve the item
+    rows: tuple[RowChoice, ...]
+
+
+class ItemChoices(View):
+    """Rows that an item can be put under. *is_asked*: false if its device did not say which it has."""
+
+    is_asked: bool
+    fields: tuple[FieldChoices, ...] = ()
 
 
 class NewVerdictView(View):
     """Verdict on the item *id*.
 
-    *data*: values of an approval or edit, by field of the item's table. *version*: of the item as it was
-    shown; another one that it has by now is a conflict.
+    *data*: values of an approval or edit, by field of the item's table. A field that refers to a row has its
+    id, or ``{"title": ...}``: the device finds the row of that title, and makes a missing project.
+    *version*: of the item as it was shown; another one that it has by now is a conflict.
     """
 
     id: Annotated[str, Meta(max_length=200)]
@@ -206,12 +233,14 @@ class Items(Noun):
         self,
         store: Store,
         *,
+        roster: Roster,
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
         on_given: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
+        self._roster = roster
         self._clock = clock
         self._ids = ids
         self._on_given = on_given
@@ -328,7 +357,36 @@ class Items(Noun):
 
         row, agent, device_name, newest = await self._store.read(read)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
-        return ItemDetail.from_row(row, **_shown(row, agent, device_name, newest), place=place)
+        shown = _shown(row, agent, device_name, newest)
+        return ItemDetail.from_row(row, **shown, place=place, lacks=lacking(row.target_table, row.data))
+
+    @route("GET", "/{item_id}/choices", Scope.RUN, errors=[ErrorCode.UNKNOWN_ITEM])
+    async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:
+        """Return what an item can be put under, as its project or task: asked of its device."""
+        row, _, device_name = await self._store.read(items.get_item, item_id, self.user_id)
+        if row.target_table not in TABLES:
+            return ItemChoices(is_asked=False)
+        link = None
+        if row.device_id is not None:
+            link = await link_of(self._store, self._roster, row.device_id, device_name or "")
+        fields: list[FieldChoices] = []
+        is_asked = link is not None
+        for column in TABLES[TableName(row.target_table)].columns:
+            if column.refers_to is None:
+                continue
+            found = None
+            if link is not None:
+                found = await choices_of(link, TABLES[column.refers_to], call_id=self._ids.fresh())
+            is_asked = is_asked and found is not None
+            fields.append(
+                FieldChoices(
+                    field=column.name,
+                    table=column.refers_to,
+                    is_required=column.required_to_approve,
+                    rows=tuple(RowChoice(id=one.id, title=one.title) for one in found or ()),
+                )
+            )
+        return ItemChoices(is_asked=is_asked, fields=tuple(fields))
 
     @route("POST", "/verdicts", Scope.RUN)
     async def give(self, given: NewVerdictsView, actor: Actor) -> VerdictResults:

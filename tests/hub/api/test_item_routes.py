@@ -157,6 +157,31 @@ async def give(client: httpx2.AsyncClient, *verdicts: dict[str, Any], **headers:
     return results
 
 
+async def test_a_verdict_names_a_row_by_its_id_or_by_its_title(client: httpx2.AsyncClient) -> None:
+    for wrong, why in (
+        ({"projectId": {"name": "House"}}, "expected an id, or"),
+        ({"projectId": {"title": " "}}, "expected an id, or"),
+        ({"projectId": {"title": "x" * 501}}, "at most 500 characters"),
+        ({"title": {"title": "House"}}, "refers to no row"),
+    ):
+        (refused,) = await give(client, {"id": "i-0", "verdict": "approve", "data": wrong})
+        assert (refused["error"]["code"], why in refused["error"]["message"]) == ("bad_record", True), wrong
+    (given,) = await give(
+        client, {"id": "i-0", "verdict": "approve", "data": {"projectId": {"title": "House"}}}
+    )
+    assert given["state"] == "pending"
+
+
+async def test_without_its_device_the_choices_of_an_item_are_its_fields_alone(
+    client: httpx2.AsyncClient,
+) -> None:
+    choices = (await client.get("/v1/items/i-0/choices")).json()
+    project = {"field": "projectId", "table": "projects", "is_required": False, "rows": []}
+    assert choices == {"is_asked": False, "fields": [project]}
+    assert (await client.get("/v1/items/i-0")).json()["lacks"] == []
+    assert (await client.get("/v1/items/i-9/choices")).status_code == 404
+
+
 async def test_each_verdict_of_a_request_is_answered_for_itself(client: httpx2.AsyncClient) -> None:
     results = await give(
         client,

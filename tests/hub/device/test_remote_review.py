@@ -44,10 +44,17 @@ class Hub:
         return self.store.apply([ToolCall(id=call_id, action=action, table=self.table, **more)])[0]
 
     def bring(
-        self, verdict: ReviewVerdict, *, seen: str = "c-1", call_id: str | None = None, **data: Any
+        self,
+        verdict: ReviewVerdict,
+        *,
+        seen: str = "c-1",
+        call_id: str | None = None,
+        titles: Any = None,
+        **data: Any,
     ) -> Any:
         """Bring a verdict; return the row's state, or the code of the refusal."""
-        id, review = call_id or f"v-{next(self._numbers)}", RowReview(verdict=verdict, seen=seen)
+        id = call_id or f"v-{next(self._numbers)}"
+        review = RowReview(verdict=verdict, seen=seen, titles=titles or {})
         answer = self.send(Action.REVIEW_APPLY, id, where={"id": self.row}, review=review, data=data)
         return answer.error.code if answer.error is not None else answer.result["state"]
 
@@ -226,3 +233,34 @@ def test_what_undoing_needs_is_deleted_after_thirty_days(hub: Hub, clock: FakeCl
     hub.store.prune()
     assert hub.store._db.execute("SELECT count(*) FROM remote_reviews").fetchone()[0] == 0
     assert hub.bring(UNDO, seen="v-1") == ErrorCode.CHANGED_MEANWHILE
+
+
+def test_a_row_is_put_under_a_project_by_its_name_which_is_made_once(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    def projects() -> list[tuple[str, str, int]]:
+        query = "SELECT id, name, isApproved FROM projects"
+        return [tuple(row) for row in owner.execute(query)]
+
+    assert hub.bring(APPROVE, titles={"projectId": "House"}) == "approved"
+    ((made, name, is_approved),) = projects()
+    assert (name, is_approved, whole(owner)[0]["projectId"]) == ("House", 1, made)
+    assert hub.bring(UNDO, seen="v-1") == "open"
+    assert whole(owner)[0]["projectId"] is None
+    assert hub.bring(APPROVE, titles={"projectId": "house"}, title="call Bo") == "edited"
+    assert (len(projects()), whole(owner)[0]["projectId"]) == (1, made)
+
+
+def test_a_comment_is_put_under_a_task_that_is_there_alone(
+    store: DeviceStore, owner: sqlite3.Connection
+) -> None:
+    hub = Hub(store, data={"content": "done by noon", **SUGGESTED}, table="taskComments")
+    task = store.apply(
+        [ToolCall(id="t-1", action=Action.INSERT, table="tasks", data={"title": "call Ana", **SUGGESTED})]
+    )[0].result["id"]
+    assert hub.bring(APPROVE, titles={"taskId": "call Bo"}) == ErrorCode.BAD_RECORD
+    assert hub.bring(APPROVE, titles={"author": "call Ana"}) == ErrorCode.BAD_RECORD
+    assert hub.bring(REJECT, titles={"taskId": "call Ana"}) == ErrorCode.BAD_RECORD
+    assert hub.bring(APPROVE, titles={"taskId": "call Ana"}) == "approved"
+    ((found, is_approved),) = owner.execute("SELECT taskId, isApproved FROM taskComments").fetchall()
+    assert (found, is_approved) == (task, 1)

@@ -65,6 +65,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(db: Path, link: 
         await expect(title).to_have_text("pay the rent")
         await keys.press("e")
         await page.get_by_label("title").fill("pay Bo")
+        await page.get_by_label("project").fill("House")
         await page.get_by_role("button", name="Approve with the changes").click()
         await page.get_by_text("Approved “pay the rent").wait_for()
         await page.get_by_role("link", name="call Ana").click()
@@ -72,6 +73,9 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(db: Path, link: 
         await keys.press("r")
         await page.get_by_text("Rejected “call Ana").wait_for()
         assert decided(db) == {"mend the roof": "open", "pay Bo": "edited"}
+        assert [item.belongs_to for item in read_items(db) if item.title == "pay Bo"] == [
+            {"projectId": "House"}
+        ]
         assert complaints == []
     async with httpx2.AsyncClient(base_url=origin) as other:  # without the session of the browser
         secret = {"authorization": f"Bearer {link.partition('#')[2]}", "x-hub-request": "1"}

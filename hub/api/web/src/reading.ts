@@ -24,6 +24,7 @@ interface Options<P extends Path<"get">> {
 
 const MOST_KNOWN = 40;
 const REST_MS = 500; // between two readings of the same, however often it changes
+const AGAIN_MS = 3_000; // until what the hub did not answer is read again
 const known = new Map<string, Known>();
 
 export function useReading<P extends Path<"get">>(path: P, options: Options<P> = {}): Reading<Answer<"get", P>> {
@@ -32,8 +33,10 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const [, setTurn] = useState(0);
   const newest = useRef(0);
+  const retry = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
 
   async function read(): Promise<void> {
+    clearTimeout(retry.current);
     newest.current += 1;
     const mine = newest.current;
     try {
@@ -43,8 +46,11 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       if (error.status === 401) isSignedOut.value = true;
-      // What was read before stays while the hub is away.
-      if (mine === newest.current && error.status !== 0) setRefusal(error);
+      if (mine === newest.current) {
+        // What was read before stays while the hub is away.
+        if (error.status !== 0) setRefusal(error);
+        else retry.current = setTimeout(() => void read(), AGAIN_MS);
+      }
     }
     setTurn((turn) => turn + 1);
   }
@@ -64,6 +70,7 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
     return () => {
       newest.current += 1;
       clearTimeout(timer);
+      clearTimeout(retry.current);
       stop();
     };
   }, [url, when]);

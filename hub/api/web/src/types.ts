@@ -38,6 +38,7 @@ export type DecisionView = { "first_at": string; "fire_at": string; "fires": num
 export type DeviceDetail = { "keys": readonly (KeyView)[]; "tokens": readonly (TokenView)[]; "agents": readonly (string)[]; "agreement": (AgreementView) | (null); "owner_grants": readonly (OwnerGrantView)[]; "id": string; "name": string; "user": string; "connected": boolean; "platform": string | null; "capabilities": readonly (string)[]; "created_at": string; "last_seen_at": string | null; "revoked_at": string | null; "grants": readonly (Grant)[] };
 export type DeviceView = { "id": string; "name": string; "user": string; "connected": boolean; "platform": string | null; "capabilities": readonly (string)[]; "created_at": string; "last_seen_at": string | null; "revoked_at": string | null; "grants": readonly (Grant)[] };
 export type Devices = { "devices": readonly (DeviceView)[]; "next_cursor": string | null };
+export type FieldChoices = { "field": string; "table": TableName; "is_required": boolean; "rows": readonly (RowChoice)[] };
 export type FireView = { "at": string; "local": string; "shift": string | null };
 export type ForgottenView = { "name": string; "is_revoked": boolean };
 export type GivenVerdictView = { "verdict": "approve" | "edit" | "reject" | "undo"; "state": "done" | "pending" | "refused" | "sent"; "created_at": string; "reason": string | null };
@@ -48,9 +49,10 @@ export type Invitations = { "invitations": readonly (InvitationView)[]; "next_cu
 export type IssueCounts = { "errors": number; "warnings": number; "notices": number };
 export type IssueView = { "id": string; "subject": string; "severity": "error" | "notice" | "warning"; "since": string; "explanation": string; "fix": string };
 export type Issues = { "issues": readonly (IssueView)[]; "next_cursor": string | null };
+export type ItemChoices = { "is_asked": boolean; "fields": readonly (FieldChoices)[] };
 export type ItemCounts = { "found": number; "approved": number; "rejected": number; "waiting": number };
 export type ItemCountsView = { "total": number; "is_complete": boolean; "tables": { readonly [name: string]: number }; "devices": { readonly [name: string]: number }; "agents": { readonly [name: string]: number }; "warnings": { readonly [name: string]: number }; "folders": { readonly [name: string]: number } };
-export type ItemDetail = { "id": string; "agent": string; "device": string | null; "run_id": string; "path": string; "table": string; "title": string; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null; "given": (GivenVerdictView) | (null); "data": { readonly [name: string]: unknown }; "before": { readonly [name: string]: unknown } | null; "place": (ItemPlace) | (null) };
+export type ItemDetail = { "id": string; "agent": string; "device": string | null; "run_id": string; "path": string; "table": string; "title": string; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null; "given": (GivenVerdictView) | (null); "data": { readonly [name: string]: unknown }; "before": { readonly [name: string]: unknown } | null; "place": (ItemPlace) | (null); "lacks": readonly (string)[] };
 export type ItemPlace = { "quote": string; "start": number; "end": number; "sha256": string | null; "link": string | null };
 export type ItemView = { "id": string; "agent": string; "device": string | null; "run_id": string; "path": string; "table": string; "title": string; "warnings": readonly (string)[]; "verdict": "approved" | "edited" | "open" | "rejected"; "version": number; "row_id": string | null; "created_at": string; "answered_at": string | null; "verdict_at": string | null; "given": (GivenVerdictView) | (null) };
 export type ItemsPage = { "items": readonly (ItemView)[]; "next_cursor": string | null };
@@ -102,6 +104,7 @@ export type ReportRequest = { "samples": readonly (SampleRequest)[]; "report_id"
 export type ReportedView = { "taken": number; "known": number };
 export type Resumption = { "catch_up"?: boolean };
 export type Role = "admin" | "operator" | "viewer";
+export type RowChoice = { "id": string; "title": string };
 export type RunCounts = { "success": number; "partial": number; "failed": number; "cancelled": number };
 export type RunDetail = { "id": string; "agent": string; "device": string; "trigger": string; "state": RunState; "outcome": (RunOutcome) | (null); "reason": string | null; "because": string | null; "waiting_for": string | null; "is_pausing": boolean; "missed": number; "missed_because": string | null; "attempt": number; "units_total": number; "units_done": number; "units_skipped": number; "units_failed": number; "units_left": number; "items_created": number; "error_count": number; "model_requests": number; "prompt_tokens": number; "completion_tokens": number; "usd": number; "items_updated": number; "items_known": number; "task_id": string | null; "progress": number; "message": string | null; "fire_at": string | null; "created_at": string; "started_at": string | null; "completed_at": string | null; "as_of": string; "priority": number; "max_attempts": number; "dispatches": number; "crashes": number; "rerun_of": string | null; "trace_id": string | null; "cancel_requested_at": string | null; "cancel_reason": string | null; "needs": readonly (string)[]; "locks": readonly (string)[]; "settings": { readonly [name: string]: unknown }; "parameters": { readonly [name: string]: unknown }; "context": { readonly [name: string]: unknown }; "result": { readonly [name: string]: unknown } | null; "units": readonly (UnitView)[]; "errors": readonly (RunErrorView)[]; "history": readonly (MoveView)[] };
 export type RunErrorView = { "attempt": number | null; "path": string | null; "code": string; "message": string; "at": string };
@@ -171,6 +174,7 @@ export interface Get {
   "/v1/items": { query: "agent" | "cursor" | "device" | "limit" | "path" | "run" | "table" | "text" | "user" | "verdict" | "warning"; body: undefined; answer: ItemsPage };
   "/v1/items/counts": { query: "agent" | "device" | "path" | "run" | "table" | "text" | "user" | "verdict" | "warning"; body: undefined; answer: ItemCountsView };
   "/v1/items/{item_id}": { query: "user"; body: undefined; answer: ItemDetail };
+  "/v1/items/{item_id}/choices": { query: "user"; body: undefined; answer: ItemChoices };
   "/v1/logs": { query: "cursor" | "device" | "follow" | "level" | "limit" | "run" | "since" | "until"; body: undefined; answer: LogEntries };
   "/v1/me": { query: "user"; body: undefined; answer: MeView };
   "/v1/messages": { query: "agent" | "board" | "broadcast_id" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: Messages };

@@ -2,13 +2,16 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { exact } from "../format";
+import { useReading } from "../reading";
 import type { ItemDetail } from "../types";
 
 type Value = string | number | readonly string[];
+/** A row that the item is put under, by its title: its device finds it, and makes a missing project. */
+type Called = { readonly title: string };
 interface EditorProps {
   readonly of: ItemDetail;
   /** The hub takes one verdict on an item: with the changed values. */
-  readonly approve: (changed: Readonly<Record<string, Value>>) => void;
+  readonly approve: (changed: Readonly<Record<string, Value | Called>>) => void;
   readonly close: () => void;
 }
 
@@ -19,11 +22,28 @@ export function shown(value: unknown): string {
 }
 
 export function Editor({ of, approve, close }: EditorProps): JSX.Element {
-  const fields = Object.entries(of.data).filter(([, value]) => isValue(value)) as [string, Value][];
+  const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id } });
+  const above = choices.data?.fields ?? [];
+  const fields = Object.entries(of.data).filter(
+    ([name, value]) => isValue(value) && !above.some(({ field }) => field === name),
+  ) as [string, Value][];
   const [texts, setTexts] = useState<Readonly<Record<string, string>>>({});
-  const changed = fields
-    .filter(([name, value]) => texts[name] !== undefined && texts[name] !== editable(value))
-    .map(([name, value]): [string, Value] => [name, valued(texts[name] ?? "", value)]);
+  const change =
+    (name: string) =>
+    (event: { currentTarget: { value: string } }): void =>
+      setTexts({ ...texts, [name]: event.currentTarget.value });
+  const changed: [string, Value | Called][] = [
+    ...fields
+      .filter(([name, value]) => texts[name] !== undefined && texts[name] !== editable(value))
+      .map(([name, value]): [string, Value] => [name, valued(texts[name] ?? "", value)]),
+    ...above
+      .filter(({ field }) => texts[field]?.trim())
+      .map(({ field, rows }): [string, Value | Called] => {
+        const title = texts[field]?.trim() ?? "";
+        const found = rows.filter((row) => row.title === title);
+        return [field, found.length === 1 && found[0] ? found[0].id : { title }];
+      }),
+  ];
   return (
     <form
       class="editor"
@@ -34,20 +54,41 @@ export function Editor({ of, approve, close }: EditorProps): JSX.Element {
       onKeyDown={(event) => event.key === "Escape" && close()}
     >
       {fields.map(([name, value], at) => {
-        const change = (event: { currentTarget: { value: string } }): void =>
-          setTexts({ ...texts, [name]: event.currentTarget.value });
         const text = texts[name] ?? editable(value);
         return (
           <label class="field" key={name}>
             <span>{name}</span>
             {typeof value === "number" ? (
-              <input type="datetime-local" required value={text} onInput={change} />
+              <input type="datetime-local" required value={text} onInput={change(name)} />
             ) : (
-              <textarea rows={text.length > 80 ? 5 : 1} autoFocus={at === 0} value={text} onInput={change} />
+              <textarea rows={text.length > 80 ? 5 : 1} autoFocus={at === 0} value={text} onInput={change(name)} />
             )}
           </label>
         );
       })}
+      {above.map(({ field, table, is_required, rows }) => (
+        <label class="field" key={field}>
+          <span>
+            {field.replace(/Id$/, "")}
+            {table === "projects" && " (a new name makes one)"}
+            {!choices.data?.is_asked && " – the device is away: type its name"}
+          </span>
+          <input
+            type="text"
+            autocomplete="off"
+            list={`rows-${field}`}
+            required={is_required && !of.data[field]}
+            placeholder={rows.find((row) => row.id === of.data[field])?.title ?? shown(of.data[field] || "none")}
+            value={texts[field] ?? ""}
+            onInput={change(field)}
+          />
+          <datalist id={`rows-${field}`}>
+            {rows.map((row) => (
+              <option key={row.id} value={row.title} />
+            ))}
+          </datalist>
+        </label>
+      ))}
       <div class="actions">
         <button class="main" disabled={changed.length === 0}>
           Approve with the changes

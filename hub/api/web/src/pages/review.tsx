@@ -73,6 +73,7 @@ export function Review(): JSX.Element {
     setChosen(rest);
   }
   async function judge(verdict: Verdict, data?: Values): Promise<void> {
+    if (verdict === "approve" && !data && chosen.size === 0 && isWaiting && current.lacks.length > 0) return setEditing(true);
     const them = data && current ? [current] : judged;
     if (them.length === 0 || !(await give(them, verdict, data))) return;
     goOn();
@@ -306,6 +307,7 @@ const REASONS: Readonly<Record<string, string>> = {
   not_granted: "its owner has not granted review.remote to the hub: decide at the device, or hub grants +review.remote there",
   call_unsupported: "the program of the device is too old for it: decide at the device",
   changed_meanwhile: "its owner decided otherwise, or the item has changed since",
+  bad_record: "it does not fit the device's rows: no task, or several, are called so",
 };
 
 function given({ verdict, state, reason }: NonNullable<ItemDetail["given"]>): string {
