@@ -1,0 +1,146 @@
+"""The page of review in a real browser, with a real hub and a real device."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from tests.scenarios.scene import Scene, rows
+from tests.scenarios.test_verdicts import GRANT, at_device, come, found, give, ids
+from tests.support.browser import chromium
+from tests.support.dashboard import SIZES, Visit, browsing
+
+pytestmark = [
+    pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.slow,  # each starts a browser and two programs
+]
+WITHIN_MS = 30_000  # a busy machine
+
+
+@asynccontextmanager
+async def looking(browser: Browser, play: Scene) -> AsyncIterator[Visit]:
+    """Open a window for an operator; its hub keeps its address when it starts again."""
+    address = (await play.hub.get("/v1/status"))["listeners"]["operator"]
+    settings = play.folder / "hub.toml"
+    fixed = f'[listen.operator]\naddress = "{address}"'
+    settings.write_text(settings.read_text().replace('[listen.operator]\naddress = "127.0.0.1:0"', fixed))
+    token = (await play.hub.post("/v1/operator-tokens", {"name": "page", "role": "operator"}))["token"]
+    headers = {"authorization": f"Bearer {token}"}
+    context = await browser.new_context(
+        viewport={"width": SIZES["wide"][0], "height": SIZES["wide"][1]}, extra_http_headers=headers
+    )
+    context.set_default_timeout(WITHIN_MS)
+    expect.set_options(timeout=WITHIN_MS)
+    try:
+        yield Visit(context, await context.new_page(), f"http://{address}")
+    finally:
+        await context.close()
+
+
+def owner_says(play: Scene, statement: str, row_id: str) -> None:
+    with closing(sqlite3.connect(play.device.database)) as db, db:
+        db.execute(statement, (row_id,))
+
+
+async def row_of(play: Scene, item_id: str) -> str:
+    row_id: str = (await play.hub.get(f"/v1/items/{item_id}"))["row_id"]
+    return row_id
+
+
+async def test_items_are_judged_by_keys_at_the_device_and_what_changes_there_is_shown(
+    tmp_path: Path,
+) -> None:
+    async with found(tmp_path, GRANT) as play, browsing() as browser, looking(browser, play) as visit:
+        first, second, third, fourth, *_ = await ids(play)
+        page, keys = visit.page, visit.page.keyboard
+        listed = page.locator(".picks li")
+        await visit.open(f"review?item={first}")
+        await expect(listed).to_have_count(6)
+        await keys.press("a")
+        await come(play, [first], "done")
+        assert at_device(play) == {"rows": 6, "approved": 1, "applied": 1}
+        await expect(listed).to_have_count(5)
+        await keys.press("u")
+        await expect(listed).to_have_count(6)
+        assert at_device(play)["approved"] == 0
+
+        await visit.open(f"review?item={second}")
+        await keys.press("e")
+        await page.get_by_label("project").fill("House")
+        await keys.press("Enter")
+        await come(play, [second], "done")
+        under = "SELECT name FROM tasks JOIN projects ON projects.id = projectId WHERE tasks.isApproved"
+        assert rows(play.device.database, under) == [("House",)]
+
+        await visit.open(f"review?item={third}")
+        await play.hold_device_off()
+        await play.device.kill()
+        owner_says(play, "UPDATE tasks SET title = 'By myself' WHERE id = ?", await row_of(play, third))
+        await keys.press("r")
+        await page.get_by_text("Rejected “").wait_for()
+        await play.let_device_in()
+        await play.device.start()
+        await come(play, [third], "refused")
+        await visit.open(f"review?item={third}")
+        await page.get_by_text("its owner decided otherwise").wait_for()
+        assert at_device(play)["rows"] == 6
+
+        await visit.open(f"review?item={fourth}")
+        await expect(listed).to_have_count(4)
+        owner_says(play, "UPDATE tasks SET isApproved = 1 WHERE id = ?", await row_of(play, fourth))
+        await expect(listed).to_have_count(3)
+        await page.get_by_text("approved,").wait_for()
+
+
+@pytest.mark.soak
+async def test_a_verdict_for_a_device_that_is_away_outlives_a_killed_hub_and_the_page_goes_on(
+    tmp_path: Path,
+) -> None:
+    async with found(tmp_path, GRANT) as play, browsing() as browser, looking(browser, play) as visit:
+        first, second, *_ = await ids(play)
+        page = visit.page
+        await visit.open(f"review?item={first}")
+        await play.hold_device_off()
+        await play.device.kill()
+        await page.keyboard.press("a")
+        await page.get_by_text("Approved “").wait_for()
+        await play.kill_hub()
+        await page.get_by_text("out of reach").wait_for()
+        address, listed = page.url, await page.locator(".picks li").count()
+        assert (address.endswith(first), listed) == (False, 6), (
+            "the next item is asked for, and the list stays"
+        )
+        await play.start_hub()
+        await give(play, "reject", [second])  # before the page is there again: it reads what it missed
+        await expect(page.get_by_text("out of reach")).to_have_count(0)
+        await expect(page.locator(".picks li").filter(has_text="reject: on its way")).to_have_count(1)
+        await page.locator("#item-title").wait_for()
+        assert page.url == address
+        await play.device.start()
+        items = await come(play, [first, second], "done")
+        assert [item["verdict"] for item in items] == ["approved", "rejected"]
+        assert at_device(play) == {"rows": 5, "approved": 1, "applied": 2}
+        await expect(page.locator(".picks li")).to_have_count(4)
+
+
+@pytest.mark.soak
+async def test_a_hundred_items_are_judged_with_a_key_each(tmp_path: Path) -> None:
+    async with (
+        found(tmp_path, GRANT, files=50) as play,
+        browsing() as browser,
+        looking(browser, play) as visit,
+    ):
+        every = await ids(play)
+        await visit.open("review")
+        title = visit.page.locator("#item-title")
+        for number in range(100):
+            before = await title.inner_text()
+            await visit.page.locator(".review-item button.main").wait_for()
+            await visit.page.keyboard.press("a")
+            if number < 99:
+                await expect(title).not_to_have_text(before)
+        await come(play, every, "done")
+        assert at_device(play) == {"rows": 100, "approved": 100, "applied": 100}
