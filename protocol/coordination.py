@@ -53,6 +53,7 @@ class Method(StrEnum):
     MEMORY_LIST = "memory.list"
     MEMORY_ADD = "memory.add"
     KEYS_ROTATE = "keys.rotate"
+    SESSIONS_LINK = "sessions.link"
     SIGN_INS_ANSWER = "sign_ins.answer"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"

@@ -36,6 +36,7 @@ from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.revisions import Revisions
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Plans, Schedules, Slots
+from hub.api.nouns.sessions import PagesAt
 from hub.api.nouns.summaries import Summaries
 from hub.api.nouns.system import About, System, Where
 from hub.api.nouns.templates import Templates
@@ -58,6 +59,7 @@ from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
 from hub.runs.disk import DiskGuard
 from hub.settings.reading import FileLines
+from hub.settings.settings import Settings
 from storage.kernel.address import shown
 
 
@@ -117,6 +119,7 @@ def make_nouns(
     gateways = coordination.gateways
     gateways.view_of = agents.view
     gateways.limits = lambda: writer.limits
+    identity.sessions.pages_at = lambda: _pages_at(where(), reloader.current)
     audit_log = AuditLog(store, clock)
     about = About(
         hub_id=start.hub_id,
@@ -200,3 +203,16 @@ def make_nouns(
         upkeep,
     )
     return hub
+
+
+def _pages_at(where: Where | None, settings: Settings) -> PagesAt | None:
+    """Return where browsers find the pages: by the name that the certificate is for, if there is one."""
+    if where is None:
+        return None
+    listener = settings.listen.operator
+    is_encrypted = listener.tls is not None
+    if is_encrypted and listener.hosts:
+        host = listener.hosts[0]
+    else:
+        host = "" if where.operator.host in ("0.0.0.0", "::") else where.operator.host
+    return PagesAt(host, where.operator.port, is_encrypted)

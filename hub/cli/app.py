@@ -80,6 +80,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "connect": _Command("connect", "Connect this machine as a device and share folders with the hub."),
         "review": _Command("review", "List suggestions of agents; approve, edit and reject them."),
         "answer": _Command("review", "List the questions of agents to you, or answer one."),
+        "open": _Command("review", "Open the pages of the hub in a browser, with your own things."),
         "grants": _Command("review", "Show the rights of the hub on this device, or change them."),
     },
 }

@@ -1,8 +1,10 @@
 """Commands of the owner of a device on this machine: ``hub review``, ``hub answer``, ``hub grants``."""
 
+import os
 import re
 import shutil
 import sys
+import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -287,6 +289,36 @@ def _lines(one: "Question") -> list[str]:
     elif not one.is_waiting:
         lines.append(f"   {one.state.value}")
     return lines
+
+
+@click.command("open", epilog=example("hub open"))
+@_device_options
+@click.option("--no-open", is_flag=True, help="Print the link only.")
+@json_option
+@click.pass_context
+def open(ctx: click.Context, db: Path | None, name: str | None, no_open: bool, as_json: bool) -> None:
+    """Open the pages of the hub in a browser, with your own things.
+
+    The connected device asks the hub for a link, which works once, within a minute. The session shows the
+    items, questions, devices and agents of the device's user, and ends when the device is revoked.
+    """
+    from hub.cli.access import has_display
+    from hub.device.pages import SUFFIX, ask_link
+
+    path = file_here(ctx, db, name).with_suffix(SUFFIX)
+    try:
+        answer = ask_link(path)
+    except OSError as error:
+        next_step = "start it: hub connect URL --root DIR"
+        raise Failure("the device is not connected to its hub", Exit.FAILED, next_step=next_step) from error
+    if answer.problem:
+        raise Failure(answer.problem, Exit.FAILED)
+    if as_json:
+        show.print_json("opened", {"link": answer.link})
+    else:
+        show.out(answer.link)
+    if no_open or not has_display(os.environ) or not webbrowser.open(answer.link):
+        show.report("Open the link in a browser within a minute; it works once.")
 
 
 @click.command(

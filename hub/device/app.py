@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory, SystemChance, SystemClock
+from hub.device import pages
 from hub.device.addresses import BadAddress, address_of
 from hub.device.browser import Browser
 from hub.device.client import Client, Handler, TurnedAway
@@ -248,6 +249,8 @@ class ReferenceDevice:
         for reporting in reports:
             tasks.start_soon(reporting.serve)
         tasks.start_soon(self._browser.serve, line)
+        socket = self._options.db.with_suffix(pages.SUFFIX)
+        tasks.start_soon(pages.serve_links, socket, line, self._client.address)
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
         self._on_status(f"connected as {welcome.device_id}")

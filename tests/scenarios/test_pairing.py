@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import httpx2
 import pytest
 
 from hub.device.app import EXIT_NOT_PERMITTED
@@ -74,6 +75,13 @@ async def test_a_device_is_let_in_by_its_code_and_sent_away_once_it_is_revoked(t
         await desk.kill()
         await desk.start()  # it is known now, however it was ended
         await until_connected(daemon)
+
+        link = (await hub(tmp_path, "open", "--db", str(tmp_path / "desk.db"), "--no-open")).strip()
+        address, _, secret = link.partition("/login#")
+        assert (tmp_path / "desk.sock").stat().st_mode & 0o777 == 0o600
+        async with httpx2.AsyncClient(base_url=address) as browser:
+            signed_in = await browser.post("/v1/sessions", headers={"authorization": f"Bearer {secret}"})
+            assert (signed_in.status_code, signed_in.json()["user"]) == (201, "owner")
 
         await hub(tmp_path, "devices", "revoke", "desk", "--yes")
         assert await desk.ended() == EXIT_NOT_PERMITTED

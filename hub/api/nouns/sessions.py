@@ -1,26 +1,43 @@
 """Sessions of browsers, and the links that open them."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
 
 from hub import tokens
 from hub.api.binding import Call, Head
+from hub.api.device import Link
 from hub.api.door.bearer import NEW_LINK
 from hub.api.door.cookies import spelled_cookie
 from hub.api.door.roles import Role, Scope, scopes_of
-from hub.api.noun import ALL, Noun, Part, listed, route
+from hub.api.noun import ALL, Noun, Part, device, listed, route
 from hub.api.nouns.tokens import SecretsOfKind, UnknownToken, check_within_rights
 from hub.api.parameters import Actor, Caller
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from hub.log import Channel
 from hub.tokens import TokenKind
+from protocol.authority import DEVICE
+from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId
+from storage.devices import devices
 from storage.devices.browser_sessions import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
+from storage.devices.devices import Grant
 
 log = Channel(__name__)
 
 LINK_S: Final = 60.0  # between making a link and opening it
+OF_OWNER: Final = (Scope.READ, Scope.RUN)  # of a session for the owner of a device: it admits no devices
+
+
+class PagesAt(msgspec.Struct, frozen=True):
+    """Address of the pages for browsers. *host*: empty, if that is any address of the hub's machine."""
+
+    host: str
+    port: int
+    is_encrypted: bool
 
 
 class UsedLink(HubError):
@@ -35,6 +52,12 @@ class NoSessionHere(HubError):
 
     code = ErrorCode.FORBIDDEN
     hint = NEW_LINK
+
+
+class NoPagesYet(HubError):
+    """A hub whose pages cannot be reached yet."""
+
+    code = ErrorCode.OVERLOADED
 
 
 class SessionView(View, kw_only=True):
@@ -78,6 +101,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
     kind, stored = TokenKind.LINK, SESSIONS
     unknown = UnknownToken, "there is no session {!r}"
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
+    pages_at: Callable[[], PagesAt | None] = staticmethod(lambda: None)  # None: nothing listens yet
 
     @listed("", Scope.TOKENS, key=lambda session: (epoch_ms(session.created_at), session.id))
     async def all(self, part: Part = ALL) -> list[SessionView]:
@@ -108,6 +132,30 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         )
         log.info("session.link_created", session_id=row.id)
         return NewLink.from_row(_view(row), path=f"/login#{code}")
+
+    @device(Method.SESSIONS_LINK, "what its user sees", Grant.COORDINATION)
+    async def link_for_owner(self, link: Link) -> dict[str, Any]:
+        """Create a link for the owner of a device, whose session sees their things only.
+
+        The session ends with the device.
+        """
+        at = self.pages_at()
+        if at is None:
+            raise NoPagesYet("the hub is starting")
+        await self._check_room("browser_sessions", "sessions of browsers")
+        known = await self._store.read(devices.get_device, link.device_id)
+        row, code = await self._create(
+            LINK_S,
+            name=known.name,
+            role=Role.OPERATOR,
+            scopes=sorted(OF_OWNER),
+            user_id=self.user_id,
+            token_id=None,
+            device_id=link.device_id,
+            actor=f"{DEVICE}{link.device_id}",
+        )
+        log.info("session.link_created", session_id=row.id)
+        return {"path": f"/login#{code}", "host": at.host, "port": at.port, "tls": at.is_encrypted}
 
     @route("POST", "", Scope.READ, status=201, is_secret=True, errors=[ErrorCode.AUTH_FAILED])
     async def open(self, caller: Caller, call: Call, head: Head) -> SessionView:

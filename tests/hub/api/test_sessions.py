@@ -7,9 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 
+from hub.api.device import requests_of
 from hub.api.door.cookies import is_encrypted, spelled_cookie
 from hub.api.door.roles import Role
-from storage.devices import users
+from protocol.coordination import Method
+from storage.devices import devices, users
+from storage.devices.devices import Grant, NotGranted
 from tests.support.hub import ServedHub, answering, over_tcp, over_unix
 
 HERE = {"x-hub-request": "1"}
@@ -145,6 +148,36 @@ async def test_a_session_ends_with_the_token_that_it_was_made_with(hub: ServedHu
         (row,) = (await program.get("/v1/operator-tokens")).json()["tokens"]
         await program.delete(f"/v1/operator-tokens/{row['id']}")
         assert (await _me(browser), await _me(phone)) == (401, 401)
+
+
+async def test_a_device_gets_a_link_for_its_owner_alone_which_ends_with_it(hub: ServedHub) -> None:
+    anna = await hub.user("anna")
+    desk = await hub.device("annas", user_id=anna)
+    link = await hub.connect(desk)
+    asked = requests_of(hub.nouns, hub.store)[Method.SESSIONS_LINK]
+    answer = await asked.answer(link, {})
+    assert isinstance(answer, dict)
+    assert (answer["host"], answer["port"], answer["tls"]) == ("127.0.0.1", 80, False)
+    async with over_tcp(hub) as browser:
+        opened = await _signed_in(browser, str(answer["path"]).removeprefix("/login#"))
+        assert (opened.json()["user"], opened.json()["scopes"]) == ("anna", ["read", "run"])
+        assert [one["name"] for one in (await browser.get("/v1/devices")).json()["devices"]] == ["annas"]
+        assert (await browser.get("/v1/agents")).json()["agents"] == []
+        assert (await browser.post("/v1/invitations", json={}, headers=HERE)).status_code == 403
+        async with over_unix(hub) as local:
+            await local.post(f"/v1/devices/{desk.id}/revoke")
+        assert await _me(browser) == 401
+
+
+async def test_a_device_without_the_grant_gets_no_link(hub: ServedHub) -> None:
+    desk = await hub.device()
+    link = hub.roster.find(desk.id)
+    assert link is not None
+    await hub.store.write(
+        devices.change_grants, desk.id, add=(), remove=(Grant.COORDINATION,), at=1, actor="operator:0"
+    )
+    with pytest.raises(NotGranted):
+        await requests_of(hub.nouns, hub.store)[Method.SESSIONS_LINK].answer(link, {})
 
 
 async def test_a_session_lasts_while_it_is_used_for_seven_days_at_most(hub: ServedHub) -> None:
