@@ -61,20 +61,43 @@ def review(ctx: click.Context, db: Path | None, name: str | None, web: bool, no_
     """List suggestions of agents; approve, edit and reject them.
 
     Uses the database of a device on this machine, even if 'hub connect' does not run.
-    Without a command, lists the items that wait for your approval.
+    Without a command, shows the items that wait for your approval: on a terminal
+    one by one, decided about by keys; else as a list.
     """
     ctx.obj = partial(file_here, ctx, db, name)
     if ctx.invoked_subcommand is not None:
         return
     if web:
         _serve_pages(ctx.obj(), no_open=no_open)
+    elif _can_show_inbox():
+        _show_inbox(ctx.obj())
     else:
         ctx.invoke(list_items, everything=False, whole=False, as_json=False)
 
 
+def _can_show_inbox() -> bool:
+    is_plain = os.environ.get("TERM", "dumb") == "dumb" and sys.platform != "win32"
+    return sys.stdin.isatty() and sys.stdout.isatty() and not is_plain
+
+
+def _show_inbox(path: Path) -> None:
+    """Show the inbox on the terminal, if an item waits."""
+    from hub.cli.inbox import show_inbox
+    from hub.device.inbox import Inbox, waits
+    from hub.device.inserts import DeviceFileError
+
+    inbox = Inbox(path)
+    try:
+        if any(map(waits, inbox.items())):
+            show_inbox(inbox, show.clock)
+        else:
+            show.report(f"no items wait in {path}")
+    except DeviceFileError as error:
+        raise Failure(str(error), Exit.FAILED) from error
+
+
 def _serve_pages(path: Path, *, no_open: bool) -> None:
     """Serve the page for review to a browser on this machine, until Ctrl-C."""
-    import os
     import socket
     import webbrowser
 

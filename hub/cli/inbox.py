@@ -1,0 +1,268 @@
+"""The inbox of ``hub review`` on a terminal: items in a list, one of them in full, decided about by keys.
+
+The keys are those of the dashboard's page for review.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
+
+import click
+
+from hub.cli.suggestion import lines_of
+from hub.clock import Clock, epoch_ms
+from hub.device.inbox import Inbox, Verdict, waits
+from hub.device.inserts import DeviceFileError
+from hub.device.items import DeviceItem
+from hub.printable import spelled
+
+UNDO_S: Final = 8.0
+LEAST_LISTED: Final = 3  # lines of the list
+KEYS: Final[Mapping[str, str]] = {
+    "j, k": "next and previous item",
+    "a": "approve the item, or those selected",
+    "e": "change fields of the item, and approve it",
+    "r": "reject the item, or those selected",
+    "u": "take the last decision back, within 8 seconds",
+    "R": "reject all items of the file",
+    "x": "select the item",
+    "A": "select all items without a warning",
+    "/": "find a text in titles, values and paths",
+    "?": "these keys",
+    "q": "end",
+}
+_ARROWS: Final = {"\x1b[B": "j", "\x1b[A": "k", "\x1bOB": "j", "\x1bOA": "k"}
+_KEY: Final = re.compile(r"\x1b[\[O][A-Z]|.", re.DOTALL)  # an arrow is several characters
+_DONE: Final = {"approve": "approved", "edit": "changed", "reject": "rejected"}
+_FIELD: Final = re.compile(r"(\w+)=(.*?)(?=\s+\w+=|$)")
+
+
+class _Prompt(NamedTuple):
+    """A line that is being typed, and its receiver."""
+
+    label: str
+    text: str
+    then: Callable[[str], None]
+
+
+class TerminalInbox:
+    """State of the inbox, moved by keys.
+
+    Attributes:
+        has_ended: True after the key that ends it.
+    """
+
+    def __init__(self, inbox: Inbox, clock: Clock) -> None:
+        self._inbox = inbox
+        self._clock = clock
+        self._current = 0  # position in the list
+        self._picked: set[int] = set()  # numbers of selected items
+        self._find = ""
+        self._note = ""
+        self._undoable: tuple[float, list[int]] = (0.0, [])
+        self._prompt: _Prompt | None = None
+        self._is_help_shown = False
+        self.has_ended = False
+        self._actions: Mapping[str, Callable[[], None]] = {
+            "j": lambda: self._move(1),
+            "k": lambda: self._move(-1),
+            "a": lambda: self._judge("approve"),
+            "e": self._edit,
+            "r": lambda: self._judge("reject"),
+            "u": self._undo,
+            "R": self._reject_file,
+            "x": self._pick,
+            "A": self._pick_all,
+            "/": lambda: self._ask("find", self._find, self._search),
+            "?": self._help,
+            "q": self._end,
+        }
+
+    @property
+    def items(self) -> list[DeviceItem]:
+        """Items that wait and have the searched text, the newest first."""
+        text = self._find.casefold()
+        return [
+            item
+            for item in self._inbox.items()
+            if waits(item) and (not text or any(text in part.casefold() for part in _texts(item)))
+        ]
+
+    @property
+    def item(self) -> DeviceItem | None:
+        """The item that is shown in full."""
+        items = self.items
+        self._current = max(0, min(self._current, len(items) - 1))
+        return items[self._current] if items else None
+
+    def press(self, key: str) -> None:
+        """Handle a key as a terminal sends it."""
+        if self._prompt is not None:
+            self._type(self._prompt, key)
+            return
+        action = self._actions.get(_ARROWS.get(key, key))
+        if self._is_help_shown:
+            self._is_help_shown = False
+        elif action is not None:
+            self._note = ""
+            try:
+                action()
+            except DeviceFileError as error:
+                self._note = str(error)
+
+    def lines(self, width: int, height: int) -> list[str]:
+        """Return what is shown on a screen of this size; each line is safe to print."""
+        if self._is_help_shown:
+            return [f"  {keys:<6}{about}" for keys, about in KEYS.items()][:height]
+        item, items = self.item, self.items
+        found = f' with "{spelled(self._find)}"' if self._find else ""
+        head = f"{len(items)} waiting{found}   j k  a e r u  x A  /  ?  q"
+        detail = [] if item is None else list(lines_of(item, width))
+        room = max(LEAST_LISTED, height - len(detail) - 4)
+        first = max(0, min(self._current - room // 2, len(items) - room))
+        number = None if item is None else item.number
+        listed = [self._line(one, one.number == number) for one in items[first : first + room]]
+        foot = self._note if self._prompt is None else f"{self._prompt.label}: {spelled(self._prompt.text)}_"
+        body = [head, *(listed or ["  no item waits"]), "", *detail]
+        return [line[:width] for line in [*body[: height - 2], "", spelled(foot)]]
+
+    def _line(self, item: DeviceItem, is_current: bool) -> str:
+        picked = "x" if item.number in self._picked else " "
+        warns = "!" if item.remarks.warnings else " "
+        title = spelled(item.title)
+        return f"{'>' if is_current else ' '}{picked}{warns} {item.label:<5} {item.table:<10} {title}"
+
+    def _move(self, step: int) -> None:
+        self._current = max(0, min(self._current + step, len(self.items) - 1))
+
+    def _judge(self, verdict: Verdict, fields: Mapping[str, str] | None = None) -> None:
+        """Decide about the selected items, else about the one that is shown."""
+        picked = [one for one in self.items if one.number in self._picked]
+        them = picked or ([self.item] if self.item is not None else [])
+        self._picked.clear()
+        self._decide(them, verdict, fields)
+
+    def _decide(
+        self, them: list[DeviceItem], verdict: Verdict, fields: Mapping[str, str] | None = None
+    ) -> None:
+        at_ms, done, refused = epoch_ms(self._clock.now()), [], ""
+        for item in them:
+            try:
+                sentence = self._inbox.judge(item, verdict, fields, at_ms=at_ms)
+                done.append(item.number)
+            except DeviceFileError as error:
+                refused = str(error)
+        if done:
+            self._undoable = self._clock.monotonic() + UNDO_S, done
+            what = sentence if len(done) == 1 else f"{_DONE[verdict]}: {len(done)} items"
+            self._note = f"{what}; u takes it back"
+        if refused:
+            more = f" (and {len(them) - len(done) - 1} more)" if len(them) - len(done) > 1 else ""
+            self._note = f"{refused}{more}"
+
+    def _edit(self) -> None:
+        if self.item is not None:
+            self._ask("FIELD=VALUE ...", "", self._change)
+
+    def _change(self, text: str) -> None:
+        fields = dict(_FIELD.findall(text.strip()))
+        if not fields:
+            self._note = "nothing was changed: type fields as in title=call Ana dueDate=2027-02-03"
+        elif self.item is not None:
+            self._decide([self.item], "approve", fields)
+
+    def _undo(self) -> None:
+        until, numbers = self._undoable
+        self._undoable = (0.0, [])
+        if not numbers or self._clock.monotonic() > until:
+            self._note = "nothing can be taken back any more"
+            return
+        for number in numbers:
+            self._inbox.undo(number)
+        self._note = "taken back"
+
+    def _reject_file(self) -> None:
+        if (item := self.item) is not None:
+            them = [one for one in self.items if one.source_path == item.source_path]
+            self._decide(them, "reject")
+
+    def _pick(self) -> None:
+        if self.item is not None:
+            self._picked ^= {self.item.number}
+
+    def _pick_all(self) -> None:
+        self._picked = {item.number for item in self.items if not item.remarks.warnings}
+        self._note = f"{len(self._picked)} selected"
+
+    def _search(self, text: str) -> None:
+        self._find, self._current = text.strip(), 0
+
+    def _help(self) -> None:
+        self._is_help_shown = True
+
+    def _end(self) -> None:
+        self.has_ended = True
+
+    def _ask(self, label: str, text: str, then: Callable[[str], None]) -> None:
+        self._prompt = _Prompt(label, text, then)
+
+    def _type(self, prompt: _Prompt, key: str) -> None:
+        """Add a key to the line that is typed; Enter ends it, Escape drops it."""
+        if key in ("\r", "\n"):
+            self._prompt = None
+            prompt.then(prompt.text)
+        elif key == "\x1b":
+            self._prompt = None
+        elif key in ("\x7f", "\b"):
+            self._prompt = prompt._replace(text=prompt.text[:-1])
+        elif key.isprintable():
+            self._prompt = prompt._replace(text=prompt.text + key)
+
+
+def show_inbox(inbox: Inbox, clock: Clock) -> None:
+    """Show the inbox on this terminal until its owner ends it."""
+    from rich.console import Console
+    from rich.control import Control
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    shown = TerminalInbox(inbox, clock)
+    with suppress(KeyboardInterrupt, EOFError), console.screen() as screen, _keys() as read:
+        while not shown.has_ended:
+            lines = shown.lines(console.width, console.height)
+            console.control(Control.home())
+            screen.update(Text("\n".join(lines), no_wrap=True, overflow="crop"))
+            for key in _KEY.findall(read()):
+                shown.press(key)
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """Yield a function that waits for keys. None is lost between two calls, as each is read at once."""
+    try:
+        import termios
+        import tty
+    except ImportError:  # Windows
+        yield click.getchar
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    tty.setcbreak(terminal, termios.TCSADRAIN)
+    try:
+        yield lambda: _read(terminal)
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _read(terminal: int) -> str:
+    typed = os.read(terminal, 1_024)
+    if not typed:
+        raise EOFError
+    return typed.decode(errors="ignore")
+
+
+def _texts(item: DeviceItem) -> list[str]:
+    return [item.title, item.source_path or "", *map(str, item.data.values())]
