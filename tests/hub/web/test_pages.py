@@ -36,6 +36,15 @@ pytestmark = [
 _VIOLATIONS = """async () => (await axe.run()).violations.map(
   ({id, nodes}) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`)"""
 
+# What a click does something to, and the keyboard alone does not reach.
+_ONLY_CLICKED = """() => [...document.querySelectorAll("body *")].filter((one) =>
+  one.checkVisibility() && getComputedStyle(one).cursor === "pointer"
+  && !one.closest("a[href], button, input, select, textarea, summary, label")).map((one) => one.outerHTML)"""
+# All actions of a page, each marked with its number and its name.
+_ACTIONS = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
+  .filter((one) => one.checkVisibility({visibilityProperty: true}) && !one.disabled && one.type !== "radio")
+  .map((one, number) => (one.dataset.action = `${number} ${one.outerHTML.slice(0, 90)}`))"""
+
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
@@ -49,9 +58,14 @@ async def visit(hub: ServedHub) -> AsyncIterator[Visit]:
         yield opened
 
 
-async def test_no_page_asks_another_origin_breaks_the_policy_or_fails(visit: Visit) -> None:
+async def test_no_page_asks_another_origin_breaks_the_policy_or_is_wider_than_its_window(
+    visit: Visit,
+) -> None:
+    width, height = SIZES["narrow"]
+    await visit.page.set_viewport_size({"width": width, "height": height})
     for path in PAGES:
         await visit.open(path)
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
     assert visit.complaints == []
     assert [url for url in visit.requests if not url.startswith(f"{visit.origin}/")] == []
 
@@ -348,6 +362,20 @@ async def test_a_link_signs_a_browser_in_once(hub: ServedHub) -> None:
         async with visiting(browser, hub, is_signed_in=False) as visit:
             await visit.page.goto(address)
             await visit.page.get_by_role("alert").wait_for()
+
+
+@pytest.mark.soak
+async def test_every_action_of_every_page_is_reached_by_keys(visit: Visit) -> None:
+    for path in PAGES:
+        await visit.open(path)
+        assert await visit.page.evaluate(_ONLY_CLICKED) == [], path
+        unseen = set(await visit.page.evaluate(_ACTIONS))
+        for _ in range(10 * len(unseen)):  # an input of a date takes several
+            await visit.page.keyboard.press("Tab")
+            unseen.discard(await visit.page.evaluate("document.activeElement.dataset.action"))
+            if not unseen:
+                break
+        assert not unseen, (path, unseen)
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make web")
