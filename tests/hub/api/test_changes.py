@@ -94,7 +94,10 @@ async def test_a_reader_that_was_away_too_long_or_at_another_start_reads_everyth
             assert (await anext(events)).event == "reset"
 
 
-async def test_a_reader_that_reconnects_fifty_times_is_told_every_change_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("each", [10, pytest.param(200, marks=pytest.mark.soak)])
+async def test_a_reader_that_reconnects_fifty_times_is_told_every_change_once(
+    tmp_path: Path, each: int
+) -> None:
     told: dict[str, int] = {}
 
     def read(event: ChangesView) -> str:
@@ -111,7 +114,7 @@ async def test_a_reader_that_reconnects_fifty_times_is_told_every_change_once(tm
         for turn in range(50):
             async with _following(client, after=known) as events:
                 read(await anext(events))
-                for number in range(10):
+                for number in range(each):
                     await hub.context.store.write(_describe, "new", of=ids[(7 * number + turn) % 20])
                 known = read(await anext(events))  # some of them; the connection ends before the others come
         async with _following(client, after=known) as events:
