@@ -21,7 +21,7 @@ from hub.runs.agreement import Agreements
 from hub.tokens import hash_token
 from protocol.errors import HubError
 from protocol.ids import DeviceId, TokenId, UserId
-from storage.devices import devices, users
+from storage.devices import devices, nodes, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import StorageError
 from storage.store import Store
@@ -51,7 +51,9 @@ PINGS_S = 5.0, 10.0  # until a device with several addresses leaves a hub that d
 GIVE_UP_S = 10.0  # until such a device leaves a hub that does not welcome it
 LATE_S = 0.0, 0.5, 10.0, 45.0  # until a hub notices that a device has left it
 HURRY_S = 0.05, 1.5  # until a device tries the next of several addresses
-LEASE_JOBS = frozenset({"acquire", "renew", "resign", "beat"})  # commits that are no sign of life
+LEASE_JOBS = frozenset(  # commits that are no sign of life
+    job.__name__ for job in (nodes.acquire_lease, nodes.renew_lease, nodes.resign_lease, nodes.beat)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +277,8 @@ class World:
         return still_s > AWAITED_S or not self._is_awaited()
 
     def _is_awaited(self) -> bool:
-        there = {device.id for device in self.devices if device.is_welcome}
         """Return True if the hub has work that is due: a run that may start, or an agent to recover."""
+        there = {device.id for device in self.devices if device.is_welcome}
         now_ms = min(machine.clock.now_ms() for machine in self.machines)
         agents = self.witness.facts.agents
         if any(0 < (agent.recovery_at or agent.probe_at or 0) <= now_ms for agent in agents.values()):
