@@ -138,7 +138,7 @@ class _Pairing:
         self._match(lambda one: (one.likeness, one.quote_hash, one.data.get("status")))
         self._match(lambda one: (one.likeness, one.quote_hash))
         self._match(lambda one: (one.likeness, content_of(one.data)))
-        self._match(_what_the_device_has, self._is_refused)
+        self._match(_what_the_device_has, _may_have_an_earlier_version)
         self._match(lambda one: one.likeness)
         self._match_alike(key=_quote)
         self._match_alike(key=_place)
@@ -150,9 +150,6 @@ class _Pairing:
                 row.agent_id == finder.agent_id and row.config_fingerprint != finder.config_fingerprint
             ),
         )
-
-    def _is_refused(self, row: ItemRow) -> bool:
-        return _is_refused(self._known[row.id])
 
     def match_changed(self, *, but: Container[int]) -> None:
         """Pair items whose title and sentence have both changed, except the ordinals in *but*."""
@@ -236,10 +233,14 @@ def _place(one: FoundItem | ItemRow) -> str:
     return one.place_hash
 
 
+def _may_have_an_earlier_version(row: ItemRow) -> bool:
+    """Return True if the device has not taken the newest version of the row, as far as is known."""
+    return row.before is not None and row.answered_at is None
+
+
 def _is_refused(known: KnownItem) -> bool:
     """Return True if the device refused to update the row, so that it still has the earlier version."""
-    is_open = known.row.answered_at is None and known.call_state is CallState.REJECTED
-    return is_open and known.row.before is not None
+    return known.call_state is CallState.REJECTED and _may_have_an_earlier_version(known.row)
 
 
 def _what_the_device_has(one: FoundItem | ItemRow) -> object:

@@ -363,6 +363,23 @@ def test_a_device_that_refused_a_change_has_what_its_source_says_when_that_goes_
     )
 
 
+@pytest.mark.parametrize("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, None])
+def test_a_source_that_goes_back_while_a_change_is_on_its_way_is_about_the_same_row(
+    state: CallState | None,
+) -> None:
+    first = item("paint the green door 1", "Paint the green door 1.")
+    second = item("paint the unwelcome door 1", "Paint the unwelcome door 1.")
+    change: dict[str, Any] = {"answered_at": None, "before": first.data, "row_id": "row-1"}
+    on_its_way = known(second, state=state, **change)
+    other = known(item("paint the green door 4", "Paint the green door 4."), row_id="row-2")
+    (decision,) = decisions(first, here=[other, on_its_way])
+    assert decision.call is not None
+    assert (decision.call.action, decision.call.payload["where"]) == ("update", {"id": "row-1"})
+    is_settled_first = state is not CallState.PLANNED
+    assert decision.is_behind is is_settled_first
+    assert stored(decision).data == (second if is_settled_first else first).data
+
+
 def test_what_another_run_still_brings_is_left_to_it() -> None:
     one = item("call Anna")
     before = known(one, told=False, state=CallState.SENT, held_by="r-1")
