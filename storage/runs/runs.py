@@ -262,7 +262,8 @@ class RunFilter(TypedDict, total=False):
     """Conditions of runs; those that are missing or None restrict nothing.
 
     *task_id*: a run without a task is one for the task of its own id. *logged_as*: its status in the run log.
-    *since* (included) and *until* (not): when it was created, epoch milliseconds.
+    *since* (included) and *until* (not): when it was created, epoch milliseconds. *text*: in the name of its
+    agent, its task, its reason, its message or its errors; only the newest runs are searched for it.
     """
 
     agent_id: AgentId | None
@@ -274,6 +275,10 @@ class RunFilter(TypedDict, total=False):
     logged_as: RunLogStatus | None
     since: int | None
     until: int | None
+    text: str | None
+
+
+MOST_EXAMINED: Final = 10_000  # newest runs that are counted, and searched for a text
 
 
 def list_runs(
@@ -291,6 +296,24 @@ def count_runs(c: sa.Connection, most: int, **of: Unpack[RunFilter]) -> int:
         query, of["outcome"] = query.where(unindexed(runs.c.outcome) == outcome), None
     found = _filtered(query, of).limit(most)
     return c.execute(sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
+
+
+def count_by_end(c: sa.Connection, **of: Unpack[RunFilter]) -> dict[tuple[RunState, RunOutcome | None], int]:
+    """Return the numbers of the newest ``MOST_EXAMINED`` runs by state and outcome."""
+    columns = runs.c.state, runs.c.outcome
+    found = _newest(_filtered(sa.select(*columns).join_from(runs, agents), of)).subquery()
+    rows = c.execute(sa.select(*found.c, sa.func.count()).group_by(*found.c))
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def _newest(query: sa.Select[Any]) -> sa.Select[Any]:
+    return query.order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(MOST_EXAMINED)
+
+
+def _has_text(text: str) -> sa.ColumnElement[bool]:
+    places = agents.c.name, runs.c.task_id, runs.c.reason, runs.c.status_message
+    errors = sa.cast(runs.c.errors, sa.Text)
+    return sa.or_(*(place.icontains(text, autoescape=True) for place in (*places, errors)))
 
 
 def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
@@ -315,6 +338,9 @@ def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
         query = query.where(runs.c.created_at >= since)
     if (until := of.get("until")) is not None:
         query = query.where(runs.c.created_at < until)
+    if (text := of.get("text")) is not None:
+        newest = _newest(_filtered(sa.select(runs.c.id).join_from(runs, agents), {**of, "text": None}))
+        query = query.where(runs.c.id.in_(sa.select(newest.subquery().c.id)), _has_text(text))
     return query
 
 

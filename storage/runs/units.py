@@ -15,7 +15,7 @@ from protocol.errors import ErrorCode, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import UNIT, CallState, UnitEvent, UnitState
 from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of
+from storage.kernel.rows import Key, columns_of, fill_page, paged
 from storage.runs.calls import OF_UNIT, count_calls
 from storage.runs.items import are_answered
 from storage.runs.runs import HeldRun, advance, check_held, record_error
@@ -142,6 +142,23 @@ def postponed_units(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
 def first_units(c: sa.Connection, run_id: RunId, most: int) -> list[UnitRow]:
     """Return at most *most* units of a run by key; units known from earlier runs come last."""
     return [UnitRow(*row) for row in c.execute(FIRST_UNITS, {"run": run_id, "most": most})]
+
+
+def list_units(
+    c: sa.Connection,
+    run_id: RunId,
+    *,
+    state: UnitState | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
+) -> list[UnitRow]:
+    """Return units of a run by key, in one state or all."""
+    of = run_units.c
+    only = [of.run_id == run_id] + ([] if state is None else [of.state == state])
+    query = paged(
+        sa.select(*columns_of(UnitRow, run_units)), of.unit_key, limit=limit, after=after, only=only
+    )
+    return fill_page(c, UnitRow, query, limit)
 
 
 def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:

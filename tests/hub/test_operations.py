@@ -16,7 +16,7 @@ from hub.api.binding import Head
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
-from hub.api.nouns.runs import AmbiguousRun, Cancellation, Runs
+from hub.api.nouns.runs import AmbiguousRun, AskedRuns, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
 from hub.api.nouns.system import About, System
 from hub.api.paging import PageOf
@@ -185,7 +185,7 @@ async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     assert [(unit.path, unit.items) for unit in told.units] == [("a.md", 2), ("b.md", 0)]
     assert all(unit.read_at and unit.planned_at and unit.settled_at for unit in told.units)
     assert [move.after for move in told.history] == ["QUEUED", "PREPARING", "RUNNING", "COMPLETED"]
-    assert (await operations.noun(Runs).newest(agent="notes"))[0].id == done.id
+    assert (await operations.noun(Runs).newest(AskedRuns(agent="notes")))[0].id == done.id
     assert (await operations.noun(Agents).get("notes")).last_run is not None
 
 
@@ -197,7 +197,7 @@ async def test_runs_are_filtered_by_outcome_device_and_time(bench: Bench, operat
     created = from_epoch_ms(second.created_at)
 
     async def ids(**wanted: Any) -> list[str]:
-        return [run.id for run in (await operations.noun(Runs).newest(**wanted))]
+        return [run.id for run in (await operations.noun(Runs).newest(AskedRuns(**wanted)))]
 
     assert await ids(outcome="cancelled") == [first.id]
     assert await ids(outcome="failed") == await ids(outcome="success") == []
@@ -514,11 +514,11 @@ async def test_a_backfill_is_counted_before_it_is_done(
 
     tried = await nouns.backfill("notes", trial, "me")
     assert (tried.fires, tried.wanted, tried.runs) == (3, 3, ())
-    assert (await operations.noun(Runs).newest(agent="notes")) == []
+    assert (await operations.noun(Runs).newest(AskedRuns(agent="notes"))) == []
 
     done = await nouns.backfill("notes", convert(span, BackfillRequest), "me")
     assert (done.first_at, done.last_at) == (START.replace(day=6, hour=6), START.replace(day=8, hour=6))
-    queued = await operations.noun(Runs).newest(agent="notes")
+    queued = await operations.noun(Runs).newest(AskedRuns(agent="notes"))
     assert {run.id for run in queued} == set(done.runs)
     assert {run.trigger for run in queued} == {"backfill"}
 

@@ -12,7 +12,7 @@ from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs, SpendView
 from hub.api.nouns.locks import Locks, LockView
 from hub.api.nouns.measurements import Measurements
-from hub.api.nouns.runs import Runs, RunView
+from hub.api.nouns.runs import AskedRuns, Runs, RunView
 from hub.api.nouns.schedules import Slots, SlotView
 from hub.api.parameters import Hub
 from hub.api.view import Instant, View
@@ -70,7 +70,7 @@ class Overviews(Noun):
             agent=agent,
             status=await hub.noun(AgentStatuses, mine).get(name),
             slots=tuple(await hub.noun(Slots, mine).of_agent(name)),
-            runs=tuple(await hub.noun(Runs, mine).newest(agent=name, part=Part(NEWEST_RUNS))),
+            runs=tuple(await hub.noun(Runs, mine).newest(AskedRuns(agent=name), Part(NEWEST_RUNS))),
             locks=tuple(await hub.noun(Locks, mine).all(agent=name)),
             capabilities=tuple(one for one in capabilities if one.enabled),
             config=tuple(sorted(configuration.configuration)),

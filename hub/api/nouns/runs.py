@@ -1,17 +1,20 @@
 """Runs: lists of them, their details and progress, and the changes that operators make to them."""
 
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from hub.api.binding import OPTIONAL
+from hub.api.binding import OPTIONAL, From
 from hub.api.device import Link, object_of
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.paging import Paging
 from hub.api.parameters import Actor, OpenStreams
 from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
@@ -32,8 +35,16 @@ from storage.devices import devices, pairings
 from storage.devices.devices import Grant
 from storage.runs import runs
 from storage.runs.run_locks import Offered
-from storage.runs.runs import MAX_MESSAGE_CHARS, TASK_CHARACTERS, Report, RunMove, RunRow, UnknownRun
-from storage.runs.units import UnitRow, first_units
+from storage.runs.runs import (
+    MAX_MESSAGE_CHARS,
+    TASK_CHARACTERS,
+    Report,
+    RunFilter,
+    RunMove,
+    RunRow,
+    UnknownRun,
+)
+from storage.runs.units import UnitRow, first_units, list_units
 from storage.schedules import fire_rows
 from storage.store import Connection, Store
 
@@ -42,11 +53,12 @@ LISTED_ERRORS: Final = 20  # of a run in an answer to a device, the newest
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
 SUFFIX: Final = re.compile(r"[0-9a-f-]{6,35}")  # of a UUID: its end is chance, its beginning is the time
 OutcomeWord = Literal["success", "partial", "failed", "cancelled"]
-_OUTCOMES: Final = {
+_OUTCOMES: Final[Mapping[OutcomeWord | None, RunOutcome]] = {
     "success": RunOutcome.SUCCESS,
     "partial": RunOutcome.PARTIAL,
     "failed": RunOutcome.ERROR,
 }
+_OUTCOME_WORDS: Final = {outcome: word for word, outcome in _OUTCOMES.items() if word}
 _SETTLED: Final = frozenset({UnitState.DONE, UnitState.SKIPPED, UnitState.FAILED})
 _CHANGED: Final = (ErrorCode.UNKNOWN_RUN, ErrorCode.ILLEGAL_TRANSITION, ErrorCode.STALE_RUN)
 
@@ -115,6 +127,22 @@ class UnitView(View):
     settled_at: Instant | None = None
     error: str | None = None
     notes: dict[str, int | dict[str, int]] = {}  # of reading: what was dropped, hidden, asked again
+
+
+class UnitsPage(View):
+    """A page of a run's files; *next_cursor* leads to the next one."""
+
+    units: tuple[UnitView, ...]
+    next_cursor: str | None = None
+
+
+class RunCountsView(View):
+    """Numbers of matching runs; *is_complete*: false if only the newest 10,000 are counted."""
+
+    total: int
+    states: dict[RunState, int]
+    outcomes: dict[OutcomeWord, int]
+    is_complete: bool = True
 
 
 class RunErrorView(View, kw_only=True):
@@ -219,6 +247,39 @@ class RunFacts(NamedTuple):
     missed: Mapping[RunId, Sequence[fire_rows.Missed]]
 
 
+class AskedRuns(NamedTuple):
+    """Filter of a request."""
+
+    agent: str | None = None
+    device: str | None = None
+    state: RunState | None = None
+    task_id: str | None = None
+    outcome: OutcomeWord | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    text: str | None = None
+
+
+def asked_runs(
+    agent: Annotated[str, Meta(max_length=200)] | None = None,
+    device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
+    state: Annotated[RunState, Meta(description="Only runs in this state.")] | None = None,
+    task_id: Annotated[str, Meta(max_length=TASK_CHARACTERS, description="Only runs for this task.")]
+    | None = None,
+    outcome: Annotated[OutcomeWord, Meta(description="Only runs that ended so.")] | None = None,
+    since: Annotated[Instant, Meta(description="Only runs created from then on.")] | None = None,
+    until: Annotated[Instant, Meta(description="Only runs created before.")] | None = None,
+    text: Annotated[str, Meta(max_length=200, description="In the agent's name, the reason or the errors.")]
+    | None = None,
+) -> AskedRuns:
+    """Return the filter of a request."""
+    return AskedRuns(agent, device, state, task_id, outcome, since, until, text)
+
+
+Asked = Annotated[AskedRuns, From(asked_runs)]
+NO_FILTER: Final = AskedRuns()
+
+
 class Runs(Noun):
     """Runs of agents. A run is named by its id, or by the last six or more characters of it."""
 
@@ -255,6 +316,7 @@ class Runs(Noun):
             "outcome": "Only the runs that ended so.",
             "since": "Only the runs created from then on.",
             "until": "Only the runs created before.",
+            "text": "Only those with this text in the agent's name, the reason or the errors.",
             "limit": "--limit=20: Maximum number of runs.",
         },
         rows="runs",
@@ -280,48 +342,94 @@ class Runs(Noun):
         key=lambda run: (epoch_ms(run.created_at), run.id),
         errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE],
     )
-    async def newest(
-        self,
-        agent: Annotated[str, Meta(max_length=200)] | None = None,
-        device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
-        state: Annotated[RunState, Meta(description="Only runs in this state.")] | None = None,
-        task_id: Annotated[str, Meta(max_length=TASK_CHARACTERS, description="Only runs for this task.")]
-        | None = None,
-        outcome: Annotated[OutcomeWord, Meta(description="Only runs that ended so.")] | None = None,
-        since: Annotated[Instant, Meta(description="Only runs created from then on.")] | None = None,
-        until: Annotated[Instant, Meta(description="Only runs created before.")] | None = None,
-        part: Part = ALL,
-    ) -> list[RunView]:
-        """List runs, the newest first: of an agent, of a device, for a task, by state, outcome and time."""
+    async def newest(self, asked: Asked = NO_FILTER, part: Part = ALL) -> list[RunView]:
+        """List runs, the newest first: of an agent, of a device, for a task, by state, outcome, time, text.
+
+        Only the newest 10,000 runs that the other filters let through are searched for a text.
+        """
         offered = self.offered
-        states = None if state is None else {state}
-        if outcome == "cancelled":
-            states = {RunState.CANCELLED} & (states or {RunState.CANCELLED})
 
         def read(c: Connection) -> RunFacts:
-            of_agent = device_id = None
-            if agent is not None:
-                of_agent = agents.agent_called(c, agent, self.user_id, or_removed=True).id
-            if device is not None:
-                device_id = pairings.device_named(
-                    c, device, user_id=self.user_id, at=epoch_ms(self._clock.now())
-                ).id
-            rows = runs.list_runs(
-                c,
-                agent_id=of_agent,
-                device_id=device_id,
-                user_id=self.user_id,
-                states=states,
-                task_id=task_id,
-                outcome=_OUTCOMES.get(outcome or ""),
-                since=None if since is None else epoch_ms(since),
-                until=None if until is None else epoch_ms(until),
-                limit=part.limit,
-                after=part.after,
-            )
+            rows = runs.list_runs(c, limit=part.limit, after=part.after, **self._filter(c, asked))
             return read_facts(c, rows, offered)
 
         return self.views_of(await self._store.read(read))
+
+    @route("GET", "/counts", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
+    async def counts(self, asked: Asked) -> RunCountsView:
+        """Count the newest 10,000 runs by state and outcome."""
+
+        def read(c: Connection) -> dict[tuple[RunState, RunOutcome | None], int]:
+            return runs.count_by_end(c, **self._filter(c, asked))
+
+        states, outcomes = Counter[RunState](), Counter[OutcomeWord]()
+        for (state, outcome), count in (await self._store.read(read)).items():
+            states[state] += count
+            if outcome is not None or state is RunState.CANCELLED:
+                outcomes["cancelled" if outcome is None else _OUTCOME_WORDS[outcome]] += count
+        total = states.total()
+        return RunCountsView(
+            total=total,
+            states=dict(states),
+            outcomes=dict(outcomes),
+            is_complete=total < runs.MOST_EXAMINED,
+        )
+
+    def _filter(self, c: Connection, asked: AskedRuns) -> RunFilter:
+        agent_id = device_id = None
+        if asked.agent is not None:
+            agent_id = agents.agent_called(c, asked.agent, self.user_id, or_removed=True).id
+        if asked.device is not None:
+            at = epoch_ms(self._clock.now())
+            device_id = pairings.device_named(c, asked.device, user_id=self.user_id, at=at).id
+        states = None if asked.state is None else {asked.state}
+        if asked.outcome == "cancelled":
+            states = {RunState.CANCELLED} & (states or {RunState.CANCELLED})
+        return RunFilter(
+            agent_id=agent_id,
+            device_id=device_id,
+            user_id=self.user_id,
+            states=states,
+            task_id=asked.task_id,
+            outcome=_OUTCOMES.get(asked.outcome),
+            since=None if asked.since is None else epoch_ms(asked.since),
+            until=None if asked.until is None else epoch_ms(asked.until),
+            text=asked.text,
+        )
+
+    @command(
+        "runs files RUN_ID",
+        example="hub runs files 4e21a9 --state FAILED",
+        json="run_units",
+        help="List the files of a run, by path.",
+        options={"state": "Only those in this state.", "limit": "--limit=200: Maximum number of files."},
+        rows="units",
+        table=(
+            "path as file",
+            "state",
+            "items",
+            "attempts as tries",
+            "settled_at|at as done",
+            "error|short as error",
+        ),
+        empty="no matching files",
+    )
+    @route("GET", "/{run_id}/units", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN])
+    async def units(
+        self,
+        run_id: str,
+        paging: Paging,
+        state: Annotated[UnitState, Meta(description="Only files in this state.")] | None = None,
+    ) -> UnitsPage:
+        """List the files of a run by their paths."""
+
+        def read(c: Connection) -> list[UnitRow]:
+            row = run_named(c, run_id, self.user_id)
+            return list_units(c, row.id, state=state, limit=paging.part.limit, after=paging.after)
+
+        found = [_unit_view(row) for row in await self._store.read(read)]
+        page = paging.fetched(found, key=lambda unit: (unit.path,))
+        return UnitsPage(units=page.items, next_cursor=page.next_cursor)
 
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
     async def get(self, run_id: str) -> RunDetail:

@@ -56,6 +56,7 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
         {"resource": "lock-{n}", "holder_kind": "device", "holder_id": "d", "expires_at": FAR},
     ),
     "/v1/runs": ("runs", ENDED),
+    "/v1/runs/run-0/units": ("run_units", {"state": "PENDING"}),
     "/v1/schedule": (
         "schedules",
         {"kind": "cron", "expr": "0 7 * * *", "action": "wake", "label": "slot-{n}", "duration_ms": 1},
@@ -132,6 +133,7 @@ KEYS: Final = (
     "number",
     "fire_at",
     "config_key",
+    "unit_key",
     "ver_major",
 )  # columns that number the rows of a table
 
@@ -270,6 +272,7 @@ def test_every_list_is_here() -> None:
         if any(part.name == "cursor" for part in route.binding.parts)
     }
     known = {path.replace(NOTES, "/v1/agents/{name}").replace("board-0", "{board}") for path in LISTS}
+    known = {path.replace("run-0", "{run_id}") for path in known}
     known = {path.replace("run-0", "{run_id}") for path in known}
     known = {re.sub(r"/agents/as/\w+", "/agents/as/{vocabulary}", path) for path in known}
     known = {re.sub(r"/as/\w+/\w+", "/as/{vocabulary}/{table}", path) for path in known}

@@ -37,7 +37,7 @@ export function go(url: string, { replace = false } = {}): void {
 /** Change parts of the query; a filter that changes begins at the first page again. */
 export function refine(changes: Readonly<Record<string, string | undefined>>): void {
   const { path, query } = place.value;
-  go(link(path, { ...Object.fromEntries(query), cursor: undefined, ...changes }), { replace: !("cursor" in changes) });
+  go(link(path, { ...Object.fromEntries(query), cursor: undefined, files: undefined, ...changes }), { replace: !("cursor" in changes) });
 }
 
 export function followLinks(): void {

@@ -106,6 +106,7 @@ export type Resumption = { "catch_up"?: boolean };
 export type Role = "admin" | "operator" | "viewer";
 export type RowChoice = { "id": string; "title": string };
 export type RunCounts = { "success": number; "partial": number; "failed": number; "cancelled": number };
+export type RunCountsView = { "total": number; "states": { readonly [name: string]: number }; "outcomes": { readonly [name: string]: number }; "is_complete": boolean };
 export type RunDetail = { "id": string; "agent": string; "device": string; "trigger": string; "state": RunState; "outcome": (RunOutcome) | (null); "reason": string | null; "because": string | null; "waiting_for": string | null; "is_pausing": boolean; "missed": number; "missed_because": string | null; "attempt": number; "units_total": number; "units_done": number; "units_skipped": number; "units_failed": number; "units_left": number; "items_created": number; "error_count": number; "model_requests": number; "prompt_tokens": number; "completion_tokens": number; "usd": number; "items_updated": number; "items_known": number; "task_id": string | null; "progress": number; "message": string | null; "fire_at": string | null; "created_at": string; "started_at": string | null; "completed_at": string | null; "as_of": string; "priority": number; "max_attempts": number; "dispatches": number; "crashes": number; "rerun_of": string | null; "trace_id": string | null; "cancel_requested_at": string | null; "cancel_reason": string | null; "needs": readonly (string)[]; "locks": readonly (string)[]; "settings": { readonly [name: string]: unknown }; "parameters": { readonly [name: string]: unknown }; "context": { readonly [name: string]: unknown }; "result": { readonly [name: string]: unknown } | null; "units": readonly (UnitView)[]; "errors": readonly (RunErrorView)[]; "history": readonly (MoveView)[] };
 export type RunErrorView = { "attempt": number | null; "path": string | null; "code": string; "message": string; "at": string };
 export type RunOutcome = "error" | "partial" | "success";
@@ -141,6 +142,7 @@ export type TokenView = { "id": string; "device": string; "user": string; "last4
 export type Traces = { "spans": readonly (SpanView)[]; "next_cursor": string | null };
 export type UnitState = "DONE" | "EXTRACTED" | "FAILED" | "PENDING" | "SKIPPED";
 export type UnitView = { "path": string; "state": UnitState; "size_bytes": number | null; "attempts": number; "items": number; "items_planned": number; "began_at": string | null; "read_at": string | null; "planned_at": string | null; "settled_at": string | null; "error": string | null; "notes": { readonly [name: string]: (number) | ({ readonly [name: string]: number }) } };
+export type UnitsPage = { "units": readonly (UnitView)[]; "next_cursor": string | null };
 export type UnreadView = { "agent": string; "message": string; "state": string; "attempts": number; "reason": string | null; "at": string };
 export type VerdictError = { "code": string; "message": string };
 export type VerdictResult = { "id": string; "state": ("done" | "open" | "pending" | "refused" | "sent") | (null); "reason": string | null; "error": (VerdictError) | (null) };
@@ -181,9 +183,11 @@ export interface Get {
   "/v1/messages/{message_id}": { query: "user"; body: undefined; answer: MessageDetail };
   "/v1/pairings": { query: "cursor" | "limit" | "user"; body: undefined; answer: Pairings };
   "/v1/questions": { query: "board" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: QuestionsPage };
-  "/v1/runs": { query: "agent" | "cursor" | "device" | "limit" | "outcome" | "since" | "state" | "task_id" | "until" | "user"; body: undefined; answer: Runs };
+  "/v1/runs": { query: "agent" | "cursor" | "device" | "limit" | "outcome" | "since" | "state" | "task_id" | "text" | "until" | "user"; body: undefined; answer: Runs };
+  "/v1/runs/counts": { query: "agent" | "device" | "outcome" | "since" | "state" | "task_id" | "text" | "until" | "user"; body: undefined; answer: RunCountsView };
   "/v1/runs/{run_id}": { query: "user"; body: undefined; answer: RunDetail };
   "/v1/runs/{run_id}/trace": { query: "cursor" | "limit" | "user"; body: undefined; answer: Traces };
+  "/v1/runs/{run_id}/units": { query: "cursor" | "limit" | "state" | "user"; body: undefined; answer: UnitsPage };
   "/v1/schedule": { query: "cursor" | "limit" | "since" | "until" | "user"; body: undefined; answer: Plans };
   "/v1/sessions": { query: "cursor" | "limit" | "user"; body: undefined; answer: Sessions };
   "/v1/status": { query: "user"; body: undefined; answer: StatusView };

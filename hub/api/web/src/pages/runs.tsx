@@ -6,14 +6,15 @@ import { Choice, type Column, Facts, Filter, Page, Pager, Read, Section, State, 
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
-import type { MoveView, RunDetail, RunErrorView, UnitView } from "../types";
+import type { MoveView, RunCountsView, RunDetail, RunErrorView, UnitView } from "../types";
 import { Done, RunState, RunTable } from "./run_parts";
 import { Waterfall } from "./waterfall";
 
 const ROWS = 50;
 const STATES = ["QUEUED", "PREPARING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
+const UNIT_STATES = ["PENDING", "EXTRACTED", "DONE", "SKIPPED", "FAILED"];
 const OUTCOMES = ["success", "partial", "failed", "cancelled"];
-const FILTERS = ["agent", "device", "state", "outcome", "since", "until"] as const;
+const FILTERS = ["agent", "device", "state", "outcome", "since", "until", "text"] as const;
 
 export function Runs({ name }: { name: string | undefined }): JSX.Element {
   return name === undefined ? <List /> : <Run id={name} />;
@@ -23,11 +24,12 @@ function List(): JSX.Element {
   const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
   // A day, or a moment where a link of another page named one.
   const day = (filter: string): string | undefined => given(filter)?.replace(/^[^T]+$/, "$&T00:00:00Z");
-  const query = {
+  const asked = {
     ...{ agent: given("agent"), device: given("device"), state: given("state"), outcome: given("outcome") },
-    ...{ since: day("since"), until: day("until"), cursor: given("cursor"), limit: ROWS },
+    ...{ since: day("since"), until: day("until"), text: given("text") },
   };
-  const runs = useReading("/v1/runs", { query, kinds: ["run"] });
+  const runs = useReading("/v1/runs", { query: { ...asked, cursor: given("cursor"), limit: ROWS }, kinds: ["run"] });
+  const counts = useReading("/v1/runs/counts", { query: asked, kinds: ["run"] });
   const flags = FILTERS.filter(given).map((filter) => `--${filter} ${given(filter)}`);
   return (
     <Page title="Runs" command={["hub runs", ...flags].join(" ")}>
@@ -38,7 +40,9 @@ function List(): JSX.Element {
         <Choice name="outcome" label="Outcome" values={OUTCOMES} />
         <Filter name="since" label="Since" isDay />
         <Filter name="until" label="Until" isDay />
+        <Filter name="text" label="Text" />
       </form>
+      {counts.data && counts.data.total > 0 && <p class="quiet">{total(counts.data)}</p>}
       <Read of={runs}>
         {(data) => (
           <>
@@ -49,6 +53,12 @@ function List(): JSX.Element {
       </Read>
     </Page>
   );
+}
+
+/** Return the number of runs that the filters let through, and how they ended. */
+function total({ total, outcomes, is_complete }: RunCountsView): string {
+  const ends = Object.entries(outcomes).map(([end, number]) => `${count(number)} ${end}`);
+  return [`${count(total)}${is_complete ? "" : "+"} ${total === 1 ? "run" : "runs"}`, ...ends].join(" · ");
 }
 
 function Run({ id }: { id: string }): JSX.Element {
@@ -150,16 +160,32 @@ function Detail({ of }: { of: RunDetail }): JSX.Element {
       />
       {of.errors.length > 0 && (
         <Section title="Errors">
-          <Table label="Errors" columns={ERRORS} rows={of.errors.slice(0, ROWS)} id={(error) => `${error.at} ${error.path} ${error.code}`} empty="" />
+          <Table label="Errors" columns={ERRORS} rows={of.errors} id={(error) => `${error.at} ${error.path} ${error.code}`} empty="" />
         </Section>
       )}
       <Waterfall run={of.id} />
-      <Section title="Files" more={of.units.length > ROWS && <span class="quiet">the first {ROWS} of {count(of.units.length)}</span>}>
-        <Table label="Files" columns={UNITS} rows={of.units.slice(0, ROWS)} id={(unit) => unit.path} empty="The run has read no file yet." />
-      </Section>
+      <Files of={of} />
       <Section title="History">
         <Table label="History" columns={MOVES} rows={of.history.slice(-ROWS)} id={(move) => `${move.at} ${move.after}`} empty="Nothing has happened yet." />
       </Section>
     </>
+  );
+}
+
+function Files({ of }: { of: RunDetail }): JSX.Element {
+  const { query } = place.value;
+  const asked = { limit: ROWS, cursor: query.get("files"), state: query.get("unit") };
+  const units = useReading("/v1/runs/{run_id}/units", { params: { run_id: of.id }, query: asked, kinds: ["run"] });
+  return (
+    <Section title="Files" more={<Choice name="unit" label="State" values={UNIT_STATES} isInLine />}>
+      <Read of={units}>
+        {(data) => (
+          <>
+            <Table label="Files" columns={UNITS} rows={data.units} id={(unit) => unit.path} empty="No file is like this." />
+            <Pager next={data.next_cursor} name="files" />
+          </>
+        )}
+      </Read>
+    </Section>
   );
 }

@@ -1,0 +1,98 @@
+"""Runs over the REST interface: their numbers by filters, the search for a text, and pages of their files."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import RunId
+from protocol.lifecycles import RunOutcome, RunState
+from storage.runs import runs
+from storage.runs.schema import run_units
+from tests.support.hub import ServedHub, answering, over_unix
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of a hub with six runs, of which one is of another user."""
+    async with answering(tmp_path) as hub, over_unix(hub) as opened:
+        await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+        await hub.run("r-2", RunState.COMPLETED, outcome=RunOutcome.PARTIAL)
+        await hub.run("r-3", RunState.FAILED, reason="the 100%_sure folder is missing")
+        await hub.run("r-4", RunState.CANCELLED)
+        await _fail_a_file(hub)
+        await hub.run("r-5")
+        await hub.agent("letters", user_id=await hub.user("anna"))
+        await hub.run("r-6", RunState.CANCELLED, agent="letters")
+        yield opened
+
+
+async def _fail_a_file(hub: ServedHub) -> None:
+    """Store five files of a run, and an error of one of them."""
+    rows = [
+        {
+            "run_id": "r-1",
+            "unit_key": f"{n}.md",
+            "content_hash": "h",
+            "state": "FAILED" if n == 3 else "PENDING",
+        }
+        for n in range(5)
+    ]
+    await hub.store.write(
+        lambda c: c.execute(sa.insert(run_units), [row | {"updated_at": 1} for row in rows]).rowcount
+    )
+    await hub.store.write(runs.record_error, RunId("r-1"), "3.md", "bad_file", "Größe unbekannt", hub.now_ms)
+
+
+async def test_runs_are_counted_by_state_and_outcome_for_the_filters_of_their_list(
+    client: httpx2.AsyncClient,
+) -> None:
+    found = (await client.get("/v1/runs/counts", params={"user": "owner"})).json()
+    assert found == {
+        "total": 5,
+        "states": {"COMPLETED": 2, "FAILED": 1, "CANCELLED": 1, "QUEUED": 1},
+        "outcomes": {"success": 1, "partial": 1, "failed": 1, "cancelled": 1},
+        "is_complete": True,
+    }
+    assert (await client.get("/v1/runs/counts", params={"user": "anna"})).json()["total"] == 1
+    failed = (await client.get("/v1/runs/counts", params={"outcome": "failed"})).json()
+    assert (failed["total"], failed["outcomes"]) == (1, {"failed": 1})
+    assert (await client.get("/v1/runs/counts", params={"device": "nobody"})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("folder IS missing", ["r-3"]),
+        ("100%_sure", ["r-3"]),
+        ("100__sure", []),
+        ("unbekannt", ["r-1"]),
+        ("letter", ["r-6"]),
+        ("nobody wrote this", []),
+    ],
+)
+async def test_runs_are_searched_for_a_text_in_agent_reason_and_errors(
+    client: httpx2.AsyncClient, text: str, expected: list[str]
+) -> None:
+    listed = (await client.get("/v1/runs", params={"text": text})).json()["runs"]
+    assert [run["id"] for run in listed] == expected
+    assert (await client.get("/v1/runs/counts", params={"text": text})).json()["total"] == len(expected)
+
+
+async def test_files_of_a_run_are_read_in_pages_and_by_state(client: httpx2.AsyncClient) -> None:
+    paths, cursor = [], None
+    while True:
+        page = (
+            await client.get(
+                "/v1/runs/r-1/units", params={"limit": 2} | ({"cursor": cursor} if cursor else {})
+            )
+        ).json()
+        paths.append([unit["path"] for unit in page["units"]])
+        if (cursor := page["next_cursor"]) is None:
+            break
+    assert paths == [["0.md", "1.md"], ["2.md", "3.md"], ["4.md"]]
+    (failed,) = (await client.get("/v1/runs/r-1/units", params={"state": "FAILED"})).json()["units"]
+    assert failed["path"] == "3.md"
+    assert (await client.get("/v1/runs/r-1/units", params={"user": "anna"})).status_code == 404
