@@ -27,6 +27,7 @@ class Counsel(NamedTuple):
 _CONNECTED: Final = "see who is connected: hub devices"
 _STRANGERS: Final = "hub audit ls --event auth.refused lists the attempts"
 _TOKENS: Final = "revoke unused tokens: hub token ls"
+_SESSIONS: Final = "end sessions that are not used: hub token ls, hub token revoke ID"
 _INVITATIONS: Final = "revoke invitations that are no longer needed: hub pair ls"
 _PAIRINGS: Final = "approve or deny those that wait: hub pair ls"
 _WAITING: Final = "see what they wait for: hub runs"
@@ -67,6 +68,8 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     "device_tokens_per_user": Counsel("a token was not created", _TOKENS),
     "operator_tokens": Counsel("a token was not created", _TOKENS),
     "operator_tokens_per_user": Counsel("a token was not created", _TOKENS),
+    "browser_sessions": Counsel("a browser could not sign in", _SESSIONS),
+    "browser_sessions_per_user": Counsel("a browser could not sign in", _SESSIONS),
     "invitations": Counsel("an invitation was not created", _INVITATIONS),
     "invitations_per_user": Counsel("an invitation was not created", _INVITATIONS),
     "waiting_runs": Counsel("fires of schedules were dropped", _WAITING),

@@ -4,16 +4,27 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
+from hub.api import events
 from hub.api.device import requests_of
+from hub.api.door.certificates import Certificates
 from hub.api.door.cookies import is_encrypted, spelled_cookie
 from hub.api.door.roles import Role
+from hub.api.nouns.sessions import Sessions
+from hub.api.nouns.tokens import IdentityLimits
+from hub.health.limits import check_limits
+from hub.settings.limit_settings import Limits
 from protocol.coordination import Method
 from storage.devices import devices, users
 from storage.devices.devices import Grant, NotGranted
-from tests.support.hub import ServedHub, answering, over_tcp, over_unix
+from tests.hub.api.test_certificates import trusting
+from tests.support.certificates import write_certificate
+from tests.support.clock import START
+from tests.support.hub import ServedHub, answering, nodes_of, over_tcp, over_unix, serving
+from tests.support.postgres import Postgres
 
 HERE = {"x-hub-request": "1"}
 HOUR_S = 3_600.0
@@ -223,3 +234,61 @@ def test_over_tls_the_cookie_belongs_to_this_host_alone() -> None:
         cookie = spelled_cookie(scope, "hub_ses_x", 60)
         assert cookie.startswith("__Host-hub-8771=hub_ses_x; Path=/; ") and cookie.endswith("; Secure")
     assert "Secure" not in spelled_cookie(_scope(), "hub_ses_x", 60)
+
+
+async def test_a_browser_follows_no_longer_than_its_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "RECHECK_S", 0.01)
+    async with serving(tmp_path) as hub, over_tcp(hub) as browser:
+        opened = await _signed_in(browser, await _link(hub))
+        async with browser.stream("GET", "/v1/changes") as stream:
+            lines = stream.aiter_lines()
+            assert (await anext(lines)).startswith("id: ")
+            async with over_unix(hub) as local:
+                await local.delete(f"/v1/sessions/{opened.json()['id']}")
+            with anyio.fail_after(20):
+                assert "changed" not in [line async for line in lines]
+        assert await _me(browser) == 401
+
+
+async def test_a_session_that_is_revoked_at_one_node_ends_at_the_others(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    with postgres.database() as url:
+        opening = nodes_of(tmp_path, url, "node-east", "node-west")
+        async with opening as (east, west), over_tcp(east) as browser:
+            opened = await _signed_in(browser, await _link(east))
+            cookie = {"cookie": opened.headers["set-cookie"].partition(";")[0]}
+            async with over_tcp(west) as other:
+                assert (await other.get("/v1/me", headers=cookie)).status_code == 200
+                async with over_unix(west) as local:
+                    await local.delete(f"/v1/sessions/{opened.json()['id']}")
+                assert (await other.get("/v1/me", headers=cookie)).status_code == 401
+            assert await _me(browser) == 401
+
+
+async def test_over_tls_no_other_host_can_set_the_cookie(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path)
+    async with serving(tmp_path, tls=Certificates(*files).context) as hub:
+        base = f"https://localhost:{hub.listening.tcp.port}"
+        async with httpx2.AsyncClient(base_url=base, verify=trusting(files), trust_env=False) as browser:
+            opened = await _signed_in(browser, await _link(hub))
+            cookie = opened.headers["set-cookie"]
+            assert cookie.startswith(f"__Host-hub-{hub.listening.tcp.port}=") and "; Path=/;" in cookie
+            assert cookie.endswith("; Secure") and "Domain" not in cookie
+            assert await _me(browser) == 200
+            plain = cookie.partition(";")[0].removeprefix("__Host-")
+            browser.cookies.clear()
+            assert (await browser.get("/v1/me", headers={"cookie": plain})).status_code == 401
+
+
+async def test_a_limit_of_sessions_is_named_and_counted(hub: ServedHub) -> None:
+    hub.noun(Sessions).limits = IdentityLimits(browser_sessions=1)
+    await _link(hub)
+    async with over_unix(hub) as local:
+        refused = await local.post("/v1/sessions/links", json={})
+    assert (refused.status_code, refused.json()["code"]) == (409, "limit_reached")
+    assert "browser_sessions" in refused.json()["detail"]
+    (found,) = await check_limits(hub.metrics.reached, Limits)(START)
+    assert (found.subject, "hub token ls" in found.fix) == ("browser_sessions", True)
