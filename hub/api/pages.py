@@ -7,7 +7,7 @@ A request never names a file of the disk. Its path is looked up among the files 
 import gzip
 import hashlib
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -85,6 +85,13 @@ class Pages:
         if file is None and is_page(path) and "text/html" in asked.get("accept", ""):
             file = self.files[f"/{INDEX}"]
         return None if file is None else _response(file, asked)
+
+
+@cache
+def asset(ending: str) -> str:
+    """Return the path of the bundle's file with this ending: its style sheet, or its icon."""
+    manifest = msgspec.json.decode((BUNDLE / "manifest.json").read_bytes(), type=Manifest)
+    return next(f"/{name}" for name in manifest.files if name.endswith(ending))
 
 
 def is_page(path: str) -> bool:

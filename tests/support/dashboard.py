@@ -49,6 +49,8 @@ PAGES: Final = (
     "boards",
     "boards/garden",
     "messages",
+    "docs",
+    "docs/dashboard.md",
     "connectors",
     "connectors/post",
     "settings?key=limits.runs&since=1",

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from selectolax.lexbor import LexborHTMLParser as HTMLParser
+
 from hub import docs
-from tests.support.hub import answering, over_unix
+from hub.api.door.roles import Role
+from tests.support.hub import answering, over_tcp, over_unix
 
 
 async def test_the_pages_are_served_as_markdown(tmp_path: Path) -> None:
@@ -21,3 +24,27 @@ async def test_an_unknown_page_is_refused_with_a_hint(tmp_path: Path) -> None:
         answer = await client.get("/docs/setings")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_method")
     assert answer.json()["hint"] == "did you mean settings?"
+
+
+async def test_a_browser_gets_the_pages_as_html_whose_links_lead_somewhere(tmp_path: Path) -> None:
+    asked = {"accept": "text/html,application/xhtml+xml"}
+    async with answering(tmp_path) as hub, over_tcp(hub, await hub.token(Role.VIEWER)) as client:
+        ids: dict[str, set[str]] = {}
+        links: set[tuple[str, str, str]] = set()
+        for topic in ("", *docs.TOPICS):
+            answer = await client.get(f"/docs/{topic}".rstrip("/"), headers=asked)
+            assert answer.headers["content-type"].startswith("text/html")
+            assert "script-src 'self'" in answer.headers["content-security-policy"]
+            page = HTMLParser(answer.text)
+            assert page.css("script, style, [style], img") == [], topic
+            ids[topic] = {str(node.attributes["id"]) for node in page.css("[id]")}
+            for node in page.css("main a"):
+                path, _, part = str(node.attributes["href"]).partition("#")
+                if not path.startswith("http"):
+                    links.add((topic, path.removeprefix("/docs/").removesuffix(".md"), part))
+        style = page.css_first("link[rel=stylesheet]")
+        assert style is not None
+        assert (await client.get(str(style.attributes["href"]))).status_code == 200
+    for topic, path, part in links:
+        assert not part or part in ids[path or topic], (topic, path, part)
+        assert path in ids or not path, (topic, path)

@@ -46,7 +46,7 @@ export function followLinks(): void {
     const anchor = (event.target as Element).closest("a");
     const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
     const href = anchor?.getAttribute("href");
-    if (!isPlain || !href?.startsWith("/") || anchor?.target) return;
+    if (!isPlain || !href?.startsWith("/") || href.startsWith("/docs") || anchor?.target) return;
     event.preventDefault();
     go(href);
   });

@@ -119,6 +119,9 @@ function Navigation(): JSX.Element {
         <button type="button" onClick={() => (isHelpShown.value = true)}>
           Keys <kbd>?</kbd>
         </button>
+        <a class="button" href="/docs">
+          Handbook
+        </a>
         <label class="theme">
           <span>Theme</span>
           <select value={theme.value} onChange={(event) => (theme.value = event.currentTarget.value)}>

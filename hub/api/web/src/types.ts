@@ -149,6 +149,7 @@ export type VerdictResult = { "id": string; "state": ("done" | "open" | "pending
 export type VerdictResults = { "results": readonly (VerdictResult)[] };
 
 export interface Get {
+  "/docs": { query: never; body: undefined; answer: string };
   "/v1/agents": { query: "activity" | "as" | "availability" | "capability" | "connectivity" | "cursor" | "health" | "lifecycle" | "limit" | "project_id" | "state_detail" | "status" | "type" | "user"; body: undefined; answer: Agents };
   "/v1/agents/{name}": { query: "user"; body: undefined; answer: AgentView };
   "/v1/agents/{name}/history": { query: "axis" | "cursor" | "limit" | "user"; body: undefined; answer: AgentHistory };
