@@ -28,6 +28,9 @@ NOT_TERMS: Final = re.compile(
     re.IGNORECASE,
 )
 NAME_PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+# In TypeScript: lines that are comments, together, and blocks; names that are declared.
+COMMENTS: Final = re.compile(r"(?:^[ \t]*//.*\n)+|(?<=[;{},)] )//.*|/\*(?:.|\n)*?\*/", re.MULTILINE)
+DECLARED: Final = re.compile(r"\b(?:const|let|function|interface|type|class) (\w+)")
 VERBS: Final = frozenset((ROOT / "tests" / "house" / "verbs.txt").read_text(encoding="utf-8").split())
 NO_NOUN: Final = re.compile(
     r"(what|who|whose|whom|which|how|why|where|when|whether|it|ones?|that|those|these|this|there|some|something"
@@ -53,6 +56,20 @@ class Finding(NamedTuple):
 def findings(path: Path) -> Iterator[Finding]:
     """Return the findings of a source file."""
     text = path.read_text(encoding="utf-8")
+    yield from (_in_python if path.suffix == ".py" else _in_typescript)(path, text)
+
+
+def _in_typescript(path: Path, text: str) -> Iterator[Finding]:
+    """Return the findings in comments, and in the names that a source declares."""
+    for found in COMMENTS.finditer(text):
+        words = re.sub(r"^[\s/*]+|[\s*/]+$", "", found[0], flags=re.MULTILINE)
+        yield from _prose(path, text.count("\n", 0, found.start()) + 1, words)
+    for found in DECLARED.finditer(text):
+        if any(map(NOT_TERMS.fullmatch, NAME_PARTS.findall(found[1]))):
+            yield Finding(path, text.count("\n", 0, found.start()) + 1, "name", found[1])
+
+
+def _in_python(path: Path, text: str) -> Iterator[Finding]:
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue

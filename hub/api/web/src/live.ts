@@ -61,7 +61,7 @@ export function follow(): void {
   });
 }
 
-/** Open a stream that was refused once more, unless nobody is signed in. */
+/** Open a stream that was refused once more, unless the session has ended. */
 async function again(): Promise<void> {
   try {
     await ask("get", "/v1/me");

@@ -126,7 +126,7 @@ export function Was({ name, old, new: now }: { name?: string; old: string | null
   );
 }
 
-/** A text of somebody; the rest of a long one is shown on demand. */
+/** A text of a person or a model; the rest of a long one is shown on demand. */
 export function Told({ text }: { text: string }): JSX.Element {
   if (text.length <= LONG) return <p class="told">{text}</p>;
   return (
@@ -320,7 +320,7 @@ interface ChoiceProps {
   readonly isInLine?: boolean;
 }
 
-/** A choice of a filter, which stands in the address of the page. */
+/** A choice of a filter, which is part of the address of the page. */
 export function Choice({ name, label, values, counts, none = "any", isInLine }: ChoiceProps): JSX.Element {
   const chosen = place.value.query.get(name);
   const offered = values ?? Object.keys({ ...counts, ...(chosen && { [chosen]: 0 }) });
@@ -342,7 +342,7 @@ export function Choice({ name, label, values, counts, none = "any", isInLine }: 
   );
 }
 
-/** A text, or a day, of a filter, which stands in the address of the page. */
+/** A text, or a day, of a filter, which is part of the address of the page. */
 export function Filter({ name, label, isDay }: { name: string; label: string; isDay?: boolean }): JSX.Element {
   const value = place.value.query.get(name) ?? "";
   const change = (event: { currentTarget: HTMLInputElement }): void =>

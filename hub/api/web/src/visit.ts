@@ -1,4 +1,4 @@
-// When somebody was here the last time: kept in a cookie of this browser, which holds two times and nothing else.
+// Time of the last visit: kept in a cookie of this browser, which holds two times and nothing else.
 import { effect } from "@preact/signals";
 import { now } from "./live";
 
@@ -14,7 +14,7 @@ export function lastVisit(): Date | null {
   return before ? new Date(before) : null;
 }
 
-/** Note that somebody is here, as long as the page is seen. */
+/** Note the visit as long as the page is seen. */
 export function noteVisit(): void {
   effect(() => {
     const at = now.value;

@@ -82,15 +82,15 @@ function rowsOf(spans: readonly SpanView[], isOpen: (path: string) => boolean): 
   for (const [path, all] of units) {
     const unit = all.find((span) => span.kind === "unit");
     const parts = all.filter((span) => span.kind !== "unit");
-    const told = parts.map((span): Bar => ({ stretch: stretchOf(span), tone: span.kind === "model" ? "think" : "bring" }));
+    const partBars = parts.map((span): Bar => ({ stretch: stretchOf(span), tone: span.kind === "model" ? "think" : "bring" }));
     if (unit === undefined) {
       // Its own span is on another page, or comes with its plan.
-      rows.push(...parts.map((span, index) => ({ id: span.id, span, bars: told.slice(index, index + 1) })));
+      rows.push(...parts.map((span, index) => ({ id: span.id, span, bars: partBars.slice(index, index + 1) })));
       continue;
     }
     const read: Bar[] = unit.read_at ? [{ stretch: [at(unit.started_at), at(unit.read_at)], tone: "read" }] : [];
-    rows.push({ id: unit.id, span: unit, bars: [{ stretch: stretchOf(unit), tone: "rest" }, ...read, ...told], parts: parts.length });
-    if (isOpen(path)) rows.push(...parts.map((span, index) => ({ id: span.id, span, bars: told.slice(index, index + 1) })));
+    rows.push({ id: unit.id, span: unit, bars: [{ stretch: stretchOf(unit), tone: "rest" }, ...read, ...partBars], parts: parts.length });
+    if (isOpen(path)) rows.push(...parts.map((span, index) => ({ id: span.id, span, bars: partBars.slice(index, index + 1) })));
   }
   return rows;
 }
