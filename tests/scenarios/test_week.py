@@ -1,6 +1,7 @@
 """A week without a command line: everything that a person does is done in a real browser, at a real hub.
 
-A device is paired, a mailbox signed in, an agent made and run, a hundred items are judged by keys.
+A device is paired, a mailbox signed in, agents made and run, a hundred items judged by keys, a
+setting changed and reverted.
 """
 
 import sqlite3
@@ -119,6 +120,20 @@ async def judge(page: Page) -> None:
         await page.locator(".undo", has_text=f"Approved “{title}").wait_for()
 
 
+async def change_and_revert(visit: Visit) -> None:
+    """Change a setting, and take the change back."""
+    page = visit.page
+    await go(page, "s", "Settings")
+    await visit.open("settings?key=limits.runs")
+    await page.get_by_label("New value").fill("9")
+    await page.get_by_role("button", name="Check").click()
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text("limits.runs is changed.").wait_for()
+    await page.get_by_role("button", name="Revert").first.click()
+    await page.get_by_role("dialog").get_by_role("button", name="Revert").click()
+    await page.get_by_text("limits.runs is as before.").wait_for()
+
+
 def approved(folder: Path) -> int:
     with closing(sqlite3.connect(folder / "desk.db")) as db:
         ((count,),) = db.execute("SELECT count(*) FROM tasks WHERE isApproved")
@@ -143,4 +158,6 @@ async def test_a_week_needs_no_command_line(tmp_path: Path, dovecot: Dovecot) ->
                 while approved(tmp_path) < ITEMS:
                     await anyio.sleep(POLL_S)
             await make_agent(page, "letters", "post")
+            await change_and_revert(visit)
+            assert "runs = 9" not in (tmp_path / "hub.toml").read_text()
             assert visit.complaints == []
