@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import expect
 
 from hub.device.items import read_items
+from hub.device.owner import approve
 from tests.hub.device.test_inbox import inbox_of
 from tests.support.browser import chromium
 from tests.support.dashboard import browsing
@@ -76,6 +77,8 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(db: Path, link: 
         assert [item.belongs_to for item in read_items(db) if item.title == "pay Bo"] == [
             {"projectId": "House"}
         ]
+        approve(db, [3], at_ms=1)  # in another program: the page follows
+        await expect(page.get_by_role("link", name="mend the roof")).to_have_count(0)
         assert complaints == []
     async with httpx2.AsyncClient(base_url=origin) as other:  # without the session of the browser
         secret = {"authorization": f"Bearer {link.partition('#')[2]}", "x-hub-request": "1"}

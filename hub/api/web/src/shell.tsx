@@ -85,7 +85,7 @@ function Shown(): JSX.Element {
 }
 
 function Navigation(): JSX.Element {
-  const [current = ""] = place.value.path;
+  const [current = isAtDevice() ? "review" : ""] = place.value.path;
   return (
     <nav class="navigation" aria-label="Views" data-open={isMenuShown.value}>
       <div class="top">
@@ -119,9 +119,11 @@ function Navigation(): JSX.Element {
         <button type="button" onClick={() => (isHelpShown.value = true)}>
           Keys <kbd>?</kbd>
         </button>
-        <a class="button" href="/docs">
-          Handbook
-        </a>
+        {!isAtDevice() && (
+          <a class="button" href="/docs">
+            Handbook
+          </a>
+        )}
         <label class="theme">
           <span>Theme</span>
           <select value={theme.value} onChange={(event) => (theme.value = event.currentTarget.value)}>

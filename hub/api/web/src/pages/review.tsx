@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { report } from "../acting";
 import { exact } from "../format";
 import { type Key, useKeys } from "../keys";
-import { me } from "../me";
+import { isAtDevice, me } from "../me";
 import { Choice, Facts, Filter, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
@@ -128,8 +128,8 @@ export function Review(): JSX.Element {
             <Choice name="table" label="Table" counts={counts.data?.tables} />
             <Choice name="warning" label="Warning" counts={counts.data?.warnings} />
             <Choice name="path" label="Folder" counts={counts.data?.folders} />
-            <Choice name="device" label="Device" counts={counts.data?.devices} />
-            <Choice name="agent" label="Agent" counts={counts.data?.agents} />
+            {!isAtDevice() && <Choice name="device" label="Device" counts={counts.data?.devices} />}
+            {!isAtDevice() && <Choice name="agent" label="Agent" counts={counts.data?.agents} />}
             {run && <Filter name="run" label="Run" />}
           </form>
           <p class="quiet" role="status">
