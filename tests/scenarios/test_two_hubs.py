@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
-from tests.scenarios.scene import are_there_once, check_boxes
+from tests.scenarios.scene import are_there_once, check_boxes, rows
 from tests.scenarios.two_hubs import TTL_S, Side, two_hubs
 from tests.support.pgbouncer import running_pgbouncer, why_no_pgbouncer
 from tests.support.postgres import Postgres
@@ -116,6 +116,36 @@ async def test_a_run_goes_on_at_the_hub_to_which_its_device_moved_when_its_hub_w
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
         assert hubs.sql("SELECT 1 FROM run_state_history WHERE reason = 'device_moved'") != []
         are_there_once(hubs.east.items(), PLANTED)
+
+
+@pytest.mark.soak
+async def test_verdicts_that_a_killed_hub_has_not_brought_are_brought_once_by_the_one_the_device_moved_to(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async with two_hubs(tmp_path, postgres, roams=True, grants=["+review.remote"]) as hubs:
+        for name, text in FILES.items():
+            hubs.east.device.write(name, text)
+        await hubs.east.hub.ended(await hubs.east.hub.start_run("east"))
+        listed = (await hubs.west.hub.get("/v1/items"))["items"]
+        assert len(listed) == len(PLANTED)
+
+        async def give(verdict: str, side: Side, items: list[dict[str, str]]) -> None:
+            given = [{"id": item["id"], "verdict": verdict} for item in items]
+            await side.hub.post("/v1/items/verdicts", {"verdicts": given})
+
+        await give("approve", hubs.west, listed[:4])  # the device is at the other hub
+        await hubs.until("SELECT 1 FROM item_verdicts WHERE state <> 'pending'")
+        os.kill(hubs.east.hub.pid, signal.SIGSTOP)  # some are brought, some sent, the others pending
+        await give("reject", hubs.west, listed[4:])
+        await hubs.east.hub.kill()
+        settled = "SELECT 1 FROM item_verdicts HAVING count(*) = 12 AND bool_and(state = 'done')"
+        await hubs.until(settled, within_s=60.0)
+
+        done = "SELECT count(*), count(DISTINCT call_id) FROM calls WHERE action = 'review.apply'"
+        assert rows(hubs.east.device.db, done) == [(12, 12)]
+        assert rows(hubs.east.device.db, "SELECT count(*), sum(isApproved) FROM tasks") == [(4, 4)]
+        verdicts = "SELECT verdict, count(*) FROM items GROUP BY verdict ORDER BY verdict"
+        assert hubs.sql(verdicts) == [("approved", 4), ("rejected", 8)]
 
 
 @pytest.mark.soak

@@ -113,6 +113,7 @@ async def two_hubs(
     pgbouncer: str | None = None,
     roams: bool = False,
     names_addresses: bool = False,
+    grants: Sequence[str] = (),
 ) -> AsyncIterator[TwoHubs]:
     """Both hubs live, the one in the east leads, and each device is connected to its own hub.
 
@@ -120,6 +121,7 @@ async def two_hubs(
         east, west: what goes wrong with the hub there, beside that leases are short.
         schedule: a line of both agents in hub.toml.
         roams: each device has the addresses of both hubs.
+        grants: what the devices' owners grant to the hubs.
         names_addresses: the hubs tell the devices of each other, as their hub.toml names their addresses.
         pgbouncer: start of the addresses of a PgBouncer, through which the hubs reach the database.
     """
@@ -143,6 +145,8 @@ async def two_hubs(
         addresses = {side: await hub.device_url() for side, hub in hubs.items()}
         for side, hub in hubs.items():
             more = [address for other, address in addresses.items() if other != side] if roams else []
-            device = open_device(addresses[side], folder / side, await hub.token(side), more=more)
+            device = open_device(
+                addresses[side], folder / side, await hub.token(side), more=more, grants=grants
+            )
             sides[side] = Side(side, hub, await opened.enter_async_context(device))
         yield TwoHubs(sides["east"], sides["west"], postgres, url)
