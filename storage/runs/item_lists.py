@@ -22,7 +22,7 @@ from storage.runs.schema import items
 
 MOST_EXAMINED: Final = 10_000
 MOST_COUNTED: Final = 10_000
-MOST_FOLDERS: Final = 50
+MOST_VALUES: Final = 50
 ANY, NONE = "any", "none"  # items with some warning, or without one
 _FEW: Final = (items.c.target_table, items.c.device_id, items.c.agent_id, items.c.unit_key, items.c.warnings)
 
@@ -178,7 +178,7 @@ class ItemCounts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         total: with all filters.
         is_complete: False: older items were not counted.
-        folders: those with the most items.
+        devices, agents, folders: those with the most items.
     """
 
     total: int
@@ -254,10 +254,8 @@ def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) 
             if failed in ([], [name]):
                 for value in all_values:
                     counted[name][value] += count
-    counted["folders"] = Counter(dict(counted["folders"].most_common(MOST_FOLDERS)))
-    return ItemCounts(
-        total=total, is_complete=is_complete, **{name: dict(sorted(n.items())) for name, n in counted.items()}
-    )
+    most = {name: dict(sorted(values.most_common(MOST_VALUES))) for name, values in counted.items()}
+    return ItemCounts(total=total, is_complete=is_complete, **most)
 
 
 def _is_at(path: str, chosen: str) -> bool:

@@ -82,7 +82,7 @@ class ItemCountsView(View):
     """Numbers of items by the values of each filter, as all other filters let them through.
 
     *total*: with all filters. *is_complete*: false if only the newest items were counted. *warnings* has
-    ``any`` and ``none``, too. *folders*: those with the most items.
+    ``any`` and ``none``, too. *devices*, *agents*, *folders*: those with the most items.
     """
 
     total: int

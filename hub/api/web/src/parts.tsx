@@ -109,7 +109,7 @@ export function Pairs({ of }: { of: Readonly<Record<string, unknown>> }): JSX.El
     <span>
       {Object.entries(of).map(([name, value]) => (
         <span key={name}>
-          <span class="quiet">{name}</span> {typeof value === "string" ? value : JSON.stringify(value)}{" "}
+          <span class="quiet">{name}</span> <bdi>{typeof value === "string" ? value : JSON.stringify(value)}</bdi>{" "}
         </span>
       ))}
     </span>

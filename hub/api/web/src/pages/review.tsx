@@ -23,7 +23,9 @@ type Verdict = keyof typeof DONE;
 type Values = Readonly<Record<string, unknown>>;
 interface Undoable {
   readonly ids: readonly string[];
-  readonly text: string;
+  readonly verdict: string;
+  /** Of the only item. */
+  readonly title: string | undefined;
 }
 
 /** What was decided here, by item: its device answers later. */
@@ -179,7 +181,16 @@ export function Review(): JSX.Element {
       <div role="status" class="undo">
         {undoable.value && (
           <>
-            {undoable.value.text}
+            <span>
+              {undoable.value.verdict}{" "}
+              {undoable.value.title === undefined ? (
+                `${undoable.value.ids.length} items`
+              ) : (
+                <>
+                  “<bdi>{undoable.value.title}</bdi>”
+                </>
+              )}
+            </span>
             <button type="button" onClick={() => void undo()}>
               Undo <kbd>u</kbd>
             </button>
@@ -340,10 +351,9 @@ async function give(items: readonly ItemView[], verdict: Verdict, data?: Values)
   const taken = await send(items.map(({ id, version }) => ({ id, verdict, version, ...(data && { data }) })));
   if (taken.length === 0) return false;
   decided.value = new Map([...decided.value, ...taken.map((id) => [id, verdict] as const)]);
-  const [only] = items;
-  const what = taken.length === 1 && only ? `“${only.title.slice(0, 60)}”` : `${taken.length} items`;
+  const title = taken.length === 1 ? items.find(({ id }) => id === taken[0])?.title.slice(0, 60) : undefined;
   clearTimeout(timer);
-  undoable.value = { ids: taken, text: `${DONE[verdict]} ${what}` };
+  undoable.value = { ids: taken, verdict: DONE[verdict], title };
   timer = setTimeout(() => (undoable.value = null), UNDO_MS);
   return true;
 }

@@ -1,0 +1,91 @@
+"""Pages of a hub with very many things cost a browser as much as those of a small one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pytest
+from playwright.async_api import Browser
+
+from tests.support.browser import chromium
+from tests.support.dashboard import browsing, visiting
+from tests.support.filling import fill
+from tests.support.hub import ServedHub, serving
+
+pytestmark = [
+    pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.soak,  # fills a database and opens each page several times
+]
+PAGES: Final = ("", "review", "runs", "agents", "devices")
+VISITS: Final = 3  # more of a page, until it is quiet: the machine may be busy
+SMALL: Final = {"users": 1, "devices": 200, "agents": 200, "agent_states": 200, "runs": 200, "items": 200}
+MANY: Final = {"devices": 1_000, "agents": 1_000, "agent_states": 1_000, "runs": 5_000, "items": 10_000}
+LONG_MS: Final = 50
+
+
+class Cost(NamedTuple):
+    """Cost of a page until it shows what it reads at first. *longest_ms*: CPU time of its longest task."""
+
+    requests: int
+    bytes: int
+    longest_ms: float
+
+
+@asynccontextmanager
+async def filled(folder: Path, counts: dict[str, int]) -> AsyncIterator[ServedHub]:
+    async with serving(folder) as hub:
+        await hub.store.write(fill, counts)
+        yield hub
+
+
+async def cost(browser: Browser, hub: ServedHub, path: str) -> Cost:
+    async with visiting(browser, hub) as visit:
+        devtools = await visit.context.new_cdp_session(visit.page)
+        await devtools.send("Network.enable")
+        sizes: list[float] = []
+        devtools.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+        await browser.start_tracing(page=visit.page, categories=["toplevel"])
+        await visit.open(path)
+        await visit.page.wait_for_load_state("load")
+        trace = msgspec.json.decode(await browser.stop_tracing())["traceEvents"]
+        assert visit.complaints == []
+        return Cost(len(visit.requests), int(sum(sizes)), longest_ms(trace))
+
+
+def longest_ms(trace: list[dict[str, Any]]) -> float:
+    """Return the CPU time of the longest task of a page's main thread."""
+    main = {
+        (event["pid"], event["tid"])
+        for event in trace
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [event["tdur"] for event in trace if (event["pid"], event["tid"]) in main and "tdur" in event]
+    return float(max(tasks)) / 1_000
+
+
+async def quietest(browser: Browser, hub: ServedHub, path: str) -> Cost:
+    found = await cost(browser, hub, path)
+    for _ in range(VISITS):
+        if found.longest_ms > LONG_MS:
+            found = await cost(browser, hub, path)
+    return found
+
+
+async def test_a_page_of_a_large_hub_costs_as_much_as_that_of_a_small_one(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    costs: dict[str, tuple[Cost, Cost]] = {}
+    async with (
+        filled(tmp_path_factory.mktemp("small"), SMALL) as small,
+        filled(tmp_path_factory.mktemp("large"), SMALL | MANY) as large,
+        browsing() as browser,
+    ):
+        for path in PAGES:
+            costs[path] = await quietest(browser, small, path), await quietest(browser, large, path)
+    for path, (few, many) in costs.items():
+        told = f"{path}: {few}, {many}, of {costs}"
+        assert many.requests == few.requests, told
+        assert many.bytes <= few.bytes * 1.01 + 100, told  # longer numbers, in places
+        assert many.longest_ms <= LONG_MS, told
