@@ -243,7 +243,7 @@ class Metrics:
         self.backup_success_at = gauge(
             "hub_backup_last_success_timestamp_seconds", "Time of the last good backup; 0 without one."
         )
-        self.issues = gauge("hub_issues", "Open issues, by severity.", ["severity"])
+        self.issues = gauge("hub_issues", "Open issues that are not muted, by severity.", ["severity"])
         self.service_restarts = counter(
             "hub_service_restarts", "Restarts of failed services of the hub, by name.", ["service"]
         )

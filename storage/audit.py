@@ -302,6 +302,12 @@ def names_in(c: sa.Connection, rows: Sequence[AuditRow]) -> dict[str, str]:
     return found
 
 
+def list_named_entries(c: sa.Connection, /, **asked: Any) -> tuple[list[AuditRow], dict[str, str]]:
+    """Return entries as ``list_entries`` does, and the names of their ids."""
+    rows = list_entries(c, **asked)
+    return rows, names_in(c, rows)
+
+
 def last_backup_at(c: sa.Connection) -> int | None:
     """Return the time of the last backup on record, epoch milliseconds; ``None`` without one."""
     return c.execute(LAST_BACKUP).scalar_one_or_none()

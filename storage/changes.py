@@ -10,7 +10,7 @@ that of the transaction, and only changes before the oldest unfinished transacti
 cannot get a lower number any more.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Final
 
@@ -65,6 +65,7 @@ FOLLOWED: Final = (
     Followed("devices", "device"),
     Followed("gateways", "gateway"),
     Followed("invitations", "invitation"),
+    Followed("issue_mutes", "issue", "key"),
     Followed("items", "item"),
     Followed("item_verdicts", "verdict", "item_id"),
     Followed("messages", "message"),
@@ -73,7 +74,8 @@ FOLLOWED: Final = (
     Followed("runs", "run", owner=_OF_AGENT),
     Followed("schedules", "schedule", owner=_OF_AGENT),
 )
-_KINDS: Final = {each.table: each.kind for each in FOLLOWED}
+ISSUES: Final = "issues"  # source of issues, which have no table: ``note``
+_KINDS: Final = {each.table: each.kind for each in FOLLOWED} | {ISSUES: "issue"}
 
 _ON_SERVER = """
 CREATE FUNCTION changes_of_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -92,6 +94,14 @@ INSERT INTO changes (source, subject, seq, user_id)
 VALUES ('{table}', {row}.{subject}, (SELECT coalesce(max(seq), 0) + 1 FROM changes), {owner})
 ON CONFLICT (source, subject) DO UPDATE SET seq = excluded.seq; END"""
 
+
+_NOTED = """
+INSERT INTO changes (source, subject, seq, user_id) VALUES (:source, :subject, {number}, :user)
+ON CONFLICT (source, subject) DO UPDATE SET seq = excluded.seq, user_id = excluded.user_id"""
+_NOTES: Final = {
+    "postgresql": sa.text(_NOTED.format(number="pg_current_xact_id()::text::bigint")),
+    "sqlite": sa.text(_NOTED.format(number="(SELECT coalesce(max(seq), 0) + 1 FROM changes)")),
+}
 
 _FUNCTIONS = (
     "SELECT proname FROM pg_proc WHERE pronamespace = current_schema()::text::regnamespace"
@@ -137,6 +147,12 @@ def _statements(dialect: str) -> tuple[str, ...]:
                 template.format(after=after, when=after.lower(), row=row, **_of_row(each, row), **named)
             )
     return tuple(statements)
+
+
+def note(c: sa.Connection, source: str, subjects: Iterable[tuple[str, UserId | None]]) -> None:
+    """Write changes of subjects without a table, each with the user whose it is."""
+    for subject, user in sorted(subjects, key=lambda one: one[0]):
+        c.execute(_NOTES[c.dialect.name], {"source": source, "subject": subject, "user": user})
 
 
 def _of_row(each: Followed, row: str) -> dict[str, str]:

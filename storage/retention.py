@@ -43,7 +43,7 @@ from storage.runs.schema import (
     runs,
 )
 from storage.schedules.schema import schedule_fires, schedules
-from storage.schema import activity_log, hub, idempotency_keys
+from storage.schema import activity_log, hub, idempotency_keys, issue_mutes
 
 ROWS = 500  # in one transaction: a few milliseconds of the only writer
 RUNS = 100  # examined in one transaction
@@ -428,6 +428,7 @@ prune_seen = Pruning(seen_messages, seen_messages.c.seen_at)
 prune_posted = Pruning(posted, posted.c.settled_at, sa.text("posted.settled_at IS NOT NULL"))
 prune_sign_ins = Pruning(sign_ins, sign_ins.c.expires_at)
 prune_attempts = Pruning(failed_attempts, failed_attempts.c.failed_at)
+prune_mutes = Pruning(issue_mutes, issue_mutes.c.ends_at, sa.text("issue_mutes.ends_at IS NOT NULL"))
 
 
 # --- messages between agents, questions and broadcasts

@@ -18,6 +18,7 @@ __all__ = [
     "changes",
     "hub",
     "idempotency_keys",
+    "issue_mutes",
     "leases",
     "metadata",
     "nodes",
@@ -68,6 +69,18 @@ leases = table(
     sa.CheckConstraint("fence >= 0", name="fence"),
     rowid=False,
 )
+
+issue_mutes = table(
+    "issue_mutes",
+    key("key"),
+    sa.Column("user_id", sa.Text),  # of the issue's subject; NULL: the hub's own
+    text("reason"),
+    text("actor"),
+    number("muted_at"),
+    sa.Column("ends_at", Int),
+    rowid=False,
+)
+index("issue_mutes_ends", issue_mutes.c.ends_at, where="ends_at IS NOT NULL")
 
 idempotency_keys = table(
     "idempotency_keys",

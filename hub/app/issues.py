@@ -1,7 +1,7 @@
 """Registration of all checks for issues, with the facts that they examine."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 
@@ -13,6 +13,7 @@ from hub.app.coordination import Coordination
 from hub.app.model import ModelsInUse
 from hub.app.supervisor import Failures
 from hub.app.tls import Tls
+from hub.clock import Clock, now_ms
 from hub.health import doors, external, limits, machine, records, settings, work
 from hub.health.doors import Arrived
 from hub.health.issues import Issues
@@ -21,7 +22,10 @@ from hub.runs.budget import Reached
 from hub.runs.disk import DiskGuard
 from hub.runs.span_export import SpanExport
 from hub.runs.waiting import describe_hold
+from protocol.ids import UserId
+from storage import changes, issue_mutes
 from storage.runs.run_locks import Offered
+from storage.store import Store
 
 
 def watch_for_issues(
@@ -57,6 +61,8 @@ def watch_for_issues(
         bus_lost: returns since when the bus between the nodes is away, and why.
     """
     store, add = context.store, issues.add
+    issues.read_muted = partial(_muted, store, context.clock)
+    issues.note_changes = partial(_note_changes, store)
     in_use = context.watch_settings.reloader
     add("services", partial(limits.check_services, failures))
     add("disk", partial(machine.check_disk, lambda: disk.problem))
@@ -108,6 +114,14 @@ def watch_for_issues(
         add("spans", partial(external.check_spans, spans))
     add("bus", partial(external.check_bus, bus_lost))
     add("endpoints of models", partial(external.check_reach, models_in_use.reach), online=True)
+
+
+async def _muted(store: Store, clock: Clock) -> Collection[str]:
+    return (await store.read(issue_mutes.list_mutes, now_ms(clock))).keys()
+
+
+async def _note_changes(store: Store, changed: Iterable[tuple[str, UserId | None]]) -> None:
+    await store.write(changes.note, changes.ISSUES, changed)
 
 
 def _open_files() -> int:

@@ -167,7 +167,7 @@ def make_nouns(
         Debug(context.debug, audit_log),
         Events(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
         Handbook(),
-        Issues(issues),
+        Issues(issues, store, clock),
         Items(
             store,
             roster=roster,

@@ -42,6 +42,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "drain": _Command(DECLARED, "Stop the running hub after its work in progress."),
         "backup": _Command("upkeep", "Write the hub's state into one new file, or verify such a file."),
         "restore": _Command("upkeep", "Restore the hub's state from a backup file."),
+        "issues": _Command(DECLARED, "List issues, mute those that need no fix, and unmute them."),
         "debug": _Command("doctor", "Inspect a running hub, or pack diagnostics into an archive."),
     },
     "Agents and their work": {

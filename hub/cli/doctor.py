@@ -93,6 +93,8 @@ def _asked(
                 yield from of_nodes(hub.get_of_nodes("/v1/issues", limit=PAGE, **params))
             else:
                 yield from hub.get_all("/v1/issues", "issues", **params)["issues"]
+                if muted := len(hub.get_all("/v1/issues", "issues", muted=True)["issues"]):
+                    show.report(f"muted: {muted}; hub issues ls --muted lists them")
             checked = hub.get("/v1/audit/verify") if audit else None
     except Failure as failure:
         if failure.exit_code != Exit.NOT_RUNNING or not is_here:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from hub.api.door.roles import Scope
 from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.health.issues import Finding, error, notice, warning
+from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents_in_trouble
@@ -33,15 +34,28 @@ async def check_tokens(store: Store, now: datetime) -> Iterable[Finding]:
     }
     for row in await store.read(OPERATOR_TOKENS.ending_or_unused, **times):
         called, used = f"operator token {row.name!r} (...{row.last4})", row.last_used_at
-        found += _about_token(row.id, called, row.created_at, row.expires_at, used, now)
+        revoke = _revoke_token(row.id, "operator-tokens", Scope.TOKENS)
+        found += _about_token(row.id, called, row.created_at, row.expires_at, used, now, revoke)
     for device in await store.read(DEVICE_TOKENS.ending_or_unused, **times):
         called, used = f"the token of device {device.device_name}", device.last_used_at
-        found += _about_token(device.id, called, device.created_at, device.expires_at, used, now)
+        revoke = _revoke_token(device.id, "tokens", Scope.DEVICES)
+        found += _about_token(device.id, called, device.created_at, device.expires_at, used, now, revoke)
     return found
 
 
+def _revoke_token(id: str, list_of: str, scope: Scope) -> Fix:
+    path, command = f"/v1/{list_of}/{id}", f"hub token revoke {id}"
+    return Fix("Revoke the token", command, "DELETE", path, scope, is_final=True)
+
+
 def _about_token(
-    id: str, called: str, created_at: int, expires_at: int | None, used_at: int | None, now: datetime
+    id: str,
+    called: str,
+    created_at: int,
+    expires_at: int | None,
+    used_at: int | None,
+    now: datetime,
+    revoke: Fix,
 ) -> Iterable[Finding]:
     end = None if expires_at is None else from_epoch_ms(expires_at)
     if end is not None and end - now <= BEFORE_THE_END:
@@ -52,6 +66,7 @@ def _about_token(
             f"{called} {'ended' if end <= now else 'ends'} on {end:%Y-%m-%d}",
             fix=f"make a new one where it is used, then revoke it: hub token revoke {id}",
             subject=id,
+            fixes=(revoke,),
         )
     elif now - from_epoch_ms(used_at or created_at) > UNUSED:
         since = f"since {from_epoch_ms(used_at):%Y-%m-%d}" if used_at else "ever"
@@ -60,6 +75,7 @@ def _about_token(
             f"{called} was not used {since}; anyone who finds it can sign in",
             fix=f"revoke it: hub token revoke {id}",
             subject=id,
+            fixes=(revoke,),
         )
 
 
@@ -72,6 +88,7 @@ async def check_pairings(store: Store, now: datetime) -> Iterable[Finding]:
             fix=f"hub pair approve CODE, as the device shows it; or hub pair deny {row.id}",
             subject=row.id,
             since=from_epoch_ms(row.created_at),
+            fixes=post("Deny it", f"hub pair deny {row.id}", f"/v1/pairings/{row.id}/deny", Scope.DEVICES),
         )
         for row in await store.read(pairings.list_pairings, at=epoch_ms(now))
     ]
@@ -153,6 +170,13 @@ async def check_grants(store: Store, now: datetime) -> Iterable[Finding]:
             " or pause these agents: hub agents pause NAME",
             subject=row.id,
             user_id=row.user_id,
+            fixes=post(
+                "Grant it",
+                f"hub devices grant {row.name} +{Grant.FILES}",
+                f"/v1/devices/{row.id}/grant",
+                Scope.DEVICES,
+                {"add": [Grant.FILES.value]},
+            ),
         )
         for row in await store.read(devices.devices_of, list(readers))
     ]

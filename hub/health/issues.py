@@ -1,26 +1,31 @@
 """Registry of issues that a person should correct, found by checks and kept with their start time.
 
+A person may mute an issue, by its key; muted ones are not counted.
+
 A check is an async callable that examines the facts handed to it and returns findings. It decides nothing
 else: a repeated finding is the same issue, and an issue without a finding is closed. A check that raises
 becomes an issue itself.
 """
 
+import hashlib
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskStatus
 
+from hub.api.door.roles import Scope
 from hub.clock import Clock
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.ids import UserId
+from storage.kernel.database import StorageError
 
 log = Channel(__name__)
 
@@ -43,6 +48,31 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
+class Fix:
+    """Request that corrects an issue, for a button, and the command that does the same.
+
+    Attributes:
+        scope: that a caller needs for the request.
+        is_final: it cannot be undone.
+    """
+
+    title: str
+    command: str
+    verb: str
+    path: str
+    scope: Scope
+    body: Mapping[str, Any] | None = None
+    is_final: bool = False
+
+
+def post(
+    title: str, command: str, path: str, scope: Scope, body: Mapping[str, Any] | None = None
+) -> tuple[Fix, ...]:
+    """Return a fix alone that is a POST with *body*."""
+    return (Fix(title, command, "POST", path, scope, body),)
+
+
+@dataclass(frozen=True)
 class Finding:
     """Result of a check: a condition that a person should correct.
 
@@ -53,6 +83,7 @@ class Finding:
         subject: the affected object, where several may be affected; with *id* it identifies the issue.
         user_id: the owner of the affected object; ``None`` for the hub itself.
         since: start time where the facts contain it; otherwise the time of the first finding is used.
+        fixes: requests of which each corrects the condition.
     """
 
     severity: Severity
@@ -63,6 +94,14 @@ class Finding:
     subject: str = ""
     user_id: UserId | None = None
     since: datetime | None = None
+    fixes: tuple[Fix, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Name of the issue in an address: its id, and a digest of its subject."""
+        if not self.subject:
+            return self.id
+        return f"{self.id}-{hashlib.sha256(self.subject.encode()).hexdigest()[:8]}"
 
 
 error = partial(Finding, Severity.ERROR)
@@ -97,6 +136,9 @@ class Issues:
         self._ran_at = -math.inf  # monotonic time of the last run
         self._asked_at = -math.inf  # monotonic time of the last run of online checks
         self._running = anyio.Lock()
+        self.muted: Collection[str] = ()  # keys, as of the last run
+        self.read_muted: Callable[[], Awaitable[Collection[str]]] = _none_muted
+        self.note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _note_nothing
         for severity in Severity:
             metrics.issues.labels(severity).set_function(partial(self.count, severity))
 
@@ -113,8 +155,11 @@ class Issues:
         )
 
     def count(self, severity: Severity) -> int:
-        """Return the number of issues of a severity."""
-        return sum(issue.found.severity is severity for issue in self._issues.values())
+        """Return the number of issues of a severity that are not muted."""
+        return sum(
+            issue.found.severity is severity and issue.found.key not in self.muted
+            for issue in self._issues.values()
+        )
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the checks every minute until cancelled."""
@@ -152,21 +197,44 @@ class Issues:
                 self._found_online = await _run_all(self._online, now)
             elif self._clock.monotonic() - self._asked_at >= ONLINE_LIFETIME_S:
                 self._found_online = {}
-            self._keep(found | self._found_online, now)
+            changed = self._keep(found | self._found_online, now)
             self._ran_at = self._clock.monotonic()
+            try:
+                await self.refresh_muted()
+                if changed:
+                    await self.note_changes([(finding.key, finding.user_id) for finding in changed])
+            except StorageError as exc:  # the next run reads them; an issue says that the database is away
+                log.warning("issue.not_noted", code=exc.code)
 
-    def _keep(self, found: dict[_Key, Finding], now: datetime) -> None:
+    async def refresh_muted(self) -> None:
+        """Read anew which issues are muted."""
+        self.muted = await self.read_muted()
+
+    def _keep(self, found: dict[_Key, Finding], now: datetime) -> list[Finding]:
+        """Keep the findings of a run. Return those that were opened or closed."""
+        changed: list[Finding] = []
         for key in self._issues.keys() - found.keys():
             closed = self._issues.pop(key)
+            changed.append(closed.found)
             log.info("issue.closed", issue=closed.found.id, subject=closed.found.subject)
         for key, finding in found.items():
             before = self._issues.get(key)
+            changed += [finding] if before is None else []
             since = finding.since or (now if before is None else before.since)
             self._issues[key] = Issue(finding, since)
             if before is None and finding.severity is Severity.NOTICE:
                 log.info("issue.opened", issue=finding.id, subject=finding.subject)
             elif before is None:
                 log.warning("issue.opened", issue=finding.id, subject=finding.subject)
+        return changed
+
+
+async def _none_muted() -> Collection[str]:
+    return ()
+
+
+async def _note_nothing(changed: Iterable[tuple[str, UserId | None]]) -> None:
+    pass
 
 
 async def _run_all(checks: Mapping[str, Check], now: datetime) -> dict[_Key, Finding]:

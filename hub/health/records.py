@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from hub.api.door.roles import Scope
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.health.issues import Check, Finding, error, notice, warning
+from hub.health.issues import Check, Finding, Fix, error, notice, warning
 from storage import audit
 from storage.audit import Break, Checked, Link
 from storage.devices import devices, nodes, users
@@ -38,6 +39,16 @@ async def check_nodes(store: Store, now: datetime) -> Iterable[Finding]:
             f"node {node.name or node.id} is dead: it ended without a word, or its database is out of reach",
             fix=f"start it; if it is gone for good: hub nodes rm {node.id[-6:]}",
             subject=node.id,
+            fixes=(
+                Fix(
+                    "Remove the node",
+                    f"hub nodes rm {node.id[-6:]}",
+                    "DELETE",
+                    f"/v1/nodes/{node.id}",
+                    Scope.SYSTEM,
+                    is_final=True,
+                ),
+            ),
         )
         for node in await store.read(nodes.list_nodes, limit=MOST_NODES)
         if node.expires_at is None and node.stopped_at is None

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from hub.api.door.certificates import ending
+from hub.api.door.roles import Scope
 from hub.clock import from_epoch_ms
-from hub.health.issues import Finding, error, notice, warning
+from hub.health.issues import Finding, error, notice, post, warning
 from hub.settings.problems import Severity
 from hub.settings.reload import Reloader
 from protocol.ids import NodeId
@@ -16,6 +17,7 @@ from storage.store import Store
 
 MOST_NAMED: Final = 5
 MOST_NODES: Final = 1_000
+RELOAD: Final = post("Read the file anew", "hub reload", "/v1/reload", Scope.SETTINGS)
 REVISION_TAKES: Final = timedelta(seconds=30)  # at most, until every node uses a new one
 
 
@@ -27,9 +29,9 @@ async def check_reload(settings: Reloader, now: datetime) -> Iterable[Finding]:
     fix = "correct the file; 'hub check' lists all problems"
     if settings.on_last_good:
         explanation = f"hub.toml is broken, so the hub uses the last good settings: {first}"
-        return [error("settings.last_good", explanation, fix=f"{fix}; then 'hub reload'")]
+        return [error("settings.last_good", explanation, fix=f"{fix}; then 'hub reload'", fixes=RELOAD)]
     explanation = f"the changed hub.toml was refused, so the previous settings stay in use: {first}"
-    return [error("settings.refused", explanation, fix=fix)]
+    return [error("settings.refused", explanation, fix=fix, fixes=RELOAD)]
 
 
 async def check_waiting(settings: Reloader, now: datetime) -> Iterable[Finding]:
@@ -147,4 +149,5 @@ def _about_certificate(one: Certificate, now: datetime) -> Iterator[Finding]:
             f"a new pair of files for {called} was not applied: {one.refused}",
             fix="correct the files, then 'hub reload'; the one before is in use until then",
             subject=one.listener,
+            fixes=RELOAD,
         )

@@ -4,11 +4,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
+from hub.api.door.roles import Scope
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.health.issues import Finding, error, notice, warning
+from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.runs.budget import Reached
 from hub.runs.waiting import describe_unmet
-from protocol.ids import DeviceId, UserId
+from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import agents_in_trouble
 from storage.agents.agents import AgentRow
 from storage.coordination import question_rows
@@ -62,7 +63,12 @@ def _about_schedule(row: ScheduleRow, user_id: UserId) -> Finding:
         fix=f"hub runs ls --agent {row.agent_name}, then hub agents resume {row.agent_name}",
         subject=row.id,
         user_id=user_id,
+        fixes=_resume(row.agent_id, row.agent_name),
     )
+
+
+def _resume(id: AgentId, name: str) -> tuple[Fix, ...]:
+    return post("Resume the agent", f"hub agents resume {name}", f"/v1/agents/{id}/resume", Scope.RUN)
 
 
 def _at_text(at: int) -> str:
@@ -100,6 +106,7 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
             fix=fix.format(name=row.name),
             subject=row.id,
             user_id=row.user_id,
+            fixes=_resume(row.id, row.name),
         )
     if row.health != "ok":
         explanation = f"agent {row.name} reports a fault, so it starts no runs"

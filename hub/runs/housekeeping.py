@@ -217,6 +217,7 @@ class Housekeeping:
             ("posted", partial(retention.prune_posted, before=posted)),
             ("sign_ins", partial(retention.prune_sign_ins, before=posted)),
             ("failed_attempts", partial(retention.prune_attempts, before=_before(now, 1))),
+            ("issue_mutes", partial(retention.prune_mutes, before=_before(now, 1))),
             ("changes", changes.prune),
             ("nodes", partial(nodes.prune_nodes, own=self._boot_id, before=orphaned)),
             (

@@ -115,7 +115,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
             reloader=reloader,
             lag=lag,
         )
-        issues = Issues(FoundIssues(clock=clock, metrics=bench.metrics))
+        issues = Issues(FoundIssues(clock=clock, metrics=bench.metrics), bench.store, clock)
         fleet = Fleet(
             folder=tmp_path,
             rules=OutboundRules,

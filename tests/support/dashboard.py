@@ -5,8 +5,9 @@
 
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,8 @@ import msgspec
 import sqlalchemy as sa
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-from hub.api.door.roles import Role
+from hub.api.door.roles import Role, Scope
+from hub.health.issues import Finding, notice, post, warning
 from protocol.coordination import MetricType
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import RunOutcome, RunState
@@ -85,6 +87,7 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
             )
         edited = await operator.patch("/v1/config", json={"values": {"limits.runs": 5}})
         assert edited.status_code == 200, edited.text
+        hub.app.issues.add("of a test", _find)
         made = await operator.post("/v1/boards", json={"name": "garden"})
         assert made.status_code == 201, made.text
         joined = await operator.post("/v1/boards/garden/agents", json={"agent": "notes"})
@@ -94,6 +97,15 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
                 asked = await operator.post(f"/v1/boards/garden/{route}", json={"content": content})
                 assert asked.status_code == 201, asked.text
         yield hub
+
+
+async def _find(now: datetime) -> Iterable[Finding]:
+    """Find an issue that a request corrects, and one with a hostile text."""
+    resume = post("Resume the agent", "hub agents resume notes", "/v1/agents/notes/resume", Scope.RUN)
+    return (
+        warning("agent.rests", "agent notes rests", fix="let it work", subject="notes", fixes=resume),
+        notice("name.hostile", HOSTILE, fix="rename it"),
+    )
 
 
 def _keep(c: sa.Connection, hub: ServedHub) -> None:

@@ -18,7 +18,7 @@ from protocol.vocabularies import EVENT_ALIASES
 from storage import audit
 from storage.audit import AuditRow
 from storage.kernel.database import StorageError
-from storage.store import Connection, Store
+from storage.store import Store
 
 log = Channel(__name__)
 
@@ -136,7 +136,7 @@ class AuditLog(Noun):
     ) -> list[AuditEntryView]:
         """List changes and refusals with their actors, the newest first."""
         rows, names = await self._store.read(
-            _named_entries,
+            audit.list_named_entries,
             limit=part.limit,
             after=part.after,
             oldest_first=order == "oldest",
@@ -197,11 +197,6 @@ class AuditLog(Noun):
             breaks=tuple(map(AuditBreakView.from_row, breaks[:MOST_BREAKS])),
             more_breaks=max(0, len(breaks) - MOST_BREAKS),
         )
-
-
-def _named_entries(c: Connection, /, **asked: Any) -> tuple[list[AuditRow], dict[str, str]]:
-    rows = audit.list_entries(c, **asked)
-    return rows, audit.names_in(c, rows)
 
 
 def _view(row: AuditRow, names: Mapping[str, str]) -> AuditEntryView:

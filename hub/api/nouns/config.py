@@ -250,9 +250,11 @@ class Config(Noun):
         | None = None,
     ) -> SettingsHistory:
         """List the changes of the settings with their old and new values, the newest first, of all nodes."""
-        rows = await self._entries(CHANGED, paging.part, key=key)
+        part = paging.part
+        rows, names = await self._store.read(
+            audit.list_named_entries, limit=part.limit, after=part.after, event=CHANGED, subject=key
+        )
         page = paging.fetched(rows, key=lambda row: (row.seq,))
-        names = await self._store.read(audit.names_in, page.items)
         changes = (
             SettingsChangeView.from_row(
                 _change(row),

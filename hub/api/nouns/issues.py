@@ -1,24 +1,59 @@
-"""Issues: problems that a person has to resolve, with a fix for each."""
+"""Issues: problems that a person has to resolve, with fixes for each; those that are muted are apart."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, listed
+from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.parameters import Actor
 from hub.api.view import Instant, View
+from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Issue, Severity
 from hub.health.issues import Issues as FoundIssues
+from protocol.errors import ErrorCode, HubError
+from storage import issue_mutes
+from storage.issue_mutes import IssueMute
 from storage.kernel.rows import Key
+from storage.store import Store
+
+KEY: Final = r"^[\w.-]{1,200}$(?!\n)"
+
+
+class FixView(View):
+    """A request that corrects an issue, for callers with *scope*, and the *command* that does the same.
+
+    *is_final*: it cannot be undone, so ask first.
+    """
+
+    title: str
+    command: str
+    verb: Literal["POST", "PUT", "PATCH", "DELETE"]
+    path: str
+    scope: Scope
+    body: dict[str, Any] | None = None
+    is_final: bool = False
+
+
+class IssueMuteView(View):
+    """Mute of an issue: who muted it, when and why. *ends_at*: null: until it is unmuted."""
+
+    key: str
+    reason: str
+    actor: str
+    muted_at: Instant
+    ends_at: Instant | None = None
 
 
 class IssueView(View):
     """A problem that a person has to resolve.
 
-    *id* is a stable dotted name of its kind; with *subject*, the thing concerned, it names the issue. An
-    *error* does not work; a *warning* is not safe, or will not work soon; a *notice* waits for a person.
-    *since*: when it began if that is known, else when the hub first found it.
+    *id* is a stable dotted name of its kind; with *subject*, the thing concerned, it names the issue. In
+    addresses *key* names it. An *error* does not work; a *warning* is not safe, or will not work soon; a
+    *notice* waits for a person. *since*: when it began if that is known, else when the hub first found it.
+    *fix* says what to do; each of *fixes* does it.
     """
 
     id: str
@@ -27,14 +62,30 @@ class IssueView(View):
     since: Instant
     explanation: str
     fix: str
+    key: str
+    fixes: tuple[FixView, ...] = ()
+    muted: IssueMuteView | None = None
+
+
+class MuteRequest(View):
+    """Request to mute an issue, with the reason for others. *until*: null: until it is unmuted."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=500)]
+    until: Instant | None = None
 
 
 class IssueCounts(View):
-    """Numbers of issues by severity."""
+    """Numbers of issues by severity, without muted ones."""
 
     errors: int = 0
     warnings: int = 0
     notices: int = 0
+
+
+class NoSuchIssue(HubError):
+    """Error: the caller sees no issue with this key, or it is not muted."""
+
+    code = ErrorCode.BAD_PARAMS
 
 
 def _key(issue: IssueView) -> Key:
@@ -46,28 +97,95 @@ class Issues(Noun):
 
     name, path = "issues", "/v1/issues"
 
-    def __init__(self, issues: FoundIssues) -> None:
+    def __init__(self, issues: FoundIssues, store: Store, clock: Clock) -> None:
         self._issues = issues
+        self._store = store
+        self._clock = clock
 
+    @command(
+        "issues ls",
+        example="hub issues ls --muted",
+        json="issues",
+        help="List the issues that hub doctor checks for, with the keys by which they are muted.",
+        options={"online": None, "anew": None, "limit": None, "muted": "List those that are muted instead."},
+        table=(
+            "key as issue",
+            "severity",
+            "since|at",
+            "explanation",
+            "muted.ends_at|at as until?",
+            "muted.reason as because?",
+        ),
+        empty="no issues",
+    )
     @listed("", Scope.READ, key=_key)
     async def all(
         self,
         online: Annotated[bool, Meta(description="Ask other machines too, as the model's endpoint.")] = False,
         anew: Annotated[bool, Meta(description="Check now; else a check a few seconds old will do.")] = False,
+        muted: Annotated[bool, Meta(description="Those that are muted, in place of the others.")] = False,
         part: Part = ALL,
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
         found = await self._issues.fresh(online=online, anew=anew)
-        return part.of(
-            [IssueView.from_row(issue, issue.found) for issue in found if self._is_seen(issue)], _key
-        )
+        mutes = await self._store.read(issue_mutes.list_mutes, now_ms(self._clock))
+        shown = [issue for issue in found if self._is_seen(issue) and (issue.found.key in mutes) == muted]
+        return part.of([_view(issue, mutes) for issue in shown], _key)
+
+    @command(
+        "issues mute KEY",
+        example="hub issues mute backup.old --reason 'the disk is mirrored' --until 2027-01-31",
+        json="issue_mute",
+        help="Do not show an issue any more, at any node: by hub status, hub doctor and the dashboard.\n\n"
+        "It is listed by hub issues ls --muted. Without --until it stays muted until hub issues unmute.",
+        options={"reason": "Why, for others.", "until": "When it is shown again."},
+        message="issue {key} is muted",
+    )
+    @route("POST", "/{key}/mute", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED])
+    async def mute(
+        self, key: Annotated[str, Meta(pattern=KEY)], mute: MuteRequest, actor: Actor
+    ) -> IssueMuteView:
+        """Hide an issue at all nodes, until a time or until it is unmuted."""
+        now = now_ms(self._clock)
+        ends_at = None if mute.until is None else epoch_ms(mute.until)
+        if ends_at is not None and ends_at <= now:
+            raise NoSuchIssue("until: expected a time to come")
+        issue = next((one for one in self._issues.current if one.found.key == key), None)
+        is_elsewhere = issue is None and self._store.is_shared and self.user_id is None  # at another node
+        if not is_elsewhere and (issue is None or not self._is_seen(issue)):
+            raise NoSuchIssue(f"there is no issue {key} now; hub issues ls lists all")
+        owner = None if issue is None else issue.found.user_id
+        row = IssueMute(key, owner, mute.reason, actor, now, ends_at)
+        await self._store.write(issue_mutes.mute, row)
+        await self._issues.refresh_muted()
+        return IssueMuteView.from_row(row)
+
+    @command(
+        "issues unmute KEY",
+        example="hub issues unmute backup.old",
+        json="issue_mute",
+        help="Show a muted issue again.",
+        message="issue {key} is shown again",
+    )
+    @route("POST", "/{key}/unmute", Scope.RUN)
+    async def unmute(self, key: Annotated[str, Meta(pattern=KEY)], actor: Actor) -> IssueMuteView:
+        """Show a muted issue again. Returns the mute that has ended."""
+        now = now_ms(self._clock)
+        row = (await self._store.read(issue_mutes.list_mutes, now)).get(key)
+        if row is None or self.user_id not in (None, row.user_id):
+            raise NoSuchIssue(f"issue {key} is not muted; hub issues ls --muted lists those that are")
+        await self._store.write(issue_mutes.unmute, key, at=now, actor=actor)
+        await self._issues.refresh_muted()
+        return IssueMuteView.from_row(row)
 
     def counts(self, since: datetime | None = None) -> IssueCounts:
         """Return the number of issues at the last check, or of those that began since then, by severity."""
         seen = [
             issue.found.severity
             for issue in self._issues.current
-            if self._is_seen(issue) and (since is None or issue.since >= since)
+            if self._is_seen(issue)
+            and issue.found.key not in self._issues.muted
+            and (since is None or issue.since >= since)
         ]
         return IssueCounts(
             errors=seen.count(Severity.ERROR),
@@ -77,3 +195,13 @@ class Issues(Noun):
 
     def _is_seen(self, issue: Issue) -> bool:
         return self.user_id in (None, issue.found.user_id)
+
+
+def _view(issue: Issue, mutes: Mapping[str, IssueMute]) -> IssueView:
+    mute = mutes.get(issue.found.key)
+    return IssueView.from_row(
+        issue,
+        issue.found,
+        fixes=tuple(FixView.from_row(fix) for fix in issue.found.fixes),
+        muted=None if mute is None else IssueMuteView.from_row(mute),
+    )

@@ -185,6 +185,9 @@ async def test_issues_are_reported_with_what_to_do(tmp_path: Path) -> None:
         "since": "2026-01-05T09:00:00Z",
         "explanation": "no room is left",
         "fix": "make room",
+        "key": "disk.full",
+        "fixes": [],
+        "muted": None,
     }
     assert status["issues"] == {"errors": 1, "warnings": 0, "notices": 0}
 

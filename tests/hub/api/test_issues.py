@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 
 from hub.api.nouns.issues import IssueCounts, Issues
 from hub.health.issues import Finding, error, notice, warning
@@ -9,6 +10,7 @@ from hub.health.issues import Issues as FoundIssues
 from hub.metrics import Metrics
 from protocol.ids import UserId
 from tests.support.clock import FakeClock
+from tests.support.hub import ServedHub, open_empty_hub
 
 ANNA, EVE = UserId("u-anna"), UserId("u-eve")
 FOUND = (
@@ -22,10 +24,15 @@ async def check(now: datetime) -> Iterable[Finding]:
     return FOUND
 
 
-async def test_a_user_is_told_of_their_own_issues_and_who_sees_everything_of_all() -> None:
+async def test_a_user_is_told_of_their_own_issues_and_who_sees_everything_of_all(tmp_path: Path) -> None:
+    async with open_empty_hub(tmp_path) as hub:
+        await _told_by_user(hub)
+
+
+async def _told_by_user(hub: ServedHub) -> None:
     issues = FoundIssues(clock=FakeClock(), metrics=Metrics())
     issues.add("all", check)
-    everything = Issues(issues)
+    everything = Issues(issues, hub.store, hub.clock)
     told = {
         seer: [view.id for view in await everything.seen_by(seer).all()]
         for seer in (None, ANNA, EVE, UserId("u-bob"))

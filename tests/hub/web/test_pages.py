@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from playwright.async_api import expect
 
 from hub.api.door.roles import Role
+from storage import issue_mutes
 from storage.agents import agents
 from storage.runs import item_verdicts
 from storage.runs.schema import model_calls, runs
@@ -328,6 +329,31 @@ async def test_settings_are_shown_to_those_alone_who_may_change_them(hub: Served
             f"{visit.origin}/v1/config", data={"without": ["limits.runs"]}
         )
         assert asked.status == 403
+
+
+async def test_an_issue_is_corrected_muted_and_shown_again_from_home(hub: ServedHub, visit: Visit) -> None:
+    async with over_unix(hub) as operator:
+        assert (await operator.post("/v1/agents/notes/pause")).status_code == 200
+    await visit.open("")
+    card = visit.page.locator(".cards > li", has_text="agent notes rests")
+    await card.get_by_role("button", name="Resume the agent").click()
+    await visit.page.get_by_text("It is done; the hub checks it anew.").wait_for()
+    assert (await hub.store.read(agents.agent_called, "notes", None)).lifecycle == "active"
+    await card.get_by_text("Mute", exact=True).click()
+    await card.get_by_label("Why").fill("it may rest")
+    await card.get_by_role("button", name="Mute this issue").click()
+    await visit.page.get_by_text("It is muted.").wait_for()
+    (mute,) = (await hub.store.read(issue_mutes.list_mutes, hub.now_ms)).values()
+    assert (mute.reason, mute.ends_at) == ("it may rest", hub.now_ms + 7 * 86_400_000)
+    await visit.page.get_by_text("1 muted").click()
+    await card.get_by_role("button", name="Unmute").click()
+    await card.get_by_role("button", name="Resume the agent").wait_for()
+    assert await hub.store.read(issue_mutes.list_mutes, hub.now_ms) == {}
+    async with browsing() as browser, visiting(browser, hub, role=Role.VIEWER) as other:
+        await other.open("")
+        assert await other.page.get_by_text("agent notes rests").count() == 1
+        assert await other.page.locator(".cards").get_by_role("button", name="Resume the agent").count() == 0
+        assert await other.page.get_by_text("Mute", exact=True).count() == 0
 
 
 async def test_the_log_shows_entries_of_a_level_and_above(visit: Visit) -> None:

@@ -10,6 +10,7 @@ export type Kind =
   | "device"
   | "gateway"
   | "invitation"
+  | "issue"
   | "item"
   | "message"
   | "pairing"

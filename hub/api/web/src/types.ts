@@ -40,6 +40,7 @@ export type DeviceView = { "id": string; "name": string; "user": string; "connec
 export type Devices = { "devices": readonly (DeviceView)[]; "next_cursor": string | null };
 export type FieldChoices = { "field": string; "table": TableName; "is_required": boolean; "rows": readonly (RowChoice)[] };
 export type FireView = { "at": string; "local": string; "shift": string | null };
+export type FixView = { "title": string; "command": string; "verb": "DELETE" | "PATCH" | "POST" | "PUT"; "path": string; "scope": Scope; "body": { readonly [name: string]: unknown } | null; "is_final": boolean };
 export type ForgottenView = { "name": string; "is_revoked": boolean };
 export type GivenVerdictView = { "verdict": "approve" | "edit" | "reject" | "undo"; "state": "done" | "pending" | "refused" | "sent"; "created_at": string; "reason": string | null };
 export type Grant = "agents" | "connectors" | "coordination" | "files";
@@ -47,7 +48,8 @@ export type InvitationRequest = { "device"?: string | null; "uses"?: number; "tt
 export type InvitationView = { "id": string; "user": string; "device": string | null; "uses_left": number; "last4": string; "created_by": string; "created_at": string; "expires_at": string; "revoked_at": string | null };
 export type Invitations = { "invitations": readonly (InvitationView)[]; "next_cursor": string | null };
 export type IssueCounts = { "errors": number; "warnings": number; "notices": number };
-export type IssueView = { "id": string; "subject": string; "severity": "error" | "notice" | "warning"; "since": string; "explanation": string; "fix": string };
+export type IssueMuteView = { "key": string; "reason": string; "actor": string; "muted_at": string; "ends_at": string | null };
+export type IssueView = { "id": string; "subject": string; "severity": "error" | "notice" | "warning"; "since": string; "explanation": string; "fix": string; "key": string; "fixes": readonly (FixView)[]; "muted": (IssueMuteView) | (null) };
 export type Issues = { "issues": readonly (IssueView)[]; "next_cursor": string | null };
 export type ItemChoices = { "is_asked": boolean; "fields": readonly (FieldChoices)[] };
 export type ItemCounts = { "found": number; "approved": number; "rejected": number; "waiting": number };
@@ -77,6 +79,7 @@ export type MessageState = "accepted" | "answered" | "consumed" | "expired" | "f
 export type MessageView = { "id": string; "user": string; "kind": MessageKind; "board": string | null; "board_id": string | null; "broadcast_id": string | null; "from_agent": string | null; "from_agent_id": string | null; "sent_by": string; "agent": string | null; "agent_id": string | null; "to_lead": boolean; "gateway": string | null; "device": string | null; "content": string; "deliver": boolean; "queue_mode": string | null; "correlation_id": string | null; "reply_to": string | null; "question_id": string | null; "state": MessageState; "attempt": number; "sends": number; "waiting_for": string | null; "reason_code": string | null; "reason": string | null; "answer": string | null; "memory_id": string | null; "trace_id": string; "created_at": string; "updated_at": string; "next_look_at": string | null; "expires_at": string; "settled_at": string | null };
 export type Messages = { "messages": readonly (MessageView)[]; "next_cursor": string | null };
 export type MoveView = { "at": string; "before": (RunState) | (null); "after": RunState; "actor": string; "reason": string | null; "because": string | null };
+export type MuteRequest = { "reason": string; "until"?: string | null };
 export type NewInvitation = { "id": string; "user": string; "device": string | null; "uses_left": number; "last4": string; "created_by": string; "created_at": string; "expires_at": string; "revoked_at": string | null; "token": string };
 export type NewMember = { "agent": string; "is_lead"?: boolean };
 export type NewName = { "name": string };
@@ -173,7 +176,7 @@ export interface Get {
   "/v1/devices": { query: "cursor" | "limit" | "user"; body: undefined; answer: Devices };
   "/v1/devices/{device_id}": { query: "user"; body: undefined; answer: DeviceDetail };
   "/v1/invitations": { query: "cursor" | "limit" | "user"; body: undefined; answer: Invitations };
-  "/v1/issues": { query: "anew" | "cursor" | "limit" | "online" | "user"; body: undefined; answer: Issues };
+  "/v1/issues": { query: "anew" | "cursor" | "limit" | "muted" | "online" | "user"; body: undefined; answer: Issues };
   "/v1/items": { query: "agent" | "cursor" | "device" | "limit" | "path" | "run" | "table" | "text" | "user" | "verdict" | "warning"; body: undefined; answer: ItemsPage };
   "/v1/items/counts": { query: "agent" | "device" | "path" | "run" | "table" | "text" | "user" | "verdict" | "warning"; body: undefined; answer: ItemCountsView };
   "/v1/items/{item_id}": { query: "user"; body: undefined; answer: ItemDetail };
@@ -214,6 +217,8 @@ export interface Post {
   "/v1/devices/{device_id}/kick": { query: "user"; body: undefined; answer: DeviceView };
   "/v1/devices/{device_id}/revoke": { query: "user"; body: undefined; answer: DeviceView };
   "/v1/invitations": { query: "user"; body: InvitationRequest; answer: NewInvitation };
+  "/v1/issues/{key}/mute": { query: "user"; body: MuteRequest; answer: IssueMuteView };
+  "/v1/issues/{key}/unmute": { query: "user"; body: undefined; answer: IssueMuteView };
   "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
   "/v1/messages/{message_id}/cancel": { query: "user"; body: undefined; answer: MessageView };
   "/v1/pairings/approve": { query: "user"; body: Approval; answer: PairedView };

@@ -40,9 +40,11 @@ def upgrade() -> None:
     _add_verdicts_of_items()
     _add_holds_of_budgets()
     _add_times_of_runs()
+    _add_mutes_of_issues()
 
 
 def downgrade() -> None:
+    _drop_mutes_of_issues()
     _drop_times_of_runs()
     _drop_holds_of_budgets()
     _drop_verdicts_of_items()
@@ -623,3 +625,23 @@ def _add_times_of_runs() -> None:
 def _drop_times_of_runs() -> None:
     op.drop_column("run_calls", "sent_at")
     op.drop_column("run_units", "began_at")
+
+
+def _add_mutes_of_issues() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "issue_mutes",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text()),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("muted_at", number, nullable=False),
+        sa.Column("ends_at", number),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_issue_mutes")),
+        **_STRICT_WITHOUT_ROWID,
+    )
+    _index("issue_mutes_ends", "issue_mutes", ["ends_at"], where="ends_at IS NOT NULL")
+
+
+def _drop_mutes_of_issues() -> None:
+    op.drop_table("issue_mutes")

@@ -2,11 +2,12 @@ import type { ComponentChildren, JSX } from "preact";
 import { count, lasting, money } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { Choice, Command, Page, Read, Section, State, Time } from "../parts";
+import { Choice, Command, Page, Read, Section, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
-import type { IssueView, StatusView, SummaryView } from "../types";
+import type { StatusView, SummaryView } from "../types";
 import { lastVisit } from "../visit";
+import { Issues } from "./issues";
 import { RunTable } from "./run_parts";
 
 const SHOWN = 6;
@@ -17,14 +18,13 @@ const PERIODS: Readonly<Record<string, number>> = { "24 hours": 1, "7 days": 7, 
 
 export function Home(): JSX.Element {
   const status = useReading("/v1/status", { kinds: ["agent", "device", "run"] });
-  const issues = useReading("/v1/issues", { query: { limit: SHOWN }, kinds: ["agent", "connector", "device", "pairing"] });
   const runs = useReading("/v1/runs", { query: { limit: SHOWN }, kinds: ["run"] });
   return (
     <Page title="Home" command="hub status">
       <Read of={status}>{(data) => <Numbers of={data} />}</Read>
       <div class="halves">
         <Section title="Needs attention" more={<Command text="hub doctor" />}>
-          <Read of={issues}>{(data) => <Issues of={data.issues} hasMore={data.next_cursor !== null} />}</Read>
+          <Issues />
         </Section>
         <Section title="Waits for you">
           <Waiting />
@@ -107,27 +107,6 @@ function Happened({ of }: { of: SummaryView }): JSX.Element {
 /** Return a number that the hub counts up to a limit. */
 function least(number: number): string {
   return number < MOST_COUNTED ? count(number) : `${count(number)}+`;
-}
-
-function Issues({ of, hasMore }: { of: readonly IssueView[]; hasMore: boolean }): JSX.Element {
-  if (of.length === 0) return <p class="empty">Nothing is wrong.</p>;
-  return (
-    <>
-      <ul class="cards">
-        {of.map((issue) => (
-          <li key={`${issue.id} ${issue.subject}`}>
-            <p class="card-head">
-              <State of={issue.severity} />
-              <Time at={issue.since} />
-            </p>
-            <p>{issue.explanation}</p>
-            <p class="quiet">{issue.fix}</p>
-          </li>
-        ))}
-      </ul>
-      {hasMore && <p class="quiet">There are more: hub doctor lists all.</p>}
-    </>
-  );
 }
 
 function Waiting(): JSX.Element {

@@ -1,0 +1,147 @@
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { Act, attempt } from "../acting";
+import { may } from "../me";
+import { Command, Read, State, Time } from "../parts";
+import { type Reading, useReading } from "../reading";
+import { ask, type Path } from "../server";
+import type { FixView, IssueView } from "../types";
+
+const SHOWN = 6;
+const DAY_MS = 86_400_000;
+const FOR: Readonly<Record<string, number>> = { "a day": 1, "a week": 7, "30 days": 30 };
+const KINDS = ["agent", "connector", "device", "issue", "pairing", "settings"] as const;
+
+/** What a person has to see to: each with what corrects it, and a way not to be shown it. */
+export function Issues(): JSX.Element {
+  const issues = useReading("/v1/issues", { query: { limit: SHOWN }, kinds: KINDS });
+  const muted = useReading("/v1/issues", { query: { limit: SHOWN, muted: true }, kinds: ["issue"] });
+  const again = (): void => {
+    issues.again();
+    muted.again();
+  };
+  return (
+    <>
+      <Read of={issues}>
+        {({ issues: found, next_cursor: next }) => (
+          <>
+            {found.length === 0 && <p class="empty">Nothing is wrong.</p>}
+            <ul class="cards">
+              {found.map((issue) => (
+                <Card key={issue.key} of={issue} again={again} />
+              ))}
+            </ul>
+            {next && <p class="quiet">There are more: hub doctor lists all.</p>}
+          </>
+        )}
+      </Read>
+      <Muted of={muted} again={again} />
+    </>
+  );
+}
+
+interface CardProps {
+  readonly of: IssueView;
+  readonly again: () => void;
+}
+
+function Card({ of, again }: CardProps): JSX.Element {
+  return (
+    <li>
+      <p class="card-head">
+        <State of={of.severity} />
+        <Time at={of.since} />
+      </p>
+      <p>{of.explanation}</p>
+      <p class="quiet">{of.fix}</p>
+      {of.fixes.map((fix) => (
+        <div key={fix.command} class="fix">
+          <Act
+            label={fix.title}
+            scope={fix.scope}
+            action={() => mend(fix)}
+            done="It is done; the hub checks it anew."
+            {...(fix.is_final && { confirm: `${fix.title}? It cannot be undone.` })}
+            then={again}
+          />
+          <Command text={fix.command} />
+        </div>
+      ))}
+      {may("run") && <Mute of={of} again={again} />}
+    </li>
+  );
+}
+
+/** The hub says which request corrects an issue. */
+async function mend(fix: FixView): Promise<void> {
+  const verb = fix.verb.toLowerCase() as "post";
+  await ask(verb, fix.path as Path<"post">, fix.body === null ? {} : { body: fix.body as never });
+  await ask("get", "/v1/issues", { query: { anew: true, limit: 1 } });
+}
+
+function Mute({ of, again }: CardProps): JSX.Element {
+  const [reason, setReason] = useState("");
+  const [span, setSpan] = useState("a week");
+  async function mute(): Promise<void> {
+    const days = FOR[span];
+    const until = days === undefined ? null : new Date(Date.now() + days * DAY_MS).toISOString();
+    const body = { reason, until };
+    if (await attempt(() => ask("post", "/v1/issues/{key}/mute", { params: { key: of.key }, body }), "It is muted.")) again();
+  }
+  return (
+    <details class="mute">
+      <summary>Mute</summary>
+      <form
+        class="filters"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void mute();
+        }}
+      >
+        <label class="field">
+          <span>Why</span>
+          <input type="text" autocomplete="off" required maxLength={500} value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
+        </label>
+        <label class="field">
+          <span>For</span>
+          <select value={span} onChange={(event) => setSpan(event.currentTarget.value)}>
+            {[...Object.keys(FOR), "good"].map((one) => (
+              <option key={one}>{one}</option>
+            ))}
+          </select>
+        </label>
+        <button>Mute this issue</button>
+      </form>
+    </details>
+  );
+}
+
+function Muted({ of, again }: { of: Reading<{ readonly issues: readonly IssueView[] }>; again: () => void }): JSX.Element | null {
+  const issues = of.data?.issues ?? [];
+  if (issues.length === 0) return null;
+  return (
+    <details>
+      <summary>{issues.length === SHOWN ? `At least ${SHOWN}` : issues.length} muted</summary>
+      <ul class="cards">
+        {issues.map((issue) => (
+          <li key={issue.key}>
+            <p>{issue.explanation}</p>
+            <p class="quiet">
+              Muted by <bdi>{issue.muted?.actor}</bdi>: {issue.muted?.reason}
+            </p>
+            <p class="quiet">
+              {issue.muted?.ends_at ? <>until <Time at={issue.muted.ends_at} isExact /></> : "until it is unmuted"}
+            </p>
+            <Act
+              label="Unmute"
+              scope="run"
+              action={() => ask("post", "/v1/issues/{key}/unmute", { params: { key: issue.key } })}
+              done="It is shown again."
+              then={again}
+            />
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
