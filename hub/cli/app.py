@@ -25,6 +25,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "init": _Command("daemon", "Write a commented hub.toml and create the state folder."),
         "check": _Command("config", "Check a settings file and list all its problems at once."),
         "config": _Command("config", "Show the settings, and change them in the file."),
+        "tls": _Command("tls", "Make certificates for the listeners, for the local network."),
         "schema": _Command("config", "Print the JSON Schema of the settings file."),
         "reload": _Command("config", "Apply the changed settings file to the running hub."),
         "completion": _Command("help", "Print the script that completes names in a shell."),

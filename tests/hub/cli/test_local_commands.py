@@ -4,17 +4,21 @@ import fcntl
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from hub.api.door.certificates import Certificates
 from hub.settings.model_settings import LocalModelSettings
 from hub.settings.reading import check_settings
 from hub.settings.schema import settings_schema
 from tests.hub.cli.conftest import Hub
+from tests.support.hub import serving
 
 ROOT = Path(__file__).parents[3]
 BROKEN = Path(__file__).parent / "broken.toml"
@@ -175,3 +179,30 @@ def test_a_second_demo_in_a_folder_says_that_one_is_running(hub: Hub, tmp_path: 
     assert result.exit_code == 75
     assert f"a demo is running in {tmp_path}\n  wait until it has ended, or " in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+async def test_a_certificate_for_the_local_network_is_trusted_by_its_authority_alone_and_renewed(
+    hub: Hub, tmp_path: Path
+) -> None:
+    file = tmp_path / "hub.toml"
+    words = ("tls", "init", "--config", str(file), "--name", "hub.home.arpa", "--json")
+    made = json.loads(hub(*words).stdout)
+    assert made["names"] == ["localhost", "127.0.0.1", "::1", "hub.home.arpa"]
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("hub.key", "hub-ca.key")} == {0o600}
+    authority = (tmp_path / "hub-ca.crt").read_bytes()
+    serials: list[bytes] = []
+    for _ in range(2):
+        pair = Certificates(tmp_path / "hub.crt", tmp_path / "hub.key")
+        trusting = ssl.create_default_context(cafile=str(tmp_path / "hub-ca.crt"))
+        (state := tmp_path / f"state-{len(serials)}").mkdir()
+        async with serving(state, tls=pair.context) as served:
+            base = f"https://localhost:{served.listening.tcp.port}"
+            async with httpx2.AsyncClient(verify=trusting, trust_env=False) as client:
+                assert (await client.get(f"{base}/healthz")).status_code == 200
+        serials.append(pair.pair.digest)
+        hub(*words)
+    assert len(set(serials)) == 2, "the certificate was not renewed"
+    assert (tmp_path / "hub-ca.crt").read_bytes() == authority
+    refused = hub(*words, "--name", "another.home.arpa")
+    assert refused.exit_code == 1
+    assert "is not for another.home.arpa" in refused.output
