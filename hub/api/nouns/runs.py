@@ -399,10 +399,13 @@ class Runs(Noun):
 
     @command(
         "runs files RUN_ID",
-        example="hub runs files 4e21a9 --state FAILED",
+        example="hub runs files 4e21a9 --only FAILED",
         json="run_units",
         help="List the files of a run, by path.",
-        options={"state": "Only those in this state.", "limit": "--limit=200: Maximum number of files."},
+        options={
+            "state": "--only: Only those in this state.",
+            "limit": "--limit=200: Maximum number of files.",
+        },
         rows="units",
         table=(
             "path as file",
