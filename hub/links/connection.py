@@ -160,11 +160,15 @@ class Connection:
             return
         self._place.vouch()
         limits = self._limits
+        hello = self._session.hello
+        assert hello is not None
         link = self._link = OpenLink(
             self,
             admission,
             self._session.offers,
             self._session.grants,
+            client=hello.client,
+            roots=hello.roots,
             wheel=self._wheel,
             clock=self._clock,
             metrics=self._metrics,
@@ -194,8 +198,6 @@ class Connection:
         self._transport.go_on()  # data after the hello was not read before
         self._metrics.connections.labels("device", "ready").inc()
         self._metrics.connection_attempts.labels("ready").inc()
-        hello = self._session.hello
-        assert hello is not None
         log.info(
             "device.connected",
             device_id=link.device_id,

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from protocol.errors import DeliveryError, ErrorCode
 from protocol.frame import Frame
-from protocol.handshake import CAPABILITY_OF
+from protocol.handshake import CAPABILITY_OF, Client
 from protocol.ids import DeviceId, UserId
 from protocol.work import (
     Action,
@@ -110,6 +110,16 @@ class DeviceLink(Protocol):
     @property
     def owner_grants(self) -> Mapping[str, Collection[str]]:
         """Grants of the device's owner to this hub, from the hello: tables by grant."""
+        ...
+
+    @property
+    def client(self) -> Client | None:
+        """Program of the device, as its hello names it."""
+        ...
+
+    @property
+    def roots(self) -> Sequence[str]:
+        """Folders that the device shares, from the hello."""
         ...
 
     def can(self, capability: str) -> bool:

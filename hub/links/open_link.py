@@ -36,7 +36,7 @@ from protocol.errors import (
     TooManyCalls,
 )
 from protocol.frame import MAX_PENDING_CALLS, Frame
-from protocol.handshake import CAPABILITY_OF, CapabilityName, Goodbye
+from protocol.handshake import CAPABILITY_OF, CapabilityName, Client, Goodbye
 from protocol.work import AgentRun, Answer, ToolCall, ToolCalls
 
 
@@ -71,12 +71,14 @@ class OpenLink:
         "_metrics",
         "_streams",
         "capabilities",
+        "client",
         "credential",
         "device_id",
         "epoch",
         "expires_at",
         "offers",
         "owner_grants",
+        "roots",
         "settle",
         "user_id",
     )
@@ -88,6 +90,8 @@ class OpenLink:
         offers: Mapping[str, str],
         owner_grants: Mapping[str, Collection[str]],
         *,
+        client: Client | None,
+        roots: Sequence[str],
         wheel: DeadlineWheel,
         clock: Clock,
         metrics: Metrics,
@@ -100,6 +104,8 @@ class OpenLink:
         self.expires_at = admission.expires_at
         self.offers = offers
         self.owner_grants = owner_grants
+        self.client = client
+        self.roots = roots
         self.capabilities = frozenset(offers)
         self._carrier = carrier
         self._clock = clock

@@ -249,6 +249,15 @@ def find_agent(c: sa.Connection, given: str, *, user_id: UserId) -> AgentRow | N
     return next(iter(readable(agent_in, c.execute(called(AGENTS, given, user_id)))), None)
 
 
+def first_agent_on(c: sa.Connection, device_id: DeviceId) -> tuple[AgentId, int] | None:
+    """Return the agent that has read from the device for the longest time, and when it was created."""
+    query = sa.select(agents.c.id, agents.c.created_at).where(
+        agents.c.device_id == device_id, agents.c.deleted_at.is_(None)
+    )
+    row = c.execute(query.order_by(agents.c.created_at, agents.c.id).limit(1)).one_or_none()
+    return None if row is None else (AgentId(row.id), row.created_at)
+
+
 def find_agent_on(c: sa.Connection, given: str, *, device_id: DeviceId) -> AgentRow | None:
     """Return the device's agent by id or, failing that, by name; archived agents do not match."""
     is_given = sa.or_(agents.c.id == given, agents.c.name == given)

@@ -497,6 +497,8 @@ class SimListener:
             admission,
             dict.fromkeys(device.capabilities, "1.0.0"),
             {},
+            client=None,
+            roots=(),
             wheel=self._wheel,
             clock=self._hub.clock,
             metrics=METRICS,

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from hub.links.link import ALWAYS, RunFrame
 from protocol.errors import CallTimedOut, DeliveryError, DeviceSlow, LinkLost
 from protocol.frame import Frame
+from protocol.handshake import Client
 from protocol.ids import DeviceId, UserId
 from protocol.work import AgentComplete, AgentRun, Answer, ToolCall
 
@@ -46,6 +47,8 @@ class FakeLink:
         )
         self.capabilities = frozenset(self.offers)
         self.owner_grants: dict[str, list[str]] = {}
+        self.client: Client | None = None
+        self.roots: Sequence[str] = ()
         self.credential = "token:t-1"
         self.calls: list[ToolCall] = []
         self.sent: list[Frame] = []

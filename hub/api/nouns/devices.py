@@ -1,6 +1,9 @@
 """Devices: renaming and revoking them, their grants, and closing their connections."""
 
-from typing import Final, Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
 
 from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Noun, Part, command, listed, route
@@ -8,14 +11,16 @@ from hub.api.nouns.tokens import TokenView
 from hub.api.others import link_of
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from protocol import keys
+from protocol.agent_status import Axis
 from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import Goodbye
 from storage import audit
-from storage.agents import agents
+from storage.agents import agent_states, agents
+from storage.agents.agent_states import AgentMove
 from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS
@@ -34,6 +39,10 @@ RESYNCED: Final = Goodbye(
     message="an operator wants this device's rows compared with the hub's; it comes back by itself",
     retry_after_ms=1_000,
 )
+
+
+SHOWN: Final = timedelta(days=14)
+MOST_MOVES: Final = 1_000  # of the connection, each way
 
 
 class NotConnectedHere(HubError):
@@ -89,14 +98,43 @@ class OwnerGrantView(View):
     tables: tuple[str, ...] = ()
 
 
-class DeviceDetail(DeviceView):
-    """A device with its keys and tokens, and the agents that read from it."""
+class ClientView(View):
+    """The program of a device, as it names itself."""
+
+    name: str
+    version: str
+
+
+class PresenceInterval(View):
+    """Time of a device's connection; *until* is null while it lasts."""
+
+    since: Instant
+    until: Instant | None = None
+
+
+class PresenceView(View):
+    """Times at which a device was connected, the newest first, at most 500.
+
+    They are those of the first agent that reads from it; without one they are not known. *is_cut*: there are
+    earlier ones since then.
+    """
+
+    since: Instant
+    is_known: bool
+    intervals: tuple[PresenceInterval, ...] = ()
+    is_cut: bool = False
+
+
+class DeviceDetail(DeviceView, kw_only=True):
+    """A device with its keys and tokens, the agents that read from it, and the folders that it shares."""
 
     keys: tuple[KeyView, ...] = ()
     tokens: tuple[TokenView, ...] = ()
     agents: tuple[str, ...] = ()
     agreement: AgreementView | None = None  # only of a device that reports its rows
     owner_grants: tuple[OwnerGrantView, ...] = ()  # while it is connected
+    client: ClientView | None = None  # while it is connected to this node
+    roots: tuple[str, ...] = ()  # likewise
 
 
 class NewName(View):
@@ -183,7 +221,53 @@ class Devices(Noun):
             owner_grants=tuple(
                 OwnerGrantView(name=name, tables=tuple(tables)) for name, tables in granted.items()
             ),
+            client=None if link is None or link.client is None else ClientView.from_row(link.client),
+            roots=() if link is None else tuple(link.roots),
         )
+
+    @command(
+        "devices presence DEVICE_ID",
+        example="hub devices presence desk --since 7d",
+        json="presence",
+        help="List the times at which a device was connected, the newest first.",
+        options={"since": "--since=14d: Times from then on."},
+        rows="intervals",
+        table=("since|at as connected", "until|at as until"),
+        empty="not connected in that time, or no agent reads from it",
+    )
+    @route("GET", "/{device_id}/presence", Scope.READ)
+    async def presence(
+        self,
+        device_id: str,
+        since: Annotated[Instant, Meta(description="14 days ago by default.")] | None = None,
+    ) -> PresenceView:
+        """List the times at which a device was connected, the newest first."""
+        begin = since or self._clock.now() - SHOWN
+
+        def read(c: Connection) -> tuple[int | None, list[AgentMove], bool]:
+            device = self._called(c, device_id)
+            first = agents.first_agent_on(c, device.id)
+            if first is None:
+                return None, [], False
+            moves = agent_states.history_page(c, first[0], axis=Axis.CONNECTIVITY, limit=MOST_MOVES)
+            return first[1], moves, device.connectivity == "online"
+
+        known_since, moves, is_online = await self._store.read(read)
+        found, is_cut = [], len(moves) == MOST_MOVES
+        end: int | None = None
+        for move in moves:
+            if move.new_value == "online":
+                found.append(PresenceInterval(from_epoch_ms(move.at), _instant(end)))
+            end = move.at
+            if end < epoch_ms(begin):
+                is_cut = False
+                break
+        else:
+            was_online = moves[-1].old_value == "online" if moves else is_online
+            if known_since is not None and was_online and not is_cut:
+                found.append(PresenceInterval(from_epoch_ms(known_since), _instant(end)))
+        intervals = [one for one in found if one.until is None or one.until > begin]
+        return PresenceView(begin, known_since is not None, tuple(intervals), is_cut)
 
     @command(
         "devices rename DEVICE_ID NAME",
@@ -298,3 +382,7 @@ class Devices(Noun):
 
     def _now_ms(self) -> int:
         return epoch_ms(self._clock.now())
+
+
+def _instant(at: int | None) -> datetime | None:
+    return None if at is None else from_epoch_ms(at)

@@ -109,6 +109,11 @@ async def test_an_agent_is_seen_in_the_calendar_found_by_keys_and_paused(
     await visit.page.get_by_role("button", name="Resume").wait_for()
     row = await hub.store.read(agents.agent_called, "notes", None)
     assert row.lifecycle == "paused"
+    await visit.page.get_by_role("link", name="desk").click()
+    connected = visit.page.locator("section", has=visit.page.get_by_role("heading", name="Connected"))
+    await connected.get_by_text("of the last 14 days, once").click()
+    times = connected.get_by_role("table", name="Times of its connections")
+    await expect(times.locator("td[data-head=Until]")).to_have_text("now")
 
 
 async def test_home_counts_what_happened_since_the_last_visit_and_leads_to_it(

@@ -1,15 +1,20 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt } from "../acting";
+import { between } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { type Column, Command, Facts, Field, Form, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
-import type { DeviceDetail, DeviceView, InvitationView, KeyView, NewInvitation, PairingView } from "../types";
+import type { DeviceDetail, DeviceView, InvitationView, KeyView, NewInvitation, PairingView, PresenceInterval } from "../types";
 
 const ROWS = 50;
+const DAYS = 14;
+const DAY_MS = 86_400_000;
+const WIDTH = 480; // three minutes each
+const dayName = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
 
 function presence(device: DeviceView): string {
   return device.revoked_at !== null ? "revoked" : device.connected ? "connected" : "away";
@@ -247,13 +252,76 @@ function Detail({ of }: { of: DeviceDetail }): JSX.Element {
           ["May do", of.grants.join(", ") || "receive its items"],
           ["Its owner permits", of.owner_grants.map((grant) => [grant.name, ...grant.tables].join(" ")).join(", ")],
           ["Offers", of.capabilities.join(", ")],
+          ["Program", of.client && `${of.client.name} ${of.client.version}`],
+          ["Shares", of.roots.join(", ")],
           ["Rows", of.agreement && (of.agreement.problem ?? (of.agreement.agreed_at ? "agree with the hub" : "are being compared"))],
           ["Agents", of.agents.length > 0 && of.agents.map((agent) => <a class="listed" key={agent} href={link(["agents", agent])}>{agent}</a>)],
         ]}
       />
+      <Presence device={of.id} name={of.name} />
       <Section title="Keys">
         <Table label="Keys" columns={KEYS} rows={of.keys} id={(key) => key.fingerprint} empty="It connects with a token." />
       </Section>
     </>
+  );
+}
+
+/** Times of the connection: a line for each of the last days, and the same as a table. */
+function Presence({ device, name }: { device: string; name: string }): JSX.Element {
+  const today = new Date(now.value);
+  const days = Array.from({ length: DAYS }, (_, back) => new Date(today.getFullYear(), today.getMonth(), today.getDate() - back));
+  const since = (days.at(-1) as Date).toISOString();
+  const presence = useReading("/v1/devices/{device_id}/presence", { params: { device_id: device }, query: { since }, kinds: ["agent", "device"] });
+  return (
+    <Section title="Connected" more={<Command text={`hub devices presence ${name} --since ${DAYS}d`} />}>
+      <Read of={presence}>
+        {(data) => {
+          if (!data.is_known) return <p class="empty">The times of its connections are known once an agent reads from it.</p>;
+          const times = data.intervals.map((one): [number, number] => [Date.parse(one.since), one.until ? Date.parse(one.until) : now.value]);
+          const all = now.value - Date.parse(since);
+          const share = times.reduce((sum, [from, to]) => sum + Math.max(0, to - Math.max(from, now.value - all)), 0) / all;
+          return (
+            <>
+              <ul class="presence" aria-hidden="true">
+                {days.map((day) => (
+                  <li key={day.getTime()}>
+                    <span class="quiet">{dayName.format(day)}</span>
+                    <Line day={day} times={times} />
+                  </li>
+                ))}
+              </ul>
+              <details>
+                <summary>
+                  {Math.round(share * 100)} % of the last {DAYS} days, {data.intervals.length === 1 ? "once" : `${data.intervals.length} times`}{data.is_cut && ", and earlier ones"}
+                </summary>
+                <Table label="Times of its connections" columns={TIMES} rows={data.intervals} id={(one) => one.since} empty="It was not connected." />
+              </details>
+            </>
+          );
+        }}
+      </Read>
+    </Section>
+  );
+}
+
+const TIMES: readonly Column<PresenceInterval>[] = [
+  { head: "Connected", kind: "main", cell: (one) => <Time at={one.since} isExact /> },
+  { head: "Until", cell: (one) => <Time at={one.until} isExact none="now" /> },
+  { head: "For", kind: "number", cell: (one) => between(one.since, one.until ?? null, now.value) },
+];
+
+/** The hours of one day; a filled part is a time of the connection. */
+function Line({ day, times }: { day: Date; times: readonly (readonly [number, number])[] }): JSX.Element {
+  const begin = day.getTime();
+  const part = (at: number): number => Math.min(1, Math.max(0, (at - begin) / DAY_MS)) * WIDTH;
+  return (
+    <svg viewBox={`0 0 ${WIDTH} 10`} preserveAspectRatio="none">
+      <rect class="away" width={WIDTH} height="10" />
+      {times
+        .filter(([from, to]) => to > begin && from < begin + DAY_MS)
+        .map(([from, to]) => (
+          <rect key={from} class="here" x={part(from)} width={Math.max(1, part(to) - part(from))} height="10" />
+        ))}
+    </svg>
   );
 }
