@@ -395,8 +395,8 @@ async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
     }
     counted = {}
     for path in QUESTIONS:
-        if path in ENDLESS:
-            continue  # streams
+        if path in ENDLESS or path == "/v1/items/{item_id}/choices":
+            continue  # streams, and what a device answers, which none does here
         whole.reads.forget()
         asked = path.format(**known | ({"name": "name-00001"} if "templates" in path else {}))
         answer = await whole.client.get(asked)
