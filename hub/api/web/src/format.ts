@@ -72,3 +72,13 @@ export function money(usd: number): string {
 export function brief(id: string): string {
   return id.length > 12 ? `…${id.slice(-6)}` : id;
 }
+
+/** Return a command with options for the filters that are set, safe to be pasted into a shell. */
+export function commandOf(words: string, given: Readonly<Record<string, string | undefined>>): string {
+  const flags = Object.entries(given).flatMap(([name, value]) => (value ? [`--${name} ${quoted(value)}`] : []));
+  return [words, ...flags].join(" ");
+}
+
+function quoted(text: string): string {
+  return /^[\w.@+/:][\w.@+/:-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}

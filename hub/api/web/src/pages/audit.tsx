@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
+import { commandOf } from "../format";
 import { type Column, Filter, Page, Pager, Pairs, Read, State, Table, Time, Was } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
@@ -68,9 +69,9 @@ export function Audit(): JSX.Element {
     ...{ since: day("since"), until: day("until"), cursor: given("cursor"), limit: ROWS },
   };
   const audit = useReading("/v1/audit", { query });
-  const flags = FILTERS.filter(given).map((filter) => `--${filter} ${given(filter)}`);
+  const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));
   return (
-    <Page title="Audit" command={["hub audit ls", ...flags].join(" ")} actions={<Verify />}>
+    <Page title="Audit" command={commandOf("hub audit ls", flags)} actions={<Verify />}>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
         <Filter name="event" label="Event" />
         <Filter name="actor" label="Who" />

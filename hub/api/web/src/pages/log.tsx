@@ -1,4 +1,5 @@
 import type { JSX } from "preact";
+import { commandOf } from "../format";
 import { Choice, type Column, Filter, Page, Pager, Pairs, Read, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
@@ -23,14 +24,14 @@ export function Log(): JSX.Element {
     ...{ cursor: given("cursor"), limit: ROWS },
   };
   const log = useReading("/v1/logs", { query });
-  const flags = FILTERS.filter(given).map((filter) => `--${filter} ${given(filter)}`);
+  const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));
   const actions = (
     <button type="button" onClick={log.again}>
       Read again
     </button>
   );
   return (
-    <Page title="Log" command={["hub logs", ...flags].join(" ")} actions={actions}>
+    <Page title="Log" command={commandOf("hub logs", flags)} actions={actions}>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
         <Choice name="level" label="Level, at least" values={OTHERS} none={LEAST} />
         <Filter name="run" label="Run" />

@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { report } from "../acting";
-import { exact } from "../format";
+import { commandOf, exact } from "../format";
 import { type Key, useKeys } from "../keys";
 import { isAtDevice, me } from "../me";
 import { Choice, Facts, Filter, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
@@ -119,9 +119,11 @@ export function Review(): JSX.Element {
     );
   }
   useKeys(keys);
+  const listing = verdict === "open" ? "hub items ls" : "hub items ls --all";
+  const command = isAtDevice() ? "hub review" : commandOf(listing, { agent, run, table, device, warning, path, text });
 
   return (
-    <Page title="Review" command="hub review">
+    <Page title="Review" command={command}>
       <div class="review" data-open={query["item"] !== undefined}>
         <div class="review-list">
           <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>

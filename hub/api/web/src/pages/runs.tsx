@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { between, brief, count, money } from "../format";
+import { between, brief, commandOf, count, money } from "../format";
 import { now } from "../live";
 import { Choice, type Column, Facts, Filter, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
@@ -30,9 +30,9 @@ function List(): JSX.Element {
   };
   const runs = useReading("/v1/runs", { query: { ...asked, cursor: given("cursor"), limit: ROWS }, kinds: ["run"] });
   const counts = useReading("/v1/runs/counts", { query: asked, kinds: ["run"] });
-  const flags = FILTERS.filter(given).map((filter) => `--${filter} ${given(filter)}`);
+  const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));
   return (
-    <Page title="Runs" command={["hub runs", ...flags].join(" ")}>
+    <Page title="Runs" command={commandOf("hub runs", flags)}>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
         <Filter name="agent" label="Agent" />
         <Filter name="device" label="Device" />
