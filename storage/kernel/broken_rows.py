@@ -166,10 +166,11 @@ def _faults_of_document(column: sa.Column[Any], value: str, dialect: str) -> _Fa
     if dialect == "postgresql":
         is_kind = f"jsonb_typeof({value})"
     yield f"{column.name} is no JSON {kind}", f"({is_kind}) <> '{kind}'"
-    member = {str: "string", Any: None}.get(shape.__args__[-1], "object")
-    if member is None:
+    if (value_shape := shape.__args__[-1]) is Any:
         return
-    type_ = "text" if member == "string" else member
+    # names of a type in JSON and on PostgreSQL, and in SQLite's json_each
+    names = {str: ("string", "text"), int: ("number", "integer")}
+    member, type_ = names.get(value_shape, ("object", "object"))
     has_other = (
         f"CASE WHEN json_valid({value}) AND json_type({value}) = '{kind}' THEN"
         f" EXISTS (SELECT 1 FROM json_each({value}) WHERE type <> '{type_}') END"

@@ -32,6 +32,14 @@ _KEY_IDS: Final[Mapping[str, Sequence[str]]] = {"device_keys": ["id"], "pairings
 _WORLD: Final = "<world>"
 _KEY_ID: Final = "<key id>"
 _SEQ: Final = "<seq>"
+_DOCUMENTS: Final[Mapping[Any, str | None]] = {
+    Any: None,
+    dict[str, Any]: '{"a": [1]}',
+    dict[str, str]: '{"a": "b"}',
+    list[dict[str, Any]]: '[{"a": 1}]',
+    list[int]: "[1, 2]",
+    list[str]: '["a"]',
+}
 # tried in turn until a constraint is violated
 _TEXTS: Final = ("'nonsense'", "''", f"'{'x' * 256}'", "NULL")
 _NUMBERS: Final = ("-1", "0", "1", "99", "9999", f"{AT + 2}", "NULL")
@@ -92,7 +100,7 @@ def _values_of(column: sa.Column[Any]) -> Iterator[tuple[str, str]]:
         if column.type.shape is not Any:
             yield "shape", """'{"a": "b"}'""" if is_list else """'["a"]'"""
             if column.type.shape.__args__[-1] is not Any:
-                yield "element", "'[7]'" if is_list else """'{"a": 7}'"""
+                yield "element", "'[null]'" if is_list else """'{"a": null}'"""
     if column.foreign_keys:
         yield "reference", f"{column.name} || '-gone'"
     elif not column.primary_key:
@@ -173,6 +181,8 @@ def _value(column: sa.Column[Any], choices: Mapping[str, str]) -> Any:
     """Return the value of a column, or None for its default."""
     if column.foreign_keys:
         return _WORLD
+    if isinstance(column.type, Doc):
+        return _DOCUMENTS[column.type.shape]
     if column.nullable or column.server_default is not None:
         return None
     if isinstance(column.type, sa.LargeBinary):
