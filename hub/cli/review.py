@@ -367,7 +367,7 @@ def grants(
     rows.read=TABLE,TABLE    the hub may query your approved rows of these tables
 
     By default nothing is granted. A change applies on the device at once, even if 'hub connect'
-    does not run; the hub is notified when the device connects next.
+    does not run; the hub is notified within seconds by a running one, else at its next connection.
 
     Example: hub grants +rows.read=tasks,projects -review.remote
     """

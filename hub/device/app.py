@@ -33,7 +33,7 @@ from hub.device.digests import open_digests
 from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
 from hub.device.known_hubs import SUFFIX, BadKnownHubs, HubNotTrusted, KnownHubs, dialled
 from hub.device.messages import describe_message, describe_question
-from hub.device.reporting import ANSWERS, REPLIES, VERDICTS, Hearing, Reporting
+from hub.device.reporting import ANSWERS, POLL_EVERY_S, REPLIES, VERDICTS, Hearing, Reporting
 from hub.device.run_reading import Contents, Library, Readings
 from hub.device.shared import MAX_FILE_BYTES, Root, SharedFolders, declare, root_spellings, settle
 from hub.log import Channel
@@ -137,6 +137,7 @@ class ReferenceDevice:
     ) -> None:
         self._options = options
         self._hubs = hubs
+        self._granted: dict[str, list[str]] = {}  # as the last hello said
         self._key_of_hub = ""  # of the last one that was met, or is known at a given address
         self._addresses = [dialled(address_of(url)) for url in options.urls]
         self._credential = credential
@@ -221,7 +222,7 @@ class ReferenceDevice:
             self._on_status(f"the key of this hub: {hub.fingerprint}")
         if isinstance(self._credential, KeyCredential) and self._credential.use(self._hubs.path_of(hub)):
             self._on_status(f"the key of this device: {self._credential.identity.shown}")
-        granted = self._store.granted(self._options.grants if before is None else ())
+        self._granted = granted = self._store.granted(self._options.grants if before is None else ())
         return DeviceHello(
             device_id=self._options.name or None,
             protocol=SPOKEN,
@@ -246,6 +247,7 @@ class ReferenceDevice:
         ]
         tasks.start_soon(self._serve_calls, tools, bench, welcome)
         tasks.start_soon(hearing.serve)
+        tasks.start_soon(self._follow_grants, tools, tasks)
         for reporting in reports:
             tasks.start_soon(reporting.serve)
         tasks.start_soon(self._browser.serve, line)
@@ -293,6 +295,16 @@ class ReferenceDevice:
             self._on_status(compared)
         await self._keep_addresses(tools)
         await tools.serve(bench)
+
+    async def _follow_grants(self, tools: Tools, tasks: TaskGroup) -> None:
+        """Connect again once the owner has changed the grants, which a hub learns from a hello."""
+        while True:
+            await self._clock.sleep(POLL_EVERY_S)
+            if not await tools.on_file(DeviceStore.is_changed, "grants", otherwise=False):
+                continue
+            if await tools.on_file(DeviceStore.granted, otherwise=self._granted) != self._granted:
+                self._on_status("the grants of the owner have changed; the hub is told in a new connection")
+                tasks.cancel_scope.cancel()
 
     async def _keep_addresses(self, tools: Tools) -> None:
         named, address = self._client.named, self._client.address

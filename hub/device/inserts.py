@@ -154,6 +154,8 @@ class DeviceStore:
 
     def granted(self, changes: Sequence[str] = ()) -> dict[str, list[str]]:
         """Change the owner's grants to the hub as ``grants.changed`` does, and return the result."""
+        if not changes:
+            return grants.of_hub(self._db, self.hub)
         with self._transaction():
             return grants.change(self._db, self.hub, changes)
 

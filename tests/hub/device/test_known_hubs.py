@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from hub.clock import SystemChance
+from hub.device import app
 from hub.device.client import TurnedAway
 from hub.device.credentials import KeyCredential
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, KnownHub, KnownHubs, check_proof, dialled
@@ -213,3 +214,14 @@ async def test_every_hello_has_the_grants_that_the_owner_gave_at_pairing(tmp_pat
         change_grants(tmp_path / "desk.db", hub.key.public_key, ["-review.remote"])
         async with open_device(hub.url, tmp_path):
             assert (await (await hub.guest()).welcome()).grants == []
+
+
+async def test_a_grant_that_its_owner_changes_while_a_device_is_connected_is_told_in_a_new_hello(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "POLL_EVERY_S", 0.01)
+    hub = ScriptedHub()
+    async with hub.open(), open_device(hub.url, tmp_path):
+        assert (await (await hub.guest()).welcome()).grants == []
+        change_grants(tmp_path / "desk.db", hub.key.public_key, ["+review.remote"])
+        assert (await (await hub.guest()).welcome()).grants == [GrantOfOwner(name="review.remote")]
