@@ -157,6 +157,8 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     assert await verdicts(hub) == {}
     await visit.open("review?item=i-2")
     await keys.press("e")
+    await keys.type("rax ")  # into the form: no key of the page
+    await expect(visit.page.get_by_label("title")).to_have_value(f"{PLAIN}rax ")
     await visit.page.get_by_label("title").fill("Pay Anna")
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
@@ -174,6 +176,10 @@ async def test_all_items_are_those_without_a_warning_and_others_are_selected_one
     await visit.page.get_by_text("Rejected “Send Anna").wait_for()
     assert await verdicts(hub) == {"i-2": ("reject", {})}
     await visit.open("review?item=i-0")
+    await keys.press("x")
+    await visit.page.locator(".picks input:checked").wait_for()
+    await keys.press("Escape")
+    await expect(visit.page.locator(".picks input:checked")).to_have_count(0)
     await keys.press("x")
     await keys.press("a")
     await visit.page.get_by_text("Approved “<img").wait_for()

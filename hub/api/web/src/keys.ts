@@ -44,7 +44,7 @@ function pressed(event: KeyboardEvent): void {
     target.blur(); // what was typed takes effect, and the keys of the view act again
     return;
   }
-  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || isDialogOpen()) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || isFormOpen()) return;
   const action = chosen(event.key, event.timeStamp);
   if (action === undefined) return;
   event.preventDefault();
@@ -80,6 +80,7 @@ function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.matches("input:not([type=checkbox]), textarea, select, [contenteditable]");
 }
 
-function isDialogOpen(): boolean {
-  return document.querySelector("dialog[open]") !== null;
+/** Whether a dialog, or a form in place of what the keys act on, is open. */
+function isFormOpen(): boolean {
+  return document.querySelector("dialog[open], form[data-takes-keys]") !== null;
 }

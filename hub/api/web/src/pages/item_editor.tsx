@@ -1,6 +1,6 @@
 // The values of an item: shown as people read them, and changed.
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { exact } from "../format";
 import { useReading } from "../reading";
 import type { ItemDetail } from "../types";
@@ -22,6 +22,9 @@ export function shown(value: unknown): string {
 }
 
 export function Editor({ of, approve, close }: EditorProps): JSX.Element {
+  const form = useRef<HTMLFormElement>(null);
+  // At once: what is typed next goes into the form.
+  useLayoutEffect(() => form.current?.querySelector<HTMLElement>("input, textarea, select")?.focus(), []);
   const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id } });
   const above = choices.data?.fields ?? [];
   const fields = Object.entries(of.data).filter(
@@ -46,14 +49,16 @@ export function Editor({ of, approve, close }: EditorProps): JSX.Element {
   ];
   return (
     <form
+      ref={form}
       class="editor"
+      data-takes-keys
       onSubmit={(event) => {
         event.preventDefault();
         approve(Object.fromEntries(changed));
       }}
       onKeyDown={(event) => event.key === "Escape" && close()}
     >
-      {fields.map(([name, value], at) => {
+      {fields.map(([name, value]) => {
         const text = texts[name] ?? editable(value);
         return (
           <label class="field" key={name}>
@@ -61,7 +66,7 @@ export function Editor({ of, approve, close }: EditorProps): JSX.Element {
             {typeof value === "number" ? (
               <input type="datetime-local" required value={text} onInput={change(name)} />
             ) : (
-              <textarea rows={text.length > 80 ? 5 : 1} autoFocus={at === 0} value={text} onInput={change(name)} />
+              <textarea rows={text.length > 80 ? 5 : 1} value={text} onInput={change(name)} />
             )}
           </label>
         );

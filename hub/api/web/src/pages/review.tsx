@@ -44,13 +44,14 @@ export function Review(): JSX.Element {
   const id = query["item"] ?? rows[0]?.id;
   const item = useReading("/v1/items/{item_id}", { params: { item_id: id ?? "" }, kinds: KINDS, when: id !== undefined });
   const [chosen, setChosen] = useState<ReadonlyMap<string, ItemView>>(new Map());
-  const [isEditing, setEditing] = useState(false);
+  const [edited, setEdited] = useState<string>();
 
   const mayJudge = me.value?.scopes.includes("run") ?? false;
   const isOpen = (one: ItemView): boolean =>
     mayJudge && one.verdict === "open" && !decided.value.has(one.id) && !isOnItsWay(one);
   const current = item.data?.id === id ? item.data : undefined;
   const isWaiting = current !== undefined && isOpen(current);
+  const isEditing = isWaiting && edited === id;
   const judged = chosen.size > 0 ? [...chosen.values()].filter(isOpen) : isWaiting ? [current] : [];
 
   useEffect(() => {
@@ -60,7 +61,7 @@ export function Review(): JSX.Element {
   }, [items.data, current]);
 
   function show(next: string | undefined): void {
-    setEditing(false);
+    setEdited(undefined);
     if (next === undefined) return;
     go(link(["review"], { ...query, item: next }), { replace: query["item"] !== undefined });
     requestAnimationFrame(() => document.querySelector<HTMLElement>(".picks [aria-current]")?.focus());
@@ -75,7 +76,7 @@ export function Review(): JSX.Element {
     setChosen(rest);
   }
   async function judge(verdict: Verdict, data?: Values): Promise<void> {
-    if (verdict === "approve" && !data && chosen.size === 0 && isWaiting && current.lacks.length > 0) return setEditing(true);
+    if (verdict === "approve" && !data && chosen.size === 0 && isWaiting && current.lacks.length > 0) return setEdited(id);
     const them = data && current ? [current] : judged;
     if (them.length === 0 || !(await give(them, verdict, data))) return;
     goOn();
@@ -83,7 +84,7 @@ export function Review(): JSX.Element {
   /** Show the next item that waits: of this page, or of the next one. */
   function goOn(): void {
     setChosen(new Map());
-    setEditing(false);
+    setEdited(undefined);
     const rest = rows.slice(rows.findIndex((row) => row.id === id) + 1);
     const next = [...rest, ...rows].find(isOpen);
     const cursor = items.data?.next_cursor;
@@ -110,12 +111,13 @@ export function Review(): JSX.Element {
   if (mayJudge) {
     keys.push(
       { key: "a", about: "approve the item, or those selected", action: () => void judge("approve") },
-      { key: "e", about: "edit the item, and approve it", action: () => setEditing(isWaiting) },
+      { key: "e", about: "edit the item, and approve it", action: () => setEdited(id) },
       { key: "r", about: "reject the item, or those selected", action: () => void judge("reject") },
       { key: "u", about: "undo, within 8 seconds", action: () => void undo() },
       { key: "R", about: "reject all items of the file", action: () => void rejectFile() },
       { key: "x", about: "select the item", action: () => current && toggle(current) },
       { key: "A", about: "select all of these filters that have no warning", action: () => void pickAll() },
+      { key: "Escape", about: "clear the selection", action: () => setChosen(new Map()) },
     );
   }
   useKeys(keys);
@@ -164,11 +166,11 @@ export function Review(): JSX.Element {
           {id !== undefined && !current && !item.refusal && <div class="waiting" aria-busy="true" />}
           {current && (
             <Item of={current}>
-              {isWaiting && isEditing && <Editor of={current} approve={(data) => void judge("approve", data)} close={() => setEditing(false)} />}
+              {isEditing && <Editor key={id} of={current} approve={(data) => void judge("approve", data)} close={() => setEdited(undefined)} />}
               {isWaiting && !isEditing && chosen.size === 0 && (
                 <div class="actions">
                   <Judge count={1} judge={judge} />
-                  <button type="button" onClick={() => setEditing(true)}>
+                  <button type="button" onClick={() => setEdited(id)}>
                     Edit <kbd>e</kbd>
                   </button>
                   <button type="button" onClick={() => void rejectFile()}>
