@@ -9,11 +9,13 @@ const whole = new Intl.NumberFormat("en");
 const rounded = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
+const SKEW_S = 5; // of the clocks of the hub and the browser
+
 /** Return the distance of a time from now: 5 min. ago, in 2 days. */
 export function ago(at: string, nowMs: number): string {
   const seconds = (Date.parse(at) - nowMs) / 1_000;
   const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? ["second", 1];
-  return unit === "second" ? (seconds > 0 ? "soon" : "just now") : relative.format(Math.round(seconds / size), unit);
+  return unit === "second" ? (seconds > SKEW_S ? "soon" : "just now") : relative.format(Math.round(seconds / size), unit);
 }
 
 const precise = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });

@@ -96,9 +96,10 @@ interface TimeProps {
 
 export function Time({ at, none = "–", isExact = false }: TimeProps): JSX.Element {
   if (!at) return <span class="quiet">{none}</span>;
+  // The time that is kept may be seconds old, and what has just happened would be ahead of it.
   return (
     <time dateTime={at} title={exact(at)}>
-      {isExact ? second(at) : ago(at, now.value)}
+      {isExact ? second(at) : ago(at, Math.max(now.value, Date.now()))}
     </time>
   );
 }
