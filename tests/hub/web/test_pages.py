@@ -389,7 +389,7 @@ async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_underst
     await visit.page.get_by_role("button", name="Resume").wait_for()
 
 
-async def test_a_link_signs_a_browser_in_once(hub: ServedHub) -> None:
+async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(hub: ServedHub) -> None:
     async with over_unix(hub) as operator, browsing() as browser:
         made = await operator.post("/v1/sessions/links", json={})
         address = f"http://{hub.listening.tcp}{made.json()['path']}"
@@ -400,8 +400,10 @@ async def test_a_link_signs_a_browser_in_once(hub: ServedHub) -> None:
             await visit.open("agents/notes")
             await visit.page.get_by_role("button", name="Pause").click()
             await visit.page.get_by_role("button", name="Resume").wait_for()
-        async with visiting(browser, hub, is_signed_in=False) as visit:
-            await visit.page.goto(address)
+            await visit.page.get_by_role("button", name="Sign out").click()
+            await visit.page.get_by_role("heading", name="Sign in").wait_for()
+            assert not any(cookie["httpOnly"] for cookie in await visit.context.cookies())
+            await visit.page.goto(address)  # of a link that was used
             await visit.page.get_by_role("alert").wait_for()
 
 

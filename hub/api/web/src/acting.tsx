@@ -3,7 +3,7 @@ import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { may } from "./me";
-import { Refusal } from "./server";
+import { Refusal, ask } from "./server";
 import type { Scope } from "./types";
 
 interface Outcome {
@@ -36,6 +36,11 @@ export async function attempt(action: () => Promise<unknown>, done: string): Pro
   }
   report(done);
   return true;
+}
+
+/** End the session of this browser. Loaded again, the page knows nothing of it, and asks who this is. */
+export async function signOut(): Promise<void> {
+  if (await attempt(() => ask("delete", "/v1/sessions/current"), "Signed out.")) location.assign("/");
 }
 
 interface ActProps {

@@ -10,6 +10,11 @@ export function isAtDevice(): boolean {
   return me.value?.actor === "owner";
 }
 
+/** Whether this browser has a session, which can be ended. */
+export function hasSession(): boolean {
+  return me.value?.actor.startsWith("session:") ?? false;
+}
+
 export function may(scope: Scope): boolean {
   return me.value?.scopes.includes(scope) ?? false;
 }

@@ -1,9 +1,9 @@
 // The command palette: every view, agent and device by a few letters of its name, and what can be done with it.
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { attempt } from "./acting";
+import { attempt, signOut } from "./acting";
 import { isHelpShown, isPaletteShown } from "./keys";
-import { isAtDevice, may } from "./me";
+import { hasSession, isAtDevice, may } from "./me";
 import { useReading } from "./reading";
 import { go, link } from "./router";
 import { ask } from "./server";
@@ -98,6 +98,7 @@ function useEntries(): readonly Entry[] {
       action: () => go(`/${view.path}`),
     })),
     { title: "Keys", about: "?", action: () => (isHelpShown.value = true) },
+    ...(hasSession() ? [{ title: "Sign out", about: "end the session", action: () => void signOut() }] : []),
     ...(agents?.agents ?? []).flatMap(({ name }) => [
       { title: name, about: "agent", action: () => go(link(["agents", name])) },
       { title: `Runs of ${name}`, about: "runs", action: () => go(link(["runs"], { agent: name })) },

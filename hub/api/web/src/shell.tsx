@@ -2,11 +2,11 @@
 import { effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { outcome } from "./acting";
+import { outcome, signOut } from "./acting";
 import { lasting } from "./format";
 import { isHelpShown, isPaletteShown, listen, own } from "./keys";
 import { follow, isSignedOut, keepTime, lostAt, now } from "./live";
-import { isAtDevice, me } from "./me";
+import { hasSession, isAtDevice, me } from "./me";
 import { Palette } from "./palette";
 import { Page } from "./parts";
 import { PAGES } from "./pages/pages";
@@ -18,6 +18,7 @@ import { noteVisit } from "./visit";
 
 const THEMES = ["system", "light", "dark"] as const;
 const THEME = "theme";
+const PALETTE = navigator.platform.startsWith("Mac") || navigator.platform.startsWith("iP") ? "⌘ K" : "Ctrl K";
 const theme = signal(localStorage.getItem(THEME) ?? "system");
 const isMenuShown = signal(false);
 
@@ -114,7 +115,7 @@ function Navigation(): JSX.Element {
       </ul>
       <div class="foot">
         <button type="button" onClick={() => (isPaletteShown.value = true)}>
-          Go to… <kbd>⌘ K</kbd>
+          Go to… <kbd>{PALETTE}</kbd>
         </button>
         <button type="button" onClick={() => (isHelpShown.value = true)}>
           Keys <kbd>?</kbd>
@@ -137,6 +138,11 @@ function Navigation(): JSX.Element {
             {me.value.name}
             {me.value.role && ` · ${me.value.role}`}
           </p>
+        )}
+        {hasSession() && (
+          <button type="button" onClick={() => void signOut()}>
+            Sign out
+          </button>
         )}
       </div>
     </nav>
@@ -178,7 +184,7 @@ function Help(): JSX.Element {
     else dialog.current?.close();
   }, [isShown]);
   const always: readonly (readonly [string, string])[] = [
-    ["⌘ K or Ctrl K", "go to a view, an agent or a device"],
+    [PALETTE, "go to a view, an agent or a device"],
     ["j, k", "next and previous row"],
     ["/", "search"],
     ["?", "these keys"],

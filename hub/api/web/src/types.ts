@@ -255,4 +255,5 @@ export interface Delete {
   "/v1/boards/{board}/memory/{memory_id}": { query: "user"; body: undefined; answer: MemoryView };
   "/v1/connectors/{connector}/grant": { query: "user"; body: undefined; answer: ForgottenView };
   "/v1/invitations/{invitation_id}": { query: "user"; body: undefined; answer: InvitationView };
+  "/v1/sessions/current": { query: "user"; body: undefined; answer: SessionView };
 }
