@@ -17,7 +17,7 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.delivery import may_change
 from hub.turns import Turns
-from protocol.calls import Reviewed
+from protocol.calls import OwnerGrant, Reviewed
 from protocol.errors import CallNotGranted, CallUnsupported, DeliveryError, ErrorCode
 from protocol.frame import Record
 from protocol.handshake import CAPABILITY_OF
@@ -154,8 +154,8 @@ class VerdictDelivery:
 
     async def _ask(self, link: DeviceLink, verdict: DueVerdict) -> VerdictAnswer | None:
         """Return the device's answer; None if there is none yet."""
-        if not link.can(CAPABILITY_OF[Action.REVIEW_APPLY]):
-            return VerdictAnswer(id=verdict.id, reason=ErrorCode.CALL_UNSUPPORTED)
+        if (refused := refused_by(link)) is not None:
+            return VerdictAnswer(id=verdict.id, reason=refused)
         seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
         data, titles = _with_titles(verdict.data)
         frame = ToolCall(
@@ -174,6 +174,13 @@ class VerdictDelivery:
         except DeliveryError:
             return None
         return _answer_of(verdict, answer)
+
+
+def refused_by(link: DeviceLink) -> ErrorCode | None:
+    """Return why a device takes no verdict from this hub, or None."""
+    if not link.can(CAPABILITY_OF[Action.REVIEW_APPLY]):
+        return ErrorCode.CALL_UNSUPPORTED
+    return None if OwnerGrant.REVIEW_REMOTE in link.owner_grants else ErrorCode.NOT_GRANTED
 
 
 class RowTitle(msgspec.Struct, frozen=True):

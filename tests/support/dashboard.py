@@ -19,10 +19,13 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from hub.api.door.roles import Role, Scope
 from hub.health.issues import Finding, notice, post, warning
 from protocol.coordination import MetricType
+from protocol.handshake import CAPABILITY_OF
 from protocol.ids import CallId, RunId
 from protocol.lifecycles import RunOutcome, RunState
+from protocol.work import Action
 from storage.agents import agents, measurements
 from storage.agents.measurements import BucketRetention, SampleRow
+from storage.devices.devices import DeviceRow
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow
 from storage.runs.schema import model_calls, run_calls, run_state_history, run_units, runs
@@ -31,6 +34,7 @@ from storage.schedules.fire_rows import FireRow
 from tests.support.browser import chromium
 from tests.support.clock import START
 from tests.support.hub import TEXT, ServedHub, over_unix, serving
+from tests.support.identity import EndedLink
 
 HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.\u2066 & <b>bold</b>"
 LONG: Final = "long " * 1_600
@@ -75,6 +79,7 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
     """Open a hub with runs, items, questions and measurements, some with hostile texts."""
     async with serving(folder, TEXT + MAILBOX, body_bytes=20_000) as hub, over_unix(hub) as operator:
         await hub.device("lab")
+        takes_verdicts(await hub.device("desk"), hub)
         await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
         await hub.run("r-2", RunState.FAILED, reason=HOSTILE)
         await hub.run("r-3")
@@ -97,6 +102,15 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
                 asked = await operator.post(f"/v1/boards/garden/{route}", json={"content": content})
                 assert asked.status_code == 201, asked.text
         yield hub
+
+
+def takes_verdicts(device: DeviceRow, hub: ServedHub) -> dict[str, list[str]]:
+    """Let a connected device take verdicts. Return its owner's grants."""
+    link = hub.roster.find(device.id)
+    assert isinstance(link, EndedLink)
+    link.capabilities |= {CAPABILITY_OF[Action.REVIEW_APPLY]}
+    link.owner_grants["review.remote"] = []
+    return link.owner_grants
 
 
 async def _find(now: datetime) -> Iterable[Finding]:

@@ -17,7 +17,7 @@ from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links.roster import Roster
 from hub.metrics import Metrics
-from hub.runs.verdict_delivery import choices_of, lacking, problem_with
+from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, RunId
@@ -52,6 +52,8 @@ class ItemView(View, kw_only=True):
     *answered_at*: when the device answered for the newest version; null: the device may not have it.
     *warnings* for a reviewer: instruction, hidden_characters, approximate_quote, cut_answer.
     *given*: the newest verdict that was given at the hub; null once it is no longer kept.
+    *device_refuses*: why its device would refuse a verdict from this hub, an error code; null: it would not,
+    or is not connected to this node.
     """
 
     id: str
@@ -69,6 +71,7 @@ class ItemView(View, kw_only=True):
     answered_at: Instant | None = None
     verdict_at: Instant | None = None
     given: GivenVerdictView | None = None
+    device_refuses: Literal["not_granted", "call_unsupported"] | None = None
 
 
 class ItemsPage(View):
@@ -291,7 +294,9 @@ class Items(Noun):
         page = paging.fetched(found.items, key=lambda one: (one.row.created_at, one.row.id), rest=found.rest)
         return ItemsPage(
             items=tuple(
-                ItemView.from_row(one.row, **_shown(one.row, one.agent, one.device, newest.get(one.row.id)))
+                ItemView.from_row(
+                    one.row, **self._shown(one.row, one.agent, one.device, newest.get(one.row.id))
+                )
                 for one in page.items
             ),
             next_cursor=page.next_cursor,
@@ -345,6 +350,7 @@ class Items(Noun):
             "data|values",
             "before|values as before?",
             "place|quote as quote?",
+            "device_refuses as refused here?",
         ),
     )
     @route("GET", "/{item_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_ITEM])
@@ -357,7 +363,7 @@ class Items(Noun):
 
         row, agent, device_name, newest = await self._store.read(read)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
-        shown = _shown(row, agent, device_name, newest)
+        shown = self._shown(row, agent, device_name, newest)
         return ItemDetail.from_row(row, **shown, place=place, lacks=lacking(row.target_table, row.data))
 
     @route("GET", "/{item_id}/choices", Scope.RUN, errors=[ErrorCode.UNKNOWN_ITEM])
@@ -418,6 +424,19 @@ class Items(Noun):
             results=tuple(_result(one.item_id, result) for one, result in zip(new, results, strict=True))
         )
 
+    def _shown(
+        self, row: ItemRow, agent: str, device: str | None, newest: VerdictRow | None
+    ) -> dict[str, Any]:
+        """Return the fields of a view that have other names in the ledger, or are not in it."""
+        title = ""
+        if row.target_table in TABLES:  # else it is a table of another release
+            title = str(row.data.get(TABLES[TableName(row.target_table)].title, ""))
+        given = None if newest is None else GivenVerdictView.from_row(newest)
+        link = None if row.device_id is None else self._roster.find(row.device_id)
+        named = {"path": row.unit_key, "table": row.target_table, "title": title}
+        refuses = None if link is None else refused_by(link)
+        return named | {"agent": agent, "device": device, "given": given, "device_refuses": refuses}
+
     @device(Method.REVIEW_REPORT, "its own items")
     async def report(self, link: Link, verdicts: Verdicts) -> dict[str, Any]:
         """Store what the owner of a device decided about items that it was sent."""
@@ -440,13 +459,3 @@ def _result(item_id: str, given: VerdictRow | HubError | None) -> VerdictResult:
     if isinstance(given, HubError):
         return VerdictResult(id=item_id, error=VerdictError(code=given.code, message=str(given)))
     return VerdictResult(id=item_id, state=given.state, reason=given.reason)
-
-
-def _shown(row: ItemRow, agent: str, device: str | None, newest: VerdictRow | None) -> dict[str, Any]:
-    """Return the fields of a view that have other names in the ledger, or are not in it."""
-    title = ""
-    if row.target_table in TABLES:  # else it is a table of another release
-        title = str(row.data.get(TABLES[TableName(row.target_table)].title, ""))
-    given = None if newest is None else GivenVerdictView.from_row(newest)
-    named = {"path": row.unit_key, "table": row.target_table, "title": title}
-    return named | {"agent": agent, "device": device, "given": given}

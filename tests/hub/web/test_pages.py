@@ -13,6 +13,7 @@ from hub.api.door.roles import Role
 from storage import issue_mutes
 from storage.agents import agents
 from storage.runs import item_verdicts
+from storage.runs.item_verdicts import VerdictAnswer
 from storage.runs.schema import model_calls, runs
 from tests.support.browser import chromium
 from tests.support.clock import START
@@ -26,6 +27,7 @@ from tests.support.dashboard import (
     Visit,
     browsing,
     shown_hub,
+    takes_verdicts,
     visiting,
 )
 from tests.support.hub import ServedHub, over_unix
@@ -163,6 +165,34 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
     assert await verdicts(hub) == {"i-2": ("approve", {"title": "Pay Anna"})}
+
+
+async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_the_buttons_away(
+    hub: ServedHub, visit: Visit
+) -> None:
+    desk = await hub.device("desk")
+    granted = takes_verdicts(desk, hub)
+    await visit.open("review?item=i-2")
+    keys, outcome = visit.page.keyboard, visit.page.locator(".outcome")
+    await keys.press("u")
+    await expect(outcome).to_contain_text("There is nothing to undo.")
+    await keys.press("a")
+    await expect(outcome).to_contain_text("Approved “Send Anna")
+    given = (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"]))["i-2"]
+    refused = [VerdictAnswer(id=given.id, reason="not_granted")]
+    await hub.store.write(item_verdicts.settle, desk.id, refused, epoch=1, at=hub.now_ms)
+    await hub.clock.pass_time(1)
+    await expect(outcome).to_contain_text("waits again: the device refused the verdict (its owner has not")
+    granted.clear()
+    await visit.open("review?item=i-2")
+    await visit.page.get_by_text("Its device takes no verdict from here.").wait_for()
+    assert await visit.page.locator("main").get_by_role("button", name="Approve").count() == 0
+    await keys.press("r")
+    await keys.press("e")
+    assert await visit.page.locator(".outcome p, form.editor").count() == 0
+    assert {row.state for row in (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"])).values()} == {
+        "refused"
+    }
 
 
 async def test_all_items_are_those_without_a_warning_and_others_are_selected_one_by_one(

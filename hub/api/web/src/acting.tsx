@@ -1,23 +1,24 @@
 // Changes: a button that asks first where that is right, and one line that says what became of it.
 import { signal } from "@preact/signals";
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { may } from "./me";
 import { Refusal, ask } from "./server";
 import type { Scope } from "./types";
 
 interface Outcome {
-  readonly text: string;
+  readonly text: ComponentChildren;
   readonly isRefusal: boolean;
+  readonly undo: (() => void) | undefined;
 }
 
 export const outcome = signal<Outcome | null>(null);
-const SHOWN_MS = 6_000;
+export const SHOWN_MS = 8_000;
 let timer: ReturnType<typeof setTimeout> | undefined;
 
-export function report(text: string, isRefusal = false): void {
+export function report(text: ComponentChildren, isRefusal = false, undo?: () => void): void {
   clearTimeout(timer);
-  outcome.value = { text, isRefusal };
+  outcome.value = { text, isRefusal, undo };
   // A refusal stays until the next action: it says what to do.
   if (!isRefusal) timer = setTimeout(() => (outcome.value = null), SHOWN_MS);
 }

@@ -166,7 +166,12 @@ function Outcome(): JSX.Element {
     <div class="outcome" role="status" aria-live="polite">
       {shown && (
         <p class={shown.isRefusal ? "bad" : "good"}>
-          {shown.text}
+          <span>{shown.text}</span>
+          {shown.undo && (
+            <button type="button" class="undo" onClick={shown.undo}>
+              Undo <kbd>u</kbd>
+            </button>
+          )}
           <button type="button" aria-label="Close the message" onClick={() => (outcome.value = null)}>
             ×
           </button>

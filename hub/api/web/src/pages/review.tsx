@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { report } from "../acting";
+import { SHOWN_MS, outcome, report } from "../acting";
 import { commandOf, exact } from "../format";
 import { type Key, useKeys } from "../keys";
 import { isAtDevice, me } from "../me";
@@ -14,24 +14,22 @@ import type { ItemCountsView, ItemDetail, ItemView, NewVerdictView } from "../ty
 import { Editor, shown } from "./item_editor";
 
 const ROWS = 50;
-const UNDO_MS = 8_000;
 const MOST = 500; // verdicts in one request
 const VERDICTS = ["approved", "edited", "rejected", "any"];
 const DONE = { approve: "Approved", reject: "Rejected" } as const;
-const KINDS = ["item", "verdict"] as const;
+const KINDS = ["item", "verdict", "device"] as const;
 type Verdict = keyof typeof DONE;
 type Values = Readonly<Record<string, unknown>>;
-interface Undoable {
-  readonly ids: readonly string[];
-  readonly verdict: string;
-  /** Of the only item. */
-  readonly title: string | undefined;
+interface Decided {
+  readonly verdict: Verdict;
+  /** When the verdict before it was given, which its device may have refused. */
+  readonly after: string | undefined;
 }
 
 /** What was decided here, by item: its device answers later. */
-const decided = signal<ReadonlyMap<string, Verdict>>(new Map());
-const undoable = signal<Undoable | null>(null);
-let timer: ReturnType<typeof setTimeout> | undefined;
+const decided = signal<ReadonlyMap<string, Decided>>(new Map());
+/** Items whose verdict can be undone, and until when. */
+let undoable: { readonly ids: readonly string[]; readonly until: number } = { ids: [], until: 0 };
 
 export function Review(): JSX.Element {
   const query = Object.fromEntries(place.value.query);
@@ -47,8 +45,9 @@ export function Review(): JSX.Element {
   const [edited, setEdited] = useState<string>();
 
   const mayJudge = me.value?.scopes.includes("run") ?? false;
-  const isOpen = (one: ItemView): boolean =>
+  const isUndecided = (one: ItemView): boolean =>
     mayJudge && one.verdict === "open" && !decided.value.has(one.id) && !isOnItsWay(one);
+  const isOpen = (one: ItemView): boolean => isUndecided(one) && !one.device_refuses;
   const current = item.data?.id === id ? item.data : undefined;
   const isWaiting = current !== undefined && isOpen(current);
   const isEditing = isWaiting && edited === id;
@@ -56,8 +55,15 @@ export function Review(): JSX.Element {
 
   useEffect(() => {
     // Their devices have refused the verdicts: the items wait again.
-    const known = current ? [...rows, current] : rows;
-    forget(known.filter(({ given }) => given?.state === "refused").map((row) => row.id));
+    const known = current ? [...rows.filter((row) => row.id !== current.id), current] : rows;
+    const refused = known.filter(
+      (row) => decided.value.has(row.id) && row.given?.state === "refused" && row.given.created_at !== decided.value.get(row.id)?.after,
+    );
+    if (refused.length === 0) return;
+    forget(refused.map((row) => row.id));
+    undoable = { ...undoable, ids: undoable.ids.filter((one) => !refused.some((row) => row.id === one)) };
+    const why = because(refused[0]?.given?.reason);
+    report(<>{titled(refused)} {refused.length === 1 ? "waits" : "wait"} again: the device refused the verdict{why && ` (${why})`}</>, true);
   }, [items.data, current]);
 
   function show(next: string | undefined): void {
@@ -78,8 +84,7 @@ export function Review(): JSX.Element {
   async function judge(verdict: Verdict, data?: Values): Promise<void> {
     if (verdict === "approve" && !data && chosen.size === 0 && isWaiting && current.lacks.length > 0) return setEdited(id);
     const them = data && current ? [current] : judged;
-    if (them.length === 0 || !(await give(them, verdict, data))) return;
-    goOn();
+    if (them.length > 0 && (await give(them, verdict, data))) goOn();
   }
   /** Show the next item that waits: of this page, or of the next one. */
   function goOn(): void {
@@ -95,6 +100,7 @@ export function Review(): JSX.Element {
   async function pickAll(): Promise<void> {
     if (warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
     const found = await waiting({ ...asked, warning: "none" });
+    if (!found.some(isOpen)) return report("None of these items has no warning and can be decided here.", true);
     setChosen(new Map(found.filter(isOpen).map((row) => [row.id, row])));
   }
   async function rejectFile(): Promise<void> {
@@ -167,6 +173,11 @@ export function Review(): JSX.Element {
           {current && (
             <Item of={current}>
               {isEditing && <Editor key={id} of={current} approve={(data) => void judge("approve", data)} close={() => setEdited(undefined)} />}
+              {isUndecided(current) && current.device_refuses && (
+                <p class="banner" role="status">
+                  <strong>Its device takes no verdict from here.</strong> {because(current.device_refuses)}
+                </p>
+              )}
               {isWaiting && !isEditing && chosen.size === 0 && (
                 <div class="actions">
                   <Judge count={1} judge={judge} />
@@ -182,25 +193,6 @@ export function Review(): JSX.Element {
           )}
         </div>
       </div>
-      <div role="status" class="undo">
-        {undoable.value && (
-          <>
-            <span>
-              {undoable.value.verdict}{" "}
-              {undoable.value.title === undefined ? (
-                `${undoable.value.ids.length} items`
-              ) : (
-                <>
-                  “<bdi>{undoable.value.title}</bdi>”
-                </>
-              )}
-            </span>
-            <button type="button" onClick={() => void undo()}>
-              Undo <kbd>u</kbd>
-            </button>
-          </>
-        )}
-      </div>
     </Page>
   );
 }
@@ -209,10 +201,10 @@ function Judge({ count, judge }: { count: number; judge: (verdict: Verdict) => P
   const many = count > 1 ? ` ${count}` : "";
   return (
     <>
-      <button type="button" class="main" onClick={() => void judge("approve")}>
+      <button type="button" class="main" disabled={count === 0} onClick={() => void judge("approve")}>
         Approve{many} <kbd>a</kbd>
       </button>
-      <button type="button" onClick={() => void judge("reject")}>
+      <button type="button" disabled={count === 0} onClick={() => void judge("reject")}>
         Reject{many} <kbd>r</kbd>
       </button>
     </>
@@ -261,7 +253,7 @@ function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element 
 }
 
 function Marks({ of }: { of: ItemView }): JSX.Element {
-  const verdict = decided.value.get(of.id);
+  const verdict = decided.value.get(of.id)?.verdict;
   const on = verdict ? DONE[verdict].toLowerCase() : isOnItsWay(of) ? `${of.given?.verdict}: on its way` : undefined;
   return (
     <span class="marks">
@@ -327,7 +319,21 @@ const REASONS: Readonly<Record<string, string>> = {
 
 function given({ verdict, state, reason }: NonNullable<ItemDetail["given"]>): string {
   const end = { pending: "on its way", sent: "on its way", done: "done", refused: "the device refused it" }[state];
-  return `${verdict}: ${end}${reason ? ` (${REASONS[reason] ?? reason})` : ""}`;
+  return `${verdict}: ${end}${reason ? ` (${because(reason)})` : ""}`;
+}
+
+function because(reason: string | null | undefined): string {
+  return reason ? (REASONS[reason] ?? reason) : "";
+}
+
+function titled(items: readonly ItemView[]): ComponentChildren {
+  const [one] = items;
+  if (items.length !== 1 || !one) return `${items.length} items`;
+  return (
+    <>
+      “<bdi>{one.title.slice(0, 60)}</bdi>”
+    </>
+  );
 }
 
 function isOnItsWay(item: ItemView): boolean {
@@ -352,21 +358,24 @@ async function waiting(asked: Readonly<Record<string, string | undefined>>): Pro
 
 /** Give verdicts, and tell those that the hub refused. Return whether it took any. */
 async function give(items: readonly ItemView[], verdict: Verdict, data?: Values): Promise<boolean> {
-  const taken = await send(items.map(({ id, version }) => ({ id, verdict, version, ...(data && { data }) })));
+  outcome.value = null;
+  const { ids, refused } = await send(items.map(({ id, version }) => ({ id, verdict, version, ...(data && { data }) })));
+  const taken = items.filter(({ id }) => ids.includes(id));
   if (taken.length === 0) return false;
-  decided.value = new Map([...decided.value, ...taken.map((id) => [id, verdict] as const)]);
-  const title = taken.length === 1 ? items.find(({ id }) => id === taken[0])?.title.slice(0, 60) : undefined;
-  clearTimeout(timer);
-  undoable.value = { ids: taken, verdict: DONE[verdict], title };
-  timer = setTimeout(() => (undoable.value = null), UNDO_MS);
+  decided.value = new Map([
+    ...decided.value,
+    ...taken.map(({ id, given }) => [id, { verdict, after: given?.created_at }] as const),
+  ]);
+  undoable = { ids, until: performance.now() + SHOWN_MS };
+  report(<>{DONE[verdict]} {titled(taken)}{refused && `; ${refused}`}</>, refused !== "", () => void undo());
   return true;
 }
 
 async function undo(): Promise<void> {
-  if (undoable.value === null) return;
-  const { ids } = undoable.value;
-  undoable.value = null;
-  const taken = await send(ids.map((id) => ({ id, verdict: "undo" as const })));
+  const { ids, until } = undoable;
+  undoable = { ids: [], until: 0 };
+  if (ids.length === 0 || performance.now() > until) return report("There is nothing to undo.");
+  const { ids: taken } = await send(ids.map((id) => ({ id, verdict: "undo" as const })));
   forget(taken);
   if (taken.length > 0) report("Undone.");
 }
@@ -375,16 +384,22 @@ function forget(ids: readonly string[]): void {
   decided.value = new Map([...decided.value].filter(([id]) => !ids.includes(id)));
 }
 
-/** Send verdicts. Return the items whose verdicts the hub took. */
-async function send(verdicts: readonly NewVerdictView[]): Promise<readonly string[]> {
+/** Send verdicts. Return the items whose verdicts the hub took, and what it said of the others. */
+async function send(verdicts: readonly NewVerdictView[]): Promise<{ ids: readonly string[]; refused: string }> {
   try {
     const { results } = await ask("post", "/v1/items/verdicts", { body: { verdicts } });
-    const refused = results.flatMap(({ error }) => (error ? [error.message] : []));
-    if (refused.length > 0) report(`${refused.length} not taken: ${refused[0]}`, true);
-    return results.filter(({ error }) => !error).map(({ id }) => id);
+    const [first, ...others] = results.flatMap(({ error }) => (error ? [plain(error.message)] : []));
+    const refused = first ? `${others.length > 0 ? `${others.length + 1} not taken` : "Not taken"}: ${first}` : "";
+    if (refused) report(refused, true);
+    return { ids: results.filter(({ error }) => !error).map(({ id }) => id), refused };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     report([error.message, error.hint].filter(Boolean).join(" – "), true);
-    return [];
+    return { ids: [], refused: error.message };
   }
+}
+
+/** Return an error about one item, without the id of the item that is shown. */
+function plain(message: string): string {
+  return message.replace(/^item '[^']*'(:?) /, (_, colon: string) => (colon ? "" : "the item "));
 }
