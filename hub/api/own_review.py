@@ -45,6 +45,7 @@ from hub.device.inbox import Inbox, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.items import DeviceItem
 from hub.device.owner import lacking
+from hub.runs.verdict_delivery import fixed_choices
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES, TableName
@@ -308,7 +309,14 @@ def _detail(item: DeviceItem) -> ItemDetail:
         place = ItemPlace(quote=item.quote, start=item.start or 0, end=item.end or 0)
     before = None if proposed is None else {name: item.data.get(name) for name in proposed}
     lacks = () if column is None else (column.name,)
-    return ItemDetail(**_shown(item), data=data, before=before, place=place, lacks=lacks)
+    return ItemDetail(
+        **_shown(item),
+        data=data,
+        before=before,
+        place=place,
+        lacks=lacks,
+        choices=fixed_choices(item.table),
+    )
 
 
 def _typed(value: object) -> str:

@@ -245,6 +245,12 @@ def lacking(table: str, data: Record) -> tuple[str, ...]:
     return tuple(one.name for one in columns if one.required_to_approve and not data.get(one.name))
 
 
+def fixed_choices(table: str) -> dict[str, tuple[str, ...]]:
+    """Return the only values of the fields of *table* that have some."""
+    columns = TABLES[TableName(table)].columns if table in TABLES else ()
+    return {one.name: one.choices for one in columns if one.choices}
+
+
 def problem_with(item: ItemRow, new: NewVerdict) -> str | None:
     """Return why an item cannot have the verdict, by the schema of its table, or None."""
     if item.target_table not in TABLES:

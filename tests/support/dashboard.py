@@ -138,7 +138,7 @@ def _keep(c: sa.Connection, hub: ServedHub) -> None:
             quote_hash="q",
             place_hash="q",
             config_fingerprint="f",
-            data={"title": title},
+            data={"title": title, "status": "todo"},
             warnings=() if title == PLAIN else ("instruction",),
             call_id=CallId(f"c-{number}"),
             run_id=RunId("r-1"),

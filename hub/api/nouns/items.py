@@ -17,7 +17,7 @@ from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links.roster import Roster
 from hub.metrics import Metrics
-from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by
+from hub.runs.verdict_delivery import choices_of, fixed_choices, lacking, problem_with, refused_by
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, RunId
@@ -116,12 +116,14 @@ class ItemDetail(ItemView, kw_only=True):
 
     *data*: of the newest version; *before*: what the device has, while an update is on its way to it.
     *place*: null once its owner has rejected it. *lacks*: fields that an approval has to fill.
+    *choices*: the only values of a field, where it has some.
     """
 
     data: dict[str, Any]
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
     lacks: tuple[str, ...] = ()
+    choices: dict[str, tuple[str, ...]] = {}
 
 
 class RowChoice(View):
@@ -364,7 +366,8 @@ class Items(Noun):
         row, agent, device_name, newest = await self._store.read(read)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
         shown = self._shown(row, agent, device_name, newest)
-        return ItemDetail.from_row(row, **shown, place=place, lacks=lacking(row.target_table, row.data))
+        lacks, choices = lacking(row.target_table, row.data), fixed_choices(row.target_table)
+        return ItemDetail.from_row(row, **shown, place=place, lacks=lacks, choices=choices)
 
     @route("GET", "/{item_id}/choices", Scope.RUN, errors=[ErrorCode.UNKNOWN_ITEM])
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:

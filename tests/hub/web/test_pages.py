@@ -161,10 +161,14 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await keys.press("e")
     await keys.type("rax ")  # into the form: no key of the page
     await expect(visit.page.get_by_label("title")).to_have_value(f"{PLAIN}rax ")
+    await visit.page.get_by_label("title").fill("")
+    await visit.page.get_by_role("button", name="Approve with the changes").click()
+    await expect(visit.page.locator("form.editor em.bad")).to_have_text("is required")
     await visit.page.get_by_label("title").fill("Pay Anna")
+    await visit.page.get_by_label("status").select_option("done")
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
-    assert await verdicts(hub) == {"i-2": ("approve", {"title": "Pay Anna"})}
+    assert await verdicts(hub) == {"i-2": ("approve", {"title": "Pay Anna", "status": "done"})}
 
 
 async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_the_buttons_away(

@@ -12,6 +12,8 @@ interface EditorProps {
   readonly of: ItemDetail;
   /** The hub takes one verdict on an item: with the changed values. */
   readonly approve: (changed: Readonly<Record<string, Value | Called>>) => void;
+  /** What the hub said of what was sent. */
+  readonly refused: string;
   readonly close: () => void;
 }
 
@@ -21,7 +23,7 @@ export function shown(value: unknown): string {
   return Array.isArray(value) ? value.join(", ") : String(value ?? "");
 }
 
-export function Editor({ of, approve, close }: EditorProps): JSX.Element {
+export function Editor({ of, approve, refused, close }: EditorProps): JSX.Element {
   const form = useRef<HTMLFormElement>(null);
   // At once: what is typed next goes into the form.
   useLayoutEffect(() => form.current?.querySelector<HTMLElement>("input, textarea, select")?.focus(), []);
@@ -47,6 +49,8 @@ export function Editor({ of, approve, close }: EditorProps): JSX.Element {
         return [field, found.length === 1 && found[0] ? found[0].id : { title }];
       }),
   ];
+  const problem = (name: string): string | undefined =>
+    refused.split("; ").find((one) => one.includes(`${of.table}.${name}: `))?.split(`${of.table}.${name}: `)[1];
   return (
     <form
       ref={form}
@@ -65,9 +69,16 @@ export function Editor({ of, approve, close }: EditorProps): JSX.Element {
             <span>{name}</span>
             {typeof value === "number" ? (
               <input type="datetime-local" required value={text} onInput={change(name)} />
+            ) : of.choices[name] ? (
+              <select value={text} onChange={change(name)}>
+                {[...new Set([...of.choices[name], text])].map((one) => (
+                  <option key={one}>{one}</option>
+                ))}
+              </select>
             ) : (
               <textarea rows={text.length > 80 ? 5 : 1} value={text} onInput={change(name)} />
             )}
+            <Problem of={problem(name)} />
           </label>
         );
       })}
@@ -92,6 +103,7 @@ export function Editor({ of, approve, close }: EditorProps): JSX.Element {
               <option key={row.id} value={row.title} />
             ))}
           </datalist>
+          <Problem of={problem(field)} />
         </label>
       ))}
       <div class="actions">
@@ -104,6 +116,10 @@ export function Editor({ of, approve, close }: EditorProps): JSX.Element {
       </div>
     </form>
   );
+}
+
+function Problem({ of }: { of: string | undefined }): JSX.Element | null {
+  return of ? <em class="bad">{of}</em> : null;
 }
 
 function isValue(value: unknown): value is Value {

@@ -43,6 +43,7 @@ export function Review(): JSX.Element {
   const item = useReading("/v1/items/{item_id}", { params: { item_id: id ?? "" }, kinds: KINDS, when: id !== undefined });
   const [chosen, setChosen] = useState<ReadonlyMap<string, ItemView>>(new Map());
   const [edited, setEdited] = useState<string>();
+  const [refused, setRefused] = useState<{ readonly id: string | undefined; readonly why: string }>();
 
   const mayJudge = me.value?.scopes.includes("run") ?? false;
   const isUndecided = (one: ItemView): boolean =>
@@ -84,7 +85,10 @@ export function Review(): JSX.Element {
   async function judge(verdict: Verdict, data?: Values): Promise<void> {
     if (verdict === "approve" && !data && chosen.size === 0 && isWaiting && current.lacks.length > 0) return setEdited(id);
     const them = data && current ? [current] : judged;
-    if (them.length > 0 && (await give(them, verdict, data))) goOn();
+    if (them.length === 0) return;
+    const why = await give(them, verdict, data);
+    setRefused({ id, why });
+    if (!why) goOn();
   }
   /** Show the next item that waits: of this page, or of the next one. */
   function goOn(): void {
@@ -107,7 +111,7 @@ export function Review(): JSX.Element {
     if (!current) return;
     const found = await waiting({ path: current.path, device: current.device ?? undefined });
     const them = found.filter(isOpen);
-    if (them.length > 0 && (await give(them, "reject"))) goOn();
+    if (them.length > 0 && !(await give(them, "reject"))) goOn();
   }
 
   const keys: Key[] = [
@@ -172,7 +176,7 @@ export function Review(): JSX.Element {
           {id !== undefined && !current && !item.refusal && <div class="waiting" aria-busy="true" />}
           {current && (
             <Item of={current}>
-              {isEditing && <Editor key={id} of={current} approve={(data) => void judge("approve", data)} close={() => setEdited(undefined)} />}
+              {isEditing && <Editor key={id} of={current} refused={refused?.id === id ? (refused?.why ?? "") : ""} approve={(data) => void judge("approve", data)} close={() => setEdited(undefined)} />}
               {isUndecided(current) && current.device_refuses && (
                 <p class="banner" role="status">
                   <strong>Its device takes no verdict from here.</strong> {because(current.device_refuses)}
@@ -356,19 +360,19 @@ async function waiting(asked: Readonly<Record<string, string | undefined>>): Pro
   }
 }
 
-/** Give verdicts, and tell those that the hub refused. Return whether it took any. */
-async function give(items: readonly ItemView[], verdict: Verdict, data?: Values): Promise<boolean> {
+/** Give verdicts, and tell those that the hub refused. Return why, if it took none. */
+async function give(items: readonly ItemView[], verdict: Verdict, data?: Values): Promise<string> {
   outcome.value = null;
   const { ids, refused } = await send(items.map(({ id, version }) => ({ id, verdict, version, ...(data && { data }) })));
   const taken = items.filter(({ id }) => ids.includes(id));
-  if (taken.length === 0) return false;
+  if (taken.length === 0) return refused;
   decided.value = new Map([
     ...decided.value,
     ...taken.map(({ id, given }) => [id, { verdict, after: given?.created_at }] as const),
   ]);
   undoable = { ids, until: performance.now() + SHOWN_MS };
   report(<>{DONE[verdict]} {titled(taken)}{refused && `; ${refused}`}</>, refused !== "", () => void undo());
-  return true;
+  return "";
 }
 
 async function undo(): Promise<void> {
