@@ -1,7 +1,7 @@
 """A week without a command line: everything that a person does is done in a real browser, at a real hub.
 
 A device is paired, a mailbox signed in, agents made and run, a hundred items judged by keys, a
-setting changed and reverted.
+setting changed and reverted, an issue muted.
 """
 
 import sqlite3
@@ -123,18 +123,42 @@ async def judge(visit: Visit) -> None:
         await page.locator(".undo", has_text=f"Approved “{judged}").wait_for()
 
 
+async def change(visit: Visit, key: str, value: str) -> None:
+    page = visit.page
+    await go(page, "s", "Settings")
+    await visit.open(f"settings?key={key}")
+    await page.get_by_label("New value").fill(value)
+    await page.get_by_role("button", name="Check").click()
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_text(f"{key} is changed.").wait_for()
+
+
 async def change_and_revert(visit: Visit) -> None:
     """Change a setting, and take the change back."""
     page = visit.page
-    await go(page, "s", "Settings")
-    await visit.open("settings?key=limits.runs")
-    await page.get_by_label("New value").fill("9")
-    await page.get_by_role("button", name="Check").click()
-    await page.get_by_role("button", name="Save").click()
-    await page.get_by_text("limits.runs is changed.").wait_for()
-    await page.get_by_role("button", name="Revert").first.click()
+    await change(visit, "limits.runs", "9")
+    changed = page.locator("tr", has_text="limits.runs")  # the history knows other changes, too
+    await changed.get_by_role("button", name="Revert").first.click()
     await page.get_by_role("dialog").get_by_role("button", name="Revert").click()
     await page.get_by_text("limits.runs is as before.").wait_for()
+
+
+async def mute_and_unmute(visit: Visit) -> None:
+    """Change what needs a restart, do not hear of it for a week, and hear of it again."""
+    page = visit.page
+    await change(visit, "limits.operator_event_streams", "9")
+    await go(page, "h", "Home")
+    issue = page.locator(".cards > li", has_text="limits.operator_event_streams")
+    mute = issue.get_by_text("Mute", exact=True)
+    await mute.click()
+    await issue.get_by_label("Why").fill("it is restarted on Sunday")
+    await issue.get_by_role("button", name="Mute this issue").click()
+    await page.get_by_text("Nothing is wrong.").wait_for()
+    await page.get_by_text("1 muted").click()
+    await issue.get_by_text("it is restarted on Sunday").wait_for()
+    await expect(mute).to_have_count(0)
+    await issue.get_by_role("button", name="Unmute").click()
+    await mute.wait_for()
 
 
 def approved(folder: Path) -> int:
@@ -162,5 +186,6 @@ async def test_a_week_needs_no_command_line(tmp_path: Path, dovecot: Dovecot) ->
                     await anyio.sleep(POLL_S)
             await make_agent(page, "letters", "post")
             await change_and_revert(visit)
+            await mute_and_unmute(visit)
             assert "runs = 9" not in (tmp_path / "hub.toml").read_text()
             assert visit.complaints == []
