@@ -125,7 +125,7 @@ async def test_home_counts_what_happened_since_the_last_visit_and_leads_to_it(
     await visit.open("")
     happened = visit.page.locator("section", has=visit.page.get_by_role("heading", name="What happened"))
     await expect(happened.get_by_label("Since")).to_contain_text("yesterday")
-    failed = happened.get_by_role("link", name="1 runs failed")
+    failed = happened.get_by_role("link", name="1 run failed")
     await failed.click()
     await visit.page.get_by_role("heading", name="Runs").wait_for()
     await expect(visit.page.locator("td[data-head=State]")).to_have_text(["error"])

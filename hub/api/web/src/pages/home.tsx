@@ -46,7 +46,7 @@ function Numbers({ of }: { of: StatusView }): JSX.Element {
     <ul class="numbers">
       <Number href="/devices" value={`${count(of.devices_connected)} / ${count(of.devices_known)}`} name="devices connected" />
       <Number href="/agents" value={count(of.agents)} name={of.agents === 1 ? "agent" : "agents"} />
-      <Number href="/runs?state=RUNNING" value={count(executing)} name="runs in progress" />
+      <Number href="/runs?state=RUNNING" value={count(executing)} name={executing === 1 ? "run in progress" : "runs in progress"} />
       <Number href="/runs?state=QUEUED" value={count(of.runs["QUEUED"] ?? 0)} name="runs that wait" />
       <Number value={lasting(of.uptime_s)} name={of.state === "draining" ? "up, and draining" : `up, release ${of.version}`} />
     </ul>
@@ -85,20 +85,21 @@ function Since(): JSX.Element {
 
 function Happened({ of }: { of: SummaryView }): JSX.Element {
   const { runs, items, questions, issues } = of;
+  const news = issues.errors + issues.warnings + issues.notices;
   const ended = (outcome: string): string => link(["runs"], { outcome, since: of.since });
   return (
     <ul class="numbers">
-      <Number href={ended("success")} value={least(runs.success)} name="runs succeeded" />
-      <Number href={ended("failed")} value={least(runs.failed)} name="runs failed" />
-      <Number href={ended("partial")} value={least(runs.partial)} name="runs were partial" />
-      {runs.cancelled > 0 && <Number href={ended("cancelled")} value={least(runs.cancelled)} name="runs were cancelled" />}
-      <Number href="/review" value={least(items.found)} name="items found" />
-      <Number href={link(["review"], { verdict: "approved" })} value={least(items.approved)} name="items approved" />
-      <Number href={link(["review"], { verdict: "rejected" })} value={least(items.rejected)} name="items rejected" />
-      <Number href={link(["review"], { verdict: "open" })} value={least(items.waiting)} name="items wait" />
-      <Number href="/questions" value={least(questions.asked)} name="questions asked" />
-      {of.pairings > 0 && <Number href="/devices" value={least(of.pairings)} name="devices wait to be let in" />}
-      <Number value={count(issues.errors + issues.warnings + issues.notices)} name="new issues" />
+      <Number href={ended("success")} value={least(runs.success)} name={runs.success === 1 ? "run succeeded" : "runs succeeded"} />
+      <Number href={ended("failed")} value={least(runs.failed)} name={runs.failed === 1 ? "run failed" : "runs failed"} />
+      <Number href={ended("partial")} value={least(runs.partial)} name={runs.partial === 1 ? "run was partial" : "runs were partial"} />
+      {runs.cancelled > 0 && <Number href={ended("cancelled")} value={least(runs.cancelled)} name={runs.cancelled === 1 ? "run was cancelled" : "runs were cancelled"} />}
+      <Number href="/review" value={least(items.found)} name={items.found === 1 ? "item found" : "items found"} />
+      <Number href={link(["review"], { verdict: "approved" })} value={least(items.approved)} name={items.approved === 1 ? "item approved" : "items approved"} />
+      <Number href={link(["review"], { verdict: "rejected" })} value={least(items.rejected)} name={items.rejected === 1 ? "item rejected" : "items rejected"} />
+      <Number href={link(["review"], { verdict: "open" })} value={least(items.waiting)} name={items.waiting === 1 ? "item waits" : "items wait"} />
+      <Number href="/questions" value={least(questions.asked)} name={questions.asked === 1 ? "question asked" : "questions asked"} />
+      {of.pairings > 0 && <Number href="/devices" value={least(of.pairings)} name={of.pairings === 1 ? "device waits to be let in" : "devices wait to be let in"} />}
+      <Number value={count(news)} name={news === 1 ? "new issue" : "new issues"} />
       <Number value={`${of.costs.is_part ? "> " : ""}${money(of.costs.usd)}`} name="spent on models" />
     </ul>
   );
