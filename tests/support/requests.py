@@ -35,6 +35,8 @@ from hub.api.nouns.messages import Messages
 from hub.api.nouns.questions import Questions
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
+from hub.api.nouns.sessions import Sessions
+from hub.api.nouns.tokens import IdentityLimits
 from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
 from hub.coordination.courier import Courier
@@ -102,6 +104,14 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
         Measurements(store, KeptMeasurements(store, **timed)),
         Messages(store, _sent(bench, roster)),
         Questions(store, AskedQuestions(store, **given)),
+        Sessions(
+            store=store,
+            roster=roster,
+            chance=SeededChance(),
+            owner_id=bench.agent.user_id,
+            limits=IdentityLimits(),
+            **given,
+        ),
         *nouns,
     )
 

@@ -365,8 +365,9 @@ class Runs(Noun):
         states, outcomes = Counter[RunState](), Counter[OutcomeWord]()
         for (state, outcome), count in (await self._store.read(read)).items():
             states[state] += count
-            if outcome is not None or state is RunState.CANCELLED:
-                outcomes["cancelled" if outcome is None else _OUTCOME_WORDS[outcome]] += count
+            word = _OUTCOME_WORDS.get(outcome) if outcome else None  # None: a broken row
+            if word is not None or (outcome is None and state is RunState.CANCELLED):
+                outcomes[word or "cancelled"] += count
         total = states.total()
         return RunCountsView(
             total=total,
