@@ -14,7 +14,7 @@ The activity log, also here, is the list of events that people read; it has no c
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from protocol.vocabularies import EVENT_ALIASES, EventAlias
 from storage.agents.schema import agent_templates, agents
 from storage.connectors.schema import connectors
 from storage.coordination.schema import boards, gateways
-from storage.devices.schema import devices, operator_tokens, users
+from storage.devices.schema import browser_sessions, devices, operator_tokens, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill_page, narrowed, paged, unindexed
 from storage.schema import activity_log, audit_log, hub, nodes
@@ -281,6 +281,7 @@ _NAMED: Final = tuple(
     for named in (
         agents,
         boards,
+        browser_sessions,
         connectors,
         devices,
         gateways,
@@ -295,9 +296,18 @@ NAMES: Final = sa.union_all(*_NAMED)
 
 def names_in(c: sa.Connection, rows: Sequence[AuditRow]) -> dict[str, str]:
     """Return the present names of the ids in entries; an actor's id follows its kind: ``token:ID``."""
-    ids = {row.subject for row in rows if row.subject} | {row.actor.partition(":")[2] for row in rows}
+    return names_of(c, {row.subject for row in rows if row.subject} | ids_of(row.actor for row in rows))
+
+
+def ids_of(actors: Iterable[str]) -> set[str]:
+    """Return the ids of actors."""
+    return {actor.partition(":")[2] for actor in actors}
+
+
+def names_of(c: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
+    """Return the present names of ids, those that have one."""
     found: dict[str, str] = {}
-    for part in in_parts(sorted(ids)):
+    for part in in_parts(sorted(set(ids))):
         found |= {id: name for id, name in c.execute(NAMES, {"ids": part}) if name}
     return found
 

@@ -14,7 +14,7 @@ from storage.agents.lock_turns import instant_text
 from storage.agents.schema import agents
 from storage.coordination.message_rows import find_message, move_message
 from storage.coordination.schema import boards, gateway_agents, messages, questions
-from storage.devices.schema import devices, users
+from storage.devices.schema import browser_sessions, devices, operator_tokens, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, unindexed
 
@@ -319,15 +319,18 @@ def settled(c: sa.Connection, question: QuestionRow) -> QuestionSettled:
     )
 
 
+_NAMED: Final = {"device": devices, "agent": agents, "token": operator_tokens, "session": browser_sessions}
+
+
 def actor_name(c: sa.Connection, actor: str) -> str:
-    """Return the display name of an actor: ``device desk``, ``agent anna``; others unchanged."""
+    """Return the display name of an actor: ``device desk``, ``session anna``; others unchanged."""
     return actor_names(c, [actor])[actor]
 
 
 def actor_names(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:
     """Return the display names of actors; see ``actor_name``."""
     names = {actor: actor for actor in actors}
-    for kind, named in (("device", devices), ("agent", agents)):
+    for kind, named in _NAMED.items():
         ids = [actor.partition(":")[2] for actor in names if actor.startswith(f"{kind}:")]
         for part in in_parts(ids):
             for id, name in c.execute(sa.select(named.c.id, named.c.name).where(named.c.id.in_(part))):

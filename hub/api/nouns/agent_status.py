@@ -1,6 +1,6 @@
 """Status of agents on each axis: read, written and recorded, also in the terms of other vocabularies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -34,6 +34,7 @@ from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.vocabularies import Vocabulary, words_of
+from storage import audit
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_filters import conditions_of
 from storage.agents.agent_snapshot import AgentFacts
@@ -135,7 +136,10 @@ class StatusRequest(VocabularyQuery, frozen=True, kw_only=True):
 
 
 class AgentMoveView(View):
-    """Change of an agent's status on one axis. *snapshot*: its values on all axes after it."""
+    """Change of an agent's status on one axis. *snapshot*: its values on all axes after it.
+
+    *actor_name*: the name of the actor's id, as in the audit log.
+    """
 
     seq: int
     at: Instant
@@ -145,6 +149,7 @@ class AgentMoveView(View):
     reason: str | None
     actor: str
     snapshot: dict[str, str]
+    actor_name: str | None = None
 
 
 class AgentHistory(View):
@@ -296,7 +301,8 @@ class AgentStatuses(Noun):
             after=paging.after,
             axis=None if axis is None else _axis(axis),
         )
-        page = paging.fetched([_move_view(row) for row in rows], key=lambda move: (move.seq,))
+        names = await self._store.read(audit.names_of, audit.ids_of(row.actor for row in rows))
+        page = paging.fetched([_move_view(row, names) for row in rows], key=lambda move: (move.seq,))
         return AgentHistory(moves=page.items, next_cursor=page.next_cursor)
 
     @route("GET", "/as/{vocabulary}", Scope.READ)
@@ -422,9 +428,13 @@ def _axis(axis: str) -> Axis:
     return Axis(axis)
 
 
-def _move_view(row: AgentMove) -> AgentMoveView:
+def _move_view(row: AgentMove, names: Mapping[str, str]) -> AgentMoveView:
     return AgentMoveView.from_row(
-        row, before=row.old_value, after=row.new_value, snapshot=_words_of(row.snapshot)
+        row,
+        before=row.old_value,
+        after=row.new_value,
+        actor_name=names.get(row.actor.partition(":")[2]),
+        snapshot=_words_of(row.snapshot),
     )
 
 

@@ -30,6 +30,7 @@ from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.frame import Fence, Id
 from protocol.ids import DeviceId, RunId, UserId, trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
+from storage import audit
 from storage.agents import agents
 from storage.devices import devices, pairings
 from storage.devices.devices import Grant
@@ -159,12 +160,13 @@ class RunErrorView(View, kw_only=True):
 
 
 class MoveView(View):
-    """Change of the run's state."""
+    """Change of the run's state. *actor_name*: the name of the actor's id, as in the audit log."""
 
     at: Instant
     before: RunState | None
     after: RunState
     actor: str
+    actor_name: str | None = None
     reason: str | None = None  # a stable word, or a text
     because: str | None = None  # the same as a sentence
 
@@ -440,12 +442,13 @@ class Runs(Noun):
         """Return one run with its files, errors and moves. The last six characters of its id suffice."""
         offered = self.offered
 
-        def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove]]:
+        def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove], dict[str, str]]:
             row = run_named(c, run_id, self.user_id)
-            units = first_units(c, row.id, MOST_UNITS)
-            return read_facts(c, [row], offered), units, runs.run_history(c, row.id)
+            units, moves = first_units(c, row.id, MOST_UNITS), runs.run_history(c, row.id)
+            names = audit.names_of(c, audit.ids_of(move.actor for move in moves))
+            return read_facts(c, [row], offered), units, moves, names
 
-        found, units, moves = await self._store.read(read)
+        found, units, moves, names = await self._store.read(read)
         (row,), (view,) = found.rows, self.views_of(found)
         return RunDetail.from_row(
             view,
@@ -456,7 +459,7 @@ class Runs(Noun):
             trace_id=trace_id_of(row.id),
             units=tuple(map(_unit_view, units)),
             errors=tuple(RunErrorView.from_row(one, path=one.unit_key) for one in row.errors),
-            history=tuple(_move_view(move, row) for move in moves),
+            history=tuple(_move_view(move, row, names) for move in moves),
         )
 
     @route("GET", "/{run_id}/events", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN])
@@ -677,9 +680,10 @@ def _unit_view(row: UnitRow) -> UnitView:
     )
 
 
-def _move_view(move: RunMove, row: RunRow) -> MoveView:
+def _move_view(move: RunMove, row: RunRow, names: Mapping[str, str]) -> MoveView:
     return MoveView.from_row(
         move,
+        actor_name=names.get(move.actor.partition(":")[2]),
         before=move.old_state,
         after=move.new_state,
         because=describe_reason(move.reason, within_s=_within_s(row)),

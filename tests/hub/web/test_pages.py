@@ -434,6 +434,11 @@ async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(hub: Serve
             await visit.open("agents/notes")
             await visit.page.get_by_role("button", name="Pause").click()
             await visit.page.get_by_role("button", name="Resume").wait_for()
+            me, _, role = (await visit.page.locator(".navigation .foot p").inner_text()).partition(" · ")
+            await visit.open("agents/notes")
+            by = visit.page.get_by_role("table", name="History").locator("td[data-head=By]")
+            assert me and role == "admin"
+            await by.get_by_text(me, exact=True).first.wait_for()
             await visit.page.get_by_role("button", name="Sign out").click()
             await visit.page.get_by_role("heading", name="Sign in").wait_for()
             assert not any(cookie["httpOnly"] for cookie in await visit.context.cookies())

@@ -104,6 +104,11 @@ export function Time({ at, none = "–", isExact = false }: TimeProps): JSX.Elem
   );
 }
 
+/** The name of something that has an id. */
+export function Named({ id, name }: { id: string; name: string | null }): JSX.Element {
+  return name === null ? <bdi>{id}</bdi> : <bdi title={id}>{name}</bdi>;
+}
+
 /** Names with their values, in one line. */
 export function Pairs({ of }: { of: Readonly<Record<string, unknown>> }): JSX.Element {
   return (

@@ -4,7 +4,7 @@ import { Act } from "../acting";
 import { count, decimal, exact, money } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Facts, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Facts, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { Plot } from "../plot";
 import { useReading } from "../reading";
 import { go, link, place, refine } from "../router";
@@ -192,7 +192,7 @@ const MOVES: readonly Column<AgentMoveView>[] = [
   { head: "Before", cell: (move) => (move.before ? <State of={move.before} /> : "–") },
   { head: "After", cell: (move) => <State of={move.after} /> },
   { head: "Because", kind: "text", cell: (move) => move.reason ?? "–" },
-  { head: "By", cell: (move) => move.actor },
+  { head: "By", cell: (move) => <Named id={move.actor} name={move.actor_name} /> },
 ];
 
 function History({ agent }: { agent: string }): JSX.Element {

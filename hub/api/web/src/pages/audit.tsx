@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
 import { commandOf } from "../format";
-import { type Column, Filter, Page, Pager, Pairs, Read, State, Table, Time, Was } from "../parts";
+import { type Column, Filter, Named, Page, Pager, Pairs, Read, State, Table, Time, Was } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import { ask } from "../server";
@@ -20,10 +20,6 @@ const COLUMNS: readonly Column<AuditEntryView>[] = [
   { head: "About", cell: (entry) => (entry.subject === null ? "–" : <Named id={entry.subject} name={entry.subject_name} />) },
   { head: "Details", kind: "text", cell: (entry) => <Details of={entry} /> },
 ];
-
-function Named({ id, name }: { id: string; name: string | null }): JSX.Element {
-  return name === null ? <bdi>{id}</bdi> : <bdi title={id}>{name}</bdi>;
-}
 
 function Details({ of }: { of: AuditEntryView }): JSX.Element {
   const told = new Set(of.changes.flatMap((change) => [change.key, `${change.key}.old`]));

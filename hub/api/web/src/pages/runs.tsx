@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { Act } from "../acting";
 import { between, brief, commandOf, count, money } from "../format";
 import { now } from "../live";
-import { Choice, type Column, Facts, Filter, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { Choice, type Column, Facts, Filter, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -134,7 +134,7 @@ const MOVES: readonly Column<MoveView>[] = [
   { head: "When", cell: (move) => <Time at={move.at} /> },
   { head: "State", cell: (move) => <State of={move.after} /> },
   { head: "Because", kind: "text", cell: (move) => move.because ?? move.reason ?? "–" },
-  { head: "By", cell: (move) => move.actor },
+  { head: "By", cell: (move) => <Named id={move.actor} name={move.actor_name} /> },
 ];
 
 function Detail({ of }: { of: RunDetail }): JSX.Element {
