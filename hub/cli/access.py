@@ -256,8 +256,9 @@ def _all_tokens(hub: Talk) -> dict[str, Any]:
 @click.command("dashboard", epilog=example("hub dashboard --no-open"))
 @click.option("--role", type=click.Choice(ROLES), help="Give the session this role [default: all rights].")
 @click.option("--no-open", is_flag=True, help="Print the link only.")
+@click.option("--qr", is_flag=True, help="Print the link, and as a QR code for a phone; open nothing.")
 @hub_command
-def dashboard(hub: Talk, role: str | None, no_open: bool) -> Responses:
+def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses:
     """Sign a browser in at the hub's pages, with a link that works once.
 
     The link ends after a minute.
@@ -271,12 +272,30 @@ def dashboard(hub: Talk, role: str | None, no_open: bool) -> Responses:
         host = names[0]
     elif host in ANY_ADDRESS:
         host = "127.0.0.1"
+    if qr and not (is_encrypted and names and _is_for_others(listener["address"])):
+        raise Failure(
+            "a phone does not reach the operators' port by TLS under a name",
+            Exit.SETTINGS,
+            next_step="hub tls init, then tls, hosts and an address of the network at [listen.operator]",
+        )
     made = hub.post(f"{SESSIONS}/links", {"role": role})
     link = f"{'https' if is_encrypted else 'http'}://{host}:{port}{made['path']}"
     yield "link", made | {"link": link}
     show.out(link)
-    if no_open or not has_display(os.environ) or not webbrowser.open(link):
+    if qr:
+        show.qr_code(link)
+        show.report(
+            "Scan the code within a minute; it works once. The phone has to trust the hub's certificate."
+        )
+    elif no_open or not has_display(os.environ) or not webbrowser.open(link):
         show.report("Open the link in a browser on this machine within a minute; it works once.")
+
+
+def _is_for_others(address: str) -> bool:
+    """Return whether other machines reach the address of a listener."""
+    from hub.settings.values import Address
+
+    return not Address.parse(address).is_loopback
 
 
 def has_display(environ: Mapping[str, str]) -> bool:

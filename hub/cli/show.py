@@ -4,6 +4,7 @@ Control characters in text of devices and documents are escaped, so that no file
 control the terminal.
 """
 
+import io
 import json
 import sys
 import time
@@ -30,6 +31,16 @@ clock: Clock = SystemClock()  # times far from now are shown with the year
 def out(text: str = "", *, end: str = "\n") -> None:
     """Print lines on stdout. No other function of the command line prints text there."""
     click.echo(printable(text) + end, nl=False)
+
+
+def qr_code(text: str) -> None:
+    """Print *text* as a QR code on stdout, dark on white, whatever the colours of the terminal are."""
+    import segno
+
+    blocks = io.StringIO()
+    segno.make_qr(text).terminal(blocks, compact=True)
+    for line in blocks.getvalue().splitlines():
+        click.secho(line, fg="bright_white", bg="black")
 
 
 def quote(text: str, *, mark: str = "") -> None:

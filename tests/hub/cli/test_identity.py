@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import segno
 from anyio.from_thread import BlockingPortal
 
 from hub import tokens
@@ -20,7 +21,7 @@ from storage.devices import device_keys
 from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import SeededChance
-from tests.support.hub import ServedHub
+from tests.support.hub import TEXT, ServedHub, serving
 from tests.support.identity import CODE
 
 
@@ -362,6 +363,32 @@ def test_a_link_for_a_browser_is_printed_and_its_session_is_listed_and_revoked(
     assert "revoked" in hub("token", "revoke", listed["id"][-6:], "--yes").stderr
     (ended,) = json.loads(hub("token", "ls", "--json").stdout)["sessions"]
     assert ended["revoked_at"] is not None
+
+
+def test_a_code_for_a_phone_is_refused_where_no_phone_reaches_the_hub(hub: Hub, served: ServedHub) -> None:
+    refused = hub("dashboard", "--qr")
+    assert refused.exit_code == 78
+    assert "hub tls init" in refused.stderr
+    assert json.loads(hub("token", "ls", "--json").stdout)["sessions"] == []
+
+
+def test_a_code_for_a_phone_holds_the_printed_link(hub: Hub, state: Path, portal: BlockingPortal) -> None:
+    state.mkdir(mode=0o700)
+    name = "hub.home.arpa"
+    assert hub("tls", "init", "--config", str(state / "hub.toml"), "--name", name).exit_code == 0
+    tls = 'tls = { certificate = "hub.crt", key = "hub.key" }'
+    operator = f'operator = {{ address = "0.0.0.0:0", hosts = ["{name}"], {tls} }}'
+    text = TEXT.replace('operator = { address = "127.0.0.1:0" }', operator)
+    with portal.wrap_async_context_manager(serving(state, text)):
+        printed = hub("dashboard", "--qr")
+    assert printed.exit_code == 0, printed.stderr
+    link, *code = printed.stdout.splitlines()
+    assert re.fullmatch(rf"https://{name}:\d+/login#hub_lnk_\w{{39}}", link), link
+    halves = {"█": (0, 0), "▀": (0, 1), "▄": (1, 0), " ": (1, 1)}  # 1: dark
+    rows = [[halves[block][half] for block in line] for line in code for half in (0, 1)]
+    expected = [list(row) for row in segno.make_qr(link).matrix_iter(border=4)]
+    assert rows[: len(expected)] == expected
+    assert "works once" in printed.stderr
 
 
 @pytest.mark.parametrize(
