@@ -120,7 +120,7 @@ async def judge(visit: Visit) -> None:
             await approve.wait_for()
         judged = await title.inner_text()
         await page.keyboard.press("a")
-        await page.locator(".undo", has_text=f"Approved “{judged}").wait_for()
+        await page.locator(".outcome", has_text=f"Approved “{judged}").wait_for()
 
 
 async def change(visit: Visit, key: str, value: str) -> None:
