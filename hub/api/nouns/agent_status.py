@@ -292,16 +292,15 @@ class AgentStatuses(Noun):
         | None = None,
     ) -> AgentHistory:
         """List the moves of an agent on its axes, the newest first: when, from where, why, and by whom."""
-        _, rows = await self._store.read(
-            agents.with_agent,
-            name,
-            self.user_id,
-            agent_states.history_page,
-            limit=paging.part.limit,
-            after=paging.after,
-            axis=None if axis is None else _axis(axis),
-        )
-        names = await self._store.read(audit.names_of, audit.ids_of(row.actor for row in rows))
+        of_axis = None if axis is None else _axis(axis)
+
+        def read(c: Connection) -> tuple[list[AgentMove], dict[str, str]]:
+            agent = agents.agent_called(c, name, self.user_id)
+            limit, after = paging.part.limit, paging.after
+            rows = agent_states.history_page(c, agent.id, axis=of_axis, limit=limit, after=after)
+            return rows, audit.names_of(c, audit.ids_of(row.actor for row in rows))
+
+        rows, names = await self._store.read(read)
         page = paging.fetched([_move_view(row, names) for row in rows], key=lambda move: (move.seq,))
         return AgentHistory(moves=page.items, next_cursor=page.next_cursor)
 
