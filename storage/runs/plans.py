@@ -74,6 +74,7 @@ ADD_CALLS = sa.insert(run_calls)
 IDS_OF_UNIT = sa.select(run_calls.c.call_id).where(*OF_UNIT)
 UNSENT_OF_UNIT = IDS_OF_UNIT.where(run_calls.c.state == CallState.PLANNED)
 DROP = sa.delete(run_calls).where(AMONG)
+DROP_ANSWERED = sa.delete(run_calls).where(AMONG, run_calls.c.state == CallState.ACKED)
 EXTRACT = (
     sa.update(run_units)
     .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
@@ -151,10 +152,11 @@ def plan_unit(
 
     Decides about each extracted item in one transaction with the ledger of items: see
     ``storage.runs.items.Decision``. A call id that an ended run planned is adopted, with its answer if any. A
-    call without an answer is sent again, with this plan's payload if the earlier one was deleted. Planning a
-    unit of this run again, because its file changed or it failed, drops unsent calls and keeps the rest. A
-    unit without open calls is EXTRACTED too, and settled by ``settle_unit``: here, if nothing is missing. A
-    plan that adds calls resets the run's crash count.
+    call without an answer is sent again, with this plan's payload if the earlier one was deleted. So is the
+    answered call of an item that the ledger has forgotten, since its device lost it. Planning a unit of this
+    run again, because its file changed or it failed, drops unsent calls and keeps the rest. A unit without
+    open calls is EXTRACTED too, and settled by ``settle_unit``: here, if nothing is missing. A plan that adds
+    calls resets the run's crash count.
 
     Args:
         decide: pure function of the known items; called again when the transaction is repeated.
@@ -179,6 +181,10 @@ def plan_unit(
     decisions, left_out = _capped(c, held, decisions, caps)
     calls = [one.call for one in decisions if one.call is not None]
     ids = [call.call_id for call in calls]
+    for part in in_parts(
+        [one.after.call_id for one in decisions if one.after is not None and one.before is None]
+    ):
+        c.execute(DROP_ANSWERED, {"calls": part})
     adopted = _of_earlier_runs(c, held, ids)
     here = {"run": held.id, "unit": unit_key, "now": at}
     if before is None:

@@ -5,9 +5,9 @@ import sqlalchemy as sa
 
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
-from protocol.lifecycles import CallEvent
+from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome
 from storage.kernel.rows import values_of
-from storage.runs import agreement, calls, items, units
+from storage.runs import agreement, calls, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow
@@ -72,6 +72,17 @@ def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(c: sa.Con
     settled = sa.select(unit_ledger.c.agent_id).where(unit_ledger.c.content_hash != "")
     assert c.execute(settled).scalars().all() == [other]
     assert len(c.execute(sa.select(unit_ledger)).all()) == 2, "the unit counts as gone"
+
+
+def test_an_item_that_was_forgotten_is_sent_again_although_its_call_was_answered(c: sa.Connection) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    units.settle_unit(c, held, "a.txt", AT)
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
+    agreement.note_resent(c, DESK, [], unknown=[the_item(c)], after=None, at=AT)
+    (again,) = plan(c, running(c, "run-2"), as_new(item())).open_calls
+    assert (again.call_id, again.state) == (the_item(c).call_id, CallState.PLANNED)
 
 
 def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
