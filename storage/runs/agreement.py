@@ -194,6 +194,11 @@ HAS_AGAIN = (
 )
 CHANGING = ITEMS.where(items.c.id.in_(sa.bindparam("ids", expanding=True)), items.c.answered_at.is_(None))
 FORGET_ITEM = sa.delete(items).where(items.c.id == sa.bindparam("item"))
+DETACH = (
+    sa.update(items)
+    .where(items.c.id == sa.bindparam("item"), items.c.row_id == sa.bindparam("row"))
+    .values(row_id=None)
+)
 READ_AGAIN = (
     sa.update(unit_ledger)
     .where(
@@ -493,9 +498,12 @@ def _take(
 
 
 def _detach(c: sa.Connection, known: ItemRow | None, one: ItemRow) -> None:
-    """Clear the row of the item *known*, if it is the row of *one*."""
-    if known is not None and known.row_id == one.row_id and one.verdict != "rejected":
-        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=None)))
+    """Clear the row of the item *known*, if it is the row of *one*.
+
+    An earlier report may have given *known* another row and other words since the ledger was read.
+    """
+    if known is not None and one.verdict != "rejected":
+        c.execute(DETACH, {"item": known.id, "row": one.row_id})
 
 
 def _take_row(c: sa.Connection, item: ItemRow) -> None:

@@ -15,7 +15,7 @@ from storage.runs.schema import folder_trees, run_units, unit_ledger
 from storage.runs.schema import items as item_table
 from storage.runs.trees import SPOILED, has_settled_tree, settle_tree
 from tests.storage.rows import AT, make_agent, running, settle_call
-from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, plan, the_item
+from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, ledger, plan, the_item
 
 MARK = StoreMark(id="store", counter=5)
 
@@ -201,6 +201,25 @@ def test_a_row_that_a_device_restored_to_a_later_day_has_for_another_item_is_tha
     assert the_item(c) == made
     (content,) = c.execute(sa.select(unit_ledger.c.content_hash)).scalars()
     assert content == ""  # what the device lost again is read again
+
+
+def test_two_rows_whose_words_changed_places_are_known_after_their_device_was_restored(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item("call Anna", quote="Anna"), item("call Bob", quote="Bob"))))
+    before = ledger(c)
+    for one, other in zip(before, reversed(before), strict=True):
+        call = CallId(f"later {one.call_id}")
+        words = {"data": other.data, "quote_hash": other.quote_hash, "source": other.source}
+        c.execute(
+            items.CHANGE_ITEM, items.change_of(msgspec.structs.replace(one, call_id=call, version=2, **words))
+        )
+    told = [taken(one, one.call_id) for one in before]
+    lost = agreement.list_doubtful(c, told, device_id=DESK)
+    agreement.take_rows(c, told, device_id=DESK, mark=MARK, is_last=True, lost=lost, at=AT)
+    assert {one.row_id: one.quote_hash for one in ledger(c)} == {one.row_id: one.quote_hash for one in before}
 
 
 def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: sa.Connection) -> None:
