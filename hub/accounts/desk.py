@@ -12,17 +12,23 @@ from hub.accounts.tokens import AccountTokens, TokenBook
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Auth, Connector, Context, Inbox, Posted
-from hub.connectors.failures import ConnectorFailure, Misconfigured, PermissionMissing, SignInNeeded
+from hub.connectors.failures import (
+    ConnectorFailure,
+    KeyElsewhere,
+    Misconfigured,
+    PermissionMissing,
+    SignInNeeded,
+)
 from hub.log import Channel
 from hub.outbound.client import OutboundClient
 from storage.connectors import connectors, credentials
-from storage.connectors.connectors import ConnectorRow
+from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow
 from storage.runs import posted
 from storage.store import Store
 
 __all__ = ["AccountConfig", "Accounts"]
 
-DETAIL_CHARS: Final = 500
+NEEDS_A_PERSON: Final = (SignInNeeded, PermissionMissing, Misconfigured)
 
 log = Channel(__name__)
 
@@ -137,7 +143,7 @@ class Accounts:
         Returns:
             True if this call changed the state; only then people are notified.
         """
-        if not isinstance(failure, SignInNeeded | PermissionMissing | Misconfigured):
+        if not isinstance(failure, NEEDS_A_PERSON):
             return False
         state: Literal["sign_in", "blocked"] = "sign_in" if isinstance(failure, SignInNeeded) else "blocked"
         row = await self._store.write(
@@ -157,6 +163,21 @@ class Accounts:
         log.warning("connector.refused", connector=row.name, state=state, code=failure.code)
         self.on_change(row)
         return True
+
+    async def test_failed(self, connector_id: str, failure: ConnectorFailure) -> None:
+        """Record why a test of the connector failed; its runs wait if a person has to act first."""
+        if isinstance(failure, KeyElsewhere):  # another node can read it
+            return
+        if isinstance(failure, NEEDS_A_PERSON):
+            await self.refused(connector_id, failure)
+            return
+        await self._store.write(
+            connectors.note_failure,
+            connector_id,
+            reason=failure.code,
+            detail=str(failure),
+            at=self._now(),
+        )
 
     async def granted(
         self, connector_id: str, granted: Granted, *, actor: str, sign_in_id: str | None = None

@@ -413,17 +413,22 @@ def connector_state(connector: Item) -> str:
     match connector["state"]:
         case "sign_in":
             return "needs a sign-in"
-        case "ok" if connector["failures"]:
-            return f"failed {connector['failures']} times"
+        case "failing":
+            return "failed once" if connector["failures"] == 1 else f"failed {connector['failures']} times"
+        case "untested":
+            return "not tested yet"
     return str(connector["state"])
 
 
 @_format
 def connector_problem(connector: Item) -> str:
-    if connector["detail"] is None or connector["state"] == "ok":
+    name, state = connector["name"], connector["state"]
+    if state == "untested":
+        return f"{name}: hub connectors test {name} tries it"
+    if connector["detail"] is None or state == "ok":
         return ""
-    hint = f"; hub connectors login {connector['name']}" if connector["state"] == "sign_in" else ""
-    return f"{connector['name']}: {connector['detail']}{hint}"
+    hint = f"; hub connectors login {name}" if state == "sign_in" else ""
+    return f"{name}: {connector['detail']}{hint}"
 
 
 @_format

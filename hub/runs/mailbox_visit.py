@@ -199,7 +199,14 @@ class MailboxVisits:
                 longest = min(CIRCUIT_CAP_S, CIRCUIT_BASE_S * 2.0 ** min(row.failures, 20))
                 wait_s = longest * self._chance.uniform(0.5, 1.0)
                 retry_at = self.at() + int(wait_s * 1_000)
-                await self._store.write(connectors.note_failure, row.id, retry_at=retry_at, at=self.at())
+                await self._store.write(
+                    connectors.note_failure,
+                    row.id,
+                    reason=failure.code,
+                    detail=str(failure),
+                    retry_at=retry_at,
+                    at=self.at(),
+                )
                 return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
 
     def at(self) -> int:

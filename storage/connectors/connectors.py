@@ -26,6 +26,7 @@ from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, fil
 
 ACTOR: Final = "hub.toml"
 IDS_PER_CONNECTOR: Final = 2  # fresh ids for the connector, its user
+DETAIL_CHARS: Final = 500
 NOT_YET: Final = "not signed in yet"
 
 State = Literal["ok", "sign_in", "blocked"]
@@ -67,7 +68,9 @@ class ConnectorRow(msgspec.Struct, frozen=True, kw_only=True):
         account: account name reported by the provider.
         state, reason, detail: ``ok``; otherwise an error code, and a sentence without secrets.
         version: grows with each change of state.
-        failures: number of consecutive temporary errors; its runs wait until *retry_at*.
+        failures: number of consecutive temporary errors, with *reason* and *detail* of the last one; its
+            runs wait until *retry_at*.
+        last_ok_at: time of the last success with the present settings and sign-in.
         archived_at: time at which it was no longer declared.
     """
 
@@ -124,6 +127,16 @@ DECLARE = (
         updated_at=sa.bindparam("now"),
     )
 )
+_unless_refused = connectors.c.state == "ok"  # else a person reads reason and detail of the refusal
+_NO_PROBLEM: Final = {
+    column.name: sa.case((_unless_refused, None), else_=column)
+    for column in (connectors.c.reason, connectors.c.detail)
+}
+BEGIN_ANEW = (
+    sa.update(connectors)
+    .where(_one)
+    .values(_NO_PROBLEM | {"failures": 0, "retry_at": None, "last_ok_at": None})
+)
 SET_ASIDE = (
     sa.update(connectors).where(_one).values(name=sa.bindparam("called"), updated_at=sa.bindparam("now"))
 )
@@ -140,12 +153,19 @@ MOVE = (
         updated_at=sa.bindparam("now"),
     )
 )
+EXPLAIN = (
+    sa.update(connectors)
+    .where(_one, _as_seen)
+    .values(reason=sa.bindparam("why"), detail=sa.bindparam("told"))
+)
 FAIL = (
     sa.update(connectors)
     .where(_one)
     .values(
         failures=connectors.c.failures + 1,
-        retry_at=sa.bindparam("again", type_=Int),
+        retry_at=sa.func.coalesce(sa.bindparam("again", type_=Int), connectors.c.retry_at),
+        reason=sa.case((_unless_refused, sa.bindparam("why", type_=sa.Text)), else_=connectors.c.reason),
+        detail=sa.case((_unless_refused, sa.bindparam("told", type_=sa.Text)), else_=connectors.c.detail),
         updated_at=sa.bindparam("now"),
     )
 )
@@ -194,13 +214,17 @@ def move_connector(
 ) -> bool:
     """Move the connector to *state*. Return False if its version changed, or it has that state.
 
-    Of many simultaneous refusals with the same version, one moves it.
+    Of many simultaneous refusals with the same version, one moves it; a later one replaces its reason.
     """
     row = find_connector(c, id)
-    if row is None or row.version != version or row.state == state:
+    if row is None or row.version != version:
         return False
-    change = {"connector": id, "seen": version, "after": state, "why": reason, "told": detail, "now": at}
-    return c.execute(MOVE, change).rowcount == 1
+    change = {"connector": id, "seen": version, "why": reason, "told": detail}
+    if row.state == state:
+        if state != "ok":
+            c.execute(EXPLAIN, change)
+        return False
+    return c.execute(MOVE, change | {"after": state, "now": at}).rowcount == 1
 
 
 def allow_connector(c: sa.Connection, id: str, *, at: int) -> bool:
@@ -209,9 +233,25 @@ def allow_connector(c: sa.Connection, id: str, *, at: int) -> bool:
     return row is not None and move_connector(c, id, version=row.version, state="ok", at=at)
 
 
-def note_failure(c: sa.Connection, id: str, *, retry_at: int, at: int) -> None:
-    """Record a temporary error of its run: the next run waits until *retry_at*."""
-    c.execute(FAIL, {"connector": id, "again": retry_at, "now": at})
+def begin_anew(c: sa.Connection, id: str) -> None:
+    """Forget how its uses ended, since its settings or its sign-in are new."""
+    c.execute(BEGIN_ANEW, {"connector": id})
+
+
+def note_failure(
+    c: sa.Connection, id: str, *, reason: str, detail: str, at: int, retry_at: int | None = None
+) -> None:
+    """Record a temporary error of its use: the next run waits until *retry_at*, if that is given."""
+    problem = {"why": reason, "told": detail[:DETAIL_CHARS]}
+    c.execute(FAIL, problem | {"connector": id, "again": retry_at, "now": at})
+
+
+def retry_now(c: sa.Connection, id: str, *, at: int) -> None:
+    """Remove the wait before the next run; waits after further failures begin with the shortest."""
+    few = sa.case((connectors.c.failures > 1, 1), else_=connectors.c.failures)
+    c.execute(
+        sa.update(connectors).where(connectors.c.id == id).values(failures=few, retry_at=None, updated_at=at)
+    )
 
 
 def note_success(c: sa.Connection, id: str, *, at: int, account: str | None = None) -> None:
@@ -220,11 +260,14 @@ def note_success(c: sa.Connection, id: str, *, at: int, account: str | None = No
         sa.update(connectors)
         .where(connectors.c.id == id)
         .values(
-            failures=0,
-            retry_at=None,
-            last_ok_at=at,
-            account=sa.func.coalesce(sa.literal(account, sa.Text), connectors.c.account),
-            updated_at=at,
+            _NO_PROBLEM
+            | {
+                "failures": 0,
+                "retry_at": None,
+                "last_ok_at": at,
+                "account": sa.func.coalesce(sa.literal(account, sa.Text), connectors.c.account),
+                "updated_at": at,
+            }
         )
     )
 
@@ -300,6 +343,7 @@ def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: in
         return False
     about = {"new_provider": one.provider, "new_origin": one.origin, "digest": one.settings_digest}
     c.execute(DECLARE, {"connector": old.id, "now": at} | about)
+    begin_anew(c, old.id)
     if old.origin != one.origin:
         c.execute(sa.delete(credentials).where(credentials.c.connector_id == old.id))
     query = sa.select(credentials.c.connector_id).where(credentials.c.connector_id == old.id)

@@ -13,7 +13,14 @@ import msgspec
 import sqlalchemy as sa
 
 from storage import audit
-from storage.connectors.connectors import ConnectorRow, State, allow_connector, find_connector, move_connector
+from storage.connectors.connectors import (
+    ConnectorRow,
+    State,
+    allow_connector,
+    begin_anew,
+    find_connector,
+    move_connector,
+)
 from storage.connectors.schema import connectors, credentials, sign_ins
 from storage.kernel.columns import Int, now_ms
 from storage.kernel.rows import columns_of, fill, fill_each, filled
@@ -430,6 +437,7 @@ def grant_connector(
         return None
     put_credential(c, connector_id, sealed=sealed, key_id=key_id, scopes=scopes, expires_at=expires_at, at=at)
     allow_connector(c, connector_id, at=at)
+    begin_anew(c, connector_id)
     if sign_in_id is not None:
         settle_sign_in(c, sign_in_id, outcome="done", at=at)
     data = {"connector": row.name, "connector_id": row.id}

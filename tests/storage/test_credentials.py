@@ -106,6 +106,31 @@ def test_a_refresh_of_what_was_replaced_meanwhile_changes_nothing(c: sa.Connecti
     assert not save(c, 2, b"s4")
 
 
+def test_a_success_counts_for_the_sign_in_with_which_it_was_had(c: sa.Connection) -> None:
+    grant(c)
+    connectors.note_failure(c, ID, reason="provider_unavailable", detail="away", at=AT)
+    connectors.note_success(c, ID, at=AT)
+    row = connectors.get_connector(c, "work")
+    assert (row.failures, row.detail, row.last_ok_at) == (0, None, AT)
+    connectors.note_failure(c, ID, reason="provider_unavailable", detail="away", at=AT, retry_at=AT + 9)
+    grant(c, id="a2")
+    row = connectors.get_connector(c, "work")
+    assert (row.failures, row.retry_at, row.detail, row.last_ok_at) == (0, None, None, None)
+
+
+def test_a_refusal_for_another_reason_is_reported_no_second_time_but_shown(c: sa.Connection) -> None:
+    refusal: dict[str, Any] = {"credential_version": 0, "state": "blocked", "reason": "bad_connector"}
+    shown = []
+    for number, detail in enumerate(("no such folder", "no permission")):
+        credentials.refuse_connector(c, ID, **refusal, detail=detail, at=AT, activity_id=f"b-{number}")
+        shown.append(connectors.get_connector(c, "work").detail)
+    assert shown == ["no such folder", "no permission"]
+    connectors.note_failure(c, ID, reason="provider_unavailable", detail="away", at=AT)
+    assert connectors.get_connector(c, "work").detail == "no permission"
+    told = [one.event_type for one in audit.list_activity(c)]
+    assert told.count("connector.refused") == 1
+
+
 def test_many_refusals_of_one_grant_are_reported_once_and_old_ones_never(c: sa.Connection) -> None:
     grant(c)
     assert refuse(c, 1, "r1")

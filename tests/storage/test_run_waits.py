@@ -156,7 +156,7 @@ def test_a_run_that_reads_a_connector_has_its_state(c: sa.Connection) -> None:
     make_run(c, "reads", agent=_reader(c))
     told = _wait(c, "reads")
     assert (told.connector, told.connector_state, told.connector_retry_at) == ("work", "ok", None)
-    connectors.note_failure(c, "work-id", retry_at=AT + 9, at=AT)
+    connectors.note_failure(c, "work-id", reason="x", detail="x", retry_at=AT + 9, at=AT)
     assert _wait(c, "reads").connector_retry_at == AT + 9
     connectors.move_connector(c, "work-id", version=1, state="sign_in", detail="no", at=AT)
     told = _wait(c, "reads")

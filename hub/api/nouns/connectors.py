@@ -37,10 +37,12 @@ _STEPS: Final = ("sign in", "list", "read", "read")  # of a self-test
 class ConnectorView(View, kw_only=True):
     """A connector of hub.toml, and whether its runs may start.
 
-    *state*: *ok*; *sign_in*: it needs a sign-in; *blocked*: a person has to correct or allow something.
-    *code* and *detail*: the cause. *failures*: temporary errors in a row, after which its runs wait
-    until *retry_at*. *account*: the account's name at the provider. *agents*: those that read it.
-    *way_in*: how a person signs in; null: hub.toml names its secret, or it needs none.
+    *state*: *ok*: it was read or tested, and the last time worked; *untested*: not yet with its present
+    settings and sign-in; *failing*: it fails since *failures* tries, and its runs wait until *retry_at*;
+    *sign_in*: it needs a sign-in; *blocked*: a person has to correct or allow something. *code* and
+    *detail*: the cause. *last_ok_at*: the last success with its present settings and sign-in. *account*:
+    the account's name at the provider. *agents*: those that read it. *way_in*: how a person signs in;
+    null: hub.toml names its secret, or it needs none.
     """
 
     id: str
@@ -48,7 +50,7 @@ class ConnectorView(View, kw_only=True):
     user: str
     provider: str
     account: str | None = None
-    state: Literal["ok", "sign_in", "blocked"]
+    state: Literal["ok", "untested", "failing", "sign_in", "blocked"]
     code: str | None = None
     detail: str | None = None
     failures: int = 0
@@ -238,7 +240,7 @@ class Connectors(Noun):
             finally:
                 await opened.aclose()
         except ConnectorFailure as failure:
-            await self._accounts.refused(row.id, failure)
+            await self._accounts.test_failed(row.id, failure)
             steps.append(
                 StepView(step=_STEPS[len(steps)], is_ok=False, told=f"{failure.code}: {failure}", took_ms=0)
             )
@@ -274,17 +276,17 @@ class Connectors(Noun):
         "connectors retry CONNECTOR",
         example="hub connectors retry mail",
         json="connector",
-        message="connector {name} is {*|connector_state}",
+        message="connector {name} is tried again; until then: {*|connector_state}",
     )
     @route("POST", "/{connector}/retry", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
     async def retry(self, connector: str, actor: Actor) -> ConnectorDetail:
-        """Forget the connector's failures and its unreadable messages, so that they are tried again."""
+        """Start the waiting runs of the connector at once; they try its unreadable messages again."""
         row = await self._find(connector)
         await self._note("connector.tried_again", row, actor)
         readers = await self._store.read(agents.agents_by, "connector_id", [row.id])
         for agent_id in readers[row.id]:
             await self._store.write(seen_messages.try_again, agent_id)
-        await self._store.write(connectors.note_success, row.id, at=epoch_ms(self._clock.now()))
+        await self._store.write(connectors.retry_now, row.id, at=epoch_ms(self._clock.now()))
         return await self.get(connector)
 
     @route(
@@ -380,7 +382,7 @@ class Connectors(Noun):
     def _view(self, row: ConnectorRow, readers: _Readers) -> ConnectorView:
         way_in = self._accounts.way_in(row.name)
         return ConnectorView.from_row(
-            row, code=row.reason, agents=tuple(readers[row.id].values()), way_in=way_in
+            row, state=_state(row), code=row.reason, agents=tuple(readers[row.id].values()), way_in=way_in
         )
 
     async def _find(self, connector: str) -> ConnectorRow:
@@ -390,6 +392,14 @@ class Connectors(Noun):
         at = epoch_ms(self._clock.now())
         entry = Entry(at=at, actor=actor, event=event, subject=row.id, detail={"name": row.name})
         await self._store.write(audit.append_entry, entry)
+
+
+def _state(row: ConnectorRow) -> str:
+    if row.state != "ok":
+        return row.state
+    if row.failures:
+        return "failing"
+    return "untested" if row.last_ok_at is None else "ok"
 
 
 def _unread(agent: str, one: dict[str, object]) -> UnreadView:

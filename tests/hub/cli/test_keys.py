@@ -49,7 +49,7 @@ def test_the_password_of_a_mailbox_is_sealed_unless_hub_toml_names_it(
             assert (given.status_code == 200) is (secret == "")
             assert "x-y-z" not in given.text
         (row,) = json.loads(hub("connectors", "--json").stdout)["connectors"]
-        assert (row["state"], row["way_in"]) == ("ok", None if secret else "password")
+        assert (row["state"], row["way_in"]) == ("untested", None if secret else "password")
         if not secret:
             assert told in hub("connectors", "login", "post", input="p-q-r\n").output
             held = portal.call(served.store.read, credentials.find_credential, row["id"])

@@ -255,13 +255,14 @@ async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_
         assert run.state is RunState.QUEUED
         row = await bench.store.read(connectors.get_connector, "work")
         assert row.retry_at is not None
+        assert (row.state, row.detail) == ("ok", "away")
         waits.append(row.retry_at / 1_000 - began.timestamp())
         bench.clock.advance(waits[-1] + 1)
     assert waits[0] <= 30
     assert waits[-1] >= 16 * waits[0]
     assert shown(await bench.run()) == DONE
     row = await bench.store.read(connectors.get_connector, "work")
-    assert (row.failures, row.retry_at) == (0, None)
+    assert (row.failures, row.retry_at, row.detail) == (0, None, None)
 
 
 async def test_a_run_whose_sign_in_only_another_node_can_open_is_soon_ready_for_it(

@@ -13,7 +13,7 @@ from tests.support.asgi import serving as serving_app
 from tests.support.browser import chromium
 from tests.support.dashboard import browsing, visiting
 from tests.support.dovecot import PASSWORD, Dovecot
-from tests.support.hub import TEXT, ServedHub, serving
+from tests.support.hub import TEXT, ServedHub, over_unix, serving
 from tests.support.oauth import CLIENT, OAuthServer
 
 pytestmark = [
@@ -56,7 +56,7 @@ async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
             await page.get_by_label("Password, or app password").fill(password)
             await page.locator("main form button").click()
             await expect(page.get_by_label("Password, or app password")).to_have_value("")
-            await expect(state).to_have_text("ok")
+            await expect(state).to_have_text("untested")
             await page.get_by_role("button", name="Test").click()
             await page.get_by_text("It was tested.").wait_for()
             await expect(state).to_have_text(found)
@@ -70,6 +70,22 @@ async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
         assert PASSWORD.encode() not in held.sealed
         assert PASSWORD not in hub.settings.read_text()
         assert PASSWORD not in await page.content()
+
+        unreachable = {"values": {"connectors.post.settings.port": 1}}
+        async with over_unix(hub) as operator:
+            assert (await operator.patch("/v1/config", json=unreachable)).status_code == 200
+            moved = await operator.put("/v1/connectors/post/password", json={"password": PASSWORD})
+            assert (moved.json()["state"], moved.json()["last_ok_at"]) == ("untested", None)
+            await visit.open("connectors/post")
+            for _ in range(2):
+                async with page.expect_response("**/post/test"):
+                    await page.get_by_role("button", name="Test").click()
+            await expect(state).to_have_text("failing")
+            (shown,) = (await operator.get("/v1/connectors")).json()["connectors"]
+            assert (shown["state"], shown["failures"], shown["last_ok_at"]) == ("failing", 2, None)
+            await page.get_by_text(shown["detail"]).first.wait_for()
+            again = (await operator.post("/v1/connectors/post/retry")).json()
+            assert (again["state"], again["failures"]) == ("failing", 1)
 
         await page.get_by_role("button", name="Remove").click()
         await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
@@ -93,7 +109,7 @@ async def test_somebody_signs_in_at_the_provider_by_address_and_by_code(tmp_path
             await page.get_by_label("Address at which that page ended").fill(ended)
             await page.get_by_role("button", name="Finish").click()
             await page.locator("main p[role=status]").filter(has_text="Signed in.").wait_for()
-            await expect(page.locator("dd .state").first).to_have_text("ok")
+            await expect(page.locator("dd .state").first).to_have_text("untested")
 
             await page.get_by_role("button", name="With a code").click()
             await page.get_by_text("and type").wait_for()

@@ -13,17 +13,13 @@ const LOOK_MS = 2_000;
 
 const COLUMNS: readonly Column<ConnectorView>[] = [
   { head: "Account", kind: "main", cell: (one) => <a href={link(["connectors", one.name])}>{one.name}</a> },
-  { head: "State", cell: (one) => <Standing of={one} /> },
+  { head: "State", cell: (one) => <State of={one.state} /> },
   { head: "Provider", cell: (one) => one.provider },
   { head: "User", cell: (one) => one.user },
   { head: "Last success", cell: (one) => <Time at={one.last_ok_at} none="never" /> },
   { head: "Read by", cell: (one) => one.agents.join(", ") || "–" },
-  { head: "Problem", kind: "text", cell: (one) => (one.state === "ok" ? "–" : one.detail) },
+  { head: "Problem", kind: "text", cell: (one) => one.detail ?? "–" },
 ];
-
-function Standing({ of }: { of: ConnectorView }): JSX.Element {
-  return <State of={of.state === "ok" && of.failures > 0 ? "failed" : of.state} />;
-}
 
 function advice(of: ConnectorView): string {
   if (of.state === "sign_in") {
@@ -31,7 +27,9 @@ function advice(of: ConnectorView): string {
     return of.way_in ? "Sign in below." : "Correct the secret that hub.toml names, then test it.";
   }
   if (of.state === "blocked") return "Correct the settings of the account in hub.toml, or what the provider permits, then test it.";
-  return of.failures > 0 ? "Nothing: it is tried again by itself." : "";
+  if (of.state === "untested") return "Test it: with its present settings and sign-in it was not read yet.";
+  if (of.state !== "failing") return "";
+  return of.agents.length > 0 ? "Nothing: its agents try it again by themselves." : "Test it again: no agent reads it, so nothing else tries it.";
 }
 
 export function Connectors({ name }: { name: string | undefined }): JSX.Element {
@@ -197,8 +195,8 @@ function Detail({ of, tested, again }: DetailProps): JSX.Element {
     <>
       <Facts
         rows={[
-          ["State", <Standing of={of} />],
-          ["Problem", of.state !== "ok" && of.detail],
+          ["State", <State of={of.state} />],
+          ["Problem", of.detail],
           ["What helps", advice(of)],
           ["Provider", of.provider],
           ["Account", of.account],
