@@ -278,6 +278,11 @@ def item_state(item: Item) -> str:
 
 
 @_format
+def round_trip(measured: Item | None) -> str:
+    return f"{measured['ms']:.3g} ms, measured {show.moment(measured['measured_at'])}" if measured else ""
+
+
+@_format
 def agreement(compared: Item | None) -> str:
     """Describe the last comparison of a device's rows in one line."""
     if compared is None:

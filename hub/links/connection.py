@@ -17,6 +17,7 @@ from hub.links.auth import Admission
 from hub.links.deadlines import LEAST_WAIT_S, DeadlineWheel, Slot
 from hub.links.gate import Place
 from hub.links.limits import LinkLimits
+from hub.links.link import RoundTrip
 from hub.links.open_link import OpenLink
 from hub.links.roster import AgentsSilent, HeartbeatReceived, RequestReceived, Roster
 from hub.links.transport import Transport
@@ -220,6 +221,11 @@ class Connection:
     def buffered_bytes(self) -> int:
         """Bytes for the device that have not left the process."""
         return self._transport.buffered()
+
+    @property
+    def round_trip(self) -> RoundTrip | None:
+        """Newest round trip of the connection, or None before the first."""
+        return self._transport.round_trip
 
     def send_now(self, frame: Frame) -> None:
         """Send *frame*, together with the other frames of this turn of the event loop.

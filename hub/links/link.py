@@ -10,7 +10,7 @@ Guarantees of every implementation:
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from protocol.errors import DeliveryError, ErrorCode
 from protocol.frame import Frame
@@ -32,6 +32,13 @@ ALWAYS_ACTIONS: Final = (Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUE
 ALWAYS: Final = frozenset[str]({*ALWAYS_ACTIONS, *(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)})
 
 RunFrame = AgentAck | AgentManifest | AgentData | AgentComplete
+
+
+class RoundTrip(NamedTuple):
+    """Time from a keepalive ping to its pong, which came *age_s* ago."""
+
+    seconds: float
+    age_s: float
 
 
 class RunTooLarge(DeliveryError):
@@ -120,6 +127,11 @@ class DeviceLink(Protocol):
     @property
     def roots(self) -> Sequence[str]:
         """Folders that the device shares, from the hello."""
+        ...
+
+    @property
+    def round_trip(self) -> RoundTrip | None:
+        """Newest round trip of the connection, or None before the first."""
         ...
 
     def can(self, capability: str) -> bool:

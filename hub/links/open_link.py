@@ -20,7 +20,7 @@ from hub.clock import Clock
 from hub.links.auth import Admission
 from hub.links.deadlines import DeadlineWheel, Slot
 from hub.links.limits import LinkLimits
-from hub.links.link import ALWAYS, ALWAYS_ACTIONS, RunFrame, RunStream
+from hub.links.link import ALWAYS, ALWAYS_ACTIONS, RoundTrip, RunFrame, RunStream
 from hub.links.streams import RunStreams
 from hub.metrics import Metrics
 from protocol.calls import refused_by_owner
@@ -46,6 +46,11 @@ class Carrier(Protocol):
     @property
     def buffered_bytes(self) -> int:
         """Bytes for the device that have not left the process."""
+        ...
+
+    @property
+    def round_trip(self) -> RoundTrip | None:
+        """Newest round trip of the connection."""
         ...
 
     def send_now(self, frame: Frame) -> None:
@@ -120,6 +125,11 @@ class OpenLink:
         )
 
     # --- for the rest of the hub ---
+
+    @property
+    def round_trip(self) -> RoundTrip | None:
+        """Newest round trip of the connection, or None before the first."""
+        return self._carrier.round_trip
 
     def can(self, capability: str) -> bool:
         """Return True if the device listed the capability, or if every device has it."""

@@ -29,6 +29,7 @@ from websockets.speedups import apply_mask
 from hub.links.deadlines import Intake
 from hub.links.gate import Place
 from hub.links.limits import HEAD_BYTES, LinkLimits
+from hub.links.link import RoundTrip
 from protocol.errors import CloseCode
 from protocol.frame import PATH
 
@@ -62,6 +63,11 @@ class Transport(Protocol):
     @property
     def intake(self) -> Intake:
         """Remaining allowance for received data."""
+        ...
+
+    @property
+    def round_trip(self) -> RoundTrip | None:
+        """Newest round trip of the connection, or None before the first."""
         ...
 
     def attach(
@@ -154,6 +160,7 @@ class DeviceSocket(ServerConnection):
         "_is_split",
         "_later",
         "_lost",
+        "_ponged_at",
         "_receive",
         "_spent",
         "_stopped",
@@ -185,6 +192,7 @@ class DeviceSocket(ServerConnection):
         self._begun_size = 0  # bytes until then
         self._foreign_bytes = 0  # that the library still needs for the frame that it has begun
         self._stopped = 0
+        self._ponged_at: float | None = None  # time of the loop
         self._unread: bytes | bytearray | None = None  # data read but not processed during a pause
         self._unflushed_bytes = 0
         self._flush_due = False
@@ -346,6 +354,18 @@ class DeviceSocket(ServerConnection):
             self._receive(bytes(event.data))
         else:
             self._assemble(event)
+
+    @property
+    def round_trip(self) -> RoundTrip | None:
+        if self._ponged_at is None:
+            return None
+        return RoundTrip(self.latency, self.loop.time() - self._ponged_at)
+
+    def acknowledge_pings(self, data: bytes) -> None:
+        """Note when the device answered a ping; called by the library, also for pongs without a ping."""
+        if data in self.pending_pings:
+            self._ponged_at = self.loop.time()
+        super().acknowledge_pings(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -92,6 +92,7 @@ class Wire:
     """
 
     buffered_bytes = 0
+    round_trip = None
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import anyio
 import anyio.lowlevel
 
-from hub.links.link import ALWAYS, RunFrame
+from hub.links.link import ALWAYS, RoundTrip, RunFrame
 from protocol.errors import CallTimedOut, DeliveryError, DeviceSlow, LinkLost
 from protocol.frame import Frame
 from protocol.handshake import Client
@@ -49,6 +49,7 @@ class FakeLink:
         self.owner_grants: dict[str, list[str]] = {}
         self.client: Client | None = None
         self.roots: Sequence[str] = ()
+        self.round_trip: RoundTrip | None = None
         self.credential = "token:t-1"
         self.calls: list[ToolCall] = []
         self.sent: list[Frame] = []

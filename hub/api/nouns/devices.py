@@ -12,6 +12,7 @@ from hub.api.others import link_of
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.log import Channel
 from protocol import keys
@@ -51,8 +52,18 @@ class NotConnectedHere(HubError):
     code = ErrorCode.DEVICE_OFFLINE
 
 
+class RoundTripView(View):
+    """Time from a keepalive ping to its pong, and when the pong came."""
+
+    ms: float
+    measured_at: Instant
+
+
 class DeviceView(View, kw_only=True):
-    """A known device, connected or not. A revoked one can never connect again."""
+    """A known device, connected or not. A revoked one can never connect again.
+
+    *round_trip*: while it is connected to this node, from the first keepalive ping on.
+    """
 
     id: str
     name: str
@@ -64,6 +75,7 @@ class DeviceView(View, kw_only=True):
     last_seen_at: Instant | None = None
     revoked_at: Instant | None = None
     grants: tuple[Grant, ...] = ()  # what it may do in addition to receiving its items
+    round_trip: RoundTripView | None = None
 
 
 class KeyView(View):
@@ -187,6 +199,7 @@ class Devices(Noun):
             "user",
             "connected",
             "*|last_seen as last seen",
+            "round_trip|round_trip as round trip?",
             "platform",
             "created_at|moment as known since",
             "revoked_at|moment as revoked?",
@@ -378,7 +391,15 @@ class Devices(Noun):
             connected=row.connectivity == "online" if self._store.is_shared else link is not None,
             capabilities=() if link is None else tuple(sorted(link.capabilities)),
             grants=tuple(Grant(grant) for grant in row.grants),
+            round_trip=None if link is None else self._round_trip(link),
         )
+
+    def _round_trip(self, link: DeviceLink) -> RoundTripView | None:
+        newest = link.round_trip
+        if newest is None:
+            return None
+        measured_at = self._clock.now() - timedelta(seconds=newest.age_s)
+        return RoundTripView(round(newest.seconds * 1_000, 3), measured_at)
 
     def _now_ms(self) -> int:
         return epoch_ms(self._clock.now())

@@ -16,6 +16,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub import tokens
 from hub.cli.access import GRANTS, has_display
+from hub.links.link import RoundTrip
 from hub.tokens import TokenKind
 from storage.devices import device_keys
 from storage.devices.devices import Grant
@@ -80,11 +81,17 @@ def test_json_is_one_object_that_names_its_shape(
     assert json.loads(result.stdout)["schema"] == schema
 
 
-def test_one_device_is_shown_with_all_that_opens_it(hub: Hub, served: ServedHub) -> None:
+def test_one_device_is_shown_with_all_that_opens_it_and_its_round_trip(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    assert "round trip" not in hub("devices", "show", "desk").stdout
+    link = portal.call(served.connect, portal.call(served.device, "desk"))
+    link.round_trip = RoundTrip(0.0124, age_s=60)
     made = hub("token", "create", "--device", "desk").stdout.strip()
     told = hub("devices", "show", "desk").stdout
     assert f"(...{made[-4:]})" in told
     assert made not in told
+    assert re.search(r"round trip +12\.4 ms, measured 2026-01-05 ", told)
 
 
 def test_a_device_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedHub) -> None:

@@ -138,6 +138,16 @@ async def test_a_device_that_is_slowed_down_is_not_taken_for_dead() -> None:
         assert port.link().epoch == 1
 
 
+async def test_the_round_trip_of_a_connection_is_that_of_its_newest_answered_ping() -> None:
+    async with open_port(ping_every_s=0.05, pong_within_s=5) as port, port.device() as device:
+        await device.socket.pong(b"to no ping")
+        assert port.link().round_trip is None
+        await until(lambda: port.link().round_trip is not None)
+        first = port.link().round_trip
+        assert first is not None and 0 < first.seconds < 5 and 0 <= first.age_s < 5
+        await until(lambda: (port.link().round_trip or first).seconds != first.seconds)
+
+
 async def test_a_device_that_answers_no_ping_in_time_is_away() -> None:
     async with open_port(limits=SLOW, ping_every_s=0.05, pong_within_s=0.05) as port, port.device() as device:
         device.socket.transport.pause_reading()

@@ -1,6 +1,7 @@
 """Pages of the dashboard in a real browser: they ask no other origin, and texts of others stay texts."""
 
 import os
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from playwright.async_api import expect
 
 from hub.api.door.roles import Role
+from hub.links.link import RoundTrip
 from storage import issue_mutes
 from storage.agents import agents
 from storage.runs import item_verdicts
@@ -31,6 +33,7 @@ from tests.support.dashboard import (
     visiting,
 )
 from tests.support.hub import ServedHub, over_unix
+from tests.support.identity import EndedLink
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -111,7 +114,11 @@ async def test_an_agent_is_seen_in_the_calendar_found_by_keys_and_paused(
     await visit.page.get_by_role("button", name="Resume").wait_for()
     row = await hub.store.read(agents.agent_called, "notes", None)
     assert row.lifecycle == "paused"
+    link = hub.roster.find((await hub.device("desk")).id)
+    assert isinstance(link, EndedLink)
+    link.round_trip = RoundTrip(0.012, age_s=8)
     await visit.page.get_by_role("link", name="desk").click()
+    await expect(visit.page.locator(".facts")).to_contain_text(re.compile(r"12 ms, measured .+ ago"))
     connected = visit.page.locator("section", has=visit.page.get_by_role("heading", name="Connected"))
     await connected.get_by_text("of the last 14 days, once").click()
     times = connected.get_by_role("table", name="Times of its connections")

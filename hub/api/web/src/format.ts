@@ -46,9 +46,9 @@ export function lasting(seconds: number): string {
     .join(" ");
 }
 
-/** Return a short time in one unit, a long one in its two largest: 12 ms, 1.2 s, 3 min 20 s. */
+/** Return a short time in one unit, a long one in its two largest: < 1 ms, 12 ms, 1.2 s, 3 min 20 s. */
 export function brisk(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (ms < 1_000) return ms > 0 && ms < 1 ? "< 1 ms" : `${Math.round(ms)} ms`;
   return ms < 10_000 ? `${(ms / 1_000).toFixed(1)} s` : lasting(ms / 1_000);
 }
 

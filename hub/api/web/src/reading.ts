@@ -20,6 +20,8 @@ interface Options<P extends Path<"get">> {
   readonly kinds?: readonly Kind[];
   /** False: it is not read now. */
   readonly when?: boolean;
+  /** Milliseconds after which it is read again: for what changes without an event. */
+  readonly every?: number;
 }
 
 const MOST_KNOWN = 40;
@@ -28,7 +30,7 @@ const AGAIN_MS = 3_000; // until what the hub did not answer is read again
 const known = new Map<string, Known>();
 
 export function useReading<P extends Path<"get">>(path: P, options: Options<P> = {}): Reading<Answer<"get", P>> {
-  const { params = {}, query, kinds = [], when = true } = options;
+  const { params = {}, query, kinds = [], when = true, every } = options;
   const url = address(path, params, query);
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const [, setTurn] = useState(0);
@@ -67,8 +69,10 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
         void read();
       }, REST_MS);
     });
+    const clock = every === undefined ? undefined : setInterval(() => document.hidden || void read(), every);
     return () => {
       newest.current += 1;
+      clearInterval(clock);
       clearTimeout(timer);
       clearTimeout(retry.current);
       stop();

@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt } from "../acting";
-import { between } from "../format";
+import { between, brisk } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { type Column, Command, Facts, Field, Form, Page, Pager, Read, Section, State, Table, Time } from "../parts";
@@ -13,6 +13,7 @@ import type { DeviceDetail, DeviceView, InvitationView, KeyView, NewInvitation, 
 const ROWS = 50;
 const DAYS = 14;
 const DAY_MS = 86_400_000;
+const PING_MS = 15_000; // a hub measures the round trip as often by default
 const WIDTH = 480; // three minutes each
 const dayName = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
 
@@ -167,7 +168,7 @@ function Pairings(): JSX.Element {
 }
 
 function Device({ id }: { id: string }): JSX.Element {
-  const device = useReading("/v1/devices/{device_id}", { params: { device_id: id }, kinds: ["device", "agent"] });
+  const device = useReading("/v1/devices/{device_id}", { params: { device_id: id }, kinds: ["device", "agent"], every: PING_MS });
   const name = device.data?.name ?? id;
   return (
     <Page
@@ -246,6 +247,7 @@ function Detail({ of }: { of: DeviceDetail }): JSX.Element {
           ["State", <State of={presence(of)} />],
           ["User", of.user],
           ["Platform", of.platform],
+          ["Round trip", of.round_trip && `${brisk(of.round_trip.ms)}, measured ${between(of.round_trip.measured_at, null, now.value)} ago`],
           ["Last seen", of.connected ? "now" : <Time at={of.last_seen_at} none="never" />],
           ["Known since", <Time at={of.created_at} />],
           ["Revoked", of.revoked_at && <Time at={of.revoked_at} />],
