@@ -29,7 +29,7 @@ Figures = tuple[int | None, int, int]
 # Sayings of all languages. The placeholders are those of ``hub.extraction.when.language``.
 _ZONE: Final = (
     r"(?P<zone>(?:utc|gmt)(?: ?[+-] ?\d{1,2}(?::?[0-5]\d)?)?|z|[+]\d\d:?[0-5]\d|-\d\d[0-5]\d"
-    r"|cest|cet|mesz|mez|bst|est|edt|et|cdt|pst|pdt|pt|jst|ist|msk|мск)"
+    r"|cest|cet|mesz|mez|bst|est|edt|et|cdt|pst|pdt|pt|jst|msk|мск)"
 )
 SAYINGS: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
     (r"(?P<a>[12]\d{3})(?P<s>[-./])(?P<b>\d{1,2})(?P=s)(?P<c>\d{1,2})", {}),

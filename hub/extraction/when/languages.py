@@ -82,6 +82,7 @@ ENGLISH: Final = Language(
         ("end of(?: the)?(?: business| working)? day|eod|close of business|cob", {"half": "close"}),
         ("q(?P<q>[1-4])(?: (?:of )?{y})?", {}),
         ("(?P<q>[1-4])(?:st|nd|rd|th) quarter", {}),
+        ("(?P<zone>ist)", {}),  # a word in German
         (r"(?:calendar week|cw|week|wk) ?(?P<w>5[0-3]|[1-4]\d|0?[1-9])(?: (?:of )?{y})?", {}),
         ("{hour}(?:[:.]{min})? ?(?:o'clock ?)?(?:in the |at )?{half}", {}),
         ("{h}(?:[:.]{min})? a m", {"half": "am"}),

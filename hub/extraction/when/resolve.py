@@ -151,6 +151,8 @@ _ZONES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("cet", "cest", "mez", "mesz"), "Europe/Berlin"),
     **dict.fromkeys(("et", "est", "edt"), "America/New_York"),
     **dict.fromkeys(("pt", "pst", "pdt"), "America/Los_Angeles"),
+    "cdt": "America/Chicago",
+    "bst": "Europe/London",
     **dict.fromkeys(("msk", "мск"), "Europe/Moscow"),
     "jst": "Asia/Tokyo",
     "北京时间": "Asia/Shanghai",
@@ -317,12 +319,15 @@ def find_zone(name: str) -> ZoneInfo | fixed_zone:
     """Return the time zone of a name that occurs in texts, as in ``CET`` or ``UTC+2``.
 
     Raises:
+        Ambiguous: the name is used in several parts of the world, as IST is.
         ValueError: its offset is a day or more.
     """
     if match := _OFFSET.fullmatch(name):
         sign, hours, minutes = match.groups()
         east = timedelta(hours=int(hours), minutes=int(minutes or 0))
         return fixed_zone(east if sign == "+" else -east)
+    if name not in _ZONES:
+        raise Ambiguous
     return ZoneInfo(_ZONES[name])
 
 

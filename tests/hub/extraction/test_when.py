@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.extraction.when.resolve import MOST_CHARS, resolve
+from hub.extraction.when.resolve import MOST_CHARS, days_in, resolve
 from tests.support.families import each
 
 GROUPS: list[dict[str, Any]] = json.loads(
@@ -93,6 +93,11 @@ def test_what_languages_read_differently_is_not_resolved() -> None:
     assert resolve("mar 13", anchor=WEDNESDAY, timezone="UTC") is None
     assert resolve("mardi 13", anchor=WEDNESDAY, timezone="UTC") is not None
     assert resolve("march 13", anchor=WEDNESDAY, timezone="UTC") is not None
+
+
+def test_ist_after_a_time_is_a_german_word_and_no_time_zone() -> None:
+    (moment,) = days_in("Freitag um 18:00 ist Probe", anchor=WEDNESDAY, timezone="Europe/Berlin")
+    assert moment.has_time
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Shanghai", "Europe/Moscow"])
