@@ -7,6 +7,7 @@
 ``no_agreement``: a restored hub or device continues without reconciliation.
 ``commit_after_send``: a call is stored only after it was answered.
 ``no_eviction``: a hub does not learn that another one has its device now.
+``settled_when_sent``: a verdict counts as applied once it was sent, whether its device answers or not.
 ``no_claim_guard``: a claim takes the runs that it chose, even those that another hub has claimed meanwhile.
 ``no_holder_fence``: the holder of a run writes although the run has moved to another hub with its device.
 
@@ -24,12 +25,14 @@ import sqlalchemy as sa
 from hub.links.link import DeviceLink
 from hub.links.open_link import OpenLink
 from hub.runs.agreement import Agreements
+from protocol.calls import RowState
 from protocol.errors import DeliveryError
 from protocol.ids import CallId, RunId
 from protocol.work import Answer, ToolCall
 from storage.devices import sessions
 from storage.devices.nodes import Term
-from storage.runs import calls, model_calls, plans, run_claims, units
+from storage.runs import calls, item_verdicts, model_calls, plans, run_claims, units
+from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer
 from storage.runs.items import Decide, Decision, Known
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
@@ -185,6 +188,40 @@ class NoEviction:
         return await self._door.read(fn, *args, **kwargs)
 
 
+class SettledWhenSent:
+    """Door that settles each verdict when it is marked as sent."""
+
+    def __init__(self, door: Store, world: World) -> None:
+        self.is_shared = door.is_shared
+        self._door = door
+        self._due: dict[CallId, DueVerdict] = {}
+
+    async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the query, and note the verdicts that it finds."""
+        found = await self._door.read(fn, *args, **kwargs)
+        if fn is item_verdicts.due:
+            self._due |= {verdict.id: verdict for verdict in found}
+        return found
+
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the job; after the mark, settle the verdicts."""
+        result = await self._door.write(fn, *args, **kwargs)
+        if fn is item_verdicts.take:
+            about = {"epoch": kwargs["epoch"], "at": kwargs["at"]}
+            for sent in [self._due[id] for id in sorted(result)]:
+                answer = VerdictAnswer(id=sent.id, state=_STATES[sent.verdict])
+                await self._door.write(item_verdicts.settle, sent.device_id, [answer], **about)
+        return result
+
+
+_STATES: Final[dict[GivenVerdict, RowState]] = {
+    "approve": "approved",
+    "edit": "edited",
+    "reject": "rejected",
+    "undo": "open",
+}
+
+
 class _Pausing:
     """Door with a pause in which the device of a run moves to another hub, which gets some time."""
 
@@ -307,6 +344,7 @@ BREAKS: Final = {
     "no_journal": Ways(door_of=NoJournal, only="I14"),
     "commit_after_send": Ways(door_of=CommitAfterSend, only="outbox"),
     "no_eviction": Ways(door_of=NoEviction, hubs=3, only="one owner"),
+    "settled_when_sent": Ways(door_of=SettledWhenSent, only="verdicts"),
     "no_claim_guard": Ways(door_of=NoClaimGuard, hubs=3, only="one claim"),
     "no_holder_fence": Ways(door_of=_without_holder_fence, hubs=3, only="I5"),
 }

@@ -2,15 +2,21 @@
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from hub.log.channel import bound
 from hub.runs.found_items import quote_hash_of
 from storage.runs.runs import HeldRun
-from tests.simulation.device import Row, SimDevice
+from tests.simulation.device import SimDevice
 from tests.simulation.files import REFUSED_WORD, edition, files_of, line_of
 from tests.simulation.laws import Law
+from tests.simulation.memory import Row
 from tests.simulation.store import Commit
+
+JUDGED_ITEM: Final = """
+    SELECT device_id, json_extract(data, '$.title'), verdict, EXISTS (
+        SELECT 1 FROM item_verdicts WHERE item_id = items.id AND verdict = 'undo' AND state = 'done')
+    FROM items WHERE id = ?"""
 
 
 class Deliveries(Law):
@@ -27,7 +33,7 @@ class Deliveries(Law):
         self._sent = sent  # by hubs whose rows are gone
         self._was_restored = was_restored
         self._devices = devices
-        self._rejected: set[tuple[str, str]] = set()  # device and title, as reported to the hub
+        self._rejected: dict[str, tuple[str, str]] = {}  # by item: device and title, as reported to the hub
 
     def row_made(self, device: SimDevice, row: Row) -> None:
         """Check a row that a device is about to insert or change."""
@@ -44,7 +50,7 @@ class Deliveries(Law):
         if not self._is_compared(device) and any(not self._is_to_change(device, other) for other in same):
             self.findings.add("I6", f"{device.id} has the item {row.title!r} of {row.path} twice")
         # In these files another sentence is another title.
-        if (device.id, row.title) in self._rejected:
+        if (device.id, row.title) in self._rejected.values():
             self.findings.add("I6", f"{device.id} gets {row.title!r} again, which its owner has rejected")
 
     def _is_compared(self, device: SimDevice) -> bool:
@@ -71,11 +77,8 @@ class Deliveries(Law):
         return told is not None and told[0] is not None
 
     def after(self, commit: Commit) -> None:
-        if commit.name == "record_verdicts":
-            rejected = self.facts.disk.rows(
-                "SELECT device_id, json_extract(data, '$.title') FROM items WHERE verdict = 'rejected'"
-            )
-            self._rejected |= {(device_id, line_of(title)) for device_id, title in rejected if title}
+        for item_id in commit.touched.ids.get("judged items", ()):
+            self._note_rejected(item_id)
         if commit.name == "has_settled_tree" and commit.value:
             self._settled_tree(*commit.args)
         for _, run in self.facts.changes:
@@ -85,6 +88,14 @@ class Deliveries(Law):
                 )
                 if calls:
                     self.findings.add("I6", f"run {run.id} is COMPLETED with {calls} open calls")
+
+    def _note_rejected(self, item_id: str) -> None:
+        """Note an item that its owner has rejected, until that is undone."""
+        device_id, title, verdict, is_undone = self.facts.disk.one(JUDGED_ITEM, item_id)
+        if title and verdict == "rejected":
+            self._rejected[item_id] = (device_id, line_of(title))
+        elif is_undone:
+            self._rejected.pop(item_id, None)
 
     def _settled_tree(self, held: HeldRun, digest: str, at: int) -> None:
         """Check that each file of a tree that needs no listing is in the ledger."""

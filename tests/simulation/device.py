@@ -8,11 +8,12 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from protocol.calls import OwnerGrant, refused_by_owner
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame, Record, Scalar
@@ -34,6 +35,8 @@ from protocol.work import (
 from tests.simulation.device_run import DeviceRun
 from tests.simulation.dice import Dice
 from tests.simulation.files import REFUSED_WORD, Folder, line_of
+from tests.simulation.memory import Memory, Row
+from tests.simulation.remote_reviews import apply_review
 from tests.simulation.wire import Wire
 
 MODERN: Final = frozenset(
@@ -44,42 +47,6 @@ BATCHING: Final = PAGING | {"tool_calls"}
 LATE_S: Final = 600.0  # so late, at most, a frozen hub answers a hello
 REDIAL_S: Final = (0.2, 6.0)  # until the next attempt to connect
 FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once and knows no credit
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Row of an insert and its updates; *call_id* is the latest call."""
-
-    row_id: str
-    call_id: CallId
-    agent_id: str
-    run_id: str
-    path: str
-    sha256: str
-    title: str  # without a model's additional words
-    start: int = 0
-
-
-@dataclass(slots=True)
-class Memory:
-    """Durable state, which is stored before an answer is sent."""
-
-    answers: dict[CallId, Answer] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
-    woken: list[CallId] = field(default_factory=list)  # slots of its agents' calendars
-    rejected: set[str] = field(default_factory=set)  # titles of rows that its owner removed
-    untold: dict[CallId, str] = field(default_factory=dict)  # verdicts that no hub has confirmed
-    verdicts: dict[CallId, str] = field(default_factory=dict)  # its owner's, confirmed or not
-    removed: list[Row] = field(default_factory=list)  # rows that its owner did not want
-    made: dict[str, CallId] = field(default_factory=dict)  # by row: the call that made it
-    store_id: str = ""
-    counter: int = 0
-    counted: dict[CallId, int] = field(default_factory=dict)  # by call that changed a row
-
-    def count(self, call_id: CallId) -> None:
-        """Count a call that changed a row, or a confirmed verdict of the owner."""
-        self.counter += 1
-        self.counted[call_id] = self.counter
 
 
 @dataclass(slots=True)
@@ -99,6 +66,15 @@ class Habits:
         self.busy = self.stalls = self.silent = self.fails = self.late = self.leftovers = self.judged = 0.0
 
 
+class Review(NamedTuple):
+    """Verdict that a hub brought, the row before and after it, and the answer."""
+
+    call: ToolCall
+    before: Row | None
+    after: Row | None
+    answer: Answer
+
+
 class SimDevice:
     """Simulated device with one store.
 
@@ -106,6 +82,8 @@ class SimDevice:
         dial: finds a hub and connects to it, or returns None.
         redial_s: range of the seconds until the next attempt.
         on_row: called before a row is written.
+        on_review: called after a verdict that a hub brought was applied or refused.
+        on_decision: called with a row about which its owner decides at the device.
     """
 
     def __init__(
@@ -118,6 +96,8 @@ class SimDevice:
         dial: "Callable[[SimDevice], Wire | None]",
         redial_s: tuple[float, float] = REDIAL_S,
         on_row: "Callable[[SimDevice, Row], None]",
+        on_review: "Callable[[SimDevice, Review], None]",
+        on_decision: "Callable[[SimDevice, Row], None]",
     ) -> None:
         self.id = device_id
         self.capabilities = capabilities
@@ -142,6 +122,9 @@ class SimDevice:
         self._dial = dial
         self._redial_s = redial_s
         self._on_row = on_row
+        self._on_review = on_review
+        self._on_decision = on_decision
+        self.grants: dict[str, list[str]] = {}  # of its owner, to all hubs
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self._runs: dict[str, DeviceRun] = {}
@@ -340,6 +323,8 @@ class SimDevice:
             return known
         if self.dice.says(self.habits.fails):
             return Answer(error=ErrorBody(code=ErrorCode.BUSY, message="just now", retryable=True))
+        if call.action is Action.REVIEW_APPLY:
+            return self._review(call)
         if call.action is Action.ROWS_LIST:
             return Answer(result=self._listed(call))
         if call.action is Action.ROWS_KNOWN:
@@ -359,9 +344,8 @@ class SimDevice:
     def _listed(self, call: ToolCall) -> dict[str, Any]:
         since = call.data["since"]
         assert isinstance(since, int)
-        written = [(row, "open") for row in self.memory.rows] + [
-            (row, "rejected") for row in self.memory.removed
-        ]
+        written: list[tuple[Row, str]] = [(row, row.state) for row in self.memory.rows]
+        written += [(row, "rejected") for row in self.memory.removed]
         counted = sorted((self.memory.counted[row.call_id], row, state) for row, state in written)
         behind = [one for one in counted if one[0] > since]
         page = behind[: self.dice.between(1, 4)]
@@ -370,8 +354,6 @@ class SimDevice:
         return {"store": mark, "rows": rows, "more": len(page) < len(behind)}
 
     def _told(self, counter: int, row: Row, state: str) -> dict[str, Any]:
-        if state == "open" and self.memory.verdicts.get(row.call_id):
-            state = self.memory.verdicts[row.call_id]
         return {
             "counter": counter,
             "call_id": row.call_id,
@@ -425,18 +407,41 @@ class SimDevice:
 
     # --- its owner ---
 
-    def review(self) -> None:
-        """Approve or remove a row as the owner, and report the verdict."""
-        if not self.memory.rows:
+    def review(self, row_id: str | None = None) -> None:
+        """Approve, edit or remove a row as the owner, and report the verdict."""
+        rows = [row for row in self.memory.rows if row_id in (None, row.row_id)]
+        if not rows:
             return
-        row = self.dice.choice(self.memory.rows)
+        row = self.dice.choice(rows)
+        decided: Row | None = None
         if self.dice.says(0.5):
-            self.memory.rows.remove(row)
-            self.memory.removed.append(row)
-            self.memory.rejected.add(row.title)
-        said = "approved" if row in self.memory.rows else "rejected"
-        self.memory.untold[row.call_id] = self.memory.verdicts[row.call_id] = said
+            is_edit = self.dice.says(0.3)
+            decided = replace(row, note="of its owner") if is_edit else replace(row, is_approved=True)
+        if decided == row:
+            return
+        self._on_decision(self, row)
+        self.memory.put(decided, row.row_id)
+        self.memory.untold[row.call_id] = "rejected" if decided is None else decided.state
         self._report()
+
+    def regrant(self) -> None:
+        """Give or withdraw the grant to bring verdicts, as the owner; hubs learn of it by a new hello."""
+        name = OwnerGrant.REVIEW_REMOTE.value
+        self.grants = {} if name in self.grants else {name: []}
+        if self._wire is not None:
+            self._wire.cut(hub_after_s=0.0, device_after_s=0.0)
+
+    def _review(self, call: ToolCall) -> Answer:
+        """Apply a verdict that a hub brought; a repeated one gets the same answer."""
+        if (why := refused_by_owner(call, self.grants)) is not None:
+            return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why))
+        call_id = CallId(call.id)
+        if call_id not in self.memory.reviews:
+            row_id = str(call.where["id"])
+            before = self.memory.find(row_id)
+            answer = self.memory.reviews[call_id] = apply_review(self.memory, call)
+            self._on_review(self, Review(call, before, self.memory.find(row_id), answer))
+        return self.memory.reviews[call_id]
 
     def _report(self) -> None:
         if self._wire is None or not self.is_welcome or not self.memory.untold:

@@ -8,8 +8,10 @@ from functools import partial
 from typing import Final
 
 from protocol.ids import DeviceId
-from tests.simulation.device import Memory, SimDevice
+from tests.simulation.device import SimDevice
 from tests.simulation.hub import Machine, SimHub
+from tests.simulation.memory import Memory
+from tests.simulation.owners import Owners
 from tests.simulation.people import People
 from tests.simulation.world import LATE_S, World
 
@@ -29,6 +31,7 @@ class Faults:
         self._bus_dice = world.dice.fork("faults of the bus")
         self._requests = 0
         self._people = People(world, world.dice.fork("people"))
+        self._owners = Owners(world)
         self._stores: dict[DeviceId, list[Memory]] = {}  # older copies
         self._kinds: list[Callable[[], None]] = [
             self._hub_dies,
@@ -100,6 +103,7 @@ class Faults:
             else:
                 self._world.at(at_s, strike)
         self._files_change()
+        self._owners.plan()
         if self._world.scene.is_shared and self._world.nats.is_there:
             self._plan_for_bus()
 

@@ -48,9 +48,10 @@ from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
+from hub.runs.verdict_delivery import VerdictDelivery
 from hub.settings.limit_settings import Limits
 from protocol.errors import CloseCode, HubError
-from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, Welcome
+from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId
 from protocol.work import RunLimits
 from storage.devices import devices, nodes
@@ -199,6 +200,7 @@ class SimHub:
         self.scheduler.recheck()
         self.dispatcher.recheck()
         self.wakes.recheck()
+        self.verdicts.recheck()
 
     async def reload(self, settings: Settings) -> None:
         """Apply changed settings."""
@@ -284,6 +286,7 @@ class SimHub:
         self.wakes = Wakes(
             store=store, find_link=self.roster.find, clock=clock, ids=self.ids, metrics=METRICS
         )
+        self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock)
         self.scheduler = Scheduler(
             store=store,
             extractor=extractor,
@@ -296,7 +299,15 @@ class SimHub:
             on_wakes=self.wakes.recheck,
         )
         nouns = Hub(store)
-        nouns.add(Items(store, roster=self.roster, clock=clock, ids=self.ids, metrics=METRICS))
+        self.items = Items(
+            store,
+            roster=self.roster,
+            clock=clock,
+            ids=self.ids,
+            metrics=METRICS,
+            on_given=self.verdicts.recheck,
+        )
+        nouns.add(self.items)
         requests = Requests(nouns, store, clock=clock, metrics=METRICS)
         heartbeats = Heartbeats(store, clock=clock, metrics=METRICS)
         self._router = Router(
@@ -318,6 +329,7 @@ class SimHub:
             if self._nats.is_there:
                 self._supervisor.add("bus", self._make_bus(watch))
         self._supervisor.add("wakes", self.wakes)
+        self._supervisor.add("verdicts", self.verdicts)
         self._supervisor.add("scheduler", self.scheduler)
         self._supervisor.add("housekeeping", Housekeeping(store, clock=clock, boot_id=self.boot_id))
 
@@ -360,6 +372,7 @@ class SimHub:
     def _agreed(self, link: DeviceLink) -> None:
         self.agreed_at.setdefault(f"{link.device_id} {link.epoch}", self.time.awake_s)
         self.dispatcher.device_ready(link)
+        self.verdicts.recheck()
 
     def tell_router(self, event: LinkEvent) -> None:
         """Pass an event of a device's connection to the router."""
@@ -449,6 +462,7 @@ class SimListener:
             capabilities=[Capability(name=name) for name in sorted(device.capabilities)],
             runs=device.held_runs,
             store=device.mark,
+            grants=[GrantOfOwner(name=name, tables=tables) for name, tables in device.grants.items()],
         )
         await anyio.sleep(self._traffic.latency_s())
         admission = await self._judge(hello, wire)
@@ -496,7 +510,7 @@ class SimListener:
             wire,
             admission,
             dict.fromkeys(device.capabilities, "1.0.0"),
-            {},
+            {grant.name: grant.tables for grant in hello.grants},
             client=None,
             roots=(),
             wheel=self._wheel,

@@ -5,15 +5,17 @@ from collections.abc import Collection
 from tests.simulation.clock import WorldTime
 from tests.simulation.cluster_laws import OneClaim, OneOwner, SameAnswer
 from tests.simulation.delivery_laws import Deliveries, Questions
-from tests.simulation.device import Row, SimDevice
+from tests.simulation.device import Review, SimDevice
 from tests.simulation.facts import Facts, RunFacts
 from tests.simulation.fire_laws import Fires, FirstRuns
 from tests.simulation.hub import Machine
 from tests.simulation.laws import Findings, Law, Surroundings, Violation
+from tests.simulation.memory import Row
 from tests.simulation.run_laws import Counters, Fences, Limits, Moves, OneEach, Recovery, Starts
 from tests.simulation.scene import Scene
 from tests.simulation.store import Commit, Disk
 from tests.simulation.time_laws import Cancels, Liveness, Quotas
+from tests.simulation.verdict_laws import Given, VerdictsArrive
 from tests.simulation.wake_laws import WakesEnd
 
 
@@ -37,6 +39,7 @@ class Witness:
         self._devices = devices
         self._sent: set[str] = set()
         self._called: dict[str, float] = {}
+        self._given: dict[str, Given] = {}
         self._make_laws()
 
     def _make_laws(self, *, was_restored: bool = False) -> None:
@@ -46,6 +49,7 @@ class Witness:
         self._deliveries = Deliveries(*given, devices=devices, was_restored=was_restored, sent=self._sent)
         self._questions = Questions(*given)
         self._liveness = Liveness(*given, **limits)
+        self._verdicts = VerdictsArrive(*given, devices=devices, was_restored=was_restored, given=self._given)
         self._laws: list[Law] = [
             Fires(*given),
             FirstRuns(*given),
@@ -62,6 +66,7 @@ class Witness:
             self._liveness,
             Counters(*given),
             WakesEnd(*given, devices=devices, was_restored=was_restored, called=self._called),
+            self._verdicts,
         ]
         if scene.is_shared:
             self._laws += [OneClaim(*given), OneOwner(*given, devices=devices), SameAnswer(*given)]
@@ -96,6 +101,14 @@ class Witness:
     def row_made(self, device: SimDevice, row: Row) -> None:
         """Check a row that a device is about to write."""
         self._deliveries.row_made(device, row)
+
+    def reviewed(self, device: SimDevice, review: Review) -> None:
+        """Check a verdict that a hub has brought to a device."""
+        self._verdicts.reviewed(device, review)
+
+    def decided(self, device: SimDevice, row: Row) -> None:
+        """Note a row about which its owner decides at the device."""
+        self._verdicts.decided(row)
 
     def asked(self, path: str, number: int, question: str) -> None:
         """Check a question to the model."""

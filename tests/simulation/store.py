@@ -343,6 +343,10 @@ def _engine(guarded: bool) -> tuple[sqlite3.Connection, sa.Connection, sqlite3.C
         for what in ("INSERT", "UPDATE"):
             _watch(raw, table, what, table, f"NEW.{key}")
     _watch(raw, "runs", "DELETE", "-runs", "OLD.id")
+    raw.execute(
+        "CREATE TEMP TRIGGER judged_items AFTER UPDATE OF verdict ON main.items"
+        " BEGIN INSERT OR IGNORE INTO touched VALUES ('judged items', NEW.id); END"
+    )
     return raw, core, empty
 
 

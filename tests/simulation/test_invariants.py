@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from hub.api.nouns.items import NewVerdictsView, NewVerdictView
 from hub.extraction.model import Message, ModelRequest
 from hub.log import bind
 from hub.runs.asking import question_of
@@ -16,7 +17,7 @@ from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunState
 from protocol.tables import TableName
-from protocol.work import Action, ItemSource, ToolCall
+from protocol.work import Action, ItemSource, ReviewVerdict, RowReview, ToolCall
 from storage.agents import agent_moves, agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices.nodes import Term
@@ -29,7 +30,7 @@ from tests.simulation.dice import Dice
 from tests.simulation.hub import SimHub
 from tests.simulation.loop import run
 from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings
-from tests.simulation.world import Ways, World
+from tests.simulation.world import OWNER, Ways, World
 
 Plant = Callable[[World], Awaitable[None]]
 
@@ -340,6 +341,56 @@ async def a_run_has_spent_more_than_its_calls(world: World) -> None:
     write(world, "UPDATE runs SET model_requests = 99 WHERE id = :run", run=newest(world))
 
 
+# --- verdicts of owners ---
+
+
+async def a_verdict_comes_that_nobody_gave(world: World) -> None:
+    device = world.devices[0]
+    row = device.memory.rows[0]
+    device.grants = {"review.remote": []}
+    device.do(
+        ToolCall(
+            id="unknown",
+            action=Action.REVIEW_APPLY,
+            table=TableName.TASKS,
+            where={"id": row.row_id},
+            review=RowReview(verdict=ReviewVerdict.APPROVE, seen=row.call_id),
+        )
+    )
+
+
+async def a_verdict_is_applied_to_another_row(world: World) -> None:
+    device, hub = world.devices[0], world.machines[0].live
+    assert hub is not None
+    device.grants, device.capabilities = {"review.remote": []}, device.capabilities | {"item.review"}
+    device.disconnect()
+    device.connect()
+    await world.live(world.time.now_s + 30.0)
+    item, device_row = world.disk.one("SELECT id, row_id FROM items WHERE answered_at IS NOT NULL")
+    other = next(row for row in device.memory.rows if row.row_id != device_row)
+    this = device.memory.find(device_row)
+    assert this is not None
+    device.memory.rows.remove(this)
+    device.memory.put(replace(other, row_id=device_row, call_id=this.call_id), device_row)
+    new = NewVerdictView(id=item, verdict="approve")
+    await hub.items.seen_by(OWNER).give(NewVerdictsView(verdicts=[new]), "ana")
+    await world.live(world.time.now_s + 30.0)
+
+
+async def a_verdict_waits_for_ever(world: World) -> None:
+    hub = world.machines[0].live
+    assert hub is not None
+    hub.verdicts.turns.wake = lambda: None  # type: ignore[method-assign]
+    (item,) = world.disk.one("SELECT id FROM items WHERE answered_at IS NOT NULL")
+    new = NewVerdictView(id=item, verdict="approve")
+    await hub.items.seen_by(OWNER).give(NewVerdictsView(verdicts=[new]), "ana")
+
+
+async def the_hub_does_not_hear_of_a_decision(world: World) -> None:
+    memory = world.devices[0].memory
+    memory.put(replace(memory.rows[0], is_approved=True), memory.rows[0].row_id)
+
+
 # --- I8 to I12: in time, and in numbers ---
 
 
@@ -447,6 +498,10 @@ async def a_folder_counts_as_read_whose_files_the_ledger_lost(world: World) -> N
         ("I7", a_settled_file_is_asked_about),
         ("I14", an_answer_is_asked_for_again),
         ("I14", a_run_has_spent_more_than_its_calls),
+        ("verdicts", a_verdict_comes_that_nobody_gave),
+        ("verdicts", a_verdict_is_applied_to_another_row),
+        ("verdicts", a_verdict_waits_for_ever),
+        ("verdicts", the_hub_does_not_hear_of_a_decision),
         ("I8", nobody_heeds_a_cancel),
         ("I9", a_run_executes_under_a_boot_that_is_gone),
         ("I10", a_run_starts_though_its_agent_is_paused),

@@ -24,15 +24,17 @@ from protocol.ids import DeviceId, TokenId, UserId
 from storage.devices import devices, nodes, users
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import StorageError
+from storage.runs import item_verdicts
 from storage.store import Store
 from tests.simulation.agenda import Agenda, Step
 from tests.simulation.clock import DatabaseClock, WorldTime
-from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, PAGING, REDIAL_S, Memory, SimDevice
+from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, PAGING, REDIAL_S, SimDevice
 from tests.simulation.dice import Dice
 from tests.simulation.facts import EXECUTING
 from tests.simulation.hub import Machine, SimHub
 from tests.simulation.invariants import Witness
 from tests.simulation.loop import Process
+from tests.simulation.memory import Memory
 from tests.simulation.model import SimModel
 from tests.simulation.nats import SimNats
 from tests.simulation.scene import Scene
@@ -51,6 +53,7 @@ PINGS_S = 5.0, 10.0  # until a device with several addresses leaves a hub that d
 GIVE_UP_S = 10.0  # until such a device leaves a hub that does not welcome it
 LATE_S = 0.0, 0.5, 10.0, 45.0  # until a hub notices that a device has left it
 HURRY_S = 0.05, 1.5  # until a device tries the next of several addresses
+OPEN_VERDICTS = f"SELECT device_id FROM item_verdicts WHERE {item_verdicts.IS_OPEN}"
 LEASE_JOBS = frozenset(  # commits that are no sign of life
     job.__name__ for job in (nodes.acquire_lease, nodes.renew_lease, nodes.resign_lease, nodes.beat)
 )
@@ -143,6 +146,8 @@ class World:
                     dial=self._dial_any if self.scene.is_shared else self._dial,
                     redial_s=HURRY_S if self.scene.is_shared else REDIAL_S,
                     on_row=self.witness.row_made,
+                    on_review=self.witness.reviewed,
+                    on_decision=self.witness.decided,
                 )
             )
 
@@ -165,7 +170,11 @@ class World:
             " (SELECT count(*) FROM runs), (SELECT count(*) FROM run_calls),"
             " (SELECT count(*) FROM run_calls WHERE action = 'update'),"
             " (SELECT coalesce(sum(items_known), 0) FROM runs),"
-            " (SELECT count(*) FROM items WHERE verdict = 'rejected')"
+            " (SELECT count(*) FROM items WHERE verdict = 'rejected'),"
+            " (SELECT count(*) FROM item_verdicts),"
+            " (SELECT count(*) FROM item_verdicts WHERE state = 'done'),"
+            " (SELECT count(*) FROM item_verdicts WHERE state = 'done' AND verdict = 'undo'),"
+            " (SELECT count(*) FROM item_verdicts WHERE reason = 'changed_meanwhile')"
         )
         return {
             "hub crashes": self.tally.hub_crashes,
@@ -191,6 +200,10 @@ class World:
             "updates": rows[3],
             "items known": rows[4],
             "items rejected": rows[5],
+            "verdicts": rows[6],
+            "verdicts done": rows[7],
+            "verdicts undone": rows[8],
+            "verdicts refused": rows[9],
             "commits": self.disk.commits,
             "virtual days": self.time.now_s / 86_400,
             "awake hours": self.time.awake_s / 3_600,
@@ -277,8 +290,10 @@ class World:
         return still_s > AWAITED_S or not self._is_awaited()
 
     def _is_awaited(self) -> bool:
-        """Return True if the hub has work that is due: a run that may start, or an agent to recover."""
+        """Return True if the hub has work that is due: a run, a verdict to bring, or an agent to recover."""
         there = {device.id for device in self.devices if device.is_welcome}
+        if not there.isdisjoint(id for (id,) in self.disk.rows(OPEN_VERDICTS)):
+            return True
         now_ms = min(machine.clock.now_ms() for machine in self.machines)
         agents = self.witness.facts.agents
         if any(0 < (agent.recovery_at or agent.probe_at or 0) <= now_ms for agent in agents.values()):
