@@ -13,12 +13,13 @@ the start of this hub.
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Chance, Clock, IdFactory, wait_for_event
+from hub.clock import Chance, Clock, IdFactory
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
 from hub.coordination.missed_answers import ActiveSessions, MissedAnswers
 from hub.coordination.to_gateway import OnText, Paces, ToGateway
@@ -35,7 +36,7 @@ from hub.openclaw import (
     NewsLost,
     Reconnected,
 )
-from hub.turns import Turns
+from hub.rounds import Rounds
 from protocol.backoff import Backoff
 from protocol.errors import CATALOGUE, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record
@@ -208,7 +209,7 @@ class Courier:
             on_text: receives chat texts of a gateway's main agent that may have a person's answer.
             paces, poll_s: intervals; tests use shorter ones.
         """
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.moving = Moving(store, clock=clock, ids=ids, metrics=metrics)
         self.homes = Homes(store, self.moving)
         self.to_gateway = ToGateway(
@@ -229,12 +230,12 @@ class Courier:
         self._is_any_open = True  # at the last round
         self._polled_at = 0  # wall-clock time of the last round
         self._missed = MissedAnswers(store, on_text=on_text, clock=clock)
-        self._wake = anyio.Event()
+        self._is_first = True
         self.moving.listen(lambda row: self.kick())
 
     def kick(self) -> None:
         """Wake the loop, because a message may be due."""
-        self._wake.set()
+        self.turns.wake()
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Check all open messages of the agents of a device that has connected.
@@ -262,29 +263,15 @@ class Courier:
         """Process messages until cancelled. Interrupted work is resumed from the rows."""
         inbox = Inbox()
         end_listening = self._fleet.listen(inbox.put)
-        is_first = True
+        self._is_first = True
         self._in_flight.clear()
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._listen, inbox)
                 task_status.started()
-                while True:
-                    # created before the reads, so that a later notification is not lost
-                    self._wake = anyio.Event()
-                    self.turns.work()
-                    rest_s = self._poll_s
-                    try:
-                        if is_first:
-                            await self._begin()
-                            is_first = False
-                        rest_s = await self._poll(tasks)
-                    except StorageError as exc:
-                        log.error("message.database", exc=exc)
-                    except Exception as exc:  # the loop must survive any error
-                        log.error("message.broke", exc=exc)
-                    self.turns.wait(rest_s)
-                    await self._clock.sleep(LEAST_S)
-                    await wait_for_event(self._wake, self._clock, rest_s)
+                await self.turns.serve(
+                    partial(self._poll, tasks), of="messages", retry_s=self._poll_s, least_s=LEAST_S
+                )
         finally:
             end_listening()
 
@@ -299,6 +286,9 @@ class Courier:
 
     async def _poll(self, tasks: TaskGroup) -> float:
         """Start processing due messages. Return the seconds until the next round."""
+        if self._is_first:
+            await self._begin()
+            self._is_first = False
         at, before = self.moving.now(), self._polled_at
         self._polled_at = at
         if at < before - SET_BACK_MS:  # after a clock change, stored retry times are too late

@@ -13,20 +13,21 @@ request of the device, not the answer to this call.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.memory import checked_tags, checked_word, memory_added
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Rounds
 from protocol.authority import Verb
 from protocol.calls import (
     ANSWER_CHARACTERS,
@@ -298,7 +299,7 @@ class QuestionDelivery:
             links: returns the links of the devices connected to this hub.
             find_link: returns a device's link if it is connected.
         """
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.answer_s = ANSWER_S
         self._store = store
         self._questions = asked
@@ -308,54 +309,40 @@ class QuestionDelivery:
         self._in_flight: set[DeviceId] = set()
         self._fresh: set[DeviceId] = set()  # connected, or got news, while in progress
         self._is_everybody = True
-        self._wake = anyio.Event()
         asked.listen(lambda row: self.recheck())
 
     def recheck(self) -> None:
         """Wake the loop, because a question was added or settled."""
         self._is_everybody = True
-        self._wake.set()
+        self.turns.wake()
 
     def device_ready(self, device_id: DeviceId) -> None:
         """Schedule a device that has connected, because it may have missed questions."""
         link = self._find_link(device_id)
         if link is not None and link.can(Action.USER_ASK):
             self._fresh.add(device_id)
-            self._wake.set()
+            self.turns.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Deliver questions until cancelled."""
         task_status.started()
         self._in_flight.clear()
         async with anyio.create_task_group() as tasks:
-            while True:
-                # created before the read, so that a later notification is not lost
-                self._wake = anyio.Event()
-                self.turns.work()
-                try:
-                    if self._is_everybody:
-                        await self._questions.expire()
-                    await self._poll(tasks)
-                except StorageError as exc:
-                    log.error("question.database", exc=exc)
-                except Exception as exc:  # the loop must survive any error
-                    log.error("question.broke", exc=exc)
-                self.turns.wait(POLL_S)
-                await wait_for_event(self._wake, self._clock, POLL_S)
-                if not self._wake.is_set():
-                    self._is_everybody = True  # another hub may have added questions
+            await self.turns.serve(partial(self._poll, tasks), of="questions", retry_s=POLL_S)
 
-    async def _poll(self, tasks: TaskGroup) -> None:
-        """Start delivery to every connected device with news."""
+    async def _poll(self, tasks: TaskGroup) -> float:
+        """Start delivery to every connected device with news. Return the seconds until the next round."""
+        if self.turns.is_rested:  # another hub may have added questions
+            self._is_everybody = True
+        if self._is_everybody:
+            await self._questions.expire()
         fresh, self._fresh = self._fresh, set()
         if self._is_everybody:
             self._is_everybody = False
             here = [link.device_id for link in self._links() if link.can(Action.USER_ASK)]
         else:
             here = [id for id in fresh if (link := self._find_link(id)) and link.can(Action.USER_ASK)]
-        if not here:
-            return
-        for device_id in await self._store.read(questions.with_news, here):
+        for device_id in await self._store.read(questions.with_news, here) if here else ():
             if device_id in self._in_flight:
                 self._fresh.add(device_id)  # checked again after the delivery in progress
             elif len(self._in_flight) < AT_ONCE:
@@ -363,6 +350,7 @@ class QuestionDelivery:
                 tasks.start_soon(self._deliver, device_id)
             else:
                 self._is_everybody = True
+        return POLL_S
 
     async def _deliver(self, device_id: DeviceId) -> None:
         """Deliver all news to a device, as long as its current connection lasts."""
@@ -385,7 +373,7 @@ class QuestionDelivery:
         finally:
             self._in_flight.discard(device_id)
             if device_id in self._fresh:
-                self._wake.set()
+                self.turns.wake()
 
     async def _send_all(self, link: DeviceLink, due: list[questions.Due]) -> bool:
         """Return True if the device confirmed all questions. Raises LinkLost."""

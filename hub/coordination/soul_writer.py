@@ -10,13 +10,14 @@ or repeated. Waiting writes are attempted at the start, when a gateway or device
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import NoSession
 from hub.links.link import DeviceLink
@@ -26,7 +27,7 @@ from hub.openclaw.client import Gateway
 from hub.openclaw.errors import FileConflict, GatewayError, GatewayInvalid, GatewayRefused
 from hub.openclaw.gateway import GatewayNews, NewsLost, Reconnected
 from hub.openclaw.methods import AgentFile, file_get, file_set
-from hub.turns import Turns
+from hub.rounds import Rounds
 from protocol.calls import FileGet, FilePart, FilePut, FileStored
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError
 from protocol.frame import Record
@@ -304,7 +305,7 @@ class SoulWriter:
     def __init__(
         self, *, store: Store, homes: SoulHomes, clock: Clock, ids: IdFactory, metrics: Metrics
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.most_versions = 200
         self._store = store
         self._homes = homes
@@ -315,7 +316,6 @@ class SoulWriter:
         # monotonic time until which an unavailable home is not looked up again
         self._absent: dict[SoulWriteId, float] = {}
         self._settled = Waiters(clock)
-        self._wake = anyio.Event()
         self._is_any_open = True  # at the last round
         self._is_hurried = True  # open writes of an earlier boot must be released
         self._polled_at = 0  # wall-clock time of the last round
@@ -338,7 +338,7 @@ class SoulWriter:
                 if left_s <= 0:
                     raise
                 await self.settled_or(busy.write_id, left_s)
-        self._wake.set()
+        self.turns.wake()
         return await self.settled_or(write.id, deadline - self._clock.monotonic())
 
     async def settled_or(self, write_id: SoulWriteId, wait_s: float) -> SoulWriteRow:
@@ -356,7 +356,7 @@ class SoulWriter:
     def recheck(self) -> None:
         """Resume waiting writes now."""
         self._is_hurried = True
-        self._wake.set()
+        self.turns.wake()
 
     def device_ready(self) -> None:
         """Resume waiting writes, if there are any, when a device has connected."""
@@ -373,19 +373,7 @@ class SoulWriter:
         task_status.started()
         self._in_flight.clear()
         async with anyio.create_task_group() as writers:
-            while True:
-                # created before the read, so that a later notification is not lost
-                self._wake = anyio.Event()
-                self.turns.work()
-                rest_s = POLL_S
-                try:
-                    rest_s = await self._poll(writers)
-                except StorageError as exc:
-                    log.error("soul.database", exc=exc)
-                except Exception as exc:  # the loop must survive any error
-                    log.error("soul.broke", exc=exc)
-                self.turns.wait(rest_s)
-                await wait_for_event(self._wake, self._clock, rest_s)
+            await self.turns.serve(partial(self._poll, writers), of="souls", retry_s=POLL_S)
 
     async def _poll(self, writers: TaskGroup) -> float:
         """Start all due writes. Return the seconds until the next round."""

@@ -8,17 +8,18 @@ once.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Rounds
 from protocol.errors import CallTimedOut, DeliveryError, LinkLost
 from protocol.ids import CallId, DeviceId
 from protocol.work import Action, ToolCall
@@ -108,7 +109,7 @@ class Wakes:
             find_link: returns the device's link if it is connected to this hub.
             answer_s: seconds that a device has to answer before the call is repeated.
         """
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.answer_s = answer_s
         self._store = store
         self._find_link = find_link
@@ -116,37 +117,25 @@ class Wakes:
         self._ids = ids
         self._metrics = metrics
         self._in_flight: set[str] = set()
-        self._wake = anyio.Event()
+        self._is_first = False
 
     def recheck(self) -> None:
         """Wake the loop, because a slot has begun or a device has connected."""
-        self._wake.set()
+        self.turns.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Process the calendar wake-ups of agents until cancelled. Unanswered ones are repeated later."""
         task_status.started()
-        is_alone = not self._store.is_shared
+        self._is_first = not self._store.is_shared
         self._in_flight.clear()
         async with anyio.create_task_group() as tasks:
-            while True:
-                # created before the read, so that a later notification is not lost
-                self._wake = anyio.Event()
-                self.turns.work()
-                rest_s = POLL_S
-                try:
-                    if is_alone:  # once: the answers to calls of an earlier boot are lost
-                        await self._store.write(calendar_wakeups.resend, now_ms(self._clock))
-                        is_alone = False
-                    rest_s = await self._process(tasks)
-                except StorageError as exc:
-                    log.error("wake.database", exc=exc)
-                except Exception as exc:  # the loop must survive any error
-                    log.error("wake.broke", exc=exc)
-                self.turns.wait(rest_s)
-                await wait_for_event(self._wake, self._clock, rest_s)
+            await self.turns.serve(partial(self._process, tasks), of="wakes", retry_s=POLL_S)
 
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""
+        if self._is_first:  # the answers to calls of an earlier boot are lost
+            await self._store.write(calendar_wakeups.resend, now_ms(self._clock))
+            self._is_first = False
         at = now_ms(self._clock)
         for wake in await self._store.read(calendar_wakeups.due_wakes, at, AT_ONCE):
             if wake.id in self._in_flight:

@@ -6,17 +6,18 @@ applied once, whichever hub is killed, frozen or restored, and whichever takes o
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, now_ms, wait_for_event
+from hub.clock import Clock, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
+from hub.rounds import Rounds
 from hub.runs.delivery import may_change
-from hub.turns import Turns
 from protocol.calls import OwnerGrant, Reviewed
 from protocol.errors import CallNotGranted, CallUnsupported, DeliveryError, ErrorCode
 from protocol.frame import Record
@@ -55,37 +56,25 @@ class VerdictDelivery:
         Args:
             find_link: returns the link of a device that is connected to this hub and agrees about the past.
         """
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._store = store
         self._find_link = find_link
         self._clock = clock
         self._in_progress: set[DeviceId] = set()
-        self._wake = anyio.Event()
 
     def recheck(self) -> None:
         """Wake the loop, because a verdict was given or a device has connected."""
-        self._wake.set()
+        self.turns.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Send verdicts until cancelled."""
         task_status.started()
         self._in_progress.clear()
         async with anyio.create_task_group() as tasks:
-            while True:
-                # created before the read, so that a later notification is not lost
-                self._wake = anyio.Event()
-                self.turns.work()
-                rest_s = POLL_S
-                try:
-                    is_any_open = await self._begin(tasks)
-                    rest_s = POLL_S if is_any_open or self._store.is_shared else REST_S
-                except StorageError as exc:
-                    log.error("verdict.database", exc=exc)
-                self.turns.wait(rest_s)
-                await wait_for_event(self._wake, self._clock, rest_s)
+            await self.turns.serve(partial(self._begin, tasks), of="verdicts", retry_s=POLL_S)
 
-    async def _begin(self, tasks: TaskGroup) -> bool:
-        """Start to send the open verdicts of each connected device. Return True if any is connected."""
+    async def _begin(self, tasks: TaskGroup) -> float:
+        """Start to send the open verdicts of each connected device. Return the seconds to rest."""
         is_any = False
         for device_id in await self._store.read(item_verdicts.devices_with_open):
             link = self._find_link(device_id)
@@ -93,7 +82,7 @@ class VerdictDelivery:
             if link is not None and device_id not in self._in_progress:
                 self._in_progress.add(device_id)
                 tasks.start_soon(self._send_all, link)
-        return is_any
+        return POLL_S if is_any or self._store.is_shared else REST_S
 
     async def _send_all(self, link: DeviceLink) -> None:
         try:

@@ -1,0 +1,58 @@
+"""Loop of a service that works in rounds: when the loop is woken, and else after a rest."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from hub.clock import Clock, wait_for_event
+from hub.log import Channel
+from hub.turns import Turns
+from storage.kernel.database import StorageError
+
+log = Channel(__name__)
+
+
+class Rounds(Turns):
+    """Loop of a service that works in rounds, with the report of its turns."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.is_rested = True  # the round before ended without a wake
+        self._wake = anyio.Event()
+
+    def wake(self) -> None:
+        """Begin the next round at once, because there is work."""
+        self._wake.set()
+
+    async def serve(
+        self,
+        work: Callable[[], Awaitable[float]],
+        *,
+        of: str,
+        retry_s: float,
+        least_s: float = 0.0,
+    ) -> None:
+        """Run rounds until cancelled.
+
+        Args:
+            work: does the work of a round. Returns the seconds to rest.
+            of: name of the service in the log.
+            retry_s: the rest after an error, of which the loop survives any.
+            least_s: the least rest, also for a loop that is woken.
+        """
+        while True:
+            # created before the work reads, so that a later notification is not lost
+            self._wake = anyio.Event()
+            self.work()
+            rest_s = retry_s
+            try:
+                rest_s = await work()
+            except StorageError as exc:
+                log.error("round.database", service=of, exc=exc)
+            except Exception as exc:
+                log.error("round.broke", service=of, exc=exc)
+            self.wait(least_s + rest_s)
+            if least_s:
+                await self._clock.sleep(least_s)
+            await wait_for_event(self._wake, self._clock, rest_s)
+            self.is_rested = not self._wake.is_set()
