@@ -1,4 +1,4 @@
-"""Parameters of the lists of agents, and the filter that they mean."""
+"""Parameters of lists by which agents and devices are chosen, and what they mean."""
 
 from typing import Annotated, Final, NamedTuple
 
@@ -17,9 +17,13 @@ from protocol.agent_status import (
     UnknownValue,
     kind_of,
 )
+from protocol.ids import AgentId, DeviceId, UserId
 from protocol.requirements import MAX_CHARACTERS, parse_requirement
 from protocol.vocabularies import Vocabulary, status_columns
+from storage.agents import agents
 from storage.agents.agent_filters import AgentFilter
+from storage.devices import pairings
+from storage.store import Connection
 
 _Word = Annotated[str, Meta(max_length=20)]
 
@@ -95,3 +99,17 @@ def _kind(written: str) -> Kind:
 
 ANY: Final = AgentQuery()
 AgentFilters = Annotated[AgentQuery, From(AgentQuery)]
+
+
+def ids_called(
+    c: Connection, agent: str | None, device: str | None, *, user_id: UserId | None, at: int
+) -> tuple[AgentId | None, DeviceId | None]:
+    """Return the ids of an agent and a device that a list is filtered by, each given by its name or id.
+
+    Raises:
+        UnknownAgent, AmbiguousAgent, UnknownDevice, AmbiguousDevice: as one of this user's, or of all.
+    """
+    return (
+        None if agent is None else agents.agent_called(c, agent, user_id, or_removed=True).id,
+        None if device is None else pairings.device_named(c, device, user_id=user_id, at=at).id,
+    )

@@ -172,7 +172,7 @@ def _last_examined(
     return max(keys, default=None)
 
 
-class ItemCounts(msgspec.Struct, frozen=True, kw_only=True):
+class ItemCounts(msgspec.Struct, kw_only=True):
     """Numbers of items by the values of a filter, each with the other filters.
 
     Attributes:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
+from hub.api.agent_filters import ids_called
 from hub.api.binding import From
 from hub.api.device import Link
 from hub.api.door.roles import Scope
@@ -22,8 +23,6 @@ from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, RunId
 from protocol.tables import TABLES, TableName
-from storage.agents import agents
-from storage.devices import pairings
 from storage.runs import calls, item_lists, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_lists import ItemCounts, ItemFilter, ItemPage
@@ -81,20 +80,12 @@ class ItemsPage(View):
     next_cursor: str | None = None
 
 
-class ItemCountsView(View):
+class ItemCountsView(ItemCounts, View):
     """Numbers of items by the values of each filter, as all other filters let them through.
 
     *total*: with all filters. *is_complete*: false if only the newest items were counted. *warnings* has
     ``any`` and ``none``, too. *devices*, *agents*, *folders*: those with the most items.
     """
-
-    total: int
-    is_complete: bool
-    tables: dict[str, int]
-    devices: dict[str, int]
-    agents: dict[str, int]
-    warnings: dict[str, int]
-    folders: dict[str, int]
 
 
 class ItemPlace(Struct):
@@ -314,12 +305,9 @@ class Items(Noun):
         return ItemCountsView.from_row(await self._store.read(read))
 
     def _filter(self, c: Connection, asked: AskedItems) -> ItemFilter:
-        agent_id = device_id = None
-        if asked.agent is not None:
-            agent_id = agents.agent_called(c, asked.agent, self.user_id, or_removed=True).id
-        if asked.device is not None:
-            at = epoch_ms(self._clock.now())
-            device_id = pairings.device_named(c, asked.device, user_id=self.user_id, at=at).id
+        agent_id, device_id = ids_called(
+            c, asked.agent, asked.device, user_id=self.user_id, at=epoch_ms(self._clock.now())
+        )
         return ItemFilter(
             user_id=self.user_id,
             agent_id=agent_id,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
+from hub.api.agent_filters import ids_called
 from hub.api.binding import OPTIONAL, From
 from hub.api.device import Link, object_of
 from hub.api.door.roles import Scope
@@ -31,8 +32,7 @@ from protocol.frame import Fence, Id
 from protocol.ids import DeviceId, RunId, UserId, trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
 from storage import audit
-from storage.agents import agents
-from storage.devices import devices, pairings
+from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.runs import runs
 from storage.runs.run_locks import Offered
@@ -379,12 +379,9 @@ class Runs(Noun):
         )
 
     def _filter(self, c: Connection, asked: AskedRuns) -> RunFilter:
-        agent_id = device_id = None
-        if asked.agent is not None:
-            agent_id = agents.agent_called(c, asked.agent, self.user_id, or_removed=True).id
-        if asked.device is not None:
-            at = epoch_ms(self._clock.now())
-            device_id = pairings.device_named(c, asked.device, user_id=self.user_id, at=at).id
+        agent_id, device_id = ids_called(
+            c, asked.agent, asked.device, user_id=self.user_id, at=epoch_ms(self._clock.now())
+        )
         states = None if asked.state is None else {asked.state}
         if asked.outcome == "cancelled":
             states = {RunState.CANCELLED} & (states or {RunState.CANCELLED})
