@@ -1,5 +1,6 @@
 """Spans of ended runs go to an OpenTelemetry receiver, and no run waits for it."""
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hub.clock import Clock
 from hub.health.external import DROPPED_SPANS_REPORTED, check_spans
 from hub.outbound.rules import OutboundRules
 from hub.runs import span_export
 from hub.runs.span_export import SpanExport
+from hub.turns import Turns
 from protocol.ids import RunId, span_id_of, trace_id_of
 from storage.agents import agents
 from tests.support.asgi import serving
@@ -24,6 +27,7 @@ from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
 
+LONGEST_S = 7.0  # that a receiver asks to wait
 FREE = "We talked about the garden for a long while, and nobody wrote down who does it."
 
 
@@ -39,6 +43,7 @@ async def exporting(bench: Bench, url: str) -> AsyncIterator[SpanExport]:
         chance=SeededChance(),
         metrics=bench.metrics,
     )
+    export.turns = Waits(bench.clock)
     bench.lifecycle.on_ended = export.run_ended
     async with anyio.create_task_group() as tasks:
         await tasks.start(export.serve)
@@ -46,12 +51,27 @@ async def exporting(bench: Bench, url: str) -> AsyncIterator[SpanExport]:
         tasks.cancel_scope.cancel()
 
 
-async def counts(bench: Bench, count: int, result: str) -> None:
+class Waits(Turns):
+    """Turns of an export, which end each time that it waits: for a run, or to send again."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.begun = anyio.Event()
+
+    def wait(self, most_s: float = math.inf) -> None:
+        super().wait(most_s)
+        self.begun.set()
+
+
+async def counts(bench: Bench, export: SpanExport, count: int, result: str) -> None:
     """Wait until so many spans were sent, or dropped."""
+    waits = export.turns
+    assert isinstance(waits, Waits)
     with anyio.fail_after(30):
         while bench.metrics.registry.get_sample_value("hub_spans_total", {"result": result}) != count:
-            await bench.clock.pass_time(0.2)  # slowly: a request takes time of the machine
-            await anyio.sleep(0.01)
+            await waits.begun.wait()
+            waits.begun = anyio.Event()
+            await bench.clock.pass_time(LONGEST_S)
 
 
 def receiver(answer: Callable[[bytes], Response]) -> ASGIApp:
@@ -69,9 +89,9 @@ async def test_a_collector_receives_the_spans_of_a_run_and_no_text_of_its_files(
 ) -> None:
     bench.connect(runs=folder(a=f"- [ ] pay Ann\n\n{FREE}"))
     with running_collector(tmp_path) as collector:
-        async with exporting(bench, collector.url):
+        async with exporting(bench, collector.url) as export:
             done = await bench.run()
-            await counts(bench, 7, "sent")
+            await counts(bench, export, 7, "sent")
         await anyio.to_thread.run_sync(collector.wait_for, "insert tasks")
         spans = {span["Name"]: span for span in collector.spans}
     assert set(spans) == {
@@ -97,7 +117,7 @@ async def test_a_receiver_that_is_away_gets_the_spans_later_and_the_run_does_not
     bench.connect(runs=folder(a="- [ ] one"))
     async with serving(receiver(answer)) as url, exporting(bench, url) as export:
         await bench.run()  # ends though nothing is sent yet
-        await counts(bench, 6, "sent")
+        await counts(bench, export, 6, "sent")
     assert len(bodies) == 3
     assert bodies[0] == bodies[2]
     assert export.problem is None
@@ -111,10 +131,10 @@ async def test_spans_that_the_receiver_does_not_take_are_counted_and_reported(be
     bench.connect(runs=folder(a="- [ ] one") + folder(a="- [ ] one"))
     async with serving(receiver(lambda _: answers.pop(0))) as url, exporting(bench, url) as export:
         await bench.run()
-        await counts(bench, 2, "dropped")
+        await counts(bench, export, 2, "dropped")
         await bench.run()
-        await counts(bench, 4, "sent")
-        await counts(bench, 2 + 4, "dropped")
+        await counts(bench, export, 4, "sent")
+        await counts(bench, export, 2 + 4, "dropped")
         (found,) = await check_spans(export, bench.clock.now())
         assert "status 400" in found.explanation
         assert list(await check_spans(export, bench.clock.now() + DROPPED_SPANS_REPORTED)) == []
