@@ -3,21 +3,21 @@
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from hub.api.door.roles import Role
 from tests.support.browser import chromium
-from tests.support.dashboard import browsing, visiting
+from tests.support.dashboard import visiting
 from tests.support.hub import over_unix, serving
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
-    pytest.mark.slow,  # each starts a browser
+    pytest.mark.slow,  # in a browser
 ]
 
 
-async def test_a_board_is_made_an_agent_joins_and_is_written_to(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, browsing() as browser:
+async def test_a_board_is_made_an_agent_joins_and_is_written_to(tmp_path: Path, browser: Browser) -> None:
+    async with serving(tmp_path) as hub:
         async with visiting(browser, hub) as visit:
             page = visit.page
             await visit.open("boards")

@@ -4,21 +4,21 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from hub.api.door.roles import Role
 from storage.connectors import credentials
 from storage.connectors.connectors import ConnectorRow, get_connector
 from tests.support.asgi import serving as serving_app
 from tests.support.browser import chromium
-from tests.support.dashboard import browsing, visiting
+from tests.support.dashboard import visiting
 from tests.support.dovecot import PASSWORD, Dovecot
 from tests.support.hub import TEXT, ServedHub, over_unix, serving
 from tests.support.oauth import CLIENT, OAuthServer
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
-    pytest.mark.slow,  # each starts a browser
+    pytest.mark.slow,  # in a browser
 ]
 BY_BROWSER = """
 [[connectors]]
@@ -38,10 +38,10 @@ async def connector(hub: ServedHub, name: str) -> ConnectorRow:
 
 
 async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
-    tmp_path: Path, dovecot: Dovecot
+    tmp_path: Path, dovecot: Dovecot, browser: Browser
 ) -> None:
     user = dovecot.fresh_user()
-    async with serving(tmp_path) as hub, browsing() as browser, visiting(browser, hub) as visit:
+    async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
         page = visit.page
         await visit.open("connectors")
         typed = {"Name": "post", "Server": dovecot.host, "Port": str(dovecot.port), "User name": user}
@@ -94,11 +94,13 @@ async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
         assert visit.complaints == []
 
 
-async def test_somebody_signs_in_at_the_provider_by_address_and_by_code(tmp_path: Path) -> None:
+async def test_somebody_signs_in_at_the_provider_by_address_and_by_code(
+    tmp_path: Path, browser: Browser
+) -> None:
     provider = OAuthServer(lambda: 0.0)
     async with serving_app(provider.app) as base:
         text = TEXT + BY_BROWSER.format(client=CLIENT, base=base)
-        async with serving(tmp_path, text) as hub, browsing() as browser, visiting(browser, hub) as visit:
+        async with serving(tmp_path, text) as hub, visiting(browser, hub) as visit:
             page = visit.page
             await visit.open("connectors/work")
             await page.get_by_role("button", name="Sign in here").click()
@@ -120,11 +122,10 @@ async def test_somebody_signs_in_at_the_provider_by_address_and_by_code(tmp_path
             await expect(page.locator("dd .state").first).to_have_text("sign in")
 
 
-async def test_who_may_only_read_sees_accounts_but_no_button(tmp_path: Path) -> None:
+async def test_who_may_only_read_sees_accounts_but_no_button(tmp_path: Path, browser: Browser) -> None:
     text = TEXT + BY_BROWSER.format(client=CLIENT, base="http://127.0.0.1:1")
     async with (
         serving(tmp_path, text) as hub,
-        browsing() as browser,
         visiting(browser, hub, role=Role.VIEWER) as visit,
     ):
         for path in ("connectors", "connectors/work"):

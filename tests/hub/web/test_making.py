@@ -4,24 +4,24 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from hub.api.door.roles import Role
 from storage.agents import agents
 from storage.agents.configs import configuration_of
 from storage.devices.tokens import INVITATIONS
 from tests.support.browser import chromium
-from tests.support.dashboard import browsing, visiting
+from tests.support.dashboard import visiting
 from tests.support.hub import serving
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
-    pytest.mark.slow,  # each starts a browser
+    pytest.mark.slow,  # in a browser
 ]
 
 
-async def test_a_device_is_invited_and_renamed(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, browsing() as browser:
+async def test_a_device_is_invited_and_renamed(tmp_path: Path, browser: Browser) -> None:
+    async with serving(tmp_path) as hub:
         async with visiting(browser, hub) as visit:
             page = visit.page
             await visit.open("devices")
@@ -55,9 +55,9 @@ async def test_a_device_is_invited_and_renamed(tmp_path: Path) -> None:
 
 
 async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_beside_its_field(
-    tmp_path: Path,
+    tmp_path: Path, browser: Browser
 ) -> None:
-    async with serving(tmp_path) as hub, browsing() as browser, visiting(browser, hub) as visit:
+    async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
         page = visit.page
         await visit.open("agents")
         await page.get_by_role("link", name="New agent").click()

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.support.browser import chromium
-from tests.support.dashboard import browsing, visiting
+from tests.support.dashboard import visiting
 from tests.support.filling import fill
 from tests.support.hub import ServedHub, serving
 
@@ -74,13 +74,12 @@ async def quietest(browser: Browser, hub: ServedHub, path: str) -> Cost:
 
 
 async def test_a_page_of_a_large_hub_costs_as_much_as_that_of_a_small_one(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, browser: Browser
 ) -> None:
     costs: dict[str, tuple[Cost, Cost]] = {}
     async with (
         filled(tmp_path_factory.mktemp("small"), SMALL) as small,
         filled(tmp_path_factory.mktemp("large"), SMALL | MANY) as large,
-        browsing() as browser,
     ):
         for path in PAGES:
             costs[path] = await quietest(browser, small, path), await quietest(browser, large, path)

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from hub.device.items import read_items
 from hub.device.owner import approve
 from tests.hub.device.test_inbox import inbox_of
 from tests.support.browser import chromium
-from tests.support.dashboard import browsing
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
-    pytest.mark.slow,  # starts a process and a browser
+    pytest.mark.slow,  # starts a process
 ]
 
 
@@ -43,10 +42,11 @@ def decided(db: Path) -> dict[str, str]:
     return {item.title: item.verdict for item in read_items(db)}
 
 
-async def test_an_owner_reviews_the_items_of_the_device_by_keys(db: Path, link: str) -> None:
+async def test_an_owner_reviews_the_items_of_the_device_by_keys(
+    db: Path, link: str, browser: Browser
+) -> None:
     origin = link.partition("/login")[0]
-    async with browsing() as browser:
-        page = await browser.new_page()
+    async with await browser.new_page() as page:
         complaints: list[str] = []
         page.on(
             "console",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
 from hub.api.door.roles import Role
 from hub.links.link import RoundTrip
@@ -27,7 +27,6 @@ from tests.support.dashboard import (
     SIZES,
     THEMES,
     Visit,
-    browsing,
     shown_hub,
     takes_verdicts,
     visiting,
@@ -37,7 +36,7 @@ from tests.support.identity import EndedLink
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
-    pytest.mark.slow,  # each starts a browser
+    pytest.mark.slow,  # in a browser
 ]
 _VIOLATIONS = """async () => (await axe.run()).violations.map(
   ({id, nodes}) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`)"""
@@ -59,8 +58,8 @@ async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
 
 
 @pytest.fixture
-async def visit(hub: ServedHub) -> AsyncIterator[Visit]:
-    async with browsing() as browser, visiting(browser, hub) as opened:
+async def visit(hub: ServedHub, browser: Browser) -> AsyncIterator[Visit]:
+    async with visiting(browser, hub) as opened:
         yield opened
 
 
@@ -262,8 +261,10 @@ async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_
     await expect(rows.filter(has_text="reject")).to_have_count(1)
 
 
-async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_item(hub: ServedHub) -> None:
-    async with browsing() as browser, visiting(browser, hub, size=SIZES["narrow"]) as visit:
+async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_item(
+    hub: ServedHub, browser: Browser
+) -> None:
+    async with visiting(browser, hub, size=SIZES["narrow"]) as visit:
         await visit.open("review")
         assert not await visit.page.locator("article").is_visible()
         await visit.page.keyboard.press("j")
@@ -279,8 +280,8 @@ async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_i
         await visit.page.locator(".picks").wait_for()
 
 
-async def test_who_may_only_read_sees_no_button_for_a_verdict(hub: ServedHub) -> None:
-    async with browsing() as browser, visiting(browser, hub, role=Role.VIEWER) as visit:
+async def test_who_may_only_read_sees_no_button_for_a_verdict(hub: ServedHub, browser: Browser) -> None:
+    async with visiting(browser, hub, role=Role.VIEWER) as visit:
         await visit.open("review?item=i-2")
         await visit.page.locator("article").wait_for()
         await visit.page.keyboard.press("a")
@@ -326,22 +327,21 @@ async def test_the_page_of_a_run_shows_where_its_time_went_as_it_goes(hub: Serve
     assert visit.complaints == []
 
 
-async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(hub: ServedHub) -> None:
-    async with browsing() as browser:
-        async with visiting(browser, hub) as visit:
-            await visit.open("audit?event=board.")
-            assert (
-                await visit.page.locator("td[data-head=Who]").first.inner_text() == f"operator:{os.getuid()}"
-            )
-            await visit.page.get_by_role("navigation").get_by_role("link", name="Audit").wait_for()
-            await visit.page.get_by_role("button", name="Verify").click()
-            await visit.page.get_by_text("entries are as they were written").wait_for()
-            await visit.open("audit?event=settings.changed")
-            await expect(visit.page.locator(".was")).to_have_text("4 → 5")
-        async with visiting(browser, hub, role=Role.VIEWER) as visit:
-            await visit.open("audit")
-            await visit.page.get_by_role("alert").wait_for()
-            assert await visit.page.get_by_role("link", name="Audit").count() == 0
+async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(
+    hub: ServedHub, browser: Browser
+) -> None:
+    async with visiting(browser, hub) as visit:
+        await visit.open("audit?event=board.")
+        assert await visit.page.locator("td[data-head=Who]").first.inner_text() == f"operator:{os.getuid()}"
+        await visit.page.get_by_role("navigation").get_by_role("link", name="Audit").wait_for()
+        await visit.page.get_by_role("button", name="Verify").click()
+        await visit.page.get_by_text("entries are as they were written").wait_for()
+        await visit.open("audit?event=settings.changed")
+        await expect(visit.page.locator(".was")).to_have_text("4 → 5")
+    async with visiting(browser, hub, role=Role.VIEWER) as visit:
+        await visit.open("audit")
+        await visit.page.get_by_role("alert").wait_for()
+        assert await visit.page.get_by_role("link", name="Audit").count() == 0
 
 
 async def test_a_setting_is_found_checked_changed_and_reverted(hub: ServedHub, visit: Visit) -> None:
@@ -376,8 +376,10 @@ async def test_a_setting_is_found_checked_changed_and_reverted(hub: ServedHub, v
     assert "runs = 4         # at once" in hub.settings.read_text()
 
 
-async def test_settings_are_shown_to_those_alone_who_may_change_them(hub: ServedHub) -> None:
-    async with browsing() as browser, visiting(browser, hub, role=Role.VIEWER) as visit:
+async def test_settings_are_shown_to_those_alone_who_may_change_them(
+    hub: ServedHub, browser: Browser
+) -> None:
+    async with visiting(browser, hub, role=Role.VIEWER) as visit:
         await visit.open("settings")
         await visit.page.get_by_role("alert").wait_for()
         assert await visit.page.get_by_role("link", name="Settings").count() == 0
@@ -387,7 +389,9 @@ async def test_settings_are_shown_to_those_alone_who_may_change_them(hub: Served
         assert asked.status == 403
 
 
-async def test_an_issue_is_corrected_muted_and_shown_again_from_home(hub: ServedHub, visit: Visit) -> None:
+async def test_an_issue_is_corrected_muted_and_shown_again_from_home(
+    hub: ServedHub, visit: Visit, browser: Browser
+) -> None:
     async with over_unix(hub) as operator:
         assert (await operator.post("/v1/agents/notes/pause")).status_code == 200
     await visit.open("")
@@ -405,7 +409,7 @@ async def test_an_issue_is_corrected_muted_and_shown_again_from_home(hub: Served
     await card.get_by_role("button", name="Unmute").click()
     await card.get_by_role("button", name="Resume the agent").wait_for()
     assert await hub.store.read(issue_mutes.list_mutes, hub.now_ms) == {}
-    async with browsing() as browser, visiting(browser, hub, role=Role.VIEWER) as other:
+    async with visiting(browser, hub, role=Role.VIEWER) as other:
         await other.open("")
         assert await other.page.get_by_text("agent notes rests").count() == 1
         assert await other.page.locator(".cards").get_by_role("button", name="Resume the agent").count() == 0
@@ -430,8 +434,10 @@ async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_underst
     await visit.page.get_by_role("button", name="Resume").wait_for()
 
 
-async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(hub: ServedHub) -> None:
-    async with over_unix(hub) as operator, browsing() as browser:
+async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(
+    hub: ServedHub, browser: Browser
+) -> None:
+    async with over_unix(hub) as operator:
         made = await operator.post("/v1/sessions/links", json={})
         address = f"http://{hub.listening.tcp}{made.json()['path']}"
         async with visiting(browser, hub, is_signed_in=False) as visit:
@@ -468,11 +474,10 @@ async def test_every_action_of_every_page_is_reached_by_keys(visit: Visit) -> No
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make web")
-async def test_every_page_can_be_used_by_everybody_in_both_themes(hub: ServedHub) -> None:
-    async with browsing() as browser:
-        for theme in THEMES:
-            async with visiting(browser, hub, theme=theme) as visit:
-                for path in PAGES:
-                    await visit.open(path)
-                    await visit.page.evaluate(AXE.read_text(encoding="utf-8"))
-                    assert await visit.page.evaluate(_VIOLATIONS) == [], (theme, path)
+async def test_every_page_can_be_used_by_everybody_in_both_themes(hub: ServedHub, browser: Browser) -> None:
+    for theme in THEMES:
+        async with visiting(browser, hub, theme=theme) as visit:
+            for path in PAGES:
+                await visit.open(path)
+                await visit.page.evaluate(AXE.read_text(encoding="utf-8"))
+                assert await visit.page.evaluate(_VIOLATIONS) == [], (theme, path)
