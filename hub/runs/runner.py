@@ -286,7 +286,8 @@ class Runner:
             if unit.state is UnitState.EXTRACTED
         }
         for call in await self._store.read(open_calls, order.run_id):
-            left[call.unit_key].append(call)
+            # New since the read above: another hub has taken the run, and the write below fails.
+            left.setdefault(call.unit_key, []).append(call)
         if left:
             held, at = order.held(RunState.RUNNING), now_ms(self._clock)
             await self._store.write(has_settled_tree, held, None, at)  # it changes the ledger

@@ -31,11 +31,12 @@ from storage.agents import agent_states, agents
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Busy
 from storage.runs import run_pauses, runs
+from storage.runs.calls import open_calls
 from storage.runs.runs import HeldRun
 from storage.runs.schema import unit_ledger
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.store import Store
-from tests.storage.rows import known_units
+from tests.storage.rows import calls, known_units, plan
 from tests.support.runs import PAGED, TAKEN, Bench, folder, titles
 
 
@@ -554,6 +555,29 @@ async def test_a_run_that_was_moved_by_another_process_is_released_silently(
     row = await bench.row(order.run_id)
     assert (row.state, row.fence) == (RunState.PREPARING, again.fence)
     assert any(record.message == "run.lost" for record in caplog.records)
+
+
+async def test_a_hub_that_was_halted_while_another_took_its_run_over_finds_that_out_in_silence(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    await bench.control.submit(bench.agent)
+    order, again, read = await bench.claim(), [], bench.store.read
+
+    async def halted(work: Any, *args: Any, **named: Any) -> Any:
+        if work is open_calls and not again:
+            await bench.lifecycle.move(order.held(RunState.RUNNING), RunEvent.HUB_LOST)
+            again.append(await bench.claim())
+            await bench.lifecycle.move(again[0].held(RunState.PREPARING), RunEvent.ACKNOWLEDGED)
+            await bench.store.write(plan, again[0].held(RunState.RUNNING), "b.md", of=calls("c-other"))
+        return await read(work, *args, **named)
+
+    monkeypatch.setattr(bench.store, "read", halted)
+    await bench.runner.run(order, Interrupt())
+
+    row = await bench.row(order.run_id)
+    assert (row.state, row.fence) == (RunState.RUNNING, again[0].fence)
+    assert {record.message for record in caplog.records} & {"run.lost", "run.broke"} == {"run.lost"}
 
 
 async def test_a_seed_device_without_digests_is_known_by_its_text(bench: Bench) -> None:
