@@ -11,6 +11,7 @@ from hub.clock import epoch_ms
 from hub.extraction.model import ExtractionError, ModelExhausted
 from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
+from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
@@ -562,7 +563,8 @@ async def test_a_hub_that_was_halted_while_another_took_its_run_over_finds_that_
 ) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     await bench.control.submit(bench.agent)
-    order, again, read = await bench.claim(), [], bench.store.read
+    order, read = await bench.claim(), bench.store.read
+    again: list[RunOrder] = []
 
     async def halted(work: Any, *args: Any, **named: Any) -> Any:
         if work is open_calls and not again:
