@@ -197,6 +197,9 @@ def _print(issues: list[Issue]) -> None:
         since = "" if issue["since"] is None else f", since {show.short_moment(issue['since'])}"
         show.out(f"{issue['severity']}: {one_line(issue['explanation'])} ({issue['id']}{since})")
         show.out(f"  {one_line(issue['fix'])}")
+        for fix in issue["fixes"]:
+            if fix["command"] not in issue["fix"]:
+                show.out(f"  {fix['title']}: {one_line(fix['command'])}")
     if not issues:
         show.report("no problems found")
 
@@ -209,6 +212,7 @@ def _issue(id: str, explanation: str, *, fix: str, severity: str = "error", subj
         "since": None,
         "explanation": explanation,
         "fix": fix,
+        "fixes": [],
     }
 
 

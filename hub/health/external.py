@@ -9,9 +9,10 @@ import anyio
 
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import BadKeys
+from hub.api.door.roles import Scope
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
-from hub.health.issues import Finding, Severity, error, notice, warning
+from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from hub.runs.span_export import SpanExport
 from storage.connectors import connectors, credentials
@@ -142,13 +143,21 @@ async def check_waiting_runs(store: Store, away: Away, now: datetime) -> Iterabl
     return found
 
 
-async def check_connectors(store: Store, now: datetime) -> Iterable[Finding]:
-    """Find connectors that need their user to sign in or correct something, now or soon."""
+async def check_connectors(
+    store: Store, way_in: Callable[[str], str | None], now: datetime
+) -> Iterable[Finding]:
+    """Find connectors that need their user to sign in or correct something, now or soon.
+
+    Args:
+        way_in: returns how a person signs in to the named connector, or None if hub.toml has its secret.
+    """
     ages = {one.connector_id: one for one in await store.read(credentials.list_grants)}
     return [
         found
         for row in await store.read(connectors.list_connectors)
-        for found in _about_connector(row, ages.get(row.id), epoch_ms(now))
+        for found in _about_connector(
+            row, ages.get(row.id), epoch_ms(now), is_granted=way_in(row.name) is not None
+        )
     ]
 
 
@@ -167,41 +176,35 @@ async def check_keys(accounts: Accounts, now: datetime) -> Iterable[Finding]:
     return [error("keys.missing", f"{explanation}; their connectors cannot be read here", fix=fix)]
 
 
-def _about_connector(row: ConnectorRow, grant: GrantAge | None, now: int) -> Iterator[Finding]:
+def _about_connector(
+    row: ConnectorRow, grant: GrantAge | None, now: int, *, is_granted: bool
+) -> Iterator[Finding]:
+    about = partial(Finding, subject=row.name, user_id=row.user_id)
     explanation = f"connector {row.name}: {row.detail}"
-    if row.state == "sign_in":
-        yield error(
-            "connector.sign_in",
-            explanation,
-            fix=f"hub connectors login {row.name}",
-            subject=row.name,
-            user_id=row.user_id,
-        )
+    login, test = f"hub connectors login {row.name}", f"hub connectors test {row.name}"
+    sign_in = (Fix("Sign in", login, "GET", f"/connectors/{row.name}", Scope.DEVICES),)
+    try_it = post("Test the account", test, f"/v1/connectors/{row.id}/test", Scope.RUN)
+    if row.state == "sign_in" and is_granted:
+        yield about(Severity.ERROR, "connector.sign_in", explanation, fix=login, fixes=sign_in)
+    elif row.state == "sign_in":
+        fix = f"correct the secret that hub.toml names; then {test}"
+        yield about(Severity.ERROR, "connector.sign_in", explanation, fix=fix, fixes=try_it)
     elif row.state == "blocked":
-        yield error(
-            "connector.blocked",
-            explanation,
-            fix=f"hub connectors show {row.name}",
-            subject=row.name,
-            user_id=row.user_id,
-        )
+        fix = f"correct its settings, or what the provider permits; then {test}"
+        yield about(Severity.ERROR, "connector.blocked", explanation, fix=fix, fixes=try_it)
     elif row.failures >= FAILURES:
-        yield warning(
-            "connector.failing",
-            f"connector {row.name}: {row.failures} runs in a row ended with a passing error",
-            fix=f"hub connectors show {row.name}",
-            subject=row.name,
-            user_id=row.user_id,
-        )
+        explanation = f"connector {row.name} failed {row.failures} times in a row: {row.detail}"
+        fix = "correct its address in hub.toml, or wait until the provider answers again"
+        yield about(Severity.WARNING, "connector.failing", explanation, fix=fix, fixes=try_it)
     elif grant is not None and (grant.ended_after or 0) in WEEK_MS and now - grant.granted_at >= WARN_MS:
         ends = from_epoch_ms(grant.granted_at + 7 * DAY_MS)
-        yield warning(
+        yield about(
+            Severity.WARNING,
             "connector.ends_soon",
             f"connector {row.name}: its last sign-in was ended after a week, and this one may be on {ends:%A}"
             " (Google does so to a client in status Testing)",
-            fix=f"hub connectors login {row.name}; a client in status In production keeps its sign-ins",
-            subject=row.name,
-            user_id=row.user_id,
+            fix=f"{login}; a client in status In production keeps its sign-ins",
+            fixes=sign_in,
         )
 
 
@@ -259,7 +262,13 @@ def _not_made(agent: GatewayAgentRow, row: GatewayRow) -> Finding:
 def _about_gateway(
     one: GatewayHealth, row: GatewayRow, lost_since: datetime | None, now: datetime
 ) -> Iterator[Finding]:
-    about = partial(Finding, subject=row.name, user_id=row.user_id, since=lost_since)
+    again = post(
+        "Connect again",
+        f"hub gateways reconnect {row.name}",
+        f"/v1/gateways/{row.id}/reconnect",
+        Scope.RUN,
+    )
+    about = partial(Finding, subject=row.name, user_id=row.user_id, since=lost_since, fixes=again)
     explanation, fix = _explain(one.problem, row.name)
     match one.state:
         case GatewayState.PARKED:

@@ -52,6 +52,7 @@ class Fix:
     """Request that corrects an issue, for a button, and the command that does the same.
 
     Attributes:
+        verb, path: ``GET`` names the page of the dashboard at which a person corrects it.
         scope: that a caller needs for the request.
         is_final: it cannot be undone.
     """

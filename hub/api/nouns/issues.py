@@ -25,12 +25,13 @@ KEY: Final = r"^[\w.-]{1,200}$(?!\n)"
 class FixView(View):
     """A request that corrects an issue, for callers with *scope*, and the *command* that does the same.
 
-    *is_final*: it cannot be undone, so ask first.
+    With the *verb* GET, *path* is the page of the dashboard at which a person corrects it. *is_final*: it
+    cannot be undone, so ask first.
     """
 
     title: str
     command: str
-    verb: Literal["POST", "PUT", "PATCH", "DELETE"]
+    verb: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     scope: Scope
     body: dict[str, Any] | None = None

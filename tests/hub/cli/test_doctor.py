@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
+from hub.api.door.roles import Scope
 from hub.health import machine
-from hub.health.issues import Finding, error, notice, warning
+from hub.health.issues import Finding, error, notice, post, warning
 from storage import audit
 from tests.hub.cli.conftest import Hub
 from tests.support.broken_rows import faults, plant
@@ -65,7 +66,12 @@ def test_the_worst_problem_is_first_with_its_fix(hub: Hub, served: ServedHub) ->
     find(
         served,
         notice("backup.old", "there is no backup", fix="hub backup FILE"),
-        error("disk.full", "no room is left", fix="make room"),
+        error(
+            "disk.full",
+            "no room is left",
+            fix="make room",
+            fixes=post("Resume it", "hub agents resume a", "/v1/agents/a/resume", Scope.RUN),
+        ),
     )
     done = hub("doctor")
     assert (done.exit_code, done.stdout.splitlines()) == (
@@ -73,6 +79,7 @@ def test_the_worst_problem_is_first_with_its_fix(hub: Hub, served: ServedHub) ->
         [
             "error: no room is left (disk.full, since 01-05 09:00)",
             "  make room",
+            "  Resume it: hub agents resume a",
             "notice: there is no backup (backup.old, since 01-05 09:00)",
             "  hub backup FILE",
         ],

@@ -101,6 +101,7 @@ async def test_a_problem_that_a_person_must_correct_is_reported_at_once(
 ) -> None:
     (told,) = await gateway_findings(store, state, Problem(code, "no", "do this"))
     assert (told.id, told.fix) == (id, "do this")
+    assert [fix.command for fix in told.fixes] == ["hub gateways reconnect office"]
 
 
 async def test_a_gateway_without_admin_rights_is_reported_though_it_is_ready(store: Store) -> None:
@@ -213,7 +214,7 @@ async def end(store: Store, version: int, at: int) -> None:
 
 
 async def connector_findings(store: Store, clock: FakeClock) -> list[Finding]:
-    return list(await check_connectors(store, clock.now()))
+    return list(await check_connectors(store, lambda name: "browser", clock.now()))
 
 
 async def test_a_required_sign_in_is_reported_with_its_command() -> None:
@@ -221,6 +222,10 @@ async def test_a_required_sign_in_is_reported_with_its_command() -> None:
         await declare(store)
         (one,) = await connector_findings(store, FakeClock())
         assert (one.id, one.fix) == ("connector.sign_in", "hub connectors login work")
+        assert [(fix.verb, fix.path) for fix in one.fixes] == [("GET", "/connectors/work")]
+        (one,) = await check_connectors(store, lambda name: None, START)
+        assert one.fix == "correct the secret that hub.toml names; then hub connectors test work"
+        assert [fix.path for fix in one.fixes] == ["/v1/connectors/c-1/test"]
         await grant(store, AT)
         assert await connector_findings(store, FakeClock()) == []
 

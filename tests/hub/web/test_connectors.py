@@ -84,6 +84,14 @@ async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
             (shown,) = (await operator.get("/v1/connectors")).json()["connectors"]
             assert (shown["state"], shown["failures"], shown["last_ok_at"]) == ("failing", 2, None)
             await page.get_by_text(shown["detail"]).first.wait_for()
+            assert (await operator.post("/v1/connectors/post/test")).status_code == 200
+            assert (await operator.get("/v1/issues?anew=true")).status_code == 200
+            await visit.open("")
+            issue = page.get_by_role("listitem").filter(has_text="times in a row")
+            await issue.get_by_role("button", name="Test the account").click()
+            await page.locator(".outcome").filter(has_text="provider_unavailable").wait_for()
+            await issue.filter(has_text="failed 4 times").wait_for()
+            await visit.open("connectors/post")
             again = (await operator.post("/v1/connectors/post/retry")).json()
             assert (again["state"], again["failures"]) == ("failing", 1)
 

@@ -4,8 +4,8 @@ import { Act, attempt } from "../acting";
 import { may } from "../me";
 import { Command, Read, State, Time } from "../parts";
 import { type Reading, useReading } from "../reading";
-import { ask, type Path } from "../server";
-import type { FixView, IssueView } from "../types";
+import { ask, type Path, Refusal } from "../server";
+import type { FixView, IssueView, SelfTestView } from "../types";
 
 const SHOWN = 6;
 const DAY_MS = 86_400_000;
@@ -56,14 +56,20 @@ function Card({ of, again }: CardProps): JSX.Element {
       <p class="quiet">{of.fix}</p>
       {of.fixes.map((fix) => (
         <div key={fix.command} class="fix">
-          <Act
-            label={fix.title}
-            scope={fix.scope}
-            action={() => mend(fix)}
-            done="It is done; the hub checks it anew."
-            {...(fix.is_final && { confirm: `${fix.title}? It cannot be undone.` })}
-            then={again}
-          />
+          {fix.verb !== "GET" && (
+            <Act
+              label={fix.title}
+              scope={fix.scope}
+              action={() => mend(fix).finally(again)}
+              done="It is done; the hub checks it anew."
+              {...(fix.is_final && { confirm: `${fix.title}? It cannot be undone.` })}
+            />
+          )}
+          {fix.verb === "GET" && may(fix.scope) && (
+            <a class="button" href={fix.path}>
+              {fix.title}
+            </a>
+          )}
           <Command text={fix.command} />
         </div>
       ))}
@@ -75,8 +81,10 @@ function Card({ of, again }: CardProps): JSX.Element {
 /** The hub says which request corrects an issue. */
 async function mend(fix: FixView): Promise<void> {
   const verb = fix.verb.toLowerCase() as "post";
-  await ask(verb, fix.path as Path<"post">, fix.body === null ? {} : { body: fix.body as never });
+  const answer: unknown = await ask(verb, fix.path as Path<"post">, fix.body === null ? {} : { body: fix.body as never });
   await ask("get", "/v1/issues", { query: { anew: true, limit: 1 } });
+  const tested = answer as Partial<SelfTestView> | undefined; // a test that fails is no refusal of the request
+  if (tested?.is_ok === false) throw new Refusal(200, "test_failed", tested.steps?.at(-1)?.told ?? "It failed.", "");
 }
 
 function Mute({ of, again }: CardProps): JSX.Element {
