@@ -234,7 +234,6 @@ async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_
     await expect(rows).to_have_count(3)
     await keys.press("/")
     await keys.type("INVOICE")
-    await keys.press("Enter")
     await expect(rows).to_have_count(1)
     warning = visit.page.get_by_label("Warning")
     assert await warning.locator("option").all_inner_texts() == ["any", "none (1)"]
@@ -324,6 +323,19 @@ async def test_the_page_of_a_run_shows_where_its_time_went_as_it_goes(hub: Serve
     await hub.store.write(ask)
     await hub.clock.pass_time(1)
     await table.get_by_role("row", name="question to other").wait_for()
+    assert visit.complaints == []
+
+
+async def test_a_filter_acts_while_it_is_typed_and_offers_the_names_there_are(visit: Visit) -> None:
+    await visit.open("runs")
+    agent, names = visit.page.get_by_label("Agent"), visit.page.locator("#agent-values option")
+    await agent.focus()
+    name = await names.first.get_attribute("value")
+    assert name is not None
+    await agent.press_sequentially(name[:-1])
+    await expect(visit.page.locator("button.command code")).to_have_text("hub runs")  # no name so far
+    await agent.press_sequentially(name[-1])
+    await expect(visit.page.locator("button.command code")).to_contain_text("hub runs --agent ")
     assert visit.complaints == []
 
 

@@ -66,12 +66,13 @@ export function Audit(): JSX.Element {
   };
   const audit = useReading("/v1/audit", { query });
   const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));
+  const shown = (of: (entry: AuditEntryView) => string): string[] => [...new Set(audit.data?.entries.map(of).filter(Boolean))].sort();
   return (
     <Page title="Audit" command={commandOf("hub audit ls", flags)} actions={<Verify />}>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-        <Filter name="event" label="Event" />
-        <Filter name="actor" label="Who" />
-        <Filter name="subject" label="About" />
+        <Filter name="event" label="Event" values={shown((entry) => entry.event)} hint="as session. or session.made" />
+        <Filter name="actor" label="Who" values={shown((entry) => entry.actor)} hint="operator:UID, token:ID, hub" />
+        <Filter name="subject" label="About" values={shown((entry) => entry.subject ?? "")} hint="an id" />
         <Filter name="since" label="Since" isDay />
         <Filter name="until" label="Until" isDay />
       </form>

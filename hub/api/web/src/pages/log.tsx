@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { commandOf } from "../format";
-import { Choice, type Column, Filter, Page, Pager, Pairs, Read, State, Table, Time } from "../parts";
+import { Choice, type Column, Filter, NameFilter, Page, Pager, Pairs, Read, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import type { LogView } from "../types";
@@ -34,8 +34,8 @@ export function Log(): JSX.Element {
     <Page title="Log" command={commandOf("hub logs", flags)} actions={actions}>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
         <Choice name="level" label="Level, at least" values={OTHERS} none={LEAST} />
-        <Filter name="run" label="Run" />
-        <Filter name="device" label="Device" />
+        <Filter name="run" label="Run" values={[]} hint="id, or its last 6 characters" />
+        <NameFilter name="device" label="Device" />
       </form>
       <Read of={log}>
         {(data) => (

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { type Column, Choice, Facts, Filter, Page, Pager, Read, Section, State, Table, Time, Told } from "../parts";
+import { type Column, Choice, Facts, NameFilter, Page, Pager, Read, Section, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import { ask } from "../server";
@@ -32,8 +32,8 @@ function List(): JSX.Element {
     <Page title="Messages" command="hub messages">
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
         <Choice name="state" label="State" values={STATES} />
-        <Filter name="board" label="Board" />
-        <Filter name="agent" label="Agent" />
+        <NameFilter name="board" label="Board" />
+        <NameFilter name="agent" label="Agent" />
       </form>
       <Read of={read}>
         {(data) => (

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { Act } from "../acting";
 import { between, brief, commandOf, count, money } from "../format";
 import { now } from "../live";
-import { Choice, type Column, Facts, Filter, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { Choice, type Column, Facts, Filter, NameFilter, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -34,8 +34,8 @@ function List(): JSX.Element {
   return (
     <Page title="Runs" command={commandOf("hub runs", flags)}>
       <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-        <Filter name="agent" label="Agent" />
-        <Filter name="device" label="Device" />
+        <NameFilter name="agent" label="Agent" />
+        <NameFilter name="device" label="Device" />
         <Choice name="state" label="State" values={STATES} />
         <Choice name="outcome" label="Outcome" values={OUTCOMES} />
         <Filter name="since" label="Since" isDay />
