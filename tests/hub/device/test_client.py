@@ -554,7 +554,9 @@ async def test_a_device_forgets_addresses_that_its_hub_names_no_longer(
         await guest.cut()
         await _away(device, clock)
         clock.advance(0.3)
-        await (await second.guest()).cut()
+        guest, told = await second.guest(), len(device.told)
+        await guest.cut()
+        await until(lambda: len(device.told) > told)  # else it waits by the message of the first cut
         await _away(device, clock)
         clock.advance(60)
         guest = await hub.guest()
