@@ -6,7 +6,10 @@ time and randomness.
 
 import hashlib
 import re
-from typing import Final, NewType
+from collections.abc import Mapping
+from typing import Any, Final, NewType
+
+import msgspec
 
 UserId = NewType("UserId", str)
 DeviceId = NewType("DeviceId", str)
@@ -73,6 +76,12 @@ def derive_call_id(*, item_id: str, version: int, content: str) -> CallId:
     text another id.
     """
     return CallId(f"c-{_digest(item_id, str(version), content)}")
+
+
+def content_of(data: Mapping[str, Any]) -> str:
+    """Return a digest of all columns of an item."""
+    columns = msgspec.json.encode(dict(sorted(data.items())))
+    return hashlib.sha256(columns).hexdigest()
 
 
 def _digest(*parts: str) -> str:

@@ -15,7 +15,7 @@ from hub.extraction.chunk import sentences
 from hub.extraction.folding import fold
 from hub.extraction.items import Item
 from protocol.frame import Field, Record
-from protocol.ids import RunId, traceparent
+from protocol.ids import RunId, content_of, traceparent
 from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, Kind, TableName
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 from storage.runs.items import FoundItem, ItemRow
@@ -102,11 +102,6 @@ def _day_columns(table: TableName) -> list[str]:
         for column in TABLES[table].columns
         if column.kind is Kind.EPOCH_MS and column.filler is Filler.MODEL
     ]
-
-
-def content_of(data: Record) -> str:
-    """Return a digest of all columns of an item."""
-    return _digest(msgspec.json.encode(dict(sorted(data.items()))).decode())
 
 
 def _digest(*parts: str) -> str:

@@ -35,10 +35,10 @@ from hub.document import Document
 from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
 from hub.extraction.when.resolve import dates_in
-from hub.runs.found_items import content_of, is_same_place, main_of, payload_of
+from hub.runs.found_items import is_same_place, main_of, payload_of
 from hub.runs.reported_rows import is_taken, pair_by_place
 from protocol.frame import Field, Record
-from protocol.ids import derive_call_id, derive_item_id, is_taken_item_id
+from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, Filler, Kind, TableName
 from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall

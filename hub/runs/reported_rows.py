@@ -11,7 +11,6 @@ import msgspec
 
 from hub.document import Document
 from hub.runs.found_items import (
-    content_of,
     date_ms_of,
     likeness_of,
     main_of,
@@ -20,7 +19,7 @@ from hub.runs.found_items import (
 )
 from protocol.calls import ListedRow
 from protocol.frame import Record
-from protocol.ids import CallId, DeviceId, RunId, UserId, derive_taken_item_id
+from protocol.ids import CallId, DeviceId, RunId, UserId, content_of, derive_taken_item_id
 from protocol.tables import TABLES
 from protocol.work import ItemSource
 from storage.runs.items import TAKEN, FoundItem, ItemRow, KnownItem, unknown_likeness
