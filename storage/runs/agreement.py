@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
-from protocol.ids import CallId, DeviceId
+from protocol.ids import CallId, DeviceId, content_of, derive_call_id
 from storage import audit
 from storage.agents.schema import agents
 from storage.devices.schema import device_stores
@@ -34,6 +34,7 @@ from storage.runs.trees import spoil_trees_of_device
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
 
+MOST_VERSIONS: Final = 50  # of an item, in a row, which its device may have refused
 FROM_THE_START: Final = ""  # value of *resend_after*: less than every call id
 
 
@@ -457,8 +458,7 @@ def _take(
         return False  # no call changed the row since
     if known is not None and not ledger.is_older(one, known):
         if known.call_id in lost and c.execute(ON_ITS_WAY, {"call": known.call_id}).first() is not None:
-            if known.row_id != one.row_id:
-                _change_row(c, known, one.row_id)
+            _change_older_row(c, known, one)
             return False  # an older row, which that call is still to change
         c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
         _read_again(c, known.unit_key, known.device_id)
@@ -476,12 +476,13 @@ def _take(
         if known.row_id == one.row_id:
             payload = c.execute(PAYLOAD, {"call": known.call_id}).scalar()
             if _whole(known, payload or {}).data:
+                _change_older_row(c, known, one)
                 return False  # a call brings its newer version
             c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
             _read_again(c, known.unit_key, known.device_id)
             return True
         if known.answered_at is None or known.call_id in lost:
-            _change_row(c, known, one.row_id)
+            _change_older_row(c, known, one)
             return False
         if known.call_id in rowless:  # its device lost the row, had it again as another one, and lost that
             c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=one.row_id)))
@@ -489,7 +490,7 @@ def _take(
     # Of no item; or a device of an older day shows its owner what was rejected in a later version.
     _detach(c, known, one)
     if (other := ledger.coming(one, rowless)) is not None:
-        _change_row(c, other, one.row_id)
+        _change_older_row(c, other, one)
     else:
         # The id of its call may be that of an item which the call made on a lost day.
         id = f"{one.id}-{one.row_id}" if one.id in ledger.by_id else one.id
@@ -528,12 +529,33 @@ def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:
     _change_call(c, item, {"action": "update", "where": {"id": row_id}})
 
 
+def _change_older_row(c: sa.Connection, item: ItemRow, one: ItemRow) -> None:
+    """Make the newest call of an item update the row *one*, which has an older version of it.
+
+    The call writes only what differs from *before*. If the row has another version than that, it writes all.
+    """
+    if item.row_id != one.row_id:
+        _change_row(c, item, one.row_id)
+    if item.answered_at is None and item.before and not _has_before(item, one):
+        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=one.row_id, before={})))
+        if item.data:
+            _change_call(c, item, {"data": item.data})
+
+
+def _has_before(item: ItemRow, one: ItemRow) -> bool:
+    """Return True if a row was written by the call that brought *before*, which came before some others."""
+    content = content_of(item.before or {})
+    versions = range(max(item.version - MOST_VERSIONS, 1), item.version)
+    calls = (derive_call_id(item_id=item.id, version=version, content=content) for version in versions)
+    return one.call_id in calls
+
+
 def _change_call(c: sa.Connection, item: ItemRow, changes: dict[str, Any]) -> None:
     """Change the newest call of an item, if it has no answer yet."""
     payload = c.execute(PAYLOAD, {"call": item.call_id}).scalar()
     if item.answered_at is None and payload is not None:
-        given = {"call": item.call_id, "does": changes["action"], "changes": payload | changes}
-        c.execute(CHANGE_CALL, given)
+        changed = {"action": "insert"} | payload | changes
+        c.execute(CHANGE_CALL, {"call": item.call_id, "does": changed["action"], "changes": changed})
 
 
 def _read_again(c: sa.Connection, unit_key: str, device_id: DeviceId | None) -> None:

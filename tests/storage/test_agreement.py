@@ -135,7 +135,7 @@ def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes
     (asked,) = agreement.list_doubtful(c, [told], device_id=DESK)
     assert asked == on_its_way.call_id
     agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, lost=[asked], at=AT)
-    assert the_item(c) == on_its_way
+    assert the_item(c) == msgspec.structs.replace(on_its_way, before={})  # which version it is, is unknown
     bring(c, held, change)
     assert the_item(c).answered_at is not None  # so that the next plan knows what the device has
 

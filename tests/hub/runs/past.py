@@ -67,7 +67,8 @@ class Past:
 
     Attributes:
         asked: calls of the hub, of all connections.
-        on_call: called before a call reaches the device; what it raises ends the connection.
+        on_call: called before a call reaches the device; an answer that it returns is the device's, and an
+            error that it raises ends the connection.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,7 +77,7 @@ class Past:
         self.device_file = folder / "desk.db"
         self.files: dict[str, str] = {}
         self.asked: list[ToolCall] = []
-        self.on_call: Callable[[ToolCall], None] = lambda call: None
+        self.on_call: Callable[[ToolCall], Answer | None] = lambda call: None
         self.model = RewordingModel()
         self.starts = 0
         self.lives = 0  # of hubs that began without a database
@@ -142,9 +143,9 @@ class Past:
         self.epoch += 1
 
         def answer(call: ToolCall) -> Answer:
-            self.on_call(call)
+            refusal = self.on_call(call)
             self.asked.append(call)
-            return device.apply([call])[0]
+            return refusal or device.apply([call])[0]
 
         link = bench.connect(
             runs=_run_over(self.files), answers=answer, capabilities=CAN, epoch=self.epoch, user_id="u"

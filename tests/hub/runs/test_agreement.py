@@ -10,7 +10,7 @@ import pytest
 
 from hub.device.items import read_items
 from hub.device.owner import approve, reject
-from protocol.errors import LinkLost
+from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.work import Action, Answer, ToolCall
 from storage.runs import calls
@@ -356,6 +356,34 @@ async def test_a_device_restored_to_before_it_was_lost_has_its_rows_changed_and_
     past.put_back(past.device_file, "before")
     await past.visit()
     assert [item.title for item in read_items(past.device_file)] == ["call Ana on Monday"]
+
+
+@pytest.mark.parametrize("title", ["mend roof", "mend the roof"])
+async def test_a_change_that_a_restored_device_refused_before_is_brought_back_from_an_older_day_too(
+    past: Past, title: str
+) -> None:
+    """What the device had when it refused the change, a restore may have taken from it."""
+
+    def refuse(call: ToolCall) -> Answer | None:
+        if call.action is not Action.UPDATE:
+            return None
+        return Answer(error=ErrorBody(code=ErrorCode.BAD_PARAMS, message="not now"))
+
+    for number, text in enumerate(
+        ("mend roof,2026-12-01", "mend roof,2026-12-11", "mend the roof,2026-12-11")
+    ):
+        past.files = {"notes/list.csv": f"title,due,status\n{text},open\n"}
+        if number == 2:
+            past.on_call = refuse
+        await past.visit()
+        past.keep(str(number))
+    past.put_back(past.device_file, "0")
+    await past.visit(runs=0)
+    past.on_call = lambda call: None
+    past.files = {"notes/list.csv": f"title,due,status\n{title},2026-12-11,open\n\n"}
+    await past.visit()
+    (item,) = read_items(past.device_file)
+    assert (item.title, item.data["dueDate"]) == (title, 1796947200000)
 
 
 async def test_an_approved_row_of_an_older_day_is_known_though_its_device_lost_it_in_between(
