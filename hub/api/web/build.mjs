@@ -1,4 +1,5 @@
-// Builds dist/: index.html, and a script, a style sheet and an icon with hashes in their names, and manifest.json.
+// Builds dist/: index.html and the manifest of the application that it installs; a script, a style sheet and icons with
+// hashes in their names; and manifest.json, the list of these files.
 // The same sources and packages give the same bytes.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -27,13 +28,19 @@ const bundled = await build({
 const files = new Map();
 for (const file of bundled.outputFiles) files.set(file.path.slice(join(here, "dist").length + 1), file.contents);
 const named = (ending) => [...files.keys()].find((name) => name.endsWith(ending));
-const icon = readFileSync(join(here, "src", "icon.svg"));
-files.set(`assets/icon-${createHash("sha256").update(icon).digest("hex").slice(0, 8)}.svg`, icon);
-const page = readFileSync(join(here, "src", "index.html"), "utf8")
-  .replace("{script}", `/${named(".js")}`)
-  .replace("{icon}", `/${named(".svg")}`)
-  .replace("{style}", `/${named(".css")}`);
-files.set("index.html", Buffer.from(page));
+// icon.png is icon.svg on its colour to the edge, for systems that draw no SVG or cut icons to a shape of their own.
+for (const ending of ["svg", "png"]) {
+  const icon = readFileSync(join(here, "src", `icon.${ending}`));
+  files.set(`assets/icon-${createHash("sha256").update(icon).digest("hex").slice(0, 8)}.${ending}`, icon);
+}
+for (const name of ["index.html", "manifest.webmanifest"]) {
+  const text = readFileSync(join(here, "src", name), "utf8")
+    .replace("{script}", `/${named(".js")}`)
+    .replace("{icon}", `/${named(".svg")}`)
+    .replace("{picture}", `/${named(".png")}`)
+    .replace("{style}", `/${named(".css")}`);
+  files.set(name, Buffer.from(text));
+}
 
 // Packages whose code is in the bundle.
 const packages = new Set(

@@ -1,5 +1,6 @@
 """Pages of the dashboard in a real browser: they ask no other origin, and texts of others stay texts."""
 
+import json
 import os
 import re
 from collections.abc import AsyncIterator
@@ -63,7 +64,7 @@ async def visit(hub: ServedHub, browser: Browser) -> AsyncIterator[Visit]:
         yield opened
 
 
-async def test_no_page_asks_another_origin_breaks_the_policy_or_is_wider_than_its_window(
+async def test_pages_can_be_installed_ask_no_other_origin_break_no_policy_and_fit_their_window(
     visit: Visit,
 ) -> None:
     width, height = SIZES["narrow"]
@@ -71,6 +72,12 @@ async def test_no_page_asks_another_origin_breaks_the_policy_or_is_wider_than_it
     for path in PAGES:
         await visit.open(path)
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
+    devtools = await visit.context.new_cdp_session(visit.page)
+    found = await devtools.send("Page.getInstallabilityErrors")
+    # Windows of tests are private ones, which install nothing.
+    assert {error["errorId"] for error in found["installabilityErrors"]} <= {"in-incognito"}, found
+    manifest = await devtools.send("Page.getAppManifest")
+    assert (manifest["errors"], json.loads(manifest["data"])["name"]) == ([], "hub")
     assert visit.complaints == []
     assert [url for url in visit.requests if not url.startswith(f"{visit.origin}/")] == []
 
