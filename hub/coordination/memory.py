@@ -11,6 +11,7 @@ from hub.metrics import Metrics
 from protocol.authority import Verb
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
+from storage import audit
 from storage.coordination import board_memory, questions
 from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
 from storage.coordination.boards import BoardRow
@@ -66,16 +67,17 @@ class BoardMemory:
         *,
         limit: int | None = None,
         after: Key | None = None,
-    ) -> list[MemoryRow]:
-        """Return the board's memory, newest first.
+    ) -> tuple[list[MemoryRow], dict[str, str]]:
+        """Return the board's memory, newest first, and the names of the ids of its writers.
 
         Raises:
             UnknownBoard, AmbiguousBoard, NotAllowed
         """
 
-        def read(c: Connection) -> list[MemoryRow]:
+        def read(c: Connection) -> tuple[list[MemoryRow], dict[str, str]]:
             found = authority.board_for(c, caller, Verb.MEMORY_READ, board)
-            return board_memory.list_memory(c, found.id, criteria, after=after, limit=limit)
+            rows = board_memory.list_memory(c, found.id, criteria, after=after, limit=limit)
+            return rows, audit.names_of(c, audit.ids_of(row.actor for row in rows))
 
         return await self._store.read(read)
 

@@ -346,14 +346,17 @@ async def serving(
     text: str = TEXT,
     *,
     before: Callable[[sa.Connection], None] | None = None,
+    is_empty: bool = False,
     **options: Any,
 ) -> AsyncIterator[ServedHub]:
     """Open a hub and its operators' server, on a socket in *folder* and a free TCP port.
 
     Args:
+        is_empty: without the agent ``notes`` and its device.
         options: of ``OperatorServer``, where they matter.
     """
-    async with open_hub(folder, text, before) as hub, anyio.create_task_group() as tasks:
+    opening = open_empty_hub if is_empty else open_hub
+    async with opening(folder, text, before) as hub, anyio.create_task_group() as tasks:
         hub.listens(await tasks.start(_server(hub, options).serve))
         yield hub
         tasks.cancel_scope.cancel()

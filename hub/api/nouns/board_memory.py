@@ -25,7 +25,10 @@ _Word = Annotated[str, Meta(max_length=128)]
 
 
 class MemoryView(View, kw_only=True):
-    """An item of a board's memory. *agent*: its writer; None: a person, in *actor*."""
+    """An item of a board's memory. *agent*: its writer; None: a person, in *actor*.
+
+    *actor_name*: in lists, the name of the actor's id, as in the audit log.
+    """
 
     id: str
     board: str
@@ -39,6 +42,7 @@ class MemoryView(View, kw_only=True):
     agent: str | None = None
     agent_id: str | None = None
     actor: str
+    actor_name: str | None = None
     created_at: Instant
 
 
@@ -138,9 +142,14 @@ class BoardMemories(Noun):
     ) -> Memory:
         """List the items of a board's memory, the newest first."""
         paging.limit = min(paging.limit, MOST_LONG)
-        rows = await self._memory.page(caller, board, requested, limit=paging.limit + 1, after=paging.after)
+        rows, names = await self._memory.page(
+            caller, board, requested, limit=paging.limit + 1, after=paging.after
+        )
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
-        return Memory(memory=tuple(map(MemoryView.from_row, page.items)), next_cursor=page.next_cursor)
+        memory = tuple(
+            MemoryView.from_row(row, actor_name=names.get(row.actor.partition(":")[2])) for row in page.items
+        )
+        return Memory(memory=memory, next_cursor=page.next_cursor)
 
     @command(
         "boards memory BOARD add CONTENT",

@@ -1,6 +1,6 @@
 """Issues: problems that a person has to resolve, with fixes for each; those that are muted are apart."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -14,10 +14,10 @@ from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Issue, Severity
 from hub.health.issues import Issues as FoundIssues
 from protocol.errors import ErrorCode, HubError
-from storage import issue_mutes
+from storage import audit, issue_mutes
 from storage.issue_mutes import IssueMute
 from storage.kernel.rows import Key
-from storage.store import Store
+from storage.store import Connection, Store
 
 KEY: Final = r"^[\w.-]{1,200}$(?!\n)"
 
@@ -38,12 +38,16 @@ class FixView(View):
     is_final: bool = False
 
 
-class IssueMuteView(View):
-    """Mute of an issue: who muted it, when and why. *ends_at*: null: until it is unmuted."""
+class IssueMuteView(View, kw_only=True):
+    """Mute of an issue: who muted it, when and why. *ends_at*: null: until it is unmuted.
+
+    *actor_name*: the name of the actor's id, as in the audit log.
+    """
 
     key: str
     reason: str
     actor: str
+    actor_name: str | None = None
     muted_at: Instant
     ends_at: Instant | None = None
 
@@ -129,7 +133,7 @@ class Issues(Noun):
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
         found = await self._issues.fresh(online=online, anew=anew)
-        mutes = await self._store.read(issue_mutes.list_mutes, now_ms(self._clock))
+        mutes = await self._store.read(_mutes, now_ms(self._clock))
         shown = [issue for issue in found if self._is_seen(issue) and (issue.found.key in mutes) == muted]
         return part.of([_view(issue, mutes) for issue in shown], _key)
 
@@ -159,7 +163,7 @@ class Issues(Noun):
         row = IssueMute(key, owner, mute.reason, actor, now, ends_at)
         await self._store.write(issue_mutes.mute, row)
         await self._issues.refresh_muted()
-        return IssueMuteView.from_row(row)
+        return (await self._store.read(_named, [row]))[key]
 
     @command(
         "issues unmute KEY",
@@ -177,7 +181,7 @@ class Issues(Noun):
             raise NoSuchIssue(f"issue {key} is not muted; hub issues ls --muted lists those that are")
         await self._store.write(issue_mutes.unmute, key, at=now, actor=actor)
         await self._issues.refresh_muted()
-        return IssueMuteView.from_row(row)
+        return (await self._store.read(_named, [row]))[key]
 
     def counts(self, since: datetime | None = None) -> IssueCounts:
         """Return the number of issues at the last check, or of those that began since then, by severity."""
@@ -198,11 +202,23 @@ class Issues(Noun):
         return self.user_id in (None, issue.found.user_id)
 
 
-def _view(issue: Issue, mutes: Mapping[str, IssueMute]) -> IssueView:
-    mute = mutes.get(issue.found.key)
+def _mutes(c: Connection, now: int) -> dict[str, IssueMuteView]:
+    return _named(c, issue_mutes.list_mutes(c, now).values())
+
+
+def _named(c: Connection, mutes: Collection[IssueMute]) -> dict[str, IssueMuteView]:
+    """Return the mutes by their keys, with the names of those who muted."""
+    names = audit.names_of(c, audit.ids_of(mute.actor for mute in mutes))
+    return {
+        mute.key: IssueMuteView.from_row(mute, actor_name=names.get(mute.actor.partition(":")[2]))
+        for mute in mutes
+    }
+
+
+def _view(issue: Issue, mutes: Mapping[str, IssueMuteView]) -> IssueView:
     return IssueView.from_row(
         issue,
         issue.found,
         fixes=tuple(FixView.from_row(fix) for fix in issue.found.fixes),
-        muted=None if mute is None else IssueMuteView.from_row(mute),
+        muted=mutes.get(issue.found.key),
     )

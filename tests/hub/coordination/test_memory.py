@@ -42,7 +42,7 @@ class Bench:
         return await self.memory.add(self.garden.callers[who], "roses", content, **about)
 
     async def read(self, who: str = "lead") -> list[str]:
-        rows = await self.memory.page(self.garden.callers[who], "roses", MemoryFilter(), limit=10)
+        rows, _ = await self.memory.page(self.garden.callers[who], "roses", MemoryFilter(), limit=10)
         return [row.content for row in rows]
 
     async def nudge(self, to: str = "lead") -> MessageRow:

@@ -12,7 +12,7 @@ from storage.agents.configs import configuration_of
 from storage.devices.tokens import INVITATIONS
 from tests.support.browser import chromium
 from tests.support.dashboard import visiting
-from tests.support.hub import serving
+from tests.support.hub import NOTES, serving
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -91,3 +91,21 @@ async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_be
         await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
         await page.get_by_role("heading", name="Agents").wait_for()
         await expect(page.get_by_role("link", name="plans")).to_have_count(0)
+
+
+async def test_a_hub_without_a_device_or_an_agent_says_what_to_do_next(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with serving(tmp_path, is_empty=True) as hub, visiting(browser, hub) as visit:
+        page = visit.page
+        first = page.locator("section", has=page.get_by_role("heading", name="What to do next"))
+        await visit.open("")
+        await first.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER").wait_for()
+        await hub.device("desk")
+        await visit.open("agents")
+        await page.locator(".empty").get_by_text("hub agents create NAME").wait_for()
+        await visit.open("")
+        await expect(first.get_by_role("link", name="Make one")).to_have_attribute("href", "/agents?new=1")
+        await hub.agent("notes", **NOTES)
+        await visit.open("")
+        await expect(first).to_have_count(0)

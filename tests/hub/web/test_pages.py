@@ -137,7 +137,10 @@ async def test_home_counts_what_happened_since_the_last_visit_and_leads_to_it(
     await visit.page.clock.set_fixed_time(START + timedelta(minutes=1))
     await visit.open("")
     happened = visit.page.locator("section", has=visit.page.get_by_role("heading", name="What happened"))
-    await expect(happened.get_by_label("Since")).to_contain_text("yesterday")
+    shown = happened.get_by_label("Shown")
+    assert await shown.locator("option").all_inner_texts() == [
+        f"the last {time}" for time in ("24 hours", "7 days", "30 days")
+    ]
     failed = happened.get_by_role("link", name="1 run failed")
     await failed.click()
     await visit.page.get_by_role("heading", name="Runs").wait_for()
@@ -145,9 +148,9 @@ async def test_home_counts_what_happened_since_the_last_visit_and_leads_to_it(
     await visit.page.clock.set_fixed_time(START + timedelta(hours=2))
     hub.clock.advance(7_200)
     await visit.open("")
-    await expect(happened.get_by_label("Since")).to_contain_text("I was here")
+    await expect(happened.get_by_label("Shown").locator("option").first).to_have_text("since my last visit")
     await happened.get_by_role("link", name="0 runs failed").wait_for()
-    await happened.get_by_label("Since").select_option("24 hours")
+    await shown.select_option("the last 24 hours")
     await failed.wait_for()
 
 
@@ -425,6 +428,8 @@ async def test_an_issue_is_corrected_muted_and_shown_again_from_home(
     (mute,) = (await hub.store.read(issue_mutes.list_mutes, hub.now_ms)).values()
     assert (mute.reason, mute.ends_at) == ("it may rest", hub.now_ms + 7 * 86_400_000)
     await visit.page.get_by_text("1 muted").click()
+    me, _, _ = (await visit.page.locator(".navigation .foot p").inner_text()).partition(" · ")
+    assert (await card.get_by_text("Muted by").inner_text()) == f"Muted by {me}: it may rest"
     await card.get_by_role("button", name="Unmute").click()
     await card.get_by_role("button", name="Resume the agent").wait_for()
     assert await hub.store.read(issue_mutes.list_mutes, hub.now_ms) == {}

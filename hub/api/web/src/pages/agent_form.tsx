@@ -11,6 +11,8 @@ import type { AgentView, TableName } from "../types";
 const KNOWN = 200; // devices and accounts that are offered
 const FILES = "files of the device";
 const TABLES: readonly TableName[] = ["tasks", "notes", "timelines", "projects", "taskComments"];
+/** Makes an agent on the command line. */
+export const CREATE = "hub agents create NAME --device DEVICE --path FOLDER --data-type tasks --prompt 'Find tasks.'";
 /** The field that a refusal without one is about, by its code. */
 const FIELD_OF: Readonly<Record<string, string>> = {
   bad_config: "config",

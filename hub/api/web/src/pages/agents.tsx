@@ -4,13 +4,13 @@ import { Act } from "../acting";
 import { count, decimal, exact, money } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Facts, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { Plot } from "../plot";
 import { useReading } from "../reading";
 import { go, link, place, refine } from "../router";
 import { ask } from "../server";
 import type { AgentOverview, AgentMoveView, AgentView, ChartView, SeriesView } from "../types";
-import { AgentForm } from "./agent_form";
+import { AgentForm, CREATE } from "./agent_form";
 import { Calendar } from "./calendar";
 import { RunState, RunTable } from "./run_parts";
 
@@ -68,7 +68,7 @@ function All(): JSX.Element {
     <Read of={agents}>
       {(data) => (
         <>
-          <Table label="Agents" columns={COLUMNS} rows={data.agents} id={(agent) => agent.id} empty="There is no agent yet. Make one: hub agents create" />
+          <Table label="Agents" columns={COLUMNS} rows={data.agents} id={(agent) => agent.id} empty={<>There is no agent yet. {may("devices") && <Command text={CREATE} />}</>} />
           <Pager next={data.next_cursor} />
         </>
       )}

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt } from "../acting";
 import { may } from "../me";
-import { type Column, Facts, Field, Form, Page, Pager, Read, Section, Select, State, Table, Time, Told } from "../parts";
+import { type Column, Facts, Field, Form, Named, Page, Pager, Read, Section, Select, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -226,10 +226,10 @@ function Memory({ board }: { board: string }): JSX.Element {
 function Remembered({ of, again }: { of: MemoryView; again: () => void }): JSX.Element {
   const params = { board: of.board_id, memory_id: of.id };
   return (
-    <article aria-label={`Memory of ${of.agent ?? of.actor}`}>
+    <article aria-label={`Memory of ${of.agent ?? of.actor_name ?? of.actor}`}>
       <p class="card-head">
         <span>
-          <bdi>{of.agent ?? of.actor}</bdi>
+          <Named id={of.actor} name={of.agent ?? of.actor_name} />
           {of.is_chat && " · chat"}
           {of.tags.length > 0 && ` · ${of.tags.join(", ")}`}
         </span>

@@ -8,7 +8,7 @@ import { type Column, Command, Facts, Field, Form, Page, Pager, Read, Section, S
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
-import type { DeviceDetail, DeviceView, InvitationView, KeyView, NewInvitation, PairingView, PresenceInterval } from "../types";
+import type { DeviceDetail, DeviceView, InvitationView, KeyView, NewInvitation, PairingView, PresenceInterval, StatusView } from "../types";
 
 const ROWS = 50;
 const DAYS = 14;
@@ -44,7 +44,7 @@ function List(): JSX.Element {
       <Read of={devices}>
         {(data) => (
           <>
-            <Table label="Devices" columns={COLUMNS} rows={data.devices} id={(device) => device.id} empty="No device is known yet. On a desktop: hub connect URL" />
+            <Table label="Devices" columns={COLUMNS} rows={data.devices} id={(device) => device.id} empty={may("devices") ? "No device is known yet. What pairs one is below." : "No device is known yet."} />
             <Pager next={data.next_cursor} />
           </>
         )}
@@ -54,7 +54,12 @@ function List(): JSX.Element {
   );
 }
 
-/** Return where devices connect, as far as this page knows the hub's names. */
+/** Return the command that connects a device, as far as this page knows the hub's names. */
+export function connectingTo(status: StatusView | undefined): string {
+  const listener = status?.listeners["devices"];
+  return `hub connect ${listener ? addressOf(listener) : "URL"} --root FOLDER`;
+}
+
 function addressOf(listener: string): string {
   const port = listener.slice(listener.lastIndexOf(":") + 1);
   const host = /^(0\.0\.0\.0|\[::\]):/.test(listener) ? location.hostname : listener.slice(0, -port.length - 1);
@@ -74,8 +79,7 @@ function Invitations(): JSX.Element {
   const status = useReading("/v1/status");
   const [name, setName] = useState("");
   const [made, setMade] = useState<NewInvitation | null>(null);
-  const listener = status.data?.listeners["devices"];
-  const url = listener ? addressOf(listener) : "URL";
+  const connect = connectingTo(status.data);
   async function invite(): Promise<void> {
     const body = name.trim() ? { device: name.trim() } : {};
     await attempt(async () => setMade(await ask("post", "/v1/invitations", { body })), "The device is invited.");
@@ -101,7 +105,7 @@ function Invitations(): JSX.Element {
   return (
     <Section title="Pair another device">
       <p class="quiet">
-        On the device: <Command text={`hub connect ${url} --root FOLDER`} /> It shows a code, which is typed here. An
+        On the device: <Command text={connect} /> It shows a code, which is typed here. An
         invitation needs no code:
       </p>
       <Form send={invite}>
@@ -113,7 +117,7 @@ function Invitations(): JSX.Element {
           rows={[
             ["Invitation", <Command text={made.token} />],
             ["Write it", <Command text="(umask 77; cat > invitation)" />],
-            ["Connect", <Command text={`hub connect ${url} --root FOLDER --invitation-file invitation`} />],
+            ["Connect", <Command text={`${connect} --invitation-file invitation`} />],
             ["Expires", <Time at={made.expires_at} />],
             ["Note", "It is shown only once."],
           ]}

@@ -7,6 +7,8 @@ import { useReading } from "../reading";
 import { link, place } from "../router";
 import type { StatusView, SummaryView } from "../types";
 import { lastVisit } from "../visit";
+import { CREATE } from "./agent_form";
+import { connectingTo } from "./devices";
 import { Issues } from "./issues";
 import { RunTable } from "./run_parts";
 
@@ -14,14 +16,22 @@ const SHOWN = 6;
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 const MOST_COUNTED = 1_000; // by the hub, of each kind
-const PERIODS: Readonly<Record<string, number>> = { "24 hours": 1, "7 days": 7, "30 days": 30 };
+const A_DAY = "the last 24 hours";
+const PERIODS: Readonly<Record<string, number>> = { [A_DAY]: 1, "the last 7 days": 7, "the last 30 days": 30 };
 
 export function Home(): JSX.Element {
   const status = useReading("/v1/status", { kinds: ["agent", "device", "run"] });
   const runs = useReading("/v1/runs", { query: { limit: SHOWN }, kinds: ["run"] });
   return (
     <Page title="Home" command="hub status">
-      <Read of={status}>{(data) => <Numbers of={data} />}</Read>
+      <Read of={status}>
+        {(data) => (
+          <>
+            <Numbers of={data} />
+            <Next of={data} />
+          </>
+        )}
+      </Read>
       <div class="halves">
         <Section title="Needs attention" more={<Command text="hub doctor" />}>
           <Issues />
@@ -63,9 +73,40 @@ function Number({ href, value, name }: { href?: string; value: string; name: str
   return <li>{href ? <a href={href}>{inner}</a> : <div>{inner}</div>}</li>;
 }
 
+/** What a hub without a device or without an agent needs first. */
+function Next({ of }: { of: StatusView }): JSX.Element | null {
+  if (of.devices_known > 0 && of.agents > 0) return null;
+  return (
+    <Section title="What to do next">
+      {of.devices_known === 0 ? (
+        <p class="empty">
+          No device is here yet. On the computer whose files are to be read: <Command text={connectingTo(of)} />
+          {may("devices") && (
+            <>
+              {" "}
+              It shows a code, which is typed on the page <a href="/devices">Devices</a>.
+            </>
+          )}
+        </p>
+      ) : (
+        <p class="empty">
+          No agent is here yet, and so nothing is read.{" "}
+          {may("devices") && (
+            <>
+              <a href={link(["agents"], { new: "1" })}>Make one</a>, or: <Command text={CREATE} />
+            </>
+          )}
+        </p>
+      )}
+    </Section>
+  );
+}
+
 /** What happened since the last visit, or in the last days. */
 function Since(): JSX.Element {
-  const days = PERIODS[place.value.query.get("since") ?? ""];
+  const chosen = place.value.query.get("since") ?? "";
+  const days = PERIODS[chosen];
+  const offered = Object.keys(PERIODS).filter((one) => one !== A_DAY || one === chosen || lastVisit());
   const visit = days === undefined ? lastVisit() : null;
   // Of whole hours, so that the same request is asked for a while.
   const since = (visit ?? new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - (days ?? 1) * DAY_MS)).toISOString();
@@ -73,7 +114,7 @@ function Since(): JSX.Element {
   return (
     <Section
       title="What happened"
-      more={<Choice name="since" label="Since" values={Object.keys(PERIODS)} none={lastVisit() ? "I was here" : "yesterday"} isInLine />}
+      more={<Choice name="since" label="Shown" values={offered} none={lastVisit() ? "since my last visit" : A_DAY} isInLine />}
     >
       <p class="quiet">
         Since <Time at={since} isExact /> <Command text={`hub summary --since ${since.slice(0, 19)}Z`} />

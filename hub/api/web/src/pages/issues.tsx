@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt } from "../acting";
 import { may } from "../me";
-import { Command, Read, State, Time } from "../parts";
+import { Command, Named, Read, State, Time } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { ask, type Path, Refusal } from "../server";
 import type { FixView, IssueView, SelfTestView } from "../types";
@@ -135,7 +135,7 @@ function Muted({ of, again }: { of: Reading<{ readonly issues: readonly IssueVie
           <li key={issue.key}>
             <p>{issue.explanation}</p>
             <p class="quiet">
-              Muted by <bdi>{issue.muted?.actor}</bdi>: {issue.muted?.reason}
+              Muted by {issue.muted && <Named id={issue.muted.actor} name={issue.muted.actor_name} />}: {issue.muted?.reason}
             </p>
             <p class="quiet">
               {issue.muted?.ends_at ? <>until <Time at={issue.muted.ends_at} isExact /></> : "until it is unmuted"}
