@@ -336,7 +336,9 @@ async def test_the_page_of_a_run_shows_where_its_time_went_as_it_goes(hub: Serve
     assert visit.complaints == []
 
 
-async def test_a_filter_acts_while_it_is_typed_and_offers_the_names_there_are(visit: Visit) -> None:
+async def test_a_filter_acts_while_typed_offers_the_names_there_are_and_its_days_are_local(
+    visit: Visit,
+) -> None:
     await visit.open("runs")
     agent, names = visit.page.get_by_label("Agent"), visit.page.locator("#agent-values option")
     await agent.focus()
@@ -346,6 +348,16 @@ async def test_a_filter_acts_while_it_is_typed_and_offers_the_names_there_are(vi
     await expect(visit.page.locator("button.command code")).to_have_text("hub runs")  # no name so far
     await agent.press_sequentially(name[-1])
     await expect(visit.page.locator("button.command code")).to_contain_text("hub runs --agent ")
+    devtools = await visit.context.new_cdp_session(visit.page)
+    await devtools.send("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tokyo"})
+    await visit.open("runs")
+    await expect(visit.page.locator(".zone")).to_have_text("Times are those of Asia/Tokyo (GMT+9).")
+    times = await visit.page.locator("td time").evaluate_all("all => all.map((one) => one.title)")
+    assert times and all(time.endswith("GMT+9") for time in times), times
+    async with visit.page.expect_request("**/v1/runs?*since=2026-01-04T15%3A00%3A00.000Z*"):
+        await visit.page.get_by_label("Since").fill("2026-01-05")
+    await visit.open("runs?since=2026-01-04T16:00:00Z")
+    await expect(visit.page.get_by_label("Since")).to_have_value("2026-01-05")
     assert visit.complaints == []
 
 

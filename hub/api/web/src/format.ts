@@ -20,8 +20,35 @@ export function ago(at: string, nowMs: number): string {
 
 const precise = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
+const zoned = new Intl.DateTimeFormat("en-GB", {
+  ...{ day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" },
+  timeZoneName: "shortOffset",
+});
+
 export function second(at: string): string {
   return precise.format(new Date(at));
+}
+
+/** Return a time to the second with its zone. */
+export function full(at: string): string {
+  return zoned.format(new Date(at));
+}
+
+/** Return the zone in which every page shows times, that of this browser, as in: Europe/Berlin (GMT+1). */
+export function zone(nowMs: number): string {
+  const offset = zoned.formatToParts(nowMs).find(({ type }) => type === "timeZoneName")?.value;
+  return [zoned.resolvedOptions().timeZone, offset && `(${offset})`].filter(Boolean).join(" ");
+}
+
+/** Return the day of a time in this zone, as in 2026-01-05. */
+export function dayOf(at: Date): string {
+  return [at.getFullYear(), at.getMonth() + 1, at.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+}
+
+/** Return when a day begins in this zone; a time stays as it is. */
+export function beginOf(day: string | undefined): string | undefined {
+  const begin = day && /^\d{4}-\d\d-\d\d$/.test(day) ? new Date(`${day}T00:00:00`) : undefined;
+  return begin && !Number.isNaN(begin.getTime()) ? begin.toISOString() : day;
 }
 
 export function exact(at: string): string {

@@ -1,7 +1,7 @@
 // Parts of pages: heading, table, facts, states, times, commands to copy, refusals.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, exact, second } from "./format";
+import { ago, dayOf, full, second } from "./format";
 import { now } from "./live";
 import { type Reading, useReading } from "./reading";
 import { link, place, refine } from "./router";
@@ -98,7 +98,7 @@ export function Time({ at, none = "–", isExact = false }: TimeProps): JSX.Elem
   if (!at) return <span class="quiet">{none}</span>;
   // The time that is kept may be seconds old, and what has just happened would be ahead of it.
   return (
-    <time dateTime={at} title={exact(at)}>
+    <time dateTime={at} title={full(at)}>
       {isExact ? second(at) : ago(at, Math.max(now.value, Date.now()))}
     </time>
   );
@@ -387,7 +387,7 @@ export function Filter({ name, label, isDay, values, hint, onFocus }: FilterProp
     <label class="field">
       <span>{label}</span>
       {isDay ? (
-        <input type="date" value={value.slice(0, 10)} onChange={(event) => send(event.currentTarget.value)} />
+        <input type="date" value={value.includes("T") ? dayOf(new Date(value)) : value} onChange={(event) => send(event.currentTarget.value)} />
       ) : (
         <input
           type="search"

@@ -3,7 +3,7 @@ import { effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { outcome, signOut } from "./acting";
-import { lasting } from "./format";
+import { lasting, zone } from "./format";
 import { isHelpShown, isPaletteShown, listen, own } from "./keys";
 import { follow, isSignedOut, keepTime, lostAt, now } from "./live";
 import { hasSession, isAtDevice, me } from "./me";
@@ -62,6 +62,7 @@ function Inside(): JSX.Element {
       <main id="main" tabIndex={-1}>
         <Banner />
         {me.value && <Shown />}
+        <p class="zone">Times are those of {zone(now.value)}.</p>
       </main>
       <Outcome />
       <Palette />

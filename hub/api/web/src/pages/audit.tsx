@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
-import { commandOf } from "../format";
+import { beginOf, commandOf } from "../format";
 import { type Column, Filter, Named, Page, Pager, Pairs, Read, State, Table, Time, Was } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
@@ -59,10 +59,9 @@ function Verify(): JSX.Element {
 
 export function Audit(): JSX.Element {
   const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
-  const day = (filter: string): string | undefined => given(filter) && `${given(filter)}T00:00:00Z`;
   const query = {
     ...{ event: given("event"), actor: given("actor"), subject: given("subject") },
-    ...{ since: day("since"), until: day("until"), cursor: given("cursor"), limit: ROWS },
+    ...{ since: beginOf(given("since")), until: beginOf(given("until")), cursor: given("cursor"), limit: ROWS },
   };
   const audit = useReading("/v1/audit", { query });
   const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));

@@ -1,5 +1,6 @@
 // The calendar of all agents: a table of hours and days, whose fires lead to their agents and runs.
 import type { JSX } from "preact";
+import { dayOf } from "../format";
 import { now } from "../live";
 import { Command, Pager, Read, State } from "../parts";
 import { useReading } from "../reading";
@@ -21,11 +22,6 @@ interface Fire {
   readonly count: number;
 }
 
-/** Return the local day as in 2026-01-05. */
-function named(day: Date): string {
-  return [day.getFullYear(), day.getMonth() + 1, day.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
-}
-
 function after(day: Date, days: number): Date {
   return new Date(day.getFullYear(), day.getMonth(), day.getDate() + days);
 }
@@ -45,7 +41,7 @@ export function Calendar({ isWeek }: { isWeek: boolean }): JSX.Element {
   const query = { since: begin.toISOString(), until: after(begin, length).toISOString(), cursor };
   const plans = useReading("/v1/schedule", { query, kinds: ["agent", "run", "schedule"] });
   const view = isWeek ? "week" : "day";
-  const at = (day: Date): string => link(["agents"], { view, from: named(day) });
+  const at = (day: Date): string => link(["agents"], { view, from: dayOf(day) });
   return (
     <>
       <div class="actions">
@@ -54,7 +50,7 @@ export function Calendar({ isWeek }: { isWeek: boolean }): JSX.Element {
           <a href={link(["agents"], { view })}>Today</a>
           <a href={at(after(begin, length))}>After</a>
         </nav>
-        <Command text={`hub agents calendar --since ${named(begin)} --until ${named(after(begin, length))}`} />
+        <Command text={`hub agents calendar --since ${dayOf(begin)} --until ${dayOf(after(begin, length))}`} />
       </div>
       <Read of={plans}>
         {(data) => (
@@ -79,10 +75,10 @@ function fires(plan: PlanView): Fire[] {
 function Hours({ days, fires }: { days: readonly Date[]; fires: readonly Fire[] }): JSX.Element {
   const cells = new Map<string, Fire[]>();
   for (const fire of [...fires].sort((a, b) => +a.at - +b.at)) {
-    const key = `${named(fire.at)} ${fire.at.getHours()}`;
+    const key = `${dayOf(fire.at)} ${fire.at.getHours()}`;
     cells.set(key, [...(cells.get(key) ?? []), fire]);
   }
-  const hours = Array.from({ length: HOURS }, (_, hour) => hour).filter((hour) => days.some((day) => cells.has(`${named(day)} ${hour}`)));
+  const hours = Array.from({ length: HOURS }, (_, hour) => hour).filter((hour) => days.some((day) => cells.has(`${dayOf(day)} ${hour}`)));
   if (hours.length === 0) return <p class="empty">Nothing is scheduled in this time.</p>;
   return (
     <div class="table-room">
@@ -92,7 +88,7 @@ function Hours({ days, fires }: { days: readonly Date[]; fires: readonly Fire[] 
           <tr>
             <th scope="col">Hour</th>
             {days.map((day) => (
-              <th key={named(day)} scope="col" aria-current={named(day) === named(new Date(now.value)) ? "date" : undefined}>
+              <th key={dayOf(day)} scope="col" aria-current={dayOf(day) === dayOf(new Date(now.value)) ? "date" : undefined}>
                 {date.format(day)}
               </th>
             ))}
@@ -103,8 +99,8 @@ function Hours({ days, fires }: { days: readonly Date[]; fires: readonly Fire[] 
             <tr key={hour}>
               <th scope="row">{String(hour).padStart(2, "0")}:00</th>
               {days.map((day) => (
-                <td key={named(day)} data-head={date.format(day)}>
-                  <Cell of={cells.get(`${named(day)} ${hour}`) ?? []} />
+                <td key={dayOf(day)} data-head={date.format(day)}>
+                  <Cell of={cells.get(`${dayOf(day)} ${hour}`) ?? []} />
                 </td>
               ))}
             </tr>

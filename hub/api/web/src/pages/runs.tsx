@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { between, brief, commandOf, count, money } from "../format";
+import { beginOf, between, brief, commandOf, count, money } from "../format";
 import { now } from "../live";
 import { Choice, type Column, Facts, Filter, NameFilter, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
@@ -22,11 +22,9 @@ export function Runs({ name }: { name: string | undefined }): JSX.Element {
 
 function List(): JSX.Element {
   const given = (filter: string): string | undefined => place.value.query.get(filter) ?? undefined;
-  // A day, or a moment where a link of another page named one.
-  const day = (filter: string): string | undefined => given(filter)?.replace(/^[^T]+$/, "$&T00:00:00Z");
   const asked = {
     ...{ agent: given("agent"), device: given("device"), state: given("state"), outcome: given("outcome") },
-    ...{ since: day("since"), until: day("until"), text: given("text") },
+    ...{ since: beginOf(given("since")), until: beginOf(given("until")), text: given("text") },
   };
   const runs = useReading("/v1/runs", { query: { ...asked, cursor: given("cursor"), limit: ROWS }, kinds: ["run"] });
   const counts = useReading("/v1/runs/counts", { query: asked, kinds: ["run"] });
