@@ -38,6 +38,7 @@ from storage.agents.settings_revisions import SettingsRevision
 from storage.agents.template_changes import WouldBreak
 from storage.agents.templates import UnknownTemplate
 from storage.audit import AuditRow, Entry
+from storage.connectors import credentials
 from storage.connectors.connectors import UnknownConnector
 from storage.coordination import gateways
 from storage.coordination.gateway_agents import RemoteIdTaken
@@ -279,6 +280,22 @@ async def _remarks(context: Context, shared: SharedRoots, settings: Settings) ->
         *await _users_made(context.store, settings),
         *await _unknown_devices(context, settings),
         *await _paths_outside(context.store, shared, settings),
+        *await _sign_ins_deleted(context.store, settings),
+    ]
+
+
+async def _sign_ins_deleted(store: Store, settings: Settings) -> list[Remark]:
+    """Warn of accounts whose stored password or sign-in is deleted: they have another server or user."""
+    held = await store.read(credentials.origins_of_credentials) if settings.connectors else {}
+    return [
+        Remark(
+            ("connectors", number, "name"),
+            f"the stored password or sign-in of {one.name} is deleted with this change:"
+            " it is not sent to another server, or for another user",
+            f"afterwards: hub connectors login {one.name}",
+        )
+        for number, one in enumerate(declared_connectors(settings))
+        if one.problem is None and held.get((one.user_name, one.name), one.origin) != one.origin
     ]
 
 

@@ -111,6 +111,8 @@ def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
         report_changes(checked, nothing="no value in use would change")
         return
     tag = hub.get(PATH)["tag"]
+    if sys.stdin.isatty():
+        _confirm_warned(hub.post(f"{PATH}/check", edit))
     response = hub.send("PATCH", PATH, body=edit, headers={"if-match": tag})
     yield "reload", response
     report_reloaded(response, nothing="no value in use has changed")
@@ -140,6 +142,7 @@ def edit(state: Path) -> None:
                 return
             response = hub.post(f"{PATH}/check", {"text": text})
             if response["ok"]:
+                _confirm_warned(response)
                 done = hub.send("PATCH", PATH, body={"text": text}, headers={"if-match": before["tag"]})
                 report_reloaded(done)
                 return
@@ -147,6 +150,19 @@ def edit(state: Path) -> None:
                 show.report(str(_problem(one)))
             if not click.confirm("edit it again? (no discards the changes)", default=True, err=True):
                 raise Failure("the settings have errors; the changes were discarded", Exit.SETTINGS)
+
+
+def _confirm_warned(checked: Mapping[str, Any]) -> None:
+    """Print the warnings of valid settings, and ask at a terminal whether to apply them.
+
+    Raises:
+        click.Abort: the answer was no.
+    """
+    if not sys.stdin.isatty() or not checked["ok"] or not checked["problems"]:
+        return
+    for one in checked["problems"]:
+        show.report(str(_problem(one)))
+    click.confirm("apply it nonetheless?", abort=True, err=True)
 
 
 @config.command(epilog=example("hub config revert limits.runs"))

@@ -22,6 +22,7 @@ from storage.connectors.connectors import (
     move_connector,
 )
 from storage.connectors.schema import connectors, credentials, sign_ins
+from storage.devices.schema import users
 from storage.kernel.columns import Int, now_ms
 from storage.kernel.rows import columns_of, fill, fill_each, filled
 
@@ -102,6 +103,11 @@ LEASE = (
     .values(lease_owner=sa.bindparam("owner_now"), lease_until=now_ms() + sa.bindparam("ttl", type_=Int))
 )
 RELEASE = sa.update(credentials).where(_one, _own).values(**_FREE)
+HELD = (
+    sa.select(users.c.name, connectors.c.name, connectors.c.origin)
+    .join_from(credentials, connectors, connectors.c.id == credentials.c.connector_id)
+    .join(users, users.c.id == connectors.c.user_id)
+)
 ALL = sa.select(credentials).order_by(credentials.c.connector_id).with_for_update()
 
 
@@ -260,6 +266,11 @@ def note_end(c: sa.Connection, connector_id: str, *, at: int) -> None:
 def list_grants(c: sa.Connection) -> list[GrantAge]:
     """Return the ages of all credentials."""
     return fill_each(GrantAge, c.execute(sa.select(*columns_of(GrantAge, credentials))))
+
+
+def origins_of_credentials(c: sa.Connection) -> dict[tuple[str, str], str]:
+    """Return the origins of the connectors with a credential, by the names of their users and their own."""
+    return {(user, name): origin for user, name, origin in c.execute(HELD)}
 
 
 def keys_in_use(c: sa.Connection) -> dict[str, int]:

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from hub.settings.schema import settings_schema
+from storage.connectors.credentials import origins_of_credentials
 from tests.hub.cli.conftest import Hub
 from tests.support.certificates import write_certificate
-from tests.support.hub import TEXT, ServedHub
+from tests.support.dashboard import MAILBOX
+from tests.support.hub import TEXT, ServedHub, over_unix
 
 
 def test_every_setting_is_shown_and_where_it_was_given(hub: Hub, served: ServedHub, state: Path) -> None:
@@ -97,6 +100,35 @@ def test_a_broken_edit_can_be_edited_again_or_given_up(
     monkeypatch.setenv("VISUAL", "sed -i -e s/4.5/7/ -e t -e s/4/4.5/")
     assert hub("config", "edit", input="y\n").exit_code == 0
     assert served.settings.read_text() == TEXT.replace("4", "7")
+
+
+async def sign_in(served: ServedHub) -> None:
+    async with over_unix(served) as operator:
+        done = await operator.put("/v1/connectors/post/password", json={"password": "secret"})
+    assert done.status_code == 200, done.text
+
+
+def test_who_moves_a_mailbox_to_another_server_is_asked_before_its_password_is_deleted(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TEXT + MAILBOX
+    served.settings.write_text(text)
+    assert hub("reload").exit_code == 0
+    moving = ("config", "set", "connectors.post.settings.host=imap.example.com")
+    deleted = "the stored password or sign-in of post is deleted with this change"
+    assert deleted not in hub(*moving, "--check").stdout, "there is none"
+    portal.call(sign_in, served)
+    assert deleted in hub(*moving, "--check").stdout
+    monkeypatch.setattr("click.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    kept = hub(*moving, input="n\n")
+    assert (kept.exit_code, deleted in kept.stderr) == (1, True)
+    monkeypatch.setenv("VISUAL", "sed -i s/example.org/example.net/")
+    assert deleted in hub("config", "edit", input="n\n").stderr
+    assert served.settings.read_text() == text
+    assert portal.call(served.store.read, origins_of_credentials) != {}
+    done = hub(*moving, input="y\n")
+    assert (done.exit_code, done.stderr.count(deleted)) == (0, 2), "before, and in the answer"
+    assert portal.call(served.store.read, origins_of_credentials) == {}
 
 
 def test_an_editor_that_fails_changes_nothing(

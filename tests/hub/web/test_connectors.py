@@ -71,9 +71,15 @@ async def test_a_mailbox_is_added_gets_its_password_is_tested_and_removed(
         assert PASSWORD not in hub.settings.read_text()
         assert PASSWORD not in await page.content()
 
-        unreachable = {"values": {"connectors.post.settings.port": 1}}
+        await visit.open("settings?key=connectors.post.settings.port")
+        await page.get_by_label("New value").fill("1")
+        await page.get_by_role("button", name="Check").click()
+        deleted = "stored password or sign-in of post is deleted with this change"
+        await page.locator("form [role=status]").filter(has_text=deleted).wait_for()
+        await page.get_by_role("button", name="Save").click()
+        await page.locator(".outcome").filter(has_text=deleted).wait_for()
+        assert await hub.store.read(credentials.find_credential, (await connector(hub, "post")).id) is None
         async with over_unix(hub) as operator:
-            assert (await operator.patch("/v1/config", json=unreachable)).status_code == 200
             moved = await operator.put("/v1/connectors/post/password", json={"password": PASSWORD})
             assert (moved.json()["state"], moved.json()["last_ok_at"]) == ("untested", None)
             await visit.open("connectors/post")

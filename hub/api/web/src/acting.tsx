@@ -4,7 +4,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { may } from "./me";
 import { Refusal, ask } from "./server";
-import type { Scope } from "./types";
+import type { ProblemView, ReloadView, Scope } from "./types";
 
 interface Outcome {
   readonly text: ComponentChildren;
@@ -23,10 +23,16 @@ export function report(text: ComponentChildren, isRefusal = false, undo?: () => 
   if (!isRefusal) timer = setTimeout(() => (outcome.value = null), SHOWN_MS);
 }
 
-/** Do something at the hub and report it. Return whether it was done. */
+/** Return what is wrong with settings, and what to do. */
+export function told(problem: ProblemView): string {
+  return [problem.message, problem.hint].filter(Boolean).join(" – ");
+}
+
+/** Do something at the hub and report it, with the warnings of the answer. Return whether it was done. */
 export async function attempt(action: () => Promise<unknown>, done: string): Promise<boolean> {
+  let answer: unknown;
   try {
-    await action();
+    answer = await action();
   } catch (error) {
     if (error instanceof Refusal) {
       report([error.message, error.hint].filter(Boolean).join(" – "), true);
@@ -35,7 +41,9 @@ export async function attempt(action: () => Promise<unknown>, done: string): Pro
     report("This page failed; the hub may have done it. Load the page again.", true);
     throw error;
   }
-  report(done);
+  const warned = ((answer ?? {}) as Partial<ReloadView>).warnings ?? [];
+  report([done, ...warned.map(told)].join(" "));
+  if (warned.length > 0) clearTimeout(timer); // they say what to do, as a refusal does
   return true;
 }
 

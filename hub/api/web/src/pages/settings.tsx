@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { Act, attempt } from "../acting";
+import { Act, attempt, told } from "../acting";
 import { me } from "../me";
 import { Choice, type Column, Facts, Filter, Page, Pager, Read, Section, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
@@ -228,7 +228,7 @@ function Preview({ of }: { of: ConfigCheckView }): JSX.Element {
   return (
     <div role="status" class={of.ok ? "" : "refused"}>
       {of.problems.map((one) => (
-        <p key={one.message}>{[one.message, one.hint].filter(Boolean).join(" – ")}</p>
+        <p key={one.message}>{told(one)}</p>
       ))}
       {of.ok && effects.length === 0 && <p>No value in use would change.</p>}
       {effects.map((one) => (
