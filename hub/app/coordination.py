@@ -78,9 +78,6 @@ class Coordination:
         )
         lease = Leadership(store, STATUS_LEASE, context.boot_id, clock=clock)
         self.monitor = GatewayMonitor(store, self.fleet, lease=lease, clock=clock)
-        self.gateways = Gateways(
-            store, self.fleet, self.monitor, clock=clock, ids=context.ids, metrics=context.metrics
-        )
         self.memory = BoardMemory(store, clock=clock, ids=context.ids, metrics=context.metrics)
         self.boards = Boards(
             store,
@@ -118,6 +115,7 @@ class Coordination:
             store, fleet=self.fleet, boot_id=context.boot_id, quiet=quiet, **given
         )
         self.provisioning.on_made = self.monitor.recheck
+        self.gateways = Gateways(store, self.fleet, self.monitor, self.provisioning.retry, **given)
         self.monitor.on_missing = self.provisioning.schedule
         self.leads = Leads(store, self.provisioning, **given)
         self.courier.homes.leads = self.leads

@@ -178,6 +178,11 @@ class Provisioning:
         if row.agent_id not in self._in_flight:
             self.kick()
 
+    def retry(self, gateway: str) -> None:
+        """Schedule the creation of all missing agents of a gateway, also of those that it refused."""
+        self._anew.add(gateway)
+        self.kick()
+
     def kick(self) -> None:
         """Wake the loop, because an agent may have to be created."""
         self._wake.set()
@@ -419,8 +424,7 @@ class Provisioning:
 
     def _on_news(self, news: GatewayNews) -> None:
         if isinstance(news, Reconnected):
-            self._anew.add(news.gateway)
-            self.kick()
+            self.retry(news.gateway)
 
     async def _report_made(self) -> None:
         while True:

@@ -256,18 +256,20 @@ def _not_made(agent: GatewayAgentRow, row: GatewayRow) -> Finding:
         fix=_CHECK_S.format(name=row.name),
         subject=agent.agent_id,
         user_id=row.user_id,
+        fixes=_retry(row, "Try to make it again"),
     )
+
+
+def _retry(row: GatewayRow, title: str) -> tuple[Fix, ...]:
+    """Return the fix that tries now what a gateway refused, or could not be asked."""
+    command, path = f"hub gateways reconnect {row.name}", f"/v1/gateways/{row.id}/reconnect"
+    return post(title, command, path, Scope.RUN)
 
 
 def _about_gateway(
     one: GatewayHealth, row: GatewayRow, lost_since: datetime | None, now: datetime
 ) -> Iterator[Finding]:
-    again = post(
-        "Connect again",
-        f"hub gateways reconnect {row.name}",
-        f"/v1/gateways/{row.id}/reconnect",
-        Scope.RUN,
-    )
+    again = _retry(row, "Connect again")
     about = partial(Finding, subject=row.name, user_id=row.user_id, since=lost_since, fixes=again)
     explanation, fix = _explain(one.problem, row.name)
     match one.state:
@@ -293,6 +295,7 @@ def _about_gateway(
             fix=fix,
             subject=row.name,
             user_id=row.user_id,
+            fixes=_retry(row, "Ask for them again"),
         )
 
 

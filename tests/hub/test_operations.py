@@ -127,7 +127,9 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
         monitor = GatewayMonitor(
             store, fleet, lease=Leadership(store, "gateways", BOOT, clock=clock), clock=clock
         )
-        gateways = Gateways(store, fleet, monitor, clock=clock, ids=bench.ids, metrics=bench.metrics)
+        gateways = Gateways(
+            store, fleet, monitor, lambda _: None, clock=clock, ids=bench.ids, metrics=bench.metrics
+        )
         hub.add(agents, runs, schedules, system, issues, gateways)
         return hub
 

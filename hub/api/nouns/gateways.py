@@ -124,6 +124,7 @@ class Gateways(Noun):
         store: Store,
         fleet: Fleet,
         monitor: GatewayMonitor,
+        retry_agents: Callable[[str], None],
         *,
         clock: Clock,
         ids: IdFactory,
@@ -132,6 +133,7 @@ class Gateways(Noun):
         self._store = store
         self._fleet = fleet
         self._monitor = monitor
+        self._retry_agents = retry_agents
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
@@ -219,11 +221,15 @@ class Gateways(Noun):
     )
     @route("POST", "/{gateway}/reconnect", Scope.RUN, errors=[ErrorCode.UNKNOWN_GATEWAY])
     async def reconnect(self, gateway: str, actor: Actor) -> GatewayDetail:
-        """Try now to connect to a gateway, without waiting any longer. One that is ready stays as it is."""
+        """Try now to connect to a gateway, without waiting any longer. One that is ready stays as it is.
+
+        Agents that the gateway refused to create are tried again, too, and a connection with admin rights.
+        """
         row = await self._row(gateway)
         entry = self._entry("gateway.tried_again", actor, row)
         await self._store.write(audit.append_entry, entry)
         self._fleet.wake(row.name)
+        self._retry_agents(row.name)
         log.info("gateway.tried_again", gateway=row.name, actor=actor)
         return await self.get(gateway)
 

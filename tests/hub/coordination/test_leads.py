@@ -23,6 +23,7 @@ from tests.hub.coordination.leading import (
     GARDENER,
     OPERATOR,
     OWNER,
+    PATIENCE_S,
     LeadingHub,
     declare,
     main_of,
@@ -308,8 +309,11 @@ async def test_a_lead_that_was_taken_off_its_board_leads_it_again_when_one_is_wa
         assert west.count("agents.create") == 1
 
 
-async def test_a_worker_that_is_wanted_is_made_by_itself(tmp_path: Path, store: Store) -> None:
+async def test_a_worker_is_made_by_itself_and_after_a_refusal_when_it_is_tried_again(
+    tmp_path: Path, store: Store
+) -> None:
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
+        west.fault("agents.create", "refused", REFUSED)
         row = await store.write(
             gateway_agents.make_gateway_agent,
             gateway_id=GatewayId("gateway-west"),
@@ -320,7 +324,11 @@ async def test_a_worker_that_is_wanted_is_made_by_itself(tmp_path: Path, store: 
             actor="test",
         )
         hub.making.schedule(row)
+        with anyio.fail_after(PATIENCE_S):
+            while (await hub.gateway_agents())[0].state != gateway_agents.FAILED:
+                await hub.clock.sleep(0.2)
 
+        hub.making.retry("west")
         await hub.has_ready()
 
         assert "Name: digger" in west.agents["mc-agent-digger"].files["IDENTITY.md"]

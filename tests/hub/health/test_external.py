@@ -110,6 +110,7 @@ async def test_a_gateway_without_admin_rights_is_reported_though_it_is_ready(sto
     )
     assert (told.id, told.fix) == ("gateway.no_admin_rights", "approve")
     assert "no soul written there" in told.explanation
+    assert [fix.command for fix in told.fixes] == ["hub gateways reconnect office"]
 
 
 async def test_an_agent_that_could_not_be_created_is_reported_with_the_reason(store: Store) -> None:
@@ -119,6 +120,7 @@ async def test_an_agent_that_could_not_be_created_is_reported_with_the_reason(st
     )
     (told,) = await check_gateway_agents(store, lambda: None, START)
     assert told.explanation == "agent office-main could not be made at gateway office: no room"
+    assert [fix.path for fix in told.fixes] == ["/v1/gateways/gw-office/reconnect"]
 
 
 async def test_agents_with_tokens_and_without_a_reply_url_are_reported(store: Store) -> None:
