@@ -1,6 +1,7 @@
 """The handbook as pages for browsers: its Markdown as HTML, without scripts, under a strict policy.
 
-The pages use the style sheet of the dashboard. Each heading has an id as in the handbook's links.
+The pages use the style sheet of the dashboard, in the theme of the system. Each heading has an id as in the
+handbook's links.
 """
 
 import re
@@ -19,7 +20,7 @@ _COMMENT: Final = re.compile(r"^<!--.*?-->\n?", re.MULTILINE | re.DOTALL)  # mar
 _ELSEWHERE: Final = re.compile(r'<a href="\.\./[^"]*">(.*?)</a>')  # files of the repository
 _NO_ID: Final = re.compile(r"[^\w\- ]")
 _PAGE: Final = """<!doctype html>
-<html lang="en" data-theme="light">
+<html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

@@ -41,6 +41,7 @@ pytestmark = [
 ]
 _VIOLATIONS = """async () => (await axe.run()).violations.map(
   ({id, nodes}) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`)"""
+_IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).every((part) => part < 64)"
 
 # What a click does something to, and the keyboard alone does not reach.
 _ONLY_CLICKED = """() => [...document.querySelectorAll("body *")].filter((one) =>
@@ -515,5 +516,6 @@ async def test_every_page_can_be_used_by_everybody_in_both_themes(hub: ServedHub
         async with visiting(browser, hub, theme=theme) as visit:
             for path in PAGES:
                 await visit.open(path)
+                assert await visit.page.evaluate(_IS_DARK) == (theme == "dark"), path
                 await visit.page.evaluate(AXE.read_text(encoding="utf-8"))
                 assert await visit.page.evaluate(_VIOLATIONS) == [], (theme, path)

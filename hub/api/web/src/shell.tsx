@@ -22,16 +22,10 @@ const PALETTE = navigator.platform.startsWith("Mac") || navigator.platform.start
 const theme = signal(localStorage.getItem(THEME) ?? "system");
 const isMenuShown = signal(false);
 
-const darkness = matchMedia("(prefers-color-scheme: dark)");
-
-function paint(): void {
-  const isDark = theme.value === "dark" || (theme.value === "system" && darkness.matches);
-  document.documentElement.dataset["theme"] = isDark ? "dark" : "light";
+effect(() => {
+  document.documentElement.dataset["theme"] = theme.value;
   localStorage.setItem(THEME, theme.value);
-}
-
-effect(paint);
-darkness.addEventListener("change", paint);
+});
 effect(() => {
   void place.value;
   isMenuShown.value = false;
