@@ -13,6 +13,7 @@ from playwright.async_api import Browser, expect
 
 from hub.api.door.roles import Role
 from hub.links.link import RoundTrip
+from hub.settings.limit_settings import Limits
 from storage import issue_mutes
 from storage.agents import agents
 from storage.runs import item_verdicts
@@ -380,8 +381,21 @@ async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(
 
 
 async def test_a_setting_is_found_checked_changed_and_reverted(hub: ServedHub, visit: Visit) -> None:
-    await visit.open("settings")
+    same = {"limits.drain_timeout_s": Limits().drain_timeout_s}
+    async with over_unix(hub) as operator:
+        assert (await operator.patch("/v1/config", json={"values": same})).status_code == 200
+    await visit.open("settings?q=limits.drain_timeout_s")
     page = visit.page
+    await page.get_by_text("All of these have their defaults.").wait_for()
+    await page.get_by_role("link", name="show all").click()
+    await expect(page.locator("td[data-head=From]")).to_contain_text("hub.toml:")
+    width, height = SIZES["narrow"]
+    await page.set_viewport_size({"width": width, "height": height})
+    generation = await page.locator("td[data-head=Generation]").first.bounding_box()
+    assert generation is not None and generation["height"] < 30, "its name is in one line"
+    width, height = SIZES["wide"]
+    await page.set_viewport_size({"width": width, "height": height})
+    await visit.open("settings")
     await page.get_by_label("Setting or meaning").fill("concurrent runs.")
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("table", name="Settings", exact=True).get_by_role("row")).to_have_count(2)

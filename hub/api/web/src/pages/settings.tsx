@@ -48,6 +48,11 @@ function originOf(origins: Readonly<Record<string, string>>, key: string): strin
   return "default";
 }
 
+/** Whether a setting has another value than its default, if it has one, wherever it was written. */
+function isDifferent({ value, origin, about }: Setting & { readonly origin: string; readonly about: Described }): boolean {
+  return about.default === undefined ? origin !== "default" : spelled(value) !== spelled(about.default);
+}
+
 function spelled(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
@@ -113,12 +118,11 @@ function All({ of, tag, schema, again }: AllProps): JSX.Element {
   }));
   const tables = [...new Set(all.map((one) => one.path[0] ?? ""))];
   const text = (words ?? "").toLowerCase();
-  const shown = all.filter(
-    (one) =>
-      (!table || one.path[0] === table) &&
-      (source === "any" || text !== "" || table !== "" || one.origin !== "default") &&
-      `${one.key} ${one.about.description ?? ""}`.toLowerCase().includes(text),
+  const found = all.filter(
+    (one) => (!table || one.path[0] === table) && `${one.key} ${one.about.description ?? ""}`.toLowerCase().includes(text),
   );
+  const shown = source === "any" ? found : found.filter(isDifferent);
+  const hidden = found.length - shown.length;
   const edited = all.find((one) => one.key === chosen);
   const columns: readonly Column<(typeof all)[number]>[] = [
     { head: "Setting", kind: "main", cell: (one) => <a href={link(["settings"], { ...Object.fromEntries(query), key: one.key })}><bdi>{one.key}</bdi></a> },
@@ -134,7 +138,17 @@ function All({ of, tag, schema, again }: AllProps): JSX.Element {
         <Choice name="table" label="Table" values={tables} />
         <Choice name="from" label="Shown" values={["any"]} none="not default" />
       </form>
-      <Table label="Settings" columns={columns} rows={shown} id={(one) => one.key} empty="No setting is like this." />
+      {shown.length + hidden > 0 ? (
+        <Table label="Settings" columns={columns} rows={shown} id={(one) => one.key} empty="All of these have their defaults." />
+      ) : (
+        <p class="empty">No setting is like this.</p>
+      )}
+      {hidden > 0 && (
+        <p class="quiet">
+          {hidden === 1 ? "1 has its default" : `${hidden} have their defaults`}:{" "}
+          <a href={link(["settings"], { ...Object.fromEntries(query), from: "any" })}>show all</a>
+        </p>
+      )}
     </>
   );
 }
