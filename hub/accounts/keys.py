@@ -1,4 +1,4 @@
-"""Keys that seal credentials. They are never stored in the database or its backups.
+"""Keys that seal credentials and excerpts. They are never stored in the database or its backups.
 
 The first existing source is used:
 
@@ -104,37 +104,37 @@ class Keyring:
         """The key that seals."""
         return self.keys[0]
 
-    def seal(self, value: Any, *, row: str, connector_id: str) -> tuple[str, bytes]:
-        """Seal *value* for one row of one connector. Return the key's id and the sealed data."""
+    def seal(self, value: Any, *, row: str, owner: str) -> tuple[str, bytes]:
+        """Seal *value* for one row of one *owner*. Return the key's id and the sealed data."""
         inside = msgspec.json.encode(_Box(row, msgspec.Raw(msgspec.json.encode(value))))
-        return self.newest.id, self._sealed(inside, connector_id)
+        return self.newest.id, self._sealed(inside, owner)
 
-    def open(self, sealed: bytes, kind: type[T], *, row: str, connector_id: str, key_id: str) -> T:
+    def open(self, sealed: bytes, kind: type[T], *, row: str, owner: str, key_id: str) -> T:
         """Open sealed data and return its value.
 
         Raises:
             KeyMissing: the key is missing.
-            NotOpened: the data belongs to another row or connector.
+            NotOpened: the data belongs to another row or owner.
         """
-        box = self._box(sealed, row=row, connector_id=connector_id, key_id=key_id)
+        box = self._box(sealed, row=row, owner=owner, key_id=key_id)
         return msgspec.json.decode(box.value, type=kind)
 
-    def reseal(self, row: str, connector_id: str, key_id: str, sealed: bytes) -> tuple[str, bytes]:
+    def reseal(self, row: str, owner: str, key_id: str, sealed: bytes) -> tuple[str, bytes]:
         """Seal data again with the newest key. Raises NotOpened."""
-        box = self._box(sealed, row=row, connector_id=connector_id, key_id=key_id)
-        return self.newest.id, self._sealed(msgspec.json.encode(box), connector_id)
+        box = self._box(sealed, row=row, owner=owner, key_id=key_id)
+        return self.newest.id, self._sealed(msgspec.json.encode(box), owner)
 
-    def _sealed(self, inside: bytes, connector_id: str) -> bytes:
+    def _sealed(self, inside: bytes, owner: str) -> bytes:
         nonce = self._chance.token_bytes(_NONCE_BYTES)
-        return _FORM + nonce + AESGCM(self.newest.secret).encrypt(nonce, inside, connector_id.encode())
+        return _FORM + nonce + AESGCM(self.newest.secret).encrypt(nonce, inside, owner.encode())
 
-    def _box(self, sealed: bytes, *, row: str, connector_id: str, key_id: str) -> _Box:
+    def _box(self, sealed: bytes, *, row: str, owner: str, key_id: str) -> _Box:
         key = next((key for key in self.keys if key.id == key_id), None)
         if key is None:
             raise KeyMissing(key_id)
         nonce, rest = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
         try:
-            inside = AESGCM(key.secret).decrypt(nonce, rest, connector_id.encode())
+            inside = AESGCM(key.secret).decrypt(nonce, rest, owner.encode())
             box = msgspec.json.decode(inside, type=_Box)
         except (InvalidTag, ValueError, msgspec.MsgspecError):
             raise NotOpened("what was granted cannot be opened: it was changed, or is another's") from None

@@ -329,7 +329,7 @@ class SignIns:
     ) -> SignInRow:
         id, now = self._ids.fresh(), self._now()
         ring = await self._accounts.keys.ring()
-        key_id, sealed = ring.seal(secret, row=id, connector_id=row.id)
+        key_id, sealed = ring.seal(secret, row=id, owner=row.id)
         made = SignInRow(
             id=id,
             connector_id=row.id,
@@ -353,9 +353,7 @@ class SignIns:
     async def _open(self, row: SignInRow) -> _Secret:
         ring = await self._accounts.keys.ring()
         try:
-            return ring.open(
-                row.sealed, _Secret, row=row.id, connector_id=row.connector_id, key_id=row.key_id
-            )
+            return ring.open(row.sealed, _Secret, row=row.id, owner=row.connector_id, key_id=row.key_id)
         except NotOpened as error:
             if isinstance(error, KeyMissing) and await self._accounts.book.has_others():
                 raise SignInFailed(self._accounts.keys.missing(error.key_id)) from None

@@ -132,7 +132,7 @@ class TokenBook:
         ring = await self._keys.ring()
         id = row.connector_id
         try:
-            return ring.open(row.sealed, SealedTokens, row=id, connector_id=id, key_id=row.key_id)
+            return ring.open(row.sealed, SealedTokens, row=id, owner=id, key_id=row.key_id)
         except NotOpened as error:
             if isinstance(error, KeyMissing) and await self.has_others():
                 raise KeyElsewhere(self._keys.missing(error.key_id)) from error
@@ -146,7 +146,7 @@ class TokenBook:
         """Seal a grant for the row of a connector. Return the key's id and the sealed data."""
         ring = await self._keys.ring()
         tokens = SealedTokens(granted.access_token, granted.refresh_token)
-        return ring.seal(tokens, row=connector_id, connector_id=connector_id)
+        return ring.seal(tokens, row=connector_id, owner=connector_id)
 
     async def _find_grant(self, connector_id: str) -> tuple[GrantSight, CredentialRow, SealedTokens]:
         seen = await self._store.read(credentials.find_grant_state, connector_id)

@@ -20,28 +20,26 @@ def store(state: Path, seed: int = 0, **environ: str) -> KeyStore:
 
 
 def test_what_is_sealed_opens_in_its_own_row_alone() -> None:
-    key_id, sealed = ring().seal("a secret", row="r", connector_id="c")
-    assert ring().open(sealed, str, row="r", connector_id="c", key_id=key_id) == "a secret"
+    key_id, sealed = ring().seal("a secret", row="r", owner="c")
+    assert ring().open(sealed, str, row="r", owner="c", key_id=key_id) == "a secret"
     assert b"a secret" not in sealed
     for row, connector in (("r2", "c"), ("r", "c2")):
         with pytest.raises(NotOpened):
-            ring().open(sealed, str, row=row, connector_id=connector, key_id=key_id)
+            ring().open(sealed, str, row=row, owner=connector, key_id=key_id)
     with pytest.raises(NotOpened):
-        ring().open(sealed[:-1] + b"\0", str, row="r", connector_id="c", key_id=key_id)
+        ring().open(sealed[:-1] + b"\0", str, row="r", owner="c", key_id=key_id)
     with pytest.raises(NotOpened, match="k9"):
-        ring().open(sealed, str, row="r", connector_id="c", key_id="k9")
+        ring().open(sealed, str, row="r", owner="c", key_id="k9")
     with pytest.raises(NotOpened):
-        ring().open(b"", str, row="r", connector_id="c", key_id=key_id)
+        ring().open(b"", str, row="r", owner="c", key_id=key_id)
 
 
 def test_sealing_anew_uses_the_newest_key() -> None:
-    key_id, sealed = ring().seal("a secret", row="r", connector_id="c")
+    key_id, sealed = ring().seal("a secret", row="r", owner="c")
     new = Key("k2", bytes([1]) * 32)
     both = ring(new, KEY)
     assert both.reseal("r", "c", key_id, sealed)[0] == "k2"
-    again = ring(new).open(
-        both.reseal("r", "c", key_id, sealed)[1], str, row="r", connector_id="c", key_id="k2"
-    )
+    again = ring(new).open(both.reseal("r", "c", key_id, sealed)[1], str, row="r", owner="c", key_id="k2")
     assert again == "a secret"
 
 
