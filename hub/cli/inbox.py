@@ -16,8 +16,9 @@ from hub.cli.suggestion import lines_of
 from hub.clock import Clock, epoch_ms
 from hub.device.inbox import Inbox, Verdict, waits
 from hub.device.inserts import DeviceFileError
-from hub.device.items import DeviceItem
+from hub.device.items import DeviceItem, read_excerpt
 from hub.printable import spelled
+from hub.text.excerpt import Excerpt
 
 UNDO_S: Final = 8.0
 LEAST_LISTED: Final = 3  # lines of the list
@@ -65,6 +66,7 @@ class TerminalInbox:
         self._undoable: tuple[float, list[int]] = (0.0, [])
         self._prompt: _Prompt | None = None
         self._is_help_shown = False
+        self._shown: tuple[object, Excerpt | None] | None = None
         self.has_ended = False
         self._actions: Mapping[str, Callable[[], None]] = {
             "j": lambda: self._move(1),
@@ -120,7 +122,7 @@ class TerminalInbox:
         item, items = self.item, self.items
         found = f' with "{spelled(self._find)}"' if self._find else ""
         head = f"{len(items)} waiting{found}   j k  a e r u  x A  /  ?  q"
-        detail = [] if item is None else list(lines_of(item, width))
+        detail = [] if item is None else list(lines_of(item, width, excerpt=self._excerpt(item)))
         room = max(LEAST_LISTED, height - len(detail) - 4)
         first = max(0, min(self._current - room // 2, len(items) - room))
         number = None if item is None else item.number
@@ -128,6 +130,12 @@ class TerminalInbox:
         foot = self._note if self._prompt is None else f"{self._prompt.label}: {spelled(self._prompt.text)}_"
         body = [head, *(listed or ["  no item waits"]), "", *detail]
         return [line[:width] for line in [*body[: height - 2], "", spelled(foot)]]
+
+    def _excerpt(self, item: DeviceItem) -> Excerpt | None:
+        version = (item.number, self._inbox.version)
+        if self._shown is None or self._shown[0] != version:
+            self._shown = version, read_excerpt(self._inbox.path, item)
+        return self._shown[1]
 
     def _line(self, item: DeviceItem, is_current: bool) -> str:
         picked = "x" if item.number in self._picked else " "

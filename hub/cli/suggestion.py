@@ -13,6 +13,7 @@ from hub.clock import from_epoch_ms
 from hub.device.items import DeviceItem, SourceState
 from hub.device.owner import lacking
 from hub.printable import spelled
+from hub.text.excerpt import Excerpt, lines_around
 from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName
 
@@ -38,7 +39,12 @@ _LOST: Final = {
 
 
 def lines_of(
-    item: DeviceItem, width: int | None, *, whole: bool = False, with_status: bool = False
+    item: DeviceItem,
+    width: int | None,
+    *,
+    whole: bool = False,
+    with_status: bool = False,
+    excerpt: Excerpt | None = None,
 ) -> Iterator[str]:
     """Yield the lines of an item for review: its title, fields, quote and warnings.
 
@@ -48,6 +54,7 @@ def lines_of(
         width: columns of the terminal; ``None``: no line is broken.
         whole: show texts completely.
         with_status: show the decision of the owner, and the project or task of the item.
+        excerpt: lines around the quote, to be shown with it.
     """
     columns = TABLES[TableName(item.table)].columns
     fields = [
@@ -56,12 +63,14 @@ def lines_of(
         if column.name in item.data and column.name in _SHOWN
     ]
     quote = _quoted(item.quote) if item.quote else "no quote"
+    around = [] if excerpt is None else list(lines_around(excerpt, item.quote or ""))
     yield from _lines(f"{item.label}  {item.table}  {_title(item)}", width)
     below = (
         ", ".join(_status(item)) if with_status else "",
         ", ".join(fields),
         *_texts(item, whole=whole),
-        f"{_named(item.source_path) if item.source_path else 'no file'}: {quote}",
+        f"{_named(item.source_path) if item.source_path else 'no file'}: {'' if around else quote}".rstrip(),
+        *around,
         *(f"! {remark}" for remark in _remarks(item)),
     )
     for line in filter(None, below):

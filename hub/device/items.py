@@ -18,9 +18,10 @@ import msgspec
 
 from hub.clock import from_epoch_ms
 from hub.device import proposals, rows, verdicts
-from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file
+from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
 from hub.device.proposals import Proposal
 from hub.device.verdicts import Remarks, Review, ReviewState
+from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import HTML, MAIL, OFFICE, NotConvertible, media_type_of
 from hub.text.mime import decode
 from protocol.frame import Record
@@ -51,11 +52,9 @@ class Sources:
 
     def state(self, path: str | None, quote: str | None) -> SourceState | None:
         """Return what is missing: the file *path* or *quote* in it. None: nothing, or unknown."""
-        name, _, below = (path or "").partition("/")
-        root = self._roots.get(name)
-        if root is None or not below or below.startswith("/") or ".." in below.split("/"):
-            return None  # a mail, for example, or a hub's attempt to probe other paths
-        file = root / below
+        root, file = self._place(path)
+        if root is None:
+            return None
         try:
             if not root.is_dir():  # for example on an unmounted disk
                 return None
@@ -63,10 +62,32 @@ class Sources:
                 return SourceState.FILE_MISSING
         except OSError:  # invalid name, or a folder that cannot be read
             return None
-        if not quote or media_type_of(below) in _CONVERTED:
+        text = self._plain(file) if quote else None
+        return None if text is None or not quote or quote in text else SourceState.WORDS_MISSING
+
+    def excerpt(self, path: str | None, quote: str | None, start: int | None) -> Excerpt | None:
+        """Return the lines around a quote; None where the file no longer has it once or at *start*."""
+        root, file = self._place(path)
+        text = self._plain(file) if root is not None and quote else None
+        if text is None or not quote:
             return None
-        text = self._text(file)
-        return None if text is None or quote in text else SourceState.WORDS_MISSING
+        if start is None or not text.startswith(quote, start):
+            start = text.find(quote)
+            if start < 0 or text.find(quote, start + 1) >= 0:
+                return None
+        return Excerpts(text).around(start, start + len(quote))
+
+    def _place(self, path: str | None) -> tuple[Path, Path] | tuple[None, Path]:
+        """Return the shared folder of a path and the file, or no folder."""
+        name, _, below = (path or "").partition("/")
+        root = self._roots.get(name)
+        if root is None or not below or below.startswith("/") or ".." in below.split("/"):
+            return None, Path()  # a mail, for example, or a hub's attempt to probe other paths
+        return root, root / below
+
+    def _plain(self, file: Path) -> str | None:
+        """Return the text of a file whose bytes are its text, as the hub reads it."""
+        return None if media_type_of(file.name) in _CONVERTED else self._text(file)
 
 
 def _text(file: Path) -> str | None:
@@ -130,10 +151,20 @@ def read_items(path: Path) -> list[DeviceItem]:
                 return []  # a device is just creating it
             check_file(db, path)
             found = sorted(verdicts.reviews(db), key=lambda review: review.number)
-            sources = Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
+            sources = _sources(db)
             return [_item(db, sources, review, review.row) for review in found if review.row is not None]
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
+
+
+def read_excerpt(path: Path, item: DeviceItem) -> Excerpt | None:
+    """Return the lines around an item's quote, if this machine has its file still. Raises DeviceFileError."""
+    with connect_shared(path) as db:
+        return _sources(db).excerpt(item.source_path, item.quote, item.start)
+
+
+def _sources(db: sqlite3.Connection) -> Sources:
+    return Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
 
 
 def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record) -> DeviceItem:

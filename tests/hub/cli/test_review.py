@@ -13,11 +13,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from click.testing import Result
 
+from hub.cli.inbox import TerminalInbox
 from hub.cli.suggestion import lines_of
 from hub.clock import IdFactory
+from hub.device.inbox import Inbox
 from hub.device.inserts import open_device_store
-from hub.device.items import MAX_BYTES, Sources, read_items
+from hub.device.items import MAX_BYTES, Sources, read_excerpt, read_items
 from hub.device.owner import approve
+from hub.text.excerpt import Excerpt
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
@@ -380,7 +383,24 @@ def test_a_suggestion_is_marked_when_its_file_or_quote_is_missing(
         ]
 
     assert missing() == [None]
+    (item, *_) = read_items(db)
+    assert read_excerpt(db, item) == Excerpt(1, "", " And mend the roof.")
+    inbox = TerminalInbox(Inbox(db), FakeClock())
+    for key in "jj":  # the oldest is the last one
+        inbox.press(key)
+    lines = inbox.lines(60, 40)
+    assert lines[lines.index("    notes/a.md:") + 1 :][:2] == [
+        "    > 1 | Call",
+        "    > 2 | Ana soon. And mend the roof.",
+    ]
+    file.write_text("Hello.\nCall\nAna soon.")
+    assert read_excerpt(db, item) == Excerpt(1, "Hello.\n", ""), "its words are elsewhere in the file now"
+    file.write_text("Call\nAna soon.\nCall\nAna soon.\n Ana soon.")
+    assert read_excerpt(db, item) == Excerpt(1, "", "\nCall\nAna soon.\n Ana soon.")
+    file.write_text(" Call\nAna soon.\nCall\nAna soon.")
+    assert read_excerpt(db, item) is None, "it may be any of them"
     file.write_text("Call Bo soon.")
+    assert read_excerpt(db, item) is None
     assert missing() == ["words_gone", "! the quoted text is no longer in the file"]
     file.rename(folder / "b.md")
     assert missing() == ["file_gone", "! the file was deleted, moved or renamed"]

@@ -1,0 +1,53 @@
+"""Lines around a place in a text: a few, numbered, and never more bytes than the limit."""
+
+import pytest
+
+from hub.text.excerpt import LINES, SIDE_BYTES, Excerpt, Excerpts, lines_around
+
+TEXT = "".join(f"line {n}\n" for n in range(1, 13))
+
+
+def around(text: str, quote: str) -> Excerpt:
+    start = text.index(quote)
+    return Excerpts(text).around(start, start + len(quote))
+
+
+def test_a_quote_has_the_rest_of_its_line_and_the_lines_around_it() -> None:
+    assert around(TEXT, "ine 6") == Excerpt(3, "line 3\nline 4\nline 5\nl", "\nline 7\nline 8\nline 9")
+    assert LINES == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "quote", "found"),
+    [
+        ("one", "one", Excerpt(1, "", "")),
+        ("one\n", "one", Excerpt(1, "", "")),
+        ("\n\none\n\n", "one", Excerpt(1, "\n\n", "\n")),
+        ("a\nb c\nd", "b c\nd", Excerpt(1, "a\n", "")),
+        ("a\r\nb\r\nc", "b", Excerpt(1, "a\r\n", "\r\nc")),
+    ],
+)
+def test_a_text_ends_where_it_ends(text: str, quote: str, found: Excerpt) -> None:
+    assert around(text, quote) == found
+
+
+@pytest.mark.parametrize("letter", ["x", "\u00e4", "\U0001f600", "\ud800"])
+def test_a_long_line_is_cut_and_says_so(letter: str) -> None:
+    text = f"first\n{letter * 3_000}quote{letter * 3_000}\nlast"
+    found = around(text, "quote")
+    assert found.line == 2
+    assert found.before.startswith("…") and found.after.endswith("…")
+    for side in (found.before, found.after):
+        assert SIDE_BYTES - 4 <= len(side.encode()) <= SIDE_BYTES + len("…".encode())
+
+
+def test_lines_are_numbered_and_those_of_the_quote_marked() -> None:
+    found = Excerpt(9, "a\r\nsay ", " now\n\nb")
+    lines = ["   9 | a", "> 10 | say call", "> 11 | Ana now", "  12 |", "  13 | b"]
+    assert list(lines_around(found, "call\nAna")) == lines
+
+
+def test_the_line_is_the_same_in_any_order() -> None:
+    excerpts = Excerpts(TEXT)
+    places = [TEXT.index(f"line {n}") for n in (9, 5, 5, 12, 1)]
+    assert [excerpts.around(at, at + 4).line for at in places] == [6, 2, 2, 9, 1]
