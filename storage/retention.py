@@ -33,6 +33,7 @@ from storage.devices.schema import failed_attempts
 from storage.kernel.columns import Int
 from storage.runs.calls import IS_OPEN
 from storage.runs.schema import (
+    item_excerpts,
     item_verdicts,
     model_answers,
     model_batches,
@@ -299,6 +300,8 @@ prune_wakes = Pruning(wakes, wakes.c.settled_at)
 
 # With the words of the items: a verdict can be undone as long as its row is here.
 prune_verdicts = Pruning(item_verdicts, item_verdicts.c.settled_at)
+# Of items without a verdict: those of the others are gone.
+prune_excerpts = Pruning(item_excerpts, item_excerpts.c.created_at)
 
 
 OLDEST_RETAINED_FIRE = (

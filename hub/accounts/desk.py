@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from pydantic import ValidationError
 
 from hub.accounts.grants import AccountConfig, Granted, Grants
-from hub.accounts.keys import BadKeys, Key, KeyStore
+from hub.accounts.keys import BadKeys, Key, Keyring, KeyStore, NotOpened
 from hub.accounts.tokens import AccountTokens, TokenBook
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.connectors.calling import Caller, Throttle
@@ -23,8 +23,8 @@ from hub.log import Channel
 from hub.outbound.client import OutboundClient
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow
-from storage.runs import posted
-from storage.store import Store
+from storage.runs import excerpts, posted
+from storage.store import Connection, Store
 
 __all__ = ["AccountConfig", "Accounts"]
 
@@ -247,14 +247,18 @@ class Accounts:
         await self._store.write(partial(credentials.forget_grant, at=self._now(), actor=actor), row.id)
         return is_revoked
 
-    async def list_keys(self) -> list[tuple[Key, int]]:
-        """Return the keys, newest first, with the number of rows sealed by each. Raises BadKeys."""
+    async def list_keys(self) -> list[tuple[Key, int, int]]:
+        """Return the keys, newest first, with the numbers of sign-ins and excerpts sealed by each.
+
+        Raises:
+            BadKeys: the keys cannot be read.
+        """
         ring = await self.keys.ring()
-        used = await self._store.read(credentials.keys_in_use)
-        return [(key, used.get(key.id, 0)) for key in ring.keys]
+        used, excerpted = await self._store.read(_keys_in_use)
+        return [(key, used.get(key.id, 0), excerpted.get(key.id, 0)) for key in ring.keys]
 
     async def missing_keys(self) -> dict[str, int]:
-        """Return the keys that are not here, with the number of rows sealed by each. Raises BadKeys."""
+        """Return the keys that are not here, with the number of sign-ins sealed by each. Raises BadKeys."""
         used = await self._store.read(credentials.keys_in_use)
         here = {key.id for key in (await self.keys.ring()).keys} if used else set()
         return {key_id: rows for key_id, rows in used.items() if key_id not in here}
@@ -270,7 +274,7 @@ class Accounts:
             raise BadKeys(self.keys.missing(next(iter(missing))))
 
     async def rotate(self) -> int:
-        """Seal all rows with a new key and return their number, without blocking concurrent users.
+        """Seal everything with a new key, without blocking concurrent users. Return the number of sign-ins.
 
         Keys from systemd or the environment are changed outside the hub; the rows are then sealed with the
         newest of them.
@@ -284,12 +288,29 @@ class Accounts:
             await self.keys.add()
         ring = await self.keys.ring()
         count = await self._store.write(credentials.reseal_all, ring.reseal)
+        await self._reseal_excerpts(ring)
         log.info("keys.rotated", key=ring.newest.id, rows=count)
         return count
 
+    async def _reseal_excerpts(self, ring: Keyring) -> None:
+        """Seal the excerpts with the newest key, some at a time; delete those that do not open."""
+
+        def reseal(row: str, owner: str, key_id: str, sealed: bytes) -> tuple[str, bytes] | None:
+            try:
+                return ring.reseal(row, owner, key_id, sealed)
+            except NotOpened:
+                return None
+
+        others = (await self._store.read(excerpts.keys_of_excerpts)).keys() - {ring.newest.id}
+        if await self.book.has_others():  # which may have the other keys
+            others &= {key.id for key in ring.keys}
+        for key_id in sorted(others):
+            while await self._store.write(excerpts.reseal_excerpts, key_id, reseal):
+                await self._clock.sleep(0)
+
     async def remove_key(self, key_id: str) -> None:
         """Delete a key that seals no row. Raises BadKeys."""
-        count = (await self._store.read(credentials.keys_in_use)).get(key_id, 0)
+        count = sum(used.get(key_id, 0) for used in await self._store.read(_keys_in_use))
         if count:
             raise BadKeys(f"the key {key_id} seals {count} rows: 'hub keys rotate' seals them anew")
         await self.keys.remove(key_id)
@@ -304,6 +325,11 @@ class Accounts:
 
     def _now(self) -> int:
         return epoch_ms(self._clock.now())
+
+
+def _keys_in_use(c: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the numbers of sign-ins and of excerpts that each key seals, by key id."""
+    return credentials.keys_in_use(c), excerpts.keys_of_excerpts(c)
 
 
 class PostedInbox:

@@ -95,6 +95,7 @@ class Keyring:
     def __init__(self, keys: Sequence[Key], chance: Chance) -> None:
         self.keys = tuple(keys)
         self._chance = chance
+        self._cipher = AESGCM(keys[0].secret)  # of the newest key
 
     def __repr__(self) -> str:
         return f"Keyring({[key.id for key in self.keys]})"
@@ -126,7 +127,7 @@ class Keyring:
 
     def _sealed(self, inside: bytes, owner: str) -> bytes:
         nonce = self._chance.token_bytes(_NONCE_BYTES)
-        return _FORM + nonce + AESGCM(self.newest.secret).encrypt(nonce, inside, owner.encode())
+        return _FORM + nonce + self._cipher.encrypt(nonce, inside, owner.encode())
 
     def _box(self, sealed: bytes, *, row: str, owner: str, key_id: str) -> _Box:
         key = next((key for key in self.keys if key.id == key_id), None)

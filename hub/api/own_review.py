@@ -43,9 +43,10 @@ from hub.api.pages import Pages
 from hub.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.device.inbox import Inbox, waits
 from hub.device.inserts import DeviceFileError
-from hub.device.items import DeviceItem
+from hub.device.items import DeviceItem, read_excerpt
 from hub.device.owner import lacking
 from hub.runs.verdict_delivery import fixed_choices
+from hub.text.excerpt import Excerpt
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES, TableName
@@ -145,7 +146,10 @@ class OwnReview:
         found = next((item for item in items if str(item.number) == number), None)
         if found is None or part not in ("", "choices"):
             return None
-        return await self._in_thread(self._choices, found) if part else _detail(found)
+        return await self._in_thread(self._choices if part else self._detail, found)
+
+    def _detail(self, item: DeviceItem) -> ItemDetail:
+        return _detail(item, read_excerpt(self._inbox.path, item))
 
     def _choices(self, item: DeviceItem) -> ItemChoices:
         fields = [
@@ -299,14 +303,14 @@ def _shown(item: DeviceItem) -> dict[str, Any]:
     return own | found | at | {"warnings": tuple(item.remarks.warnings), "row_id": item.row_id}
 
 
-def _detail(item: DeviceItem) -> ItemDetail:
+def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
     proposed = None if item.proposal is None else item.proposal.data
     data = {**item.data, **item.belongs_to, **(proposed or {})}
     data = {name: value for name, value in data.items() if not name.startswith("is")}
     column = lacking(TABLES[TableName(item.table)], item.data)
     place = None
     if item.quote:
-        place = ItemPlace(quote=item.quote, start=item.start or 0, end=item.end or 0)
+        place = ItemPlace(quote=item.quote, start=item.start or 0, end=item.end or 0, excerpt=excerpt)
     before = None if proposed is None else {name: item.data.get(name) for name in proposed}
     lacks = () if column is None else (column.name,)
     return ItemDetail(

@@ -174,6 +174,7 @@ def make_nouns(
             clock=clock,
             ids=context.ids,
             metrics=context.metrics,
+            seals=work.seals,
             on_given=work.verdicts.recheck,
         ),
         Keys(store, accounts, sharing, clock=clock),

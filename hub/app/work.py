@@ -24,6 +24,7 @@ from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
+from hub.runs.excerpts import ExcerptSeals
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
@@ -69,7 +70,8 @@ class Work:
         self._source = DeviceSource(
             limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=metrics, clock=clock
         )
-        self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits)
+        self.seals = ExcerptSeals(accounts.keys)
+        self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits, seals=self.seals)
         self.budgets = Budgets(
             store, boot_id=boot_id, clock=clock, metrics=metrics, limits=context.settings.budget
         )

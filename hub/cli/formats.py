@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from hub.cli import show
-from hub.printable import one_line
+from hub.printable import one_line, spelled
 
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])
@@ -39,7 +39,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "at_second": lambda text: show.short_moment(text, seconds=True),
     "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     "values": lambda data: pairs(data) if data else "",
-    "quote": lambda place: place["quote"] if place else "",
+    "quote": lambda place: place["quote"] if place and not place["excerpt"] else "",
     "named": lambda counts: [f"{name} {value}" for name, value in counts.items()],
     # The hub itself
     "held_back": lambda reason: f"{reason}; runs started by hand are not" if reason else "",
@@ -102,6 +102,16 @@ def short(text: str | None, most: int = MOST_SHOWN) -> str:
     """Return the beginning of a text, on one line."""
     line = " ".join((text or "").split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+@_format
+def source(place: Item | None) -> str:
+    """Format the lines of a quote and those around it."""
+    if not place or not place["excerpt"]:
+        return ""
+    from hub.text.excerpt import Excerpt, lines_around
+
+    return "\n".join(map(spelled, lines_around(Excerpt(**place["excerpt"]), place["quote"])))
 
 
 def pairs(fields: Item) -> str:

@@ -25,6 +25,7 @@ from hub.extraction.items import Extraction, Notes
 from hub.links.link import ALWAYS_ACTIONS, DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.runs.excerpts import ExcerptSeals
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.matching import decide
@@ -143,9 +144,11 @@ class Delivery:
         clock: Clock,
         metrics: Metrics,
         limits: Limits,
+        seals: ExcerptSeals,
         max_sends: int = MAX_SENDS,
     ) -> None:
         self._store = store
+        self._seals = seals
         self._clock = clock
         self._metrics = metrics
         self._max_sends = max_sends
@@ -189,7 +192,7 @@ class Delivery:
             timezone=timezone,
             can_update=link is not None and can_update(link.capabilities),
         )
-        plan_it: Callable[..., UnitPlan] = plans.plan_unit
+        plan_it: Callable[..., UnitPlan] = partial(plans.plan_unit, seal=self._seals.of(document))
         notes = found.notes
         if message is not None:
             seen_keys = [message.seen_key]

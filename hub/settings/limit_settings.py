@@ -114,6 +114,7 @@ class RetentionSettings(Table):
     failed_runs_days: Days = live(90, "Runs that failed.")
     runs_kept: Whole = live(50, "Newest ended runs of each agent that are kept at any age.")
     payload_days: Days = live(7, "Text of items, after the end of their run.")
+    excerpts_days: Days = live(30, "Lines around the quote of an item that waits for a verdict, at most.")
     fires_days: Days = live(90, "Decisions about fires of schedules.")
     fires_kept: Whole = live(10_000, "Maximum number of fires per schedule.")
     activity_days: Days = live(90, "Notifications.")

@@ -21,6 +21,7 @@ from storage.kernel.columns import in_parts, listed
 from storage.kernel.rows import columns_of, fill, fill_each, filled, values_of
 from storage.runs import item_verdicts
 from storage.runs.calls import IS_OPEN, ReportedVerdict, record_verdicts
+from storage.runs.excerpts import drop_excerpts
 from storage.runs.items import (
     CHANGE_ITEM,
     ITEMS,
@@ -460,16 +461,14 @@ def _take(
         if known.call_id in lost and c.execute(ON_ITS_WAY, {"call": known.call_id}).first() is not None:
             _change_older_row(c, known, one)
             return False  # an older row, which that call is still to change
-        c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
-        _read_again(c, known.unit_key, known.device_id)
+        _take_newer(c, known, one)
         return True
     lost_elsewhere = (
         other for other in ledger.of_place(one) if other.call_id in lost and other.answered_at is not None
     )
     if (other := next(lost_elsewhere, None)) is not None:
         lost.remove(other.call_id)
-        c.execute(CHANGE_ITEM, change_of(_newer(other, one)))
-        _read_again(c, other.unit_key, other.device_id)
+        _take_newer(c, other, one)
         _detach(c, known, one)
         return True
     if known is not None and known.verdict != "rejected":
@@ -478,8 +477,7 @@ def _take(
             if _whole(known, payload or {}).data:
                 _change_older_row(c, known, one)
                 return False  # a call brings its newer version
-            c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
-            _read_again(c, known.unit_key, known.device_id)
+            _take_newer(c, known, one)
             return True
         if known.answered_at is None or known.call_id in lost:
             _change_older_row(c, known, one)
@@ -561,6 +559,13 @@ def _change_call(c: sa.Connection, item: ItemRow, changes: dict[str, Any]) -> No
 def _read_again(c: sa.Connection, unit_key: str, device_id: DeviceId | None) -> None:
     c.execute(READ_AGAIN, {"unit": unit_key, "device": device_id})
     spoil_trees_of_device(c, device_id)
+
+
+def _take_newer(c: sa.Connection, known: ItemRow, one: ItemRow) -> None:
+    """Change an item to the device's version, which has no excerpt until its source is read again."""
+    c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
+    drop_excerpts(c, [one.call_id])
+    _read_again(c, known.unit_key, known.device_id)
 
 
 def _newer(known: ItemRow, reported: ItemRow) -> ItemRow:

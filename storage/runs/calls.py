@@ -14,6 +14,7 @@ from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill_each
+from storage.runs.excerpts import drop_excerpts
 from storage.runs.items import note_answers, note_rows_deleted
 from storage.runs.runs import HeldRun, check_held
 from storage.runs.schema import items, run_calls, run_units, runs
@@ -298,6 +299,7 @@ def record_verdicts(
     if changed:
         common = {"device": device_id, "now": at}
         c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
+        drop_excerpts(c, changed)
     return len(before)
 
 

@@ -19,6 +19,7 @@ from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill, listed, values_of
+from storage.runs.excerpts import drop_excerpts
 from storage.runs.schema import items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
@@ -332,6 +333,7 @@ def note_rows_deleted(c: sa.Connection, call_ids: Sequence[CallId], at: int) -> 
     """Record that the rows of updates no longer exist: their owner rejected the items."""
     if call_ids:
         c.execute(ROW_DELETED, [{"call": call_id, "now": at} for call_id in call_ids])
+        drop_excerpts(c, call_ids)
 
 
 UNANSWERED = (

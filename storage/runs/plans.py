@@ -3,7 +3,7 @@
 Messages of a mailbox are planned, failed or left out together with the record of seen messages.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,8 @@ from storage.kernel.database import Conflict
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
-from storage.runs.items import Decide, Decision, Finder, FoundItem, known_items, write_items
+from storage.runs.excerpts import SealedExcerpt, put_excerpts
+from storage.runs.items import Decide, Decision, Finder, FoundItem, ItemRow, known_items, write_items
 from storage.runs.runs import HeldRun, advance, check_held
 from storage.runs.schema import run_calls, run_units, runs, unit_ledger
 from storage.runs.units import ADD_UNIT, fail_unit, find_unit, settle_unit
@@ -42,6 +43,8 @@ class UnitPlan(msgspec.Struct, frozen=True):
     left_out: dict[str, int] = {}  # new items beyond a limit, by the limit's name
     settled: UnitState | None = None  # if the plan settled the unit too
 
+
+Seal = Callable[[ItemRow], SealedExcerpt | None]
 
 HELD_ELSEWHERE = (
     sa.select(run_calls.c.call_id, runs.c.id, runs.c.state)
@@ -147,6 +150,7 @@ def plan_unit(
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
     is_whole: bool = False,
+    seal: Seal | None = None,
 ) -> UnitPlan:
     """Plan a unit that was read: EXTRACTED, with all its calls. Must be committed before the first send.
 
@@ -164,6 +168,7 @@ def plan_unit(
         notes: statistics about the reading; ``left_out`` is added if a limit was reached.
         caps: limits on new items.
         is_whole: all of the unit was read, and nothing waits for the model.
+        seal: returns the excerpt around an item's quote; None: no excerpts are stored.
 
     Raises:
         StaleRun: the run has another fence, or has ended.
@@ -209,6 +214,8 @@ def plan_unit(
         rows = [values_of(call, run_calls, target_table=call.table, **common) for call in fresh]
         execute_for_each(c, ADD_CALLS, rows)
     write_items(c, decisions)
+    if seal is not None:
+        _write_excerpts(c, decisions, seal, at)
     if calls:
         c.execute(OUTDATED, here | {"digest": content_hash})
     has_calls = has_calls or bool(calls)
@@ -269,6 +276,19 @@ def _capped(
     cap = "items_per_file" if in_unit <= in_run else "items_per_run"
     without = {id(one) for one in beyond}
     return [one for one in decisions if id(one) not in without], {cap: len(beyond)}
+
+
+def _write_excerpts(c: sa.Connection, decisions: Sequence[Decision], seal: Seal, at: int) -> None:
+    """Store the excerpts of items whose place is new and that wait for a verdict, or will."""
+    rows = [
+        one.after
+        for one in decisions
+        if one.after is not None
+        and (one.before is None or one.before.source != one.after.source)
+        and (one.after.verdict == "open" or one.after.answered_at is None)
+    ]
+    fresh = [one.after.id for one in decisions if one.after is not None and one.before is None]
+    put_excerpts(c, {row.id: seal(row) for row in rows}, at=at, fresh=fresh)
 
 
 def _count_known(

@@ -318,6 +318,17 @@ index("item_verdicts_item", item_verdicts.c.item_id, item_verdicts.c.created_at)
 index("item_verdicts_user", item_verdicts.c.user_id)
 index("item_verdicts_settled", item_verdicts.c.settled_at, where="settled_at IS NOT NULL")
 
+# Lines around the quote of an item without a verdict, sealed like credentials.
+item_excerpts = table(
+    "item_excerpts",
+    key("item_id", of="items.id"),
+    text("key_id"),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    number("created_at"),
+)
+index("item_excerpts_key", item_excerpts.c.key_id, item_excerpts.c.created_at)
+index("item_excerpts_age", item_excerpts.c.created_at)
+
 model_answers = table(
     "model_answers",
     key("agent_id", of="agents.id"),

@@ -14,12 +14,14 @@ import pytest
 from click.testing import CliRunner, Result
 from websockets.asyncio.client import connect
 
+from hub.accounts.keys import KeyStore
 from hub.cli.app import hub as command
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store
 from hub.device.known_hubs import KnownHub, KnownHubs
 from hub.links.proof import HubKey
 from hub.printable import printable
+from hub.text.excerpt import Excerpt
 from protocol.frame import Record
 from protocol.work import Action, ToolCall
 from tests.support.clock import FakeClock, SeededChance
@@ -133,6 +135,9 @@ def poison(database: Path) -> dict[str, str]:
             " FROM agents WHERE name = 'notes'",
             (EVIL,),
         )
+        ring = KeyStore(database.parent, chance=SeededChance(), environ={}).ring_now()
+        sealed = ring.seal(Excerpt(1, f"{EVIL}\n", f"\n{EVIL}"), row="i-1", owner="i-1")
+        db.execute("INSERT INTO item_excerpts VALUES ('i-1', ?, ?, 1)", sealed)
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         for table in tables:
             columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
@@ -197,6 +202,8 @@ async def test_text_of_others_prints_as_text_in_every_command_that_lists(tmp_pat
                 ]
                 planted += ORDER in result.stdout
         assert not wrong, "\n".join(wrong)
+        shown = await anyio.to_thread.run_sync(ask_for, tmp_path, ["items", "show", "i-1"])
+        assert re.findall(rf"^[ >] \d \| {ORDER}", shown.stdout, re.MULTILINE), shown.stdout
         assert planted > 25, "most of them show what was planted"
     finally:
         await hub.close()

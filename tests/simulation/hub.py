@@ -67,6 +67,7 @@ from tests.simulation.nats import SimClient, SimNats
 from tests.simulation.scene import Settings
 from tests.simulation.store import Weather
 from tests.simulation.wire import Traffic, Wire
+from tests.support.excerpts import excerpt_seals
 
 RESTARTS, HOLD_MS = 3, 600_000  # defaults of the daemon's settings
 JUDGE_S = 10.0
@@ -245,13 +246,14 @@ class SimHub:
             on_agreed=self._agreed,
             on_lost=lambda device_id, epoch: self.dispatcher.device_lost(device_id, epoch),
         )
+        seals = excerpt_seals()
         runner = Runner(
             store=store,
             lifecycle=lifecycle,
             source=DeviceSource(limits=RunLimits(), credit=2, metrics=METRICS, clock=clock),
             extractor=extractor,
             asking=asking,
-            delivery=Delivery(store, clock=clock, metrics=METRICS, limits=limits),
+            delivery=Delivery(store, clock=clock, metrics=METRICS, limits=limits, seals=seals),
             device_grace_s=limits.device_grace_s,
             find_link=self._agreeing,
             watch=watch,
@@ -305,6 +307,7 @@ class SimHub:
             clock=clock,
             ids=self.ids,
             metrics=METRICS,
+            seals=seals,
             on_given=self.verdicts.recheck,
         )
         nouns.add(self.items)

@@ -11,9 +11,10 @@ from protocol.handshake import StoreMark
 from protocol.ids import CallId, UserId
 from storage import retention
 from storage.devices.schema import devices, users
-from storage.runs import agreement, calls, item_verdicts
+from storage.runs import agreement, calls, excerpts, item_verdicts
 from storage.runs.agreement import ReportedRow
 from storage.runs.calls import ReportedVerdict
+from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
 from storage.runs.items import ItemRow
 from tests.storage.rows import AT, ME, running
@@ -236,8 +237,12 @@ def test_a_device_that_is_revoked_gets_no_verdict(c: sa.Connection) -> None:
     assert (stored(c).state, stored(c).reason) == ("refused", "revoked")
 
 
-def test_verdicts_go_when_they_are_old_or_with_their_user(c: sa.Connection) -> None:
+def test_verdicts_and_excerpts_go_when_they_are_old_or_with_their_user(c: sa.Connection) -> None:
     at_device(c)
+    excerpt = {the_item(c).id: SealedExcerpt(the_item(c).id, "k1", b"")}
+    excerpts.put_excerpts(c, excerpt, at=AT)
+    assert retention.prune_excerpts(c, before=AT) == 0
+    assert retention.prune_excerpts(c, before=AT + 1) == 1
     give(c, "reject")
     assert retention.prune_verdicts(c, before=AT + 99) == 0, "it is open"
     send(c)
@@ -245,5 +250,7 @@ def test_verdicts_go_when_they_are_old_or_with_their_user(c: sa.Connection) -> N
     assert retention.prune_verdicts(c, before=AT + 9) == 0
     assert retention.prune_verdicts(c, before=AT + 10) == 1
     give(c, "approve", "v-2")
+    excerpts.put_excerpts(c, excerpt, at=AT)
     c.execute(sa.delete(users).where(users.c.id == ME))
     assert item_verdicts.devices_with_open(c) == []
+    assert excerpts.keys_of_excerpts(c) == {}

@@ -416,6 +416,7 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "schedule_fires",
         "wakes",
         "item_verdicts",
+        "item_excerpts",
         "activity_log",
         "agent_state_history",
         "agent_config_history",

@@ -16,8 +16,10 @@ import msgspec
 import sqlalchemy as sa
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from hub.accounts.keys import KeyStore
 from hub.api.door.roles import Role, Scope
 from hub.health.issues import Finding, notice, post, warning
+from hub.text.excerpt import Excerpt
 from protocol.coordination import MetricType
 from protocol.handshake import CAPABILITY_OF
 from protocol.ids import CallId, RunId
@@ -26,13 +28,14 @@ from protocol.work import Action
 from storage.agents import agents, measurements
 from storage.agents.measurements import BucketRetention, SampleRow
 from storage.devices.devices import DeviceRow
-from storage.runs import items
+from storage.runs import excerpts, items
+from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import Decision, ItemRow
 from storage.runs.schema import model_calls, run_calls, run_state_history, run_units, runs
 from storage.schedules import fire_rows, schedule_rows
 from storage.schedules.fire_rows import FireRow
 from tests.support.browser import chromium
-from tests.support.clock import START
+from tests.support.clock import START, SeededChance
 from tests.support.hub import TEXT, ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
 
@@ -151,6 +154,11 @@ def _keep(c: sa.Connection, hub: ServedHub) -> None:
         for number, title in enumerate((HOSTILE, LONG, PLAIN))
     ]
     items.write_items(c, [Decision(after=row) for row in rows])
+    ring = KeyStore(hub.folder, chance=SeededChance(), environ={}).ring_now()
+    for row, around in zip(rows, (HOSTILE, LONG, "Hello,"), strict=True):
+        excerpt = Excerpt(98, f"{around}\n- [ ] ", f" @due(2026-12-01)\n\n{around}")
+        sealed = SealedExcerpt(row.id, *ring.seal(excerpt, row=row.id, owner=row.id))
+        excerpts.put_excerpts(c, {row.id: sealed}, at=hub.now_ms)
     (schedule,) = schedule_rows.schedules_of(c, agent.id)
     hour = 3_600_000
     fires = [

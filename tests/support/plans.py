@@ -87,6 +87,7 @@ _ALLOWED: Final = {
         *("agents.agents.count_agents", "devices.devices.count_devices", "agents.agents.names_of_agents"),
         *("runs.model_calls.costs", "runs.runs.count_live", "runs.runs.runs_ending_in"),
         *("runs.model_calls.lately", "runs.model_calls.spent_since", "agents.templates.uses_of_templates"),
+        "runs.excerpts.keys_of_excerpts",
     ),
     "sorts the rows of one agent, board, run or name, which are few": (
         *("agents.agents.agent_called", "agents.agents.find_agent_by_name", "runs.units.first_units"),

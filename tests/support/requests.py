@@ -99,7 +99,7 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
             KeyRotation(store, hub_id="h-1", **timed),
         ),
         _connectors(bench),
-        Items(store, roster=roster, **given),
+        Items(store, roster=roster, seals=bench.seals, **given),
         Locks(store, HeldLocks(store, **given), clock=bench.clock),
         Measurements(store, KeptMeasurements(store, **timed)),
         Messages(store, _sent(bench, roster)),

@@ -18,6 +18,7 @@ from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
+from hub.runs.excerpts import ExcerptSeals
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
 from hub.runs.run_order import RunOrder, order_of
@@ -39,6 +40,7 @@ from storage.runs.runs import RunRow
 from storage.runs.units import UnitRow
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.excerpts import excerpt_seals
 from tests.support.link import FakeLink
 from tests.support.presence import appear
 
@@ -136,6 +138,7 @@ class Bench:
     is_disk_full: bool = False
     batches: Batches | None = None
     desk: Desk | None = None
+    seals: ExcerptSeals = field(default_factory=excerpt_seals)
     looked: int = 0
 
     def __post_init__(self) -> None:
@@ -158,7 +161,12 @@ class Bench:
             metrics=self.metrics,
         )
         self.delivery = Delivery(
-            self.store, clock=self.clock, metrics=self.metrics, limits=self.limits, max_sends=self.max_sends
+            self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            limits=self.limits,
+            seals=self.seals,
+            max_sends=self.max_sends,
         )
         self.runner = Runner(
             store=self.store,

@@ -18,13 +18,16 @@ from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links.roster import Roster
 from hub.metrics import Metrics
+from hub.runs.excerpts import ExcerptSeals
 from hub.runs.verdict_delivery import choices_of, fixed_choices, lacking, problem_with, refused_by
+from hub.text.excerpt import Excerpt
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, RunId
 from protocol.tables import TABLES, TableName
-from storage.runs import calls, item_lists, item_verdicts, items
+from storage.runs import calls, excerpts, item_lists, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
+from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_lists import ItemCounts, ItemFilter, ItemPage
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRow, VerdictState
 from storage.runs.items import ItemRow
@@ -92,7 +95,7 @@ class ItemPlace(Struct):
     """Place of an item's words in its source.
 
     *quote* are the code points from *start* to *end* of the text that had the digest *sha256*. *link* opens
-    the message that they are in.
+    the message that they are in. *excerpt*: null for a mail, and once its owner has decided.
     """
 
     quote: str
@@ -100,6 +103,7 @@ class ItemPlace(Struct):
     end: int
     sha256: str | None = None
     link: str | None = None
+    excerpt: Excerpt | None = None
 
 
 class ItemDetail(ItemView, kw_only=True):
@@ -233,12 +237,14 @@ class Items(Noun):
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
+        seals: ExcerptSeals,
         on_given: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._roster = roster
         self._clock = clock
         self._ids = ids
+        self._seals = seals
         self._on_given = on_given
         self._unknown_verdicts = metrics.verdicts_unknown
 
@@ -342,17 +348,22 @@ class Items(Noun):
             "place|quote as quote?",
             "device_refuses as refused here?",
         ),
+        prints="place|source",
     )
     @route("GET", "/{item_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_ITEM])
     async def get(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemDetail:
         """Return one item with its content and its place in the source."""
 
-        def read(c: Connection) -> tuple[ItemRow, str, str | None, VerdictRow | None]:
+        def read(
+            c: Connection,
+        ) -> tuple[ItemRow, str, str | None, VerdictRow | None, SealedExcerpt | None]:
             newest = item_verdicts.newest_verdicts(c, [item_id]).get(item_id)
-            return *items.get_item(c, item_id, self.user_id), newest
+            return *items.get_item(c, item_id, self.user_id), newest, excerpts.find_excerpt(c, item_id)
 
-        row, agent, device_name, newest = await self._store.read(read)
+        row, agent, device_name, newest, sealed = await self._store.read(read)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
+        if place is not None:
+            place.excerpt = await self._seals.open(sealed)
         shown = self._shown(row, agent, device_name, newest)
         lacks, choices = lacking(row.target_table, row.data), fixed_choices(row.target_table)
         return ItemDetail.from_row(row, **shown, place=place, lacks=lacks, choices=choices)

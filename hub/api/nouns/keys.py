@@ -1,4 +1,4 @@
-"""Keys that seal the grants of sign-ins."""
+"""Keys that seal the grants of sign-ins, and excerpts of documents."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
@@ -19,7 +19,9 @@ from storage.store import Store
 
 
 class SealingKeyView(View):
-    """A key, without its secret. *rows*: the number of grants it seals; *is_newest*: it seals new ones.
+    """A key, without its secret. *is_newest*: it seals what is new.
+
+    *rows*, *excerpts*: the numbers of grants, and of excerpts around quotes of items, that it seals.
 
     *is_missing*: it is not here; what it seals can be used only by other nodes of the database.
     *remedy*: how it gets here.
@@ -28,6 +30,7 @@ class SealingKeyView(View):
     id: str
     rows: int
     is_newest: bool
+    excerpts: int = 0
     is_missing: bool = False
     remedy: str | None = None
 
@@ -56,7 +59,13 @@ class SharedKeysView(View):
 
 _SHOWN: Final[Mapping[str, Any]] = {
     "rows": "keys",
-    "table": ("id as key", "rows as sign-ins", "is_newest|yes as newest", "is_missing|yes as missing here"),
+    "table": (
+        "id as key",
+        "rows as sign-ins",
+        "excerpts",
+        "is_newest|yes as newest",
+        "is_missing|yes as missing here",
+    ),
     "empty": "no keys",
     "message": "the keys are in {place}; a backup of the hub does not contain them",
     "notes": ("remedy",),
@@ -64,7 +73,7 @@ _SHOWN: Final[Mapping[str, Any]] = {
 
 
 class Keys(Noun):
-    """Keys that seal the grants of sign-ins. Each method raises BadKeys: keys cannot be read or changed."""
+    """Keys that seal grants and excerpts. Each method raises BadKeys: keys cannot be read or changed."""
 
     name, path = "keys", "/v1/keys"
     errors = (ErrorCode.FORBIDDEN,)
@@ -81,8 +90,8 @@ class Keys(Noun):
     async def all(self) -> SealingKeysView:
         """List the keys and how much each seals; never the keys themselves."""
         keys = [
-            SealingKeyView(id=key.id, rows=rows, is_newest=number == 0)
-            for number, (key, rows) in enumerate(await self._accounts.list_keys())
+            SealingKeyView(id=key.id, rows=rows, excerpts=excerpts, is_newest=number == 0)
+            for number, (key, rows, excerpts) in enumerate(await self._accounts.list_keys())
         ]
         source, missing = self._accounts.keys, (await self._accounts.missing_keys()).items()
         keys += [

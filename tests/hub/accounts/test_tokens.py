@@ -19,7 +19,10 @@ from hub.health.external import check_keys
 from protocol.ids import BootId, NodeId
 from storage.connectors import credentials
 from storage.devices import nodes
+from storage.runs import excerpts
+from storage.runs.excerpts import SealedExcerpt
 from tests.hub.accounts.bench import ID, Bench, bench
+from tests.support.filling import fill
 from tests.support.log import opened_log
 
 pytestmark = pytest.mark.anyio
@@ -280,7 +283,35 @@ async def test_a_key_that_seals_something_is_not_given_up(tmp_path: Path) -> Non
             await b.accounts.remove_key(old)
         await b.accounts.rotate()
         await b.accounts.remove_key(old)
-        assert old not in [key.id for key, _ in await b.accounts.list_keys()]
+        assert old not in [key.id for key, *_ in await b.accounts.list_keys()]
+
+
+async def test_excerpts_are_sealed_anew_and_those_that_nobody_opens_are_deleted(tmp_path: Path) -> None:
+    async with bench(tmp_path) as b:
+        old = await b.accounts.keys.ring()
+        sealed = [
+            SealedExcerpt(f"id-{n:06}", *old.seal(n, row=f"id-{n:06}", owner=f"id-{n:06}")) for n in range(3)
+        ]
+        lost = SealedExcerpt("id-000003", "gone", b"")
+        await b.store.write(fill, {"users": 1, "agents": 1, "devices": 1, "items": 4})
+        await b.store.write(excerpts.put_excerpts, {one.item_id: one for one in [*sealed, lost]}, at=1)
+        await b.accounts.keys.add()
+        with pytest.raises(BadKeys, match="seals 3"):
+            await b.accounts.remove_key(old.newest.id)
+        await _lives(b, "process-1", "process-2")
+        await b.accounts.rotate()
+        ring = await b.accounts.keys.ring()
+        assert await b.store.read(excerpts.keys_of_excerpts) == {ring.newest.id: 3, "gone": 1}
+        found = await b.store.read(excerpts.find_excerpt, "id-000002")
+        assert found is not None
+        assert ring.open(found.sealed, int, row=found.item_id, owner=found.item_id, key_id=found.key_id) == 2
+        assert (await b.accounts.list_keys())[0][1:] == (0, 3)
+
+        ended = "UPDATE leases SET expires_at = 0 WHERE holder_boot_id = 'process-2'"
+        await b.store.write(lambda c: c.exec_driver_sql(ended).rowcount)
+        await b.accounts.rotate()
+        newest = (await b.accounts.keys.ring()).newest.id
+        assert await b.store.read(excerpts.keys_of_excerpts) == {newest: 3}
 
 
 async def _lives(b: Bench, *boots: str) -> None:

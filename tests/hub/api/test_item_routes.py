@@ -8,12 +8,16 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
+from hub.accounts.keys import FILE, KeyStore
+from hub.text.excerpt import Excerpt
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
-from storage.runs import items
+from storage.runs import excerpts, items
+from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import Decision, ItemRow
+from tests.support.clock import SeededChance
 from tests.support.hub import answering, over_unix
 
 
@@ -83,6 +87,29 @@ async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.Asy
     assert (await client.get("/v1/items/i-3")).json()["place"] is None
     unknown = await client.get("/v1/items/i-9")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_item")
+
+
+async def test_an_item_without_a_verdict_shows_the_lines_around_its_quote_and_a_list_does_not(
+    tmp_path: Path,
+) -> None:
+    async with answering(tmp_path) as hub, over_unix(hub) as asking:
+        await hub.store.write(keep)
+        keys = KeyStore(hub.folder, chance=SeededChance(), environ={})
+        text = Excerpt(3, "Hello.\n", "\nBye.")
+        sealed = [
+            SealedExcerpt(f"i-{n}", *keys.ring_now().seal(text, row=f"i-{n}", owner=f"i-{of}"))
+            for n, of in ((0, 0), (4, 0))
+        ]
+        await hub.store.write(excerpts.put_excerpts, {one.item_id: one for one in sealed}, at=1)
+        place = (await asking.get("/v1/items/i-0")).json()["place"]
+        assert place["excerpt"] == {"line": 3, "before": "Hello.\n", "after": "\nBye."}
+        assert (await asking.get("/v1/items/i-1")).json()["place"]["excerpt"] is None
+        assert (await asking.get("/v1/items/i-4")).json()["place"]["excerpt"] is None, "another item's"
+        assert "Hello" not in (await asking.get("/v1/items")).text
+        (hub.folder / FILE).unlink()
+        assert (await asking.get("/v1/items/i-0")).json()["place"]["excerpt"] is None, "its key is gone"
+        assert (await asking.post("/v1/devices/lab/revoke")).status_code == 200
+        assert await hub.store.read(excerpts.keys_of_excerpts) == {}
 
 
 async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncClient) -> None:

@@ -8,6 +8,7 @@ import anyio.lowlevel
 import pytest
 
 from hub.links.link import RunFrame
+from hub.text.excerpt import Excerpt
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunOutcome, UnitState
@@ -21,7 +22,7 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage.runs import calls, item_lists, runs
+from storage.runs import calls, excerpts, item_lists, runs
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_lists import ItemFilter
 from storage.runs.items import ItemRow
@@ -116,6 +117,33 @@ async def test_a_changed_line_changes_its_row_and_the_owner_sees_what_was_there(
     (changed,) = call.source.changed
     assert (changed.before, changed.after) == ("call Anna on Friday", "call Anna on Monday")
     assert (await ledger(bench))["call Anna on Monday"].verdict == "open"
+
+
+async def excerpt_of(bench: Bench, title: str) -> Excerpt | None:
+    row = (await ledger(bench))[title]
+    sealed = await bench.store.read(excerpts.find_excerpt, row.id)
+    assert sealed is None or b"Hello" not in sealed.sealed, "it is not readable in the database"
+    return await bench.seals.open(sealed)
+
+
+@pytest.mark.parametrize("verdict", ["approved", "edited", "rejected"])
+async def test_the_lines_around_a_quote_are_kept_until_its_owner_decides(bench: Bench, verdict: str) -> None:
+    await run(bench, a="Hello.\n- [ ] call Anna on Friday\nBye.\n")
+    assert await excerpt_of(bench, "call Anna on Friday") == Excerpt(1, "Hello.\n- [ ] ", "\nBye.")
+    await run(bench, a="Hello.\n- [ ] call Anna on Monday\nSee you.\n")
+    assert await excerpt_of(bench, "call Anna on Monday") == Excerpt(1, "Hello.\n- [ ] ", "\nSee you.")
+    await judge(bench, "call Anna on Monday", verdict)
+    assert await excerpt_of(bench, "call Anna on Monday") is None
+    await run(bench, a="Hello again.\n- [ ] call Anna on Monday\n")
+    assert await excerpt_of(bench, "call Anna on Monday") is None, "a decided item needs none"
+
+
+async def test_a_row_that_its_owner_removed_leaves_no_lines_behind(bench: Bench) -> None:
+    await run(bench, a="- [ ] call Anna on Friday\n")
+    gone = Answer(error=ErrorBody(code=ErrorCode.DATABASE_CONFLICT, message="no row"))
+    await run(bench, a="- [ ] call Anna on Monday\n", answers=lambda call: gone)
+    assert (await ledger(bench))["call Anna on Monday"].verdict == "rejected"
+    assert await excerpt_of(bench, "call Anna on Monday") is None
 
 
 async def test_a_rejected_item_stays_away_until_its_line_is_another_one(bench: Bench) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from hub.text.excerpt import LINES, SIDE_BYTES, Excerpt, Excerpts, lines_around
+from hub.cli import formats
+from hub.text.excerpt import LINES, SIDE_BYTES, Excerpt, Excerpts
 
 TEXT = "".join(f"line {n}\n" for n in range(1, 13))
 
@@ -42,9 +43,10 @@ def test_a_long_line_is_cut_and_says_so(letter: str) -> None:
 
 
 def test_lines_are_numbered_and_those_of_the_quote_marked() -> None:
-    found = Excerpt(9, "a\r\nsay ", " now\n\nb")
-    lines = ["   9 | a", "> 10 | say call", "> 11 | Ana now", "  12 |", "  13 | b"]
-    assert list(lines_around(found, "call\nAna")) == lines
+    found = Excerpt(9, "a\r\nsay ", " now\n\n\x1b[2J")
+    place = {"quote": "call\nAna", "excerpt": {"line": 9, "before": found.before, "after": found.after}}
+    lines = ["   9 | a", "> 10 | say call", "> 11 | Ana now", "  12 |", "  13 | \\x1b[2J"]
+    assert formats.FORMATS["source"](place) == "\n".join(lines)
 
 
 def test_the_line_is_the_same_in_any_order() -> None:

@@ -11,10 +11,15 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, expect
 
+from hub.clock import IdFactory
+from hub.device.inserts import open_device_store
 from hub.device.items import read_items
 from hub.device.owner import approve
+from protocol.tables import SUGGESTED
+from protocol.work import Action, ItemSource, ToolCall
 from tests.hub.device.test_inbox import inbox_of
 from tests.support.browser import chromium
+from tests.support.clock import FakeClock, SeededChance
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -24,7 +29,16 @@ pytestmark = [
 
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
-    return inbox_of(tmp_path, "call Ana", "pay the rent", "mend the roof").path
+    path, clock = inbox_of(tmp_path, "call Ana", "pay the rent").path, FakeClock()
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("# House\n\n- mend the roof\n")
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance(1))) as store:
+        store.name_roots([str(folder)])
+        source = ItemSource(path="notes/a.md", quote="mend the roof", start=11, end=24)
+        row = {"title": "mend the roof", **SUGGESTED}
+        store.apply([ToolCall(id="c-3", action=Action.INSERT, table="tasks", data=row, source=source)])
+    return path
 
 
 @pytest.fixture
@@ -55,6 +69,8 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await page.goto(link)
         title, keys = page.locator("#item-title"), page.keyboard
         await expect(title).to_have_text("mend the roof")
+        source = page.get_by_role("list", name="Lines of the source").locator("li")
+        await expect(source).to_have_text(["# House", "", "- mend the roof"])
         await expect(page.locator(".navigation li a")).to_have_text(["Reviewr"])
         await keys.press("a")
         await page.get_by_text("Approved “mend").wait_for()
@@ -79,7 +95,8 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         ]
         approve(db, [3], at_ms=1)  # in another program: the page follows
         await expect(page.get_by_role("link", name="mend the roof")).to_have_count(0)
-        assert complaints == []
+        # An item that is read while it is rejected has no row any more.
+        assert [one for one in complaints if "404 (Not Found)" not in one] == []
     async with httpx2.AsyncClient(base_url=origin) as other:  # without the session of the browser
         secret = {"authorization": f"Bearer {link.partition('#')[2]}", "x-hub-request": "1"}
         assert (await other.post("/v1/sessions", headers=secret)).status_code == 401

@@ -90,6 +90,10 @@ async def test_hostile_texts_stay_texts(visit: Visit) -> None:
     assert await visit.page.locator("main img, main b").count() == 0
     width = await visit.page.evaluate("document.documentElement.scrollWidth")
     assert width <= 1280, "a long text makes the page wider"
+    await visit.open("review?item=i-0")
+    lines = visit.page.get_by_role("list", name="Lines of the source").locator("li")
+    await expect(lines).to_have_text([HOSTILE, f"- [ ] {HOSTILE} @due(2026-12-01)", "", HOSTILE])
+    assert await visit.page.locator("main img, main b").count() == 0
     assert visit.complaints == []
 
 
@@ -168,7 +172,12 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await visit.open("review?item=i-2")
     keys, title = visit.page.keyboard, visit.page.locator("#item-title")
     assert await title.inner_text() == PLAIN
-    assert await visit.page.locator("blockquote mark").inner_text() == PLAIN
+    lines = visit.page.get_by_role("list", name="Lines of the source")
+    await expect(lines.locator("li")).to_have_text(
+        ["Hello,", f"- [ ] {PLAIN} @due(2026-12-01)", "", "Hello,"]
+    )
+    assert await lines.get_attribute("start") == "98"
+    assert await lines.locator("mark").all_inner_texts() == [PLAIN]
     await keys.press("a")
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
     assert await verdicts(hub) == {"i-2": ("approve", {})}

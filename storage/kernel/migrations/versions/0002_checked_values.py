@@ -41,9 +41,11 @@ def upgrade() -> None:
     _add_holds_of_budgets()
     _add_times_of_runs()
     _add_mutes_of_issues()
+    _add_excerpts_of_items()
 
 
 def downgrade() -> None:
+    _drop_excerpts_of_items()
     _drop_mutes_of_issues()
     _drop_times_of_runs()
     _drop_holds_of_budgets()
@@ -645,3 +647,25 @@ def _add_mutes_of_issues() -> None:
 
 def _drop_mutes_of_issues() -> None:
     op.drop_table("issue_mutes")
+
+
+def _add_excerpts_of_items() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "item_excerpts",
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", number, nullable=False),
+        sa.PrimaryKeyConstraint("item_id", name=op.f("pk_item_excerpts")),
+        sa.ForeignKeyConstraint(
+            ["item_id"], ["items.id"], name=op.f("fk_item_excerpts_item_id"), ondelete="CASCADE"
+        ),
+        **_STRICT,
+    )
+    op.create_index("item_excerpts_key", "item_excerpts", ["key_id", "created_at"])
+    op.create_index("item_excerpts_age", "item_excerpts", ["created_at"])
+
+
+def _drop_excerpts_of_items() -> None:
+    op.drop_table("item_excerpts")

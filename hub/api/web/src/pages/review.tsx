@@ -10,7 +10,7 @@ import { Choice, Facts, Filter, Page, Pager, Read, Refused, Section, State, Time
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { Refusal, ask } from "../server";
-import type { ItemCountsView, ItemDetail, ItemView, NewVerdictView } from "../types";
+import type { ItemCountsView, ItemDetail, ItemPlace, ItemView, NewVerdictView } from "../types";
 import { Editor, shown } from "./item_editor";
 
 const ROWS = 50;
@@ -277,11 +277,7 @@ function Item({ of, children }: { of: ItemDetail; children: ComponentChildren })
       </h2>
       <Marks of={of} />
       {children}
-      {of.place && (
-        <blockquote>
-          <mark>{of.place.quote}</mark>
-        </blockquote>
-      )}
+      {of.place?.quote && <Source of={of.place} />}
       {of.place?.link && (
         <a href={of.place.link} target="_blank" rel="noreferrer">
           Open the message
@@ -311,6 +307,35 @@ function Item({ of, children }: { of: ItemDetail; children: ComponentChildren })
         />
       </Section>
     </article>
+  );
+}
+
+/** The words of an item, marked in the lines around them. */
+function Source({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
+  if (!excerpt) {
+    return (
+      <blockquote>
+        <mark>{quote}</mark>
+      </blockquote>
+    );
+  }
+  const lines: ComponentChildren[][] = [[]];
+  [excerpt.before, quote, excerpt.after].forEach((text, place) => {
+    text.split(/\r?\n/).forEach((part, number) => {
+      if (number > 0) lines.push([]);
+      if (part) lines.at(-1)?.push(place === 1 ? <mark>{part}</mark> : <span>{part}</span>);
+    });
+  });
+  return (
+    <blockquote>
+      <ol start={excerpt.line} aria-label="Lines of the source">
+        {lines.map((line) => (
+          <li>
+            <div dir="auto">{line}</div>
+          </li>
+        ))}
+      </ol>
+    </blockquote>
   );
 }
 
