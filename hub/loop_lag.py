@@ -35,13 +35,18 @@ class LoopLag:
         self.turns = Turns(clock)
         self._clock = clock
         self._metrics = metrics
-        self._last_s = 0.0
+        self._last_s = self._longest_s = 0.0
         self._due = clock.monotonic() + EVERY_S
 
     @property
     def lag_s(self) -> float:
         """Current delay of the loop: of the last wake-up, or the time since it was due if that is more."""
         return max(self._last_s, self._overdue_s)
+
+    def take_longest_s(self) -> float:
+        """Return the longest delay since the previous call."""
+        longest_s, self._longest_s = max(self._longest_s, self.lag_s), 0.0
+        return longest_s
 
     @property
     def _overdue_s(self) -> float:
@@ -68,6 +73,7 @@ class LoopLag:
                 await self._clock.sleep(self._due - self._clock.monotonic())
                 now, worked = self._clock.monotonic(), time.thread_time()
                 self._last_s = max(0.0, now - self._due)
+                self._longest_s = max(self._longest_s, self._last_s)
                 self._metrics.loop_lag.observe(self._last_s)
                 share = (worked - before) / (every_s + self._last_s)
                 self._metrics.loop.lag_s = self._last_s if share >= BUSY else 0.0  # else the machine is busy

@@ -67,6 +67,12 @@ class Durations:
         return family
 
 
+def value_of(gauge: Gauge) -> float:
+    """Return the value of a gauge without labels."""
+    (family,) = gauge.collect()
+    return family.samples[0].value
+
+
 class FrameTally(Collector):
     """Counters of frames, bytes and answers on the links, as plain integers of the event loop."""
 
@@ -127,7 +133,8 @@ class Metrics:
         counter = partial(Counter, registry=registry)
         gauge = partial(Gauge, registry=registry)
         histogram = partial(Histogram, registry=registry)
-        registry.register(ProcessCollector())
+        self.process = ProcessCollector()
+        registry.register(self.process)
         Info("hub_build", "Version of the running hub.", registry=registry).info({"version": version})
 
         self.frames = FrameTally()

@@ -30,14 +30,28 @@ class ProcessCollector(Collector):
         self._self = proc / "self"
         self._started = _started(proc)
 
-    def collect(self) -> Iterator[Metric]:
+    @staticmethod
+    def cpu_s() -> float:
+        """Return the CPU time spent, in seconds."""
         used = resource.getrusage(resource.RUSAGE_SELF)
+        return used.ru_utime + used.ru_stime
+
+    def memory_bytes(self) -> tuple[int, int]:
+        """Return the virtual and the resident memory.
+
+        Raises:
+            OSError, ValueError: this kernel has no such file.
+        """
+        virtual, resident = (self._self / "statm").read_text().split()[:2]
+        return int(virtual) * PAGE_BYTES, int(resident) * PAGE_BYTES
+
+    def collect(self) -> Iterator[Metric]:
         cpu = "User and system CPU time spent, in seconds."
-        yield CounterMetricFamily("process_cpu_seconds", cpu, value=used.ru_utime + used.ru_stime)
-        with suppress(OSError, ValueError, IndexError):
-            virtual, resident = (self._self / "statm").read_text().split()[:2]
-            yield _gauge("process_virtual_memory_bytes", "Virtual memory.", int(virtual) * PAGE_BYTES)
-            yield _gauge("process_resident_memory_bytes", "Resident memory.", int(resident) * PAGE_BYTES)
+        yield CounterMetricFamily("process_cpu_seconds", cpu, value=self.cpu_s())
+        with suppress(OSError, ValueError):
+            virtual, resident = self.memory_bytes()
+            yield _gauge("process_virtual_memory_bytes", "Virtual memory.", virtual)
+            yield _gauge("process_resident_memory_bytes", "Resident memory.", resident)
         with suppress(OSError):
             yield _gauge("process_open_fds", "Open file descriptors.", self._open_fds())
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -261,6 +261,10 @@ class Folding:
             self._steps.setdefault((line, step), _Sum()).add(row)
             self._whole[line].add(row)
 
+    def steps(self) -> set[int]:
+        """Return the steps with samples of any line."""
+        return {at for _, at in self._steps}
+
     def chart(self, name: str, type: MetricType, *, now_ms: int) -> Chart:
         """Return the result, line by line. The rate of the current step covers the elapsed time only."""
         lines = tuple(

@@ -1,34 +1,37 @@
-"""Measurements of agents: reports of devices, the hub's own measurements, and queries over both."""
+"""Measurements of agents and of the hub: reports of devices, the hub's own samples, and queries over both."""
 
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.agents.charts import Chart, Folding, Plan, Question, TooMuch, chosen, plan
+from hub.agents.charts import BadQuestion, Chart, Folding, Line, Plan, Question, TooMuch, chosen, plan
 from hub.clock import Clock, epoch_ms
 from hub.links.attempts import Buckets
 from hub.log import Channel
-from hub.metrics import Metrics
+from hub.metrics import Metrics, value_of
 from hub.settings.limit_settings import RetentionSettings
 from hub.turns import Turns
-from protocol.coordination import MOST_TAGS, Sample
+from protocol.coordination import MOST_TAGS, MetricType, Sample
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId
+from protocol.ids import AgentId, NodeId
 from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import (
+    HOUR_MS,
     OWN,
     BucketRetention,
     SampleRow,
     SeriesLimits,
     SeriesRow,
 )
+from storage.kernel.rows import Key
 from storage.store import Store
 
 log = Channel(__name__)
@@ -39,6 +42,13 @@ AT_ONCE: Final = 500  # buckets per read: some milliseconds of the loop
 NAME_CHARACTERS: Final = 255
 TAG_CHARACTERS: Final = 64  # of a tag's name
 TAG_VALUE_CHARACTERS: Final = 128
+MOST_HUB_POINTS: Final = 744  # of each series of the hub: the hours of 31 days
+SLOT_MS: Final = 300_000  # each node is sampled once in it
+# The default step of the hub's series is the first of these with at most 60 points.
+HUB_STEPS_MS: Final = (SLOT_MS, 3 * SLOT_MS, HOUR_MS, 6 * HOUR_MS)
+HUB_POINTS: Final = 60
+NODE_LAG: Final = "hub.node_lag_seconds"
+HUB_AGGREGATES: Final = {NODE_LAG: "max"}  # of metrics whose figure is not the default one of their type
 GREATEST: Final = 1e100  # of a value's magnitude; sums stay finite
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
@@ -66,8 +76,30 @@ class TooManyReports(HubError):
         self.retry_after_s = retry_after_s
 
 
+class HubLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A series of the hub as a whole: a value for each step of the plan.
+
+    Attributes:
+        values: None: no node ran, or nothing was measured.
+        whole: the range as one step.
+    """
+
+    name: str
+    type: MetricType
+    tags: Mapping[str, str]
+    plan: Plan
+    whole: float | None
+    values: tuple[float | None, ...]
+
+
 class Measurements:
-    """Stores samples, and answers queries over them."""
+    """Stores samples, and answers queries over them.
+
+    Args:
+        node_id: of this node, whose figures are sampled.
+        devices: returns the number of devices that are connected to this node.
+        lag_s: returns the longest delay of the event loop since the previous call.
+    """
 
     def __init__(
         self,
@@ -76,7 +108,14 @@ class Measurements:
         clock: Clock,
         metrics: Metrics,
         keep: RetentionSettings | None = None,
+        node_id: NodeId | None = None,
+        devices: Callable[[], int] = int,
+        lag_s: Callable[[], float] = float,
     ) -> None:
+        self._node_id = node_id
+        self._devices = devices
+        self._lag_s = lag_s
+        self._sampled: tuple[int, float, float] | None = None  # slot, time and CPU time
         self.turns = Turns(clock)
         self.keep = keep or RetentionSettings()
         self.rules = MeasurementRules()
@@ -92,21 +131,54 @@ class Measurements:
         while True:
             self.turns.work()
             try:
+                await self.measure_node()
                 await self.measure_work()
             except Exception as exc:  # the loop must survive any error
                 log.error("measurements.failed", exc=exc)  # retried in the next round
             self.turns.wait(EVERY_S)
             await self._clock.sleep(EVERY_S)
 
+    async def measure_node(self) -> None:
+        """Record the load of this node, once in each slot of five minutes."""
+        at, now = epoch_ms(self._clock.now()), self._clock.monotonic()
+        slot, cpu_s = at // SLOT_MS, self._metrics.process.cpu_s()
+        if self._node_id is None or (self._sampled is not None and self._sampled[0] == slot):
+            return
+        figures = {
+            "hub.node_devices": float(self._devices()),
+            "hub.node_calls": value_of(self._metrics.pending_calls),
+            NODE_LAG: self._lag_s(),
+        }
+        with suppress(OSError, ValueError):
+            figures["hub.node_memory_bytes"] = float(self._metrics.process.memory_bytes()[1])
+        if self._sampled is not None and now > self._sampled[1]:
+            figures["hub.node_cpu"] = (cpu_s - self._sampled[2]) / (now - self._sampled[1])
+        tags = {"node": self._node_id}
+        samples = [
+            SampleRow(agent_id=None, name=name, value=value, at=at, type=MetricType.GAUGE, tags=tags)
+            for name, value in figures.items()
+        ]
+        self._count_left_out(
+            await self._store.write(measurements.record, samples, at=at, retention=self._retained())
+        )
+        self._sampled = (slot, now, cpu_s)
+
+    def _count_left_out(self, samples: int) -> None:
+        if samples:
+            self._metrics.limits_reached.labels("metric_series_of_hub").inc(samples)
+
     async def measure_work(self) -> int:
-        """Measure ended runs and answered model questions. Return the number of both."""
+        """Measure ended runs, answered model questions and verdicts. Return the number of all."""
         total = 0
-        if not await self._store.read(measurements.has_unmeasured):
+        if not await self._store.read(
+            measurements.has_unmeasured, at=epoch_ms(self._clock.now()), retention=self._retained()
+        ):
             return total
         while True:
             self.turns.work()
             at, retained = epoch_ms(self._clock.now()), self._retained()
-            measured = await self._store.write(measurements.measure, at=at, retention=retained)
+            measured, left_out = await self._store.write(measurements.measure, at=at, retention=retained)
+            self._count_left_out(left_out)
             total += measured
             if measured < measurements.AT_ONCE:
                 return total
@@ -174,9 +246,75 @@ class Measurements:
                 lines=len(set(lines.values())),
             )
             self._check_size(planned, len(lines))
+        folding = await self._fold(planned, lines)
+        return folding.chart(question.name, rows[0].type, now_ms=now_ms)
+
+    async def ask_hub(
+        self,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        step_ms: int | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        after: Key | None = None,
+    ) -> list[HubLine]:
+        """Return series of the hub as a whole, by name and tags, with a value for each step.
+
+        A counter without a sample is 0 in a step in which a node ran. Other steps have no value.
+
+        Raises:
+            BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
+        """
+        rows, of_nodes = await self._store.read(
+            lambda c: (
+                measurements.list_series(c, None, name=name, limit=limit, after=after),
+                measurements.list_series(c, None, name="hub.node_devices"),
+            )
+        )
+        now_ms, retained = epoch_ms(self._clock.now()), self._retained()
+        end = now_ms if until is None else until
+        begin = end - DAY_MS if since is None else since
+        if step_ms is None:
+            step_ms = next((one for one in HUB_STEPS_MS if end - begin <= one * HUB_POINTS), DAY_MS)
+            step_ms = step_ms if begin >= retained.minutes_from else max(step_ms, HOUR_MS)
+        if step_ms % SLOT_MS:
+            raise BadQuestion(f"step: expected whole steps of 5 minutes; not {step_ms / 1_000:g} s")
+        question = Question(name="", since=begin, until=end, step_ms=step_ms)
+
+        def planned(type: MetricType, aggregate: str | None = None) -> Plan:
+            return plan(
+                msgspec.structs.replace(question, aggregate=aggregate),
+                type,
+                now_ms=now_ms,
+                minutes_from=retained.minutes_from,
+                most_points=MOST_HUB_POINTS,
+                lines=1,
+            )
+
+        with self._metrics.count_limits():
+            of_gauges = planned(MetricType.GAUGE)
+            self._check_size(of_gauges, max(len(rows), len(of_nodes)))
+        observed = (await self._fold(of_gauges, {row.id: None for row in of_nodes})).steps()
+        observed.add(now_ms - now_ms % step_ms)
+        lines: dict[str, tuple[Plan, Line]] = {}
+        kinds = {row.id: (row.type, HUB_AGGREGATES.get(row.name)) for row in rows}
+        for type, aggregate in set(kinds.values()):
+            its_plan = planned(type, aggregate)
+            ids = {id: id for id, kind in kinds.items() if kind == (type, aggregate)}
+            folding = await self._fold(its_plan, ids)
+            chart = folding.chart("", type, now_ms=now_ms)
+            lines |= {str(line.tag): (its_plan, line) for line in chart.lines}
+        return [_hub_line(row, *lines[row.id], observed) for row in rows]
+
+    async def _fold(self, planned: Plan, lines: Mapping[str, str | None]) -> Folding:
+        """Return the buckets of these series, read in windows so that no read is long."""
         folding = Folding(planned, lines)
+        if not lines:
+            return folding
         window = planned.size_ms * max(1, AT_ONCE // len(lines))
-        oldest = retained.hours_from - retained.hours_from % planned.step_ms
+        oldest = self._retained().hours_from
+        oldest -= oldest % planned.step_ms
         for since in range(max(planned.since, oldest), planned.until, window):
             folding.add(
                 await self._store.read(
@@ -188,7 +326,7 @@ class Measurements:
                     with_sketches=planned.percent is not None,
                 )
             )
-        return folding.chart(question.name, rows[0].type, now_ms=now_ms)
+        return folding
 
     def _check_rate(self, scope: str) -> None:
         rules = self.rules
@@ -214,6 +352,21 @@ class Measurements:
             minutes_from=now_ms - self.keep.metric_minutes_days * DAY_MS,
             hours_from=now_ms - self.keep.metric_hours_days * DAY_MS,
         )
+
+
+def _hub_line(row: SeriesRow, planned: Plan, line: Line, observed: Collection[int]) -> HubLine:
+    is_counter = row.type is MetricType.COUNTER
+    return HubLine(
+        name=row.name,
+        type=row.type,
+        tags=row.tags,
+        plan=planned,
+        whole=line.whole,
+        values=tuple(
+            0.0 if point.value is None and is_counter and point.at in observed else point.value
+            for point in line.points
+        ),
+    )
 
 
 AHEAD_MS: Final = 60_000  # maximum lead of a device's clock

@@ -150,7 +150,7 @@ class Hub:
             metrics=context.metrics,
         )
         accounts.on_change = news.connector_moved
-        measurements = make_measurements(context)
+        measurements = make_measurements(context, roster, lag)
         reloader = context.watch_settings.reloader
         lines = FileLines(lambda: reloader.reading)
         news.configs.line_of = lambda agent, user, key: lines.of_agent(agent, user, "config", key)

@@ -15,6 +15,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
+from hub.loop_lag import LoopLag
 from hub.outbound.rules import OutboundRules
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
@@ -271,7 +272,14 @@ def _make_span_export(context: Context) -> SpanExport | None:
     )
 
 
-def make_measurements(context: Context) -> Measurements:
-    """Create the service for measurements of agents."""
-    keep = context.settings.retention
-    return Measurements(context.store, clock=context.clock, metrics=context.metrics, keep=keep)
+def make_measurements(context: Context, roster: Roster, lag: LoopLag) -> Measurements:
+    """Create the service for measurements of agents and of this node."""
+    return Measurements(
+        context.store,
+        clock=context.clock,
+        metrics=context.metrics,
+        keep=context.settings.retention,
+        node_id=context.node.id,
+        devices=lambda: len(roster),
+        lag_s=lag.take_longest_s,
+    )

@@ -99,6 +99,10 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     "convert_seconds": Counsel("a file was left out: making text of it takes too long", _FILE),
     "metric_series_per_agent": Counsel("measurements of an agent were refused", _SERIES),
     "metric_series": Counsel("measurements of an agent were refused", _SERIES),
+    "metric_series_of_hub": Counsel(
+        "figures of the hub as a whole were left out",
+        "it has too many series, one for each outcome, model and node: hub metrics",
+    ),
     "posted_waiting": Counsel(
         "posts to a webhook were refused, as too many wait", "see why its agent does not read: hub agents"
     ),

@@ -1,14 +1,18 @@
-"""Measurements of agents: samples are added to minute and hour buckets, percentiles to sketches.
+"""Measurements of agents and of the hub: samples are added to buckets of a minute and of an hour.
 
-A sample is added to both of its buckets in the transaction that receives it. So buckets of either size are
-always exact, and late samples need no special case. A sample older than the retention of minutes is added
-only to its hour. Writers lock the agents' rows, so that two hubs add to a bucket one after the other.
+A sample is added to both of its buckets in the transaction that receives it; percentiles are kept as
+sketches. So buckets of either size are always exact, and late samples need no special case. A sample older
+than the retention of minutes is added only to its hour. Writers lock the agents' rows, so that two hubs add
+to a bucket one after the other.
+
+A series without an agent is of the hub as a whole: sums of the work of all agents, verdicts on items, and
+figures of its nodes. So an answer about the hub reads as many rows, whatever the number of its items.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -22,9 +26,11 @@ from storage.devices import idempotency
 from storage.kernel.columns import IN_LIST, in_parts
 from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
 from storage.runs.model_calls import ANSWERED
-from storage.runs.schema import model_calls, runs
+from storage.runs.schema import items, model_calls, runs
 
 OWN: Final = "hub."  # prefix of the names of the hub's own metrics
+VERDICTS: Final = "hub.verdicts"
+MOST_OF_HUB: Final = 500  # series of the hub as a whole: one for each outcome, model and node
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 SIZES_MS: Final = (MINUTE_MS, HOUR_MS)
@@ -69,9 +75,12 @@ class BucketRetention(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SampleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Validated sample; *at* in epoch milliseconds. Without *type*: its metric's type, or gauge."""
+    """Validated sample; *at* in epoch milliseconds. Without *type*: its metric's type, or gauge.
 
-    agent_id: AgentId
+    *agent_id*: None for a sample of the hub as a whole.
+    """
+
+    agent_id: AgentId | None
     name: str
     value: float
     at: int
@@ -80,14 +89,14 @@ class SampleRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Key(msgspec.Struct, frozen=True):
-    agent_id: AgentId
+    agent_id: AgentId | None
     name: str
     tags_key: str
 
     @property
     def series_id(self) -> str:
         """Hash of the series' identity, equal whichever hub creates it."""
-        identity = "\0".join((self.agent_id, self.name, self.tags_key))
+        identity = "\0".join((self.agent_id or "", self.name, self.tags_key))
         return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
@@ -140,16 +149,20 @@ LOCK_AGENTS = (
     .order_by(agents.c.id)
     .with_for_update(key_share=True)
 )
-KNOWN_SERIES = sa.select(
+_SERIES = sa.select(
     metric_series.c.id,
     metric_series.c.agent_id,
     metric_series.c.name,
     metric_series.c.metric_type,
     metric_series.c.tags_key,
-).where(
+)
+KNOWN_SERIES = _SERIES.where(
     metric_series.c.agent_id.in_(sa.bindparam("agents", expanding=True)),
     metric_series.c.name.in_(sa.bindparam("names", expanding=True)),
 )
+_of_hub = metric_series.c.agent_id.is_(None)
+KNOWN_SERIES_OF_HUB = _SERIES.where(_of_hub)
+HUB_LOCK: Final = 0x6875_7404  # key of PostgreSQL's advisory lock on the hub's own series
 ADVANCE_SERIES = (
     sa.update(metric_series)
     .where(metric_series.c.id == sa.bindparam("series"), metric_series.c.last_at < sa.bindparam("newest"))
@@ -212,20 +225,23 @@ def record(
     at: int,
     retention: BucketRetention,
     limits: SeriesLimits | None = None,
-) -> None:
+) -> int:
     """Add samples to their buckets. Samples older than the retention of hours are ignored.
 
+    Returns:
+        Number of samples of the hub as a whole that were left out, because it has too many series.
+
     Args:
-        limits: limits on series; None: unlimited, for the hub's own work.
+        limits: limits on the series of agents; None: unlimited, for the hub's own work.
 
     Raises:
         TypeDiffers, BelowZero, TooManySeries: nothing was written.
     """
     samples = [sample for sample in samples if sample.at >= retention.hours_from]
+    known = _lock(c, {sample.agent_id for sample in samples})
+    samples, left_out = _with_room(samples, known)
     keys = [_Key(sample.agent_id, sample.name, tags_key(sample.tags)) for sample in samples]
-    for part in in_parts(sorted({sample.agent_id for sample in samples})):
-        c.execute(LOCK_AGENTS, {"agents": part})
-    types = _begin_series(c, samples, keys, at, limits)
+    types = _begin_series(c, samples, keys, at, limits, known)
     buckets: dict[_BucketKey, _Bucket] = {}
     newest: dict[str, int] = {}
     for sample, key in zip(samples, keys, strict=True):
@@ -240,6 +256,37 @@ def record(
     _write(c, buckets)
     if newest:
         c.execute(ADVANCE_SERIES, [{"series": id, "newest": moment} for id, moment in sorted(newest.items())])
+    return left_out
+
+
+def _lock(c: sa.Connection, agent_ids: Collection[AgentId | None]) -> dict[_Key, MetricType]:
+    """Lock these agents, and with None the hub's own series. Return the types of the latter."""
+    for part in in_parts(sorted(id for id in agent_ids if id is not None)):
+        c.execute(LOCK_AGENTS, {"agents": part})
+    if None not in agent_ids:
+        return {}
+    if c.dialect.name == "postgresql":  # also where there is no series yet
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock(HUB_LOCK)))
+    return _types(c.execute(KNOWN_SERIES_OF_HUB))
+
+
+def _types(rows: Iterable[sa.Row[Any]]) -> dict[_Key, MetricType]:
+    return {_Key(row.agent_id, row.name, row.tags_key): MetricType(row.metric_type) for row in rows}
+
+
+def _with_room(samples: Sequence[SampleRow], known: Collection[_Key]) -> tuple[Sequence[SampleRow], int]:
+    """Return the samples for which the hub has a series or room for one, and the number of the others."""
+    room = MOST_OF_HUB - len(known)
+    fresh: set[_Key] = set()
+    accepted = []
+    for sample in samples:
+        key = _Key(sample.agent_id, sample.name, tags_key(sample.tags))
+        if sample.agent_id is None and key not in known and key not in fresh:
+            if len(fresh) >= room:
+                continue
+            fresh.add(key)
+        accepted.append(sample)
+    return accepted, len(samples) - len(accepted)
 
 
 def _begin_series(
@@ -248,15 +295,14 @@ def _begin_series(
     keys: Sequence[_Key],
     at: int,
     limits: SeriesLimits | None,
-) -> dict[tuple[AgentId, str], MetricType]:
-    """Insert the new series. Return the type of each metric of each agent."""
-    known: set[_Key] = set()
-    types: dict[tuple[AgentId, str], MetricType] = {}
+    of_hub: Mapping[_Key, MetricType],
+) -> dict[tuple[AgentId | None, str], MetricType]:
+    """Insert the new series. Return the type of each metric of each agent, and of the hub."""
+    known = dict(of_hub)
     names = sorted({key.name for key in keys})
-    for part in in_parts(sorted({key.agent_id for key in keys})):
-        for row in c.execute(KNOWN_SERIES, {"agents": part, "names": names}):
-            known.add(_Key(row.agent_id, row.name, row.tags_key))
-            types[row.agent_id, row.name] = MetricType(row.metric_type)
+    for part in in_parts(sorted({key.agent_id for key in keys if key.agent_id is not None})):
+        known |= _types(c.execute(KNOWN_SERIES, {"agents": part, "names": names}))
+    types = {(key.agent_id, key.name): type for key, type in known.items()}
     for place, (sample, key) in enumerate(zip(samples, keys, strict=True)):
         is_of = types.setdefault((key.agent_id, key.name), sample.type or MetricType.GAUGE)
         if sample.type not in (None, is_of):
@@ -269,7 +315,7 @@ def _begin_series(
             if limits is not None:
                 _check_room(c, key, place, limits)
             _begin(c, key, is_of, sample, at)
-            known.add(key)
+            known[key] = is_of
     return types
 
 
@@ -360,8 +406,7 @@ def prune_series(c: sa.Connection, *, before: int, rows: int = IN_LIST) -> int:
     ).all()
     if not old:
         return 0
-    # prevents new buckets meanwhile
-    c.execute(LOCK_AGENTS, {"agents": sorted({row.agent_id for row in old})})
+    _lock(c, {row.agent_id for row in old})  # prevents new buckets meanwhile
     return c.execute(
         sa.delete(metric_series).where(
             metric_series.c.id.in_([row.id for row in old]), metric_series.c.last_at < before, _has_no_bucket
@@ -406,6 +451,12 @@ SERIES = (
     .where(metric_series.c.agent_id == sa.bindparam("agent"))
 )
 SERIES_NAMED = SERIES.where(metric_series.c.name == sa.bindparam("metric"))
+SERIES_OF_HUB = (
+    sa.select(*columns_of(SeriesRow, metric_series, agent_metrics, type=metric_series.c.metric_type))
+    .outerjoin_from(metric_series, agent_metrics, _newest)
+    .where(_of_hub)
+)
+SERIES_OF_HUB_NAMED = SERIES_OF_HUB.where(metric_series.c.name == sa.bindparam("metric"))
 _figures = columns_of(BucketRow, agent_metrics, at=agent_metrics.c.bucket_at, sketch=None)
 _WITHIN = (
     agent_metrics.c.series_id.in_(sa.bindparam("listed", expanding=True)),
@@ -429,15 +480,19 @@ def agents_of_device(c: sa.Connection, device_id: DeviceId) -> dict[str, AgentId
 
 def list_series(
     c: sa.Connection,
-    agent_id: AgentId,
+    agent_id: AgentId | None,
     *,
     name: str | None = None,
     limit: int | None = None,
     after: Key | None = None,
 ) -> list[SeriesRow]:
-    """Return the agent's series, by name and tags; optionally only those of one metric."""
-    query = SERIES if name is None else SERIES_NAMED
-    given: dict[str, str] = {"agent": agent_id} | ({} if name is None else {"metric": name})
+    """Return the series of an agent or of the hub, by name and tags; optionally only those of one metric."""
+    if agent_id is None:
+        query = SERIES_OF_HUB if name is None else SERIES_OF_HUB_NAMED
+    else:
+        query = SERIES if name is None else SERIES_NAMED
+    given = {} if agent_id is None else {"agent": str(agent_id)}
+    given |= {} if name is None else {"metric": name}
     query = paged(query, metric_series.c.name, metric_series.c.tags_key, limit=limit, after=after)
     return fill_page(c, SeriesRow, query, limit, given)
 
@@ -505,26 +560,80 @@ MARK_CALLS = (
 )
 
 
-def has_unmeasured(c: sa.Connection) -> bool:
+DECIDED: Final = ("approved", "edited", "rejected")
+SETTLED_MS: Final = 60_000  # after which every verdict of an earlier moment is committed, by any node's clock
+NEWEST_VERDICTS = sa.select(metric_series.c.tags_key, metric_series.c.last_at).where(
+    _of_hub, metric_series.c.name == VERDICTS
+)
+# In the order of an index, whose condition is repeated here.
+VERDICTS_SINCE = (
+    sa.select(items.c.verdict_at, sa.func.count().label("number"))
+    .where(
+        items.c.verdict == sa.bindparam("given"),
+        items.c.verdict_at > sa.bindparam("since"),
+        items.c.verdict_at <= sa.bindparam("until"),
+        sa.text("verdict_at IS NOT NULL AND length(id) > 0"),
+    )
+    .group_by(items.c.verdict_at)
+    .order_by(items.c.verdict_at)
+    .limit(_most)
+)
+
+
+class Measured(NamedTuple):
+    """Number of rows that were measured, and of samples that were left out, as there are too many series."""
+
+    rows: int
+    left_out: int
+
+
+def has_unmeasured(c: sa.Connection, *, at: int, retention: BucketRetention) -> bool:
     """Return True if rows are left to measure; writes nothing."""
     unmeasured = sa.or_(
         sa.exists().where(runs.c.completed_at.is_not(None), runs.c.measured_at.is_(None)),
         sa.exists().where(model_calls.c.measured_at.is_(None)),
     )
-    return bool(c.execute(sa.select(unmeasured)).scalar_one())
+    return bool(c.execute(sa.select(unmeasured)).scalar_one() or _decided(c, at, retention, most=1))
 
 
-def measure(c: sa.Connection, *, at: int, retention: BucketRetention, most: int = AT_ONCE) -> int:
-    """Measure ended runs and requests to models. Return their number; 0 if none are left."""
+def measure(c: sa.Connection, *, at: int, retention: BucketRetention, most: int = AT_ONCE) -> Measured:
+    """Measure ended runs, requests to models, and verdicts: of their agents, and of the hub as a whole."""
     ended = c.execute(UNMEASURED_RUNS, {"most": most}).all()
     asked = c.execute(UNMEASURED_CALLS, {"most": most}).all()
     samples = [sample for row in ended for sample in _of_run(row)]
     samples += [sample for row in asked for sample in _of_call(row)]
-    record(c, samples, at=at, retention=retention)
+    totals = [msgspec.structs.replace(sample, agent_id=None) for sample in samples]
+    _lock(c, {sample.agent_id for sample in samples} | {None})  # of all nodes, one counts the verdicts
+    decided = _decided(c, at, retention, most=most)
+    left_out = record(c, [*samples, *totals, *decided], at=at, retention=retention)
     for mark, rows in ((MARK_RUNS, ended), (MARK_CALLS, asked)):
         if rows:
             c.execute(mark, {"listed": [row.id for row in rows], "now": at})
-    return len(ended) + len(asked)
+    return Measured(len(ended) + len(asked) + (0 if left_out else len(decided)), left_out)
+
+
+def _decided(c: sa.Connection, at: int, retention: BucketRetention, *, most: int) -> list[SampleRow]:
+    """Return how many items got each verdict after its newest sample, at each moment.
+
+    A verdict that is taken back within ``SETTLED_MS`` does not count.
+    """
+    newest = {row.tags_key: row.last_at for row in c.execute(NEWEST_VERDICTS)}
+    samples = []
+    for verdict in DECIDED:
+        tags = {"verdict": verdict}
+        since = max(newest.get(tags_key(tags), 0), retention.hours_from - 1)
+        within = {"given": verdict, "since": since, "until": at - SETTLED_MS, "most": most}
+        for row in c.execute(VERDICTS_SINCE, within):
+            sample = SampleRow(
+                agent_id=None,
+                name=VERDICTS,
+                value=row.number,
+                at=row.verdict_at,
+                type=MetricType.COUNTER,
+                tags=tags,
+            )
+            samples.append(sample)
+    return samples
 
 
 def _of_run(run: Any) -> Iterator[SampleRow]:

@@ -307,7 +307,7 @@ index("lock_waits_request", lock_waits.c.request_id)
 metric_series = table(
     "metric_series",
     key("id"),
-    reference("agent_id", "agents.id", ondelete="CASCADE"),
+    reference("agent_id", "agents.id", ondelete="CASCADE", nullable=True),
     text("name"),
     text("metric_type", "gauge"),
     text("tags_key", ""),

@@ -51,6 +51,8 @@ async def test_a_loop_that_stood_still_is_stuck_until_it_has_turned_again(
     assert lag.is_stuck, "whoever asked meanwhile is answered now, and is to know"
     assert metrics.registry.get_sample_value("hub_event_loop_lag_seconds_sum") == STUCK_S
     await clock.pass_time(EVERY_S)
+    assert lag.take_longest_s() == STUCK_S
+    assert lag.take_longest_s() < EVERY_S, "since the first call"
     assert not lag.is_stuck
 
 

@@ -7,22 +7,28 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import measurements
-from storage.agents.measurements import HOUR_MS, BucketRetention
+from storage.agents.measurements import HOUR_MS, MINUTE_MS, SETTLED_MS, BucketRetention
 from storage.agents.sketch import ERROR, Sketch
 from storage.runs import model_calls, run_moves, units
+from storage.runs.schema import items
 from storage.runs.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, make_agent, make_run, plan, running
 from tests.storage.test_model_answers import call
+from tests.support.filling import fill
 
 KEPT = BucketRetention(minutes_from=0, hours_from=0)
 INBOX = AgentId("agent-inbox")
 
 
-def measure(c: sa.Connection, *, kept: BucketRetention = KEPT, most: int = 100) -> int:
-    return measurements.measure(c, at=AT, retention=kept, most=most)
+def measure(c: sa.Connection, *, kept: BucketRetention = KEPT, most: int = 100, at: int = AT) -> int:
+    return measurements.measure(c, at=at, retention=kept, most=most).rows
 
 
-def sums(c: sa.Connection, agent_id: AgentId = INBOX) -> dict[str, float]:
+def has_unmeasured(c: sa.Connection, *, at: int = AT) -> bool:
+    return measurements.has_unmeasured(c, at=at, retention=KEPT)
+
+
+def sums(c: sa.Connection, agent_id: AgentId | None = INBOX) -> dict[str, float]:
     """What all samples of each series come to: ``hub.files end=done``."""
     told = {}
     for row in measurements.list_series(c, agent_id):
@@ -46,6 +52,56 @@ def test_a_run_that_ended_has_a_result(c: sa.Connection) -> None:
         "hub.run_seconds": 2.5,
         "hub.runs outcome=success": 1,
     }
+    assert sums(c, None) == sums(c)  # of the only agent
+
+
+def decide(c: sa.Connection, verdict: str, at: int, *ids: str) -> None:
+    given = {"verdict": verdict, "verdict_at": None if verdict == "open" else at}
+    c.execute(sa.update(items).where(items.c.id.in_(ids)).values(given))
+
+
+def test_verdicts_on_items_count_once_a_minute_after_they_were_given(c: sa.Connection) -> None:
+    fill(c, {"users": 1, "devices": 1, "agents": 1, "items": 5})
+    ids = c.execute(sa.select(items.c.id).order_by(items.c.id)).scalars().all()
+    assert not has_unmeasured(c)
+    decide(c, "approved", AT, *ids[:3])  # in one transaction
+    decide(c, "approved", AT + 1, ids[3])
+    decide(c, "rejected", AT + 2, ids[4])
+    later = AT + SETTLED_MS
+    assert not has_unmeasured(c, at=later - 1)
+    assert has_unmeasured(c, at=later)
+    assert [measure(c, most=1, at=later + 2) for _ in range(3)] == [2, 1, 0]
+    decide(c, "open", 0, ids[3])
+    decide(c, "edited", later, ids[3])
+    assert measure(c, at=later + SETTLED_MS) == 1
+    assert sums(c, None) == {
+        "hub.verdicts verdict=approved": 4,
+        "hub.verdicts verdict=edited": 1,
+        "hub.verdicts verdict=rejected": 1,
+    }
+
+
+def test_a_hub_with_too_many_series_begins_no_further_one(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurements, "MOST_OF_HUB", 1)
+    for n, outcome in enumerate((RunState.CANCELLED, RunState.FAILED, RunState.CANCELLED)):
+        make_run(c, f"run-{n}", state=outcome)
+    measured = measurements.measure(c, at=AT, retention=KEPT)
+    (counted,) = sums(c, None).values()
+    of_agent = {name: value for name, value in sums(c).items() if name.startswith("hub.runs ")}
+    assert sum(of_agent.values()) == measured.rows == 3
+    assert measured.left_out >= 3 - counted > 0
+
+
+def test_a_series_of_the_hub_goes_with_its_last_bucket(c: sa.Connection) -> None:
+    make_run(c, state=RunState.CANCELLED)
+    measure(c)
+    for size_ms in (MINUTE_MS, HOUR_MS):
+        measurements.prune_buckets(c, size_ms=size_ms, before=AT + HOUR_MS)
+    assert measurements.prune_series(c, before=AT) == 0
+    assert measurements.prune_series(c, before=AT + 1) == 2
+    assert measurements.list_series(c, None) == []
 
 
 @pytest.mark.parametrize(
@@ -63,7 +119,7 @@ def test_a_run_that_came_to_nothing_counts_by_its_end(
 
 def test_a_live_run_is_not_measured(c: sa.Connection) -> None:
     running(c)
-    assert not measurements.has_unmeasured(c)
+    assert not has_unmeasured(c)
     assert measure(c) == 0
 
 
@@ -73,9 +129,9 @@ def test_each_run_and_each_question_counts_once(c: sa.Connection) -> None:
     first = call(id="c-1")
     for id in ("c-1", "c-2"):
         model_calls.record_call(c, msgspec.structs.replace(first, id=id, run_id=None))
-    assert measurements.has_unmeasured(c)
+    assert has_unmeasured(c)
     assert [measure(c, most=1), measure(c, most=1), measure(c, most=1)] == [2, 2, 0]
-    assert not measurements.has_unmeasured(c)
+    assert not has_unmeasured(c)
     told = sums(c)
     assert told["hub.runs outcome=cancelled"] == 2
     assert told["hub.model_requests model=large outcome=answered"] == 2 * first.usage.requests

@@ -12,8 +12,10 @@ from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, Ser
 from storage.agents.schema import metric_series
 from storage.agents.sketch import Sketch
 from storage.kernel.database import Database
+from storage.runs.schema import items
 from tests.storage.rows import AT, make_agent, make_run
 from tests.storage.test_side_by_side import hubs, url
+from tests.support.filling import fill
 
 __all__ = ["hubs", "url"]
 
@@ -55,29 +57,39 @@ async def test_samples_that_hubs_add_to_one_bucket_at_the_same_time_all_count(hu
         assert hour.sketch == Sketch.of([1, 2, 3] * WRITERS * REPORTS).document()
 
 
-async def test_each_run_is_measured_by_one_hub(hubs: list[Database]) -> None:
-    agent = await hubs[0].write(make_agent)
+async def test_each_run_and_verdict_is_measured_by_one_hub(hubs: list[Database]) -> None:
+    agents = [await hubs[0].write(make_agent, f"agent-{n}") for n in range(len(hubs))]
 
     def end(c: sa.Connection) -> None:
         for n in range(40):
-            make_run(c, f"run-{n}", agent=agent, state=RunState.CANCELLED)
+            make_run(c, f"run-{n}", agent=agents[n % len(agents)], state=RunState.CANCELLED)
 
-    await hubs[0].write(end)
+    def decide(c: sa.Connection) -> None:
+        fill(c, {"users": 1, "devices": 1, "agents": 1, "items": 30})
+        for n, id in enumerate(c.execute(sa.select(items.c.id)).scalars().all()):
+            at = AT - measurements.SETTLED_MS - n
+            c.execute(sa.update(items).where(items.c.id == id).values(verdict="approved", verdict_at=at))
+
     measured: list[int] = []
 
     async def work(hub: Database) -> None:
-        while await hub.read(measurements.has_unmeasured):
-            measured.append(await hub.write(measurements.measure, at=AT, retention=KEPT, most=3))
+        while await hub.read(measurements.has_unmeasured, at=AT, retention=KEPT):
+            measured.append((await hub.write(measurements.measure, at=AT, retention=KEPT, most=3)).rows)
 
-    async with anyio.create_task_group() as workers:
-        for hub in hubs:
-            workers.start_soon(work, hub)
-    assert sum(measured) == 40
-    (series,) = await hubs[0].read(measurements.list_series, agent.id)
-    (hour,) = await hubs[0].read(
-        measurements.list_buckets, [series.id], size_ms=HOUR_MS, since=0, until=AT + HOUR_MS
-    )
-    assert (series.name, hour.sum) == ("hub.runs", 40)
+    for happen in (decide, end):
+        await hubs[0].write(happen)
+        async with anyio.create_task_group() as workers:
+            for hub in hubs:
+                workers.start_soon(work, hub)
+    assert sum(measured) == 30 + 40
+    sums = {}
+    for owner in (agents[0].id, None):
+        for series in await hubs[0].read(measurements.list_series, owner):
+            (hour,) = await hubs[0].read(
+                measurements.list_buckets, [series.id], size_ms=HOUR_MS, since=0, until=AT + HOUR_MS
+            )
+            sums[owner, series.name] = hour.sum
+    assert sums == {(agents[0].id, "hub.runs"): 10, (None, "hub.runs"): 40, (None, "hub.verdicts"): 30}
 
 
 async def test_a_series_that_begins_again_while_it_is_pruned_is_not_lost(hubs: list[Database]) -> None:

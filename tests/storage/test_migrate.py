@@ -14,6 +14,9 @@ import sqlalchemy as sa
 
 import storage
 from hub.version import VERSION
+from protocol.coordination import MetricType
+from storage.agents import measurements
+from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
 from storage.kernel.migrate import MIGRATIONS, Release, contracts, downgrade, releases, revisions, upgrade
@@ -180,6 +183,56 @@ async def test_rows_that_break_a_new_constraint_are_named_on_a_server(
         async with open_postgres(bare):
             pass
     assert revision_on(postgres, bare) == FIRST
+
+
+MEASURED = (
+    "INSERT INTO agents (id, user_id, name, executor, device_id, created_at, updated_at)"
+    " VALUES ('b', 'u', 'mail', 'device', 'd', 1, 1)",
+    "INSERT INTO metric_series (id, agent_id, name, metric_type, tags_key, tags, created_at, last_at) VALUES"
+    " ('1', 'a', 'hub.runs', 'counter', '{\"outcome\":\"error\"}', '{\"outcome\":\"error\"}', 1, 9),"
+    " ('2', 'b', 'hub.runs', 'counter', '{\"outcome\":\"error\"}', '{\"outcome\":\"error\"}', 1, 9),"
+    " ('3', 'a', 'sent', 'counter', '', '{}', 1, 9)",
+    "INSERT INTO agent_metrics (series_id, bucket_ms, bucket_at, n, sum, min, max, last, last_at) VALUES"
+    " ('1', 3600000, 0, 2, 5, 1, 4, 4, 9), ('2', 3600000, 0, 2, 5, 1, 4, 4, 9),"
+    " ('3', 3600000, 0, 2, 5, 1, 4, 4, 9)",
+)
+
+
+def check_work_of_the_hub(c: sa.Connection) -> None:
+    (series,) = measurements.list_series(c, None)
+    (hour,) = measurements.list_buckets(c, [series.id], size_ms=HOUR_MS, since=0, until=1)
+    assert (series.name, series.tags, hour.n, hour.sum) == ("hub.runs", {"outcome": "error"}, 4, 10)
+    retention = BucketRetention(minutes_from=0, hours_from=0)
+    more = SampleRow(
+        agent_id=None, name="hub.runs", value=1, at=8, type=MetricType.COUNTER, tags={"outcome": "error"}
+    )
+    measurements.record(c, [more], at=9, retention=retention)
+    (hour,) = measurements.list_buckets(c, [series.id], size_ms=HOUR_MS, since=0, until=1)
+    assert hour.sum == 11, "the same series goes on"
+
+
+async def test_the_work_of_agents_before_a_migration_is_that_of_the_hub_too_on_a_server(
+    postgres: Postgres, bare: str
+) -> None:
+    await run_once(bare, make_old)
+    for statement in MEASURED:
+        postgres.sql(statement, url=bare)
+    async with open_postgres(bare) as database:
+        await database.write(check_work_of_the_hub)
+
+
+def test_the_work_of_agents_before_a_migration_is_that_of_the_hub_too(tmp_path: Path) -> None:
+    older(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
+        for statement in MEASURED:
+            opened.execute(statement)
+    upgrade(tmp_path / "hub.db")
+    with sa.create_engine(f"sqlite:///{tmp_path / 'hub.db'}", poolclass=sa.NullPool).begin() as c:
+        check_work_of_the_hub(c)
+    for _ in revisions()[1:]:
+        downgrade(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened:
+        assert opened.execute("SELECT series_id FROM agent_metrics").fetchall() == [("1",), ("2",), ("3",)]
 
 
 def older(path: Path) -> None:

@@ -1,6 +1,7 @@
 """What devices report, what agents do for the hub, and what is asked about both."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
@@ -20,14 +21,27 @@ from hub.agents.measurements import (
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
 from protocol.coordination import MetricType, Sample
-from protocol.ids import AgentId
+from protocol.errors import HubError
+from protocol.ids import AgentId, NodeId
 from protocol.lifecycles import RunState
 from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
-from storage.agents.measurements import HOUR_MS, MINUTE_MS, SeriesLimits, TooManySeries
+from storage.agents.measurements import (
+    HOUR_MS,
+    MINUTE_MS,
+    BucketRetention,
+    SampleRow,
+    SeriesLimits,
+    TooManySeries,
+    list_buckets,
+    list_series,
+    record,
+)
+from storage.agents.schema import agent_metrics
 from storage.store import Store, open_store
 from tests.storage.rows import make_agent, make_run
 from tests.support.clock import FakeClock
+from tests.support.postgres import Postgres
 
 COUNTER, GAUGE, HISTOGRAM = MetricType
 INBOX = AgentId("agent-inbox")
@@ -43,6 +57,18 @@ class Bench:
         self.metrics = Metrics()
         self.measurements = Measurements(store, clock=self.clock, metrics=self.metrics)
 
+    def node(self, id: str, *, lags: Sequence[float] = ()) -> Measurements:
+        """Another hub process on the same database, with three devices."""
+        delays = iter(lags)
+        return Measurements(
+            self.store,
+            clock=self.clock,
+            metrics=self.metrics,
+            node_id=NodeId(id),
+            devices=lambda: 3,
+            lag_s=lambda: next(delays, 0.0),
+        )
+
     @property
     def now(self) -> int:
         return epoch_ms(self.clock.now())
@@ -55,10 +81,20 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    async with open_store("sqlite://") as store:
-        await store.write(make_agent)
-        yield Bench(store)
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    with ExitStack() as databases:
+        database = "sqlite://"
+        if getattr(request, "param", "sqlite") == "postgresql":
+            server: Postgres = request.getfixturevalue("postgres")
+            database = databases.enter_context(server.database())
+        async with open_store(database) as store:
+            await store.write(make_agent)
+            yield Bench(store)
+
+
+ON_BOTH = pytest.mark.parametrize(
+    "bench", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)], indirect=True
+)
 
 
 def sample(value: float = 1, **about: Any) -> Sample:
@@ -210,3 +246,123 @@ async def test_all_that_is_left_to_measure_is_measured_in_one_go_with_pauses(ben
 
 def cancelled_run(c: sa.Connection, id: str, at: int) -> None:
     make_run(c, id, state=RunState.CANCELLED, at=at)
+
+
+# --- the hub as a whole ---
+
+
+@ON_BOTH
+async def test_the_hub_as_a_whole_has_gaps_where_no_node_ran_and_zeros_where_nothing_happened(
+    bench: Bench,
+) -> None:
+    def end_two_runs(c: sa.Connection) -> None:
+        for n, state in enumerate((RunState.CANCELLED, RunState.FAILED)):
+            make_run(c, f"run-{bench.now}-{n}", state=state, at=bench.now)
+
+    bench.measurements = bench.node("n-1")
+    began = bench.now
+    for hours, is_up in ((0, True), (1, True), (1, False), (1, True), (1, True)):
+        bench.clock.advance(hours * 3_600)
+        if is_up:
+            await bench.measurements.measure_node()
+        if hours == 0 or bench.now - began == 4 * HOUR_MS:
+            await bench.store.write(end_two_runs)
+            await bench.measurements.measure_work()
+    found = await bench.measurements.ask_hub(since=began, until=bench.now + HOUR_MS, step_ms=HOUR_MS)
+    told = {" ".join((line.name, *line.tags.values())): line for line in found}
+    assert list(told["hub.runs cancelled"].values) == [1, 0, None, 0, 1]
+    assert told["hub.runs error"].whole == 2
+    assert list(told["hub.node_devices n-1"].values) == [3, 3, None, 3, 3]
+    assert told["hub.node_cpu n-1"].values[0] is None, "nothing to compare with"
+    assert (told["hub.node_memory_bytes n-1"].whole or 0) > 1e6
+    only = await bench.measurements.ask_hub(name="hub.node_calls")
+    assert [line.name for line in only] == ["hub.node_calls"]
+
+
+async def test_a_node_is_sampled_once_in_five_minutes(bench: Bench) -> None:
+    measurements = bench.node("n-1")
+    for _ in range(41):  # ten minutes
+        await measurements.measure_node()
+        bench.clock.advance(EVERY_S)
+    (series,) = await bench.store.read(list_series, None, name="hub.node_devices")
+    found = await bench.store.read(list_buckets, [series.id], size_ms=MINUTE_MS, since=0, until=bench.now)
+    assert [bucket.n for bucket in found] == [1, 1, 1]
+
+
+async def test_figures_of_the_hub_without_room_are_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurements, "MOST_OF_HUB", 1)
+    await bench.node("n-1").measure_node()
+    await bench.store.write(cancelled_run, "run-1", bench.now)
+    await bench.measurements.measure_work()
+    assert bench.metrics.reached() == {"metric_series_of_hub": 4}
+    assert [line.name for line in await bench.measurements.ask_hub()] == ["hub.node_devices"]
+
+
+@ON_BOTH
+async def test_work_is_summed_over_the_nodes_of_a_database_and_each_nodes_load_is_its_own(
+    bench: Bench,
+) -> None:
+    east, west = bench.node("east", lags=(0.2, 0.1)), bench.node("west", lags=(0.01, 0.02))
+    for n in range(2):
+        for node in (east, west):
+            await node.measure_node()
+            await bench.store.write(cancelled_run, f"run-{n}-{node is east}", bench.now)
+            await node.measure_work()
+        bench.clock.advance(300)
+    begin = bench.now - 2 * 300_000
+    by_five, by_hour = [
+        {" ".join((line.name, *line.tags.values())): line for line in lines}
+        for lines in (
+            await east.ask_hub(since=begin, until=bench.now, step_ms=300_000),
+            await west.ask_hub(since=begin, until=bench.now, step_ms=HOUR_MS),
+        )
+    ]
+    assert list(by_five["hub.runs cancelled"].values) == [2, 2]
+    assert by_hour["hub.runs cancelled"].whole == 4
+    for name in ("east", "west"):
+        assert list(by_five[f"hub.node_devices {name}"].values) == [3, 3]
+    assert list(by_five["hub.node_lag_seconds east"].values) == [0.2, 0.1]
+    longest = {name: line.whole for name, line in by_hour.items() if "lag" in name}
+    assert longest == {"hub.node_lag_seconds east": 0.2, "hub.node_lag_seconds west": 0.02}
+    assert by_hour["hub.node_lag_seconds east"].plan.aggregate == "max"
+
+
+async def test_a_month_of_the_hub_is_read_from_as_many_rows_however_much_happened(bench: Bench) -> None:
+    await bench.measurements.measure_node()
+    begin = bench.now - 30 * 24 * HOUR_MS
+
+    def month(c: sa.Connection, runs: int) -> None:
+        samples = [
+            SampleRow(agent_id=None, name="hub.runs", value=1, at=begin + hour * HOUR_MS + n, type=COUNTER)
+            for hour in range(720)
+            for n in range(runs)
+        ]
+        record(c, samples, at=bench.now, retention=BucketRetention(minutes_from=bench.now, hours_from=0))
+
+    read = []
+    for runs in (1, 20):
+        await bench.store.write(month, runs)
+        rows = await bench.store.read(
+            lambda c: c.execute(sa.select(sa.func.count()).select_from(agent_metrics)).scalar_one()
+        )
+        (line,) = await bench.measurements.ask_hub(since=begin, step_ms=HOUR_MS)
+        assert len(line.values) == 720
+        read.append((rows, line.whole))
+    assert read == [(720, 720), (720, 21 * 720)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"step_ms": 60_000}, "whole steps of 5 minutes"),
+        ({"since": 1, "step_ms": HOUR_MS}, "points are more than the 744"),
+        ({"since": 0, "until": 0}, "expected a time before until"),
+    ],
+)
+async def test_a_range_of_the_hub_that_cannot_be_shown_is_refused(
+    bench: Bench, asked: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(HubError, match=says):
+        await bench.measurements.ask_hub(**asked)

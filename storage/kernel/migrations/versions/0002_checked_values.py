@@ -4,6 +4,8 @@ Each change has a function for the way up and one for the way down, which are li
 SQLite a change rebuilds its table: ``batch_alter_table`` needs the table's ``STRICT`` and ``WITHOUT ROWID``.
 """
 
+import hashlib
+
 import sqlalchemy as sa
 from alembic import op
 from alembic.util import CommandError
@@ -42,9 +44,11 @@ def upgrade() -> None:
     _add_times_of_runs()
     _add_mutes_of_issues()
     _add_excerpts_of_items()
+    _add_series_of_the_hub()
 
 
 def downgrade() -> None:
+    _drop_series_of_the_hub()
     _drop_excerpts_of_items()
     _drop_mutes_of_issues()
     _drop_times_of_runs()
@@ -669,3 +673,48 @@ def _add_excerpts_of_items() -> None:
 
 def _drop_excerpts_of_items() -> None:
     op.drop_table("item_excerpts")
+
+
+def _add_series_of_the_hub() -> None:
+    with op.batch_alter_table("metric_series", table_kwargs=_STRICT) as series:
+        series.alter_column("agent_id", existing_type=sa.Text(), nullable=True)
+    c = op.get_bind()
+    document = ":tags" if c.dialect.name == "sqlite" else "CAST(:tags AS JSONB)"
+    of_agents = c.execute(
+        sa.text(
+            "SELECT name, metric_type, tags_key, MIN(created_at) AS created_at, MAX(last_at) AS last_at"
+            " FROM metric_series WHERE name LIKE 'hub.%' GROUP BY name, metric_type, tags_key"
+        )
+    ).all()
+    for row in of_agents:
+        identity = "\0".join(("", row.name, row.tags_key))
+        values = row._asdict() | {
+            "id": hashlib.blake2b(identity.encode(), digest_size=16).hexdigest(),
+            "tags": row.tags_key or "{}",
+        }
+        c.execute(
+            sa.text(
+                "INSERT INTO metric_series (id, name, metric_type, tags_key, tags, created_at, last_at)"
+                f" VALUES (:id, :name, :metric_type, :tags_key, {document}, :created_at, :last_at)"
+            ),
+            values,
+        )
+        c.execute(  # without sketches, so their percentiles begin with this release
+            sa.text(
+                "INSERT INTO agent_metrics (series_id, bucket_ms, bucket_at, n, sum, min, max, last, last_at)"
+                " SELECT :id, b.bucket_ms, b.bucket_at, SUM(b.n), SUM(b.sum), MIN(b.min), MAX(b.max),"
+                " MAX(b.last), MAX(b.last_at) FROM agent_metrics b JOIN metric_series s ON s.id = b.series_id"
+                " WHERE s.agent_id IS NOT NULL AND s.name = :name AND s.tags_key = :tags_key"
+                " GROUP BY b.bucket_ms, b.bucket_at"
+            ),
+            values,
+        )
+
+
+def _drop_series_of_the_hub() -> None:
+    for table, key in (("agent_metrics", "series_id"), ("metric_series", "id")):
+        op.execute(
+            f"DELETE FROM {table} WHERE {key} IN (SELECT id FROM metric_series WHERE agent_id IS NULL)"
+        )
+    with op.batch_alter_table("metric_series", table_kwargs=_STRICT) as series:
+        series.alter_column("agent_id", existing_type=sa.Text(), nullable=False)
