@@ -30,7 +30,7 @@ from hub.api.nouns.items import Items
 from hub.api.nouns.keys import Keys
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
-from hub.api.nouns.measurements import Measurements
+from hub.api.nouns.measurements import HubSeries, Measurements
 from hub.api.nouns.nodes import Nodes
 from hub.api.nouns.overviews import Overviews
 from hub.api.nouns.revisions import Revisions
@@ -167,6 +167,7 @@ def make_nouns(
         Debug(context.debug, audit_log),
         Events(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
         Handbook(),
+        HubSeries(store, measurements),
         Issues(issues, store, clock),
         Items(
             store,

@@ -37,6 +37,9 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "serve": _Command("daemon", "Run the hub in the foreground."),
         "status": _Command(DECLARED, "Show the state of the running hub on one screen."),
         "summary": _Command(DECLARED, "Show what happened since a time: runs, items, questions and costs."),
+        "metrics": _Command(
+            DECLARED, "Show how the hub went over time: runs, verdicts, models, load of its nodes."
+        ),
         "doctor": _Command("doctor", "Check the installation and list problems with their fixes."),
         "logs": _Command("logs", "Show the last events of the hub's log."),
         "nodes": _Command(DECLARED, "List the nodes of the hub with their devices and runs."),

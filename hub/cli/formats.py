@@ -17,6 +17,8 @@ Format = TypeVar("Format", bound=Callable[[Any], object])
 
 # The headers of these columns name the zone.
 IN_ZONE: Final = ("at", "at_second", "since_at", "next_at", "began_at", "last_run_at")
+COLUMNS: Final = ("▁▂▃▄▅▆▇█", "_-~=+*%#")  # from low to high; without Unicode
+GAPS: Final = ("·", ".")
 MOST_SHOWN: Final = 80  # characters of a text in a table
 FINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # states of runs
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -392,6 +394,24 @@ def figure(value: float | None) -> str:
     if value is None:
         return show.NOTHING
     return f"{value:.0f}" if value == round(value) and abs(value) < 1e9 else f"{value:.4g}"
+
+
+@_format
+def series_of(series: Item) -> str:
+    """Return the node or the tags of a series of the hub."""
+    return str(series["node"] or " ".join(value for _, value in sorted(series["tags"].items())))
+
+
+@_format
+def course(values: Sequence[float | None]) -> str:
+    """Draw values as columns of one line, from the least to the greatest; a gap is a dot."""
+    columns, gap = next(pair for pair in zip(COLUMNS, GAPS, strict=True) if show.can_print("".join(pair)))
+    known = [value for value in values if value is not None]
+    least, span = min(known, default=0), max(known, default=0) - min(known, default=0)
+    return "".join(
+        gap if value is None else columns[round((value - least) / span * (len(columns) - 1)) if span else 0]
+        for value in values
+    )
 
 
 # Locks

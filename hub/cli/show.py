@@ -6,6 +6,7 @@ control the terminal.
 
 import io
 import json
+import locale
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,16 @@ clock: Clock = SystemClock()  # times far from now are shown with the year
 def out(text: str = "", *, end: str = "\n") -> None:
     """Print lines on stdout. No other function of the command line prints text there."""
     click.echo(printable(text) + end, nl=False)
+
+
+def can_print(text: str) -> bool:
+    """Return True if stdout, and a terminal of this machine's locale, have the characters of *text*."""
+    try:
+        for encoding in (sys.stdout.encoding, locale.getencoding()):  # stdout is UTF-8 in the locale C, too
+            text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def qr_code(text: str) -> None:

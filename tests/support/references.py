@@ -264,7 +264,8 @@ def metrics_page() -> str:
         """,
         """
         Labels have few values and never ids. The work of one agent is measured apart: `hub agents metrics
-        NAME`, see [agents](agents.md).
+        NAME`, see [agents](agents.md). How the hub went over the last 90 days is kept without a Prometheus:
+        `hub metrics`, see [service](service.md#see-how-it-went-over-time).
         """,
         "\n".join(sorted(_metrics(Metrics()))),
     )

@@ -142,7 +142,7 @@ class Asked(NamedTuple):
 ROUTES: Final[dict[Asked, Need]] = {}  # each noun adds its rows
 
 # In addition to ``HUB_WIDE``: routes that show data of all users, refused to a caller scoped to one user.
-HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics")})
+HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics"), Asked("GET", "/v1/metrics/series")})
 
 
 class DeviceNeed(NamedTuple):

@@ -1,7 +1,7 @@
-"""Measurements of agents: their series, and charts of them."""
+"""Measurements of agents and of the hub: their series, and charts of them."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -9,7 +9,7 @@ from hub.agents.charts import Chart, Question
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, device, listed, route
+from hub.api.noun import ALL, Noun, Part, command, device, listed, route
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
@@ -18,9 +18,11 @@ from protocol.frame import Count, Id
 from storage.agents import agents, measurements
 from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import tags_key
+from storage.devices import nodes
 from storage.kernel.rows import fill
 from storage.store import Store
 
+MOST_LINES: Final = 100  # of a page
 MeasurementType = Literal["counter", "gauge", "histogram"]
 
 
@@ -72,6 +74,26 @@ class ChartView(View, kw_only=True):
     bucket_s: int
     error: float | None = None
     lines: tuple[LineView, ...]
+
+
+class HubSeriesView(View, kw_only=True):
+    """A series of the whole hub from *since* until before *until*, both moved to whole steps.
+
+    *values*: for each step the figure that *agg* names: the sum of a counter, the average or maximum of a
+    gauge, the median of a histogram; null: no node ran, or nothing was measured. *whole*: of the range as
+    one step. *node*: name of the node that the figure is of; null: of all nodes together.
+    """
+
+    name: str
+    type: MeasurementType
+    tags: dict[str, str]
+    node: str | None = None
+    agg: str
+    since: Instant
+    until: Instant
+    step_s: int
+    whole: float | None
+    values: tuple[float | None, ...]
 
 
 class SampleRequest(View, kw_only=True):
@@ -252,6 +274,76 @@ class Measurements(Noun):
         )
         agent = await self._store.read(agents.agent_called, name, self.user_id)
         return _view(agent.name, await self._measurements.ask(agent.id, question))
+
+
+class HubSeries(Noun):
+    """Series of the hub as a whole."""
+
+    name, list_key, path = "hub-series", "series", "/v1/metrics/series"
+
+    def __init__(self, store: Store, measurements: MeasurementStore) -> None:
+        self._store = store
+        self._measurements = measurements
+
+    @command(
+        "metrics",
+        example="hub metrics --since 7d",
+        json="hub-series",
+        help="Show how the hub went over time: runs, verdicts, models, load of its nodes.",
+        options={
+            "since": "--since=24h: Values from then on.",
+            "until": "Values before then.",
+            "step_s": "--step: Length of one step, as in 15min or 1h; what suits the range by default.",
+            "name": "Only series of this metric, as in hub.runs.",
+        },
+        table=(
+            "name as metric",
+            "*|series_of as of",
+            "agg",
+            "whole|figure as whole",
+            "values|course as course",
+        ),
+        empty="nothing was measured yet",
+    )
+    @listed("", Scope.READ, key=lambda series: (series.name, tags_key(series.tags)), most=MOST_LINES)
+    async def all(
+        self,
+        since: Annotated[Instant, Meta(description="24 hours before *until* by default.")] | None = None,
+        until: Annotated[Instant, Meta(description="Not included; now by default.")] | None = None,
+        step_s: Annotated[
+            float,
+            Meta(gt=0, le=1e9, description="Whole steps of 5 minutes; what suits the range by default."),
+        ]
+        | None = None,
+        name: Annotated[str, Meta(max_length=255, description="Series of this metric alone.")] | None = None,
+        part: Part = ALL,
+    ) -> list[HubSeriesView]:
+        """List the series of the whole hub, each with a value for each step, of which there are at most 744.
+
+        Work counts when it ended, a verdict when it was given, whichever node did it. Each node samples its
+        own load every 5 minutes.
+        """
+        lines = await self._measurements.ask_hub(
+            since=None if since is None else epoch_ms(since),
+            until=None if until is None else epoch_ms(until),
+            step_ms=None if step_s is None else round(step_s * 1_000),
+            name=name,
+            limit=part.limit,
+            after=part.after,
+        )
+        known = await self._store.read(nodes.list_nodes)
+        names = {str(node.id): node.name or node.id for node in known}
+        return [
+            HubSeriesView.from_row(
+                line,
+                line.plan,
+                tags=dict(line.tags),
+                node=names.get(line.tags["node"], line.tags["node"]) if "node" in line.tags else None,
+                agg=line.plan.aggregate,
+                step_s=line.plan.step_ms // 1_000,
+            )
+            for line in lines
+        ]
 
 
 def _tags(texts: Iterable[str]) -> dict[str, str]:

@@ -8,9 +8,11 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
+from hub.api.nouns.measurements import HubSeries
 from hub.clock import epoch_ms
 from protocol.coordination import MetricType
 from protocol.ids import AgentId, UserId
+from protocol.lifecycles import RunState
 from storage.agents import declared_agents, measurements
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import BucketRetention, SampleRow
@@ -111,3 +113,49 @@ async def test_measurements_of_somebody_elses_agent_are_of_an_agent_nobody_knows
     for path in ("/v1/agents/inbox/metrics", "/v1/agents/inbox/metrics/open"):
         refused = await client.get(path, params={"user": "anna"})
         assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")
+
+
+async def test_the_series_of_the_hub_are_sums_of_its_work_and_the_load_of_its_nodes(tmp_path: Path) -> None:
+    async with answering(tmp_path) as served, over_unix(served) as client:
+        measured = served.noun(HubSeries)._measurements
+        served.clock.advance(1)
+        await measured.measure_node()
+        for n in range(2):
+            await served.run(f"r-{n}", RunState.CANCELLED)
+        await measured.measure_work()
+
+        async def asked(**params: Any) -> tuple[list[dict[str, Any]], str | None]:
+            answer = await client.get("/v1/metrics/series", params=params)
+            assert answer.status_code == 200, answer.text
+            body = answer.json()
+            return body["series"], body["next_cursor"]
+
+        everything, _ = await asked(step_s=3600)
+        series = {one["name"]: one for one in everything}
+        assert sorted(series) == [
+            *("hub.node_calls", "hub.node_devices", "hub.node_lag_seconds", "hub.node_memory_bytes"),
+            "hub.runs",
+        ]
+        runs = series["hub.runs"]
+        assert (runs["tags"], runs["node"], runs["whole"]) == ({"outcome": "cancelled"}, None, 2)
+        assert (runs["step_s"], len(runs["values"]), runs["values"][-2:]) == (3600, 25, [None, 2])
+        devices, lag = series["hub.node_devices"], series["hub.node_lag_seconds"]
+        assert (devices["agg"], devices["values"][-1], lag["agg"]) == ("avg", 1, "max")
+        (node,) = (await client.get("/v1/nodes")).json()["nodes"]
+        assert devices["node"] == (node["name"] or node["id"])
+
+        first, cursor = await asked(limit=2)
+        rest, _ = await asked(cursor=cursor)
+        assert [one["name"] for one in first + rest] == [one["name"] for one in everything]
+        assert {one["step_s"] for one in first} == {3600}, "of a day"
+        assert (await asked(name="hub.runs", since="2026-01-05T05:00:00Z"))[0][0]["step_s"] == 300
+
+        refusals: tuple[tuple[dict[str, Any], str], ...] = (
+            ({"step_s": 90}, "whole steps of 5 minutes; not 90 s"),
+            ({"since": "2025-11-01T00:00:00Z", "step_s": 3600}, "more than the 744 of one answer"),
+            ({"since": "2026-02-01T00:00:00Z"}, "since: expected a time before until"),
+        )
+        for params, says in refusals:
+            refused = await client.get("/v1/metrics/series", params=params)
+            assert refused.status_code >= 400
+            assert says in refused.text

@@ -32,7 +32,6 @@ LISTS = [
 # Formats of commands that are written by hand.
 BY_HAND = {
     "config_value",
-    "figure",
     "hash",
     "or_all",
     "rounds",

@@ -1,10 +1,16 @@
 """What is measured of an agent, as a person asks for it."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from hub.api.nouns.measurements import HubSeries
+from protocol.lifecycles import RunState
 from tests.hub.api.test_measurement_routes import keep
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub
@@ -63,3 +69,30 @@ def test_an_impossible_query_is_refused_with_possible_ones(hub: Hub) -> None:
     refused = hub("agents", "metrics", "inbox", "open", "--agg", "p95")
     assert refused.exit_code == 2
     assert "open is a gauge; of such ask avg, min, max, last, count" in refused.stderr
+
+
+def test_the_course_of_the_hub_is_drawn_in_what_a_terminal_can_print(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, state: Path
+) -> None:
+    assert "nothing was measured yet" in hub("metrics").stderr
+    measured = served.noun(HubSeries)._measurements
+    portal.call(measured.measure_node)
+    for hour, runs in enumerate((1, 8, 0)):
+        for n in range(runs):
+            portal.call(served.run, f"r-{hour}-{n}", RunState.CANCELLED)
+        portal.call(measured.measure_work)
+        served.clock.advance(3_600)
+        portal.call(measured.measure_node)
+    since, until = "2026-01-05T08:00:00Z", "2026-01-05T12:00:00Z"
+    asked = ("metrics", "--since", since, "--until", until, "--step", "1h")
+    header, *lines = [line.split() for line in hub(*asked).stdout.splitlines()]
+    assert header == ["metric", "of", "agg", "whole", "course"]
+    drawn = {line[0]: line[1:] for line in lines}
+    assert drawn["hub.runs"] == ["cancelled", "sum", "9", "·▂█▁"]
+    assert drawn["hub.node_devices"][1:] == ["avg", "1", "·▁▁▁"]
+
+    plain = {**os.environ, "LC_ALL": "C"}
+    command = [sys.executable, "-m", "hub", "--state", str(state), *asked, "--name", "hub.runs"]
+    shown = subprocess.run(command, env=plain, capture_output=True, check=True).stdout.decode("ascii")
+    assert shown.splitlines()[1].split() == ["hub.runs", "cancelled", "sum", "9", ".-#_"]
+    assert json.loads(hub(*asked, "--json").stdout)["schema"] == "hub.hub-series/1"
