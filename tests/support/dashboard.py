@@ -22,7 +22,7 @@ from hub.health.issues import Finding, notice, post, warning
 from hub.text.excerpt import Excerpt
 from protocol.coordination import MetricType
 from protocol.handshake import CAPABILITY_OF
-from protocol.ids import CallId, RunId
+from protocol.ids import CallId, RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Action
 from storage.agents import agents, measurements
@@ -58,6 +58,7 @@ PAGES: Final = (
     "boards",
     "boards/garden",
     "messages",
+    "trends",
     "docs",
     "docs/dashboard.md",
     "connectors",
@@ -88,6 +89,7 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
         await hub.run("r-3")
         await hub.store.write(_keep, hub)
         await hub.store.write(_work, hub)
+        await hub.store.write(_go_well, hub)
         for level in ("debug", "warning"):
             fields: dict[str, object] = {"path": HOSTILE, "run_id": "r-1"}
             hub.ring.append(
@@ -179,6 +181,55 @@ def _keep(c: sa.Connection, hub: ServedHub) -> None:
     measurements.record(c, samples, at=hub.now_ms, retention=BucketRetention(minutes_from=0, hours_from=0))
 
 
+def _go_well(c: sa.Connection, hub: ServedHub) -> None:
+    """Store how the hub went on its last day: two nodes, one of which was away for four hours."""
+    counters: tuple[tuple[str, dict[str, str], float], ...] = (
+        *(("hub.runs", {"outcome": outcome}, n) for n, outcome in enumerate(("error", "partial", "success"))),
+        *(("hub.items", {"end": end}, 3 * n) for n, end in enumerate(("created", "known", "updated"), 1)),
+        *(("hub.verdicts", {"verdict": verdict}, n) for n, verdict in enumerate(("approved", "edited"), 1)),
+        *(
+            ("hub.model_requests", {"model": f"{model}-model", "outcome": outcome}, n)
+            for n, model in enumerate(("small", "large", HOSTILE, "other"), 1)
+            for outcome in ("answered", "refused")
+        ),
+        ("hub.model_cost_usd", {"model": "small-model"}, 0.002),
+        ("hub.model_cost_usd", {"model": HOSTILE}, 0.14),
+    )
+    gauges = {
+        "hub.node_devices": 3,
+        "hub.node_calls": 1,
+        "hub.node_cpu": 0.12,
+        "hub.node_memory_bytes": 9e7,
+        "hub.node_lag_seconds": 0.004,
+    }
+    quarters = 4 * 24
+    samples = [
+        SampleRow(
+            agent_id=None, name=name, value=value * (n * 7 % 5), at=at, type=MetricType.COUNTER, tags=tags
+        )
+        for n in range(1, quarters)
+        for at in [hub.now_ms - n * 900_000]
+        for name, tags, value in counters
+        if n % 3 == 0
+    ]
+    samples += [
+        SampleRow(
+            agent_id=None,
+            name=name,
+            value=value * (1 + (n * 7 % 5) / 10),
+            at=hub.now_ms - n * 900_000,
+            tags={"node": node},
+        )
+        for n in range(1, quarters)
+        for node in ("n-east", "n-west")
+        for name, value in gauges.items()
+        if node == "n-east" or not 16 < n < 32
+    ]
+    took = {"agent_id": None, "name": "hub.run_seconds", "type": MetricType.HISTOGRAM}
+    samples += [SampleRow(**took, value=n % 9, at=hub.now_ms - n * 900_000) for n in range(1, quarters)]  # type: ignore[arg-type]
+    measurements.record(c, samples, at=hub.now_ms, retention=BucketRetention(minutes_from=0, hours_from=0))
+
+
 def _work(c: sa.Connection, hub: ServedHub) -> None:
     """Store what the run ``r-1`` did in its minute: two files, a question to a model and its calls."""
     agent, began = agents.agent_called(c, "notes", None), hub.now_ms - 60_000
@@ -259,13 +310,15 @@ async def visiting(
     theme: str = "light",
     size: tuple[int, int] = SIZES["wide"],
     role: Role = Role.ADMIN,
+    user_id: UserId | None = None,
     is_signed_in: bool = True,
 ) -> AsyncIterator[Visit]:
     """Open a window for an operator, at the time of the hub."""
+    headers = {"authorization": f"Bearer {await hub.token(role, user_id=user_id)}"}
     context = await browser.new_context(
         viewport={"width": size[0], "height": size[1]},
         color_scheme="dark" if theme == "dark" else "light",
-        extra_http_headers={"authorization": f"Bearer {await hub.token(role)}"} if is_signed_in else {},
+        extra_http_headers=headers if is_signed_in else {},
     )
     page = await context.new_page()
     await page.clock.set_fixed_time(START)

@@ -476,6 +476,42 @@ async def test_an_issue_is_corrected_muted_and_shown_again_from_home(
         assert await other.page.get_by_text("Mute", exact=True).count() == 0
 
 
+async def test_metrics_are_plotted_for_a_range_with_their_numbers_and_lead_to_the_command(
+    hub: ServedHub, browser: Browser, visit: Visit
+) -> None:
+    await visit.open("")
+    for key in "gp":
+        await visit.page.keyboard.press(key)
+    heading = visit.page.get_by_role("heading", name="Metrics", exact=True)
+    await heading.wait_for()
+    section = visit.page.locator("section", has=visit.page.get_by_role("heading", name="Runs by outcome"))
+    await expect(section.locator(".legend li")).to_have_text(["success 122", "partial 61", "error 0"])
+    await section.get_by_text("Numbers, step by step").click()
+    table = section.get_by_role("table", name="Runs by outcome")
+    await expect(table.get_by_role("columnheader")).to_have_text(["From", "success", "partial", "error"])
+    await expect(table.locator("tbody tr")).to_have_count(96)
+    await expect(table.locator("td[data-head=success]").nth(2)).to_have_text("2")
+    devices = visit.page.locator("section", has=visit.page.get_by_role("heading", name="Devices connected"))
+    await devices.get_by_text("Numbers, step by step").click()
+    newest = devices.locator("tbody tr").nth(0).locator("td.number")
+    await expect(newest).to_have_text(["7.2", "3.6", "3.6"])
+    away = devices.locator("tbody tr").nth(20).locator("td.number")
+    await expect(away).to_have_text(["3.6", "3.6", "\u2013"])
+    await visit.page.get_by_label("Last").select_option("6 hours")
+    await visit.page.get_by_role("button", name="hub metrics --since 6h --step 5m").wait_for()
+    assert visit.page.url.endswith("/trends?range=6+hours")
+    await section.get_by_text("Numbers, step by step").click()
+    await expect(table.locator("tbody tr")).to_have_count(72)
+    await visit.page.reload()
+    await visit.page.get_by_role("button", name="hub metrics --since 6h --step 5m").wait_for()
+    async with visiting(browser, hub, user_id=hub.owner_id) as other:
+        await other.open("")
+        await other.page.keyboard.press("g")
+        await other.page.keyboard.press("d")
+        await other.page.get_by_role("heading", name="Devices", exact=True).wait_for()
+        assert await other.page.get_by_role("link", name="Metrics").count() == 0
+
+
 async def test_the_log_shows_entries_of_a_level_and_above(visit: Visit) -> None:
     await visit.open("log?level=debug")
     await expect(visit.page.locator("td[data-head=Level]")).to_have_text(["warning", "debug"])

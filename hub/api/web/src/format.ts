@@ -93,6 +93,11 @@ export function decimal(number: number): string {
   return rounded.format(number);
 }
 
+export function bytes(number: number): string {
+  const unit = number >= 1e9 ? 3 : number >= 1e6 ? 2 : number >= 1e3 ? 1 : 0;
+  return `${rounded.format(Number((number / 1_000 ** unit).toPrecision(3)))} ${["B", "kB", "MB", "GB"][unit]}`;
+}
+
 export function money(usd: number): string {
   return usd === 0 ? "$0" : usd < 0.01 ? "< $0.01" : `$${usd.toFixed(2)}`;
 }

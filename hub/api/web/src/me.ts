@@ -15,6 +15,11 @@ export function hasSession(): boolean {
   return me.value?.actor.startsWith("session:") ?? false;
 }
 
+/** Whether the things of all users are shown, and those of the hub as a whole. */
+export function seesAll(): boolean {
+  return me.value?.user === null;
+}
+
 export function may(scope: Scope): boolean {
   return me.value?.scopes.includes(scope) ?? false;
 }

@@ -46,6 +46,8 @@ export type FixView = { "title": string; "command": string; "verb": "DELETE" | "
 export type ForgottenView = { "name": string; "is_revoked": boolean };
 export type GivenVerdictView = { "verdict": "approve" | "edit" | "reject" | "undo"; "state": "done" | "pending" | "refused" | "sent"; "created_at": string; "reason": string | null };
 export type Grant = "agents" | "connectors" | "coordination" | "files";
+export type HubSeries = { "series": readonly (HubSeriesView)[]; "next_cursor": string | null };
+export type HubSeriesView = { "name": string; "type": "counter" | "gauge" | "histogram"; "tags": { readonly [name: string]: string }; "node": string | null; "agg": string; "since": string; "until": string; "step_s": number; "whole": number | null; "values": readonly (number | null)[] };
 export type InvitationRequest = { "device"?: string | null; "uses"?: number; "ttl_s"?: number | null };
 export type InvitationView = { "id": string; "user": string; "device": string | null; "uses_left": number; "last4": string; "created_by": string; "created_at": string; "expires_at": string; "revoked_at": string | null };
 export type Invitations = { "invitations": readonly (InvitationView)[]; "next_cursor": string | null };
@@ -191,6 +193,7 @@ export interface Get {
   "/v1/me": { query: "user"; body: undefined; answer: MeView };
   "/v1/messages": { query: "agent" | "board" | "broadcast_id" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: Messages };
   "/v1/messages/{message_id}": { query: "user"; body: undefined; answer: MessageDetail };
+  "/v1/metrics/series": { query: "cursor" | "limit" | "name" | "since" | "step_s" | "until" | "user"; body: undefined; answer: HubSeries };
   "/v1/pairings": { query: "cursor" | "limit" | "user"; body: undefined; answer: Pairings };
   "/v1/questions": { query: "board" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: QuestionsPage };
   "/v1/runs": { query: "agent" | "cursor" | "device" | "limit" | "outcome" | "since" | "state" | "task_id" | "text" | "until" | "user"; body: undefined; answer: Runs };

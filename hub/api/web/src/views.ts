@@ -1,5 +1,5 @@
 // The views of the dashboard: their addresses, their keys, and the question that each answers.
-import { isAtDevice, may } from "./me";
+import { isAtDevice, may, seesAll } from "./me";
 import type { Scope } from "./types";
 
 export interface View {
@@ -10,6 +10,8 @@ export interface View {
   readonly about: string;
   /** Who lacks it is not led there. */
   readonly scope?: Scope;
+  /** Who sees the things of one user alone is not led there. */
+  readonly isOfAll?: boolean;
 }
 
 const VIEWS: readonly View[] = [
@@ -22,6 +24,8 @@ const VIEWS: readonly View[] = [
   { path: "boards", title: "Boards", key: "b", about: "Which agents work together, and what do they remember?" },
   { path: "messages", title: "Messages", key: "e", about: "Who wrote to which agent, and did it arrive?" },
   { path: "connectors", title: "Mail and calendars", key: "m", about: "Do mailboxes and calendars work?" },
+  // A Prometheus reads the path that is named like this page.
+  { path: "trends", title: "Metrics", key: "p", about: "How did it go in the last hours, days or weeks?", isOfAll: true },
   { path: "settings", title: "Settings", key: "s", about: "How is the hub set up, and who changed it?", scope: "settings" },
   { path: "log", title: "Log", key: "l", about: "What does the hub do?", scope: "system" },
   { path: "audit", title: "Audit", key: "t", about: "Who did what?", scope: "audit" },
@@ -29,5 +33,5 @@ const VIEWS: readonly View[] = [
 
 /** Return the views that there are for who is signed in. */
 export function views(): readonly View[] {
-  return VIEWS.filter(({ path, scope }) => (isAtDevice() ? path === "review" : !scope || may(scope)));
+  return VIEWS.filter(({ path, scope, isOfAll }) => (isAtDevice() ? path === "review" : (!scope || may(scope)) && (!isOfAll || seesAll())));
 }

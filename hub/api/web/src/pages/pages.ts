@@ -8,6 +8,7 @@ import { Devices } from "./devices";
 import { Home } from "./home";
 import { Log } from "./log";
 import { Messages } from "./messages";
+import { Metrics } from "./metrics";
 import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
@@ -29,4 +30,5 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   review: Review,
   runs: Runs,
   settings: Settings,
+  trends: Metrics,
 };

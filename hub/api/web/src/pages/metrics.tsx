@@ -1,0 +1,150 @@
+// How the hub went over the last hours, days or weeks: one plot for each question.
+import type { JSX } from "preact";
+import { useMemo } from "preact/hooks";
+import { brief, brisk, bytes, commandOf, count, decimal, money } from "../format";
+import { now } from "../live";
+import { Command, Page, Read, Section, Table, Time } from "../parts";
+import { Plot, type Series, STROKES } from "../plot";
+import { useReading } from "../reading";
+import { place, refine } from "../router";
+import type { HubSeriesView } from "../types";
+
+const MOST = 100; // series of one metric that are read; the plot shows the greatest
+const EVERY_MS = 60_000;
+const HOUR_S = 3_600;
+
+interface Range {
+  readonly since: string;
+  readonly step: string;
+  readonly span_s: number;
+  readonly step_s: number;
+}
+/** Ranges by their names; the first one is shown unless another one is chosen. */
+const RANGES: Readonly<Record<string, Range>> = {
+  "24 hours": { since: "24h", step: "15m", span_s: 24 * HOUR_S, step_s: HOUR_S / 4 },
+  "6 hours": { since: "6h", step: "5m", span_s: 6 * HOUR_S, step_s: HOUR_S / 12 },
+  "7 days": { since: "7d", step: "2h", span_s: 168 * HOUR_S, step_s: 2 * HOUR_S },
+  "30 days": { since: "30d", step: "6h", span_s: 720 * HOUR_S, step_s: 6 * HOUR_S },
+};
+const FIRST = "24 hours";
+
+interface Topic {
+  readonly title: string;
+  readonly metric: string;
+  readonly written: (value: number) => string;
+  /** Written behind the figure of the whole range. */
+  readonly of?: string;
+  /** Of several nodes, the sum is shown as well. */
+  readonly isSum?: boolean;
+}
+
+const TOPICS: readonly Topic[] = [
+  { title: "Devices connected", metric: "hub.node_devices", written: decimal, of: "on average", isSum: true },
+  { title: "Runs by outcome", metric: "hub.runs", written: count },
+  { title: "Time of a run", metric: "hub.run_seconds", written: (value) => brisk(value * 1_000), of: "median" },
+  { title: "Items of runs", metric: "hub.items", written: count },
+  { title: "Verdicts", metric: "hub.verdicts", written: count },
+  { title: "Requests to models", metric: "hub.model_requests", written: count },
+  { title: "Cost of models", metric: "hub.model_cost_usd", written: money },
+  { title: "CPU", metric: "hub.node_cpu", written: (value) => `${decimal(value * 100)} %`, of: "on average" },
+  { title: "Memory", metric: "hub.node_memory_bytes", written: bytes, of: "on average" },
+  { title: "Delay of the event loop", metric: "hub.node_lag_seconds", written: (value) => brisk(value * 1_000), of: "at most" },
+];
+
+export function Metrics(): JSX.Element {
+  const chosen = place.value.query.get("range") ?? FIRST;
+  const range = RANGES[chosen] ?? (RANGES[FIRST] as Range);
+  return (
+    <Page
+      title="Metrics"
+      command={commandOf("hub metrics", { since: range.since, step: range.step })}
+      actions={
+        <label class="inline">
+          <span>Last</span>
+          <select value={chosen} onChange={(event) => refine({ range: event.currentTarget.value === FIRST ? undefined : event.currentTarget.value })}>
+            {Object.keys(RANGES).map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+      }
+    >
+      <div class="plots">
+        {TOPICS.map((topic) => (
+          <Chart key={topic.metric} topic={topic} range={range} />
+        ))}
+      </div>
+    </Page>
+  );
+}
+
+function Chart({ topic, range }: { topic: Topic; range: Range }): JSX.Element {
+  const step_ms = range.step_s * 1_000;
+  const since = new Date(Math.floor(now.value / step_ms) * step_ms - range.span_s * 1_000).toISOString();
+  const query = { name: topic.metric, since, step_s: range.step_s, limit: MOST };
+  const read = useReading("/v1/metrics/series", { query, every: EVERY_MS });
+  return (
+    <Section title={topic.title}>
+      <Read of={read}>{(data) => <Drawn of={data.series} topic={topic} range={range} />}</Read>
+    </Section>
+  );
+}
+
+function Drawn({ of, topic, range }: { of: readonly HubSeriesView[]; topic: Topic; range: Range }): JSX.Element {
+  const all = useMemo(() => linesOf(of, topic), [of]);
+  const shown = useMemo(() => all.slice(0, STROKES), [all]);
+  const times = useMemo(() => timesOf(of[0]), [of]);
+  if (!shown.some(({ values }) => values.some((value) => value !== null))) return <p class="empty">Nothing was measured in this time.</p>;
+  return (
+    <>
+      <Plot times={times} series={shown} written={topic.written} />
+      <details>
+        <summary>Numbers, step by step</summary>
+        <Table
+          label={topic.title}
+          columns={[
+            { head: "From", cell: (at: number) => <Time at={new Date((times[at] as number) * 1_000).toISOString()} isExact /> },
+            ...shown.map(({ name, values }) => ({
+              head: name,
+              kind: "number" as const,
+              cell: (at: number) => (values[at] === null || values[at] === undefined ? "–" : topic.written(values[at])),
+            })),
+          ]}
+          rows={times.map((_, at) => times.length - 1 - at)}
+          id={String}
+          empty=""
+        />
+      </details>
+      {all.length > shown.length && (
+        <p class="quiet">
+          {count(all.length - shown.length)} more: <Command text={commandOf("hub metrics", { since: range.since, step: range.step, name: topic.metric })} />
+        </p>
+      )}
+    </>
+  );
+}
+
+function timesOf(series: HubSeriesView | undefined): readonly number[] {
+  if (series === undefined) return [];
+  return series.values.map((_, at) => Date.parse(series.since) / 1_000 + at * series.step_s);
+}
+
+/** Return a line for each series, the greatest first, and one for their sum where it is asked for. */
+function linesOf(of: readonly HubSeriesView[], { title, written, of: kind, isSum }: Topic): readonly Series[] {
+  const names = of.map((series) => series.node ?? Object.values(series.tags).join(" "));
+  const sorted = of.map((series, at) => ({ series, name: named(series, names, at) || title.toLowerCase() })).sort((one, other) => (other.series.whole ?? 0) - (one.series.whole ?? 0));
+  const lines = sorted.map(({ series, name }) => ({
+    name,
+    values: series.values,
+    ...(series.whole !== null && { whole: [written(series.whole), kind].filter(Boolean).join(" ") }),
+  }));
+  if (!isSum || of.length < 2) return lines;
+  const sums = (of[0]?.values ?? []).map((_, at) => of.reduce<number | null>((sum, { values }) => (values[at] === null ? sum : (sum ?? 0) + (values[at] as number)), null));
+  return [{ name: "all nodes", values: sums }, ...lines];
+}
+
+/** Return the name of a series; nodes of one name are told apart by their ids. */
+function named({ tags }: HubSeriesView, names: readonly string[], at: number): string {
+  const name = names[at] as string;
+  return names.indexOf(name) === names.lastIndexOf(name) ? name : `${name} ${brief(tags["node"] ?? "")}`;
+}
