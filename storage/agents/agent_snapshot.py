@@ -4,6 +4,7 @@ A set-up has the values that prompts may name and templates validate. A function
 is valid: this module knows rows, but neither JSON Schema nor prompts.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -89,6 +90,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(found)
 
 
+# Problems of keys of a configuration, as their checks spell them.
+_OF_CONFIG: Final = re.compile(r"configuration: \$(?:\.(?P<key>[^.:\[\s]+))?[^:\s]*: (?P<what>.+)", re.DOTALL)
+_MISSING: Final = re.compile(r"missing: (?P<keys>\S+(?:, \S+)*)")
 Check: TypeAlias = Callable[[Setup], Sequence[str]]  # returns the problems, in words; must be pure
 
 
@@ -97,9 +101,23 @@ class BadConfiguration(HubError):
 
     Or its schedules, slots or runs miss a setting.
     The message lists all problems; nothing was written.
+
+    Attributes:
+        members: the first problem of each key of the configuration, by the name of its field.
     """
 
     code = ErrorCode.BAD_CONFIG
+
+    def __init__(self, agent: str, problems: Sequence[str]) -> None:
+        super().__init__(f"agent {agent}: {'; '.join(problems)}")
+        fields: dict[str, str] = {}
+        for problem in problems:
+            if (found := _OF_CONFIG.fullmatch(problem)) is not None:
+                missing = _MISSING.match(found["what"])
+                keys = missing["keys"].split(", ") if found["key"] is None and missing else [found["key"]]
+                for key in filter(None, keys):
+                    fields.setdefault(f"config.{key}", found["what"])
+        self.members = {"fields": fields} if fields else {}
 
 
 _is_declared = sa.and_(
@@ -233,7 +251,7 @@ def check_setup(
     if configs is not None:
         setup = msgspec.structs.replace(setup, configs=configs)
     if wrong := check(setup):
-        raise BadConfiguration(f"agent {setup.name}: {'; '.join(wrong)}")
+        raise BadConfiguration(setup.name, wrong)
 
 
 class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """Devices and agents made in a real browser; what is wrong with a value is said beside its field."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,12 +13,26 @@ from storage.agents.configs import configuration_of
 from storage.devices.tokens import INVITATIONS
 from tests.support.browser import chromium
 from tests.support.dashboard import visiting
-from tests.support.hub import NOTES, serving
+from tests.support.hub import NOTES, over_unix, serving
+from tests.support.identity import EndedLink
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
     pytest.mark.slow,  # in a browser
 ]
+
+
+READER = {
+    "type": "RESEARCHER",
+    "default_configuration": {"limit": 5},
+    "configuration_schema": {
+        "required": ["project"],
+        "properties": {
+            "project": {"type": "string"},
+            "limit": {"type": "integer", "minimum": 1, "description": "At most so many tasks."},
+        },
+    },
+}
 
 
 async def test_a_device_is_invited_and_renamed(tmp_path: Path, browser: Browser) -> None:
@@ -87,6 +102,41 @@ async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_be
         await page.get_by_text("Find all that is due.").wait_for()
         changed = await hub.store.read(agents.agent_called, "plans", None)
         assert (changed.prompt, changed.paths) == ("Find all that is due.", row.paths)
+
+        async with over_unix(hub) as operator:
+            put = await operator.put("/v1/templates/reader", json=READER)
+            assert put.status_code in (200, 201), put.text
+            refused = (await operator.patch("/v1/agents/plans", json={"template": "reader"})).json()
+            assert refused["fields"] == {"config.project": "missing: project (template reader)"}
+        link = hub.roster.find((await hub.device("desk")).id)
+        assert isinstance(link, EndedLink)
+        link.roots = ("~/notes",)
+        await visit.open("agents/plans?edit=1")
+        await page.get_by_label("Paths").fill("~/letters")
+        await page.get_by_text("~/letters: outside of what desk shares, which is ~/notes").wait_for()
+        await page.get_by_label("Paths").fill("~/notes/now")
+        await expect(page.get_by_text("outside of what desk shares")).to_have_count(0)
+        await page.get_by_role("combobox", name=re.compile("^Template")).select_option("reader")
+        limit = page.locator(".field", has=page.get_by_label("limit"))
+        await expect(limit).to_contain_text("At most so many tasks. Without a value: 5")
+        await limit.locator("input").fill("0")
+        await page.get_by_role("textbox", name="project").fill("house")
+        await page.get_by_role("button", name="Save").click()
+        await expect(limit.locator("em")).to_contain_text("must be at least 1")
+        await limit.locator("input").fill("3")
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_role("heading", name="plans", exact=True).wait_for()
+        assert await hub.store.read(configuration_of, row.id) == configs | {"project": "house", "limit": 3}
+        await visit.open("agents/plans?edit=1")
+        await page.get_by_label("as JSON").check()
+        text = page.get_by_label("Configuration")
+        assert json.loads(await text.input_value()) == configs | {"project": "house", "limit": 3}
+        await text.fill('{"project": "garden"')
+        await page.get_by_text("is no JSON object").wait_for()
+        await text.fill('{"project": "garden"}')
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_role("heading", name="plans", exact=True).wait_for()
+        assert await hub.store.read(configuration_of, row.id) == {"project": "garden"}
         await page.get_by_role("button", name="Remove").click()
         await page.get_by_role("dialog").get_by_role("button", name="Remove").click()
         await page.get_by_role("heading", name="Agents").wait_for()

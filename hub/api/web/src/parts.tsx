@@ -263,12 +263,14 @@ interface FieldProps {
   readonly kind?: "secret" | "lines";
   /** What is wrong with it. */
   readonly problem?: string | undefined;
+  /** What it means, or what to look at. */
+  readonly hint?: string | undefined;
   readonly isOptional?: boolean | undefined;
   readonly most?: number;
 }
 
 /** A text that is typed. */
-export function Field({ label, value, change, kind, problem, isOptional, most = 32_000 }: FieldProps): JSX.Element {
+export function Field({ label, value, change, kind, problem, hint, isOptional, most = 32_000 }: FieldProps): JSX.Element {
   const given = {
     autocomplete: "off",
     spellcheck: false,
@@ -284,6 +286,7 @@ export function Field({ label, value, change, kind, problem, isOptional, most = 
       {kind === "lines" && <textarea {...given} />}
       {kind === "secret" && <input type="password" {...given} />}
       {!kind && <input type="text" {...given} />}
+      {hint && <small class="quiet">{hint}</small>}
       {problem && <em class="bad">{problem}</em>}
     </label>
   );
@@ -296,11 +299,12 @@ interface SelectProps {
   readonly change: (value: string) => void;
   /** What is shown while none is chosen; without it, the first one is. */
   readonly none?: string;
+  readonly hint?: string | undefined;
   readonly problem?: string | undefined;
 }
 
 /** One of several values. */
-export function Select({ label, values, value, change, none, problem }: SelectProps): JSX.Element {
+export function Select({ label, values, value, change, none, hint, problem }: SelectProps): JSX.Element {
   return (
     <label class="field">
       <span>{label}</span>
@@ -310,6 +314,7 @@ export function Select({ label, values, value, change, none, problem }: SelectPr
           <option key={one}>{one}</option>
         ))}
       </select>
+      {hint && <small class="quiet">{hint}</small>}
       {problem && <em class="bad">{problem}</em>}
     </label>
   );

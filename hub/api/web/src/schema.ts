@@ -1,4 +1,4 @@
-// What the JSON Schema of hub.toml says of a setting.
+// What the JSON Schema of hub.toml says of a setting, and values as they are typed.
 export interface Described {
   readonly description?: string;
   readonly default?: unknown;
@@ -28,4 +28,18 @@ export function described(schema: unknown, path: readonly string[]): Described {
   let found: Node[] = [root];
   for (const part of path) found = found.flatMap(kinds).flatMap((node) => node.properties?.[part] ?? []);
   return Object.assign({}, ...found.flatMap(kinds).reverse()) as Described;
+}
+
+/** Return a value as a person types it: JSON, or a text as it is. */
+export function spelled(value: unknown): string {
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** Return a value as it was typed: JSON, else a text. */
+export function valued(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
 }

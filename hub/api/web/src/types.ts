@@ -1,6 +1,7 @@
 // Written by 'make documents' from the OpenAPI document of the hub.
 export type AgentBody = { "name": string; "title"?: string | null; "device"?: string | null; "user"?: string | null; "file_extensions"?: readonly (string)[]; "connector"?: string | null; "filter"?: { readonly [name: string]: unknown }; "paths"?: readonly (string)[] | null; "push"?: boolean; "data_types"?: readonly (TableName)[] | null; "prompt"?: string | null; "description"?: string | null; "type"?: ("COORDINATOR" | "ASSISTANT" | "RESEARCHER" | "DEVELOPER" | "DESIGNER" | "SPECIALIST" | "AUDITOR" | "CUSTOM" | "PLANNER" | "REVIEWER" | "MANAGER" | "TOOL_CURATOR" | "DEPLOYMENT") | (null); "template"?: string | null; "external_id"?: string | null; "instance_id"?: string | null; "project_id"?: string | null; "needs"?: readonly (string)[]; "capabilities"?: readonly (CapabilitySettings)[]; "locks"?: readonly (string)[]; "schedule"?: (string) | (ScheduleTable) | (null); "slots"?: readonly (SlotTable)[]; "config"?: { readonly [name: string]: unknown }; "timezone"?: string; "priority"?: number; "max_concurrent_runs"?: number; "allow_cloud"?: boolean; "redact"?: readonly (string)[]; "batch"?: boolean; "budget_usd"?: number | null; "start"?: boolean };
 export type AgentChanges = { "name"?: unknown; "title"?: unknown; "device"?: unknown; "file_extensions"?: unknown; "connector"?: unknown; "filter"?: unknown; "paths"?: unknown; "push"?: unknown; "data_types"?: unknown; "prompt"?: unknown; "description"?: unknown; "type"?: unknown; "template"?: unknown; "external_id"?: unknown; "instance_id"?: unknown; "project_id"?: unknown; "needs"?: unknown; "locks"?: unknown; "schedule"?: unknown; "slots"?: unknown; "config"?: unknown; "timezone"?: unknown; "priority"?: unknown; "max_concurrent_runs"?: unknown; "allow_cloud"?: unknown; "redact"?: unknown; "batch"?: unknown; "budget_usd"?: unknown };
+export type AgentConfigEdit = { "configs"?: { readonly [name: string]: ConfigRequest }; "unset"?: readonly (string)[] };
 export type AgentHistory = { "moves": readonly (AgentMoveView)[]; "next_cursor": string | null };
 export type AgentMoveView = { "seq": number; "at": string; "axis": string; "before": string | null; "after": string; "reason": string | null; "actor": string; "snapshot": { readonly [name: string]: string }; "actor_name": string | null };
 export type AgentOverview = { "agent": AgentView; "status": AgentStatusView; "slots": readonly (SlotView)[]; "runs": readonly (RunView)[]; "locks": readonly (LockView)[]; "capabilities": readonly (CapabilityView)[]; "config": readonly (string)[]; "checkpoints": readonly (CheckpointBrief)[]; "spend": SpendView; "series": number };
@@ -30,7 +31,13 @@ export type ClientView = { "name": string; "version": string };
 export type ConfigCheckView = { "ok": boolean; "problems": readonly (ProblemView)[]; "live": readonly (string)[]; "reconnect": readonly (string)[]; "restart": readonly (string)[]; "archived": readonly (string)[] };
 export type ConfigDiffView = { "since": number; "until": number; "changes": readonly (KeyChangeView)[] };
 export type ConfigEdit = { "text"?: string | null; "values"?: { readonly [name: string]: unknown }; "without"?: readonly (string)[] };
+export type ConfigRequest = { "value": unknown; "type"?: (ConfigType) | (null); "description"?: string | null };
 export type ConfigText = { "text"?: string | null; "values"?: { readonly [name: string]: unknown }; "without"?: readonly (string)[]; "folder"?: string | null };
+export type ConfigType = "boolean" | "float" | "integer" | "json" | "string";
+export type ConfigView = { "key": string; "type": ConfigType; "value": unknown; "description": string | null; "source": "api" | "file"; "created_at": string; "updated_at": string };
+export type ConfigsChangedView = { "agent": string; "rev": number; "changed": readonly (string)[] };
+export type ConfigsRequest = { "configs": { readonly [name: string]: ConfigRequest } };
+export type ConfigurationView = { "agent": string; "rev": number; "configs": readonly (ConfigView)[]; "configuration": { readonly [name: string]: unknown } };
 export type ConnectorDetail = { "unread": readonly (UnreadView)[]; "id": string; "name": string; "user": string; "provider": string; "account": string | null; "state": "blocked" | "failing" | "ok" | "sign_in" | "untested"; "code": string | null; "detail": string | null; "failures": number; "retry_at": string | null; "last_ok_at": string | null; "agents": readonly (string)[]; "way_in": ("browser" | "password") | (null) };
 export type ConnectorView = { "id": string; "name": string; "user": string; "provider": string; "account": string | null; "state": "blocked" | "failing" | "ok" | "sign_in" | "untested"; "code": string | null; "detail": string | null; "failures": number; "retry_at": string | null; "last_ok_at": string | null; "agents": readonly (string)[]; "way_in": ("browser" | "password") | (null) };
 export type Connectors = { "connectors": readonly (ConnectorView)[]; "next_cursor": string | null };
@@ -148,6 +155,8 @@ export type StatusView = { "name": string; "hub_id": string; "key": string; "ver
 export type StepView = { "step": string; "is_ok": boolean; "told": string; "took_ms": number };
 export type SummaryView = { "since": string; "until": string; "runs": RunCounts; "items": ItemCounts; "questions": QuestionCounts; "pairings": number; "issues": IssueCounts; "costs": SpentView };
 export type TableName = "tasks" | "notes" | "timelines" | "projects" | "taskComments";
+export type TemplateView = { "id": string; "name": string; "description": string | null; "type": string; "configuration_schema": { readonly [name: string]: unknown }; "default_configuration": { readonly [name: string]: unknown }; "prompt": string | null; "source": "api" | "file"; "version": number; "agents": readonly (string)[] };
+export type Templates = { "templates": readonly (TemplateView)[]; "next_cursor": string | null };
 export type TokenView = { "id": string; "device": string; "user": string; "last4": string | null; "created_by": string | null; "created_at": string; "expires_at": string | null; "last_used_at": string | null; "revoked_at": string | null };
 export type Traces = { "spans": readonly (SpanView)[]; "next_cursor": string | null };
 export type UnitState = "DONE" | "EXTRACTED" | "FAILED" | "PENDING" | "SKIPPED";
@@ -162,6 +171,7 @@ export interface Get {
   "/docs": { query: never; body: undefined; answer: string };
   "/v1/agents": { query: "activity" | "as" | "availability" | "capability" | "connectivity" | "cursor" | "health" | "lifecycle" | "limit" | "project_id" | "state_detail" | "status" | "type" | "user"; body: undefined; answer: Agents };
   "/v1/agents/{name}": { query: "user"; body: undefined; answer: AgentView };
+  "/v1/agents/{name}/config": { query: "user"; body: undefined; answer: ConfigurationView };
   "/v1/agents/{name}/history": { query: "axis" | "cursor" | "limit" | "user"; body: undefined; answer: AgentHistory };
   "/v1/agents/{name}/metrics": { query: "cursor" | "limit" | "user"; body: undefined; answer: Measurements };
   "/v1/agents/{name}/metrics/{metric}": { query: "agg" | "by" | "since" | "step_s" | "tag" | "until" | "user"; body: undefined; answer: ChartView };
@@ -205,6 +215,7 @@ export interface Get {
   "/v1/sessions": { query: "cursor" | "limit" | "user"; body: undefined; answer: Sessions };
   "/v1/status": { query: "user"; body: undefined; answer: StatusView };
   "/v1/summary": { query: "since" | "user"; body: undefined; answer: SummaryView };
+  "/v1/templates": { query: "cursor" | "limit" | "user"; body: undefined; answer: Templates };
 }
 
 export interface Post {
@@ -242,12 +253,14 @@ export interface Post {
 }
 
 export interface Put {
+  "/v1/agents/{name}/config": { query: "user"; body: ConfigsRequest; answer: ConfigsChangedView };
   "/v1/boards/{board}/lead": { query: "user"; body: Lead; answer: BoardDetail };
   "/v1/connectors/{connector}/password": { query: "user"; body: Password; answer: ConnectorDetail };
 }
 
 export interface Patch {
   "/v1/agents/{name}": { query: "user"; body: AgentChanges; answer: AgentView };
+  "/v1/agents/{name}/config": { query: "user"; body: AgentConfigEdit; answer: ConfigsChangedView };
   "/v1/boards/{board}": { query: "user"; body: BoardChanges; answer: BoardDetail };
   "/v1/config": { query: "user"; body: ConfigEdit; answer: ReloadView };
   "/v1/devices/{device_id}": { query: "user"; body: NewName; answer: DeviceView };

@@ -2,11 +2,12 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { report } from "../acting";
-import { Field, Form, Page, Refused, Select } from "../parts";
+import { Field, Form, Page, Read, Refused, Select } from "../parts";
 import { useReading } from "../reading";
 import { go, link } from "../router";
 import { Refusal, ask } from "../server";
-import type { AgentView, TableName } from "../types";
+import type { AgentView, ConfigView, TableName, TemplateView } from "../types";
+import { ConfigFields, configOf, type TypedConfig, typedOf } from "./config_fields";
 
 const KNOWN = 200; // devices and accounts that are offered
 const FILES = "files of the device";
@@ -30,10 +31,11 @@ interface Typed {
   readonly prompt: string;
   readonly schedule: string;
   readonly timezone: string;
-  readonly config: string;
+  readonly template: string;
+  readonly config: TypedConfig;
 }
 
-function typedOf(agent: AgentView | undefined): Typed {
+function typedOfAgent(agent: AgentView | undefined, config: TypedConfig): Typed {
   return {
     name: agent?.name ?? "",
     device: agent?.device ?? "",
@@ -43,7 +45,8 @@ function typedOf(agent: AgentView | undefined): Typed {
     prompt: agent?.prompt ?? "",
     schedule: agent?.schedule ?? "",
     timezone: agent?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
-    config: "",
+    template: agent?.template ?? "",
+    config,
   };
 }
 
@@ -51,19 +54,15 @@ function lines(text: string): readonly string[] {
   return text.split("\n").map((line) => line.trim()).filter(Boolean);
 }
 
-/** Return the configs of lines "key = value"; a value that is no JSON is a text. */
-function configs(text: string): Record<string, unknown> {
-  return Object.fromEntries(
-    lines(text).map((line) => {
-      const [key = "", ...rest] = line.split("=");
-      const value = rest.join("=").trim();
-      try {
-        return [key.trim(), JSON.parse(value)];
-      } catch {
-        return [key.trim(), value];
-      }
-    }),
-  );
+/** Return whether a path is certainly outside of the folders; a relative one begins at one of them. */
+function isOutside(path: string, roots: readonly string[]): boolean {
+  const isPlaced = (one: string): boolean => /^[~/]/.test(one);
+  if (!isPlaced(path) || !roots.every(isPlaced) || path.split("/").includes("..")) return false;
+  const isBelow = (one: string, other: string): boolean => `${one.replace(/\/+$/, "")}/`.startsWith(`${other.replace(/\/+$/, "")}/`);
+  const alike = roots.filter((root) => root[0] === path[0]);
+  if (alike.some((root) => isBelow(path, root) || isBelow(root, path))) return false;
+  // A path below "/" may be below the home folder, whose place only the device knows.
+  return path.startsWith("~") || alike.length === roots.length;
 }
 
 function bodyOf(typed: Typed): Record<string, unknown> {
@@ -75,7 +74,7 @@ function bodyOf(typed: Typed): Record<string, unknown> {
     prompt: typed.prompt.trim() || null,
     schedule: typed.schedule.trim() || null,
     timezone: typed.timezone.trim(),
-    ...(typed.config.trim() && { config: configs(typed.config) }),
+    template: typed.template || null,
   };
 }
 
@@ -83,19 +82,55 @@ function present(body: Readonly<Record<string, unknown>>): Record<string, unknow
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
 }
 
-/** *agent*: to be changed; undefined: a new one. */
-export function AgentForm({ agent, then }: { agent?: AgentView; then?: () => void }): JSX.Element {
-  const [first] = useState(() => typedOf(agent));
+interface FormProps {
+  /** To be changed; undefined: a new one. */
+  readonly agent?: AgentView | undefined;
+  readonly then?: (() => void) | undefined;
+}
+
+export function AgentForm({ agent, then }: FormProps): JSX.Element {
+  const templates = useReading("/v1/templates", { query: { limit: KNOWN } });
+  const config = useReading("/v1/agents/{name}/config", { params: { name: agent?.name ?? "" }, when: agent !== undefined });
+  return (
+    <Page title={agent ? `Change ${agent.name}` : "New agent"} command={agent ? `hub agents edit ${agent.name}` : "hub agents create"}>
+      <Read of={templates}>
+        {({ templates: known }) =>
+          agent ? (
+            <Read of={config}>{(data) => <Fields agent={agent} then={then} templates={known} configs={data.configs} />}</Read>
+          ) : (
+            <Fields templates={known} configs={[]} />
+          )
+        }
+      </Read>
+    </Page>
+  );
+}
+
+interface FieldsProps extends FormProps {
+  readonly templates: readonly TemplateView[];
+  readonly configs: readonly ConfigView[];
+}
+
+function Fields({ agent, then, templates, configs }: FieldsProps): JSX.Element {
+  const templateOf = (name: string): TemplateView | undefined => templates.find((one) => one.name === name);
+  const [before] = useState(() => Object.fromEntries(configs.map((one) => [one.key, one.value])));
+  const [first] = useState(() => typedOfAgent(agent, typedOf(before, templateOf(agent?.template ?? ""))));
   const [typed, setTyped] = useState(first);
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const devices = useReading("/v1/devices", { query: { limit: KNOWN } });
   const accounts = useReading("/v1/connectors", { query: { limit: KNOWN } });
+  const template = templateOf(typed.template);
+  const isOfFiles = typed.connector === FILES;
+  const device = useReading("/v1/devices/{device_id}", { params: { device_id: typed.device }, when: typed.device !== "" && isOfFiles });
+  const shared = device.data?.name === typed.device ? device.data.roots : [];
+  const outside = shared.length > 0 ? lines(typed.paths).filter((path) => isOutside(path, shared)) : [];
+  const warned = outside.length > 0 && `${outside.join(", ")}: outside of what ${typed.device} shares, which is ${shared.join(", ")}`;
   const names = (devices.data?.devices ?? []).filter((one) => one.revoked_at === null).map((one) => one.name);
   const sources = [FILES, ...(accounts.data?.connectors ?? []).map((one) => one.name)];
   const said = problems(refusal);
-  const known = ["name", "device", "connector", "paths", "data_types", "prompt", "schedule", "timezone", "config"];
+  const known = ["name", "device", "connector", "paths", "data_types", "prompt", "schedule", "timezone", "template", "config"];
   const isSaidBeside = Object.keys(said).some((field) => known.includes(field));
-  const text = (key: keyof Typed & ("name" | "paths" | "prompt" | "schedule" | "timezone" | "config")) => ({
+  const text = (key: "name" | "paths" | "prompt" | "schedule" | "timezone") => ({
     value: typed[key],
     change: (value: string) => setTyped({ ...typed, [key]: value }),
     problem: said[key],
@@ -103,17 +138,21 @@ export function AgentForm({ agent, then }: { agent?: AgentView; then?: () => voi
 
   async function send(): Promise<void> {
     setRefusal(null);
+    const config = configOf(typed.config, template);
+    if (!config) return; // it is said beside its field
     try {
       if (agent) {
-        const before = bodyOf(first);
-        const changes = Object.entries(bodyOf(typed)).filter(
-          ([key, value]) => JSON.stringify(value) !== JSON.stringify(before[key]),
-        );
+        const changes = changed(bodyOf(first), bodyOf(typed));
+        const configured = Object.entries(changed(before, config));
+        const set = Object.fromEntries(configured.filter(([key]) => key in config));
+        const unset = configured.map(([key]) => key).filter((key) => !(key in config));
+        const body = { ...changes, ...(Object.keys(set).length > 0 && { config: set }) };
         const params = { name: agent.name };
-        await ask("patch", "/v1/agents/{name}", { params, body: Object.fromEntries(changes) });
+        await ask("patch", "/v1/agents/{name}", { params, body });
+        if (unset.length > 0) await ask("patch", "/v1/agents/{name}/config", { params, body: { unset } });
         report(`${agent.name} is changed.`);
       } else {
-        await ask("post", "/v1/agents", { body: { name: typed.name.trim(), ...present(bodyOf(typed)) } });
+        await ask("post", "/v1/agents", { body: { name: typed.name.trim(), ...present(bodyOf(typed)), config } });
         report(`${typed.name.trim()} is made.`);
       }
       go(link(["agents", typed.name.trim()]));
@@ -125,7 +164,7 @@ export function AgentForm({ agent, then }: { agent?: AgentView; then?: () => voi
   }
 
   return (
-    <Page title={agent ? `Change ${agent.name}` : "New agent"} command={agent ? `hub agents edit ${agent.name}` : "hub agents create"}>
+    <>
       {!isSaidBeside && <Refused refusal={refusal} />}
       <Form send={send}>
         {!agent && <Field label="Name" {...text("name")} />}
@@ -163,18 +202,43 @@ export function AgentForm({ agent, then }: { agent?: AgentView; then?: () => voi
           ))}
           {said["data_types"] && <span class="bad">{said["data_types"]}</span>}
         </fieldset>
-        {typed.connector === FILES && <Field label="Paths in its shared folders, one in a line" kind="lines" isOptional {...text("paths")} />}
+        {isOfFiles && <Field label="Paths in its shared folders, one in a line" kind="lines" isOptional hint={warned || undefined} {...text("paths")} />}
         <Field label="Prompt: what it is to find" kind="lines" isOptional {...text("prompt")} />
         <Field label="Schedule (0 7 * * 1-5); empty: by hand" isOptional {...text("schedule")} />
         <Field label="Time zone" {...text("timezone")} />
-        {!agent && <Field label="Configuration, lines of key = value" kind="lines" isOptional {...text("config")} />}
+        {templates.length > 0 && (
+          <Select
+            label="Template"
+            values={templates.map((one) => one.name)}
+            value={typed.template}
+            change={(name) => setTyped({ ...typed, template: name })}
+            none="none"
+            hint={template?.description ?? undefined}
+            problem={said["template"]}
+          />
+        )}
+        <ConfigFields template={template} typed={typed.config} change={(config) => setTyped({ ...typed, config })} problems={inConfig(refusal, said)} />
         <div class="actions">
           <button class="main">{agent ? "Save" : "Make it"}</button>
           <a href={link(agent ? ["agents", agent.name] : ["agents"])}>Cancel</a>
         </div>
       </Form>
-    </Page>
+    </>
   );
+}
+
+/** Return the values that differ; null: it is no longer there. */
+function changed(before: Readonly<Record<string, unknown>>, after: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  const differing = keys.filter((key) => JSON.stringify(after[key]) !== JSON.stringify(before[key]));
+  return Object.fromEntries(differing.map((key) => [key, after[key] ?? null]));
+}
+
+/** Return what is wrong with the configuration by its key; "config": with all of it. */
+function inConfig(refusal: Refusal | null, said: Readonly<Record<string, string | undefined>>): Readonly<Record<string, string>> {
+  const inner = Object.entries(refusal?.fields ?? {}).map(([field, message]) => [field.replace(/^body\./, ""), message] as const);
+  const found = Object.fromEntries(inner.filter(([field]) => field.startsWith("config.")).map(([field, message]) => [field.slice(7).split(".")[0], message]));
+  return Object.keys(found).length === 0 && said["config"] ? { config: said["config"] } : found;
 }
 
 /** Return what is wrong by the name of its field. */

@@ -5,7 +5,7 @@ import { me } from "../me";
 import { Choice, type Column, Facts, Filter, Page, Pager, Read, Section, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { link, place, refine } from "../router";
-import { described, type Described, NAMED } from "../schema";
+import { described, type Described, NAMED, spelled, valued } from "../schema";
 import { ask } from "../server";
 import type { ConfigCheckView, SettingsChangeView, SettingsHistory, SettingsView } from "../types";
 
@@ -51,10 +51,6 @@ function originOf(origins: Readonly<Record<string, string>>, key: string): strin
 /** Whether a setting has another value than its default, if it has one, wherever it was written. */
 function isDifferent({ value, origin, about }: Setting & { readonly origin: string; readonly about: Described }): boolean {
   return about.default === undefined ? origin !== "default" : spelled(value) !== spelled(about.default);
-}
-
-function spelled(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** Who may not see the settings asks for nothing. */
@@ -252,15 +248,6 @@ function Preview({ of }: { of: ConfigCheckView }): JSX.Element {
       ))}
     </div>
   );
-}
-
-/** Return a value as it was typed: JSON, else a text. */
-function valued(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text;
-  }
 }
 
 interface HistoryProps {
