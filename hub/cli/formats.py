@@ -55,7 +55,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "settled": show.settled,
     "began": lambda run: show.moment(run["started_at"] or run["created_at"]),
     "began_at": lambda run: show.short_moment(run["started_at"] or run["created_at"]),
-    "run_result": lambda run: run["outcome"] or run["state"],
+    "run_result": lambda run: "failed" if run["outcome"] == "error" else run["outcome"] or run["state"],
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
     # Devices
     "last_seen": lambda device: "now" if device["connected"] else show.moment(device["last_seen_at"]),

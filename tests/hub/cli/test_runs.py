@@ -177,6 +177,8 @@ def test_runs_are_listed_by_outcome_device_and_time(
     portal.call(served.run, "r-2", RunState.COMPLETED)
     assert listed("--outcome", "failed", "--since", "yesterday 18:00", "--device", "desk") == ["r-1"]
     assert listed("--until", "yesterday 18:00") == ["r-0"]
+    (row,) = (line for line in hub("runs").stdout.splitlines() if line.startswith("r-1"))
+    assert row.split()[2] == "failed"
     assert hub("runs", "--device", "lab").exit_code == 1
 
 

@@ -150,7 +150,7 @@ async def test_home_counts_what_happened_since_the_last_visit_and_leads_to_it(
     failed = happened.get_by_role("link", name="1 run failed")
     await failed.click()
     await visit.page.get_by_role("heading", name="Runs").wait_for()
-    await expect(visit.page.locator("td[data-head=State]")).to_have_text(["error"])
+    await expect(visit.page.locator("td[data-head=State]")).to_have_text(["failed"])
     await visit.page.clock.set_fixed_time(START + timedelta(hours=2))
     hub.clock.advance(7_200)
     await visit.open("")
@@ -337,13 +337,19 @@ async def test_the_page_of_a_run_shows_where_its_time_went_as_it_goes(hub: Serve
     def ask(c: sa.Connection) -> None:
         call = sa.select(model_calls).where(model_calls.c.id == "q-1")
         c.execute(
-            sa.insert(model_calls), dict(c.execute(call).one()._mapping) | {"id": "q-2", "model": "other"}
+            sa.insert(model_calls),
+            dict(c.execute(call).one()._mapping) | {"id": "q-2", "model": "other", "outcome": "timeout"},
         )
         c.execute(sa.update(runs).where(runs.c.id == "r-1").values(updated_at=hub.now_ms))
 
     await hub.store.write(ask)
     await hub.clock.pass_time(1)
-    await table.get_by_role("row", name="question to other").wait_for()
+    other = table.get_by_role("row", name="question to other")
+    await expect(other.locator("rect.fail")).to_have_count(1)
+    await expect(table.locator("rect.fail")).to_have_count(2)  # and on the line of its file
+    await visit.page.get_by_role("link", name=re.compile("new, .* known")).click()
+    await expect(visit.page.locator(".picks li")).to_have_count(3)
+    assert "run=r-1&verdict=any" in visit.page.url
     assert visit.complaints == []
 
 

@@ -7,7 +7,13 @@ import { link } from "../router";
 import type { RunView } from "../types";
 
 export function RunState({ of }: { of: RunView }): JSX.Element {
+  if (of.outcome === "error") return <State of="failed" />; // as filters and counts name it
   return <State of={of.outcome && of.outcome !== "success" ? of.outcome : of.state} />;
+}
+
+/** Return the address of the items that a run delivered. */
+export function itemsOf({ id }: RunView): string {
+  return link(["review"], { run: id, verdict: "any" });
 }
 
 export function Done({ of }: { of: RunView }): JSX.Element {
@@ -35,7 +41,7 @@ const COLUMNS: readonly Column<RunView>[] = [
   { head: "Device", cell: (run) => run.device },
   { head: "Because", cell: (run) => run.waiting_for ?? run.because ?? run.trigger },
   { head: "Files", kind: "number", cell: (run) => <Done of={run} /> },
-  { head: "Items", kind: "number", cell: (run) => count(run.items_created + run.items_updated) },
+  { head: "Items", kind: "number", cell: (run) => <a href={itemsOf(run)}>{count(run.items_created + run.items_updated)}</a> },
   { head: "Errors", kind: "number", cell: (run) => count(run.error_count) },
   { head: "Took", kind: "number", cell: (run) => between(run.started_at, run.completed_at, now.value) },
   { head: "Cost", kind: "number", cell: (run) => money(run.usd) },

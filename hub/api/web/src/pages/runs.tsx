@@ -7,7 +7,7 @@ import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
 import type { MoveView, RunCountsView, RunDetail, RunErrorView, UnitView } from "../types";
-import { Done, RunState, RunTable } from "./run_parts";
+import { Done, RunState, RunTable, itemsOf } from "./run_parts";
 import { Waterfall } from "./waterfall";
 
 const ROWS = 50;
@@ -146,10 +146,10 @@ function Detail({ of }: { of: RunDetail }): JSX.Element {
           ["Agent", <a href={link(["agents", of.agent])}>{of.agent}</a>],
           ["Device", <a href={link(["devices", of.device])}>{of.device}</a>],
           ["Started by", of.trigger],
-          ["Started", <Time at={of.started_at} none="not yet" />],
+          ["Started", <Time at={of.started_at} none={of.completed_at ? "never" : "not yet"} />],
           ["Took", between(of.started_at, of.completed_at, now.value)],
           ["Files", <Done of={of} />],
-          ["Items", `${count(of.items_created)} new, ${count(of.items_updated)} changed, ${count(of.items_known)} known`],
+          ["Items", <a href={itemsOf(of)}>{`${count(of.items_created)} new, ${count(of.items_updated)} changed, ${count(of.items_known)} known`}</a>],
           ["Model", `${count(of.model_requests)} requests, ${count(of.prompt_tokens)} tokens in, ${count(of.completion_tokens)} out`],
           ["Cost", money(of.usd)],
           ["Attempt", of.max_attempts > 1 && `${of.attempt} of ${of.max_attempts}`],

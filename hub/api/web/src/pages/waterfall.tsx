@@ -14,7 +14,7 @@ const WIDTH = 1_000;
 const GAP = 30; // width of a time without work, however long it was
 const LEAST = 4; // width of the shortest bar
 
-type Tone = "rest" | "read" | "think" | "bring" | "busy";
+type Tone = "rest" | "busy" | "read" | "think" | "bring" | "fail";
 type Stretch = readonly [from: number, to: number];
 interface Bar {
   readonly stretch: Stretch;
@@ -30,9 +30,11 @@ interface Row {
 
 const TONES: readonly (readonly [Tone, string])[] = [
   ["rest", "waits"],
+  ["busy", "executes"],
   ["read", "is read"],
   ["think", "asks a model"],
   ["bring", "is delivered"],
+  ["fail", "failed"],
 ];
 
 const at = (time: string): number => Date.parse(time);
@@ -69,6 +71,11 @@ function scaled(spans: readonly SpanView[]): (time: number) => number {
   };
 }
 
+function toneOf({ kind, outcome }: SpanView): Tone {
+  if (kind === "model") return outcome === "answered" ? "think" : "fail";
+  return outcome === "REJECTED" || outcome === "UNKNOWN" ? "fail" : "bring";
+}
+
 /** Return the rows: states, then files, each with its parts if it is open. */
 function rowsOf(spans: readonly SpanView[], isOpen: (path: string) => boolean): Row[] {
   const states = spans.filter((span) => span.kind === "state");
@@ -82,7 +89,7 @@ function rowsOf(spans: readonly SpanView[], isOpen: (path: string) => boolean): 
   for (const [path, all] of units) {
     const unit = all.find((span) => span.kind === "unit");
     const parts = all.filter((span) => span.kind !== "unit");
-    const partBars = parts.map((span): Bar => ({ stretch: stretchOf(span), tone: span.kind === "model" ? "think" : "bring" }));
+    const partBars = parts.map((span): Bar => ({ stretch: stretchOf(span), tone: toneOf(span) }));
     if (unit === undefined) {
       // Its own span is on another page, or comes with its plan.
       rows.push(...parts.map((span, index) => ({ id: span.id, span, bars: partBars.slice(index, index + 1) })));
