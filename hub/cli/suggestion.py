@@ -15,6 +15,7 @@ from hub.device.owner import lacking
 from hub.printable import spelled
 from hub.text.excerpt import Excerpt, lines_around
 from protocol.frame import Field, Record
+from protocol.marks import MARKS
 from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName
 
 _INDENT: Final = 4
@@ -26,12 +27,6 @@ _LONG: Final = 2_000  # a column that allows more may have many lines
 _LINE: Final = 120
 _PLAIN: Final = re.compile(r"[\w.@+/-]+")  # needs no quotation marks
 _SHOWN: Final = frozenset({"dueDate", "date", "assignee", "status", "priority", "author"})
-_WARNINGS: Final = {
-    "instruction": "the quoted text contains instructions: check the file before you trust it",
-    "hidden_characters": "the quoted text contains invisible characters",
-    "approximate_quote": "the quote of the model differs from the text of the file",
-    "cut_answer": "the answer of the model was cut off; the file may contain more",
-}
 _LOST: Final = {
     SourceState.FILE_MISSING: "the file was deleted, moved or renamed",
     SourceState.WORDS_MISSING: "the quoted text is no longer in the file",
@@ -123,7 +118,7 @@ def _remarks(item: DeviceItem) -> list[str]:
     remarks = item.remarks
     table = TABLES[TableName(item.table)]
     columns = {column.name: column for column in table.columns}
-    lines = [_WARNINGS.get(warning, warning) for warning in remarks.warnings]
+    lines = [MARKS.get(warning, warning) for warning in remarks.warnings]
     if (column := lacking(table, item.data)) is not None and not item.data.get("isApproved"):
         name = column.name.removesuffix("Id")
         lines.append(f"needs a {name}: hub review approve {item.label} --{name} TITLE")

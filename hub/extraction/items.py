@@ -14,6 +14,7 @@ import msgspec
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
 from protocol.frame import Field, Record
+from protocol.marks import Mark
 from protocol.tables import TABLES, DeviceTable, Filler, TableName, problem_of, problems_of
 
 Origin = Literal["rule", "model"]
@@ -27,14 +28,6 @@ DropReason = Literal[
     "duplicate",  # a repetition at the same place
     "foreign_table",  # a table that was not requested
     "not_an_object",  # not a record
-]
-
-
-Warning = Literal[
-    "instruction",  # the quote overlaps text that gives orders to a reader of the document
-    "hidden_characters",  # the quote contains invisible characters
-    "approximate_quote",  # the model's quote differs from the text, whose own words are shown
-    "cut_answer",  # complete records of a truncated answer
 ]
 
 
@@ -90,7 +83,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     start: int
     end: int
     origin: Origin
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[Mark, ...] = ()
     unresolved: dict[str, str] = {}
     is_exact: bool = False
     has_time: bool = False

@@ -19,8 +19,9 @@ import msgspec
 
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import clusters, is_hidden, is_plain, words_of
-from hub.extraction.items import Item, Warning, merged
+from hub.extraction.items import Item, merged
 from hub.extraction.orders import find_strong, find_weak, machines_marked
+from protocol.marks import Mark
 from protocol.tables import TABLES
 
 Span = tuple[int, int]
@@ -83,7 +84,7 @@ def hidden_count(text: str) -> int:
 
 
 def _marked(item: Item, text: str, suspicions: Sequence[Span], orders: Sequence[frozenset[str]]) -> Item:
-    warnings: list[Warning] = list(item.warnings)
+    warnings: list[Mark] = list(item.warnings)
     nearest = bisect_left(suspicions, item.end, key=lambda span: span[0]) - 1  # they are ordered and disjoint
     touches = nearest >= 0 and suspicions[nearest][1] > item.start
     if touches or (item.origin == "model" and _is_pretext(item, orders)):

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from hub.cli.app import hub
 from hub.docs import contents
+from protocol.marks import MARKS
 from tests.support import references
 from tests.support.commands import commands
 from tests.support.protocol_page import Notes, notes_in, rewrite, sections
@@ -41,6 +42,12 @@ def device_program() -> str:
     return PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
 
 
+def marks() -> str:
+    """Return a table of the marks of items."""
+    rows = (f"| `{mark}` | {sentence} |\n" for mark, sentence in MARKS.items())
+    return "".join(("\n| mark | meaning |\n|---|---|\n", *rows, "\n"))
+
+
 def _with_section(page: Path, name: str, text: str) -> str:
     before, mark, rest = page.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
     if not mark:
@@ -68,6 +75,7 @@ def documents() -> dict[Path, str]:
         HANDBOOK / "write-a-device.md": _with_section(
             HANDBOOK / "write-a-device.md", "device", f"```python\n{device_program()}```\n"
         ),
+        HANDBOOK / "extraction.md": _with_section(HANDBOOK / "extraction.md", "marks", marks()),
     }
 
 

@@ -24,6 +24,7 @@ from hub.text.excerpt import Excerpt
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, RunId
+from protocol.marks import Mark
 from protocol.tables import TABLES, TableName
 from storage.runs import calls, excerpts, item_lists, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
@@ -36,7 +37,7 @@ from storage.store import Connection, Store
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
 Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
 ItemVerdict = Literal["open", "approved", "edited", "rejected"]
-ItemWarning = Literal["any", "none", "instruction", "hidden_characters", "approximate_quote", "cut_answer"]
+ItemWarning = Literal["any", "none", Mark]
 
 
 class GivenVerdictView(View):
@@ -52,7 +53,7 @@ class ItemView(View, kw_only=True):
     """Item of the ledger. *run_id*: of the run that planned its newest call.
 
     *answered_at*: when the device answered for the newest version; null: the device may not have it.
-    *warnings* for a reviewer: instruction, hidden_characters, approximate_quote, cut_answer.
+    *warnings* for a reviewer: ``hub help extraction`` explains each.
     *given*: the newest verdict that was given at the hub; null once it is no longer kept.
     *device_refuses*: why its device would refuse a verdict from this hub, an error code; null: it would not,
     or is not connected to this node.

@@ -93,6 +93,7 @@ async def test_hostile_texts_stay_texts(visit: Visit) -> None:
     await visit.open("review?item=i-0")
     lines = visit.page.get_by_role("list", name="Lines of the source").locator("li")
     await expect(lines).to_have_text([HOSTILE, f"- [ ] {HOSTILE} @due(2026-12-01)", "", HOSTILE])
+    await visit.page.get_by_text("instruction: the quoted text contains instructions").wait_for()
     assert await visit.page.locator("main img, main b").count() == 0
     assert visit.complaints == []
 

@@ -275,3 +275,10 @@ export interface Delete {
   "/v1/invitations/{invitation_id}": { query: "user"; body: undefined; answer: InvitationView };
   "/v1/sessions/current": { query: "user"; body: undefined; answer: SessionView };
 }
+
+export const MARKS: Readonly<Record<string, string>> = {
+  "instruction": "the quoted text contains instructions: check the file before you trust it",
+  "hidden_characters": "the quoted text contains invisible characters",
+  "approximate_quote": "the quote of the model differs from the text of the file",
+  "cut_answer": "the answer of the model was cut off; the file may contain more"
+};

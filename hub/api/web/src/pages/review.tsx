@@ -10,6 +10,7 @@ import { Choice, Facts, Filter, Page, Pager, Read, Refused, Section, State, Time
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { Refusal, ask } from "../server";
+import { MARKS } from "../types";
 import type { ItemCountsView, ItemDetail, ItemPlace, ItemView, NewVerdictView } from "../types";
 import { Editor, shown } from "./item_editor";
 
@@ -276,6 +277,11 @@ function Item({ of, children }: { of: ItemDetail; children: ComponentChildren })
         <bdi>{of.title || "no title"}</bdi>
       </h2>
       <Marks of={of} />
+      {of.warnings.map((mark) => (
+        <p key={mark} class="quiet">
+          {mark.replaceAll("_", " ")}: {MARKS[mark] ?? "a newer release of the hub explains it"}
+        </p>
+      ))}
       {children}
       {of.place?.quote && <Source of={of.place} />}
       {of.place?.link && (
