@@ -189,8 +189,8 @@ def _go_well(c: sa.Connection, hub: ServedHub) -> None:
         *(("hub.verdicts", {"verdict": verdict}, n) for n, verdict in enumerate(("approved", "edited"), 1)),
         *(
             ("hub.model_requests", {"model": f"{model}-model", "outcome": outcome}, n)
-            for n, model in enumerate(("small", "large", HOSTILE, "other"), 1)
-            for outcome in ("answered", "refused")
+            for more, outcome in enumerate(("answered", "refused"))
+            for n, model in enumerate(("small", "large", HOSTILE, "other"), 1 + 4 * more)
         ),
         ("hub.model_cost_usd", {"model": "small-model"}, 0.002),
         ("hub.model_cost_usd", {"model": HOSTILE}, 0.14),

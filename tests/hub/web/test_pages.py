@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -44,6 +45,8 @@ _VIOLATIONS = """async () => (await axe.run()).violations.map(
   ({id, nodes}) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`)"""
 _IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).every((part) => part < 64)"
 
+# Strokes and shapes of plots without enough contrast.
+_FAINT = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 # What a click does something to, and the keyboard alone does not reach.
 _ONLY_CLICKED = """() => [...document.querySelectorAll("body *")].filter((one) =>
   one.checkVisibility() && getComputedStyle(one).cursor === "pointer"
@@ -585,3 +588,6 @@ async def test_every_page_can_be_used_by_everybody_in_both_themes(hub: ServedHub
                 assert await visit.page.evaluate(_IS_DARK) == (theme == "dark"), path
                 await visit.page.evaluate(AXE.read_text(encoding="utf-8"))
                 assert await visit.page.evaluate(_VIOLATIONS) == [], (theme, path)
+                if await visit.page.locator("main :is(svg, canvas)").count():
+                    picture = b64encode(await visit.page.screenshot(full_page=True)).decode()
+                    assert await visit.page.evaluate(_FAINT, picture) == [], (theme, path)

@@ -27,7 +27,7 @@ const LEAST_WIDTH = 200;
 const STROKE = 2; // a thinner line has no pixel of its full colour
 const POINT = 5;
 // Strokes differ in their colour and in their pattern.
-const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3], [5, 2], [1, 5]] as const;
+const DASHES = [[], [8, 4], [3, 3], [12, 3, 2, 3], [5, 2], [1, 5]] as const;
 export const STROKES = DASHES.length;
 
 /** Return the values between two gaps, which no line leads to. */

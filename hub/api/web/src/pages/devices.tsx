@@ -322,7 +322,7 @@ function Line({ day, times }: { day: Date; times: readonly (readonly [number, nu
   const part = (at: number): number => Math.min(1, Math.max(0, (at - begin) / DAY_MS)) * WIDTH;
   return (
     <svg viewBox={`0 0 ${WIDTH} 10`} preserveAspectRatio="none">
-      <rect class="away" width={WIDTH} height="10" />
+      <rect class="away ground" width={WIDTH} height="10" />
       {times
         .filter(([from, to]) => to > begin && from < begin + DAY_MS)
         .map(([from, to]) => (
