@@ -35,6 +35,7 @@ from storage.runs.calls import IS_OPEN
 from storage.runs.schema import (
     item_excerpts,
     item_verdicts,
+    items,
     model_answers,
     model_batches,
     model_calls,
@@ -298,8 +299,19 @@ prune_fires = Pruning(schedule_fires, schedule_fires.c.decided_at)
 prune_wakes = Pruning(wakes, wakes.c.settled_at)
 
 
-# With the words of the items: a verdict can be undone as long as its row is here.
-prune_verdicts = Pruning(item_verdicts, item_verdicts.c.settled_at)
+# With the words of the items: a verdict can be undone as long as its row is here. The values that one gave
+# to an item are in no other row, and stay as long as the item has no newer version.
+prune_verdicts = Pruning(
+    item_verdicts,
+    item_verdicts.c.settled_at,
+    sa.or_(
+        sa.text("item_verdicts.state <> 'done'"),
+        sa.cast(item_verdicts.c.data, sa.Text) == "{}",
+        ~sa.exists().where(
+            items.c.id == item_verdicts.c.item_id, items.c.call_id == item_verdicts.c.seen_call
+        ),
+    ),
+)
 # Of items without a verdict: those of the others are gone.
 prune_excerpts = Pruning(item_excerpts, item_excerpts.c.created_at)
 

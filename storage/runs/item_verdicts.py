@@ -8,7 +8,7 @@ States: *pending* until it is sent, *sent* until it is answered. Final states: *
 reason. Each item has at most one open verdict.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeGuard
 
 import msgspec
@@ -108,6 +108,21 @@ def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, Verd
         for row in fill_each(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
     ]
     return {row.item_id: row for row in sorted(found, key=lambda row: (row.created_at, row.id))}
+
+
+def edited_values(c: sa.Connection, rows: Iterable[ItemRow]) -> dict[str, dict[str, Any]]:
+    """Return the values that approvals and edits at the hub gave to items, by item, unless undone."""
+    judged = {row.id: row for row in rows if row.verdict in ("approved", "edited")}
+    last: dict[str, VerdictRow] = {}
+    for part in in_parts(sorted(judged)):
+        given = fill_each(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
+        done = [row for row in given if row.state == "done"]
+        last |= {row.item_id: row for row in sorted(done, key=lambda row: (row.created_at, row.id))}
+    return {
+        id: row.data
+        for id, row in last.items()
+        if row.verdict in ("approve", "edit") and row.data and row.seen_call == judged[id].call_id
+    }
 
 
 def give(

@@ -17,6 +17,7 @@ from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
 from storage.runs.items import ItemRow
+from storage.runs.schema import items
 from tests.storage.rows import AT, ME, running
 from tests.storage.test_items import DESK, as_new, bring, changed, item, ledger, plan, the_item
 
@@ -69,6 +70,25 @@ def test_an_item_is_judged_once_its_device_has_answered(c: sa.Connection) -> Non
     assert (the_item(c).verdict, the_item(c).verdict_at, stored(c).state) == ("approved", AT + 9, "done")
     assert settle(c, "v-1", "rejected") == [], "it was settled before"
     assert item_verdicts.devices_with_open(c) == []
+
+
+def test_the_values_of_an_approval_are_those_of_its_item_until_it_is_undone(c: sa.Connection) -> None:
+    at_device(c)
+    give(c, "approve", data={"title": "call Bob"})
+    assert item_verdicts.edited_values(c, ledger(c)) == {}, "it is on its way"
+    send(c)
+    settle(c, "v-1", "edited")
+    edited = {the_item(c).id: {"title": "call Bob"}}
+    assert item_verdicts.edited_values(c, ledger(c)) == edited
+    assert retention.prune_verdicts(c, before=AT + 99) == 0, "its item has no other record of them"
+    give(c, "undo", "v-2")
+    send(c)
+    settle(c, "v-2", "open")
+    calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
+    assert item_verdicts.edited_values(c, ledger(c)) == {}, "the owner approved it as it was"
+    assert retention.prune_verdicts(c, before=AT + 99) == 1, "the undoing has no values"
+    c.execute(sa.update(items).values(call_id="c-9"))
+    assert retention.prune_verdicts(c, before=AT + 99) == 1, "the item has a newer version"
 
 
 def test_what_a_device_refuses_leaves_the_item_open(c: sa.Connection) -> None:

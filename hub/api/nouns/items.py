@@ -1,6 +1,6 @@
 """Items that agents found, and the verdicts of their owners."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -35,6 +35,7 @@ from storage.runs.items import ItemRow
 from storage.store import Connection, Store
 
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
+Edits = Mapping[str, Mapping[str, Any]]  # values by item
 Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
 ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 ItemWarning = Literal["any", "none", Mark]
@@ -110,12 +111,14 @@ class ItemPlace(Struct):
 class ItemDetail(ItemView, kw_only=True):
     """Item with its content.
 
-    *data*: of the newest version; *before*: what the device has, while an update is on its way to it.
+    *data*: of the newest version, with the values that an approval or edit at the hub gave to it; *found*: as
+    it was found, where they differ. *before*: what the device has, while an update is on its way to it.
     *place*: null once its owner has rejected it. *lacks*: fields that an approval has to fill.
     *choices*: the only values of a field, where it has some.
     """
 
     data: dict[str, Any]
+    found: dict[str, Any] | None = None
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
     lacks: tuple[str, ...] = ()
@@ -284,20 +287,20 @@ class Items(Noun):
         A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on.
         """
 
-        def read(c: Connection) -> tuple[ItemPage, dict[str, VerdictRow]]:
+        def read(c: Connection) -> tuple[ItemPage, dict[str, VerdictRow], Edits]:
             page = item_lists.list_items(
                 c, self._filter(c, asked), limit=paging.part.limit, after=paging.after
             )
-            return page, item_verdicts.newest_verdicts(c, [one.row.id for one in page.items])
+            rows = [one.row for one in page.items]
+            newest = item_verdicts.newest_verdicts(c, [row.id for row in rows])
+            return page, newest, item_verdicts.edited_values(c, rows)
 
-        found, newest = await self._store.read(read)
+        found, newest, edits = await self._store.read(read)
         page = paging.fetched(found.items, key=lambda one: (one.row.created_at, one.row.id), rest=found.rest)
         return ItemsPage(
             items=tuple(
-                ItemView.from_row(
-                    one.row, **self._shown(one.row, one.agent, one.device, newest.get(one.row.id))
-                )
-                for one in page.items
+                ItemView.from_row(row, **self._shown(row, one.agent, one.device, newest.get(row.id)))
+                for one, row in ((one, _edited(one.row, edits)) for one in page.items)
             ),
             next_cursor=page.next_cursor,
         )
@@ -345,6 +348,7 @@ class Items(Noun):
             "answered_at|moment as at the device",
             "verdict_at|moment as decided?",
             "data|values",
+            "found|values as found as?",
             "before|values as before?",
             "place|quote as quote?",
             "device_refuses as refused here?",
@@ -357,17 +361,21 @@ class Items(Noun):
 
         def read(
             c: Connection,
-        ) -> tuple[ItemRow, str, str | None, VerdictRow | None, SealedExcerpt | None]:
+        ) -> tuple[ItemRow, str, str | None, VerdictRow | None, SealedExcerpt | None, Edits]:
             newest = item_verdicts.newest_verdicts(c, [item_id]).get(item_id)
-            return *items.get_item(c, item_id, self.user_id), newest, excerpts.find_excerpt(c, item_id)
+            found = items.get_item(c, item_id, self.user_id)
+            edits = item_verdicts.edited_values(c, found[:1])
+            return *found, newest, excerpts.find_excerpt(c, item_id), edits
 
-        row, agent, device_name, newest, sealed = await self._store.read(read)
+        stored, agent, device_name, newest, sealed, edits = await self._store.read(read)
+        row = _edited(stored, edits)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
         if place is not None:
             place.excerpt = await self._seals.open(sealed)
         shown = self._shown(row, agent, device_name, newest)
         lacks, choices = lacking(row.target_table, row.data), fixed_choices(row.target_table)
-        return ItemDetail.from_row(row, **shown, place=place, lacks=lacks, choices=choices)
+        found = None if row is stored else stored.data
+        return ItemDetail.from_row(row, **shown, found=found, place=place, lacks=lacks, choices=choices)
 
     @route("GET", "/{item_id}/choices", Scope.RUN, errors=[ErrorCode.UNKNOWN_ITEM])
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:
@@ -454,6 +462,15 @@ class Items(Noun):
         unknown = len(last) - known
         self._unknown_verdicts.inc(unknown)
         return {"known": known, "unknown": unknown}
+
+
+def _edited(row: ItemRow, edits: Edits) -> ItemRow:
+    """Return an item with the values that were given to it; of a row that they name, its title."""
+    if (given := edits.get(row.id)) is None:
+        return row
+    values = {name: one["title"] if isinstance(one, dict) else one for name, one in given.items()}
+    data = {name: value for name, value in (row.data | values).items() if value is not None}
+    return msgspec.structs.replace(row, data=data)
 
 
 def _result(item_id: str, given: VerdictRow | HubError | None) -> VerdictResult:

@@ -158,6 +158,27 @@ async def test_items_are_counted_by_each_filter_as_the_others_let_them_through(
     assert (await counts(table="projects", text="task"))["tables"] == {"notes": 1, "tasks": 4}
 
 
+async def test_an_edited_item_is_shown_with_its_new_values(tmp_path: Path) -> None:
+    async with answering(tmp_path) as hub, over_unix(hub) as asking:
+        await hub.store.write(keep)
+        values = '{"title": "call Bob", "projectId": {"title": "House"}}'
+        await hub.store.write(
+            lambda c: (
+                c.exec_driver_sql(
+                    "INSERT INTO item_verdicts (id, item_id, user_id, device_id, verdict, data, seen_call,"
+                    " state, next_at, actor, created_at, settled_at)"
+                    " SELECT 'v', id, user_id, device_id, 'approve', ?, call_id, 'done', 1, 'a', 1, 1"
+                    " FROM items WHERE id = 'i-1'",
+                    (values,),
+                ).rowcount
+            )
+        )
+        assert await titles(asking, verdict="approved") == ["call Bob"]
+        found = (await asking.get("/v1/items/i-1")).json()
+        assert (found["title"], found["found"]) == ("call Bob", {"title": "task 1"})
+        assert found["data"] == {"title": "call Bob", "projectId": "House"}
+
+
 async def test_a_list_shows_what_became_of_verdicts(client: httpx2.AsyncClient) -> None:
     await give(client, {"id": "i-0", "verdict": "approve"})
     listed = {item["id"]: item for item in (await client.get("/v1/items")).json()["items"]}

@@ -200,6 +200,12 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
     assert await verdicts(hub) == {"i-2": ("approve", {"title": "Pay Anna", "status": "done"})}
+    given = (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"]))["i-2"]
+    done, desk = [VerdictAnswer(id=given.id, state="edited")], await hub.device("desk")
+    await hub.store.write(item_verdicts.settle, desk.id, done, epoch=1, at=hub.now_ms)
+    await visit.open("review?item=i-2&verdict=edited")
+    await expect(title).to_have_text("Pay Anna")
+    await expect(visit.page.locator("section", has_text="As it was found").last).to_contain_text(PLAIN)
 
 
 async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_the_buttons_away(

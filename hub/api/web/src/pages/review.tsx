@@ -292,6 +292,11 @@ function Item({ of, children }: { of: ItemDetail; children: ComponentChildren })
       <Section title={of.table}>
         <Facts rows={Object.entries(of.data).map(([name, value]) => [name, shown(value)])} />
       </Section>
+      {of.found && (
+        <Section title="As it was found">
+          <Facts rows={Object.entries(of.found).map(([name, value]) => [name, shown(value)])} />
+        </Section>
+      )}
       {of.before && (
         <Section title="What the device has until then">
           <Facts rows={Object.entries(of.before).map(([name, value]) => [name, shown(value)])} />
