@@ -22,7 +22,7 @@ from storage.devices import nodes
 from storage.kernel.rows import fill
 from storage.store import Store
 
-MOST_LINES: Final = 100  # of a page
+MOST_LINES: Final = 60  # of a page; a day of them is read by the minute within the limit of buckets
 MeasurementType = Literal["counter", "gauge", "histogram"]
 
 

@@ -115,6 +115,14 @@ async def test_measurements_of_somebody_elses_agent_are_of_an_agent_nobody_knows
         assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")
 
 
+def keep_of_many_models(c: sa.Connection) -> None:
+    samples = [
+        SampleRow(agent_id=None, name="hub.model_requests", value=n, at=NOW, tags={"model": f"model-{n}"})
+        for n in range(75)
+    ]
+    measurements.record(c, samples, at=NOW, retention=BucketRetention(minutes_from=0, hours_from=0))
+
+
 async def test_the_series_of_the_hub_are_sums_of_its_work_and_the_load_of_its_nodes(tmp_path: Path) -> None:
     async with answering(tmp_path) as served, over_unix(served) as client:
         measured = served.noun(HubSeries)._measurements
@@ -149,6 +157,11 @@ async def test_the_series_of_the_hub_are_sums_of_its_work_and_the_load_of_its_no
         assert [one["name"] for one in first + rest] == [one["name"] for one in everything]
         assert {one["step_s"] for one in first} == {3600}, "of a day"
         assert (await asked(name="hub.runs", since="2026-01-05T05:00:00Z"))[0][0]["step_s"] == 300
+
+        await served.store.write(keep_of_many_models)
+        page, cursor = await asked(since="2026-01-04T09:00:00Z", step_s=900)
+        assert (len(page), len(page[0]["values"])) == (60, 97), "a day by the minute is not too much"
+        assert len((await asked(since="2026-01-04T09:00:00Z", step_s=900, cursor=cursor))[0]) == 75 + 5 - 60
 
         refusals: tuple[tuple[dict[str, Any], str], ...] = (
             ({"step_s": 90}, "whole steps of 5 minutes; not 90 s"),
