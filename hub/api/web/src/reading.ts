@@ -88,6 +88,13 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
   };
 }
 
+/** Return a reading that shows what was read last while another address is read, as a later time of the same. */
+export function useKept<T>(reading: Reading<T>): Reading<T> {
+  const last = useRef(reading.data);
+  if (reading.data !== undefined) last.current = reading.data;
+  return { ...reading, data: last.current };
+}
+
 function remember(url: string, reading: Known): void {
   known.delete(url);
   known.set(url, reading);

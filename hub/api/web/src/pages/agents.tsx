@@ -6,7 +6,7 @@ import { now } from "../live";
 import { may } from "../me";
 import { type Column, Command, Facts, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { Plot } from "../plot";
-import { useReading } from "../reading";
+import { useKept, useReading } from "../reading";
 import { go, link, place, refine } from "../router";
 import { ask } from "../server";
 import type { AgentOverview, AgentMoveView, AgentView, ChartView, SeriesView } from "../types";
@@ -231,7 +231,7 @@ function Metrics({ agent }: { agent: string }): JSX.Element {
 
 function Chart({ agent, metric }: { agent: string; metric: string }): JSX.Element {
   const since = new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - DAY_MS).toISOString();
-  const chart = useReading("/v1/agents/{name}/metrics/{metric}", { params: { name: agent, metric }, query: { since } });
+  const chart = useKept(useReading("/v1/agents/{name}/metrics/{metric}", { params: { name: agent, metric }, query: { since } }));
   return <Read of={chart}>{(data) => <Drawn of={data} />}</Read>;
 }
 

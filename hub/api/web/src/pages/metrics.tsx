@@ -5,11 +5,11 @@ import { brief, brisk, bytes, commandOf, count, decimal, money } from "../format
 import { now } from "../live";
 import { Command, Page, Read, Section, Table, Time } from "../parts";
 import { Plot, type Series, STROKES } from "../plot";
-import { useReading } from "../reading";
+import { useKept, useReading } from "../reading";
 import { place, refine } from "../router";
 import type { HubSeriesView } from "../types";
 
-const MOST = 100; // series of one metric that are read; the plot shows the greatest
+const MOST = 60; // series of one metric that are read; the plot shows the greatest
 const EVERY_MS = 60_000;
 const HOUR_S = 3_600;
 
@@ -82,7 +82,7 @@ function Chart({ topic, range }: { topic: Topic; range: Range }): JSX.Element {
   const step_ms = range.step_s * 1_000;
   const since = new Date(Math.floor(now.value / step_ms) * step_ms - range.span_s * 1_000).toISOString();
   const query = { name: topic.metric, since, step_s: range.step_s, limit: MOST };
-  const read = useReading("/v1/metrics/series", { query, every: EVERY_MS });
+  const read = useKept(useReading("/v1/metrics/series", { query, every: EVERY_MS }));
   return (
     <Section title={topic.title}>
       <Read of={read}>{(data) => <Drawn of={data.series} topic={topic} range={range} />}</Read>
