@@ -9,8 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NewType
 
-import msgspec
-
 UserId = NewType("UserId", str)
 DeviceId = NewType("DeviceId", str)
 AgentId = NewType("AgentId", str)
@@ -80,6 +78,8 @@ def derive_call_id(*, item_id: str, version: int, content: str) -> CallId:
 
 def content_of(data: Mapping[str, Any]) -> str:
     """Return a digest of all columns of an item."""
+    import msgspec  # for the sake of the command line, which imports this module and starts without it
+
     columns = msgspec.json.encode(dict(sorted(data.items())))
     return hashlib.sha256(columns).hexdigest()
 
