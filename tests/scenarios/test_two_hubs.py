@@ -86,7 +86,9 @@ async def test_a_hub_whose_event_loop_is_starved_past_the_lease_of_its_run_keeps
 
 @pytest.mark.soak
 @pytest.mark.skipif(why_no_pgbouncer() is not None, reason="no PgBouncer on this machine")
-async def test_two_hubs_behind_pgbouncer_bring_each_item_once(tmp_path: Path, postgres: Postgres) -> None:
+async def test_two_hubs_behind_pgbouncer_bring_and_count_each_item_once(
+    tmp_path: Path, postgres: Postgres
+) -> None:
     with running_pgbouncer(postgres, connections=4) as address:
         async with two_hubs(tmp_path, postgres, pgbouncer=address) as hubs:
             sides = (hubs.east, hubs.west)
@@ -99,6 +101,15 @@ async def test_two_hubs_behind_pgbouncer_bring_each_item_once(tmp_path: Path, po
 
                 assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
                 are_there_once(side.items(), PLANTED)
+
+            await hubs.until("SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE measured_at IS NULL)")
+            for side in sides:
+                listed = (await side.hub.get("/v1/metrics/series"))["series"]
+                whole = {(one["name"], *one["tags"].values()): one["whole"] for one in listed}
+                assert whole["hub.runs", "success"] == 2
+                assert whole["hub.items", "created"] == 2 * len(PLANTED)
+                devices = [one["whole"] for one in listed if one["name"] == "hub.node_devices"]
+                assert len(devices) == 2, "of each hub its own"
 
 
 @pytest.mark.soak
