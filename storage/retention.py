@@ -300,7 +300,8 @@ prune_wakes = Pruning(wakes, wakes.c.settled_at)
 
 
 # With the words of the items: a verdict can be undone as long as its row is here. The values that one gave
-# to an item are in no other row, and stay as long as the item has no newer version.
+# to an item are in no other row, and stay as long as it is not undone and the item has no newer version.
+_undoing = item_verdicts.alias()
 prune_verdicts = Pruning(
     item_verdicts,
     item_verdicts.c.settled_at,
@@ -309,6 +310,11 @@ prune_verdicts = Pruning(
         sa.cast(item_verdicts.c.data, sa.Text) == "{}",
         ~sa.exists().where(
             items.c.id == item_verdicts.c.item_id, items.c.call_id == item_verdicts.c.seen_call
+        ),
+        sa.exists().where(
+            _undoing.c.item_id == item_verdicts.c.item_id,
+            _undoing.c.undoes == item_verdicts.c.id,
+            _undoing.c.state == "done",
         ),
     ),
 )

@@ -17,7 +17,7 @@ from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
 from storage.runs.items import ItemRow
-from storage.runs.schema import items
+from storage.runs.schema import items as item_rows
 from tests.storage.rows import AT, ME, running
 from tests.storage.test_items import DESK, as_new, bring, changed, item, ledger, plan, the_item
 
@@ -86,9 +86,27 @@ def test_the_values_of_an_approval_are_those_of_its_item_until_it_is_undone(c: s
     settle(c, "v-2", "open")
     calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
     assert item_verdicts.edited_values(c, ledger(c)) == {}, "the owner approved it as it was"
-    assert retention.prune_verdicts(c, before=AT + 99) == 1, "the undoing has no values"
-    c.execute(sa.update(items).values(call_id="c-9"))
-    assert retention.prune_verdicts(c, before=AT + 99) == 1, "the item has a newer version"
+    assert retention.prune_verdicts(c, before=AT + 99) == 2, "what is undone goes with its undoing"
+
+
+def test_the_values_of_an_approval_are_not_those_of_a_newer_version_or_of_a_refused_one(
+    c: sa.Connection,
+) -> None:
+    at_device(c)
+    give(c, "approve", data={"title": "call Bob"})
+    send(c)
+    settle(c, "v-1", reason="changed_meanwhile")
+    calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
+    assert item_verdicts.edited_values(c, ledger(c)) == {}, "its owner approved it as it was"
+    c.execute(sa.update(item_rows).values(verdict="open", verdict_at=None))
+    give(c, "approve", "v-2", data={"title": "call Bob"})
+    send(c)
+    settle(c, "v-2", "edited")
+    assert item_verdicts.edited_values(c, ledger(c)) != {}
+    assert retention.prune_verdicts(c, before=AT + 99) == 1, "the refused one"
+    c.execute(sa.update(item_rows).values(call_id="c-9"))
+    assert item_verdicts.edited_values(c, ledger(c)) == {}
+    assert retention.prune_verdicts(c, before=AT + 99) == 1
 
 
 def test_what_a_device_refuses_leaves_the_item_open(c: sa.Connection) -> None:

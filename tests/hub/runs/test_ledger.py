@@ -134,6 +134,8 @@ async def test_the_lines_around_a_quote_are_kept_until_its_owner_decides(bench: 
     assert await excerpt_of(bench, "call Anna on Monday") == Excerpt(1, "Hello.\n- [ ] ", "\nSee you.")
     await judge(bench, "call Anna on Monday", verdict)
     assert await excerpt_of(bench, "call Anna on Monday") is None
+    older = "UPDATE items SET config_fingerprint = 'of another prompt'"
+    await bench.store.write(lambda c: c.exec_driver_sql(older).rowcount)
     await run(bench, a="Hello again.\n- [ ] call Anna on Monday\n")
     assert await excerpt_of(bench, "call Anna on Monday") is None, "a decided item needs none"
 
