@@ -79,6 +79,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "online": lambda gateway: f"{gateway['agents_online']} of {gateway['agents']} online",
     # Boards and their memory
     "board_role": lambda agent: "lead" if agent["is_lead"] else "worker",
+    "elsewhere": lambda item: "not known here: it is at another node" if item["device_is_elsewhere"] else "",
     "author": lambda item: str(item["agent"] or item["actor_name"] or item["actor"]),
     "lead_origin": lambda lead: "was created to lead" if lead["lead_created"] else "leads",
     # Messages and broadcasts

@@ -87,7 +87,7 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
         await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
         await hub.run("r-2", RunState.FAILED, reason=HOSTILE)
         await hub.run("r-3")
-        await hub.store.write(_keep, hub)
+        await hub.store.write(keep_items, hub)
         await hub.store.write(_work, hub)
         await hub.store.write(_go_well, hub)
         for level in ("debug", "warning"):
@@ -127,7 +127,7 @@ async def _find(now: datetime) -> Iterable[Finding]:
     )
 
 
-def _keep(c: sa.Connection, hub: ServedHub) -> None:
+def keep_items(c: sa.Connection, hub: ServedHub) -> None:
     """Store items of the agent ``notes``, and what it measured."""
     agent = agents.agent_called(c, "notes", None)
     assert agent.device_id is not None

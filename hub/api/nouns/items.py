@@ -1,6 +1,6 @@
 """Items that agents found, and the verdicts of their owners."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -23,9 +23,10 @@ from hub.runs.verdict_delivery import choices_of, fixed_choices, lacking, proble
 from hub.text.excerpt import Excerpt
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import CallId, RunId
+from protocol.ids import CallId, DeviceId, RunId
 from protocol.marks import Mark
 from protocol.tables import TABLES, TableName
+from storage.devices import devices
 from storage.runs import calls, excerpts, item_lists, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
@@ -57,7 +58,8 @@ class ItemView(View, kw_only=True):
     *warnings* for a reviewer: ``hub help extraction`` explains each.
     *given*: the newest verdict that was given at the hub; null once it is no longer kept.
     *device_refuses*: why its device would refuse a verdict from this hub, an error code; null: it would not,
-    or is not connected to this node.
+    or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
+    alone knows whether it would.
     """
 
     id: str
@@ -76,6 +78,7 @@ class ItemView(View, kw_only=True):
     verdict_at: Instant | None = None
     given: GivenVerdictView | None = None
     device_refuses: Literal["not_granted", "call_unsupported"] | None = None
+    device_is_elsewhere: bool = False
 
 
 class ItemsPage(View):
@@ -287,19 +290,21 @@ class Items(Noun):
         A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on.
         """
 
-        def read(c: Connection) -> tuple[ItemPage, dict[str, VerdictRow], Edits]:
+        def read(c: Connection) -> tuple[ItemPage, dict[str, VerdictRow], Edits, set[DeviceId]]:
             page = item_lists.list_items(
                 c, self._filter(c, asked), limit=paging.part.limit, after=paging.after
             )
             rows = [one.row for one in page.items]
             newest = item_verdicts.newest_verdicts(c, [row.id for row in rows])
-            return page, newest, item_verdicts.edited_values(c, rows)
+            return page, newest, item_verdicts.edited_values(c, rows), self._elsewhere(c, rows)
 
-        found, newest, edits = await self._store.read(read)
+        found, newest, edits, elsewhere = await self._store.read(read)
         page = paging.fetched(found.items, key=lambda one: (one.row.created_at, one.row.id), rest=found.rest)
         return ItemsPage(
             items=tuple(
-                ItemView.from_row(row, **self._shown(row, one.agent, one.device, newest.get(row.id)))
+                ItemView.from_row(
+                    row, **self._shown(row, one.agent, one.device, newest.get(row.id), elsewhere)
+                )
                 for one, row in ((one, _edited(one.row, edits)) for one in page.items)
             ),
             next_cursor=page.next_cursor,
@@ -352,6 +357,7 @@ class Items(Noun):
             "before|values as before?",
             "place|quote as quote?",
             "device_refuses as refused here?",
+            "*|elsewhere as refused here?",
         ),
         prints="place|source",
     )
@@ -361,18 +367,18 @@ class Items(Noun):
 
         def read(
             c: Connection,
-        ) -> tuple[ItemRow, str, str | None, VerdictRow | None, SealedExcerpt | None, Edits]:
+        ) -> tuple[ItemRow, str, str | None, VerdictRow | None, SealedExcerpt | None, Edits, set[DeviceId]]:
             newest = item_verdicts.newest_verdicts(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id)
-            edits = item_verdicts.edited_values(c, found[:1])
-            return *found, newest, excerpts.find_excerpt(c, item_id), edits
+            edits, elsewhere = item_verdicts.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
+            return *found, newest, excerpts.find_excerpt(c, item_id), edits, elsewhere
 
-        stored, agent, device_name, newest, sealed, edits = await self._store.read(read)
+        stored, agent, device_name, newest, sealed, edits, elsewhere = await self._store.read(read)
         row = _edited(stored, edits)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
         if place is not None:
             place.excerpt = await self._seals.open(sealed)
-        shown = self._shown(row, agent, device_name, newest)
+        shown = self._shown(row, agent, device_name, newest, elsewhere)
         lacks, choices = lacking(row.target_table, row.data), fixed_choices(row.target_table)
         found = None if row is stored else stored.data
         return ItemDetail.from_row(row, **shown, found=found, place=place, lacks=lacks, choices=choices)
@@ -435,8 +441,19 @@ class Items(Noun):
             results=tuple(_result(one.item_id, result) for one, result in zip(new, results, strict=True))
         )
 
+    def _elsewhere(self, c: Connection, rows: Sequence[ItemRow]) -> set[DeviceId]:
+        """Return the devices of items that are connected to another node of the hub."""
+        ids = {row.device_id for row in rows if row.device_id is not None} if self._store.is_shared else set()
+        away = [id for id in ids if self._roster.find(id) is None]
+        return devices.connected_of(c, away) if away else set()
+
     def _shown(
-        self, row: ItemRow, agent: str, device: str | None, newest: VerdictRow | None
+        self,
+        row: ItemRow,
+        agent: str,
+        device: str | None,
+        newest: VerdictRow | None,
+        elsewhere: Collection[DeviceId],
     ) -> dict[str, Any]:
         """Return the fields of a view that have other names in the ledger, or are not in it."""
         title = ""
@@ -446,7 +463,8 @@ class Items(Noun):
         link = None if row.device_id is None else self._roster.find(row.device_id)
         named = {"path": row.unit_key, "table": row.target_table, "title": title}
         refuses = None if link is None else refused_by(link)
-        return named | {"agent": agent, "device": device, "given": given, "device_refuses": refuses}
+        verdicts = {"device_refuses": refuses, "device_is_elsewhere": row.device_id in elsewhere}
+        return named | {"agent": agent, "device": device, "given": given, **verdicts}
 
     @device(Method.REVIEW_REPORT, "its own items")
     async def report(self, link: Link, verdicts: Verdicts) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from protocol.ids import NodeId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
+from tests.support.dashboard import keep_items
 from tests.support.hub import NODE, NOTES, ServedHub, nodes_of, over_unix
 from tests.support.postgres import Postgres
 
@@ -72,6 +73,20 @@ async def test_each_node_answers_alike_about_devices_and_agents_and_tells_which_
         found.append((status["devices_connected"], device["connected"], agent["device_connected"]))
         assert status["devices_here"] == (1 if node is pair[0] else 0)
     assert found == [(1, True, True)] * 2
+
+
+async def test_a_node_says_of_an_item_that_its_device_is_connected_to_another_node(
+    pair: tuple[Node, Node],
+) -> None:
+    east, west = pair
+    await east.hub.store.write(keep_items, east.hub)
+    for node, known in ((east, ("call_unsupported", False)), (west, (None, True))):
+        listed = (await node.client.get("/v1/items")).json()["items"]
+        one = (await node.client.get("/v1/items/i-2")).json()
+        found = {(item["device_refuses"], item["device_is_elsewhere"]) for item in (*listed, one)}
+        assert found == {known}
+    await _dies(east)
+    assert not (await west.client.get("/v1/items/i-2")).json()["device_is_elsewhere"]
 
 
 async def test_a_node_that_died_has_no_devices_and_is_removed_while_one_that_lives_is_not(

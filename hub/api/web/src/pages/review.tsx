@@ -183,6 +183,9 @@ export function Review(): JSX.Element {
                   <strong>Its device takes no verdict from here.</strong> {because(current.device_refuses)}
                 </p>
               )}
+              {isUndecided(current) && current.device_is_elsewhere && (
+                <p class="quiet">Its device is connected to another node of the hub: whether it takes a verdict from here is not known.</p>
+              )}
               {isWaiting && !isEditing && chosen.size === 0 && (
                 <div class="actions">
                   <Judge count={1} judge={judge} />
