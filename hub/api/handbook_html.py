@@ -1,7 +1,7 @@
 """The handbook as pages for browsers: its Markdown as HTML, without scripts, under a strict policy.
 
 The pages use the style sheet of the dashboard, in the theme of the system. Each heading has an id as in the
-handbook's links.
+handbook's links, and so has each error code.
 """
 
 import re
@@ -18,6 +18,7 @@ from hub.api.pages import asset
 
 _COMMENT: Final = re.compile(r"^<!--.*?-->\n?", re.MULTILINE | re.DOTALL)  # marks of generated parts
 _ELSEWHERE: Final = re.compile(r'<a href="\.\./[^"]*">(.*?)</a>')  # files of the repository
+_CODE: Final = re.compile(r"<li><code>([a-z_]+)</code>")  # of an error
 _NO_ID: Final = re.compile(r"[^\w\- ]")
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -52,6 +53,8 @@ def html_of(topic: str) -> str:
             token.attrSet("class", "number")
     page = parser.renderer.render(tokens, parser.options, {})
     page = _ELSEWHERE.sub(r"<em>\1</em>", page)
+    if topic.removesuffix(".md") == "errors":
+        page = _CODE.sub(r'<li id="\1"><code>\1</code>', page)
     page = page.replace("<table>", '<div class="table-room" tabindex="0"><table>')
     return _PAGE.format(
         title=escape(topic or "contents"),

@@ -13,7 +13,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import URL, example, hub_option, json_option, keys_of
+from hub.cli.options import URL, config_option, example, hub_option, json_option, keys_of
 from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
 if TYPE_CHECKING:
@@ -331,7 +331,8 @@ WHEN = {
 
 
 @click.command(epilog=example("hub check hub.toml"))
-@click.argument("file", type=click.Path(path_type=Path), default="hub.toml")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@config_option
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 @click.option(
     "--elsewhere",
@@ -348,7 +349,8 @@ WHEN = {
 @click.pass_context
 def check(
     ctx: click.Context,
-    file: Path,
+    file: Path | None,
+    config: Path,
     strict: bool,
     elsewhere: bool,
     against_running: bool,
@@ -363,6 +365,9 @@ def check(
     from hub.settings.problems import Severity
     from hub.settings.reading import check_settings
 
+    if file is not None and ctx.get_parameter_source("config") is click.core.ParameterSource.COMMANDLINE:
+        raise Failure("give the file once: as FILE or with --config", Exit.USAGE)
+    file = file or config
     is_here = not (elsewhere or against_running)  # a running hub knows its secrets
     reading = check_settings(file, serving=is_here)
     problems, changes = reading.problems, dict[str, Any]()

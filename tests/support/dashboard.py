@@ -91,7 +91,7 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
         await hub.store.write(_work, hub)
         await hub.store.write(_go_well, hub)
         for level in ("debug", "warning"):
-            fields: dict[str, object] = {"path": HOSTILE, "run_id": "r-1"}
+            fields: dict[str, object] = {"path": HOSTILE, "run_id": "r-1", "code": "not_granted"}
             hub.ring.append(
                 at=hub.now_ms, level=level, event="unit.failed", channel="hub.test", fields=fields
             )

@@ -108,6 +108,14 @@ async def sign_in(served: ServedHub) -> None:
     assert done.status_code == 200, done.text
 
 
+def test_the_file_to_check_is_named_as_for_hub_serve_or_alone(hub: Hub, tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    file.write_text(TEXT)
+    for words in (("--config", str(file)), (str(file),)):
+        assert f"{file}: no problems" in hub("check", *words).stderr
+    assert hub("check", str(file), "--config", str(file)).exit_code == 2
+
+
 def test_who_moves_a_mailbox_to_another_server_is_asked_before_its_password_is_deleted(
     hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub
     assert "\n  hub connect URL --root DIR --invitation-file FILE\n" in made.stderr  # to be copied whole
     assert tokens.check(made.stdout.strip(), TokenKind.INVITATION) is None
     assert "2026-01-05 11:00:00 UTC" in made.stderr
+    assert "Nothing outside of DIR is read." in made.stderr
 
     listed = hub("pair", "invitations").stdout.splitlines()[1].split()
     assert listed[1:4] == ["owner", "lab", "1"]

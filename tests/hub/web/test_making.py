@@ -44,6 +44,9 @@ async def test_a_device_is_invited_and_renamed(tmp_path: Path, browser: Browser)
             await page.get_by_role("button", name="Invite it").click()
             token = await page.get_by_role("button", name=re.compile("^hub_inv_")).inner_text()
             await page.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER --invitation").wait_for()
+            letter = await page.get_by_label("For the person who is invited").input_value()
+            assert token.strip() in letter and 'the hub "home"' in letter
+            assert "expires at 5 Jan 2026, 09:10:00" in letter
             await (
                 page.locator("tr", has_text=f"…{token.strip()[-4:]}")
                 .get_by_role("button", name="Withdraw")

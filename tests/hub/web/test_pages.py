@@ -532,6 +532,8 @@ async def test_the_log_shows_entries_of_a_level_and_above(visit: Visit) -> None:
     await expect(visit.page.locator("td[data-head=Level]")).to_have_text(["warning", "debug"])
     await visit.page.get_by_label("Level, at least").select_option("warning")
     await expect(visit.page.locator("td[data-head=Level]")).to_have_text(["warning"])
+    await visit.page.get_by_role("link", name="not_granted").click()
+    await expect(visit.page.locator(":target")).to_contain_text("its owner grants it")
 
 
 async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_understands(visit: Visit) -> None:

@@ -115,7 +115,12 @@ export function Pairs({ of }: { of: Readonly<Record<string, unknown>> }): JSX.El
     <span>
       {Object.entries(of).map(([name, value]) => (
         <span key={name}>
-          <span class="quiet">{name}</span> <bdi>{typeof value === "string" ? value : JSON.stringify(value)}</bdi>{" "}
+          <span class="quiet">{name}</span>{" "}
+          {name === "code" && typeof value === "string" && /^[a-z_]+$/.test(value) ? (
+            <a href={`/docs/errors.md#${value}`} title="What this error means, and what to do">{value}</a>
+          ) : (
+            <bdi>{typeof value === "string" ? value : JSON.stringify(value)}</bdi>
+          )}{" "}
         </span>
       ))}
     </span>

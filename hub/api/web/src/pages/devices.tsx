@@ -1,7 +1,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt } from "../acting";
-import { between, brisk } from "../format";
+import { between, brisk, full } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { type Column, Command, Facts, Field, Form, Page, Pager, Read, Section, State, Table, Time } from "../parts";
@@ -66,6 +66,28 @@ function addressOf(listener: string): string {
   return `${location.protocol === "https:" ? "wss" : "ws"}://${host}:${port}`;
 }
 
+/** Return what an invited person gets to read: what the hub is, what they share, how to accept, and until when. */
+function letterOf(made: NewInvitation, hub: string, connect: string): string {
+  const several = made.uses_left === 1 ? "It is for one computer" : `It is for ${made.uses_left} computers`;
+  return [
+    `You are invited to connect a computer to the hub "${hub}".`,
+    "",
+    "A hub runs agents, which read files and suggest tasks and notes. What they suggest is stored on your computer, and you decide about it.",
+    "",
+    "You choose the folders that you share: put one in place of FOLDER. Nothing outside of them is read. What an agent reads there is sent to the hub, and to the language models that the hub uses. You end it by stopping the program.",
+    "",
+    "To accept, install the program (device-hub), and put this line into a file that only you can read:",
+    "",
+    `  ${made.token}`,
+    "",
+    `  ${WRITE_IT}   # paste the line, Enter, Ctrl-D`,
+    `  ${connect} --invitation-file invitation`,
+    "",
+    `${several}, and expires at ${full(made.expires_at)}. Who has the line can connect: pass it on to nobody.`,
+  ].join("\n");
+}
+
+const WRITE_IT = "(umask 77; cat > invitation)";
 const INVITATIONS: readonly Column<InvitationView>[] = [
   { head: "Ends in", kind: "main", cell: (one) => <code>…{one.last4}</code> },
   { head: "Device", cell: (one) => one.device ?? "its own name" },
@@ -113,15 +135,21 @@ function Invitations(): JSX.Element {
         <button>Invite it</button>
       </Form>
       {made && (
-        <Facts
-          rows={[
-            ["Invitation", <Command text={made.token} />],
-            ["Write it", <Command text="(umask 77; cat > invitation)" />],
-            ["Connect", <Command text={`${connect} --invitation-file invitation`} />],
-            ["Expires", <Time at={made.expires_at} />],
-            ["Note", "It is shown only once."],
-          ]}
-        />
+        <>
+          <Facts
+            rows={[
+              ["Invitation", <Command text={made.token} />],
+              ["Write it", <Command text={WRITE_IT} />],
+              ["Connect", <Command text={`${connect} --invitation-file invitation`} />],
+              ["Expires", <Time at={made.expires_at} />],
+              ["Note", "It is shown only once."],
+            ]}
+          />
+          <label class="field letter">
+            <span>For the person who is invited</span>
+            <textarea readOnly rows={18} value={letterOf(made, status.data?.name ?? "", connect)} onFocus={(event) => event.currentTarget.select()} />
+          </label>
+        </>
       )}
       {open && open.length > 0 && <Table label="Open invitations" columns={columns} rows={open} id={(one) => one.id} empty="" />}
     </Section>
