@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
 from typing import Final
 
 import anyio
@@ -297,15 +298,16 @@ class Measurements:
             self._check_size(of_gauges, max(len(rows), len(of_nodes)))
         observed = (await self._fold(of_gauges, {row.id: None for row in of_nodes})).steps()
         observed.add(now_ms - now_ms % step_ms)
-        lines: dict[str, tuple[Plan, Line]] = {}
-        kinds = {row.id: (row.type, HUB_AGGREGATES.get(row.name)) for row in rows}
-        for type, aggregate in set(kinds.values()):
-            its_plan = planned(type, aggregate)
-            ids = {id: id for id, kind in kinds.items() if kind == (type, aggregate)}
-            folding = await self._fold(its_plan, ids)
-            chart = folding.chart("", type, now_ms=now_ms)
-            lines |= {str(line.tag): (its_plan, line) for line in chart.lines}
-        return [_hub_line(row, *lines[row.id], observed) for row in rows]
+        found: list[HubLine] = []
+        for (type, aggregate), group in groupby(rows, lambda row: (row.type, HUB_AGGREGATES.get(row.name))):
+            its_plan, same = planned(type, aggregate), list(group)
+            size = max(1, self.rules.points // its_plan.points)  # lines without a pause for others
+            for first in range(0, len(same), size):
+                part = same[first : first + size]
+                folding = await self._fold(its_plan, {row.id: row.id for row in part})
+                lines = {line.tag: line for line in folding.chart("", type, now_ms=now_ms).lines}
+                found += [_hub_line(row, its_plan, lines[row.id], observed) for row in part]
+        return found
 
     async def _fold(self, planned: Plan, lines: Mapping[str, str | None]) -> Folding:
         """Return the buckets of these series, read in windows so that no read is long."""
