@@ -107,7 +107,12 @@ FOUNDATION: Final = [
     *_all("agent_states", "agent_states", "updated_at"),
     *_all("agent_capabilities", "agent_capabilities", "agent_id capability_name=name enabled"),
     *_all("agent_capabilities", "agent_capabilities", "capability_version=ver_major created_at updated_at"),
-    *_all("agent_metrics", "metric_series", "agent_id metric_name=name metric_type"),
+    *_all("agent_metrics", "metric_series", "metric_name=name metric_type"),
+    Constraint(
+        "agent_metrics.agent_id ForeignKey agent.id; without one the series is of the whole hub",
+        "metric_series.agent_id",
+        "UPDATE metric_series SET agent_id = 'nobody'",
+    ),
     *_all("agent_metrics", "agent_metrics", "metric_value=last recorded_at=last_at"),
     Constraint(
         "uq_agent_config",
