@@ -21,7 +21,7 @@ from tests.support.faulty_hub import FaultyHub
 from tests.support.proxy import Wire, wire
 
 FILES, PLANTED = check_boxes(60, each=4)
-SMALL_DISK = ("--spare-pages", "12")  # of 4 KB: the plans of some of the files fit
+SMALL_DISK = ("--spare-pages", "18")  # of 4 KB: the plans of some of the files fit
 FULL = "database or disk is full"
 
 
