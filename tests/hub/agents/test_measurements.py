@@ -269,12 +269,12 @@ async def test_the_hub_as_a_whole_has_gaps_where_no_node_ran_and_zeros_where_not
             await bench.store.write(end_two_runs)
             await bench.measurements.measure_work()
     found = await bench.measurements.ask_hub(since=began, until=bench.now + HOUR_MS, step_ms=HOUR_MS)
-    told = {" ".join((line.name, *line.tags.values())): line for line in found}
-    assert list(told["hub.runs cancelled"].values) == [1, 0, None, 0, 1]
-    assert told["hub.runs error"].whole == 2
-    assert list(told["hub.node_devices n-1"].values) == [3, 3, None, 3, 3]
-    assert told["hub.node_cpu n-1"].values[0] is None, "nothing to compare with"
-    assert (told["hub.node_memory_bytes n-1"].whole or 0) > 1e6
+    by_name = {" ".join((line.name, *line.tags.values())): line for line in found}
+    assert list(by_name["hub.runs cancelled"].values) == [1, 0, None, 0, 1]
+    assert by_name["hub.runs error"].whole == 2
+    assert list(by_name["hub.node_devices n-1"].values) == [3, 3, None, 3, 3]
+    assert by_name["hub.node_cpu n-1"].values[0] is None, "nothing to compare with"
+    assert (by_name["hub.node_memory_bytes n-1"].whole or 0) > 1e6
     only = await bench.measurements.ask_hub(name="hub.node_calls")
     assert [line.name for line in only] == ["hub.node_calls"]
 

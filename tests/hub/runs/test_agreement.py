@@ -362,7 +362,7 @@ async def test_a_device_restored_to_before_it_was_lost_has_its_rows_changed_and_
 async def test_a_change_that_a_restored_device_refused_before_is_brought_back_from_an_older_day_too(
     past: Past, title: str
 ) -> None:
-    """What the device had when it refused the change, a restore may have taken from it."""
+    """Restore a device to a version of a row that is older than the one it had when it refused a change."""
 
     def refuse(call: ToolCall) -> Answer | None:
         if call.action is not Action.UPDATE:
