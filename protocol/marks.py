@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Literal
 
-Mark = Literal["instruction", "hidden_characters", "approximate_quote", "cut_answer"]
+Mark = Literal["instruction", "hidden_characters", "approximate_quote", "cut_answer", "unsupported"]
 
 # A sentence for the reviewer of each; the handbook, the dashboard and the command line show it.
 MARKS: Final[Mapping[str, str]] = {
@@ -11,4 +11,5 @@ MARKS: Final[Mapping[str, str]] = {
     "hidden_characters": "the quoted text contains invisible characters",
     "approximate_quote": "the quote of the model differs from the text of the file",
     "cut_answer": "the answer of the model was cut off; the file may contain more",
+    "unsupported": "the quote does not say this: compare the item with the file",
 }

@@ -1,9 +1,10 @@
 """Warnings for the reviewer about an item's place in the text. Pure functions.
 
 Anyone may have written a document. Rules detect passages that give orders to the reader, openly or in a form
-invisible to people. An item from such a passage, or with content that occurs only there, has a warning and is
-never delivered without it. The rules are broad on purpose: a false warning costs a glance, a missed order
-costs trust. The model's own judgement is not used.
+invisible to people. An item from such a passage has a warning and is never delivered without it. An item that
+an order caused, with a harmless quote, is not supported by that quote (``hub.extraction.support``). The rules
+are broad on purpose: a false warning costs a glance, a missed order costs trust. The model's own judgement is
+not used.
 """
 
 import base64
@@ -18,11 +19,11 @@ from typing import Final
 import msgspec
 
 from hub.extraction.chunk import sentences
-from hub.extraction.folding import clusters, is_hidden, is_plain, words_of
+from hub.extraction.folding import clusters, is_hidden, is_plain
 from hub.extraction.items import Item, merged
 from hub.extraction.orders import find_strong, find_weak, machines_marked
+from hub.extraction.support import is_supported
 from protocol.marks import Mark
-from protocol.tables import TABLES
 
 Span = tuple[int, int]
 
@@ -46,11 +47,6 @@ _MOST_BLOBS: Final = 200
 _MOST_BLOB_CHARS: Final = 8_000
 _LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are random, orders are text
 
-_MOST_PASSAGES: Final = 200  # compared individually with an item; more are merged into one
-_LEAST_WORDS: Final = 2
-_MATCHING_SHARE: Final = 0.7  # share of an item's words that must occur in a passage to match it
-_LEAST_TITLE_SHARE: Final = 0.3  # of the title's words; with fewer, the quote does not support the item
-
 
 def spans(text: str) -> tuple[Span, ...]:
     """Return the places of *text* that give orders to its reader, in order and disjoint.
@@ -68,12 +64,9 @@ def marked(items: Iterable[Item], text: str, suspicions: Sequence[Span]) -> list
     """Return *items* with additional warnings.
 
     *suspicions* are ``spans(text)``. An item of a rule reflects its own place; a model may return an ordered
-    item with a harmless quote.
+    item with a harmless quote, which does not support it.
     """
-    orders = [_words(text[start:end]) for start, end in suspicions]
-    if len(orders) > _MOST_PASSAGES:
-        orders = [frozenset().union(*orders)]
-    return [_marked(item, text, suspicions, orders) for item in items]
+    return [_marked(item, text, suspicions) for item in items]
 
 
 def hidden_count(text: str) -> int:
@@ -83,40 +76,17 @@ def hidden_count(text: str) -> int:
     return sum(_is_hidden_at(text, at) for at, char in enumerate(text) if is_hidden(char))
 
 
-def _marked(item: Item, text: str, suspicions: Sequence[Span], orders: Sequence[frozenset[str]]) -> Item:
+def _marked(item: Item, text: str, suspicions: Sequence[Span]) -> Item:
     warnings: list[Mark] = list(item.warnings)
     nearest = bisect_left(suspicions, item.end, key=lambda span: span[0]) - 1  # they are ordered and disjoint
     touches = nearest >= 0 and suspicions[nearest][1] > item.start
-    if touches or (item.origin == "model" and _is_pretext(item, orders)):
+    if touches:
         warnings.append("instruction")
+    if item.origin == "model" and not is_supported(item, text):
+        warnings.append("unsupported")
     if hidden_count(text[item.start : item.end]):
         warnings.append("hidden_characters")
     return msgspec.structs.replace(item, warnings=tuple(dict.fromkeys(warnings)))
-
-
-def _is_pretext(item: Item, orders: Sequence[frozenset[str]]) -> bool:
-    """Return True if the quote does not support the item, which an order may have caused.
-
-    That is, a field matches an order but not the quote, or almost none of the title's words occur in the
-    quote. The order may be encoded for machines.
-    """
-    quoted = _words(item.quote) if orders else frozenset()
-    for name, value in item.data.items():
-        claimed = _words(value) if orders and isinstance(value, str) else frozenset()
-        if len(claimed) < _LEAST_WORDS:
-            continue
-        shared = len(claimed & quoted) / len(claimed)
-        if name == TABLES[item.table].title and shared < _LEAST_TITLE_SHARE:
-            return True
-        if shared < _MATCHING_SHARE and any(
-            len(claimed & words) >= _MATCHING_SHARE * len(claimed) for words in orders
-        ):
-            return True
-    return False
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(words_of(text.replace("_", " ")))
 
 
 def _passages(text: str) -> Iterator[tuple[int, int, bool]]:

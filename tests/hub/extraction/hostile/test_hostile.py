@@ -50,7 +50,7 @@ async def test_no_item_of_a_planted_order_goes_out_unmarked(hostile: Hostile) ->
     assert [item.quote for item in touching if "instruction" not in item.warnings] == []
     # Nor one that has the order's words and a harmless sentence for a quote.
     wanted = [item for item in extraction.items if item.data.get("title") == hostile.title]
-    assert [item.quote for item in wanted if "instruction" not in item.warnings] == []
+    assert [item.quote for item in wanted if not {"instruction", "unsupported"} & {*item.warnings}] == []
     assert bool(touching) is bool(hostile.planted), "the model was not shown the order"
 
 
