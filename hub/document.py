@@ -4,6 +4,8 @@ from datetime import datetime
 
 import msgspec
 
+from protocol.work import Provenance
+
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
     """Text with an origin.
@@ -17,6 +19,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         hidden_parts: number of parts that a reader of the original cannot see, and that were removed.
         began_at: when the first piece of the original arrived, in epoch milliseconds, if known.
         link: address that opens the original; *title* is its name there.
+        provenance: who wrote the text, if known.
     """
 
     unit_key: str
@@ -28,3 +31,4 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     began_at: int | None = None
     link: str | None = None
     title: str | None = None
+    provenance: Provenance | None = None

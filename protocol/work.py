@@ -247,6 +247,33 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
     after: Field
 
 
+MAX_AUTHOR_CHARS: Final = 320  # the longest mail address
+
+
+class ProvenanceOrigin(StrEnum):
+    """Kind of source that an item is from."""
+
+    OWN = "own"  # a file of the owner
+    SHARED = "shared"  # a folder in which others write, too
+    MAIL = "mail"  # a message that others sent; also one saved as a file
+    WEB = "web"  # a web page, also a saved one, or a call of a webhook
+    ATTACHMENT = "attachment"
+    CALENDAR = "calendar"
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Authorship of the text that an item is from.
+
+    Attributes:
+        author: author by the text's own account, unverified unless *trusted*.
+        trusted: the owner wrote it, or a sender that the owner knows.
+    """
+
+    origin: ProvenanceOrigin
+    author: Annotated[str, Meta(max_length=MAX_AUTHOR_CHARS)] | None = None
+    trusted: bool
+
+
 class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Place of an item: ``text[start:end] == quote``, counted in code points of the file's text."""
 
@@ -261,6 +288,7 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     replaces: Id | None = None  # the row that this one replaces, at a device that cannot update
     link: Annotated[str, Meta(max_length=2_000)] | None = None  # opens the message that contains it
     timezone: Name | None = None  # time zone of dates that have no time; an IANA name
+    provenance: Provenance | None = None
 
 
 class ReviewVerdict(StrEnum):

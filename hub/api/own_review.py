@@ -300,7 +300,8 @@ def _shown(item: DeviceItem) -> dict[str, Any]:
     own = {"id": str(item.number), "agent": "", "run_id": "", "verdict": _verdict(item)}
     found = {"path": item.source_path or "", "table": item.table, "title": item.title}
     at = {"created_at": item.at, "answered_at": item.at, "version": _version(item)}
-    return own | found | at | {"warnings": tuple(item.remarks.warnings), "row_id": item.row_id}
+    remarks = {"warnings": tuple(item.remarks.warnings), "provenance": item.remarks.provenance}
+    return own | found | at | remarks | {"row_id": item.row_id}
 
 
 def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:

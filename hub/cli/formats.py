@@ -276,6 +276,15 @@ def span_took(span: Item) -> str:
 
 
 @_format
+def provenance(found: Item | None) -> str:
+    """Return who wrote the text of an item: ``mail, Ann <ann@example.org>, not verified``."""
+    if not found:
+        return ""
+    words = (found["origin"], found["author"], "" if found["trusted"] else "not verified")
+    return ", ".join(filter(None, words))
+
+
+@_format
 def item_state(item: Item) -> str:
     """Return the verdict on an item, what became of one that was given at the hub, and its warnings."""
     given = item["given"]

@@ -17,6 +17,7 @@ from hub.text.excerpt import Excerpt, lines_around
 from protocol.frame import Field, Record
 from protocol.marks import MARKS
 from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName
+from protocol.work import Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
 _FOLDED: Final = 8  # columns before a continued line, more than before any other line
@@ -61,6 +62,7 @@ def lines_of(
     around = [] if excerpt is None else list(lines_around(excerpt, item.quote or ""))
     yield from _lines(f"{item.label}  {item.table}  {_title(item)}", width)
     below = (
+        origin_of(item.remarks.provenance),
         ", ".join(_status(item)) if with_status else "",
         ", ".join(fields),
         *_texts(item, whole=whole),
@@ -71,6 +73,14 @@ def lines_of(
     for line in filter(None, below):
         shown = line if whole or len(line) <= _MOST_OF_A_LINE else f"{line[:_MOST_OF_A_LINE]}… (ls --whole)"
         yield from _lines(" " * _INDENT + shown, width)
+
+
+def origin_of(provenance: Provenance | None) -> str:
+    """Return who wrote the text of an item, for its reviewer; empty for the owner's own files."""
+    if provenance is None or (provenance.trusted and provenance.origin is ProvenanceOrigin.OWN):
+        return ""
+    by = f", {provenance.author}" if provenance.author else ""
+    return f"from: {provenance.origin}{by}{'' if provenance.trusted else ', not verified'}"
 
 
 def _status(item: DeviceItem) -> Iterator[str]:

@@ -39,6 +39,7 @@ from hub.connectors.connector import (
 from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, Unavailable
 from hub.connectors.mime import message_key
 from hub.document import Document
+from protocol.work import ProvenanceOrigin
 
 PAGE: Final = 50  # objects that are requested and held at once
 MOST_CHARS: Final = 256 * 1024  # of one object
@@ -150,7 +151,12 @@ class CalDav(Connector):
                 yield message, Unread(reason=f"it has more than {MOST_CHARS} characters")
             else:
                 digest = hashlib.sha256(found.text.encode("utf-8", "replace")).hexdigest()
-                yield message, message.document(found.text, digest, media_type="text/calendar")
+                yield (
+                    message,
+                    message.document(
+                        found.text, digest, media_type="text/calendar", origin=ProvenanceOrigin.CALENDAR
+                    ),
+                )
 
     # --- one calendar ---
 

@@ -38,6 +38,7 @@ from hub.document import Document
 from hub.extraction.patterns import BadPattern, pattern_of
 from hub.text.files import MAIL
 from protocol.errors import ErrorCode, HubError
+from protocol.work import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
 
 T = TypeVar("T")
 
@@ -207,9 +208,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return sent or received
 
     def document(
-        self, text: str, content_hash: str, *, media_type: str = MAIL, hidden_parts: int = 0
+        self,
+        text: str,
+        content_hash: str,
+        *,
+        media_type: str = MAIL,
+        hidden_parts: int = 0,
+        origin: ProvenanceOrigin = ProvenanceOrigin.MAIL,
     ) -> Document:
-        """Return the document of this message with its *text*."""
+        """Return the document of this message with its *text*; its sender is not verified."""
+        author = str(self.sender)[:MAX_AUTHOR_CHARS] if self.sender else None
         return Document(
             unit_key=self.key,
             text=text,
@@ -219,6 +227,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             hidden_parts=hidden_parts,
             link=self.link,
             title=self.subject or None,
+            provenance=Provenance(origin=origin, author=author, trusted=False),
         )
 
     def content_key(self, text: str) -> str:

@@ -40,6 +40,7 @@ from hub.connectors.connector import (
 from hub.connectors.failures import Misconfigured
 from hub.document import Document
 from protocol.frame import read_json
+from protocol.work import ProvenanceOrigin
 
 # Between the sender's clock and the hub's; also between two possible copies.
 WINDOW: Final = timedelta(minutes=5)
@@ -407,7 +408,10 @@ class Webhook(Connector):
                 yield message, Unread(reason="it is about something else", is_removed=True)
                 continue
             text, digest = content.text[: self.filter.max_chars], hashlib.sha256(post.body).hexdigest()
-            yield message, message.document(text, digest, media_type="text/markdown")
+            yield (
+                message,
+                message.document(text, digest, media_type="text/markdown", origin=ProvenanceOrigin.WEB),
+            )
 
     @property
     def _inbox(self) -> Inbox:

@@ -14,7 +14,7 @@ from hub.device import rows
 from hub.device.schema import quoted
 from protocol.frame import Record
 from protocol.tables import TABLES, DeviceTable, Filler
-from protocol.work import Changed, ItemSource, Unresolved
+from protocol.work import Changed, ItemSource, Provenance, Unresolved
 
 Word = Literal["approved", "edited", "rejected"]
 ReviewState = Literal["open", "approved", "edited", "rejected"]
@@ -39,6 +39,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         timezone: time zone of dates without a time, which are stored as midnight there.
+        provenance: who wrote the text of the item; ``None``: the hub is of an older release.
     """
 
     warnings: list[str] = []
@@ -46,6 +47,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
     changed: list[Changed] = []
     replaces: str | None = None
     timezone: str | None = None
+    provenance: Provenance | None = None
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +78,14 @@ def remarks_of(source: ItemSource | None) -> str | None:
     """Return the remarks of a source as JSON, or None if it has none."""
     if source is None:
         return None
-    remarks = Remarks(source.warnings, source.unresolved, source.changed, source.replaces, source.timezone)
+    remarks = Remarks(
+        source.warnings,
+        source.unresolved,
+        source.changed,
+        source.replaces,
+        source.timezone,
+        source.provenance,
+    )
     return None if remarks == Remarks() else msgspec.json.encode(remarks).decode()
 
 

@@ -156,6 +156,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         ],
         link=document.link,
         timezone=timezone if _day_columns(item.table) else None,
+        provenance=document.provenance,
     )
     record: dict[str, Any] = msgspec.to_builtins(source)
     return record

@@ -45,6 +45,7 @@ from protocol.frame import ErrorBody
 from protocol.ids import traceparent
 from protocol.work import (
     MANY,
+    MAX_AUTHOR_CHARS,
     AgentAck,
     AgentComplete,
     AgentData,
@@ -53,6 +54,8 @@ from protocol.work import (
     FilePiece,
     ManifestFile,
     ManifestTree,
+    Provenance,
+    ProvenanceOrigin,
     RunCheckpoint,
     RunLimits,
     RunMode,
@@ -564,6 +567,7 @@ def _advised(reason: str) -> str:
 MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024  # per file; text is held as one string during extraction
 # Bytes of a file in memory. A run's 64 MiB thus cover 256 open files.
 _SPOOLED_BYTES: Final = 256 * 1024
+_FROM_OTHERS: Final = {MAIL: ProvenanceOrigin.MAIL, HTML: ProvenanceOrigin.WEB}
 _AS_IT_IS: Final = (None, "text", "utf-8")
 
 
@@ -668,7 +672,17 @@ class IncomingFile:
             modified_at=modified_at,
             hidden_parts=read.dropped,
             began_at=self._began_at,
+            provenance=_provenance(read, self._first.path),
         )
+
+
+def _provenance(read: Converted, path: str) -> Provenance:
+    """Return the provenance of a file: a saved mail or web page is from others, wherever it is stored."""
+    origin = _FROM_OTHERS.get(read.media_type) or _FROM_OTHERS.get(media_type_of(path))
+    if origin is None:
+        return Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
+    author = read.author and read.author[:MAX_AUTHOR_CHARS]
+    return Provenance(origin=origin, author=author, trusted=False)
 
 
 class _Base64:

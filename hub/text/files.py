@@ -108,9 +108,11 @@ class Converted:
         media_type: media type of the file.
         dropped: number of hidden parts left out of the text.
         date: aware date of writing, for files that contain one, such as mails.
+        author: sender of a mail, as it names itself; unverified.
     """
 
     text: str
     media_type: str
     dropped: int = 0
     date: datetime | None = None
+    author: str | None = None

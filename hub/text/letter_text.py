@@ -288,6 +288,7 @@ class _Writing:
             media_type=MAIL,
             dropped=self._dropped,
             date=date_in(by_name.get("Date", "")),
+            author=_SURROGATES.sub("\ufffd", by_name.get("From", "")).replace("\0", "") or None,
         )
 
     def _bodies(self, letter: Letter) -> list[Body]:

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.drain": set(),
     "hub.atomic_file": set(),
     "hub.open_files": set(),
-    "hub.document": set(),
+    "hub.document": {"protocol.work"},
     "hub.version": set(),
     "hub.docs": set(),
     "hub.tokens": {"hub.clock"},

@@ -20,6 +20,9 @@ from storage.runs.items import Decision, ItemRow
 from tests.support.clock import SeededChance
 from tests.support.hub import answering, over_unix
 
+PLACE = {"path": "notes/a.md", "quote": "task", "start": 6, "end": 10}
+MAIL = {"origin": "mail", "author": "Ann <ann@example.org>", "trusted": False}
+
 
 def keep(c: sa.Connection) -> None:
     """Five items of an agent called notes, one of each verdict and one more."""
@@ -45,7 +48,9 @@ def keep(c: sa.Connection) -> None:
             warnings=("instruction",) if n == 4 else (),
             call_id=CallId(f"c-{n}"),
             run_id=RunId("r-1" if n < 4 else "r-2"),
-            source=None if n == 3 else {"path": "notes/a.md", "quote": "task", "start": 6, "end": 10},
+            source=None
+            if n == 3
+            else {"path": "notes/a.md", "quote": "task", "start": 6, "end": 10, "provenance": MAIL},
             row_id=f"row-{n}",
             answered_at=2_000,
             verdict=verdict,
@@ -78,6 +83,13 @@ async def test_items_are_reported_with_what_their_owner_said_and_should_know(
     assert (newest["title"], newest["agent"], newest["path"]) == ("task 4", "inbox", "notes/a.md")
     assert (newest["verdict"], newest["warnings"]) == ("open", ["instruction"])
     assert (newest["row_id"], newest["run_id"]) == ("row-4", "r-2")
+
+
+async def test_an_item_names_who_wrote_the_text_that_it_is_from(client: httpx2.AsyncClient) -> None:
+    listed = {one["id"]: one for one in (await client.get("/v1/items")).json()["items"]}
+    assert listed["i-4"]["provenance"] == MAIL
+    assert listed["i-3"]["provenance"] is None, "an older release planned it"
+    assert (await client.get("/v1/items/i-4")).json()["provenance"] == MAIL
 
 
 async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.AsyncClient) -> None:

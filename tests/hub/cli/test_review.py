@@ -23,7 +23,7 @@ from hub.device.owner import approve
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
+from protocol.work import Action, Changed, ItemSource, Provenance, ProvenanceOrigin, ToolCall, Unresolved
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import FakeClock, SeededChance
 
@@ -41,6 +41,7 @@ def db(tmp_path: Path) -> Path:
         warnings=["instruction"],
         unresolved=[Unresolved(field="dueDate", words="soon")],
         changed=[Changed(field="title", before="call Bo", after="call Ana")],
+        provenance=Provenance(origin=ProvenanceOrigin.MAIL, author="Ann <ann@example.org>", trusted=False),
     )
     calls = [
         ToolCall(
@@ -69,7 +70,8 @@ def test_what_waits_is_listed_with_its_words_and_what_to_know(
     assert listed.exit_code == 0
     lines = listed.stdout.splitlines()
     at = lines.index("1  tasks  call Ana")
-    assert lines[at + 1 : at + 6] == [
+    assert lines[at + 1 : at + 7] == [
+        "    from: mail, Ann <ann@example.org>, not verified",
         "    status todo, priority medium",
         '    notes/a.md: "Call\\nAna soon."',
         "    ! the quoted text contains instructions: check the file before you trust it",
@@ -264,7 +266,7 @@ def test_all_items_are_listed_with_their_status_and_project(
     review("approve", comment, "--task", "pay the rent")
     lines = review("ls", "--all").stdout.splitlines()
     told = {line.split()[0]: lines[n + 1].strip() for n, line in enumerate(lines) if line[0].isdigit()}
-    assert told["1"] == "suggestion"
+    assert told["1"] == "from: mail, Ann <ann@example.org>, not verified"
     assert told["2"] == 'approved, project "my House"'
     assert told["3"] == "suggestion, changed by you"
     assert told[comment] == 'approved, task "pay the rent"'
@@ -272,6 +274,8 @@ def test_all_items_are_listed_with_their_status_and_project(
         str(item["number"]): item for item in json.loads(review("ls", "--all", "--json").stdout)["items"]
     }
     assert listed["2"]["belongs_to"] == {"projectId": "my House"}
+    told_by = {"origin": "mail", "author": "Ann <ann@example.org>", "trusted": False}
+    assert listed["1"]["remarks"]["provenance"] == told_by
 
 
 def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db: Path) -> None:

@@ -39,6 +39,8 @@ from protocol.work import (
     FilePiece,
     ManifestFile,
     ManifestTree,
+    Provenance,
+    ProvenanceOrigin,
     RunLimits,
     RunMode,
     SkippedFile,
@@ -297,13 +299,34 @@ async def test_bytes_may_be_cut_anywhere_and_are_put_together_again() -> None:
 
 async def test_a_simple_device_that_sends_a_page_or_a_mail_as_it_is_has_it_read_here() -> None:
     page = FilePiece(path="a.html", content="<p>Call <b>Anna</b></p><p hidden>order</p>")
-    mail = FilePiece(path="b.eml", content="Date: Tue, 3 Jun 2025 10:00:00 +0200\n\nPay rent", modified_ms=1)
+    letter = "From: Ann <ann@example.org>\nDate: Tue, 3 Jun 2025 10:00:00 +0200\n\nPay rent"
+    mail = FilePiece(path="b.eml", content=letter, modified_ms=1)
     events, _ = await read(AgentData(run_id="r", files=[page, mail]), END, capabilities=())
 
     found = {event.unit_key: event for event in events if isinstance(event, Document)}
     assert found["a.html"].text == "Call Anna"
     assert found["a.html"].hidden_parts == 1
     assert found["b.eml"].modified_at == datetime(2025, 6, 3, 8, tzinfo=UTC)
+
+
+async def test_a_saved_mail_or_page_is_from_others_and_any_other_file_is_the_owners() -> None:
+    letter = "From: Ann <ann@example.org>\nDate: Tue, 3 Jun 2025 10:00:00 +0200\n\nPay rent"
+    files = [
+        FilePiece(path="a.html", content="<p>Call Anna</p>"),
+        FilePiece(path="b.eml", content=letter),
+        FilePiece(path="c.eml", content="Pay rent", media_type="text/plain"),
+        FilePiece(path="d.txt", content="Call Anna", media_type="text/html"),
+        FilePiece(path="e.md", content="Call Anna"),
+    ]
+    events, _ = await read(AgentData(run_id="r", files=files), END, capabilities=())
+    found = {event.unit_key: event.provenance for event in events if isinstance(event, Document)}
+    assert found == {
+        "a.html": Provenance(origin=ProvenanceOrigin.WEB, trusted=False),
+        "b.eml": Provenance(origin=ProvenanceOrigin.MAIL, author="Ann <ann@example.org>", trusted=False),
+        "c.eml": Provenance(origin=ProvenanceOrigin.MAIL, trusted=False),
+        "d.txt": Provenance(origin=ProvenanceOrigin.WEB, trusted=False),
+        "e.md": Provenance(origin=ProvenanceOrigin.OWN, trusted=True),
+    }
 
 
 async def test_what_a_device_has_made_text_of_is_taken_as_it_is() -> None:

@@ -279,6 +279,17 @@ function Item({ of, children }: { of: ItemDetail; children: ComponentChildren })
       <h2 id="item-title">
         <bdi>{of.title || "no title"}</bdi>
       </h2>
+      {of.provenance && (
+        <p class="quiet">
+          From: {of.provenance.origin}
+          {of.provenance.author && (
+            <>
+              , <bdi>{of.provenance.author}</bdi>
+            </>
+          )}
+          {!of.provenance.trusted && ", not verified"}
+        </p>
+      )}
       <Marks of={of} />
       {of.warnings.map((mark) => (
         <p key={mark} class="quiet">
