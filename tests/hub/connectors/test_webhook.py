@@ -12,6 +12,7 @@ from hub.connectors.connector import Context, Message, Posted, Unread, find
 from hub.connectors.failures import Misconfigured
 from hub.connectors.webhook import PAGE, Webhook, WebhookFilter, WebhookSettings
 from hub.document import Document
+from protocol.work import Provenance, ProvenanceOrigin
 from tests.support.clock import FakeClock, SeededChance
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +93,9 @@ async def test_what_github_posts_is_an_issue_with_its_text_and_link() -> None:
     assert isinstance(said, Document)
     assert (said.text, said.title) == ("It is broken\n\n- [ ] mend it", "It is broken")
     assert (said.link, said.unit_key, said.modified_at) == (head.link, head.key, AT)
+    assert said.provenance == Provenance(origin=ProvenanceOrigin.WEB, author="ana", trusted=False)
+    mail = head.document("x", "0" * 64).provenance
+    assert mail == Provenance(origin=ProvenanceOrigin.MAIL, author="ana", trusted=False)
 
 
 async def test_what_slack_posts_is_what_was_said_also_in_a_form() -> None:
