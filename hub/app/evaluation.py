@@ -4,6 +4,8 @@ Nothing is delivered or stored, and no stored answer of a model is used, so that
 measured. The costs are limited by the budget of a run.
 """
 
+import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,10 +18,10 @@ from hub.app.model import open_embedded, open_models
 from hub.app.supervisor import Supervisor
 from hub.atomic_file import write_atomically
 from hub.clock import Chance, Clock
-from hub.extraction import answers
+from hub.extraction import answers, chunk
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
-from hub.extraction.gold import GoldDocument, Tally, added, score
+from hub.extraction.gold import GoldDocument, Tally, added, judge, scored
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
     ExtractionError,
@@ -36,13 +38,14 @@ from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
-from protocol.tables import TableName
+from protocol.tables import TABLES, TableName
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
 MOST_STORED: Final = 20  # of an agent
 FOLDER: Final = "evaluations"
 _AT_ONCE: Final = 4  # documents; one document often has fewer questions than an endpoint's concurrency
+MOST_SHOWN_CHARS: Final = 300  # of a sentence: a text without full stops is one sentence
 
 
 class Means(NamedTuple):
@@ -54,8 +57,31 @@ class Means(NamedTuple):
     metrics: Metrics
 
 
+class Shown(msgspec.Struct, frozen=True):
+    """Label or item as a person reads it: what it says, and the sentence of the document that it is from."""
+
+    table: TableName
+    name: str
+    sentence: str
+
+
+class DocumentResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of one document.
+
+    Attributes:
+        labels: all labels of the agent's record types.
+        missed: indices of the labels that were not found.
+        false: items without a label.
+    """
+
+    id: str
+    labels: tuple[Shown, ...]
+    missed: tuple[int, ...]
+    false: tuple[Shown, ...]
+
+
 class Evaluation(msgspec.Struct, kw_only=True):
-    """Result of an evaluation.
+    """Figures of an evaluation.
 
     Attributes:
         model: name of the model; ``None``: only rules were used.
@@ -68,6 +94,8 @@ class Evaluation(msgspec.Struct, kw_only=True):
         given_up: pieces of other documents without a complete answer.
         unparsable: answers without readable records; each was requested again.
         spent: usage, including failed attempts.
+        prompt: digest of the prompt (hex).
+        chunk_tokens: tokens of text in one question; 0: only rules were used.
     """
 
     model: str | None = None
@@ -81,15 +109,55 @@ class Evaluation(msgspec.Struct, kw_only=True):
     unparsable: int = 0
     spent: Usage = Usage()
     seconds: float = 0.0
+    prompt: str = ""
+    chunk_tokens: int = 0
 
-    def count(self, gold: GoldDocument, extraction: Extraction, config: ExtractionOptions) -> None:
-        """Add the result of one document."""
+    def count(self, gold: GoldDocument, extraction: Extraction, config: ExtractionOptions) -> DocumentResult:
+        """Add one document, and return its result."""
         labels = [label for label in gold.labels if label.table in config.data_types]
         self.documents += 1
         self.left_out += len(gold.labels) - len(labels)
         self.given_up += extraction.notes.given_up
-        scored = score(labels, extraction.items, timezone=config.timezone)
-        self.tallies = added(self.tallies, scored)
+        judged = judge(labels, extraction.items)
+        tallies = scored(labels, extraction.items, judged, timezone=config.timezone)
+        self.tallies = added(self.tallies, tallies)
+        sentences = list(chunk.sentences(gold.text, 0, len(gold.text)))
+
+        def shown(table: TableName, name: object, start: int, end: int) -> Shown:
+            return Shown(table, str(name or ""), _sentence(gold.text, sentences, start, end))
+
+        return DocumentResult(
+            id=gold.id,
+            labels=tuple(
+                shown(label.table, label.data.get(TABLES[label.table].title), *label.places[0])
+                for label in labels
+            ),
+            missed=judged.missed,
+            false=tuple(
+                shown(item.table, item.data.get(TABLES[item.table].title), item.start, item.end)
+                for item in (extraction.items[index] for index in judged.false)
+            ),
+        )
+
+
+class Evaluated(NamedTuple):
+    """Figures of an evaluation, and the results of its documents, in the order of the gold file."""
+
+    evaluation: Evaluation
+    documents: tuple[DocumentResult, ...]
+
+
+def _sentence(text: str, sentences: Sequence[tuple[int, int]], start: int, end: int) -> str:
+    """Return the sentences around a place; of a long one, the part at the place."""
+    first = max(0, bisect_right(sentences, start, key=lambda place: place[0]) - 1)
+    behind = bisect_left(sentences, end, key=lambda place: place[0])
+    begin, stop = (sentences[first][0], sentences[max(first, behind - 1)][1]) if sentences else (start, end)
+    begin, stop = min(begin, start), max(stop, end)
+    if stop - begin <= MOST_SHOWN_CHARS:
+        return text[begin:stop]
+    start = max(begin, min(start, stop - MOST_SHOWN_CHARS))
+    stop = min(stop, start + MOST_SHOWN_CHARS)
+    return f"{'…' * (start > begin)}{text[start:stop]}…"
 
 
 class StoredEvaluation(msgspec.Struct, kw_only=True):
@@ -142,7 +210,7 @@ async def evaluate(
     means: Means,
     *,
     on_read: Callable[[int], None],
-) -> Evaluation:
+) -> Evaluated:
     """Extract from *documents* with the extractor of *agent*, and score the results.
 
     Args:
@@ -169,7 +237,9 @@ async def evaluate(
         await reader.read(documents)
         reader.evaluation.seconds = means.clock.monotonic() - began
         tasks.cancel_scope.cancel()
-    return reader.evaluation
+    found = reader.results
+    results = tuple(found[gold.id] for gold in documents if gold.id in found)
+    return Evaluated(reader.evaluation, results)
 
 
 class CountedModel:
@@ -228,8 +298,12 @@ class _Reader:
         on_read: Callable[[int], None],
     ) -> None:
         self.evaluation = Evaluation(
-            model=model.name if model else None, tallies={table: Tally() for table in config.data_types}
+            model=model.name if model else None,
+            tallies={table: Tally() for table in config.data_types},
+            prompt=hashlib.sha256(config.prompt.encode()).hexdigest(),
+            chunk_tokens=model.chunk_tokens if model else 0,
         )
+        self.results: dict[str, DocumentResult] = {}
         self._extractor = extractor
         self._config = config
         self._model = model
@@ -261,7 +335,7 @@ class _Reader:
                 if not isinstance(error, BudgetReached):
                     scope.cancel()
                 return
-            self.evaluation.count(gold, extraction, self._config)
+            self.results[gold.id] = self.evaluation.count(gold, extraction, self._config)
             self._on_read(self.evaluation.documents)
 
     async def _extracted(self, gold: GoldDocument) -> Extraction:

@@ -1,8 +1,7 @@
 """``hub eval``: precision, recall, cost and time of an agent on a gold file."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,32 +11,50 @@ from hub.cli.options import USER, config_option, example, json_option, state_opt
 
 if TYPE_CHECKING:
     from hub.app.evaluation import EvaluationFile, StoredEvaluation
-    from hub.extraction.gold import GoldDocument, Tally
+    from hub.cli.evaluation_report import Side
+    from hub.extraction.gold import GoldDocument
     from hub.settings.agent_settings import AgentSettings
     from hub.settings.settings import Settings
 
-NANOS: Final = 1_000_000_000  # of a US dollar
 _REPORT_EVERY: Final = 10  # documents
-_FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
 
 
-@click.command(epilog=example("hub eval --agent notes --gold gold/"))
-@click.option("--agent", "name", required=True, metavar="NAME", help="The agent of the settings file.")
+@click.command(epilog=example("hub eval notes --gold gold.jsonl --misses"))
+@click.argument("name", metavar="AGENT")
 @click.option(
     "--gold",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
     metavar="FILE",
     help="Documents with the records to find in them, one JSON object a line.",
 )
 @config_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N documents.")
+@click.option("--misses", is_flag=True, help="Show each missed and each false item with its sentence.")
+@click.option(
+    "--against-prompt",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Evaluate with the prompt in this file, too, and compare both.",
+)
+@click.option(
+    "--against-model",
+    metavar="NAME",
+    help="Evaluate with this model of the settings, or of the first endpoint, too, and compare both.",
+)
 @click.option(
     "--least-f1",
     type=click.FloatRange(0, 1),
     metavar="F1",
     help="Exit with 1 when F1 of all tables is less.",
 )
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the report into this file as a page, with missed and false items.",
+)
+@click.option("--history", is_flag=True, help="Show the last evaluations of the agent; evaluate nothing.")
 @user_option
 @state_option
 @json_option
@@ -45,10 +62,15 @@ _FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
 def eval(
     ctx: click.Context,
     name: str,
-    gold: Path,
+    gold: Path | None,
     config: Path,
     limit: int | None,
+    misses: bool,
+    against_prompt: Path | None,
+    against_model: str | None,
     least_f1: float | None,
+    page: Path | None,
+    history: bool,
     state: Path,
     as_json: bool,
 ) -> None:
@@ -57,29 +79,57 @@ def eval(
     Uses the agent's own settings and model. Needs no running hub and no device; stores and
     delivers no records. Sends new requests to the model, within the budget of a run. Next to
     each figure is its change since the last evaluation of the same documents.
+
+    With another prompt or model, the documents are read twice, each time within the budget of a run.
     """
+    from hub.app.comparison import compare
     from hub.app.evaluation import EvaluationFile
+    from hub.cli import evaluation_report
+    from hub.cli.evaluation_report import Report
 
     settings = _settings(config)
     agent = _agent(settings, name, ctx.meta.get(USER))
-    documents, digest = _documents(gold)
-    now = _evaluated(settings, agent, documents[:limit], digest)
     file = EvaluationFile(state, user=agent.user, agent=agent.name)
     earlier = _earlier(file)
-    before = next((one for one in reversed(earlier or ()) if one.is_like(now)), None)
-    if as_json:
-        show.print_json("eval", {"agent": name, "gold_file": str(gold), **_as_json(now, before)})
+    if history:
+        stored = earlier or []
+        if as_json:
+            listed = [evaluation_report.evaluation_json(one) for one in stored]
+            show.print_json("eval.history", {"agent": name, "evaluations": listed})
+        else:
+            evaluation_report.print_history(stored)
+        return
+    if gold is None:
+        raise Failure("no documents to evaluate", Exit.USAGE, next_step="name their file: --gold FILE")
+    if against_prompt is not None and against_model is not None:
+        raise Failure("give either --against-prompt or --against-model", Exit.USAGE)
+    documents, digest = _documents(gold)
+    other_settings = settings if against_model is None else _with_model(settings, against_model)
+    other_prompt = None if against_prompt is None else _prompt_in(against_prompt)
+    side = _evaluated(settings, agent, documents[:limit], digest)
+    report = Report(name, str(gold), side._replace(name=agent.name), has_misses=misses)
+    now = side.stored
+    if against_prompt is None and against_model is None:
+        before = next((one for one in reversed(earlier or ()) if one.is_like(now)), None)
+        report = report._replace(before=before)
     else:
-        _print(now, before)
+        other = _evaluated(other_settings, agent, documents[:limit], digest, prompt=other_prompt)
+        other = other._replace(name=against_model or str(against_prompt))
+        report = report._replace(other=other, comparison=compare(side.documents, other.documents))
+    if as_json:
+        show.print_json("eval", evaluation_report.report_json(report))
+    else:
+        evaluation_report.print_report(report)
     _report_remarks(now)
     if earlier is not None and not now.evaluation.unread:
         _store(file, [*earlier, now])
-    f1 = _all(now).f1
+    if page is not None:
+        _write_page(page, evaluation_report.report_page(report))
+    f1 = evaluation_report.in_all(now).f1
     is_missed = least_f1 is not None and (now.evaluation.unread or f1 is None or f1 < least_f1)
     if is_missed:
-        show.report(
-            f"not met: F1 is {_compared(f1, None)}; at least {least_f1:g} on all documents is required"
-        )
+        shown = evaluation_report.compared(f1, None)
+        show.report(f"not met: F1 is {shown}; at least {least_f1:g} on all documents is required")
     ctx.exit(Exit.FAILED if is_missed else Exit.DONE)
 
 
@@ -126,14 +176,46 @@ def _documents(gold: Path) -> tuple[list["GoldDocument"], str]:
     raise click.exceptions.Exit(Exit.SETTINGS)
 
 
+def _with_model(settings: "Settings", name: str) -> "Settings":
+    """Return *settings* with one model alone: that of this name, else this name at the first endpoint."""
+    from hub.app.model import in_order
+    from hub.settings.model_settings import OpenAIModelSettings
+
+    models = in_order(settings)
+    known = next((one for one in models if isinstance(one, OpenAIModelSettings) and one.name == name), None)
+    first = models[0] if models else None
+    if known is None and isinstance(first, OpenAIModelSettings):
+        known = first.model_copy(update={"name": name})
+    if known is None:
+        raise Failure(
+            f"the settings have no endpoint for the model {name}",
+            Exit.SETTINGS,
+            next_step="add it to the settings: [[fallback_models]]",
+        )
+    return settings.model_copy(update={"model": known, "fallback_models": ()})
+
+
+def _prompt_in(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
+
+
 def _evaluated(
-    settings: "Settings", agent: "AgentSettings", documents: list["GoldDocument"], digest: str
-) -> "StoredEvaluation":
+    settings: "Settings",
+    agent: "AgentSettings",
+    documents: list["GoldDocument"],
+    digest: str,
+    *,
+    prompt: str | None = None,
+) -> "Side":
     import anyio
     import msgspec
 
     from hub.agents.prompts import rendered, variables_of
     from hub.app.evaluation import Means, StoredEvaluation, evaluate
+    from hub.cli.evaluation_report import Side
     from hub.clock import SystemChance, SystemClock
     from hub.metrics import Metrics
     from hub.settings.agent_findings import setup_in
@@ -154,12 +236,14 @@ def _evaluated(
             Exit.SETTINGS,
             next_step="add it to the settings: [[templates]]",
         )
-    declared = msgspec.structs.replace(declared, prompt=rendered(setup.prompt_in_use, variables_of(setup)))
+    template = setup.prompt_in_use if prompt is None else prompt
+    declared = msgspec.structs.replace(declared, prompt=rendered(template, variables_of(setup)))
     means = Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
 
-    async def evaluated() -> StoredEvaluation:
-        evaluation = await evaluate(documents, declared, means, on_read=on_read)
-        return StoredEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=evaluation)
+    async def evaluated() -> Side:
+        evaluation, results = await evaluate(documents, declared, means, on_read=on_read)
+        stored = StoredEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=evaluation)
+        return Side(stored, results)
 
     return anyio.run(evaluated)
 
@@ -183,47 +267,14 @@ def _store(file: "EvaluationFile", evaluations: "list[StoredEvaluation]") -> Non
         show.report(f"not stored for the next comparison: {file.path}: {error.strerror}")
 
 
-def _print(now: "StoredEvaluation", before: "StoredEvaluation | None") -> None:
-    rows = list(_rows(now, before))
-    show.print_table(("table", "labels", "found", "correct", "P", "R", "F1", "fields"), rows)
-    show.out()
-    show.print_facts(dict(_facts(now, before)))
+def _write_page(page: Path, text: str) -> None:
+    """Write the page for its owner alone: it quotes the documents."""
+    from hub.atomic_file import write_atomically
 
-
-def _rows(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[object, ...]]:
-    earlier = {} if before is None else _by_table(before)
-    for name, figures in _by_table(now).items():
-        was = earlier.get(name, {})
-        yield name, *(_compared(value, was.get(key)) for key, value in figures.items())
-
-
-def _facts(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[str, object]]:
-    yield "model", now.evaluation.model or "none: only rules"
-    yield "documents", now.evaluation.documents
-    earlier = {} if before is None else _spent(before)
-    for name, value in _spent(now).items():
-        yield name, _compared(value, earlier.get(name), _FORMS.get(name, ".3f"))
-    if before is not None:
-        yield "compared with", show.moment(before.at)
-
-
-def _by_table(stored: "StoredEvaluation") -> dict[str, dict[str, float | None]]:
-    tallies = {str(table): tally for table, tally in stored.evaluation.tallies.items()}
-    return {name: _figures(tally) for name, tally in {**tallies, "all": _all(stored)}.items()}
-
-
-def _spent(stored: "StoredEvaluation") -> dict[str, float]:
-    one = stored.evaluation
-    return {
-        "documents failed": one.failed,
-        "pieces given up": one.given_up,
-        "answers unparsable": one.unparsable,
-        "requests": one.spent.requests,
-        "tokens in": one.spent.prompt_tokens,
-        "tokens out": one.spent.completion_tokens,
-        "USD": one.spent.cost_nanos / NANOS,
-        "seconds": one.seconds,
-    }
+    try:
+        write_atomically(page, text.encode(), mode=0o600)
+    except OSError as error:
+        raise Failure(f"cannot write {page}: {error.strerror}", Exit.CANNOT_CREATE) from error
 
 
 def _report_remarks(now: "StoredEvaluation") -> None:
@@ -235,55 +286,3 @@ def _report_remarks(now: "StoredEvaluation") -> None:
     if one.unread:
         show.report(f"{one.unread} documents were not read: {one.budget}")
         show.report("the figures cover the other documents only; they are neither compared nor stored")
-
-
-def _as_json(now: "StoredEvaluation", before: "StoredEvaluation | None") -> dict[str, Any]:
-    one = now.evaluation
-    return {
-        "at": now.at,
-        "gold": now.gold,
-        "model": one.model,
-        "documents": one.documents,
-        "unread": one.unread,
-        "budget": one.budget or None,
-        "left_out": one.left_out,
-        "failed": one.failed,
-        "given_up": one.given_up,
-        "unparsable": one.unparsable,
-        "requests": one.spent.requests,
-        "prompt_tokens": one.spent.prompt_tokens,
-        "completion_tokens": one.spent.completion_tokens,
-        "usd": one.spent.cost_nanos / NANOS,
-        "seconds": round(one.seconds, 3),
-        "tables": {str(table): _figures(tally) for table, tally in one.tallies.items()},
-        "all": _figures(_all(now)),
-        "before": None if before is None else _as_json(before, None),
-    }
-
-
-def _figures(tally: "Tally") -> dict[str, float | None]:
-    return {
-        "labels": tally.labelled,
-        "found": tally.found,
-        "right": tally.right,
-        "precision": tally.precision,
-        "recall": tally.recall,
-        "f1": tally.f1,
-        "fields": tally.field_share,
-    }
-
-
-def _all(stored: "StoredEvaluation") -> "Tally":
-    from hub.extraction.gold import in_all
-
-    return in_all(stored.evaluation.tallies)
-
-
-def _compared(now: float | None, was: float | None, form: str = ".3f") -> str:
-    """Format a figure and its change since the last evaluation: ``0.812 +0.031``, or ``0.812 =``."""
-    if now is None:
-        return show.NOTHING
-    form = "d" if isinstance(now, int) else form
-    if was is None:
-        return f"{now:{form}}"
-    return f"{now:{form}} =" if now == was else f"{now:{form}} {now - was:+{form}}"

@@ -65,6 +65,20 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     places: tuple[Place, ...]
 
 
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """Labels and items of one document that were compared.
+
+    Attributes:
+        matched: pairs of a label and its item, by their indices in the lists that were compared.
+        missed: indices of labels without an item.
+        false: indices of items without a label.
+    """
+
+    matched: tuple[tuple[int, int], ...]
+    missed: tuple[int, ...]
+    false: tuple[int, ...]
+
+
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
     """Tally of labels and items over documents. Tallies can be added."""
 
@@ -106,11 +120,18 @@ def score(labels: Sequence[Label], found: Sequence[Item], *, timezone: str) -> d
     Args:
         timezone: IANA name, for the labels' dates.
     """
-    matched = _matched(labels, found)
+    return scored(labels, found, judge(labels, found), timezone=timezone)
+
+
+def scored(
+    labels: Sequence[Label], found: Sequence[Item], judged: Judged, *, timezone: str
+) -> dict[TableName, Tally]:
+    """Score a document whose labels and items were compared; see ``score``."""
     expected = Counter(label.table for label in labels)
     got = Counter(item.table for item in found)
     tallies = {table: Tally(found=got[table], labelled=expected[table]) for table in TABLES}
-    for label, item in matched:
+    for number, index in judged.matched:
+        label, item = labels[number], found[index]
         others = [name for name in label.data if name not in _main_fields(label.table)]
         fits = sum(_fits(label, item, name, ZoneInfo(timezone)) for name in others)
         tallies[label.table] += Tally(right=1, right_fields=fits, fields=len(others))
@@ -131,7 +152,7 @@ def in_all(tallies: Mapping[TableName, Tally]) -> Tally:
     return sum(tallies.values(), Tally())
 
 
-def _matched(labels: Sequence[Label], found: Sequence[Item]) -> list[tuple[Label, Item]]:
+def judge(labels: Sequence[Label], found: Sequence[Item]) -> Judged:
     """Match labels with items, the most similar pairs first."""
     pairs = [
         (likeness, -number, -index)
@@ -139,14 +160,18 @@ def _matched(labels: Sequence[Label], found: Sequence[Item]) -> list[tuple[Label
         for index, item in enumerate(found)
         if (likeness := _likeness(label, item))
     ]
-    matched: list[tuple[Label, Item]] = []
+    matched: list[tuple[int, int]] = []
     used_labels, used_items = set[int](), set[int]()
     for _, number, index in sorted(pairs, reverse=True):
         if number not in used_labels and index not in used_items:
             used_labels.add(number)
             used_items.add(index)
-            matched.append((labels[-number], found[-index]))
-    return matched
+            matched.append((-number, -index))
+    return Judged(
+        matched=tuple(sorted(matched)),
+        missed=tuple(number for number in range(len(labels)) if -number not in used_labels),
+        false=tuple(index for index in range(len(found)) if -index not in used_items),
+    )
 
 
 def _likeness(label: Label, item: Item) -> tuple[float, float] | None:

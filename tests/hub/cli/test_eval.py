@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.app.evaluation import MOST_STORED
+from hub.app.comparison import sign_test
+from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED
 from hub.extraction.embedded import free_port
+from hub.extraction.endpoint import CHUNK_TOKENS
 from tests.hub.cli.conftest import Hub
 from tests.support.oracle import MODEL_NAME, Fault, Oracle, plant
 
@@ -65,7 +68,7 @@ def write_gold(folder: Path, documents: list[dict[str, Any]]) -> None:
 
 def words_for(folder: Path, *more: str) -> list[str]:
     files = ["--config", str(folder / "hub.toml"), "--gold", str(folder / "gold.jsonl")]
-    return ["eval", "--agent", "notes", *files, *more]
+    return ["eval", "notes", *files, *more]
 
 
 def test_figures_cost_and_time_are_printed(hub: Hub, folder: Path, oracle: Oracle) -> None:
@@ -161,9 +164,153 @@ def test_settings_with_a_mistake_are_refused(hub: Hub, folder: Path) -> None:
     assert "hub.toml:1:" in done.stderr
 
 
-@pytest.mark.parametrize("words", [("--limit", "0"), ("--least-f1", "2"), ("--agent", "nobody")])
-def test_a_misused_option_is_2(hub: Hub, folder: Path, words: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--limit", "0"),
+        ("--least-f1", "2"),
+        ("another",),
+        ("--against-prompt", "hub.toml", "--against-model", "other"),
+    ],
+)
+def test_a_misused_option_is_2(
+    hub: Hub, folder: Path, oracle: Oracle, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
     assert hub(*words_for(folder, *words)).exit_code == 2
+    assert oracle.stats.calls == 0
+
+
+def test_an_unknown_agent_and_a_missing_gold_file_are_2(hub: Hub, folder: Path) -> None:
+    config = ("--config", str(folder / "hub.toml"))
+    assert "there is no agent nobody" in hub("eval", "nobody", *config).stderr
+    done = hub("eval", "notes", *config)
+    assert (done.exit_code, "--gold FILE" in done.stderr) == (2, True)
+
+
+def test_missed_and_false_items_are_shown_with_their_sentences(hub: Hub, folder: Path) -> None:
+    missed = document(0)
+    missed["text"] += " Eve has to call the mayor today. It snowed."
+    label = {"table": "tasks", "data": {"title": "call the mayor"}, "quote": "call the mayor"}
+    missed["items"].append(label)
+    write_gold(folder, [missed, document(1, is_labelled=False)])
+    lines = hub(*words_for(folder, "--misses")).stdout.splitlines()
+    shown = lines[lines.index("missed: d0: tasks: call the mayor") :]
+    assert shown == [
+        "missed: d0: tasks: call the mayor",
+        "",
+        "    Eve has to call the mayor today.",
+        "",
+        "false: d1: tasks: book the van",
+        "",
+        f"    {SENTENCES[1]}",
+    ]
+    told = json.loads(hub(*words_for(folder, "--misses", "--json")).stdout)
+    place = {"document": "d0", "table": "tasks", "name": "call the mayor"}
+    assert told["missed"] == [{**place, "sentence": "Eve has to call the mayor today."}]
+    assert [one["sentence"] for one in told["false"]] == [SENTENCES[1]]
+
+
+def test_a_text_without_sentences_is_shown_in_part(hub: Hub, folder: Path) -> None:
+    text = "and " * 5_000 + "call the mayor " + "or " * 5_000
+    label = {"table": "tasks", "data": {"title": "call the mayor"}, "quote": "call the mayor"}
+    write_gold(folder, [{"id": "long", "text": text, "items": [label]}])
+    (missed,) = json.loads(hub(*words_for(folder, "--misses", "--json")).stdout)["missed"]
+    assert "call the mayor" in missed["sentence"]
+    assert len(missed["sentence"]) == MOST_SHOWN_CHARS + 2
+
+
+def test_a_page_needs_no_other_file_and_shows_hostile_texts_as_text(hub: Hub, folder: Path) -> None:
+    hostile = "</blockquote><script>alert('x')</script><img src=//evil.example/x>\u202e"
+    text = f"{hostile} must be read {hostile}."
+    label = {"table": "tasks", "data": {"title": hostile}, "quote": text}
+    write_gold(folder, [{"id": "<b>d</b>", "text": text, "items": [label]}])
+    page = folder / "report.html"
+    assert hub(*words_for(folder, "--html", str(page))).exit_code == 0
+    seen = _Seen()
+    seen.feed(page.read_text())
+    assert seen.tags.isdisjoint({"script", "img", "link", "b", "iframe"})
+    assert not {"src", "href", "onload"} & seen.attributes
+    assert "default-src 'none'" in page.read_text()
+    assert text.replace("\u202e", "\\u202e") in seen.text
+    assert page.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_page_that_cannot_be_written_is_73(hub: Hub, folder: Path) -> None:
+    done = hub(*words_for(folder, "--html", str(folder / "none" / "report.html")))
+    assert (done.exit_code, "cannot write" in done.stderr) == (73, True)
+
+
+class _Seen(HTMLParser):
+    """Tags, attributes and text of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags = set[str]()
+        self.attributes = set[str]()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_another_prompt_is_compared_label_by_label(hub: Hub, folder: Path, oracle: Oracle) -> None:
+    prompt = folder / "short.txt"
+    prompt.write_text("Anything for Otto?")
+    write_gold(folder, [document(0), document(1), document(2), document(0) | {"id": "d3"}])
+    # The oracle answers the first questions with nothing that can be used, so that the agent misses one.
+    oracle.play(Fault.MALFORMED_ANSWER, times=2)
+    words = words_for(folder, "--against-prompt", str(prompt))
+    told = json.loads(hub(*words, "--limit", "1", "--json").stdout)
+    against = told["against"]
+    assert (told["all"]["recall"], against["all"]["recall"]) == (0.0, 1.0)
+    assert against["only_against"] == [{"document": "d0", "table": "tasks"}]
+    assert (against["both"], against["neither"], against["only_agent"], against["sign_test"]) == (
+        0,
+        0,
+        [],
+        1.0,
+    )
+    assert "Anything for Otto?" in str(oracle.requests[-1]["messages"][0])
+    assert told["prompt"] != against["prompt"]
+    shown = hub(*words, "--misses").stdout
+    rows = {line.rsplit("  ", 1)[0].strip(): line.split()[-1] for line in shown.splitlines() if line}
+    assert (rows["labels found by both"], rows["by neither"], rows[f"only by {prompt}"]) == ("4", "0", "0")
+    assert "p = 1.000: the difference of labels may be chance" in shown
+
+
+def test_another_model_is_one_of_the_settings_or_one_of_the_first_endpoint(
+    hub: Hub, folder: Path, oracle: Oracle, portal: BlockingPortal
+) -> None:
+    lazy = Oracle(most_records=0)
+    task, _ = portal.start_task(lazy.serve)
+    fallback = f'[[fallback_models]]\nkind = "openai"\nbase_url = "{lazy.base_url}"\nname = "lazy"'
+    write_settings(folder, oracle.base_url, rest=fallback)
+    against = json.loads(hub(*words_for(folder, "--against-model", "lazy", "--json")).stdout)["against"]
+    assert (against["model"], against["all"]["recall"], len(against["only_agent"])) == ("lazy", 0.0, 3)
+    assert {one["model"] for one in lazy.requests} == {"lazy"}
+    json.loads(hub(*words_for(folder, "--against-model", "newer", "--json")).stdout)
+    assert {one["model"] for one in oracle.requests} == {MODEL_NAME, "newer"}
+    task.cancel()
+
+
+def test_the_history_lists_the_last_evaluations(hub: Hub, folder: Path, oracle: Oracle) -> None:
+    hub(*words_for(folder))
+    write_settings(folder, oracle.base_url, model="chunk_tokens = 700")
+    hub(*words_for(folder, "--limit", "2"))
+    calls = oracle.stats.calls
+    words = ("eval", "notes", "--history", "--config", str(folder / "hub.toml"))
+    told = json.loads(hub(*words, "--json").stdout)
+    assert [one["documents"] for one in told["evaluations"]] == [3, 2]
+    assert [one["chunk_tokens"] for one in told["evaluations"]] == [CHUNK_TOKENS, 700]
+    header, *rows = hub(*words).stdout.splitlines()
+    assert [row.split()[-6:-3] for row in rows] == [["1.000", "1.000", "1.000"]] * 2
+    assert header.split()[-3:] == ["requests", "tokens", "USD"]
+    assert oracle.stats.calls == calls
 
 
 def test_a_bar_that_is_not_met_is_1(hub: Hub, folder: Path, oracle: Oracle) -> None:
@@ -235,3 +382,11 @@ def test_without_a_model_rules_are_measured(hub: Hub, folder: Path) -> None:
     assert done.exit_code == 0
     assert "no model is set, so only rules" in done.stderr
     assert done.stdout.splitlines()[1].split()[:4] == ["tasks", "1", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "chance"),
+    [(0, 0, 1.0), (3, 3, 1.0), (0, 5, 2 / 32), (1, 8, 20 / 512), (12, 2, 2 * 106 / 2**14)],
+)
+def test_the_sign_test_is_exact(one: int, other: int, chance: float) -> None:
+    assert sign_test(one, other) == sign_test(other, one) == pytest.approx(chance)
