@@ -4,6 +4,7 @@ Of the forms of a JSON answer, the best that the endpoint supports is used, dete
 ``json_schema`` enforces the schema, ``json_object`` only JSON; ``prompt`` relies on instructions.
 """
 
+import re
 from enum import StrEnum
 from typing import Any, Final
 
@@ -30,13 +31,14 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.JSON_SCHEMA
     limit_field: str = "max_tokens"  # newer hosted models require max_completion_tokens
     has_temperature: bool = True  # some of them refuse a temperature
+    answer_tokens: int | None = None  # most that the endpoint lets a request ask for; None: not refused yet
 
     def body(self, model: str, request: ModelRequest) -> dict[str, Any]:
         """Create the body of a request."""
         body: dict[str, Any] = {
             "model": model,
             "messages": [{"role": turn.role, "content": turn.content} for turn in self._messages(request)],
-            self.limit_field: request.max_tokens,
+            self.limit_field: min(request.max_tokens, self.answer_tokens or request.max_tokens),
         }
         if self.has_temperature:
             body["temperature"] = 0
@@ -50,11 +52,17 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
                 pass
         return body
 
-    def after_refusal(self, param: str | None) -> "Dialect | None":
-        """Return a simpler dialect after a refusal, which may name the refused parameter.
+    def after_refusal(self, param: str | None, message: str = "", *, max_tokens: int = 0) -> "Dialect | None":
+        """Return a simpler dialect after a refusal, or None if none exists.
 
-        ``None`` if no simpler dialect exists.
+        Args:
+            param: refused parameter, if the endpoint names it.
+            message: message of the endpoint, which may name its own limit of an answer.
+            max_tokens: limit that the refused request asked for.
         """
+        limit = _limit_in(message, below=min(max_tokens, self.answer_tokens or max_tokens))
+        if limit is not None:
+            return msgspec.structs.replace(self, answer_tokens=limit)
         if param == "temperature" and self.has_temperature:
             return msgspec.structs.replace(self, has_temperature=False)
         if param == "max_tokens" and self.limit_field == "max_tokens":
@@ -74,7 +82,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, mode=Mode.JSON_OBJECT)
 
     def __str__(self) -> str:
-        return f"{self.mode}/{self.limit_field}"
+        limit = "" if self.answer_tokens is None else f"/{self.answer_tokens}"
+        return f"{self.mode}/{self.limit_field}{limit}"
 
     def _messages(self, request: ModelRequest) -> tuple[Message, ...]:
         if self.mode is Mode.JSON_SCHEMA:
@@ -85,12 +94,29 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         return (Message("system", f"{system.content}\n\n{instruction}"), *turns)
 
 
+_ABOUT_LIMIT: Final = re.compile(r"max_(?:completion_|output_)?tokens|(?:completion|output) tokens", re.I)
+_NUMBER: Final = re.compile(
+    r"(?<![\w.-])\d{1,3}(?:[,_]?\d{3}){0,3}(?![\w-])"
+)  # none of a model's name or a date
+_LEAST_LIMIT: Final = 256  # with less, no chunk could be answered
+
+
+def _limit_in(message: str, *, below: int) -> int | None:
+    """Return the limit of an answer's tokens that a refusal names, if it is less than the refused one."""
+    message = message[:_LONGEST_MESSAGE]
+    if _ABOUT_LIMIT.search(message) is None:
+        return None
+    numbers = (int(re.sub(r"[,_]", "", found)) for found in _NUMBER.findall(message))
+    return max((number for number in numbers if _LEAST_LIMIT <= number < below), default=None)
+
+
 # Finish reasons of truncated answers. An answer ended by a filter is incomplete, too.
 _CUT_OFF: Final = frozenset({"length", "max_tokens", "model_length", "content_filter"})
+_LONGEST_MESSAGE: Final = 1_000  # characters of a refusal
 _ENDLESS: Final = 400  # trailing characters that are blank or periodic
 _ROUNDS: Final = 6  # repetitions; six equal items are not a plausible list
 _LONGEST_ROUND: Final = 400  # characters: an item
-MOST_CHARS: Final = 65_536  # sixteen for each of the 4,096 tokens of the largest request
+MOST_CHARS: Final = 65_536  # four for each of the 16,384 tokens of the largest request
 
 
 class Unusable(Exception):

@@ -461,7 +461,9 @@ class Endpoint:
 
     def _ask_simpler(self, question: Question, dislike: Disliked) -> float:
         """Switch to a simpler dialect at once. Raises ModelRefused if none exists."""
-        simpler = question.dialect.after_refusal(dislike.param)
+        simpler = question.dialect.after_refusal(
+            dislike.param, dislike.message, max_tokens=question.request.max_tokens
+        )
         if simpler is None:
             raise ModelRefused(
                 f"the model endpoint {self.place.base_url} refused the request ({dislike}): "

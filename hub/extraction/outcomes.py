@@ -159,11 +159,17 @@ class RateLimited(Exception):
 
 
 class Disliked(Exception):
-    """Refusal of this form of the question; *param* is the refused parameter, or None."""
+    """Refusal of this form of the question.
 
-    def __init__(self, why: str, param: str | None, *, is_too_long: bool) -> None:
+    Attributes:
+        param: refused parameter, or None.
+        message: message of the endpoint.
+    """
+
+    def __init__(self, why: str, param: str | None, *, is_too_long: bool, message: str = "") -> None:
         super().__init__(why)
         self.param = param
+        self.message = message
         self.is_too_long = is_too_long
 
 
@@ -199,7 +205,8 @@ def meaning_of(
             f"the model endpoint {place.base_url} has no model {place.name!r} (HTTP 404): "
             f"correct name or base_url in {place.table} of hub.toml"
         )
-    return Disliked(reason, error.param, is_too_long=error.code in _TOO_LONG or error.type in _TOO_LONG)
+    is_too_long = error.code in _TOO_LONG or error.type in _TOO_LONG
+    return Disliked(reason, error.param, is_too_long=is_too_long, message=error.message)
 
 
 class ReportedQuota(msgspec.Struct, frozen=True):

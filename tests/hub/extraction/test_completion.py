@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.completion import MOST_CHARS, Tokens, Unusable, completion_of, runs_away, tokens_of
+from hub.extraction.completion import (
+    MOST_CHARS,
+    Dialect,
+    Mode,
+    Tokens,
+    Unusable,
+    completion_of,
+    runs_away,
+    tokens_of,
+)
 from hub.extraction.endpoint import Sizer
 from hub.extraction.model import Finish, Message, ModelRequest
 
@@ -131,3 +140,24 @@ def test_a_body_nested_without_an_end_is_no_answer() -> None:
     assert tokens_of(nested) is None
     with pytest.raises(Unusable):
         completion_of(nested)
+
+
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ("max_tokens is too large: 16384. This model supports at most 4096 completion tokens.", 4_096),
+        ("max_tokens: 16384 > 8,192, which is the maximum allowed number of output tokens for x-3-5", 8_192),
+        ("max_completion_tokens must be less than 12_000 for model m-2024-12-17", 12_000),
+        ("max_tokens has to be between 1 and 128", None),
+        ("Unsupported parameter: 'max_tokens' for o-2024-12-17. Use 'max_completion_tokens' instead.", None),
+        ("the schema may have 5000 properties", None),
+        ("max_tokens " + "9" * 100_000, None),
+    ],
+)
+def test_a_refusal_names_the_limit_of_an_answer(message: str, limit: int | None) -> None:
+    simpler = Dialect().after_refusal(None, message, max_tokens=16_384)
+    assert simpler is not None
+    assert simpler.answer_tokens == limit
+    again = simpler.after_refusal(None, message, max_tokens=16_384)
+    assert again is not None  # the same refusal again: it was about something else
+    assert again.mode is not Mode.JSON_SCHEMA

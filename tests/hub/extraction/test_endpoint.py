@@ -232,6 +232,19 @@ async def test_a_question_too_long_for_the_model_is_no_refusal(oracle: Oracle, m
     assert (await model.answer(question())).finish is Finish.TOO_LONG
 
 
+async def test_the_limit_of_an_answer_follows_the_endpoint(oracle: Oracle, model: Endpoint) -> None:
+    oracle.answer_tokens = 2_048
+    for number in range(3):
+        assert (await model.answer(question(f"{number}", max_tokens=9_000))).finish is Finish.WHOLE
+    assert [one["max_tokens"] for one in oracle.requests] == [9_000, 2_048, 2_048, 2_048]
+    assert {one["response_format"]["type"] for one in oracle.requests} == {"json_schema"}
+    await model.answer(question("3", max_tokens=500))
+    assert oracle.requests[-1]["max_tokens"] == 500
+    assert (
+        oracle.stats.keys_changed == 1
+    )  # an endpoint may hold another body under the same key to be a mistake
+
+
 async def test_an_endless_answer_is_cut_off_at_our_own_cap(oracle: Oracle, model: Endpoint) -> None:
     oracle.padding_chars = MAX_ANSWER_BYTES
     assert (await model.answer(question())).finish is Finish.CUT_OFF

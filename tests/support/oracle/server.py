@@ -147,6 +147,10 @@ class Oracle(Traits):
             return self._refuse(400, "unsupported_response_format")
         if self.context_tokens is not None and tokens > self.context_tokens:
             return self._refuse(400, "context_length_exceeded")
+        if self.answer_tokens is not None and (asked_for := _limit_of(request)) > self.answer_tokens:
+            told = f"max_tokens is too large: {asked_for}. This model supports at most {self.answer_tokens}"
+            told += f" completion tokens, whereas you provided {asked_for}."
+            return self._refuse(400, "invalid_value", message=told)
         if self.quota_calls is not None and self.stats.answered >= self.quota_calls:
             return self._refuse(429, "insufficient_quota")
         assert self._quota is not None
@@ -182,9 +186,11 @@ class Oracle(Traits):
                 await anyio.sleep_forever()
         return None
 
-    def _refuse(self, status: int, code: str, *headers: tuple[str, str]) -> HttpResponse:
+    def _refuse(
+        self, status: int, code: str, *headers: tuple[str, str], message: str | None = None
+    ) -> HttpResponse:
         self.stats.count_refused(str(status))
-        return refusal(status, code, *headers)
+        return refusal(status, code, *headers, message=message)
 
     def _charge(self, tokens: int) -> None:
         assert self._quota is not None

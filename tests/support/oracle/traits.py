@@ -61,6 +61,7 @@ class Traits:
         has_json_object: likewise.
         rejects_keys: every request is refused with 401.
         context_tokens: a longer prompt is refused with 400 ``context_length_exceeded``.
+        answer_tokens: a request that asks for a longer answer is refused with 400, which names this limit.
         most_records: lazy: it never tells more records than this in one answer.
         rewords: it has other words for the same in each of its answers.
         is_gullible: it obeys the orders that it finds in a text.
@@ -82,6 +83,7 @@ class Traits:
     has_json_object: bool = True
     rejects_keys: bool = False
     context_tokens: int | None = None
+    answer_tokens: int | None = None
     most_records: int | None = None
     rewords: bool = False
     is_gullible: bool = False
