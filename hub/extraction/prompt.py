@@ -8,6 +8,10 @@ content depends on anything but the text. So the document's date is not included
 words of a date, and ``when`` resolves them; otherwise a file saved on another day would yield entirely new
 questions.
 
+All messages but the last are the same for all chunks and documents of an agent, while the rows in its
+prompt stay: endpoints that cache the beginning of a prompt read it once. Many put the schema there, too, so
+its limit of records is a power of two: few schemas serve all chunks.
+
 Examples are sentences with the expected records. Large models get one text. Small models imitate the
 examples, including the order of positives and negatives, so each table has a longer sequence of examples for
 them. It was selected by measurements (``tests/bench/score_model.py``); swapping
@@ -128,9 +132,14 @@ CORRECTION: Final = (
 )
 MOST_ASKED_AGAIN: Final = 8  # records in one question, which stays as short as the first
 
-_MAX_ANSWER_TOKENS: Final = 4_096  # supported by every hosted model
+# An answer may have at least 4,096 tokens, which every hosted model allows; about a larger chunk, twice its
+# own tokens, up to 16,384. An endpoint that allows less says so in a refusal, and is believed from then on.
+_ANSWER_TOKENS: Final = 4_096
+_DENSE_ANSWER: Final = 2  # tokens of an answer for each of the text, in a list of tasks
+_MAX_ANSWER_TOKENS: Final = 16_384
 _LEAST_ANSWER_TOKENS: Final = 256
 _ANSWER_PER_TOKEN: Final = 6  # a sentence of ten tokens yields a record of sixty
+_LEAST_ITEMS: Final = 3  # of the limit of a chunk
 _TOKENS_PER_ITEM: Final = 12  # a meaningful sentence is not shorter
 _MAX_CONTEXT_CHARS: Final = 200  # of a heading, a previous sentence, a repeated quote
 _MAX_TITLE_CHARS: Final = 100
@@ -302,14 +311,14 @@ class Prompt:
     def ask(self, piece: Chunk) -> ModelRequest:
         """Return the question about one chunk."""
         text = self._shown(piece.start, piece.end)
-        self._most[piece] = 3 + estimated_tokens(text) // _TOKENS_PER_ITEM
+        self._most[piece] = _power_of_two(_LEAST_ITEMS + estimated_tokens(text) // _TOKENS_PER_ITEM)
         return self._request(piece, self._fenced(piece, text), self._most[piece])
 
     def ask_again(self, piece: Chunk, failed: Sequence[FailedRecord]) -> ModelRequest:
         """Return the question about the first few unusable records of a chunk."""
         lines = [f"{nth}. {self._failed_line(one)}" for nth, one in enumerate(failed[:MOST_ASKED_AGAIN], 1)]
         asked = "\n".join((self._fenced(piece, self._shown(piece.start, piece.end)), "", _AGAIN, *lines))
-        return self._request(piece, asked, len(lines))
+        return self._request(piece, asked, _power_of_two(len(lines)))
 
     def may_hide_more(self, piece: Chunk, count: int) -> bool:
         """Return True if an answer of *count* records may have been ended by the limit of records.
@@ -320,10 +329,11 @@ class Prompt:
 
     def _request(self, piece: Chunk, asked: str, max_items: int) -> ModelRequest:
         tokens = estimated_tokens(self._text[piece.start : piece.end])
+        most = min(_MAX_ANSWER_TOKENS, max(_ANSWER_TOKENS, _DENSE_ANSWER * tokens))
         return ModelRequest(
             messages=(*self._before, Message("user", asked)),
             schema=schema_of(self._tables, max_items, self._labels),
-            max_tokens=min(_MAX_ANSWER_TOKENS, _LEAST_ANSWER_TOKENS + _ANSWER_PER_TOKEN * tokens),
+            max_tokens=min(most, _LEAST_ANSWER_TOKENS + _ANSWER_PER_TOKEN * tokens),
         )
 
     def _fenced(self, piece: Chunk, text: str) -> str:
@@ -426,6 +436,11 @@ class LiteralPrompt:
     def may_hide_more(self, piece: Chunk, count: int) -> bool:
         """Return False: only one record is requested."""
         return False
+
+
+def _power_of_two(least: int) -> int:
+    """Return the smallest power of two that is not less."""
+    return 1 << (least - 1).bit_length()
 
 
 def _described_table(table: TableName, labels: Mapping[str, Reference]) -> str:

@@ -83,7 +83,7 @@ async def test_an_answer_that_is_always_cut_off_fails_the_document(oracle: Oracl
 async def test_a_list_as_long_as_was_allowed_is_not_believed_to_be_whole(
     oracle: Oracle, model: Endpoint
 ) -> None:
-    sentences = [plant("Al", "go", "2026-12-01", f"K-{n}") for n in range(30)]
+    sentences = [plant("Al", "go", "2026-12-01", f"K-{n:02}") for n in range(64)]
     assert quotes(await extract(model, note(" ".join(sentences)))) == sentences
     assert oracle.stats.calls > 1
 

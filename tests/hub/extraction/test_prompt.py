@@ -6,7 +6,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from hub.extraction.chunk import Chunk
+from hub.extraction.chunk import Chunk, Passage, split
 from hub.extraction.extractor import labelled
 from hub.extraction.items import ExtractionOptions, RedactionRule, Reference
 from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt, schema_of
@@ -148,6 +148,35 @@ def test_records_that_cannot_be_used_are_asked_for_again_in_a_question_as_long_a
     assert again.messages[-1].content.startswith(first.messages[-1].content)
     assert len(again.messages[-1].content) < 6_000
     assert again.schema["properties"]["items"]["maxItems"] == 8  # type: ignore[index]
+
+
+def test_all_questions_of_an_agent_begin_alike_and_have_few_schemas() -> None:
+    texts = [
+        " ".join(f"Sentence {number} says nothing at all." for number in range(at, 40 * at))
+        for at in (1, 3, 9)
+    ]
+    begins, schemas, count = set(), set(), 0
+    for text in texts:
+        asks = prompt(
+            text,
+            words="Find what I promised.",
+            redact=("email",),
+            modified_at=datetime(2026, 3, len(text) % 28 + 1, tzinfo=UTC),
+        )
+        for piece in split(text, [Passage(0, len(text), ("Heading",))], 60):
+            for request in (asks.ask(piece), asks.ask_again(piece, [FailedRecord({}, "no title")] * 3)):
+                begins.add(msgspec.json.encode(request.messages[:-1]))
+                schemas.add(msgspec.json.encode(request.schema))
+                count += 1
+    assert count > 100
+    assert (len(begins), len(schemas)) == (1, 3)
+
+
+@pytest.mark.parametrize(("chars", "most"), [(10, 4), (150, 8), (5_250, 128), (5_300, 256)])
+def test_the_limit_of_records_is_a_power_of_two_that_no_honest_answer_reaches(chars: int, most: int) -> None:
+    request = prompt("x" * chars).ask(Chunk(0, chars))
+    assert request.schema["properties"]["items"]["maxItems"] == most  # type: ignore[index]
+    assert most >= chars / 3.5 / 12 + 3
 
 
 def test_only_requested_tables_and_fields_of_a_document_are_described() -> None:
