@@ -1,5 +1,6 @@
 """Document: a text with its origin and its fingerprint, created by sources for the extraction."""
 
+from bisect import bisect_right
 from datetime import datetime
 
 import msgspec
@@ -20,6 +21,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         began_at: when the first piece of the original arrived, in epoch milliseconds, if known.
         link: address that opens the original; *title* is its name there.
         provenance: who wrote the text, if known.
+        authors: authors of the text by the place where their part begins, in order; None: unknown. Empty if
+            the text has one author.
     """
 
     unit_key: str
@@ -32,3 +35,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     link: str | None = None
     title: str | None = None
     provenance: Provenance | None = None
+    authors: tuple[tuple[int, str | None], ...] = ()
+
+    def provenance_at(self, place: int) -> Provenance | None:
+        """Return who wrote the text at *place*."""
+        nth = bisect_right(self.authors, place, key=lambda part: part[0]) - 1
+        if self.provenance is None or nth < 0:
+            return self.provenance
+        return msgspec.structs.replace(self.provenance, author=self.authors[nth][1])

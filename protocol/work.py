@@ -256,6 +256,7 @@ class ProvenanceOrigin(StrEnum):
     OWN = "own"  # a file of the owner
     SHARED = "shared"  # a folder in which others write, too
     MAIL = "mail"  # a message that others sent; also one saved as a file
+    CHAT = "chat"  # a message of a chat, saved as a file
     WEB = "web"  # a web page, also a saved one, or a call of a webhook
     ATTACHMENT = "attachment"
     CALENDAR = "calendar"

@@ -21,15 +21,16 @@ from hub.device import proposals, rows, verdicts
 from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
 from hub.device.proposals import Proposal
 from hub.device.verdicts import Remarks, Review, ReviewState
+from hub.text import archives
 from hub.text.excerpt import Excerpt, Excerpts
-from hub.text.files import HTML, MAIL, OFFICE, NotConvertible, media_type_of
+from hub.text.files import HTML, MAIL, MBOX, OFFICE, NotConvertible, media_type_of
 from hub.text.mime import decode
 from protocol.frame import Record
 from protocol.tables import TABLES
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 MOST_CACHED: Final = 16  # files whose text is cached
-_CONVERTED: Final = OFFICE | {HTML, MAIL}  # media types whose bytes are not their text
+_CONVERTED: Final = OFFICE | {HTML, MAIL, MBOX}  # media types whose bytes are not their text
 
 
 class SourceState(StrEnum):
@@ -87,7 +88,14 @@ class Sources:
 
     def _plain(self, file: Path) -> str | None:
         """Return the text of a file whose bytes are its text, as the hub reads it."""
-        return None if media_type_of(file.name) in _CONVERTED else self._text(file)
+        kind = media_type_of(file.name)
+        text = None if kind in _CONVERTED else self._text(file)
+        if (
+            text is None
+            or archives.kind_in(text[: archives.HEAD_BYTES].encode("utf-8", "replace"), kind) != kind
+        ):
+            return None
+        return text
 
 
 def _text(file: Path) -> str | None:

@@ -2,9 +2,11 @@
 
 A passage is dated by its heading ("## 2025-01-06"), by a stamp ("[2025-01-06 14:22] Anna: ..."), by the line
 above a quoted mail ("On ... wrote:") or by a field of minutes ("Date: ..."). A document is dated by its own
-fields, by its name ("2025-01-06.md") or by its file. A date counts if it contains the year, has one reading,
-and is neither later than the file nor contradicts the surrounding passage. Otherwise the date is unknown, and
-relative dates stay unresolved.
+fields, by its name ("2025-01-06.md") or by its file. Each mail of an mbox is a document in this respect, and
+messages of a chat have dates of their own.
+
+A date counts if it contains the year, has one reading, and is neither later than the file nor contradicts the
+surrounding passage. Otherwise the date is unknown, and relative dates stay unresolved.
 """
 
 import re
@@ -17,11 +19,15 @@ from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from hub.document import Document
 from hub.extraction.items import lines_of
 from hub.extraction.task_lists import front_matter
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
-from hub.text.files import MAIL, is_named
+from hub.text.archives import messages_in
+from hub.text.files import CHAT, MAIL, is_named
+from hub.text.mime import date_in
 from hub.text.quoting import lines_above
 
 _LINE_CHARS: Final = 200  # examined in a line
@@ -115,8 +121,24 @@ class PassageDates:
     """
 
     def __init__(self, document: Document, *, date: datetime | None, timezone: str) -> None:
-        reader = _Reader(document, date, timezone)
-        self._places, self._anchors = reader.read()
+        self._places: list[int] = [0]
+        self._anchors: list[Anchor | None] = [None]
+        messages = messages_in(document.text, document.media_type)
+        if not messages:
+            self._places, self._anchors = _Reader(document, date, timezone).read()
+        left = _MOST_READ
+        for message in messages:
+            if document.media_type == CHAT:
+                self._places.append(message.start)
+                self._anchors.append(read_date(message.written, timezone))
+                continue
+            body = document.text[message.body : message.end]
+            mail = msgspec.structs.replace(document, text=body, media_type=MAIL)
+            reader = _Reader(mail, date_in(message.written), timezone, most_read=left)
+            places, anchors = reader.read()
+            self._places += (message.body + place for place in places)
+            self._anchors += anchors
+            left -= reader.read_lines
 
     def at(self, place: int) -> Anchor | None:
         """Return the reference date for *place*, or None if it is unknown or ambiguous."""
@@ -133,7 +155,10 @@ class _Section(NamedTuple):
 
 
 class _Reader:
-    def __init__(self, document: Document, date: datetime | None, timezone: str) -> None:
+    def __init__(
+        self, document: Document, date: datetime | None, timezone: str, *, most_read: int = _MOST_READ
+    ) -> None:
+        self._most_read = most_read
         self._zone = ZoneInfo(timezone)
         self._timezone = timezone
         self._name = PurePosixPath(document.unit_key.replace("\\", "/"))
@@ -157,6 +182,11 @@ class _Reader:
         self._line_dates: list[_LineDate] = []
         self._is_dated = False  # by a line of its own
         self._above: set[int] = set()  # header lines of quoted mails
+
+    @property
+    def read_lines(self) -> int:
+        """Number of lines parsed by the lexicon."""
+        return len(self._read)
 
     def read(self) -> tuple[list[int], list[Anchor | None]]:
         """Return the places where a new date begins, and the dates."""
@@ -322,7 +352,7 @@ class _Reader:
     def _once(self, key: str, read: Callable[[], _LineDate]) -> _LineDate:
         """Return the lexicon's result for a line, cached for equal lines."""
         if key not in self._read:
-            if len(self._read) >= _MOST_READ:
+            if len(self._read) >= self._most_read:
                 return None
             self._read[key] = read()
         return self._read[key]

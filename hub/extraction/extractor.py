@@ -30,7 +30,7 @@ from protocol.tables import TABLES, TableName
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 4  # incremented when a document may yield other items than before
+EXTRACTOR_VERSION: Final = 5  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
 

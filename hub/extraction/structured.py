@@ -1,4 +1,4 @@
-"""Extraction by rules from documents with a structured format: CSV, iCalendar and captions. Pure functions.
+"""Reading of documents with a structured format: CSV, iCalendar, captions and mbox. Pure functions.
 
 Rules come first: they are exact, free and deterministic. Text that no rule handles is returned as prose; a
 completely structured file leaves none.
@@ -9,6 +9,8 @@ columns than any other. Rows with content that yield no item are left to the mod
 iCalendar (RFC 5545): to-dos become tasks, events timelines, journals notes. Each component is parsed
 separately, so that a broken one is left to the model without affecting the others. A recurring event yields
 one item, on its first day.
+
+The mails of an mbox are separate passages, each with its subject.
 
 Captions (WebVTT, SubRip) have no items, but their spoken text without cue times is prose. A sentence may span
 several cues, so the model reads only the words. To preserve positions in the file, all other text is replaced
@@ -32,6 +34,8 @@ from hub.extraction.folding import CUE, asides
 from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item, merged
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms, day_ms
+from hub.text.archives import messages_in
+from hub.text.files import MBOX
 from protocol.frame import Field
 from protocol.tables import TableName
 
@@ -338,6 +342,13 @@ def _covered(text: str, length: int) -> str:
     return text[:length] + _COVER * (length - len(text))
 
 
+def read_mbox(document: Document, options: ExtractionOptions) -> Form | None:
+    """Return each mail as a passage of its own; None if the text has no mail."""
+    mails = messages_in(document.text, MBOX)
+    prose = [Passage(mail.start, mail.end, (mail.subject,) if mail.subject else ()) for mail in mails]
+    return Form(prose=prose, date=document.modified_at) if prose else None
+
+
 _Reader = Callable[[Document, ExtractionOptions], Form | None]
 _BY_SUFFIX: Final[dict[str, _Reader]] = {
     ".md": read_markdown,
@@ -358,6 +369,7 @@ _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
     "text/tab-separated-values": read_spreadsheet,
     "text/vtt": read_captions,
     "application/x-subrip": read_captions,
+    MBOX: read_mbox,
 }
 _TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})
 

@@ -156,7 +156,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         ],
         link=document.link,
         timezone=timezone if _day_columns(item.table) else None,
-        provenance=document.provenance,
+        provenance=document.provenance_at(item.start),
     )
     record: dict[str, Any] = msgspec.to_builtins(source)
     return record

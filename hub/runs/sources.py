@@ -10,8 +10,8 @@ always fail or change.
 Files that cannot be read are yielded as ``UnreadUnit``, so that no file is skipped silently.
 
 A file is assembled from its pieces and converted to a document. Text made by the device is kept as it is.
-Bytes are converted to text here. Text without a media type is converted too, if its file name is of a web
-page or a mail.
+Bytes are converted to text here. Text that the device did not convert is converted too, if it is of a web
+page, a mail or an archive of messages.
 
 Large byte content is spooled to an unnamed temporary file, from which the converter process reads it. The hub
 never holds it in memory as a whole.
@@ -36,9 +36,19 @@ from hub.document import Document
 from hub.links.link import DeviceLink, RunStream, RunTooLarge
 from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
-from hub.text import office
+from hub.text import archives, office
 from hub.text.convert import convert, convert_file
-from hub.text.files import HTML, MAIL, OFFICE, Converted, ConvertLimits, NotConvertible, media_type_of
+from hub.text.files import (
+    CHAT,
+    HTML,
+    MAIL,
+    MBOX,
+    OFFICE,
+    Converted,
+    ConvertLimits,
+    NotConvertible,
+    media_type_of,
+)
 from hub.text.worker import Check
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
@@ -225,7 +235,7 @@ class DeviceSource:
             credit=self._credit,
             limits=self.limits,
             # media types that a device may send as bytes; office files and pdf need the extra ``[files]``
-            reads=sorted({HTML, MAIL, *(OFFICE if office.is_installed() else ())}),
+            reads=sorted({HTML, MAIL, MBOX, *(OFFICE if office.is_installed() else ())}),
             config_rev=order.config_rev,
             parameters=order.parameters,
             context=order.context,
@@ -567,7 +577,12 @@ def _advised(reason: str) -> str:
 MAX_DOCUMENT_BYTES: Final = 32 * 1024 * 1024  # per file; text is held as one string during extraction
 # Bytes of a file in memory. A run's 64 MiB thus cover 256 open files.
 _SPOOLED_BYTES: Final = 256 * 1024
-_FROM_OTHERS: Final = {MAIL: ProvenanceOrigin.MAIL, HTML: ProvenanceOrigin.WEB}
+_FROM_OTHERS: Final = {
+    MAIL: ProvenanceOrigin.MAIL,
+    MBOX: ProvenanceOrigin.MAIL,
+    CHAT: ProvenanceOrigin.CHAT,
+    HTML: ProvenanceOrigin.WEB,
+}
 _AS_IT_IS: Final = (None, "text", "utf-8")
 
 
@@ -621,8 +636,9 @@ class IncomingFile:
 
     @property
     def is_to_be_read(self) -> bool:
-        """True if the file needs a conversion, which may take long."""
-        return self._bytes is not None or self._kind_to_read() is not None
+        """True if the file needs a conversion or is an archive, which may take long."""
+        is_archive = self._first.media_type in (MBOX, CHAT)
+        return self._bytes is not None or is_archive or self._kind_to_read() is not None
 
     def document(self, limits: ConvertLimits, check: Check) -> Document:
         """Return the file as a document. Blocks if the file needs a conversion.
@@ -644,7 +660,9 @@ class IncomingFile:
         kind = self._kind_to_read()
         read = Converted(text, first.media_type or "", first.hidden)
         if kind is not None:
-            read = convert(text.encode(), path=first.path, media_type=kind, limits=limits, check=check)
+            read = convert(
+                text.encode(), path=first.path, media_type=first.media_type, limits=limits, check=check
+            )
         return self._made_of(read, lambda: hashlib.sha256(text.encode()).hexdigest())
 
     def close(self) -> None:
@@ -653,10 +671,15 @@ class IncomingFile:
             self._bytes.close()
 
     def _kind_to_read(self) -> str | None:
-        if self._first.media_type is not None:
-            return None
-        kind = media_type_of(self._first.path)
-        return kind if kind in (HTML, MAIL) else None
+        """Return the type of a text that is still to be converted: of a page, a mail or an archive."""
+        first = self._first
+        kind = archives.kind_in(
+            self._parts[0][: archives.HEAD_BYTES].encode("utf-8", "replace"),
+            media_type_of(first.path, first.media_type),
+        )
+        if first.media_type is not None and kind == media_type_of(first.path, first.media_type):
+            return None  # converted by the device
+        return kind if kind in (HTML, MAIL, MBOX, CHAT) else None
 
     def _made_of(self, read: Converted, sha256: Callable[[], str]) -> Document:
         modified_at = read.date
@@ -673,6 +696,10 @@ class IncomingFile:
             hidden_parts=read.dropped,
             began_at=self._began_at,
             provenance=_provenance(read, self._first.path),
+            authors=tuple(
+                (message.start, message.author and message.author[:MAX_AUTHOR_CHARS])
+                for message in archives.messages_in(read.text, read.media_type)
+            ),
         )
 
 

@@ -14,8 +14,19 @@ from dataclasses import replace
 from tempfile import TemporaryFile
 from typing import IO, Final
 
-from hub.text import office
-from hub.text.files import HTML, MAIL, OFFICE, PDF, Converted, ConvertLimits, NotConvertible, media_type_of
+from hub.text import archives, office
+from hub.text.files import (
+    CHAT,
+    HTML,
+    MAIL,
+    MBOX,
+    OFFICE,
+    PDF,
+    Converted,
+    ConvertLimits,
+    NotConvertible,
+    media_type_of,
+)
 from hub.text.letter import MOST_BYTES, Attached, Body, Letter, LetterOptions
 from hub.text.letter_text import shown_headers, text_of_letter
 from hub.text.reading import Attachments, read
@@ -23,6 +34,7 @@ from hub.text.worker import LETTER, Check, packed, read_apart
 
 # Of a page or mail that is read in this process. The worst constructed file of this size takes 0.2 s.
 _SMALL_BYTES: Final = 32 * 1024
+_RISKY: Final = frozenset((HTML, MAIL, MBOX, CHAT))  # in a larger file
 
 
 def convert(
@@ -59,16 +71,27 @@ def convert_file(
     size = file.seek(0, io.SEEK_END)
     if size > limits.bytes:
         raise NotConvertible(f"larger than {limits.bytes} bytes")
-    kind = media_type_of(path, media_type)
+    named = media_type_of(path, media_type)
+    file.seek(0)
+    kind = archives.kind_in(file.read(archives.HEAD_BYTES), named)
     if kind in OFFICE and not office.is_installed():
         office.require()
-    if kind in OFFICE or (kind in (HTML, MAIL) and size > _SMALL_BYTES):
+    try:
+        return _convert(file, kind, size, limits, check)
+    except NotConvertible:
+        if kind == named:
+            raise
+        return _convert(file, named, size, limits, check)  # it only seemed to be of another kind
+
+
+def _convert(file: IO[bytes], kind: str, size: int, limits: ConvertLimits, check: Check) -> Converted:
+    if kind in OFFICE or (kind in _RISKY and size > _SMALL_BYTES):
         if not isinstance(file, io.BytesIO):
             return read_apart(file, kind, limits, check)
         return _apart(file.getbuffer(), kind, limits, check)
     file.seek(0)
     data = file.read()
-    attached = _attached(limits, check) if kind == MAIL else None
+    attached = _attached(limits, check) if kind in (MAIL, MBOX) else None
     return read(data, kind, max_bytes=limits.bytes, attached=attached)
 
 

@@ -11,6 +11,9 @@ MAX_BYTES: Final = 32 * MIB  # same limit as for a mail provider's answers
 PLAIN: Final = "text/plain"
 HTML: Final = "text/html"
 MAIL: Final = "message/rfc822"
+MBOX: Final = "application/mbox"
+JSON: Final = "application/json"
+CHAT: Final = "text/vnd.device-hub.chat"  # an export of a chat, whatever program wrote it
 PDF: Final = "application/pdf"
 
 _OPEN_XML: Final = "application/vnd.openxmlformats-officedocument"
@@ -41,11 +44,12 @@ _TEXT_TYPES: Final = {
     ".vtt": "text/vtt",
     ".srt": "application/x-subrip",
     ".vcf": "text/vcard",
-    ".json": "application/json",
+    ".json": JSON,
     ".htm": HTML,
     ".html": HTML,
     ".xhtml": HTML,
     ".eml": MAIL,
+    ".mbox": MBOX,
 }
 
 _KINDS: Final = _TEXT_TYPES | _OFFICE_TYPES

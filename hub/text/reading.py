@@ -1,10 +1,11 @@
 """Conversion of bytes of a known type within this process. ``convert`` selects the process."""
 
-from hub.text import office
-from hub.text.files import HTML, MAIL, OFFICE, Converted, NotConvertible
+from hub.text import chats, office
+from hub.text.files import CHAT, HTML, MAIL, MBOX, OFFICE, Converted, NotConvertible
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter import WHOLE, Attached
 from hub.text.letter_text import letter_of_mail, text_of_letter
+from hub.text.mbox import text_of_mbox
 from hub.text.mime import decode
 
 
@@ -14,7 +15,7 @@ def read(data: bytes, kind: str, *, max_bytes: int, attached: Attached | None = 
     Args:
         kind: a media type, see ``files``; an unknown type is read as text.
         max_bytes: limit of the text in UTF-8.
-        attached: converts the attachments of a mail; by default, they are converted in this process too.
+        attached: converts the attachments of mails; by default, they are converted in this process too.
 
     Raises:
         NotConvertible: damaged, binary, of another type, or too long.
@@ -27,7 +28,7 @@ def read(data: bytes, kind: str, *, max_bytes: int, attached: Attached | None = 
 
 
 class Attachments:
-    """Converter of one mail's attachments, which share the size limit of a single file's text."""
+    """Converter of one file's attachments of mails, which share the size limit of a single file's text."""
 
     def __init__(self, max_bytes: int) -> None:
         self._room = max_bytes
@@ -54,7 +55,12 @@ def _read(data: bytes, kind: str, attached: Attached) -> Converted:
         return Converted(office.read(data, kind), kind)
     if kind == MAIL:
         return text_of_letter(letter_of_mail(data, WHOLE), WHOLE, attached=attached)
+    if kind == MBOX:
+        text, dropped = text_of_mbox(data, attached=attached)
+        return Converted(text, kind, dropped)
     text = decode(data)
+    if kind == CHAT:
+        return Converted(chats.text_of_export(text), kind)
     if kind == HTML:
         try:
             page = text_of_html(text)

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from hub.text import office
-from hub.text.files import MAIL, Converted, ConvertLimits, NotConvertible
+from hub.text.files import MAIL, MBOX, Converted, ConvertLimits, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 
 ANSWER_ROOM: Final = 64 * 1024  # bytes of an answer in addition to the text
@@ -133,7 +133,7 @@ def read_apart(
         try:
             return _read(file, task, limits, check)
         except _Broken:
-            if task.kind not in (MAIL, LETTER):
+            if task.kind not in (MAIL, MBOX, LETTER):
                 raise
             return _read(file, msgspec.structs.replace(task, with_attachments=False), limits, check)
     except _Broken as error:

@@ -10,10 +10,12 @@ import pytest
 
 from hub.clock import epoch_ms
 from hub.document import Document
+from hub.extraction import chunk, structured
 from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
+from hub.text.convert import convert
 from protocol.tables import TableName
 from tests.evaluation.documents import Lots
 
@@ -294,3 +296,43 @@ async def test_a_day_that_a_model_worked_out_from_words_is_not_taken_where_none_
     said = "Anna calls tomorrow."
     (item,) = (await extract(f"## Monday\n\n{said}", [Written(said, "2025-12-01", SAVED.date())])).items
     assert ("dueDate" in item.data, item.unresolved) == (False, {"dueDate": "tomorrow"})
+
+
+def archive(text: str, path: str) -> Document:
+    read = convert(text.encode(), path=path)
+    return Document(
+        unit_key=path,
+        text=read.text,
+        content_hash="0" * 64,
+        media_type=read.media_type,
+        modified_at=SAVED,
+    )
+
+
+@pytest.mark.parametrize("body", ["", "# Plan\n"], ids=["plain", "heading"])
+async def test_a_relative_date_in_an_archive_counts_from_its_message(body: str) -> None:
+    said = [Written(f"{who} calls back tomorrow.", "tomorrow", SAVED.date()) for who in ("Anna", "Bob")]
+    first, second = (f"{body}{one.said}" for one in said)
+    chat = f"06/01/2025, 23:22 - Anna: {first}\n28/01/2025, 14:22 - Bob: {second}\n"
+    header = "Subject: x\nFrom: a@example.org\nDate: "
+    mails = (
+        f"From x\n{header}Mon, 6 Jan 2025 23:22:00 +0100\n\n{first}\n\n"
+        f"From y\n{header}Tue, 28 Jan 2025 14:22:00 +0100\n\n{second}\n"
+    )
+    for path, text in {"chat.txt": chat, "mails.mbox": mails}.items():
+        found = await Extractor(Models(Echo(said)), secret=b"s").extract(archive(text, path), TASKS)
+        days = [item.data.get("dueDate") for item in found.items]
+        assert days == [day_ms(date(2025, 1, 7)), day_ms(date(2025, 1, 29))], path
+
+
+def test_messages_without_a_known_date_have_none() -> None:
+    text = "1/6/25, 14:22 - Anna: Bob calls tomorrow.\n1/7/25, 14:22 - Bob: ok\n"
+    document = archive(text, "chat.txt")
+    assert PassageDates(document, date=SAVED, timezone="UTC").at(document.text.index("Bob")) is None
+
+
+def test_each_mail_of_an_mbox_is_a_question_with_its_subject() -> None:
+    mails = "From x\nSubject: Rent\n\nPlease pay.\n\nFrom y\nSubject: Plan\n\nPlease call.\n"
+    document = archive(mails, "mails.mbox")
+    pieces = chunk.split(document.text, structured.read(document, TASKS).prose, 1_500)
+    assert [piece.headings for piece in pieces] == [("Rent",), ("Plan",)]

@@ -329,6 +329,30 @@ async def test_a_saved_mail_or_page_is_from_others_and_any_other_file_is_the_own
     }
 
 
+async def test_each_message_of_an_archive_has_its_own_author() -> None:
+    chat = "06/01/2025, 14:22 - Anna: pay rent\n28/01/2025, 14:22 - Bob: call Eve\n"
+    mails = "From x\nFrom: Ann <ann@example.org>\n\nPay rent\n\nFrom y\nSubject: Call Eve\n\nplease\n"
+    files = [
+        FilePiece(path="a.txt", content=chat),
+        FilePiece(
+            path="b.txt", content=chat, media_type="text/plain"
+        ),  # by a device that does not know chats
+        FilePiece(path="c.mbox", content=mails),
+    ]
+    events, _ = await read(AgentData(run_id="r", files=files), END, capabilities=())
+
+    found = {event.unit_key: event for event in events if isinstance(event, Document)}
+    by_chat = [Provenance(origin=ProvenanceOrigin.CHAT, author=who, trusted=False) for who in ("Anna", "Bob")]
+    by_mail = [
+        Provenance(origin=ProvenanceOrigin.MAIL, author=who, trusted=False)
+        for who in ("Ann <ann@example.org>", None)
+    ]
+    for path, expected in {"a.txt": by_chat, "b.txt": by_chat, "c.mbox": by_mail}.items():
+        document = found[path]
+        written = [document.text.lower().index(words) for words in ("pay rent", "call eve")]
+        assert [document.provenance_at(place) for place in written] == expected
+
+
 async def test_what_a_device_has_made_text_of_is_taken_as_it_is() -> None:
     file = FilePiece(path="a.html", content="1 < 2 > 0", media_type="text/html", hidden=3)
     events, _ = await read(AgentData(run_id="r", files=[file]), END)

@@ -1,0 +1,74 @@
+"""Files of many messages, mbox and exports of chats: their detection, and the messages in their text.
+
+Both are converted to one text (``mbox``, ``chats``) in which each message begins with a line that no message
+can contain. So authors and dates can be read from the text alone, wherever it was converted.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from hub.text import chats
+from hub.text.files import CHAT, JSON, MBOX, PLAIN
+
+HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
+
+_MBOX_HEAD: Final = re.compile(rb"(?:\xef\xbb\xbf)?From [^\r\n]{0,400}\r?\n[!-9;-~]{1,80}:[ \t]")
+_MAIL_BEGINS: Final = re.compile(r"^From [^\n]*\n", re.MULTILINE)
+_FIELD: Final = re.compile(r"([A-Z][a-z]+): ([^\n]*)\n")
+
+
+class Message(NamedTuple):
+    """Message of an archive.
+
+    Attributes:
+        start: start of its text, without the line that separates it from the message before.
+        body: start of its content, after headers or name.
+        author: author by the message's own account; None if it names none.
+        written: date as written: of a mail's header, else ISO 8601 if its order is known.
+    """
+
+    start: int
+    body: int
+    end: int
+    author: str | None
+    written: str
+    subject: str = ""
+
+
+def kind_in(head: bytes, kind: str) -> str:
+    """Return MBOX or CHAT if the first HEAD_BYTES of a file of text show that, else *kind*."""
+    if kind == PLAIN and _MBOX_HEAD.match(head):
+        return MBOX
+    if kind in (PLAIN, JSON) and chats.is_export(head.decode("utf-8", "replace"), is_json=kind == JSON):
+        return CHAT
+    return kind
+
+
+def messages_in(text: str, kind: str | None) -> list[Message]:
+    """Return the messages of a converted archive in their order; none for other kinds of files."""
+    if kind == MBOX:
+        return list(_mails(text))
+    if kind == CHAT:
+        return list(_chat(text))
+    return []
+
+
+def _mails(text: str) -> Iterator[Message]:
+    borders = [match.span() for match in _MAIL_BEGINS.finditer(text)]
+    ends = [start for start, _ in borders[1:]]
+    for (_, start), end in zip(borders, [*ends, len(text)], strict=True):
+        fields: dict[str, str] = {}
+        at = start
+        while field := _FIELD.match(text, at, end):
+            fields.setdefault(field[1], field[2])
+            at = field.end()
+        author, written = fields.get("From"), fields.get("Date", "")
+        yield Message(start, at, end, author, written, fields.get("Subject", ""))
+
+
+def _chat(text: str) -> Iterator[Message]:
+    begins = list(chats.BEGINNING.finditer(text))
+    ends = [match.start() for match in begins[1:]]
+    for match, end in zip(begins, [*ends, len(text)], strict=True):
+        yield Message(match.start(), match.end(), end, match["author"], match["at"])
