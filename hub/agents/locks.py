@@ -1,6 +1,7 @@
 """Locks for devices: acquisition, waiting, renewal and release; and the service that grants them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
@@ -86,6 +87,7 @@ class Locks:
         self.waits_per_device = waits_per_device
         self.on_run_granted = on_run_granted
         self._store = store
+        self._clock = clock
         self._is_connected = is_connected
         self._ids = ids
         self._metrics = metrics
@@ -182,8 +184,13 @@ class Locks:
         Raises:
             LockHeld, TooManyLocks: no lock was acquired.
         """
+        return await self._take(user_id, itself(agent_id), names, ttl_ms)
+
+    async def _take(
+        self, user_id: UserId, holder: lock_turns.Holder, names: tuple[str, ...], ttl_ms: int
+    ) -> lock_turns.Grant:
         request = lock_turns.LockRequest(
-            request_id=self._ids.fresh(), user_id=user_id, names=names, holder=itself(agent_id), ttl_ms=ttl_ms
+            request_id=self._ids.fresh(), user_id=user_id, names=names, holder=holder, ttl_ms=ttl_ms
         )
         with self._metrics.count_limits():
             acquired = await self._store.write(rows.acquire, request, self.limits)
@@ -191,6 +198,35 @@ class Locks:
         self._hand_out(acquired.handed)
         _log_granted(acquired.grant)
         return acquired.grant
+
+    @asynccontextmanager
+    async def hold(
+        self, user_id: UserId, holder: lock_turns.Holder, names: tuple[str, ...]
+    ) -> AsyncIterator[Mapping[str, int]]:
+        """Hold locks inside the block, renewed as long as it lasts. Yields their fences.
+
+        Raises:
+            LockHeld, TooManyLocks: no lock was acquired.
+            LockLost: a lock was released by force; the block was cancelled.
+        """
+        if not names:
+            yield {}
+            return
+        grant = await self._take(user_id, holder, names, TTL_MS)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep, grant)
+                yield grant.fences
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True), suppress(lock_turns.LockLost):
+                await self.release(user_id, grant.fences, holder)
+
+    async def _keep(self, grant: lock_turns.Grant) -> None:
+        """Renew locks until cancelled."""
+        while True:
+            await self._clock.sleep(TTL_MS / 3_000)
+            await self.renew(grant.user_id, grant.fences, grant.holder, ttl_ms=TTL_MS)
 
     async def granted(self, turn: Turn) -> lock_turns.Grant:
         """Wait for the locks and return their grant.

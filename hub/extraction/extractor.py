@@ -129,9 +129,9 @@ class Extractor:
             return work(*parts)
         return await anyio.to_thread.run_sync(work, *parts, limiter=self._large_texts)
 
-    def fingerprint(self, options: ExtractionOptions) -> str:
+    def fingerprint(self, options: ExtractionOptions, models: Models | None = None) -> str:
         """Return a digest of the configuration that determines the result: hex, 64 characters."""
-        model = self.models.choose(allow_cloud=options.allow_cloud)
+        model = (models or self.models).choose(allow_cloud=options.allow_cloud)
         meaning = [
             EXTRACTOR_VERSION,
             sorted(options.data_types),

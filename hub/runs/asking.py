@@ -45,7 +45,7 @@ from hub.runs.run_order import RunOrder
 from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId
+from protocol.ids import AgentId, RunId
 from storage.agents import agents
 from storage.agents.configs import ModelUse
 from storage.runs import model_calls
@@ -317,6 +317,24 @@ class Asking:
             asking.collection = await self.batching.open(order, batches, budget)
         return asking
 
+    async def open_preview(self, order: RunOrder, models: Models | None) -> "RunAsking":
+        """Return the access to models for a preview, which has no row: its cost is the agent's alone.
+
+        Args:
+            models: models to try; None: those of runs.
+
+        Raises:
+            NoModel: the agent may not use any of these models.
+        """
+        budget = await self.budgets.open(order)
+        model = model_for(models or self.models, allow_cloud=order.settings.allow_cloud)
+        asking = RunAsking(self, order, budget)
+        asking.run_id = None
+        if models is not None and model is not None:
+            asking.models = models
+            asking.gate_of_model = ModelGate(model, self.clock)  # its failures do not stop runs
+        return asking
+
     @asynccontextmanager
     async def alone(self, agent_id: AgentId, question: str) -> AsyncIterator[None]:
         """Hold the lock of a question, so that a concurrent repeat finds the answer in the journal."""
@@ -334,7 +352,9 @@ class RunAsking:
     """Access of one attempt of a run to models.
 
     Attributes:
-        models: models in use when the attempt began.
+        models: models in use when the attempt began, or those that a preview tries.
+        run_id: the run that its questions are counted for, if there is one.
+        spent, known: cost of its questions, and number of those that the journal answered.
         collection: collects the questions for a batch instead of asking them directly, if not None.
     """
 
@@ -343,8 +363,11 @@ class RunAsking:
         self.order = order
         self.budget = budget
         self.collection: Collection | None = None
-        self.models = asking.models
-        self._gate = asking.gates.find(allow_cloud=order.settings.allow_cloud)
+        self.models = self._of_runs = asking.models
+        self.run_id: RunId | None = order.run_id
+        self.spent = NOTHING_SPENT
+        self.known = 0
+        self.gate_of_model = asking.gates.find(allow_cloud=order.settings.allow_cloud)
 
     async def finish(self) -> None:
         """Submit the remaining questions of the batch after all units were read.
@@ -379,8 +402,8 @@ class RunAsking:
     @property
     def gate(self) -> ModelGate:
         """The gate of the run's model, which the run must have."""
-        assert self._gate is not None
-        return self._gate
+        assert self.gate_of_model is not None
+        return self.gate_of_model
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -390,7 +413,7 @@ class RunAsking:
         would be collected anew the next day, and the run would never make progress.
         """
         collection, asking = self.collection, self.asking
-        asking.in_use[self.models] += 1
+        asking.in_use[self._of_runs] += 1
         try:
             yield
         except Exception:
@@ -400,9 +423,9 @@ class RunAsking:
         finally:
             if collection is not None:
                 await collection.drop()
-            asking.in_use[self.models] -= 1
-            if not asking.in_use[self.models]:
-                del asking.in_use[self.models]
+            asking.in_use[self._of_runs] -= 1
+            if not asking.in_use[self._of_runs]:
+                del asking.in_use[self._of_runs]
                 asking.on_released()
 
     def about(self, unit_key: str) -> "UnitAsking":
@@ -497,6 +520,7 @@ class RunModel:
         if is_due:
             await store.write(model_calls.touch_answer, agent_id, question, at)
         self._asking.answers_known.inc()
+        self._unit.run.known += 1
         return ModelAnswer(
             text=stored.text, finish=Finish(stored.finish), usage=NOTHING_SPENT, model=stored.model
         )
@@ -514,11 +538,13 @@ class RunModel:
             except ModelError as exc:
                 if exc.spent != NOTHING_SPENT:
                     spend(exc.spent)
+                    self._unit.run.spent += exc.spent
                     call = self._call(question, self.name, str(exc.code), exc.spent, began)
                     with anyio.CancelScope(shield=True):
                         await self._asking.store.write(model_calls.record_call, call)
                 raise
             spend(answer.usage)
+            self._unit.run.spent += answer.usage
             self._asking.budgets.densities.learn(self.name, request, answer.usage)
             call = self._call(question, answer.model or self.name, model_calls.ANSWERED, answer.usage, began)
             journaled = JournaledAnswer(model=call.model, finish=answer.finish, text=answer.text)
@@ -533,7 +559,7 @@ class RunModel:
             at=now_ms(self._asking.clock),
             agent_id=self._order.agent_id,
             user_id=self._order.user_id,
-            run_id=self._order.run_id,
+            run_id=self._unit.run.run_id,
             unit_key=self._unit.unit_key,
             question=question,
             model=model,

@@ -100,8 +100,19 @@ class Estimator:
         self._ids = ids
         self.limits = limits
 
-    async def estimate(self, agent: AgentRow, link: DeviceLink | None) -> Estimate:
+    async def estimate(
+        self,
+        agent: AgentRow,
+        link: DeviceLink | None,
+        *,
+        models: Models | None = None,
+        newest: int | None = None,
+    ) -> Estimate:
         """Return what a run of *agent* would read and cost now.
+
+        Args:
+            models: models to ask, if not those of runs.
+            newest: read at most this number of files, those that were changed last.
 
         Raises:
             DeviceOffline: the agent's device is not connected.
@@ -113,11 +124,13 @@ class Estimator:
             raise DeviceOffline(f"the device of {agent.name} is not connected, so its files cannot be listed")
         if not link.can("agent_manifest"):
             raise CallUnsupported(f"the device of {agent.name} cannot list its files without sending them")
-        settings = settings_of(agent, self._extractor, await set_up(self._store, agent))
+        settings = settings_of(agent, self._extractor, await set_up(self._store, agent), models=models)
         listed = await self._list_files(agent, link, settings)
         unread = listed.unread
+        if newest is not None:
+            unread = sorted(unread, key=lambda file: -(file.modified_ms or 0))[:newest]
         lately = await self._store.read(model_calls.lately, agent.id, since=now_ms(self._clock) - LATELY_MS)
-        model = self.models.choose(allow_cloud=settings.allow_cloud)
+        model = (models or self.models).choose(allow_cloud=settings.allow_cloud)
         if model is None or not unread:
             questions = tokens = Range(0, 0)
             cost: Range | None = Range(0, 0)

@@ -14,7 +14,7 @@ start a run at once. All news before that run begins is read by the same run. A 
 messages without a notification.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, Final, Never, Protocol
@@ -46,7 +46,7 @@ from hub.runs.attempt import Attempt, Ending
 from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.message_work import MessageWork
-from hub.runs.run_order import set_up, settings_of
+from hub.runs.run_order import RunOrder, set_up, settings_of
 from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
@@ -60,12 +60,13 @@ from storage.connectors.credentials import CredentialRow
 from storage.devices import nodes
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
-from storage.runs.units import units_of
+from storage.runs.units import ledger_entries, units_of
 from storage.store import Store
 
 log = Channel(__name__)
 
 READ_AT_ONCE: Final = 16  # messages whose text is requested together
+LEAST_LOOKBACK_DAYS: Final = 7  # of a preview
 OVERLAP: Final = timedelta(hours=24)  # listed again if a cursor is lost
 CIRCUIT_BASE_S: Final = 30.0  # after a temporary error; doubled each time
 ELSEWHERE_S: Final = 10.0  # until a run that only another node can execute is ready again
@@ -121,9 +122,7 @@ class MailboxVisits:
             await self._flush(attempt, work)
             connector = await self._desk.open(row.id, order.settings.mailbox.filter)
             try:
-                if connector.needs_model and not work.has_model:
-                    # Messages are never read again, so they are not read without a model.
-                    raise NoModel("there is no model that could read its messages; write [model] in hub.toml")
+                _check_model(connector, has_model=work.has_model)
                 grant = await self._store.read(credentials.find_credential, row.id)
                 reading = _Reading(self, attempt, connector, row, work, grant=grant)
                 await reading.read(interrupt)
@@ -140,6 +139,65 @@ class MailboxVisits:
             elif not reading.is_held:  # reading restarts from here if the cursor is lost
                 await self._store.write(seen_messages.note_end_of_stream, order.agent_id, at=at)
         return None
+
+    async def newest(
+        self, order: RunOrder, most: int, *, has_model: bool
+    ) -> AsyncGenerator[tuple[str, Document | str]]:
+        """Yield the newest messages that the filter takes, read before or not: a document, or its error.
+
+        Writes nothing: the cursor stays, and no message is recorded as read. The keys are those of their
+        units.
+
+        Raises:
+            NoModel: the messages are prose, and there is no model.
+            ConnectorFailure: the connector could not be read.
+        """
+        assert order.settings.mailbox is not None
+        mailbox = order.settings.mailbox
+        row = await self._store.read(connectors.get_connector, mailbox.connector, user_id=order.user_id)
+        connector = await self._desk.open(row.id, mailbox.filter)
+        try:
+            _check_model(connector, has_model=has_model)
+            chosen = await self._newest_of(connector, most)
+            units: set[str] = set()
+            for begin in range(0, len(chosen), READ_AT_ONCE):
+                async with aclosing(connector.read(chosen[begin : begin + READ_AT_ONCE])) as found:
+                    async for message, result in found:
+                        if not isinstance(result, Document):
+                            if not result.is_removed:
+                                yield message.key, result.reason
+                            continue
+                        unit_key = await self._unit_key(order, message, result, units)
+                        if unit_key not in units:
+                            units.add(unit_key)
+                            yield unit_key, msgspec.structs.replace(result, unit_key=unit_key)
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
+                await connector.aclose()
+
+    async def _newest_of(self, connector: Connector, most: int) -> list[Message]:
+        """Return the newest messages of the time that a first run looks back, seven days at least."""
+        since = self.now() - timedelta(days=max(LEAST_LOOKBACK_DAYS, connector.filter.lookback_days))
+        newest: dict[str, Message] = {}
+        async with aclosing(connector.pages(None, since)) as pages:
+            async for page in pages:
+                for message in page.messages:
+                    if message.fault or why_left_out(message, connector.filter) is None:
+                        newest.pop(message.seen_key, None)  # it goes to the end, behind the older ones
+                        newest[message.seen_key] = message
+                for old in list(newest)[: max(0, len(newest) - most)]:
+                    del newest[old]
+        return list(newest.values())
+
+    async def _unit_key(
+        self, order: RunOrder, message: Message, document: Document, units: Collection[str]
+    ) -> str:
+        """Return the key under which a run has read the message, or would read it."""
+        other = _key_of_content(message, document) if message.copy else message.key
+        known = await self._store.read(
+            ledger_entries, order.agent_id, order.settings.config_fingerprint, [other]
+        )
+        return other if known or message.key in units else message.key
 
     async def _flush(self, attempt: Attempt, work: MessageWork) -> None:
         """Adopt units of ended runs, and deliver all waiting items, oldest message first."""
@@ -216,6 +274,17 @@ class MailboxVisits:
     def now(self) -> datetime:
         """Return the current time."""
         return self._clock.now()
+
+
+def _check_model(connector: Connector, *, has_model: bool) -> None:
+    """Check that prose has a model. Messages are never read again, so they are not read without one."""
+    if connector.needs_model and not has_model:
+        raise NoModel("there is no model that could read its messages; write [model] in hub.toml")
+
+
+def _key_of_content(message: Message, document: Document) -> str:
+    """Return the key of the unit of a message whose Message-ID another message has, too."""
+    return f"{message.key}#{message.content_key(document.text)[-12:]}"
 
 
 class _Reading:
@@ -392,7 +461,7 @@ class _Reading:
             self._units.add(message.key)
             return document
         log.warning("message.same_id", message=message.key)
-        return msgspec.structs.replace(document, unit_key=f"{message.key}#{content[-12:]}")
+        return msgspec.structs.replace(document, unit_key=_key_of_content(message, document))
 
     async def _one(self, document: Document, message: Message, page_done: "_Countdown") -> None:
         try:

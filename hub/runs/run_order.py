@@ -12,6 +12,7 @@ import msgspec
 from hub.agents.prompts import OPENS, rendered, variables_of
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, RedactionRule
+from hub.extraction.model import Models
 from protocol.coordination import lock_names
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
@@ -107,11 +108,13 @@ def settings_of(
     extractor: Extractor,
     setup: Setup | None = None,
     parameters: Mapping[str, Any] | None = None,
+    models: Models | None = None,
 ) -> RunSettings:
     """Return the settings of a new run of *agent*, from its current ones.
 
     Args:
         setup, parameters: as for ``extraction_config_of``.
+        models: models of the run, if not those of the extractor.
 
     Raises:
         BadPrompt: as for ``extraction_config_of``.
@@ -123,7 +126,7 @@ def settings_of(
         data_types=extraction_config.data_types,
         prompt=extraction_config.prompt,
         timezone=extraction_config.timezone,
-        config_fingerprint=extractor.fingerprint(extraction_config),
+        config_fingerprint=extractor.fingerprint(extraction_config, models),
         allow_cloud=extraction_config.allow_cloud,
         redact=extraction_config.redact,
         batch=agent.model_use.batch,

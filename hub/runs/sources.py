@@ -210,6 +210,7 @@ class DeviceSource:
         dealt_with: Collection[str] = (),
         taken: int = 0,
         checkpoint: RunCheckpoint | None = None,
+        newest: int | None = None,
     ) -> AsyncGenerator[SourceEvent]:
         """Yield the run's files from the device, in the device's order.
 
@@ -217,6 +218,8 @@ class DeviceSource:
             dealt_with: units that earlier attempts of this run settled; their content may be newer now.
             taken: number of files that earlier attempts of the run read; they count towards the limit.
             checkpoint: checkpoint from which the agent may continue, sent to the device.
+            newest: read at most this number of files, those that were changed last, in place of the order of
+                runs. Files beyond it are not reported.
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
@@ -252,6 +255,7 @@ class DeviceSource:
                 is_paged=frame.paged,
                 limits=self.limits,
                 taken=taken,
+                newest=newest,
                 converting=self.converting,
                 metrics=self._metrics,
                 clock=self._clock,
@@ -305,6 +309,7 @@ class _Reading:
         is_paged: bool,
         limits: RunLimits,
         taken: int,
+        newest: int | None,
         converting: ConvertLimits,
         metrics: Metrics,
         clock: Clock,
@@ -321,6 +326,9 @@ class _Reading:
         self._is_paged = is_paged
         self._limits = limits
         self._room = max(0, limits.files - taken)
+        self._newest = newest
+        if newest is not None:
+            self._room = min(self._room, newest)
         self._taken: set[str] = set()  # paths that use up room
         self.left: str | None = None
         self.limit = "run_files"
@@ -415,6 +423,8 @@ class _Reading:
                 self._too_large += 1
             else:
                 order = entries.get(file.path, NO_ENTRY).tried_at, file.modified_ms or 0, place
+                if self._newest is not None:
+                    order = 0, -(file.modified_ms or 0), place
                 self._offered.append((*order, file.path, file.size_bytes, file.sha256))
         # sorted only at twice the size, to keep the cost per file low
         if len(self._offered) > 2 * self._room:
@@ -434,6 +444,8 @@ class _Reading:
                 self._hashes[path] = sha256
                 left_bytes -= size_bytes
         self._offered.clear()
+        if self._newest is not None and len(self._taken) >= self._newest:
+            return
         if left := self._to_read - len(self._awaited):
             if len(self._taken) < self._room:
                 self.limit = "run_bytes"
@@ -499,7 +511,8 @@ class _Reading:
         """Return True if the run may read the file at *path*, and count it."""
         if path not in self._taken:
             if len(self._taken) >= self._room:
-                self.left = self.left or f"{self._reached}: the device has more files"
+                if self._newest is None or self._newest > self._room:
+                    self.left = self.left or f"{self._reached}: the device has more files"
                 return False
             self._taken.add(path)
         return True

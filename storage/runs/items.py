@@ -172,6 +172,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     awaits: str | None = None
     is_behind: bool = False
 
+    @property
+    def is_new(self) -> bool:
+        """True if the ledger gets a new item, which is sent."""
+        return self.before is None and self.call is not None
+
 
 Decide = Callable[[Known], Sequence[Decision]]
 

@@ -264,11 +264,22 @@ def _capped(
 
     Known items are never left out: they are already promised or delivered.
     """
-    fresh = [one for one in decisions if one.before is None and one.call is not None]
-    if caps is None or not fresh:
+    if caps is None or not any(one.is_new for one in decisions):
         return decisions, {}
+    return capped(decisions, caps, planned=c.execute(PLANNED_IN_RUN, {"run": held.id}).scalar_one())
+
+
+def capped(
+    decisions: Sequence[Decision], caps: ItemCaps, *, planned: int
+) -> tuple[Sequence[Decision], dict[str, int]]:
+    """Return *decisions* without new items beyond the limits, and the number of those by limit.
+
+    Args:
+        planned: number of calls that the run has planned for other units.
+    """
+    fresh = [one for one in decisions if one.is_new]
     in_unit = caps.items_per_file - (len(decisions) - len(fresh))
-    in_run = caps.items_per_run - c.execute(PLANNED_IN_RUN, {"run": held.id}).scalar_one()
+    in_run = caps.items_per_run - planned
     room = max(0, min(in_unit, in_run))
     beyond = fresh[room:]
     if not beyond:
