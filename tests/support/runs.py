@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from hub.agents.locks import Locks
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price, Usage
@@ -21,6 +22,7 @@ from hub.runs.estimating import Estimator
 from hub.runs.excerpts import ExcerptSeals
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
+from hub.runs.previewing import Previews
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource
@@ -168,10 +170,16 @@ class Bench:
             seals=self.seals,
             max_sends=self.max_sends,
         )
+        source = DeviceSource(limits=self.run_limits, credit=16, metrics=self.metrics, clock=self.clock)
+        mailboxes = (
+            None
+            if self.desk is None
+            else MailboxVisits(self.store, self.desk, clock=self.clock, chance=chance, ids=self.ids)
+        )
         self.runner = Runner(
             store=self.store,
             lifecycle=self.lifecycle,
-            source=DeviceSource(limits=self.run_limits, credit=16, metrics=self.metrics, clock=self.clock),
+            source=source,
             extractor=extractor,
             asking=self.asking,
             delivery=self.delivery,
@@ -180,9 +188,7 @@ class Bench:
             clock=self.clock,
             chance=chance,
             metrics=self.metrics,
-            mailboxes=None
-            if self.desk is None
-            else MailboxVisits(self.store, self.desk, clock=self.clock, chance=chance, ids=self.ids),
+            mailboxes=mailboxes,
             units_in_flight=self.units_in_flight,
             device_grace_s=self.device_grace_s,
         )
@@ -194,6 +200,18 @@ class Bench:
             clock=self.clock,
             ids=self.ids,
             limits=self.run_limits,
+        )
+        self.locks = Locks(self.store, clock=self.clock, ids=self.ids, metrics=self.metrics)
+        self.previews = Previews(
+            self.store,
+            source=source,
+            extractor=extractor,
+            asking=self.asking,
+            locks=self.locks,
+            mailboxes=mailboxes,
+            clock=self.clock,
+            ids=self.ids,
+            limits=self.limits,
         )
         self.dispatcher = Dispatcher(
             store=self.store,

@@ -1,0 +1,654 @@
+"""Previews: what an agent would find in its present documents with another prompt, model or tables.
+
+A preview reads and extracts as a run does, and compares the items with the ledger. It has no row, moves no
+cursor, settles no unit and sends no call to the device, so its end leaves nothing behind. Its questions are
+paid by the budgets of the agent and of the hub. Their answers are stored in the agent's journal, where the
+run that follows finds them.
+
+Items of one document are compared with those that the preview found in others before, as the plans of a run
+are. So an item that two files have is added once.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, Final, Literal
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from hub.agents.locks import Locks
+from hub.clock import Clock, IdFactory, now_ms
+from hub.document import Document
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import Extraction, ExtractionOptions
+from hub.extraction.model import ExtractionError, ModelError, Models, Usage
+from hub.links.link import DeviceLink
+from hub.log import Channel
+from hub.runs.asking import Asking, NoModel, RunAsking
+from hub.runs.attempt import gravest, wordless
+from hub.runs.budget import BudgetReached
+from hub.runs.delivery import can_update, missing_of
+from hub.runs.found_items import MAX_VALUE_CHARACTERS, found_items
+from hub.runs.mailbox_visit import MailboxVisits
+from hub.runs.matching import decide
+from hub.runs.message_work import run_extraction_config
+from hub.runs.run_order import RunOrder, set_up, settings_of
+from hub.runs.sources import DeviceSource, SeenUnits, UnreadUnit
+from hub.settings.limit_settings import Limits
+from protocol.errors import DeviceOffline, ErrorCode, HubError, LinkLost
+from protocol.frame import Record
+from protocol.ids import AgentId, RunId
+from protocol.tables import TABLES, TableName
+from protocol.work import ManifestTree, Provenance
+from storage.agents.agents import AgentRow
+from storage.agents.lock_turns import Holder, HolderKind
+from storage.devices import devices
+from storage.devices.devices import Grant
+from storage.kernel.database import StorageError
+from storage.runs.items import (
+    DAY_MS,
+    Decision,
+    Finder,
+    FoundItem,
+    ItemRow,
+    Known,
+    KnownItem,
+    Verdict,
+    known_items,
+)
+from storage.runs.plans import ItemCaps, capped
+from storage.runs.run_moves import CannotRun, LivesAtGateway
+from storage.runs.units import LedgerEntry, ledger_entries
+from storage.store import Store
+
+log = Channel(__name__)
+
+Change = Literal["added", "removed", "changed"]
+
+MOST_PREVIEWS: Final = 2  # at once in one hub: each reads documents as a run does
+UNITS_IN_FLIGHT: Final = 8
+MOST_LISTED: Final = 2_000  # items and errors that are passed on; the numbers are of all
+STEP_ITEMS: Final = 100  # in one step
+STEP_S: Final = 0.2  # between two steps
+NEWEST_MESSAGES: Final = 50  # of a mailbox, if no number is given
+
+
+class PreviewBusy(HubError):
+    """Error: another preview reads the agent's documents, or too many previews are made."""
+
+    code = ErrorCode.BUSY
+    retryable = True
+
+
+class UnknownModel(HubError):
+    """Error: no model of this name is configured."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class PreviewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a preview that differ from the agent's; None: as the agent has them.
+
+    *newest*: read only this number of documents, those that were changed last.
+    """
+
+    prompt: str | None = None
+    data_types: tuple[TableName, ...] | None = None
+    model: str | None = None
+    newest: int | None = None
+
+    def applied_to(self, agent: AgentRow) -> AgentRow:
+        """Return the agent with the requested settings. Raises CannotRun, LivesAtGateway."""
+        if agent.gateway is not None:
+            raise LivesAtGateway(agent)
+        changes: dict[str, Any] = {}
+        if self.prompt is not None:
+            changes["prompt"] = self.prompt
+        if self.data_types is not None:
+            changes["data_types"] = tuple(self.data_types)
+        changed = msgspec.structs.replace(agent, **changes)
+        if missing := changed.missing_for_runs:
+            raise CannotRun(changed, missing)
+        return changed
+
+
+class PreviewItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Item that a run would add or change, or that it would not find any more.
+
+    Attributes:
+        before: values of a changed item in the ledger.
+        quote: words of the document that it is from; empty if the ledger has none.
+        item_id: its id in the ledger, if it is known.
+        verdict: of its owner, if it is known.
+    """
+
+    change: Change
+    table: str
+    title: str
+    path: str
+    data: Record
+    before: Record | None = None
+    quote: str = ""
+    start: int | None = None
+    link: str | None = None
+    warnings: tuple[str, ...] = ()
+    provenance: Provenance | None = None
+    item_id: str | None = None
+    verdict: Verdict | None = None
+
+
+class PreviewProblem(msgspec.Struct, frozen=True):
+    """Document that could not be read as a whole, or an error of the preview; then *path* is empty."""
+
+    path: str
+    code: str
+    message: str
+
+
+class PreviewStep(msgspec.Struct, frozen=True, kw_only=True):
+    """State of a preview, and the items found since the step before.
+
+    Attributes:
+        listed: number of documents that are there, if they are listed before they are read.
+        settled: number of those that a run with these settings has read, and would not read again.
+        to_read, read: number of documents that are read, if known, and of those that were read so far.
+        known: number of items found that the ledger has as they are.
+        left_out: number of new items beyond the limits of a run.
+        answered_before: number of questions that the journal answered.
+        unlisted: number of items and problems that are counted, but not passed on.
+        failure: why the preview ended before all documents were read.
+    """
+
+    seq: int
+    listed: int | None
+    settled: int
+    to_read: int | None
+    read: int
+    added: int
+    removed: int
+    changed: int
+    known: int
+    left_out: int
+    spent: Usage
+    answered_before: int
+    unlisted: int
+    items: tuple[PreviewItem, ...] = ()
+    problems: tuple[PreviewProblem, ...] = ()
+    is_done: bool = False
+    failure: PreviewProblem | None = None
+
+
+class Previews:
+    """Maker of previews.
+
+    Attributes:
+        model_named: returns the configured model of this name, alone; None: there is none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        source: DeviceSource,
+        extractor: Extractor,
+        asking: Asking,
+        locks: Locks,
+        mailboxes: MailboxVisits | None,
+        clock: Clock,
+        ids: IdFactory,
+        limits: Limits,
+        model_named: Callable[[str], Models | None] = lambda name: None,
+    ) -> None:
+        self.store = store
+        self.source = source
+        self.extractor = extractor
+        self.asking = asking
+        self.locks = locks
+        self.mailboxes = mailboxes
+        self.clock = clock
+        self.ids = ids
+        self.limits = limits
+        self.model_named = model_named
+        self.previewed: set[AgentId] = set()
+
+    def models_of(self, requested: PreviewRequest) -> Models | None:
+        """Return the models that are requested; None: those of runs. Raises UnknownModel."""
+        if requested.model is None:
+            return None
+        models = self.model_named(requested.model)
+        if models is None:
+            raise UnknownModel(
+                f"model: hub.toml has no model {requested.model!r}; name it in [model] or [[fallback_models]]"
+            )
+        return models
+
+    def check_room(self, agent: AgentRow) -> None:
+        """Check that another preview of this agent may be made. Raises PreviewBusy."""
+        if agent.id in self.previewed:
+            raise PreviewBusy(f"another preview of {agent.name} is made; wait for its end")
+        if len(self.previewed) >= MOST_PREVIEWS:
+            raise PreviewBusy(f"{MOST_PREVIEWS} previews are made, the most at once; try again later")
+
+    async def open(self, agent: AgentRow, requested: PreviewRequest, link: DeviceLink | None) -> "Preview":
+        """Return a preview that has not begun.
+
+        Raises:
+            CannotRun, LivesAtGateway, UnknownModel, BadPrompt: it could not run with these settings.
+            DeviceOffline: the agent's device is not connected.
+            NotGranted: the device does not share its files with the hub.
+            NoModel: the agent may not use any configured model.
+            PreviewBusy: another preview of the agent is made, or too many of others.
+        """
+        changed = requested.applied_to(agent)
+        self.check_room(changed)
+        models = self.models_of(requested)
+        setup = await set_up(self.store, changed)
+        settings = settings_of(changed, self.extractor, setup, models=models)
+        settings = msgspec.structs.replace(settings, batch=False)  # a batch may take a day
+        if settings.mailbox is None:
+            if link is None:
+                raise DeviceOffline(f"the device of {agent.name} is not connected, so no file can be read")
+            await self.store.read(devices.require_grant, link.device_id, Grant.FILES)
+        assert agent.device_id is not None  # ``applied_to`` has checked it
+        order = RunOrder(
+            run_id=RunId(self.ids.fresh()),
+            agent_id=agent.id,
+            user_id=agent.user_id,
+            device_id=agent.device_id,
+            fence=1,
+            attempt=1,
+            max_attempts=1,
+            dispatches=0,
+            timeout_s=self.limits.run_wall_s,
+            settings=settings,
+            config_rev=agent.config_rev,
+        )
+        asking = await self.asking.open_preview(order, models)
+        return Preview(self, changed, order, requested, asking, link)
+
+
+class Preview:
+    """Preview of an agent."""
+
+    def __init__(
+        self,
+        previews: Previews,
+        agent: AgentRow,
+        order: RunOrder,
+        requested: PreviewRequest,
+        asking: RunAsking,
+        link: DeviceLink | None,
+    ) -> None:
+        self._previews = previews
+        self._store = previews.store
+        self._agent = agent
+        self._order = order
+        self._newest = requested.newest
+        self._asking = asking
+        self._link = link
+        self._planned = _Planned()
+        self._comparing = anyio.Lock()
+        self._slots = anyio.Semaphore(UNITS_IN_FLIGHT)
+        self._config: ExtractionOptions | None = None  # fetched for the first document
+        self._counts: Counter[str] = Counter()
+        self._listed: int | None = None
+        self._to_read: int | None = None
+        self._items: list[PreviewItem] = []
+        self._problems: list[PreviewProblem] = []
+        self._passed_on = 0
+        self._is_full = False
+        self._is_done = False
+        self._failure: PreviewProblem | None = None
+        self._changed = anyio.Event()
+        self._seq = 0
+
+    async def steps(self) -> AsyncGenerator[PreviewStep]:
+        """Make the preview, and yield its steps; the last one is done. Closing the generator ends it.
+
+        Raises:
+            PreviewBusy: as ``Previews.open``.
+        """
+        previewed = self._previews.previewed
+        self._previews.check_room(self._agent)
+        previewed.add(self._agent.id)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._make)
+                try:
+                    while True:
+                        await self._changed.wait()
+                        self._changed = anyio.Event()
+                        step = self._step()
+                        yield step
+                        if step.is_done:
+                            break
+                        if self._items or self._problems or self._is_done:
+                            self._changed.set()
+                        else:
+                            await anyio.sleep(STEP_S)
+                except GeneratorExit:  # the reader has left; a task group may not pass this on
+                    tasks.cancel_scope.cancel()
+        finally:
+            previewed.discard(self._agent.id)
+
+    def _step(self) -> PreviewStep:
+        items, self._items = self._items[:STEP_ITEMS], self._items[STEP_ITEMS:]
+        problems, self._problems = self._problems[:STEP_ITEMS], self._problems[STEP_ITEMS:]
+        self._seq += 1
+        counts = self._counts
+        is_done = self._is_done and not self._items and not self._problems
+        return PreviewStep(
+            seq=self._seq,
+            listed=self._listed,
+            settled=counts["settled"],
+            to_read=self._to_read,
+            read=counts["read"],
+            added=counts["added"],
+            removed=counts["removed"],
+            changed=counts["changed"],
+            known=counts["known"],
+            left_out=counts["left_out"],
+            spent=self._asking.spent,
+            answered_before=self._asking.known,
+            unlisted=counts["unlisted"],
+            items=tuple(items),
+            problems=tuple(problems),
+            is_done=is_done,
+            failure=self._failure if is_done else None,
+        )
+
+    async def _make(self) -> None:
+        """Read and compare all documents; an error ends the preview."""
+        order = self._order
+        log.info("preview.begun", agent_id=order.agent_id)
+        try:
+            with anyio.move_on_after(order.timeout_s) as within:
+                async with self._locked() as fences, self._asking.opened():
+                    self._order = msgspec.structs.replace(order, locks=fences)
+                    async with anyio.create_task_group() as tasks, aclosing(self._documents()) as documents:
+                        async for document in documents:
+                            await self._slots.acquire()
+                            if self._is_full:
+                                break
+                            tasks.start_soon(self._unit, document)
+            if within.cancelled_caught:
+                message = f"not done after {order.timeout_s:g} s (run_wall_s of [limits])"
+                self._failure = PreviewProblem("", ErrorCode.LIMIT_REACHED, message)
+        except Exception as exc:
+            broken = gravest(exc)
+            if isinstance(broken, HubError):
+                self._failure = PreviewProblem("", broken.code, str(broken))
+            else:
+                log.error("preview.broke", exc=wordless(broken), agent_id=order.agent_id)
+                self._failure = PreviewProblem("", ErrorCode.INTERNAL, type(broken).__name__)
+        self._is_done = True
+        counts = {name: self._counts[name] for name in ("read", "added", "removed", "changed")}
+        log.info("preview.ended", agent_id=order.agent_id, requests=self._asking.spent.requests, **counts)
+        self._changed.set()
+
+    def _locked(self) -> AbstractAsyncContextManager[Mapping[str, int]]:
+        """Return the context in which the locks of the agent's runs are held."""
+        # Another holder than the agent itself, whose own locks it would take over otherwise.
+        holder = Holder(HolderKind.AGENT, self._order.run_id, self._order.agent_id)
+        return self._previews.locks.hold(self._order.user_id, holder, tuple(self._agent.locks))
+
+    async def _documents(self) -> AsyncGenerator[Document]:
+        read = self._files() if self._order.settings.mailbox is None else self._messages()
+        async with aclosing(read) as documents:
+            async for document in documents:
+                yield document
+
+    async def _files(self) -> AsyncGenerator[Document]:
+        """Yield the files that a run with these settings would read."""
+        assert self._link is not None
+        ledger = _Ledger(self._store, self._order)
+        read = self._previews.source.read(self._link, self._order, ledger, newest=self._newest)
+        async with aclosing(read) as events:
+            async for event in events:
+                match event:
+                    case SeenUnits():
+                        self._counts["settled"] += len(event.files)
+                        if event.listed is not None:
+                            self._listed = event.listed
+                            left = event.listed - self._counts["settled"]
+                            self._to_read = min(left, self._newest or left, self._previews.limits.run_files)
+                        self._changed.set()
+                    case UnreadUnit(is_failure=True):
+                        self._problem(event.unit_key, event.code, event.message)
+                    case Document():
+                        yield event
+
+    async def _messages(self) -> AsyncGenerator[Document]:
+        """Yield the newest messages of a mailbox; its cursor stays where it is."""
+        mailboxes = self._previews.mailboxes
+        assert mailboxes is not None, "a preview of a mailbox, in a hub that reads none"
+        self._to_read = self._newest or NEWEST_MESSAGES
+        has_model = self._previews.asking.has_model(self._order)
+        async with aclosing(mailboxes.newest(self._order, self._to_read, has_model=has_model)) as messages:
+            async for unit_key, found in messages:
+                if isinstance(found, Document):
+                    yield found
+                else:
+                    self._problem(unit_key, ErrorCode.MESSAGE_UNREADABLE, found)
+
+    async def _unit(self, document: Document) -> None:
+        """Extract the items of a document and compare them with the ledger."""
+        unit = self._asking.about(document.unit_key)
+        path = document.unit_key
+        try:
+            found = await self._previews.extractor.extract(
+                document, await self._options(), through=unit.through, models=self._asking.models
+            )
+            await self._compare(document, found)
+        except (BudgetReached, ExtractionError) as exc:
+            self._problem(path, exc.code, str(exc))
+        except (ModelError, StorageError, NoModel):
+            raise  # it would be the same for the other documents
+        except Exception as exc:  # a document that breaks the extractor must not break the preview
+            broken = gravest(exc)
+            log.error("unit.broke", exc=wordless(broken))
+            self._problem(path, ErrorCode.INTERNAL, type(broken).__name__)
+        finally:
+            self._counts["read"] += 1
+            self._slots.release()
+            self._changed.set()
+
+    async def _options(self) -> ExtractionOptions:
+        """Return the extraction settings, with the rows of the device that items may refer to."""
+        async with self._comparing:
+            if self._config is None:
+                try:
+                    self._config = await run_extraction_config(self._link, self._order)
+                except (LinkLost, DeviceOffline):
+                    if self._order.settings.mailbox is None:
+                        raise
+                    self._link, self._config = None, self._order.extraction_config
+            return self._config
+
+    async def _compare(self, document: Document, found: Extraction) -> None:
+        settings = self._order.settings
+        items = await anyio.to_thread.run_sync(found_items, document, found.items, settings.timezone)
+        finder = Finder(
+            user_id=self._order.user_id,
+            agent_id=self._order.agent_id,
+            device_id=self._order.device_id,
+            run_id=self._order.run_id,
+            unit_key=document.unit_key,
+            config_fingerprint=settings.config_fingerprint,
+            at=now_ms(self._previews.clock),
+        )
+        async with self._comparing:  # the later document sees the items of the earlier one
+            if self._is_full:
+                return
+            ledger = await self._store.read(known_items, finder, items)
+            known, decisions = await anyio.to_thread.run_sync(self._decide, ledger, items, document)
+            self._take(items, known, decisions, document, missing=missing_of(found.notes) is not None)
+        if (missing := missing_of(found.notes)) is not None:
+            self._problem(document.unit_key, missing.code, missing.message)
+
+    def _decide(
+        self, ledger: Known, items: Sequence[FoundItem], document: Document
+    ) -> tuple[Known, Sequence[Decision]]:
+        known = self._planned.added_to(ledger, items)
+        decisions = decide(
+            known,
+            found=items,
+            document=document,
+            timezone=self._order.settings.timezone,
+            can_update=self._link is not None and can_update(self._link.capabilities),
+        )
+        return known, decisions
+
+    def _take(
+        self,
+        items: Sequence[FoundItem],
+        known: Known,
+        decisions: Sequence[Decision],
+        document: Document,
+        *,
+        missing: bool,
+    ) -> None:
+        """Count the decisions about a document, and pass on what a run would add, change or not find."""
+        caps = ItemCaps(self._previews.limits.items_per_file, self._previews.limits.items_per_run)
+        decisions, left_out = capped(decisions, caps, planned=self._counts["added"] + self._counts["changed"])
+        self._counts["left_out"] += sum(left_out.values())
+        self._is_full = self._is_full or "items_per_run" in left_out
+        for decision in decisions:
+            change = _change_of(decision)
+            self._counts[change or "known"] += 1
+            if decision.after is not None:
+                self._planned.add(decision.after)
+                if change is not None:
+                    self._pass_on(_item_of(change, decision.after, decision.before))
+        if missing:
+            return  # a part was not read, so nothing is known of what it has
+        paired = {one.before.id for one in decisions if one.before is not None}
+        for one in known.here:
+            row = one.row
+            is_own = row.agent_id == self._order.agent_id and row.verdict != "rejected"
+            if is_own and row.id not in paired:
+                self._counts["removed"] += 1
+                self._pass_on(_item_of("removed", row, row))
+
+    def _problem(self, path: str, code: str, message: str) -> None:
+        if self._has_room():
+            self._problems.append(PreviewProblem(path, code, message))
+            self._changed.set()
+
+    def _pass_on(self, item: PreviewItem) -> None:
+        if self._has_room():
+            self._items.append(item)
+
+    def _has_room(self) -> bool:
+        self._passed_on += 1
+        if self._passed_on > MOST_LISTED:
+            self._counts["unlisted"] += 1
+            return False
+        return True
+
+
+class _Ledger:
+    """The ledger of a preview's agent, which it only reads. A ``Progress``."""
+
+    def __init__(self, store: Store, order: RunOrder) -> None:
+        self._store = store
+        self._order = order
+
+    async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
+        """Return the entries of these units."""
+        fingerprint = self._order.settings.config_fingerprint
+        return await self._store.read(ledger_entries, self._order.agent_id, fingerprint, unit_keys)
+
+    async def has_settled(self, tree: ManifestTree | None) -> bool:
+        """Return False, so that the device lists its files."""
+        return False
+
+
+class _Planned:
+    """Rows that the ledger would have by now, if the preview were a run that has delivered its items.
+
+    They are found by the same keys as in the ledger: see ``storage.runs.items.known_items``.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, ItemRow] = {}
+        self._by_key: dict[tuple[Any, ...], list[str]] = {}
+
+    def add(self, row: ItemRow) -> None:
+        """Add a row, or replace it by its next version."""
+        delivered = row.updated_at if row.answered_at is None else row.answered_at
+        self._rows[row.id] = msgspec.structs.replace(row, answered_at=delivered)
+        keys: list[tuple[Any, ...]] = [("name", row.likeness), ("quote", row.quote_hash)]
+        if row.date_ms is not None:
+            keys.append((row.target_table, row.date_ms // DAY_MS))
+        for key in keys:
+            self._by_key.setdefault(key, []).append(row.id)
+
+    def added_to(self, known: Known, items: Iterable[FoundItem]) -> Known:
+        """Return the known items with these rows in place of older ones, and with similar new ones."""
+        unit_key = known.finder.unit_key
+        elsewhere = {one.row.id: one for one in map(self._newer, known.elsewhere)}
+        here = {one.row.id for one in known.here}
+        for item in items:
+            keys: list[tuple[Any, ...]] = [("name", item.likeness), ("quote", item.words_hash)]
+            if item.date_ms is not None:
+                day = item.date_ms // DAY_MS
+                keys += [(item.table, near) for near in (day - 1, day, day + 1)]
+            for key in keys:
+                for id in self._by_key.get(key, ()):
+                    row = self._rows[id]
+                    if row.unit_key != unit_key and id not in here:
+                        elsewhere.setdefault(id, KnownItem(row=row))
+        return msgspec.structs.replace(
+            known, here=tuple(map(self._newer, known.here)), elsewhere=tuple(elsewhere.values())
+        )
+
+    def _newer(self, one: KnownItem) -> KnownItem:
+        row = self._rows.get(one.row.id)
+        return one if row is None else KnownItem(row=row)
+
+
+def _change_of(decision: Decision) -> Change | None:
+    """Return what a decision changes; None: nothing, apart from the first delivery of a known item."""
+    before, after = decision.before, decision.after
+    if decision.call is None or after is None:
+        return None
+    if before is None:
+        return "added"
+    if after.version == before.version:
+        return None
+    return "added" if after.before is None else "changed"  # one that was rejected is suggested anew
+
+
+def _item_of(change: Change, row: ItemRow, known: ItemRow | None) -> PreviewItem:
+    source = row.source or {}
+    title = TABLES[TableName(row.target_table)].title
+    return PreviewItem(
+        change=change,
+        table=row.target_table,
+        title=str(row.data.get(title) or ""),
+        path=row.unit_key,
+        data=_shortened(row.data),
+        before=_shortened(row.before) if change == "changed" and row.before is not None else None,
+        quote=source.get("quote", ""),
+        start=source.get("start"),
+        link=source.get("link"),
+        warnings=row.warnings,
+        provenance=_provenance(source),
+        item_id=None if known is None else known.id,
+        verdict=None if known is None else known.verdict,
+    )
+
+
+def _provenance(source: Mapping[str, Any]) -> Provenance | None:
+    found = source.get("provenance")
+    return None if found is None else msgspec.convert(found, Provenance)
+
+
+def _shortened(data: Record) -> Record:
+    return {
+        name: value[:MAX_VALUE_CHARACTERS] if isinstance(value, str) else value
+        for name, value in data.items()
+    }
