@@ -168,6 +168,14 @@ class ModelsInUse:
         )
         return ["model.api_key"] if is_new else []
 
+    def named(self, name: str) -> Models | None:
+        """Return the model of this name alone, or None if the settings have no such model."""
+        for endpoint in self.opened.endpoints:
+            if endpoint.name == name:
+                chain = Chain([endpoint])
+                return Models(anywhere=chain, local=chain if endpoint.is_local else None)
+        return None
+
     def try_now(self) -> None:
         """Retry at once all endpoints that wait after failures, on a person's request."""
         for endpoint in self.opened.endpoints:

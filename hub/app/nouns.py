@@ -33,6 +33,7 @@ from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import HubSeries, Measurements
 from hub.api.nouns.nodes import Nodes
 from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.previews import AgentPreviews
 from hub.api.nouns.revisions import Revisions
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Plans, Schedules, Slots
@@ -149,6 +150,7 @@ def make_nouns(
         AgentConfigs(store, news.configs),
         AgentDocuments(store, heartbeats.last),
         AgentHeartbeats(store, heartbeats, clock),
+        AgentPreviews(store=store, roster=roster, previews=work.previews, estimator=work.estimator),
         AgentStatuses(
             store=store,
             control=control,
@@ -163,7 +165,7 @@ def make_nouns(
         Revisions(reloader, store),
         Connections(news.events, rotation),
         Connectors(store, accounts, sign_ins, clock=clock),
-        Costs(store=store, roster=roster, estimator=work.estimator, clock=clock),
+        Costs(store=store, clock=clock),
         Debug(context.debug, audit_log),
         Events(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
         Handbook(),

@@ -30,6 +30,7 @@ from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, Watching
+from hub.runs.previewing import Previews
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler
 from hub.runs.sources import DeviceSource
@@ -151,6 +152,17 @@ class Work:
             ids=ids,
             limits=_run_limits(limits),
         )
+        self.previews = Previews(
+            store,
+            source=self._source,
+            extractor=extractor,
+            asking=asking,
+            locks=self.locks,
+            mailboxes=self._mailboxes,
+            clock=clock,
+            ids=ids,
+            limits=limits,
+        )
         self.verdicts = VerdictDelivery(store, find_link=self._agreeing, clock=clock)
         self.wakes = Wakes(store=store, find_link=roster.find, clock=clock, ids=ids, metrics=metrics)
         self.watching = Watching(
@@ -203,6 +215,7 @@ class Work:
 
         models.serve_to(use, is_used=lambda old: old in self._asking.in_use)
         self._asking.on_released = models.released
+        self.previews.model_named = models.named
 
     def apply_budget(self, budget: BudgetSettings) -> None:
         """Apply a new budget from the next question on."""
@@ -215,7 +228,7 @@ class Work:
         self._source.converting = ConvertLimits(
             memory_bytes=limits.convert_memory_bytes, seconds=limits.convert_seconds
         )
-        self._delivery.limits = limits
+        self._delivery.limits = self.previews.limits = limits
         self._runner.device_grace_s = limits.device_grace_s
         self.dispatcher.apply(limits)
         self.control.run_timeout_s = limits.run_wall_s

@@ -15,6 +15,7 @@ from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import figure, short
 from hub.cli.options import Duration, ListByDefault, example, moment_option
+from hub.cli.preview import preview
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 from hub.printable import one_line
 
@@ -33,7 +34,8 @@ def agents() -> None:
     """List, show, create, change, pause and remove agents."""
 
 
-for command in (create, edit, validate, config, next_fires, calendar, backfill, slots, revoke_agent_token):
+_OTHERS: Final = (create, edit, validate, preview, config, next_fires, calendar, backfill, slots)
+for command in (*_OTHERS, revoke_agent_token):
     agents.add_command(command)
 
 

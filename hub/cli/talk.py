@@ -106,10 +106,14 @@ class Talk:
         self._check(answer)
         return answer.text
 
-    def follow(self, path: str, **params: str | int | None) -> Iterator[Any]:
-        """Yield the JSON data of each server-sent event until the hub ends the stream."""
+    def follow(self, path: str, *, body: object = None, **params: str | int | None) -> Iterator[Any]:
+        """Yield the JSON data of each server-sent event until the hub ends the stream.
+
+        With a *body*, it is sent in a POST request.
+        """
         query = {name: value for name, value in params.items() if value is not None}
-        with self._client.stream("GET", path, params=query, timeout=None) as answer:
+        verb = "GET" if body is None else "POST"
+        with self._client.stream(verb, path, params=query, json=body, timeout=None) as answer:
             if answer.is_error:
                 answer.read()
             self._check(answer)

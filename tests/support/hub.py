@@ -94,7 +94,12 @@ def _writer() -> Writer:
 
 
 NODE: Final = "node"  # identity of the hub of a test
-ENDLESS: Final = ("/v1/changes", "/v1/events", "/v1/runs/{run_id}/events")  # routes of streams
+ENDLESS: Final = (
+    "/v1/changes",
+    "/v1/events",
+    "/v1/runs/{run_id}/events",
+    "/v1/agents/{name}/preview",
+)  # routes of streams
 
 
 @asynccontextmanager

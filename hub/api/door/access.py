@@ -60,7 +60,10 @@ BODY_BYTES: Final = 1024 * 1024  # the text of hub.toml is the longest body
 BODY_S: Final = 30.0
 TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
 # Requests that wait for a device, an agent or a gateway, without a bound of their own.
-WAITING: Final = frozenset(("ask-user", "ensure", "estimate", "memory", "message", "nudge", "soul"))
+WAITING: Final = frozenset(
+    ("ask-user", "ensure", "estimate", "memory", "message", "nudge", "preview", "soul")
+)
+STREAMED: Final = frozenset(("/v1/agents/{name}/preview",))  # the response is a stream, which is not stored
 NO_PROXIES: Final = TrustedProxies()
 TOKEN_PARAMETER: Final = "token"  # reserved: no query parameter has it in its name
 _NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")
@@ -246,7 +249,8 @@ class Access:
         async with AsyncExitStack() as held:
             if asked is not None and (noun := _noun_changed(asked)) is not None:
                 await held.enter_async_context(self._edits[noun])
-            if self._replays is None or key is None or scope["method"] != "POST":
+            is_stored = scope["method"] == "POST" and (asked is None or asked.path not in STREAMED)
+            if self._replays is None or key is None or not is_stored:
                 await self._app(scope, receive, send)
             else:
                 within = f"{principal.actor} {asked.path if asked else scope['path']}"

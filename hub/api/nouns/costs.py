@@ -1,4 +1,4 @@
-"""Costs of models: what was spent, and estimates of runs."""
+"""Costs of models: what was spent, and the views of estimates."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
@@ -7,17 +7,13 @@ from msgspec import Meta
 
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, route
-from hub.api.others import link_of
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.links.roster import Roster
 from hub.runs.budget import NANOS
-from hub.runs.estimating import Estimator
-from protocol.errors import ErrorCode
+from hub.runs.estimating import Estimate
 from storage.agents import agents
 from storage.runs import model_calls
 from storage.runs.model_calls import CostRow
-from storage.runs.run_moves import LivesAtGateway
 from storage.store import Store
 
 LATELY: Final = timedelta(days=30)
@@ -89,10 +85,8 @@ class Costs(Noun):
 
     name, path = "costs", "/v1"
 
-    def __init__(self, *, store: Store, roster: Roster, estimator: Estimator, clock: Clock) -> None:
+    def __init__(self, *, store: Store, clock: Clock) -> None:
         self._store = store
-        self._roster = roster
-        self._estimator = estimator
         self._clock = clock
 
     @command(
@@ -153,38 +147,21 @@ class Costs(Noun):
         )
         return SpendView(day=_view(day, "agent", key=row.name), month=_view(month, "agent", key=row.name))
 
-    @route(
-        "POST",
-        "/agents/{name}/estimate",
-        Scope.RUN,
-        errors=[
-            ErrorCode.UNKNOWN_AGENT,
-            ErrorCode.DEVICE_OFFLINE,
-            ErrorCode.CALL_UNSUPPORTED,
-            ErrorCode.BUSY,
-        ],
+
+def estimate_view(found: Estimate, agent: str) -> EstimateView:
+    """Return the view of an estimate for an agent."""
+    cost = found.cost_nanos
+    return EstimateView.from_row(
+        found,
+        agent=agent,
+        questions_low=found.questions.low,
+        questions_high=found.questions.high,
+        tokens_low=found.tokens.low,
+        tokens_high=found.tokens.high,
+        usd_low=None if cost is None else cost.low / NANOS,
+        usd_high=None if cost is None else cost.high / NANOS,
+        basis="runs" if found.is_reckoned_from_runs else "size",
     )
-    async def estimate(self, name: str) -> EstimateView:
-        """Estimate a run of an agent: its device lists its files; none is read, and no model is asked."""
-        row = await self._store.read(agents.agent_called, name, self.user_id)
-        if row.gateway is not None:
-            raise LivesAtGateway(row)
-        link = None
-        if row.device_id is not None:
-            link = await link_of(self._store, self._roster, row.device_id, row.device_name or "")
-        found = await self._estimator.estimate(row, link)
-        cost = found.cost_nanos
-        return EstimateView.from_row(
-            found,
-            agent=row.name,
-            questions_low=found.questions.low,
-            questions_high=found.questions.high,
-            tokens_low=found.tokens.low,
-            tokens_high=found.tokens.high,
-            usd_low=None if cost is None else cost.low / NANOS,
-            usd_high=None if cost is None else cost.high / NANOS,
-            basis="runs" if found.is_reckoned_from_runs else "size",
-        )
 
 
 def _view(row: CostRow, by: CostsBy, *, key: str | None = None) -> CostView:

@@ -221,7 +221,11 @@ class Oracle(Traits):
 
     def _records(self, request: dict[str, Any], fault: Fault | None) -> list[Record]:
         text = text_of(request, with_context=fault is Fault.BEFORE_BORDER)
-        records = list(facts_in(text))[: most_records_of(request)][: self.most_records]
+        records = list(facts_in(text))
+        if self.follows_prompt and (words := re.search(r"Only ([a-z, ]+)\.", prompt_of(request))):
+            chosen = words[1].split(", ")
+            records = [record for record in records if record["title"].partition(" ")[0] in chosen]
+        records = records[: most_records_of(request)][: self.most_records]
         if fault is Fault.INVENTED:
             records.append(INVENTED)
         elif fault is Fault.DOUBLED:

@@ -65,6 +65,7 @@ class Traits:
         most_records: lazy: it never tells more records than this in one answer.
         rewords: it has other words for the same in each of its answers.
         is_gullible: it obeys the orders that it finds in a text.
+        follows_prompt: it tells only facts that begin with a word of ``Only send, pay.`` in the prompt.
         requests_per_minute: more are refused with 429; the headers tell what is left.
         tokens_per_minute: likewise.
         burst_s: how many seconds of its limits can be used at once after a rest.
@@ -87,6 +88,7 @@ class Traits:
     most_records: int | None = None
     rewords: bool = False
     is_gullible: bool = False
+    follows_prompt: bool = False
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     burst_s: float = 60.0
