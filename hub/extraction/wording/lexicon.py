@@ -1,0 +1,127 @@
+"""Form of a lexicon for the rules about prose: words and patterns of clauses, with placeholders.
+
+A pattern is a regular expression for the start of a clause. Its group ``what`` is the work, ``who`` the one
+who is to do it. No pattern repeats a repetition, and clauses are short: the work grows with the text.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+_PLACE: Final = re.compile(r"\{(name|verbs|present|events)\}")
+_NEVER: Final = "(?!)"
+
+Patterns = Sequence[re.Pattern[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lexicon:
+    """Words of one language. Every attribute but the first three is a pattern, or several.
+
+    Attributes:
+        common: words by which the language is recognized.
+        no_names: words that are no names, although they often have a capital letter.
+        code: ISO 639 code.
+        name: a person's name.
+        verbs: verbs of work, in the form of requests and of lists; *present*: in the present tense.
+        fillers: words without a meaning for the work, at any place of a clause.
+        leads: words before the clause proper.
+        joints: places at which a sentence is split into clauses.
+        requests: requests, which also count in questions.
+        duties: duties, promises and plans.
+        reports: work in the present tense, which counts in minutes or next to a day ahead.
+        listed: lines of a list that name work.
+        more: a further verb after "and".
+        settled: work that is done, cancelled or refused.
+        unreal: hopes, doubts and stories.
+        events: nouns for events; *happens*: verbs for them.
+        decisions: decisions.
+        facts: sentences with a value to look up; *places*: facts that count in short notes only.
+        projects: projects, with the group ``name``; *begins*: words by which they begin or go on.
+        comments: remarks on a task; *tickets*: the first line of a ticket.
+        urgent: words of urgency.
+        minutes: the first lines of minutes.
+        to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
+        labels: words before a colon that are no people.
+        me: words for the speaker; *anyone*: other words before a duty that are no names.
+        pronouns: work on something that the words before name ("bring it").
+        edges: words for the edge of a span ("by the end of May").
+        dated: words for a day, at least one of which is in every sentence with a date.
+    """
+
+    code: str
+    common: str
+    no_names: str
+    name: str
+    verbs: str
+    present: str = _NEVER
+    fillers: str = _NEVER
+    leads: str = _NEVER
+    joints: str = _NEVER
+    requests: Sequence[str] = ()
+    duties: Sequence[str] = ()
+    reports: Sequence[str] = ()
+    listed: Sequence[str] = ()
+    more: str = _NEVER
+    settled: str = _NEVER
+    unreal: str = _NEVER
+    events: str = _NEVER
+    happens: str = _NEVER
+    decisions: Sequence[str] = ()
+    facts: str = _NEVER
+    places: str = _NEVER
+    projects: Sequence[str] = ()
+    begins: str = _NEVER
+    comments: Sequence[str] = ()
+    tickets: str = _NEVER
+    urgent: str = _NEVER
+    minutes: str = _NEVER
+    to_do: str = _NEVER
+    finished: str = _NEVER
+    decided: str = _NEVER
+    talk: str = _NEVER
+    labels: str = _NEVER
+    me: str = _NEVER
+    anyone: str = _NEVER
+    pronouns: str = _NEVER
+    edges: str = _NEVER
+    dated: str = _NEVER
+
+    @cached_property
+    def common_words(self) -> frozenset[str]:
+        """Words by which the language is recognized."""
+        return frozenset(self.common.split())
+
+    @cached_property
+    def other_words(self) -> frozenset[str]:
+        """Words that are no names, in lower case."""
+        return frozenset(self.no_names.lower().split()) | self.common_words
+
+    def patterns(self, attribute: str) -> Patterns:
+        """Return the compiled patterns of an attribute."""
+        found: Patterns | None = self.__dict__.get(f"_{attribute}")
+        if found is None:
+            written = getattr(self, attribute)
+            written = [written] if isinstance(written, str) else written
+            found = self.__dict__[f"_{attribute}"] = [re.compile(self._filled(one)) for one in written]
+        return found
+
+    def has(self, attribute: str, text: str) -> bool:
+        """Return True if a pattern of the attribute occurs in *text*."""
+        return any(pattern.search(text) is not None for pattern in self.patterns(attribute))
+
+    def match(self, attribute: str, text: str) -> re.Match[str] | None:
+        """Return the first match of the attribute's patterns at the start of *text*."""
+        return next(filter(None, (pattern.match(text) for pattern in self.patterns(attribute))), None)
+
+    def _filled(self, pattern: str) -> str:
+        while _PLACE.search(pattern):
+            pattern = _PLACE.sub(lambda place: f"(?:{getattr(self, place[1])})", pattern)
+        return pattern
+
+
+def either(*words: str) -> str:
+    """Return a pattern for any of the words in these lists, as whole words in any case."""
+    return rf"(?i:\b(?:{'|'.join(' '.join(words).split())})\b)"
