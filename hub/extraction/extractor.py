@@ -16,7 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.document import Document
-from hub.extraction import chunk, dedupe, structured, suspicion
+from hub.extraction import chunk, dedupe, prose, structured, suspicion
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference
@@ -30,7 +30,7 @@ from protocol.tables import TABLES, TableName
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 5  # incremented when a document may yield other items than before
+EXTRACTOR_VERSION: Final = 6  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
 
@@ -40,7 +40,7 @@ _LETTERS: Final[dict[TableName, str]] = {TableName.PROJECTS: "P", TableName.TASK
 
 
 class Extractor:
-    """Extractor of items. Without a model, it applies only rules and reports the amount of unread text.
+    """Extractor of items. Without a model, it applies only rules, also to prose, and reports how much of it.
 
     Args:
         secret: secret of this hub, for delimiters that no author of a document can guess.
@@ -76,7 +76,8 @@ class Extractor:
         form = await self._offload(document, structured.read, document, options)
         model = (models or self.models).choose(allow_cloud=options.allow_cloud)
         if model is None or not options.data_types:
-            return await self._ruled(document, form)
+            found = await self._offload(document, _of_prose, document, options, form)
+            return await self._ruled(document, form, found)
 
         model = through(model) if through else model
         seen = document if form.view is None else msgspec.structs.replace(document, text=form.view)
@@ -103,16 +104,20 @@ class Extractor:
         )
 
     async def extract_by_rules(self, document: Document, options: ExtractionOptions) -> Extraction:
-        """Extract by rules only; the notes say that the document still awaits its model."""
+        """Extract by the rules for forms only; the notes say that the document still awaits its model.
+
+        The rules for prose are left out: the model will read the prose, in other words.
+        """
         form = await self._offload(document, structured.read, document, options)
-        found = await self._ruled(document, form)
+        found = await self._ruled(document, form, [])
         notes = msgspec.structs.replace(found.notes, awaits_model=True)
         return msgspec.structs.replace(found, notes=notes)
 
-    async def _ruled(self, document: Document, form: Form) -> Extraction:
-        ruled, doubles, notes = await self._offload(document, _sorted_out, document, form.items, [])
+    async def _ruled(self, document: Document, form: Form, of_prose: list[Item]) -> Extraction:
+        found = form.items + of_prose
+        ruled, doubles, notes = await self._offload(document, _sorted_out, document, found, [])
         unread = await self._offload(document, chunk.readable_chars, document.text, form.prose)
-        return Extraction(items=ruled, dropped=doubles, unread_chars=unread, notes=notes)
+        return Extraction(items=ruled, dropped=doubles, ruled_chars=unread, notes=notes)
 
     def _prompts(self, model: LanguageModel, material: Material) -> Iterator[Prompt | LiteralPrompt]:
         """Yield one prompt for all tables, or for a small model one for each table."""
@@ -156,6 +161,11 @@ def _material(document: Document, options: ExtractionOptions, form: Form) -> Mat
         redaction=Redaction(options.redact, document.text),
         labels=labelled(options.references, _tables(options)),
     )
+
+
+def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> list[Item]:
+    dates = PassageDates(document, date=form.date, timezone=options.timezone)
+    return prose.read(form.view or document.text, form.prose, options, dates, document.text)
 
 
 def _sorted_out(

@@ -75,6 +75,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         is_exact: the item equals its source, though the quote is only a part: an event is quoted by its
             summary, while its date is on another line. If both differ, the source is right.
         has_time: the date has a time of day, even if that is midnight.
+        is_of_prose: a rule found it in a sentence, which is its place.
     """
 
     table: TableName
@@ -87,6 +88,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     unresolved: dict[str, str] = {}
     is_exact: bool = False
     has_time: bool = False
+    is_of_prose: bool = False
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +148,7 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
         prompt_tokens: tokens counted by the endpoint, including failed requests.
         completion_tokens: likewise.
         chunks: pieces of the document sent to the model.
-        unread_chars: characters of prose that were not read because no model is configured.
+        ruled_chars: characters of prose that only rules have read, because no model is configured.
         notes: statistics. If something was *given_up* or *lost*, the unit does not count as completely read.
     """
 
@@ -156,7 +158,7 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     chunks: int = 0
-    unread_chars: int = 0
+    ruled_chars: int = 0
     notes: Notes = Notes()
 
 

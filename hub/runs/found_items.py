@@ -53,8 +53,8 @@ def _found(document: Document, ordinal: int, item: Item, timezone: str | None) -
 
 
 def _place(text: str, item: Item) -> str:
-    """Return the sentences around the quote; for an item found by a rule, the quote's whole line."""
-    if item.origin != "model":
+    """Return the sentences around the quote; for an item of a structured form, the quote itself."""
+    if item.origin != "model" and not item.is_of_prose:
         return item.quote
     around = sentences_around(text, item.start, item.end)
     return item.quote if around is None else text[around[0] : around[1]]

@@ -164,7 +164,7 @@ async def test_a_file_read_by_rules_costs_no_question(oracle: Oracle, model: End
 async def test_without_a_model_only_rules_apply_and_the_rest_is_reported_unread() -> None:
     extraction = await extract(None, note("- [ ] Call Bob\n\nSome prose.\n", "a.md"))
     assert quotes(extraction) == ["Call Bob"]
-    assert extraction.unread_chars == len("Someprose.")
+    assert extraction.ruled_chars == len("Someprose.")
 
 
 async def test_the_same_answers_give_the_same_items_in_the_same_order(oracle: Oracle) -> None:

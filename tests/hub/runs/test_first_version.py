@@ -226,7 +226,7 @@ async def test_17_a_document_goes_to_a_provider_without_what_is_to_be_hidden_or_
     private = await extractor.extract(
         document, ExtractionOptions(data_types=wanted.data_types, allow_cloud=False)
     )
-    assert (model.asked, private.unread_chars > 0) == (1, True)
+    assert (model.asked, private.ruled_chars > 0) == (1, True)
 
 
 async def _comes_to(bench: Bench, *, asked: int) -> None:

@@ -1,0 +1,670 @@
+"""Rules for prose: tasks, events, decisions and facts in sentences of six languages. Pure functions.
+
+A sentence is split into clauses, and each is compared with the patterns of its language
+(``hub.extraction.wording``). The layout decides with them: in minutes, the present tense names work; in a
+list, a verb does; in a chat, "I" is the speaker. What is done, cancelled, asked or only thought of is none.
+
+Every sentence is read once and by itself, and a longer one in pieces, so the work grows with the text.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from enum import Enum, auto
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from hub.clock import epoch_ms
+from hub.extraction.chunk import Passage, sentences
+from hub.extraction.dating import PassageDates
+from hub.extraction.items import ExtractionOptions, Item, lines_of, make_item
+from hub.extraction.when.language import fold, has_cyrillic, has_han
+from hub.extraction.when.resolve import Anchor, dates_in, local_day, resolve
+from hub.extraction.wording.english import ENGLISH
+from hub.extraction.wording.lexicon import Lexicon
+from protocol.frame import Field
+from protocol.tables import TABLES, TableName
+
+LEXICONS: Final = (ENGLISH,)
+
+_MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
+_MOST_CLAUSES: Final = 12
+_FIRST_LINES: Final = 3  # of a text, which may name its kind
+_FEW_LINES: Final = 15  # a short note has at most as many
+_WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+_QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
+_BULLET: Final = re.compile(
+    r"(?:[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u00b7\u2610\u25a1]|\(?\d{1,2}[.):]|[a-z]\)|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,2}[\u3001\uff0e.]|"
+    r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6})[ \t]*"
+)
+_TAG: Final = re.compile(r"[\[(](?P<tag>[^\])]{1,20})[\])][ \t:]*")
+_STAMP: Final = re.compile(r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?\]?[ \t]*[-\u2013]?[ \t]*")
+_SPEAKER: Final = re.compile(
+    r"(?P<who>[^\W\d_][^:\uff1a,;.!?()\n\"\u201c\u00ab]{0,40}?)[ \u00a0]?[:\uff1a][ \t]*(?=\S)"
+)
+_BLANK: Final = re.compile(r"\s")
+_EDGES: Final = (
+    ' \t\r\n,;:.!?()[]"*_->\u2013\u2014\u2026\u201c\u201d\u201e\u00ab\u00bb'
+    "\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
+)
+_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
+_MOST_LEADING: Final = 2  # words dropped before a date
+_COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est", "es"))  # which date words may include
+_DIGIT: Final = re.compile(r"\d")
+
+
+class _Section(Enum):
+    """Meaning of the lines below a heading."""
+
+    PLAIN = auto()
+    TO_DO = auto()
+    DECIDED = auto()
+    TALK = auto()  # also what is finished
+
+
+class _Line(NamedTuple):
+    """Sentence with its layout; *text* has the length of ``[start:end]``, with plain blanks."""
+
+    text: str
+    start: int
+    is_first: bool  # of its line
+    is_bullet: bool
+    is_quoted: bool
+    tag: str
+    speaker: str
+
+
+class _Clause(NamedTuple):
+    text: str
+    start: int  # in the sentence
+    is_more: bool  # after "and"
+
+    @property
+    def end(self) -> int:
+        """Place after the clause in the sentence."""
+        return self.start + len(self.text)
+
+
+class _Day(NamedTuple):
+    """Words for a day at a place of a clause."""
+
+    start: int
+    end: int
+    at: datetime | None  # None: the words are ambiguous, or there is no day to count from
+    has_time: bool
+    words: str
+
+
+def read(
+    text: str, passages: Iterable[Passage], options: ExtractionOptions, dates: PassageDates, quoted: str
+) -> list[Item]:
+    """Extract items from the prose of *passages*.
+
+    Args:
+        text: text to read, of the same length as *quoted*, from which the quotes are.
+    """
+    return _Reader(text, quoted, options, dates).read(passages)
+
+
+class _Reader:
+    def __init__(self, text: str, quoted: str, options: ExtractionOptions, dates: PassageDates) -> None:
+        self._text = text
+        self._quoted = quoted
+        self._options = options
+        self._dates = dates
+        self._zone = ZoneInfo(options.timezone)
+        self._items: list[Item] = []
+        self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
+        self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
+
+    def read(self, passages: Iterable[Passage]) -> list[Item]:
+        for passage in passages:
+            lines = list(self._lines(passage))
+            if lines:
+                self._read_passage(lines, passage)
+        return self._items
+
+    # --- layout ---
+
+    def _lines(self, passage: Passage) -> Iterator[_Line]:
+        """Yield the sentences of a passage, each with its marks removed."""
+        before = passage.start
+        speaker = ""
+        for start, end in self._sentences(passage):
+            is_first = "\n" in self._text[before:start] or before == passage.start
+            before = end
+            speaker = "" if is_first else speaker
+            for begin, stop in _pieces(self._text, start, end):
+                line = _line(self._text[begin:stop], begin, is_first=is_first and begin == start)
+                speaker = line.speaker or speaker
+                yield line._replace(speaker=speaker)
+
+    def _sentences(self, passage: Passage) -> Iterator[tuple[int, int]]:
+        """Yield the sentences; of a list or a chat, none goes on in the next line."""
+        lines = [line for line in lines_of(self._text[passage.start : passage.end]) if line.text.strip()]
+        ended = sum(line.text.rstrip().endswith(_ENDS) for line in lines)
+        spoken = sum(
+            _SPEAKER.match(line.text) is not None or _STAMP.match(line.text) is not None for line in lines
+        )
+        if ended < len(lines) / 2 or spoken > len(lines) / 2:
+            for line in lines:
+                yield from sentences(self._text, passage.start + line.start, passage.start + line.end)
+        else:
+            yield from sentences(self._text, passage.start, passage.end)
+
+    def _read_passage(self, lines: Sequence[_Line], passage: Passage) -> None:
+        about = _About(lines)
+        section = _Section.PLAIN
+        for title in passage.headings:
+            section = _section_of(about.lexicon, title) or section
+        for nth, line in enumerate(lines):
+            lexicon = about.lexicon_of(line)
+            if lexicon is None:
+                continue
+            below = lines[nth + 1] if nth + 1 < len(lines) else None
+            if line.is_first and (below is None or below.is_first):
+                heading = _section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text)
+                if heading is not None:
+                    section = heading
+                    continue
+            _Sentence(self, about, lexicon, line, section).read()
+
+    # --- items ---
+
+    def add(
+        self, table: TableName, fields: dict[str, Field], start: int, end: int, day: _Day | None = None
+    ) -> bool:
+        """Add an item with the quote ``[start:end]``. Return False if its table is not selected.
+
+        Args:
+            day: when it is due, or happens; words for an unknown day stay for a person.
+        """
+        date = "dueDate" if table is TableName.TASKS else "date"
+        if day is not None and day.at is not None:
+            fields[date] = epoch_ms(day.at)
+        while end > start and self._text[end - 1] in " \t\r\n,;:":
+            end -= 1
+        while start < end and self._text[start].isspace():
+            start += 1
+        item = make_item(table, fields, self._quoted, start, end, self._options)
+        if item is not None:
+            meaning = table, fold(str(item.data.get(TABLES[table].title))), str(item.data.get(date))
+            if meaning not in self._meanings:
+                self._meanings.add(meaning)
+                unresolved = {} if day is None or day.at else {date: day.words}
+                has_time = day is not None and day.has_time
+                self._items.append(
+                    msgspec.structs.replace(item, has_time=has_time, unresolved=unresolved, is_of_prose=True)
+                )
+        return item is not None
+
+    def days_of(self, clause: str, place: int, lexicon: Lexicon) -> list[_Day]:
+        """Return the days in a clause that can be resolved, in order."""
+        if not (_DIGIT.search(clause) or lexicon.has("dated", clause)):
+            return []
+        anchor = self._dates.at(place)
+        key = clause, anchor
+        if key not in self._days:
+            if len(self._days) > 1_000:
+                self._days.clear()
+            self._days[key] = list(_days_in(clause, lexicon, anchor, self._options.timezone))
+        return self._days[key]
+
+    def is_ahead(self, day: _Day, place: int) -> bool:
+        """Return True if the day is known, and not before the text was written."""
+        if day.at is None:
+            return False
+        anchor = self._dates.at(place)
+        today = local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
+        return today is None or local_day(day.at, self._zone) >= today
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield a sentence, or pieces of one that is too long, cut at blanks."""
+    while end - start > _MOST_CHARS:
+        at = max(text.rfind(mark, start + _MOST_CHARS // 2, start + _MOST_CHARS) for mark in " ,\uff0c")
+        at = at + 1 if at > 0 else start + _MOST_CHARS
+        yield start, at
+        start = at
+    if start < end:
+        yield start, end
+
+
+def _line(text: str, start: int, *, is_first: bool) -> _Line:
+    at, is_bullet, is_quoted, tag, speaker = 0, False, False, "", ""
+    if is_first:
+        if match := _QUOTED.match(text):
+            at, is_quoted = match.end(), True
+        if match := _STAMP.match(text, at):
+            at = match.end()
+        while (match := _BULLET.match(text, at)) and match.end() > at and match.end() < len(text):
+            at, is_bullet = match.end(), True
+        if match := _TAG.match(text, at):
+            at, tag = match.end(), match["tag"]
+        if match := _SPEAKER.match(text, at):
+            speaker = match["who"].strip(" *_<>@")
+    plain = _BLANK.sub(" ", text[at:]).replace("\u2019", "'")
+    return _Line(plain, start + at, is_first, is_bullet, is_quoted, tag, speaker)
+
+
+class _About:
+    """Language and layout of a passage."""
+
+    def __init__(self, lines: Sequence[_Line]) -> None:
+        self.lexicon = _lexicon_in(" ".join(line.text for line in lines[:200]), None)
+        firsts = [line for line in lines if line.is_first]
+        speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
+        top = " ".join(line.text for line in lines[:_FIRST_LINES])
+        lexicon = self.lexicon
+        self.is_ticket = bool(lexicon and lexicon.has("tickets", lines[0].text))
+        self.is_minutes = bool(lexicon and lexicon.has("minutes", top))
+        self.is_chat = (
+            any(count > 1 for count in speakers.values()) and sum(speakers.values()) > len(firsts) / 2
+        )
+        bullets = sum(line.is_bullet for line in firsts)
+        self.has_bullets = bullets > 1
+        ended = sum(line.text.rstrip().endswith(_ENDS) for line in firsts)
+        has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
+        self.is_short = len(firsts) > 1 and max(len(line.text) for line in firsts) < 100
+        # Lines that each stand for themselves: a list, or a short note.
+        self.is_loose = (
+            self.is_short
+            and not self.is_chat
+            and not has_greeting
+            and len(firsts) == len(lines)
+            and ended < len(firsts) / 2
+        )
+        self.is_note = self.is_loose and not self.has_bullets and len(firsts) <= _FEW_LINES
+
+    def lexicon_of(self, line: _Line) -> Lexicon | None:
+        """Return the lexicon of a line."""
+        return _lexicon_in(line.text, self.lexicon)
+
+
+def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
+    """Return the lexicon of the language with the most common words, else *known*."""
+    if has_han(text) or has_cyrillic(text):
+        code = "zh" if has_han(text) else "ru"
+        return next((one for one in LEXICONS if one.code == code), None)
+    words = Counter(word.lower() for word in _WORD.findall(text))
+    hits = [
+        (sum(words[word] for word in one.common_words), one)
+        for one in LEXICONS
+        if one.code not in ("zh", "ru")
+    ]
+    best = max(hits, key=lambda hit: hit[0])
+    if known is None:
+        return best[1]
+    own = next((count for count, one in hits if one is known), 0)
+    return best[1] if best[0] >= 3 and own == 0 else known
+
+
+def _section_of(lexicon: Lexicon | None, heading: str) -> _Section | None:
+    """Return the meaning of a heading, or None if it has none."""
+    if lexicon is None or len(heading) > 60:
+        return None
+    bare = heading.strip(" *_#=:\uff1a")
+    for attribute, section in (
+        ("to_do", _Section.TO_DO),
+        ("finished", _Section.TALK),
+        ("decided", _Section.DECIDED),
+        ("talk", _Section.TALK),
+    ):
+        if lexicon.match(attribute, bare):
+            return section
+    return None
+
+
+def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str) -> Iterator[_Day]:
+    """Yield the days in a clause, the longest words at each place."""
+    marks = [at for at, char in enumerate(clause) for _ in range(sum(map(str.isalnum, fold(char))))]
+    found: list[tuple[int, int, str]] = []
+    for one in dates_in(clause):
+        place = sum(map(str.isalnum, one.before))
+        count = sum(map(str.isalnum, one.words))
+        if count and place + count <= len(marks):
+            found.append((marks[place], marks[place + count - 1] + 1, one.words))
+    edges = lexicon.patterns("edges")[0].finditer(clause)
+    found.extend((*match.span(), match.group()) for match in edges)
+    at = 0
+    for start, end, words in sorted(found, key=lambda one: (one[0], -one[1])):
+        if start < at:
+            continue
+        at, begin, moment = end, start, resolve(words, anchor=anchor, timezone=timezone)
+        for _ in range(_MOST_LEADING):  # "start on 18 May" is no edge of May
+            if moment is not None or " " not in words:
+                break
+            first, _, words = words.partition(" ")
+            start = clause.find(" ", start) + 1
+            moment = resolve(words, anchor=anchor, timezone=timezone)
+        start = start if moment is not None else begin
+        while (last := clause[start:end].rpartition(" ")[2]) and last.lower() in lexicon.common_words:
+            end = max(end - len(last) - 1, start)
+        first, _, rest = clause[start:end].partition(" ")
+        if rest and first.lower() in _COPULAS:
+            start += len(first) + 1
+        yield _Day(
+            start, end, moment.at if moment else None, bool(moment and moment.has_time), clause[start:end]
+        )
+
+
+class _Task(NamedTuple):
+    who: str
+    what: int  # place of the title in the sentence
+    start: int  # place of the quote
+    end: int
+
+
+class _Sentence:
+    """Sentence with what decides about it."""
+
+    def __init__(
+        self, reader: _Reader, about: _About, lexicon: Lexicon, line: _Line, section: _Section
+    ) -> None:
+        self._reader = reader
+        self._about = about
+        self._lexicon = lexicon
+        self._section = section
+        self._line = line
+        self._speaker, self._text, self._start = self._body()
+        self._is_question = self._text.rstrip(" \"'\u201d\u00bb)").endswith(("?", "\uff1f"))
+        self._days = reader.days_of(self._text, self._start, lexicon)
+        self._used: set[_Day] = set()
+
+    def _body(self) -> tuple[str, str, int]:
+        """Return the speaker, the text, and its place in the document."""
+        line, about = self._line, self._about
+        match = _SPEAKER.match(line.text) if line.is_first else None
+        if match is None:
+            return line.speaker if about.is_chat or about.is_minutes else "", line.text, line.start
+        who = match["who"].strip(" *_<>@")
+        is_person = self._lexicon.match("labels", who) is None and (
+            about.is_chat or ((about.is_minutes or about.is_loose) and self._is_name(who))
+        )
+        if not is_person:
+            return "", line.text, line.start
+        return who, line.text[match.end() :], line.start + match.end()
+
+    def _is_name(self, text: str) -> bool:
+        pattern = self._lexicon.patterns("name")[0]
+        return (
+            pattern.fullmatch(text) is not None and text.split()[0].lower() not in self._lexicon.other_words
+        )
+
+    def read(self) -> None:
+        if self._section is _Section.TALK or not self._text.strip():
+            return
+        if self._line.tag and self._lexicon.has("settled", self._line.tag):
+            return
+        if self._comment():
+            return
+        if not self._is_question:
+            if self._decision():
+                return
+            self._project()
+        found = self._tasks()
+        if self._is_question:
+            return
+        found |= self._events()
+        if not found:
+            self._fact()
+
+    # --- notes, projects, comments ---
+
+    def _comment(self) -> bool:
+        about, lexicon, line = self._about, self._lexicon, self._line
+        if not line.is_first:
+            return False
+        match, who = lexicon.match("comments", line.text), ""
+        start = line.start
+        if match is None and about.is_chat:
+            match, start = lexicon.match("comments", self._text), self._start
+        if match is not None:
+            who = match.groupdict().get("who") or self._speaker
+        elif about.is_ticket:
+            match = re.match(r"(?P<who>[^:\uff1a]{1,40})[:\uff1a]\s*(?P<what>\S.*)", line.text)
+            who = match["who"].strip() if match else ""
+            if match is not None and (not self._is_name(who) or lexicon.match("labels", who)):
+                match = None
+        if match is None or self._is_question:
+            return False
+        fields: dict[str, Field] = {"content": match["what"].strip(_EDGES + "."), "author": who.strip()}
+        return self._reader.add(
+            TableName.TASK_COMMENTS, fields, start + match.start("what"), start + match.end("what")
+        )
+
+    def _decision(self) -> bool:
+        lexicon = self._lexicon
+        match = lexicon.match("decisions", self._text)
+        if match is None and self._section is not _Section.DECIDED:
+            return False
+        start, end = match.span("what") if match else (0, len(self._text))
+        title = self._shown(start, end, keep_days=True)
+        return bool(title) and self._reader.add(
+            TableName.NOTES, {"title": title}, self._start, self._start + len(self._text)
+        )
+
+    def _project(self) -> None:
+        lexicon = self._lexicon
+        if not lexicon.has("begins", self._text):
+            return
+        for pattern in lexicon.patterns("projects"):
+            for match in pattern.finditer(self._text):
+                self._reader.add(
+                    TableName.PROJECTS,
+                    {"name": match["name"].strip()},
+                    self._start,
+                    self._start + len(self._text),
+                )
+                return
+
+    def _fact(self) -> None:
+        lexicon, text = self._lexicon, self._text.strip()
+        if self._about.is_chat or lexicon.has("settled", text) or lexicon.has("unreal", text):
+            return
+        key, _, value = (part.strip(_EDGES) for part in re.sub("[:\uff1a]", ":", text).partition(":"))
+        is_fact = lexicon.has("facts", text)
+        if self._about.is_note and not is_fact:
+            is_fact = bool(key and value and len(key) < 50) or lexicon.has("places", text)
+        if is_fact and len(text) > 5:
+            fields: dict[str, Field] = (
+                {"title": key, "content": value} if key and value else {"title": text.strip(_EDGES)}
+            )
+            self._reader.add(TableName.NOTES, fields, self._start, self._start + len(self._text))
+
+    # --- tasks ---
+
+    def _clauses(self) -> list[_Clause]:
+        """Split the sentence at its joints, except inside of the words for a day."""
+        clauses: list[_Clause] = []
+        at, is_more = 0, False
+        for match in self._lexicon.patterns("joints")[0].finditer(self._text):
+            if len(clauses) == _MOST_CLAUSES:
+                break
+            if any(day.start < match.end() and match.start() < day.end for day in self._days):
+                continue
+            before = self._text[at : match.start()].strip(_EDGES)
+            if any(map(str.isalpha, match.group())) and self._is_name(before):
+                continue  # "Ann and Ben will"
+            if match.start() > at:
+                clauses.append(_Clause(self._text[at : match.start()], at, is_more))
+            at, is_more = match.end(), any(map(str.isalpha, match.group()))
+        if at < len(self._text):
+            clauses.append(_Clause(self._text[at:], at, is_more))
+        return clauses
+
+    def _tasks(self) -> bool:
+        lexicon = self._lexicon
+        clauses = self._clauses()
+        vocative = ""
+        found: list[_Task] = []
+        is_open = False
+        for nth, clause in enumerate(clauses):
+            bare = clause.text.strip(_EDGES)
+            if self._is_name(bare) and nth + 1 < len(clauses):
+                vocative, is_open = bare, False
+                continue
+            match = self._match(clause, is_after_task=bool(found) and is_open)
+            if match is None or (
+                clause.is_more and found and is_open and lexicon.has("pronouns", match["what"])
+            ):
+                if found and is_open:
+                    last = found[-1]
+                    if lexicon.has("settled", clause.text) and len(_WORD.findall(clause.text)) <= 4:
+                        found.pop()
+                        is_open = False
+                    elif self._text[last.end : clause.start].strip() not in (";", "\uff1b", ":"):
+                        found[-1] = last._replace(end=clause.end)
+                continue
+            is_open = not (lexicon.has("settled", clause.text) or self._is_unreal(clause, match))
+            if is_open:
+                who = match.groupdict().get("who") or vocative
+                if not who and clause.is_more and found:
+                    who = found[-1].who
+                found.append(_Task(who, match.start("what"), clause.start, clause.end))
+        added = [self._add_task(task, clauses) for task in found]
+        return any(added)
+
+    def _is_unreal(self, clause: _Clause, match: re.Match[str]) -> bool:
+        is_request = match.re in self._lexicon.patterns("requests")
+        return not is_request and self._lexicon.has("unreal", clause.text)
+
+    def _match(self, clause: _Clause, *, is_after_task: bool) -> re.Match[str] | None:
+        """Return the first match at a clause."""
+        lexicon, about = self._lexicon, self._about
+        attributes = ["requests"]
+        if not self._is_question:
+            attributes.append("duties")
+            is_dated = any(
+                clause.start <= day.start < clause.end and self._reader.is_ahead(day, self._start)
+                for day in self._days
+            )
+            if about.is_minutes or (is_dated and not about.is_chat):
+                attributes.append("reports")
+            if self._section is _Section.TO_DO or (self._line.is_bullet and about.is_loose) or about.is_loose:
+                attributes.append("listed")
+            if is_after_task and clause.is_more:
+                attributes.append("more")
+        at = self._after_leads(clause)
+        text = self._text[: clause.end]
+        for attribute in attributes:
+            for pattern in lexicon.patterns(attribute):
+                match = pattern.match(text, at)
+                if match is not None and self._may_be(match.groupdict().get("who")):
+                    return match
+        if (
+            self._section is _Section.TO_DO
+            and self._line.is_first
+            and clause.start == 0
+            and not self._is_question
+        ):
+            return re.compile(r"(?P<what>.*\w.*)").match(text, at)
+        return None
+
+    def _may_be(self, who: str | None) -> bool:
+        return (
+            who is None
+            or who.split()[0].lower() not in self._lexicon.other_words
+            or bool(self._lexicon.match("me", who) or self._lexicon.match("anyone", who))
+        )
+
+    def _after_leads(self, clause: _Clause) -> int:
+        """Return the place after the words before a clause proper, and after a day that comes first."""
+        at = clause.start
+        for _ in range(4):
+            before = at
+            while at < clause.end and self._text[at] in " \"'(*_\u201c\u201e\u00ab\u00bf\u00a1":
+                at += 1
+            match = self._lexicon.patterns("leads")[0].match(self._text, at)
+            if match is not None and match.end() < clause.end:
+                at = match.end()
+            day = next((day for day in self._days if day.start == at and day.end < clause.end), None)
+            if day is not None:
+                at = day.end
+                while at < clause.end and self._text[at] in " ,":
+                    at += 1
+            if at == before:
+                break
+        return at
+
+    def _add_task(self, task: _Task, clauses: Sequence[_Clause]) -> bool:
+        lexicon = self._lexicon
+        title = self._shown(task.what, task.end)
+        if not title:
+            return False
+        if lexicon.match("pronouns", title) and not self._line.is_bullet:
+            # "Lena to bring it": the clause before says what.
+            before = next((one for one in reversed(clauses) if one.start < task.start), None)
+            if before is not None:
+                title = f"{title} ({self._shown(before.start, before.end)})"
+                task = task._replace(start=before.start)
+        days = [day for day in self._days if task.start <= day.start < task.end]
+        day = next((day for day in days if day.at is None or self._reader.is_ahead(day, self._start)), None)
+        self._used.update(days)
+        fields: dict[str, Field] = {"title": title, "assignee": self._people(task.who)}
+        if lexicon.has("urgent", self._text):
+            fields["priority"] = "high"
+        return self._reader.add(
+            TableName.TASKS, fields, self._start + task.start, self._start + task.end, day
+        )
+
+    def _people(self, who: str) -> list[str]:
+        lexicon = self._lexicon
+        if (not who or lexicon.match("me", who)) and self._speaker:
+            return [self._speaker] if who or self._about.is_minutes else []
+        names = re.split(r"\s*(?:,|&|\b(?:and|or|und|oder|et|ou|y|e|o|\u0438)\b|[\u3001\u548c])\s*", who)
+        return [
+            re.sub(r"^(?:[Tt]he|[Dd]ie|[Dd]er|[Ll]es?|[Ll]a|[Ll]os|[Ee]l) ", "", name)
+            for name in names
+            if name
+            and not lexicon.match("me", name)
+            and name.split()[0].lower() not in (lexicon.other_words - {"the"})
+        ]
+
+    def _shown(self, start: int, end: int, *, keep_days: bool = False) -> str:
+        """Return a part of the sentence without the words for its days and fillers."""
+        parts, at = [], start
+        for day in () if keep_days else self._days:
+            if start <= day.start and day.end <= end:
+                parts.append(self._text[at : day.start])
+                at = day.end
+        text = " ".join([*parts, self._text[at:end]])
+        text = self._lexicon.patterns("fillers")[0].sub(" ", text)
+        shown = " ".join(text.split()).strip(_EDGES)
+        start_of_last = shown.rfind(" ") + 1
+        return shown[:start_of_last].rstrip() if shown[start_of_last:] in _COPULAS else shown
+
+    # --- events ---
+
+    def _events(self) -> bool:
+        """Add the events on the days of the sentence that no task has."""
+        lexicon = self._lexicon
+        ahead = [
+            day for day in self._days if day not in self._used and self._reader.is_ahead(day, self._start)
+        ]
+        if not ahead:
+            return False
+        clauses = self._clauses()
+        for day in ahead:
+            nth = next((n for n, one in enumerate(clauses) if one.start <= day.start < one.end), None)
+            if nth is None:
+                continue
+            for first, last in ((nth, nth), (nth - 1, nth), (nth, nth + 1)):
+                if first < 0 or last >= len(clauses):
+                    continue
+                start, end = clauses[first].start, clauses[last].end
+                passage = self._text[start:end]
+                if lexicon.has("settled", passage) or lexicon.has("unreal", passage):
+                    return False
+                at = self._after_leads(clauses[first]) if first == nth else start
+                title = self._shown(start if at >= end else min(at, day.start) if at > day.end else at, end)
+                others = self._shown(start, end)
+                if others and (lexicon.has("events", others) or lexicon.has("happens", others)):
+                    fields: dict[str, Field] = {"title": title or others}
+                    return self._reader.add(
+                        TableName.TIMELINES, fields, self._start + start, self._start + end, day
+                    )
+        return False

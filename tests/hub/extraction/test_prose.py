@@ -1,0 +1,157 @@
+"""Rules for prose: what a sentence asks of people, and what it does not."""
+
+import sys
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hub.clock import from_epoch_ms
+from hub.document import Document
+from hub.extraction.chunk import Passage
+from hub.extraction.dating import PassageDates
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import ExtractionOptions, Item
+from hub.extraction.model import Models
+from hub.extraction.prose import read
+from protocol.tables import TABLES, TableName
+
+ALL = ExtractionOptions(data_types=tuple(TABLES))
+WEDNESDAY = datetime(2026, 3, 4, 9, tzinfo=UTC)
+CALLS_PER_CHARACTER = 60  # of functions, C ones included
+
+# sentence: table, title, who, day
+ENGLISH = """
+Could you send the quote to Halden by Friday? | tasks | send the quote to Halden | | 2026-03-06
+Please hand in the consent form until 30 March. | tasks | hand in the consent form | | 2026-03-30
+Boris will check the shipping costs tomorrow. | tasks | check the shipping costs | Boris | 2026-03-05
+Don't forget to water the plants. | tasks | water the plants
+The contract must be signed by 12 March. | tasks | The contract must be signed | | 2026-03-12
+Mia and Tom need to book the train. | tasks | book the train | Mia, Tom
+Phil to tell the neighbours. | tasks | tell the neighbours | Phil
+Rosa, check the alarm before you leave. | tasks | check the alarm before you leave | Rosa
+TODO: renew the domain | tasks | renew the domain
+An appointment with Dr Reyes is on 7 April. | timelines | An appointment with Dr Reyes | | 2026-04-07
+The trip to Ely takes place on Friday. | timelines | The trip to Ely takes place | | 2026-03-06
+We decided to stay on version 14 until summer. | notes | stay on version 14 until summer
+The order number is PL-20931. | notes | The order number is PL-20931
+We are starting Project Lighthouse this week. | projects | Lighthouse
+Comment by Farid: a reload cures it. | taskComments | a reload cures it
+Boris checked the costs yesterday.
+No need to call the landlord any more.
+You do not need to do anything.
+Did anyone water the plants?
+Maybe we should buy a boat one day.
+I was going to call the caterer but she called me first.
+The concert on Friday is cancelled.
+We had soup and talked about Portugal.
+"""
+TABLE = [[part.strip() for part in row.split("|")] for row in ENGLISH.strip().splitlines()]
+
+
+def found(text: str, options: ExtractionOptions = ALL) -> list[Item]:
+    document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
+    dates = PassageDates(document, date=WEDNESDAY, timezone="UTC")
+    items = read(text, [Passage(0, len(text))], options, dates, text)
+    assert all(text[item.start : item.end] == item.quote and item.origin == "rule" for item in items)
+    return items
+
+
+def told(item: Item) -> list[str]:
+    day = item.data.get("dueDate") or item.data.get("date")
+    who = item.data.get("assignee") or []
+    assert isinstance(who, list)
+    cells = (
+        str(item.table),
+        str(item.data[TABLES[item.table].title]),
+        ", ".join(who),
+        f"{from_epoch_ms(day).astimezone(ZoneInfo('UTC')):%Y-%m-%d}" if isinstance(day, int) else "",
+    )
+    return [*cells]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
+def test_a_sentence_is_read_as_a_person_reads_it(row: list[str]) -> None:
+    sentence, *expected = row
+    items = [told(item) for item in found(sentence)]
+    assert items == ([expected + [""] * (4 - len(expected))] if expected else [])
+
+
+def test_each_task_of_a_sentence_is_an_item_with_its_own_words() -> None:
+    items = found("Please call the plumber today and pay the invoice by Friday.")
+    assert [(item.data["title"], item.quote) for item in items] == [
+        ("call the plumber", "Please call the plumber today"),
+        ("pay the invoice", "pay the invoice by Friday."),
+    ]
+
+
+def test_minutes_name_work_in_the_present_tense() -> None:
+    text = "Minutes, 4 March\n\nRosa asks the city for the permit. The meeting was short.\n"
+    assert [told(item)[:3] for item in found(text)] == [["tasks", "asks the city for the permit", "Rosa"]]
+    assert found("Dear diary\n\nRosa asks the city for the permit. It rained.\n") == []
+
+
+def test_a_list_of_work_is_read_line_by_line_without_what_is_done() -> None:
+    text = "Saturday errands\n- buy candles\n- return the books (done)\n- ask Mr Okafor about the ladder\n"
+    assert [item.quote for item in found(text)] == ["buy candles", "ask Mr Okafor about the ladder"]
+
+
+def test_only_the_headings_for_work_make_work_of_a_line() -> None:
+    text = "Action items\n- new badges for all\n\nIdeas\n- a new logo\n"
+    assert [item.quote for item in found(text)] == ["new badges for all"]
+
+
+def test_in_a_chat_the_speaker_is_who_promises() -> None:
+    (item,) = found("ola: who has the key\nben: me. I'll bring the key tomorrow\nola: ok\n")
+    assert told(item) == ["tasks", "bring the key", "ben", "2026-03-05"]
+
+
+def test_what_is_said_twice_is_found_once() -> None:
+    assert len(found("Please book the hall. I repeat: please book the hall!")) == 1
+
+
+def test_only_the_tables_of_the_agent_are_found() -> None:
+    tasks = ExtractionOptions(data_types=(TableName.TASKS,))
+    text = "Please book the hall. The meeting is on Friday at 10:00."
+    assert [item.table for item in found(text, tasks)] == [TableName.TASKS]
+
+
+def test_words_for_an_unknown_day_are_kept_for_a_person() -> None:
+    text = "Please book the hall by Friday."
+    document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
+    dates = PassageDates(document, date=None, timezone="UTC")
+    (item,) = read(text, [Passage(0, len(text))], ALL, dates, text)
+    assert ("dueDate" in item.data, item.unresolved) == (False, {"dueDate": "by Friday"})
+
+
+async def test_a_hub_without_a_model_finds_a_task_in_prose_and_says_that_a_rule_did() -> None:
+    text = "Hi Priya,\n\nthe weather is fine. Could you send the quote to Halden by Friday?\n\nTom\n"
+    document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
+    extraction = await Extractor(Models(), secret=bytes(32)).extract(document, ALL)
+    (item,) = extraction.items
+    assert (item.origin, item.quote) == ("rule", "Could you send the quote to Halden by Friday?")
+    assert extraction.ruled_chars > 0
+
+
+def calls(text: str) -> int:
+    """Count the functions that reading *text* calls."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        found(text)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "please ", "x, ", "Ann to ", "by Friday ", ": ", "- buy\n", "> ", "(", "!"]
+)
+def test_a_text_of_one_line_is_read_in_linear_time(unit: str) -> None:
+    short, long = (calls(unit * (length // len(unit))) for length in (4_000, 16_000))
+    assert long <= 5 * short + 1_000
