@@ -38,6 +38,8 @@ BARS: Final = {
     "4": Bar("the place of every item holds its quote", "places"),
     "5": Bar("the small real model on new notes", "live"),
     "gold": Bar("the small real model on the English part of the gold set", "gold"),
+    "prose": Bar("the rules for prose on the gold set and its unseen half", "prose"),
+    "proseseen": Bar("the rules for prose on the gold set alone", "prose", "measure_seen"),
     "6": Bar("orders planted in mails, and a model that obeys", "injection"),
     "6live": Bar("orders planted in mails, and the small real model", "injection", "measure_live"),
     "7": Bar("the sums of the hub and of the server; budgets", "costs"),
