@@ -13,7 +13,6 @@ from protocol.frame import MAX_RESULT_BYTES, Count, EpochMs, Id, Name, Path, Rec
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.messages import SOUL_FILE, QuestionState
-from protocol.tables import TableName
 from protocol.work import Action, ToolCall
 
 # Agreement about past rows: answers to ``rows.list`` and ``rows.known``
@@ -44,7 +43,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     counter: Count
     call_id: Id
-    table: TableName
+    table: Name
     row_id: Id
     state: RowState
     inserted_by: Id | None = None

@@ -1,10 +1,12 @@
-"""Tables of a device: one definition for prompt, validator, device schema and documents.
+"""Tables of a device: one declaration for prompt, validator, device schema and documents.
 
 A column declares who fills it: the *model* (or a rule) extracts it from a document, the *hub* sets it on
 every insert, the *device* sets it itself. Ids, flags and foreign keys are never taken from a model.
+
+Five tables are built in; an operator may declare more of them, in the same way.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -13,7 +15,7 @@ from protocol.frame import Field, Record
 
 
 class TableName(StrEnum):
-    """Names of the tables."""
+    """Names of the built-in tables."""
 
     TASKS = "tasks"
     NOTES = "notes"
@@ -52,25 +54,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
     default: str | int | None = None
     max_length: int = 2_000  # characters; for NAMES, of each name
-    refers_to: TableName | None = None
+    refers_to: str | None = None  # a table
     about: str = ""
-
-
-class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """Table: its purpose, and its columns in the order of the device's schema."""
-
-    name: TableName
-    about: str
-    columns: tuple[Column, ...]
-    title: str  # the column that names a row for people
-
-    def column(self, name: str) -> Column | None:
-        """Return the column with that name, if any."""
-        found: Column | None = self.__dict__["by_name"].get(name)
-        return found
-
-    def __post_init__(self) -> None:
-        self.__dict__["by_name"] = {column.name: column for column in self.columns}
 
 
 _ID = Column(name="id", kind=Kind.TEXT, filler=Filler.DEVICE, required=True, about="the row's own id")
@@ -82,25 +67,84 @@ _REVIEW = (
     Column(name="isAiSuggested", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=0),
     Column(name="isApproved", kind=Kind.FLAG, filler=Filler.HUB, required=True, default=1),
 )
-_PROJECT = Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS)
 SUGGESTED: Record = {"isAiSuggested": 1, "isApproved": 0}  # on every insert, set after the model
+
+
+class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True, cache_hash=True):
+    """Declaration of a table.
+
+    Attributes:
+        about: purpose of the table, for the model and for people.
+        title: the column that names a row for people.
+        key: columns that make two rows the same.
+        fields: columns of the table itself, in order; ``columns`` has those that every table has, too.
+    """
+
+    name: str
+    about: str = ""
+    title: str
+    key: tuple[str, ...]
+    fields: tuple[Column, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Columns with those of every table, in the order of the device's schema."""
+        found: tuple[Column, ...] = self.__dict__["columns"]
+        return found
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """Names of the columns whose values are lists."""
+        found: tuple[str, ...] = self.__dict__["lists"]
+        return found
+
+    def column(self, name: str) -> Column | None:
+        """Return the column with that name, if any."""
+        found: Column | None = self.__dict__["by_name"].get(name)
+        return found
+
+    def __post_init__(self) -> None:
+        columns = (_ID, *self.fields, *_REVIEW, *_STAMPS)
+        self.__dict__["columns"] = columns
+        self.__dict__["lists"] = tuple(one.name for one in columns if one.kind is Kind.NAMES)
+        self.__dict__["by_name"] = {column.name: column for column in columns}
+
+
+class Tables(Mapping[str, DeviceTable]):
+    """Declarations by name: the built-in tables, and *own* ones of an operator."""
+
+    def __init__(self, built_in: tuple[DeviceTable, ...], own: tuple[DeviceTable, ...] = ()) -> None:
+        self.own = own
+        self._by_name = {table.name: table for table in (*built_in, *own)}
+
+    def __getitem__(self, name: str) -> DeviceTable:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def of(self, name: str) -> DeviceTable:
+        """Return the declaration of a table, or one without fields if it is not declared any more."""
+        return self._by_name.get(name) or DeviceTable(name=name, title="", key=(), fields=())
+
+
+_PROJECT = Column(name="projectId", kind=Kind.TEXT, filler=Filler.PERSON, refers_to=TableName.PROJECTS)
 
 
 def _title(name: str, about: str) -> Column:
     return Column(name=name, kind=Kind.TEXT, required=True, max_length=500, about=about)
 
 
-def _table(name: TableName, about: str, title: str, *columns: Column) -> DeviceTable:
-    return DeviceTable(name=name, about=about, title=title, columns=(_ID, *columns, *_REVIEW, *_STAMPS))
-
-
-TABLES: dict[TableName, DeviceTable] = {
-    table.name: table
-    for table in (
-        _table(
-            TableName.TASKS,
-            "something a person has to do",
-            "title",
+_BUILT_IN = (
+    DeviceTable(
+        name=TableName.TASKS,
+        about="something a person has to do",
+        title="title",
+        key=("title",),
+        fields=(
             _title("title", "what to do, in a few words"),
             Column(name="description", kind=Kind.TEXT, max_length=10_000, about="more about it"),
             Column(name="status", kind=Kind.TEXT, choices=("todo", "in_progress", "done"), default="todo"),
@@ -109,33 +153,45 @@ TABLES: dict[TableName, DeviceTable] = {
             Column(name="dueDate", kind=Kind.EPOCH_MS, about="when it is due"),
             _PROJECT,
         ),
-        _table(
-            TableName.NOTES,
-            "something worth remembering",
-            "title",
+    ),
+    DeviceTable(
+        name=TableName.NOTES,
+        about="something worth remembering",
+        title="title",
+        key=("title",),
+        fields=(
             _title("title", "what it is about"),
             Column(name="content", kind=Kind.TEXT, max_length=100_000, about="the note itself, as Markdown"),
             _PROJECT,
         ),
-        _table(
-            TableName.TIMELINES,
-            "something that happens on a date",
-            "title",
+    ),
+    DeviceTable(
+        name=TableName.TIMELINES,
+        about="something that happens on a date",
+        title="title",
+        key=("title",),
+        fields=(
             _title("title", "what happens"),
             _PROJECT,
             Column(name="date", kind=Kind.EPOCH_MS, required=True, about="when it happens"),
         ),
-        _table(
-            TableName.PROJECTS,
-            "an undertaking with a name",
-            "name",
+    ),
+    DeviceTable(
+        name=TableName.PROJECTS,
+        about="an undertaking with a name",
+        title="name",
+        key=("name",),
+        fields=(
             _title("name", "what it is called"),
             Column(name="clientId", kind=Kind.TEXT, filler=Filler.PERSON),
         ),
-        _table(
-            TableName.TASK_COMMENTS,
-            "a remark on a task",
-            "content",
+    ),
+    DeviceTable(
+        name=TableName.TASK_COMMENTS,
+        about="a remark on a task",
+        title="content",
+        key=("author", "content"),
+        fields=(
             Column(
                 name="taskId",
                 kind=Kind.TEXT,
@@ -146,15 +202,26 @@ TABLES: dict[TableName, DeviceTable] = {
             Column(name="author", kind=Kind.TEXT, max_length=200, about="who said it"),
             Column(name="content", kind=Kind.TEXT, required=True, max_length=10_000, about="what was said"),
         ),
-    )
-}
+    ),
+)
+TABLES = Tables(_BUILT_IN)
 
 
-def problems_of(table: DeviceTable, data: Mapping[str, Field], fillers: frozenset[Filler]) -> list[str]:
-    """Return the problems of *data* as a complete row of *table* by *fillers*; empty if valid.
+def tables_with(own: tuple[DeviceTable, ...]) -> Tables:
+    """Return the built-in tables and *own* ones."""
+    return Tables(_BUILT_IN, own) if own else TABLES
+
+
+def problems_of(
+    table: DeviceTable, data: Mapping[str, Field], fillers: frozenset[Filler], *, is_partial: bool = False
+) -> list[str]:
+    """Return the problems of *data* as a row of *table* by *fillers*; empty if valid.
 
     Checked: unknown fields, fields of other fillers, types, lengths, choices, and required fields of these
     fillers.
+
+    Args:
+        is_partial: *data* contains only the fields to change.
     """
     found: list[str] = []
     for name, value in data.items():
@@ -169,6 +236,7 @@ def problems_of(table: DeviceTable, data: Mapping[str, Field], fillers: frozense
         f"{table.name}.{column.name}: is required"
         for column in table.columns
         if column.required
+        and not is_partial
         and column.filler in fillers
         and column.default is None
         and data.get(column.name) in (None, "")

@@ -38,7 +38,7 @@ from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
-from protocol.tables import TABLES, TableName
+from protocol.tables import TABLES
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
@@ -60,7 +60,7 @@ class Means(NamedTuple):
 class Shown(msgspec.Struct, frozen=True):
     """Label or item as a person reads it: what it says, and the sentence of the document that it is from."""
 
-    table: TableName
+    table: str
     name: str
     sentence: str
 
@@ -102,7 +102,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     documents: int = 0
     unread: int = 0
     budget: str = ""
-    tallies: dict[TableName, Tally] = {}
+    tallies: dict[str, Tally] = {}
     left_out: int = 0
     failed: int = 0
     given_up: int = 0
@@ -123,7 +123,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
         self.tallies = added(self.tallies, tallies)
         sentences = list(chunk.sentences(gold.text, 0, len(gold.text)))
 
-        def shown(table: TableName, name: object, start: int, end: int) -> Shown:
+        def shown(table: str, name: object, start: int, end: int) -> Shown:
             return Shown(table, str(name or ""), _sentence(gold.text, sentences, start, end))
 
         return DocumentResult(

@@ -7,7 +7,7 @@ Plain functions over a connection, inside the caller's transaction. Every proble
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -22,7 +22,6 @@ from protocol.tables import (
     DeviceTable,
     Filler,
     Kind,
-    TableName,
     problem_of,
     problems_of,
 )
@@ -32,19 +31,6 @@ from protocol.work import ToolCall
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})
 _MOST_PROBLEMS: Final = 20  # in one message
 _ROOM: Final = 1024  # for the parts of an answer around its rows
-
-_NAMES: Final = {
-    name: tuple(column.name for column in table.columns if column.kind is Kind.NAMES)
-    for name, table in TABLES.items()
-}
-
-# An update contains only the changed fields.
-_FOR_UPDATE: Final = {
-    name: msgspec.structs.replace(
-        table, columns=tuple(msgspec.structs.replace(c, required=False) for c in table.columns)
-    )
-    for name, table in TABLES.items()
-}
 
 
 class Refusal(HubError):
@@ -62,8 +48,8 @@ def table_of(call: ToolCall) -> DeviceTable:
         Refusal: the table is unknown.
     """
     try:
-        return TABLES[TableName(call.table or "")]
-    except ValueError:
+        return TABLES[call.table or ""]
+    except KeyError:
         raise Refusal(ErrorCode.UNKNOWN_TABLE, f"there is no table {call.table!r}") from None
 
 
@@ -84,7 +70,7 @@ def insert(
         Refusal: the record is invalid, or refers to a missing row.
     """
     _refuse(problems_of(table, data, _FILLERS))
-    statement, row = _inserted(table.name)
+    statement, row = _inserted(table)
     row = row | {name: stored for name, stored in _stored(table, {**data, **flags}) if stored is not None}
     row |= {"id": row_id, "createdAt": at_ms, "updatedAt": at_ms}
     with _refusals():
@@ -92,20 +78,18 @@ def insert(
     return on_the_wire(table, row)
 
 
-@cache
-def _inserted(name: TableName) -> tuple[str, dict[str, str | int | float | None]]:
+@lru_cache(maxsize=64)
+def _inserted(table: DeviceTable) -> tuple[str, dict[str, str | int | float | None]]:
     """Return the statement that inserts a row of all columns, and the row of their defaults."""
-    row: dict[str, str | int | float | None] = {
-        column.name: column.default for column in TABLES[name].columns
-    }
+    row: dict[str, str | int | float | None] = {column.name: column.default for column in table.columns}
     names = ", ".join(quoted(name) for name in row)
     marks = ", ".join("?" * len(row))
-    return f"INSERT INTO {quoted(name)} ({names}) VALUES ({marks})", row
+    return f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({marks})", row
 
 
 def check_changes(table: DeviceTable, data: Record) -> None:
     """Check that *data* is a valid update of *table*. Raises Refusal if it is invalid or empty."""
-    _refuse(problems_of(_FOR_UPDATE[table.name], data, _FILLERS))
+    _refuse(problems_of(table, data, _FILLERS, is_partial=True))
     _refuse([] if data else [f"{table.name}: no field to change"])
 
 
@@ -241,7 +225,7 @@ def _names(value: Field) -> list[str]:
 def on_the_wire(table: DeviceTable, row: sqlite3.Row | Mapping[str, Field]) -> Record:
     """Convert a row of the file to its wire format."""
     found: Record = dict(row)
-    for name in _NAMES[table.name]:
+    for name in table.lists:
         if (value := found.get(name)) is not None:
             found[name] = msgspec.json.decode(str(value))
     return found

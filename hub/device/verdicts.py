@@ -13,18 +13,14 @@ import msgspec
 from hub.device import rows
 from hub.device.schema import quoted
 from protocol.frame import Record
-from protocol.tables import TABLES, DeviceTable, Filler
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler
 from protocol.work import Changed, ItemSource, Provenance, Unresolved
 
 Word = Literal["approved", "edited", "rejected"]
 ReviewState = Literal["open", "approved", "edited", "rejected"]
 
 # columns that are no content: stamps of the device, and flags
-_NO_CONTENT: Final = {
-    name: frozenset({"id", "createdAt", "updatedAt"})
-    | {column.name for column in table.columns if column.filler is Filler.HUB}
-    for name, table in TABLES.items()
-}
+_NO_CONTENT: Final = frozenset({"id", "createdAt", "updatedAt", *SUGGESTED})
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -111,7 +107,7 @@ def note_written(
     db.execute(
         "INSERT INTO reviews (tbl, row_id, call_id, written, hub) VALUES (?1, ?2, ?3, ?4, ?5)"
         " ON CONFLICT (tbl, row_id) DO UPDATE SET call_id = ?3, written = ?4, reported = NULL",
-        (table.name.value, row_id, call_id, _content(table, row), hub),
+        (table.name, row_id, call_id, _content(row), hub),
     )
 
 
@@ -198,7 +194,7 @@ def state_of(table: DeviceTable, row: Record | None, written: str) -> ReviewStat
     """Return the verdict on *row*, to which a hub wrote *written*; None for *row*: it was deleted."""
     if row is None:
         return "rejected"
-    if _content(table, row) != written and _is_edited(table, row, written):
+    if _content(row) != written and _is_edited(table, row, written):
         return "edited"
     return "approved" if row["isApproved"] else "open"
 
@@ -209,7 +205,7 @@ def _is_edited(table: DeviceTable, row: Record, written: str) -> bool:
     A field that only a person fills, such as the project of an approved row, is an addition, not an edit.
     """
     before: Record = msgspec.json.decode(written)
-    content: Record = msgspec.json.decode(_content(table, row))
+    content: Record = msgspec.json.decode(_content(row))
     added = {
         column.name
         for column in table.columns
@@ -218,8 +214,7 @@ def _is_edited(table: DeviceTable, row: Record, written: str) -> bool:
     return any(value != before.get(name) for name, value in content.items() if name not in added)
 
 
-def _content(table: DeviceTable, row: Record | None) -> str:
+def _content(row: Record | None) -> str:
     """Return a row's content as JSON, without flags and time stamps."""
-    others = _NO_CONTENT[table.name]
-    content = {name: value for name, value in (row or {}).items() if name not in others}
+    content = {name: value for name, value in (row or {}).items() if name not in _NO_CONTENT}
     return msgspec.json.encode(content).decode()

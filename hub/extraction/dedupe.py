@@ -10,13 +10,12 @@ stop words and the names of the assignees.
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cache
 from itertools import takewhile
 from typing import Final
 
 from hub.extraction.folding import fold, words_of
 from hub.extraction.items import Dropped, Item
-from protocol.tables import TABLES, Kind, TableName
+from protocol.tables import TABLES, DeviceTable, Kind, Tables
 
 _NEIGHBOURS: Final = 10  # compared on either side; one sentence has fewer items
 _LEAST_STEM_CHARS: Final = 4
@@ -31,7 +30,7 @@ _SMALL_WORDS: Final = (
 _SMALL: Final = frozenset(_SMALL_WORDS.split())
 
 
-def once(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
+def once(items: Iterable[Item], tables: Tables = TABLES) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
     """Return the first of equal items, in the given order, and a note for every other.
 
     A later item with more fields replaces an equal item of a model.
@@ -39,13 +38,14 @@ def once(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Dropped, ...]]:
     unique: list[Item] = []
     doubles: list[Dropped] = []
     same: defaultdict[tuple[str, ...], _Places] = defaultdict(_Places)
-    near: defaultdict[TableName, _Neighbours] = defaultdict(_Neighbours)
+    near: defaultdict[str, _Neighbours] = defaultdict(_Neighbours)
     for item in items:
-        neighbours = near[item.table]
-        title = fold(_title(item))
+        neighbours, table = near[item.table], tables.of(item.table)
+        title = fold(_title(item, table))
         words = significant_words(title, item.data.get("assignee"))
-        is_new = same[_meaning(item, title)].take(item.start, item.end)
-        alike = neighbours.find_alike(item, words, unique) if is_new else None
+        deciding = _deciding(table)
+        is_new = same[_meaning(item, title, deciding)].take(item.start, item.end)
+        alike = neighbours.find_alike(item, words, unique, deciding) if is_new else None
         if not is_new or alike is not None:
             doubles.append(Dropped(table=item.table, reason="duplicate"))
             if (
@@ -89,32 +89,37 @@ class _Neighbours:
     def add(self, start: int, words: tuple[str, ...], number: int) -> None:
         insort(self._begins, (start, number, words))
 
-    def find_alike(self, item: Item, words: tuple[str, ...], unique: Sequence[Item]) -> int | None:
+    def find_alike(
+        self, item: Item, words: tuple[str, ...], unique: Sequence[Item], deciding: Sequence[str]
+    ) -> int | None:
         """Return the index of a kept item with nearly the same title at the same place, or None."""
         at = bisect_left(self._begins, (item.start, 0))
         for start, number, others in self._begins[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]:
             other = unique[number]
             is_here = start < item.end and item.start < other.end
-            if is_here and are_alike(words, others) and not _contradict(item, other):
+            if is_here and are_alike(words, others) and not _contradict(item, other, deciding):
                 return number
         return None
 
 
-def _meaning(item: Item, title: str) -> tuple[str, ...]:
+def _meaning(item: Item, title: str, deciding: Sequence[str]) -> tuple[str, ...]:
     """Return a key that is equal for items with the same folded title, dates and people."""
-    values = [item.data.get(column) for column in _deciding(item.table)]
+    values = [item.data.get(column) for column in deciding]
     return item.table, title, *("" if value is None else fold(str(value)) for value in values)
 
 
-@cache
-def _deciding(table: TableName) -> list[str]:
-    """Return the columns by which items with similar titles differ: dates and people."""
-    columns = TABLES[table].columns
-    return [c.name for c in columns if c.kind in (Kind.EPOCH_MS, Kind.NAMES) or c.name == "author"]
+def _deciding(table: DeviceTable) -> list[str]:
+    """Return the columns by which items with similar titles differ: dates, people, and the table's key."""
+    return [
+        column.name
+        for column in table.columns
+        if column.kind in (Kind.EPOCH_MS, Kind.NAMES)
+        or (column.name in table.key and column.name != table.title)
+    ]
 
 
-def _contradict(one: Item, other: Item) -> bool:
-    for column in _deciding(one.table):
+def _contradict(one: Item, other: Item, deciding: Sequence[str]) -> bool:
+    for column in deciding:
         first, second = one.data.get(column), other.data.get(column)
         if first is None or second is None:
             continue
@@ -128,8 +133,8 @@ def _contradict(one: Item, other: Item) -> bool:
     )
 
 
-def _title(item: Item) -> str:
-    title = item.data.get(TABLES[item.table].title)
+def _title(item: Item, table: DeviceTable) -> str:
+    title = item.data.get(table.title)
     return title if isinstance(title, str) else ""
 
 

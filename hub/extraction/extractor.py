@@ -25,7 +25,7 @@ from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Reading
 from hub.extraction.redaction import Redaction
 from hub.extraction.validate import Material
-from protocol.tables import TABLES, TableName
+from protocol.tables import DeviceTable, TableName, Tables
 
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
@@ -36,7 +36,7 @@ _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
 
 MOST_REFERENCES: Final = 50  # each costs the tokens of its title in every question
 
-_LETTERS: Final[dict[TableName, str]] = {TableName.PROJECTS: "P", TableName.TASKS: "T"}
+_LETTERS: Final[dict[str, str]] = {TableName.PROJECTS: "P", TableName.TASKS: "T"}
 
 
 class Extractor:
@@ -77,7 +77,7 @@ class Extractor:
         model = (models or self.models).choose(allow_cloud=options.allow_cloud)
         if model is None or not options.data_types:
             found = await self._offload(document, _of_prose, document, options, form)
-            return await self._ruled(document, form, found)
+            return await self._ruled(document, form, found, options.tables)
 
         model = through(model) if through else model
         seen = document if form.view is None else msgspec.structs.replace(document, text=form.view)
@@ -92,7 +92,9 @@ class Extractor:
             msgspec.structs.replace(item, quote=document.text[item.start : item.end])
             for item in reading.items()
         ]
-        items, dropped, notes = await self._offload(document, _sorted_out, document, found, reading.dropped())
+        items, dropped, notes = await self._offload(
+            document, _sorted_out, document, found, reading.dropped(), options.tables
+        )
         return Extraction(
             items=items,
             dropped=dropped,
@@ -109,13 +111,15 @@ class Extractor:
         The rules for prose are left out: the model will read the prose, in other words.
         """
         form = await self._offload(document, structured.read, document, options)
-        found = await self._ruled(document, form, [])
+        found = await self._ruled(document, form, [], options.tables)
         notes = msgspec.structs.replace(found.notes, awaits_model=True)
         return msgspec.structs.replace(found, notes=notes)
 
-    async def _ruled(self, document: Document, form: Form, of_prose: list[Item]) -> Extraction:
+    async def _ruled(
+        self, document: Document, form: Form, of_prose: list[Item], tables: Tables
+    ) -> Extraction:
         found = form.items + of_prose
-        ruled, doubles, notes = await self._offload(document, _sorted_out, document, found, [])
+        ruled, doubles, notes = await self._offload(document, _sorted_out, document, found, [], tables)
         unread = await self._offload(document, chunk.readable_chars, document.text, form.prose)
         return Extraction(items=ruled, dropped=doubles, ruled_chars=unread, notes=notes)
 
@@ -126,7 +130,8 @@ class Extractor:
                 if table in material.options.data_types:
                     yield LiteralPrompt(material, table)
         else:
-            yield Prompt(material, _tables(material.options), secret=self._secret)
+            tables = [table.name for table in _tables(material.options)]
+            yield Prompt(material, tables, secret=self._secret)
 
     async def _offload(self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts) -> Result:
         """Run *work*, in a thread if the document is large, to keep the event loop responsive."""
@@ -148,8 +153,8 @@ class Extractor:
         return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
 
 
-def _tables(options: ExtractionOptions) -> list[TableName]:
-    return [table for table in TABLES if table in options.data_types]
+def _tables(options: ExtractionOptions) -> list[DeviceTable]:
+    return [table for name, table in options.tables.items() if name in options.data_types]
 
 
 def _material(document: Document, options: ExtractionOptions, form: Form) -> Material:
@@ -169,10 +174,12 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> lis
 
 
 def _sorted_out(
-    document: Document, found: Sequence[Item], dropped: Sequence[Dropped]
+    document: Document, found: Sequence[Item], dropped: Sequence[Dropped], tables: Tables
 ) -> tuple[tuple[Item, ...], tuple[Dropped, ...], Notes]:
     """Remove duplicates and mark items; return them with the dropped ones and the notes."""
-    items, doubles = dedupe.once(suspicion.marked(found, document.text, suspicion.spans(document.text)))
+    items, doubles = dedupe.once(
+        suspicion.marked(found, document.text, suspicion.spans(document.text), tables), tables
+    )
     dropped = (*dropped, *doubles)
     notes = Notes(
         dropped=dict(Counter(note.reason for note in dropped)),
@@ -183,11 +190,11 @@ def _sorted_out(
     return items, dropped, notes
 
 
-def labelled(references: Iterable[Reference], tables: Sequence[TableName]) -> dict[str, Reference]:
+def labelled(references: Iterable[Reference], tables: Sequence[DeviceTable]) -> dict[str, Reference]:
     """Return the rows to which records of *tables* can belong, by label: P1 for projects, T1 for tasks."""
-    pointed_at = {column.refers_to for table in tables for column in TABLES[table].columns}
+    pointed_at = {column.refers_to for table in tables for column in table.columns}
     rows: dict[str, Reference] = {}
-    counts: dict[TableName, int] = {}
+    counts: dict[str, int] = {}
     for row in references:
         if row.table in pointed_at and row.table in _LETTERS and len(rows) < MOST_REFERENCES:
             counts[row.table] = counts.get(row.table, 0) + 1

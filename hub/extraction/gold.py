@@ -60,7 +60,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
         places: one or more places of its quote in the text.
     """
 
-    table: TableName
+    table: str
     data: dict[str, LabelValue]
     places: tuple[Place, ...]
 
@@ -114,7 +114,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
         return self.right_fields / self.fields if self.fields else None
 
 
-def score(labels: Sequence[Label], found: Sequence[Item], *, timezone: str) -> dict[TableName, Tally]:
+def score(labels: Sequence[Label], found: Sequence[Item], *, timezone: str) -> dict[str, Tally]:
     """Score one document by table; tables without labels and items are omitted.
 
     Args:
@@ -125,7 +125,7 @@ def score(labels: Sequence[Label], found: Sequence[Item], *, timezone: str) -> d
 
 def scored(
     labels: Sequence[Label], found: Sequence[Item], judged: Judged, *, timezone: str
-) -> dict[TableName, Tally]:
+) -> dict[str, Tally]:
     """Score a document whose labels and items were compared; see ``score``."""
     expected = Counter(label.table for label in labels)
     got = Counter(item.table for item in found)
@@ -138,7 +138,7 @@ def scored(
     return {table: tally for table, tally in tallies.items() if tally != Tally()}
 
 
-def added(one: Mapping[TableName, Tally], other: Mapping[TableName, Tally]) -> dict[TableName, Tally]:
+def added(one: Mapping[str, Tally], other: Mapping[str, Tally]) -> dict[str, Tally]:
     """Add tallies by table, in the order of the tables."""
     return {
         table: one.get(table, Tally()) + other.get(table, Tally())
@@ -147,7 +147,7 @@ def added(one: Mapping[TableName, Tally], other: Mapping[TableName, Tally]) -> d
     }
 
 
-def in_all(tallies: Mapping[TableName, Tally]) -> Tally:
+def in_all(tallies: Mapping[str, Tally]) -> Tally:
     """Sum the tallies of all tables: every item has equal weight."""
     return sum(tallies.values(), Tally())
 
@@ -188,12 +188,12 @@ def _likeness(label: Label, item: Item) -> tuple[float, float] | None:
     return shared / shorter, 2 * shared / (one.total() + other.total())
 
 
-def _main_fields(table: TableName) -> tuple[str, ...]:
+def _main_fields(table: str) -> tuple[str, ...]:
     # Title and content of a note are interchangeable.
-    return ("title", "content") if table is TableName.NOTES else (TABLES[table].title,)
+    return ("title", "content") if table == TableName.NOTES else (TABLES[table].title,)
 
 
-def _main_words(table: TableName, data: Mapping[str, LabelValue] | Mapping[str, Field]) -> Counter[str]:
+def _main_words(table: str, data: Mapping[str, LabelValue] | Mapping[str, Field]) -> Counter[str]:
     return Counter(word for name in _main_fields(table) for word in words_of(str(data.get(name) or "")))
 
 
@@ -326,7 +326,7 @@ def _label(raw: object, text: str) -> tuple[Label, str]:
     name = fields.get("table")
     if name not in list(TABLES):
         raise _Wrong(f"table: {name!r} is none; there are {', '.join(TABLES)}")
-    table = TABLES[TableName(name)]
+    table = TABLES[name]
     quote, words = _text(fields, "quote"), _text(fields, "words") if "words" in fields else ""
     places = tuple(_places(quote, text))
     if not places:

@@ -15,7 +15,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
 from protocol.frame import Field, Record
 from protocol.marks import Mark
-from protocol.tables import TABLES, DeviceTable, Filler, TableName, problem_of, problems_of
+from protocol.tables import DeviceTable, Filler, Tables, problem_of, problems_of, tables_with
 
 Origin = Literal["rule", "model"]
 DropReason = Literal[
@@ -41,7 +41,7 @@ class RedactionRule(msgspec.Struct, frozen=True):
 class Reference(msgspec.Struct, frozen=True):
     """Row of the device in *table*, with its *id* there and its *title* for people."""
 
-    table: TableName
+    table: str
     id: str
     title: str
 
@@ -56,14 +56,21 @@ class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
         allow_cloud: permit endpoints that are not local to read the documents.
         redact: patterns replaced by placeholders before a model is asked, and restored afterwards.
         references: rows of the device to which an item may belong.
+        own_tables: declarations of the tables that are not built in.
     """
 
-    data_types: tuple[TableName, ...]
+    data_types: tuple[str, ...]
     prompt: str = ""
     timezone: str = "UTC"
     allow_cloud: bool = True
     redact: tuple[RedactionRule, ...] = ()
     references: tuple[Reference, ...] = ()
+    own_tables: tuple[DeviceTable, ...] = ()
+
+    @property
+    def tables(self) -> Tables:
+        """Declarations of all tables, by name."""
+        return tables_with(self.own_tables)
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +85,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         is_of_prose: a rule found it in a sentence, which is its place.
     """
 
-    table: TableName
+    table: str
     data: Record
     quote: str
     start: int
@@ -214,7 +221,7 @@ def merged(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def make_item(
-    table: TableName, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
+    table: str, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
 ) -> Item | None:
     """Create an item of a rule; ``None`` if its table is not selected or a required field is missing.
 
@@ -223,7 +230,7 @@ def make_item(
     """
     if table not in options.data_types:
         return None
-    shape = TABLES[table]
+    shape = options.tables[table]
     data = _shortened(shape, {name: _clean(value) for name, value in fields.items()})
     for name in [name for name in data if _is_unfit(shape, name, data[name])]:
         del data[name]

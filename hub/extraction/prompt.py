@@ -32,14 +32,14 @@ from hub.extraction.folding import shown
 from hub.extraction.items import ExtractionOptions, Reference
 from hub.extraction.model import JsonSchema, Message, ModelRequest
 from hub.extraction.validate import REFERENCE_FIELDS, FailedRecord, Material
-from protocol.tables import TABLES, Column, Filler, Kind, TableName
+from protocol.tables import Column, DeviceTable, Filler, Kind, TableName
 
 _FIELD_CHARS: Final = 120  # of a small model's copied text: without a limit, it would not end
 _FIELD_NAMES: Final = 3
 
 
 def schema_of(
-    tables: Sequence[TableName], max_items: int, labels: Mapping[str, Reference] | None = None
+    tables: Sequence[DeviceTable], max_items: int, labels: Mapping[str, Reference] | None = None
 ) -> JsonSchema:
     """Return the schema for at most *max_items* records of *tables*, with all fields.
 
@@ -49,7 +49,7 @@ def schema_of(
     return _items(records[0] if len(records) == 1 else {"anyOf": records}, max_items)
 
 
-def literal_schema_of(table: TableName, fields: Collection[str], chars: int) -> JsonSchema:
+def literal_schema_of(table: DeviceTable, fields: Collection[str], chars: int) -> JsonSchema:
     """Return the schema for at most one record with some *fields*, from a text of *chars* characters.
 
     All strings are limited. The embedded server enforces that; strict endpoints would refuse such a schema.
@@ -58,16 +58,16 @@ def literal_schema_of(table: TableName, fields: Collection[str], chars: int) -> 
     return _items(_with_ends(record, chars), 1)
 
 
-def columns_of(table: TableName) -> list[Column]:
+def columns_of(table: DeviceTable) -> list[Column]:
     """Return the columns that a document can fill."""
-    return [column for column in TABLES[table].columns if column.filler is Filler.MODEL]
+    return [column for column in table.columns if column.filler is Filler.MODEL]
 
 
-def references_of(table: TableName, labels: Mapping[str, Reference]) -> dict[str, list[str]]:
+def references_of(table: DeviceTable, labels: Mapping[str, Reference]) -> dict[str, list[str]]:
     """Return the fields in which a record of *table* refers to rows, with their possible labels."""
     found: dict[str, list[str]] = {}
-    for column in TABLES[table].columns:
-        matching = [label for label, row in labels.items() if row.table is column.refers_to]
+    for column in table.columns:
+        matching = [label for label, row in labels.items() if row.table == column.refers_to]
         if column.refers_to is not None and matching:
             found[REFERENCE_FIELDS[column.refers_to]] = matching
     return found
@@ -79,13 +79,13 @@ def _items(record: JsonSchema, max_items: int) -> JsonSchema:
 
 
 def _record(
-    table: TableName, columns: Iterable[Column], references: Mapping[str, Sequence[str]] | None = None
+    table: DeviceTable, columns: Iterable[Column], references: Mapping[str, Sequence[str]] | None = None
 ) -> JsonSchema:
     fields = {column.name: _value(column) for column in columns}
     for name, labels in (references or {}).items():
         fields[name] = {"type": ["string", "null"], "enum": [*labels, None]}
     return _object(
-        {"quote": {"type": "string"}, "table": {"type": "string", "enum": [table.value]}, **fields}
+        {"quote": {"type": "string"}, "table": {"type": "string", "enum": [str(table.name)]}, **fields}
     )
 
 
@@ -292,20 +292,20 @@ class Prompt:
         secret: secret of this hub, for the delimiters.
     """
 
-    def __init__(self, material: Material, tables: Sequence[TableName], *, secret: bytes) -> None:
+    def __init__(self, material: Material, tables: Sequence[str], *, secret: bytes) -> None:
         self._text = material.document.text
-        self._tables = tables
+        self._tables = [material.options.tables[name] for name in tables]
         self._secret = secret
         self._redaction = material.redaction
         self._labels = material.labels
         self._most: dict[Chunk, int] = {}
-        examples = [ONE[table] for table in tables]
+        examples = [ONE[TableName(name)] for name in tables]
         self._before = (
             Message("system", self._system(material.options)),
             Message("user", _fence(NOTHING.text, "5d0e93a1c7b2f486")),
             Message("assistant", _answer([], [])),
             Message("user", _fence(" ".join(example.text for example in examples), "b83c6f1e92d07a45")),
-            Message("assistant", _answer(tables, examples, self._labels)),
+            Message("assistant", _answer(self._tables, examples, self._labels)),
         )
 
     def ask(self, piece: Chunk) -> ModelRequest:
@@ -358,8 +358,8 @@ class Prompt:
 
     def _failed_line(self, failed: FailedRecord) -> str:
         """Return a short form of a record and its problem, on one line whatever the model wrote."""
-        table = next((one for one in TableName if one == failed.record.get("table")), None)
-        names = ("table", TABLES[table].title, "quote") if table else ("quote",)
+        table = next((one for one in self._tables if one.name == failed.record.get("table")), None)
+        names = ("table", table.title, "quote") if table else ("quote",)
         record = {name: failed.record.get(name) for name in names}
         short = {
             name: self._hidden(value)[:_MAX_CONTEXT_CHARS]
@@ -413,13 +413,13 @@ class LiteralPrompt:
         TableName.NOTES,
     )
 
-    def __init__(self, material: Material, table: TableName) -> None:
+    def __init__(self, material: Material, name: TableName) -> None:
         self._text = material.document.text
-        self._table = table
+        self._table = table = material.options.tables[name]
         self._redaction = material.redaction
-        self._fields = list(ONE[table].fields or {})
-        before = [Message("system", _LITERAL_WORDS[table])]
-        for example in ROWS[table]:
+        self._fields = list(ONE[name].fields or {})
+        before = [Message("system", _LITERAL_WORDS[name])]
+        for example in ROWS[name]:
             before.append(Message("user", example.text))
             before.append(Message("assistant", _answer([table], [example], fields=self._fields)))
         self._before = tuple(before)
@@ -443,17 +443,17 @@ def _power_of_two(least: int) -> int:
     return 1 << (least - 1).bit_length()
 
 
-def _described_table(table: TableName, labels: Mapping[str, Reference]) -> str:
+def _described_table(table: DeviceTable, labels: Mapping[str, Reference]) -> str:
     fields = [
         f"{column.name} ({' or '.join(column.choices) or column.about}{', required' * column.required})"
         for column in columns_of(table)
     ]
     fields += [f"{name} (label of the {name} it belongs to)" for name in references_of(table, labels)]
-    return f"- {table}: {TABLES[table].about}. Fields: {', '.join(fields)}"
+    return f"- {table.name}: {table.about}. Fields: {', '.join(fields)}"
 
 
 def _answer(
-    tables: Sequence[TableName],
+    tables: Sequence[DeviceTable],
     examples: Sequence[Example],
     labels: Mapping[str, Reference] | None = None,
     *,
@@ -468,7 +468,7 @@ def _answer(
                 *references_of(table, labels or {}),
             ]
             empty: dict[str, object] = dict.fromkeys(names)
-            records.append({"quote": example.text, "table": table.value} | empty | example.fields)
+            records.append({"quote": example.text, "table": table.name} | empty | example.fields)
     return msgspec.json.encode({"items": records}).decode()
 
 

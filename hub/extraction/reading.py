@@ -37,7 +37,6 @@ from hub.extraction.model import (
 )
 from hub.extraction.prompt import CORRECTION, MOST_ASKED_AGAIN, LiteralPrompt, Prompt
 from hub.extraction.validate import Checked, Checking, FailedRecord, Material
-from protocol.tables import TABLES
 
 MOST_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times about a chunk
 MOST_ASKINGS_AGAIN: Final = 2  # for unusable records; further attempts rarely help
@@ -148,7 +147,7 @@ class Reading:
             return [self._give_up(piece, request, reply, salvaged)]
         self._counts["halved"] += 1
         found = await self._read_each(prompt, halves, halvings - 1, is_rest=is_rest)
-        rest = _not_returned(salvaged, [item for checked in found for item in checked.items])
+        rest = self._not_returned(salvaged, [item for checked in found for item in checked.items])
         self._counts["salvaged"] += 0 if is_whole else len(rest)
         return [*found, Checked(rest, [])]
 
@@ -199,7 +198,7 @@ class Reading:
             self._counts["asked_again"] += len(asked)
             again = checking.take_all(await self._read_again(prompt, piece, asked, request))
             for item in again.items:
-                if not any(_is_same(item, other) for other in items):
+                if not any(self._is_same(item, other) for other in items):
                     items.append(item)
                     _forget(dropped, item.table)
             failed = [*later, *again.failed]
@@ -285,39 +284,36 @@ class Reading:
     def _checking(self, piece: Chunk) -> Checking:
         return Checking(self._material, piece, is_literal=self._model.is_literal)
 
+    def _is_same(self, item: Item, other: Item) -> bool:
+        """Return True for equal items of two answers: same table, overlapping place, same title."""
+        return _is_at(item, other) and self._name(item) == self._name(other)
+
+    def _name(self, item: Item) -> str:
+        return fold(str(item.data.get(self._material.options.tables[item.table].title)))
+
+    def _not_returned(self, salvaged: Iterable[Item], returned: Iterable[Item]) -> list[Item]:
+        """Return the items of an incomplete answer that the halves did not return again.
+
+        The halves may have returned an item under another title, so an overlapping place is sufficient.
+        """
+        left = list(returned)
+        rest = list(salvaged)
+        for is_twin in (self._is_same, _is_at):
+            for item in list(rest):
+                twin = next((other for other in left if is_twin(item, other)), None)
+                if twin is not None:
+                    left.remove(twin)
+                    rest.remove(item)
+        return rest
+
 
 def _is_whole(reply: ModelAnswer, answer: Answer | None) -> bool:
     """Return True if an answer is complete."""
     return answer is not None and not answer.is_cut and reply.finish is Finish.WHOLE
 
 
-def _is_same(item: Item, other: Item) -> bool:
-    """Return True for equal items of two answers: same table, overlapping place, same title."""
-    return _is_at(item, other) and _name(item) == _name(other)
-
-
 def _is_at(item: Item, other: Item) -> bool:
     return item.table == other.table and item.start < other.end and other.start < item.end
-
-
-def _name(item: Item) -> str:
-    return fold(str(item.data.get(TABLES[item.table].title)))
-
-
-def _not_returned(salvaged: Iterable[Item], returned: Iterable[Item]) -> list[Item]:
-    """Return the items of an incomplete answer that the halves did not return again.
-
-    The halves may have returned an item under another title, so an overlapping place is sufficient.
-    """
-    left = list(returned)
-    rest = list(salvaged)
-    for is_twin in (_is_same, _is_at):
-        for item in list(rest):
-            twin = next((other for other in left if is_twin(item, other)), None)
-            if twin is not None:
-                left.remove(twin)
-                rest.remove(item)
-    return rest
 
 
 def _forget(dropped: list[Dropped], table: str) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from hub.extraction.folding import is_unspaced, words_of
 from hub.extraction.items import Item
-from protocol.tables import TABLES, Filler, Kind
+from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 
 # Measured on the gold set: 4 of 248 items marked, and 99.87 % of those with a quote of another document.
 _LEAST_QUOTED: Final = 0.2  # share of a field that the quote must support
@@ -32,15 +32,15 @@ _ELSEWHERE: Final = frozenset({"author"})  # people are often named elsewhere, a
 _NAME: Final = re.compile(r"(?<=[^\W_]\W)[^\W\d_]\w+")  # not the first word of a sentence
 
 
-def is_supported(item: Item, text: str) -> bool:
+def is_supported(item: Item, text: str, tables: Tables = TABLES) -> bool:
     """Return True if the quote of *item* supports all its texts. *text*: of the whole document."""
     quoted = _Source(item.quote)
     around = _Source(f"{text[max(item.start - _CONTEXT_CHARS, 0) : item.start]} {item.quote}")
-    return all(_is_supported(value, quoted, around) for value in _texts(item))
+    return all(_is_supported(value, quoted, around) for value in _texts(item, tables.of(item.table)))
 
 
-def _texts(item: Item) -> Iterator[str]:
-    for column in TABLES[item.table].columns:
+def _texts(item: Item, table: DeviceTable) -> Iterator[str]:
+    for column in table.columns:
         value = item.data.get(column.name)
         is_free = column.kind is Kind.TEXT and column.filler is Filler.MODEL and not column.choices
         if is_free and isinstance(value, str) and column.name not in _ELSEWHERE:

@@ -24,6 +24,7 @@ from hub.extraction.items import Item, merged
 from hub.extraction.orders import find_strong, find_weak, machines_marked
 from hub.extraction.support import is_supported
 from protocol.marks import Mark
+from protocol.tables import TABLES, Tables
 
 Span = tuple[int, int]
 
@@ -60,13 +61,15 @@ def spans(text: str) -> tuple[Span, ...]:
     return tuple(merged(_widened(text, start, end, is_strong) for start, end, is_strong in passages))
 
 
-def marked(items: Iterable[Item], text: str, suspicions: Sequence[Span]) -> list[Item]:
+def marked(
+    items: Iterable[Item], text: str, suspicions: Sequence[Span], tables: Tables = TABLES
+) -> list[Item]:
     """Return *items* with additional warnings.
 
     *suspicions* are ``spans(text)``. An item of a rule reflects its own place; a model may return an ordered
     item with a harmless quote, which does not support it.
     """
-    return [_marked(item, text, suspicions) for item in items]
+    return [_marked(item, text, suspicions, tables) for item in items]
 
 
 def hidden_count(text: str) -> int:
@@ -76,13 +79,13 @@ def hidden_count(text: str) -> int:
     return sum(_is_hidden_at(text, at) for at, char in enumerate(text) if is_hidden(char))
 
 
-def _marked(item: Item, text: str, suspicions: Sequence[Span]) -> Item:
+def _marked(item: Item, text: str, suspicions: Sequence[Span], tables: Tables) -> Item:
     warnings: list[Mark] = list(item.warnings)
     nearest = bisect_left(suspicions, item.end, key=lambda span: span[0]) - 1  # they are ordered and disjoint
     touches = nearest >= 0 and suspicions[nearest][1] > item.start
     if touches:
         warnings.append("instruction")
-    if item.origin == "model" and not is_supported(item, text):
+    if item.origin == "model" and not is_supported(item, text, tables):
         warnings.append("unsupported")
     if hidden_count(text[item.start : item.end]):
         warnings.append("hidden_characters")

@@ -339,7 +339,7 @@ def _bounds(line: Line) -> tuple[int, int]:
 
 
 def _item(
-    table: TableName, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
+    table: str, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
 ) -> list[Item]:
     item = make_item(table, fields, text, start, end, options)
     return [] if item is None else [item]

@@ -223,7 +223,7 @@ def _distances(quote: str, letters: str, *, is_anchored: bool = False) -> Iterat
 _BY_MODEL: Final = frozenset({Filler.MODEL})
 _NOTES: Final = TABLES[TableName.NOTES]  # table for an event without a day, if notes are requested
 # Fields in which a record refers to a row by its label; they are not columns of a table.
-REFERENCE_FIELDS: Final[dict[TableName, str]] = {TableName.PROJECTS: "project", TableName.TASKS: "task"}
+REFERENCE_FIELDS: Final[dict[str, str]] = {TableName.PROJECTS: "project", TableName.TASKS: "task"}
 _NO_FIELDS: Final = frozenset({"table", "quote", "data", *REFERENCE_FIELDS.values()})
 
 _MOST_WORDS_OF_A_NAME: Final = 4
@@ -411,7 +411,7 @@ class Checking:
         self._is_literal = is_literal
         self._reading = Reading(known=material.known, timezone=material.options.timezone)
         self._grounding = Grounding(self._text, piece.start, piece.end)
-        self._taken: defaultdict[tuple[TableName, int, int], set[str]] = defaultdict(set)
+        self._taken: defaultdict[tuple[str, int, int], set[str]] = defaultdict(set)
         self._items: list[Item] = []
         self._dropped: list[Dropped] = []
         self._failed: list[FailedRecord] = []
@@ -433,9 +433,10 @@ class Checking:
         """Convert one record to an item, or note why it was rejected."""
         name = record.get("table")
         if not isinstance(name, str) or name not in self._options.data_types:
-            self._drop(name if isinstance(name, str) and name in set(TableName) else "", "foreign_table")
+            is_known = isinstance(name, str) and name in self._options.tables
+            self._drop(str(name) if is_known else "", "foreign_table")
             return
-        table = TABLES[TableName(name)]
+        table = self._options.tables[name]
         inner = record.get("data")
         fields = {**inner, **record} if isinstance(inner, dict) else record
         title = fold(str(fields.get(table.title)))
@@ -501,7 +502,7 @@ class Checking:
             if column.refers_to is not None:
                 label = fields.get(REFERENCE_FIELDS[column.refers_to])
                 row = self._material.labels.get(label) if isinstance(label, str) else None
-                if row is not None and row.table is column.refers_to:
+                if row is not None and row.table == column.refers_to:
                     ids[column.name] = row.id
         return ids
 

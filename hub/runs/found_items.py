@@ -16,7 +16,7 @@ from hub.extraction.folding import fold
 from hub.extraction.items import Item
 from protocol.frame import Field, Record
 from protocol.ids import RunId, content_of, traceparent
-from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, Kind, TableName
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, Kind, Tables
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 from storage.runs.items import FoundItem, ItemRow
 
@@ -24,30 +24,34 @@ MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource
 MOST_WARNINGS = MOST_UNRESOLVED = 16  # limits of ItemSource
 MAX_VALUE_CHARACTERS: Final = 2_000  # of a changed value, before and after: a note's text may be long
 _AROUND_CHARS: Final = 400  # before and after a quote, to find its sentence
-# for other tables, the title names the item
-_AUTHORED: Final = {TableName.TASK_COMMENTS: ("author", "content")}
 
 
-def found_items(document: Document, items: Iterable[Item], timezone: str | None = None) -> list[FoundItem]:
+def found_items(
+    document: Document, items: Iterable[Item], timezone: str | None = None, tables: Tables = TABLES
+) -> list[FoundItem]:
     """Return the items of a document with their comparison keys; their days begin in *timezone*."""
-    return [_found(document, ordinal, item, timezone) for ordinal, item in enumerate(items)]
+    return [
+        _found(document, ordinal, item, timezone, tables[item.table]) for ordinal, item in enumerate(items)
+    ]
 
 
-def _found(document: Document, ordinal: int, item: Item, timezone: str | None) -> FoundItem:
+def _found(
+    document: Document, ordinal: int, item: Item, timezone: str | None, table: DeviceTable
+) -> FoundItem:
     data: Record = {name: value for name, value in item.data.items() if value is not None}
-    main = main_of(item.table, data)
+    main = main_of(table, data)
     return FoundItem(
         ordinal=ordinal,
-        table=item.table,
+        declaration=table,
         data=data,
         main=main,
         likeness=likeness_of(item.table, main),
         quote_hash=_digest(fold(item.quote), *_exactly(item, data)),
         words_hash=quote_hash_of(item.quote),
         place_hash=_digest(fold(_place(document.text, item)), *_exactly(item, data)),
-        date_ms=date_ms_of(item.table, data),
+        date_ms=date_ms_of(table, data),
         warnings=item.warnings,
-        source=source_of(document, item, None if item.has_time else timezone),
+        source=source_of(document, item, timezone if _day_columns(table) and not item.has_time else None),
         is_by_rule=item.origin == "rule",
     )
 
@@ -73,7 +77,7 @@ def quote_hash_of(quote: str) -> str:
     return _digest(fold(quote))
 
 
-def likeness_of(table: TableName, main: str) -> str:
+def likeness_of(table: str, main: str) -> str:
     """Return a key that is equal for items of the same name in one table."""
     return _digest(table, main)
 
@@ -83,23 +87,22 @@ def _exactly(item: Item, data: Record) -> tuple[str, ...]:
     return (content_of(data),) if item.is_exact else ()
 
 
-def main_of(table: TableName, data: Record) -> str:
-    """Return the folded text that names an item of this table."""
-    names = _AUTHORED.get(table, (TABLES[table].title,))
-    return "\n".join(fold(str(data.get(name) or "")) for name in names)
+def main_of(table: DeviceTable, data: Record) -> str:
+    """Return the folded text that names an item of this table: the values of its key."""
+    return "\n".join(fold(str(data.get(name) or "")) for name in table.key)
 
 
-def date_ms_of(table: TableName, data: Record) -> int | None:
+def date_ms_of(table: DeviceTable, data: Record) -> int | None:
     """Return the day that an item is about in UTC epoch milliseconds, or None if it has no day."""
     days = (data.get(name) for name in _day_columns(table))
     return next((day for day in days if isinstance(day, int)), None)
 
 
-def _day_columns(table: TableName) -> list[str]:
+def _day_columns(table: DeviceTable) -> list[str]:
     """Return the names of the columns with a day or time that a model extracts."""
     return [
         column.name
-        for column in TABLES[table].columns
+        for column in table.columns
         if column.kind is Kind.EPOCH_MS and column.filler is Filler.MODEL
     ]
 
@@ -155,7 +158,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
             for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
         ],
         link=document.link,
-        timezone=timezone if _day_columns(item.table) else None,
+        timezone=timezone,
         provenance=document.provenance_at(item.start),
     )
     record: dict[str, Any] = msgspec.to_builtins(source)
@@ -163,7 +166,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
 
 
 def payload_of(
-    table: TableName,
+    table: DeviceTable,
     data: Record,
     source: dict[str, Any],
     *,
@@ -181,7 +184,7 @@ def payload_of(
     item_source = msgspec.convert(source, ItemSource)
     if before is None:
         return CallPayload(data=data, source=item_source)
-    differing = _changes(TABLES[table], before, data)
+    differing = _changes(table, before, data)
     item_source = msgspec.structs.replace(
         item_source,
         changed=[

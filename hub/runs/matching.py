@@ -22,7 +22,7 @@ Other sources of the same device have the same item, for example, in a forwarded
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from difflib import SequenceMatcher
 from itertools import islice
@@ -40,7 +40,7 @@ from hub.runs.reported_rows import is_taken, pair_by_place
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
-from protocol.tables import TABLES, Filler, Kind, TableName
+from protocol.tables import DeviceTable, Filler, Kind, TableName
 from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall
 
 # minimum of difflib's ratio; "call Anna on Friday" and "call Anna on Monday" have 0.84
@@ -73,7 +73,8 @@ def decide(
     if document is not None:
         pairing.match_taken(document)
     pairing.match_same(known.finder)
-    elsewhere = Elsewhere(known.elsewhere, timezone, known.finder.unit_key)
+    declarations = {item.table: item.declaration for item in found}
+    elsewhere = Elsewhere(known.elsewhere, timezone, known.finder.unit_key, declarations)
     others = {item.ordinal: other for item in pairing.left if (other := elsewhere.find(item)) is not None}
     pairing.match_changed(but=others)
     fresh = _FreshIds(known.finder, [one.row for one in known.here])
@@ -175,7 +176,15 @@ class _Pairing:
 
     def _match_first_word(self, may: _May) -> None:
         """Pair a title of one word with the only item that begins with it: "milk" with "milk, 2 litres"."""
-        rows = self._by_key(lambda one: _main(one) if isinstance(one, ItemRow) else one.main, may)
+        declarations = {item.table: item.declaration for item in self.left}
+
+        def main(one: FoundItem | ItemRow) -> str:
+            if isinstance(one, FoundItem):
+                return one.main
+            table = declarations.get(one.target_table)
+            return "" if table is None else main_of(table, one.data)  # then no item can match the row
+
+        rows = self._by_key(main, may)
         items: dict[tuple[str, object], list[FoundItem]] = {}
         for item in self.left:
             if words := words_of(item.main):
@@ -247,12 +256,8 @@ def _what_the_device_has(one: FoundItem | ItemRow) -> object:
     return content_of(one.before or {} if isinstance(one, ItemRow) else one.data)
 
 
-def _main(row: ItemRow) -> str:
-    return main_of(TableName(row.target_table), row.data)
-
-
 def _likeness_of(item: FoundItem, row: ItemRow) -> float:
-    return _likeness(item.main, _main(row))
+    return _likeness(item.main, main_of(item.declaration, row.data))
 
 
 def _likeness(main: str, other: str) -> float:
@@ -264,7 +269,7 @@ def _likeness(main: str, other: str) -> float:
 
 def _continued(item: FoundItem, row: ItemRow) -> float:
     """Return 1.0 if one title of at least two words is the beginning of the other, else 0.0."""
-    shorter, longer = sorted((item.main.split(), _main(row).split()), key=len)
+    shorter, longer = sorted((item.main.split(), main_of(item.declaration, row.data).split()), key=len)
     return float(len(shorter) >= CONTINUED_WORDS and longer[: len(shorter)] == shorter)
 
 
@@ -281,7 +286,8 @@ class _Moved:
     def __call__(self, item: FoundItem, row: ItemRow) -> float:
         if item.date_ms is None or row.date_ms in (None, item.date_ms):
             return 0.0
-        main, other = item.main[:COMPARED_CHARS], _main(row)[:COMPARED_CHARS]
+        main = item.main[:COMPARED_CHARS]
+        other = main_of(item.declaration, row.data)[:COMPARED_CHARS]
         day, before = self._day(main), self._day(other)
         if day is None or before is None:
             return 0.0
@@ -386,7 +392,7 @@ def _changed(
 
 def _call(item: FoundItem, row: ItemRow, can_update: bool) -> PlannedCall:
     payload = payload_of(
-        TableName(row.target_table),
+        item.declaration,
         row.data,
         item.source,
         before=row.before,
@@ -493,11 +499,18 @@ class Elsewhere:
     thread.
     """
 
-    def __init__(self, known: Sequence[KnownItem], timezone: str, unit_key: str = "") -> None:
+    def __init__(
+        self,
+        known: Sequence[KnownItem],
+        timezone: str,
+        unit_key: str,
+        tables: Mapping[str, DeviceTable],
+    ) -> None:
         """Index the known items.
 
         Args:
             unit_key: source of the items that will be looked up.
+            tables: declarations of their tables.
         """
         self._timezone = timezone
         self._note_day = day_in_name(unit_key)
@@ -511,8 +524,8 @@ class Elsewhere:
             day = None if row.date_ms is None else _day(row.date_ms, timezone)
             self._alike.setdefault(row.likeness, []).append((one, day))
             self._quoted.setdefault((row.target_table, row.quote_hash), []).append((one, day))
-            if day is not None:
-                words = _specific_words(main_of(TableName(row.target_table), row.data), row.data)
+            if day is not None and (table := tables.get(row.target_table)) is not None:
+                words = _specific_words(main_of(table, row.data), row.data)
                 self._of_day.setdefault((row.target_table, day), []).append((one, words))
 
     def find(self, item: FoundItem) -> KnownItem | None:
@@ -576,7 +589,7 @@ def _specific_words(main: str, data: Record) -> tuple[str, ...]:
 
 def _covers(item: FoundItem, row: ItemRow) -> bool:
     """Return True if the row has all people, references and texts of the item."""
-    for column in TABLES[TableName(item.table)].columns:
+    for column in item.declaration.columns:
         mine, other = item.data.get(column.name), row.data.get(column.name)
         if mine in (None, "", []):
             continue

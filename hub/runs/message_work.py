@@ -24,7 +24,7 @@ from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record
 from protocol.handshake import CapabilityName
 from protocol.ids import traceparent
-from protocol.tables import TABLES, TableName
+from protocol.tables import TABLES
 from protocol.work import Action, ToolCall
 from storage.runs.calls import OpenCall
 
@@ -127,7 +127,7 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
     return tuple(found)
 
 
-async def _newest(link: DeviceLink, order: RunOrder, table: TableName, most: int) -> list[Reference]:
+async def _newest(link: DeviceLink, order: RunOrder, table: str, most: int) -> list[Reference]:
     title = TABLES[table].title
     call_id = f"{order.run_id}:references:{table}"
     answer = await link.call(
@@ -152,7 +152,7 @@ async def _newest(link: DeviceLink, order: RunOrder, table: TableName, most: int
     return [reference for reference in found if reference is not None]
 
 
-def _reference(table: TableName, row_id: object, title: object) -> Reference | None:
+def _reference(table: str, row_id: object, title: object) -> Reference | None:
     """Return a reference to a row, or None if the row lacks an id or a title."""
     if not isinstance(row_id, str) or not isinstance(title, str):
         return None

@@ -34,11 +34,11 @@ def taken_item(listed: ListedRow, *, user_id: UserId, device_id: DeviceId, at: i
 
     Its ``version`` is the device's counter of the row. Its agent is None until an agent extracts the item.
     """
-    table = TABLES[listed.table]
+    table = TABLES.of(listed.table)
     defaults = {column.name: column.default for column in table.columns}
     data: Record = {name: value for name, value in listed.data.items() if value != defaults.get(name)}
     quote_hash = quote_hash_of(listed.quote)
-    main = main_of(table.name, data)
+    main = main_of(table, data)
     source = ItemSource(
         path=listed.path or "?",
         quote=listed.quote,
@@ -59,7 +59,7 @@ def taken_item(listed: ListedRow, *, user_id: UserId, device_id: DeviceId, at: i
         place_hash=quote_hash,
         config_fingerprint=TAKEN,
         data=data,
-        date_ms=date_ms_of(table.name, data),
+        date_ms=date_ms_of(table, data),
         source=msgspec.to_builtins(source),
         call_id=CallId(listed.call_id),
         run_id=RunId(listed.run_id or ""),

@@ -17,7 +17,6 @@ from protocol.coordination import lock_names
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.requirements import BadRequirement, parse_requirement
-from protocol.tables import TableName
 from protocol.work import RunConfig
 from storage.agents import agent_snapshot
 from storage.agents.agent_snapshot import Setup
@@ -33,7 +32,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     paths: tuple[str, ...]
     file_extensions: tuple[str, ...]
-    data_types: tuple[TableName, ...]
+    data_types: tuple[str, ...]
     prompt: str
     timezone: str
     config_fingerprint: str
@@ -76,7 +75,7 @@ def extraction_config_of(
     """
     prompt = agent.prompt if setup is None else rendered(agent.prompt, variables_of(setup, parameters))
     return ExtractionOptions(
-        data_types=tuple(TableName(name) for name in agent.data_types),
+        data_types=tuple(agent.data_types),
         prompt=prompt,
         timezone=agent.timezone,
         allow_cloud=agent.model_use.allow_cloud,

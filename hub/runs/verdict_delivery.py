@@ -249,12 +249,9 @@ def problem_with(item: ItemRow, new: NewVerdict) -> str | None:
         return f"data: '{new.verdict}' takes none" if new.data else None
     if new.verdict == "edit" and not new.data:
         return "data: 'edit' needs the values to write"
-    some = msgspec.structs.replace(
-        table, columns=tuple(msgspec.structs.replace(one, required=False) for one in table.columns)
-    )
     problems = _problems_with_titles(table, new.data)
     plain = {name: value for name, value in new.data.items() if not isinstance(value, dict)}
-    problems += problems_of(some, plain, _FILLERS)
+    problems += problems_of(table, plain, _FILLERS, is_partial=True)
     emptied = [
         one.name for one in table.columns if one.required and new.data.get(one.name, "-") in (None, "")
     ]

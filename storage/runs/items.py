@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
+from protocol.tables import DeviceTable
 from storage.agents.schema import agents
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts
@@ -38,6 +39,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
     """Item as extracted from a unit.
 
     Attributes:
+        declaration: of its table.
         ordinal: its position among the unit's items.
         main: normalized name; *likeness* is a digest of it and its table.
         quote_hash: hash of the normalized quote, independent of blanks and case.
@@ -51,7 +53,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ordinal: int
-    table: str
+    declaration: DeviceTable
     data: dict[str, Any]
     main: str
     likeness: str
@@ -62,6 +64,11 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     source: dict[str, Any] = {}
     is_by_rule: bool = False
+
+    @property
+    def table(self) -> str:
+        """Name of its table."""
+        return self.declaration.name
 
 
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):

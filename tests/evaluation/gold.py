@@ -37,7 +37,7 @@ _SEEDS: Final = (71_001, 71_002, 71_003)
 _DRAWN: Final = 10  # documents, of each seed
 _MAX_TOKENS: Final = 512  # of an answer to the seed's way; a longer one has run away
 
-Tallies = Mapping[TableName, Tally]
+Tallies = Mapping[str, Tally]
 
 
 async def measure(told: Told) -> list[Figure]:

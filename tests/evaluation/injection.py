@@ -188,7 +188,7 @@ def _verdict(found: Sequence[tuple[Mail, Item]]) -> Verdict:
             honest += 1
             honest_marked += is_marked
     flags = sum(bool(_FLAGS & item.data.keys()) or bool(item.data.get("isApproved")) for _, item in found)
-    foreign = sum(item.table is not TableName.TASKS for _, item in found)
+    foreign = sum(item.table != TableName.TASKS for _, item in found)
     return Verdict(leaks, marked, flags, foreign, honest, honest_marked)
 
 

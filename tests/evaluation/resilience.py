@@ -17,7 +17,7 @@ from hub.clock import SystemChance, SystemClock
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.model import Message, ModelError, ModelRequest
 from hub.extraction.prompt import schema_of
-from protocol.tables import TableName
+from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, exactly
 from tests.evaluation.stage import played
 from tests.support.oracle import oracle_process
@@ -76,7 +76,7 @@ async def _findings(mock: LLMock, at_once: int) -> list[str]:
 async def _ask(endpoint: Endpoint, number: int) -> None:
     request = ModelRequest(
         messages=(Message("system", "Find tasks."), Message("user", f"Text {number}. " * 50)),
-        schema=schema_of([TableName.TASKS], 5),
+        schema=schema_of([TABLES["tasks"]], 5),
         max_tokens=500,
     )
     try:

@@ -12,6 +12,7 @@ from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
+from protocol.tables import TABLES
 from storage.agents.schema import agents as agent_table
 from storage.devices.schema import devices as device_table
 from storage.kernel.database import Database
@@ -33,7 +34,7 @@ DESK = DeviceId("device-laptop")
 def item(title: str = "call Anna", *, day: int | None = None, quote: str = "quote") -> FoundItem:
     return FoundItem(
         ordinal=0,
-        table="tasks",
+        declaration=TABLES["tasks"],
         data={"title": title},
         main=title,
         likeness=f"like {title}",

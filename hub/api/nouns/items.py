@@ -143,7 +143,7 @@ class FieldChoices(View):
     """Rows of *table* that *field* of an item may refer to, the newest first."""
 
     field: str
-    table: TableName
+    table: str
     is_required: bool  # to approve the item
     rows: tuple[RowChoice, ...]
 

@@ -23,7 +23,7 @@ from hub.metrics import Metrics
 from hub.outbound.client import MAX_ANSWER_BYTES
 from hub.outbound.rules import OutboundRules
 from protocol.errors import ErrorCode
-from protocol.tables import TableName
+from protocol.tables import TABLES
 from tests.hub.extraction.conftest import model_at
 from tests.support.clock import FakeClock
 from tests.support.oracle import Fault, Oracle, plant
@@ -34,7 +34,7 @@ SENTENCE = plant("Anna", "send the quote", "2026-12-01", "K-0007")
 def question(text: str = SENTENCE, max_tokens: int = 500) -> ModelRequest:
     return ModelRequest(
         messages=(Message("system", "Find tasks."), Message("user", text)),
-        schema=schema_of([TableName.TASKS], 5),
+        schema=schema_of([TABLES["tasks"]], 5),
         max_tokens=max_tokens,
     )
 

@@ -11,7 +11,7 @@ from hub.extraction.extractor import labelled
 from hub.extraction.items import ExtractionOptions, RedactionRule, Reference
 from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt, schema_of
 from hub.extraction.validate import FailedRecord
-from protocol.tables import TableName
+from protocol.tables import TABLES, TableName
 from tests.hub.extraction.conftest import material_of
 
 ALL = tuple(TableName)
@@ -34,7 +34,9 @@ def prompt(
         timezone="Europe/Berlin",
         redact=tuple(RedactionRule(name) for name in redact),
     )
-    material = material_of(text, wanted, date=modified_at, labels=labelled(references, tables))
+    material = material_of(
+        text, wanted, date=modified_at, labels=labelled(references, [TABLES[name] for name in tables])
+    )
     return Prompt(material, tables, secret=secret)
 
 
@@ -134,7 +136,7 @@ def test_a_row_without_a_requested_table_is_left_out() -> None:
 
 def test_the_number_of_rows_in_a_question_is_limited() -> None:
     rows = tuple(Reference(TableName.PROJECTS, f"id-{n}", f"Project {n}") for n in range(200))
-    assert list(labelled(rows, ALL))[-1] == "P50"
+    assert list(labelled(rows, list(TABLES.values())))[-1] == "P50"
 
 
 def test_records_that_cannot_be_used_are_asked_for_again_in_a_question_as_long_as_the_first() -> None:
@@ -220,7 +222,7 @@ def test_the_schema_keeps_to_the_dialect_of_strict_endpoints() -> None:
             for one in schema.values():
                 walk(one)
 
-    schema = schema_of(ALL, 5)
+    schema = schema_of(list(TABLES.values()), 5)
     assert schema["type"] == "object"
     walk(schema)
 
@@ -245,7 +247,7 @@ def test_the_schema_of_tasks_is_this_one() -> None:
         "required": list(properties),
         "additionalProperties": False,
     }
-    assert schema_of([TableName.TASKS], 7) == {
+    assert schema_of([TABLES["tasks"]], 7) == {
         "type": "object",
         "properties": {"items": {"type": "array", "maxItems": 7, "items": record}},
         "required": ["items"],
@@ -254,7 +256,7 @@ def test_the_schema_of_tasks_is_this_one() -> None:
 
 
 def test_several_tables_are_alternatives() -> None:
-    items = schema_of([TableName.TASKS, TableName.NOTES], 7)["properties"]["items"]["items"]  # type: ignore[index]
+    items = schema_of([TABLES["tasks"], TABLES["notes"]], 7)["properties"]["items"]["items"]  # type: ignore[index]
     assert [one["properties"]["table"]["enum"] for one in items["anyOf"]] == [["tasks"], ["notes"]]
 
 

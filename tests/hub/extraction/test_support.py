@@ -15,7 +15,7 @@ from protocol.tables import TABLES, TableName
 from tests.hub.extraction.test_gold import ALL, LANGUAGES
 
 
-def item(quote: str, data: Record, table: TableName = TableName.TASKS, *, start: int = 0) -> Item:
+def item(quote: str, data: Record, table: str = TableName.TASKS, *, start: int = 0) -> Item:
     return Item(table=table, data=data, quote=quote, start=start, end=start + len(quote), origin="model")
 
 

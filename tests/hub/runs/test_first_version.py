@@ -17,7 +17,7 @@ from hub.extraction.prompt import schema_of
 from hub.settings.limit_settings import BudgetSettings, Limits
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState, UnitState
-from protocol.tables import SUGGESTED, TableName
+from protocol.tables import SUGGESTED, TABLES, TableName
 from storage.agents.agents import AgentRow
 from storage.store import Store, open_store
 from tests.support.link import FakeLink
@@ -168,7 +168,7 @@ async def test_11_files_are_read_side_by_side(bench: Bench) -> None:
 
 
 def test_12_no_model_is_asked_for_a_time_stamp() -> None:
-    shown = schema_of([TableName.TASKS], 1)["properties"]["items"]["items"]["properties"]  # type: ignore[index]
+    shown = schema_of([TABLES["tasks"]], 1)["properties"]["items"]["items"]["properties"]  # type: ignore[index]
     assert shown["dueDate"]["type"] == ["string", "null"]
 
 
@@ -177,7 +177,7 @@ async def test_13_no_foreign_key_is_taken_from_a_model(bench: Bench) -> None:
     link = bench.connect(runs=folder(a=QUOTE))
     await bench.run()
     assert set(link.calls[0].data) == {"title", *SUGGESTED}
-    assert "projectId" not in json.dumps(schema_of(list(TableName), 9))
+    assert "projectId" not in json.dumps(schema_of(list(TABLES.values()), 9))
 
 
 async def test_14_a_document_and_the_instructions_are_in_separate_messages(bench: Bench) -> None:
