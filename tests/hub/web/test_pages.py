@@ -51,6 +51,19 @@ _FAINT = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 _ONLY_CLICKED = """() => [...document.querySelectorAll("body *")].filter((one) =>
   one.checkVisibility() && getComputedStyle(one).cursor === "pointer"
   && !one.closest("a[href], button, input, select, textarea, summary, label")).map((one) => one.outerHTML)"""
+# Texts in Latin letters that are written from right to left: a text of others beside them turned them.
+_TURNED = r"""() => {
+  const turned = [], range = document.createRange();
+  const letter = (node, at) => (range.setStart(node, at), range.setEnd(node, at + 1), range.getBoundingClientRect());
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; (node = texts.nextNode()); ) {
+    const at = node.data.search(/[a-z]{2}/i);
+    if (at < 0 || /[\u202a-\u202e\u2066-\u2069]/.test(node.data)) continue;
+    const [first, second] = [letter(node, at), letter(node, at + 1)];
+    if (first.top === second.top && second.left < first.left) turned.push(node.data);
+  }
+  return turned;
+}"""
 # All actions of a page, each marked with its number and its name.
 _ACTIONS = """() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
   .filter((one) => one.checkVisibility({visibilityProperty: true}) && !one.disabled && one.type !== "radio")
@@ -77,6 +90,7 @@ async def test_pages_can_be_installed_ask_no_other_origin_break_no_policy_and_fi
     for path in PAGES:
         await visit.open(path)
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert await visit.page.evaluate(_TURNED) == [], path
     devtools = await visit.context.new_cdp_session(visit.page)
     found = await devtools.send("Page.getInstallabilityErrors")
     # Windows of tests are private ones, which install nothing.
@@ -95,7 +109,9 @@ async def test_hostile_texts_stay_texts(visit: Visit) -> None:
     assert width <= 1280, "a long text makes the page wider"
     await visit.open("review?item=i-0")
     lines = visit.page.get_by_role("list", name="Lines of the source").locator("li")
-    await expect(lines).to_have_text([HOSTILE, f"- [ ] {HOSTILE} @due(2026-12-01)", "", HOSTILE])
+    closed = f"{HOSTILE}\u2069"
+    await expect(lines).to_have_text([closed, f"- [ ] {closed} @due(2026-12-01)", "", closed])
+    assert await visit.page.evaluate(_TURNED) == []
     await visit.page.get_by_text("instruction: the quoted text contains instructions").wait_for()
     assert await visit.page.locator("main img, main b").count() == 0
     assert visit.complaints == []

@@ -116,3 +116,20 @@ export function commandOf(words: string, given: Readonly<Record<string, string |
 function quoted(text: string): string {
   return /^[\w.@+/:][\w.@+/:-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
+
+const ISOLATES = "\u2066\u2067\u2068";
+const END = "\u2069";
+
+/** Return a text whose marks of direction act within it alone: those that are open are closed, others' ends are left out. */
+export function balanced(text: string): string {
+  if (!/[\u2066-\u2069]/.test(text)) return text;
+  let open = 0;
+  const kept = [...text].filter((letter) => {
+    if (ISOLATES.includes(letter)) open += 1;
+    else if (letter === END) open -= 1;
+    if (open >= 0) return true;
+    open = 0;
+    return false;
+  });
+  return kept.join("") + END.repeat(open);
+}

@@ -1,7 +1,7 @@
 // Parts of pages: heading, table, facts, states, times, commands to copy, refusals.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, dayOf, full, second } from "./format";
+import { ago, balanced, dayOf, full, second } from "./format";
 import { now } from "./live";
 import { type Reading, useReading } from "./reading";
 import { link, place, refine } from "./router";
@@ -104,9 +104,20 @@ export function Time({ at, none = "–", isExact = false }: TimeProps): JSX.Elem
   );
 }
 
+interface ForeignProps {
+  readonly of: string;
+  readonly class?: string;
+  readonly title?: string;
+}
+
+/** A text of others in a line: what it says of directions changes nothing beside it. */
+export function Foreign({ of, ...rest }: ForeignProps): JSX.Element {
+  return <bdi {...rest}>{balanced(of)}</bdi>;
+}
+
 /** The name of something that has an id. */
 export function Named({ id, name }: { id: string; name: string | null }): JSX.Element {
-  return name === null ? <bdi>{id}</bdi> : <bdi title={id}>{name}</bdi>;
+  return name === null ? <Foreign of={id} /> : <Foreign of={name} title={id} />;
 }
 
 /** Names with their values, in one line. */
@@ -119,7 +130,7 @@ export function Pairs({ of }: { of: Readonly<Record<string, unknown>> }): JSX.El
           {name === "code" && typeof value === "string" && /^[a-z_]+$/.test(value) ? (
             <a href={`/docs/errors.md#${value}`} title="What this error means, and what to do">{value}</a>
           ) : (
-            <bdi>{typeof value === "string" ? value : JSON.stringify(value)}</bdi>
+            <Foreign of={typeof value === "string" ? value : JSON.stringify(value)} />
           )}{" "}
         </span>
       ))}
@@ -131,7 +142,7 @@ export function Pairs({ of }: { of: Readonly<Record<string, unknown>> }): JSX.El
 export function Was({ name, old, new: now }: { name?: string; old: string | null; new: string | null }): JSX.Element {
   return (
     <p class="was">
-      {name && <bdi class="quiet">{name} </bdi>}
+      {name && <Foreign class="quiet" of={`${name} `} />}
       <del>{old ?? "not set"}</del> <span aria-hidden="true">→</span> <ins>{now ?? "not set"}</ins>
     </p>
   );

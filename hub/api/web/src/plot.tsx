@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { Foreign } from "./parts";
 
 export interface Series {
   readonly name: string;
@@ -114,7 +115,7 @@ function Legend({ of }: { of: readonly Series[] }): JSX.Element {
           <svg class={`stroke-${index % STROKES}`} viewBox="0 0 28 4" width="28" height="4" aria-hidden="true">
             <line x1="0" y1="2" x2="28" y2="2" stroke-width={STROKE} stroke-dasharray={DASHES[index % STROKES]?.join(" ")} />
           </svg>
-          <bdi>{name}</bdi> {whole && <span class="quiet">{whole}</span>}
+          <Foreign of={name} /> {whole && <span class="quiet">{whole}</span>}
         </li>
       ))}
     </ul>

@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { dayOf } from "../format";
 import { now } from "../live";
-import { Command, Pager, Read, State } from "../parts";
+import { Command, Foreign, Pager, Read, State } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import type { PlanView } from "../types";
@@ -121,7 +121,7 @@ function Cell({ of }: { of: readonly Fire[] }): JSX.Element | null {
         const own = of.filter((fire) => fire.plan === plan);
         return (
           <li key={plan.id}>
-            <a href={link(["agents", plan.agent])}>{plan.agent}</a> {plan.label && <bdi class="quiet">{plan.label}</bdi>}
+            <a href={link(["agents", plan.agent])}>{plan.agent}</a> {plan.label && <Foreign class="quiet" of={plan.label} />}
             {own.slice(0, SHOWN).map((fire) => (
               <One key={fire.at.toISOString()} of={fire} />
             ))}

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { type Column, Choice, Facts, NameFilter, Page, Pager, Read, Section, State, Table, Time, Told } from "../parts";
+import { Choice, type Column, Facts, Foreign, NameFilter, Page, Pager, Read, Section, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import { ask } from "../server";
@@ -12,10 +12,10 @@ const STATES = ["waiting", "sent", "accepted", "queued", "consumed", "answered",
 const HELD = ["waiting", "interrupted"]; // states of a message that can be cancelled
 
 export const MESSAGES: readonly Column<MessageView>[] = [
-  { head: "Message", kind: "main", cell: (one) => <a href={link(["messages", one.id])}><bdi>{one.content.slice(0, SHOWN)}</bdi></a> },
+  { head: "Message", kind: "main", cell: (one) => <a href={link(["messages", one.id])}><Foreign of={one.content.slice(0, SHOWN)} /></a> },
   { head: "State", cell: (one) => <State of={one.state} /> },
-  { head: "From", cell: (one) => <bdi>{one.from_agent ?? one.sent_by}</bdi> },
-  { head: "To", cell: (one) => <bdi>{one.agent ?? "the lead"}</bdi> },
+  { head: "From", cell: (one) => <Foreign of={one.from_agent ?? one.sent_by} /> },
+  { head: "To", cell: (one) => <Foreign of={one.agent ?? "the lead"} /> },
   { head: "Board", cell: (one) => (one.board ? <a href={link(["boards", one.board])}>{one.board}</a> : "–") },
   { head: "Sent", cell: (one) => <Time at={one.created_at} /> },
 ];
@@ -96,7 +96,7 @@ function Detail({ of }: { of: MessageDetail }): JSX.Element {
           ["Because", of.reason],
           ["Kind", of.kind],
           ["Board", of.board && <a href={link(["boards", of.board])}>{of.board}</a>],
-          ["From", <bdi>{of.from_agent ?? of.sent_by}</bdi>],
+          ["From", <Foreign of={of.from_agent ?? of.sent_by} />],
           ["To", of.agent ? <a href={link(["agents", of.agent])}>{of.agent}</a> : "the lead of the board"],
           ["By way of", of.gateway ?? of.device],
           ["Sent", <Time at={of.created_at} />],

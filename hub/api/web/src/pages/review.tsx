@@ -3,10 +3,10 @@ import { signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { SHOWN_MS, outcome, report } from "../acting";
-import { commandOf, exact } from "../format";
+import { balanced, commandOf, exact } from "../format";
 import { type Key, useKeys } from "../keys";
 import { isAtDevice, me } from "../me";
-import { Choice, Facts, Filter, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
+import { Choice, Facts, Filter, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { Refusal, ask } from "../server";
@@ -242,13 +242,13 @@ function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element 
             />
           )}
           <a href={link(["review"], { ...query, item: row.id })} aria-current={row.id === current ? "true" : undefined}>
-            <bdi class="title">{row.title || "no title"}</bdi>
+            <Foreign class="title" of={row.title || "no title"} />
             <span class="quiet">
-              {row.table} · <bdi>{row.path}</bdi>
+              {row.table} · <Foreign of={row.path} />
               {row.device && (
                 <>
                   {" · "}
-                  <bdi>{row.device}</bdi>
+                  <Foreign of={row.device} />
                 </>
               )}
             </span>
@@ -277,14 +277,14 @@ function Item({ of, children }: { of: ItemDetail; children: ComponentChildren })
   return (
     <article aria-labelledby="item-title">
       <h2 id="item-title">
-        <bdi>{of.title || "no title"}</bdi>
+        <Foreign of={of.title || "no title"} />
       </h2>
       {of.provenance && (
         <p class="quiet">
           From: {of.provenance.origin}
           {of.provenance.author && (
             <>
-              , <bdi>{of.provenance.author}</bdi>
+              , <Foreign of={of.provenance.author} />
             </>
           )}
           {!of.provenance.trusted && ", not verified"}
@@ -348,7 +348,7 @@ function Source({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
   [excerpt.before, quote, excerpt.after].forEach((text, place) => {
     text.split(/\r?\n/).forEach((part, number) => {
       if (number > 0) lines.push([]);
-      if (part) lines.at(-1)?.push(place === 1 ? <mark>{part}</mark> : <span>{part}</span>);
+      if (part) lines.at(-1)?.push(place === 1 ? <mark>{balanced(part)}</mark> : <span>{balanced(part)}</span>);
     });
   });
   return (
@@ -385,7 +385,7 @@ function titled(items: readonly ItemView[]): ComponentChildren {
   if (items.length !== 1 || !one) return `${items.length} items`;
   return (
     <>
-      “<bdi>{one.title.slice(0, 60)}</bdi>”
+      “<Foreign of={one.title.slice(0, 60)} />”
     </>
   );
 }

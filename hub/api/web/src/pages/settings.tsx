@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt, told } from "../acting";
 import { me } from "../me";
-import { Choice, type Column, Facts, Filter, Page, Pager, Read, Section, Table, Time, Was } from "../parts";
+import { Choice, type Column, Facts, Filter, Foreign, Page, Pager, Read, Section, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { link, place, refine } from "../router";
 import { described, type Described, NAMED, spelled, valued } from "../schema";
@@ -86,7 +86,7 @@ function State({ of }: { of: SettingsView }): JSX.Element {
   return (
     <Facts
       rows={[
-        ["File", <bdi>{of.file}</bdi>],
+        ["File", <Foreign of={of.file} />],
         ["Generation", of.generation],
         ["Shared by all nodes", of.revision !== null && `revision ${of.revision}`],
         ["Need a restart", of.waiting.join(", ")],
@@ -121,9 +121,9 @@ function All({ of, tag, schema, again }: AllProps): JSX.Element {
   const hidden = found.length - shown.length;
   const edited = all.find((one) => one.key === chosen);
   const columns: readonly Column<(typeof all)[number]>[] = [
-    { head: "Setting", kind: "main", cell: (one) => <a href={link(["settings"], { ...Object.fromEntries(query), key: one.key })}><bdi>{one.key}</bdi></a> },
+    { head: "Setting", kind: "main", cell: (one) => <a href={link(["settings"], { ...Object.fromEntries(query), key: one.key })}><Foreign of={one.key} /></a> },
     { head: "Value", kind: "text", cell: (one) => <code>{spelled(one.value)}</code> },
-    { head: "From", cell: (one) => (one.origin === "default" ? <span class="quiet">default</span> : <bdi>{one.origin}</bdi>) },
+    { head: "From", cell: (one) => (one.origin === "default" ? <span class="quiet">default</span> : <Foreign of={one.origin} />) },
     { head: "Meaning", kind: "text", cell: (one) => one.about.description ?? "–" },
   ];
   return (
@@ -178,7 +178,7 @@ function Edit({ of, about, origin, tag, again }: EditProps): JSX.Element {
         rows={[
           ["Meaning", about.description],
           ["In use", <code>{spelled(of.value)}</code>],
-          ["From", <bdi>{origin}</bdi>],
+          ["From", <Foreign of={origin} />],
           ["Default", about.default !== undefined && <code>{spelled(about.default)}</code>],
           ["A change", WHEN[about["x-effect"] as keyof typeof WHEN]],
         ]}
@@ -243,7 +243,7 @@ function Preview({ of }: { of: ConfigCheckView }): JSX.Element {
       {of.ok && effects.length === 0 && <p>No value in use would change.</p>}
       {effects.map((one) => (
         <p key={one.key}>
-          <bdi>{one.key}</bdi> {one.effect}.
+          <Foreign of={one.key} /> {one.effect}.
         </p>
       ))}
     </div>
@@ -272,10 +272,10 @@ function History({ of: history, now, tag, again }: HistoryProps): JSX.Element {
   }
   const columns: readonly Column<SettingsChangeView>[] = [
     { head: "When", cell: (change) => <Time at={change.at} /> },
-    { head: "Who", cell: (change) => <bdi title={change.actor}>{change.actor_name ?? change.actor}</bdi> },
+    { head: "Who", cell: (change) => <Foreign title={change.actor} of={change.actor_name ?? change.actor} /> },
     { head: "By", cell: (change) => [change.source, change.revision].filter((part) => part !== null).join(" ") || "–" },
     { head: "Generation", kind: "number", cell: (change) => <a href={link(["settings"], { since: `${change.generation - 1}` })}>{change.generation}</a> },
-    { head: "Setting", kind: "main", cell: (change) => <bdi>{change.key}</bdi> },
+    { head: "Setting", kind: "main", cell: (change) => <Foreign of={change.key} /> },
     { head: "Change", kind: "text", cell: (change) => <Was old={change.old} new={change.new} /> },
     {
       head: "Undo",

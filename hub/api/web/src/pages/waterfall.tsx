@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { brisk, count, money } from "../format";
 import { now } from "../live";
-import { type Column, Pager, Read, Section, State, Table } from "../parts";
+import { type Column, Foreign, Pager, Read, Section, State, Table } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import type { SpanView } from "../types";
@@ -164,10 +164,10 @@ function Name({ of: { span, parts }, isOpen, turn }: NameProps): JSX.Element {
   if (span.kind === "model") return <span class="part">question to {span.name}</span>;
   if (span.kind === "call") return <span class="part">{span.name}</span>;
   const path = span.path ?? "";
-  if (!parts) return <bdi>{path}</bdi>;
+  if (!parts) return <Foreign of={path} />;
   return (
     <button type="button" class="turn" aria-expanded={isOpen(path)} onClick={() => turn(path)}>
-      <bdi>{path}</bdi>
+      <Foreign of={path} />
     </button>
   );
 }
