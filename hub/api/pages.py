@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 BUNDLE: Final = Path(__file__).parent / "web" / "dist"
+COMMANDS: Final = Path(__file__).with_name("commands.json")  # with a sentence about each, for the palette
 INDEX: Final = "index.html"
 ASSETS: Final = "assets/"  # folder of files with a hash in their names, which never change
 # First parts of paths that are no pages: those of the interface, and of the bundle's files.
@@ -73,7 +74,8 @@ class Pages:
     def files(self) -> Mapping[str, File]:
         """Return the files of the bundle by their paths."""
         manifest = msgspec.json.decode((self._folder / "manifest.json").read_bytes(), type=Manifest)
-        return {f"/{name}": _read(self._folder, name) for name in manifest.files}
+        files = {f"/{name}": _read(self._folder, name) for name in manifest.files}
+        return files | {f"/{COMMANDS.name}": _read(COMMANDS.parent, COMMANDS.name)}
 
     async def find(self, method: str, path: str, asked: Headers) -> Response | None:
         """Return the response to a request for a page or a file of the bundle; None: it asks for neither."""

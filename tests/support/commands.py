@@ -1,13 +1,16 @@
-"""The declared commands of the nouns as data: ``hub/cli/commands.json``."""
+"""Commands as data: the declared ones of the nouns, and all of them with a sentence about each."""
 
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import click
+
 from hub.api.application import ANSWERED, DECLARED
 from hub.api.document import ALIAS, openapi_document
 from hub.api.noun import Command, Noun, Route
+from hub.cli.app import hub
 from hub.cli.options import FORMS
 
 NAMED = {
@@ -34,6 +37,23 @@ def commands() -> str:
     lines = [json.dumps(_short(one), ensure_ascii=False) for one in declared]
     every = ",\n".join(sorted(lines))
     return f'{{"groups": {json.dumps(groups)}, "commands": [\n{every}\n]}}\n'
+
+
+def command_list() -> str:
+    """Return each command with its arguments, and a sentence about it, as JSON for the dashboard."""
+    rows = _leaves(hub, click.Context(hub, info_name="hub"))
+    return "[\n{}\n]\n".format(",\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+
+
+def _leaves(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, str]]:
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            inner = command.get_command(ctx, name)
+            assert inner is not None
+            yield from _leaves(inner, click.Context(inner, info_name=name, parent=ctx))
+    else:
+        pieces = [piece for param in command.params for piece in param.get_usage_pieces(ctx)]
+        yield " ".join([ctx.command_path, *pieces]), command.get_short_help_str(limit=200)
 
 
 def _short(value: Any) -> Any:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from hub.api.pages import COMMANDS as COMMAND_LIST
 from hub.cli.app import hub
 from hub.docs import contents
 from protocol.marks import MARKS
 from tests.support import references
-from tests.support.commands import commands
+from tests.support.commands import command_list, commands
 from tests.support.protocol_page import Notes, notes_in, rewrite, sections
 from tests.support.protocol_schema import asyncapi, json_schema
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
@@ -62,6 +63,7 @@ def documents() -> dict[Path, str]:
         PROTOCOL / "asyncapi.json": asyncapi(),
         COMMANDS: commands(),
         TYPES: types(),
+        COMMAND_LIST: command_list(),
         ROUTES: CliRunner().invoke(hub, ["routes"]).stdout,
         PAGE: rewrite(PAGE.read_text(encoding="utf-8"), sections(notes())),
         HANDBOOK / "settings.md": references.settings_page(),

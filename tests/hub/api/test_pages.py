@@ -67,6 +67,9 @@ async def test_each_file_of_the_committed_bundle_is_there_and_names_no_other_ori
     files = Pages(BUNDLE).files
     assert "/index.html" in files
     assert b"//" not in files["/index.html"].plain
+    assert ["hub agents pause NAME", "Stop starting runs of an agent."] in json.loads(
+        files["/commands.json"].plain
+    )
     for file in files.values():
         assert "default-src 'none'" in file.headers["content-security-policy"]
 

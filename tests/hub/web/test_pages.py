@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 from playwright.async_api import Browser, expect
 
 from hub.api.door.roles import Role
+from hub.cli.app import hub as cli
 from hub.links.link import RoundTrip
 from hub.settings.limit_settings import Limits
 from storage import issue_mutes
@@ -54,7 +57,11 @@ _ONLY_CLICKED = """() => [...document.querySelectorAll("body *")].filter((one) =
 # Texts in Latin letters that are written from right to left: a text of others beside them turned them.
 _TURNED = r"""() => {
   const turned = [], range = document.createRange();
-  const letter = (node, at) => (range.setStart(node, at), range.setEnd(node, at + 1), range.getBoundingClientRect());
+  const letter = (node, at) => {
+    range.setStart(node, at);
+    range.setEnd(node, at + 1);
+    return range.getBoundingClientRect();
+  };
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = texts.nextNode()); ) {
     const at = node.data.search(/[a-z]{2}/i);
@@ -155,6 +162,40 @@ async def test_an_agent_is_seen_in_the_calendar_found_by_keys_and_paused(
     await connected.get_by_text("of the last 14 days, once").click()
     times = connected.get_by_role("table", name="Times of its connections")
     await expect(times.locator("td[data-head=Until]")).to_have_text("now")
+
+
+async def test_commands_are_found_by_a_few_letters_and_are_done_lead_to_their_page_or_are_copied(
+    hub: ServedHub, visit: Visit
+) -> None:
+    await visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await visit.open("")
+    page, keys = visit.page, visit.page.keyboard
+    best = page.locator("#choices li").first
+
+    async def choose(text: str, match: str) -> None:
+        await keys.press("Control+k")
+        await page.get_by_label("View, agent, device or command").fill(text)
+        await expect(best.locator("span").first).to_have_text(match)
+        await keys.press("Enter")
+
+    await choose("mailboxes", "Mail and calendars")
+    await page.get_by_role("heading", name="Mail and calendars").wait_for()
+    await choose("notes pause", "Pause notes")
+    await page.get_by_text("notes is paused.").wait_for()
+    assert (await hub.store.read(agents.agent_called, "notes", None)).lifecycle == "paused"
+    await choose("rsm notes", "Resume notes")
+    await page.get_by_text("notes works again.").wait_for()
+    await choose("ls runs", "hub runs ls")
+    await page.get_by_role("heading", name="Runs").wait_for()
+    await choose("agnts crt", "hub agents create NAME")
+    await page.get_by_role("heading", name="New agent").wait_for()
+    await choose("backup", "hub backup FILE")
+    await page.get_by_text("Copied, for a shell: hub backup FILE").wait_for()
+    assert await page.evaluate("navigator.clipboard.readText()") == "hub backup FILE"
+    await keys.press("Control+k")
+    await page.get_by_label("View, agent, device or command").fill("qqq")
+    await page.get_by_text("Nothing is called that.").wait_for()
+    assert visit.complaints == []
 
 
 async def test_home_counts_what_happened_since_the_last_visit_and_leads_to_it(
@@ -586,6 +627,19 @@ async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(
             assert not any(cookie["httpOnly"] for cookie in await visit.context.cookies())
             await visit.page.goto(address)  # of a link that was used
             await visit.page.get_by_role("alert").wait_for()
+
+
+@pytest.mark.soak
+async def test_each_command_beside_a_page_is_one_of_the_command_line(visit: Visit) -> None:
+    commands = set[str]()
+    for path in PAGES:
+        await visit.open(path)
+        commands |= set(await visit.page.locator("button.command code").all_inner_texts())
+    assert len(commands) >= 20
+    for command in commands:
+        program, *words = shlex.split(command)
+        asked = CliRunner().invoke(cli, [*words, "--help"])
+        assert (program, asked.exit_code) == ("hub", 0), (command, asked.output)
 
 
 @pytest.mark.soak

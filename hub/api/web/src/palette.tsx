@@ -1,9 +1,11 @@
-// The command palette: every view, agent and device by a few letters of its name, and what can be done with it.
+// The command palette: every view, agent, device and command by a few letters of its name, and what can be done with it.
+import { signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
-import { attempt, signOut } from "./acting";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { attempt, report, signOut } from "./acting";
 import { isHelpShown, isPaletteShown } from "./keys";
 import { hasSession, isAtDevice, may } from "./me";
+import { copied } from "./parts";
 import { useReading } from "./reading";
 import { go, link } from "./router";
 import { ask } from "./server";
@@ -12,21 +14,51 @@ import { views } from "./views";
 interface Entry {
   readonly title: string;
   readonly about: string;
+  /** Found by its words, but not shown. */
+  readonly more?: string;
   readonly action: () => void;
 }
 
 const SHOWN = 12;
 const KNOWN = 200; // agents and devices that are offered; their lists find the others
 
+/** Where the dashboard does what a command does, by the first words of the command. */
+const PLACES: Readonly<Record<string, string>> = {
+  agents: "/agents",
+  "agents calendar": "/agents?view=week",
+  "agents create": "/agents?new=1",
+  "agents next": "/agents?view=week",
+  answer: "/questions",
+  ask: "/questions",
+  audit: "/audit",
+  boards: "/boards",
+  config: "/settings",
+  connectors: "/connectors",
+  devices: "/devices",
+  doctor: "/",
+  help: "/docs",
+  issues: "/",
+  items: "/review",
+  logs: "/log",
+  messages: "/messages",
+  metrics: "/trends",
+  pair: "/devices",
+  review: "/review",
+  run: "/agents",
+  runs: "/runs",
+  status: "/",
+  summary: "/",
+};
+
 export function Palette(): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
   const isShown = isPaletteShown.value;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (isShown) dialog.current?.showModal();
     else dialog.current?.close();
   }, [isShown]);
   return (
-    <dialog ref={dialog} class="palette" aria-label="Go to" onClose={() => (isPaletteShown.value = false)}>
+    <dialog ref={dialog} class="palette" aria-label="Go to" onClose={() => dialog.current?.open || (isPaletteShown.value = false)}>
       {isShown && <Choices />}
     </dialog>
   );
@@ -36,7 +68,7 @@ function Choices(): JSX.Element {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const entries = useEntries();
-  const found = entries.filter((entry) => isLike(entry.title, text)).slice(0, SHOWN);
+  const found = useMemo(() => matches(entries, text), [entries, text]);
   function choose(entry: Entry | undefined): void {
     if (!entry) return;
     isPaletteShown.value = false;
@@ -54,11 +86,11 @@ function Choices(): JSX.Element {
       <input
         type="text"
         role="combobox"
-        aria-label="View, agent or device"
+        aria-label="View, agent, device or command"
         aria-expanded="true"
         aria-controls="choices"
         aria-activedescendant={found.length > 0 ? `choice-${at}` : undefined}
-        placeholder="View, agent, device…"
+        placeholder="View, agent, device, command…"
         autocomplete="off"
         autoFocus
         value={text}
@@ -71,7 +103,7 @@ function Choices(): JSX.Element {
       <ul id="choices" role="listbox" aria-label="Matches">
         {found.map((entry, number) => (
           <li
-            key={entry.title}
+            key={`${entry.title} ${entry.about}`}
             id={`choice-${number}`}
             role="option"
             aria-selected={number === at}
@@ -87,27 +119,46 @@ function Choices(): JSX.Element {
   );
 }
 
+/** Every command with a sentence about it: read once the palette is opened. */
+const commands = signal<readonly (readonly [words: string, about: string])[]>([]);
+
+async function readCommands(): Promise<void> {
+  if (commands.value.length > 0 || isAtDevice()) return;
+  try {
+    commands.value = (await (await fetch("/commands.json")).json()) as typeof commands.value;
+  } catch {
+    // The hub is out of reach: the palette has the pages.
+  }
+}
+
 function useEntries(): readonly Entry[] {
+  useEffect(() => void readCommands(), []);
+  const listed = commands.value;
   const { data: agents } = useReading("/v1/agents", { query: { limit: KNOWN }, when: !isAtDevice() });
   const { data: devices } = useReading("/v1/devices", { query: { limit: KNOWN }, when: !isAtDevice() });
-  const mayRun = may("run");
-  return [
-    ...views().map((view) => ({
-      title: view.title,
-      about: `g ${view.key}`,
-      action: () => go(`/${view.path}`),
-    })),
-    { title: "Keys", about: "?", action: () => (isHelpShown.value = true) },
-    ...(hasSession() ? [{ title: "Sign out", about: "end the session", action: () => void signOut() }] : []),
-    ...(agents?.agents ?? []).flatMap(({ name }) => [
-      { title: name, about: "agent", action: () => go(link(["agents", name])) },
-      { title: `Runs of ${name}`, about: "runs", action: () => go(link(["runs"], { agent: name })) },
-      ...(mayRun ? [{ title: `Start a run of ${name}`, about: `hub run ${name}`, action: () => void start(name) }] : []),
-    ]),
-    ...(devices?.devices ?? [])
-      .filter((device) => device.revoked_at === null)
-      .map(({ name }) => ({ title: name, about: "device", action: () => go(link(["devices", name])) })),
-  ];
+  return useMemo(() => {
+    const mayRun = may("run");
+    return [
+      ...views().map((view) => ({
+        title: view.title,
+        about: `g ${view.key}`,
+        more: view.about,
+        action: () => go(`/${view.path}`),
+      })),
+      { title: "Keys", about: "?", action: () => (isHelpShown.value = true) },
+      ...(hasSession() ? [{ title: "Sign out", about: "end the session", action: () => void signOut() }] : []),
+      ...(agents?.agents ?? []).flatMap(({ name, lifecycle, gateway }) => [
+        { title: name, about: "agent", action: () => go(link(["agents", name])) },
+        { title: `Runs of ${name}`, about: "runs", action: () => go(link(["runs"], { agent: name })) },
+        ...(mayRun && gateway === null ? [{ title: `Start a run of ${name}`, about: `hub run ${name}`, action: () => void start(name) }] : []),
+        ...(mayRun ? [turning(name, lifecycle === "paused")] : []),
+      ]),
+      ...(devices?.devices ?? [])
+        .filter((device) => device.revoked_at === null)
+        .map(({ id, name }) => ({ title: name, about: "device", action: () => go(link(["devices", id])) })),
+      ...listed.map(([words, about]) => ({ title: words, about, action: () => doing(words) })),
+    ];
+  }, [agents, devices, listed]);
 }
 
 async function start(name: string): Promise<void> {
@@ -115,13 +166,62 @@ async function start(name: string): Promise<void> {
   go(link(["runs"], { agent: name }));
 }
 
-/** Return whether the letters of *text* are in *title*, in their order. */
-function isLike(title: string, text: string): boolean {
-  let rest = title.toLowerCase();
-  for (const letter of text.toLowerCase().replaceAll(" ", "")) {
-    const at = rest.indexOf(letter);
-    if (at < 0) return false;
-    rest = rest.slice(at + 1);
+function turning(name: string, isPaused: boolean): Entry {
+  const params = { name };
+  const resume = (): Promise<boolean> => attempt(() => ask("post", "/v1/agents/{name}/resume", { params, body: {} }), `${name} works again.`);
+  const pause = (): Promise<boolean> => attempt(() => ask("post", "/v1/agents/{name}/pause", { params }), `${name} is paused.`);
+  return isPaused
+    ? { title: `Resume ${name}`, about: `hub agents resume ${name}`, action: () => void resume() }
+    : { title: `Pause ${name}`, about: `hub agents pause ${name}`, action: () => void pause() };
+}
+
+/** Go to the page that does the same as a command; copy a command that has none. */
+function doing(words: string): void {
+  const [, first = "", second = ""] = words.split(" ");
+  const place = PLACES[`${first} ${second}`] ?? PLACES[first];
+  const view = place?.replace(/^\/|\?.*/g, "");
+  if (place === "/docs") location.assign(place);
+  else if (place !== undefined && views().some(({ path }) => path === view)) go(place);
+  else void copying(words);
+}
+
+async function copying(words: string): Promise<void> {
+  const isCopied = await copied(words);
+  report(
+    <>
+      {isCopied ? "Copied, for a shell:" : "In a shell:"} <code>{words}</code>
+    </>,
+  );
+}
+
+/** Return the entries that a text means, the best ones first. */
+function matches(entries: readonly Entry[], text: string): readonly Entry[] {
+  const words = text.toLowerCase().split(" ").filter(Boolean);
+  return entries
+    .map((entry) => ({ entry, cost: words.reduce((sum, word) => sum + distance(entry, word), 0) }))
+    .filter(({ cost }) => cost < Infinity)
+    .sort((one, other) => one.cost - other.cost)
+    .slice(0, SHOWN)
+    .map(({ entry }) => entry);
+}
+
+/** Return how far a word is from a title: 0, a word of it begins so; Infinity, its letters are not in it. */
+function distance({ title, about, more = "" }: Entry, word: string): number {
+  const whole = title.toLowerCase();
+  const at = whole.indexOf(word);
+  if (at === 0 || whole.includes(` ${word}`)) return 0;
+  if (at > 0) return 1;
+  if (`${about} ${more}`.toLowerCase().includes(word)) return 2;
+  return scattered(whole, word);
+}
+
+/** Return a cost by the letters between those of *word*, which have to be in *whole* in their order. */
+function scattered(whole: string, word: string): number {
+  let [from, last] = [-1, -1];
+  for (const letter of word) {
+    last = whole.indexOf(letter, last + 1);
+    if (last < 0) return Infinity;
+    if (from < 0) from = last;
   }
-  return true;
+  return 3 + (last - from - word.length);
 }

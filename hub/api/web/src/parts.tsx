@@ -52,19 +52,32 @@ export function Section({ title, more, children }: { title: string; more?: Child
   );
 }
 
+/** Copy a text. Return whether it was copied: pages without TLS have no clipboard. */
+export async function copied(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A command line that a click copies. */
 export function Command({ text }: { text: string }): JSX.Element {
   const [isCopied, setCopied] = useState(false);
+  const code = useRef<HTMLElement>(null);
   async function copy(): Promise<void> {
-    // Pages without TLS have no clipboard: the text is marked, so that the keyboard copies it.
-    if (!navigator.clipboard) return;
-    await navigator.clipboard.writeText(text);
+    if (!(await copied(text))) {
+      // It is marked, so that the keyboard copies it.
+      if (code.current) getSelection()?.selectAllChildren(code.current);
+      return;
+    }
     setCopied(true);
     setTimeout(() => setCopied(false), 1_500);
   }
   return (
     <button class="command" type="button" onClick={() => void copy()} title="Copy the command">
-      <code>{text}</code>
+      <code ref={code}>{text}</code>
       <span aria-live="polite" class="copied">
         {isCopied ? "copied" : ""}
       </span>

@@ -1,7 +1,7 @@
 // The frame of all pages: navigation, the state of the connection, help, and the page itself.
 import { effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { outcome, signOut } from "./acting";
 import { lasting, zone } from "./format";
 import { isHelpShown, isPaletteShown, listen, own } from "./keys";
@@ -179,12 +179,12 @@ function Outcome(): JSX.Element {
 function Help(): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
   const isShown = isHelpShown.value;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (isShown) dialog.current?.showModal();
     else dialog.current?.close();
   }, [isShown]);
   const always: readonly (readonly [string, string])[] = [
-    [PALETTE, "go to a view, an agent or a device"],
+    [PALETTE, "go to a view, an agent, a device or a command"],
     ["j, k", "next and previous row"],
     ["/", "search"],
     ["?", "these keys"],
@@ -192,7 +192,7 @@ function Help(): JSX.Element {
   ];
   const owned = new Set(own.value.map(({ key }) => key));
   return (
-    <dialog ref={dialog} class="help" aria-label="Keys" onClose={() => (isHelpShown.value = false)}>
+    <dialog ref={dialog} class="help" aria-label="Keys" onClose={() => dialog.current?.open || (isHelpShown.value = false)}>
       <h2>Keys</h2>
       <div class="columns">
         {own.value.length > 0 && <KeyList rows={own.value.map(({ key, about }) => [key, about])} />}
