@@ -111,7 +111,7 @@ export function Time({ at, none = "–", isExact = false }: TimeProps): JSX.Elem
   if (!at) return <span class="quiet">{none}</span>;
   // The time that is kept may be seconds old, and what has just happened would be ahead of it.
   return (
-    <time dateTime={at} title={full(at)}>
+    <time dateTime={at} title={full(at)} class={isExact ? "exact" : undefined}>
       {isExact ? second(at) : ago(at, Math.max(now.value, Date.now()))}
     </time>
   );

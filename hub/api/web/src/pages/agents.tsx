@@ -40,7 +40,7 @@ function List(): JSX.Element {
   return (
     <Page
       title="Agents"
-      command={view ? "hub agents next" : "hub agents"}
+      {...(!view && { command: "hub agents" })}
       actions={may("devices") && <a class="button main" href={link(["agents"], { new: "1" })}>New agent</a>}
     >
       <nav class="pager" aria-label="Views of agents">

@@ -15,7 +15,7 @@ const COLUMNS: readonly Column<AuditEntryView>[] = [
   { head: "Entry", kind: "number", cell: (entry) => entry.seq },
   { head: "When", cell: (entry) => <Time at={entry.at} isExact /> },
   { head: "Who", cell: (entry) => <Named id={entry.actor} name={entry.actor_name} /> },
-  { head: "Event", kind: "main", cell: (entry) => <code>{entry.event}</code> },
+  { head: "Event", kind: "main", cell: (entry) => <code class="name">{entry.event}</code> },
   { head: "Outcome", cell: (entry) => <State of={entry.outcome} /> },
   { head: "About", cell: (entry) => (entry.subject === null ? "–" : <Named id={entry.subject} name={entry.subject_name} />) },
   { head: "Details", kind: "text", cell: (entry) => <Details of={entry} /> },

@@ -173,7 +173,12 @@ function Waiting(): JSX.Element {
   return (
     <>
       <ul class="cards">{waiting}</ul>
-      {hasMore && <p class="quiet">There are more: the first {SHOWN} of each kind are shown.</p>}
+      {hasMore && (
+        <p class="quiet">
+          The first {SHOWN} of each kind are shown. All of them: <a href="/review">items</a>, <a href="/questions">questions</a>
+          {mayApprove && <>, <a href="/devices">devices</a></>}.
+        </p>
+      )}
     </>
   );
 }
