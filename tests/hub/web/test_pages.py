@@ -570,6 +570,21 @@ async def test_metrics_are_plotted_for_a_range_with_their_numbers_and_lead_to_th
     await expect(newest).to_have_text(["7.2", "3.6", "3.6"])
     away = devices.locator("tbody tr").nth(20).locator("td.number")
     await expect(away).to_have_text(["3.6", "3.6", "\u2013"])
+    heat = visit.page.get_by_role("table", name="Runs that ended")
+    assert await heat.get_by_role("rowheader").all_inner_texts() == [
+        *("Mon 5 Jan", "Sun 4 Jan", "Sat 3 Jan", "Fri 2 Jan"),
+        *("Thu 1 Jan", "Wed 31 Dec", "Tue 30 Dec"),
+    ]
+    cells = await heat.get_by_role("link").all_inner_texts()
+    assert sum(int(cell.removesuffix("!")) for cell in cells) == 122 + 61
+    assert any(cell.endswith("!") for cell in cells)
+    await expect(heat.get_by_role("row", name="Mon 5 Jan").get_by_role("link")).not_to_have_count(0)
+    await visit.page.get_by_label("Last").select_option("30 days")
+    await expect(heat.get_by_role("rowheader")).to_have_count(30)
+    hour = heat.get_by_role("row", name="Mon 5 Jan").get_by_role("link").last
+    assert await hour.get_attribute("href") == (
+        "/runs?since=2026-01-05T08%3A00%3A00.000Z&until=2026-01-05T09%3A00%3A00.000Z"
+    )
     await visit.page.get_by_label("Last").select_option("6 hours")
     await visit.page.get_by_role("button", name="hub metrics --since 6h --step 5m", exact=True).wait_for()
     assert visit.page.url.endswith("/trends?range=6+hours")

@@ -8,6 +8,7 @@ import { Plot, type Series, STROKES } from "../plot";
 import { useKept, useReading } from "../reading";
 import { place, refine } from "../router";
 import type { HubSeriesView } from "../types";
+import { HeatMap } from "./heat_map";
 
 const MOST = 60; // series of one metric that are read; the plot shows the greatest
 const EVERY_MS = 60_000;
@@ -27,6 +28,7 @@ const RANGES: Readonly<Record<string, Range>> = {
   "30 days": { since: "30d", step: "6h", span_s: 720 * HOUR_S, step_s: 6 * HOUR_S },
 };
 const FIRST = "24 hours";
+const LEAST_DAYS = 7; // of the heat map: a shorter time shows no habit
 
 interface Topic {
   readonly title: string;
@@ -74,6 +76,7 @@ export function Metrics(): JSX.Element {
           <Chart key={topic.metric} topic={topic} range={range} />
         ))}
       </div>
+      <HeatMap days={Math.max(LEAST_DAYS, range.span_s / (24 * HOUR_S))} />
     </Page>
   );
 }
