@@ -1,10 +1,11 @@
 """``python -m tests.evaluation [BAR ...]``: measure the bars of extraction and measurements, or some of them.
 
+A bar with options takes what stands behind it: ``python -m tests.evaluation forms --seeds 3 --faults``.
 Exit code 1 when a bar is not met.
 """
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from time import perf_counter
 from typing import Final, NamedTuple
@@ -22,13 +23,14 @@ class Bar(NamedTuple):
     title: str
     module: str
     function: str = "measure"
+    has_options: bool = False
 
-    async def measure(self, told: Told) -> list[Figure]:
+    async def measure(self, told: Told, options: Sequence[str]) -> list[Figure]:
         """Its figures."""
-        function: Callable[[Told], Awaitable[list[Figure]]] = getattr(
+        function: Callable[..., Awaitable[list[Figure]]] = getattr(
             import_module(f"tests.evaluation.{self.module}"), self.function
         )
-        return await function(told)
+        return await (function(told, options) if self.has_options else function(told))
 
 
 BARS: Final = {
@@ -48,6 +50,7 @@ BARS: Final = {
     "10": Bar("a server without JSON modes", "planted", "measure_without_schema"),
     "11": Bar("files that would break a reader", "bombs"),
     "12": Bar("a thousand questions at 200 ms", "speed"),
+    "forms": Bar("documents of fifteen forms, through a hub to a device", "forms.measured", has_options=True),
     "metrics": Bar("a million samples over thirty virtual days", "measurements"),
     "peers": Bar("LangExtract and Instructor on the same documents", "peers.side_by_side"),
 }
@@ -55,16 +58,21 @@ BARS: Final = {
 
 def main() -> int:
     """Measure, print, judge."""
-    wanted = sys.argv[1:] or list(BARS)
-    if not set(wanted) <= BARS.keys():
-        print(f"usage: python -m tests.evaluation [BAR ...]   bars: {' '.join(BARS)}", file=sys.stderr)
+    words = sys.argv[1:]
+    options = words[next((nth for nth, word in enumerate(words) if word.startswith("-")), len(words)) :]
+    wanted = words[: len(words) - len(options)] or list(BARS)
+    if not set(wanted) <= BARS.keys() or (options and not all(BARS[bar].has_options for bar in wanted)):
+        print(
+            f"usage: python -m tests.evaluation [BAR ...] [OPTION ...]   bars: {' '.join(BARS)}",
+            file=sys.stderr,
+        )
         return _MISUSED
     all_met = True
     for number in wanted:
         bar = BARS[number]
         print(f"\nbar {number}: {bar.title}", flush=True)
         began = perf_counter()
-        figures = anyio.run(bar.measure, _tell)
+        figures = anyio.run(bar.measure, _tell, options)
         print(*(figure.line for figure in figures), sep="\n")
         print(f"  ({perf_counter() - began:.0f} s)", flush=True)
         all_met &= are_met(figures)

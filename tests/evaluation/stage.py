@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.scenarios.scene import Scene, rows, scene
+from tests.support.oracle import Oracle
 from tests.support.oracle.process import OracleProcess
 from tests.support.processes import POLL_S, model_at
 
@@ -14,7 +15,12 @@ RUN_S = 900.0  # that a run may take
 
 @asynccontextmanager
 async def played(
-    folder: Path, files: Mapping[str, str], oracle: OracleProcess, *, model: str = "", settings: str = ""
+    folder: Path,
+    files: Mapping[str, str],
+    oracle: Oracle | OracleProcess,
+    *,
+    model: str = "",
+    settings: str = "",
 ) -> AsyncIterator[Scene]:
     """The device is connected when the block begins.
 

@@ -207,6 +207,12 @@ class Oracle(Traits):
                 text = f"Sure! Here is what I found:\n```json\n{text}\n```\nAnything else?"
             case Fault.MALFORMED_ANSWER:
                 text = "I am sorry, but I would rather talk about the weather."
+            case Fault.EMPTY_ANSWER:
+                text = ""
+            case Fault.FILTERED:
+                text, finish = text[: len(text) // 2], "content_filter"
+            case Fault.LOOSE_JSON:
+                text = text.replace("}]", ",},]").replace('{"items"', '// here they are\n{"items"')
             case Fault.NO_FINISH:
                 text, finish = text[: len(text) // 2], None
             case Fault.RUNAWAY_BLANKS:

@@ -30,6 +30,10 @@ class Fault(StrEnum):
     DOUBLED = "doubled"  # the first record twice
     FOREIGN_TABLE = "foreign_table"  # the first record once more, for a table nobody asked for
     BEFORE_BORDER = "before_border"  # what stands before the text, as context, is taken for text
+    EMPTY_ANSWER = "empty_answer"  # a good body around no text at all
+    FILTERED = "filtered"  # half an answer, finish_reason content_filter
+    LOOSE_JSON = "loose_json"  # JSON as people write it: commas too many, a remark
+    MISQUOTED = "misquoted"  # the first record has a quote that is nowhere; played by readers that know it
 
 
 # Every fault that a run must get over without losing anything, at the odds of a very bad day.
@@ -49,6 +53,14 @@ BAD_DAY: Final[dict[Fault, float]] = {
     Fault.DOUBLED: 0.08,
     Fault.FOREIGN_TABLE: 0.05,
     Fault.BEFORE_BORDER: 0.05,
+}
+# Twenty kinds.
+WORST_DAY: Final[dict[Fault, float]] = BAD_DAY | {
+    Fault.RATE_LIMIT: 0.02,
+    Fault.EMPTY_ANSWER: 0.03,
+    Fault.FILTERED: 0.03,
+    Fault.LOOSE_JSON: 0.03,
+    Fault.MISQUOTED: 0.05,
 }
 
 
