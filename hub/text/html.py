@@ -35,6 +35,10 @@ _BLOCKS: Final = _tags(
     "footer form h1 h2 h3 h4 h5 h6 header hgroup hr li main nav ol p pre section summary table tr ul"
 )
 _BULLET: Final = "- "
+_HEADINGS: Final = {f"h{level}": f"{'#' * level} " for level in range(1, 7)}
+_LISTS: Final = frozenset(("ul", "ol"))
+_INDENT: Final = "  "
+_MOST_LISTS: Final = 8
 _QUOTE: Final = "blockquote"
 _MOST_QUOTES: Final = 5
 _CELLS: Final = frozenset(("td", "th"))
@@ -102,9 +106,11 @@ class _Lines:
     def __init__(self, *, quote_mark: str) -> None:
         self.dropped = 0
         self.quotes = 0  # number of enclosing <blockquote> elements
+        self.lists = 0  # number of enclosing lists
         self._quote_mark = quote_mark
         self._done: list[str] = []
         self._line: list[str] = []
+        self._sign = ""  # of the line: a bullet, or the mark of a heading
         self._is_preformatted = False  # part of the line is preformatted
 
     def add(self, text: str, *, as_it_is: bool) -> None:
@@ -119,21 +125,28 @@ class _Lines:
             self._line = [other]
 
     def mark(self, sign: str) -> None:
-        self._line.append(sign)
+        """Begin the next line that has text with *sign*."""
+        self._sign = sign
+
+    def add_tab(self) -> None:
+        self._line.append("\t")
 
     def begin_block(self) -> None:
-        if self._line != [_BULLET]:  # the first paragraph of a list item follows its bullet
+        if self._line and "".join(self._line).strip():
             self.end_line()
 
     def end_block(self) -> None:
-        if self._line == [_BULLET]:
-            self._line = []
         self.end_line()
+        self._sign = ""
 
     def end_line(self, *, even_if_empty: bool = False) -> None:
         line = "".join(self._line).rstrip()
         if not self._is_preformatted:
             line = _SPACES.sub(" ", line).lstrip(" ")
+        if line:
+            depth = min(self.lists - (self._sign == _BULLET), _MOST_LISTS)
+            line = f"{_INDENT * depth}{self._sign}{line}"
+            self._sign = ""
         if line or even_if_empty:
             self._add_line(line)
         self._line = []
@@ -192,13 +205,17 @@ def _open(tag: str, lines: _Lines) -> None:
     elif tag in _BLOCKS:
         lines.begin_block()
         lines.quotes += tag == _QUOTE
+        lines.lists += tag in _LISTS
         if tag == "li":
             lines.mark(_BULLET)
+        elif tag in _HEADINGS:
+            lines.mark(_HEADINGS[tag])
 
 
 def _close(tag: str, lines: _Lines) -> None:
     if tag in _BLOCKS:
         lines.end_block()
         lines.quotes -= tag == _QUOTE
+        lines.lists -= tag in _LISTS
     elif tag in _CELLS:
-        lines.mark("\t")
+        lines.add_tab()

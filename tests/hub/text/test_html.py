@@ -11,8 +11,16 @@ def test_a_page_becomes_the_lines_its_reader_sees() -> None:
         "<p>Call <b>Ana</b>\n today.<br>Pay rent</p></body>"
     )
 
-    assert page.text == "Monday\nCall Ana today.\nPay rent"
+    assert page.text == "# Monday\nCall Ana today.\nPay rent"
     assert page.dropped == 0
+
+
+def test_headings_and_nested_lists_keep_their_levels() -> None:
+    page = text_of_html(
+        "<h2>Work</h2><ul>\n<li>\n  <p>Ana</p>\n<p>in Rome</p><ul><li>Pay rent</li>\n<li></li></ul></li>"
+        "<li>Ben<ol><li>Call Eve<br>at home</li></ol></li></ul><h3></h3><p>Bye</p>"
+    )
+    assert page.text == ("## Work\n- Ana\n  in Rome\n  - Pay rent\n- Ben\n  - Call Eve\n    at home\nBye")
 
 
 def test_lists_keep_their_bullets_and_tables_their_cells() -> None:

@@ -177,7 +177,7 @@ def test_what_a_page_hides_is_no_part_of_the_mail() -> None:
     found = read("newsletter-hidden")
 
     assert found.dropped == 1
-    assert found.text.endswith("\n\nBoats\nThe harbour opens on Friday.\n\nSee you there.\n")
+    assert found.text.endswith("\n\n# Boats\nThe harbour opens on Friday.\n\nSee you there.\n")
 
 
 @pytest.mark.parametrize("name", ["latin1-said-utf8", "unknown-charset"])
