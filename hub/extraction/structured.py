@@ -33,7 +33,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.folding import CUE, asides
 from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item, merged
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
-from hub.extraction.when.resolve import date_ms, day_ms
+from hub.extraction.when.resolve import date_ms, day_ms, resolve
 from hub.text.archives import messages_in
 from hub.text.files import MBOX
 from protocol.frame import Field
@@ -67,6 +67,7 @@ _TABLES: Final = (
     (TableName.TIMELINES, _EVENT_COLUMNS, ("date",)),
     (TableName.NOTES, _NOTE_COLUMNS, ("content",)),
 )
+_MOST_DATES: Final = 1_000  # different words for dates in one file that are parsed, 2 ms each
 _CELL_STATUS: Final[dict[str, str]] = {
     **dict.fromkeys(("todo", "open", "new", "notstarted", "pending", "backlog", "no", "false"), "todo"),
     **dict.fromkeys(("inprogress", "doing", "started", "wip", "active"), "in_progress"),
@@ -99,10 +100,11 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
     if columns is None or any(len(row.cells) > len(rows[0].cells) for row in rows):
         return None
     header = (text[rows[0].start : rows[0].end],)
+    dates = _Dates(document, options)
     items: list[Item] = []
     prose: list[Passage] = []
     for row in rows[1:]:
-        item = make_item(columns.table, _row_fields(columns, row, options), text, row.start, row.end, options)
+        item = make_item(columns.table, _row_fields(columns, row, dates), text, row.start, row.end, options)
         if item is not None:
             items.append(item)
         elif columns.table in options.data_types:  # for example without a title, or with an informal date
@@ -151,13 +153,33 @@ def _columns(header: list[str]) -> _Columns | None:
     return None
 
 
-def _row_fields(columns: _Columns, row: _Row, options: ExtractionOptions) -> dict[str, Field]:
+class _Dates:
+    """Dates in cells: in figures, or in words that count from the date of the file."""
+
+    def __init__(self, document: Document, options: ExtractionOptions) -> None:
+        self._anchor = document.modified_at
+        self._timezone = options.timezone
+        self._known: dict[tuple[str, bool], int | None] = {}
+
+    def at_ms(self, cell: str, *, is_due: bool) -> int | None:
+        """Return the date of a cell, or None if its words do not tell a day."""
+        in_figures = date_ms(cell, self._timezone)
+        key = (cell, is_due)
+        if in_figures is not None or not cell or (key not in self._known and len(self._known) >= _MOST_DATES):
+            return in_figures
+        if key not in self._known:
+            moment = resolve(cell, anchor=self._anchor, timezone=self._timezone, is_due=is_due)
+            self._known[key] = moment.at_ms if moment is not None else None
+        return self._known[key]
+
+
+def _row_fields(columns: _Columns, row: _Row, dates: _Dates) -> dict[str, Field]:
     """Return the row's cells by field; invalid values are appended to the description."""
     values: dict[str, Field] = {}
     unread: list[str] = []
     for field, place in columns.fields.items():
         cell = row.cells[place] if place < len(row.cells) else ""
-        values[field] = _value(field, cell, options)
+        values[field] = _value(field, cell, dates)
         if cell and values[field] is None:
             unread.append(f"{field}: {cell}")
     if unread and columns.table is TableName.TASKS:
@@ -165,7 +187,7 @@ def _row_fields(columns: _Columns, row: _Row, options: ExtractionOptions) -> dic
     return values
 
 
-def _value(field: str, cell: str, options: ExtractionOptions) -> Field:
+def _value(field: str, cell: str, dates: _Dates) -> Field:
     match field:
         case "status":
             return _CELL_STATUS.get(_plain(cell))
@@ -174,7 +196,7 @@ def _value(field: str, cell: str, options: ExtractionOptions) -> Field:
         case "assignee":
             return [name.strip() for name in re.split(r"[;/]", cell) if name.strip()]
         case "dueDate" | "date":
-            return date_ms(cell, options.timezone)
+            return dates.at_ms(cell, is_due=field == "dueDate")
         case _:
             return cell
 

@@ -3,6 +3,7 @@
 from contextlib import aclosing
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,7 +180,7 @@ def test_a_calendar_is_known_by_its_media_type_as_well() -> None:
 
 def test_a_table_whose_header_is_clear_is_read_row_by_row() -> None:
     header = "Task;Due date;Owner;Status;Notes\n"
-    rows = 'Buy milk;2026-03-03;Anna/Bob;open;"two\nlines"\n;;;;\nX;3.4.2026;;odd;\n'
+    rows = 'Buy milk;2026-03-03;Anna/Bob;open;"two\nlines"\n;;;;\nX;03/04;;odd;\n'
     first, second = read("t.csv", header + rows).items
     assert first.data == {
         "title": "Buy milk",
@@ -189,7 +190,7 @@ def test_a_table_whose_header_is_clear_is_read_row_by_row() -> None:
         "description": "two\nlines",
     }
     assert first.quote == 'Buy milk;2026-03-03;Anna/Bob;open;"two\nlines"'
-    assert second.data == {"title": "X", "description": "status: odd\ndueDate: 3.4.2026"}
+    assert second.data == {"title": "X", "description": "status: odd\ndueDate: 03/04"}
 
 
 def test_the_table_that_takes_more_of_the_header_wins() -> None:
@@ -248,12 +249,28 @@ def test_a_component_that_says_something_but_makes_no_item_is_left_to_the_model(
     assert read("c.ics", text, only_notes).prose == []
 
 
+@pytest.mark.parametrize(
+    ("cell", "due"),
+    [
+        ("3 May 2026", "2026-05-03"),
+        ("18. Mai 2026", "2026-05-18"),
+        ("tomorrow", "2026-03-04"),
+        ("Friday", "2026-03-06"),
+        ("3.4.2026", "2026-04-03"),
+    ],
+)
+def test_words_in_a_cell_are_a_date_which_counts_from_that_of_the_file(cell: str, due: str) -> None:
+    written = datetime(2026, 3, 3, 9, tzinfo=UTC)
+    document = msgspec.structs.replace(note(f"Task,Due\nPay,{cell}\n", "t.csv"), modified_at=written)
+    (item,) = structured.read(document, EVERYTHING).items
+    assert item.data == {"title": "Pay", "dueDate": berlin(due, "+02:00" if due > "2026-03-29" else "+01:00")}
+
+
 def test_rows_that_make_no_item_are_left_to_the_model_under_their_header() -> None:
     text = "Event,Date\nFair,2026-03-03\nBall,3 May 2026\n,\n,2026-05-05\nRun,2026-06-01\nWalk,soon\n"
     form = read("t.csv", text)
-    assert [item.data["title"] for item in form.items] == ["Fair", "Run"]
+    assert [item.data["title"] for item in form.items] == ["Fair", "Ball", "Run"]
     assert [(text[span.start : span.end], span.headings) for span in form.prose] == [
-        ("Ball,3 May 2026", ("Event,Date",)),
         (",2026-05-05", ("Event,Date",)),
         ("Walk,soon", ("Event,Date",)),
     ]
