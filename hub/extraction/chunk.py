@@ -21,7 +21,8 @@ from typing import Final
 
 import msgspec
 
-from hub.extraction.folding import is_unspaced
+from hub.extraction.folding import is_unspaced, splits
+from hub.extraction.outline import Outline
 
 _ENDS: Final = ".!?\u2026\u203d\u061f\u06d4\u0589\u0964\u0965\u1362\u17d4\u104b"  # a blank must follow
 _WIDE_ENDS: Final = "\u3002\uff01\uff1f\uff61\uff0e"  # nothing needs to follow
@@ -39,11 +40,12 @@ _ABBREVIATED: Final = re.compile(
 _ORDINAL: Final = re.compile(r"(?:^|\s)\d{1,3}\.$")  # "3. May", "1. first"
 _LONGEST_ABBREVIATION: Final = 16  # upper bound of an abbreviation with the character before and its dot
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
-_LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[>|#])")
+_LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[|#])")
 _WRAPPED_FROM: Final = 50  # a shorter line was ended deliberately, not by wrapping
 
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
 _QUOTE: Final = ">"
+_QUOTE_MARKS: Final = re.compile(r"[ \t]*(?:>[ \t]?)+")
 _PART_MARK: Final = re.compile(
     r"(?:-{2,} ?$|-{3,} ?[^\W\d_][^\r\n]{0,60}-{3,}|_{10,} *$|={10,} *$)", re.MULTILINE
 )
@@ -69,12 +71,12 @@ class Strength(IntEnum):
 
 
 class Headings:
-    """Headings of a plain text, recognized by their layout, and the subject of a mail."""
+    """Headings of a plain text, recognized by their layout, and subject and sender of a mail."""
 
     def __init__(self, text: str) -> None:
         self._places: list[int] = []
         self._titles: list[str] = []
-        self.subject = _subject_of(text)
+        self._of_mail = _headings_of_mail(text)
         at = 0
         while at < len(text):
             line = _LINE.match(text, at)
@@ -90,10 +92,10 @@ class Headings:
         return nth >= 0 and self._places[nth] == start
 
     def above(self, start: int, *, since: int) -> tuple[str, ...]:
-        """Return the headings above *start*: the subject, and the last heading *since* a place."""
+        """Return the headings above *start*: of the mail, and the last heading *since* a place."""
         nth = bisect_right(self._places, start - 1) - 1
         last = (self._titles[nth],) if nth >= 0 and self._places[nth] >= since else ()
-        return (self.subject, *last) if self.subject and start > 0 else last
+        return (*self._of_mail, *last) if start > 0 else last
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -178,14 +180,23 @@ def _blocks(text: str, start: int, end: int) -> Iterator[int]:
 
 
 def _is_ended(line: str, following: str) -> bool:
+    depth, line = _quoted(line)
+    next_depth, following = _quoted(following)
     content = line.strip()
     return (
-        not content
+        depth != next_depth
+        or not content
         or not following.strip()
         or (len(content) < _WRAPPED_FROM and not any(map(is_unspaced, content)))
         or content.endswith(":")
         or _LIST_MARK.match(following) is not None
     )
+
+
+def _quoted(line: str) -> tuple[int, str]:
+    """Return the depth of quotation of a line, and its text without the marks."""
+    marks = _QUOTE_MARKS.match(line)
+    return (marks.group().count(_QUOTE), line[marks.end() :]) if marks else (0, line)
 
 
 def _is_only_a_dot(text: str, begin: int, match: re.Match[str]) -> bool:
@@ -225,14 +236,15 @@ def _is_alone(text: str, line: re.Match[str]) -> bool:
     return _ENDS_BLANK.search(before) is not None and (after is None or not after.group().strip())
 
 
-def _subject_of(text: str) -> str:
-    """Return the subject of a text that starts with mail header fields, or an empty string."""
+def _headings_of_mail(text: str) -> tuple[str, ...]:
+    """Return subject and sender of a text that starts with mail header fields."""
     fields: dict[str, str] = {}
     at = 0
     while field := _MAIL_FIELD.match(text, at):
         fields.setdefault(field.group(1), field.group(2).strip())
         at = field.end()
-    return fields.get("Subject", "") if len(fields) > 1 else ""
+    shown = (fields.get("Subject", ""), f"From: {fields['From']}" if "From" in fields else "")
+    return tuple(filter(None, shown)) if len(fields) > 1 else ()
 
 
 def _row_kind(line: str) -> tuple[str, int]:
@@ -247,6 +259,7 @@ CHARS_PER_TOKEN: Final = 3.5  # in alphabetic scripts; scripts without blanks ne
 LEAST_CHARS: Final = 80  # shorter pieces are not halved
 
 _LEAST_SHARE: Final = 4  # minimum size of a chunk, as a fraction of the maximum
+_MOST_SHARED_TOKENS: Final = 60  # of two chunks cut inside a sentence: about forty words
 _MARKING_CHARS: Final = 48  # the beginning of a sentence that determines the hash: most edits come later
 
 
@@ -265,6 +278,8 @@ class Chunk(msgspec.Struct, frozen=True):
         headings: headings above it, outermost first.
         before: place of the previous sentence; empty at the start of a new topic.
         columns: place of the header of the table that it continues; empty otherwise.
+        above: places of the lines that enclose it, outermost first, such as list items.
+        shared: characters at its start that the chunk before it has too: it was cut inside a sentence.
     """
 
     start: int
@@ -272,6 +287,8 @@ class Chunk(msgspec.Struct, frozen=True):
     headings: tuple[str, ...] = ()
     before: tuple[int, int] = (0, 0)
     columns: tuple[int, int] = (0, 0)
+    above: tuple[tuple[int, int], ...] = ()
+    shared: int = 0
 
 
 def split(
@@ -282,12 +299,12 @@ def split(
     No chunk is larger than 1.5 times that. As chunks end at the strongest borders rather than when they are
     full, *chunk_tokens* is their average size. With *by_sentence*, each sentence is a chunk.
     """
-    headings = Headings(text)
+    headings, outline = Headings(text), Outline(text)
     most = chunk_tokens if by_sentence else most_tokens(chunk_tokens)
     chunks: list[Chunk] = []
     for section in _sections(text, passages):
         run = _Run(text, section, headings, most)
-        chunks += run.chunks(range(1, len(run)) if by_sentence else run.cuts(most))
+        chunks += run.chunks(range(1, len(run)) if by_sentence else run.cuts(most), outline)
     return [piece for piece in chunks if is_readable(text[piece.start : piece.end])]
 
 
@@ -309,11 +326,42 @@ def halve(text: str, piece: Chunk) -> list[Chunk]:
         return []
     first, second = trimmed(text, piece.start, at), trimmed(text, at, piece.end)
     before = spans[nth - 1] if inner else first
+    begin = second[0]
+    if not inner:
+        begin = _shared_from(text, first, begin, _most_shared(estimated_tokens(text[slice(*second)])))
     halves = (
-        Chunk(*first, piece.headings, piece.before, piece.columns),
-        Chunk(*second, piece.headings, before, piece.columns),
+        msgspec.structs.replace(piece, end=first[1]),
+        msgspec.structs.replace(
+            part_of(text, piece, begin, second[1], before=(before[0], min(before[1], begin))),
+            shared=second[0] - begin,
+        ),
     )
     return [half for half in halves if is_readable(text[half.start : half.end])]
+
+
+def part_of(text: str, piece: Chunk, start: int, end: int, *, before: tuple[int, int]) -> Chunk:
+    """Return ``text[start:end]``, a later part of *piece*, with its context."""
+    outline = Outline(text, start=text.rfind("\n", 0, piece.start) + 1, above=piece.above)
+    return Chunk(start, end, piece.headings, before, piece.columns, outline.above(start))
+
+
+def _most_shared(tokens: int) -> int:
+    """Return how many tokens a chunk of *tokens* repeats of the chunk before it, if the cut is in a sentence.
+
+    So a statement at the cut is whole in one of both chunks.
+    """
+    return min(_MOST_SHARED_TOKENS, tokens // _LEAST_SHARE)
+
+
+def _shared_from(text: str, before: tuple[int, int], start: int, tokens: int) -> int:
+    """Return the first word of the last *tokens* of the place *before*, or *start* if it has none."""
+    at, left = before[1], float(tokens)
+    while at > before[0] and left > 0:
+        at -= 1
+        left -= 1 if is_unspaced(text[at]) else 1 / CHARS_PER_TOKEN
+    while at < before[1] and (splits(text, at) or _is_joined(text, at) or text[at].isspace()):
+        at += 1
+    return at if at < before[1] else start
 
 
 def _line_near(text: str, piece: Chunk, place: int) -> int | None:
@@ -386,26 +434,34 @@ class _Run:
                 first, last = cuts[at - 1], cuts[at]
                 if (
                     nth != first
-                    and self._tokens(first, last) > most
+                    and self._size(first, last) > most
                     and self._tokens(first, nth) >= least
                     and self._tokens(nth, last) >= least
                 ):
                     cuts.insert(at, nth)
         return cuts[1:-1]
 
-    def chunks(self, cuts: Iterable[int]) -> Iterator[Chunk]:
+    def chunks(self, cuts: Iterable[int], outline: Outline) -> Iterator[Chunk]:
         """Yield the chunks between *cuts*."""
         edges = [0, *cuts, len(self)] if self._places else []
         for first, last in pairwise(edges):
             start, end = self._places[first][0], self._places[last - 1][1]
             passage = self._passages[first]
             goes_on = first > 0 and self._strengths[first] < Strength.PART
+            before = self._places[first - 1] if goes_on else (0, 0)
+            shared = 0
+            if first > 0 and self._strengths[first] == Strength.WORDS:
+                most = _most_shared(self._tokens(first, last))
+                shared = start - _shared_from(self._text, before, start, most)
+                before = before[0], start - shared
             yield Chunk(
-                start,
+                start - shared,
                 end,
                 (*passage.headings, *self._headings.above(start, since=passage.start)),
-                self._places[first - 1] if goes_on else (0, 0),
+                before,
                 self._columns(start),
+                outline.above(start - shared),
+                shared,
             )
 
     def _sentences(self) -> Iterator[str]:
@@ -428,6 +484,12 @@ class _Run:
     def _tokens(self, first: int, last: int) -> int:
         chars = self._places[last - 1][1] - self._places[first][0]
         return _tokens(self._unspaced[last] - self._unspaced[first], chars)
+
+    def _size(self, first: int, last: int) -> int:
+        """Return the tokens of a chunk with the words that it may share with the one before."""
+        tokens = self._tokens(first, last)
+        is_shared = first > 0 and self._strengths[first] == Strength.WORDS
+        return tokens + _most_shared(tokens) if is_shared else tokens
 
     def _columns(self, start: int) -> tuple[int, int]:
         nth = bisect_right(self._tables, start, key=lambda table: table.start) - 1
@@ -454,10 +516,11 @@ def _is_headings(gap: str) -> bool:
 
 def _pieces(text: str, passage: Passage, most: int) -> Iterator[tuple[int, int, Strength]]:
     """Yield sentences, and parts of those that are too long, each with the strength of the border before."""
+    fitting = most - _most_shared(most)
     for start, end, strength in bordered(text, passage.start, passage.end):
         # Only a prefix that surely exceeds the limit is measured: a sentence may be as long as the document.
         while estimated_tokens(text[start : min(end, start + 4 * (most + 1))]) > most:
-            at = _safe_cut(text, start, start + _chars_of(text[start:end], most))
+            at = _safe_cut(text, start, start + _chars_of(text[start:end], fitting))
             yield *trimmed(text, start, at), strength
             start, _ = trimmed(text, at, end)
             strength = Strength.WORDS

@@ -345,7 +345,9 @@ class Prompt:
         return context.replace(border, "") + _fence(text.replace(border, ""), border)
 
     def _context(self, piece: Chunk) -> list[str]:
-        under = " > ".join(_cut(_one_line(self._hidden(heading))) for heading in piece.headings)
+        headings = [self._hidden(heading) for heading in piece.headings]
+        enclosing = [self._shown(*place) for place in piece.above]
+        under = " > ".join(_cut(_one_line(line)) for line in (*headings, *enclosing))
         before = _one_line(self._shown(*piece.before))
         columns = _one_line(self._shown(*piece.columns))
         lines = [

@@ -11,6 +11,7 @@ text, so many records at its start and none in the rest are unlikely: all n reco
 with probability pⁿ.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Final
@@ -49,6 +50,7 @@ _MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the m
 # Also the share of correct answers with two or more records whose rest is asked for in vain.
 UNLIKELY: Final = 0.05
 DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
+_LONGEST_STATEMENT: Final = 400  # characters: twice the limit of a quote
 LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
 
 
@@ -69,6 +71,7 @@ class Reading:
         self._hopeless: ExtractionError | None = None  # raised if nothing can be read
         self._read = 0  # pieces with a complete answer
         self._counts: Counter[str] = Counter()
+        self._shared: set[tuple[int, int]] = set()  # places that two pieces have in common
 
     async def read(self, prompt: Prompt | LiteralPrompt, pieces: Sequence[Chunk]) -> None:
         """Ask about every piece.
@@ -94,7 +97,8 @@ class Reading:
     def items(self) -> list[Item]:
         """Return the items by place; at the same place in the model's order."""
         found = [item for checked in self._in_order() for item in checked.items]
-        return sorted(found, key=lambda item: (item.start, item.end))
+        found.sort(key=lambda item: (item.start, item.end))
+        return without_torn(self._text, found, self._shared)
 
     def dropped(self) -> list[Dropped]:
         """Return the rejected parts, in the order of the text."""
@@ -129,6 +133,8 @@ class Reading:
         Args:
             is_rest: True if an answer about the text before it returned no record of it.
         """
+        if piece.shared:
+            self._shared.add((piece.start, piece.start + piece.shared))
         request = prompt.ask(piece)
         reply, answer, is_corrected = await self._ask_for_records(request)
         halvings -= _UNREADABLE_COSTS if is_corrected else 0
@@ -316,6 +322,30 @@ def _is_at(item: Item, other: Item) -> bool:
     return item.table == other.table and item.start < other.end and other.start < item.end
 
 
+def without_torn(text: str, items: Sequence[Item], shared: Iterable[tuple[int, int]]) -> list[Item]:
+    """Return *items* without parts of others, which a model found where a cut went through a statement.
+
+    Args:
+        items: sorted by place.
+        shared: places that two pieces have in common; at both of their ends, one of the pieces ends.
+    """
+    starts = [item.start for item in items]
+    torn: set[int] = set()
+    for start, end in shared:
+        near = range(bisect_left(starts, start - _LONGEST_STATEMENT), bisect_left(starts, end))
+        for nth in near:
+            item = items[nth]
+            is_last = item.end <= end and not text[item.end : end].strip()
+            is_first = item.start >= start and not text[start : item.start].strip()
+            torn.update(
+                nth
+                for other in (items[at] for at in near)
+                if (is_last and other.end > end and _is_at(item, other))
+                or (is_first and other.start < start and _is_at(item, other))
+            )
+    return [item for nth, item in enumerate(items) if nth not in torn]
+
+
 def _forget(dropped: list[Dropped], table: str) -> None:
     """Remove one note about an unusable record of *table*, after a record was corrected."""
     for note in dropped:
@@ -342,4 +372,4 @@ def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float)
     if nth is None or piece.end - spans[nth][0] < LEAST_CHARS:
         return None
     before = spans[nth - 1] if nth else (0, 0)
-    return Chunk(spans[nth][0], piece.end, piece.headings, before, piece.columns)
+    return chunk.part_of(text, piece, spans[nth][0], piece.end, before=before)

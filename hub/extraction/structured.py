@@ -209,6 +209,7 @@ _COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank
 _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"
 )
+_TURN: Final = re.compile(r"[^\W\d_](?:[^\W_]|[ .'\u2019-]){0,40}:[ \t]")  # a cue that names its speaker
 _VOICE: Final = re.compile(r"<v(?:\.[^ >]*)?[ \t]+(?P<who>[^<>\r\n]{1,60})>")
 
 _BEGIN: Final = re.compile(
@@ -354,7 +355,8 @@ def read_captions(document: Document, options: ExtractionOptions) -> Form | None
         voices = [voice["who"].strip() for voice in _VOICE.finditer(text, start, end)]
         name = f"{voices[-1]}: " if voices and voices[-1] != speaker else ""
         speaker = voices[-1] if voices else speaker
-        view += (text[at:start], _covered(f"\n{name}" if name else " ", end - start))
+        is_turn = bool(name) or _TURN.match(text, end) is not None
+        view += (text[at:start], _covered(f"\n{name}" if is_turn else " ", end - start))
         at = end
     return Form(prose=[Passage(0, len(text))], date=document.modified_at, view="".join([*view, text[at:]]))
 

@@ -99,7 +99,8 @@ def test_a_text_in_which_no_sentence_begins_is_halved_between_two_lines() -> Non
     lines = [f"We must paint the green door {door} of notes/3.txt edition 4." for door in range(3)]
     text = "\n".join(lines)
     halves = chunk.halve(text, Chunk(0, len(text)))
-    assert [text[half.start : half.end] for half in halves] == [lines[0], "\n".join(lines[1:])]
+    assert [text[half.start + half.shared : half.end] for half in halves] == [lines[0], "\n".join(lines[1:])]
+    assert text[halves[1].start :].startswith("0 of notes/3.txt edition 4.\n")
 
 
 def test_a_short_piece_is_not_halved() -> None:
@@ -130,10 +131,10 @@ def test_an_endless_sentence_is_cut_soon() -> None:
 
 
 def assert_whole(text: str, pieces: list[Chunk]) -> None:
-    """In order, no overlap, and only what nobody reads is left out."""
+    """In order, no overlap but of shared words, and only what nobody reads is left out."""
     at = 0
     for piece in pieces:
-        assert at <= piece.start < piece.end <= len(text)
+        assert at <= piece.start + piece.shared < piece.end <= len(text)
         assert not chunk.is_readable(text[at : piece.start])
         assert text[piece.start : piece.end].strip() == text[piece.start : piece.end]
         at = piece.end

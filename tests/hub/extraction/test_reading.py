@@ -1,6 +1,7 @@
 """What is asked after an answer that cannot be used, and what a run is told of it."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -208,6 +209,27 @@ async def test_a_rest_in_which_nothing_is_costs_one_question() -> None:
     assert quotes(found) == [ANNA, BOB, *MANY]
     assert len(model.asked) == 2
     assert found.notes == Notes(looked_behind=1)
+
+
+async def test_a_statement_at_a_cut_between_words_is_one_item_and_its_parts_are_none() -> None:
+    said = [
+        f"anna must carry the box {'abcdefghijklmnopqr'[nth] * 3} to the cellar by friday"
+        for nth in range(18)
+    ]
+    text = " furthermore ".join(said)
+
+    def partly(asked: ModelRequest) -> str:
+        """Tell what is there, and of a statement at an edge the part that is there."""
+        shown, told_of = text_of(asked), []
+        for part in filter(None, map(str.strip, shown.split("furthermore"))):
+            told_of += [task(part, title=part)] if re.search(r" [a-r]{3}\b", part) else []
+        return items(*told_of)
+
+    model = Spoken(partly)
+    model.chunk_tokens = 60
+    found = await extract(model, text)
+    assert quotes(found) == said
+    assert len(model.asked) > 3
 
 
 async def test_an_answer_that_says_it_is_whole_and_breaks_off_is_not_believed() -> None:

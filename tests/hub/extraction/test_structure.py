@@ -1,11 +1,14 @@
 """How a text is built, and what a chunk of it is told about the rest."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction import chunk
 from hub.extraction.chunk import Chunk, Headings, Passage, Strength, bordered, tables
+from hub.extraction.outline import Outline
 
 MAIL = (
     "Subject: The roof\nFrom: Eve <eve@example.org>\n\nAnna will mend it. She begins on Monday.\n\n"
@@ -43,10 +46,76 @@ def test_text_below_a_mark_is_another_part(mark: str) -> None:
     assert strengths(f"Bye.\n{mark}\nEve")[1][1] is Strength.PART
 
 
-def test_the_subject_of_a_mail_is_the_heading_of_its_text() -> None:
+def test_subject_and_sender_of_a_mail_are_the_headings_of_its_text() -> None:
     first, *rest = chunks(MAIL, 12)
     assert first.headings == ()
-    assert {piece.headings for piece in rest} == {("The roof",)}
+    assert {piece.headings for piece in rest} == {("The roof", "From: Eve <eve@example.org>")}
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "enclosing"),
+    [
+        ("- Anna\n  - Pump\n    - order it\n- Ben\n  - call Eve", "order", ["Anna", "Pump"]),
+        ("- Anna\n  - Pump\n    - order it\n- Ben\n  - call Eve", "call", ["Ben"]),
+        ("1. Anna\n\n   in Rome\n\n   2) pay\n   3) go", "go", ["Anna"]),
+        ("* [ ] Anna\n\t* pay\n\t  it all\n\t* go", "it all", ["Anna", "pay"]),
+        ("- Anna\nand so on\n  - pay", "pay", []),
+        ("- Anna\n# Ben\n  - pay", "pay", []),
+        ("Anna:\n- pay\n- go", "go", ["Anna:"]),
+        ("**Anna:**\n\n- pay\n\nThen we left.", "Then", []),
+        ("Yes.\n\nOn 3 May Eve wrote:\n> Good.\n>\n> I pay.", "I pay", ["On 3 May Eve wrote:"]),
+        ("A wrote:\n> Yes.\n> B wrote:\n> > No.\n> > Why?", "Why", ["B wrote:"]),
+        ("A wrote:\n> Yes.\n> B wrote:\n> > No.\n> Why?", "Why", ["A wrote:"]),
+        ("[2025-01-06 14:22] Anna: Rain. I pay.", "I pay", ["[2025-01-06 14:22] Anna:"]),
+        ("06.01.25, 14:22 - Anna Lee: Rain.\nI pay.", "I pay", ["06.01.25, 14:22 - Anna Lee:"]),
+        ("Anna: Rain.\n\nI pay.", "I pay", []),
+        ("Anna: Rain.\nBob: I pay.", "Bob", []),
+    ],
+)
+def test_a_place_is_enclosed_by_list_items_by_an_introduction_and_by_its_speaker(
+    text: str, place: str, enclosing: list[str]
+) -> None:
+    for newline in ("\n", "\r\n"):
+        spelled = text.replace("\n", newline)
+        found = Outline(spelled).above(spelled.index(place))
+        assert [spelled[start:end] for start, end in found] == enclosing
+
+
+def test_a_part_of_a_chunk_is_enclosed_by_its_own_list_items() -> None:
+    rows = [f"  - pay the invoice number {nth} of the carpenter" for nth in range(8)]
+    text = "\n".join(["- Anna", *rows[:4], "- Ben", *rows[4:]])
+    (piece,) = [one for one in chunks(text, 60) if "number 2" in text[one.start : one.end]][:1]
+    assert [text[start:end] for start, end in piece.above] in ([], ["Anna"])
+    todo, parts = [Chunk(0, len(text))], []
+    while todo:
+        halves = chunk.halve(text, one := todo.pop())
+        todo += halves
+        parts += [] if halves else [one]
+    for part in parts:
+        owner = "Anna" if part.start < text.index("Ben") else "Ben"
+        above = [text[start:end] for start, end in part.above]
+        assert above == ([owner] if text[part.start : part.end].startswith("- pay") else [])
+    assert len(parts) > 5
+
+
+def test_lines_of_a_wrapped_quotation_are_one_sentence() -> None:
+    sentence = "Anna must send the offer about the pump to the town\n> > hall by Friday."
+    text = f"> > {sentence}\n> And then I answered her at once, as everybody does.\n"
+    assert [text[start:end] for start, end in chunk.sentences(text, 0, len(text))] == [
+        f"> > {sentence}",
+        "> And then I answered her at once, as everybody does.",
+    ]
+
+
+def test_chunks_cut_inside_a_sentence_share_words_and_others_share_none() -> None:
+    words = " ".join(f"word{nth}" for nth in range(600))
+    first, *rest = chunks(words, 100)
+    assert (first.shared, len(rest) > 5) == (0, True)
+    for before, piece in pairwise([first, *rest]):
+        assert piece.shared > 80
+        assert before.end - piece.shared - 1 <= piece.start < before.end
+        assert words[piece.start - 1] == " "
+    assert {piece.shared for piece in chunks("The boat came home. " * 200, 100)} == {0}
 
 
 @pytest.mark.parametrize("heading", ["## The roof ##", "The roof\n========", "THE ROOF\n"])
@@ -153,7 +222,7 @@ def test_chunks_of_any_structure_lose_nothing_and_know_where_they_stand(
     text = newline.join(lines)
     at = 0
     for piece in chunks(text, chunk_tokens):
-        assert at <= piece.start < piece.end
+        assert at <= piece.start + piece.shared < piece.end
         assert not chunk.is_readable(text[at : piece.start])
         assert chunk.estimated_tokens(text[piece.start : piece.end]) <= chunk.most_tokens(chunk_tokens)
         assert piece.before[1] <= piece.start

@@ -389,6 +389,18 @@ async def test_a_model_is_shown_who_speaks_and_no_cue(oracle: Oracle, model: End
     assert item.data["title"] == "send the report"
 
 
+async def test_a_cue_that_names_its_speaker_begins_a_line(oracle: Oracle, model: Endpoint) -> None:
+    text = (
+        "1\n00:00:01,000 --> 00:00:02,000\nAnna: Well, we go\n\n2\n00:00:02,000 --> 00:00:03,000\n"
+        "home then.\n\n3\n00:00:03,000 --> 00:00:04,000\nBob Ray: Yes, at 12:30.\n"
+    )
+    await extract(model, note(text, "talk.srt"))
+    assert (
+        "Anna: Well, we go home then.\nBob Ray: Yes, at 12:30."
+        in oracle.requests[0]["messages"][-1]["content"]
+    )
+
+
 async def test_a_file_of_that_name_without_a_cue_is_prose(model: Endpoint) -> None:
     extraction = await extract(model, note(PLANTED[0], "talk.srt"))
     assert [item.quote for item in extraction.items] == PLANTED[:1]
