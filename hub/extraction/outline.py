@@ -1,7 +1,7 @@
 """Lines that enclose a place of a text by its layout: what a reader knows when the place is shown alone.
 
-A line is enclosed by the list items above it that are less indented, by a line that ends with a colon
-directly above its list or quotation ("Anna:", "On ... Anna wrote:"), and by the name at the start of its
+Three kinds of lines enclose a line: list items above it that are less indented; a line with a colon at its
+end, directly above its list or quotation ("Anna:", "On 3 May Anna wrote:"); and the name at the start of its
 paragraph ("[14:22] Anna: ..."). Only the layout counts. Pure functions.
 """
 
