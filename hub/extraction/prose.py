@@ -22,13 +22,15 @@ from hub.extraction.chunk import Passage, sentences
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Item, lines_of, make_item
 from hub.extraction.when.language import fold, has_cyrillic, has_han
-from hub.extraction.when.resolve import Anchor, dates_in, local_day, resolve
+from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
 from hub.extraction.wording.english import ENGLISH
+from hub.extraction.wording.french import FRENCH
+from hub.extraction.wording.german import GERMAN
 from hub.extraction.wording.lexicon import Lexicon
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 
-LEXICONS: Final = (ENGLISH,)
+LEXICONS: Final = (ENGLISH, GERMAN, FRENCH)
 
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
@@ -45,6 +47,11 @@ _STAMP: Final = re.compile(r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?\
 _SPEAKER: Final = re.compile(
     r"(?P<who>[^\W\d_][^:\uff1a,;.!?()\n\"\u201c\u00ab]{0,40}?)[ \u00a0]?[:\uff1a][ \t]*(?=\S)"
 )
+_TITLE: Final = re.compile(
+    r"(?<!\w)(?:Hrn?|Frl?|Fam|M|Mme|Mlle|Mrs?|Ms|Dr|Sra?|Srta|Dra|D\u00f1a|Ing|Lic"
+    r"|\u0433|\u0443\u043b|\u0438\u043c|\u0442\u043e\u0432|\u0441\u0442\u0440|\u043a\u0432|\u0434)\.$"
+)
+_TITLE_CHARS: Final = 8
 _BLANK: Final = re.compile(r"\s")
 _EDGES: Final = (
     ' \t\r\n,;:.!?()[]"*_->\u2013\u2014\u2026\u201c\u201d\u201e\u00ab\u00bb'
@@ -52,7 +59,11 @@ _EDGES: Final = (
 )
 _ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _MOST_LEADING: Final = 2  # words dropped before a date
-_COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est", "es"))  # which date words may include
+_COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
+_LEAST_WORK: Final = 2  # lines that name work, in a list of work
+_LEAST_SHARE: Final = 0.3
+_LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
+_VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _DIGIT: Final = re.compile(r"\d")
 
 
@@ -151,9 +162,22 @@ class _Reader:
         )
         if ended < len(lines) / 2 or spoken > len(lines) / 2:
             for line in lines:
-                yield from sentences(self._text, passage.start + line.start, passage.start + line.end)
+                yield from self._joined(passage.start + line.start, passage.start + line.end)
         else:
-            yield from sentences(self._text, passage.start, passage.end)
+            yield from self._joined(passage.start, passage.end)
+
+    def _joined(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield sentences; the point of a title, as in "Fr. Ott", ends none."""
+        begin: int | None = None
+        last = start
+        for first, last in sentences(self._text, start, end):
+            begin = first if begin is None else begin
+            is_title = _TITLE.search(self._text, max(last - _TITLE_CHARS, begin), last) is not None
+            if not is_title or last - begin > _MOST_CHARS:
+                yield begin, last
+                begin = None
+        if begin is not None:
+            yield begin, last
 
     def _read_passage(self, lines: Sequence[_Line], passage: Passage) -> None:
         about = _About(lines)
@@ -164,13 +188,18 @@ class _Reader:
             lexicon = about.lexicon_of(line)
             if lexicon is None:
                 continue
+            # What a pronoun may refer to: the sentence before, in a chat the line before.
+            before = lines[nth - 1] if nth and (about.is_chat or not line.is_first) else None
             below = lines[nth + 1] if nth + 1 < len(lines) else None
             if line.is_first and (below is None or below.is_first):
                 heading = _section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text)
                 if heading is not None:
                     section = heading
                     continue
-            _Sentence(self, about, lexicon, line, section).read()
+            if about.is_work and section is _Section.PLAIN and (nth or line.is_bullet):
+                _Sentence(self, about, lexicon, line, _Section.TO_DO, before).read()
+            else:
+                _Sentence(self, about, lexicon, line, section, before).read()
 
     # --- items ---
 
@@ -221,6 +250,12 @@ class _Reader:
         today = local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
         return today is None or local_day(day.at, self._zone) >= today
 
+    def is_today(self, day: _Day, place: int) -> bool:
+        """Return True for the day on which the text was written."""
+        anchor = self._dates.at(place)
+        today = local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
+        return day.at is not None and local_day(day.at, self._zone) == today
+
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Yield a sentence, or pieces of one that is too long, cut at blanks."""
@@ -259,9 +294,14 @@ class _About:
         speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
         top = " ".join(line.text for line in lines[:_FIRST_LINES])
         lexicon = self.lexicon
+        self.start = lines[0].start
         self.is_ticket = bool(lexicon and lexicon.has("tickets", lines[0].text))
         self.is_minutes = bool(lexicon and lexicon.has("minutes", top))
-        self.is_chat = (
+        is_spoken = all(
+            line.speaker and lexicon and lexicon.match("labels", line.speaker) is None for line in firsts
+        )
+        is_talk = is_spoken and len(firsts) > 1 and all(len(name.split()) < 3 for name in speakers)
+        self.is_chat = is_talk or (
             any(count > 1 for count in speakers.values()) and sum(speakers.values()) > len(firsts) / 2
         )
         bullets = sum(line.is_bullet for line in firsts)
@@ -277,7 +317,26 @@ class _About:
             and len(firsts) == len(lines)
             and ended < len(firsts) / 2
         )
-        self.is_note = self.is_loose and not self.has_bullets and len(firsts) <= _FEW_LINES
+        # A list in which some lines name work: so do the others.
+        self.is_work = self.is_loose and self._is_work(firsts)
+        self.is_note = (
+            self.is_loose and not self.is_work and not self.has_bullets and len(firsts) <= _FEW_LINES
+        )
+
+    def _is_work(self, firsts: Sequence[_Line]) -> bool:
+        lexicon = self.lexicon
+        if lexicon is None:
+            return False
+        if lexicon.match("to_do", firsts[0].text.strip(_EDGES)) is not None:
+            return True
+        rows = [line for line in firsts[1:] if line.is_bullet or not self.has_bullets]
+        if lexicon.match("talk", firsts[0].text.strip(_EDGES)) or self.is_minutes:
+            return False
+        count = sum(
+            lexicon.match("listed", line.text) is not None and lexicon.match("labels", line.speaker) is None
+            for line in rows
+        )
+        return count >= _LEAST_WORK and count >= _LEAST_SHARE * len(rows)
 
     def lexicon_of(self, line: _Line) -> Lexicon | None:
         """Return the lexicon of a line."""
@@ -291,7 +350,7 @@ def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
         return next((one for one in LEXICONS if one.code == code), None)
     words = Counter(word.lower() for word in _WORD.findall(text))
     hits = [
-        (sum(words[word] for word in one.common_words), one)
+        (sum(words[word] for word in one.common_words) + sum(map(text.count, one.letters)), one)
         for one in LEXICONS
         if one.code not in ("zh", "ru")
     ]
@@ -333,13 +392,13 @@ def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str
     for start, end, words in sorted(found, key=lambda one: (one[0], -one[1])):
         if start < at:
             continue
-        at, begin, moment = end, start, resolve(words, anchor=anchor, timezone=timezone)
+        at, begin, moment = end, start, _resolved(words, anchor, timezone)
         for _ in range(_MOST_LEADING):  # "start on 18 May" is no edge of May
             if moment is not None or " " not in words:
                 break
             first, _, words = words.partition(" ")
             start = clause.find(" ", start) + 1
-            moment = resolve(words, anchor=anchor, timezone=timezone)
+            moment = _resolved(words, anchor, timezone)
         start = start if moment is not None else begin
         while (last := clause[start:end].rpartition(" ")[2]) and last.lower() in lexicon.common_words:
             end = max(end - len(last) - 1, start)
@@ -349,6 +408,17 @@ def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str
         yield _Day(
             start, end, moment.at if moment else None, bool(moment and moment.has_time), clause[start:end]
         )
+
+
+def _resolved(words: str, anchor: Anchor | None, timezone: str) -> Moment | None:
+    """Resolve words for a day; one that would be in the past is ahead if it may be, as a deadline is."""
+    moment = resolve(words, anchor=anchor, timezone=timezone)
+    if moment is None or anchor is None:
+        return moment
+    today = local_day(anchor, ZoneInfo(timezone)) if isinstance(anchor, datetime) else anchor
+    if local_day(moment.at, ZoneInfo(timezone)) >= today:
+        return moment
+    return resolve(words, anchor=anchor, timezone=timezone, is_due=True) or moment
 
 
 class _Task(NamedTuple):
@@ -362,13 +432,20 @@ class _Sentence:
     """Sentence with what decides about it."""
 
     def __init__(
-        self, reader: _Reader, about: _About, lexicon: Lexicon, line: _Line, section: _Section
+        self,
+        reader: _Reader,
+        about: _About,
+        lexicon: Lexicon,
+        line: _Line,
+        section: _Section,
+        before: _Line | None,
     ) -> None:
         self._reader = reader
         self._about = about
         self._lexicon = lexicon
         self._section = section
         self._line = line
+        self._before = before
         self._speaker, self._text, self._start = self._body()
         self._is_question = self._text.rstrip(" \"'\u201d\u00bb)").endswith(("?", "\uff1f"))
         self._days = reader.days_of(self._text, self._start, lexicon)
@@ -397,6 +474,8 @@ class _Sentence:
     def read(self) -> None:
         if self._section is _Section.TALK or not self._text.strip():
             return
+        if self._about.is_ticket and self._line.start == self._about.start:
+            return
         if self._line.tag and self._lexicon.has("settled", self._line.tag):
             return
         if self._comment():
@@ -405,7 +484,7 @@ class _Sentence:
             if self._decision():
                 return
             self._project()
-        found = self._tasks()
+        found = self._row() or self._tasks()
         if self._is_question:
             return
         found |= self._events()
@@ -496,6 +575,23 @@ class _Sentence:
             clauses.append(_Clause(self._text[at:], at, is_more))
         return clauses
 
+    def _row(self) -> bool:
+        """Add the task of a row in a list of work: ``cake: Ann``. Return False for other rows."""
+        lexicon, text = self._lexicon, self._line.text
+        match = _SPEAKER.match(text) if self._line.is_first else None
+        if self._section is not _Section.TO_DO or match is None or lexicon.match("labels", match["who"]):
+            return False
+        if lexicon.has("settled", text) and not lexicon.has("goes_on", text):
+            return True
+        value = _VALUE_END.split(text[match.end() :])[0].strip(_EDGES)
+        who = value if self._is_name(value) else ""
+        if not who and self._is_name(match["who"]) and lexicon.match("listed", value):
+            return False  # "Ann: buy a cake"
+        self._text, self._start = text, self._line.start
+        self._days = self._reader.days_of(text, self._start, lexicon)
+        title = self._shown(match.start("who"), match.end("who") if who else len(text))
+        return self._add_task(_Task(who, 0, 0, len(text)), [], title=title)
+
     def _tasks(self) -> bool:
         lexicon = self._lexicon
         clauses = self._clauses()
@@ -507,10 +603,14 @@ class _Sentence:
             if self._is_name(bare) and nth + 1 < len(clauses):
                 vocative, is_open = bare, False
                 continue
-            match = self._match(clause, is_after_task=bool(found) and is_open)
-            if match is None or (
-                clause.is_more and found and is_open and lexicon.has("pronouns", match["what"])
-            ):
+            match = self._match(clause, vocative, is_after_task=bool(found) and is_open)
+            is_about_last = bool(
+                match is not None and found and is_open and lexicon.match("pronouns", match["what"])
+            )
+            if match is not None and is_about_last and match.groupdict().get("who"):
+                found[-1] = found[-1]._replace(who=found[-1].who or match["who"], end=clause.end)
+                continue
+            if match is None or (is_about_last and clause.is_more):
                 if found and is_open:
                     last = found[-1]
                     if lexicon.has("settled", clause.text) and len(_WORD.findall(clause.text)) <= 4:
@@ -519,23 +619,28 @@ class _Sentence:
                     elif self._text[last.end : clause.start].strip() not in (";", "\uff1b", ":"):
                         found[-1] = last._replace(end=clause.end)
                 continue
-            is_open = not (lexicon.has("settled", clause.text) or self._is_unreal(clause, match))
+            is_open = not self._is_void(clause, match)
             if is_open:
-                who = match.groupdict().get("who") or vocative
+                groups = match.groupdict()
+                who = groups.get("who") or groups.get("np") or vocative
                 if not who and clause.is_more and found:
                     who = found[-1].who
                 found.append(_Task(who, match.start("what"), clause.start, clause.end))
         added = [self._add_task(task, clauses) for task in found]
         return any(added)
 
-    def _is_unreal(self, clause: _Clause, match: re.Match[str]) -> bool:
-        is_request = match.re in self._lexicon.patterns("requests")
-        return not is_request and self._lexicon.has("unreal", clause.text)
+    def _is_void(self, clause: _Clause, match: re.Match[str]) -> bool:
+        """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
+        lexicon = self._lexicon
+        is_request = match.re in (*lexicon.patterns("requests"), *lexicon.patterns("addressed"))
+        if is_request:
+            return lexicon.has("settled", self._text[match.start("what") : clause.end])
+        return lexicon.has("settled", clause.text) or lexicon.has("unreal", clause.text)
 
-    def _match(self, clause: _Clause, *, is_after_task: bool) -> re.Match[str] | None:
+    def _match(self, clause: _Clause, vocative: str, *, is_after_task: bool) -> re.Match[str] | None:
         """Return the first match at a clause."""
         lexicon, about = self._lexicon, self._about
-        attributes = ["requests"]
+        attributes = ["requests", *(["addressed"] if vocative else [])]
         if not self._is_question:
             attributes.append("duties")
             is_dated = any(
@@ -546,6 +651,8 @@ class _Sentence:
                 attributes.append("reports")
             if self._section is _Section.TO_DO or (self._line.is_bullet and about.is_loose) or about.is_loose:
                 attributes.append("listed")
+            if is_after_task:
+                attributes.append("gapped")
             if is_after_task and clause.is_more:
                 attributes.append("more")
         at = self._after_leads(clause)
@@ -590,26 +697,29 @@ class _Sentence:
                 break
         return at
 
-    def _add_task(self, task: _Task, clauses: Sequence[_Clause]) -> bool:
+    def _add_task(self, task: _Task, clauses: Sequence[_Clause], *, title: str = "") -> bool:
         lexicon = self._lexicon
-        title = self._shown(task.what, task.end)
-        if not title:
+        title = title or self._shown(task.what, task.end)
+        if len(title) < _LEAST_TITLE.get(lexicon.code, 5) or title.lower() in lexicon.common_words:
             return False
+        quote_from = self._start + task.start
         if lexicon.match("pronouns", title) and not self._line.is_bullet:
             # "Lena to bring it": the clause before says what.
             before = next((one for one in reversed(clauses) if one.start < task.start), None)
             if before is not None:
                 title = f"{title} ({self._shown(before.start, before.end)})"
                 task = task._replace(start=before.start)
+                quote_from = self._start + task.start
+            elif self._before is not None:
+                title = f"{title} ({self._before.text.strip(_EDGES)})"
+                quote_from = self._before.start
         days = [day for day in self._days if task.start <= day.start < task.end]
         day = next((day for day in days if day.at is None or self._reader.is_ahead(day, self._start)), None)
         self._used.update(days)
         fields: dict[str, Field] = {"title": title, "assignee": self._people(task.who)}
         if lexicon.has("urgent", self._text):
             fields["priority"] = "high"
-        return self._reader.add(
-            TableName.TASKS, fields, self._start + task.start, self._start + task.end, day
-        )
+        return self._reader.add(TableName.TASKS, fields, quote_from, self._start + task.end, day)
 
     def _people(self, who: str) -> list[str]:
         lexicon = self._lexicon
@@ -634,18 +744,20 @@ class _Sentence:
         text = " ".join([*parts, self._text[at:end]])
         text = self._lexicon.patterns("fillers")[0].sub(" ", text)
         shown = " ".join(text.split()).strip(_EDGES)
-        start_of_last = shown.rfind(" ") + 1
-        return shown[:start_of_last].rstrip() if shown[start_of_last:] in _COPULAS else shown
+        words = shown.split(" ")
+        if not keep_days and len(words) > 1 and words[0].lower() in _COPULAS:
+            words = words[1:]
+        if len(words) > 1 and words[-1].lower() in _COPULAS:
+            words = words[:-1]
+        return " ".join(words)
 
     # --- events ---
 
     def _events(self) -> bool:
         """Add the events on the days of the sentence that no task has."""
-        lexicon = self._lexicon
-        ahead = [
-            day for day in self._days if day not in self._used and self._reader.is_ahead(day, self._start)
-        ]
-        if not ahead:
+        lexicon, reader = self._lexicon, self._reader
+        ahead = [day for day in self._days if day not in self._used and reader.is_ahead(day, self._start)]
+        if not ahead or (self._line.start == self._about.start and reader.is_today(ahead[0], self._start)):
             return False
         clauses = self._clauses()
         for day in ahead:
@@ -663,8 +775,9 @@ class _Sentence:
                 title = self._shown(start if at >= end else min(at, day.start) if at > day.end else at, end)
                 others = self._shown(start, end)
                 if others and (lexicon.has("events", others) or lexicon.has("happens", others)):
-                    fields: dict[str, Field] = {"title": title or others}
-                    return self._reader.add(
-                        TableName.TIMELINES, fields, self._start + start, self._start + end, day
-                    )
+                    title, begin = title or others, self._start + start
+                    if self._before is not None and title.split()[0].lower() in lexicon.subjects:
+                        title, begin = f"{self._before.text.strip(_EDGES)}: {title}", self._before.start
+                    fields: dict[str, Field] = {"title": title}
+                    return reader.add(TableName.TIMELINES, fields, begin, self._start + end, day)
         return False

@@ -228,7 +228,7 @@ ENGLISH: Final = Lexicon(
             r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3}) (?:then |also |still |now )?(?P<what>{present} "
             r"(?!that\b|about how\b|to the\b).+)"
         ),
-        r"(?P<who>(?i:the) [a-z]+(?: [a-z]+)?) (?P<what>{verbs} .+)",
+        r"(?P<np>(?i:the) [a-z]+(?: [a-z]+)?) (?P<what>{verbs} .+)",
     ),
     listed=(r"(?P<what>(?:\w+ly )?{verbs}\b.+)",),
     more=r"(?:then |also |to )?(?P<what>(?:{verbs}|{present}) .+)",
@@ -379,7 +379,10 @@ ENGLISH: Final = Lexicon(
         "password wifi code number warning tip update status priority project summary "
         "background example result results goal question answer idea"
     ),
-    anyone=either("everyone everybody somebody someone anybody anyone you each all both he she they the one"),
+    anyone=either("everyone everybody somebody someone anybody anyone you each all both he she they one"),
+    pronoun_subjects="it this that they",
+    goes_on=r"(?i:still (?:open|missing|to do))",
+    addressed=(r"(?i:you (?P<what>\w+ .+))",),
     pronouns=(
         r"(?i:(?:{verbs}|{present}) (?:it|them|him|her|that|this|those|these)\b(?:$|"
         r" (?:back|over|again|up|out|in|off|to|for|on|by|tomorrow|today|too|as|at|with|"

@@ -1,7 +1,8 @@
 """Form of a lexicon for the rules about prose: words and patterns of clauses, with placeholders.
 
-A pattern is a regular expression for the start of a clause. Its group ``what`` is the work, ``who`` the one
-who is to do it. No pattern repeats a repetition, and clauses are short: the work grows with the text.
+A pattern is a regular expression for the start of a clause. Its group ``what`` is the work, ``who`` the name
+of a person who is to do it, ``np`` other words for people. No pattern repeats a repetition, and clauses are
+short: the work grows with the text.
 """
 
 import re
@@ -21,7 +22,7 @@ class Lexicon:
     """Words of one language. Every attribute but the first three is a pattern, or several.
 
     Attributes:
-        common: words by which the language is recognized.
+        common: words by which the language is recognized; *letters*: likewise.
         no_names: words that are no names, although they often have a capital letter.
         code: ISO 639 code.
         name: a person's name.
@@ -33,10 +34,13 @@ class Lexicon:
         duties: duties, promises and plans.
         reports: work in the present tense, which counts in minutes or next to a day ahead.
         listed: lines of a list that name work.
+        addressed: requests that count after a name and a comma.
+        gapped: work without a verb, after work with one.
         more: a further verb after "and".
-        settled: work that is done, cancelled or refused.
+        settled: work that is done, cancelled or refused; *goes_on*: in spite of that, it is open.
         unreal: hopes, doubts and stories.
         events: nouns for events; *happens*: verbs for them.
+        pronoun_subjects: words for an event that the sentence before names.
         decisions: decisions.
         facts: sentences with a value to look up; *places*: facts that count in short notes only.
         projects: projects, with the group ``name``; *begins*: words by which they begin or go on.
@@ -52,6 +56,7 @@ class Lexicon:
     """
 
     code: str
+    letters: str = ""
     common: str
     no_names: str
     name: str
@@ -64,11 +69,15 @@ class Lexicon:
     duties: Sequence[str] = ()
     reports: Sequence[str] = ()
     listed: Sequence[str] = ()
+    addressed: Sequence[str] = ()
+    gapped: Sequence[str] = ()
     more: str = _NEVER
     settled: str = _NEVER
+    goes_on: str = _NEVER
     unreal: str = _NEVER
     events: str = _NEVER
     happens: str = _NEVER
+    pronoun_subjects: str = ""
     decisions: Sequence[str] = ()
     facts: str = _NEVER
     places: str = _NEVER
@@ -99,6 +108,11 @@ class Lexicon:
         """Words that are no names, in lower case."""
         return frozenset(self.no_names.lower().split()) | self.common_words
 
+    @cached_property
+    def subjects(self) -> frozenset[str]:
+        """Words for an event that the sentence before names."""
+        return frozenset(self.pronoun_subjects.split())
+
     def patterns(self, attribute: str) -> Patterns:
         """Return the compiled patterns of an attribute."""
         found: Patterns | None = self.__dict__.get(f"_{attribute}")
@@ -123,5 +137,5 @@ class Lexicon:
 
 
 def either(*words: str) -> str:
-    """Return a pattern for any of the words in these lists, as whole words in any case."""
-    return rf"(?i:\b(?:{'|'.join(' '.join(words).split())})\b)"
+    """Return a pattern for any of the words in these lists, whole and in any case; ``_`` is a blank."""
+    return rf"(?i:\b(?:{'|'.join(' '.join(words).split())})\b)".replace("_", " ")

@@ -46,7 +46,47 @@ I was going to call the caterer but she called me first.
 The concert on Friday is cancelled.
 We had soup and talked about Portugal.
 """
-TABLE = [[part.strip() for part in row.split("|")] for row in ENGLISH.strip().splitlines()]
+GERMAN = """
+Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
+Bitte sorgen Sie für ausreichend Stühle. | tasks | sorgen Sie für ausreichend Stühle
+Nadine muss dringend die Regale beschriften. | tasks | die Regale beschriften | Nadine
+Frau Demir kümmert sich um die Bänke. | tasks | kümmert sich um die Bänke | Frau Demir
+Es muss bis Freitag unterschrieben werden. | tasks | Es muss unterschrieben werden | | 2026-03-06
+Die Zähllisten druckt diesmal Ole aus. | tasks | Die Zähllisten druckt diesmal Ole aus | Ole
+Malte, du schaust nach den Feuerlöschern? | tasks | schaust nach den Feuerlöschern | Malte
+Ich ruf morgen beim Hersteller an. | tasks | ruf beim Hersteller an | | 2026-03-05
+In drei Wochen ist Inventur. | timelines | Inventur | | 2026-03-25
+Beschluss: Rabatte nur noch mit Unterschrift. | notes | Rabatte nur noch mit Unterschrift
+Mit dem Projekt Glasfaser Nord geht es los. | projects | Glasfaser Nord
+Kommentar Hr. Jäger: zwei Platten sind lose. | taskComments | zwei Platten sind lose
+Die Versicherung hat schon gezahlt.
+Du musst niemanden mehr anrufen.
+Der Termin mit dem Gutachter ist abgesagt.
+Wer hat den Schlüssel vom Bus?
+Vielleicht sollten wir mal nach Portugal fahren.
+Draußen hat es den ganzen Tag geregnet.
+"""
+FRENCH = """
+Peux-tu envoyer le devis à la mairie avant vendredi ? | tasks | envoyer le devis à la mairie | | 2026-03-06
+Merci à Olivier de réserver la salle. | tasks | réserver la salle | Olivier
+Julien appellera demain le fournisseur. | tasks | appellera le fournisseur | Julien | 2026-03-05
+Il faut vider les frigos ce soir. | tasks | vider les frigos | | 2026-03-04
+Fabien doit relancer le client belge. | tasks | relancer le client belge | Fabien
+Samir, tu vérifies les étiquettes ? | tasks | vérifies les étiquettes | Samir
+N'oubliez pas de fermer les fenêtres. | tasks | fermer les fenêtres
+Veuillez apporter la carte grise. | tasks | apporter la carte grise
+La première rencontre aura lieu le 15 octobre. | timelines | La première rencontre aura lieu | | 2026-10-15
+Décision : le local reste fermé la nuit. | notes | le local reste fermé la nuit
+Le projet Passerelle démarre ce mois-ci. | projects | Passerelle
+Commentaire de Rémi : la vanne est grippée. | taskComments | la vanne est grippée
+Ce n'est plus la peine de passer à la banque.
+Aucune démarche n'est nécessaire de votre part.
+Tu as vu le match ?
+Hier nous avons mangé des figues.
+On pourrait peut-être repeindre le hall un jour.
+"""
+LANGUAGES = (ENGLISH, GERMAN, FRENCH)
+TABLE = [[part.strip() for part in row.split("|")] for rows in LANGUAGES for row in rows.strip().splitlines()]
 
 
 def found(text: str, options: ExtractionOptions = ALL) -> list[Item]:
