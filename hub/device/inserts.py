@@ -271,9 +271,12 @@ class DeviceStore:
         self, call: ToolCall, granted: Mapping[str, Sequence[str]], counter: int
     ) -> tuple[Answer, int]:
         """Execute one call. Return its answer, and the change counter after it."""
-        if (why := refused_by_owner(call, granted)) is not None:  # not stored: the owner may grant it later
-            return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why)), counter
         known = self._db.execute("SELECT answer, hub FROM calls WHERE call_id = ?", (call.id,)).fetchone()
+        # A verdict that was applied has its answer, whatever is granted since: its hub may have lost it.
+        is_known_verdict = known is not None and call.action is Action.REVIEW_APPLY
+        if not is_known_verdict and (why := refused_by_owner(call, granted)) is not None:
+            # not stored: the owner may grant it later
+            return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why)), counter
         if known is not None and known["hub"] != self.hub:
             message = f"another hub of this device has made a call {call.id!r}"
             return Answer(error=ErrorBody(code=ErrorCode.DUPLICATE_ID, message=message)), counter

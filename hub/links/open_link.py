@@ -37,7 +37,7 @@ from protocol.errors import (
 )
 from protocol.frame import MAX_PENDING_CALLS, Frame
 from protocol.handshake import CAPABILITY_OF, CapabilityName, Client, Goodbye
-from protocol.work import AgentRun, Answer, ToolCall, ToolCalls
+from protocol.work import Action, AgentRun, Answer, ToolCall, ToolCalls
 
 
 class Carrier(Protocol):
@@ -212,7 +212,9 @@ class OpenLink:
     def _check(self, frame: ToolCall) -> None:
         if frame.action not in ALWAYS_ACTIONS and CAPABILITY_OF[frame.action] not in self.capabilities:
             raise CallUnsupported(f"the device does not list {frame.action}")
-        if (why := refused_by_owner(frame, self.owner_grants)) is not None:
+        # A verdict that was sent before is sent again without the grant, for its answer: its sender decides.
+        is_verdict = frame.action is Action.REVIEW_APPLY
+        if not is_verdict and (why := refused_by_owner(frame, self.owner_grants)) is not None:
             raise CallNotGranted(why)
 
     @asynccontextmanager

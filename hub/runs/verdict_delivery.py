@@ -143,7 +143,8 @@ class VerdictDelivery:
 
     async def _ask(self, link: DeviceLink, verdict: DueVerdict) -> VerdictAnswer | None:
         """Return the device's answer; None if there is none yet."""
-        if (refused := refused_by(link)) is not None:
+        # The device may have applied what was sent before: only its answer tells.
+        if verdict.sends == 0 and (refused := refused_by(link)) is not None:
             return VerdictAnswer(id=verdict.id, reason=refused)
         seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
         data, titles = _with_titles(verdict.data)

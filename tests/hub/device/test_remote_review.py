@@ -169,6 +169,13 @@ def test_without_the_grant_nothing_is_done_and_the_same_call_may_come_later(
     assert hub.bring(APPROVE, call_id="v-9") == "approved"
 
 
+def test_a_verdict_that_was_applied_has_its_answer_after_its_owner_has_withdrawn_the_grant(hub: Hub) -> None:
+    assert hub.bring(APPROVE, call_id="v-9") == "approved"
+    hub.store.granted(["-review.remote"])
+    assert hub.bring(APPROVE, call_id="v-9") == "approved"
+    assert hub.bring(REJECT) == ErrorCode.NOT_GRANTED
+
+
 @pytest.mark.parametrize(
     ("verdict", "data"),
     [
