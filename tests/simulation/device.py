@@ -46,6 +46,7 @@ PAGING: Final = MODERN | {"agent_manifest.pages"}  # a device that sends a diges
 BATCHING: Final = PAGING | {"tool_calls"}
 LATE_S: Final = 600.0  # so late, at most, a frozen hub answers a hello
 REDIAL_S: Final = (0.2, 6.0)  # until the next attempt to connect
+REPORT_S: Final = 3.0  # until a report is repeated that its hub could not take
 FIRST_DAYS: Final = frozenset[str]()  # a device that sends everything at once and knows no credit
 
 
@@ -433,10 +434,10 @@ class SimDevice:
 
     def _review(self, call: ToolCall) -> Answer:
         """Apply a verdict that a hub brought; a repeated one gets the same answer."""
-        if (why := refused_by_owner(call, self.grants)) is not None:
-            return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why))
         call_id = CallId(call.id)
         if call_id not in self.memory.reviews:
+            if (why := refused_by_owner(call, self.grants)) is not None:
+                return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why))
             row_id = str(call.where["id"])
             before = self.memory.find(row_id)
             answer = self.memory.reviews[call_id] = apply_review(self.memory, call)
@@ -457,6 +458,8 @@ class SimDevice:
 
     def _heard(self, response: Response) -> None:
         told = self._reported.pop(response.id, {})
+        if response.error is not None and response.error.retryable:
+            self._loop.call_later(REPORT_S, self._report, context=self.context)
         if response.error is None:
             for call_id, verdict in told.items():
                 if self.memory.untold.get(call_id) == verdict:
