@@ -42,6 +42,7 @@ from tests.support.identity import EndedLink
 HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.\u2066 & <b>bold</b>"
 LONG: Final = "long " * 1_600
 PLAIN: Final = "Send Anna the invoice"
+DUE_MS: Final = 1_796_083_200_000  # 2026-12-01, at midnight of UTC
 PAGES: Final = (
     "",
     "review",
@@ -143,7 +144,7 @@ def keep_items(c: sa.Connection, hub: ServedHub) -> None:
             quote_hash="q",
             place_hash="q",
             config_fingerprint="f",
-            data={"title": title, "status": "todo"},
+            data={"title": title, "status": "todo", "dueDate": DUE_MS},
             warnings=() if title == PLAIN else ("instruction",),
             call_id=CallId(f"c-{number}"),
             run_id=RunId("r-1"),

@@ -239,6 +239,7 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     )
     assert await lines.get_attribute("start") == "98"
     assert await lines.locator("mark").all_inner_texts() == [PLAIN]
+    await expect(visit.page.locator(".facts > div", has_text="dueDate")).to_have_text("dueDateTue 1 Dec 2026")
     await keys.press("a")
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
     assert await verdicts(hub) == {"i-2": ("approve", {})}
@@ -253,6 +254,7 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await expect(visit.page.locator("form.editor em.bad")).to_have_text("is required")
     await visit.page.get_by_label("title").fill("Pay Anna")
+    await expect(visit.page.get_by_label("dueDate")).to_have_value("2026-12-01T00:00")
     await visit.page.get_by_label("status").select_option("done")
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
@@ -283,7 +285,9 @@ async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_
     await expect(outcome).to_contain_text("waits again: the device refused the verdict (its owner has not")
     granted.clear()
     await visit.open("review?item=i-2")
-    await visit.page.get_by_text("Its device takes no verdict from here.").wait_for()
+    await visit.page.get_by_text("Its device takes no verdict from here").wait_for()
+    grant = visit.page.get_by_role("button", name="hub grants +review.remote")
+    assert await grant.count() == 1
     assert await visit.page.locator("main").get_by_role("button", name="Approve").count() == 0
     await keys.press("r")
     await keys.press("e")

@@ -55,6 +55,14 @@ export function exact(at: string): string {
   return moment.format(new Date(at));
 }
 
+const weekday = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric" });
+
+/** Return the day of a midnight of this zone, as in: Fri 12 Mar 2027; of any other time, its time, too. */
+export function dayOrTime(at: Date): string {
+  const isDay = at.getHours() === 0 && at.getMinutes() === 0;
+  return isDay ? weekday.format(at).replace(",", "") : moment.format(at);
+}
+
 /** Return a duration in its two largest units: 1 d 4 h, 3 min 20 s. */
 export function lasting(seconds: number): string {
   const parts: [string, number][] = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];

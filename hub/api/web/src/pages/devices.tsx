@@ -285,13 +285,18 @@ function Detail({ of }: { of: DeviceDetail }): JSX.Element {
           ["Revoked", of.revoked_at && <Time at={of.revoked_at} />],
           ["May do", of.grants.join(", ") || "receive its items"],
           ["Its owner permits", of.owner_grants.map((grant) => [grant.name, ...grant.tables].join(" ")).join(", ")],
-          ["Offers", of.capabilities.join(", ")],
           ["Program", of.client && `${of.client.name} ${of.client.version}`],
           ["Shares", of.roots.join(", ")],
           ["Rows", of.agreement && (of.agreement.problem ?? (of.agreement.agreed_at ? "agree with the hub" : "are being compared"))],
           ["Agents", of.agents.length > 0 && of.agents.map((agent) => <a class="listed" key={agent} href={link(["agents", agent])}>{agent}</a>)],
         ]}
       />
+      {of.capabilities.length > 0 && (
+        <details>
+          <summary>What its program can do</summary>
+          <p>{of.capabilities.join(", ")}</p>
+        </details>
+      )}
       <Presence device={of.id} name={of.name} />
       <Section title="Keys">
         <Table label="Keys" columns={KEYS} rows={of.keys} id={(key) => key.fingerprint} empty="It connects with a token." />

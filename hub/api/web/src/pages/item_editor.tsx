@@ -1,7 +1,7 @@
 // The values of an item: shown as people read them, and changed.
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { exact } from "../format";
+import { dayOrTime } from "../format";
 import { useReading } from "../reading";
 import type { ItemDetail } from "../types";
 
@@ -17,9 +17,15 @@ interface EditorProps {
   readonly close: () => void;
 }
 
-/** Return a value as a text: instants are numbers, names are lists. */
+const LEAST_INSTANT = 1e11; // in milliseconds, of 1973; a lesser number is a number
+
+function isInstant(value: unknown): value is number {
+  return typeof value === "number" && value >= LEAST_INSTANT;
+}
+
+/** Return a value as a text: an instant as its time, or as its day if it is a midnight; a list of names in a line. */
 export function shown(value: unknown): string {
-  if (typeof value === "number") return exact(new Date(value).toISOString());
+  if (isInstant(value)) return dayOrTime(new Date(value));
   return Array.isArray(value) ? value.join(", ") : String(value ?? "");
 }
 
@@ -67,8 +73,10 @@ export function Editor({ of, approve, refused, close }: EditorProps): JSX.Elemen
         return (
           <label class="field" key={name}>
             <span>{name}</span>
-            {typeof value === "number" ? (
+            {isInstant(value) ? (
               <input type="datetime-local" required value={text} onInput={change(name)} />
+            ) : typeof value === "number" ? (
+              <input type="number" step="any" required value={text} onInput={change(name)} />
             ) : of.choices[name] ? (
               <select value={text} onChange={change(name)}>
                 {[...new Set([...of.choices[name], text])].map((one) => (
@@ -127,13 +135,14 @@ function isValue(value: unknown): value is Value {
 }
 
 function editable(value: Value): string {
-  if (typeof value !== "number") return shown(value);
+  if (!isInstant(value)) return shown(value);
   const local = new Date(value - new Date(value).getTimezoneOffset() * 60_000);
   return local.toISOString().slice(0, 16);
 }
 
 /** Return what was typed as a value of the same kind as the one before. */
 function valued(text: string, before: Value): Value {
-  if (typeof before === "number") return new Date(text).getTime();
+  if (isInstant(before)) return new Date(text).getTime();
+  if (typeof before === "number") return Number(text);
   return typeof before === "string" ? text : text.split(",").map((name) => name.trim()).filter(Boolean);
 }

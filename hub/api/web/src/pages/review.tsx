@@ -6,7 +6,7 @@ import { SHOWN_MS, outcome, report } from "../acting";
 import { balanced, commandOf, exact } from "../format";
 import { type Key, useKeys } from "../keys";
 import { isAtDevice, me } from "../me";
-import { Choice, Facts, Filter, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
+import { Choice, Command, Facts, Filter, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { Refusal, ask } from "../server";
@@ -39,6 +39,7 @@ export function Review(): JSX.Element {
   const asked = { agent, run, table, device, warning, path, text, verdict: verdict === "any" ? undefined : verdict };
   const items = useReading("/v1/items", { query: { ...asked, cursor: query["cursor"], limit: ROWS }, kinds: KINDS });
   const counts = useReading("/v1/items/counts", { query: asked, kinds: KINDS });
+  const hasFilter = verdict !== "open" || Object.entries(asked).some(([name, value]) => name !== "verdict" && value);
   const rows = items.data?.items ?? [];
   const id = query["item"] ?? rows[0]?.id;
   const item = useReading("/v1/items/{item_id}", { params: { item_id: id ?? "" }, kinds: KINDS, when: id !== undefined });
@@ -163,6 +164,7 @@ export function Review(): JSX.Element {
           <Read of={items}>
             {() => (
               <>
+                {rows.length === 0 && <p class="empty">{hasFilter ? "No item is like this." : "Nothing waits for a decision. What agents find comes here."}</p>}
                 <List rows={rows} current={id} query={query} chosen={chosen} toggle={mayJudge ? toggle : undefined} />
                 <Pager next={items.data?.next_cursor} />
               </>
@@ -180,7 +182,13 @@ export function Review(): JSX.Element {
               {isEditing && <Editor key={id} of={current} refused={refused?.id === id ? (refused?.why ?? "") : ""} approve={(data) => void judge("approve", data)} close={() => setEdited(undefined)} />}
               {isUndecided(current) && current.device_refuses && (
                 <p class="banner" role="status">
-                  <strong>Its device takes no verdict from here.</strong> {because(current.device_refuses)}
+                  <strong>Its device takes no verdict from here</strong>: {because(current.device_refuses)}.
+                  {current.device_refuses === "not_granted" && (
+                    <>
+                      {" "}
+                      On the device: <Command text="hub review --web" /> or, to decide here, <Command text="hub grants +review.remote" />
+                    </>
+                  )}
                 </p>
               )}
               {isUndecided(current) && current.device_is_elsewhere && (
@@ -228,7 +236,6 @@ interface ListProps {
 }
 
 function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element {
-  if (rows.length === 0) return <p class="empty">No item is like this.</p>;
   return (
     <ul class="cards picks">
       {rows.map((row) => (
@@ -273,15 +280,25 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
   );
 }
 
+const ORIGINS: Readonly<Record<NonNullable<ItemDetail["provenance"]>["origin"], string>> = {
+  own: "a file of the device",
+  shared: "a folder in which others write, too",
+  mail: "mail",
+  chat: "a chat",
+  web: "a web page, or a webhook",
+  attachment: "an attachment",
+  calendar: "a calendar",
+};
+
 function Item({ of, children }: { of: ItemDetail; children: ComponentChildren }): JSX.Element {
   return (
     <article aria-labelledby="item-title">
       <h2 id="item-title">
         <Foreign of={of.title || "no title"} />
       </h2>
-      {of.provenance && (
+      {of.provenance && !(of.provenance.origin === "own" && of.provenance.trusted) && (
         <p class="quiet">
-          From: {of.provenance.origin}
+          From: {ORIGINS[of.provenance.origin]}
           {of.provenance.author && (
             <>
               , <Foreign of={of.provenance.author} />
@@ -365,7 +382,7 @@ function Source({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
 }
 
 const REASONS: Readonly<Record<string, string>> = {
-  not_granted: "its owner has not granted review.remote to the hub: decide at the device, or hub grants +review.remote there",
+  not_granted: "its owner has not granted review.remote to the hub",
   call_unsupported: "the program of the device is too old for it: decide at the device",
   changed_meanwhile: "its owner decided otherwise, or the item has changed since",
   bad_record: "it does not fit the device's rows: no task, or several, are called so",
