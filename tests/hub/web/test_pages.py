@@ -328,7 +328,7 @@ async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_
     await keys.type("INVOICE")
     await expect(rows).to_have_count(1)
     warning = visit.page.get_by_label("Warning")
-    assert await warning.locator("option").all_inner_texts() == ["any", "none (1)"]
+    assert await warning.locator("option").all_inner_texts() == ["all", "none (1)"]
     await keys.press("/")
     await visit.page.get_by_label("Find").fill("")
     await keys.press("Enter")

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ago, balanced, dayOf, full, second } from "./format";
-import { now } from "./live";
+import { lostAt, now } from "./live";
 import { type Reading, useReading } from "./reading";
 import { link, place, refine } from "./router";
 import type { Refusal } from "./server";
@@ -264,7 +264,12 @@ export function Read<T>({ of, children }: { of: Reading<T>; children: (data: T) 
   return (
     <>
       <Refused refusal={of.refusal} />
-      {of.data === undefined ? of.refusal === null && <div class="waiting" aria-busy="true" /> : children(of.data)}
+      {of.data !== undefined && children(of.data)}
+      {of.data === undefined && of.refusal === null && (
+        <div class="waiting" aria-busy="true">
+          {lostAt.value !== null && <p class="empty">It was not read before: it is shown once the hub is back.</p>}
+        </div>
+      )}
     </>
   );
 }

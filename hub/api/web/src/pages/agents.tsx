@@ -31,7 +31,7 @@ const COLUMNS: readonly Column<AgentView>[] = [
 ];
 
 export function Agents({ name }: { name: string | undefined }): JSX.Element {
-  const isNew = place.value.query.has("new");
+  const isNew = place.value.query.has("new") && may("devices");
   return name !== undefined ? <Agent name={name} /> : isNew ? <AgentForm /> : <List />;
 }
 
@@ -78,7 +78,7 @@ function All(): JSX.Element {
 
 function Agent({ name }: { name: string }): JSX.Element {
   const overview = useReading("/v1/agents/{name}/overview", { params: { name }, kinds: ["agent", "device", "run", "schedule"] });
-  if (place.value.query.has("edit") && overview.data) return <AgentForm agent={overview.data.agent} then={overview.again} />;
+  if (place.value.query.has("edit") && may("devices") && overview.data) return <AgentForm agent={overview.data.agent} then={overview.again} />;
   return (
     <Page
       title={name}

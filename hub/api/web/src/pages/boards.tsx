@@ -60,7 +60,7 @@ function Board({ name }: { name: string }): JSX.Element {
     <Page
       title={name}
       command={`hub boards show ${name}`}
-      actions={
+      actions={read.data && (
         <Act
           label="Delete"
           scope="devices"
@@ -69,7 +69,7 @@ function Board({ name }: { name: string }): JSX.Element {
           confirm={`Delete ${name} and its memory? Its agents stay.`}
           then={() => go("/boards")}
         />
-      }
+      )}
     >
       <Read of={read}>
         {(data) => (

@@ -144,7 +144,7 @@ export function Review(): JSX.Element {
             <Filter name="text" label="Find" />
             <Choice name="verdict" label="Verdict" values={VERDICTS} none="waiting" />
             <Choice name="table" label="Table" counts={counts.data?.tables} />
-            <Choice name="warning" label="Warning" counts={counts.data?.warnings} />
+            <Choice name="warning" label="Warning" none="all" counts={counts.data?.warnings} />
             <Choice name="path" label="Folder" counts={counts.data?.folders} />
             {!isAtDevice() && <Choice name="device" label="Device" counts={counts.data?.devices} />}
             {!isAtDevice() && <Choice name="agent" label="Agent" counts={counts.data?.agents} />}
