@@ -1,0 +1,437 @@
+# ruff: noqa: RUF001 - letters of other alphabets
+"""Spanish words of requests, duties, plans and decisions."""
+
+from typing import Final
+
+from hub.extraction.wording.lexicon import Lexicon, either
+
+_INFINITIVE: Final = (
+    r"\b(?!(?:ayer|mujer|lugar|hogar|mar|bar|azar|militar|familiar|escolar|"
+    r"popular|similar|regular|particular|ejemplar|auxiliar|titular|celular|"
+    r"placer|alquiler|taller|chófer|poder|deber|par|collar|dólar|pilar|paladar|"
+    r"pesar|haber|ser|estar|tener|ir)\b)[a-záéíóúüñ]{2,}(?:ar|er|ir|ír)(?:se|"
+    r"me|te|nos|os|lo|la|los|las|le|les|selo|sela|melo|mela)?\b"
+)
+_PRESENT_VERBS: Final = """
+abre acaba acepta acompaña actualiza acuerda adapta adelanta adjunta agenda ajusta alquila amplía
+analiza anota anuncia apaga aparta apunta archiva arregla asegura asigna asiste avisa ayuda baja barre
+borra busca calcula cambia cancela carga cierra cita cobra coge coloca compara completa compra comprueba
+comunica concreta confirma consigue consulta contacta contesta continúa contrata controla convoca
+coordina copia corrige corta cose crea cubre cuelga cuida decide decora define deja desarrolla descarga
+devuelve dibuja diseña distribuye edita elabora elige elimina empaqueta encarga encola encuentra enseña
+ensaya entrega envía escanea escribe espera estudia evalúa examina explica facilita factura fija firma
+fotocopia fríe gestiona graba guarda habla hace hornea imprime incluye informa inscribe instala
+investiga invita lava lee limpia llama lleva localiza manda mantiene mide mira modifica monta mueve
+negocia nombra notifica numera ordena organiza paga pasa pega pide pinta plancha planifica planta pone
+prepara presenta presupuesta prueba programa propone publica quita recibe recicla recoge recorta
+recuerda redacta reenvía registra reparte repasa repone repasa reserva resuelve revisa riega rellena
+renueva repara responde retira reúne saca selecciona siembra solicita solventa sube supervisa sustituye
+tiende tira traduce trae tramita transfiere traslada ultima valida vende verifica viene visita vuelve
+se_encarga se_ocupa se_hace_cargo da_de_baja da_de_alta echa
+"""
+_PRESENT: Final = "|".join(_PRESENT_VERBS.split()).replace("_", " ")
+_FUTURE: Final = (
+    r"(?!(?:será|estará|habrá|podrá|tendrá|sabrá|querrá|irá|dirá)\b)[a-záéíóúüñ]{2,}(?:ará|"
+    r"erá|irá|drá|arán|erán|irán|drán)\b"
+)
+_FORMAL: Final = (
+    r"\b(?:abra|acepte|acompañe|acuda|actualice|adjunte|anote|añada|apague|"
+    r"aparque|apunte|asegure|asegúrese|asista|avise|ayude|baje|busque|cambie|"
+    r"cancele|cierre|coja|compre|compruebe|comunique|complete|confirme|conserve|"
+    r"consulte|contacte|conteste|copie|corrija|cumplimente|dé|deje|descargue|"
+    r"devuelva|diga|diríjase|eche|elija|entregue|envíe|escriba|espere|facilite|"
+    r"firme|guarde|haga|imprima|indique|informe|ingrese|inscríbase|instale|"
+    r"introduzca|lea|limpie|llame|lleve|lleven|mande|mantenga|marque|mire|"
+    r"muestre|no olvide|observe|pague|pase|pida|ponga|póngase|prepare|presente|"
+    r"preséntese|pruebe|pulse|quite|recoja|recuerde|reenvíe|regístrese|rellene|"
+    r"renueve|reserve|responda|retire|revise|rogamos|salga|seleccione|siga|"
+    r"solicite|suba|tome|traiga|transfiera|use|utilice|vaya|venga|verifique|"
+    r"visite|vuelva|ven|vengan|traigan|entreguen|envíen|rellenen|firmen|"
+    r"dejen|avisen|confirmen|revisen|recojan|preparen|lleguen|hagan|pongan|"
+    r"cierren|comprueben|pidan|busquen|compren|manden|apaguen)(?:me|nos|"
+    r"lo|la|los|las|le|les|se)?\b"
+)
+_FAMILIAR: Final = (
+    r"\b(?:abre|actualiza|acuérdate|adjunta|anota|añade|apaga|apunta|arregla|"
+    r"asegúrate|avisa|avísame|ayuda|ayúdame|baja|busca|cambia|cancela|cierra|"
+    r"coge|compra|cómprame|comprueba|completa|confirma|consulta|contacta|"
+    r"contesta|copia|corrige|cuelga|deja|descarga|devuelve|di|dile|dime|"
+    r"echa|encarga|entrega|envía|envíame|envíale|escribe|escríbele|espera|"
+    r"firma|guarda|haz|hazme|imprime|lava|lee|limpia|llama|llámame|llámale|"
+    r"lleva|manda|mándame|mándale|mira|mueve|no olvides|ordena|organiza|"
+    r"paga|pásame|pasa|pega|pide|pídele|pinta|plancha|pon|ponte|prepara|"
+    r"presenta|prueba|pregunta|pregúntale|quita|recoge|recuérdame|recuérdale|"
+    r"recuerda|reenvía|repasa|repara|reserva|responde|respóndele|revisa|"
+    r"riega|rellena|renueva|saca|sube|termina|tira|trae|tráeme|traduce|vacía|"
+    r"ve|vende|verifica|visita|vuelve)(?:lo|la|los|las|le|les|nos)?\b"
+)
+_PLURAL: Final = (
+    r"\b(?!(?:verdad|ciudad|edad|mitad|libertad|realidad|cantidad|calidad|"
+    r"unidad|actividad|comunidad|seguridad|navidad|universidad|sociedad|"
+    r"enfermedad|amistad|dificultad|oportunidad|facultad|posibilidad|salud|"
+    r"actitud|virtud|solicitud|juventud|red|pared|usted|césped|huésped|sed|"
+    r"sud|david|madrid|felicidad|novedad|publicidad|electricidad|humedad|"
+    r"localidad|velocidad|responsabilidad|necesidad|propiedad|autoridad|"
+    r"entidad|capacidad|gravedad|maldad|bondad|soledad|piedad|voluntad|tempestad)\b)"
+    r"[a-záéíóúüñ]{2,}(?:ad|ed|id)(?:me|nos|lo|la|los|las|le|les)?\b"
+)
+_NP: Final = r"[^\s,;:.!?()¿¡][^,;:!?()¿¡]{0,60}?"
+_MUST: Final = (
+    r"(?:tiene que|tienen que|debe|deben|debería|deberían|deberá|deberán|"
+    r"ha de|han de|va a|van a|necesita|necesitan|tendrá que|tendrán que|"
+    r"se compromete a|se ofrece a|se ha ofrecido a|prometió|promete|queda "
+    r"en|quedó en|está encargad[oa] de|quiere)"
+)
+
+SPANISH: Final = Lexicon(
+    code="es",
+    letters="ñ¿¡áíóú",
+    common=(
+        "el la los las un una unos unas de del y en que es son no se por con "
+        "para su sus al lo como más pero ya muy si hay está están fue ha han "
+        "mi tu te me nos os le les "
+        "este esta esto eso ese esa aquí hoy cuando donde quien qué todo todos "
+        "porque sin sobre hasta desde también o ni a hola gracias"
+    ),
+    no_names=(
+        "el la los las un una unos unas de del y en que es no se por con para "
+        "su sus al lo como más pero ya muy si hay está fue mi tu te me nos "
+        "os le les este esta esto eso "
+        "ese esa aquí hoy ayer mañana cuando donde dónde quien quién qué cómo "
+        "cuándo cuánto todo todos todas nadie nada alguien algo cada ninguno "
+        "hola gracias querido querida "
+        "estimado estimada buenos buenas lunes martes miércoles jueves viernes "
+        "sábado domingo enero febrero marzo abril mayo junio julio agosto septiembre "
+        "octubre noviembre "
+        "diciembre próximo próxima último última primero primera segundo reunión "
+        "acta nota tema asunto proyecto decisión acuerdo recordatorio después "
+        "luego entonces además también "
+        "así pues vale bueno bien sí antes durante desde hasta según sin sobre "
+        "tras saludos abrazo beso besos atentamente él ella ellos ellas nosotros "
+        "usted ustedes yo tú vosotros "
+        "falta queda pendiente faltan quedan solo sólo quizá quizás tal ojalá "
+        "creo dos tres cuatro cinco nuestro nuestra vuestro vuestra otro otra "
+        "otros mucho mucha lástima"
+    ),
+    name=(
+        r"(?:(?:Sra?\.|Srta\.|Dra?\.|Don|Doña|D\.|Dña\.|el señor|la señora|Tío|"
+        r"Tía|Abuela?|Mamá|Papá) )?[A-ZÁÉÍÓÚÑ][\wáéíóúüñ-]+(?: (?:de|del|la|"
+        r"[A-ZÁÉÍÓÚÑ][\wáéíóúüñ-]+)){0,2}"
+    ),
+    verbs=_INFINITIVE,
+    present=rf"\b(?:{_PRESENT})\b",
+    inserted=r"(?i:,\s*por favor,)",
+    fillers=r"(?i:\bpor favor\b,?|\bporfa(?:vor|s)?\b,?|\bpor cierto\b)",
+    leads=(
+        r"(?i:(?:y|pero|entonces|pues|luego|también|después|ok|vale|bueno|bien|"
+        r"sí|primero|segundo|por último|finalmente|por cierto|pd|p\.d\.|como "
+        r"acordamos|como quedamos|otra cosa|una cosa más|"
+        r"recordatorio|recuerdo que|os recuerdo que|te recuerdo que|recordad "
+        r"que|importante|urgente|atención|ojo|hasta entonces|mientras tanto|"
+        r"antes de eso|antes de ello|por eso|por tanto|además|por favor|porfa|"
+        r"hola|perdona|si puedes|"
+        r"si es posible|cuando puedas|en cuanto puedas|que|insisto|de nuevo|"
+        r"aviso|lo que sí falta|venga|@)(?![\wáéíóúüñ])[,:!.\s–-]*)"
+        r"|\w+ (?:dice|dijo|piensa|propone|recuerda|pide|comenta|comentó|avisa|"
+        r"informa|señala|insiste en) que |[Ss]egún [A-ZÁÉÍÓÚÑ]\w+, "
+    ),
+    joints=(
+        r"(?i:\s*[;–—]\s+|\s-\s|,?\s(?:y|e|pero)\s(?:también\s|luego\s|después\s)?|"
+        r",\s(?:y\s|así que\s|luego\s)?|:\s|\s\(|\)\s?)"
+    ),
+    requests=(
+        (
+            r"(?i:¿?\s*(?:me |nos |le |les |lo |la )?(?:puedes|podrías|puede|podría|"
+            r"podéis|podríais|pueden|podrían|quieres|querrías|te importaría|os importaría|"
+            r"le importaría)(?: por favor| tú| usted| alguien| también| ya| al menos)* "
+            r"(?P<what>{verbs}.*))"
+        ),
+        (
+            r"(?i:¿?\s*(?:alguien|alguno) (?:puede|podría|se anima a|se encarga "
+            r"de) (?P<what>{verbs}.*))"
+        ),
+        (
+            r"(?:¿ ?)?(?P<who>{name}),? ¿?(?i:puedes|podrías|te encargas de|puede|"
+            r"podría) (?P<what>.+)"
+        ),
+        r"(?i:(?:por favor|porfa),? (?P<what>(?!no |disculp|perdon|acepte)\w.+))",
+        (
+            r"(?i:(?:no (?:te )?olvides|no (?:os )?olvidéis|no (?:se )?olvide|no "
+            r"olvidar|no olvidemos|acuérdate|acordaos|acuérdese|recuerda|recordad|"
+            r"recuerde|recordar)(?: de| que)? (?P<what>(?!que (?:el|la|los|las|hay|"
+            r"no))\w.+))"
+        ),
+        (
+            r"(?i:(?:os|te|le|les|se) (?:pido|pedimos|ruego|rogamos|ruega|pide|agradecería|"
+            r"agradecemos|agradezco|solicita|recuerda)(?: por favor)? (?:que |a "
+            r"todos que )?(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:rogamos|agradeceríamos|agradeceré|agradecería|necesito|necesitamos|"
+            r"quiero|queremos|me gustaría|nos gustaría|sería (?:bueno|genial|estupendo|"
+            r"conveniente)|conviene|hace falta|pido|pedimos) que (?P<what>(?!no "
+            r")\w.+))"
+        ),
+        r"(?i:(?:asegúrate|aseguraos|asegúrese) de (?:que )?(?P<what>\w.+))",
+        (
+            r"(?i:(?:por hacer|pendientes?|tarea|todo|to do|acción|queda pendiente|"
+            r"próximos? pasos?|falta|faltan)\s*:\s*(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:favor de|se ruega|se solicita|se pide|haced el favor de|haz "
+            r"el favor de|haga el favor de) (?P<what>\w.+))"
+        ),
+        r"(?P<what>[^,;:.!?¿]{4,80}), (?i:por favor)\b",
+    ),
+    addressed=(
+        (
+            r"(?i:¿?(?:te encargas|puedes|podrías|te ocupas|encárgate|ocúpate) ?(?:de "
+            r")?(?P<what>.+))"
+        ),
+        r"(?i:(?:tú|usted|vosotros) (?P<what>(?!eres|estás|sabes|tienes razón)\w.+))",
+        rf"(?P<what>(?i:{_FAMILIAR}|{_FORMAL}|{_PLURAL}).*)",
+    ),
+    duties=(
+        (
+            rf"(?P<what>(?!(?i:él|ella|nadie|nada|eso|esto|yo|tú)\b){_NP} (?i:tiene "
+            rf"que|tienen que|debe|deben|deberá|deberán|ha de|han de|tendrá que|tendrán "
+            rf"que) (?i:ser|estar|quedar|llegar) (?!(?i:bien|aquí|allí|mejor|bueno|"
+            rf"posible)\b).*)"
+        ),
+        (
+            rf"(?P<who>{{name}}(?:(?:,| y| e) {{name}}){{0,3}}) (?i:{_MUST})(?i: "
+            rf"también| ya| aún| antes)* (?P<what>(?!(?i:no|nada|ser|estar|haber|"
+            rf"tener)\b){{verbs}}.*)"
+        ),
+        (
+            r"(?P<np>(?i:el|la|los|las|cada|todos los|todas las) [^,;:.!?]{2,40}?) "
+            r"(?i:tiene que|tienen que|debe|deben|deberá|deberán|ha de|tendrá que) "
+            r"(?P<what>(?!(?i:no|ser|estar|haber)\b){verbs}.*)"
+        ),
+        rf"(?P<who>{{name}}(?:(?:,| y| e) {{name}}){{0,3}}) (?P<what>{_FUTURE} .+)",
+        (
+            r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?P<what>(?i:se encargará?|"
+            r"se encargan|se encargarán|se ocupará?|se ocupan|se hace cargo|es responsable|"
+            r"está a cargo|queda a cargo) (?i:de|del)? ?.+)"
+        ),
+        (
+            r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?P<what>(?i:(?:lo|la|los|"
+            r"las|se lo|se la) (?:hace|trae|lleva|manda|compra|prepara|busca|recoge|"
+            r"envía|mira|encarga)\b).*)"
+        ),
+        (
+            r"(?i:(?:hay que|habrá que|habría que|tenemos que|tengo que|debemos|"
+            r"debo|tienes que|tenéis que|debes|debéis|deberías|necesitamos|necesito|"
+            r"es necesario|es preciso|es importante|es urgente|queda por|quedan "
+            r"por|falta por|falta|toca|me toca|nos toca|te toca)(?: todavía| aún|"
+            r" también| que| urgentemente| cuanto antes)* (?P<what>(?!no |ser|estar|"
+            r"haber|tener|ver si|decir|reconocer|saber|esperar|morir|vivir){verbs}.*))"
+        ),
+        (
+            r"(?i:(?:yo )?(?:voy a|vamos a|me comprometo a|prometo|me encargo de|"
+            r"me ocupo de|nos encargamos de|quedo en)(?: también| ya)* (?P<what>(?!ser|"
+            r"estar|ver|echar de menos|tener|dormir|decir)\w.+))"
+        ),
+        (
+            r"(?i:(?:yo )?(?:te |se |le |lo |la |os |les |los |las |me |nos )*(?P<what>(?:[a-z]{2,}aré|"
+            r"[a-z]{2,}eré|[a-z]{2,}iré|haré|pondré|traeré|hago yo|llevo yo|traigo "
+            r"yo|mando yo|compro yo|me encargo|me ocupo)\b(?! (?:de menos|contento)).*))"
+        ),
+        (
+            r"(?P<what>(?i:hago|traigo|llevo|mando|compro|llamo|preparo|envío|paso|"
+            r"reviso|recojo|pido|reservo|imprimo|escribo|arreglo|busco|cambio|pago|"
+            r"subo|hablo con|miro)\b .+)"
+        ),
+        rf"(?P<what>{_NP} (?i:está|están|queda|quedan) (?i:pendientes? de|por) {{verbs}}.*)",
+        r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) ?[:–] ?(?P<what>{verbs}.+)",
+        rf"(?P<what>(?i:{_FORMAL})(?! (?:bien|usted bien|con dios)\b) .+)",
+        rf"(?P<what>(?i:{_PLURAL}) \S.+)",
+        rf"(?P<what>(?i:{_FAMILIAR})(?! (?:que|muy|por fin|de menos)\b) \S.+)",
+        r"(?P<what>{verbs}(?: \S.+))",
+        r"(?i:(?:el plazo|la fecha límite|fecha límite|plazo)(?: para| de)? (?P<what>.+))",
+    ),
+    reports=(
+        (
+            r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?:le |les |lo |la |nos "
+            r"|os |se |también |ya )?(?P<what>{present} (?!que\b|de menos\b|muy\b)\S.+)"
+        ),
+        (
+            r"(?P<np>(?i:el|la|los|las) [^,;:.!?]{2,30}?) (?P<what>{present} (?!que\b|"
+            r"de menos\b|muy\b)\S.+)"
+        ),
+    ),
+    listed=(r"(?P<what>(?:\w+mente )?{verbs}\b.+)",),
+    more=(
+        rf"(?:también |luego )?(?P<what>(?:{{verbs}}|{{present}}|{_FUTURE}|{_PLURAL}|"
+        rf"{_FORMAL}) .+)"
+    ),
+    gapped=(r"(?P<who>{name}) (?P<what>(?i:de|del|de la|el|la|los|las) ?[^,;:.!?]+)\W*$",),
+    settled=(
+        r"(?i:\b(?:hecho|hecha|hechos|hechas|listo|lista|terminad[oa]s?|acabad[oa]s?|"
+        r"ya (?:no|está|están|ha|han|lo|la|se|tiene|lleg\w+|hab\w+)|cancelad[oa]s?|"
+        r"anulad[oa]s?|no (?:hace falta|es necesario|hay que|hay nada|tiene "
+        r"que|tienes que|tenéis que|"
+        r"voy|va a|podré|podrá|puedo|puede|podemos|debe|quiere|quiero|se|lo|"
+        r"la|ha|es|tengo)|nada que|ayer|anteayer|anoche|la semana pasada|el "
+        r"mes pasado|el año pasado|pasad[oa] (?:lunes|martes|miércoles|jueves|"
+        r"viernes|sábado|domingo)|comprad[oa]s?|pagad[oa]s?|encargad[oa]s$|arreglad[oa]s?|"
+        r"resuelt[oa]s?|solucionad[oa]s?|"
+        r"rechazad[oa]s?|descartad[oa]s?|nadie|fue|fueron|era|eran|iba|iban|"
+        r"tenía|tenían|quería|compraría|había|habían|hace (?:\w+ )?(?:días|semanas|"
+        r"meses|años)|olvida lo|olvídate|hemos|he (?!de)|quedamos en que|tuvo|"
+        r"tuvimos|hubo|estuvo|vino|llegó|enviamos|hicimos)\b|✓|✔|☑|✅)"
+    ),
+    goes_on=r"(?i:las? trae|los? trae|se encarga|pendiente)",
+    unreal=(
+        r"(?i:\b(?:quizás?|tal vez|a lo mejor|algún día|probablemente|seguramente|"
+        r"habría sido|hubiera|hubiese|sería bonito|podríamos|se podría|si (?:pudiera|"
+        r"tuviera|fuera|hubiera)|ojalá|idea|sueñ\w+|soñ\w+|imagina|me pregunto|"
+        r"al parecer|dicen que|dudo|no sé si|espero|esperamos|novela|receta|"
+        r"película|chiste|canción|por ejemplo|ganas de|debate|discutimos|en "
+        r"teoría|supuestamente|creo que)\b)"
+    ),
+    events=(
+        r"(?i:\b(?:reunión|junta|asamblea|cita|encuentro|comida|cena|desayuno|"
+        r"almuerzo|merienda|fiesta|cumpleaños|boda|bautizo|comunión|concierto|"
+        r"espectáculo|estreno|ensayo|función|obra|exposición|inauguración|apertura|"
+        r"cierre|lanzamiento|"
+        r"arranque|inicio|entrega|salida|llegada|vuelo|tren|viaje|excursión|"
+        r"visita|inspección|revisión|auditoría|examen|prueba|oposición|entrevista|"
+        r"llamada|audiencia|juicio|elecciones|votación|mercadillo|mercado|feria|"
+        r"festival|romería|verbena|partido|torneo|carrera|"
+        r"marcha|vacaciones|puente|mudanza|obras|corte|mantenimiento|migración|"
+        r"firma|plazo|vacuna|vacunación|dentista|médico|doctora?|veterinario|"
+        r"operación|consulta|análisis|simulacro|inventario|recogida|limpieza|"
+        r"jornadas?|puertas abiertas|demo|presentación|taller|"
+        r"curso|clase|charla|conferencia|congreso|seminario|webinar|lectura|"
+        r"ceremonia|funeral|misa|pleno|sesión|acto|gala|desfile|procesión|concurso|"
+        r"sorteo|subasta|rifa|barbacoa|paella|picnic|senderismo|ruta|campamento|"
+        r"fontanero|electricista|técnico|itv|tutoría|graduación|kick-?off|retro|"
+        r"sprint|noche|día|tarde)s?\b)"
+    ),
+    happens=(
+        r"(?i:\b(?:tendrá lugar|tiene lugar|se celebra|se celebrará|será|serán|"
+        r"es el|es la|es a las|es mañana|está prevista?|está previsto|está programad[oa]"
+        r"|empieza|empezará|comienza|comenzará|arranca|inicia|abre|abrirá|cierra|"
+        r"cerrará|cerrado|cerrada|llega|llegará|llegan|viene|vendrá|vienen|"
+        r"pasa|pasará|sale|saldrá|salimos|parte|aterriza|vuelve|regresa|nos "
+        r"reunimos|nos vemos|quedamos|se reúne|se reunirá|se estrena|cumple|"
+        r"se casa|caduca|vence|termina|acaba|hay|toca|se inaugura|está invitad[oa]|"
+        r"os invit\w+|será el|queda convocad[oa])\b)"
+    ),
+    pronoun_subjects="es será está eso esto él ella se",
+    decisions=(
+        (
+            r"(?i:(?:decisión|decisiones|acuerdo|acuerdos|acordado|decidido|conclusión|"
+            r"resolución|resultado)\s*:\s*(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:[^,;:]{0,40}\b)?(?:se|hemos|nos|la junta|el comité|el equipo|"
+            r"la asamblea|el grupo|todos|los socios|la dirección)\b ?(?:ha|han|hemos|"
+            r"fue|queda)?(?: sido| finalmente| por unanimidad| también)* ?(?:acuerda|"
+            r"acordó|acordado|acordamos|decide|decidió|decidido|decidimos|aprueba(?! "
+            r"el proyecto)|votó|votado|resuelve|resolvió|conviene|opta por|optó "
+            r"por) ?(?:por unanimidad )?(?:que |en que |por )?(?P<what>(?!el proyecto)\w.+))"
+        ),
+        r"(?i:(?:queda|quedó) (?:acordado|decidido|aprobado) (?:que )?(?P<what>.+))",
+        r"(?i:(?:nos quedamos con|seguimos con|mantenemos) (?P<what>.+))",
+        (
+            r"(?i:(?P<what>(?:a partir de|desde) (?:ahora|hoy|enero|el (?:lunes|"
+            r"martes|miércoles|jueves|viernes|\d+)),? .+))"
+        ),
+    ),
+    facts=(
+        r"(?i:\b(?:número|nº|código|clave|contraseña|wi-?fi|iban|referencia|"
+        r"ref|talla|dirección|teléfono|tel|cuenta|usuario|login|pin|serie|matrícula|"
+        r"expediente|nif|dni|cif|combinación|fianza|precio|lectura|contador|"
+        r"modelo)\b[^.!?]{0,40}?(?:\bes\b|\bson\b|:|=)\s?[^.!?]*?(?:\d|\"|«|"
+        r"[A-Z]{2}))"
+    ),
+    places=r"\w+\W+\w+\W+\w+",
+    projects=(
+        (
+            r"\b(?i:proyecto|iniciativa|programa|campaña)s?\b(?: [a-záéíóúüñ]+){0,4} "
+            r"?[«“\"] ?(?P<name>[^»”\"]{2,60}?) ?[»”\"]"
+        ),
+        (
+            r"\b(?i:proyecto|iniciativa|programa) (?P<name>[A-ZÁÉÍÓÚÑ][\w-]+(?: "
+            r"(?:de |del )?[A-ZÁÉÍÓÚÑ0-9][\w-]*){0,3})"
+        ),
+    ),
+    begins=either(
+        "arranc\\w+ empez\\w+ empieza\\w* comienz\\w+ comenz\\w+ inici\\w+ "
+        "lanz\\w+ aprob\\w+ aprueb\\w+ contin\\w+ sigue siguen prosigue marcha "
+        "acept\\w+ adopt\\w+ retom\\w+ reanud\\w+ ponemos nuevo nueva visto_bueno "
+        "financi\\w+ firmad\\w+ acord\\w+ trabaj\\w+ avanza sale"
+    ),
+    comments=(
+        (
+            r"(?i:(?:comentario|nota|observación|mensaje|respuesta)(?: de| por)) "
+            r"(?P<who>[^:]{1,40}):\s*(?P<what>.+)"
+        ),
+        (
+            r"(?i:(?:sobre|para|en|respecto a|acerca de|en cuanto a|por) (?:la |"
+            r"el |lo de la )?[^:,–]{0,30}(?:tarea|ticket|tarjeta|incidencia|aviso|"
+            r"petición)[^:,–]{0,60}\s?[:,–-]\s*(?P<what>.+))"
+        ),
+    ),
+    tickets=(
+        r"(?i:(?:#\d+|(?:ticket|aviso|incidencia|avería|caso|parte|solicitud|"
+        r"petición|bug)\b.{0,6}\d))"
+    ),
+    urgent=(
+        r"(?i:\burgentes?\b|\burgentemente\b|\burge\b|\bcuanto antes\b|\binmediatamente\b|"
+        r"\bde inmediato\b|\bahora mismo\b|\blo antes posible\b|\bprioritari[oa]\b|"
+        r"\bprioridad alta\b|\basap\b|!!)"
+    ),
+    minutes=(
+        r"(?i:\b(?:acta|reunión|junta|asamblea|comité|comunidad|asistentes|presentes|"
+        r"orden del día|semanal|coordinación|cooperativa|taller|consejo|sesión|"
+        r"asociación|llamada con|equipo|claustro|comisión|pleno)\b)"
+    ),
+    to_do=(
+        r"(?i:^\W*(?:por hacer|tareas|pendientes?|acciones|próximos pasos|lista "
+        r"de (?:la )?compra|compras?|recados|to-?do|falta|queda por hacer|checklist|"
+        r"antes (?:de|del) .{2,30}|para (?:la|el|las|los) .{2,30}|.*\bquién "
+        r"hace qué|.*\bpor hacer|mudanza)\W*$)"
+    ),
+    finished=r"(?i:^\W*(?:hecho|terminado|completado|ya hecho|cerrado)\W*$)",
+    decided=r"(?i:^\W*(?:decisiones|acuerdos)\W*$)",
+    talk=(
+        r"(?i:^\W*(?:orden del día|temas?|ideas?|preguntas|dudas|asistentes|"
+        r"presentes|participantes|debate|algún día|quizás?|deseos|ingredientes|"
+        r"menú|resumen|novedades|contexto|cancelado)\W*$)"
+    ),
+    labels=either(
+        "de a para cc asunto fecha enviado asistentes presentes ausentes lugar "
+        "hora cuándo dónde quién qué nota notas pd rv re decisión decisiones "
+        "acuerdo acuerdos tarea tareas recordatorio plazo tema orden próxima "
+        "próximo "
+        "mañana ayer hoy lunes martes miércoles jueves viernes sábado domingo "
+        "total precio tel teléfono mail correo dirección clave wifi número "
+        "atención estado prioridad proyecto resumen ejemplo resultado objetivo "
+        "pregunta respuesta idea "
+        "urgente importante sobre buenos buenas hola estimad\\w+ querid\\w+"
+    ),
+    anyone=either("todos todas cada alguien tú usted ustedes vosotros nosotros él ella ellos uno yo"),
+    me=r"(?i:yo|nosotros|me|nos)\b",
+    finite=_FUTURE,
+    base_endings=(("ará", "ar"), ("erá", "er"), ("irá", "ir")),
+    pronouns=(
+        r"(?i:(?:(?:me|te|se|nos) (?:encarg\w+|ocup\w+)|(?:lo|la|los|las|eso) "
+        r"{verbs}|[a-záéíóú]{2,}(?:arlo|erlo|irlo|arla|erla|irla|arlos|arlas|"
+        r"erlos|erlas)|(?:lo|la|los|las) \w+)\b.{0,30}$)"
+    ),
+    edges=(
+        r"(?i:\b(?:antes de|para|a|hasta|en|desde) (?:el |la )?(?:finales?|fin|"
+        r"principios?|mediados) (?:de |del |de la )(?:este |esta |el |la )?(?:semana|"
+        r"mes|año|trimestre|enero|febrero|marzo|abril|mayo|junio|julio|agosto|"
+        r"septiembre|octubre|noviembre|diciembre)(?: próximo)?)"
+    ),
+    dated=either(
+        "hoy mañana pasado lunes martes miércoles jueves viernes sábado domingo "
+        "fin enero febrero marzo abril mayo junio julio agosto septiembre octubre "
+        "noviembre diciembre días? semanas? mes(?:es)? años? tarde noche mediodía "
+        "finales"
+    ),
+)
