@@ -23,14 +23,17 @@ from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Item, lines_of, make_item
 from hub.extraction.when.language import fold, has_cyrillic, has_han
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
+from hub.extraction.wording.chinese import CHINESE
 from hub.extraction.wording.english import ENGLISH
 from hub.extraction.wording.french import FRENCH
 from hub.extraction.wording.german import GERMAN
 from hub.extraction.wording.lexicon import Lexicon
+from hub.extraction.wording.russian import RUSSIAN
+from hub.extraction.wording.spanish import SPANISH
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 
-LEXICONS: Final = (ENGLISH, GERMAN, FRENCH)
+LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
 
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
@@ -188,6 +191,7 @@ class _Reader:
             lexicon = about.lexicon_of(line)
             if lexicon is None:
                 continue
+            line = line._replace(text=lexicon.patterns("inserted")[0].sub(_blanks, line.text))
             # What a pronoun may refer to: the sentence before, in a chat the line before.
             before = lines[nth - 1] if nth and (about.is_chat or not line.is_first) else None
             below = lines[nth + 1] if nth + 1 < len(lines) else None
@@ -255,6 +259,10 @@ class _Reader:
         anchor = self._dates.at(place)
         today = local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
         return day.at is not None and local_day(day.at, self._zone) == today
+
+
+def _blanks(match: re.Match[str]) -> str:
+    return " " * len(match.group())
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -419,6 +427,10 @@ def _resolved(words: str, anchor: Anchor | None, timezone: str) -> Moment | None
     if local_day(moment.at, ZoneInfo(timezone)) >= today:
         return moment
     return resolve(words, anchor=anchor, timezone=timezone, is_due=True) or moment
+
+
+def _is_few_words(text: str) -> bool:
+    return len(text) < 10 if has_han(text) else len(text.split()) <= 4
 
 
 class _Task(NamedTuple):
@@ -613,7 +625,7 @@ class _Sentence:
             if match is None or (is_about_last and clause.is_more):
                 if found and is_open:
                     last = found[-1]
-                    if lexicon.has("settled", clause.text) and len(_WORD.findall(clause.text)) <= 4:
+                    if lexicon.has("settled", clause.text) and _is_few_words(clause.text):
                         found.pop()
                         is_open = False
                     elif self._text[last.end : clause.start].strip() not in (";", "\uff1b", ":"):
@@ -703,6 +715,8 @@ class _Sentence:
         if len(title) < _LEAST_TITLE.get(lexicon.code, 5) or title.lower() in lexicon.common_words:
             return False
         quote_from = self._start + task.start
+        first, _, rest = title.partition(" ")
+        title = f"{lexicon.base_form(first)} {rest}".strip()
         if lexicon.match("pronouns", title) and not self._line.is_bullet:
             # "Lena to bring it": the clause before says what.
             before = next((one for one in reversed(clauses) if one.start < task.start), None)

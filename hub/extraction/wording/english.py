@@ -84,7 +84,8 @@ ENGLISH: Final = Lexicon(
         r"finally|lastly|afterwards|meanwhile"
         r"|anyway|besides|again|one more thing|by the way|btw|ps|p\.s\.|as agreed|as "
         r"discussed|in addition|in the meantime"
-        r"|otherwise|therefore|hence|once more|yes|yep|sure|right|(?:just )?(?:a )?(?:quick "
+        r"|otherwise|therefore|hence|once more|yes|yep|sure|right|(?:just )?(?:a "
+        r")?(?:quick "
         r"|friendly |gentle |small |little )?reminder(?: that)?|that|[A-Z]\w+ (?:said|"
         r"says|reported|reports|thinks|asked|mentioned|noted|suggested|told us|reminded "
         r"(?:us|everyone|everybody))(?: that)?|hence|once again|after that"
@@ -132,7 +133,10 @@ ENGLISH: Final = Lexicon(
             r"|about |that )?(?P<what>\w.+))"
         ),
         r"(?i:(?:please )?remember (?:to |that you (?:need|have) to )(?P<what>\w.+))",
-        r"(?i:(?:please )?(?:make sure|be sure|see to it|take care)(?: that| to)? (?P<what>\w.+))",
+        (
+            r"(?i:(?:please )?(?:make sure|be sure|see to it|take care)(?: that|"
+            r" to)? (?P<what>\w.+))"
+        ),
         (
             r"(?i:(?:please|pls|plz|kindly)[, ]+(?P<what>(?!note that|find |see |accept|"
             r"excuse|forgive|be advised|don't hesitate|do not hesitate"
@@ -151,10 +155,12 @@ ENGLISH: Final = Lexicon(
             r"going to| are going to|'m going to|'re going to"
             r"| still need to| still have to| also need to| ought to| promise to|'ve got "
             r"to| gotta| got to|'d better| had better"
-            r"| am to| are to| can)(?i: also| then| still| just| definitely| probably| quickly)* "
+            r"| am to| are to| can)(?i: also| then| still| just| definitely| probably|"
+            r" quickly)* "
             r"(?P<what>(?!be |see |have |know|never|not |always|love|miss|think|be$|hope|"
             r"like|feel|hear|say|understand|get there|survive|die|stay|sleep|"
-            r"ever |want|remember|only |at least|look forward|sure|keep it|note|call it)(?i:{verbs}).*)"
+            r"ever |want|remember|only |at least|look forward|sure|keep it|note|"
+            r"call it)(?i:{verbs}).*)"
         ),
         r"(?i:let me (?P<what>(?!know|think|see|tell|be|guess|say){verbs}.+))",
         (
@@ -198,11 +204,13 @@ ENGLISH: Final = Lexicon(
             rf"help|do|look|go|know|mean|stay)\b){{verbs}}.*)"
         ),
         (
-            rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?) (?:\w+ing|"
+            rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?) "
+            rf"(?:\w+ing|"
             rf"replacing|a (?:new|good)) ?.*)"
         ),
         (
-            rf"(?P<what>(?!(?i:it|they|these|those|this|there)\b){_NP}(?i: is| are|'s) (?i:still "
+            rf"(?P<what>(?!(?i:it|they|these|those|this|there)\b){_NP}(?i: is| are|"
+            rf"'s) (?i:still "
             rf")?(?:now )?(?i:due) (?i:on|by|in|until|to|at|before|this|next|tomorrow|today|"
             rf"mon|tue|wed|thu|fri|sat|sun).*)"
         ),
@@ -219,13 +227,15 @@ ENGLISH: Final = Lexicon(
         r"(?i:it's time to (?P<what>\w.+))",
         (
             r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read about|"
-            r"thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the sun|your (?:evening|"
+            r"thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the sun|"
+            r"your (?:evening|"
             r"weekend)|my love|more about|greetings)).+))"
         ),
     ),
     reports=(
         (
-            r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3}) (?:then |also |still |now )?(?P<what>{present} "
+            r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3}) (?:then |also |still "
+            r"|now )?(?P<what>{present} "
             r"(?!that\b|about how\b|to the\b).+)"
         ),
         r"(?P<np>(?i:the) [a-z]+(?: [a-z]+)?) (?P<what>{verbs} .+)",
@@ -239,7 +249,8 @@ ENGLISH: Final = Lexicon(
         r"out|is sorted|fixed|finished|completed|was going to|were going to"
         r"|(?:would|should|could) have|had to|used to|cannot|can't|couldn't|won't|will "
         r"not|not be able|never mind|forget what|was supposed to|were supposed to|obsolete"
-        r"|solved|resolved|as planned|yesterday|last (?:week|month|year|night)|ago|rejected|"
+        r"|solved|resolved|as planned|yesterday|last (?:week|month|year|night)|"
+        r"ago|rejected|"
         r"declined|postponed indefinitely|nobody|no one|it worked"
         r"|nothing to|not? my|ticked off|off the list|crossed out)\b|✓|✔|☑|✅)"
     ),
@@ -248,14 +259,16 @@ ENGLISH: Final = Lexicon(
         r"love|would like to|i'd love|i'd like to|wish|if (?:i|we|you|only)|in theory|"
         r"wonder(?:ing|ed)?"
         r"|thinking (?:of|about)|thought about|consider(?:ing|ed)?|dream(?:t|ing)?|imagine|"
-        r"not sure|whether|undecided|undecided|idea|hopefully|probably|apparently|supposedly"
+        r"not sure|whether|undecided|undecided|idea|hopefully|probably|apparently|"
+        r"supposedly"
         r"|they say|as if|would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|"
         r"song|poem|for example|e\.g\.|for instance)\b)"
     ),
     events=(
         r"(?i:\b(?:meetings?|appointment|kick-?off|conference|workshop|training|call|"
         r"interview|exams?|tests?|concert|party|birthday|wedding|trip|visit|inspection"
-        r"|opening|launch|release|go-?live|presentation|demo|review|stand-?up|retro(?:spective)?|"
+        r"|opening|launch|release|go-?live|presentation|demo|review|stand-?up|"
+        r"retro(?:spective)?|"
         r"assembly|session|lunch|dinner|breakfast|brunch|barbecue|bbq|festival|fair|"
         r"match|game"
         r"|race|rehearsal|premi[eè]re|show|performance|flight|train|departure|arrival|"
@@ -266,10 +279,12 @@ ENGLISH: Final = Lexicon(
         r"|excursion|camp|sale|market|maintenance|power cut|outage|drill|service|deadline|"
         r"submission|handover|viewing|walk-?through|sprint|tasting|clean-?up"
         r"|bonfire|agm|seminar|talk|exhibition|tournament|graduation|deadline|round|"
-        r"day|night|evening|summer f[eê]te|f[eê]te|collection|hike|picnic|regatta|catch-?up|"
+        r"day|night|evening|summer f[eê]te|f[eê]te|collection|hike|picnic|regatta|"
+        r"catch-?up|"
         r"one-on-one|1:1"
         r"|shoot|test run|photo|cut-?over|migration|rollout|downtime|strike|parade|dress "
-        r"rehearsal|final|finals|semi-final|kick off|briefing|debrief|forum|summit|congress|"
+        r"rehearsal|final|finals|semi-final|kick off|briefing|debrief|forum|"
+        r"summit|congress|"
         r"meet-?up|screening|reading|recital|auction|raffle|swap|drive|run|walk)\b)"
     ),
     happens=(
@@ -285,7 +300,8 @@ ENGLISH: Final = Lexicon(
     ),
     decisions=(
         (
-            r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|agreement|"
+            r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|"
+            r"agreement|"
             r"result)\s*[:–-]\s*(?P<what>\w.+))"
         ),
         (
@@ -324,9 +340,13 @@ ENGLISH: Final = Lexicon(
             r"\b(?i:projects?|initiative) (?i:(?:called|named) )?(?P<name>[A-Z][\w-]+(?: "
             r"[A-Z0-9][\w-]*){0,3})"
         ),
-        r"[\"“„«‘](?P<name>[^\"”“»’]{2,60})[\"”“»’] (?i:project|initiative|programme|campaign)\b",
         (
-            r"\b(?P<name>(?!The\b|Our\b|This\b|A\b|My\b|Your\b|New\b)[A-Z][\w-]+(?: [A-Z][\w-]*){0,2})"
+            r"[\"“„«‘](?P<name>[^\"”“»’]{2,60})[\"”“»’] (?i:project|initiative|programme|"
+            r"campaign)\b"
+        ),
+        (
+            r"\b(?P<name>(?!The\b|Our\b|This\b|A\b|My\b|Your\b|New\b)[A-Z][\w-]+(?: "
+            r"[A-Z][\w-]*){0,2})"
             r" (?i:project)\b"
         ),
     ),
@@ -337,7 +357,7 @@ ENGLISH: Final = Lexicon(
         "phase accepted adopted funded going lead\\w* carried extended"
     ),
     comments=(
-        r"(?i:(?:comment|remark|note|reply|update) (?:by|from)) (?P<who>[^:]{1,40}):\s*(?P<what>.+)",
+        (r"(?i:(?:comment|remark|note|reply|update) (?:by|from)) (?P<who>[^:]{1,40}):\s*(?P<what>.+)"),
         (
             rf"(?i:(?:on|re|about|regarding|for|as for|concerning|to) (?:the |my |your |our "
             rf")?[^:,–]{{0,40}}\b{_TASKS}[^:,–]{{0,40}}\s?[:,–-]\s*(?P<what>.+))"
@@ -356,7 +376,8 @@ ENGLISH: Final = Lexicon(
     to_do=(
         r"(?i:^\W*(?:action items?|actions|to-?dos?|to do(?: list)?|next steps|tasks|"
         r"open(?: points| items)?|follow-?ups?|homework|errands|chores|checklist|still "
-        r"(?:open|to do|missing)|what('s| is) left|reminders?|shopping(?: list)?|packing(?: "
+        r"(?:open|to do|missing)|what('s| is) left|reminders?|shopping(?: list)?|"
+        r"packing(?: "
         r"list)?|before \w.*|.*\b(?:errands|list|to ?do|chores|who does what)\b)\W*$)"
     ),
     finished=(
@@ -365,7 +386,8 @@ ENGLISH: Final = Lexicon(
     ),
     decided=r"(?i:^\W*(?:decisions?|decided|resolutions?|agreed)\W*$)",
     talk=(
-        r"(?i:^\W*(?:agenda|topics?|ideas?|questions?|open questions|participants?|attendees|"
+        r"(?i:^\W*(?:agenda|topics?|ideas?|questions?|open questions|participants?|"
+        r"attendees|"
         r"present|apologies|discussion|some ?day|maybe|wish ?list|ingredients|menu|summary|"
         r"news|background|cancelled)\W*$)"
     ),
@@ -383,6 +405,16 @@ ENGLISH: Final = Lexicon(
     pronoun_subjects="it this that they",
     goes_on=r"(?i:still (?:open|missing|to do))",
     addressed=(r"(?i:you (?P<what>\w+ .+))",),
+    finite=rf"(?:{_PRESENT})",
+    base_endings=(
+        ("ies", "y"),
+        ("sses", "ss"),
+        ("shes", "sh"),
+        ("ches", "ch"),
+        ("xes", "x"),
+        ("oes", "o"),
+        ("s", ""),
+    ),
     pronouns=(
         r"(?i:(?:{verbs}|{present}) (?:it|them|him|her|that|this|those|these)\b(?:$|"
         r" (?:back|over|again|up|out|in|off|to|for|on|by|tomorrow|today|too|as|at|with|"

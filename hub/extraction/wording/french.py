@@ -88,6 +88,7 @@ FRENCH: Final = Lexicon(
     ),
     verbs=_INFINITIVE,
     present=rf"\b(?:{_PRESENT})\b",
+    inserted=r"(?i:, ?(?:s'il (?:te|vous) pla[iî]t|stp|svp),)",
     fillers=(
         r"(?i:\bs'il (?:te|vous) pla[iî]t\b,?|\bstp\b,?|\bsvp\b,?|\bmerci d'avance\b|"
         r"\bau fait\b)"
@@ -107,7 +108,7 @@ FRENCH: Final = Lexicon(
     ),
     joints=(
         r"(?i:\s*[;–—]\s*|\s-\s|,?\s(?:et|puis|mais)\s(?:aussi\s|ensuite\s)?|,\s(?:puis\s|"
-        r"donc\s)?|\s?:\s|\sque\s|\s\(|\)\s?)"
+        r"donc\s)?|\s?:\s|\s\(|\)\s?)"
     ),
     requests=(
         (
@@ -388,6 +389,8 @@ FRENCH: Final = Lexicon(
         ),
     ),
     gapped=(r"(?P<who>{name}) (?P<what>(?i:du|de la|des|de l'|d') ?[^,;:.!?]+)\W*$",),
+    finite=_FUTURE,
+    base_endings=(("era", "er"), ("ira", "ir"), ("dra", "dre"), ("ttra", "ttre")),
     pronouns=(
         r"(?i:(?:s'en (?:occupe|charge|occupera|chargera)|(?:me |m'en |m')?(?:en "
         r")?(?:occupe|"

@@ -6,8 +6,8 @@ short: the work grows with the text.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -27,6 +27,7 @@ class Lexicon:
         code: ISO 639 code.
         name: a person's name.
         verbs: verbs of work, in the form of requests and of lists; *present*: in the present tense.
+        inserted: words that may interrupt a clause, and are passed over.
         fillers: words without a meaning for the work, at any place of a clause.
         leads: words before the clause proper.
         joints: places at which a sentence is split into clauses.
@@ -50,6 +51,7 @@ class Lexicon:
         to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
         labels: words before a colon that are no people.
         me: words for the speaker; *anyone*: other words before a duty that are no names.
+        finite: verbs of which the base form names a task; *base_forms* and *base_endings* tell it.
         pronouns: work on something that the words before name ("bring it").
         edges: words for the edge of a span ("by the end of May").
         dated: words for a day, at least one of which is in every sentence with a date.
@@ -62,6 +64,7 @@ class Lexicon:
     name: str
     verbs: str
     present: str = _NEVER
+    inserted: str = _NEVER
     fillers: str = _NEVER
     leads: str = _NEVER
     joints: str = _NEVER
@@ -94,6 +97,9 @@ class Lexicon:
     labels: str = _NEVER
     me: str = _NEVER
     anyone: str = _NEVER
+    finite: str = _NEVER
+    base_forms: Mapping[str, str] = field(default_factory=dict)
+    base_endings: Sequence[tuple[str, str]] = ()
     pronouns: str = _NEVER
     edges: str = _NEVER
     dated: str = _NEVER
@@ -129,6 +135,18 @@ class Lexicon:
     def match(self, attribute: str, text: str) -> re.Match[str] | None:
         """Return the first match of the attribute's patterns at the start of *text*."""
         return next(filter(None, (pattern.match(text) for pattern in self.patterns(attribute))), None)
+
+    def base_form(self, word: str) -> str:
+        """Return the form of a verb that names a task, or *word* itself."""
+        verb = word.lower()
+        if self.patterns("finite")[0].fullmatch(verb) is None:
+            return word
+        for form in (verb, verb.removesuffix("\u0442\u0435")):  # a plural imperative in Russian
+            if form in self.base_forms:
+                return self.base_forms[form]
+        endings = (one for one in self.base_endings if verb.endswith(one[0]))
+        old, new = next(endings, ("", ""))
+        return verb.removesuffix(old) + new
 
     def _filled(self, pattern: str) -> str:
         while _PLACE.search(pattern):
