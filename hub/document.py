@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from datetime import datetime
+from typing import IO
 
 import msgspec
 
@@ -23,6 +24,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         provenance: who wrote the text, if known.
         authors: authors of the text by the place where their part begins, in order; None: unknown. Empty if
             the text has one author.
+        recording: content of a file of speech, whose text is not known yet.
     """
 
     unit_key: str
@@ -36,6 +38,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     title: str | None = None
     provenance: Provenance | None = None
     authors: tuple[tuple[int, str | None], ...] = ()
+    recording: IO[bytes] | None = None
 
     def provenance_at(self, place: int) -> Provenance | None:
         """Return who wrote the text at *place*."""

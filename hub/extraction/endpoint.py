@@ -21,7 +21,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.clock import Chance, Clock
-from hub.extraction.completion import Dialect, Unusable, completion_of, tokens_of
+from hub.extraction.completion import Completion, Dialect, Tokens, Unusable, completion_of, tokens_of
 from hub.extraction.limiter import Limiter, Turn
 from hub.extraction.model import (
     Finish,
@@ -376,7 +376,7 @@ class Endpoint:
             self.limiter.failed(turn)
             raise
         with self.counting.reading():
-            counted = tokens_of(reply.content)
+            counted = self._tokens_of(question, reply.content)
         if counted is not None:
             usage = self.price_of(counted.prompt, counted.completion)
             question.spent += usage
@@ -386,17 +386,27 @@ class Endpoint:
         self.limiter.answered(turn, total, reply.response.headers)
         try:
             with self.counting.reading():
-                completion = completion_of(reply.content)
+                completion = self._completion_of(reply.content)
         except Unusable as error:
             question.unusable += 1
             self.counting.tried(TryEnd.UNUSABLE)
             raise Trouble(str(error)) from None
         self.counting.tried(end_of(completion))
         if not self._is_proved and completion.finish is Finish.WHOLE:
-            self._speak(question, question.dialect.after_answer(completion.text))
+            self._speak(question, self._dialect_after(question, completion))
         return ModelAnswer(
             text=completion.text, finish=completion.finish, usage=question.spent, model=self.name
         )
+
+    def _tokens_of(self, question: Question, body: bytes) -> Tokens | None:
+        return tokens_of(body)
+
+    def _completion_of(self, body: bytes) -> Completion:
+        return completion_of(body)
+
+    def _dialect_after(self, question: Question, completion: Completion) -> Dialect:
+        """Return the dialect to use after the first answer."""
+        return question.dialect.after_answer(completion.text)
 
     def price_of(self, prompt_tokens: int, completion_tokens: int) -> Usage:
         """Return the usage for these token counts, with their costs at this endpoint."""
@@ -407,16 +417,9 @@ class Endpoint:
         client = await self._opened()
         import openai
 
-        # Encoded here: the client would spend a third of a question's time on walking the schema.
-        body = msgspec.json.encode(question.dialect.body(self.name, question.request))
         try:
             with anyio.fail_after(self._try_timeout_s):
-                return await client.post(
-                    "/chat/completions",
-                    cast_to=openai.HttpxBinaryResponseContent,
-                    content=body,
-                    options={"headers": {"Idempotency-Key": question.key}},
-                )
+                return await self._send(client, question)
         except TimeoutError:
             raise Trouble(f"no whole answer within {self._try_timeout_s:.0f} s") from None
         except AddressRefused as error:
@@ -427,6 +430,20 @@ class Endpoint:
             raise meaning_of(error, self.place, self._clock.now()) from None
         except openai.APIConnectionError as error:
             raise Trouble(f"{error.message} {type(error.__cause__).__name__}") from None
+
+    async def _send(
+        self, client: "openai.AsyncOpenAI", question: Question
+    ) -> "openai.HttpxBinaryResponseContent":
+        import openai
+
+        # Encoded here: the client would spend a third of a question's time on walking the schema.
+        body = msgspec.json.encode(question.dialect.body(self.name, question.request))
+        return await client.post(
+            "/chat/completions",
+            cast_to=openai.HttpxBinaryResponseContent,
+            content=body,
+            options={"headers": {"Idempotency-Key": question.key}},
+        )
 
     def _wait_s(self, question: Question, trouble: Trouble) -> float:
         """Return the wait before the next attempt. Raises ModelUnavailable after the last one."""

@@ -176,12 +176,21 @@ Through = Callable[[LanguageModel], LanguageModel]  # wrappers that a run adds t
 
 
 class Models(msgspec.Struct, frozen=True):
-    """Available models: *anywhere* for agents that may use the cloud, *local* for the others."""
+    """Available models: *anywhere* for agents that may use the cloud, *local* for the others.
+
+    Transcribers answer questions about recordings (``transcription``).
+    """
 
     anywhere: LanguageModel | None = None
     local: LanguageModel | None = None
     batches_anywhere: Batches | None = None
     batches_local: Batches | None = None
+    transcriber_anywhere: LanguageModel | None = None
+    transcriber_local: LanguageModel | None = None
+
+    def choose_transcriber(self, *, allow_cloud: bool) -> LanguageModel | None:
+        """Return the transcriber of an agent, or None if it may use none."""
+        return self.transcriber_anywhere if allow_cloud else self.transcriber_local
 
     def choose(self, *, allow_cloud: bool) -> LanguageModel | None:
         """Return the model of an agent, or None if only rules apply."""
