@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 
 from hub.app.supervisor import Supervisor
@@ -16,12 +17,19 @@ from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import CHUNK_TOKENS, MAX_TRIES, Chain, Endpoint
 from hub.extraction.model import Models, Price
 from hub.extraction.outcomes import Breaker
+from hub.extraction.transcription import Transcriber
 from hub.health.external import Reach
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.rules import OutboundRules
 from hub.settings.locate import KeyPath
-from hub.settings.model_settings import LocalModelSettings, ModelSettings, OpenAIModelSettings
+from hub.settings.model_settings import (
+    EndpointAccess,
+    LocalModelSettings,
+    ModelSettings,
+    OpenAIModelSettings,
+    TranscriptionSettings,
+)
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
@@ -56,12 +64,19 @@ class OpenModels(NamedTuple):
 
     Attributes:
         endpoints: endpoints in the order in which they are asked; empty: only rules extract items.
+        transcriber: endpoint for recordings; None: they are not read.
         clients: closes the connections to the endpoints.
     """
 
     models: Models
     endpoints: tuple[Endpoint, ...]
+    transcriber: Transcriber | None
     clients: AsyncExitStack
+
+    @property
+    def all_endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints and the transcriber."""
+        return self.endpoints if self.transcriber is None else (*self.endpoints, self.transcriber)
 
 
 def open_models(context: ModelContext, settings: Settings, *, embedded: EmbeddedModel | None) -> OpenModels:
@@ -74,9 +89,16 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
         SecretMissing: the key of an endpoint does not exist.
     """
     clients = AsyncExitStack()
+    transcriber = _open_transcriber(context, settings.transcription)
+    if transcriber is not None:
+        clients.push_async_callback(transcriber.aclose)
+    models = Models(
+        transcriber_anywhere=transcriber,
+        transcriber_local=transcriber if transcriber is not None and transcriber.is_local else None,
+    )
     chosen = in_order(settings)
     if not chosen:
-        return OpenModels(Models(), (), clients)
+        return OpenModels(models, (), transcriber, clients)
     endpoints: list[Endpoint] = []
     for number, one in enumerate(chosen):
         is_last = number == len(chosen) - 1
@@ -94,13 +116,14 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
         clients.push_async_callback(client.aclose)
         return client
 
-    models = Models(
+    models = msgspec.structs.replace(
+        models,
         anywhere=Chain(endpoints),
         local=Chain(local) if local else None,
         batches_anywhere=batches(endpoints),
         batches_local=batches(local),
     )
-    return OpenModels(models, tuple(endpoints), clients)
+    return OpenModels(models, tuple(endpoints), transcriber, clients)
 
 
 def open_embedded(context: ModelContext, supervisor: Supervisor) -> EmbeddedModel | None:
@@ -150,7 +173,8 @@ class ModelsInUse:
         """
         if self._embedded is not None or any(one.needs_restart for one in in_order(settings)):
             return lambda: None  # the server of the local model is started with the hub
-        if in_order(settings) == in_order(self.settings) and not self.renewed(settings):
+        is_same = _all_tables(settings) == _all_tables(self.settings)
+        if is_same and not self.renewed(settings):
             return lambda: None
         try:
             opened = open_models(self._context, settings, embedded=None)
@@ -159,14 +183,15 @@ class ModelsInUse:
         return partial(self._use, settings, opened)
 
     def renewed(self, settings: Settings) -> list[str]:
-        """Return ``model.api_key`` if an unchanged reference resolves to another key than the one in use."""
-        if in_order(settings) != in_order(self.settings):
+        """Return the key whose unchanged reference resolves to another value than the one in use."""
+        if _all_tables(settings) != _all_tables(self.settings):
             return []
-        is_new = any(
-            _key(one) != endpoint.api_key
-            for one, endpoint in zip(in_order(settings), self.opened.endpoints, strict=True)
-        )
-        return ["model.api_key"] if is_new else []
+        pairs = zip(_all_tables(settings), self.opened.all_endpoints, strict=True)
+        new = [one for one, endpoint in pairs if _key(one) != endpoint.api_key]
+        return [
+            "transcription.api_key" if isinstance(one, TranscriptionSettings) else "model.api_key"
+            for one in new[:1]
+        ]
 
     def named(self, name: str) -> Models | None:
         """Return the model of this name alone, or None if the settings have no such model."""
@@ -178,7 +203,7 @@ class ModelsInUse:
 
     def try_now(self) -> None:
         """Retry at once all endpoints that wait after failures, on a person's request."""
-        for endpoint in self.opened.endpoints:
+        for endpoint in self.opened.all_endpoints:
             endpoint.breaker.try_now()
 
     def released(self) -> None:
@@ -212,9 +237,9 @@ class ModelsInUse:
 
     def _show(self) -> None:
         self.breakers.clear()
-        self.breakers |= {str(endpoint.place): endpoint.breaker for endpoint in self.opened.endpoints}
+        self.breakers |= {str(endpoint.place): endpoint.breaker for endpoint in self.opened.all_endpoints}
         self.reach.clear()
-        self.reach |= {str(endpoint.place): endpoint.reach for endpoint in self.opened.endpoints}
+        self.reach |= {str(endpoint.place): endpoint.reach for endpoint in self.opened.all_endpoints}
 
 
 class ModelShares:
@@ -263,12 +288,12 @@ def _place_of_missing_key(settings: Settings) -> KeyPath:
             _key(one)
         except SecretMissing:
             return ("fallback_models", number - 1, "api_key") if number else ("model", "api_key")
-    return ("model",)
+    return ("transcription", "api_key")
 
 
-def _key(settings: ModelSettings) -> str | None:
+def _key(settings: ModelSettings | TranscriptionSettings) -> str | None:
     match settings:
-        case OpenAIModelSettings(api_key=SecretRef() as reference):
+        case EndpointAccess(api_key=SecretRef() as reference):
             return reference.resolve()
         case _:
             return None
@@ -319,6 +344,33 @@ def _open(
                 price=_price(settings),
                 table=table,
             )
+
+
+def _open_transcriber(context: ModelContext, settings: TranscriptionSettings | None) -> Transcriber | None:
+    if settings is None:
+        return None
+    # Costs are counted by the second, as tokens of the answer.
+    price = Price(0, round((settings.price_minute_usd or 0.0) * 1e9 / 60))
+    return Transcriber(
+        settings.base_url,
+        settings.name,
+        _key(settings),
+        clock=context.clock,
+        chance=context.chance,
+        metrics=context.metrics,
+        in_flight=settings.concurrency,
+        is_local=settings.is_local,
+        read_timeout_s=settings.timeout_s,
+        rules=OutboundRules.parse(context.settings.outbound.allow),
+        insecure=settings.insecure,
+        price=price,
+        table="[transcription]",
+    )
+
+
+def _all_tables(settings: Settings) -> tuple[ModelSettings | TranscriptionSettings, ...]:
+    speech = settings.transcription
+    return in_order(settings) if speech is None else (*in_order(settings), speech)
 
 
 def in_order(settings: Settings) -> tuple[ModelSettings, ...]:

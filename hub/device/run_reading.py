@@ -18,6 +18,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -31,7 +32,7 @@ from hub.device.shared import Check, SharedFile, SharedFolders, SkipReason, Unre
 from hub.log import Channel, bind
 from hub.text import office
 from hub.text.convert import convert
-from hub.text.files import OFFICE, Converted, NotConvertible, media_type_of
+from hub.text.files import AUDIO, OFFICE, Converted, NotConvertible, media_type_of
 from hub.version import VERSION
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
@@ -131,7 +132,7 @@ class Contents:
             info = os.fstat(descriptor)
             data = b"".join(_blocks(descriptor, info, check))
         kind = media_type_of(file.path)
-        is_raw = kind in OFFICE and kind in hub_reads and not office.is_installed()
+        is_raw = kind in hub_reads and (kind in AUDIO or (kind in OFFICE and not office.is_installed()))
         try:
             if is_raw:
                 converted = Converted(base64.b64encode(data).decode("ascii"), kind)
@@ -326,8 +327,9 @@ class FolderRun:
         await self._send(AgentAck(run_id=self.frame.run_id, fence=self.frame.fence))
         is_paged = self.frame.mode is RunMode.MANIFEST and self.frame.paged
         limits = None if is_paged else self.frame.limits
+        list_files = partial(self._shared.list_files, readable=self.frame.reads)
         files, left_out = await self._in_thread(
-            self._shared.list_files, places, self.frame.config, limits, from_thread.check_cancelled
+            list_files, places, self.frame.config, limits, from_thread.check_cancelled
         )
         for skipped in left_out:
             self._skipped.add(skipped)

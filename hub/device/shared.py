@@ -16,17 +16,18 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import translate
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from hub.device.digests import Digests, Stamp, stamp_of
+from hub.text.files import AUDIO, media_type_of
 from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # larger files are not documents; one file is in memory at a time
@@ -39,8 +40,9 @@ _MAX_PATH: Final = 4096  # characters, by the protocol
 _CHECKED_EVERY: Final = 100  # files between two checks for a cancelled listing
 
 # Extensions of files without text. They are excluded before a run's limits are counted; otherwise a folder of
-# photos would use up the limits before any note is read. Extensions that are also used for text (.ts, .doc)
-# are missing: such files are opened.
+# photos would use up the limits before any note is read. An agent that names such an extension gets its files
+# if this device or the hub can convert them. Extensions that are also used for text (.ts, .doc) are missing:
+# such files are opened.
 NO_TEXT: Final = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif", ".avif"),
     *(".ico", ".icns", ".jp2", ".jxl", ".psd", ".xcf", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".rw2"),
@@ -187,6 +189,22 @@ class Place:
     asked: str
 
 
+class _FileFilter(NamedTuple):
+    """Files that an agent reads: extensions (all files if empty), and readable media types without text."""
+
+    endings: tuple[str, ...]
+    readable: Collection[str]
+
+    def why_not(self, name: str) -> str:
+        """Return why a file whose extension is one without text is not read; empty if it is."""
+        kind = media_type_of(name)
+        if kind not in AUDIO:
+            return "its ending says that it holds no text"
+        if not self.endings:
+            return "a recording is read only for an agent whose file_extensions name its ending"
+        return "" if kind in self.readable else "a recording needs [transcription] in the settings of the hub"
+
+
 def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:
     """Return shared folders as (path, said) of ``Root``, without duplicates.
 
@@ -297,19 +315,26 @@ class SharedFolders:
         return places, refused
 
     def list_files(
-        self, places: Sequence[Place], config: RunConfig, limits: RunLimits | None, check: Check
+        self,
+        places: Sequence[Place],
+        config: RunConfig,
+        limits: RunLimits | None,
+        check: Check,
+        *,
+        readable: Collection[str] = (),
     ) -> tuple[list[SharedFile], list[SkippedFile]]:
         """Return the files an agent may read, sorted by path, and the skipped files.
 
         Args:
             limits: limits of one run; ``None``: the hub selects the files of a run from the complete list.
+            readable: media types of recordings and pictures that this device or the hub converts to text.
         """
         files: dict[str, SharedFile] = {}
         skipped: dict[str, SkippedFile] = {}
         unlisted = 0
-        endings = tuple(_ending(extension) for extension in config.file_extensions)
+        file_filter = _FileFilter(tuple(_ending(extension) for extension in config.file_extensions), readable)
         # The generator holds descriptors of open folders.
-        with closing(self._see(places, endings)) as everything:
+        with closing(self._see(places, file_filter)) as everything:
             for number, seen in enumerate(everything):
                 if not number % _CHECKED_EVERY:
                     check()
@@ -393,12 +418,12 @@ class SharedFolders:
         return Place(root, tuple(below.split("/")) if below else (), asked)
 
     def _see(
-        self, places: Sequence[Place], endings: tuple[str, ...]
+        self, places: Sequence[Place], file_filter: _FileFilter
     ) -> Generator[SharedFile | SkippedFile, None, None]:
         missing: dict[str, bool] = {}
         for place in places:
             try:
-                yield from self._see_place(place, endings)
+                yield from self._see_place(place, file_filter)
                 missing[place.asked] = False
             except FileNotFoundError:
                 missing.setdefault(place.asked, True)
@@ -410,7 +435,7 @@ class SharedFolders:
             if is_missing:
                 yield SkippedFile(path=asked, reason=SkipReason.MISSING)
 
-    def _see_place(self, place: Place, endings: tuple[str, ...]) -> Iterator[SharedFile | SkippedFile]:
+    def _see_place(self, place: Place, file_filter: _FileFilter) -> Iterator[SharedFile | SkippedFile]:
         for depth, part in enumerate(place.parts):
             if reason := why_private(part):
                 yield _skip(place.root, place.parts[: depth + 1], reason)
@@ -427,12 +452,12 @@ class SharedFolders:
             finally:
                 os.close(parent)
             digests = self._digests_of(place.root, place.parts[:-1])
-            if (seen := self._judge(place.root, place.parts, info, endings, digests)) is not None:
+            if (seen := self._judge(place.root, place.parts, info, file_filter, digests)) is not None:
                 yield seen
             return
         walked: set[str] = set()
         try:
-            yield from self._walk(place.root, place.parts, folder, endings, walked)
+            yield from self._walk(place.root, place.parts, folder, file_filter, walked)
         finally:
             os.close(folder)
         top = _folder_at(place.root, place.parts)
@@ -440,7 +465,7 @@ class SharedFolders:
             self._digests.forget_folders(top, walked)
 
     def _walk(
-        self, root: Root, parts: tuple[str, ...], folder: int, endings: tuple[str, ...], walked: set[str]
+        self, root: Root, parts: tuple[str, ...], folder: int, file_filter: _FileFilter, walked: set[str]
     ) -> Iterator[SharedFile | SkippedFile]:
         walked.add(_folder_at(root, parts))
         try:
@@ -462,14 +487,14 @@ class SharedFolders:
             try:
                 info = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
-                    yield from self._walk_into(root, below, folder, endings, walked)
-                elif (seen := self._judge(root, below, info, endings, digests)) is not None:
+                    yield from self._walk_into(root, below, folder, file_filter, walked)
+                elif (seen := self._judge(root, below, info, file_filter, digests)) is not None:
                     yield seen
             except OSError as error:
                 yield _skip(root, below, _why(error))
 
     def _walk_into(
-        self, root: Root, parts: tuple[str, ...], folder: int, endings: tuple[str, ...], walked: set[str]
+        self, root: Root, parts: tuple[str, ...], folder: int, file_filter: _FileFilter, walked: set[str]
     ) -> Iterator[SharedFile | SkippedFile]:
         if _folder_at(root, parts) in self._paths:
             return  # nested root: its files have its name
@@ -478,7 +503,7 @@ class SharedFolders:
         else:
             inner = os.open(parts[-1], _LIST, dir_fd=folder)
             try:
-                yield from self._walk(root, parts, inner, endings, walked)
+                yield from self._walk(root, parts, inner, file_filter, walked)
             finally:
                 os.close(inner)
 
@@ -490,7 +515,7 @@ class SharedFolders:
         root: Root,
         parts: tuple[str, ...],
         info: os.stat_result,
-        endings: tuple[str, ...],
+        file_filter: _FileFilter,
         digests: Mapping[str, tuple[Stamp, bytes]],
     ) -> SharedFile | SkippedFile | None:
         """Return the file of an entry, or why it is skipped; None for a file with another extension."""
@@ -498,12 +523,12 @@ class SharedFolders:
         if stat.S_ISLNK(info.st_mode):
             return _skip(root, parts, SkipReason.SYMLINK)
         lowered = name.lower()
-        if endings and not lowered.endswith(endings):
+        if file_filter.endings and not lowered.endswith(file_filter.endings):
             return None
         if not stat.S_ISREG(info.st_mode):
             return _skip(root, parts, SkipReason.NOT_A_FILE)
-        if lowered.endswith(NO_TEXT):
-            return _skip(root, parts, SkipReason.NOT_CONVERTIBLE, "its ending says that it holds no text")
+        if lowered.endswith(NO_TEXT) and (why := file_filter.why_not(name)):
+            return _skip(root, parts, SkipReason.NOT_CONVERTIBLE, why)
         if info.st_size > self._max_file_bytes:
             detail = f"{info.st_size} bytes, at most {self._max_file_bytes} are read"
             return _skip(root, parts, SkipReason.TOO_LARGE, detail)

@@ -16,7 +16,7 @@ database. The state of a gate is lost in a restart, and the first probe is then 
 import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Final
 
 import anyio
@@ -24,12 +24,14 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, IdFactory, now_ms
+from hub.document import Document
 from hub.extraction.answers import is_whole
 from hub.extraction.model import (
     Finish,
     LanguageModel,
     ModelAnswer,
     ModelError,
+    ModelRefused,
     ModelRequest,
     Models,
     ModelUnavailable,
@@ -37,6 +39,7 @@ from hub.extraction.model import (
     Usage,
 )
 from hub.extraction.outcomes import OPEN
+from hub.extraction.transcription import Recording, recording_of
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.batching import Batching, Collection
@@ -369,6 +372,11 @@ class RunAsking:
         self.known = 0
         self.gate_of_model = asking.gates.find(allow_cloud=order.settings.allow_cloud)
 
+    @property
+    def can_transcribe(self) -> bool:
+        """True if recordings of the run can be converted to text."""
+        return self.models.choose_transcriber(allow_cloud=self.order.settings.allow_cloud) is not None
+
     async def finish(self) -> None:
         """Submit the remaining questions of the batch after all units were read.
 
@@ -457,6 +465,21 @@ class UnitAsking:
         """Return *model* behind the journal and the budget."""
         return RunModel(model, self)
 
+    async def transcribed(self, document: Document) -> Document:
+        """Return a document that is a recording with its words as text.
+
+        Raises:
+            ModelError: as ``RunModel.answer``; ModelRefused also if the agent may use no transcriber.
+        """
+        allow_cloud = self.run.order.settings.allow_cloud
+        transcriber = self.run.models.choose_transcriber(allow_cloud=allow_cloud)
+        if transcriber is None:
+            raise ModelRefused(
+                "this agent may use no [transcription] of hub.toml, so recordings are not read"
+            )
+        text = await RunModel(transcriber, self).transcribe(recording_of(document))
+        return msgspec.structs.replace(document, text=text, recording=None)
+
     async def forget(self, questions: set[str]) -> None:
         """Delete the journaled answers to *questions* about this unit, so that the next run asks again."""
         store, agent_id = self.run.asking.store, self.run.order.agent_id
@@ -506,10 +529,20 @@ class RunModel:
         question = question_of(self.name, request)
         self._unit.asked.add(question)
         async with self._asking.alone(self._order.agent_id, question):
-            answer = await self._journaled(question) or await self._ask(question, request)
+            answer = await self._journaled(question) or await self._note_or_ask(question, request)
         if answer.finish is not Finish.WHOLE or not is_whole(answer.text):
             self._unit.useless.add(question)
         return answer
+
+    async def transcribe(self, request: Recording) -> str:
+        """Return the words of a recording. They stay in the journal, even if their extraction fails.
+
+        Raises ``ModelError`` as ``answer`` does.
+        """
+        question = question_of(self.name, request)
+        async with self._asking.alone(self._order.agent_id, question):
+            answer = await self._journaled(question) or await self._ask(question, request, nullcontext())
+        return answer.text
 
     async def _journaled(self, question: str) -> ModelAnswer | None:
         store, agent_id, at = self._asking.store, self._order.agent_id, now_ms(self._asking.clock)
@@ -525,15 +558,21 @@ class RunModel:
             text=stored.text, finish=Finish(stored.finish), usage=NOTHING_SPENT, model=stored.model
         )
 
-    async def _ask(self, question: str, request: ModelRequest) -> ModelAnswer:
-        request = msgspec.structs.replace(request, user=str(self._order.user_id))
+    async def _note_or_ask(self, question: str, request: ModelRequest) -> ModelAnswer:
         if (collection := self._unit.run.collection) is not None:
+            request = msgspec.structs.replace(request, user=str(self._order.user_id))
             return await collection.note(self.name, self.price, self._unit.unit_key, question, request)
+        return await self._ask(question, request, self._unit.run.gate.asking())
+
+    async def _ask(
+        self, question: str, request: ModelRequest, asking: AbstractContextManager[None]
+    ) -> ModelAnswer:
+        request = msgspec.structs.replace(request, user=str(self._order.user_id))
         reservation = await self._unit.run.budget.reserve(self.name, request, self.price)
         began = self._asking.clock.monotonic()
         async with reservation.held() as spend:
             try:
-                with self._unit.run.gate.asking():
+                with asking:
                     answer = await self._model.answer(request)
             except ModelError as exc:
                 if exc.spent != NOTHING_SPENT:

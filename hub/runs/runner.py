@@ -217,6 +217,7 @@ class Runner:
                         dealt_with=dealt_with,
                         taken=sum(state is not UnitState.SKIPPED for state in dealt_with.values()),
                         checkpoint=checkpoint,
+                        can_transcribe=asking.can_transcribe,
                     )
                     async with aclosing(read) as events:
                         async for event in events:
@@ -351,6 +352,7 @@ class Runner:
     ) -> None:
         """Process one document: extract, plan, deliver and settle it."""
         order, document = attempt.order, reading.document
+        recording = document.recording
         unit = reading.asking.about(document.unit_key)
         try:
             if attempt.is_full:  # all its items would be left out, so reading it would only cost money
@@ -360,6 +362,9 @@ class Runner:
             try:
                 with interrupt.thinking() as thinking:
                     models = reading.asking.models
+                    if document.recording is not None:
+                        document = await unit.transcribed(document)
+                        reading = reading._replace(document=document)
                     found = await self._extractor.extract(
                         document, reading.extraction_config, through=unit.through, models=models
                     )
@@ -371,6 +376,9 @@ class Runner:
             except ModelUnavailable as exc:
                 if reading.message is not None:  # a message is read only once, so it must be read completely
                     raise
+                if document.recording is not None:  # there is no text for the rules
+                    await self._fail(order, reading, exc.code, str(exc))
+                    return
                 attempt.unanswered = str(exc)
                 found = await self._extractor.extract_by_rules(document, reading.extraction_config)
             except ExtractionError as exc:
@@ -406,6 +414,8 @@ class Runner:
                 self._watch.changed(order.run_id)
         finally:
             slots.release()
+            if recording is not None:
+                recording.close()
 
     async def bring(
         self,

@@ -39,6 +39,7 @@ from hub.runs.run_order import RunOrder
 from hub.text import archives, office
 from hub.text.convert import convert, convert_file
 from hub.text.files import (
+    AUDIO,
     CHAT,
     HTML,
     MAIL,
@@ -91,6 +92,10 @@ LEFT_OUT = frozenset(
         "not_offered",
     }
 )
+
+
+def _dotted(ending: str) -> str:
+    return ending if ending.startswith(".") else f".{ending}"
 
 
 _NOT_TAKEN_ON: Final = "the device did not take the run on"
@@ -211,6 +216,7 @@ class DeviceSource:
         taken: int = 0,
         checkpoint: RunCheckpoint | None = None,
         newest: int | None = None,
+        can_transcribe: bool = False,
     ) -> AsyncGenerator[SourceEvent]:
         """Yield the run's files from the device, in the device's order.
 
@@ -220,6 +226,7 @@ class DeviceSource:
             checkpoint: checkpoint from which the agent may continue, sent to the device.
             newest: read at most this number of files, those that were changed last, in place of the order of
                 runs. Files beyond it are not reported.
+            can_transcribe: True if recordings are read, which the agent must name by their extensions.
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
@@ -227,6 +234,7 @@ class DeviceSource:
             DeviceStalled: no frame arrived for too long.
         """
         has_manifest = link.can("agent_manifest")
+        named = {media_type_of(f"x{_dotted(ending)}") for ending in order.config.file_extensions}
         frame = AgentRun(
             run_id=order.run_id,
             fence=order.fence,
@@ -238,7 +246,13 @@ class DeviceSource:
             credit=self._credit,
             limits=self.limits,
             # media types that a device may send as bytes; office files and pdf need the extra ``[files]``
-            reads=sorted({HTML, MAIL, MBOX, *(OFFICE if office.is_installed() else ())}),
+            reads=sorted(
+                {
+                    *(HTML, MAIL, MBOX),
+                    *(OFFICE if office.is_installed() else ()),
+                    *(AUDIO & named if can_transcribe else ()),
+                }
+            ),
             config_rev=order.config_rev,
             parameters=order.parameters,
             context=order.context,
@@ -495,7 +509,10 @@ class _Reading:
         self._let_go(path)
         self._awaited.pop(path, None)
         self._closed.add(path)
-        if known_hash == document.content_hash:
+        is_known = known_hash == document.content_hash
+        if document.recording is not None and (is_known or not self._takes(path)):
+            document.recording.close()
+        if is_known:
             if self._is_listed:
                 return None  # its entry in the manifest was counted
             file = ManifestFile(path=path, size_bytes=len(document.text), sha256=document.content_hash)
@@ -661,6 +678,11 @@ class IncomingFile:
             BrokenFile: the content does not have the announced encoding.
         """
         first = self._first
+        if self._bytes is not None and media_type_of(first.path, first.media_type) in AUDIO:
+            content, self._bytes = self._bytes, None
+            empty = Converted("", media_type_of(first.path, first.media_type))
+            document = self._made_of(empty, content.sha256)
+            return msgspec.structs.replace(document, recording=content.whole())
         if self._bytes is not None:
             with self._bytes.whole() as file:
                 read = convert_file(

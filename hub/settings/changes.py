@@ -43,7 +43,9 @@ def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
     is_model_fixed = any(
         table.needs_restart for table in (*_tables(started.model), *_tables(started.fallback_models))
     )
-    fixed = ("model", "fallback_models") if is_model_fixed else ()
+    fixed = ("model", "fallback_models", "transcription") if is_model_fixed else ()
+    if is_model_fixed:  # the transcriber is opened with the models
+        waiting += [(key, Effect.RESTART) for key, _ in waiting if key.partition(".")[0] == "transcription"]
     live = [key for key, effect in since if effect is Effect.LIVE and key.partition(".")[0] not in fixed]
     return Changes(
         live=(*changed, *live),

@@ -40,6 +40,7 @@ _Table = TypeVar("_Table", bound=BaseModel)
 _KEYS: Final = (
     ("model", "api_key"),
     ("fallback_models", "api_key"),
+    ("transcription", "api_key"),
     ("gateways", "token"),
     ("connectors", "secret"),
     ("connectors", "previous_secret"),
@@ -235,6 +236,9 @@ def _found_in_model(settings: Settings, report: Reporter) -> Iterator[Problem]:
     first = settings.model
     if first is not None:
         yield from _found_in_base_url(first, ("model",), settings, report)
+    if settings.transcription is not None:
+        where: KeyPath = ("transcription", "base_url")
+        yield from _found_in_address(settings.transcription.base_url, where, settings, report)
     for number, model in enumerate(settings.fallback_models):
         whole: KeyPath = ("fallback_models", number)
         yield from _found_in_base_url(model, whole, settings, report)
@@ -271,6 +275,7 @@ def _found_in_redaction(settings: Settings, report: Reporter) -> Iterator[Proble
 def _found_in_use_of_models(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield agents without a usable model, and budgets in money for models without a price."""
     models = [] if settings.model is None else [settings.model, *settings.fallback_models]
+    speech = settings.transcription
     has_local = any(model.is_local for model in models)
     is_unpriced = any(not model.has_price for model in models)
     unpriced = "no price is known of a model, so this holds for none of its tokens"
@@ -284,6 +289,8 @@ def _found_in_use_of_models(settings: Settings, report: Reporter) -> Iterator[Pr
             )
         if agent.budget_usd is not None and is_unpriced:
             yield report.warning(("agents", number, "budget_usd"), unpriced, hint)
+    if speech is not None and speech.price_minute_usd is None:
+        is_unpriced = True
     for key in ("run_usd", "day_usd"):
         if is_unpriced and report.places.has(("budget", key)) and getattr(settings.budget, key):
             yield report.warning(("budget", key), unpriced, hint)

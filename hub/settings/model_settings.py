@@ -29,20 +29,9 @@ def _web_address(url: str) -> str:
     return url
 
 
-class ModelTuning(Table):
-    """Settings of both kinds of models."""
+class EndpointAccess(Table):
+    """Settings of an endpoint with the interface of OpenAI."""
 
-    timeout_s: Seconds = live(60.0, "Seconds without data after which a request to the endpoint fails.")
-    concurrency: Whole = live(8, "Concurrent requests, of all runs together.")
-    chunk_tokens: Whole | None = live(
-        None, "Tokens of text in one request; by default as it suits the kind of model."
-    )
-
-
-class OpenAIModelSettings(ModelTuning):
-    """``[model] kind = "openai"``: an endpoint with the interface of OpenAI."""
-
-    kind: Literal["openai"] = live(REQUIRED, "An endpoint with the interface of OpenAI.")
     base_url: Annotated[str, AfterValidator(_web_address), shaped(r"^https?://[^/ ]+", "https://host/v1")] = (
         live(REQUIRED, "URL of the endpoint.")
     )
@@ -52,12 +41,6 @@ class OpenAIModelSettings(ModelTuning):
     api_key: SecretRef | None = live(None, "API key, if the endpoint requires one.")
     insecure: Flag = live(False, "Allow sending documents and the key unencrypted over the network.")
     private: Flag = live(False, "People you trust run it, so agents with allow_cloud = false may use it.")
-    rpm: Whole | None = live(
-        None, "Allowed requests per minute, of all hubs on the database; by default as the endpoint reports."
-    )
-    tpm: Whole | None = live(None, "Allowed tokens per minute, of prompts and answers; by default likewise.")
-    price_in_usd: Usd | None = live(None, "Price of a million prompt tokens, in US dollars.")
-    price_out_usd: Usd | None = live(None, "Price of a million answer tokens, in US dollars.")
 
     @model_validator(mode="after")
     def _is_encrypted_on_its_way(self) -> Self:
@@ -71,6 +54,43 @@ class OpenAIModelSettings(ModelTuning):
             )
         return self
 
+    @property
+    def is_local(self) -> bool:
+        """True if documents stay on the operator's machines."""
+        return self.private or is_this_machine(urlsplit(self.base_url).hostname or "")
+
+
+class TranscriptionSettings(EndpointAccess):
+    """``[transcription]``: endpoint that converts recordings to text (``/audio/transcriptions``)."""
+
+    timeout_s: Seconds = live(300.0, "Seconds without data after which a request to the endpoint fails.")
+    concurrency: Whole = live(
+        2, "Concurrent requests, of all runs together; each holds a recording in memory."
+    )
+    price_minute_usd: Usd | None = live(None, "Price of a minute of recording, in US dollars.")
+
+
+class ModelTuning(Table):
+    """Settings of both kinds of models."""
+
+    timeout_s: Seconds = live(60.0, "Seconds without data after which a request to the endpoint fails.")
+    concurrency: Whole = live(8, "Concurrent requests, of all runs together.")
+    chunk_tokens: Whole | None = live(
+        None, "Tokens of text in one request; by default as it suits the kind of model."
+    )
+
+
+class OpenAIModelSettings(EndpointAccess, ModelTuning):
+    """``[model] kind = "openai"``: an endpoint with the interface of OpenAI."""
+
+    kind: Literal["openai"] = live(REQUIRED, "An endpoint with the interface of OpenAI.")
+    rpm: Whole | None = live(
+        None, "Allowed requests per minute, of all hubs on the database; by default as the endpoint reports."
+    )
+    tpm: Whole | None = live(None, "Allowed tokens per minute, of prompts and answers; by default likewise.")
+    price_in_usd: Usd | None = live(None, "Price of a million prompt tokens, in US dollars.")
+    price_out_usd: Usd | None = live(None, "Price of a million answer tokens, in US dollars.")
+
     @model_validator(mode="after")
     def _has_both_prices(self) -> Self:
         if (self.price_in_usd is None) != (self.price_out_usd is None):
@@ -81,11 +101,6 @@ class OpenAIModelSettings(ModelTuning):
                 hint="write both price_in_usd and price_out_usd",
             )
         return self
-
-    @property
-    def is_local(self) -> bool:
-        """True if documents stay on the operator's machines."""
-        return self.private or is_this_machine(urlsplit(self.base_url).hostname or "")
 
     @property
     def has_price(self) -> bool:

@@ -24,7 +24,7 @@ from hub.settings.limit_settings import (
     RetentionSettings,
 )
 from hub.settings.listen_settings import Listen
-from hub.settings.model_settings import ModelSettings
+from hub.settings.model_settings import ModelSettings, TranscriptionSettings
 from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.values import Flag, Name, Table, live, refusal, restart, shaped
 from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
@@ -177,6 +177,9 @@ class Settings(Table):
     )
     fallback_models: tuple[ModelSettings, ...] = live(
         (), "Models used in this order when the model fails or has no quota left."
+    )
+    transcription: TranscriptionSettings | None = live(
+        None, "Endpoint that converts recordings to text; without one, they are not read."
     )
     agents: tuple[AgentSettings, ...] = live((), "What to read on which device, and what to find in it.")
     templates: tuple[TemplateSettings, ...] = live((), "What agents of one kind have in common.")

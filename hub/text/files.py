@@ -52,7 +52,17 @@ _TEXT_TYPES: Final = {
     ".mbox": MBOX,
 }
 
+_AUDIO_TYPES: Final = {
+    ".wav": "audio/wav",
+    ".mp3": "audio/mpeg",
+    ".m4a": "audio/mp4",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+}
+
 _KINDS: Final = _TEXT_TYPES | _OFFICE_TYPES
+AUDIO: Final = frozenset(_AUDIO_TYPES.values())  # types that a hub with [transcription] reads
 OFFICE: Final = frozenset(_OFFICE_TYPES.values())  # types that need the extra [files]
 
 
@@ -61,7 +71,7 @@ def media_type_of(path: str, declared: str | None = None) -> str:
     if declared:
         return declared.partition(";")[0].strip().lower()
     suffix = PurePosixPath(path).suffix.lower()
-    return _KINDS.get(suffix, PLAIN)
+    return _KINDS.get(suffix) or _AUDIO_TYPES.get(suffix, PLAIN)
 
 
 def kind_of(media_type: str) -> str:

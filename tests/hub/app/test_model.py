@@ -68,7 +68,7 @@ def names(model: LanguageModel | None) -> list[str]:
 
 
 async def test_without_a_model_no_request_is_made(tmp_path: Path) -> None:
-    (models, endpoints, _), shown = await opened(tmp_path, "# defaults\n")
+    (models, endpoints, *_), shown = await opened(tmp_path, "# defaults\n")
     assert models == Models()
     assert (endpoints, shown) == ((), None)
 
@@ -85,11 +85,28 @@ async def test_a_cloud_model_alone_is_none_for_agents_that_may_not_use_the_cloud
 async def test_agents_that_may_not_use_the_cloud_ask_the_private_models_in_their_order(
     tmp_path: Path,
 ) -> None:
-    (models, endpoints, _), shown = await opened(tmp_path, CLOUD + PRIVATE + LOOPBACK)
+    (models, endpoints, *_), shown = await opened(tmp_path, CLOUD + PRIVATE + LOOPBACK)
     assert names(models.choose(allow_cloud=True)) == ["cloud", "ours", "here"]
     assert names(models.choose(allow_cloud=False)) == ["ours", "here"]
     assert [endpoint.place.table for endpoint in endpoints] == ["[model]", *["[[fallback_models]]"] * 2]
     assert shown == "cloud (openai), then ours (openai, private), then here (openai)"
+
+
+async def test_recordings_of_agents_that_may_not_use_the_cloud_need_a_private_transcription(
+    tmp_path: Path,
+) -> None:
+    for private, has_local in ((False, False), (True, True)):
+        table = f"""[transcription]
+base_url = "https://speech.example/v1"
+name = "whisper"
+private = {str(private).lower()}
+price_minute_usd = 0.006
+"""
+        (models, *_), _ = await opened(tmp_path, table)
+        speech = models.choose_transcriber(allow_cloud=True)
+        assert speech is not None and speech.price == Price(0, 100_000)
+        assert (models.choose_transcriber(allow_cloud=False) is not None) == has_local
+        assert models.choose(allow_cloud=True) is None, "rules read what is said"
 
 
 async def test_the_small_model_on_this_machine_is_for_all_and_takes_no_batches(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hub.device.shared import (
     root_spellings,
     settle,
 )
-from hub.text.files import PLAIN, media_type_of
+from hub.text.files import AUDIO, PLAIN, media_type_of
 from protocol.work import RunConfig, RunLimits
 from tests.support.families import each
 
@@ -318,9 +318,24 @@ def test_files_that_hold_no_text_do_not_use_up_the_limits_of_a_run(home: Path) -
     )
 
 
+def test_recordings_are_listed_for_an_agent_that_names_them_if_the_hub_reads_them(home: Path) -> None:
+    _write(home, "notes/a.m4a", "notes/b.opus", "notes/c.jpg", text="x")
+    shared = _share(home, "notes")
+    places, _ = shared.places(())
+    reads = ("audio/mp4", "text/html")
+    for endings, listed, why in (
+        ((), [], "a recording is read only for an agent whose file_extensions name its ending"),
+        ((".m4a", "opus", ".jpg"), ["a.m4a"], "a recording needs [transcription] in the settings of the hub"),
+    ):
+        config = RunConfig(file_extensions=list(endings))
+        files, skipped = shared.list_files(places, config, None, lambda: None, readable=reads)
+        assert [file.parts[-1] for file in files] == listed
+        assert {one.path: one.reason for one in skipped}["notes/b.opus"].endswith(why)
+
+
 @each("ending", NO_TEXT)
 def test_no_file_that_has_a_converter_is_taken_for_one_without_text(ending: str) -> None:
-    assert media_type_of(f"a{ending}") == PLAIN
+    assert media_type_of(f"a{ending}") in {PLAIN, *AUDIO}
 
 
 def test_a_folder_inside_a_shared_one_is_shared_once(home: Path) -> None:
