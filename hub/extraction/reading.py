@@ -194,6 +194,7 @@ class Reading:
         if not isinstance(prompt, Prompt):
             return checked
         items, dropped, failed = list(checked.items), list(checked.dropped), checked.failed
+        unread: list[FailedRecord] = []
         requests: list[ModelRequest] = []
         while failed and len(requests) < MOST_ASKINGS_AGAIN:
             asked, later = failed[:MOST_ASKED_AGAIN], failed[MOST_ASKED_AGAIN:]
@@ -202,36 +203,47 @@ class Reading:
                 break
             requests.append(request)
             self._counts["asked_again"] += len(asked)
-            again = checking.take_all(await self._read_again(prompt, piece, asked, request))
-            for item in again.items:
-                if not any(self._is_same(item, other) for other in items):
-                    items.append(item)
-                    _forget(dropped, item.table)
+            records, unanswered = await self._read_again(prompt, piece, asked, request)
+            again = checking.take_all(records)
+            self._add(items, again.items, dropped)
+            unread += unanswered
             failed = [*later, *again.failed]
+        for one in failed:
+            self._add(items, filter(None, [checking.take_by_title(one)]), dropped)
+        for one in unread:
+            item = checking.take_by_title(one)
+            self._counts["lost"] += item is None
+            self._add(items, filter(None, [item]), dropped)
         return Checked(items, dropped)
+
+    def _add(self, items: list[Item], more: Iterable[Item], dropped: list[Dropped]) -> None:
+        """Add corrected items that are not known yet, and remove the notes about their first records."""
+        for item in more:
+            if not any(self._is_same(item, other) for other in items):
+                items.append(item)
+                _forget(dropped, item.table)
 
     async def _read_again(
         self, prompt: Prompt, piece: Chunk, asked: list[FailedRecord], request: ModelRequest
-    ) -> list[object]:
-        """Return the records in the answer to *request*; count *asked* records without an answer as lost.
+    ) -> tuple[list[object], list[FailedRecord]]:
+        """Return the records in the answer to *request*, and those of *asked* without a readable answer.
 
         The rules of a first answer apply: an unreadable one is requested once more, and an incomplete one in
-        halves. A complete answer without a record withdraws that record, which is no loss.
+        halves. A complete answer without a record withdraws that record.
         """
         reply, answer, _ = await self._ask_for_records(request)
         records = self._restored(answer)
         if _is_whole(reply, answer) or (records and len(asked) == 1):
-            return records
+            return records, []
         # The size matters little to a model that cannot write JSON.
         if len(asked) == 1 or (answer is None and reply.finish is Finish.WHOLE):
-            self._counts["lost"] += len(asked)
-            return []
+            return [], asked
         middle = len(asked) // 2
-        return [
-            record
+        halves = [
+            await self._read_again(prompt, piece, half, prompt.ask_again(piece, half))
             for half in (asked[:middle], asked[middle:])
-            for record in await self._read_again(prompt, piece, half, prompt.ask_again(piece, half))
         ]
+        return [one for half, _ in halves for one in half], [one for _, half in halves for one in half]
 
     def _give_up(
         self, piece: Chunk, request: ModelRequest, reply: ModelAnswer, salvaged: Iterable[Item]

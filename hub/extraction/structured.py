@@ -34,7 +34,7 @@ from hub.extraction.folding import CUE, asides
 from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item, merged
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms, day_ms, resolve
-from hub.text.archives import messages_in
+from hub.text.archives import Message, messages_in
 from hub.text.files import MBOX
 from protocol.frame import Field
 from protocol.tables import TableName
@@ -369,8 +369,12 @@ def _covered(text: str, length: int) -> str:
 def read_mbox(document: Document, options: ExtractionOptions) -> Form | None:
     """Return each mail as a passage of its own; None if the text has no mail."""
     mails = messages_in(document.text, MBOX)
-    prose = [Passage(mail.start, mail.end, (mail.subject,) if mail.subject else ()) for mail in mails]
+    prose = [Passage(mail.start, mail.end, tuple(filter(None, _headings_of(mail)))) for mail in mails]
     return Form(prose=prose, date=document.modified_at) if prose else None
+
+
+def _headings_of(mail: Message) -> tuple[str, str]:
+    return mail.subject, f"From: {mail.author}" if mail.author else ""
 
 
 _Reader = Callable[[Document, ExtractionOptions], Form | None]

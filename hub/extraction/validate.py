@@ -49,6 +49,8 @@ _PART: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|[^\W\u0e00-\u9fff]{1,5}|\w"
 )
 
+_LEAST_TITLE_WORDS: Final = 3  # shorter titles may occur anywhere
+
 _LEFT_OUT: Final = re.compile(r"\s*+[\[(]?(?:\.{3,}|\u2026)[\])]?\s*+")
 _MOST_PARTS: Final = 4
 _LEAST_PART_CHARS: Final = 8
@@ -428,6 +430,24 @@ class Checking:
             else:
                 self._drop("", "not_an_object")
         return Checked(self._items, self._dropped, self._failed)
+
+    def take_by_title(self, failed: FailedRecord) -> Item | None:
+        """Return the item of a record whose quote was never found, if the text has its title once.
+
+        The sentence around the title becomes the quote; the item is marked as quoted approximately.
+        """
+        name = failed.record.get("table")
+        if not isinstance(name, str) or name not in self._options.data_types:
+            return None
+        title = str(failed.record.get(self._options.tables[name].title))
+        places = self._grounding.places(title) if len(words_of(title)) >= _LEAST_TITLE_WORDS else []
+        if len(places) != 1 or places[0].is_near:
+            return None
+        start, end = sentence_at(self._text, places[0].start, places[0].end, self._piece)
+        if end - start > _MOST_QUOTE_CHARS:
+            start, end = places[0].start, places[0].end
+        found = self.take_all([failed.record | {"quote": self._text[start:end]}]).items
+        return msgspec.structs.replace(found[0], warnings=("approximate_quote",)) if found else None
 
     def _take(self, record: dict[str, object]) -> None:
         """Convert one record to an item, or note why it was rejected."""

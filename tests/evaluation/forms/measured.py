@@ -88,19 +88,15 @@ async def measure(told: Told, words: Sequence[str] = ()) -> list[Figure]:
 
 def _figures(whole: Sums, *, has_faults: bool) -> list[Figure]:
     kind, least = ("under faults", 0.995) if has_faults else ("clean", 1.0)
-    figures = [
+    return [
         at_least(f"{kind}: recall of {whole.planted:,} facts", whole.found / whole.planted, least),
         exactly(f"{kind}: false", whole.false),
         exactly(f"{kind}: found twice", whole.double),
         at_least(f"{kind}: persons that are right", whole.who / (whole.found or 1), 0.99),
         at_least(f"{kind}: dates that are right", whole.when / (whole.found or 1), 0.99),
         exactly(f"{kind}: facts lost without a report", whole.unreported),
+        exactly(f"{kind}: second questions about files that were read", whole.asked_again),
     ]
-    return (
-        figures
-        if has_faults
-        else [*figures, exactly(f"{kind}: questions of the second run", whole.asked_again)]
-    )
 
 
 async def _measure_seed(seed: int, chosen: Namespace, total: dict[str, Sums], told: Told) -> None:
@@ -138,8 +134,9 @@ async def _measure_seed(seed: int, chosen: Namespace, total: dict[str, Sums], to
             total[paper.form],
             told,
         )
-    for form, count in reader.asked.items():
-        total[form].asked_again += count
+    for paper in written:
+        if f"notes/{paper.name}" not in failed:
+            total[paper.form].asked_again += reader.asked[paper.name]
     known = {f"notes/{paper.name}" for paper in written}
     for one in found:
         assert one.path in known, one

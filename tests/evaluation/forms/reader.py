@@ -26,20 +26,20 @@ class FormReader(Oracle):
     def __init__(self, papers: Sequence[Paper], **traits: Any) -> None:
         super().__init__(**traits)
         self.keeps_requests = False
-        self.asked: Counter[str] = Counter()  # questions about texts with a fact, by form
+        self.asked: Counter[str] = Counter()  # questions about texts with a fact, by document
         self._facts: dict[str, Fact] = {}
-        self._forms: dict[str, str] = {}
+        self._papers: dict[str, str] = {}
         for paper in papers:
             for fact in paper.facts:
                 (number,) = _NUMBER.findall(fact.title)
-                self._facts[number], self._forms[number] = fact, paper.form
+                self._facts[number], self._papers[number] = fact, paper.name
 
     def _records(self, request: dict[str, Any], fault: Fault | None) -> list[Record]:
         turn = text_of(request, with_context=True)
         text = turn if fault is Fault.BEFORE_BORDER else text_of(request)
         records = list(self._told(turn, text))
-        for number in filter(self._forms.get, _NUMBER.findall(text)):
-            self.asked[self._forms[number]] += 1
+        for number in filter(self._papers.get, _NUMBER.findall(text)):
+            self.asked[self._papers[number]] += 1
             break
         if "cannot be used" in turn:
             asked = [json.loads(match["record"]).get("title") for match in _ASKED_AGAIN.finditer(turn)]

@@ -331,8 +331,8 @@ def test_messages_without_a_known_date_have_none() -> None:
     assert PassageDates(document, date=SAVED, timezone="UTC").at(document.text.index("Bob")) is None
 
 
-def test_each_mail_of_an_mbox_is_a_question_with_its_subject() -> None:
-    mails = "From x\nSubject: Rent\n\nPlease pay.\n\nFrom y\nSubject: Plan\n\nPlease call.\n"
+def test_each_mail_of_an_mbox_is_a_question_with_its_subject_and_sender() -> None:
+    mails = "From x\nSubject: Rent\nFrom: Eve\n\nPlease pay.\n\nFrom y\nSubject: Plan\n\nPlease call.\n"
     document = archive(mails, "mails.mbox")
     pieces = chunk.split(document.text, structured.read(document, TASKS).prose, 1_500)
-    assert [piece.headings for piece in pieces] == [("Rent",), ("Plan",)]
+    assert [piece.headings for piece in pieces] == [("Rent", "From: Eve"), ("Plan",)]

@@ -300,6 +300,29 @@ async def test_of_records_asked_for_again_only_those_are_lost_whose_own_answer_c
     assert (quotes(found), found.notes.lost) == ([ANNA], 1)
 
 
+@pytest.mark.parametrize(
+    "again", [whole(""), cut(""), whole(items(task("Bob shall do it somehow.", title="paint the door")))]
+)
+async def test_a_record_that_is_never_quoted_is_found_by_its_title_if_the_text_has_it_once(
+    again: ModelAnswer,
+) -> None:
+    wrong = task("Bob shall do it somehow.", title="paint the door")
+    model = Spoken(lambda _: items(task(ANNA), wrong) if len(model.asked) == 1 else again)
+    found = await extract(model, BOTH)
+    assert quotes(found) == [ANNA, BOB]
+    assert [item.warnings for item in found.items] == [(), ("approximate_quote",)]
+    assert (found.notes.lost, found.notes.dropped) == (0, {})
+
+
+@pytest.mark.parametrize("title", ["Bob", "the quote", "paint the house", "the door of"])
+async def test_a_title_that_is_short_or_elsewhere_or_twice_in_the_text_is_no_quote(title: str) -> None:
+    text = f"{BOTH} Eve must oil the door of the shed."
+    wrong = task("Bob shall do it somehow.", title=title)
+    model = Spoken(lambda _: items(task(ANNA), wrong) if len(model.asked) == 1 else cut(""))
+    found = await extract(model, text)
+    assert (quotes(found), found.notes.lost) == ([ANNA], 1)
+
+
 async def test_a_second_answer_that_cannot_be_read_is_asked_for_once_more() -> None:
     wrong = task("Bob shall do something about that door.")
     answers = iter([items(task(ANNA), wrong), "Well, well.", items(task(BOB))])
