@@ -55,6 +55,7 @@ _MOST_LINES: Final = 8  # of a rule that ends with a colon; currently at most fi
 # The library's patterns backtrack within a line, so long lines are cut. Lines above quotations are short; 200
 # characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
+_PLAIN_BLANKS: Final = {0xA0: " ", 0x202F: " "}  # French has one before a colon; the rules know none
 _LOOKED_AT: Final = 4_000  # lines; a longer text is a log, whose first quotation comes earlier
 
 
@@ -78,7 +79,7 @@ def mark(text: str) -> str:
 
 def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the first and last index of each header of a quoted mail that contains a date, in order."""
-    looked_at = [line[:_LINE_CHARS].strip() for line in lines[:_LOOKED_AT]]
+    looked_at = [line[:_LINE_CHARS].translate(_PLAIN_BLANKS).strip() for line in lines[:_LOOKED_AT]]
     starts = [0, *accumulate(len(line) + 1 for line in looked_at)]
     for match in found_above(looked_at):
         found = match.group()

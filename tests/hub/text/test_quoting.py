@@ -14,6 +14,8 @@ from hub.text.quoting import above_quotations, found_above, mark
         "On Mon, 5 May 2025 at 10:00, Bob\n<bob@example.org> wrote:",
         "Am 05.05.2025 um 10:00 schrieb Bob:",
         "Le lun. 5 mai 2025 à 10:00, Bob <bob@example.org> a écrit :",
+        "Le lun. 5 mai 2025 à 10:00, Bob <bob@example.org> a écrit\u00a0:",
+        "Le lun. 5 mai 2025 à 10:00, Bob <bob@example.org> a écrit\u202f:",
         "El lun, 5 may 2025 a las 10:00, Bob (<bob@example.org>) escribió:",
         "5 мая 2025 г., 10:00, Боб <bob@example.org> пишет:",  # noqa: RUF001
         "2025年5月5日 10:00，鲍勃 <bob@example.org> 写道：",  # noqa: RUF001
