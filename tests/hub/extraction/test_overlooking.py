@@ -1,0 +1,49 @@
+"""What share of a text's labels is found, by its length."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from hub.extraction.overlooking import Observation, fit
+
+LENGTHS = (300, 500, 800, 1_300, 2_100, 3_400, 5_500, 9_000)
+
+
+def observations(share: Callable[[float], float], *, each: int = 200) -> list[Observation]:
+    """So many labels of each length, of which exactly that share is found."""
+    return [
+        Observation(length, number < round(each * share(length)))
+        for length in LENGTHS
+        for number in range(each)
+    ]
+
+
+@pytest.mark.parametrize(
+    "share",
+    [
+        lambda length: 1.0,
+        lambda length: 0.9,
+        lambda length: 0.97 * math.exp(-length / 8_000),
+        lambda length: math.exp(-((length / 4_000) ** 2)),
+        lambda length: max(0.0, 0.99 - length / 12_000),
+    ],
+    ids=["all", "ninety", "exponential", "late", "linear"],
+)
+def test_the_share_found_at_any_length_follows_from_that_at_others(share: Callable[[float], float]) -> None:
+    curve = fit(observations(share))
+    for length in (400, 700, 1_000, 1_700, 3_000, 7_000):
+        assert curve.share(length) == pytest.approx(share(length), abs=0.03)
+
+
+def test_a_share_that_does_not_depend_on_the_length_stays_the_same() -> None:
+    curve = fit(observations(lambda length: 0.85))
+    assert curve.share(9_000) / curve.share(300) == pytest.approx(1, abs=0.001)
+
+
+def test_without_observations_nothing_is_overlooked() -> None:
+    assert fit([]).share(10_000) == pytest.approx(1, abs=0.001)
+
+
+def test_what_is_never_found_is_found_nowhere() -> None:
+    assert fit(observations(lambda length: 0.0)).share(300) < 0.001
