@@ -25,6 +25,7 @@ from hub.extraction.gold import GoldDocument, Tally, added, judge, scored
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
     ExtractionError,
+    Finish,
     LanguageModel,
     ModelAnswer,
     ModelError,
@@ -93,6 +94,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
         failed: documents without a usable answer; all their labels count as missed.
         given_up: pieces of other documents without a complete answer.
         unparsable: answers without readable records; each was requested again.
+        cut_off: answers that were cut off; the longest of them had *cut_off_tokens*.
         spent: usage, including failed attempts.
         prompt: digest of the prompt (hex).
         chunk_tokens: tokens of text in one question; 0: only rules were used.
@@ -107,6 +109,8 @@ class Evaluation(msgspec.Struct, kw_only=True):
     failed: int = 0
     given_up: int = 0
     unparsable: int = 0
+    cut_off: int = 0
+    cut_off_tokens: int = 0
     spent: Usage = Usage()
     seconds: float = 0.0
     prompt: str = ""
@@ -252,7 +256,7 @@ class CountedModel:
         self.is_literal = model.is_literal
         self.price = model.price
         self.spent = Usage()
-        self.unparsable = 0
+        self.unparsable = self.cut_off = self.cut_off_tokens = 0
         self._model = model
         self._densities = Densities()
         self._account = Account("budget.run_*", Spent())
@@ -284,6 +288,10 @@ class CountedModel:
         self.spent += answer.usage
         self._densities.learn(self.name, request, answer.usage)
         self.unparsable += not _can_be_read(answer.text)
+        if answer.finish is Finish.CUT_OFF:
+            self.cut_off += 1
+            if answer.usage.requests == 1:  # else the tokens of other attempts are among them
+                self.cut_off_tokens = max(self.cut_off_tokens, answer.usage.completion_tokens)
         return answer
 
 
@@ -319,6 +327,7 @@ class _Reader:
         evaluation = self.evaluation
         if self._model is not None:
             evaluation.spent, evaluation.unparsable = self._model.spent, self._model.unparsable
+            evaluation.cut_off, evaluation.cut_off_tokens = self._model.cut_off, self._model.cut_off_tokens
         evaluation.unread = len(documents) - evaluation.documents
         match self._failure:
             case BudgetReached() as reached:

@@ -341,7 +341,7 @@ def _open(
                 tokens_per_min=settings.tpm,
                 rules=OutboundRules.parse(context.settings.outbound.allow),
                 insecure=settings.insecure,
-                price=_price(settings),
+                price=price_of(settings),
                 table=table,
             )
 
@@ -379,7 +379,7 @@ def in_order(settings: Settings) -> tuple[ModelSettings, ...]:
     return () if first is None else (first, *others)
 
 
-def _price(settings: OpenAIModelSettings) -> Price:
+def price_of(settings: OpenAIModelSettings) -> Price:
     """Convert US dollars per million tokens to nanodollars per token, a factor of 1,000."""
     return Price(
         round((settings.price_in_usd or 0.0) * 1_000), round((settings.price_out_usd or 0.0) * 1_000)

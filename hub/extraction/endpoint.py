@@ -117,7 +117,7 @@ class Sizer:
 
     def prompt_tokens(self, request: ModelRequest) -> float:
         """Estimate the prompt tokens of *request*, including its schema."""
-        return _raw(request) * self._ratio
+        return estimated_prompt(request) * self._ratio
 
     def tokens(self, request: ModelRequest) -> float:
         """Estimate the maximum tokens of *request* and its answer."""
@@ -126,11 +126,12 @@ class Sizer:
     def learn(self, request: ModelRequest, prompt_tokens: int) -> None:
         """Correct the ratio by the endpoint's count for *request*."""
         if prompt_tokens > 0:
-            ratio = min(_MOST_RATIO, max(_LEAST_RATIO, prompt_tokens / _raw(request)))
+            ratio = min(_MOST_RATIO, max(_LEAST_RATIO, prompt_tokens / estimated_prompt(request)))
             self._ratio += _LEARNT * (ratio - self._ratio)
 
 
-def _raw(request: ModelRequest) -> float:
+def estimated_prompt(request: ModelRequest) -> float:
+    """Estimate the tokens of a question and its schema, without knowledge of the model."""
     content_bytes = sum(len(turn.content.encode()) for turn in request.messages)
     return (content_bytes + len(msgspec.json.encode(request.schema))) / BYTES_PER_TOKEN
 

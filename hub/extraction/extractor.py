@@ -17,10 +17,11 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction import chunk, dedupe, prose, structured, suspicion
+from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference
-from hub.extraction.model import LanguageModel, Models, Through
+from hub.extraction.model import LanguageModel, ModelRequest, Models, Through
 from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Reading
 from hub.extraction.redaction import Redaction
@@ -80,7 +81,7 @@ class Extractor:
             return await self._ruled(document, form, found, options.tables)
 
         model = through(model) if through else model
-        seen = document if form.view is None else msgspec.structs.replace(document, text=form.view)
+        seen = _seen(document, form)
         material = await self._offload(document, _material, seen, options, form)
         split = partial(chunk.split, by_sentence=model.is_literal)
         pieces = await self._offload(document, split, seen.text, form.prose, model.chunk_tokens)
@@ -151,6 +152,25 @@ class Extractor:
             sorted((rule.name, rule.regex or "") for rule in options.redact),
         ]
         return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
+
+
+def first_questions(
+    document: Document, options: ExtractionOptions, chunk_tokens: int
+) -> list[tuple[Chunk, ModelRequest]]:
+    """Return the chunks of a document and the question about each, as a model would be asked first.
+
+    A question differs in its delimiters from that of any hub.
+    """
+    form = structured.read(document, options)
+    seen = _seen(document, form)
+    tables = [table.name for table in _tables(options)]
+    prompt = Prompt(_material(seen, options, form), tables, secret=b"")
+    return [(piece, prompt.ask(piece)) for piece in chunk.split(seen.text, form.prose, chunk_tokens)]
+
+
+def _seen(document: Document, form: Form) -> Document:
+    """Return the document as a model sees it."""
+    return document if form.view is None else msgspec.structs.replace(document, text=form.view)
 
 
 def _tables(options: ExtractionOptions) -> list[DeviceTable]:

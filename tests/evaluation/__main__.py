@@ -53,6 +53,7 @@ BARS: Final = {
     "12": Bar("a thousand questions at 200 ms", "speed"),
     "forms": Bar("documents of fifteen forms, through a hub to a device", "forms.measured", has_options=True),
     "metrics": Bar("a million samples over thirty virtual days", "measurements"),
+    "calibration": Bar("the size of chunks found for three kinds of models", "calibration"),
     "peers": Bar("LangExtract and Instructor on the same documents", "peers.side_by_side"),
 }
 

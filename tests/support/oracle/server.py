@@ -20,7 +20,7 @@ from tests.support.oracle.stats import Asked, Memory, Stats
 from tests.support.oracle.traits import MODEL_NAME, Fault, Traits
 from tests.support.oracle.wire import Connection, HttpRequest, HttpResponse, body_of, refusal, respond
 
-_CHARS_PER_TOKEN: Final = 3.5
+CHARS_PER_TOKEN: Final = 3.5
 _BORDER: Final = re.compile(r"^--- [0-9a-f]{8,64}$", re.MULTILINE)
 _WRITES: Final = 4_096  # tokens of an answer nobody has set a limit to
 
@@ -121,7 +121,7 @@ class Oracle(Traits):
         prompt = prompt_of(request)
         digest = digest_of(request)
         asked = self._memory.ask(digest, key, now)
-        tokens = math.ceil(len(prompt) / _CHARS_PER_TOKEN)
+        tokens = math.ceil(len(prompt) / CHARS_PER_TOKEN)
         if (kept := self._memory.replay(asked, key)) is not None:
             return HttpResponse(kept)
         if (refused := self._refused(request, tokens, asked, now)) is not None:
@@ -216,13 +216,13 @@ class Oracle(Traits):
             case Fault.NO_FINISH:
                 text, finish = text[: len(text) // 2], None
             case Fault.RUNAWAY_BLANKS:
-                text = text[:-1] + " \n" * int(limit * _CHARS_PER_TOKEN)
+                text = text[:-1] + " \n" * int(limit * CHARS_PER_TOKEN)
             case Fault.RUNAWAY_RECORDS:
                 text += (", " + json.dumps(INVENTED)) * (limit // 20)
             case Fault.CUT_OFF:
                 limit = max(1, _tokens_of(text) // 2)
         if _tokens_of(text) > limit:
-            text, finish = text[: int(limit * _CHARS_PER_TOKEN)], "length"
+            text, finish = text[: int(limit * CHARS_PER_TOKEN)], "length"
         return Completion(text, finish, prompt_tokens, _tokens_of(text), fault is not Fault.NO_CHOICES)
 
     def _records(self, request: dict[str, Any], fault: Fault | None) -> list[Record]:
@@ -301,7 +301,7 @@ def digest_of(request: dict[str, Any]) -> str:
 
 
 def _tokens_of(text: str) -> int:
-    return math.ceil(len(text) / _CHARS_PER_TOKEN)
+    return math.ceil(len(text) / CHARS_PER_TOKEN)
 
 
 def _limit_of(request: dict[str, Any]) -> int:
