@@ -10,9 +10,10 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import USER, config_option, example, json_option, state_option, user_option
 
 if TYPE_CHECKING:
-    from hub.app.evaluation import EvaluationFile, StoredEvaluation
+    from hub.app.evaluation import EvaluationFile, Means, StoredEvaluation
     from hub.cli.evaluation_report import Side
     from hub.extraction.gold import GoldDocument
+    from hub.runs.run_order import AgentConfig
     from hub.settings.agent_settings import AgentSettings
     from hub.settings.settings import Settings
 
@@ -54,6 +55,13 @@ _REPORT_EVERY: Final = 10  # documents
     metavar="FILE",
     help="Write the report into this file as a page, with missed and false items.",
 )
+@click.option("--model", metavar="NAME", help="Evaluate with this model, as for --against-model, alone.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Find the size of chunks for the model; without --gold, in built-in documents.",
+)
+@click.option("--write", is_flag=True, help="With --calibrate: write the size into the settings file.")
 @click.option("--history", is_flag=True, help="Show the last evaluations of the agent; evaluate nothing.")
 @user_option
 @state_option
@@ -70,6 +78,9 @@ def eval(
     against_model: str | None,
     least_f1: float | None,
     page: Path | None,
+    model: str | None,
+    calibrate: bool,
+    write: bool,
     history: bool,
     state: Path,
     as_json: bool,
@@ -81,6 +92,7 @@ def eval(
     each figure is its change since the last evaluation of the same documents.
 
     With another prompt or model, the documents are read twice, each time within the budget of a run.
+    A calibration reads them several times, within the budget of one run, and states its costs before.
     """
     from hub.app.comparison import compare
     from hub.app.evaluation import EvaluationFile
@@ -88,6 +100,8 @@ def eval(
     from hub.cli.evaluation_report import Report
 
     settings = _settings(config)
+    if model is not None:
+        settings = _with_model(settings, model)
     agent = _agent(settings, name, ctx.meta.get(USER))
     file = EvaluationFile(state, user=agent.user, agent=agent.name)
     earlier = _earlier(file)
@@ -98,6 +112,23 @@ def eval(
             show.print_json("eval.history", {"agent": name, "evaluations": listed})
         else:
             evaluation_report.print_history(stored)
+        return
+    if write and not calibrate:
+        raise Failure("--write is for --calibrate", Exit.USAGE)
+    if calibrate:
+        from hub.app.planted import planted_documents
+        from hub.cli.calibrate import run_calibration
+
+        labelled = planted_documents() if gold is None else _documents(gold)[0]
+        run_calibration(
+            _means_of(settings.model_copy(update={"fallback_models": ()})),
+            _declared(settings, agent),
+            labelled[:limit],
+            config,
+            is_written=write,
+            is_first=model is None,
+            as_json=as_json,
+        )
         return
     if gold is None:
         raise Failure("no documents to evaluate", Exit.USAGE, next_step="name their file: --gold FILE")
@@ -211,20 +242,31 @@ def _evaluated(
     prompt: str | None = None,
 ) -> "Side":
     import anyio
-    import msgspec
 
-    from hub.agents.prompts import rendered, variables_of
-    from hub.app.evaluation import Means, StoredEvaluation, evaluate
+    from hub.app.evaluation import StoredEvaluation, evaluate
     from hub.cli.evaluation_report import Side
-    from hub.clock import SystemChance, SystemClock
-    from hub.metrics import Metrics
-    from hub.settings.agent_findings import setup_in
-    from hub.settings.declared import declared_agent, declared_templates
-    from hub.version import VERSION
 
     def on_read(count: int) -> None:
         if count % _REPORT_EVERY == 0:
             show.report(f"{count} of {len(documents)} documents")
+
+    declared, means = _declared(settings, agent, prompt=prompt), _means_of(settings)
+
+    async def evaluated() -> Side:
+        evaluation, results = await evaluate(documents, declared, means, on_read=on_read)
+        stored = StoredEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=evaluation)
+        return Side(stored, results)
+
+    return anyio.run(evaluated)
+
+
+def _declared(settings: "Settings", agent: "AgentSettings", *, prompt: str | None = None) -> "AgentConfig":
+    """Return the agent with its prompt, or with another one, as its runs use it."""
+    import msgspec
+
+    from hub.agents.prompts import rendered, variables_of
+    from hub.settings.agent_findings import setup_in
+    from hub.settings.declared import declared_agent, declared_templates
 
     declared = declared_agent(
         agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
@@ -237,15 +279,17 @@ def _evaluated(
             next_step="add it to the settings: [[templates]]",
         )
     template = setup.prompt_in_use if prompt is None else prompt
-    declared = msgspec.structs.replace(declared, prompt=rendered(template, variables_of(setup)))
-    means = Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
+    return msgspec.structs.replace(declared, prompt=rendered(template, variables_of(setup)))
 
-    async def evaluated() -> Side:
-        evaluation, results = await evaluate(documents, declared, means, on_read=on_read)
-        stored = StoredEvaluation(at=show.clock.now().isoformat(), gold=digest, evaluation=evaluation)
-        return Side(stored, results)
 
-    return anyio.run(evaluated)
+def _means_of(settings: "Settings") -> "Means":
+    """Return the dependencies of an evaluation with *settings*."""
+    from hub.app.evaluation import Means
+    from hub.clock import SystemChance, SystemClock
+    from hub.metrics import Metrics
+    from hub.version import VERSION
+
+    return Means(settings, SystemClock(), SystemChance(), Metrics(VERSION))
 
 
 def _earlier(file: "EvaluationFile") -> "list[StoredEvaluation] | None":
