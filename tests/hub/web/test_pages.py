@@ -94,7 +94,7 @@ async def test_pages_can_be_installed_ask_no_other_origin_break_no_policy_and_fi
 ) -> None:
     width, height = SIZES["narrow"]
     await visit.page.set_viewport_size({"width": width, "height": height})
-    for path in PAGES:
+    for path in (*(f"docs/{name}.md" for name in ("metrics", "rest", "vocabularies")), *PAGES):
         await visit.open(path)
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
         assert await visit.page.evaluate(_TURNED) == [], path
@@ -601,6 +601,8 @@ async def test_metrics_are_plotted_for_a_range_with_their_numbers_and_lead_to_th
         await other.page.keyboard.press("d")
         await other.page.get_by_role("heading", name="Devices", exact=True).wait_for()
         assert await other.page.get_by_role("link", name="Metrics").count() == 0
+        await other.open("trends")
+        await expect(other.page.get_by_role("alert")).to_have_count(1)
 
 
 async def test_the_log_shows_entries_of_a_level_and_above(visit: Visit) -> None:

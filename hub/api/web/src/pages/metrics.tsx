@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { brief, brisk, bytes, commandOf, count, decimal, money } from "../format";
 import { now } from "../live";
+import { seesAll } from "../me";
 import { Command, Page, Read, Section, Table, Time } from "../parts";
 import { Plot, type Series, STROKES } from "../plot";
 import { useKept, useReading } from "../reading";
@@ -56,6 +57,15 @@ const TOPICS: readonly Topic[] = [
 export function Metrics(): JSX.Element {
   const chosen = place.value.query.get("range") ?? FIRST;
   const range = RANGES[chosen] ?? (RANGES[FIRST] as Range);
+  if (!seesAll()) {
+    return (
+      <Page title="Metrics">
+        <p class="refused" role="alert">
+          These are metrics of the whole hub, which a session of one user does not see.
+        </p>
+      </Page>
+    );
+  }
   return (
     <Page
       title="Metrics"
