@@ -46,6 +46,14 @@ class Reference(msgspec.Struct, frozen=True):
     title: str
 
 
+class JudgedTitle(msgspec.Struct, frozen=True):
+    """Title of an earlier item of the agent, which its owner has kept or rejected."""
+
+    table: str
+    title: str
+    is_approved: bool
+
+
 class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Agent's configuration for the extraction.
 
@@ -57,6 +65,8 @@ class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
         redact: patterns replaced by placeholders before a model is asked, and restored afterwards.
         references: rows of the device to which an item may belong.
         own_tables: declarations of the tables that are not built in.
+        judged: titles that the model is shown as examples. No part of the fingerprint: a document that was
+            read is not read again because of them.
     """
 
     data_types: tuple[str, ...]
@@ -66,6 +76,7 @@ class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
     redact: tuple[RedactionRule, ...] = ()
     references: tuple[Reference, ...] = ()
     own_tables: tuple[DeviceTable, ...] = ()
+    judged: tuple[JudgedTitle, ...] = ()
 
     @property
     def tables(self) -> Tables:

@@ -157,6 +157,11 @@ _AGAIN: Final = """\
 These records of an earlier answer cannot be used. Answer with these alone, made right from the text; \
 leave out what the text does not say."""
 
+_JUDGED: Final = {
+    True: "Titles of earlier records that the owner wanted. Find records of the same kinds:",
+    False: "Titles of earlier records that the owner did not want. Leave out records of the same kinds:",
+}
+
 _LITERAL_WORDS: Final[dict[TableName, str]] = {
     TableName.TASKS: "You find tasks in a sentence: what somebody has to do. "
     "If the sentence gives nobody anything to do, items is empty.",
@@ -389,6 +394,14 @@ class Prompt:
             )
         if options.prompt.strip():
             parts.append(f"What its owner asks for:\n{self._hidden(options.prompt).strip()}")
+        for is_approved, words in _JUDGED.items():
+            titles = [
+                f"- {one.table}: {self._hidden(_one_line(one.title))[:_MAX_TITLE_CHARS]}"
+                for one in options.judged
+                if one.is_approved is is_approved and any(table.name == one.table for table in self._tables)
+            ]
+            if titles:
+                parts.append("\n".join((words, *titles)))
         return "\n\n".join(parts)
 
     def _shown(self, start: int, end: int) -> str:

@@ -190,6 +190,7 @@ class Delivery:
             document=document,
             with_quotes=message is None,  # no part of a mail is stored
             timezone=timezone,
+            learns=order.settings.learn,
             can_update=link is not None and can_update(link.capabilities),
         )
         plan_it: Callable[..., UnitPlan] = partial(plans.plan_unit, seal=self._seals.of(document))

@@ -14,6 +14,7 @@ The rules, in this order:
   an item without a date in the notes of two days is a separate item for each day.
 - Title similar to that of an item whose quote was deleted, ignoring dates; or a longer or shorter form of the
   title of an open item, of one word only if no other title begins with it: that row is updated.
+- Of a title that its owner has rejected three times, and never kept, for an agent that learns: not sent.
 - Already done: not sent. A known item that is now done is updated as above.
 - All other items are new.
 
@@ -47,6 +48,7 @@ from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, Know
 SAME_TITLE: Final = 0.7
 # minimum length of a title that another title extends: too many titles begin with the same word
 CONTINUED_WORDS: Final = 2
+UNWANTED_TIMES: Final = 3  # that an agent's owner has rejected a title, for an agent that learns
 MOST_COMPARED: Final = 1_000  # pairs of titles per unit; above this, a changed title is a new item
 MOST_READ: Final = 40  # titles per unit in which dates are searched, at 2 ms each
 COMPARED_CHARS: Final = 160  # of a title; a comparison takes up to 0.3 ms in the database's single writer
@@ -60,6 +62,7 @@ def decide(
     can_update: bool,
     document: Document | None = None,
     with_quotes: bool = True,
+    learns: bool = False,
 ) -> list[Decision]:
     """Return a decision for each of *found* in order, except for new items that are already done.
 
@@ -68,6 +71,7 @@ def decide(
         with_quotes: False if the ledger must not store text of the document.
         timezone: IANA name of the time zone in which days are compared.
         can_update: True if the device can update rows.
+        learns: True if a title that the owner has rejected often is not suggested again.
     """
     pairing = _Pairing(found, known.here)
     if document is not None:
@@ -77,6 +81,7 @@ def decide(
     elsewhere = Elsewhere(known.elsewhere, timezone, known.finder.unit_key, declarations)
     others = {item.ordinal: other for item in pairing.left if (other := elsewhere.find(item)) is not None}
     pairing.match_changed(but=others)
+    unwanted = _unwanted_names(known) if learns else frozenset()
     fresh = _FreshIds(known.finder, [one.row for one in known.here])
     promised: set[str] = set()
     decisions = []
@@ -89,9 +94,21 @@ def decide(
             decisions.append(Decision(before=row, after=after))
         elif pair is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
+        elif item.likeness in unwanted:
+            decisions.append(Decision())
         elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
             decisions.append(_new(item, known.finder, fresh.of(item)))
     return decisions if with_quotes else [_without_quote(decision) for decision in decisions]
+
+
+def _unwanted_names(known: Known) -> frozenset[str]:
+    """Return the names of items that the agent's owner has only ever rejected, and often."""
+    rows = [one.row for one in (*known.here, *known.elsewhere) if one.row.agent_id == known.finder.agent_id]
+    rejected = Counter(row.likeness for row in rows if row.verdict == "rejected")
+    others = {row.likeness for row in rows if row.verdict != "rejected"}
+    return frozenset(
+        name for name, times in rejected.items() if times >= UNWANTED_TIMES and name not in others
+    )
 
 
 def _without_quote(decision: Decision) -> Decision:

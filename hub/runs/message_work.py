@@ -5,7 +5,7 @@ known id with its first answer. So the model is shown the same rows in the whole
 answered questions need not be asked again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import anyio
@@ -13,13 +13,14 @@ import msgspec
 
 from hub.connectors.connector import Message
 from hub.document import Document
-from hub.extraction.folding import shown
-from hub.extraction.items import ExtractionOptions, Reference
+from hub.extraction.folding import fold, shown
+from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import RunAsking
 from hub.runs.attempt import Attempt, Reading
 from hub.runs.run_order import RunOrder
+from hub.text.files import HTML, MAIL, is_named, media_type_of
 from protocol.errors import DeliveryError, DeviceOffline, LinkLost
 from protocol.frame import Record
 from protocol.handshake import CapabilityName
@@ -27,10 +28,15 @@ from protocol.ids import traceparent
 from protocol.tables import TABLES
 from protocol.work import Action, ToolCall
 from storage.runs.calls import OpenCall
+from storage.runs.item_lists import newest_judged
+from storage.runs.items import DAY_MS, ItemRow, Verdict
+from storage.store import Store
 
 log = Channel(__name__)
 
 MOST_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
+MOST_JUDGED: Final = 8  # titles kept, and as many rejected: each costs tokens in every question
+_VERDICTS: Final[Mapping[bool, tuple[Verdict, ...]]] = {True: ("approved", "edited"), False: ("rejected",)}
 _TITLE_CHARS: Final = 120  # enough to recognize the row
 _DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues without references
 _APPROVED: Final[Record] = {"isApproved": 1}  # a mere suggestion may be deleted soon
@@ -81,21 +87,64 @@ class MessageWork:
         attempt = self._attempt
         async with self._asks:
             if self._extraction_config is None:
+                store = self._asking.asking.store
                 try:
-                    self._extraction_config = await run_extraction_config(attempt.link, attempt.order)
+                    found = await run_extraction_config(store, attempt.link, attempt.order)
                 except (LinkLost, DeviceOffline):
-                    attempt.link, self._extraction_config = None, attempt.order.extraction_config
+                    attempt.link = None
+                    found = await run_extraction_config(store, None, attempt.order)
+                self._extraction_config = found
             return self._extraction_config
 
 
-async def run_extraction_config(link: DeviceLink | None, order: RunOrder) -> ExtractionOptions:
-    """Return the extraction settings with the device's rows that items may refer to.
+async def run_extraction_config(store: Store, link: DeviceLink | None, order: RunOrder) -> ExtractionOptions:
+    """Return the extraction settings with what the model is shown in addition, the same in a whole run.
 
-    The list of rows is empty if the device is disconnected.
+    These are the device's rows that items may refer to, none if it is disconnected; and titles that their
+    owner has judged, if the agent learns from verdicts.
     """
-    if link is None:
-        return order.extraction_config
-    return msgspec.structs.replace(order.extraction_config, references=await references_of(link, order))
+    return msgspec.structs.replace(
+        order.extraction_config,
+        references=() if link is None else await references_of(link, order),
+        judged=await judged_titles(store, order) if order.settings.learn else (),
+    )
+
+
+async def judged_titles(store: Store, order: RunOrder) -> tuple[JudgedTitle, ...]:
+    """Return the newest titles that the owner of an agent has kept, and those that were rejected.
+
+    Verdicts of the day of the run do not count, so that the questions of a day begin the same. Titles from
+    text of others are left out, and marked items: their words may be orders to a machine.
+    """
+    if order.settings.mailbox is not None:
+        return ()
+    day = order.created_at - order.created_at % DAY_MS
+    found: dict[tuple[bool, str], JudgedTitle] = {}
+    for is_approved, verdicts in _VERDICTS.items():
+        left = MOST_JUDGED
+        for row in await store.read(newest_judged, order.user_id, order.agent_id, verdicts, day):
+            table = order.extraction_config.tables.get(row.target_table)
+            title = "" if table is None else " ".join(str(row.data.get(table.title) or "").split())
+            key = is_approved, fold(title)
+            if left and title and key not in found and _is_own(row):
+                found[key] = JudgedTitle(row.target_table, title[:_TITLE_CHARS], is_approved)
+                left -= 1
+    return tuple(reversed(found.values()))  # the newest ones last, closest to the question
+
+
+def _is_own(row: ItemRow) -> bool:
+    """Return True if an item is from its owner's own text, and nothing in it is marked.
+
+    A rejected item has no source any more. It counts as own if its unit is named as a file that only its
+    owner writes.
+    """
+    if row.warnings:
+        return False
+    if row.source is not None:
+        provenance = row.source.get("provenance") or {}
+        return provenance.get("trusted") is True
+    is_message = row.unit_key.startswith("mid:") or not is_named(row.unit_key)
+    return not is_message and media_type_of(row.unit_key) not in (MAIL, HTML)
 
 
 class _Rows(msgspec.Struct):

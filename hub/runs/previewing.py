@@ -40,7 +40,7 @@ from hub.settings.limit_settings import Limits
 from protocol.errors import DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record
 from protocol.ids import AgentId, RunId
-from protocol.tables import TABLES, TableName
+from protocol.tables import TableName
 from protocol.work import ManifestTree, Provenance
 from storage.agents.agents import AgentRow
 from storage.agents.lock_turns import Holder, HolderKind
@@ -264,6 +264,7 @@ class Previews:
             timeout_s=self.limits.run_wall_s,
             settings=settings,
             config_rev=agent.config_rev,
+            created_at=now_ms(self.clock),
         )
         asking = await self.asking.open_preview(order, models)
         return Preview(self, changed, order, requested, asking, link)
@@ -460,16 +461,18 @@ class Preview:
         async with self._comparing:
             if self._config is None:
                 try:
-                    self._config = await run_extraction_config(self._link, self._order)
+                    self._config = await run_extraction_config(self._store, self._link, self._order)
                 except (LinkLost, DeviceOffline):
                     if self._order.settings.mailbox is None:
                         raise
-                    self._link, self._config = None, self._order.extraction_config
+                    self._link = None
+                    self._config = await run_extraction_config(self._store, None, self._order)
             return self._config
 
     async def _compare(self, document: Document, found: Extraction) -> None:
         settings = self._order.settings
-        items = await anyio.to_thread.run_sync(found_items, document, found.items, settings.timezone)
+        tables = self._order.extraction_config.tables
+        items = await anyio.to_thread.run_sync(found_items, document, found.items, settings.timezone, tables)
         finder = Finder(
             user_id=self._order.user_id,
             agent_id=self._order.agent_id,
@@ -497,6 +500,7 @@ class Preview:
             found=items,
             document=document,
             timezone=self._order.settings.timezone,
+            learns=self._order.settings.learn,
             can_update=self._link is not None and can_update(self._link.capabilities),
         )
         return known, decisions
@@ -521,7 +525,7 @@ class Preview:
             if decision.after is not None:
                 self._planned.add(decision.after)
                 if change is not None:
-                    self._pass_on(_item_of(change, decision.after, decision.before))
+                    self._pass_on(self._item_of(change, decision.after, decision.before))
         if missing:
             return  # a part was not read, so nothing is known of what it has
         paired = {one.before.id for one in decisions if one.before is not None}
@@ -530,7 +534,26 @@ class Preview:
             is_own = row.agent_id == self._order.agent_id and row.verdict != "rejected"
             if is_own and row.id not in paired:
                 self._counts["removed"] += 1
-                self._pass_on(_item_of("removed", row, row))
+                self._pass_on(self._item_of("removed", row, row))
+
+    def _item_of(self, change: Change, row: ItemRow, known: ItemRow | None) -> PreviewItem:
+        source = row.source or {}
+        table = self._order.extraction_config.tables.get(row.target_table)
+        return PreviewItem(
+            change=change,
+            table=row.target_table,
+            title="" if table is None else str(row.data.get(table.title) or ""),
+            path=row.unit_key,
+            data=_shortened(row.data),
+            before=_shortened(row.before) if change == "changed" and row.before is not None else None,
+            quote=source.get("quote", ""),
+            start=source.get("start"),
+            link=source.get("link"),
+            warnings=row.warnings,
+            provenance=_provenance(source),
+            item_id=None if known is None else known.id,
+            verdict=None if known is None else known.verdict,
+        )
 
     def _problem(self, path: str, code: str, message: str) -> None:
         if self._has_room():
@@ -620,26 +643,6 @@ def _change_of(decision: Decision) -> Change | None:
     if after.version == before.version:
         return None
     return "added" if after.before is None else "changed"  # one that was rejected is suggested anew
-
-
-def _item_of(change: Change, row: ItemRow, known: ItemRow | None) -> PreviewItem:
-    source = row.source or {}
-    title = TABLES[TableName(row.target_table)].title
-    return PreviewItem(
-        change=change,
-        table=row.target_table,
-        title=str(row.data.get(title) or ""),
-        path=row.unit_key,
-        data=_shortened(row.data),
-        before=_shortened(row.before) if change == "changed" and row.before is not None else None,
-        quote=source.get("quote", ""),
-        start=source.get("start"),
-        link=source.get("link"),
-        warnings=row.warnings,
-        provenance=_provenance(source),
-        item_id=None if known is None else known.id,
-        verdict=None if known is None else known.verdict,
-    )
 
 
 def _provenance(source: Mapping[str, Any]) -> Provenance | None:

@@ -39,6 +39,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_cloud: bool = True
     redact: tuple[RedactionRule, ...] = ()
     batch: bool = False
+    learn: bool = False
     mailbox: Mailbox | None = None  # read instead of files
 
 
@@ -129,6 +130,7 @@ def settings_of(
         allow_cloud=extraction_config.allow_cloud,
         redact=extraction_config.redact,
         batch=agent.model_use.batch,
+        learn=agent.model_use.learn,
         mailbox=agent.mailbox,
     )
 
@@ -159,6 +161,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     config_rev: int = 0  # of the agent, at the run's creation
     parameters: dict[str, Any] = {}
     context: dict[str, Any] = {}
+    created_at: int = 0  # in epoch milliseconds
     locks: Mapping[str, int] = {}  # locks held by the run, with their fences
 
     def held(self, state: RunState) -> HeldRun:
@@ -207,6 +210,7 @@ def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder
         config_rev=run.config_rev,
         parameters=run.parameters,
         context=run.context,
+        created_at=run.created_at,
         locks=locks or {},
     )
 

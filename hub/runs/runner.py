@@ -235,7 +235,7 @@ class Runner:
                                 case Document():
                                     await asking.make_room()
                                     await slots.acquire()
-                                    config = config or await run_extraction_config(link, order)
+                                    config = config or await run_extraction_config(self._store, link, order)
                                     reading = Reading(link, asking, config, event, now_ms(self._clock))
                                     units.start(self.unit, attempt, reading, slots, interrupt)
             if interrupt.event is not None:

@@ -194,6 +194,7 @@ class AgentSettings(Table):
         (), "Data hidden from models: email, phone, iban, card, ip, address, or names of [redaction]."
     )
     batch: Flag = live(False, "Use the batch interface: answers up to hours later, at half the price.")
+    learn: Flag = live(False, "Let your verdicts on its items decide which similar ones it suggests later.")
     budget_usd: Usd | None = live(None, "Spending limit per day in its time zone, in US dollars.")
 
     @model_validator(mode="after")

@@ -122,6 +122,7 @@ def declared_agent(
             redact=tuple(Redacted(name, patterns.get(name)) for name in agent.redact),
             batch=agent.batch,
             budget_nanos=None if budget is None else round(budget * NANOS),
+            learn=agent.learn,
         ),
     )
 

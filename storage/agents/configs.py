@@ -29,13 +29,14 @@ class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
     """Rules for the use of models by an agent.
 
     *batch*: answers may come hours later, at half the price. *budget_nanos*: maximum cost of a day, in
-    billionths of a US dollar.
+    billionths of a US dollar. *learn*: verdicts on its items decide about later ones.
     """
 
     allow_cloud: bool = True
     redact: tuple[Redacted, ...] = ()
     batch: bool = False
     budget_nanos: int | None = None
+    learn: bool = False
 
 
 class Mailbox(msgspec.Struct, frozen=True, kw_only=True):

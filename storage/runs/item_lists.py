@@ -6,7 +6,7 @@ A page is read in the order of an index. A filter that no index has is checked i
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,13 +15,25 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from storage.agents.schema import agents
 from storage.devices.schema import devices
+from storage.kernel.columns import Int
 from storage.kernel.database import UnreadableRow
-from storage.kernel.rows import Key, fill, listed, narrowed, paged, readable_page, texts, unindexed
+from storage.kernel.rows import (
+    Key,
+    columns_of,
+    fill,
+    listed,
+    narrowed,
+    paged,
+    readable_page,
+    texts,
+    unindexed,
+)
 from storage.runs.items import NEWEST, VERDICTS, ItemRow, Verdict
 from storage.runs.schema import items
 
 MOST_EXAMINED: Final = 10_000
 MOST_COUNTED: Final = 10_000
+MOST_JUDGED: Final = 500
 MOST_VALUES: Final = 50
 ANY, NONE = "any", "none"  # items with some warning, or without one
 _FEW: Final = (items.c.target_table, items.c.device_id, items.c.agent_id, items.c.unit_key, items.c.warnings)
@@ -101,6 +113,38 @@ def list_items(
 
     found = readable_page(c, convert, query, limit)
     return ItemPage(found, last if limit is None or len(found) < limit else None)
+
+
+_DECIDED: Final = (
+    sa.select(*columns_of(ItemRow, items))
+    .where(
+        items.c.user_id == sa.bindparam("user"),
+        items.c.verdict == sa.bindparam("verdict"),
+        items.c.verdict_at < sa.bindparam("before", type_=Int),
+        sa.text("items.verdict_at IS NOT NULL AND length(items.id) > 0"),
+    )
+    .order_by(items.c.verdict_at.desc(), items.c.id.desc())
+    .limit(MOST_JUDGED)
+)
+
+
+def newest_judged(
+    c: sa.Connection, user_id: UserId, agent_id: AgentId, verdicts: Iterable[Verdict], before: int
+) -> list[ItemRow]:
+    """Return the items of an agent with one of these verdicts, the newest verdict first.
+
+    Only the newest ``MOST_JUDGED`` items of its user with each verdict are examined.
+
+    Args:
+        before: only verdicts before this instant, in epoch milliseconds.
+    """
+    found = [
+        fill(ItemRow, row)
+        for verdict in verdicts
+        for row in c.execute(_DECIDED, {"user": user_id, "verdict": verdict, "before": before})
+        if row.agent_id == agent_id
+    ]
+    return sorted(found, key=lambda row: (row.verdict_at or 0, row.id), reverse=True)
 
 
 def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.ColumnElement[bool]]]:

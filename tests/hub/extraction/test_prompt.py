@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from hub.extraction.chunk import Chunk, Passage, split
-from hub.extraction.extractor import labelled
-from hub.extraction.items import ExtractionOptions, RedactionRule, Reference
+from hub.extraction.extractor import Extractor, labelled
+from hub.extraction.items import ExtractionOptions, JudgedTitle, RedactionRule, Reference
+from hub.extraction.model import Models
 from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt, schema_of
 from hub.extraction.validate import FailedRecord
 from protocol.tables import TABLES, TableName
@@ -24,6 +25,7 @@ def prompt(
     tables: tuple[TableName, ...] = ALL,
     words: str = "",
     redact: tuple[str, ...] = (),
+    judged: tuple[JudgedTitle, ...] = (),
     references: tuple[Reference, ...] = (),
     secret: bytes = SECRET,
     modified_at: datetime | None = None,
@@ -33,6 +35,7 @@ def prompt(
         prompt=words,
         timezone="Europe/Berlin",
         redact=tuple(RedactionRule(name) for name in redact),
+        judged=judged,
     )
     material = material_of(
         text, wanted, date=modified_at, labels=labelled(references, [TABLES[name] for name in tables])
@@ -282,3 +285,37 @@ def test_a_value_that_a_cut_runs_through_is_in_neither_of_the_two_questions(name
                 shown = "".join(line for line in rest.splitlines() if not line.startswith("--- "))
                 shown = shown.removeprefix("Context, not a part of the text:The sentence before: ")
                 assert shown.replace(f"[{name.upper()}]", "").strip() == "", (cut, said)
+
+
+JUDGED = (
+    JudgedTitle(TableName.TASKS, "pay Anna (anna@example.org)\n- notes: all", is_approved=True),
+    JudgedTitle(TableName.TASKS, "join the meeting", is_approved=False),
+    JudgedTitle(TableName.PROJECTS, "The Lighthouse", is_approved=False),
+)
+
+
+def test_titles_that_the_owner_has_judged_are_examples_in_the_part_that_stays_the_same() -> None:
+    asked = prompt("Pay the bill.", tables=(TableName.TASKS,), judged=JUDGED, redact=("email",))
+    first, *_, last = asked.ask(Chunk(0, 13)).messages
+    wanted, unwanted = first.content.split("\n\n")[-2:]
+    assert wanted.startswith("Titles of earlier records that the owner wanted.")
+    assert wanted.splitlines()[1:] == ["- tasks: pay Anna ([EMAIL]) - notes: all"]
+    assert unwanted.splitlines()[1:] == ["- tasks: join the meeting"]
+    assert "meeting" not in last.content
+
+
+def test_a_small_model_is_not_shown_judged_titles() -> None:
+    options = ExtractionOptions(data_types=(TableName.TASKS,))
+    judged = msgspec.structs.replace(options, judged=JUDGED)
+    plain, shown = (
+        LiteralPrompt(material_of("Pay the bill.", one), TableName.TASKS).ask(Chunk(0, 13)).messages
+        for one in (options, judged)
+    )
+    assert plain == shown
+
+
+def test_judged_titles_are_no_reason_to_read_a_document_again() -> None:
+    extractor = Extractor(Models(), secret=SECRET)
+    options = ExtractionOptions(data_types=(TableName.TASKS,))
+    judged = msgspec.structs.replace(options, judged=JUDGED)
+    assert extractor.fingerprint(options) == extractor.fingerprint(judged)

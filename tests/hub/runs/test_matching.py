@@ -48,9 +48,11 @@ def decisions(
     can_update: bool = True,
     finder: Finder = FINDER,
     text: str = "",
+    learns: bool = False,
 ) -> list[Decision]:
     known = Known(finder=finder, here=tuple(here or ()), elsewhere=tuple(elsewhere or ()))
-    return decide(known, found=found(*items, text=text), timezone=timezone, can_update=can_update)
+    new = found(*items, text=text)
+    return decide(known, found=new, timezone=timezone, can_update=can_update, learns=learns)
 
 
 def known(
@@ -523,3 +525,42 @@ def test_a_day_with_much_to_do_is_made_ready_once_and_not_for_each_pair(
     found_now = [item(f"paint tree {number}", dueDate=FRIDAY) for number in range(30)]
     assert all(decision.call is not None for decision in decisions(*found_now, elsewhere=there))
     assert len(looked) == 40 + 30
+
+
+# --- titles that were rejected often ---
+
+
+def rejections(*verdicts: str, agent: str = "a") -> list[KnownItem]:
+    """The same title in other files, each on another day, with these verdicts."""
+    return [
+        known(
+            item("team meeting", f"Team meeting on day {day}", dueDate=FRIDAY + day * DAY),
+            verdict=verdict,
+            unit=f"notes/{day}.md",
+            agent_id=AgentId(agent),
+        )
+        for day, verdict in enumerate(verdicts, 30)
+    ]
+
+
+def test_a_title_that_was_rejected_three_times_is_not_suggested_by_an_agent_that_learns() -> None:
+    new = item("Team  meeting", "Team meeting on Monday", dueDate=FRIDAY)
+    often = rejections("rejected", "rejected", "rejected")
+    assert decisions(new, elsewhere=often, learns=True) == [Decision()]
+    (suggested,) = decisions(new, elsewhere=often)
+    assert suggested.call is not None
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        rejections("rejected", "rejected"),
+        rejections("rejected", "rejected", "rejected", "approved"),
+        rejections("rejected", "rejected", "rejected", "open"),
+        rejections("rejected", "rejected", "rejected", agent="another"),
+    ],
+    ids=["twice", "kept once", "one waits", "of another agent"],
+)
+def test_a_title_is_suggested_unless_its_owner_has_only_rejected_it(elsewhere: list[KnownItem]) -> None:
+    (decision,) = decisions(item("team meeting", dueDate=FRIDAY), elsewhere=elsewhere, learns=True)
+    assert decision.call is not None
