@@ -1,9 +1,9 @@
 """Dates of writing of a document's passages, as references for relative dates. Pure functions.
 
-A passage is dated by its heading ("## 2025-01-06"), by a stamp ("[2025-01-06 14:22] Anna: ..."), by the line
-above a quoted mail ("On ... wrote:") or by a field of minutes ("Date: ..."). A document is dated by its own
-fields, by its name ("2025-01-06.md") or by its file. Each mail of an mbox is a document in this respect, and
-messages of a chat have dates of their own.
+A passage is dated by its heading ("## 2025-01-06"), by a list item around it ("- 2025-01-06"), by a stamp
+("[2025-01-06 14:22] Anna: ..."), by the line above a quoted mail ("On ... wrote:") or by a field of minutes
+("Date: ..."). A document is dated by its own fields, by its name ("2025-01-06.md") or by its file. Each mail
+of an mbox is a document in this respect, and messages of a chat have dates of their own.
 
 A date counts if it contains the year, has one reading, and is neither later than the file nor contradicts the
 surrounding passage. Otherwise the date is unknown, and relative dates stay unresolved.
@@ -50,7 +50,7 @@ _WORDS: Final = (
     r"|[^\W\d_]{3,12}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}"
     r"|\d{4} ?年 ?\d{1,2} ?月 ?\d{1,2} ?日"
 )
-_WEEKDAY: Final = r"(?:[^\W\d_]{2,10}\.?,? )?"
+_WEEKDAY: Final = r"(?:[^\W\d_]{2,12}\.?,? )?"
 _AT: Final = r"(?:,? (?:at |um |à |a las |в )?)"
 _TIME: Final = (
     r"\d{1,2}[:.h]\d{2}(?::\d{2})?(?:[.,]\d{1,6})?"
@@ -77,6 +77,7 @@ _OWN_LINE: Final = re.compile(
     rf"{_WEEKDAY}(?:{_NUMBERS}|{_WORDS})(?: ?г\.?)?(?: ?\(?(?:星期|周|礼拜)\w\)?)?(?:{_AT}{_TIME})?",  # noqa: RUF001
     re.IGNORECASE,
 )
+_ITEM: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])[ \t]+")
 _BULLETS: Final = ("- ", "* ", "+ ")
 _FIELD: Final = re.compile(
     r"[\s|*_-]*(?:(?:meeting |session )?date(?: of (?:the )?(?:meeting|session))?|date de (?:la )?réunion"
@@ -177,6 +178,7 @@ class _Reader:
         # Depth of quotation, date, whether it ends at a blank line.
         self._entry: tuple[int, _LineDate, bool] | None = None
         self._quotes: dict[int, _LineDate] = {}
+        self._outline: list[tuple[int, _LineDate]] = []  # days of enclosing list items, with their indents
         self._since_heading = 0
         self._places: list[int] = []
         self._line_dates: list[_LineDate] = []
@@ -214,10 +216,24 @@ class _Reader:
             elif nth in self._above:
                 self._entry = None
             elif not is_code:
+                self._take_item(nth, content, len(text[: marks.end()].expandtabs(4)) if marks else 0)
                 self._take(nth, content, depth, is_notes)
             self._note(line.start, self._now(depth))
         root = self._date if self._is_own or not self._is_dated else None
         return self._places, [root if isinstance(anchor, _NoDate) else anchor for anchor in self._line_dates]
+
+    def _take_item(self, nth: int, content: str, indent: int) -> None:
+        """Update the days of the enclosing list items: an item that is a day dates the items below it."""
+        while self._outline and indent <= self._outline[-1][0]:
+            self._outline.pop()
+        mark = _ITEM.match(content)
+        if mark is None or not self._is_own_line(content[mark.end() :]):
+            return
+        below = next(filter(str.strip, self._texts[nth + 1 : nth + 3]), "").expandtabs(4)
+        if len(below) - len(below.lstrip()) > indent:
+            anchor = self._of_title(content[mark.end() :])
+            self._is_dated = True
+            self._outline.append((indent, None if self._is_at_odds(anchor) else anchor))
 
     def _take(self, nth: int, content: str, depth: int, is_notes: bool) -> None:
         """Update the current date by one line."""
@@ -271,7 +287,7 @@ class _Reader:
         while self._sections[-1].level >= level:
             self._sections.pop()
         around, anchor = self._sections[-1], self._of_title(title)
-        self._entry, self._quotes, self._since_heading = None, {}, 0
+        self._entry, self._quotes, self._since_heading, self._outline = None, {}, 0, []
         years = set(map(int, _YEAR.findall(title)))
         year = years.pop() if len(years) == 1 else around.year
         if isinstance(anchor, _NoDate):
@@ -458,6 +474,8 @@ class _Reader:
             return self._entry[1]
         if depth in self._quotes:
             return self._quotes[depth]
+        if depth == 0 and self._outline:
+            return self._outline[-1][1]
         if depth and (self._quotes or self._is_mail):
             return None
         return self._sections[-1].anchor

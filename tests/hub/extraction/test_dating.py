@@ -336,3 +336,26 @@ def test_each_mail_of_an_mbox_is_a_question_with_its_subject_and_sender() -> Non
     document = archive(mails, "mails.mbox")
     pieces = chunk.split(document.text, structured.read(document, TASKS).prose, 1_500)
     assert [piece.headings for piece in pieces] == [("Rent", "From: Eve"), ("Plan",)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "day"),
+    [
+        (["- 2025-01-06", "  - Anna calls tomorrow."], date(2025, 1, 7)),
+        (["- [[2025-01-06]]", "\t- Work", "\t\t- Anna calls tomorrow."], date(2025, 1, 7)),
+        (["1. Monday, 6 January 2025", "   Anna calls tomorrow."], date(2025, 1, 7)),
+        (["- 2025-01-06", "  - Rain.", "- 2025-02-03", "  - Anna calls tomorrow."], date(2025, 2, 4)),
+        (["## 2025-03-03", "- 2025-01-06", "  - Anna calls tomorrow."], None),
+        (["## 2025-03-03", "- 2025-03-03", "  - Rain.", "- Anna calls tomorrow."], date(2025, 3, 4)),
+        (["- 2025-01-06", "- Anna calls tomorrow."], date(2025, 12, 1)),
+        (
+            ["понедельник, 2025-01-06", "Rain.", "воскресенье, 2025-01-12", "Anna calls tomorrow."],
+            date(2025, 1, 13),
+        ),
+    ],
+)
+async def test_a_list_item_that_is_a_day_dates_the_items_below_it(lines: list[str], day: date | None) -> None:
+    said = Written("Anna calls tomorrow.", "tomorrow", SAVED.date())
+    (item,) = (await extract("\n".join(lines), [said])).items
+    assert item.data.get("dueDate") == (None if day is None else day_ms(day))
+    assert item.unresolved == ({"dueDate": "tomorrow"} if day is None else {})
