@@ -28,6 +28,7 @@ def papers(seed: int, *, each: int = 2) -> list[Paper]:
 
 def _paper(form: str, name: str, text: str, writer: Writer, written: date | None = None) -> Paper:
     """Return a document; *written*: the day of its file, if that is the day of its text."""
+    text = text.replace("\r\n", "\n").replace("\n", writer.lots.one(("\n", "\n", "\r\n")))
     paper = Paper(form, name, text, tuple(writer.facts))
     at = datetime.combine(written, time(18), UTC) if written else paper.modified_at
     return paper._replace(modified_at=at)
@@ -67,8 +68,9 @@ def lists(writer: Writer, nth: int) -> Iterator[Paper]:
     mark = writer.lots.one(("-", "*", "1."))
     indent = " " * (len(mark) + 1) if nth % 2 else "\t"
     lines = [f"# Tasks, {day.isoformat()}" if nth % 2 else "# Tasks", ""]
+    parent = writer.lots.one(("{mark} {who}", "{mark} **{who}**", "{mark} {who}:", "\n{who}:\n"))
     for who in writer.people[:4]:
-        lines.append(f"{mark} {who}")
+        lines.append(parent.format(mark=mark, who=who))
         for topic in range(2):
             lines.append(f"{indent}{mark} {writer.idle(1)}")
             for _ in range(2):
@@ -134,6 +136,7 @@ _STAMPS: Final = (
     "{d:02}.{m:02}.{yy:02}, {time} - {who}: {said}",
     "{day}T{time}:05Z {who}: {said}",
     "[{d:02}/{m:02}/{y}, {time}:05] {who}: {said}",
+    "[{time}] {who}: {said}",  # below a line for each day
 )
 
 
@@ -142,11 +145,15 @@ def chats(writer: Writer, nth: int) -> Iterator[Paper]:
     at = datetime.combine(
         date(2025, 1, 20 + writer.lots.below(10)), time(8), UTC
     )  # tells the order of strokes
-    form = _STAMPS[nth % len(_STAMPS)]
+    form = writer.lots.one(_STAMPS)
     lines: list[str] = []
-    for _ in range(2 * _FACTS):
+    last = at.date()
+    for row in range(2 * _FACTS):
         who, day = writer.person(), at.date()
         said = _line_of_chat(writer, day, who)
+        if form == _STAMPS[-1] and (row == 0 or day != last):
+            lines.append(f"{'' if row == 0 else chr(10)}## {day.isoformat()}\n")
+        last = day
         lines.append(
             form.format(
                 day=day.isoformat(),
@@ -178,7 +185,7 @@ def _line_of_chat(writer: Writer, day: date, who: str) -> str:
 def minutes(writer: Writer, nth: int) -> Iterator[Paper]:
     """Write the minutes of a meeting: a header, what was talked about, and who does what."""
     day = writer.day()
-    label = f"**{writer.language.dated}:**" if nth % 2 else f"{writer.language.dated}:"
+    label = writer.lots.one(("**{}:**", "{}:", "- {}:", "*{}*:", "| {} |")).format(writer.language.dated)
     spelled = writer.language.spelled(day) if writer.lots.below(2) else day.isoformat()
     parts = [f"# Jour fixe\n\n{label} {spelled}\n\nPresent: {' / '.join(writer.people)}"]
     for topic in range(3):
@@ -200,7 +207,12 @@ def captions(writer: Writer, nth: int) -> Iterator[Paper]:
         own = writer.own(day, who, f"{who}:")
         words = (f"{writer.idle()} {own}" if writer.lots.below(2) else f"{own} {writer.idle()}").split()
         for begin in range(0, len(words), 6):
-            part = " ".join(words[begin : begin + 6])
+            part = writer.lots.one((" ", "\n")).join(
+                [
+                    " ".join(words[begin : begin + 3]),
+                    *([" ".join(words[begin + 3 : begin + 6])] if words[begin + 3 :] else []),
+                ]
+            )
             name = "" if begin else f"{who}: "
             voice = f"<v {who}>{part}</v>" if is_vtt else f"{name}{part}"
             point = "." if is_vtt else ","
@@ -219,6 +231,7 @@ def dictation(writer: Writer, nth: int) -> Iterator[Paper]:
     for _ in range(2 * _FACTS):
         words += [writer.idle(), writer.other(day)]
     text = _unmarked(" ".join(words))
+    text = textwrap.fill(text, 72) if writer.lots.below(2) else text
     writer.facts = [
         fact._replace(sentence=_unmarked(fact.sentence), cue=_unmarked(fact.cue)) for fact in writer.facts
     ]
@@ -252,8 +265,8 @@ def pages(writer: Writer, nth: int) -> Iterator[Paper]:
 
 
 def journals(writer: Writer, nth: int) -> Iterator[Paper]:
-    """Write a file for each day, or one file with a line for each day."""
-    day = writer.day()
+    """Write a file for each day, or one file with a line or a list item for each day."""
+    day, outline = writer.day(), writer.lots.below(3)
     parts: list[str] = []
     for _ in range(4):
         said = "\n\n".join(f"{writer.idle()} {writer.other(day)}" for _ in range(_FACTS // 4))
@@ -264,7 +277,8 @@ def journals(writer: Writer, nth: int) -> Iterator[Paper]:
         head = writer.lots.one(
             (writer.language.spelled(day), day.isoformat(), f"{weekday}, {day.isoformat()}")
         )
-        parts.append(f"{head}\n\n{said}" if writer.lots.below(2) else f"{head}\n{said}")
+        below = "\n".join(f"  - {line}" for line in said.split("\n\n"))
+        parts.append((f"{head}\n\n{said}", f"{head}\n{said}", f"- {head}\n{below}")[outline])
         day += timedelta(days=1 + writer.lots.below(4))
     if nth % 2:
         yield _paper("journals", f"diary-{nth}.txt", "\n\n".join(parts) + "\n", writer)
