@@ -40,7 +40,8 @@ function pressed(event: KeyboardEvent): void {
     return;
   }
   const { target } = event;
-  if (target instanceof HTMLInputElement && target.type === "search" && ["Enter", "Escape"].includes(event.key)) {
+  const isFilter = target instanceof HTMLElement && target.matches("input[type=search], [role=search] :is(input, select)");
+  if (isFilter && (event.key === "Escape" || (event.key === "Enter" && target instanceof HTMLInputElement))) {
     target.blur(); // what was typed takes effect, and the keys of the view act again
     return;
   }
