@@ -67,6 +67,11 @@ _LEAST_WORK: Final = 2  # lines that name work, in a list of work
 _LEAST_SHARE: Final = 0.3
 _LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
+_LONGEST_HEADING: Final = 60
+_ORDER_CHARS: Final = 8  # at the beginning of an order, where words of doubt are about the order
+_IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
+_SPANNING: Final = ("requests", "spanning")  # the work may be in a later clause than the request
+_HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 _DIGIT: Final = re.compile(r"\d")
 
 
@@ -328,7 +333,9 @@ class _About:
         # A list in which some lines name work: so do the others.
         self.is_work = self.is_loose and self._is_work(firsts)
         self.is_note = (
-            self.is_loose and not self.is_work and not self.has_bullets and len(firsts) <= _FEW_LINES
+            self.is_loose
+            and not (self.is_work or self.is_minutes or self.has_bullets)
+            and len(firsts) <= _FEW_LINES
         )
 
     def _is_work(self, firsts: Sequence[_Line]) -> bool:
@@ -358,7 +365,7 @@ def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
         return next((one for one in LEXICONS if one.code == code), None)
     words = Counter(word.lower() for word in _WORD.findall(text))
     hits = [
-        (sum(words[word] for word in one.common_words) + sum(map(text.count, one.letters)), one)
+        (sum(words[word] for word in one.common_words) + len(one.patterns("letters")[0].findall(text)), one)
         for one in LEXICONS
         if one.code not in ("zh", "ru")
     ]
@@ -371,7 +378,7 @@ def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
 
 def _section_of(lexicon: Lexicon | None, heading: str) -> _Section | None:
     """Return the meaning of a heading, or None if it has none."""
-    if lexicon is None or len(heading) > 60:
+    if lexicon is None or len(heading) > _LONGEST_HEADING or heading.rstrip().endswith((*_ENDS, ",", ";")):
         return None
     bare = heading.strip(" *_#=:\uff1a")
     for attribute, section in (
@@ -408,8 +415,14 @@ def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str
             start = clause.find(" ", start) + 1
             moment = _resolved(words, anchor, timezone)
         start = start if moment is not None else begin
-        while (last := clause[start:end].rpartition(" ")[2]) and last.lower() in lexicon.common_words:
+        while (
+            (last := clause[start:end].rpartition(" ")[2])
+            and len(last) < 4
+            and last.lower() in lexicon.common_words
+        ):
             end = max(end - len(last) - 1, start)
+        while start < end - 1 and clause[start] in _HAN_FILLERS:
+            start += 1
         first, _, rest = clause[start:end].partition(" ")
         if rest and first.lower() in _COPULAS:
             start += len(first) + 1
@@ -610,7 +623,10 @@ class _Sentence:
         vocative = ""
         found: list[_Task] = []
         is_open = False
+        done = -1
         for nth, clause in enumerate(clauses):
+            if nth <= done:
+                continue
             bare = clause.text.strip(_EDGES)
             if self._is_name(bare) and nth + 1 < len(clauses):
                 vocative, is_open = bare, False
@@ -631,6 +647,9 @@ class _Sentence:
                     elif self._text[last.end : clause.start].strip() not in (";", "\uff1b", ":"):
                         found[-1] = last._replace(end=clause.end)
                 continue
+            while match.start("what") >= clause.end:  # "we ask you, parents, to come"
+                done = max(done, nth) + 1
+                clause = _Clause(self._text[clause.start : clauses[done].end], clause.start, clause.is_more)
             is_open = not self._is_void(clause, match)
             if is_open:
                 groups = match.groupdict()
@@ -644,24 +663,29 @@ class _Sentence:
     def _is_void(self, clause: _Clause, match: re.Match[str]) -> bool:
         """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
         lexicon = self._lexicon
-        is_request = match.re in (*lexicon.patterns("requests"), *lexicon.patterns("addressed"))
+        is_request = any(match.re in lexicon.patterns(name) for name in ("requests", "addressed", "spanning"))
         if is_request:
-            return lexicon.has("settled", self._text[match.start("what") : clause.end])
-        return lexicon.has("settled", clause.text) or lexicon.has("unreal", clause.text)
+            return lexicon.has("settled", match["what"][: clause.end - match.start("what")])
+        if lexicon.has("settled", clause.text):
+            return True
+        # "Ask whether" is an order, "we should perhaps" is none.
+        is_order = match.start("what") == match.start() and not {"who", "np"} & match.groupdict().keys()
+        return lexicon.has("unreal", clause.text[:_ORDER_CHARS] if is_order else clause.text)
 
     def _match(self, clause: _Clause, vocative: str, *, is_after_task: bool) -> re.Match[str] | None:
         """Return the first match at a clause."""
         lexicon, about = self._lexicon, self._about
         attributes = ["requests", *(["addressed"] if vocative else [])]
         if not self._is_question:
-            attributes.append("duties")
+            attributes += ["spanning", "duties"]
             is_dated = any(
                 clause.start <= day.start < clause.end and self._reader.is_ahead(day, self._start)
                 for day in self._days
             )
             if about.is_minutes or (is_dated and not about.is_chat):
                 attributes.append("reports")
-            if self._section is _Section.TO_DO or (self._line.is_bullet and about.is_loose) or about.is_loose:
+            is_spoken = about.is_minutes and bool(self._speaker)
+            if self._section is _Section.TO_DO or about.is_loose or is_spoken or self._has_lead_day(clause):
                 attributes.append("listed")
             if is_after_task:
                 attributes.append("gapped")
@@ -671,9 +695,12 @@ class _Sentence:
         text = self._text[: clause.end]
         for attribute in attributes:
             for pattern in lexicon.patterns(attribute):
-                match = pattern.match(text, at)
-                if match is not None and self._may_be(match.groupdict().get("who")):
-                    return match
+                match = pattern.match(self._text if attribute in _SPANNING else text, at)
+                if match is None or not self._may_be(match.groupdict().get("who")):
+                    continue
+                if attribute in _IN_PLACE and not self._is_report(match):
+                    continue
+                return match
         if (
             self._section is _Section.TO_DO
             and self._line.is_first
@@ -682,6 +709,18 @@ class _Sentence:
         ):
             return re.compile(r"(?P<what>.*\w.*)").match(text, at)
         return None
+
+    def _has_lead_day(self, clause: _Clause) -> bool:
+        """Return True if a clause begins with a day, as a deadline does."""
+        return any(clause.start <= day.start < day.end <= self._after_leads(clause) for day in self._days)
+
+    def _is_report(self, match: re.Match[str]) -> bool:
+        """Return True if a person does the work; others do so in minutes alone, and events happen."""
+        if self._about.is_minutes or self._about.is_loose or self._section is _Section.TO_DO:
+            return True
+        lexicon, what = self._lexicon, match["what"]
+        is_event = lexicon.match("happens", what) or lexicon.match("events", what)
+        return not (match.groupdict().get("np") or is_event)
 
     def _may_be(self, who: str | None) -> bool:
         return (

@@ -13,23 +13,24 @@ compile complete compose confirm connect contact continue convert coordinate cop
 create cut decide declare decorate define delete deliver deploy describe design determine disable
 discuss dispose distribute document donate double-check download draft draw drive drop dust edit email
 e-mail enable engage ensure enter escalate estimate evaluate examine exchange exclude explain explore
-export extend feed figure_out file fill fill_in fill_out finalise finalize find find_out finish fix fold
-follow_up forward gather get get_back give give_back go_through grease hand hand_in hand_out hand_over
-handle hang hire hoover identify implement import improve include inform insert inspect install
-integrate introduce investigate invite invoice iron issue join keep label lay leave lend let list load
-lock look_at look_for look_into look_over look_up mail make manage mark measure meet mend merge message
-migrate mind monitor mop move mow negotiate note notify obtain open order organise organize pack paint
-park pass paste pay phone pick pick_up place plan plant plug polish post prepare present print process
-produce propose prove provide publish pull_together purchase push put raise read rebook recharge recheck
-recommend record redo reduce refactor refill refund refuse register release remind remove rename renew
-rent repair replace reply report request reschedule research reserve reset resolve respond restart
-restock restore return review revise rewrite ring run sand save scan schedule scrub seal search secure
-select sell send separate serve set set_up settle sew share ship show sign sign_off sign_up simplify
-sort sort_out source speak specify split stack start stop store submit suggest supply support survey
-swap sweep switch synchronise sync take take_down take_out talk tell test thank throw throw_out tidy
-top_up track train transfer translate transport trim try turn turn_off turn_on type unload unpack unplug
-update upgrade upload use vacuum validate verify visit wait walk warn wash watch water weed weigh wipe
-withdraw work_on work_out wrap write write_up
+export extend feed figure_out file fill fill_in fill_out finalise finalize have_a_look have_a_word
+get_in_touch touch_base check_in ping reboot rebase find find_out finish fix fold follow_up forward
+gather get get_back give give_back go_through grease hand hand_in hand_out hand_over handle hang hire
+hoover identify implement import improve include inform insert inspect install integrate introduce
+investigate invite invoice iron issue join keep label lay leave lend let list load lock look_at look_for
+look_into look_over look_up mail make manage mark measure meet mend merge message migrate mind monitor
+mop move mow negotiate note notify obtain open order organise organize pack paint park pass paste pay
+phone pick pick_up place plan plant plug polish post prepare present print process produce propose prove
+provide publish pull_together purchase push put raise read rebook recharge recheck recommend record redo
+reduce refactor refill refund refuse register release remind remove rename renew rent repair replace
+reply report request reschedule research reserve reset resolve respond restart restock restore return
+review revise rewrite ring run sand save scan schedule scrub seal search secure select sell send
+separate serve set set_up settle sew share ship show sign sign_off sign_up simplify sort sort_out source
+speak specify split stack start stop store submit suggest supply support survey swap sweep switch
+synchronise sync take take_down take_out talk tell test thank throw throw_out tidy top_up track train
+transfer translate transport trim try turn turn_off turn_on type unload unpack unplug update upgrade
+upload use vacuum validate verify visit wait walk warn wash watch water weed weigh wipe withdraw work_on
+work_out wrap write write_up
 """
 _ANY: Final = "|".join(_VERBS.split()).replace("_", " ")
 
@@ -50,87 +51,85 @@ _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 ENGLISH: Final = Lexicon(
     code="en",
     common=(
-        "the and is are was were you your we our they their it its this that these "
-        "those with for from have has had "
-        "will would could can not please of to in on at by be been there he she his "
-        "her him my me i'll don't it's i'm "
-        "about when what who which before after until still but so if as an i"
+        "monday tuesday wednesday thursday friday saturday sunday tomorrow "
+        "today need needs must should could let's get got do does did has or "
+        "how all some any more up out the and is are was were you your we our "
+        "they their it its this that these those with for from have has had "
+        "will would could can not please of to in on at by be been there he "
+        "she his her him my me i'll don't it's i'm about when what who which "
+        "before after until still but so if as an i"
     ),
     no_names=(
-        "the a an this that these those it he she we they you i there here what which "
-        "who when where why how if then so "
-        "but and or no not please all everyone everybody somebody someone nobody nothing "
-        "anything something each both "
-        "next today tomorrow tonight yesterday monday tuesday wednesday thursday friday "
-        "saturday sunday january "
-        "february march april may june july august september october november december "
-        "our your my his her its their "
-        "hi hello hey dear thanks thank yes ok okay also still once after before since "
-        "until by on in at for from with "
-        "action decision note reminder topic todo agenda deadline last first second "
-        "one two three another any some most "
-        "many more everything project team as because while although though maybe perhaps "
-        "just let could can would will"
+        "the a an this that these those it he she we they you i there here "
+        "what which who when where why how if then so but and or no not please "
+        "all everyone everybody somebody someone nobody nothing anything something "
+        "each both next today tomorrow tonight yesterday monday tuesday wednesday "
+        "thursday friday saturday sunday january february march april may june "
+        "july august september october november december our your my his her "
+        "its their hi hello hey dear thanks thank yes ok okay also still once "
+        "after before since until by on in at for from with action decision "
+        "note reminder topic todo agenda deadline last first second one two "
+        "three another any some most many more everything project team as because "
+        "while although though maybe perhaps just let could can would will"
     ),
     name=(
-        r"(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Aunt|Uncle|Father|Sister)\.? )?"
-        r"[A-Z][\w’'-]+(?: (?:van|de|der|von|of|[A-Z]\.|[A-Z][\w’'-]+)){0,2}"
+        r"(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Aunt|Uncle|Father|Sister)\.? )?[A-Z][\w’'-]+(?: "
+        r"(?:van|de|der|von|of|[A-Z]\.|[A-Z][\w’'-]+)){0,2}"
     ),
     verbs=rf"(?i:\b(?:{_ANY})\b)",
     present=rf"(?:\b(?:{_PRESENT})\b)",
     fillers=r"(?i:\b(?:please|pls|plz|kindly)\b,?|\bbtw\b)",
     leads=(
-        r"(?i:(?:and|but|so|then|also|or|ok(?:ay)?|well|first(?:ly)?|second(?:ly)?|next|"
-        r"finally|lastly|afterwards|meanwhile"
-        r"|anyway|besides|again|one more thing|by the way|btw|ps|p\.s\.|as agreed|as "
-        r"discussed|in addition|in the meantime"
-        r"|otherwise|therefore|hence|once more|yes|yep|sure|right|(?:just )?(?:a "
-        r")?(?:quick "
-        r"|friendly |gentle |small |little )?reminder(?: that)?|that|[A-Z]\w+ (?:said|"
-        r"says|reported|reports|thinks|asked|mentioned|noted|suggested|told us|reminded "
-        r"(?:us|everyone|everybody))(?: that)?|hence|once again|after that"
-        r"|before that|if possible|when you (?:can|have time|get a chance)|asap|for "
-        r"(?:this|that)|until then|hi|hey|hello"
-        r"|thanks|sorry|note|important|urgent|fyi|heads up|either way|on another note|"
-        r"regarding [^,]{1,30}|@)\b[,:!.\s–-]*)"
+        r"(?i:(?:and|but|so|then|also|or|ok(?:ay)?|well|first(?:ly)?|second(?:ly)?|"
+        r"next|finally|lastly|afterwards|meanwhile|anyway|besides|again|one "
+        r"more thing|by the way|btw|ps|p\.s\.|as agreed|as discussed|in addition|"
+        r"in the meantime|otherwise|therefore|hence|once more|yes|yep|sure|right|"
+        r"(?:just )?(?:a )?(?:quick |friendly |gentle |small |little )?reminder(?: "
+        r"that)?|that|[A-Z]\w+ (?:said|says|reported|reports|thinks|asked|mentioned|"
+        r"noted|suggested|told us|reminded (?:us|everyone|everybody))(?: that)?|"
+        r"hence|once again|after that|before that|if possible|when you (?:can|"
+        r"have time|get a chance)|asap|for (?:this|that)|until then|hi|hey|hello|"
+        r"thanks|sorry|note|important|urgent|fyi|heads up|either way|on another "
+        r"note|regarding [^,]{1,30}|@)\b[,:!.\s–-]*)"
     ),
     joints=(
-        r"(?i:\s*[;–—]\s+|\s-\s|,?\s(?:and|but)\s(?:then\s|also\s)?|,\s(?:then\s|so\s)?|"
-        r":\s|\sso(?: that)?\s|\s\(|\)\s?)"
+        r"(?i:\s*[;–—]\s+|\s-\s|,?\s(?:and|but)\s(?:then\s|also\s)?|,\s(?:then\s|"
+        r"so\s)?|:\s|\sso(?: that)?\s|\s\(|\)\s?)"
     ),
     requests=(
         (
-            r"(?i:(?:could|can|would|will) (?:you|u|ya|someone|somebody|anyone|anybody|one "
-            r"of you)(?: all| both| guys)?"
-            r"(?: maybe| possibly| perhaps| also| then| just| quickly| still| kindly)* "
-            r"(?P<what>(?!believe|imagine|guess|hear|see |feel|smell|remember|tell me why|"
-            r"help it|like|say|blame)\w.+))"
+            r"(?i:(?:could|can|would|will) (?:you|u|ya|someone|somebody|anyone|anybody|"
+            r"everyone|everybody|one of you)(?: all| both| guys)?(?: maybe| possibly|"
+            r" perhaps| also| then| just| quickly| still| kindly)* (?P<what>(?!believe|"
+            r"imagine|guess|hear|see |feel|smell|remember|tell me why|help it|like|"
+            r"say|blame)\w.+))"
         ),
         r"(?:[Cc]an|[Cc]ould|[Ww]ould|[Ww]ill) (?P<who>{name}) (?P<what>{verbs}.+)",
         r"(?i:(?:would|do) you mind (?P<what>\w+ing\b.+))",
         r"(?i:any chance (?:that )?you (?:could|can) (?P<what>\w.+))",
         (
-            r"(?i:(?:it would be|it'd be|would be)? ?(?:great|nice|good|lovely|helpful|kind|"
-            r"perfect|super) if (?:you|someone|somebody)"
-            r" (?:could|can|would) (?P<what>\w.+))"
+            r"(?i:(?:it would be|it'd be|would be)? ?(?:great|nice|good|lovely|helpful|"
+            r"kind|perfect|super) if (?:you|someone|somebody) (?:could|can|would) "
+            r"(?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:i|we)(?:'d| would| really)* (?:appreciate|be (?:grateful|glad|happy|"
-            r"thankful)) (?:it )?if you (?:could|can|would) (?P<what>\w.+))"
+            r"(?i:(?:i|we)(?:'d| would| really)* (?:appreciate|be (?:grateful|glad|"
+            r"happy|thankful)) (?:it )?if you (?:could|can|would) (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:i|we) (?:would |'d )?(?:need|want|like|ask|expect|beg|urge|invite)(?:'d)? "
-            r"(?:you|everyone|everybody|each of you|all of you) (?:all )?to (?P<what>\w.+))"
+            r"(?i:(?:i|we) (?:would |'d )?(?:need|want|like|ask|expect|beg|urge|"
+            r"invite)(?:'d)? (?:you|everyone|everybody|each of you|all of you) (?:all "
+            r")?to (?P<what>\w.+))"
         ),
         r"(?i:(?:i|we)(?:'d| would) like you (?:all )?to (?P<what>\w.+))",
         (
             r"(?i:(?:you|everyone|everybody|parents|members|residents|tenants|participants|"
-            r"guests|all \w+) (?:are|is) (?:kindly )?(?:asked|requested|required|reminded|"
-            r"invited|expected) to (?P<what>\w.+))"
+            r"guests|all \w+) (?:are|is) (?:kindly )?(?:asked|requested|required|"
+            r"reminded|invited|expected) to (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:please |kindly )?(?:don't|do not|dont|never|let's not) forget (?:to "
-            r"|about |that )?(?P<what>\w.+))"
+            r"(?i:(?:please |kindly )?(?:don't|do not|dont|never|let's not) forget "
+            r"(?:to |about |that )?(?P<what>\w.+))"
         ),
         r"(?i:(?:please )?remember (?:to |that you (?:need|have) to )(?P<what>\w.+))",
         (
@@ -138,203 +137,193 @@ ENGLISH: Final = Lexicon(
             r" to)? (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:please|pls|plz|kindly)[, ]+(?P<what>(?!note that|find |see |accept|"
-            r"excuse|forgive|be advised|don't hesitate|do not hesitate"
-            r"|feel free|disregard|ignore|don't|do not|no |not |bear with|be patient|enjoy|"
+            r"(?i:(?:please|pls|plz|kindly)[, ]+(?P<what>(?!note that|find |see "
+            r"|accept|excuse|forgive|be advised|don't hesitate|do not hesitate|feel "
+            r"free|disregard|ignore|don't|do not|no |not |bear with|be patient|enjoy|"
             r"give (?:my|our) )\w.+))"
         ),
         r"(?i:let me know (?P<what>\w.+))",
         (
-            r"(?i:(?:to ?do|action(?: items?)?|ai|next steps?|follow[- ]up|task|open|tbd|"
-            r"to be done)s?\s*[:–-]\s*(?P<what>\w.+))"
+            r"(?i:(?:to ?do|action(?: items?)?|ai|next steps?|follow[- ]up|task|"
+            r"open|tbd|to be done)s?\s*[:–-]\s*(?P<what>\w.+))"
         ),
     ),
     duties=(
         (
-            r"(?P<who>(?i:I|we))(?i:'ll| will| shall| need to| have to| must| should| am "
-            r"going to| are going to|'m going to|'re going to"
-            r"| still need to| still have to| also need to| ought to| promise to|'ve got "
-            r"to| gotta| got to|'d better| had better"
-            r"| am to| are to| can)(?i: also| then| still| just| definitely| probably|"
-            r" quickly)* "
-            r"(?P<what>(?!be |see |have |know|never|not |always|love|miss|think|be$|hope|"
-            r"like|feel|hear|say|understand|get there|survive|die|stay|sleep|"
+            r"(?P<who>(?i:I|we))(?i:'ll| will| shall| need to| have to| must| should|"
+            r" am going to| are going to|'m going to|'re going to| still need to|"
+            r" still have to| also need to| ought to| promise to|'ve got to| gotta|"
+            r" got to|'d better| had better| am to| are to| can)(?i: also| then|"
+            r" still| just| definitely| probably| quickly)* (?P<what>(?!be |see "
+            r"|have (?!a look|a word)|know|never|not |always|love|miss|think|be$|"
+            r"hope|like|feel|hear|say|understand|get there|survive|die|stay|sleep|"
             r"ever |want|remember|only |at least|look forward|sure|keep it|note|"
             r"call it)(?i:{verbs}).*)"
         ),
         r"(?i:let me (?P<what>(?!know|think|see|tell|be|guess|say){verbs}.+))",
         (
-            r"(?i:let's (?P<what>(?!see|say|hope|face|be |not|meet|go |talk about|pretend|"
-            r"keep our){verbs}.+))"
+            r"(?i:let's (?P<what>(?!see|say|hope|face|be |not|meet|go |talk about|"
+            r"pretend|keep our){verbs}.+))"
         ),
         (
-            r"(?P<who>{name}(?:(?:,| and| &| or) {name}){0,3})(?i:'ll| will| must| has to|"
-            r" have to| needs to| need to| should| shall| is to| are to"
-            r"| is going to| are going to| is supposed to| are supposed to| ought to| agreed "
-            r"to| agrees to| promised to| promises to| volunteered to"
-            r"| volunteers to| offered to| offers to| wants to| is asked to| has agreed "
-            r"to| has promised to| has offered to| is due to"
-            r"| still has to| still needs to| also has to| also needs to| was asked to| "
-            r"plans to|, can you|, could you|, you need to)"
-            r"(?i: also| then| still| please| therefore| now| kindly)* (?P<what>(?!be |not "
-            r"|never|have been|know|love|like|see how|probably)\w.+)"
+            r"(?P<who>{name}(?:(?:,| and| &| or) {name}){0,3})(?i:'ll| will| must|"
+            r" has to| have to| needs to| need to| should| shall| is to| are to|"
+            r" is going to| are going to| is supposed to| are supposed to| ought "
+            r"to| agreed to| agrees to| promised to| promises to| volunteered to|"
+            r" volunteers to| offered to| offers to| wants to| is asked to| has "
+            r"agreed to| has promised to| has offered to| is due to| still has to|"
+            r" still needs to| also has to| also needs to| was asked to| plans to|"
+            r", can you|, could you|, you need to)(?i: also| then| still| please|"
+            r" therefore| now| kindly)* (?P<what>(?!be |not |never|have been|know|"
+            r"love|like|see how|probably)\w.+)"
         ),
         r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3}) to (?P<what>{verbs}.*)",
         (
-            r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3})(?i: is|'s| are)? (?i:takes? care "
-            r"of|taking care of|responsible for|takes? over|in charge of|handles?|handling"
-            r"|looks? after|takes? on|volunteered for|does|do|brings?|looks? into|follows? "
-            r"up (?:on|with)|gets? back to|checks? with|owns) (?P<what>\w.+)"
+            r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3})(?i: is|'s| are)? (?i:takes? "
+            r"care of|taking care of|responsible for|takes? over|in charge of|handles?|"
+            r"handling|looks? after|takes? on|volunteered for|does|do|brings?|looks? "
+            r"into|follows? up (?:on|with)|gets? back to|checks? with|owns) (?P<what>\w.+)"
         ),
         (
-            r"(?i:you(?:'ll| will)?(?: all| both| also| still)? (?:need to|have to|must|"
-            r"should|ought to|'ve got to)(?: also| still| please)* "
-            r"(?P<what>(?!see|have|know|be |not|never|try the|worry|think|feel)\w.+))"
-        ),
-        (
-            rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} "
-            rf"(?i:must|has to|have to|needs? to|should|is to|are to|still needs? to|still "
-            rf"has to|shall) (?i:still |also |now )?(?:all )?be(?i:en)? (?!(?i:fine|ok|able|"
-            rf"good|there|enough|interesting|possible|careful|quiet|nice|in |on |at |a |an "
-            rf"|the |here|ready|allowed|closed|open)\b)\w.*)"
+            r"(?i:you(?:'ll| will)?(?: all| both| also| still)? (?:need to|have "
+            r"to|must|should|ought to|'ve got to)(?: also| still| please)* (?P<what>(?!see|"
+            r"have|know|be |not|never|try the|worry|think|feel)\w.+))"
         ),
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} "
-            rf"(?i:must|has to|have to|needs? to|should) (?!(?i:be|have|not|never|work|arrive|"
-            rf"help|do|look|go|know|mean|stay)\b){{verbs}}.*)"
+            rf"(?i:must|has to|have to|needs? to|should|is to|are to|still needs? "
+            rf"to|still has to|shall) (?i:still |also |now )?(?:all )?be(?i:en)? "
+            rf"(?!(?i:fine|ok|able|good|there|enough|interesting|possible|careful|"
+            rf"quiet|nice|in |on |at |a |an |the |here|ready|allowed|closed|open)\b)\w.*)"
+        ),
+        (
+            rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} "
+            rf"(?i:must|has to|have to|needs? to|should) (?!(?i:be|have|not|never|"
+            rf"work|arrive|help|do|look|go|know|mean|stay)\b){{verbs}}.*)"
         ),
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?) "
-            rf"(?:\w+ing|"
-            rf"replacing|a (?:new|good)) ?.*)"
+            rf"(?:\w+ing|replacing|a (?:new|good)) ?.*)"
         ),
         (
             rf"(?P<what>(?!(?i:it|they|these|those|this|there)\b){_NP}(?i: is| are|"
-            rf"'s) (?i:still "
-            rf")?(?:now )?(?i:due) (?i:on|by|in|until|to|at|before|this|next|tomorrow|today|"
-            rf"mon|tue|wed|thu|fri|sat|sun).*)"
+            rf"'s) (?i:still )?(?:now )?(?i:due) (?i:on|by|in|until|to|at|before|"
+            rf"this|next|tomorrow|today|mon|tue|wed|thu|fri|sat|sun).*)"
         ),
         (
-            r"(?i:(?:it is|it's|that is|that's) (?:your|my|up to you|up to me)(?: job| turn|"
-            r" task| duty)? to (?P<what>\w.+))"
+            r"(?i:(?:it is|it's|that is|that's) (?:your|my|up to you|up to me)(?: "
+            r"job| turn| task| duty)? to (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:someone|somebody|one of us|who) (?:must|has to|needs to|should|will "
-            r"have to) (?P<what>\w.+))"
+            r"(?i:(?:someone|somebody|one of us|who) (?:must|has to|needs to|should|"
+            r"will have to) (?P<what>\w.+))"
         ),
         r"(?i:(?:still )?(?:need|have|got|must|want|remains|left) to (?P<what>{verbs}.+))",
         r"(?i:the deadline (?:for|to|of) (?P<what>.+))",
         r"(?i:it's time to (?P<what>\w.+))",
         (
-            r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read about|"
-            r"thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the sun|"
-            r"your (?:evening|"
-            r"weekend)|my love|more about|greetings)).+))"
+            r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read "
+            r"about|thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the "
+            r"sun|your (?:evening|weekend)|my love|more about|greetings)).+))"
         ),
     ),
     reports=(
         (
             r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3}) (?:then |also |still "
-            r"|now )?(?P<what>{present} "
-            r"(?!that\b|about how\b|to the\b).+)"
+            r"|now )?(?P<what>{present} (?!that\b|about how\b|to the\b).+)"
         ),
         r"(?P<np>(?i:the) [a-z]+(?: [a-z]+)?) (?P<what>{verbs} .+)",
     ),
     listed=(r"(?P<what>(?:\w+ly )?{verbs}\b.+)",),
     more=r"(?:then |also |to )?(?P<what>(?:{verbs}|{present}) .+)",
     settled=(
-        r"(?i:\b(?:done|already|no longer|any ?more|no need|needn't|(?:don't|do not|"
-        r"does not|doesn't|didn't|won't|will not) (?:\w+ )?(?:need|have|want|worry|bother)"
-        r"|not necessary|unnecessary|cancel+ed|called off|settled|taken care of|sorted "
-        r"out|is sorted|fixed|finished|completed|was going to|were going to"
-        r"|(?:would|should|could) have|had to|used to|cannot|can't|couldn't|won't|will "
-        r"not|not be able|never mind|forget what|was supposed to|were supposed to|obsolete"
-        r"|solved|resolved|as planned|yesterday|last (?:week|month|year|night)|"
-        r"ago|rejected|"
-        r"declined|postponed indefinitely|nobody|no one|it worked"
-        r"|nothing to|not? my|ticked off|off the list|crossed out)\b|✓|✔|☑|✅)"
+        r"(?i:\b(?:done|already|no longer|any ?more|no need|needn't|(?:don't|"
+        r"do not|does not|doesn't|didn't|won't|will not) (?:\w+ )?(?:need|have|"
+        r"want|worry|bother)|not necessary|unnecessary|cancel+ed|called off|"
+        r"settled|taken care of|sorted out|is sorted|fixed|finished|completed|"
+        r"was going to|were going to|(?:would|should|could) have|had to|used "
+        r"to|cannot|can't|couldn't|won't|will not|not be able|never mind|forget "
+        r"what|was supposed to|were supposed to|obsolete|solved|resolved|as "
+        r"planned|yesterday|last (?:week|month|year|night)|ago|rejected|declined|"
+        r"postponed indefinitely|nobody|no one|it worked|nothing to|not? my|"
+        r"ticked off|off the list|crossed out)\b|✓|✔|☑|✅)"
     ),
     unreal=(
-        r"(?i:\b(?:maybe|perhaps|might|possibly|one day|some ?day|would be nice|would "
-        r"love|would like to|i'd love|i'd like to|wish|if (?:i|we|you|only)|in theory|"
-        r"wonder(?:ing|ed)?"
-        r"|thinking (?:of|about)|thought about|consider(?:ing|ed)?|dream(?:t|ing)?|imagine|"
-        r"not sure|whether|undecided|undecided|idea|hopefully|probably|apparently|"
-        r"supposedly"
-        r"|they say|as if|would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|"
-        r"song|poem|for example|e\.g\.|for instance)\b)"
+        r"(?i:\b(?:maybe|perhaps|might|possibly|one day|some ?day|would be nice|"
+        r"would love|would like to|i'd love|i'd like to|wish|if (?:i|we|you|"
+        r"only)|in theory|wonder(?:ing|ed)?|thinking (?:of|about)|thought about|"
+        r"consider(?:ing|ed)?|dream(?:t|ing)?|imagine|not sure|whether|undecided|"
+        r"undecided|idea|hopefully|probably|apparently|supposedly|they say|as "
+        r"if|would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|song|"
+        r"poem|for example|e\.g\.|for instance)\b)"
     ),
     events=(
-        r"(?i:\b(?:meetings?|appointment|kick-?off|conference|workshop|training|call|"
-        r"interview|exams?|tests?|concert|party|birthday|wedding|trip|visit|inspection"
-        r"|opening|launch|release|go-?live|presentation|demo|review|stand-?up|"
-        r"retro(?:spective)?|"
-        r"assembly|session|lunch|dinner|breakfast|brunch|barbecue|bbq|festival|fair|"
-        r"match|game"
-        r"|race|rehearsal|premi[eè]re|show|performance|flight|train|departure|arrival|"
-        r"delivery|check-?up|dentist|doctor|vet|surgery|operation|move|moving day"
-        r"|inventory|stock-?taking|audit|hearing|election|vote|webinar|lecture|course|"
-        r"class|open day|open house|parents' evening|holidays?|anniversary|ceremony|"
-        r"funeral|reunion|tour"
-        r"|excursion|camp|sale|market|maintenance|power cut|outage|drill|service|deadline|"
-        r"submission|handover|viewing|walk-?through|sprint|tasting|clean-?up"
-        r"|bonfire|agm|seminar|talk|exhibition|tournament|graduation|deadline|round|"
-        r"day|night|evening|summer f[eê]te|f[eê]te|collection|hike|picnic|regatta|"
-        r"catch-?up|"
-        r"one-on-one|1:1"
-        r"|shoot|test run|photo|cut-?over|migration|rollout|downtime|strike|parade|dress "
-        r"rehearsal|final|finals|semi-final|kick off|briefing|debrief|forum|"
-        r"summit|congress|"
+        r"(?i:\b(?:meetings?|appointment|kick-?off|conference|workshop|training|"
+        r"call|interview|exams?|tests?|concert|party|birthday|wedding|trip|visit|"
+        r"inspection|opening|launch|release|go-?live|presentation|demo|review|"
+        r"stand-?up|retro(?:spective)?|assembly|session|lunch|dinner|breakfast|"
+        r"brunch|barbecue|bbq|festival|fair|match|game|race|rehearsal|premi[eè]re|"
+        r"show|performance|flight|train|departure|arrival|delivery|check-?up|"
+        r"dentist|doctor|vet|surgery|operation|move|moving day|inventory|stock-?taking|"
+        r"audit|hearing|election|vote|webinar|lecture|course|class|open day|"
+        r"open house|parents' evening|holidays?|anniversary|ceremony|funeral|"
+        r"reunion|tour|excursion|camp|sale|market|maintenance|power cut|outage|"
+        r"drill|service|deadline|submission|handover|viewing|walk-?through|sprint|"
+        r"tasting|clean-?up|bonfire|agm|seminar|talk|exhibition|tournament|graduation|"
+        r"deadline|round|day|night|evening|summer f[eê]te|f[eê]te|collection|"
+        r"hike|picnic|regatta|catch-?up|one-on-one|1:1|shoot|test run|photo|"
+        r"cut-?over|migration|rollout|downtime|strike|parade|dress rehearsal|"
+        r"final|finals|semi-final|kick off|briefing|debrief|forum|summit|congress|"
         r"meet-?up|screening|reading|recital|auction|raffle|swap|drive|run|walk)\b)"
     ),
     happens=(
         r"(?i:\b(?:takes? place|will be held|is held|is on|are on|is at|is (?:scheduled|"
-        r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|starts?|"
-        r"begins?|opens?|closes?|(?:is|are|stays?) closed"
-        r"|arrives?|comes?(?: by| over| back)?|leaves?|departs?|lands?|meets?|meet(?:ing)?|"
-        r"happens|runs from|(?:is|are) coming|will (?:come|arrive|be closed|open|close|"
-        r"start|begin|visit|take place|meet|leave|run|be)"
-        r"|can (?:start|come)|celebrates?|returns?|is expected|expires?|runs out|ends?|"
-        r"moves? (?:in|out)|goes live|flies|fly|gets? (?:married|delivered)|is back|"
-        r"are back|turns \d+|visits?|:)(?!\w))"
+        r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|"
+        r"starts?|begins?|opens?|closes?|(?:is|are|stays?) closed|arrives?|comes?(?: "
+        r"by| over| back)?|leaves?|departs?|lands?|meets?|meet(?:ing)?|happens|"
+        r"runs from|(?:is|are) coming|will (?:come|arrive|be closed|open|close|"
+        r"start|begin|visit|take place|meet|leave|run|be)|can (?:start|come)|"
+        r"celebrates?|returns?|is expected|expires?|runs out|ends?|moves? (?:in|"
+        r"out)|goes live|flies|fly|gets? (?:married|delivered)|is back|are back|"
+        r"turns \d+|visits?|:)(?!\w))"
     ),
     decisions=(
         (
             r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|"
-            r"agreement|"
-            r"result)\s*[:–-]\s*(?P<what>\w.+))"
+            r"agreement|result)\s*[:–-]\s*(?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:[^,;:]{0,40}\b)?(?:we|it was|they|(?:the )?(?:board|committee|team|"
-            r"council|group|everyone|everybody|members|all|parents|management|assembly|meeting|"
-            r"club))(?: have| has| all| was| unanimously| finally| then| also|'ve)* "
-            r"(?:decided|agreed|resolved|voted|settled|chose)(?: unanimously| together)?,? "
-            r"(?:that|to|on|not|against|in favou?r of|for)\b ?(?P<what>.+))"
+            r"(?i:(?:[^,;:]{0,40}\b)?(?:we|it was|they|(?:the )?(?:board|committee|"
+            r"team|council|group|everyone|everybody|members|all|parents|management|"
+            r"assembly|meeting|club))(?: have| has| all| was| unanimously| finally|"
+            r" then| also|'ve)* (?:decided|agreed|resolved|voted|settled|chose)(?: "
+            r"unanimously| together)?,? (?:that|to|on|not|against|in favou?r of|"
+            r"for)\b ?(?P<what>.+))"
         ),
         r"(?i:(?P<what>(?:it was|it is) (?:decided|agreed|resolved) .+))",
         (
-            r"(?i:(?:[^,;:]{0,40}\b)?remind(?:ed|s) (?:everybody|everyone|us|all|the \w+) "
-            r"that (?P<what>.+))"
+            r"(?i:(?:[^,;:]{0,40}\b)?remind(?:ed|s) (?:everybody|everyone|us|all|"
+            r"the \w+) that (?P<what>.+))"
         ),
         r"(?i:(?P<what>from (?:now on|today on|\w+ on(?:wards)?),? .+))",
     ),
     facts=(
-        r"(?i:\b(?:number|no\.|code|pin|password|passcode|wi-?fi|iban|reference|ref|"
-        r"serial|key ?code|combination|size|address|phone|extension|account|tax id|id|"
-        r"model|reading|login|user ?name|"
-        r"room|password|plate|registration|blood type|policy|licence|license|order|booking|"
-        r"customer)\b[^.!?]{0,40}?(?:\bis\b|:|=|\bare\b|#)\s?[^.!?]*?(?:\d|\"|[A-Z]{2}))"
+        r"(?i:\b(?:number|no\.|code|pin|password|passcode|wi-?fi|iban|reference|"
+        r"ref|serial|key ?code|combination|size|address|phone|extension|account|"
+        r"tax id|id|model|reading|login|user ?name|room|password|plate|registration|"
+        r"blood type|policy|licence|license|order|booking|customer)\b[^.!?]{0,40}?(?:\bis\b|"
+        r":|=|\bare\b|#)\s?[^.!?]*?(?:\d|\"|[A-Z]{2}))"
     ),
     places=(
-        r"(?i:\b(?:is|are|hangs?|lies|lives?|kept|stored|sits?|stands?|goes?|go|opens?|"
-        r"closes?|takes?|costs?|needs?|wears?|likes?|only|never|always|every|allergic|"
-        r"under|behind|inside|next to|on top|at the|in the|from the|reset|use|runs on|"
-        r"lasts|has|have|works|until|before|per|between)\b)"
+        r"(?i:\b(?:is|are|hangs?|lies|lives?|kept|stored|sits?|stands?|goes?|"
+        r"go|opens?|closes?|takes?|costs?|needs?|wears?|likes?|only|never|always|"
+        r"every|allergic|under|behind|inside|next to|on top|at the|in the|from "
+        r"the|reset|use|runs on|lasts|has|have|works|until|before|per|between)\b)"
     ),
     projects=(
         (
-            r"\b(?i:projects?|initiative|programme|campaign) (?i:(?:called|named) )?"
-            r"[\"“„«‘'](?P<name>[^\"”“»'’]{2,60})[\"”“»'’]"
+            r"\b(?i:projects?|initiative|programme|campaign) (?i:(?:called|named) "
+            r")?[\"“„«‘'](?P<name>[^\"”“»'’]{2,60})[\"”“»'’]"
         ),
         (
             r"\b(?i:projects?|initiative) (?i:(?:called|named) )?(?P<name>[A-Z][\w-]+(?: "
@@ -346,39 +335,40 @@ ENGLISH: Final = Lexicon(
         ),
         (
             r"\b(?P<name>(?!The\b|Our\b|This\b|A\b|My\b|Your\b|New\b)[A-Z][\w-]+(?: "
-            r"[A-Z][\w-]*){0,2})"
-            r" (?i:project)\b"
+            r"[A-Z][\w-]*){0,2}) (?i:project)\b"
         ),
     ),
     begins=either(
-        "start(?:s|ed|ing)? begin(?:s|ning)? began launch(?:es|ed|ing)? kick(?:s|ed|"
-        "ing)? approved? running runs continue[sd]? continuing goes go agreed set "
-        "called working introduc\\w+ green underway under-?way join\\w* resum\\w+ live "
-        "phase accepted adopted funded going lead\\w* carried extended"
+        "start(?:s|ed|ing)? begin(?:s|ning)? began launch(?:es|ed|ing)? kick(?:s|"
+        "ed|ing)? approved? running runs continue[sd]? continuing goes go agreed "
+        "set called working introduc\\w+ green underway under-?way join\\w* "
+        "resum\\w+ live phase accepted adopted funded going lead\\w* carried "
+        "extended"
     ),
     comments=(
         (r"(?i:(?:comment|remark|note|reply|update) (?:by|from)) (?P<who>[^:]{1,40}):\s*(?P<what>.+)"),
         (
-            rf"(?i:(?:on|re|about|regarding|for|as for|concerning|to) (?:the |my |your |our "
-            rf")?[^:,–]{{0,40}}\b{_TASKS}[^:,–]{{0,40}}\s?[:,–-]\s*(?P<what>.+))"
+            rf"(?i:(?:on|re|about|regarding|for|as for|concerning|to) (?:the |my "
+            rf"|your |our )?[^:,–]{{0,40}}\b{_TASKS}[^:,–]{{0,40}}\s?[:,–-]\s*(?P<what>.+))"
         ),
     ),
     tickets=r"(?i:(?:#\d+|ticket|issue|incident|bug|case|request|fault)\b.{0,6}\d)",
     urgent=(
-        r"(?i:\burgent(?:ly)?\b|\basap\b|\bas soon as possible\b|\bimmediately\b|\bright "
-        r"away\b|\bat once\b|\btop priority\b|\bhigh priority\b|\bcritical\b|!!)"
+        r"(?i:\burgent(?:ly)?\b|\basap\b|\bas soon as possible\b|\bimmediately\b|"
+        r"\bright away\b|\bat once\b|\btop priority\b|\bhigh priority\b|\bcritical\b|"
+        r"!!)"
     ),
     minutes=(
-        r"(?i:\b(?:minutes|meeting|stand-?up|weekly|board|committee|present:|attendees|"
-        r"attending|apologies|notes from|call with|sync|retro|council|agenda|protocol|"
-        r"jour fixe|assembly|debrief|session|planning)\b)"
+        r"(?i:\b(?:minutes|meeting|stand-?up|weekly|board|committee|present:|"
+        r"attendees|attending|apologies|notes from|call with|sync|retro|council|"
+        r"agenda|protocol|jour fixe|assembly|debrief|session|planning)\b)"
     ),
     to_do=(
-        r"(?i:^\W*(?:action items?|actions|to-?dos?|to do(?: list)?|next steps|tasks|"
-        r"open(?: points| items)?|follow-?ups?|homework|errands|chores|checklist|still "
-        r"(?:open|to do|missing)|what('s| is) left|reminders?|shopping(?: list)?|"
-        r"packing(?: "
-        r"list)?|before \w.*|.*\b(?:errands|list|to ?do|chores|who does what)\b)\W*$)"
+        r"(?i:^\W*(?:action items?|actions|to-?dos?|to do(?: list)?|next steps|"
+        r"tasks|open(?: points| items)?|follow-?ups?|homework|errands|chores|"
+        r"checklist|still (?:open|to do|missing)|what('s| is) left|reminders?|"
+        r"shopping(?: list)?|packing(?: list)?|before \w.*|.*\b(?:errands|list|"
+        r"to ?do|chores|who does what)\b)\W*$)"
     ),
     finished=(
         r"(?i:^\W*(?:done|completed|finished|closed|already done|achieved|accomplished|"
@@ -387,23 +377,69 @@ ENGLISH: Final = Lexicon(
     decided=r"(?i:^\W*(?:decisions?|decided|resolutions?|agreed)\W*$)",
     talk=(
         r"(?i:^\W*(?:agenda|topics?|ideas?|questions?|open questions|participants?|"
-        r"attendees|"
-        r"present|apologies|discussion|some ?day|maybe|wish ?list|ingredients|menu|summary|"
-        r"news|background|cancelled)\W*$)"
+        r"attendees|present|apologies|discussion|some ?day|maybe|wish ?list|"
+        r"ingredients|menu|summary|news|background|cancelled)\W*$)"
     ),
     labels=either(
         "from to cc bcc subject date sent present attendees participants apologies "
         "location place time where when who what why note notes ps re fwd decision "
-        "decisions action actions "
-        "todo todos reminder deadline topic agenda next today tomorrow yesterday monday "
-        "tuesday wednesday thursday friday saturday sunday total price phone tel email "
-        "mail web address "
-        "password wifi code number warning tip update status priority project summary "
+        "decisions action actions todo todos reminder deadline topic agenda "
+        "next today tomorrow yesterday monday tuesday wednesday thursday friday "
+        "saturday sunday total price phone tel email mail web address password "
+        "wifi code number warning tip update status priority project summary "
         "background example result results goal question answer idea"
     ),
     anyone=either("everyone everybody somebody someone anybody anyone you each all both he she they one"),
     pronoun_subjects="it this that they",
     goes_on=r"(?i:still (?:open|missing|to do))",
+    spanning=(
+        (
+            r"(?i:(?:i|we) (?:have |had )?promised (?:\w+ )?(?:that )?(?:i|we)(?:'d|"
+            r" would|'ll| will) (?P<what>\w.+))"
+        ),
+        r"(?i:(?:i|we) (?:have |'ve )?promised (?:\w+ )?to (?P<what>\w.+))",
+        (
+            r"(?i:(?:i|we) (?:must|should|need to|have to) (?:remember|not forget) "
+            r"to (?P<what>\w.+))"
+        ),
+        r"(?i:(?:don't|do not) let (?:me|us|him|her) forget to (?P<what>\w.+))",
+        (
+            r"(?i:(?:i|we)(?:'d| would) ask (?:you|everyone|everybody|all)(?: all)? "
+            r"to (?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:we|i)(?: still)? need (?:a volunteer|volunteers|someone|somebody|"
+            r"people|two people|help) (?:to|for|with) (?P<what>\w.+))"
+        ),
+        (
+            r"(?P<who>{name}(?:(?:,| and) {name}){0,3}) (?i:has been|was|were|have "
+            r"been|is|are) (?i:asked|told|assigned|tasked|requested|appointed) (?i:to|"
+            r"with) (?P<what>\w.+)"
+        ),
+        (
+            r"(?i:(?:it was|we|they|the \w+) (?:agreed|decided) that )(?P<who>{name}) "
+            r"(?i:will|would|should|is to|must) (?P<what>{verbs}.+)"
+        ),
+        (
+            r"(?i:(?:your|my|our|his|her) (?:next )?(?:task|job|homework|duty|mission) "
+            r"(?:is|will be) to (?P<what>\w.+))"
+        ),
+        r"(?i:responsible for (?P<what>[^:]{2,40}): ?)(?P<who>{name})",
+        (
+            r"(?i:(?:do you think|is there any chance|any chance|is it possible "
+            r"that) (?:you|someone|somebody)(?: could| can| might)? (?P<what>\w.+))"
+        ),
+        (
+            r"(?i:\w+ (?:wants|asked|needs|expects|would like|told) (?:me|us|you) "
+            r"to (?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:action|ap|ai|todo|task)s?\s*:?\s+)(?P<who>{name})(?i: to |: "
+            r"?| will | - )(?P<what>\w.+)"
+        ),
+        r"(?i:gonna (?P<what>{verbs}.+))",
+        r"@(?P<who>\w+),? (?i:please |can you |could you )?(?P<what>{verbs}.+)",
+    ),
     addressed=(r"(?i:you (?P<what>\w+ .+))",),
     finite=rf"(?:{_PRESENT})",
     base_endings=(
@@ -417,19 +453,19 @@ ENGLISH: Final = Lexicon(
     ),
     pronouns=(
         r"(?i:(?:{verbs}|{present}) (?:it|them|him|her|that|this|those|these)\b(?:$|"
-        r" (?:back|over|again|up|out|in|off|to|for|on|by|tomorrow|today|too|as|at|with|"
-        r"then|before|after|soon|asap|please)\b).{0,40}$)"
+        r" (?:back|over|again|up|out|in|off|to|for|on|by|tomorrow|today|too|"
+        r"as|at|with|then|before|after|soon|asap|please)\b).{0,40}$)"
     ),
     edges=(
-        r"(?i:\b(?:by|before|until|till|at|towards|in) (?:the )?(?:end|beginning|middle|"
-        r"start) of (?:the |this |next )?[a-z]+)"
+        r"(?i:\b(?:by|before|until|till|at|towards|in) (?:the )?(?:end|beginning|"
+        r"middle|start) of (?:the |this |next )?[a-z]+)"
     ),
     me=r"(?i:I|we|me|us|let me)",
     dated=either(
-        "today tonight tomorrow tmrw monday tuesday wednesday thursday friday saturday "
-        "sunday weekend january february march april may june july august september "
-        "october november december jan feb mar apr jun jul aug sept? oct nov dec mon "
-        "tue wed thu fri sat sun days? weeks? months? year quarter eod cob eow noon "
-        "fortnight mid-?\\w+"
+        "today tonight tomorrow tmrw monday tuesday wednesday thursday friday "
+        "saturday sunday weekend january february march april may june july "
+        "august september october november december jan feb mar apr jun jul "
+        "aug sept? oct nov dec mon tue wed thu fri sat sun days? weeks? months? "
+        "year quarter eod cob eow noon fortnight mid-?\\w+"
     ),
 )

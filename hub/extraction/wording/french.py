@@ -6,85 +6,89 @@ from typing import Final
 from hub.extraction.wording.lexicon import Lexicon, either
 
 _INFINITIVE: Final = (
-    r"\b(?!(?:être|avoir|hier|premier|dernier|janvier|février|cahier|papier|quartier|"
-    r"métier|courrier|particulier|atelier|escalier|dossier|calendrier|plaisir|soir|"
-    r"noir|notre|votre|autre|entre|contre|quatre|lettre|mètre|titre|centre|encore|"
-    r"livre|libre|membre|novembre|octobre|septembre|décembre|ordre|nombre|chambre|"
-    r"théâtre|pourvoir|espoir|couloir|tiroir|trottoir|avenir|cher|fier|léger|étranger|"
-    r"foyer|loyer|mer|fer|cuiller|hiver|verre|terre|pierre|guerre|rire|pire|faire-part|"
-    r"maire|affaire|salaire|horaire|notaire|commentaire|anniversaire|nécessaire|"
-    r"secrétaire|propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ'-]{2,}(?:er|"
-    r"ir|re|oir|aire)\b"
+    r"(?i:\b(?!(?:olivier|xavier|didier|roger|xavier|omar|gauthier|pierre|"
+    r"claire|être|avoir|hier|premier|dernier|janvier|février|cahier|papier|"
+    r"quartier|métier|courrier|particulier|atelier|escalier|dossier|calendrier|"
+    r"plaisir|soir|noir|notre|votre|autre|entre|contre|quatre|lettre|mètre|"
+    r"titre|centre|encore|livre|libre|membre|novembre|octobre|septembre|"
+    r"décembre|ordre|nombre|chambre|théâtre|pourvoir|espoir|couloir|tiroir|"
+    r"trottoir|avenir|cher|fier|léger|étranger|foyer|loyer|mer|fer|cuiller|"
+    r"hiver|verre|terre|pierre|guerre|rire|pire|faire-part|maire|affaire|"
+    r"salaire|horaire|notaire|commentaire|anniversaire|nécessaire|secrétaire|"
+    r"propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ'-]{2,}(?:er|"
+    r"ir|re|oir|aire)\b)"
 )
 _VERBS: Final = """
-accepte achète ajoute amène annonce appelle apporte arrange arrose assure attend augmente avertit boucle
-cherche choisit classe coche collecte colle commande complète compte confirme contacte contrôle copie
-corrige coud coupe crée cuisine décide décore décrit demande déplace dépose dessine détermine distribue
-donne élabore emballe emmène emporte emprunte enlève enregistre envoie établit étudie évalue examine
-explique exporte fabrique fait ferme finalise fixe fournit garde gère imprime informe inscrit installe
-invite jette lance lave lit livre loue met modifie monte montre négocie nettoie note nourrit obtient
-organise ouvre paie paye passe peint pèse photographie pilote place planifie plante porte poste prend
-prépare présente prévient prévoit propose publie range rappelle récupère recherche rédige refait regarde
-règle relance relit remercie remet remplace remplit rend renouvelle renvoie répare répond reporte
-reprend réserve résilie restitue retourne retrouve réunit révise sécurise sert signe sonne sort soumet
-suit supervise supprime taille teste tient traduit traite transmet transporte tond trie trouve va valide
-vend vérifie verse vide voit soutient coordonne écrit actualise archive aide anime contacte convoque
-calcule s'occupe se_charge s'en_occupe s'en_charge prend_en_charge met_à_jour
+prête range rangent rédige diffuse relaie plie trouve complète nettoie transmet héberge démonte accroche
+affiche vide accueille ramène ramasse soude coupe repeint débarrasse photocopie accepte achète ajoute
+amène annonce appelle apporte arrange arrose assure attend augmente avertit boucle cherche choisit
+classe coche collecte colle commande complète compte confirme contacte contrôle copie corrige coud coupe
+crée cuisine décide décore décrit demande déplace dépose dessine détermine distribue donne élabore
+emballe emmène emporte emprunte enlève enregistre envoie établit étudie évalue examine explique exporte
+fabrique fait ferme finalise fixe fournit garde gère imprime informe inscrit installe invite jette lance
+lave lit livre loue met modifie monte montre négocie nettoie note nourrit obtient organise ouvre paie
+paye passe peint pèse photographie pilote place planifie plante porte poste prend prépare présente
+prévient prévoit propose publie range rappelle récupère recherche rédige refait regarde règle relance
+relit remercie remet remplace remplit rend renouvelle renvoie répare répond reporte reprend réserve
+résilie restitue retourne retrouve réunit révise sécurise sert signe sonne sort soumet suit supervise
+supprime taille teste tient traduit traite transmet transporte tond trie trouve va valide vend vérifie
+verse vide voit soutient coordonne écrit actualise archive aide anime contacte convoque calcule s'occupe
+se_charge s'en_occupe s'en_charge prend_en_charge met_à_jour
 """
 _PRESENT: Final = "|".join(_VERBS.split()).replace("_", " ")
 _FUTURE: Final = r"[a-zàâçéèêëîïôûü]{2,}(?:era|ira|dra|ttra|rra|eront|iront|dront|ttront)"
 _FORMAL: Final = (
-    r"\b(?!(?:avez|êtes|allez-vous|chez|assez|nez|rendez-vous|savez|pouvez|voulez|"
-    r"aviez|étiez|seriez|auriez|trouverez|recevrez)\b)[a-zàâçéèêëîïôûü]{2,}ez\b"
+    r"\b(?!(?:avez|êtes|allez-vous|chez|assez|nez|rendez-vous|savez|pouvez|"
+    r"voulez|aviez|étiez|seriez|auriez|trouverez|recevrez)\b)[a-zàâçéèêëîïôûü]{2,}ez\b"
 )
 _FAMILIAR: Final = (
-    "apporte|appelle|achète|ajoute|amène|arrête|attends|cherche|complète|confirme|"
-    "contacte|corrige|demande|donne|écris|envoie|essaie|fais|ferme|garde|imprime|"
-    "jette|lance|laisse|lis|mets|montre|nettoie|note|n'oublie|oublie|ouvre|paie|"
-    "passe|pense|préviens|prends|prépare|range|rappelle|récupère|regarde|relance|"
-    "relis|remplis|rends|réponds|réserve|retrouve|signe|sors|surveille|transmets|"
-    "trouve|va|vérifie|vide|viens|vois|dis|dites|faites|copie|plante|arrose"
+    "apporte|appelle|achète|ajoute|amène|arrête|attends|cherche|complète|"
+    "confirme|contacte|corrige|demande|donne|écris|envoie|essaie|fais|ferme|"
+    "garde|imprime|jette|lance|laisse|lis|mets|montre|nettoie|note|n'oublie|"
+    "oublie|ouvre|paie|passe|pense|préviens|prends|prépare|range|rappelle|"
+    "récupère|regarde|relance|relis|remplis|rends|réponds|réserve|retrouve|"
+    "signe|sors|surveille|transmets|trouve|va|vérifie|vide|viens|vois|dis|"
+    "dites|faites|copie|plante|arrose"
 )
 _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 _MUST: Final = (
-    r"(?:doit|doivent|devra|devront|devrait|devraient|a à|ont à|est chargée? de|"
-    r"sont chargés de|est censée? |va|vont|s'engage à|s'est engagée? à|a promis "
-    r"de|propose de|accepte de|s'occupera de|se chargera de|est tenue? de|est priée? "
-    r"de|sont priés de|compte|souhaite|veut)"
+    r"(?:doit|doivent|devra|devront|devrait|devraient|a à|ont à|est chargée? "
+    r"de|sont chargés de|est censée? |va|vont|s'engage à|s'est engagée? "
+    r"à|a promis de|propose de|accepte de|s'occupera de|se chargera de|est "
+    r"tenue? de|est priée? de|sont priés de|compte|souhaite|veut)"
 )
 
 FRENCH: Final = Lexicon(
     code="fr",
-    letters="éèêàçùûîôœ",
+    letters=r"[éèêàçùûîôœ]|(?:tion|ment|eux|ez|aient|ons)\b|\b(?i:[ldsnjmtc]|qu)'(?=\w)",
     common=(
-        "le la les un une des du de et est sont était à au aux en dans pour par sur "
-        "avec sans que qui ne pas plus ce cette ces il elle ils elles on nous vous "
-        "je tu "
-        "se sa son ses leur leurs mon ma mes ton ta tes notre votre nos vos mais ou "
-        "où donc y été être avoir c'est j'ai d'un d'une l'on qu'il merci bonjour si "
-        "tout "
-        "tous comme"
+        "lundi mardi mercredi jeudi vendredi samedi dimanche demain avant après "
+        "peux peut pouvez faut doit dois doivent aussi très bien rien le la "
+        "les un une des du de et est sont était à au aux en dans pour par sur "
+        "avec sans que qui ne pas plus ce cette ces il elle ils elles on nous "
+        "vous je tu se sa son ses leur leurs mon ma mes ton ta tes notre votre "
+        "nos vos mais ou où donc y été être avoir c'est j'ai d'un d'une l'on "
+        "qu'il merci bonjour si tout tous comme"
     ),
     no_names=(
-        "le la les un une des du de il elle ils elles on nous vous je tu ce cette ces "
-        "ça cela qui que quoi quand où comment pourquoi si et mais ou donc or ni car "
-        "merci bonjour bonsoir salut cher chère chers chères bien oui non ok alors "
-        "puis ensuite aussi enfin après avant depuis pendant demain hier aujourd'hui "
-        "lundi "
-        "mardi mercredi jeudi vendredi samedi dimanche janvier février mars avril mai "
-        "juin juillet août septembre octobre novembre décembre prochaine prochain "
-        "dernière dernier première premier mon ma mes ton ta tes son sa ses notre votre "
-        "nos vos leur leurs tout tous toutes chaque chacun personne rien projet "
-        "décision note rappel réunion sujet objet pour dans sur avec sans par en au "
-        "aux à peut-être pas plus très trop dommage coucou bises cordialement madame "
-        "monsieur messieurs mesdames mademoiselle idée départ retour entrée sortie "
-        "code sinon tiens voici voilà deux trois quatre cinq"
+        "le la les un une des du de il elle ils elles on nous vous je tu ce "
+        "cette ces ça cela qui que quoi quand où comment pourquoi si et mais "
+        "ou donc or ni car merci bonjour bonsoir salut cher chère chers chères "
+        "bien oui non ok alors puis ensuite aussi enfin après avant depuis "
+        "pendant demain hier aujourd'hui lundi mardi mercredi jeudi vendredi "
+        "samedi dimanche janvier février mars avril mai juin juillet août septembre "
+        "octobre novembre décembre prochaine prochain dernière dernier première "
+        "premier mon ma mes ton ta tes son sa ses notre votre nos vos leur "
+        "leurs tout tous toutes chaque chacun personne rien projet décision "
+        "note rappel réunion sujet objet pour dans sur avec sans par en au "
+        "aux à peut-être pas plus très trop dommage coucou bises cordialement "
+        "madame monsieur messieurs mesdames mademoiselle idée départ retour "
+        "entrée sortie code sinon tiens voici voilà deux trois quatre cinq"
     ),
     name=(
-        r"(?:(?:Mme|M\.|Mlle|Dr|Docteur|Maître|Madame|Monsieur|Tante|Oncle|Mamie|Papi|"
-        r"Papa|Maman|Sœur|Père) )?[A-ZÀÂÇÉÈÊÎÔÛ][\wàâçéèêëîïôûüœ’'-]+(?: (?:de|"
-        r"du|[A-ZÀÂÇÉÈÊÎÔÛ]"
-        r"[\wàâçéèêëîïôûüœ’'-]+)){0,2}"
+        r"(?:(?:Mme|M\.|Mlle|Dr|Docteur|Maître|Madame|Monsieur|Tante|Oncle|Mamie|"
+        r"Papi|Papa|Maman|Sœur|Père) )?[A-ZÀÂÇÉÈÊÎÔÛ][\wàâçéèêëîïôûüœ’'-]+(?: "
+        r"(?:de|du|[A-ZÀÂÇÉÈÊÎÔÛ][\wàâçéèêëîïôûüœ’'-]+)){0,2}"
     ),
     verbs=_INFINITIVE,
     present=rf"\b(?:{_PRESENT})\b",
@@ -95,73 +99,72 @@ FRENCH: Final = Lexicon(
     ),
     leads=(
         r"(?i:(?:et|mais|alors|donc|puis|ensuite|aussi|ok|bon|bien|oui|d'abord|"
-        r"premièrement|"
-        r"deuxièmement|enfin|au fait|ps|p\.s\.|comme convenu|"
-        r"encore une chose|petit rappel|rappel|pour rappel|important|urgent|attention|"
-        r"d'ici là|avant cela|avant ça|entre-temps|du coup|par contre|par ailleurs|de "
-        r"plus|en outre|"
-        r"s'il (?:te|vous) pla[iî]t|stp|svp|salut|bonjour|coucou|désolée?|pour la suite|"
-        r"si possible|dès que possible|que|qu'|je répète|à noter|sinon|@)(?![\wàâçéèêëîïôûü])"
-        r"[,:!.\s–-]*)"
-        r"|\w+ (?:dit|a dit|pense|propose|rappelle|signale|demande|précise|indique|note) "
-        r"(?:que |qu')"
+        r"premièrement|deuxièmement|enfin|au fait|ps|p\.s\.|comme convenu|encore "
+        r"une chose|petit rappel|rappel|pour rappel|important|urgent|attention|"
+        r"d'ici là|avant cela|avant ça|entre-temps|du coup|par contre|par ailleurs|"
+        r"de plus|en outre|s'il (?:te|vous) pla[iî]t|stp|svp|salut|bonjour|coucou|"
+        r"désolée?|pour la suite|si possible|dès que possible|que|qu'|je répète|"
+        r"à noter|sinon|@)(?![\wàâçéèêëîïôûü])[,:!.\s–-]*)|\w+ (?:dit|a dit|"
+        r"pense|propose|rappelle|signale|demande|précise|indique|note) (?:que "
+        r"|qu')"
     ),
     joints=(
-        r"(?i:\s*[;–—]\s*|\s-\s|,?\s(?:et|puis|mais)\s(?:aussi\s|ensuite\s)?|,\s(?:puis\s|"
-        r"donc\s)?|\s?:\s|\s\(|\)\s?)"
+        r"(?i:\s*[;–—]\s*|\s-\s|,?\s(?:et|puis|mais)\s(?:aussi\s|ensuite\s)?|"
+        r",\s(?:puis\s|donc\s)?|\s?:\s|\s\(|\)\s?)"
     ),
     requests=(
         (
             r"(?i:(?:peux|pourrais|veux|pouvez|pourriez|voulez|pourrais|voudrais|"
-            r"voudriez)-?\s?(?:tu|"
-            r"vous)(?: bien| aussi| me| nous| encore| juste| s'il te plaît| s'il vous plaît|"
-            r" svp| stp| vite| peut-être| également| lui| leur)* (?P<what>.+))"
+            r"voudriez)-?\s?(?:tu|vous)(?: bien| aussi| me| nous| encore| juste|"
+            r" s'il te plaît| s'il vous plaît| svp| stp| vite| peut-être| également|"
+            r" lui| leur)* (?P<what>.+))"
         ),
         (
-            r"(?i:(?:tu|vous) (?:peux|pourrais|pouvez|pourriez)(?: bien| aussi| me| nous|"
-            r" encore| juste| lui| leur)* (?P<what>{verbs}.+))"
+            r"(?i:(?:tu|vous) (?:peux|pourrais|pouvez|pourriez)(?: bien| aussi| "
+            r"me| nous| encore| juste| lui| leur)* (?P<what>{verbs}.+))"
         ),
         (
             r"(?i:(?:quelqu'un|l'un de vous|qui) (?:peut|pourrait|peut-il|pourrait-il)(?: "
             r"me| nous)? (?P<what>{verbs}.+))"
         ),
         (
-            r"(?P<who>{name}),? (?i:peux-tu|pourrais-tu|pouvez-vous|pourriez-vous|tu peux|"
-            r"tu pourrais|vous pouvez) (?P<what>.+)"
+            r"(?P<who>{name}),? (?i:peux-tu|pourrais-tu|pouvez-vous|pourriez-vous|"
+            r"tu peux|tu pourrais|vous pouvez) (?P<what>.+)"
         ),
         r"(?P<who>{name}), (?i:tu|vous)(?: t'| te | vous )? ?(?P<what>\w.+)",
         (
-            r"(?i:merci (?:à (?-i:(?P<who>{name})) )?(?:de|d'|de bien vouloir|de ne pas "
-            r"oublier de) ?(?P<what>(?!votre|ton|ta|tes|vos|nous avoir|m'avoir|avoir|l'avoir|"
-            r"ton|cette|ce |la |le )\w.+))"
+            r"(?i:merci (?:à (?-i:(?P<who>{name})) )?(?:de|d'|de bien vouloir|de "
+            r"ne pas oublier de) ?(?P<what>(?!votre|ton|ta|tes|vos|nous avoir|m'avoir|"
+            r"avoir|l'avoir|ton|cette|ce |la |le )\w.+))"
         ),
         (
-            r"(?i:(?:veuillez|veuille|prière de|priere de|je vous prie de|je te prie de|"
-            r"nous vous prions de|nous vous demandons de|je vous demande de|je te demande "
-            r"de|on vous demande de)(?: bien vouloir)? (?P<what>(?!agréer|recevoir|excuser|"
-            r"croire|trouver|accepter|noter que)\w.+))"
+            r"(?i:(?:veuillez|veuille|prière de|priere de|je vous prie de|je te "
+            r"prie de|nous vous prions de|nous vous demandons de|je vous demande "
+            r"de|je te demande de|on vous demande de)(?: bien vouloir)? (?P<what>(?!agréer|"
+            r"recevoir|excuser|croire|trouver|accepter|noter que)\w.+))"
         ),
         (
-            r"(?i:(?:n'oublie[sz]?|n'oubliez|ne pas oublier|pas oublier|pense[sz]?|pensez|"
-            r"songez|penser)(?: bien| aussi| surtout| donc)* (?:pas )?(?:de |d'|à |le |la "
-            r"|les |que )(?P<what>(?!toi|vous|moi|nous)\w.+))"
+            r"(?i:(?:n'oublie[sz]?|n'oubliez|ne pas oublier|pas oublier|pense[sz]?|"
+            r"pensez|songez|penser)(?: bien| aussi| surtout| donc)* (?:pas )?(?:de "
+            r"|d'|à |le |la |les |que )(?P<what>(?!toi|vous|moi|nous)\w.+))"
         ),
         (
-            r"(?i:(?:il serait bien|ce serait bien|ce serait sympa|ce serait gentil|ce serait "
-            r"super|il serait bon) (?:que|de|si) (?P<what>.+))"
+            r"(?i:(?:il serait bien|ce serait bien|ce serait sympa|ce serait gentil|"
+            r"ce serait super|il serait bon) (?:que|de|si) (?P<what>.+))"
         ),
         r"(?i:(?:assure-toi|assurez-vous|veille|veillez) (?:que|de|à) (?P<what>\w.+))",
         (
-            r"(?i:(?:j'aimerais|je voudrais|nous aimerions|il faudrait|je souhaite|il est "
-            r"demandé|je demande) (?:que (?:tu|vous|chacun|tous)) (?P<what>\w.+))"
+            r"(?i:(?:j'aimerais|je voudrais|nous aimerions|il faudrait|je souhaite|"
+            r"il est demandé|je demande) (?:que (?:tu|vous|chacun|tous)) (?P<what>\w.+))"
         ),
         (
             r"(?i:(?:à faire|todo|to do|action|tâche|à prévoir|prochaine étape|reste "
             r"à faire)\s*:\s*(?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:les (?:parents|participants|membres|habitants|élèves|locataires)|tous|"
-            r"chacun|vous) (?:sont|est|êtes) (?:priée?s?|invitée?s?) (?:de|à) (?P<what>\w.+))"
+            r"(?i:(?:les (?:parents|participants|membres|habitants|élèves|locataires)|"
+            r"tous|chacun|vous) (?:sont|est|êtes) (?:priée?s?|invitée?s?) (?:de|"
+            r"à) (?P<what>\w.+))"
         ),
         r"(?i:s'il (?:te|vous) pla[iî]t,? (?P<what>\w.+))",
         (
@@ -172,122 +175,127 @@ FRENCH: Final = Lexicon(
     duties=(
         (
             rf"(?P<what>(?!(?i:il|elle|on|je|tu|ça|cela|ce|rien|personne|nous|vous)\b){_NP} "
-            rf"(?i:doit|doivent|devra|devront|devrait|devraient) (?!(?i:pas|être (?:là|présent|"
-            rf"content|prêt|malade|fatigué))\b)(?:\w+ )?(?:être|faire l'objet).*)"
+            rf"(?i:doit|doivent|devra|devront|devrait|devraient) (?!(?i:pas|être "
+            rf"(?:là|présent|content|prêt|malade|fatigué))\b)(?:\w+ )?(?:être|faire "
+            rf"l'objet).*)"
         ),
         (
-            rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}}) (?i:{_MUST})(?i: aussi| encore|"
-            rf" maintenant| absolument| également| d'abord)* ?(?P<what>(?!(?i:pas|plus|rien|"
-            rf"bien|mieux)\b){{verbs}}.*)"
+            rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}}) (?i:{_MUST})(?i: aussi|"
+            rf" encore| maintenant| absolument| également| d'abord)* ?(?P<what>(?!(?i:pas|"
+            rf"plus|rien|bien|mieux)\b){{verbs}}.*)"
         ),
         (
-            r"(?P<np>(?i:le|la|les|l'|chaque|tous les) ?[^,;:.!?]{2,40}?) (?i:doit|doivent|"
-            r"devra|devront) (?P<what>(?!(?i:pas|plus|rien|être|avoir)\b){verbs}.*)"
+            r"(?P<np>(?i:le|la|les|l'|chaque|tous les) ?[^,;:.!?]{2,40}?) (?i:doit|"
+            r"doivent|devra|devront) (?P<what>(?!(?i:pas|plus|rien|être|avoir)\b){verbs}.*)"
         ),
         (
             r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?i:s'occupe|s'occupent|s'occupera|"
-            r"se charge|se chargent|se chargera|est responsable|est chargée?|a la charge) "
-            r"(?P<what>(?i:de|du|des|d'|de la) ?.+)"
+            r"se charge|se chargent|se chargera|est responsable|est chargée?|a la "
+            r"charge) (?P<what>(?i:de|du|des|d'|de la) ?.+)"
         ),
         (
-            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?P<what>(?i:s'en (?:occupe|charge|"
-            r"occupera|chargera)).*)"
+            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?P<what>(?i:s'en (?:occupe|"
+            r"charge|occupera|chargera)).*)"
         ),
         (
-            rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}}) (?P<what>(?!(?i:sera|aura|pourra|"
-            rf"faudra|saura|voudra|dira)\b){_FUTURE}\b .+)"
+            rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}}) (?P<what>(?!(?i:sera|"
+            rf"aura|pourra|faudra|saura|voudra|dira)\b){_FUTURE}\b .+)"
         ),
         (
-            r"(?P<who>(?i:je|nous|on))(?i: dois| devons| doit| vais| allons| va)(?i: aussi|"
-            r" encore| vite| tout de suite| essayer de)* (?P<what>(?!(?i:pas|voir|être|avoir|"
-            r"rester|dormir|bien|croire|dire|penser)\b){verbs}.*)"
+            r"(?P<who>(?i:je|nous|on))(?i: dois| devons| doit| vais| allons| va)(?i: "
+            r"aussi| encore| vite| tout de suite| essayer de)* (?P<what>(?!(?i:pas|"
+            r"voir|être|avoir|rester|dormir|bien|croire|dire|penser)\b){verbs}.*)"
         ),
         (
-            r"(?i:je (?:m'en|m'|te |vous |l'|le |la |les |lui )?(?P<what>(?:occupe|charge|"
-            r"occuperai|chargerai|enverrai|ferai|apporterai|appellerai|passerai|préparerai|"
-            r"\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|envoie|apporte|prépare|réserve|appelle|"
-            r"passe prendre|passe chercher|prends|fais)\b(?! (?:bien|pas|très|contente?)\b).*))"
+            r"(?i:(?:je |j')(?:m'en|m'|te |vous |l'|le |la |les |lui )?(?P<what>(?:occupe|"
+            r"charge|occuperai|chargerai|enverrai|ferai|apporterai|appellerai|passerai|"
+            r"préparerai|\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|envoie|apporte|"
+            r"prépare|réserve|appelle|passe prendre|passe chercher|prends|fais)\b(?! "
+            r"(?:bien|pas|très|contente?)\b).*))"
         ),
         (
             r"(?i:(?:il faut|il faudra|il faudrait|faut|il nous faut|il est (?:nécessaire|"
-            r"important|impératif|urgent) de|on doit|nous devons|vous devez|tu dois|vous "
-            r"devrez|tu devras|reste à|il reste à|il te faut)(?: encore| aussi| absolument|"
-            r" vite| d'abord| donc| bien| que (?:tu|vous|quelqu'un|chacun|\w+))* "
-            r"(?P<what>(?!pas|"
-            r"dire|voir|avouer|croire|une?|de la|du|des|compter|attendre|être|savoir|"
-            r"rire)\w.+))"
+            r"important|impératif|urgent) de|on doit|nous devons|vous devez|tu dois|"
+            r"vous devrez|tu devras|reste à|il reste à|il te faut)(?: encore| aussi|"
+            r" absolument| vite| d'abord| donc| bien| que (?:tu|vous|quelqu'un|chacun|"
+            r"\w+))* (?P<what>(?!pas|dire|voir|avouer|croire|une?|de la|du|des|compter|"
+            r"attendre|être|savoir|rire)\w.+))"
         ),
         rf"(?P<what>{_NP} (?i:est|sont|reste|restent) (?:encore )?(?i:à) {{verbs}}.*)",
-        r"(?P<what>[^,;:!?]{2,60} (?i:à) {verbs}\b[^,;:!?]*)$",
+        (
+            r"(?P<what>(?!(?i:rien|facile|difficile|quelque chose|beaucoup|prêt|"
+            r"contente?|prête|habitué|de|jusqu))[^,;:!?]{2,60} (?i:à) {verbs}\b[^,;:!?]*)$"
+        ),
         r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) ?[:–] ?(?P<what>{verbs}.+)",
         rf"(?P<what>(?i:{_FORMAL})(?![- ](?:vous|vous bien|soin)\b) .+)",
         (
-            rf"(?P<what>(?i:(?:{_FAMILIAR})(?:-(?:moi|nous|le|la|les|lui|leur|en|y))*)\b(?! "
-            rf"(?:bien|le bonjour|la bise|beaucoup|pas)\b) \S.+)"
+            rf"(?P<what>(?i:(?:{_FAMILIAR})(?:-(?:moi|nous|le|la|les|lui|leur|en|"
+            rf"y))*)\b(?! (?:bien|le bonjour|la bise|beaucoup|pas)\b) \S.+)"
         ),
         r"(?P<what>{verbs}(?: \S.+))",
         r"(?i:(?:date limite|dernier délai|échéance|délai)(?: pour| de)? (?P<what>.+))",
     ),
     reports=(
         (
+            rf"(?P<np>(?i:le|la|les|l') ?[a-zàâçéèêëîïôûü]+(?: [a-zàâçéèêëîïôûü]+)?) "
+            rf"(?P<what>(?!(?:sera|seront|aura|auront|pourra)\b){_FUTURE}\b \S.+)"
+        ),
+        (
             r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?:y |en |lui |leur |nous "
-            r"|vous )?(?P<what>{present} "
-            r"(?!que\b|qu'|si\b)\S.+)"
+            r"|vous )?(?P<what>{present} (?!que\b|qu'|si\b)\S.+)"
         ),
         r"(?P<np>(?i:le|la|les|l') ?[^,;:.!?]{2,30}?) (?P<what>{present} (?!que\b|qu')\S.+)",
     ),
     listed=(r"(?P<what>(?:\w+ment )?(?:ne pas |re)?{verbs}\b.+)",),
     more=r"(?:aussi |ensuite )?(?P<what>(?:{verbs}|{present}) .+)",
     settled=(
-        r"(?i:\b(?:fait|faite|faits|réglée?s?|terminée?s?|finie?s?|déjà|annulée?s?|ne "
-        r"\w+ plus|n'\w+ plus|plus la peine|plus besoin|pas la peine|pas nécessaire|"
-        r"pas besoin|inutile|aucune? (?:démarche|action|besoin)|"
-        r"hier|avant-hier|la semaine dernière|le mois dernier|l'an dernier|l'année "
-        r"dernière|"
-        r"a été|ont été|avait|avaient|devait|devaient|devais|fallait|était|étaient|voulait|"
-        r"commandée?s?|payée?s?|imprimée?s?|réparée?s?|résolue?s?|"
-        r"reportée? sine die|refusée?|rejetée?|personne|ne (?:le |la |l')?\w+ pas|n'\w+ "
-        r"pas|ne pourr\w+|ne peu\w+|il y a \w+ (?:jours|semaines|mois|ans)|c'est bon|"
-        r"j'ai|on a|nous avons|laisse tomber|oublie ce que|tombe à l'eau|abandonnée?s?|"
-        r"supprimée?s?|s'est|se sont)\b|✓|✔|☑|✅)"
+        r"(?i:\b(?:fait|faite|faits|réglée?s?|terminée?s?|finie?s?|déjà|annulée?s?|"
+        r"ne \w+ plus|n'\w+ plus|plus la peine|plus besoin|pas la peine|pas "
+        r"nécessaire|pas besoin|inutile|aucune? (?:démarche|action|besoin)|hier|"
+        r"avant-hier|la semaine dernière|le mois dernier|l'an dernier|l'année "
+        r"dernière|a été|ont été|avait|avaient|devait|devaient|devais|fallait|"
+        r"était|étaient|voulait|commandée?s?|payée?s?|imprimée?s?|réparée?s?|"
+        r"résolue?s?|reportée? sine die|refusée?|rejetée?|personne|ne (?:le "
+        r"|la |l')?\w+ pas|n'\w+ pas|ne pourr\w+|ne peu\w+|il y a \w+ (?:jours|"
+        r"semaines|mois|ans)|c'est bon|j'ai|on a|nous avons|laisse tomber|oublie "
+        r"ce que|tombe à l'eau|abandonnée?s?|supprimée?s?|s'est|se sont)\b|✓|"
+        r"✔|☑|✅)"
     ),
     unreal=(
         r"(?i:\b(?:peut-être|éventuellement|un jour|probablement|sans doute|"
-        r"aurait|auraient|"
-        r"aurais|serait|seraient|pourrait(?!-)|on pourrait|si (?:on|je|j'|nous|seulement)|"
-        r"idée|rêve\w*|imagine|je me demande|on s'est demandé|apparemment|"
-        r"il paraît|hésit\w+|bientôt peut-être|pas sûre?|j'espère|espérons|roman|recette|"
-        r"film|blague|chanson|par exemple|souhait|envie de|à discuter|en débat)\b)"
+        r"aurait|auraient|aurais|serait|seraient|pourrait(?!-)|on pourrait|si "
+        r"(?:on|je|j'|nous|seulement)|idée|rêve\w*|imagine|je me demande|on "
+        r"s'est demandé|apparemment|il paraît|hésit\w+|bientôt peut-être|pas "
+        r"sûre?|j'espère|espérons|roman|recette|film|blague|chanson|par exemple|"
+        r"souhait|envie de|à discuter|en débat)\b)"
     ),
     events=(
-        r"(?i:\b(?:réunion|rencontre|rendez-vous|rdv|assemblée|conseil|comité|séance|"
-        r"atelier|formation|cours|stage|conférence|congrès|séminaire|colloque|"
-        r"fête|anniversaire|"
-        r"mariage|baptême|concert|spectacle|"
-        r"générale|répétition|première|représentation|exposition|vernissage|inauguration|"
-        r"ouverture|fermeture|lancement|démarrage|livraison|départ|arrivée|vol|train|"
-        r"voyage|sortie|visite|inspection|contrôle|audit|examen|"
-        r"épreuve|concours|entretien|appel|audience|élection|vote|vide-grenier|brocante|"
-        r"marché|foire|salon|festival|kermesse|repas|dîner|déjeuner|petit-déjeuner|apéro|"
-        r"apéritif|barbecue|pique-nique|soirée|match|tournoi|course|"
-        r"randonnée|rentrée|déménagement|emménagement|travaux|coupure|maintenance|"
-        r"migration|"
+        r"(?i:\b(?:réunion|rencontre|rendez-vous|rdv|assemblée|conseil|comité|"
+        r"séance|atelier|formation|cours|stage|conférence|congrès|séminaire|"
+        r"colloque|fête|anniversaire|mariage|baptême|concert|spectacle|générale|"
+        r"répétition|première|représentation|exposition|vernissage|inauguration|"
+        r"ouverture|fermeture|lancement|démarrage|livraison|départ|arrivée|vol|"
+        r"train|voyage|sortie|visite|inspection|contrôle|audit|examen|épreuve|"
+        r"concours|entretien|appel|audience|élection|vote|vide-grenier|brocante|"
+        r"marché|foire|salon|festival|kermesse|repas|dîner|déjeuner|petit-déjeuner|"
+        r"apéro|apéritif|barbecue|pique-nique|soirée|match|tournoi|course|randonnée|"
+        r"rentrée|déménagement|emménagement|travaux|coupure|maintenance|migration|"
         r"mise en service|état des lieux|remise|signature|dépôt|échéance|vaccination|"
-        r"vaccin|dentiste|médecin|vétérinaire|opération|"
-        r"consultation|exercice|alerte|inventaire|soldes|collecte|nettoyage|journée|"
-        r"porte ouverte|portes ouvertes|démo|présentation|revue|point|bilan|kick-?off|"
-        r"webinaire|lecture|cérémonie|obsèques|enterrement|messe|stand|garde|rdv|plombier|"
+        r"vaccin|dentiste|médecin|vétérinaire|opération|consultation|exercice|"
+        r"alerte|inventaire|soldes|collecte|nettoyage|journée|porte ouverte|"
+        r"portes ouvertes|démo|présentation|revue|point|bilan|kick-?off|webinaire|"
+        r"lecture|cérémonie|obsèques|enterrement|messe|stand|garde|rdv|plombier|"
         r"technicien|ramonage|relevé|soutenance|oral)s?\b)"
     ),
     happens=(
-        r"(?i:(?:\b(?:aura|auront) lieu|\ba lieu|\bse tient|\bse tiendra|\best prévue?|"
-        r"\bsont prévue?s|\best fixée?|\bcommence\w*|\bdébute\w*|\bdémarre\w*|\bouvr\w+|"
-        r"\bferme\b|\bfermée?s?\b|\bfermera|\barrive\w*|\bvient\b|\bviendra|\bviennent|"
-        r"\bpasse\b|\bpassera"
-        r"|\bpart\b|\bpartons|\bpartira|\bdécolle|\brentre\w*|\brevient|\bse réunit|"
-        r"\bnous réunissons|\bon se (?:voit|retrouve|réunit)|\bnous (?:nous )?(?:voyons|"
-        r"retrouvons)|\bse déroule\w*|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|"
-        r"\bprend fin|\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best "
+        r"(?i:(?:\b(?:aura|auront) lieu|\ba lieu|\bse tient|\bse tiendra|\best "
+        r"prévue?|\bsont prévue?s|\best fixée?|\bcommence\w*|\bdébute\w*|\bdémarre\w*|"
+        r"\bouvr\w+|\bferme\b|\bfermée?s?\b|\bfermera|\barrive\w*|\bvient\b|"
+        r"\bviendra|\bviennent|\bpasse\b|\bpassera|\bpart\b|\bpartons|\bpartira|"
+        r"\bdécolle|\brentre\w*|\brevient|\bse réunit|\bnous réunissons|\bon "
+        r"se (?:voit|retrouve|réunit)|\bnous (?:nous )?(?:voyons|retrouvons)|"
+        r"\bse déroule\w*|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|\bprend "
+        r"fin|\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best "
         r"(?:le|à|programmée?)))"
     ),
     decisions=(
@@ -297,20 +305,21 @@ FRENCH: Final = Lexicon(
         ),
         (
             r"(?i:(?:[^,;:]{0,40}\b)?(?:on|nous|le conseil|le comité|le bureau|l'équipe|"
-            r"l'assemblée|le groupe|les membres|tous|il)\b (?:a|avons|ont|est|était|fut)(?: "
-            r"été| unanimement| finalement| tous| donc)* (?:décidé|convenu|acté|voté|approuvé|"
-            r"choisi|opté|arrêté|retenu) ?(?:à l'unanimité )?(?:que |qu'|de |d'|pour |la "
-            r"|le |les )?(?P<what>\w.+))"
+            r"l'assemblée|le groupe|les membres|tous|il)\b (?:a|avons|ont|est|était|"
+            r"fut)(?: été| unanimement| finalement| tous| donc)* (?:décidé|convenu|"
+            r"acté|voté|approuvé|choisi|opté|arrêté|retenu) ?(?:à l'unanimité )?(?:que "
+            r"|qu'|de |d'|pour |la |le |les )?(?P<what>\w.+))"
         ),
         r"(?i:(?:il est|a été) (?:décidé|convenu|acté) (?:que |de |d'|qu')(?P<what>.+))",
         r"(?i:(?:on|nous) (?:reste|restons|garde|gardons) (?P<what>.+))",
         r"(?i:(?P<what>(?:à partir de|dès) (?:maintenant|lundi|janvier|\w+ prochain),? .+))",
     ),
     facts=(
-        r"(?i:\b(?:numéro|n°|code|mot de passe|wi-?fi|iban|référence|réf|taille|pointure|"
-        r"adresse|téléphone|tél|compte|identifiant|login|série|digicode|combinaison|"
-        r"plaque|immatriculation|dossier|siret|relevé|caution|tarif|prix)\b[^.!?]{0,40}?(?:\best\b|"
-        r"\bsont\b|\s?:|=)\s?[^.!?]*?(?:\d|\"|«|[A-Z]{2}))"
+        r"(?i:\b(?:numéro|n°|code|mot de passe|wi-?fi|iban|référence|réf|taille|"
+        r"pointure|adresse|téléphone|tél|compte|identifiant|login|série|digicode|"
+        r"combinaison|plaque|immatriculation|dossier|siret|relevé|caution|tarif|"
+        r"prix)\b[^.!?]{0,40}?(?:\best\b|\bsont\b|\s?:|=)\s?[^.!?]*?(?:\d|\"|"
+        r"«|[A-Z]{2}))"
     ),
     places=r"\w+\W+\w+\W+\w+",
     projects=(
@@ -324,11 +333,11 @@ FRENCH: Final = Lexicon(
         ),
     ),
     begins=either(
-        "démarre\\w* commence\\w* débute\\w* lance\\w* lancé\\w* adopté\\w* approuvé\\w* "
-        "validé\\w* continue\\w* poursui\\w* se_poursuit accepté\\w* voté\\w* repren\\w* "
-        "avance\\w* début "
-        "nouveau nouvelle retenu\\w* arrive\\w* financé\\w* signé\\w* travaill\\w* "
-        "part officiellement reconduit\\w* feu_vert"
+        "démarre\\w* commence\\w* débute\\w* lance\\w* lancé\\w* adopté\\w* "
+        "approuvé\\w* validé\\w* continue\\w* poursui\\w* se_poursuit accepté\\w* "
+        "voté\\w* repren\\w* avance\\w* début nouveau nouvelle retenu\\w* arrive\\w* "
+        "financé\\w* signé\\w* travaill\\w* part officiellement reconduit\\w* "
+        "feu_vert"
     ),
     comments=(
         (
@@ -336,8 +345,8 @@ FRENCH: Final = Lexicon(
             r"\s?:\s*(?P<what>.+)"
         ),
         (
-            r"(?i:(?:pour|sur|concernant|à propos de|au sujet de|rapport à|côté) (?:la |"
-            r"le |l'|les )?[^:,–]{0,30}(?:tâche|ticket|carte|demande|fiche)[^:,–]{0,60}\s?[:,–-]"
+            r"(?i:(?:pour|sur|concernant|à propos de|au sujet de|rapport à|côté) "
+            r"(?:la |le |l'|les )?[^:,–]{0,30}(?:tâche|ticket|carte|demande|fiche)[^:,–]{0,60}\s?[:,–-]"
             r"\s*(?P<what>.+))"
         ),
     ),
@@ -346,42 +355,70 @@ FRENCH: Final = Lexicon(
         r"intervention)\b.{0,6}\d))"
     ),
     urgent=(
-        r"(?i:\burgente?s?\b|\burgence\b|\bau plus vite\b|\bimmédiatement\b|\btout de "
-        r"suite\b|\bdès que possible\b|\bsans délai\b|\bprioritaire\b|\basap\b|!!)"
+        r"(?i:\burgente?s?\b|\burgence\b|\bau plus vite\b|\bimmédiatement\b|"
+        r"\btout de suite\b|\bdès que possible\b|\bsans délai\b|\bprioritaire\b|"
+        r"\basap\b|!!)"
     ),
     minutes=(
         r"(?i:\b(?:compte[- ]rendu|réunion|conseil|comité|présents?|ordre du "
-        r"jour|procès-verbal|"
-        r"pv|point hebdo\w*|hebdo|assemblée|atelier|bureau|association|séance|bilan|"
-        r"syndical|appel avec|entretien avec|équipe)\b)"
+        r"jour|procès-verbal|pv|point hebdo\w*|hebdo|assemblée|atelier|bureau|"
+        r"association|séance|bilan|syndical|appel avec|entretien avec|équipe)\b)"
     ),
     to_do=(
-        r"(?i:^\W*(?:à faire|tâches|actions?|prochaines étapes|reste à faire|ce qui "
-        r"reste|courses|liste de courses|à acheter|à prévoir|à régler|todo|check-?list|"
-        r"pense-bête|avant (?:le|la|les|de) .{2,30}|.*\bqui fait quoi|.* - ce qui reste|"
-        r".* à faire)\W*$)"
+        r"(?i:^\W*(?:à faire|tâches|actions?|prochaines étapes|reste à faire|"
+        r"ce qui reste|courses|liste de courses|à acheter|à prévoir|à régler|"
+        r"todo|check-?list|pense-bête|avant (?:le|la|les|de) .{2,30}|.*\bqui "
+        r"fait quoi|.* - ce qui reste|.* à faire)\W*$)"
     ),
     finished=r"(?i:^\W*(?:faits?|terminés?|déjà fait|réglé|clos)\W*$)",
     decided=r"(?i:^\W*(?:décisions?)\W*$)",
     talk=(
         r"(?i:^\W*(?:ordre du jour|sujets?|idées?|questions?|questions ouvertes|"
-        r"participants|"
-        r"présents|excusés|discussion|un jour|peut-être|envies|ingrédients|menu|résumé|"
-        r"nouvelles|contexte|annulé)\W*$)"
+        r"participants|présents|excusés|discussion|un jour|peut-être|envies|"
+        r"ingrédients|menu|résumé|nouvelles|contexte|annulé)\W*$)"
     ),
     labels=either(
-        "de à cc objet date envoyé présents? excusés? participants? lieu heure quand "
-        "où qui quoi pourquoi note notes ps re tr fw décisions? action actions tâche "
-        "rappel échéance sujet ordre prochaine "
-        "prochain demain hier lundi mardi mercredi jeudi vendredi samedi dimanche total "
-        "prix tél téléphone mail e-?mail adresse code wifi numéro attention astuce "
-        "statut priorité projet résumé exemple résultat "
-        "objectif question réponse idée urgent important pour sur"
+        "de à cc objet date envoyé présents? excusés? participants? lieu heure "
+        "quand où qui quoi pourquoi note notes ps re tr fw décisions? action "
+        "actions tâche rappel échéance sujet ordre prochaine prochain demain "
+        "hier lundi mardi mercredi jeudi vendredi samedi dimanche total prix "
+        "tél téléphone mail e-?mail adresse code wifi numéro attention astuce "
+        "statut priorité projet résumé exemple résultat objectif question réponse "
+        "idée urgent important pour sur"
     ),
-    anyone=either("tout tous toutes chacun chaque quelqu'un tu vous nous on il elle"),
+    anyone=either("tout tous toutes chacun chaque quelqu'un tu vous nous on ils elles"),
     me=r"(?i:je|j'|nous|on|moi)",
     pronoun_subjects="il elle ce c'est cela ça ils elles",
     goes_on=r"(?i:reste|encore)",
+    spanning=(
+        (
+            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?i:a|ont|s'est|se sont) "
+            r"(?i:accepté|promis|proposé|proposée?s?|engagée?s?|offert|été chargée?s?|"
+            r"été prié\w*|été désignée?s?|portée? volontaire)(?: de| d'| à| pour)? "
+            r"?(?P<what>{verbs}.+)"
+        ),
+        (
+            r"(?P<np>(?i:les|tous les|toutes les|chaque) [^,;:.!?]{2,40}?) (?i:sont|"
+            r"est) (?i:priée?s?|invitée?s?|tenue?s?|appelée?s?) (?i:de|à|d') ?(?P<what>{verbs}.+)"
+        ),
+        (
+            r"(?i:(?:j'aurais besoin|j'ai besoin|nous avons besoin|on a besoin|il "
+            r"(?:me|nous) (?:faut|faudrait))(?: encore)? (?:de |des |d'|du |que "
+            r")?(?P<what>\w.+))"
+        ),
+        r"(?i:(?:que|qu') ?(?:chacun|tous|tout le monde|quelqu'un) (?P<what>\w.+))",
+        (
+            r"(?P<what>(?i:le|la|les|l') ?[^,;:.!?]{2,40}? (?i:est|sont) (?i:confiée?s?|"
+            r"attribuée?s?|assurée?s?) (?i:à|par)) (?P<who>{name})"
+        ),
+        (
+            r"(?i:rappelle-toi|rappelez-vous|souviens-toi|souvenez-vous) (?i:de "
+            r"|d')(?P<what>\w.+)"
+        ),
+        r"(?i:j'ai promis (?:à \w+ )?(?:de |d')(?P<what>\w.+))",
+        r"(?i:(?:action|à faire|todo|tâche)\s*:\s*)(?P<who>{name}) (?P<what>\w.+)",
+        (r"(?i:responsable (?:de |du |des |de la )?(?P<what>[^:]{2,40})\s?: ?)(?P<who>{name})"),
+    ),
     addressed=(
         (
             r"(?i:(?:tu|vous)(?: t'| te| vous| nous)? ?(?P<what>(?!es |êtes|as |"
@@ -393,19 +430,18 @@ FRENCH: Final = Lexicon(
     base_endings=(("era", "er"), ("ira", "ir"), ("dra", "dre"), ("ttra", "ttre")),
     pronouns=(
         r"(?i:(?:s'en (?:occupe|charge|occupera|chargera)|(?:me |m'en |m')?(?:en "
-        r")?(?:occupe|"
-        r"charge)\b|(?:le|la|les|l') ?{verbs}$|(?:faire|fait)$).{0,30}$)"
+        r")?(?:occupe|charge)\b|(?:le|la|les|l') ?{verbs}$|(?:faire|fait)$).{0,30}$)"
     ),
     edges=(
-        r"(?i:\b(?:avant|d'ici|pour|à|en|vers|jusqu'à)? ?(?:la |le )?(?:fin|début|milieu) "
-        r"(?:de |du |d'|de la |de l')(?:ce |cette |la |le |l')?(?:semaine|mois|année|"
-        r"trimestre|janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|"
-        r"novembre|décembre)(?: prochaine?)?)"
+        r"(?i:\b(?:avant|d'ici|pour|à|en|vers|jusqu'à)? ?(?:la |le )?(?:fin|"
+        r"début|milieu) (?:de |du |d'|de la |de l')(?:ce |cette |la |le |l')?(?:semaine|"
+        r"mois|année|trimestre|janvier|février|mars|avril|mai|juin|juillet|août|"
+        r"septembre|octobre|novembre|décembre)(?: prochaine?)?)"
     ),
     dated=either(
-        "aujourd'hui demain après-demain lundi mardi mercredi jeudi vendredi samedi "
-        "dimanche week-?end janvier février mars avril mai juin juillet août septembre "
-        "octobre novembre décembre jours? semaines? mois "
-        "années? soir matin midi fin trimestre"
+        "aujourd'hui demain après-demain lundi mardi mercredi jeudi vendredi "
+        "samedi dimanche week-?end janvier février mars avril mai juin juillet "
+        "août septembre octobre novembre décembre jours? semaines? mois années? "
+        "soir matin midi fin trimestre"
     ),
 )

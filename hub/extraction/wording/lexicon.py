@@ -35,6 +35,7 @@ class Lexicon:
         duties: duties, promises and plans.
         reports: work in the present tense, which counts in minutes or next to a day ahead.
         listed: lines of a list that name work.
+        spanning: promises and duties whose work may be in a later clause.
         addressed: requests that count after a name and a comma.
         gapped: work without a verb, after work with one.
         more: a further verb after "and".
@@ -58,11 +59,11 @@ class Lexicon:
     """
 
     code: str
-    letters: str = ""
     common: str
     no_names: str
     name: str
     verbs: str
+    letters: str = _NEVER
     present: str = _NEVER
     inserted: str = _NEVER
     fillers: str = _NEVER
@@ -72,6 +73,7 @@ class Lexicon:
     duties: Sequence[str] = ()
     reports: Sequence[str] = ()
     listed: Sequence[str] = ()
+    spanning: Sequence[str] = ()
     addressed: Sequence[str] = ()
     gapped: Sequence[str] = ()
     more: str = _NEVER
