@@ -6,11 +6,12 @@ from typing import Final
 from hub.extraction.wording.lexicon import Lexicon, either
 
 _INFINITIVE: Final = (
-    r"\b(?!(?:ayer|mujer|lugar|hogar|mar|bar|azar|militar|familiar|escolar|"
-    r"popular|similar|regular|particular|ejemplar|auxiliar|titular|celular|"
-    r"placer|alquiler|taller|chófer|poder|deber|par|collar|dólar|pilar|paladar|"
+    r"(?i:\b(?!(?:omar|oscar|óscar|javier|edgar|césar|xavier|víctor|héctor|"
+    r"ayer|mujer|lugar|hogar|mar|bar|azar|militar|familiar|escolar|popular|"
+    r"similar|regular|particular|ejemplar|auxiliar|titular|celular|placer|"
+    r"alquiler|taller|chófer|poder|deber|par|collar|dólar|pilar|paladar|"
     r"pesar|haber|ser|estar|tener|ir)\b)[a-záéíóúüñ]{2,}(?:ar|er|ir|ír)(?:se|"
-    r"me|te|nos|os|lo|la|los|las|le|les|selo|sela|melo|mela)?\b"
+    r"me|te|nos|os|lo|la|los|las|le|les|selo|sela|melo|mela)?\b)"
 )
 _PRESENT_VERBS: Final = """
 abre acaba acepta acompaña actualiza acuerda adapta adelanta adjunta agenda ajusta alquila amplía
@@ -46,19 +47,20 @@ _FORMAL: Final = (
     r"preséntese|pruebe|pulse|quite|recoja|recuerde|reenvíe|regístrese|rellene|"
     r"renueve|reserve|responda|retire|revise|rogamos|salga|seleccione|siga|"
     r"solicite|suba|tome|traiga|transfiera|use|utilice|vaya|venga|verifique|"
-    r"visite|vuelva|ven|vengan|traigan|entreguen|envíen|rellenen|firmen|"
-    r"dejen|avisen|confirmen|revisen|recojan|preparen|lleguen|hagan|pongan|"
-    r"cierren|comprueben|pidan|busquen|compren|manden|apaguen)(?:me|nos|"
-    r"lo|la|los|las|le|les|se)?\b"
+    r"visite|vuelva|ven|vengan|póngase|pónganse|pregunten|pregunte|contacten|"
+    r"tengan|lean|apunten|escriban|inscríbanse|paguen|abonen|abone|respondan|"
+    r"traigan|entreguen|envíen|rellenen|firmen|dejen|avisen|confirmen|revisen|"
+    r"recojan|preparen|lleguen|hagan|pongan|cierren|comprueben|pidan|busquen|"
+    r"compren|manden|apaguen)(?:me|nos|lo|la|los|las|le|les|se)?\b"
 )
 _FAMILIAR: Final = (
     r"\b(?:abre|actualiza|acuérdate|adjunta|anota|añade|apaga|apunta|arregla|"
     r"asegúrate|avisa|avísame|ayuda|ayúdame|baja|busca|cambia|cancela|cierra|"
     r"coge|compra|cómprame|comprueba|completa|confirma|consulta|contacta|"
     r"contesta|copia|corrige|cuelga|deja|descarga|devuelve|di|dile|dime|"
-    r"echa|encarga|entrega|envía|envíame|envíale|escribe|escríbele|espera|"
-    r"firma|guarda|haz|hazme|imprime|lava|lee|limpia|llama|llámame|llámale|"
-    r"lleva|manda|mándame|mándale|mira|mueve|no olvides|ordena|organiza|"
+    r"dinos|echa|encarga|entrega|envía|envíame|envíale|escribe|escríbele|"
+    r"espera|firma|guarda|haz|hazme|imprime|lava|lee|limpia|llama|llámame|"
+    r"llámale|lleva|manda|mándame|mándale|mira|mueve|no olvides|ordena|organiza|"
     r"paga|pásame|pasa|pega|pide|pídele|pinta|plancha|pon|ponte|prepara|"
     r"presenta|prueba|pregunta|pregúntale|quita|recoge|recuérdame|recuérdale|"
     r"recuerda|reenvía|repasa|repara|reserva|responde|respóndele|revisa|"
@@ -85,33 +87,32 @@ _MUST: Final = (
 
 SPANISH: Final = Lexicon(
     code="es",
-    letters="ñ¿¡áíóú",
+    letters=r"[ñ¿¡áíóú]|(?:ción|mente|amos|emos|ando|iendo|adas?|ados?)\b",
     common=(
-        "el la los las un una unos unas de del y en que es son no se por con "
-        "para su sus al lo como más pero ya muy si hay está están fue ha han "
-        "mi tu te me nos os le les "
-        "este esta esto eso ese esa aquí hoy cuando donde quien qué todo todos "
-        "porque sin sobre hasta desde también o ni a hola gracias"
+        "tiene tienen tienes tengo tenemos puedes puede podrías pueden hay "
+        "antes después mañana lunes martes miércoles jueves viernes sábado "
+        "dónde quién cuándo qué cómo así el la los las un una unos unas de "
+        "del y en que es son no se por con para su sus al lo como más pero "
+        "ya muy si hay está están fue ha han mi tu te me nos os le les este "
+        "esta esto eso ese esa aquí hoy cuando donde quien qué todo todos porque "
+        "sin sobre hasta desde también o ni a hola gracias"
     ),
     no_names=(
         "el la los las un una unos unas de del y en que es no se por con para "
         "su sus al lo como más pero ya muy si hay está fue mi tu te me nos "
-        "os le les este esta esto eso "
-        "ese esa aquí hoy ayer mañana cuando donde dónde quien quién qué cómo "
-        "cuándo cuánto todo todos todas nadie nada alguien algo cada ninguno "
-        "hola gracias querido querida "
-        "estimado estimada buenos buenas lunes martes miércoles jueves viernes "
-        "sábado domingo enero febrero marzo abril mayo junio julio agosto septiembre "
-        "octubre noviembre "
-        "diciembre próximo próxima último última primero primera segundo reunión "
-        "acta nota tema asunto proyecto decisión acuerdo recordatorio después "
-        "luego entonces además también "
-        "así pues vale bueno bien sí antes durante desde hasta según sin sobre "
-        "tras saludos abrazo beso besos atentamente él ella ellos ellas nosotros "
-        "usted ustedes yo tú vosotros "
-        "falta queda pendiente faltan quedan solo sólo quizá quizás tal ojalá "
-        "creo dos tres cuatro cinco nuestro nuestra vuestro vuestra otro otra "
-        "otros mucho mucha lástima"
+        "os le les este esta esto eso ese esa aquí hoy ayer mañana cuando donde "
+        "dónde quien quién qué cómo cuándo cuánto todo todos todas nadie nada "
+        "alguien algo cada ninguno hola gracias querido querida estimado estimada "
+        "buenos buenas lunes martes miércoles jueves viernes sábado domingo "
+        "enero febrero marzo abril mayo junio julio agosto septiembre octubre "
+        "noviembre diciembre próximo próxima último última primero primera "
+        "segundo reunión acta nota tema asunto proyecto decisión acuerdo recordatorio "
+        "después luego entonces además también así pues vale bueno bien sí "
+        "antes durante desde hasta según sin sobre tras saludos abrazo beso "
+        "besos atentamente él ella ellos ellas nosotros usted ustedes yo tú "
+        "vosotros falta queda pendiente faltan quedan solo sólo quizá quizás "
+        "tal ojalá creo dos tres cuatro cinco nuestro nuestra vuestro vuestra "
+        "otro otra otros mucho mucha lástima"
     ),
     name=(
         r"(?:(?:Sra?\.|Srta\.|Dra?\.|Don|Doña|D\.|Dña\.|el señor|la señora|Tío|"
@@ -125,15 +126,14 @@ SPANISH: Final = Lexicon(
     leads=(
         r"(?i:(?:y|pero|entonces|pues|luego|también|después|ok|vale|bueno|bien|"
         r"sí|primero|segundo|por último|finalmente|por cierto|pd|p\.d\.|como "
-        r"acordamos|como quedamos|otra cosa|una cosa más|"
-        r"recordatorio|recuerdo que|os recuerdo que|te recuerdo que|recordad "
-        r"que|importante|urgente|atención|ojo|hasta entonces|mientras tanto|"
-        r"antes de eso|antes de ello|por eso|por tanto|además|por favor|porfa|"
-        r"hola|perdona|si puedes|"
-        r"si es posible|cuando puedas|en cuanto puedas|que|insisto|de nuevo|"
-        r"aviso|lo que sí falta|venga|@)(?![\wáéíóúüñ])[,:!.\s–-]*)"
-        r"|\w+ (?:dice|dijo|piensa|propone|recuerda|pide|comenta|comentó|avisa|"
-        r"informa|señala|insiste en) que |[Ss]egún [A-ZÁÉÍÓÚÑ]\w+, "
+        r"acordamos|como quedamos|otra cosa|una cosa más|recordatorio|recuerdo "
+        r"que|os recuerdo que|te recuerdo que|recordad que|importante|urgente|"
+        r"atención|ojo|hasta entonces|mientras tanto|antes de eso|antes de ello|"
+        r"por eso|por tanto|además|por favor|porfa|hola|perdona|si puedes|si "
+        r"es posible|cuando puedas|en cuanto puedas|que|insisto|de nuevo|aviso|"
+        r"lo que sí falta|venga|@)(?![\wáéíóúüñ])[,:!.\s–-]*)|\w+ (?:dice|dijo|"
+        r"piensa|propone|recuerda|pide|comenta|comentó|avisa|informa|señala|"
+        r"insiste en) que |[Ss]egún [A-ZÁÉÍÓÚÑ]\w+, "
     ),
     joints=(
         r"(?i:\s*[;–—]\s+|\s-\s|,?\s(?:y|e|pero)\s(?:también\s|luego\s|después\s)?|"
@@ -183,6 +183,52 @@ SPANISH: Final = Lexicon(
         ),
         r"(?P<what>[^,;:.!?¿]{4,80}), (?i:por favor)\b",
     ),
+    spanning=(
+        (
+            r"(?P<who>{name}(?:(?:,| y) {name}){0,3}) (?i:se (?:ha|han) (?:ofrecido|"
+            r"comprometido|encargado)|(?:ha|han) (?:aceptado|prometido|quedado)|"
+            r"acepta|aceptó|promete|prometió|se ofrece|se ofreció|se compromete)(?i: "
+            r"a| en| de| para)? (?P<what>{verbs}.*)"
+        ),
+        (
+            r"(?i:(?:necesito|necesitamos|me (?:hace|hacen) falta|nos (?:hace|hacen) "
+            r"falta)(?: todavía| aún)* (?P<what>(?!ser|estar|saber|que sepas)\w.+))"
+        ),
+        r"(?i:(?:todavía|aún) (?:necesitamos|necesito|nos falta) (?P<what>\w.+))",
+        r"(?i:(?:que) (?:cada (?:uno|cual)|todos|alguien) (?P<what>\w.+))",
+        r"(?i:a (?-i:(?P<who>{name})) le (?:toca|corresponde) (?P<what>{verbs}.*))",
+        (
+            r"(?i:(?:es (?:necesario|importante|urgente|preciso)|hace falta|conviene) "
+            r"que (?P<what>(?!no )\w.+))"
+        ),
+        (
+            r"(?i:(?:sería|estaría) (?:genial|bien|bueno|estupendo|ideal) (?:que|"
+            r"si) (?:alguien|tú|pudieras|pudierais|alguno)? ?(?P<what>\w.+))"
+        ),
+        r"(?i:(?:me|nos) (?:ha|han) pedido (?:\w+ )?que (?P<what>\w.+))",
+        (
+            r"(?i:(?:del|de la|de los|de las|de) (?P<what>[^,;:.!?]{2,30}?) se (?:ocupa|"
+            r"encarga|encargará|ocupará)) (?P<who>{name})"
+        ),
+        (
+            r"(?P<what>(?i:el|la|los|las) [^,;:.!?]{2,30}? (?i:lo|la|los|las) (?i:hace|"
+            r"trae|lleva|compra|prepara|manda|busca|pone|recoge|imprime)) (?P<who>{name})"
+        ),
+        r"(?i:(?:queda|quedan|está|están) pendientes? (?:de )?(?P<what>(?:{verbs}|\w).+))",
+        (
+            r"(?i:(?:quedamos|se acordó|acordamos|se acuerda) en? ?que )(?P<who>{name}) "
+            r"(?P<what>{present} .+)"
+        ),
+        (
+            r"(?i:(?:pendientes?|acción|tarea|por hacer|próximo paso|falta)\s*:\s*)(?P<who>{name})"
+            r" (?P<what>(?:{present}|{verbs}) .+)"
+        ),
+        (
+            r"(?i:(?:responsable|encargad[oa]) (?:de |del )?(?P<what>[^:]{2,40}): "
+            r"?)(?P<who>{name})"
+        ),
+        r"(?i:prometí (?:a \w+ )?(?:que )?(?P<what>\w.+))",
+    ),
     addressed=(
         (
             r"(?i:¿?(?:te encargas|puedes|podrías|te ocupas|encárgate|ocúpate) ?(?:de "
@@ -192,6 +238,11 @@ SPANISH: Final = Lexicon(
         rf"(?P<what>(?i:{_FAMILIAR}|{_FORMAL}|{_PLURAL}).*)",
     ),
     duties=(
+        (
+            r"(?P<what>[^,;:.!?¿¡]{3,60} (?i:vence|se entregan?|se pagan?|se devuelven?|"
+            r"se envían?|caduca) .*)"
+        ),
+        r"(?i:(?:acordarse|acordarme) de (?P<what>{verbs}.*))",
         (
             rf"(?P<what>(?!(?i:él|ella|nadie|nada|eso|esto|yo|tú)\b){_NP} (?i:tiene "
             rf"que|tienen que|debe|deben|deberá|deberán|ha de|han de|tendrá que|tendrán "
@@ -210,9 +261,10 @@ SPANISH: Final = Lexicon(
         ),
         rf"(?P<who>{{name}}(?:(?:,| y| e) {{name}}){{0,3}}) (?P<what>{_FUTURE} .+)",
         (
-            r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?P<what>(?i:se encargará?|"
-            r"se encargan|se encargarán|se ocupará?|se ocupan|se hace cargo|es responsable|"
-            r"está a cargo|queda a cargo) (?i:de|del)? ?.+)"
+            r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?P<what>(?i:se encarga|"
+            r"se encargará|se encargan|se encargarán|se ocupa|se ocupará|se ocupan|"
+            r"se hace cargo|es responsable|está a cargo|queda a cargo) (?i:de|del)? "
+            r"?.+)"
         ),
         (
             r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?P<what>(?i:(?:lo|la|los|"
@@ -220,12 +272,13 @@ SPANISH: Final = Lexicon(
             r"envía|mira|encarga)\b).*)"
         ),
         (
-            r"(?i:(?:hay que|habrá que|habría que|tenemos que|tengo que|debemos|"
-            r"debo|tienes que|tenéis que|debes|debéis|deberías|necesitamos|necesito|"
-            r"es necesario|es preciso|es importante|es urgente|queda por|quedan "
-            r"por|falta por|falta|toca|me toca|nos toca|te toca)(?: todavía| aún|"
-            r" también| que| urgentemente| cuanto antes)* (?P<what>(?!no |ser|estar|"
-            r"haber|tener|ver si|decir|reconocer|saber|esperar|morir|vivir){verbs}.*))"
+            r"(?i:(?:hay que|habrá que|habría que|deberíamos|deberías|deberíais|"
+            r"convendría|tenemos que|tengo que|debemos|debo|tienes que|tenéis que|"
+            r"debes|debéis|deberías|necesitamos|necesito|es necesario|es preciso|"
+            r"es importante|es urgente|queda por|quedan por|falta por|falta|toca|"
+            r"me toca|nos toca|te toca)(?: todavía| aún| también| que| urgentemente|"
+            r" cuanto antes)* (?P<what>(?!no |ser|estar|haber|tener|ver si|decir|"
+            r"reconocer|saber|esperar|morir|vivir){verbs}.*))"
         ),
         (
             r"(?i:(?:yo )?(?:voy a|vamos a|me comprometo a|prometo|me encargo de|"
@@ -252,6 +305,10 @@ SPANISH: Final = Lexicon(
     ),
     reports=(
         (
+            rf"(?P<np>(?i:el|la|los|las) [a-záéíóúüñ]+(?: [a-záéíóúüñ]+)?) (?P<what>{_FUTURE} "
+            rf"\S.+)"
+        ),
+        (
             r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?:le |les |lo |la |nos "
             r"|os |se |también |ya )?(?P<what>{present} (?!que\b|de menos\b|muy\b)\S.+)"
         ),
@@ -270,16 +327,15 @@ SPANISH: Final = Lexicon(
         r"(?i:\b(?:hecho|hecha|hechos|hechas|listo|lista|terminad[oa]s?|acabad[oa]s?|"
         r"ya (?:no|está|están|ha|han|lo|la|se|tiene|lleg\w+|hab\w+)|cancelad[oa]s?|"
         r"anulad[oa]s?|no (?:hace falta|es necesario|hay que|hay nada|tiene "
-        r"que|tienes que|tenéis que|"
-        r"voy|va a|podré|podrá|puedo|puede|podemos|debe|quiere|quiero|se|lo|"
-        r"la|ha|es|tengo)|nada que|ayer|anteayer|anoche|la semana pasada|el "
-        r"mes pasado|el año pasado|pasad[oa] (?:lunes|martes|miércoles|jueves|"
-        r"viernes|sábado|domingo)|comprad[oa]s?|pagad[oa]s?|encargad[oa]s$|arreglad[oa]s?|"
-        r"resuelt[oa]s?|solucionad[oa]s?|"
-        r"rechazad[oa]s?|descartad[oa]s?|nadie|fue|fueron|era|eran|iba|iban|"
-        r"tenía|tenían|quería|compraría|había|habían|hace (?:\w+ )?(?:días|semanas|"
-        r"meses|años)|olvida lo|olvídate|hemos|he (?!de)|quedamos en que|tuvo|"
-        r"tuvimos|hubo|estuvo|vino|llegó|enviamos|hicimos)\b|✓|✔|☑|✅)"
+        r"que|tienes que|tenéis que|voy|va a|podré|podrá|puedo|puede|podemos|"
+        r"debe|quiere|quiero|se|lo|la|ha|es|tengo)|nada que|ayer|anteayer|anoche|"
+        r"la semana pasada|el mes pasado|el año pasado|pasad[oa] (?:lunes|martes|"
+        r"miércoles|jueves|viernes|sábado|domingo)|comprad[oa]s?|pagad[oa]s?|"
+        r"encargad[oa]s$|arreglad[oa]s?|resuelt[oa]s?|solucionad[oa]s?|rechazad[oa]s?|"
+        r"descartad[oa]s?|nadie|fue|fueron|era|eran|iba|iban|tenía|tenían|quería|"
+        r"compraría|había|habían|hace (?:\w+ )?(?:días|semanas|meses|años)|olvida "
+        r"lo|olvídate|hemos|he (?!de)|quedamos en que|tuvo|tuvimos|hubo|estuvo|"
+        r"vino|llegó|enviamos|hicimos)\b|✓|✔|☑|✅)"
     ),
     goes_on=r"(?i:las? trae|los? trae|se encarga|pendiente)",
     unreal=(
@@ -294,30 +350,28 @@ SPANISH: Final = Lexicon(
         r"(?i:\b(?:reunión|junta|asamblea|cita|encuentro|comida|cena|desayuno|"
         r"almuerzo|merienda|fiesta|cumpleaños|boda|bautizo|comunión|concierto|"
         r"espectáculo|estreno|ensayo|función|obra|exposición|inauguración|apertura|"
-        r"cierre|lanzamiento|"
-        r"arranque|inicio|entrega|salida|llegada|vuelo|tren|viaje|excursión|"
-        r"visita|inspección|revisión|auditoría|examen|prueba|oposición|entrevista|"
-        r"llamada|audiencia|juicio|elecciones|votación|mercadillo|mercado|feria|"
-        r"festival|romería|verbena|partido|torneo|carrera|"
+        r"cierre|lanzamiento|arranque|inicio|entrega|salida|llegada|vuelo|tren|"
+        r"viaje|excursión|visita|inspección|revisión|auditoría|examen|prueba|"
+        r"oposición|entrevista|llamada|audiencia|juicio|elecciones|votación|"
+        r"mercadillo|mercado|feria|festival|romería|verbena|partido|torneo|carrera|"
         r"marcha|vacaciones|puente|mudanza|obras|corte|mantenimiento|migración|"
         r"firma|plazo|vacuna|vacunación|dentista|médico|doctora?|veterinario|"
         r"operación|consulta|análisis|simulacro|inventario|recogida|limpieza|"
-        r"jornadas?|puertas abiertas|demo|presentación|taller|"
-        r"curso|clase|charla|conferencia|congreso|seminario|webinar|lectura|"
-        r"ceremonia|funeral|misa|pleno|sesión|acto|gala|desfile|procesión|concurso|"
-        r"sorteo|subasta|rifa|barbacoa|paella|picnic|senderismo|ruta|campamento|"
-        r"fontanero|electricista|técnico|itv|tutoría|graduación|kick-?off|retro|"
-        r"sprint|noche|día|tarde)s?\b)"
+        r"jornadas?|puertas abiertas|demo|presentación|taller|curso|clase|charla|"
+        r"conferencia|congreso|seminario|webinar|lectura|ceremonia|funeral|misa|"
+        r"pleno|sesión|acto|gala|desfile|procesión|concurso|sorteo|subasta|rifa|"
+        r"barbacoa|paella|picnic|senderismo|ruta|campamento|fontanero|electricista|"
+        r"técnico|itv|tutoría|graduación|kick-?off|retro|sprint|noche|día|tarde)s?\b)"
     ),
     happens=(
         r"(?i:\b(?:tendrá lugar|tiene lugar|se celebra|se celebrará|será|serán|"
         r"es el|es la|es a las|es mañana|está prevista?|está previsto|está programad[oa]"
         r"|empieza|empezará|comienza|comenzará|arranca|inicia|abre|abrirá|cierra|"
-        r"cerrará|cerrado|cerrada|llega|llegará|llegan|viene|vendrá|vienen|"
-        r"pasa|pasará|sale|saldrá|salimos|parte|aterriza|vuelve|regresa|nos "
-        r"reunimos|nos vemos|quedamos|se reúne|se reunirá|se estrena|cumple|"
-        r"se casa|caduca|vence|termina|acaba|hay|toca|se inaugura|está invitad[oa]|"
-        r"os invit\w+|será el|queda convocad[oa])\b)"
+        r"cerrará|cerrado|cerrada|llega|llegará|llegan|viene|vendrá|vienen|pasa|"
+        r"pasará|sale|saldrá|salimos|parte|aterriza|vuelve|regresa|nos reunimos|"
+        r"nos vemos|quedamos|se reúne|se reunirá|se estrena|cumple|se casa|caduca|"
+        r"vence|termina|acaba|hay|toca|se inaugura|está invitad[oa]|os invit\w+|"
+        r"será el|queda convocad[oa])\b)"
     ),
     pronoun_subjects="es será está eso esto él ella se",
     decisions=(
@@ -361,8 +415,8 @@ SPANISH: Final = Lexicon(
     begins=either(
         "arranc\\w+ empez\\w+ empieza\\w* comienz\\w+ comenz\\w+ inici\\w+ "
         "lanz\\w+ aprob\\w+ aprueb\\w+ contin\\w+ sigue siguen prosigue marcha "
-        "acept\\w+ adopt\\w+ retom\\w+ reanud\\w+ ponemos nuevo nueva visto_bueno "
-        "financi\\w+ firmad\\w+ acord\\w+ trabaj\\w+ avanza sale"
+        "acept\\w+ adopt\\w+ retom\\w+ reanud\\w+ ponemos puesta nuevo nueva "
+        "visto_bueno financi\\w+ firmad\\w+ acord\\w+ trabaj\\w+ avanza sale"
     ),
     comments=(
         (
@@ -406,12 +460,11 @@ SPANISH: Final = Lexicon(
         "de a para cc asunto fecha enviado asistentes presentes ausentes lugar "
         "hora cuándo dónde quién qué nota notas pd rv re decisión decisiones "
         "acuerdo acuerdos tarea tareas recordatorio plazo tema orden próxima "
-        "próximo "
-        "mañana ayer hoy lunes martes miércoles jueves viernes sábado domingo "
-        "total precio tel teléfono mail correo dirección clave wifi número "
-        "atención estado prioridad proyecto resumen ejemplo resultado objetivo "
-        "pregunta respuesta idea "
-        "urgente importante sobre buenos buenas hola estimad\\w+ querid\\w+"
+        "próximo mañana ayer hoy lunes martes miércoles jueves viernes sábado "
+        "domingo total precio tel teléfono mail correo dirección clave wifi "
+        "número atención estado prioridad proyecto resumen ejemplo resultado "
+        "objetivo pregunta respuesta idea urgente importante sobre buenos buenas "
+        "hola estimad\\w+ querid\\w+"
     ),
     anyone=either("todos todas cada alguien tú usted ustedes vosotros nosotros él ella ellos uno yo"),
     me=r"(?i:yo|nosotros|me|nos)\b",
