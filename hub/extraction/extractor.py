@@ -31,7 +31,7 @@ from protocol.tables import DeviceTable, TableName, Tables
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 10  # incremented when a document may yield other items than before
+EXTRACTOR_VERSION: Final = 11  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
 

@@ -13,6 +13,7 @@ Place = tuple[int, int]
 
 _MOST: Final = 8  # enclosing lines of a place, the nearest
 _LINE: Final = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|$)")
+_BLANKS: Final = " \t\f\u00a0\u2060\ufeff"  # the text of captions has invisible characters for its cues
 _LINE_CHARS: Final = 240  # examined in a line
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _ITEM: Final = re.compile(r"(?:[-*+\u2022\u2023\u25e6]|\d{1,3}[.)])[ \t]+(?:\[.\][ \t]+)?")
@@ -100,10 +101,15 @@ class Outline:
         end = min(line.end(1) if line else at, at + _LINE_CHARS)
         marks = _QUOTED.match(self._text, at, end)
         content = marks.end() if marks else at
-        while content < end and self._text[content] in " \t":
+        while content < end and self._text[content] in _BLANKS:
             content += 1
-        while end > content and self._text[end - 1].isspace():
+        while end > content and self._text[end - 1] in _BLANKS:
             end -= 1
         prefix = self._text[at:content]
         quotes, indent = prefix.count(">"), prefix.rpartition(">")[2]
-        self._line = (_DEEPER * quotes + len(indent.expandtabs(4)), quotes, content, end)
+        self._line = (
+            _DEEPER * quotes + len(indent.replace("\u2060", "").expandtabs(4)),
+            quotes,
+            content,
+            end,
+        )

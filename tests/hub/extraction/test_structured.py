@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction import structured
+from hub.extraction import chunk, structured
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.items import ExtractionOptions, Form
 from protocol.tables import TableName
@@ -399,6 +399,24 @@ async def test_a_cue_that_names_its_speaker_begins_a_line(oracle: Oracle, model:
         "Anna: Well, we go home then.\nBob Ray: Yes, at 12:30."
         in oracle.requests[0]["messages"][-1]["content"]
     )
+
+
+@pytest.mark.parametrize("kind", ["vtt", "srt"])
+def test_a_turn_that_is_cut_has_its_speaker_in_each_question(kind: str) -> None:
+    turns = [
+        ("Anna", "We went home late. I pay the rent."),
+        ("Bob Ray", "It rained all day. I mend the roof. I call Eve tomorrow."),
+    ]
+    text = "WEBVTT\n\n" if kind == "vtt" else ""
+    for nth, (who, said) in enumerate(turns):
+        begins = f"00:00:0{nth}{'.' if kind == 'vtt' else ','}000"
+        spoken = f"<v {who}>{said}</v>" if kind == "vtt" else f"{who}: {said}"
+        text += f"{nth + 1}\n{begins} --> {begins}\n{spoken}\n\n"
+    form = read(f"talk.{kind}", text)
+    assert form.view is not None
+    last = chunk.split(form.view, form.prose, 12, by_sentence=True)[-1]
+    assert "call Eve" in form.view[last.start : last.end]
+    assert [form.view[slice(*place)] for place in last.above] == ["Bob Ray:"]
 
 
 async def test_a_file_of_that_name_without_a_cue_is_prose(model: Endpoint) -> None:
