@@ -39,7 +39,6 @@ from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
-from protocol.tables import TABLES
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
@@ -133,12 +132,12 @@ class Evaluation(msgspec.Struct, kw_only=True):
         return DocumentResult(
             id=gold.id,
             labels=tuple(
-                shown(label.table, label.data.get(TABLES[label.table].title), *label.places[0])
+                shown(label.table, label.data.get(config.tables[label.table].title), *label.places[0])
                 for label in labels
             ),
             missed=judged.missed,
             false=tuple(
-                shown(item.table, item.data.get(TABLES[item.table].title), item.start, item.end)
+                shown(item.table, item.data.get(config.tables[item.table].title), item.start, item.end)
                 for item in (extraction.items[index] for index in judged.false)
             ),
         )

@@ -24,6 +24,7 @@ from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings
 from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only
+from tests.support.oracle import MODEL_NAME
 from tests.support.oracle.reader import Reader
 
 OFF: Final = 0.10  # that the size found may be off the best one
@@ -161,21 +162,19 @@ async def reading(documents: list[GoldDocument], **traits: Any) -> AsyncIterator
     reader = Reader(documents, **traits)
     async with anyio.create_task_group() as tasks:
         await tasks.start(reader.serve)
-        settings = Settings.model_validate(
-            {
-                "model": {"kind": "openai", "base_url": reader.base_url, "name": "reader"},
-                "budget": {"run_usd": 0},
-                "agents": [
-                    {
-                        "name": "notes",
-                        "device": "desk",
-                        "paths": ["/x"],
-                        "data_types": ["tasks"],
-                        "prompt": "Tasks.",
-                    }
-                ],
-            }
-        )
-        agent = declared_agent(settings.agents[0], run_wall_s=settings.limits.run_wall_s)
-        yield agent, Means(settings, SystemClock(), SystemChance(), Metrics())
+        yield means_at(reader.base_url)
         tasks.cancel_scope.cancel()
+
+
+def means_at(base_url: str) -> tuple[AgentConfig, Means]:
+    """An agent that looks for tasks, with the model at *base_url*."""
+    agent = {"name": "notes", "device": "desk", "paths": ["/x"], "data_types": ["tasks"], "prompt": "Tasks."}
+    settings = Settings.model_validate(
+        {
+            "model": {"kind": "openai", "base_url": base_url, "name": MODEL_NAME},
+            "budget": {"run_usd": 0},
+            "agents": [agent],
+        }
+    )
+    declared = declared_agent(settings.agents[0], run_wall_s=settings.limits.run_wall_s)
+    return declared, Means(settings, SystemClock(), SystemChance(), Metrics())

@@ -1,20 +1,35 @@
-"""The table: found, found twice, made up, lost, requests, tokens, seconds; on a good day and on a bad one."""
+"""The table: found, found twice, made up, lost, requests, tokens, seconds; on a good day and on a bad one.
+
+Ours stands there twice: with the size of chunks that a model gets of which nothing is known, and with
+the one that a calibration finds for this model, in other documents.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from hub.app.calibration import calibrate, plan
+from hub.extraction.gold import GoldDocument, Label
+from hub.extraction.model import Price
+from protocol.tables import TableName
 from tests.evaluation import documents, ours
-from tests.evaluation.documents import Planted
-from tests.evaluation.figures import Figure, Told, exactly, only
+from tests.evaluation.calibration import means_at
+from tests.evaluation.documents import Planted, planted
+from tests.evaluation.figures import Figure, Told, at_most, exactly, only
 from tests.evaluation.peers.environment import PEERS, Peer, PeerMissing, read
 from tests.evaluation.tally import Tally
 from tests.support.oracle import Stats, oracle_process
 from tests.support.oracle.traits import BAD_DAY
 
 _DOCUMENTS: Final = 40
-_OURS: Final = "ours"
+_OURS: Final = "ours, not calibrated"
+_CALIBRATED: Final = "ours, calibrated"
+_WHOLE: Final = "Instructor 1.17.0"  # a whole document in each question
+_MOST_REQUESTS: Final = 3.0  # times those of Instructor, on a good day, once calibrated
+_MOST_TOKENS: Final = 1.3
+_CALIBRATED_IN: Final = 4  # documents
+_CALIBRATED_SEED: Final = 9  # of their facts, which are others than those of the table
 _DAYS: Final[dict[str, dict[str, Any]]] = {
     "a good day": {},
     "a very bad day": {"odds": BAD_DAY, "retry_after_s": 0.02, "seed": 1},
@@ -53,8 +68,12 @@ async def measure(told: Told) -> list[Figure]:
     chosen = documents.planted(_DOCUMENTS)
     told(f"{_DOCUMENTS} documents, {_DOCUMENTS * documents.FACTS} facts; {documents.where_from()}")
     figures: list[Figure] = []
+    size = await _calibrated_size(told)
     for day, traits in _DAYS.items():
-        table = [await _ours(chosen, traits)]
+        table = [
+            await _ours(_OURS, chosen, traits),
+            await _ours(_CALIBRATED, chosen, traits, chunk_tokens=size),
+        ]
         for peer in PEERS:
             try:
                 table.append(await _peers(peer, chosen, traits))
@@ -62,13 +81,42 @@ async def measure(told: Told) -> list[Figure]:
                 told(str(missing))
         _print(day, table, told)
         figures += _judged(day, table)
+        if not traits:
+            figures += _costs(table)
     return figures
 
 
-async def _ours(chosen: Sequence[Planted], traits: dict[str, Any]) -> Row:
+async def _calibrated_size(told: Told) -> int:
+    """The size of chunks that ``hub eval --calibrate`` finds for the oracle."""
+    documents = [_labelled(one) for one in planted(_CALIBRATED_IN, _CALIBRATED_SEED)]
+    async with oracle_process() as oracle:
+        agent, means = means_at(oracle.base_url)
+        planned = plan(documents, agent, means.settings, Price())
+        found = await calibrate(documents, agent, means, planned, on_measured=lambda one: None)
+        stats = await oracle.stats()
+    told(f"calibrated to {found.chunk_tokens} tokens with {stats.calls} requests, {stats.tokens:,} tokens")
+    return found.chunk_tokens
+
+
+def _labelled(one: Planted) -> GoldDocument:
+    places = [one.text.index(sentence) for sentence in one.sentences]
+    return GoldDocument(
+        id=one.name,
+        text=one.text,
+        labels=tuple(
+            Label(table=TableName.TASKS, data={"title": title}, places=((at, at + len(sentence)),))
+            for title, sentence, at in zip(one.titles, one.sentences, places, strict=True)
+        ),
+        date=None,
+        name=f"{one.name}.txt",
+        words={},
+    )
+
+
+async def _ours(name: str, chosen: Sequence[Planted], traits: dict[str, Any], **settings: Any) -> Row:
     async with oracle_process(**traits) as oracle:
-        reading = await ours.read(chosen, oracle.base_url)
-        return Row(_OURS, reading.tally, await oracle.stats(), reading.seconds)
+        reading = await ours.read(chosen, oracle.base_url, **settings)
+        return Row(name, reading.tally, await oracle.stats(), reading.seconds)
 
 
 async def _peers(peer: Peer, chosen: Sequence[Planted], traits: dict[str, Any]) -> Row:
@@ -93,12 +141,33 @@ def _print(day: str, table: Sequence[Row], told: Callable[[str], None]) -> None:
 
 
 def _judged(day: str, table: Sequence[Row]) -> list[Figure]:
-    mine, *others = (row.columns for row in table)
     figures: list[Figure] = []
-    for column, value in mine.items():
-        first = all(value <= other[column] for other in others)
-        if column in _WHY:
-            figures.append(only(f"{day}, {column}: ours is first", "yes" if first else f"no: {_WHY[column]}"))
-        else:
-            figures.append(exactly(f"{day}, {column}: peers before ours", int(not first)))
+    for mine in (row for row in table if row.name in (_OURS, _CALIBRATED)):
+        others = [row.columns for row in table if row.name not in (_OURS, _CALIBRATED)]
+        for column, value in mine.columns.items():
+            first = all(value <= other[column] for other in others)
+            name = f"{day}, {mine.name}, {column}"
+            if column in _WHY:
+                figures.append(only(f"{name}: is first", "yes" if first else f"no: {_WHY[column]}"))
+            else:
+                figures.append(exactly(f"{name}: peers before it", int(not first)))
     return figures
+
+
+def _costs(table: Sequence[Row]) -> list[Figure]:
+    """Requests and tokens, in those of a peer that asks once about a whole document."""
+    rows = {row.name: row.columns for row in table}
+    whole = rows.get(_WHOLE)
+    if whole is None:
+        return []
+    times = {
+        (name, column): rows[name][column] / whole[column]
+        for name in (_OURS, _CALIBRATED)
+        for column in ("requests", "tokens")
+    }
+    return [
+        only(f"{_OURS}: requests, in those of Instructor", times[_OURS, "requests"], ".2f"),
+        only(f"{_OURS}: tokens, likewise", times[_OURS, "tokens"], ".2f"),
+        at_most(f"{_CALIBRATED}: requests, likewise", times[_CALIBRATED, "requests"], _MOST_REQUESTS, ".2f"),
+        at_most(f"{_CALIBRATED}: tokens, likewise", times[_CALIBRATED, "tokens"], _MOST_TOKENS, ".2f"),
+    ]
