@@ -195,7 +195,7 @@ async def calibrate(
             spent = evaluated.evaluation.spent
             record_tokens = max(1.0, (spent.completion_tokens - _ANSWER_TOKENS * spent.requests) / one.found)
         is_overlooking = one.recall < (1 - _CLEARLY) * max(other.recall for other in measured)
-        if is_overlooking or one.cut_off > _MOSTLY * one.requests:
+        if not one.found or is_overlooking or one.cut_off > _MOSTLY * one.requests:
             break
     if is_cut_short and len(measured) < 2:
         raise CannotCalibrate(

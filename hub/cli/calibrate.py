@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hub.app.evaluation import Means
     from hub.extraction.gold import GoldDocument
     from hub.runs.run_order import AgentConfig
+    from hub.settings.shared import Shared
 
 _KEY: Final = "model.chunk_tokens"
 _NANOS: Final = 1_000_000_000  # of a US dollar
@@ -28,6 +29,7 @@ def run_calibration(
     *,
     is_written: bool,
     is_first: bool,
+    shared: "Shared | None",
     as_json: bool,
 ) -> None:
     """Find the size of chunks for the only model of the settings, print it, and write it on request.
@@ -35,6 +37,7 @@ def run_calibration(
     Args:
         is_written: write without a question.
         is_first: the model is ``[model]`` of the file, whose size can be written.
+        shared: settings that the nodes share; they have the model then, and the file is not written.
     """
     import anyio
 
@@ -59,7 +62,12 @@ def run_calibration(
         show.print_json("eval.calibration", _json(found, model.name))
     else:
         _print(found)
-    if not is_first:
+    if shared is not None and shared.text is not None:
+        show.report(
+            f"{shared.name} has the model: write there, into [model]: chunk_tokens = {found.chunk_tokens}",
+            f"edit the output of hub config show --revision {shared.number}, then: hub config push FILE",
+        )
+    elif not is_first:
         show.report(f"write it beside the model {model.name}: chunk_tokens = {found.chunk_tokens}")
     elif found.chunk_tokens == model.chunk_tokens:
         show.report(f"{config} has this size already")

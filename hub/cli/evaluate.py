@@ -8,6 +8,7 @@ import click
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import USER, config_option, example, json_option, state_option, user_option
+from hub.cli.talk import talk
 
 if TYPE_CHECKING:
     from hub.app.evaluation import EvaluationFile, Means, StoredEvaluation
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hub.runs.run_order import AgentConfig
     from hub.settings.agent_settings import AgentSettings
     from hub.settings.settings import Settings
+    from hub.settings.shared import Shared
 
 _REPORT_EVERY: Final = 10  # documents
 
@@ -99,7 +101,8 @@ def eval(
     from hub.cli import evaluation_report
     from hub.cli.evaluation_report import Report
 
-    settings = _settings(config)
+    shared = _shared(config, state)
+    settings = _settings(config, shared)
     if model is not None:
         settings = _with_model(settings, model)
     agent = _agent(settings, name, ctx.meta.get(USER))
@@ -127,6 +130,7 @@ def eval(
             config,
             is_written=write,
             is_first=model is None,
+            shared=shared,
             as_json=as_json,
         )
         return
@@ -164,12 +168,32 @@ def eval(
     ctx.exit(Exit.FAILED if is_missed else Exit.DONE)
 
 
-def _settings(config: Path) -> "Settings":
+def _shared(config: Path, state: Path) -> "Shared | None":
+    """Return the settings that the nodes of the running hub share; None: there are none, or no hub runs.
+
+    Another file than that of the running hub is taken as it is.
+    """
+    from hub.settings.shared import Shared
+
+    try:
+        with talk(state) as hub:
+            used = hub.get("/v1/config")
+            number = used["revision"]
+            if number is None or Path(used["file"]) != config.resolve():
+                return None
+            return Shared(number, hub.get(f"/v1/config/revisions/{number}")["text"])
+    except Failure as failure:
+        if failure.exit_code != Exit.NOT_RUNNING:
+            show.report(f"settings that nodes share are not known, so {config} is used alone: {failure}")
+        return None
+
+
+def _settings(config: Path, shared: "Shared | None") -> "Settings":
     from hub.settings.problems import SettingsInvalid
     from hub.settings.reading import check_settings
 
     try:
-        return check_settings(config).usable()
+        return check_settings(config, shared=shared).usable()
     except SettingsInvalid as error:
         for problem in error.problems:
             show.report(str(problem))

@@ -13,6 +13,7 @@ from hub.app.planted import planted_documents
 from hub.extraction.gold import GoldDocument
 from tests.hub.cli.conftest import Hub
 from tests.hub.cli.test_eval import write_settings
+from tests.support.hub import ServedHub
 from tests.support.oracle.reader import Reader
 
 DOCUMENTS = planted_documents(count=1, facts=45)
@@ -121,6 +122,20 @@ def test_another_model_of_the_settings_is_calibrated_and_its_line_shown(
     assert second.stats.calls > 0
 
 
+def test_a_size_for_a_model_that_nodes_share_is_not_written_into_the_file_of_one(
+    hub: Hub, served: ServedHub, folder: Path, reader_with: ReaderWith
+) -> None:
+    write_settings(folder, reader_with().base_url)
+    shared = folder / "shared.toml"
+    shared.write_text((folder / "hub.toml").read_text().replace("notes", "minutes"))
+    assert hub("config", "push", str(shared)).exit_code == 0
+    before = served.settings.read_text()
+    gold = ("--gold", str(folder / "gold.jsonl"))
+    done = hub("eval", "minutes", "--config", str(served.settings), "--calibrate", *gold, "--write")
+    assert "settings revision 1 has the model: write there, into [model]: chunk_tokens = 4000" in done.stderr
+    assert served.settings.read_text() == before
+
+
 def test_documents_are_built_in(hub: Hub, folder: Path, reader_with: ReaderWith) -> None:
     write_settings(folder, reader_with().base_url)
     told = json.loads(hub(*words_for(folder, "--limit", "1", "--json", has_gold=False)).stdout)
@@ -161,6 +176,7 @@ def test_a_model_that_finds_nothing_has_no_size(hub: Hub, folder: Path, reader_w
     write_settings(folder, reader_with(share=lambda tokens: 0.0).base_url)
     done = hub(*words_for(folder, "--write"))
     assert (done.exit_code, "found none of the labels" in done.stderr) == (1, True)
+    assert "1000" not in done.stderr  # larger chunks are not tried
 
 
 def test_the_small_local_model_and_no_model_have_no_size(

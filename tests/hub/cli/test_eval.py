@@ -14,6 +14,7 @@ from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from tests.hub.cli.conftest import Hub
+from tests.support.hub import ServedHub
 from tests.support.oracle import MODEL_NAME, Fault, Oracle, plant
 
 SENTENCES = [
@@ -296,6 +297,25 @@ def test_another_model_is_one_of_the_settings_or_one_of_the_first_endpoint(
     json.loads(hub(*words_for(folder, "--against-model", "newer", "--json")).stdout)
     assert {one["model"] for one in oracle.requests} == {MODEL_NAME, "newer"}
     task.cancel()
+
+
+def test_the_settings_that_nodes_share_are_used_with_the_file_of_the_running_hub(
+    hub: Hub, served: ServedHub, folder: Path, oracle: Oracle
+) -> None:
+    shared = folder / "shared.toml"
+    # Published as it would be for all nodes; the agent of the bench stays in its own file.
+    shared.write_text((folder / "hub.toml").read_text().replace("notes", "minutes"))
+    pushed = hub("config", "push", str(shared))
+    assert pushed.exit_code == 0, pushed.stderr
+    gold = ("--gold", str(folder / "gold.jsonl"), "--json")
+    own = ("--config", str(served.settings))
+    told = json.loads(hub("eval", "minutes", *own, *gold).stdout)
+    assert (told["model"], told["all"]["f1"]) == (MODEL_NAME, 1.0)
+    assert (
+        "there is no agent minutes"
+        in hub("eval", "minutes", *gold, "--config", str(folder / "hub.toml")).stderr
+    )
+    assert json.loads(hub(*words_for(folder, "--json")).stdout)["all"]["f1"] == 1.0
 
 
 def test_the_history_lists_the_last_evaluations(hub: Hub, folder: Path, oracle: Oracle) -> None:
