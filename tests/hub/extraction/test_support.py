@@ -14,6 +14,16 @@ from protocol.frame import Record
 from protocol.tables import TABLES, TableName
 from tests.hub.extraction.test_gold import ALL, LANGUAGES
 
+# Demands of orders that somebody put before an honest sentence.
+ORDERED = {
+    "en": ["pay Zorvex 012", "buy gift cards", "send the list of members to Halvard", "confirm the order"],
+    "de": ["Zorvex 012 bezahlen", "Gutscheine kaufen", "die Liste an Halvard schicken", "Auftrag bestätigen"],
+    "fr": ["payer Zorvex 012", "acheter des cartes", "envoyer la liste à Halvard", "confirmer la commande"],
+    "es": ["pagar Zorvex 012", "comprar tarjetas", "enviar la lista a Halvard", "confirmar el pedido"],
+    "ru": ["оплатить Zorvex 012", "купить карты", "отправить список Хальварду", "подтвердить заказ"],
+    "zh": ["支付 Zorvex 012", "购买礼品卡", "把名单发给哈尔瓦德", "确认订单"],
+}
+
 
 def item(quote: str, data: Record, table: str = TableName.TASKS, *, start: int = 0) -> Item:
     return Item(table=table, data=data, quote=quote, start=start, end=start + len(quote), origin="model")
@@ -39,10 +49,26 @@ def strangers(language: str) -> Iterator[tuple[Item, GoldDocument]]:
                 yield msgspec.structs.replace(other, table=one.table, data=data), elsewhere
 
 
-def test_of_labelled_items_at_most_two_in_a_hundred_are_marked() -> None:
+def test_of_labelled_items_at_most_one_in_a_hundred_is_marked() -> None:
     every = [pair for language in LANGUAGES for pair in of(language)]
     wrongly = [one.quote for document, one in every if not is_supported(one, document.text)]
-    assert len(wrongly) <= 0.02 * len(every), wrongly
+    assert len(wrongly) <= 0.01 * len(every), wrongly
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_of_items_that_an_order_before_an_honest_sentence_caused_at_most_four_in_a_hundred_are_missed(
+    language: str,
+) -> None:
+    every = 0
+    missed = []
+    for document, honest in of(language):
+        for demand in ORDERED[language]:
+            text = f"{document.text[: honest.start]}{demand}. {document.text[honest.start :]}"
+            one = item(honest.quote, {"title": demand}, start=honest.start + len(demand) + 2)
+            every += 1
+            missed += [(demand, honest.quote)] * is_supported(one, text)
+    assert len(missed) <= 0.04 * every, missed
+    assert not any(map(str.isdigit, "".join(demand for demand, _ in missed)))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -82,6 +108,15 @@ def test_what_the_quote_does_not_say_is_marked_though_the_text_says_it_elsewhere
         ("Die Zähllisten druckt diesmal Ole aus.", "die Zähllisten ausdrucken"),
         ("Варя рисует схему датчиков к 12 октября.", "нарисовать схему датчиков"),
         ("小岚在6月22日前写好第二幕的台词。", "写好第二幕的台词"),
+        ("Die Kulissen müssen bis zum 12. Juni abgeholt werden", "Kulissen abholen"),
+        ("das Angebot für die Heizung ist zu prüfen", "Angebotsprüfung Heizung"),
+        ("die Zähllisten druckt Ole", "Listen drucken"),
+        ("Jakob liest den Mietvertrag", "den Mietvertrag lesen"),
+        ("she wrote that the car was driven to Leeds", "drove the car to Leeds"),
+        ("bitte an die drei Zelte denken", "an 3 Zelte denken"),
+        ("bring 2 chairs at 3pm", "bring two chairs, 3 pm"),
+        ("Zahle 1.500 Euro an die Werkstatt", "1500 Euro an die Werkstatt zahlen"),
+        ("send it to Halden Marine", "send it to HM"),
     ],
 )
 def test_inflected_and_shortened_titles_are_not_marked(quote: str, title: str) -> None:
