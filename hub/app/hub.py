@@ -288,6 +288,7 @@ class Hub:
         def apply(settings: Settings) -> None:
             work.apply(settings.limits)
             work.apply_budget(settings.budget)
+            work.apply_trust(settings.trust)
             judges.apply(settings.limits)
             requests.apply(settings.limits)
             writer.apply(settings.limits)

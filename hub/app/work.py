@@ -37,6 +37,7 @@ from hub.runs.sources import DeviceSource
 from hub.runs.span_export import SpanExport
 from hub.runs.verdict_delivery import VerdictDelivery
 from hub.settings.limit_settings import BudgetSettings, Limits
+from hub.settings.settings import TrustSettings
 from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId
@@ -85,7 +86,13 @@ class Work:
             on_lost=lambda device_id, epoch: self.dispatcher.device_lost(device_id, epoch),
         )
         self._mailboxes = MailboxVisits(
-            store, accounts, clock=clock, chance=chance, ids=ids, on_more=self.recheck
+            store,
+            accounts,
+            clock=clock,
+            chance=chance,
+            ids=ids,
+            on_more=self.recheck,
+            trusted=context.settings.trust.senders,
         )
         asking = Asking(store, models=models, budgets=self.budgets, clock=clock, ids=ids, metrics=metrics)
         self._asking, self._extractor = asking, extractor
@@ -221,6 +228,10 @@ class Work:
         """Apply a new budget from the next question on."""
         self.budgets.limits = budget
         self.budgets.forgive()
+
+    def apply_trust(self, trust: TrustSettings) -> None:
+        """Apply new names of known senders, from the next run on."""
+        self._mailboxes.trusted = trust.senders
 
     def apply(self, limits: Limits) -> None:
         """Apply new limits; runs in progress continue."""

@@ -170,6 +170,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         sent_at: time claimed by the sender; never compared with a cursor.
         is_bulk: a mailing list, a newsletter or an automatic answer.
         is_sent: sent by the owner of the mailbox.
+        is_verified: the mailbox's own server verified the domain of *sender*.
         link: opens the message in the provider's application.
         fault: why the message has no other metadata, and cannot be read.
     """
@@ -190,6 +191,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
     is_bulk: bool = False
     is_sent: bool = False
+    is_verified: bool = False
     is_unread: bool | None = None
     link: str | None = None
     fault: str = ""
@@ -216,7 +218,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         hidden_parts: int = 0,
         origin: ProvenanceOrigin = ProvenanceOrigin.MAIL,
     ) -> Document:
-        """Return the document of this message with its *text*; its sender is not verified."""
+        """Return the document of this message with its *text*; whether its sender is known, a run decides."""
         author = str(self.sender)[:MAX_AUTHOR_CHARS] if self.sender else None
         return Document(
             unit_key=self.key,

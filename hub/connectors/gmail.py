@@ -22,6 +22,7 @@ from pydantic import Field
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors import gmail_api
+from hub.connectors.authentication import GOOGLE
 from hub.connectors.calling import Quota, each, origin_of
 from hub.connectors.connector import (
     Account,
@@ -415,6 +416,7 @@ class Gmail(Connector):
             attachments=attachments(one.payload),
             size_bytes=one.size_estimate,
             is_sent=is_own(one.label_ids),
+            is_verified=head.is_verified(GOOGLE),
             is_unread="UNREAD" in one.label_ids,
             link=self._link(one.id),
             **fields,

@@ -428,6 +428,7 @@ class Imap(Connector):
             attachments=tuple(map(_attachment, attached(one.parts))),
             size_bytes=one.size,
             is_sent=is_sent or r"\draft" in one.flags or (sender is not None and sender.email == own),
+            is_verified=head.is_verified(self.settings.own_authserv_id),
             is_unread=r"\seen" not in one.flags,
             link=mid_link(head.message_id),
             **fields,

@@ -18,6 +18,7 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from hub.connectors.authentication import GOOGLE, MICROSOFT
 from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, Words
 from hub.connectors.failures import (
     ConnectorFailure,
@@ -65,6 +66,9 @@ _KNOWN: Final = {
 }
 
 
+_AUTHSERV_IDS: Final = {"imap.gmail.com": GOOGLE, "outlook.office365.com": MICROSOFT}
+
+
 class OAuthSettings(BaseModel):
     """OAuth endpoints of servers that the hub does not know."""
 
@@ -95,6 +99,11 @@ class ImapSettings(ProviderSettings):
     insecure: bool = Field(
         default=False, description="Let the password travel to another machine unprotected."
     )
+    authserv_id: OneLine | None = Field(
+        default=None,
+        description="Name with which the server's own Authentication-Results begin; without it no sender is"
+        " verified, except at Google and Microsoft.",
+    )
     oauth: OAuthSettings | None = Field(
         default=None, description="For auth = xoauth2, where the server is neither Google's nor Microsoft's."
     )
@@ -122,6 +131,13 @@ class ImapSettings(ProviderSettings):
     def at_port(self) -> int:
         """Configured or default port."""
         return self.port or (IMPLICIT_PORT if self.tls == "implicit" else PORT)
+
+    @property
+    def own_authserv_id(self) -> str | None:
+        """Configured or known name of the server in Authentication-Results; None: unknown."""
+        if self.authserv_id is not None:
+            return self.authserv_id
+        return _AUTHSERV_IDS.get(self.host.lower())
 
     def sign_in(self) -> OAuth | None:
         """Return the OAuth parameters, or None for a sign-in by password."""

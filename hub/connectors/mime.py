@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 from anyio import CapacityLimiter, from_thread, to_thread
 
+from hub.connectors.authentication import HEADER, is_verified
 from hub.connectors.connector import Address, Filter, Message, Unread
 from hub.document import Document
 from hub.text.convert import read_letter
@@ -41,6 +42,7 @@ NEEDED: Final = (
     "list-id",
     "auto-submitted",
     "precedence",
+    "authentication-results",
 )
 _SPACE: Final = re.compile(r"\s+")
 _FOLD: Final = re.compile(rb"\r?\n[ \t]+")
@@ -98,6 +100,12 @@ class Head(msgspec.Struct, frozen=True):
             is_bulk=is_bulk(self.raw),
             headers=stored,
         )
+
+    def is_verified(self, authserv_id: str | None) -> bool:
+        """Return True if the mailbox's server, known by *authserv_id*, verified the sender's domain."""
+        sender = addresses(self.raw.get("from", ""))
+        header = self.raw.get(HEADER, "")
+        return len(sender) == 1 and is_verified(header, authserv_id, sender[0].email)
 
     def _recipients(self) -> tuple[Address, ...]:
         found = addresses(self.raw.get("to", ""))

@@ -30,6 +30,7 @@ from pydantic import Field, StringConstraints
 
 from hub.clock import Clock
 from hub.connectors import graph as graph_rules
+from hub.connectors.authentication import HEADER, MICROSOFT, is_verified
 from hub.connectors.calling import Quota, each
 from hub.connectors.connector import (
     Account,
@@ -190,6 +191,7 @@ class FolderStream:
             url = page.next
 
 
+_MOST_HEADER_CHARS: Final = 10_000
 AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
 _PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
 _PREFER: Final = ("odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"')
@@ -339,6 +341,7 @@ class Outlook(GraphConnector):
             thread=text_field(item, "conversationId") or None,
             is_bulk=is_bulk(headers),
             is_sent=sender is not None and sender.email in me.addresses,
+            is_verified=sender is not None and is_verified(headers.get(HEADER, ""), MICROSOFT, sender.email),
             is_unread=not is_read if isinstance(is_read, bool) else None,
             link=web_link(item.get("webLink")),
         )
@@ -409,7 +412,9 @@ def _headers(item: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in _list(item, "internetMessageHeaders"):
         if isinstance(one, dict):
-            found.setdefault(str(one.get("name") or "").lower(), str(one.get("value") or "")[:1_000])
+            found.setdefault(
+                str(one.get("name") or "").lower(), str(one.get("value") or "")[:_MOST_HEADER_CHARS]
+            )
     return found
 
 

@@ -43,6 +43,7 @@ from hub.extraction.model import ModelExhausted
 from hub.log import Channel
 from hub.runs.asking import NoModel
 from hub.runs.attempt import Attempt, Ending
+from hub.runs.known_senders import KnownSenders
 from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.message_work import MessageWork
@@ -60,6 +61,7 @@ from storage.connectors.credentials import CredentialRow
 from storage.devices import nodes
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
+from storage.runs.items import approved_authors
 from storage.runs.units import ledger_entries, units_of
 from storage.store import Store
 
@@ -100,7 +102,9 @@ class MailboxVisits:
         chance: Chance,
         ids: IdFactory,
         on_more: Callable[[], None] = lambda: None,
+        trusted: Collection[str] = (),
     ) -> None:
+        self.trusted = trusted  # senders that hub.toml names
         self._store = store
         self._desk = desk
         self._clock = clock
@@ -313,6 +317,7 @@ class _Reading:
         # Another person may sign in anew, whose stream of messages is different.
         self._whose = row.origin if grant is None else f"{row.origin}{_BY}{grant.granted_at}"
         self._work = work
+        self._senders = KnownSenders(visits.trusted)
         self._room = 0
         self.is_held = False
         self._without: dict[str, str] = {}  # versions by key, of pages without a cursor since the last cursor
@@ -329,6 +334,8 @@ class _Reading:
     async def read(self, interrupt: Interrupt) -> None:
         """Read all pages, up to the limit of messages of one run, or until interrupted."""
         order = self._order
+        authors = await self._store.read(approved_authors, order.user_id)
+        self._senders = KnownSenders(self._visits.trusted, authors)
         units = await self._store.read(units_of, order.run_id)
         self._settled = {unit.unit_key for unit in units if unit.state is not UnitState.PENDING}
         self._units = set(self._settled)
@@ -465,6 +472,7 @@ class _Reading:
 
     async def _one(self, document: Document, message: Message, page_done: "_Countdown") -> None:
         try:
+            document = self._senders.vouched(document, message)
             await self._work.read(document, message, read_at=self._turns.pop(message.seen_key))
         finally:
             page_done.done()

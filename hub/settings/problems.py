@@ -356,6 +356,8 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
         for name in known
         if isinstance(values, dict) and name in values and bool(places.key((*table, name)).line) == is_in_file
     ]
+    if not table and (elsewhere := _elsewhere(unknown, names_at, is_in_table=False)):
+        return elsewhere  # the same key is nearer than a similar table
     if similar := did_you_mean(unknown, [name for name in known if name not in taken]):
         return similar
     if near := nearest(unknown, taken):

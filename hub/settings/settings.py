@@ -6,8 +6,9 @@ names.
 """
 
 import os
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
@@ -132,6 +133,28 @@ class RedactionSettings(Table):
     )
 
 
+_SENDER: Final = r"^(?:[^@\s<>\",;]{1,64}@)?(?:[\w-]{1,63}\.)+[\w-]{2,63}$"
+
+
+def _sender(written: str) -> str:
+    sender = written.lower().removeprefix("@")
+    if not re.fullmatch(_SENDER, sender):
+        hint = 'as in "anna@example.org" or "example.org"'
+        raise refusal("sender", "neither a mail address nor a domain", hint=hint)
+    return sender
+
+
+Sender = Annotated[str, AfterValidator(_sender), shaped(r"^@?[^\s<>]+$", "anna@example.org", "example.org")]
+
+
+class TrustSettings(Table):
+    """``[trust]``: people who may write to the owners of this hub without a mark on their items."""
+
+    senders: Annotated[tuple[Sender, ...], Field(max_length=1_000)] = live(
+        (), "Known senders: addresses, and domains with all their addresses."
+    )
+
+
 def _receiver(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -188,6 +211,7 @@ class Settings(Table):
     coordination: CoordinationSettings = CoordinationSettings()
     budget: BudgetSettings = BudgetSettings()
     redaction: RedactionSettings = RedactionSettings()
+    trust: TrustSettings = TrustSettings()
     plugins: PluginSettings = PluginSettings()
     limits: Limits = Limits()
     retention: RetentionSettings = RetentionSettings()

@@ -355,6 +355,27 @@ UNANSWERED = (
 )
 
 
+MOST_APPROVED: Final = 1_000  # of a user are examined for their senders
+
+
+def approved_authors(c: sa.Connection, user_id: UserId) -> set[str]:
+    """Return the authors of the texts of the items that a user approved last."""
+    authors: set[str] = set()
+    for verdict in ("approved", "edited"):
+        query = (
+            sa.select(items.c.source)
+            .where(items.c.user_id == user_id, items.c.verdict == verdict)
+            .where(items.c.verdict_at.is_not(None), listed(items))
+            .order_by(items.c.verdict_at.desc())
+            .limit(MOST_APPROVED)
+        )
+        for (source,) in c.execute(query):
+            author = ((source or {}).get("provenance") or {}).get("author")
+            if isinstance(author, str):
+                authors.add(author)
+    return authors
+
+
 def are_answered(c: sa.Connection, ids: Sequence[str]) -> bool:
     """Return True if the devices of all these items have them."""
     return all(c.execute(UNANSWERED, {"ids": part}).scalar_one() == 0 for part in in_parts(ids))

@@ -112,6 +112,7 @@ class ListedMailbox(Connector):
                     media_type="text/markdown",
                     link=f"https://mail.example/{message.key}",
                     title=message.subject,
+                    provenance=message.document(text, digest).provenance,
                 ),
             )
 

@@ -171,7 +171,7 @@ class Bench:
             max_sends=self.max_sends,
         )
         source = DeviceSource(limits=self.run_limits, credit=16, metrics=self.metrics, clock=self.clock)
-        mailboxes = (
+        self.mailboxes = (
             None
             if self.desk is None
             else MailboxVisits(self.store, self.desk, clock=self.clock, chance=chance, ids=self.ids)
@@ -188,7 +188,7 @@ class Bench:
             clock=self.clock,
             chance=chance,
             metrics=self.metrics,
-            mailboxes=mailboxes,
+            mailboxes=self.mailboxes,
             units_in_flight=self.units_in_flight,
             device_grace_s=self.device_grace_s,
         )
@@ -208,7 +208,7 @@ class Bench:
             extractor=extractor,
             asking=self.asking,
             locks=self.locks,
-            mailboxes=mailboxes,
+            mailboxes=self.mailboxes,
             clock=self.clock,
             ids=self.ids,
             limits=self.limits,

@@ -6,8 +6,10 @@ from typing import Any
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
 from hub.clock import epoch_ms
+from hub.connectors.connector import Address
 from hub.connectors.failures import (
     KeyElsewhere,
     Misconfigured,
@@ -30,8 +32,10 @@ from storage.connectors.connectors import DeclaredConnector
 from storage.runs import excerpts, item_lists, run_pauses, runs
 from storage.runs.item_lists import ItemFilter
 from storage.runs.runs import RunRow
+from storage.runs.schema import items
 from storage.store import Store
 from tests.support.clock import FakeClock
+from tests.support.link import FakeLink
 from tests.support.mailbox import ListDesk, Mailbox
 from tests.support.runs import MODERN, TAKEN, Bench, declare_agent, declare_connector, titles
 
@@ -568,3 +572,47 @@ async def test_nothing_is_read_as_long_as_there_is_no_model_to_understand_it(
     bench.asking.models = models
     assert shown(await bench.run()) == DONE
     assert titles(link) == ["t1"]
+
+
+def sent(by: str, *, is_verified: bool = True) -> dict[str, Any]:
+    return {"sender": Address(by, "Anna"), "is_verified": is_verified}
+
+
+def trusted(link: FakeLink) -> dict[str, bool]:
+    sources = [call.source for call in link.calls if call.source is not None]
+    return {one.path: one.provenance is not None and one.provenance.trusted for one in sources}
+
+
+async def test_a_verified_sender_whom_the_settings_name_is_trusted(bench: Bench, mailbox: Mailbox) -> None:
+    assert bench.mailboxes is not None
+    bench.mailboxes.trusted = ("anna@example.org", "example.com")
+    mailbox.add("named", **sent("anna@example.org"))
+    mailbox.add("of a domain", **sent("ben@example.com"))
+    mailbox.add("forged", **sent("anna@example.org", is_verified=False))
+    mailbox.add("other", **sent("eve@example.org"))
+    mailbox.add("below the domain", **sent("eve@mail.example.com"))
+    link = bench.connect()
+    assert shown(await bench.run()) == DONE
+    assert trusted(link) == {
+        "named": True,
+        "of a domain": True,
+        "forged": False,
+        "other": False,
+        "below the domain": False,
+    }
+
+
+async def test_the_sender_of_an_approved_item_is_known_from_then_on(bench: Bench, mailbox: Mailbox) -> None:
+    mailbox.add("t1", **sent("anna@example.org"))
+    link = bench.connect()
+    await bench.run()
+    assert trusted(link) == {"t1": False}
+    await bench.store.write(approve_all)
+    mailbox.add("t2", **sent("anna@example.org"))
+    mailbox.add("t3", **sent("anna@example.org", is_verified=False))
+    assert shown(await bench.run()) == DONE
+    assert trusted(link) == {"t1": False, "t2": True, "t3": False}
+
+
+def approve_all(c: sa.Connection) -> None:
+    c.execute(items.update().values(verdict="approved", verdict_at=1))

@@ -206,3 +206,10 @@ def test_a_price_has_two_halves(check: Check) -> None:
     assert check(f"{first}price_in_usd = 1\nprice_out_usd = 0.5\n") == []
     (told,) = check(f"{first}price_in_usd = 1.0\n")
     assert "error: model.price_in_usd: the price of questions and that of answers are given together" in told
+
+
+def test_a_known_sender_is_an_address_or_a_domain(check: Check) -> None:
+    assert check('[trust]\nsenders = ["Anna@Example.org", "@example.org", "münchen.example"]') == []
+    for wrong in ("anna", "anna@", "a b@example.org", "Anna <anna@example.org>", "*.org"):
+        (problem,) = check(f'[trust]\nsenders = ["{wrong}"]')
+        assert problem.startswith("2:") and "neither a mail address nor a domain" in problem, wrong
