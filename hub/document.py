@@ -2,11 +2,13 @@
 
 from bisect import bisect_right
 from datetime import datetime
-from typing import IO
+from typing import IO, Final
 
 import msgspec
 
-from protocol.work import Provenance
+from protocol.work import Provenance, ProvenanceOrigin
+
+_ENCLOSED: Final = "\n[attachment: "  # begins the texts of a mail's attachments, which follow its own
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +43,13 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     recording: IO[bytes] | None = None
 
     def provenance_at(self, place: int) -> Provenance | None:
-        """Return who wrote the text at *place*."""
+        """Return who wrote the text at *place*; what a trusted mail quotes or encloses is by others."""
+        known = self.provenance
+        if known is not None and known.trusted and known.origin is ProvenanceOrigin.MAIL:
+            line = self.text.rfind("\n", 0, place) + 1
+            is_quoted = self.text.startswith(">", line)
+            if is_quoted or self.text.find(_ENCLOSED, 0, place + 1) >= 0:
+                return msgspec.structs.replace(known, author=None, trusted=False)
         nth = bisect_right(self.authors, place, key=lambda part: part[0]) - 1
         if self.provenance is None or nth < 0:
             return self.provenance

@@ -23,7 +23,7 @@ from hub.settings.values import Flag, Name, live
 from protocol.errors import ErrorCode, HubError
 from storage.agents.declared_agents import DeclaredAgent
 
-_MODEL_USE: Final = ("allow_cloud", "redact", "batch", "budget_usd", "learn")
+_MODEL_USE: Final = ("allow_cloud", "outside", "redact", "batch", "budget_usd", "learn")
 # Fields of ``DeclaredAgent`` that a key of a body sets, where the names differ.
 _FIELDS_OF_KEY: Final[Mapping[str, tuple[str, ...]]] = {
     "device": ("device_name",),

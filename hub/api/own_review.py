@@ -247,6 +247,9 @@ def _is_asked(item: DeviceItem, query: Any, *, without: str = "") -> bool:
         and not (given["path"].endswith("/") and path.startswith(given["path"]))
     ):
         return False
+    apart = query.get("apart")
+    if apart is not None and without != "warning" and (apart == "true") != ("apart" in item.remarks.warnings):
+        return False
     text = (given["text"] or "").casefold()
     return not text or any(text in str(value).casefold() for value in (path, *item.data.values()))
 

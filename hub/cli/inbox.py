@@ -14,7 +14,7 @@ import click
 
 from hub.cli.suggestion import lines_of
 from hub.clock import Clock, epoch_ms
-from hub.device.inbox import Inbox, Verdict, waits
+from hub.device.inbox import Inbox, Verdict, is_apart, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.items import DeviceItem, read_excerpt
 from hub.printable import spelled
@@ -89,7 +89,7 @@ class TerminalInbox:
         text = self._find.casefold()
         return [
             item
-            for item in self._inbox.items()
+            for item in sorted(self._inbox.items(), key=is_apart)  # those of unknown authors at the end
             if waits(item) and (not text or any(text in part.casefold() for part in _texts(item)))
         ]
 

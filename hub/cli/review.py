@@ -72,7 +72,7 @@ def review(ctx: click.Context, db: Path | None, name: str | None, web: bool, no_
     elif _can_show_inbox():
         _show_inbox(ctx.obj())
     else:
-        ctx.invoke(list_items, everything=False, whole=False, as_json=False)
+        ctx.invoke(list_items, everything=False, apart=False, whole=False, as_json=False)
 
 
 def _can_show_inbox() -> bool:
@@ -133,26 +133,32 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
     is_flag=True,
     help="Include approved and changed items; show the status and project of each.",
 )
+@click.option("--apart", is_flag=True, help="List the items of unknown authors that agents list apart.")
 @click.option("--whole", is_flag=True, help="Show long texts, as of notes, completely.")
 @json_option
 @click.pass_obj
-def list_items(here: _Here, everything: bool, whole: bool, as_json: bool) -> None:
+def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.suggestion import lines_of
-    from hub.device.inbox import waits
+    from hub.device.inbox import is_apart, waits
     from hub.device.inserts import DeviceFileError
     from hub.device.items import read_items
 
     db = here()
     try:
-        items = [item for item in read_items(db) if everything or waits(item)]
+        waiting = [item for item in read_items(db) if everything or waits(item)]
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
+    items = [item for item in waiting if is_apart(item) is apart]
     if as_json:
         show.print_json("review", {"items": [_as_json(item) for item in items]})
         return
+    others = len(waiting) - len(items)
+    if others and not apart:
+        noun = "item of an unknown author is" if others == 1 else "items of unknown authors are"
+        show.report(f"{others} {noun} listed apart: hub review ls --apart")
     if not items:
-        show.report(f"no items wait in {db}")
+        show.report(f"no items wait in {db}" if apart or not others else "no other items wait")
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for item in items:

@@ -121,6 +121,11 @@ class Inbox:
             return rows.find(db, table, row_id)
 
 
+def is_apart(item: DeviceItem) -> bool:
+    """Return whether the agent lists the item apart: it is of an unknown author."""
+    return "apart" in item.remarks.warnings
+
+
 def waits(item: DeviceItem) -> bool:
     """Return whether the owner has yet to decide: on the item, or on a change of it."""
     return not item.data.get("isApproved") or item.proposal is not None

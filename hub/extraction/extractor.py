@@ -26,7 +26,7 @@ from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Reading
 from hub.extraction.redaction import Redaction
 from hub.extraction.validate import Material
-from protocol.tables import DeviceTable, TableName, Tables
+from protocol.tables import DeviceTable, TableName
 
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
@@ -78,7 +78,7 @@ class Extractor:
         model = (models or self.models).choose(allow_cloud=options.allow_cloud)
         if model is None or not options.data_types:
             found = await self._offload(document, _of_prose, document, options, form)
-            return await self._ruled(document, form, found, options.tables)
+            return await self._ruled(document, form, found, options)
 
         model = through(model) if through else model
         seen = _seen(document, form)
@@ -94,7 +94,7 @@ class Extractor:
             for item in reading.items()
         ]
         items, dropped, notes = await self._offload(
-            document, _sorted_out, document, found, reading.dropped(), options.tables
+            document, _sorted_out, document, found, reading.dropped(), options
         )
         return Extraction(
             items=items,
@@ -112,15 +112,15 @@ class Extractor:
         The rules for prose are left out: the model will read the prose, in other words.
         """
         form = await self._offload(document, structured.read, document, options)
-        found = await self._ruled(document, form, [], options.tables)
+        found = await self._ruled(document, form, [], options)
         notes = msgspec.structs.replace(found.notes, awaits_model=True)
         return msgspec.structs.replace(found, notes=notes)
 
     async def _ruled(
-        self, document: Document, form: Form, of_prose: list[Item], tables: Tables
+        self, document: Document, form: Form, of_prose: list[Item], options: ExtractionOptions
     ) -> Extraction:
         found = form.items + of_prose
-        ruled, doubles, notes = await self._offload(document, _sorted_out, document, found, [], tables)
+        ruled, doubles, notes = await self._offload(document, _sorted_out, document, found, [], options)
         unread = await self._offload(document, chunk.readable_chars, document.text, form.prose)
         return Extraction(items=ruled, dropped=doubles, ruled_chars=unread, notes=notes)
 
@@ -194,13 +194,13 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> lis
 
 
 def _sorted_out(
-    document: Document, found: Sequence[Item], dropped: Sequence[Dropped], tables: Tables
+    document: Document, found: Sequence[Item], dropped: Sequence[Dropped], options: ExtractionOptions
 ) -> tuple[tuple[Item, ...], tuple[Dropped, ...], Notes]:
     """Remove duplicates and mark items; return them with the dropped ones and the notes."""
-    items, doubles = dedupe.once(
-        suspicion.marked(found, document.text, suspicion.spans(document.text), tables), tables
-    )
-    dropped = (*dropped, *doubles)
+    marked = suspicion.marked(found, document.text, suspicion.spans(document.text), options.tables)
+    single, doubles = dedupe.once(marked, options.tables)
+    known, outside = suspicion.by_authorship(single, document, options.outside)
+    items, dropped = tuple(known), (*dropped, *doubles, *outside)
     notes = Notes(
         dropped=dict(Counter(note.reason for note in dropped)),
         hidden_chars=suspicion.hidden_count(document.text),

@@ -18,6 +18,7 @@ from protocol.marks import Mark
 from protocol.tables import DeviceTable, Filler, Tables, problem_of, problems_of, tables_with
 
 Origin = Literal["rule", "model"]
+Outside = Literal["mark", "separate", "drop"]  # handling of items whose author is not known and verified
 DropReason = Literal[
     "ungrounded",  # the quote is not in the text, or does not support the record
     "bad_record",  # refused by the table's rules
@@ -28,6 +29,7 @@ DropReason = Literal[
     "duplicate",  # a repetition at the same place
     "foreign_table",  # a table that was not requested
     "not_an_object",  # not a record
+    "outside",  # its author is unknown, and the agent drops such items
 ]
 
 
@@ -62,6 +64,7 @@ class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
         prompt: the owner's instructions for the model.
         timezone: IANA name, for dates without an offset.
         allow_cloud: permit endpoints that are not local to read the documents.
+        outside: handling of items whose author is not known and verified.
         redact: patterns replaced by placeholders before a model is asked, and restored afterwards.
         references: rows of the device to which an item may belong.
         own_tables: declarations of the tables that are not built in.
@@ -73,6 +76,7 @@ class ExtractionOptions(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str = ""
     timezone: str = "UTC"
     allow_cloud: bool = True
+    outside: Outside = "mark"
     redact: tuple[RedactionRule, ...] = ()
     references: tuple[Reference, ...] = ()
     own_tables: tuple[DeviceTable, ...] = ()

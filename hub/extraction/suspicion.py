@@ -18,9 +18,10 @@ from typing import Final
 
 import msgspec
 
+from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import clusters, is_hidden, is_plain
-from hub.extraction.items import Item, merged
+from hub.extraction.items import Dropped, Item, Outside, merged
 from hub.extraction.orders import find_strong, find_weak, machines_marked
 from hub.extraction.support import is_supported
 from protocol.marks import Mark
@@ -70,6 +71,24 @@ def marked(
     item with a harmless quote, which does not support it.
     """
     return [_marked(item, text, suspicions, tables) for item in items]
+
+
+def by_authorship(
+    items: Iterable[Item], document: Document, outside: Outside
+) -> tuple[list[Item], list[Dropped]]:
+    """Mark or drop the items in text of unknown authors, whatever its wording, by the agent's policy."""
+    remaining: list[Item] = []
+    dropped: list[Dropped] = []
+    for item in items:
+        provenance = document.provenance_at(item.start)
+        if provenance is None or provenance.trusted:
+            remaining.append(item)
+        elif outside == "drop":
+            dropped.append(Dropped(table=item.table, reason="outside"))
+        else:
+            marks: tuple[Mark, ...] = ("outside", "apart") if outside == "separate" else ("outside",)
+            remaining.append(msgspec.structs.replace(item, warnings=(*item.warnings, *marks)))
+    return remaining, dropped
 
 
 def hidden_count(text: str) -> int:

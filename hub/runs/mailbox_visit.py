@@ -164,6 +164,7 @@ class MailboxVisits:
             _check_model(connector, has_model=has_model)
             chosen = await self._newest_of(connector, most)
             units: set[str] = set()
+            senders = KnownSenders(self.trusted, await self._store.read(approved_authors, order.user_id))
             for begin in range(0, len(chosen), READ_AT_ONCE):
                 async with aclosing(connector.read(chosen[begin : begin + READ_AT_ONCE])) as found:
                     async for message, result in found:
@@ -174,7 +175,8 @@ class MailboxVisits:
                         unit_key = await self._unit_key(order, message, result, units)
                         if unit_key not in units:
                             units.add(unit_key)
-                            yield unit_key, msgspec.structs.replace(result, unit_key=unit_key)
+                            document = senders.vouched(result, message)
+                            yield unit_key, msgspec.structs.replace(document, unit_key=unit_key)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
                 await connector.aclose()

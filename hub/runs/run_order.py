@@ -11,7 +11,7 @@ import msgspec
 
 from hub.agents.prompts import OPENS, rendered, variables_of
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions, RedactionRule
+from hub.extraction.items import ExtractionOptions, Outside, RedactionRule
 from hub.extraction.model import Models
 from protocol.coordination import lock_names
 from protocol.ids import AgentId, DeviceId, RunId, UserId
@@ -37,6 +37,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str
     config_fingerprint: str
     allow_cloud: bool = True
+    outside: Outside = "mark"
     redact: tuple[RedactionRule, ...] = ()
     batch: bool = False
     learn: bool = False
@@ -80,6 +81,7 @@ def extraction_config_of(
         prompt=prompt,
         timezone=agent.timezone,
         allow_cloud=agent.model_use.allow_cloud,
+        outside=agent.model_use.outside,
         redact=tuple(RedactionRule(one.name, one.regex) for one in agent.model_use.redact),
     )
 
@@ -128,6 +130,7 @@ def settings_of(
         timezone=extraction_config.timezone,
         config_fingerprint=extractor.fingerprint(extraction_config, models),
         allow_cloud=extraction_config.allow_cloud,
+        outside=extraction_config.outside,
         redact=extraction_config.redact,
         batch=agent.model_use.batch,
         learn=agent.model_use.learn,
@@ -181,6 +184,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
             prompt=self.settings.prompt,
             timezone=self.settings.timezone,
             allow_cloud=self.settings.allow_cloud,
+            outside=self.settings.outside,
             redact=self.settings.redact,
         )
 

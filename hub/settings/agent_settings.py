@@ -190,6 +190,9 @@ class AgentSettings(Table):
         1, "Concurrent runs of the agent."
     )
     allow_cloud: Flag = live(True, "Allow models that are not local to read its documents.")
+    outside: Literal["mark", "separate", "drop"] = live(
+        "mark", "Items of authors that are not known and verified: marked, also listed apart, or left out."
+    )
     redact: tuple[Annotated[str, StringConstraints(min_length=1, max_length=40)], ...] = live(
         (), "Data hidden from models: email, phone, iban, card, ip, address, or names of [redaction]."
     )

@@ -119,6 +119,7 @@ def declared_agent(
         ),
         model_use=ModelUse(
             allow_cloud=agent.allow_cloud,
+            outside=agent.outside,
             redact=tuple(Redacted(name, patterns.get(name)) for name in agent.redact),
             batch=agent.batch,
             budget_nanos=None if budget is None else round(budget * NANOS),

@@ -4,7 +4,7 @@ Both are rows of one table. All keys of one change are written, or none.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -26,13 +26,15 @@ class Redacted(msgspec.Struct, frozen=True):
 
 
 class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
-    """Rules for the use of models by an agent.
+    """Rules for what an agent does with texts.
 
-    *batch*: answers may come hours later, at half the price. *budget_nanos*: maximum cost of a day, in
-    billionths of a US dollar. *learn*: verdicts on its items decide about later ones.
+    *outside*: handling of items of unknown authors. *batch*: answers may come hours later, at half the price.
+    *budget_nanos*: maximum cost of a day, in billionths of a US dollar. *learn*: verdicts on its
+    items decide about later ones.
     """
 
     allow_cloud: bool = True
+    outside: Literal["mark", "separate", "drop"] = "mark"
     redact: tuple[Redacted, ...] = ()
     batch: bool = False
     budget_nanos: int | None = None

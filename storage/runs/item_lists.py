@@ -45,6 +45,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         run_id: only items whose newest call this run planned.
         warning: the name of one, ``ANY`` or ``NONE``.
+        apart: True: only items that their agents list apart; False: without them.
         path: of a file; of a folder with all below it, if it ends in a slash.
         text: in a value or in the path of the item, in capital or small letters.
     """
@@ -56,6 +57,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     table: str | None = None
     device_id: DeviceId | None = None
     warning: str | None = None
+    apart: bool | None = None
     path: str | None = None
     text: str | None = None
 
@@ -174,6 +176,9 @@ def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
             yield warnings != "[]" if chosen.warning == ANY else warnings == "[]"
         else:
             yield warnings.contains(f'"{chosen.warning}"', autoescape=True)
+    if chosen.apart is not None:
+        is_apart = sa.cast(items.c.warnings, sa.Text).contains('"apart"')
+        yield is_apart if chosen.apart else sa.not_(is_apart)
     if chosen.path is not None:
         path = unindexed(items.c.unit_key)
         is_folder = chosen.path.endswith("/")
@@ -281,7 +286,10 @@ def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) 
             for name, is_through in (
                 ("tables", chosen.table in (None, table)),
                 ("devices", chosen.device_id in (None, device_id)),
-                ("warnings", chosen.warning is None or chosen.warning in marks),
+                (
+                    "warnings",
+                    chosen.warning in (None, *marks) and chosen.apart in (None, "apart" in warnings),
+                ),
                 ("folders", chosen.path is None or _is_at(path, chosen.path)),
             )
             if not is_through

@@ -214,6 +214,7 @@ class AskedItems(NamedTuple):
     run: str | None
     table: TableName | None
     warning: ItemWarning | None
+    apart: bool | None
     path: str | None
     text: str | None
 
@@ -225,11 +226,14 @@ def asked_items(
     run: _Name | None = None,
     table: TableName | None = None,
     warning: Annotated[ItemWarning, Meta(description="Any, none, or the name of one.")] | None = None,
+    apart: Annotated[
+        bool | None, Meta(description="Only items that their agents list apart, or only others.")
+    ] = None,
     path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None,
     text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None,
 ) -> AskedItems:
     """Return the filter of a request."""
-    return AskedItems(agent, device, verdict, run, table, warning, path, text)
+    return AskedItems(agent, device, verdict, run, table, warning, apart, path, text)
 
 
 Asked = Annotated[AskedItems, From(asked_items)]
@@ -271,6 +275,7 @@ class Items(Noun):
             "table": "Only of this table.",
             "verdict": "=open/--all: Include items that have a verdict.",
             "warning": "Only with this warning, with any, or with none.",
+            "apart": "--apart/--not-apart: Only items that agents list apart, or only others.",
             "path": "Only of this file, or of the folder if it ends in a slash.",
             "text": "Only with this text in a value or in the path.",
             "limit": "--limit=50: Maximum number of items.",
@@ -335,6 +340,7 @@ class Items(Noun):
             verdict=asked.verdict,
             table=asked.table,
             warning=asked.warning,
+            apart=asked.apart,
             path=asked.path,
             text=asked.text,
         )

@@ -45,7 +45,7 @@ def keep(c: sa.Connection) -> None:
             place_hash="q",
             config_fingerprint="f",
             data={"title": f"task {n}"},
-            warnings=("instruction",) if n == 4 else (),
+            warnings=("instruction", "apart") if n == 4 else (),
             call_id=CallId(f"c-{n}"),
             run_id=RunId("r-1" if n < 4 else "r-2"),
             source=None
@@ -81,7 +81,7 @@ async def test_items_are_reported_with_what_their_owner_said_and_should_know(
 ) -> None:
     newest, *_ = (await client.get("/v1/items")).json()["items"]
     assert (newest["title"], newest["agent"], newest["path"]) == ("task 4", "inbox", "notes/a.md")
-    assert (newest["verdict"], newest["warnings"]) == ("open", ["instruction"])
+    assert (newest["verdict"], newest["warnings"]) == ("open", ["instruction", "apart"])
     assert (newest["row_id"], newest["run_id"]) == ("row-4", "r-2")
 
 
@@ -140,6 +140,8 @@ async def test_items_are_chosen_by_what_they_are_and_where_they_come_from(
     assert await titles(client, table="notes") == ["task 4"]
     assert await titles(client, warning="instruction") == await titles(client, warning="any") == ["task 4"]
     assert await titles(client, warning="none", verdict="open") == ["task 0"]
+    assert await titles(client, apart="true") == ["task 4"]
+    assert await titles(client, apart="false", verdict="open") == ["task 0"]
     assert await titles(client, path="notes/", table="tasks") == ["task 3", "task 1", "task 0"]
     assert (
         await titles(client, path="b.md") == await titles(client, text="TASK 2", device="lab") == ["task 2"]
@@ -161,12 +163,14 @@ async def test_items_are_counted_by_each_filter_as_the_others_let_them_through(
     everything = await counts()
     assert (everything["total"], everything["is_complete"]) == (5, True)
     assert everything["tables"] == {"notes": 1, "tasks": 4}
-    assert everything["warnings"] == {"any": 1, "instruction": 1, "none": 4}
+    assert everything["warnings"] == {"any": 1, "apart": 1, "instruction": 1, "none": 4}
     assert (everything["devices"], everything["agents"]) == ({"lab": 5}, {"inbox": 5})
     assert everything["folders"] == {"notes/": 4}
     marked = await counts(verdict="open", warning="any")
     assert (marked["total"], marked["tables"]) == (1, {"notes": 1})
-    assert marked["warnings"] == {"any": 1, "instruction": 1, "none": 1}
+    assert marked["warnings"] == {"any": 1, "apart": 1, "instruction": 1, "none": 1}
+    others = await counts(verdict="open", apart="false")
+    assert (others["total"], others["warnings"]["apart"]) == (1, 1), "those listed apart are still announced"
     assert (await counts(table="projects", text="task"))["tables"] == {"notes": 1, "tasks": 4}
 
 

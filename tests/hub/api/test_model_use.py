@@ -30,12 +30,15 @@ def test_what_an_agent_says_about_models_stands_in_its_row() -> None:
     text = (
         PRICED
         + AGENT
-        + 'redact = ["email", "customer"]\nbatch = true\nbudget_usd = 0.5\n'
+        + 'redact = ["email", "customer"]\nbatch = true\nbudget_usd = 0.5\noutside = "drop"\n'
         + "[redaction]\npatterns = { customer = 'K-\\d{6}' }\n"
     )
     (agent,) = declared_agents(check_text(text, Path("hub.toml"), environ={}).usable())
     assert agent.model_use == ModelUse(
-        redact=(Redacted("email"), Redacted("customer", r"K-\d{6}")), batch=True, budget_nanos=500_000_000
+        redact=(Redacted("email"), Redacted("customer", r"K-\d{6}")),
+        batch=True,
+        budget_nanos=500_000_000,
+        outside="drop",
     )
 
 

@@ -278,6 +278,25 @@ def test_all_items_are_listed_with_their_status_and_project(
     assert listed["1"]["remarks"]["provenance"] == told_by
 
 
+def test_items_listed_apart_are_announced_and_shown_when_asked_for(
+    review: Callable[..., Result], db: Path
+) -> None:
+    clock = FakeClock()
+    source = ItemSource(path="a.eml", quote="pay", start=0, end=3, warnings=["outside", "apart"])
+    call = ToolCall(
+        id="c-x", action=Action.INSERT, table="tasks", data={"title": "pay Eve", **SUGGESTED}, source=source
+    )
+    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply([call])
+    listed = review("ls")
+    assert "pay Eve" not in listed.stdout and "mend the roof" in listed.stdout
+    assert "1 item of an unknown author is listed apart: hub review ls --apart" in listed.output
+    apart = review("ls", "--apart").stdout
+    assert "pay Eve" in apart and "mend the roof" not in apart
+    assert "! the author of the text is not known, or not verified: expect anything" in apart
+    assert "pay Eve" in review("ls", "--all", "--apart").stdout
+
+
 def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db: Path) -> None:
     done = review("edit", "1", "3", "dueDate=2027-02-03 15:00+01:00", "assignee=Ana, Bo", "priority=high")
     assert "changed dueDate, assignee, priority: 1  tasks  call Ana\n" in done.output

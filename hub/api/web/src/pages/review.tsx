@@ -27,6 +27,17 @@ interface Decided {
   readonly after: string | undefined;
 }
 
+/** Leads to the items that are listed apart, and back. */
+function Apart({ count, isShown, query }: { count: number; isShown: boolean; query: Readonly<Record<string, string>> }): JSX.Element | null {
+  if (isShown) return <a href={link(["review"], { ...query, apart: undefined, item: undefined, cursor: undefined })}>← Other items</a>;
+  if (count === 0 || query["warning"] || query["run"]) return null;
+  return (
+    <a href={link(["review"], { ...query, apart: "true", item: undefined, cursor: undefined })}>
+      {count} of unknown authors, listed apart
+    </a>
+  );
+}
+
 /** What was decided here, by item: its device answers later. */
 const decided = signal<ReadonlyMap<string, Decided>>(new Map());
 /** Items whose verdict can be undone, and until when. */
@@ -36,7 +47,10 @@ export function Review(): JSX.Element {
   const query = Object.fromEntries(place.value.query);
   const verdict = query["verdict"] ?? "open";
   const { agent, run, table, device, warning, path, text } = query;
-  const asked = { agent, run, table, device, warning, path, text, verdict: verdict === "any" ? undefined : verdict };
+  // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
+  const apart = query["apart"] ?? (run !== undefined || warning !== undefined ? undefined : "false");
+  const filters = { agent, run, table, device, warning, path, text };
+  const asked = { ...filters, apart, verdict: verdict === "any" ? undefined : verdict };
   const items = useReading("/v1/items", { query: { ...asked, cursor: query["cursor"], limit: ROWS }, kinds: KINDS });
   const counts = useReading("/v1/items/counts", { query: asked, kinds: KINDS });
   const hasFilter = verdict !== "open" || Object.entries(asked).some(([name, value]) => name !== "verdict" && value);
@@ -134,7 +148,7 @@ export function Review(): JSX.Element {
   }
   useKeys(keys);
   const listing = verdict === "open" ? "hub items ls" : "hub items ls --all";
-  const command = isAtDevice() ? "hub review" : commandOf(listing, { agent, run, table, device, warning, path, text });
+  const command = isAtDevice() ? "hub review" : commandOf(listing, filters);
 
   return (
     <Page title="Review" command={command}>
@@ -153,6 +167,7 @@ export function Review(): JSX.Element {
           <p class="quiet" role="status">
             {counts.data && total(counts.data, verdict === "open")}
           </p>
+          <Apart count={counts.data?.warnings["apart"] ?? 0} isShown={apart === "true"} query={query} />
           {mayJudge && rows.some(isOpen) && (
             <div class="actions">
               <button type="button" onClick={() => void pickAll()}>
