@@ -23,14 +23,16 @@ from hub.device.proposals import Proposal
 from hub.device.verdicts import Remarks, Review, ReviewState
 from hub.text import archives
 from hub.text.excerpt import Excerpt, Excerpts
-from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, NotConvertible, media_type_of
+from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
 from hub.text.mime import decode
 from protocol.frame import Record
 from protocol.tables import TABLES
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 MOST_CACHED: Final = 16  # files whose text is cached
-_CONVERTED: Final = OFFICE | AUDIO | {HTML, MAIL, MBOX}  # media types whose bytes are not their text
+_CONVERTED: Final = (
+    OFFICE | AUDIO | PICTURES | {HTML, MAIL, MBOX}
+)  # media types whose bytes are not their text
 
 
 class SourceState(StrEnum):

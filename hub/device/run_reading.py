@@ -30,9 +30,9 @@ from hub.clock import Clock, epoch_ms
 from hub.device.digests import Digests, stamp_of
 from hub.device.shared import Check, SharedFile, SharedFolders, SkipReason, Unreadable
 from hub.log import Channel, bind
-from hub.text import office
+from hub.text import office, pictures
 from hub.text.convert import convert
-from hub.text.files import AUDIO, OFFICE, Converted, NotConvertible, media_type_of
+from hub.text.files import AUDIO, OFFICE, PICTURES, Converted, NotConvertible, media_type_of
 from hub.version import VERSION
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
@@ -132,7 +132,11 @@ class Contents:
             info = os.fstat(descriptor)
             data = b"".join(_blocks(descriptor, info, check))
         kind = media_type_of(file.path)
-        is_raw = kind in hub_reads and (kind in AUDIO or (kind in OFFICE and not office.is_installed()))
+        is_raw = kind in hub_reads and (
+            kind in AUDIO
+            or (kind in OFFICE and not office.is_installed())
+            or (kind in PICTURES and not pictures.is_installed())
+        )
         try:
             if is_raw:
                 converted = Converted(base64.b64encode(data).decode("ascii"), kind)
@@ -327,7 +331,8 @@ class FolderRun:
         await self._send(AgentAck(run_id=self.frame.run_id, fence=self.frame.fence))
         is_paged = self.frame.mode is RunMode.MANIFEST and self.frame.paged
         limits = None if is_paged else self.frame.limits
-        list_files = partial(self._shared.list_files, readable=self.frame.reads)
+        readable = {*self.frame.reads, *(PICTURES if pictures.is_installed() else ())}
+        list_files = partial(self._shared.list_files, readable=readable)
         files, left_out = await self._in_thread(
             list_files, places, self.frame.config, limits, from_thread.check_cancelled
         )
@@ -412,7 +417,7 @@ class FolderRun:
     def _tree_of(self, files: list[SharedFile]) -> ManifestTree:
         """Return the digest of the listed files and of this device's ability to convert them."""
         listed = 0
-        converter = [VERSION, str(office.is_installed()), *self.frame.reads]
+        converter = [VERSION, str(office.is_installed()), str(pictures.is_installed()), *self.frame.reads]
         tree = hashlib.sha256(msgspec.json.encode(converter))
         for file in files:
             if file.sha256 is not None:

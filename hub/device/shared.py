@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from hub.device.digests import Digests, Stamp, stamp_of
-from hub.text.files import AUDIO, media_type_of
+from hub.text.files import AUDIO, PICTURES, media_type_of
 from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # larger files are not documents; one file is in memory at a time
@@ -198,11 +198,15 @@ class _FileFilter(NamedTuple):
     def why_not(self, name: str) -> str:
         """Return why a file whose extension is one without text is not read; empty if it is."""
         kind = media_type_of(name)
-        if kind not in AUDIO:
+        if kind not in AUDIO | PICTURES:
             return "its ending says that it holds no text"
         if not self.endings:
-            return "a recording is read only for an agent whose file_extensions name its ending"
-        return "" if kind in self.readable else "a recording needs [transcription] in the settings of the hub"
+            return "such files are read only for an agent whose file_extensions name their ending"
+        if kind in self.readable:
+            return ""
+        if kind in AUDIO:
+            return "a recording needs [transcription] in the settings of the hub"
+        return "a picture of text needs the extra [ocr]: pip install 'device-hub[ocr]'"
 
 
 def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:

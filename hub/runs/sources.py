@@ -36,7 +36,7 @@ from hub.document import Document
 from hub.links.link import DeviceLink, RunStream, RunTooLarge
 from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
-from hub.text import archives, office
+from hub.text import archives, office, pictures
 from hub.text.convert import convert, convert_file
 from hub.text.files import (
     AUDIO,
@@ -45,6 +45,7 @@ from hub.text.files import (
     MAIL,
     MBOX,
     OFFICE,
+    PICTURES,
     Converted,
     ConvertLimits,
     NotConvertible,
@@ -250,6 +251,7 @@ class DeviceSource:
                 {
                     *(HTML, MAIL, MBOX),
                     *(OFFICE if office.is_installed() else ()),
+                    *(PICTURES & named if pictures.is_installed() else ()),
                     *(AUDIO & named if can_transcribe else ()),
                 }
             ),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from tempfile import TemporaryFile
 from typing import IO, Final
 
-from hub.text import archives, office
+from hub.text import archives, office, pictures
 from hub.text.files import (
     CHAT,
     HTML,
@@ -22,6 +22,7 @@ from hub.text.files import (
     MBOX,
     OFFICE,
     PDF,
+    PICTURES,
     Converted,
     ConvertLimits,
     NotConvertible,
@@ -76,6 +77,8 @@ def convert_file(
     kind = archives.kind_in(file.read(archives.HEAD_BYTES), named)
     if kind in OFFICE and not office.is_installed():
         office.require()
+    if kind in PICTURES:
+        pictures.require()
     try:
         return _convert(file, kind, size, limits, check)
     except NotConvertible:
@@ -85,7 +88,7 @@ def convert_file(
 
 
 def _convert(file: IO[bytes], kind: str, size: int, limits: ConvertLimits, check: Check) -> Converted:
-    if kind in OFFICE or (kind in _RISKY and size > _SMALL_BYTES):
+    if kind in OFFICE or kind in PICTURES or (kind in _RISKY and size > _SMALL_BYTES):
         if not isinstance(file, io.BytesIO):
             return read_apart(file, kind, limits, check)
         return _apart(file.getbuffer(), kind, limits, check)

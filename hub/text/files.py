@@ -61,8 +61,19 @@ _AUDIO_TYPES: Final = {
     ".opus": "audio/ogg",
 }
 
+_PICTURE_TYPES: Final = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+}
+
 _KINDS: Final = _TEXT_TYPES | _OFFICE_TYPES
 AUDIO: Final = frozenset(_AUDIO_TYPES.values())  # types that a hub with [transcription] reads
+PICTURES: Final = frozenset(_PICTURE_TYPES.values())  # types that need the extra [ocr]
+# Files without text of their own; an agent reads them only if it names their extensions.
+_WORDLESS_TYPES: Final = _AUDIO_TYPES | _PICTURE_TYPES
 OFFICE: Final = frozenset(_OFFICE_TYPES.values())  # types that need the extra [files]
 
 
@@ -71,7 +82,7 @@ def media_type_of(path: str, declared: str | None = None) -> str:
     if declared:
         return declared.partition(";")[0].strip().lower()
     suffix = PurePosixPath(path).suffix.lower()
-    return _KINDS.get(suffix) or _AUDIO_TYPES.get(suffix, PLAIN)
+    return _KINDS.get(suffix) or _WORDLESS_TYPES.get(suffix, PLAIN)
 
 
 def kind_of(media_type: str) -> str:

@@ -50,8 +50,11 @@ def require() -> ModuleType:
     return module
 
 
-def read(data: bytes, media_type: str) -> str:
+def read(data: bytes, media_type: str, *, scanned: str = "") -> str:
     """Return the text of an office or pdf file, with blank lines between paragraphs.
+
+    Args:
+        scanned: text of its scanned pages, which is added.
 
     Raises:
         NotConvertible: no text could be read.
@@ -67,9 +70,12 @@ def read(data: bytes, media_type: str) -> str:
         raise NotConvertible(
             f"damaged, locked with a password, or not really {kind_of(media_type)}"
         ) from error
-    if not text.strip():
-        raise NotConvertible("no text could be found in it; pictures of text are not read")
-    return text
+    if not (text.strip() or scanned):
+        raise NotConvertible(
+            "no text could be found in it; if its pages are scanned, install the extra [ocr]: "
+            "pip install 'device-hub[ocr]'"
+        )
+    return "\n\n".join(part for part in (text if text.strip() else "", scanned) if part)
 
 
 def warm(media_type: str) -> None:

@@ -1,7 +1,7 @@
 """Conversion of bytes of a known type within this process. ``convert`` selects the process."""
 
-from hub.text import chats, office
-from hub.text.files import CHAT, HTML, MAIL, MBOX, OFFICE, Converted, NotConvertible
+from hub.text import chats, office, pictures
+from hub.text.files import CHAT, HTML, MAIL, MBOX, OFFICE, PDF, PICTURES, Converted, NotConvertible
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter import WHOLE, Attached
 from hub.text.letter_text import letter_of_mail, text_of_letter
@@ -52,7 +52,10 @@ class Attachments:
 
 def _read(data: bytes, kind: str, attached: Attached) -> Converted:
     if kind in OFFICE:
-        return Converted(office.read(data, kind), kind)
+        scanned = pictures.read_scans(data) if kind == PDF and pictures.is_loaded() else ""
+        return Converted(office.read(data, kind, scanned=scanned), kind)
+    if kind in PICTURES:
+        return Converted(pictures.read(data), kind)
     if kind == MAIL:
         return text_of_letter(letter_of_mail(data, WHOLE), WHOLE, attached=attached)
     if kind == MBOX:

@@ -18,7 +18,7 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from hub.text import office
+from hub.text import office, pictures
 from hub.text.files import MAIL, MBOX, Converted, ConvertLimits, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 
@@ -79,7 +79,12 @@ def _letter(fields: dict[str, Any]) -> Letter:
 
 _MAIN: Final = Path(__file__).with_name("worker_main.py")
 # One thread and one heap; otherwise each thread of a library reserves 64 MiB of the limited address space.
-_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "RAYON_NUM_THREADS": "1", "TOKIO_WORKER_THREADS": "1"}
+_ENVIRONMENT: Final = {
+    "MALLOC_ARENA_MAX": "1",
+    "RAYON_NUM_THREADS": "1",
+    "TOKIO_WORKER_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+}
 _POLL_S: Final = 0.1  # interval of checks for a cancellation
 _MOST_WORDS: Final = 300  # characters of a refusal, which may come from a compromised process
 # Signals of a process whose memory allocation failed, or whose processor time is used up.
@@ -121,6 +126,7 @@ def read_apart(
     Raises:
         NotConvertible: the file was refused, the process failed, or a limit was reached.
     """
+    limits = pictures.limits_for(kind, limits)
     task = Task(
         kind=kind,
         parent=os.getpid(),

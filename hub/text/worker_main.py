@@ -18,7 +18,7 @@ import pkgutil
 
 import msgspec
 
-from hub.text import confinement, office
+from hub.text import confinement, office, pictures
 from hub.text.files import MAIL, MBOX, OFFICE, Converted, NotConvertible
 from hub.text.letter import Letter
 from hub.text.letter_text import text_of_letter
@@ -69,6 +69,8 @@ def _warm(kind: str) -> None:
     """Load all that a conversion would load later, when no file can be opened any more."""
     if kind in OFFICE or (kind in (MAIL, MBOX, LETTER) and office.is_installed()):
         office.warm(kind)
+    if pictures.reads(kind):
+        pictures.warm()
     if kind in (MAIL, MBOX, LETTER):
         for module in pkgutil.iter_modules(encodings.__path__):
             if module.name not in ("mbcs", "oem", "cp65001"):  # Windows only

@@ -49,6 +49,7 @@ BARS: Final = {
     "9": Bar("a server with a limit of tokens a minute", "pace"),
     "10": Bar("a server without JSON modes", "planted", "measure_without_schema"),
     "11": Bar("files that would break a reader", "bombs"),
+    "scans": Bar("scanned pages by OCR, with the extra [ocr]", "scans"),
     "speech": Bar("spoken notes by an endpoint of transcriptions", "speech"),
     "12": Bar("a thousand questions at 200 ms", "speed"),
     "forms": Bar("documents of fifteen forms, through a hub to a device", "forms.measured", has_options=True),

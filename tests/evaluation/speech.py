@@ -6,7 +6,7 @@ The server of transcriptions really reads the recordings that the hub sends, and
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 
@@ -44,11 +44,11 @@ async def measure(told: Told) -> list[Figure]:
                 for name, said in planted.items():
                     sentences = {second: sentence for second, (_, sentence) in said.items()}
                     fillers = {second + 9.0: _FILLER for second in sentences}
-                    _write(folder, name, recording(sentences | fillers, _SECONDS))
+                    write_bytes(folder, name, recording(sentences | fillers, _SECONDS))
                 await play.device.start()
                 await play.has_connected()
                 run = await play.hub.ended(await play.hub.start_run(), within_s=120)
-                calls, found = server.calls, await _found(play)
+                calls, found = server.calls, await found_items(play)
                 again = await play.hub.ended(await play.hub.start_run(), within_s=60)
                 tasks.cancel_scope.cancel()
     told(f"run: {run['state']}/{run['outcome']}, then {again['state']}/{again['outcome']}")
@@ -56,9 +56,9 @@ async def measure(told: Told) -> list[Figure]:
     for name, said in planted.items():
         for second, (title, _) in said.items():
             clock = f"[{int(second) // 3600:02}:{int(second) // 60 % 60:02}:{int(second) % 60:02}] "
-            lines = [before for path, one, before in found if one == title and path == f"notes/{name}"]
+            lines = [one.before for one in found if (one.path, one.title) == (f"notes/{name}", title)]
             wrong += not any(before.endswith(clock) for before in lines)
-    titles = [title for _, title, _ in found]
+    titles = [item.title for item in found]
     recordings = _RECORDINGS + len(_FAULTS)
     return [
         at_least(f"recall of {len(expected)} facts said", len(expected & set(titles)) / len(expected), 1.0),
@@ -71,14 +71,24 @@ async def measure(told: Told) -> list[Figure]:
     ]
 
 
-def _write(folder: str, name: str, data: bytes) -> None:
+def write_bytes(folder: str, name: str, data: bytes) -> None:
+    """Write a file into the folder that the device shares."""
     path = Path(folder, "notes", name)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
 
 
-async def _found(play: Scene) -> list[tuple[str, str, str]]:
-    """Return path, title and the text before the quote of each item."""
+class FoundItem(NamedTuple):
+    """Item of the hub: where it is from, the text before its quote, and the number of the quote's line."""
+
+    path: str
+    title: str
+    before: str
+    line: int
+
+
+async def found_items(play: Scene) -> list[FoundItem]:
+    """Return all items of the hub."""
     found = []
     cursor: str | None = ""
     while cursor is not None:
@@ -87,13 +97,9 @@ async def _found(play: Scene) -> list[tuple[str, str, str]]:
         )
         for item in page["items"]:
             detail = await play.hub.get(f"/v1/items/{item['id']}")
-            found.append(
-                (
-                    item["path"],
-                    item["title"],
-                    ((detail["place"] or {}).get("excerpt") or {}).get("before", ""),
-                )
-            )
+            excerpt = detail["place"]["excerpt"]
+            line = excerpt["line"] + excerpt["before"].count("\n")
+            found.append(FoundItem(item["path"], item["title"], excerpt["before"], line))
         cursor = page["next_cursor"]
     return found
 

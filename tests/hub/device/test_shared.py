@@ -20,7 +20,7 @@ from hub.device.shared import (
     root_spellings,
     settle,
 )
-from hub.text.files import AUDIO, PLAIN, media_type_of
+from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
 from protocol.work import RunConfig, RunLimits
 from tests.support.families import each
 
@@ -324,18 +324,31 @@ def test_recordings_are_listed_for_an_agent_that_names_them_if_the_hub_reads_the
     places, _ = shared.places(())
     reads = ("audio/mp4", "text/html")
     for endings, listed, why in (
-        ((), [], "a recording is read only for an agent whose file_extensions name its ending"),
+        ((), [], "such files are read only for an agent whose file_extensions name their ending"),
         ((".m4a", "opus", ".jpg"), ["a.m4a"], "a recording needs [transcription] in the settings of the hub"),
     ):
         config = RunConfig(file_extensions=list(endings))
         files, skipped = shared.list_files(places, config, None, lambda: None, readable=reads)
         assert [file.parts[-1] for file in files] == listed
-        assert {one.path: one.reason for one in skipped}["notes/b.opus"].endswith(why)
+        reasons = {one.path: one.reason for one in skipped}
+        assert reasons["notes/b.opus"].endswith(why)
+        assert "notes/c.jpg" in reasons
+
+
+def test_a_picture_that_an_agent_names_says_which_extra_it_needs(home: Path) -> None:
+    _write(home, "notes/a.png", text="x")
+    shared = _share(home, "notes")
+    places, _ = shared.places(())
+    config = RunConfig(file_extensions=[".png"])
+    _, (skipped,) = shared.list_files(places, config, None, lambda: None)
+    assert skipped.reason.endswith("a picture of text needs the extra [ocr]: pip install 'device-hub[ocr]'")
+    files, _ = shared.list_files(places, config, None, lambda: None, readable=("image/png",))
+    assert [file.path for file in files] == ["notes/a.png"]
 
 
 @each("ending", NO_TEXT)
 def test_no_file_that_has_a_converter_is_taken_for_one_without_text(ending: str) -> None:
-    assert media_type_of(f"a{ending}") in {PLAIN, *AUDIO}
+    assert media_type_of(f"a{ending}") in {PLAIN, *AUDIO, *PICTURES}
 
 
 def test_a_folder_inside_a_shared_one_is_shared_once(home: Path) -> None:
