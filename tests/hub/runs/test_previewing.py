@@ -29,6 +29,7 @@ from storage.connectors import seen_messages
 from storage.runs import model_calls
 from storage.runs.run_moves import CannotRun
 from storage.runs.runs import RunRow
+from storage.runs.schema import items
 from storage.schema import metadata
 from storage.store import Connection, Store
 from tests.support.clock import FakeClock
@@ -174,6 +175,14 @@ async def test_a_changed_item_is_shown_with_its_values_before(bench: Bench) -> N
     assert (item.before["dueDate"], item.data["dueDate"]) == (1796083200000, 1796342400000)
 
 
+async def test_an_item_that_waits_for_its_device_is_known_as_each_next_run_brings_it(bench: Bench) -> None:
+    await first_run(bench)
+    await bench.store.write(lambda c: c.execute(sa.update(items).values(answered_at=None)))
+    others = PreviewRequest(data_types=(TableName.TASKS, TableName.NOTES))
+    found = await previewed(bench, bench.connect(runs=folder(**FILES)), others)
+    assert (found.last.read, found.last.known, found.items) == (4, 2, [])
+
+
 async def test_the_newest_files_are_read_if_a_number_is_given(bench: Bench) -> None:
     frames = folder(a="Pay the invoice of May.", b="Pay the invoice of June.", c="Pay the invoice of July.")
     manifest: Any = frames[0][0]
@@ -228,6 +237,7 @@ async def test_questions_of_a_preview_are_paid_by_the_budgets_of_its_agent(bench
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
     spent = await bench.store.read(model_calls.spent_by, bench.agent.id, since=0)
     assert spent.usage.cost_nanos == found.last.spent.cost_nanos == 440_000 < NANOS
+    assert await bench.store.read(model_calls.costs, "run", since=0, until=bench.now_ms + 1) == []
 
 
 async def test_a_preview_holds_the_locks_of_its_agent_while_it_reads(bench: Bench) -> None:
