@@ -55,6 +55,7 @@ BARS: Final = {
     "forms": Bar("documents of fifteen forms, through a hub to a device", "forms.measured", has_options=True),
     "metrics": Bar("a million samples over thirty virtual days", "measurements"),
     "calibration": Bar("the size of chunks found for three kinds of models", "calibration"),
+    "verdicts": Bar("a reviewer with one preference: verdicts as examples", "verdicts"),
     "peers": Bar("LangExtract and Instructor on the same documents", "peers.side_by_side"),
 }
 
