@@ -85,7 +85,7 @@ class Contents:
 
     def __init__(self, shared: SharedFolders, clock: Clock, digests: Digests | None = None) -> None:
         self._shared = shared
-        self._clock = clock
+        self.clock = clock
         self._digests = digests
 
     def digest(self, file: SharedFile, check: Check) -> str:
@@ -101,7 +101,7 @@ class Contents:
             sha = hashlib.sha256()
             for block in _blocks(descriptor, info, check):
                 sha.update(block)
-        stamp, now_ns = stamp_of(info), int(self._clock.now().timestamp() * 1e9)
+        stamp, now_ns = stamp_of(info), int(self.clock.now().timestamp() * 1e9)
         if self._digests is not None and stamp.is_settled(now_ns):
             self._digests.keep(file.folder, file.parts[-1], stamp, sha.digest())
         return sha.hexdigest()
@@ -198,6 +198,7 @@ def _blocks(descriptor: int, before: os.stat_result, check: Check) -> Iterator[b
         raise Unreadable(SkipReason.CHANGED)
 
 
+REMIND_S: Final = 30.0  # between two frames while a file is converted; a hub waits 120 s for one
 MAX_RUNS: Final = 4  # concurrent runs; a hub assigns one by default
 _MOST_FENCES: Final = 4_096
 
@@ -460,7 +461,7 @@ class FolderRun:
 
     async def _send_file(self, file: SharedFile) -> None:
         try:
-            text = await self._in_thread(self._read, file)
+            text = await self._read_with_reminders(file)
         except Unreadable as error:
             self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
             return
@@ -479,6 +480,28 @@ class FolderRun:
                 )
             )
         self._sent += 1
+
+    async def _read_with_reminders(self, file: SharedFile) -> FileText:
+        """Read a file in a thread; frames meanwhile keep the hub from giving up a run over a long scan.
+
+        Raises Unreadable as ``_read`` does.
+        """
+        unreadable: Unreadable | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._remind)
+            try:
+                return await self._in_thread(self._read, file)
+            except Unreadable as error:
+                unreadable = error
+            finally:
+                tasks.cancel_scope.cancel()
+        assert unreadable is not None
+        raise unreadable
+
+    async def _remind(self) -> None:
+        while True:
+            await self._contents.clock.sleep(REMIND_S)
+            await self._send_batch(even_if_empty=True)
 
     def _read(self, file: SharedFile) -> FileText:
         around = len(msgspec.json.encode(file.path)) + _FRAME_ROOM
@@ -502,8 +525,8 @@ class FolderRun:
         self._batch.append(piece)
         self._batch_bytes += size
 
-    async def _send_batch(self) -> None:
-        if self._batch:
+    async def _send_batch(self, *, even_if_empty: bool = False) -> None:
+        if self._batch or even_if_empty:
             pieces, self._batch, self._batch_bytes = self._batch, [], 0
             run = self.frame
             await self._send(

@@ -1,6 +1,7 @@
 """A run at the device: what is offered, what is sent, on which credit, and how it ends."""
 
 import hashlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,8 +12,8 @@ import msgspec
 import pytest
 from anyio.abc import TaskGroup
 
-from hub.device.run_reading import MAX_RUNS, Contents, Library, Readings
-from hub.device.shared import Root, SharedFolders
+from hub.device.run_reading import MAX_RUNS, REMIND_S, Contents, Library, Readings
+from hub.device.shared import Root, SharedFile, SharedFolders
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
@@ -504,3 +505,34 @@ async def test_a_run_with_tiny_pieces_is_refused(open_desk: OpenDesk) -> None:
         ack = await desk.hear(AgentAck)
 
     assert (ack.accepted, ack.reason) == (False, ErrorCode.BAD_PARAMS)
+
+
+async def test_a_hub_hears_of_a_run_while_a_long_file_is_converted(
+    open_desk: OpenDesk, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_converted = threading.Event()
+    text = Contents.text
+
+    def slow(self: Contents, file: SharedFile, *args: Any, **options: Any) -> Any:
+        if file.path == "notes/b.md":
+            assert is_converted.wait(PATIENCE_S)
+        return text(self, file, *args, **options)
+
+    monkeypatch.setattr(Contents, "text", slow)
+    async with open_desk() as desk:
+        desk.write(a="call Ana", b="pay rent")
+        desk.run()
+        await desk.hear(AgentAck)
+        await desk.hear(AgentManifest)
+        desk.fetch("a", "b")
+        sent = []
+        for _ in range(2):
+            with anyio.fail_after(PATIENCE_S):
+                while desk.hears_nothing():
+                    await clock.pass_time(REMIND_S)
+            sent.append([file.path for file in (await desk.hear(AgentData)).files])
+        is_converted.set()
+        frames = await desk.hear_all()
+
+    assert sent == [["notes/a.md"], []]
+    assert [piece.path for piece in _pieces(frames)] == ["notes/b.md"]
