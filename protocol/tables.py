@@ -6,12 +6,15 @@ every insert, the *device* sets it itself. Ids, flags and foreign keys are never
 Five tables are built in; an operator may declare more of them, in the same way.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from protocol.frame import Field, Record
+from protocol.frame import Field, Name, Record, Text
 
 
 class TableName(StrEnum):
@@ -28,7 +31,7 @@ class Kind(StrEnum):
     """Type of a column's value, on the wire and in the device's SQLite file."""
 
     TEXT = "text"
-    INTEGER = "integer"
+    NUMBER = "number"  # with or without decimals
     EPOCH_MS = "epoch_ms"  # UTC epoch milliseconds
     NAMES = "names"  # a JSON array of strings; stored as its JSON text
     FLAG = "flag"  # 0 or 1
@@ -43,19 +46,22 @@ class Filler(StrEnum):
     PERSON = "person"  # the owner, at the latest when approving
 
 
-class Column(msgspec.Struct, frozen=True, kw_only=True):
+MOST_NUMBER = 1e300  # JSON has neither infinity nor NaN
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Column. *required* applies to a suggestion, *required_to_approve* to an approved row."""
 
-    name: str
+    name: Name
     kind: Kind
     filler: Filler = Filler.MODEL
     required: bool = False
     required_to_approve: bool = False
-    choices: tuple[str, ...] = ()
+    choices: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
     default: str | int | None = None
     max_length: int = 2_000  # characters; for NAMES, of each name
-    refers_to: str | None = None  # a table
-    about: str = ""
+    refers_to: Name | None = None  # a table
+    about: Text = ""
 
 
 _ID = Column(name="id", kind=Kind.TEXT, filler=Filler.DEVICE, required=True, about="the row's own id")
@@ -80,11 +86,11 @@ class DeviceTable(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_def
         fields: columns of the table itself, in order; ``columns`` has those that every table has, too.
     """
 
-    name: str
-    about: str = ""
-    title: str
-    key: tuple[str, ...]
-    fields: tuple[Column, ...]
+    name: Name
+    about: Text = ""
+    title: Name
+    key: Annotated[tuple[Name, ...], Meta(max_length=64)]
+    fields: Annotated[tuple[Column, ...], Meta(max_length=64)]
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -212,6 +218,11 @@ def tables_with(own: tuple[DeviceTable, ...]) -> Tables:
     return Tables(_BUILT_IN, own) if own else TABLES
 
 
+def plain_choice(text: str) -> str:
+    """Return *text* as choices are compared: without regard to case, blanks and hyphens."""
+    return re.sub(r"[\s_-]+", "_", text.strip().lower())
+
+
 def problems_of(
     table: DeviceTable, data: Mapping[str, Field], fillers: frozenset[Filler], *, is_partial: bool = False
 ) -> list[str]:
@@ -263,9 +274,14 @@ def problem_of(column: Column, value: Field) -> str | None:
         case Kind.FLAG:
             if value not in (0, 1):
                 return f"expected 0 or 1, got {str(value)[:40]!r}"
-        case Kind.INTEGER | Kind.EPOCH_MS:
+        case Kind.NUMBER:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return f"expected a number, got {type(value).__name__}"
+            if not -MOST_NUMBER <= value <= MOST_NUMBER:
+                return f"expected a number from -{MOST_NUMBER:g} to {MOST_NUMBER:g}"
+        case Kind.EPOCH_MS:
             if isinstance(value, bool) or not isinstance(value, int):
                 return f"expected a whole number, got {type(value).__name__}"
-            if column.kind is Kind.EPOCH_MS and not 0 <= value <= 253_402_300_799_999:
+            if not 0 <= value <= 253_402_300_799_999:
                 return "expected UTC epoch milliseconds between 1970 and 9999"
     return None

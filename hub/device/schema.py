@@ -4,8 +4,12 @@ Columns keep the camelCase names of the wire. Invariants are constraints of the 
 other programs that write to it, too.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
+from protocol.own_tables import MAX_TEXT_CHARS
 from protocol.tables import TABLES, Column, DeviceTable, Kind
 
 APPLICATION_ID: Final = 0x44487562  # "DHub": identifies a device's file
@@ -186,14 +190,65 @@ def statements() -> list[str]:
     ]
 
 
+def create_own(table: DeviceTable) -> str:
+    """Return the statement that creates a table of an operator.
+
+    Its columns check types only: the other rules of a declaration may change, so ``guards`` has them.
+    """
+    return _create(table, own=True)
+
+
+def added(column: Column) -> str:
+    """Return the definition of a column that is added to a table of an operator."""
+    return _column(msgspec.structs.replace(_open(column), required=False))
+
+
+def guards(table: DeviceTable) -> list[str]:
+    """Return the statements that replace the triggers by which the file keeps the rules of a table.
+
+    A value is checked when it is written, so rows of an earlier declaration can still be approved.
+    """
+    checks = [check for column in table.fields for check in _rules(table, column)]
+    statements = []
+    for event in ("INSERT", "UPDATE"):
+        name = quoted(f"{table.name}.{event.lower()}")
+        raised = "".join(
+            f" SELECT RAISE(ABORT, {_literal(message)}) WHERE {wrong}"
+            + (f" AND ({changed});" if event == "UPDATE" else ";")
+            for wrong, changed, message in checks
+        )
+        statements.append(f"DROP TRIGGER IF EXISTS {name}")
+        statements.append(
+            f"CREATE TRIGGER {name} BEFORE {event} ON {quoted(table.name)} BEGIN{raised or ' SELECT 1;'} END"
+        )
+    return statements
+
+
+def _rules(table: DeviceTable, column: Column) -> Iterator[tuple[str, str, str]]:
+    """Yield for each rule of a column: what breaks it, when an update is checked, and a message."""
+    where, new = f"{table.name}.{column.name}", f"NEW.{quoted(column.name)}"
+    changed = f"{new} IS NOT OLD.{quoted(column.name)}"
+    if column.choices:
+        listed = ", ".join(_literal(choice) for choice in column.choices)
+        yield f"{new} NOT IN ({listed})", changed, f"{where}: is none of its choices"
+    if column.kind is Kind.TEXT:
+        long = f"{where}: longer than {column.max_length} characters"
+        yield f"length({new}) > {column.max_length}", changed, long
+    if column.required:
+        yield f"coalesce({new}, '') = ''", changed, f"{where}: is required"
+    if column.required_to_approve:
+        lacks = f"NEW.\"isApproved\" = 1 AND coalesce({new}, '') IN ('', '[]')"
+        yield lacks, f'OLD."isApproved" = 0 OR {changed}', f"{where}: is required to approve"
+
+
 def quoted(name: str) -> str:
     """Quote a table's or column's name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def _create(table: DeviceTable) -> str:
-    parts = [_column(column) for column in table.columns]
-    for column in table.columns:
+def _create(table: DeviceTable, *, own: bool = False) -> str:
+    parts = [_column(_open(column) if own and column in table.fields else column) for column in table.columns]
+    for column in () if own else table.columns:
         if column.required_to_approve:
             constraint = quoted(f"{table.name}.{column.name}: is required to approve")
             name = quoted(column.name)
@@ -205,7 +260,7 @@ def _create(table: DeviceTable) -> str:
 def _column(column: Column) -> str:
     name = quoted(column.name)
     is_text = column.kind in (Kind.TEXT, Kind.NAMES)
-    parts = [name, "TEXT" if is_text else "INTEGER"]
+    parts = [name, "TEXT" if is_text else "REAL" if column.kind is Kind.NUMBER else "INTEGER"]
     if column.name == "id":
         parts.append("PRIMARY KEY")
     if column.required or column.default is not None:
@@ -216,6 +271,11 @@ def _column(column: Column) -> str:
     if column.refers_to is not None:
         parts.append(f"REFERENCES {quoted(column.refers_to)} (id)")
     return " ".join(parts)
+
+
+def _open(column: Column) -> Column:
+    """Return a column of an operator's table without the rules that ``guards`` has."""
+    return msgspec.structs.replace(column, choices=(), max_length=MAX_TEXT_CHARS, required=False)
 
 
 def _checks(column: Column, name: str) -> list[str]:
@@ -232,7 +292,7 @@ def _checks(column: Column, name: str) -> list[str]:
             return [f"{name} IN (0, 1)"]
         case Kind.EPOCH_MS:
             return [f"{name} BETWEEN 0 AND 253402300799999"]
-        case Kind.INTEGER:
+        case Kind.NUMBER:
             return []
 
 

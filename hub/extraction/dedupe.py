@@ -57,7 +57,41 @@ def once(items: Iterable[Item], tables: Tables = TABLES) -> tuple[tuple[Item, ..
             continue
         neighbours.add(item.start, words, len(unique))
         unique.append(item)
-    return tuple(unique), tuple(doubles)
+    return _once_by_key(unique, doubles, tables), tuple(doubles)
+
+
+def _once_by_key(unique: Iterable[Item], doubles: list[Dropped], tables: Tables) -> tuple[Item, ...]:
+    """Remove items of an operator's tables that say no more than another one with the same key.
+
+    Such a table declares what makes two rows the same, wherever a document has them.
+    """
+    distinct: dict[int, Item] = {}
+    same: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, item in enumerate(unique):
+        if item.table in TABLES:
+            distinct[number] = item
+            continue
+        key = (item.table, *(fold(str(item.data.get(name) or "")) for name in tables.of(item.table).key))
+        known = same[key][-_NEIGHBOURS:]
+        if any(_has_all_of(distinct[other], item) for other in known):
+            doubles.append(Dropped(table=item.table, reason="duplicate"))
+            continue
+        for other in known:
+            if _has_all_of(item, distinct[other]):
+                doubles.append(Dropped(table=item.table, reason="duplicate"))
+                same[key].remove(other)
+                del distinct[other]
+        same[key].append(number)
+        distinct[number] = item
+    return tuple(distinct.values())
+
+
+def _has_all_of(one: Item, other: Item) -> bool:
+    """Return True if *one* has every value of *other*, without regard to spelling."""
+    values = [(one.data.get(name), value) for name, value in other.data.items()]
+    return other.unresolved.items() <= one.unresolved.items() and all(
+        mine is not None and fold(str(mine)) == fold(str(value)) for mine, value in values
+    )
 
 
 class _Places:

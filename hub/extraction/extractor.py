@@ -26,7 +26,7 @@ from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Reading
 from hub.extraction.redaction import Redaction
 from hub.extraction.validate import Material
-from protocol.tables import DeviceTable, TableName
+from protocol.tables import TABLES, DeviceTable, TableName, Tables
 
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
@@ -45,10 +45,12 @@ class Extractor:
 
     Args:
         secret: secret of this hub, for delimiters that no author of a document can guess.
+        tables: declarations of all tables, for new runs.
     """
 
-    def __init__(self, models: Models, *, secret: bytes) -> None:
+    def __init__(self, models: Models, *, secret: bytes, tables: Tables = TABLES) -> None:
         self.models = models
+        self.tables = tables
         self._secret = secret
         # One at a time: the interpreter lock prevents parallelism, and each needs ten times the size of its
         # text.
@@ -127,7 +129,8 @@ class Extractor:
     def _prompts(self, model: LanguageModel, material: Material) -> Iterator[Prompt | LiteralPrompt]:
         """Yield one prompt for all tables, or for a small model one for each table."""
         if model.is_literal:
-            for table in LiteralPrompt.ORDER:
+            own = (table.name for table in material.options.own_tables)
+            for table in (*LiteralPrompt.ORDER, *own):
                 if table in material.options.data_types:
                     yield LiteralPrompt(material, table)
         else:
@@ -151,6 +154,8 @@ class Extractor:
             model.name if model else None,
             sorted((rule.name, rule.regex or "") for rule in options.redact),
         ]
+        if options.own_tables:  # a changed declaration reads documents again
+            meaning.append(options.own_tables)
         return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
 
 

@@ -103,8 +103,10 @@ def _value(column: Column) -> JsonSchema:
     match column.kind:
         case Kind.NAMES:
             return _typed("array", column) | {"items": {"type": "string"}}
-        case Kind.INTEGER | Kind.FLAG:
-            return _typed("integer", column)
+        case Kind.NUMBER:
+            return _typed("number", column)
+        case Kind.FLAG:
+            return _typed("boolean", column)
         case Kind.TEXT | Kind.EPOCH_MS:  # a date is local text: models cannot compute epoch times
             return _typed("string", column) | ({"enum": [*column.choices, *null]} if column.choices else {})
 
@@ -180,7 +182,7 @@ class Example(msgspec.Struct, frozen=True):
     """Sentence with the fields of its record, or None if it contains no record."""
 
     text: str
-    fields: dict[str, str | list[str]] | None = None
+    fields: dict[str, str | float | bool | list[str]] | None = None
 
 
 NOTHING: Final = Example("Thank you all for the lovely lunch.")
@@ -290,6 +292,66 @@ ROWS: Final[dict[TableName, tuple[Example, ...]]] = {
 }
 
 
+_OWN_WORDS: Final = (("Alder", "Birch", "Cedar", "Dogwood"), ("Elm", "Fir", "Ginkgo", "Hazel"))
+_LITERAL_KINDS: Final = frozenset({Kind.TEXT, Kind.EPOCH_MS, Kind.NAMES})  # that a model can copy
+
+
+def example_of(
+    table: DeviceTable, words: Sequence[str] = _OWN_WORDS[0], *, is_literal: bool = False
+) -> Example:
+    """Return an example of a record; that of a table of an operator is made from its declaration.
+
+    Args:
+        words: values of texts.
+        is_literal: leave out values that cannot be copied.
+    """
+    if table.name in ONE:
+        return ONE[TableName(table.name)]
+    columns = [column for column in columns_of(table) if column.name != table.title]
+    if is_literal:
+        columns = [column for column in columns if column.kind in _LITERAL_KINDS and not column.choices]
+    fields: dict[str, str | float | bool | list[str]] = {table.title: words[0]}
+    for column, word in zip(columns, words[1:], strict=False):
+        fields[column.name] = _example_value(column, word)
+    sentence = ", ".join(f"{name} {_spoken(value)}" for name, value in fields.items())
+    return Example(f"Of {table.name}: {sentence}.", fields)
+
+
+def _example_value(column: Column, word: str) -> str | float | bool | list[str]:
+    match column.kind:
+        case Kind.NUMBER:
+            return 12.0
+        case Kind.FLAG:
+            return True
+        case Kind.NAMES:
+            return [word]
+        case Kind.EPOCH_MS:
+            return "2025-05-05"
+        case _:
+            return column.choices[0] if column.choices else word
+
+
+def _spoken(value: str | float | bool | list[str]) -> str:
+    if isinstance(value, bool):
+        return "yes"
+    if isinstance(value, list):
+        return " ".join(value)
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def _literal_words(table: DeviceTable) -> str:
+    if table.name in ONE:
+        return _LITERAL_WORDS[TableName(table.name)]
+    return f"You find {table.name} in a sentence: {table.about}. If the sentence tells none, items is empty."
+
+
+def _literal_rows(table: DeviceTable) -> Sequence[Example]:
+    if table.name in ONE:
+        return ROWS[TableName(table.name)]
+    one, other = (example_of(table, words, is_literal=True) for words in _OWN_WORDS)
+    return (_LAKE, one, _LOGO, _DAYS, _MUSEUM, NOTHING, other, _PEOPLE)
+
+
 class Prompt:
     """Prompts about one document, for *tables*.
 
@@ -304,7 +366,7 @@ class Prompt:
         self._redaction = material.redaction
         self._labels = material.labels
         self._most: dict[Chunk, int] = {}
-        examples = [ONE[TableName(name)] for name in tables]
+        examples = [example_of(table) for table in self._tables]
         self._before = (
             Message("system", self._system(material.options)),
             Message("user", _fence(NOTHING.text, "5d0e93a1c7b2f486")),
@@ -428,13 +490,13 @@ class LiteralPrompt:
         TableName.NOTES,
     )
 
-    def __init__(self, material: Material, name: TableName) -> None:
+    def __init__(self, material: Material, name: str) -> None:
         self._text = material.document.text
         self._table = table = material.options.tables[name]
         self._redaction = material.redaction
-        self._fields = list(ONE[name].fields or {})
-        before = [Message("system", _LITERAL_WORDS[name])]
-        for example in ROWS[name]:
+        self._fields = list(example_of(table, is_literal=True).fields or {})
+        before = [Message("system", _literal_words(table))]
+        for example in _literal_rows(table):
             before.append(Message("user", example.text))
             before.append(Message("assistant", _answer([table], [example], fields=self._fields)))
         self._before = tuple(before)

@@ -37,7 +37,7 @@ from hub.extraction.when.resolve import date_ms, day_ms, resolve
 from hub.text.archives import Message, messages_in
 from hub.text.files import MBOX
 from protocol.frame import Field
-from protocol.tables import TableName
+from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, plain_choice
 
 if TYPE_CHECKING:
     from icalendar.cal import Component
@@ -83,7 +83,7 @@ _CELL_PRIORITY: Final[dict[str, str]] = {
 class _Columns(msgspec.Struct, frozen=True):
     """Interpretation of a header: the table, and the column of each field."""
 
-    table: TableName
+    table: DeviceTable
     fields: dict[str, int]
 
 
@@ -96,7 +96,7 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
         rows = list(_rows(text, delimiter))
     except csv.Error:
         return None
-    columns = _columns(rows[0].cells) if rows else None
+    columns = _columns(rows[0].cells, options) if rows else None
     if columns is None or any(len(row.cells) > len(rows[0].cells) for row in rows):
         return None
     header = (text[rows[0].start : rows[0].end],)
@@ -104,10 +104,11 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
     items: list[Item] = []
     prose: list[Passage] = []
     for row in rows[1:]:
-        item = make_item(columns.table, _row_fields(columns, row, dates), text, row.start, row.end, options)
+        fields, name = _row_fields(columns, row, dates), columns.table.name
+        item = None if fields is None else make_item(name, fields, text, row.start, row.end, options)
         if item is not None:
             items.append(item)
-        elif columns.table in options.data_types:  # for example without a title, or with an informal date
+        elif name in options.data_types:  # for example without a title, or with an informal date
             # Adjacent rows are merged, because each passage needs a question.
             is_next = bool(prose) and not text[prose[-1].end : row.start].strip()
             prose.append(Passage(prose.pop().start if is_next else row.start, row.end, header))
@@ -134,17 +135,19 @@ def _rows(text: str, delimiter: str) -> Iterator[_Row]:
             yield _Row([cell.strip() for cell in cells], start, first.start + len(source.rstrip()))
 
 
-def _columns(header: list[str]) -> _Columns | None:
+def _columns(header: list[str], options: ExtractionOptions) -> _Columns | None:
     """Return the table that matches more of *header* than any other; ``None`` if it is ambiguous."""
     names = [_plain(name) for name in header]
     fitting: list[_Columns] = []
-    for table, spellings, significant in _TABLES:
+    own = [(table, *_own_spellings(table)) for table in options.own_tables]
+    built_in = [(options.tables[name], spelled, marks) for name, spelled, marks in _TABLES]
+    for table, spellings, significant in (*built_in, *own):
         found = {
             field: [place for place, name in enumerate(names) if name in known]
             for field, known in spellings.items()
         }
         is_clear = all(len(places) <= 1 for places in found.values())
-        if is_clear and found["title"] and any(found[field] for field in significant):
+        if is_clear and found[table.title] and any(found[field] for field in significant):
             fitting.append(_Columns(table, {field: places[0] for field, places in found.items() if places}))
     for one in fitting:
         used = set(one.fields.values())
@@ -173,18 +176,56 @@ class _Dates:
         return self._known[key]
 
 
-def _row_fields(columns: _Columns, row: _Row, dates: _Dates) -> dict[str, Field]:
-    """Return the row's cells by field; invalid values are appended to the description."""
+def _own_spellings(table: DeviceTable) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Return the spellings of the columns of an operator's table, and the columns besides its title."""
+    names = [column.name for column in table.columns if column.filler is Filler.MODEL]
+    return {name: (_plain(name),) for name in names}, tuple(name for name in names if name != table.title)
+
+
+def _row_fields(columns: _Columns, row: _Row, dates: _Dates) -> dict[str, Field] | None:
+    """Return the row's cells by field; invalid values of a task are appended to its description.
+
+    The result is None for invalid values of an operator's table.
+    """
     values: dict[str, Field] = {}
     unread: list[str] = []
     for field, place in columns.fields.items():
         cell = row.cells[place] if place < len(row.cells) else ""
-        values[field] = _value(field, cell, dates)
+        column = columns.table.column(field)
+        if column is not None and columns.table.name not in TABLES:
+            values[field] = _own_value(column, cell, dates)
+        else:
+            values[field] = _value(field, cell, dates)
         if cell and values[field] is None:
             unread.append(f"{field}: {cell}")
-    if unread and columns.table is TableName.TASKS:
+    if unread and columns.table.name not in TABLES:
+        return None
+    if unread and columns.table.name == TableName.TASKS:
         values["description"] = "\n".join([*filter(None, [str(values.get("description") or "")]), *unread])
     return values
+
+
+_YES: Final = frozenset(("yes", "true", "x", "1"))
+_NO: Final = frozenset(("no", "false", "0"))
+_PLAIN_NUMBER: Final = re.compile(r"[+-]?\d{1,15}(?:\.\d{1,15})?")
+
+
+def _own_value(column: Column, cell: str, dates: _Dates) -> Field:
+    """Return the value of a cell by the type of its column; None if it is empty or of another type."""
+    match column.kind:
+        case Kind.NUMBER:
+            return float(cell) if _PLAIN_NUMBER.fullmatch(cell) else None
+        case Kind.FLAG:
+            word = cell.lower()
+            return 1 if word in _YES else 0 if word in _NO else None
+        case Kind.NAMES:
+            return [name.strip() for name in cell.split(";") if name.strip()] or None
+        case Kind.EPOCH_MS:
+            return dates.at_ms(cell, is_due=False)
+        case _ if column.choices:
+            return next((one for one in column.choices if plain_choice(one) == plain_choice(cell)), None)
+        case _:
+            return cell or None
 
 
 def _value(field: str, cell: str, dates: _Dates) -> Field:

@@ -40,6 +40,7 @@ _MOST_WORD_CHARS: Final = 64  # compared of a word, as its work grows with the s
 _NUMBER_WEIGHT: Final = 4  # as a word of five letters
 _IDEOGRAPH_WEIGHT: Final = 2
 _ELSEWHERE: Final = frozenset({"author"})  # people are often named elsewhere, as assignees are
+_FIGURE: Final = re.compile(r"\d(?:[.,'\u2019\u00a0\u202f ]?\d)*")
 _NAME: Final = re.compile(r"(?<=[^\W_]\W)[^\W\d_]\w+")  # not the first word of a sentence
 _GERMAN_NAME: Final = re.compile(r"(?<=\ban )[^\W\d_]\w+")
 _THOUSANDS: Final = re.compile(r"(?<=\d)[.,'\u2019\u00a0\u202f](?=\d{3}(?!\d))")
@@ -85,7 +86,10 @@ def is_supported(item: Item, text: str, tables: Tables = TABLES) -> bool:
     if not _PRONOUN.search(item.quote.lower()):  # the sentence alone
         before = before[max(map(before.rfind, _SENTENCE_ENDS)) + 1 :]
     quoted, around = _Source(item.quote), _Source(f"{before} {item.quote}")
-    return all(_is_supported(value, quoted, around) for value in _texts(item, tables.of(item.table)))
+    table = tables.of(item.table)
+    return all(_is_supported(value, quoted, around) for value in _texts(item, table)) and all(
+        _has_number(item.quote, value) for value in _numbers(item, table)
+    )
 
 
 def _texts(item: Item, table: DeviceTable) -> Iterator[str]:
@@ -94,6 +98,35 @@ def _texts(item: Item, table: DeviceTable) -> Iterator[str]:
         is_free = column.kind is Kind.TEXT and column.filler is Filler.MODEL and not column.choices
         if is_free and isinstance(value, str) and column.name not in _ELSEWHERE:
             yield value
+
+
+def _numbers(item: Item, table: DeviceTable) -> Iterator[float]:
+    for column in table.columns:
+        value = item.data.get(column.name)
+        if column.kind is Kind.NUMBER and isinstance(value, int | float):
+            yield value
+
+
+def _has_number(quote: str, value: float) -> bool:
+    """Return True if *quote* has a number, with points or commas in either meaning, or as a percentage."""
+    asked = {abs(value), round(abs(value) * 100, 9)}
+    return any(
+        not asked.isdisjoint(_meanings(match[0])) for match in _FIGURE.finditer(quote) if len(match[0]) <= 40
+    )
+
+
+def _meanings(figure: str) -> set[float]:
+    """Return the numbers that a spelling may mean: ``1,250`` is 1250 and 1.25."""
+    marks = re.findall(r"[.,]", figure)
+    whole = float(_digits(figure))
+    if not marks:
+        return {whole}
+    before, _, after = figure.rpartition(marks[-1])
+    return {whole, float(f"{_digits(before)}.{_digits(after)}")}
+
+
+def _digits(figure: str) -> str:
+    return re.sub(r"\D", "", figure) or "0"
 
 
 def _is_supported(value: str, quoted: "_Source", around: "_Source") -> bool:

@@ -34,7 +34,17 @@ from hub.extraction.items import Dropped, DropReason, ExtractionOptions, Item, R
 from hub.extraction.redaction import Redaction
 from hub.extraction.when.resolve import Anchor, dates_in, days_in, local_day, read_date, resolve
 from protocol.frame import Field, Record
-from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of, problems_of
+from protocol.tables import (
+    TABLES,
+    Column,
+    DeviceTable,
+    Filler,
+    Kind,
+    TableName,
+    plain_choice,
+    problem_of,
+    problems_of,
+)
 
 LEAST_QUOTE_CHARS: Final = 12  # shorter quotes are ambiguous: the whole sentence is shown
 
@@ -330,9 +340,8 @@ class Reading:
         match column.kind:
             case Kind.TEXT if isinstance(raw, str):
                 value = shown(raw).strip()
-                if column.choices:
-                    value = re.sub(r"[\s-]+", "_", value.lower())
-                return value
+                same = (one for one in column.choices if plain_choice(one) == plain_choice(value))
+                return next(same, value)
             case Kind.NAMES:
                 return self._names(raw)
             case Kind.EPOCH_MS if isinstance(raw, str):
@@ -340,8 +349,10 @@ class Reading:
                 words = shown(raw).strip()
                 moment = resolve(words, anchor=anchor, timezone=self._timezone, is_due=is_due)
                 return moment.at_ms if moment else None
-            case Kind.INTEGER | Kind.FLAG if isinstance(raw, int):
-                return raw
+            case Kind.NUMBER if isinstance(raw, int | float) and not isinstance(raw, bool):
+                return float(raw)
+            case Kind.FLAG if isinstance(raw, bool):
+                return int(raw)
             case _:
                 return None
 
