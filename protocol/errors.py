@@ -240,7 +240,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.CANCELLED: CodeInfo(_O, False, 409, "it was cancelled on purpose"),
     _E.BUSY: CodeInfo(_R, True, 409, "the device works on another run"),
     _E.NOTHING_SHARED: CodeInfo(_R, False, 409, "share a folder that the agent's paths lie in: '--root DIR'"),
-    _E.UNKNOWN_TABLE: CodeInfo(_R, False, 404, "the five tables are listed in PROTOCOL.md"),
+    _E.UNKNOWN_TABLE: CodeInfo(
+        _R, False, 404, "PROTOCOL.md has the built-in tables; others are in [[tables]] of hub.toml"
+    ),
     _E.BAD_RECORD: CodeInfo(_R, False, 422, "correct the fields that the message names"),
     _E.UNKNOWN_AGENT: CodeInfo(_O, False, 404, "'hub agents' lists the agents there are"),
     _E.UNKNOWN_DEVICE: CodeInfo(_O, False, 404, "'hub devices' lists the devices there are"),

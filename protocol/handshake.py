@@ -283,6 +283,7 @@ class CapabilityName(StrEnum):
     ROWS_LIST = "rows.list"
     ROWS_KNOWN = "rows.known"
     AGENT_WAKE = "agent.wake"
+    TABLE_DECLARE = "table.declare"
     TOOL_CALLS = "tool_calls"  # several calls in one frame
     HUBS = "hubs"
 

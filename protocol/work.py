@@ -24,6 +24,7 @@ from protocol.frame import (
     Text,
     Values,
 )
+from protocol.tables import DeviceTable
 
 Prompt = Annotated[str, Meta(max_length=32_768)]
 
@@ -52,6 +53,7 @@ class Action(StrEnum):
     BROWSER_OPEN = "browser.open"
     ROWS_LIST = "rows.list"  # rows that hubs wrote: see PROTOCOL.md, "Agreement about the past"
     ROWS_KNOWN = "rows.known"
+    TABLE_DECLARE = "table.declare"  # of a table that is not built in; see PROTOCOL.md
     AGENT_WAKE = "agent.wake"  # a slot of an agent's calendar has begun; see PROTOCOL.md
 
 
@@ -329,6 +331,7 @@ class ToolCall(Frame, frozen=True, kw_only=True, tag="tool_call"):
     agent_id: Id | None = None
     source: ItemSource | None = None
     review: RowReview | None = None  # review.apply
+    declares: DeviceTable | None = None  # table.declare
     deadline_ms: Count = 30_000  # how long the hub waits, counted from sending
 
 

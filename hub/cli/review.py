@@ -242,6 +242,7 @@ def _as_json(item: "DeviceItem | Question") -> dict[str, Any]:
     import msgspec
 
     fields: dict[str, Any] = msgspec.to_builtins(item)
+    fields.pop("declaration", None)  # the columns of the table
     return fields
 
 

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 from hub.clock import from_epoch_ms
 from hub.device.items import DeviceItem, SourceState
-from hub.device.owner import lacking
+from hub.device.owner import lacking, remedy
 from hub.printable import spelled
 from hub.text.excerpt import Excerpt, lines_around
 from protocol.frame import Field, Record
 from protocol.marks import MARKS
-from protocol.tables import SUGGESTED, TABLES, Column, Kind, TableName
+from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
 from protocol.work import Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
@@ -52,11 +52,11 @@ def lines_of(
         with_status: show the decision of the owner, and the project or task of the item.
         excerpt: lines around the quote, to be shown with it.
     """
-    columns = TABLES[TableName(item.table)].columns
+    columns = item.declaration.columns
     fields = [
         f"{column.name} {_spelt(column, item.data[column.name], item.remarks.timezone)}"
         for column in columns
-        if column.name in item.data and column.name in _SHOWN
+        if column.name in item.data and (column.name in _SHOWN or _is_short(item, column))
     ]
     quote = _quoted(item.quote) if item.quote else "no quote"
     around = [] if excerpt is None else list(lines_around(excerpt, item.quote or ""))
@@ -98,9 +98,15 @@ def _title(item: DeviceItem) -> str:
     return f"{item.title[:_LINE]}…" if is_cut and item.title == item.data.get("content") else item.title
 
 
+def _is_short(item: DeviceItem, column: Column) -> bool:
+    """Return True for a field of an operator's table that fits into a line."""
+    is_own = item.table not in TABLES and column.filler is Filler.MODEL
+    return is_own and column.name != item.declaration.title and column.max_length <= _LONG
+
+
 def _long(item: DeviceItem) -> list[Column]:
     """Return the columns whose texts may have many lines."""
-    columns = TABLES[TableName(item.table)].columns
+    columns = item.declaration.columns
     return [column for column in columns if column.kind is Kind.TEXT and column.max_length > _LONG]
 
 
@@ -126,12 +132,11 @@ def _lines(text: str, width: int | None) -> list[str]:
 def _remarks(item: DeviceItem) -> list[str]:
     """Return the warnings and changes that the owner reads before approving an item."""
     remarks = item.remarks
-    table = TABLES[TableName(item.table)]
+    table = item.declaration
     columns = {column.name: column for column in table.columns}
     lines = [MARKS.get(warning, warning) for warning in remarks.warnings]
     if (column := lacking(table, item.data)) is not None and not item.data.get("isApproved"):
-        name = column.name.removesuffix("Id")
-        lines.append(f"needs a {name}: hub review approve {item.label} --{name} TITLE")
+        lines.append(remedy(column, item.label))
     lines += [f"{one.field}: the meaning of {one.words!r} is unclear" for one in remarks.unresolved]
     lines += [
         f"{one.field} was {_spelt(columns.get(one.field), one.before, remarks.timezone)},"

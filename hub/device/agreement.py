@@ -10,13 +10,13 @@ from typing import Final
 
 import msgspec
 
-from hub.device import proposals, rows, verdicts
+from hub.device import own_tables, proposals, rows, verdicts
 from hub.device.rows import Refusal
 from protocol.calls import MAX_ASKED, MAX_PAGE_BYTES, KnownToDevice, ListedRow, RowsPage
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.handshake import StoreMark, Welcome
-from protocol.tables import TABLES, DeviceTable, Filler, TableName
+from protocol.tables import DeviceTable, Filler
 from protocol.work import ToolCall
 
 _MOST_DATA_BYTES: Final = 8_192  # of one row; a longer row is listed without its fields
@@ -132,11 +132,12 @@ def list_known(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, ob
         Refusal: too many ids, or values that are not ids.
     """
     calls, asked = _ids(call.data, "calls"), _ids(call.data, "rows")
+    tables = own_tables.tables_of(db).values()
     done = [id for id in calls if db.execute(_DONE, (id, hub)).fetchone()]
     known = [
         id
         for id in asked
-        for table in TABLES.values()
+        for table in tables
         if db.execute(_WRITTEN, (table.name, id, hub)).fetchone() and rows.find(db, table, id) is not None
     ]
     answer: dict[str, object] = msgspec.to_builtins(KnownToDevice(calls=done, rows=known))
@@ -151,7 +152,7 @@ def _ids(data: Record, name: str) -> list[str]:
 
 
 def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
-    table = TABLES[TableName(found["written_tbl"])]
+    table = own_tables.table_of(db, found["written_tbl"])
     row = rows.find(db, table, found["written_row"])
     state = verdicts.state_of(table, row, found["written"])
     return ListedRow(

@@ -14,7 +14,7 @@ from hub.device.owner import Decided, approve, edit, reject
 from hub.device.rows import Refusal
 from hub.device.schema import quoted
 from protocol.frame import Record
-from protocol.tables import TABLES, DeviceTable, TableName
+from protocol.tables import DeviceTable
 
 Verdict = Literal["approve", "edit", "reject"]
 MOST_SAVED: Final = 1_000  # decisions that can be taken back
@@ -65,7 +65,7 @@ class Inbox:
             NotDecided: the decision is refused.
             DeviceFileError: the item has changed since, or the disk fails.
         """
-        table = TABLES[TableName(item.table)]
+        table = item.declaration
         before = self._row(table, item.row_id)
         if verdict == "approve":
             decided = approve(self.path, [item.label], at_ms=at_ms, fields=fields)

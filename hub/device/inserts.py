@@ -26,6 +26,7 @@ from hub.device import (
     files,
     grants,
     messages,
+    own_tables,
     proposals,
     remote_review,
     rows,
@@ -45,7 +46,8 @@ from protocol.work import Action, Answer, ToolCall
 # For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a
 # backup may repeat a call of any age, which must not create a second row.
 KEEP_CALLS: Final = timedelta(days=30)
-_READ_ONLY: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN})  # read-only calls
+# Calls whose answers are not stored: reads, and the declaration of a table, which may change back.
+_NOT_STORED: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_KNOWN, Action.TABLE_DECLARE})
 _CHANGES: Final = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE})
 _PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
 BUSY_TIMEOUT_S: Final = 5.0  # another program may use the file concurrently
@@ -283,8 +285,8 @@ class DeviceStore:
         if known is not None:
             return _answers.decode(known["answer"]), counter
         row_id, answer = self._do(call)
-        if call.action in _READ_ONLY:
-            return answer, counter  # not stored: a repeated read returns the current state
+        if call.action in _NOT_STORED:
+            return answer, counter  # a repeated call returns the current state
         if call.action in _CHANGES and answer.error is None:
             counter += 1
             answer = msgspec.structs.replace(answer, counter=counter)
@@ -350,7 +352,9 @@ class DeviceStore:
             return None, agreement.list_rows(self._db, call, self.hub)
         if call.action is Action.ROWS_KNOWN:
             return None, agreement.list_known(self._db, call, self.hub)
-        table = rows.table_of(call)
+        if call.action is Action.TABLE_DECLARE:
+            return None, own_tables.declare(self._db, call)
+        table = own_tables.table_of(self._db, call.table)
         match call.action:
             case Action.INSERT:
                 row_id = self._ids.fresh()
@@ -460,6 +464,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         digests.CREATE,
         addresses.CREATE,
         remote_review.CREATE,
+        own_tables.CREATE,
     ):  # also in older files; older versions ignore them
         db.execute(table)
     db.execute("PRAGMA foreign_keys = ON")

@@ -26,7 +26,7 @@ from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
 from hub.text.mime import decode
 from protocol.frame import Record
-from protocol.tables import TABLES
+from protocol.tables import TABLES, DeviceTable
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 MOST_CACHED: Final = 16  # files whose text is cached
@@ -114,6 +114,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     """Inserted row with its source and its owner's verdict.
 
     Attributes:
+        declaration: of its table.
         data: columns with a value, without id and time stamps, as on the wire.
         quote: ``text[start:end]`` of the file at *source_path*, if the hub sent it.
         at: insertion time, aware UTC.
@@ -127,6 +128,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     label: str
+    declaration: DeviceTable
     table: str
     row_id: str
     title: str
@@ -190,6 +192,7 @@ def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record)
     return DeviceItem(
         number=review.number,
         label=review.label,
+        declaration=review.table,
         table=review.table.name,
         row_id=review.row_id,
         title=str(row[review.table.title]),

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from hub.clock import epoch_ms
-from hub.device import grants, messages, proposals, rows, verdicts
+from hub.device import grants, messages, own_tables, proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
 from hub.device.named_rows import cut, row_called
@@ -28,7 +28,7 @@ from protocol.calls import ANSWER_CHARACTERS
 from protocol.errors import ErrorCode
 from protocol.frame import Field, Record
 from protocol.messages import QuestionState
-from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind
+from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, plain_choice
 
 _TITLE_CHARACTERS: Final = 120  # of an item's title in a sentence
 _MOST_NAMED: Final = 8  # items in a sentence
@@ -80,8 +80,7 @@ def approve(
         else:
             assert review.row is not None
             if (column := lacking(review.table, {**review.row, **filled})) is not None:
-                name = column.name.removesuffix("Id")
-                raise _refused(f"it needs a {name}; approve it with --{name} TITLE")
+                raise _refused(f"it {remedy(column, review.label)}")
             rows.update(db, review.table, review.row_id, {**filled, "isApproved": 1}, at_ms)
         return f"approved: {_title(review, filled)}{report}"
 
@@ -131,14 +130,24 @@ def reject(path: Path, numbers: Sequence[int | str], *, deletes: bool = False) -
 
 def lacking(table: DeviceTable, row: Record) -> Column | None:
     """Return the column that *row* needs a value in before it can be approved, or None."""
-    return next((c for c in table.columns if c.required_to_approve and row.get(c.name) is None), None)
+    return next(
+        (c for c in table.columns if c.required_to_approve and row.get(c.name) in (None, "", [])), None
+    )
+
+
+def remedy(column: Column, label: str) -> str:
+    """Return what the approval of an item needs, and the command that gives it."""
+    if column.refers_to is None:
+        return f"needs a value of {column.name}: hub review edit {label} {column.name}=VALUE"
+    name = column.name.removesuffix("Id")
+    return f"needs a {name}: hub review approve {label} --{name} TITLE"
 
 
 def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     """Refuse to remove a row that other rows refer to; the Refusal names them by label, or as the owner's."""
     found = [
         (table.name, row_id)
-        for table in TABLES.values()
+        for table in own_tables.tables_of(db).values()
         for column in table.columns
         if column.refers_to == review.table.name
         for row_id in rows.ids_of(db, table, {column.name: review.row_id})
@@ -279,6 +288,9 @@ def _column(table: DeviceTable, name: str) -> Column:
     return column
 
 
+_FLAGS: Final = {"yes": 1, "true": 1, "1": 1, "no": 0, "false": 0, "0": 0}
+
+
 def _value(column: Column, text: str) -> Field:
     if not text:
         if column.required or column.required_to_approve or column.default is not None:
@@ -296,6 +308,17 @@ def _value(column: Column, text: str) -> Field:
                 raise _refused(problem) from None
         case Kind.NAMES:
             return [name.strip() for name in text.split(",") if name.strip()]
+        case Kind.NUMBER:
+            try:
+                return float(text)
+            except ValueError:
+                raise _refused(f"{column.name}: expected a number as 12.5, got {cut(text)}") from None
+        case Kind.FLAG:
+            if text.lower() not in _FLAGS:
+                raise _refused(f"{column.name}: expected yes or no, got {cut(text)}")
+            return _FLAGS[text.lower()]
+        case _ if column.choices:
+            return next((one for one in column.choices if plain_choice(one) == plain_choice(text)), text)
         case _:
             return text
 

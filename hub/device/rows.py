@@ -17,7 +17,6 @@ from protocol.errors import ErrorCode, HubError
 from protocol.frame import MAX_RESULT_BYTES, Field, Record
 from protocol.tables import (
     SUGGESTED,
-    TABLES,
     Column,
     DeviceTable,
     Filler,
@@ -25,7 +24,6 @@ from protocol.tables import (
     problem_of,
     problems_of,
 )
-from protocol.work import ToolCall
 
 # Fields that a hub may write: extracted values, flags, and decisions that a person made elsewhere.
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})
@@ -39,18 +37,6 @@ class Refusal(HubError):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.code = code  # type: ignore[misc]  # one class, many codes
-
-
-def table_of(call: ToolCall) -> DeviceTable:
-    """Return the table of *call*.
-
-    Raises:
-        Refusal: the table is unknown.
-    """
-    try:
-        return TABLES[call.table or ""]
-    except KeyError:
-        raise Refusal(ErrorCode.UNKNOWN_TABLE, f"there is no table {call.table!r}") from None
 
 
 def insert(
@@ -209,6 +195,8 @@ def _in_the_file(column: Column, value: Field) -> str | int | float | None:
         return msgspec.json.encode(_names(value)).decode()
     if isinstance(value, list):
         raise Refusal(ErrorCode.BAD_RECORD, f"{column.name}: expected one value, got a list")
+    if column.kind is Kind.NUMBER:
+        return float(value)
     return int(value) if column.kind is Kind.FLAG else value
 
 

@@ -10,10 +10,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from hub.device import rows
+from hub.device import own_tables, rows
 from hub.device.schema import quoted
 from protocol.frame import Record
-from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler
+from protocol.tables import SUGGESTED, DeviceTable, Filler
 from protocol.work import Changed, ItemSource, Provenance, Unresolved
 
 Word = Literal["approved", "edited", "rejected"]
@@ -152,7 +152,7 @@ def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
 
 def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
     """Yield every row that *hub*, or any hub, wrote, by table in the order of insertion."""
-    for table in TABLES.values():
+    for table in own_tables.tables_of(db).values():
         found = db.execute(
             "SELECT number, revision, row_id, call_id, written, reported FROM reviews"
             " WHERE tbl = ?1 AND (?2 IS NULL OR hub = ?2) ORDER BY number",

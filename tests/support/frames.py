@@ -61,6 +61,8 @@ def _values(kind: inspect.Type, codec: Codec) -> st.SearchStrategy[Any]:
             return st.sampled_from(list(kind.cls))
         case inspect.ListType():
             return st.lists(_values(kind.item_type, codec), min_size=kind.min_length or 0, max_size=2)
+        case inspect.VarTupleType():
+            return st.lists(_values(kind.item_type, codec), max_size=2).map(tuple)
         case inspect.DictType():
             return st.dictionaries(_values(kind.key_type, codec), _values(kind.value_type, codec), max_size=3)
         case inspect.RawType():

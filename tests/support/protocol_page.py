@@ -242,7 +242,7 @@ def _structs_in(struct: type[Any]) -> list[type[Any]]:
             case shapes.UnionType():
                 for one in kind.types:
                     visit(one)
-            case shapes.ListType():
+            case shapes.ListType() | shapes.VarTupleType():
                 visit(kind.item_type)
             case shapes.StructType():
                 found.append(kind.cls)
@@ -283,7 +283,7 @@ def _spelled(kind: shapes.Type) -> str:
             return "boolean"
         case shapes.EnumType():
             return ", ".join(f"`{value.value}`" for value in kind.cls)
-        case shapes.ListType():
+        case shapes.ListType() | shapes.VarTupleType():
             return f"list{_at_most(kind)} of {_spelled(kind.item_type)}"
         case shapes.DictType():
             return f"object{_at_most(kind)} of {_spelled(kind.value_type)}"
@@ -300,7 +300,7 @@ def _range(kind: shapes.IntType) -> str:
     return f" from {kind.ge}" if kind.le > 10**12 else f", {kind.ge} to {kind.le}"
 
 
-def _at_most(kind: shapes.ListType | shapes.DictType) -> str:
+def _at_most(kind: shapes.ListType | shapes.VarTupleType | shapes.DictType) -> str:
     return f" (at most {kind.max_length})" if kind.max_length else ""
 
 

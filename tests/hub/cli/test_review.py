@@ -243,9 +243,7 @@ def test_a_comment_is_given_its_task_by_number_or_title(
     comment = calendar[3]
     refused = review("approve", "2", comment)
     assert refused.exit_code == 1
-    assert (
-        f"{comment}  taskComments  done already?: it needs a task; approve it with --task" in refused.output
-    )
+    assert f"{comment}  taskComments  done already?: it needs a task: hub review approve" in refused.output
     assert "approved: pay the rent" in refused.output
     refused = review("approve", comment, "--task", "pay the rentt")
     assert "there is no 'pay the rentt'; did you mean 'pay the rent'?" in refused.output

@@ -219,6 +219,7 @@ def test_every_row_can_be_traced_to_the_words_it_came_from(store: DeviceStore, d
     assert item == DeviceItem(
         number=1,
         label="1",
+        declaration=TABLES["tasks"],
         table="tasks",
         row_id=item.row_id,
         title="Call Ana",

@@ -146,7 +146,7 @@ def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: Devi
     decided = approve(db, [2, 1], at_ms=5)
     assert decided.done == ["approved: call Ana"]
     assert decided.refused == [
-        "left as it is: 2  taskComments  done?: it needs a task; approve it with --task TITLE"
+        "left as it is: 2  taskComments  done?: it needs a task: hub review approve 2 --task TITLE"
     ]
     assert [item.verdict for item in read_items(db)] == ["approved", "open"]
 
