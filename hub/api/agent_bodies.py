@@ -19,8 +19,10 @@ from hub.settings.declared import declared_agent
 from hub.settings.problems import did_you_mean
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable
 from hub.settings.settings import Settings
+from hub.settings.table_settings import tables_of, unknown_tables
 from hub.settings.values import Flag, Name, live
 from protocol.errors import ErrorCode, HubError
+from protocol.tables import TABLES, Tables
 from storage.agents.declared_agents import DeclaredAgent
 
 _MODEL_USE: Final = ("allow_cloud", "outside", "redact", "batch", "budget_usd", "learn")
@@ -106,15 +108,20 @@ else:
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of hub.toml for every agent: time limit of a run in seconds, and redaction patterns."""
+    """Settings of hub.toml for every agent: time limit of a run in seconds, redaction patterns, tables."""
 
     run_wall_s: float = 3_600.0
     patterns: Mapping[str, str] = MappingProxyType({})
+    tables: Tables = TABLES
 
 
 def rules_of(settings: Settings) -> Rules:
     """Return the settings that hold for every agent."""
-    return Rules(run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns)
+    return Rules(
+        run_wall_s=settings.limits.run_wall_s,
+        patterns=settings.redaction.patterns,
+        tables=tables_of(settings.tables),
+    )
 
 
 def body_of(given: Mapping[str, Any], columns: Mapping[str, str] = _AS_THEY_ARE) -> AgentBody:
@@ -136,8 +143,10 @@ def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
     """Convert the body of a new agent to its stored form.
 
     Raises:
-        BadAgent: a redaction rule of the agent has no valid pattern.
+        BadAgent: a redaction rule of the agent has no valid pattern, or a table is not declared.
     """
+    for place, (message, hint) in unknown_tables(body.data_types or (), rules.tables):
+        raise BadAgent([f"data_types.{place}: {message}"], hint)
     for name in body.redact:
         if wrong := problem_of(RedactionRule(name, rules.patterns.get(name))):
             raise BadAgent([f"redact: {name!r}: {wrong}"], "patterns stand in [redaction] of hub.toml")

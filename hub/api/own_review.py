@@ -39,17 +39,17 @@ from hub.api.nouns.items import (
     VerdictResults,
 )
 from hub.api.nouns.system import MeView
+from hub.api.nouns.tables import fields_of
 from hub.api.pages import Pages
 from hub.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.device.inbox import Inbox, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.items import DeviceItem, read_excerpt
 from hub.device.owner import lacking
-from hub.runs.verdict_delivery import fixed_choices
 from hub.text.excerpt import Excerpt
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode
-from protocol.tables import TABLES, TableName
+from protocol.tables import SUGGESTED, TABLES, Column, Kind
 
 LINK_S: Final = 60.0
 MOST_BODY: Final = 1 << 20
@@ -162,7 +162,7 @@ class OwnReview:
                     for id, title in self._inbox.titles(TABLES[column.refers_to])
                 ),
             )
-            for column in TABLES[TableName(item.table)].columns
+            for column in item.declaration.columns
             if column.refers_to is not None
         ]
         return ItemChoices(is_asked=True, fields=tuple(fields))
@@ -192,7 +192,9 @@ class OwnReview:
                 raise DeviceFileError("there is no such item")
             if given.version not in (None, _version(item)):
                 raise DeviceFileError("the item has changed since it was shown")
-            fields = {name: _typed(value) for name, value in given.data.items()}
+            fields = {
+                name: _typed(value, item.declaration.column(name)) for name, value in given.data.items()
+            }
             self._inbox.judge(item, given.verdict, fields, at_ms=epoch_ms(self._clock.now()))
         except DeviceFileError as error:
             return VerdictResult(id=given.id, error=VerdictError(code=code, message=str(error)))
@@ -310,8 +312,8 @@ def _shown(item: DeviceItem) -> dict[str, Any]:
 def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
     proposed = None if item.proposal is None else item.proposal.data
     data = {**item.data, **item.belongs_to, **(proposed or {})}
-    data = {name: value for name, value in data.items() if not name.startswith("is")}
-    column = lacking(TABLES[TableName(item.table)], item.data)
+    data = {name: value for name, value in data.items() if name not in SUGGESTED}
+    column = lacking(item.declaration, item.data)
     place = None
     if item.quote:
         place = ItemPlace(quote=item.quote, start=item.start or 0, end=item.end or 0, excerpt=excerpt)
@@ -323,16 +325,16 @@ def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
         before=before,
         place=place,
         lacks=lacks,
-        choices=fixed_choices(item.table),
+        fields=fields_of(item.declaration),
     )
 
 
-def _typed(value: object) -> str:
+def _typed(value: object, column: Column | None) -> str:
     """Return a value of the page as an owner types it."""
     if isinstance(value, dict):  # a row by its title
         return str(value.get("title", ""))
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    if isinstance(value, int):
+    if isinstance(value, int) and column is not None and column.kind is Kind.EPOCH_MS:
         return from_epoch_ms(value).isoformat()
     return "" if value is None else str(value)

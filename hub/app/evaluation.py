@@ -39,6 +39,7 @@ from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
+from hub.settings.table_settings import tables_of
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32
@@ -229,7 +230,7 @@ async def evaluate(
         embedded = open_embedded(means, supervisor)
         opened = open_models(means, means.settings, embedded=embedded)
         await resources.enter_async_context(opened.clients)
-        config = extraction_config_of(agent)
+        config = extraction_config_of(agent, tables=tables_of(means.settings.tables))
         model = model_for(opened.models, allow_cloud=config.allow_cloud)
         await tasks.start(supervisor.serve)
         asked = None if model is None else CountedModel(model, means.settings.budget)

@@ -65,6 +65,7 @@ from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
+from hub.settings.table_settings import tables_of
 from storage.devices import nodes
 
 # A failure of these services ends the process, and the next start recovers; others are restarted.
@@ -113,7 +114,7 @@ class Hub:
         models_in_use = ModelsInUse(context, self.supervisor)
         resources.push_async_callback(models_in_use.close)
         models = models_in_use.opened.models
-        extractor = Extractor(models, secret=start.secret)
+        extractor = Extractor(models, secret=start.secret, tables=tables_of(context.settings.tables))
         takeovers = Takeovers(context.clock)
         self.roster = roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
         accounts = await make_accounts(context, resources)
@@ -286,6 +287,7 @@ class Hub:
         add("measurements", measurements, turns=measurements.turns)
 
         def apply(settings: Settings) -> None:
+            extractor.tables = tables_of(settings.tables)
             work.apply(settings.limits)
             work.apply_budget(settings.budget)
             work.apply_trust(settings.trust)

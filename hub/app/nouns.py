@@ -40,6 +40,7 @@ from hub.api.nouns.schedules import Plans, Schedules, Slots
 from hub.api.nouns.sessions import PagesAt
 from hub.api.nouns.summaries import Summaries
 from hub.api.nouns.system import About, System, Where
+from hub.api.nouns.tables import DeviceTables
 from hub.api.nouns.templates import Templates
 from hub.api.nouns.traces import Traces
 from hub.api.nouns.upkeep import Upkeep
@@ -179,6 +180,7 @@ def make_nouns(
             metrics=context.metrics,
             seals=work.seals,
             on_given=work.verdicts.recheck,
+            tables=lambda: work.extractor.tables,
         ),
         Keys(store, accounts, sharing, clock=clock),
         Locks(store, work.locks, clock=clock),
@@ -202,6 +204,7 @@ def make_nouns(
             disk=disk,
             lag=lag,
         ),
+        DeviceTables(store, lambda: work.extractor.tables),
         Templates(store=store, writer=writer, lines=lines),
         Traces(store),
         upkeep,

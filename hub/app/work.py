@@ -84,6 +84,7 @@ class Work:
             ids=ids,
             on_agreed=self._agreed,
             on_lost=lambda device_id, epoch: self.dispatcher.device_lost(device_id, epoch),
+            tables=lambda: extractor.tables,
         )
         self._mailboxes = MailboxVisits(
             store,
@@ -95,7 +96,7 @@ class Work:
             trusted=context.settings.trust.senders,
         )
         asking = Asking(store, models=models, budgets=self.budgets, clock=clock, ids=ids, metrics=metrics)
-        self._asking, self._extractor = asking, extractor
+        self._asking, self.extractor = asking, extractor
         self.model_gates = asking.gates
         self.model_gates.on_back = self.recheck
         self._runner = Runner(
@@ -217,7 +218,7 @@ class Work:
         """Use the models that replace others from the next run on."""
 
         def use(new: Models) -> None:
-            self._extractor.models = self.estimator.models = new
+            self.extractor.models = self.estimator.models = new
             self._asking.use(new)
 
         models.serve_to(use, is_used=lambda old: old in self._asking.in_use)

@@ -52,6 +52,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "Agents and their work": {
         "agents": _Command("agents", "List, show, create, change, pause and remove agents."),
         "templates": _Command(DECLARED, "List, show, write and remove the templates of agents."),
+        "tables": _Command(DECLARED, "List the tables that agents find items for, with their fields."),
         "run": _Command("runs", "Start a run of an agent."),
         "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
         "items": _Command("items", "List and show found items; approve, edit and reject them, undo that."),

@@ -42,6 +42,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     "values": lambda data: pairs(data) if data else "",
     "quote": lambda place: place["quote"] if place and not place["excerpt"] else "",
+    "field_names": lambda fields: [field["name"] for field in fields],
     "named": lambda counts: [f"{name} {value}" for name, value in counts.items()],
     # The hub itself
     "held_back": lambda reason: f"{reason}; runs started by hand are not" if reason else "",

@@ -23,6 +23,7 @@ from hub.clock import Clock, IdFactory, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.attempt import gravest
+from hub.runs.declaring import TableRefused, declare
 from hub.runs.delivery import is_row_deleted, may_change, row_id_of
 from hub.runs.found_items import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
@@ -32,7 +33,7 @@ from protocol.errors import DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCa
 from protocol.frame import Record
 from protocol.handshake import CapabilityName, StoreMark
 from protocol.ids import CallId, DeviceId
-from protocol.tables import TABLES, TableName
+from protocol.tables import TABLES, Tables
 from protocol.work import Action, Answer, ItemSource, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import agreement
@@ -76,6 +77,7 @@ class Agreements:
         ids: IdFactory,
         on_agreed: Callable[[DeviceLink], None],
         on_lost: Callable[[DeviceId, int], None] = lambda _, __: None,
+        tables: Callable[[], Tables] = lambda: TABLES,
     ) -> None:
         self.turns = Turns(clock)
         self._store = store
@@ -83,6 +85,7 @@ class Agreements:
         self._ids = ids
         self._on_agreed = on_agreed
         self._on_lost = on_lost
+        self._tables = tables  # returns the declarations in use
         self._pending: dict[DeviceId, DeviceLink] = {}  # connected, and not reconciled
         # the connection epoch in which the device completed reconciliation
         self._agreed: dict[DeviceId, int] = {}
@@ -218,7 +221,7 @@ class Agreements:
         """
         # Of an item whose first call is on its way, the row is that of the same words, which it changes.
         rows = {item.row_id for item in items if item.version > 1 or item.answered_at is None}
-        rows |= {value for item in items for value in _references(item).values()}
+        rows |= {value for item in items for value in _references(item, self._tables()).values()}
         done, existing = await self._known(link, [item.call_id for item in items], rows)
         return [item for item in items if item.call_id not in done], existing
 
@@ -233,8 +236,15 @@ class Agreements:
         deleted: list[ItemRow] = []
         lanes = anyio.Semaphore(SENT_AT_ONCE)
 
+        tables = self._tables()
+        own = [table for table in tables.own if any(item.target_table == table.name for item in lost)]
+        try:
+            await declare(link, own, call_id=f"agree-{self._ids.fresh()}")
+        except TableRefused as exc:
+            log.warning("table.refused", device_id=link.device_id, detail=str(exc))
+
         async def send(item: ItemRow) -> None:
-            payload = _payload_of(item, rows)
+            payload = _payload_of(item, rows, tables)
             async with lanes:
                 frame = frame_of(
                     item.call_id,
@@ -245,7 +255,7 @@ class Agreements:
                     deadline_ms=DEADLINE_MS,
                 )
                 answer = await self._call(link, frame)
-            if is_row_deleted(TableName(item.target_table), payload, answer):
+            if is_row_deleted(tables.of(item.target_table), payload, answer):
                 deleted.append(item)  # by its owner, since the device listed it
                 return
             if answer.error is not None:
@@ -279,7 +289,14 @@ class Agreements:
                 return known  # the usual case on reconnect: nothing to write
             reported = [
                 ReportedRow(
-                    taken_item(row, user_id=link.user_id, device_id=link.device_id, at=at), row.inserted_by
+                    taken_item(
+                        row,
+                        self._tables().of(row.table),
+                        user_id=link.user_id,
+                        device_id=link.device_id,
+                        at=at,
+                    ),
+                    row.inserted_by,
                 )
                 for row in page.rows
             ]
@@ -355,20 +372,20 @@ def _read(result: Any, shape: type[T], action: Action) -> T:
         raise NotAgreed(f"{action}: the device answered with something else: {exc}") from exc
 
 
-def _references(item: ItemRow) -> dict[str, str]:
+def _references(item: ItemRow, tables: Tables) -> dict[str, str]:
     """Return the ids of the rows that the item refers to, keyed by column."""
-    columns = TABLES[TableName(item.target_table)].columns
+    columns = tables.of(item.target_table).columns
     named = {column.name: item.data.get(column.name) for column in columns if column.refers_to is not None}
     return {name: value for name, value in named.items() if isinstance(value, str) and value}
 
 
-def _payload_of(item: ItemRow, rows: Collection[str]) -> CallPayload:
+def _payload_of(item: ItemRow, rows: Collection[str], tables: Tables) -> CallPayload:
     """Return the content of a call that repeats the item's latest write.
 
     The call is an update if the device has an older version of the item's row, else an insert. References to
     rows that the device lacks are left out.
     """
-    missing = {name for name, row in _references(item).items() if row not in rows}
+    missing = {name for name, row in _references(item, tables).items() if row not in rows}
     is_update = item.row_id is not None and item.version > 1 and item.row_id in rows
     return CallPayload(
         data={name: value for name, value in item.data.items() if name not in missing},

@@ -24,6 +24,7 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import NoModel, RunAsking
 from hub.runs.batching import BatchPending
+from hub.runs.declaring import TableRefused
 from hub.runs.delivery import Window
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn, ReadTree
@@ -71,7 +72,7 @@ def ending_of(
             return Ending(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)
         case BatchPending():
             return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=exc.wait_s)
-        case NotTakenOn() | NoModel() | NotGranted():
+        case NotTakenOn() | NoModel() | NotGranted() | TableRefused():
             return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
         case ModelExhausted():
             return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)

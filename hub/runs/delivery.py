@@ -35,7 +35,7 @@ from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, Lin
 from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
 from protocol.handshake import CAPABILITY_OF, CapabilityName
 from protocol.lifecycles import CallEvent, RunState
-from protocol.tables import TABLES, TableName
+from protocol.tables import DeviceTable, Tables
 from protocol.work import Action, Answer
 from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent, settle_calls
@@ -180,9 +180,9 @@ class Delivery:
         timezone = order.settings.timezone
         # Many items are looked up in a thread, to keep the event loop responsive.
         items = (
-            found_items(document, found.items, timezone)
+            found_items(document, found.items, timezone, order.tables)
             if len(found.items) < _MANY_ITEMS
-            else await anyio.to_thread.run_sync(found_items, document, found.items, timezone)
+            else await anyio.to_thread.run_sync(found_items, document, found.items, timezone, order.tables)
         )
         decision = partial(
             decide,
@@ -305,7 +305,7 @@ class Delivery:
                 one.why = f"at last: {answer.error.code}: {answer.error.message}"
                 left.append(one)
             else:
-                settled.append(_settled(one, answer, link.epoch))
+                settled.append(_settled(one, answer, link.epoch, order.tables))
                 done.append(one)
         await self._settle(order, done, settled)
         if lost is not None:
@@ -368,9 +368,9 @@ class Delivery:
             self._metrics.limits_reached.labels("call_sends").inc(given_up)
 
 
-def _settled(one: _Sending, answer: Answer, epoch: int) -> CallAnswer:
+def _settled(one: _Sending, answer: Answer, epoch: int, tables: Tables) -> CallAnswer:
     """Return the answer of a device as it is stored."""
-    is_deleted = is_row_deleted(TableName(one.call.table), one.payload, answer)
+    is_deleted = is_row_deleted(tables.of(one.call.table), one.payload, answer)
     return CallAnswer(
         call_id=one.call.call_id,
         event=CallEvent.ACKED if answer.error is None or is_deleted else CallEvent.REJECTED,
@@ -404,14 +404,14 @@ def row_id_of(answer: Answer) -> str | None:
     return row if isinstance(row, str) and row else None
 
 
-def is_row_deleted(table: TableName, payload: CallPayload, answer: Answer) -> bool:
+def is_row_deleted(table: DeviceTable, payload: CallPayload, answer: Answer) -> bool:
     """Return True if the row to be updated was deleted by its owner.
 
     The same error code also reports a missing row that the updated row refers to; then the result is False.
     """
     if payload.action is not Action.UPDATE or answer.error is None:
         return False
-    columns = TABLES[table].columns
+    columns = table.columns
     refers = any(column.refers_to is not None and payload.data.get(column.name) for column in columns)
     return answer.error.code == ErrorCode.DATABASE_CONFLICT and not refers
 

@@ -16,7 +16,7 @@ from hub.extraction.folding import fold
 from hub.extraction.items import Item
 from protocol.frame import Field, Record
 from protocol.ids import RunId, content_of, traceparent
-from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, Kind, Tables
+from protocol.tables import SUGGESTED, DeviceTable, Filler, Kind, Tables
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 from storage.runs.items import FoundItem, ItemRow
 
@@ -27,7 +27,7 @@ _AROUND_CHARS: Final = 400  # before and after a quote, to find its sentence
 
 
 def found_items(
-    document: Document, items: Iterable[Item], timezone: str | None = None, tables: Tables = TABLES
+    document: Document, items: Iterable[Item], timezone: str | None, tables: Tables
 ) -> list[FoundItem]:
     """Return the items of a document with their comparison keys; their days begin in *timezone*."""
     return [

@@ -47,7 +47,7 @@ from hub.runs.known_senders import KnownSenders
 from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.message_work import MessageWork
-from hub.runs.run_order import RunOrder, set_up, settings_of
+from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
 from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
@@ -648,7 +648,7 @@ class Watching:
         """Queue a run, unless a run started by news is waiting already."""
         try:
             settings = settings_of(agent, self._extractor, await set_up(self._store, agent))
-        except BadPrompt as problem:
+        except (BadPrompt, UndeclaredTable) as problem:
             log.warning("agent.not_read", agent_id=agent.id, detail=str(problem))
             return
         # The key has the newest run that has begun, so requests until the next run begins are one run.

@@ -41,7 +41,7 @@ from hub.runs.reported_rows import is_taken, pair_by_place
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
-from protocol.tables import DeviceTable, Filler, Kind, TableName
+from protocol.tables import TABLES, DeviceTable, Filler, Kind, TableName
 from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem, PlannedCall
 
 # minimum of difflib's ratio; "call Anna on Friday" and "call Anna on Monday" have 0.84
@@ -564,7 +564,8 @@ class Elsewhere:
 
     def _candidates(self, item: FoundItem) -> Iterator[KnownItem]:
         """Yield items of the same name, then items of the same day with a similar name."""
-        is_specific = len(words_of(item.main)) >= MIN_SPECIFIC_WORDS
+        # a table of an operator declares what makes two rows the same
+        is_specific = item.table not in TABLES or len(words_of(item.main)) >= MIN_SPECIFIC_WORDS
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
         for one, day in self._alike.get(item.likeness, ()):
             # An item of another day is different; an item without a day says less.
@@ -606,10 +607,13 @@ def _specific_words(main: str, data: Record) -> tuple[str, ...]:
 
 def _covers(item: FoundItem, row: ItemRow) -> bool:
     """Return True if the row has all people, references and texts of the item."""
+    is_own = item.table not in TABLES
     for column in item.declaration.columns:
         mine, other = item.data.get(column.name), row.data.get(column.name)
         if mine in (None, "", []):
             continue
+        if is_own and not _has_value(other, mine):
+            return False
         if column.kind is Kind.NAMES and not _folded_names(mine) <= _folded_names(other):
             return False
         if column.filler is Filler.PERSON and mine != other:
@@ -620,6 +624,13 @@ def _covers(item: FoundItem, row: ItemRow) -> bool:
         if column.name == "content" and not set(words_of(str(mine))) <= set(words_of(str(other or ""))):
             return False
     return True
+
+
+def _has_value(known: Field, value: Field) -> bool:
+    """Return True if a known value says all that another one says."""
+    if isinstance(known, str) and isinstance(value, str):
+        return set(words_of(value)) <= set(words_of(known))
+    return isinstance(value, list) or known == value  # lists are compared as names
 
 
 def _folded_names(value: Field) -> set[str]:

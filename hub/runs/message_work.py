@@ -160,7 +160,7 @@ async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, .
     Raises:
         LinkLost, DeviceOffline: the connection ended.
     """
-    columns = (column for name in order.settings.data_types for column in TABLES[name].columns)
+    columns = (column for name in order.settings.data_types for column in order.tables.of(name).columns)
     referred_to = {column.refers_to for column in columns}
     tables = [name for name in TABLES if name in referred_to]
     if not tables or CapabilityName.TOOL_QUERY not in link.capabilities:

@@ -40,7 +40,6 @@ from hub.settings.limit_settings import Limits
 from protocol.errors import DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record
 from protocol.ids import AgentId, RunId
-from protocol.tables import TableName
 from protocol.work import ManifestTree, Provenance
 from storage.agents.agents import AgentRow
 from storage.agents.lock_turns import Holder, HolderKind
@@ -95,7 +94,7 @@ class PreviewRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     prompt: str | None = None
-    data_types: tuple[TableName, ...] | None = None
+    data_types: tuple[str, ...] | None = None
     model: str | None = None
     newest: int | None = None
 

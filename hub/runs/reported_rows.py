@@ -20,7 +20,7 @@ from hub.runs.found_items import (
 from protocol.calls import ListedRow
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId, RunId, UserId, content_of, derive_taken_item_id
-from protocol.tables import TABLES
+from protocol.tables import DeviceTable
 from protocol.work import ItemSource
 from storage.runs.items import TAKEN, FoundItem, ItemRow, KnownItem, unknown_likeness
 
@@ -29,12 +29,13 @@ MOST_COMPARED: Final = 200_000  # pairs of places per unit; above this, only quo
 _Span = tuple[int, int]
 
 
-def taken_item(listed: ListedRow, *, user_id: UserId, device_id: DeviceId, at: int) -> ItemRow:
+def taken_item(
+    listed: ListedRow, table: DeviceTable, *, user_id: UserId, device_id: DeviceId, at: int
+) -> ItemRow:
     """Return a row of a device as an item of the ledger; *at* in epoch milliseconds.
 
     Its ``version`` is the device's counter of the row. Its agent is None until an agent extracts the item.
     """
-    table = TABLES.of(listed.table)
     defaults = {column.name: column.default for column in table.columns}
     data: Record = {name: value for name, value in listed.data.items() if value != defaults.get(name)}
     quote_hash = quote_hash_of(listed.quote)

@@ -14,9 +14,11 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Outside, RedactionRule
 from hub.extraction.model import Models
 from protocol.coordination import lock_names
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.requirements import BadRequirement, parse_requirement
+from protocol.tables import TABLES, DeviceTable, Tables, tables_with
 from protocol.work import RunConfig
 from storage.agents import agent_snapshot
 from storage.agents.agent_snapshot import Setup
@@ -25,6 +27,15 @@ from storage.agents.configs import Mailbox, ModelUse
 from storage.runs.runs import TASK, HeldRun, RunRow
 from storage.schedules.schedule_rows import DueSchedule
 from storage.store import Store
+
+
+class UndeclaredTable(HubError):
+    """An agent names a table that the settings do not declare."""
+
+    code = ErrorCode.BAD_CONFIG
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"data_types: there is no table {name!r}; declare it in [[tables]] of hub.toml")
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +53,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     batch: bool = False
     learn: bool = False
     mailbox: Mailbox | None = None  # read instead of files
+    own_tables: tuple[DeviceTable, ...] = ()  # declarations of the tables that are not built in
 
 
 class AgentConfig(Protocol):
@@ -64,17 +76,26 @@ class AgentConfig(Protocol):
 
 
 def extraction_config_of(
-    agent: AgentConfig, setup: Setup | None = None, parameters: Mapping[str, Any] | None = None
+    agent: AgentConfig,
+    setup: Setup | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    tables: Tables = TABLES,
 ) -> ExtractionOptions:
     """Return the extraction settings of *agent*.
 
     Args:
         setup: values of the prompt's variables; see ``needs_setup``.
         parameters: of the run, in place of the agent's configs of the same names.
+        tables: declarations of all tables.
 
     Raises:
         BadPrompt: the prompt has a variable without a value.
+        UndeclaredTable: the agent names a table that is not declared any more.
     """
+    for name in agent.data_types:
+        if name not in tables:
+            raise UndeclaredTable(name)
     prompt = agent.prompt if setup is None else rendered(agent.prompt, variables_of(setup, parameters))
     return ExtractionOptions(
         data_types=tuple(agent.data_types),
@@ -83,6 +104,7 @@ def extraction_config_of(
         allow_cloud=agent.model_use.allow_cloud,
         outside=agent.model_use.outside,
         redact=tuple(RedactionRule(one.name, one.regex) for one in agent.model_use.redact),
+        own_tables=tuple(table for table in tables.own if table.name in agent.data_types),
     )
 
 
@@ -119,9 +141,9 @@ def settings_of(
         models: models of the run, if not those of the extractor.
 
     Raises:
-        BadPrompt: as for ``extraction_config_of``.
+        BadPrompt, UndeclaredTable: as for ``extraction_config_of``.
     """
-    extraction_config = extraction_config_of(agent, setup, parameters)
+    extraction_config = extraction_config_of(agent, setup, parameters, tables=extractor.tables)
     return RunSettings(
         paths=tuple(agent.paths),
         file_extensions=tuple(agent.file_extensions),
@@ -135,6 +157,7 @@ def settings_of(
         batch=agent.model_use.batch,
         learn=agent.model_use.learn,
         mailbox=agent.mailbox,
+        own_tables=extraction_config.own_tables,
     )
 
 
@@ -186,7 +209,13 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
             allow_cloud=self.settings.allow_cloud,
             outside=self.settings.outside,
             redact=self.settings.redact,
+            own_tables=self.settings.own_tables,
         )
+
+    @property
+    def tables(self) -> Tables:
+        """Declarations of all tables, as they were at the creation of the run."""
+        return tables_with(self.settings.own_tables)
 
 
 def order_of(run: RunRow, *, locks: Mapping[str, int] | None = None) -> RunOrder:

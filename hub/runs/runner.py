@@ -22,6 +22,7 @@ from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.attempt import Attempt, Ending, Reading, ending_of, gravest, retried, unit_tasks, wordless
 from hub.runs.budget import BudgetReached
+from hub.runs.declaring import TableRefused, declare
 from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, Window, missing_of
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits
@@ -199,6 +200,7 @@ class Runner:
 
     async def _visit(self, attempt: Attempt, link: DeviceLink, interrupt: Interrupt) -> Ending:
         order = attempt.order
+        await declare(link, order.settings.own_tables, call_id=f"{order.run_id}:{order.fence}:declares")
         earlier = await self._store.read(units_of, order.run_id)
         attempt.begin_listing(earlier)
         dealt_with = {unit.unit_key: unit.state for unit in earlier if unit.state is not UnitState.PENDING}
@@ -249,6 +251,14 @@ class Runner:
         order = attempt.order
         await self.begin(attempt)
         attempt.link = self._find_link(order.device_id)
+        if attempt.link is not None:
+            call_id = f"{order.run_id}:{order.fence}:declares"
+            try:
+                await declare(attempt.link, order.settings.own_tables, call_id=call_id)
+            except TableRefused as exc:
+                return Ending(event=RunEvent.DEVICE_LOST, reason=f"the run waits for another device: {exc}")
+            except (LinkLost, DeviceOffline):
+                attempt.link = None
         slots = anyio.Semaphore(self._units_in_flight)
         asking = await self._asking.open(order)
         async with asking.opened():

@@ -24,7 +24,7 @@ from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.leases import Leadership
-from hub.runs.run_order import RunSettings, settings_of, setups_of_due
+from hub.runs.run_order import RunSettings, UndeclaredTable, settings_of, setups_of_due
 from hub.schedules.cron import BadSchedule
 from hub.schedules.missed import MOST_WALKED, plan_fires, walk
 from hub.schedules.trigger import Trigger, Upcoming, offset_ms, trigger_of, tzdata_digest, upcoming
@@ -374,7 +374,7 @@ class Scheduler:
                 setup = found.get(one.schedule.agent_id)
                 settings = settings_of(one, self._extractor, setup) if is_run else None
                 decisions.append(decide(one, settings, at, self._ids))
-            except (BadSchedule, BadPrompt, ValueError) as exc:  # or a table name of a newer release
+            except (BadSchedule, BadPrompt, UndeclaredTable, ValueError) as exc:
                 await self._give_up(term, one.schedule, f"it cannot be read: {exc}")
         try:
             decided = await self._store.write(fires.decide, term, decisions, at, limits=self.limits)
@@ -428,7 +428,7 @@ class Scheduler:
                 settings=msgspec.to_builtins(settings),
             )
             queued = await self._store.write(first_connects.queue_first_runs, term, [first], at)
-        except (BadPrompt, ValueError, Conflict) as exc:
+        except (BadPrompt, UndeclaredTable, ValueError, Conflict) as exc:
             await self._give_up(term, schedule, f"its first run cannot be created: {exc}")
             return
         for one in queued:

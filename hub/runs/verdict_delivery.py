@@ -23,7 +23,7 @@ from protocol.errors import CallNotGranted, CallUnsupported, DeliveryError, Erro
 from protocol.frame import Record
 from protocol.handshake import CAPABILITY_OF
 from protocol.ids import DeviceId
-from protocol.tables import TABLES, DeviceTable, Filler, TableName, problems_of
+from protocol.tables import DeviceTable, Filler, Tables, problems_of
 from protocol.work import Action, Answer, ReviewVerdict, RowReview, ToolCall
 from storage.kernel.database import StorageError
 from storage.runs import item_verdicts
@@ -229,23 +229,18 @@ def _problems_with_titles(table: DeviceTable, data: dict[str, Any]) -> list[str]
     return problems
 
 
-def lacking(table: str, data: Record) -> tuple[str, ...]:
+def lacking(table: DeviceTable, data: Record) -> tuple[str, ...]:
     """Return the fields that a row of *table* needs before it can be approved, and does not have."""
-    columns = TABLES[TableName(table)].columns if table in TABLES else ()
-    return tuple(one.name for one in columns if one.required_to_approve and not data.get(one.name))
+    needed = (one.name for one in table.columns if one.required_to_approve)
+    return tuple(name for name in needed if data.get(name) in (None, "", []))
 
 
-def fixed_choices(table: str) -> dict[str, tuple[str, ...]]:
-    """Return the only values of the fields of *table* that have some."""
-    columns = TABLES[TableName(table)].columns if table in TABLES else ()
-    return {one.name: one.choices for one in columns if one.choices}
+def problem_with(item: ItemRow, new: NewVerdict, tables: Tables) -> str | None:
+    """Return why an item cannot have the verdict, by the schema of its table, or None.
 
-
-def problem_with(item: ItemRow, new: NewVerdict) -> str | None:
-    """Return why an item cannot have the verdict, by the schema of its table, or None."""
-    if item.target_table not in TABLES:
-        return f"item {item.id!r}: there is no table {item.target_table!r}"
-    table = TABLES[TableName(item.target_table)]
+    Of a table that is not declared any more, only its device knows the fields.
+    """
+    table = tables.of(item.target_table)
     if new.verdict in ("reject", "undo"):
         return f"data: '{new.verdict}' takes none" if new.data else None
     if new.verdict == "edit" and not new.data:
@@ -256,7 +251,7 @@ def problem_with(item: ItemRow, new: NewVerdict) -> str | None:
     emptied = [
         one.name for one in table.columns if one.required and new.data.get(one.name, "-") in (None, "")
     ]
-    lacks = lacking(table.name, item.data | new.data) if new.verdict == "approve" else ()
+    lacks = lacking(table, item.data | new.data) if new.verdict == "approve" else ()
     problems += [f"{table.name}.{name}: is required" for name in (*emptied, *lacks)]
     return "; ".join(problems[:MOST_PROBLEMS]) or None
 

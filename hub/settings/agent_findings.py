@@ -1,4 +1,4 @@
-"""Checks of hub.toml that compare its templates, agents and connectors with each other."""
+"""Checks of hub.toml that compare its tables, templates, agents and connectors with each other."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,8 @@ from hub.settings.agent_settings import AgentSettings
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Reporter, did_you_mean, sentence
 from hub.settings.settings import Settings
+from hub.settings.table_settings import tables_of, unknown_tables
+from protocol.own_tables import REFERENCES, problems_in
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
     from storage.agents.agent_snapshot import Setup
@@ -99,6 +101,29 @@ def _found_in_setups(
                     yield report.error(("agents", number, key), message)
                 else:
                     yield report.error(("agents", number, "name"), wrong.removeprefix("prompt: "))
+
+
+def found_in_tables(settings: Settings, report: Reporter) -> Iterator[Problem]:
+    """Yield the problems of declared tables, and of agents that name a table that is not declared."""
+    names: set[str] = set()
+    for number, table in enumerate(settings.tables):
+        for key, message in problems_in(table.declaration):
+            path = [int(part) if part.isdigit() else part for part in key.split(".")]
+            yield report.error(("tables", number, *path), message)
+        if table.name.lower() in names:
+            message = "another table has this name"
+            yield report.error(("tables", number, "name"), message, "case does not make a difference")
+        names.add(table.name.lower())
+        fields = [field.name for field in table.fields]
+        for place, name in enumerate(table.needs):
+            if name not in fields and name not in REFERENCES:
+                near = did_you_mean(name, fields)
+                hint = near or f"a field of the table is expected, or {' or '.join(REFERENCES)}"
+                yield report.error(("tables", number, "needs", place), f"there is no field {name!r}", hint)
+    tables = tables_of(settings.tables)
+    for number, agent in enumerate(settings.agents):
+        for place, (message, hint) in unknown_tables(agent.data_types or (), tables):
+            yield report.error(("agents", number, "data_types", place), message, hint)
 
 
 def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Problem]:

@@ -24,7 +24,6 @@ from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, acce
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import lock_names
 from protocol.requirements import CAPABILITY, parse_requirement, parse_version
-from protocol.tables import TableName
 
 # Of one config in the file; over the API, [limits] capability_config_bytes applies.
 CAPABILITY_CONFIG_BYTES: Final = 16 * 1024
@@ -132,6 +131,14 @@ WrittenType = Literal[
 ]
 
 
+# Tables: tasks, notes, timelines, projects, taskComments, and those of [[tables]].
+DataType = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100),
+    shaped("^[a-z][A-Za-z0-9]{0,39}$", "tasks", "timelines"),
+]
+
+
 class AgentSettings(Table):
     """Settings of an agent. Only runs need a device, something to read, kinds of records and a prompt."""
 
@@ -150,8 +157,8 @@ class AgentSettings(Table):
         None, "Paths on the device to read, within its shared folders."
     )
     push: Flag = live(False, "Also start a run when the connector reports a new message.")
-    data_types: Annotated[tuple[TableName, ...], Field(min_length=1)] | None = live(
-        None, "Kinds of records to extract."
+    data_types: Annotated[tuple[DataType, ...], Field(min_length=1, max_length=16)] | None = live(
+        None, "Kinds of records to extract: tables."
     )
     prompt: Prompt | None = live(
         None, "What the model has to extract; by default the template's prompt. {{ name }} is a variable."

@@ -18,7 +18,7 @@ from hub.settings.schema import tables_at
 from hub.settings.shared import SHARED, Shared
 from protocol.errors import ErrorCode, HubError
 
-NAMED: Final = ("agents", "templates", "connectors", "gateways")  # lists whose entries have names
+NAMED: Final = ("agents", "tables", "templates", "connectors", "gateways")  # lists whose entries have names
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD: Final = re.compile(r"(#\s*)?\[([\w.-]+)\]")  # of a table, commented out or not
 _ANY_HEAD: Final = re.compile(r"#?\s*\[")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from hub import open_files
 from hub.open_files import SPARE_FILES
 from hub.outbound.rules import AddressRefused, OutboundRules
-from hub.settings.agent_findings import found_in_agents, found_in_connectors
+from hub.settings.agent_findings import found_in_agents, found_in_connectors, found_in_tables
 from hub.settings.cluster_settings import ClusterSettings
 from hub.settings.listen_settings import TlsSettings
 from hub.settings.locate import KeyPath, value_at
@@ -195,6 +195,7 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
     yield from _found_in_number_of_agents(settings, report)
     yield from _found_in_redaction(settings, report)
     yield from _found_in_use_of_models(settings, report)
+    yield from found_in_tables(settings, report)
     yield from found_in_agents(settings, report)
     yield from found_in_connectors(settings, report)
     for number, agent in enumerate(settings.agents):

@@ -156,7 +156,7 @@ _PARSER_HINTS: Final = (
 _TABLE_TWICE: Final = re.compile(r"Cannot declare \((.+?),?\) twice")
 
 # Arrays of tables.
-_LISTED: Final = ("agents", "templates", "fallback_models", "gateways", "connectors")
+_LISTED: Final = ("agents", "tables", "templates", "fallback_models", "gateways", "connectors")
 _HEADS_NAMED: Final = 3  # in a hint
 
 

@@ -27,6 +27,7 @@ from hub.settings.limit_settings import (
 from hub.settings.listen_settings import Listen
 from hub.settings.model_settings import ModelSettings, TranscriptionSettings
 from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
+from hub.settings.table_settings import DeclaredTables
 from hub.settings.values import Flag, Name, Table, live, refusal, restart, shaped
 from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 
@@ -205,6 +206,7 @@ class Settings(Table):
         None, "Endpoint that converts recordings to text; without one, they are not read."
     )
     agents: tuple[AgentSettings, ...] = live((), "What to read on which device, and what to find in it.")
+    tables: DeclaredTables = live((), "Tables of a device beside the built-in ones.")
     templates: tuple[TemplateSettings, ...] = live((), "What agents of one kind have in common.")
     gateways: Gateways = live((), "OpenClaw gateways, through which agents and people are reached.")
     connectors: Connectors = live((), "Mailboxes and the like, which agents read instead of files.")

@@ -146,7 +146,7 @@ class Bench:
     def __post_init__(self) -> None:
         chance = SeededChance()
         models = Models(self.model, self.model, self.batches, self.batches)
-        extractor = Extractor(models, secret=bytes(32))
+        self.extractor = extractor = Extractor(models, secret=bytes(32))
         self.ids = IdFactory(self.clock, chance)
         self.watch = RunWatch()
         self.metrics = Metrics()

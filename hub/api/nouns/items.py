@@ -1,6 +1,7 @@
 """Items that agents found, and the verdicts of their owners."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -11,6 +12,7 @@ from hub.api.binding import From
 from hub.api.device import Link
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, device, route
+from hub.api.nouns.tables import TableField, fields_of
 from hub.api.others import link_of
 from hub.api.paging import Paging
 from hub.api.parameters import Actor
@@ -19,13 +21,13 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.runs.excerpts import ExcerptSeals
-from hub.runs.verdict_delivery import choices_of, fixed_choices, lacking, problem_with, refused_by
+from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by
 from hub.text.excerpt import Excerpt
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.marks import Mark
-from protocol.tables import TABLES, TableName
+from protocol.tables import TABLES, Tables
 from protocol.work import Provenance
 from storage.devices import devices
 from storage.runs import calls, excerpts, item_lists, item_verdicts, items
@@ -121,7 +123,7 @@ class ItemDetail(ItemView, kw_only=True):
     *data*: of the newest version, with the values that an approval or edit at the hub gave to it; *found*: as
     it was found, where they differ. *before*: what the device has, while an update is on its way to it.
     *place*: null once its owner has rejected it. *lacks*: fields that an approval has to fill.
-    *choices*: the only values of a field, where it has some.
+    *fields*: of its table; none of a table that is not declared any more.
     """
 
     data: dict[str, Any]
@@ -129,7 +131,7 @@ class ItemDetail(ItemView, kw_only=True):
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
     lacks: tuple[str, ...] = ()
-    choices: dict[str, tuple[str, ...]] = {}
+    fields: tuple[TableField, ...] = ()
 
 
 class RowChoice(View):
@@ -212,7 +214,7 @@ class AskedItems(NamedTuple):
     device: str | None
     verdict: ItemVerdict | None
     run: str | None
-    table: TableName | None
+    table: str | None
     warning: ItemWarning | None
     apart: bool | None
     path: str | None
@@ -224,7 +226,7 @@ def asked_items(
     device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
     verdict: ItemVerdict | None = None,
     run: _Name | None = None,
-    table: TableName | None = None,
+    table: _Name | None = None,
     warning: Annotated[ItemWarning, Meta(description="Any, none, or the name of one.")] | None = None,
     apart: Annotated[
         bool | None, Meta(description="Only items that their agents list apart, or only others.")
@@ -254,6 +256,7 @@ class Items(Noun):
         metrics: Metrics,
         seals: ExcerptSeals,
         on_given: Callable[[], None] = lambda: None,
+        tables: Callable[[], Tables] = lambda: TABLES,
     ) -> None:
         self._store = store
         self._roster = roster
@@ -261,6 +264,7 @@ class Items(Noun):
         self._ids = ids
         self._seals = seals
         self._on_given = on_given
+        self._tables = tables  # returns the declarations in use
         self._unknown_verdicts = metrics.verdicts_unknown
 
     @command(
@@ -390,22 +394,24 @@ class Items(Noun):
         if place is not None:
             place.excerpt = await self._seals.open(sealed)
         shown = self._shown(row, agent, device_name, newest, elsewhere)
-        lacks, choices = lacking(row.target_table, row.data), fixed_choices(row.target_table)
+        table = self._tables().of(row.target_table)
+        lacks, fields = lacking(table, row.data), fields_of(table)
         found = None if row is stored else stored.data
-        return ItemDetail.from_row(row, **shown, found=found, place=place, lacks=lacks, choices=choices)
+        return ItemDetail.from_row(row, **shown, found=found, place=place, lacks=lacks, fields=fields)
 
     @route("GET", "/{item_id}/choices", Scope.RUN, errors=[ErrorCode.UNKNOWN_ITEM])
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:
         """Return what an item can be put under, as its project or task: asked of its device."""
         row, _, device_name = await self._store.read(items.get_item, item_id, self.user_id)
-        if row.target_table not in TABLES:
+        tables = self._tables()
+        if row.target_table not in tables:
             return ItemChoices(is_asked=False)
         link = None
         if row.device_id is not None:
             link = await link_of(self._store, self._roster, row.device_id, device_name or "")
         fields: list[FieldChoices] = []
         is_asked = link is not None
-        for column in TABLES[TableName(row.target_table)].columns:
+        for column in tables[row.target_table].columns:
             if column.refers_to is None:
                 continue
             found = None
@@ -445,7 +451,7 @@ class Items(Noun):
             user_id=self.user_id,
             actor=actor,
             at=epoch_ms(self._clock.now()),
-            check=problem_with,
+            check=partial(problem_with, tables=self._tables()),
         )
         self._on_given()
         return VerdictResults(
@@ -467,9 +473,10 @@ class Items(Noun):
         elsewhere: Collection[DeviceId],
     ) -> dict[str, Any]:
         """Return the fields of a view that have other names in the ledger, or are not in it."""
-        title = ""
-        if row.target_table in TABLES:  # else it is a table of another release
-            title = str(row.data.get(TABLES[TableName(row.target_table)].title, ""))
+        table = self._tables().get(row.target_table)
+        texts = (value for value in row.data.values() if isinstance(value, str))
+        # of a table that is not declared any more, the first text
+        title = next(texts, "") if table is None else str(row.data.get(table.title, ""))
         given = None if newest is None else GivenVerdictView.from_row(newest)
         link = None if row.device_id is None else self._roster.find(row.device_id)
         named = {"path": row.unit_key, "table": row.target_table, "title": title}

@@ -20,7 +20,6 @@ from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
 from hub.runs.previewing import Change, Preview, PreviewRequest, Previews, PreviewStep
 from protocol.errors import ErrorCode
-from protocol.tables import TableName
 from protocol.work import Provenance
 from storage.agents import agents
 from storage.agents.agents import AgentRow
@@ -45,7 +44,7 @@ class PreviewBody(View):
     """
 
     prompt: Annotated[str, Meta(min_length=1, max_length=32_768, pattern=r"^[^\x00]*$")] | None = None
-    data_types: Annotated[tuple[TableName, ...], Meta(min_length=1)] | None = None
+    data_types: Annotated[tuple[str, ...], Meta(min_length=1, max_length=16)] | None = None
     model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     newest: Annotated[int, Meta(ge=1, le=MOST_NEWEST)] | None = None
 

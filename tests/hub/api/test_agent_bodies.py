@@ -75,7 +75,7 @@ def test_every_type_of_both_vocabularies_can_be_written_and_reads_back() -> None
 
 def test_all_that_is_wrong_is_reported_at_once() -> None:
     with pytest.raises(BadAgent) as refused:
-        body_of({"name": "a b", "device": "desk", "paths": [], "data_types": ["task"], "prompt": "x", "y": 1})
+        body_of({"name": "a b", "device": "desk", "paths": [], "data_types": [1], "prompt": "x", "y": 1})
     told = str(refused.value)
     assert all(f"{key}: " in told for key in ("name", "paths", "data_types.0", "y"))
 

@@ -14,7 +14,7 @@ from hub.runs.found_items import found_items
 from hub.runs.matching import MOST_COMPARED, decide
 from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id
 from protocol.lifecycles import CallState
-from protocol.tables import TableName
+from protocol.tables import TABLES, TableName
 from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem
 
 DAY = 86_400_000
@@ -37,7 +37,7 @@ def item(title: str, quote: str | None = None, *, table: TableName = TableName.T
 
 
 def found(*items: Item, path: str = "notes/a.md", text: str = "") -> list[FoundItem]:
-    return found_items(Document(unit_key=path, text=text, content_hash="0" * 64), items)
+    return found_items(Document(unit_key=path, text=text, content_hash="0" * 64), items, None, TABLES)
 
 
 def decisions(
@@ -165,7 +165,7 @@ def test_an_item_with_a_day_and_no_time_has_the_time_zone() -> None:
     document = Document(unit_key="a.md", text="", content_hash="0" * 64)
     timed = msgspec.structs.replace(item("call Ben", dueDate=FRIDAY), has_time=True)
     note = item("be kind", table=TableName.NOTES)
-    told = found_items(document, [item("call Anna", dueDate=FRIDAY), timed, note], "Europe/Berlin")
+    told = found_items(document, [item("call Anna", dueDate=FRIDAY), timed, note], "Europe/Berlin", TABLES)
     assert [one.source.get("timezone") for one in told] == ["Europe/Berlin", None, None]
 
 

@@ -40,7 +40,7 @@ def test_it_is_a_schema_and_the_sample_follows_it() -> None:
         ("[model]\nkind = 'locl'", "model"),
         (AGENT + "schedule = 5", "agents.0.schedule"),
         (AGENT + "schedule = { evry_s = 5 }", "agents.0.schedule"),
-        (AGENT.replace('"tasks"', '"taks"'), "agents.0.data_types.0"),
+        (AGENT.replace('"tasks"', '"ta sks"'), "agents.0.data_types.0"),
         (AGENT + "schedule = '0 7 * *'", "agents.0.schedule"),
         (AGENT + "schedule = { cron = '0 7 * * * *' }", "agents.0.schedule"),
         (AGENT + "timezone = 'Europe Berlin'", "agents.0.timezone"),

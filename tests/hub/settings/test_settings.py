@@ -219,7 +219,7 @@ def test_a_mistake_is_reported_with_its_position(check: Check, text: str, proble
     [
         ('name = "my notes"', "agents.0.name: not a valid name - letters, digits"),
         ("paths = []", "agents.0.paths: may not be empty"),
-        ('data_types = ["taks"]', "'taskComments' - did you mean 'tasks'?"),
+        ('data_types = ["taks"]', "there is no table 'taks' - did you mean 'tasks'?"),
         (
             'file_extensions = [".md", "txt"]',
             'file_extensions.1: a file extension begins with a dot - as in ".md"',

@@ -6,12 +6,11 @@ import { Field, Form, Page, Read, Refused, Select } from "../parts";
 import { useReading } from "../reading";
 import { go, link } from "../router";
 import { Refusal, ask } from "../server";
-import type { AgentView, ConfigView, TableName, TemplateView } from "../types";
+import type { AgentView, ConfigView, TemplateView } from "../types";
 import { ConfigFields, configOf, type TypedConfig, typedOf } from "./config_fields";
 
 const KNOWN = 200; // devices and accounts that are offered
 const FILES = "files of the device";
-const TABLES: readonly TableName[] = ["tasks", "notes", "timelines", "projects", "taskComments"];
 /** Makes an agent on the command line. */
 export const CREATE = "hub agents create NAME --device DEVICE --path FOLDER --data-type tasks --prompt 'Find tasks.'";
 /** The field that a refusal without one is about, by its code. */
@@ -118,6 +117,7 @@ function Fields({ agent, then, templates, configs }: FieldsProps): JSX.Element {
   const [typed, setTyped] = useState(first);
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const devices = useReading("/v1/devices", { query: { limit: KNOWN } });
+  const tables = useReading("/v1/tables", { query: { limit: KNOWN } });
   const accounts = useReading("/v1/connectors", { query: { limit: KNOWN } });
   const template = templateOf(typed.template);
   const isOfFiles = typed.connector === FILES;
@@ -187,8 +187,8 @@ function Fields({ agent, then, templates, configs }: FieldsProps): JSX.Element {
         )}
         <fieldset>
           <legend>Finds</legend>
-          {TABLES.map((table) => (
-            <label key={table} class="check">
+          {(tables.data?.tables ?? []).map(({ name: table, about }) => (
+            <label key={table} class="check" title={about}>
               <input
                 type="checkbox"
                 checked={typed.data_types.includes(table)}

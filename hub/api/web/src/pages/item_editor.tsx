@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { dayOrTime } from "../format";
 import { useReading } from "../reading";
-import type { ItemDetail } from "../types";
+import type { ItemDetail, TableField } from "../types";
 
 type Value = string | number | readonly string[];
 /** A row that the item is put under, by its title: its device finds it, and makes a missing project. */
@@ -11,7 +11,7 @@ type Called = { readonly title: string };
 interface EditorProps {
   readonly of: ItemDetail;
   /** The hub takes one verdict on an item: with the changed values. */
-  readonly approve: (changed: Readonly<Record<string, Value | Called>>) => void;
+  readonly approve: (changed: Readonly<Record<string, Value | Called | null>>) => void;
   /** What the hub said of what was sent. */
   readonly refused: string;
   readonly close: () => void;
@@ -35,18 +35,16 @@ export function Editor({ of, approve, refused, close }: EditorProps): JSX.Elemen
   useLayoutEffect(() => form.current?.querySelector<HTMLElement>("input, textarea, select")?.focus(), []);
   const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id } });
   const above = choices.data?.fields ?? [];
-  const fields = Object.entries(of.data).filter(
-    ([name, value]) => isValue(value) && !above.some(({ field }) => field === name),
-  ) as [string, Value][];
+  const fields: readonly TableField[] = of.fields.filter(({ refers_to }) => refers_to === null);
   const [texts, setTexts] = useState<Readonly<Record<string, string>>>({});
   const change =
     (name: string) =>
     (event: { currentTarget: { value: string } }): void =>
       setTexts({ ...texts, [name]: event.currentTarget.value });
-  const changed: [string, Value | Called][] = [
+  const changed: [string, Value | Called | null][] = [
     ...fields
-      .filter(([name, value]) => texts[name] !== undefined && texts[name] !== editable(value))
-      .map(([name, value]): [string, Value] => [name, valued(texts[name] ?? "", value)]),
+      .filter(({ name, kind }) => texts[name] !== undefined && texts[name] !== editable(of.data[name], kind))
+      .map((field): [string, Value | null] => [field.name, valued(texts[field.name] ?? "", field)]),
     ...above
       .filter(({ field }) => texts[field]?.trim())
       .map(({ field, rows }): [string, Value | Called] => {
@@ -68,23 +66,24 @@ export function Editor({ of, approve, refused, close }: EditorProps): JSX.Elemen
       }}
       onKeyDown={(event) => event.key === "Escape" && close()}
     >
-      {fields.map(([name, value]) => {
-        const text = texts[name] ?? editable(value);
+      {fields.map(({ name, kind, choices, is_required, is_needed, about }) => {
+        const text = texts[name] ?? editable(of.data[name], kind);
+        const required = is_required || is_needed;
         return (
           <label class="field" key={name}>
-            <span>{name}</span>
-            {isInstant(value) ? (
-              <input type="datetime-local" required value={text} onInput={change(name)} />
-            ) : typeof value === "number" ? (
-              <input type="number" step="any" required value={text} onInput={change(name)} />
-            ) : of.choices[name] ? (
-              <select value={text} onChange={change(name)}>
-                {[...new Set([...of.choices[name], text])].map((one) => (
+            <span title={about}>{name}</span>
+            {kind === "epoch_ms" ? (
+              <input type="datetime-local" required={required} value={text} onInput={change(name)} />
+            ) : kind === "number" ? (
+              <input type="number" step="any" required={required} value={text} onInput={change(name)} />
+            ) : kind === "flag" || choices.length > 0 ? (
+              <select value={text} required={required} onChange={change(name)}>
+                {[...new Set([...(kind === "flag" ? ["yes", "no"] : choices), text, ...(required ? [] : [""])])].map((one) => (
                   <option key={one}>{one}</option>
                 ))}
               </select>
             ) : (
-              <textarea rows={text.length > 80 ? 5 : 1} value={text} onInput={change(name)} />
+              <textarea rows={text.length > 80 ? 5 : 1} required={required} value={text} onInput={change(name)} />
             )}
             <Problem of={problem(name)} />
           </label>
@@ -130,19 +129,18 @@ function Problem({ of }: { of: string | undefined }): JSX.Element | null {
   return of ? <em class="bad">{of}</em> : null;
 }
 
-function isValue(value: unknown): value is Value {
-  return typeof value === "string" || typeof value === "number" || Array.isArray(value);
-}
-
-function editable(value: Value): string {
+function editable(value: unknown, kind: TableField["kind"]): string {
+  if (kind === "flag") return value === undefined || value === null ? "" : value ? "yes" : "no";
   if (!isInstant(value)) return shown(value);
   const local = new Date(value - new Date(value).getTimezoneOffset() * 60_000);
   return local.toISOString().slice(0, 16);
 }
 
-/** Return what was typed as a value of the same kind as the one before. */
-function valued(text: string, before: Value): Value {
-  if (isInstant(before)) return new Date(text).getTime();
-  if (typeof before === "number") return Number(text);
-  return typeof before === "string" ? text : text.split(",").map((name) => name.trim()).filter(Boolean);
+/** Return what was typed as a value of the field; null: it has none any more. */
+function valued(text: string, { kind }: TableField): Value | null {
+  if (kind === "names") return text.split(",").map((name) => name.trim()).filter(Boolean);
+  if (text === "") return null;
+  if (kind === "epoch_ms") return new Date(text).getTime();
+  if (kind === "flag") return Number(text === "yes");
+  return kind === "number" ? Number(text) : text;
 }

@@ -1,0 +1,170 @@
+"""Tables that an operator declares in hub.toml: what they become, and what is wrong with one."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from hub.device import schema
+from hub.settings.reading import check_settings
+from hub.settings.table_settings import tables_of
+from protocol.own_tables import DEVICE_OWN, MOST_FIELDS, MOST_TABLES, NAME, problems_in
+from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind
+from tests.hub.settings.test_agent_findings import AGENT, check
+
+CONTACTS = """\
+[[tables]]
+name = "contacts"
+description = "a person or a company"
+key = ["name", "company"]
+needs = ["email", "project"]
+fields = [
+  { name = "name", description = "full name" },
+  { name = "company", max_length = 200 },
+  { name = "phone" },
+  { name = "email" },
+  { name = "kind", choices = ["customer", "New lead"] },
+  { name = "met", type = "date" },
+  { name = "fee", type = "number" },
+  { name = "isMember", type = "boolean" },
+  { name = "languages", type = "list" },
+]
+"""
+
+
+def test_a_table_of_hub_toml_is_declared_as_the_built_in_ones_are(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text(CONTACTS + AGENT.replace('"tasks"', '"contacts", "tasks"') + 'prompt = "Find."')
+    checked = check_settings(file, environ={})
+    assert checked.problems == []
+    assert checked.settings is not None
+    table = tables_of(checked.settings.tables)["contacts"]
+    assert table == DeviceTable(
+        name="contacts",
+        about="a person or a company",
+        title="name",
+        key=("name", "company"),
+        fields=(
+            Column(name="name", kind=Kind.TEXT, required=True, max_length=500, about="full name"),
+            Column(name="company", kind=Kind.TEXT, max_length=200),
+            Column(name="phone", kind=Kind.TEXT),
+            Column(name="email", kind=Kind.TEXT, required_to_approve=True),
+            Column(name="kind", kind=Kind.TEXT, choices=("customer", "New lead")),
+            Column(name="met", kind=Kind.EPOCH_MS),
+            Column(name="fee", kind=Kind.NUMBER),
+            Column(name="isMember", kind=Kind.FLAG),
+            Column(name="languages", kind=Kind.NAMES),
+            Column(
+                name="projectId",
+                kind=Kind.TEXT,
+                filler=Filler.PERSON,
+                required_to_approve=True,
+                refers_to="projects",
+            ),
+        ),
+    )
+
+
+def with_fields(fields: str, key: str = '["a"]') -> str:
+    return f'[[tables]]\nname = "t"\ndescription = "x"\nkey = {key}\nfields = [{fields}]\n'
+
+
+A = '{ name = "a" }'
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            CONTACTS.replace('"contacts"', '"taskcomments"'),
+            "2:8: error: tables.0.name: taskcomments is a built",
+        ),
+        (
+            CONTACTS.replace('"contacts"', '"messages"'),
+            "2:8: error: tables.0.name: a device has a table mess",
+        ),
+        (CONTACTS.replace('"contacts"', '"my_contacts"'), "2:8: error: tables.0.name: a small letter, then"),
+        (CONTACTS * 2, "18:8: error: tables.1.name: another table has this name"),
+        (
+            CONTACTS + CONTACTS.replace('"contacts"', '"conTacts"'),
+            "18:8: error: tables.1.name: another table",
+        ),
+        (
+            CONTACTS.replace('"phone"', '"isApproved"'),
+            "9:12: error: tables.0.fields.2.name: isApproved is res",
+        ),
+        (
+            CONTACTS.replace('"phone"', '"Company"'),
+            "9:12: error: tables.0.fields.2.name: a small letter, then",
+        ),
+        (
+            CONTACTS.replace('"phone"', '"comPany"'),
+            "9:12: error: tables.0.fields.2.name: another field is cal",
+        ),
+        (
+            CONTACTS.replace('"date"', '"day"'),
+            "12:26: error: tables.0.fields.5.type: must be ",
+        ),
+        (CONTACTS.replace('["name", "company"]', "[]"), "4:7: error: tables.0.key: may not be empty"),
+        (
+            CONTACTS.replace('["name", "company"]', '["met"]'),
+            "4:8: error: tables.0.key.0: met names a row, so",
+        ),
+        (
+            CONTACTS.replace('["name", "company"]', '["name", "x"]'),
+            "4:16: error: tables.0.key.1: there is no f",
+        ),
+        (CONTACTS.replace('key = ["name", "company"]', ""), "1:1: error: tables.0.key: missing"),
+        (
+            CONTACTS.replace('"email", "p', '"mail", "p'),
+            "5:10: error: tables.0.needs.0: there is no field 'm",
+        ),
+        (
+            CONTACTS.replace('type = "date"', 'type = "date", choices = ["x"]'),
+            "choices: only a text has choices",
+        ),
+        (
+            CONTACTS.replace('"New lead"', '"Customer"'),
+            "choices: two choices are the same, without regard to",
+        ),
+        (CONTACTS.replace("200", "200_000"), "8:36: error: tables.0.fields.1.max_length: "),
+        (
+            with_fields(", ".join(f'{{ name = "f{n}" }}' for n in range(MOST_FIELDS + 1)), '["f0"]'),
+            "5:10: error",
+        ),
+        (
+            "".join(with_fields(A).replace('"t"', f'"t{n}"') for n in range(MOST_TABLES + 1)),
+            "tables: more than 10 are given",
+        ),
+        (
+            CONTACTS + AGENT.replace('"tasks"', '"contact"') + 'prompt = "x"',
+            "data_types.0: there is no table 'co",
+        ),
+    ],
+)
+def test_each_mistake_of_a_table_is_found_where_it_is(tmp_path: Path, text: str, found: str) -> None:
+    told = check(tmp_path, text)
+    assert any(found in problem for problem in told), told
+
+
+def test_all_mistakes_of_a_table_are_found_at_once(tmp_path: Path) -> None:
+    fields = '{ name = "id" }, { name = "b", choices = [""] }'
+    told = check(tmp_path, with_fields(fields, '["c"]').replace('"t"', '"tasks"'))
+    assert [problem.split(": ")[2] for problem in told] == [
+        "tables.0.name",
+        "tables.0.key.0",
+        "tables.0.fields.0.name",
+        "tables.0.fields.1.choices",
+    ]
+
+
+def test_no_table_takes_the_place_of_one_in_the_file_of_a_device() -> None:
+    db = sqlite3.connect(":memory:")
+    for statement in schema.statements():
+        db.execute(statement)
+    names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    assert {name for name in names - {*TABLES} if NAME.fullmatch(name)} <= DEVICE_OWN
+
+
+def test_a_built_in_table_is_no_declaration_of_an_operator() -> None:
+    assert all(list(problems_in(table)) for table in TABLES.values())
