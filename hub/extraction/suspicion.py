@@ -22,7 +22,7 @@ from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import clusters, is_hidden, is_plain
 from hub.extraction.items import Dropped, Item, Outside, merged
-from hub.extraction.orders import find_strong, find_weak, machines_marked
+from hub.extraction.orders import find_orders
 from hub.extraction.support import is_supported
 from protocol.marks import Mark
 from protocol.tables import TABLES, Tables
@@ -131,10 +131,8 @@ def _windows(text: str) -> Iterator[Span]:
 
 def _passages_in(text: str) -> Iterator[tuple[int, int, bool]]:
     plain, places = _plain(text)
-    masked = machines_marked(plain)
-    for find, is_strong in ((find_strong, True), (find_weak, False)):
-        for start, end in find(masked):
-            yield (places[start], places[end], is_strong) if places else (start, end, is_strong)
+    for start, end, is_strong in find_orders(plain):
+        yield (places[start], places[end], is_strong) if places else (start, end, is_strong)
     for start, end in (*_hidden_runs(text), *_blobs(text)):
         yield start, end, True
 
