@@ -43,6 +43,7 @@ def test_a_sender_whose_domain_the_own_server_verified_is_verified(results: str)
         "spf=fail (helo x; dmarc=pass header.from=example.org) smtp.mailfrom=example.com",
         "spf=fail (x \\) ; dmarc=pass header.from=example.org) smtp.mailfrom=example.com",
         'spf=fail (x "); dmarc=pass header.from=example.org (")',
+        'dkim=pass header.d=example.org (x "); dmarc=fail header.from=example.org (")',  # a fault is hidden
         'spf=fail reason="; dmarc=pass header.from=example.org"',
         'spf=fail "; dmarc=pass header.from=example.org',
         "dmarc=pass header.from=example.com header.from=example.org",
