@@ -1,14 +1,16 @@
 """Tables that an operator declares in hub.toml: what they become, and what is wrong with one."""
 
+import re
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from hub import docs
 from hub.device import schema
 from hub.settings.reading import check_settings
 from hub.settings.table_settings import tables_of
-from protocol.own_tables import DEVICE_OWN, MOST_FIELDS, MOST_TABLES, NAME, problems_in
+from protocol.own_tables import DEVICE_OWN, MOST_CHOICES, MOST_FIELDS, MOST_TABLES, NAME, problems_in
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind
 from tests.hub.settings.test_agent_findings import AGENT, check
 
@@ -63,6 +65,18 @@ def test_a_table_of_hub_toml_is_declared_as_the_built_in_ones_are(tmp_path: Path
             ),
         ),
     )
+
+
+def test_the_table_and_agent_of_the_handbook_are_right(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", docs.page("tables"), re.DOTALL)
+    assert check(tmp_path, block) == []
+
+
+def test_the_limits_of_the_handbook_are_those_of_the_hub() -> None:
+    page = docs.page("tables")
+    for row in (f"| tables | {MOST_TABLES} |", f"| fields of a table | {MOST_FIELDS} |"):
+        assert row in page
+    assert f"| choices of a field | {MOST_CHOICES} |" in page
 
 
 def with_fields(fields: str, key: str = '["a"]') -> str:
