@@ -389,21 +389,17 @@ def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> N
 # --- what the owner did at the device meanwhile ---
 
 OF_CALLS = VERDICTS.where(
-    item_verdicts.c.item_id.in_(
-        sa.select(items.c.id).where(
-            items.c.device_id == sa.bindparam("device"),
-            items.c.call_id.in_(sa.bindparam("calls", expanding=True)),
-        )
-    ),
+    item_verdicts.c.device_id == sa.bindparam("device"),
+    item_verdicts.c.seen_call.in_(sa.bindparam("calls", expanding=True)),
     sa.text(IS_OPEN),
 )
 
 
 def overtake(c: sa.Connection, device_id: DeviceId, reports: Sequence[ReportedVerdict], at: int) -> None:
-    """Settle open verdicts on items about which the owner has decided at the device.
+    """Settle open verdicts on versions of items about which the owner has decided at the device.
 
-    The device reports no verdict that a hub brought. So a report is newer than a verdict that it has applied,
-    and makes it refuse any other.
+    The answer of the device settles a verdict on an older version. The device reports no verdict that a hub
+    brought. So a report is newer than a verdict that it has applied, and makes it refuse any other.
     """
     reported = {one.call_id: one.verdict for one in reports}
     for part in in_parts(sorted(reported)):

@@ -231,6 +231,17 @@ def test_what_the_owner_decides_at_the_device_meanwhile_is_newer(
     assert (the_item(c).verdict, stored(c).state) == (reported, state)
 
 
+def test_a_verdict_on_an_older_version_waits_for_its_answer_when_the_owner_decides_about_a_newer_one(
+    c: sa.Connection,
+) -> None:
+    at_device(c)
+    give(c, "approve")
+    send(c)
+    c.execute(sa.update(item_rows).values(call_id="c-9", version=2))
+    item_verdicts.overtake(c, DESK, [ReportedVerdict(CallId("c-9"), "rejected")], AT)
+    assert stored(c).state == "sent"
+
+
 @pytest.mark.parametrize(("counter", "verdict"), [(4, "open"), (5, "approved")])
 def test_an_answer_that_is_older_than_a_listed_row_leaves_the_item_as_it_is(
     c: sa.Connection, counter: int, verdict: str
