@@ -506,7 +506,8 @@ class _Sentence:
         if self._comment():
             return
         if not self._is_question:
-            if self._decision():
+            shared_work = self._lexicon.match("spanning", self._text)  # "we agreed that Zoe will call"
+            if not (shared_work and shared_work.groupdict().get("who")) and self._decision():
                 return
             self._project()
         found = self._row() or self._tasks()
@@ -553,7 +554,7 @@ class _Sentence:
 
     def _project(self) -> None:
         lexicon = self._lexicon
-        if not lexicon.has("begins", self._text):
+        if not lexicon.has("begins", self._text) and lexicon.has("settled", self._text):
             return
         for pattern in lexicon.patterns("projects"):
             for match in pattern.finditer(self._text):
@@ -682,7 +683,7 @@ class _Sentence:
                 clause.start <= day.start < clause.end and self._reader.is_ahead(day, self._start)
                 for day in self._days
             )
-            if about.is_minutes or (is_dated and not about.is_chat):
+            if about.is_minutes or is_dated:
                 attributes.append("reports")
             is_spoken = about.is_minutes and bool(self._speaker)
             if self._section is _Section.TO_DO or about.is_loose or is_spoken or self._has_lead_day(clause):
@@ -817,8 +818,12 @@ class _Sentence:
             nth = next((n for n, one in enumerate(clauses) if one.start <= day.start < one.end), None)
             if nth is None:
                 continue
-            for first, last in ((nth, nth), (nth - 1, nth), (nth, nth + 1)):
-                if first < 0 or last >= len(clauses):
+            own, before = (nth, nth), (nth - 1, nth)
+            for first, last, by_time in (
+                *((*one, False) for one in (own, before, (nth, nth + 1))),
+                *((*one, True) for one in (own, before)),
+            ):
+                if first < 0 or last >= len(clauses) or (by_time and not day.has_time):
                     continue
                 start, end = clauses[first].start, clauses[last].end
                 passage = self._text[start:end]
@@ -827,7 +832,8 @@ class _Sentence:
                 at = self._after_leads(clauses[first]) if first == nth else start
                 title = self._shown(start if at >= end else min(at, day.start) if at > day.end else at, end)
                 others = self._shown(start, end)
-                if others and (lexicon.has("events", others) or lexicon.has("happens", others)):
+                is_event = lexicon.has("events", others) or lexicon.has("happens", others)
+                if others and (is_event or (by_time and not self._about.is_chat)):
                     title, begin = title or others, self._start + start
                     if self._before is not None and title.split()[0].lower() in lexicon.subjects:
                         title, begin = f"{self._before.text.strip(_EDGES)}: {title}", self._before.start
