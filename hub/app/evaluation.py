@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from hub.app.model import open_embedded, open_models
+from hub.app.model import asks_small_model, open_embedded, open_models
 from hub.app.supervisor import Supervisor
 from hub.atomic_file import write_atomically
 from hub.clock import Chance, Clock
@@ -235,7 +235,8 @@ async def evaluate(
         await tasks.start(supervisor.serve)
         asked = None if model is None else CountedModel(model, means.settings.budget)
         # A new secret, so that an endpoint cannot repeat its earlier answers from a cache.
-        extractor = Extractor(opened.models, secret=means.chance.token_bytes(_SECRET_BYTES))
+        secret = means.chance.token_bytes(_SECRET_BYTES)
+        extractor = Extractor(opened.models, secret=secret, asks_small=asks_small_model(means.settings))
         reader = _Reader(extractor, config, asked, on_read)
         began = means.clock.monotonic()
         await reader.read(documents)

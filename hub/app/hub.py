@@ -32,7 +32,7 @@ from hub.app.listeners import (
     make_operator_server,
     open_device_port,
 )
-from hub.app.model import ModelShares, ModelsInUse
+from hub.app.model import ModelShares, ModelsInUse, asks_small_model
 from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, last_generation, make_parts
 from hub.app.router import Router
@@ -114,7 +114,12 @@ class Hub:
         models_in_use = ModelsInUse(context, self.supervisor)
         resources.push_async_callback(models_in_use.close)
         models = models_in_use.opened.models
-        extractor = Extractor(models, secret=start.secret, tables=tables_of(context.settings.tables))
+        extractor = Extractor(
+            models,
+            secret=start.secret,
+            tables=tables_of(context.settings.tables),
+            asks_small=asks_small_model(context.settings),
+        )
         takeovers = Takeovers(context.clock)
         self.roster = roster = Roster(self._route, metrics=context.metrics, takeovers=takeovers)
         accounts = await make_accounts(context, resources)

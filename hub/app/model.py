@@ -126,6 +126,11 @@ def open_models(context: ModelContext, settings: Settings, *, embedded: Embedded
     return OpenModels(models, tuple(endpoints), transcriber, clients)
 
 
+def asks_small_model(settings: Settings) -> bool:
+    """Return True if the small local model reads prose that no rule reads."""
+    return any(isinstance(one, LocalModelSettings) and one.reads_prose for one in in_order(settings))
+
+
 def open_embedded(context: ModelContext, supervisor: Supervisor) -> EmbeddedModel | None:
     """Create the server of the local model, if the settings have one; *supervisor* runs it."""
     if not any(isinstance(one, LocalModelSettings) for one in in_order(context.settings)):

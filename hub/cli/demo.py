@@ -43,6 +43,7 @@ address = "127.0.0.1:0"
 
 [model]
 kind = "local"
+reads_prose = true
 
 [[agents]]
 name = "notes"

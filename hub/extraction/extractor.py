@@ -6,6 +6,7 @@ model. A model refers to rows of the device by labels, as it never sees ids.
 """
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -20,7 +21,7 @@ from hub.extraction import chunk, dedupe, prose, structured, suspicion
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
-from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference, merged
 from hub.extraction.model import LanguageModel, ModelRequest, Models, Through
 from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Reading
@@ -46,11 +47,15 @@ class Extractor:
     Args:
         secret: secret of this hub, for delimiters that no author of a document can guess.
         tables: declarations of all tables, for new runs.
+        asks_small: ask a model that can only copy about the sentences that no rule reads.
     """
 
-    def __init__(self, models: Models, *, secret: bytes, tables: Tables = TABLES) -> None:
+    def __init__(
+        self, models: Models, *, secret: bytes, tables: Tables = TABLES, asks_small: bool = True
+    ) -> None:
         self.models = models
         self.tables = tables
+        self._asks_small = asks_small
         self._secret = secret
         # One at a time: the interpreter lock prevents parallelism, and each needs ten times the size of its
         # text.
@@ -77,21 +82,24 @@ class Extractor:
             BadPattern: ``redaction.problem_of`` refuses a rule of the agent; the model was not asked.
         """
         form = await self._offload(document, structured.read, document, options)
-        model = (models or self.models).choose(allow_cloud=options.allow_cloud)
+        model = self._reader_of_prose(options, models)
+        by_rules: list[Item] = []
+        if model is None or model.is_literal:
+            by_rules = await self._offload(document, _of_prose, document, options, form)
         if model is None or not options.data_types:
-            found = await self._offload(document, _of_prose, document, options, form)
-            return await self._ruled(document, form, found, options)
+            return await self._ruled(document, form, by_rules, options)
 
         model = through(model) if through else model
         seen = _seen(document, form)
         material = await self._offload(document, _material, seen, options, form)
         split = partial(chunk.split, by_sentence=model.is_literal)
         pieces = await self._offload(document, split, seen.text, form.prose, model.chunk_tokens)
+        pieces = _left_by(by_rules, pieces)
         reading = Reading(model, material)
         for prompt in self._prompts(model, material):
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
         # Quotes are from the document itself, whichever view the model read.
-        found = form.items + [
+        found = _by_place(form.items + by_rules) + [
             msgspec.structs.replace(item, quote=document.text[item.start : item.end])
             for item in reading.items()
         ]
@@ -121,10 +129,15 @@ class Extractor:
     async def _ruled(
         self, document: Document, form: Form, of_prose: list[Item], options: ExtractionOptions
     ) -> Extraction:
-        found = form.items + of_prose
+        found = _by_place(form.items + of_prose)
         ruled, doubles, notes = await self._offload(document, _sorted_out, document, found, [], options)
         unread = await self._offload(document, chunk.readable_chars, document.text, form.prose)
         return Extraction(items=ruled, dropped=doubles, ruled_chars=unread, notes=notes)
+
+    def _reader_of_prose(self, options: ExtractionOptions, models: Models | None) -> LanguageModel | None:
+        """Return the model that reads prose, or None if only rules do."""
+        model = (models or self.models).choose(allow_cloud=options.allow_cloud)
+        return None if model is not None and model.is_literal and not self._asks_small else model
 
     def _prompts(self, model: LanguageModel, material: Material) -> Iterator[Prompt | LiteralPrompt]:
         """Yield one prompt for all tables, or for a small model one for each table."""
@@ -145,7 +158,7 @@ class Extractor:
 
     def fingerprint(self, options: ExtractionOptions, models: Models | None = None) -> str:
         """Return a digest of the configuration that determines the result: hex, 64 characters."""
-        model = (models or self.models).choose(allow_cloud=options.allow_cloud)
+        model = self._reader_of_prose(options, models)
         meaning = [
             EXTRACTOR_VERSION,
             sorted(options.data_types),
@@ -191,6 +204,18 @@ def _material(document: Document, options: ExtractionOptions, form: Form) -> Mat
         redaction=Redaction(options.redact, document.text),
         labels=labelled(options.references, _tables(options)),
     )
+
+
+def _by_place(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: (item.start, item.end))
+
+
+def _left_by(items: Iterable[Item], pieces: Sequence[chunk.Chunk]) -> list[chunk.Chunk]:
+    """Return the pieces in which no rule found an item."""
+    spans = merged((item.start, item.end) for item in items)
+    ends = [end for _, end in spans]
+    nearest = [(piece, bisect_right(ends, piece.start)) for piece in pieces]
+    return [piece for piece, nth in nearest if nth == len(spans) or spans[nth][0] >= piece.end]
 
 
 def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> list[Item]:

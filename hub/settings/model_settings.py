@@ -119,6 +119,10 @@ class LocalModelSettings(ModelTuning):
     )
     concurrency: Whole = restart(1, "Concurrent requests.")
     chunk_tokens: Whole | None = restart(None, "Tokens of text in one request.")
+    reads_prose: Flag = restart(
+        False,
+        "Ask it about sentences that no rule reads. Most of what it adds is wrong, so rules read alone.",
+    )
 
     is_local: ClassVar[bool] = True
     has_price: ClassVar[bool] = True  # it is free

@@ -178,15 +178,35 @@ async def test_the_same_answers_give_the_same_items_in_the_same_order(oracle: Or
 async def test_a_literal_model_is_asked_by_sentence_and_by_table(oracle: Oracle) -> None:
     both = ExtractionOptions(data_types=(TableName.TIMELINES, TableName.TASKS))
     async with aclosing(model_at(oracle.base_url, is_literal=True)) as model:
-        extraction = await extract(model, note(f"Hello there. {PLANTED[0]} Good bye."), both)
+        extraction = await extract(model, note(f"Ideas:\n\nHello there. {PLANTED[0]} Good bye."), both)
     assert quotes(extraction) == PLANTED[:1]
     assert [asked["messages"][-1]["content"] for asked in oracle.requests] == [
+        "Ideas:",
         "Hello there.",
         PLANTED[0],
         "Good bye.",
+        "Ideas:",
         "Hello there.",
         "Good bye.",
     ]
+
+
+async def test_a_literal_model_is_asked_only_about_sentences_that_no_rule_reads(oracle: Oracle) -> None:
+    async with aclosing(model_at(oracle.base_url, is_literal=True)) as model:
+        extraction = await extract(model, note("Hello there. Please call Bob. Good bye."))
+    assert [(item.origin, item.quote) for item in extraction.items] == [("rule", "Please call Bob.")]
+    asked = [one["messages"][-1]["content"] for one in oracle.requests]
+    assert asked == ["Hello there.", "Good bye."]
+
+
+async def test_a_literal_model_is_not_asked_where_rules_read_prose_alone(oracle: Oracle) -> None:
+    async with aclosing(model_at(oracle.base_url, is_literal=True)) as model:
+        extractor = Extractor(Models(model, model), secret=bytes(32), asks_small=False)
+        extraction = await extractor.extract(note("Hello there. Please call Bob."), TASKS)
+        alone = Extractor(Models(), secret=bytes(32))
+        assert extractor.fingerprint(TASKS) == alone.fingerprint(TASKS)
+    assert (quotes(extraction), extraction.requests, oracle.stats.calls) == (["Please call Bob."], 0, 0)
+    assert extraction.ruled_chars > 0
 
 
 def test_a_fingerprint_differs_between_configurations() -> None:
