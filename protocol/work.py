@@ -277,6 +277,13 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     trusted: bool
 
 
+class FoundBy(StrEnum):
+    """Finder of an item: a rule of the hub, or a language model."""
+
+    RULE = "rule"
+    MODEL = "model"
+
+
 class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Place of an item: ``text[start:end] == quote``, counted in code points of the file's text."""
 
@@ -292,6 +299,7 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     link: Annotated[str, Meta(max_length=2_000)] | None = None  # opens the message that contains it
     timezone: Name | None = None  # time zone of dates that have no time; an IANA name
     provenance: Provenance | None = None
+    found_by: FoundBy | None = None  # None: an older hub
 
 
 class ReviewVerdict(StrEnum):

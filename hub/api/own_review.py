@@ -306,7 +306,8 @@ def _shown(item: DeviceItem) -> dict[str, Any]:
     found = {"path": item.source_path or "", "table": item.table, "title": item.title}
     at = {"created_at": item.at, "answered_at": item.at, "version": _version(item)}
     remarks = {"warnings": tuple(item.remarks.warnings), "provenance": item.remarks.provenance}
-    return own | found | at | remarks | {"row_id": item.row_id}
+    by = {"found_by": item.remarks.found_by}
+    return own | found | at | by | remarks | {"row_id": item.row_id}
 
 
 def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:

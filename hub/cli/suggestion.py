@@ -17,7 +17,7 @@ from hub.text.excerpt import Excerpt, lines_around
 from protocol.frame import Field, Record
 from protocol.marks import MARKS
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
-from protocol.work import Provenance, ProvenanceOrigin
+from protocol.work import FoundBy, Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
 _FOLDED: Final = 8  # columns before a continued line, more than before any other line
@@ -65,6 +65,7 @@ def lines_of(
         origin_of(item.remarks.provenance),
         ", ".join(_status(item)) if with_status else "",
         ", ".join(fields),
+        "found by a rule" if item.remarks.found_by is FoundBy.RULE else "",
         *_texts(item, whole=whole),
         f"{_named(item.source_path) if item.source_path else 'no file'}: {'' if around else quote}".rstrip(),
         *around,

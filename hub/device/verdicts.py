@@ -14,7 +14,7 @@ from hub.device import own_tables, rows
 from hub.device.schema import quoted
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, DeviceTable, Filler
-from protocol.work import Changed, ItemSource, Provenance, Unresolved
+from protocol.work import Changed, FoundBy, ItemSource, Provenance, Unresolved
 
 Word = Literal["approved", "edited", "rejected"]
 ReviewState = Literal["open", "approved", "edited", "rejected"]
@@ -36,6 +36,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         timezone: time zone of dates without a time, which are stored as midnight there.
         provenance: who wrote the text of the item; ``None``: the hub is of an older release.
+        found_by: a rule or a model; ``None`` likewise.
     """
 
     warnings: list[str] = []
@@ -44,6 +45,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
     replaces: str | None = None
     timezone: str | None = None
     provenance: Provenance | None = None
+    found_by: FoundBy | None = None
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +83,7 @@ def remarks_of(source: ItemSource | None) -> str | None:
         source.replaces,
         source.timezone,
         source.provenance,
+        source.found_by,
     )
     return None if remarks == Remarks() else msgspec.json.encode(remarks).decode()
 

@@ -17,7 +17,7 @@ from hub.extraction.items import Item
 from protocol.frame import Field, Record
 from protocol.ids import RunId, content_of, traceparent
 from protocol.tables import SUGGESTED, DeviceTable, Filler, Kind, Tables
-from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
+from protocol.work import Action, Changed, FoundBy, ItemSource, ToolCall, Unresolved
 from storage.runs.items import FoundItem, ItemRow
 
 MAX_QUOTE_CHARS: Final = 2_000  # limit of ItemSource
@@ -160,6 +160,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
         link=document.link,
         timezone=timezone,
         provenance=document.provenance_at(item.start),
+        found_by=FoundBy(item.origin),
     )
     record: dict[str, Any] = msgspec.to_builtins(source)
     return record

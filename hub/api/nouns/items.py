@@ -28,7 +28,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.marks import Mark
 from protocol.tables import TABLES, Tables
-from protocol.work import Provenance
+from protocol.work import FoundBy, Provenance
 from storage.devices import devices
 from storage.runs import calls, excerpts, item_lists, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
@@ -60,7 +60,7 @@ class ItemView(View, kw_only=True):
     *answered_at*: when the device answered for the newest version; null: the device may not have it.
     *warnings* for a reviewer: ``hub help extraction`` explains each.
     *provenance*: who wrote the text that it is from; null if that is not known, or once its owner has
-    rejected it.
+    rejected it. *found_by*: a rule or a model; null likewise.
     *given*: the newest verdict that was given at the hub; null once it is no longer kept.
     *device_refuses*: why its device would refuse a verdict from this hub, an error code; null: it would not,
     or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
@@ -75,6 +75,7 @@ class ItemView(View, kw_only=True):
     table: str
     title: str
     provenance: Provenance | None = None
+    found_by: FoundBy | None = None
     warnings: tuple[str, ...] = ()
     verdict: ItemVerdict
     version: int  # number of calls that it has led to
@@ -364,6 +365,7 @@ class Items(Noun):
             "run_id|id as run",
             "path",
             "provenance|provenance as from?",
+            "found_by?",
             "created_at|moment as found",
             "answered_at|moment as at the device",
             "verdict_at|moment as decided?",
@@ -482,8 +484,12 @@ class Items(Noun):
         named = {"path": row.unit_key, "table": row.target_table, "title": title}
         refuses = None if link is None else refused_by(link)
         verdicts = {"device_refuses": refuses, "device_is_elsewhere": row.device_id in elsewhere}
-        found = (row.source or {}).get("provenance")
-        known = {"provenance": None if found is None else msgspec.convert(found, Provenance)}
+        source = row.source or {}
+        found = source.get("provenance")
+        known = {
+            "provenance": None if found is None else msgspec.convert(found, Provenance),
+            "found_by": source.get("found_by"),
+        }
         return named | known | {"agent": agent, "device": device, "given": given, **verdicts}
 
     @device(Method.REVIEW_REPORT, "its own items")

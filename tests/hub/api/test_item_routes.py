@@ -50,7 +50,14 @@ def keep(c: sa.Connection) -> None:
             run_id=RunId("r-1" if n < 4 else "r-2"),
             source=None
             if n == 3
-            else {"path": "notes/a.md", "quote": "task", "start": 6, "end": 10, "provenance": MAIL},
+            else {
+                "path": "notes/a.md",
+                "quote": "task",
+                "start": 6,
+                "end": 10,
+                "provenance": MAIL,
+                "found_by": "rule",
+            },
             row_id=f"row-{n}",
             answered_at=2_000,
             verdict=verdict,
@@ -90,6 +97,12 @@ async def test_an_item_names_who_wrote_the_text_that_it_is_from(client: httpx2.A
     assert listed["i-4"]["provenance"] == MAIL
     assert listed["i-3"]["provenance"] is None, "an older release planned it"
     assert (await client.get("/v1/items/i-4")).json()["provenance"] == MAIL
+
+
+async def test_an_item_names_whether_a_rule_or_a_model_found_it(client: httpx2.AsyncClient) -> None:
+    listed = {one["id"]: one for one in (await client.get("/v1/items")).json()["items"]}
+    assert (listed["i-4"]["found_by"], listed["i-3"]["found_by"]) == ("rule", None)
+    assert (await client.get("/v1/items/i-4")).json()["found_by"] == "rule"
 
 
 async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.AsyncClient) -> None:
