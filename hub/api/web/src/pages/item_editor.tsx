@@ -83,7 +83,7 @@ export function Editor({ of, approve, refused, close }: EditorProps): JSX.Elemen
                 ))}
               </select>
             ) : (
-              <textarea rows={text.length > 80 ? 5 : 1} required={required} value={text} onInput={change(name)} />
+              <textarea rows={text.length > 80 ? 5 : 1} value={text} onInput={change(name)} />
             )}
             <Problem of={problem(name)} />
           </label>
