@@ -75,7 +75,7 @@ class Forgetful(KeywordModel):
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         is_again = any("cannot be used" in message.content for message in request.messages)
-        said = "" if is_again else answer(quote="Nobody said it, and nowhere.")
+        said = "" if is_again else answer(title="paint the old boat", quote="Nobody said it, and nowhere.")
         return ModelAnswer(text=said, finish=self.finish, usage=self.usage)
 
 
