@@ -9,7 +9,6 @@ from hub.settings.agent_settings import AgentSettings
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Reporter, did_you_mean, sentence
 from hub.settings.settings import Settings
-from hub.settings.table_settings import tables_of, unknown_tables
 from protocol.own_tables import REFERENCES, problems_in
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
@@ -104,7 +103,7 @@ def _found_in_setups(
 
 
 def found_in_tables(settings: Settings, report: Reporter) -> Iterator[Problem]:
-    """Yield the problems of declared tables, and of agents that name a table that is not declared."""
+    """Yield the problems of declared tables."""
     names: set[str] = set()
     for number, table in enumerate(settings.tables):
         for key, message in problems_in(table.declaration):
@@ -120,10 +119,6 @@ def found_in_tables(settings: Settings, report: Reporter) -> Iterator[Problem]:
                 near = did_you_mean(name, fields)
                 hint = near or f"a field of the table is expected, or {' or '.join(REFERENCES)}"
                 yield report.error(("tables", number, "needs", place), f"there is no field {name!r}", hint)
-    tables = tables_of(settings.tables)
-    for number, agent in enumerate(settings.agents):
-        for place, (message, hint) in unknown_tables(agent.data_types or (), tables):
-            yield report.error(("agents", number, "data_types", place), message, hint)
 
 
 def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Problem]:

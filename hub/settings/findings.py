@@ -33,6 +33,8 @@ from hub.settings.secret import (
     is_secret_like,
 )
 from hub.settings.settings import IN_MEMORY, Settings, StorageSettings
+from hub.settings.table_settings import unknown_tables
+from protocol.tables import TABLES
 
 _Table = TypeVar("_Table", bound=BaseModel)
 
@@ -157,7 +159,8 @@ def _read(model: type[_Table], value: object, around: Around) -> _Table | None:
 
 
 def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
-    """Yield problems visible in any document, valid or not: duplicate names and literal secrets."""
+    """Yield problems visible in any document, valid or not: names twice or of nothing, literal secrets."""
+    yield from _found_in_data_types(doc, Reporter(places))
     for table, key, message in _UNIQUE:
         lines: dict[tuple[str, str], int] = {}
         listed = doc.get(table)
@@ -175,6 +178,22 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
     for path, text in _strings(doc):
         if is_secret_like(text) or (len(path) <= 3 and (path[0], path[-1]) in _KEYS):
             yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
+
+
+def _found_in_data_types(doc: Mapping[str, Any], report: Reporter) -> Iterator[Problem]:
+    """Yield the names of tables that are neither built in nor declared."""
+    tables = [*TABLES, *(table["name"] for table in _entries(doc, "tables") if "name" in table)]
+    for number, agent in enumerate(_entries(doc, "agents")):
+        names = agent.get("data_types")
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            for place, (message, hint) in unknown_tables(names, tables):
+                yield report.error(("agents", number, "data_types", place), message, hint)
+
+
+def _entries(doc: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """Return the entries of a list of tables; an empty one in the place of each that is no table."""
+    listed = doc.get(name)
+    return [one if isinstance(one, Mapping) else {} for one in listed] if isinstance(listed, list) else []
 
 
 def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterator[Problem]:

@@ -92,7 +92,7 @@ def tables_of(declared: Sequence[TableSettings]) -> Tables:
     return tables_with(tuple(table.declaration for table in declared))
 
 
-def unknown_tables(names: Collection[str], tables: Tables) -> Iterator[tuple[int, tuple[str, str]]]:
+def unknown_tables(names: Collection[str], tables: Collection[str]) -> Iterator[tuple[int, tuple[str, str]]]:
     """Yield the place of each name that no table has, with a message and a hint."""
     for place, name in enumerate(names):
         if name not in tables:
