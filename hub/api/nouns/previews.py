@@ -24,6 +24,7 @@ from protocol.work import Provenance
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.runs.items import Verdict
+from storage.runs.run_moves import LivesAtGateway
 from storage.store import Store
 
 MOST_NEWEST: Final = 100_000  # documents; a run reads fewer
@@ -140,6 +141,8 @@ class AgentPreviews(Noun):
         With other settings, it is an estimate of their preview.
         """
         row, link = await self._agent(name)
+        if row.gateway is not None:
+            raise LivesAtGateway(row)
         requested = body.request()
         agent = requested.applied_to(row) if body != PreviewBody() else row
         models = self._previews.models_of(requested)
@@ -161,7 +164,7 @@ class AgentPreviews(Noun):
 
     async def _agent(self, name: str) -> tuple[AgentRow, DeviceLink | None]:
         row = await self._store.read(agents.agent_called, name, self.user_id)
-        if row.device_id is None or row.gateway is not None:
+        if row.device_id is None:
             return row, None
         return row, await link_of(self._store, self._roster, row.device_id, row.device_name or "")
 
