@@ -60,7 +60,7 @@ agents config notes history; agents capabilities notes ls; agents checkpoints no
 templates ls; templates show plain; runs ls; runs show {run}; items ls; items show i-1
 locks ls; gateways ls; connectors ls; boards ls; boards show {board}; boards memory {board} ls
 messages ls; messages show {message}; messages broadcasts; ask ls; ask show {question}
-costs; issues ls; token ls; keys ls; nodes ls; doctor; audit ls; routes; logs; config show
+costs; issues ls; tables ls; token ls; keys ls; nodes ls; doctor; audit ls; routes; logs; config show
 """
 
 

@@ -81,6 +81,7 @@ OTHERS: Final = {
     "/v1/config/history",  # entries of the audit log, whose list is above
     "/v1/issues",
     "/v1/logs",
+    "/v1/tables",  # of the settings
     "/v1/broadcasts/{broadcast_id}",
     "/v1/boards/{board}/agents/{agent}/soul/history",
 }
