@@ -365,7 +365,7 @@ class Items(Noun):
             "run_id|id as run",
             "path",
             "provenance|provenance as from?",
-            "found_by?",
+            "found_by as found by?",
             "created_at|moment as found",
             "answered_at|moment as at the device",
             "verdict_at|moment as decided?",
