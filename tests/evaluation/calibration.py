@@ -116,7 +116,7 @@ async def _best(
 
 
 def _share(documents: list[GoldDocument], agent: AgentConfig, size: int) -> float:
-    """What the fading model finds of all labels, on the average."""
+    """Return the share of all labels that the fading model finds, on average."""
     options, shares = extraction_config_of(agent), []
     for gold in documents:
         pieces = [piece for piece, _ in first_questions(gold.document("UTC"), options, size)]

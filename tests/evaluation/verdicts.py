@@ -131,7 +131,7 @@ def score(found: Sequence[tuple[str, str]], texts: Sequence[str]) -> Score:
 
 
 def without_unwanted(found: Found, judged: Found) -> Found:
-    """What is left without titles that the reviewer has rejected often, and never kept."""
+    """Return the items without titles that the reviewer has rejected often, and never kept."""
     times = Counter(fold(title) for title, quote in judged if not is_wanted(quote))
     kept = {fold(title) for title, quote in judged if is_wanted(quote)}
     unwanted = {title for title, count in times.items() if count >= UNWANTED_TIMES} - kept

@@ -126,7 +126,7 @@ async def opened(stack: AsyncExitStack, folder: Path, count: int) -> tuple[Scene
 
 
 def used(done: dict[str, Any]) -> tuple[Any, ...]:
-    """What a run or a preview has cost."""
+    """Return the cost of a run or a preview."""
     return done["model_requests"], done["prompt_tokens"], done["completion_tokens"], round(done["usd"], 9)
 
 

@@ -1,4 +1,4 @@
-"""How people write of work and of days, in five languages: the words of the generated documents."""
+"""Words of generated documents in five languages: how people write about work and days."""
 
 from datetime import date, timedelta
 from typing import Final, NamedTuple

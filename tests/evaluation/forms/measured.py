@@ -1,4 +1,4 @@
-"""What a hub and a device make of documents of fifteen forms, and what a second run asks again."""
+"""Measurement of a hub and a device on documents of fifteen forms, and of the questions of a second run."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""What share of a text's labels is found, by its length."""
+"""Share of a text's labels that a model finds, by the length of the text."""
 
 import math
 from collections.abc import Callable
