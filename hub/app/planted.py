@@ -84,24 +84,26 @@ def planted_documents(count: int = DOCUMENTS, facts: int = _FACTS) -> list[GoldD
     return [_document(number, facts) for number in range(count)]
 
 
-class _Lots:
-    """Draws that are the same on every machine."""
+class Lots:
+    """Draws from a seed, the same on every machine."""
 
-    def __init__(self, seed: str) -> None:
+    def __init__(self, seed: object) -> None:
         self._seed = seed
         self._drawn = 0
 
     def below(self, limit: int) -> int:
+        """Return a whole number from 0 to *limit* - 1."""
         self._drawn += 1
         digest = hashlib.sha256(f"{self._seed}:{self._drawn}".encode()).digest()
         return int.from_bytes(digest[:8], "big") % limit
 
     def one(self, among: Sequence[Drawn]) -> Drawn:
+        """Return one of *among*."""
         return among[self.below(len(among))]
 
 
 def _document(number: int, facts: int) -> GoldDocument:
-    lots = _Lots(f"planted {number}")
+    lots = Lots(f"planted {number}")
     labels: list[Label] = []
     text = f"# Notes {number + 1}\n\n"
     for fact in range(facts):
@@ -122,11 +124,11 @@ def _document(number: int, facts: int) -> GoldDocument:
     )
 
 
-def _filler(lots: _Lots) -> str:
+def _filler(lots: Lots) -> str:
     return f"{lots.one(_SUBJECTS)} {lots.one(_PREDICATES)} {lots.one(_ENDS)}."
 
 
-def _fact(number: int, lots: _Lots) -> tuple[str, TableName, dict[str, LabelValue]]:
+def _fact(number: int, lots: Lots) -> tuple[str, TableName, dict[str, LabelValue]]:
     """Return a sentence with its table and fields. Each deed at a place comes once."""
     day = f"{1 + lots.below(28)} {lots.one(_MONTHS)} 2027"
     if number % _EVENT_EVERY == 0:

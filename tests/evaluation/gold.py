@@ -15,6 +15,7 @@ import anyio
 import openai
 
 from hub.app.evaluation import CountedModel, Evaluation
+from hub.app.planted import Lots
 from hub.clock import SystemChance, SystemClock
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint
@@ -25,7 +26,6 @@ from hub.extraction.model import Models
 from hub.settings.limit_settings import BudgetSettings
 from protocol.frame import Record
 from protocol.tables import TABLES, TableName
-from tests.evaluation.documents import Lots
 from tests.evaluation.figures import Figure, Told, at_least, exactly, only
 from tests.evaluation.seed import SeedWay
 

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 import anyio
 
-from tests.evaluation.documents import Lots, facts, long_texts
+from hub.app.planted import Lots
+from tests.evaluation.documents import facts, long_texts
 from tests.evaluation.figures import Figure, Told, exactly, only
 from tests.evaluation.stage import RUN_S, played, run
 from tests.scenarios.scene import Point, Scene, rows

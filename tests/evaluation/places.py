@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from hub.app.planted import Lots
 from tests.evaluation import documents
-from tests.evaluation.documents import Lots, Planted
+from tests.evaluation.documents import Planted
 from tests.evaluation.figures import Figure, Told, at_least, exactly
 from tests.evaluation.ours import read
 from tests.evaluation.stage import played

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from hub.app.planted import Lots
 from hub.text import pictures
 from tests.evaluation import documents
-from tests.evaluation.documents import Lots
 from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only
 from tests.evaluation.speech import found_items, write_bytes
 from tests.scenarios.scene import scene

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 
+from hub.app.planted import Lots
 from tests.evaluation import documents
-from tests.evaluation.documents import Lots
 from tests.evaluation.figures import Figure, Told, at_least, exactly, only
 from tests.scenarios.scene import Scene, scene
 from tests.support.oracle import Oracle

@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.evaluation.documents import Lots, Planted, facts, long_texts
+from hub.app.planted import Lots
+from tests.evaluation.documents import Planted, facts, long_texts
 from tests.evaluation.figures import Figure, Told, at_most, exactly, only
 from tests.evaluation.seed import SeedWay
 from tests.evaluation.stage import played, run, titles

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
+from hub.app.planted import Lots
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel
@@ -29,7 +30,6 @@ from hub.extraction.model import Message, ModelAnswer, ModelRequest, Models
 from hub.metrics import Metrics
 from hub.runs.matching import UNWANTED_TIMES
 from protocol.tables import TableName
-from tests.evaluation.documents import Lots
 from tests.evaluation.figures import Figure, Told, only
 
 _DOCUMENTS: Final = 24  # half of them held out

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from hub.app.planted import Lots
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, structured
@@ -17,7 +18,6 @@ from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
 from hub.text.convert import convert
 from protocol.tables import TableName
-from tests.evaluation.documents import Lots
 
 SAVED = datetime(2025, 11, 30, 9, tzinfo=UTC)  # long after all that is written in these files
 TASKS = ExtractionOptions(data_types=(TableName.TASKS,), timezone="Europe/Berlin")

@@ -7,7 +7,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.evaluation.documents import Lots, Planted, made, plant_in
+from hub.app.planted import Lots
+from tests.evaluation.documents import Planted, made, plant_in
 from tests.evaluation.ours import Reading, read
 from tests.evaluation.places import in_scripts
 from tests.support.clock import FakeClock
