@@ -122,8 +122,8 @@ class Evaluation(msgspec.Struct, kw_only=True):
         self.documents += 1
         self.left_out += len(gold.labels) - len(labels)
         self.given_up += extraction.notes.given_up
-        judged = judge(labels, extraction.items)
-        tallies = scored(labels, extraction.items, judged, timezone=config.timezone)
+        judged = judge(labels, extraction.items, config.tables)
+        tallies = scored(labels, extraction.items, judged, timezone=config.timezone, tables=config.tables)
         self.tallies = added(self.tallies, tallies)
         sentences = list(chunk.sentences(gold.text, 0, len(gold.text)))
 

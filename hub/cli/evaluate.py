@@ -122,7 +122,7 @@ def eval(
         from hub.app.planted import planted_documents
         from hub.cli.calibrate import run_calibration
 
-        labelled = planted_documents() if gold is None else _documents(gold)[0]
+        labelled = planted_documents() if gold is None else _documents(gold, settings)[0]
         run_calibration(
             _means_of(settings.model_copy(update={"fallback_models": ()})),
             _declared(settings, agent),
@@ -138,7 +138,7 @@ def eval(
         raise Failure("no documents to evaluate", Exit.USAGE, next_step="name their file: --gold FILE")
     if against_prompt is not None and against_model is not None:
         raise Failure("give either --against-prompt or --against-model", Exit.USAGE)
-    documents, digest = _documents(gold)
+    documents, digest = _documents(gold, settings)
     other_settings = settings if against_model is None else _with_model(settings, against_model)
     other_prompt = None if against_prompt is None else _prompt_in(against_prompt)
     side = _evaluated(settings, agent, documents[:limit], digest)
@@ -213,13 +213,14 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
     raise Failure(f"there is no agent {name} in the settings; agents: {names}", Exit.USAGE)
 
 
-def _documents(gold: Path) -> tuple[list["GoldDocument"], str]:
+def _documents(gold: Path, settings: "Settings") -> tuple[list["GoldDocument"], str]:
     """Return the documents of a gold file and its digest. Print its problems and exit if it has any."""
     from hub.extraction.gold import BadGold, gold_digest, read_gold
+    from hub.settings.table_settings import tables_of
 
     data = gold.read_bytes()
     try:
-        documents = read_gold(data.decode())
+        documents = read_gold(data.decode(), tables_of(settings.tables))
     except UnicodeDecodeError as error:
         lines = data[: error.start].split(b"\n")
         show.report(f"{gold}:{len(lines)}: not UTF-8")

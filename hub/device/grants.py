@@ -4,16 +4,15 @@ Plain functions over a connection, inside the caller's transaction.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from hub.device import own_tables
 from protocol.calls import OwnerGrant
 from protocol.errors import ErrorCode, HubError
-from protocol.tables import TableName
-
-TABLES: Final = tuple(table.value for table in TableName)
+from protocol.tables import TABLES
 
 _tables: Final = msgspec.json.Decoder(list[str])
 
@@ -32,7 +31,7 @@ def of_hub(db: sqlite3.Connection, hub: str) -> dict[str, list[str]]:
 
 def change(db: sqlite3.Connection, hub: str, changes: Sequence[str]) -> dict[str, list[str]]:
     """Change the grants of *hub* and return the new grants. Raises BadGrant as ``changed``."""
-    granted = changed(of_hub(db, hub), changes)
+    granted = changed(of_hub(db, hub), changes, own_tables.tables_of(db))
     db.execute("DELETE FROM owner_grants WHERE hub = ?", (hub,))
     db.executemany(
         "INSERT INTO owner_grants VALUES (?, ?, ?)",
@@ -41,11 +40,14 @@ def change(db: sqlite3.Connection, hub: str, changes: Sequence[str]) -> dict[str
     return granted
 
 
-def changed(granted: Mapping[str, Sequence[str]], changes: Sequence[str]) -> dict[str, list[str]]:
+def changed(
+    granted: Mapping[str, Sequence[str]], changes: Sequence[str], existing: Collection[str] = TABLES
+) -> dict[str, list[str]]:
     """Return *granted* after *changes*.
 
     Args:
         changes: changes such as ``+review.remote``, ``+rows.read=tasks,notes`` or ``-rows.read``.
+        existing: names of the device's tables.
 
     Raises:
         BadGrant: a change is invalid.
@@ -58,8 +60,8 @@ def changed(granted: Mapping[str, Sequence[str]], changes: Sequence[str]) -> dic
         if not is_known or (has_tables and (sign == "-" or name != OwnerGrant.ROWS_READ)):
             problem = f"{change!r} is no change of a grant: expected +review.remote, -review.remote"
             raise BadGrant(f"{problem}, +rows.read=tasks,notes or -rows.read")
-        if sign == "+" and name == OwnerGrant.ROWS_READ and not (tables and {*tables} <= {*TABLES}):
-            raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(TABLES)}")
+        if sign == "+" and name == OwnerGrant.ROWS_READ and not (tables and {*tables} <= {*existing}):
+            raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(existing)}")
         after.pop(name, None)
         if sign == "+":
             after[name] = list(dict.fromkeys(tables))

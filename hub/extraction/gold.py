@@ -43,8 +43,9 @@ _DOCUMENT_KEYS: Final = frozenset({"id", "text", "items", "date", "name", "langu
 _ITEM_KEYS: Final = frozenset({"table", "data", "quote", "words"})
 _DAY_FORMS: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M")
 
-LabelValue = str | list[str]
+LabelValue = str | float | list[str]
 Place = tuple[int, int]
+Declared = Mapping[str, DeviceTable]  # by name
 
 _LEAST_ALIKE: Final = 0.5  # of the shorter one's words; a sentence of ten words names its task in five
 _LEAST_SHARED: Final = 2  # "the report" and "the weather" share a word, too
@@ -114,37 +115,42 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
         return self.right_fields / self.fields if self.fields else None
 
 
-def score(labels: Sequence[Label], found: Sequence[Item], *, timezone: str) -> dict[str, Tally]:
+def score(
+    labels: Sequence[Label], found: Sequence[Item], *, timezone: str, tables: Declared = TABLES
+) -> dict[str, Tally]:
     """Score one document by table; tables without labels and items are omitted.
 
     Args:
         timezone: IANA name, for the labels' dates.
+        tables: declarations of all tables of labels and items.
     """
-    return scored(labels, found, judge(labels, found), timezone=timezone)
+    return scored(labels, found, judge(labels, found, tables), timezone=timezone, tables=tables)
 
 
 def scored(
-    labels: Sequence[Label], found: Sequence[Item], judged: Judged, *, timezone: str
+    labels: Sequence[Label],
+    found: Sequence[Item],
+    judged: Judged,
+    *,
+    timezone: str,
+    tables: Declared = TABLES,
 ) -> dict[str, Tally]:
     """Score a document whose labels and items were compared; see ``score``."""
     expected = Counter(label.table for label in labels)
     got = Counter(item.table for item in found)
-    tallies = {table: Tally(found=got[table], labelled=expected[table]) for table in TABLES}
+    tallies = {table: Tally(found=got[table], labelled=expected[table]) for table in tables}
     for number, index in judged.matched:
         label, item = labels[number], found[index]
-        others = [name for name in label.data if name not in _main_fields(label.table)]
-        fits = sum(_fits(label, item, name, ZoneInfo(timezone)) for name in others)
+        others = [name for name in label.data if name not in _main_fields(tables[label.table])]
+        columns = tables[label.table].column
+        fits = sum(_fits(label, item, columns(name), ZoneInfo(timezone)) for name in others)
         tallies[label.table] += Tally(right=1, right_fields=fits, fields=len(others))
     return {table: tally for table, tally in tallies.items() if tally != Tally()}
 
 
 def added(one: Mapping[str, Tally], other: Mapping[str, Tally]) -> dict[str, Tally]:
-    """Add tallies by table, in the order of the tables."""
-    return {
-        table: one.get(table, Tally()) + other.get(table, Tally())
-        for table in TABLES
-        if table in one or table in other
-    }
+    """Add tallies by table."""
+    return {table: one.get(table, Tally()) + other.get(table, Tally()) for table in {**one, **other}}
 
 
 def in_all(tallies: Mapping[str, Tally]) -> Tally:
@@ -152,13 +158,13 @@ def in_all(tallies: Mapping[str, Tally]) -> Tally:
     return sum(tallies.values(), Tally())
 
 
-def judge(labels: Sequence[Label], found: Sequence[Item]) -> Judged:
+def judge(labels: Sequence[Label], found: Sequence[Item], tables: Declared = TABLES) -> Judged:
     """Match labels with items, the most similar pairs first."""
     pairs = [
         (likeness, -number, -index)
         for number, label in enumerate(labels)
         for index, item in enumerate(found)
-        if (likeness := _likeness(label, item))
+        if (likeness := _likeness(label, item, tables))
     ]
     matched: list[tuple[int, int]] = []
     used_labels, used_items = set[int](), set[int]()
@@ -174,12 +180,13 @@ def judge(labels: Sequence[Label], found: Sequence[Item]) -> Judged:
     )
 
 
-def _likeness(label: Label, item: Item) -> tuple[float, float] | None:
+def _likeness(label: Label, item: Item, tables: Declared) -> tuple[float, float] | None:
     """Return the similarity relative to the shorter one, and to both; ``None`` if they do not match."""
     touches = any(start < item.end and item.start < end for start, end in label.places)
     if label.table != item.table or not touches:
         return None
-    one, other = _main_words(label.table, label.data), _main_words(label.table, item.data)
+    table = tables[label.table]
+    one, other = _main_words(table, label.data), _main_words(table, item.data)
     shorter = min(one.total(), other.total())
     shared = (one & other).total()
     is_alike = shared == shorter or (shared >= _LEAST_SHARED and shared >= _LEAST_ALIKE * shorter)
@@ -188,25 +195,26 @@ def _likeness(label: Label, item: Item) -> tuple[float, float] | None:
     return shared / shorter, 2 * shared / (one.total() + other.total())
 
 
-def _main_fields(table: str) -> tuple[str, ...]:
+def _main_fields(table: DeviceTable) -> tuple[str, ...]:
     # Title and content of a note are interchangeable.
-    return ("title", "content") if table == TableName.NOTES else (TABLES[table].title,)
+    return ("title", "content") if table.name == TableName.NOTES else (table.title,)
 
 
-def _main_words(table: str, data: Mapping[str, LabelValue] | Mapping[str, Field]) -> Counter[str]:
+def _main_words(table: DeviceTable, data: Mapping[str, LabelValue] | Mapping[str, Field]) -> Counter[str]:
     return Counter(word for name in _main_fields(table) for word in words_of(str(data.get(name) or "")))
 
 
-def _fits(label: Label, item: Item, name: str, zone: ZoneInfo) -> bool:
+def _fits(label: Label, item: Item, column: Column | None, zone: ZoneInfo) -> bool:
     """Return True if a field equals that of its label."""
-    column, expected, got = TABLES[label.table].column(name), label.data[name], item.data.get(name)
-    if column is None or got is None:
+    if column is None or (got := item.data.get(column.name)) is None:
         return False
+    expected = label.data[column.name]
     match column.kind:
         case Kind.EPOCH_MS:
-            return isinstance(got, int) and str(expected) == _local(
-                got, zone, with_time=len(expected) > _DAY_CHARS
-            )
+            day = str(expected)
+            return isinstance(got, int) and day == _local(got, zone, with_time=len(day) > _DAY_CHARS)
+        case Kind.NUMBER | Kind.FLAG:
+            return expected == got
         case Kind.NAMES:
             return _names(expected) == _names(got)
         case _:
@@ -263,8 +271,11 @@ class _Wrong(Exception):
     """Problem of one line."""
 
 
-def read_gold(text: str) -> list[GoldDocument]:
+def read_gold(text: str, tables: Declared = TABLES) -> list[GoldDocument]:
     """Parse the documents of a gold file in order; blank lines are skipped.
+
+    Args:
+        tables: declarations of the tables that labels may have.
 
     Raises:
         BadGold: all problems; also if the file has no document.
@@ -275,7 +286,7 @@ def read_gold(text: str) -> list[GoldDocument]:
         if not line.strip():
             continue
         try:
-            document = _document(line)
+            document = _document(line, tables)
         except _Wrong as wrong:
             problems.append((number, str(wrong)))
             continue
@@ -289,7 +300,7 @@ def read_gold(text: str) -> list[GoldDocument]:
     return list(documents.values())
 
 
-def _document(line: str) -> GoldDocument:
+def _document(line: str, tables: Declared) -> GoldDocument:
     try:
         raw = json.loads(line)
     except json.JSONDecodeError as error:
@@ -302,7 +313,7 @@ def _document(line: str) -> GoldDocument:
     items = fields.get("items")
     if not isinstance(items, list):
         raise _Wrong("items: write a list; [] where there is nothing to be found")
-    read = list(_labels(items, text))
+    read = list(_labels(items, text, tables))
     return GoldDocument(
         id=id,
         text=text,
@@ -313,20 +324,20 @@ def _document(line: str) -> GoldDocument:
     )
 
 
-def _labels(items: list[Any], text: str) -> Iterator[tuple[Label, str]]:
+def _labels(items: list[Any], text: str, tables: Declared) -> Iterator[tuple[Label, str]]:
     for number, raw in enumerate(items):
         try:
-            yield _label(raw, text)
+            yield _label(raw, text, tables)
         except _Wrong as wrong:
             raise _Wrong(f"items[{number}]: {wrong}") from wrong
 
 
-def _label(raw: object, text: str) -> tuple[Label, str]:
+def _label(raw: object, text: str, tables: Declared) -> tuple[Label, str]:
     fields = _object(raw, "an item", _ITEM_KEYS)
     name = fields.get("table")
-    if name not in list(TABLES):
-        raise _Wrong(f"table: {name!r} is none; there are {', '.join(TABLES)}")
-    table = TABLES[name]
+    table = tables.get(name) if isinstance(name, str) else None
+    if table is None:
+        raise _Wrong(f"table: {name!r} is none; there are {', '.join(tables)}")
     quote, words = _text(fields, "quote"), _text(fields, "words") if "words" in fields else ""
     places = tuple(_places(quote, text))
     if not places:
@@ -364,6 +375,11 @@ def _problem(column: Column, value: object) -> str | None:
         case Kind.NAMES:
             is_names = isinstance(value, list) and value and all(_is_text(one) for one in value)
             return None if is_names else 'write a list of names, as in ["Anna"]'
+        case Kind.NUMBER:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return None if is_number else "write a number, as in 12.5"
+        case Kind.FLAG:
+            return None if isinstance(value, bool) else "write true or false"
         case _ if not isinstance(value, str) or not _is_text(value):
             return "write a text that is not empty"
         case _:

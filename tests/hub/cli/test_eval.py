@@ -11,6 +11,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub.app.comparison import sign_test
 from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED
+from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from tests.hub.cli.conftest import Hub
@@ -410,3 +411,20 @@ def test_without_a_model_rules_are_measured(hub: Hub, folder: Path) -> None:
 )
 def test_the_sign_test_is_exact(one: int, other: int, chance: float) -> None:
     assert sign_test(one, other) == sign_test(other, one) == pytest.approx(chance)
+
+
+def test_labels_of_a_declared_table_are_read(hub: Hub, folder: Path, oracle: Oracle) -> None:
+    label = {"table": "contacts", "quote": SENTENCES[0], "data": {"name": "Anna"}}
+    write_gold(folder, [{"id": "c", "text": SENTENCES[0], "items": [label]}])
+    refused = hub(*words_for(folder))
+    assert refused.exit_code == Exit.SETTINGS
+    assert "table: 'contacts' is none" in refused.stderr
+    declared = (
+        '[[tables]]\nname = "contacts"\ndescription = "people"\nkey = ["name"]\nfields = [{name = "name"}]'
+    )
+    write_settings(folder, oracle.base_url, rest=declared)
+    settings = folder / "hub.toml"
+    settings.write_text(settings.read_text().replace('["tasks"]', '["tasks", "contacts"]'))
+    done = hub(*words_for(folder, "--json"))
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["tables"]["contacts"]["labels"] == 1

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from hub.clock import IdFactory
-from hub.device import own_tables
+from hub.device import grants, own_tables
 from hub.device.inserts import DeviceStore, open_device_store
 from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
@@ -156,3 +156,10 @@ def test_an_older_file_gets_the_tables_when_it_is_served(db: Path, clock: FakeCl
         assert read_items(db) == []
     with open_device_store(db, clock=clock, ids=ids) as store:
         assert declare(store).error is None
+
+
+def test_the_owner_may_let_a_hub_read_a_declared_table(store: DeviceStore) -> None:
+    with pytest.raises(grants.BadGrant, match="contacts"):
+        store.granted(["+rows.read=contacts"])
+    declare(store)
+    assert store.granted(["+rows.read=tasks,contacts"]) == {"rows.read": ["tasks", "contacts"]}

@@ -23,7 +23,7 @@ from hub.extraction.gold import (
 from hub.extraction.items import Item
 from hub.extraction.when.resolve import resolve
 from protocol.frame import Field
-from protocol.tables import TABLES, Kind, TableName
+from protocol.tables import TABLES, Column, DeviceTable, Kind, TableName, tables_with
 
 FOLDER = Path(__file__).parents[2] / "gold"
 LANGUAGES = ("en", "de", "fr", "es", "ru", "zh")
@@ -273,3 +273,39 @@ def test_sums_are_by_table() -> None:
     other = score([], [found("A day", table=TableName.TIMELINES)], timezone="UTC")
     assert added(one, other) == {TableName.TASKS: Tally(labelled=1), TableName.TIMELINES: Tally(found=1)}
     assert in_all(added(one, other)) == Tally(found=1, labelled=1)
+
+
+def test_a_table_of_an_operator_is_labelled_and_scored_as_the_five_are() -> None:
+    fields = (
+        Column(name="name", kind=Kind.TEXT, required=True),
+        Column(name="met", kind=Kind.EPOCH_MS),
+        Column(name="age", kind=Kind.NUMBER),
+        Column(name="knows", kind=Kind.FLAG),
+    )
+    tables = tables_with((DeviceTable(name="contacts", title="name", key=("name",), fields=fields),))
+    data = {"name": "Ben", "met": "2026-03-06", "age": 41, "knows": True}
+    label = {"table": "contacts", "data": data, "quote": "Anna calls Ben on Friday"}
+    line = json.dumps({**DOCUMENT, "items": [label]})
+    assert "contacts" in told_of(line)[0][1]
+    (document,) = read_gold(line, tables)
+    met = epoch_ms(datetime(2026, 3, 6, tzinfo=UTC))
+    start, end = document.labels[0].places[0]
+    ben = Item(
+        table="contacts",
+        data={"name": "Ben", "met": met, "age": 42.0, "knows": True},
+        quote=document.text[start:end],
+        start=start,
+        end=end,
+        origin="model",
+    )
+    scores = score(document.labels, [ben], timezone="UTC", tables=tables)
+    assert scores == {"contacts": Tally(right=1, found=1, labelled=1, right_fields=2, fields=3)}
+
+
+@pytest.mark.parametrize(("kind", "value"), [(Kind.NUMBER, "41"), (Kind.NUMBER, True), (Kind.FLAG, 1)])
+def test_numbers_and_flags_of_a_label_are_written_as_such(kind: Kind, value: object) -> None:
+    fields = (Column(name="name", kind=Kind.TEXT), Column(name="seen", kind=kind))
+    tables = tables_with((DeviceTable(name="contacts", title="name", key=("name",), fields=fields),))
+    label = {"table": "contacts", "data": {"name": "Ben", "seen": value}, "quote": "Anna"}
+    with pytest.raises(BadGold, match=r"data\.seen: write"):
+        read_gold(json.dumps({**DOCUMENT, "items": [label]}), tables)
