@@ -101,6 +101,30 @@ async def test_pushed_settings_are_those_of_each_node_until_they_are_withdrawn(p
     assert text == PUSHED.replace('[listen.devices]\naddress = "0.0.0.0:8770"', "# settings revision 1")
 
 
+async def test_a_table_that_is_pushed_with_its_agent_is_one_at_each_node(pair: Pair) -> None:
+    table = """\
+[[tables]]
+name = "contacts"
+description = "people"
+key = ["name"]
+fields = [{ name = "name" }]
+[[agents]]
+name = "people"
+data_types = ["contacts"]
+prompt = "Find people."
+"""
+    answer = await pair.push(table)
+    assert (answer.status_code, answer.json()["live"]) == (200, ["agents.people", "tables"])
+    await follow(pair.west)
+    async with over_unix(pair.west) as west:
+        listed = (await west.get("/v1/tables")).json()["tables"]
+        assert listed[0]["name"] == "contacts"
+        assert [field["name"] for field in listed[0]["fields"]] == ["name"]
+        assert (await west.get("/v1/agents/people")).json()["data_types"] == ["contacts"]
+    without = table[table.index("[[agents]]") :]
+    assert "there is no table 'contacts'" in (await pair.push(without)).text
+
+
 async def test_a_revision_that_replaces_another_one_than_was_read_is_refused(pair: Pair) -> None:
     async def push(tag: str) -> tuple[int, str | None]:
         body = {"text": PUSHED}

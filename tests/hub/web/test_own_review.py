@@ -18,6 +18,7 @@ from hub.device.owner import approve
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ItemSource, ToolCall
 from tests.hub.device.test_inbox import inbox_of
+from tests.hub.device.test_own_tables import ADA, CONTACTS
 from tests.support.browser import chromium
 from tests.support.clock import FakeClock, SeededChance
 
@@ -35,6 +36,12 @@ def db(tmp_path: Path) -> Path:
     (folder / "a.md").write_text("# House\n\n- mend the roof\n")
     with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance(1))) as store:
         store.name_roots([str(folder)])
+        store.apply(
+            [
+                ToolCall(id="t-1", action=Action.TABLE_DECLARE, table="contacts", declares=CONTACTS),
+                ToolCall(id="c-4", action=Action.INSERT, table="contacts", data=ADA),
+            ]
+        )
         source = ItemSource(path="notes/a.md", quote="mend the roof", start=11, end=24)
         row = {"title": "mend the roof", **SUGGESTED}
         store.apply([ToolCall(id="c-3", action=Action.INSERT, table="tasks", data=row, source=source)])
@@ -89,7 +96,14 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await expect(title).to_have_text("call Ana")
         await keys.press("r")
         await page.get_by_text("Rejected “call Ana").wait_for()
-        assert decided(db) == {"mend the roof": "open", "pay Bo": "edited"}
+        await page.get_by_role("link", name="Ada").click()
+        await expect(title).to_have_text("Ada")
+        await keys.press("e")
+        await expect(page.get_by_label("kind").locator("option")).to_contain_text(["customer", "New lead"])
+        await page.get_by_label("email").fill("ada@example.org")
+        await page.get_by_role("button", name="Approve with the changes").click()
+        await page.get_by_text("Approved “Ada").wait_for()
+        assert decided(db) == {"mend the roof": "open", "pay Bo": "edited", "Ada": "edited"}
         assert [item.belongs_to for item in read_items(db) if item.title == "pay Bo"] == [
             {"projectId": "House"}
         ]
