@@ -5,12 +5,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from hub.connectors.connector import Connector
 from hub.connectors.failures import ConnectorFailure
 from hub.extraction.model import ModelAnswer, ModelRequest
 from protocol.lifecycles import RunOutcome, RunState
+from storage.agents.configs import ModelUse
 from storage.connectors import seen_messages
 from storage.store import Store
 from tests.hub.connectors.imap_rig import imap, mail, settings_of
@@ -35,8 +37,8 @@ class TaskModel(KeywordModel):
 class ImapDesk:
     """Opens the mailbox of one user of a real server."""
 
-    def __init__(self, dovecot: Dovecot, user: str) -> None:
-        self._settings = settings_of(dovecot, user)
+    def __init__(self, dovecot: Dovecot, user: str, **settings: str) -> None:
+        self._settings = settings_of(dovecot, user, **settings)
 
     async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
         return imap(self._settings)
@@ -45,9 +47,12 @@ class ImapDesk:
         raise failure
 
 
-async def bench_of(store: Store, dovecot: Dovecot, user: str) -> Bench:
+async def bench_of(
+    store: Store, dovecot: Dovecot, user: str, model_use: ModelUse | None = None, **settings: str
+) -> Bench:
     bench = await bench_over(store, Mailbox())
-    return Bench(store, bench.agent, desk=ImapDesk(dovecot, user), model=TaskModel())
+    agent = msgspec.structs.replace(bench.agent, model_use=model_use or ModelUse())
+    return Bench(store, agent, desk=ImapDesk(dovecot, user, **settings), model=TaskModel())
 
 
 def task(number: int, **headers: str) -> bytes:
@@ -120,3 +125,26 @@ async def test_two_mails_with_one_message_id_and_other_content_are_both_read_and
     dovecot.deliver(user, [task(2, **same), task(3, **same)])
     run = await bench.run()
     assert (run.units_done, run.units_skipped, titles(link)[2:]) == (1, 1, ["task 3"])
+
+
+async def test_of_unknown_senders_an_agent_drops_items_until_the_operator_names_them(
+    store: Store, dovecot: Dovecot
+) -> None:
+    user = dovecot.fresh_user()
+    passed = {"Authentication_Results": "mx.example.net; dmarc=pass header.from=example.org"}
+    forged = {"Authentication_Results": "mx.evil.example; dmarc=pass header.from=example.org"}
+    dovecot.deliver(user, [task(1, **passed), task(2, **forged)])
+    bench = await bench_of(store, dovecot, user, ModelUse(outside="drop"), authserv_id="mx.example.net")
+    link = bench.connect()
+    assert bench.mailboxes is not None
+
+    run = await bench.run()
+
+    assert (run.outcome, titles(link)) == (RunOutcome.SUCCESS, [])
+    assert [unit.notes for unit in (await bench.units(run.id)).values()] == [{"dropped": {"outside": 1}}] * 2
+
+    bench.mailboxes.trusted = ("example.org",)  # as a reload of [trust] does
+    dovecot.deliver(user, [task(3, **passed), task(4, **forged)])
+    await bench.run()
+
+    assert titles(link) == ["task 3"], "the other's sender is known, but its server is not this mailbox's"
