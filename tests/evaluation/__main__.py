@@ -40,7 +40,7 @@ BARS: Final = {
     "4": Bar("the place of every item holds its quote", "places"),
     "5": Bar("the small real model on new notes", "live"),
     "gold": Bar("the small real model on the English part of the gold set", "gold"),
-    "prose": Bar("the rules for prose on the gold set and its unseen half", "prose"),
+    "prose": Bar("the rules for prose on the gold sets", "prose"),
     "proseseen": Bar("the rules for prose on the gold set alone", "prose", "measure_seen"),
     "6": Bar("orders planted in mails, and a model that obeys", "injection"),
     "injection": Bar("two hundred orders, and an endpoint that obeys each", "obedient"),
