@@ -526,7 +526,8 @@ class _Sentence:
         match, who = lexicon.match("comments", line.text), ""
         start = line.start
         if match is None and about.is_chat:
-            match, start = lexicon.match("comments", self._text), self._start
+            match = lexicon.match("comments", self._text)
+            start = start if match is None else self._start
         if match is not None:
             who = match.groupdict().get("who") or self._speaker
         elif about.is_ticket:

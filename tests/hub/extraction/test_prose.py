@@ -243,3 +243,14 @@ def calls(text: str) -> int:
 def test_a_text_of_one_line_is_read_in_linear_time(unit: str) -> None:
     short, long = (calls(unit * (length // len(unit))) for length in (4_000, 16_000))
     assert long <= 5 * short + 1_000
+
+
+def test_a_remark_in_a_ticket_that_is_a_chat_quotes_the_line_of_its_author() -> None:
+    text = (
+        "Ticket 12: the pump\n\nAna: The pump hums again. It is loud.\n"
+        "Otto: Mine hums too. It did so in May.\nAna: Noted."
+    )
+    comments = [item for item in found(text) if item.table == TableName.TASK_COMMENTS]
+    assert [item.data["author"] for item in comments] == ["Ana", "Otto", "Ana"]
+    assert [text[item.start : item.end] for item in comments] == [item.quote for item in comments]
+    assert [item.quote for item in comments][1].startswith("Mine hums too.")
