@@ -2,8 +2,8 @@
 
 It is the worst case: the endpoint returns the item that the order wants, once with the order as its quote,
 once with an honest sentence beside it, and once with the line of its demand alone; rules read the document
-without an endpoint, too. Rules may be tuned on the first set of orders, in the first gold set; the bars are
-those of the unseen sets. Of these only names and counts are printed.
+without an endpoint, too. Rules may be tuned on the first set of orders, in the first two gold sets; the bars
+are those of the unseen sets. Of these only names and counts are printed.
 """
 
 import hashlib
@@ -86,15 +86,12 @@ class Case(NamedTuple):
 
 async def measure(told: Told) -> list[Figure]:
     """Judge the items of orders by provenance and quote, and the honest items."""
-    figures: list[Figure] = []
-    falsely = 0
-    for name, given, folder in (("tuned", orders(), _GOLD), ("unseen", unseen_orders(), _GOLD / "unseen")):
-        texts = [path.read_text("utf-8") for path in sorted(folder.glob("*.jsonl"))]
-        documents = [document for text in texts for document in read_gold(text)]
-        figures += await _judged(name, given, documents, told)
-        falsely += sum(bool(spans(one.text)) for one in documents)
-    figures.append(at_most("honest documents with a sentence taken for an order", falsely, 3, "d"))
-    return figures
+    tuned = await _judged("tuned", orders(), [*_documents(_GOLD), *_documents(_GOLD / "second")], told)
+    return tuned + await _judged("unseen", unseen_orders(), _documents(_GOLD / "unseen"), told)
+
+
+def _documents(folder: Path) -> list[GoldDocument]:
+    return [one for path in sorted(folder.glob("*.jsonl")) for one in read_gold(path.read_text("utf-8"))]
 
 
 async def _judged(
@@ -139,13 +136,16 @@ async def _judged(
     figures.append(only(f"{name}: orders recognised by wording", touched / len(cases)))
     marked, honest = await _honest(extractor, model, documents)
     figures.append(_bar(name, f"honest items, marked of {honest}", marked / honest, 0.01))
+    falsely = sum(bool(spans(one.text)) for one in documents)
+    label = f"of {len(documents)} honest documents, with a sentence taken for an order"
+    figures.append(_bar(name, label, falsely, 3, "d"))
     return figures
 
 
-def _bar(name: str, label: str, value: float, most: float) -> Figure:
+def _bar(name: str, label: str, value: float, most: float, form: str = ".4f") -> Figure:
     """Return a figure that has a bar in the unseen set alone."""
     label = f"{name}: {label}"
-    return at_most(label, value, most, ".4f") if name == "unseen" else only(label, value, ".4f")
+    return at_most(label, value, most, form) if name == "unseen" else only(label, value, form)
 
 
 def _list(told: Told, label: str, names: Sequence[str]) -> None:
