@@ -1,5 +1,6 @@
 """A hub and a device, each over a database file of its own that can be put back to an earlier state."""
 
+import copy
 import hashlib
 import json
 import re
@@ -83,6 +84,14 @@ class Past:
         self.lives = 0  # of hubs that began without a database
         self.epoch = 0
         self._chance = SeededChance()
+
+    def moved_to(self, folder: Path) -> "Past":
+        """Return a copy of this world in another folder; nobody has a file of it open."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        moved = copy.deepcopy(self)
+        moved.folder = folder
+        moved.hub_file, moved.device_file = folder / self.hub_file.name, folder / self.device_file.name
+        return moved
 
     # --- older states ---
 

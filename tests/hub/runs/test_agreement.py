@@ -30,9 +30,10 @@ def past(tmp_path: Path) -> Past:
     return Past(tmp_path)
 
 
-async def live(past: Past) -> None:
+@pytest.fixture(scope="module")
+async def first_days(tmp_path_factory: pytest.TempPathFactory) -> Past:
     """Three runs, with copies of both files before, between and behind them."""
-    past.files = {}
+    past = Past(tmp_path_factory.mktemp("first_days"))
     await past.visit()
     past.keep("empty")
     past.files |= EARLIER
@@ -44,6 +45,13 @@ async def live(past: Past) -> None:
     past.files |= RULES | PROSE
     await past.visit()
     past.keep("after")
+    return past
+
+
+@pytest.fixture
+def lived(first_days: Past, tmp_path: Path) -> Past:
+    """Return a world of the test's own that has had its first days."""
+    return first_days.moved_to(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -55,53 +63,48 @@ async def live(past: Past) -> None:
     ],
 )
 async def test_each_item_is_at_the_device_once_whatever_was_restored_or_lost(
-    past: Past, hub: str | None, device: str | None
+    lived: Past, hub: str | None, device: str | None
 ) -> None:
-    await live(past)
-    wanted = past.items()
+    wanted = lived.items()
     assert len(wanted) == 11 and set(wanted.values()) == {1}
-    past.put_back(past.hub_file, hub)
-    past.put_back(past.device_file, device)
-    await past.visit()
-    assert past.items() == wanted
-    assert await past.visit() == 0
-    assert past.items() == wanted
+    lived.put_back(lived.hub_file, hub)
+    lived.put_back(lived.device_file, device)
+    await lived.visit()
+    assert lived.items() == wanted
+    assert await lived.visit() == 0
+    assert lived.items() == wanted
 
 
-async def test_a_device_that_lost_its_rows_has_them_again_before_any_run(past: Past) -> None:
-    await live(past)
-    wanted = past.items()
-    past.put_back(past.device_file, None)
-    await past.visit(runs=0)
-    assert past.items() == wanted
+async def test_a_device_that_lost_its_rows_has_them_again_before_any_run(lived: Past) -> None:
+    wanted = lived.items()
+    lived.put_back(lived.device_file, None)
+    await lived.visit(runs=0)
+    assert lived.items() == wanted
 
 
-async def test_a_hub_that_was_restored_pairs_rows_by_place_and_sends_nothing(past: Past) -> None:
-    await live(past)
-    past.put_back(past.hub_file, "before")
-    past.asked.clear()
-    await past.visit()
-    assert {call.action for call in past.asked} == {Action.ROWS_LIST}
+async def test_a_hub_that_was_restored_pairs_rows_by_place_and_sends_nothing(lived: Past) -> None:
+    lived.put_back(lived.hub_file, "before")
+    lived.asked.clear()
+    await lived.visit()
+    assert {call.action for call in lived.asked} == {Action.ROWS_LIST}
 
 
-async def test_what_its_owner_rejected_stays_away_from_a_new_hub(past: Past) -> None:
-    await live(past)
-    with past.device():
-        reject(past.device_file, [1, 5])
-    wanted = past.items()
-    past.put_back(past.hub_file, None)
-    await past.visit()
-    assert past.items() == wanted
+async def test_what_its_owner_rejected_stays_away_from_a_new_hub(lived: Past) -> None:
+    with lived.device():
+        reject(lived.device_file, [1, 5])
+    wanted = lived.items()
+    lived.put_back(lived.hub_file, None)
+    await lived.visit()
+    assert lived.items() == wanted
 
 
-async def test_a_row_that_its_owner_approved_is_paired_although_its_text_is_not_reported(past: Past) -> None:
-    await live(past)
-    with past.device():
-        approve(past.device_file, [2, 3], at_ms=5)
-    past.put_back(past.hub_file, None)
-    past.asked.clear()
-    await past.visit()
-    assert {call.action for call in past.asked} == {Action.ROWS_LIST}
+async def test_a_row_that_its_owner_approved_is_paired_although_its_text_is_not_reported(lived: Past) -> None:
+    with lived.device():
+        approve(lived.device_file, [2, 3], at_ms=5)
+    lived.put_back(lived.hub_file, None)
+    lived.asked.clear()
+    await lived.visit()
+    assert {call.action for call in lived.asked} == {Action.ROWS_LIST}
 
 
 @pytest.mark.parametrize("hub", ["before", None])
@@ -136,22 +139,21 @@ async def test_a_day_keeps_its_time_zone_when_its_device_loses_the_row_after_its
     assert item.remarks.timezone == before.remarks.timezone == "UTC"
 
 
-async def test_an_agreement_that_was_cut_anywhere_goes_on_from_there(past: Past) -> None:
-    await live(past)
-    wanted = past.items()
+async def test_an_agreement_that_was_cut_anywhere_goes_on_from_there(lived: Past) -> None:
+    wanted = lived.items()
     for break_after in range(1, 8):
-        past.put_back(past.device_file, None)
-        past.on_call = Cut(break_after)
-        async with past.hub() as bench:
-            with past.device() as device:
-                link = await past.connect(bench, device)
-                async with past.agreeing(bench) as service:
+        lived.put_back(lived.device_file, None)
+        lived.on_call = Cut(break_after)
+        async with lived.hub() as bench:
+            with lived.device() as device:
+                link = await lived.connect(bench, device)
+                async with lived.agreeing(bench) as service:
                     for _ in range(200):
                         await bench.store.read(store_of_device)
                     assert not service.agrees(link)
-        past.on_call = lambda call: None
-        await past.visit(runs=0)
-        assert past.items() == wanted
+        lived.on_call = lambda call: None
+        await lived.visit(runs=0)
+        assert lived.items() == wanted
 
 
 class Cut:
@@ -244,11 +246,10 @@ async def test_a_device_that_does_not_say_what_it_has_gets_no_run_and_the_hub_sa
         assert told in str(row.problem)
 
 
-async def test_what_came_of_it_is_kept_for_who_looks(past: Past) -> None:
-    await live(past)
-    past.put_back(past.device_file, "before")
-    await past.visit(runs=0)
-    async with past.hub() as bench:
+async def test_what_came_of_it_is_kept_for_who_looks(lived: Past) -> None:
+    lived.put_back(lived.device_file, "before")
+    await lived.visit(runs=0)
+    async with lived.hub() as bench:
         row = await bench.store.read(store_of_device)
         assert (row.cause, row.sent, row.taken, row.refused) == ("store_older", 9, 0, 0)
         assert row.agreed_at is not None
@@ -299,17 +300,16 @@ async def test_a_sentence_of_two_files_is_brought_once_whatever_a_model_calls_it
     assert await past.visit() == 1
 
 
-async def test_what_its_owner_rejects_after_a_new_hub_has_learnt_of_it_stays_away(past: Past) -> None:
-    await live(past)
-    past.put_back(past.hub_file, None)
-    await past.visit(runs=0)
-    with past.device():
-        approve(past.device_file, [2], at_ms=5)
-        reject(past.device_file, [1, 2, 5], deletes=True)
-    wanted = past.items()
-    await past.report()
-    await past.visit()
-    assert past.items() == wanted
+async def test_what_its_owner_rejects_after_a_new_hub_has_learnt_of_it_stays_away(lived: Past) -> None:
+    lived.put_back(lived.hub_file, None)
+    await lived.visit(runs=0)
+    with lived.device():
+        approve(lived.device_file, [2], at_ms=5)
+        reject(lived.device_file, [1, 2, 5], deletes=True)
+    wanted = lived.items()
+    await lived.report()
+    await lived.visit()
+    assert lived.items() == wanted
 
 
 async def test_a_row_of_an_older_day_does_not_undo_that_its_owner_rejected_it_since(past: Past) -> None:
