@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import anyio
 import msgspec
@@ -303,6 +304,10 @@ class Visit:
         await self.page.locator("[aria-busy=true]").first.wait_for(state="detached")
 
 
+# Profiles of ended visits, by browser. What pages store is kept by address, and each hub has its own.
+_IDLE: Final = WeakKeyDictionary[Browser, list[BrowserContext]]()
+
+
 @asynccontextmanager
 async def visiting(
     browser: Browser,
@@ -314,19 +319,30 @@ async def visiting(
     user_id: UserId | None = None,
     is_signed_in: bool = True,
 ) -> AsyncIterator[Visit]:
-    """Open a window for an operator, at the time of the hub."""
+    """Open a window for an operator, at the time of the hub.
+
+    The window is a new page of a profile without cookies. The profile of an ended visit serves the next one,
+    and keeps a blank page meanwhile: new processes would cost half a second of CPU time.
+    """
     headers = {"authorization": f"Bearer {await hub.token(role, user_id=user_id)}"}
-    context = await browser.new_context(
-        viewport={"width": size[0], "height": size[1]},
-        color_scheme="dark" if theme == "dark" else "light",
-        extra_http_headers=headers if is_signed_in else {},
-    )
+    idle = _IDLE.setdefault(browser, [])
+    if idle:
+        context = idle.pop()
+    else:
+        context = await browser.new_context()
+        await context.new_page()
+    await context.set_extra_http_headers(headers if is_signed_in else {})
     page = await context.new_page()
+    await page.set_viewport_size({"width": size[0], "height": size[1]})
+    await page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     await page.clock.set_fixed_time(START)
     try:
         yield Visit(context, page, f"http://{hub.listening.tcp}")
     finally:
-        await context.close()
+        await page.close()
+        await context.clear_cookies()
+        await context.clear_permissions()
+        idle.append(context)
 
 
 async def take_pictures(folder: Path) -> None:
