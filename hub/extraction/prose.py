@@ -38,21 +38,26 @@ LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
 _FIRST_LINES: Final = 3  # of a text, which may name its kind
+_MOST_OPENING: Final = 4  # characters between the colon of a row and its day, as in "on"
+_FEW_SENTENCES: Final = 3
 _FEW_LINES: Final = 15  # a short note has at most as many
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
 _BULLET: Final = re.compile(
-    r"(?:[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u00b7\u2610\u25a1]|\(?\d{1,2}[.):]|[a-z]\)|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,2}[\u3001\uff0e.]|"
+    r"(?:[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u00b7\u2610\u25a1]|\(?\d{1,2}[.):]|"
+    r"[a-z]\)|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,2}[\u3001\uff0e.]|"
     r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6})[ \t]*"
 )
 _TAG: Final = re.compile(r"[\[(](?P<tag>[^\])]{1,20})[\])][ \t:]*")
 _STAMP: Final = re.compile(r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?\]?[ \t]*[-\u2013]?[ \t]*")
 _SPEAKER: Final = re.compile(
-    r"(?P<who>[^\W\d_][^:\uff1a,;.!?()\n\"\u201c\u00ab]{0,40}?)[ \u00a0]?[:\uff1a][ \t]*(?=\S)"
+    r"(?P<who>[^\W\d_][^:\uff1a,;.!?\n\"\u201c\u00ab]{0,40}?)[ \u00a0]?(?:\uff1a|:(?!\d\d))[ "
+    r"\t]*(?=\S)"
 )
 _TITLE: Final = re.compile(
     r"(?<!\w)(?:Hrn?|Frl?|Fam|M|Mme|Mlle|Mrs?|Ms|Dr|Sra?|Srta|Dra|D\u00f1a|Ing|Lic"
-    r"|\u0433|\u0443\u043b|\u0438\u043c|\u0442\u043e\u0432|\u0441\u0442\u0440|\u043a\u0432|\u0434)\.$"
+    r"|\u0433|\u0443\u043b|\u0438\u043c|\u0442\u043e\u0432|\u0441\u0442\u0440|\u043a\u0432|"
+    r"\u0434)\.$"
 )
 _TITLE_CHARS: Final = 8
 _BLANK: Final = re.compile(r"\s")
@@ -68,9 +73,29 @@ _LEAST_SHARE: Final = 0.3
 _LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _LONGEST_HEADING: Final = 60
+_TICKET: Final = re.compile(
+    r"(?:[A-Z]{2,8}-\d+|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
+)
+_DICTATED: Final = 100  # characters; a longer sentence without punctuation is a dictation
+_PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
+_NEGATION: Final = re.compile(
+    r"(?i:\b(?:no|not|don't|didn't|never|nicht|ne|n'|jamais|sin|\u043d\u0435)|[\u4e0d\u522b])\W*$"
+)
+_NEGATION_CHARS: Final = 10
+_MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
+_SPEECH: Final = re.compile(
+    '["\u201c\u201e\u00ab\u300c](?=(?:\\w+\\W+){2}\\w|[\u4e00-\u9fff]{4})|[\u2014\u2013] ?[^\\W\\d_]'
+)
+_AFTER_NUMBER: Final = re.compile(r"(?<=\d)\.[ \t]+(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])")
+_NUMBERED: Final = """
+jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal
+spi woc tag tei ban auf lig obe stu sch rei mal ver
+"""
+_ORDERED: Final = frozenset(_NUMBERED.split())  # what has ordinals in German: "10. Mai", "2. Akt"
 _ORDER_CHARS: Final = 8  # at the beginning of an order, where words of doubt are about the order
 _IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
 _SPANNING: Final = ("requests", "spanning")  # the work may be in a later clause than the request
+_ANYWHERE: Final = ("requests", "spanning", "duties")  # of which a clause may have words before
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 _DIGIT: Final = re.compile(r"\d")
 
@@ -107,6 +132,15 @@ class _Clause(NamedTuple):
         return self.start + len(self.text)
 
 
+class _Asked(NamedTuple):
+    """Question who does a work, which the next sentence may answer."""
+
+    title: str
+    start: int
+    end: int
+    day: "_Day | None"
+
+
 class _Day(NamedTuple):
     """Words for a day at a place of a clause."""
 
@@ -138,6 +172,8 @@ class _Reader:
         self._items: list[Item] = []
         self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
+        self.asked: _Asked | None = None  # by the sentence before
+        self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
 
     def read(self, passages: Iterable[Passage]) -> list[Item]:
         for passage in passages:
@@ -168,7 +204,11 @@ class _Reader:
         spoken = sum(
             _SPEAKER.match(line.text) is not None or _STAMP.match(line.text) is not None for line in lines
         )
-        if ended < len(lines) / 2 or spoken > len(lines) / 2:
+        if (
+            ended < len(lines) / 2
+            or spoken > len(lines) / 2
+            or has_han(self._text[passage.start : passage.end])
+        ):
             for line in lines:
                 yield from self._joined(passage.start + line.start, passage.start + line.end)
         else:
@@ -182,10 +222,20 @@ class _Reader:
             begin = first if begin is None else begin
             is_title = _TITLE.search(self._text, max(last - _TITLE_CHARS, begin), last) is not None
             if not is_title or last - begin > _MOST_CHARS:
-                yield begin, last
+                yield from self._after_numbers(begin, last)
                 begin = None
         if begin is not None:
-            yield begin, last
+            yield from self._after_numbers(begin, last)
+
+    def _after_numbers(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Split a sentence after a number that is no ordinal: "on the 12th at 10. Please"."""
+        text, begin = self._text, start
+        for match in _AFTER_NUMBER.finditer(text, start, end):
+            is_mark = text[start : match.start()].strip().isdigit()
+            if not is_mark and text[match.end() : match.end() + 3].lower() not in _ORDERED:
+                yield begin, match.start() + 1
+                begin = match.end()
+        yield begin, end
 
     def _read_passage(self, lines: Sequence[_Line], passage: Passage) -> None:
         about = _About(lines)
@@ -205,10 +255,13 @@ class _Reader:
                 if heading is not None:
                     section = heading
                     continue
-            if about.is_work and section is _Section.PLAIN and (nth or line.is_bullet):
-                _Sentence(self, about, lexicon, line, _Section.TO_DO, before).read()
-            else:
-                _Sentence(self, about, lexicon, line, section, before).read()
+            if nth == 0 and below is not None and about.is_heading(line, below):
+                continue
+            count = self.count
+            is_work = about.is_work and section is _Section.PLAIN and (nth or line.is_bullet)
+            _Sentence(self, about, lexicon, line, _Section.TO_DO if is_work else section, before).read()
+            if self.count > count:
+                self.offered = count, self.count
 
     # --- items ---
 
@@ -238,6 +291,23 @@ class _Reader:
                     msgspec.structs.replace(item, has_time=has_time, unresolved=unresolved, is_of_prose=True)
                 )
         return item is not None
+
+    def take_over(self, who: str, day: _Day | None) -> None:
+        """Name the person who offers to do the work of the sentence before, and when."""
+        for nth in range(*self.offered):
+            item = self._items[nth]
+            if item.table == TableName.TASKS:
+                data: dict[str, Field] = dict(item.data)
+                if who and not data.get("assignee"):
+                    data["assignee"] = [who]
+                if day is not None and day.at is not None:
+                    data.setdefault("dueDate", epoch_ms(day.at))
+                self._items[nth] = msgspec.structs.replace(item, data=data)
+
+    @property
+    def count(self) -> int:
+        """Number of items until now."""
+        return len(self._items)
 
     def days_of(self, clause: str, place: int, lexicon: Lexicon) -> list[_Day]:
         """Return the days in a clause that can be resolved, in order."""
@@ -308,8 +378,12 @@ class _About:
         top = " ".join(line.text for line in lines[:_FIRST_LINES])
         lexicon = self.lexicon
         self.start = lines[0].start
-        self.is_ticket = bool(lexicon and lexicon.has("tickets", lines[0].text))
-        self.is_minutes = bool(lexicon and lexicon.has("minutes", top))
+        # "About the task Export:", after which the second line is a remark, and others are talk.
+        self.is_about_task = firsts[0].text.rstrip().endswith((":", "\uff1a"))
+        self.second = firsts[1].start if len(firsts) > 1 else -1
+        self.is_ticket = bool(
+            lexicon and (lexicon.has("tickets", lines[0].text) or _TICKET.match(lines[0].text))
+        )
         is_spoken = all(
             line.speaker and lexicon and lexicon.match("labels", line.speaker) is None for line in firsts
         )
@@ -317,6 +391,7 @@ class _About:
         self.is_chat = is_talk or (
             any(count > 1 for count in speakers.values()) and sum(speakers.values()) > len(firsts) / 2
         )
+        self.is_minutes = bool(lexicon and lexicon.has("minutes", top)) and not self.is_chat
         bullets = sum(line.is_bullet for line in firsts)
         self.has_bullets = bullets > 1
         ended = sum(line.text.rstrip().endswith(_ENDS) for line in firsts)
@@ -330,6 +405,7 @@ class _About:
             and len(firsts) == len(lines)
             and ended < len(firsts) / 2
         )
+        self.is_terse = self.is_short and len(firsts) > _FEW_SENTENCES and not has_greeting
         # A list in which some lines name work: so do the others.
         self.is_work = self.is_loose and self._is_work(firsts)
         self.is_note = (
@@ -352,6 +428,15 @@ class _About:
             for line in rows
         )
         return count >= _LEAST_WORK and count >= _LEAST_SHARE * len(rows)
+
+    def is_heading(self, line: _Line, below: _Line) -> bool:
+        """Return True for a first line that names what the lines below are about."""
+        if self.is_chat or line.is_bullet or not below.is_first or line.text.rstrip().endswith(_ENDS):
+            return False
+        if self.has_bullets or (has_han(line.text) and len(line.text) < 5):
+            return True
+        is_work = self.lexicon is not None and self.lexicon.match("listed", line.text) is not None
+        return self.is_short and len(line.text) < 30 and not is_work and _DIGIT.search(line.text) is None
 
     def lexicon_of(self, line: _Line) -> Lexicon | None:
         """Return the lexicon of a line."""
@@ -446,6 +531,11 @@ def _is_few_words(text: str) -> bool:
     return len(text) < 10 if has_han(text) else len(text.split()) <= 4
 
 
+def _named(match: re.Match[str]) -> str:
+    groups = match.groupdict()
+    return groups.get("who") or groups.get("by") or ""
+
+
 class _Task(NamedTuple):
     who: str
     what: int  # place of the title in the sentence
@@ -472,8 +562,22 @@ class _Sentence:
         self._line = line
         self._before = before
         self._speaker, self._text, self._start = self._body()
+        self._has_project = False
+        self._lead = 0  # characters of a subject that the text has from the speaker
+        self._called = ""
+        if mention := _MENTION.match(self._text):
+            self._called = mention["who"]
+            self._start, self._text = self._start + mention.end(), self._text[mention.end() :]
+        elif self._speaker and about.is_minutes and line.is_first and self._text[:1].islower():
+            # "Ann: will order the paint"
+            self._lead = len(self._speaker) + 1
+            self._start, self._text = self._start - self._lead, f"{self._speaker} {self._text}"
         self._is_question = self._text.rstrip(" \"'\u201d\u00bb)").endswith(("?", "\uff1f"))
         self._days = reader.days_of(self._text, self._start, lexicon)
+        # What patterns are matched with: of the same length, in Chinese with blanks for days.
+        self._alike = self._text.translate(lexicon.translation)
+        for day in self._days if lexicon.code == "zh" else ():
+            self._alike = self._alike[: day.start] + " " * (day.end - day.start) + self._alike[day.end :]
         self._used: set[_Day] = set()
 
     def _body(self) -> tuple[str, str, int]:
@@ -483,7 +587,8 @@ class _Sentence:
         if match is None:
             return line.speaker if about.is_chat or about.is_minutes else "", line.text, line.start
         who = match["who"].strip(" *_<>@")
-        is_person = self._lexicon.match("labels", who) is None and (
+        is_label = any(self._lexicon.match(*one) for one in (("labels", who), ("decisions", line.text)))
+        is_person = not is_label and (
             about.is_chat or ((about.is_minutes or about.is_loose) and self._is_name(who))
         )
         if not is_person:
@@ -497,25 +602,82 @@ class _Sentence:
         )
 
     def read(self) -> None:
-        if self._section is _Section.TALK or not self._text.strip():
+        if self._section is _Section.TALK or not self._text.strip() or self._is_greeting():
             return
         if self._about.is_ticket and self._line.start == self._about.start:
             return
         if self._line.tag and self._lexicon.has("settled", self._line.tag):
             return
-        if self._comment():
+        if self._answer() or self._dated_row() or self._comment():
             return
-        if not self._is_question:
+        self._has_project = not self._is_question and self._project()
+        if not (self._is_question or self._has_project):
             shared_work = self._lexicon.match("spanning", self._text)  # "we agreed that Zoe will call"
             if not (shared_work and shared_work.groupdict().get("who")) and self._decision():
                 return
-            self._project()
         found = self._row() or self._tasks()
         if self._is_question:
+            self._ask(found)
             return
-        found |= self._events()
-        if not found:
+        found |= self._events(found)
+        if not (found or self._has_project):
             self._fact()
+
+    def _is_greeting(self) -> bool:
+        line = self._line
+        is_alone = line.is_first and line.text.rstrip().endswith((",", "\uff0c")) and not self._about.is_loose
+        return is_alone and len(line.text) < _LONGEST_HEADING and _is_few_words(line.text)
+
+    def _place(self, at: int) -> int:
+        """Return the place of a character in the document; a subject from the speaker is there too."""
+        return self._start + at if at >= self._lead else self._line.start
+
+    def _dated_row(self) -> bool:
+        """Add the event of a row such as ``Spring clean: 26 April, 10:00``."""
+        line, reader = self._line, self._reader
+        match = _SPEAKER.match(line.text) if line.is_first and not self._about.is_chat else None
+        if match is None or self._lexicon.has("deadlines", match["who"]):
+            return False
+        days = reader.days_of(line.text, line.start, self._lexicon)
+        day = next((one for one in days if 0 <= one.start - match.end() <= _MOST_OPENING), None)
+        if day is None or not reader.is_ahead(day, line.start) or not _is_few_words(line.text[day.end :]):
+            return False
+        fields: dict[str, Field] = {"title": match["who"].strip(_EDGES)}
+        return reader.add(TableName.TIMELINES, fields, line.start, line.start + len(line.text), day)
+
+    # --- questions who does a work ---
+
+    def _ask(self, found: bool) -> None:
+        match = None if found else self._lexicon.match("asks", self._text.lstrip("\u00bf "))
+        if match is not None:
+            shift = len(self._text) - len(self._text.lstrip("\u00bf "))
+            title = self._titled(self._shown(shift + match.start("what"), shift + match.end("what")))
+            end = self._start + len(self._text)
+            self._reader.asked = _Asked(title, self._start, end, self._days[0] if self._days else None)
+
+    def _answer(self) -> bool:
+        """Return True for a short answer, whose speaker does the work of the sentence before."""
+        reader, lexicon = self._reader, self._lexicon
+        asked, reader.asked = reader.asked, None
+        bare = self._text.strip(_EDGES)
+        match = lexicon.match("answers", bare)
+        who = self._speaker
+        if match is None and (speaker := _SPEAKER.match(bare)) is not None:  # "Ann's father: I will!"
+            match, who = lexicon.match("answers", bare[speaker.end() :].strip(_EDGES)), speaker["who"]
+        if match is not None:
+            who = _named(match) or who
+        elif asked is not None and self._is_name(bare):
+            who = bare
+        else:
+            return False
+        ahead = [day for day in self._days if reader.is_ahead(day, self._start)]
+        day = ahead[0] if ahead else None
+        if asked is not None:
+            fields: dict[str, Field] = {"title": asked.title, "assignee": [who] if who else []}
+            reader.add(TableName.TASKS, fields, asked.start, self._start + len(self._text), day or asked.day)
+        else:
+            reader.take_over(who, day)
+        return True
 
     # --- notes, projects, comments ---
 
@@ -530,7 +692,7 @@ class _Sentence:
             start = start if match is None else self._start
         if match is not None:
             who = match.groupdict().get("who") or self._speaker
-        elif about.is_ticket:
+        elif about.is_ticket and (not about.is_about_task or line.start == about.second):
             match = re.match(r"(?P<who>[^:\uff1a]{1,40})[:\uff1a]\s*(?P<what>\S.*)", line.text)
             who = match["who"].strip() if match else ""
             if match is not None and (not self._is_name(who) or lexicon.match("labels", who)):
@@ -544,7 +706,7 @@ class _Sentence:
 
     def _decision(self) -> bool:
         lexicon = self._lexicon
-        match = lexicon.match("decisions", self._text)
+        match = lexicon.match("decisions", self._text.translate(lexicon.translation))
         if match is None and self._section is not _Section.DECIDED:
             return False
         start, end = match.span("what") if match else (0, len(self._text))
@@ -553,28 +715,28 @@ class _Sentence:
             TableName.NOTES, {"title": title}, self._start, self._start + len(self._text)
         )
 
-    def _project(self) -> None:
+    def _project(self) -> bool:
         lexicon = self._lexicon
         if not lexicon.has("begins", self._text) and lexicon.has("settled", self._text):
-            return
+            return False
         for pattern in lexicon.patterns("projects"):
             for match in pattern.finditer(self._text):
-                self._reader.add(
-                    TableName.PROJECTS,
-                    {"name": match["name"].strip()},
-                    self._start,
-                    self._start + len(self._text),
+                fields: dict[str, Field] = {"name": match["name"].strip()}
+                return self._reader.add(
+                    TableName.PROJECTS, fields, self._start, self._start + len(self._text)
                 )
-                return
+        return False
 
     def _fact(self) -> None:
         lexicon, text = self._lexicon, self._text.strip()
-        if self._about.is_chat or lexicon.has("settled", text) or lexicon.has("unreal", text):
+        if lexicon.has("unreal", text) or self._is_question:
             return
         key, _, value = (part.strip(_EDGES) for part in re.sub("[:\uff1a]", ":", text).partition(":"))
         is_fact = lexicon.has("facts", text)
-        if self._about.is_note and not is_fact:
-            is_fact = bool(key and value and len(key) < 50) or lexicon.has("places", text)
+        is_note = self._about.is_note and not (lexicon.has("settled", text) or lexicon.has("past", text))
+        if is_note and not is_fact:
+            is_row = bool(key and value and len(key) < 50 and not _DIGIT.search(key))
+            is_fact = is_row or (not value and lexicon.has("places", text))
         if is_fact and len(text) > 5:
             fields: dict[str, Field] = (
                 {"title": key, "content": value} if key and value else {"title": text.strip(_EDGES)}
@@ -587,20 +749,29 @@ class _Sentence:
         """Split the sentence at its joints, except inside of the words for a day."""
         clauses: list[_Clause] = []
         at, is_more = 0, False
-        for match in self._lexicon.patterns("joints")[0].finditer(self._text):
+        for start, end in self._joints():
             if len(clauses) == _MOST_CLAUSES:
                 break
-            if any(day.start < match.end() and match.start() < day.end for day in self._days):
+            if start < at or any(day.start < end and start < day.end for day in self._days):
                 continue
-            before = self._text[at : match.start()].strip(_EDGES)
-            if any(map(str.isalpha, match.group())) and self._is_name(before):
+            joint = self._text[start:end]
+            before = self._text[at:start].strip(_EDGES)
+            if any(map(str.isalpha, joint)) and self._is_name(before):
                 continue  # "Ann and Ben will"
-            if match.start() > at:
-                clauses.append(_Clause(self._text[at : match.start()], at, is_more))
-            at, is_more = match.end(), any(map(str.isalpha, match.group()))
+            if start > at:
+                clauses.append(_Clause(self._text[at:start], at, is_more))
+            at, is_more = end, any(map(str.isalpha, joint))
         if at < len(self._text):
             clauses.append(_Clause(self._text[at:], at, is_more))
         return clauses
+
+    def _joints(self) -> list[tuple[int, int]]:
+        """Return the places between clauses: also before requests, in a dictation without punctuation."""
+        joints = [match.span() for match in self._lexicon.patterns("joints")[0].finditer(self._text)]
+        if len(self._text) > _DICTATED and not _PUNCTUATION.search(self._text.rstrip(_EDGES)):
+            openers = self._lexicon.patterns("openers")[0].finditer(self._text)
+            joints = sorted([*joints, *((match.start(), match.start()) for match in openers)])
+        return joints
 
     def _row(self) -> bool:
         """Add the task of a row in a list of work: ``cake: Ann``. Return False for other rows."""
@@ -622,7 +793,7 @@ class _Sentence:
     def _tasks(self) -> bool:
         lexicon = self._lexicon
         clauses = self._clauses()
-        vocative = ""
+        vocative = self._called
         found: list[_Task] = []
         is_open = False
         done = -1
@@ -632,6 +803,9 @@ class _Sentence:
             bare = clause.text.strip(_EDGES)
             if self._is_name(bare) and nth + 1 < len(clauses):
                 vocative, is_open = bare, False
+                continue
+            if found and is_open and (taken := self._taker(bare)):
+                found[-1] = found[-1]._replace(who=found[-1].who or taken, end=clause.end)
                 continue
             match = self._match(clause, vocative, is_after_task=bool(found) and is_open)
             is_about_last = bool(
@@ -662,9 +836,23 @@ class _Sentence:
         added = [self._add_task(task, clauses) for task in found]
         return any(added)
 
+    def _taker(self, words: str) -> str:
+        """Return the person who offers in a clause to do the work of the clause before, or ""."""
+        match = self._lexicon.match("answers", words)
+        if match is not None:
+            return _named(match) or self._speaker or match.group().split(" ")[0]
+        return words if self._is_name(words) else ""
+
     def _is_void(self, clause: _Clause, match: re.Match[str]) -> bool:
         """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
         lexicon = self._lexicon
+        if self._section is not _Section.TO_DO:
+            if not self._about.is_chat and _SPEECH.match(self._text) is not None:  # of a story
+                return True
+            if lexicon.has("general", self._text) and (lexicon.code == "zh" or not self._has_day_ahead()):
+                return True
+        if match.groupdict().get("wish"):
+            return lexicon.has("settled", clause.text)
         is_request = any(match.re in lexicon.patterns(name) for name in ("requests", "addressed", "spanning"))
         if is_request:
             return lexicon.has("settled", match["what"][: clause.end - match.start("what")])
@@ -672,7 +860,12 @@ class _Sentence:
             return True
         # "Ask whether" is an order, "we should perhaps" is none.
         is_order = match.start("what") == match.start() and not {"who", "np"} & match.groupdict().keys()
+        if not (is_order and lexicon.code == "ru") and lexicon.has("past", clause.text):
+            return True
         return lexicon.has("unreal", clause.text[:_ORDER_CHARS] if is_order else clause.text)
+
+    def _has_day_ahead(self) -> bool:
+        return any(self._reader.is_ahead(day, self._start) for day in self._days)
 
     def _match(self, clause: _Clause, vocative: str, *, is_after_task: bool) -> re.Match[str] | None:
         """Return the first match at a clause."""
@@ -684,7 +877,7 @@ class _Sentence:
                 clause.start <= day.start < clause.end and self._reader.is_ahead(day, self._start)
                 for day in self._days
             )
-            if about.is_minutes or is_dated:
+            if about.is_minutes or about.is_terse or is_dated:
                 attributes.append("reports")
             is_spoken = about.is_minutes and bool(self._speaker)
             if self._section is _Section.TO_DO or about.is_loose or is_spoken or self._has_lead_day(clause):
@@ -694,23 +887,42 @@ class _Sentence:
             if is_after_task and clause.is_more:
                 attributes.append("more")
         at = self._after_leads(clause)
-        text = self._text[: clause.end]
+        text = self._alike[: clause.end]
         for attribute in attributes:
             for pattern in lexicon.patterns(attribute):
-                match = pattern.match(self._text if attribute in _SPANNING else text, at)
+                match = pattern.match(self._alike if attribute in _SPANNING else text, at)
                 if match is None or not self._may_be(match.groupdict().get("who")):
                     continue
                 if attribute in _IN_PLACE and not self._is_report(match):
                     continue
                 return match
+        attributes = [name for name in attributes if name in _ANYWHERE]
+        for opener in lexicon.patterns("openers")[0].finditer(text, at + 1):
+            if _NEGATION.search(text, max(opener.start() - _NEGATION_CHARS, at), opener.start()):
+                continue
+            for attribute in attributes:
+                for pattern in lexicon.patterns(attribute):
+                    match = pattern.match(self._alike if attribute in _SPANNING else text, opener.start())
+                    if match is None or not self._may_be(match.groupdict().get("who")):
+                        continue
+                    if match.start("what") > match.start():
+                        return match
         if (
             self._section is _Section.TO_DO
             and self._line.is_first
             and clause.start == 0
             and not self._is_question
+            and not self._is_event_row()
+            and not self._has_project
+            and not (self._about.is_work and lexicon.has("states", self._text))
         ):
             return re.compile(r"(?P<what>.*\w.*)").match(text, at)
         return None
+
+    def _is_event_row(self) -> bool:
+        """Return True for a row with a day ahead and its time, or an event."""
+        days = [day for day in self._days if self._reader.is_ahead(day, self._start)]
+        return bool(days) and (any(day.has_time for day in days) or self._lexicon.has("events", self._text))
 
     def _has_lead_day(self, clause: _Clause) -> bool:
         """Return True if a clause begins with a day, as a deadline does."""
@@ -718,11 +930,13 @@ class _Sentence:
 
     def _is_report(self, match: re.Match[str]) -> bool:
         """Return True if a person does the work; others do so in minutes alone, and events happen."""
-        if self._about.is_minutes or self._about.is_loose or self._section is _Section.TO_DO:
-            return True
-        lexicon, what = self._lexicon, match["what"]
+        about, lexicon, what = self._about, self._lexicon, match["what"]
+        is_other = bool(match.groupdict().get("np"))
         is_event = lexicon.match("happens", what) or lexicon.match("events", what)
-        return not (match.groupdict().get("np") or is_event)
+        if is_event and self._has_day_ahead() and (is_other or not about.is_minutes):
+            return False
+        is_work = about.is_minutes or about.is_loose or about.has_bullets or about.is_terse
+        return is_work or self._section is _Section.TO_DO or not (is_other or is_event)
 
     def _may_be(self, who: str | None) -> bool:
         return (
@@ -755,16 +969,15 @@ class _Sentence:
         title = title or self._shown(task.what, task.end)
         if len(title) < _LEAST_TITLE.get(lexicon.code, 5) or title.lower() in lexicon.common_words:
             return False
-        quote_from = self._start + task.start
-        first, _, rest = title.partition(" ")
-        title = f"{lexicon.base_form(first)} {rest}".strip()
+        quote_from = self._place(task.start)
+        title = self._titled(title)
         if lexicon.match("pronouns", title) and not self._line.is_bullet:
             # "Lena to bring it": the clause before says what.
             before = next((one for one in reversed(clauses) if one.start < task.start), None)
             if before is not None:
                 title = f"{title} ({self._shown(before.start, before.end)})"
                 task = task._replace(start=before.start)
-                quote_from = self._start + task.start
+                quote_from = self._place(task.start)
             elif self._before is not None:
                 title = f"{title} ({self._before.text.strip(_EDGES)})"
                 quote_from = self._before.start
@@ -774,7 +987,16 @@ class _Sentence:
         fields: dict[str, Field] = {"title": title, "assignee": self._people(task.who)}
         if lexicon.has("urgent", self._text):
             fields["priority"] = "high"
-        return self._reader.add(TableName.TASKS, fields, quote_from, self._start + task.end, day)
+        return self._reader.add(TableName.TASKS, fields, quote_from, self._place(task.end), day)
+
+    def _titled(self, words: str) -> str:
+        """Return the title of a task, in the form of an order if the language has rules for it."""
+        words = words.strip(_EDGES)
+        rewritten = self._lexicon.rewritten(words)
+        if rewritten != words:
+            return rewritten
+        first, _, rest = words.partition(" ")
+        return f"{self._lexicon.base_form(first)} {rest}".strip()
 
     def _people(self, who: str) -> list[str]:
         lexicon = self._lexicon
@@ -808,7 +1030,7 @@ class _Sentence:
 
     # --- events ---
 
-    def _events(self) -> bool:
+    def _events(self, has_tasks: bool) -> bool:
         """Add the events on the days of the sentence that no task has."""
         lexicon, reader = self._lexicon, self._reader
         ahead = [day for day in self._days if day not in self._used and reader.is_ahead(day, self._start)]
@@ -828,14 +1050,18 @@ class _Sentence:
                     continue
                 start, end = clauses[first].start, clauses[last].end
                 passage = self._text[start:end]
-                if lexicon.has("settled", passage) or lexicon.has("unreal", passage):
+                if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal")):
                     return False
                 at = self._after_leads(clauses[first]) if first == nth else start
                 title = self._shown(start if at >= end else min(at, day.start) if at > day.end else at, end)
                 others = self._shown(start, end)
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
+                if has_tasks and not day.has_time and _is_few_words(others):
+                    continue  # the deadline of a task
                 if others and (is_event or (by_time and not self._about.is_chat)):
-                    title, begin = title or others, self._start + start
+                    title, begin = lexicon.rewritten(title or others), self._place(start)
+                    if article := lexicon.patterns("articles")[0].match(title):
+                        title = title[article.end() :][:1].upper() + title[article.end() + 1 :]
                     if self._before is not None and title.split()[0].lower() in lexicon.subjects:
                         title, begin = f"{self._before.text.strip(_EDGES)}: {title}", self._before.start
                     fields: dict[str, Field] = {"title": title}

@@ -6,7 +6,7 @@ short: the work grows with the text.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -24,6 +24,7 @@ class Lexicon:
     Attributes:
         common: words by which the language is recognized; *letters*: likewise.
         no_names: words that are no names, although they often have a capital letter.
+        variants: pairs of characters, of which the first counts as the second.
         code: ISO 639 code.
         name: a person's name.
         verbs: verbs of work, in the form of requests and of lists; *present*: in the present tense.
@@ -40,19 +41,25 @@ class Lexicon:
         gapped: work without a verb, after work with one.
         more: a further verb after "and".
         settled: work that is done, cancelled or refused; *goes_on*: in spite of that, it is open.
-        unreal: hopes, doubts and stories.
+        past: verbs in the past tense, whose forms nouns of an order may have.
+        unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
+        states: verbs that tell what is, and not what to do.
+        openers: words at which a request or a duty may begin within a clause.
+        asks: questions who does a work; *answers*: short answers to them.
         events: nouns for events; *happens*: verbs for them.
+        articles: articles at the beginning of the title of an event.
         pronoun_subjects: words for an event that the sentence before names.
         decisions: decisions.
         facts: sentences with a value to look up; *places*: facts that count in short notes only.
         projects: projects, with the group ``name``; *begins*: words by which they begin or go on.
         comments: remarks on a task; *tickets*: the first line of a ticket.
-        urgent: words of urgency.
+        urgent: words of urgency; *deadlines*: words before a colon that tell when work is due.
         minutes: the first lines of minutes.
         to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
         labels: words before a colon that are no people.
         me: words for the speaker; *anyone*: other words before a duty that are no names.
         finite: verbs of which the base form names a task; *base_forms* and *base_endings* tell it.
+        rewrites: titles and their better forms, as for ``re.sub``.
         pronouns: work on something that the words before name ("bring it").
         edges: words for the edge of a span ("by the end of May").
         dated: words for a day, at least one of which is in every sentence with a date.
@@ -64,6 +71,7 @@ class Lexicon:
     name: str
     verbs: str
     letters: str = _NEVER
+    variants: str = ""
     present: str = _NEVER
     inserted: str = _NEVER
     fillers: str = _NEVER
@@ -78,10 +86,17 @@ class Lexicon:
     gapped: Sequence[str] = ()
     more: str = _NEVER
     settled: str = _NEVER
+    past: str = _NEVER
     goes_on: str = _NEVER
     unreal: str = _NEVER
+    general: str = _NEVER
+    states: str = _NEVER
+    openers: str = _NEVER
+    asks: str | Sequence[str] = _NEVER
+    answers: str = _NEVER
     events: str = _NEVER
     happens: str = _NEVER
+    articles: str = _NEVER
     pronoun_subjects: str = ""
     decisions: Sequence[str] = ()
     facts: str = _NEVER
@@ -91,6 +106,7 @@ class Lexicon:
     comments: Sequence[str] = ()
     tickets: str = _NEVER
     urgent: str = _NEVER
+    deadlines: str = _NEVER
     minutes: str = _NEVER
     to_do: str = _NEVER
     finished: str = _NEVER
@@ -102,6 +118,7 @@ class Lexicon:
     finite: str = _NEVER
     base_forms: Mapping[str, str] = field(default_factory=dict)
     base_endings: Sequence[tuple[str, str]] = ()
+    rewrites: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = ()
     pronouns: str = _NEVER
     edges: str = _NEVER
     dated: str = _NEVER
@@ -115,6 +132,11 @@ class Lexicon:
     def other_words(self) -> frozenset[str]:
         """Words that are no names, in lower case."""
         return frozenset(self.no_names.lower().split()) | self.common_words
+
+    @cached_property
+    def translation(self) -> dict[int, str]:
+        """Table for ``str.translate`` of the variants."""
+        return {ord(pair[0]): pair[1] for pair in self.variants.split()}
 
     @cached_property
     def subjects(self) -> frozenset[str]:
@@ -137,6 +159,17 @@ class Lexicon:
     def match(self, attribute: str, text: str) -> re.Match[str] | None:
         """Return the first match of the attribute's patterns at the start of *text*."""
         return next(filter(None, (pattern.match(text) for pattern in self.patterns(attribute))), None)
+
+    def rewritten(self, title: str) -> str:
+        """Return a title in the form of the first rule that matches the whole of it."""
+        for pattern, form in self._compiled_rewrites:
+            if (match := pattern.fullmatch(title)) is not None:
+                return match.expand(form) if isinstance(form, str) else form(match)
+        return title
+
+    @cached_property
+    def _compiled_rewrites(self) -> list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]]:
+        return [(re.compile(self._filled(pattern)), form) for pattern, form in self.rewrites]
 
     def base_form(self, word: str) -> str:
         """Return the form of a verb that names a task, or *word* itself."""
