@@ -5,6 +5,7 @@ A finite verb is recognized by its ending and its place: after a name, or before
 is, and not what is done, are listed.
 """
 
+import re
 from typing import Final
 
 from hub.extraction.wording.lexicon import Lexicon, either
@@ -30,11 +31,13 @@ _INFINITIVE: Final = (
     r"gegen|neben|wegen|zwischen|einen|keinen|meinen|deinen|seinen|ihren|"
     r"unseren|allen|diesen|jeden|beiden|anderen|neuen|alten|ersten|letzten|"
     r"nächsten|gestern|sondern|wissen|oben|unten|innen|außen|zusammen|eben|"
-    r"neun|sieben|ganzen|kleinen|großen|guten|vielen|wenigen)\b)[a-zäöüß]{2,}(?:en|"
+    r"neun|sieben|ganzen|kleinen|großen|guten|vielen|wenigen|ge(?!hen|ben|stalten|nehmigen|"
+    r"winnen|währ)[a-zäöüß]+en)\b)[a-zäöüß]{2,}(?:en|"
     r"ern|eln|tun)\b"
 )
 _NO_WORK: Final = (
-    r"(?!(?:ist|hat|wird|war|geht|steht|liegt|bleibt|findet|gibt es|heißt|"
+    r"(?!(?:ist|hat|wird|war|könnt|kannst|wollt|dürft|leicht|ernst|recht|geht|steht|liegt|"
+    r"bleibt|findet|gibt es|heißt|"
     r"scheint|glaubt|meint|sagt|sagte|denkt|weiß|kennt|mag|kann|darf|lebt|"
     r"wohnt|schläft|freut|spielt|gewinnt|fehlt|kostet|gehört|passt|klappt|"
     r"funktioniert|läuft|lacht|berichtet|erzählt|erklärt|zeigt sich|hofft|"
@@ -60,6 +63,59 @@ _MUST: Final = (
     r"zu|haben noch zu|braucht noch)"
 )
 
+_APART: Final = (
+    "ab|an|auf|aus|bei|ein|fest|frei|her|hin|los|mit|nach|rein|raus|um|vor|weg|weiter|zu|zurück|zusammen"
+)
+_STRONG_FORMS: Final = """
+nimmt=nehmen gibt=geben liest=lesen hilft=helfen spricht=sprechen trägt=tragen lädt=laden fährt=fahren
+hält=halten wäscht=waschen läuft=laufen trifft=treffen wirft=werfen lässt=lassen tut=tun gib=geben
+nimm=nehmen lies=lesen sprich=sprechen hilf=helfen wirf=werfen gegossen=gießen geschrieben=schreiben
+gebracht=bringen genommen=nehmen gegeben=geben geschnitten=schneiden gestrichen=streichen
+gesprochen=sprechen getroffen=treffen geworfen=werfen gehoben=heben gezogen=ziehen geladen=laden
+gewaschen=waschen gefahren=fahren gerufen=rufen gelesen=lesen gewogen=wiegen geschlossen=schließen
+getragen=tragen gehangen=hängen gebrannt=brennen gestoßen=stoßen gehalten=halten gefunden=finden
+gebunden=binden gebrochen=brechen gestellt=stellen getan=tun geschoben=schieben wiesen=weisen
+"""
+_STRONG: Final = dict(pair.split("=") for pair in _STRONG_FORMS.split())
+
+
+_LONGEST_PREFIX: Final = 5
+
+
+def _infinitive(verb: str) -> str:
+    """Return the infinitive of a verb in the present tense, an imperative or a participle."""
+    for form, infinitive in _STRONG.items():
+        if verb.endswith(form) and len(verb) - len(form) <= _LONGEST_PREFIX:
+            return verb.removesuffix(form) + infinitive
+    stem = re.sub(r"(?:(?<=[td])et|t|e|st)$", "", verb)
+    return f"{stem}n" if re.search(r"[^aeiou](?:el|er)$", stem) else f"{stem}en"
+
+
+def _passive(match: re.Match[str]) -> str:
+    """Return "Ofen reinigen" for "Der Ofen muss gereinigt werden"."""
+    before, verb = match["apart"] or "", match["verb"]
+    if verb not in _STRONG:
+        verb = verb.removeprefix("ge") if before or verb.startswith("ge") else verb
+    strong = _STRONG.get(verb) or (verb if verb.endswith("en") else _infinitive(verb))
+    return f"{match['np'].strip()} {before}{strong}"
+
+
+def _order(match: re.Match[str]) -> str:
+    """Return "den Text umschreiben" for "schreibt den Text um"."""
+    parts = match.groupdict()
+    return (
+        f"{parts['rest'].removeprefix('ich ').strip()} {parts.get('apart') or ''}{_infinitive(parts['verb'])}"
+    )
+
+
+_NO_FINITE: Final = (
+    r"(?![^,;:.!?()]*\b(?i:hat|haben|habe|ist|sind|war|waren|wird|werden|wurde|wurden|"
+    r"bin|bist|kann|können|"
+    r"konnten?|wollen|will|darf|dürfen|mag|ich|wir|er|sie|es|geht|gehen|gab|gibt|macht|"
+    r"machte|kamen?|"
+    r"ließ|ließen|seit|früher|den ganzen|den halben|tag für tag)\b)"
+)
+
 GERMAN: Final = Lexicon(
     code="de",
     letters=r"[äöüß]|(?:ung|ungen|lich|isch|sch|icht)\b",
@@ -82,7 +138,8 @@ GERMAN: Final = Lexicon(
         "sehr guten moin heute morgen gestern übermorgen montag dienstag mittwoch "
         "donnerstag freitag samstag sonntag januar februar märz april mai juni "
         "juli august september oktober november dezember am im um bis zum zur "
-        "vom für mit nach vor unser unsere euer eure ihre mein meine dein deine "
+        "vom für mit nach vor ab seit wegen trotz während ohne gegen unser unsere euer eure "
+        "ihre mein meine dein deine "
         "sein seine dieser diese dieses nächste nächster letzte letzter top "
         "beschluss termin projekt dann danach außerdem also noch auch nur schon "
         "neu neues alles nichts etwas viele einige beim gruß grüße viele tschüss "
@@ -104,19 +161,21 @@ GERMAN: Final = Lexicon(
         r"noch eine bitte|noch etwas|noch was|kurze erinnerung|zur erinnerung|"
         r"erinnerung|wichtig|achtung|dringend|bis dahin|vorher|davor|inzwischen|"
         r"daher|deshalb|deswegen|nebenbei|hallo|hi|moin|hey|sorry|dafür|hierfür|"
-        r"dazu|hinweis|ach ja|jedenfalls|wenn möglich|dass|neu ist|offen ist "
+        r"dazu|hinweis|ach ja|um \d{1,2}(?:[.:]\d\d)? uhr|jedenfalls|wenn möglich|dass|neu "
+        r"ist|offen ist "
         r"noch|@)\b[,:!.\s–-]*)|\w+ (?:sagt|sagte|meint|meinte|berichtet|schlägt "
         r"vor|schreibt|erinnert daran|bittet|weist darauf hin)(?:,)? (?:dass "
         r")?"
     ),
     joints=(
-        r"(?i:\s*[;–—]\s+|\s-\s|,?\s(?:und|sowie|aber)\s(?:dann\s|auch\s)?|,\s(?:dass\s|"
+        r"(?i:\s*(?:[;–—]|->|→)\s+|\s-\s|,?\s(?:und|sowie|aber)\s(?:dann\s|auch\s)?|"
+        r",\s(?:dass\s|"
         r"dann\s|denn\s)?|:\s|\s\(|\)\s?)"
     ),
     requests=(
         (
             r"(?i:(?:wärst du so (?:nett|lieb|gut) und|könn(?:test|ten|tet|te)|kannst|"
-            r"kannste|könntste|könnt|können|würd(?:est|en|et|e)|magst|mögen|wür?dest|"
+            r"kannste|könntste|könnt|können|würd(?:est|en|et|e)|magst|mögen|mögt|wür?dest|"
             r"kann) (?:du|sie|ihr|jemand|einer|eine|wer|bitte jemand|(?-i:(?P<who>{name})))(?: "
             r"bitte| mir| uns| mal| noch| vielleicht| eventuell| auch| kurz| dann|"
             r" dich| euch| sich| doch| schon| evtl\.?)* (?P<what>.+))"
@@ -156,6 +215,30 @@ GERMAN: Final = Lexicon(
             r"lieb),? wenn (?:du|sie|ihr|jemand) (?P<what>.+))"
         ),
         r"(?i:ich wäre (?:dir|ihnen|euch) dankbar,? wenn (?P<what>.+))",
+        (
+            r"(?i:wenn) (?:(?i:du|ihr|sie|jemand|einer|wer)|(?P<who>{name})) (?P<what>[^,;:.!?]+ "
+            r"(?i:könnten?|könntest|würden?|würdest))"
+        ),
+        (
+            r"(?i:(?:wären|wärst|wärt) (?:sie|du|ihr) so (?:nett|lieb|gut|freundlich),? (?:und "
+            r")?(?P<what>\w.+))"
+        ),
+        r"(?i:(?:vergiss|vergesst|vergessen sie) (?P<what>[^,;:.!?]+?) nicht\b)",
+        r"(?i:um (?P<what>[^,;:.!?]+?) wird (?:\w+ )?gebeten)",
+        (
+            r"(?i:(?:ich|wir) bitten? (?:\w+ )?um (?P<what>(?!verständnis|entschuldigung|geduld|"
+            r"nachsicht)\w.+))"
+        ),
+        (
+            r"(?i:(?:jeder|jede|alle|jeder von euch|jede gruppe) (?P<what>\w+(?:t|en)\b "
+            r"[^,;:.!?]*\bbitte\b.*|"
+            r"\w+(?:t|en) bitte\b.*))"
+        ),
+        (
+            r"(?P<what>(?i:(?!kennst|weißt|hast|bist|kommst|magst|siehst|glaubst|denkst|meinst|"
+            r"willst|gehst|findest)\w+st) du "
+            r"(?!(?i:dich|schon|auch|gerade|heute abend)\b)[^?]{4,}(?=\?))"
+        ),
         (r"(?i:(?:to-?do|aufgabe|ap|offen|zu erledigen|nächste schritte?|action)\s*[:–-]\s*(?P<what>\w.+))"),
         (
             r"(?i:(?:gib|geben sie|gebt|sag|sagt|sagen sie) (?:mir|uns) (?:bitte "
@@ -167,12 +250,42 @@ GERMAN: Final = Lexicon(
     duties=(
         (
             rf"(?P<what>{_NP} (?i:{_MUST}) (?!(?i:nicht|nichts|keine?n?|niemand\w*|"
-            rf"sein|es|man sagen)\b)[^,;:!?]*(?:werden|sein))\b(?![a-zäöü]).*"
+            rf"sein|es|man sagen)\b)(?![^,;:!?]*\b(?:geliefert|erwartet|gerechnet)\b)[^,;:!?]*(?:werden|"
+            rf"sein|raus|weg|rein|fertig|fort|los|hin|her|da))\b(?![a-zäöü]).*"
+        ),
+        r"(?P<what>[^,;:.!?]{2,60} (?i:gehört|gehören) (?:\w+ ){0,4}\w+(?:t|en)\b)",
+        (
+            r"(?P<what>[^,;:.!?]{2,60} (?i:braucht|brauchen|benötigt|benötigen) [^,;:!?]*\b(?:bis|"
+            r"spätestens)\b.*)"
+        ),
+        (
+            r"(?P<what>[^,;:.!?]{2,60} (?i:bräuchten?|brauchen?|benötigen?|hätten?) (?i:ich|wir) "
+            r"[^,;:!?]*\b(?:bis|spätestens|noch|gerne?)\b.*)"
+        ),
+        (
+            r"(?i:(?:suchen|brauchen|bräuchten) (?:wir )?(?:noch |dringend )*(?:jemand\w*|einen|"
+            r"eine|leute|freiwillige),? ?(?:der|die) (?P<what>\w.+))"
+        ),
+        (
+            rf"(?P<what>(?:{_DET}|Zum|Zur) [^,;:.!?]{{2,40}}? (?i:muss|müssen|werde|werden|sollte|"
+            rf"soll|will) (?i:ich|wir) [^,;:!?]*{{verbs}})"
+        ),
+        (
+            rf"(?P<what>{_DET} [^,;:.!?]{{2,50}}? (?!(?i:habe|hätte|wäre|würde|könnte|möchte|finde|"
+            rf"glaube|denke|meine|mag|"
+            rf"weiß|liebe|kenne|sehe|höre|hatte|wollte|musste|sollte|müsste|lese|esse|vermisse|"
+            rf"trage|hasse|genieße|verstehe)\b)"
+            rf"[a-zäöüß]+e (?i:ich)\b.*)"
+        ),
+        (
+            r"(?P<what>[^,;:.!?]{2,60} (?i:ist|sind) (?!(?i:nicht|nichts|kaum)\b)[^;:!?]*\b(?:ab|"
+            r"an|auf|aus|bei|ein|mit|nach|"
+            r"um|vor|weg|zurück)zu\w{3,}en\b.*)"
         ),
         (
             rf"(?P<who>{{name}}(?:(?:,| und) {{name}}){{0,3}}) (?i:{_MUST}|wird|werden|"
             rf"will|möchte|darf)(?i: bitte| noch| auch| dann| nun| jetzt)* (?P<what>(?!(?i:nicht|"
-            rf"nichts|keine?n?|es|wohl|sicher|immer|nie)\b)\w.*?{{verbs}}.*)"
+            rf"nichts|keine?n?|es|wohl|ja|sicher|immer|nie)\b)\w.*?{{verbs}}.*)"
         ),
         (
             rf"(?P<np>{_DET} [^,;:.!?]{{2,40}}?) (?i:{_MUST}) (?P<what>(?!(?i:nicht|"
@@ -197,10 +310,10 @@ GERMAN: Final = Lexicon(
             rf"(?P<who>(?i:ich)) (?P<what>(?i:(?:{_IMPERATIVE})e?|nehme?|übernehme?|"
             rf"gebe?|lese?|gehe?|fahre?|komme? vorbei|mache? das|kümmere? mich|kümmer "
             rf"mich)\b(?! (?:mal wieder|nicht|nichts|mich|auch nicht|daran|immer|"
-            rf"gern|oft)\b).*)"
+            rf"gern|oft|lieber|seit|jeden|meist)\b).*)"
         ),
         (
-            rf"(?P<what>(?i:(?:{_IMPERATIVE})e?|nehme?|übernehme?|gebe?|lese?|gehe?|"
+            rf"(?P<what>(?i:(?!brauch)(?:{_IMPERATIVE})e?|nehme?|übernehme?|gebe?|lese?|gehe?|"
             rf"fahre?|mache?|kümmere?)) (?P<who>(?i:ich))\b .+"
         ),
         (
@@ -222,7 +335,8 @@ GERMAN: Final = Lexicon(
             r"keine?n?|nichts|nur)\w.*?{verbs}.*))"
         ),
         (
-            r"(?i:(?:es|das|jemand|einer|wir|man|alle|jeder|jede) (?:muss|müssen|"
+            r"(?i:(?:es|das|jemand|irgendwer|irgendjemand|einer|eine|wer|wir|man|alle|jeder|jede) "
+            r"(?:muss|müssen|"
             r"soll|sollte|sollten|müsste)(?: noch| auch| dringend| bitte)* (?P<what>(?!nicht|"
             r"nichts|keine?n?|sein|man sagen)\w.*?{verbs}.*))"
         ),
@@ -242,11 +356,10 @@ GERMAN: Final = Lexicon(
             rf"$|\.)"
         ),
         (
-            r"(?P<what>(?![^,;:.!?()]*\b(?i:hat|haben|habe|ist|sind|war|waren|wird|"
-            r"werden|wurde|wurden|bin|bist|kann|können|konnten?|wollen|will|darf|"
-            r"dürfen|mag|ich|wir|er|sie|es|zu|geht|gehen|gab|gibt|macht|machte|kamen?|"
-            r"ließ|ließen)\b)(?:[A-ZÄÖÜ]\w+|[Dd]ie|[Dd]en|[Dd]as|[Aa]lle) [^,;:.!?()]*?{verbs})"
-            r"\s*(?:!|$|\.$)"
+            rf"(?P<what>{_NO_FINITE}(?:[A-ZÄÖÜ]\w+|[Dd]ie|[Dd]en|[Dd]as|[Aa]lle|[Dd]em|neue[nrs]?|"
+            rf"zwei|drei|noch|weitere) "
+            rf"[^,;:.!?()]*?{{verbs}})"
+            rf"\s*(?:bitte)?\s*(?:!|$|\.$)"
         ),
         (
             r"(?i:(?:frist|abgabe|abgabeschluss|einsendeschluss|anmeldeschluss)(?: "
@@ -260,6 +373,42 @@ GERMAN: Final = Lexicon(
     ),
     listed=(r"(?P<what>[^;:!?]*?{verbs})\s*(?=$|[(,.!–-]|: )",),
     more=r"(?P<what>(?:{present} .+|[^,;:!?]+{verbs}.*))",
+    general=(
+        r"(?i:\bman (?:muss|müsse|sollte|soll|darf|kann)|muss man|heißt es|sprichwort|"
+        r"\bfrüher\b|"
+        r"damals|als kind|"
+        r"(?:jeden|jede|jedes) (?:tag|morgen|abend|nacht|jahr|stunde|kampf)|\b(?:sie|er) "
+        r"muss wieder|geduld haben|"
+        r"(?:sagte?|rief|flüsterte|meinte|brummte|behauptete?|erzählte?|sprach) (?:der|die|"
+        r"das|mein|er|sie|man|[A-Z])|"
+        r"behauptet|nicht jeder|\bmüsse\b|\böfter\b|können\W*$|\btäglich\b|tagelang)"
+    ),
+    openers=(
+        r"(?i:(?<!\w)(?:bitte|könntest|kannst|könnten sie|könnt ihr|ich muss|ich sollte|wir "
+        r"müssen|muss ich|vergiss|"
+        r"vergesst|denk(?:t|en sie)?(?: bitte)? (?:dran|daran|an)|jemand (?:muss|müsste|sollte|"
+        r"soll)|wenn (?=[A-ZÄÖÜ]\w+ |jemand|du|ihr|sie)|"
+        r"ich bitte|wir bitten|es müsste|es muss|(?:suchen|brauchen) wir|wären sie|wärst du)\b)"
+        r"|(?<=, ){name}(?= (?i:soll|muss|übernimmt|kümmert sich)\b)"
+    ),
+    asks=(
+        r"(?i:(?:und |also |nur )?wer (?:kann |könnte |will |möchte |würde |macht "
+        r"noch )?(?P<what>\w[^?]{3,80})"
+        r"\?)"
+    ),
+    answers=(
+        r"(?i:(?:kann ich(?: \w+)?$|(?:das |den |die )?(?:mach|mache|nehm|nehme|übernehm|"
+        r"übernehme|hol|hole|besorg|besorge|erledige?|kümmer mich|"
+        r"bring|bringe|kann|schaff|schaffe) ich(?: das| drum| gern| gerne| mit)?|"
+        r"ich(?: mach(?:e|"
+        r"'s| es| das)?| kann(?: das)?"
+        r"| übernehme(?: das)?| kümmere mich(?: darum| drum)?| nehm(?:e)?(?: den| die| das)?|"
+        r" will)?|bei mir|bin dabei|alles klar|jaja)"
+        r"(?: (?:heute|morgen|übermorgen|noch|dann|am|montag|dienstag|mittwoch|donnerstag|"
+        r"freitag|samstag|sonntag|früh|abend|gern|gerne|gleich|selbst|darum|drum))*$)|"
+        r"(?P<who>{name}) (?i:macht|übernimmt|kümmert sich|meldet sich|ist dabei|hat sich "
+        r"gemeldet|hat sich bereit erklärt|erklärt sich bereit)(?i:'s| das| es| darum| drum)?$"
+    ),
     settled=(
         r"(?i:\b(?:erledigt|schon|bereits|abgesagt|gestrichen|storniert|abgelehnt|"
         r"vergeben|hinfällig|nicht mehr|nichts mehr|niemanden mehr|keine?n? "
@@ -267,7 +416,7 @@ GERMAN: Final = Lexicon(
         r"(?:woche|monat|jahr|montag|dienstag|mittwoch|donnerstag|freitag|mal)|"
         r"vorige\w*|wurde|wurden|worden|brauch(?:en|st|t)? (?:\w+ ){0,3}(?:nicht|"
         r"nichts|keine?n?)|niemand|musste|mussten|hieß es|wollte|wollten|war|"
-        r"waren|hatte|hatten|fertig|geschafft|gemacht|konnte|konnten|gelöst|"
+        r"waren|hatte|hatten|fertig(?! (?:mach|stell))|geschafft|gemacht|konnte|konnten|gelöst|"
         r"behoben|kann (?:ich )?(?:leider )?(?:\w+ ){0,2}nicht|muss(?:t|en)? "
         r"(?:\w+ ){0,3}(?:nicht|nichts)|entfällt|ausgefallen|fällt aus|besorgt$|"
         r"bezahlt$|bestellt$|zurückgezogen|vom tisch|habe ich|haben wir|hab "
@@ -282,6 +431,7 @@ GERMAN: Final = Lexicon(
         r"diskutiert|debatt\w+|roman|witz|rezept|film|wünsch\w*|zum beispiel|"
         r"z\. ?b\.|lust auf)\b)"
     ),
+    states=r"(?i:\b(?:ist|sind|war|hat|haben|hatte|passt|klemmt|wartet|fällig)\b)",
     events=(
         r"(?i:\b\w*(?:sitzung|treffen|termin|besprechung|meeting|fest|feier|"
         r"party|hochzeit|geburtstag|ausflug|reise|fahrt|besuch|prüfung|klausur|"
@@ -295,21 +445,31 @@ GERMAN: Final = Lexicon(
         r"turnier|spiel|rennen|lauf|wanderung|essen|frühstück|brunch|grillen|"
         r"stammtisch|abend|tag|nacht|ferien|feiertag|jubiläum|gottesdienst|taufe|"
         r"beerdigung|demo|präsentation|review|retro|release|abschaltung|sperrung|"
-        r"stromausfall|räumung|einzug|auszug|interview|gespräch|telefonat|call|"
+        r"stromausfall|räumung|einzug|auszug|interview|gespräch|telefonat|call|verhandlung|"
+        r"gericht|"
         r"webinar|ausstellung|vernissage|theater|kino|aktion|putz|einsatz|notar|"
         r"friseur|handwerker|monteur|schornsteinfeger|gutachter|techniker)e?[nrs]?\b)"
     ),
     happens=(
-        r"(?i:\b(?:findet|finden|statt|kommt|kommen|beginnt|beginnen|startet|"
+        r"(?i:\b(?:findet|finden|statt|geschlossen|kommt|kommen|beginnt|beginnen|startet|"
         r"fängt|fangen|eröffnet|öffnet|schließt|geschlossen|gesperrt|treffen "
         r"wir uns|treffen uns|trifft sich|treffe|geplant|angesetzt|vorgesehen|"
         r"steigt|feiern|feiert|reist|fliegt|fahren|fährt|landet|zieht|ziehen|"
+        r"\w+en wir|wir (?!müssen|sollten|wollen|haben|sind|bitten)\w+en|soll \w+ geliefert|"
+        r"wird \w+ geliefert|erscheint|"
         r"endet|läuft ab|tagt|besucht|spielt|eingeladen|laden ein|geht los|wird "
         r"geliefert|liefert|ist wieder da)\b)"
     ),
     decisions=(
         (
-            r"(?i:(?:beschluss|beschlüsse|entscheidung|beschlossen|entschieden|ergebnis|"
+            r"(?i:(?P<what>[^,;:]{4,100}), (?:so (?:ist|wurde|haben wir) (?:es )?|das (?:ist|"
+            r"wurde|haben wir) (?:so )?|wurde |ist )?"
+            r"(?:beschlossen|entschieden|vereinbart|abgemacht|ausgemacht|einstimmig "
+            r"angenommen|steht fest))"
+        ),
+        (
+            r"(?i:(?:beschluss|beschlüsse|entscheidung|beschlossen|entschieden|ergebnis|einstimmig "
+            r"angenommen|angenommen|genehmigt|"
             r"fazit|festgelegt|vereinbart|vereinbarung|einigung|abgestimmt)\s*[:–-]\s*(?P<what>\w.+))"
         ),
         (
@@ -323,13 +483,25 @@ GERMAN: Final = Lexicon(
             r"(?i:(?:wir|der vorstand|das team|man) (?:bleibt?|bleiben) (?:bei|dabei) "
             r"(?P<what>.+))"
         ),
-        r"(?i:(?P<what>ab (?:sofort|\w+) (?:gilt|gelten|nur noch|ist|sind) .+))",
+        (
+            r"(?i:(?P<what>ab (?:sofort|\w+|dem \S+ \w+) (?:gilt|gelten|nur noch|ist|sind|gibt|"
+            r"bleibt|bleiben|darf|dürfen) .+))"
+        ),
     ),
     facts=(
         r"(?i:\b\w*(?:nummer|nr\.|code|pin|passwort|kennwort|wlan|wi-?fi|iban|"
         r"zählerstand|stand|aktenzeichen|kennzeichen|größe|adresse|telefon|durchwahl|"
         r"konto|zugang|login|kennung|kombination|raum|blutgruppe|steuer-?id)\b[^.!?]{0,40}?(?:\bist\b|"
-        r"\blautet\b|:|=)\s?[^.!?]*?(?:\d|\"|[A-Z]{2}))"
+        r"\blautet\b|:|=)\s?[^.!?]*?(?:\d|\"|[A-Z]{2})|"
+        r"\b\w*(?:schlüssel|zähler|akten?|ordner|unterlagen|haupthahn|ventil|sicherung\w*|"
+        r"ersatz\w+|werkzeug|leiter|anleitung|"
+        r"karton|pass|verbandskasten)\b.{0,30}? (?:ist|sind|liegt|liegen|hängt|hängen|steht|"
+        r"stehen|bleibt|bleiben) .{0,20}?\b(?:im|in|am|an|auf|unter|hinter|neben|bei|beim|"
+        r"über)\b|"
+        r"^(?:vermieter(?:in)?|lieferant(?:in)?|ansprechpartner(?:in)?|kontakt|hausarzt|"
+        r"notdienst|"
+        r"versicherung|eigentümer(?:in)?|zuständig)\b.{0,30}: |"
+        r"im preis (?:enthalten|inbegriffen)|allergisch|garantie bis|gültig bis)"
     ),
     places=r"\w+\W+\w+\W+\w+",
     projects=(
@@ -363,6 +535,7 @@ GERMAN: Final = Lexicon(
         r"\basap\b|\bso schnell wie möglich\b|\bunbedingt\b|\bhöchste priorität\b|"
         r"!!)"
     ),
+    deadlines=r"(?i:frist|abgabe|fällig|bis|datum|stand|heute|morgen)\b",
     minutes=(
         r"(?i:\b(?:\w*protokoll|\w*sitzung|\w*besprechung|jour fixe|anwesend|"
         r"teilnehmer|\w*versammlung|\w*beirat|\w*vorstand|tagesordnung|top \d|"
@@ -371,7 +544,8 @@ GERMAN: Final = Lexicon(
     to_do=(
         r"(?i:^\W*(?:aufgaben|to-?dos?|zu erledigen|noch (?:offen|zu tun)|offene "
         r"punkte|nächste schritte|maßnahmen|erledigungen|was noch fehlt|einkaufsliste|"
-        r"einkauf|packliste|checkliste|besorgungen|vor (?:dem|der) \w+|.*\bwer "
+        r"einkauf|packliste|checkliste|besorgungen|(?:putz|dienst|haushalts)plan\b.{0,30}|"
+        r"vor (?:dem|der) \w+|.*\bwer "
         r"macht was|was (?:noch )?zu tun ist)\W*$)"
     ),
     finished=r"(?i:^\W*(?:erledigt|fertig|abgeschlossen|geschafft|bereits erledigt)\W*$)",
@@ -389,11 +563,14 @@ GERMAN: Final = Lexicon(
         "montag dienstag mittwoch donnerstag freitag samstag sonntag summe "
         "preis telefon tel e-?mail web adresse passwort wlan code nummer achtung "
         "tipp stand status priorität projekt zusammenfassung hintergrund beispiel "
-        "ergebnis ziel frage antwort idee top\\b.* zur zum verschiedenes wichtig "
+        "ergebnis ziel frage antwort idee kommentar auftrag titel kostüm beschlossen "
+        "festgelegt "
+        "top\\b.* zur zum verschiedenes wichtig "
         "neu"
     ),
     anyone=either("alle jeder jede jemand einer du sie ihr er wir man"),
     me=r"(?i:ich|wir|mich|uns)\b",
+    articles=r"(?i:(?:der|die|das|eine?|unsere?) )",
     pronoun_subjects="es er sie das dies",
     goes_on=r"(?i:noch offen|macht (?:wie immer|diesmal|wieder)|übernimmt|kümmert)",
     spanning=(
@@ -447,6 +624,52 @@ GERMAN: Final = Lexicon(
         r"(?P<what>(?i:kannst du|könntest du|machst du|schaust du|würdest du|bitte) .+)",
     ),
     gapped=(r"(?P<who>{name}) (?P<what>(?i:um|an|bei|mit|für|den|die|das) [^,;:.!?]+)\W*$",),
+    rewrites=(
+        (
+            (
+                rf"(?:(?i:der|die|das|den) )?(?P<np>[^,;:]{{2,60}}?) (?i:{_MUST}|gehört|gehören) "
+                rf"(?:[a-zäöüß. "
+                rf"]*? )?(?P<apart>(?:{_APART}|be|er|ver|ent|zer|über|unter)(?=ge|\w+t\b|wiesen))?"
+                rf"(?P<verb>ge\w+(?:t|en)|\w+iert|\w+t|wiesen)(?: (?:werden|sein))?"
+            ),
+            _passive,
+        ),
+        (
+            (
+                rf"(?:(?i:der|die|das) )?(?P<np>[^,;:]{{2,60}}?) (?i:ist|sind) (?:[a-zäöüß. "
+                rf"]*? )?(?:(?P<apart>{_APART})"
+                rf"zu|zu )(?P<verb>\w+e[rl]?n)(?: .*)?"
+            ),
+            r"\g<np> \g<apart>\g<verb>",
+        ),
+        (
+            (
+                rf"(?P<rest>{_DET} [^,;:]+?) (?P<verb>[a-zäöüß]+e) ich(?: dir| euch| Ihnen| selbst|"
+                rf" noch| dann| gern| gerne| in [^,;:]+?)*(?: (?P<apart>{_APART}))?"
+            ),
+            _order,
+        ),
+        (
+            (
+                r"(.+?) (?i:ist|wird|wurde)(?: auf| für)? (?:festgelegt|angesetzt|geplant|vorgesehen|"
+                r"terminiert|verschoben)"
+            ),
+            r"\1",
+        ),
+        (
+            (
+                rf"(?P<verb>{_PRESENT}|(?i:{_IMPERATIVE})e?|(?!Die\b|Eine\b)[A-ZÄÖÜ]\w+[te]) "
+                rf"(?P<rest>[^,;:]+?)"
+                rf" (?P<apart>{_APART})"
+            ),
+            _order,
+        ),
+        (rf"(?P<verb>{_PRESENT}) (?P<rest>(?!man\b|[^,;:]*\b[a-zäöü]+en$)[^,;:]+)", _order),
+        (
+            r"(?P<np>\w+)(?P<verb>(?<=\w\w\w)ung) (?:der|des|von|unserer|Ihrer) (?P<rest>.+)",
+            lambda match: f"{match['rest']} {match['np'].lower()}en",
+        ),
+    ),
     pronouns=r"(?i:(?:es|das|ihn|sie|dies)(?: (?:bitte|noch|bis|am|dann))* ?{verbs}$)",
     edges=(
         r"(?i:\b(?:bis|vor|zum|gegen|am|im|in der) (?:zum |zur )?(?:ende|anfang|"

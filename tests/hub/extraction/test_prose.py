@@ -51,11 +51,11 @@ GERMAN = """
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
 Bitte sorgen Sie für ausreichend Stühle. | tasks | sorgen Sie für ausreichend Stühle
 Nadine muss dringend die Regale beschriften. | tasks | die Regale beschriften | Nadine
-Frau Demir kümmert sich um die Bänke. | tasks | kümmert sich um die Bänke | Frau Demir
+Frau Demir kümmert sich um die Bänke. | tasks | sich um die Bänke kümmern | Frau Demir
 Es muss bis Freitag unterschrieben werden. | tasks | Es muss unterschrieben werden | | 2026-03-06
 Die Zähllisten druckt diesmal Ole aus. | tasks | Die Zähllisten druckt diesmal Ole aus | Ole
-Malte, du schaust nach den Feuerlöschern? | tasks | schaust nach den Feuerlöschern | Malte
-Ich ruf morgen beim Hersteller an. | tasks | ruf beim Hersteller an | | 2026-03-05
+Malte, du schaust nach den Feuerlöschern? | tasks | nach den Feuerlöschern schauen | Malte
+Ich ruf morgen beim Hersteller an. | tasks | beim Hersteller anrufen | | 2026-03-05
 In drei Wochen ist Inventur. | timelines | Inventur | | 2026-03-25
 Beschluss: Rabatte nur noch mit Unterschrift. | notes | Rabatte nur noch mit Unterschrift
 Mit dem Projekt Glasfaser Nord geht es los. | projects | Glasfaser Nord
