@@ -35,11 +35,21 @@ supprime taille teste tient traduit traite transmet transporte tond trie trouve 
 verse vide voit soutient coordonne écrit actualise archive aide anime contacte convoque calcule s'occupe
 se_charge s'en_occupe s'en_charge prend_en_charge met_à_jour
 """
-_PRESENT: Final = "|".join(_VERBS.split()).replace("_", " ")
+_KNOWN: Final = "|".join(_VERBS.split()).replace("_", " ")
+_PRESENT: Final = (  # a known verb, or a word that may be one before an object
+    rf"(?:{_KNOWN}|(?!(?:une|que|entre|comme|elle|contre|arrive|reste|aime|semble|pense|"
+    rf"espère|manque|raconte|habite|"
+    r"adore|déteste|est|a|va|ont|sont|vont|quitte|rentre|affirme|explique|propose|remercie|"
+    r"attend|perd|mange|boit)\b)"
+    r"[a-zàâçéèêëîïôûü]{2,}(?<!é)(?:e|ent|it|nd|rd|et)(?= (?:le|la|les|l'|un|une|des|"
+    r"du|de|d'|son|sa|ses|leurs?|au|aux|à|"
+    r"deux|trois|quatre|cinq|dix|vingt|cent|\d)))"
+)
 _FUTURE: Final = r"[a-zàâçéèêëîïôûü]{2,}(?:era|ira|dra|ttra|rra|eront|iront|dront|ttront)"
 _FORMAL: Final = (
     r"\b(?!(?:avez|êtes|allez-vous|chez|assez|nez|rendez-vous|savez|pouvez|"
-    r"voulez|aviez|étiez|seriez|auriez|trouverez|recevrez)\b)[a-zàâçéèêëîïôûü]{2,}ez\b"
+    r"voulez|aviez|étiez|seriez|auriez|trouverez|recevrez|veuillez|soyez|restez|agréez|"
+    r"croyez)\b)[a-zàâçéèêëîïôûü]{2,}ez\b"
 )
 _FAMILIAR: Final = (
     "apporte|appelle|achète|ajoute|amène|arrête|attends|cherche|complète|"
@@ -109,22 +119,25 @@ FRENCH: Final = Lexicon(
         r"|qu')"
     ),
     joints=(
-        r"(?i:\s*[;–—]\s*|\s-\s|,?\s(?:et|puis|mais)\s(?:aussi\s|ensuite\s)?|"
+        r"(?i:\s*(?:[;–—]|->|→)\s*|\s-\s|,?\s(?:et|puis|mais)\s(?:aussi\s|ensuite\s)?|"
         r",\s(?:puis\s|donc\s)?|\s?:\s|\s\(|\)\s?)"
     ),
     requests=(
         (
-            r"(?i:(?:peux|pourrais|veux|pouvez|pourriez|voulez|pourrais|voudrais|"
+            r"(?i:(?:est-ce que (?:tu|vous) (?:peux|pourrais|pouvez|pourriez|veux)|peux|pourrais|"
+            r"veux|pouvez|pourriez|voulez|pourrais|voudrais|"
             r"voudriez)-?\s?(?:tu|vous)(?: bien| aussi| me| nous| encore| juste|"
             r" s'il te plaît| s'il vous plaît| svp| stp| vite| peut-être| également|"
             r" lui| leur)* (?P<what>.+))"
         ),
         (
-            r"(?i:(?:tu|vous) (?:peux|pourrais|pouvez|pourriez)(?: bien| aussi| "
+            r"(?i:(?:est-ce que )?(?:tu|vous) (?:peux|pourrais|pouvez|pourriez)(?: bien| aussi| "
             r"me| nous| encore| juste| lui| leur)* (?P<what>{verbs}.+))"
         ),
         (
-            r"(?i:(?:quelqu'un|l'un de vous|qui) (?:peut|pourrait|peut-il|pourrait-il)(?: "
+            r"(?i:(?:quelqu'un|l'un de vous|l'un d'entre vous|qui)(?: (?:du|de la|des|de|au) "
+            r"[^,;:.!?]{2,30}?)? (?:peut|pourrait|doit|devrait|peut-il|pourrait-il|devra|"
+            r"doit-il)(?: "
             r"me| nous)? (?P<what>{verbs}.+))"
         ),
         (
@@ -149,8 +162,10 @@ FRENCH: Final = Lexicon(
             r"|d'|à |le |la |les |que )(?P<what>(?!toi|vous|moi|nous)\w.+))"
         ),
         (
-            r"(?i:(?:il serait bien|ce serait bien|ce serait sympa|ce serait gentil|"
-            r"ce serait super|il serait bon) (?:que|de|si) (?P<what>.+))"
+            r"(?i:(?:il|ce) serait (?:\w+ )?(?:bien|bon|sympa|gentil|super|souhaitable|utile|"
+            r"préférable|parfait|idéal|"
+            r"chouette) (?:que|de|si|qu'|d') ?(?:(?:tu|vous|quelqu'un|on|(?-i:(?P<who>{name}))|"
+            r"(?:le|la|les|l')\s?\w+) )?(?P<what>\w.+))"
         ),
         r"(?i:(?:assure-toi|assurez-vous|veille|veillez) (?:que|de|à) (?P<what>\w.+))",
         (
@@ -162,11 +177,40 @@ FRENCH: Final = Lexicon(
             r"à faire)\s*:\s*(?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:les (?:parents|participants|membres|habitants|élèves|locataires)|"
-            r"tous|chacun|vous) (?:sont|est|êtes) (?:priée?s?|invitée?s?) (?:de|"
-            r"à) (?P<what>\w.+))"
+            r"(?i:[^,;:.!?]{2,80}? (?:sont|est|êtes) (?:priée?s?|invitée?s?|tenue?s?) (?:de|d'|"
+            r"à) ?(?P<what>\w.+))"
         ),
         r"(?i:s'il (?:te|vous) pla[iî]t,? (?P<what>\w.+))",
+        (
+            r"(?i:(?:il faut|il faudrait|faut|il faudra|faudrait|il est (?:nécessaire|important|"
+            r"indispensable|urgent)) qu(?:e |')(?:(?:tu|vous|je|nous|on|il|elle|quelqu'un|chacun|"
+            r"(?-i:(?P<who>{name}))) )?(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:nous|je) vous (?:remercions|remercie|prions|prie|demandons|demande|serions "
+            r"reconnaissants|saurais gré|invitons|invite) (?:de|à|par avance de)(?: bien vouloir)? "
+            r"(?P<what>(?!votre|vos|cette|croire|agréer|recevoir)\w.+))"
+        ),
+        (
+            r"(?i:il (?:vous|te|nous|lui) (?:appartient|incombe|revient|reste) (?:de|"
+            r"d'|à) ?(?P<what>\w.+))"
+        ),
+        r"(?i:(?:oublie|oubliez) pas (?:de |d'|le |la |les )?(?P<what>\w.+))",
+        (
+            r"(?i:(?:dis|dites|demande|demandez|rappelle|rappelez) à (?P<what>(?-i:[A-ZÀÉÈ])\w+ "
+            r"(?:que|qu'|de|d'|si).+))"
+        ),
+        (
+            r"(?i:(?:on cherche|nous cherchons|on recherche|il (?:nous )?manque(?: encore)?|il "
+            r"(?:nous )?faut(?: encore| toujours)?) (?:quelqu'un|une personne|un volontaire|des "
+            r"volontaires|des bénévoles)(?: pour(?: le| la| les)?| qui)? (?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:qu'il|qu'elle|que (?-i:(?P<who>{name}))) (?P<what>(?:me |nous |"
+            r"lui |te )?(?!soit|"
+            r"ait|y ait|faut|est|a |va )[a-zàâçéèêëîïôûü]+e (?:la|le|les|l'|mon|ma|mes|un|une|"
+            r"des|à)\b.*))"
+        ),
         (
             r"(?i:(?:préviens|prévenez|dis|dites|tiens|tenez)[- ](?:moi|nous) (?P<what>(?:si|"
             r"quand|au courant|avant|par).+))"
@@ -198,8 +242,24 @@ FRENCH: Final = Lexicon(
             r"charge|occupera|chargera)).*)"
         ),
         (
-            rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}}) (?P<what>(?!(?i:sera|"
-            rf"aura|pourra|faudra|saura|voudra|dira)\b){_FUTURE}\b .+)"
+            rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}})(?i: nous| vous| me| te| lui| leur|"
+            rf" se| y| en| le| la| les)* (?P<what>(?!(?i:sera|"
+            rf"aura|pourra|faudra|saura|voudra|dira|viendra|arrivera)\b){_FUTURE}\b .+)"
+        ),
+        (
+            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?P<what>(?i:passera|passe|viendra|vient|"
+            r"ira) (?:prendre|chercher|récupérer|déposer|rendre|relever|voir|faire)\b.*)"
+        ),
+        r"(?i:c'est à (?:moi|toi|vous|nous|(?-i:(?P<who>{name}))) (?:de|d') ?(?P<what>\w.+))",
+        (
+            r"(?i:c'est (?:moi qui|toi qui|(?-i:(?P<who>{name})) qui) (?:dois |doit "
+            r"|vais )?(?P<what>(?!suis|"
+            r"ai )\w.+))"
+        ),
+        r"(?P<what>(?i:savoir|être) (?:à jeun|à l'heure|le texte|en tenue)\b.*)",
+        (
+            r"(?i:(?:vous devez|tu dois|vous devrez|tu devras|il faut|il faudra) (?P<what>être "
+            r"(?:à jeun|à l'heure|présents?|prêts?)\b.*))"
         ),
         (
             r"(?P<who>(?i:je|nous|on))(?i: dois| devons| doit| vais| allons| va)(?i: "
@@ -207,7 +267,9 @@ FRENCH: Final = Lexicon(
             r"voir|être|avoir|rester|dormir|bien|croire|dire|penser)\b){verbs}.*)"
         ),
         (
-            r"(?i:(?:je |j')(?:m'en|m'|te |vous |l'|le |la |les |lui )?(?P<what>(?:occupe|"
+            r"(?i:(?:je |j'|j'en |j'y )(?:m'en|m'|te |t'|vous |l'|le |la |les |lui |leur |en "
+            r"|y )*(?P<what>(?:occupe|commande|écris|rédige|pose|vois avec|envoie|dépose|contacte|"
+            r"commence|termine|finis|relance|"
             r"charge|occuperai|chargerai|enverrai|ferai|apporterai|appellerai|passerai|"
             r"préparerai|\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|envoie|apporte|"
             r"prépare|réserve|appelle|passe prendre|passe chercher|prends|fais)\b(?! "
@@ -242,22 +304,63 @@ FRENCH: Final = Lexicon(
         ),
         (
             r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?:y |en |lui |leur |nous "
-            r"|vous )?(?P<what>{present} (?!que\b|qu'|si\b)\S.+)"
+            r"|vous |me |te |se |s'|le |la |les |l')?(?P<what>{present} (?!que\b|qu'|si\b)\S.+)"
         ),
-        r"(?P<np>(?i:le|la|les|l') ?[^,;:.!?]{2,30}?) (?P<what>{present} (?!que\b|qu')\S.+)",
+        (
+            rf"(?P<np>(?i:le|la|les|l') ?[^,;:.!?]{{2,30}}?) (?P<what>\b(?:{_KNOWN})\b "
+            rf"(?!que\b|qu')\S.+)"
+        ),
     ),
     listed=(r"(?P<what>(?:\w+ment )?(?:ne pas |re)?{verbs}\b.+)",),
     more=r"(?:aussi |ensuite )?(?P<what>(?:{verbs}|{present}) .+)",
+    general=(
+        r"(?i:(?:disait|dit|raconte|demanda|murmura|cria|prétend|affirme|répétait|soupira)(?:,|"
+        r" (?:la|le|mon|ma|son|sa|l'|il|elle|qu)|$)|"
+        r"proverbe|tous les jours|plus souvent|faudrait pouvoir|essayez|chaque (?:matin|jour|"
+        r"nuit|soir)|de mon temps|jadis|autrefois|tous marcher|le premier joueur|son voisin "
+        r"de|"
+        r"(?:on|chacun|il) (?:devrait|doit) (?:tous|toujours|bien|être)|il faut "
+        r"de bons|l'auteur|"
+        r"\bdoit (?:être|connaître|habiter|avoir)\b(?! (?:remis|rendu|envoy|pay|nettoy|fait|"
+        r"réparé|chang|vid|dé|re))|"
+        r"faut(?: bien)? (?:finir|vivre|manger|savoir))"
+    ),
+    openers=(
+        r"(?i:(?<!\w)(?:merci de|pourr(?:ais|iez)-|peux-tu|pouvez-vous|veuillez|il faut|faut "
+        r"que|il faudrait|il faudra|"
+        r"je dois|n'oublie[zs]?|oublie[zs]? pas|pense[zs]? à|nous vous (?:remercions|prions|"
+        r"demandons)|il serait|ce serait|"
+        r"il vous appartient|dis à|dites à|c'est à (?=moi|toi|[A-Z])|quelqu'un|je vais|je "
+        r"(?=\w+rai\b)|que je|qu'il me|il doit|prendre rendez|sinon|ah|s'il (?:te|vous))\b)|"
+        r"(?<=, ){name}(?= (?i:doit|va|s'occupe)\b)"
+    ),
+    asks=(
+        r"(?i:(?:et |bon |alors )?qui (?:peut |pourrait |veut |va |se charge de |voudrait "
+        r")?(?P<what>\w[^?]{3,80})\?)"
+    ),
+    answers=(
+        r"(?i:(?:moi(?: je (?:veux bien|peux|m'en occupe))?|je (?:m'en (?:occupe|charge)|"
+        r"le fais|veux bien|peux(?: le faire)?|prends(?: ça)?|gère|le ferai|m'y colle|vais "
+        r"le faire|l'apporte|les apporte)|j'y (?:serai|vais)|j'apporte|je m'en occuperai|"
+        r"ça marche|d'accord|c'est bon pour moi|t'inquiète)"
+        r"(?:,? (?:demain|ce|soir|matin|aujourd'hui|lundi|mardi|mercredi|jeudi|vendredi|samedi|"
+        r"dimanche|midi|volontiers|avec|plaisir|dit \w+))*$)|"
+        r"(?P<who>{name}) (?i:s'en (?:occupe|charge|occupera|chargera)|le fait|le fera|veut "
+        r"bien|est volontaire|se propose|s'est proposée?)$"
+    ),
     settled=(
-        r"(?i:\b(?:fait|faite|faits|réglée?s?|terminée?s?|finie?s?|déjà|annulée?s?|"
+        r"(?i:\b(?:fait(?! (?:la|le|les|un|une|du|des)\b)|faite|faits|réglée?s?|terminée?s?|"
+        r"finie?s?|déjà|annulée?s?|"
         r"ne \w+ plus|n'\w+ plus|plus la peine|plus besoin|pas la peine|pas "
         r"nécessaire|pas besoin|inutile|aucune? (?:démarche|action|besoin)|hier|"
         r"avant-hier|la semaine dernière|le mois dernier|l'an dernier|l'année "
-        r"dernière|a été|ont été|avait|avaient|devait|devaient|devais|fallait|"
+        r"dernière|a été|ont été|avait|avaient|devait|devaient|devais|fallait|fallu|"
+        r"plus rien|rien à|"
         r"était|étaient|voulait|commandée?s?|payée?s?|imprimée?s?|réparée?s?|"
         r"résolue?s?|reportée? sine die|refusée?|rejetée?|personne|ne (?:le "
         r"|la |l')?\w+ pas|n'\w+ pas|ne pourr\w+|ne peu\w+|il y a \w+ (?:jours|"
-        r"semaines|mois|ans)|c'est bon|j'ai|on a|nous avons|laisse tomber|oublie "
+        r"semaines|mois|ans)|c'est bon|j'ai|on a|nous avons|vous avez dû|on me l'a|"
+        r"laisse tomber|oublie "
         r"ce que|tombe à l'eau|abandonnée?s?|supprimée?s?|s'est|se sont)\b|✓|"
         r"✔|☑|✅)"
     ),
@@ -269,6 +372,7 @@ FRENCH: Final = Lexicon(
         r"sûre?|j'espère|espérons|roman|recette|film|blague|chanson|par exemple|"
         r"souhait|envie de|à discuter|en débat)\b)"
     ),
+    states=r"(?i:\b(?:est|sont|était|a|ont|va|vont|repris|réfléchit|clé)\b)",
     events=(
         r"(?i:\b(?:réunion|rencontre|rendez-vous|rdv|assemblée|conseil|comité|"
         r"séance|atelier|formation|cours|stage|conférence|congrès|séminaire|"
@@ -294,14 +398,21 @@ FRENCH: Final = Lexicon(
         r"\bviendra|\bviennent|\bpasse\b|\bpassera|\bpart\b|\bpartons|\bpartira|"
         r"\bdécolle|\brentre\w*|\brevient|\bse réunit|\bnous réunissons|\bon "
         r"se (?:voit|retrouve|réunit)|\bnous (?:nous )?(?:voyons|retrouvons)|"
-        r"\bse déroule\w*|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|\bprend "
+        r"\bse déroule\w*|\bnous (?!devons|avons|sommes|vous|vou)\w+ons\b|\bfixée?s?\b|"
+        r"\brenvoyée|"
+        r"\bparution|\bcomplet\b|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|\bprend "
         r"fin|\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best "
         r"(?:le|à|programmée?)))"
     ),
     decisions=(
         (
             r"(?i:(?:décisions?|décidé|conclusion|résolution|accord|résultat|arrêté|"
-            r"validé)\s*:\s*(?P<what>\w.+))"
+            r"validé|(?:adopté|approuvé|voté)(?: à l'unanimité)?)\s*:\s*(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?P<what>[^:]{4,100}), (?:c'est (?:tranché|décidé|acté|entendu|voté|convenu|"
+            r"adopté|validé)|(?:adopté|accepté|approuvé|voté|validé)e?s?"
+            r"|décision (?:prise|adoptée)|ainsi décidé))"
         ),
         (
             r"(?i:(?:[^,;:]{0,40}\b)?(?:on|nous|le conseil|le comité|le bureau|l'équipe|"
@@ -312,19 +423,30 @@ FRENCH: Final = Lexicon(
         ),
         r"(?i:(?:il est|a été) (?:décidé|convenu|acté) (?:que |de |d'|qu')(?P<what>.+))",
         r"(?i:(?:on|nous) (?:reste|restons|garde|gardons) (?P<what>.+))",
-        r"(?i:(?P<what>(?:à partir de|dès) (?:maintenant|lundi|janvier|\w+ prochain),? .+))",
+        (
+            r"(?i:(?P<what>(?:à partir de|à partir d'|à compter de|à compter d'|à compter du|"
+            r"dès) ?(?:maintenant|lundi|janvier|\w+ prochain|\d+ \w+|\w+),? .+))"
+        ),
     ),
     facts=(
         r"(?i:\b(?:numéro|n°|code|mot de passe|wi-?fi|iban|référence|réf|taille|"
         r"pointure|adresse|téléphone|tél|compte|identifiant|login|série|digicode|"
         r"combinaison|plaque|immatriculation|dossier|siret|relevé|caution|tarif|"
-        r"prix)\b[^.!?]{0,40}?(?:\best\b|\bsont\b|\s?:|=)\s?[^.!?]*?(?:\d|\"|"
-        r"«|[A-Z]{2}))"
+        r"prix|emplacement|stand|place|salle|porte|bureau|numéro de dossier|casier)\b[^.!?]{0,40}?(?:\best\b|"
+        r"\bsont\b|\bporte\b|\s?:|=)\s?[^.!?]*?(?:\d|\"|"
+        r"«|[A-Z]{2})|\b(?:clés?|compteur|vanne|disjoncteur|dossiers?|classeur|papiers|double|"
+        r"échelle|outils|notice|passeport|trousse)\b.{0,30}? "
+        r"(?:est|sont|se trouve|se trouvent|reste|restent) .{0,15}?\b(?:dans|sur|sous|derrière|"
+        r"chez|au|à côté|près)\b|[^:]{3,30} : clés?\b.*\b(?:dans|sous|chez)\b|"
+        r"^(?:propriétaire|fournisseur|contact|médecin|gardien|gardienne|assurance|"
+        r"notaire)\b.{0,30} "
+        r"?: |compris dans le prix|allergique|garantie? jusqu)"
     ),
     places=r"\w+\W+\w+\W+\w+",
     projects=(
         (
-            r"\b(?i:projet|initiative|programme|chantier|campagne)s?\b(?: [a-zàâçéèêëîïôûü']+){0,4} "
+            r"\b(?i:projet|initiative|programme|chantier|campagne|opération|action)s?\b(?: "
+            r"[a-zàâçéèêëîïôûü']+){0,4} "
             r"?[«“\"] ?(?P<name>[^»”\"]{2,60}?) ?[»”\"]"
         ),
         (
@@ -359,6 +481,7 @@ FRENCH: Final = Lexicon(
         r"\btout de suite\b|\bdès que possible\b|\bsans délai\b|\bprioritaire\b|"
         r"\basap\b|!!)"
     ),
+    deadlines=r"(?i:échéance|date limite|délai|avant|date|rappel)\b",
     minutes=(
         r"(?i:\b(?:compte[- ]rendu|réunion|conseil|comité|présents?|ordre du "
         r"jour|procès-verbal|pv|point hebdo\w*|hebdo|assemblée|atelier|bureau|"
@@ -377,6 +500,29 @@ FRENCH: Final = Lexicon(
         r"participants|présents|excusés|discussion|un jour|peut-être|envies|"
         r"ingrédients|menu|résumé|nouvelles|contexte|annulé)\W*$)"
     ),
+    rewrites=(
+        (
+            (
+                r"(?i:(?:le|la|les|l') ?)?(?P<np>[^,;:]{2,60}?) (?i:doit|doivent|devra|devront|est "
+                r"à|sont à) être (?:\w+ment )?(?P<stem>\w+?)ée?s?(?: .*)?"
+            ),
+            r"\g<stem>er \g<np>",
+        ),
+        (
+            (
+                r"(.+?) (?i:est|sont|sera|seront)? ?(?:fixée?s?|prévue?s?|programmée?s?|confirmée?s?|"
+                r"renvoyée?s?)(?: au| pour| le)?"
+            ),
+            r"\1",
+        ),
+        (
+            (
+                r"(?P<stem>[a-zàâçéèêëîïôûü]+)(?:e|es|ez|era|erai) (?P<rest>(?:le |la |les |l'|un "
+                r"|une |des |son |sa |ses ).*)"
+            ),
+            r"\g<stem>er \g<rest>",
+        ),
+    ),
     labels=either(
         "de à cc objet date envoyé présents? excusés? participants? lieu heure "
         "quand où qui quoi pourquoi note notes ps re tr fw décisions? action "
@@ -388,6 +534,7 @@ FRENCH: Final = Lexicon(
     ),
     anyone=either("tout tous toutes chacun chaque quelqu'un tu vous nous on ils elles"),
     me=r"(?i:je|j'|nous|on|moi)",
+    articles=r"(?i:(?:le|la|les|un|une|notre) |l')",
     pronoun_subjects="il elle ce c'est cela ça ils elles",
     goes_on=r"(?i:reste|encore)",
     spanning=(

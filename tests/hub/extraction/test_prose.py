@@ -73,10 +73,10 @@ Merci à Olivier de réserver la salle. | tasks | réserver la salle | Olivier
 Julien réservera demain la salle. | tasks | réserver la salle | Julien | 2026-03-05
 Il faut vider les frigos ce soir. | tasks | vider les frigos | | 2026-03-04
 Fabien doit relancer le client belge. | tasks | relancer le client belge | Fabien
-Samir, tu vérifies les étiquettes ? | tasks | vérifies les étiquettes | Samir
+Samir, tu vérifies les étiquettes ? | tasks | vérifier les étiquettes | Samir
 N'oubliez pas de fermer les fenêtres. | tasks | fermer les fenêtres
 Veuillez apporter la carte grise. | tasks | apporter la carte grise
-La première rencontre aura lieu le 15 octobre. | timelines | La première rencontre aura lieu | | 2026-10-15
+La première rencontre aura lieu le 15 octobre. | timelines | Première rencontre aura lieu | | 2026-10-15
 Décision : le local reste fermé la nuit. | notes | le local reste fermé la nuit
 Le projet Passerelle démarre ce mois-ci. | projects | Passerelle
 Commentaire de Rémi : la vanne est grippée. | taskComments | la vanne est grippée
