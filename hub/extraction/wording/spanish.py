@@ -30,42 +30,50 @@ renueva repara responde retira reúne saca selecciona siembra solicita solventa 
 tiende tira traduce trae tramita transfiere traslada ultima valida vende verifica viene visita vuelve
 se_encarga se_ocupa se_hace_cargo da_de_baja da_de_alta echa
 """
-_PRESENT: Final = "|".join(_PRESENT_VERBS.split()).replace("_", " ")
+_KNOWN: Final = "|".join(_PRESENT_VERBS.split()).replace("_", " ")
+_PRESENT: Final = (  # a known verb, or a word that may be one before an object
+    rf"(?:{_KNOWN}|(?!(?:que|ante|entre|sobre|desde|para|contra|hasta|está|esta|este|era|"
+    rf"cuesta|gana|ama|odia|vive|sabe|"
+    r"dice|cree|cuenta|recita|grita|canta|come|bebe|pierde|parece|sigue|tiene|quiere|"
+    r"espera|asegura|explica|tuviera|"
+    r"hubiera|fuera|promete|adora|baila|mira)\b)"
+    r"[a-záéíóúüñ]{2,}(?:a|e|an|en)(?= (?:el|la|los|las|un|una|unos|unas|su|sus|al|a "
+    r"la|a los|dos|tres|cuatro|cinco|diez|veinte)))"
+)
 _FUTURE: Final = (
     r"(?!(?:será|estará|habrá|podrá|tendrá|sabrá|querrá|irá|dirá)\b)[a-záéíóúüñ]{2,}(?:ará|"
     r"erá|irá|drá|arán|erán|irán|drán)\b"
 )
+_IRREGULAR_FORMS: Final = """
+hace=haga trae=traiga pone=ponga viene=venga propone=proponga repone=reponga mantiene=mantenga
+traduce=traduzca consigue=consiga recoge=recoja coge=coja elige=elija distribuye=distribuya
+"""
+_IRREGULAR: Final = dict(pair.split("=") for pair in _IRREGULAR_FORMS.split())
+
+
+def _formal(verb: str) -> str:
+    """Return the imperative of politeness of a verb in the present tense."""
+    if verb in _IRREGULAR:
+        return _IRREGULAR[verb]
+    if verb.endswith("a"):
+        stem = verb[:-1]
+        return {"c": f"{stem[:-1]}qu", "g": f"{stem}u", "z": f"{stem[:-1]}c"}.get(stem[-1], stem) + "e"
+    return verb[:-1] + "a"
+
+
+_CLITIC: Final = r"(?:me|nos|te|lo|la|los|las|le|les|se|melo|mela|noslo|nosla|selo|sela)?"
 _FORMAL: Final = (
-    r"\b(?:abra|acepte|acompañe|acuda|actualice|adjunte|anote|añada|apague|"
-    r"aparque|apunte|asegure|asegúrese|asista|avise|ayude|baje|busque|cambie|"
-    r"cancele|cierre|coja|compre|compruebe|comunique|complete|confirme|conserve|"
-    r"consulte|contacte|conteste|copie|corrija|cumplimente|dé|deje|descargue|"
-    r"devuelva|diga|diríjase|eche|elija|entregue|envíe|escriba|espere|facilite|"
-    r"firme|guarde|haga|imprima|indique|informe|ingrese|inscríbase|instale|"
-    r"introduzca|lea|limpie|llame|lleve|lleven|mande|mantenga|marque|mire|"
-    r"muestre|no olvide|observe|pague|pase|pida|ponga|póngase|prepare|presente|"
-    r"preséntese|pruebe|pulse|quite|recoja|recuerde|reenvíe|regístrese|rellene|"
-    r"renueve|reserve|responda|retire|revise|rogamos|salga|seleccione|siga|"
-    r"solicite|suba|tome|traiga|transfiera|use|utilice|vaya|venga|verifique|"
-    r"visite|vuelva|ven|vengan|póngase|pónganse|pregunten|pregunte|contacten|"
-    r"tengan|lean|apunten|escriban|inscríbanse|paguen|abonen|abone|respondan|"
-    r"traigan|entreguen|envíen|rellenen|firmen|dejen|avisen|confirmen|revisen|"
-    r"recojan|preparen|lleguen|hagan|pongan|cierren|comprueben|pidan|busquen|"
-    r"compren|manden|apaguen)(?:me|nos|lo|la|los|las|le|les|se)?\b"
+    rf"\b(?:(?:{'|'.join(_formal(verb) for verb in _PRESENT_VERBS.split() if '_' not in verb)}|"
+    rf"diga|dé|vaya|siga|salga|"
+    rf"tenga|tome|acuda|diríja|inscríba|pónga|asegúre|use|utilice|abone|rogamo)n?{_CLITIC})"
+    rf"\b"
 )
 _FAMILIAR: Final = (
-    r"\b(?:abre|actualiza|acuérdate|adjunta|anota|añade|apaga|apunta|arregla|"
-    r"asegúrate|avisa|avísame|ayuda|ayúdame|baja|busca|cambia|cancela|cierra|"
-    r"coge|compra|cómprame|comprueba|completa|confirma|consulta|contacta|"
-    r"contesta|copia|corrige|cuelga|deja|descarga|devuelve|di|dile|dime|"
-    r"dinos|echa|encarga|entrega|envía|envíame|envíale|escribe|escríbele|"
-    r"espera|firma|guarda|haz|hazme|imprime|lava|lee|limpia|llama|llámame|"
-    r"llámale|lleva|manda|mándame|mándale|mira|mueve|no olvides|ordena|organiza|"
-    r"paga|pásame|pasa|pega|pide|pídele|pinta|plancha|pon|ponte|prepara|"
-    r"presenta|prueba|pregunta|pregúntale|quita|recoge|recuérdame|recuérdale|"
-    r"recuerda|reenvía|repasa|repara|reserva|responde|respóndele|revisa|"
-    r"riega|rellena|renueva|saca|sube|termina|tira|trae|tráeme|traduce|vacía|"
-    r"ve|vende|verifica|visita|vuelve)(?:lo|la|los|las|le|les|nos)?\b"
+    rf"\b(?:(?:{'|'.join(verb for verb in _PRESENT_VERBS.split() if '_' not in verb)}|"
+    rf"añade|di|haz|pon|sal|ten|ven|ve|"
+    rf"acuérda|acorda|recuérda|asegúra|encárga|apunta){_CLITIC}|(?!(?:informe|uniforme|"
+    rf"conforme|firme|enorme|dame\w+)\b)"
+    r"[a-záéíóúüñ]{2,}(?:[aáeéií]me|[áéí]nos)(?:lo|la|los|las)?|no olvides)\b"
 )
 _PLURAL: Final = (
     r"\b(?!(?:verdad|ciudad|edad|mitad|libertad|realidad|cantidad|calidad|"
@@ -116,7 +124,8 @@ SPANISH: Final = Lexicon(
     ),
     name=(
         r"(?:(?:Sra?\.|Srta\.|Dra?\.|Don|Doña|D\.|Dña\.|el señor|la señora|Tío|"
-        r"Tía|Abuela?|Mamá|Papá) )?[A-ZÁÉÍÓÚÑ][\wáéíóúüñ-]+(?: (?:de|del|la|"
+        r"Tía|(?:[Ee]l |[Ll]a )?[Aa]buel[oa]|Mamá|Papá) )?[A-ZÁÉÍÓÚÑ][\wáéíóúüñ-]+(?: "
+        r"(?:de|del|la|"
         r"[A-ZÁÉÍÓÚÑ][\wáéíóúüñ-]+)){0,2}"
     ),
     verbs=_INFINITIVE,
@@ -130,19 +139,75 @@ SPANISH: Final = Lexicon(
         r"que|os recuerdo que|te recuerdo que|recordad que|importante|urgente|"
         r"atención|ojo|hasta entonces|mientras tanto|antes de eso|antes de ello|"
         r"por eso|por tanto|además|por favor|porfa|hola|perdona|si puedes|si "
-        r"es posible|cuando puedas|en cuanto puedas|que|insisto|de nuevo|aviso|"
+        r"es posible|cuando puedas|en cuanto puedas|que(?! (?-i:[A-ZÁÉÍÓÚÑ]))|insisto|"
+        r"de nuevo|aviso|"
         r"lo que sí falta|venga|@)(?![\wáéíóúüñ])[,:!.\s–-]*)|\w+ (?:dice|dijo|"
         r"piensa|propone|recuerda|pide|comenta|comentó|avisa|informa|señala|"
-        r"insiste en) que |[Ss]egún [A-ZÁÉÍÓÚÑ]\w+, "
+        r"insiste en) que |(?i:(?:la|el|las|los) (?:\w+ ){1,4}(?:recuerda|recuerdan|pide|"
+        r"insiste en|avisa) que )|[Ss]egún [A-ZÁÉÍÓÚÑ]\w+, "
     ),
     joints=(
-        r"(?i:\s*[;–—]\s+|\s-\s|,?\s(?:y|e|pero)\s(?:también\s|luego\s|después\s)?|"
+        r"(?i:\s*(?:[;–—]|->|→)\s+|\s-\s|,?\s(?:y|e|pero)\s(?:también\s|luego\s|después\s)?|"
         r",\s(?:y\s|así que\s|luego\s)?|:\s|\s\(|\)\s?)"
     ),
     requests=(
         (
+            r"(?i:que) (?P<who>{name}) (?P<what>(?:me |nos |le |les |lo |la |se )?(?!sea|esté|"
+            r"haya|tenga)[a-záéíóúüñ]+(?:a|e|an|en)\b \S.*)"
+        ),
+        (
+            r"(?i:(?:dile|decile|dígale|pídele|recuérdale|avisa|avísale|di|pide) a (?:(?-i:(?P<who>{name}))"
+            r"|\w+(?: \w+)?) "
+            r"(?:que|de) (?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:no dejes|no dejéis|no deje|no dejen|no te olvides|no se olviden|que no se "
+            r"(?:me|te|nos) (?:olvide|pase)) (?:de )?(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:tú|usted|vosotros|ustedes)\s+(?:si puedes )?(?P<what>(?!eres|estás|sabes|"
+            r"tienes|dices|que)[a-záéíóúüñ]+\b \S.*))"
+        ),
+        (
+            r"(?i:(?:alguien|uno de (?:nosotros|vosotros|ustedes)|cada (?:uno|una|cual|\w+)|todo "
+            r"el mundo|todos) "
+            r"(?:tiene que|tienen que|debe|deben|debería|deberían|tendría que|podría|"
+            r"ha de) (?P<what>{verbs}.*))"
+        ),
+        (
+            r"(?i:(?:haría falta|hace falta|harían falta|convendría|conviene|se necesita|"
+            r"se precisa|"
+            r"falta|faltaría|estaría bien|"
+            r"(?:es|sería|resulta) (?:\w+ )?(?:necesario|imprescindible|fundamental|esencial|"
+            r"importante|urgente|preciso|bueno|"
+            r"mejor|genial|conveniente|ideal|deseable)|pedimos a \w+(?: \w+)?|les? recordamos|"
+            r"os recuerdo|recordamos) "
+            r"que (?:(?-i:(?P<who>{name}))|alguien|cada \w+|tú|usted|deben|debéis|tienen que|"
+            r"tenéis que)? ?(?P<what>(?!no |ya |hay |hagas? nada)\w.+))"
+        ),
+        (
+            r"(?i:(?:alguien|alguno|alguna) (?:de|del|en) [^,;:.!?]{2,30}? (?:debe|debería|tiene "
+            r"que|tendría que|podría|puede) (?P<what>{verbs}.*))"
+        ),
+        (
+            r"(?i:(?:agradecemos|agradezco|agradecería|esperamos|espero) (?P<what>(?:vuestr|su|"
+            r"tu|las |los )\w* ?(?:comentarios|respuesta|observaciones|opinión|confirmación|"
+            r"aportaciones)"
+            r"\b.*))"
+        ),
+        (
+            r"(?i:(?:quien(?:es)?|los que|las que|el que|la que) [^,;:.!?]{2,60}? (?:debe|deben|"
+            r"deberá|deberán|tiene que|tienen que) (?P<what>{verbs}.*))"
+        ),
+        (
+            r"(?P<who>{name}) (?i:pasará|pasa|vendrá|viene|irá|va) (?i:a |por )?(?P<what>(?i:recoger|"
+            r"buscar|llevar|entregar|dejar|retirar|revisar|arreglar|firmar|medir)\b.*)"
+        ),
+        r"(?i:se (?:buscan?|necesitan?|precisan?) (?P<what>(?!que )\w[^:]+))",
+        (
             r"(?i:¿?\s*(?:me |nos |le |les |lo |la )?(?:puedes|podrías|puede|podría|"
-            r"podéis|podríais|pueden|podrían|quieres|querrías|te importaría|os importaría|"
+            r"podéis|podríais|pueden|podrían|quieres|querrías|te importa|os importa|te importaría|"
+            r"os importaría|"
             r"le importaría)(?: por favor| tú| usted| alguien| también| ya| al menos)* "
             r"(?P<what>{verbs}.*))"
         ),
@@ -186,7 +251,8 @@ SPANISH: Final = Lexicon(
     spanning=(
         (
             r"(?P<who>{name}(?:(?:,| y) {name}){0,3}) (?i:se (?:ha|han) (?:ofrecido|"
-            r"comprometido|encargado)|(?:ha|han) (?:aceptado|prometido|quedado)|"
+            r"comprometido|encargado)|(?:ha|han) (?:aceptado|prometido|quedado)|se comprometió|"
+            r"se comprometieron|quedó|"
             r"acepta|aceptó|promete|prometió|se ofrece|se ofreció|se compromete)(?i: "
             r"a| en| de| para)? (?P<what>{verbs}.*)"
         ),
@@ -230,6 +296,7 @@ SPANISH: Final = Lexicon(
         r"(?i:prometí (?:a \w+ )?(?:que )?(?P<what>\w.+))",
     ),
     addressed=(
+        rf"(?:ya |también |nos |os |le |les |lo |la )?(?P<what>{_FUTURE} .+)",
         (
             r"(?i:¿?(?:te encargas|puedes|podrías|te ocupas|encárgate|ocúpate) ?(?:de "
             r")?(?P<what>.+))"
@@ -246,7 +313,7 @@ SPANISH: Final = Lexicon(
         (
             rf"(?P<what>(?!(?i:él|ella|nadie|nada|eso|esto|yo|tú)\b){_NP} (?i:tiene "
             rf"que|tienen que|debe|deben|deberá|deberán|ha de|han de|tendrá que|tendrán "
-            rf"que) (?i:ser|estar|quedar|llegar) (?!(?i:bien|aquí|allí|mejor|bueno|"
+            rf"que) (?i:ser|estar|quedar|llegar|\w+rse\b) ?(?!(?i:bien|aquí|allí|mejor|bueno|"
             rf"posible)\b).*)"
         ),
         (
@@ -259,7 +326,23 @@ SPANISH: Final = Lexicon(
             r"(?i:tiene que|tienen que|debe|deben|deberá|deberán|ha de|tendrá que) "
             r"(?P<what>(?!(?i:no|ser|estar|haber)\b){verbs}.*)"
         ),
-        rf"(?P<who>{{name}}(?:(?:,| y| e) {{name}}){{0,3}}) (?P<what>{_FUTURE} .+)",
+        (
+            rf"(?P<who>{{name}}(?:(?:,| y| e) {{name}}){{0,3}}),? (?:ya |también |nos |os |le "
+            rf"|les |lo |la |se )?(?P<what>{_FUTURE} .+)"
+        ),
+        (
+            r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?i:queda |está |tiene )?(?i:pendiente) "
+            r"(?i:de |por )?(?P<what>\w.+)"
+        ),
+        (
+            r"(?i:se (?:tiene|tienen|debe|deben|ha|han) (?:que |de )?(?P<what>(?!ser|"
+            r"estar)\w+(?:ar|"
+            r"er|ir)\b.*))"
+        ),
+        (
+            r"(?i:(?:me |nos |de (?:mi|nuestra) parte )?(?:queda|falta|resta|toca)(?: a mí| a "
+            r"ti)? (?P<what>{verbs}.*))"
+        ),
         (
             r"(?P<who>{name}(?:(?:,| y| e) {name}){0,3}) (?P<what>(?i:se encarga|"
             r"se encargará|se encargan|se encargarán|se ocupa|se ocupará|se ocupan|"
@@ -291,7 +374,8 @@ SPANISH: Final = Lexicon(
             r"yo|mando yo|compro yo|me encargo|me ocupo)\b(?! (?:de menos|contento)).*))"
         ),
         (
-            r"(?P<what>(?i:hago|traigo|llevo|mando|compro|llamo|preparo|envío|paso|"
+            r"(?:(?i:te|le|os|les|lo|la|los|las|se) )*(?P<what>(?i:hago|traigo|llevo|mando|compro|"
+            r"llamo|preparo|envío|paso|"
             r"reviso|recojo|pido|reservo|imprimo|escribo|arreglo|busco|cambio|pago|"
             r"subo|hablo con|miro)\b .+)"
         ),
@@ -313,8 +397,8 @@ SPANISH: Final = Lexicon(
             r"|os |se |también |ya )?(?P<what>{present} (?!que\b|de menos\b|muy\b)\S.+)"
         ),
         (
-            r"(?P<np>(?i:el|la|los|las) [^,;:.!?]{2,30}?) (?P<what>{present} (?!que\b|"
-            r"de menos\b|muy\b)\S.+)"
+            rf"(?P<np>(?i:el|la|los|las) [^,;:.!?]{{2,30}}?) (?P<what>\b(?:{_KNOWN})\b (?!que\b|"
+            rf"de menos\b|muy\b)\S.+)"
         ),
     ),
     listed=(r"(?P<what>(?:\w+mente )?{verbs}\b.+)",),
@@ -323,8 +407,47 @@ SPANISH: Final = Lexicon(
         rf"{_FORMAL}) .+)"
     ),
     gapped=(r"(?P<who>{name}) (?P<what>(?i:de|del|de la|el|la|los|las) ?[^,;:.!?]+)\W*$",),
+    general=(
+        r"(?i:(?:dijo|decía|dice|asegura|asegur[óa]|añad(?:ía|ió)|cuenta|contaba|gritó|susurró|"
+        r"pensó)(?:,)? (?:el|la|mi|ella|él|que|[A-Z])|"
+        r"\b(?:uno|una) debe|cada cual|dicen que|\bdeb(?:e|ía|en|ían) de\b|hay que (?:ser|"
+        r"vivir|comer|querer|quererlo|saber|sacar|aprender)|"
+        r"todos los días|a diario|más a menudo|nadar más|poder parar|probad con|duerme|cada "
+        r"(?:mañana|noche|día)|de (?:niños|pequeñas?|jóvenes)|siempre (?:gana|hay)|quien "
+        r"saca|te conviene|no es urgente|el que quiera)"
+    ),
+    openers=(
+        r"(?i:(?<!\w)(?:por favor|porfa|podrías|podría|puedes|podéis|tengo que|tenemos que|"
+        r"tienes que|hay que|habrá que|no olvides|"
+        r"acuérdate|acordate|recuerda|recordad|dile a|decile a|pídele a|me falta|me toca|"
+        r"nos toca|te toca|que se está|lo de|haría falta|hace falta|convendría|"
+        r"conviene|es (?:necesario|imprescindible|urgente)|se (?:ruega|necesita|busca)|rogamos|"
+        r"le ruego|les recordamos|alguien (?:tiene|debe|que)|"
+        r"tú si|lo de la|las compro|ya no hace|de mi parte)\b)|(?<=, ){name}(?=, "
+        r"[a-záéíóú]+(?:ará|"
+        r"erá|irá|drá)\b)"
+    ),
+    asks=(
+        r"(?i:(?:che, |oye, |y )?¿?(?:quién|quien|quiénes) (?:puede |podría |quiere |va a "
+        r"|se anima a |se encarga de )?(?P<what>\w[^?]{3,80})\?)"
+    ),
+    answers=(
+        r"(?i:(?:(?:lo|la|los|las) \w+o yo|yo(?: (?:lo|la|los|las|me))?(?: (?:hago|llevo|"
+        r"traigo|escribo|encargo|ocupo|voy|puedo|apunto|miro|compro))?(?: (?:yo|de eso|de "
+        r"ello))?|"
+        r"(?:me (?:pido|encargo|ocupo|apunto|ofrezco)(?: (?:eso|yo|de eso|de ello))?)|(?:paso|"
+        r"voy|llevo|lo hago|lo llevo|lo miro|lo compro|las recojo|cuenta conmigo) ?yo|anotado|"
+        r"lo hago|voy)"
+        r"(?:,? (?:mañana|hoy|el|lunes|martes|miércoles|jueves|viernes|sábado|domingo|después|"
+        r"del|de|la|laburo|trabajo|tarde|noche|luego|sin falta|por la|yo|con gusto))*$)|"
+        r"(?P<who>{name}) (?i:se (?:ofrece|ofreció|encarga|ocupa|apunta|ha ofrecido)|"
+        r"lo (?:hace|"
+        r"hará|trae)|dice que sí)(?i: a hacerlo| de ello| de eso)?$|(?i:(?:se ofrece|lo hace|"
+        r"se apunta|se encarga|lo ve|la ve|lo lleva) )(?P<by>(?:la señora |el señor )?{name})$"
+    ),
     settled=(
-        r"(?i:\b(?:hecho|hecha|hechos|hechas|listo|lista|terminad[oa]s?|acabad[oa]s?|"
+        r"(?i:\b(?:hecho|(?<!dejar )hecha|hechos|hechas|listo|lista|terminad[oa]s?|"
+        r"acabad[oa]s?|"
         r"ya (?:no|está|están|ha|han|lo|la|se|tiene|lleg\w+|hab\w+)|cancelad[oa]s?|"
         r"anulad[oa]s?|no (?:hace falta|es necesario|hay que|hay nada|tiene "
         r"que|tienes que|tenéis que|voy|va a|podré|podrá|puedo|puede|podemos|"
@@ -346,6 +469,7 @@ SPANISH: Final = Lexicon(
         r"película|chiste|canción|por ejemplo|ganas de|debate|discutimos|en "
         r"teoría|supuestamente|creo que)\b)"
     ),
+    states=r"(?i:\b(?:es|son|está|están|fue|ha|han|era|viene|sale|va)\b)",
     events=(
         r"(?i:\b(?:reunión|junta|asamblea|cita|encuentro|comida|cena|desayuno|"
         r"almuerzo|merienda|fiesta|cumpleaños|boda|bautizo|comunión|concierto|"
@@ -369,12 +493,27 @@ SPANISH: Final = Lexicon(
         r"|empieza|empezará|comienza|comenzará|arranca|inicia|abre|abrirá|cierra|"
         r"cerrará|cerrado|cerrada|llega|llegará|llegan|viene|vendrá|vienen|pasa|"
         r"pasará|sale|saldrá|salimos|parte|aterriza|vuelve|regresa|nos reunimos|"
-        r"nos vemos|quedamos|se reúne|se reunirá|se estrena|cumple|se casa|caduca|"
+        r"nos vemos|quedamos|se reúne|se reunirá|se estrena|cumple|se casa|caduca|cortan|"
         r"vence|termina|acaba|hay|toca|se inaugura|está invitad[oa]|os invit\w+|"
         r"será el|queda convocad[oa])\b)"
     ),
+    articles=r"(?i:(?:el|la|los|las|un|una|nuestr[oa]) )",
     pronoun_subjects="es será está eso esto él ella se",
     decisions=(
+        (
+            r"(?i:(?P<what>[^:]{4,100}), (?:así )?(?:quedó|queda|se|está|hemos|fue) ?(?:acordado|"
+            r"decidido|aprobado|acordó|decidió|aprobó))"
+        ),
+        r"(?i:(?:aprobad[oa]|acordad[oa]|decidid[oa])(?: por unanimidad)?\s*:\s*(?P<what>\w.+))",
+        (
+            r"(?i:(?P<what>(?:a partir de|desde) (?:ahora|hoy|mañana|enero|febrero|marzo|abril|"
+            r"mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|\w+ que viene|el "
+            r"\d+ de \w+),? .+))"
+        ),
+        (
+            r"(?i:(?:quedamos|hemos quedado|se quedó|acordamos|queda acordado|quedó acordado|"
+            r"convenimos) (?:en )?(?:que )?(?P<what>(?!con |a las )\w.+))"
+        ),
         (
             r"(?i:(?:decisión|decisiones|acuerdo|acuerdos|acordado|decidido|conclusión|"
             r"resolución|resultado)\s*:\s*(?P<what>\w.+))"
@@ -398,11 +537,24 @@ SPANISH: Final = Lexicon(
         r"(?i:\b(?:número|nº|código|clave|contraseña|wi-?fi|iban|referencia|"
         r"ref|talla|dirección|teléfono|tel|cuenta|usuario|login|pin|serie|matrícula|"
         r"expediente|nif|dni|cif|combinación|fianza|precio|lectura|contador|"
-        r"modelo)\b[^.!?]{0,40}?(?:\bes\b|\bson\b|:|=)\s?[^.!?]*?(?:\d|\"|«|"
-        r"[A-Z]{2}))"
+        r"modelo|cuota|importe|tarifa|puesto|aula|sala|plaza|taquilla)\b[^.!?]{0,40}?(?:\bes\b|"
+        r"\bson\b|:|=)\s?[^.!?]*?(?:\d|\"|«|"
+        r"[A-Z]{2})|\b(?:llaves?|contador|llave de paso|cuadro|expedientes?|carpeta|papeles|"
+        r"pasaporte|escalera|herramientas|"
+        r"manual|botiquín|mando|repuestos?|copia)\b.{0,30}? (?:está|están|queda|quedan|cuelga|"
+        r"cuelgan) .{0,15}?\b(?:en|sobre|bajo|detrás|debajo|junto|dentro|encima)\b|"
+        r"^(?:caser[oa]|proveedor(?:a)?|contacto|médico|portero|portera|seguro|fontanero|"
+        r"dueñ[oa])\b.{0,30}: |incluid[oa]s? en el precio|al[eé]rgic|garantía hasta|"
+        r"válid[oa] hasta|cierra los|abre (?:de|los)|hasta (?:enero|febrero|marzo|abril|mayo|"
+        r"junio|julio|agosto|septiembre|octubre|noviembre|diciembre)$)"
     ),
     places=r"\w+\W+\w+\W+\w+",
     projects=(
+        (
+            r"(?P<name>[A-ZÁÉÍÓÚÑ][\w-]+), (?i:el|la|un|una|nuestro|nuestra) (?i:proyecto|"
+            r"iniciativa|"
+            r"programa|campaña)\b"
+        ),
         (
             r"\b(?i:proyecto|iniciativa|programa|campaña)s?\b(?: [a-záéíóúüñ]+){0,4} "
             r"?[«“\"] ?(?P<name>[^»”\"]{2,60}?) ?[»”\"]"
@@ -431,13 +583,16 @@ SPANISH: Final = Lexicon(
     ),
     tickets=(
         r"(?i:(?:#\d+|(?:ticket|aviso|incidencia|avería|caso|parte|solicitud|"
-        r"petición|bug)\b.{0,6}\d))"
+        r"petición|bug)\b.{0,6}\d|^(?:sobre|respecto a|en cuanto a) (?:la|el|esta|"
+        r"este) (?:tarea|"
+        r"incidencia|tique|ticket)))"
     ),
     urgent=(
         r"(?i:\burgentes?\b|\burgentemente\b|\burge\b|\bcuanto antes\b|\binmediatamente\b|"
         r"\bde inmediato\b|\bahora mismo\b|\blo antes posible\b|\bprioritari[oa]\b|"
         r"\bprioridad alta\b|\basap\b|!!)"
     ),
+    deadlines=r"(?i:plazo|fecha|vence|antes|hasta|recordatorio)\b",
     minutes=(
         r"(?i:\b(?:acta|reunión|junta|asamblea|comité|comunidad|asistentes|presentes|"
         r"orden del día|semanal|coordinación|cooperativa|taller|consejo|sesión|"
@@ -455,6 +610,22 @@ SPANISH: Final = Lexicon(
         r"(?i:^\W*(?:orden del día|temas?|ideas?|preguntas|dudas|asistentes|"
         r"presentes|participantes|debate|algún día|quizás?|deseos|ingredientes|"
         r"menú|resumen|novedades|contexto|cancelado)\W*$)"
+    ),
+    rewrites=(
+        (
+            (
+                r"(?:(?i:el|la|los|las) )?(?P<np>[^,;:]{2,60}?) (?i:deberá|deberán|debe|deben|tiene "
+                r"que|tienen que) (?P<verb>\w+[aeií]r)se(?: .*)?"
+            ),
+            r"\g<verb> \g<np>",
+        ),
+        (
+            (
+                r"(?:(?i:el|la|los|las) )?(?P<np>[^,;:]{2,60}?) (?i:debe|deben|deberá|deberán|tiene "
+                r"que|tienen que|ha de|han de) (?i:ser|estar|quedar) (?P<stem>\w+?)ad[oa]s?(?: .*)?"
+            ),
+            r"\g<stem>ar \g<np>",
+        ),
     ),
     labels=either(
         "de a para cc asunto fecha enviado asistentes presentes ausentes lugar "

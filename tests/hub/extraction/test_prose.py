@@ -93,7 +93,7 @@ Lidia tiene que cerrar el presupuesto. | tasks | cerrar el presupuesto | Lidia
 Hay que entregar el certificado. | tasks | entregar el certificado
 Óscar, comprueba las sirenas. | tasks | comprueba las sirenas | Óscar
 No olvides comprar las velas. | tasks | comprar las velas
-La próxima junta será el 21 de abril. | timelines | La próxima junta será | | 2026-04-21
+La próxima junta será el 21 de abril. | timelines | Próxima junta será | | 2026-04-21
 Se acuerda no abrir la piscina antes de junio. | notes | no abrir la piscina antes de junio
 Arrancamos el proyecto Faro. | projects | Faro
 Comentario de Berta: el cubo se llena cada dos horas. | taskComments | el cubo se llena cada dos horas
