@@ -47,6 +47,30 @@ def _in_third_person(verb: str) -> str:
 _PRESENT: Final = "|".join(map(_in_third_person, _VERBS.split()))
 _TASKS: Final = r"(?:tasks?|tickets?|issues?|to-?dos?|cards?|bugs?|action items?)"
 _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
+_NO_VERB: Final = (
+    r"(?!(?:the|an?|this|that|these|those|my|your|his|her|its|our|their|me|you|him|us|"
+    r"them|be|been|have|say|"
+    r"date|go|see|know|get|think|feel|live|like|love|wear|walk|sleep|stay|look|"
+    r"hear|believe|"
+    r"admit|hope|and|"
+    r"or|which|whom|all|every|one|some|no|not|never|always|probably|have|bed|work|town|"
+    r"school|church|lunch)\b)"
+)
+_VERB: Final = rf"(?:{_NO_VERB}[a-z][a-z-]+)"
+_PERSON: Final = (
+    r"(?:someone|somebody|anyone|anybody|everyone|everybody|one of (?:you|us)|whoever "
+    r"[^,;:.!?]{2,40}?)"
+)
+_PROMISE: Final = (
+    r"(?:'ll| will| must| has to| have to| needs to| need to| should| shall| is to| are "
+    r"to| is going to| are "
+    r"going to| is supposed to| are supposed to| ought to| plans to| wants to| volunteers "
+    r"to| offers to| agrees to|"
+    r" promises to| is due to| (?:has |have |had )?(?:kindly |also |already )?(?:agreed|"
+    r"promised|offered|volunteered|undertook|"
+    r"undertaken|been asked|been told) to| (?:was|were|is) asked to| (?:still|also) (?:has|"
+    r"have|needs?) to)"
+)
 
 ENGLISH: Final = Lexicon(
     code="en",
@@ -93,7 +117,7 @@ ENGLISH: Final = Lexicon(
         r"note|regarding [^,]{1,30}|@)\b[,:!.\s–-]*)"
     ),
     joints=(
-        r"(?i:\s*[;–—]\s+|\s-\s|,?\s(?:and|but)\s(?:then\s|also\s)?|,\s(?:then\s|"
+        r"(?i:\s*(?:[;–—]|->|→)\s+|\s-\s|,?\s(?:and|but)\s(?:then\s|also\s)?|,\s(?:then\s|"
         r"so\s)?|:\s|\sso(?: that)?\s|\s\(|\)\s?)"
     ),
     requests=(
@@ -105,7 +129,32 @@ ENGLISH: Final = Lexicon(
             r"say|blame)\w.+))"
         ),
         r"(?:[Cc]an|[Cc]ould|[Ww]ould|[Ww]ill) (?P<who>{name}) (?P<what>{verbs}.+)",
+        rf"(?i:(?:could|can|would|will) {_PERSON} (?P<what>{{verbs}}.+))",
+        (
+            rf"(?i:if) (?:(?i:you|{_PERSON})|(?P<who>{{name}})) (?i:could|would|can)(?i: please|"
+            rf" kindly)? (?P<what>{_VERB} .+)"
+        ),
+        rf"(?i:{_PERSON}(?: please)? (?P<what>(?:start|{{verbs}})\b.+))",
         r"(?i:(?:would|do) you mind (?P<what>\w+ing\b.+))",
+        (
+            r"(?i:(?:can|could|may|might) I (?:ask|trouble|bother|get|persuade) you "
+            r"to (?P<what>\w.+))"
+        ),
+        r"(?i:(?:would you be|be) (?:so kind as|kind enough|able|willing) to (?P<what>\w.+))",
+        (
+            r"(?i:(?:I|we)(?:'ve| have)? (?:asked|told) (?P<who>(?-i:{name})|everyone|them) to "
+            r"(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:grateful|thankful|thanks) for (?P<what>(?:your |any )?(?:comments?|feedback|"
+            r"replies|reply|answers?|confirmation|signature|input|views)\b.+))"
+        ),
+        (
+            r"(?i:(?:I|we)(?:'d| would) (?:appreciate|welcome|like) (?P<what>(?:your "
+            r"|any )?(?:comments?|"
+            r"feedback|reply|answers?|confirmation|input|views)\b.+))"
+        ),
+        r"(?i:(?:over to you|it's your turn|you're up) (?:for|on|with) (?P<what>\w.+))",
         r"(?i:any chance (?:that )?you (?:could|can) (?P<what>\w.+))",
         (
             r"(?i:(?:it would be|it'd be|would be)? ?(?:great|nice|good|lovely|helpful|"
@@ -123,9 +172,9 @@ ENGLISH: Final = Lexicon(
         ),
         r"(?i:(?:i|we)(?:'d| would) like you (?:all )?to (?P<what>\w.+))",
         (
-            r"(?i:(?:you|everyone|everybody|parents|members|residents|tenants|participants|"
-            r"guests|all \w+) (?:are|is) (?:kindly )?(?:asked|requested|required|"
-            r"reminded|invited|expected) to (?P<what>\w.+))"
+            r"(?i:(?:\w+ )?[^\s,;:.!?][^,;:.!?]{0,50}? (?:are|is) (?:kindly )?(?:asked|requested|"
+            r"required|reminded|"
+            r"invited|expected|advised|encouraged) to (?P<what>\w.+))"
         ),
         (
             r"(?i:(?:please |kindly )?(?:don't|do not|dont|never|let's not) forget "
@@ -166,18 +215,17 @@ ENGLISH: Final = Lexicon(
             r"pretend|keep our){verbs}.+))"
         ),
         (
-            r"(?P<who>{name}(?:(?:,| and| &| or) {name}){0,3})(?i:'ll| will| must|"
-            r" has to| have to| needs to| need to| should| shall| is to| are to|"
-            r" is going to| are going to| is supposed to| are supposed to| ought "
-            r"to| agreed to| agrees to| promised to| promises to| volunteered to|"
-            r" volunteers to| offered to| offers to| wants to| is asked to| has "
-            r"agreed to| has promised to| has offered to| is due to| still has to|"
-            r" still needs to| also has to| also needs to| was asked to| plans to|"
-            r", can you|, could you|, you need to)(?i: also| then| still| please|"
-            r" therefore| now| kindly)* (?P<what>(?!be |not |never|have been|know|"
-            r"love|like|see how|probably)\w.+)"
+            rf"(?P<who>{{name}}(?:(?:,| and| &| or) {{name}}){{0,3}})(?i:{_PROMISE}|, can you|"
+            rf", could you|, you need to)"
+            rf"(?i: also| then| still| please| therefore| now| kindly)* (?P<what>(?:{_NO_VERB}\w|"
+            rf"have (?:its|the|a|"
+            rf"his|her|their)\b|have a look).+)"
         ),
-        r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3}) to (?P<what>{verbs}.*)",
+        rf"(?P<who>{{name}}(?:(?:,| and| &) {{name}}){{0,3}}) to (?P<what>{_VERB} .*)",
+        (
+            rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP} to be \w+(?:ed|"
+            rf"en|t|ne|wn|ung|de)\b.*)"
+        ),
         (
             r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3})(?i: is|'s| are)? (?i:takes? "
             r"care of|taking care of|responsible for|takes? over|in charge of|handles?|"
@@ -193,8 +241,10 @@ ENGLISH: Final = Lexicon(
             rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} "
             rf"(?i:must|has to|have to|needs? to|should|is to|are to|still needs? "
             rf"to|still has to|shall) (?i:still |also |now )?(?:all )?be(?i:en)? "
-            rf"(?!(?i:fine|ok|able|good|there|enough|interesting|possible|careful|"
-            rf"quiet|nice|in |on |at |a |an |the |here|ready|allowed|closed|open)\b)\w.*)"
+            rf"(?:(?:in|out|up|back|ready|done) (?:by|before|on) |(?!(?i:fine|ok|able|good|there|"
+            rf"enough|interesting|"
+            rf"possible|careful|quiet|nice|in |on |at |a |an |the |here|ready|allowed|"
+            rf"closed|open)\b))\w.*)"
         ),
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} "
@@ -211,20 +261,25 @@ ENGLISH: Final = Lexicon(
             rf"this|next|tomorrow|today|mon|tue|wed|thu|fri|sat|sun).*)"
         ),
         (
-            r"(?i:(?:it is|it's|that is|that's) (?:your|my|up to you|up to me)(?: "
+            r"(?i:(?:it is|it's|that is|that's) (?:your|my|(?:up to|on) (?:you|me|us))(?: "
             r"job| turn| task| duty)? to (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:someone|somebody|one of us|who) (?:must|has to|needs to|should|"
+            r"(?i:(?:someone|somebody|one of us|who) (?:must|has to|needs to|should|ought to|could|"
             r"will have to) (?P<what>\w.+))"
         ),
-        r"(?i:(?:still )?(?:need|have|got|must|want|remains|left) to (?P<what>{verbs}.+))",
+        (
+            r"(?i:(?:still )?(?:(?:need|have|got|want|remains|left) to|must|gotta|should) "
+            r"(?P<what>{verbs}.+))"
+        ),
         r"(?i:the deadline (?:for|to|of) (?P<what>.+))",
         r"(?i:it's time to (?P<what>\w.+))",
         (
-            r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read "
-            r"about|thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the "
-            r"sun|your (?:evening|weekend)|my love|more about|greetings)).+))"
+            r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read |put |try "
+            r"|speak soon|set (?!up)|cut |let |"
+            r"leave (?:it|me) |thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the "
+            r"sun|your (?:evening|weekend)|my love|more about|greetings|is|are|was|were|has|had|"
+            r"looks?|day|went)\b).+))"
         ),
     ),
     reports=(
@@ -233,9 +288,29 @@ ENGLISH: Final = Lexicon(
             r"|now )?(?P<what>{present} (?!that\b|about how\b|to the\b).+)"
         ),
         r"(?P<np>(?i:the) [a-z]+(?: [a-z]+)?) (?P<what>{verbs} .+)",
+        rf"(?P<np>(?i:he|she|they))(?i:{_PROMISE}) (?P<what>{_VERB} .+)",
+        (
+            r"(?P<np>(?i:maintenance|reception|the office|office|IT|HR|facilities|security|"
+            r"management|"
+            r"housekeeping|the team|finance|legal|"
+            r"sales|marketing|kitchen|night shift|day shift|whoever \w+)) to (?P<what>{verbs}.+)"
+        ),
+        (
+            r"(?P<who>{name}) (?i:is|are) (?i:now |currently |still )?(?P<what>(?:looking into|"
+            r"working on|sorting out|checking|preparing|writing|drafting|organi[sz]ing|arranging|"
+            r"chasing|getting|finding) .+)"
+        ),
+        (
+            r"(?P<np>(?!(?i:it|that|there|this)\b)[A-Za-z]\w+(?:'s \w+)?)(?i:{_PROMISE}) "
+            r"(?P<what>{verbs} "
+            r".+)"
+        ).replace("{_PROMISE}", _PROMISE),
     ),
-    listed=(r"(?P<what>(?:\w+ly )?{verbs}\b.+)",),
-    more=r"(?:then |also |to )?(?P<what>(?:{verbs}|{present}) .+)",
+    listed=(r"(?P<what>(?:\w+ly )?{verbs}\b(?! (?:is|are|was|were|has|had|day)\b).+)",),
+    more=(
+        rf"(?:then |also |to |(?:he|she|they){_PROMISE} )?(?P<what>(?:{{verbs}}|{{present}}) "
+        rf".+)"
+    ),
     settled=(
         r"(?i:\b(?:done|already|no longer|any ?more|no need|needn't|(?:don't|"
         r"do not|does not|doesn't|didn't|won't|will not) (?:\w+ )?(?:need|have|"
@@ -245,7 +320,8 @@ ENGLISH: Final = Lexicon(
         r"to|cannot|can't|couldn't|won't|will not|not be able|never mind|forget "
         r"what|was supposed to|were supposed to|obsolete|solved|resolved|as "
         r"planned|yesterday|last (?:week|month|year|night)|ago|rejected|declined|"
-        r"postponed indefinitely|nobody|no one|it worked|nothing to|not? my|"
+        r"postponed indefinitely|nobody|no one|it worked|nothing to|not? my|got "
+        r"(?:it|them|one)|"
         r"ticked off|off the list|crossed out)\b|✓|✔|☑|✅)"
     ),
     unreal=(
@@ -257,6 +333,44 @@ ENGLISH: Final = Lexicon(
         r"if|would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|song|"
         r"poem|for example|e\.g\.|for instance)\b)"
     ),
+    general=(
+        r"(?i:\bone (?:must|should|has to|needs|ought)|\b(?:every|each|four times a|a) (?:day|"
+        r"morning|night|evening|year)\b|"
+        r"\b(?:said|whispered|replied|cried|shouted|muttered|laughed) (?:the|my|his|her|he|"
+        r"she|[A-Z])|must have \w+|"
+        r"\b(?:players?|on your turn|the deck|end of story|by hand or|in the old "
+        r"days|when I was)\b|"
+        r"(?:people|they|doctors|experts) (?:here )?say|more often|my gran|used to say|while "
+        r"hot|daily\b)"
+    ),
+    openers=(
+        r"(?i:(?<!\w)(?:please|pls|could (?:you|some)|can (?:you|some)|would you|if (?:you|"
+        r"some\w+|(?-i:[A-Z]\w+)) could|I've|don't "
+        r"forget|remember to|make sure|I(?:'ll| will| need to| have to| must| still| shall|"
+        r" should|'m going to|'d "
+        r"like you)|we(?:'ll| need to| have to| must)|you(?:'ll)? need to|you have to|somebody|"
+        r"someone|everybody|"
+        r"everyone|must|it's on me|I would be|we would be)\b)|(?:(?<=which )|(?<=, "
+        r")|(?<=because "
+        r")|(?<=if )|(?<=so ))"
+        rf"{{name}}(?=(?i:{_PROMISE}))"
+    ),
+    asks=(
+        r"(?i:(?:and |so |now )?who(?:'s| is| can| could| will| would| wants to| would like "
+        r"to| is going to| has time to)? (?P<what>\w[^?]{3,80})\?)"
+    ),
+    answers=(
+        r"(?i:(?:(?:i|we)(?:'ll| will| can| could)?(?: do| take| handle| see to| manage| "
+        r"get)?(?: (?:it|that|this one|so))?"
+        r"|on it|me|mine|will do|leave it (?:to|with) me|i'm on it|i've got (?:it|this)|count "
+        r"me in|happy to|dibs)"
+        r"(?:,? (?:then|too|on|this|next|by|tomorrow|today|tonight|monday|tuesday|wednesday|"
+        r"thursday|friday|saturday|"
+        r"sunday|morning|afternoon|evening|week|thanks?|sure|please|says? \w+))*$)|"
+        r"(?P<who>{name}) (?i:will|can|does|'ll do|says?|offered|volunteered|has offered|"
+        r"has volunteered)(?i: do| to do)?(?i: it| that| so)?$"
+    ),
+    states=r"(?i:\b(?:is|are|was|were|has|had|waiting|got|fits?)\b)",
     events=(
         r"(?i:\b(?:meetings?|appointment|kick-?off|conference|workshop|training|"
         r"call|interview|exams?|tests?|concert|party|birthday|wedding|trip|visit|"
@@ -281,7 +395,8 @@ ENGLISH: Final = Lexicon(
         r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|"
         r"starts?|begins?|opens?|closes?|(?:is|are|stays?) closed|arrives?|comes?(?: "
         r"by| over| back)?|leaves?|departs?|lands?|meets?|meet(?:ing)?|happens|"
-        r"runs from|(?:is|are) coming|will (?:come|arrive|be closed|open|close|"
+        r"runs from|(?:is|are) coming|goes ahead|moved|will (?:come|arrive|be closed|"
+        r"open|close|"
         r"start|begin|visit|take place|meet|leave|run|be)|can (?:start|come)|"
         r"celebrates?|returns?|is expected|expires?|runs out|ends?|moves? (?:in|"
         r"out)|goes live|flies|fly|gets? (?:married|delivered)|is back|are back|"
@@ -289,8 +404,9 @@ ENGLISH: Final = Lexicon(
     ),
     decisions=(
         (
-            r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|"
-            r"agreement|result)\s*[:–-]\s*(?P<what>\w.+))"
+            r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|approved|"
+            r"carried|passed|adopted|"
+            r"agreement|result)(?: unanimously| nem con)?\s*[:–-]\s*(?P<what>\w.+))"
         ),
         (
             r"(?i:(?:[^,;:]{0,40}\b)?(?:we|it was|they|(?:the )?(?:board|committee|"
@@ -306,13 +422,26 @@ ENGLISH: Final = Lexicon(
             r"the \w+) that (?P<what>.+))"
         ),
         r"(?i:(?P<what>from (?:now on|today on|\w+ on(?:wards)?),? .+))",
+        (
+            r"(?i:(?P<what>[^:]{5,120} (?:from now on|with immediate effect|until further "
+            r"notice)\b.*))"
+        ),
     ),
     facts=(
         r"(?i:\b(?:number|no\.|code|pin|password|passcode|wi-?fi|iban|reference|"
         r"ref|serial|key ?code|combination|size|address|phone|extension|account|"
         r"tax id|id|model|reading|login|user ?name|room|password|plate|registration|"
         r"blood type|policy|licence|license|order|booking|customer)\b[^.!?]{0,40}?(?:\bis\b|"
-        r":|=|\bare\b|#)\s?[^.!?]*?(?:\d|\"|[A-Z]{2}))"
+        r":|=|\bare\b|#)\s?[^.!?]*?(?:\d|\"|[A-Z]{2})|(?:supplier|contact|landlord|landlady|"
+        r"emergency|insurance)\b.{0,30}: |"
+        r"\b(?:keys?|meter|stopcock|valve|fuse box|files?|folder|documents?|passport|ladder|"
+        r"manual|charger|"
+        r"remote|first[- ]aid \w+|spares?|tools?|shut-?off)\b.{0,30}? (?:is|are|hangs?|lies|"
+        r"lives?) (?:now |kept )?(?:under|behind|in|on|at|above|next)\b|"
+        r"(?:is|are) included in|allergic to|(?:changed|moved|switched) to \S*\d|"
+        r"under warranty|"
+        r"warranty (?:until|runs)|valid until|"
+        r"\b(?:band|class|grade|group|gate|seat|row|unit|bay|platform) is (?-i:[A-Z0-9]))"
     ),
     places=(
         r"(?i:\b(?:is|are|hangs?|lies|lives?|kept|stored|sits?|stands?|goes?|"
@@ -337,6 +466,16 @@ ENGLISH: Final = Lexicon(
             r"\b(?P<name>(?!The\b|Our\b|This\b|A\b|My\b|Your\b|New\b)[A-Z][\w-]+(?: "
             r"[A-Z][\w-]*){0,2}) (?i:project)\b"
         ),
+        (
+            r"(?i:\b(?:appeal|scheme|campaign|initiative|project|drive|effort)\b[^.]{0,20} "
+            r"(?:called|"
+            r"named) )(?P<name>[A-Z][\w-]+(?: [A-Z][\w-]*){0,3})"
+        ),
+        (
+            r"(?i:approved|launched|started|kicked off|funded) (?P<name>[A-Z][\w-]+(?: "
+            r"[A-Z][\w-]*){1,3})"
+            r"(?= .{0,30}(?i:project))"
+        ),
     ),
     begins=either(
         "start(?:s|ed|ing)? begin(?:s|ning)? began launch(?:es|ed|ing)? kick(?:s|"
@@ -358,6 +497,7 @@ ENGLISH: Final = Lexicon(
         r"\bright away\b|\bat once\b|\btop priority\b|\bhigh priority\b|\bcritical\b|"
         r"!!)"
     ),
+    deadlines=r"(?i:deadline|due|by|until|reminder|date|today|tomorrow)\b",
     minutes=(
         r"(?i:\b(?:minutes|meeting|stand-?up|weekly|board|committee|present:|"
         r"attendees|attending|apologies|notes from|call with|sync|retro|council|"
@@ -366,7 +506,7 @@ ENGLISH: Final = Lexicon(
     to_do=(
         r"(?i:^\W*(?:action items?|actions|to-?dos?|to do(?: list)?|next steps|"
         r"tasks|open(?: points| items)?|follow-?ups?|homework|errands|chores|"
-        r"checklist|still (?:open|to do|missing)|what('s| is) left|reminders?|"
+        r"checklist|.{0,20}\bjobs|still (?:open|to do|missing)|what('s| is) left|reminders?|"
         r"shopping(?: list)?|packing(?: list)?|before \w.*|.*\b(?:errands|list|"
         r"to ?do|chores|who does what)\b)\W*$)"
     ),
@@ -389,7 +529,8 @@ ENGLISH: Final = Lexicon(
         "wifi code number warning tip update status priority project summary "
         "background example result results goal question answer idea"
     ),
-    anyone=either("everyone everybody somebody someone anybody anyone you each all both he she they one"),
+    anyone=either("everyone everybody somebody someone anybody anyone you each all both"),
+    articles=r"(?i:(?:the|our|an?) )",
     pronoun_subjects="it this that they",
     goes_on=r"(?i:still (?:open|missing|to do))",
     spanning=(

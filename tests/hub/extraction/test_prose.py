@@ -32,8 +32,8 @@ Mia and Tom need to book the train. | tasks | book the train | Mia, Tom
 Phil to tell the neighbours. | tasks | tell the neighbours | Phil
 Rosa, check the alarm before you leave. | tasks | check the alarm before you leave | Rosa
 TODO: renew the domain | tasks | renew the domain
-An appointment with Dr Reyes is on 7 April. | timelines | An appointment with Dr Reyes | | 2026-04-07
-The trip to Ely takes place on Friday. | timelines | The trip to Ely takes place | | 2026-03-06
+An appointment with Dr Reyes is on 7 April. | timelines | Appointment with Dr Reyes | | 2026-04-07
+The trip to Ely takes place on Friday. | timelines | Trip to Ely takes place | | 2026-03-06
 We decided to stay on version 14 until summer. | notes | stay on version 14 until summer
 The order number is PL-20931. | notes | The order number is PL-20931
 We are starting Project Lighthouse this week. | projects | Lighthouse
@@ -46,6 +46,12 @@ Maybe we should buy a boat one day.
 I was going to call the caterer but she called me first.
 The concert on Friday is cancelled.
 We had soup and talked about Portugal.
+"You must never open the blue door," said the miller.
+One must admire how she carves a goose.
+@hannah please tell support that a fix is coming. | tasks | tell support that a fix is coming | hannah
+It would be good if Keeley could ask the supplier for a price. | tasks | ask the supplier for a price | Keeley
+Whoever holds a spare key is asked to bring it to the office. | tasks | bring it to the office
+Spring clean: Saturday 18 April, 10 am | timelines | Spring clean | | 2026-04-18
 """
 GERMAN = """
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
@@ -192,6 +198,31 @@ def test_only_the_headings_for_work_make_work_of_a_line() -> None:
 def test_in_a_chat_the_speaker_is_who_promises() -> None:
     (item,) = found("ola: who has the key\nben: me. I'll bring the key tomorrow\nola: ok\n")
     assert told(item) == ["tasks", "bring the key", "ben", "2026-03-05"]
+
+
+def test_who_answers_a_question_or_a_request_does_the_work() -> None:
+    asked = "Mia: Who takes the cool box on Sunday?\nTarek: Me!\nMia: Great, it is hot."
+    assert [told(item) for item in found(asked)] == [["tasks", "take the cool box", "Tarek", "2026-03-08"]]
+    needed = "Mia: Somebody needs to phone the engineer.\nTarek: Will do on Monday.\nMia: Lovely."
+    assert [told(item) for item in found(needed)] == [["tasks", "phone the engineer", "Tarek", "2026-03-09"]]
+    offered = "The brass needs polishing; Mrs Kettle has offered to do it."
+    assert [told(item)[2] for item in found(offered)] == ["Mrs Kettle"]
+
+
+def test_a_dictation_without_punctuation_is_read_request_by_request() -> None:
+    text = (
+        "so I have to send the photos to the christening people and I need to buy a new memory card "
+        "because the old one is playing up again oh and please ring the framer"
+    )
+    titles = [str(item.data["title"]) for item in found(text)]
+    assert [title.split(" ")[0] for title in titles] == ["send", "buy", "ring"]
+
+
+def test_a_number_before_a_full_stop_ends_a_sentence_unless_it_is_an_ordinal() -> None:
+    text = "The site visit is on 12 March at 10. Femi must mark the paths."
+    assert [told(item)[1] for item in found(text)] == ["Site visit", "mark the paths"]
+    german = "Die Besichtigung ist am 12. März um 10. Femi muss die Wege markieren."
+    assert [told(item)[1] for item in found(german)] == ["Besichtigung", "die Wege markieren"]
 
 
 def test_what_is_said_twice_is_found_once() -> None:
