@@ -21,7 +21,6 @@ from hub.extraction.patterns import BadPattern, pattern_of
 from protocol.errors import ErrorCode, HubError
 from storage.agents import agent_snapshot
 from storage.agents.agent_snapshot import Setup
-from storage.agents.templates import WrittenTemplate
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -282,14 +281,6 @@ def levels_of(value: Any) -> int:
             for inner in (one.values() if isinstance(one, dict) else one)
         ]
     return level
-
-
-def effective_configuration(template: WrittenTemplate | None, configs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configs of an agent merged over the defaults of its template.
-
-    A key of the agent replaces the whole default value; tables are not merged.
-    """
-    return {**(template.default_configuration if template else {}), **configs}
 
 
 def problems_of(setup: Setup) -> Sequence[str]:
