@@ -257,7 +257,7 @@ class ReportedVerdict(msgspec.Struct, frozen=True):
     verdict: Literal["approved", "edited", "rejected"]
 
 
-VERDICTS = sa.select(items.c.call_id, items.c.verdict).where(
+VERDICTS = sa.select(items.c.call_id, items.c.verdict, items.c.answered_at).where(
     items.c.device_id == sa.bindparam("device"), items.c.call_id.in_(sa.bindparam("calls", expanding=True))
 )
 JUDGE = (
@@ -287,11 +287,14 @@ def record_verdicts(
     harm.
     """
     reported = {one.call_id: one.verdict for one in verdicts}
-    before: dict[CallId, str] = {}
-    for part in in_parts(sorted(reported)):
-        rows = c.execute(VERDICTS, {"device": device_id, "calls": part})
-        before |= {row.call_id: row.verdict for row in rows}
-    changed = [call_id for call_id, verdict in sorted(before.items()) if reported[call_id] != verdict]
+    query = {"device": device_id}
+    known = [
+        row for part in in_parts(sorted(reported)) for row in c.execute(VERDICTS, query | {"calls": part})
+    ]
+    # Before the answer about a version, the ledger has the verdict on the version before it.
+    changed = sorted(
+        row.call_id for row in known if reported[row.call_id] != row.verdict or row.answered_at is None
+    )
     for part in in_parts([call_id for call_id in changed if reported[call_id] == "rejected"]):
         unanswered = c.execute(UNANSWERED, {"device": device_id, "calls": part}).all()
         nothing = {"result": None, "error": None}
@@ -300,7 +303,7 @@ def record_verdicts(
         common = {"device": device_id, "now": at}
         c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
         drop_excerpts(c, changed)
-    return len(before)
+    return len(known)
 
 
 STATES_OF_UNIT = (

@@ -329,6 +329,22 @@ def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection) -> Non
     assert (the_item(c).verdict, the_item(c).row_id, the_item(c).answered_at) == ("approved", "row-1", AT)
 
 
+@pytest.mark.parametrize("earlier", ["open", "approved", "edited"])
+@pytest.mark.parametrize("verdict", ["approved", "edited"])
+def test_a_verdict_on_a_change_that_is_faster_than_its_answer_stays_whatever_was_said_before(
+    c: sa.Connection, earlier: Any, verdict: Any
+) -> None:
+    held = running(c)
+    bring(c, held, plan(c, held, as_new(item())))
+    if earlier != "open":
+        calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, earlier)], AT)
+    (call,) = plan(c, held, changed).open_calls
+    calls.mark_sent(c, held, [call.call_id], AT)
+    calls.record_verdicts(c, DESK, [ReportedVerdict(call.call_id, verdict)], AT)
+    settle_call(c, call.call_id, CallEvent.ACKED, None, AT + 1)
+    assert (the_item(c).verdict, the_item(c).verdict_at) == (verdict, AT)
+
+
 def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(c: sa.Connection) -> None:
     held = running(c)
     bring(c, held, plan(c, held, as_new(item())))
