@@ -457,7 +457,7 @@ def _take(
         return False
     if known is not None and known.verdict == one.verdict == "rejected":
         return False  # no call changed the row since
-    if known is not None and not ledger.is_older(one, known):
+    if known is not None and known.verdict != "rejected" and not ledger.is_older(one, known):
         if known.call_id in lost and c.execute(ON_ITS_WAY, {"call": known.call_id}).first() is not None:
             _change_older_row(c, known, one)
             return False  # an older row, which that call is still to change

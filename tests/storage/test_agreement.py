@@ -302,6 +302,25 @@ def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_w
     assert (the_item(c).row_id, the_item(c).answered_at) == ("row-9", None)
 
 
+def test_a_restored_row_of_a_later_rejected_item_is_that_of_an_insert_of_its_words_on_its_way(
+    c: sa.Connection,
+) -> None:
+    held = running(c)
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item("pay the rent")), unit="b.txt"))
+    rejected = the_item(c)
+    calls.record_verdicts(c, DESK, [ReportedVerdict(rejected.call_id, "rejected")], AT)
+    planned = plan(c, held, as_new(item()))
+    (coming,) = (one for one in ledger(c) if one.id != rejected.id)
+    told = taken(coming, "c-9", row_id=rejected.row_id)  # the rejected version came later than this one
+    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
+    (call,) = calls.open_calls(c, held.id)
+    change = {"action": "update", "where": {"id": rejected.row_id}}
+    assert call.payload == planned.open_calls[0].payload | change
+    rows = {one.id: (one.row_id, one.verdict) for one in ledger(c)}
+    assert rows == {coming.id: (rejected.row_id, "open"), rejected.id: (None, "rejected")}
+
+
 def test_a_change_on_its_way_to_a_lost_row_changes_a_restored_row_of_the_same_words(c: sa.Connection) -> None:
     held = running(c)
     agreed(c)
