@@ -179,6 +179,7 @@ def make_nouns(
             ids=context.ids,
             metrics=context.metrics,
             seals=work.seals,
+            reporting=work.agreements.reporting,
             on_given=work.verdicts.recheck,
             tables=lambda: work.extractor.tables,
         ),

@@ -8,11 +8,13 @@ A store that is new, or whose counter is lower than before, is compared with the
 are sent again under their old call ids. An item whose row exists in an older version is sent as an update of
 that row.
 
-Each page is one transaction, so reconciliation continues from the last page after a crash. The device gets no
-run until reconciliation is complete.
+Each page is one transaction, so reconciliation continues from the last page after a crash. If decisions of
+the owner are reported before a page is written, the page is requested again, since they may be newer. The
+device gets no run until reconciliation is complete.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -53,12 +55,27 @@ SENT_AT_ONCE: Final = 16
 DEADLINE_MS: Final = 30_000
 AGAIN_BASE_S, AGAIN_CAP_S = 1.0, 60.0  # backoff between attempts with a device that answers wrongly
 SLOW_DEVICE_WAIT_S: Final = 0.5
+MOST_LISTINGS: Final = 20  # of one page in a row, while its device reports decisions
 
 
 class NotAgreed(HubError):
     """The device did not list its rows, or did not accept lost items again; reconciliation is retried."""
 
     code = ErrorCode.DEVICE_ERROR
+
+
+class _Visit:
+    """Reconciliation of one connection of a device.
+
+    Attributes:
+        reports: number of reports of the owner's decisions since the device connected.
+        writing: held while a page or a report is written.
+    """
+
+    def __init__(self, link: DeviceLink) -> None:
+        self.link = link
+        self.reports = 0
+        self.writing = anyio.Lock()
 
 
 class Agreements:
@@ -86,7 +103,7 @@ class Agreements:
         self._on_agreed = on_agreed
         self._on_lost = on_lost
         self._tables = tables  # returns the declarations in use
-        self._pending: dict[DeviceId, DeviceLink] = {}  # connected, and not reconciled
+        self._pending: dict[DeviceId, _Visit] = {}  # connected, and not reconciled
         # the connection epoch in which the device completed reconciliation
         self._agreed: dict[DeviceId, int] = {}
         self._under_way: set[tuple[DeviceId, int]] = set()  # reconciliations in progress, by device and epoch
@@ -103,17 +120,28 @@ class Agreements:
             self._pending.pop(link.device_id, None)
             self._on_agreed(link)
         else:
-            self._pending[link.device_id] = link
+            self._pending[link.device_id] = _Visit(link)
             self._wake.set()
 
     def device_lost(self, device_id: DeviceId, epoch: int) -> None:
         """Forget a connection that has ended."""
         pending = self._pending.get(device_id)
-        if pending is not None and pending.epoch == epoch:
+        if pending is not None and pending.link.epoch == epoch:
             del self._pending[device_id]
         if self._agreed.get(device_id) == epoch:
             del self._agreed[device_id]
         self._on_lost(device_id, epoch)
+
+    @asynccontextmanager
+    async def reporting(self, device_id: DeviceId) -> AsyncIterator[None]:
+        """Order a report of a device's owner, which the block writes, after the page that is being read."""
+        visit = self._pending.get(device_id)
+        if visit is None:
+            yield
+            return
+        visit.reports += 1
+        async with visit.writing:
+            yield
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Reconcile connected devices until cancelled."""
@@ -129,20 +157,20 @@ class Agreements:
                 await self._wake.wait()
 
     def _begin_all(self, tasks: TaskGroup, limiter: anyio.CapacityLimiter) -> None:
-        for device_id, link in self._pending.items():
-            visit = (device_id, link.epoch)
-            if visit not in self._under_way:
-                self._under_way.add(visit)
-                tasks.start_soon(self._until_agreed, link, limiter)
+        for device_id, visit in self._pending.items():
+            key = (device_id, visit.link.epoch)
+            if key not in self._under_way:
+                self._under_way.add(key)
+                tasks.start_soon(self._until_agreed, visit, limiter)
 
-    async def _until_agreed(self, link: DeviceLink, limiter: anyio.CapacityLimiter) -> None:
-        wait_s = AGAIN_BASE_S
+    async def _until_agreed(self, visit: _Visit, limiter: anyio.CapacityLimiter) -> None:
+        link, wait_s = visit.link, AGAIN_BASE_S
         try:
-            while self._pending.get(link.device_id) is link:
+            while self._pending.get(link.device_id) is visit:
                 try:
                     async with limiter:
-                        await self._agree(link)
-                    if self._pending.get(link.device_id) is link:
+                        await self._agree(visit)
+                    if self._pending.get(link.device_id) is visit:
                         del self._pending[link.device_id]
                         self._agreed[link.device_id] = link.epoch
                         self._on_agreed(link)
@@ -162,16 +190,17 @@ class Agreements:
         finally:
             self._under_way.discard((link.device_id, link.epoch))
 
-    async def _agree(self, link: DeviceLink) -> None:
+    async def _agree(self, visit: _Visit) -> None:
+        link = visit.link
         known = await self._store.read(agreement.find_store, link.device_id)
         if known is None:
             return  # the device supports ``rows.list``, but never reported a counter of its store
         if known.resend_after is not None:
             at_device = await self._at_device(link, known.resend_after, limit=1)
             # Fetch unknown rows first: an item that seems lost may have been inserted by another call.
-            known = await self._take_unknown(link, known, is_compared=False)
+            known = await self._take_unknown(visit, known, is_compared=False)
             await self._send_lost(link, known, is_any=bool(at_device))
-        await self._take_unknown(link, known)
+        await self._take_unknown(visit, known)
 
     # --- items that the device lost ---
 
@@ -270,20 +299,21 @@ class Agreements:
 
     # --- rows that the hub does not know ---
 
-    async def _take_unknown(self, link: DeviceLink, known: StoreRow, *, is_compared: bool = True) -> StoreRow:
+    async def _take_unknown(self, visit: _Visit, known: StoreRow, *, is_compared: bool = True) -> StoreRow:
         """Add the device's rows above the known counter to the ledger; return the new state of its store.
 
         Args:
             is_compared: False if lost items have yet to be sent, so the store is not marked as reconciled.
         """
-        since, more = known.counter, True
+        link, since, listings, more = visit.link, known.counter, 0, True
         while more:
+            reports, listings = visit.reports, listings + 1
             result = await self._ask(link, Action.ROWS_LIST, {"since": since}, limit=ROWS)
             page = _read(result, RowsPage, Action.ROWS_LIST)
             if any(row.counter <= since for row in page.rows):  # would request the same page for ever
                 raise NotAgreed(f"{Action.ROWS_LIST}: the device listed again rows up to {since}")
-            at, more = now_ms(self._clock), page.more and bool(page.rows)
-            since = page.rows[-1].counter if more else page.store.counter
+            at, has_more = now_ms(self._clock), page.more and bool(page.rows)
+            up_to = page.rows[-1].counter if has_more else page.store.counter
             is_known = known.agreed_at is not None and page.store == agreement.mark_of(known)
             if is_known and not page.rows:
                 return known  # the usual case on reconnect: nothing to write
@@ -307,16 +337,24 @@ class Agreements:
                 part = sorted(doubtful)[start : start + COMPARED]
                 found = await self._known(link, part, (doubtful[call] for call in part))
                 done, rows = done | found[0], rows | found[1]
-            taken = await self._store.write(
-                agreement.take_rows,
-                reported,
-                device_id=link.device_id,
-                lost=doubtful.keys() - done,
-                rowless=[call for call, row in doubtful.items() if row and row not in rows],
-                mark=StoreMark(id=page.store.id, counter=since),
-                is_last=is_compared and not more,
-                at=at,
-            )
+            async with visit.writing:
+                if self._pending.get(link.device_id) is not visit:
+                    raise LinkLost("the connection ended while the device listed its rows", dispatched=True)
+                if visit.reports != reports:  # the page may have older decisions
+                    if listings == MOST_LISTINGS:
+                        raise NotAgreed(f"{Action.ROWS_LIST}: the device reported decisions all the while")
+                    continue
+                taken = await self._store.write(
+                    agreement.take_rows,
+                    reported,
+                    device_id=link.device_id,
+                    lost=doubtful.keys() - done,
+                    rowless=[call for call, row in doubtful.items() if row and row not in rows],
+                    mark=StoreMark(id=page.store.id, counter=up_to),
+                    is_last=is_compared and not has_more,
+                    at=at,
+                )
+            since, listings, more = up_to, 0, has_more
             if taken:
                 log.warning("agreement.taken", device_id=link.device_id, rows=taken)
         return msgspec.structs.replace(known, store_id=page.store.id, counter=since)

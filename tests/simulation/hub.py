@@ -308,6 +308,7 @@ class SimHub:
             ids=self.ids,
             metrics=METRICS,
             seals=seals,
+            reporting=self.agreements.reporting,
             on_given=self.verdicts.recheck,
         )
         nouns.add(self.items)

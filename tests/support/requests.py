@@ -1,7 +1,7 @@
 """Requests of devices, answered by the nouns of a bench."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
             KeyRotation(store, hub_id="h-1", **timed),
         ),
         _connectors(bench),
-        Items(store, roster=roster, seals=bench.seals, **given),
+        Items(store, roster=roster, seals=bench.seals, reporting=lambda _: nullcontext(), **given),
         Locks(store, HeldLocks(store, **given), clock=bench.clock),
         Measurements(store, KeptMeasurements(store, **timed)),
         Messages(store, _sent(bench, roster)),

@@ -1,6 +1,7 @@
 """Items that agents found, and the verdicts of their owners."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -256,6 +257,7 @@ class Items(Noun):
         ids: IdFactory,
         metrics: Metrics,
         seals: ExcerptSeals,
+        reporting: Callable[[DeviceId], AbstractAsyncContextManager[None]],
         on_given: Callable[[], None] = lambda: None,
         tables: Callable[[], Tables] = lambda: TABLES,
     ) -> None:
@@ -265,6 +267,7 @@ class Items(Noun):
         self._ids = ids
         self._seals = seals
         self._on_given = on_given
+        self._reporting = reporting  # entered while a device's report is written
         self._tables = tables  # returns the declarations in use
         self._unknown_verdicts = metrics.verdicts_unknown
 
@@ -502,7 +505,8 @@ class Items(Noun):
             item_verdicts.overtake(c, link.device_id, last, at)
             return calls.record_verdicts(c, link.device_id, last, at)
 
-        known = await self._store.write(write)
+        async with self._reporting(link.device_id):
+            known = await self._store.write(write)
         unknown = len(last) - known
         self._unknown_verdicts.inc(unknown)
         return {"known": known, "unknown": unknown}

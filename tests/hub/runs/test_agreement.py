@@ -1,20 +1,32 @@
 """Hub and device agree about the past: whatever was restored or lost, each item is at the device once."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+import sqlalchemy as sa
 
+from hub.api.nouns.items import Items
+from hub.device.inserts import DeviceStore
 from hub.device.items import read_items
-from hub.device.owner import approve, reject
+from hub.device.owner import approve, edit, reject
+from hub.links.roster import Roster
+from hub.runs.agreement import MOST_LISTINGS, Agreements
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
+from protocol.ids import CallId
 from protocol.work import Action, Answer, ToolCall
-from storage.runs import calls
+from storage.runs import agreement, calls
+from storage.runs.calls import ReportedVerdict
+from storage.runs.schema import items
 from tests.hub.runs.past import Past, store_of_device
+from tests.support.link import FakeLink
+from tests.support.runs import Bench
 
 RULES = {f"notes/list{n}.md": f"- [ ] mend roof {n}\n- [ ] paint wall {n}\n" for n in range(3)}
 PROSE = {f"notes/letter{n}.md": f"Dear all. We must send offer {n}. It rained." for n in range(3)}
@@ -244,6 +256,110 @@ async def test_a_device_that_does_not_say_what_it_has_gets_no_run_and_the_hub_sa
                 assert not service.agrees(link)
         row = await bench.store.read(store_of_device)
         assert told in str(row.problem)
+
+
+class Owner:
+    """Owner of the only row, who edits it while hub and device compare rows; the device reports it."""
+
+    def __init__(
+        self, past: Past, bench: Bench, device: DeviceStore, service: Agreements, link: FakeLink
+    ) -> None:
+        self._past, self._device, self._link = past, device, link
+        self._ask, link.call = link.call, self.answer  # type: ignore[assignment, method-assign]
+        self.edits, self.is_deciding, self.goes_on = 0, False, False
+        self._items = Items(
+            bench.store,
+            roster=Roster(lambda _: None, metrics=bench.metrics),
+            clock=bench.clock,
+            ids=bench.ids,
+            metrics=bench.metrics,
+            seals=bench.seals,
+            reporting=service.reporting,
+        )
+
+    async def decide(self) -> None:
+        self.edits += 1
+        edit(self._past.device_file, [1], {"title": f"buy milk {self.edits}"}, at_ms=6)
+        told = [ReportedVerdict(CallId(one.call_id), one.verdict) for one in self._device.unreported(9)]
+        await self._items.report(self._link, told)
+
+    async def answer(self, call: ToolCall) -> Answer:
+        """Answer as the device; the owner decides once the rows are listed, once or each time."""
+        listed = await self._ask(call)
+        if call.action is Action.ROWS_LIST and self.is_deciding:
+            self.is_deciding = self.goes_on
+            await self.decide()
+        return listed
+
+
+@asynccontextmanager
+async def comparing(
+    past: Past, *, is_restored: bool = False
+) -> AsyncIterator[tuple[Bench, Agreements, Owner]]:
+    """Begin to compare rows; the owner has approved the only one, which the device has reported."""
+    await past.visit()
+    past.keep("empty")
+    past.files = {"notes/list.md": "- [ ] buy milk\n"}
+    await past.visit()
+    with past.device():
+        approve(past.device_file, [1], at_ms=5)
+    await past.report()
+    if is_restored:
+        past.put_back(past.hub_file, "empty")
+    async with past.hub() as bench:
+        with past.device() as device:
+            link = await past.connect(bench, device)
+            async with past.agreeing(bench) as service:
+                yield bench, service, Owner(past, bench, device, service, link)
+
+
+async def agreed(bench: Bench, service: Agreements) -> None:
+    (link,) = bench.links.values()
+    with anyio.fail_after(10):
+        while not service.agrees(link):
+            await anyio.lowlevel.checkpoint()
+
+
+async def verdict(bench: Bench) -> str:
+    return await bench.store.read(lambda c: str(c.execute(sa.select(items.c.verdict)).scalar_one()))
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+async def test_what_an_owner_decides_after_the_rows_were_listed_is_not_undone_by_the_list(
+    past: Past, is_restored: bool
+) -> None:
+    """A restored hub knows the item by the list alone, and cannot store a decision about it before."""
+    async with comparing(past, is_restored=is_restored) as (bench, service, owner):
+        owner.is_deciding = True
+        await agreed(bench, service)
+        assert await verdict(bench) == "edited"
+
+
+async def test_a_decision_that_comes_while_the_list_is_written_is_written_after_it(past: Past) -> None:
+    async with comparing(past) as (bench, service, owner):
+        write = bench.store.write
+
+        async def overtaken(job: Any, *given: Any, **named: Any) -> Any:
+            if job is agreement.take_rows:
+                report.start_soon(owner.decide)
+                for _ in range(20):
+                    await bench.store.read(store_of_device)
+            return await write(job, *given, **named)
+
+        bench.store.write = overtaken  # type: ignore[assignment, method-assign]
+        async with anyio.create_task_group() as report:
+            await agreed(bench, service)
+        assert await verdict(bench) == "edited"
+
+
+async def test_a_device_that_reports_decisions_at_each_list_leaves_its_place_to_others(past: Past) -> None:
+    async with comparing(past) as (bench, _, owner):
+        owner.is_deciding = owner.goes_on = True
+        with anyio.fail_after(10):
+            while (problem := (await bench.store.read(store_of_device)).problem) is None:
+                await anyio.lowlevel.checkpoint()
+        assert "reported decisions" in problem
+        assert owner.edits == MOST_LISTINGS
 
 
 async def test_what_came_of_it_is_kept_for_who_looks(lived: Past) -> None:
