@@ -38,6 +38,7 @@ LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
 _FIRST_LINES: Final = 3  # of a text, which may name its kind
+_MOST_ROW_WORDS: Final = 2  # of a row that has an event beside its day
 _MOST_OPENING: Final = 4  # characters between the colon of a row and its day, as in "on"
 _FEW_SENTENCES: Final = 3
 _FEW_LINES: Final = 15  # a short note has at most as many
@@ -73,6 +74,8 @@ _LEAST_SHARE: Final = 0.3
 _LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _LONGEST_HEADING: Final = 60
+_LONGEST_ROW: Final = 100
+_VALUE: Final = re.compile('[\\d"\u201c\u00abA-Z\u00c4-\u00dc\u0410-\u042f\u4e00-\u9fff]')
 _TICKET: Final = re.compile(
     r"(?:[A-Z]{2,8}-\d+|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
 )
@@ -81,12 +84,16 @@ _PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
 _NEGATION: Final = re.compile(
     r"(?i:\b(?:no|not|don't|didn't|never|nicht|ne|n'|jamais|sin|\u043d\u0435)|[\u4e0d\u522b])\W*$"
 )
+_CONTENT: Final = (", dass", ", ob", ", \u0447\u0442\u043e")  # before what is to be said or found out
 _NEGATION_CHARS: Final = 10
+_WITH_OBJECT: Final = re.compile(r"\S+ (?:the|an?|les?|la|une?|des|el|los|las|una)\b|\S+ l'")
 _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
 _SPEECH: Final = re.compile(
     '["\u201c\u201e\u00ab\u300c](?=(?:\\w+\\W+){2}\\w|[\u4e00-\u9fff]{4})|[\u2014\u2013] ?[^\\W\\d_]'
 )
-_AFTER_NUMBER: Final = re.compile(r"(?<=\d)\.[ \t]+(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])")
+_AFTER_NUMBER: Final = re.compile(
+    r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>[ \t]+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
+)
 _NUMBERED: Final = """
 jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal
 spi woc tag tei ban auf lig obe stu sch rei mal ver
@@ -231,9 +238,9 @@ class _Reader:
         """Split a sentence after a number that is no ordinal: "on the 12th at 10. Please"."""
         text, begin = self._text, start
         for match in _AFTER_NUMBER.finditer(text, start, end):
-            is_mark = text[start : match.start()].strip().isdigit()
+            is_mark = text[start : match.start("gap") - 1].strip().isdigit()
             if not is_mark and text[match.end() : match.end() + 3].lower() not in _ORDERED:
-                yield begin, match.start() + 1
+                yield begin, match.start("gap")
                 begin = match.end()
         yield begin, end
 
@@ -608,7 +615,7 @@ class _Sentence:
             return
         if self._line.tag and self._lexicon.has("settled", self._line.tag):
             return
-        if self._answer() or self._dated_row() or self._comment():
+        if self._answer() or self._dated_row() or self._comment() or self._value_row():
             return
         self._has_project = not self._is_question and self._project()
         if not (self._is_question or self._has_project):
@@ -644,6 +651,16 @@ class _Sentence:
             return False
         fields: dict[str, Field] = {"title": match["who"].strip(_EDGES)}
         return reader.add(TableName.TIMELINES, fields, line.start, line.start + len(line.text), day)
+
+    def _value_row(self) -> bool:
+        """Add the fact of a row such as ``Gate code: 4471``."""
+        key, colon, value = self._text.replace("\uff1a", ":").partition(":")
+        is_row = colon and value.strip() and len(self._text) < _LONGEST_ROW and len(key) < _LONGEST_HEADING
+        if not is_row or not (self._lexicon.has("facts", self._text) and _VALUE.search(value)):
+            return False
+        fields: dict[str, Field] = {"title": key.strip(_EDGES), "content": value.strip(_EDGES)}
+        end = self._start + len(self._text)
+        return self._reader.add(TableName.NOTES, fields, self._place(0), end)
 
     # --- questions who does a work ---
 
@@ -779,6 +796,8 @@ class _Sentence:
         match = _SPEAKER.match(text) if self._line.is_first else None
         if self._section is not _Section.TO_DO or match is None or lexicon.match("labels", match["who"]):
             return False
+        if lexicon.has("facts", text):
+            return False
         if lexicon.has("settled", text) and not lexicon.has("goes_on", text):
             return True
         value = _VALUE_END.split(text[match.end() :])[0].strip(_EDGES)
@@ -806,6 +825,9 @@ class _Sentence:
                 continue
             if found and is_open and (taken := self._taker(bare)):
                 found[-1] = found[-1]._replace(who=found[-1].who or taken, end=clause.end)
+                continue
+            if found and is_open and self._text[: clause.start].rstrip().lower().endswith(_CONTENT):
+                found[-1] = found[-1]._replace(end=clause.end)
                 continue
             match = self._match(clause, vocative, is_after_task=bool(found) and is_open)
             is_about_last = bool(
@@ -849,7 +871,9 @@ class _Sentence:
         if self._section is not _Section.TO_DO:
             if not self._about.is_chat and _SPEECH.match(self._text) is not None:  # of a story
                 return True
-            if lexicon.has("general", self._text) and (lexicon.code == "zh" or not self._has_day_ahead()):
+            about = self._about
+            is_plain = not (about.has_bullets or about.is_minutes or self._has_day_ahead())
+            if lexicon.has("general", self._text) and (lexicon.code == "zh" or is_plain):
                 return True
         if match.groupdict().get("wish"):
             return lexicon.has("settled", clause.text)
@@ -913,7 +937,7 @@ class _Sentence:
             and clause.start == 0
             and not self._is_question
             and not self._is_event_row()
-            and not self._has_project
+            and not (self._has_project or lexicon.has("facts", self._text))
             and not (self._about.is_work and lexicon.has("states", self._text))
         ):
             return re.compile(r"(?P<what>.*\w.*)").match(text, at)
@@ -933,7 +957,8 @@ class _Sentence:
         about, lexicon, what = self._about, self._lexicon, match["what"]
         is_other = bool(match.groupdict().get("np"))
         is_event = lexicon.match("happens", what) or lexicon.match("events", what)
-        if is_event and self._has_day_ahead() and (is_other or not about.is_minutes):
+        is_timed = any(day.has_time for day in self._days) and lexicon.match("happens", what)
+        if is_event and self._has_day_ahead() and (is_other or is_timed or _WITH_OBJECT.match(what) is None):
             return False
         is_work = about.is_minutes or about.is_loose or about.has_bullets or about.is_terse
         return is_work or self._section is _Section.TO_DO or not (is_other or is_event)
@@ -971,14 +996,14 @@ class _Sentence:
             return False
         quote_from = self._place(task.start)
         title = self._titled(title)
-        if lexicon.match("pronouns", title) and not self._line.is_bullet:
+        if lexicon.match("pronouns", title):
             # "Lena to bring it": the clause before says what.
             before = next((one for one in reversed(clauses) if one.start < task.start), None)
             if before is not None:
                 title = f"{title} ({self._shown(before.start, before.end)})"
                 task = task._replace(start=before.start)
                 quote_from = self._place(task.start)
-            elif self._before is not None:
+            elif self._before is not None and not self._line.is_bullet:
                 title = f"{title} ({self._before.text.strip(_EDGES)})"
                 quote_from = self._before.start
         days = [day for day in self._days if task.start <= day.start < task.end]
@@ -1056,6 +1081,10 @@ class _Sentence:
                 title = self._shown(start if at >= end else min(at, day.start) if at > day.end else at, end)
                 others = self._shown(start, end)
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
+                is_row = (
+                    self._about.is_loose and self._line.is_first and len(others.split()) <= _MOST_ROW_WORDS
+                )
+                is_event = is_event or (is_row and not has_han(others))
                 if has_tasks and not day.has_time and _is_few_words(others):
                     continue  # the deadline of a task
                 if others and (is_event or (by_time and not self._about.is_chat)):

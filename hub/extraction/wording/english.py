@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - letters of other alphabets
 """English words of requests, duties, plans and decisions."""
 
+import re
 from typing import Final
 
 from hub.extraction.wording.lexicon import Lexicon, either
@@ -52,9 +53,8 @@ _NO_VERB: Final = (
     r"them|be|been|have|say|"
     r"date|go|see|know|get|think|feel|live|like|love|wear|walk|sleep|stay|look|"
     r"hear|believe|"
-    r"admit|hope|and|"
-    r"or|which|whom|all|every|one|some|no|not|never|always|probably|have|bed|work|town|"
-    r"school|church|lunch)\b)"
+    r"admit|hope|and|or|which|whom|all|every|one|some|no|not|never|always|probably|have|"
+    r"bed|work|town|school|church|lunch|(?:meet|visit|join) (?:you|us|me)|come|arrive)\b)"
 )
 _VERB: Final = rf"(?:{_NO_VERB}[a-z][a-z-]+)"
 _PERSON: Final = (
@@ -64,13 +64,29 @@ _PERSON: Final = (
 _PROMISE: Final = (
     r"(?:'ll| will| must| has to| have to| needs to| need to| should| shall| is to| are "
     r"to| is going to| are "
-    r"going to| is supposed to| are supposed to| ought to| plans to| wants to| volunteers "
+    r"going to| is supposed to| are supposed to| (?:is|are) meant to(?: be)?| ought to| plans to| wants to| volunteers "
     r"to| offers to| agrees to|"
     r" promises to| is due to| (?:has |have |had )?(?:kindly |also |already )?(?:agreed|"
     r"promised|offered|volunteered|undertook|"
     r"undertaken|been asked|been told) to| (?:was|were|is) asked to| (?:still|also) (?:has|"
     r"have|needs?) to)"
 )
+
+_PAIRS: Final = """
+sent=send paid=pay taken=take written=write made=make given=give bought=buy sold=sell swept=sweep hung=hang
+built=build drawn=draw done=do brought=bring kept=keep found=find told=tell chosen=choose redone=redo
+rewritten=rewrite
+"""
+_PARTICIPLES: Final = dict(pair.split("=") for pair in _PAIRS.split())
+
+
+def _order(match: re.Match[str]) -> str:
+    """Return "sign contract" for "The contract must be signed", if the verb is known."""
+    verb = match["verb"]
+    stems = (_PARTICIPLES.get(verb, verb), verb[:-2], verb[:-1], verb[:-3], f"{verb[:-3]}y")
+    known = next((stem for stem in stems if stem in _VERBS.split()), None)
+    return match.group() if known is None else f"{known} the {match['np']}{match['rest']}"
+
 
 ENGLISH: Final = Lexicon(
     code="en",
@@ -100,7 +116,7 @@ ENGLISH: Final = Lexicon(
         r"(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Aunt|Uncle|Father|Sister)\.? )?[A-Z][\w’'-]+(?: "
         r"(?:van|de|der|von|of|[A-Z]\.|[A-Z][\w’'-]+)){0,2}"
     ),
-    verbs=rf"(?i:\b(?:{_ANY})\b)",
+    verbs=rf"(?i:\b(?:{_ANY})\b(?!-))",
     present=rf"(?:\b(?:{_PRESENT})\b)",
     fillers=r"(?i:\b(?:please|pls|plz|kindly)\b,?|\bbtw\b)",
     leads=(
@@ -121,6 +137,9 @@ ENGLISH: Final = Lexicon(
         r"so\s)?|:\s|\sso(?: that)?\s|\s\(|\)\s?)"
     ),
     requests=(
+        r"(?i:(?:I|we)(?:'ll| will| still| really| also)* need (?P<what>(?!to )\w[^;:.!?]* (?:from you|by|before|until|no later)\b.*))",
+        r"(?i:let (?P<what>(?:the|your|our) \w+ know\b.*))",
+        rf"(?i:{_PERSON} (?:just |really |still |also )?(?:has got to|needs? to|has to|must|should|ought to|could|will have to) (?P<what>\w.+))",
         (
             r"(?i:(?:could|can|would|will) (?:you|u|ya|someone|somebody|anyone|anybody|"
             r"everyone|everybody|one of you)(?: all| both| guys)?(?: maybe| possibly|"
@@ -211,7 +230,7 @@ ENGLISH: Final = Lexicon(
         ),
         r"(?i:let me (?P<what>(?!know|think|see|tell|be|guess|say){verbs}.+))",
         (
-            r"(?i:let's (?P<what>(?!see|say|hope|face|be |not|meet|go |talk about|"
+            r"(?i:let's (?:aim to |try to |plan to |make sure we )?(?P<what>(?!see|say|hope|face|be |not|meet|go |talk about|"
             r"pretend|keep our){verbs}.+))"
         ),
         (
@@ -252,7 +271,7 @@ ENGLISH: Final = Lexicon(
             rf"work|arrive|help|do|look|go|know|mean|stay)\b){{verbs}}.*)"
         ),
         (
-            rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?) "
+            rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?|wants?|could do with) "
             rf"(?:\w+ing|replacing|a (?:new|good)) ?.*)"
         ),
         (
@@ -276,7 +295,7 @@ ENGLISH: Final = Lexicon(
         r"(?i:it's time to (?P<what>\w.+))",
         (
             r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read |put |try "
-            r"|speak soon|set (?!up)|cut |let |"
+            r"|speak soon|(?:rent|show|review|post|record|report|test|stock) (?:for|of|on|in|at) |set (?!up)|cut |let |"
             r"leave (?:it|me) |thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the "
             r"sun|your (?:evening|weekend)|my love|more about|greetings|is|are|was|were|has|had|"
             r"looks?|day|went)\b).+))"
@@ -296,15 +315,13 @@ ENGLISH: Final = Lexicon(
             r"sales|marketing|kitchen|night shift|day shift|whoever \w+)) to (?P<what>{verbs}.+)"
         ),
         (
-            r"(?P<who>{name}) (?i:is|are) (?i:now |currently |still )?(?P<what>(?:looking into|"
-            r"working on|sorting out|checking|preparing|writing|drafting|organi[sz]ing|arranging|"
-            r"chasing|getting|finding) .+)"
+            r"(?P<who>{name})(?i:'s| is| are| still| now| currently)+ (?P<what>(?!(?:being|going|coming|having|feeling|doing|getting|staying|living|"
+        r"working(?! on)|saying|thinking|hoping|trying|looking forward|sleeping|missing|making do|playing|enjoying)\b)[a-z]+ing (?:up |out |on |in |down |after |into )?(?:the|an?|her|his|their|our|some|two|three|grants|quotes)\b.+)"
         ),
         (
-            r"(?P<np>(?!(?i:it|that|there|this)\b)[A-Za-z]\w+(?:'s \w+)?)(?i:{_PROMISE}) "
-            r"(?P<what>{verbs} "
-            r".+)"
-        ).replace("{_PROMISE}", _PROMISE),
+            rf"(?P<np>(?!(?i:it|that|there|this)\b)(?:(?i:the|our|flat|unit|room) )?[A-Za-z\d]\w*(?:'s)?(?: \w+)?)"
+            rf"(?i:{_PROMISE}) (?P<what>{{verbs}} .+)"
+        ),
     ),
     listed=(r"(?P<what>(?:\w+ly )?{verbs}\b(?! (?:is|are|was|were|has|had|day)\b).+)",),
     more=(
@@ -328,19 +345,19 @@ ENGLISH: Final = Lexicon(
         r"(?i:\b(?:maybe|perhaps|might|possibly|one day|some ?day|would be nice|"
         r"would love|would like to|i'd love|i'd like to|wish|if (?:i|we|you|"
         r"only)|in theory|wonder(?:ing|ed)?|thinking (?:of|about)|thought about|"
-        r"consider(?:ing|ed)?|dream(?:t|ing)?|imagine|not sure|whether|undecided|"
+        r"consider(?:ing|ed)?|dream(?:t|ing)?|imagine|not sure|(?:wonder\w*|not sure|question) whether|undecided|"
         r"undecided|idea|hopefully|probably|apparently|supposedly|they say|as "
         r"if|would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|song|"
         r"poem|for example|e\.g\.|for instance)\b)"
     ),
     general=(
-        r"(?i:\bone (?:must|should|has to|needs|ought)|\b(?:every|each|four times a|a) (?:day|"
+        r"(?i:\bone (?:must|should|has to|needs|ought)|\b(?:every|each|four times a|every other|a) (?:day|"
         r"morning|night|evening|year)\b|"
         r"\b(?:said|whispered|replied|cried|shouted|muttered|laughed) (?:the|my|his|her|he|"
         r"she|[A-Z])|must have \w+|"
         r"\b(?:players?|on your turn|the deck|end of story|by hand or|in the old "
         r"days|when I was)\b|"
-        r"(?:people|they|doctors|experts) (?:here )?say|more often|my gran|used to say|while "
+        r"(?:people|they|doctors|experts) (?:here )?say|more often|my gran|used to say|says (?:that )?(?:everyone|you|one|people) |while "
         r"hot|daily\b)"
     ),
     openers=(
@@ -391,7 +408,7 @@ ENGLISH: Final = Lexicon(
         r"meet-?up|screening|reading|recital|auction|raffle|swap|drive|run|walk)\b)"
     ),
     happens=(
-        r"(?i:\b(?:takes? place|will be held|is held|is on|are on|is at|is (?:scheduled|"
+        r"(?i:\b(?:due|will|takes? place|will be held|is held|is on|are on|is at|is (?:scheduled|"
         r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|"
         r"starts?|begins?|opens?|closes?|(?:is|are|stays?) closed|arrives?|comes?(?: "
         r"by| over| back)?|leaves?|departs?|lands?|meets?|meet(?:ing)?|happens|"
@@ -416,11 +433,12 @@ ENGLISH: Final = Lexicon(
             r"unanimously| together)?,? (?:that|to|on|not|against|in favou?r of|"
             r"for)\b ?(?P<what>.+))"
         ),
-        r"(?i:(?P<what>(?:it was|it is) (?:decided|agreed|resolved) .+))",
+        r"(?i:(?:it was |was )?(?:unanimously )?(?:decided|agreed|resolved|settled)(?: that| to| on)? (?P<what>(?:that |to |not |on |no )?\w.+))",
         (
             r"(?i:(?:[^,;:]{0,40}\b)?remind(?:ed|s) (?:everybody|everyone|us|all|"
             r"the \w+) that (?P<what>.+))"
         ),
+        r"(?i:we(?:'ll| will|'ve| have|'re| are)? (?:go|going|gone|settled|stick|sticking|keep|keeping|opted) (?:with|for|on|to) (?P<what>\w.+))",
         r"(?i:(?P<what>from (?:now on|today on|\w+ on(?:wards)?),? .+))",
         (
             r"(?i:(?P<what>[^:]{5,120} (?:from now on|with immediate effect|until further "
@@ -438,7 +456,7 @@ ENGLISH: Final = Lexicon(
         r"manual|charger|"
         r"remote|first[- ]aid \w+|spares?|tools?|shut-?off)\b.{0,30}? (?:is|are|hangs?|lies|"
         r"lives?) (?:now |kept )?(?:under|behind|in|on|at|above|next)\b|"
-        r"(?:is|are) included in|allergic to|(?:changed|moved|switched) to \S*\d|"
+        r"(?:is|are) included in|allergic to|(?:is|are) (?:not|no longer) (?:permitted|allowed)|(?:is|are) (?:forbidden|prohibited)|can be (?:kept|collected|returned|picked up) (?:until|from|at)|(?:changed|moved|switched) to \S*\d|"
         r"under warranty|"
         r"warranty (?:until|runs)|valid until|"
         r"\b(?:band|class|grade|group|gate|seat|row|unit|bay|platform) is (?-i:[A-Z0-9]))"
@@ -527,13 +545,17 @@ ENGLISH: Final = Lexicon(
         "next today tomorrow yesterday monday tuesday wednesday thursday friday "
         "saturday sunday total price phone tel email mail web address password "
         "wifi code number warning tip update status priority project summary "
-        "background example result results goal question answer idea"
+        "background owner raised reporter opened assigned example result results goal question answer idea"
     ),
     anyone=either("everyone everybody somebody someone anybody anyone you each all both"),
     articles=r"(?i:(?:the|our|an?) )",
     pronoun_subjects="it this that they",
     goes_on=r"(?i:still (?:open|missing|to do))",
     spanning=(
+        r"(?P<who>{name}) (?:still )?(?i:owes) (?:us|me|you|the \w+) (?P<what>\w.+)",
+        r"(?i:(?:volunteers|helpers|people|hands|drivers|readers|bakers|a volunteer|someone) (?:is|are) (?:still |urgently )?(?:needed|wanted|"
+        r"required|sought) (?:to|for) (?P<what>\w.+))",
+        rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP} (?i:is|are|has|have|looks?) [^;:.!?]{{2,40}} and (?i:needs?|wants?|must|has to|have to|should) (?:be )?\w+.*)",
         (
             r"(?i:(?:i|we) (?:have |had )?promised (?:\w+ )?(?:that )?(?:i|we)(?:'d|"
             r" would|'ll| will) (?P<what>\w.+))"
@@ -581,7 +603,15 @@ ENGLISH: Final = Lexicon(
         r"(?i:gonna (?P<what>{verbs}.+))",
         r"@(?P<who>\w+),? (?i:please |can you |could you )?(?P<what>{verbs}.+)",
     ),
-    addressed=(r"(?i:you (?P<what>\w+ .+))",),
+    addressed=(r"(?i:will|must|is to|has to|needs to|should) (?P<what>{verbs}.+)", r"(?i:you (?:need to |have to |should |must |can |could )?(?P<what>(?!are|have|know|look)\w+ .+))",),
+    rewrites=(
+        (
+            r"(?:(?i:the|an?|all) )?(?P<np>[^,;:]{2,60}?) (?i:must|has to|have to|needs? to|should|shall|is to|are to|to) be "
+            r"(?:\w+ly )?(?P<verb>\w+ed|sent|paid|taken|written|made|given|put|set|bought|sold|swept|hung|built|drawn|done|"
+            r"brought|kept|found|told|chosen|redone|rewritten)\b(?P<rest>.*)",
+            lambda match: _order(match),
+        ),
+    ),
     finite=rf"(?:{_PRESENT})",
     base_endings=(
         ("ies", "y"),
