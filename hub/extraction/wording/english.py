@@ -64,7 +64,8 @@ _PERSON: Final = (
 _PROMISE: Final = (
     r"(?:'ll| will| must| has to| have to| needs to| need to| should| shall| is to| are "
     r"to| is going to| are "
-    r"going to| is supposed to| are supposed to| (?:is|are) meant to(?: be)?| ought to| plans to| wants to| volunteers "
+    r"going to| is supposed to| are supposed to| (?:is|are) meant to(?: be)?| ought to|"
+    r" plans to| wants to| volunteers "
     r"to| offers to| agrees to|"
     r" promises to| is due to| (?:has |have |had )?(?:kindly |also |already )?(?:agreed|"
     r"promised|offered|volunteered|undertook|"
@@ -137,9 +138,15 @@ ENGLISH: Final = Lexicon(
         r"so\s)?|:\s|\sso(?: that)?\s|\s\(|\)\s?)"
     ),
     requests=(
-        r"(?i:(?:I|we)(?:'ll| will| still| really| also)* need (?P<what>(?!to )\w[^;:.!?]* (?:from you|by|before|until|no later)\b.*))",
+        (
+            r"(?i:(?:I|we)(?:'ll| will| still| really| also)* need (?P<what>(?!to )\w[^;:.!?]* "
+            r"(?:from you|by|before|until|no later)\b.*))"
+        ),
         r"(?i:let (?P<what>(?:the|your|our) \w+ know\b.*))",
-        rf"(?i:{_PERSON} (?:just |really |still |also )?(?:has got to|needs? to|has to|must|should|ought to|could|will have to) (?P<what>\w.+))",
+        (
+            rf"(?i:{_PERSON} (?:just |really |still |also )?(?:has got to|needs? to|has to|must|"
+            rf"should|ought to|could|will have to) (?P<what>\w.+))"
+        ),
         (
             r"(?i:(?:could|can|would|will) (?:you|u|ya|someone|somebody|anyone|anybody|"
             r"everyone|everybody|one of you)(?: all| both| guys)?(?: maybe| possibly|"
@@ -230,7 +237,8 @@ ENGLISH: Final = Lexicon(
         ),
         r"(?i:let me (?P<what>(?!know|think|see|tell|be|guess|say){verbs}.+))",
         (
-            r"(?i:let's (?:aim to |try to |plan to |make sure we )?(?P<what>(?!see|say|hope|face|be |not|meet|go |talk about|"
+            r"(?i:let's (?:aim to |try to |plan to |make sure we )?(?P<what>(?!see|say|hope|face|"
+            r"be |not|meet|go |talk about|"
             r"pretend|keep our){verbs}.+))"
         ),
         (
@@ -271,7 +279,8 @@ ENGLISH: Final = Lexicon(
             rf"work|arrive|help|do|look|go|know|mean|stay)\b){{verbs}}.*)"
         ),
         (
-            rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?|wants?|could do with) "
+            rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?|"
+            rf"wants?|could do with) "
             rf"(?:\w+ing|replacing|a (?:new|good)) ?.*)"
         ),
         (
@@ -295,7 +304,8 @@ ENGLISH: Final = Lexicon(
         r"(?i:it's time to (?P<what>\w.+))",
         (
             r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read |put |try "
-            r"|speak soon|(?:rent|show|review|post|record|report|test|stock) (?:for|of|on|in|at) |set (?!up)|cut |let |"
+            r"|speak soon|(?:rent|show|review|post|record|report|test|stock) (?:for|of|on|in|"
+            r"at) |set (?!up)|cut |let |"
             r"leave (?:it|me) |thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the "
             r"sun|your (?:evening|weekend)|my love|more about|greetings|is|are|was|were|has|had|"
             r"looks?|day|went)\b).+))"
@@ -315,11 +325,15 @@ ENGLISH: Final = Lexicon(
             r"sales|marketing|kitchen|night shift|day shift|whoever \w+)) to (?P<what>{verbs}.+)"
         ),
         (
-            r"(?P<who>{name})(?i:'s| is| are| still| now| currently)+ (?P<what>(?!(?:being|going|coming|having|feeling|doing|getting|staying|living|"
-        r"working(?! on)|saying|thinking|hoping|trying|looking forward|sleeping|missing|making do|playing|enjoying)\b)[a-z]+ing (?:up |out |on |in |down |after |into )?(?:the|an?|her|his|their|our|some|two|three|grants|quotes)\b.+)"
+            r"(?P<who>{name})(?i:'s| is| are| still| now| currently)+ (?P<what>(?!(?:being|going|"
+            r"coming|having|feeling|doing|getting|staying|living|"
+            r"working(?! on)|saying|thinking|hoping|trying|looking forward|sleeping|missing|making "
+            r"do|playing|enjoying)\b)[a-z]+ing (?:up |out |on |in |down |after |into )?(?:the|"
+            r"an?|her|his|their|our|some|two|three|grants|quotes)\b.+)"
         ),
         (
-            rf"(?P<np>(?!(?i:it|that|there|this)\b)(?:(?i:the|our|flat|unit|room) )?[A-Za-z\d]\w*(?:'s)?(?: \w+)?)"
+            rf"(?P<np>(?!(?i:it|that|there|this)\b)(?:(?i:the|our|flat|unit|room) )?[A-Za-z\d]\w*(?:'s)?(?: "
+            rf"\w+)?)"
             rf"(?i:{_PROMISE}) (?P<what>{{verbs}} .+)"
         ),
     ),
@@ -345,19 +359,22 @@ ENGLISH: Final = Lexicon(
         r"(?i:\b(?:maybe|perhaps|might|possibly|one day|some ?day|would be nice|"
         r"would love|would like to|i'd love|i'd like to|wish|if (?:i|we|you|"
         r"only)|in theory|wonder(?:ing|ed)?|thinking (?:of|about)|thought about|"
-        r"consider(?:ing|ed)?|dream(?:t|ing)?|imagine|not sure|(?:wonder\w*|not sure|question) whether|undecided|"
+        r"consider(?:ing|ed)?|dream(?:t|ing)?|imagine|not sure|(?:wonder\w*|not sure|question) "
+        r"whether|undecided|"
         r"undecided|idea|hopefully|probably|apparently|supposedly|they say|as "
         r"if|would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|song|"
         r"poem|for example|e\.g\.|for instance)\b)"
     ),
     general=(
-        r"(?i:\bone (?:must|should|has to|needs|ought)|\b(?:every|each|four times a|every other|a) (?:day|"
+        r"(?i:\bone (?:must|should|has to|needs|ought)|\b(?:every|each|four times a|every "
+        r"other|a) (?:day|"
         r"morning|night|evening|year)\b|"
         r"\b(?:said|whispered|replied|cried|shouted|muttered|laughed) (?:the|my|his|her|he|"
         r"she|[A-Z])|must have \w+|"
         r"\b(?:players?|on your turn|the deck|end of story|by hand or|in the old "
         r"days|when I was)\b|"
-        r"(?:people|they|doctors|experts) (?:here )?say|more often|my gran|used to say|says (?:that )?(?:everyone|you|one|people) |while "
+        r"(?:people|they|doctors|experts) (?:here )?say|more often|my gran|used to say|says "
+        r"(?:that )?(?:everyone|you|one|people) |while "
         r"hot|daily\b)"
     ),
     openers=(
@@ -408,7 +425,8 @@ ENGLISH: Final = Lexicon(
         r"meet-?up|screening|reading|recital|auction|raffle|swap|drive|run|walk)\b)"
     ),
     happens=(
-        r"(?i:\b(?:due|will|takes? place|will be held|is held|is on|are on|is at|is (?:scheduled|"
+        r"(?i:\b(?:due|will|takes? place|will be held|is held|is on|are on|is at|"
+        r"is (?:scheduled|"
         r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|"
         r"starts?|begins?|opens?|closes?|(?:is|are|stays?) closed|arrives?|comes?(?: "
         r"by| over| back)?|leaves?|departs?|lands?|meets?|meet(?:ing)?|happens|"
@@ -433,12 +451,18 @@ ENGLISH: Final = Lexicon(
             r"unanimously| together)?,? (?:that|to|on|not|against|in favou?r of|"
             r"for)\b ?(?P<what>.+))"
         ),
-        r"(?i:(?:it was |was )?(?:unanimously )?(?:decided|agreed|resolved|settled)(?: that| to| on)? (?P<what>(?:that |to |not |on |no )?\w.+))",
+        (
+            r"(?i:(?:it was |was )?(?:unanimously )?(?:decided|agreed|resolved|settled)(?: that|"
+            r" to| on)? (?P<what>(?:that |to |not |on |no )?\w.+))"
+        ),
         (
             r"(?i:(?:[^,;:]{0,40}\b)?remind(?:ed|s) (?:everybody|everyone|us|all|"
             r"the \w+) that (?P<what>.+))"
         ),
-        r"(?i:we(?:'ll| will|'ve| have|'re| are)? (?:go|going|gone|settled|stick|sticking|keep|keeping|opted) (?:with|for|on|to) (?P<what>\w.+))",
+        (
+            r"(?i:we(?:'ll| will|'ve| have|'re| are)? (?:go|going|gone|settled|stick|sticking|"
+            r"keep|keeping|opted) (?:with|for|on|to) (?P<what>\w.+))"
+        ),
         r"(?i:(?P<what>from (?:now on|today on|\w+ on(?:wards)?),? .+))",
         (
             r"(?i:(?P<what>[^:]{5,120} (?:from now on|with immediate effect|until further "
@@ -456,7 +480,10 @@ ENGLISH: Final = Lexicon(
         r"manual|charger|"
         r"remote|first[- ]aid \w+|spares?|tools?|shut-?off)\b.{0,30}? (?:is|are|hangs?|lies|"
         r"lives?) (?:now |kept )?(?:under|behind|in|on|at|above|next)\b|"
-        r"(?:is|are) included in|allergic to|(?:is|are) (?:not|no longer) (?:permitted|allowed)|(?:is|are) (?:forbidden|prohibited)|can be (?:kept|collected|returned|picked up) (?:until|from|at)|(?:changed|moved|switched) to \S*\d|"
+        r"(?:is|are) included in|allergic to|(?:is|are) (?:not|no longer) (?:permitted|"
+        r"allowed)|"
+        r"(?:is|are) (?:forbidden|prohibited)|can be (?:kept|collected|returned|picked up) "
+        r"(?:until|from|at)|(?:changed|moved|switched) to \S*\d|"
         r"under warranty|"
         r"warranty (?:until|runs)|valid until|"
         r"\b(?:band|class|grade|group|gate|seat|row|unit|bay|platform) is (?-i:[A-Z0-9]))"
@@ -545,7 +572,8 @@ ENGLISH: Final = Lexicon(
         "next today tomorrow yesterday monday tuesday wednesday thursday friday "
         "saturday sunday total price phone tel email mail web address password "
         "wifi code number warning tip update status priority project summary "
-        "background owner raised reporter opened assigned example result results goal question answer idea"
+        "background owner raised reporter opened assigned example result results goal question "
+        "answer idea"
     ),
     anyone=either("everyone everybody somebody someone anybody anyone you each all both"),
     articles=r"(?i:(?:the|our|an?) )",
@@ -553,9 +581,15 @@ ENGLISH: Final = Lexicon(
     goes_on=r"(?i:still (?:open|missing|to do))",
     spanning=(
         r"(?P<who>{name}) (?:still )?(?i:owes) (?:us|me|you|the \w+) (?P<what>\w.+)",
-        r"(?i:(?:volunteers|helpers|people|hands|drivers|readers|bakers|a volunteer|someone) (?:is|are) (?:still |urgently )?(?:needed|wanted|"
-        r"required|sought) (?:to|for) (?P<what>\w.+))",
-        rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP} (?i:is|are|has|have|looks?) [^;:.!?]{{2,40}} and (?i:needs?|wants?|must|has to|have to|should) (?:be )?\w+.*)",
+        (
+            r"(?i:(?:volunteers|helpers|people|hands|drivers|readers|bakers|a volunteer|someone) "
+            r"(?:is|are) (?:still |urgently )?(?:needed|wanted|"
+            r"required|sought) (?:to|for) (?P<what>\w.+))"
+        ),
+        (
+            rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP} (?i:is|are|has|have|looks?) "
+            rf"[^;:.!?]{{2,40}} and (?i:needs?|wants?|must|has to|have to|should) (?:be )?\w+.*)"
+        ),
         (
             r"(?i:(?:i|we) (?:have |had )?promised (?:\w+ )?(?:that )?(?:i|we)(?:'d|"
             r" would|'ll| will) (?P<what>\w.+))"
@@ -603,12 +637,22 @@ ENGLISH: Final = Lexicon(
         r"(?i:gonna (?P<what>{verbs}.+))",
         r"@(?P<who>\w+),? (?i:please |can you |could you )?(?P<what>{verbs}.+)",
     ),
-    addressed=(r"(?i:will|must|is to|has to|needs to|should) (?P<what>{verbs}.+)", r"(?i:you (?:need to |have to |should |must |can |could )?(?P<what>(?!are|have|know|look)\w+ .+))",),
+    addressed=(
+        r"(?i:will|must|is to|has to|needs to|should) (?P<what>{verbs}.+)",
+        (
+            r"(?i:you (?:need to |have to |should |must |can |could )?(?P<what>(?!are|have|know|"
+            r"look)\w+ .+))"
+        ),
+    ),
     rewrites=(
         (
-            r"(?:(?i:the|an?|all) )?(?P<np>[^,;:]{2,60}?) (?i:must|has to|have to|needs? to|should|shall|is to|are to|to) be "
-            r"(?:\w+ly )?(?P<verb>\w+ed|sent|paid|taken|written|made|given|put|set|bought|sold|swept|hung|built|drawn|done|"
-            r"brought|kept|found|told|chosen|redone|rewritten)\b(?P<rest>.*)",
+            (
+                r"(?:(?i:the|an?|all) )?(?P<np>[^,;:]{2,60}?) (?i:must|has to|have to|needs? to|should|"
+                r"shall|is to|are to|to) be "
+                r"(?:\w+ly )?(?P<verb>\w+ed|sent|paid|taken|written|made|given|put|set|bought|sold|"
+                r"swept|hung|built|drawn|done|"
+                r"brought|kept|found|told|chosen|redone|rewritten)\b(?P<rest>.*)"
+            ),
             lambda match: _order(match),
         ),
     ),

@@ -15,8 +15,10 @@ _INFINITIVE: Final = (
     r"trottoir|avenir|cher|fier|léger|étranger|foyer|loyer|mer|fer|cuiller|"
     r"hiver|verre|terre|pierre|guerre|rire|pire|faire-part|maire|affaire|"
     r"salaire|horaire|notaire|commentaire|anniversaire|nécessaire|secrétaire|"
-    r"propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ']{2,}(?:er|(?<!so)(?<!mém)ir|"
-    r"(?:en|on|an|ein|oin|ain|er|ou|or|st)dre|ettre|attre|(?:d|l|u|cr)ire|(?:b|cr)oire|(?:ui|i)vre|clure|naître|rompre|"
+    r"propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ']{2,}(?:er|"
+    r"(?<!so)(?<!mém)ir|"
+    r"(?:en|on|an|ein|oin|ain|er|ou|or|st)dre|ettre|attre|(?:d|l|u|cr)ire|(?:b|cr)oire|"
+    r"(?:ui|i)vre|clure|naître|rompre|"
     r"(?<!m)(?<!arm)(?<!hist)oir|(?<!ff)(?<!m)aire)\b|\b(?:faire|dire|lire|voir|aller)\b)"
 )
 _VERBS: Final = """
@@ -115,7 +117,8 @@ FRENCH: Final = Lexicon(
         r"d'ici là|avant cela|avant ça|entre-temps|du coup|par contre|par ailleurs|"
         r"de plus|en outre|s'il (?:te|vous) pla[iî]t|stp|svp|salut|bonjour|coucou|"
         r"désolée?|pour la suite|si possible|dès que possible|que|qu'|je répète|"
-        r"à noter|sinon|(?:je|nous) (?:vous|te) rappel(?:le|ons) que|@)(?![\wàâçéèêëîïôûü])[,:!.\s–-]*)|\w+ (?:dit|a dit|"
+        r"à noter|sinon|(?:je|nous) (?:vous|te) rappel(?:le|ons) que|@)(?![\wàâçéèêëîïôûü])[,:!.\s–-]*)"
+        r"|\w+ (?:dit|a dit|"
         r"pense|propose|rappelle|signale|demande|précise|indique|note) (?:que "
         r"|qu')"
     ),
@@ -197,7 +200,10 @@ FRENCH: Final = Lexicon(
             r"d'|à) ?(?P<what>\w.+))"
         ),
         r"(?i:j'attends (?P<what>(?:tes|vos|ton|votre|ta) \w.+))",
-        r"(?i:(?:le|la|les|l') ?(?P<what>[^,;:.!?]{2,50} (?:est|sont) [^;:.!?]{2,30}, à {verbs}\b.*))",
+        (
+            r"(?i:(?:le|la|les|l') ?(?P<what>[^,;:.!?]{2,50} (?:est|sont) [^;:.!?]{2,30}, "
+            r"à {verbs}\b.*))"
+        ),
         r"(?i:(?:oublie|oubliez) pas (?:de |d'|le |la |les )?(?P<what>\w.+))",
         (
             r"(?i:(?:dis|dites|demande|demandez|rappelle|rappelez) à (?P<what>(?-i:[A-ZÀÉÈ])\w+ "
@@ -274,7 +280,8 @@ FRENCH: Final = Lexicon(
             r"|y )*(?P<what>(?:occupe|commande|écris|rédige|pose|vois avec|envoie|dépose|contacte|"
             r"commence|termine|finis|relance|"
             r"charge|occuperai|chargerai|enverrai|ferai|apporterai|appellerai|passerai|"
-            r"préparerai|irai|\w{3,}(?:t|d)rai|\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|envoie|apporte|"
+            r"préparerai|irai|\w{3,}(?:t|d)rai|\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|"
+            r"envoie|apporte|"
             r"prépare|réserve|appelle|passe prendre|passe chercher|prends|fais)\b(?! "
             r"(?:bien|pas|très|contente?)\b).*))"
         ),
@@ -289,7 +296,9 @@ FRENCH: Final = Lexicon(
         rf"(?P<what>{_NP} (?i:est|sont|reste|restent) (?:encore )?(?i:à) {{verbs}}.*)",
         (
             r"(?P<what>(?!(?i:rien|facile|difficile|quelque chose|beaucoup|prêt|[^,;:!?]*à partir|"
-            r"contente?|prête|[^,;:!?]* à croquer|habitué|de|jusqu))[^,;:!?]{2,60} (?i:à) {verbs}\b[^,;:!?]*)$"
+            r"contente?|prête|[^,;:!?]* à croquer|habitué|de|jusqu))[^,;:!?]{2,60} (?i:à) "
+            r"{verbs}\b[^,;:!?]*)"
+            r"$"
         ),
         r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) ?[:–] ?(?P<what>{verbs}.+)",
         rf"(?P<what>(?i:{_FORMAL})(?![- ](?:vous|vous bien|soin)\b) .+)",
@@ -319,7 +328,8 @@ FRENCH: Final = Lexicon(
     general=(
         r"(?i:(?:disait|dit|raconte|demanda|murmura|cria|prétend|affirme|répétait|soupira)(?:,|"
         r" (?:la|le|mon|ma|son|sa|l'|il|elle|qu)|$)|"
-        r"proverbe|continuez|il faut [^.]* en \w+ant\b|doit plaire|tous les jours|plus souvent|faudrait pouvoir|essayez|chaque (?:matin|jour|"
+        r"proverbe|continuez|il faut [^.]* en \w+ant\b|doit plaire|tous les jours|plus souvent|"
+        r"faudrait pouvoir|essayez|chaque (?:matin|jour|"
         r"nuit|soir)|de mon temps|jadis|autrefois|tous marcher|le premier joueur|son voisin "
         r"de|"
         r"(?:on|chacun|il) (?:devrait|doit) (?:tous|toujours|bien|être)|il faut "
@@ -403,7 +413,8 @@ FRENCH: Final = Lexicon(
         r"se (?:voit|retrouve|réunit)|\bnous (?:nous )?(?:voyons|retrouvons)|"
         r"\bse déroule\w*|\bnous (?!devons|avons|sommes|vous|vou)\w+ons\b|\bfixée?s?\b|"
         r"\brenvoyée|"
-        r"\bparution|\biront\b|\bira\b|\bcomplet\b|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|\bprend "
+        r"\bparution|\biront\b|\bira\b|\bcomplet\b|\bfête\w*|\bse marie\w*|\bexpire|\bse "
+        r"termine|\bprend "
         r"fin|\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best "
         r"(?:le|à|programmée?)))"
     ),
@@ -443,7 +454,8 @@ FRENCH: Final = Lexicon(
         r"chez|au|à côté|près)\b|[^:]{3,30} : clés?\b.*\b(?:dans|sous|chez)\b|"
         r"^(?:propriétaire|fournisseur|contact|médecin|gardien|gardienne|assurance|"
         r"notaire)\b.{0,30} "
-        r"?: |compris dans le prix|(?:est|sont) (?:interdite?s?|pas autorisée?s?)|valables? jusqu|allergique|garantie? jusqu)"
+        r"?: |compris dans le prix|(?:est|sont) (?:interdite?s?|pas autorisée?s?)|valables? "
+        r"jusqu|allergique|garantie? jusqu)"
     ),
     places=r"\w+\W+\w+\W+\w+",
     projects=(

@@ -36,7 +36,8 @@ _INFINITIVE: Final = (
     r"ern|eln|tun)\b"
 )
 _NO_WORK: Final = (
-    r"(?!(?:ist|hat|wird|war|beklagt|beschwert|fehlt|könnt|kannst|wollt|dürft|leicht|ernst|recht|geht|steht|liegt|"
+    r"(?!(?:ist|hat|wird|war|beklagt|beschwert|fehlt|könnt|kannst|wollt|dürft|leicht|"
+    r"ernst|recht|geht|steht|liegt|"
     r"bleibt|findet|gibt es|heißt|"
     r"scheint|glaubt|meint|sagt|sagte|denkt|weiß|kennt|mag|kann|darf|lebt|"
     r"wohnt|schläft|freut|spielt|gewinnt|fehlt|kostet|gehört|passt|klappt|"
@@ -114,8 +115,10 @@ _NO_FINITE: Final = (
     r"konnten?|wollen|will|darf|dürfen|mag|ich|wir|er|sie|es|geht|gehen|gab|gibt|macht|"
     r"machte|kamen?|"
     r"ließ|ließen|seit|früher|den ganzen|den halben|tag für tag)\b)"
-    r"(?![^,;:.!?()]*\b(?:fehlen|stehen|liegen|kommen|gehen|bleiben|hängen|warten|blühen|funktionieren|passen|reichen|"
-    r"gehören|spielen|schlafen|singen|lachen|freuen|fahren|sitzen|wohnen|lernen|laufen|dauern|kosten)\W*$)"
+    r"(?![^,;:.!?()]*\b(?:fehlen|stehen|liegen|kommen|gehen|bleiben|hängen|warten|blühen|"
+    r"funktionieren|passen|reichen|"
+    r"gehören|spielen|schlafen|singen|lachen|freuen|fahren|sitzen|wohnen|lernen|laufen|"
+    r"dauern|kosten)\W*$)"
 )
 
 GERMAN: Final = Lexicon(
@@ -216,7 +219,11 @@ GERMAN: Final = Lexicon(
             r"(?i:(?:es wäre|wäre)(?: es)? (?:gut|schön|toll|nett|super|prima|klasse|"
             r"lieb),? wenn (?:du|sie|ihr|jemand) (?P<what>.+))"
         ),
-        r"(?i:(?:den|die|das|ihre?n?|eure?n?|deine?n?) (?P<what>[^,;:.!?]+? (?:erbitten|erwarten|benötigen|brauchen) wir [^,;:!?]+))",
+        (
+            r"(?i:(?:den|die|das|ihre?n?|eure?n?|deine?n?) (?P<what>[^,;:.!?]+? (?:erbitten|"
+            r"erwarten|"
+            r"benötigen|brauchen) wir [^,;:!?]+))"
+        ),
         r"(?i:ich wäre (?:dir|ihnen|euch) dankbar,? wenn (?P<what>.+))",
         (
             r"(?i:wenn) (?:(?i:du|ihr|sie|jemand|einer|wer)|(?P<who>{name})) (?P<what>[^,;:.!?]+ "
@@ -384,7 +391,8 @@ GERMAN: Final = Lexicon(
         r"muss wieder|geduld haben|"
         r"(?:sagte?|rief|flüsterte|meinte|brummte|behauptete?|erzählte?|sprach) (?:der|die|"
         r"das|mein|er|sie|man|[A-Z])|"
-        r"behauptet|nicht jeder|\bmüsse\b|\böfter\b|können\W*$|weiter so|soll ja|bloß nicht|\btäglich\b|tagelang)"
+        r"behauptet|nicht jeder|\bmüsse\b|\böfter\b|können\W*$|weiter so|soll ja|bloß nicht|"
+        r"\btäglich\b|tagelang)"
     ),
     openers=(
         r"(?i:(?<!\w)(?:bitte|könntest|kannst|könnten sie|könnt ihr|ich muss|ich sollte|wir "
@@ -417,7 +425,8 @@ GERMAN: Final = Lexicon(
         r"vergeben|hinfällig|nicht mehr|nichts mehr|niemanden mehr|keine?n? "
         r"mehr|nicht nötig|unnötig|überflüssig|gestern|vorgestern|letzte[nrs]? "
         r"(?:woche|monat|jahr|montag|dienstag|mittwoch|donnerstag|freitag|mal)|"
-        r"vorige\w*|wurden?(?! (?:auf|für|vom)\b)|worden|brauch(?:en|st|t)? (?:\w+ ){0,3}(?:nicht|"
+        r"vorige\w*|wurden?(?! (?:auf|für|vom)\b)|worden|brauch(?:en|st|t)? (?:\w+ "
+        r"){0,3}(?:nicht|"
         r"nichts|keine?n?)|niemand|musste|mussten|hieß es|wollte|wollten|war|"
         r"waren|hatte|hatten|fertig(?! (?:mach|stell))|geschafft|gemacht|konnte|konnten|gelöst|"
         r"behoben|kann (?:ich )?(?:leider )?(?:\w+ ){0,2}nicht|muss(?:t|en)? "
@@ -483,7 +492,9 @@ GERMAN: Final = Lexicon(
             r"|darauf, )?(?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:wir|der vorstand|das team|man) (?:bleibt?|bleiben|nehmen) (?:bei|dabei|(?=d(?:ie|en|as) [a-zäöü]+e?n? )) ?"
+            r"(?i:(?:wir|der vorstand|das team|man) (?:bleibt?|bleiben|nehmen) (?:bei|"
+            r"dabei|(?=d(?:ie|"
+            r"en|as) [a-zäöü]+e?n? )) ?"
             r"(?P<what>.+))"
         ),
         (
@@ -504,7 +515,9 @@ GERMAN: Final = Lexicon(
         r"^(?:vermieter(?:in)?|lieferant(?:in)?|ansprechpartner(?:in)?|kontakt|hausarzt|"
         r"notdienst|"
         r"versicherung|eigentümer(?:in)?|zuständig)\b.{0,30}: |"
-        r"im preis (?:enthalten|inbegriffen)|(?:ist|sind) (?:nicht (?:erlaubt|gestattet|zulässig)|verboten|untersagt)|bleiben gültig|allergisch|garantie bis|gültig bis)"
+        r"im preis (?:enthalten|inbegriffen)|(?:ist|sind) (?:nicht (?:erlaubt|gestattet|"
+        r"zulässig)|"
+        r"verboten|untersagt)|bleiben gültig|allergisch|garantie bis|gültig bis)"
     ),
     places=r"\w+\W+\w+\W+\w+",
     projects=(
@@ -566,7 +579,8 @@ GERMAN: Final = Lexicon(
         "montag dienstag mittwoch donnerstag freitag samstag sonntag summe "
         "preis telefon tel e-?mail web adresse passwort wlan code nummer achtung "
         "tipp stand status priorität projekt zusammenfassung hintergrund beispiel "
-        "zuständig verantwortlich gemeldet ergebnis ziel frage antwort idee kommentar auftrag titel kostüm beschlossen "
+        "zuständig verantwortlich gemeldet ergebnis ziel frage antwort idee kommentar auftrag "
+        "titel kostüm beschlossen "
         "festgelegt "
         "top\\b.* zur zum verschiedenes wichtig "
         "neu"
@@ -577,7 +591,11 @@ GERMAN: Final = Lexicon(
     pronoun_subjects="es er sie das dies",
     goes_on=r"(?i:noch offen|macht (?:wie immer|diesmal|wieder)|übernimmt|kümmert)",
     spanning=(
-        rf"(?P<what>{_NP} (?i:ist|sind|hat|haben) [^;:.!?]{{2,40}} und (?i:{_MUST}) [^;:!?]*(?:werden|sein)\b.*)",
+        (
+            rf"(?P<what>{_NP} (?i:ist|sind|hat|haben) [^;:.!?]{{2,40}} und (?i:{_MUST}) "
+            rf"[^;:!?]*(?:werden|"
+            rf"sein)\b.*)"
+        ),
         (
             r"(?P<who>{name}(?:(?:,| und) {name}){0,3}) (?i:hat|haben) (?:sich )?(?i:zugesagt|"
             r"versprochen|angeboten|bereit erklärt|angekündigt|übernommen|verpflichtet|"

@@ -73,8 +73,10 @@ _FAMILIAR: Final = (
     rf"añade|di|haz|pon|sal|ten|ven|ve|"
     rf"acuérda|acorda|recuérda|asegúra|encárga|apunta){_CLITIC}|(?!(?:informe|uniforme|"
     rf"conforme|firme|enorme|dame\w+)\b)"
-    r"[a-záéíóúüñ]{2,}(?:[aáeéií]me|[áéí]nos)(?:lo|la|los|las)?|(?!(?:fáciles|difíciles|ángeles|árboles|débiles|útiles|"
-    r"inútiles|móviles|múltiples|dóciles|cárceles|también)\b)[a-z]{0,6}[áéíóú][a-z]{1,5}(?:le|les|lo|la|los|las)|no olvides)\b"
+    r"[a-záéíóúüñ]{2,}(?:[aáeéií]me|[áéí]nos)(?:lo|la|los|las)?|(?!(?:fáciles|difíciles|"
+    r"ángeles|árboles|débiles|útiles|"
+    r"inútiles|móviles|múltiples|dóciles|cárceles|también)\b)[a-z]{0,6}[áéíóú][a-z]{1,5}(?:le|"
+    r"les|lo|la|los|las)|no olvides)\b"
 )
 _PLURAL: Final = (
     r"\b(?!(?:verdad|ciudad|edad|mitad|libertad|realidad|cantidad|calidad|"
@@ -413,7 +415,8 @@ SPANISH: Final = Lexicon(
         r"pensó)(?:,)? (?:el|la|mi|ella|él|que|[A-Z])|"
         r"\b(?:uno|una) debe|cada cual|dicen que|\bdeb(?:e|ía|en|ían) de\b|hay que (?:ser|"
         r"vivir|comer|querer|quererlo|saber|sacar|aprender)|"
-        r"todos los días|sigan así|seguid así|podría vivir|hay que [^.]* al \w+[aei]r\b|a diario|más a menudo|nadar más|poder parar|probad con|duerme|cada "
+        r"todos los días|sigan así|seguid así|podría vivir|hay que [^.]* al \w+[aei]r\b|a "
+        r"diario|más a menudo|nadar más|poder parar|probad con|duerme|cada "
         r"(?:mañana|noche|día)|de (?:niños|pequeñas?|jóvenes)|siempre (?:gana|hay)|quien "
         r"saca|te conviene|no es urgente|el que quiera)"
     ),
@@ -494,7 +497,8 @@ SPANISH: Final = Lexicon(
         r"|empieza|empezará|comienza|comenzará|arranca|inicia|abre|abrirá|cierra|"
         r"cerrará|cerrado|cerrada|llega|llegará|llegan|viene|vendrá|vienen|pasa|"
         r"pasará|sale|saldrá|salimos|parte|aterriza|vuelve|regresa|nos reunimos|"
-        r"nos vemos|quedamos|se reúne|se reunirá|se estrena|cumple|se casa|caduca|cortan|irán|irá|van|"
+        r"nos vemos|quedamos|se reúne|se reunirá|se estrena|cumple|se casa|caduca|"
+        r"cortan|irán|irá|van|"
         r"vence|termina|acaba|hay|toca|se inaugura|está invitad[oa]|os invit\w+|"
         r"será el|queda convocad[oa])\b)"
     ),
@@ -545,7 +549,8 @@ SPANISH: Final = Lexicon(
         r"manual|botiquín|mando|repuestos?|copia)\b.{0,30}? (?:está|están|queda|quedan|cuelga|"
         r"cuelgan) .{0,15}?\b(?:en|sobre|bajo|detrás|debajo|junto|dentro|encima)\b|"
         r"^(?:caser[oa]|proveedor(?:a)?|contacto|médico|portero|portera|seguro|fontanero|"
-        r"dueñ[oa])\b.{0,30}: |incluid[oa]s? en el precio|no se permiten?|(?:está|están) prohibid[oa]s?|al[eé]rgic|garantía hasta|"
+        r"dueñ[oa])\b.{0,30}: |incluid[oa]s? en el precio|no se permiten?|(?:está|están) "
+        r"prohibid[oa]s?|al[eé]rgic|garantía hasta|"
         r"válid[oa] hasta|cierra los|abre (?:de|los)|hasta (?:enero|febrero|marzo|abril|mayo|"
         r"junio|julio|agosto|septiembre|octubre|noviembre|diciembre)$)"
     ),

@@ -27,7 +27,7 @@ Could you send the quote to Halden by Friday? | tasks | send the quote to Halden
 Please hand in the consent form until 30 March. | tasks | hand in the consent form | | 2026-03-30
 Boris will check the shipping costs tomorrow. | tasks | check the shipping costs | Boris | 2026-03-05
 Don't forget to water the plants. | tasks | water the plants
-The contract must be signed by 12 March. | tasks | The contract must be signed | | 2026-03-12
+The contract must be signed by 12 March. | tasks | sign the contract | | 2026-03-12
 Mia and Tom need to book the train. | tasks | book the train | Mia, Tom
 Phil to tell the neighbours. | tasks | tell the neighbours | Phil
 Rosa, check the alarm before you leave. | tasks | check the alarm before you leave | Rosa
@@ -52,6 +52,7 @@ One must admire how she carves a goose.
 It would be good if Keeley could ask the supplier for a price. | tasks | ask the supplier for a price | Keeley
 Whoever holds a spare key is asked to bring it to the office. | tasks | bring it to the office
 Spring clean: Saturday 18 April, 10 am | timelines | Spring clean | | 2026-04-18
+The code of the gate: 4471 | notes | The code of the gate
 """
 GERMAN = """
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
