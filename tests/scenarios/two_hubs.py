@@ -14,7 +14,7 @@ from tests.scenarios.scene import rows
 from tests.support.device import RunningDevice, open_device
 from tests.support.faulty_hub import FaultyHub
 from tests.support.postgres import Postgres, free_port
-from tests.support.processes import POLL_S
+from tests.support.processes import POLL_S, START_TIMEOUT_S
 
 SIDES = ("east", "west")
 TTL_S = 3.0  # of the scheduler's lease and of runs', a tenth of what it is
@@ -92,7 +92,7 @@ class TwoHubs:
         """Rows of the shared database."""
         return [tuple(row.values()) for row in self._postgres.sql(query, url=self._url)]
 
-    async def until(self, query: str, *, within_s: float = 30.0) -> None:
+    async def until(self, query: str, *, within_s: float = START_TIMEOUT_S) -> None:
         """Until *query* finds something."""
         with anyio.move_on_after(within_s):
             while not self.sql(query):

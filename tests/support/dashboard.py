@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import anyio
 import msgspec
 import sqlalchemy as sa
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from hub.accounts.keys import KeyStore
 from hub.api.door.roles import Role, Scope
@@ -40,6 +40,7 @@ from tests.support.clock import START, SeededChance
 from tests.support.hub import TEXT, ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
 
+expect.set_options(timeout=30_000)  # on a busy machine; what is there at once costs nothing
 HOSTILE: Final = "<img src=x onerror=alert(1)>\u202egnp.\u2066 & <b>bold</b>"
 LONG: Final = "long " * 1_600
 PLAIN: Final = "Send Anna the invoice"

@@ -13,6 +13,7 @@ from hub.device.credentials import Credential, TokenCredential
 from hub.device.items import DeviceItem, read_items
 from hub.device.known_hubs import KnownHubs
 from protocol.ids import KeyId
+from tests.support.processes import POLL_S, START_TIMEOUT_S
 
 PATIENCE_S = 10.0
 
@@ -37,6 +38,12 @@ class RunningDevice:
     def items(self) -> list[DeviceItem]:
         """What was inserted and is still there."""
         return read_items(self.db)
+
+    async def reports(self, start: str) -> None:
+        """Wait until it has reported a line that begins with *start*."""
+        with anyio.fail_after(START_TIMEOUT_S):
+            while not any(line.startswith(start) for line in self.told):
+                await anyio.sleep(POLL_S)
 
     async def over(self) -> Exception | None:
         """Wait until it has stopped by itself; why."""

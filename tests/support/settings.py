@@ -18,7 +18,7 @@ from hub.settings.shared import Shared
 from protocol.errors import HubError
 from tests.support.clock import FakeClock
 
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 TEXT = """\
 # my hub
 [hub]

@@ -29,7 +29,7 @@ from storage.coordination.message_rows import MessageMove, MessageRow
 from storage.coordination.messages import NewMessage
 from storage.devices import users
 from storage.store import Store, open_store
-from tests.hub.coordination.souls import FastClock
+from tests.hub.coordination.souls import FAST, FastClock
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway
 from tests.support.wire import Port, until
@@ -282,13 +282,15 @@ async def open_post(
     port: Port | None = None,
     kept_in: Store | None = None,
     is_served: bool = True,
+    fast: float = FAST,
 ) -> AsyncIterator[PostBench]:
     """The bench, connected to *gateway*; its database in memory, that of *port*, or *kept_in*.
 
     Args:
         url: where the gateway is reached, if not at its own address.
+        fast: how many times as fast as the machine's the clock is.
     """
-    clock = FastClock()
+    clock = FastClock(fast)
     fleet = Fleet(
         folder=folder,
         rules=OutboundRules,

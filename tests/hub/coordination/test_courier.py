@@ -375,16 +375,17 @@ def another_gateway(c: sa.Connection, *, at: int) -> GatewayId:
     return GatewayId("gateway-far")
 
 
-async def test_of_many_messages_a_few_are_in_hand_at_once(bench: PostBench, gateway: FakeGateway) -> None:
+async def test_of_many_messages_a_few_are_in_hand_at_once(tmp_path: Path, gateway: FakeGateway) -> None:
     """However many are due, a gateway is asked about sixteen at a time."""
-    agents = [await bench.worker(n) for n in range(40)]
-    gateway.hold_intake()
-    gateway.fault(SEND, "never", times=40)
-    for agent in agents:
-        gateway.add_agent(agent)
-        await bench.say(to=AgentId(agent))
-    await until(lambda: gateway.count(SEND) >= PER_GATEWAY)
-    assert gateway.count(SEND) == PER_GATEWAY
+    async with open_post(tmp_path, gateway, fast=1) as bench:  # no request is given up meanwhile
+        agents = [await bench.worker(n) for n in range(40)]
+        gateway.hold_intake()
+        gateway.fault(SEND, "never", times=40)
+        for agent in agents:
+            gateway.add_agent(agent)
+            await bench.say(to=AgentId(agent))
+        await until(lambda: gateway.count(SEND) >= PER_GATEWAY)
+        assert gateway.count(SEND) == PER_GATEWAY
 
 
 async def test_what_a_gateway_could_not_even_ask_the_model_is_said_anew_after_a_while(
