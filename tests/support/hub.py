@@ -405,7 +405,7 @@ def _server(hub: ServedHub, options: dict[str, Any]) -> OperatorServer:
         "body_bytes": 2_000,
         "metrics": hub.metrics.render,
         "clock": clock,
-        "gate": Gate(ROOMY, clock=clock, metrics=Metrics()),
+        "gate": Gate(ROOMY, clock=clock, metrics=hub.context.metrics),
         "bearer": BearerTokens(
             hub.store, clock=clock, attempts=FailedAttempts(hub.store, clock, kind="operator")
         ),
