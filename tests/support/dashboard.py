@@ -270,7 +270,9 @@ async def browsing() -> AsyncIterator[Browser]:
     """Open a browser."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-dev-shm-usage"]
+            executable_path=chromium(),
+            # One process for the pages of a profile: another one begins with 0.1 s of a processor.
+            args=["--no-sandbox", "--disable-dev-shm-usage", "--renderer-process-limit=1"],
         )
         try:
             yield browser
