@@ -38,7 +38,7 @@ LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
 _FIRST_LINES: Final = 3  # of a text, which may name its kind
-_MOST_ROW_WORDS: Final = 2  # of a row that has an event beside its day
+_MOST_ROW_CHARS: Final = 5  # Chinese ones of a row that has an event beside its day; else two words
 _MOST_OPENING: Final = 4  # characters between the colon of a row and its day, as in "on"
 _FEW_SENTENCES: Final = 3
 _FEW_LINES: Final = 15  # a short note has at most as many
@@ -604,9 +604,9 @@ class _Sentence:
 
     def _is_name(self, text: str) -> bool:
         pattern = self._lexicon.patterns("name")[0]
-        return (
-            pattern.fullmatch(text) is not None and text.split()[0].lower() not in self._lexicon.other_words
-        )
+        words = text.split()
+        first = next((word for word in words if word[0].isupper()), words[0] if words else "")
+        return pattern.fullmatch(text) is not None and first.lower() not in self._lexicon.other_words
 
     def read(self) -> None:
         if self._section is _Section.TALK or not self._text.strip() or self._is_greeting():
@@ -687,6 +687,8 @@ class _Sentence:
             who = bare
         else:
             return False
+        if asked is None and not self._about.is_chat and reader.offered == (0, 0):
+            return False
         ahead = [day for day in self._days if reader.is_ahead(day, self._start)]
         day = ahead[0] if ahead else None
         if asked is not None:
@@ -726,6 +728,13 @@ class _Sentence:
         match = lexicon.match("decisions", self._text.translate(lexicon.translation))
         if match is None and self._section is not _Section.DECIDED:
             return False
+        if (
+            match
+            and match.start("what") == 0
+            and self._has_day_ahead()
+            and lexicon.has("happens", self._text)
+        ):
+            return False  # "From 11 August the library is closed"
         start, end = match.span("what") if match else (0, len(self._text))
         title = self._shown(start, end, keep_days=True)
         return bool(title) and self._reader.add(
@@ -946,7 +955,11 @@ class _Sentence:
     def _is_event_row(self) -> bool:
         """Return True for a row with a day ahead and its time, or an event."""
         days = [day for day in self._days if self._reader.is_ahead(day, self._start)]
-        return bool(days) and (any(day.has_time for day in days) or self._lexicon.has("events", self._text))
+        names = ("events", "happens")
+        is_event = any(day.has_time for day in days) or any(
+            self._lexicon.has(name, self._text) for name in names
+        )
+        return bool(days) and is_event
 
     def _has_lead_day(self, clause: _Clause) -> bool:
         """Return True if a clause begins with a day, as a deadline does."""
@@ -1081,10 +1094,9 @@ class _Sentence:
                 title = self._shown(start if at >= end else min(at, day.start) if at > day.end else at, end)
                 others = self._shown(start, end)
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
-                is_row = (
-                    self._about.is_loose and self._line.is_first and len(others.split()) <= _MOST_ROW_WORDS
-                )
-                is_event = is_event or (is_row and not has_han(others))
+                is_short = len(others) < _MOST_ROW_CHARS if has_han(others) else len(others.split()) <= 2
+                is_row = is_short and len(clauses) == 1 and not self._about.is_chat
+                is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
                 if has_tasks and not day.has_time and _is_few_words(others):
                     continue  # the deadline of a task
                 if others and (is_event or (by_time and not self._about.is_chat)):

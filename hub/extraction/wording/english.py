@@ -122,7 +122,7 @@ ENGLISH: Final = Lexicon(
     fillers=r"(?i:\b(?:please|pls|plz|kindly)\b,?|\bbtw\b)",
     leads=(
         r"(?i:(?:and|but|so|then|also|or|ok(?:ay)?|well|first(?:ly)?|second(?:ly)?|"
-        r"next|finally|lastly|afterwards|meanwhile|anyway|besides|again|one "
+        r"next(?=[,:])|finally|lastly|afterwards|meanwhile|anyway|besides|again|one "
         r"more thing|by the way|btw|ps|p\.s\.|as agreed|as discussed|in addition|"
         r"in the meantime|otherwise|therefore|hence|once more|yes|yep|sure|right|"
         r"(?:just )?(?:a )?(?:quick |friendly |gentle |small |little )?reminder(?: "

@@ -128,6 +128,22 @@ FRENCH: Final = Lexicon(
     ),
     requests=(
         (
+            r"(?i:il (?:nous|me) (?:manque|manquent|faut|faudrait)(?: encore| toujours| aussi)* "
+            r"(?P<what>(?:vos|votre|ton|tes|ta) \w.+))"
+        ),
+        (
+            r"(?P<who>{name}) (?i:(?:nous|me|vous|te) doit)(?: encore| toujours)? (?P<what>(?:le "
+            r"|la |les |l'|son |ses |un |une ).+)"
+        ),
+        (
+            r"(?i:(?:nous|on|je) (?:cherche|cherchons|recherche|recherchons) (?:des |un |une "
+            r"|quelques )?\w+ (?:pour|qui) (?P<what>\w.+))"
+        ),
+        (
+            r"(?i:je (?:passe|viens|repasse|passerai|viendrai)(?: [a-zéû]+){0,2} (?P<what>(?:prendre|"
+            r"chercher|récupérer|déposer|rendre|voir|aider|livrer)\b.*))"
+        ),
+        (
             r"(?i:(?:est-ce que (?:tu|vous) (?:peux|pourrais|pouvez|pourriez|veux)|peux|pourrais|"
             r"veux|pouvez|pourriez|voulez|pourrais|voudrais|"
             r"voudriez)-?\s?(?:tu|vous)(?: bien| aussi| me| nous| encore| juste|"
@@ -258,6 +274,11 @@ FRENCH: Final = Lexicon(
         (
             r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?P<what>(?i:passera|passe|viendra|vient|"
             r"ira) (?:prendre|chercher|récupérer|déposer|rendre|relever|voir|faire)\b.*)"
+        ),
+        (
+            r"(?P<who>{name}) (?P<what>(?:la|le|les|l')\s?[a-zàâçéèêëîïôûü]{3,}(?:e|"
+            r"t)\b(?: (?:lundi|"
+            r"mardi|mercredi|jeudi|vendredi|demain|ce \w+))?)\W*$"
         ),
         r"(?i:c'est à (?:moi|toi|vous|nous|(?-i:(?P<who>{name}))) (?:de|d') ?(?P<what>\w.+))",
         (
@@ -454,7 +475,8 @@ FRENCH: Final = Lexicon(
         r"chez|au|à côté|près)\b|[^:]{3,30} : clés?\b.*\b(?:dans|sous|chez)\b|"
         r"^(?:propriétaire|fournisseur|contact|médecin|gardien|gardienne|assurance|"
         r"notaire)\b.{0,30} "
-        r"?: |compris dans le prix|(?:est|sont) (?:interdite?s?|pas autorisée?s?)|valables? "
+        r"?: |compris dans le prix|(?:est|sont) (?:interdite?s?|pas (?:autorisée?s?|admis\w*))|"
+        r"peu(?:t|vent) être (?:gardé|conservé|retiré)|valables? "
         r"jusqu|allergique|garantie? jusqu)"
     ),
     places=r"\w+\W+\w+\W+\w+",
@@ -582,6 +604,7 @@ FRENCH: Final = Lexicon(
         (r"(?i:responsable (?:de |du |des |de la )?(?P<what>[^:]{2,40})\s?: ?)(?P<who>{name})"),
     ),
     addressed=(
+        rf"(?P<what>{_FUTURE}\b .+)",
         (
             r"(?i:(?:tu|vous)(?: t'| te| vous| nous)? ?(?P<what>(?!es |êtes|as |"
             r"avez|sais|savez)\w.+))"

@@ -179,6 +179,11 @@ GERMAN: Final = Lexicon(
     ),
     requests=(
         (
+            r"(?i:(?:ich|wir) (?:benötigen?|brauchen?|bräuchten?) (?:noch |dringend |von (?:ihnen|"
+            r"dir|euch) )+(?P<what>(?!zeit|geduld)\w.+))"
+        ),
+        r"(?P<what>\w+t (?:\w+ )?jemand (?!schon|eine idee)[^?]{3,})(?=\?)",
+        (
             r"(?i:(?:wärst du so (?:nett|lieb|gut) und|könn(?:test|ten|tet|te)|kannst|"
             r"kannste|könntste|könnt|können|würd(?:est|en|et|e)|magst|mögen|mögt|wür?dest|"
             r"kann) (?:du|sie|ihr|jemand|einer|eine|wer|bitte jemand|(?-i:(?P<who>{name})))(?: "
@@ -381,8 +386,11 @@ GERMAN: Final = Lexicon(
         r"(?P<who>{name}(?:(?:,| und) {name}){0,3}) (?P<what>{present} .+)",
         rf"(?P<what>{_PRESENT}) (?P<who>{{name}}) .+",
     ),
-    listed=(r"(?P<what>[^;:!?]*?{verbs})\s*(?=$|[(,.!–-]|: )",),
-    more=r"(?P<what>(?:{present} .+|[^,;:!?]+{verbs}.*))",
+    listed=(r"(?P<what>[^;:!?]*?{verbs})\s*(?=$|[(,.!–\d-]|: )",),
+    more=(
+        r"(?P<what>(?:{present} .+|[a-zäöüß]+e (?:die|den|das|dir|euch|Ihnen|ihn|sie) .+|"
+        r"[^,;:!?]+{verbs}.*))"
+    ),
     general=(
         r"(?i:\bman (?:muss|müsse|sollte|soll|darf|kann)|muss man|heißt es|sprichwort|"
         r"\bfrüher\b|"
@@ -400,7 +408,8 @@ GERMAN: Final = Lexicon(
         r"vergesst|denk(?:t|en sie)?(?: bitte)? (?:dran|daran|an)|jemand (?:muss|müsste|sollte|"
         r"soll)|wenn (?=[A-ZÄÖÜ]\w+ |jemand|du|ihr|sie)|"
         r"ich bitte|wir bitten|es müsste|es muss|(?:suchen|brauchen) wir|wären sie|wärst du)\b)"
-        r"|(?<=, ){name}(?= (?i:soll|muss|übernimmt|kümmert sich)\b)"
+        r"|(?<=[ ,])(?:Herrn?|Frau|Dr\.) [A-ZÄÖÜ]\w+(?= (?i:soll|muss|wird) )|(?<=, ){name}(?= "
+        r"(?i:soll|muss|übernimmt|kümmert sich)\b)"
     ),
     asks=(
         r"(?i:(?:und |also |nur )?wer (?:kann |könnte |will |möchte |würde |macht "
@@ -517,7 +526,8 @@ GERMAN: Final = Lexicon(
         r"versicherung|eigentümer(?:in)?|zuständig)\b.{0,30}: |"
         r"im preis (?:enthalten|inbegriffen)|(?:ist|sind) (?:nicht (?:erlaubt|gestattet|"
         r"zulässig)|"
-        r"verboten|untersagt)|bleiben gültig|allergisch|garantie bis|gültig bis)"
+        r"verboten|untersagt)|(?:darf|dürfen) (?:nur )?bis|bleiben gültig|allergisch|garantie "
+        r"bis|gültig bis)"
     ),
     places=r"\w+\W+\w+\W+\w+",
     projects=(
@@ -686,7 +696,10 @@ GERMAN: Final = Lexicon(
             ),
             _order,
         ),
-        (rf"(?P<verb>{_PRESENT}) (?P<rest>(?!man\b|[^,;:]*\b[a-zäöü]+en$)[^,;:]+)", _order),
+        (
+            (rf"(?P<verb>{_PRESENT}|(?i:{_IMPERATIVE})e) (?P<rest>(?!man\b|[^,;:]*\b[a-zäöü]+en$)[^,;:]+)"),
+            _order,
+        ),
         (
             r"(?P<np>\w+)(?P<verb>(?<=\w\w\w)ung) (?:der|des|von|unserer|Ihrer) (?P<rest>.+)",
             lambda match: f"{match['rest']} {match['np'].lower()}en",

@@ -155,6 +155,27 @@ SPANISH: Final = Lexicon(
     ),
     requests=(
         (
+            r"(?i:(?:nos|me) faltan?(?: aún| todavía| también)* (?P<what>(?:su|sus|tu|"
+            r"tus|vuestr\w+) \w.+))"
+        ),
+        (
+            r"(?P<who>{name}) (?i:(?:nos|me|os|te) debe)(?: aún| todavía)? (?P<what>(?:el|la|"
+            r"los|las|un|una|su|sus) .+)"
+        ),
+        (
+            r"(?i:(?:buscamos|se buscan?|necesitamos) (?:\w+ ){1,2}(?:para|que) (?P<what>(?!nada)"
+            r"\w.+))"
+        ),
+        (
+            r"(?i:¿?\s*(?:me|nos|le|les) (?P<what>(?:\w+áis|\w+éis|\w{3,}[ae]s) (?:el|la|los|"
+            r"las|un|una|tu|vuestr\w)\b[^?]+)(?=\?))"
+        ),
+        (
+            r"(?i:¿?\s*alguien (?:me |nos |le |lo |la |les )(?:puede|podría|quiere) "
+            r"(?P<what>{verbs}.*))"
+        ),
+        r"(?i:(?:me )?paso (?:yo )?(?:a )?(?:por|a buscar|a recoger) (?P<what>\w.+))",
+        (
             r"(?i:que) (?P<who>{name}) (?P<what>(?:me |nos |le |les |lo |la |se )?(?!sea|esté|"
             r"haya|tenga)[a-záéíóúüñ]+(?:a|e|an|en)\b \S.*)"
         ),
@@ -329,6 +350,7 @@ SPANISH: Final = Lexicon(
             r"(?i:tiene que|tienen que|debe|deben|deberá|deberán|ha de|tendrá que) "
             r"(?P<what>(?!(?i:no|ser|estar|haber)\b){verbs}.*)"
         ),
+        r"(?P<who>{name}) (?P<what>(?:la|lo|las|los) [a-záéíóúüñ]{3,}[ae])\W*$",
         (
             rf"(?P<who>{{name}}(?:(?:,| y| e) {{name}}){{0,3}}),? (?:ya |también |nos |os |le "
             rf"|les |lo |la |se )?(?P<what>{_FUTURE} .+)"
@@ -549,7 +571,9 @@ SPANISH: Final = Lexicon(
         r"manual|botiquín|mando|repuestos?|copia)\b.{0,30}? (?:está|están|queda|quedan|cuelga|"
         r"cuelgan) .{0,15}?\b(?:en|sobre|bajo|detrás|debajo|junto|dentro|encima)\b|"
         r"^(?:caser[oa]|proveedor(?:a)?|contacto|médico|portero|portera|seguro|fontanero|"
-        r"dueñ[oa])\b.{0,30}: |incluid[oa]s? en el precio|no se permiten?|(?:está|están) "
+        r"dueñ[oa])\b.{0,30}: |incluid[oa]s? en el precio|no se (?:permiten?|admiten?)|"
+        r"puede[n]? "
+        r"(?:conservarse|recogerse|guardarse)|(?:está|están) "
         r"prohibid[oa]s?|al[eé]rgic|garantía hasta|"
         r"válid[oa] hasta|cierra los|abre (?:de|los)|hasta (?:enero|febrero|marzo|abril|mayo|"
         r"junio|julio|agosto|septiembre|octubre|noviembre|diciembre)$)"
