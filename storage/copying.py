@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from storage.changes import drop_triggers, make_triggers
 from storage.devices.nodes import LIVING_NODES
 from storage.kernel.address import SERVER, shown
-from storage.kernel.columns import BrokenDocument
+from storage.kernel.columns import BrokenDocument, json_text
 from storage.kernel.database import Busy, Conflict, Unavailable, file_of, held_alone
 from storage.kernel.migrate import change_file, revision_in, revisions, upgrade
-from storage.kernel.postgres import json_text, run_once
+from storage.kernel.postgres import run_once
 from storage.schema import changes, leases, metadata
 
 ROWS: Final = 500  # of one INSERT

@@ -97,6 +97,23 @@ class Doc(sa.TypeDecorator[Any]):
         return BrokenDocument(value)
 
 
+# PostgreSQL stores every character but U+0000, which a device may send. It becomes U+FFFD.
+_NUL_IN_JSON = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+
+
+def json_text(value: object) -> str:
+    """Return *value* as JSON that JSONB accepts: NaN becomes null, U+0000 becomes U+FFFD."""
+    text = msgspec.json.encode(value).decode()
+    return _NUL_IN_JSON.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
+
+
+def as_stored(c: sa.Connection, value: Any) -> Any:
+    """Return the value that a ``Doc`` column of this database returns after *value* was written."""
+    return msgspec.json.decode(
+        json_text(value) if c.dialect.name == "postgresql" else msgspec.json.encode(value)
+    )
+
+
 class Flag(sa.TypeDecorator[bool]):
     """True or false: BOOLEAN on PostgreSQL, 0 or 1 on SQLite."""
 

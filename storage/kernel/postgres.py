@@ -8,7 +8,6 @@ be repeated.
 """
 
 import asyncio
-import re
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
+from storage.kernel.columns import json_text
 from storage.kernel.database import CAUSE, Busy, Unavailable, sqlstate, translated
 from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
 
@@ -429,16 +429,6 @@ _STATEMENT_AT = "said_at"  # key of the last statement's time in the connection'
 
 def _note_time(connection: sa.Connection, *_statement: object) -> None:
     connection.info[_STATEMENT_AT] = anyio.current_time()
-
-
-# PostgreSQL stores every character but U+0000, which a device may send. It becomes U+FFFD.
-_NUL_IN_JSON = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-
-
-def json_text(value: object) -> str:
-    """Return *value* as JSON that JSONB accepts: NaN becomes null, U+0000 becomes U+FFFD."""
-    text = msgspec.json.encode(value).decode()
-    return _NUL_IN_JSON.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
 def _without_nul(

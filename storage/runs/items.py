@@ -6,6 +6,7 @@ plans a unit. A pure function that is passed in makes the decisions (``hub.runs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -222,6 +223,13 @@ QUOTED = _ELSEWHERE.where(
     items.c.device_id == sa.bindparam("device"),
     items.c.user_id + "" == sa.bindparam("user"),
 )
+# One statement, because each costs the hub and a server more than its rows.
+NEAR = sa.union_all(
+    *(
+        query.add_columns(sa.literal_column(str(part), sa.Integer).label("part"))
+        for part, query in enumerate((OF_UNIT, ALIKE, QUOTED))
+    )
+)
 OF_DAY = (
     _ELSEWHERE.where(
         items.c.user_id == sa.bindparam("user"),
@@ -243,14 +251,16 @@ def unknown_likeness(quote_hash: str) -> str:
 def known_items(c: sa.Connection, finder: Finder, found: Iterable[FoundItem]) -> Known:
     """Return the known items of a unit, and those similar to the items found in it."""
     mine = {"user": finder.user_id, "device": finder.device_id, "unit": finder.unit_key}
-    here = _in_order(c.execute(OF_UNIT, mine | {"agent": finder.agent_id}))
+    likenesses = [*in_parts(sorted({item.likeness for item in found}))]
+    quotes = [*in_parts(sorted({item.words_hash for item in found}))]
+    here: list[KnownItem] = []
     elsewhere: dict[str, KnownItem] = {}
-    for part in in_parts(sorted({item.likeness for item in found})):
-        alike = _in_order(c.execute(ALIKE, mine | {"likenesses": part}))
-        elsewhere |= {one.row.id: one for one in alike}
-    for part in in_parts(sorted({item.words_hash for item in found})):
-        quoted = _in_order(c.execute(QUOTED, mine | {"quotes": part}))
-        elsewhere |= {one.row.id: one for one in quoted}
+    for alike, quoted in zip_longest(likenesses or [()], quotes, fillvalue=()):
+        sought = {"agent": finder.agent_id, "likenesses": alike, "quotes": quoted}
+        rows = c.execute(NEAR, mine | sought).all()
+        here = _in_order(row for row in rows if row.part == 0)
+        for part in (1, 2):
+            elsewhere |= {one.row.id: one for one in _in_order(row for row in rows if row.part == part)}
     days = sorted({(item.table, item.date_ms // DAY_MS) for item in found if item.date_ms is not None})
     for table, day in days if len(days) <= MOST_DAYS else ():
         # A day in the user's time zone may overlap the UTC days before and after.

@@ -15,16 +15,25 @@ from storage.agents.schema import agents
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
 from storage.devices.schema import users
-from storage.kernel.columns import Int, in_parts
+from storage.kernel.columns import Int, as_stored, in_parts
 from storage.kernel.database import Conflict
 from storage.kernel.many_rows import execute_for_each
-from storage.kernel.rows import values_of
+from storage.kernel.rows import columns_of, values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.excerpts import SealedExcerpt, put_excerpts
-from storage.runs.items import Decide, Decision, Finder, FoundItem, ItemRow, known_items, write_items
-from storage.runs.runs import HeldRun, advance, check_held
+from storage.runs.items import (
+    Decide,
+    Decision,
+    Finder,
+    FoundItem,
+    ItemRow,
+    PlannedCall,
+    known_items,
+    write_items,
+)
+from storage.runs.runs import HeldRun, advance, check_held, is_held, stale
 from storage.runs.schema import run_calls, run_units, runs, unit_ledger
-from storage.runs.units import ADD_UNIT, fail_unit, find_unit, settle_unit
+from storage.runs.units import ADD_UNIT, UnitRow, fail_unit, settle_unit
 
 
 class ItemCaps(msgspec.Struct, frozen=True):
@@ -46,10 +55,10 @@ class UnitPlan(msgspec.Struct, frozen=True):
 
 Seal = Callable[[ItemRow], SealedExcerpt | None]
 
-HELD_ELSEWHERE = (
-    sa.select(run_calls.c.call_id, runs.c.id, runs.c.state)
+STORED = (
+    sa.select(run_calls.c.call_id, run_calls.c.run_id, run_calls.c.state, runs.c.state.label("run_state"))
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
-    .where(AMONG, run_calls.c.run_id != sa.bindparam("run"))
+    .where(AMONG)
     .order_by(run_calls.c.call_id)
     .with_for_update(of=run_calls)  # if two runs plan the same call at once, one of them adopts it
 )
@@ -77,42 +86,45 @@ ADD_CALLS = sa.insert(run_calls)
 IDS_OF_UNIT = sa.select(run_calls.c.call_id).where(*OF_UNIT)
 UNSENT_OF_UNIT = IDS_OF_UNIT.where(run_calls.c.state == CallState.PLANNED)
 DROP = sa.delete(run_calls).where(AMONG)
-DROP_ANSWERED = sa.delete(run_calls).where(AMONG, run_calls.c.state == CallState.ACKED)
+_EXTRACTED = (
+    *("content_hash", "size_bytes", "state", "calls_planned", "calls_settled", "items_known", "notes"),
+    *("awaits", "is_behind", "error", "began_at", "read_at", "planned_at", "updated_at"),
+)
 EXTRACT = (
     sa.update(run_units)
     .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
     .values(
-        state=UnitState.EXTRACTED,
-        content_hash=sa.bindparam("digest"),
-        size_bytes=sa.bindparam("size"),
-        attempts=run_units.c.attempts + 1,
-        calls_planned=sa.bindparam("planned"),
-        calls_settled=sa.bindparam("answered"),
-        items_known=sa.bindparam("known"),
-        notes=sa.bindparam("all_notes"),
-        awaits=sa.bindparam("awaited"),
-        is_behind=sa.bindparam("behind"),
-        error=None,
-        began_at=sa.bindparam("began"),
-        read_at=sa.bindparam("read"),
-        planned_at=sa.bindparam("now"),
-        updated_at=sa.bindparam("now"),
+        {name: sa.bindparam(f"new_{name}", type_=run_units.c[name].type) for name in _EXTRACTED}
+        | {"attempts": run_units.c.attempts + 1}
     )
 )
 
-FINDER = (
-    sa.select(agents.c.user_id, runs.c.agent_id, runs.c.device_id, runs.c.config_fingerprint)
-    .join_from(runs, agents)
-    .where(runs.c.id == sa.bindparam("run"))
+HOLD = (
+    sa.update(runs)
+    .where(*is_held)
+    .values(updated_at=sa.bindparam("now"))
+    .returning(
+        runs.c.agent_id,
+        runs.c.device_id,
+        runs.c.config_fingerprint,
+        runs.c.crash_count,
+        sa.select(agents.c.user_id).where(agents.c.id == runs.c.agent_id).scalar_subquery().label("user_id"),
+    )
 )
 # Serializes plans of a user's units, so that the later plan sees the items of the earlier. Rows that refer to
-# the user do not wait.
-LOCK_USER = sa.select(users.c.id).where(users.c.id == sa.bindparam("user")).with_for_update(key_share=True)
+# the user do not wait. The unit does not change during a wait, because its run is locked.
+LOCK_USER = (
+    sa.select(*columns_of(UnitRow, run_units))
+    .select_from(users)
+    .outerjoin(
+        run_units,
+        sa.and_(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")),
+    )
+    .where(users.c.id == sa.bindparam("user"))
+    .with_for_update(of=users, key_share=True)
+)
 PLANNED_IN_RUN = sa.select(sa.func.coalesce(sa.func.sum(run_units.c.calls_planned), 0)).where(
     run_units.c.run_id == sa.bindparam("run")
-)
-KNOWN_BEFORE = sa.select(run_units.c.items_known).where(
-    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit")
 )
 COUNT_KNOWN = (
     sa.update(runs)
@@ -176,38 +188,50 @@ def plan_unit(
         Conflict: another run that has not ended holds one of the calls.
         In each case nothing was written.
     """
-    check_held(c, held)
-    before = find_unit(c, held.id, unit_key)
+    run = c.execute(HOLD, {"run": held.id, "held": held.fence, "now": at}).one_or_none()
+    if run is None:
+        raise stale(held)
+    here = {"run": held.id, "unit": unit_key, "now": at}
+    row = c.execute(LOCK_USER, here | {"user": run.user_id}).one()
+    before = None if row.unit_key is None else UnitRow(*row)
     is_retried = before is not None and before.state is UnitState.FAILED
     if before is not None and before.state is not UnitState.EXTRACTED:
         pending = UNIT.after(before.state, UnitEvent.RETRIED) if is_retried else before.state
         UNIT.after(pending, UnitEvent.PLANNED)
-    decisions = _decisions(c, held, unit_key, found, decide, at)
-    decisions, left_out = _capped(c, held, decisions, caps)
+    finder = Finder(
+        user_id=run.user_id,
+        agent_id=run.agent_id,
+        device_id=run.device_id,
+        run_id=held.id,
+        unit_key=unit_key,
+        config_fingerprint=run.config_fingerprint,
+        at=at,
+    )
+    decisions, left_out = _capped(c, held, decide(known_items(c, finder, found)), caps)
     calls = [one.call for one in decisions if one.call is not None]
-    ids = [call.call_id for call in calls]
-    for part in in_parts(
-        [one.after.call_id for one in decisions if one.after is not None and one.before is None]
-    ):
-        c.execute(DROP_ANSWERED, {"calls": part})
-    adopted = _of_earlier_runs(c, held, ids)
-    here = {"run": held.id, "unit": unit_key, "now": at}
-    if before is None:
-        unit = {"run_id": held.id, "unit_key": unit_key, "content_hash": content_hash}
-        c.execute(ADD_UNIT, unit | {"state": UNIT.initial, "updated_at": at})
+    adopted = _of_earlier_runs(c, held, decisions)
+    is_new = before is None and not adopted
+    unit = {
+        "content_hash": content_hash,
+        "size_bytes": size_bytes,
+        "state": UnitState.EXTRACTED,
+        "notes": dict(notes or {}) | ({"left_out": left_out} if left_out else {}) or None,
+        "awaits": sorted({one.awaits for one in decisions if one.awaits is not None}),
+        "is_behind": int(any(one.is_behind for one in decisions)),
+        "error": None,
+        "began_at": began_at,
+        "read_at": read_at,
+        "planned_at": at,
+        "updated_at": at,
+    }
+    without_call = [one for one in decisions if one.call is None]
+    present: set[str] = set()
+    if is_new:
+        known = _count_known(c, held, without_call, present, 0)
+        counts = {"calls_planned": len(calls), "calls_settled": 0, "items_known": known, "attempts": 1}
+        c.execute(ADD_UNIT, {"run_id": held.id, "unit_key": unit_key} | unit | counts)
     else:
-        unsent = c.execute(UNSENT_OF_UNIT, here).scalars()
-        for part in in_parts([call_id for call_id in unsent if call_id not in ids]):
-            c.execute(DROP, {"calls": part})
-    for part in in_parts(adopted):
-        c.execute(ADOPT, here | {"calls": part})
-    for part in in_parts(ids):
-        c.execute(ASK_AGAIN, {"calls": part, "now": at})
-    if adopted:
-        carried = {call.call_id: call.payload for call in calls}
-        c.execute(REMIND, [{"call": call_id, "carried": carried[call_id]} for call_id in adopted])
-    has_calls = before is not None or bool(adopted)
-    present = set(c.execute(IDS_OF_UNIT, here).scalars()) if has_calls else set()
+        present = _calls_of_before(c, here, before, calls, adopted)
     fresh = [call for call in calls if call.call_id not in present]
     if fresh:
         common = {"run_id": held.id, "unit_key": unit_key, "updated_at": at}
@@ -218,43 +242,55 @@ def plan_unit(
         _write_excerpts(c, decisions, seal, at)
     if calls:
         c.execute(OUTDATED, here | {"digest": content_hash})
-    has_calls = has_calls or bool(calls)
-    total, still_open, _ = count_calls(c, held.id, unit_key) if has_calls else (0, 0, {})
-    counted = 0 if before is None else c.execute(KNOWN_BEFORE, here).scalar_one()
-    known = _count_known(c, held, [one for one in decisions if one.call is None], present, counted)
-    all_notes = dict(notes or {}) | ({"left_out": left_out} if left_out else {})
-    c.execute(
-        EXTRACT,
-        here
-        | {"all_notes": all_notes or None}
-        | {"planned": total, "answered": total - still_open, "known": known}
-        | {"awaited": sorted({one.awaits for one in decisions if one.awaits is not None})}
-        | {"behind": int(any(one.is_behind for one in decisions))}
-        | {"digest": content_hash, "size": size_bytes, "began": began_at, "read": read_at},
-    )
+    if is_new:
+        still = sorted((_open_call(c, unit_key, call) for call in calls), key=_position)
+    else:
+        total, still_open, _ = count_calls(c, held.id, unit_key)
+        known = _count_known(c, held, without_call, present, 0 if before is None else before.items_known)
+        unit |= {"calls_planned": total, "calls_settled": total - still_open, "items_known": known}
+        c.execute(EXTRACT, here | {f"new_{name}": value for name, value in unit.items()})
+        still = [OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, here)] if still_open else []
     got_further = before is None or is_retried or bool(adopted or fresh)
-    advance(c, held, at=at, failed=-1 if is_retried else 0, got_further=got_further)
-    still = [OpenCall(*row) for row in c.execute(OPEN_CALLS_OF_UNIT, here)] if still_open else []
+    if is_retried or (got_further and run.crash_count):
+        advance(c, held, at=at, failed=-1 if is_retried else 0)
     is_settled = is_whole and not (still or left_out)
     settled = settle_unit(c, held, unit_key, at) if is_settled else None
     return UnitPlan(still, len(adopted), known, left_out, settled)
 
 
-def _decisions(
-    c: sa.Connection, held: HeldRun, unit_key: str, found: Sequence[FoundItem], decide: Decide, at: int
-) -> Sequence[Decision]:
-    user_id, agent_id, device_id, fingerprint = c.execute(FINDER, {"run": held.id}).one()
-    c.execute(LOCK_USER, {"user": user_id})
-    finder = Finder(
-        user_id=user_id,
-        agent_id=agent_id,
-        device_id=device_id,
-        run_id=held.id,
-        unit_key=unit_key,
-        config_fingerprint=fingerprint,
-        at=at,
-    )
-    return decide(known_items(c, finder, found))
+def _calls_of_before(
+    c: sa.Connection,
+    here: dict[str, Any],
+    before: UnitRow | None,
+    calls: Sequence[PlannedCall],
+    adopted: Sequence[CallId],
+) -> set[str]:
+    """Apply the new plan to the calls of the unit and of earlier runs. Return the ids of the unit's calls."""
+    carried = {call.call_id: call.payload for call in calls}
+    if before is None:
+        about = {"content_hash": "", "state": UNIT.initial, "updated_at": here["now"]}
+        c.execute(ADD_UNIT, {"run_id": here["run"], "unit_key": here["unit"]} | about)
+    else:
+        unsent = c.execute(UNSENT_OF_UNIT, here).scalars()
+        for part in in_parts([call_id for call_id in unsent if call_id not in carried]):
+            c.execute(DROP, {"calls": part})
+    for part in in_parts(adopted):
+        c.execute(ADOPT, here | {"calls": part})
+    for part in in_parts([*carried]):
+        c.execute(ASK_AGAIN, {"calls": part, "now": here["now"]})
+    if adopted:
+        c.execute(REMIND, [{"call": call_id, "carried": carried[call_id]} for call_id in adopted])
+    return set(c.execute(IDS_OF_UNIT, here).scalars())
+
+
+def _open_call(c: sa.Connection, unit_key: str, call: PlannedCall) -> OpenCall:
+    """Return a call as its row, which was just written, would be read."""
+    payload = as_stored(c, call.payload)
+    return OpenCall(call.call_id, unit_key, call.ordinal, call.table, payload, CallState.PLANNED, 0)
+
+
+def _position(call: OpenCall) -> tuple[int, str]:
+    return call.ordinal, call.call_id
 
 
 def _capped(
@@ -316,18 +352,22 @@ def _count_known(
     return count
 
 
-def _of_earlier_runs(c: sa.Connection, held: HeldRun, ids: Sequence[CallId]) -> list[CallId]:
-    """Return those of *ids* that ended runs planned.
+def _of_earlier_runs(c: sa.Connection, held: HeldRun, decisions: Sequence[Decision]) -> list[CallId]:
+    """Return the planned calls that ended runs planned too. Drop answered ones of items that are new here.
 
     Raises:
         Conflict: one of the runs has not ended, and will deliver its plan itself.
     """
-    elsewhere = [
-        row for part in in_parts(ids) for row in c.execute(HELD_ELSEWHERE, {"calls": part, "run": held.id})
-    ]
-    for call_id, run_id, state in elsewhere:
-        if state not in FINAL_RUN_STATES:
-            raise Conflict(f"call {call_id} is held by run {run_id}, which is {state}")
+    ids = {one.call.call_id for one in decisions if one.call is not None}
+    of_new = {one.after.call_id for one in decisions if one.after is not None and one.before is None}
+    rows = [row for part in in_parts(sorted(ids | of_new)) for row in c.execute(STORED, {"calls": part})]
+    lost = {row.call_id for row in rows if row.state is CallState.ACKED and row.call_id in of_new}
+    for part in in_parts(sorted(lost)):
+        c.execute(DROP, {"calls": part})
+    elsewhere = [row for row in rows if row.run_id != held.id and row.call_id in ids - lost]
+    for row in elsewhere:
+        if row.run_state not in FINAL_RUN_STATES:
+            raise Conflict(f"call {row.call_id} is held by run {row.run_id}, which is {row.run_state}")
     return [CallId(row.call_id) for row in elsewhere]
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.util import greenlet_spawn
 
-from storage.kernel.postgres import json_text
+from storage.kernel.columns import json_text
 
 _WAITING = {
     "execute",
