@@ -38,8 +38,9 @@ from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import DeviceTable, Tables
 from protocol.work import Action, Answer
 from storage.runs import plans
-from storage.runs.calls import CallAnswer, OpenCall, mark_sent, settle_calls
+from storage.runs.calls import CallAnswer, OpenCall, mark_sent
 from storage.runs.plans import ItemCaps, UnitPlan
+from storage.runs.units import settle_answers
 from storage.store import Store
 
 log = Channel(__name__)
@@ -68,12 +69,16 @@ _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 
 
 class _Sending:
-    """Call of a window. *sends*: attempts of this execution; *why*: what became of the last one."""
+    """Call of a window. *sends*: attempts of this execution; *why*: what became of the last one.
 
-    __slots__ = ("call", "is_done", "is_waiting", "payload", "sends", "why")
+    *is_of_whole*: nothing is missing of its unit.
+    """
 
-    def __init__(self, call: OpenCall) -> None:
+    __slots__ = ("call", "is_done", "is_of_whole", "is_waiting", "payload", "sends", "why")
+
+    def __init__(self, call: OpenCall, *, is_of_whole: bool) -> None:
         self.call = call
+        self.is_of_whole = is_of_whole
         self.payload = msgspec.convert(call.payload, CallPayload)
         self.sends = 0
         self.why = _NO_ANSWER
@@ -91,6 +96,7 @@ class Window:
     def __init__(self) -> None:
         self.room = BATCHES_IN_FLIGHT
         self.waiting: deque[_Sending] = deque()
+        self.done: set[str] = set()  # keys of units that were settled with their calls
         self.changed = anyio.Event()
 
     def take(self, most: int) -> list[_Sending]:
@@ -234,6 +240,8 @@ class Delivery:
         calls: Sequence[OpenCall],
         window: Window,
         interrupt: Interrupt,
+        *,
+        is_whole: bool = False,
     ) -> bool:
         """Send every call until it is answered, refused, or sent MAX_SENDS times.
 
@@ -241,13 +249,14 @@ class Delivery:
         flight are awaited.
 
         Args:
-            window: of the whole run.
+            window: of the whole run; notes in ``done`` if the unit was settled too.
+            is_whole: nothing is missing of the unit of the calls.
 
         Raises:
             LinkLost: the connection ended; unanswered calls stay open.
             StaleRun: another process has taken over the run.
         """
-        mine = [_Sending(call) for call in calls]
+        mine = [_Sending(call, is_of_whole=is_whole) for call in calls]
         window.waiting.extend(mine)
         try:
             while left := [one for one in mine if not one.is_done]:
@@ -269,7 +278,7 @@ class Delivery:
             while left:
                 window.room -= 1
                 try:
-                    left = await self._send(link, order, left)
+                    left = await self._send(link, order, window, left)
                 finally:
                     window.room += 1
                     window.notify()
@@ -280,7 +289,9 @@ class Delivery:
             window.put_back(batch)
             window.notify()
 
-    async def _send(self, link: DeviceLink, order: RunOrder, batch: Sequence[_Sending]) -> list[_Sending]:
+    async def _send(
+        self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[_Sending]
+    ) -> list[_Sending]:
         """Send calls once, and settle those that are answered for good. Return the others."""
         given_up = [one for one in batch if one.sends >= self._max_sends]
         settled = [_unknown(one) for one in given_up]
@@ -307,7 +318,7 @@ class Delivery:
             else:
                 settled.append(_settled(one, answer, link.epoch, order.tables))
                 done.append(one)
-        await self._settle(order, done, settled)
+        await self._settle(order, window, done, settled)
         if lost is not None:
             raise lost
         return left
@@ -346,11 +357,14 @@ class Delivery:
         return [answers[one.call.call_id] for one in batch]
 
     async def _settle(
-        self, order: RunOrder, sendings: Sequence[_Sending], answers: Sequence[CallAnswer]
+        self, order: RunOrder, window: Window, sendings: Sequence[_Sending], answers: Sequence[CallAnswer]
     ) -> None:
         if not answers:
             return
-        outcomes = await self._store.write(settle_calls, answers, at=now_ms(self._clock))
+        held, at = order.held(RunState.RUNNING), now_ms(self._clock)
+        whole = {one.call.unit_key for one in sendings if one.is_of_whole}
+        outcomes, done = await self._store.write(settle_answers, held, answers, at, whole=whole)
+        window.done |= done
         for one, answer, outcome in zip(sendings, answers, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 raise outcome

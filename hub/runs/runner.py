@@ -419,7 +419,14 @@ class Runner:
                 await unit.forget(unit.useless)
             attempt.is_full = attempt.is_full or "items_per_run" in plan.left_out
             if plan.settled is None:
-                await self.bring(attempt, reading.link, document.unit_key, plan.open_calls, interrupt)
+                await self.bring(
+                    attempt,
+                    reading.link,
+                    document.unit_key,
+                    plan.open_calls,
+                    interrupt,
+                    is_whole=plan.is_whole,
+                )
             else:
                 self._watch.changed(order.run_id)
         finally:
@@ -434,16 +441,22 @@ class Runner:
         unit_key: str,
         calls: Sequence[OpenCall],
         interrupt: Interrupt,
+        *,
+        is_whole: bool = False,
     ) -> None:
         """Deliver a unit's items and settle it, unless a stop left some of them unsent.
 
         While the device is disconnected, items from a mailbox wait in the outbox.
+
+        Args:
+            is_whole: nothing is missing of the unit, so that the last answer settles it.
         """
         if not calls:
             await self._settle(attempt, unit_key)
         elif link is not None:
+            deliver = partial(self._delivery.deliver, link, attempt.order, calls, attempt.window, interrupt)
             try:
-                if await self._delivery.deliver(link, attempt.order, calls, attempt.window, interrupt):
+                if await deliver(is_whole=is_whole):
                     await self._settle(attempt, unit_key)
             except Exception as exc:
                 is_lost = isinstance(gravest(exc), LinkLost | DeviceOffline)
@@ -483,6 +496,10 @@ class Runner:
         The unit becomes FAILED if a part of it could not be extracted.
         """
         order = attempt.order
+        if unit_key in attempt.window.done:
+            attempt.window.done.remove(unit_key)
+            self._watch.changed(order.run_id)
+            return
         unit = await self._store.read(find_unit, order.run_id, unit_key)
         notes = Notes(**unit.notes or {}) if unit is not None else Notes()
         if unit is not None and (missing := missing_of(notes)) is not None:

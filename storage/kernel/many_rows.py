@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql  # both databases take its form of ON CONFLICT
 
 _Bind = tuple[str, Callable[[Any], Any] | None, Any]
 _MOST: Final = 256  # statements in one shape of their parameters; there are about ten
@@ -35,6 +36,18 @@ def execute_for_each(c: sa.Connection, statement: sa.UpdateBase, rows: Sequence[
             for row in rows
         ],
     )
+
+
+def put(table: sa.Table) -> postgresql.Insert:
+    """Return a statement that inserts a row of *table*, or replaces the row with the same primary key."""
+    insert = postgresql.insert(table)
+    others = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
+    return insert.on_conflict_do_update(index_elements=[*table.primary_key], set_=others)
+
+
+def put_first(table: sa.Table) -> postgresql.Insert:
+    """Return a statement that inserts a row of *table*, unless there is one with the same primary key."""
+    return postgresql.insert(table).on_conflict_do_nothing(index_elements=[*table.primary_key])
 
 
 @lru_cache(maxsize=_MOST)

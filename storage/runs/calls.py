@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
-from protocol.lifecycles import CALL, CallEvent, CallState
+from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
 from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill_each
 from storage.runs.excerpts import drop_excerpts
 from storage.runs.items import note_answers, note_rows_deleted
-from storage.runs.runs import HeldRun, check_held
+from storage.runs.runs import HeldRun, check_held, units_counted
 from storage.runs.schema import items, run_calls, run_units, runs
 
 OPEN = (CallState.PLANNED, CallState.SENT)
@@ -99,12 +99,12 @@ class CallAnswer(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int | None = None
 
 
-class _Settled(NamedTuple):
+class SettledCall(NamedTuple):
     """Row of a call with its new state. *is_taken*: the device has the item."""
 
     call: Any
     after: CallState
-    result: Any
+    answer: CallAnswer
     is_taken: bool
 
 
@@ -119,6 +119,10 @@ CALLS = (
         run_calls.c.state,
         run_calls.c.action,
         runs.c.device_id,
+        runs.c.agent_id,
+        runs.c.config_fingerprint,
+        runs.c.fence,
+        runs.c.state.label("run_state"),
     )
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
     .order_by(runs.c.id, run_calls.c.call_id)
@@ -135,6 +139,7 @@ COUNT_SETTLED = (
     .where(run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key == sa.bindparam("unit"))
     .values(
         calls_settled=run_units.c.calls_settled + sa.bindparam("settled", type_=Int),
+        state=sa.func.coalesce(sa.bindparam("after", type_=sa.Text), run_units.c.state),
         updated_at=sa.bindparam("now"),
     )
 )
@@ -154,6 +159,7 @@ COUNT_ITEMS = (
     .values(
         items_created=runs.c.items_created + sa.bindparam("created", type_=Int),
         items_updated=runs.c.items_updated + sa.bindparam("updated", type_=Int),
+        **units_counted(done=sa.bindparam("done", type_=Int)),
         crash_count=0,
         updated_at=sa.bindparam("now"),
     )
@@ -164,13 +170,22 @@ def settle_calls(c: sa.Connection, answers: Sequence[CallAnswer], at: int) -> li
     """Settle calls by their answers, with as many statements as for one of them.
 
     An answer counts whatever the state of its run, and resets the run's crash count. ACKED also records in
-    the ledger that the device has the item.
+    the ledger that the device has the item. The units of the calls are settled by ``units``.
 
     Returns:
         For each answer: True; False if the call was settled before or is unknown; or why nothing of this
         answer was written: LinkLost if the device has reconnected since, and may have lost the call, which is
         sent again; IllegalTransition if the call was never marked as sent.
     """
+    outcomes, settled = judge_answers(c, answers)
+    write_settled(c, settled, at)
+    return outcomes
+
+
+def judge_answers(
+    c: sa.Connection, answers: Sequence[CallAnswer]
+) -> tuple[list[bool | HubError], list[SettledCall]]:
+    """Lock the runs of answered calls. Return the outcomes of ``settle_calls``, and the calls to write."""
     call_ids = sorted({answer.call_id for answer in answers})
     rows = (row for part in in_parts(call_ids) for row in c.execute(CALLS_BY_ID, {"calls": part}))
     open_ = {row.call_id: row for row in rows if row.state in OPEN}
@@ -178,8 +193,7 @@ def settle_calls(c: sa.Connection, answers: Sequence[CallAnswer], at: int) -> li
         c, {open_[one.call_id].device_id for one in answers if one.call_id in open_ and one.epoch}
     )
     outcomes: list[bool | HubError] = []
-    settled: list[_Settled] = []
-    written: list[CallAnswer] = []
+    settled: list[SettledCall] = []
     for answer in answers:
         call = open_.get(answer.call_id)
         if call is None:
@@ -196,29 +210,30 @@ def settle_calls(c: sa.Connection, answers: Sequence[CallAnswer], at: int) -> li
             if after in OPEN:
                 raise ValueError(f"{answer.event.name} does not settle a call")
             is_taken = after is CallState.ACKED and not answer.is_deleted
-            settled.append(_Settled(open_.pop(answer.call_id), after, answer.result, is_taken))
-            written.append(answer)
+            settled.append(SettledCall(open_.pop(answer.call_id), after, answer, is_taken))
             outcomes.append(True)
-    _settle(c, settled, at)
-    note_answers(
-        c,
-        {
-            one.call.call_id: answer.row_id
-            for one, answer in zip(settled, written, strict=True)
-            if one.is_taken
-        },
-        at,
-    )
-    note_rows_deleted(c, [answer.call_id for answer in written if answer.is_deleted], at)
+    return outcomes, settled
+
+
+def write_settled(
+    c: sa.Connection, settled: Sequence[SettledCall], at: int, *, done: Collection[tuple[RunId, str]] = ()
+) -> None:
+    """Write answered calls, and what follows for their items, units and runs.
+
+    Args:
+        done: units, by run and key, that become DONE with these answers.
+    """
+    _settle(c, settled, at, done)
+    note_answers(c, {one.call.call_id: one.answer.row_id for one in settled if one.is_taken}, at)
+    note_rows_deleted(c, [one.call.call_id for one in settled if one.answer.is_deleted], at)
     counters: dict[str, int] = {}
-    for one, answer in zip(settled, written, strict=True):
-        if answer.counter is not None:
-            counters[one.call.device_id] = max(answer.counter, counters.get(one.call.device_id, 0))
+    for one in settled:
+        if (counter := one.answer.counter) is not None:
+            counters[one.call.device_id] = max(counter, counters.get(one.call.device_id, 0))
     if counters:
         c.execute(
             NOTE_COUNTER, [{"device": device, "reported": counters[device]} for device in sorted(counters)]
         )
-    return outcomes
 
 
 def _epochs(c: sa.Connection, device_ids: Collection[str | None]) -> dict[str, int]:
@@ -230,24 +245,31 @@ def _epochs(c: sa.Connection, device_ids: Collection[str | None]) -> dict[str, i
     }
 
 
-def _settle(c: sa.Connection, settled: Sequence[_Settled], at: int) -> None:
+def _settle(
+    c: sa.Connection, settled: Sequence[SettledCall], at: int, done: Collection[tuple[RunId, str]] = ()
+) -> None:
     if not settled:
         return
     calls = [
-        {"call": one.call.call_id, "after": one.after, "answer": one.result, "now": at} for one in settled
+        {"call": one.call.call_id, "after": one.after, "answer": one.answer.result, "now": at}
+        for one in settled
     ]
     execute_for_each(c, SETTLE_CALL, calls)
     units = Counter((one.call.run_id, one.call.unit_key) for one in settled)
-    in_order = sorted(units.items())
-    c.execute(
-        COUNT_SETTLED, [{"run": run, "unit": unit, "settled": n, "now": at} for (run, unit), n in in_order]
-    )
-    taken = Counter((one.call.run_id, one.call.action) for one in settled if one.is_taken)
     counts = [
+        {"run": run, "unit": unit, "settled": n, "now": at}
+        | {"after": UnitState.DONE if (run, unit) in done else None}
+        for (run, unit), n in sorted(units.items())
+    ]
+    execute_for_each(c, COUNT_SETTLED, counts)
+    taken = Counter((one.call.run_id, one.call.action) for one in settled if one.is_taken)
+    ended = Counter(run for run, _ in done)
+    in_runs = [
         {"run": run, "created": taken[run, "insert"], "updated": taken[run, "update"], "now": at}
+        | {"done": ended[run]}
         for run in sorted({run for run, _ in units})
     ]
-    c.execute(COUNT_ITEMS, counts)
+    execute_for_each(c, COUNT_ITEMS, in_runs)
 
 
 class ReportedVerdict(msgspec.Struct, frozen=True):
@@ -297,13 +319,19 @@ def record_verdicts(
     )
     for part in in_parts([call_id for call_id in changed if reported[call_id] == "rejected"]):
         unanswered = c.execute(UNANSWERED, {"device": device_id, "calls": part}).all()
-        nothing = {"result": None, "error": None}
-        _settle(c, [_Settled(call, CallState.ACKED, nothing, is_taken=True) for call in unanswered], at)
+        _settle(c, [_taken_unanswered(call) for call in unanswered], at)
     if changed:
         common = {"device": device_id, "now": at}
         c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
         drop_excerpts(c, changed)
     return len(known)
+
+
+def _taken_unanswered(call: Any) -> SettledCall:
+    """Return a call as settled whose answer never came, although its device has the item."""
+    nothing = {"result": None, "error": None}
+    answer = CallAnswer(call_id=call.call_id, event=CallEvent.ACKED, result=nothing)
+    return SettledCall(call, CallState.ACKED, answer, is_taken=True)
 
 
 STATES_OF_UNIT = (

@@ -51,6 +51,7 @@ class UnitPlan(msgspec.Struct, frozen=True):
     known: int = 0  # extracted items without a call, because they are known
     left_out: dict[str, int] = {}  # new items beyond a limit, by the limit's name
     settled: UnitState | None = None  # if the plan settled the unit too
+    is_whole: bool = False  # the unit is done as soon as its device has taken all calls
 
 
 Seal = Callable[[ItemRow], SealedExcerpt | None]
@@ -253,9 +254,9 @@ def plan_unit(
     got_further = before is None or is_retried or bool(adopted or fresh)
     if is_retried or (got_further and run.crash_count):
         advance(c, held, at=at, failed=-1 if is_retried else 0)
-    is_settled = is_whole and not (still or left_out)
-    settled = settle_unit(c, held, unit_key, at) if is_settled else None
-    return UnitPlan(still, len(adopted), known, left_out, settled)
+    is_whole = is_whole and not left_out
+    settled = settle_unit(c, held, unit_key, at) if is_whole and not still else None
+    return UnitPlan(still, len(adopted), known, left_out, settled, is_whole)
 
 
 def _calls_of_before(

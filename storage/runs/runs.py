@@ -404,29 +404,30 @@ is_held = (
     # a run that left execution is no longer held, although its fence is unchanged
     sa.text("runs." + EXECUTING),
 )
-_added = {name: sa.bindparam(name, type_=Int) for name in ("done", "skipped", "failed", "further")}
-_settled = (
-    runs.c.units_done
-    + runs.c.units_skipped
-    + runs.c.units_unchanged
-    + runs.c.units_failed
-    + _added["done"]
-    + _added["skipped"]
-    + _added["failed"]
-)
+
+
+def units_counted(**added: sa.BindParameter[int]) -> dict[str, sa.ColumnElement[Any]]:
+    """Return the columns of a run after more of its units are *done*, *skipped* or *failed*, by name."""
+    settled: sa.ColumnElement[Any] = runs.c.units_unchanged
+    for name in ("done", "skipped", "failed"):
+        settled = settled + runs.c[f"units_{name}"]
+    for more in added.values():
+        settled = settled + more
+    return {f"units_{name}": runs.c[f"units_{name}"] + more for name, more in added.items()} | {
+        "progress": sa.case(
+            (runs.c.units_total <= 0, runs.c.progress),  # only its device may know
+            (settled >= runs.c.units_total, 100.0),
+            else_=100.0 * settled / runs.c.units_total,
+        )
+    }
+
+
 ADVANCE = (
     sa.update(runs)
     .where(*is_held)
     .values(
-        units_done=runs.c.units_done + _added["done"],
-        units_skipped=runs.c.units_skipped + _added["skipped"],
-        units_failed=runs.c.units_failed + _added["failed"],
-        progress=sa.case(
-            (runs.c.units_total <= 0, runs.c.progress),  # only its device may know
-            (_settled >= runs.c.units_total, 100.0),
-            else_=100.0 * _settled / runs.c.units_total,
-        ),
-        crash_count=sa.case((_added["further"] > 0, 0), else_=runs.c.crash_count),
+        **units_counted(**{name: sa.bindparam(name, type_=Int) for name in ("done", "skipped", "failed")}),
+        crash_count=sa.case((sa.bindparam("further", type_=Int) > 0, 0), else_=runs.c.crash_count),
         updated_at=sa.bindparam("now"),
     )
 )

@@ -5,18 +5,20 @@ its first call is sent. A call is sent again with the same id until it is answer
 is neither lost nor delivered twice.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, IllegalTransition
+from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, RunId
-from protocol.lifecycles import UNIT, CallState, UnitEvent, UnitState
+from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.kernel.columns import in_parts
+from storage.kernel.many_rows import execute_for_each, put
 from storage.kernel.rows import Key, columns_of, fill_page, paged
-from storage.runs.calls import OF_UNIT, count_calls
+from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled
 from storage.runs.items import are_answered
 from storage.runs.runs import HeldRun, advance, check_held, record_error
 from storage.runs.schema import run_calls, run_units, runs, unit_ledger
@@ -233,16 +235,7 @@ REFUSALS = (
     .where(*OF_UNIT, run_calls.c.state.in_((CallState.REJECTED, CallState.UNKNOWN)))
     .order_by(run_calls.c.ordinal)
 )
-IN_LEDGER = (
-    sa.update(unit_ledger)
-    .where(unit_ledger.c.agent_id == sa.bindparam("agent"), unit_ledger.c.unit_key == sa.bindparam("unit"))
-    .values(
-        content_hash=sa.bindparam("digest"),
-        config_fingerprint=sa.bindparam("fingerprint"),
-        run_id=sa.bindparam("run"),
-        done_at=sa.bindparam("now"),
-    )
-)
+ENTER = put(unit_ledger)
 TRIED = (
     sa.update(unit_ledger)
     .where(unit_ledger.c.agent_id == sa.bindparam("agent"), unit_ledger.c.unit_key == sa.bindparam("unit"))
@@ -297,6 +290,53 @@ def settle_unit(
     return after
 
 
+ANSWERED_UNITS = sa.select(*columns_of(UnitRow, run_units), run_units.c.awaits, run_units.c.is_behind).where(
+    run_units.c.run_id == sa.bindparam("run"), run_units.c.unit_key.in_(sa.bindparam("keys", expanding=True))
+)
+
+
+def settle_answers(
+    c: sa.Connection, held: HeldRun, answers: Sequence[CallAnswer], at: int, *, whole: Collection[str] = ()
+) -> tuple[list[bool | HubError], set[str]]:
+    """Settle calls by their answers, and with them the units of a run that this completes.
+
+    A unit is settled if the device took all of its calls, and all with these answers; ``settle_unit`` settles
+    the others.
+
+    Args:
+        held: if another process has taken over the run, the answers count, but no unit is settled.
+        whole: keys of units of which no part is missing, and nothing waits for a model.
+
+    Returns:
+        The outcomes of ``settle_calls``, and the keys of the units that are DONE now.
+    """
+    outcomes, settled = judge_answers(c, answers)
+    mine = [
+        one
+        for one in settled
+        if (one.call.run_id, one.call.fence) == (held.id, held.fence)
+        and one.call.run_state in EXECUTING_RUN_STATES
+    ]
+    answered = Counter(one.call.unit_key for one in mine if one.is_taken and one.call.unit_key in whole)
+    done = [
+        row
+        for part in in_parts(sorted(answered))
+        for row in c.execute(ANSWERED_UNITS, {"run": held.id, "keys": part})
+        # of a unit with calls that were answered before, the states of those are not known here
+        if (row.state, row.calls_settled) == (UnitState.EXTRACTED, 0)
+        and row.calls_planned == answered[row.unit_key]
+    ]
+    keys = {row.unit_key for row in done}
+    write_settled(c, settled, at, done={(held.id, unit_key) for unit_key in keys})
+    entered = [
+        UnitRow(*unit) for *unit, awaits, is_behind in done if not is_behind and are_answered(c, awaits)
+    ]
+    if entered:
+        call = mine[0].call
+        _enter(c, call.agent_id, call.config_fingerprint, held.id, entered, at)
+    return outcomes, keys
+
+
 LEANING = (
     UNITS.add_columns(run_units.c.awaits)
     .where(
@@ -345,20 +385,17 @@ def _refusals(c: sa.Connection, run_id: RunId, unit_key: str) -> list[tuple[str,
 
 def _write_ledger(c: sa.Connection, run_id: RunId, unit: UnitRow, at: int) -> None:
     agent_id, fingerprint = c.execute(AGENT_OF_RUN, {"run": run_id}).one()
-    entry = {"agent": agent_id, "unit": unit.unit_key, "digest": unit.content_hash}
-    entry |= {"fingerprint": fingerprint, "run": run_id, "now": at}
-    if c.execute(IN_LEDGER, entry).rowcount == 0:
-        c.execute(
-            sa.insert(unit_ledger),
-            {
-                "agent_id": agent_id,
-                "unit_key": unit.unit_key,
-                "content_hash": unit.content_hash,
-                "config_fingerprint": fingerprint,
-                "run_id": run_id,
-                "done_at": at,
-            },
-        )
+    _enter(c, agent_id, fingerprint, run_id, [unit], at)
+
+
+def _enter(
+    c: sa.Connection, agent_id: AgentId, fingerprint: str, run_id: RunId, settled: Sequence[UnitRow], at: int
+) -> None:
+    """Add units to the ledger, in the order of their keys, against deadlocks."""
+    entry = {"agent_id": agent_id, "config_fingerprint": fingerprint, "run_id": run_id, "done_at": at}
+    about = {unit.unit_key: unit.content_hash for unit in settled}
+    rows = [entry | {"unit_key": key, "content_hash": about[key]} for key in sorted(about)]
+    execute_for_each(c, ENTER, rows)
 
 
 def _note_tried(c: sa.Connection, run_id: RunId, unit_key: str, at: int) -> None:

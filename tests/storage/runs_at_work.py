@@ -9,7 +9,7 @@ from storage.agents import agent_states
 from storage.devices import sessions
 from storage.kernel.database import Conflict
 from storage.runs import plans, run_claims, run_moves, run_pauses, units
-from storage.runs.calls import mark_sent
+from storage.runs.calls import CallAnswer, mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
@@ -166,6 +166,21 @@ class RunsAtWork(PeopleAndTime):
         for call_id, call in sorted(self.world.calls.items(), key=lambda found: found[0]):
             if call.state == "SENT":
                 self._answer(call_id, is_lost=choose(False, True))
+
+    @step(4, when=lambda self: self._open_calls("SENT"))
+    def answers_settle_whole_units(self, choose: Choose) -> None:
+        run = self.run(choose, "RUNNING")
+        sent = {id: call for id, call in self.world.calls_of(run).items() if call.state == "SENT"}
+        taken = [id for id in sorted(sent) if id in self.applied]
+        answers = [CallAnswer(call_id=CallId(id), event=CallEvent.ACKED) for id in taken]
+        with self.hub.transaction() as c:
+            _, done = units.settle_answers(c, held(run), answers, self.at, whole=UNITS)
+        for id in taken:
+            sent[id].state = "ACKED"
+            self.world.touch(run, self.at)
+        for unit in done:
+            assert set(self.world.calls_of(run, unit)) <= {*taken}
+            self.world.settle(run, unit, self.contents[run.id, unit], self.at)
 
     @step(2, when=lambda self: self.world.calls)
     def an_answer_comes(self, choose: Choose) -> None:

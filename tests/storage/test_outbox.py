@@ -2,6 +2,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -10,7 +11,7 @@ from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
 from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
-from storage.runs.calls import mark_sent, open_calls
+from storage.runs.calls import CallAnswer, mark_sent, open_calls
 from storage.runs.runs import HeldRun, StaleRun
 from storage.runs.schema import run_calls
 from storage.runs.units import (
@@ -21,6 +22,7 @@ from storage.runs.units import (
     first_units,
     ledger_entries,
     postponed_units,
+    settle_answers,
     settle_unit,
     skip_units,
     units_of,
@@ -209,6 +211,67 @@ def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Conne
     row = runs.get_run(c, held.id)
     assert (row.units_done, row.items_created) == (1, 2)
     assert known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
+
+
+def answered(
+    c: sa.Connection, held: HeldRun, *ids: str, event: CallEvent = CallEvent.ACKED, whole: str = "a.txt"
+) -> set[str]:
+    """Answer these calls at once; the keys of the units that this settled."""
+    mark_sent(c, held, [CallId(call_id) for call_id in ids], AT)
+    answers = [CallAnswer(call_id=CallId(call_id), event=event) for call_id in ids]
+    outcomes, done = settle_answers(c, held, answers, AT, whole={whole})
+    assert outcomes == [True] * len(ids)
+    return done
+
+
+def test_the_last_answer_settles_a_whole_unit_like_a_transaction_of_its_own(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    runs.note_progress(c, held, 4, AT)
+    for key in ("a.txt", "b.txt"):
+        plan(c, held, key, of=calls(f"{key}-1", f"{key}-2"))
+    assert answered(c, held, "a.txt-1", "a.txt-2") == {"a.txt"}
+    at_once, first = unit_of(c, held), runs.get_run(c, held.id)
+    answer(c, held, "b.txt-1", "b.txt-2")
+    settle_unit(c, held, "b.txt", AT)
+    assert at_once == msgspec.structs.replace(unit_of(c, held, "b.txt"), unit_key="a.txt")
+    assert (first.units_done, first.items_created, first.progress) == (1, 2, 25)
+    assert runs.get_run(c, held.id).progress == 50
+    assert known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1", "b.txt": "sha-1"}
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
+    assert runs.get_run(c, held.id).units_done == 2
+
+
+@pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
+def test_answers_settle_no_unit_of_which_an_item_was_not_taken(c: sa.Connection, event: CallEvent) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1"))
+    assert answered(c, held, "call-1", event=event) == set()
+    assert unit_of(c, held).state is UnitState.EXTRACTED
+    assert settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
+
+
+def test_answers_settle_no_unit_that_misses_a_part_or_an_answer(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1", "call-2"))
+    plan(c, held, "b.txt", of=calls("call-3"))
+    assert answered(c, held, "call-1") == set()
+    assert answered(c, held, "call-3") == set()  # of another unit than the whole one
+    assert {unit.state for unit in units_of(c, held.id)} == {UnitState.EXTRACTED}
+    assert runs.get_run(c, held.id).units_done == 0
+
+
+def test_answers_count_without_the_run_but_settle_none_of_its_units(c: sa.Connection) -> None:
+    agent = make_agent(c)
+    held = running(c, agent=agent)
+    plan(c, held, of=calls("call-1"))
+    mark_sent(c, held, [CallId("call-1")], AT)
+    run_moves.move(c, held, RunEvent.HUB_LOST, at=AT, actor="hub")
+    assert claim(c) is not None
+    answers = [CallAnswer(call_id=CallId("call-1"), event=CallEvent.ACKED)]
+    assert settle_answers(c, held, answers, AT, whole={"a.txt"}) == ([True], set())
+    assert (unit_of(c, held).state, unit_of(c, held).calls_settled) == (UnitState.EXTRACTED, 1)
+    assert known_units(c, agent.id, PROMPT_1) == {}
 
 
 def test_a_unit_without_items_is_done_as_well(c: sa.Connection) -> None:

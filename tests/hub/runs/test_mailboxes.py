@@ -484,7 +484,7 @@ class Killed(Exception):
 
 
 WRITES = (
-    *("plan_message", "move_cursor", "leave_out", "settle_calls", "settle_unit", "mark_sent"),
+    *("plan_message", "move_cursor", "leave_out", "settle_answers", "settle_unit", "mark_sent"),
     "adopt_left",
 )
 
