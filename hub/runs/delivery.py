@@ -71,14 +71,15 @@ _TABLE_TOOLS: Final = tuple(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)
 class _Sending:
     """Call of a window. *sends*: attempts of this execution; *why*: what became of the last one.
 
-    *is_of_whole*: nothing is missing of its unit.
+    *is_of_whole*: nothing is missing of its unit. *is_marked*: its plan marked it as sent, just now.
     """
 
-    __slots__ = ("call", "is_done", "is_of_whole", "is_waiting", "payload", "sends", "why")
+    __slots__ = ("call", "is_done", "is_marked", "is_of_whole", "is_waiting", "payload", "sends", "why")
 
-    def __init__(self, call: OpenCall, *, is_of_whole: bool) -> None:
+    def __init__(self, call: OpenCall, *, is_of_whole: bool, is_marked: bool) -> None:
         self.call = call
         self.is_of_whole = is_of_whole
+        self.is_marked = is_marked
         self.payload = msgspec.convert(call.payload, CallPayload)
         self.sends = 0
         self.why = _NO_ANSWER
@@ -98,6 +99,11 @@ class Window:
         self.waiting: deque[_Sending] = deque()
         self.done: set[str] = set()  # keys of units that were settled with their calls
         self.changed = anyio.Event()
+
+    @property
+    def is_free(self) -> bool:
+        """True if the next call is sent at once."""
+        return self.room > 0 and not self.waiting
 
     def take(self, most: int) -> list[_Sending]:
         """Take the next calls that fit into one frame: at least one, at most *most*."""
@@ -167,6 +173,7 @@ class Delivery:
         document: Document,
         found: Extraction,
         *,
+        window: Window,
         read_at: int,
         message: Message | None = None,
     ) -> UnitPlan:
@@ -176,6 +183,7 @@ class Delivery:
 
         Args:
             link: None if the device is disconnected; its capabilities are unknown then, so no row is updated.
+            window: of the run; the calls are marked as sent if it can send them next.
             read_at: when the document's text was read, in epoch milliseconds.
             message: the mail message that the document comes from; it is recorded as read.
 
@@ -226,6 +234,7 @@ class Delivery:
             notes=msgspec.to_builtins(notes),
             caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
             is_whole=missing_of(notes) is None and not notes.awaits_model,
+            most_sent=0 if link is None or not window.is_free else most_in_batch(link),
             at=now_ms(self._clock),
         )
         self._metrics.items_known.inc(plan.known)
@@ -242,6 +251,7 @@ class Delivery:
         interrupt: Interrupt,
         *,
         is_whole: bool = False,
+        is_marked: bool = False,
     ) -> bool:
         """Send every call until it is answered, refused, or sent MAX_SENDS times.
 
@@ -251,12 +261,14 @@ class Delivery:
         Args:
             window: of the whole run; notes in ``done`` if the unit was settled too.
             is_whole: nothing is missing of the unit of the calls.
+            is_marked: the calls are marked as sent by their plan.
 
         Raises:
             LinkLost: the connection ended; unanswered calls stay open.
             StaleRun: another process has taken over the run.
         """
-        mine = [_Sending(call, is_of_whole=is_whole) for call in calls]
+        is_marked = is_marked and window.is_free  # others may be settled before they are sent
+        mine = [_Sending(call, is_of_whole=is_whole, is_marked=is_marked) for call in calls]
         window.waiting.extend(mine)
         try:
             while left := [one for one in mine if not one.is_done]:
@@ -266,14 +278,15 @@ class Delivery:
                     return False
                 else:
                     await window.changed.wait()
+                for one in left:  # time has passed: those that still wait may be settled meanwhile
+                    one.is_marked = False
             return True
         finally:
             window.withdraw(mine)
 
     async def _send_next(self, link: DeviceLink, order: RunOrder, window: Window) -> None:
         """Send the next batch until each of its calls is settled."""
-        takes_batches = CapabilityName.TOOL_CALLS in link.capabilities
-        batch = left = window.take(MAX_BATCH_CALLS if takes_batches else SINGLE_CALLS)
+        batch = left = window.take(most_in_batch(link))
         try:
             while left:
                 window.room -= 1
@@ -296,10 +309,13 @@ class Delivery:
         given_up = [one for one in batch if one.sends >= self._max_sends]
         settled = [_unknown(one) for one in given_up]
         # Committed before the send: SENT only means that a call may have been sent.
-        ids = [one.call.call_id for one in batch if one.sends < self._max_sends]
-        held = order.held(RunState.RUNNING)
-        marked = {*await self._store.write(mark_sent, held, ids, at=now_ms(self._clock))} if ids else set()
+        marked = {one.call.call_id for one in batch if one.is_marked}
+        ids = [one.call.call_id for one in batch if one.sends < self._max_sends and not one.is_marked]
+        if ids:
+            held, at = order.held(RunState.RUNNING), now_ms(self._clock)
+            marked.update(await self._store.write(mark_sent, held, ids, at=at))
         for one in batch:  # the owner rejected the others meanwhile
+            one.is_marked = False
             one.is_done = one.call.call_id not in marked and one.sends < self._max_sends
         asked = [one for one in batch if one.call.call_id in marked]
         left: list[_Sending] = []
@@ -404,6 +420,11 @@ def _unknown(one: _Sending) -> CallAnswer:
     )
     result = {"result": None, "error": msgspec.to_builtins(error)}
     return CallAnswer(call_id=one.call.call_id, event=CallEvent.GIVEN_UP, result=result)
+
+
+def most_in_batch(link: DeviceLink) -> int:
+    """Return the number of calls that the device takes at once."""
+    return MAX_BATCH_CALLS if CapabilityName.TOOL_CALLS in link.capabilities else SINGLE_CALLS
 
 
 def can_update(capabilities: Collection[str]) -> bool:

@@ -408,6 +408,7 @@ class Runner:
                     order,
                     document,
                     found,
+                    window=attempt.window,
                     read_at=reading.read_at,
                     message=reading.message,
                 )
@@ -426,6 +427,7 @@ class Runner:
                     plan.open_calls,
                     interrupt,
                     is_whole=plan.is_whole,
+                    is_marked=plan.is_marked,
                 )
             else:
                 self._watch.changed(order.run_id)
@@ -443,6 +445,7 @@ class Runner:
         interrupt: Interrupt,
         *,
         is_whole: bool = False,
+        is_marked: bool = False,
     ) -> None:
         """Deliver a unit's items and settle it, unless a stop left some of them unsent.
 
@@ -450,13 +453,14 @@ class Runner:
 
         Args:
             is_whole: nothing is missing of the unit, so that the last answer settles it.
+            is_marked: the calls are marked as sent by their plan.
         """
         if not calls:
             await self._settle(attempt, unit_key)
         elif link is not None:
             deliver = partial(self._delivery.deliver, link, attempt.order, calls, attempt.window, interrupt)
             try:
-                if await deliver(is_whole=is_whole):
+                if await deliver(is_whole=is_whole, is_marked=is_marked):
                     await self._settle(attempt, unit_key)
             except Exception as exc:
                 is_lost = isinstance(gravest(exc), LinkLost | DeviceOffline)

@@ -52,6 +52,7 @@ class UnitPlan(msgspec.Struct, frozen=True):
     left_out: dict[str, int] = {}  # new items beyond a limit, by the limit's name
     settled: UnitState | None = None  # if the plan settled the unit too
     is_whole: bool = False  # the unit is done as soon as its device has taken all calls
+    is_marked: bool = False  # the calls are marked as sent
 
 
 Seal = Callable[[ItemRow], SealedExcerpt | None]
@@ -164,6 +165,7 @@ def plan_unit(
     caps: ItemCaps | None = None,
     is_whole: bool = False,
     seal: Seal | None = None,
+    most_sent: int = 0,
 ) -> UnitPlan:
     """Plan a unit that was read: EXTRACTED, with all its calls. Must be committed before the first send.
 
@@ -182,6 +184,8 @@ def plan_unit(
         caps: limits on new items.
         is_whole: all of the unit was read, and nothing waits for the model.
         seal: returns the excerpt around an item's quote; None: no excerpts are stored.
+        most_sent: up to so many calls of a unit that is new to the run are marked as sent, because they are
+            sent next.
 
     Raises:
         StaleRun: the run has another fence, or has ended.
@@ -234,8 +238,11 @@ def plan_unit(
     else:
         present = _calls_of_before(c, here, before, calls, adopted)
     fresh = [call for call in calls if call.call_id not in present]
+    is_marked = is_new and 0 < len(calls) <= most_sent
     if fresh:
-        common = {"run_id": held.id, "unit_key": unit_key, "updated_at": at}
+        common: dict[str, Any] = {"run_id": held.id, "unit_key": unit_key, "updated_at": at}
+        if is_marked:
+            common |= {"state": CallState.SENT, "sends": 1, "sent_at": at}
         rows = [values_of(call, run_calls, target_table=call.table, **common) for call in fresh]
         execute_for_each(c, ADD_CALLS, rows)
     write_items(c, decisions)
@@ -244,7 +251,7 @@ def plan_unit(
     if calls:
         c.execute(OUTDATED, here | {"digest": content_hash})
     if is_new:
-        still = sorted((_open_call(c, unit_key, call) for call in calls), key=_position)
+        still = sorted((_open_call(c, unit_key, call, is_marked) for call in calls), key=_position)
     else:
         total, still_open, _ = count_calls(c, held.id, unit_key)
         known = _count_known(c, held, without_call, present, 0 if before is None else before.items_known)
@@ -256,7 +263,7 @@ def plan_unit(
         advance(c, held, at=at, failed=-1 if is_retried else 0)
     is_whole = is_whole and not left_out
     settled = settle_unit(c, held, unit_key, at) if is_whole and not still else None
-    return UnitPlan(still, len(adopted), known, left_out, settled, is_whole)
+    return UnitPlan(still, len(adopted), known, left_out, settled, is_whole, is_marked)
 
 
 def _calls_of_before(
@@ -284,10 +291,11 @@ def _calls_of_before(
     return set(c.execute(IDS_OF_UNIT, here).scalars())
 
 
-def _open_call(c: sa.Connection, unit_key: str, call: PlannedCall) -> OpenCall:
+def _open_call(c: sa.Connection, unit_key: str, call: PlannedCall, is_marked: bool) -> OpenCall:
     """Return a call as its row, which was just written, would be read."""
+    state = CallState.SENT if is_marked else CallState.PLANNED
     payload = as_stored(c, call.payload)
-    return OpenCall(call.call_id, unit_key, call.ordinal, call.table, payload, CallState.PLANNED, 0)
+    return OpenCall(call.call_id, unit_key, call.ordinal, call.table, payload, state, int(is_marked))
 
 
 def _position(call: OpenCall) -> tuple[int, str]:
@@ -390,6 +398,7 @@ def plan_message(
     read_at: int | None = None,
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
+    most_sent: int = 0,
 ) -> UnitPlan:
     """Plan a mailbox message like ``plan_unit``, and record it as seen.
 
@@ -415,6 +424,7 @@ def plan_message(
         notes=notes,
         caps=caps,
         is_whole=is_whole,
+        most_sent=most_sent,
     )
     about: dict[str, Any] = {"version": version, "run_id": held.id, "at": at}
     if is_whole:

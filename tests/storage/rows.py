@@ -159,6 +159,7 @@ def plan(
     at: int = AT,
     notes: Mapping[str, object] | None = None,
     is_whole: bool = False,
+    most_sent: int = 0,
 ) -> UnitPlan:
     """The plan of a unit, written: these calls, whatever the ledger of items knows."""
     return plans.plan_unit(
@@ -172,6 +173,7 @@ def plan(
         decide=lambda known: [Decision(call=call) for call in of],
         at=at,
         is_whole=is_whole,
+        most_sent=most_sent,
     )
 
 

@@ -111,15 +111,20 @@ class RunsAtWork(PeopleAndTime):
             with pytest.raises(refused):
                 self._plan_calls(run, unit, content, ids)
             return
-        plan = self._plan_calls(run, unit, content, ids)
+        plan = self._plan_calls(run, unit, content, ids, most_sent=choose(0, 9))
         self.world.plan(run, unit, str(content), ids, self.at)
         self.contents[run.id, unit] = str(content)
+        for id in ids if plan.is_marked else ():
+            assert (state, others) == (None, [])
+            self.world.calls[id].state, self.world.calls[id].sends = "SENT", 1
         assert plan.adopted == len(others)
         still_open = {id for id, call in self.world.calls_of(run, unit).items() if call.is_open}
         assert {call.call_id for call in plan.open_calls} == still_open
         assert not still_open & {id for id, call in self.world.calls.items() if call.state == "ACKED"}
 
-    def _plan_calls(self, run: Run, unit: str, content: int, ids: list[str]) -> UnitPlan:
+    def _plan_calls(
+        self, run: Run, unit: str, content: int, ids: list[str], *, most_sent: int = 0
+    ) -> UnitPlan:
         with self.hub.transaction() as c:
             return plans.plan_unit(
                 c,
@@ -130,6 +135,7 @@ class RunsAtWork(PeopleAndTime):
                 found=(),
                 decide=lambda known: [Decision(call=_call(id, n)) for n, id in enumerate(ids)],
                 at=self.at,
+                most_sent=most_sent,
             )
 
     @step(when=has_run("RUNNING"))

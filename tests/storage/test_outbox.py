@@ -213,6 +213,17 @@ def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Conne
     assert known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
+def test_a_plan_marks_calls_as_sent_that_go_at_once(c: sa.Connection) -> None:
+    held = running(c)
+    written = plan(c, held, of=calls("call-1", "call-2"), most_sent=2)
+    assert written.is_marked
+    assert written.open_calls == open_calls(c, held.id)
+    assert [(call.state, call.sends) for call in written.open_calls] == 2 * [(CallState.SENT, 1)]
+    assert not plan(c, held, "b.txt", of=calls("call-3", "call-4"), most_sent=1).is_marked
+    assert not plan(c, held, "b.txt", of=calls("call-3"), most_sent=1).is_marked  # planned before
+    assert states_of_calls(c)["call-3"] is CallState.PLANNED
+
+
 def answered(
     c: sa.Connection, held: HeldRun, *ids: str, event: CallEvent = CallEvent.ACKED, whole: str = "a.txt"
 ) -> set[str]:

@@ -55,6 +55,29 @@ async def test_each_item_reaches_the_device_as_a_suggestion_with_its_quote(bench
         assert str(call.data["title"]) in call.source.quote
 
 
+async def test_a_file_with_items_costs_two_transactions_and_one_for_each_question(
+    store: Store, agent: AgentRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(store, agent, units_in_flight=1)
+    done: list[str] = []
+    for kind in ("read", "write"):
+        real = getattr(store, kind)
+
+        async def run(job: Any, *args: Any, real: Any = real, **named: Any) -> Any:
+            done.append(getattr(job, "func", job).__name__)
+            return await real(job, *args, **named)
+
+        monkeypatch.setattr(store, kind, run)
+    link = bench.connect(runs=folder(a="- [ ] call Anna\n\nSome prose.", b="- [ ] pay the rent\n- [ ] go"))
+
+    assert (await bench.run()).items_created == len(link.calls) == 3
+
+    of_files = done[done.index("find_answer") : done.index("postponed_units")]
+    of_model = ["find_answer", "record_answer"]
+    assert [name for name in of_files if name not in of_model] == 2 * ["plan_unit", "settle_answers"]
+    assert [of_files.count(name) for name in of_model] == 2 * [bench.model.asked]
+
+
 async def test_an_unchanged_folder_costs_one_manifest_and_nothing_else(bench: Bench) -> None:
     files = {"a": "- [ ] call Anna\n\nSome prose.", "b": "- [ ] pay the rent"}
     bench.connect(runs=folder(**files))
