@@ -24,7 +24,7 @@ from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.coordination import schema as coordination
 from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
-from storage.kernel.database import UnreadableRow
+from storage.kernel.database import UnreadableRow, lone
 from storage.kernel.rows import columns_of, fill, readable, reader
 from storage.runs import schema as run_schema
 from storage.schedules.schedule_rows import REMOVED
@@ -265,6 +265,7 @@ class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True):
 REVISIONS = sa.select(agents.c.id, agents.c.config_rev)
 
 
+@lone
 def revisions_on(c: sa.Connection, device_id: DeviceId) -> dict[AgentId, int]:
     """Return the ``config_rev`` of each agent of a device that is not archived."""
     query = REVISIONS.where(agents.c.device_id == device_id, agents.c.deleted_at.is_(None)).order_by(

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import NodeId
 from storage import audit
+from storage.kernel.database import lone
 from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
 from storage.schema import nodes, settings_revisions
 
@@ -41,6 +42,7 @@ NUMBER: Final = sa.select(sa.func.max(settings_revisions.c.number))
 NEWEST: Final = _REVISIONS.order_by(settings_revisions.c.number.desc()).limit(1)
 
 
+@lone
 def newest_number(c: sa.Connection) -> int:
     """Return the number of the newest revision; 0 without one."""
     return c.execute(NUMBER).scalar_one() or 0

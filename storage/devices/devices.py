@@ -15,6 +15,7 @@ from storage.agents.schema import agents
 from storage.devices.nodes import has_node, is_online
 from storage.devices.schema import device_keys, device_tokens, devices, users
 from storage.kernel.columns import Int, in_parts, listed
+from storage.kernel.database import lone
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
 
 LEFT: Final = "its device left"
@@ -240,6 +241,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
     return get_device(c, id)
 
 
+@lone
 def require_grant(c: sa.Connection, id: DeviceId, grant: Grant) -> None:
     """Check that the device has *grant*; raise NotGranted otherwise. An unknown device passes here."""
     row = c.execute(DEVICE, {"device": id}).one_or_none()
@@ -278,6 +280,7 @@ def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> boo
     return revoked
 
 
+@lone
 def dead_boots(c: sa.Connection, boot_id: BootId, *, is_alone: bool = False) -> list[BootId]:
     """Return hub processes that have connections of devices but live no more; never *boot_id*.
 
@@ -321,6 +324,7 @@ REVOKED = sa.union_all(
 )
 
 
+@lone
 def revoked_since(c: sa.Connection, since: int) -> list[Revocation]:
     """Return everything revoked at *since* (epoch milliseconds) or later."""
     return [Revocation(*row) for row in c.execute(REVOKED, {"since": since})]

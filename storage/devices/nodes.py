@@ -15,7 +15,7 @@ from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import BootId, DeviceId, NodeId, UserId
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, now_ms
-from storage.kernel.database import end_sessions
+from storage.kernel.database import end_sessions, lone
 from storage.kernel.migrate import revisions
 from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
 from storage.runs.schema import runs
@@ -467,6 +467,7 @@ def give_keys(c: sa.Connection, node_id: NodeId, sealed: bytes) -> None:
     c.execute(sa.update(nodes).where(nodes.c.id == node_id).values(sealed_keys=sealed))
 
 
+@lone
 def given_keys(c: sa.Connection, node_id: NodeId) -> bytes | None:
     """Return the keys that another node sealed for this one, if there are any."""
     return c.execute(sa.select(nodes.c.sealed_keys).where(nodes.c.id == node_id)).scalar_one_or_none()

@@ -19,6 +19,7 @@ from storage.devices.schema import device_keys as key_table
 from storage.devices.schema import device_tokens, devices
 from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.kernel.columns import listed
+from storage.kernel.database import lone
 from storage.runs import agreement, run_moves
 from storage.schedules import first_connects
 
@@ -247,6 +248,7 @@ def close_session(c: sa.Connection, device_id: DeviceId, epoch: int, at: int, *,
     return closed
 
 
+@lone
 def taken_from(c: sa.Connection, boot_id: BootId) -> list[Taken]:
     """Return devices that connected to another hub process than *boot_id*, or whose connection one closed."""
     found = c.execute(TAKEN, {"boot": boot_id})

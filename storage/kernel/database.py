@@ -41,6 +41,20 @@ def written_for(cause: str) -> Iterator[None]:
         CAUSE.reset(token)
 
 
+_LONE: Final[set[Callable[..., Any]]] = set()
+
+
+def lone(job: Callable[P, T]) -> Callable[P, T]:
+    """Mark a job that is one SELECT: a snapshot by itself, so that a server need not begin and end one."""
+    _LONE.add(job)
+    return job
+
+
+def is_lone(job: Callable[..., Any]) -> bool:
+    """Return True if the job is marked by ``lone``."""
+    return job in _LONE
+
+
 class StorageError(HubError):
     """Error: the database could not run the job. Nothing of the job was written."""
 

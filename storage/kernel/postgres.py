@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.columns import json_text
-from storage.kernel.database import CAUSE, Busy, Unavailable, sqlstate, translated
+from storage.kernel.database import CAUSE, Busy, Unavailable, is_lone, sqlstate, translated
 from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
 
 P = ParamSpec("P")
@@ -120,9 +120,11 @@ class PostgresDatabase:
 
     is_shared = True
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, is_pooled: bool = False) -> None:
         self._writing = engine
         self._reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # PgBouncer needs transactions, because each of them sets the time limits.
+        self._reading_once = self._reading if is_pooled else _without_transactions(engine)
         self._places = _Places(CONNECTIONS)
         self._is_closed = False
 
@@ -130,7 +132,8 @@ class PostgresDatabase:
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run *fn* in one snapshot; see ``Database.read``."""
-        return await self._run(self._reading, lambda c: fn(c, *args, **kwargs), is_write=False)
+        engine = self._reading_once if is_lone(fn) else self._reading
+        return await self._run(engine, lambda c: fn(c, *args, **kwargs), is_write=False)
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -180,7 +183,8 @@ async def open_postgres(url: str, *, session: str = "hub") -> AsyncIterator[Post
     _check_driver()
     await _migrate(url)
     limits = Limits(STATEMENT_MS, LOCK_MS, IDLE_MS, ANSWER_S)
-    database = PostgresDatabase(_engine(url, limits, session=session, pool_size=CONNECTIONS, max_overflow=0))
+    engine = _engine(url, limits, session=session, pool_size=CONNECTIONS, max_overflow=0)
+    database = PostgresDatabase(engine, is_pooled=without_pooler(url)[1])
     try:
         yield database
     finally:
@@ -418,6 +422,21 @@ def _engine(url: str, limits: Limits, *, session: str = "hub", **pool: Any) -> A
     return engine
 
 
+def _without_transactions(engine: AsyncEngine) -> AsyncEngine:
+    """Return the engine for jobs that are one SELECT: BEGIN and COMMIT cost more than most of these."""
+    once = engine.execution_options(isolation_level="AUTOCOMMIT")
+    sa.event.listen(once.sync_engine, "begin", lambda connection: connection.info.pop(_HAS_READ, None))
+    sa.event.listen(once.sync_engine, "before_cursor_execute", _check_once)
+    return once
+
+
+def _check_once(connection: sa.Connection, *statement: Any) -> None:
+    context = statement[3]
+    if connection.info.get(_HAS_READ) or context.isinsert or context.isupdate or context.isdelete:
+        raise AssertionError(f"a job marked as one SELECT executes more: {statement[1]}")
+    connection.info[_HAS_READ] = True
+
+
 def _set_limits(limits: sa.Select[Any], connection: sa.Connection) -> None:
     connection.execute(limits)
 
@@ -425,6 +444,9 @@ def _set_limits(limits: sa.Select[Any], connection: sa.Connection) -> None:
 # A machine that vanished is noticed within a minute, which releases its locks.
 _KEEPALIVES = {"tcp_keepalives_idle": "20", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "4"}
 _STATEMENT_AT = "said_at"  # key of the last statement's time in the connection's info
+
+
+_HAS_READ = "has_read"  # likewise, of a job that is one SELECT: that was executed
 
 
 def _note_time(connection: sa.Connection, *_statement: object) -> None:

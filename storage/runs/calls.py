@@ -12,6 +12,7 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
 from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
+from storage.kernel.database import lone
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill_each
 from storage.runs.excerpts import drop_excerpts
@@ -59,6 +60,7 @@ MARK_SENT = (
 )
 
 
+@lone
 def open_calls(c: sa.Connection, run_id: RunId) -> list[OpenCall]:
     """Return the calls of a run that are not settled, by unit and ordinal."""
     return fill_each(OpenCall, c.execute(OPEN_CALLS, {"run": run_id}))

@@ -19,6 +19,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, UserId
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts
+from storage.kernel.database import lone
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill, fill_each, values_of
 from storage.runs.calls import NOTE_COUNTER, ReportedVerdict, record_verdicts
@@ -272,6 +273,7 @@ TAKE = (
 DEVICES = sa.select(item_verdicts.c.device_id).where(sa.text(IS_OPEN)).distinct()
 
 
+@lone
 def devices_with_open(c: sa.Connection) -> list[DeviceId]:
     """Return the devices for which verdicts are open."""
     return [DeviceId(id) for id in c.execute(DEVICES).scalars()]

@@ -16,6 +16,7 @@ from storage.agents import agent_states
 from storage.agents.schema import agents
 from storage.devices.schema import users
 from storage.kernel.columns import Int, in_parts
+from storage.kernel.database import lone
 from storage.kernel.rows import columns_of, fill_each, values_of
 from storage.runs.runs import Usage
 from storage.runs.schema import model_answers, model_batches, model_calls, run_units, runs
@@ -92,6 +93,7 @@ def spent_since(c: sa.Connection, since: int, *, agent_id: AgentId | None = None
     return Spent(tokens=int(tokens), cost_nanos=int(cost))
 
 
+@lone
 def spent_by_run(c: sa.Connection, run_id: RunId) -> Spent:
     """Return tokens and cost of the run so far."""
     row = c.execute(
@@ -317,6 +319,7 @@ FORGET = sa.delete(model_answers).where(
 )
 
 
+@lone
 def find_answer(
     c: sa.Connection, agent_id: AgentId, question: str, at: int
 ) -> tuple[JournaledAnswer, bool] | None:

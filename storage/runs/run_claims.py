@@ -19,7 +19,7 @@ from storage.connectors.schema import connectors, credentials
 from storage.devices.nodes import is_online
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, listed, now_ms
-from storage.kernel.database import UnreadableRow
+from storage.kernel.database import UnreadableRow, lone
 from storage.kernel.rows import fill, readable, sparing, texts
 from storage.runs import run_locks
 from storage.runs.run_locks import (
@@ -291,6 +291,7 @@ class _Candidate(msgspec.Struct, frozen=True):
         return -self.priority, self.rank, self.eligible_at, self.id
 
 
+@lone
 def is_any_waiting(c: sa.Connection, *, boot_id: BootId, at: int) -> bool:
     """Return True if the time of a queued run has come that this process might claim. Only reads.
 

@@ -16,6 +16,7 @@ from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.kernel.columns import in_parts
+from storage.kernel.database import lone
 from storage.kernel.many_rows import execute_for_each, put
 from storage.kernel.rows import Key, columns_of, fill_page, paged
 from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled
@@ -131,11 +132,13 @@ def renew_entries(c: sa.Connection, held: HeldRun, unit_keys: Sequence[str], at:
         c.execute(RENEW, {"run": held.id, "keys": part, "old": at - RENEWED_AFTER_MS, "now": at})
 
 
+@lone
 def units_of(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
     """Return the units (files or mails) of a run in the order of their keys."""
     return [UnitRow(*row) for row in c.execute(UNITS, {"run": run_id})]
 
 
+@lone
 def postponed_units(c: sa.Connection, run_id: RunId) -> list[UnitRow]:
     """Return the units of a run whose text waits for the model, by key."""
     return [UnitRow(*row) for row in c.execute(POSTPONED_UNITS, {"run": run_id})]
@@ -163,6 +166,7 @@ def list_units(
     return fill_page(c, UnitRow, query, limit)
 
 
+@lone
 def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:
     """Return the unit of the run, if any."""
     row = c.execute(ONE_UNIT, {"run": run_id, "unit": unit_key}).one_or_none()
