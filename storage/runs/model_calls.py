@@ -12,11 +12,12 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
-from storage.agents import agent_states
-from storage.agents.schema import agents
+from storage.agents.agent_states import forgive
+from storage.agents.schema import agent_states, agents
 from storage.devices.schema import users
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import lone
+from storage.kernel.many_rows import execute_for_each, put_first
 from storage.kernel.rows import columns_of, fill_each, values_of
 from storage.runs.runs import Usage
 from storage.runs.schema import model_answers, model_batches, model_calls, run_units, runs
@@ -51,6 +52,7 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     cost_nanos: int = 0
 
 
+ADD_CALL = sa.insert(model_calls)
 COUNT_SPENT = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))
@@ -60,6 +62,12 @@ COUNT_SPENT = (
         completion_tokens=runs.c.completion_tokens + sa.bindparam("completion", type_=Int),
         cost_nanos=runs.c.cost_nanos + sa.bindparam("cost", type_=Int),
         updated_at=sa.bindparam("now"),
+    )
+    .returning(
+        sa.select(agent_states.c.exhaust_count)
+        .where(agent_states.c.agent_id == sa.bindparam("agent"))
+        .scalar_subquery()
+        .label("exhaustions")
     )
 )
 _spent = (
@@ -76,13 +84,16 @@ def record_call(c: sa.Connection, call: ModelCall) -> None:
     An answer proves that the agent has quota, so its count of exhaustions is reset.
     """
     usage = call.usage
-    c.execute(sa.insert(model_calls), values_of(call, model_calls, **msgspec.structs.asdict(usage)))
+    row = values_of(call, model_calls, **msgspec.structs.asdict(usage))
+    execute_for_each(c, ADD_CALL, [row])
+    exhaustions: int | None = 1
     if call.run_id is not None:
         counts = {"sent": usage.requests, "prompt": usage.prompt_tokens, "cost": usage.cost_nanos}
         counts |= {"completion": usage.completion_tokens}
-        c.execute(COUNT_SPENT, {"run": call.run_id, "now": call.at} | counts)
-    if call.outcome == ANSWERED:
-        agent_states.forgive(c, call.agent_id, call.at)
+        spent = {"run": call.run_id, "agent": call.agent_id, "now": call.at} | counts
+        exhaustions = c.execute(COUNT_SPENT, spent).scalar_one_or_none()
+    if call.outcome == ANSWERED and exhaustions:
+        forgive(c, call.agent_id, call.at)
 
 
 def spent_since(c: sa.Connection, since: int, *, agent_id: AgentId | None = None) -> Spent:
@@ -307,7 +318,7 @@ _ANSWER = (
 ANSWER = sa.select(
     model_answers.c.model, model_answers.c.finish, model_answers.c.answer, model_answers.c.used_at
 ).where(*_ANSWER)
-IS_STORED = sa.select(model_answers.c.question).where(*_ANSWER)
+ADD_ANSWER = put_first(model_answers)
 ANSWERED_QUESTIONS = sa.select(model_answers.c.question).where(
     model_answers.c.agent_id == sa.bindparam("agent"),
     model_answers.c.question.in_(sa.bindparam("asked", expanding=True)),
@@ -348,21 +359,16 @@ def touch_answer(c: sa.Connection, agent_id: AgentId, question: str, at: int) ->
 def record_answer(c: sa.Connection, call: ModelCall, answer: JournaledAnswer) -> None:
     """Record an answer and its cost. The first answer to a question stays."""
     record_call(c, call)
-    here = {"agent": call.agent_id, "asked": call.question}
-    if c.execute(IS_STORED, here).one_or_none() is not None:
-        return
-    c.execute(
-        sa.insert(model_answers),
-        {
-            "agent_id": call.agent_id,
-            "question": call.question,
-            "model": answer.model,
-            "finish": answer.finish,
-            "answer": answer.text,
-            "created_at": call.at,
-            "used_at": call.at,
-        },
-    )
+    row = {
+        "agent_id": call.agent_id,
+        "question": call.question,
+        "model": answer.model,
+        "finish": answer.finish,
+        "answer": answer.text,
+        "created_at": call.at,
+        "used_at": call.at,
+    }
+    execute_for_each(c, ADD_ANSWER, [row])
 
 
 def forget_answers(c: sa.Connection, agent_id: AgentId, questions: Collection[str]) -> int:
