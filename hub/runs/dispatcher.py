@@ -39,6 +39,7 @@ from storage.devices import devices
 from storage.kernel.database import StorageError
 from storage.runs import run_claims, run_moves, run_pauses, runs
 from storage.runs.run_claims import Gates
+from storage.runs.run_pauses import GateSight
 from storage.runs.runs import RunRow, StaleRun
 from storage.store import ObservedDatabase, Store
 
@@ -376,15 +377,15 @@ class Dispatcher:
             interrupt.nudge()
         self._is_resting, has_written, self._has_written = False, self._has_written, False
         at = now_ms(self._clock)
-        if self._store.is_shared:
-            await self._take_over(at)
-        if self._store.is_shared or not self._has_resumed:
-            await self._resume(PauseReason.DRAIN)
-            self._has_resumed = True
         is_steady = self._clock_trust.is_steady()
         seen = await self._store.read(
             run_pauses.read_gates, boot_id=self._boot_id, at=at, paused_ms=PAUSED_MS
         )
+        if self._store.is_shared:
+            await self._take_over(seen, at)
+        if seen.is_any_drained and (self._store.is_shared or not self._has_resumed):
+            await self._resume(PauseReason.DRAIN)
+        self._has_resumed = True
         await self._take_back_strays(seen.executing, at)
         if back := seen.awaited & self.arrivals.online:
             await self._resume(PauseReason.DEVICE_OFFLINE, devices=back)
@@ -435,21 +436,22 @@ class Dispatcher:
         self._metrics.runs.labels("cancelled").inc(len(swept.not_started) + len(swept.stranded))
         self._metrics.runs.labels(RunOutcome.ERROR).inc(len(swept.forgotten))
 
-    async def _take_over(self, at: int) -> None:
+    async def _take_over(self, seen: GateSight, at: int) -> None:
         """Take over the runs of nodes whose lease has expired, and close the connections that they had."""
-        has_dead = await self._store.read(devices.dead_boots, self._boot_id)
         now, answered_at = self._clock.monotonic(), self._answered_at
         self._answered_at = now
         if now - answered_at > OUTAGE_S:
             self._trusted_from = now + 2 * RENEW_EVERY_S
         if now < self._trusted_from:
             return
-        while has_dead and (
+        while seen.is_any_dead and (
             closed := await self._store.write(
                 devices.close_left_sessions, at, boot_id=self._boot_id, is_alone=False
             )
         ):
             log.warning("devices.left", devices=closed)
+        if not seen.is_any_left:
+            return
         taken = await self._store.write(run_moves.recover, boot_id=self._boot_id, at=at, is_alone=False)
         if taken != run_moves.Recovered():
             log.warning(

@@ -280,7 +280,6 @@ def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> boo
     return revoked
 
 
-@lone
 def dead_boots(c: sa.Connection, boot_id: BootId, *, is_alone: bool = False) -> list[BootId]:
     """Return hub processes that have connections of devices but live no more; never *boot_id*.
 

@@ -398,9 +398,8 @@ _what_is_left = (
     runs.c.cancel_requested_at,
     runs.c.cancel_reason,
 )
-LEFT_BEHIND = (
-    sa.select(*_what_is_left).where(_LEFT).order_by(unindexed(runs.c.id)).with_for_update(skip_locked=True)
-)
+LEFT = sa.select(*_what_is_left).where(_LEFT)
+LEFT_BEHIND = LEFT.order_by(unindexed(runs.c.id)).with_for_update(skip_locked=True)
 REQUEUE = (
     sa.update(runs)
     .where(runs.c.id == sa.bindparam("run"))
@@ -466,12 +465,14 @@ _elsewhere = (
         runs.c.lease_boot_id != sa.bindparam("boot"),
         agent_table.c.executor == "device",
     )
-    .with_for_update(of=runs, skip_locked=True)
 )
-ELSEWHERE = _elsewhere.where(runs.c.device_id.in_(listed(sa.bindparam("ids"))))
-ALL_ELSEWHERE = _elsewhere.join(devices, devices.c.id == runs.c.device_id).where(
+ELSEWHERE = _elsewhere.where(runs.c.device_id.in_(listed(sa.bindparam("ids")))).with_for_update(
+    of=runs, skip_locked=True
+)
+STRAYED = _elsewhere.join(devices, devices.c.id == runs.c.device_id).where(
     devices.c.boot_id == sa.bindparam("boot", type_=sa.Text)
 )
+ALL_ELSEWHERE = STRAYED.with_for_update(of=runs, skip_locked=True)
 
 
 def hand_over(c: sa.Connection, device_ids: Collection[DeviceId], *, boot_id: BootId, at: int) -> Recovered:

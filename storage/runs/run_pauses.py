@@ -20,11 +20,12 @@ from storage.agents import agent_states, configs
 from storage.agents import schema as agent_schema
 from storage.agents.schema import agent_configs
 from storage.devices import schema as device_schema
+from storage.devices.devices import DEAD_BOOTS
 from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import sparing
 from storage.runs.run_claims import QUEUED
-from storage.runs.run_moves import executing_of, move, remember_moves
+from storage.runs.run_moves import EXECUTED, LEFT, STRAYED, executing_of, move, remember_moves
 from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error
 from storage.runs.schema import EXECUTING, LIVE, run_calls, runs
 
@@ -385,12 +386,6 @@ STRANDED = (
 )
 
 
-def overdue(c: sa.Connection, at: int, *, paused_ms: int) -> bool:
-    """Return True if ``sweep`` has work. Only reads."""
-    given = {"now": at, "since": at - paused_ms}
-    return any(c.execute(query, given).first() is not None for query in (LATE, FORGOTTEN, STRANDED))
-
-
 def sweep(c: sa.Connection, at: int, *, paused_ms: int, actor: str = "hub") -> Swept:
     """Cancel runs that missed their start deadline, and fail runs that were paused for more than *paused_ms*.
 
@@ -457,7 +452,26 @@ def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
     return followed
 
 
-ANY_QUEUED = sa.select(sa.literal(1)).where(QUEUED).limit(1)
+_queries = {
+    "executing": EXECUTED,
+    "awaited": AWAITED_DEVICES,
+    "rested": RESTED,
+    "awaiting_model": AWAITING_MODEL,
+    "cancelled": TO_CANCEL,
+    "late": LATE,
+    "forgotten": FORGOTTEN,
+    "stranded": STRANDED,
+    "queued": sa.select(sa.literal(1)).where(QUEUED),
+    "drained": sa.select(runs.c.id).where(_is_paused, runs.c.pause_reason == PauseReason.DRAIN),
+    "left": LEFT,
+    "strayed": STRAYED,
+    "dead": DEAD_BOOTS,
+}
+# One statement, because hardly ever more than one of them finds anything.
+SIGHT = sa.select(
+    agent_states.NEXT_BACK.scalar_subquery().label("recovery_at"),
+    *(query.exists().label(name) for name, query in _queries.items()),
+)
 
 
 class GateSight(msgspec.Struct, frozen=True, kw_only=True):
@@ -470,8 +484,11 @@ class GateSight(msgspec.Struct, frozen=True, kw_only=True):
         rested: see ``rested_agents``.
         awaiting_model: see ``awaiting_model``.
         cancelled: see ``runs_to_cancel``.
-        is_overdue: see ``overdue``.
+        is_overdue: ``sweep`` has work.
         is_any_queued: some run is queued, whether its time has come or not.
+        is_any_drained: some run is paused because its hub stopped.
+        is_any_left: on a shared database, ``recover`` has work.
+        is_any_dead: processes that live no more have connections of devices.
     """
 
     executing: set[RunId]
@@ -482,6 +499,9 @@ class GateSight(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: list[tuple[RunId, str | None]]
     is_overdue: bool
     is_any_queued: bool
+    is_any_drained: bool
+    is_any_left: bool
+    is_any_dead: bool
 
 
 def read_gates(c: sa.Connection, *, boot_id: BootId, at: int, paused_ms: int) -> GateSight:
@@ -490,13 +510,18 @@ def read_gates(c: sa.Connection, *, boot_id: BootId, at: int, paused_ms: int) ->
     Args:
         paused_ms: maximum time that a run may be PAUSED; see ``sweep``.
     """
+    given = {"now": at, "since": at - paused_ms, "boot": boot_id, "alone": 0, "is_alone": 0, "dead": ()}
+    is_any = c.execute(SIGHT, given).one()
     return GateSight(
-        executing=executing_of(c, boot_id),
-        awaited=awaited_devices(c),
-        recovery_at=agent_states.next_recovery(c),
-        rested=rested_agents(c),
-        awaiting_model=awaiting_model(c),
-        cancelled=runs_to_cancel(c, boot_id),
-        is_overdue=overdue(c, at, paused_ms=paused_ms),
-        is_any_queued=c.execute(ANY_QUEUED).first() is not None,
+        executing=executing_of(c, boot_id) if is_any.executing else set(),
+        awaited=awaited_devices(c) if is_any.awaited else set(),
+        recovery_at=is_any.recovery_at,
+        rested=rested_agents(c) if is_any.rested else set(),
+        awaiting_model=awaiting_model(c) if is_any.awaiting_model else {},
+        cancelled=runs_to_cancel(c, boot_id) if is_any.cancelled else [],
+        is_overdue=is_any.late or is_any.forgotten or is_any.stranded,
+        is_any_queued=is_any.queued,
+        is_any_drained=is_any.drained,
+        is_any_left=is_any.left or is_any.strayed,
+        is_any_dead=is_any.dead,
     )

@@ -13,7 +13,6 @@ CHECKED_ANSWERS = 50  # one of so many remembered answers is looked up all the s
 POLLS: dict[Callable[..., Any], int | str] = {
     run_claims.claim_runs: "at",
     run_moves.recover: "at",
-    run_pauses.overdue: 0,
     run_pauses.read_gates: "at",
     run_pauses.resume_runs: "at",
     schedule_rows.agenda: 0,

@@ -123,8 +123,8 @@ class CommitAfterSend:
         if fn is calls.mark_sent and (unit_of := self._unit_of.get(args[1][0])) in self._kept:
             self._kept[unit_of].append((fn, args, kwargs))
             return list(args[1])
-        if fn is calls.settle_calls:
-            for answer in args[0]:
+        if fn is units.settle_answers:
+            for answer in args[1]:
                 await self._write_kept(self._unit_of.get(answer.call_id, ""))
         if fn is units.settle_unit:
             await self._write_kept(args[1])

@@ -199,10 +199,15 @@ class Questions(Law):
         for before, run in self.facts.changes:
             if run is not None and run.state == "PREPARING" and (before is None or before.state == "QUEUED"):
                 self._began[run.id] = self._commits
-        is_planned = commit.name == "plan_unit" and commit.value.settled is not None
-        if commit.name == "settle_unit" or is_planned:
-            held, unit = commit.args[0], commit.kwargs["unit_key"] if is_planned else commit.args[1]
-            self._settled[self.facts.runs[held.id].agent_id, unit] = self._commits
+        settled: Collection[str] = ()
+        if commit.name == "plan_unit" and commit.value.settled is not None:
+            settled = [commit.kwargs["unit_key"]]
+        elif commit.name == "settle_unit":
+            settled = [commit.args[1]]
+        elif commit.name == "settle_answers":
+            settled = commit.value[1]
+        for unit in settled:
+            self._settled[self.facts.runs[commit.args[0].id].agent_id, unit] = self._commits
 
     def asked(self, path: str, number: int, question: str) -> None:
         """Check a *question* to the model about an edition of a file."""

@@ -16,7 +16,7 @@ from tests.simulation.people import People
 from tests.simulation.world import LATE_S, World
 
 LEASE_S: Final = 15.0
-WRITES: Final = ("decide", "claim_runs", "plan_unit", "mark_sent", "settle_calls", "settle_unit", "move")
+WRITES: Final = ("decide", "claim_runs", "plan_unit", "mark_sent", "settle_answers", "settle_unit", "move")
 CHANGES: Final = 30  # how often people write their files, in one world
 SHARED_WRITES: Final = (*WRITES, "open_sessions", "close_session", "note_taken", "recover")
 WHEN: Final = ("during work", "during work", "during work", "at a moment", "at any time")

@@ -176,7 +176,10 @@ def test_what_is_polled_is_looked_up_again_when_an_instant_has_come() -> None:
     disk = a_disk_with_a_run(start_by=5_000)
     asked: list[int] = []
     disk.raw.set_trace_callback(lambda sql: asked.append(1) if "start_deadline_at <=" in sql else None)
-    told = [disk.read(run_pauses.overdue, (at,), {"paused_ms": 10**9}) for at in (1_000, 2_000, 4_999, 5_001)]
+    told = [
+        disk.read(run_pauses.read_gates, (), {"boot_id": "b", "at": at, "paused_ms": 10**9}).is_overdue
+        for at in (1_000, 2_000, 4_999, 5_001)
+    ]
     disk.raw.set_trace_callback(None)
     assert told == [False, False, False, True]
     assert len(asked) == 2

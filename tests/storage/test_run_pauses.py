@@ -1,10 +1,11 @@
 """Runs stopped from outside and let go on, and agents whose quota is used up."""
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from protocol.errors import IllegalTransition
-from protocol.ids import AgentId, CallId, DeviceId, RunId
+from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import agent_history
@@ -163,6 +164,10 @@ def test_a_second_run_that_meets_the_end_of_the_quota_only_makes_the_wait_longer
     assert len([move for move in agent_history(c, agent.id) if move.axis == "availability"]) == 1
 
 
+def is_overdue(c: sa.Connection, at: int) -> bool:
+    return run_pauses.read_gates(c, boot_id=BOOT, at=at, paused_ms=7 * DAY).is_overdue
+
+
 def test_what_waits_too_long_is_given_up_but_not_what_waits_for_a_person(c: sa.Connection) -> None:
     late = make_run(c, "late")
     c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
@@ -170,8 +175,8 @@ def test_what_waits_too_long_is_given_up_but_not_what_waits_for_a_person(c: sa.C
     kept = make_run(c, "kept", agent=make_agent(c, "c", device="desk-c"))
     run_pauses.pause_run(c, kept.id, AT, actor="anna")
 
-    assert not run_pauses.overdue(c, AT + 4, paused_ms=7 * DAY)
-    assert run_pauses.overdue(c, AT + 5, paused_ms=7 * DAY)
+    assert not is_overdue(c, AT + 4)
+    assert is_overdue(c, AT + 5)
     assert run_pauses.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept((late.id,), (left.id,))
     assert runs.get_run(c, late.id).reason == "start_deadline"
     assert runs.get_run(c, left.id).errors[0].code == "paused_too_long"
@@ -185,7 +190,27 @@ def test_only_a_run_that_was_taken_on_has_met_its_start_deadline(
     run = make_run(c, state=state)
     c.execute(sa.update(run_table).values(start_deadline_at=AT + 5))
     run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
-    assert run_pauses.overdue(c, AT + 5, paused_ms=7 * DAY) is is_late
+    assert is_overdue(c, AT + 5) is is_late
+
+
+def test_one_statement_finds_that_nothing_waits(c: sa.Connection) -> None:
+    asked: list[str] = []
+    sa.event.listen(c, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    seen = run_pauses.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY)
+    assert (len(asked), seen.recovery_at) == (1, None)
+    assert not any(value for value in msgspec.structs.astuple(seen))
+
+
+def test_a_node_sees_what_others_left_behind(c: sa.Connection) -> None:
+    make_run(c, "left", state=RunState.RUNNING, at=AT)
+    make_run(c, "drained", agent=make_agent(c, "b", device="desk-b"), state=RunState.PAUSED)
+    c.execute(sa.update(run_table).where(run_table.c.id == "drained").values(pause_reason=PauseReason.DRAIN))
+    seen = run_pauses.read_gates(c, boot_id=BootId("other"), at=AT, paused_ms=7 * DAY)
+    assert (seen.is_any_left, seen.is_any_drained, seen.executing) == (False, True, set())
+    c.execute(sa.update(run_table).where(run_table.c.id == "left").values(lease_expires_at=1))
+    seen = run_pauses.read_gates(c, boot_id=BootId("other"), at=AT, paused_ms=7 * DAY)
+    assert seen.is_any_left
+    assert not run_pauses.read_gates(c, boot_id=BOOT, at=AT, paused_ms=7 * DAY).is_any_left
 
 
 def test_the_holder_of_a_run_gets_the_request_to_cancel_it(c: sa.Connection) -> None:
@@ -199,7 +224,7 @@ def test_the_holder_of_a_run_gets_the_request_to_cancel_it(c: sa.Connection) -> 
 def test_a_run_that_had_begun_on_a_device_that_does_not_come_back_is_given_up(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.RUNNING)
     run_moves.move(c, run.held, RunEvent.RETRIED, at=AT, actor="hub")
-    assert not run_pauses.overdue(c, AT + 7 * DAY - 1, paused_ms=7 * DAY)
+    assert not is_overdue(c, AT + 7 * DAY - 1)
     assert run_pauses.sweep(c, AT + 7 * DAY, paused_ms=7 * DAY) == Swept(stranded=(run.id,))
     assert runs.get_run(c, run.id).reason == "device_gone"
 
