@@ -17,7 +17,7 @@ from storage.devices import nodes
 from storage.devices.schema import users
 from storage.devices.users import ensure_user
 from storage.kernel import postgres as module
-from storage.kernel.database import Busy, Conflict, Database, Unavailable, written_for
+from storage.kernel.database import Busy, Conflict, Database, Unavailable, lone, written_for
 from storage.kernel.postgres import CONNECTIONS, WAITS_S, open_postgres
 from storage.schema import idempotency_keys
 from storage.store import open_store
@@ -345,7 +345,7 @@ async def test_a_statement_is_repeated_if_the_hub_was_suspended_during_it(
     tries: list[int] = []
 
     def stand_still_once(c: sa.Connection) -> list[str]:
-        tries.append(c.execute(sa.select(1)).scalar_one())
+        tries.append(c.execute(sa.select(sa.literal(1))).scalar_one())
         if len(tries) == 1:  # once the next one is prepared, and before it is asked for
             stand_still(1.0)
         return names(c)
@@ -540,3 +540,36 @@ async def test_a_caller_that_is_cancelled_at_its_turn_gives_its_place_to_the_nex
     with anyio.fail_after(10):
         for _ in range(CONNECTIONS):
             await database.read(nodes.touch)
+
+
+def is_in_transaction(c: sa.Connection) -> bool:
+    c.execute(sa.select(sa.literal(1)))
+    driver = c.connection.driver_connection
+    assert driver is not None
+    return bool(driver.is_in_transaction())
+
+
+@lone
+def is_lone_in_transaction(c: sa.Connection) -> bool:
+    return is_in_transaction(c)
+
+
+@lone
+def read_one_then_another(c: sa.Connection) -> None:
+    c.execute(sa.select(sa.literal(1)))
+    c.execute(sa.select(sa.literal(2)))
+
+
+@lone
+def add_in_a_read(c: sa.Connection) -> None:
+    add(c, "anna")
+
+
+async def test_a_read_of_one_select_begins_no_transaction_and_may_do_nothing_else(database: Database) -> None:
+    assert await database.read(is_in_transaction)
+    assert not await database.read(is_lone_in_transaction)
+    for job in (read_one_then_another, add_in_a_read):
+        with pytest.raises(AssertionError, match="one SELECT"):
+            await database.read(job)
+    assert await database.read(names) == []
+    assert not await database.read(is_lone_in_transaction)
