@@ -112,7 +112,7 @@ class CommitAfterSend:
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Delay the job if its result can be predicted."""
-        if fn is plans.plan_unit:
+        if getattr(fn, "func", fn) is plans.plan_unit:
             plan: UnitPlan = await self._door.write(_undone, fn, *args, **kwargs)
             if not plan.open_calls:
                 return await self._door.write(fn, *args, **kwargs)
@@ -165,7 +165,7 @@ class NoLedger:
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the job without known items, and do not store the items."""
-        if fn is plans.plan_unit:
+        if getattr(fn, "func", fn) is plans.plan_unit:
             decide: Decide = kwargs["decide"]
             kwargs |= {"decide": lambda known: [_forgotten(one) for one in decide(_nothing(known))]}
         return await self._door.write(fn, *args, **kwargs)
