@@ -38,7 +38,7 @@ LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
 _FIRST_LINES: Final = 3  # of a text, which may name its kind
-_MOST_ROW_CHARS: Final = 5  # Chinese ones of a row that has an event beside its day; else two words
+_MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
 _MOST_OPENING: Final = 4  # characters between the colon of a row and its day, as in "on"
 _FEW_SENTENCES: Final = 3
 _FEW_LINES: Final = 15  # a short note has at most as many
@@ -87,6 +87,9 @@ _NEGATION: Final = re.compile(
 _CONTENT: Final = (", dass", ", ob", ", \u0447\u0442\u043e")  # before what is to be said or found out
 _NEGATION_CHARS: Final = 10
 _WITH_OBJECT: Final = re.compile(r"\S+ (?:the|an?|les?|la|une?|des|el|los|las|una)\b|\S+ l'")
+_DEADLINE: Final = re.compile(
+    "(?i:^(?:by|before|until|due|bis|vor|avant|d'ici|antes|hasta|\u0434\u043e|\u043a)\\b)|\u524d"
+)
 _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
 _SPEECH: Final = re.compile(
     '["\u201c\u201e\u00ab\u300c](?=(?:\\w+\\W+){2}\\w|[\u4e00-\u9fff]{4})|[\u2014\u2013] ?[^\\W\\d_]'
@@ -615,6 +618,10 @@ class _Sentence:
             return
         if self._line.tag and self._lexicon.has("settled", self._line.tag):
             return
+        row = _SPEAKER.match(self._line.text) if self._line.is_first else None
+        is_label = row is not None and self._lexicon.match("labels", row["who"]) is not None
+        if row is not None and is_label and self._is_name(self._line.text[row.end() :].strip(_EDGES)):
+            return  # "Assigned to: Ann"
         if self._answer() or self._dated_row() or self._comment() or self._value_row():
             return
         self._has_project = not self._is_question and self._project()
@@ -648,6 +655,8 @@ class _Sentence:
         days = reader.days_of(line.text, line.start, self._lexicon)
         day = next((one for one in days if 0 <= one.start - match.end() <= _MOST_OPENING), None)
         if day is None or not reader.is_ahead(day, line.start) or not _is_few_words(line.text[day.end :]):
+            return False
+        if _DEADLINE.search(line.text[match.end() : day.end + 1]) is not None:
             return False
         fields: dict[str, Field] = {"title": match["who"].strip(_EDGES)}
         return reader.add(TableName.TIMELINES, fields, line.start, line.start + len(line.text), day)
@@ -878,7 +887,8 @@ class _Sentence:
         """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
         lexicon = self._lexicon
         if self._section is not _Section.TO_DO:
-            if not self._about.is_chat and _SPEECH.match(self._text) is not None:  # of a story
+            spoken = self._text, clause.text.lstrip()
+            if not self._about.is_chat and any(map(_SPEECH.match, spoken)):  # of a story
                 return True
             about = self._about
             is_plain = not (about.has_bullets or about.is_minutes or self._has_day_ahead())
@@ -969,7 +979,10 @@ class _Sentence:
         """Return True if a person does the work; others do so in minutes alone, and events happen."""
         about, lexicon, what = self._about, self._lexicon, match["what"]
         is_other = bool(match.groupdict().get("np"))
-        is_event = lexicon.match("happens", what) or lexicon.match("events", what)
+        names = ("happens", "events")
+        is_event = any(lexicon.match(name, what) for name in names)
+        if lexicon.code == "zh":
+            is_event = lexicon.has("happens", what) or (bool(self._days) and lexicon.has("events", what))
         is_timed = any(day.has_time for day in self._days) and lexicon.match("happens", what)
         if is_event and self._has_day_ahead() and (is_other or is_timed or _WITH_OBJECT.match(what) is None):
             return False

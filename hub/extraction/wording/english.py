@@ -139,6 +139,19 @@ ENGLISH: Final = Lexicon(
     ),
     requests=(
         (
+            r"(?i:(?:would|is|might) (?:it|there) be (?:possible|any chance|any way)(?: (?:for "
+            r"you|of you))?(?: to)? (?P<what>\w.+))"
+        ),
+        r"(?i:wondering (?:if|whether) you (?:could|might|would be able to|can) (?P<what>\w.+))",
+        (
+            r"(?i:(?:is|are|am|'m|'re|'s) looking for (?:\w+ ){1,3}(?:to|who (?:can|could|will)) "
+            r"(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:asked|asks|requested|requests|insists) that (?P<what>[^,;:.!?]{2,50} (?:be|"
+            r"is|are|get)\b.+))"
+        ),
+        (
             r"(?i:(?:I|we)(?:'ll| will| still| really| also)* need (?P<what>(?!to )\w[^;:.!?]* "
             r"(?:from you|by|before|until|no later)\b.*))"
         ),
@@ -248,7 +261,12 @@ ENGLISH: Final = Lexicon(
             rf"have (?:its|the|a|"
             rf"his|her|their)\b|have a look).+)"
         ),
-        rf"(?P<who>{{name}}(?:(?:,| and| &) {{name}}){{0,3}}) to (?P<what>{_VERB} .*)",
+        (
+            rf"(?P<who>{{name}}(?:(?:,| and| &) {{name}}){{0,3}}) to (?P<what>{{verbs}}.*|{_VERB} "
+            rf"(?:the|an?|his|her|our|their|all|"
+            rf"some|any|two|three|up|out|back|with|about|for|from|into|off|over|down|"
+            rf"in|it|them|us)\b.*)"
+        ),
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP} to be \w+(?:ed|"
             rf"en|t|ne|wn|ung|de)\b.*)"
@@ -270,7 +288,8 @@ ENGLISH: Final = Lexicon(
             rf"to|still has to|shall) (?i:still |also |now )?(?:all )?be(?i:en)? "
             rf"(?:(?:in|out|up|back|ready|done) (?:by|before|on) |(?!(?i:fine|ok|able|good|there|"
             rf"enough|interesting|"
-            rf"possible|careful|quiet|nice|in |on |at |a |an |the |here|ready|allowed|"
+            rf"possible|careful|quiet|nice|easier|better|cheaper|more|less|in |on |at |a |an |"
+            rf"the |here|ready|allowed|"
             rf"closed|open)\b))\w.*)"
         ),
         (
@@ -281,7 +300,7 @@ ENGLISH: Final = Lexicon(
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?|"
             rf"wants?|could do with) "
-            rf"(?:\w+ing|replacing|a (?:new|good)) ?.*)"
+            rf"(?:\w+ing|replacing|an? (?!lot|bit|hand|while|rest|holiday|break|drink|few)\w+).*)"
         ),
         (
             rf"(?P<what>(?!(?i:it|they|these|those|this|there)\b){_NP}(?i: is| are|"
@@ -351,7 +370,8 @@ ENGLISH: Final = Lexicon(
         r"to|cannot|can't|couldn't|won't|will not|not be able|never mind|forget "
         r"what|was supposed to|were supposed to|obsolete|solved|resolved|as "
         r"planned|yesterday|last (?:week|month|year|night)|ago|rejected|declined|"
-        r"postponed indefinitely|nobody|no one|it worked|nothing to|not? my|got "
+        r"postponed indefinitely|nobody|no one|it worked|nothing (?:to|for|more|"
+        r"left|else)|not? my|got "
         r"(?:it|them|one)|"
         r"ticked off|off the list|crossed out)\b|✓|✔|☑|✅)"
     ),
@@ -378,7 +398,8 @@ ENGLISH: Final = Lexicon(
         r"hot|daily\b)"
     ),
     openers=(
-        r"(?i:(?<!\w)(?:please|pls|could (?:you|some)|can (?:you|some)|would you|if (?:you|"
+        r"(?i:(?<!\w)(?:please|pls|could (?:you|some)|can (?:you|some)|would you|would it|"
+        r"wondering|if (?:you|"
         r"some\w+|(?-i:[A-Z]\w+)) could|I've|don't "
         r"forget|remember to|make sure|I(?:'ll| will| need to| have to| must| still| shall|"
         r" should|'m going to|'d "
@@ -430,7 +451,8 @@ ENGLISH: Final = Lexicon(
         r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|"
         r"starts?|begins?|opens?|closes?|(?:is|are|stays?) closed|arrives?|comes?(?: "
         r"by| over| back)?|leaves?|departs?|lands?|meets?|meet(?:ing)?|happens|"
-        r"runs from|(?:is|are) coming|goes ahead|moved|will (?:come|arrive|be closed|"
+        r"runs from|(?:is|are|'s|'re) (?:coming|arriving|visiting|starting|leaving|closing|"
+        r"opening)|goes ahead|moved|will (?:come|arrive|be closed|"
         r"open|close|"
         r"start|begin|visit|take place|meet|leave|run|be)|can (?:start|come)|"
         r"celebrates?|returns?|is expected|expires?|runs out|ends?|moves? (?:in|"
@@ -438,6 +460,10 @@ ENGLISH: Final = Lexicon(
         r"turns \d+|visits?|:)(?!\w))"
     ),
     decisions=(
+        (
+            r"(?i:(?P<what>we(?:'re| are)(?: now)? (?:dropping|stopping|switching|keeping|retiring|"
+            r"ending|discontinuing|replacing|not renewing) .+))"
+        ),
         (
             r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|approved|"
             r"carried|passed|adopted|"
@@ -480,7 +506,8 @@ ENGLISH: Final = Lexicon(
         r"manual|charger|"
         r"remote|first[- ]aid \w+|spares?|tools?|shut-?off)\b.{0,30}? (?:is|are|hangs?|lies|"
         r"lives?) (?:now |kept )?(?:under|behind|in|on|at|above|next)\b|"
-        r"(?:is|are) included in|allergic to|(?:is|are) (?:not|no longer) (?:permitted|"
+        r"(?:pin|code|password|passcode) (?=\S*\d{3})|(?:is|are) included in|allergic to|"
+        r"(?:is|are) (?:not|no longer) (?:permitted|"
         r"allowed)|"
         r"(?:is|are) (?:forbidden|prohibited)|can be (?:kept|collected|returned|picked up) "
         r"(?:until|from|at)|(?:changed|moved|switched) to \S*\d|"
@@ -580,6 +607,10 @@ ENGLISH: Final = Lexicon(
     pronoun_subjects="it this that they",
     goes_on=r"(?i:still (?:open|missing|to do))",
     spanning=(
+        (
+            r"(?P<who>(?i:I|we))(?i: still| also| do)* (?i:owe) (?:\w+ )(?P<what>(?:the|an?|some|"
+            r"his|her|their|\d).+)"
+        ),
         r"(?P<who>{name}) (?:still )?(?i:owes) (?:us|me|you|the \w+) (?P<what>\w.+)",
         (
             r"(?i:(?:volunteers|helpers|people|hands|drivers|readers|bakers|a volunteer|someone) "

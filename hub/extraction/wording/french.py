@@ -128,6 +128,12 @@ FRENCH: Final = Lexicon(
     ),
     requests=(
         (
+            r"(?i:(?:(?:vous |te )?serait-il|est-il|il serait) possible (?:de|d'|que (?:tu|vous)) "
+            r"?(?P<what>\w.+))"
+        ),
+        r"(?i:cherche (?:\w+ ){1,3}(?:pour|qui) (?P<what>\w.+))",
+        r"(?i:(?:demande|souhaite|exige)(?: à tous| à chacun)? que (?P<what>\w.+))",
+        (
             r"(?i:il (?:nous|me) (?:manque|manquent|faut|faudrait)(?: encore| toujours| aussi)* "
             r"(?P<what>(?:vos|votre|ton|tes|ta) \w.+))"
         ),
@@ -561,6 +567,7 @@ FRENCH: Final = Lexicon(
         ),
     ),
     labels=either(
+        "assigné ouvert responsable signalé demandeur "
         "de à cc objet date envoyé présents? excusés? participants? lieu heure "
         "quand où qui quoi pourquoi note notes ps re tr fw décisions? action "
         "actions tâche rappel échéance sujet ordre prochaine prochain demain "

@@ -179,6 +179,12 @@ GERMAN: Final = Lexicon(
     ),
     requests=(
         (
+            r"(?i:(?:wäre|ist) es (?:ihnen |dir |euch )?möglich,? (?:dass (?:du|sie|"
+            r"ihr) )?(?P<what>\w.+))"
+        ),
+        r"(?i:(?:sucht|suchen|braucht|brauchen) (?:\w+ ){0,3}\w+, (?:der|die) (?P<what>\w.+))",
+        r"(?i:\w+ bittet (?:darum|alle|uns|euch|sie),? (?:dass )?(?P<what>\w.+))",
+        (
             r"(?i:(?:ich|wir) (?:benötigen?|brauchen?|bräuchten?) (?:noch |dringend |von (?:ihnen|"
             r"dir|euch) )+(?P<what>(?!zeit|geduld)\w.+))"
         ),
@@ -386,7 +392,7 @@ GERMAN: Final = Lexicon(
         r"(?P<who>{name}(?:(?:,| und) {name}){0,3}) (?P<what>{present} .+)",
         rf"(?P<what>{_PRESENT}) (?P<who>{{name}}) .+",
     ),
-    listed=(r"(?P<what>[^;:!?]*?{verbs})\s*(?=$|[(,.!–\d-]|: )",),
+    listed=(rf"(?P<what>{_NO_FINITE}[^;:!?]*?{{verbs}})\s*(?=$|[(,.!–\d-]|: )",),
     more=(
         r"(?P<what>(?:{present} .+|[a-zäöüß]+e (?:die|den|das|dir|euch|Ihnen|ihn|sie) .+|"
         r"[^,;:!?]+{verbs}.*))"
@@ -399,7 +405,8 @@ GERMAN: Final = Lexicon(
         r"muss wieder|geduld haben|"
         r"(?:sagte?|rief|flüsterte|meinte|brummte|behauptete?|erzählte?|sprach) (?:der|die|"
         r"das|mein|er|sie|man|[A-Z])|"
-        r"behauptet|nicht jeder|\bmüsse\b|\böfter\b|können\W*$|weiter so|soll ja|bloß nicht|"
+        r"behauptet|nicht jeder|\bmüsse\b|\böfter\b|können\W*$|weiter so|ernst nehmen|soll "
+        r"ja|bloß nicht|"
         r"\btäglich\b|tagelang)"
     ),
     openers=(
@@ -589,7 +596,8 @@ GERMAN: Final = Lexicon(
         "montag dienstag mittwoch donnerstag freitag samstag sonntag summe "
         "preis telefon tel e-?mail web adresse passwort wlan code nummer achtung "
         "tipp stand status priorität projekt zusammenfassung hintergrund beispiel "
-        "zuständig verantwortlich gemeldet ergebnis ziel frage antwort idee kommentar auftrag "
+        "zuständig verantwortlich zugewiesen bearbeiter gemeldet ergebnis ziel frage antwort "
+        "idee kommentar auftrag "
         "titel kostüm beschlossen "
         "festgelegt "
         "top\\b.* zur zum verschiedenes wichtig "
@@ -657,6 +665,7 @@ GERMAN: Final = Lexicon(
     ),
     gapped=(r"(?P<who>{name}) (?P<what>(?i:um|an|bei|mit|für|den|die|das) [^,;:.!?]+)\W*$",),
     rewrites=(
+        (r"(.+?) (?i:bräuchten?|brauchen?|benötigen?|hätten?) (?:ich|wir)\b.*", r"\1"),
         (
             (
                 rf"(?:(?i:der|die|das|den) )?(?P<np>[^,;:]{{2,60}}?) (?i:{_MUST}|gehört|gehören) "

@@ -154,6 +154,9 @@ SPANISH: Final = Lexicon(
         r",\s(?:y\s|así que\s|luego\s)?|:\s|\s\(|\)\s?)"
     ),
     requests=(
+        r"(?i:¿?\s*(?:sería|es|habría) (?:posible|forma de|manera de) (?:que )?(?P<what>\w.+))",
+        r"(?i:busca (?:a )?(?:\w+ ){1,3}(?:para|que) (?P<what>\w.+))",
+        r"(?i:(?:pide|ha pedido|pidió|exige|solicita) (?:a todos )?que (?P<what>(?!no )\w.+))",
         (
             r"(?i:(?:nos|me) faltan?(?: aún| todavía| también)* (?P<what>(?:su|sus|tu|"
             r"tus|vuestr\w+) \w.+))"
@@ -658,6 +661,7 @@ SPANISH: Final = Lexicon(
         ),
     ),
     labels=either(
+        "asignado responsable abierto solicitante "
         "de a para cc asunto fecha enviado asistentes presentes ausentes lugar "
         "hora cuándo dónde quién qué nota notas pd rv re decisión decisiones "
         "acuerdo acuerdos tarea tareas recordatorio plazo tema orden próxima "

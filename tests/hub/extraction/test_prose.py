@@ -48,6 +48,7 @@ The concert on Friday is cancelled.
 We had soup and talked about Portugal.
 "You must never open the blue door," said the miller.
 One must admire how she carves a goose.
+Assigned to: Ann Lee
 @hannah please tell support that a fix is coming. | tasks | tell support that a fix is coming | hannah
 It would be good if Keeley could ask the supplier for a price. | tasks | ask the supplier for a price | Keeley
 Whoever holds a spare key is asked to bring it to the office. | tasks | bring it to the office
