@@ -1,20 +1,34 @@
-"""Words of orders to a machine (prompt injection) in six languages, and a search for sentences with them.
+"""A search for sentences that give orders to a machine (prompt injection), in six languages.
 
-Orders are worded in endless ways, but speak of few things: of instructions and the end of their validity, of
-a machine, its output and the records in it. People hardly ever write about two of these in one sentence. So
-the words are sorted by topic, and a sentence with two topics is suspected; some phrases are enough alone. A
-list of wordings was three times as long, and found fewer orders of corpora that its author had not seen.
+A linear model decides: each word, beginning of a word, pair of words and pair of ideographs has a weight. A
+sentence whose weights sum up to more than zero resembles orders more than what people write to each other.
+The weights are integers in one file, so that each machine decides alike. ``tests/evaluation/training.py``
+learns them from orders and honest sentences. Patterns find the markup and code of orders.
 
 The search is for normalized text: lower case, compatibility characters replaced, ``_`` as a blank, nothing
 hidden. Pure functions.
 """
 
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Set
 from functools import cache, lru_cache
-from typing import Final
+from itertools import combinations
+from pathlib import Path
+from typing import Final, NamedTuple
+from zlib import crc32
 
-# By topic, words of scripts with blanks.
+_WEIGHTS: Final = Path(__file__).with_name("orders.weights")  # a signed byte for each residue of a checksum
+BIAS: Final = ""  # a feature of every sentence
+SCALE: Final = 16  # of the weights: logits are multiplied by it and rounded
+_STRONG: Final = 2 * SCALE  # people do not write so to each other
+_MOST_WORDS: Final = 40  # of a sentence; a text without punctuation is cut
+_WORD: Final = re.compile(r"[\u2e80-\u9fff]{1,80}|[^\W\d_\u2e80-\u9fff]{1,40}|\d{1,40}|[^\w\s]{1,3}")
+_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|[\u3002\uff01\uff1f]|\n")
+_IDEOGRAPHS: Final = "\u2e80", "\u9fff"
+_STEMS: Final = 4, 6  # letters of the beginning of a word
+
+# By topic, words of scripts with blanks. A topic, and a pair of them in a sentence, has a weight too.
 _WORDS: Final = {
     "override": (
         r"ignor\w*|disregard\w*|forget|forgot|overrid\w+|bypass\w*|discard\w*|supersed\w+|vergiss"
@@ -86,6 +100,7 @@ _SIGNS: Final = {
     "disguise": (r"服[从從]|解[码碼]|[开開][发發]者模式|扮演"),
     "authority": (r"批准|[审審][核]|核准|[执執]行"),
 }
+
 _PHRASES: Final = {
     "override": (
         r"außer acht|caso omiso|(?:do not|don t|stop) (?:follow|obey|heed)\w*|halte? dich nicht"
@@ -106,13 +121,6 @@ _PHRASES: Final = {
         r"|pre ?approved|modo desarrollador|режим\w* (?:разработчика|обслуживания)"
     ),
 }
-_ENOUGH: Final = "disguise"  # alone
-_OF_PEOPLE: Final = {"machine", "rule"}  # an assistant may read the rules
-_STRONG_TOPICS: Final = 3  # in one sentence: not a word to a colleague
-_LEAST_TOPICS: Final = 2
-_MOST_WORD_CHARS: Final = 40
-_WORD: Final = re.compile(r"[^\W_\u2e80-\u9fff]+")
-_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|[\u3002\uff01\uff1f]|\n")
 _BLANK: Final = r"(?:[\W_]{1,4})"
 
 # Markup of conversations, prompts, answers and the hub's delimiters: a blank matches literally.
@@ -127,7 +135,7 @@ _MARKS: Final[tuple[str, ...]] = (
     r"\b(?:end|begin|start) (?:prompt|instructions?)\b|\b(?:end|beginning|start|begin) of (?:the )?"
     r"(?:document|text|prompt|input|data|instructions|untrusted \w{1,20})\b",
     r"[\"'\u201c\u201d\u300c](?:tables?|items|quote|tasks|notes|timelines|projects|assignee|duedate|role"
-    r"|tool calls?|function|title)"
+    r"|tool calls?|function|title|isapproved)"
     r"[\"'\u201c\u201d\u300d]\s{0,3}[:\uff1a]",
     r"<!--(?:[^-]|-(?!->)){0,4000}+(?:-->)?|^\[(?://|comment)\]:[^\n]{0,1000}",
     r"\bdisplay\s{0,2}:\s{0,2}none|\bvisibility\s{0,2}:\s{0,2}hidden|\bfont-size\s{0,2}:\s{0,2}0"
@@ -138,7 +146,75 @@ _MARKS: Final[tuple[str, ...]] = (
 )
 
 
-# Compiled on first use, which most commands do not need.
+class Sentence(NamedTuple):
+    """Sentence of a text, with the words and pairs of words in it."""
+
+    start: int
+    end: int
+    units: Set[str]
+
+
+@cache
+def _dress() -> list[re.Pattern[str]]:
+    """Return the patterns individually: a combined one is slower. They are compiled on first use."""
+    return [re.compile(mark, re.MULTILINE | re.DOTALL) for mark in _MARKS]
+
+
+@cache
+def _weights() -> "array[int]":
+    return array("b", _WEIGHTS.read_bytes())
+
+
+def find_orders(plain: str) -> Iterator[tuple[int, int, bool]]:
+    """Yield the places in *plain* that may be orders; True if people would not write so to each other."""
+    before: Sentence | None = None
+    for one in sentences_of(plain):
+        score = sum(map(weight, one.units))
+        if score + weight(BIAS) > 0:
+            yield one.start, one.end, score + weight(BIAS) > _STRONG
+        elif before and not plain[before.end : one.start].strip("\n") and before.end + 1 >= one.start:
+            both = score + sum(weight(unit) for unit in before.units - one.units) + weight(BIAS)
+            if both > 0:
+                yield before.start, one.end, both > _STRONG
+        before = one
+    for dress in _dress():
+        yield from ((*match.span(), True) for match in dress.finditer(plain))
+
+
+def sentences_of(plain: str) -> Iterator[Sentence]:
+    """Yield the sentences of *plain* with their units."""
+    begin = 0
+    for end in (*(match.end() for match in _SENTENCE_END.finditer(plain)), len(plain)):
+        words = list(_WORD.finditer(plain, begin, end))
+        for first in range(0, len(words), _MOST_WORDS):
+            some = words[first : first + _MOST_WORDS]
+            start, stop = some[0].start(), some[-1].end()
+            yield Sentence(start, stop, units_of([word[0] for word in some], plain[start:stop]))
+        begin = end
+
+
+def units_of(words: list[str], text: str) -> set[str]:
+    """Return the units of a sentence: words and pairs of words, topics and pairs of topics.
+
+    Of ideographs, pairs and triples are units; of any number, a zero.
+    """
+    units: set[str] = set()
+    topics = {topic for topic, phrase in _phrases() if phrase.search(text)}
+    before = ""
+    for word in words:
+        if _IDEOGRAPHS[0] <= word[0] <= _IDEOGRAPHS[1]:
+            units.update(word[at : at + size] for size in (2, 3) for at in range(len(word) - size + 1))
+            before = word[-1]
+            continue
+        plain = "0" if word[0].isdigit() else word
+        topics |= _topics_of(plain)
+        units.add(plain)
+        if before:
+            units.add(f"{before} {plain}")
+        before = plain
+    units.update(f"#{topic}" for topic in topics)
+    units.update("#{} #{}".format(*pair) for pair in combinations(sorted(topics), 2))
+    return units
 
 
 @cache
@@ -155,41 +231,19 @@ def _phrases() -> list[tuple[str, re.Pattern[str]]]:
     return spaced + [(topic, re.compile(pattern)) for topic, pattern in _SIGNS.items()]
 
 
-@cache
-def _dress() -> list[re.Pattern[str]]:
-    """Return the patterns individually: a combined one is slower."""
-    return [re.compile(mark, re.MULTILINE | re.DOTALL) for mark in _MARKS]
-
-
 @lru_cache(maxsize=8_192)  # texts repeat their words
 def _topics_of(word: str) -> frozenset[str]:
     return frozenset(topic for topic, pattern in _words().items() if pattern.fullmatch(word))
 
 
-def find_orders(plain: str) -> Iterator[tuple[int, int, bool]]:
-    """Yield the places in *plain* that may be orders; True if people would not write so to each other."""
-    topics = sorted(_places(plain))
-    begin = at = 0
-    for end in (*(match.end() for match in _SENTENCE_END.finditer(plain)), len(plain)):
-        here = []
-        while at < len(topics) and topics[at][0] < end:
-            here.append(topics[at])
-            at += 1
-        named = {topic for _, _, topic in here}
-        if named == _OF_PEOPLE:
-            named.clear()
-        if len(named) >= _LEAST_TOPICS or _ENOUGH in named:
-            is_strong = len(named) >= _STRONG_TOPICS or _ENOUGH in named
-            yield max(here[0][0], begin), max(place[1] for place in here), is_strong
-        begin = end
-    for dress in _dress():
-        yield from ((*match.span(), True) for match in dress.finditer(plain))
+@lru_cache(maxsize=65_536)  # texts repeat their words
+def weight(unit: str) -> int:
+    """Return the weight of a unit, which is the sum of those of its features."""
+    weights = _weights()
+    return sum(weights[place] for place in features(unit, len(weights)))
 
 
-def _places(plain: str) -> Iterator[tuple[int, int, str]]:
-    """Yield the places of all words and phrases with a topic."""
-    for match in _WORD.finditer(plain):
-        for topic in _topics_of(match[0][:_MOST_WORD_CHARS]):
-            yield *match.span(), topic
-    for topic, pattern in _phrases():
-        yield from ((*match.span(), topic) for match in pattern.finditer(plain))
+def features(unit: str, count: int) -> list[int]:
+    """Return the places of the features of *unit* among *count*: itself, and beginnings of a word."""
+    stems = [f"{unit[:size]}*" for size in _STEMS if len(unit) > size] if unit.isalpha() else []
+    return [crc32(feature.encode()) % count for feature in (unit, *stems)]

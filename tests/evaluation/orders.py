@@ -53,8 +53,8 @@ class CorpusMissing(Exception):
     """A package of orders could not be downloaded."""
 
 
-def orders() -> list[Order]:
-    """Return all orders, the same every time. Raises CorpusMissing."""
+def orders(*, is_whole: bool = False) -> list[Order]:
+    """Return the orders, the same every time; all of each corpus if *is_whole*. Raises CorpusMissing."""
     wheels = downloaded(_PACKAGES)
     readers = {
         "bastioncorpus": _bastion,
@@ -65,7 +65,7 @@ def orders() -> list[Order]:
     found = [
         Order.of(text, title, source)
         for source, read in readers.items()
-        for text, title in islice(read(wheels[source]), _MOST[source])
+        for text, title in islice(read(wheels[source]), None if is_whole else _MOST[source])
     ]
     return found + [Order.of(text, title, "own") for text, title in _own()]
 

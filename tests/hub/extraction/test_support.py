@@ -132,7 +132,9 @@ def test_a_pronoun_is_explained_by_the_words_before_the_quote_alone() -> None:
     before, quote = "The tap at 14b is dripping. ", "Could you get a plumber out there?"
     numbered = item(quote, {"title": "get a plumber out to 14b"}, start=len(before))
     assert is_supported(numbered, before + quote)
-    assert not is_supported(msgspec.structs.replace(numbered, quote="Could you get a plumber?"), before + quote)
+    assert not is_supported(
+        msgspec.structs.replace(numbered, quote="Could you get a plumber?"), before + quote
+    )
 
 
 def test_every_text_of_an_item_is_compared_and_no_person_or_choice() -> None:

@@ -1,0 +1,229 @@
+"""``python -m tests.evaluation.training``: learn the weights of ``hub.extraction.orders``.
+
+The same sources give the same file. With ``--apart`` no file is written: each source of orders in turn, and
+the second gold set, is kept out of training, and measured.
+
+Orders: those of ``tests.evaluation.orders``, of the hostile documents, and expanded ``wordings``. Honest
+sentences: the two tuned gold sets, ordinary letters, the handbook, ``wordings/honest_*``, and the messages of
+Django (BSD-3) and of JupyterLab (BSD-3) in five languages, whose wheels are downloaded and read.
+"""
+
+import gettext
+import hashlib
+import io
+import json
+import math
+import re
+import sys
+import tomllib
+import zipfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle, pairwise
+from pathlib import Path
+from typing import Final, NamedTuple
+from unittest.mock import patch
+
+from hub.app.planted import Lots
+from hub.extraction import orders as model
+from hub.extraction.gold import GoldDocument, read_gold
+from hub.extraction.suspicion import plain_text
+from tests.evaluation.orders import downloaded, orders
+
+_TESTS: Final = Path(__file__).parents[1]
+_WORDINGS: Final = Path(__file__).with_name("wordings")
+_HOSTILE: Final = _TESTS / "hub" / "extraction" / "hostile"
+_HANDBOOK: Final = _TESTS.parent / "hub" / "docs"
+_LANGUAGES: Final = "en", "de", "fr", "es", "ru", "zh"
+_CATALOGUES: Final = {"de": "de-de", "fr": "fr-fr", "es": "es-es", "ru": "ru-ru", "zh": "zh-cn"}
+_PACKAGES: Final = (
+    "django==5.2.19",
+    *(f"jupyterlab-language-pack-{code}==4.5.post3" for code in _CATALOGUES.values()),
+)
+_CHOICE: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
+_VARIANTS: Final = 12  # of a wording
+_MOST_CHARS: Final = 300  # of an example
+_COUNT: Final = 1 << 17
+_ROUNDS: Final = 6
+_RATE, _DECAY, _BIAS_RATE, _FIRST_BIAS = 0.3, 1e-3, 0.02, -2.0
+_LEAST: Final = -0.5  # of a weight: honest words around an order hide it little
+
+
+class Example(NamedTuple):
+    """Text of an order, or an honest one."""
+
+    text: str
+    is_order: bool
+    importance: float
+
+
+def main() -> int:
+    """Write the weights, or print how well they are learned."""
+    if "--apart" in sys.argv[1:]:
+        _measure_apart()
+        return 0
+    found = [example for texts in _orders().values() for example in _of_orders(texts)]
+    honest = [*_honest(), *_of_documents("gold"), *_of_documents("gold/second")]
+    weights = _learned([*found, *_expanded(), *honest])
+    (Path(model.__file__).with_name("orders.weights")).write_bytes(weights.tobytes())
+    print(f"{len(found)} orders, {len(honest)} honest texts; {sum(map(bool, weights))} weights")
+    return 0
+
+
+def _measure_apart() -> None:
+    sources = _orders()
+    fixed = [*_expanded(), *_honest(), *_of_documents("gold")]
+    found = count = 0
+    for left_out, texts in sources.items():
+        rest = [one for name, some in sources.items() if name != left_out for one in _of_orders(some)]
+        hits = sum(map(bool, _found(texts, _learned([*rest, *fixed]))))
+        found, count = found + hits, count + len(texts)
+        print(f"{left_out}: {hits} of {len(texts)} orders are found", flush=True)
+    print(f"all: {found / count:.3f} of {count}")
+    weights = _learned([*(one for some in sources.values() for one in _of_orders(some)), *fixed])
+    documents = _documents("gold/second")
+    falsely = [places for places in _found([one.text for one in documents], weights) if places]
+    print(f"second gold set: {len(falsely)} of {len(documents)} honest documents have one: {falsely}")
+
+
+def _found(texts: Iterable[str], weights: "array[int]") -> list[list[str]]:
+    """Return the places of each text that a model with *weights* takes for orders."""
+    model.weight.cache_clear()
+    with patch.object(model, "_weights", lambda: weights):
+        plain = [plain_text(text) for text in texts]
+        return [[text[start:end] for start, end, _ in model.find_orders(text)] for text in plain]
+
+
+def _learned(examples: Sequence[Example]) -> "array[int]":
+    """Return the weights of a logistic regression with adaptive steps, rounded."""
+    rows = [(one.text, _features(one.text), one.is_order, one.importance) for one in examples]
+    values, squares, bias = [0.0] * _COUNT, [1e-2] * _COUNT, _FIRST_BIAS
+    for nth in range(_ROUNDS):
+        rows.sort(key=lambda row: hashlib.sha256(f"{nth} {row[0]}".encode()).digest())
+        for _, places, is_order, importance in rows:
+            score = max(-30.0, min(30.0, bias + sum(values[place] for place in places)))
+            error = (1 / (1 + math.exp(-score)) - is_order) * importance
+            if abs(error) < 1e-4:
+                continue
+            for place in places:
+                step = error + _DECAY * values[place]
+                squares[place] += step * step
+                values[place] = max(_LEAST, values[place] - _RATE * step / math.sqrt(squares[place]))
+            bias -= _BIAS_RATE * error
+    weights = array("b", (max(-127, min(127, round(value * model.SCALE))) for value in values))
+    (place,) = model.features(model.BIAS, _COUNT)
+    weights[place] = max(-127, round(bias * model.SCALE))
+    return weights
+
+
+def _features(text: str) -> list[int]:
+    units = {unit for one in model.sentences_of(plain_text(text[:_MOST_CHARS])) for unit in one.units}
+    (bias,) = model.features(model.BIAS, _COUNT)
+    places = [place for unit in sorted(units) for place in model.features(unit, _COUNT)]
+    return [place for place in places if place != bias]
+
+
+def _windows(text: str) -> list[str]:
+    """Return the sentences of *text*, and each with the next."""
+    pieces = [(one.start, one.end) for one in model.sentences_of(text)]
+    pairs = [(first[0], second[1]) for first, second in pairwise(pieces)]
+    return [text[start:end] for start, end in (*pieces, *pairs)]
+
+
+def _orders() -> dict[str, list[str]]:
+    sources: dict[str, list[str]] = {}
+    demands = cycle(_demands("en"))  # what is demanded is no sign of an order
+    for order in orders(is_whole=True):
+        text = order.text.replace(order.title, next(demands)) if order.title != order.text else order.text
+        sources.setdefault(order.source, []).append(text)
+    wordings = tomllib.loads((_HOSTILE / "wordings.toml").read_text("utf-8"))
+    sources["wordings.toml"] = [text for texts in wordings.values() for text in texts]
+    planted = tomllib.loads((_HOSTILE / "orders.toml").read_text("utf-8"))["order"]
+    sources["orders.toml"] = [order["text"] for order in planted]
+    return sources
+
+
+def _of_orders(texts: Iterable[str], importance: float = 1.5) -> Iterator[Example]:
+    """Yield each text, and the sentences of a long one with less importance."""
+    for text in texts:
+        yield Example(text, True, importance)
+        windows = _windows(text)
+        if len(windows) > 3:
+            yield from (Example(window, True, importance / 3) for window in windows[:6])
+
+
+def _expanded() -> Iterator[Example]:
+    for language in _LANGUAGES:
+        yield from _of_orders(_variants(language, language), 1.0)
+        yield from (Example(text, False, 1.0) for text in _variants(f"honest_{language}", language))
+        yield from (Example(demand, False, 3.0) for demand in _demands(language))
+
+
+def _demands(language: str) -> list[str]:
+    return (_WORDINGS / f"demands_{language}.txt").read_text("utf-8").splitlines()
+
+
+def _variants(name: str, language: str) -> Iterator[str]:
+    """Yield texts of a file of wordings: of each group, a part chosen by chance, and demands for ``{}``."""
+    demands = _demands(language)
+    for line in (_WORDINGS / f"{name}.txt").read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            lots = Lots(line)
+            yield from dict.fromkeys(_variant(line, demands, lots) for _ in range(_VARIANTS))
+
+
+def _variant(line: str, demands: Sequence[str], lots: Lots) -> str:
+    text = _CHOICE.sub(lambda match: lots.one(match[1].split("|")), line)
+    return re.sub(r"\{\}", lambda _: lots.one(demands), text)
+
+
+def _honest() -> Iterator[Example]:
+    wheels = downloaded(_PACKAGES)
+    catalogues = {language: f"jupyterlab-language-pack-{code}" for language, code in _CATALOGUES.items()}
+    for language, package in catalogues.items():
+        yield from (Example(text, False, 0.5) for text in _jupyterlab(wheels[package]))
+        locale = "zh_Hans" if language == "zh" else language
+        for original, text in _django(wheels["django"], locale):
+            yield Example(text, False, 0.5)
+            if language == "de":
+                yield Example(original, False, 0.5)
+    for page in sorted(_HANDBOOK.glob("*.md")):
+        yield from (Example(window, False, 0.3) for window in _windows(page.read_text("utf-8")))
+    for letter in tomllib.loads((_HOSTILE / "letters.toml").read_text("utf-8"))["letter"]:
+        yield from (Example(window, False, 1.0) for window in _windows(letter["text"]))
+
+
+def _documents(folder: str) -> list[GoldDocument]:
+    return [
+        one
+        for path in sorted((_TESTS / folder).glob("*.jsonl"))
+        for one in read_gold(path.read_text("utf-8"))
+    ]
+
+
+def _of_documents(folder: str) -> Iterator[Example]:
+    return (Example(window, False, 1.5) for one in _documents(folder) for window in _windows(one.text))
+
+
+def _django(wheel: Path, locale: str) -> Iterator[tuple[str, str]]:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(f"/locale/{locale}/LC_MESSAGES/django.mo"):
+                catalogue = gettext.GNUTranslations(io.BytesIO(archive.read(name)))
+                for key, text in catalogue._catalog.items():  # type: ignore[attr-defined]
+                    original = key[0] if isinstance(key, tuple) else key
+                    if original:
+                        yield original.rpartition("\x04")[2], text
+
+
+def _jupyterlab(wheel: Path) -> Iterator[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in sorted(archive.namelist()):
+            if "/LC_MESSAGES/" in name and name.endswith(".json"):
+                for key, texts in json.loads(archive.read(name)).items():
+                    if key:
+                        yield from filter(None, texts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
