@@ -62,7 +62,8 @@ _PERSON: Final = (
     r"[^,;:.!?]{2,40}?)"
 )
 _PROMISE: Final = (
-    r"(?:'ll| will| must| has to| have to| needs to| need to| should| shall| is to| are "
+    r"(?:'ll| will|'s going to| must| has to| have to| needs to| need to| should|"
+    r" shall| is to| are "
     r"to| is going to| are "
     r"going to| is supposed to| are supposed to| (?:is|are) meant to(?: be)?| ought to|"
     r" plans to| wants to| volunteers "
@@ -138,6 +139,14 @@ ENGLISH: Final = Lexicon(
         r"so\s)?|:\s|\sso(?: that)?\s|\s\(|\)\s?)"
     ),
     requests=(
+        (
+            r"(?i:(?:could|can|may|might) I (?:also |just )?(?:trouble|bother|ask) you "
+            r"(?:for|to) (?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:I|we)(?:'d| would) like (?P<what>(?:your|the|some) \w[^;:.!?]* "
+            r"(?:by|before|until) .*))"
+        ),
         (
             r"(?i:(?:would|is|might) (?:it|there) be (?:possible|any chance|any way)(?: (?:for "
             r"you|of you))?(?: to)? (?P<what>\w.+))"
@@ -238,6 +247,13 @@ ENGLISH: Final = Lexicon(
     ),
     duties=(
         (
+            r"(?P<who>{name})(?i:'s| is| are| will be)+ (?P<what>(?:organi[sz]ing|arranging|"
+            r"booking|sorting|ordering|handling|"
+            r"collecting|bringing|preparing|chasing|drafting|printing|picking up|looking "
+            r"after|dealing with|seeing to|getting|"
+            r"hosting|checking|fixing|replacing) .+)"
+        ),
+        (
             r"(?P<who>(?i:I|we))(?i:'ll| will| shall| need to| have to| must| should|"
             r" am going to| are going to|'m going to|'re going to| still need to|"
             r" still have to| also need to| ought to| promise to|'ve got to| gotta|"
@@ -300,7 +316,8 @@ ENGLISH: Final = Lexicon(
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?|"
             rf"wants?|could do with) "
-            rf"(?:\w+ing|replacing|an? (?!lot|bit|hand|while|rest|holiday|break|drink|few)\w+).*)"
+            rf"(?:\w+ing|replacing|an? (?!lot|bit|hand|while|rest|holiday|break|drink|"
+            rf"few)\w+|your (?:signature|approval|answer|ok|sign-?off|input|reply|decision)).*)"
         ),
         (
             rf"(?P<what>(?!(?i:it|they|these|those|this|there)\b){_NP}(?i: is| are|"
@@ -500,6 +517,7 @@ ENGLISH: Final = Lexicon(
         r"ref|serial|key ?code|combination|size|address|phone|extension|account|"
         r"tax id|id|model|reading|login|user ?name|room|password|plate|registration|"
         r"blood type|policy|licence|license|order|booking|customer)\b[^.!?]{0,40}?(?:\bis\b|"
+        r"'s\b|"
         r":|=|\bare\b|#)\s?[^.!?]*?(?:\d|\"|[A-Z]{2})|(?:supplier|contact|landlord|landlady|"
         r"emergency|insurance)\b.{0,30}: |"
         r"\b(?:keys?|meter|stopcock|valve|fuse box|files?|folder|documents?|passport|ladder|"
