@@ -49,12 +49,10 @@ _PRESENT: Final = "|".join(map(_in_third_person, _VERBS.split()))
 _TASKS: Final = r"(?:tasks?|tickets?|issues?|to-?dos?|cards?|bugs?|action items?)"
 _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 _NO_VERB: Final = (
-    r"(?!(?:the|an?|this|that|these|those|my|your|his|her|its|our|their|me|you|him|us|"
-    r"them|be|been|have|say|"
-    r"date|go|see|know|get|think|feel|live|like|love|wear|walk|sleep|stay|look|"
-    r"hear|believe|"
-    r"admit|hope|and|or|which|whom|all|every|one|some|no|not|never|always|probably|have|"
-    r"bed|work|town|school|church|lunch|(?:meet|visit|join) (?:you|us|me)|come|arrive)\b)"
+    r"(?!(?:the|an?|this|that|these|those|my|your|his|her|its|our|their|me|you|him|us|them|be|"
+    r"been|have|say|date|go|see|know|get|think|feel|live|like|love|wear|walk|sleep|stay|look|"
+    r"hear|believe|admit|hope|and|or|which|whom|all|every|one|some|no|not|never|always|probably|"
+    r"have|bed|work|town|school|church|lunch|(?:meet|visit|join) (?:you|us|me)|come|arrive)\b)"
 )
 _VERB: Final = rf"(?:{_NO_VERB}[a-z][a-z-]+)"
 _PERSON: Final = (
@@ -62,16 +60,12 @@ _PERSON: Final = (
     r"[^,;:.!?]{2,40}?)"
 )
 _PROMISE: Final = (
-    r"(?:'ll| will|'s going to| must| has to| have to| needs to| need to| should|"
-    r" shall| is to| are "
-    r"to| is going to| are "
-    r"going to| is supposed to| are supposed to| (?:is|are) meant to(?: be)?| ought to|"
-    r" plans to| wants to| volunteers "
-    r"to| offers to| agrees to|"
-    r" promises to| is due to| (?:has |have |had )?(?:kindly |also |already )?(?:agreed|"
-    r"promised|offered|volunteered|undertook|"
-    r"undertaken|been asked|been told) to| (?:was|were|is) asked to| (?:still|also) (?:has|"
-    r"have|needs?) to)"
+    r"(?:'ll| will|'s going to| must| has to| have to| needs to| need to| should| shall| is to| "
+    r"are to| is going to| are going to| is supposed to| are supposed to| (?:is|are) meant "
+    r"to(?: be)?| ought to| plans to| wants to| volunteers to| offers to| agrees to| promises "
+    r"to| is due to| (?:has |have |had )?(?:kindly |also |already )?(?:agreed|promised|offered|"
+    r"volunteered|undertook|undertaken|been asked|been told) to| (?:was|were|is) asked to| "
+    r"(?:still|also) (?:has|have|needs?) to)"
 )
 
 _PAIRS: Final = """
@@ -93,26 +87,23 @@ def _order(match: re.Match[str]) -> str:
 ENGLISH: Final = Lexicon(
     code="en",
     common=(
-        "monday tuesday wednesday thursday friday saturday sunday tomorrow "
-        "today need needs must should could let's get got do does did has or "
-        "how all some any more up out the and is are was were you your we our "
-        "they their it its this that these those with for from have has had "
-        "will would could can not please of to in on at by be been there he "
-        "she his her him my me i'll don't it's i'm about when what who which "
-        "before after until still but so if as an i"
+        "monday tuesday wednesday thursday friday saturday sunday tomorrow today need needs must "
+        "should could let's get got do does did has or how all some any more up out the and is are "
+        "was were you your we our they their it its this that these those with for from have has "
+        "had will would could can not please of to in on at by be been there he she his her him my "
+        "me i'll don't it's i'm about when what who which before after until still but so if as an "
+        "i"
     ),
     no_names=(
-        "the a an this that these those it he she we they you i there here "
-        "what which who when where why how if then so but and or no not please "
-        "all everyone everybody somebody someone nobody nothing anything something "
-        "each both next today tomorrow tonight yesterday monday tuesday wednesday "
-        "thursday friday saturday sunday january february march april may june "
-        "july august september october november december our your my his her "
-        "its their hi hello hey dear thanks thank yes ok okay also still once "
-        "after before since until by on in at for from with action decision "
-        "note reminder topic todo agenda deadline last first second one two "
-        "three another any some most many more everything project team as because "
-        "while although though maybe perhaps just let could can would will"
+        "the a an this that these those it he she we they you i there here what which who when "
+        "where why how if then so but and or no not please all everyone everybody somebody someone "
+        "nobody nothing anything something each both next today tomorrow tonight yesterday monday "
+        "tuesday wednesday thursday friday saturday sunday january february march april may june "
+        "july august september october november december our your my his her its their hi hello "
+        "hey dear thanks thank yes ok okay also still once after before since until by on in at "
+        "for from with action decision note reminder topic todo agenda deadline last first second "
+        "one two three another any some most many more everything project team as because while "
+        "although though maybe perhaps just let could can would will"
     ),
     name=(
         r"(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Aunt|Uncle|Father|Sister)\.? )?[A-Z][\w’'-]+(?: "
@@ -122,17 +113,15 @@ ENGLISH: Final = Lexicon(
     present=rf"(?:\b(?:{_PRESENT})\b)",
     fillers=r"(?i:\b(?:please|pls|plz|kindly)\b,?|\bbtw\b)",
     leads=(
-        r"(?i:(?:and|but|so|then|also|or|ok(?:ay)?|well|first(?:ly)?|second(?:ly)?|"
-        r"next(?=[,:])|finally|lastly|afterwards|meanwhile|anyway|besides|again|one "
-        r"more thing|by the way|btw|ps|p\.s\.|as agreed|as discussed|in addition|"
-        r"in the meantime|otherwise|therefore|hence|once more|yes|yep|sure|right|"
-        r"(?:just )?(?:a )?(?:quick |friendly |gentle |small |little )?reminder(?: "
-        r"that)?|that|[A-Z]\w+ (?:said|says|reported|reports|thinks|asked|mentioned|"
-        r"noted|suggested|told us|reminded (?:us|everyone|everybody))(?: that)?|"
-        r"hence|once again|after that|before that|if possible|when you (?:can|"
-        r"have time|get a chance)|asap|for (?:this|that)|until then|hi|hey|hello|"
-        r"thanks|sorry|note|important|urgent|fyi|heads up|either way|on another "
-        r"note|regarding [^,]{1,30}|@)\b[,:!.\s–-]*)"
+        r"(?i:(?:and|but|so|then|also|or|ok(?:ay)?|well|first(?:ly)?|second(?:ly)?|next(?=[,:])|"
+        r"finally|lastly|afterwards|meanwhile|anyway|besides|again|one more thing|by the way|btw|ps|"
+        r"p\.s\.|as agreed|as discussed|in addition|in the meantime|otherwise|therefore|hence|once "
+        r"more|yes|yep|sure|right|(?:just )?(?:a )?(?:quick |friendly |gentle |small |little "
+        r")?reminder(?: that)?|that|[A-Z]\w+ (?:said|says|reported|reports|thinks|asked|mentioned|"
+        r"noted|suggested|told us|reminded (?:us|everyone|everybody))(?: that)?|hence|once again|"
+        r"after that|before that|if possible|when you (?:can|have time|get a chance)|asap|for "
+        r"(?:this|that)|until then|hi|hey|hello|thanks|sorry|note|important|urgent|fyi|heads up|"
+        r"either way|on another note|regarding [^,]{1,30}|@)\b[,:!.\s–-]*)"
     ),
     joints=(
         r"(?i:\s*(?:[;–—]|->|→)\s+|\s-\s|,?\s(?:and|but)\s(?:then\s|also\s)?|,\s(?:then\s|"
@@ -170,11 +159,10 @@ ENGLISH: Final = Lexicon(
             rf"should|ought to|could|will have to) (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:could|can|would|will) (?:you|u|ya|someone|somebody|anyone|anybody|"
-            r"everyone|everybody|one of you)(?: all| both| guys)?(?: maybe| possibly|"
-            r" perhaps| also| then| just| quickly| still| kindly)* (?P<what>(?!believe|"
-            r"imagine|guess|hear|see |feel|smell|remember|tell me why|help it|like|"
-            r"say|blame)\w.+))"
+            r"(?i:(?:could|can|would|will) (?:you|u|ya|someone|somebody|anyone|anybody|everyone|"
+            r"everybody|one of you)(?: all| both| guys)?(?: maybe| possibly| perhaps| also| then| just| "
+            r"quickly| still| kindly)* (?P<what>(?!believe|imagine|guess|hear|see |feel|smell|remember|"
+            r"tell me why|help it|like|say|blame)\w.+))"
         ),
         r"(?:[Cc]an|[Cc]ould|[Ww]ould|[Ww]ill) (?P<who>{name}) (?P<what>{verbs}.+)",
         rf"(?i:(?:could|can|would|will) {_PERSON} (?P<what>{{verbs}}.+))",
@@ -184,10 +172,7 @@ ENGLISH: Final = Lexicon(
         ),
         rf"(?i:{_PERSON}(?: please)? (?P<what>(?:start|{{verbs}})\b.+))",
         r"(?i:(?:would|do) you mind (?P<what>\w+ing\b.+))",
-        (
-            r"(?i:(?:can|could|may|might) I (?:ask|trouble|bother|get|persuade) you "
-            r"to (?P<what>\w.+))"
-        ),
+        r"(?i:(?:can|could|may|might) I (?:ask|trouble|bother|get|persuade) you to (?P<what>\w.+))",
         r"(?i:(?:would you be|be) (?:so kind as|kind enough|able|willing) to (?P<what>\w.+))",
         (
             r"(?i:(?:I|we)(?:'ve| have)? (?:asked|told) (?P<who>(?-i:{name})|everyone|them) to "
@@ -198,46 +183,38 @@ ENGLISH: Final = Lexicon(
             r"replies|reply|answers?|confirmation|signature|input|views)\b.+))"
         ),
         (
-            r"(?i:(?:I|we)(?:'d| would) (?:appreciate|welcome|like) (?P<what>(?:your "
-            r"|any )?(?:comments?|"
-            r"feedback|reply|answers?|confirmation|input|views)\b.+))"
+            r"(?i:(?:I|we)(?:'d| would) (?:appreciate|welcome|like) (?P<what>(?:your |any "
+            r")?(?:comments?|feedback|reply|answers?|confirmation|input|views)\b.+))"
         ),
         r"(?i:(?:over to you|it's your turn|you're up) (?:for|on|with) (?P<what>\w.+))",
         r"(?i:any chance (?:that )?you (?:could|can) (?P<what>\w.+))",
         (
-            r"(?i:(?:it would be|it'd be|would be)? ?(?:great|nice|good|lovely|helpful|"
-            r"kind|perfect|super) if (?:you|someone|somebody) (?:could|can|would) "
-            r"(?P<what>\w.+))"
+            r"(?i:(?:it would be|it'd be|would be)? ?(?:great|nice|good|lovely|helpful|kind|perfect|"
+            r"super) if (?:you|someone|somebody) (?:could|can|would) (?P<what>\w.+))"
         ),
         (
             r"(?i:(?:i|we)(?:'d| would| really)* (?:appreciate|be (?:grateful|glad|"
             r"happy|thankful)) (?:it )?if you (?:could|can|would) (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:i|we) (?:would |'d )?(?:need|want|like|ask|expect|beg|urge|"
-            r"invite)(?:'d)? (?:you|everyone|everybody|each of you|all of you) (?:all "
-            r")?to (?P<what>\w.+))"
+            r"(?i:(?:i|we) (?:would |'d )?(?:need|want|like|ask|expect|beg|urge|invite)(?:'d)? (?:you|"
+            r"everyone|everybody|each of you|all of you) (?:all )?to (?P<what>\w.+))"
         ),
         r"(?i:(?:i|we)(?:'d| would) like you (?:all )?to (?P<what>\w.+))",
         (
             r"(?i:(?:\w+ )?[^\s,;:.!?][^,;:.!?]{0,50}? (?:are|is) (?:kindly )?(?:asked|requested|"
-            r"required|reminded|"
-            r"invited|expected|advised|encouraged) to (?P<what>\w.+))"
+            r"required|reminded|invited|expected|advised|encouraged) to (?P<what>\w.+))"
         ),
         (
             r"(?i:(?:please |kindly )?(?:don't|do not|dont|never|let's not) forget "
             r"(?:to |about |that )?(?P<what>\w.+))"
         ),
         r"(?i:(?:please )?remember (?:to |that you (?:need|have) to )(?P<what>\w.+))",
+        r"(?i:(?:please )?(?:make sure|be sure|see to it|take care)(?: that| to)? (?P<what>\w.+))",
         (
-            r"(?i:(?:please )?(?:make sure|be sure|see to it|take care)(?: that|"
-            r" to)? (?P<what>\w.+))"
-        ),
-        (
-            r"(?i:(?:please|pls|plz|kindly)[, ]+(?P<what>(?!note that|find |see "
-            r"|accept|excuse|forgive|be advised|don't hesitate|do not hesitate|feel "
-            r"free|disregard|ignore|don't|do not|no |not |bear with|be patient|enjoy|"
-            r"give (?:my|our) )\w.+))"
+            r"(?i:(?:please|pls|plz|kindly)[, ]+(?P<what>(?!note that|find |see |accept|excuse|forgive|"
+            r"be advised|don't hesitate|do not hesitate|feel free|disregard|ignore|don't|do not|no |not "
+            r"|bear with|be patient|enjoy|give (?:my|our) )\w.+))"
         ),
         r"(?i:let me know (?P<what>\w.+))",
         (
@@ -247,41 +224,33 @@ ENGLISH: Final = Lexicon(
     ),
     duties=(
         (
-            r"(?P<who>{name})(?i:'s| is| are| will be)+ (?P<what>(?:organi[sz]ing|arranging|"
-            r"booking|sorting|ordering|handling|"
-            r"collecting|bringing|preparing|chasing|drafting|printing|picking up|looking "
-            r"after|dealing with|seeing to|getting|"
-            r"hosting|checking|fixing|replacing) .+)"
+            r"(?P<who>{name})(?i:'s| is| are| will be)+ (?P<what>(?:organi[sz]ing|arranging|booking|"
+            r"sorting|ordering|handling|collecting|bringing|preparing|chasing|drafting|printing|picking "
+            r"up|looking after|dealing with|seeing to|getting|hosting|checking|fixing|replacing) .+)"
         ),
         (
-            r"(?P<who>(?i:I|we))(?i:'ll| will| shall| need to| have to| must| should|"
-            r" am going to| are going to|'m going to|'re going to| still need to|"
-            r" still have to| also need to| ought to| promise to|'ve got to| gotta|"
-            r" got to|'d better| had better| am to| are to| can)(?i: also| then|"
-            r" still| just| definitely| probably| quickly)* (?P<what>(?!be |see "
-            r"|have (?!a look|a word)|know|never|not |always|love|miss|think|be$|"
-            r"hope|like|feel|hear|say|understand|get there|survive|die|stay|sleep|"
-            r"ever |want|remember|only |at least|look forward|sure|keep it|note|"
-            r"call it)(?i:{verbs}).*)"
+            r"(?P<who>(?i:I|we))(?i:'ll| will| shall| need to| have to| must| should| am going to| are "
+            r"going to|'m going to|'re going to| still need to| still have to| also need to| ought to| "
+            r"promise to|'ve got to| gotta| got to|'d better| had better| am to| are to| can)(?i: also| "
+            r"then| still| just| definitely| probably| quickly)* (?P<what>(?!be |see |have (?!a look|a "
+            r"word)|know|never|not |always|love|miss|think|be$|hope|like|feel|hear|say|understand|get "
+            r"there|survive|die|stay|sleep|ever |want|remember|only |at least|look forward|sure|keep it|"
+            r"note|call it)(?i:{verbs}).*)"
         ),
         r"(?i:let me (?P<what>(?!know|think|see|tell|be|guess|say){verbs}.+))",
         (
-            r"(?i:let's (?:aim to |try to |plan to |make sure we )?(?P<what>(?!see|say|hope|face|"
-            r"be |not|meet|go |talk about|"
-            r"pretend|keep our){verbs}.+))"
+            r"(?i:let's (?:aim to |try to |plan to |make sure we )?(?P<what>(?!see|say|hope|face|be |"
+            r"not|meet|go |talk about|pretend|keep our){verbs}.+))"
         ),
         (
-            rf"(?P<who>{{name}}(?:(?:,| and| &| or) {{name}}){{0,3}})(?i:{_PROMISE}|, can you|"
-            rf", could you|, you need to)"
-            rf"(?i: also| then| still| please| therefore| now| kindly)* (?P<what>(?:{_NO_VERB}\w|"
-            rf"have (?:its|the|a|"
-            rf"his|her|their)\b|have a look).+)"
+            rf"(?P<who>{{name}}(?:(?:,| and| &| or) {{name}}){{0,3}})(?i:{_PROMISE}|, can you|, could "
+            rf"you|, you need to)(?i: also| then| still| please| therefore| now| kindly)* "
+            rf"(?P<what>(?:{_NO_VERB}\w|have (?:its|the|a|his|her|their)\b|have a look).+)"
         ),
         (
-            rf"(?P<who>{{name}}(?:(?:,| and| &) {{name}}){{0,3}}) to (?P<what>{{verbs}}.*|{_VERB} "
-            rf"(?:the|an?|his|her|our|their|all|"
-            rf"some|any|two|three|up|out|back|with|about|for|from|into|off|over|down|"
-            rf"in|it|them|us)\b.*)"
+            rf"(?P<who>{{name}}(?:(?:,| and| &) {{name}}){{0,3}}) to (?P<what>{{verbs}}.*|{_VERB} (?:the|"
+            rf"an?|his|her|our|their|all|some|any|two|three|up|out|back|with|about|for|from|into|off|"
+            rf"over|down|in|it|them|us)\b.*)"
         ),
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP} to be \w+(?:ed|"
@@ -299,14 +268,11 @@ ENGLISH: Final = Lexicon(
             r"have|know|be |not|never|try the|worry|think|feel)\w.+))"
         ),
         (
-            rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} "
-            rf"(?i:must|has to|have to|needs? to|should|is to|are to|still needs? "
-            rf"to|still has to|shall) (?i:still |also |now )?(?:all )?be(?i:en)? "
-            rf"(?:(?:in|out|up|back|ready|done) (?:by|before|on) |(?!(?i:fine|ok|able|good|there|"
-            rf"enough|interesting|"
-            rf"possible|careful|quiet|nice|easier|better|cheaper|more|less|in |on |at |a |an |"
-            rf"the |here|ready|allowed|"
-            rf"closed|open)\b))\w.*)"
+            rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} (?i:must|"
+            rf"has to|have to|needs? to|should|is to|are to|still needs? to|still has to|shall) "
+            rf"(?i:still |also |now )?(?:all )?be(?i:en)? (?:(?:in|out|up|back|ready|done) (?:by|before|"
+            rf"on) |(?!(?i:fine|ok|able|good|there|enough|interesting|possible|careful|quiet|nice|easier|"
+            rf"better|cheaper|more|less|in |on |at |a |an |the |here|ready|allowed|closed|open)\b))\w.*)"
         ),
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} "
@@ -314,10 +280,9 @@ ENGLISH: Final = Lexicon(
             rf"work|arrive|help|do|look|go|know|mean|stay)\b){{verbs}}.*)"
         ),
         (
-            rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?|"
-            rf"wants?|could do with) "
-            rf"(?:\w+ing|replacing|an? (?!lot|bit|hand|while|rest|holiday|break|drink|"
-            rf"few)\w+|your (?:signature|approval|answer|ok|sign-?off|input|reply|decision)).*)"
+            rf"(?P<what>(?!(?i:I|you|he|she|it|there)\b){_NP} (?i:still )?(?i:needs?|wants?|could do "
+            rf"with) (?:\w+ing|replacing|an? (?!lot|bit|hand|while|rest|holiday|break|drink|few)\w+|your "
+            rf"(?:signature|approval|answer|ok|sign-?off|input|reply|decision)).*)"
         ),
         (
             rf"(?P<what>(?!(?i:it|they|these|those|this|there)\b){_NP}(?i: is| are|"
@@ -339,12 +304,11 @@ ENGLISH: Final = Lexicon(
         r"(?i:the deadline (?:for|to|of) (?P<what>.+))",
         r"(?i:it's time to (?P<what>\w.+))",
         (
-            r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read |put |try "
-            r"|speak soon|(?:rent|show|review|post|record|report|test|stock) (?:for|of|on|in|"
-            r"at) |set (?!up)|cut |let |"
-            r"leave (?:it|me) |thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the "
-            r"sun|your (?:evening|weekend)|my love|more about|greetings|is|are|was|were|has|had|"
-            r"looks?|day|went)\b).+))"
+            r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read |put |try |speak "
+            r"soon|(?:rent|show|review|post|record|report|test|stock) (?:for|of|on|in|at) |set (?!up)|"
+            r"cut |let |leave (?:it|me) |thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the "
+            r"sun|your (?:evening|weekend)|my love|more about|greetings|is|are|was|were|has|had|looks?|"
+            r"day|went)\b).+))"
         ),
     ),
     reports=(
@@ -355,76 +319,57 @@ ENGLISH: Final = Lexicon(
         r"(?P<np>(?i:the) [a-z]+(?: [a-z]+)?) (?P<what>{verbs} .+)",
         rf"(?P<np>(?i:he|she|they))(?i:{_PROMISE}) (?P<what>{_VERB} .+)",
         (
-            r"(?P<np>(?i:maintenance|reception|the office|office|IT|HR|facilities|security|"
-            r"management|"
-            r"housekeeping|the team|finance|legal|"
-            r"sales|marketing|kitchen|night shift|day shift|whoever \w+)) to (?P<what>{verbs}.+)"
+            r"(?P<np>(?i:maintenance|reception|the office|office|IT|HR|facilities|security|management|"
+            r"housekeeping|the team|finance|legal|sales|marketing|kitchen|night shift|day shift|whoever "
+            r"\w+)) to (?P<what>{verbs}.+)"
         ),
         (
-            r"(?P<who>{name})(?i:'s| is| are| still| now| currently)+ (?P<what>(?!(?:being|going|"
-            r"coming|having|feeling|doing|getting|staying|living|"
-            r"working(?! on)|saying|thinking|hoping|trying|looking forward|sleeping|missing|making "
-            r"do|playing|enjoying)\b)[a-z]+ing (?:up |out |on |in |down |after |into )?(?:the|"
-            r"an?|her|his|their|our|some|two|three|grants|quotes)\b.+)"
+            r"(?P<who>{name})(?i:'s| is| are| still| now| currently)+ (?P<what>(?!(?:being|going|coming|"
+            r"having|feeling|doing|getting|staying|living|working(?! on)|saying|thinking|hoping|trying|"
+            r"looking forward|sleeping|missing|making do|playing|enjoying)\b)[a-z]+ing (?:up |out |on |"
+            r"in |down |after |into )?(?:the|an?|her|his|their|our|some|two|three|grants|quotes)\b.+)"
         ),
         (
-            rf"(?P<np>(?!(?i:it|that|there|this)\b)(?:(?i:the|our|flat|unit|room) )?[A-Za-z\d]\w*(?:'s)?(?: "
-            rf"\w+)?)"
-            rf"(?i:{_PROMISE}) (?P<what>{{verbs}} .+)"
+            rf"(?P<np>(?!(?i:it|that|there|this)\b)(?:(?i:the|our|flat|unit|room) )?[A-Za-z\d]"
+            rf"\w*(?:'s)?(?: \w+)?)(?i:{_PROMISE}) (?P<what>{{verbs}} .+)"
         ),
     ),
     listed=(r"(?P<what>(?:\w+ly )?{verbs}\b(?! (?:is|are|was|were|has|had|day)\b).+)",),
-    more=(
-        rf"(?:then |also |to |(?:he|she|they){_PROMISE} )?(?P<what>(?:{{verbs}}|{{present}}) "
-        rf".+)"
-    ),
+    more=(rf"(?:then |also |to |(?:he|she|they){_PROMISE} )?(?P<what>(?:{{verbs}}|{{present}}) .+)"),
     settled=(
-        r"(?i:\b(?:done|already|no longer|any ?more|no need|needn't|(?:don't|"
-        r"do not|does not|doesn't|didn't|won't|will not) (?:\w+ )?(?:need|have|"
-        r"want|worry|bother)|not necessary|unnecessary|cancel+ed|called off|"
-        r"settled|taken care of|sorted out|is sorted|fixed|finished|completed|"
-        r"was going to|were going to|(?:would|should|could) have|had to|used "
-        r"to|cannot|can't|couldn't|won't|will not|not be able|never mind|forget "
-        r"what|was supposed to|were supposed to|obsolete|solved|resolved|as "
-        r"planned|yesterday|last (?:week|month|year|night)|ago|rejected|declined|"
-        r"postponed indefinitely|nobody|no one|it worked|nothing (?:to|for|more|"
-        r"left|else)|not? my|got "
-        r"(?:it|them|one)|"
-        r"ticked off|off the list|crossed out)\b|✓|✔|☑|✅)"
+        r"(?i:\b(?:done|already|no longer|any ?more|no need|needn't|(?:don't|do not|does not|"
+        r"doesn't|didn't|won't|will not) (?:\w+ )?(?:need|have|want|worry|bother)|not necessary|"
+        r"unnecessary|cancel+ed|called off|settled|taken care of|sorted out|is sorted|fixed|"
+        r"finished|completed|was going to|were going to|(?:would|should|could) have|had to|used to|"
+        r"cannot|can't|couldn't|won't|will not|not be able|never mind|forget what|was supposed to|"
+        r"were supposed to|obsolete|solved|resolved|as planned|yesterday|last (?:week|month|year|"
+        r"night)|ago|rejected|declined|postponed indefinitely|nobody|no one|it worked|nothing (?:to|"
+        r"for|more|left|else)|not? my|got (?:it|them|one)|ticked off|off the list|crossed out)\b|✓|"
+        r"✔|☑|✅)"
     ),
     unreal=(
-        r"(?i:\b(?:maybe|perhaps|might|possibly|one day|some ?day|would be nice|"
-        r"would love|would like to|i'd love|i'd like to|wish|if (?:i|we|you|"
-        r"only)|in theory|wonder(?:ing|ed)?|thinking (?:of|about)|thought about|"
-        r"consider(?:ing|ed)?|dream(?:t|ing)?|imagine|not sure|(?:wonder\w*|not sure|question) "
-        r"whether|undecided|"
-        r"undecided|idea|hopefully|probably|apparently|supposedly|they say|as "
-        r"if|would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|song|"
-        r"poem|for example|e\.g\.|for instance)\b)"
+        r"(?i:\b(?:maybe|perhaps|might|possibly|one day|some ?day|would be nice|would love|would "
+        r"like to|i'd love|i'd like to|wish|if (?:i|we|you|only)|in theory|wonder(?:ing|ed)?|"
+        r"thinking (?:of|about)|thought about|consider(?:ing|ed)?|dream(?:t|ing)?|imagine|not sure|"
+        r"(?:wonder\w*|not sure|question) whether|undecided|undecided|idea|hopefully|probably|"
+        r"apparently|supposedly|they say|as if|would (?!you)|joke|kidding|pretend|recipe|novel|"
+        r"movie|film|song|poem|for example|e\.g\.|for instance)\b)"
     ),
     general=(
-        r"(?i:\bone (?:must|should|has to|needs|ought)|\b(?:every|each|four times a|every "
-        r"other|a) (?:day|"
-        r"morning|night|evening|year)\b|"
-        r"\b(?:said|whispered|replied|cried|shouted|muttered|laughed) (?:the|my|his|her|he|"
-        r"she|[A-Z])|must have \w+|"
-        r"\b(?:players?|on your turn|the deck|end of story|by hand or|in the old "
-        r"days|when I was)\b|"
-        r"(?:people|they|doctors|experts) (?:here )?say|more often|my gran|used to say|says "
-        r"(?:that )?(?:everyone|you|one|people) |while "
-        r"hot|daily\b)"
+        r"(?i:\bone (?:must|should|has to|needs|ought)|\b(?:every|each|four times a|every other|a) "
+        r"(?:day|morning|night|evening|year)\b|\b(?:said|whispered|replied|cried|shouted|muttered|"
+        r"laughed) (?:the|my|his|her|he|she|[A-Z])|must have \w+|\b(?:players?|on your turn|the "
+        r"deck|end of story|by hand or|in the old days|when I was)\b|(?:people|they|doctors|experts)"
+        r" (?:here )?say|more often|my gran|used to say|says (?:that )?(?:everyone|you|one|people) |"
+        r"while hot|daily\b)"
     ),
     openers=(
-        r"(?i:(?<!\w)(?:please|pls|could (?:you|some)|can (?:you|some)|would you|would it|"
-        r"wondering|if (?:you|"
-        r"some\w+|(?-i:[A-Z]\w+)) could|I've|don't "
-        r"forget|remember to|make sure|I(?:'ll| will| need to| have to| must| still| shall|"
-        r" should|'m going to|'d "
-        r"like you)|we(?:'ll| need to| have to| must)|you(?:'ll)? need to|you have to|somebody|"
-        r"someone|everybody|"
-        r"everyone|must|it's on me|I would be|we would be)\b)|(?:(?<=which )|(?<=, "
-        r")|(?<=because "
-        r")|(?<=if )|(?<=so ))"
+        r"(?i:(?<!\w)(?:please|pls|could (?:you|some)|can (?:you|some)|would you|would it|wondering|"
+        r"if (?:you|some\w+|(?-i:[A-Z]\w+)) could|I've|don't forget|remember to|make sure|I(?:'ll| "
+        r"will| need to| have to| must| still| shall| should|'m going to|'d like you)|we(?:'ll| "
+        r"need to| have to| must)|you(?:'ll)? need to|you have to|somebody|someone|everybody|"
+        r"everyone|must|it's on me|I would be|we would be)\b)|(?:(?<=which )|(?<=, )|(?<=because )|"
+        r"(?<=if )|(?<=so ))"
         rf"{{name}}(?=(?i:{_PROMISE}))"
     ),
     asks=(
@@ -432,49 +377,39 @@ ENGLISH: Final = Lexicon(
         r"to| is going to| has time to)? (?P<what>\w[^?]{3,80})\?)"
     ),
     answers=(
-        r"(?i:(?:(?:i|we)(?:'ll| will| can| could)?(?: do| take| handle| see to| manage| "
-        r"get)?(?: (?:it|that|this one|so))?"
-        r"|on it|me|mine|will do|leave it (?:to|with) me|i'm on it|i've got (?:it|this)|count "
-        r"me in|happy to|dibs)"
-        r"(?:,? (?:then|too|on|this|next|by|tomorrow|today|tonight|monday|tuesday|wednesday|"
-        r"thursday|friday|saturday|"
-        r"sunday|morning|afternoon|evening|week|thanks?|sure|please|says? \w+))*$)|"
-        r"(?P<who>{name}) (?i:will|can|does|'ll do|says?|offered|volunteered|has offered|"
-        r"has volunteered)(?i: do| to do)?(?i: it| that| so)?$"
+        r"(?i:(?:(?:i|we)(?:'ll| will| can| could)?(?: do| take| handle| see to| manage| get)?(?: "
+        r"(?:it|that|this one|so))?|on it|me|mine|will do|leave it (?:to|with) me|i'm on it|i've "
+        r"got (?:it|this)|count me in|happy to|dibs)(?:,? (?:then|too|on|this|next|by|tomorrow|"
+        r"today|tonight|monday|tuesday|wednesday|thursday|friday|saturday|sunday|morning|afternoon|"
+        r"evening|week|thanks?|sure|please|says? \w+))*$)|(?P<who>{name}) (?i:will|can|does|'ll do|"
+        r"says?|offered|volunteered|has offered|has volunteered)(?i: do| to do)?(?i: it| that| so)?$"
     ),
     states=r"(?i:\b(?:is|are|was|were|has|had|waiting|got|fits?)\b)",
     events=(
-        r"(?i:\b(?:meetings?|appointment|kick-?off|conference|workshop|training|"
-        r"call|interview|exams?|tests?|concert|party|birthday|wedding|trip|visit|"
-        r"inspection|opening|launch|release|go-?live|presentation|demo|review|"
-        r"stand-?up|retro(?:spective)?|assembly|session|lunch|dinner|breakfast|"
-        r"brunch|barbecue|bbq|festival|fair|match|game|race|rehearsal|premi[eè]re|"
-        r"show|performance|flight|train|departure|arrival|delivery|check-?up|"
-        r"dentist|doctor|vet|surgery|operation|move|moving day|inventory|stock-?taking|"
-        r"audit|hearing|election|vote|webinar|lecture|course|class|open day|"
-        r"open house|parents' evening|holidays?|anniversary|ceremony|funeral|"
-        r"reunion|tour|excursion|camp|sale|market|maintenance|power cut|outage|"
-        r"drill|service|deadline|submission|handover|viewing|walk-?through|sprint|"
-        r"tasting|clean-?up|bonfire|agm|seminar|talk|exhibition|tournament|graduation|"
-        r"deadline|round|day|night|evening|summer f[eê]te|f[eê]te|collection|"
-        r"hike|picnic|regatta|catch-?up|one-on-one|1:1|shoot|test run|photo|"
-        r"cut-?over|migration|rollout|downtime|strike|parade|dress rehearsal|"
-        r"final|finals|semi-final|kick off|briefing|debrief|forum|summit|congress|"
-        r"meet-?up|screening|reading|recital|auction|raffle|swap|drive|run|walk)\b)"
+        r"(?i:\b(?:meetings?|appointment|kick-?off|conference|workshop|training|call|interview|"
+        r"exams?|tests?|concert|party|birthday|wedding|trip|visit|inspection|opening|launch|release|"
+        r"go-?live|presentation|demo|review|stand-?up|retro(?:spective)?|assembly|session|lunch|"
+        r"dinner|breakfast|brunch|barbecue|bbq|festival|fair|match|game|race|rehearsal|premi[eè]re|"
+        r"show|performance|flight|train|departure|arrival|delivery|check-?up|dentist|doctor|vet|"
+        r"surgery|operation|move|moving day|inventory|stock-?taking|audit|hearing|election|vote|"
+        r"webinar|lecture|course|class|open day|open house|parents' evening|holidays?|anniversary|"
+        r"ceremony|funeral|reunion|tour|excursion|camp|sale|market|maintenance|power cut|outage|"
+        r"drill|service|deadline|submission|handover|viewing|walk-?through|sprint|tasting|clean-?up|"
+        r"bonfire|agm|seminar|talk|exhibition|tournament|graduation|deadline|round|day|night|"
+        r"evening|summer f[eê]te|f[eê]te|collection|hike|picnic|regatta|catch-?up|one-on-one|1:1|"
+        r"shoot|test run|photo|cut-?over|migration|rollout|downtime|strike|parade|dress rehearsal|"
+        r"final|finals|semi-final|kick off|briefing|debrief|forum|summit|congress|meet-?up|"
+        r"screening|reading|recital|auction|raffle|swap|drive|run|walk)\b)"
     ),
     happens=(
-        r"(?i:\b(?:due|will|takes? place|will be held|is held|is on|are on|is at|"
-        r"is (?:scheduled|"
-        r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|"
-        r"starts?|begins?|opens?|closes?|(?:is|are|stays?) closed|arrives?|comes?(?: "
-        r"by| over| back)?|leaves?|departs?|lands?|meets?|meet(?:ing)?|happens|"
-        r"runs from|(?:is|are|'s|'re) (?:coming|arriving|visiting|starting|leaving|closing|"
-        r"opening)|goes ahead|moved|will (?:come|arrive|be closed|"
-        r"open|close|"
-        r"start|begin|visit|take place|meet|leave|run|be)|can (?:start|come)|"
-        r"celebrates?|returns?|is expected|expires?|runs out|ends?|moves? (?:in|"
-        r"out)|goes live|flies|fly|gets? (?:married|delivered)|is back|are back|"
-        r"turns \d+|visits?|:)(?!\w))"
+        r"(?i:\b(?:due|will|takes? place|will be held|is held|is on|are on|is at|is (?:scheduled|"
+        r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|starts?|begins?|"
+        r"opens?|closes?|(?:is|are|stays?) closed|arrives?|comes?(?: by| over| back)?|leaves?|"
+        r"departs?|lands?|meets?|meet(?:ing)?|happens|runs from|(?:is|are|'s|'re) (?:coming|"
+        r"arriving|visiting|starting|leaving|closing|opening)|goes ahead|moved|will (?:come|arrive|"
+        r"be closed|open|close|start|begin|visit|take place|meet|leave|run|be)|can (?:start|come)|"
+        r"celebrates?|returns?|is expected|expires?|runs out|ends?|moves? (?:in|out)|goes live|"
+        r"flies|fly|gets? (?:married|delivered)|is back|are back|turns \d+|visits?|:)(?!\w))"
     ),
     decisions=(
         (
@@ -482,17 +417,15 @@ ENGLISH: Final = Lexicon(
             r"ending|discontinuing|replacing|not renewing) .+))"
         ),
         (
-            r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|approved|"
-            r"carried|passed|adopted|"
-            r"agreement|result)(?: unanimously| nem con)?\s*[:–-]\s*(?P<what>\w.+))"
+            r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|approved|carried|"
+            r"passed|adopted|agreement|result)(?: unanimously| nem con)?\s*[:–-]\s*(?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:[^,;:]{0,40}\b)?(?:we|it was|they|(?:the )?(?:board|committee|"
-            r"team|council|group|everyone|everybody|members|all|parents|management|"
-            r"assembly|meeting|club))(?: have| has| all| was| unanimously| finally|"
-            r" then| also|'ve)* (?:decided|agreed|resolved|voted|settled|chose)(?: "
-            r"unanimously| together)?,? (?:that|to|on|not|against|in favou?r of|"
-            r"for)\b ?(?P<what>.+))"
+            r"(?i:(?:[^,;:]{0,40}\b)?(?:we|it was|they|(?:the )?(?:board|committee|team|council|group|"
+            r"everyone|everybody|members|all|parents|management|assembly|meeting|club))(?: have| has| "
+            r"all| was| unanimously| finally| then| also|'ve)* (?:decided|agreed|resolved|voted|settled|"
+            r"chose)(?: unanimously| together)?,? (?:that|to|on|not|against|in favou?r of|for)\b "
+            r"?(?P<what>.+))"
         ),
         (
             r"(?i:(?:it was |was )?(?:unanimously )?(?:decided|agreed|resolved|settled)(?: that|"
@@ -507,31 +440,21 @@ ENGLISH: Final = Lexicon(
             r"keep|keeping|opted) (?:with|for|on|to) (?P<what>\w.+))"
         ),
         r"(?i:(?P<what>from (?:now on|today on|\w+ on(?:wards)?),? .+))",
-        (
-            r"(?i:(?P<what>[^:]{5,120} (?:from now on|with immediate effect|until further "
-            r"notice)\b.*))"
-        ),
+        r"(?i:(?P<what>[^:]{5,120} (?:from now on|with immediate effect|until further notice)\b.*))",
     ),
     facts=(
-        r"(?i:\b(?:number|no\.|code|pin|password|passcode|wi-?fi|iban|reference|"
-        r"ref|serial|key ?code|combination|size|address|phone|extension|account|"
-        r"tax id|id|model|reading|login|user ?name|room|password|plate|registration|"
-        r"blood type|policy|licence|license|order|booking|customer)\b[^.!?]{0,40}?(?:\bis\b|"
-        r"'s\b|"
-        r":|=|\bare\b|#)\s?[^.!?]*?(?:\d|\"|[A-Z]{2})|(?:supplier|contact|landlord|landlady|"
-        r"emergency|insurance)\b.{0,30}: |"
-        r"\b(?:keys?|meter|stopcock|valve|fuse box|files?|folder|documents?|passport|ladder|"
-        r"manual|charger|"
-        r"remote|first[- ]aid \w+|spares?|tools?|shut-?off)\b.{0,30}? (?:is|are|hangs?|lies|"
-        r"lives?) (?:now |kept )?(?:under|behind|in|on|at|above|next)\b|"
-        r"(?:pin|code|password|passcode) (?=\S*\d{3})|(?:is|are) included in|allergic to|"
-        r"(?:is|are) (?:not|no longer) (?:permitted|"
-        r"allowed)|"
-        r"(?:is|are) (?:forbidden|prohibited)|can be (?:kept|collected|returned|picked up) "
-        r"(?:until|from|at)|(?:changed|moved|switched) to \S*\d|"
-        r"under warranty|"
-        r"warranty (?:until|runs)|valid until|"
-        r"\b(?:band|class|grade|group|gate|seat|row|unit|bay|platform) is (?-i:[A-Z0-9]))"
+        r"(?i:\b(?:number|no\.|code|pin|password|passcode|wi-?fi|iban|reference|ref|serial|key "
+        r"?code|combination|size|address|phone|extension|account|tax id|id|model|reading|login|user "
+        r"?name|room|password|plate|registration|blood type|policy|licence|license|order|booking|"
+        r"customer)\b[^.!?]{0,40}?(?:\bis\b|'s\b|:|=|\bare\b|#)\s?[^.!?]*?(?:\d|\"|[A-Z]{2})|"
+        r"(?:supplier|contact|landlord|landlady|emergency|insurance)\b.{0,30}: |\b(?:keys?|meter|"
+        r"stopcock|valve|fuse box|files?|folder|documents?|passport|ladder|manual|charger|remote|"
+        r"first[- ]aid \w+|spares?|tools?|shut-?off)\b.{0,30}? (?:is|are|hangs?|lies|lives?) (?:now "
+        r"|kept )?(?:under|behind|in|on|at|above|next)\b|(?:pin|code|password|passcode) (?=\S*\d{3})"
+        r"|(?:is|are) included in|allergic to|(?:is|are) (?:not|no longer) (?:permitted|allowed)|"
+        r"(?:is|are) (?:forbidden|prohibited)|can be (?:kept|collected|returned|picked up) (?:until|"
+        r"from|at)|(?:changed|moved|switched) to \S*\d|under warranty|warranty (?:until|runs)|valid "
+        r"until|\b(?:band|class|grade|group|gate|seat|row|unit|bay|platform) is (?-i:[A-Z0-9]))"
     ),
     places=(
         r"(?i:\b(?:is|are|hangs?|lies|lives?|kept|stored|sits?|stands?|goes?|"
@@ -548,34 +471,28 @@ ENGLISH: Final = Lexicon(
             r"\b(?i:projects?|initiative) (?i:(?:called|named) )?(?P<name>[A-Z][\w-]+(?: "
             r"[A-Z0-9][\w-]*){0,3})"
         ),
-        (
-            r"[\"“„«‘](?P<name>[^\"”“»’]{2,60})[\"”“»’] (?i:project|initiative|programme|"
-            r"campaign)\b"
-        ),
+        r"[\"“„«‘](?P<name>[^\"”“»’]{2,60})[\"”“»’] (?i:project|initiative|programme|campaign)\b",
         (
             r"\b(?P<name>(?!The\b|Our\b|This\b|A\b|My\b|Your\b|New\b)[A-Z][\w-]+(?: "
             r"[A-Z][\w-]*){0,2}) (?i:project)\b"
         ),
         (
-            r"(?i:\b(?:appeal|scheme|campaign|initiative|project|drive|effort)\b[^.]{0,20} "
-            r"(?:called|"
+            r"(?i:\b(?:appeal|scheme|campaign|initiative|project|drive|effort)\b[^.]{0,20} (?:called|"
             r"named) )(?P<name>[A-Z][\w-]+(?: [A-Z][\w-]*){0,3})"
         ),
         (
-            r"(?i:approved|launched|started|kicked off|funded) (?P<name>[A-Z][\w-]+(?: "
-            r"[A-Z][\w-]*){1,3})"
-            r"(?= .{0,30}(?i:project))"
+            r"(?i:approved|launched|started|kicked off|funded) (?P<name>[A-Z][\w-]+(?: [A-Z]"
+            r"[\w-]*){1,3})(?= .{0,30}(?i:project))"
         ),
     ),
     begins=either(
-        "start(?:s|ed|ing)? begin(?:s|ning)? began launch(?:es|ed|ing)? kick(?:s|"
-        "ed|ing)? approved? running runs continue[sd]? continuing goes go agreed "
-        "set called working introduc\\w+ green underway under-?way join\\w* "
-        "resum\\w+ live phase accepted adopted funded going lead\\w* carried "
-        "extended"
+        "start(?:s|ed|ing)? begin(?:s|ning)? began launch(?:es|ed|ing)? kick(?:s|ed|ing)? "
+        "approved? running runs continue[sd]? continuing goes go agreed set called working "
+        "introduc\\w+ green underway under-?way join\\w* resum\\w+ live phase accepted adopted "
+        "funded going lead\\w* carried extended"
     ),
     comments=(
-        (r"(?i:(?:comment|remark|note|reply|update) (?:by|from)) (?P<who>[^:]{1,40}):\s*(?P<what>.+)"),
+        r"(?i:(?:comment|remark|note|reply|update) (?:by|from)) (?P<who>[^:]{1,40}):\s*(?P<what>.+)",
         (
             rf"(?i:(?:on|re|about|regarding|for|as for|concerning|to) (?:the |my "
             rf"|your |our )?[^:,–]{{0,40}}\b{_TASKS}[^:,–]{{0,40}}\s?[:,–-]\s*(?P<what>.+))"
@@ -583,9 +500,8 @@ ENGLISH: Final = Lexicon(
     ),
     tickets=r"(?i:(?:#\d+|ticket|issue|incident|bug|case|request|fault)\b.{0,6}\d)",
     urgent=(
-        r"(?i:\burgent(?:ly)?\b|\basap\b|\bas soon as possible\b|\bimmediately\b|"
-        r"\bright away\b|\bat once\b|\btop priority\b|\bhigh priority\b|\bcritical\b|"
-        r"!!)"
+        r"(?i:\burgent(?:ly)?\b|\basap\b|\bas soon as possible\b|\bimmediately\b|\bright away\b|"
+        r"\bat once\b|\btop priority\b|\bhigh priority\b|\bcritical\b|!!)"
     ),
     deadlines=r"(?i:deadline|due|by|until|reminder|date|today|tomorrow)\b",
     minutes=(
@@ -594,11 +510,10 @@ ENGLISH: Final = Lexicon(
         r"agenda|protocol|jour fixe|assembly|debrief|session|planning)\b)"
     ),
     to_do=(
-        r"(?i:^\W*(?:action items?|actions|to-?dos?|to do(?: list)?|next steps|"
-        r"tasks|open(?: points| items)?|follow-?ups?|homework|errands|chores|"
-        r"checklist|.{0,20}\bjobs|still (?:open|to do|missing)|what('s| is) left|reminders?|"
-        r"shopping(?: list)?|packing(?: list)?|before \w.*|.*\b(?:errands|list|"
-        r"to ?do|chores|who does what)\b)\W*$)"
+        r"(?i:^\W*(?:action items?|actions|to-?dos?|to do(?: list)?|next steps|tasks|open(?: points|"
+        r" items)?|follow-?ups?|homework|errands|chores|checklist|.{0,20}\bjobs|still (?:open|to do|"
+        r"missing)|what('s| is) left|reminders?|shopping(?: list)?|packing(?: list)?|before \w.*|"
+        r".*\b(?:errands|list|to ?do|chores|who does what)\b)\W*$)"
     ),
     finished=(
         r"(?i:^\W*(?:done|completed|finished|closed|already done|achieved|accomplished|"
@@ -611,14 +526,12 @@ ENGLISH: Final = Lexicon(
         r"ingredients|menu|summary|news|background|cancelled)\W*$)"
     ),
     labels=either(
-        "from to cc bcc subject date sent present attendees participants apologies "
-        "location place time where when who what why note notes ps re fwd decision "
-        "decisions action actions todo todos reminder deadline topic agenda "
-        "next today tomorrow yesterday monday tuesday wednesday thursday friday "
-        "saturday sunday total price phone tel email mail web address password "
-        "wifi code number warning tip update status priority project summary "
-        "background owner raised reporter opened assigned example result results goal question "
-        "answer idea"
+        "from to cc bcc subject date sent present attendees participants apologies location place "
+        "time where when who what why note notes ps re fwd decision decisions action actions todo "
+        "todos reminder deadline topic agenda next today tomorrow yesterday monday tuesday "
+        "wednesday thursday friday saturday sunday total price phone tel email mail web address "
+        "password wifi code number warning tip update status priority project summary background "
+        "owner raised reporter opened assigned example result results goal question answer idea"
     ),
     anyone=either("everyone everybody somebody someone anybody anyone you each all both"),
     articles=r"(?i:(?:the|our|an?) )",
@@ -631,9 +544,8 @@ ENGLISH: Final = Lexicon(
         ),
         r"(?P<who>{name}) (?:still )?(?i:owes) (?:us|me|you|the \w+) (?P<what>\w.+)",
         (
-            r"(?i:(?:volunteers|helpers|people|hands|drivers|readers|bakers|a volunteer|someone) "
-            r"(?:is|are) (?:still |urgently )?(?:needed|wanted|"
-            r"required|sought) (?:to|for) (?P<what>\w.+))"
+            r"(?i:(?:volunteers|helpers|people|hands|drivers|readers|bakers|a volunteer|someone) (?:is|"
+            r"are) (?:still |urgently )?(?:needed|wanted|required|sought) (?:to|for) (?P<what>\w.+))"
         ),
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP} (?i:is|are|has|have|looks?) "
@@ -644,23 +556,16 @@ ENGLISH: Final = Lexicon(
             r" would|'ll| will) (?P<what>\w.+))"
         ),
         r"(?i:(?:i|we) (?:have |'ve )?promised (?:\w+ )?to (?P<what>\w.+))",
-        (
-            r"(?i:(?:i|we) (?:must|should|need to|have to) (?:remember|not forget) "
-            r"to (?P<what>\w.+))"
-        ),
+        r"(?i:(?:i|we) (?:must|should|need to|have to) (?:remember|not forget) to (?P<what>\w.+))",
         r"(?i:(?:don't|do not) let (?:me|us|him|her) forget to (?P<what>\w.+))",
-        (
-            r"(?i:(?:i|we)(?:'d| would) ask (?:you|everyone|everybody|all)(?: all)? "
-            r"to (?P<what>\w.+))"
-        ),
+        r"(?i:(?:i|we)(?:'d| would) ask (?:you|everyone|everybody|all)(?: all)? to (?P<what>\w.+))",
         (
             r"(?i:(?:we|i)(?: still)? need (?:a volunteer|volunteers|someone|somebody|"
             r"people|two people|help) (?:to|for|with) (?P<what>\w.+))"
         ),
         (
-            r"(?P<who>{name}(?:(?:,| and) {name}){0,3}) (?i:has been|was|were|have "
-            r"been|is|are) (?i:asked|told|assigned|tasked|requested|appointed) (?i:to|"
-            r"with) (?P<what>\w.+)"
+            r"(?P<who>{name}(?:(?:,| and) {name}){0,3}) (?i:has been|was|were|have been|is|are) "
+            r"(?i:asked|told|assigned|tasked|requested|appointed) (?i:to|with) (?P<what>\w.+)"
         ),
         (
             r"(?i:(?:it was|we|they|the \w+) (?:agreed|decided) that )(?P<who>{name}) "
@@ -675,10 +580,7 @@ ENGLISH: Final = Lexicon(
             r"(?i:(?:do you think|is there any chance|any chance|is it possible "
             r"that) (?:you|someone|somebody)(?: could| can| might)? (?P<what>\w.+))"
         ),
-        (
-            r"(?i:\w+ (?:wants|asked|needs|expects|would like|told) (?:me|us|you) "
-            r"to (?P<what>\w.+))"
-        ),
+        r"(?i:\w+ (?:wants|asked|needs|expects|would like|told) (?:me|us|you) to (?P<what>\w.+))",
         (
             r"(?i:(?:action|ap|ai|todo|task)s?\s*:?\s+)(?P<who>{name})(?i: to |: "
             r"?| will | - )(?P<what>\w.+)"
@@ -697,10 +599,9 @@ ENGLISH: Final = Lexicon(
         (
             (
                 r"(?:(?i:the|an?|all) )?(?P<np>[^,;:]{2,60}?) (?i:must|has to|have to|needs? to|should|"
-                r"shall|is to|are to|to) be "
-                r"(?:\w+ly )?(?P<verb>\w+ed|sent|paid|taken|written|made|given|put|set|bought|sold|"
-                r"swept|hung|built|drawn|done|"
-                r"brought|kept|found|told|chosen|redone|rewritten)\b(?P<rest>.*)"
+                r"shall|is to|are to|to) be (?:\w+ly )?(?P<verb>\w+ed|sent|paid|taken|written|made|given|"
+                r"put|set|bought|sold|swept|hung|built|drawn|done|brought|kept|found|told|chosen|redone|"
+                r"rewritten)\b(?P<rest>.*)"
             ),
             lambda match: _order(match),
         ),
@@ -726,10 +627,9 @@ ENGLISH: Final = Lexicon(
     ),
     me=r"(?i:I|we|me|us|let me)",
     dated=either(
-        "today tonight tomorrow tmrw monday tuesday wednesday thursday friday "
-        "saturday sunday weekend january february march april may june july "
-        "august september october november december jan feb mar apr jun jul "
-        "aug sept? oct nov dec mon tue wed thu fri sat sun days? weeks? months? "
-        "year quarter eod cob eow noon fortnight mid-?\\w+"
+        "today tonight tomorrow tmrw monday tuesday wednesday thursday friday saturday sunday "
+        "weekend january february march april may june july august september october november "
+        "december jan feb mar apr jun jul aug sept? oct nov dec mon tue wed thu fri sat sun days? "
+        "weeks? months? year quarter eod cob eow noon fortnight mid-?\\w+"
     ),
 )

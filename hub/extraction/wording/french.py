@@ -6,20 +6,17 @@ from typing import Final
 from hub.extraction.wording.lexicon import Lexicon, either
 
 _INFINITIVE: Final = (
-    r"(?i:\b(?!(?:olivier|xavier|didier|roger|xavier|omar|gauthier|pierre|"
-    r"claire|être|avoir|hier|premier|dernier|janvier|février|cahier|papier|"
-    r"quartier|métier|courrier|particulier|atelier|escalier|dossier|calendrier|"
-    r"plaisir|soir|noir|notre|votre|autre|entre|contre|quatre|lettre|mètre|"
-    r"titre|centre|encore|livre|libre|membre|novembre|octobre|septembre|"
-    r"décembre|ordre|nombre|chambre|théâtre|pourvoir|espoir|couloir|tiroir|"
-    r"trottoir|avenir|cher|fier|léger|étranger|foyer|loyer|mer|fer|cuiller|"
-    r"hiver|verre|terre|pierre|guerre|rire|pire|faire-part|maire|affaire|"
-    r"salaire|horaire|notaire|commentaire|anniversaire|nécessaire|secrétaire|"
-    r"propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ']{2,}(?:er|"
-    r"(?<!so)(?<!mém)ir|"
-    r"(?:en|on|an|ein|oin|ain|er|ou|or|st)dre|ettre|attre|(?:d|l|u|cr)ire|(?:b|cr)oire|"
-    r"(?:ui|i)vre|clure|naître|rompre|"
-    r"(?<!m)(?<!arm)(?<!hist)oir|(?<!ff)(?<!m)aire)\b|\b(?:faire|dire|lire|voir|aller)\b)"
+    r"(?i:\b(?!(?:olivier|xavier|didier|roger|xavier|omar|gauthier|pierre|claire|être|avoir|"
+    r"hier|premier|dernier|janvier|février|cahier|papier|quartier|métier|courrier|particulier|"
+    r"atelier|escalier|dossier|calendrier|plaisir|soir|noir|notre|votre|autre|entre|contre|"
+    r"quatre|lettre|mètre|titre|centre|encore|livre|libre|membre|novembre|octobre|septembre|"
+    r"décembre|ordre|nombre|chambre|théâtre|pourvoir|espoir|couloir|tiroir|trottoir|avenir|cher|"
+    r"fier|léger|étranger|foyer|loyer|mer|fer|cuiller|hiver|verre|terre|pierre|guerre|rire|pire|"
+    r"faire-part|maire|affaire|salaire|horaire|notaire|commentaire|anniversaire|nécessaire|"
+    r"secrétaire|propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)"
+    r"[a-zàâçéèêëîïôûüœ']{2,}(?:er|(?<!so)(?<!mém)ir|(?:en|on|an|ein|oin|ain|er|ou|or|st)dre|"
+    r"ettre|attre|(?:d|l|u|cr)ire|(?:b|cr)oire|(?:ui|i)vre|clure|naître|rompre|(?<!m)(?<!arm)"
+    r"(?<!hist)oir|(?<!ff)(?<!m)aire)\b|\b(?:faire|dire|lire|voir|aller)\b)"
 )
 _VERBS: Final = """
 prête range rangent rédige diffuse relaie plie trouve complète nettoie transmet héberge démonte accroche
@@ -40,13 +37,12 @@ se_charge s'en_occupe s'en_charge prend_en_charge met_à_jour
 """
 _KNOWN: Final = "|".join(_VERBS.split()).replace("_", " ")
 _PRESENT: Final = (  # a known verb, or a word that may be one before an object
-    rf"(?:{_KNOWN}|(?!(?:une|que|entre|comme|elle|contre|arrive|reste|aime|semble|pense|"
-    rf"espère|manque|raconte|habite|"
+    rf"(?:{_KNOWN}|(?!(?:une|que|entre|comme|elle|contre|arrive|reste|aime|semble|pense|espère|"
+    rf"manque|raconte|habite|"
     r"adore|déteste|est|a|va|ont|sont|vont|quitte|rentre|affirme|explique|propose|remercie|"
-    r"attend|perd|mange|boit)\b)"
-    r"[a-zàâçéèêëîïôûü]{2,}(?<!é)(?:e|ent|it|nd|rd|et)(?= (?:le|la|les|l'|un|une|des|"
-    r"du|de|d'|son|sa|ses|leurs?|au|aux|à|"
-    r"deux|trois|quatre|cinq|dix|vingt|cent|\d)))"
+    r"attend|perd|mange|boit)\b)[a-zàâçéèêëîïôûü]{2,}(?<!é)(?:e|ent|it|nd|rd|et)(?= (?:le|la|"
+    r"les|l'|un|une|des|du|de|d'|son|sa|ses|leurs?|au|aux|à|deux|trois|quatre|cinq|dix|vingt|"
+    r"cent|\d)))"
 )
 _FUTURE: Final = r"[a-zàâçéèêëîïôûü]{2,}(?:era|ira|dra|ttra|rra|eront|iront|dront|ttront)"
 _FORMAL: Final = (
@@ -55,13 +51,12 @@ _FORMAL: Final = (
     r"croyez)\b)[a-zàâçéèêëîïôûü]{2,}ez\b"
 )
 _FAMILIAR: Final = (
-    "apporte|appelle|achète|ajoute|amène|arrête|attends|cherche|complète|"
-    "confirme|contacte|corrige|demande|donne|écris|envoie|essaie|fais|ferme|"
-    "garde|imprime|jette|lance|laisse|lis|mets|montre|nettoie|note|n'oublie|"
-    "oublie|ouvre|paie|passe|pense|préviens|prends|prépare|range|rappelle|"
-    "récupère|regarde|relance|relis|remplis|rends|réponds|réserve|retrouve|"
-    "signe|sors|surveille|transmets|trouve|va|vérifie|vide|viens|vois|dis|"
-    "dites|faites|copie|plante|arrose"
+    "apporte|appelle|achète|ajoute|amène|arrête|attends|cherche|complète|confirme|contacte|"
+    "corrige|demande|donne|écris|envoie|essaie|fais|ferme|garde|imprime|jette|lance|laisse|lis|"
+    "mets|montre|nettoie|note|n'oublie|oublie|ouvre|paie|passe|pense|préviens|prends|prépare|"
+    "range|rappelle|récupère|regarde|relance|relis|remplis|rends|réponds|réserve|retrouve|"
+    "signe|sors|surveille|transmets|trouve|va|vérifie|vide|viens|vois|dis|dites|faites|copie|"
+    "plante|arrose"
 )
 _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 _MUST: Final = (
@@ -75,28 +70,25 @@ FRENCH: Final = Lexicon(
     code="fr",
     letters=r"[éèêàçùûîôœ]|(?:tion|ment|eux|ez|aient|ons)\b|\b(?i:[ldsnjmtc]|qu)'(?=\w)",
     common=(
-        "lundi mardi mercredi jeudi vendredi samedi dimanche demain avant après "
-        "peux peut pouvez faut doit dois doivent aussi très bien rien le la "
-        "les un une des du de et est sont était à au aux en dans pour par sur "
-        "avec sans que qui ne pas plus ce cette ces il elle ils elles on nous "
-        "vous je tu se sa son ses leur leurs mon ma mes ton ta tes notre votre "
-        "nos vos mais ou où donc y été être avoir c'est j'ai d'un d'une l'on "
-        "qu'il merci bonjour si tout tous comme"
+        "lundi mardi mercredi jeudi vendredi samedi dimanche demain avant après peux peut pouvez "
+        "faut doit dois doivent aussi très bien rien le la les un une des du de et est sont était "
+        "à au aux en dans pour par sur avec sans que qui ne pas plus ce cette ces il elle ils "
+        "elles on nous vous je tu se sa son ses leur leurs mon ma mes ton ta tes notre votre nos "
+        "vos mais ou où donc y été être avoir c'est j'ai d'un d'une l'on qu'il merci bonjour si "
+        "tout tous comme"
     ),
     no_names=(
-        "le la les un une des du de il elle ils elles on nous vous je tu ce "
-        "cette ces ça cela qui que quoi quand où comment pourquoi si et mais "
-        "ou donc or ni car merci bonjour bonsoir salut cher chère chers chères "
-        "bien oui non ok alors puis ensuite aussi enfin après avant depuis "
-        "pendant demain hier aujourd'hui lundi mardi mercredi jeudi vendredi "
-        "samedi dimanche janvier février mars avril mai juin juillet août septembre "
-        "octobre novembre décembre prochaine prochain dernière dernier première "
-        "premier mon ma mes ton ta tes son sa ses notre votre nos vos leur "
-        "leurs tout tous toutes chaque chacun personne rien projet décision "
-        "note rappel réunion sujet objet pour dans sur avec sans par en au "
-        "aux à peut-être pas plus très trop dommage coucou bises cordialement "
-        "madame monsieur messieurs mesdames mademoiselle idée départ retour "
-        "entrée sortie code sinon tiens voici voilà deux trois quatre cinq"
+        "le la les un une des du de il elle ils elles on nous vous je tu ce cette ces ça cela qui "
+        "que quoi quand où comment pourquoi si et mais ou donc or ni car merci bonjour bonsoir "
+        "salut cher chère chers chères bien oui non ok alors puis ensuite aussi enfin après avant "
+        "depuis pendant demain hier aujourd'hui lundi mardi mercredi jeudi vendredi samedi "
+        "dimanche janvier février mars avril mai juin juillet août septembre octobre novembre "
+        "décembre prochaine prochain dernière dernier première premier mon ma mes ton ta tes son "
+        "sa ses notre votre nos vos leur leurs tout tous toutes chaque chacun personne rien projet "
+        "décision note rappel réunion sujet objet pour dans sur avec sans par en au aux à "
+        "peut-être pas plus très trop dommage coucou bises cordialement madame monsieur messieurs "
+        "mesdames mademoiselle idée départ retour entrée sortie code sinon tiens voici voilà deux "
+        "trois quatre cinq"
     ),
     name=(
         r"(?:(?:Mme|M\.|Mlle|Dr|Docteur|Maître|Madame|Monsieur|Tante|Oncle|Mamie|"
@@ -106,21 +98,15 @@ FRENCH: Final = Lexicon(
     verbs=_INFINITIVE,
     present=rf"\b(?:{_PRESENT})\b",
     inserted=r"(?i:, ?(?:s'il (?:te|vous) pla[iî]t|stp|svp),)",
-    fillers=(
-        r"(?i:\bs'il (?:te|vous) pla[iî]t\b,?|\bstp\b,?|\bsvp\b,?|\bmerci d'avance\b|"
-        r"\bau fait\b)"
-    ),
+    fillers=(r"(?i:\bs'il (?:te|vous) pla[iî]t\b,?|\bstp\b,?|\bsvp\b,?|\bmerci d'avance\b|\bau fait\b)"),
     leads=(
-        r"(?i:(?:et|mais|alors|donc|puis|ensuite|aussi|ok|bon|bien|oui|d'abord|"
-        r"premièrement|deuxièmement|enfin|au fait|ps|p\.s\.|comme convenu|encore "
-        r"une chose|petit rappel|rappel|pour rappel|important|urgent|attention|"
-        r"d'ici là|avant cela|avant ça|entre-temps|du coup|par contre|par ailleurs|"
-        r"de plus|en outre|s'il (?:te|vous) pla[iî]t|stp|svp|salut|bonjour|coucou|"
-        r"désolée?|pour la suite|si possible|dès que possible|que|qu'|je répète|"
-        r"à noter|sinon|(?:je|nous) (?:vous|te) rappel(?:le|ons) que|@)(?![\wàâçéèêëîïôûü])[,:!.\s–-]*)"
-        r"|\w+ (?:dit|a dit|"
-        r"pense|propose|rappelle|signale|demande|précise|indique|note) (?:que "
-        r"|qu')"
+        r"(?i:(?:et|mais|alors|donc|puis|ensuite|aussi|ok|bon|bien|oui|d'abord|premièrement|"
+        r"deuxièmement|enfin|au fait|ps|p\.s\.|comme convenu|encore une chose|petit rappel|rappel|"
+        r"pour rappel|important|urgent|attention|d'ici là|avant cela|avant ça|entre-temps|du coup|"
+        r"par contre|par ailleurs|de plus|en outre|s'il (?:te|vous) pla[iî]t|stp|svp|salut|bonjour|"
+        r"coucou|désolée?|pour la suite|si possible|dès que possible|que|qu'|je répète|à noter|"
+        r"sinon|(?:je|nous) (?:vous|te) rappel(?:le|ons) que|@)(?![\wàâçéèêëîïôûü])[,:!.\s–-]*)|\w+ "
+        r"(?:dit|a dit|pense|propose|rappelle|signale|demande|précise|indique|note) (?:que |qu')"
     ),
     joints=(
         r"(?i:\s*(?:[;–—]|->|→)\s*|\s-\s|,?\s(?:et|puis|mais)\s(?:aussi\s|ensuite\s)?|"
@@ -150,10 +136,9 @@ FRENCH: Final = Lexicon(
             r"chercher|récupérer|déposer|rendre|voir|aider|livrer)\b.*))"
         ),
         (
-            r"(?i:(?:est-ce que (?:tu|vous) (?:peux|pourrais|pouvez|pourriez|veux)|peux|pourrais|"
-            r"veux|pouvez|pourriez|voulez|pourrais|voudrais|"
-            r"voudriez)-?\s?(?:tu|vous)(?: bien| aussi| me| nous| encore| juste|"
-            r" s'il te plaît| s'il vous plaît| svp| stp| vite| peut-être| également|"
+            r"(?i:(?:est-ce que (?:tu|vous) (?:peux|pourrais|pouvez|pourriez|veux)|peux|pourrais|veux|"
+            r"pouvez|pourriez|voulez|pourrais|voudrais|voudriez)-?\s?(?:tu|vous)(?: bien| aussi| me| "
+            r"nous| encore| juste| s'il te plaît| s'il vous plaît| svp| stp| vite| peut-être| également|"
             r" lui| leur)* (?P<what>.+))"
         ),
         (
@@ -162,9 +147,8 @@ FRENCH: Final = Lexicon(
         ),
         (
             r"(?i:(?:quelqu'un|l'un de vous|l'un d'entre vous|qui)(?: (?:du|de la|des|de|au) "
-            r"[^,;:.!?]{2,30}?)? (?:peut|pourrait|doit|devrait|peut-il|pourrait-il|devra|"
-            r"doit-il)(?: "
-            r"me| nous)? (?P<what>{verbs}.+))"
+            r"[^,;:.!?]{2,30}?)? (?:peut|pourrait|doit|devrait|peut-il|pourrait-il|devra|doit-il)(?: me|"
+            r" nous)? (?P<what>{verbs}.+))"
         ),
         (
             r"(?P<who>{name}),? (?i:peux-tu|pourrais-tu|pouvez-vous|pourriez-vous|"
@@ -188,10 +172,9 @@ FRENCH: Final = Lexicon(
             r"|d'|à |le |la |les |que )(?P<what>(?!toi|vous|moi|nous)\w.+))"
         ),
         (
-            r"(?i:(?:il|ce) serait (?:\w+ )?(?:bien|bon|sympa|gentil|super|souhaitable|utile|"
-            r"préférable|parfait|idéal|"
-            r"chouette) (?:que|de|si|qu'|d') ?(?:(?:tu|vous|quelqu'un|on|(?-i:(?P<who>{name}))|"
-            r"(?:le|la|les|l')\s?\w+) )?(?P<what>\w.+))"
+            r"(?i:(?:il|ce) serait (?:\w+ )?(?:bien|bon|sympa|gentil|super|souhaitable|utile|préférable|"
+            r"parfait|idéal|chouette) (?:que|de|si|qu'|d') ?(?:(?:tu|vous|quelqu'un|on|"
+            r"(?-i:(?P<who>{name}))|(?:le|la|les|l')\s?\w+) )?(?P<what>\w.+))"
         ),
         r"(?i:(?:assure-toi|assurez-vous|veille|veillez) (?:que|de|à) (?P<what>\w.+))",
         (
@@ -237,10 +220,9 @@ FRENCH: Final = Lexicon(
             r"volontaires|des bénévoles)(?: pour(?: le| la| les)?| qui)? (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:qu'il|qu'elle|que (?-i:(?P<who>{name}))) (?P<what>(?:me |nous |"
-            r"lui |te )?(?!soit|"
-            r"ait|y ait|faut|est|a |va )[a-zàâçéèêëîïôûü]+e (?:la|le|les|l'|mon|ma|mes|un|une|"
-            r"des|à)\b.*))"
+            r"(?i:(?:qu'il|qu'elle|que (?-i:(?P<who>{name}))) (?P<what>(?:me |nous |lui |te )?(?!soit|"
+            r"ait|y ait|faut|est|a |va )[a-zàâçéèêëîïôûü]+e (?:la|le|les|l'|mon|ma|mes|un|une|des|à)"
+            r"\b.*))"
         ),
         (
             r"(?i:(?:préviens|prévenez|dis|dites|tiens|tenez)[- ](?:moi|nous) (?P<what>(?:si|"
@@ -249,10 +231,9 @@ FRENCH: Final = Lexicon(
     ),
     duties=(
         (
-            rf"(?P<what>(?!(?i:il|elle|on|je|tu|ça|cela|ce|rien|personne|nous|vous)\b){_NP} "
-            rf"(?i:doit|doivent|devra|devront|devrait|devraient) (?!(?i:pas|être "
-            rf"(?:là|présent|content|prêt|malade|fatigué))\b)(?:\w+ )?(?:être|faire "
-            rf"l'objet).*)"
+            rf"(?P<what>(?!(?i:il|elle|on|je|tu|ça|cela|ce|rien|personne|nous|vous)\b){_NP} (?i:doit|"
+            rf"doivent|devra|devront|devrait|devraient) (?!(?i:pas|être (?:là|présent|content|prêt|"
+            rf"malade|fatigué))\b)(?:\w+ )?(?:être|faire l'objet).*)"
         ),
         (
             rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}}) (?i:{_MUST})(?i: aussi|"
@@ -282,15 +263,13 @@ FRENCH: Final = Lexicon(
             r"ira) (?:prendre|chercher|récupérer|déposer|rendre|relever|voir|faire)\b.*)"
         ),
         (
-            r"(?P<who>{name}) (?P<what>(?:la|le|les|l')\s?[a-zàâçéèêëîïôûü]{3,}(?:e|"
-            r"t)\b(?: (?:lundi|"
+            r"(?P<who>{name}) (?P<what>(?:la|le|les|l')\s?[a-zàâçéèêëîïôûü]{3,}(?:e|t)\b(?: (?:lundi|"
             r"mardi|mercredi|jeudi|vendredi|demain|ce \w+))?)\W*$"
         ),
         r"(?i:c'est à (?:moi|toi|vous|nous|(?-i:(?P<who>{name}))) (?:de|d') ?(?P<what>\w.+))",
         (
-            r"(?i:c'est (?:moi qui|toi qui|(?-i:(?P<who>{name})) qui) (?:dois |doit "
-            r"|vais )?(?P<what>(?!suis|"
-            r"ai )\w.+))"
+            r"(?i:c'est (?:moi qui|toi qui|(?-i:(?P<who>{name})) qui) (?:dois |doit |vais "
+            r")?(?P<what>(?!suis|ai )\w.+))"
         ),
         r"(?P<what>(?i:savoir|être) (?:à jeun|à l'heure|le texte|en tenue)\b.*)",
         (
@@ -303,29 +282,25 @@ FRENCH: Final = Lexicon(
             r"voir|être|avoir|rester|dormir|bien|croire|dire|penser)\b){verbs}.*)"
         ),
         (
-            r"(?i:(?:je |j'|j'en |j'y )(?:m'en|m'|te |t'|vous |l'|le |la |les |lui |leur |en "
-            r"|y )*(?P<what>(?:occupe|commande|écris|rédige|pose|vois avec|envoie|dépose|contacte|"
-            r"commence|termine|finis|relance|"
-            r"charge|occuperai|chargerai|enverrai|ferai|apporterai|appellerai|passerai|"
-            r"préparerai|irai|\w{3,}(?:t|d)rai|\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|"
-            r"envoie|apporte|"
-            r"prépare|réserve|appelle|passe prendre|passe chercher|prends|fais)\b(?! "
+            r"(?i:(?:je |j'|j'en |j'y )(?:m'en|m'|te |t'|vous |l'|le |la |les |lui |leur |en |y "
+            r")*(?P<what>(?:occupe|commande|écris|rédige|pose|vois avec|envoie|dépose|contacte|commence|"
+            r"termine|finis|relance|charge|occuperai|chargerai|enverrai|ferai|apporterai|appellerai|"
+            r"passerai|préparerai|irai|\w{3,}(?:t|d)rai|\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|"
+            r"envoie|apporte|prépare|réserve|appelle|passe prendre|passe chercher|prends|fais)\b(?! "
             r"(?:bien|pas|très|contente?)\b).*))"
         ),
         (
-            r"(?i:(?:il faut|il faudra|il faudrait|faut|il nous faut|il est (?:nécessaire|"
-            r"important|impératif|urgent) de|on doit|nous devons|vous devez|tu dois|"
-            r"vous devrez|tu devras|reste à|il reste à|il te faut)(?: encore| aussi|"
-            r" absolument| vite| d'abord| donc| bien| que (?:tu|vous|quelqu'un|chacun|"
-            r"\w+))* (?P<what>(?!pas|dire|voir|avouer|croire|une?|de la|du|des|compter|"
-            r"attendre|être|savoir|rire)\w.+))"
+            r"(?i:(?:il faut|il faudra|il faudrait|faut|il nous faut|il est (?:nécessaire|important|"
+            r"impératif|urgent) de|on doit|nous devons|vous devez|tu dois|vous devrez|tu devras|reste à|"
+            r"il reste à|il te faut)(?: encore| aussi| absolument| vite| d'abord| donc| bien| que (?:tu|"
+            r"vous|quelqu'un|chacun|\w+))* (?P<what>(?!pas|dire|voir|avouer|croire|une?|de la|du|des|"
+            r"compter|attendre|être|savoir|rire)\w.+))"
         ),
         rf"(?P<what>{_NP} (?i:est|sont|reste|restent) (?:encore )?(?i:à) {{verbs}}.*)",
         (
             r"(?P<what>(?!(?i:rien|facile|difficile|quelque chose|beaucoup|prêt|[^,;:!?]*à partir|"
             r"contente?|prête|[^,;:!?]* à croquer|habitué|de|jusqu))[^,;:!?]{2,60} (?i:à) "
-            r"{verbs}\b[^,;:!?]*)"
-            r"$"
+            r"{verbs}\b[^,;:!?]*)$"
         ),
         r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) ?[:–] ?(?P<what>{verbs}.+)",
         rf"(?P<what>(?i:{_FORMAL})(?![- ](?:vous|vous bien|soin)\b) .+)",
@@ -345,105 +320,83 @@ FRENCH: Final = Lexicon(
             r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?:y |en |lui |leur |nous "
             r"|vous |me |te |se |s'|le |la |les |l')?(?P<what>{present} (?!que\b|qu'|si\b)\S.+)"
         ),
-        (
-            rf"(?P<np>(?i:le|la|les|l') ?[^,;:.!?]{{2,30}}?) (?P<what>\b(?:{_KNOWN})\b "
-            rf"(?!que\b|qu')\S.+)"
-        ),
+        (rf"(?P<np>(?i:le|la|les|l') ?[^,;:.!?]{{2,30}}?) (?P<what>\b(?:{_KNOWN})\b (?!que\b|qu')\S.+)"),
     ),
     listed=(r"(?P<what>(?:\w+ment )?(?:ne pas |re)?{verbs}\b.+)",),
     more=r"(?:aussi |ensuite |à )?(?P<what>(?:{verbs}|{present}) .+)",
     general=(
-        r"(?i:(?:disait|dit|raconte|demanda|murmura|cria|prétend|affirme|répétait|soupira)(?:,|"
-        r" (?:la|le|mon|ma|son|sa|l'|il|elle|qu)|$)|"
-        r"proverbe|continuez|il faut [^.]* en \w+ant\b|doit plaire|tous les jours|plus souvent|"
-        r"faudrait pouvoir|essayez|chaque (?:matin|jour|"
-        r"nuit|soir)|de mon temps|jadis|autrefois|tous marcher|le premier joueur|son voisin "
-        r"de|"
-        r"(?:on|chacun|il) (?:devrait|doit) (?:tous|toujours|bien|être)|il faut "
-        r"de bons|l'auteur|"
-        r"\bdoit (?:être|connaître|habiter|avoir)\b(?! (?:remis|rendu|envoy|pay|nettoy|fait|"
-        r"réparé|chang|vid|dé|re))|"
-        r"faut(?: bien)? (?:finir|vivre|manger|savoir))"
+        r"(?i:(?:disait|dit|raconte|demanda|murmura|cria|prétend|affirme|répétait|soupira)(?:,| "
+        r"(?:la|le|mon|ma|son|sa|l'|il|elle|qu)|$)|proverbe|continuez|il faut [^.]* en \w+ant\b|"
+        r"doit plaire|tous les jours|plus souvent|faudrait pouvoir|essayez|chaque (?:matin|jour|"
+        r"nuit|soir)|de mon temps|jadis|autrefois|tous marcher|le premier joueur|son voisin de|"
+        r"(?:on|chacun|il) (?:devrait|doit) (?:tous|toujours|bien|être)|il faut de bons|l'auteur|"
+        r"\bdoit (?:être|connaître|habiter|avoir)\b(?! (?:remis|rendu|envoy|pay|nettoy|fait|réparé|"
+        r"chang|vid|dé|re))|faut(?: bien)? (?:finir|vivre|manger|savoir))"
     ),
     openers=(
-        r"(?i:(?<!\w)(?:merci de|pourr(?:ais|iez)-|peux-tu|pouvez-vous|veuillez|il faut|faut "
-        r"que|il faudrait|il faudra|"
-        r"je dois|n'oublie[zs]?|oublie[zs]? pas|pense[zs]? à|nous vous (?:remercions|prions|"
-        r"demandons)|il serait|ce serait|"
-        r"il vous appartient|dis à|dites à|c'est à (?=moi|toi|[A-Z])|quelqu'un|je vais|je "
-        r"(?=\w+rai\b)|que je|qu'il me|il doit|prendre rendez|sinon|ah|s'il (?:te|vous))\b)|"
-        r"(?<=, ){name}(?= (?i:doit|va|s'occupe)\b)"
+        r"(?i:(?<!\w)(?:merci de|pourr(?:ais|iez)-|peux-tu|pouvez-vous|veuillez|il faut|faut que|il "
+        r"faudrait|il faudra|je dois|n'oublie[zs]?|oublie[zs]? pas|pense[zs]? à|nous vous "
+        r"(?:remercions|prions|demandons)|il serait|ce serait|il vous appartient|dis à|dites à|"
+        r"c'est à (?=moi|toi|[A-Z])|quelqu'un|je vais|je (?=\w+rai\b)|que je|qu'il me|il doit|"
+        r"prendre rendez|sinon|ah|s'il (?:te|vous))\b)|(?<=, ){name}(?= (?i:doit|va|s'occupe)\b)"
     ),
     asks=(
         r"(?i:(?:et |bon |alors )?qui (?:peut |pourrait |veut |va |se charge de |voudrait "
         r")?(?P<what>\w[^?]{3,80})\?)"
     ),
     answers=(
-        r"(?i:(?:moi(?: je (?:veux bien|peux|m'en occupe))?|je (?:m'en (?:occupe|charge)|"
-        r"le fais|veux bien|peux(?: le faire)?|prends(?: ça)?|gère|le ferai|m'y colle|vais "
-        r"le faire|l'apporte|les apporte)|j'y (?:serai|vais)|j'apporte|je m'en occuperai|"
-        r"ça marche|d'accord|c'est bon pour moi|t'inquiète)"
-        r"(?:,? (?:demain|ce|soir|matin|aujourd'hui|lundi|mardi|mercredi|jeudi|vendredi|samedi|"
-        r"dimanche|midi|volontiers|avec|plaisir|dit \w+))*$)|"
-        r"(?P<who>{name}) (?i:s'en (?:occupe|charge|occupera|chargera)|le fait|le fera|veut "
-        r"bien|est volontaire|se propose|s'est proposée?)$"
+        r"(?i:(?:moi(?: je (?:veux bien|peux|m'en occupe))?|je (?:m'en (?:occupe|charge)|le fais|"
+        r"veux bien|peux(?: le faire)?|prends(?: ça)?|gère|le ferai|m'y colle|vais le faire|"
+        r"l'apporte|les apporte)|j'y (?:serai|vais)|j'apporte|je m'en occuperai|ça marche|d'accord|"
+        r"c'est bon pour moi|t'inquiète)(?:,? (?:demain|ce|soir|matin|aujourd'hui|lundi|mardi|"
+        r"mercredi|jeudi|vendredi|samedi|dimanche|midi|volontiers|avec|plaisir|dit \w+))*$)|"
+        r"(?P<who>{name}) (?i:s'en (?:occupe|charge|occupera|chargera)|le fait|le fera|veut bien|"
+        r"est volontaire|se propose|s'est proposée?)$"
     ),
     settled=(
         r"(?i:\b(?:fait(?! (?:la|le|les|un|une|du|des)\b)|faite|faits|réglée?s?|terminée?s?|"
-        r"finie?s?|déjà|annulée?s?|"
-        r"ne \w+ plus|n'\w+ plus|plus la peine|plus besoin|pas la peine|pas "
-        r"nécessaire|pas besoin|inutile|aucune? (?:démarche|action|besoin)|hier|"
-        r"avant-hier|la semaine dernière|le mois dernier|l'an dernier|l'année "
-        r"dernière|a été|ont été|avait|avaient|devait|devaient|devais|fallait|fallu|"
-        r"plus rien|rien à|"
-        r"était|étaient|voulait|commandée?s?|payée?s?|imprimée?s?|réparée?s?|"
-        r"résolue?s?|reportée? sine die|refusée?|rejetée?|personne|ne (?:le "
-        r"|la |l')?\w+ pas|n'\w+ pas|ne pourr\w+|ne peu\w+|il y a \w+ (?:jours|"
-        r"semaines|mois|ans)|c'est bon|j'ai|on a|nous avons|vous avez dû|on me l'a|"
-        r"laisse tomber|oublie "
-        r"ce que|tombe à l'eau|abandonnée?s?|supprimée?s?|s'est|se sont)\b|✓|"
-        r"✔|☑|✅)"
+        r"finie?s?|déjà|annulée?s?|ne \w+ plus|n'\w+ plus|plus la peine|plus besoin|pas la peine|"
+        r"pas nécessaire|pas besoin|inutile|aucune? (?:démarche|action|besoin)|hier|avant-hier|la "
+        r"semaine dernière|le mois dernier|l'an dernier|l'année dernière|a été|ont été|avait|"
+        r"avaient|devait|devaient|devais|fallait|fallu|plus rien|rien à|était|étaient|voulait|"
+        r"commandée?s?|payée?s?|imprimée?s?|réparée?s?|résolue?s?|reportée? sine die|refusée?|"
+        r"rejetée?|personne|ne (?:le |la |l')?\w+ pas|n'\w+ pas|ne pourr\w+|ne peu\w+|il y a \w+ "
+        r"(?:jours|semaines|mois|ans)|c'est bon|j'ai|on a|nous avons|vous avez dû|on me l'a|laisse "
+        r"tomber|oublie ce que|tombe à l'eau|abandonnée?s?|supprimée?s?|s'est|se sont)\b|✓|✔|☑|✅)"
     ),
     unreal=(
-        r"(?i:\b(?:peut-être|éventuellement|un jour|probablement|sans doute|"
-        r"aurait|auraient|aurais|serait|seraient|pourrait(?!-)|on pourrait|si "
-        r"(?:on|je|j'|nous|seulement)|idée|rêve\w*|imagine|je me demande|on "
-        r"s'est demandé|apparemment|il paraît|hésit\w+|bientôt peut-être|pas "
-        r"sûre?|j'espère|espérons|roman|recette|film|blague|chanson|par exemple|"
-        r"souhait|envie de|à discuter|en débat)\b)"
+        r"(?i:\b(?:peut-être|éventuellement|un jour|probablement|sans doute|aurait|auraient|aurais|"
+        r"serait|seraient|pourrait(?!-)|on pourrait|si (?:on|je|j'|nous|seulement)|idée|rêve\w*|"
+        r"imagine|je me demande|on s'est demandé|apparemment|il paraît|hésit\w+|bientôt peut-être|"
+        r"pas sûre?|j'espère|espérons|roman|recette|film|blague|chanson|par exemple|souhait|envie "
+        r"de|à discuter|en débat)\b)"
     ),
     states=r"(?i:\b(?:est|sont|était|a|ont|va|vont|repris|réfléchit|clé)\b)",
     events=(
-        r"(?i:\b(?:réunion|rencontre|rendez-vous|rdv|assemblée|conseil|comité|"
-        r"séance|atelier|formation|cours|stage|conférence|congrès|séminaire|"
-        r"colloque|fête|anniversaire|mariage|baptême|concert|spectacle|générale|"
-        r"répétition|première|représentation|exposition|vernissage|inauguration|"
-        r"ouverture|fermeture|lancement|démarrage|livraison|départ|arrivée|vol|"
-        r"train|voyage|sortie|visite|inspection|contrôle|audit|examen|épreuve|"
-        r"concours|entretien|appel|audience|élection|vote|vide-grenier|brocante|"
-        r"marché|foire|salon|festival|kermesse|repas|dîner|déjeuner|petit-déjeuner|"
-        r"apéro|apéritif|barbecue|pique-nique|soirée|match|tournoi|course|randonnée|"
-        r"rentrée|déménagement|emménagement|travaux|coupure|maintenance|migration|"
-        r"mise en service|état des lieux|remise|signature|dépôt|échéance|vaccination|"
-        r"vaccin|dentiste|médecin|vétérinaire|opération|consultation|exercice|"
-        r"alerte|inventaire|soldes|collecte|nettoyage|journée|porte ouverte|"
-        r"portes ouvertes|démo|présentation|revue|point|bilan|kick-?off|webinaire|"
-        r"lecture|cérémonie|obsèques|enterrement|messe|stand|garde|rdv|plombier|"
-        r"technicien|ramonage|relevé|soutenance|oral)s?\b)"
+        r"(?i:\b(?:réunion|rencontre|rendez-vous|rdv|assemblée|conseil|comité|séance|atelier|"
+        r"formation|cours|stage|conférence|congrès|séminaire|colloque|fête|anniversaire|mariage|"
+        r"baptême|concert|spectacle|générale|répétition|première|représentation|exposition|"
+        r"vernissage|inauguration|ouverture|fermeture|lancement|démarrage|livraison|départ|arrivée|"
+        r"vol|train|voyage|sortie|visite|inspection|contrôle|audit|examen|épreuve|concours|"
+        r"entretien|appel|audience|élection|vote|vide-grenier|brocante|marché|foire|salon|festival|"
+        r"kermesse|repas|dîner|déjeuner|petit-déjeuner|apéro|apéritif|barbecue|pique-nique|soirée|"
+        r"match|tournoi|course|randonnée|rentrée|déménagement|emménagement|travaux|coupure|"
+        r"maintenance|migration|mise en service|état des lieux|remise|signature|dépôt|échéance|"
+        r"vaccination|vaccin|dentiste|médecin|vétérinaire|opération|consultation|exercice|alerte|"
+        r"inventaire|soldes|collecte|nettoyage|journée|porte ouverte|portes ouvertes|démo|"
+        r"présentation|revue|point|bilan|kick-?off|webinaire|lecture|cérémonie|obsèques|enterrement|"
+        r"messe|stand|garde|rdv|plombier|technicien|ramonage|relevé|soutenance|oral)s?\b)"
     ),
     happens=(
-        r"(?i:(?:\b(?:aura|auront) lieu|\ba lieu|\bse tient|\bse tiendra|\best "
-        r"prévue?|\bsont prévue?s|\best fixée?|\bcommence\w*|\bdébute\w*|\bdémarre\w*|"
-        r"\bouvr\w+|\bferme\b|\bfermée?s?\b|\bfermera|\barrive\w*|\bvient\b|"
-        r"\bviendra|\bviennent|\bpasse\b|\bpassera|\bpart\b|\bpartons|\bpartira|"
-        r"\bdécolle|\brentre\w*|\brevient|\bse réunit|\bnous réunissons|\bon "
-        r"se (?:voit|retrouve|réunit)|\bnous (?:nous )?(?:voyons|retrouvons)|"
-        r"\bse déroule\w*|\bnous (?!devons|avons|sommes|vous|vou)\w+ons\b|\bfixée?s?\b|"
-        r"\brenvoyée|"
-        r"\bparution|\biront\b|\bira\b|\bcomplet\b|\bfête\w*|\bse marie\w*|\bexpire|\bse "
-        r"termine|\bprend "
-        r"fin|\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best "
-        r"(?:le|à|programmée?)))"
+        r"(?i:(?:\b(?:aura|auront) lieu|\ba lieu|\bse tient|\bse tiendra|\best prévue?|\bsont "
+        r"prévue?s|\best fixée?|\bcommence\w*|\bdébute\w*|\bdémarre\w*|\bouvr\w+|\bferme\b|"
+        r"\bfermée?s?\b|\bfermera|\barrive\w*|\bvient\b|\bviendra|\bviennent|\bpasse\b|\bpassera|"
+        r"\bpart\b|\bpartons|\bpartira|\bdécolle|\brentre\w*|\brevient|\bse réunit|\bnous "
+        r"réunissons|\bon se (?:voit|retrouve|réunit)|\bnous (?:nous )?(?:voyons|retrouvons)|\bse "
+        r"déroule\w*|\bnous (?!devons|avons|sommes|vous|vou)\w+ons\b|\bfixée?s?\b|\brenvoyée|"
+        r"\bparution|\biront\b|\bira\b|\bcomplet\b|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|"
+        r"\bprend fin|\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best (?:le|à|"
+        r"programmée?)))"
     ),
     decisions=(
         (
@@ -456,11 +409,10 @@ FRENCH: Final = Lexicon(
             r"|décision (?:prise|adoptée)|ainsi décidé))"
         ),
         (
-            r"(?i:(?:[^,;:]{0,40}\b)?(?:on|nous|le conseil|le comité|le bureau|l'équipe|"
-            r"l'assemblée|le groupe|les membres|tous|il)\b (?:a|avons|ont|est|était|"
-            r"fut)(?: été| unanimement| finalement| tous| donc)* (?:décidé|convenu|"
-            r"acté|voté|approuvé|choisi|opté|arrêté|retenu) ?(?:à l'unanimité )?(?:que "
-            r"|qu'|de |d'|pour |la |le |les )?(?P<what>\w.+))"
+            r"(?i:(?:[^,;:]{0,40}\b)?(?:on|nous|le conseil|le comité|le bureau|l'équipe|l'assemblée|le "
+            r"groupe|les membres|tous|il)\b (?:a|avons|ont|est|était|fut)(?: été| unanimement| "
+            r"finalement| tous| donc)* (?:décidé|convenu|acté|voté|approuvé|choisi|opté|arrêté|retenu) "
+            r"?(?:à l'unanimité )?(?:que |qu'|de |d'|pour |la |le |les )?(?P<what>\w.+))"
         ),
         r"(?i:(?:il est|a été) (?:décidé|convenu|acté) (?:que |de |d'|qu')(?P<what>.+))",
         r"(?i:(?:on|nous) (?:reste|restons|garde|gardons) (?P<what>.+))",
@@ -470,27 +422,23 @@ FRENCH: Final = Lexicon(
         ),
     ),
     facts=(
-        r"(?i:\b(?:numéro|n°|code|mot de passe|wi-?fi|iban|référence|réf|taille|"
-        r"pointure|adresse|téléphone|tél|compte|identifiant|login|série|digicode|"
-        r"combinaison|plaque|immatriculation|dossier|siret|relevé|caution|tarif|"
-        r"prix|emplacement|stand|place|salle|porte|bureau|numéro de dossier|casier)\b[^.!?]{0,40}?(?:\best\b|"
-        r"\bsont\b|\bporte\b|\s?:|=)\s?[^.!?]*?(?:\d|\"|"
+        r"(?i:\b(?:numéro|n°|code|mot de passe|wi-?fi|iban|référence|réf|taille|pointure|adresse|"
+        r"téléphone|tél|compte|identifiant|login|série|digicode|combinaison|plaque|immatriculation|"
+        r"dossier|siret|relevé|caution|tarif|prix|emplacement|stand|place|salle|porte|bureau|numéro "
+        r"de dossier|casier)\b[^.!?]{0,40}?(?:\best\b|\bsont\b|\bporte\b|\s?:|=)\s?[^.!?]*?(?:\d|\"|"
         r"«|[A-Z]{2})|\b(?:clés?|compteur|vanne|disjoncteur|dossiers?|classeur|papiers|double|"
-        r"échelle|outils|notice|passeport|trousse)\b.{0,30}? "
-        r"(?:est|sont|se trouve|se trouvent|reste|restent) .{0,15}?\b(?:dans|sur|sous|derrière|"
-        r"chez|au|à côté|près)\b|[^:]{3,30} : clés?\b.*\b(?:dans|sous|chez)\b|"
-        r"^(?:propriétaire|fournisseur|contact|médecin|gardien|gardienne|assurance|"
-        r"notaire)\b.{0,30} "
-        r"?: |compris dans le prix|(?:est|sont) (?:interdite?s?|pas (?:autorisée?s?|admis\w*))|"
-        r"peu(?:t|vent) être (?:gardé|conservé|retiré)|valables? "
-        r"jusqu|allergique|garantie? jusqu)"
+        r"échelle|outils|notice|passeport|trousse)\b.{0,30}? (?:est|sont|se trouve|se trouvent|"
+        r"reste|restent) .{0,15}?\b(?:dans|sur|sous|derrière|chez|au|à côté|près)\b|[^:]{3,30} : "
+        r"clés?\b.*\b(?:dans|sous|chez)\b|^(?:propriétaire|fournisseur|contact|médecin|gardien|"
+        r"gardienne|assurance|notaire)\b.{0,30} ?: |compris dans le prix|(?:est|sont) "
+        r"(?:interdite?s?|pas (?:autorisée?s?|admis\w*))|peu(?:t|vent) être (?:gardé|conservé|"
+        r"retiré)|valables? jusqu|allergique|garantie? jusqu)"
     ),
     places=r"\w+\W+\w+\W+\w+",
     projects=(
         (
             r"\b(?i:projet|initiative|programme|chantier|campagne|opération|action)s?\b(?: "
-            r"[a-zàâçéèêëîïôûü']+){0,4} "
-            r"?[«“\"] ?(?P<name>[^»”\"]{2,60}?) ?[»”\"]"
+            r"[a-zàâçéèêëîïôûü']+){0,4} ?[«“\"] ?(?P<name>[^»”\"]{2,60}?) ?[»”\"]"
         ),
         (
             r"\b(?i:projet|initiative|programme|opération) (?P<name>[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+(?: "
@@ -498,11 +446,10 @@ FRENCH: Final = Lexicon(
         ),
     ),
     begins=either(
-        "démarre\\w* commence\\w* débute\\w* lance\\w* lancé\\w* adopté\\w* "
-        "approuvé\\w* validé\\w* continue\\w* poursui\\w* se_poursuit accepté\\w* "
-        "voté\\w* repren\\w* avance\\w* début nouveau nouvelle retenu\\w* arrive\\w* "
-        "financé\\w* signé\\w* travaill\\w* part officiellement reconduit\\w* "
-        "feu_vert"
+        "démarre\\w* commence\\w* débute\\w* lance\\w* lancé\\w* adopté\\w* approuvé\\w* "
+        "validé\\w* continue\\w* poursui\\w* se_poursuit accepté\\w* voté\\w* repren\\w* "
+        "avance\\w* début nouveau nouvelle retenu\\w* arrive\\w* financé\\w* signé\\w* "
+        "travaill\\w* part officiellement reconduit\\w* feu_vert"
     ),
     comments=(
         (
@@ -510,9 +457,8 @@ FRENCH: Final = Lexicon(
             r"\s?:\s*(?P<what>.+)"
         ),
         (
-            r"(?i:(?:pour|sur|concernant|à propos de|au sujet de|rapport à|côté) "
-            r"(?:la |le |l'|les )?[^:,–]{0,30}(?:tâche|ticket|carte|demande|fiche)[^:,–]{0,60}\s?[:,–-]"
-            r"\s*(?P<what>.+))"
+            r"(?i:(?:pour|sur|concernant|à propos de|au sujet de|rapport à|côté) (?:la |le |l'|les "
+            r")?[^:,–]{0,30}(?:tâche|ticket|carte|demande|fiche)[^:,–]{0,60}\s?[:,–-]\s*(?P<what>.+))"
         ),
     ),
     tickets=(
@@ -520,9 +466,8 @@ FRENCH: Final = Lexicon(
         r"intervention)\b.{0,6}\d))"
     ),
     urgent=(
-        r"(?i:\burgente?s?\b|\burgence\b|\bau plus vite\b|\bimmédiatement\b|"
-        r"\btout de suite\b|\bdès que possible\b|\bsans délai\b|\bprioritaire\b|"
-        r"\basap\b|!!)"
+        r"(?i:\burgente?s?\b|\burgence\b|\bau plus vite\b|\bimmédiatement\b|\btout de suite\b|\bdès "
+        r"que possible\b|\bsans délai\b|\bprioritaire\b|\basap\b|!!)"
     ),
     deadlines=r"(?i:échéance|date limite|délai|avant|date|rappel)\b",
     minutes=(
@@ -531,10 +476,9 @@ FRENCH: Final = Lexicon(
         r"association|séance|bilan|syndical|appel avec|entretien avec|équipe)\b)"
     ),
     to_do=(
-        r"(?i:^\W*(?:à faire|tâches|actions?|prochaines étapes|reste à faire|"
-        r"ce qui reste|courses|liste de courses|à acheter|à prévoir|à régler|"
-        r"todo|check-?list|pense-bête|avant (?:le|la|les|de) .{2,30}|.*\bqui "
-        r"fait quoi|.* - ce qui reste|.* à faire)\W*$)"
+        r"(?i:^\W*(?:à faire|tâches|actions?|prochaines étapes|reste à faire|ce qui reste|courses|"
+        r"liste de courses|à acheter|à prévoir|à régler|todo|check-?list|pense-bête|avant (?:le|la|"
+        r"les|de) .{2,30}|.*\bqui fait quoi|.* - ce qui reste|.* à faire)\W*$)"
     ),
     finished=r"(?i:^\W*(?:faits?|terminés?|déjà fait|réglé|clos)\W*$)",
     decided=r"(?i:^\W*(?:décisions?)\W*$)",
@@ -567,14 +511,12 @@ FRENCH: Final = Lexicon(
         ),
     ),
     labels=either(
-        "assigné ouvert responsable signalé demandeur "
-        "de à cc objet date envoyé présents? excusés? participants? lieu heure "
-        "quand où qui quoi pourquoi note notes ps re tr fw décisions? action "
-        "actions tâche rappel échéance sujet ordre prochaine prochain demain "
-        "hier lundi mardi mercredi jeudi vendredi samedi dimanche total prix "
-        "tél téléphone mail e-?mail adresse code wifi numéro attention astuce "
-        "statut priorité projet résumé exemple résultat objectif question réponse "
-        "idée urgent important pour sur"
+        "assigné ouvert responsable signalé demandeur de à cc objet date envoyé présents? excusés? "
+        "participants? lieu heure quand où qui quoi pourquoi note notes ps re tr fw décisions? "
+        "action actions tâche rappel échéance sujet ordre prochaine prochain demain hier lundi "
+        "mardi mercredi jeudi vendredi samedi dimanche total prix tél téléphone mail e-?mail "
+        "adresse code wifi numéro attention astuce statut priorité projet résumé exemple résultat "
+        "objectif question réponse idée urgent important pour sur"
     ),
     anyone=either("tout tous toutes chacun chaque quelqu'un tu vous nous on ils elles"),
     me=r"(?i:je|j'|nous|on|moi)",
@@ -583,39 +525,31 @@ FRENCH: Final = Lexicon(
     goes_on=r"(?i:reste|encore)",
     spanning=(
         (
-            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?i:a|ont|s'est|se sont) "
-            r"(?i:accepté|promis|proposé|proposée?s?|engagée?s?|offert|été chargée?s?|"
-            r"été prié\w*|été désignée?s?|portée? volontaire)(?: de| d'| à| pour)? "
-            r"?(?P<what>{verbs}.+)"
+            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?i:a|ont|s'est|se sont) (?i:accepté|promis|"
+            r"proposé|proposée?s?|engagée?s?|offert|été chargée?s?|été prié\w*|été désignée?s?|portée? "
+            r"volontaire)(?: de| d'| à| pour)? ?(?P<what>{verbs}.+)"
         ),
         (
             r"(?P<np>(?i:les|tous les|toutes les|chaque) [^,;:.!?]{2,40}?) (?i:sont|"
             r"est) (?i:priée?s?|invitée?s?|tenue?s?|appelée?s?) (?i:de|à|d') ?(?P<what>{verbs}.+)"
         ),
         (
-            r"(?i:(?:j'aurais besoin|j'ai besoin|nous avons besoin|on a besoin|il "
-            r"(?:me|nous) (?:faut|faudrait))(?: encore)? (?:de |des |d'|du |que "
-            r")?(?P<what>\w.+))"
+            r"(?i:(?:j'aurais besoin|j'ai besoin|nous avons besoin|on a besoin|il (?:me|nous) (?:faut|"
+            r"faudrait))(?: encore)? (?:de |des |d'|du |que )?(?P<what>\w.+))"
         ),
         r"(?i:(?:que|qu') ?(?:chacun|tous|tout le monde|quelqu'un) (?P<what>\w.+))",
         (
             r"(?P<what>(?i:le|la|les|l') ?[^,;:.!?]{2,40}? (?i:est|sont) (?i:confiée?s?|"
             r"attribuée?s?|assurée?s?) (?i:à|par)) (?P<who>{name})"
         ),
-        (
-            r"(?i:rappelle-toi|rappelez-vous|souviens-toi|souvenez-vous) (?i:de "
-            r"|d')(?P<what>\w.+)"
-        ),
+        r"(?i:rappelle-toi|rappelez-vous|souviens-toi|souvenez-vous) (?i:de |d')(?P<what>\w.+)",
         r"(?i:j'ai promis (?:à \w+ )?(?:de |d')(?P<what>\w.+))",
         r"(?i:(?:action|à faire|todo|tâche)\s*:\s*)(?P<who>{name}) (?P<what>\w.+)",
-        (r"(?i:responsable (?:de |du |des |de la )?(?P<what>[^:]{2,40})\s?: ?)(?P<who>{name})"),
+        r"(?i:responsable (?:de |du |des |de la )?(?P<what>[^:]{2,40})\s?: ?)(?P<who>{name})",
     ),
     addressed=(
         rf"(?P<what>{_FUTURE}\b .+)",
-        (
-            r"(?i:(?:tu|vous)(?: t'| te| vous| nous)? ?(?P<what>(?!es |êtes|as |"
-            r"avez|sais|savez)\w.+))"
-        ),
+        r"(?i:(?:tu|vous)(?: t'| te| vous| nous)? ?(?P<what>(?!es |êtes|as |avez|sais|savez)\w.+))",
     ),
     gapped=(r"(?P<who>{name}) (?P<what>(?i:du|de la|des|de l'|d') ?[^,;:.!?]+)\W*$",),
     finite=_FUTURE,
@@ -631,9 +565,8 @@ FRENCH: Final = Lexicon(
         r"septembre|octobre|novembre|décembre)(?: prochaine?)?)"
     ),
     dated=either(
-        "aujourd'hui demain après-demain lundi mardi mercredi jeudi vendredi "
-        "samedi dimanche week-?end janvier février mars avril mai juin juillet "
-        "août septembre octobre novembre décembre jours? semaines? mois années? "
-        "soir matin midi fin trimestre"
+        "aujourd'hui demain après-demain lundi mardi mercredi jeudi vendredi samedi dimanche "
+        "week-?end janvier février mars avril mai juin juillet août septembre octobre novembre "
+        "décembre jours? semaines? mois années? soir matin midi fin trimestre"
     ),
 )
