@@ -39,6 +39,8 @@ _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
 _FIRST_LINES: Final = 3  # of a text, which may name its kind
 _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
+_MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
+_LEAST_BLANKS: Final = 2  # in a remark on a ticket
 _MOST_OPENING: Final = 4  # characters between the colon of a row and its day, as in "on"
 _FEW_SENTENCES: Final = 3
 _FEW_LINES: Final = 15  # a short note has at most as many
@@ -47,7 +49,7 @@ _QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
 _BULLET: Final = re.compile(
     r"(?:[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u00b7\u2610\u25a1]|\(?\d{1,2}[.):]|"
     r"[a-z]\)|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,2}[\u3001\uff0e.]|"
-    r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6})[ \t]*"
+    r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6}(?!\d))[ \t]*"
 )
 _TAG: Final = re.compile(r"[\[(](?P<tag>[^\])]{1,20})[\])][ \t:]*")
 _STAMP: Final = re.compile(r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?\]?[ \t]*[-\u2013]?[ \t]*")
@@ -77,8 +79,13 @@ _LONGEST_HEADING: Final = 60
 _LONGEST_ROW: Final = 100
 _VALUE: Final = re.compile('[\\d"\u201c\u00abA-Z\u00c4-\u00dc\u0410-\u042f\u4e00-\u9fff]')
 _TICKET: Final = re.compile(
-    r"(?:[A-Z]{2,8}-\d+|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
+    r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
 )
+_REMARK: Final = re.compile(
+    r"(?P<who>[^:\uff1a(\[,\d]{1,40}?)(?:,? ?[(\[][^()\[\]]{1,30}[)\]]|, [^:\uff1a]{1,20}(?::\d\d)?)?"
+    r"[:\uff1a]\s*(?P<what>\S.*)"
+)
+_BREAK: Final = re.compile(r" [\u2013\u2014-] |; ")  # before a question that ends a longer sentence
 _DICTATED: Final = 100  # characters; a longer sentence without punctuation is a dictation
 _PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
 _NEGATION: Final = re.compile(
@@ -183,6 +190,7 @@ class _Reader:
         self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
         self.asked: _Asked | None = None  # by the sentence before
+        self.orders: set[int] = set()  # items of the passage that are orders without a person and a day
         self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
 
     def read(self, passages: Iterable[Passage]) -> list[Item]:
@@ -249,9 +257,13 @@ class _Reader:
 
     def _read_passage(self, lines: Sequence[_Line], passage: Passage) -> None:
         about = _About(lines)
+        self.orders.clear()
         section = _Section.PLAIN
         for title in passage.headings:
             section = _section_of(about.lexicon, title) or section
+        titles = [*passage.headings, *([lines[0].text] if len(lines) > 1 and lines[1].is_first else [])]
+        is_advice = about.lexicon is not None and any(about.lexicon.match("advice", one) for one in titles)
+        is_advised, topic = False, None
         for nth, line in enumerate(lines):
             lexicon = about.lexicon_of(line)
             if lexicon is None:
@@ -260,6 +272,11 @@ class _Reader:
             # What a pronoun may refer to: the sentence before, in a chat the line before.
             before = lines[nth - 1] if nth and (about.is_chat or not line.is_first) else None
             below = lines[nth + 1] if nth + 1 < len(lines) else None
+            if line.is_first:
+                is_advised = is_advice or lexicon.match("advice", line.text) is not None
+                topic = line if line.is_bullet and len(line.text.split()) <= _MOST_TOPIC_WORDS else None
+                if topic is not None and below is not None and not below.is_first:
+                    continue
             if line.is_first and (below is None or below.is_first):
                 heading = _section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text)
                 if heading is not None:
@@ -269,9 +286,14 @@ class _Reader:
                 continue
             count = self.count
             is_work = about.is_work and section is _Section.PLAIN and (nth or line.is_bullet)
-            _Sentence(self, about, lexicon, line, _Section.TO_DO if is_work else section, before).read()
+            kind = _Section.TO_DO if is_work else section
+            _Sentence(self, about, lexicon, line, kind, topic or before, is_advice=is_advised).read()
             if self.count > count:
                 self.offered = count, self.count
+        is_prose = about.is_prose and len(lines) > _FEW_SENTENCES and len(self.orders) > 1
+        if is_prose and about.lexicon is not None and not about.lexicon.has("personal", about.text):
+            self._items = [item for nth, item in enumerate(self._items) if nth not in self.orders]
+            self.offered = 0, 0
 
     # --- items ---
 
@@ -387,6 +409,7 @@ class _About:
         speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
         top = " ".join(line.text for line in lines[:_FIRST_LINES])
         lexicon = self.lexicon
+        self.text = " ".join(line.text for line in lines)
         self.start = lines[0].start
         # "About the task Export:", after which the second line is a remark, and others are talk.
         self.is_about_task = firsts[0].text.rstrip().endswith((":", "\uff1a"))
@@ -418,9 +441,18 @@ class _About:
         self.is_terse = self.is_short and len(firsts) > _FEW_SENTENCES and not has_greeting
         # A list in which some lines name work: so do the others.
         self.is_work = self.is_loose and self._is_work(firsts)
+        self.is_prose = not (
+            self.is_loose
+            or self.has_bullets
+            or self.is_chat
+            or self.is_minutes
+            or self.is_ticket
+            or has_greeting
+        )
         self.is_note = (
             self.is_loose
             and not (self.is_work or self.is_minutes or self.has_bullets)
+            and sum(line.text.rstrip().endswith(",") for line in firsts) < len(firsts) / 4  # no verses
             and len(firsts) <= _FEW_LINES
         )
 
@@ -564,6 +596,8 @@ class _Sentence:
         line: _Line,
         section: _Section,
         before: _Line | None,
+        *,
+        is_advice: bool,
     ) -> None:
         self._reader = reader
         self._about = about
@@ -571,6 +605,7 @@ class _Sentence:
         self._section = section
         self._line = line
         self._before = before
+        self._is_advice = is_advice  # to anybody, as in a recipe
         self._speaker, self._text, self._start = self._body()
         self._has_project = False
         self._lead = 0  # characters of a subject that the text has from the speaker
@@ -721,10 +756,15 @@ class _Sentence:
         if match is not None:
             who = match.groupdict().get("who") or self._speaker
         elif about.is_ticket and (not about.is_about_task or line.start == about.second):
-            match = re.match(r"(?P<who>[^:\uff1a]{1,40})[:\uff1a]\s*(?P<what>\S.*)", line.text)
+            match = _REMARK.match(line.text)
             who = match["who"].strip() if match else ""
             if match is not None and (not self._is_name(who) or lexicon.match("labels", who)):
                 match = None
+            elif match is not None and not has_han(line.text):
+                if match["what"].count(" ") < _LEAST_BLANKS:
+                    return True  # "thanks"
+                if lexicon.match("requests", match["what"]) or lexicon.match("duties", match["what"]):
+                    return False
         if match is None or self._is_question:
             return False
         fields: dict[str, Field] = {"content": match["what"].strip(_EDGES + "."), "author": who.strip()}
@@ -770,7 +810,7 @@ class _Sentence:
         is_fact = lexicon.has("facts", text)
         is_note = self._about.is_note and not (lexicon.has("settled", text) or lexicon.has("past", text))
         if is_note and not is_fact:
-            is_row = bool(key and value and len(key) < 50 and not _DIGIT.search(key))
+            is_row = bool(key and len(key) < 50 and not _DIGIT.search(key) and _VALUE.search(value))
             is_fact = is_row or (not value and lexicon.has("places", text))
         if is_fact and len(text) > 5:
             fields: dict[str, Field] = (
@@ -903,6 +943,8 @@ class _Sentence:
             return True
         # "Ask whether" is an order, "we should perhaps" is none.
         is_order = match.start("what") == match.start() and not {"who", "np"} & match.groupdict().keys()
+        if is_order and self._is_advice and not self._has_day_ahead():
+            return True
         if not (is_order and lexicon.code == "ru") and lexicon.has("past", clause.text):
             return True
         return lexicon.has("unreal", clause.text[:_ORDER_CHARS] if is_order else clause.text)
@@ -914,7 +956,7 @@ class _Sentence:
         """Return the first match at a clause."""
         lexicon, about = self._lexicon, self._about
         attributes = ["requests", *(["addressed"] if vocative else [])]
-        if not self._is_question:
+        if not self._is_question or _BREAK.search(self._text, clause.end):
             attributes += ["spanning", "duties"]
             is_dated = any(
                 clause.start <= day.start < clause.end and self._reader.is_ahead(day, self._start)
@@ -1038,6 +1080,8 @@ class _Sentence:
         fields: dict[str, Field] = {"title": title, "assignee": self._people(task.who)}
         if lexicon.has("urgent", self._text):
             fields["priority"] = "high"
+        if not (task.who or day) and lexicon.match("verbs", title):
+            self._reader.orders.add(self._reader.count)
         return self._reader.add(TableName.TASKS, fields, quote_from, self._place(task.end), day)
 
     def _titled(self, words: str) -> str:

@@ -56,8 +56,8 @@ _NO_VERB: Final = (
 )
 _VERB: Final = rf"(?:{_NO_VERB}[a-z][a-z-]+)"
 _PERSON: Final = (
-    r"(?:someone|somebody|anyone|anybody|everyone|everybody|one of (?:you|us)|whoever "
-    r"[^,;:.!?]{2,40}?)"
+    r"(?:(?:someone|somebody|anyone|anybody|everyone|everybody)(?: (?:from|in|at|of|with) "
+    r"[^,;:.!?]{2,30}?)?|one of (?:you|us)|whoever [^,;:.!?]{2,40}?)"
 )
 _PROMISE: Final = (
     r"(?:'ll| will|'s going to| must| has to| have to| needs to| need to| should| shall| is to| "
@@ -77,10 +77,13 @@ _PARTICIPLES: Final = dict(pair.split("=") for pair in _PAIRS.split())
 
 
 def _order(match: re.Match[str]) -> str:
-    """Return "sign contract" for "The contract must be signed", if the verb is known."""
+    """Return "sign the contract" for "The contract must be signed", or "needs signing"."""
     verb = match["verb"]
-    stems = (_PARTICIPLES.get(verb, verb), verb[:-2], verb[:-1], verb[:-3], f"{verb[:-3]}y")
-    known = next((stem for stem in stems if stem in _VERBS.split()), None)
+    stem = _PARTICIPLES.get(verb) or re.sub("ied$", "yed", verb).removesuffix("ing").removesuffix("ed")
+    known = next((one for one in (stem, f"{stem}e", stem[:-1]) if one in _VERBS.split()), None)
+    if known is None and verb.endswith(("ed", "ing")):
+        is_cut = re.search(r"[^aeiou][aiouy][^aeiouwxy]$", stem) is not None  # "resit-ing"
+        known = f"{stem}e" if is_cut else re.sub(r"([bdgmnprt])\1$", r"\1", stem)
     return match.group() if known is None else f"{known} the {match['np']}{match['rest']}"
 
 
@@ -111,17 +114,17 @@ ENGLISH: Final = Lexicon(
     ),
     verbs=rf"(?i:\b(?:{_ANY})\b(?!-))",
     present=rf"(?:\b(?:{_PRESENT})\b)",
-    fillers=r"(?i:\b(?:please|pls|plz|kindly)\b,?|\bbtw\b)",
+    fillers=r"(?i:\b(?:please|pls|plz|kindly)\b,?|\bbtw\b|,? by the way\b)",
     leads=(
-        r"(?i:(?:and|but|so|then|also|or|ok(?:ay)?|well|first(?:ly)?|second(?:ly)?|next(?=[,:])|"
-        r"finally|lastly|afterwards|meanwhile|anyway|besides|again|one more thing|by the way|btw|ps|"
-        r"p\.s\.|as agreed|as discussed|in addition|in the meantime|otherwise|therefore|hence|once "
-        r"more|yes|yep|sure|right|(?:just )?(?:a )?(?:quick |friendly |gentle |small |little "
-        r")?reminder(?: that)?|that|[A-Z]\w+ (?:said|says|reported|reports|thinks|asked|mentioned|"
-        r"noted|suggested|told us|reminded (?:us|everyone|everybody))(?: that)?|hence|once again|"
-        r"after that|before that|if possible|when you (?:can|have time|get a chance)|asap|for "
-        r"(?:this|that)|until then|hi|hey|hello|thanks|sorry|note|important|urgent|fyi|heads up|"
-        r"either way|on another note|regarding [^,]{1,30}|@)\b[,:!.\s–-]*)"
+        r"(?i:(?:and|but|so|then|also|or|oh|uh|um|er|ah|right|ok(?:ay)?|well|first(?:ly)?|"
+        r"second(?:ly)?|next(?=[,:])|finally|lastly|afterwards|meanwhile|anyway|besides|again|one "
+        r"more thing|by the way|btw|ps|p\.s\.|as agreed|as discussed|in addition|in the meantime|"
+        r"otherwise|therefore|hence|once more|yes|yep|sure|right|(?:just )?(?:a )?(?:quick |"
+        r"friendly |gentle |small |little )?reminder(?: that)?|that|[A-Z]\w+ (?:said|says|reported|"
+        r"reports|thinks|asked|mentioned|noted|suggested|told us|reminded (?:us|everyone|everybody))"
+        r"(?: that)?|hence|once again|after that|before that|if possible|when you (?:can|have time|"
+        r"get a chance)|asap|for (?:this|that)|until then|hi|hey|hello|thanks|sorry|note|important|"
+        r"urgent|fyi|heads up|either way|on another note|regarding [^,]{1,30}|@)\b[,:!.\s–-]*)"
     ),
     joints=(
         r"(?i:\s*(?:[;–—]|->|→)\s+|\s-\s|,?\s(?:and|but)\s(?:then\s|also\s)?|,\s(?:then\s|"
@@ -154,6 +157,23 @@ ENGLISH: Final = Lexicon(
             r"(?:from you|by|before|until|no later)\b.*))"
         ),
         r"(?i:let (?P<what>(?:the|your|our) \w+ know\b.*))",
+        r"(?i:(?:please )?remind (?:me|us) (?:to |about )(?P<what>\w.+))",
+        r"(?i:leave (?P<what>(?!(?:it|this|that|them|him|her)\b)[^,;:.!?]{3,60}) (?:to|with) me\b)",
+        r"(?i:over to (?:you|(?P<who>(?-i:{name}))) (?:for|on|with|to) (?P<what>\w.+))",
+        (
+            r"(?i:(?:you're|you are|you were|I'm|I am) (?:down for|up for|in charge of|responsible for|"
+            r"on (?=\w+ duty)) ?(?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?:it|this|that)(?: now)?(?: falls| is|'s)(?: down| up| over)? to (?:you|me|us|"
+            r"(?P<who>(?-i:{name}))) to (?P<what>\w.+))"
+        ),
+        (
+            r"(?i:(?P<what>(?!(?:it|this|that|which|all|the (?:choice|pleasure|fault|idea))\b)"
+            r"[^\s,;:.!?()][^,;:!?()]{2,50}?) (?:is|are) (?:all )?(?:yours|mine|your (?:job|task|baby|"
+            r"turn)|down to (?:you|me)|on (?:you|me))\b)"
+        ),
+        r"(?P<what>(?!(?i:no|yes|oh|ok|say|quiet|more)\b)\w[^;:!?.]{8,120}?) (?i:please|pls|plz)\W*$",
         (
             rf"(?i:{_PERSON} (?:just |really |still |also )?(?:has got to|needs? to|has to|must|"
             rf"should|ought to|could|will have to) (?P<what>\w.+))"
@@ -161,8 +181,8 @@ ENGLISH: Final = Lexicon(
         (
             r"(?i:(?:could|can|would|will) (?:you|u|ya|someone|somebody|anyone|anybody|everyone|"
             r"everybody|one of you)(?: all| both| guys)?(?: maybe| possibly| perhaps| also| then| just| "
-            r"quickly| still| kindly)* (?P<what>(?!believe|imagine|guess|hear|see |feel|smell|remember|"
-            r"tell me why|help it|like|say|blame)\w.+))"
+            r"quickly| still| kindly)* (?P<what>(?!mind |believe|imagine|guess|hear|see |feel|smell|"
+            r"remember|tell me why|help it|like|say|blame)\w.+))"
         ),
         r"(?:[Cc]an|[Cc]ould|[Ww]ould|[Ww]ill) (?P<who>{name}) (?P<what>{verbs}.+)",
         rf"(?i:(?:could|can|would|will) {_PERSON} (?P<what>{{verbs}}.+))",
@@ -175,12 +195,13 @@ ENGLISH: Final = Lexicon(
         r"(?i:(?:can|could|may|might) I (?:ask|trouble|bother|get|persuade) you to (?P<what>\w.+))",
         r"(?i:(?:would you be|be) (?:so kind as|kind enough|able|willing) to (?P<what>\w.+))",
         (
-            r"(?i:(?:I|we)(?:'ve| have)? (?:asked|told) (?P<who>(?-i:{name})|everyone|them) to "
+            r"(?i:(?:I|we)(?:'ve| have)? (?:asked|told|got) (?P<who>(?-i:{name})|everyone|them) to "
             r"(?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:grateful|thankful|thanks) for (?P<what>(?:your |any )?(?:comments?|feedback|"
-            r"replies|reply|answers?|confirmation|signature|input|views)\b.+))"
+            r"(?i:(?:(?:I|we)(?:'d| would) be )?(?:very |most )?(?:grateful|thankful|thanks) for "
+            r"(?P<what>(?:your |any )?(?:comments?|feedback|replies|reply|answers?|confirmation|"
+            r"signature|input|views)\b.+))"
         ),
         (
             r"(?i:(?:I|we)(?:'d| would) (?:appreciate|welcome|like) (?P<what>(?:your |any "
@@ -212,9 +233,9 @@ ENGLISH: Final = Lexicon(
         r"(?i:(?:please )?remember (?:to |that you (?:need|have) to )(?P<what>\w.+))",
         r"(?i:(?:please )?(?:make sure|be sure|see to it|take care)(?: that| to)? (?P<what>\w.+))",
         (
-            r"(?i:(?:please|pls|plz|kindly)[, ]+(?P<what>(?!note that|find |see |accept|excuse|forgive|"
-            r"be advised|don't hesitate|do not hesitate|feel free|disregard|ignore|don't|do not|no |not "
-            r"|bear with|be patient|enjoy|give (?:my|our) )\w.+))"
+            r"(?i:(?:(?:please|pls|plz|kindly) |(?<!\w )(?:please|pls|plz|kindly), ?)(?P<what>(?!note "
+            r"that|find |see |accept|excuse|forgive|be advised|don't hesitate|do not hesitate|feel free|"
+            r"disregard|ignore|don't|do not|no |not |bear with|be patient|enjoy|give (?:my|our) )\w.+))"
         ),
         r"(?i:let me know (?P<what>\w.+))",
         (
@@ -253,14 +274,16 @@ ENGLISH: Final = Lexicon(
             rf"over|down|in|it|them|us)\b.*)"
         ),
         (
-            rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP} to be \w+(?:ed|"
-            rf"en|t|ne|wn|ung|de)\b.*)"
+            rf"(?P<what>(?!(?i:I|you|he|she|it|we|they|there)\b){_NP}(?<! out)(?<!seems)(?<!seem)"
+            rf"(?<!used)(?<!proved)(?<!appears)(?<!hopes)(?<!hope)(?<!wants)(?<!likes)(?<!happens) to be "
+            rf"\w+(?:ed|en|t|ne|wn|ung|de)\b.*)"
         ),
         (
-            r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3})(?i: is|'s| are)? (?i:takes? "
-            r"care of|taking care of|responsible for|takes? over|in charge of|handles?|"
-            r"handling|looks? after|takes? on|volunteered for|does|do|brings?|looks? "
-            r"into|follows? up (?:on|with)|gets? back to|checks? with|owns) (?P<what>\w.+)"
+            r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3})(?i: is|'s| are)? (?i:takes? care of|taking "
+            r"care of|responsible for|takes? over|in charge of|handles?|handling|looks? after|takes? on|"
+            r"(?:has |have )?(?:taken on|taken over|volunteered for|offered for|signed up for)|down for|"
+            r"up for|does|do|brings?|looks? into|follows? up (?:on|with)|gets? back to|checks? with|"
+            r"owns) (?P<what>\w.+)"
         ),
         (
             r"(?i:you(?:'ll| will)?(?: all| both| also| still)? (?:need to|have "
@@ -272,7 +295,8 @@ ENGLISH: Final = Lexicon(
             rf"has to|have to|needs? to|should|is to|are to|still needs? to|still has to|shall) "
             rf"(?i:still |also |now )?(?:all )?be(?i:en)? (?:(?:in|out|up|back|ready|done) (?:by|before|"
             rf"on) |(?!(?i:fine|ok|able|good|there|enough|interesting|possible|careful|quiet|nice|easier|"
-            rf"better|cheaper|more|less|in |on |at |a |an |the |here|ready|allowed|closed|open)\b))\w.*)"
+            rf"better|cheaper|more|less|\d|in |on |at |a |an |the |here|ready|allowed|closed|open)\b))"
+            rf"\w.*)"
         ),
         (
             rf"(?P<what>(?!(?i:I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){_NP} "
@@ -298,17 +322,36 @@ ENGLISH: Final = Lexicon(
             r"will have to) (?P<what>\w.+))"
         ),
         (
-            r"(?i:(?:still )?(?:(?:need|have|got|want|remains|left) to|must|gotta|should) "
-            r"(?P<what>{verbs}.+))"
+            r"(?i:(?:still )?(?:(?:needs?|has|have|got|want|remains|left) to|must|gotta|should) "
+            r"(?P<what>(?:{verbs}|be (?:\w+ed|with|in|at|on|ready|done|sent)\b).+))"
+        ),
+        r"(?:[Ww]ill|'ll)(?: also| then| still| just)* (?P<what>{verbs}.+)",
+        (
+            rf"(?i:(?P<what>(?!(?:I|you|he|she|it|there|this|that|what|who|nothing)\b){_NP} (?:is |are |"
+            rf"'s )?(?:still|yet) to (?!come\b|be seen)\w+.*))"
+        ),
+        (
+            rf"(?i:(?P<what>(?!(?:I|you|he|she|it|there|this|that|what|who|nothing)\b){_NP} (?:has|have|"
+            rf"'s) got to be \w+.*))"
+        ),
+        (
+            r"(?i:(?:I|we)(?:(?: also| still| urgently) (?:need|want|lack)|(?: also| still| further| "
+            r"now)* require) (?P<what>(?!to |it\b|that\b|more time)\w.+))"
         ),
         r"(?i:the deadline (?:for|to|of) (?P<what>.+))",
         r"(?i:it's time to (?P<what>\w.+))",
         (
             r"(?i:(?P<what>(?!keep (?:it|this|that) |note |issue \d|call with|read |put |try |speak "
             r"soon|(?:rent|show|review|post|record|report|test|stock) (?:for|of|on|in|at) |set (?!up)|"
-            r"cut |let |leave (?:it|me) |thank )(?:{verbs})(?! (?:a good|good|well|fun|care|it easy|the "
-            r"sun|your (?:evening|weekend)|my love|more about|greetings|is|are|was|were|has|had|looks?|"
-            r"day|went)\b).+))"
+            r"cut |let |leave (?:it|me) |let's |thank |call w/|(?:work|print|report|review|post|plan|"
+            r"order|test|change|water|stock|repair|research|support|track|record|show|copy|answer|issue|"
+            r"export|import|store|process|design|draft|increase|start|paint|train|watch|walk|visit|run|"
+            r"release|supply|update|return|request|message)\b(?:(?!\b(?:that|which|who|what|how|if|"
+            r"whether|where|when|because|as|and|or|so|than|until|before|after|while)\b)[^,;:(])*? (?:is|"
+            r"are|was|were|will|has|had|carries|goes|went|comes|came|turned|looks|seems|starts|started|"
+            r"begins|works|worked|costs|continues|remains)\b)(?:{verbs})(?! (?:a good|good|well|fun|"
+            r"care|it easy|the sun|your (?:evening|weekend)|my love|more about|greetings|is|are|was|"
+            r"were|has|had|looks?|day|went)\b).+))"
         ),
     ),
     reports=(
@@ -316,8 +359,12 @@ ENGLISH: Final = Lexicon(
             r"(?P<who>{name}(?:(?:,| and| &) {name}){0,3}) (?:then |also |still "
             r"|now )?(?P<what>{present} (?!that\b|about how\b|to the\b).+)"
         ),
-        r"(?P<np>(?i:the) [a-z]+(?: [a-z]+)?) (?P<what>{verbs} .+)",
+        r"(?P<np>(?i:the) [a-z]+(?: (?!still|often|always|never|all|also)[a-z]+)?) (?P<what>{verbs} .+)",
         rf"(?P<np>(?i:he|she|they))(?i:{_PROMISE}) (?P<what>{_VERB} .+)",
+        (
+            rf"(?P<who>(?i:I|we))(?i:'ll| will| must| have to| need to) (?P<what>(?!meet|fly|travel|"
+            rf"arrive|leave|open|close|miss|remember|start|begin|move|celebrate|hold|host){_VERB} .+)"
+        ),
         (
             r"(?P<np>(?i:maintenance|reception|the office|office|IT|HR|facilities|security|management|"
             r"housekeeping|the team|finance|legal|sales|marketing|kitchen|night shift|day shift|whoever "
@@ -334,18 +381,20 @@ ENGLISH: Final = Lexicon(
             rf"\w*(?:'s)?(?: \w+)?)(?i:{_PROMISE}) (?P<what>{{verbs}} .+)"
         ),
     ),
-    listed=(r"(?P<what>(?:\w+ly )?{verbs}\b(?! (?:is|are|was|were|has|had|day)\b).+)",),
-    more=(rf"(?:then |also |to |(?:he|she|they){_PROMISE} )?(?P<what>(?:{{verbs}}|{{present}}) .+)"),
+    listed=(
+        r"(?P<what>(?!(?i:call (?:w/|with )))(?:\w+ly )?{verbs}\b(?! (?:is|are|was|were|has|had|day)\b).+)",
+    ),
+    more=rf"(?:then |also |to |(?:he|she|they){_PROMISE} )?(?P<what>(?:{{verbs}}|{{present}}) .+)",
     settled=(
         r"(?i:\b(?:done|already|no longer|any ?more|no need|needn't|(?:don't|do not|does not|"
         r"doesn't|didn't|won't|will not) (?:\w+ )?(?:need|have|want|worry|bother)|not necessary|"
         r"unnecessary|cancel+ed|called off|settled|taken care of|sorted out|is sorted|fixed|"
         r"finished|completed|was going to|were going to|(?:would|should|could) have|had to|used to|"
-        r"cannot|can't|couldn't|won't|will not|not be able|never mind|forget what|was supposed to|"
-        r"were supposed to|obsolete|solved|resolved|as planned|yesterday|last (?:week|month|year|"
-        r"night)|ago|rejected|declined|postponed indefinitely|nobody|no one|it worked|nothing (?:to|"
-        r"for|more|left|else)|not? my|got (?:it|them|one)|ticked off|off the list|crossed out)\b|✓|"
-        r"✔|☑|✅)"
+        r"(?:cannot|can't)(?! (?:wait|slip|be late))|couldn't|won't|will not|not be able|never mind|"
+        r"forget what|was supposed to|were supposed to|obsolete|solved|resolved|as planned|"
+        r"yesterday|last (?:week|month|year|night)|ago|rejected|declined|postponed indefinitely|"
+        r"nobody|no one|it worked|nothing (?:to|for|more|left|else)|not? my|got (?:it|them|one)|"
+        r"ticked off|off the list|crossed out)\b|✓|✔|☑|✅)"
     ),
     unreal=(
         r"(?i:\b(?:maybe|perhaps|might|possibly|one day|some ?day|would be nice|would love|would "
@@ -358,19 +407,21 @@ ENGLISH: Final = Lexicon(
     general=(
         r"(?i:\bone (?:must|should|has to|needs|ought)|\b(?:every|each|four times a|every other|a) "
         r"(?:day|morning|night|evening|year)\b|\b(?:said|whispered|replied|cried|shouted|muttered|"
-        r"laughed) (?:the|my|his|her|he|she|[A-Z])|must have \w+|\b(?:players?|on your turn|the "
-        r"deck|end of story|by hand or|in the old days|when I was)\b|(?:people|they|doctors|experts)"
-        r" (?:here )?say|more often|my gran|used to say|says (?:that )?(?:everyone|you|one|people) |"
-        r"while hot|daily\b)"
+        r"laughed) (?!I\b|we\b)(?:the|my|his|her|he|she|[A-Z])|must have \w+|\b(?:players?|on your "
+        r"turn|the deck|end of story|by hand or|in the old days|when I was)\b|^if (?!(?:you|some|"
+        r"any)\w* (?:could|can|would|have|get|like)|possible|need)[^,]{4,60}, (?!please|can you|"
+        r"could)|\b(?:in case|whenever|as a rule|you should (?:never|always)|or (?:else )?you(?:'ll|"
+        r" will)|and (?:it|you)(?:'ll| will)|says:|nobody ever|(?:always|never) \w+ (?:a|your|the) )"
+        r"|(?:people|they|doctors|experts) (?:here )?say|more often|my gran|used to say|says "
+        r"(?:that )?(?:everyone|you|one|people) |while hot|daily\b)"
     ),
     openers=(
-        r"(?i:(?<!\w)(?:please|pls|could (?:you|some)|can (?:you|some)|would you|would it|wondering|"
-        r"if (?:you|some\w+|(?-i:[A-Z]\w+)) could|I've|don't forget|remember to|make sure|I(?:'ll| "
-        r"will| need to| have to| must| still| shall| should|'m going to|'d like you)|we(?:'ll| "
-        r"need to| have to| must)|you(?:'ll)? need to|you have to|somebody|someone|everybody|"
-        r"everyone|must|it's on me|I would be|we would be)\b)|(?:(?<=which )|(?<=, )|(?<=because )|"
-        r"(?<=if )|(?<=so ))"
-        rf"{{name}}(?=(?i:{_PROMISE}))"
+        rf"(?i:(?<!\w)(?:please|pls|remind me|could (?:you|some)|can (?:you|some)|would you|would it|"
+        rf"wondering|if (?:you|some\w+|(?-i:[A-Z]\w+)) could|I've|don't forget|remember to|make sure|"
+        rf"I(?:'ll| will| need to| have to| must| still| shall| should|'m going to|'d like you)|"
+        rf"we(?:'ll| need to| have to| must)|you(?:'ll)? need to|you have to|somebody|someone|"
+        rf"everybody|everyone|must|it's on me|I would be|we would be)\b)|(?:(?<=which )|(?<=, )|"
+        rf"(?<=because )|(?<=if )|(?<=so )){{name}}(?=(?i:{_PROMISE}))"
     ),
     asks=(
         r"(?i:(?:and |so |now )?who(?:'s| is| can| could| will| would| wants to| would like "
@@ -384,32 +435,51 @@ ENGLISH: Final = Lexicon(
         r"evening|week|thanks?|sure|please|says? \w+))*$)|(?P<who>{name}) (?i:will|can|does|'ll do|"
         r"says?|offered|volunteered|has offered|has volunteered)(?i: do| to do)?(?i: it| that| so)?$"
     ),
+    past=(
+        r"(?i:\bsince\b|\bon a (?:weekend|weekday)\b|\b(?:runs|valid|guaranteed|lasts|insured) "
+        r"(?:until|to|through)\b)"
+    ),
+    personal=either(
+        "I i'\\w+ me my we we'\\w+ us our please pls thanks thank love regards cheers dear hi hello"
+    ),
+    advice=(
+        r"(?i:\W*(?:how (?:to|I|we) \w|(?:\w+ ){0,3}(?:recipe|instructions|directions|guide|tips|"
+        r"steps|method|preparation|rules|advice|workaround|hints|tricks|safety)\b(?: (?:of|for|on|"
+        r"to)\b[^:.!?]*)?(?::|\W*$)|\w+ (?:tips|ways|things|steps|rules|reasons) (?:to|for|that|"
+        r"every)\b))"
+    ),
     states=r"(?i:\b(?:is|are|was|were|has|had|waiting|got|fits?)\b)",
     events=(
-        r"(?i:\b(?:meetings?|appointment|kick-?off|conference|workshop|training|call|interview|"
-        r"exams?|tests?|concert|party|birthday|wedding|trip|visit|inspection|opening|launch|release|"
-        r"go-?live|presentation|demo|review|stand-?up|retro(?:spective)?|assembly|session|lunch|"
-        r"dinner|breakfast|brunch|barbecue|bbq|festival|fair|match|game|race|rehearsal|premi[eè]re|"
-        r"show|performance|flight|train|departure|arrival|delivery|check-?up|dentist|doctor|vet|"
-        r"surgery|operation|move|moving day|inventory|stock-?taking|audit|hearing|election|vote|"
-        r"webinar|lecture|course|class|open day|open house|parents' evening|holidays?|anniversary|"
-        r"ceremony|funeral|reunion|tour|excursion|camp|sale|market|maintenance|power cut|outage|"
-        r"drill|service|deadline|submission|handover|viewing|walk-?through|sprint|tasting|clean-?up|"
-        r"bonfire|agm|seminar|talk|exhibition|tournament|graduation|deadline|round|day|night|"
-        r"evening|summer f[eê]te|f[eê]te|collection|hike|picnic|regatta|catch-?up|one-on-one|1:1|"
-        r"shoot|test run|photo|cut-?over|migration|rollout|downtime|strike|parade|dress rehearsal|"
-        r"final|finals|semi-final|kick off|briefing|debrief|forum|summit|congress|meet-?up|"
-        r"screening|reading|recital|auction|raffle|swap|drive|run|walk)\b)"
+        r"(?i:\b(?<!will )(?<!'ll )(?:meetings?|appointment|kick-?off|conference|workshop|training|"
+        r"call|interview|exams?|tests?|concert|party|birthday|wedding|trip|visit|inspection|opening|"
+        r"launch|release|go-?live|presentation|demo|review|stand-?up|retro(?:spective)?|assembly|"
+        r"session|lunch|dinner|breakfast|brunch|barbecue|bbq|festival|fair|match|game|race|"
+        r"rehearsal|premi[eè]re|show|performance|flight|train|departure|arrival|delivery|check-?up|"
+        r"dentist|doctor|vet|surgery|operation|move|moving day|inventory|stock-?taking|audit|"
+        r"hearing|election|vote|webinar|lecture|course|class|open day|open house|parents' evening|"
+        r"holidays?|anniversary|ceremony|funeral|reunion|tour|excursion|camp|sale|market|"
+        r"maintenance|power cut|outage|drill|service|deadline|submission|handover|viewing|"
+        r"walk-?through|sprint|tasting|clean-?up|bonfire|agm|seminar|talk|exhibition|tournament|"
+        r"graduation|deadline|round|day|night|evening|summer f[eê]te|f[eê]te|collection|hike|picnic|"
+        r"regatta|catch-?up|one-on-one|1:1|shoot|test run|photo|cut-?over|migration|rollout|"
+        r"downtime|strike|parade|dress rehearsal|final|finals|semi-final|kick off|briefing|debrief|"
+        r"forum|summit|congress|meet-?up|screening|reading|recital|auction|raffle|swap|drive|run|"
+        r"walk)\b)"
     ),
     happens=(
-        r"(?i:\b(?:due|will|takes? place|will be held|is held|is on|are on|is at|is (?:scheduled|"
-        r"planned|set|fixed|due|booked|arranged)|are (?:scheduled|planned|booked)|starts?|begins?|"
-        r"opens?|closes?|(?:is|are|stays?) closed|arrives?|comes?(?: by| over| back)?|leaves?|"
-        r"departs?|lands?|meets?|meet(?:ing)?|happens|runs from|(?:is|are|'s|'re) (?:coming|"
-        r"arriving|visiting|starting|leaving|closing|opening)|goes ahead|moved|will (?:come|arrive|"
-        r"be closed|open|close|start|begin|visit|take place|meet|leave|run|be)|can (?:start|come)|"
-        r"celebrates?|returns?|is expected|expires?|runs out|ends?|moves? (?:in|out)|goes live|"
-        r"flies|fly|gets? (?:married|delivered)|is back|are back|turns \d+|visits?|:)(?!\w))"
+        r"(?i:\b(?:due|(?<!I )(?<!we )(?<!he )(?<!they )(?<!you )will|takes? place|will be held|is "
+        r"held|is on|are on|is at|is (?:scheduled|planned|set|fixed|due|booked|arranged)|are "
+        r"(?:scheduled|planned|booked)|starts?|begins?|opens?|closes?|(?:is|are|stays?) closed|"
+        r"arrives?|comes?(?: by| over| back)?|leaves?|departs?|lands?|meets?|meet(?:ing)?|happens|"
+        r"runs from|(?:is|are|'s|'re) (?:coming|arriving|visiting|starting|leaving|closing|opening)|"
+        r"goes ahead|moved|will (?:come|arrive|be closed|open|close|start|begin|visit|take place|"
+        r"meet|leave|run|be)|can (?:start|come)|celebrates?|returns?|is expected|expires?|runs out|"
+        r"ends?|moves? (?:in|out)|goes live|flies|fly|gets? (?:married|delivered)|is back|are back|"
+        r"turns \d+|visits?|goes up|plays?|performs?|hosts?|resumes?|reopens?|breaks? up|sets? off|"
+        r"switch(?:es)? over|(?:is|are|'re|'s) (?:off to|away|on leave|on holiday|having|getting|"
+        r"moving|flying|playing|hosting|holding|launching|meeting|throwing|celebrating)|we (?:ship|"
+        r"launch|fly|travel|release|sail|celebrate|set off|go live)|is handed over|are handed over|"
+        r":)(?!\w))"
     ),
     decisions=(
         (
@@ -417,14 +487,15 @@ ENGLISH: Final = Lexicon(
             r"ending|discontinuing|replacing|not renewing) .+))"
         ),
         (
-            r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|resolution|outcome|approved|carried|"
-            r"passed|adopted|agreement|result)(?: unanimously| nem con)?\s*[:–-]\s*(?P<what>\w.+))"
+            r"(?i:(?:decisions?|decided|resolved|agreed|conclusion|consensus|verdict|resolution|outcome|"
+            r"approved|carried|passed|adopted|agreement|result)(?: unanimously| nem con)?\s*[:–-]"
+            r"\s*(?P<what>\w.+))"
         ),
         (
             r"(?i:(?:[^,;:]{0,40}\b)?(?:we|it was|they|(?:the )?(?:board|committee|team|council|group|"
             r"everyone|everybody|members|all|parents|management|assembly|meeting|club))(?: have| has| "
             r"all| was| unanimously| finally| then| also|'ve)* (?:decided|agreed|resolved|voted|settled|"
-            r"chose)(?: unanimously| together)?,? (?:that|to|on|not|against|in favou?r of|for)\b "
+            r"chose|opted)(?: unanimously| together)?,? (?:that|to|on|not|against|in favou?r of|for)\b "
             r"?(?P<what>.+))"
         ),
         (
@@ -440,6 +511,11 @@ ENGLISH: Final = Lexicon(
             r"keep|keeping|opted) (?:with|for|on|to) (?P<what>\w.+))"
         ),
         r"(?i:(?P<what>from (?:now on|today on|\w+ on(?:wards)?),? .+))",
+        (
+            r"(?i:(?:the )?(?:board|committee|team|council|group|members|parents|management|assembly|"
+            r"meeting|club) (?:have |has |unanimously |finally )*(?:approved|rejected|adopted|turned "
+            r"down|picked|chose) (?P<what>\w.+))"
+        ),
         r"(?i:(?P<what>[^:]{5,120} (?:from now on|with immediate effect|until further notice)\b.*))",
     ),
     facts=(
@@ -450,11 +526,25 @@ ENGLISH: Final = Lexicon(
         r"(?:supplier|contact|landlord|landlady|emergency|insurance)\b.{0,30}: |\b(?:keys?|meter|"
         r"stopcock|valve|fuse box|files?|folder|documents?|passport|ladder|manual|charger|remote|"
         r"first[- ]aid \w+|spares?|tools?|shut-?off)\b.{0,30}? (?:is|are|hangs?|lies|lives?) (?:now "
-        r"|kept )?(?:under|behind|in|on|at|above|next)\b|(?:pin|code|password|passcode) (?=\S*\d{3})"
-        r"|(?:is|are) included in|allergic to|(?:is|are) (?:not|no longer) (?:permitted|allowed)|"
-        r"(?:is|are) (?:forbidden|prohibited)|can be (?:kept|collected|returned|picked up) (?:until|"
-        r"from|at)|(?:changed|moved|switched) to \S*\d|under warranty|warranty (?:until|runs)|valid "
-        r"until|\b(?:band|class|grade|group|gate|seat|row|unit|bay|platform) is (?-i:[A-Z0-9]))"
+        r"|kept )?(?:under|behind|in|on|at|above|next)\b(?! (?:the |their |its |good |my )?(?:way|"
+        r"progress|order|place|shape|time|track|hold|sale|risk|fire|use|trouble|hand|least|last|"
+        r"stock)\b)|(?:pin|code|password|passcode) (?=\S*\d{3})|(?:is|are) included in|allergic to|"
+        r"(?:is|are) (?:not|no longer) (?:permitted|allowed)|(?:is|are) (?:forbidden|prohibited)|"
+        r"can be (?:kept|collected|returned|picked up) (?:until|from|at)|(?:changed|moved|switched) "
+        r"to \S*\d|under warranty|(?:contract|lease|guarantee|policy|insurance|licence|permit|visa|"
+        r"passport|offer|membership|subscription)\b.{0,20} (?:runs|lasts|is valid|expires|ends)\b|"
+        r"\b(?:costs?|price|fees?|rent|deposit|tickets?|entry|admission|rate|fare|subscription|"
+        r"budget|charge)\b[^.!?]{0,30}(?:\bis\b|\bare\b|:|=) ?(?:now |only |about )?(?:[£$€]|\d)|"
+        r"\bcosts? (?:about |only )?[£$€]?\d|\b(?:open|opens|opening hours|hours)\b(?: \w+){0,4}? "
+        r"\d|\b(?:bus|coach|train|ferry|tram|shuttle|boat)\b[^.!?]{0,30} (?:leaves?|departs?|goes|"
+        r"runs)\b[^!?]*\d|\b(?:is|are|measures?|holds?|weighs?) (?:about )?\d[\d.,]*(?: ?[x×] "
+        r"?\d[\d.,]*| by \d[\d.,]*)* ?(?:cm|mm|m|km|kg|g|l|ml|lit(?:re|er)s?|met(?:re|er)s?|"
+        r"inch(?:es)?|feet|ft|watts?|volts?|[GMT]B|kWh)\b|\b(?:spare|main|new) \w+ (?:is|are|hangs?|"
+        r"lives?) (?:now |kept )?(?:under|behind|in|on|at|above|next)\b(?! (?:the |their |its |good "
+        r"|my )?(?:way|progress|order|place|shape|time|track|hold|sale|risk|fire|use|trouble|hand|"
+        r"least|last|stock)\b)|\b(?:is|are) (?:kept|stored|hidden|parked|to be found) (?:under|"
+        r"behind|in|on|at|above|next|inside)\b|warranty (?:until|runs)|valid until|\b(?:band|class|"
+        r"grade|group|gate|seat|row|unit|bay|platform) is (?-i:[A-Z0-9]))"
     ),
     places=(
         r"(?i:\b(?:is|are|hangs?|lies|lives?|kept|stored|sits?|stands?|goes?|"
@@ -473,8 +563,8 @@ ENGLISH: Final = Lexicon(
         ),
         r"[\"“„«‘](?P<name>[^\"”“»’]{2,60})[\"”“»’] (?i:project|initiative|programme|campaign)\b",
         (
-            r"\b(?P<name>(?!The\b|Our\b|This\b|A\b|My\b|Your\b|New\b)[A-Z][\w-]+(?: "
-            r"[A-Z][\w-]*){0,2}) (?i:project)\b"
+            r"\b(?P<name>(?!The\b|Our\b|This\b|A\b|My\b|Your\b|New\b)[A-Z][\w-]+(?: [A-Z][\w-]*){0,2}) "
+            r"(?i:project|programme|initiative|campaign|scheme|appeal)\b"
         ),
         (
             r"(?i:\b(?:appeal|scheme|campaign|initiative|project|drive|effort)\b[^.]{0,20} (?:called|"
@@ -498,7 +588,7 @@ ENGLISH: Final = Lexicon(
             rf"|your |our )?[^:,–]{{0,40}}\b{_TASKS}[^:,–]{{0,40}}\s?[:,–-]\s*(?P<what>.+))"
         ),
     ),
-    tickets=r"(?i:(?:#\d+|ticket|issue|incident|bug|case|request|fault)\b.{0,6}\d)",
+    tickets=r"(?i:^\W{0,2}#\d{2,}\b|(?:ticket|issue|incident|bug|case|request|fault)\b.{0,6}\d)",
     urgent=(
         r"(?i:\burgent(?:ly)?\b|\basap\b|\bas soon as possible\b|\bimmediately\b|\bright away\b|"
         r"\bat once\b|\btop priority\b|\bhigh priority\b|\bcritical\b|!!)"
@@ -531,7 +621,11 @@ ENGLISH: Final = Lexicon(
         "todos reminder deadline topic agenda next today tomorrow yesterday monday tuesday "
         "wednesday thursday friday saturday sunday total price phone tel email mail web address "
         "password wifi code number warning tip update status priority project summary background "
-        "owner raised reporter opened assigned example result results goal question answer idea"
+        "owner raised reporter opened assigned environment severity component version browser "
+        "affects affected steps step expected actual observed workaround impact resolution "
+        "estimate created updated closed area device customer account type description history "
+        "cause symptoms assignee platform system server url log logs error example result results "
+        "goal question answer idea"
     ),
     anyone=either("everyone everybody somebody someone anybody anyone you each all both"),
     articles=r"(?i:(?:the|our|an?) )",
@@ -552,8 +646,8 @@ ENGLISH: Final = Lexicon(
             rf"[^;:.!?]{{2,40}} and (?i:needs?|wants?|must|has to|have to|should) (?:be )?\w+.*)"
         ),
         (
-            r"(?i:(?:i|we) (?:have |had )?promised (?:\w+ )?(?:that )?(?:i|we)(?:'d|"
-            r" would|'ll| will) (?P<what>\w.+))"
+            r"(?i:(?:i|we) (?:have |had )?(?:promised|said|told)(?: \w+)? (?:that )?(?:i|we)(?:'d| "
+            r"would|'ll| will) (?P<what>(?!.*\bif (?:he|she|they)\b)\w.+))"
         ),
         r"(?i:(?:i|we) (?:have |'ve )?promised (?:\w+ )?to (?P<what>\w.+))",
         r"(?i:(?:i|we) (?:must|should|need to|have to) (?:remember|not forget) to (?P<what>\w.+))",
@@ -566,6 +660,14 @@ ENGLISH: Final = Lexicon(
         (
             r"(?P<who>{name}(?:(?:,| and) {name}){0,3}) (?i:has been|was|were|have been|is|are) "
             r"(?i:asked|told|assigned|tasked|requested|appointed) (?i:to|with) (?P<what>\w.+)"
+        ),
+        (
+            r"(?P<np>[Tt]he [a-z]+(?: [a-z]+)?) (?i:has been|was|were|have been|is|are) (?i:asked|told|"
+            r"assigned|tasked|instructed|appointed) (?i:to|with) (?P<what>\w.+)"
+        ),
+        (
+            r"(?i:(?:while|when|as long as) (?:I'm|I am) (?:away|off|out|gone|on \w+)[^,;:.!?]{0,30},) "
+            r"(?P<who>{name}) (?P<what>{present} .+)"
         ),
         (
             r"(?i:(?:it was|we|they|the \w+) (?:agreed|decided) that )(?P<who>{name}) "
@@ -596,6 +698,13 @@ ENGLISH: Final = Lexicon(
         ),
     ),
     rewrites=(
+        (
+            (
+                r"(?:(?i:the|an?|all) )?(?P<np>[^,;:]{2,60}?) (?i:still |also )?(?i:needs?|wants?|could do "
+                r"with) (?P<verb>[a-z]{2,}ing)\b(?P<rest>.*)"
+            ),
+            lambda match: _order(match),
+        ),
         (
             (
                 r"(?:(?i:the|an?|all) )?(?P<np>[^,;:]{2,60}?) (?i:must|has to|have to|needs? to|should|"

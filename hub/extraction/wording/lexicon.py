@@ -43,6 +43,8 @@ class Lexicon:
         settled: work that is done, cancelled or refused; *goes_on*: in spite of that, it is open.
         past: verbs in the past tense, whose forms nouns of an order may have.
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
+        advice: the first words of a text, or of a row, in which orders are for anybody.
+        personal: words of a writer and a reader, without whom several orders in a text are advice.
         states: verbs that tell what is, and not what to do.
         openers: words at which a request or a duty may begin within a clause.
         asks: questions who does a work; *answers*: short answers to them.
@@ -90,6 +92,8 @@ class Lexicon:
     goes_on: str = _NEVER
     unreal: str = _NEVER
     general: str = _NEVER
+    advice: str = _NEVER
+    personal: str = ""
     states: str = _NEVER
     openers: str = _NEVER
     asks: str | Sequence[str] = _NEVER

@@ -54,6 +54,22 @@ It would be good if Keeley could ask the supplier for a price. | tasks | ask the
 Whoever holds a spare key is asked to bring it to the office. | tasks | bring it to the office
 Spring clean: Saturday 18 April, 10 am | timelines | Spring clean | | 2026-04-18
 The code of the gate: 4471 | notes | The code of the gate
+The shed roof needs felting. | tasks | felt the shed roof
+The deed is to be notarised by Friday. | tasks | notarise the deed | | 2026-03-06
+Remind me to ring the vet. | tasks | ring the vet
+Over to Dina for the seating plan. | tasks | the seating plan | Dina
+Zoe has taken on asking the mayor. | tasks | asking the mayor | Zoe
+It falls to you to label the crates. | tasks | label the crates
+The secretary was asked to print the ballots. | tasks | print the ballots | secretary
+While I'm away, Colin feeds the hens. | tasks | feed the hens | Colin
+Two boxes of staples on the way back, please. | tasks | Two boxes of staples on the way back
+The sink turned out to be blocked by a spoon.
+Work on the east wing carries on until spring.
+If the lift gets stuck, ring the porter.
+I told Ben I would sell the car if he stopped singing.
+The yearly fee is £120. | notes | The yearly fee is £120
+The committee rejected the offer from Greenco. | notes | the offer from Greenco
+Consensus: no more parties on weekdays. | notes | no more parties on weekdays
 """
 GERMAN = """
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
@@ -278,10 +294,28 @@ def test_a_text_of_one_line_is_read_in_linear_time(unit: str) -> None:
     assert long <= 5 * short + 1_000
 
 
+def test_a_question_at_the_end_of_a_sentence_leaves_the_work_before_it() -> None:
+    items = found("The roster wants changing \u2013 would you mind asking Tim?")
+    assert [item.data["title"] for item in items] == ["change the roster", "asking Tim"]
+
+
+def test_orders_below_a_heading_for_advice_are_for_anybody() -> None:
+    tips = "Wash the jars. Cut the fruit and sort it."
+    assert found(f"How to make jam\n\n{tips}") == []
+    assert found(f"Recipe of the week: {tips}") == []
+    assert found(f"Fruit keeps for years. {tips} It will last. The lid is tight.") == []
+    assert found(f"Dear Ann,\n\n{tips}") != []
+
+
+def test_a_row_of_minutes_is_about_the_topic_at_its_beginning() -> None:
+    rows = "Minutes, 3 April\n\n1. Water. The butts are empty.\n2. Bonfire. It will be held on 7 November."
+    assert [item.data["title"] for item in found(rows)] == ["Bonfire: It will be held"]
+
+
 def test_a_remark_in_a_ticket_that_is_a_chat_quotes_the_line_of_its_author() -> None:
     text = (
         "Ticket 12: the pump\n\nAna: The pump hums again. It is loud.\n"
-        "Otto: Mine hums too. It did so in May.\nAna: Noted."
+        "Otto: Mine hums too. It did so in May.\nAna: That was noted here."
     )
     comments = [item for item in found(text) if item.table == TableName.TASK_COMMENTS]
     assert [item.data["author"] for item in comments] == ["Ana", "Otto", "Ana"]
