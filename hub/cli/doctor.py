@@ -108,12 +108,12 @@ def _asked(
 
 
 def of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[Issue]:
-    """Yield the issues of several nodes; one that not all of them have names its nodes."""
-    nodes: dict[tuple[str, str, str], list[str]] = {}
-    issues: dict[tuple[str, str, str], Issue] = {}
+    """Yield the issues of several nodes; one that not all of them have, or fix alike, names its nodes."""
+    nodes: dict[tuple[str, str, str, str], list[str]] = {}
+    issues: dict[tuple[str, str, str, str], Issue] = {}
     for node in found:
         for issue in node["body"]["issues"]:
-            key = (issue["id"], issue["subject"], issue["explanation"])
+            key = (issue["id"], issue["subject"], issue["explanation"], issue["fix"])
             issues.setdefault(key, issue)
             nodes.setdefault(key, []).append(f"{node['name'] or 'node'} ({show.short_id(node['id'])})")
     for key, issue in issues.items():

@@ -12,8 +12,8 @@ def _node(id: str, **body: Any) -> dict[str, Any]:
     return {"id": id, "name": "desk", "status": 200, "body": body}
 
 
-def _issue(id: str, explanation: str) -> dict[str, Any]:
-    return {"id": id, "subject": "", "explanation": explanation}
+def _issue(id: str, explanation: str, fix: str = "") -> dict[str, Any]:
+    return {"id": id, "subject": "", "explanation": explanation, "fix": fix}
 
 
 def test_events_of_nodes_are_merged_by_time_and_each_names_its_node() -> None:
@@ -31,6 +31,17 @@ def test_an_issue_that_all_nodes_have_is_shown_once_and_one_of_some_names_them()
         _node("bbbbbb", issues=[shared]),
     ]
     assert [one["explanation"] for one in of_nodes(found)] == ["no backup", "desk (aaaaaa): full"]
+
+
+def test_an_issue_that_each_node_fixes_in_its_own_way_is_shown_for_each_of_them() -> None:
+    found = [
+        _node(id, issues=[_issue("keys.missing", "1 sign-in", fix=f"hub keys share {id} CODE")])
+        for id in ("aaaaaa", "bbbbbb")
+    ]
+    assert [(one["explanation"], one["fix"]) for one in of_nodes(found)] == [
+        ("desk (aaaaaa): 1 sign-in", "hub keys share aaaaaa CODE"),
+        ("desk (bbbbbb): 1 sign-in", "hub keys share bbbbbb CODE"),
+    ]
 
 
 def test_a_hub_without_others_is_listed_and_asked_by_its_name(hub: Hub, served: ServedHub) -> None:
