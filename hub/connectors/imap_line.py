@@ -448,9 +448,8 @@ class Line:
         except (Lost, TimeoutError) as error:
             raise Unavailable(f"{settings.host}: {_why(error)}") from error
         except OSError as error:
-            raise Misconfigured(
-                f"ca_file cannot be used: {error.strerror or type(error).__name__}"
-            ) from error
+            why = error.strerror or type(error).__name__
+            raise Misconfigured(f"ca_file {settings.ca_file} cannot be used here: {why}") from error
         finally:
             given_up.set()
 

@@ -1,10 +1,12 @@
 """IMAP against a real server: what is listed, what is read, and what is left as it was."""
 
+import re
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
 from imaplib import Time2Internaldate
+from pathlib import Path
 
 import anyio
 import pytest
@@ -338,6 +340,17 @@ async def test_certificates_are_looked_at(dovecot: Dovecot, tls: str) -> None:
     stranger = imap(settings.model_copy(update={"ca_file": None}))
     with pytest.raises(Misconfigured, match="certificate that is not trusted"):
         await stranger.check()
+
+
+async def test_a_missing_file_of_certificates_is_named(dovecot: Dovecot, tmp_path: Path) -> None:
+    missing = tmp_path / "ca.pem"
+    settings = settings_of(
+        dovecot, dovecot.fresh_user(), port=dovecot.tls_port, tls="implicit", ca_file=missing
+    )
+    with pytest.raises(
+        Misconfigured, match=f"ca_file {re.escape(str(missing))} cannot be used here: No such file"
+    ):
+        await imap(settings).check()
 
 
 async def test_a_wrong_password_requires_a_new_sign_in_and_is_not_shown(dovecot: Dovecot) -> None:
