@@ -238,7 +238,11 @@ def _request(call: Call) -> Request:
 
 def _reply(response: Response) -> Reply:
     if isinstance(response, EventStream):
-        response = Problem(ErrorCode.UNKNOWN_METHOD, "a stream of another node cannot be followed here")
+        response = Problem(
+            ErrorCode.UNKNOWN_METHOD,
+            "a stream of another node cannot be followed here",
+            hint="follow it without --node, and logs with --all-nodes; what the command began goes on",
+        )
     return Reply(status=response.status_code, headers=dict(response.headers), body=bytes(response.body))
 
 

@@ -124,6 +124,7 @@ async def test_a_caller_has_the_same_rights_at_the_other_node(pair: Pair) -> Non
 async def test_a_stream_of_another_node_is_refused(pair: Pair) -> None:
     answer = await pair.client.get("/v1/logs", params={"follow": True}, headers={"hub-node": "node-east"})
     assert answer.json()["detail"] == "a stream of another node cannot be followed here"
+    assert answer.json()["hint"].startswith("follow it without --node, and logs with --all-nodes")
 
 
 async def test_all_nodes_answer_one_request_and_one_that_is_out_of_reach_is_named(pair: Pair) -> None:
