@@ -377,6 +377,7 @@ def _farewell(visit: _Visit) -> str:
 PROBLEM: Final = "application/problem+json"  # used only by the operators' interface
 _MOST_REASON_CHARACTERS: Final = 300  # characters of a hub's reason
 SETTING: Final = "[listen.devices] in the hub's hub.toml says where it listens for devices"
+_SEVERAL: Final = "Multiple exceptions: "  # of asyncio, where the addresses of one name fail each for itself
 
 
 def why_unreachable(url: str, error: Exception) -> str:
@@ -402,6 +403,8 @@ def why_unreachable(url: str, error: Exception) -> str:
             return f"the host of {where} is not known ({error.strerror}); is its name spelled right?"
         case TimeoutError():
             return f"{where} does not answer; is the address right, and does a firewall let it through?"
+        case OSError() if error.errno is None and str(error).startswith(_SEVERAL):
+            return f"none of the addresses of {where} lets a connection in; is the hub running? {SETTING}"
         case _:
             return str(error) or type(error).__name__
 

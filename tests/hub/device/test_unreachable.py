@@ -3,6 +3,8 @@
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.support.clock import FakeClock
 from tests.support.device import open_device
 from tests.support.no_hub import listening
@@ -45,3 +47,18 @@ async def test_a_port_at_which_nothing_listens(tmp_path: Path) -> None:
         where = f"127.0.0.1:{bound.getsockname()[1]}"
         told = await told_of(f"ws://{where}", tmp_path)
     assert f"nothing listens at {where}; is the hub running?" in told
+
+
+async def test_a_name_with_several_addresses_at_which_nothing_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(host: str, port: int, *_: object, **__: object) -> list[object]:
+        kind = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, ""
+        return [(*kind, (address, port)) for address in ("127.0.0.1", "127.0.0.2")]
+
+    with socket.socket() as bound:
+        bound.bind(("", 0))  # and nobody listens
+        port = bound.getsockname()[1]
+        monkeypatch.setattr(socket, "getaddrinfo", found)
+        told = await told_of(f"ws://localhost:{port}", tmp_path)
+    assert f"none of the addresses of localhost:{port} lets a connection in; is the hub running?" in told
