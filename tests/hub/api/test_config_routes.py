@@ -31,7 +31,7 @@ async def test_the_settings_in_use_are_reported_with_where_each_value_was_given(
 async def test_a_secret_is_reported_by_its_reference_alone(tmp_path: Path) -> None:
     async with answering(tmp_path) as hub, over_unix(hub) as client:
         (tmp_path / "url").write_text("postgresql://me:hunter2@db/hub")
-        hub.settings.write_text('[storage]\nurl = { file = "url" }\n')
+        hub.settings.write_text(f'{TEXT}\n[storage]\nurl = {{ file = "url" }}\n')
         assert (await client.post("/v1/reload")).status_code == 200
         told = (await client.get("/v1/config")).text
     assert str(tmp_path / "url") in told
