@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 AUTHORITY: Final = "hub-ca"
 HUB: Final = "hub"
+ALWAYS: Final = ("localhost", "127.0.0.1", "::1")  # names of every hub
 OF_AUTHORITY: Final = timedelta(days=3_650)
 OF_HUB: Final = timedelta(days=397)  # as long as browsers take
 BEFORE: Final = timedelta(days=1)  # clocks differ
@@ -78,7 +79,7 @@ def _names(given: Sequence[str]) -> "list[x509.GeneralName]":
     if not given:
         host = socket.gethostname().lower()
         given = [host, f"{host.partition('.')[0]}.local", *_addresses()]
-    known = dict.fromkeys(("localhost", "127.0.0.1", "::1", *given))
+    known = dict.fromkeys((*ALWAYS, *given))
     found: list[x509.GeneralName] = []
     for name in known:
         try:
@@ -114,7 +115,12 @@ def _authority(
         permitted = authority.extensions.get_extension_for_class(x509.NameConstraints).value
         if missing := set(map(_tree, names)) - set(permitted.permitted_subtrees or ()):
             shown = ", ".join(sorted(str(one.value) for one in missing))
-            next_step = f"remove {key_file} for another authority, which has to be trusted anew"
+            signed = [str(_leaf(tree).value) for tree in permitted.permitted_subtrees or ()]
+            again = " ".join(f"--name {name}" for name in signed if name not in ALWAYS)
+            next_step = (
+                f"to renew: hub tls init {again}; for more names, remove {key_file} first, "
+                "and let every device trust the new authority"
+            )
             raise Failure(f"{file} is not for {shown}", Exit.FAILED, next_step=next_step)
         return authority, loaded
     key = ec.generate_private_key(ec.SECP256R1())

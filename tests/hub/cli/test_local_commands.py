@@ -205,3 +205,4 @@ async def test_a_certificate_for_the_local_network_is_trusted_by_its_authority_a
     refused = hub(*words, "--name", "another.home.arpa")
     assert refused.exit_code == 1
     assert "is not for another.home.arpa" in refused.output
+    assert "to renew: hub tls init --name hub.home.arpa; for more names" in refused.output
