@@ -74,6 +74,7 @@ _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date w
 _LEAST_WORK: Final = 2  # lines that name work, in a list of work
 _LEAST_SHARE: Final = 0.3
 _LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
+_COMMA: Final = re.compile("[,\uff0c]")
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _LONGEST_HEADING: Final = 60
 _LONGEST_ROW: Final = 100
@@ -115,6 +116,12 @@ _SPANNING: Final = ("requests", "spanning")  # the work may be in a later clause
 _ANYWHERE: Final = ("requests", "spanning", "duties")  # of which a clause may have words before
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 _DIGIT: Final = re.compile(r"\d")
+_TICKS: Final = frozenset("xX\u2713\u2714\u221a")  # of boxes whose work is done
+_LEAST_TOPIC: Final = 4  # characters
+_THREAD_LINES: Final = 12  # of a text, one of which may be the heading of its comments
+_LONGEST_GREETING: Final = 16  # characters
+_FEW_SIGNS: Final = 2  # of a tale; more in a longer text
+_CHARS_PER_SIGN: Final = 200
 
 
 class _Section(Enum):
@@ -393,7 +400,7 @@ def _line(text: str, start: int, *, is_first: bool) -> _Line:
         while (match := _BULLET.match(text, at)) and match.end() > at and match.end() < len(text):
             at, is_bullet = match.end(), True
         if match := _TAG.match(text, at):
-            at, tag = match.end(), match["tag"]
+            at, tag, is_bullet = match.end(), match["tag"], is_bullet or match["tag"] in _TICKS
         if match := _SPEAKER.match(text, at):
             speaker = match["who"].strip(" *_<>@")
     plain = _BLANK.sub(" ", text[at:]).replace("\u2019", "'")
@@ -406,16 +413,23 @@ class _About:
     def __init__(self, lines: Sequence[_Line]) -> None:
         self.lexicon = _lexicon_in(" ".join(line.text for line in lines[:200]), None)
         firsts = [line for line in lines if line.is_first]
-        speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
+        self.speakers = speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
         top = " ".join(line.text for line in lines[:_FIRST_LINES])
         lexicon = self.lexicon
         self.text = " ".join(line.text for line in lines)
         self.start = lines[0].start
         # "About the task Export:", after which the second line is a remark, and others are talk.
+        signs = lexicon.patterns("tales")[0].findall(self.text) if lexicon else ()
+        self.is_tale = len(set(signs)) >= max(_FEW_SIGNS, len(self.text) // _CHARS_PER_SIGN)
         self.is_about_task = firsts[0].text.rstrip().endswith((":", "\uff1a"))
         self.second = firsts[1].start if len(firsts) > 1 else -1
         self.is_ticket = bool(
-            lexicon and (lexicon.has("tickets", lines[0].text) or _TICKET.match(lines[0].text))
+            lexicon
+            and (
+                lexicon.has("tickets", lines[0].text)
+                or _TICKET.match(lines[0].text)
+                or any(lexicon.match("threads", line.text) for line in lines[:_THREAD_LINES])
+            )
         )
         is_spoken = all(
             line.speaker and lexicon and lexicon.match("labels", line.speaker) is None for line in firsts
@@ -429,6 +443,9 @@ class _About:
         self.has_bullets = bullets > 1
         ended = sum(line.text.rstrip().endswith(_ENDS) for line in firsts)
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
+        self.sentences = lines
+        greeted = firsts[0].text.rstrip()
+        self.is_letter = has_greeting and len(firsts) > 1 and len(greeted) < _LONGEST_GREETING
         self.is_short = len(firsts) > 1 and max(len(line.text) for line in firsts) < 100
         # Lines that each stand for themselves: a list, or a short note.
         self.is_loose = (
@@ -617,7 +634,8 @@ class _Sentence:
             # "Ann: will order the paint"
             self._lead = len(self._speaker) + 1
             self._start, self._text = self._start - self._lead, f"{self._speaker} {self._text}"
-        self._is_question = self._text.rstrip(" \"'\u201d\u00bb)").endswith(("?", "\uff1f"))
+        words = self._text.rstrip(" \"'\u201d\u00bb)")
+        self._is_question = words.endswith(("?", "\uff1f")) or lexicon.has("questions", words)
         self._days = reader.days_of(self._text, self._start, lexicon)
         # What patterns are matched with: of the same length, in Chinese with blanks for days.
         self._alike = self._text.translate(lexicon.translation)
@@ -651,13 +669,21 @@ class _Sentence:
             return
         if self._about.is_ticket and self._line.start == self._about.start:
             return
-        if self._line.tag and self._lexicon.has("settled", self._line.tag):
+        if self._line.tag and (self._line.tag in _TICKS or self._lexicon.has("settled", self._line.tag)):
             return
         row = _SPEAKER.match(self._line.text) if self._line.is_first else None
         is_label = row is not None and self._lexicon.match("labels", row["who"]) is not None
         if row is not None and is_label and self._is_name(self._line.text[row.end() :].strip(_EDGES)):
             return  # "Assigned to: Ann"
         if self._answer() or self._dated_row() or self._comment() or self._value_row():
+            return
+        if self._about.is_tale or self._lexicon.match("metadata", self._line.text):
+            return
+        ahead = any(self._reader.is_ahead(day, self._start) for day in self._days)
+        lead = self._lexicon.patterns("leads")[0].match(self._text)
+        words = self._text[lead.end() :] if lead else self._text
+        if not (ahead or self._is_question) and self._lexicon.match("values", words):
+            self._fact()
             return
         self._has_project = not self._is_question and self._project()
         if not (self._is_question or self._has_project):
@@ -685,7 +711,11 @@ class _Sentence:
         """Add the event of a row such as ``Spring clean: 26 April, 10:00``."""
         line, reader = self._line, self._reader
         match = _SPEAKER.match(line.text) if line.is_first and not self._about.is_chat else None
-        if match is None or self._lexicon.has("deadlines", match["who"]):
+        if (
+            match is None
+            or self._lexicon.has("deadlines", match["who"])
+            or (self._about.speakers[match["who"].strip(" *_<>@").lower()] > 1)
+        ):
             return False
         days = reader.days_of(line.text, line.start, self._lexicon)
         day = next((one for one in days if 0 <= one.start - match.end() <= _MOST_OPENING), None)
@@ -726,6 +756,8 @@ class _Sentence:
         if match is None and (speaker := _SPEAKER.match(bare)) is not None:  # "Ann's father: I will!"
             match, who = lexicon.match("answers", bare[speaker.end() :].strip(_EDGES)), speaker["who"]
         if match is not None:
+            if asked is None and not reader.count:
+                return False
             who = _named(match) or who
         elif asked is not None and self._is_name(bare):
             who = bare
@@ -755,7 +787,11 @@ class _Sentence:
             start = start if match is None else self._start
         if match is not None:
             who = match.groupdict().get("who") or self._speaker
-        elif about.is_ticket and (not about.is_about_task or line.start == about.second):
+        elif (
+            about.is_ticket
+            and line.start != about.start
+            and (not about.is_about_task or line.start == about.second)
+        ):
             match = _REMARK.match(line.text)
             who = match["who"].strip() if match else ""
             if match is not None and (not self._is_name(who) or lexicon.match("labels", who)):
@@ -780,6 +816,7 @@ class _Sentence:
         if (
             match
             and match.start("what") == 0
+            and not match.groupdict().get("always")
             and self._has_day_ahead()
             and lexicon.has("happens", self._text)
         ):
@@ -807,8 +844,13 @@ class _Sentence:
         if lexicon.has("unreal", text) or self._is_question:
             return
         key, _, value = (part.strip(_EDGES) for part in re.sub("[:\uff1a]", ":", text).partition(":"))
-        is_fact = lexicon.has("facts", text)
-        is_note = self._about.is_note and not (lexicon.has("settled", text) or lexicon.has("past", text))
+        is_fact = lexicon.has("facts", text) or lexicon.match("values", text) is not None
+        is_first = lexicon.code == "zh" and self._line.start == self._about.start
+        is_note = (
+            self._about.is_note
+            and not is_first
+            and not (lexicon.has("settled", text) or lexicon.has("past", text))
+        )
         if is_note and not is_fact:
             is_row = bool(key and len(key) < 50 and not _DIGIT.search(key) and _VALUE.search(value))
             is_fact = is_row or (not value and lexicon.has("places", text))
@@ -897,7 +939,7 @@ class _Sentence:
             if match is None or (is_about_last and clause.is_more):
                 if found and is_open:
                     last = found[-1]
-                    if lexicon.has("settled", clause.text) and _is_few_words(clause.text):
+                    if self._takes_back(clause):
                         found.pop()
                         is_open = False
                     elif self._text[last.end : clause.start].strip() not in (";", "\uff1b", ":"):
@@ -915,6 +957,12 @@ class _Sentence:
                 found.append(_Task(who, match.start("what"), clause.start, clause.end))
         added = [self._add_task(task, clauses) for task in found]
         return any(added)
+
+    def _takes_back(self, clause: _Clause) -> bool:
+        """Return True for a clause that cancels the work before it, and has no subject of its own."""
+        lexicon, words = self._lexicon, clause.text.strip(_EDGES)
+        is_settled = lexicon.match if lexicon.code == "zh" else lexicon.has
+        return bool(is_settled("settled", words)) and _is_few_words(clause.text)
 
     def _taker(self, words: str) -> str:
         """Return the person who offers in a clause to do the work of the clause before, or ""."""
@@ -935,7 +983,7 @@ class _Sentence:
             if lexicon.has("general", self._text) and (lexicon.code == "zh" or is_plain):
                 return True
         if match.groupdict().get("wish"):
-            return lexicon.has("settled", clause.text)
+            return lexicon.has("settled", clause.text) or self._is_remark(clause, match)
         is_request = any(match.re in lexicon.patterns(name) for name in ("requests", "addressed", "spanning"))
         if is_request:
             return lexicon.has("settled", match["what"][: clause.end - match.start("what")])
@@ -947,7 +995,25 @@ class _Sentence:
             return True
         if not (is_order and lexicon.code == "ru") and lexicon.has("past", clause.text):
             return True
+        if lexicon.has("done", self._part(clause, match.start("what"))):
+            return True
         return lexicon.has("unreal", clause.text[:_ORDER_CHARS] if is_order else clause.text)
+
+    def _is_remark(self, clause: _Clause, match: re.Match[str]) -> bool:
+        """Return True for a duty in prose of no person and of no day, in a text without a reader."""
+        about, lexicon = self._about, self._lexicon
+        has_reader = (
+            about.is_minutes or about.is_chat or about.is_loose or about.has_bullets or about.is_letter
+        )
+        if lexicon.code != "zh" or has_reader or len(about.sentences) < _FEW_SENTENCES:
+            return False
+        is_ones = match.groupdict().get("who") or self._days or lexicon.has("me", clause.text)
+        return not (is_ones or lexicon.has("concrete", clause.text))
+
+    def _part(self, clause: _Clause, at: int) -> str:
+        """Return the words of a clause between the commas around a place."""
+        before, after = self._text[clause.start : at], self._text[at : clause.end]
+        return _COMMA.split(before)[-1] + _COMMA.split(after)[0]
 
     def _has_day_ahead(self) -> bool:
         return any(self._reader.is_ahead(day, self._start) for day in self._days)
@@ -962,9 +1028,13 @@ class _Sentence:
                 clause.start <= day.start < clause.end and self._reader.is_ahead(day, self._start)
                 for day in self._days
             )
-            if about.is_minutes or about.is_terse or is_dated:
+            is_heading = (
+                lexicon.code == "zh" and self._line.start == about.start and not self._line.is_bullet
+            ) and about.is_short
+            if (about.is_minutes or about.is_terse or is_dated) and not is_heading:
                 attributes.append("reports")
             is_spoken = about.is_minutes and bool(self._speaker)
+            is_spoken = is_spoken or (lexicon.code == "zh" and about.is_letter and self._line.is_first)
             if self._section is _Section.TO_DO or about.is_loose or is_spoken or self._has_lead_day(clause):
                 attributes.append("listed")
             if is_after_task:
@@ -1060,20 +1130,27 @@ class _Sentence:
     def _add_task(self, task: _Task, clauses: Sequence[_Clause], *, title: str = "") -> bool:
         lexicon = self._lexicon
         title = title or self._shown(task.what, task.end)
-        if len(title) < _LEAST_TITLE.get(lexicon.code, 5) or title.lower() in lexicon.common_words:
+        is_brief = lexicon.match("brief", title) is not None
+        if not is_brief and len(title) < _LEAST_TITLE.get(lexicon.code, 5):
+            return False
+        if title.lower() in lexicon.common_words:
             return False
         quote_from = self._place(task.start)
         title = self._titled(title)
-        if lexicon.match("pronouns", title):
+        if is_brief and len(topic := self._shown(task.start, task.what)) >= _LEAST_TOPIC:
+            title = f"{topic} ({title})"
+        elif is_brief or lexicon.match("pronouns", title):
             # "Lena to bring it": the clause before says what.
             before = next((one for one in reversed(clauses) if one.start < task.start), None)
             if before is not None:
                 title = f"{title} ({self._shown(before.start, before.end)})"
                 task = task._replace(start=before.start)
                 quote_from = self._place(task.start)
-            elif self._before is not None and not self._line.is_bullet:
+            elif self._before is not None and not (is_brief or self._line.is_bullet):
                 title = f"{title} ({self._before.text.strip(_EDGES)})"
                 quote_from = self._before.start
+        if len(title) < _LEAST_TITLE.get(lexicon.code, 5):
+            return False
         days = [day for day in self._days if task.start <= day.start < task.end]
         day = next((day for day in days if day.at is None or self._reader.is_ahead(day, self._start)), None)
         self._used.update(days)

@@ -41,20 +41,27 @@ class Lexicon:
         gapped: work without a verb, after work with one.
         more: a further verb after "and".
         settled: work that is done, cancelled or refused; *goes_on*: in spite of that, it is open.
+        done: likewise, between the commas around the work.
         past: verbs in the past tense, whose forms nouns of an order may have.
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
         advice: the first words of a text, or of a row, in which orders are for anybody.
         personal: words of a writer and a reader, without whom several orders in a text are advice.
+        concrete: duties whose verb tells that they are work, also in prose without a reader.
         states: verbs that tell what is, and not what to do.
         openers: words at which a request or a duty may begin within a clause.
+        questions: endings of questions without a question mark.
+        tales: signs of texts that are no notes (recipes, rules, stories); two different ones are needed.
+        metadata: the start of rows about a document or a ticket, which name no work.
         asks: questions who does a work; *answers*: short answers to them.
         events: nouns for events; *happens*: verbs for them.
         articles: articles at the beginning of the title of an event.
         pronoun_subjects: words for an event that the sentence before names.
-        decisions: decisions.
+        decisions: decisions; the group ``always`` tells that they hold on many days (opening hours).
         facts: sentences with a value to look up; *places*: facts that count in short notes only.
+        values: rows with a value to look up, also if other words in them sound like work.
         projects: projects, with the group ``name``; *begins*: words by which they begin or go on.
-        comments: remarks on a task; *tickets*: the first line of a ticket.
+        comments: remarks on a task; *tickets*: the first line of a ticket;
+            *threads*: a heading of remarks.
         urgent: words of urgency; *deadlines*: words before a colon that tell when work is due.
         minutes: the first lines of minutes.
         to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
@@ -63,6 +70,7 @@ class Lexicon:
         finite: verbs of which the base form names a task; *base_forms* and *base_endings* tell it.
         rewrites: titles and their better forms, as for ``re.sub``.
         pronouns: work on something that the words before name ("bring it").
+        brief: work that needs the words before to be understood ("have a look").
         edges: words for the edge of a span ("by the end of May").
         dated: words for a day, at least one of which is in every sentence with a date.
     """
@@ -89,13 +97,18 @@ class Lexicon:
     more: str = _NEVER
     settled: str = _NEVER
     past: str = _NEVER
+    done: str = _NEVER
     goes_on: str = _NEVER
     unreal: str = _NEVER
     general: str = _NEVER
     advice: str = _NEVER
     personal: str = ""
+    concrete: str = _NEVER
     states: str = _NEVER
     openers: str = _NEVER
+    questions: str = _NEVER
+    tales: str = _NEVER
+    metadata: str = _NEVER
     asks: str | Sequence[str] = _NEVER
     answers: str = _NEVER
     events: str = _NEVER
@@ -105,10 +118,12 @@ class Lexicon:
     decisions: Sequence[str] = ()
     facts: str = _NEVER
     places: str = _NEVER
+    values: Sequence[str] = ()
     projects: Sequence[str] = ()
     begins: str = _NEVER
     comments: Sequence[str] = ()
     tickets: str = _NEVER
+    threads: str = _NEVER
     urgent: str = _NEVER
     deadlines: str = _NEVER
     minutes: str = _NEVER
@@ -124,6 +139,7 @@ class Lexicon:
     base_endings: Sequence[tuple[str, str]] = ()
     rewrites: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = ()
     pronouns: str = _NEVER
+    brief: str = _NEVER
     edges: str = _NEVER
     dated: str = _NEVER
 

@@ -3,6 +3,7 @@
 
 import sys
 from datetime import UTC, datetime
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,6 +16,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.model import Models
 from hub.extraction.prose import read
+from hub.extraction.wording.chinese import CHINESE as CHINESE_WORDING
 from protocol.tables import TABLES, TableName
 
 ALL = ExtractionOptions(data_types=tuple(TABLES))
@@ -156,6 +158,27 @@ CHINESE = """
 您无需做任何操作。
 中午吃什么？
 昨天看了熊猫。
+彩带和气球就交给小鲁了哈 | tasks | 彩带和气球就交给小鲁了哈 | 小鲁
+车险续保别拖了 | tasks | 车险续保别拖了
+那箱旧杂志你顺便给卖了吧 | tasks | 那箱旧杂志你顺便给卖了吧
+我明天一早去工商局取执照。 | tasks | 去工商局取执照 | | 2026-03-05
+车牌照片少一张，请补拍。 | tasks | 补拍 (车牌照片少一张)
+超过三天的请假今后一律由院长批准。 | notes | 超过三天的请假今后一律由院长批准
+集合点改到体育馆北门。 | notes | 集合点改到体育馆北门
+急救箱放在前厅柜子下面。 | notes | 急救箱放在前厅柜子下面
+牙科只有周二下午开门。 | notes | 牙科只有周二下午开门
+备份盘在机柜最下面一层。 | notes | 备份盘在机柜最下面一层
+首印定为五千册。 | notes | 首印定为五千册
+没付款的赶紧付。 | tasks | 没付款的赶紧付
+投影仪我带。 | tasks | 投影仪我带
+保安室电话：7788 0123。 | notes | 保安室电话
+你不是说要搬家吗
+人有时候就该发发呆。
+他叹口气说：“你得先去借梯子。”
+施工期间切勿打开窗户。
+您可以随时拨打热线。
+损坏器材者须照价赔偿。
+领导出差，下周回来。
 """
 LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
 TABLE = [[part.strip() for part in row.split("|")] for rows in LANGUAGES for row in rows.strip().splitlines()]
@@ -321,3 +344,45 @@ def test_a_remark_in_a_ticket_that_is_a_chat_quotes_the_line_of_its_author() -> 
     assert [item.data["author"] for item in comments] == ["Ana", "Otto", "Ana"]
     assert [text[item.start : item.end] for item in comments] == [item.quote for item in comments]
     assert [item.quote for item in comments][1].startswith("Mine hums too.")
+
+
+def test_chinese_recipes_and_rules_of_a_house_name_no_work() -> None:
+    assert found("红烧茄子\n茄子切成块，加盐腌十分钟。\n小火焖软，最后记得放蒜。\n") == []
+    assert found("自习室守则\n请保持安静。\n不得占座，书包须存入柜子。\n") == []
+    work = "周五前请大家把报价单发给海宁公司，谢谢各位。\n" * 40
+    assert found(f"小火慢炖不得着急\n{work}") != []
+
+
+def test_chinese_boxes_tell_which_work_is_open() -> None:
+    items = found("周日要办的事\n[x] 给舅舅回电话\n[ ] 棉被拿到阳台\n[ ] 去药店买口罩\n")
+    assert [item.data["title"] for item in items] == ["棉被拿到阳台", "去药店买口罩"]
+
+
+def test_chinese_rows_about_a_document_name_no_work() -> None:
+    assert found("状态：处理中\n主持：许静\n昨天：部署新版本\n") == []
+
+
+def test_a_chinese_duty_in_prose_that_is_nobodys_is_a_remark() -> None:
+    assert found("昨天天气不错。城市规划需要更多耐心。街上很热闹。晚风也凉。") == []
+    (item,) = found("昨天天气不错。厨房的水龙头得换。街上很热闹。晚风也凉。")
+    assert item.data["title"] == "厨房的水龙头得换"
+
+
+def test_who_answers_a_chinese_question_without_a_mark_does_the_work() -> None:
+    items = found("班长：海报谁设计\n小颜：我来\n班长：好，谢谢\n")
+    assert [told(item)[:3] for item in items] == [["tasks", "海报", "小颜"]]
+
+
+def test_remarks_below_a_chinese_heading_for_them_are_comments() -> None:
+    items = found("卡片：首页轮播改版\n评论区\n小尹：图片太大，加载要三秒\n")
+    assert ["taskComments", "图片太大，加载要三秒"] in [told(item)[:2] for item in items]
+
+
+@pytest.mark.parametrize("unit", ["需", "得", "都", "全", "A", "1"])
+def test_chinese_patterns_search_a_long_repetition_quickly(unit: str) -> None:
+    names = ("requests", "spanning", "duties", "reports", "listed", "values")
+    patterns = [pattern for name in names for pattern in CHINESE_WORDING.patterns(name)]
+    began = process_time()
+    for pattern in patterns:
+        pattern.search(unit * 400)
+    assert process_time() - began < 0.4
