@@ -236,13 +236,18 @@ def _is_alone(text: str, line: re.Match[str]) -> bool:
     return _ENDS_BLANK.search(before) is not None and (after is None or not after.group().strip())
 
 
+def mail_fields(text: str, at: int = 0) -> Iterator[re.Match[str]]:
+    """Yield the lines of mail header fields from *at* on; their names are group 1."""
+    while field := _MAIL_FIELD.match(text, at):
+        yield field
+        at = field.end()
+
+
 def _headings_of_mail(text: str) -> tuple[str, ...]:
     """Return subject and sender of a text that starts with mail header fields."""
     fields: dict[str, str] = {}
-    at = 0
-    while field := _MAIL_FIELD.match(text, at):
+    for field in mail_fields(text):
         fields.setdefault(field.group(1), field.group(2).strip())
-        at = field.end()
     shown = (fields.get("Subject", ""), f"From: {fields['From']}" if "From" in fields else "")
     return tuple(filter(None, shown)) if len(fields) > 1 else ()
 

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.clock import epoch_ms
-from hub.extraction.chunk import Passage, sentences
+from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Item, lines_of, make_item
 from hub.extraction.when.language import fold, has_cyrillic, has_han
@@ -213,7 +213,12 @@ class _Reader:
         """Yield the sentences of a passage, each with its marks removed."""
         before = passage.start
         speaker = ""
+        header = list(mail_fields(self._text, passage.start))
+        headers = {one.start() for one in header if len(header) > 1 and one.group(1) != "Subject"}
         for start, end in self._sentences(passage):
+            if start in headers:  # when and by whom a mail was sent is no event and no fact
+                before = end
+                continue
             is_first = "\n" in self._text[before:start] or before == passage.start
             before = end
             speaker = "" if is_first else speaker

@@ -44,6 +44,9 @@ _PRESENT: Final = (  # a known verb, or a word that may be one before an object
     r"les|l'|un|une|des|du|de|d'|son|sa|ses|leurs?|au|aux|à|deux|trois|quatre|cinq|dix|vingt|"
     r"cent|\d)))"
 )
+_ENDS_IN_RE: Final = (  # an infinitive, which looks like a present tense in "-e"
+    r"\w*(?:[eo]nd|[eo]rd|[aeo]ind|ett|batt|suiv|viv|romp|ui|oi|fai|plai|tai|di|li|cri)re"
+)
 _FUTURE: Final = r"[a-zàâçéèêëîïôûü]{2,}(?:era|ira|dra|ttra|rra|eront|iront|dront|ttront)"
 _FORMAL: Final = (
     r"\b(?!(?:avez|êtes|allez-vous|chez|assez|nez|rendez-vous|savez|pouvez|"
@@ -504,7 +507,8 @@ FRENCH: Final = Lexicon(
         ),
         (
             (
-                r"(?P<stem>[a-zàâçéèêëîïôûü]+)(?:e|es|ez|era|erai) (?P<rest>(?:le |la |les |l'|un "
+                rf"(?!{_ENDS_IN_RE} )(?P<stem>[a-zàâçéèêëîïôûü]+)(?:e|es|ez|era|erai) "
+                r"(?P<rest>(?:le |la |les |l'|un "
                 r"|une |des |son |sa |ses ).*)"
             ),
             r"\g<stem>er \g<rest>",

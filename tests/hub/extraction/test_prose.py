@@ -102,6 +102,8 @@ Fabien doit relancer le client belge. | tasks | relancer le client belge | Fabie
 Samir, tu vérifies les étiquettes ? | tasks | vérifier les étiquettes | Samir
 N'oubliez pas de fermer les fenêtres. | tasks | fermer les fenêtres
 Veuillez apporter la carte grise. | tasks | apporter la carte grise
+N'oublie pas de rendre les clés à Mme Petit. | tasks | rendre les clés à Mme Petit
+N'oublie pas de faire le gâteau. | tasks | faire le gâteau
 La première rencontre aura lieu le 15 octobre. | timelines | Première rencontre aura lieu | | 2026-10-15
 Décision : le local reste fermé la nuit. | notes | le local reste fermé la nuit
 Le projet Passerelle démarre ce mois-ci. | projects | Passerelle
@@ -274,6 +276,13 @@ def test_only_the_tables_of_the_agent_are_found() -> None:
     tasks = ExtractionOptions(data_types=(TableName.TASKS,))
     text = "Please book the hall. The meeting is on Friday at 10:00."
     assert [item.table for item in found(text, tasks)] == [TableName.TASKS]
+
+
+def test_the_header_of_a_mail_says_nothing_but_its_subject() -> None:
+    header = "From: Ana <ana@x.example>\nTo: Ben <ben@x.example>\nDate: Fri, 20 Mar 2026 09:12:00 +0100\n"
+    assert found(f"{header}\nHi Ben,\n\nthanks.\n") == []
+    (item,) = found(f"Subject: Please book the hall by Friday\n{header}\nHi Ben,\n\nthanks.\n")
+    assert item.data["title"] == "book the hall"
 
 
 def test_words_for_an_unknown_day_are_kept_for_a_person() -> None:
