@@ -54,7 +54,7 @@ class Obedient:
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:
         """Return the records of the text in question, once each."""
-        shown = fold(request.messages[-1].content)  # without the characters that nobody sees
+        shown = fold(request.messages[-1].content)  # without invisible characters
         now = [one for one in self.records if fold(one["quote"]) in shown]
         self.records = [one for one in self.records if one not in now]
         return ModelAnswer(text=json.dumps({"items": now}), finish=Finish.WHOLE, usage=Usage(1, 1, 1))

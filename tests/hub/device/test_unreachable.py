@@ -43,7 +43,7 @@ async def test_the_port_for_operators(tmp_path: Path) -> None:
 
 async def test_a_port_at_which_nothing_listens(tmp_path: Path) -> None:
     with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # and nobody listens
+        bound.bind(("127.0.0.1", 0))  # and no program listens
         where = f"127.0.0.1:{bound.getsockname()[1]}"
         told = await told_of(f"ws://{where}", tmp_path)
     assert f"nothing listens at {where}; is the hub running?" in told
@@ -57,7 +57,7 @@ async def test_a_name_with_several_addresses_at_which_nothing_listens(
         return [(*kind, (address, port)) for address in ("127.0.0.1", "127.0.0.2")]
 
     with socket.socket() as bound:
-        bound.bind(("", 0))  # and nobody listens
+        bound.bind(("", 0))  # and no program listens
         port = bound.getsockname()[1]
         monkeypatch.setattr(socket, "getaddrinfo", found)
         told = await told_of(f"ws://localhost:{port}", tmp_path)

@@ -86,7 +86,7 @@ class Past:
         self._chance = SeededChance()
 
     def moved_to(self, folder: Path) -> "Past":
-        """Return a copy of this world in another folder; nobody has a file of it open."""
+        """Return a copy of this world in another folder; no program has a file of it open."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         moved = copy.deepcopy(self)
         moved.folder = folder
