@@ -8,7 +8,7 @@ reviewer decides about each item found. The second half, which nobody has judged
 - with the verdicts as examples. The embedded model is too small for words about them, so it gets turns, as
   in its own prompt. The product does not show them to it, because of the figures here.
 
-The model is the embedded one.
+Rules read first, and the embedded model what they leave.
 """
 
 from collections import Counter
@@ -119,9 +119,7 @@ async def read(extractor: Extractor, texts: Sequence[str]) -> Found:
     for number, text in enumerate(texts):
         document = Document(unit_key=f"{number}.txt", text=text, content_hash=f"{number}")
         extraction = await extractor.extract(document, options)
-        found += [
-            (str(item.data["title"]), item.quote) for item in extraction.items if item.origin == "model"
-        ]
+        found += [(str(item.data["title"]), item.quote) for item in extraction.items]
     return found
 
 
