@@ -23,6 +23,8 @@ _OF_DATABASE: Final = {
 _SOON_S: Final = 0.001  # of the machine's time: so long the database may take as well
 # Of the machine's time. uvicorn looks around every 0.1 s, and the two must not stay in step.
 _AGAIN_S: Final = 0.07
+# Turns of the loop in a row. A task that ends wakes the group that waits for it one turn later.
+_TURNS: Final = 3
 _FIRST_TICK = 1_000.0  # not zero: code that takes 0.0 for "never" is found out
 
 
@@ -98,14 +100,17 @@ async def _settle() -> None:
     server never seems to be blocked.
     """
     await asyncio.sleep(0)
-    while True:
+    seen = 0
+    while seen < _TURNS:
         others = asyncio.all_tasks() - {asyncio.current_task()}
+        seen += 1
         if not all(map(_is_blocked, others)):
-            await asyncio.sleep(_AGAIN_S)
+            seen, rest = 0, _AGAIN_S
         elif any(_asks_the_database(task.get_coro()) for task in others):
-            await asyncio.sleep(_SOON_S)
+            seen, rest = 0, _SOON_S
         else:
-            return
+            rest = 0.0
+        await asyncio.sleep(rest)
 
 
 def _is_blocked(task: asyncio.Task[Any]) -> bool:
