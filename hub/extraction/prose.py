@@ -86,6 +86,9 @@ _REMARK: Final = re.compile(
     r"(?P<who>[^:\uff1a(\[,\d]{1,40}?)(?:,? ?[(\[][^()\[\]]{1,30}[)\]]|, [^:\uff1a]{1,20}(?::\d\d)?)?"
     r"[:\uff1a]\s*(?P<what>\S.*)"
 )
+_ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_])")  # words follow it
+_BRACKETS: Final = {"(": ")", "\uff08": "\uff09"}
+_EMPTY_BRACKETS: Final = re.compile(r"\s*[(\uff08]\s*[)\uff09]\s*")
 _BREAK: Final = re.compile(r" [\u2013\u2014-] |; ")  # before a question that ends a longer sentence
 _DICTATED: Final = 100  # characters; a longer sentence without punctuation is a dictation
 _PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
@@ -591,6 +594,14 @@ def _resolved(words: str, anchor: Anchor | None, timezone: str) -> Moment | None
     return resolve(words, anchor=anchor, timezone=timezone, is_due=True) or moment
 
 
+def _stripped(words: str) -> str:
+    """Strip punctuation, except of a bracket that closes one inside, and empty brackets."""
+    words = _EMPTY_BRACKETS.sub(" ", words).lstrip(_EDGES)
+    shown = words.rstrip(_EDGES)
+    end = next((end for mark, end in _BRACKETS.items() if shown.rfind(mark) > shown.rfind(end)), None)
+    return f"{shown}{end}" if end and words[len(shown) :].startswith(end) else shown
+
+
 def _is_few_words(text: str) -> bool:
     return len(text) < 10 if has_han(text) else len(text.split()) <= 4
 
@@ -889,7 +900,9 @@ class _Sentence:
 
     def _joints(self) -> list[tuple[int, int]]:
         """Return the places between clauses: also before requests, in a dictation without punctuation."""
-        joints = [match.span() for match in self._lexicon.patterns("joints")[0].finditer(self._text)]
+        found = [match.span() for match in self._lexicon.patterns("joints")[0].finditer(self._text)]
+        asides = [match.span() for match in _ASIDE.finditer(self._text)]
+        joints = [one for one in found if not any(start <= one[0] < end for start, end in asides)]
         if len(self._text) > _DICTATED and not _PUNCTUATION.search(self._text.rstrip(_EDGES)):
             openers = self._lexicon.patterns("openers")[0].finditer(self._text)
             joints = sorted([*joints, *((match.start(), match.start()) for match in openers)])
@@ -925,7 +938,8 @@ class _Sentence:
             if nth <= done:
                 continue
             bare = clause.text.strip(_EDGES)
-            if self._is_name(bare) and nth + 1 < len(clauses):
+            is_called = self._text[clause.end :].lstrip()[:1] not in _BRACKETS
+            if self._is_name(bare) and is_called and nth + 1 < len(clauses):
                 vocative, is_open = bare, False
                 continue
             if found and is_open and (taken := self._taker(bare)):
@@ -1134,6 +1148,8 @@ class _Sentence:
 
     def _add_task(self, task: _Task, clauses: Sequence[_Clause], *, title: str = "") -> bool:
         lexicon = self._lexicon
+        if self._text[task.end : task.end + 1] in _BRACKETS.values():  # a joint, and the end of the title
+            task = task._replace(end=task.end + 1)
         title = title or self._shown(task.what, task.end)
         is_brief = lexicon.match("brief", title) is not None
         if not is_brief and len(title) < _LEAST_TITLE.get(lexicon.code, 5):
@@ -1168,7 +1184,7 @@ class _Sentence:
 
     def _titled(self, words: str) -> str:
         """Return the title of a task, in the form of an order if the language has rules for it."""
-        words = words.strip(_EDGES)
+        words = _stripped(words)
         rewritten = self._lexicon.rewritten(words)
         if rewritten != words:
             return rewritten
@@ -1197,7 +1213,7 @@ class _Sentence:
                 at = day.end
         text = " ".join([*parts, self._text[at:end]])
         text = self._lexicon.patterns("fillers")[0].sub(" ", text)
-        shown = " ".join(text.split()).strip(_EDGES)
+        shown = _stripped(" ".join(text.split()))
         words = shown.split(" ")
         if not keep_days and len(words) > 1 and words[0].lower() in _COPULAS:
             words = words[1:]

@@ -214,6 +214,21 @@ def test_a_sentence_is_read_as_a_person_reads_it(row: list[str]) -> None:
     assert items == ([expected + [""] * (4 - len(expected))] if expected else [])
 
 
+def test_a_title_keeps_its_words_around_brackets() -> None:
+    rows = "To do:\n- Call Peter (0170 123) about the roof\n- Call Ann (the roofer)\n- Buy paint (white)\n"
+    assert [item.data["title"] for item in found(rows)] == [
+        "Call Peter (0170 123) about the roof",
+        "Call Ann (the roofer)",
+        "Buy paint (white)",
+    ]
+    (item,) = found("Ann must call Peter (phone 0170 123; evenings) about the roof (by Friday).")
+    assert told(item) == [
+        *("tasks", "call Peter (phone 0170 123; evenings) about the roof", "Ann", "2026-03-06"),
+    ]
+    (german,) = found("Wir müssen Peter (0170 123) wegen des Dachs anrufen.")
+    assert german.data["title"] == "Peter (0170 123) wegen des Dachs anrufen"
+
+
 def test_each_task_of_a_sentence_is_an_item_with_its_own_words() -> None:
     items = found("Please call the plumber today and pay the invoice by Friday.")
     assert [(item.data["title"], item.quote) for item in items] == [
