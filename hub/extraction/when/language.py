@@ -195,6 +195,7 @@ def day_of(figures: Figures, default_year: int) -> date | None:
 Saying = tuple[str, Mapping[str, object]]
 _FILLER: Final[Mapping[str, object]] = {}
 _DUE: Final[Mapping[str, object]] = {"is_due": True}
+_IN: Final = frozenset(("in", "im", "en", "в"))  # fillers before the year of a date
 _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
 _END_OF_WORD: Final = r"(?!(?<=[^\W_])[^\W_])"
 _END_OF_NUMBER: Final = r"(?!(?<=\d)\d)"
@@ -313,12 +314,34 @@ class Language:
                 at = gap.end()
             else:
                 if start is not None:
-                    yield text[start:end]
+                    yield text[self._after_others_year(text, start) : end]
                 start = None
                 word = _WORD.match(text, at) if self.is_spaced else None
                 at = word.end() if word else at + 1
         if start is not None:
-            yield text[start:end]
+            yield text[self._after_others_year(text, start) : end]
+
+    def _after_others_year(self, text: str, start: int) -> int:
+        """Return the place in a run after the year of a noun: "the budget for 2027 by 15 December"."""
+        at, leads, has_year = start, set[str](), False
+        while self.is_spaced:
+            gap = _BETWEEN.match(text, at)
+            at = gap.end() if gap else at
+            match, meaning = self._longest(text, at)
+            if match is None:
+                break
+            groups = {name for name, value in match.groupdict().items() if value}
+            if has_year:
+                is_of_noun = bool(leads - _IN) or (start > 0 and bool(meaning) and not leads)
+                return at if is_of_noun and not groups and match.group().strip("-") else start
+            if groups == {"y"}:
+                has_year = True
+            elif groups or meaning not in (_FILLER, _DUE):
+                break
+            else:
+                leads.add(match.group())
+            at = match.end()
+        return start
 
     def _longest(self, text: str, at: int) -> tuple[re.Match[str] | None, Mapping[str, object]]:
         best: re.Match[str] | None = None

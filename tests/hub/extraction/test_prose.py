@@ -229,6 +229,25 @@ def test_a_title_keeps_its_words_around_brackets() -> None:
     assert german.data["title"] == "Peter (0170 123) wegen des Dachs anrufen"
 
 
+@pytest.mark.parametrize(
+    ("sentence", "day"),
+    [
+        ("Ann must finish the budget for 2027 by 15 December.", "2026-12-15"),
+        ("Prepare the plan 2027 until 3 December, please.", "2026-12-03"),
+        ("Bitte das Budget für 2027 bis zum 15. Dezember schicken.", "2026-12-15"),
+        ("Merci d'envoyer le budget 2027 avant le 15 décembre.", "2026-12-15"),
+        ("Hay que enviar el presupuesto de 2027 antes del 15 de diciembre.", "2026-12-15"),
+        ("Нужно отправить бюджет на 2027 год до 15 декабря.", "2026-12-15"),
+        ("Please send the plan by 15 December 2027.", "2027-12-15"),
+        ("Please send the plan in 2027 by 15 July.", "2027-07-15"),
+    ],
+)
+def test_the_year_of_another_noun_is_not_the_year_of_a_day(sentence: str, day: str) -> None:
+    (item,) = found(sentence)
+    assert told(item)[3] == day
+    assert ("2027" in str(item.data["title"])) is day.startswith("2026")
+
+
 def test_each_task_of_a_sentence_is_an_item_with_its_own_words() -> None:
     items = found("Please call the plumber today and pay the invoice by Friday.")
     assert [(item.data["title"], item.quote) for item in items] == [
