@@ -2,8 +2,8 @@
 
 It is the worst case: the endpoint returns the item that the order wants, once with the order as its quote,
 once with an honest sentence beside it, and once with the line of its demand alone; rules read the document
-without an endpoint, too. Rules may be tuned on the first set of orders, in the first two gold sets; the bars
-are those of the unseen sets. Of these only names and counts are printed.
+without an endpoint, too. Rules may be tuned on the first two sets of orders, in the first two gold sets; the
+bars are those of the unseen sets. Of these only names and counts are printed.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from hub.extraction.suspicion import spans
 from protocol.tables import TABLES
 from protocol.work import Provenance, ProvenanceOrigin
 from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only
+from tests.evaluation.opened_orders import opened_orders
 from tests.evaluation.orders import Order, orders
 from tests.evaluation.unseen_orders import unseen_orders
 
@@ -86,7 +87,8 @@ class Case(NamedTuple):
 
 async def measure(told: Told) -> list[Figure]:
     """Judge the items of orders by provenance and quote, and the honest items."""
-    tuned = await _judged("tuned", orders(), [*_documents(_GOLD), *_documents(_GOLD / "second")], told)
+    known, documents = [*orders(), *opened_orders()], [*_documents(_GOLD), *_documents(_GOLD / "second")]
+    tuned = await _judged("tuned", known, documents, told)
     return tuned + await _judged("unseen", unseen_orders(), _documents(_GOLD / "unseen"), told)
 
 
