@@ -97,6 +97,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         is_exact: the item equals its source, though the quote is only a part: an event is quoted by its
             summary, while its date is on another line. If both differ, the source is right.
         has_time: the date has a time of day, even if that is midnight.
+        is_floating: that time is local to its reader, so that readers in other zones get another moment.
         is_of_prose: a rule found it in a sentence, which is its place.
     """
 
@@ -110,6 +111,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     unresolved: dict[str, str] = {}
     is_exact: bool = False
     has_time: bool = False
+    is_floating: bool = False
     is_of_prose: bool = False
 
 

@@ -300,9 +300,12 @@ def read_calendar(document: Document, options: ExtractionOptions) -> Form | None
         summary = _SUMMARY.search(text, start, end)
         item = make_item(table, fields, text, *(summary.span("value") if summary else (start, end)), options)
         if item is not None:
-            date_property = component.get("due" if kind == "VTODO" else "dtstart")
-            has_time = isinstance(getattr(date_property, "dt", None), datetime)
-            items.append(msgspec.structs.replace(item, is_exact=True, has_time=has_time))
+            at = getattr(component.get("due" if kind == "VTODO" else "dtstart"), "dt", None)
+            has_time = isinstance(at, datetime)
+            is_floating = isinstance(at, datetime) and at.tzinfo is None
+            items.append(
+                msgspec.structs.replace(item, is_exact=True, has_time=has_time, is_floating=is_floating)
+            )
         elif table in options.data_types and has_text:  # for example without a title, which a model may find
             prose.append(Passage(start, end))
     return Form(items=items, prose=prose, date=document.modified_at)

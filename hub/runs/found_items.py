@@ -6,10 +6,13 @@ a restart. Pure functions.
 
 import hashlib
 from collections.abc import Iterable
+from datetime import UTC
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from hub.clock import epoch_ms, from_epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import fold
@@ -40,15 +43,18 @@ def _found(
 ) -> FoundItem:
     data: Record = {name: value for name, value in item.data.items() if value is not None}
     main = main_of(table, data)
+    is_local = not item.has_time or item.is_floating
+    # An exact item is distinguished by its content, in addition to its quote.
+    exactly = [content_of(local_data(table, data, timezone if is_local else None))] if item.is_exact else []
     return FoundItem(
         ordinal=ordinal,
         declaration=table,
         data=data,
         main=main,
         likeness=likeness_of(item.table, main),
-        quote_hash=_digest(fold(item.quote), *_exactly(item, data)),
+        quote_hash=_digest(fold(item.quote), *exactly),
         words_hash=quote_hash_of(item.quote),
-        place_hash=_digest(fold(_place(document.text, item)), *_exactly(item, data)),
+        place_hash=_digest(fold(_place(document.text, item)), *exactly),
         date_ms=date_ms_of(table, data),
         warnings=item.warnings,
         source=source_of(document, item, timezone if _day_columns(table) and not item.has_time else None),
@@ -82,9 +88,18 @@ def likeness_of(table: str, main: str) -> str:
     return _digest(table, main)
 
 
-def _exactly(item: Item, data: Record) -> tuple[str, ...]:
-    """Return the content digest of an exact item, which distinguishes it in addition to its quote."""
-    return (content_of(data),) if item.is_exact else ()
+def local_data(table: DeviceTable, data: Record, timezone: str | None) -> Record:
+    """Return the data with its days as if *timezone* were UTC, to compare them with days of other zones."""
+    zone = ZoneInfo(timezone or "UTC")
+    days = {name: day for name in _day_columns(table) if isinstance(day := data.get(name), int)}
+    return data | {name: _local_ms(day, zone) for name, day in days.items()}
+
+
+def _local_ms(at_ms: int, zone: ZoneInfo) -> int:
+    try:
+        return epoch_ms(from_epoch_ms(at_ms).astimezone(zone).replace(tzinfo=UTC))
+    except OverflowError:  # the first or last day of the calendar
+        return at_ms
 
 
 def main_of(table: DeviceTable, data: Record) -> str:

@@ -9,7 +9,8 @@ The rules, in this order:
 - Never answered by its device: sent again, with its old id. If the device may have an older text of the item,
   that call is settled first, and the unit is read again.
 - Rejected by its owner: not sent again, unless its sentence has changed.
-- Other sentence and other data: the row is updated, and the call contains the difference.
+- Other sentence and other data: the row is updated, and the call contains the difference. The same day in the
+  time zone of another agent is no difference.
 - Known in another source of the same user on the same device, with all of the item's content: not sent. But
   an item without a date in the notes of two days is a separate item for each day.
 - Title similar to that of an item whose quote was deleted, ignoring dates; or a longer or shorter form of the
@@ -36,7 +37,7 @@ from hub.document import Document
 from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
 from hub.extraction.when.resolve import dates_in
-from hub.runs.found_items import is_same_place, main_of, payload_of
+from hub.runs.found_items import is_same_place, local_data, main_of, payload_of
 from hub.runs.reported_rows import is_taken, pair_by_place
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
@@ -327,7 +328,7 @@ class _Moved:
 def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) -> Decision:
     """Decide on an item that was extracted from this unit before."""
     row = known.row
-    is_same = row.data == item.data
+    is_same = _is_same(item, row)
     if _is_refused(known) and item.data == row.before:
         # its update was refused, and its source has the old content again
         after = msgspec.structs.replace(_with_content(item, row, finder), before=None, answered_at=finder.at)
@@ -345,7 +346,8 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
             return Decision(before=row, after=after, call=call, is_behind=not is_same)
         return _changed(item, row, finder, can_update, before=row.before)
     is_seen_before = is_same_place(item, row) and not _is_ticked(item, row)
-    if is_seen_before or (is_same and row.verdict != "rejected"):
+    is_exact = item.quote_hash != item.words_hash  # its content is its place
+    if is_seen_before or (is_same and (is_exact or row.verdict != "rejected")):
         is_seen = (item.quote_hash, item.place_hash, finder.config_fingerprint) == (
             row.quote_hash,
             row.place_hash,
@@ -356,6 +358,21 @@ def _again(item: FoundItem, known: KnownItem, finder: Finder, can_update: bool) 
     return _changed(item, row, finder, can_update, before=before)
 
 
+def _is_same(item: FoundItem, row: ItemRow) -> bool:
+    """Return True if the row says what the item says; the same day begins at other moments in other zones."""
+    zones = _zone_of(item.source), _zone_of(row.source)
+    if row.data == item.data or None in zones:
+        return row.data == item.data
+    data, known = (local_data(item.declaration, one.data, _zone_of(one.source)) for one in (item, row))
+    return data == known
+
+
+def _zone_of(source: Mapping[str, object] | None) -> str | None:
+    """Return the time zone in which the days of an item begin, or None for times and unknown zones."""
+    zone = (source or {}).get("timezone")
+    return zone if isinstance(zone, str) else None
+
+
 def _is_ticked(item: FoundItem, row: ItemRow) -> bool:
     """Return True if a task's check box, which is not part of a quote, was ticked or cleared."""
     before = row.data.get("status")
@@ -364,13 +381,17 @@ def _is_ticked(item: FoundItem, row: ItemRow) -> bool:
 
 
 def _seen(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
-    """Return the row of an item that was extracted again unchanged."""
+    """Return the row of an item that was extracted again unchanged: its days keep their time zone."""
+    source = item.source
+    if row.source is not None:
+        source = {name: value for name, value in source.items() if name != "timezone"}
+        source |= {"timezone": zone} if (zone := _zone_of(row.source)) else {}
     return msgspec.structs.replace(
         row,
         quote_hash=item.quote_hash,
         place_hash=item.place_hash,
         agent_id=row.agent_id or finder.agent_id,
-        source=None if row.verdict == "rejected" else item.source,
+        source=None if row.verdict == "rejected" else source,
         config_fingerprint=finder.config_fingerprint,
         run_id=finder.run_id if row.answered_at is None else row.run_id,
         updated_at=finder.at,
@@ -381,6 +402,7 @@ def _with_content(item: FoundItem, row: ItemRow, finder: Finder) -> ItemRow:
     """Return the row of an item that was extracted again, with the content from there."""
     return msgspec.structs.replace(
         _seen(item, row, finder),
+        source=None if row.verdict == "rejected" else item.source,
         likeness=item.likeness,
         data=item.data,
         date_ms=item.date_ms,
@@ -538,7 +560,7 @@ class Elsewhere:
             row = one.row
             if row.answered_at is None and one.call_state is CallState.REJECTED:
                 continue
-            day = None if row.date_ms is None else _day(row.date_ms, timezone)
+            day = None if row.date_ms is None else _day(row.date_ms, _zone_of(row.source) or timezone)
             self._alike.setdefault(row.likeness, []).append((one, day))
             self._quoted.setdefault((row.target_table, row.quote_hash), []).append((one, day))
             if day is not None and (table := tables.get(row.target_table)) is not None:

@@ -7,7 +7,8 @@ import pytest
 
 from hub.document import Document
 from hub.extraction.dedupe import significant_words
-from hub.extraction.items import Item
+from hub.extraction.items import ExtractionOptions, Item
+from hub.extraction.structured import read
 from hub.runs import matching
 from hub.runs import matching as elsewhere_of_device
 from hub.runs.found_items import found_items
@@ -91,6 +92,95 @@ def sent(decision: Decision) -> tuple[str, dict[str, Any]]:
 def stored(decision: Decision) -> ItemRow:
     assert decision.after is not None
     return decision.after
+
+
+# --- two agents with different time zones ---
+
+CALENDAR = """BEGIN:VCALENDAR
+BEGIN:VEVENT
+SUMMARY:Street fair
+DTSTART{day}
+END:VEVENT
+END:VCALENDAR
+"""
+ZONES = ("Europe/Berlin", "America/New_York")
+
+
+def read_in(zone: str, text: str, *, path: str = "notes/a.ics") -> list[FoundItem]:
+    document = Document(unit_key=path, text=text, content_hash="0" * 64)
+    items = read(document, ExtractionOptions(data_types=tuple(TABLES), timezone=zone)).items
+    return found_items(document, items, zone, TABLES)
+
+
+def decided(
+    zone: str, here: list[KnownItem], text: str, *, elsewhere: tuple[KnownItem, ...] = ()
+) -> Decision:
+    """The decision of an agent with this time zone about the only item of a text."""
+    finder = msgspec.structs.replace(FINDER, agent_id=AgentId(zone), config_fingerprint=zone)
+    (decision,) = decide(
+        Known(finder=finder, here=tuple(here), elsewhere=elsewhere),
+        found=read_in(zone, text),
+        timezone=zone,
+        can_update=True,
+    )
+    return decision
+
+
+def answered(decision: Decision, verdict: str = "open") -> KnownItem:
+    now: dict[str, Any] = {"answered_at": 2, "row_id": "row-1", "before": None, "verdict": verdict}
+    row = decision.after or decision.before
+    assert row is not None
+    return KnownItem(row=msgspec.structs.replace(row, **now), call_state=CallState.ACKED)
+
+
+@pytest.mark.parametrize("verdict", ["open", "rejected"])
+@pytest.mark.parametrize(
+    "day",
+    [";VALUE=DATE:20260501", ":20260501T100000", ":20260501T100000Z", ";TZID=Asia/Tokyo:20260501T100000"],
+)
+def test_agents_of_two_time_zones_that_read_the_same_event_leave_its_date(day: str, verdict: str) -> None:
+    text = CALENDAR.format(day=day)
+    one = answered(decided(ZONES[0], [], text), verdict)
+    first = one.row.data["date"]
+    for zone in (ZONES[1], ZONES[0], ZONES[1]):
+        decision = decided(zone, [one], text)
+        assert decision.call is None
+        one = answered(decision, verdict)
+        assert one.row.data["date"] == first
+        assert (one.row.source or {}).get("timezone") in (ZONES[0], None)
+
+
+def test_an_event_that_moves_is_moved_by_whichever_agent_reads_it_first() -> None:
+    one = answered(decided(ZONES[0], [], CALENDAR.format(day=";VALUE=DATE:20260501")))
+    moved = CALENDAR.format(day=";VALUE=DATE:20260502")
+    decision = decided(ZONES[1], [one], moved)
+    assert sent(decision) == ("update", {"date": 1_777_694_400_000})  # 2 May in New York
+    assert (stored(decision).source or {})["timezone"] == ZONES[1]
+    assert decided(ZONES[0], [answered(decision)], moved).call is None
+
+
+def test_a_rejected_event_of_an_earlier_release_stays_away() -> None:
+    text = CALENDAR.format(day=";VALUE=DATE:20260501")
+    one = answered(decided(ZONES[0], [], text), "rejected")
+    earlier = msgspec.structs.replace(one.row, quote_hash="of a", place_hash="release")
+    assert decided(ZONES[0], [msgspec.structs.replace(one, row=earlier)], text).call is None
+
+
+def test_a_changed_line_with_the_same_day_is_not_moved_to_another_time_zone() -> None:
+    one = answered(decided(ZONES[0], [], CALENDAR.format(day=";VALUE=DATE:20260501")))
+    other = msgspec.structs.replace(one.row, quote_hash="another", place_hash="line")
+    same_day = decided(
+        ZONES[1], [msgspec.structs.replace(one, row=other)], CALENDAR.format(day=";VALUE=DATE:20260501")
+    )
+    assert same_day.call is None
+
+
+def test_a_day_of_another_unit_is_one_day_for_agents_of_two_time_zones() -> None:
+    text = CALENDAR.format(day=";VALUE=DATE:20260501")
+    one = answered(decided(ZONES[0], [], text))
+    other = msgspec.structs.replace(one.row, unit_key="notes/b.ics", quote_hash="another", place_hash="line")
+    known_there = msgspec.structs.replace(one, row=other)
+    assert decided(ZONES[1], [], text, elsewhere=(known_there,)).call is None
 
 
 # --- new ---
