@@ -43,7 +43,7 @@ BARS: Final = {
     "prose": Bar("the rules for prose on the gold sets", "prose"),
     "proseseen": Bar("the rules for prose on the gold set alone", "prose", "measure_seen"),
     "6": Bar("orders planted in mails, and a model that obeys", "injection"),
-    "injection": Bar("two sets of two hundred orders, and an endpoint that obeys each", "obedient"),
+    "injection": Bar("three sets of two hundred orders, and an endpoint that obeys each", "obedient"),
     "6live": Bar("orders planted in mails, and the small real model", "injection", "measure_live"),
     "7": Bar("the sums of the hub and of the server; budgets", "costs"),
     "8": Bar("kill -9 at ten points of a run over 200 documents", "kills"),

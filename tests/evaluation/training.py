@@ -3,9 +3,10 @@
 The same sources give the same file. With ``--apart`` no file is written: each source of orders in turn, and
 the second gold set, is kept out of training, and measured.
 
-Orders: those of ``tests.evaluation.orders``, of the hostile documents, and expanded ``wordings``. Honest
-sentences: the two tuned gold sets, ordinary letters, the handbook, ``wordings/honest_*``, and the messages of
-Django (BSD-3) and of JupyterLab (BSD-3) in five languages, whose wheels are downloaded and read.
+Orders: those of ``tests.evaluation.orders`` and ``opened_orders``, of the hostile documents, and expanded
+``wordings``. Honest sentences: the two tuned gold sets, ordinary letters, the handbook,
+``wordings/honest_*``, and the messages of Django (BSD-3) and of JupyterLab (BSD-3) in five languages, whose
+wheels are downloaded and read.
 """
 
 import gettext
@@ -28,6 +29,7 @@ from hub.app.planted import Lots
 from hub.extraction import orders as model
 from hub.extraction.gold import GoldDocument, read_gold
 from hub.extraction.suspicion import plain_text
+from tests.evaluation.opened_orders import opened_orders
 from tests.evaluation.orders import downloaded, orders
 
 _TESTS: Final = Path(__file__).parents[1]
@@ -133,7 +135,7 @@ def _windows(text: str) -> list[str]:
 def _orders() -> dict[str, list[str]]:
     sources: dict[str, list[str]] = {}
     demands = cycle(_demands("en"))  # what is demanded is no sign of an order
-    for order in orders(is_whole=True):
+    for order in (*orders(is_whole=True), *opened_orders()):
         text = order.text.replace(order.title, next(demands)) if order.title != order.text else order.text
         sources.setdefault(order.source, []).append(text)
     wordings = tomllib.loads((_HOSTILE / "wordings.toml").read_text("utf-8"))
