@@ -182,7 +182,11 @@ class Agreements:
                     log.warning("agreement.failed", exc=broken, device_id=link.device_id)
                     problem = str(broken) if isinstance(broken, HubError) else type(broken).__name__
                     try:
-                        await self._store.write(agreement.note_problem, link.device_id, problem)
+                        await self._store.write(
+                            agreement.note_problem, link.device_id, problem, epoch=link.epoch
+                        )
+                    except LinkLost:
+                        return
                     except StorageError as error:
                         log.warning("agreement.failed", exc=error, device_id=link.device_id)
                 await self._clock.sleep(wait_s)
@@ -240,6 +244,7 @@ class Agreements:
                 deleted=deleted,
                 refused=refused,
                 after=after,
+                epoch=link.epoch,
                 at=now_ms(self._clock),
             )
 
@@ -348,6 +353,7 @@ class Agreements:
                     agreement.take_rows,
                     reported,
                     device_id=link.device_id,
+                    epoch=link.epoch,
                     lost=doubtful.keys() - done,
                     rowless=[call for call, row in doubtful.items() if row and row not in rows],
                     mark=StoreMark(id=page.store.id, counter=up_to),

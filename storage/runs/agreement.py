@@ -3,6 +3,8 @@
 A store has an id, and a counter that grows with every row that a hub wrote. The ledger of items has all rows
 up to the counter stored here; later rows are fetched page by page. A store that is new, or lost rows, is
 compared completely afterwards: items that the ledger has and the device lacks are sent again.
+
+A hub writes what it learned over a connection only as long as the device has no newer one.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,7 +22,7 @@ from storage.devices.schema import device_stores
 from storage.kernel.columns import in_parts, listed
 from storage.kernel.rows import columns_of, fill, fill_each, filled, values_of
 from storage.runs import item_verdicts
-from storage.runs.calls import IS_OPEN, ReportedVerdict, record_verdicts
+from storage.runs.calls import IS_OPEN, ReportedVerdict, check_newest, record_verdicts
 from storage.runs.excerpts import drop_excerpts
 from storage.runs.items import (
     CHANGE_ITEM,
@@ -165,8 +167,13 @@ def _begin(c: sa.Connection, device_id: DeviceId, cause: Cause, at: int, **more:
     return c.execute(begun, {"device": device_id}).rowcount > 0
 
 
-def note_problem(c: sa.Connection, device_id: DeviceId, problem: str | None) -> None:
-    """Record why the comparison failed, or ``None``."""
+def note_problem(c: sa.Connection, device_id: DeviceId, problem: str | None, *, epoch: int) -> None:
+    """Record why the comparison over the connection *epoch* failed, or ``None``.
+
+    Raises:
+        LinkLost: the device has a newer connection; nothing was written.
+    """
+    check_newest(c, device_id, epoch)
     c.execute(COMPARED.values(problem=problem), {"device": device_id})
 
 
@@ -244,6 +251,7 @@ def note_resent(
     deleted: Sequence[ItemRow] = (),
     refused: int = 0,
     after: str | None,
+    epoch: int,
     at: int,
 ) -> None:
     """Record the comparison up to the call *after*; ``None``: to the end.
@@ -256,7 +264,12 @@ def note_resent(
         rowless: items whose call on its way changes a row that the device lost: it inserts them instead.
         deleted: items whose row their owner deleted meanwhile; they are rejected then.
         refused: number of items that the device did not accept.
+        epoch: number of the connection over which the items were sent.
+
+    Raises:
+        LinkLost: the device has a newer connection; nothing was written.
     """
+    check_newest(c, device_id, epoch)
     lacking = {item.id: item for item in (*unknown, *rowless)}
     changing: dict[str, ItemRow] = {}  # items whose newest call has no answer yet
     for part in in_parts(sorted({*lacking} | {one.item_id for one in resent})):
@@ -411,6 +424,7 @@ def take_rows(
     reported: Sequence[ReportedRow],
     *,
     device_id: DeviceId,
+    epoch: int,
     mark: StoreMark,
     is_last: bool,
     at: int,
@@ -422,11 +436,16 @@ def take_rows(
     Of a row that is known, only its place, call and verdict count.
 
     Args:
+        epoch: number of the connection over which the rows were reported.
         mark: the store's id, and the counter up to which the reported rows go.
         is_last: no rows follow.
         lost: those of ``list_doubtful`` that the device has not done.
         rowless: those of items whose row in the ledger the device does not have.
+
+    Raises:
+        LinkLost: the device has a newer connection; nothing was written.
     """
+    check_newest(c, device_id, epoch)
     ledger = _Ledger(c, device_id, reported)
     taken = sum(_take(c, row, ledger, {*lost}, rowless, at) for row in reported)
     reported_items = [row.item for row in reported]

@@ -113,6 +113,11 @@ class SettledCall(NamedTuple):
 EPOCHS = sa.select(devices.c.id, devices.c.session_epoch).where(
     devices.c.id.in_(sa.bindparam("devices", expanding=True))
 )
+EPOCH = (
+    sa.select(devices.c.session_epoch)
+    .where(devices.c.id == sa.bindparam("device"))
+    .with_for_update(read=True, key_share=True)  # only a hello waits for it
+)
 CALLS = (
     sa.select(
         run_calls.c.call_id,
@@ -166,6 +171,18 @@ COUNT_ITEMS = (
         updated_at=sa.bindparam("now"),
     )
 )
+
+
+def check_newest(c: sa.Connection, device_id: DeviceId, epoch: int) -> None:
+    """Check that the device has no newer connection than *epoch*, nor gets one until the transaction ends.
+
+    Of a hub that was frozen while it read from a device, another hub may have taken the device over.
+
+    Raises:
+        LinkLost: it has a newer one.
+    """
+    if (c.execute(EPOCH, {"device": device_id}).scalar_one_or_none() or 0) > epoch:
+        raise LinkLost(f"device {device_id} has connected again", dispatched=True)
 
 
 def settle_calls(c: sa.Connection, answers: Sequence[CallAnswer], at: int) -> list[bool | HubError]:

@@ -22,7 +22,7 @@ from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import lone
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill, fill_each, values_of
-from storage.runs.calls import NOTE_COUNTER, ReportedVerdict, record_verdicts
+from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, record_verdicts
 from storage.runs.items import ITEMS, ItemRow, UnknownItem
 from storage.runs.schema import item_verdicts, items
 
@@ -322,7 +322,6 @@ class VerdictAnswer(msgspec.Struct, frozen=True, kw_only=True):
     counter: int | None = None
 
 
-EPOCH = sa.select(devices.c.session_epoch).where(devices.c.id == sa.bindparam("device"))
 SETTLE = (
     sa.update(item_verdicts)
     .where(item_verdicts.c.id == sa.bindparam("given"), sa.text(IS_OPEN))

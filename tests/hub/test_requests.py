@@ -1,6 +1,7 @@
 """What a device may ask of its hub, and what it is answered."""
 
 import pytest
+import sqlalchemy as sa
 
 from hub.api.door import requests as service
 from hub.api.door.roles import DEVICE_REQUESTS
@@ -13,6 +14,7 @@ from protocol.frame import Parameter, Parameters
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
 from storage.devices import device_keys
+from storage.devices.schema import devices
 from storage.runs import item_lists, run_claims, runs
 from storage.runs.item_lists import ItemFilter
 from tests.support.keys import KeyPair
@@ -76,6 +78,18 @@ async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_s
     (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
     assert listed.row.verdict == "rejected"
     assert bench.metrics.registry.get_sample_value("hub_verdicts_unknown_total") == 4
+
+
+async def test_what_an_owner_said_over_an_older_connection_is_not_written(bench: Bench) -> None:
+    """The hub was frozen, and the device has told another hub since that its owner approves."""
+    link = bench.connect(runs=folder(a="- [ ] call Anna"))
+    await bench.run()
+    await bench.store.write(lambda c: c.execute(sa.update(devices).values(session_epoch=link.epoch + 1)))
+    verdicts: Parameter = [{"call_id": link.calls[0].id, "verdict": "rejected"}]
+    refused = await ask(bench, "review.report", verdicts=verdicts)
+    assert refused.error is not None and refused.error.code == ErrorCode.DEVICE_GONE
+    (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
+    assert listed.row.verdict == "open"
 
 
 @pytest.mark.parametrize(

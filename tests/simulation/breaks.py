@@ -10,11 +10,14 @@
 ``settled_when_sent``: a verdict counts as applied once it was sent, whether its device answers or not.
 ``no_claim_guard``: a claim takes the runs that it chose, even those that another hub has claimed meanwhile.
 ``no_holder_fence``: the holder of a run writes although the run has moved to another hub with its device.
+``no_agreement_fence``: a hub writes which rows a device has although another hub has the device now.
 
-The last two need a pause at one place, in which another hub gets the device: pauses at random rarely meet it.
+The last three need a pause at one place, in which another hub gets the device: pauses at random rarely meet
+it.
 """
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -31,7 +34,7 @@ from protocol.ids import CallId, RunId
 from protocol.work import Answer, ToolCall
 from storage.devices import sessions
 from storage.devices.nodes import Term
-from storage.runs import calls, item_verdicts, model_calls, plans, run_claims, units
+from storage.runs import agreement, calls, item_verdicts, model_calls, plans, run_claims, units
 from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer
 from storage.runs.items import Decide, Decision, Known
 from storage.runs.plans import UnitPlan
@@ -223,7 +226,7 @@ _STATES: Final[dict[GivenVerdict, RowState]] = {
 
 
 class _Pausing:
-    """Door with a pause in which the device of a run moves to another hub, which gets some time."""
+    """Door with a pause in which a device moves to another hub, which gets some time."""
 
     def __init__(self, door: Store, world: World) -> None:
         self.is_shared = door.is_shared
@@ -234,7 +237,10 @@ class _Pausing:
 
     async def _let_others_work(self, run_ids: Sequence[str]) -> None:
         live = self._world.witness.facts.live
-        there = {live[id].device_id for id in run_ids if id in live}
+        await self._move({live[id].device_id for id in run_ids if id in live})
+
+    async def _move(self, there: Collection[str | None]) -> None:
+        """Let these devices connect to another hub, and work there for some time."""
         for device in self._world.devices:
             if device.id in there and device.wire is not None:
                 device.wire.cut(hub_after_s=self._dice.choice(LATE_S), device_after_s=0.0, is_read=True)
@@ -287,6 +293,27 @@ class PausedHolder(_Pausing):
         return await self._door.write(fn, *args, **kwargs)
 
 
+class PausedAgreement(_Pausing):
+    """Door that pauses a hub between a device's report about its rows and the write of the report."""
+
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the job, some of them after a pause."""
+        is_report = fn in (agreement.take_rows, agreement.note_resent)
+        if is_report and not self._world.is_calm and self._dice.says(0.3):
+            await self._move({kwargs["device_id"] if fn is agreement.take_rows else args[0]})
+        return await self._door.write(fn, *args, **kwargs)
+
+
+class NoAgreementFence(PausedAgreement):
+    """Such a door, with writes that count whichever connection is the newest."""
+
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the job as one of the newest connection."""
+        if fn in (agreement.take_rows, agreement.note_resent):
+            kwargs["epoch"] = sys.maxsize
+        return await super().write(fn, *args, **kwargs)
+
+
 def _without_holder_fence(door: Store, world: World) -> Store:
     return PausedHolder(NoFence(door, world, terms=False), world)
 
@@ -335,6 +362,7 @@ class NoAgreement(Agreements):
 PAUSES: Final = {
     "no_claim_guard": Ways(door_of=PausedClaim, hubs=3, only="one claim"),
     "no_holder_fence": Ways(door_of=PausedHolder, hubs=3, only="I5"),
+    "no_agreement_fence": Ways(door_of=PausedAgreement, hubs=3, only="I6"),
 }
 BREAKS: Final = {
     "fresh_ids": Ways(link=FreshIds, only="twice"),
@@ -346,5 +374,6 @@ BREAKS: Final = {
     "no_eviction": Ways(door_of=NoEviction, hubs=3, only="one owner"),
     "settled_when_sent": Ways(door_of=SettledWhenSent, only="verdicts"),
     "no_claim_guard": Ways(door_of=NoClaimGuard, hubs=3, only="one claim"),
+    "no_agreement_fence": Ways(door_of=NoAgreementFence, hubs=3, only="I6"),
     "no_holder_fence": Ways(door_of=_without_holder_fence, hubs=3, only="I5"),
 }

@@ -1,11 +1,16 @@
 """How far devices' stores are known, on both databases."""
 
+from collections.abc import Callable
+
 import msgspec
+import pytest
 import sqlalchemy as sa
 
+from protocol.errors import LinkLost
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome
+from storage.devices.schema import devices
 from storage.kernel.rows import values_of
 from storage.runs import agreement, calls, excerpts, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent
@@ -23,8 +28,8 @@ MARK = StoreMark(id="store", counter=5)
 
 def agreed(c: sa.Connection, mark: StoreMark = MARK) -> None:
     agreement.greet(c, DESK, mark, AT)
-    agreement.note_resent(c, DESK, [], after=None, at=AT)
-    agreement.take_rows(c, [], device_id=DESK, mark=mark, is_last=True, at=AT)
+    agreement.note_resent(c, DESK, [], after=None, epoch=0, at=AT)
+    agreement.take_rows(c, [], device_id=DESK, epoch=0, mark=mark, is_last=True, at=AT)
 
 
 def counter(c: sa.Connection) -> int:
@@ -51,7 +56,7 @@ def test_an_older_store_is_compared_and_its_lost_rows_are_open_again(c: sa.Conne
     agreement.greet(c, DESK, StoreMark(id="store", counter=4), AT)
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     assert there.call_id == the_item(c).call_id
-    agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=there.call_id, at=AT)
+    agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=there.call_id, epoch=0, at=AT)
     assert (the_item(c).row_id, the_item(c).verdict) == ("row-9", "open")
     assert agreement.list_at_device(c, DESK, after=there.call_id, limit=9) == []
 
@@ -67,7 +72,7 @@ def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(c: sa.Con
     assert not has_settled_tree(c, held, "tree", AT)
     assert settle_tree(c, held, "tree", {})
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
-    agreement.note_resent(c, DESK, [], unknown=[there], after=None, at=AT)
+    agreement.note_resent(c, DESK, [], unknown=[there], after=None, epoch=0, at=AT)
     assert c.execute(sa.select(folder_trees.c.digest)).scalars().all() == [SPOILED]
     assert agreement.list_at_device(c, DESK, after="", limit=9) == []
     settled = sa.select(unit_ledger.c.agent_id).where(unit_ledger.c.content_hash != "")
@@ -81,7 +86,7 @@ def test_an_item_that_was_forgotten_is_sent_again_although_its_call_was_answered
     bring(c, held, plan(c, held, as_new(item())))
     units.settle_unit(c, held, "a.txt", AT)
     run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
-    agreement.note_resent(c, DESK, [], unknown=[the_item(c)], after=None, at=AT)
+    agreement.note_resent(c, DESK, [], unknown=[the_item(c)], after=None, epoch=0, at=AT)
     (again,) = plan(c, running(c, "run-2"), as_new(item())).open_calls
     assert (again.call_id, again.state) == (the_item(c).call_id, CallState.PLANNED)
 
@@ -105,10 +110,10 @@ def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
     fresh = msgspec.structs.replace(later, call_id=CallId("c-8"), row_id="row-8", version=7)
     told = [ReportedRow(later), ReportedRow(fresh)]
     mark = StoreMark(id="store", counter=8)
-    assert agreement.take_rows(c, told, device_id=DESK, mark=mark, is_last=True, at=AT) == 2
+    assert agreement.take_rows(c, told, device_id=DESK, epoch=0, mark=mark, is_last=True, at=AT) == 2
     row = the_item(c)  # the one that nobody has found yet is of no agent
     assert (row.id, row.call_id, row.version, row.verdict) == (known.id, "c-9", 8, "approved")
-    assert agreement.take_rows(c, told, device_id=DESK, mark=mark, is_last=True, at=AT) == 0
+    assert agreement.take_rows(c, told, device_id=DESK, epoch=0, mark=mark, is_last=True, at=AT) == 0
     store = agreement.find_store(c, DESK)
     assert store is not None
     assert (store.cause, store.taken, store.agreed_at) == ("hub_older", 2, AT)
@@ -123,7 +128,7 @@ def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way
     assert on_its_way.answered_at is None
     excerpts.put_excerpts(c, {on_its_way.id: SealedExcerpt(on_its_way.id, "k1", b"")}, at=AT)
     told = taken(on_its_way, "c-9")
-    assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
+    assert agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT) == 1
     assert the_item(c).call_id == "c-9"
     assert excerpts.find_excerpt(c, on_its_way.id) is None, "its words are others now"
 
@@ -137,7 +142,7 @@ def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes
     told = taken(on_its_way, "c-9")
     (asked,) = agreement.list_doubtful(c, [told], device_id=DESK)
     assert asked == on_its_way.call_id
-    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, lost=[asked], at=AT)
+    agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, lost=[asked], at=AT)
     assert the_item(c) == msgspec.structs.replace(on_its_way, before={})  # which version it is, is unknown
     bring(c, held, change)
     assert the_item(c).answered_at is not None  # so that the next plan knows what the device has
@@ -153,7 +158,7 @@ def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its
     c.execute(items.CHANGE_ITEM, items.change_of(msgspec.structs.replace(row, agent_id=the_item(c).agent_id)))
     plan(c, held, changed)
     told = ReportedRow(msgspec.structs.replace(row, verdict="approved"))
-    assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 0
+    assert agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT) == 0
     assert the_item(c).call_id == "c2"
 
 
@@ -165,7 +170,7 @@ def test_a_change_on_its_way_to_a_row_that_the_device_lost_inserts_the_item(c: s
     agreement.greet(c, DESK, StoreMark(id="another", counter=0), AT)
     (change,) = agreement.list_at_device(c, DESK, after="", limit=9)
     assert change.answered_at is None and change.row_id is not None
-    agreement.note_resent(c, DESK, [], rowless=[change], after=None, at=AT)
+    agreement.note_resent(c, DESK, [], rowless=[change], after=None, epoch=0, at=AT)
     (call,) = calls.open_calls(c, held.id)
     assert (call.payload["action"], call.payload["where"]) == ("insert", {})
     assert call.payload["data"] == change.data
@@ -179,12 +184,12 @@ def test_a_row_that_a_restored_device_has_again_is_an_item_of_its_own_though_its
     agreed(c)
     bring(c, held, plan(c, held, as_new(item())))
     told = taken(the_item(c), "c-9", row_id="row-9")
-    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
+    agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT)
     (made,) = [row for row in agreement.list_at_device(c, DESK, after="", limit=9) if row.call_id == "c-9"]
     later = msgspec.structs.replace(made, call_id=CallId("c-10"), row_id="row-10")
     c.execute(items.CHANGE_ITEM, items.change_of(later))
     for _ in range(2):  # the second time it is known
-        agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
+        agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT)
     calls = [row.call_id for row in agreement.list_at_device(c, DESK, after="", limit=9)]
     assert sorted(calls)[:2] == ["c-10", "c-9"] and len(calls) == 3
 
@@ -200,7 +205,7 @@ def test_a_row_that_a_device_restored_to_a_later_day_has_for_another_item_is_tha
     older = msgspec.structs.replace(made, id="t-9", call_id=CallId("c-9"), quote_hash="other")
     c.execute(sa.insert(item_table), values_of(older, item_table))  # as it was on the earlier day
     told = ReportedRow(msgspec.structs.replace(made, config_fingerprint=TAKEN))
-    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
+    agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT)
     assert the_item(c) == made
     (content,) = c.execute(sa.select(unit_ledger.c.content_hash)).scalars()
     assert content == ""  # what the device lost again is read again
@@ -221,7 +226,7 @@ def test_two_rows_whose_words_changed_places_are_known_after_their_device_was_re
         )
     told = [taken(one, one.call_id) for one in before]
     lost = agreement.list_doubtful(c, told, device_id=DESK)
-    agreement.take_rows(c, told, device_id=DESK, mark=MARK, is_last=True, lost=lost, at=AT)
+    agreement.take_rows(c, told, device_id=DESK, epoch=0, mark=MARK, is_last=True, lost=lost, at=AT)
     assert {one.row_id: one.quote_hash for one in ledger(c)} == {one.row_id: one.quote_hash for one in before}
 
 
@@ -239,7 +244,7 @@ def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: s
     )
     c.execute(items.CHANGE_ITEM, items.change_of(known))  # as a device of a lost day reported it
     older = taken(known, "c1 agent-inbox a.txt call Anna")
-    assert agreement.take_rows(c, [older], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
+    assert agreement.take_rows(c, [older], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT) == 1
     assert the_item(c).call_id == older.item.call_id
 
 
@@ -251,7 +256,7 @@ def test_a_change_that_is_planned_while_the_old_version_is_sent_again_goes_to_th
     bring(c, held, plan(c, held, as_new(item())))
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     plan(c, held, changed)
-    agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=None, at=AT)
+    agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=None, epoch=0, at=AT)
     (call,) = calls.open_calls(c, held.id)
     assert (call.payload["action"], call.payload["where"]) == ("update", {"id": "row-9"})
     assert the_item(c).row_id == "row-9"
@@ -263,7 +268,7 @@ def test_an_item_of_unknown_content_of_which_a_run_plans_a_change_is_inserted(c:
     bring(c, held, plan(c, held, as_new(item())))
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     plan(c, held, changed)
-    agreement.note_resent(c, DESK, [], unknown=[there], after=None, at=AT)
+    agreement.note_resent(c, DESK, [], unknown=[there], after=None, epoch=0, at=AT)
     (call,) = calls.open_calls(c, held.id)
     assert call.payload["action"] == "insert"
     assert the_item(c).row_id is None
@@ -285,7 +290,7 @@ def test_an_item_whose_row_its_owner_deletes_during_the_comparison_is_rejected(c
     held = running(c)
     agreed(c)
     bring(c, held, plan(c, held, as_new(item())))
-    agreement.note_resent(c, DESK, [], deleted=[the_item(c)], after=None, at=AT)
+    agreement.note_resent(c, DESK, [], deleted=[the_item(c)], after=None, epoch=0, at=AT)
     assert the_item(c).verdict == "rejected"
 
 
@@ -296,7 +301,7 @@ def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_w
     agreed(c)
     planned = plan(c, held, as_new(item()))
     told = taken(the_item(c), "c-9", row_id="row-9")
-    assert agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT) == 1
+    assert agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT) == 1
     (call,) = calls.open_calls(c, held.id)
     assert call.payload == planned.open_calls[0].payload | {"action": "update", "where": {"id": "row-9"}}
     assert (the_item(c).row_id, the_item(c).answered_at) == ("row-9", None)
@@ -313,7 +318,7 @@ def test_a_restored_row_of_a_later_rejected_item_is_that_of_an_insert_of_its_wor
     planned = plan(c, held, as_new(item()))
     (coming,) = (one for one in ledger(c) if one.id != rejected.id)
     told = taken(coming, "c-9", row_id=rejected.row_id)  # the rejected version came later than this one
-    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT)
+    agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT)
     (call,) = calls.open_calls(c, held.id)
     change = {"action": "update", "where": {"id": rejected.row_id}}
     assert call.payload == planned.open_calls[0].payload | change
@@ -330,7 +335,9 @@ def test_a_change_on_its_way_to_a_lost_row_changes_a_restored_row_of_the_same_wo
     told = taken(on_its_way, "c-9", row_id="row-9")  # of an item that was rejected in a later version
     assert agreement.list_doubtful(c, [told], device_id=DESK) == {on_its_way.call_id: on_its_way.row_id}
     lost = [on_its_way.call_id]
-    agreement.take_rows(c, [told], device_id=DESK, mark=MARK, is_last=True, at=AT, lost=lost, rowless=lost)
+    agreement.take_rows(
+        c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT, lost=lost, rowless=lost
+    )
     (call,) = calls.open_calls(c, held.id)
     assert (call.payload["action"], call.payload["where"]) == ("update", {"id": "row-9"})
     assert the_item(c).row_id == "row-9"
@@ -381,3 +388,28 @@ def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connect
     c.execute(sa.text(f"UPDATE items SET answered_at = {AT}"))
     assert units.settle_leaning(c, held, after="", at=AT, most=1) == "b.txt"
     assert list(c.execute(in_ledger).scalars()) == ["b.txt"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda c: agreement.take_rows(c, [], device_id=DESK, epoch=1, mark=MARK, is_last=True, at=AT),
+        lambda c: agreement.note_resent(c, DESK, [], after=None, epoch=1, at=AT),
+        lambda c: agreement.note_problem(c, DESK, "the device answered with something else", epoch=1),
+    ],
+    ids=["take_rows", "note_resent", "note_problem"],
+)
+def test_nothing_is_written_of_a_comparison_whose_device_has_connected_again(
+    c: sa.Connection, write: Callable[[sa.Connection], object]
+) -> None:
+    """Another hub has taken it over: the page is from before its rows were lost."""
+    running(c)
+    c.execute(sa.update(devices).values(session_epoch=2))
+    agreement.greet(c, DESK, MARK, AT)
+    before = agreement.find_store(c, DESK)
+    with pytest.raises(LinkLost, match="connected again"):
+        write(c)
+    assert agreement.find_store(c, DESK) == before
+    c.execute(sa.update(devices).values(session_epoch=1))
+    write(c)
+    assert agreement.find_store(c, DESK) != before

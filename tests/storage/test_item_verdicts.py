@@ -250,7 +250,7 @@ def test_an_answer_that_is_older_than_a_listed_row_leaves_the_item_as_it_is(
     give(c, "approve")
     listed = msgspec.structs.replace(row, version=5)
     mark = StoreMark(id="store", counter=5)
-    agreement.take_rows(c, [ReportedRow(listed)], device_id=DESK, mark=mark, is_last=True, at=AT)
+    agreement.take_rows(c, [ReportedRow(listed)], device_id=DESK, epoch=EPOCH, mark=mark, is_last=True, at=AT)
     send(c)
     settle(c, "v-1", "approved", counter=counter)
     assert (the_item(c).verdict, stored(c).state) == (verdict, "done")
@@ -260,15 +260,17 @@ def test_a_row_that_its_device_lists_as_open_is_open_again(c: sa.Connection) -> 
     (row,) = at_device(c)
     calls.record_verdicts(c, DESK, [ReportedVerdict(row.call_id, "rejected")], AT)
     mark = StoreMark(id="store", counter=5)
-    agreement.take_rows(c, [ReportedRow(row)], device_id=DESK, mark=mark, is_last=True, at=AT)
+    agreement.take_rows(c, [ReportedRow(row)], device_id=DESK, epoch=EPOCH, mark=mark, is_last=True, at=AT)
     assert (the_item(c).verdict, the_item(c).verdict_at, the_item(c).source) == ("open", None, row.source)
 
 
 def test_an_answer_moves_the_counter_of_the_store_forward(c: sa.Connection) -> None:
     at_device(c)
     agreement.greet(c, DESK, StoreMark(id="store", counter=5), AT)
-    agreement.note_resent(c, DESK, [], after=None, at=AT)
-    agreement.take_rows(c, [], device_id=DESK, mark=StoreMark(id="store", counter=5), is_last=True, at=AT)
+    agreement.note_resent(c, DESK, [], after=None, epoch=EPOCH, at=AT)
+    agreement.take_rows(
+        c, [], device_id=DESK, epoch=EPOCH, mark=StoreMark(id="store", counter=5), is_last=True, at=AT
+    )
     give(c, "approve")
     send(c)
     settle(c, "v-1", "approved", counter=8)

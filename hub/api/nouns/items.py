@@ -502,6 +502,7 @@ class Items(Noun):
         at = epoch_ms(self._clock.now())
 
         def write(c: Connection) -> int:
+            calls.check_newest(c, link.device_id, link.epoch)  # over a newer one, its owner may say another
             item_verdicts.overtake(c, link.device_id, last, at)
             return calls.record_verdicts(c, link.device_id, last, at)
 

@@ -455,7 +455,13 @@ async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(benc
     mark = StoreMark(id="s", counter=7)
     await bench.store.write(agreement.greet, device.id, mark, bench.now_ms)
     await bench.store.write(
-        agreement.take_rows, [], device_id=device.id, mark=mark, is_last=True, at=bench.now_ms
+        agreement.take_rows,
+        [],
+        device_id=device.id,
+        epoch=link.epoch,
+        mark=mark,
+        is_last=True,
+        at=bench.now_ms,
     )
     await bench.identity.devices.resync("desk", actor=ME)
     compared = await bench.store.read(agreement.find_store, device.id)

@@ -162,7 +162,7 @@ async def test_a_restored_device_is_reported_until_a_day_after_both_agree(
     await store.write(agreement.greet, desk, told, at)
     if agreed:
         lost = [Resent("i", None)]
-        await store.write(agreement.note_resent, desk, lost, after=None, at=at)
+        await store.write(agreement.note_resent, desk, lost, after=None, epoch=0, at=at)
         await agreed_on(store, desk, told, at)
         words = words.replace("0 rows", "1 rows")
     (found,) = await look(START)
@@ -173,4 +173,4 @@ async def test_a_restored_device_is_reported_until_a_day_after_both_agree(
 
 async def agreed_on(store: Store, device_id: DeviceId, mark: StoreMark, at: int) -> None:
     """Hub and device agree."""
-    await store.write(agreement.take_rows, [], device_id=device_id, mark=mark, is_last=True, at=at)
+    await store.write(agreement.take_rows, [], device_id=device_id, epoch=0, mark=mark, is_last=True, at=at)

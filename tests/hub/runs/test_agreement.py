@@ -19,8 +19,10 @@ from hub.links.roster import Roster
 from hub.runs.agreement import MOST_LISTINGS, Agreements
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
+from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.work import Action, Answer, ToolCall
+from storage.devices.schema import devices
 from storage.runs import agreement, calls
 from storage.runs.calls import ReportedVerdict
 from storage.runs.schema import items
@@ -350,6 +352,37 @@ async def test_a_decision_that_comes_while_the_list_is_written_is_written_after_
         async with anyio.create_task_group() as report:
             await agreed(bench, service)
         assert await verdict(bench) == "edited"
+
+
+async def test_a_page_that_a_hub_read_before_it_froze_is_not_written_once_another_hub_has_its_device(
+    past: Past,
+) -> None:
+    """The device was restored meanwhile: its counter is lower, and another hub is to compare all rows."""
+    async with comparing(past, is_restored=True) as (bench, service, _):
+        (link,) = bench.links.values()
+        write = bench.store.write
+
+        def taken_over(c: sa.Connection) -> None:
+            c.execute(sa.update(devices).values(session_epoch=link.epoch + 1))
+            agreement.greet(c, link.device_id, StoreMark(id="restored", counter=0), bench.now_ms)
+
+        async def frozen(job: Any, *given: Any, **named: Any) -> Any:
+            if job is not agreement.take_rows:
+                return await write(job, *given, **named)
+            await write(taken_over)
+            try:
+                return await write(job, *given, **named)
+            finally:
+                is_over.set()
+
+        is_over = anyio.Event()
+        bench.store.write = frozen  # type: ignore[assignment, method-assign]
+        with anyio.fail_after(10):
+            await is_over.wait()
+        await anyio.wait_all_tasks_blocked()
+        row = await bench.store.read(store_of_device)
+        assert (row.store_id, row.counter, row.agreed_at, row.problem) == ("restored", 0, None, None)
+        assert not service.agrees(link)
 
 
 async def test_a_device_that_reports_decisions_at_each_list_leaves_its_place_to_others(past: Past) -> None:
