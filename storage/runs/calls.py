@@ -133,7 +133,9 @@ CALLS = (
     )
     .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
     .order_by(runs.c.id, run_calls.c.call_id)
-    .with_for_update(of=runs)  # locks the runs first, like all writers, against deadlocks
+    # Locks the runs first, like all writers, against deadlocks. Without locks on the calls, a statement that
+    # waited for another hub would see their states from before its wait.
+    .with_for_update(of=(runs, run_calls))
 )
 CALLS_BY_ID = CALLS.where(AMONG)
 SETTLE_CALL = (

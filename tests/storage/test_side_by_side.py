@@ -19,12 +19,13 @@ from storage.agents.schema import agents as agent_table
 from storage.devices import idempotency
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
-from storage.runs import run_claims, run_moves, runs
-from storage.runs.calls import mark_sent, open_calls
+from storage.runs import run_claims, run_moves, runs, units
+from storage.runs.calls import ReportedVerdict, mark_sent, open_calls, record_verdicts
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow, StaleRun
 from storage.runs.schema import runs as run_table
+from tests.storage import test_items
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running, settle_call
 from tests.support.postgres import Postgres
 from tests.support.presence import appear, open_session
@@ -196,6 +197,44 @@ async def test_a_call_that_two_runs_plan_at_once_is_delivered_by_one(
         with pytest.raises(Conflict, match="call call-1 is held by run run-1"):
             await hubs[1].write(plan, second, of=calls("call-1"))
     assert [call.call_id for call in await hubs[0].read(open_calls, first.id)] == ["call-1"]
+
+
+def _answered(c: sa.Connection, call_id: CallId) -> None:
+    settle_call(c, call_id, CallEvent.ACKED, {}, AT, row_id="row-1")
+
+
+def _rejected(c: sa.Connection, call_id: CallId) -> None:
+    record_verdicts(c, test_items.DESK, [ReportedVerdict(call_id, "rejected")], AT)
+
+
+@pytest.mark.parametrize("second", [_answered, _rejected])
+async def test_an_answer_that_two_hubs_write_at_once_counts_once(
+    postgres: Postgres, hubs: list[Database], url: str, second: Callable[[sa.Connection, CallId], None]
+) -> None:
+    def begin(c: sa.Connection) -> tuple[HeldRun, CallId]:
+        held = running(c)
+        found = map(test_items.item, ("call Anna", "call Bob"))
+        call, _ = test_items.plan(c, held, test_items.as_new(*found)).open_calls
+        mark_sent(c, held, [call.call_id], AT)
+        return held, call.call_id
+
+    held, call_id = await hubs[0].write(begin)
+    is_written, may_commit = anyio.Event(), anyio.Event()
+
+    def settle_slowly(c: sa.Connection) -> None:
+        _answered(c, call_id)
+        is_written.set()
+        await_only(may_commit.wait())
+
+    async with anyio.create_task_group() as settling:
+        settling.start_soon(hubs[0].write, settle_slowly)
+        await is_written.wait()
+        settling.start_soon(hubs[1].write, second, call_id)
+        await postgres.waits(url)
+        may_commit.set()
+    (unit,) = await hubs[0].read(units.list_units, held.id)
+    run = await hubs[0].read(runs.get_run, held.id)
+    assert (unit.calls_planned, unit.calls_settled, run.items_created) == (2, 1, 1)
 
 
 def _claim_of_east(c: sa.Connection, gates: Gates) -> RunRow:
