@@ -10,7 +10,8 @@ cost nothing then.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -90,6 +91,8 @@ class _Sending:
 class Window:
     """Calls of one execution of a run: those that wait to be sent, and room for those under way.
 
+    It has an upper bound on the number of the run's calls too, since no other process plans calls of the run.
+
     All units of the run share it. A task of a unit that has unanswered calls sends and settles the next batch
     when there is room, whatever units its calls are of. So there is no task for each call.
     """
@@ -99,6 +102,29 @@ class Window:
         self.waiting: deque[_Sending] = deque()
         self.done: set[str] = set()  # keys of units that were settled with their calls
         self.changed = anyio.Event()
+        self._planned: int | None = None  # calls of units whose plans are written; None: not known
+        self._in_plans = 0  # items of plans that are being written
+
+    @property
+    def planned_at_most(self) -> int | None:
+        """Upper bound on the number of calls that the run has planned; None: it is not known."""
+        return None if self._planned is None else self._planned + self._in_plans
+
+    @contextmanager
+    def planning(self, items: int) -> Iterator[None]:
+        """Count that many items as planned in the block, which writes their plan."""
+        self._in_plans += items
+        try:
+            yield
+        finally:
+            self._in_plans -= items
+
+    def note_plan(self, plan: UnitPlan) -> None:
+        """Count the calls of a plan that was written."""
+        before = self._planned if plan.planned_before is None else plan.planned_before
+        if before is not None:
+            # Others may have been written since the plan counted the calls before it.
+            self._planned = max(before, self._planned or 0) + plan.calls
 
     @property
     def is_free(self) -> bool:
@@ -221,22 +247,26 @@ class Delivery:
                 seen_keys=seen_keys,
                 version=message.version,
             )
-        plan = await self._store.write(
-            plan_it,
-            order.held(RunState.RUNNING),
-            unit_key=document.unit_key,
-            content_hash=document.content_hash,
-            size_bytes=len(document.text),
-            found=items,
-            decide=decision,
-            began_at=document.began_at,
-            read_at=read_at,
-            notes=msgspec.to_builtins(notes),
-            caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
-            is_whole=missing_of(notes) is None and not notes.awaits_model,
-            most_sent=0 if link is None or not window.is_free else most_in_batch(link),
-            at=now_ms(self._clock),
-        )
+        planned_at_most = window.planned_at_most
+        with window.planning(len(items)):
+            plan = await self._store.write(
+                plan_it,
+                order.held(RunState.RUNNING),
+                unit_key=document.unit_key,
+                content_hash=document.content_hash,
+                size_bytes=len(document.text),
+                found=items,
+                decide=decision,
+                began_at=document.began_at,
+                read_at=read_at,
+                notes=msgspec.to_builtins(notes),
+                caps=ItemCaps(self.limits.items_per_file, self.limits.items_per_run),
+                planned_at_most=planned_at_most,
+                is_whole=missing_of(notes) is None and not notes.awaits_model,
+                most_sent=0 if link is None or not window.is_free else most_in_batch(link),
+                at=now_ms(self._clock),
+            )
+            window.note_plan(plan)
         self._metrics.items_known.inc(plan.known)
         for cap in plan.left_out:
             self._metrics.limits_reached.labels(cap).inc()

@@ -53,6 +53,8 @@ class UnitPlan(msgspec.Struct, frozen=True):
     settled: UnitState | None = None  # if the plan settled the unit too
     is_whole: bool = False  # the unit is done as soon as its device has taken all calls
     is_marked: bool = False  # the calls are marked as sent
+    calls: int = 0  # of the plan, also those that were planned before
+    planned_before: int | None = None  # number of calls that the run had, if they were counted
 
 
 Seal = Callable[[ItemRow], SealedExcerpt | None]
@@ -163,6 +165,7 @@ def plan_unit(
     read_at: int | None = None,
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
+    planned_at_most: int | None = None,
     is_whole: bool = False,
     seal: Seal | None = None,
     most_sent: int = 0,
@@ -182,6 +185,8 @@ def plan_unit(
         began_at, read_at: times at which the unit's text began to arrive, and was there.
         notes: statistics about the reading; ``left_out`` is added if a limit was reached.
         caps: limits on new items.
+        planned_at_most: the run has planned so many calls or fewer; None: it is not known. They are counted
+            only if there might be no room: to count them for each unit of a large run is slow.
         is_whole: all of the unit was read, and nothing waits for the model.
         seal: returns the excerpt around an item's quote; None: no excerpts are stored.
         most_sent: up to so many calls of a unit that is new to the run are marked as sent, because they are
@@ -212,7 +217,14 @@ def plan_unit(
         config_fingerprint=run.config_fingerprint,
         at=at,
     )
-    decisions, left_out = _capped(c, held, decide(known_items(c, finder, found)), caps)
+    decisions = decide(known_items(c, finder, found))
+    left_out: dict[str, int] = {}
+    planned_before: int | None = None
+    if caps is not None and any(one.is_new for one in decisions):
+        planned = planned_at_most
+        if planned is None or planned + len(decisions) > caps.items_per_run:
+            planned = planned_before = c.execute(PLANNED_IN_RUN, {"run": held.id}).scalar_one()
+        decisions, left_out = capped(decisions, caps, planned=planned)
     calls = [one.call for one in decisions if one.call is not None]
     adopted = _of_earlier_runs(c, held, decisions)
     is_new = before is None and not adopted
@@ -263,7 +275,17 @@ def plan_unit(
         advance(c, held, at=at, failed=-1 if is_retried else 0)
     is_whole = is_whole and not left_out
     settled = settle_unit(c, held, unit_key, at) if is_whole and not still else None
-    return UnitPlan(still, len(adopted), known, left_out, settled, is_whole, is_marked)
+    return UnitPlan(
+        still,
+        len(adopted),
+        known,
+        left_out,
+        settled,
+        is_whole,
+        is_marked,
+        calls=len(calls),
+        planned_before=planned_before,
+    )
 
 
 def _calls_of_before(
@@ -302,25 +324,16 @@ def _position(call: OpenCall) -> tuple[int, str]:
     return call.ordinal, call.call_id
 
 
-def _capped(
-    c: sa.Connection, held: HeldRun, decisions: Sequence[Decision], caps: ItemCaps | None
-) -> tuple[Sequence[Decision], dict[str, int]]:
-    """Return *decisions* without new items beyond the limits, and the number of those by limit.
-
-    Known items are never left out: they are already promised or delivered.
-    """
-    if caps is None or not any(one.is_new for one in decisions):
-        return decisions, {}
-    return capped(decisions, caps, planned=c.execute(PLANNED_IN_RUN, {"run": held.id}).scalar_one())
-
-
 def capped(
     decisions: Sequence[Decision], caps: ItemCaps, *, planned: int
 ) -> tuple[Sequence[Decision], dict[str, int]]:
     """Return *decisions* without new items beyond the limits, and the number of those by limit.
 
+    Known items are never left out: they are already promised or delivered.
+
     Args:
-        planned: number of calls that the run has planned for other units.
+        planned: number of calls that the run has planned for other units; a higher one does, if there is room
+            for all *decisions*.
     """
     fresh = [one for one in decisions if one.is_new]
     in_unit = caps.items_per_file - (len(decisions) - len(fresh))
@@ -398,6 +411,7 @@ def plan_message(
     read_at: int | None = None,
     notes: Mapping[str, Any] | None = None,
     caps: ItemCaps | None = None,
+    planned_at_most: int | None = None,
     most_sent: int = 0,
 ) -> UnitPlan:
     """Plan a mailbox message like ``plan_unit``, and record it as seen.
@@ -423,6 +437,7 @@ def plan_message(
         read_at=read_at,
         notes=notes,
         caps=caps,
+        planned_at_most=planned_at_most,
         is_whole=is_whole,
         most_sent=most_sent,
     )

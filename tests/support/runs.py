@@ -86,7 +86,7 @@ class KeywordModel:
 
 def digest(letter: str) -> str:
     """A SHA-256 to look at."""
-    return letter * 64
+    return letter * (64 // len(letter))
 
 
 def folder(**files: str) -> list[list[RunFrame | Exception]]:

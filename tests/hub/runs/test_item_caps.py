@@ -1,6 +1,11 @@
 """How many items one file and one run may bring, and what becomes of the others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
+import sqlalchemy as sa
 
 from hub.extraction.items import Notes
 from hub.runs.delivery import missing_of
@@ -72,6 +77,36 @@ async def test_a_run_that_has_brought_all_it_may_reads_no_further_and_the_next_o
     second = bench.connect(runs=folder(**files))
     run = await bench.run()
     assert (titles(second), run.outcome) == (["four", "three"], RunOutcome.SUCCESS)
+
+
+@pytest.mark.parametrize("in_flight", [1, 8])
+async def test_a_run_counts_its_calls_for_few_files_and_the_limit_holds_exactly(
+    store: Store, agent: AgentRow, in_flight: int
+) -> None:
+    """To count them reads the rows of all earlier files: it is for the first files, and near the limit."""
+    limits = Limits(items_per_file=100, items_per_run=200)
+    bench = Bench(store, agent, limits=limits, units_in_flight=in_flight)
+    link = bench.connect(runs=folder(**{f"{n:02x}": THREE.replace("\n", f" {n}\n") for n in range(80)}))
+    with counting("sum(run_units.calls_planned)") as counts:
+        run = await bench.run()
+    assert (len(link.calls), run.items_created) == (200, 200)
+    assert len(counts) in (range(2, 3) if in_flight == 1 else range(2, 5 * in_flight))
+
+
+@contextmanager
+def counting(part: str) -> Iterator[list[str]]:
+    """The statements that contain *part*, of all databases."""
+    found: list[str] = []
+
+    def note(*call: Any) -> None:
+        if part in call[2]:
+            found.append(call[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 async def test_what_was_left_out_is_known_after_a_crash_between_plan_and_delivery(
