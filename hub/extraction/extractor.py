@@ -26,13 +26,14 @@ from hub.extraction.model import LanguageModel, ModelRequest, Models, Through
 from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Reading
 from hub.extraction.redaction import Redaction
+from hub.extraction.spreadsheets import without_pipe_tables
 from hub.extraction.validate import Material
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
 
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 21  # incremented when a document may yield other items than before
+EXTRACTOR_VERSION: Final = 22  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
 
@@ -220,7 +221,8 @@ def _left_by(items: Iterable[Item], pieces: Sequence[chunk.Chunk]) -> list[chunk
 
 def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> list[Item]:
     dates = PassageDates(document, date=form.date, timezone=options.timezone)
-    return prose.read(form.view or document.text, form.prose, options, dates, document.text)
+    text = form.view or document.text
+    return prose.read(text, without_pipe_tables(text, form.prose), options, dates, document.text)
 
 
 def _sorted_out(

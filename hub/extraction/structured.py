@@ -28,7 +28,7 @@ from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import CUE, asides
 from hub.extraction.items import ExtractionOptions, Form, Item, make_item, merged
-from hub.extraction.spreadsheets import read_spreadsheet
+from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms, day_ms
 from hub.text.archives import Message, messages_in
@@ -248,4 +248,5 @@ def read(document: Document, options: ExtractionOptions) -> Form:
     else:
         reader = _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)
     form = reader(document, options) if reader else None
-    return form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)
+    form = form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)
+    return read_pipe_tables(document, form, options)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction import chunk, structured
+from hub.extraction import chunk, spreadsheets, structured
+from hub.extraction.chunk import Passage
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.items import ExtractionOptions, Form
 from protocol.tables import TableName
@@ -216,6 +217,79 @@ def test_a_table_that_can_be_read_in_two_ways_is_left_to_the_model(text: str) ->
     assert [(span.start, span.end) for span in form.prose] == [(0, len(text))]
 
 
+PIPES = """# Move
+
+Hello all.
+
+| Task | Who | When |
+|------|-----|:----:|
+| Order **boxes** | Anna | 2026-12-01 |
+|  | Ben | |
+| Call the landlord | Ben; Eve | by Friday |
+
+```
+| Task | Who |
+|---|---|
+| no | task |
+```
+"""
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.txt", "mail"])
+def test_a_pipe_table_in_any_text_is_read_row_by_row(name: str) -> None:
+    document = Document(
+        unit_key=name, text=PIPES, content_hash="0" * 64, modified_at=datetime(2026, 11, 25, 9, tzinfo=UTC)
+    )
+    form = structured.read(document, EVERYTHING)
+    assert [(item.data, item.quote) for item in form.items] == [
+        (
+            {"title": "Order boxes", "assignee": ["Anna"], "dueDate": berlin("2026-12-01")},
+            "| Order **boxes** | Anna | 2026-12-01 |",
+        ),
+        (
+            {"title": "Call the landlord", "assignee": ["Ben", "Eve"], "dueDate": berlin("2026-11-27")},
+            "| Call the landlord | Ben; Eve | by Friday |",
+        ),
+    ]
+    hello, row, code = form.prose
+    assert PIPES[hello.start : hello.end].strip().endswith("Hello all.")
+    assert (PIPES[row.start : row.end], row.headings[-1]) == ("|  | Ben | |", "| Task | Who | When |")
+    assert "no | task" in PIPES[code.start : code.end]
+
+
+@pytest.mark.parametrize(
+    ("header", "fields"),
+    [
+        ("Aufgabe | Wer | Bis wann", {"title", "assignee", "dueDate"}),
+        ("Tâche | Responsable | Échéance", {"title", "assignee", "dueDate"}),
+        ("Qué | Quién | Cuándo", {"title", "assignee", "dueDate"}),
+        ("Задача | Кто | Срок", {"title", "assignee", "dueDate"}),
+        ("任务 | 负责人 | 日期", {"title", "assignee", "dueDate"}),
+        ("Veranstaltung | Ort | Datum", {"title", "date"}),
+    ],
+)
+def test_the_header_of_a_table_may_be_in_six_languages(header: str, fields: set[str]) -> None:
+    (item,) = read("a.txt", f"| {header} |\n|---|---|---|\n| Zorvex | Anna | 2026-12-01 |\n").items
+    assert set(item.data) == fields
+
+
+def test_the_days_of_a_table_count_from_the_date_of_its_passage() -> None:
+    text = "## 2026-01-05\n\n| Task | When |\n|---|---|\n| Call Bob | Friday |\n"
+    (item,) = read("a.md", text).items
+    assert item.data["dueDate"] == berlin("2026-01-09")
+
+
+def test_rules_for_prose_read_long_cells_of_other_tables_one_by_one() -> None:
+    text = "| No | Discussed |\n|---|---|\n| Anna | Please call Bob by Friday |\n"
+    left = "| Done: please call Eve tomorrow. | |"  # of a table whose other rows are items
+    text += left
+    both = [Passage(0, len(text) - len(left)), Passage(len(text) - len(left), len(text), ("| Task | Who |",))]
+    cells = spreadsheets.without_pipe_tables(text, both)
+    assert [one for span in cells if (one := text[span.start : span.end].strip())] == [
+        *("Please call Bob by Friday", "Done: please call Eve tomorrow."),
+    ]
+
+
 def test_only_wanted_tables_are_made() -> None:
     only_tasks = ExtractionOptions(data_types=(TableName.TASKS,))
     assert [item.table for item in read("c.ics", ICS, only_tasks).items] == [TableName.TASKS]
@@ -335,6 +409,7 @@ SCRAPS = st.lists(
         [
             *("- [ ] a", "- [x]", "---", "due: 2026-02-30", "# h", "```"),
             *("x (A) ", "due:x", "title,due", ",", '"'),
+            *("| Task | When |", "|---|---|", "| a | b |", "|", "| b | Friday |"),
             *("BEGIN:VCALENDAR", "BEGIN:VTODO", "END:VTODO", "SUMMARY:s", "DUE:9", "RRULE:FREQ=x"),
             *("DTSTART;TZID=No/Where:20260101T000000", "DTSTART:99999999T999999Z", "PRIORITY:x"),
             *("\n", "\r\n", "\r", "\x00", " ", "\ud7ff", "🙂"),
