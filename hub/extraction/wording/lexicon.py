@@ -1,8 +1,15 @@
-"""Form of a lexicon for the rules about prose: words and patterns of clauses, with placeholders.
+r"""Form of a lexicon for the rules about prose: words and patterns of clauses.
 
 A pattern is a regular expression for the start of a clause. Its group ``what`` is the work, ``who`` the name
 of a person who is to do it, ``np`` other words for people. No pattern repeats a repetition, and clauses are
 short: the work grows with the text.
+
+Patterns are written one a line; a line that ends with a backslash goes on in the next one. Case is ignored,
+and ``(...)`` is no group of its own. ``{part}`` means a part of the language, or one of these:
+
+- ``{A}`` and ``{a}``: a capital letter, and a small one,
+- ``{who}`` and ``{names}``: the name of a person, and of up to four,
+- ``{what}``: the work, to the end of the clause.
 """
 
 import re
@@ -11,8 +18,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-_PLACE: Final = re.compile(r"\{(name|verbs|present|events)\}")
+_PLACE: Final = re.compile(r"\{(\w*[^\W\d]\w*)\}")
+_CONTINUED: Final = re.compile(r"\\\n\s*")
+_GROUP: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)")
 _NEVER: Final = "(?!)"
+_PARTS: Final = {
+    "A": "(?-i:[A-ZÀ-ÖØ-ÞА-ЯЁ])",
+    "a": "(?-i:[a-zß-öø-ÿœа-яё])",
+    "who": "(?P<who>{name})",
+    "names": "(?P<who>{name}(({and}) {name}){0,3})",
+    "what": r"(?P<what>\w.+)",
+}
 
 Patterns = Sequence[re.Pattern[str]]
 
@@ -26,6 +42,7 @@ class Lexicon:
         no_names: words that are no names, although they often have a capital letter.
         variants: pairs of characters, of which the first counts as the second.
         code: ISO 639 code.
+        is_in_rows: whether patterns are written one a line; else they are plain regular expressions.
         name: a person's name.
         verbs: verbs of work, in the form of requests and of lists; *present*: in the present tense.
         inserted: words that may interrupt a clause, and are passed over.
@@ -80,6 +97,8 @@ class Lexicon:
     no_names: str
     name: str
     verbs: str
+    is_in_rows: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)
     letters: str = _NEVER
     variants: str = ""
     present: str = _NEVER
@@ -87,13 +106,13 @@ class Lexicon:
     fillers: str = _NEVER
     leads: str = _NEVER
     joints: str = _NEVER
-    requests: Sequence[str] = ()
-    duties: Sequence[str] = ()
-    reports: Sequence[str] = ()
-    listed: Sequence[str] = ()
-    spanning: Sequence[str] = ()
-    addressed: Sequence[str] = ()
-    gapped: Sequence[str] = ()
+    requests: str | Sequence[str] = _NEVER
+    duties: str | Sequence[str] = _NEVER
+    reports: str | Sequence[str] = _NEVER
+    listed: str | Sequence[str] = _NEVER
+    spanning: str | Sequence[str] = _NEVER
+    addressed: str | Sequence[str] = _NEVER
+    gapped: str | Sequence[str] = _NEVER
     more: str = _NEVER
     settled: str = _NEVER
     past: str = _NEVER
@@ -115,13 +134,13 @@ class Lexicon:
     happens: str = _NEVER
     articles: str = _NEVER
     pronoun_subjects: str = ""
-    decisions: Sequence[str] = ()
+    decisions: str | Sequence[str] = _NEVER
     facts: str = _NEVER
     places: str = _NEVER
-    values: Sequence[str] = ()
-    projects: Sequence[str] = ()
+    values: str | Sequence[str] = _NEVER
+    projects: str | Sequence[str] = _NEVER
     begins: str = _NEVER
-    comments: Sequence[str] = ()
+    comments: str | Sequence[str] = _NEVER
     tickets: str = _NEVER
     threads: str = _NEVER
     urgent: str = _NEVER
@@ -167,9 +186,9 @@ class Lexicon:
         """Return the compiled patterns of an attribute."""
         found: Patterns | None = self.__dict__.get(f"_{attribute}")
         if found is None:
-            written = getattr(self, attribute)
-            written = [written] if isinstance(written, str) else written
-            found = self.__dict__[f"_{attribute}"] = [re.compile(self._filled(one)) for one in written]
+            written: str | Sequence[str] = getattr(self, attribute)
+            rows = _rows(written) if isinstance(written, str) else written
+            found = self.__dict__[f"_{attribute}"] = [*map(self._compiled, rows)]
         return found
 
     def has(self, attribute: str, text: str) -> bool:
@@ -189,7 +208,7 @@ class Lexicon:
 
     @cached_property
     def _compiled_rewrites(self) -> list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]]:
-        return [(re.compile(self._filled(pattern)), form) for pattern, form in self.rewrites]
+        return [(self._compiled(pattern), form) for pattern, form in self.rewrites]
 
     def base_form(self, word: str) -> str:
         """Return the form of a verb that names a task, or *word* itself."""
@@ -203,10 +222,22 @@ class Lexicon:
         old, new = next(endings, ("", ""))
         return verb.removesuffix(old) + new
 
-    def _filled(self, pattern: str) -> str:
+    def _compiled(self, pattern: str) -> re.Pattern[str]:
         while _PLACE.search(pattern):
-            pattern = _PLACE.sub(lambda place: f"(?:{getattr(self, place[1])})", pattern)
-        return pattern
+            pattern = _PLACE.sub(lambda place: f"(?:{self._part(place[1])})", pattern)
+        if not self.is_in_rows:
+            return re.compile(pattern)
+        pattern = _GROUP.sub(lambda sign: "(?:" if sign.group() == "(" else sign.group(), pattern)
+        return re.compile(pattern, re.IGNORECASE)
+
+    def _part(self, name: str) -> str:
+        return "|".join(_rows(self.parts.get(name) or _PARTS.get(name) or getattr(self, name)))
+
+
+def _rows(written: str) -> list[str]:
+    """Return the patterns that are written one a line."""
+    written = _CONTINUED.sub("", written)
+    return [row.strip() for row in written.strip().split("\n")] if "\n" in written else [written]
 
 
 def either(*words: str) -> str:
