@@ -44,34 +44,12 @@ _PRESENT: Final = (  # a known verb, or a word that may be one before an object
     r"les|l'|un|une|des|du|de|d'|son|sa|ses|leurs?|au|aux|à|deux|trois|quatre|cinq|dix|vingt|"
     r"cent|\d)))"
 )
-_ENDS_IN_RE: Final = (  # an infinitive, which looks like a present tense in "-e"
-    r"\w*(?:[eo]nd|[eo]rd|[aeo]ind|ett|batt|suiv|viv|romp|ui|oi|fai|plai|tai|di|li|cri)re"
-)
-_FUTURE: Final = r"[a-zàâçéèêëîïôûü]{2,}(?:era|ira|dra|ttra|rra|eront|iront|dront|ttront)"
-_FORMAL: Final = (
-    r"\b(?!(?:avez|êtes|allez-vous|chez|assez|nez|rendez-vous|savez|pouvez|"
-    r"voulez|aviez|étiez|seriez|auriez|trouverez|recevrez|veuillez|soyez|restez|agréez|"
-    r"croyez)\b)[a-zàâçéèêëîïôûü]{2,}ez\b"
-)
-_FAMILIAR: Final = (
-    "apporte|appelle|achète|ajoute|amène|arrête|attends|cherche|complète|confirme|contacte|"
-    "corrige|demande|donne|écris|envoie|essaie|fais|ferme|garde|imprime|jette|lance|laisse|lis|"
-    "mets|montre|nettoie|note|n'oublie|oublie|ouvre|paie|passe|pense|préviens|prends|prépare|"
-    "range|rappelle|récupère|regarde|relance|relis|remplis|rends|réponds|réserve|retrouve|"
-    "signe|sors|surveille|transmets|trouve|va|vérifie|vide|viens|vois|dis|dites|faites|copie|"
-    "plante|arrose"
-)
 _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
-_MUST: Final = (
-    r"(?:doit|doivent|devra|devront|devrait|devraient|a à|ont à|est chargée? "
-    r"de|sont chargés de|est censée? |va|vont|s'engage à|s'est engagée? "
-    r"à|a promis de|propose de|accepte de|s'occupera de|se chargera de|est "
-    r"tenue? de|est priée? de|sont priés de|compte|souhaite|veut)"
-)
 
 FRENCH: Final = Lexicon(
     code="fr",
-    letters=r"[éèêàçùûîôœ]|(?:tion|ment|eux|ez|aient|ons)\b|\b(?i:[ldsnjmtc]|qu)'(?=\w)",
+    is_in_rows=True,
+    letters=r"[éèêàçùûîôœ]|(tion|ment|eux|ez|aient|ons)\b|\b([ldsnjmtc]|qu)'(?=\w)",
     common=(
         "lundi mardi mercredi jeudi vendredi samedi dimanche demain avant après peux peut pouvez "
         "faut doit dois doivent aussi très bien rien le la les un une des du de et est sont était "
@@ -93,424 +71,319 @@ FRENCH: Final = Lexicon(
         "mesdames mademoiselle idée départ retour entrée sortie code sinon tiens voici voilà deux "
         "trois quatre cinq"
     ),
-    name=(
-        r"(?:(?:Mme|M\.|Mlle|Dr|Docteur|Maître|Madame|Monsieur|Tante|Oncle|Mamie|"
-        r"Papi|Papa|Maman|Sœur|Père) )?[A-ZÀÂÇÉÈÊÎÔÛ][\wàâçéèêëîïôûüœ’'-]+(?: "
-        r"(?:de|du|[A-ZÀÂÇÉÈÊÎÔÛ][\wàâçéèêëîïôûüœ’'-]+)){0,2}"
-    ),
+    name=r"""
+        (?-i:((Mme|M\.|Mlle|Dr|Docteur|Maître|Madame|Monsieur|Tante|Oncle|Mamie|Papi|Papa|Maman|Sœur\
+            |Père) )?[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+( (de|du|[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+)){0,2})
+    """,
     verbs=_INFINITIVE,
-    present=rf"\b(?:{_PRESENT})\b",
-    inserted=r"(?i:, ?(?:s'il (?:te|vous) pla[iî]t|stp|svp),)",
-    fillers=(r"(?i:\bs'il (?:te|vous) pla[iî]t\b,?|\bstp\b,?|\bsvp\b,?|\bmerci d'avance\b|\bau fait\b)"),
-    leads=(
-        r"(?i:(?:et|mais|alors|donc|puis|ensuite|aussi|ok|bon|bien|oui|d'abord|premièrement|"
-        r"deuxièmement|enfin|au fait|ps|p\.s\.|comme convenu|encore une chose|petit rappel|rappel|"
-        r"pour rappel|important|urgent|attention|d'ici là|avant cela|avant ça|entre-temps|du coup|"
-        r"par contre|par ailleurs|de plus|en outre|s'il (?:te|vous) pla[iî]t|stp|svp|salut|bonjour|"
-        r"coucou|désolée?|pour la suite|si possible|dès que possible|que|qu'|je répète|à noter|"
-        r"sinon|(?:je|nous) (?:vous|te) rappel(?:le|ons) que|@)(?![\wàâçéèêëîïôûü])[,:!.\s–-]*)|\w+ "
-        r"(?:dit|a dit|pense|propose|rappelle|signale|demande|précise|indique|note) (?:que |qu')"
-    ),
-    joints=(
-        r"(?i:\s*(?:[;–—]|->|→)\s*|\s-\s|,?\s(?:et|puis|mais)\s(?:aussi\s|ensuite\s)?|"
-        r",\s(?:puis\s|donc\s)?|\s?:\s|\s\(|\)\s?)"
-    ),
-    requests=(
-        (
-            r"(?i:(?:(?:vous |te )?serait-il|est-il|il serait) possible (?:de|d'|que (?:tu|vous)) "
-            r"?(?P<what>\w.+))"
-        ),
-        r"(?i:cherche (?:\w+ ){1,3}(?:pour|qui) (?P<what>\w.+))",
-        r"(?i:(?:demande|souhaite|exige)(?: à tous| à chacun)? que (?P<what>\w.+))",
-        (
-            r"(?i:il (?:nous|me) (?:manque|manquent|faut|faudrait)(?: encore| toujours| aussi)* "
-            r"(?P<what>(?:vos|votre|ton|tes|ta) \w.+))"
-        ),
-        (
-            r"(?P<who>{name}) (?i:(?:nous|me|vous|te) doit)(?: encore| toujours)? (?P<what>(?:le "
-            r"|la |les |l'|son |ses |un |une ).+)"
-        ),
-        (
-            r"(?i:(?:nous|on|je) (?:cherche|cherchons|recherche|recherchons) (?:des |un |une "
-            r"|quelques )?\w+ (?:pour|qui) (?P<what>\w.+))"
-        ),
-        (
-            r"(?i:je (?:passe|viens|repasse|passerai|viendrai)(?: [a-zéû]+){0,2} (?P<what>(?:prendre|"
-            r"chercher|récupérer|déposer|rendre|voir|aider|livrer)\b.*))"
-        ),
-        (
-            r"(?i:(?:est-ce que (?:tu|vous) (?:peux|pourrais|pouvez|pourriez|veux)|peux|pourrais|veux|"
-            r"pouvez|pourriez|voulez|pourrais|voudrais|voudriez)-?\s?(?:tu|vous)(?: bien| aussi| me| "
-            r"nous| encore| juste| s'il te plaît| s'il vous plaît| svp| stp| vite| peut-être| également|"
-            r" lui| leur)* (?P<what>.+))"
-        ),
-        (
-            r"(?i:(?:est-ce que )?(?:tu|vous) (?:peux|pourrais|pouvez|pourriez)(?: bien| aussi| "
-            r"me| nous| encore| juste| lui| leur)* (?P<what>{verbs}.+))"
-        ),
-        (
-            r"(?i:(?:quelqu'un|l'un de vous|l'un d'entre vous|qui)(?: (?:du|de la|des|de|au) "
-            r"[^,;:.!?]{2,30}?)? (?:peut|pourrait|doit|devrait|peut-il|pourrait-il|devra|doit-il)(?: me|"
-            r" nous)? (?P<what>{verbs}.+))"
-        ),
-        (
-            r"(?P<who>{name}),? (?i:peux-tu|pourrais-tu|pouvez-vous|pourriez-vous|"
-            r"tu peux|tu pourrais|vous pouvez) (?P<what>.+)"
-        ),
-        r"(?P<who>{name}), (?i:tu|vous)(?: t'| te | vous )? ?(?P<what>\w.+)",
-        (
-            r"(?i:merci (?:à (?-i:(?P<who>{name})) )?(?:de|d'|de bien vouloir|de "
-            r"ne pas oublier de) ?(?P<what>(?!votre|ton|ta|tes|vos|nous avoir|m'avoir|"
-            r"avoir|l'avoir|ton|cette|ce |la |le )\w.+))"
-        ),
-        (
-            r"(?i:(?:veuillez|veuille|prière de|priere de|je vous prie de|je te "
-            r"prie de|nous vous prions de|nous vous demandons de|je vous demande "
-            r"de|je te demande de|on vous demande de)(?: bien vouloir)? (?P<what>(?!agréer|"
-            r"recevoir|excuser|croire|trouver|accepter|noter que)\w.+))"
-        ),
-        (
-            r"(?i:(?:n'oublie[sz]?|n'oubliez|ne pas oublier|pas oublier|pense[sz]?|"
-            r"pensez|songez|penser)(?: bien| aussi| surtout| donc)* (?:pas )?(?:de "
-            r"|d'|à |le |la |les |que )(?P<what>(?!toi|vous|moi|nous)\w.+))"
-        ),
-        (
-            r"(?i:(?:il|ce) serait (?:\w+ )?(?:bien|bon|sympa|gentil|super|souhaitable|utile|préférable|"
-            r"parfait|idéal|chouette) (?:que|de|si|qu'|d') ?(?:(?:tu|vous|quelqu'un|on|"
-            r"(?-i:(?P<who>{name}))|(?:le|la|les|l')\s?\w+) )?(?P<what>\w.+))"
-        ),
-        r"(?i:(?:assure-toi|assurez-vous|veille|veillez) (?:que|de|à) (?P<what>\w.+))",
-        (
-            r"(?i:(?:j'aimerais|je voudrais|nous aimerions|il faudrait|je souhaite|"
-            r"il est demandé|je demande) (?:que (?:tu|vous|chacun|tous)) (?P<what>\w.+))"
-        ),
-        (
-            r"(?i:(?:à faire|todo|to do|action|tâche|à prévoir|prochaine étape|reste "
-            r"à faire)\s*:\s*(?P<what>\w.+))"
-        ),
-        (
-            r"(?i:[^,;:.!?]{2,80}? (?:sont|est|êtes) (?:priée?s?|invitée?s?|tenue?s?) (?:de|d'|"
-            r"à) ?(?P<what>\w.+))"
-        ),
-        r"(?i:s'il (?:te|vous) pla[iî]t,? (?P<what>\w.+))",
-        (
-            r"(?i:(?:il faut|il faudrait|faut|il faudra|faudrait|il est (?:nécessaire|important|"
-            r"indispensable|urgent)) qu(?:e |')(?:(?:tu|vous|je|nous|on|il|elle|quelqu'un|chacun|"
-            r"(?-i:(?P<who>{name}))) )?(?P<what>\w.+))"
-        ),
-        (
-            r"(?i:(?:nous|je) vous (?:remercions|remercie|prions|prie|demandons|demande|serions "
-            r"reconnaissants|saurais gré|invitons|invite) (?:de|à|par avance de)(?: bien vouloir)? "
-            r"(?P<what>(?!votre|vos|cette|croire|agréer|recevoir)\w.+))"
-        ),
-        (
-            r"(?i:il (?:vous|te|nous|lui) (?:appartient|incombe|revient|reste) (?:de|"
-            r"d'|à) ?(?P<what>\w.+))"
-        ),
-        r"(?i:j'attends (?P<what>(?:tes|vos|ton|votre|ta) \w.+))",
-        (
-            r"(?i:(?:le|la|les|l') ?(?P<what>[^,;:.!?]{2,50} (?:est|sont) [^;:.!?]{2,30}, "
-            r"à {verbs}\b.*))"
-        ),
-        r"(?i:(?:oublie|oubliez) pas (?:de |d'|le |la |les )?(?P<what>\w.+))",
-        (
-            r"(?i:(?:dis|dites|demande|demandez|rappelle|rappelez) à (?P<what>(?-i:[A-ZÀÉÈ])\w+ "
-            r"(?:que|qu'|de|d'|si).+))"
-        ),
-        (
-            r"(?i:(?:on cherche|nous cherchons|on recherche|il (?:nous )?manque(?: encore)?|il "
-            r"(?:nous )?faut(?: encore| toujours)?) (?:quelqu'un|une personne|un volontaire|des "
-            r"volontaires|des bénévoles)(?: pour(?: le| la| les)?| qui)? (?P<what>\w.+))"
-        ),
-        (
-            r"(?i:(?:qu'il|qu'elle|que (?-i:(?P<who>{name}))) (?P<what>(?:me |nous |lui |te )?(?!soit|"
-            r"ait|y ait|faut|est|a |va )[a-zàâçéèêëîïôûü]+e (?:la|le|les|l'|mon|ma|mes|un|une|des|à)"
-            r"\b.*))"
-        ),
-        (
-            r"(?i:(?:préviens|prévenez|dis|dites|tiens|tenez)[- ](?:moi|nous) (?P<what>(?:si|"
-            r"quand|au courant|avant|par).+))"
-        ),
-    ),
-    duties=(
-        (
-            rf"(?P<what>(?!(?i:il|elle|on|je|tu|ça|cela|ce|rien|personne|nous|vous)\b){_NP} (?i:doit|"
-            rf"doivent|devra|devront|devrait|devraient) (?!(?i:pas|être (?:là|présent|content|prêt|"
-            rf"malade|fatigué))\b)(?:\w+ )?(?:être|faire l'objet).*)"
-        ),
-        (
-            rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}}) (?i:{_MUST})(?i: aussi|"
-            rf" encore| maintenant| absolument| également| d'abord)* ?(?P<what>(?!(?i:pas|"
-            rf"plus|rien|bien|mieux)\b){{verbs}}.*)"
-        ),
-        (
-            r"(?P<np>(?i:le|la|les|l'|chaque|tous les) ?[^,;:.!?]{2,40}?) (?i:doit|"
-            r"doivent|devra|devront) (?P<what>(?!(?i:pas|plus|rien|être|avoir)\b){verbs}.*)"
-        ),
-        (
-            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?i:s'occupe|s'occupent|s'occupera|"
-            r"se charge|se chargent|se chargera|est responsable|est chargée?|a la "
-            r"charge) (?P<what>(?i:de|du|des|d'|de la) ?.+)"
-        ),
-        (
-            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?P<what>(?i:s'en (?:occupe|"
-            r"charge|occupera|chargera)).*)"
-        ),
-        (
-            rf"(?P<who>{{name}}(?:(?:,| et) {{name}}){{0,3}})(?i: nous| vous| me| te| lui| leur|"
-            rf" se| y| en| le| la| les)* (?P<what>(?!(?i:sera|"
-            rf"aura|pourra|faudra|saura|voudra|dira|viendra|arrivera)\b){_FUTURE}\b .+)"
-        ),
-        (
-            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?P<what>(?i:passera|passe|viendra|vient|"
-            r"ira) (?:prendre|chercher|récupérer|déposer|rendre|relever|voir|faire)\b.*)"
-        ),
-        (
-            r"(?P<who>{name}) (?P<what>(?:la|le|les|l')\s?[a-zàâçéèêëîïôûü]{3,}(?:e|t)\b(?: (?:lundi|"
-            r"mardi|mercredi|jeudi|vendredi|demain|ce \w+))?)\W*$"
-        ),
-        r"(?i:c'est à (?:moi|toi|vous|nous|(?-i:(?P<who>{name}))) (?:de|d') ?(?P<what>\w.+))",
-        (
-            r"(?i:c'est (?:moi qui|toi qui|(?-i:(?P<who>{name})) qui) (?:dois |doit |vais "
-            r")?(?P<what>(?!suis|ai )\w.+))"
-        ),
-        r"(?P<what>(?i:savoir|être) (?:à jeun|à l'heure|le texte|en tenue)\b.*)",
-        (
-            r"(?i:(?:vous devez|tu dois|vous devrez|tu devras|il faut|il faudra) (?P<what>être "
-            r"(?:à jeun|à l'heure|présents?|prêts?)\b.*))"
-        ),
-        (
-            r"(?P<who>(?i:je|nous|on))(?i: dois| devons| doit| vais| allons| va)(?i: "
-            r"aussi| encore| vite| tout de suite| essayer de)* (?P<what>(?!(?i:pas|"
-            r"voir|être|avoir|rester|dormir|bien|croire|dire|penser)\b){verbs}.*)"
-        ),
-        (
-            r"(?i:(?:je |j'|j'en |j'y )(?:m'en|m'|te |t'|vous |l'|le |la |les |lui |leur |en |y "
-            r")*(?P<what>(?:occupe|commande|écris|rédige|pose|vois avec|envoie|dépose|contacte|commence|"
-            r"termine|finis|relance|charge|occuperai|chargerai|enverrai|ferai|apporterai|appellerai|"
-            r"passerai|préparerai|irai|\w{3,}(?:t|d)rai|\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|"
-            r"envoie|apporte|prépare|réserve|appelle|passe prendre|passe chercher|prends|fais)\b(?! "
-            r"(?:bien|pas|très|contente?)\b).*))"
-        ),
-        (
-            r"(?i:(?:il faut|il faudra|il faudrait|faut|il nous faut|il est (?:nécessaire|important|"
-            r"impératif|urgent) de|on doit|nous devons|vous devez|tu dois|vous devrez|tu devras|reste à|"
-            r"il reste à|il te faut)(?: encore| aussi| absolument| vite| d'abord| donc| bien| que (?:tu|"
-            r"vous|quelqu'un|chacun|\w+))* (?P<what>(?!pas|dire|voir|avouer|croire|une?|de la|du|des|"
-            r"compter|attendre|être|savoir|rire)\w.+))"
-        ),
-        rf"(?P<what>{_NP} (?i:est|sont|reste|restent) (?:encore )?(?i:à) {{verbs}}.*)",
-        (
-            r"(?P<what>(?!(?i:rien|facile|difficile|quelque chose|beaucoup|prêt|[^,;:!?]*à partir|"
-            r"contente?|prête|[^,;:!?]* à croquer|habitué|de|jusqu))[^,;:!?]{2,60} (?i:à) "
-            r"{verbs}\b[^,;:!?]*)$"
-        ),
-        r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) ?[:–] ?(?P<what>{verbs}.+)",
-        rf"(?P<what>(?i:{_FORMAL})(?![- ](?:vous|vous bien|soin)\b) .+)",
-        (
-            rf"(?P<what>(?i:(?:{_FAMILIAR})(?:-(?:moi|nous|le|la|les|lui|leur|en|"
-            rf"y))*)\b(?! (?:bien|le bonjour|la bise|beaucoup|pas)\b) \S.+)"
-        ),
-        r"(?P<what>{verbs}(?: \S.+))",
-        r"(?i:(?:date limite|dernier délai|échéance|délai)(?: pour| de)? (?P<what>.+))",
-    ),
-    reports=(
-        (
-            rf"(?P<np>(?i:le|la|les|l') ?[a-zàâçéèêëîïôûü]+(?: [a-zàâçéèêëîïôûü]+)?) "
-            rf"(?P<what>(?!(?:sera|seront|aura|auront|pourra)\b){_FUTURE}\b \S.+)"
-        ),
-        (
-            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?:y |en |lui |leur |nous "
-            r"|vous |me |te |se |s'|le |la |les |l')?(?P<what>{present} (?!que\b|qu'|si\b)\S.+)"
-        ),
-        (rf"(?P<np>(?i:le|la|les|l') ?[^,;:.!?]{{2,30}}?) (?P<what>\b(?:{_KNOWN})\b (?!que\b|qu')\S.+)"),
-    ),
-    listed=(r"(?P<what>(?:\w+ment )?(?:ne pas |re)?{verbs}\b.+)",),
-    more=r"(?:aussi |ensuite |à )?(?P<what>(?:{verbs}|{present}) .+)",
-    general=(
-        r"(?i:(?:disait|dit|raconte|demanda|murmura|cria|prétend|affirme|répétait|soupira)(?:,| "
-        r"(?:la|le|mon|ma|son|sa|l'|il|elle|qu)|$)|proverbe|continuez|il faut [^.]* en \w+ant\b|"
-        r"doit plaire|tous les jours|plus souvent|faudrait pouvoir|essayez|chaque (?:matin|jour|"
-        r"nuit|soir)|de mon temps|jadis|autrefois|tous marcher|le premier joueur|son voisin de|"
-        r"(?:on|chacun|il) (?:devrait|doit) (?:tous|toujours|bien|être)|il faut de bons|l'auteur|"
-        r"\bdoit (?:être|connaître|habiter|avoir)\b(?! (?:remis|rendu|envoy|pay|nettoy|fait|réparé|"
-        r"chang|vid|dé|re))|faut(?: bien)? (?:finir|vivre|manger|savoir))"
-    ),
-    openers=(
-        r"(?i:(?<!\w)(?:merci de|pourr(?:ais|iez)-|peux-tu|pouvez-vous|veuillez|il faut|faut que|il "
-        r"faudrait|il faudra|je dois|n'oublie[zs]?|oublie[zs]? pas|pense[zs]? à|nous vous "
-        r"(?:remercions|prions|demandons)|il serait|ce serait|il vous appartient|dis à|dites à|"
-        r"c'est à (?=moi|toi|[A-Z])|quelqu'un|je vais|je (?=\w+rai\b)|que je|qu'il me|il doit|"
-        r"prendre rendez|sinon|ah|s'il (?:te|vous))\b)|(?<=, ){name}(?= (?i:doit|va|s'occupe)\b)"
-    ),
-    asks=(
-        r"(?i:(?:et |bon |alors )?qui (?:peut |pourrait |veut |va |se charge de |voudrait "
-        r")?(?P<what>\w[^?]{3,80})\?)"
-    ),
-    answers=(
-        r"(?i:(?:moi(?: je (?:veux bien|peux|m'en occupe))?|je (?:m'en (?:occupe|charge)|le fais|"
-        r"veux bien|peux(?: le faire)?|prends(?: ça)?|gère|le ferai|m'y colle|vais le faire|"
-        r"l'apporte|les apporte)|j'y (?:serai|vais)|j'apporte|je m'en occuperai|ça marche|d'accord|"
-        r"c'est bon pour moi|t'inquiète)(?:,? (?:demain|ce|soir|matin|aujourd'hui|lundi|mardi|"
-        r"mercredi|jeudi|vendredi|samedi|dimanche|midi|volontiers|avec|plaisir|dit \w+))*$)|"
-        r"(?P<who>{name}) (?i:s'en (?:occupe|charge|occupera|chargera)|le fait|le fera|veut bien|"
-        r"est volontaire|se propose|s'est proposée?)$"
-    ),
-    settled=(
-        r"(?i:\b(?:fait(?! (?:la|le|les|un|une|du|des)\b)|faite|faits|réglée?s?|terminée?s?|"
-        r"finie?s?|déjà|annulée?s?|ne \w+ plus|n'\w+ plus|plus la peine|plus besoin|pas la peine|"
-        r"pas nécessaire|pas besoin|inutile|aucune? (?:démarche|action|besoin)|hier|avant-hier|la "
-        r"semaine dernière|le mois dernier|l'an dernier|l'année dernière|a été|ont été|avait|"
-        r"avaient|devait|devaient|devais|fallait|fallu|plus rien|rien à|était|étaient|voulait|"
-        r"commandée?s?|payée?s?|imprimée?s?|réparée?s?|résolue?s?|reportée? sine die|refusée?|"
-        r"rejetée?|personne|ne (?:le |la |l')?\w+ pas|n'\w+ pas|ne pourr\w+|ne peu\w+|il y a \w+ "
-        r"(?:jours|semaines|mois|ans)|c'est bon|j'ai|on a|nous avons|vous avez dû|on me l'a|laisse "
-        r"tomber|oublie ce que|tombe à l'eau|abandonnée?s?|supprimée?s?|s'est|se sont)\b|✓|✔|☑|✅)"
-    ),
-    unreal=(
-        r"(?i:\b(?:peut-être|éventuellement|un jour|probablement|sans doute|aurait|auraient|aurais|"
-        r"serait|seraient|pourrait(?!-)|on pourrait|si (?:on|je|j'|nous|seulement)|idée|rêve\w*|"
-        r"imagine|je me demande|on s'est demandé|apparemment|il paraît|hésit\w+|bientôt peut-être|"
-        r"pas sûre?|j'espère|espérons|roman|recette|film|blague|chanson|par exemple|souhait|envie "
-        r"de|à discuter|en débat)\b)"
-    ),
-    states=r"(?i:\b(?:est|sont|était|a|ont|va|vont|repris|réfléchit|clé)\b)",
-    events=(
-        r"(?i:\b(?:réunion|rencontre|rendez-vous|rdv|assemblée|conseil|comité|séance|atelier|"
-        r"formation|cours|stage|conférence|congrès|séminaire|colloque|fête|anniversaire|mariage|"
-        r"baptême|concert|spectacle|générale|répétition|première|représentation|exposition|"
-        r"vernissage|inauguration|ouverture|fermeture|lancement|démarrage|livraison|départ|arrivée|"
-        r"vol|train|voyage|sortie|visite|inspection|contrôle|audit|examen|épreuve|concours|"
-        r"entretien|appel|audience|élection|vote|vide-grenier|brocante|marché|foire|salon|festival|"
-        r"kermesse|repas|dîner|déjeuner|petit-déjeuner|apéro|apéritif|barbecue|pique-nique|soirée|"
-        r"match|tournoi|course|randonnée|rentrée|déménagement|emménagement|travaux|coupure|"
-        r"maintenance|migration|mise en service|état des lieux|remise|signature|dépôt|échéance|"
-        r"vaccination|vaccin|dentiste|médecin|vétérinaire|opération|consultation|exercice|alerte|"
-        r"inventaire|soldes|collecte|nettoyage|journée|porte ouverte|portes ouvertes|démo|"
-        r"présentation|revue|point|bilan|kick-?off|webinaire|lecture|cérémonie|obsèques|enterrement|"
-        r"messe|stand|garde|rdv|plombier|technicien|ramonage|relevé|soutenance|oral)s?\b)"
-    ),
-    happens=(
-        r"(?i:(?:\b(?:aura|auront) lieu|\ba lieu|\bse tient|\bse tiendra|\best prévue?|\bsont "
-        r"prévue?s|\best fixée?|\bcommence\w*|\bdébute\w*|\bdémarre\w*|\bouvr\w+|\bferme\b|"
-        r"\bfermée?s?\b|\bfermera|\barrive\w*|\bvient\b|\bviendra|\bviennent|\bpasse\b|\bpassera|"
-        r"\bpart\b|\bpartons|\bpartira|\bdécolle|\brentre\w*|\brevient|\bse réunit|\bnous "
-        r"réunissons|\bon se (?:voit|retrouve|réunit)|\bnous (?:nous )?(?:voyons|retrouvons)|\bse "
-        r"déroule\w*|\bnous (?!devons|avons|sommes|vous|vou)\w+ons\b|\bfixée?s?\b|\brenvoyée|"
-        r"\bparution|\biront\b|\bira\b|\bcomplet\b|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|"
-        r"\bprend fin|\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best (?:le|à|"
-        r"programmée?)))"
-    ),
-    decisions=(
-        (
-            r"(?i:(?:décisions?|décidé|conclusion|résolution|accord|résultat|arrêté|"
-            r"validé|(?:adopté|approuvé|voté)(?: à l'unanimité)?)\s*:\s*(?P<what>\w.+))"
-        ),
-        (
-            r"(?i:(?P<what>[^:]{4,100}), (?:c'est (?:tranché|décidé|acté|entendu|voté|convenu|"
-            r"adopté|validé)|(?:adopté|accepté|approuvé|voté|validé)e?s?"
-            r"|décision (?:prise|adoptée)|ainsi décidé))"
-        ),
-        (
-            r"(?i:(?:[^,;:]{0,40}\b)?(?:on|nous|le conseil|le comité|le bureau|l'équipe|l'assemblée|le "
-            r"groupe|les membres|tous|il)\b (?:a|avons|ont|est|était|fut)(?: été| unanimement| "
-            r"finalement| tous| donc)* (?:décidé|convenu|acté|voté|approuvé|choisi|opté|arrêté|retenu) "
-            r"?(?:à l'unanimité )?(?:que |qu'|de |d'|pour |la |le |les )?(?P<what>\w.+))"
-        ),
-        r"(?i:(?:il est|a été) (?:décidé|convenu|acté) (?:que |de |d'|qu')(?P<what>.+))",
-        r"(?i:(?:on|nous) (?:reste|restons|garde|gardons) (?P<what>.+))",
-        (
-            r"(?i:(?P<what>(?:à partir de|à partir d'|à compter de|à compter d'|à compter du|"
-            r"dès) ?(?:maintenant|lundi|janvier|\w+ prochain|\d+ \w+|\w+),? .+))"
-        ),
-    ),
-    facts=(
-        r"(?i:\b(?:numéro|n°|code|mot de passe|wi-?fi|iban|référence|réf|taille|pointure|adresse|"
-        r"téléphone|tél|compte|identifiant|login|série|digicode|combinaison|plaque|immatriculation|"
-        r"dossier|siret|relevé|caution|tarif|prix|emplacement|stand|place|salle|porte|bureau|numéro "
-        r"de dossier|casier)\b[^.!?]{0,40}?(?:\best\b|\bsont\b|\bporte\b|\s?:|=)\s?[^.!?]*?(?:\d|\"|"
-        r"«|[A-Z]{2})|\b(?:clés?|compteur|vanne|disjoncteur|dossiers?|classeur|papiers|double|"
-        r"échelle|outils|notice|passeport|trousse)\b.{0,30}? (?:est|sont|se trouve|se trouvent|"
-        r"reste|restent) .{0,15}?\b(?:dans|sur|sous|derrière|chez|au|à côté|près)\b|[^:]{3,30} : "
-        r"clés?\b.*\b(?:dans|sous|chez)\b|^(?:propriétaire|fournisseur|contact|médecin|gardien|"
-        r"gardienne|assurance|notaire)\b.{0,30} ?: |compris dans le prix|(?:est|sont) "
-        r"(?:interdite?s?|pas (?:autorisée?s?|admis\w*))|peu(?:t|vent) être (?:gardé|conservé|"
-        r"retiré)|valables? jusqu|allergique|garantie? jusqu)"
-    ),
+    present=rf"(?-i:\b({_PRESENT})\b)",
+    parts={
+        "and": ",| et",
+        "np": r"[^\s,;:.!?()][^,;:!?()]{0,60}?",
+        "must": r"""
+            doit|doivent|devra|devront|devrait|devraient|a à|ont à|est chargée? de|sont chargés de\
+                |est censée? |va|vont|s'engage à|s'est engagée? à|a promis de|propose de|accepte de\
+                |s'occupera de|se chargera de|est tenue? de|est priée? de|sont priés de|compte|souhaite\
+                |veut
+        """,
+        "known": f"(?-i:{_KNOWN})",
+        "future": "(?-i:{a}{2,}(era|ira|dra|ttra|rra|eront|iront|dront|ttront))",
+        "formal": r"""
+            \b(?!(avez|êtes|allez-vous|chez|assez|nez|rendez-vous|savez|pouvez|voulez|aviez|étiez\
+                |seriez|auriez|trouverez|recevrez|veuillez|soyez|restez|agréez|croyez)\b)\w{2,}ez\b
+        """,
+        "familiar": r"""
+            apporte|appelle|achète|ajoute|amène|arrête|attends|cherche|complète|confirme|contacte\
+                |corrige|demande|donne|écris|envoie|essaie|fais|ferme|garde|imprime|jette|lance|laisse\
+                |lis|mets|montre|nettoie|note|n'oublie|oublie|ouvre|paie|passe|pense|préviens|prends\
+                |prépare|range|rappelle|récupère|regarde|relance|relis|remplis|rends|réponds|réserve\
+                |retrouve|signe|sors|surveille|transmets|trouve|va|vérifie|vide|viens|vois|dis|dites\
+                |faites|copie|plante|arrose
+        """,
+        "ends_in_re": r"""
+            \w*([eo]nd|[eo]rd|[aeo]ind|ett|batt|suiv|viv|romp|ui|oi|fai|plai|tai|di|li|cri)re
+        """,
+    },
+    inserted=", ?(s'il (te|vous) pla[iî]t|stp|svp),",
+    fillers=r"\bs'il (te|vous) pla[iî]t\b,?|\bstp\b,?|\bsvp\b,?|\bmerci d'avance\b|\bau fait\b",
+    leads=r"""
+        (et|mais|alors|donc|puis|ensuite|aussi|ok|bon|bien|oui|d'abord|premièrement|deuxièmement|enfin\
+            |au fait|ps|p\.s\.|comme convenu|encore une chose|petit rappel|rappel|pour rappel|important\
+            |urgent|attention|d'ici là|avant cela|avant ça|entre-temps|du coup|par contre|par ailleurs\
+            |de plus|en outre|s'il (te|vous) pla[iî]t|stp|svp|salut|bonjour|coucou|désolée?\
+            |pour la suite|si possible|dès que possible|que|qu'|je répète|à noter|sinon|(je|nous) (vous\
+            |te) rappel(le|ons) que|@)(?![\wàâçéèêëîïôûü])[,:!.\s–-]*|\w+ (dit|a dit|pense|propose\
+            |rappelle|signale|demande|précise|indique|note) (que |qu')
+    """,
+    joints=r"""
+        \s*([;–—]|->|→)\s*|\s-\s|,?\s(et|puis|mais)\s(aussi\s|ensuite\s)?|,\s(puis\s|donc\s)?|\s?:\s\
+            |\s\(|\)\s?
+    """,
+    requests=r"""
+        ((vous |te )?serait-il|est-il|il serait) possible (de|d'|que (tu|vous)) ?{what}
+        cherche (\w+ ){1,3}(pour|qui) {what}
+        (demande|souhaite|exige)( à tous| à chacun)? que {what}
+        il (nous|me) (manque|manquent|faut|faudrait)( encore| toujours| aussi)* (?P<what>(vos|votre|ton\
+            |tes|ta) \w.+)
+        {who} (nous|me|vous|te) doit( encore| toujours)? (?P<what>(le |la |les |l'|son |ses |un \
+            |une ).+)
+        (nous|on|je) (cherche|cherchons|recherche|recherchons) (des |un |une |quelques )?\w+ (pour\
+            |qui) {what}
+        je (passe|viens|repasse|passerai|viendrai)( [a-zéû]+){0,2} (?P<what>(prendre|chercher|récupérer\
+            |déposer|rendre|voir|aider|livrer)\b.*)
+        (est-ce que (tu|vous) (peux|pourrais|pouvez|pourriez|veux)|peux|pourrais|veux|pouvez|pourriez\
+            |voulez|pourrais|voudrais|voudriez)-?\s?(tu|vous)( bien| aussi| me| nous| encore| juste\
+            | s'il te plaît| s'il vous plaît| svp| stp| vite| peut-être| également| lui\
+            | leur)* (?P<what>.+)
+        (est-ce que )?(tu|vous) (peux|pourrais|pouvez|pourriez)( bien| aussi| me| nous| encore| juste\
+            | lui| leur)* (?P<what>{verbs}.+)
+        (quelqu'un|l'un de vous|l'un d'entre vous|qui)( (du|de la|des|de|au) [^,;:.!?]{2,30}?)? (peut\
+            |pourrait|doit|devrait|peut-il|pourrait-il|devra|doit-il)( me| nous)? (?P<what>{verbs}.+)
+        {who},? (peux-tu|pourrais-tu|pouvez-vous|pourriez-vous|tu peux|tu pourrais\
+            |vous pouvez) (?P<what>.+)
+        {who}, (tu|vous)( t'| te | vous )? ?{what}
+        merci (à {who} )?(de|d'|de bien vouloir|de ne pas oublier de) ?(?P<what>(?!votre|ton|ta|tes|vos\
+            |nous avoir|m'avoir|avoir|l'avoir|ton|cette|ce |la |le )\w.+)
+        (veuillez|veuille|prière de|priere de|je vous prie de|je te prie de|nous vous prions de\
+            |nous vous demandons de|je vous demande de|je te demande de\
+            |on vous demande de)( bien vouloir)? (?P<what>(?!agréer|recevoir|excuser|croire|trouver\
+            |accepter|noter que)\w.+)
+        (n'oublie[sz]?|n'oubliez|ne pas oublier|pas oublier|pense[sz]?|pensez|songez|penser)( bien\
+            | aussi| surtout| donc)* (pas )?(de |d'|à |le |la |les |que )(?P<what>(?!toi|vous|moi\
+            |nous)\w.+)
+        (il|ce) serait (\w+ )?(bien|bon|sympa|gentil|super|souhaitable|utile|préférable|parfait|idéal\
+            |chouette) (que|de|si|qu'|d') ?((tu|vous|quelqu'un|on|{who}|(le|la|les|l')\s?\w+) )?{what}
+        (assure-toi|assurez-vous|veille|veillez) (que|de|à) {what}
+        (j'aimerais|je voudrais|nous aimerions|il faudrait|je souhaite|il est demandé\
+            |je demande) (que (tu|vous|chacun|tous)) {what}
+        (à faire|todo|to do|action|tâche|à prévoir|prochaine étape|reste à faire)\s*:\s*{what}
+        [^,;:.!?]{2,80}? (sont|est|êtes) (priée?s?|invitée?s?|tenue?s?) (de|d'|à) ?{what}
+        s'il (te|vous) pla[iî]t,? {what}
+        (il faut|il faudrait|faut|il faudra|faudrait|il est (nécessaire|important|indispensable\
+            |urgent)) qu(e |')((tu|vous|je|nous|on|il|elle|quelqu'un|chacun|{who}) )?{what}
+        (nous|je) vous (remercions|remercie|prions|prie|demandons|demande|serions reconnaissants\
+            |saurais gré|invitons|invite) (de|à|par avance de)( bien vouloir)? (?P<what>(?!votre|vos\
+            |cette|croire|agréer|recevoir)\w.+)
+        il (vous|te|nous|lui) (appartient|incombe|revient|reste) (de|d'|à) ?{what}
+        j'attends (?P<what>(tes|vos|ton|votre|ta) \w.+)
+        (le|la|les|l') ?(?P<what>[^,;:.!?]{2,50} (est|sont) [^;:.!?]{2,30}, à {verbs}\b.*)
+        (oublie|oubliez) pas (de |d'|le |la |les )?{what}
+        (dis|dites|demande|demandez|rappelle|rappelez) à (?P<what>{A}\w+ (que|qu'|de|d'|si).+)
+        (on cherche|nous cherchons|on recherche|il (nous )?manque( encore)?|il (nous )?faut( encore\
+            | toujours)?) (quelqu'un|une personne|un volontaire|des volontaires\
+            |des bénévoles)( pour( le| la| les)?| qui)? {what}
+        (qu'il|qu'elle|que {who}) (?P<what>(me |nous |lui |te )?(?!soit|ait|y ait|faut|est|a \
+            |va )[a-zàâçéèêëîïôûü]+e (la|le|les|l'|mon|ma|mes|un|une|des|à)\b.*)
+        (préviens|prévenez|dis|dites|tiens|tenez)[- ](moi|nous) (?P<what>(si|quand|au courant|avant\
+            |par).+)
+    """,
+    duties=r"""
+        (?P<what>(?!(il|elle|on|je|tu|ça|cela|ce|rien|personne|nous|vous)\b){np} (doit|doivent|devra\
+            |devront|devrait|devraient) (?!(pas|être (là|présent|content|prêt|malade\
+            |fatigué))\b)(\w+ )?(être|faire l'objet).*)
+        {names} {must}( aussi| encore| maintenant| absolument| également| d'abord)* ?(?P<what>(?!(pas\
+            |plus|rien|bien|mieux)\b){verbs}.*)
+        (?P<np>(le|la|les|l'|chaque|tous les) ?[^,;:.!?]{2,40}?) (doit|doivent|devra\
+            |devront) (?P<what>(?!(pas|plus|rien|être|avoir)\b){verbs}.*)
+        {names} (s'occupe|s'occupent|s'occupera|se charge|se chargent|se chargera|est responsable\
+            |est chargée?|a la charge) (?P<what>(de|du|des|d'|de la) ?.+)
+        {names} (?P<what>s'en (occupe|charge|occupera|chargera).*)
+        {names}( nous| vous| me| te| lui| leur| se| y| en| le| la| les)* (?P<what>(?!(sera|aura|pourra\
+            |faudra|saura|voudra|dira|viendra|arrivera)\b){future}\b .+)
+        {names} (?P<what>(passera|passe|viendra|vient|ira) (prendre|chercher|récupérer|déposer|rendre\
+            |relever|voir|faire)\b.*)
+        {who} (?P<what>(la|le|les|l')\s?{a}{3,}(e|t)\b( (lundi|mardi|mercredi|jeudi|vendredi|demain\
+            |ce \w+))?)\W*$
+        c'est à (moi|toi|vous|nous|{who}) (de|d') ?{what}
+        c'est (moi qui|toi qui|{who} qui) (dois |doit |vais )?(?P<what>(?!suis|ai )\w.+)
+        (?P<what>(savoir|être) (à jeun|à l'heure|le texte|en tenue)\b.*)
+        (vous devez|tu dois|vous devrez|tu devras|il faut|il faudra) (?P<what>être (à jeun|à l'heure\
+            |présents?|prêts?)\b.*)
+        (?P<who>je|nous|on)( dois| devons| doit| vais| allons| va)( aussi| encore| vite| tout de suite\
+            | essayer de)* (?P<what>(?!(pas|voir|être|avoir|rester|dormir|bien|croire|dire\
+            |penser)\b){verbs}.*)
+        (je |j'|j'en |j'y )(m'en|m'|te |t'|vous |l'|le |la |les |lui |leur |en |y )*(?P<what>(occupe\
+            |commande|écris|rédige|pose|vois avec|envoie|dépose|contacte|commence|termine|finis|relance\
+            |charge|occuperai|chargerai|enverrai|ferai|apporterai|appellerai|passerai|préparerai|irai\
+            |\w{3,}(t|d)rai|\w{3,}erai|\w{3,}irai|\w{3,}drai|rappelle|envoie|apporte|prépare|réserve\
+            |appelle|passe prendre|passe chercher|prends|fais)\b(?! (bien|pas|très|contente?)\b).*)
+        (il faut|il faudra|il faudrait|faut|il nous faut|il est (nécessaire|important|impératif\
+            |urgent) de|on doit|nous devons|vous devez|tu dois|vous devrez|tu devras|reste à|il reste à\
+            |il te faut)( encore| aussi| absolument| vite| d'abord| donc| bien| que (tu|vous|quelqu'un\
+            |chacun|\w+))* (?P<what>(?!pas|dire|voir|avouer|croire|une?|de la|du|des|compter|attendre\
+            |être|savoir|rire)\w.+)
+        (?P<what>{np} (est|sont|reste|restent) (encore )?à {verbs}.*)
+        (?P<what>(?!rien|facile|difficile|quelque chose|beaucoup|prêt|[^,;:!?]*à partir|contente?|prête\
+            |[^,;:!?]* à croquer|habitué|de|jusqu)[^,;:!?]{2,60} à {verbs}\b[^,;:!?]*)$
+        {names} ?[:–] ?(?P<what>{verbs}.+)
+        (?P<what>{formal}(?![- ](vous|vous bien|soin)\b) .+)
+        (?P<what>({familiar})(-(moi|nous|le|la|les|lui|leur|en|y))*\b(?! (bien|le bonjour|la bise\
+            |beaucoup|pas)\b) \S.+)
+        (?P<what>{verbs}( \S.+))
+        (date limite|dernier délai|échéance|délai)( pour| de)? (?P<what>.+)
+    """,
+    reports=r"""
+        (?P<np>(le|la|les|l') ?{a}+( {a}+)?) (?P<what>(?!(sera|seront|aura|auront\
+            |pourra)\b){future}\b \S.+)
+        {names} (y |en |lui |leur |nous |vous |me |te |se |s'|le |la |les \
+            |l')?(?P<what>{present} (?!que\b|qu'|si\b)\S.+)
+        (?P<np>(le|la|les|l') ?[^,;:.!?]{2,30}?) (?P<what>\b({known})\b (?!que\b|qu')\S.+)
+    """,
+    listed=r"(?P<what>(\w+ment )?(ne pas |re)?{verbs}\b.+)",
+    more="(aussi |ensuite |à )?(?P<what>({verbs}|{present}) .+)",
+    general=r"""
+        (disait|dit|raconte|demanda|murmura|cria|prétend|affirme|répétait|soupira)(,| (la|le|mon|ma|son\
+            |sa|l'|il|elle|qu)|$)|proverbe|continuez|il faut [^.]* en \w+ant\b|doit plaire\
+            |tous les jours|plus souvent|faudrait pouvoir|essayez|chaque (matin|jour|nuit|soir)\
+            |de mon temps|jadis|autrefois|tous marcher|le premier joueur|son voisin de|(on|chacun\
+            |il) (devrait|doit) (tous|toujours|bien|être)|il faut de bons|l'auteur|\bdoit (être\
+            |connaître|habiter|avoir)\b(?! (remis|rendu|envoy|pay|nettoy|fait|réparé|chang|vid|dé|re))\
+            |faut( bien)? (finir|vivre|manger|savoir)
+    """,
+    openers=r"""
+        (?<!\w)(merci de|pourr(ais|iez)-|peux-tu|pouvez-vous|veuillez|il faut|faut que|il faudrait\
+            |il faudra|je dois|n'oublie[zs]?|oublie[zs]? pas|pense[zs]? à|nous vous (remercions|prions\
+            |demandons)|il serait|ce serait|il vous appartient|dis à|dites à|c'est à (?=moi|toi|[A-Z])\
+            |quelqu'un|je vais|je (?=\w+rai\b)|que je|qu'il me|il doit|prendre rendez|sinon|ah|s'il (te\
+            |vous))\b|(?<=, ){name}(?= (doit|va|s'occupe)\b)
+    """,
+    asks=r"""
+        (et |bon |alors )?qui (peut |pourrait |veut |va |se charge de \
+            |voudrait )?(?P<what>\w[^?]{3,80})\?
+    """,
+    answers=r"""
+        (moi( je (veux bien|peux|m'en occupe))?|je (m'en (occupe|charge)|le fais|veux bien\
+            |peux( le faire)?|prends( ça)?|gère|le ferai|m'y colle|vais le faire|l'apporte|les apporte)\
+            |j'y (serai|vais)|j'apporte|je m'en occuperai|ça marche|d'accord|c'est bon pour moi\
+            |t'inquiète)(,? (demain|ce|soir|matin|aujourd'hui|lundi|mardi|mercredi|jeudi|vendredi\
+            |samedi|dimanche|midi|volontiers|avec|plaisir|dit \w+))*$|{who} (s'en (occupe|charge\
+            |occupera|chargera)|le fait|le fera|veut bien|est volontaire|se propose|s'est proposée?)$
+    """,
+    settled=r"""
+        \b(fait(?! (la|le|les|un|une|du|des)\b)|faite|faits|réglée?s?|terminée?s?|finie?s?|déjà\
+            |annulée?s?|ne \w+ plus|n'\w+ plus|plus la peine|plus besoin|pas la peine|pas nécessaire\
+            |pas besoin|inutile|aucune? (démarche|action|besoin)|hier|avant-hier|la semaine dernière\
+            |le mois dernier|l'an dernier|l'année dernière|a été|ont été|avait|avaient|devait|devaient\
+            |devais|fallait|fallu|plus rien|rien à|était|étaient|voulait|commandée?s?|payée?s?\
+            |imprimée?s?|réparée?s?|résolue?s?|reportée? sine die|refusée?|rejetée?|personne|ne (le \
+            |la |l')?\w+ pas|n'\w+ pas|ne pourr\w+|ne peu\w+|il y a \w+ (jours|semaines|mois|ans)\
+            |c'est bon|j'ai|on a|nous avons|vous avez dû|on me l'a|laisse tomber|oublie ce que\
+            |tombe à l'eau|abandonnée?s?|supprimée?s?|s'est|se sont)\b|✓|✔|☑|✅
+    """,
+    unreal=r"""
+        \b(peut-être|éventuellement|un jour|probablement|sans doute|aurait|auraient|aurais|serait\
+            |seraient|pourrait(?!-)|on pourrait|si (on|je|j'|nous|seulement)|idée|rêve\w*|imagine\
+            |je me demande|on s'est demandé|apparemment|il paraît|hésit\w+|bientôt peut-être|pas sûre?\
+            |j'espère|espérons|roman|recette|film|blague|chanson|par exemple|souhait|envie de\
+            |à discuter|en débat)\b
+    """,
+    states=r"\b(est|sont|était|a|ont|va|vont|repris|réfléchit|clé)\b",
+    events=r"""
+        \b(réunion|rencontre|rendez-vous|rdv|assemblée|conseil|comité|séance|atelier|formation|cours\
+            |stage|conférence|congrès|séminaire|colloque|fête|anniversaire|mariage|baptême|concert\
+            |spectacle|générale|répétition|première|représentation|exposition|vernissage|inauguration\
+            |ouverture|fermeture|lancement|démarrage|livraison|départ|arrivée|vol|train|voyage|sortie\
+            |visite|inspection|contrôle|audit|examen|épreuve|concours|entretien|appel|audience|élection\
+            |vote|vide-grenier|brocante|marché|foire|salon|festival|kermesse|repas|dîner|déjeuner\
+            |petit-déjeuner|apéro|apéritif|barbecue|pique-nique|soirée|match|tournoi|course|randonnée\
+            |rentrée|déménagement|emménagement|travaux|coupure|maintenance|migration|mise en service\
+            |état des lieux|remise|signature|dépôt|échéance|vaccination|vaccin|dentiste|médecin\
+            |vétérinaire|opération|consultation|exercice|alerte|inventaire|soldes|collecte|nettoyage\
+            |journée|porte ouverte|portes ouvertes|démo|présentation|revue|point|bilan|kick-?off\
+            |webinaire|lecture|cérémonie|obsèques|enterrement|messe|stand|garde|rdv|plombier|technicien\
+            |ramonage|relevé|soutenance|oral)s?\b
+    """,
+    happens=r"""
+        \b(aura|auront) lieu|\ba lieu|\bse tient|\bse tiendra|\best prévue?|\bsont prévue?s\
+            |\best fixée?|\bcommence\w*|\bdébute\w*|\bdémarre\w*|\bouvr\w+|\bferme\b|\bfermée?s?\b\
+            |\bfermera|\barrive\w*|\bvient\b|\bviendra|\bviennent|\bpasse\b|\bpassera|\bpart\b\
+            |\bpartons|\bpartira|\bdécolle|\brentre\w*|\brevient|\bse réunit|\bnous réunissons\
+            |\bon se (voit|retrouve|réunit)|\bnous (nous )?(voyons|retrouvons)|\bse déroule\w*\
+            |\bnous (?!devons|avons|sommes|vous|vou)\w+ons\b|\bfixée?s?\b|\brenvoyée|\bparution\
+            |\biront\b|\bira\b|\bcomplet\b|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|\bprend fin\
+            |\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best (le|à|programmée?)
+    """,
+    decisions=r"""
+        (décisions?|décidé|conclusion|résolution|accord|résultat|arrêté|validé|(adopté|approuvé\
+            |voté)( à l'unanimité)?)\s*:\s*{what}
+        (?P<what>[^:]{4,100}), (c'est (tranché|décidé|acté|entendu|voté|convenu|adopté|validé)|(adopté\
+            |accepté|approuvé|voté|validé)e?s?|décision (prise|adoptée)|ainsi décidé)
+        ([^,;:]{0,40}\b)?(on|nous|le conseil|le comité|le bureau|l'équipe|l'assemblée|le groupe\
+            |les membres|tous|il)\b (a|avons|ont|est|était|fut)( été| unanimement| finalement| tous\
+            | donc)* (décidé|convenu|acté|voté|approuvé|choisi|opté|arrêté\
+            |retenu) ?(à l'unanimité )?(que |qu'|de |d'|pour |la |le |les )?{what}
+        (il est|a été) (décidé|convenu|acté) (que |de |d'|qu')(?P<what>.+)
+        (on|nous) (reste|restons|garde|gardons) (?P<what>.+)
+        (?P<what>(à partir de|à partir d'|à compter de|à compter d'|à compter du|dès) ?(maintenant\
+            |lundi|janvier|\w+ prochain|\d+ \w+|\w+),? .+)
+    """,
+    facts=r"""
+        \b(numéro|n°|code|mot de passe|wi-?fi|iban|référence|réf|taille|pointure|adresse|téléphone|tél\
+            |compte|identifiant|login|série|digicode|combinaison|plaque|immatriculation|dossier|siret\
+            |relevé|caution|tarif|prix|emplacement|stand|place|salle|porte|bureau|numéro de dossier\
+            |casier)\b[^.!?]{0,40}?(\best\b|\bsont\b|\bporte\b|\s?:|=)\s?[^.!?]*?(\d|"|«|[A-Z]{2})\
+            |\b(clés?|compteur|vanne|disjoncteur|dossiers?|classeur|papiers|double|échelle|outils\
+            |notice|passeport|trousse)\b.{0,30}? (est|sont|se trouve|se trouvent|reste\
+            |restent) .{0,15}?\b(dans|sur|sous|derrière|chez|au|à côté|près)\b\
+            |[^:]{3,30} : clés?\b.*\b(dans|sous|chez)\b|^(propriétaire|fournisseur|contact|médecin\
+            |gardien|gardienne|assurance|notaire)\b.{0,30} ?: |compris dans le prix|(est\
+            |sont) (interdite?s?|pas (autorisée?s?|admis\w*))|peu(t|vent) être (gardé|conservé|retiré)\
+            |valables? jusqu|allergique|garantie? jusqu
+    """,
     places=r"\w+\W+\w+\W+\w+",
-    projects=(
-        (
-            r"\b(?i:projet|initiative|programme|chantier|campagne|opération|action)s?\b(?: "
-            r"[a-zàâçéèêëîïôûü']+){0,4} ?[«“\"] ?(?P<name>[^»”\"]{2,60}?) ?[»”\"]"
-        ),
-        (
-            r"\b(?i:projet|initiative|programme|opération) (?P<name>[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+(?: "
-            r"(?:de |du |des )?[A-ZÀÂÇÉÈÊÎÔÛ0-9][\w’'-]*){0,3})"
-        ),
-    ),
+    projects=r"""
+        \b(projet|initiative|programme|chantier|campagne|opération\
+            |action)s?\b( (?-i:[a-zàâçéèêëîïôûü']+)){0,4} ?[«“"] ?(?P<name>[^»”"]{2,60}?) ?[»”"]
+        \b(projet|initiative|programme|opération) (?P<name>{A}[\w’'-]+( (de |du \
+            |des )?(?-i:[A-ZÀÂÇÉÈÊÎÔÛ0-9])[\w’'-]*){0,3})
+    """,
     begins=either(
         "démarre\\w* commence\\w* débute\\w* lance\\w* lancé\\w* adopté\\w* approuvé\\w* "
         "validé\\w* continue\\w* poursui\\w* se_poursuit accepté\\w* voté\\w* repren\\w* "
         "avance\\w* début nouveau nouvelle retenu\\w* arrive\\w* financé\\w* signé\\w* "
         "travaill\\w* part officiellement reconduit\\w* feu_vert"
     ),
-    comments=(
-        (
-            r"(?i:(?:commentaire|remarque|note|message)(?: de| d'| par)) ?(?P<who>[^:]{1,40}?)"
-            r"\s?:\s*(?P<what>.+)"
-        ),
-        (
-            r"(?i:(?:pour|sur|concernant|à propos de|au sujet de|rapport à|côté) (?:la |le |l'|les "
-            r")?[^:,–]{0,30}(?:tâche|ticket|carte|demande|fiche)[^:,–]{0,60}\s?[:,–-]\s*(?P<what>.+))"
-        ),
-    ),
-    tickets=(
-        r"(?i:(?:#\d+|(?:ticket|demande|incident|anomalie|dossier|bug|signalement|"
-        r"intervention)\b.{0,6}\d))"
-    ),
-    urgent=(
-        r"(?i:\burgente?s?\b|\burgence\b|\bau plus vite\b|\bimmédiatement\b|\btout de suite\b|\bdès "
-        r"que possible\b|\bsans délai\b|\bprioritaire\b|\basap\b|!!)"
-    ),
-    deadlines=r"(?i:échéance|date limite|délai|avant|date|rappel)\b",
-    minutes=(
-        r"(?i:\b(?:compte[- ]rendu|réunion|conseil|comité|présents?|ordre du "
-        r"jour|procès-verbal|pv|point hebdo\w*|hebdo|assemblée|atelier|bureau|"
-        r"association|séance|bilan|syndical|appel avec|entretien avec|équipe)\b)"
-    ),
-    to_do=(
-        r"(?i:^\W*(?:à faire|tâches|actions?|prochaines étapes|reste à faire|ce qui reste|courses|"
-        r"liste de courses|à acheter|à prévoir|à régler|todo|check-?list|pense-bête|avant (?:le|la|"
-        r"les|de) .{2,30}|.*\bqui fait quoi|.* - ce qui reste|.* à faire)\W*$)"
-    ),
-    finished=r"(?i:^\W*(?:faits?|terminés?|déjà fait|réglé|clos)\W*$)",
-    decided=r"(?i:^\W*(?:décisions?)\W*$)",
-    talk=(
-        r"(?i:^\W*(?:ordre du jour|sujets?|idées?|questions?|questions ouvertes|"
-        r"participants|présents|excusés|discussion|un jour|peut-être|envies|"
-        r"ingrédients|menu|résumé|nouvelles|contexte|annulé)\W*$)"
-    ),
+    comments=r"""
+        (commentaire|remarque|note|message)( de| d'| par) ?(?P<who>[^:]{1,40}?)\s?:\s*(?P<what>.+)
+        (pour|sur|concernant|à propos de|au sujet de|rapport à|côté) (la |le |l'\
+            |les )?[^:,–]{0,30}(tâche|ticket|carte|demande|fiche)[^:,–]{0,60}\s?[:,–-]\s*(?P<what>.+)
+    """,
+    tickets=r"#\d+|(ticket|demande|incident|anomalie|dossier|bug|signalement|intervention)\b.{0,6}\d",
+    urgent=r"""
+        \burgente?s?\b|\burgence\b|\bau plus vite\b|\bimmédiatement\b|\btout de suite\b\
+            |\bdès que possible\b|\bsans délai\b|\bprioritaire\b|\basap\b|!!
+    """,
+    deadlines=r"(échéance|date limite|délai|avant|date|rappel)\b",
+    minutes=r"""
+        \b(compte[- ]rendu|réunion|conseil|comité|présents?|ordre du jour|procès-verbal|pv\
+            |point hebdo\w*|hebdo|assemblée|atelier|bureau|association|séance|bilan|syndical|appel avec\
+            |entretien avec|équipe)\b
+    """,
+    to_do=r"""
+        ^\W*(à faire|tâches|actions?|prochaines étapes|reste à faire|ce qui reste|courses\
+            |liste de courses|à acheter|à prévoir|à régler|todo|check-?list|pense-bête|avant (le|la|les\
+            |de) .{2,30}|.*\bqui fait quoi|.* - ce qui reste|.* à faire)\W*$
+    """,
+    finished=r"^\W*(faits?|terminés?|déjà fait|réglé|clos)\W*$",
+    decided=r"^\W*(décisions?)\W*$",
+    talk=r"""
+        ^\W*(ordre du jour|sujets?|idées?|questions?|questions ouvertes|participants|présents|excusés\
+            |discussion|un jour|peut-être|envies|ingrédients|menu|résumé|nouvelles|contexte|annulé)\W*$
+    """,
     rewrites=(
         (
-            (
-                r"(?i:(?:le|la|les|l') ?)?(?P<np>[^,;:]{2,60}?) (?i:doit|doivent|devra|devront|est "
-                r"à|sont à) être (?:\w+ment )?(?P<stem>\w+?)ée?s?(?: .*)?"
-            ),
+            r"((le|la|les|l') ?)?(?P<np>[^,;:]{2,60}?) (doit|doivent|devra|devront|est à|sont à) être "
+            r"(\w+ment )?(?P<stem>\w+?)ée?s?( .*)?",
             r"\g<stem>er \g<np>",
         ),
         (
-            (
-                r"(.+?) (?i:est|sont|sera|seront)? ?(?:fixée?s?|prévue?s?|programmée?s?|confirmée?s?|"
-                r"renvoyée?s?)(?: au| pour| le)?"
-            ),
-            r"\1",
+            r"(?P<np>.+?) (est|sont|sera|seront)? ?(fixée?s?|prévue?s?|programmée?s?|confirmée?s?|"
+            r"renvoyée?s?)( au| pour| le)?",
+            r"\g<np>",
         ),
         (
-            (
-                rf"(?!{_ENDS_IN_RE} )(?P<stem>[a-zàâçéèêëîïôûü]+)(?:e|es|ez|era|erai) "
-                r"(?P<rest>(?:le |la |les |l'|un "
-                r"|une |des |son |sa |ses ).*)"
-            ),
+            r"(?!{ends_in_re} )(?P<stem>{a}+)(e|es|ez|era|erai) "
+            r"(?P<rest>(le |la |les |l'|un |une |des |son |sa |ses ).*)",
             r"\g<stem>er \g<rest>",
         ),
     ),
@@ -523,51 +396,42 @@ FRENCH: Final = Lexicon(
         "objectif question réponse idée urgent important pour sur"
     ),
     anyone=either("tout tous toutes chacun chaque quelqu'un tu vous nous on ils elles"),
-    me=r"(?i:je|j'|nous|on|moi)",
-    articles=r"(?i:(?:le|la|les|un|une|notre) |l')",
+    me="je|j'|nous|on|moi",
+    articles="(le|la|les|un|une|notre) |l'",
     pronoun_subjects="il elle ce c'est cela ça ils elles",
-    goes_on=r"(?i:reste|encore)",
-    spanning=(
-        (
-            r"(?P<who>{name}(?:(?:,| et) {name}){0,3}) (?i:a|ont|s'est|se sont) (?i:accepté|promis|"
-            r"proposé|proposée?s?|engagée?s?|offert|été chargée?s?|été prié\w*|été désignée?s?|portée? "
-            r"volontaire)(?: de| d'| à| pour)? ?(?P<what>{verbs}.+)"
-        ),
-        (
-            r"(?P<np>(?i:les|tous les|toutes les|chaque) [^,;:.!?]{2,40}?) (?i:sont|"
-            r"est) (?i:priée?s?|invitée?s?|tenue?s?|appelée?s?) (?i:de|à|d') ?(?P<what>{verbs}.+)"
-        ),
-        (
-            r"(?i:(?:j'aurais besoin|j'ai besoin|nous avons besoin|on a besoin|il (?:me|nous) (?:faut|"
-            r"faudrait))(?: encore)? (?:de |des |d'|du |que )?(?P<what>\w.+))"
-        ),
-        r"(?i:(?:que|qu') ?(?:chacun|tous|tout le monde|quelqu'un) (?P<what>\w.+))",
-        (
-            r"(?P<what>(?i:le|la|les|l') ?[^,;:.!?]{2,40}? (?i:est|sont) (?i:confiée?s?|"
-            r"attribuée?s?|assurée?s?) (?i:à|par)) (?P<who>{name})"
-        ),
-        r"(?i:rappelle-toi|rappelez-vous|souviens-toi|souvenez-vous) (?i:de |d')(?P<what>\w.+)",
-        r"(?i:j'ai promis (?:à \w+ )?(?:de |d')(?P<what>\w.+))",
-        r"(?i:(?:action|à faire|todo|tâche)\s*:\s*)(?P<who>{name}) (?P<what>\w.+)",
-        r"(?i:responsable (?:de |du |des |de la )?(?P<what>[^:]{2,40})\s?: ?)(?P<who>{name})",
-    ),
-    addressed=(
-        rf"(?P<what>{_FUTURE}\b .+)",
-        r"(?i:(?:tu|vous)(?: t'| te| vous| nous)? ?(?P<what>(?!es |êtes|as |avez|sais|savez)\w.+))",
-    ),
-    gapped=(r"(?P<who>{name}) (?P<what>(?i:du|de la|des|de l'|d') ?[^,;:.!?]+)\W*$",),
-    finite=_FUTURE,
+    goes_on="reste|encore",
+    spanning=r"""
+        {names} (a|ont|s'est|se sont) (accepté|promis|proposé|proposée?s?|engagée?s?|offert\
+            |été chargée?s?|été prié\w*|été désignée?s?|portée? volontaire)( de| d'| à\
+            | pour)? ?(?P<what>{verbs}.+)
+        (?P<np>(les|tous les|toutes les|chaque) [^,;:.!?]{2,40}?) (sont|est) (priée?s?|invitée?s?\
+            |tenue?s?|appelée?s?) (de|à|d') ?(?P<what>{verbs}.+)
+        (j'aurais besoin|j'ai besoin|nous avons besoin|on a besoin|il (me|nous) (faut\
+            |faudrait))( encore)? (de |des |d'|du |que )?{what}
+        (que|qu') ?(chacun|tous|tout le monde|quelqu'un) {what}
+        (?P<what>(le|la|les|l') ?[^,;:.!?]{2,40}? (est|sont) (confiée?s?|attribuée?s?|assurée?s?) (à\
+            |par)) {who}
+        (rappelle-toi|rappelez-vous|souviens-toi|souvenez-vous) (de |d'){what}
+        j'ai promis (à \w+ )?(de |d'){what}
+        (action|à faire|todo|tâche)\s*:\s*{who} {what}
+        responsable (de |du |des |de la )?(?P<what>[^:]{2,40})\s?: ?{who}
+    """,
+    addressed=r"""
+        (?P<what>{future}\b .+)
+        (tu|vous)( t'| te| vous| nous)? ?(?P<what>(?!es |êtes|as |avez|sais|savez)\w.+)
+    """,
+    gapped=r"{who} (?P<what>(du|de la|des|de l'|d') ?[^,;:.!?]+)\W*$",
+    finite="{future}",
     base_endings=(("era", "er"), ("ira", "ir"), ("dra", "dre"), ("ttra", "ttre")),
-    pronouns=(
-        r"(?i:(?:s'en (?:occupe|charge|occupera|chargera)|(?:me |m'en |m')?(?:en "
-        r")?(?:occupe|charge)\b|(?:le|la|les|l') ?{verbs}$|(?:faire|fait)$).{0,30}$)"
-    ),
-    edges=(
-        r"(?i:\b(?:avant|d'ici|pour|à|en|vers|jusqu'à)? ?(?:la |le )?(?:fin|"
-        r"début|milieu) (?:de |du |d'|de la |de l')(?:ce |cette |la |le |l')?(?:semaine|"
-        r"mois|année|trimestre|janvier|février|mars|avril|mai|juin|juillet|août|"
-        r"septembre|octobre|novembre|décembre)(?: prochaine?)?)"
-    ),
+    pronouns=r"""
+        (s'en (occupe|charge|occupera|chargera)|(me |m'en |m')?(en )?(occupe|charge)\b|(le|la|les\
+            |l') ?{verbs}$|(faire|fait)$).{0,30}$
+    """,
+    edges=r"""
+        \b(avant|d'ici|pour|à|en|vers|jusqu'à)? ?(la |le )?(fin|début|milieu) (de |du |d'|de la \
+            |de l')(ce |cette |la |le |l')?(semaine|mois|année|trimestre|janvier|février|mars|avril|mai\
+            |juin|juillet|août|septembre|octobre|novembre|décembre)( prochaine?)?
+    """,
     dated=either(
         "aujourd'hui demain après-demain lundi mardi mercredi jeudi vendredi samedi dimanche "
         "week-?end janvier février mars avril mai juin juillet août septembre octobre novembre "
