@@ -66,7 +66,6 @@ _VARIANTS: Final = """
 
 CHINESE: Final = Lexicon(
     code="zh",
-    is_in_rows=True,
     common=("的 了 在 是 我 有 和 就 不 人 都 一 个 上 也 很 到 说 要 去 你 会 着 没有 看 好 自己 这"),
     no_names=(
         "请 我 你 您 他 她 它 我们 你们 他们 大家 各位 这 那 谁 什么 哪 怎么 为什么 今天 明天 后天 "

@@ -70,7 +70,6 @@ def _order(match: re.Match[str]) -> str:
 
 ENGLISH: Final = Lexicon(
     code="en",
-    is_in_rows=True,
     common=(
         "monday tuesday wednesday thursday friday saturday sunday tomorrow today need needs must "
         "should could let's get got do does did has or how all some any more up out the and is are "

@@ -48,7 +48,6 @@ _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 
 FRENCH: Final = Lexicon(
     code="fr",
-    is_in_rows=True,
     letters=r"[éèêàçùûîôœ]|(tion|ment|eux|ez|aient|ons)\b|\b([ldsnjmtc]|qu)'(?=\w)",
     common=(
         "lundi mardi mercredi jeudi vendredi samedi dimanche demain avant après peux peut pouvez "

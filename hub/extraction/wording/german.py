@@ -76,7 +76,6 @@ def _order(match: re.Match[str]) -> str:
 
 GERMAN: Final = Lexicon(
     code="de",
-    is_in_rows=True,
     letters=r"[äöüß]|(ung|ungen|lich|isch|sch|icht)\b",
     common=(
         "montag dienstag mittwoch donnerstag freitag samstag sonntag heute kannst könnt könnte "

@@ -42,8 +42,8 @@ class Lexicon:
         no_names: words that are no names, although they often have a capital letter.
         variants: pairs of characters, of which the first counts as the second.
         code: ISO 639 code.
-        is_in_rows: whether patterns are written one a line; else they are plain regular expressions.
         name: a person's name.
+        parts: parts of patterns, written in them as ``{part}``.
         verbs: verbs of work, in the form of requests and of lists; *present*: in the present tense.
         inserted: words that may interrupt a clause, and are passed over.
         fillers: words without a meaning for the work, at any place of a clause.
@@ -97,7 +97,6 @@ class Lexicon:
     no_names: str
     name: str
     verbs: str
-    is_in_rows: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
     letters: str = _NEVER
     variants: str = ""
@@ -106,13 +105,13 @@ class Lexicon:
     fillers: str = _NEVER
     leads: str = _NEVER
     joints: str = _NEVER
-    requests: str | Sequence[str] = _NEVER
-    duties: str | Sequence[str] = _NEVER
-    reports: str | Sequence[str] = _NEVER
-    listed: str | Sequence[str] = _NEVER
-    spanning: str | Sequence[str] = _NEVER
-    addressed: str | Sequence[str] = _NEVER
-    gapped: str | Sequence[str] = _NEVER
+    requests: str = _NEVER
+    duties: str = _NEVER
+    reports: str = _NEVER
+    listed: str = _NEVER
+    spanning: str = _NEVER
+    addressed: str = _NEVER
+    gapped: str = _NEVER
     more: str = _NEVER
     settled: str = _NEVER
     past: str = _NEVER
@@ -128,19 +127,19 @@ class Lexicon:
     questions: str = _NEVER
     tales: str = _NEVER
     metadata: str = _NEVER
-    asks: str | Sequence[str] = _NEVER
+    asks: str = _NEVER
     answers: str = _NEVER
     events: str = _NEVER
     happens: str = _NEVER
     articles: str = _NEVER
     pronoun_subjects: str = ""
-    decisions: str | Sequence[str] = _NEVER
+    decisions: str = _NEVER
     facts: str = _NEVER
     places: str = _NEVER
-    values: str | Sequence[str] = _NEVER
-    projects: str | Sequence[str] = _NEVER
+    values: str = _NEVER
+    projects: str = _NEVER
     begins: str = _NEVER
-    comments: str | Sequence[str] = _NEVER
+    comments: str = _NEVER
     tickets: str = _NEVER
     threads: str = _NEVER
     urgent: str = _NEVER
@@ -186,9 +185,7 @@ class Lexicon:
         """Return the compiled patterns of an attribute."""
         found: Patterns | None = self.__dict__.get(f"_{attribute}")
         if found is None:
-            written: str | Sequence[str] = getattr(self, attribute)
-            rows = _rows(written) if isinstance(written, str) else written
-            found = self.__dict__[f"_{attribute}"] = [*map(self._compiled, rows)]
+            found = self.__dict__[f"_{attribute}"] = [*map(self._compiled, _rows(getattr(self, attribute)))]
         return found
 
     def has(self, attribute: str, text: str) -> bool:
@@ -224,9 +221,7 @@ class Lexicon:
 
     def _compiled(self, pattern: str) -> re.Pattern[str]:
         while _PLACE.search(pattern):
-            pattern = _PLACE.sub(lambda place: f"(?:{self._part(place[1])})", pattern)
-        if not self.is_in_rows:
-            return re.compile(pattern)
+            pattern = _PLACE.sub(lambda place: f"({self._part(place[1])})", pattern)
         pattern = _GROUP.sub(lambda sign: "(?:" if sign.group() == "(" else sign.group(), pattern)
         return re.compile(pattern, re.IGNORECASE)
 

@@ -73,7 +73,6 @@ _NP: Final = r"[^\s,;:.!?()¿¡][^,;:!?()¿¡]{0,60}?"
 
 SPANISH: Final = Lexicon(
     code="es",
-    is_in_rows=True,
     letters=r"[ñ¿¡áíóú]|(ción|mente|amos|emos|ando|iendo|adas?|ados?)\b",
     common=(
         "tiene tienen tienes tengo tenemos puedes puede podrías pueden hay antes después mañana "
