@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
+import anyio.to_thread
 from pydantic import ValidationError
 
 from hub.accounts.grants import AccountConfig, Granted, Grants
@@ -13,10 +14,11 @@ from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Auth, Connector, Context, Inbox, Posted
 from hub.connectors.failures import (
+    NEEDS_A_PERSON,
     ConnectorFailure,
-    KeyElsewhere,
+    Elsewhere,
+    FileUnusable,
     Misconfigured,
-    PermissionMissing,
     SignInNeeded,
 )
 from hub.log import Channel
@@ -27,8 +29,6 @@ from storage.runs import excerpts, posted
 from storage.store import Connection, Store
 
 __all__ = ["AccountConfig", "Accounts"]
-
-NEEDS_A_PERSON: Final = (SignInNeeded, PermissionMissing, Misconfigured)
 
 log = Channel(__name__)
 
@@ -164,9 +164,25 @@ class Accounts:
         self.on_change(row)
         return True
 
+    async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
+        """Return the failure, as Elsewhere if a file is unusable here that another node may have."""
+        if isinstance(failure, FileUnusable) and await self.book.has_others():
+            return Elsewhere(f"node {self.keys.node_id}: {failure}")
+        return failure
+
+    async def unusable_files(self) -> dict[str, str]:
+        """Return why this node cannot use files that settings of connectors name, by connector."""
+
+        def find() -> dict[str, str]:
+            found = {name: config.settings.problem_of_files() for name, config in self._configs.items()}
+            return {name: problem for name, problem in sorted(found.items()) if problem is not None}
+
+        return await anyio.to_thread.run_sync(find)
+
     async def test_failed(self, connector_id: str, failure: ConnectorFailure) -> None:
         """Record why a test of the connector failed; its runs wait if a person has to act first."""
-        if isinstance(failure, KeyElsewhere):  # another node can read it
+        failure = await self.judged(failure)
+        if isinstance(failure, Elsewhere):  # another node can read it
             return
         if isinstance(failure, NEEDS_A_PERSON):
             await self.refused(connector_id, failure)

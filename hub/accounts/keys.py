@@ -158,7 +158,7 @@ class KeyStore:
     ) -> None:
         self._file = state / FILE
         self._node_file = state / NODE_FILE
-        self._node_id = node_id
+        self.node_id = node_id
         self._chance = chance
         folder = environ.get("CREDENTIALS_DIRECTORY", "")
         self._handed = Path(folder) / CREDENTIAL if folder else None
@@ -182,7 +182,7 @@ class KeyStore:
         if not self.is_ours:
             return f"add its line in {FILE} of another node to {self.place}"
         try:
-            return f"at a node that has it: hub keys share {self._node_id} {self.code()}"
+            return f"at a node that has it: hub keys share {self.node_id} {self.code()}"
         except (OSError, BadKeys) as error:
             return f"{self._node_file} cannot be used: {error}"
 

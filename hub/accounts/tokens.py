@@ -20,7 +20,7 @@ from hub.accounts.keys import KeyMissing, KeyStore, NotOpened
 from hub.clock import Chance, Clock, epoch_ms
 from hub.connectors.failures import (
     ConnectorFailure,
-    KeyElsewhere,
+    Elsewhere,
     Misconfigured,
     SignInNeeded,
     Unavailable,
@@ -127,7 +127,7 @@ class TokenBook:
 
         Raises:
             SignInNeeded: it cannot be opened.
-            KeyElsewhere: this node lacks the key of it, and another node may have the key.
+            Elsewhere: this node lacks the key of it, and another node may have the key.
         """
         ring = await self._keys.ring()
         id = row.connector_id
@@ -135,7 +135,7 @@ class TokenBook:
             return ring.open(row.sealed, SealedTokens, row=id, owner=id, key_id=row.key_id)
         except NotOpened as error:
             if isinstance(error, KeyMissing) and await self.has_others():
-                raise KeyElsewhere(self._keys.missing(error.key_id)) from error
+                raise Elsewhere(self._keys.missing(error.key_id)) from error
             raise SignInNeeded(str(error), version=row.version) from error
 
     async def has_others(self) -> bool:

@@ -107,6 +107,7 @@ def watch_for_issues(
         partial(external.check_gateway_agents, store, lambda: in_use.current.coordination.reply_url),
     )
     add("keys", partial(external.check_keys, accounts))
+    add("files of connectors", partial(external.check_files, store, accounts))
     add("connectors", partial(external.check_connectors, store, accounts.way_in))
     add("models", partial(external.check_circuits, models_in_use.breakers))
     add("runs that wait for models", partial(external.check_waiting_runs, store, away))

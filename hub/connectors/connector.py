@@ -135,6 +135,10 @@ class ProviderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def problem_of_files(self) -> str | None:
+        """Return why this node cannot use a file that the settings name, or None."""
+        return None
+
 
 class Address(msgspec.Struct, frozen=True):
     """Mail address with the owner's name. *email* is in lower case."""

@@ -5,7 +5,7 @@ retry. The message is for a person, and contains neither secrets nor mail conten
 """
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from protocol.errors import ErrorCode, HubError
 
@@ -42,6 +42,10 @@ class Misconfigured(ConnectorFailure):
     code = ErrorCode.BAD_CONNECTOR
 
 
+class FileUnusable(Misconfigured):
+    """File that the settings name and this node cannot use; another node may have it."""
+
+
 class ProviderBusy(ConnectorFailure):
     """Wait requested by the provider that is too long for a run.
 
@@ -74,8 +78,11 @@ class Unavailable(ConnectorFailure):
     code = ErrorCode.PROVIDER_UNAVAILABLE
 
 
-class KeyElsewhere(Unavailable):
-    """Sign-in that is sealed by a key that only another node has: that node can read the connector."""
+class Elsewhere(Unavailable):
+    """Key or file that this node lacks and another node may have: that node can read the connector."""
+
+
+NEEDS_A_PERSON: Final = (SignInNeeded, PermissionMissing, Misconfigured)
 
 
 class MessageUnreadable(ConnectorFailure):

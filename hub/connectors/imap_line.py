@@ -22,6 +22,7 @@ from hub.connectors.authentication import GOOGLE, MICROSOFT
 from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, Words
 from hub.connectors.failures import (
     ConnectorFailure,
+    FileUnusable,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
@@ -154,6 +155,20 @@ class ImapSettings(ProviderSettings):
             OSError: *ca_file* does not exist, or contains no certificates.
         """
         return ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+
+    def problem_of_files(self) -> str | None:
+        """Return why this node cannot use *ca_file*, or None."""
+        if self.ca_file is None:
+            return None
+        try:
+            self.trust()
+        except OSError as error:
+            return self.cannot_trust(error)
+        return None
+
+    def cannot_trust(self, error: OSError) -> str:
+        """Describe an error of ``trust``."""
+        return f"ca_file {self.ca_file} cannot be used here: {error.strerror or type(error).__name__}"
 
 
 class ImapFilter(Filter):
@@ -448,8 +463,7 @@ class Line:
         except (Lost, TimeoutError) as error:
             raise Unavailable(f"{settings.host}: {_why(error)}") from error
         except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise Misconfigured(f"ca_file {settings.ca_file} cannot be used here: {why}") from error
+            raise FileUnusable(settings.cannot_trust(error)) from error
         finally:
             given_up.set()
 

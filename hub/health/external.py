@@ -176,6 +176,25 @@ async def check_keys(accounts: Accounts, now: datetime) -> Iterable[Finding]:
     return [error("keys.missing", f"{explanation}; their connectors cannot be read here", fix=fix)]
 
 
+async def check_files(store: Store, accounts: Accounts, now: datetime) -> Iterable[Finding]:
+    """Find files that settings of connectors name and this node cannot use."""
+    problems = await accounts.unusable_files()
+    if not problems:
+        return []
+    node = accounts.keys.node_id
+    return [
+        error(
+            "connector.file",
+            f"connector {row.name} cannot be read at node {node}: {problems[row.name]}",
+            fix=f"put the file there, or correct its path; then hub connectors test {row.name}",
+            subject=row.name,
+            user_id=row.user_id,
+        )
+        for row in await store.read(connectors.list_connectors)
+        if row.name in problems and row.state == "ok"
+    ]
+
+
 def _about_connector(
     row: ConnectorRow, grant: GrantAge | None, now: int, *, is_granted: bool
 ) -> Iterator[Finding]:

@@ -27,14 +27,12 @@ from hub.agents.prompts import BadPrompt
 from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
 from hub.connectors.connector import Connector, Message, Page, Unread, why_left_out
 from hub.connectors.failures import (
+    NEEDS_A_PERSON,
     ConnectorFailure,
     CursorLost,
-    KeyElsewhere,
-    Misconfigured,
-    PermissionMissing,
+    Elsewhere,
     ProviderBusy,
     QuotaSpent,
-    SignInNeeded,
     Unavailable,
 )
 from hub.document import Document
@@ -89,6 +87,10 @@ class Desk(Protocol):
         """Hold the connector's runs until a person acts. Return True for the first report."""
         ...
 
+    async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
+        """Return the failure, as Elsewhere if another node may read the connector."""
+        ...
+
 
 class MailboxVisits:
     """Reader of connectors for runs."""
@@ -134,7 +136,7 @@ class MailboxVisits:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
                     await connector.aclose()
         except ConnectorFailure as failure:
-            return await self._ending(row, failure)
+            return await self._ending(row, await self._desk.judged(failure))
         if interrupt.event is None:
             at = self.at()
             await self._store.write(connectors.note_success, row.id, at=at)
@@ -243,10 +245,10 @@ class MailboxVisits:
         """Return the ending of a run whose connector failed; the run is queued again or paused."""
         log.warning("connector.failed", connector=row.name, code=failure.code, detail=str(failure))
         problem = f"connector {row.name}: {failure}"
+        if isinstance(failure, NEEDS_A_PERSON):
+            await self._desk.refused(row.id, failure)
+            return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=0.0)
         match failure:
-            case SignInNeeded() | PermissionMissing() | Misconfigured():
-                await self._desk.refused(row.id, failure)
-                return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=0.0)
             case ProviderBusy():
                 wait_s = None
                 if failure.retry_at is not None:
@@ -256,7 +258,7 @@ class MailboxVisits:
             case QuotaSpent():
                 spent = ModelExhausted(problem, reason="billing")
                 return Ending(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
-            case KeyElsewhere():  # the connector works, so the runs of other nodes do not wait
+            case Elsewhere():  # other nodes can read it, so their runs do not wait
                 wait_s = ELSEWHERE_S * self._chance.uniform(0.5, 1.0)
                 return Ending(event=RunEvent.SENT_BACK, reason=problem, error=problem, wait_s=wait_s)
             case _:
@@ -618,10 +620,11 @@ class Watching:
                 began = self._clock.monotonic()
                 try:
                     await self._follow(agent, row)
-                except (SignInNeeded, PermissionMissing, Misconfigured) as failure:
-                    await self._desk.refused(row.id, failure)
-                    break
-                except ConnectorFailure as failure:
+                except ConnectorFailure as caught:
+                    failure = await self._desk.judged(caught)
+                    if isinstance(failure, NEEDS_A_PERSON):
+                        await self._desk.refused(row.id, failure)
+                        break
                     log.info("connector.not_watched", connector=row.name, code=failure.code)
                     failures = 0 if self._clock.monotonic() - began >= STEADY_S else failures
                     await self._clock.sleep(AGAIN.delay(failures, self._chance.uniform(0.5, 1.0)))

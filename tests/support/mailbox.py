@@ -18,7 +18,7 @@ from hub.connectors.connector import (
     ProviderSettings,
     Unread,
 )
-from hub.connectors.failures import ConnectorFailure, CursorLost
+from hub.connectors.failures import ConnectorFailure, CursorLost, Elsewhere, FileUnusable
 from hub.document import Document
 
 
@@ -129,12 +129,16 @@ class ListDesk:
         self.refusals: list[ConnectorFailure] = []
         self.failures: list[ConnectorFailure] = []
         self.moved: Any = None
+        self.has_others = False
 
     async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
         if self.failures:
             raise self.failures.pop(0)
         self.mailbox.opened += 1
         return ListedMailbox(self.mailbox, Filter.model_validate(dict(filter)), self.clock)
+
+    async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
+        return Elsewhere(str(failure)) if isinstance(failure, FileUnusable) and self.has_others else failure
 
     async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
         self.refusals.append(failure)

@@ -11,11 +11,21 @@ from starlette.responses import JSONResponse, Response
 
 from hub.accounts import tokens
 from hub.accounts.desk import Accounts
+from hub.accounts.grants import AccountConfig
 from hub.accounts.keys import FILE, BadKeys
 from hub.accounts.sharing import KeySharing
 from hub.clock import SystemClock
-from hub.connectors.failures import KeyElsewhere, Misconfigured, PermissionMissing, SignInNeeded, Unavailable
-from hub.health.external import check_keys
+from hub.connectors.failures import (
+    Elsewhere,
+    FileUnusable,
+    Misconfigured,
+    PermissionMissing,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.connectors.imap import Imap
+from hub.connectors.imap_line import ImapSettings
+from hub.health.external import check_files, check_keys
 from protocol.ids import BootId, NodeId
 from storage.connectors import credentials
 from storage.devices import nodes
@@ -331,7 +341,7 @@ async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_
         ((issue,), none) = await check_keys(west, b.clock.now()), await check_keys(b.accounts, b.clock.now())
         assert (rows, list(none), issue.id) == (1, [], "keys.missing")
         lacks = f"lacks the key {key_id}: at a node that has it: hub keys share NODE {west.keys.code()}"
-        with pytest.raises(KeyElsewhere, match=lacks) as refused:
+        with pytest.raises(Elsewhere, match=lacks) as refused:
             await b.token(west)
         assert not await west.refused(ID, refused.value)
         for attempt in (b.signing(west).begin(ID, actor="me"), west.rotate()):
@@ -348,6 +358,36 @@ async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_
         assert (await west.missing_keys(), await b.token(west)) == ({}, token)
         assert (await west.keys.ring()).newest.id == key_id, "both seal with the same key"
         assert list(await check_keys(west, b.clock.now())) == []
+
+
+async def test_a_node_without_a_file_of_the_settings_leaves_the_mailbox_to_the_node_that_has_it(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as b:
+        await b.signed_in()
+        settings = ImapSettings(host="localhost", username="anna", ca_file=tmp_path / "ca.pem")
+        west = b.process("process-2")
+        west.apply(
+            [AccountConfig(name="work", provider="imap", kind=Imap, settings=settings, secret=lambda: "-")]
+        )
+        await _lives(b, "process-1", "process-2")
+        opened = await west.open(ID, {})
+        with pytest.raises(FileUnusable) as refused:
+            await opened.check()
+        left = await west.judged(refused.value)
+        assert isinstance(left, Elsewhere)
+        lacks = f"ca_file {settings.ca_file} cannot be used here: No such file or directory"
+        assert str(left) == f"node NODE: {lacks}"
+        await west.test_failed(ID, refused.value)
+        assert await b.state_of() == "ok"
+        (issue,) = await check_files(b.store, west, b.clock.now())
+        assert (issue.id, issue.subject, lacks in issue.explanation) == ("connector.file", "work", True)
+        assert list(await check_files(b.store, b.accounts, b.clock.now())) == []
+
+        ended = "UPDATE leases SET expires_at = 0 WHERE holder_boot_id = 'process-1'"
+        await b.store.write(lambda c: c.exec_driver_sql(ended).rowcount)
+        await west.test_failed(ID, refused.value)
+        assert await b.state_of() == "blocked", "no other node may have the file"
 
 
 async def test_where_no_other_node_lives_a_lost_key_asks_for_another_sign_in(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """IMAP against a real server: what is listed, what is read, and what is left as it was."""
 
 import re
+import shutil
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -13,7 +14,7 @@ import pytest
 
 from hub.clock import SystemClock
 from hub.connectors.connector import Unread
-from hub.connectors.failures import Misconfigured, SignInNeeded
+from hub.connectors.failures import FileUnusable, Misconfigured, SignInNeeded
 from hub.connectors.imap_line import ImapFilter
 from hub.document import Document
 from tests.hub.connectors.imap_rig import (
@@ -347,10 +348,14 @@ async def test_a_missing_file_of_certificates_is_named(dovecot: Dovecot, tmp_pat
     settings = settings_of(
         dovecot, dovecot.fresh_user(), port=dovecot.tls_port, tls="implicit", ca_file=missing
     )
-    with pytest.raises(
-        Misconfigured, match=f"ca_file {re.escape(str(missing))} cannot be used here: No such file"
-    ):
+    lacks = f"ca_file {missing} cannot be used here: No such file or directory"
+    with pytest.raises(FileUnusable, match=re.escape(lacks)):
         await imap(settings).check()
+    assert settings.problem_of_files() == lacks
+    missing.write_text("nothing")
+    assert "cannot be used here" in (settings.problem_of_files() or "")
+    shutil.copy(dovecot.certificate, missing)
+    assert settings.problem_of_files() is None
 
 
 async def test_a_wrong_password_requires_a_new_sign_in_and_is_not_shown(dovecot: Dovecot) -> None:

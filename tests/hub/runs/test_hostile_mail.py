@@ -43,6 +43,9 @@ class ImapDesk:
     async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
         return imap(self._settings)
 
+    async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
+        return failure
+
     async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
         raise failure
 

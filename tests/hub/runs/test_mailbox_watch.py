@@ -9,7 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from hub.connectors.connector import Connector
-from hub.connectors.failures import ConnectorFailure, SignInNeeded, Unavailable
+from hub.connectors.failures import ConnectorFailure, FileUnusable, SignInNeeded, Unavailable
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.runs.leases import is_share_of
@@ -186,6 +186,17 @@ async def test_a_refused_connector_is_reported_and_not_used_until_it_works(store
         await store.write(connectors.allow_connector, "work-id", at=3)
         await place.listens(1)
     assert place.desk.refusals == [refused]
+
+
+async def test_a_node_that_lacks_a_file_of_the_settings_tries_again_and_blocks_no_mailbox(
+    store: Store,
+) -> None:
+    place = await place_over(store)
+    place.desk.has_others = True
+    place.desk.failures.append(FileUnusable("there is no file"))
+    async with watched(place):
+        await place.listens(1)
+    assert place.desk.refusals == []
 
 
 async def test_a_connection_that_breaks_is_opened_again_after_a_while_and_what_came_is_read(

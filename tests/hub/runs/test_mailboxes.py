@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from hub.clock import epoch_ms
 from hub.connectors.connector import Address
 from hub.connectors.failures import (
-    KeyElsewhere,
+    ConnectorFailure,
+    Elsewhere,
+    FileUnusable,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
@@ -273,11 +275,13 @@ async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_
     assert (row.failures, row.retry_at, row.detail) == (0, None, None)
 
 
-async def test_a_run_whose_sign_in_only_another_node_can_open_is_soon_ready_for_it(
-    bench: Bench, mailbox: Mailbox
+@pytest.mark.parametrize("failure", [Elsewhere("the key is elsewhere"), FileUnusable("there is no file")])
+async def test_a_run_that_only_another_node_can_execute_is_soon_ready_for_it(
+    bench: Bench, mailbox: Mailbox, failure: ConnectorFailure
 ) -> None:
+    desk_of(bench).has_others = True
     mailbox.add("t1")
-    mailbox.failures[0] = [KeyElsewhere("the key is elsewhere")] * 8
+    mailbox.failures[0] = [failure] * 8
     bench.connect()
     for _ in range(8):
         began = epoch_ms(bench.clock.now())
