@@ -48,7 +48,7 @@ def read(text: str) -> KeyId:
     letters = "".join(text.split()).replace("-", "").upper().translate(_MISREAD)
     step = _CHECKED + 1
     if len(letters) != _ID_LENGTH // _CHECKED * step or not set(letters) <= set(_ALPHABET):
-        raise ValueError("the id of a key has eight groups of seven letters and digits")
+        raise ValueError("expected eight groups of seven letters and digits")
     parts = [letters[start : start + step] for start in range(0, len(letters), step)]
     for number, part in enumerate(parts):
         if _check_character(part[:-1]) != part[-1]:

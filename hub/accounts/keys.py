@@ -13,7 +13,7 @@ A file changed by another process is read again.
 import fcntl
 import os
 import tempfile
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -28,7 +28,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from hub.clock import Chance
+from protocol import keys as spelling
 from protocol.errors import ErrorCode, HubError
+from protocol.ids import KeyId
 
 FILE: Final = "keys/credentials.keys"  # in the state folder
 NODE_FILE: Final = "keys/node.key"  # opens what other nodes seal for this one
@@ -52,6 +54,13 @@ class BadKeys(HubError):
 
     code = ErrorCode.FORBIDDEN
     hint = "'hub keys ls' lists the keys there are, and what each seals"
+
+
+class MistypedCode(BadKeys):
+    """The code is none of a node; the message says where it is mistyped."""
+
+    code = ErrorCode.BAD_PARAMS
+    hint = "copy it again: 'hub keys ls' at the node shows it"
 
 
 class NotOpened(HubError):
@@ -189,25 +198,28 @@ class KeyStore:
     def code(self) -> str:
         """Return the public half of the key that opens what other nodes seal for this one.
 
-        Who has it can seal keys for this node: it is shown to people, and never written to the database.
+        It is spelled like the id of a key, with characters that show where it is mistyped. Who has it can
+        seal keys for this node: it is shown to people, and never written to the database.
 
         Raises:
             BadKeys: the file is broken.
             OSError: it cannot be read or created.
         """
-        return encoded(self._node_key().public_key().public_bytes_raw())
+        public = self._node_key().public_key().public_bytes_raw()
+        return spelling.shown(KeyId(b32encode(public).rstrip(b"=").decode()))
 
     def seal_for(self, node_id: str, code: str) -> bytes:
         """Seal all keys for the node with this code.
 
         Raises:
-            BadKeys: *code* is none of a node, or the keys cannot be read.
+            MistypedCode: *code* is none of a node.
+            BadKeys: the keys cannot be read.
         """
         lines = "".join(f"{key.id} {encoded(key.secret)}\n" for key in self.ring_now().keys)
         try:
-            public = X25519PublicKey.from_public_bytes(_decoded(code))
-        except ValueError:
-            raise BadKeys("this is not the code of a node; 'hub keys ls' at the node shows it") from None
+            public = X25519PublicKey.from_public_bytes(b32decode(spelling.read(code) + "===="))
+        except ValueError as error:
+            raise MistypedCode(f"this is not the code of a node: {error}") from None
         return _SUITE.encrypt(lines.encode("ascii"), public, info=_purpose(node_id))
 
     def accept(self, node_id: str, sealed: bytes) -> None:

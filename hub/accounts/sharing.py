@@ -42,7 +42,8 @@ class KeySharing:
 
         Raises:
             UnknownNode: there is none, or several.
-            BadKeys: it is this node, *code* is none of a node, or the keys cannot be read.
+            MistypedCode: *code* is none of a node.
+            BadKeys: it is this node, or the keys cannot be read.
         """
         node = await self._store.read(nodes.node_called, called)
         if node.id == self._node_id:

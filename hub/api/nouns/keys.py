@@ -47,7 +47,8 @@ class KeyShare(View):
 
     node: Annotated[str, Meta(min_length=1, max_length=300)]
     code: Annotated[
-        str, Meta(pattern=r"^[\w-]{43}$(?!\n)", examples=["wQ0fK1Yd9ZcVhXnR2uTm5sLbA7eGi3oPjC8kD6xN4Hs"])
+        str,
+        Meta(max_length=100, examples=["HC2OMUX-EJWT7EY-NYNTYTA-4JYTMVZ-IKJI5G2-B7VYDBL-TF6FREJ-AIH7JA2"]),
     ]
 
 

@@ -34,7 +34,9 @@ async def test_a_node_takes_the_keys_that_another_one_seals_for_its_code(
             assert (east.folder / FILE).read_text().split()[-1] in (west.folder / FILE).read_text()
             assert await west.store.read(nodes.given_keys, WEST) is None
 
-            await client.post("/v1/keys/share", json={"node": "node-west", "code": "A" * 42 + "E"})
+            await client.post(
+                "/v1/keys/share", json={"node": "node-west", "code": east.noun(Keys)._accounts.keys.code()}
+            )
             await there._sharing.take()
             events = await east.store.read(audit.list_entries, limit=4, event="keys.")
             told = [(one.event, one.outcome) for one in events]
@@ -48,5 +50,6 @@ async def test_a_node_takes_the_keys_that_another_one_seals_for_its_code(
                 ({"node": "node-east", "code": code}, 403),
                 ({"node": "node-north", "code": code}, 404),
                 ({"node": "node-west", "code": "short"}, 422),
+                ({"node": "node-west", "code": "-".join(reversed(code.split("-")))}, 422),
             ):
                 assert (await client.post("/v1/keys/share", json=body)).status_code == status
