@@ -6,8 +6,10 @@ paragraph ("[14:22] Anna: ..."). Only the layout counts. Pure functions.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
+
+from hub.extraction.wording.names import is_person, names_in
 
 Place = tuple[int, int]
 
@@ -24,6 +26,7 @@ _SPEAKER: Final = re.compile(
     r"(?:[\[(<]?\d[\d\s:./,T+\u202fAPMZapmz-]{2,30}[\])>]?(?:[ \t]*[-\u2013])?[ \t]*)?"
     r"(?:\*\*)?[^\W\d_](?:[^\W_]|[ .'\u2019-]){0,40}(?:[ \t]?\([^()\r\n]{1,40}\))?[:\uff1a](?:\*\*)?(?=\s)"
 )
+_LEAST_KNOWN: Final = 2  # names beside which an unknown one is a name, too
 _DEEPER: Final = 1_000.0  # columns: a quotation is deeper than any indented line around it
 _BEFORE: Final = 0.5  # of a column: a line above a list encloses items of the same indentation
 
@@ -35,6 +38,47 @@ class _Enclosing(NamedTuple):
     quotes: int
     start: int
     end: int
+
+
+class People(NamedTuple):
+    """People that lines above others name. *labels*: the places of the names in these lines."""
+
+    by_place: dict[int, list[str]]
+    labels: frozenset[int]
+
+
+def people_above(text: str, start: int, places: Iterable[int], headings: Sequence[str] = ()) -> People:
+    """Return the people of each place: of the nearest line above it that is a name, or of its heading.
+
+    A line may be a name that is not known, if most such lines are known names.
+
+    Args:
+        places: places in ascending order, in or below the line at *start*.
+    """
+    outline = Outline(text, start=start)
+    above = {place: [one for one in outline.above(place) if _is_whole_line(text, one)] for place in places}
+    lines = {line for found in above.values() for line in found}
+    names = {line: found for line in lines if (found := names_in(text[slice(*line)]))}
+    known = {line for line, found in names.items() if all(map(is_person, found))}
+    if len(known) < _LEAST_KNOWN or 3 * len(known) < 2 * len(names):
+        names = {line: names[line] for line in known}
+    others = known_people(headings[-1]) if headings else []
+    by_place = {
+        place: next((names[line] for line in reversed(found) if line in names), others)
+        for place, found in above.items()
+    }
+    return People(by_place, frozenset(text.find(found[0], line[0]) for line, found in names.items()))
+
+
+def known_people(label: str) -> list[str]:
+    """Return the people of whose names a label consists, if all are known."""
+    names = names_in(label)
+    return names if all(map(is_person, names)) else []
+
+
+def _is_whole_line(text: str, line: Place) -> bool:
+    """Return False for the name at the start of a paragraph, whose line goes on."""
+    return not text[line[1] : line[1] + 1].strip(_BLANKS + "\r\n")
 
 
 class Outline:

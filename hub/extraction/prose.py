@@ -21,6 +21,7 @@ from hub.clock import epoch_ms
 from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Item, lines_of, make_item
+from hub.extraction.outline import people_above
 from hub.extraction.when.language import fold, has_cyrillic, has_han
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
 from hub.extraction.wording.chinese import CHINESE
@@ -28,6 +29,7 @@ from hub.extraction.wording.english import ENGLISH
 from hub.extraction.wording.french import FRENCH
 from hub.extraction.wording.german import GERMAN
 from hub.extraction.wording.lexicon import Lexicon
+from hub.extraction.wording.names import is_person
 from hub.extraction.wording.russian import RUSSIAN
 from hub.extraction.wording.spanish import SPANISH
 from protocol.frame import Field
@@ -146,6 +148,7 @@ class _Line(NamedTuple):
     is_quoted: bool
     tag: str
     speaker: str
+    owners: Sequence[str] = ()  # people that a line above names
 
 
 class _Clause(NamedTuple):
@@ -271,6 +274,15 @@ class _Reader:
         yield begin, end
 
     def _read_passage(self, lines: Sequence[_Line], passage: Passage) -> None:
+        rows = [line.start for line in lines if line.is_first and line.is_bullet]
+        people = people_above(self._text, passage.start, rows, passage.headings)
+        lines = [
+            line._replace(owners=people.by_place.get(line.start, ()))
+            for line in lines
+            if line.start not in people.labels
+        ]
+        if not lines:
+            return
         about = _About(lines)
         self.orders.clear()
         section = _Section.PLAIN
@@ -1175,7 +1187,10 @@ class _Sentence:
         days = [day for day in self._days if task.start <= day.start < task.end]
         day = next((day for day in days if day.at is None or self._reader.is_ahead(day, self._start)), None)
         self._used.update(days)
-        fields: dict[str, Field] = {"title": title, "assignee": self._people(task.who)}
+        fields: dict[str, Field] = {
+            "title": title,
+            "assignee": self._people(task.who) or [*self._line.owners],
+        }
         if lexicon.has("urgent", self._text):
             fields["priority"] = "high"
         if not (task.who or day) and lexicon.match("verbs", title):
@@ -1194,7 +1209,9 @@ class _Sentence:
     def _people(self, who: str) -> list[str]:
         lexicon = self._lexicon
         if (not who or lexicon.match("me", who)) and self._speaker:
-            return [self._speaker] if who or self._about.is_minutes else []
+            is_of_list = self._line.is_bullet or not self._about.is_chat
+            is_of_list = is_of_list and is_person(self._speaker)
+            return [self._speaker] if who or self._about.is_minutes or is_of_list else []
         names = re.split(r"\s*(?:,|&|\b(?:and|or|und|oder|et|ou|y|e|o|\u0438)\b|[\u3001\u548c])\s*", who)
         return [
             re.sub(r"^(?:[Tt]he|[Dd]ie|[Dd]er|[Ll]es?|[Ll]a|[Ll]os|[Ee]l) ", "", name)

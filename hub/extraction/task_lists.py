@@ -23,7 +23,9 @@ from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of, make_item
+from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.when.resolve import date_ms, read_date
+from hub.extraction.wording.names import is_person
 from protocol.frame import Field
 from protocol.tables import TableName
 
@@ -351,6 +353,8 @@ def read_markdown(document: Document, options: ExtractionOptions) -> Form:
     front, body = front_matter(lines)
     due = _front_date(front, _DUE_KEYS, options)
     reading = _Reading(document.text, options, front.get("title"), epoch_ms(due) if due else None)
+    boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
+    reading.people = people_above(document.text, lines[body].start, boxes) if boxes else reading.people
     at = body
     while at < len(lines):
         at = reading.take(lines, at)
@@ -367,6 +371,7 @@ class _Reading:
         self._headings = [(0, title)] if title else []  # the document's title is above all headings
         self._passage_from: int | None = None
         self._code_fence = ""
+        self.people = People({}, frozenset())  # named by the lines above check boxes
         self.items: list[Item] = []
         self.prose: list[Passage] = []
 
@@ -407,10 +412,17 @@ class _Reading:
         end = last.start + len(last.text.rstrip())
         more = [line.text.strip(" \t>") for line in lines[at + 1 : after]]
         fields = self._fields(box["value"].strip(), more, box["mark"])
-        if fields is not None:
+        is_label = not self.people.labels.isdisjoint(range(start, end)) and known_people(box["value"])
+        if fields is not None and not is_label:
+            fields["assignee"] = fields["assignee"] or self._owners(lines[at].start)
             item = make_item(TableName.TASKS, fields, self._text, start, end, self._options)
             self.items += [item] if item else []
         return after
+
+    def _owners(self, place: int) -> Field:
+        heading = self._headings[-1][1] if self._headings else ""
+        names = self.people.by_place.get(place, [])
+        return [*(names if names and all(map(is_person, names)) else known_people(heading))]
 
     def _fields(self, title: str, more: list[str], mark: str) -> dict[str, Field] | None:
         """Return the fields of a check box's task; ``None`` if it was cancelled."""

@@ -248,6 +248,38 @@ def test_the_year_of_another_noun_is_not_the_year_of_a_day(sentence: str, day: s
     assert ("2027" in str(item.data["title"])) is day.startswith("2026")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "To do:\n- Anna\n  - order the boxes\n  - call Bob\n- Ben:\n  - buy paint\n",
+        "To do:\n* **Anna**\n    * order the boxes\n    * call Bob\n* **Ben**\n    * buy paint\n",
+        "Anna:\n- order the boxes\n- call Bob\n\nBen:\n- buy paint\n",
+        "Tasks\n- Anna: order the boxes\n- Anna: call Bob\n- Ben: buy paint\n",
+    ],
+)
+def test_rows_below_or_behind_a_person_are_that_persons_tasks(text: str) -> None:
+    assert [told(item)[1:3] for item in found(text)] == [
+        ["order the boxes", "Anna"],
+        ["call Bob", "Anna"],
+        ["buy paint", "Ben"],
+    ]
+
+
+def test_a_row_above_others_that_names_no_person_is_nobody() -> None:
+    text = "To do:\n- Kitchen\n  - order the boxes\n- Anna\n  - buy paint\n  - Ben will call Bob\n"
+    assert [told(item)[1:3] for item in found(text)][-3:] == [
+        ["order the boxes", ""],
+        ["buy paint", "Anna"],
+        ["call Bob", "Ben"],
+    ]
+
+
+def test_a_name_that_nobody_knows_is_a_person_among_known_ones() -> None:
+    rows = ("Anna", "Zelimkha", "Frau Demir & Ben")
+    text = "To do:\n" + "".join(f"- {who}\n  - order {nth} boxes\n" for nth, who in enumerate(rows))
+    assert [told(item)[2] for item in found(text)] == ["Anna", "Zelimkha", "Frau Demir, Ben"]
+
+
 def test_each_task_of_a_sentence_is_an_item_with_its_own_words() -> None:
     items = found("Please call the plumber today and pay the invoice by Friday.")
     assert [(item.data["title"], item.quote) for item in items] == [

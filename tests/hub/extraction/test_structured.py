@@ -87,6 +87,21 @@ def test_a_mail_address_is_no_assignee() -> None:
     assert "assignee" not in item.data
 
 
+def test_a_check_box_below_a_person_is_that_persons_task() -> None:
+    text = (
+        "# Move\n- [ ] **Anna**\n  - [ ] order boxes\n  - [ ] ask @ben\n- Frau Demir:\n  - [ ] paint\n"
+        "- [ ] Kitchen\n  - [ ] buy a lamp\n## Eve\n- [ ] pack\n"
+    )
+    assert [(item.data["title"], item.data.get("assignee")) for item in read("a.md", text).items] == [
+        ("order boxes", ["Anna"]),
+        ("ask @ben", ["ben"]),
+        ("paint", ["Frau Demir"]),
+        ("Kitchen", None),
+        ("buy a lamp", None),
+        ("pack", ["Eve"]),
+    ]
+
+
 def test_front_matter_dates_the_document_and_its_tasks() -> None:
     front = "---\ntitle: Plan\ndate: 2026-03-01 # today\ndue: '2026-04-01'\n---\n"
     form = read("a.md", f"{front}- [ ] One\n- [ ] Two by 2026-03-05\n")
