@@ -218,8 +218,10 @@ class ReferenceDevice:
         is_successor = before is not None and before.public_key != public_key
         self._store.meet(public_key, predecessor=before.public_key if before and is_successor else None)
         if hub != before:
+            known = [at for at in self._hubs.addresses_of(public_key) if at != address]
             self._hubs.keep(hub)  # after the store, so that a crash in between repeats both steps
-            self._on_status(f"the key of this hub: {hub.fingerprint}")
+            also = f", which this device knows at {known[-1]}" if known else ""
+            self._on_status(f"the key of this hub: {hub.fingerprint}{also}")
         if isinstance(self._credential, KeyCredential) and self._credential.use(self._hubs.path_of(hub)):
             self._on_status(f"the key of this device: {self._credential.identity.shown}")
         self._granted = granted = self._store.granted(self._options.grants if before is None else ())
@@ -398,8 +400,11 @@ async def _run(
     return code
 
 
-def _credential(options: DeviceOptions, file: Path, on_status: Callable[[str], None]) -> Credential:
+def _credential(options: DeviceOptions, file: Path | None, on_status: Callable[[str], None]) -> Credential:
     """Create the credential of the options and read it once, so that its problems are reported first.
+
+    Args:
+        file: key of the device; None: it depends on the hub that answers.
 
     Raises:
         BadCredential: the credential cannot be used.
@@ -416,9 +421,10 @@ def _credential(options: DeviceOptions, file: Path, on_status: Callable[[str], N
         renews=options.rotates,
     )
     key.read()
-    on_status(f"the key of this device: {key.identity.shown}")
-    if is_open_to_others(file):
-        on_status(f"warning: others may read {file}; chmod 600 {file}")
+    if file is not None:
+        on_status(f"the key of this device: {key.identity.shown}")
+        if is_open_to_others(file):
+            on_status(f"warning: others may read {file}; chmod 600 {file}")
     return key
 
 

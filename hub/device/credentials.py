@@ -191,7 +191,7 @@ class KeyCredential:
     """Key of the device, created on first use; with an invitation until the hub knows the device.
 
     Args:
-        file: file of the key.
+        file: file of the key; None until a hub has proved which one it is.
         invitation: an invitation, or the file that contains it.
         renews: create a new key if the old one was revoked; once.
 
@@ -201,14 +201,14 @@ class KeyCredential:
 
     def __init__(
         self,
-        file: Path,
+        file: Path | None,
         *,
         clock: Clock,
         chance: Chance,
         invitation: str | Path | None = None,
         renews: bool = False,
     ) -> None:
-        self.file = file
+        self._file = file
         self.is_renewed = False
         self._renews = renews
         self._clock = clock
@@ -216,6 +216,12 @@ class KeyCredential:
         self._invitation = invitation
         self._invitation_text: str | None = None
         self._identity: DeviceIdentity | None = None
+
+    @property
+    def file(self) -> Path:
+        """File of the key in use."""
+        assert self._file is not None, "no hub has proved its key"
+        return self._file
 
     @property
     def identity(self) -> DeviceIdentity:
@@ -229,15 +235,16 @@ class KeyCredential:
         return self._identity
 
     def read(self) -> None:
-        assert self.identity
+        if self._file is not None:
+            assert self.identity
         if self._invitation is not None:
             self._invitation_text = read_secret(self._invitation, "invitation")
 
     def use(self, file: Path) -> bool:
         """Use the key in *file* from now on; return True if the file differs from the previous one."""
-        is_other = file != self.file
+        is_other = file != self._file
         if is_other:
-            self.file, self._identity = file, None
+            self._file, self._identity = file, None
         return is_other
 
     def put_into(self, hello: DeviceHello, challenge: Challenge) -> DeviceHello:

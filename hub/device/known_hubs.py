@@ -78,18 +78,25 @@ class KnownHubs:
         self._is_chosen = is_chosen
         self._key_file = key_file
         self._accepted = accepted
-        # Key file that no hub knows, created possibly before a hub is verified.
-        self._fresh: str | None = None
 
-    def key_file(self, address: str) -> Path:
+    def key_file(self, address: str) -> Path | None:
         """Return the key file to use at *address*, before the hub has proved its key.
+
+        None: the address is new, and which key the device uses there depends on the hub, which may be a known
+        one.
 
         Raises:
             BadKnownHubs: the file cannot be read.
         """
         known = self.read()
         hub = _at_addresses(known).get(address)
+        if hub is None and known and not self._is_chosen:
+            return None
         return self._path(hub.key_file if hub else self._fresh_key_file(known))
+
+    def addresses_of(self, public_key: str) -> list[str]:
+        """Return the addresses at which the hub with this key is the current one. Raises BadKnownHubs."""
+        return [at for at, hub in self.at_addresses().items() if hub.public_key == public_key]
 
     def judge(
         self, address: str, public_key: str, *, all_addresses: Collection[str] = ()
@@ -182,20 +189,17 @@ class KnownHubs:
     def _fresh_key_file(self, known: list[KnownHub]) -> str:
         """Return a key file that no known hub uses. The first hub gets that of the previous version."""
         taken = {hub.key_file for hub in known}
-        if self._fresh is not None and self._fresh not in taken:
-            return self._fresh
         if not taken:
             return self._spelled(self._key_file)
         numbered = (
             self._key_file.with_name(f"{self._key_file.stem}.{number}{self._key_file.suffix}")
             for number in range(2, len(taken) + 1000)
         )
-        self._fresh = next(
+        return next(
             spelled
             for file in numbered
             if (spelled := self._spelled(file)) not in taken and not file.exists()
         )
-        return self._fresh
 
     def _spelled(self, file: Path) -> str:
         return file.name if file.parent == self._file.parent else str(file.absolute())

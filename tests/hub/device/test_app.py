@@ -14,7 +14,7 @@ from anyio.abc import Process
 
 from hub.device.app import DeviceOptions, ReferenceDevice, run_device
 from hub.device.credentials import TokenCredential
-from hub.device.known_hubs import KnownHubs
+from hub.device.known_hubs import KnownHubs, dialled
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode
@@ -28,16 +28,16 @@ import sys
 from pathlib import Path
 from hub.device.app import DeviceOptions, run_device
 
-url, state = sys.argv[1], Path(sys.argv[2])
-options = DeviceOptions(urls=[url], roots=[state / "notes"], db=state / "desk.db", token="t", name="desk")
+url, state, token = sys.argv[1], Path(sys.argv[2]), sys.argv[3] or None
+options = DeviceOptions(urls=[url], roots=[state / "notes"], db=state / "desk.db", token=token, name="desk")
 sys.exit(run_device(options, on_status=lambda line: print(line, flush=True)))
 """
 
 
 @asynccontextmanager
-async def _connecting(url: str, state: Path) -> AsyncIterator[Process]:
-    (state / "notes").mkdir()
-    command = [sys.executable, "-c", _CONNECT, url, str(state)]
+async def _connecting(url: str, state: Path, token: str = "t") -> AsyncIterator[Process]:
+    (state / "notes").mkdir(exist_ok=True)
+    command = [sys.executable, "-c", _CONNECT, url, str(state), token]
     root = Path(__file__).parents[3]
     async with await anyio.open_process(command, stdout=PIPE, stderr=None, cwd=root) as process:
         try:
@@ -49,10 +49,14 @@ async def _connecting(url: str, state: Path) -> AsyncIterator[Process]:
 
 async def _ending(process: Process) -> tuple[int, str]:
     """The exit code, and the last line that was told."""
+    told = await _told(process)
+    return await process.wait(), told[-1]
+
+
+async def _told(process: Process) -> list[str]:
     assert process.stdout is not None
     with anyio.fail_after(10):
-        told = b"".join([block async for block in process.stdout])
-        return await process.wait(), told.decode().splitlines()[-1]
+        return b"".join([block async for block in process.stdout]).decode().splitlines()
 
 
 async def test_an_interrupted_device_says_goodbye_and_is_done(tmp_path: Path) -> None:
@@ -63,6 +67,19 @@ async def test_an_interrupted_device_says_goodbye_and_is_done(tmp_path: Path) ->
 
         assert await guest.left() == CloseCode.NORMAL
         assert await _ending(process) == (0, "stopped")
+
+
+async def test_a_new_address_of_a_known_hub_is_told_as_one_and_makes_no_second_key(tmp_path: Path) -> None:
+    of_keys = []
+    async with ScriptedHub().open() as hub:
+        for url in (hub.url, hub.url.replace("127.0.0.1", "localhost")):
+            async with _connecting(url, tmp_path, token="") as process:
+                await (await hub.guest()).welcome()
+                process.send_signal(signal.SIGTERM)
+                of_keys.append([line for line in await _told(process) if line.startswith("the key of")])
+    of_device, of_hub = of_keys[0]
+    assert of_keys[1] == [f"{of_hub}, which this device knows at {dialled(hub.url)}", of_device]
+    assert [file.name async for file in anyio.Path(tmp_path).glob("*.key")] == ["desk.key"]
 
 
 async def test_a_device_without_a_right_to_connect_ends_with_77(tmp_path: Path) -> None:
