@@ -538,15 +538,7 @@ ENGLISH: Final = Lexicon(
         ),
     ),
     finite="{present}",
-    base_endings=(
-        ("ies", "y"),
-        ("sses", "ss"),
-        ("shes", "sh"),
-        ("ches", "ch"),
-        ("xes", "x"),
-        ("oes", "o"),
-        ("s", ""),
-    ),
+    base_endings="ies=y sses=ss shes=sh ches=ch xes=x oes=o s=",
     pronouns=r"""
         ({verbs}|{present}) (it|them|him|her|that|this|those|these)\b($| (back|over|again|up|out|in|off\
             |to|for|on|by|tomorrow|today|too|as|at|with|then|before|after|soon|asap|please)\b).{0,40}$

@@ -421,7 +421,7 @@ FRENCH: Final = Lexicon(
     """,
     gapped=r"{who} (?P<what>(du|de la|des|de l'|d') ?[^,;:.!?]+)\W*$",
     finite="{future}",
-    base_endings=(("era", "er"), ("ira", "ir"), ("dra", "dre"), ("ttra", "ttre")),
+    base_endings="era=er ira=ir dra=dre ttra=ttre",
     pronouns=r"""
         (s'en (occupe|charge|occupera|chargera)|(me |m'en |m')?(en )?(occupe|charge)\b|(le|la|les\
             |l') ?{verbs}$|(faire|fait)$).{0,30}$

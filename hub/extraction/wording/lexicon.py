@@ -21,6 +21,7 @@ from typing import Final
 _PLACE: Final = re.compile(r"\{(\w*[^\W\d]\w*)\}")
 _CONTINUED: Final = re.compile(r"\\\n\s*")
 _GROUP: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)")
+_PLURAL: Final = re.compile("(?<=[иьй])те$")  # of an imperative in Russian
 _NEVER: Final = "(?!)"
 _PARTS: Final = {
     "A": "(?-i:[A-ZÀ-ÖØ-ÞА-ЯЁ])",
@@ -84,7 +85,7 @@ class Lexicon:
         to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
         labels: words before a colon that are no people.
         me: words for the speaker; *anyone*: other words before a duty that are no names.
-        finite: verbs of which the base form names a task; *base_forms* and *base_endings* tell it.
+        finite: verbs of which the base form names a task; *base_endings* has pairs of endings for it.
         rewrites: titles and their better forms, as for ``re.sub``.
         pronouns: work on something that the words before name ("bring it").
         brief: work that needs the words before to be understood ("have a look").
@@ -153,8 +154,7 @@ class Lexicon:
     me: str = _NEVER
     anyone: str = _NEVER
     finite: str = _NEVER
-    base_forms: Mapping[str, str] = field(default_factory=dict)
-    base_endings: Sequence[tuple[str, str]] = ()
+    base_endings: str = ""
     rewrites: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = ()
     pronouns: str = _NEVER
     brief: str = _NEVER
@@ -212,12 +212,11 @@ class Lexicon:
         verb = word.lower()
         if self.patterns("finite")[0].fullmatch(verb) is None:
             return word
-        for form in (verb, verb.removesuffix("\u0442\u0435")):  # a plural imperative in Russian
-            if form in self.base_forms:
-                return self.base_forms[form]
-        endings = (one for one in self.base_endings if verb.endswith(one[0]))
-        old, new = next(endings, ("", ""))
-        return verb.removesuffix(old) + new
+        verb = _PLURAL.sub("", verb)
+        plain = verb.replace("\u0451", "\u0435")
+        endings = (pair.split("=") for pair in self.base_endings.split())
+        old, new = next((pair for pair in endings if plain.endswith(pair[0])), ("", ""))
+        return verb[: len(verb) - len(old)] + new
 
     def _compiled(self, pattern: str) -> re.Pattern[str]:
         while _PLACE.search(pattern):

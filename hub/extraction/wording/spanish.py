@@ -459,7 +459,7 @@ SPANISH: Final = Lexicon(
     anyone=either("todos todas cada alguien tú usted ustedes vosotros nosotros él ella ellos uno yo"),
     me=r"(yo|nosotros|me|nos)\b",
     finite="{future}",
-    base_endings=(("ará", "ar"), ("erá", "er"), ("irá", "ir")),
+    base_endings="ará=ar erá=er irá=ir",
     pronouns=r"""
         ((me|te|se|nos) (encarg\w+|ocup\w+)|(lo|la|los|las|eso) {verbs}|[a-záéíóú]{2,}(arlo|erlo|irlo\
             |arla|erla|irla|arlos|arlas|erlos|erlas)|(lo|la|los|las) \w+)\b.{0,30}$
