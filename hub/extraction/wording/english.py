@@ -4,6 +4,7 @@
 import re
 from typing import Final
 
+from hub.extraction.when import languages
 from hub.extraction.wording.lexicon import Lexicon, either
 
 _VERBS: Final = """
@@ -70,25 +71,20 @@ def _order(match: re.Match[str]) -> str:
 
 ENGLISH: Final = Lexicon(
     code="en",
-    common=(
-        "monday tuesday wednesday thursday friday saturday sunday tomorrow today need needs must "
-        "should could let's get got do does did has or how all some any more up out the and is are "
-        "was were you your we our they their it its this that these those with for from have has "
-        "had will would could can not please of to in on at by be been there he she his her him my "
-        "me i'll don't it's i'm about when what who which before after until still but so if as an "
-        "i"
-    ),
-    no_names=(
-        "the a an this that these those it he she we they you i there here what which who when "
-        "where why how if then so but and or no not please all everyone everybody somebody someone "
-        "nobody nothing anything something each both next today tomorrow tonight yesterday monday "
-        "tuesday wednesday thursday friday saturday sunday january february march april may june "
-        "july august september october november december our your my his her its their hi hello "
-        "hey dear thanks thank yes ok okay also still once after before since until by on in at "
-        "for from with action decision note reminder topic todo agenda deadline last first second "
-        "one two three another any some most many more everything project team as because while "
-        "although though maybe perhaps just let could can would will"
-    ),
+    weekdays=languages.ENGLISH.weekdays,
+    months=languages.ENGLISH.months,
+    common="""
+        tomorrow today need needs must should could let's get got do does did has or how all some any
+        more up out the and is are was were you your we our they their it its this that these those with
+        for from have had will would can not please of to in on at by be been there he she his her him
+        my me i'll don't it's i'm about when what who which before after until still but so if as an i
+    """,
+    no_names="""
+        a here where why then no everyone everybody somebody someone nobody nothing anything something
+        each both next tonight yesterday hi hello hey dear thanks thank yes ok okay also once since
+        action decision note reminder topic todo agenda deadline last first second one two three another
+        most many everything project team because while although though maybe perhaps just let
+    """,
     name=r"""
         (?-i:((Mr|Mrs|Ms|Miss|Dr|Prof|Sir|Aunt|Uncle|Father|Sister)\.? )?[A-Z][\w’'-]+( (van|de|der|von\
             |of|[A-Z]\.|[A-Z][\w’'-]+)){0,2})
@@ -333,9 +329,9 @@ ENGLISH: Final = Lexicon(
         \bsince\b|\bon a (weekend|weekday)\b|\b(runs|valid|guaranteed|lasts|insured) (until|to\
             |through)\b
     """,
-    personal=either(
-        "I i'\\w+ me my we we'\\w+ us our please pls thanks thank love regards cheers dear hi hello"
-    ),
+    personal=either(r"""
+        I i'\w+ me my we we'\w+ us our please pls thanks thank love regards cheers dear hi hello
+    """),
     advice=r"""
         \W*(how (to|I|we) \w|(\w+ ){0,3}(recipe|instructions|directions|guide|tips|steps|method\
             |preparation|rules|advice|workaround|hints|tricks|safety)\b( (of|for|on|to)\b[^:.!?]*)?(:\
@@ -437,12 +433,12 @@ ENGLISH: Final = Lexicon(
         (approved|launched|started|kicked off|funded) (?P<name>{A}[\w-]+( {A}[\w-]*){1,3})(?= \
             .{0,30}project)
     """,
-    begins=either(
-        "start(?:s|ed|ing)? begin(?:s|ning)? began launch(?:es|ed|ing)? kick(?:s|ed|ing)? "
-        "approved? running runs continue[sd]? continuing goes go agreed set called working "
-        "introduc\\w+ green underway under-?way join\\w* resum\\w+ live phase accepted adopted "
-        "funded going lead\\w* carried extended"
-    ),
+    begins=either(r"""
+        start(?:s|ed|ing)? begin(?:s|ning)? began launch(?:es|ed|ing)? kick(?:s|ed|ing)?
+        approved? running runs continue[sd]? continuing goes go agreed set called working
+        introduc\w+ green underway under-?way join\w* resum\w+ live phase accepted adopted
+        funded going lead\w* carried extended
+    """),
     comments=r"""
         (comment|remark|note|reply|update) (by|from) (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (on|re|about|regarding|for|as for|concerning|to) (the |my |your \
@@ -472,18 +468,17 @@ ENGLISH: Final = Lexicon(
             |discussion|some ?day|maybe|wish ?list|ingredients|menu|summary|news|background\
             |cancelled)\W*$
     """,
-    labels=either(
-        "from to cc bcc subject date sent present attendees participants apologies location place "
-        "time where when who what why note notes ps re fwd decision decisions action actions todo "
-        "todos reminder deadline topic agenda next today tomorrow yesterday monday tuesday "
-        "wednesday thursday friday saturday sunday total price phone tel email mail web address "
-        "password wifi code number warning tip update status priority project summary background "
-        "owner raised reporter opened assigned environment severity component version browser "
-        "affects affected steps step expected actual observed workaround impact resolution "
-        "estimate created updated closed area device customer account type description history "
-        "cause symptoms assignee platform system server url log logs error example result results "
-        "goal question answer idea"
-    ),
+    labels=either("""
+        {days} from to cc bcc subject date sent present attendees participants apologies location place
+        time where when who what why note notes ps re fwd decision decisions action actions todo todos
+        reminder deadline topic agenda next today tomorrow yesterday total price phone tel email mail
+        web address password wifi code number warning tip update status priority project summary
+        background owner raised reporter opened assigned environment severity component version browser
+        affects affected steps step expected actual observed workaround impact resolution estimate
+        created updated closed area device customer account type description history cause symptoms
+        assignee platform system server url log logs error example result results goal question answer
+        idea
+    """),
     anyone=either("everyone everybody somebody someone anybody anyone you each all both"),
     articles="(the|our|an?) ",
     pronoun_subjects="it this that they",
@@ -548,10 +543,8 @@ ENGLISH: Final = Lexicon(
             |next )?[a-z]+
     """,
     me="I|we|me|us|let me",
-    dated=either(
-        "today tonight tomorrow tmrw monday tuesday wednesday thursday friday saturday sunday "
-        "weekend january february march april may june july august september october november "
-        "december jan feb mar apr jun jul aug sept? oct nov dec mon tue wed thu fri sat sun days? "
-        "weeks? months? year quarter eod cob eow noon fortnight mid-?\\w+"
-    ),
+    dated=either(r"""
+        {days} today tonight tomorrow tmrw weekend jan feb mar apr jun jul aug sept? oct nov dec mon tue
+        wed thu fri sat sun days? weeks? months? year quarter eod cob eow noon fortnight mid-?\w+
+    """),
 )

@@ -3,6 +3,7 @@
 
 from typing import Final
 
+from hub.extraction.when import languages
 from hub.extraction.wording.lexicon import Lexicon, either
 
 _INFINITIVE: Final = (
@@ -48,28 +49,23 @@ _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 
 FRENCH: Final = Lexicon(
     code="fr",
+    weekdays=languages.FRENCH.weekdays,
+    months=languages.FRENCH.months,
     letters=r"[éèêàçùûîôœ]|(tion|ment|eux|ez|aient|ons)\b|\b([ldsnjmtc]|qu)'(?=\w)",
-    common=(
-        "lundi mardi mercredi jeudi vendredi samedi dimanche demain avant après peux peut pouvez "
-        "faut doit dois doivent aussi très bien rien le la les un une des du de et est sont était "
-        "à au aux en dans pour par sur avec sans que qui ne pas plus ce cette ces il elle ils "
-        "elles on nous vous je tu se sa son ses leur leurs mon ma mes ton ta tes notre votre nos "
-        "vos mais ou où donc y été être avoir c'est j'ai d'un d'une l'on qu'il merci bonjour si "
-        "tout tous comme"
-    ),
-    no_names=(
-        "le la les un une des du de il elle ils elles on nous vous je tu ce cette ces ça cela qui "
-        "que quoi quand où comment pourquoi si et mais ou donc or ni car merci bonjour bonsoir "
-        "salut cher chère chers chères bien oui non ok alors puis ensuite aussi enfin après avant "
-        "depuis pendant demain hier aujourd'hui lundi mardi mercredi jeudi vendredi samedi "
-        "dimanche janvier février mars avril mai juin juillet août septembre octobre novembre "
-        "décembre prochaine prochain dernière dernier première premier mon ma mes ton ta tes son "
-        "sa ses notre votre nos vos leur leurs tout tous toutes chaque chacun personne rien projet "
-        "décision note rappel réunion sujet objet pour dans sur avec sans par en au aux à "
-        "peut-être pas plus très trop dommage coucou bises cordialement madame monsieur messieurs "
-        "mesdames mademoiselle idée départ retour entrée sortie code sinon tiens voici voilà deux "
-        "trois quatre cinq"
-    ),
+    common="""
+        demain avant après peux peut pouvez faut doit dois doivent aussi très bien rien le la les un une
+        des du de et est sont était à au aux en dans pour par sur avec sans que qui ne pas plus ce cette
+        ces il elle ils elles on nous vous je tu se sa son ses leur leurs mon ma mes ton ta tes notre
+        votre nos vos mais ou où donc y été être avoir c'est j'ai d'un d'une l'on qu'il merci bonjour si
+        tout tous comme
+    """,
+    no_names="""
+        ça cela quoi quand comment pourquoi or ni car bonsoir salut cher chère chers chères oui non ok
+        alors puis ensuite enfin depuis pendant hier aujourd'hui prochaine prochain dernière dernier
+        première premier toutes chaque chacun personne projet décision note rappel réunion sujet objet
+        peut-être trop dommage coucou bises cordialement madame monsieur messieurs mesdames mademoiselle
+        idée départ retour entrée sortie code sinon tiens voici voilà deux trois quatre cinq
+    """,
     name=r"""
         (?-i:((Mme|M\.|Mlle|Dr|Docteur|Maître|Madame|Monsieur|Tante|Oncle|Mamie|Papi|Papa|Maman|Sœur\
             |Père) )?[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+( (de|du|[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+)){0,2})
@@ -336,12 +332,11 @@ FRENCH: Final = Lexicon(
         \b(projet|initiative|programme|opération) (?P<name>{A}[\w’'-]+( (de |du \
             |des )?(?-i:[A-ZÀÂÇÉÈÊÎÔÛ0-9])[\w’'-]*){0,3})
     """,
-    begins=either(
-        "démarre\\w* commence\\w* débute\\w* lance\\w* lancé\\w* adopté\\w* approuvé\\w* "
-        "validé\\w* continue\\w* poursui\\w* se_poursuit accepté\\w* voté\\w* repren\\w* "
-        "avance\\w* début nouveau nouvelle retenu\\w* arrive\\w* financé\\w* signé\\w* "
-        "travaill\\w* part officiellement reconduit\\w* feu_vert"
-    ),
+    begins=either(r"""
+        démarre\w* commence\w* débute\w* lance\w* lancé\w* adopté\w* approuvé\w* validé\w* continue\w*
+        poursui\w* se_poursuit accepté\w* voté\w* repren\w* avance\w* début nouveau nouvelle retenu\w*
+        arrive\w* financé\w* signé\w* travaill\w* part officiellement reconduit\w* feu_vert
+    """),
     comments=r"""
         (commentaire|remarque|note|message)( de| d'| par) ?(?P<who>[^:]{1,40}?)\s?:\s*(?P<what>.+)
         (pour|sur|concernant|à propos de|au sujet de|rapport à|côté) (la |le |l'\
@@ -386,14 +381,13 @@ FRENCH: Final = Lexicon(
             r"\g<stem>er \g<rest>",
         ),
     ),
-    labels=either(
-        "assigné ouvert responsable signalé demandeur de à cc objet date envoyé présents? excusés? "
-        "participants? lieu heure quand où qui quoi pourquoi note notes ps re tr fw décisions? "
-        "action actions tâche rappel échéance sujet ordre prochaine prochain demain hier lundi "
-        "mardi mercredi jeudi vendredi samedi dimanche total prix tél téléphone mail e-?mail "
-        "adresse code wifi numéro attention astuce statut priorité projet résumé exemple résultat "
-        "objectif question réponse idée urgent important pour sur"
-    ),
+    labels=either("""
+        {days} assigné ouvert responsable signalé demandeur de à cc objet date envoyé présents? excusés?
+        participants? lieu heure quand où qui quoi pourquoi note notes ps re tr fw décisions? action
+        actions tâche rappel échéance sujet ordre prochaine prochain demain hier total prix tél
+        téléphone mail e-?mail adresse code wifi numéro attention astuce statut priorité projet résumé
+        exemple résultat objectif question réponse idée urgent important pour sur
+    """),
     anyone=either("tout tous toutes chacun chaque quelqu'un tu vous nous on ils elles"),
     me="je|j'|nous|on|moi",
     articles="(le|la|les|un|une|notre) |l'",
@@ -431,9 +425,8 @@ FRENCH: Final = Lexicon(
             |de l')(ce |cette |la |le |l')?(semaine|mois|année|trimestre|janvier|février|mars|avril|mai\
             |juin|juillet|août|septembre|octobre|novembre|décembre)( prochaine?)?
     """,
-    dated=either(
-        "aujourd'hui demain après-demain lundi mardi mercredi jeudi vendredi samedi dimanche "
-        "week-?end janvier février mars avril mai juin juillet août septembre octobre novembre "
-        "décembre jours? semaines? mois années? soir matin midi fin trimestre"
-    ),
+    dated=either("""
+        {days} aujourd'hui demain après-demain week-?end jours? semaines? mois années? soir matin midi
+        fin trimestre
+    """),
 )

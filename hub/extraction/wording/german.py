@@ -8,6 +8,7 @@ is, and not what is done, are listed.
 import re
 from typing import Final
 
+from hub.extraction.when import languages
 from hub.extraction.wording.lexicon import Lexicon, either
 
 _ROOTS: Final = """
@@ -76,29 +77,24 @@ def _order(match: re.Match[str]) -> str:
 
 GERMAN: Final = Lexicon(
     code="de",
+    weekdays=languages.GERMAN.weekdays,
+    months=languages.GERMAN.months,
     letters=r"[äöüß]|(ung|ungen|lich|isch|sch|icht)\b",
-    common=(
-        "montag dienstag mittwoch donnerstag freitag samstag sonntag heute kannst könnt könnte "
-        "habe hatte wurde diese dieser dieses einen keinen gibt geht macht der die das und in muss "
-        "müssen soll sollen sollte beim wird werden euch alle jemand deine deinen meine meinen "
-        "seine ihre ihren eure unsere keine ist sind war nicht ein eine einen einem einer auf für "
-        "mit von zu dem den des im am um bei nach aus wie auch noch nur aber oder wenn wir ihr sie "
-        "ich du er es sich wird werden hat haben kann bitte bis zum zur vom über vor dass als an "
-        "uns mir mich dir ihnen ihm ihn euch mein dein sein unser schon mal was wer wo"
-    ),
-    no_names=(
-        "die der das den dem des ein eine einen es er sie wir ihr ich du man alle jeder jede "
-        "niemand keiner jemand wer was wo wann warum wie wenn falls ob dass und oder aber denn "
-        "nicht bitte danke hallo liebe lieber sehr guten moin heute morgen gestern übermorgen "
-        "montag dienstag mittwoch donnerstag freitag samstag sonntag januar februar märz april mai "
-        "juni juli august september oktober november dezember am im um bis zum zur vom für mit "
-        "nach vor ab seit wegen trotz während ohne gegen unser unsere euer eure ihre mein meine "
-        "dein deine sein seine dieser diese dieses nächste nächster letzte letzter top beschluss "
-        "termin projekt dann danach außerdem also noch auch nur schon neu neues alles nichts etwas "
-        "viele einige beim gruß grüße viele tschüss ja nein ok hier da dort draußen trotzdem "
-        "leider vielleicht thema punkt anwesend protokoll hinweis achtung wichtig erinnerung notiz "
-        "wetter sonne"
-    ),
+    common="""
+        heute kannst könnt könnte habe hatte wurde diese dieser dieses einen keinen gibt geht macht der
+        die das und in muss müssen soll sollen sollte beim wird werden euch alle jemand deine deinen
+        meine meinen seine ihre ihren eure unsere keine ist sind war nicht ein eine einem einer auf für
+        mit von zu dem den des im am um bei nach aus wie auch noch nur aber oder wenn wir ihr sie ich du
+        er es sich hat haben kann bitte bis zum zur vom über vor dass als an uns mir mich dir ihnen ihm
+        ihn mein dein sein unser schon mal was wer wo
+    """,
+    no_names="""
+        man jeder jede niemand keiner wann warum falls ob denn danke hallo liebe lieber sehr guten moin
+        morgen gestern übermorgen ab seit wegen trotz während ohne gegen euer nächste nächster letzte
+        letzter top beschluss termin projekt dann danach außerdem also neu neues alles nichts etwas
+        viele einige gruß grüße tschüss ja nein ok hier da dort draußen trotzdem leider vielleicht thema
+        punkt anwesend protokoll hinweis achtung wichtig erinnerung notiz wetter sonne
+    """,
     name=r"""
         (?-i:((Herrn?|Frau|Dr\.|Prof\.|Familie|Hr\.|Fr\.|Onkel|Tante|Oma|Opa) )?[A-ZÄÖÜ][\w-]+( (von\
             |[A-ZÄÖÜ][\w-]+)){0,2})
@@ -367,11 +363,11 @@ GERMAN: Final = Lexicon(
         \b(projekt|initiative) (?P<name>{A}[\w-]+( (?-i:[A-ZÄÖÜ0-9])[\w-]*){0,3})
         ["“„«»](?P<name>[^"”“»«]{2,60})["”“»«]( |-)projekt
     """,
-    begins=either(
-        "start\\w* beginn\\w* begonnen los weiter\\w* fortgesetzt genehmigt bewilligt beschlossen "
-        "läuft laufen angelaufen gestartet gegründet auftakt freigegeben vereinbart fortgeführt "
-        "geht starten angenommen gefördert neue[ns]? leitet übernimmt kick-?off zugestimmt arbeiten"
-    ),
+    begins=either(r"""
+        start\w* beginn\w* begonnen los weiter\w* fortgesetzt genehmigt bewilligt beschlossen läuft
+        laufen angelaufen gestartet gegründet auftakt freigegeben vereinbart fortgeführt geht starten
+        angenommen gefördert neue[ns]? leitet übernimmt kick-?off zugestimmt arbeiten
+    """),
     comments=r"""
         (kommentar|anmerkung|bemerkung|notiz|hinweis)( von)? (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (zum|zur|zu|beim|wegen|bezüglich|betreffs?) (der |dem |die )?[^:,–]{0,40}(aufgabe|ticket\
@@ -401,16 +397,15 @@ GERMAN: Final = Lexicon(
             |irgendwann|vielleicht|wunschliste|zutaten|menü|zusammenfassung|neuigkeiten|hintergrund\
             |abgesagt)\W*$
     """,
-    labels=either(
-        "von an cc betreff datum gesendet anwesend entschuldigt teilnehmer ort zeit wann wo wer "
-        "was warum hinweis notiz ps re aw wg beschluss beschlüsse entscheidung aufgabe aufgaben "
-        "todo erinnerung frist termin thema tagesordnung nächste nächster nächstes heute morgen "
-        "gestern montag dienstag mittwoch donnerstag freitag samstag sonntag summe preis telefon "
-        "tel e-?mail web adresse passwort wlan code nummer achtung tipp stand status priorität "
-        "projekt zusammenfassung hintergrund beispiel zuständig verantwortlich zugewiesen "
-        "bearbeiter gemeldet ergebnis ziel frage antwort idee kommentar auftrag titel kostüm "
-        "beschlossen festgelegt top\\b.* zur zum verschiedenes wichtig neu"
-    ),
+    labels=either(r"""
+        {days} von an cc betreff datum gesendet anwesend entschuldigt teilnehmer ort zeit wann wo wer
+        was warum hinweis notiz ps re aw wg beschluss beschlüsse entscheidung aufgabe aufgaben todo
+        erinnerung frist termin thema tagesordnung nächste nächster nächstes heute morgen gestern summe
+        preis telefon tel e-?mail web adresse passwort wlan code nummer achtung tipp stand status
+        priorität projekt zusammenfassung hintergrund beispiel zuständig verantwortlich zugewiesen
+        bearbeiter gemeldet ergebnis ziel frage antwort idee kommentar auftrag titel kostüm beschlossen
+        festgelegt top\b.* zur zum verschiedenes wichtig neu
+    """),
     anyone=either("alle jeder jede jemand einer du sie ihr er wir man"),
     me=r"(ich|wir|mich|uns)\b",
     articles="(der|die|das|eine?|unsere?) ",
@@ -481,10 +476,8 @@ GERMAN: Final = Lexicon(
             |monats|jahres|quartals|januar|februar|märz|april|mai|juni|juli|august|september|oktober\
             |november|dezember))?
     """,
-    dated=either(
-        "heute morgen übermorgen montags? dienstags? mittwochs? donnerstags? freitags? samstags? "
-        "sonntags? sonnabend \\w+abend \\w+morgen wochenende januar februar märz april mai juni "
-        "juli august september oktober november dezember tage[ns]? wochen? monate?n? jahre?n? "
-        "\\w*ende mittag abend feierabend"
-    ),
+    dated=either(r"""
+        ({days})s? heute morgen übermorgen sonnabend \w+abend \w+morgen wochenende tage[ns]? wochen?
+        monate?n? jahre?n? \w*ende mittag abend feierabend
+    """),
 )

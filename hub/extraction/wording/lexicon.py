@@ -39,8 +39,9 @@ class Lexicon:
     """Words of one language. Every attribute but the first three is a pattern, or several.
 
     Attributes:
-        common: words by which the language is recognized; *letters*: likewise.
+        common: words by which the language is recognized, as by *weekdays*; *letters*: likewise.
         no_names: words that are no names, although they often have a capital letter.
+        weekdays, months: their spellings, which are no names either; in patterns ``{days}``.
         variants: pairs of characters, of which the first counts as the second.
         code: ISO 639 code.
         name: a person's name.
@@ -98,6 +99,8 @@ class Lexicon:
     no_names: str
     name: str
     verbs: str
+    weekdays: str = ""
+    months: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
     letters: str = _NEVER
     variants: str = ""
@@ -164,12 +167,12 @@ class Lexicon:
     @cached_property
     def common_words(self) -> frozenset[str]:
         """Words by which the language is recognized."""
-        return frozenset(self.common.split())
+        return frozenset(self.common.split()).union(_firsts(self.weekdays))
 
     @cached_property
     def other_words(self) -> frozenset[str]:
         """Words that are no names, in lower case."""
-        return frozenset(self.no_names.lower().split()) | self.common_words
+        return self.common_words.union(self.no_names.lower().split(), _firsts(self.months))
 
     @cached_property
     def translation(self) -> dict[int, str]:
@@ -225,7 +228,14 @@ class Lexicon:
         return re.compile(pattern, re.IGNORECASE)
 
     def _part(self, name: str) -> str:
+        if name == "days" and self.weekdays:
+            return "|".join([*_firsts(self.weekdays), *_firsts(self.months)])
         return "|".join(_rows(self.parts.get(name) or _PARTS.get(name) or getattr(self, name)))
+
+
+def _firsts(spellings: str) -> list[str]:
+    """Return the first spelling of each word of a calendar."""
+    return [word.split()[0] for word in spellings.split(",") if word]
 
 
 def _rows(written: str) -> list[str]:
@@ -236,4 +246,4 @@ def _rows(written: str) -> list[str]:
 
 def either(*words: str) -> str:
     """Return a pattern for any of the words in these lists, whole and in any case; ``_`` is a blank."""
-    return rf"(?i:\b(?:{'|'.join(' '.join(words).split())})\b)".replace("_", " ")
+    return rf"\b({'|'.join(' '.join(words).split())})\b".replace("_", " ")

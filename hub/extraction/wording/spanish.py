@@ -3,6 +3,7 @@
 
 from typing import Final
 
+from hub.extraction.when import languages
 from hub.extraction.wording.lexicon import Lexicon, either
 
 _INFINITIVE: Final = (
@@ -73,29 +74,24 @@ _NP: Final = r"[^\s,;:.!?()¿¡][^,;:!?()¿¡]{0,60}?"
 
 SPANISH: Final = Lexicon(
     code="es",
+    weekdays=languages.SPANISH.weekdays,
+    months=languages.SPANISH.months,
     letters=r"[ñ¿¡áíóú]|(ción|mente|amos|emos|ando|iendo|adas?|ados?)\b",
-    common=(
-        "tiene tienen tienes tengo tenemos puedes puede podrías pueden hay antes después mañana "
-        "lunes martes miércoles jueves viernes sábado dónde quién cuándo qué cómo así el la los "
-        "las un una unos unas de del y en que es son no se por con para su sus al lo como más pero "
-        "ya muy si hay está están fue ha han mi tu te me nos os le les este esta esto eso ese esa "
-        "aquí hoy cuando donde quien qué todo todos porque sin sobre hasta desde también o ni a "
-        "hola gracias"
-    ),
-    no_names=(
-        "el la los las un una unos unas de del y en que es no se por con para su sus al lo como "
-        "más pero ya muy si hay está fue mi tu te me nos os le les este esta esto eso ese esa aquí "
-        "hoy ayer mañana cuando donde dónde quien quién qué cómo cuándo cuánto todo todos todas "
-        "nadie nada alguien algo cada ninguno hola gracias querido querida estimado estimada "
-        "buenos buenas lunes martes miércoles jueves viernes sábado domingo enero febrero marzo "
-        "abril mayo junio julio agosto septiembre octubre noviembre diciembre próximo próxima "
-        "último última primero primera segundo reunión acta nota tema asunto proyecto decisión "
-        "acuerdo recordatorio después luego entonces además también así pues vale bueno bien sí "
-        "antes durante desde hasta según sin sobre tras saludos abrazo beso besos atentamente él "
-        "ella ellos ellas nosotros usted ustedes yo tú vosotros falta queda pendiente faltan "
-        "quedan solo sólo quizá quizás tal ojalá creo dos tres cuatro cinco nuestro nuestra "
-        "vuestro vuestra otro otra otros mucho mucha lástima"
-    ),
+    common="""
+        tiene tienen tienes tengo tenemos puedes puede podrías pueden hay antes después mañana dónde
+        quién cuándo qué cómo así el la los las un una unos unas de del y en que es son no se por con
+        para su sus al lo como más pero ya muy si está están fue ha han mi tu te me nos os le les este
+        esta esto eso ese esa aquí hoy cuando donde quien todo todos porque sin sobre hasta desde
+        también o ni a hola gracias
+    """,
+    no_names="""
+        ayer cuánto todas nadie nada alguien algo cada ninguno querido querida estimado estimada buenos
+        buenas próximo próxima último última primero primera segundo reunión acta nota tema asunto
+        proyecto decisión acuerdo recordatorio luego entonces además pues vale bueno bien sí durante
+        según tras saludos abrazo beso besos atentamente él ella ellos ellas nosotros usted ustedes yo
+        tú vosotros falta queda pendiente faltan quedan solo sólo quizá quizás tal ojalá creo dos tres
+        cuatro cinco nuestro nuestra vuestro vuestra otro otra otros mucho mucha lástima
+    """,
     name=r"""
         (?-i:((Sra?\.|Srta\.|Dra?\.|Don|Doña|D\.|Dña\.|el señor|la señora|Tío|Tía|([Ee]l \
             |[Ll]a )?[Aa]buel[oa]|Mamá|Papá) )?[A-ZÁÉÍÓÚÑ][\w-]+( (de|del|la|[A-ZÁÉÍÓÚÑ][\w-]+)){0,2})
@@ -399,12 +395,11 @@ SPANISH: Final = Lexicon(
         \b(proyecto|iniciativa|programa) (?P<name>{A}[\w-]+( (de |del )?\
             (?-i:[A-ZÁÉÍÓÚÑ0-9])[\w-]*){0,3})
     """,
-    begins=either(
-        "arranc\\w+ empez\\w+ empieza\\w* comienz\\w+ comenz\\w+ inici\\w+ "
-        "lanz\\w+ aprob\\w+ aprueb\\w+ contin\\w+ sigue siguen prosigue marcha "
-        "acept\\w+ adopt\\w+ retom\\w+ reanud\\w+ ponemos puesta nuevo nueva "
-        "visto_bueno financi\\w+ firmad\\w+ acord\\w+ trabaj\\w+ avanza sale"
-    ),
+    begins=either(r"""
+        arranc\w+ empez\w+ empieza\w* comienz\w+ comenz\w+ inici\w+ lanz\w+ aprob\w+ aprueb\w+ contin\w+
+        sigue siguen prosigue marcha acept\w+ adopt\w+ retom\w+ reanud\w+ ponemos puesta nuevo nueva
+        visto_bueno financi\w+ firmad\w+ acord\w+ trabaj\w+ avanza sale
+    """),
     comments=r"""
         (comentario|nota|observación|mensaje|respuesta)( de| por) (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (sobre|para|en|respecto a|acerca de|en cuanto a|por) (la |el |lo de la )?[^:,–]{0,30}(tarea\
@@ -447,15 +442,14 @@ SPANISH: Final = Lexicon(
             r"\g<stem>ar \g<np>",
         ),
     ),
-    labels=either(
-        "asignado responsable abierto solicitante de a para cc asunto fecha enviado asistentes "
-        "presentes ausentes lugar hora cuándo dónde quién qué nota notas pd rv re decisión "
-        "decisiones acuerdo acuerdos tarea tareas recordatorio plazo tema orden próxima próximo "
-        "mañana ayer hoy lunes martes miércoles jueves viernes sábado domingo total precio tel "
-        "teléfono mail correo dirección clave wifi número atención estado prioridad proyecto "
-        "resumen ejemplo resultado objetivo pregunta respuesta idea urgente importante sobre "
-        "buenos buenas hola estimad\\w+ querid\\w+"
-    ),
+    labels=either(r"""
+        {days} asignado responsable abierto solicitante de a para cc asunto fecha enviado asistentes
+        presentes ausentes lugar hora cuándo dónde quién qué nota notas pd rv re decisión decisiones
+        acuerdo acuerdos tarea tareas recordatorio plazo tema orden próxima próximo mañana ayer hoy
+        total precio tel teléfono mail correo dirección clave wifi número atención estado prioridad
+        proyecto resumen ejemplo resultado objetivo pregunta respuesta idea urgente importante sobre
+        buenos buenas hola estimad\w+ querid\w+
+    """),
     anyone=either("todos todas cada alguien tú usted ustedes vosotros nosotros él ella ellos uno yo"),
     me=r"(yo|nosotros|me|nos)\b",
     finite="{future}",
@@ -469,9 +463,7 @@ SPANISH: Final = Lexicon(
             |de la )(este |esta |el |la )?(semana|mes|año|trimestre|enero|febrero|marzo|abril|mayo\
             |junio|julio|agosto|septiembre|octubre|noviembre|diciembre)( próximo)?
     """,
-    dated=either(
-        "hoy mañana pasado lunes martes miércoles jueves viernes sábado domingo fin enero febrero "
-        "marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre días? semanas? "
-        "mes(?:es)? años? tarde noche mediodía finales"
-    ),
+    dated=either("""
+        {days} hoy mañana pasado fin días? semanas? mes(?:es)? años? tarde noche mediodía finales
+    """),
 )
