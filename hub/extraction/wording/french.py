@@ -116,14 +116,6 @@ FRENCH: Final = Lexicon(
     """,
     requests=r"""
         ((vous |te )?serait-il|est-il|il serait) possible (de|d'|que (tu|vous)) ?{what}
-        cherche (\w+ ){1,3}(pour|qui) {what}
-        (demande|souhaite|exige)( à tous| à chacun)? que {what}
-        il (nous|me) (manque|manquent|faut|faudrait)( encore| toujours| aussi)* (?P<what>(vos|votre|ton\
-            |tes|ta) \w.+)
-        {who} (nous|me|vous|te) doit( encore| toujours)? (?P<what>(le |la |les |l'|son |ses |un \
-            |une ).+)
-        (nous|on|je) (cherche|cherchons|recherche|recherchons) (des |un |une |quelques )?\w+ (pour\
-            |qui) {what}
         je (passe|viens|repasse|passerai|viendrai)( [a-zéû]+){0,2} (?P<what>(prendre|chercher|récupérer\
             |déposer|rendre|voir|aider|livrer)\b.*)
         (est-ce que (tu|vous) (peux|pourrais|pouvez|pourriez|veux)|peux|pourrais|veux|pouvez|pourriez\
@@ -161,14 +153,10 @@ FRENCH: Final = Lexicon(
             |cette|croire|agréer|recevoir)\w.+)
         il (vous|te|nous|lui) (appartient|incombe|revient|reste) (de|d'|à) ?{what}
         j'attends (?P<what>(tes|vos|ton|votre|ta) \w.+)
-        (le|la|les|l') ?(?P<what>[^,;:.!?]{2,50} (est|sont) [^;:.!?]{2,30}, à {verbs}\b.*)
         (oublie|oubliez) pas (de |d'|le |la |les )?{what}
-        (dis|dites|demande|demandez|rappelle|rappelez) à (?P<what>{A}\w+ (que|qu'|de|d'|si).+)
         (on cherche|nous cherchons|on recherche|il (nous )?manque( encore)?|il (nous )?faut( encore\
             | toujours)?) (quelqu'un|une personne|un volontaire|des volontaires\
             |des bénévoles)( pour( le| la| les)?| qui)? {what}
-        (qu'il|qu'elle|que {who}) (?P<what>(me |nous |lui |te )?(?!soit|ait|y ait|faut|est|a \
-            |va )[a-zàâçéèêëîïôûü]+e (la|le|les|l'|mon|ma|mes|un|une|des|à)\b.*)
         (préviens|prévenez|dis|dites|tiens|tenez)[- ](moi|nous) (?P<what>(si|quand|au courant|avant\
             |par).+)
     """,
@@ -187,11 +175,8 @@ FRENCH: Final = Lexicon(
             |faudra|saura|voudra|dira|viendra|arrivera)\b){future}\b .+)
         {names} (?P<what>(passera|passe|viendra|vient|ira) (prendre|chercher|récupérer|déposer|rendre\
             |relever|voir|faire)\b.*)
-        {who} (?P<what>(la|le|les|l')\s?{a}{3,}(e|t)\b( (lundi|mardi|mercredi|jeudi|vendredi|demain\
-            |ce \w+))?)\W*$
         c'est à (moi|toi|vous|nous|{who}) (de|d') ?{what}
         c'est (moi qui|toi qui|{who} qui) (dois |doit |vais )?(?P<what>(?!suis|ai )\w.+)
-        (?P<what>(savoir|être) (à jeun|à l'heure|le texte|en tenue)\b.*)
         (vous devez|tu dois|vous devrez|tu devras|il faut|il faudra) (?P<what>être (à jeun|à l'heure\
             |présents?|prêts?)\b.*)
         (?P<who>je|nous|on)( dois| devons| doit| vais| allons| va)( aussi| encore| vite| tout de suite\
@@ -215,14 +200,12 @@ FRENCH: Final = Lexicon(
         (?P<what>({familiar})(-(moi|nous|le|la|les|lui|leur|en|y))*\b(?! (bien|le bonjour|la bise\
             |beaucoup|pas)\b) \S.+)
         (?P<what>{verbs}( \S.+))
-        (date limite|dernier délai|échéance|délai)( pour| de)? (?P<what>.+)
     """,
     reports=r"""
         (?P<np>(le|la|les|l') ?{a}+( {a}+)?) (?P<what>(?!(sera|seront|aura|auront\
             |pourra)\b){future}\b \S.+)
         {names} (y |en |lui |leur |nous |vous |me |te |se |s'|le |la |les \
             |l')?(?P<what>{present} (?!que\b|qu'|si\b)\S.+)
-        (?P<np>(le|la|les|l') ?[^,;:.!?]{2,30}?) (?P<what>\b({known})\b (?!que\b|qu')\S.+)
     """,
     listed=r"(?P<what>(\w+ment )?(ne pas |re)?{verbs}\b.+)",
     more="(aussi |ensuite |à )?(?P<what>({verbs}|{present}) .+)",
@@ -401,12 +384,10 @@ FRENCH: Final = Lexicon(
             |tenue?s?|appelée?s?) (de|à|d') ?(?P<what>{verbs}.+)
         (j'aurais besoin|j'ai besoin|nous avons besoin|on a besoin|il (me|nous) (faut\
             |faudrait))( encore)? (de |des |d'|du |que )?{what}
-        (que|qu') ?(chacun|tous|tout le monde|quelqu'un) {what}
         (?P<what>(le|la|les|l') ?[^,;:.!?]{2,40}? (est|sont) (confiée?s?|attribuée?s?|assurée?s?) (à\
             |par)) {who}
         (rappelle-toi|rappelez-vous|souviens-toi|souvenez-vous) (de |d'){what}
         j'ai promis (à \w+ )?(de |d'){what}
-        (action|à faire|todo|tâche)\s*:\s*{who} {what}
         responsable (de |du |des |de la )?(?P<what>[^:]{2,40})\s?: ?{who}
     """,
     addressed=r"""

@@ -158,11 +158,7 @@ GERMAN: Final = Lexicon(
     """,
     requests=r"""
         (wäre|ist) es (ihnen |dir |euch )?möglich,? (dass (du|sie|ihr) )?{what}
-        (sucht|suchen|braucht|brauchen) (\w+ ){0,3}\w+, (der|die) {what}
         \w+ bittet (darum|alle|uns|euch|sie),? (dass )?{what}
-        (ich|wir) (benötigen?|brauchen?|bräuchten?) (noch |dringend |von (ihnen|dir\
-            |euch) )+(?P<what>(?!zeit|geduld)\w.+)
-        (?P<what>\w+t (\w+ )?jemand (?!schon|eine idee)[^?]{3,})(?=\?)
         (wärst du so (nett|lieb|gut) und|könn(test|ten|tet|te)|kannst|kannste|könntste|könnt|können\
             |würd(est|en|et|e)|magst|mögen|mögt|wür?dest|kann) (du|sie|ihr|jemand|einer|eine|wer\
             |bitte jemand|{who})( bitte| mir| uns| mal| noch| vielleicht| eventuell| auch| kurz| dann\
@@ -180,8 +176,6 @@ GERMAN: Final = Lexicon(
             | darum)*,? (?P<what>.+)
         (es wäre|wäre)( es)? (gut|schön|toll|nett|super|prima|klasse|lieb),? wenn (du|sie|ihr\
             |jemand) (?P<what>.+)
-        (den|die|das|ihre?n?|eure?n?|deine?n?) (?P<what>[^,;:.!?]+? (erbitten|erwarten|benötigen\
-            |brauchen) wir [^,;:!?]+)
         ich wäre (dir|ihnen|euch) dankbar,? wenn (?P<what>.+)
         wenn ((du|ihr|sie|jemand|einer|wer)|{who}) (?P<what>[^,;:.!?]+ (könnten?|könntest|würden?\
             |würdest))
@@ -189,8 +183,6 @@ GERMAN: Final = Lexicon(
         (vergiss|vergesst|vergessen sie) (?P<what>[^,;:.!?]+?) nicht\b
         um (?P<what>[^,;:.!?]+?) wird (\w+ )?gebeten
         (ich|wir) bitten? (\w+ )?um (?P<what>(?!verständnis|entschuldigung|geduld|nachsicht)\w.+)
-        (jeder|jede|alle|jeder von euch|jede gruppe) (?P<what>\w+(t|en)\b [^,;:.!?]*\bbitte\b.*|\w+(t\
-            |en) bitte\b.*)
         (?P<what>(?!kennst|weißt|hast|bist|kommst|magst|siehst|glaubst|denkst|meinst|willst|gehst\
             |findest)\w+st du (?!(dich|schon|auch|gerade|heute abend)\b)[^?]{4,}(?=\?))
         (to-?do|aufgabe|ap|offen|zu erledigen|nächste schritte?|action)\s*[:–-]\s*{what}
@@ -251,13 +243,8 @@ GERMAN: Final = Lexicon(
             |hat|sich|nicht|für \d)\b)\S.+)(?=!|$|\.)
         (?P<what>{no_finite}({A}\w+|die|den|das|alle|dem|neue[nrs]?|zwei|drei|noch\
             |weitere) [^,;:.!?()]*?{verbs})\s*(bitte)?\s*(!|$|\.$)
-        (frist|abgabe|abgabeschluss|einsendeschluss|anmeldeschluss)( für)? (?P<what>.+)
-        (?P<what>[^,;:!?]{3,60} (fällig|abzugeben|einzureichen)\b.*)
     """,
-    reports=r"""
-        {names} (?P<what>{present} .+)
-        (?P<what>{present}) {who} .+
-    """,
+    reports="{names} (?P<what>{present} .+)",
     listed=r"(?P<what>{no_finite}[^;:!?]*?{verbs})\s*(?=$|[(,.!–\d-]|: )",
     more="(?P<what>{present} .+|{a}+e (die|den|das|dir|euch|Ihnen|ihn|sie) .+|[^,;:!?]+{verbs}.*)",
     general=r"""
@@ -339,8 +326,6 @@ GERMAN: Final = Lexicon(
             |der verein|die mitglieder|die runde)\b( \w+){0,3}? (beschlossen|entschieden|vereinbart\
             |geeinigt|festgelegt|beschließt|beschließen|einigt sich|entscheidet)( darauf)?,? ?(dass \
             |darauf, )?{what}
-        (wir|der vorstand|das team|man) (bleibt?|bleiben|nehmen) (bei|dabei|(?=d(ie|en\
-            |as) [a-zäöü]+e?n? )) ?(?P<what>.+)
         (?P<what>ab (sofort|\w+|dem \S+ \w+) (gilt|gelten|nur noch|ist|sind|gibt|bleibt|bleiben|darf\
             |dürfen) .+)
     """,
@@ -412,7 +397,6 @@ GERMAN: Final = Lexicon(
     pronoun_subjects="es er sie das dies",
     goes_on="noch offen|macht (wie immer|diesmal|wieder)|übernimmt|kümmert",
     spanning=r"""
-        (?P<what>{np} (ist|sind|hat|haben) [^;:.!?]{2,40} und {must} [^;:!?]*(werden|sein)\b.*)
         {names} (hat|haben) (sich )?(zugesagt|versprochen|angeboten|bereit erklärt|angekündigt\
             |übernommen|verpflichtet|vorgenommen),? (?P<what>.*?\bzu {verbs}.*|\w.*zu\w+en\b.*)
         {names} (wurde|wird|werden|wurden) (gebeten|beauftragt|ersucht),? {what}
@@ -426,14 +410,9 @@ GERMAN: Final = Lexicon(
         (brauche|brauchen|bräuchte|benötigen) (ich|wir) (?P<what>(?!nicht|kein)\w.+)
         (um|für) (?P<what>[^,;:.!?]+?) (kümmert|kümmern) sich {who}
         für (?P<what>[^,;:.!?]+?) (ist|sind) {who}( und {name})? (zuständig|verantwortlich)
-        (?P<what>(die|das|den) [^,;:.!?]{2,40}? (übernimmt|übernehmen|macht|machen|besorgt|besorgen\
-            |organisiert|organisieren|erledigt|bringt)) {who}
         (zuständig für|verantwortlich für|verantwortlich|zuständig) ?(?P<what>[^:]{2,40}): ?{who}
     """,
-    addressed=r"""
-        (du|ihr|sie) (?P<what>(?!bist|seid|hast|habt|warst|siehst|weißt)\w+ .+)
-        (?P<what>(kannst du|könntest du|machst du|schaust du|würdest du|bitte) .+)
-    """,
+    addressed=r"(du|ihr|sie) (?P<what>(?!bist|seid|hast|habt|warst|siehst|weißt)\w+ .+)",
     gapped=r"{who} (?P<what>(um|an|bei|mit|für|den|die|das) [^,;:.!?]+)\W*$",
     rewrites=(
         (r"(?P<np>.+?) (bräuchten?|brauchen?|benötigen?|hätten?) (ich|wir)\b.*", r"\g<np>"),

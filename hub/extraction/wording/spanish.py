@@ -142,15 +142,11 @@ SPANISH: Final = Lexicon(
     """,
     requests=r"""
         ¿?\s*(sería|es|habría) (posible|forma de|manera de) (que )?{what}
-        busca (a )?(\w+ ){1,3}(para|que) {what}
         (pide|ha pedido|pidió|exige|solicita) (a todos )?que (?P<what>(?!no )\w.+)
-        (nos|me) faltan?( aún| todavía| también)* (?P<what>(su|sus|tu|tus|vuestr\w+) \w.+)
-        {who} (nos|me|os|te) debe( aún| todavía)? (?P<what>(el|la|los|las|un|una|su|sus) .+)
         (buscamos|se buscan?|necesitamos) (\w+ ){1,2}(para|que) (?P<what>(?!nada)\w.+)
         ¿?\s*(me|nos|le|les) (?P<what>(\w+áis|\w+éis|\w{3,}[ae]s) (el|la|los|las|un|una|tu\
             |vuestr\w)\b[^?]+)(?=\?)
         ¿?\s*alguien (me |nos |le |lo |la |les )(puede|podría|quiere) (?P<what>{verbs}.*)
-        (me )?paso (yo )?(a )?(por|a buscar|a recoger) {what}
         que {who} (?P<what>(me |nos |le |les |lo |la |se )?(?!sea|esté|haya|tenga){a}+(a|e|an\
             |en)\b \S.*)
         (dile|decile|dígale|pídele|recuérdale|avisa|avísale|di|pide) a ({who}|\w+( \w+)?) (que\
@@ -167,15 +163,10 @@ SPANISH: Final = Lexicon(
             |importante|urgente|preciso|bueno|mejor|genial|conveniente|ideal|deseable)\
             |pedimos a \w+( \w+)?|les? recordamos|os recuerdo|recordamos) que ({who}|alguien|cada \w+\
             |tú|usted|deben|debéis|tienen que|tenéis que)? ?(?P<what>(?!no |ya |hay |hagas? nada)\w.+)
-        (alguien|alguno|alguna) (de|del|en) [^,;:.!?]{2,30}? (debe|debería|tiene que|tendría que|podría\
-            |puede) (?P<what>{verbs}.*)
         (agradecemos|agradezco|agradecería|esperamos|espero) (?P<what>(vuestr|su|tu|las \
             |los )\w* ?(comentarios|respuesta|observaciones|opinión|confirmación|aportaciones)\b.*)
         (quien(es)?|los que|las que|el que|la que) [^,;:.!?]{2,60}? (debe|deben|deberá|deberán\
             |tiene que|tienen que) (?P<what>{verbs}.*)
-        {who} (pasará|pasa|vendrá|viene|irá|va) (a |por )?(?P<what>(recoger|buscar|llevar|entregar\
-            |dejar|retirar|revisar|arreglar|firmar|medir)\b.*)
-        se (buscan?|necesitan?|precisan?) (?P<what>(?!que )\w[^:]+)
         ¿?\s*(me |nos |le |les |lo |la )?(puedes|podrías|puede|podría|podéis|podríais|pueden|podrían\
             |quieres|querrías|te importa|os importa|te importaría|os importaría\
             |le importaría)( por favor| tú| usted| alguien| también| ya| al menos)* (?P<what>{verbs}.*)
@@ -203,12 +194,7 @@ SPANISH: Final = Lexicon(
             |se compromete)( a| en| de| para)? (?P<what>{verbs}.*)
         (necesito|necesitamos|me (hace|hacen) falta|nos (hace|hacen) falta)( todavía\
             | aún)* (?P<what>(?!ser|estar|saber|que sepas)\w.+)
-        (todavía|aún) (necesitamos|necesito|nos falta) {what}
-        (que) (cada (uno|cual)|todos|alguien) {what}
         a {who} le (toca|corresponde) (?P<what>{verbs}.*)
-        (es (necesario|importante|urgente|preciso)|hace falta|conviene) que (?P<what>(?!no )\w.+)
-        (sería|estaría) (genial|bien|bueno|estupendo|ideal) (que|si) (alguien|tú|pudieras|pudierais\
-            |alguno)? ?{what}
         (me|nos) (ha|han) pedido (\w+ )?que {what}
         (del|de la|de los|de las|de) (?P<what>[^,;:.!?]{2,30}?) se (ocupa|encarga|encargará\
             |ocupará) {who}
@@ -216,20 +202,15 @@ SPANISH: Final = Lexicon(
             |busca|pone|recoge|imprime)) {who}
         (queda|quedan|está|están) pendientes? (de )?(?P<what>({verbs}|\w).+)
         (quedamos|se acordó|acordamos|se acuerda) en? ?que {who} (?P<what>{present} .+)
-        (pendientes?|acción|tarea|por hacer|próximo paso|falta)\s*:\s*{who} (?P<what>({present}\
-            |{verbs}) .+)
         (responsable|encargad[oa]) (de |del )?(?P<what>[^:]{2,40}): ?{who}
         prometí (a \w+ )?(que )?{what}
     """,
     addressed=r"""
         (ya |también |nos |os |le |les |lo |la )?(?P<what>{future} .+)
-        ¿?(te encargas|puedes|podrías|te ocupas|encárgate|ocúpate) ?(de )?(?P<what>.+)
         (tú|usted|vosotros) (?P<what>(?!eres|estás|sabes|tienes razón)\w.+)
         (?P<what>({familiar}|{formal}|{plural}).*)
     """,
     duties=r"""
-        (?P<what>[^,;:.!?¿¡]{3,60} (vence|se entregan?|se pagan?|se devuelven?|se envían?|caduca) .*)
-        (acordarse|acordarme) de (?P<what>{verbs}.*)
         (?P<what>(?!(él|ella|nadie|nada|eso|esto|yo|tú)\b){np} (tiene que|tienen que|debe|deben|deberá\
             |deberán|ha de|han de|tendrá que|tendrán que) (ser|estar|quedar|llegar|\w+rse\b) ?(?!(bien\
             |aquí|allí|mejor|bueno|posible)\b).*)
@@ -237,7 +218,6 @@ SPANISH: Final = Lexicon(
             |tener)\b){verbs}.*)
         (?P<np>(el|la|los|las|cada|todos los|todas las) [^,;:.!?]{2,40}?) (tiene que|tienen que|debe\
             |deben|deberá|deberán|ha de|tendrá que) (?P<what>(?!(no|ser|estar|haber)\b){verbs}.*)
-        {who} (?P<what>(la|lo|las|los) {a}{3,}[ae])\W*$
         {names},? (ya |también |nos |os |le |les |lo |la |se )?(?P<what>{future} .+)
         {names} (queda |está |tiene )?pendiente (de |por )?{what}
         se (tiene|tienen|debe|deben|ha|han) (que |de )?(?P<what>(?!ser|estar)\w+(ar|er|ir)\b.*)
@@ -267,13 +247,11 @@ SPANISH: Final = Lexicon(
         (?P<what>{plural} \S.+)
         (?P<what>{familiar}(?! (que|muy|por fin|de menos)\b) \S.+)
         (?P<what>{verbs}( \S.+))
-        (el plazo|la fecha límite|fecha límite|plazo)( para| de)? (?P<what>.+)
     """,
     reports=r"""
         (?P<np>(el|la|los|las) {a}+( {a}+)?) (?P<what>{future} \S.+)
         {names} (le |les |lo |la |nos |os |se |también |ya )?(?P<what>{present} (?!que\b|de menos\b\
             |muy\b)\S.+)
-        (?P<np>(el|la|los|las) [^,;:.!?]{2,30}?) (?P<what>\b({known})\b (?!que\b|de menos\b|muy\b)\S.+)
     """,
     listed=r"(?P<what>(\w+mente )?{verbs}\b.+)",
     more="(también |luego )?(?P<what>({verbs}|{present}|{future}|{plural}|{formal}) .+)",
@@ -371,8 +349,6 @@ SPANISH: Final = Lexicon(
             |optó por) ?(por unanimidad )?(que |en que |por )?(?P<what>(?!el proyecto)\w.+)
         (queda|quedó) (acordado|decidido|aprobado) (que )?(?P<what>.+)
         (nos quedamos con|seguimos con|mantenemos) (?P<what>.+)
-        (?P<what>(a partir de|desde) (ahora|hoy|enero|el (lunes|martes|miércoles|jueves|viernes\
-            |\d+)),? .+)
     """,
     facts=r"""
         \b(número|nº|código|clave|contraseña|wi-?fi|iban|referencia|ref|talla|dirección|teléfono|tel\
