@@ -120,20 +120,20 @@ ENGLISH: Final = Lexicon(
     leads=r"""
         (and|but|so|then|also|or|oh|uh|um|er|ah|right|ok(ay)?|well|first(ly)?|second(ly)?|next(?=[,:])\
             |finally|lastly|afterwards|meanwhile|anyway|besides|again|one more thing|by the way|btw|ps\
-            |p\.s\.|as agreed|as discussed|in addition|in the meantime|otherwise|therefore|hence\
-            |once more|yes|yep|sure|right|(just )?(a )?(quick |friendly |gentle |small \
-            |little )?reminder( that)?|that|[A-Z]\w+ (said|says|reported|reports|thinks|asked|mentioned\
-            |noted|suggested|told us|reminded (us|everyone|everybody))( that)?|hence|once again\
-            |after that|before that|if possible|when you (can|have time|get a chance)|asap|for (this\
-            |that)|until then|hi|hey|hello|thanks|sorry|note|important|urgent|fyi|heads up|either way\
-            |on another note|regarding [^,]{1,30}|@)\b[,:!.\s–-]*
+            |p\.s\.|as agreed|as discussed|in addition|in the meantime|otherwise|therefore|once more\
+            |yes|yep|sure|right|(just )?(a )?(quick |friendly |gentle |small |little )?reminder( that)?\
+            |that|[A-Z]\w+ (said|says|reported|reports|thinks|asked|mentioned|noted|suggested|told us\
+            |reminded (us|everyone|everybody))( that)?|hence|once again|after that|before that\
+            |if possible|when you (can|have time|get a chance)|asap|for (this|that)|until then|hi|hey\
+            |hello|thanks|sorry|note|important|urgent|fyi|heads up|either way|on another note\
+            |regarding [^,]{1,30}|@)\b[,:!.\s–-]*
     """,
     joints=r"""
         \s*([;–—]|->|→)\s+|\s-\s|,?\s(and|but)\s(then\s|also\s)?|,\s(then\s|so\s)?|:\s|\sso( that)?\s\
             |\s\(|\)\s?
     """,
     requests=r"""
-        (could|can|may|might) I (also |just )?(trouble|bother|ask) you (for|to) {what}
+        (could|can|may|might) I (also |just )?(trouble|bother|ask|get|persuade) you (for|to) {what}
         (I|we)('d| would) like (?P<what>(your|the|some) \w[^;:.!?]* (by|before|until) .*)
         (would|is|might) (it|there) be (possible|any chance|any way)( (for you|of you))?( to)? {what}
         wondering (if|whether) you (could|might|would be able to|can) {what}
@@ -159,26 +159,23 @@ ENGLISH: Final = Lexicon(
             | kindly)* (?P<what>(?!mind |believe|imagine|guess|hear|see |feel|smell|remember\
             |tell me why|help it|like|say|blame)\w.+)
         (can|could|would|will) {who} (?P<what>{verbs}.+)
-        (could|can|would|will) {person} (?P<what>{verbs}.+)
         if ((you|{person})|{who}) (could|would|can)( please| kindly)? (?P<what>{verb} .+)
         {person}( please)? (?P<what>(start|{verbs})\b.+)
         (would|do) you mind (?P<what>\w+ing\b.+)
-        (can|could|may|might) I (ask|trouble|bother|get|persuade) you to {what}
         (would you be|be) (so kind as|kind enough|able|willing) to {what}
         (I|we)('ve| have)? (asked|told|got) (?P<who>{name}|everyone|them) to {what}
         ((I|we)('d| would) be )?(very |most )?(grateful|thankful|thanks) for (?P<what>(your \
             |any )?(comments?|feedback|replies|reply|answers?|confirmation|signature|input|views)\b.+)
         (I|we)('d| would) (appreciate|welcome|like) (?P<what>(your |any )?(comments?|feedback|reply\
             |answers?|confirmation|input|views)\b.+)
-        (over to you|it's your turn|you're up) (for|on|with) {what}
+        (it's your turn|you're up) (for|on|with) {what}
         any chance (that )?you (could|can) {what}
         (it would be|it'd be|would be)? ?(great|nice|good|lovely|helpful|kind|perfect|super) if (you\
             |someone|somebody) (could|can|would) {what}
         (i|we)('d| would| really)* (appreciate|be (grateful|glad|happy|thankful)) (it )?if you (could\
             |can|would) {what}
-        (i|we) (would |'d )?(need|want|like|ask|expect|beg|urge|invite)('d)? (you|everyone|everybody\
+        (i|we)( would|'d)? (need|want|like|ask|expect|beg|urge|invite) (you|everyone|everybody\
             |each of you|all of you) (all )?to {what}
-        (i|we)('d| would) like you (all )?to {what}
         (\w+ )?[^\s,;:.!?][^,;:.!?]{0,50}? (are|is) (kindly )?(asked|requested|required|reminded\
             |invited|expected|advised|encouraged) to {what}
         (please |kindly )?(don't|do not|dont|never|let's not) forget (to |about |that )?{what}
@@ -244,7 +241,6 @@ ENGLISH: Final = Lexicon(
             |'s) got to be \w+.*)
         (I|we)(( also| still| urgently) (need|want|lack)|( also| still| further\
             | now)* require) (?P<what>(?!to |it\b|that\b|more time)\w.+)
-        the deadline (for|to|of) (?P<what>.+)
         it's time to {what}
         (?P<what>(?!keep (it|this|that) |note |issue \d|call with|read |put |try |speak soon|(rent|show\
             |review|post|record|report|test|stock) (for|of|on|in|at) |set (?!up)|cut |let |leave (it\
@@ -290,20 +286,18 @@ ENGLISH: Final = Lexicon(
         \b(maybe|perhaps|might|possibly|one day|some ?day|would be nice|would love|would like to\
             |i'd love|i'd like to|wish|if (i|we|you|only)|in theory|wonder(ing|ed)?|thinking (of|about)\
             |thought about|consider(ing|ed)?|dream(t|ing)?|imagine|not sure|(wonder\w*|not sure\
-            |question) whether|undecided|undecided|idea|hopefully|probably|apparently|supposedly\
-            |they say|as if|would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|song|poem\
-            |for example|e\.g\.|for instance)\b
+            |question) whether|undecided|idea|hopefully|probably|apparently|supposedly|they say|as if\
+            |would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|song|poem|for example|e\.g\.\
+            |for instance)\b
     """,
     general=r"""
-        \bone (must|should|has to|needs|ought)|\b(every|each|four times a|every other|a) (day|morning\
-            |night|evening|year)\b|\b(said|whispered|replied|cried|shouted|muttered|laughed) (?!I\b\
-            |we\b)(the|my|his|her|he|she|[A-Z])|must have \w+|\b(players?|on your turn|the deck\
-            |end of story|by hand or|in the old days|when I was)\b|^if (?!(you|some|any)\w* (could|can\
-            |would|have|get|like)|possible|need)[^,]{4,60}, (?!please|can you|could)|\b(in case\
+        \bone (must|should|has to|needs|ought)|\b(every|each|a) (day|morning|night|evening|year)\b\
+            |\b(said|whispered|replied|cried|shouted|muttered|laughed) (?!I\b|we\b)(the|my|his|her|he\
+            |she|[A-Z])|must have \w+|\b(in the old days|when I was)\b|^if (?!(you|some|any)\w* (could\
+            |can|would|have|get|like)|possible|need)[^,]{4,60}, (?!please|can you|could)|\b(in case\
             |whenever|as a rule|you should (never|always)|or (else )?you('ll| will)|and (it|you)('ll\
             | will)|says:|nobody ever|(always|never) \w+ (a|your|the) )|(people|they|doctors\
-            |experts) (here )?say|more often|my gran|used to say|says (that )?(everyone|you|one\
-            |people) |while hot|daily\b
+            |experts) (here )?say|more often|used to say|daily\b
     """,
     openers=r"""
         (?<!\w)(please|pls|remind me|could (you|some)|can (you|some)|would you|would it|wondering\
@@ -488,8 +482,6 @@ ENGLISH: Final = Lexicon(
         {who} (still )?owes (us|me|you|the \w+) {what}
         (volunteers|helpers|people|hands|drivers|readers|bakers|a volunteer|someone) (is|are) (still \
             |urgently )?(needed|wanted|required|sought) (to|for) {what}
-        (?P<what>(?!(I|you|he|she|it|we|they|there)\b){np} (is|are|has|have\
-            |looks?) [^;:.!?]{2,40} and (needs?|wants?|must|has to|have to|should) (be )?\w+.*)
         (i|we) (have |had )?(promised|said|told)( \w+)? (that )?(i|we)('d| would|'ll\
             | will) (?P<what>(?!.*\bif (he|she|they)\b)\w.+)
         (i|we) (have |'ve )?promised (\w+ )?to {what}
@@ -513,7 +505,6 @@ ENGLISH: Final = Lexicon(
         \w+ (wants|asked|needs|expects|would like|told) (me|us|you) to {what}
         (action|ap|ai|todo|task)s?\s*:?\s+{who}( to |: ?| will | - ){what}
         gonna (?P<what>{verbs}.+)
-        @(?P<who>\w+),? (please |can you |could you )?(?P<what>{verbs}.+)
     """,
     addressed=r"""
         (will|must|is to|has to|needs to|should) (?P<what>{verbs}.+)

@@ -211,19 +211,16 @@ FRENCH: Final = Lexicon(
     more="(aussi |ensuite |à )?(?P<what>({verbs}|{present}) .+)",
     general=r"""
         (disait|dit|raconte|demanda|murmura|cria|prétend|affirme|répétait|soupira)(,| (la|le|mon|ma|son\
-            |sa|l'|il|elle|qu)|$)|proverbe|continuez|il faut [^.]* en \w+ant\b|doit plaire\
-            |tous les jours|plus souvent|faudrait pouvoir|essayez|chaque (matin|jour|nuit|soir)\
-            |de mon temps|jadis|autrefois|tous marcher|le premier joueur|son voisin de|(on|chacun\
-            |il) (devrait|doit) (tous|toujours|bien|être)|il faut de bons|l'auteur|\bdoit (être\
-            |connaître|habiter|avoir)\b(?! (remis|rendu|envoy|pay|nettoy|fait|réparé|chang|vid|dé|re))\
-            |faut( bien)? (finir|vivre|manger|savoir)
+            |sa|l'|il|elle|qu)|$)|proverbe|il faut [^.]* en \w+ant\b|tous les jours|plus souvent\
+            |essayez|chaque (matin|jour|nuit|soir)|de mon temps|jadis|autrefois|(on|chacun|il) (devrait\
+            |doit) (tous|toujours|bien|être)|\bdoit (être|connaître|avoir)\b(?! (remis|rendu|envoy|pay\
+            |nettoy|fait|réparé|chang|vid|dé|re))|faut( bien)? (finir|vivre|manger|savoir)
     """,
     openers=r"""
         (?<!\w)(merci de|pourr(ais|iez)-|peux-tu|pouvez-vous|veuillez|il faut|faut que|il faudrait\
             |il faudra|je dois|n'oublie[zs]?|oublie[zs]? pas|pense[zs]? à|nous vous (remercions|prions\
-            |demandons)|il serait|ce serait|il vous appartient|dis à|dites à|c'est à (?=moi|toi|[A-Z])\
-            |quelqu'un|je vais|je (?=\w+rai\b)|que je|qu'il me|il doit|prendre rendez|sinon|ah|s'il (te\
-            |vous))\b|(?<=, ){name}(?= (doit|va|s'occupe)\b)
+            |demandons)|il serait|ce serait|dis à|dites à|c'est à (?=moi|toi|[A-Z])|quelqu'un|je vais\
+            |je (?=\w+rai\b)|il doit|qu'il me|s'il (te|vous))\b|(?<=, ){name}(?= (doit|va|s'occupe)\b)
     """,
     asks=r"""
         (et |bon |alors )?qui (peut |pourrait |veut |va |se charge de \
@@ -232,10 +229,11 @@ FRENCH: Final = Lexicon(
     answers=r"""
         (moi( je (veux bien|peux|m'en occupe))?|je (m'en (occupe|charge)|le fais|veux bien\
             |peux( le faire)?|prends( ça)?|gère|le ferai|m'y colle|vais le faire|l'apporte|les apporte)\
-            |j'y (serai|vais)|j'apporte|je m'en occuperai|ça marche|d'accord|c'est bon pour moi\
-            |t'inquiète)(,? (demain|ce|soir|matin|aujourd'hui|lundi|mardi|mercredi|jeudi|vendredi\
-            |samedi|dimanche|midi|volontiers|avec|plaisir|dit \w+))*$|{who} (s'en (occupe|charge\
-            |occupera|chargera)|le fait|le fera|veut bien|est volontaire|se propose|s'est proposée?)$
+            |j'y (serai|vais)|j'apporte|je m'en occuperai|ça marche|d'accord\
+            |c'est bon pour moi)(,? (demain|ce|soir|matin|aujourd'hui|lundi|mardi|mercredi|jeudi\
+            |vendredi|samedi|dimanche|midi|volontiers|avec|plaisir|dit \w+))*$|{who} (s'en (occupe\
+            |charge|occupera|chargera)|le fait|le fera|veut bien|est volontaire|se propose\
+            |s'est proposée?)$
     """,
     settled=r"""
         \b(fait(?! (la|le|les|un|une|du|des)\b)|faite|faits|réglée?s?|terminée?s?|finie?s?|déjà\

@@ -249,10 +249,9 @@ GERMAN: Final = Lexicon(
     more="(?P<what>{present} .+|{a}+e (die|den|das|dir|euch|Ihnen|ihn|sie) .+|[^,;:!?]+{verbs}.*)",
     general=r"""
         \bman (muss|müsse|sollte|soll|darf|kann)|muss man|heißt es|sprichwort|\bfrüher\b|damals\
-            |als kind|(jeden|jede|jedes) (tag|morgen|abend|nacht|jahr|stunde|kampf)|\b(sie\
-            |er) muss wieder|geduld haben|(sagte?|rief|flüsterte|meinte|brummte|behauptete?|erzählte?\
-            |sprach) (der|die|das|mein|er|sie|man|[A-Z])|behauptet|nicht jeder|\bmüsse\b|\böfter\b\
-            |können\W*$|weiter so|ernst nehmen|soll ja|bloß nicht|\btäglich\b|tagelang
+            |als kind|(jeden|jede|jedes) (tag|morgen|abend|nacht|jahr)|(sagte?|rief|flüsterte|meinte\
+            |brummte|behauptete?|erzählte?|sprach) (der|die|das|mein|er|sie|man|[A-Z])|behauptet\
+            |nicht jeder|\bmüsse\b|\böfter\b|können\W*$|\btäglich\b
     """,
     openers=r"""
         (?<!\w)(bitte|könntest|kannst|könnten sie|könnt ihr|ich muss|ich sollte|wir müssen|muss ich\
@@ -269,10 +268,10 @@ GERMAN: Final = Lexicon(
             |besorge|erledige?|kümmer mich|bring|bringe|kann|schaff|schaffe) ich( das| drum| gern\
             | gerne| mit)?|ich( mach(e|'s| es| das)?| kann( das)?| übernehme( das)?\
             | kümmere mich( darum| drum)?| nehm(e)?( den| die| das)?| will)?|bei mir|bin dabei\
-            |alles klar|jaja)( (heute|morgen|übermorgen|noch|dann|am|montag|dienstag|mittwoch\
-            |donnerstag|freitag|samstag|sonntag|früh|abend|gern|gerne|gleich|selbst|darum|drum))*$\
-            |{who} (macht|übernimmt|kümmert sich|meldet sich|ist dabei|hat sich gemeldet\
-            |hat sich bereit erklärt|erklärt sich bereit)('s| das| es| darum| drum)?$
+            |alles klar)( (heute|morgen|übermorgen|noch|dann|am|montag|dienstag|mittwoch|donnerstag\
+            |freitag|samstag|sonntag|früh|abend|gern|gerne|gleich|selbst|darum|drum))*$|{who} (macht\
+            |übernimmt|kümmert sich|meldet sich|ist dabei|hat sich gemeldet|hat sich bereit erklärt\
+            |erklärt sich bereit)('s| das| es| darum| drum)?$
     """,
     settled=r"""
         \b(erledigt|schon|bereits|abgesagt|gestrichen|storniert|abgelehnt|vergeben|hinfällig|nicht mehr\

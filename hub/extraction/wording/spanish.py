@@ -131,10 +131,9 @@ SPANISH: Final = Lexicon(
             |recordatorio|recuerdo que|os recuerdo que|te recuerdo que|recordad que|importante|urgente\
             |atención|ojo|hasta entonces|mientras tanto|antes de eso|antes de ello|por eso|por tanto\
             |además|por favor|porfa|hola|perdona|si puedes|si es posible|cuando puedas|en cuanto puedas\
-            |que(?! {A})|insisto|de nuevo|aviso|lo que sí falta|venga|@)(?![\wáéíóúüñ])[,:!.\s–-]*\
-            |\w+ (dice|dijo|piensa|propone|recuerda|pide|comenta|comentó|avisa|informa|señala\
-            |insiste en) que |(la|el|las|los) (\w+ ){1,4}(recuerda|recuerdan|pide|insiste en\
-            |avisa) que |según {A}\w+,[ ]
+            |que(?! {A})|de nuevo|aviso|venga|@)(?![\wáéíóúüñ])[,:!.\s–-]*|\w+ (dice|dijo|piensa\
+            |propone|recuerda|pide|comenta|comentó|avisa|informa|señala|insiste en) que |(la|el|las\
+            |los) (\w+ ){1,4}(recuerda|recuerdan|pide|insiste en|avisa) que |según {A}\w+,[ ]
     """,
     joints=r"""
         \s*([;–—]|->|→)\s+|\s-\s|,?\s(y|e|pero)\s(también\s|luego\s|después\s)?|,\s(y\s|así que\s\
@@ -259,18 +258,16 @@ SPANISH: Final = Lexicon(
     general=r"""
         (dijo|decía|dice|asegura|asegur[óa]|añad(ía|ió)|cuenta|contaba|gritó|susurró|pensó)(,)? (el|la\
             |mi|ella|él|que|[A-Z])|\b(uno|una) debe|cada cual|dicen que|\bdeb(e|ía|en|ían) de\b\
-            |hay que (ser|vivir|comer|querer|quererlo|saber|sacar|aprender)|todos los días|sigan así\
-            |seguid así|podría vivir|hay que [^.]* al \w+[aei]r\b|a diario|más a menudo|nadar más\
-            |poder parar|probad con|duerme|cada (mañana|noche|día)|de (niños|pequeñas?|jóvenes)\
-            |siempre (gana|hay)|quien saca|te conviene|no es urgente|el que quiera
+            |hay que (ser|vivir|comer|querer|saber|aprender)|todos los días\
+            |hay que [^.]* al \w+[aei]r\b|a diario|más a menudo|cada (mañana|noche|día)|de (niños\
+            |pequeñas?|jóvenes)|siempre (gana|hay)
     """,
     openers=r"""
         (?<!\w)(por favor|porfa|podrías|podría|puedes|podéis|tengo que|tenemos que|tienes que|hay que\
             |habrá que|no olvides|acuérdate|acordate|recuerda|recordad|dile a|decile a|pídele a\
-            |me falta|me toca|nos toca|te toca|que se está|lo de|haría falta|hace falta|convendría\
-            |conviene|es (necesario|imprescindible|urgente)|se (ruega|necesita|busca)|rogamos|le ruego\
-            |les recordamos|alguien (tiene|debe|que)|tú si|lo de la|las compro|ya no hace\
-            |de mi parte)\b|(?<=, ){name}(?=, {a}+(ará|erá|irá|drá)\b)
+            |me falta|me toca|nos toca|te toca|haría falta|hace falta|convendría|conviene|es (necesario\
+            |imprescindible|urgente)|se (ruega|necesita|busca)|rogamos|le ruego|les recordamos\
+            |alguien (tiene|debe|que)|ya no hace)\b|(?<=, ){name}(?=, {a}+(ará|erá|irá|drá)\b)
     """,
     asks=r"""
         (che, |oye, |y )?¿?(quién|quien|quiénes) (puede |podría |quiere |va a |se anima a \
@@ -281,7 +278,7 @@ SPANISH: Final = Lexicon(
             |puedo|apunto|miro|compro))?( (yo|de eso|de ello))?|(me (pido|encargo|ocupo|apunto\
             |ofrezco)( (eso|yo|de eso|de ello))?)|(paso|voy|llevo|lo hago|lo llevo|lo miro|lo compro\
             |las recojo|cuenta conmigo) ?yo|anotado|lo hago|voy)(,? (mañana|hoy|el|lunes|martes\
-            |miércoles|jueves|viernes|sábado|domingo|después|del|de|la|laburo|trabajo|tarde|noche|luego\
+            |miércoles|jueves|viernes|sábado|domingo|después|del|de|la|trabajo|tarde|noche|luego\
             |sin falta|por la|yo|con gusto))*$|{who} (se (ofrece|ofreció|encarga|ocupa|apunta\
             |ha ofrecido)|lo (hace|hará|trae)|dice que sí)( a hacerlo| de ello| de eso)?$|(se ofrece\
             |lo hace|se apunta|se encarga|lo ve|la ve|lo lleva) (?P<by>(la señora |el señor )?{name})$
