@@ -105,7 +105,7 @@ class Extractor:
             for item in reading.items()
         ]
         items, dropped, notes = await self._offload(
-            document, _sorted_out, document, found, reading.dropped(), options
+            document, _sorted_out, document, form, found, reading.dropped(), options
         )
         return Extraction(
             items=items,
@@ -131,7 +131,7 @@ class Extractor:
         self, document: Document, form: Form, of_prose: list[Item], options: ExtractionOptions
     ) -> Extraction:
         found = _by_place(form.items + of_prose)
-        ruled, doubles, notes = await self._offload(document, _sorted_out, document, found, [], options)
+        ruled, doubles, notes = await self._offload(document, _sorted_out, document, form, found, [], options)
         unread = await self._offload(document, chunk.readable_chars, document.text, form.prose)
         return Extraction(items=ruled, dropped=doubles, ruled_chars=unread, notes=notes)
 
@@ -226,10 +226,15 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> lis
 
 
 def _sorted_out(
-    document: Document, found: Sequence[Item], dropped: Sequence[Dropped], options: ExtractionOptions
+    document: Document,
+    form: Form,
+    found: Sequence[Item],
+    dropped: Sequence[Dropped],
+    options: ExtractionOptions,
 ) -> tuple[tuple[Item, ...], tuple[Dropped, ...], Notes]:
     """Remove duplicates and mark items; return them with the dropped ones and the notes."""
-    marked = suspicion.marked(found, document.text, suspicion.spans(document.text), options.tables)
+    suspicions = suspicion.spans(document.text, form.apart)
+    marked = suspicion.marked(found, document.text, suspicions, options.tables)
     single, doubles = dedupe.once(marked, options.tables)
     known, outside = suspicion.by_authorship(single, document, options.outside)
     items, dropped = tuple(known), (*dropped, *doubles, *outside)

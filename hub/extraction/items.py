@@ -5,7 +5,7 @@ Its data contains only fields that a document can determine; ids, flags and fore
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
@@ -199,12 +199,14 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         prose: passages left to a model.
         date: date of the document, from its content or its file.
         view: the text for the model, of the same length, if it differs from the document's text.
+        apart: places that are texts of their own, such as rows of a table, in order and disjoint.
     """
 
     items: list[Item] = []
     prose: list[Passage] = []
     date: datetime | None = None
     view: str | None = None
+    apart: Sequence[tuple[int, int]] = ()
 
 
 class Line(msgspec.Struct, frozen=True):

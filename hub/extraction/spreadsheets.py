@@ -137,7 +137,8 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
     header = (text[rows[0].start : rows[0].end],)
     dates = _Dates(document.modified_at, options)
     items, prose = _read_rows(text, columns, rows[1:], dates, header, options)
-    return Form(items=items, prose=prose, date=document.modified_at)
+    places = [(row.start, row.end) for row in rows]
+    return Form(items=items, prose=prose, date=document.modified_at, apart=places)
 
 
 def read_pipe_tables(document: Document, form: Form, options: ExtractionOptions) -> Form:
@@ -145,13 +146,14 @@ def read_pipe_tables(document: Document, form: Form, options: ExtractionOptions)
     text = document.text
     if "|" not in text or form.view is not None:
         return form
-    items, prose = list(form.items), list[Passage]()
+    items, prose, apart = list(form.items), list[Passage](), list(form.apart)
     dates = _Dates(document.modified_at, options)
     days: PassageDates | None = None
     for passage in form.prose:
         at = passage.start
         for table in _pipe_tables(text, passage):
             rows = list(_pipe_rows(text, table))
+            apart += [(row.start, row.end) for row in rows]
             if len(rows) < 2 or (columns := _columns(rows[0].cells, options)) is None:
                 continue
             days = days or PassageDates(document, date=form.date, timezone=options.timezone)
@@ -164,7 +166,8 @@ def read_pipe_tables(document: Document, form: Form, options: ExtractionOptions)
             items, prose, at = items + found, [*prose, before, *left], table.end
         prose.append(Passage(at, passage.end, passage.headings))
     prose = [one for one in prose if text[one.start : one.end].strip()]
-    return msgspec.structs.replace(form, items=sorted(items, key=lambda item: item.start), prose=prose)
+    items.sort(key=lambda item: item.start)
+    return msgspec.structs.replace(form, items=items, prose=prose, apart=sorted(apart))
 
 
 def without_pipe_tables(text: str, passages: Iterable[Passage]) -> Iterator[Passage]:

@@ -18,6 +18,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +33,7 @@ from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms, day_ms
 from hub.text.archives import Message, messages_in
-from hub.text.files import MBOX
+from hub.text.files import CHAT, MBOX
 from protocol.frame import Field
 from protocol.tables import TableName
 
@@ -210,6 +211,13 @@ def read_mbox(document: Document, options: ExtractionOptions) -> Form | None:
     return Form(prose=prose, date=document.modified_at) if prose else None
 
 
+def read_chat(document: Document, options: ExtractionOptions) -> Form | None:
+    """Return a chat as prose; what its people write one after the other are texts of their own."""
+    turns = groupby(messages_in(document.text, CHAT), key=lambda message: message.author)
+    apart = [(some[0].start, some[-1].end) for _, turn in turns if (some := list(turn))]
+    return Form(prose=[Passage(0, len(document.text))], date=document.modified_at, apart=apart)
+
+
 def _headings_of(mail: Message) -> tuple[str, str]:
     return mail.subject, f"From: {mail.author}" if mail.author else ""
 
@@ -235,6 +243,7 @@ _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
     "text/vtt": read_captions,
     "application/x-subrip": read_captions,
     MBOX: read_mbox,
+    CHAT: read_chat,
 }
 _TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})
 

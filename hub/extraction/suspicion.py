@@ -34,6 +34,12 @@ _OVERLAP_CHARS: Final = 600  # longer than any wording
 _MOST_ORDERS: Final = 1_000
 _REACH_CHARS: Final = 400  # maximum extent of the suspected paragraph on both sides of an order
 _PARAGRAPH_END: Final = re.compile(r"\n[ \t>|]*+(?:\r?\n[ \t>|]*+)+|\r[ \t>]*+\r")
+# The mark of a list, or the stamp of a message.
+_ROW_MARK: Final = re.compile(
+    r"^[ \t]{0,40}(?:(?:[-*+\u2022\u2023\u25e6]|\d{1,3}[.)])[ \t]+(?:\[.\][ \t]+)?"
+    r"|\[?\d[\d :./,-]{6,30}\]?[ \t]+(?:-[ \t]+)?(?=[^\W\d_]))",
+    re.MULTILINE,
+)
 _ANNOUNCING: Final = (":", "\uff1a")
 _FEW_BLANKS: Final = re.compile(r"[\s>|]{0,40}+")
 
@@ -50,16 +56,32 @@ _MOST_BLOB_CHARS: Final = 8_000
 _LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are random, orders are text
 
 
-def spans(text: str) -> tuple[Span, ...]:
+def spans(text: str, apart: Sequence[Span] = ()) -> tuple[Span, ...]:
     """Return the places of *text* that give orders to its reader, in order and disjoint.
 
     Each is at least a sentence, and a paragraph if the wording is strong. A text with an implausible number
     of such passages is suspected as a whole.
+
+    Args:
+        apart: places that are texts of their own, such as rows of a table, in order and disjoint. They make
+            no other text suspect, but a suspect paragraph around them does so with them.
     """
-    passages = list(islice(_passages(text), _MOST_ORDERS + 1))
+    passages = list(islice(_passages(_covered(text, apart)), _MOST_ORDERS + 1))
     if len(passages) > _MOST_ORDERS:
         return ((0, len(text)),)
-    return tuple(merged(_widened(text, start, end, is_strong) for start, end, is_strong in passages))
+    found = [_widened(text, start, end, is_strong) for start, end, is_strong in passages]
+    for begin, stop in apart:
+        found += ((begin + start, begin + end) for start, end in spans(text[begin:stop]))
+    return tuple(merged(found))
+
+
+def _covered(text: str, places: Sequence[Span]) -> str:
+    """Return *text* with blanks at some places."""
+    pieces, at = list[str](), 0
+    for start, end in places:
+        pieces += (text[at:start], " " * (end - start))
+        at = end
+    return "".join([*pieces, text[at:]])
 
 
 def marked(
@@ -136,6 +158,8 @@ def _windows(text: str) -> Iterator[Span]:
 
 def _passages_in(text: str) -> Iterator[tuple[int, int, bool]]:
     plain, places = _plain(text)
+    # A row of a list, or a message, is no part of the sentence in the line above it.
+    plain = _ROW_MARK.sub(lambda match: " " * len(match.group()), plain)
     for start, end, is_strong in find_orders(plain):
         yield (places[start], places[end], is_strong) if places else (start, end, is_strong)
     for start, end in (*_hidden_runs(text), *_blobs(text)):
