@@ -15,6 +15,10 @@ from hub.cli.talk import agent_names, path_of, talk
 from hub.printable import one_line, spelled
 
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
+_PROMPT_IS_IGNORED: Final = (
+    "the prompt changes nothing: no model of this agent follows one, and neither do rules or the small model;"
+    " set an endpoint in [model] of hub.toml (hub help models)"
+)
 _MOST_CHARACTERS: Final = 300  # of a quote or a value
 
 
@@ -72,6 +76,8 @@ def preview(
         show.print_json("preview", found)
     else:
         _print(found)
+    if prompt is not None and not found["reads_prompt"]:
+        show.report(_PROMPT_IS_IGNORED)
     ctx.exit(Exit.FAILED if found["failure"] or found["problems"] else Exit.DONE)
 
 

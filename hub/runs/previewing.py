@@ -157,6 +157,7 @@ class PreviewStep(msgspec.Struct, frozen=True, kw_only=True):
         left_out: number of new items beyond the limits of a run.
         answered_before: number of questions that the journal answered.
         unlisted: number of items and problems that are counted, but not passed on.
+        reads_prompt: True if a model follows the prompt; rules and the small model do not.
         failure: why the preview ended before all documents were read.
     """
 
@@ -173,6 +174,7 @@ class PreviewStep(msgspec.Struct, frozen=True, kw_only=True):
     spent: Usage
     answered_before: int
     unlisted: int
+    reads_prompt: bool
     items: tuple[PreviewItem, ...] = ()
     problems: tuple[PreviewProblem, ...] = ()
     is_done: bool = False
@@ -286,6 +288,9 @@ class Preview:
         self._agent = agent
         self._order = order
         self._newest = requested.newest
+        models = previews.models_of(requested) or previews.asking.models
+        model = models.choose(allow_cloud=order.settings.allow_cloud)
+        self._reads_prompt = model is not None and not model.is_literal
         self._asking = asking
         self._link = link
         self._planned = _Planned()
@@ -353,6 +358,7 @@ class Preview:
             spent=self._asking.spent,
             answered_before=self._asking.known,
             unlisted=counts["unlisted"],
+            reads_prompt=self._reads_prompt,
             items=tuple(items),
             problems=tuple(problems),
             is_done=is_done,

@@ -87,10 +87,11 @@ class PreviewProblemView(View):
 class PreviewStepView(View, kw_only=True):
     """State of a preview, and the items found since the step before. The last step is done.
 
-    Of the *listed* documents, a run with these settings has *settled* some; *to_read* is how many are read.
-    *known*: items found that are as they were. *left_out*: new items beyond the limits of a run.
-    *answered_before*: questions that the model had answered before, which cost nothing. *unlisted*: items and
-    problems that are counted only.
+    Of the *listed* documents, a run with these settings has *settled* some; *to_read* is how many are
+    read. *known*: items found that are as they were. *left_out*: new items beyond the limits of a run.
+    *answered_before*: questions that the model had answered before, which cost nothing. *unlisted*: items
+    and problems that are counted only. *reads_prompt*: a model follows the prompt; rules and the small
+    model do not.
     """
 
     seq: int
@@ -109,6 +110,7 @@ class PreviewStepView(View, kw_only=True):
     usd: float = 0.0  # 0 where a model has no price
     answered_before: int = 0
     unlisted: int = 0
+    reads_prompt: bool = True
     items: tuple[PreviewItemView, ...] = ()
     problems: tuple[PreviewProblemView, ...] = ()
     is_done: bool = False

@@ -5,6 +5,7 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -237,3 +238,15 @@ def test_an_invalid_time_is_refused_with_the_valid_forms(hub: Hub, text: str) ->
     assert refused.exit_code == 2
     error = " ".join(refused.stderr.replace("│", " ").split())
     assert "is not a time" in error and "yesterday 18:00" in error
+
+
+def test_a_preview_of_a_prompt_that_no_model_follows_says_so(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path
+) -> None:
+    prompt = tmp_path / "new.txt"
+    prompt.write_text("Find invoices.")
+    (frames,) = folder(a="- [ ] call Ann\n")
+    with portal.wrap_async_context_manager(served.working(frames, frames)):
+        shown = hub("agents", "preview", "notes", "--prompt", str(prompt))
+        assert "the prompt changes nothing" in shown.stderr
+        assert "the prompt" not in hub("agents", "preview", "notes").stderr

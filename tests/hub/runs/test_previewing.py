@@ -303,6 +303,14 @@ async def test_an_agent_that_cannot_run_has_no_preview(bench: Bench) -> None:
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, bench.connect())
 
 
+async def test_a_preview_says_whether_a_model_follows_the_prompt(bench: Bench) -> None:
+    found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
+    assert (found.last.reads_prompt, found.last.spent.requests) == (True, 4)
+    bench.asking.models = bench.extractor.models = Models()
+    found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
+    assert (found.last.reads_prompt, found.last.spent.requests) == (False, 0)
+
+
 async def test_an_estimate_of_a_preview_is_of_the_newest_files_of_its_settings(bench: Bench) -> None:
     await first_run(bench)
     link = bench.connect(runs=[[*folder(**FILES)[0][:1], folder(**FILES)[0][-1]]])
