@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
+import anyio
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
@@ -77,6 +78,9 @@ class MuteRequest(View):
 
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
     until: Instant | None = None
+
+
+COUNT_S: Final = 2.0  # time for checks of which only numbers are asked
 
 
 class IssueCounts(View):
@@ -183,8 +187,14 @@ class Issues(Noun):
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]
 
-    def counts(self, since: datetime | None = None) -> IssueCounts:
-        """Return the number of issues at the last check, or of those that began since then, by severity."""
+    async def counts(self, since: datetime | None = None) -> IssueCounts:
+        """Return the number of issues, or of those that began since then, by severity.
+
+        Issues of the last check are checked again, because a person may have solved them since.
+        """
+        if self._issues.current:
+            with anyio.move_on_after(COUNT_S):
+                await self._issues.fresh()
         seen = [
             issue.found.severity
             for issue in self._issues.current

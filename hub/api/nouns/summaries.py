@@ -111,6 +111,7 @@ class Summaries(Noun):
         until = self._clock.now()
         begin: datetime = since or until - LATELY
         at, user_id = epoch_ms(begin), self.user_id
+        issues = await self._hub.noun(Issues, user_id).counts(since=begin)
 
         def read(c: Connection) -> SummaryView:
             usage, calls = model_calls.newest_costs(c, MOST_CALLS, since=at, user_id=user_id)
@@ -125,7 +126,7 @@ class Summaries(Noun):
                     open=question_rows.count_questions(c, MOST_COUNTED, user_id=user_id),
                 ),
                 pairings=len(waiting),
-                issues=self._hub.noun(Issues, user_id).counts(since=begin),
+                issues=issues,
                 costs=SpentView(
                     requests=usage.requests, usd=usage.cost_nanos / NANOS, is_part=calls == MOST_CALLS
                 ),

@@ -88,7 +88,7 @@ class StatusView(View, kw_only=True):
     held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
     disk_full: str | None = None  # a sentence: why no run is started, and when it will be
     pairing: tuple[str, ...] = ()  # names that devices report that wait for a person to let them in
-    issues: IssueCounts = field(default_factory=IssueCounts)  # at the last check
+    issues: IssueCounts = field(default_factory=IssueCounts)
     config_generation: int = 1  # of the settings: one more with each edit that was applied
 
 
@@ -337,7 +337,7 @@ class System(Noun):
             held_back=self._held_back,
             disk_full=None if self._disk is None else self._disk.problem,
             pairing=tuple(one.label for one in waiting),
-            issues=self._hub.noun(Issues, mine).counts(),
+            issues=await self._hub.noun(Issues, mine).counts(),
             config_generation=self._reloader.generation,
         )
 

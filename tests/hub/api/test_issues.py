@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hub.api.nouns.issues import IssueCounts, Issues
-from hub.health.issues import Finding, error, notice, warning
+from hub.health.issues import FRESH_S, Finding, error, notice, warning
 from hub.health.issues import Issues as FoundIssues
 from hub.metrics import Metrics
 from protocol.ids import UserId
@@ -43,5 +43,29 @@ async def _told_by_user(hub: ServedHub) -> None:
         EVE: ["pairing.waits"],
         UserId("u-bob"): [],
     }
-    assert everything.counts() == IssueCounts(errors=1, warnings=1, notices=1)
-    assert everything.seen_by(ANNA).counts() == IssueCounts(errors=0, warnings=1, notices=0)
+    assert await everything.counts() == IssueCounts(errors=1, warnings=1, notices=1)
+    assert await everything.seen_by(ANNA).counts() == IssueCounts(errors=0, warnings=1, notices=0)
+
+
+async def test_an_issue_that_was_solved_is_counted_no_more_a_few_seconds_later(tmp_path: Path) -> None:
+    found = {FOUND[0]}
+    checks = 0
+
+    async def solved(now: datetime) -> Iterable[Finding]:
+        nonlocal checks
+        checks += 1
+        return found
+
+    async with open_empty_hub(tmp_path) as hub:
+        clock = FakeClock()
+        issues = FoundIssues(clock=clock, metrics=Metrics())
+        issues.add("disk", solved)
+        noun = Issues(issues, hub.store, hub.clock)
+        await issues.run_checks()
+        found.clear()
+        assert (await noun.counts()).errors == 1, "the last check is younger than five seconds"
+        clock.advance(FRESH_S)
+        assert await noun.counts() == IssueCounts()
+        clock.advance(FRESH_S)
+        await noun.counts()
+        assert checks == 2, "where nothing was found, a question checks nothing"
