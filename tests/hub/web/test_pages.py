@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from hub.api.door.roles import Role
 from hub.cli.app import hub as cli
@@ -46,6 +47,7 @@ pytestmark = [
 ]
 _VIOLATIONS = """async () => (await axe.run()).violations.map(
   ({id, nodes}) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`)"""
+_TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).every((part) => part < 64)"
 
 # Strokes and shapes of plots without enough contrast.
@@ -628,6 +630,35 @@ async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_underst
     await visit.page.unroute("**/pause")
     await button.click()
     await visit.page.get_by_role("button", name="Resume").wait_for()
+
+
+async def test_an_answer_that_arrives_after_a_newer_one_is_not_shown(hub: ServedHub, visit: Visit) -> None:
+    await visit.open("agents")
+    state = visit.page.locator("tr", has_text="notes").locator("[data-head=Lifecycle]")
+    await expect(state).to_have_text("active")
+    is_held, may_arrive = anyio.Event(), anyio.Event()
+
+    async def hold_paused(route: Route) -> None:
+        answer = await route.fetch()
+        if "paused" in await answer.text() and not is_held.is_set():
+            is_held.set()
+            await may_arrive.wait()
+        await route.fulfill(response=answer)
+
+    await visit.page.route("**/v1/agents?*", hold_paused)
+    async with over_unix(hub) as client:
+        await client.post("/v1/agents/notes/pause")
+        await hub.clock.pass_time(1)
+        await is_held.wait()
+        async with visit.page.expect_response("**/v1/agents?*") as newer:
+            await client.post("/v1/agents/notes/resume")
+            await hub.clock.pass_time(1)
+    await (await newer.value).finished()
+    async with visit.page.expect_response("**/v1/agents?*") as older:
+        may_arrive.set()
+    await (await older.value).finished()
+    await visit.page.evaluate(_TWO_FRAMES)
+    await expect(state).to_have_text("active")
 
 
 async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(

@@ -12,6 +12,8 @@ export interface Reading<T> {
 interface Known {
   readonly data: unknown;
   readonly tag: string | null;
+  /** Number of the request; of two answers, that of the later request is the newer one. */
+  readonly request: number;
 }
 interface Options<P extends Path<"get">> {
   readonly params?: Readonly<Record<string, string>>;
@@ -28,6 +30,7 @@ const MOST_KNOWN = 40;
 const REST_MS = 500; // between two readings of the same, however often it changes
 const AGAIN_MS = 3_000; // until what the hub did not answer is read again
 const known = new Map<string, Known>();
+let requests = 0; // of all readings, since several components may read the same address
 
 export function useReading<P extends Path<"get">>(path: P, options: Options<P> = {}): Reading<Answer<"get", P>> {
   const { params = {}, query, kinds = [], when = true, every } = options;
@@ -41,9 +44,10 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
     clearTimeout(retry.current);
     newest.current += 1;
     const mine = newest.current;
+    const request = (requests += 1);
     try {
       const { body, tag } = await answered("get", path, { params, ...(query && { query }) });
-      remember(url, { data: body, tag });
+      remember(url, { data: body, tag, request });
       if (mine === newest.current) setRefusal(null);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -96,6 +100,7 @@ export function useKept<T>(reading: Reading<T>): Reading<T> {
 }
 
 function remember(url: string, reading: Known): void {
+  if ((known.get(url)?.request ?? 0) > reading.request) return; // it was overtaken on its way
   known.delete(url);
   known.set(url, reading);
   const [oldest] = known.keys();
