@@ -13,9 +13,10 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import config_option, example, json_option, state_folder, state_option
 
-_ENDPOINT = re.compile(r'^kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
+_ENDPOINT = re.compile(r'^# \[model\]\n# kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
 SCHEMA: Final = "hub.schema.json"  # named in the first line of the sample
 _LOCAL = """\
+[model]
 kind = "local"                      # the small model of the extra [local], served by the hub itself
 # timeout_s = 300.0                 # the longest silence while it thinks: one thread is slow
 # concurrency = 1                   # questions at once
@@ -56,6 +57,8 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     for problem in check_settings(config).problems:  # of overrides and secrets on this machine
         show.report(str(problem))
     show.report(f"wrote {config}; the hub's state is kept in {state}")
+    if not local:
+        show.report("it has no model: rules alone read files, and mail waits; to add one: hub help models")
     where = "" if state == state_folder() else f" --state {state}"
     show.report(f"next: edit {config}, then: hub serve --config {config}{where}")
 

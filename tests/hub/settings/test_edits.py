@@ -67,9 +67,10 @@ def test_a_key_that_is_left_out_takes_its_line_along() -> None:
 
 
 def test_a_reference_to_a_secret_is_written_in_one_line() -> None:
-    after = edited(SAMPLE, {"model.api_key": {"file": "key"}})
+    text = f'{SAMPLE}\n[model]\napi_key = {{ env = "KEY" }} # mine\n'
+    after = edited(text, {"model.api_key": {"file": "key"}})
     assert tomllib.loads(after)["model"]["api_key"] == {"file": "key"}
-    assert len(lines_changed(SAMPLE, after)) == 2
+    assert len(lines_changed(text, after)) == 2
 
 
 def test_line_ends_stay_what_they_are() -> None:

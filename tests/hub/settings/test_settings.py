@@ -46,17 +46,28 @@ def check(tmp_path: Path) -> Check:
 
 
 def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
-    settings = load_settings(ROOT / "hub.toml", environ={"OPENAI_API_KEY": "k"})
+    settings = load_settings(ROOT / "hub.toml", environ={})
     assert settings.hub.name == "home"
     assert settings.listen.devices.address == Address("127.0.0.1", 8770)
     assert settings.listen.operator.address == Address("127.0.0.1", 8771)
     assert settings.storage.url == "sqlite:///hub.db"
-    assert isinstance(settings.model, OpenAIModelSettings)
-    assert settings.model.api_key == SecretRef(env="OPENAI_API_KEY")
+    assert settings.model is None
     (agent,) = settings.agents
     assert agent.data_types == (TableName.TASKS, TableName.NOTES, TableName.TIMELINES)
     assert agent.schedule == ScheduleTable(cron="0 7 * * 1-5")
     assert agent.timezone == "Europe/Berlin"
+
+
+def test_the_model_that_the_sample_has_commented_out_can_be_used(tmp_path: Path) -> None:
+    told = (ROOT / "hub.toml").read_text()
+    begin = told.index("# [model]")
+    model = [line.removeprefix("# ") for line in told[begin : told.index("\n\n", begin)].splitlines()]
+    file = tmp_path / "hub.toml"
+    file.write_text("\n".join(model))
+    settings = load_settings(file, environ={"OPENAI_API_KEY": "k"})
+    assert isinstance(settings.model, OpenAIModelSettings)
+    assert settings.model.api_key == SecretRef(env="OPENAI_API_KEY")
+    assert settings.model.model_fields_set == set(OpenAIModelSettings.model_fields)
 
 
 def test_what_the_sample_has_commented_out_are_the_defaults(tmp_path: Path) -> None:
