@@ -14,7 +14,7 @@ from tests.support.handbook import README, blocks
 from tests.support.processes import ROOT
 from tests.support.terminal import PROMPT, terminal
 
-PROSE = "Dave must send the signed contract to Anna by Friday."
+PROSE = "Dave must send the signed contract to Anna by Friday. It rained on the old roofs."
 NOTE = "# Call with Rossi\n\n{prose}\n\n- [ ] Water the plants\n"
 CALENDAR = (
     "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//hub//tests//EN\r\nBEGIN:VEVENT\r\nUID:1@example.org\r\n"
@@ -58,6 +58,7 @@ async def test_a_new_user_types_the_readme_s_first_run_and_approves_a_timeline_a
         "PYTHONPATH": str(ROOT),
         "HUB__LISTEN__DEVICES__ADDRESS": f"127.0.0.1:{devices}",
         "HUB__LISTEN__OPERATOR__ADDRESS": f"127.0.0.1:{operator}",
+        **({"HUB__MODEL__READS_PROSE": "true"} if prose else {}),
     }
     init, serve, connect, pair, run, review, approve = first_run()
     async with terminal(tmp_path, environment) as typed:
