@@ -389,7 +389,7 @@ class SharedFolders:
             if not stat.S_ISREG(info.st_mode):
                 raise Unreadable(SkipReason.NOT_A_FILE)
             if info.st_size > self._max_file_bytes:
-                raise Unreadable(SkipReason.TOO_LARGE, f"{info.st_size} bytes")
+                raise Unreadable(SkipReason.TOO_LARGE, self._why_too_large(file.parts[-1], info.st_size))
             if info.st_nlink > file.links:  # a hard link was added since its folder was read
                 raise Unreadable(SkipReason.HARD_LINK)
             if file.inode not in (None, (info.st_dev, info.st_ino)):
@@ -514,6 +514,12 @@ class SharedFolders:
     def _digests_of(self, root: Root, parts: tuple[str, ...]) -> Mapping[str, tuple[Stamp, bytes]]:
         return {} if self._digests is None else self._digests.of_folder(_folder_at(root, parts))
 
+    def _why_too_large(self, name: str, size: int) -> str:
+        """Return the size of a file, the limit, and what its owner can do."""
+        is_mbox = name.lower().endswith((".mbox", ".mbx"))
+        ways = "split it by year, or let the hub read the mailbox" if is_mbox else "split it into parts"
+        return f"{size} bytes, at most {self._max_file_bytes} are read; {ways}"
+
     def _judge(
         self,
         root: Root,
@@ -534,8 +540,7 @@ class SharedFolders:
         if lowered.endswith(NO_TEXT) and (why := file_filter.why_not(name)):
             return _skip(root, parts, SkipReason.NOT_CONVERTIBLE, why)
         if info.st_size > self._max_file_bytes:
-            detail = f"{info.st_size} bytes, at most {self._max_file_bytes} are read"
-            return _skip(root, parts, SkipReason.TOO_LARGE, detail)
+            return _skip(root, parts, SkipReason.TOO_LARGE, self._why_too_large(name, info.st_size))
         if len(path := _on_the_wire(root, parts)) > _MAX_PATH:
             return _skip(root, parts, SkipReason.TOO_DEEP)
         modified_ms = max(0, info.st_mtime_ns // 1_000_000)

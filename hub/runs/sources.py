@@ -655,7 +655,9 @@ class IncomingFile:
             raise BrokenFile(ErrorCode.FILE_CHANGED, "the file changed while it was read")
         self._size += len(piece.content)
         if self._size > MAX_DOCUMENT_BYTES:
-            raise BrokenFile(ErrorCode.TOO_LARGE, f"longer than {MAX_DOCUMENT_BYTES} bytes")
+            raise BrokenFile(
+                ErrorCode.TOO_LARGE, f"longer than {MAX_DOCUMENT_BYTES} bytes; split it into parts"
+            )
         self._pieces += 1
         if self._bytes is None:
             self._parts.append(piece.content)

@@ -213,6 +213,7 @@ def test_a_file_that_gets_a_name_elsewhere_before_it_is_read_stays_at_home(home:
 def test_links_and_what_is_no_file_are_skipped_with_a_reason(home: Path) -> None:
     _write(home, "notes/a.md", "secret/b.md", "notes/big.md", text="x" * 900)
     (home / "notes/long.md").write_text("x" * 1_001)
+    (home / "notes/all.mbox").write_text("x" * 1_001)
     (home / "notes/link.md").symlink_to(home / "secret/b.md")
     (home / "notes/door").symlink_to(home / "secret")
     (home / "notes/loop").symlink_to(home / "notes")
@@ -232,7 +233,9 @@ def test_links_and_what_is_no_file_are_skipped_with_a_reason(home: Path) -> None
         "notes/door": SkipReason.SYMLINK,
         "notes/link.md": SkipReason.SYMLINK,
         "notes/loop": SkipReason.SYMLINK,
-        "notes/long.md": f"{SkipReason.TOO_LARGE}: 1001 bytes, at most 1000 are read",
+        "notes/all.mbox": f"{SkipReason.TOO_LARGE}: 1001 bytes, at most 1000 are read;"
+        " split it by year, or let the hub read the mailbox",
+        "notes/long.md": f"{SkipReason.TOO_LARGE}: 1001 bytes, at most 1000 are read; split it into parts",
         "notes/pipe.md": SkipReason.NOT_A_FILE,
         "notes/s": SkipReason.NOT_A_FILE,
     }
