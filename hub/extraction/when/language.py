@@ -209,6 +209,8 @@ _NUMBERS: Final = {
     "h": "hour",
     "min": "minute",
 }
+_NAMED: Final = re.compile(r"\(\?P<\w+>")
+_REPEATED: Final = re.compile(r"\(\?P=\w+\)")
 _WORD: Final = re.compile(r"[^\W_]+")
 _BETWEEN: Final = re.compile(r"[ .,]+")  # separators between the parts of a saying
 
@@ -346,6 +348,8 @@ class Language:
     def _longest(self, text: str, at: int) -> tuple[re.Match[str] | None, Mapping[str, object]]:
         best: re.Match[str] | None = None
         meaning: Mapping[str, object] = _FILLER
+        if self._any.match(text, at) is None:  # so at most places
+            return best, meaning
         for pattern, parts in self._compiled:
             match = pattern.match(text, at)
             if match and match.end() > (best.end() if best else at):
@@ -391,6 +395,12 @@ class Language:
             "n": {fold(word): value for word, value in self.numbers.items()},
             "nth": {fold(word): value for word, value in self.ordinals.items()},
         }
+
+    @cached_property
+    def _any(self) -> re.Pattern[str]:
+        """Pattern that matches wherever a saying does, and without groups."""
+        sources = (_NAMED.sub("(?:", pattern.pattern) for pattern, _ in self._compiled)
+        return re.compile("|".join(_REPEATED.sub(".", source) for source in sources))
 
     @cached_property
     def _compiled(self) -> Sequence[tuple[re.Pattern[str], Mapping[str, object]]]:
