@@ -10,7 +10,7 @@ Every sentence is read once and by itself, and a longer one in pieces, so the wo
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum, auto
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -43,7 +43,6 @@ _FIRST_LINES: Final = 3  # of a text, which may name its kind
 _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
 _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
 _LEAST_BLANKS: Final = 2  # in a remark on a ticket
-_MOST_OPENING: Final = 4  # characters between the colon of a row and its day, as in "on"
 _FEW_SENTENCES: Final = 3
 _FEW_LINES: Final = 15  # a short note has at most as many
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
@@ -97,12 +96,8 @@ _PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
 _NEGATION: Final = re.compile(
     r"(?i:\b(?:no|not|don't|didn't|never|nicht|ne|n'|jamais|sin|\u043d\u0435)|[\u4e0d\u522b])\W*$"
 )
-_CONTENT: Final = (", dass", ", ob", ", \u0447\u0442\u043e")  # before what is to be said or found out
 _NEGATION_CHARS: Final = 10
 _WITH_OBJECT: Final = re.compile(r"\S+ (?:the|an?|les?|la|une?|des|el|los|las|una)\b|\S+ l'")
-_DEADLINE: Final = re.compile(
-    "(?i:^(?:by|before|until|due|bis|vor|avant|d'ici|antes|hasta|\u0434\u043e|\u043a)\\b)|\u524d"
-)
 _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
 _SPEECH: Final = re.compile(
     '["\u201c\u201e\u00ab\u300c](?=(?:\\w+\\W+){2}\\w|[\u4e00-\u9fff]{4})|[\u2014\u2013] ?[^\\W\\d_]'
@@ -382,17 +377,16 @@ class _Reader:
 
     def is_ahead(self, day: _Day, place: int) -> bool:
         """Return True if the day is known, and not before the text was written."""
-        if day.at is None:
-            return False
-        anchor = self._dates.at(place)
-        today = local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
-        return today is None or local_day(day.at, self._zone) >= today
+        today = self._today(place)
+        return day.at is not None and (today is None or local_day(day.at, self._zone) >= today)
 
     def is_today(self, day: _Day, place: int) -> bool:
         """Return True for the day on which the text was written."""
+        return day.at is not None and local_day(day.at, self._zone) == self._today(place)
+
+    def _today(self, place: int) -> date | None:
         anchor = self._dates.at(place)
-        today = local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
-        return day.at is not None and local_day(day.at, self._zone) == today
+        return local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
 
 
 def _blanks(match: re.Match[str]) -> str:
@@ -693,7 +687,7 @@ class _Sentence:
         return pattern.fullmatch(text) is not None and first.lower() not in self._lexicon.other_words
 
     def read(self) -> None:
-        if self._section is _Section.TALK or not self._text.strip() or self._is_greeting():
+        if self._section is _Section.TALK or not self._text.strip():
             return
         if self._about.is_ticket and self._line.start == self._about.start:
             return
@@ -703,7 +697,7 @@ class _Sentence:
         is_label = row is not None and self._lexicon.match("labels", row["who"]) is not None
         if row is not None and is_label and self._is_name(self._line.text[row.end() :].strip(_EDGES)):
             return  # "Assigned to: Ann"
-        if self._answer() or self._dated_row() or self._comment() or self._value_row():
+        if self._answer() or self._comment() or self._value_row():
             return
         if self._about.is_tale or self._lexicon.match("metadata", self._line.text):
             return
@@ -726,33 +720,9 @@ class _Sentence:
         if not (found or self._has_project):
             self._fact()
 
-    def _is_greeting(self) -> bool:
-        line = self._line
-        is_alone = line.is_first and line.text.rstrip().endswith((",", "\uff0c")) and not self._about.is_loose
-        return is_alone and len(line.text) < _LONGEST_HEADING and _is_few_words(line.text)
-
     def _place(self, at: int) -> int:
         """Return the place of a character in the document; a subject from the speaker is there too."""
         return self._start + at if at >= self._lead else self._line.start
-
-    def _dated_row(self) -> bool:
-        """Add the event of a row such as ``Spring clean: 26 April, 10:00``."""
-        line, reader = self._line, self._reader
-        match = _SPEAKER.match(line.text) if line.is_first and not self._about.is_chat else None
-        if (
-            match is None
-            or self._lexicon.has("deadlines", match["who"])
-            or (self._about.speakers[match["who"].strip(" *_<>@").lower()] > 1)
-        ):
-            return False
-        days = reader.days_of(line.text, line.start, self._lexicon)
-        day = next((one for one in days if 0 <= one.start - match.end() <= _MOST_OPENING), None)
-        if day is None or not reader.is_ahead(day, line.start) or not _is_few_words(line.text[day.end :]):
-            return False
-        if _DEADLINE.search(line.text[match.end() : day.end + 1]) is not None:
-            return False
-        fields: dict[str, Field] = {"title": match["who"].strip(_EDGES)}
-        return reader.add(TableName.TIMELINES, fields, line.start, line.start + len(line.text), day)
 
     def _value_row(self) -> bool:
         """Add the fact of a row such as ``Gate code: 4471``."""
@@ -928,7 +898,7 @@ class _Sentence:
             return False
         if lexicon.has("facts", text):
             return False
-        if lexicon.has("settled", text) and not lexicon.has("goes_on", text):
+        if lexicon.has("settled", text):
             return True
         value = _VALUE_END.split(text[match.end() :])[0].strip(_EDGES)
         who = value if self._is_name(value) else ""
@@ -956,9 +926,6 @@ class _Sentence:
                 continue
             if found and is_open and (taken := self._taker(bare)):
                 found[-1] = found[-1]._replace(who=found[-1].who or taken, end=clause.end)
-                continue
-            if found and is_open and self._text[: clause.start].rstrip().lower().endswith(_CONTENT):
-                found[-1] = found[-1]._replace(end=clause.end)
                 continue
             match = self._match(clause, vocative, is_after_task=bool(found) and is_open)
             is_about_last = bool(
@@ -1066,7 +1033,7 @@ class _Sentence:
                 attributes.append("reports")
             is_spoken = about.is_minutes and bool(self._speaker)
             is_spoken = is_spoken or (lexicon.code == "zh" and about.is_letter and self._line.is_first)
-            if self._section is _Section.TO_DO or about.is_loose or is_spoken or self._has_lead_day(clause):
+            if self._section is _Section.TO_DO or about.is_loose or is_spoken:
                 attributes.append("listed")
             if is_after_task:
                 attributes.append("gapped")
@@ -1113,10 +1080,6 @@ class _Sentence:
             self._lexicon.has(name, self._text) for name in names
         )
         return bool(days) and is_event
-
-    def _has_lead_day(self, clause: _Clause) -> bool:
-        """Return True if a clause begins with a day, as a deadline does."""
-        return any(clause.start <= day.start < day.end <= self._after_leads(clause) for day in self._days)
 
     def _is_report(self, match: re.Match[str]) -> bool:
         """Return True if a person does the work; others do so in minutes alone, and events happen."""

@@ -443,7 +443,6 @@ ENGLISH: Final = Lexicon(
         \burgent(ly)?\b|\basap\b|\bas soon as possible\b|\bimmediately\b|\bright away\b|\bat once\b\
             |\btop priority\b|\bhigh priority\b|\bcritical\b|!!
     """,
-    deadlines=r"(deadline|due|by|until|reminder|date|today|tomorrow)\b",
     minutes=r"""
         \b(minutes|meeting|stand-?up|weekly|board|committee|present:|attendees|attending|apologies\
             |notes from|call with|sync|retro|council|agenda|protocol|jour fixe|assembly|debrief|session\
@@ -476,7 +475,6 @@ ENGLISH: Final = Lexicon(
     anyone=either("everyone everybody somebody someone anybody anyone you each all both"),
     articles="(the|our|an?) ",
     pronoun_subjects="it this that they",
-    goes_on="still (open|missing|to do)",
     spanning=r"""
         (?P<who>I|we)( still| also| do)* owe (\w+ )(?P<what>(the|an?|some|his|her|their|\d).+)
         {who} (still )?owes (us|me|you|the \w+) {what}
@@ -537,5 +535,6 @@ ENGLISH: Final = Lexicon(
     dated=either(r"""
         {days} today tonight tomorrow tmrw weekend jan feb mar apr jun jul aug sept? oct nov dec mon tue
         wed thu fri sat sun days? weeks? months? year quarter eod cob eow noon fortnight mid-?\w+
+        morning afternoon evening night
     """),
 )

@@ -328,7 +328,6 @@ FRENCH: Final = Lexicon(
         \burgente?s?\b|\burgence\b|\bau plus vite\b|\bimmédiatement\b|\btout de suite\b\
             |\bdès que possible\b|\bsans délai\b|\bprioritaire\b|\basap\b|!!
     """,
-    deadlines=r"(échéance|date limite|délai|avant|date|rappel)\b",
     minutes=r"""
         \b(compte[- ]rendu|réunion|conseil|comité|présents?|ordre du jour|procès-verbal|pv\
             |point hebdo\w*|hebdo|assemblée|atelier|bureau|association|séance|bilan|syndical|appel avec\
@@ -373,7 +372,6 @@ FRENCH: Final = Lexicon(
     me="je|j'|nous|on|moi",
     articles="(le|la|les|un|une|notre) |l'",
     pronoun_subjects="il elle ce c'est cela ça ils elles",
-    goes_on="reste|encore",
     spanning=r"""
         {names} (a|ont|s'est|se sont) (accepté|promis|proposé|proposée?s?|engagée?s?|offert\
             |été chargée?s?|été prié\w*|été désignée?s?|portée? volontaire)( de| d'| à\

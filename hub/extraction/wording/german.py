@@ -362,7 +362,6 @@ GERMAN: Final = Lexicon(
         \bdringend\w*\b|\beilt\b|\beilig\b|\bsofort\b|\bumgehend\b|\bschnellstmöglich\b|\basap\b\
             |\bso schnell wie möglich\b|\bunbedingt\b|\bhöchste priorität\b|!!
     """,
-    deadlines=r"(frist|abgabe|fällig|bis|datum|stand|heute|morgen)\b",
     minutes=r"""
         \b(\w*protokoll|\w*sitzung|\w*besprechung|jour fixe|anwesend|teilnehmer|\w*versammlung\
             |\w*beirat|\w*vorstand|tagesordnung|top \d|weekly|stand-?up|meeting|\w*treffen|gespräch mit\
@@ -394,7 +393,6 @@ GERMAN: Final = Lexicon(
     me=r"(ich|wir|mich|uns)\b",
     articles="(der|die|das|eine?|unsere?) ",
     pronoun_subjects="es er sie das dies",
-    goes_on="noch offen|macht (wie immer|diesmal|wieder)|übernimmt|kümmert",
     spanning=r"""
         {names} (hat|haben) (sich )?(zugesagt|versprochen|angeboten|bereit erklärt|angekündigt\
             |übernommen|verpflichtet|vorgenommen),? (?P<what>.*?\bzu {verbs}.*|\w.*zu\w+en\b.*)

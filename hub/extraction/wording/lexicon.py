@@ -59,7 +59,7 @@ class Lexicon:
         addressed: requests that count after a name and a comma.
         gapped: work without a verb, after work with one.
         more: a further verb after "and".
-        settled: work that is done, cancelled or refused; *goes_on*: in spite of that, it is open.
+        settled: work that is done, cancelled or refused.
         done: likewise, between the commas around the work.
         past: verbs in the past tense, whose forms nouns of an order may have.
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
@@ -81,7 +81,7 @@ class Lexicon:
         projects: projects, with the group ``name``; *begins*: words by which they begin or go on.
         comments: remarks on a task; *tickets*: the first line of a ticket;
             *threads*: a heading of remarks.
-        urgent: words of urgency; *deadlines*: words before a colon that tell when work is due.
+        urgent: words of urgency.
         minutes: the first lines of minutes.
         to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
         labels: words before a colon that are no people.
@@ -120,7 +120,6 @@ class Lexicon:
     settled: str = _NEVER
     past: str = _NEVER
     done: str = _NEVER
-    goes_on: str = _NEVER
     unreal: str = _NEVER
     general: str = _NEVER
     advice: str = _NEVER
@@ -147,7 +146,6 @@ class Lexicon:
     tickets: str = _NEVER
     threads: str = _NEVER
     urgent: str = _NEVER
-    deadlines: str = _NEVER
     minutes: str = _NEVER
     to_do: str = _NEVER
     finished: str = _NEVER

@@ -295,7 +295,6 @@ SPANISH: Final = Lexicon(
             |olvida lo|olvídate|hemos|he (?!de)|quedamos en que|tuvo|tuvimos|hubo|estuvo|vino|llegó\
             |enviamos|hicimos)\b|✓|✔|☑|✅
     """,
-    goes_on="las? trae|los? trae|se encarga|pendiente",
     unreal=r"""
         \b(quizás?|tal vez|a lo mejor|algún día|probablemente|seguramente|habría sido|hubiera|hubiese\
             |sería bonito|podríamos|se podría|si (pudiera|tuviera|fuera|hubiera)|ojalá|idea|sueñ\w+\
@@ -386,7 +385,6 @@ SPANISH: Final = Lexicon(
         \burgentes?\b|\burgentemente\b|\burge\b|\bcuanto antes\b|\binmediatamente\b|\bde inmediato\b\
             |\bahora mismo\b|\blo antes posible\b|\bprioritari[oa]\b|\bprioridad alta\b|\basap\b|!!
     """,
-    deadlines=r"(plazo|fecha|vence|antes|hasta|recordatorio)\b",
     minutes=r"""
         \b(acta|reunión|junta|asamblea|comité|comunidad|asistentes|presentes|orden del día|semanal\
             |coordinación|cooperativa|taller|consejo|sesión|asociación|llamada con|equipo|claustro\
