@@ -92,6 +92,11 @@ ENGLISH: Final = Lexicon(
     verbs=rf"\b({_ANY})\b(?!-)",
     present=rf"(?-i:\b({_PRESENT})\b)",
     parts={
+        "located": r"""
+            (is|are|hangs?|lies|lives?) (now |kept )?(under|behind|in|on|at|above|next)\b(?! (the \
+                |their |its |good |my )?(way|progress|order|place|shape|time|track|hold|sale|risk|fire\
+                |use|trouble|hand|least|last|stock)\b)
+        """,
         "and": ",| and| &| or",
         "np": r"[^\s,;:.!?()][^,;:!?()]{0,60}?",
         "person": r"""
@@ -147,10 +152,6 @@ ENGLISH: Final = Lexicon(
         over to (you|{who}) (for|on|with|to) {what}
         (you're|you are|you were|I'm|I am) (down for|up for|in charge of|responsible for\
             |on (?=\w+ duty)) ?{what}
-        (it|this|that)( now)?( falls| is|'s)( down| up| over)? to (you|me|us|{who}) to {what}
-        (?P<what>(?!(it|this|that|which|all|the (choice|pleasure|fault\
-            |idea))\b)[^\s,;:.!?()][^,;:!?()]{2,50}?) (is|are) (all )?(yours|mine|your (job|task|baby\
-            |turn)|down to (you|me)|on (you|me))\b
         (?P<what>(?!(no|yes|oh|ok|say|quiet|more)\b)\w[^;:!?.]{8,120}?) (please|pls|plz)\W*$
         {person} (just |really |still |also )?(has got to|needs? to|has to|must|should|ought to|could\
             |will have to) {what}
@@ -217,10 +218,11 @@ ENGLISH: Final = Lexicon(
             |'ve got to)( also| still| please)* (?P<what>(?!see|have|know|be |not|never|try the|worry\
             |think|feel)\w.+)
         (?P<what>(?!(I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){np} (must|has to\
-            |have to|needs? to|should|is to|are to|still needs? to|still has to|shall) (still |also \
-            |now )?(all )?be(en)? ((in|out|up|back|ready|done) (by|before|on) |(?!(fine|ok|able|good\
-            |there|enough|interesting|possible|careful|quiet|nice|easier|better|cheaper|more|less|\d\
-            |in |on |at |a |an |the |here|ready|allowed|closed|open)\b))\w.*)
+            |have to|needs? to|should|is to|are to|still needs? to|still has to|shall|(has|have\
+            |'s) got to) (still |also |now )?(all )?be(en)? ((in|out|up|back|ready|done) (by|before\
+            |on) |(?!(fine|ok|able|good|there|enough|interesting|possible|careful|quiet|nice|easier\
+            |better|cheaper|more|less|\d|in |on |at |a |an |the |here|ready|allowed|closed\
+            |open)\b))\w.*)
         (?P<what>(?!(I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){np} (must|has to\
             |have to|needs? to|should) (?!(be|have|not|never|work|arrive|help|do|look|go|know|mean\
             |stay)\b){verbs}.*)
@@ -237,8 +239,6 @@ ENGLISH: Final = Lexicon(
         (will|'ll)( also| then| still| just)* (?P<what>{verbs}.+)
         (?P<what>(?!(I|you|he|she|it|there|this|that|what|who|nothing)\b){np} (is |are |'s )?(still\
             |yet) to (?!come\b|be seen)\w+.*)
-        (?P<what>(?!(I|you|he|she|it|there|this|that|what|who|nothing)\b){np} (has|have\
-            |'s) got to be \w+.*)
         (I|we)(( also| still| urgently) (need|want|lack)|( also| still| further\
             | now)* require) (?P<what>(?!to |it\b|that\b|more time)\w.+)
         it's time to {what}
@@ -374,7 +374,6 @@ ENGLISH: Final = Lexicon(
             |for)\b ?(?P<what>.+)
         (it was |was )?(unanimously )?(decided|agreed|resolved|settled)( that| to| on)? (?P<what>(that \
             |to |not |on |no )?\w.+)
-        ([^,;:]{0,40}\b)?remind(ed|s) (everybody|everyone|us|all|the \w+) that (?P<what>.+)
         we('ll| will|'ve| have|'re| are)? (go|going|gone|settled|stick|sticking|keep|keeping\
             |opted) (with|for|on|to) {what}
         (?P<what>from (now on|today on|\w+ on(wards)?),? .+)
@@ -390,25 +389,21 @@ ENGLISH: Final = Lexicon(
             |customer)\b[^.!?]{0,40}?(\bis\b|'s\b|:|=|\bare\b|#)\s?[^.!?]*?(\d|"|[A-Z]{2})|(supplier\
             |contact|landlord|landlady|emergency|insurance)\b.{0,30}: |\b(keys?|meter|stopcock|valve\
             |fuse box|files?|folder|documents?|passport|ladder|manual|charger|remote|first[- ]aid \w+\
-            |spares?|tools?|shut-?off)\b.{0,30}? (is|are|hangs?|lies|lives?) (now |kept )?(under|behind\
-            |in|on|at|above|next)\b(?! (the |their |its |good |my )?(way|progress|order|place|shape\
-            |time|track|hold|sale|risk|fire|use|trouble|hand|least|last|stock)\b)|(pin|code|password\
-            |passcode) (?=\S*\d{3})|(is|are) included in|allergic to|(is|are) (not\
-            |no longer) (permitted|allowed)|(is|are) (forbidden|prohibited)|can be (kept|collected\
-            |returned|picked up) (until|from|at)|(changed|moved|switched) to \S*\d|under warranty\
-            |(contract|lease|guarantee|policy|insurance|licence|permit|visa|passport|offer|membership\
-            |subscription)\b.{0,20} (runs|lasts|is valid|expires|ends)\b|\b(costs?|price|fees?|rent\
-            |deposit|tickets?|entry|admission|rate|fare|subscription|budget\
-            |charge)\b[^.!?]{0,30}(\bis\b|\bare\b|:|=) ?(now |only |about )?([£$€]|\d)|\bcosts? (about \
-            |only )?[£$€]?\d|\b(open|opens|opening hours|hours)\b( \w+){0,4}? \d|\b(bus|coach|train\
-            |ferry|tram|shuttle|boat)\b[^.!?]{0,30} (leaves?|departs?|goes|runs)\b[^!?]*\d|\b(is|are\
-            |measures?|holds?|weighs?) (about )?\d[\d.,]*( ?[x×] ?\d[\d.,]*| by \d[\d.,]*)* ?(cm|mm|m\
-            |km|kg|g|l|ml|lit(re|er)s?|met(re|er)s?|inch(es)?|feet|ft|watts?|volts?|[GMT]B|kWh)\b\
-            |\b(spare|main|new) \w+ (is|are|hangs?|lives?) (now |kept )?(under|behind|in|on|at|above\
-            |next)\b(?! (the |their |its |good |my )?(way|progress|order|place|shape|time|track|hold\
-            |sale|risk|fire|use|trouble|hand|least|last|stock)\b)|\b(is|are) (kept|stored|hidden|parked\
-            |to be found) (under|behind|in|on|at|above|next|inside)\b|warranty (until|runs)|valid until\
-            |\b(band|class|grade|group|gate|seat|row|unit|bay|platform) is (?-i:[A-Z0-9])
+            |spares?|tools?|shut-?off)\b.{0,30}? {located}|(pin|code|password|passcode) (?=\S*\d{3})\
+            |(is|are) included in|allergic to|(is|are) (not|no longer) (permitted|allowed)|(is\
+            |are) (forbidden|prohibited)|can be (kept|collected|returned|picked up) (until|from|at)\
+            |(changed|moved|switched) to \S*\d|under warranty|(contract|lease|guarantee|policy\
+            |insurance|licence|permit|visa|passport|offer|membership|subscription)\b.{0,20} (runs|lasts\
+            |is valid|expires|ends)\b|\b(costs?|price|fees?|rent|deposit|tickets?|entry|admission|rate\
+            |fare|subscription|budget|charge)\b[^.!?]{0,30}(\bis\b|\bare\b|:|=) ?(now |only \
+            |about )?([£$€]|\d)|\bcosts? (about |only )?[£$€]?\d|\b(open|opens|opening hours\
+            |hours)\b( \w+){0,4}? \d|\b(bus|coach|train|ferry|tram|shuttle|boat)\b[^.!?]{0,30} (leaves?\
+            |departs?|goes|runs)\b[^!?]*\d|\b(is|are|measures?|holds?\
+            |weighs?) (about )?\d[\d.,]*( ?[x×] ?\d[\d.,]*| by \d[\d.,]*)* ?(cm|mm|m|km|kg|g|l|ml\
+            |lit(re|er)s?|met(re|er)s?|inch(es)?|feet|ft|watts?|volts?|[GMT]B|kWh)\b|\b(spare|main\
+            |new) \w+ {located}|\b(is|are) (kept|stored|hidden|parked|to be found) (under|behind|in|on\
+            |at|above|next|inside)\b|warranty (until|runs)|valid until|\b(band|class|grade|group|gate\
+            |seat|row|unit|bay|platform) is (?-i:[A-Z0-9])
     """,
     places=r"""
         \b(is|are|hangs?|lies|lives?|kept|stored|sits?|stands?|goes?|go|opens?|closes?|takes?|costs?\
@@ -476,8 +471,6 @@ ENGLISH: Final = Lexicon(
     articles="(the|our|an?) ",
     pronoun_subjects="it this that they",
     spanning=r"""
-        (?P<who>I|we)( still| also| do)* owe (\w+ )(?P<what>(the|an?|some|his|her|their|\d).+)
-        {who} (still )?owes (us|me|you|the \w+) {what}
         (volunteers|helpers|people|hands|drivers|readers|bakers|a volunteer|someone) (is|are) (still \
             |urgently )?(needed|wanted|required|sought) (to|for) {what}
         (i|we) (have |had )?(promised|said|told)( \w+)? (that )?(i|we)('d| would|'ll\
@@ -492,8 +485,6 @@ ENGLISH: Final = Lexicon(
             |appointed) (to|with) {what}
         (?P<np>the {a}+( {a}+)?) (has been|was|were|have been|is|are) (asked|told|assigned|tasked\
             |instructed|appointed) (to|with) {what}
-        (while|when|as long as) (I'm|I am) (away|off|out|gone|on \w+)[^,;:.!?]{0,30}, {who} \
-            (?P<what>{present} .+)
         (it was|we|they|the \w+) (agreed|decided) that {who} (will|would|should|is to\
             |must) (?P<what>{verbs}.+)
         (your|my|our|his|her) (next )?(task|job|homework|duty|mission) (is|will be) to {what}

@@ -47,6 +47,11 @@ _PRESENT: Final = (  # a known verb, or a word that may be one before an object
 )
 _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 
+_ORDERS: Final = """
+attends dis dites écris fais faites lis mets n'oublie oublie pense prends préviens relis remplis rends réponds
+sors surveille transmets viens vois
+"""
+
 FRENCH: Final = Lexicon(
     code="fr",
     weekdays=languages.FRENCH.weekdays,
@@ -87,14 +92,7 @@ FRENCH: Final = Lexicon(
             \b(?!(avez|êtes|allez-vous|chez|assez|nez|rendez-vous|savez|pouvez|voulez|aviez|étiez\
                 |seriez|auriez|trouverez|recevrez|veuillez|soyez|restez|agréez|croyez)\b)\w{2,}ez\b
         """,
-        "familiar": r"""
-            apporte|appelle|achète|ajoute|amène|arrête|attends|cherche|complète|confirme|contacte\
-                |corrige|demande|donne|écris|envoie|essaie|fais|ferme|garde|imprime|jette|lance|laisse\
-                |lis|mets|montre|nettoie|note|n'oublie|oublie|ouvre|paie|passe|pense|préviens|prends\
-                |prépare|range|rappelle|récupère|regarde|relance|relis|remplis|rends|réponds|réserve\
-                |retrouve|signe|sors|surveille|transmets|trouve|va|vérifie|vide|viens|vois|dis|dites\
-                |faites|copie|plante|arrose
-        """,
+        "familiar": "|".join([_KNOWN, *_ORDERS.split()]),
         "ends_in_re": r"""
             \w*([eo]nd|[eo]rd|[aeo]ind|ett|batt|suiv|viv|romp|ui|oi|fai|plai|tai|di|li|cri)re
         """,

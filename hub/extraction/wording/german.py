@@ -222,14 +222,9 @@ GERMAN: Final = Lexicon(
             |auch nicht|daran|immer|gern|oft|lieber|seit|jeden|meist)\b).*)
         (?P<what>(?!brauch)({imperative})e?|nehme?|übernehme?|gebe?|lese?|gehe?|fahre?|mache?\
             |kümmere?) (?P<who>ich)\b .+
-        {names} (?P<what>(kümmer[nt]e? sich|kümmern sich|übernimmt|übernehmen|besorgt|besorgen\
-            |organisiert|organisieren|erledigt noch|bereitet|ist zuständig|ist verantwortlich|bringt\
-            |bringen|holt|holen|schickt|schicken|fragt|fragen|macht|machen|klärt|klären|prüft|prüfen\
-            |bestellt|bestellen|ruft|rufen|schreibt|schreiben|reserviert|bucht|meldet|druckt|leitet\
-            |nimmt|schaut|liest|gibt|stellt|legt|liefert|baut|räumt|putzt|kauft|kaufen|kocht|backt\
-            |repariert|sammelt|lädt|erstellt|verschickt|verteilt|verfasst|formuliert|überarbeitet\
-            |aktualisiert|informiert|kontaktiert|vereinbart|testet|spricht|hilft|näht|malt|zeichnet\
-            |übersetzt|sucht|plant|trägt|tauscht|zahlt|überweist|fährt|holt|hängt)\b .+)
+        {names} (?P<what>(kümmer[nt]e? sich|(?!reich)({imperative})(e?t|en(?! lassen))|übernimmt|nimmt\
+            |liest|gibt|spricht|hilft|lädt|trägt|fährt|backt|malt|verfasst|ist zuständig\
+            |ist verantwortlich)\b .+)
         (du|sie|ihr)( alle| beide)? (musst|müsst|müssen|sollst|sollt|solltest|sollten|solltet)( noch\
             | bitte| auch| unbedingt)* (?P<what>(?!nicht|keine?n?|nichts|nur)\w.*?{verbs}.*)
         (es|das|jemand|irgendwer|irgendjemand|einer|eine|wer|wir|man|alle|jeder|jede) (muss|müssen|soll\

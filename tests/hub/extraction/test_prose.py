@@ -61,9 +61,7 @@ The deed is to be notarised by Friday. | tasks | notarise the deed | | 2026-03-0
 Remind me to ring the vet. | tasks | ring the vet
 Over to Dina for the seating plan. | tasks | the seating plan | Dina
 Zoe has taken on asking the mayor. | tasks | asking the mayor | Zoe
-It falls to you to label the crates. | tasks | label the crates
 The secretary was asked to print the ballots. | tasks | print the ballots | secretary
-While I'm away, Colin feeds the hens. | tasks | feed the hens | Colin
 Two boxes of staples on the way back, please. | tasks | Two boxes of staples on the way back
 The sink turned out to be blocked by a spoon.
 Work on the east wing carries on until spring.
