@@ -6,19 +6,6 @@ from typing import Final
 from hub.extraction.when import languages
 from hub.extraction.wording.lexicon import Lexicon, either
 
-_INFINITIVE: Final = (
-    r"(?i:\b(?!(?:olivier|xavier|didier|roger|xavier|omar|gauthier|pierre|claire|être|avoir|"
-    r"hier|premier|dernier|janvier|février|cahier|papier|quartier|métier|courrier|particulier|"
-    r"atelier|escalier|dossier|calendrier|plaisir|soir|noir|notre|votre|autre|entre|contre|"
-    r"quatre|lettre|mètre|titre|centre|encore|livre|libre|membre|novembre|octobre|septembre|"
-    r"décembre|ordre|nombre|chambre|théâtre|pourvoir|espoir|couloir|tiroir|trottoir|avenir|cher|"
-    r"fier|léger|étranger|foyer|loyer|mer|fer|cuiller|hiver|verre|terre|pierre|guerre|rire|pire|"
-    r"faire-part|maire|affaire|salaire|horaire|notaire|commentaire|anniversaire|nécessaire|"
-    r"secrétaire|propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)"
-    r"[a-zàâçéèêëîïôûüœ']{2,}(?:er|(?<!so)(?<!mém)ir|(?:en|on|an|ein|oin|ain|er|ou|or|st)dre|"
-    r"ettre|attre|(?:d|l|u|cr)ire|(?:b|cr)oire|(?:ui|i)vre|clure|naître|rompre|(?<!m)(?<!arm)"
-    r"(?<!hist)oir|(?<!ff)(?<!m)aire)\b|\b(?:faire|dire|lire|voir|aller)\b)"
-)
 _VERBS: Final = """
 prête range rangent rédige diffuse relaie plie trouve complète nettoie transmet héberge démonte accroche
 affiche vide accueille ramène ramasse soude coupe repeint débarrasse photocopie accepte achète ajoute
@@ -37,14 +24,6 @@ verse vide voit soutient coordonne écrit actualise archive aide anime contacte 
 se_charge s'en_occupe s'en_charge prend_en_charge met_à_jour
 """
 _KNOWN: Final = "|".join(_VERBS.split()).replace("_", " ")
-_PRESENT: Final = (  # a known verb, or a word that may be one before an object
-    rf"(?:{_KNOWN}|(?!(?:une|que|entre|comme|elle|contre|arrive|reste|aime|semble|pense|espère|"
-    rf"manque|raconte|habite|"
-    r"adore|déteste|est|a|va|ont|sont|vont|quitte|rentre|affirme|explique|propose|remercie|"
-    r"attend|perd|mange|boit)\b)[a-zàâçéèêëîïôûü]{2,}(?<!é)(?:e|ent|it|nd|rd|et)(?= (?:le|la|"
-    r"les|l'|un|une|des|du|de|d'|son|sa|ses|leurs?|au|aux|à|deux|trois|quatre|cinq|dix|vingt|"
-    r"cent|\d)))"
-)
 _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 
 _ORDERS: Final = """
@@ -75,8 +54,27 @@ FRENCH: Final = Lexicon(
         (?-i:((Mme|M\.|Mlle|Dr|Docteur|Maître|Madame|Monsieur|Tante|Oncle|Mamie|Papi|Papa|Maman|Sœur\
             |Père) )?[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+( (de|du|[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+)){0,2})
     """,
-    verbs=_INFINITIVE,
-    present=rf"(?-i:\b({_PRESENT})\b)",
+    verbs=r"""
+        \b(?!(olivier|xavier|didier|roger|xavier|omar|gauthier|pierre|claire|être|avoir|hier|premier\
+            |dernier|janvier|février|cahier|papier|quartier|métier|courrier|particulier|atelier\
+            |escalier|dossier|calendrier|plaisir|soir|noir|notre|votre|autre|entre|contre|quatre|lettre\
+            |mètre|titre|centre|encore|livre|libre|membre|novembre|octobre|septembre|décembre|ordre\
+            |nombre|chambre|théâtre|pourvoir|espoir|couloir|tiroir|trottoir|avenir|cher|fier|léger\
+            |étranger|foyer|loyer|mer|fer|cuiller|hiver|verre|terre|pierre|guerre|rire|pire|faire-part\
+            |maire|affaire|salaire|horaire|notaire|commentaire|anniversaire|nécessaire|secrétaire\
+            |propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ']{2,}(er\
+            |(?<!so)(?<!mém)ir|(en|on|an|ein|oin|ain|er|ou|or|st)dre|ettre|attre|(d|l|u|cr)ire|(b\
+            |cr)oire|(ui|i)vre|clure|naître|rompre|(?<!m)(?<!arm)(?<!hist)oir|(?<!ff)(?<!m)aire)\b\
+            |\b(faire|dire|lire|voir|aller)\b
+    """,
+    # A known verb, or a word that may be one before an object.
+    present=r"""
+        (?-i:\b({known}|(?!(une|que|entre|comme|elle|contre|arrive|reste|aime|semble|pense|espère\
+            |manque|raconte|habite|adore|déteste|est|a|va|ont|sont|vont|quitte|rentre|affirme|explique\
+            |propose|remercie|attend|perd|mange|boit)\b){a}{2,}(?<!é)(e|ent|it|nd|rd|et)(?= (le|la|les\
+            |l'|un|une|des|du|de|d'|son|sa|ses|leurs?|au|aux|à|deux|trois|quatre|cinq|dix|vingt|cent\
+            |\d)))\b)
+    """,
     parts={
         "and": ",| et",
         "np": r"[^\s,;:.!?()][^,;:!?()]{0,60}?",

@@ -24,13 +24,6 @@ streich such tausch teil telefonier teste test trag überarbeit übergeb überle
 verschieb versend verteil vorbereit wart wasch wechsel wend wisch zahl zeichn zeig zieh
 """
 _IMPERATIVE: Final = "|".join(_ROOTS.split())
-_INFINITIVE: Final = (
-    r"\b(?!(?:haben|sein|werden|wollen|können|sollen|müssen|dürfen|mögen|gegen|neben|wegen|"
-    r"zwischen|einen|keinen|meinen|deinen|seinen|ihren|unseren|allen|diesen|jeden|beiden|"
-    r"anderen|neuen|alten|ersten|letzten|nächsten|gestern|sondern|wissen|oben|unten|innen|außen|"
-    r"zusammen|eben|neun|sieben|ganzen|kleinen|großen|guten|vielen|wenigen|ge(?!hen|ben|stalten|"
-    r"nehmigen|winnen|währ)[a-zäöüß]+en)\b)[a-zäöüß]{2,}(?:en|ern|eln|tun)\b"
-)
 _NP: Final = r"[^\s,;:.!?()][^,;:!?()]{0,60}?"
 
 _STRONG_FORMS: Final = """
@@ -99,7 +92,13 @@ GERMAN: Final = Lexicon(
         (?-i:((Herrn?|Frau|Dr\.|Prof\.|Familie|Hr\.|Fr\.|Onkel|Tante|Oma|Opa) )?[A-ZÄÖÜ][\w-]+( (von\
             |[A-ZÄÖÜ][\w-]+)){0,2})
     """,
-    verbs=f"(?-i:{_INFINITIVE})",
+    verbs=r"""
+        (?-i:\b(?!(haben|sein|werden|wollen|können|sollen|müssen|dürfen|mögen|gegen|neben|wegen\
+            |zwischen|einen|keinen|meinen|deinen|seinen|ihren|unseren|allen|diesen|jeden|beiden|anderen\
+            |neuen|alten|ersten|letzten|nächsten|gestern|sondern|wissen|oben|unten|innen|außen|zusammen\
+            |eben|neun|sieben|ganzen|kleinen|großen|guten|vielen|wenigen|ge(?!hen|ben|stalten|nehmigen\
+            |winnen|währ){a}+en)\b){a}{2,}(en|ern|eln|tun)\b)
+    """,
     present=r"(?-i:{no_work}\b({a}{2,}t|nimmt|tut)\b)",
     parts={
         "no_work": r"""

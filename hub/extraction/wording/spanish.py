@@ -6,13 +6,6 @@ from typing import Final
 from hub.extraction.when import languages
 from hub.extraction.wording.lexicon import Lexicon, either
 
-_INFINITIVE: Final = (
-    r"(?i:\b(?!(?:omar|oscar|óscar|javier|edgar|césar|xavier|víctor|héctor|ayer|mujer|lugar|"
-    r"hogar|mar|bar|azar|militar|familiar|escolar|popular|similar|regular|particular|ejemplar|"
-    r"auxiliar|titular|celular|placer|alquiler|taller|chófer|poder|deber|par|collar|dólar|pilar|"
-    r"paladar|pesar|haber|ser|estar|tener|ir)\b)[a-záéíóúüñ]{2,}(?:ar|er|ir|ír)(?:se|me|te|nos|"
-    r"os|lo|la|los|las|le|les|selo|sela|melo|mela)?\b)"
-)
 _PRESENT_VERBS: Final = """
 abre acaba acepta acompaña actualiza acuerda adapta adelanta adjunta agenda ajusta alquila amplía
 analiza anota anuncia apaga aparta apunta archiva arregla asegura asigna asiste avisa ayuda baja barre
@@ -31,14 +24,6 @@ tiende tira traduce trae tramita transfiere traslada ultima valida vende verific
 se_encarga se_ocupa se_hace_cargo da_de_baja da_de_alta echa
 """
 _KNOWN: Final = "|".join(_PRESENT_VERBS.split()).replace("_", " ")
-_PRESENT: Final = (  # a known verb, or a word that may be one before an object
-    rf"(?:{_KNOWN}|(?!(?:que|ante|entre|sobre|desde|para|contra|hasta|está|esta|este|era|cuesta|"
-    rf"gana|ama|odia|vive|sabe|"
-    r"dice|cree|cuenta|recita|grita|canta|come|bebe|pierde|parece|sigue|tiene|quiere|espera|"
-    r"asegura|explica|tuviera|hubiera|fuera|promete|adora|baila|mira)\b)[a-záéíóúüñ]{2,}(?:a|e|"
-    r"an|en)(?= (?:el|la|los|las|un|una|unos|unas|su|sus|al|a la|a los|dos|tres|cuatro|cinco|"
-    r"diez|veinte)))"
-)
 _IRREGULAR_FORMS: Final = """
 hace=haga trae=traiga pone=ponga viene=venga propone=proponga repone=reponga mantiene=mantenga
 traduce=traduzca consigue=consiga recoge=recoja coge=coja elige=elija distribuye=distribuya
@@ -96,8 +81,21 @@ SPANISH: Final = Lexicon(
         (?-i:((Sra?\.|Srta\.|Dra?\.|Don|Doña|D\.|Dña\.|el señor|la señora|Tío|Tía|([Ee]l \
             |[Ll]a )?[Aa]buel[oa]|Mamá|Papá) )?[A-ZÁÉÍÓÚÑ][\w-]+( (de|del|la|[A-ZÁÉÍÓÚÑ][\w-]+)){0,2})
     """,
-    verbs=_INFINITIVE,
-    present=rf"(?-i:\b({_PRESENT})\b)",
+    verbs=r"""
+        \b(?!(omar|oscar|óscar|javier|edgar|césar|xavier|víctor|héctor|ayer|mujer|lugar|hogar|mar|bar\
+            |azar|militar|familiar|escolar|popular|similar|regular|particular|ejemplar|auxiliar|titular\
+            |celular|placer|alquiler|taller|chófer|poder|deber|par|collar|dólar|pilar|paladar|pesar\
+            |haber|ser|estar|tener|ir)\b)[a-záéíóúüñ]{2,}(ar|er|ir|ír)(se|me|te|nos|os|lo|la|los|las|le\
+            |les|selo|sela|melo|mela)?\b
+    """,
+    # A known verb, or a word that may be one before an object.
+    present=r"""
+        (?-i:\b({known}|(?!(que|ante|entre|sobre|desde|para|contra|hasta|está|esta|este|era|cuesta|gana\
+            |ama|odia|vive|sabe|dice|cree|cuenta|recita|grita|canta|come|bebe|pierde|parece|sigue|tiene\
+            |quiere|espera|asegura|explica|tuviera|hubiera|fuera|promete|adora|baila|mira)\b){a}{2,}(a\
+            |e|an|en)(?= (el|la|los|las|un|una|unos|unas|su|sus|al|a la|a los|dos|tres|cuatro|cinco\
+            |diez|veinte)))\b)
+    """,
     parts={
         "and": ",| y| e",
         "np": r"[^\s,;:.!?()¿¡][^,;:!?()¿¡]{0,60}?",
