@@ -44,7 +44,6 @@ _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its
 _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
 _LEAST_BLANKS: Final = 2  # in a remark on a ticket
 _FEW_SENTENCES: Final = 3
-_FEW_LINES: Final = 15  # a short note has at most as many
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
 _BULLET: Final = re.compile(
@@ -480,12 +479,7 @@ class _About:
             or self.is_ticket
             or has_greeting
         )
-        self.is_note = (
-            self.is_loose
-            and not (self.is_work or self.is_minutes or self.has_bullets)
-            and sum(line.text.rstrip().endswith(",") for line in firsts) < len(firsts) / 4  # no verses
-            and len(firsts) <= _FEW_LINES
-        )
+        self.is_note = self.is_loose and not (self.is_work or self.is_minutes or self.has_bullets)
 
     def _is_work(self, firsts: Sequence[_Line]) -> bool:
         lexicon = self.lexicon
@@ -494,7 +488,7 @@ class _About:
         if lexicon.match("to_do", firsts[0].text.strip(_EDGES)) is not None:
             return True
         rows = [line for line in firsts[1:] if line.is_bullet or not self.has_bullets]
-        if lexicon.match("talk", firsts[0].text.strip(_EDGES)) or self.is_minutes:
+        if self.is_minutes:
             return False
         count = sum(
             lexicon.match("listed", line.text) is not None and lexicon.match("labels", line.speaker) is None
@@ -569,7 +563,7 @@ def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str
         for _ in range(_MOST_LEADING):  # "start on 18 May" is no edge of May
             if moment is not None or " " not in words:
                 break
-            first, _, words = words.partition(" ")
+            words = words.partition(" ")[2]
             start = clause.find(" ", start) + 1
             moment = _resolved(words, anchor, timezone)
         start = start if moment is not None else begin
@@ -581,9 +575,6 @@ def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str
             end = max(end - len(last) - 1, start)
         while start < end - 1 and clause[start] in _HAN_FILLERS:
             start += 1
-        first, _, rest = clause[start:end].partition(" ")
-        if rest and first.lower() in _COPULAS:
-            start += len(first) + 1
         yield _Day(
             start, end, moment.at if moment else None, bool(moment and moment.has_time), clause[start:end]
         )
@@ -693,10 +684,6 @@ class _Sentence:
             return
         if self._line.tag and (self._line.tag in _TICKS or self._lexicon.has("settled", self._line.tag)):
             return
-        row = _SPEAKER.match(self._line.text) if self._line.is_first else None
-        is_label = row is not None and self._lexicon.match("labels", row["who"]) is not None
-        if row is not None and is_label and self._is_name(self._line.text[row.end() :].strip(_EDGES)):
-            return  # "Assigned to: Ann"
         if self._answer() or self._comment() or self._value_row():
             return
         if self._about.is_tale or self._lexicon.match("metadata", self._line.text):
@@ -716,7 +703,7 @@ class _Sentence:
         if self._is_question:
             self._ask(found)
             return
-        found |= self._events(found)
+        found |= self._events()
         if not (found or self._has_project):
             self._fact()
 
@@ -811,14 +798,6 @@ class _Sentence:
         match = lexicon.match("decisions", self._text.translate(lexicon.translation))
         if match is None and self._section is not _Section.DECIDED:
             return False
-        if (
-            match
-            and match.start("what") == 0
-            and not match.groupdict().get("always")
-            and self._has_day_ahead()
-            and lexicon.has("happens", self._text)
-        ):
-            return False  # "From 11 August the library is closed"
         start, end = match.span("what") if match else (0, len(self._text))
         title = self._shown(start, end, keep_days=True)
         return bool(title) and self._reader.add(
@@ -827,8 +806,6 @@ class _Sentence:
 
     def _project(self) -> bool:
         lexicon = self._lexicon
-        if not lexicon.has("begins", self._text) and lexicon.has("settled", self._text):
-            return False
         for pattern in lexicon.patterns("projects"):
             for match in pattern.finditer(self._text):
                 fields: dict[str, Field] = {"name": match["name"].strip()}
@@ -843,12 +820,7 @@ class _Sentence:
             return
         key, _, value = (part.strip(_EDGES) for part in re.sub("[:\uff1a]", ":", text).partition(":"))
         is_fact = lexicon.has("facts", text) or lexicon.match("values", text) is not None
-        is_first = lexicon.code == "zh" and self._line.start == self._about.start
-        is_note = (
-            self._about.is_note
-            and not is_first
-            and not (lexicon.has("settled", text) or lexicon.has("past", text))
-        )
+        is_note = self._about.is_note and not (lexicon.has("settled", text) or lexicon.has("past", text))
         if is_note and not is_fact:
             is_row = bool(key and len(key) < 50 and not _DIGIT.search(key) and _VALUE.search(value))
             is_fact = is_row or (not value and lexicon.has("places", text))
@@ -1041,25 +1013,16 @@ class _Sentence:
                 attributes.append("more")
         at = self._after_leads(clause)
         text = self._alike[: clause.end]
-        for attribute in attributes:
-            for pattern in lexicon.patterns(attribute):
-                match = pattern.match(self._alike if attribute in _SPANNING else text, at)
-                if match is None or not self._may_be(match.groupdict().get("who")):
-                    continue
-                if attribute in _IN_PLACE and not self._is_report(match):
-                    continue
+        for attribute, match in self._matches(attributes, text, at):
+            if attribute not in _IN_PLACE or self._is_report(match):
                 return match
         attributes = [name for name in attributes if name in _ANYWHERE]
         for opener in lexicon.patterns("openers")[0].finditer(text, at + 1):
             if _NEGATION.search(text, max(opener.start() - _NEGATION_CHARS, at), opener.start()):
                 continue
-            for attribute in attributes:
-                for pattern in lexicon.patterns(attribute):
-                    match = pattern.match(self._alike if attribute in _SPANNING else text, opener.start())
-                    if match is None or not self._may_be(match.groupdict().get("who")):
-                        continue
-                    if match.start("what") > match.start():
-                        return match
+            for _, match in self._matches(attributes, text, opener.start()):
+                if match.start("what") > match.start():
+                    return match
         if (
             self._section is _Section.TO_DO
             and self._line.is_first
@@ -1071,6 +1034,13 @@ class _Sentence:
         ):
             return re.compile(r"(?P<what>.*\w.*)").match(text, at)
         return None
+
+    def _matches(self, attributes: Sequence[str], text: str, at: int) -> Iterator[tuple[str, re.Match[str]]]:
+        for attribute in attributes:
+            for pattern in self._lexicon.patterns(attribute):
+                match = pattern.match(self._alike if attribute in _SPANNING else text, at)
+                if match is not None and self._may_be(match.groupdict().get("who")):
+                    yield attribute, match
 
     def _is_event_row(self) -> bool:
         """Return True for a row with a day ahead and its time, or an event."""
@@ -1087,10 +1057,7 @@ class _Sentence:
         is_other = bool(match.groupdict().get("np"))
         names = ("happens", "events")
         is_event = any(lexicon.match(name, what) for name in names)
-        if lexicon.code == "zh":
-            is_event = lexicon.has("happens", what) or (bool(self._days) and lexicon.has("events", what))
-        is_timed = any(day.has_time for day in self._days) and lexicon.match("happens", what)
-        if is_event and self._has_day_ahead() and (is_other or is_timed or _WITH_OBJECT.match(what) is None):
+        if is_event and self._has_day_ahead() and (is_other or _WITH_OBJECT.match(what) is None):
             return False
         is_work = about.is_minutes or about.is_loose or about.has_bullets or about.is_terse
         return is_work or self._section is _Section.TO_DO or not (is_other or is_event)
@@ -1129,8 +1096,6 @@ class _Sentence:
         is_brief = lexicon.match("brief", title) is not None
         if not is_brief and len(title) < _LEAST_TITLE.get(lexicon.code, 5):
             return False
-        if title.lower() in lexicon.common_words:
-            return False
         quote_from = self._place(task.start)
         title = self._titled(title)
         if is_brief and len(topic := self._shown(task.start, task.what)) >= _LEAST_TOPIC:
@@ -1145,8 +1110,6 @@ class _Sentence:
             elif self._before is not None and not (is_brief or self._line.is_bullet):
                 title = f"{title} ({self._before.text.strip(_EDGES)})"
                 quote_from = self._before.start
-        if len(title) < _LEAST_TITLE.get(lexicon.code, 5):
-            return False
         days = [day for day in self._days if task.start <= day.start < task.end]
         day = next((day for day in days if day.at is None or self._reader.is_ahead(day, self._start)), None)
         self._used.update(days)
@@ -1203,7 +1166,7 @@ class _Sentence:
 
     # --- events ---
 
-    def _events(self, has_tasks: bool) -> bool:
+    def _events(self) -> bool:
         """Add the events on the days of the sentence that no task has."""
         lexicon, reader = self._lexicon, self._reader
         ahead = [day for day in self._days if day not in self._used and reader.is_ahead(day, self._start)]
@@ -1232,8 +1195,6 @@ class _Sentence:
                 is_short = len(others) < _MOST_ROW_CHARS if has_han(others) else len(others.split()) <= 2
                 is_row = is_short and len(clauses) == 1 and not self._about.is_chat
                 is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
-                if has_tasks and not day.has_time and _is_few_words(others):
-                    continue  # the deadline of a task
                 if others and (is_event or (by_time and not self._about.is_chat)):
                     title, begin = lexicon.rewritten(title or others), self._place(start)
                     if article := lexicon.patterns("articles")[0].match(title):

@@ -422,12 +422,6 @@ ENGLISH: Final = Lexicon(
         (approved|launched|started|kicked off|funded) (?P<name>{A}[\w-]+( {A}[\w-]*){1,3})(?= \
             .{0,30}project)
     """,
-    begins=either(r"""
-        start(?:s|ed|ing)? begin(?:s|ning)? began launch(?:es|ed|ing)? kick(?:s|ed|ing)?
-        approved? running runs continue[sd]? continuing goes go agreed set called working
-        introduc\w+ green underway under-?way join\w* resum\w+ live phase accepted adopted
-        funded going lead\w* carried extended
-    """),
     comments=r"""
         (comment|remark|note|reply|update) (by|from) (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (on|re|about|regarding|for|as for|concerning|to) (the |my |your \

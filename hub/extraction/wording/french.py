@@ -309,11 +309,6 @@ FRENCH: Final = Lexicon(
         \b(projet|initiative|programme|opération) (?P<name>{A}[\w’'-]+( (de |du \
             |des )?(?-i:[A-ZÀÂÇÉÈÊÎÔÛ0-9])[\w’'-]*){0,3})
     """,
-    begins=either(r"""
-        démarre\w* commence\w* débute\w* lance\w* lancé\w* adopté\w* approuvé\w* validé\w* continue\w*
-        poursui\w* se_poursuit accepté\w* voté\w* repren\w* avance\w* début nouveau nouvelle retenu\w*
-        arrive\w* financé\w* signé\w* travaill\w* part officiellement reconduit\w* feu_vert
-    """),
     comments=r"""
         (commentaire|remarque|note|message)( de| d'| par) ?(?P<who>[^:]{1,40}?)\s?:\s*(?P<what>.+)
         (pour|sur|concernant|à propos de|au sujet de|rapport à|côté) (la |le |l'\

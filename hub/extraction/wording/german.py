@@ -341,11 +341,6 @@ GERMAN: Final = Lexicon(
         \b(projekt|initiative) (?P<name>{A}[\w-]+( (?-i:[A-ZÄÖÜ0-9])[\w-]*){0,3})
         ["“„«»](?P<name>[^"”“»«]{2,60})["”“»«]( |-)projekt
     """,
-    begins=either(r"""
-        start\w* beginn\w* begonnen los weiter\w* fortgesetzt genehmigt bewilligt beschlossen läuft
-        laufen angelaufen gestartet gegründet auftakt freigegeben vereinbart fortgeführt geht starten
-        angenommen gefördert neue[ns]? leitet übernimmt kick-?off zugestimmt arbeiten
-    """),
     comments=r"""
         (kommentar|anmerkung|bemerkung|notiz|hinweis)( von)? (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (zum|zur|zu|beim|wegen|bezüglich|betreffs?) (der |dem |die )?[^:,–]{0,40}(aufgabe|ticket\

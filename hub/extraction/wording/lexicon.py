@@ -75,10 +75,10 @@ class Lexicon:
         events: nouns for events; *happens*: verbs for them.
         articles: articles at the beginning of the title of an event.
         pronoun_subjects: words for an event that the sentence before names.
-        decisions: decisions; the group ``always`` tells that they hold on many days (opening hours).
+        decisions: decisions.
         facts: sentences with a value to look up; *places*: facts that count in short notes only.
         values: rows with a value to look up, also if other words in them sound like work.
-        projects: projects, with the group ``name``; *begins*: words by which they begin or go on.
+        projects: projects, with the group ``name``.
         comments: remarks on a task; *tickets*: the first line of a ticket;
             *threads*: a heading of remarks.
         urgent: words of urgency.
@@ -141,7 +141,6 @@ class Lexicon:
     places: str = _NEVER
     values: str = _NEVER
     projects: str = _NEVER
-    begins: str = _NEVER
     comments: str = _NEVER
     tickets: str = _NEVER
     threads: str = _NEVER

@@ -365,11 +365,6 @@ SPANISH: Final = Lexicon(
         \b(proyecto|iniciativa|programa) (?P<name>{A}[\w-]+( (de |del )?\
             (?-i:[A-ZÁÉÍÓÚÑ0-9])[\w-]*){0,3})
     """,
-    begins=either(r"""
-        arranc\w+ empez\w+ empieza\w* comienz\w+ comenz\w+ inici\w+ lanz\w+ aprob\w+ aprueb\w+ contin\w+
-        sigue siguen prosigue marcha acept\w+ adopt\w+ retom\w+ reanud\w+ ponemos puesta nuevo nueva
-        visto_bueno financi\w+ firmad\w+ acord\w+ trabaj\w+ avanza sale
-    """),
     comments=r"""
         (comentario|nota|observación|mensaje|respuesta)( de| por) (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (sobre|para|en|respecto a|acerca de|en cuanto a|por) (la |el |lo de la )?[^:,–]{0,30}(tarea\
