@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from hub.links.link import RunFrame
@@ -28,7 +29,7 @@ from storage.runs.item_lists import ItemFilter
 from storage.runs.items import ItemRow
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
-from tests.support.runs import MODERN, Bench
+from tests.support.runs import MODERN, Bench, declare_agent
 
 
 def folder(**files: str) -> list[list[RunFrame | Exception]]:
@@ -302,3 +303,33 @@ async def test_what_may_have_arrived_is_asked_for_with_its_old_id_and_text(
 
     last = await run(bench, a=edition)
     assert [call.action for call in last.calls] == ([Action.UPDATE] if "Monday" in edition else [])
+
+
+async def test_a_calendar_read_by_agents_of_two_time_zones_brings_each_event_once(bench: Bench) -> None:
+    calls: list[tuple[Action, object]] = []
+    for nth, zone in enumerate(("Europe/Berlin", "America/New_York") * 2, 1):
+        events = "".join(
+            f"BEGIN:VEVENT\nSUMMARY:Fair {day}\nDTSTART;VALUE=DATE:2026050{day}\nEND:VEVENT\n"
+            for day in range(1, nth + 1)
+        )
+        ((manifest, data, done),) = folder(c=f"BEGIN:VCALENDAR\n{events}END:VCALENDAR\n")
+        assert isinstance(manifest, AgentManifest)
+        assert isinstance(data, AgentData)
+        ((listed,), (piece,)) = manifest.files, data.files
+        frames = [
+            msgspec.structs.replace(manifest, files=[msgspec.structs.replace(listed, path="c.ics")]),
+            msgspec.structs.replace(data, files=[msgspec.structs.replace(piece, path="c.ics")]),
+            done,
+        ]
+        bench.agent = await declare_agent(
+            bench.store,
+            at=nth,
+            name=zone[:4],
+            timezone=zone,
+            data_types=("timelines",),
+            fresh_ids="klmnopqrstuvwxyz"[4 * nth - 4 : 4 * nth],
+        )
+        link = bench.connect(runs=[frames], answers=takes)
+        await bench.run()
+        calls += [(call.action, call.data["title"]) for call in link.calls]
+    assert calls == [(Action.INSERT, f"Fair {day}") for day in range(1, 5)]
