@@ -40,6 +40,7 @@ _ROW_MARK: Final = re.compile(
     r"|\[?\d[\d :./,-]{6,30}\]?[ \t]+(?:-[ \t]+)?(?=[^\W\d_]))",
     re.MULTILINE,
 )
+_TURN: Final = re.compile(r"\n(?=[^\W\d_][\w .'\u2019-]{0,30}:[ \t])")
 _ANNOUNCING: Final = (":", "\uff1a")
 _FEW_BLANKS: Final = re.compile(r"[\s>|]{0,40}+")
 
@@ -161,9 +162,17 @@ def _passages_in(text: str) -> Iterator[tuple[int, int, bool]]:
     # A row of a list, or a message, is no part of the sentence in the line above it.
     plain = _ROW_MARK.sub(lambda match: " " * len(match.group()), plain)
     for start, end, is_strong in find_orders(plain):
+        if _is_of_neighbours(plain[start:end]):
+            continue
         yield (places[start], places[end], is_strong) if places else (start, end, is_strong)
     for start, end in (*_hidden_runs(text), *_blobs(text)):
         yield start, end, True
+
+
+def _is_of_neighbours(plain: str) -> bool:
+    """Return True for lines of different speakers ("Ann: ..."), none of which is an order by itself."""
+    lines = _TURN.split(plain)
+    return len(lines) > 1 and not any(next(find_orders(line), None) for line in lines)
 
 
 def _plain(text: str) -> tuple[str, list[int]]:
