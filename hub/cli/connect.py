@@ -142,7 +142,8 @@ def ask_grants(url: str, db: Path) -> tuple[str, ...]:
             return ()
     except (BadAddress, BadKnownHubs):
         return ()  # reported when it is used
-    show.report(f"the hub at {address} is new to this device; change its rights later: hub grants")
+    show.report(f"the address {address} is new to this device; a hub that it knows keeps its rights")
+    show.report("to change them later: hub grants")
     chosen = []
     if click.confirm("May it apply review decisions that you made elsewhere?", err=True):
         chosen.append("+review.remote")
