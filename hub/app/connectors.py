@@ -59,7 +59,7 @@ def config_of(one: ConnectorSettings, settings: Settings) -> AccountConfig | Non
         name=one.name,
         provider=one.provider,
         kind=kind,
-        settings=kind.settings_model.model_validate(one.settings),
+        settings=kind.settings_model.model_validate(one.settings, context={"base": one.folder}),
         secret=None if one.secret is None else partial(_looked_up, one.secret),
         previous_secret=None if one.previous_secret is None else partial(_looked_up, one.previous_secret),
         client_id=one.client_id,

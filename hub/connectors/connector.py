@@ -26,10 +26,11 @@ from enum import StrEnum
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, TypeVar
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 
 from hub.clock import Chance, Clock
 from hub.connectors.calling import Answer, Caller, Quota, Tokens
@@ -128,6 +129,13 @@ class OAuth:
     revoke_url: str | None = None
     authorize: tuple[tuple[str, str], ...] = ()
     loopback: str = "127.0.0.1"
+
+
+def _relative_to_settings(file: Path, info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("base", Path())) / file
+
+
+SettingsFile = Annotated[Path, AfterValidator(_relative_to_settings)]  # begins at the folder of hub.toml
 
 
 class ProviderSettings(BaseModel):

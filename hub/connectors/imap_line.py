@@ -10,7 +10,6 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn, Self, TypeVar
 
 import anyio
@@ -19,7 +18,7 @@ from anyio import CapacityLimiter, to_thread
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from hub.connectors.authentication import GOOGLE, MICROSOFT
-from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, Words
+from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
 from hub.connectors.failures import (
     ConnectorFailure,
     FileUnusable,
@@ -94,7 +93,7 @@ class ImapSettings(ProviderSettings):
     )
     username: OneLine = Field(description="As the server knows the owner; often the address.")
     auth: Literal["password", "xoauth2"] = Field(default="password", description="How the owner signs in.")
-    ca_file: Path | None = Field(
+    ca_file: SettingsFile | None = Field(
         default=None, description="Certificates (PEM) that are trusted instead of this machine's."
     )
     insecure: bool = Field(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -11,7 +12,9 @@ from pydantic import (
     BeforeValidator,
     Field,
     JsonValue,
+    PrivateAttr,
     StringConstraints,
+    ValidationInfo,
     model_validator,
 )
 
@@ -340,6 +343,17 @@ class ConnectorSettings(Table):
     settings: Annotated[dict[str, Any], Field(max_length=MOST_CONNECTOR_SETTINGS)] = live(
         {}, "Settings of the provider, such as its server."
     )
+    _folder: FilePath = PrivateAttr(FilePath())
+
+    @model_validator(mode="after")
+    def _note_folder(self, info: ValidationInfo) -> Self:
+        self._folder = FilePath((info.context or {}).get("base", FilePath()))
+        return self
+
+    @property
+    def folder(self) -> FilePath:
+        """Folder of hub.toml, at which files of *settings* begin."""
+        return self._folder
 
 
 Connectors = Annotated[tuple[ConnectorSettings, ...], Field(max_length=MOST_CONNECTORS)]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hub.settings.reading import check_settings
+from hub.app.connectors import config_of
+from hub.connectors.imap_line import ImapSettings
+from hub.settings.reading import check_settings, load_settings
 
 Check = Callable[..., list[str]]
 MODEL = '[model]\nkind = "openai"\nbase_url = "http://127.0.0.1:1/v1"\nname = "m"\n'
@@ -40,6 +42,19 @@ def check(tmp_path: Path) -> Check:
         return [str(one).removeprefix(f"{file}:") for one in check_settings(file, environ={}).problems]
 
     return problems
+
+
+@pytest.mark.parametrize("written", ["tls/ca.pem", "/etc/hub/ca.pem"])
+def test_a_file_in_the_settings_of_a_provider_begins_at_the_folder_of_the_settings(
+    tmp_path: Path, written: str
+) -> None:
+    file = tmp_path / "hub.toml"
+    without_secret = CONNECTOR.replace('secret = { file = "pw" }\n', "")
+    file.write_text(without_secret.replace('"ana"', f'"ana", ca_file = "{written}"'))
+    settings = load_settings(file, environ={})
+    config = config_of(settings.connectors[0], settings)
+    assert config is not None and isinstance(config.settings, ImapSettings)
+    assert config.settings.ca_file == tmp_path / written
 
 
 def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
