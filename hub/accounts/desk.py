@@ -167,7 +167,7 @@ class Accounts:
     async def judged(self, failure: ConnectorFailure) -> ConnectorFailure:
         """Return the failure, as Elsewhere if a file is unusable here that another node may have."""
         if isinstance(failure, FileUnusable) and await self.book.has_others():
-            return Elsewhere(f"node {self.keys.node_id}: {failure}")
+            return Elsewhere(f"node {self.keys.node_label}: {failure}")
         return failure
 
     async def unusable_files(self) -> dict[str, str]:

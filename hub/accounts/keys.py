@@ -175,6 +175,11 @@ class KeyStore:
         self._read: tuple[object, Keyring] | None = None
 
     @property
+    def node_label(self) -> str:
+        """End of this node's id, as 'hub nodes' shows it."""
+        return self.node_id[-8:]
+
+    @property
     def place(self) -> str:
         """Source of the keys, for people."""
         if self._is_handed():

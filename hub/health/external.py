@@ -181,7 +181,7 @@ async def check_files(store: Store, accounts: Accounts, now: datetime) -> Iterab
     problems = await accounts.unusable_files()
     if not problems:
         return []
-    node = accounts.keys.node_id
+    node = accounts.keys.node_label
     return [
         error(
             "connector.file",
