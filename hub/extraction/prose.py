@@ -517,7 +517,11 @@ def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
         return next((one for one in LEXICONS if one.code == code), None)
     words = Counter(word.lower() for word in _WORD.findall(text))
     hits = [
-        (sum(words[word] for word in one.common_words) + len(one.patterns("letters")[0].findall(text)), one)
+        (
+            sum(count for word, count in words.items() if word in one.common_words)
+            + len(one.patterns("letters")[0].findall(text)),
+            one,
+        )
         for one in LEXICONS
         if one.code not in ("zh", "ru")
     ]

@@ -119,9 +119,9 @@ FRENCH: Final = Lexicon(
             | s'il te plaît| s'il vous plaît| svp| stp| vite| peut-être| également| lui\
             | leur)* (?P<what>.+)
         (est-ce que )?(tu|vous) (peux|pourrais|pouvez|pourriez)( bien| aussi| me| nous| encore| juste\
-            | lui| leur)* (?P<what>{verbs}.+)
+            | lui| leur)* {work}
         (quelqu'un|l'un de vous|l'un d'entre vous|qui)( (du|de la|des|de|au) [^,;:.!?]{2,30}?)? (peut\
-            |pourrait|doit|devrait|peut-il|pourrait-il|devra|doit-il)( me| nous)? (?P<what>{verbs}.+)
+            |pourrait|doit|devrait|peut-il|pourrait-il|devra|doit-il)( me| nous)? {work}
         {who},? (peux-tu|pourrais-tu|pouvez-vous|pourriez-vous|tu peux|tu pourrais\
             |vous pouvez) (?P<what>.+)
         {who}, (tu|vous)( t'| te | vous )? ?{what}
@@ -191,7 +191,7 @@ FRENCH: Final = Lexicon(
         (?P<what>{np} (est|sont|reste|restent) (encore )?à {verbs}.*)
         (?P<what>(?!rien|facile|difficile|quelque chose|beaucoup|prêt|[^,;:!?]*à partir|contente?|prête\
             |[^,;:!?]* à croquer|habitué|de|jusqu)[^,;:!?]{2,60} à {verbs}\b[^,;:!?]*)$
-        {names} ?[:–] ?(?P<what>{verbs}.+)
+        {names} ?[:–] ?{work}
         (?P<what>{formal}(?![- ](vous|vous bien|soin)\b) .+)
         (?P<what>({familiar})(-(moi|nous|le|la|les|lui|leur|en|y))*\b(?! (bien|le bonjour|la bise\
             |beaucoup|pas)\b) \S.+)
@@ -365,10 +365,9 @@ FRENCH: Final = Lexicon(
     pronoun_subjects="il elle ce c'est cela ça ils elles",
     spanning=r"""
         {names} (a|ont|s'est|se sont) (accepté|promis|proposé|proposée?s?|engagée?s?|offert\
-            |été chargée?s?|été prié\w*|été désignée?s?|portée? volontaire)( de| d'| à\
-            | pour)? ?(?P<what>{verbs}.+)
+            |été chargée?s?|été prié\w*|été désignée?s?|portée? volontaire)( de| d'| à| pour)? ?{work}
         (?P<np>(les|tous les|toutes les|chaque) [^,;:.!?]{2,40}?) (sont|est) (priée?s?|invitée?s?\
-            |tenue?s?|appelée?s?) (de|à|d') ?(?P<what>{verbs}.+)
+            |tenue?s?|appelée?s?) (de|à|d') ?{work}
         (j'aurais besoin|j'ai besoin|nous avons besoin|on a besoin|il (me|nous) (faut\
             |faudrait))( encore)? (de |des |d'|du |que )?{what}
         (?P<what>(le|la|les|l') ?[^,;:.!?]{2,40}? (est|sont) (confiée?s?|attribuée?s?|assurée?s?) (à\

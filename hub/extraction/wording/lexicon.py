@@ -9,7 +9,7 @@ and ``(...)`` is no group of its own. ``{part}`` means a part of the language, o
 
 - ``{A}`` and ``{a}``: a capital letter, and a small one,
 - ``{who}`` and ``{names}``: the name of a person, and of up to four,
-- ``{what}``: the work, to the end of the clause.
+- ``{what}`` and ``{work}``: the work to the end of the clause, in any words, and from its verb.
 """
 
 import re
@@ -29,6 +29,7 @@ _PARTS: Final = {
     "who": "(?P<who>{name})",
     "names": "(?P<who>{name}(({and}) {name}){0,3})",
     "what": r"(?P<what>\w.+)",
+    "work": "(?P<what>{verbs}.*)",
 }
 
 Patterns = Sequence[re.Pattern[str]]

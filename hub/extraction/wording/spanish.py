@@ -143,7 +143,7 @@ SPANISH: Final = Lexicon(
         (buscamos|se buscan?|necesitamos) (\w+ ){1,2}(para|que) (?P<what>(?!nada)\w.+)
         ¿?\s*(me|nos|le|les) (?P<what>(\w+áis|\w+éis|\w{3,}[ae]s) (el|la|los|las|un|una|tu\
             |vuestr\w)\b[^?]+)(?=\?)
-        ¿?\s*alguien (me |nos |le |lo |la |les )(puede|podría|quiere) (?P<what>{verbs}.*)
+        ¿?\s*alguien (me |nos |le |lo |la |les )(puede|podría|quiere) {work}
         que {who} (?P<what>(me |nos |le |les |lo |la |se )?(?!sea|esté|haya|tenga){a}+(a|e|an\
             |en)\b \S.*)
         (dile|decile|dígale|pídele|recuérdale|avisa|avísale|di|pide) a ({who}|\w+( \w+)?) (que\
@@ -153,8 +153,7 @@ SPANISH: Final = Lexicon(
         (tú|usted|vosotros|ustedes)\s+(si puedes )?(?P<what>(?!eres|estás|sabes|tienes|dices\
             |que)[a-záéíóúüñ]+\b \S.*)
         (alguien|uno de (nosotros|vosotros|ustedes)|cada (uno|una|cual|\w+)|todo el mundo\
-            |todos) (tiene que|tienen que|debe|deben|debería|deberían|tendría que|podría\
-            |ha de) (?P<what>{verbs}.*)
+            |todos) (tiene que|tienen que|debe|deben|debería|deberían|tendría que|podría|ha de) {work}
         (haría falta|hace falta|harían falta|convendría|conviene|se necesita|se precisa|falta|faltaría\
             |estaría bien|(es|sería|resulta) (\w+ )?(necesario|imprescindible|fundamental|esencial\
             |importante|urgente|preciso|bueno|mejor|genial|conveniente|ideal|deseable)\
@@ -163,11 +162,11 @@ SPANISH: Final = Lexicon(
         (agradecemos|agradezco|agradecería|esperamos|espero) (?P<what>(vuestr|su|tu|las \
             |los )\w* ?(comentarios|respuesta|observaciones|opinión|confirmación|aportaciones)\b.*)
         (quien(es)?|los que|las que|el que|la que) [^,;:.!?]{2,60}? (debe|deben|deberá|deberán\
-            |tiene que|tienen que) (?P<what>{verbs}.*)
+            |tiene que|tienen que) {work}
         ¿?\s*(me |nos |le |les |lo |la )?(puedes|podrías|puede|podría|podéis|podríais|pueden|podrían\
             |quieres|querrías|te importa|os importa|te importaría|os importaría\
-            |le importaría)( por favor| tú| usted| alguien| también| ya| al menos)* (?P<what>{verbs}.*)
-        ¿?\s*(alguien|alguno) (puede|podría|se anima a|se encarga de) (?P<what>{verbs}.*)
+            |le importaría)( por favor| tú| usted| alguien| también| ya| al menos)* {work}
+        ¿?\s*(alguien|alguno) (puede|podría|se anima a|se encarga de) {work}
         (¿ ?)?{who},? ¿?(puedes|podrías|te encargas de|puede|podría) (?P<what>.+)
         (por favor|porfa),? (?P<what>(?!no |disculp|perdon|acepte)\w.+)
         (no (te )?olvides|no (os )?olvidéis|no (se )?olvide|no olvidar|no olvidemos|acuérdate|acordaos\
@@ -188,10 +187,10 @@ SPANISH: Final = Lexicon(
     spanning=r"""
         {names} (se (ha|han) (ofrecido|comprometido|encargado)|(ha|han) (aceptado|prometido|quedado)\
             |se comprometió|se comprometieron|quedó|acepta|aceptó|promete|prometió|se ofrece|se ofreció\
-            |se compromete)( a| en| de| para)? (?P<what>{verbs}.*)
+            |se compromete)( a| en| de| para)? {work}
         (necesito|necesitamos|me (hace|hacen) falta|nos (hace|hacen) falta)( todavía\
             | aún)* (?P<what>(?!ser|estar|saber|que sepas)\w.+)
-        a {who} le (toca|corresponde) (?P<what>{verbs}.*)
+        a {who} le (toca|corresponde) {work}
         (me|nos) (ha|han) pedido (\w+ )?que {what}
         (del|de la|de los|de las|de) (?P<what>[^,;:.!?]{2,30}?) se (ocupa|encarga|encargará\
             |ocupará) {who}
@@ -218,7 +217,7 @@ SPANISH: Final = Lexicon(
         {names},? (ya |también |nos |os |le |les |lo |la |se )?(?P<what>{future} .+)
         {names} (queda |está |tiene )?pendiente (de |por )?{what}
         se (tiene|tienen|debe|deben|ha|han) (que |de )?(?P<what>(?!ser|estar)\w+(ar|er|ir)\b.*)
-        (me |nos |de (mi|nuestra) parte )?(queda|falta|resta|toca)( a mí| a ti)? (?P<what>{verbs}.*)
+        (me |nos |de (mi|nuestra) parte )?(queda|falta|resta|toca)( a mí| a ti)? {work}
         {names} (?P<what>(se encarga|se encargará|se encargan|se encargarán|se ocupa|se ocupará\
             |se ocupan|se hace cargo|es responsable|está a cargo|queda a cargo) (de|del)? ?.+)
         {names} (?P<what>(lo|la|los|las|se lo|se la) (hace|trae|lleva|manda|compra|prepara|busca|recoge\
@@ -239,7 +238,7 @@ SPANISH: Final = Lexicon(
             |paso|reviso|recojo|pido|reservo|imprimo|escribo|arreglo|busco|cambio|pago|subo|hablo con\
             |miro)\b .+)
         (?P<what>{np} (está|están|queda|quedan) (pendientes? de|por) {verbs}.*)
-        {names} ?[:–] ?(?P<what>{verbs}.+)
+        {names} ?[:–] ?{work}
         (?P<what>{formal}(?! (bien|usted bien|con dios)\b) .+)
         (?P<what>{plural} \S.+)
         (?P<what>{familiar}(?! (que|muy|por fin|de menos)\b) \S.+)
