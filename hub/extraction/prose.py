@@ -116,7 +116,6 @@ _ANYWHERE: Final = ("requests", "spanning", "duties")  # of which a clause may h
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 _DIGIT: Final = re.compile(r"\d")
 _TICKS: Final = frozenset("xX\u2713\u2714\u221a")  # of boxes whose work is done
-_LEAST_TOPIC: Final = 4  # characters
 _THREAD_LINES: Final = 12  # of a text, one of which may be the heading of its comments
 _LONGEST_GREETING: Final = 16  # characters
 _FEW_SIGNS: Final = 2  # of a tale; more in a longer text
@@ -139,7 +138,6 @@ class _Line(NamedTuple):
     start: int
     is_first: bool  # of its line
     is_bullet: bool
-    is_quoted: bool
     tag: str
     speaker: str
     owners: Sequence[str] = ()  # people that a line above names
@@ -231,14 +229,7 @@ class _Reader:
         """Yield the sentences; of a list or a chat, none goes on in the next line."""
         lines = [line for line in lines_of(self._text[passage.start : passage.end]) if line.text.strip()]
         ended = sum(line.text.rstrip().endswith(_ENDS) for line in lines)
-        spoken = sum(
-            _SPEAKER.match(line.text) is not None or _STAMP.match(line.text) is not None for line in lines
-        )
-        if (
-            ended < len(lines) / 2
-            or spoken > len(lines) / 2
-            or has_han(self._text[passage.start : passage.end])
-        ):
+        if ended < len(lines) / 2 or has_han(self._text[passage.start : passage.end]):
             for line in lines:
                 yield from self._joined(passage.start + line.start, passage.start + line.end)
         else:
@@ -404,10 +395,10 @@ def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _line(text: str, start: int, *, is_first: bool) -> _Line:
-    at, is_bullet, is_quoted, tag, speaker = 0, False, False, "", ""
+    at, is_bullet, tag, speaker = 0, False, "", ""
     if is_first:
         if match := _QUOTED.match(text):
-            at, is_quoted = match.end(), True
+            at = match.end()
         if match := _STAMP.match(text, at):
             at = match.end()
         while (match := _BULLET.match(text, at)) and match.end() > at and match.end() < len(text):
@@ -417,7 +408,7 @@ def _line(text: str, start: int, *, is_first: bool) -> _Line:
         if match := _SPEAKER.match(text, at):
             speaker = match["who"].strip(" *_<>@")
     plain = _BLANK.sub(" ", text[at:]).replace("\u2019", "'")
-    return _Line(plain, start + at, is_first, is_bullet, is_quoted, tag, speaker)
+    return _Line(plain, start + at, is_first, is_bullet, tag, speaker)
 
 
 class _About:
@@ -718,7 +709,7 @@ class _Sentence:
     def _value_row(self) -> bool:
         """Add the fact of a row such as ``Gate code: 4471``."""
         key, colon, value = self._text.replace("\uff1a", ":").partition(":")
-        is_row = colon and value.strip() and len(self._text) < _LONGEST_ROW and len(key) < _LONGEST_HEADING
+        is_row = colon and value.strip() and len(self._text) < _LONGEST_ROW
         if not is_row or not (self._lexicon.has("facts", self._text) and _VALUE.search(value)):
             return False
         fields: dict[str, Field] = {"title": key.strip(_EDGES), "content": value.strip(_EDGES)}
@@ -728,10 +719,9 @@ class _Sentence:
     # --- questions who does a work ---
 
     def _ask(self, found: bool) -> None:
-        match = None if found else self._lexicon.match("asks", self._text.lstrip("\u00bf "))
+        match = None if found else self._lexicon.match("asks", self._text)
         if match is not None:
-            shift = len(self._text) - len(self._text.lstrip("\u00bf "))
-            title = self._titled(self._shown(shift + match.start("what"), shift + match.end("what")))
+            title = self._titled(self._shown(*match.span("what")))
             end = self._start + len(self._text)
             self._reader.asked = _Asked(title, self._start, end, self._days[0] if self._days else None)
 
@@ -785,11 +775,8 @@ class _Sentence:
             who = match["who"].strip() if match else ""
             if match is not None and (not self._is_name(who) or lexicon.match("labels", who)):
                 match = None
-            elif match is not None and not has_han(line.text):
-                if match["what"].count(" ") < _LEAST_BLANKS:
-                    return True  # "thanks"
-                if lexicon.match("requests", match["what"]) or lexicon.match("duties", match["what"]):
-                    return False
+            elif match is not None and not has_han(line.text) and match["what"].count(" ") < _LEAST_BLANKS:
+                return True  # "thanks"
         if match is None or self._is_question:
             return False
         fields: dict[str, Field] = {"content": match["what"].strip(_EDGES + "."), "author": who.strip()}
@@ -954,7 +941,7 @@ class _Sentence:
                 return True
             about = self._about
             is_plain = not (about.has_bullets or about.is_minutes or self._has_day_ahead())
-            if lexicon.has("general", self._text) and (lexicon.code == "zh" or is_plain):
+            if is_plain and lexicon.has("general", self._text):
                 return True
         if match.groupdict().get("wish"):
             return lexicon.has("settled", clause.text) or self._is_remark(clause, match)
@@ -1007,9 +994,7 @@ class _Sentence:
             ) and about.is_short
             if (about.is_minutes or about.is_terse or is_dated) and not is_heading:
                 attributes.append("reports")
-            is_spoken = about.is_minutes and bool(self._speaker)
-            is_spoken = is_spoken or (lexicon.code == "zh" and about.is_letter and self._line.is_first)
-            if self._section is _Section.TO_DO or about.is_loose or is_spoken:
+            if self._section is _Section.TO_DO or about.is_loose or (about.is_minutes and self._speaker):
                 attributes.append("listed")
             if is_after_task:
                 attributes.append("gapped")
@@ -1102,9 +1087,7 @@ class _Sentence:
             return False
         quote_from = self._place(task.start)
         title = self._titled(title)
-        if is_brief and len(topic := self._shown(task.start, task.what)) >= _LEAST_TOPIC:
-            title = f"{topic} ({title})"
-        elif is_brief or lexicon.match("pronouns", title):
+        if is_brief or lexicon.match("pronouns", title):
             # "Lena to bring it": the clause before says what.
             before = next((one for one in reversed(clauses) if one.start < task.start), None)
             if before is not None:
