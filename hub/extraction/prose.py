@@ -74,7 +74,6 @@ _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date w
 _LEAST_WORK: Final = 2  # lines that name work, in a list of work
 _LEAST_SHARE: Final = 0.3
 _LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
-_COMMA: Final = re.compile("[,\uff0c]")
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _LONGEST_HEADING: Final = 60
 _LONGEST_ROW: Final = 100
@@ -921,9 +920,7 @@ class _Sentence:
 
     def _takes_back(self, clause: _Clause) -> bool:
         """Return True for a clause that cancels the work before it, and has no subject of its own."""
-        lexicon, words = self._lexicon, clause.text.strip(_EDGES)
-        is_settled = lexicon.match if lexicon.code == "zh" else lexicon.has
-        return bool(is_settled("settled", words)) and _is_few_words(clause.text)
+        return self._lexicon.has("settled", clause.text) and _is_few_words(clause.text)
 
     def _taker(self, words: str) -> str:
         """Return the person who offers in a clause to do the work of the clause before, or ""."""
@@ -956,8 +953,6 @@ class _Sentence:
             return True
         if not (is_order and lexicon.code == "ru") and lexicon.has("past", clause.text):
             return True
-        if lexicon.has("done", self._part(clause, match.start("what"))):
-            return True
         return lexicon.has("unreal", clause.text[:_ORDER_CHARS] if is_order else clause.text)
 
     def _is_remark(self, clause: _Clause, match: re.Match[str]) -> bool:
@@ -970,11 +965,6 @@ class _Sentence:
             return False
         is_ones = match.groupdict().get("who") or self._days or lexicon.has("me", clause.text)
         return not (is_ones or lexicon.has("concrete", clause.text))
-
-    def _part(self, clause: _Clause, at: int) -> str:
-        """Return the words of a clause between the commas around a place."""
-        before, after = self._text[clause.start : at], self._text[at : clause.end]
-        return _COMMA.split(before)[-1] + _COMMA.split(after)[0]
 
     def _has_day_ahead(self) -> bool:
         return any(self._reader.is_ahead(day, self._start) for day in self._days)

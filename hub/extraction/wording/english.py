@@ -319,10 +319,6 @@ ENGLISH: Final = Lexicon(
             |please|says? \w+))*$|{who} (will|can|does|'ll do|says?|offered|volunteered|has offered\
             |has volunteered)( do| to do)?( it| that| so)?$
     """,
-    past=r"""
-        \bsince\b|\bon a (weekend|weekday)\b|\b(runs|valid|guaranteed|lasts|insured) (until|to\
-            |through)\b
-    """,
     personal=either(r"""
         I i'\w+ me my we we'\w+ us our please pls thanks thank love regards cheers dear hi hello
     """),

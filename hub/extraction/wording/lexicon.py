@@ -61,7 +61,6 @@ class Lexicon:
         gapped: work without a verb, after work with one.
         more: a further verb after "and".
         settled: work that is done, cancelled or refused.
-        done: likewise, between the commas around the work.
         past: verbs in the past tense, whose forms nouns of an order may have.
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
         advice: the first words of a text, or of a row, in which orders are for anybody.
@@ -120,7 +119,6 @@ class Lexicon:
     more: str = _NEVER
     settled: str = _NEVER
     past: str = _NEVER
-    done: str = _NEVER
     unreal: str = _NEVER
     general: str = _NEVER
     advice: str = _NEVER
