@@ -314,10 +314,9 @@ ENGLISH: Final = Lexicon(
     answers=r"""
         ((i|we)('ll| will| can| could)?( do| take| handle| see to| manage| get)?( (it|that|this one\
             |so))?|on it|me|mine|will do|leave it (to|with) me|i'm on it|i've got (it|this)|count me in\
-            |happy to|dibs)(,? (then|too|on|this|next|by|tomorrow|today|tonight|monday|tuesday\
-            |wednesday|thursday|friday|saturday|sunday|morning|afternoon|evening|week|thanks?|sure\
-            |please|says? \w+))*$|{who} (will|can|does|'ll do|says?|offered|volunteered|has offered\
-            |has volunteered)( do| to do)?( it| that| so)?$
+            |happy to|dibs)(,? (then|too|on|this|next|by|tomorrow|today|tonight|{days}|morning\
+            |afternoon|evening|week|thanks?|sure|please|says? \w+))*$|{who} (will|can|does|'ll do|says?\
+            |offered|volunteered|has offered|has volunteered)( do| to do)?( it| that| so)?$
     """,
     personal=either(r"""
         I i'\w+ me my we we'\w+ us our please pls thanks thank love regards cheers dear hi hello

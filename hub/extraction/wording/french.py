@@ -56,16 +56,15 @@ FRENCH: Final = Lexicon(
     """,
     verbs=r"""
         \b(?!(olivier|xavier|didier|roger|xavier|omar|gauthier|pierre|claire|être|avoir|hier|premier\
-            |dernier|janvier|février|cahier|papier|quartier|métier|courrier|particulier|atelier\
-            |escalier|dossier|calendrier|plaisir|soir|noir|notre|votre|autre|entre|contre|quatre|lettre\
-            |mètre|titre|centre|encore|livre|libre|membre|novembre|octobre|septembre|décembre|ordre\
-            |nombre|chambre|théâtre|pourvoir|espoir|couloir|tiroir|trottoir|avenir|cher|fier|léger\
-            |étranger|foyer|loyer|mer|fer|cuiller|hiver|verre|terre|pierre|guerre|rire|pire|faire-part\
-            |maire|affaire|salaire|horaire|notaire|commentaire|anniversaire|nécessaire|secrétaire\
-            |propriétaire|locataire|contraire|ordinaire|fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ']{2,}(er\
-            |(?<!so)(?<!mém)ir|(en|on|an|ein|oin|ain|er|ou|or|st)dre|ettre|attre|(d|l|u|cr)ire|(b\
-            |cr)oire|(ui|i)vre|clure|naître|rompre|(?<!m)(?<!arm)(?<!hist)oir|(?<!ff)(?<!m)aire)\b\
-            |\b(faire|dire|lire|voir|aller)\b
+            |dernier|{days}|cahier|papier|quartier|métier|courrier|particulier|atelier|escalier|dossier\
+            |calendrier|plaisir|soir|noir|notre|votre|autre|entre|contre|quatre|lettre|mètre|titre\
+            |centre|encore|livre|libre|membre|{days}|ordre|nombre|chambre|théâtre|pourvoir|espoir\
+            |couloir|tiroir|trottoir|avenir|cher|fier|léger|étranger|foyer|loyer|mer|fer|cuiller|hiver\
+            |verre|terre|pierre|guerre|rire|pire|faire-part|maire|affaire|salaire|horaire|notaire\
+            |commentaire|anniversaire|nécessaire|secrétaire|propriétaire|locataire|contraire|ordinaire\
+            |fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ']{2,}(er|(?<!so)(?<!mém)ir|(en|on|an|ein|oin|ain|er\
+            |ou|or|st)dre|ettre|attre|(d|l|u|cr)ire|(b|cr)oire|(ui|i)vre|clure|naître|rompre\
+            |(?<!m)(?<!arm)(?<!hist)oir|(?<!ff)(?<!m)aire)\b|\b(faire|dire|lire|voir|aller)\b
     """,
     # A known verb, or a word that may be one before an object.
     present=r"""
@@ -226,10 +225,9 @@ FRENCH: Final = Lexicon(
         (moi( je (veux bien|peux|m'en occupe))?|je (m'en (occupe|charge)|le fais|veux bien\
             |peux( le faire)?|prends( ça)?|gère|le ferai|m'y colle|vais le faire|l'apporte|les apporte)\
             |j'y (serai|vais)|j'apporte|je m'en occuperai|ça marche|d'accord\
-            |c'est bon pour moi)(,? (demain|ce|soir|matin|aujourd'hui|lundi|mardi|mercredi|jeudi\
-            |vendredi|samedi|dimanche|midi|volontiers|avec|plaisir|dit \w+))*$|{who} (s'en (occupe\
-            |charge|occupera|chargera)|le fait|le fera|veut bien|est volontaire|se propose\
-            |s'est proposée?)$
+            |c'est bon pour moi)(,? (demain|ce|soir|matin|aujourd'hui|{days}|midi|volontiers|avec\
+            |plaisir|dit \w+))*$|{who} (s'en (occupe|charge|occupera|chargera)|le fait|le fera\
+            |veut bien|est volontaire|se propose|s'est proposée?)$
     """,
     settled=r"""
         \b(fait(?! (la|le|les|un|une|du|des)\b)|faite|faits|réglée?s?|terminée?s?|finie?s?|déjà\
@@ -287,7 +285,7 @@ FRENCH: Final = Lexicon(
         (il est|a été) (décidé|convenu|acté) (que |de |d'|qu')(?P<what>.+)
         (on|nous) (reste|restons|garde|gardons) (?P<what>.+)
         (?P<what>(à partir de|à partir d'|à compter de|à compter d'|à compter du|dès) ?(maintenant\
-            |lundi|janvier|\w+ prochain|\d+ \w+|\w+),? .+)
+            |{days}|\w+ prochain|\d+ \w+|\w+),? .+)
     """,
     facts=r"""
         \b(numéro|n°|code|mot de passe|wi-?fi|iban|référence|réf|taille|pointure|adresse|téléphone|tél\
@@ -389,8 +387,7 @@ FRENCH: Final = Lexicon(
     """,
     edges=r"""
         \b(avant|d'ici|pour|à|en|vers|jusqu'à)? ?(la |le )?(fin|début|milieu) (de |du |d'|de la \
-            |de l')(ce |cette |la |le |l')?(semaine|mois|année|trimestre|janvier|février|mars|avril|mai\
-            |juin|juillet|août|septembre|octobre|novembre|décembre)( prochaine?)?
+            |de l')(ce |cette |la |le |l')?(semaine|mois|année|trimestre|{days})( prochaine?)?
     """,
     dated=either("""
         {days} aujourd'hui demain après-demain week-?end jours? semaines? mois années? soir matin midi

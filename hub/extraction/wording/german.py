@@ -262,22 +262,20 @@ GERMAN: Final = Lexicon(
             |besorge|erledige?|kümmer mich|bring|bringe|kann|schaff|schaffe) ich( das| drum| gern\
             | gerne| mit)?|ich( mach(e|'s| es| das)?| kann( das)?| übernehme( das)?\
             | kümmere mich( darum| drum)?| nehm(e)?( den| die| das)?| will)?|bei mir|bin dabei\
-            |alles klar)( (heute|morgen|übermorgen|noch|dann|am|montag|dienstag|mittwoch|donnerstag\
-            |freitag|samstag|sonntag|früh|abend|gern|gerne|gleich|selbst|darum|drum))*$|{who} (macht\
-            |übernimmt|kümmert sich|meldet sich|ist dabei|hat sich gemeldet|hat sich bereit erklärt\
-            |erklärt sich bereit)('s| das| es| darum| drum)?$
+            |alles klar)( (heute|morgen|übermorgen|noch|dann|am|{days}|früh|abend|gern|gerne|gleich\
+            |selbst|darum|drum))*$|{who} (macht|übernimmt|kümmert sich|meldet sich|ist dabei\
+            |hat sich gemeldet|hat sich bereit erklärt|erklärt sich bereit)('s| das| es| darum| drum)?$
     """,
     settled=r"""
         \b(erledigt|schon|bereits|abgesagt|gestrichen|storniert|abgelehnt|vergeben|hinfällig|nicht mehr\
             |nichts mehr|niemanden mehr|keine?n? mehr|nicht nötig|unnötig|überflüssig|gestern\
-            |vorgestern|letzte[nrs]? (woche|monat|jahr|montag|dienstag|mittwoch|donnerstag|freitag|mal)\
-            |vorige\w*|wurden?(?! (auf|für|vom)\b)|worden|brauch(en|st|t)? (\w+ ){0,3}(nicht|nichts\
-            |keine?n?)|niemand|musste|mussten|hieß es|wollte|wollten|war|waren|hatte|hatten\
-            |fertig(?! (mach|stell))|geschafft|gemacht|konnte|konnten|gelöst|behoben\
-            |kann (ich )?(leider )?(\w+ ){0,2}nicht|muss(t|en)? (\w+ ){0,3}(nicht|nichts)|entfällt\
-            |ausgefallen|fällt aus|besorgt$|bezahlt$|bestellt$|zurückgezogen|vom tisch|habe ich\
-            |haben wir|hab ich|hat \w+ (schon|bereits)|keine sorge|geregelt|längst|vor \w+ (tagen\
-            |wochen|monaten|jahren))\b|✓|✔|☑|✅
+            |vorgestern|letzte[nrs]? (woche|monat|jahr|{days}|mal)|vorige\w*|wurden?(?! (auf|für\
+            |vom)\b)|worden|brauch(en|st|t)? (\w+ ){0,3}(nicht|nichts|keine?n?)|niemand|musste|mussten\
+            |hieß es|wollte|wollten|war|waren|hatte|hatten|fertig(?! (mach|stell))|geschafft|gemacht\
+            |konnte|konnten|gelöst|behoben|kann (ich )?(leider )?(\w+ ){0,2}nicht|muss(t\
+            |en)? (\w+ ){0,3}(nicht|nichts)|entfällt|ausgefallen|fällt aus|besorgt$|bezahlt$|bestellt$\
+            |zurückgezogen|vom tisch|habe ich|haben wir|hab ich|hat \w+ (schon|bereits)|keine sorge\
+            |geregelt|längst|vor \w+ (tagen|wochen|monaten|jahren))\b|✓|✔|☑|✅
     """,
     unreal=r"""
         \b(vielleicht|eventuell|evtl|möglicherweise|vermutlich|wahrscheinlich|hätte|hätten|wäre|wären\
@@ -438,8 +436,7 @@ GERMAN: Final = Lexicon(
     edges=r"""
         \b(bis|vor|zum|gegen|am|im|in der) (zum |zur )?(ende|anfang|mitte|monatsende|jahresende\
             |quartalsende|wochenende|feierabend)( (der|des|dieser|nächster|nächsten|dieses))?( (woche\
-            |monats|jahres|quartals|januar|februar|märz|april|mai|juni|juli|august|september|oktober\
-            |november|dezember))?
+            |monats|jahres|quartals|{days}))?
     """,
     dated=either(r"""
         ({days})s? heute morgen übermorgen sonnabend \w+abend \w+morgen wochenende tage[ns]? wochen?

@@ -274,23 +274,22 @@ SPANISH: Final = Lexicon(
         ((lo|la|los|las) \w+o yo|yo( (lo|la|los|las|me))?( (hago|llevo|traigo|escribo|encargo|ocupo|voy\
             |puedo|apunto|miro|compro))?( (yo|de eso|de ello))?|(me (pido|encargo|ocupo|apunto\
             |ofrezco)( (eso|yo|de eso|de ello))?)|(paso|voy|llevo|lo hago|lo llevo|lo miro|lo compro\
-            |las recojo|cuenta conmigo) ?yo|anotado|lo hago|voy)(,? (mañana|hoy|el|lunes|martes\
-            |miércoles|jueves|viernes|sábado|domingo|después|del|de|la|trabajo|tarde|noche|luego\
-            |sin falta|por la|yo|con gusto))*$|{who} (se (ofrece|ofreció|encarga|ocupa|apunta\
-            |ha ofrecido)|lo (hace|hará|trae)|dice que sí)( a hacerlo| de ello| de eso)?$|(se ofrece\
-            |lo hace|se apunta|se encarga|lo ve|la ve|lo lleva) (?P<by>(la señora |el señor )?{name})$
+            |las recojo|cuenta conmigo) ?yo|anotado|lo hago|voy)(,? (mañana|hoy|el|{days}|después|del\
+            |de|la|trabajo|tarde|noche|luego|sin falta|por la|yo|con gusto))*$|{who} (se (ofrece\
+            |ofreció|encarga|ocupa|apunta|ha ofrecido)|lo (hace|hará|trae)|dice que sí)( a hacerlo\
+            | de ello| de eso)?$|(se ofrece|lo hace|se apunta|se encarga|lo ve|la ve\
+            |lo lleva) (?P<by>(la señora |el señor )?{name})$
     """,
     settled=r"""
         \b(hecho|(?<!dejar )hecha|hechos|hechas|listo|lista|terminad[oa]s?|acabad[oa]s?|ya (no|está\
             |están|ha|han|lo|la|se|tiene|lleg\w+|hab\w+)|cancelad[oa]s?|anulad[oa]s?|no (hace falta\
             |es necesario|hay que|hay nada|tiene que|tienes que|tenéis que|voy|va a|podré|podrá|puedo\
             |puede|podemos|debe|quiere|quiero|se|lo|la|ha|es|tengo)|nada que|ayer|anteayer|anoche\
-            |la semana pasada|el mes pasado|el año pasado|pasad[oa] (lunes|martes|miércoles|jueves\
-            |viernes|sábado|domingo)|comprad[oa]s?|pagad[oa]s?|encargad[oa]s$|arreglad[oa]s?\
-            |resuelt[oa]s?|solucionad[oa]s?|rechazad[oa]s?|descartad[oa]s?|nadie|fue|fueron|era|eran\
-            |iba|iban|tenía|tenían|quería|compraría|había|habían|hace (\w+ )?(días|semanas|meses|años)\
-            |olvida lo|olvídate|hemos|he (?!de)|quedamos en que|tuvo|tuvimos|hubo|estuvo|vino|llegó\
-            |enviamos|hicimos)\b|✓|✔|☑|✅
+            |la semana pasada|el mes pasado|el año pasado|pasad[oa] ({days})|comprad[oa]s?|pagad[oa]s?\
+            |encargad[oa]s$|arreglad[oa]s?|resuelt[oa]s?|solucionad[oa]s?|rechazad[oa]s?\
+            |descartad[oa]s?|nadie|fue|fueron|era|eran|iba|iban|tenía|tenían|quería|compraría|había\
+            |habían|hace (\w+ )?(días|semanas|meses|años)|olvida lo|olvídate|hemos|he (?!de)\
+            |quedamos en que|tuvo|tuvimos|hubo|estuvo|vino|llegó|enviamos|hicimos)\b|✓|✔|☑|✅
     """,
     unreal=r"""
         \b(quizás?|tal vez|a lo mejor|algún día|probablemente|seguramente|habría sido|hubiera|hubiese\
@@ -329,8 +328,7 @@ SPANISH: Final = Lexicon(
         (?P<what>[^:]{4,100}), (así )?(quedó|queda|se|está|hemos|fue) ?(acordado|decidido|aprobado\
             |acordó|decidió|aprobó)
         (aprobad[oa]|acordad[oa]|decidid[oa])( por unanimidad)?\s*:\s*{what}
-        (?P<what>(a partir de|desde) (ahora|hoy|mañana|enero|febrero|marzo|abril|mayo|junio|julio\
-            |agosto|septiembre|octubre|noviembre|diciembre|\w+ que viene|el \d+ de \w+),? .+)
+        (?P<what>(a partir de|desde) (ahora|hoy|mañana|{days}|\w+ que viene|el \d+ de \w+),? .+)
         (quedamos|hemos quedado|se quedó|acordamos|queda acordado|quedó acordado\
             |convenimos) (en )?(que )?(?P<what>(?!con |a las )\w.+)
         (decisión|decisiones|acuerdo|acuerdos|acordado|decidido|conclusión|resolución\
@@ -354,8 +352,7 @@ SPANISH: Final = Lexicon(
             |proveedor(a)?|contacto|médico|portero|portera|seguro|fontanero|dueñ[oa])\b.{0,30}: \
             |incluid[oa]s? en el precio|no se (permiten?|admiten?)|puede[n]? (conservarse|recogerse\
             |guardarse)|(está|están) prohibid[oa]s?|al[eé]rgic|garantía hasta|válid[oa] hasta\
-            |cierra los|abre (de|los)|hasta (enero|febrero|marzo|abril|mayo|junio|julio|agosto\
-            |septiembre|octubre|noviembre|diciembre)$
+            |cierra los|abre (de|los)|hasta ({days})$
     """,
     places=r"\w+\W+\w+\W+\w+",
     projects=r"""
@@ -423,8 +420,7 @@ SPANISH: Final = Lexicon(
     """,
     edges=r"""
         \b(antes de|para|a|hasta|en|desde) (el |la )?(finales?|fin|principios?|mediados) (de |del \
-            |de la )(este |esta |el |la )?(semana|mes|año|trimestre|enero|febrero|marzo|abril|mayo\
-            |junio|julio|agosto|septiembre|octubre|noviembre|diciembre)( próximo)?
+            |de la )(este |esta |el |la )?(semana|mes|año|trimestre|{days})( próximo)?
     """,
     dated=either("""
         {days} hoy mañana pasado fin días? semanas? mes(?:es)? años? tarde noche mediodía finales
