@@ -55,16 +55,14 @@ FRENCH: Final = Lexicon(
             |Père) )?[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+( (de|du|[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+)){0,2})
     """,
     verbs=r"""
-        \b(?!(olivier|xavier|didier|roger|xavier|omar|gauthier|pierre|claire|être|avoir|hier|premier\
-            |dernier|{days}|cahier|papier|quartier|métier|courrier|particulier|atelier|escalier|dossier\
-            |calendrier|plaisir|soir|noir|notre|votre|autre|entre|contre|quatre|lettre|mètre|titre\
-            |centre|encore|livre|libre|membre|{days}|ordre|nombre|chambre|théâtre|pourvoir|espoir\
-            |couloir|tiroir|trottoir|avenir|cher|fier|léger|étranger|foyer|loyer|mer|fer|cuiller|hiver\
-            |verre|terre|pierre|guerre|rire|pire|faire-part|maire|affaire|salaire|horaire|notaire\
-            |commentaire|anniversaire|nécessaire|secrétaire|propriétaire|locataire|contraire|ordinaire\
-            |fenêtre|peut-être)\b)[a-zàâçéèêëîïôûüœ']{2,}(er|(?<!so)(?<!mém)ir|(en|on|an|ein|oin|ain|er\
-            |ou|or|st)dre|ettre|attre|(d|l|u|cr)ire|(b|cr)oire|(ui|i)vre|clure|naître|rompre\
-            |(?<!m)(?<!arm)(?<!hist)oir|(?<!ff)(?<!m)aire)\b|\b(faire|dire|lire|voir|aller)\b
+        \b(?!(olivier|xavier|didier|roger|gauthier|claire|avoir|hier|premier|dernier|{days}|cahier\
+            |papier|quartier|métier|courrier|particulier|atelier|escalier|dossier|calendrier|plaisir\
+            |noir|pourvoir|espoir|couloir|tiroir|trottoir|avenir|cher|fier|léger|étranger|foyer|loyer\
+            |cuiller|hiver|faire-part|salaire|horaire|notaire|commentaire|anniversaire|nécessaire\
+            |secrétaire|propriétaire|locataire|contraire|ordinaire|peut-être)\b)[a-zàâçéèêëîïôûüœ']{2,}\
+            (er|(?<!so)(?<!mém)ir|(en|on|an|ein|oin|ain|er|ou|or|st)dre|ettre|attre|(d|l|u|cr)ire|(b\
+            |cr)oire|(ui|i)vre|clure|naître|rompre|(?<!m)(?<!arm)(?<!hist)oir|(?<!ff)(?<!m)aire)\b\
+            |\b(faire|dire|lire|voir|aller)\b
     """,
     # A known verb, or a word that may be one before an object.
     present=r"""
@@ -86,8 +84,8 @@ FRENCH: Final = Lexicon(
         "known": f"(?-i:{_KNOWN})",
         "future": "(?-i:{a}{2,}(era|ira|dra|ttra|rra|eront|iront|dront|ttront))",
         "formal": r"""
-            \b(?!(avez|êtes|allez-vous|chez|assez|nez|rendez-vous|savez|pouvez|voulez|aviez|étiez\
-                |seriez|auriez|trouverez|recevrez|veuillez|soyez|restez|agréez|croyez)\b)\w{2,}ez\b
+            \b(?!(avez|allez-vous|chez|assez|rendez-vous|savez|pouvez|voulez|aviez|étiez|seriez|auriez\
+                |trouverez|recevrez|veuillez|soyez|restez|agréez|croyez)\b)\w{2,}ez\b
         """,
         "familiar": "|".join([_KNOWN, *_ORDERS.split()]),
         "ends_in_re": r"""

@@ -93,28 +93,27 @@ GERMAN: Final = Lexicon(
             |[A-ZÄÖÜ][\w-]+)){0,2})
     """,
     verbs=r"""
-        (?-i:\b(?!(haben|sein|werden|wollen|können|sollen|müssen|dürfen|mögen|gegen|neben|wegen\
-            |zwischen|einen|keinen|meinen|deinen|seinen|ihren|unseren|allen|diesen|jeden|beiden|anderen\
-            |neuen|alten|ersten|letzten|nächsten|gestern|sondern|wissen|oben|unten|innen|außen|zusammen\
-            |eben|neun|sieben|ganzen|kleinen|großen|guten|vielen|wenigen|ge(?!hen|ben|stalten|nehmigen\
-            |winnen|währ){a}+en)\b){a}{2,}(en|ern|eln|tun)\b)
+        (?-i:\b(?!(haben|werden|wollen|können|sollen|müssen|dürfen|mögen|gegen|neben|wegen|zwischen\
+            |einen|keinen|meinen|deinen|seinen|ihren|unseren|allen|diesen|jeden|beiden|anderen|neuen\
+            |alten|ersten|letzten|nächsten|gestern|sondern|wissen|oben|unten|innen|außen|zusammen|eben\
+            |sieben|ganzen|kleinen|großen|guten|vielen|wenigen|ge(?!hen|ben|stalten|nehmigen|winnen\
+            |währ){a}+en)\b){a}{2,}(en|ern|eln|tun)\b)
     """,
     present=r"(?-i:{no_work}\b({a}{2,}t|nimmt|tut)\b)",
     parts={
         "no_work": r"""
-            (?!(ist|hat|wird|war|beklagt|beschwert|fehlt|könnt|kannst|wollt|dürft|leicht|ernst|recht\
-                |geht|steht|liegt|bleibt|findet|gibt es|heißt|scheint|glaubt|meint|sagt|sagte|denkt\
-                |weiß|kennt|mag|kann|darf|lebt|wohnt|schläft|freut|spielt|gewinnt|fehlt|kostet|gehört\
-                |passt|klappt|funktioniert|läuft|lacht|berichtet|erzählt|erklärt|zeigt sich|hofft|fährt\
-                |sitzt|hängt|riecht|schmeckt|dauert|reicht|erinnert|lobt|dankt|bedankt|fällt|verlässt\
-                |hält|bittet|fühlt|sieht|findet|gilt|enthält|besteht|hält|arbeitet|kommt|beginnt\
-                |startet|endet|feiert|sucht noch|nicht|mit|seit|dort|selbst|statt|fast|erst|sonst|jetzt\
-                |meist|oft|gut|laut|bereit|wert|nächst|samt|hinkt|soll|muss|liebt|hasst|träumt|weint\
-                |singt|tanzt|bekommt|erhält|wächst|trinkt|isst|möchte|wollte|fand|stellt fest|regnet\
-                |schneit|leidet|lernt|studiert|verdient|vermutet|wünscht|zweifelt|ärgert|wundert\
+            (?!(ist|hat|beklagt|beschwert|fehlt|könnt|kannst|wollt|dürft|leicht|ernst|recht|geht|steht\
+                |liegt|bleibt|findet|gibt es|heißt|scheint|glaubt|meint|sagt|denkt|kennt|lebt|wohnt\
+                |schläft|freut|spielt|gewinnt|kostet|gehört|passt|klappt|funktioniert|läuft|lacht\
+                |berichtet|erzählt|erklärt|zeigt sich|hofft|fährt|sitzt|hängt|riecht|schmeckt|dauert\
+                |reicht|erinnert|lobt|dankt|bedankt|fällt|verlässt|hält|bittet|fühlt|sieht|gilt|enthält\
+                |besteht|arbeitet|kommt|beginnt|startet|endet|feiert|sucht noch|nicht|mit|seit|dort\
+                |selbst|statt|fast|erst|sonst|jetzt|meist|oft|gut|laut|bereit|wert|nächst|samt|hinkt\
+                |liebt|hasst|träumt|weint|singt|tanzt|bekommt|erhält|wächst|trinkt|isst|stellt fest\
+                |regnet|schneit|leidet|lernt|studiert|verdient|vermutet|wünscht|zweifelt|ärgert|wundert\
                 |schweigt|hört|trägt|scheitert|bedeutet|betrifft|zählt|lautet|wirkt|tut weh|schließt um\
-                |öffnet|hatte|sind|tropft|klemmt|brennt|blüht|stimmt|lohnt|überlegt|fragt sich|stammt\
-                |nennt|ruht|wartet)\b)
+                |öffnet|tropft|klemmt|brennt|blüht|stimmt|lohnt|überlegt|fragt sich|stammt|nennt|ruht\
+                |wartet)\b)
         """,
         "and": ",| und",
         "np": r"[^\s,;:.!?()][^,;:!?()]{0,60}?",

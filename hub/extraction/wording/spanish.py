@@ -82,11 +82,11 @@ SPANISH: Final = Lexicon(
             |[Ll]a )?[Aa]buel[oa]|Mamá|Papá) )?[A-ZÁÉÍÓÚÑ][\w-]+( (de|del|la|[A-ZÁÉÍÓÚÑ][\w-]+)){0,2})
     """,
     verbs=r"""
-        \b(?!(omar|oscar|óscar|javier|edgar|césar|xavier|víctor|héctor|ayer|mujer|lugar|hogar|mar|bar\
-            |azar|militar|familiar|escolar|popular|similar|regular|particular|ejemplar|auxiliar|titular\
-            |celular|placer|alquiler|taller|chófer|poder|deber|par|collar|dólar|pilar|paladar|pesar\
-            |haber|ser|estar|tener|ir)\b)[a-záéíóúüñ]{2,}(ar|er|ir|ír)(se|me|te|nos|os|lo|la|los|las|le\
-            |les|selo|sela|melo|mela)?\b
+        \b(?!(omar|oscar|óscar|javier|edgar|césar|xavier|ayer|mujer|lugar|hogar|azar|militar|familiar\
+            |escolar|popular|similar|regular|particular|ejemplar|auxiliar|titular|celular|placer\
+            |alquiler|taller|chófer|poder|deber|collar|dólar|pilar|paladar|pesar|haber|estar\
+            |tener)\b)[a-záéíóúüñ]{2,}(ar|er|ir|ír)(se|me|te|nos|os|lo|la|los|las|le|les|selo|sela|melo\
+            |mela)?\b
     """,
     # A known verb, or a word that may be one before an object.
     present=r"""
@@ -114,11 +114,10 @@ SPANISH: Final = Lexicon(
         "plural": r"""
             \b(?!(verdad|ciudad|edad|mitad|libertad|realidad|cantidad|calidad|unidad|actividad\
                 |comunidad|seguridad|navidad|universidad|sociedad|enfermedad|amistad|dificultad\
-                |oportunidad|facultad|posibilidad|salud|actitud|virtud|solicitud|juventud|red|pared\
-                |usted|césped|huésped|sed|sud|david|madrid|felicidad|novedad|publicidad|electricidad\
-                |humedad|localidad|velocidad|responsabilidad|necesidad|propiedad|autoridad|entidad\
-                |capacidad|gravedad|maldad|bondad|soledad|piedad|voluntad|tempestad)\b)\w{2,}(ad|ed\
-                |id)(me|nos|lo|la|los|las|le|les)?\b
+                |oportunidad|facultad|posibilidad|pared|usted|césped|huésped|david|madrid|felicidad\
+                |novedad|publicidad|electricidad|humedad|localidad|velocidad|responsabilidad|necesidad\
+                |propiedad|autoridad|entidad|capacidad|gravedad|maldad|bondad|soledad|piedad|voluntad\
+                |tempestad)\b)\w{2,}(ad|ed|id)(me|nos|lo|la|los|las|le|les)?\b
         """,
     },
     inserted=r",\s*por favor,",
