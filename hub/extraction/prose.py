@@ -36,6 +36,7 @@ from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 
 LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
+_LATIN: Final = LEXICONS[:4]
 
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
@@ -71,6 +72,7 @@ _EDGES: Final = (
 _ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _MOST_LEADING: Final = 2  # words dropped before a date
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
+_LEAST_SIGNS: Final = 3  # of another language, in a line without any of its own
 _LEAST_WORK: Final = 2  # lines that name work, in a list of work
 _LEAST_SHARE: Final = 0.3
 _LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
@@ -503,23 +505,17 @@ class _About:
 def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
     """Return the lexicon of the language with the most common words, else *known*."""
     if has_han(text) or has_cyrillic(text):
-        code = "zh" if has_han(text) else "ru"
-        return next((one for one in LEXICONS if one.code == code), None)
+        return CHINESE if has_han(text) else RUSSIAN
     words = Counter(word.lower() for word in _WORD.findall(text))
-    hits = [
-        (
-            sum(count for word, count in words.items() if word in one.common_words)
-            + len(one.patterns("letters")[0].findall(text)),
-            one,
-        )
-        for one in LEXICONS
-        if one.code not in ("zh", "ru")
-    ]
-    best = max(hits, key=lambda hit: hit[0])
-    if known is None:
-        return best[1]
-    own = next((count for count, one in hits if one is known), 0)
-    return best[1] if best[0] >= 3 and own == 0 else known
+
+    def signs(lexicon: Lexicon) -> int:
+        common = sum(count for word, count in words.items() if word in lexicon.common_words)
+        return common + len(lexicon.patterns("letters")[0].findall(text))
+
+    if known in _LATIN and signs(known):
+        return known
+    best = max(_LATIN, key=signs)
+    return best if known is None or signs(best) >= _LEAST_SIGNS else known
 
 
 def _section_of(lexicon: Lexicon | None, heading: str) -> _Section | None:
