@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
-from hub.extraction.chunk import Passage, Table, tables, trimmed
+from hub.extraction.chunk import Passage, Table, trimmed
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item
 from hub.extraction.when.language import has_han
@@ -95,7 +95,10 @@ _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _SENTENCE_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _EMPHASIS: Final = re.compile(r"\*\*|`")
 _PIPE: Final = re.compile(r"(?<!\\)\|")
-_RULE: Final = re.compile(r":?-+:?")
+_RULE: Final = re.compile(r":?[-+=]+:?")
+_TABLE: Final = re.compile(  # three lines with a pipe, or a border between rows
+    r"(?:^(?:[^|\r\n]*+\|[^\r\n]*+|[ \t>]*+\+[-+=]++[ \t]*+)(?:\r?\n|\Z)){3,}+", re.MULTILINE
+)
 _MOST_DATES: Final = 1_000  # different words for dates in one file that are parsed, 2 ms each
 _CELL_STATUS: Final[dict[str, str]] = {
     **dict.fromkeys(("todo", "open", "new", "notstarted", "pending", "backlog", "no", "false"), "todo"),
@@ -191,10 +194,9 @@ def _pipe_tables(text: str, passage: Passage) -> Iterator[Table]:
     if "|" not in text:
         return
     fences = [match.start() for match in _FENCE.finditer(text, passage.start, passage.end)]
-    for table in tables(text, passage.start, passage.end):
-        is_code = bisect_right(fences, table.start) % 2
-        if not is_code and "|" in text[table.start : table.header_end]:
-            yield table
+    for match in _TABLE.finditer(text, passage.start, passage.end):
+        if not bisect_right(fences, match.start()) % 2:
+            yield Table(match.start(), match.start(), match.end())
 
 
 def _pipe_rows(text: str, table: Table) -> Iterator[_Row]:
@@ -352,7 +354,7 @@ def _own_value(column: Column, cell: str, dates: _Dates) -> Field:
 def _value(field: str, cell: str, dates: _Dates) -> Field:
     match field:
         case "status":
-            return _CELL_STATUS.get(_plain(cell))
+            return "todo" if cell == "[ ]" else _CELL_STATUS.get(_plain(cell))
         case "priority":
             return _CELL_PRIORITY.get(_plain(cell))
         case "assignee":

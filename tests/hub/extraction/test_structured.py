@@ -288,6 +288,20 @@ def test_the_header_of_a_table_may_be_in_six_languages(header: str, fields: set[
     assert set(item.data) == fields
 
 
+@pytest.mark.parametrize(
+    "rule", ["|---|---|---|\n", "|---+---+---|\n", "+---+---+---+\n", ""], ids=["md", "org", "box", "none"]
+)
+def test_the_rows_of_a_table_may_be_ragged_and_have_any_border(rule: str) -> None:
+    rows = ("| Order boxes | [ ] | Anna |", "| Call Bob |", "| Pay | [x] | Ben |")
+    text = "\n".join(["| Task | Done | Who |", *rows, ""]).replace("|\n", f"|\n{rule}", 1)
+    found = [item.data for item in read("a.txt", text).items]
+    assert [(one["title"], one.get("status"), one.get("assignee")) for one in found] == [
+        ("Order boxes", "todo", ["Anna"]),
+        ("Call Bob", None, None),
+        ("Pay", "done", ["Ben"]),
+    ]
+
+
 def test_the_days_of_a_table_count_from_the_date_of_its_passage() -> None:
     text = "## 2026-01-05\n\n| Task | When |\n|---|---|\n| Call Bob | Friday |\n"
     (item,) = read("a.md", text).items
