@@ -1,88 +1,55 @@
 """Rules for prose: tasks, events, decisions and facts in sentences of six languages. Pure functions.
 
 A sentence is split into clauses, and each is compared with the patterns of its language
-(``hub.extraction.wording``). The layout decides with them: in minutes, the present tense names work; in a
-list, a verb does; in a chat, "I" is the speaker. What is done, cancelled, asked or only thought of is none.
+(``hub.extraction.wording``). The layout (``prose_layout``) decides with them: in minutes, the present tense
+names work; in a list, a verb does; in a chat, "I" is the speaker. What is done, cancelled, asked or only
+thought of is none.
 
 Every sentence is read once and by itself, and a longer one in pieces, so the work grows with the text.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
-from enum import Enum, auto
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from hub.clock import epoch_ms
-from hub.extraction.chunk import Passage, mail_fields, sentences
+from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
-from hub.extraction.items import ExtractionOptions, Item, lines_of, make_item
+from hub.extraction.items import ExtractionOptions, Item, make_item
 from hub.extraction.outline import people_above
-from hub.extraction.when.language import fold, has_cyrillic, has_han
+from hub.extraction.prose_layout import (
+    DIGIT,
+    EDGES,
+    FEW_SENTENCES,
+    SPEAKER,
+    TICKS,
+    About,
+    Line,
+    Section,
+    lines_in,
+    section_of,
+)
+from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
-from hub.extraction.wording.chinese import CHINESE
-from hub.extraction.wording.english import ENGLISH
-from hub.extraction.wording.french import FRENCH
-from hub.extraction.wording.german import GERMAN
 from hub.extraction.wording.lexicon import Lexicon
 from hub.extraction.wording.names import is_person
-from hub.extraction.wording.russian import RUSSIAN
-from hub.extraction.wording.spanish import SPANISH
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 
-LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
-_LATIN: Final = LEXICONS[:4]
-
-_MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _MOST_CLAUSES: Final = 12
-_FIRST_LINES: Final = 3  # of a text, which may name its kind
 _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
 _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
 _LEAST_BLANKS: Final = 2  # in a remark on a ticket
-_FEW_SENTENCES: Final = 3
-_WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
-_QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
-_BULLET: Final = re.compile(
-    r"(?:[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u00b7\u2610\u25a1]|\(?\d{1,2}[.):]|"
-    r"[a-z]\)|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,2}[\u3001\uff0e.]|"
-    r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6}(?!\d))[ \t]*"
-)
-_TAG: Final = re.compile(r"[\[(](?P<tag>[^\])]{1,20})[\])][ \t:]*")
-_STAMP: Final = re.compile(r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?\]?[ \t]*[-\u2013]?[ \t]*")
-_SPEAKER: Final = re.compile(
-    r"(?P<who>[^\W\d_][^:\uff1a,;.!?\n\"\u201c\u00ab]{0,40}?)[ \u00a0]?(?:\uff1a|:(?!\d\d))[ "
-    r"\t]*(?=\S)"
-)
-_TITLE: Final = re.compile(
-    r"(?<!\w)(?:Hrn?|Frl?|Fam|M|Mme|Mlle|Mrs?|Ms|Dr|Sra?|Srta|Dra|D\u00f1a|Ing|Lic"
-    r"|\u0433|\u0443\u043b|\u0438\u043c|\u0442\u043e\u0432|\u0441\u0442\u0440|\u043a\u0432|"
-    r"\u0434)\.$"
-)
-_TITLE_CHARS: Final = 8
-_BLANK: Final = re.compile(r"\s")
-_EDGES: Final = (
-    ' \t\r\n,;:.!?()[]"*_->\u2013\u2014\u2026\u201c\u201d\u201e\u00ab\u00bb'
-    "\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
-)
-_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _MOST_LEADING: Final = 2  # words dropped before a date
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
-_LEAST_SIGNS: Final = 3  # of another language, in a line without any of its own
-_LEAST_WORK: Final = 2  # lines that name work, in a list of work
-_LEAST_SHARE: Final = 0.3
 _LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
-_LONGEST_HEADING: Final = 60
 _LONGEST_ROW: Final = 100
 _VALUE: Final = re.compile('[\\d"\u201c\u00abA-Z\u00c4-\u00dc\u0410-\u042f\u4e00-\u9fff]')
-_TICKET: Final = re.compile(
-    r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
-)
 _REMARK: Final = re.compile(
     r"(?P<who>[^:\uff1a(\[,\d]{1,40}?)(?:,? ?[(\[][^()\[\]]{1,30}[)\]]|, [^:\uff1a]{1,20}(?::\d\d)?)?"
     r"[:\uff1a]\s*(?P<what>\S.*)"
@@ -102,46 +69,11 @@ _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
 _SPEECH: Final = re.compile(
     '["\u201c\u201e\u00ab\u300c](?=(?:\\w+\\W+){2}\\w|[\u4e00-\u9fff]{4})|[\u2014\u2013] ?[^\\W\\d_]'
 )
-_AFTER_NUMBER: Final = re.compile(
-    r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>[ \t]+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
-)
-_NUMBERED: Final = """
-jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal
-spi woc tag tei ban auf lig obe stu sch rei mal ver
-"""
-_ORDERED: Final = frozenset(_NUMBERED.split())  # what has ordinals in German: "10. Mai", "2. Akt"
 _ORDER_CHARS: Final = 8  # at the beginning of an order, where words of doubt are about the order
 _IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
 _SPANNING: Final = ("requests", "spanning")  # the work may be in a later clause than the request
 _ANYWHERE: Final = ("requests", "spanning", "duties")  # of which a clause may have words before
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
-_DIGIT: Final = re.compile(r"\d")
-_TICKS: Final = frozenset("xX\u2713\u2714\u221a")  # of boxes whose work is done
-_THREAD_LINES: Final = 12  # of a text, one of which may be the heading of its comments
-_LONGEST_GREETING: Final = 16  # characters
-_FEW_SIGNS: Final = 2  # of a tale; more in a longer text
-_CHARS_PER_SIGN: Final = 200
-
-
-class _Section(Enum):
-    """Meaning of the lines below a heading."""
-
-    PLAIN = auto()
-    TO_DO = auto()
-    DECIDED = auto()
-    TALK = auto()  # also what is finished
-
-
-class _Line(NamedTuple):
-    """Sentence with its layout; *text* has the length of ``[start:end]``, with plain blanks."""
-
-    text: str
-    start: int
-    is_first: bool  # of its line
-    is_bullet: bool
-    tag: str
-    speaker: str
-    owners: Sequence[str] = ()  # people that a line above names
 
 
 class _Clause(NamedTuple):
@@ -201,65 +133,14 @@ class _Reader:
 
     def read(self, passages: Iterable[Passage]) -> list[Item]:
         for passage in passages:
-            lines = list(self._lines(passage))
+            lines = list(lines_in(self._text, passage))
             if lines:
                 self._read_passage(lines, passage)
         return self._items
 
     # --- layout ---
 
-    def _lines(self, passage: Passage) -> Iterator[_Line]:
-        """Yield the sentences of a passage, each with its marks removed."""
-        before = passage.start
-        speaker = ""
-        header = list(mail_fields(self._text, passage.start))
-        headers = {one.start() for one in header if len(header) > 1 and one.group(1) != "Subject"}
-        for start, end in self._sentences(passage):
-            if start in headers:  # when and by whom a mail was sent is no event and no fact
-                before = end
-                continue
-            is_first = "\n" in self._text[before:start] or before == passage.start
-            before = end
-            speaker = "" if is_first else speaker
-            for begin, stop in _pieces(self._text, start, end):
-                line = _line(self._text[begin:stop], begin, is_first=is_first and begin == start)
-                speaker = line.speaker or speaker
-                yield line._replace(speaker=speaker)
-
-    def _sentences(self, passage: Passage) -> Iterator[tuple[int, int]]:
-        """Yield the sentences; of a list or a chat, none goes on in the next line."""
-        lines = [line for line in lines_of(self._text[passage.start : passage.end]) if line.text.strip()]
-        ended = sum(line.text.rstrip().endswith(_ENDS) for line in lines)
-        if ended < len(lines) / 2 or has_han(self._text[passage.start : passage.end]):
-            for line in lines:
-                yield from self._joined(passage.start + line.start, passage.start + line.end)
-        else:
-            yield from self._joined(passage.start, passage.end)
-
-    def _joined(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield sentences; the point of a title, as in "Fr. Ott", ends none."""
-        begin: int | None = None
-        last = start
-        for first, last in sentences(self._text, start, end):
-            begin = first if begin is None else begin
-            is_title = _TITLE.search(self._text, max(last - _TITLE_CHARS, begin), last) is not None
-            if not is_title or last - begin > _MOST_CHARS:
-                yield from self._after_numbers(begin, last)
-                begin = None
-        if begin is not None:
-            yield from self._after_numbers(begin, last)
-
-    def _after_numbers(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Split a sentence after a number that is no ordinal: "on the 12th at 10. Please"."""
-        text, begin = self._text, start
-        for match in _AFTER_NUMBER.finditer(text, start, end):
-            is_mark = text[start : match.start("gap") - 1].strip().isdigit()
-            if not is_mark and text[match.end() : match.end() + 3].lower() not in _ORDERED:
-                yield begin, match.start("gap")
-                begin = match.end()
-        yield begin, end
-
-    def _read_passage(self, lines: Sequence[_Line], passage: Passage) -> None:
+    def _read_passage(self, lines: Sequence[Line], passage: Passage) -> None:
         rows = [line.start for line in lines if line.is_first and line.is_bullet]
         people = people_above(self._text, passage.start, rows, passage.headings)
         lines = [
@@ -269,11 +150,11 @@ class _Reader:
         ]
         if not lines:
             return
-        about = _About(lines)
+        about = About(lines)
         self.orders.clear()
-        section = _Section.PLAIN
+        section = Section.PLAIN
         for title in passage.headings:
-            section = _section_of(about.lexicon, title) or section
+            section = section_of(about.lexicon, title) or section
         titles = [*passage.headings, *([lines[0].text] if len(lines) > 1 and lines[1].is_first else [])]
         is_advice = about.lexicon is not None and any(about.lexicon.match("advice", one) for one in titles)
         is_advised, topic = False, None
@@ -291,19 +172,19 @@ class _Reader:
                 if topic is not None and below is not None and not below.is_first:
                     continue
             if line.is_first and (below is None or below.is_first):
-                heading = _section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text)
+                heading = section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text)
                 if heading is not None:
                     section = heading
                     continue
             if nth == 0 and below is not None and about.is_heading(line, below):
                 continue
             count = self.count
-            is_work = about.is_work and section is _Section.PLAIN and (nth or line.is_bullet)
-            kind = _Section.TO_DO if is_work else section
+            is_work = about.is_work and section is Section.PLAIN and (nth or line.is_bullet)
+            kind = Section.TO_DO if is_work else section
             _Sentence(self, about, lexicon, line, kind, topic or before, is_advice=is_advised).read()
             if self.count > count:
                 self.offered = count, self.count
-        is_prose = about.is_prose and len(lines) > _FEW_SENTENCES and len(self.orders) > 1
+        is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
         if is_prose and about.lexicon is not None and not about.lexicon.has("personal", about.text):
             self._items = [item for nth, item in enumerate(self._items) if nth not in self.orders]
             self.offered = 0, 0
@@ -356,7 +237,7 @@ class _Reader:
 
     def days_of(self, clause: str, place: int, lexicon: Lexicon) -> list[_Day]:
         """Return the days in a clause that can be resolved, in order."""
-        if not (_DIGIT.search(clause) or lexicon.has("dated", clause)):
+        if not (DIGIT.search(clause) or lexicon.has("dated", clause)):
             return []
         anchor = self._dates.at(place)
         key = clause, anchor
@@ -382,156 +263,6 @@ class _Reader:
 
 def _blanks(match: re.Match[str]) -> str:
     return " " * len(match.group())
-
-
-def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield a sentence, or pieces of one that is too long, cut at blanks."""
-    while end - start > _MOST_CHARS:
-        at = max(text.rfind(mark, start + _MOST_CHARS // 2, start + _MOST_CHARS) for mark in " ,\uff0c")
-        at = at + 1 if at > 0 else start + _MOST_CHARS
-        yield start, at
-        start = at
-    if start < end:
-        yield start, end
-
-
-def _line(text: str, start: int, *, is_first: bool) -> _Line:
-    at, is_bullet, tag, speaker = 0, False, "", ""
-    if is_first:
-        if match := _QUOTED.match(text):
-            at = match.end()
-        if match := _STAMP.match(text, at):
-            at = match.end()
-        while (match := _BULLET.match(text, at)) and match.end() > at and match.end() < len(text):
-            at, is_bullet = match.end(), True
-        if match := _TAG.match(text, at):
-            at, tag, is_bullet = match.end(), match["tag"], is_bullet or match["tag"] in _TICKS
-        if match := _SPEAKER.match(text, at):
-            speaker = match["who"].strip(" *_<>@")
-    plain = _BLANK.sub(" ", text[at:]).replace("\u2019", "'")
-    return _Line(plain, start + at, is_first, is_bullet, tag, speaker)
-
-
-class _About:
-    """Language and layout of a passage."""
-
-    def __init__(self, lines: Sequence[_Line]) -> None:
-        self.lexicon = _lexicon_in(" ".join(line.text for line in lines[:200]), None)
-        firsts = [line for line in lines if line.is_first]
-        self.speakers = speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
-        top = " ".join(line.text for line in lines[:_FIRST_LINES])
-        lexicon = self.lexicon
-        self.text = " ".join(line.text for line in lines)
-        self.start = lines[0].start
-        # "About the task Export:", after which the second line is a remark, and others are talk.
-        signs = lexicon.patterns("tales")[0].findall(self.text) if lexicon else ()
-        self.is_tale = len(set(signs)) >= max(_FEW_SIGNS, len(self.text) // _CHARS_PER_SIGN)
-        self.is_about_task = firsts[0].text.rstrip().endswith((":", "\uff1a"))
-        self.second = firsts[1].start if len(firsts) > 1 else -1
-        self.is_ticket = bool(
-            lexicon
-            and (
-                lexicon.has("tickets", lines[0].text)
-                or _TICKET.match(lines[0].text)
-                or any(lexicon.match("threads", line.text) for line in lines[:_THREAD_LINES])
-            )
-        )
-        is_spoken = all(
-            line.speaker and lexicon and lexicon.match("labels", line.speaker) is None for line in firsts
-        )
-        is_talk = is_spoken and len(firsts) > 1 and all(len(name.split()) < 3 for name in speakers)
-        self.is_chat = is_talk or (
-            any(count > 1 for count in speakers.values()) and sum(speakers.values()) > len(firsts) / 2
-        )
-        self.is_minutes = bool(lexicon and lexicon.has("minutes", top)) and not self.is_chat
-        bullets = sum(line.is_bullet for line in firsts)
-        self.has_bullets = bullets > 1
-        ended = sum(line.text.rstrip().endswith(_ENDS) for line in firsts)
-        has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
-        self.sentences = lines
-        greeted = firsts[0].text.rstrip()
-        self.is_letter = has_greeting and len(firsts) > 1 and len(greeted) < _LONGEST_GREETING
-        self.is_short = len(firsts) > 1 and max(len(line.text) for line in firsts) < 100
-        # Lines that each stand for themselves: a list, or a short note.
-        self.is_loose = (
-            self.is_short
-            and not self.is_chat
-            and not has_greeting
-            and len(firsts) == len(lines)
-            and ended < len(firsts) / 2
-        )
-        self.is_terse = self.is_short and len(firsts) > _FEW_SENTENCES and not has_greeting
-        # A list in which some lines name work: so do the others.
-        self.is_work = self.is_loose and self._is_work(firsts)
-        self.is_prose = not (
-            self.is_loose
-            or self.has_bullets
-            or self.is_chat
-            or self.is_minutes
-            or self.is_ticket
-            or has_greeting
-        )
-        self.is_note = self.is_loose and not (self.is_work or self.is_minutes or self.has_bullets)
-
-    def _is_work(self, firsts: Sequence[_Line]) -> bool:
-        lexicon = self.lexicon
-        if lexicon is None:
-            return False
-        if lexicon.match("to_do", firsts[0].text.strip(_EDGES)) is not None:
-            return True
-        rows = [line for line in firsts[1:] if line.is_bullet or not self.has_bullets]
-        if self.is_minutes:
-            return False
-        count = sum(
-            lexicon.match("listed", line.text) is not None and lexicon.match("labels", line.speaker) is None
-            for line in rows
-        )
-        return count >= _LEAST_WORK and count >= _LEAST_SHARE * len(rows)
-
-    def is_heading(self, line: _Line, below: _Line) -> bool:
-        """Return True for a first line that names what the lines below are about."""
-        if self.is_chat or line.is_bullet or not below.is_first or line.text.rstrip().endswith(_ENDS):
-            return False
-        if self.has_bullets or (has_han(line.text) and len(line.text) < 5):
-            return True
-        is_work = self.lexicon is not None and self.lexicon.match("listed", line.text) is not None
-        return self.is_short and len(line.text) < 30 and not is_work and _DIGIT.search(line.text) is None
-
-    def lexicon_of(self, line: _Line) -> Lexicon | None:
-        """Return the lexicon of a line."""
-        return _lexicon_in(line.text, self.lexicon)
-
-
-def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
-    """Return the lexicon of the language with the most common words, else *known*."""
-    if has_han(text) or has_cyrillic(text):
-        return CHINESE if has_han(text) else RUSSIAN
-    words = Counter(word.lower() for word in _WORD.findall(text))
-
-    def signs(lexicon: Lexicon) -> int:
-        common = sum(count for word, count in words.items() if word in lexicon.common_words)
-        return common + len(lexicon.patterns("letters")[0].findall(text))
-
-    if known in _LATIN and signs(known):
-        return known
-    best = max(_LATIN, key=signs)
-    return best if known is None or signs(best) >= _LEAST_SIGNS else known
-
-
-def _section_of(lexicon: Lexicon | None, heading: str) -> _Section | None:
-    """Return the meaning of a heading, or None if it has none."""
-    if lexicon is None or len(heading) > _LONGEST_HEADING or heading.rstrip().endswith((*_ENDS, ",", ";")):
-        return None
-    bare = heading.strip(" *_#=:\uff1a")
-    for attribute, section in (
-        ("to_do", _Section.TO_DO),
-        ("finished", _Section.TALK),
-        ("decided", _Section.DECIDED),
-        ("talk", _Section.TALK),
-    ):
-        if lexicon.match(attribute, bare):
-            return section
-    return None
 
 
 def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str) -> Iterator[_Day]:
@@ -583,8 +314,8 @@ def _resolved(words: str, anchor: Anchor | None, timezone: str) -> Moment | None
 
 def _stripped(words: str) -> str:
     """Strip punctuation, except of a bracket that closes one inside, and empty brackets."""
-    words = _EMPTY_BRACKETS.sub(" ", words).lstrip(_EDGES)
-    shown = words.rstrip(_EDGES)
+    words = _EMPTY_BRACKETS.sub(" ", words).lstrip(EDGES)
+    shown = words.rstrip(EDGES)
     end = next((end for mark, end in _BRACKETS.items() if shown.rfind(mark) > shown.rfind(end)), None)
     return f"{shown}{end}" if end and words[len(shown) :].startswith(end) else shown
 
@@ -611,11 +342,11 @@ class _Sentence:
     def __init__(
         self,
         reader: _Reader,
-        about: _About,
+        about: About,
         lexicon: Lexicon,
-        line: _Line,
-        section: _Section,
-        before: _Line | None,
+        line: Line,
+        section: Section,
+        before: Line | None,
         *,
         is_advice: bool,
     ) -> None:
@@ -649,7 +380,7 @@ class _Sentence:
     def _body(self) -> tuple[str, str, int]:
         """Return the speaker, the text, and its place in the document."""
         line, about = self._line, self._about
-        match = _SPEAKER.match(line.text) if line.is_first else None
+        match = SPEAKER.match(line.text) if line.is_first else None
         if match is None:
             return line.speaker if about.is_chat or about.is_minutes else "", line.text, line.start
         who = match["who"].strip(" *_<>@")
@@ -668,11 +399,11 @@ class _Sentence:
         return pattern.fullmatch(text) is not None and first.lower() not in self._lexicon.other_words
 
     def read(self) -> None:
-        if self._section is _Section.TALK or not self._text.strip():
+        if self._section is Section.TALK or not self._text.strip():
             return
         if self._about.is_ticket and self._line.start == self._about.start:
             return
-        if self._line.tag and (self._line.tag in _TICKS or self._lexicon.has("settled", self._line.tag)):
+        if self._line.tag and (self._line.tag in TICKS or self._lexicon.has("settled", self._line.tag)):
             return
         if self._answer() or self._comment() or self._value_row():
             return
@@ -707,7 +438,7 @@ class _Sentence:
         is_row = colon and value.strip() and len(self._text) < _LONGEST_ROW
         if not is_row or not (self._lexicon.has("facts", self._text) and _VALUE.search(value)):
             return False
-        fields: dict[str, Field] = {"title": key.strip(_EDGES), "content": value.strip(_EDGES)}
+        fields: dict[str, Field] = {"title": key.strip(EDGES), "content": value.strip(EDGES)}
         end = self._start + len(self._text)
         return self._reader.add(TableName.NOTES, fields, self._place(0), end)
 
@@ -724,11 +455,11 @@ class _Sentence:
         """Return True for a short answer, whose speaker does the work of the sentence before."""
         reader, lexicon = self._reader, self._lexicon
         asked, reader.asked = reader.asked, None
-        bare = self._text.strip(_EDGES)
+        bare = self._text.strip(EDGES)
         match = lexicon.match("answers", bare)
         who = self._speaker
-        if match is None and (speaker := _SPEAKER.match(bare)) is not None:  # "Ann's father: I will!"
-            match, who = lexicon.match("answers", bare[speaker.end() :].strip(_EDGES)), speaker["who"]
+        if match is None and (speaker := SPEAKER.match(bare)) is not None:  # "Ann's father: I will!"
+            match, who = lexicon.match("answers", bare[speaker.end() :].strip(EDGES)), speaker["who"]
         if match is not None:
             if asked is None and not reader.count:
                 return False
@@ -774,7 +505,7 @@ class _Sentence:
                 return True  # "thanks"
         if match is None or self._is_question:
             return False
-        fields: dict[str, Field] = {"content": match["what"].strip(_EDGES + "."), "author": who.strip()}
+        fields: dict[str, Field] = {"content": match["what"].strip(EDGES + "."), "author": who.strip()}
         return self._reader.add(
             TableName.TASK_COMMENTS, fields, start + match.start("what"), start + match.end("what")
         )
@@ -782,7 +513,7 @@ class _Sentence:
     def _decision(self) -> bool:
         lexicon = self._lexicon
         match = lexicon.match("decisions", self._text.translate(lexicon.translation))
-        if match is None and self._section is not _Section.DECIDED:
+        if match is None and self._section is not Section.DECIDED:
             return False
         start, end = match.span("what") if match else (0, len(self._text))
         title = self._shown(start, end, keep_days=True)
@@ -804,15 +535,15 @@ class _Sentence:
         lexicon, text = self._lexicon, self._text.strip()
         if lexicon.has("unreal", text) or self._is_question:
             return
-        key, _, value = (part.strip(_EDGES) for part in re.sub("[:\uff1a]", ":", text).partition(":"))
+        key, _, value = (part.strip(EDGES) for part in re.sub("[:\uff1a]", ":", text).partition(":"))
         is_fact = lexicon.has("facts", text) or lexicon.match("values", text) is not None
         is_note = self._about.is_note and not (lexicon.has("settled", text) or lexicon.has("past", text))
         if is_note and not is_fact:
-            is_row = bool(key and len(key) < 50 and not _DIGIT.search(key) and _VALUE.search(value))
+            is_row = bool(key and len(key) < 50 and not DIGIT.search(key) and _VALUE.search(value))
             is_fact = is_row or (not value and lexicon.has("places", text))
         if is_fact and len(text) > 5:
             fields: dict[str, Field] = (
-                {"title": key, "content": value} if key and value else {"title": text.strip(_EDGES)}
+                {"title": key, "content": value} if key and value else {"title": text.strip(EDGES)}
             )
             self._reader.add(TableName.NOTES, fields, self._start, self._start + len(self._text))
 
@@ -828,7 +559,7 @@ class _Sentence:
             if start < at or any(day.start < end and start < day.end for day in self._days):
                 continue
             joint = self._text[start:end]
-            before = self._text[at:start].strip(_EDGES)
+            before = self._text[at:start].strip(EDGES)
             if any(map(str.isalpha, joint)) and self._is_name(before):
                 continue  # "Ann and Ben will"
             if start > at:
@@ -843,7 +574,7 @@ class _Sentence:
         found = [match.span() for match in self._lexicon.patterns("joints")[0].finditer(self._text)]
         asides = [match.span() for match in _ASIDE.finditer(self._text)]
         joints = [one for one in found if not any(start <= one[0] < end for start, end in asides)]
-        if len(self._text) > _DICTATED and not _PUNCTUATION.search(self._text.rstrip(_EDGES)):
+        if len(self._text) > _DICTATED and not _PUNCTUATION.search(self._text.rstrip(EDGES)):
             openers = self._lexicon.patterns("openers")[0].finditer(self._text)
             joints = sorted([*joints, *((match.start(), match.start()) for match in openers)])
         return joints
@@ -851,14 +582,14 @@ class _Sentence:
     def _row(self) -> bool:
         """Add the task of a row in a list of work: ``cake: Ann``. Return False for other rows."""
         lexicon, text = self._lexicon, self._line.text
-        match = _SPEAKER.match(text) if self._line.is_first else None
-        if self._section is not _Section.TO_DO or match is None or lexicon.match("labels", match["who"]):
+        match = SPEAKER.match(text) if self._line.is_first else None
+        if self._section is not Section.TO_DO or match is None or lexicon.match("labels", match["who"]):
             return False
         if lexicon.has("facts", text):
             return False
         if lexicon.has("settled", text):
             return True
-        value = _VALUE_END.split(text[match.end() :])[0].strip(_EDGES)
+        value = _VALUE_END.split(text[match.end() :])[0].strip(EDGES)
         who = value if self._is_name(value) else ""
         if not who and self._is_name(match["who"]) and lexicon.match("listed", value):
             return False  # "Ann: buy a cake"
@@ -877,7 +608,7 @@ class _Sentence:
         for nth, clause in enumerate(clauses):
             if nth <= done:
                 continue
-            bare = clause.text.strip(_EDGES)
+            bare = clause.text.strip(EDGES)
             is_called = self._text[clause.end :].lstrip()[:1] not in _BRACKETS
             if self._is_name(bare) and is_called and nth + 1 < len(clauses):
                 vocative, is_open = bare, False
@@ -928,7 +659,7 @@ class _Sentence:
     def _is_void(self, clause: _Clause, match: re.Match[str]) -> bool:
         """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
         lexicon = self._lexicon
-        if self._section is not _Section.TO_DO:
+        if self._section is not Section.TO_DO:
             spoken = self._text, clause.text.lstrip()
             if not self._about.is_chat and any(map(_SPEECH.match, spoken)):  # of a story
                 return True
@@ -957,7 +688,7 @@ class _Sentence:
         has_reader = (
             about.is_minutes or about.is_chat or about.is_loose or about.has_bullets or about.is_letter
         )
-        if lexicon.code != "zh" or has_reader or len(about.sentences) < _FEW_SENTENCES:
+        if lexicon.code != "zh" or has_reader or len(about.sentences) < FEW_SENTENCES:
             return False
         is_ones = match.groupdict().get("who") or self._days or lexicon.has("me", clause.text)
         return not (is_ones or lexicon.has("concrete", clause.text))
@@ -980,7 +711,7 @@ class _Sentence:
             ) and about.is_short
             if (about.is_minutes or about.is_terse or is_dated) and not is_heading:
                 attributes.append("reports")
-            if self._section is _Section.TO_DO or about.is_loose or (about.is_minutes and self._speaker):
+            if self._section is Section.TO_DO or about.is_loose or (about.is_minutes and self._speaker):
                 attributes.append("listed")
             if is_after_task:
                 attributes.append("gapped")
@@ -999,7 +730,7 @@ class _Sentence:
                 if match.start("what") > match.start():
                     return match
         if (
-            self._section is _Section.TO_DO
+            self._section is Section.TO_DO
             and self._line.is_first
             and clause.start == 0
             and not self._is_question
@@ -1035,7 +766,7 @@ class _Sentence:
         if is_event and self._has_day_ahead() and (is_other or _WITH_OBJECT.match(what) is None):
             return False
         is_work = about.is_minutes or about.is_loose or about.has_bullets or about.is_terse
-        return is_work or self._section is _Section.TO_DO or not (is_other or is_event)
+        return is_work or self._section is Section.TO_DO or not (is_other or is_event)
 
     def _may_be(self, who: str | None) -> bool:
         return (
@@ -1081,7 +812,7 @@ class _Sentence:
                 task = task._replace(start=before.start)
                 quote_from = self._place(task.start)
             elif self._before is not None and not (is_brief or self._line.is_bullet):
-                title = f"{title} ({self._before.text.strip(_EDGES)})"
+                title = f"{title} ({self._before.text.strip(EDGES)})"
                 quote_from = self._before.start
         days = [day for day in self._days if task.start <= day.start < task.end]
         day = next((day for day in days if day.at is None or self._reader.is_ahead(day, self._start)), None)
@@ -1173,7 +904,7 @@ class _Sentence:
                     if article := lexicon.patterns("articles")[0].match(title):
                         title = title[article.end() :][:1].upper() + title[article.end() + 1 :]
                     if self._before is not None and title.split()[0].lower() in lexicon.subjects:
-                        title, begin = f"{self._before.text.strip(_EDGES)}: {title}", self._before.start
+                        title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
                     fields: dict[str, Field] = {"title": title}
                     return reader.add(TableName.TIMELINES, fields, begin, self._start + end, day)
         return False

@@ -15,7 +15,8 @@ from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.model import Models
-from hub.extraction.prose import LEXICONS, read
+from hub.extraction.prose import read
+from hub.extraction.prose_layout import LEXICONS
 from hub.extraction.wording.chinese import CHINESE as CHINESE_WORDING
 from hub.extraction.wording.lexicon import Lexicon
 from protocol.tables import TABLES, TableName

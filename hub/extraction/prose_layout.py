@@ -1,0 +1,297 @@
+"""Lines of a text, and the kind of text that their layout tells: a list, a chat, minutes, a ticket."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from hub.extraction.chunk import Passage, mail_fields, sentences
+from hub.extraction.items import lines_of
+from hub.extraction.when.language import has_cyrillic, has_han
+from hub.extraction.wording.chinese import CHINESE
+from hub.extraction.wording.english import ENGLISH
+from hub.extraction.wording.french import FRENCH
+from hub.extraction.wording.german import GERMAN
+from hub.extraction.wording.lexicon import Lexicon
+from hub.extraction.wording.russian import RUSSIAN
+from hub.extraction.wording.spanish import SPANISH
+
+LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
+
+_LATIN: Final = LEXICONS[:4]
+_MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
+_FIRST_LINES: Final = 3  # of a text, which may name its kind
+FEW_SENTENCES: Final = 3
+_WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+_QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
+_BULLET: Final = re.compile(
+    r"(?:[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u00b7\u2610\u25a1]|\(?\d{1,2}[.):]|"
+    r"[a-z]\)|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,2}[\u3001\uff0e.]|"
+    r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6}(?!\d))[ \t]*"
+)
+_TAG: Final = re.compile(r"[\[(](?P<tag>[^\])]{1,20})[\])][ \t:]*")
+_STAMP: Final = re.compile(r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?\]?[ \t]*[-\u2013]?[ \t]*")
+SPEAKER: Final = re.compile(
+    r"(?P<who>[^\W\d_][^:\uff1a,;.!?\n\"\u201c\u00ab]{0,40}?)[ \u00a0]?(?:\uff1a|:(?!\d\d))[ "
+    r"\t]*(?=\S)"
+)
+_TITLE: Final = re.compile(
+    r"(?<!\w)(?:Hrn?|Frl?|Fam|M|Mme|Mlle|Mrs?|Ms|Dr|Sra?|Srta|Dra|D\u00f1a|Ing|Lic"
+    r"|\u0433|\u0443\u043b|\u0438\u043c|\u0442\u043e\u0432|\u0441\u0442\u0440|\u043a\u0432|"
+    r"\u0434)\.$"
+)
+_TITLE_CHARS: Final = 8
+_BLANK: Final = re.compile(r"\s")
+EDGES: Final = (
+    ' \t\r\n,;:.!?()[]"*_->\u2013\u2014\u2026\u201c\u201d\u201e\u00ab\u00bb'
+    "\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
+)
+_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
+_LEAST_SIGNS: Final = 3  # of another language, in a line without any of its own
+_LEAST_WORK: Final = 2  # lines that name work, in a list of work
+_LEAST_SHARE: Final = 0.3
+_LONGEST_HEADING: Final = 60
+_TICKET: Final = re.compile(
+    r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
+)
+_AFTER_NUMBER: Final = re.compile(
+    r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>[ \t]+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
+)
+_NUMBERED: Final = """
+jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal
+spi woc tag tei ban auf lig obe stu sch rei mal ver
+"""
+_ORDERED: Final = frozenset(_NUMBERED.split())  # what has ordinals in German: "10. Mai", "2. Akt"
+DIGIT: Final = re.compile(r"\d")
+TICKS: Final = frozenset("xX\u2713\u2714\u221a")  # of boxes whose work is done
+_THREAD_LINES: Final = 12  # of a text, one of which may be the heading of its comments
+_LONGEST_GREETING: Final = 16  # characters
+_FEW_SIGNS: Final = 2  # of a tale; more in a longer text
+_CHARS_PER_SIGN: Final = 200
+
+
+class Section(Enum):
+    """Meaning of the lines below a heading."""
+
+    PLAIN = auto()
+    TO_DO = auto()
+    DECIDED = auto()
+    TALK = auto()  # also what is finished
+
+
+class Line(NamedTuple):
+    """Sentence with its layout; *text* has the length of ``[start:end]``, with plain blanks."""
+
+    text: str
+    start: int
+    is_first: bool  # of its line
+    is_bullet: bool
+    tag: str
+    speaker: str
+    owners: Sequence[str] = ()  # people that a line above names
+
+
+def lines_in(text: str, passage: Passage) -> Iterator[Line]:
+    """Yield the sentences of a passage, each with its marks removed."""
+    before = passage.start
+    speaker = ""
+    header = list(mail_fields(text, passage.start))
+    headers = {one.start() for one in header if len(header) > 1 and one.group(1) != "Subject"}
+    for start, end in _sentences(text, passage):
+        if start in headers:  # when and by whom a mail was sent is no event and no fact
+            before = end
+            continue
+        is_first = "\n" in text[before:start] or before == passage.start
+        before = end
+        speaker = "" if is_first else speaker
+        for begin, stop in _pieces(text, start, end):
+            line = _line(text[begin:stop], begin, is_first=is_first and begin == start)
+            speaker = line.speaker or speaker
+            yield line._replace(speaker=speaker)
+
+
+def _sentences(text: str, passage: Passage) -> Iterator[tuple[int, int]]:
+    """Yield the sentences; of a list or a chat, none goes on in the next line."""
+    lines = [line for line in lines_of(text[passage.start : passage.end]) if line.text.strip()]
+    ended = sum(line.text.rstrip().endswith(_ENDS) for line in lines)
+    if ended < len(lines) / 2 or has_han(text[passage.start : passage.end]):
+        for line in lines:
+            yield from _joined(text, passage.start + line.start, passage.start + line.end)
+    else:
+        yield from _joined(text, passage.start, passage.end)
+
+
+def _joined(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield sentences; the point of a title, as in "Fr. Ott", ends none."""
+    begin: int | None = None
+    last = start
+    for first, last in sentences(text, start, end):
+        begin = first if begin is None else begin
+        is_title = _TITLE.search(text, max(last - _TITLE_CHARS, begin), last) is not None
+        if not is_title or last - begin > _MOST_CHARS:
+            yield from _after_numbers(text, begin, last)
+            begin = None
+    if begin is not None:
+        yield from _after_numbers(text, begin, last)
+
+
+def _after_numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Split a sentence after a number that is no ordinal: "on the 12th at 10. Please"."""
+    begin = start
+    for match in _AFTER_NUMBER.finditer(text, start, end):
+        is_mark = text[start : match.start("gap") - 1].strip().isdigit()
+        if not is_mark and text[match.end() : match.end() + 3].lower() not in _ORDERED:
+            yield begin, match.start("gap")
+            begin = match.end()
+    yield begin, end
+
+
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield a sentence, or pieces of one that is too long, cut at blanks."""
+    while end - start > _MOST_CHARS:
+        at = max(text.rfind(mark, start + _MOST_CHARS // 2, start + _MOST_CHARS) for mark in " ,\uff0c")
+        at = at + 1 if at > 0 else start + _MOST_CHARS
+        yield start, at
+        start = at
+    if start < end:
+        yield start, end
+
+
+def _line(text: str, start: int, *, is_first: bool) -> Line:
+    at, is_bullet, tag, speaker = 0, False, "", ""
+    if is_first:
+        if match := _QUOTED.match(text):
+            at = match.end()
+        if match := _STAMP.match(text, at):
+            at = match.end()
+        while (match := _BULLET.match(text, at)) and match.end() > at and match.end() < len(text):
+            at, is_bullet = match.end(), True
+        if match := _TAG.match(text, at):
+            at, tag, is_bullet = match.end(), match["tag"], is_bullet or match["tag"] in TICKS
+        if match := SPEAKER.match(text, at):
+            speaker = match["who"].strip(" *_<>@")
+    plain = _BLANK.sub(" ", text[at:]).replace("\u2019", "'")
+    return Line(plain, start + at, is_first, is_bullet, tag, speaker)
+
+
+class About:
+    """Language and layout of a passage."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.lexicon = _lexicon_in(" ".join(line.text for line in lines[:200]), None)
+        firsts = [line for line in lines if line.is_first]
+        self.speakers = speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
+        top = " ".join(line.text for line in lines[:_FIRST_LINES])
+        lexicon = self.lexicon
+        self.text = " ".join(line.text for line in lines)
+        self.start = lines[0].start
+        signs = lexicon.patterns("tales")[0].findall(self.text) if lexicon else ()
+        self.is_tale = len(set(signs)) >= max(_FEW_SIGNS, len(self.text) // _CHARS_PER_SIGN)
+        # "About the task Export:", after which the second line is a remark, and others are talk.
+        self.is_about_task = firsts[0].text.rstrip().endswith((":", "\uff1a"))
+        self.second = firsts[1].start if len(firsts) > 1 else -1
+        self.is_ticket = bool(
+            lexicon
+            and (
+                lexicon.has("tickets", lines[0].text)
+                or _TICKET.match(lines[0].text)
+                or any(lexicon.match("threads", line.text) for line in lines[:_THREAD_LINES])
+            )
+        )
+        is_spoken = all(
+            line.speaker and lexicon and lexicon.match("labels", line.speaker) is None for line in firsts
+        )
+        is_talk = is_spoken and len(firsts) > 1 and all(len(name.split()) < 3 for name in speakers)
+        self.is_chat = is_talk or (
+            any(count > 1 for count in speakers.values()) and sum(speakers.values()) > len(firsts) / 2
+        )
+        self.is_minutes = bool(lexicon and lexicon.has("minutes", top)) and not self.is_chat
+        bullets = sum(line.is_bullet for line in firsts)
+        self.has_bullets = bullets > 1
+        ended = sum(line.text.rstrip().endswith(_ENDS) for line in firsts)
+        has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
+        self.sentences = lines
+        greeted = firsts[0].text.rstrip()
+        self.is_letter = has_greeting and len(firsts) > 1 and len(greeted) < _LONGEST_GREETING
+        self.is_short = len(firsts) > 1 and max(len(line.text) for line in firsts) < 100
+        # Lines that each stand for themselves: a list, or a short note.
+        self.is_loose = (
+            self.is_short
+            and not self.is_chat
+            and not has_greeting
+            and len(firsts) == len(lines)
+            and ended < len(firsts) / 2
+        )
+        self.is_terse = self.is_short and len(firsts) > FEW_SENTENCES and not has_greeting
+        # A list in which some lines name work: so do the others.
+        self.is_work = self.is_loose and self._is_work(firsts)
+        self.is_prose = not (
+            self.is_loose
+            or self.has_bullets
+            or self.is_chat
+            or self.is_minutes
+            or self.is_ticket
+            or has_greeting
+        )
+        self.is_note = self.is_loose and not (self.is_work or self.is_minutes or self.has_bullets)
+
+    def _is_work(self, firsts: Sequence[Line]) -> bool:
+        lexicon = self.lexicon
+        if lexicon is None:
+            return False
+        if lexicon.match("to_do", firsts[0].text.strip(EDGES)) is not None:
+            return True
+        rows = [line for line in firsts[1:] if line.is_bullet or not self.has_bullets]
+        if self.is_minutes:
+            return False
+        count = sum(
+            lexicon.match("listed", line.text) is not None and lexicon.match("labels", line.speaker) is None
+            for line in rows
+        )
+        return count >= _LEAST_WORK and count >= _LEAST_SHARE * len(rows)
+
+    def is_heading(self, line: Line, below: Line) -> bool:
+        """Return True for a first line that names what the lines below are about."""
+        if self.is_chat or line.is_bullet or not below.is_first or line.text.rstrip().endswith(_ENDS):
+            return False
+        if self.has_bullets or (has_han(line.text) and len(line.text) < 5):
+            return True
+        is_work = self.lexicon is not None and self.lexicon.match("listed", line.text) is not None
+        return self.is_short and len(line.text) < 30 and not is_work and DIGIT.search(line.text) is None
+
+    def lexicon_of(self, line: Line) -> Lexicon | None:
+        """Return the lexicon of a line."""
+        return _lexicon_in(line.text, self.lexicon)
+
+
+def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
+    """Return the lexicon of the language with the most common words, else *known*."""
+    if has_han(text) or has_cyrillic(text):
+        return CHINESE if has_han(text) else RUSSIAN
+    words = Counter(word.lower() for word in _WORD.findall(text))
+
+    def signs(lexicon: Lexicon) -> int:
+        common = sum(count for word, count in words.items() if word in lexicon.common_words)
+        return common + len(lexicon.patterns("letters")[0].findall(text))
+
+    if known in _LATIN and signs(known):
+        return known
+    best = max(_LATIN, key=signs)
+    return best if known is None or signs(best) >= _LEAST_SIGNS else known
+
+
+def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:
+    """Return the meaning of a heading, or None if it has none."""
+    if lexicon is None or len(heading) > _LONGEST_HEADING or heading.rstrip().endswith((*_ENDS, ",", ";")):
+        return None
+    bare = heading.strip(" *_#=:\uff1a")
+    for attribute, section in (
+        ("to_do", Section.TO_DO),
+        ("finished", Section.TALK),
+        ("decided", Section.DECIDED),
+        ("talk", Section.TALK),
+    ):
+        if lexicon.match(attribute, bare):
+            return section
+    return None
