@@ -1,18 +1,20 @@
 """``python -m tests.evaluation.training``: learn the weights of ``hub.extraction.orders``.
 
-The same sources give the same file. With ``--apart`` no file is written: each source of orders in turn, and
-the second gold set, is kept out of training, and measured.
+The same sources give the same weights. With ``--apart`` no file is written: each source of orders and each
+gold set in turn is kept out of training, and measured.
 
 Orders: those of ``tests.evaluation.orders`` and ``opened_orders``, of the hostile documents, and expanded
-``wordings``. Honest sentences: the two tuned gold sets, ordinary letters, the handbook,
-``wordings/honest_*``, and the messages of Django (BSD-3) and of JupyterLab (BSD-3) in five languages, whose
-wheels are downloaded and read.
+``wordings``. Honest texts: the two tuned gold sets, ordinary letters, ``wordings/honest_*``, the messages of
+Django and JupyterLab (BSD-3) in five languages, the talks of chatterbot-corpus (BSD-3) in six, and what
+Django and langchain-core (MIT) say about their code, in English. Their wheels are downloaded and read.
 """
 
+import ast
 import gettext
 import hashlib
 import io
 import json
+import lzma
 import math
 import re
 import sys
@@ -20,6 +22,7 @@ import tomllib
 import zipfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,20 +38,28 @@ from tests.evaluation.orders import downloaded, orders
 _TESTS: Final = Path(__file__).parents[1]
 _WORDINGS: Final = Path(__file__).with_name("wordings")
 _HOSTILE: Final = _TESTS / "hub" / "extraction" / "hostile"
-_HANDBOOK: Final = _TESTS.parent / "hub" / "docs"
+_FOLDERS: Final = "gold", "gold/second"
 _LANGUAGES: Final = "en", "de", "fr", "es", "ru", "zh"
 _CATALOGUES: Final = {"de": "de-de", "fr": "fr-fr", "es": "es-es", "ru": "ru-ru", "zh": "zh-cn"}
 _PACKAGES: Final = (
     "django==5.2.19",
+    "chatterbot-corpus==1.3.3",
+    "langchain-core==1.8.4",
     *(f"jupyterlab-language-pack-{code}==4.5.post3" for code in _CATALOGUES.values()),
 )
+_DOCUMENTED: Final = "django", "langchain-core"
+_TALKS: Final = "english", "german", "french", "spanish", "russian", "chinese", "traditionalchinese"
+_TALK: Final = re.compile(r"\s*-? ?-\s+[\"']?(.{8,}?)[\"']?\s*")
 _CHOICE: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
 _VARIANTS: Final = 12  # of a wording
 _MOST_CHARS: Final = 300  # of an example
-_COUNT: Final = 1 << 17
-_ROUNDS: Final = 6
-_RATE, _DECAY, _BIAS_RATE, _FIRST_BIAS = 0.3, 1e-3, 0.02, -2.0
-_LEAST: Final = -0.5  # of a weight: honest words around an order hide it little
+_COUNT: Final = 1 << 22
+_ROUNDS: Final = 3
+_RATE, _DECAY, _BIAS_RATE, _FIRST_BIAS = 0.15, 1e-3, 0.02, -2.0
+_LEAST: Final = -0.125  # of a weight: honest words around an order hide it little
+_LEAST_STEPS: Final = 2  # of a weight that is kept: smaller ones say nothing
+_SHIFT: Final = 0.5  # of the bias: more orders are found, and under one in a hundred honest documents has one
+_OWN_HONEST: Final = 36.0  # importance of texts like those that a hub reads
 
 
 class Example(NamedTuple):
@@ -64,28 +75,34 @@ def main() -> int:
     if "--apart" in sys.argv[1:]:
         _measure_apart()
         return 0
-    found = [example for texts in _orders().values() for example in _of_orders(texts)]
-    honest = [*_honest(), *_of_documents("gold"), *_of_documents("gold/second")]
-    weights = _learned([*found, *_expanded(), *honest])
-    (Path(model.__file__).with_name("orders.weights")).write_bytes(weights.tobytes())
-    print(f"{len(found)} orders, {len(honest)} honest texts; {sum(map(bool, weights))} weights")
+    wanted = [text for texts in _orders().values() for text in texts]
+    honest = [*_honest(), *(one for folder in _FOLDERS for one in _of_documents(folder))]
+    weights = _learned([*_of_orders(wanted), *_expanded(), *honest])
+    packed = lzma.compress(weights.tobytes(), preset=9)
+    Path(model.__file__).with_name("orders.weights").write_bytes(packed)
+    counts = f"{len(wanted)} orders, {len(honest)} honest texts; {sum(map(bool, weights))} weights"
+    print(f"{counts} in {len(packed)} bytes")
     return 0
 
 
 def _measure_apart() -> None:
     sources = _orders()
-    fixed = [*_expanded(), *_honest(), *_of_documents("gold")]
+    fixed = [*_expanded(), *_honest()]
+    documents = {folder: list(_of_documents(folder)) for folder in _FOLDERS}
+    honest = [one for some in documents.values() for one in some]
     found = count = 0
     for left_out, texts in sources.items():
         rest = [one for name, some in sources.items() if name != left_out for one in _of_orders(some)]
-        hits = sum(map(bool, _found(texts, _learned([*rest, *fixed]))))
+        hits = sum(map(bool, _found(texts, _learned([*rest, *fixed, *honest]))))
         found, count = found + hits, count + len(texts)
         print(f"{left_out}: {hits} of {len(texts)} orders are found", flush=True)
     print(f"all: {found / count:.3f} of {count}")
-    weights = _learned([*(one for some in sources.values() for one in _of_orders(some)), *fixed])
-    documents = _documents("gold/second")
-    falsely = [places for places in _found([one.text for one in documents], weights) if places]
-    print(f"second gold set: {len(falsely)} of {len(documents)} honest documents have one: {falsely}")
+    fixed += [one for some in sources.values() for one in _of_orders(some)]
+    for left_out in _FOLDERS:
+        rest = [one for folder, some in documents.items() if folder != left_out for one in some]
+        texts = [one.text for one in _documents(left_out)]
+        falsely = [places for places in _found(texts, _learned([*rest, *fixed])) if places]
+        print(f"{left_out}: {len(falsely)} of {len(texts)} honest documents have one: {falsely}", flush=True)
 
 
 def _found(texts: Iterable[str], weights: "array[int]") -> list[list[str]]:
@@ -112,12 +129,14 @@ def _learned(examples: Sequence[Example]) -> "array[int]":
                 squares[place] += step * step
                 values[place] = max(_LEAST, values[place] - _RATE * step / math.sqrt(squares[place]))
             bias -= _BIAS_RATE * error
-    weights = array("b", (max(-127, min(127, round(value * model.SCALE))) for value in values))
+    steps = (max(-127, min(127, round(value * model.SCALE))) for value in values)
+    weights = array("b", (step if abs(step) >= _LEAST_STEPS else 0 for step in steps))
     (place,) = model.features(model.BIAS, _COUNT)
-    weights[place] = max(-127, round(bias * model.SCALE))
+    weights[place] = max(-127, round((bias + _SHIFT) * model.SCALE))
     return weights
 
 
+@cache
 def _features(text: str) -> list[int]:
     units = {unit for one in model.sentences_of(plain_text(text[:_MOST_CHARS])) for unit in one.units}
     (bias,) = model.features(model.BIAS, _COUNT)
@@ -135,9 +154,11 @@ def _windows(text: str) -> list[str]:
 def _orders() -> dict[str, list[str]]:
     sources: dict[str, list[str]] = {}
     demands = cycle(_demands("en"))  # what is demanded is no sign of an order
-    for order in (*orders(is_whole=True), *opened_orders()):
-        text = order.text.replace(order.title, next(demands)) if order.title != order.text else order.text
-        sources.setdefault(order.source, []).append(text)
+    for prefix, some in (("", orders(is_whole=True)), ("opened ", opened_orders())):
+        for order in some:
+            title = re.compile(rf"{re.escape(order.title)}(?!\w)")
+            text = order.text if order.title == order.text else title.sub(next(demands), order.text)
+            sources.setdefault(f"{prefix}{order.source}", []).append(text)
     wordings = tomllib.loads((_HOSTILE / "wordings.toml").read_text("utf-8"))
     sources["wordings.toml"] = [text for texts in wordings.values() for text in texts]
     planted = tomllib.loads((_HOSTILE / "orders.toml").read_text("utf-8"))["order"]
@@ -189,8 +210,10 @@ def _honest() -> Iterator[Example]:
             yield Example(text, False, 0.5)
             if language == "de":
                 yield Example(original, False, 0.5)
-    for page in sorted(_HANDBOOK.glob("*.md")):
-        yield from (Example(window, False, 0.3) for window in _windows(page.read_text("utf-8")))
+    yield from (Example(text, False, 1.5) for text in _talks(wheels["chatterbot-corpus"]))
+    for package in _DOCUMENTED:
+        for text in _documentation(wheels[package]):
+            yield from (Example(window, False, 0.07) for window in _windows(text))
     for letter in tomllib.loads((_HOSTILE / "letters.toml").read_text("utf-8"))["letter"]:
         yield from (Example(window, False, 1.0) for window in _windows(letter["text"]))
 
@@ -204,7 +227,9 @@ def _documents(folder: str) -> list[GoldDocument]:
 
 
 def _of_documents(folder: str) -> Iterator[Example]:
-    return (Example(window, False, 1.5) for one in _documents(folder) for window in _windows(one.text))
+    return (
+        Example(window, False, _OWN_HONEST) for one in _documents(folder) for window in _windows(one.text)
+    )
 
 
 def _django(wheel: Path, locale: str) -> Iterator[tuple[str, str]]:
@@ -225,6 +250,23 @@ def _jupyterlab(wheel: Path) -> Iterator[str]:
                 for key, texts in json.loads(archive.read(name)).items():
                     if key:
                         yield from filter(None, texts)
+
+
+def _talks(wheel: Path) -> Iterator[str]:
+    """Yield the questions and answers of each language once."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in sorted(archive.namelist()) if name.split("/")[-2] in _TALKS]
+        lines = [line for name in names for line in archive.read(name).decode().splitlines()]
+    yield from dict.fromkeys(match[1] for match in map(_TALK.fullmatch, lines) if match)
+
+
+def _documentation(wheel: Path) -> Iterator[str]:
+    """Yield the paragraphs of the docstrings of a package."""
+    with zipfile.ZipFile(wheel) as archive:
+        sources = [archive.read(name) for name in sorted(archive.namelist()) if name.endswith(".py")]
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from re.split(r"\n\s*\n", ast.get_docstring(node) or "")
 
 
 if __name__ == "__main__":
