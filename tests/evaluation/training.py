@@ -33,7 +33,7 @@ from hub.extraction import orders as model
 from hub.extraction.gold import GoldDocument, read_gold
 from hub.extraction.suspicion import plain_text
 from tests.evaluation.opened_orders import opened_orders
-from tests.evaluation.orders import downloaded, orders
+from tests.evaluation.orders import DEMANDS, downloaded, orders
 
 _TESTS: Final = Path(__file__).parents[1]
 _WORDINGS: Final = Path(__file__).with_name("wordings")
@@ -53,6 +53,7 @@ _TALK: Final = re.compile(r"\s*-? ?-\s+[\"']?(.{8,}?)[\"']?\s*")
 _CHOICE: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
 _VARIANTS: Final = 12  # of a wording
 _MOST_CHARS: Final = 300  # of an example
+_LEAST_BYTES: Final = 45  # of a sentence of an order
 _COUNT: Final = 1 << 22
 _ROUNDS: Final = 3
 _RATE, _DECAY, _BIAS_RATE, _FIRST_BIAS = 0.15, 1e-3, 0.02, -2.0
@@ -156,7 +157,7 @@ def _orders() -> dict[str, list[str]]:
     demands = cycle(_demands("en"))  # what is demanded is no sign of an order
     for prefix, some in (("", orders(is_whole=True)), ("opened ", opened_orders())):
         for order in some:
-            title = re.compile(rf"{re.escape(order.title)}(?!\w)")
+            title = re.compile(rf"{re.escape(order.title)}(?![^\W\u2e80-\u9fff])")
             text = order.text if order.title == order.text else title.sub(next(demands), order.text)
             sources.setdefault(f"{prefix}{order.source}", []).append(text)
     wordings = tomllib.loads((_HOSTILE / "wordings.toml").read_text("utf-8"))
@@ -167,19 +168,23 @@ def _orders() -> dict[str, list[str]]:
 
 
 def _of_orders(texts: Iterable[str], importance: float = 1.5) -> Iterator[Example]:
-    """Yield each text, and the sentences of a long one with less importance."""
+    """Yield each text, and the sentences of a long one with less importance, but no demand alone."""
     for text in texts:
         yield Example(text, True, importance)
         windows = _windows(text)
         if len(windows) > 3:
-            yield from (Example(window, True, importance / 3) for window in windows[:6])
+            long = [window for window in windows[:6] if len(window.encode()) >= _LEAST_BYTES]
+            yield from (Example(window, True, importance / 3) for window in long)
 
 
 def _expanded() -> Iterator[Example]:
     for language in _LANGUAGES:
         yield from _of_orders(_variants(language, language), 1.0)
         yield from (Example(text, False, 1.0) for text in _variants(f"honest_{language}", language))
-        yield from (Example(demand, False, 3.0) for demand in _demands(language))
+        yield from (
+            Example(f"{demand}{end}", False, 3.0) for demand in _demands(language) for end in ("", ".")
+        )
+    yield from (Example(demand, False, 3.0) for demand in DEMANDS)
 
 
 def _demands(language: str) -> list[str]:
