@@ -23,7 +23,10 @@ BIAS: Final = ""  # a feature of every sentence
 SCALE: Final = 16  # of the weights: logits are multiplied by it and rounded
 _STRONG: Final = 2 * SCALE  # people do not write so to each other
 _MOST_WORDS: Final = 40  # of a sentence; a text without punctuation is cut
-_WORD: Final = re.compile(r"[\u2e80-\u9fff]{1,80}|[^\W\d_\u2e80-\u9fff]{1,40}|\d{1,40}|[^\w\s]{1,3}")
+_DIGEST: Final = r"\b(?=[a-f]{0,40}\d)[a-f\d]{12,128}\b"
+_WORD: Final = re.compile(
+    rf"{_DIGEST}|[\u2e80-\u9fff]{{1,80}}|[^\W\d_\u2e80-\u9fff]{{1,40}}|\d{{1,40}}|[^\w\s]{{1,3}}"
+)
 _SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|[\u3002\uff01\uff1f]|\n")
 _IDEOGRAPHS: Final = "\u2e80", "\u9fff"
 _STEMS: Final = 4, 6  # letters of the beginning of a word
@@ -101,7 +104,7 @@ def sentences_of(plain: str) -> Iterator[Sentence]:
 def units_of(words: list[str]) -> set[str]:
     """Return the units of a sentence: its words, pairs of words, and pairs of beginnings of words.
 
-    Of ideographs, pairs and triples are units; of any number, a zero.
+    Of ideographs, pairs and triples are units; of any number or digest, a zero.
     """
     units: set[str] = set()
     before = ""
@@ -110,7 +113,7 @@ def units_of(words: list[str]) -> set[str]:
             units.update(word[at : at + size] for size in (2, 3) for at in range(len(word) - size + 1))
             before = word[-1]
             continue
-        plain = "0" if word[0].isdigit() else word
+        plain = "0" if word.isalnum() and not word.isalpha() else word
         units.add(plain)
         if before:
             units.add(f"{before} {plain}")

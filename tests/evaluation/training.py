@@ -59,8 +59,8 @@ _ROUNDS: Final = 3
 _RATE, _DECAY, _BIAS_RATE, _FIRST_BIAS = 0.15, 1e-3, 0.02, -2.0
 _LEAST: Final = -0.125  # of a weight: honest words around an order hide it little
 _LEAST_STEPS: Final = 2  # of a weight that is kept: smaller ones say nothing
-_SHIFT: Final = 0.5  # of the bias: more orders are found, and under one in a hundred honest documents has one
-_OWN_HONEST: Final = 36.0  # importance of texts like those that a hub reads
+_SHIFT: Final = 1.25  # of the bias; under one in a hundred honest documents kept apart has an order then
+_OWN_HONEST: Final = 72.0  # importance of texts like those that a hub reads
 
 
 class Example(NamedTuple):
@@ -167,7 +167,7 @@ def _orders() -> dict[str, list[str]]:
     return sources
 
 
-def _of_orders(texts: Iterable[str], importance: float = 1.5) -> Iterator[Example]:
+def _of_orders(texts: Iterable[str], importance: float = 3.0) -> Iterator[Example]:
     """Yield each text, and the sentences of a long one with less importance, but no demand alone."""
     for text in texts:
         yield Example(text, True, importance)
