@@ -747,8 +747,10 @@ def _provenance(read: Converted, path: str) -> Provenance:
     origin = _FROM_OTHERS.get(read.media_type) or _FROM_OTHERS.get(media_type_of(path))
     if origin is None:
         return Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
-    author = read.author and read.author[:MAX_AUTHOR_CHARS]
-    return Provenance(origin=origin, author=author, trusted=False)
+    author = read.author
+    if author is None and origin is ProvenanceOrigin.MAIL:  # a device sent the text alone
+        author = archives.author_of_mail(read.text)
+    return Provenance(origin=origin, author=author and author[:MAX_AUTHOR_CHARS], trusted=False)
 
 
 class _Base64:

@@ -58,13 +58,25 @@ def _mails(text: str) -> Iterator[Message]:
     borders = [match.span() for match in _MAIL_BEGINS.finditer(text)]
     ends = [start for start, _ in borders[1:]]
     for (_, start), end in zip(borders, [*ends, len(text)], strict=True):
-        fields: dict[str, str] = {}
-        at = start
-        while field := _FIELD.match(text, at, end):
-            fields.setdefault(field[1], field[2])
-            at = field.end()
+        fields, at = _head(text, start, end)
         author, written = fields.get("From"), fields.get("Date", "")
         yield Message(start, at, end, author, written, fields.get("Subject", ""))
+
+
+def author_of_mail(text: str) -> str | None:
+    """Return the sender that the head of one converted mail names; None if it names none."""
+    fields, _ = _head(text, 0, len(text))
+    return fields.get("From")
+
+
+def _head(text: str, start: int, end: int) -> tuple[dict[str, str], int]:
+    """Return the headers of a converted mail, the first of each name, and where they end."""
+    fields: dict[str, str] = {}
+    at = start
+    while field := _FIELD.match(text, at, end):
+        fields.setdefault(field[1], field[2])
+        at = field.end()
+    return fields, at
 
 
 def _chat(text: str) -> Iterator[Message]:

@@ -26,6 +26,7 @@ from hub.runs.sources import (
     UnreadUnit,
 )
 from hub.text import office
+from hub.text.convert import convert
 from hub.text.files import ConvertLimits
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
@@ -326,6 +327,28 @@ async def test_a_saved_mail_or_page_is_from_others_and_any_other_file_is_the_own
         "c.eml": Provenance(origin=ProvenanceOrigin.MAIL, trusted=False),
         "d.txt": Provenance(origin=ProvenanceOrigin.WEB, trusted=False),
         "e.md": Provenance(origin=ProvenanceOrigin.OWN, trusted=True),
+    }
+
+
+async def test_a_mail_that_its_device_converted_names_its_sender() -> None:
+    sent = (
+        b"From: Support Team <support@quick-deals.example>\nSubject: Bills\n\nFrom: Eve <eve@example.org>\n"
+    )
+    bare = b"Subject: Bills\n\nPay rent\n\nFrom: Eve <eve@example.org>\n"
+    files = [
+        FilePiece(path=path, content=converted.text, media_type=converted.media_type)
+        for path, converted in (
+            ("a.eml", convert(sent, path="a.eml")),
+            ("b.eml", convert(bare, path="b.eml")),
+        )
+    ]
+    events, _ = await read(AgentData(run_id="r", files=files), END, capabilities=())
+    found = {event.unit_key: event.provenance for event in events if isinstance(event, Document)}
+    assert found == {
+        "a.eml": Provenance(
+            origin=ProvenanceOrigin.MAIL, author="Support Team <support@quick-deals.example>", trusted=False
+        ),
+        "b.eml": Provenance(origin=ProvenanceOrigin.MAIL, trusted=False),
     }
 
 
