@@ -815,7 +815,9 @@ class _Sentence:
                 title = f"{title} ({self._before.text.strip(EDGES)})"
                 quote_from = self._before.start
         days = [day for day in self._days if task.start <= day.start < task.end]
-        day = next((day for day in days if day.at is None or self._reader.is_ahead(day, self._start)), None)
+        # In "the fair opens on 3 May please register by 3 April", the days before are of something else.
+        own = [day for day in days if day.start >= task.what] or days
+        day = next((day for day in own if day.at is None or self._reader.is_ahead(day, self._start)), None)
         self._used.update(days)
         fields: dict[str, Field] = {
             "title": title,

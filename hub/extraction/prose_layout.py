@@ -56,7 +56,7 @@ _TICKET: Final = re.compile(
     r"(?:[A-Z]{2,8}-\d+[:.]?|[^\W\d_]\w+ (?:#|\u2116 ?)?\d[\w/-]*\s?[:.\u2013\u2014-])\s+\S"
 )
 _AFTER_NUMBER: Final = re.compile(
-    r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>[ \t]+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
+    r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>\s+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
 )
 _NUMBERED: Final = """
 jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal

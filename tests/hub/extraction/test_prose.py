@@ -334,6 +334,25 @@ def test_a_number_before_a_full_stop_ends_a_sentence_unless_it_is_an_ordinal() -
     assert [told(item)[1] for item in found(german)] == ["Besichtigung", "die Wege markieren"]
 
 
+@pytest.mark.parametrize("end", [".\n", ".\r\n", ". ", " so "])
+def test_a_task_is_due_on_the_day_of_its_own_words(end: str) -> None:
+    items = found(
+        f"the trade fair opens on 30 September 2026 in hall 4{end}please register by 15 May 2026.\n"
+    )
+    task = next(item for item in items if item.table == TableName.TASKS)
+    assert told(task) == ["tasks", "register", "", "2026-05-15"]
+    (joined,) = found("the trade fair opens on 30 September 2026 please register by 15 May 2026.\n")
+    assert told(joined) == ["tasks", "register", "", "2026-05-15"]
+
+
+def test_the_number_at_the_end_of_a_line_ends_its_sentence() -> None:
+    items = found("The trade fair opens on 30 September 2026 in hall 4.\nPlease register by 15 May 2026.\n")
+    assert [told(item)[1::2] for item in items] == [
+        ["Trade fair opens in hall 4", "2026-09-30"],
+        ["register", "2026-05-15"],
+    ]
+
+
 def test_what_is_said_twice_is_found_once() -> None:
     assert len(found("Please book the hall. I repeat: please book the hall!")) == 1
 
