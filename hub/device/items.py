@@ -117,11 +117,12 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
         declaration: of its table.
         data: columns with a value, without id and time stamps, as on the wire.
         quote: ``text[start:end]`` of the file at *source_path*, if the hub sent it.
-        at: insertion time, aware UTC.
+        at: when its newest content was received, aware UTC.
         number: permanent number of the item.
         label: the item's number; after a change, with a point and the revision.
         remarks: notes for the reviewer.
-        proposal: a pending change that waits for the owner.
+        proposal: a pending change that waits for the owner. Source, quote and remarks are then those of the
+            change, if it has a quote.
         belongs_to: titles of the rows that this row refers to, by column.
         source_state: for a suggestion, how its source file has changed, if this machine can tell.
     """
@@ -180,8 +181,12 @@ def _sources(db: sqlite3.Connection) -> Sources:
 
 
 def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record) -> DeviceItem:
-    call = db.execute("SELECT * FROM calls WHERE call_id = ?", (review.call_id,)).fetchone()
     proposal = proposals.of_row(db, review.table.name, review.row_id)
+    call = db.execute(
+        "SELECT * FROM calls WHERE call_id = ?1 OR (call_id = ?2 AND quote IS NOT NULL)"
+        " ORDER BY call_id = ?1 LIMIT 1",
+        (review.call_id, None if proposal is None else proposal.call_id),
+    ).fetchone()
     own = ("id", "createdAt", "updatedAt")
     belongs_to: dict[str, str] = {}
     for column in review.table.columns:

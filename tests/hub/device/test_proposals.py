@@ -16,7 +16,7 @@ from hub.device.proposals import Proposal
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ToolCall
+from protocol.work import Action, Answer, ItemSource, ToolCall
 
 OWN = (
     "INSERT INTO tasks (id, title, description, createdAt, updatedAt)"
@@ -113,6 +113,24 @@ def test_an_accepted_change_is_reported_to_the_hub(
     assert titles(owner) == [("call Bo", 1)]
     assert read_items(db)[0].proposal is None
     assert words(store) == {"c-3": "approved"}
+
+
+def test_a_proposed_change_is_shown_with_the_words_that_it_comes_from(hub: Hub, db: Path) -> None:
+    old = ItemSource(path="docs/plan.md", quote="by Thursday", start=5, end=16)
+    made = hub.ask(Action.INSERT, data={"title": "call Ana", **SUGGESTED}, source=old).result
+    assert isinstance(made, dict)
+    approve(db, [1], at_ms=5)
+    assert read_items(db)[0].quote == "by Thursday"
+    new = ItemSource(path="docs/plan.md", quote="by Friday", start=7, end=16, warnings=["outside"])
+    hub.ask(Action.UPDATE, where=made, data=PROPOSED, source=new)
+    (item,) = read_items(db)
+    assert (item.quote, item.start, item.end) == ("by Friday", 7, 16)
+    assert item.remarks.warnings == ["outside"], "the change is by somebody else"
+    reject(db, [1])
+    (item,) = read_items(db)
+    assert (item.quote, item.remarks.warnings) == ("by Thursday", [])
+    hub.ask(Action.DELETE, where=made)
+    assert read_items(db)[0].quote == "by Thursday", "a deletion quotes nothing"
 
 
 def test_an_owner_accepts_a_change_and_gives_the_row_a_project(
