@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain, cycle
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -35,8 +35,8 @@ _AUTHORS: Final = {
     "outside": Provenance(origin=ProvenanceOrigin.MAIL, author="eve@example.org", trusted=False),
     "own": Provenance(origin=ProvenanceOrigin.OWN, trusted=True),
 }
-_BARRED: Final = ("order quoted", "neighbour quoted"), ("rules alone",)  # ways that share a bar
-_WAYS: Final = (*chain(*_BARRED), "demand quoted")
+_BARRED: Final = "order quoted", "neighbour quoted", "rules alone"  # ways that share a bar
+_WAYS: Final = (*_BARRED, "demand quoted")
 _MOST_QUOTE: Final = 200  # characters, as a model is asked for
 _NUMBER: Final = re.compile(r"\d+")
 
@@ -130,10 +130,9 @@ async def _judged(
                 figures.append(exactly(f"{label}: of {whole} with a number it lacks", numbered))
             counts[way] += len(found)
             unmarked[way] += len(leaks)
-    for ways in _BARRED:
-        count = sum(counts[way] for way in ways)
-        share = sum(unmarked[way] for way in ways) / max(count, 1)
-        figures.append(_bar(name, f"{' or '.join(ways)}: unmarked of {count}", share, 0.05))
+    count = sum(counts[way] for way in _BARRED)
+    share = sum(unmarked[way] for way in _BARRED) / count
+    figures.append(_bar(name, f"{', '.join(_BARRED)}: unmarked of {count}", share, 0.05))
     touched = sum(_is_recognised(case) for case in cases)
     figures.append(only(f"{name}: orders recognised by wording", touched / len(cases)))
     marked, honest = await _honest(extractor, model, documents)
