@@ -276,9 +276,10 @@ def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str
             found.append((marks[place], marks[place + count - 1] + 1, one.words))
     edges = lexicon.patterns("edges")[0].finditer(clause)
     found.extend((*match.span(), match.group()) for match in edges)
+    kinds = [match.span() for match in lexicon.patterns("undated")[0].finditer(clause)]
     at = 0
     for start, end, words in sorted(found, key=lambda one: (one[0], -one[1])):
-        if start < at:
+        if start < at or any(first <= start and end <= last for first, last in kinds):
             continue
         at, begin, moment = end, start, _resolved(words, anchor, timezone)
         for _ in range(_MOST_LEADING):  # "start on 18 May" is no edge of May
@@ -862,7 +863,7 @@ class _Sentence:
                 at = day.end
         text = " ".join([*parts, self._text[at:end]])
         text = self._lexicon.patterns("fillers")[0].sub(" ", text)
-        shown = _stripped(" ".join(text.split()))
+        shown = _stripped(" ".join(text.split()).replace(" ,", ","))
         words = shown.split(" ")
         if not keep_days and len(words) > 1 and words[0].lower() in _COPULAS:
             words = words[1:]
@@ -894,6 +895,8 @@ class _Sentence:
                 passage = self._text[start:end]
                 if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal")):
                     return False
+                if lexicon.has("absent", passage):
+                    continue
                 at = self._after_leads(clauses[first]) if first == nth else start
                 title = self._shown(start if at >= end else min(at, day.start) if at > day.end else at, end)
                 others = self._shown(start, end)

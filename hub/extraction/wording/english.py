@@ -159,7 +159,7 @@ ENGLISH: Final = Lexicon(
             |one of you)( all| both| guys)?( maybe| possibly| perhaps| also| then| just| quickly| still\
             | kindly)* (?P<what>(?!mind |believe|imagine|guess|hear|see |feel|smell|remember\
             |tell me why|help it|like|say|blame)\w.+)
-        (can|could|would|will) {who} (?P<what>{verbs}.+)
+        (can|could|would|will) {who}( please| kindly| maybe| perhaps| also)? (?P<what>{verbs}.+)
         if ((you|{person})|{who}) (could|would|can)( please| kindly)? (?P<what>{verb} .+)
         {person}( please)? (?P<what>(start|{verbs})\b.+)
         (would|do) you mind (?P<what>\w+ing\b.+)
@@ -357,6 +357,7 @@ ENGLISH: Final = Lexicon(
             |holding|launching|meeting|throwing|celebrating)|we (ship|launch|fly|travel|release|sail\
             |celebrate|set off|go live)|is handed over|are handed over|:)(?!\w)
     """,
+    absent=r"\bno (?!later|less|more|matter|doubt|problem|idea|\d)\w",
     decisions=r"""
         (?P<what>we('re| are)( now)? (dropping|stopping|switching|keeping|retiring|ending|discontinuing\
             |replacing|not renewing) .+)
@@ -512,6 +513,10 @@ ENGLISH: Final = Lexicon(
             |next )?[a-z]+
     """,
     me="I|we|me|us|let me",
+    undated=r"""
+        \b(an?|no|any|some|every|each|another) (weekend|{days}) (?!at|on|in|by|from|to|and|or|before|after\
+            |morning|afternoon|evening|night|lunch|noon|if|when|is|are|was|will|the|an?|for|with)[a-z]+
+    """,
     dated=either(r"""
         {days} today tonight tomorrow tmrw weekend jan feb mar apr jun jul aug sept? oct nov dec mon tue
         wed thu fri sat sun days? weeks? months? year quarter eod cob eow noon fortnight mid-?\w+

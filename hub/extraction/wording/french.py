@@ -271,6 +271,7 @@ FRENCH: Final = Lexicon(
             |\biront\b|\bira\b|\bcomplet\b|\bfête\w*|\bse marie\w*|\bexpire|\bse termine|\bprend fin\
             |\bsera livrée?|\bsera\b|\bseront\b|\binvit\w+|\bc'est\b|\best (le|à|programmée?)
     """,
+    absent=r"\b(pas de |pas d'|plus de |plus d'|aucune? )(?!problème|souci|doute)\w",
     decisions=r"""
         (décisions?|décidé|conclusion|résolution|accord|résultat|arrêté|validé|(adopté|approuvé\
             |voté)( à l'unanimité)?)\s*:\s*{what}
@@ -387,6 +388,7 @@ FRENCH: Final = Lexicon(
         \b(avant|d'ici|pour|à|en|vers|jusqu'à)? ?(la |le )?(fin|début|milieu) (de |du |d'|de la \
             |de l')(ce |cette |la |le |l')?(semaine|mois|année|trimestre|{days})( prochaine?)?
     """,
+    undated=r"\b(une?|des|aucune?) \w+ de week-?end\b",
     dated=either("""
         {days} aujourd'hui demain après-demain week-?end jours? semaines? mois années? soir matin midi
         fin trimestre

@@ -305,6 +305,7 @@ GERMAN: Final = Lexicon(
             |wird \w+ geliefert|erscheint|endet|läuft ab|tagt|besucht|spielt|eingeladen|laden ein\
             |geht los|wird geliefert|liefert|ist wieder da)\b
     """,
+    absent=r"\bkein(e[nrms]?)? (?!problem|ahnung|frage|angst)\w",
     decisions=r"""
         (?P<what>[^,;:]{4,100}), (so (ist|wurde|haben wir) (es )?|das (ist|wurde|haben wir) (so )?\
             |wurde |ist )?(beschlossen|entschieden|vereinbart|abgemacht|ausgemacht\

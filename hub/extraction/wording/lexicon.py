@@ -74,6 +74,7 @@ class Lexicon:
         asks: questions who does a work; *answers*: short answers to them.
         events: nouns for events; *happens*: verbs for them.
         articles: articles at the beginning of the title of an event.
+        absent: words for an event that does not take place.
         pronoun_subjects: words for an event that the sentence before names.
         decisions: decisions.
         facts: sentences with a value to look up; *places*: facts that count in short notes only.
@@ -91,6 +92,7 @@ class Lexicon:
         pronouns: work on something that the words before name ("bring it").
         brief: work that needs the words before to be understood ("have a look").
         edges: words for the edge of a span ("by the end of May").
+        undated: words for a day that only tell the kind of a thing ("a weekend number").
         dated: words for a day, at least one of which is in every sentence with a date.
     """
 
@@ -133,6 +135,7 @@ class Lexicon:
     answers: str = _NEVER
     events: str = _NEVER
     happens: str = _NEVER
+    absent: str = _NEVER
     articles: str = _NEVER
     pronoun_subjects: str = ""
     decisions: str = _NEVER
@@ -158,6 +161,7 @@ class Lexicon:
     pronouns: str = _NEVER
     brief: str = _NEVER
     edges: str = _NEVER
+    undated: str = _NEVER
     dated: str = _NEVER
 
     @cached_property

@@ -321,6 +321,7 @@ SPANISH: Final = Lexicon(
             |van|vence|termina|acaba|hay|toca|se inaugura|está invitad[oa]|os invit\w+|será el\
             |queda convocad[oa])\b
     """,
+    absent=r"\b(no hay|no habrá|no se celebra\w*|ningun[oa]?|ningún)\b",
     articles="(el|la|los|las|un|una|nuestr[oa]) ",
     pronoun_subjects="es será está eso esto él ella se",
     decisions=r"""
@@ -421,6 +422,7 @@ SPANISH: Final = Lexicon(
         \b(antes de|para|a|hasta|en|desde) (el |la )?(finales?|fin|principios?|mediados) (de |del \
             |de la )(este |esta |el |la )?(semana|mes|año|trimestre|{days})( próximo)?
     """,
+    undated=r"\b(una?|unos|unas|algún|alguna|ningún|ninguna) \w+ de fin de semana\b",
     dated=either("""
         {days} hoy mañana pasado fin días? semanas? mes(?:es)? años? tarde noche mediodía finales
     """),

@@ -71,6 +71,12 @@ If the lift gets stuck, ring the porter.
 I told Ben I would sell the car if he stopped singing.
 The yearly fee is £120. | notes | The yearly fee is £120
 The committee rejected the offer from Greenco. | notes | the offer from Greenco
+There will be no meeting on Friday.
+No Friday meetings in December.
+There is no lift; the concert is on 7 April. | timelines | Concert | | 2026-04-07
+Could Ben please check if it has a weekend number? | tasks | check if it has a weekend number | Ben
+Please send the list by this weekend. | tasks | send the list | | 2026-03-07
+Send the figures by Friday, or by fax. | tasks | Send the figures, or by fax | | 2026-03-06
 Consensus: no more parties on weekdays. | notes | no more parties on weekdays
 """
 GERMAN = """
@@ -91,6 +97,7 @@ Du musst niemanden mehr anrufen.
 Der Termin mit dem Gutachter ist abgesagt.
 Wer hat den Schlüssel vom Bus?
 Vielleicht sollten wir mal nach Portugal fahren.
+Am Freitag findet keine Sitzung statt.
 Draußen hat es den ganzen Tag geregnet.
 """
 FRENCH = """
@@ -110,6 +117,7 @@ Le projet Passerelle démarre ce mois-ci. | projects | Passerelle
 Commentaire de Rémi : la vanne est grippée. | taskComments | la vanne est grippée
 Ce n'est plus la peine de passer à la banque.
 Aucune démarche n'est nécessaire de votre part.
+Il n'y aura pas de réunion vendredi.
 Tu as vu le match ?
 Hier nous avons mangé des figues.
 On pourrait peut-être repeindre le hall un jour.
@@ -127,6 +135,7 @@ Arrancamos el proyecto Faro. | projects | Faro
 Comentario de Berta: el cubo se llena cada dos horas. | taskComments | el cubo se llena cada dos horas
 Ya no hace falta que recojas a los niños.
 No es necesario que haga nada más.
+El viernes no hay reunión.
 ¿Quién gana?
 Ayer comimos sardinas en una calle estrecha.
 """
@@ -143,6 +152,7 @@ RUSSIAN = """
 Комментарий Юрия: заедает нижний ролик. | taskComments | заедает нижний ролик
 Звонить электрику уже не надо.
 Никаких действий от вас не требуется.
+Никакой встречи в пятницу.
 Кто съел мой йогурт?
 Вчера потеряли Мишу в Эрмитаже.
 """
