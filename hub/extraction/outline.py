@@ -20,6 +20,7 @@ _LINE_CHARS: Final = 240  # examined in a line
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _ITEM: Final = re.compile(r"(?:[-*+\u2022\u2023\u25e6]|\d{1,3}[.)])[ \t]+(?:\[.\][ \t]+)?")
 _HEADING: Final = re.compile(r"#{1,6}[ \t]")
+_ONE_WORD: Final = re.compile(r"[*_]*(?P<word>[^\W\d_][\w'\u2019-]*)[*_]*:?[*_]*")
 _INTRODUCED: Final = re.compile(r"[:\uff1a]\W{0,3}$")
 # A name at the start of a paragraph, with or without the time of a chat or the voice of a caption.
 _SPEAKER: Final = re.compile(
@@ -41,10 +42,15 @@ class _Enclosing(NamedTuple):
 
 
 class People(NamedTuple):
-    """People that lines above others name. *labels*: the places of the names in these lines."""
+    """People that lines above others name. *labels*: the places of the names in these lines.
+
+    Attributes:
+        topics: places of other rows of one word above rows, which tell what those are about.
+    """
 
     by_place: dict[int, list[str]]
     labels: frozenset[int]
+    topics: frozenset[int]
 
 
 def people_above(text: str, start: int, places: Iterable[int], headings: Sequence[str] = ()) -> People:
@@ -67,13 +73,23 @@ def people_above(text: str, start: int, places: Iterable[int], headings: Sequenc
         place: next((names[line] for line in reversed(found) if line in names), others)
         for place, found in above.items()
     }
-    return People(by_place, frozenset(text.find(found[0], line[0]) for line, found in names.items()))
+    labels = frozenset(text.find(found[0], line[0]) for line, found in names.items())
+    topics = {at for line in lines if (at := _topic_at(text, line)) is not None}
+    return People(by_place, labels, frozenset(topics - labels))
 
 
 def known_people(label: str) -> list[str]:
     """Return the people of whose names a label consists, if all are known."""
     names = names_in(label)
     return names if all(map(is_person, names)) else []
+
+
+def _topic_at(text: str, line: Place) -> int | None:
+    """Return the place of the word of a row without a check box, if it is the only one."""
+    begin = max(text.rfind("\n", 0, line[0]), text.rfind("\r", 0, line[0])) + 1
+    item = _ITEM.search(text, begin, line[0])
+    word = _ONE_WORD.fullmatch(text[slice(*line)].rstrip(_BLANKS))
+    return line[0] + word.start("word") if word and item and "[" not in item.group() else None
 
 
 def _is_whole_line(text: str, line: Place) -> bool:

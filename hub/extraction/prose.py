@@ -176,7 +176,8 @@ class _Reader:
                 if heading is not None:
                     section = heading
                     continue
-            if nth == 0 and below is not None and about.is_heading(line, below):
+            is_heading = nth == 0 and below is not None and about.is_heading(line, below)
+            if is_heading or line.start in people.topics:
                 continue
             count = self.count
             is_work = about.is_work and section is Section.PLAIN and (nth or line.is_bullet)

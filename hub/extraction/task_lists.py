@@ -25,7 +25,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of, make_item
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.when.resolve import date_ms, read_date
-from hub.extraction.wording.names import is_person
+from hub.extraction.wording.names import is_person, names_in
 from protocol.frame import Field
 from protocol.tables import TableName
 
@@ -258,6 +258,7 @@ _BOX: Final = re.compile(
 )
 _BEGUN: Final = "/"
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
+_ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_].{{0,80}})$")
 _HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+")
 _CODE_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 
@@ -371,7 +372,8 @@ class _Reading:
         self._headings = [(0, title)] if title else []  # the document's title is above all headings
         self._passage_from: int | None = None
         self._code_fence = ""
-        self.people = People({}, frozenset())  # named by the lines above check boxes
+        self.people = People({}, frozenset(), frozenset())  # named by the lines above check boxes
+        self._named: set[str] = set()  # by rows without a check box
         self.items: list[Item] = []
         self.prose: list[Passage] = []
 
@@ -389,6 +391,14 @@ class _Reading:
             self._headings = [(above, title) for above, title in self._headings if above < level]
             self._headings.append((level, _without_hashes(line.text[heading.end() :])))
             return at + 1
+        elif not self._code_fence and (word := _ROW_LABEL.match(line.text)):
+            place = line.start + word.start("label")
+            if place in self.people.labels:
+                self._named.update(names_in(word["label"]))
+            is_above = at + 1 < len(lines) and _BOX.fullmatch(lines[at + 1].text) is not None
+            if is_above and (place in self.people.labels or place in self.people.topics):  # no prose
+                self.close_passage(line.start)
+                return at + 1
         if self._passage_from is None:
             self._passage_from = line.start
         return at + 1
@@ -422,7 +432,8 @@ class _Reading:
     def _owners(self, place: int) -> Field:
         heading = self._headings[-1][1] if self._headings else ""
         names = self.people.by_place.get(place, [])
-        return [*(names if names and all(map(is_person, names)) else known_people(heading))]
+        is_known = bool(names) and all(is_person(name) or name in self._named for name in names)
+        return [*(names if is_known else known_people(heading))]
 
     def _fields(self, title: str, more: list[str], mark: str) -> dict[str, Field] | None:
         """Return the fields of a check box's task; ``None`` if it was cancelled."""

@@ -102,6 +102,16 @@ def test_a_check_box_below_a_person_is_that_persons_task() -> None:
     ]
 
 
+def test_a_row_without_a_box_above_boxes_is_a_person_among_people_and_never_prose() -> None:
+    text = "".join(f"- {who}\n  - [ ] order {who} boxes\n" for who in ("Ben", "**Dmitri**", "Carla"))
+    form = read("a.md", f"# To do\n{text}")
+    assert [item.data["assignee"] for item in form.items] == [["Ben"], ["Dmitri"], ["Carla"]]
+    assert form.prose == []
+    topic = read("a.md", "# To do\n- Kitchen\n  - [ ] buy a lamp\n- call Ann\n  - [ ] buy a bed\n")
+    assert [item.data.get("assignee") for item in topic.items] == [None, None]
+    assert [span.end - span.start for span in topic.prose] == [len("- call Ann\n")]
+
+
 def test_front_matter_dates_the_document_and_its_tasks() -> None:
     front = "---\ntitle: Plan\ndate: 2026-03-01 # today\ndue: '2026-04-01'\n---\n"
     form = read("a.md", f"{front}- [ ] One\n- [ ] Two by 2026-03-05\n")
