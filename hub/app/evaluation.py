@@ -21,7 +21,7 @@ from hub.clock import Chance, Clock
 from hub.extraction import answers, chunk
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
-from hub.extraction.gold import GoldDocument, Tally, added, judge, scored
+from hub.extraction.gold import GoldDocument, Tally, added, judge, scored, wrong_fields
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
     ExtractionError,
@@ -65,6 +65,25 @@ class Shown(msgspec.Struct, frozen=True):
     name: str
     sentence: str
 
+    @property
+    def headline(self) -> str:
+        """Table and name, for people."""
+        return f"{self.table}: {self.name}"
+
+
+class WrongField(Shown, frozen=True):
+    """Right item with a wrong *field*. *found*: empty if the item has no value of it."""
+
+    field: str
+    expected: str
+    found: str
+
+    @property
+    def headline(self) -> str:
+        """Table and name, and the expected and the found value of the field, for people."""
+        found = self.found or "nothing"
+        return f"{self.table}: {self.name}: {self.field}: expected {self.expected}, found {found}"
+
 
 class DocumentResult(msgspec.Struct, frozen=True, kw_only=True):
     """Result of one document.
@@ -73,12 +92,14 @@ class DocumentResult(msgspec.Struct, frozen=True, kw_only=True):
         labels: all labels of the agent's record types.
         missed: indices of the labels that were not found.
         false: items without a label.
+        wrong: fields of other items that differ from their label's.
     """
 
     id: str
     labels: tuple[Shown, ...]
     missed: tuple[int, ...]
     false: tuple[Shown, ...]
+    wrong: tuple[WrongField, ...]
 
 
 class Evaluation(msgspec.Struct, kw_only=True):
@@ -130,16 +151,26 @@ class Evaluation(msgspec.Struct, kw_only=True):
         def shown(table: str, name: object, start: int, end: int) -> Shown:
             return Shown(table, str(name or ""), _sentence(gold.text, sentences, start, end))
 
+        named = [
+            shown(label.table, label.data.get(config.tables[label.table].title), *label.places[0])
+            for label in labels
+        ]
         return DocumentResult(
             id=gold.id,
-            labels=tuple(
-                shown(label.table, label.data.get(config.tables[label.table].title), *label.places[0])
-                for label in labels
-            ),
+            labels=tuple(named),
             missed=judged.missed,
             false=tuple(
                 shown(item.table, item.data.get(config.tables[item.table].title), item.start, item.end)
                 for item in (extraction.items[index] for index in judged.false)
+            ),
+            wrong=tuple(
+                WrongField(
+                    **msgspec.structs.asdict(named[number]), field=field, expected=expected, found=found
+                )
+                for number, index in judged.matched
+                for field, expected, found in wrong_fields(
+                    labels[number], extraction.items[index], timezone=config.timezone, tables=config.tables
+                )
             ),
         )
 

@@ -32,7 +32,11 @@ _REPORT_EVERY: Final = 10  # documents
 )
 @config_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N documents.")
-@click.option("--misses", is_flag=True, help="Show each missed and each false item with its sentence.")
+@click.option(
+    "--misses",
+    is_flag=True,
+    help="Show each missed and each false item, and each wrong field, with its sentence.",
+)
 @click.option(
     "--against-prompt",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

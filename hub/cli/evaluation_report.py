@@ -4,12 +4,14 @@ import html
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
 from hub.cli import show
 from hub.printable import printable
 
 if TYPE_CHECKING:
     from hub.app.comparison import Comparison
-    from hub.app.evaluation import DocumentResult, Shown, StoredEvaluation
+    from hub.app.evaluation import DocumentResult, Shown, StoredEvaluation, WrongField
     from hub.extraction.gold import Tally
 
 NANOS: Final = 1_000_000_000  # of a US dollar
@@ -32,7 +34,7 @@ class Report(NamedTuple):
     Attributes:
         before: last evaluation of the same documents.
         other: evaluation of another prompt or model, with its *comparison*.
-        has_misses: show missed and false items.
+        has_misses: show missed and false items, and wrong fields.
     """
 
     agent: str
@@ -59,7 +61,7 @@ def print_report(report: Report) -> None:
         for title, places in _lists(report):
             for document, one in places:
                 show.out()
-                show.out(f"{title}: {document}: {one.table}: {one.name}")
+                show.out(f"{title}: {document}: {one.headline}")
                 show.quote(one.sentence)
 
 
@@ -78,6 +80,9 @@ def report_json(report: Report) -> dict[str, Any]:
     fields["before"] = None if before is None else evaluation_json(before)
     if report.has_misses:
         fields |= {"missed": _places_json(_missed(report.side)), "false": _places_json(_false(report.side))}
+        fields["wrong"] = [
+            {"document": document, **msgspec.to_builtins(one)} for document, one in _wrong(report.side)
+        ]
     if report.other is not None and report.comparison is not None:
         found = report.comparison
         fields["against"] = {
@@ -189,12 +194,14 @@ def _lists(report: Report) -> "Iterator[tuple[str, Iterable[tuple[str, Shown]]]]
     if report.other is None or report.comparison is None:
         yield "missed", _missed(report.side)
         yield "false", _false(report.side)
+        yield "wrong", _wrong(report.side)
         return
     names = (report.side.name, report.other.name)
     yield f"only by {names[0]}", report.comparison.only_first
     yield f"only by {names[1]}", report.comparison.only_second
     for side in (report.side, report.other):
         yield f"false, {side.name}", _false(side)
+        yield f"wrong, {side.name}", _wrong(side)
 
 
 def _missed(side: Side) -> "Iterator[tuple[str, Shown]]":
@@ -203,6 +210,10 @@ def _missed(side: Side) -> "Iterator[tuple[str, Shown]]":
 
 def _false(side: Side) -> "Iterator[tuple[str, Shown]]":
     return ((one.id, shown) for one in side.documents for shown in one.false)
+
+
+def _wrong(side: Side) -> "Iterator[tuple[str, WrongField]]":
+    return ((one.id, wrong) for one in side.documents for wrong in one.wrong)
 
 
 def _places_json(places: "Iterable[tuple[str, Shown]]", *, has_text: bool = True) -> list[dict[str, str]]:
@@ -291,8 +302,7 @@ def report_page(report: Report) -> str:
         listed = list(places)
         parts.append(f"<h2>{_text(title)} ({len(listed)})</h2>")
         parts += (
-            f"<p>{_text(document)}: {_text(one.table)}: {_text(one.name)}</p>"
-            f"<blockquote>{_text(one.sentence)}</blockquote>"
+            f"<p>{_text(document)}: {_text(one.headline)}</p><blockquote>{_text(one.sentence)}</blockquote>"
             for document, one in listed
         )
     title = _text(f"Evaluation of {report.agent}, {show.moment(stored.at)}")

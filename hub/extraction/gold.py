@@ -141,11 +141,39 @@ def scored(
     tallies = {table: Tally(found=got[table], labelled=expected[table]) for table in tables}
     for number, index in judged.matched:
         label, item = labels[number], found[index]
-        others = [name for name in label.data if name not in _main_fields(tables[label.table])]
-        columns = tables[label.table].column
-        fits = sum(_fits(label, item, columns(name), ZoneInfo(timezone)) for name in others)
-        tallies[label.table] += Tally(right=1, right_fields=fits, fields=len(others))
+        fields = _other_fields(label, tables)
+        wrong = wrong_fields(label, item, timezone=timezone, tables=tables)
+        right_fields = len(fields) - len(wrong)
+        tallies[label.table] += Tally(right=1, right_fields=right_fields, fields=len(fields))
     return {table: tally for table, tally in tallies.items() if tally != Tally()}
+
+
+def wrong_fields(
+    label: Label, item: Item, *, timezone: str, tables: Declared = TABLES
+) -> list[tuple[str, str, str]]:
+    """Return the fields of a right item that differ from its label's: name, expected and found value."""
+    zone, table = ZoneInfo(timezone), tables[label.table]
+    return [
+        (name, _spelt(label.data[name]), _found(label, item, table.column(name), zone))
+        for name in _other_fields(label, tables)
+        if not _fits(label, item, table.column(name), zone)
+    ]
+
+
+def _other_fields(label: Label, tables: Declared) -> list[str]:
+    return [name for name in label.data if name not in _main_fields(tables[label.table])]
+
+
+def _found(label: Label, item: Item, column: Column | None, zone: ZoneInfo) -> str:
+    """Return the value of an item as its label would spell it; empty without one."""
+    got = None if column is None else item.data.get(column.name)
+    if column is not None and column.kind is Kind.EPOCH_MS and isinstance(got, int):
+        return _local(got, zone, with_time=len(str(label.data[column.name])) > _DAY_CHARS)
+    return "" if got is None else _spelt(got)
+
+
+def _spelt(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def added(one: Mapping[str, Tally], other: Mapping[str, Tally]) -> dict[str, Tally]:

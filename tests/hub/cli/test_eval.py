@@ -213,6 +213,34 @@ def test_missed_and_false_items_are_shown_with_their_sentences(hub: Hub, folder:
     assert [one["sentence"] for one in told["false"]] == [SENTENCES[1]]
 
 
+def test_a_wrong_field_is_shown_with_what_was_expected_and_found(hub: Hub, folder: Path) -> None:
+    documents = [document(number) for number in range(2)]
+    documents[0]["items"][0]["data"] |= {"assignee": ["Bo"], "dueDate": "2026-03-06"}
+    documents[1]["items"][0]["data"] |= {"priority": "high", "dueDate": "2026-03-17"}
+    documents[1]["items"][0].pop("words")
+    write_gold(folder, documents)
+    lines = hub(*words_for(folder, "--misses")).stdout.splitlines()
+    assert [line for line in lines if line.startswith(("missed", "false", "wrong"))] == [
+        "wrong: d0: tasks: send the quote: assignee: expected Bo, found Anna",
+        "wrong: d1: tasks: book the van: dueDate: expected 2026-03-17, found 2026-03-07",
+        "wrong: d1: tasks: book the van: priority: expected high, found nothing",
+    ]
+    assert lines[-1] == f"    {SENTENCES[1]}"
+    page = folder / "report.html"
+    told = json.loads(hub(*words_for(folder, "--misses", "--json", "--html", str(page))).stdout)
+    assert told["wrong"][0] == {
+        "document": "d0",
+        "table": "tasks",
+        "name": "send the quote",
+        "sentence": SENTENCES[0],
+        "field": "assignee",
+        "expected": "Bo",
+        "found": "Anna",
+    }
+    assert "<h2>wrong (3)</h2>" in page.read_text()
+    assert "priority: expected high, found nothing</p>" in page.read_text()
+
+
 def test_a_text_without_sentences_is_shown_in_part(hub: Hub, folder: Path) -> None:
     text = "and " * 5_000 + "call the mayor " + "or " * 5_000
     label = {"table": "tasks", "data": {"title": "call the mayor"}, "quote": "call the mayor"}
