@@ -54,6 +54,7 @@ _REMARK: Final = re.compile(
     r"(?P<who>[^:\uff1a(\[,\d]{1,40}?)(?:,? ?[(\[][^()\[\]]{1,30}[)\]]|, [^:\uff1a]{1,20}(?::\d\d)?)?"
     r"[:\uff1a]\s*(?P<what>\S.*)"
 )
+_INITIALS: Final = re.compile("[A-Z\u00c4-\u00dc\u0410-\u042f]{2,3}")
 _ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_])")  # words follow it
 _BRACKETS: Final = {"(": ")", "\uff08": "\uff09"}
 _EMPTY_BRACKETS: Final = re.compile(r"\s*[(\uff08]\s*[)\uff09]\s*")
@@ -366,8 +367,13 @@ class _Sentence:
         if mention := _MENTION.match(self._text):
             self._called = mention["who"]
             self._start, self._text = self._start + mention.end(), self._text[mention.end() :]
-        elif self._speaker and about.is_minutes and line.is_first and self._text[:1].islower():
-            # "Ann: will order the paint"
+        elif (
+            self._speaker
+            and about.is_minutes
+            and line.is_first
+            and self._text[:1].islower()
+            and lexicon.match("listed", self._text) is None
+        ):  # "Ann: will order the paint"
             self._lead = len(self._speaker) + 1
             self._start, self._text = self._start - self._lead, f"{self._speaker} {self._text}"
         words = self._text.rstrip(" \"'\u201d\u00bb)")
@@ -844,7 +850,8 @@ class _Sentence:
         lexicon = self._lexicon
         if (not who or lexicon.match("me", who)) and self._speaker:
             is_of_list = self._line.is_bullet or not self._about.is_chat
-            is_of_list = is_of_list and is_person(self._speaker)
+            is_initials = self._section is Section.TO_DO and _INITIALS.fullmatch(self._speaker) is not None
+            is_of_list = is_of_list and (is_initials or is_person(self._speaker))
             return [self._speaker] if who or self._about.is_minutes or is_of_list else []
         names = re.split(r"\s*(?:,|&|\b(?:and|or|und|oder|et|ou|y|e|o|\u0438)\b|[\u3001\u548c])\s*", who)
         return [

@@ -304,6 +304,18 @@ def test_minutes_name_work_in_the_present_tense() -> None:
     assert found("Dear diary\n\nRosa asks the city for the permit. It rained.\n") == []
 
 
+@pytest.mark.parametrize("who", ["AK", "Ben"])
+@pytest.mark.parametrize(
+    "head", ["Minutes, 3 March\n\nPresent: all\n\n", "Minutes\nAll is well.\n", "To do:\n"]
+)
+def test_a_person_before_a_colon_has_the_work_behind_it(head: str, who: str) -> None:
+    items = found(f"{head}- {who}: sign the lease\n- EF: call the bank by Friday\n")
+    assert [told(item) for item in items if item.table == TableName.TASKS] == [
+        ["tasks", "sign the lease", who, ""],
+        ["tasks", "call the bank", "EF", "2026-03-06"],
+    ]
+
+
 def test_a_list_of_work_is_read_line_by_line_without_what_is_done() -> None:
     text = "Saturday errands\n- buy candles\n- return the books (done)\n- ask Mr Okafor about the ladder\n"
     assert [item.quote for item in found(text)] == ["buy candles", "ask Mr Okafor about the ladder"]
