@@ -243,6 +243,7 @@ def _sorted_out(
         hidden_chars=suspicion.hidden_count(document.text),
         hidden_parts=document.hidden_parts,
         unresolved=sum(len(item.unresolved) for item in items),
+        is_cut_off=form.is_cut_off,
     )
     return items, dropped, notes
 

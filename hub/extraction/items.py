@@ -140,6 +140,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         given_up: pieces without any complete answer: the document is partially read.
         given_up_chars: number of their characters.
         left_out: new items beyond a limit, by its name; added by the run.
+        is_cut_off: the end of a calendar or of its entry is missing: the document is partially read.
         awaits_model: only rules were applied: the model is to read the rest when it answers.
         shared_message_id: 1 if another mail with the same Message-ID has other content; added by the run.
     """
@@ -157,6 +158,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     given_up: int = 0
     given_up_chars: int = 0
     left_out: dict[str, int] = {}
+    is_cut_off: bool = False
     awaits_model: bool = False
     shared_message_id: int = 0
 
@@ -200,6 +202,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         date: date of the document, from its content or its file.
         view: the text for the model, of the same length, if it differs from the document's text.
         apart: places that are texts of their own, such as rows of a table, in order and disjoint.
+        is_cut_off: the end of a calendar, or of an entry in it, is missing.
     """
 
     items: list[Item] = []
@@ -207,6 +210,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     date: datetime | None = None
     view: str | None = None
     apart: Sequence[tuple[int, int]] = ()
+    is_cut_off: bool = False
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -16,7 +16,8 @@ by the same number of invisible characters.
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
@@ -27,7 +28,7 @@ import msgspec
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.folding import CUE, asides
+from hub.extraction.folding import CUE, asides, shown
 from hub.extraction.items import ExtractionOptions, Form, Item, make_item, merged
 from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
@@ -54,6 +55,13 @@ _END: Final = re.compile(
     r"^END:(VTODO|VEVENT|VJOURNAL|VTIMEZONE)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
 )
 _ITEM_KINDS: Final = frozenset({"VTODO", "VEVENT", "VJOURNAL"})
+_BORDER: Final = re.compile(
+    r"^(BEGIN|END):(VCALENDAR|VTODO|VEVENT|VJOURNAL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
+)
+_PROPERTY: Final = re.compile(
+    r"^(?:(?P<telling>DTSTART|DTEND|DUE|ATTENDEE|ORGANIZER)|[A-Z][A-Z0-9-]{0,40})(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:",
+    re.MULTILINE | re.IGNORECASE,
+)
 _ZONE_KINDS: Final = frozenset({"VTIMEZONE"})
 _SUMMARY: Final = re.compile(
     r"^SUMMARY(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<value>[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*)",
@@ -94,15 +102,57 @@ def read_calendar(document: Document, options: ExtractionOptions) -> Form | None
         summary = _SUMMARY.search(text, start, end)
         item = make_item(table, fields, text, *(summary.span("value") if summary else (start, end)), options)
         if item is not None:
-            at = getattr(component.get("due" if kind == "VTODO" else "dtstart"), "dt", None)
-            has_time = isinstance(at, datetime)
+            when = component.get("due" if kind == "VTODO" else "dtstart")
+            at = getattr(when, "dt", None)
             is_floating = isinstance(at, datetime) and at.tzinfo is None
             items.append(
-                msgspec.structs.replace(item, is_exact=True, has_time=has_time, is_floating=is_floating)
+                msgspec.structs.replace(
+                    item,
+                    is_exact=True,
+                    has_time=isinstance(at, datetime),
+                    is_floating=is_floating,
+                    unresolved=_in_unknown_zone(item, at, when) if is_floating else {},
+                )
             )
         elif table in options.data_types and has_text:  # for example without a title, which a model may find
             prose.append(Passage(start, end))
-    return Form(items=items, prose=prose, date=document.modified_at)
+    return Form(
+        items=items,
+        prose=prose,
+        date=document.modified_at,
+        view=_without_names(text, prose) if prose else None,
+        is_cut_off=_lacks_end(text),
+    )
+
+
+def _in_unknown_zone(item: Item, at: object, when: object) -> dict[str, str]:
+    """Return, by field, a time whose zone is unknown: its moment is that of the agent's zone, a guess."""
+    zone = shown(str(getattr(when, "params", {}).get("TZID", ""))).strip()
+    field = "dueDate" if item.table == TableName.TASKS else "date"
+    return {field: f"{at:%Y-%m-%d %H:%M} {zone}"} if zone and field in item.data else {}
+
+
+def _without_names(text: str, prose: Sequence[Passage]) -> str:
+    """Return *text* with blanks over the names of properties in *prose*: a name is no word of its author.
+
+    Names of times and people, which say what their value is, lose only the signs after them.
+    """
+    view: list[str] = []
+    at = 0
+    for passage in prose:
+        for match in _PROPERTY.finditer(text, passage.start, passage.end):
+            blank = re.sub("[:;]", " ", match[0]) if match["telling"] else " " * len(match[0])
+            view += (text[at : match.start()], blank)
+            at = match.end()
+    return "".join([*view, text[at:]])
+
+
+def _lacks_end(text: str) -> bool:
+    """Return True if a calendar, or an entry of it, has a beginning and no end."""
+    counts = Counter[str]()
+    for match in _BORDER.finditer(text):
+        counts[match[2].upper()] += 1 if match[1].upper() == "BEGIN" else -1
+    return any(count > 0 for count in counts.values())
 
 
 def _blocks(text: str, kinds: frozenset[str]) -> Iterator[tuple[str, int, int]]:

@@ -513,6 +513,11 @@ def missing_of(notes: Notes) -> Missing | None:
             f"{notes.lost} of the model's records about it could not be used, nor could its second answer "
             "about them be read; the rest was read",
         )
+    if notes.is_cut_off:
+        return Missing(
+            ErrorCode.NOT_CONVERTIBLE,
+            "the calendar is cut off: an END line is missing; its whole entries were read",
+        )
     if notes.left_out:
         ((cap, count),) = notes.left_out.items()
         return Missing(

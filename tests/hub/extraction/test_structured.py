@@ -14,6 +14,7 @@ from hub.extraction import chunk, spreadsheets, structured
 from hub.extraction.chunk import Passage
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.items import ExtractionOptions, Form
+from hub.runs.delivery import missing_of
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
 from tests.hub.extraction.test_extractor import extract, long_text, note
@@ -347,6 +348,53 @@ def test_an_unclear_time_is_left_to_the_model(due: str) -> None:
     form = read("c.ics", ICS.replace("DUE;VALUE=DATE:20260401", due))
     assert [item.table for item in form.items] == [TableName.TIMELINES]
     assert len(form.prose) == 1
+
+
+def test_a_time_in_an_unknown_zone_is_marked_as_unclear() -> None:
+    told = ICS.replace("TZID=America/New_York", "TZID=Mars/Phobos").replace(
+        "DUE;VALUE=DATE:20260401", "DUE;TZID=Elsewhere:20260401T100000"
+    )
+    event, task = read("c.ics", told).items
+    assert event.unresolved == {"date": "2026-03-05 09:00 Mars/Phobos"}
+    assert event.data["date"] == berlin("2026-03-05T09:00"), "the zone of the agent is the best guess"
+    assert task.unresolved == {"dueDate": "2026-04-01 10:00 Elsewhere"}
+    floating = ICS.replace(";TZID=America/New_York", "")
+    assert [item.unresolved for item in (*read("c.ics", ICS).items, *read("c.ics", floating).items)] == [
+        {}
+    ] * 4
+
+
+async def test_the_name_of_a_property_is_no_title_and_hides_no_sentence() -> None:
+    entry = (
+        "SUMMARY;LANGUAGE=en:Team lunch with Bo\r\nDTSTART;TZID=Europe:20260101T000000\r\nLOCATION:Room A\r\n"
+        "DESCRIPTION:Anna must send the report by 3 December 2026.\r\n"
+    )
+    text = f"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\n{entry}END:VEVENT\r\nEND:VCALENDAR\r\n"
+    document = Document(unit_key="c.ics", text=text, content_hash="0" * 64)
+    (task,) = (await extract(None, document, EVERYTHING)).items
+    assert (task.data["title"], task.data["assignee"]) == ("send the report", ["Anna"])
+    assert "DTSTART TZID=Europe 20260101T000000" in (read("c.ics", text).view or ""), "a model reads the time"
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        (ICS.removesuffix("END:VCALENDAR\r\n"), 2),
+        (ICS[: ICS.index("END:VTODO")], 1),
+        (ICS[: ICS.index("ATTENDEE")], 1),
+        (ICS.replace("END:VTODO\r\n", ""), 1),
+    ],
+)
+async def test_a_calendar_without_an_end_is_told_of_and_its_whole_entries_are_read(
+    text: str, whole: int
+) -> None:
+    extraction = await extract(None, Document(unit_key="c.ics", text=text, content_hash="0" * 64), EVERYTHING)
+    assert len(extraction.items) == whole
+    missing = missing_of(extraction.notes)
+    assert missing is not None
+    assert "the calendar is cut off" in missing.message
+    sound = await extract(None, Document(unit_key="c.ics", text=ICS, content_hash="0" * 64), EVERYTHING)
+    assert missing_of(sound.notes) is None
 
 
 def test_a_component_that_says_something_but_makes_no_item_is_left_to_the_model() -> None:
