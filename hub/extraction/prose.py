@@ -465,6 +465,9 @@ class _Sentence:
         asked, reader.asked = reader.asked, None
         bare = self._text.strip(EDGES)
         match = lexicon.match("answers", bare)
+        lead = lexicon.patterns("leads")[0].match(bare)
+        if match is None and lead is not None and lead.group().rstrip().endswith(","):  # "sure, I'll do it"
+            match = lexicon.match("answers", bare[lead.end() :])
         who = self._speaker
         if match is None and (speaker := SPEAKER.match(bare)) is not None:  # "Ann's father: I will!"
             match, who = lexicon.match("answers", bare[speaker.end() :].strip(EDGES)), speaker["who"]

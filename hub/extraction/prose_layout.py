@@ -42,7 +42,7 @@ _TITLE: Final = re.compile(
     r"\u0434)\.$"
 )
 _TITLE_CHARS: Final = 8
-_BLANK: Final = re.compile(r"\s")
+_BLANK: Final = re.compile(r"[\s\u2060]")  # the text of captions has invisible characters for its cues
 EDGES: Final = (
     ' \t\r\n,;:.!?()[]"*_->\u2013\u2014\u2026\u201c\u201d\u201e\u00ab\u00bb'
     "\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
@@ -159,9 +159,10 @@ def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _line(text: str, start: int, *, is_first: bool) -> Line:
-    at, is_bullet, tag, speaker = 0, False, "", ""
+    text = _BLANK.sub(" ", text)
+    at, is_bullet, tag, speaker = len(text) - len(text.lstrip()), False, "", ""
     if is_first:
-        if match := _QUOTED.match(text):
+        if match := _QUOTED.match(text, at):
             at = match.end()
         if match := _STAMP.match(text, at):
             at = match.end()
@@ -171,7 +172,7 @@ def _line(text: str, start: int, *, is_first: bool) -> Line:
             at, tag, is_bullet = match.end(), match["tag"], is_bullet or match["tag"] in TICKS
         if match := SPEAKER.match(text, at):
             speaker = match["who"].strip(" *_<>@")
-    plain = _BLANK.sub(" ", text[at:]).replace("\u2019", "'")
+    plain = text[at:].replace("\u2019", "'")
     return Line(plain, start + at, is_first, is_bullet, tag, speaker)
 
 

@@ -83,6 +83,7 @@ ENGLISH: Final = Lexicon(
         a here where why then no everyone everybody somebody someone nobody nothing anything something
         each both next tonight yesterday hi hello hey dear thanks thank yes ok okay also once since
         action decision note reminder topic todo agenda deadline last first second one two three another
+        great perfect fine good cool super lovely excellent sorry alright
         most many everything project team because while although though maybe perhaps just let
     """,
     name=r"""

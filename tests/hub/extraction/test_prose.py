@@ -10,6 +10,7 @@ import pytest
 
 from hub.clock import from_epoch_ms
 from hub.document import Document
+from hub.extraction import structured
 from hub.extraction.chunk import Passage
 from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
@@ -77,6 +78,7 @@ There is no lift; the concert is on 7 April. | timelines | Concert | | 2026-04-0
 Could Ben please check if it has a weekend number? | tasks | check if it has a weekend number | Ben
 Please send the list by this weekend. | tasks | send the list | | 2026-03-07
 Send the figures by Friday, or by fax. | tasks | Send the figures, or by fax | | 2026-03-06
+Great, can you order the paper? | tasks | order the paper
 Consensus: no more parties on weekdays. | notes | no more parties on weekdays
 """
 GERMAN = """
@@ -336,8 +338,22 @@ def test_who_answers_a_question_or_a_request_does_the_work() -> None:
     assert [told(item) for item in found(asked)] == [["tasks", "take the cool box", "Tarek", "2026-03-08"]]
     needed = "Mia: Somebody needs to phone the engineer.\nTarek: Will do on Monday.\nMia: Lovely."
     assert [told(item) for item in found(needed)] == [["tasks", "phone the engineer", "Tarek", "2026-03-09"]]
+    nodded = needed.replace("Will do on Monday", "Sure, I'll do that")
+    assert [told(item)[1:3] for item in found(nodded)] == [["phone the engineer", "Tarek"]]
     offered = "The brass needs polishing; Mrs Kettle has offered to do it."
     assert [told(item)[2] for item in found(offered)] == ["Mrs Kettle"]
+
+
+def test_the_name_that_begins_a_caption_is_the_person_who_is_asked() -> None:
+    cues = ("Carla, can you book the hall?", "Sure, I'll do that.", "<v Ben>Ann, can you order the paper?")
+    text = "WEBVTT\n\n" + "".join(
+        f"00:00:0{nth}.000 --> 00:00:0{nth}.900\n{cue}\n\n" for nth, cue in enumerate(cues)
+    )
+    document = Document(unit_key="a.vtt", text=text, content_hash="0" * 64)
+    form = structured.read(document, ALL)
+    dates = PassageDates(document, date=None, timezone="UTC")
+    items = read(form.view or "", form.prose, ALL, dates, text)
+    assert [told(item)[1:3] for item in items] == [["book the hall", "Carla"], ["order the paper", "Ann"]]
 
 
 def test_a_dictation_without_punctuation_is_read_request_by_request() -> None:
