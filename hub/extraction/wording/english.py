@@ -120,6 +120,7 @@ ENGLISH: Final = Lexicon(
                 |believe|admit|hope|and|or|which|whom|all|every|one|some|no|not|never|always|probably\
                 |have|bed|work|town|school|church|lunch|(meet|visit|join) (you|us|me)|come|arrive)\b)
         """,
+        "helping": r"(will|is|are|was|were|has|had|have|must|should|can|could|would|may)\b",
         "tickets": r"(tasks?|tickets?|issues?|to-?dos?|cards?|bugs?|action items?)",
     },
     fillers=r"\b(please|pls|plz|kindly)\b,?|\bbtw\b|,? by the way\b",
@@ -256,7 +257,8 @@ ENGLISH: Final = Lexicon(
     """,
     reports=r"""
         {names} (then |also |still |now )?(?P<what>{present} (?!that\b|about how\b|to the\b).+)
-        (?P<np>the {a}+( (?!still|often|always|never|all|also){a}+)?) (?P<what>{verbs} .+)
+        (?P<np>the {a}+( (?!still|often|always|never|all|also|{helping}){a}+)?) \
+            (?P<what>{verbs} (?!{helping}).+)
         (?P<np>he|she|they){promise} (?P<what>{verb} .+)
         (?P<who>I|we)('ll| will| must| have to| need to) (?P<what>(?!meet|fly|travel|arrive|leave|open\
             |close|miss|remember|start|begin|move|celebrate|hold|host){verb} .+)

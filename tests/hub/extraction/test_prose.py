@@ -318,6 +318,12 @@ def test_a_person_before_a_colon_has_the_work_behind_it(head: str, who: str) -> 
     ]
 
 
+@pytest.mark.parametrize("head", ["", "Minutes, 3 March\n\n", "To do:\n- ", "House\n- one\n- "])
+def test_a_noun_that_may_be_a_verb_is_a_noun_before_an_auxiliary(head: str) -> None:
+    (item,) = found(f"{head}The chimney sweep will come on 9 April at 8:15.\n")
+    assert told(item) == ["timelines", "Chimney sweep will come", "", "2026-04-09"]
+
+
 def test_a_list_of_work_is_read_line_by_line_without_what_is_done() -> None:
     text = "Saturday errands\n- buy candles\n- return the books (done)\n- ask Mr Okafor about the ladder\n"
     assert [item.quote for item in found(text)] == ["buy candles", "ask Mr Okafor about the ladder"]
