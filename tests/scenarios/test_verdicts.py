@@ -90,9 +90,10 @@ async def test_an_item_is_put_under_a_project_that_is_made_or_chosen_at_the_hub(
 async def test_what_the_owner_does_not_grant_the_device_decides(tmp_path: Path) -> None:
     async with found(tmp_path) as play:
         first, *_ = await ids(play)
-        await give(play, "approve", [first])
-        (item,) = await come(play, [first], "refused")
-        assert (item["verdict"], item["given"]["reason"]) == ("open", "not_granted")
+        (refused,) = await give(play, "approve", [first])
+        assert refused["error"]["code"] == "not_granted"
+        item = await play.hub.get(f"/v1/items/{first}")
+        assert (item["verdict"], item["given"]) == ("open", None)
 
 
 async def test_what_the_owner_changed_meanwhile_is_a_conflict(tmp_path: Path) -> None:

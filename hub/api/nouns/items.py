@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -35,10 +34,14 @@ from storage.runs import calls, excerpts, item_lists, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_lists import ItemCounts, ItemFilter, ItemPage
-from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRow, VerdictState
+from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
 from storage.runs.items import ItemRow
 from storage.store import Connection, Store
 
+_OWN_DECISION: Final = {  # by the reason why a device takes no verdict
+    ErrorCode.NOT_GRANTED: "its owner does not grant it; on the device: hub grants +review.remote",
+    ErrorCode.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there: hub review",
+}
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
 Edits = Mapping[str, Mapping[str, Any]]  # values by item
 Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
@@ -438,7 +441,7 @@ class Items(Noun):
         """Give verdicts on items, as their owner; each is brought to the item's device.
 
         ``undo`` takes back the newest verdict that was given here. A verdict that is given again is the one
-        that there is.
+        that there is. While a device is connected that takes none, each is refused at once.
         """
         new = [
             NewVerdict(
@@ -456,12 +459,21 @@ class Items(Noun):
             user_id=self.user_id,
             actor=actor,
             at=epoch_ms(self._clock.now()),
-            check=partial(problem_with, tables=self._tables()),
+            check=self._problem_with,
         )
         self._on_given()
         return VerdictResults(
             results=tuple(_result(one.item_id, result) for one, result in zip(new, results, strict=True))
         )
+
+    def _problem_with(self, item: ItemRow, new: NewVerdict) -> str | None:
+        """Return why the values of a verdict are wrong. Raises VerdictRefused if the device takes none."""
+        if (problem := problem_with(item, new, self._tables())) is not None:
+            return problem
+        link = None if item.device_id is None else self._roster.find(item.device_id)
+        if link is not None and (code := refused_by(link)) is not None:
+            raise VerdictRefused(code, f"item {item.id!r}: {_OWN_DECISION[code]}")
+        return None
 
     def _elsewhere(self, c: Connection, rows: Sequence[ItemRow]) -> set[DeviceId]:
         """Return the devices of items that are connected to another node of the hub."""

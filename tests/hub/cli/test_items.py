@@ -4,6 +4,8 @@ import json
 
 from anyio.from_thread import BlockingPortal
 
+from protocol.handshake import CAPABILITY_OF
+from protocol.work import Action
 from tests.hub.api.test_item_routes import keep
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub
@@ -32,3 +34,19 @@ def test_items_are_judged_and_the_verdict_is_taken_back(
     refused = hub("items", "edit", "i-4", "colour=red")
     assert (refused.exit_code, "there is no such field" in refused.output) == (1, True)
     assert hub("items", "edit", "i-4").exit_code == 2
+
+
+def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+    link = portal.call(served.connect, portal.call(served.device, "lab"))
+    refused = hub("items", "reject", "i-0")
+    assert (refused.exit_code, "its device takes no verdicts from a hub" in refused.output) == (1, True)
+    link.capabilities |= {CAPABILITY_OF[Action.REVIEW_APPLY]}
+    assert hub("items", "approve", "i-0").exit_code == 1
+    (result,) = json.loads(hub("items", "approve", "i-0", "--json").stdout)["results"]
+    assert (result["state"], result["error"]["code"]) == (None, "not_granted")
+    assert "hub grants +review.remote" in result["error"]["message"]
+    link.owner_grants["review.remote"] = []
+    assert "approve task 0: pending" in hub("items", "approve", "i-0").output
