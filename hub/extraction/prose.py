@@ -35,7 +35,7 @@ from hub.extraction.prose_layout import (
 )
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
-from hub.extraction.wording.lexicon import Lexicon
+from hub.extraction.wording.lexicon import WAY_FIELDS, Lexicon
 from hub.extraction.wording.names import is_person
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
@@ -392,7 +392,7 @@ class _Sentence:
         if match is None:
             return line.speaker if about.is_chat or about.is_minutes else "", line.text, line.start
         who = match["who"].strip(" *_<>@")
-        is_label = any(self._lexicon.match(*one) for one in (("labels", who), ("decisions", line.text)))
+        is_label = self._lexicon.is_label(who) or self._lexicon.match("decisions", line.text) is not None
         is_person = not is_label and (
             about.is_chat or ((about.is_minutes or about.is_loose) and self._is_name(who))
         )
@@ -408,6 +408,8 @@ class _Sentence:
 
     def read(self) -> None:
         if self._section is Section.TALK or not self._text.strip():
+            return
+        if self._line.is_first and self._line.speaker.lower() in WAY_FIELDS:
             return
         if self._about.is_ticket and self._line.start == self._about.start:
             return
@@ -510,7 +512,7 @@ class _Sentence:
         ):
             match = _REMARK.match(line.text)
             who = match["who"].strip() if match else ""
-            if match is not None and (not self._is_name(who) or lexicon.match("labels", who)):
+            if match is not None and (not self._is_name(who) or lexicon.is_label(who)):
                 match = None
             elif match is not None and not has_han(line.text) and match["what"].count(" ") < _LEAST_BLANKS:
                 return True  # "thanks"
@@ -594,7 +596,7 @@ class _Sentence:
         """Add the task of a row in a list of work: ``cake: Ann``. Return False for other rows."""
         lexicon, text = self._lexicon, self._line.text
         match = SPEAKER.match(text) if self._line.is_first else None
-        if self._section is not Section.TO_DO or match is None or lexicon.match("labels", match["who"]):
+        if self._section is not Section.TO_DO or match is None or lexicon.is_label(match["who"]):
             return False
         if lexicon.has("facts", text):
             return False

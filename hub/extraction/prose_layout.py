@@ -200,9 +200,7 @@ class About:
                 or any(lexicon.match("threads", line.text) for line in lines[:_THREAD_LINES])
             )
         )
-        is_spoken = all(
-            line.speaker and lexicon and lexicon.match("labels", line.speaker) is None for line in firsts
-        )
+        is_spoken = all(line.speaker and lexicon and not lexicon.is_label(line.speaker) for line in firsts)
         is_talk = is_spoken and len(firsts) > 1 and all(len(name.split()) < 3 for name in speakers)
         self.is_chat = is_talk or (
             any(count > 1 for count in speakers.values()) and sum(speakers.values()) > len(firsts) / 2
@@ -247,7 +245,7 @@ class About:
         if self.is_minutes:
             return False
         count = sum(
-            lexicon.match("listed", line.text) is not None and lexicon.match("labels", line.speaker) is None
+            lexicon.match("listed", line.text) is not None and not lexicon.is_label(line.speaker)
             for line in rows
         )
         return count >= _LEAST_WORK and count >= _LEAST_SHARE * len(rows)

@@ -55,7 +55,7 @@ FRENCH: Final = Lexicon(
             |Père) )?[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+( (de|du|[A-ZÀÂÇÉÈÊÎÔÛ][\w’'-]+)){0,2})
     """,
     verbs=r"""
-        \b(?!(olivier|xavier|didier|roger|gauthier|claire|avoir|hier|premier|dernier|{days}|cahier\
+        \b(?!(olivier|xavier|didier|roger|déjeuner|dîner|goûter|gauthier|claire|avoir|hier|premier|dernier|{days}|cahier\
             |papier|quartier|métier|courrier|particulier|atelier|escalier|dossier|calendrier|plaisir\
             |noir|pourvoir|espoir|couloir|tiroir|trottoir|avenir|cher|fier|léger|étranger|foyer|loyer\
             |cuiller|hiver|faire-part|salaire|horaire|notaire|commentaire|anniversaire|nécessaire\

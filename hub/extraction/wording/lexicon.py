@@ -21,6 +21,13 @@ from typing import Final
 _PLACE: Final = re.compile(r"\{(\w*[^\W\d]\w*)\}")
 _CONTINUED: Final = re.compile(r"\\\n\s*")
 _GROUP: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)")
+_WAY_FIELDS: Final = """
+to cc bcc from sent reply-to von an kopie gesendet antwort à de cci envoyé copie répondre para enviado cco от
+кому копия отправлено 发件人 收件人 抄送 密送 发送时间
+"""
+WAY_FIELDS: Final = frozenset(_WAY_FIELDS.split())  # by whom, to whom and when a mail was sent
+_OTHER_FIELDS: Final = "subject re fwd date betreff datum objet asunto fecha тема дата 主题 日期"
+_FIELDS: Final = WAY_FIELDS.union(_OTHER_FIELDS.split())
 _PLURAL: Final = re.compile("(?<=[иьй])те$")  # of an imperative in Russian
 _NEVER: Final = "(?!)"
 _PARTS: Final = {
@@ -198,6 +205,10 @@ class Lexicon:
     def match(self, attribute: str, text: str) -> re.Match[str] | None:
         """Return the first match of the attribute's patterns at the start of *text*."""
         return next(filter(None, (pattern.match(text) for pattern in self.patterns(attribute))), None)
+
+    def is_label(self, words: str) -> bool:
+        """Return True for words before a colon that are no person: labels, or fields of a mail's header."""
+        return words.strip().lower() in _FIELDS or self.match("labels", words) is not None
 
     def rewritten(self, title: str) -> str:
         """Return a title in the form of the first rule that matches the whole of it."""

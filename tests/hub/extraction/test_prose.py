@@ -414,6 +414,23 @@ def test_the_header_of_a_mail_says_nothing_but_its_subject() -> None:
     assert item.data["title"] == "book the hall"
 
 
+@pytest.mark.parametrize(
+    ("fields", "subject", "title"),
+    [
+        ("Subject From To", "Déjeuner du 3 avril", "Déjeuner"),
+        ("Objet De À", "Déjeuner du 3 avril", "Déjeuner"),
+        ("Betreff Von An", "Essen am 3. April", "Essen"),
+        ("Asunto De Para", "Comida del 3 de abril", "Comida"),
+        ("Тема От Кому", "Обед 3 апреля", "Обед"),
+    ],
+)
+def test_the_fields_of_a_mail_are_no_people(fields: str, subject: str, title: str) -> None:
+    about, sender, receiver = fields.split()
+    for header in (f"{about}: {subject}\n{sender}: Ana Lee\n{receiver}: Ben Fox\n", f"{about}: {subject}\n"):
+        items = [told(item) for item in found(f"{header}\nOk.\n")]
+        assert items == [["timelines", title, "", "2026-04-03"]]
+
+
 def test_words_for_an_unknown_day_are_kept_for_a_person() -> None:
     text = "Please book the hall by Friday."
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
