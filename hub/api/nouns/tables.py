@@ -49,7 +49,7 @@ class DeviceTables(Noun):
         "tables ls",
         example="hub tables ls",
         json="tables",
-        table=("name|id as table", "about as rows", "key as same by", "fields|field_names as fields"),
+        table=("name as table", "about as rows", "key as same by", "fields|field_names as fields"),
         empty="no tables",
     )
     @listed("", Scope.READ, key=lambda table: (table.name,))

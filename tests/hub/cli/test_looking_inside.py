@@ -173,3 +173,8 @@ def test_a_hub_that_does_not_run_gives_a_bundle_too(hub: Hub, state: Path, tmp_p
     assert result.exit_code == Exit.DONE
     about = json.loads(bundled(file)["about.json"])
     assert about["missing"].keys() == {"hub.toml", "all that a running hub tells"}
+
+
+def test_tables_are_listed_by_their_whole_names(hub: Hub, served: ServedHub) -> None:
+    names = [line.split()[0] for line in hub("tables").stdout.splitlines()[1:]]
+    assert names == ["notes", "projects", "taskComments", "tasks", "timelines"]
