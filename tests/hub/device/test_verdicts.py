@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,9 @@ def test_a_project_that_its_owner_gives_an_item_is_no_correction_of_it(
 def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: DeviceStore, db: Path) -> None:
     comment = {"content": "done?", **SUGGESTED}
     store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="taskComments", data=comment)])
-    with pytest.raises(UnknownNumber, match="there is no item 7"):
-        approve(db, [1, 7], at_ms=5)
+    for decide in (partial(approve, at_ms=5), reject):
+        with pytest.raises(UnknownNumber, match=r"there is no item 7; .* nothing was changed"):
+            decide(db, [1, 7])
     assert {item.verdict for item in read_items(db)} == {"open"}
     decided = approve(db, [2, 1], at_ms=5)
     assert decided.done == ["approved: call Ana"]
