@@ -58,7 +58,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         show.report(str(problem))
     show.report(f"wrote {config}; the hub's state is kept in {state}")
     if not local:
-        show.report("it has no model: rules alone read files, and mail waits; to add one: hub help models")
+        show.report("it has no model: rules alone read files, mailboxes wait; to add one: hub help models")
     where = "" if state == state_folder() else f" --state {state}"
     show.report(f"next: edit {config}, then: hub serve --config {config}{where}")
 

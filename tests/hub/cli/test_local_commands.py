@@ -72,7 +72,7 @@ def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path
     done = hub("init", "--config", str(file))
     assert done.exit_code == 0
     assert f"hub serve --config {file} --state {state}" in done.stderr
-    assert "it has no model: rules alone read files" in done.stderr
+    assert "it has no model: rules alone read files, mailboxes wait" in done.stderr
     assert file.read_text() == (ROOT / "hub.toml").read_text()
     named = file.read_text().splitlines()[0].removeprefix("#:schema ./")
     assert json.loads((tmp_path / named).read_text()) == settings_schema()
