@@ -204,7 +204,7 @@ ENGLISH: Final = Lexicon(
             |call it){verbs}.*)
         let me (?P<what>(?!know|think|see|tell|be|guess|say){verbs}.+)
         let's (aim to |try to |plan to |make sure we )?(?P<what>(?!see|say|hope|face|be |not|meet|go \
-            |talk about|pretend|keep our){verbs}.+)
+            |talk about|pretend|keep our|(start|stop|finish|continue)( now| then| here| again)?\W*$){verbs}.+)
         {names}({promise}|, can you|, could you|, you need to)( also| then| still| please| therefore\
             | now| kindly)* (?P<what>({no_verb}\w|have (its|the|a|his|her|their)\b|have a look).+)
         {names} to (?P<what>{verbs}.*|{verb} (the|an?|his|her|our|their|all|some|any|two|three|up|out\
@@ -219,16 +219,18 @@ ENGLISH: Final = Lexicon(
         you('ll| will)?( all| both| also| still)? (need to|have to|must|should|ought to\
             |'ve got to)( also| still| please)* (?P<what>(?!see|have|know|be |not|never|try the|worry\
             |think|feel)\w.+)
-        (?P<what>(?!(I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){np} (must|has to\
+        (?P<what>(?!(I|you|he|she|it|there|this|that|what|who|if|whether|nothing\
+            |nobody)\b){np} (must|has to\
             |have to|needs? to|should|is to|are to|still needs? to|still has to|shall|(has|have\
             |'s) got to) (still |also |now )?(all )?be(en)? ((in|out|up|back|ready|done) (by|before\
             |on) |(?!(fine|ok|able|good|there|enough|interesting|possible|careful|quiet|nice|easier\
             |better|cheaper|more|less|\d|in |on |at |a |an |the |here|ready|allowed|closed\
             |open)\b))\w.*)
-        (?P<what>(?!(I|you|he|she|it|there|this|that|what|who|nothing|nobody)\b){np} (must|has to\
+        (?P<what>(?!(I|you|he|she|it|there|this|that|what|who|if|whether|nothing\
+            |nobody)\b){np} (must|has to\
             |have to|needs? to|should) (?!(be|have|not|never|work|arrive|help|do|look|go|know|mean\
             |stay)\b){verbs}.*)
-        (?P<what>(?!(I|you|he|she|it|there)\b){np} (still )?(needs?|wants?|could do with) (\w+ing\
+        (?P<what>(?!(I|you|he|she|it|there|if|whether)\b){np} (still )?(needs?|wants?|could do with) (\w+ing\
             |replacing|an? (?!lot|bit|hand|while|rest|holiday|break|drink|few)\w+|your (signature\
             |approval|answer|ok|sign-?off|input|reply|decision)).*)
         (?P<what>(?!(it|they|these|those|this|there)\b){np}( is| are|'s) (still )?(now )?due (on|by|in\
@@ -289,7 +291,8 @@ ENGLISH: Final = Lexicon(
         \b(maybe|perhaps|might|possibly|one day|some ?day|would be nice|would love|would like to\
             |i'd love|i'd like to|wish|if (i|we|you|only)|in theory|wonder(ing|ed)?|thinking (of|about)\
             |thought about|consider(ing|ed)?|dream(t|ing)?|imagine|not sure|(wonder\w*|not sure\
-            |question) whether|undecided|idea|hopefully|probably|apparently|supposedly|they say|as if\
+            |question|asks|asked) (whether|if)|undecided|idea\
+            |hopefully|probably|apparently|supposedly|they say|as if\
             |would (?!you)|joke|kidding|pretend|recipe|novel|movie|film|song|poem|for example|e\.g\.\
             |for instance)\b
     """,

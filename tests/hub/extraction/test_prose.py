@@ -72,6 +72,10 @@ If the lift gets stuck, ring the porter.
 I told Ben I would sell the car if he stopped singing.
 The yearly fee is £120. | notes | The yearly fee is £120
 The committee rejected the offer from Greenco. | notes | the offer from Greenco
+Okay, let's start.
+Let's start the pump. | tasks | start the pump
+Carla asked whether we need a new coffee machine.
+Ann asked if we need to order paper.
 There will be no meeting on Friday.
 No Friday meetings in December.
 There is no lift; the concert is on 7 April. | timelines | Concert | | 2026-04-07
