@@ -135,7 +135,10 @@ class PassageDates:
                 continue
             body = document.text[message.body : message.end]
             mail = msgspec.structs.replace(document, text=body, media_type=MAIL)
-            reader = _Reader(mail, date_in(message.written), timezone, most_read=left)
+            written = date_in(message.written)
+            self._places.append(message.start)  # its subject
+            self._anchors.append(written)
+            reader = _Reader(mail, written, timezone, most_read=left)
             places, anchors = reader.read()
             self._places += (message.body + place for place in places)
             self._anchors += anchors

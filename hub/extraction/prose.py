@@ -35,7 +35,7 @@ from hub.extraction.prose_layout import (
 )
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
-from hub.extraction.wording.lexicon import WAY_FIELDS, Lexicon
+from hub.extraction.wording.lexicon import MAIL_FIELDS, WAY_FIELDS, Lexicon
 from hub.extraction.wording.names import is_person
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
@@ -553,6 +553,7 @@ class _Sentence:
         is_note = self._about.is_note and not (lexicon.has("settled", text) or lexicon.has("past", text))
         if is_note and not is_fact:
             is_row = bool(key and len(key) < 50 and not DIGIT.search(key) and _VALUE.search(value))
+            is_row = is_row and key.lower() not in MAIL_FIELDS
             is_fact = is_row or (not value and lexicon.has("places", text))
         if is_fact and len(text) > 5:
             fields: dict[str, Field] = (

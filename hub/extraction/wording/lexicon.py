@@ -27,7 +27,7 @@ to cc bcc from sent reply-to von an kopie gesendet antwort à de cci envoyé cop
 """
 WAY_FIELDS: Final = frozenset(_WAY_FIELDS.split())  # by whom, to whom and when a mail was sent
 _OTHER_FIELDS: Final = "subject re fwd date betreff datum objet asunto fecha тема дата 主题 日期"
-_FIELDS: Final = WAY_FIELDS.union(_OTHER_FIELDS.split())
+MAIL_FIELDS: Final = WAY_FIELDS.union(_OTHER_FIELDS.split())
 _PLURAL: Final = re.compile("(?<=[иьй])те$")  # of an imperative in Russian
 _NEVER: Final = "(?!)"
 _PARTS: Final = {
@@ -208,7 +208,7 @@ class Lexicon:
 
     def is_label(self, words: str) -> bool:
         """Return True for words before a colon that are no person: labels, or fields of a mail's header."""
-        return words.strip().lower() in _FIELDS or self.match("labels", words) is not None
+        return words.strip().lower() in MAIL_FIELDS or self.match("labels", words) is not None
 
     def rewritten(self, title: str) -> str:
         """Return a title in the form of the first rule that matches the whole of it."""

@@ -435,6 +435,18 @@ def test_the_fields_of_a_mail_are_no_people(fields: str, subject: str, title: st
         assert items == [["timelines", title, "", "2026-04-03"]]
 
 
+def test_the_subject_of_a_mail_in_an_mbox_counts_from_the_date_of_this_mail() -> None:
+    text = "".join(
+        f"From a@x.example {day} 2026\nFrom: Ana <ana@x.example>\nSubject: {subject}\n"
+        f"Date: {day} 2026 10:00:00 +0000\n\nHi,\n\nthanks.\n\n"
+        for day, subject in (("2 Mar", "Déjeuner du 3 avril"), ("9 Mar", "Réunion jeudi 12 mars"))
+    )
+    document = Document(unit_key="a", text=text, content_hash="0" * 64, media_type="application/mbox")
+    dates = PassageDates(document, date=None, timezone="UTC")
+    items = read(text, structured.read(document, ALL).prose, ALL, dates, text)
+    assert [told(item)[::3] for item in items] == [["timelines", "2026-04-03"], ["timelines", "2026-03-12"]]
+
+
 def test_words_for_an_unknown_day_are_kept_for_a_person() -> None:
     text = "Please book the hall by Friday."
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
