@@ -590,3 +590,16 @@ def test_a_component_in_a_time_zone_of_many_dots_is_prose() -> None:
     event = f"BEGIN:VEVENT\r\nSUMMARY:Call\r\nDTSTART;TZID=a{'.' * 2_000}/b:20260506T090000\r\nEND:VEVENT\r\n"
     form = read("c.ics", f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n")
     assert (form.items, len(form.prose)) == ([], 1)
+
+
+@pytest.mark.parametrize(("kind", "point"), [("vtt", "."), ("srt", ",")])
+async def test_a_quote_from_captions_begins_with_what_was_said(kind: str, point: str) -> None:
+    said = [("Anna", "Let us begin."), ("Ben", "I'll send the budget to Bo\nby Friday."), ("Ben", "Bye.")]
+    cues = [
+        f"{nth}\n00:00:0{nth}{point}500 --> 00:00:0{nth}{point}900\n"
+        + (f"<v {who}>{words}" if kind == "vtt" else words)
+        for nth, (who, words) in enumerate(said, 1)
+    ]
+    text = "\n\n".join(["WEBVTT", *cues] if kind == "vtt" else cues) + "\n"
+    (task,) = (await extract(None, note(text, f"talk.{kind}"), EVERYTHING)).items
+    assert task.quote == "I'll send the budget to Bo\nby Friday."
