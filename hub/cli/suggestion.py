@@ -13,7 +13,7 @@ from hub.clock import from_epoch_ms
 from hub.device.items import DeviceItem, SourceState
 from hub.device.owner import lacking, remedy
 from hub.printable import spelled
-from hub.text.excerpt import Excerpt, lines_around
+from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
 from protocol.marks import MARKS
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
@@ -58,7 +58,7 @@ def lines_of(
         for column in columns
         if column.name in item.data and (column.name in _SHOWN or _is_short(item, column))
     ]
-    quote = _quoted(item.quote) if item.quote else "no quote"
+    quote = _quoted(spoken(item.quote)) if item.quote else "no quote"
     around = [] if excerpt is None else list(lines_around(excerpt, item.quote or ""))
     yield from _lines(f"{item.label}  {item.table}  {_title(item)}", width)
     below = (

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
+from hub.text.excerpt import CUE, STAMP
+
 _MARKS: Final = str.maketrans(
     {
         **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2039\u203a\u0060\u00b4", "'"),
@@ -22,14 +24,9 @@ _WORD: Final = re.compile(
     r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff]|\w+?(?=[\u2e80-\u9fff]|\b)"
 )
 # Markup that is not part of the wording: reply marks, cue headers of captions, and their tags.
-_STAMP: Final = r"(?:\d{1,3}:)?\d\d:\d\d[.,]\d{3}"
-CUE: Final = re.compile(
-    r"(?:(?:^|(?<=\n)|(?<=\r))(?:\d{1,9}[ \t]*(?:\r\n|\r|\n)|(?<=\n\n)[^\r\n]{1,80}\n)?)?"
-    rf"(?<![^\r\n])[ \t]*{_STAMP}[ \t]+-->[ \t]+{_STAMP}[^\r\n]*"
-)
 _ASIDES: Final = re.compile(
     rf"{CUE.pattern}|(?<![^\r\n])[ \t]*(?:>[ \t]?)+"
-    rf"|</?[vcibu](?:[ .][^<>\r\n]{{0,80}})?>|<{_STAMP}>|\{{\\an\d\}}"
+    rf"|</?[vcibu](?:[ .][^<>\r\n]{{0,80}})?>|<{STAMP}>|\{{\\an\d\}}"
     r"|\*+|_+|~~+|`+|(?<!=)==(?!=)"
 )
 _EMPHASIS: Final = "*_~`="

@@ -28,12 +28,13 @@ import msgspec
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.folding import CUE, asides, shown
+from hub.extraction.folding import asides, shown
 from hub.extraction.items import ExtractionOptions, Form, Item, make_item, merged
 from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms, day_ms
 from hub.text.archives import Message, messages_in
+from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MBOX
 from protocol.frame import Field
 from protocol.tables import TableName

@@ -1,5 +1,6 @@
 """Lines of a text around a place in it, for a person who judges what was found there. Pure."""
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -7,6 +8,13 @@ import msgspec
 
 LINES: Final = 3  # whole lines before and after the place
 SIDE_BYTES: Final = 1_000  # of the text before the place, and of the text after it
+
+STAMP: Final = r"(?:\d{1,3}:)?\d\d:\d\d[.,]\d{3}"
+CUE: Final = re.compile(
+    r"(?:(?:^|(?<=\n)|(?<=\r))(?:\d{1,9}[ \t]*(?:\r\n|\r|\n)|(?<=\n\n)[^\r\n]{1,80}\n)?)?"
+    rf"(?<![^\r\n])[ \t]*{STAMP}[ \t]+-->[ \t]+{STAMP}[^\r\n]*"
+)
+_VOICE: Final = re.compile(r"</?v[^<>\r\n]{0,80}>")
 
 
 class Excerpt(msgspec.Struct, frozen=True):
@@ -60,6 +68,11 @@ class Excerpts:
         line += self._text.count("\n", since, offset)
         self._counted = offset, line
         return line
+
+
+def spoken(quote: str) -> str:
+    """Return a quote without the headers of captions in it, for people."""
+    return " ".join(_VOICE.sub("", CUE.sub("\n", quote)).split()) if CUE.search(quote) else quote
 
 
 def lines_around(excerpt: Excerpt, quote: str) -> Iterator[str]:

@@ -481,3 +481,11 @@ def test_a_missing_device_is_reported(hub: Hub, tmp_path: Path) -> None:
     assert unlisted.exit_code == 1 and f"there is no device database {none}" in unlisted.output
     refused = hub("review", "--db", none, "reject", "1")
     assert refused.exit_code == 1 and "--db FILE" in refused.output
+
+
+def test_a_quote_over_two_captions_is_shown_as_it_was_spoken(tmp_path: Path) -> None:
+    quote = "Carla will call the caterer\n\n12\n00:00:15.500 --> 00:00:18.000\n<v Anna>by Monday."
+    insert(tmp_path / "a.db", "tasks", {"title": "call the caterer"}, path="talk.vtt", quote=quote)
+    assert '    talk.vtt: "Carla will call the caterer by Monday."' in listed(tmp_path / "a.db")
+    insert(tmp_path / "b.db", "tasks", {"title": "x"}, path="a.md", quote="a --> b")
+    assert '    a.md: "a --> b"' in listed(tmp_path / "b.db")
