@@ -359,13 +359,18 @@ async def a_verdict_comes_that_nobody_gave(world: World) -> None:
     )
 
 
-async def a_verdict_is_applied_to_another_row(world: World) -> None:
-    device, hub = world.devices[0], world.machines[0].live
-    assert hub is not None
+async def _let_the_device_take_verdicts(world: World) -> None:
+    device = world.devices[0]
     device.grants, device.capabilities = {"review.remote": []}, device.capabilities | {"item.review"}
     device.disconnect()
     device.connect()
     await world.live(world.time.now_s + 30.0)
+
+
+async def a_verdict_is_applied_to_another_row(world: World) -> None:
+    device, hub = world.devices[0], world.machines[0].live
+    assert hub is not None
+    await _let_the_device_take_verdicts(world)
     item, device_row = world.disk.one("SELECT id, row_id FROM items WHERE answered_at IS NOT NULL")
     other = next(row for row in device.memory.rows if row.row_id != device_row)
     this = device.memory.find(device_row)
@@ -380,6 +385,7 @@ async def a_verdict_is_applied_to_another_row(world: World) -> None:
 async def a_verdict_waits_for_ever(world: World) -> None:
     hub = world.machines[0].live
     assert hub is not None
+    await _let_the_device_take_verdicts(world)
     hub.verdicts.turns.wake = lambda: None  # type: ignore[method-assign]
     (item,) = world.disk.one("SELECT id FROM items WHERE answered_at IS NOT NULL")
     new = NewVerdictView(id=item, verdict="approve")
