@@ -23,6 +23,7 @@ import msgspec
 
 from hub.extraction.folding import is_unspaced, splits
 from hub.extraction.outline import Outline
+from hub.extraction.when.languages import GERMAN
 
 _ENDS: Final = ".!?\u2026\u203d\u061f\u06d4\u0589\u0964\u0965\u1362\u17d4\u104b"  # a blank must follow
 _WIDE_ENDS: Final = "\u3002\uff01\uff1f\uff61\uff0e"  # nothing needs to follow
@@ -41,6 +42,9 @@ _ORDINAL: Final = re.compile(r"(?:^|\s)\d{1,3}\.$")  # "3. May", "1. first"
 _LONGEST_ABBREVIATION: Final = 16  # upper bound of an abbreviation with the character before and its dot
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[|#])")
+_DAY: Final = re.compile(
+    rf"\s*\d{{1,2}}\.\s+(?:{'|'.join(GERMAN.months.replace(',', '').split())})\b", re.IGNORECASE
+)
 _WRAPPED_FROM: Final = 50  # a shorter line was ended deliberately, not by wrapping
 
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
@@ -189,8 +193,13 @@ def _is_ended(line: str, following: str) -> bool:
         or not following.strip()
         or (len(content) < _WRAPPED_FROM and not any(map(is_unspaced, content)))
         or content.endswith(":")
-        or _LIST_MARK.match(following) is not None
+        or (_LIST_MARK.match(following) is not None and not _goes_on_with_a_day(content, following))
     )
+
+
+def _goes_on_with_a_day(content: str, following: str) -> bool:
+    """Return True if the date of an unended line is wrapped before its day: "until the" / "19. Juni"."""
+    return not content.endswith(tuple(_ENDS)) and _DAY.match(following) is not None
 
 
 def _quoted(line: str) -> tuple[int, str]:

@@ -33,7 +33,7 @@ from protocol.tables import TABLES, DeviceTable, TableName, Tables
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 29  # incremented when a document may yield other items than before
+EXTRACTOR_VERSION: Final = 30  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
 

@@ -42,6 +42,13 @@ def test_a_line_broken_by_a_margin_is_one_sentence() -> None:
     assert sentences(text) == [text[:63], "Short line", "another short line"]
 
 
+def test_a_day_at_the_start_of_a_wrapped_line_is_no_row_of_a_list() -> None:
+    wrapped = "> We talked about the weather for a long while. Ich werde bis\n> 19. Juni den Vertrag prüfen."
+    assert sentences(wrapped)[1:] == ["Ich werde bis\n> 19. Juni den Vertrag prüfen."]
+    rows = "The topics of the next two meetings, in the order of their days.\n1. Mai: budget\n2. Juni: roof"
+    assert sentences(rows)[1:] == ["1. Mai: budget", "2. Juni: roof"]
+
+
 def test_list_items_are_separate() -> None:
     text = "We need the following things, and we need them all at once\n- paper\n- ink\n2) pens"
     assert sentences(text)[1:] == ["- paper", "- ink", "2) pens"]
