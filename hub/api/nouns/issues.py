@@ -20,6 +20,7 @@ from storage.issue_mutes import IssueMute
 from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
+COUNT_S: Final = 2.0  # time for checks of which only numbers are asked
 KEY: Final = r"^[\w.-]{1,200}$(?!\n)"
 
 
@@ -78,9 +79,6 @@ class MuteRequest(View):
 
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
     until: Instant | None = None
-
-
-COUNT_S: Final = 2.0  # time for checks of which only numbers are asked
 
 
 class IssueCounts(View):

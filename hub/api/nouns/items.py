@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -38,7 +39,7 @@ from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused,
 from storage.runs.items import ItemRow
 from storage.store import Connection, Store
 
-_OWN_DECISION: Final = {  # by the reason why a device takes no verdict
+_TAKES_NONE: Final = {  # by the reason why a device takes no verdict
     ErrorCode.NOT_GRANTED: "its owner does not grant it; on the device: hub grants +review.remote",
     ErrorCode.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there: hub review",
 }
@@ -459,20 +460,20 @@ class Items(Noun):
             user_id=self.user_id,
             actor=actor,
             at=epoch_ms(self._clock.now()),
-            check=self._problem_with,
+            check=partial(self._problem_with, self._tables()),
         )
         self._on_given()
         return VerdictResults(
             results=tuple(_result(one.item_id, result) for one, result in zip(new, results, strict=True))
         )
 
-    def _problem_with(self, item: ItemRow, new: NewVerdict) -> str | None:
+    def _problem_with(self, tables: Tables, item: ItemRow, new: NewVerdict) -> str | None:
         """Return why the values of a verdict are wrong. Raises VerdictRefused if the device takes none."""
-        if (problem := problem_with(item, new, self._tables())) is not None:
+        if (problem := problem_with(item, new, tables)) is not None:
             return problem
         link = None if item.device_id is None else self._roster.find(item.device_id)
         if link is not None and (code := refused_by(link)) is not None:
-            raise VerdictRefused(code, f"item {item.id!r}: {_OWN_DECISION[code]}")
+            raise VerdictRefused(code, f"item {item.id!r}: {_TAKES_NONE[code]}")
         return None
 
     def _elsewhere(self, c: Connection, rows: Sequence[ItemRow]) -> set[DeviceId]:
