@@ -25,7 +25,7 @@ async def hub(folder: Path, *words: str, code: int = 0) -> str:
 
 
 def edit(settings: Path) -> None:
-    """What the next user changes in the file that was made: free ports, and a folder."""
+    """Give the new settings file free ports, and a folder, as its owner would."""
     text = settings.read_text()
     text = re.sub(r":877[01]\"", ':0"', text)
     settings.write_text(text.replace('paths = ["~/notes"]', 'paths = ["notes"]'))
