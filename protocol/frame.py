@@ -4,7 +4,6 @@ Unknown fields are ignored and a field never changes its type or meaning, so an 
 one. Absent fields have the defaults declared here.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
@@ -95,7 +94,6 @@ _CONTAINER_BYTES: Final = 2  # "[]"
 UNCHECKED_BYTES: Final = _LEAST_BYTES * MAX_EXTREME_NUMBERS  # too few for as many numbers
 _SAME_DIGITS: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
 _SAME_SIGNS: Final = bytes.maketrans(b"123456789E+-{", b"000000000e00[")  # all marks in one translation
-_TEXT: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def check_numbers(data: bytes) -> None:
@@ -113,7 +111,7 @@ def _check_exponents(data: bytes, same: bytes) -> None:
     """Check the number of extreme numbers in *data*. *same*: its translation."""
     if same.count(b"e000") <= MAX_EXTREME_NUMBERS:  # of signed exponents, those of two digits too
         return
-    count = _exponents(_TEXT.sub(b"", data))  # texts may contain such numbers
+    count = _exponents(_outside_texts(data))  # texts may contain such numbers
     if count > MAX_EXTREME_NUMBERS:
         message = f"{count} numbers have an exponent of three digits, the most is {MAX_EXTREME_NUMBERS}"
         raise msgspec.DecodeError(message)
@@ -131,7 +129,7 @@ def check_value(data: bytes) -> None:
     _check_exponents(data, same)
     if len(data) <= _CONTAINER_BYTES * MAX_CONTAINERS or same.count(b"[") <= MAX_CONTAINERS:
         return
-    if (count := _containers(_TEXT.sub(b"", data))) > MAX_CONTAINERS:
+    if (count := _containers(_outside_texts(data))) > MAX_CONTAINERS:
         raise msgspec.DecodeError(f"{count} lists and objects, the most is {MAX_CONTAINERS}")
 
 
@@ -146,6 +144,17 @@ def read_json(data: bytes | str) -> Any:
     octets = data if isinstance(data, bytes) else data.encode()
     check_numbers(octets)
     return msgspec.json.decode(octets)
+
+
+def _outside_texts(data: bytes) -> bytes:
+    """Return the JSON text *data* without its texts, in time linear in its length.
+
+    A text without an end reaches to the end of *data*. Each step is one pass of C code: escaped backslashes
+    go first, so that each remaining backslash before a quote escapes it. Empty texts go before the split,
+    which else would make a list of a million parts.
+    """
+    unescaped = data.replace(rb"\\", b"").replace(rb"\"", b"")
+    return b"".join(unescaped.replace(b'""', b"").split(b'"')[::2])
 
 
 def _containers(data: bytes) -> int:

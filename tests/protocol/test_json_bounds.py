@@ -1,11 +1,24 @@
 """Numbers that are slow to read are counted before they are read, wherever JSON of others comes in."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
+from time import thread_time
+
 import msgspec
 import pytest
 
 from protocol.codec import FROM_DEVICE as FROM_DEVICE_FRAMES
 from protocol.codec import JSON, MSGPACK, BadFrame, TooLargeValue, type_of
-from protocol.frame import MAX_CONTAINERS, MAX_EXTREME_NUMBERS, MAX_RESULT_BYTES, Frame, read_json
+from protocol.frame import (
+    MAX_CONTAINERS,
+    MAX_EXTREME_NUMBERS,
+    MAX_RESULT_BYTES,
+    Frame,
+    check_numbers,
+    check_value,
+    read_json,
+)
 
 TOO_MANY = MAX_EXTREME_NUMBERS + 1
 SPELLINGS = ("1e308", "1E308", "-1e-300", "1.5e+300", "1e0300", "5e-324")
@@ -25,6 +38,78 @@ def test_as_many_as_may_be_are_read_and_one_more_is_refused(number: str) -> None
 @pytest.mark.parametrize("number", ["1e22", "0.1", "123456", '"1e308"', r'"\"1e308,\\"'])
 def test_other_numbers_and_texts_are_not_counted(number: str) -> None:
     assert len(read_json(listed(number, 20_000))) == 20_000
+
+
+def outside_texts(data: bytes) -> bytes:
+    """Return the JSON *data* without its texts, byte by byte as a reader of JSON goes."""
+    kept, is_text, is_escaped = bytearray(), False, False
+    for octet in data:
+        if is_text:
+            is_text = is_escaped or octet != ord('"')
+            is_escaped = not is_escaped and octet == ord("\\")
+        elif octet == ord('"'):
+            is_text = True
+        else:
+            kept.append(octet)
+    return bytes(kept)
+
+
+def test_texts_are_found_as_a_reader_goes_whatever_their_escapes() -> None:
+    parts = [b'"', b"\\", b"[", b"1e308,"]
+    for length in range(1, 7):
+        for data in map(b"".join, product(parts, repeat=length)):
+            outside = outside_texts(data)
+            if b"\\" in outside:
+                continue  # no JSON: it ends there
+            numbers = b"1e308," * MAX_EXTREME_NUMBERS
+            is_too_much = b"1e308" in outside or outside.count(b"[") > 0
+            lists = b"[]," * MAX_CONTAINERS
+            try:
+                check_value(numbers + lists + data)
+            except msgspec.DecodeError:
+                assert is_too_much, data
+            else:
+                assert not is_too_much, data
+
+
+# Repeated after many numbers and lists, so that texts are looked for.
+SHAPES = (
+    *(
+        b'\\"',
+        b"\\",
+        b'\\\\"',
+        b'"',
+        b'""',
+        b'"a',
+        b'"a",',
+        b'"\\"',
+        b'["',
+        b'{"a":"\\"b',
+        b'"[",',
+        b"[",
+        b"1e308,",
+    ),
+    *(b'\\u0022"', b'"\\\\",', b'\n"', b"\xff", b'\x00"', b'"\\"\\""'),
+)
+CHECKS: list[Callable[[bytes], None]] = [check_numbers, check_value]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_time_of_the_checks_is_linear_for_every_shape_of_texts(check: Callable[[bytes], None]) -> None:
+    def cpu_s(data: bytes) -> float:
+        best = 1.0
+        for _ in range(3):
+            began = thread_time()
+            with suppress(msgspec.DecodeError):
+                check(data)
+            best = min(best, thread_time() - began)
+        return best
+
+    begin = b"1e308," * TOO_MANY + b"[" * (MAX_CONTAINERS + 1)
+    plain = cpu_s(begin + b'"' + b"a" * 65_536)
+    for start, shape in product((b"", b'"'), SHAPES):
+        hostile = cpu_s(begin + start + shape * (65_536 // len(shape)))
+        assert hostile < 30 * plain, (start, shape, hostile / plain)
 
 
 FROM_DEVICE = (
