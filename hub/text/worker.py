@@ -151,14 +151,16 @@ def _read(file: IO[bytes], task: Task, limits: ConvertLimits, check: Check) -> C
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     with TemporaryFile() as answer:
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-B", str(_MAIN), msgspec.json.encode(task).decode()],
-                stdin=file,
-                stdout=answer,
-                stderr=subprocess.DEVNULL,  # it may quote the file
-                env={**_ENVIRONMENT, "TMPDIR": str(_library_folder())},
-                start_new_session=True,  # signals of this terminal must not reach the process
-            )
+            # Opened anew for reading alone: a compromised process could change a temporary file.
+            with open(f"/dev/fd/{file.fileno()}", "rb") as source:
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-B", str(_MAIN), msgspec.json.encode(task).decode()],
+                    stdin=source,
+                    stdout=answer,
+                    stderr=subprocess.DEVNULL,  # it may quote the file
+                    env={**_ENVIRONMENT, "TMPDIR": str(_library_folder())},
+                    start_new_session=True,  # signals of this terminal must not reach the process
+                )
         except OSError as error:
             raise NotConvertible("the process that reads such files could not be started") from error
         code = _wait(process, limits, check)

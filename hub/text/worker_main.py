@@ -31,7 +31,7 @@ def main() -> None:
     task = msgspec.json.decode(sys.argv[1], type=Task)
     confinement.die_with(task.parent)
     try:
-        has_no_network = confinement.leave_network()
+        has_no_network = confinement.leave_others()
         _warm(task.kind)
         confinement.limit(
             memory_bytes=task.memory_bytes, seconds=task.seconds, output_bytes=task.bytes + ANSWER_ROOM
