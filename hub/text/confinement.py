@@ -5,8 +5,8 @@ time, output, descriptors and threads. On Linux, it also gives up everything els
 its network and file access):
 
 * it ends with its parent process;
-* no network: an empty network namespace of its own, where the kernel permits that, and on x86-64 and ARM64 no
-  sockets at all except a pair of its own;
+* no network: an empty network namespace of its own, where the kernel permits that, and on x86-64 and ARM64
+  only pairs of its own sockets;
 * no signals to other processes, no abstract sockets and no TCP, where the kernel has Landlock (landlock(7));
 * on x86-64 and ARM64 no file can be opened, and no process started or signalled: the process reaches only its
   input and the file for its answer. The rule is an allow list of system calls and, where an argument could
@@ -76,7 +76,7 @@ class Call(NamedTuple):
     null: Sequence[int] = ()
 
 
-_ITSELF: Final = -1  # stands for the id of the process
+_ITSELF: Final = -1  # placeholder for the id of the process
 _THREAD_FLAGS: Final = (0x003D_0F00, 0x007D_0F00)  # of pthread_create, by glibc and by musl
 _OWN_CLOCKS: Final = range(8)  # others are of devices, or processor times of other processes
 
