@@ -1,14 +1,14 @@
 """Header fields of a mail, given as bytes or as a provider's fields, and its conversion to a document.
 
-Real headers are often malformed, so no function raises: an invalid field is empty. Fields are cut before they
-are parsed, because the legacy parsers take quadratic time.
+Real headers are often malformed, so no function raises: an invalid field is empty. Anybody can send them:
+each field is cut, and parsed in one pass.
 """
 
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
 from functools import lru_cache, partial
 from typing import Final, TypedDict
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, letters, on_one_
 
 MOST_KEY_CHARS: Final = 1_000
 MOST_RECIPIENTS: Final = 100
+_MOST_TOKENS: Final = 10 * MOST_RECIPIENTS
 _READERS: Final = 2  # threads that convert the mails of one account
 _MOST_FIELDS: Final = 1_000  # in one header; only an attack has more
 
@@ -44,14 +45,14 @@ NEEDED: Final = (
     "precedence",
     "authentication-results",
 )
-_SPACE: Final = re.compile(r"\s+")
 _FOLD: Final = re.compile(rb"\r?\n[ \t]+")
 _ID: Final = re.compile(r"<([^<>]*)>")
-# Form of nearly every From; the general parser is ten times slower.
-_PLAIN: Final = re.compile(
-    r'\s*(?:"([^"\\<>]*)"|([^"\\<>@,;:()]*?))\s*<([^\s<>@,;:()"\\]+@[^\s<>@,;:()"\\]+)>\s*'
+# Encoded word, quoted text, special character or word of a list of addresses; each is scanned once.
+_TOKEN: Final = re.compile(
+    r'=\?[^\s?]*+\?[bBqQ]\?[^\s?]*+\?=|"(?:[^"\\]++|\\.)*+["\\]?|[(),:;<>]|[^\s"(),:;<>]++', re.DOTALL
 )
-_BARE: Final = re.compile(r"\s*([A-Za-z0-9._+-]+@[A-Za-z0-9.-]+)\s*")
+_COMMENT: Final = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _BULK: Final = frozenset(("bulk", "list", "junk"))
 
 RawHeaders = bytes | Mapping[str, str] | Iterable[tuple[str, str]]
@@ -200,20 +201,91 @@ class Letters:
 
 
 def addresses(raw: str) -> tuple[Address, ...]:
-    """Parse the addresses of a raw From, To or Cc field; invalid ones are skipped."""
+    """Parse the addresses of a raw From, To or Cc field; invalid ones are skipped.
+
+    Lenient, and in one pass: the parser of ``email`` takes quadratic time.
+    """
     raw = letters(raw[:MOST_RAW_CHARS])
-    if (plain := _PLAIN.fullmatch(raw)) is not None:
-        return (Address(plain[3].lower(), header_text(plain[1] or plain[2] or "")),)
-    if (bare := _BARE.fullmatch(raw)) is not None:
-        return (Address(bare[1].lower()),)
-    try:
-        found = getaddresses([_SPACE.sub(" ", raw)])  # before decoding, because a name may contain a comma
-    except (ValueError, IndexError, TypeError, RecursionError):
-        return ()
-    listed = [
-        Address(on_one_line(email).lower(), header_text(name)) for name, email in found if email or name
-    ]
-    return tuple(listed[:MOST_RECIPIENTS])
+    reader = _AddressReader()
+    at = 0
+    for _ in range(_MOST_TOKENS):
+        if (match := _TOKEN.search(raw, at)) is None:
+            break
+        at = match.end()
+        if match[0] == "(":
+            comment, at = _comment(raw, at)
+            reader.comment = reader.comment or comment
+        else:
+            reader.take(match[0])
+    reader.end()
+    return tuple(reader.found[:MOST_RECIPIENTS])
+
+
+class _AddressReader:
+    """State of parsing a list of addresses.
+
+    Attributes:
+        comment: first comment of the current address, its name if it has no other.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[Address] = []
+        self.comment = ""
+        self._words: list[str] = []
+        self._bracketed: list[str] | None = None  # content of <...>
+        self._is_open = False
+
+    def take(self, token: str) -> None:
+        """Process a token."""
+        match token:
+            case "<":
+                if self._bracketed is not None:  # a second one without a comma between
+                    self.end()
+                self._bracketed, self._is_open = [], True
+            case ">":
+                self._is_open = False
+            case ":" if self._is_open:  # after a route (RFC 5322, 4.4)
+                self._bracketed = []
+            case ":":  # after the name of a group
+                self._words.clear()
+            case "," if self._is_open and self._bracketed and self._bracketed[0].startswith("@"):
+                pass  # within a route
+            case "," | ";":
+                self.end()
+            case _ if self._is_open and self._bracketed is not None:
+                self._bracketed.append(token)
+            case _ if token.startswith("@") and self._words and self._words[-1].startswith('"'):
+                self._words[-1] += token  # after a quoted local part
+            case _:
+                self._words.append(token)
+
+    def end(self) -> None:
+        """Add the current address, if any."""
+        if self._bracketed is None:
+            bare = [word for word in self._words if "@" in word and (word[0] != '"' or '"@' in word)]
+            bare = bare or [word for word in self._words if len(self._words) == 1 and word[0] != '"']
+            names = [word for word in self._words if word not in bare]
+        else:
+            bare, names = ["".join(self._bracketed)], self._words
+        name = header_text(" ".join(map(_unquoted, names)) or self.comment)
+        if bare or name:
+            self.found += [Address(on_one_line(email).lower(), name) for email in bare or [""]]
+        self._words, self._bracketed, self._is_open, self.comment = [], None, False, ""
+
+
+def _comment(raw: str, at: int) -> tuple[str, int]:
+    """Return the comment that begins at *at*, behind its parenthesis, and its end."""
+    start, depth = at, 1
+    for match in _COMMENT.finditer(raw, at):
+        depth += {"(": 1, ")": -1}.get(match[0], 0)
+        at = match.end()
+        if depth == 0:
+            return raw[start : at - 1], at
+    return raw[start:], len(raw)
+
+
+def _unquoted(word: str) -> str:
+    return _ESCAPED.sub(r"\1", word[1:].removesuffix('"')) if word.startswith('"') else word
 
 
 def is_bulk(headers: Mapping[str, str]) -> bool:

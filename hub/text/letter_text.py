@@ -137,7 +137,7 @@ class _Taking:
 
     def _enclosure(self, part: Message, kind: str) -> Enclosure:
         name = name_of(part)
-        size_bytes = _part_size(part)
+        size_bytes = len(bytes_of(part))
         content = None
         why_not = ""
         if self._options.selects(kind, size_bytes, name=name) and _is_readable(
@@ -195,20 +195,6 @@ def _chosen(ways: list[Message]) -> list[Message]:
     others = [part for part in ways if not any(part is chosen for chosen in (*plain, *pages))]
     meaningful = [part for part in plain if not is_stub(text_of(part), has_page=bool(pages))]
     return [*(meaningful[:1] or pages[-1:] or plain[:1]), *others]
-
-
-def _part_size(part: Message) -> int:
-    """Return the size of a part's decoded content without decoding it."""
-    try:
-        payload = part.get_payload()
-    except ValueError:  # its charset is no name
-        return len(bytes_of(part))
-    if not isinstance(payload, str):
-        return 0
-    if str(part.get("Content-Transfer-Encoding", "")).strip().lower() != "base64":
-        return len(payload)
-    letters = len(payload) - payload.count("\n") - payload.count("\r")
-    return letters * 3 // 4 - payload[-4:].count("=")
 
 
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")

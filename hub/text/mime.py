@@ -1,7 +1,7 @@
 """Tolerant parsing of mail parts: headers, names, charsets, dates; and decoding of unknown encodings.
 
-Real mail is often malformed. So headers are parsed by the legacy, lenient rules of ``email``. Its new rules
-raise on a stray comma, and take quadratic time for a long address. An unknown charset is guessed, never
+Real mail is often malformed, and may be an attack. So headers are parsed leniently, each in one pass: the
+parsers of ``email`` raise on a stray comma, or take quadratic time. An unknown charset is guessed, never
 fatal. Only ``decode`` raises: for a file, ambiguous content is refused, because a wrong guess would end up in
 a user's task. Its text is not normalized: line ends are preserved, only a byte order mark is removed.
 """
@@ -13,8 +13,6 @@ import re
 import unicodedata
 from contextlib import suppress
 from datetime import UTC, datetime
-from email.errors import HeaderParseError
-from email.header import decode_header
 from email.message import Message
 from email.quoprimime import header_decode
 from email.utils import collapse_rfc2231_value, parsedate_to_datetime
@@ -60,12 +58,12 @@ def decode(data: bytes) -> str:
 
 
 MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
-MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding, which takes quadratic time
+MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding
 MOST_NAME_CHARS: Final = 120
 _MOST_DATE_CHARS: Final = 200
 _SPACE: Final = re.compile(r"\s+")
-# Fast path: a field that is a single encoded word.
-_WORD: Final = re.compile(r"=\?([A-Za-z0-9_.:-]+)\?([bBqQ])\?([^?\s]*)\?=")
+# Encoded word, which ends before the next one begins: no text is scanned twice.
+_WORD: Final = re.compile(r"=\?([^\s?=]{1,60})\?([bBqQ])\?((?:[^?=]|=(?!\?(?!=))|\?(?!=))*+)\?=")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
@@ -106,15 +104,24 @@ def header_text(raw: str) -> str:
 def decoded(raw: str) -> str:
     """Decode encoded words (RFC 2047) and bare 8-bit characters; a long header is cut."""
     raw = letters(raw[:MOST_RAW_CHARS])
-    if (word := _WORD.fullmatch(raw)) is not None:
-        return _word(word[1], word[2], word[3])
     if "=?" not in raw:
         return raw
-    try:
-        pieces = decode_header(raw)
-    except (HeaderParseError, ValueError, LookupError, TypeError):
-        return raw
-    return "".join(piece if isinstance(piece, str) else _piece(piece, charset) for piece, charset in pieces)
+    pieces: list[str | tuple[str, bytes]] = []
+    end = 0
+    for match in _WORD.finditer(raw):
+        between = raw[end : match.start()]
+        if between and (not pieces or not between.isspace()):
+            pieces.append(between)
+        end = match.end()
+        charset, data = match[1].partition("*")[0], _word(match[2], match[3])
+        if data is None:
+            pieces.append(match[0])
+        elif pieces and pieces[-1][0] == charset and not isinstance(pieces[-1], str):
+            pieces[-1] = charset, pieces[-1][1] + data  # a character may be split between two words
+        else:
+            pieces.append((charset, data))
+    pieces.append(raw[end:])
+    return "".join(piece if isinstance(piece, str) else in_charset(piece[1], piece[0]) for piece in pieces)
 
 
 def letters(raw: str) -> str:
@@ -131,30 +138,21 @@ def letters(raw: str) -> str:
         return data.decode("cp1252", "replace")
 
 
-def _word(charset: str, way: str, text: str) -> str:
-    """Decode one encoded word; return the raw text if it is invalid."""
+def _word(way: str, text: str) -> bytes | None:
+    """Decode the text of an encoded word; return None if it is invalid."""
     try:
         if way in "qQ":
-            data = header_decode(text).encode("latin-1")
-        else:
-            data = binascii.a2b_base64(text + "=" * (-len(text) % 4))
+            return header_decode(text).encode("latin-1")
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4))
     except ValueError:
-        return text
-    return in_charset(data, charset)
-
-
-def _piece(data: bytes, charset: str | None) -> str:
-    if charset is None:  # text between encoded words, in the form decode_header returns
-        return data.decode("raw-unicode-escape", "replace")
-    return in_charset(data, charset)
+        return None
 
 
 def on_one_line(text: str, most_chars: int = MOST_HEADER_CHARS) -> str:
     """Remove line ends and invisible characters from *text*, and cut it to *most_chars*."""
     if not (text.isascii() and text.isprintable() and "  " not in text):
-        text = "".join(
-            char for char in _SPACE.sub(" ", text) if unicodedata.category(char) not in ("Cc", "Cf", "Cs")
-        )
+        visible = _SPACE.sub(" ", text)[: 4 * most_chars]
+        text = "".join(char for char in visible if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
     text = text.strip()
     return text if len(text) <= most_chars else f"{text[:most_chars]}…"
 
@@ -197,13 +195,17 @@ def text_of(part: Message) -> str:
     return in_charset(bytes_of(part), charset)
 
 
+# ASCII is no reason to refuse other bytes. The encodings of domain names take quadratic time.
+_NO_CHARSETS: Final = frozenset(("ascii", "idna", "punycode"))
+
+
 def in_charset(data: bytes, charset: str | None) -> str:
     """Decode *data* by its declared charset, else by a guess, else with replacement characters."""
-    if charset and charset.lower() not in ("us-ascii", "ascii", "unknown-8bit"):
-        try:
-            return data.decode(charset)
-        except (LookupError, ValueError):
-            pass
+    try:
+        if charset and (known := codecs.lookup(charset).name) not in _NO_CHARSETS:
+            return data.decode(known)
+    except (LookupError, ValueError):
+        pass
     try:
         return decode(data)
     except NotConvertible:
