@@ -21,6 +21,8 @@ MAX_PARAMS_BYTES = 128 * 1024  # of parameters that are no texts: lists and obje
 MAX_USAGE_BYTES = 256 * 1024  # of all agents in one heartbeat: 256 for each of the maximum number
 MAX_EXTREME_NUMBERS = 1_000  # of a message; msgspec takes 17 us to read one of them in JSON, instead of 40 ns
 MAX_CONTAINERS = 8_192  # lists and objects of a device's message; the garbage collector visits each of them
+# of a JSON text: as many as fit into MAX_PARAMS_BYTES, so a device reaches its limit of bytes before
+MAX_VALUES = MAX_PARAMS_BYTES // 2
 MAX_RESULT_DEPTH = 8  # of lists and objects in an open value; rows of a query take four
 MAX_PENDING_CALLS = 256  # per device; more would only queue on its disk
 MAX_BATCH_CALLS = 64  # in one frame: as many answers as fit into MAX_RESULT_BYTES with a reserve
@@ -90,6 +92,7 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # ``1e308``, instead of 40 ns: 64 KiB of them would take 170 ms.
 
 _LEAST_BYTES: Final = 6  # "1e300,"
+_VALUE_BYTES: Final = 2  # "1,"
 _CONTAINER_BYTES: Final = 2  # "[]"
 UNCHECKED_BYTES: Final = _LEAST_BYTES * MAX_EXTREME_NUMBERS  # too few for as many numbers
 _SAME_DIGITS: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
@@ -118,19 +121,23 @@ def _check_exponents(data: bytes, same: bytes) -> None:
 
 
 def check_value(data: bytes) -> None:
-    """Check the numbers of containers and of extreme numbers in a device's JSON text *data*.
+    """Check the numbers of values, containers and extreme numbers in the JSON text *data* of another party.
 
     Raises:
-        msgspec.DecodeError: more than MAX_CONTAINERS lists and objects, or MAX_EXTREME_NUMBERS.
+        msgspec.DecodeError: more than MAX_VALUES, MAX_CONTAINERS lists and objects, or MAX_EXTREME_NUMBERS.
     """
     if len(data) <= UNCHECKED_BYTES:
         return
     same = data.translate(_SAME_SIGNS)
     _check_exponents(data, same)
-    if len(data) <= _CONTAINER_BYTES * MAX_CONTAINERS or same.count(b"[") <= MAX_CONTAINERS:
+    are_few = len(data) <= _CONTAINER_BYTES * MAX_CONTAINERS or same.count(b"[") <= MAX_CONTAINERS
+    if are_few and (len(data) <= _VALUE_BYTES * MAX_VALUES or same.count(b",") < MAX_VALUES):
         return
-    if (count := _containers(_outside_texts(data))) > MAX_CONTAINERS:
+    outside = _outside_texts(data)
+    if (count := _containers(outside)) > MAX_CONTAINERS:
         raise msgspec.DecodeError(f"{count} lists and objects, the most is {MAX_CONTAINERS}")
+    if (count := outside.count(b",") + 1) > MAX_VALUES:
+        raise msgspec.DecodeError(f"{count} values, the most is {MAX_VALUES}")
 
 
 def read_json(data: bytes | str) -> Any:

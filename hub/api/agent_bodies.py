@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 from pydantic import BeforeValidator, Field, ValidationError
 
-from hub.api.sentences import by_field, table_refusals
+from hub.api.sentences import MOST_REFUSALS, by_field, refused_parts, table_refusals
 from hub.api.view import View
 from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
@@ -133,6 +133,8 @@ def body_of(given: Mapping[str, Any], columns: Mapping[str, str] = _AS_THEY_ARE)
     Raises:
         BadAgent: the body is invalid.
     """
+    if wrong := refused_parts(given, "agent"):
+        raise BadAgent([message for message, _ in wrong], "")
     try:
         return AgentBody.model_validate(given)
     except ValidationError as error:
@@ -170,7 +172,7 @@ def changed_by(
     Raises:
         BadAgent: a key is unknown or cannot be changed, or the changed agent is invalid.
     """
-    unknown = sorted(set(changes) - set(AgentChanges.__struct_fields__))
+    unknown = sorted(set(changes) - set(AgentChanges.__struct_fields__))[:MOST_REFUSALS]
     if unknown:
         known = ", ".join(AgentChanges.__struct_fields__)
         wrong = [f"{key}: there is no such field" for key in unknown]

@@ -21,6 +21,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from hub.api.sentences import (
+    MOST_REFUSALS,
     NO_JSON,
     Refusal,
     at,
@@ -29,6 +30,7 @@ from hub.api.sentences import (
     parts_of,
     refusals,
     refused_body,
+    refused_parts,
     sentence,
     table_refusals,
 )
@@ -168,7 +170,11 @@ class Value:
             if self._decoder is not None:
                 return self._decoder.decode(body)
             assert self.table is not None
-            return self.table.model_validate(msgspec.json.decode(body))
+            given = msgspec.json.decode(body)
+            if too_many := refused_parts(given, where):
+                wrong += too_many
+                return None
+            return self.table.model_validate(given)
         except ValidationError as error:
             wrong += table_refusals(error, where)
         except NO_JSON as error:
@@ -282,7 +288,7 @@ class Binding:
             for name in singles
             if names.count(name) > 1
         ]
-        unknown = dict.fromkeys(name for name in names if name not in self._queries)
+        unknown = [*dict.fromkeys(name for name in names if name not in self._queries)][:MOST_REFUSALS]
         wrong += [
             (f"query.{name}: there is no such parameter", did_you_mean(name, self._queries))
             for name in unknown

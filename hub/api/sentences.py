@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -39,6 +40,10 @@ _NAME: Final = "expected a name: letters, digits, _ . and -, at most 64 of them;
 
 NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last of endless brackets
 
+MOST_REFUSALS: Final = 50  # of one request: each costs up to a millisecond
+MOST_PARTS: Final = 4_096  # values of a table: pydantic takes up to ten microseconds for each that is invalid
+MOST_KEYS: Final = 1_000  # of a mapping, in which refusals are looked for
+_MOST_OF_KEY: Final = 128  # characters of a key in a refusal
 Refusal = tuple[str, str]  # what is wrong at which place, and a hint that may be empty
 
 
@@ -83,25 +88,35 @@ def refused_body(body: bytes, kind: Any, where: str) -> list[Refusal]:
         given = msgspec.json.decode(body)
     except NO_JSON as error:
         return [no_json(where, error)]
-    return list(refusals(given, kind, where))
+    return refusals(given, kind, where)
 
 
-def refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
-    """Yield everything that keeps *given* from being of this *kind*, key by key of structs and mappings."""
+def refusals(given: Any, kind: Any, where: str) -> list[Refusal]:
+    """Return what keeps *given* from being of this *kind*, key by key; at most MOST_REFUSALS."""
+    return list(islice(_refusals(given, kind, where), MOST_REFUSALS))
+
+
+def _refusals(given: Any, kind: Any, where: str) -> Iterator[Refusal]:
     try:
         msgspec.convert(given, kind)
         return
     except msgspec.ValidationError as error:
         problem = str(error)
-    wrong: list[Refusal] = []
+    is_found = False
     for one in _kinds_in(kind) if isinstance(given, dict) else ():
+        wrong: Iterator[Refusal] = iter(())
         if isinstance(one, type) and issubclass(one, msgspec.Struct):
-            wrong += _refused_keys(given, one, where)
+            wrong = _refused_keys(given, one, where)
         elif get_origin(one) in (dict, Mapping):
-            _, value_kind = get_args(one)
-            for key, value in given.items():
-                wrong += refusals(value, value_kind, at(where, key))
-    yield from wrong or [(sentence(problem, kind, given, where), "")]
+            few = islice(given.items(), MOST_KEYS)
+            wrong = (
+                found for key, value in few for found in _refusals(value, get_args(one)[1], at(where, key))
+            )
+        for refusal in wrong:
+            is_found = True
+            yield refusal
+    if not is_found:
+        yield sentence(problem, kind, given, where), ""
 
 
 def _kinds_in(kind: Any) -> Iterator[Any]:
@@ -123,7 +138,7 @@ def _refused_keys(given: Mapping[str, Any], struct: type[msgspec.Struct], where:
             yield f"{at(where, key)}: missing", ""
     for key, value in given.items():
         if key in fields:
-            yield from refusals(value, fields[key].type, at(where, key))
+            yield from _refusals(value, fields[key].type, at(where, key))
         else:
             refused: Mapping[str, Refusal] = getattr(struct, "refused_keys", {})
             message, hint = refused.get(
@@ -133,12 +148,28 @@ def _refused_keys(given: Mapping[str, Any], struct: type[msgspec.Struct], where:
 
 
 def at(where: str, key: object) -> str:
-    return f"{where}.{key}" if where else str(key)
+    spelled = str(key)
+    if len(spelled) > _MOST_OF_KEY:
+        spelled = f"{spelled[:_MOST_OF_KEY]}..."
+    return f"{where}.{spelled}" if where else spelled
+
+
+def refused_parts(table: object, where: str) -> list[Refusal]:
+    """Return a refusal if a table of hub.toml has more than MOST_PARTS values in its lists and tables."""
+    waiting, count = [table], 0
+    while waiting and count <= MOST_PARTS:
+        one = waiting.pop()
+        parts = one.values() if isinstance(one, Mapping) else one if isinstance(one, list | tuple) else ()
+        count += len(parts)
+        waiting.extend(parts)
+    return [(f"{where}: at most {MOST_PARTS} values are expected, in all lists and objects", "")] * (
+        count > MOST_PARTS
+    )
 
 
 def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:
     """Return every key of a table of hub.toml that pydantic refuses."""
-    listed = error.errors(include_url=False)
+    listed = error.errors(include_url=False)[:MOST_REFUSALS]
     wrong: list[Refusal] = []
     for found in listed:
         place = found["loc"]

@@ -24,6 +24,7 @@ class Sentence(NamedTuple):
     hint: str = ""
 
 
+_MOST_SIMILAR: Final = 64  # characters of a word: names are shorter, and comparing costs their product
 AS_NUMBER: Final = "write a number without quotes"
 _OF_NAMES: Final = "letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
@@ -228,6 +229,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the most similar name of *known*, or an empty string if no name is similar."""
+    if len(word) > _MOST_SIMILAR:
+        return ""
     spelled = {name.lower(): name for name in sorted(known, reverse=True)}
     near = get_close_matches(word.lower(), sorted(spelled), n=1)
     return spelled[near[0]] if near else ""

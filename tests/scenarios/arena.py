@@ -18,7 +18,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from websockets.asyncio.client import ClientConnection, connect
 
 from storage.devices import users
-from tests.scenarios.attack import Attack, Door, Waits
+from tests.scenarios.attack import AGENT, Attack, Door, Waits
 from tests.scenarios.attackers import Plan
 from tests.support.processes import ROOT, HubProcess, Running
 
@@ -152,8 +152,10 @@ class Arena:
     async def tokens(self, attack: Attack) -> list[str]:
         """Of as many devices of a user as the attacker has, or of the operator that it is."""
         hub = self.hub
-        if attack.has_token:
-            wanted = {"name": attack.name, "role": "admin"}
+        if attack.role == AGENT:
+            return [(await hub.post("/v1/agents/agent0/token", {}))["token"]]
+        if attack.role:
+            wanted = {"name": attack.name, "role": attack.role}
             return [(await hub.post("/v1/operator-tokens", wanted))["token"]]
         user = users.OWNER if attack.agents else f"user{attack.plan.subnet}"
         if attack.devices and user != users.OWNER:

@@ -7,6 +7,7 @@ import msgspec
 
 from tests.scenarios.attackers import Plan
 
+AGENT: Final = "agent"  # as a role
 MAX_GROWTH_MIB: Final = 24.0
 MOST_PAUSED_LINES: Final = 10
 AND_MORE: Final = ("429 rate_limited", "503 overloaded", "cut", "open")  # to those who come again and again
@@ -40,7 +41,7 @@ class Attack(msgspec.Struct, kw_only=True, frozen=True):
         must: an answer that somebody gets; *may*: what else may be answered.
         limit: the name of the limit in ``[limits]`` that the hub counts as reached, if it is one of those.
         devices: so many devices of the attacker are paired, one socket each.
-        has_token: the attacker is an operator, with a token of its own.
+        role: the attacker is an operator of this role, or an ``agent``, with a token of its own.
         listen, limits: lines of the settings.
         given: other values of constants, as ``tests.support.faulty_hub`` takes them.
         files: what the hub may open.
@@ -56,7 +57,7 @@ class Attack(msgspec.Struct, kw_only=True, frozen=True):
     door: Door = Door.DEVICES
     limit: str = ""
     devices: int = 0
-    has_token: bool = False
+    role: str = ""
     listen: str = ""
     limits: str = ""
     given: tuple[str, ...] = ()

@@ -107,7 +107,7 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
     yield Attack(
         name="the OpenAPI document, 24 clients",
         door=Door.OPERATORS,
-        has_token=True,
+        role="admin",
         plan=plan(24, head=_head("GET /v1/openapi.json", _SHOWN), again=True),
         must="",
     )
@@ -139,7 +139,7 @@ def _verbs(seconds: float, chance: random.Random) -> Iterator[Attack]:
             yield Attack(
                 name=f"{verb} at {door}: {path[:12]} {'with' if has_token else 'without'} a token",
                 door=door,
-                has_token=has_token,
+                role="admin" if has_token else "",
                 plan=Plan(seconds=seconds, sockets=4, head=head + body, again=True),
                 must="",
             )

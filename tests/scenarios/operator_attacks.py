@@ -63,20 +63,20 @@ def operator_attacks(seconds: float) -> list[Attack]:
         attack(
             name="bodies that do not come",
             plan=plan(16, waiting, addresses=4),
-            has_token=True,
+            role="admin",
             must="408 hello_timeout",
         ),
         attack(
             name="too many requests at once",
             plan=plan(60, waiting, addresses=30),
-            has_token=True,
+            role="admin",
             must="503 overloaded",
             may=("408 hello_timeout",),
         ),
         attack(
             name="too many event streams",
             plan=plan(14, _head("GET /v1/events", _SHOWN)),
-            has_token=True,
+            role="admin",
             must="503 overloaded",
             may=("200",),
         ),
@@ -103,7 +103,7 @@ def operator_attacks(seconds: float) -> list[Attack]:
         small(
             name="operators of one address",
             plan=plan(12, status),
-            has_token=True,
+            role="admin",
             must="503 too_many_connections",
             may=("200",),
             limit="operator_connections_per_network",
@@ -111,7 +111,7 @@ def operator_attacks(seconds: float) -> list[Attack]:
         small(
             name="too many operators",
             plan=plan(64, status, addresses=32),
-            has_token=True,
+            role="admin",
             must="503 too_many_connections",
             may=("200", "503 overloaded", "cut"),
             limit="operator_connections",

@@ -274,6 +274,8 @@ class Access:
         if scope["state"].get(PEER_UID) is None:
             self._check_origin(scope, headers)
         has_body = length.strip("0") != "" or "transfer-encoding" in headers
+        if has_body and scope["method"] in READING_METHODS:  # before it is read, or its elements are counted
+            raise Refused(ErrorCode.BAD_PARAMS, f"a {scope['method']} has no body", hint="leave it out")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if has_body and kind != "application/json":
             raise Refused(ErrorCode.BAD_CONTENT_TYPE, f"a body is application/json, not {kind or 'untold'}")

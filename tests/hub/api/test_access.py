@@ -17,6 +17,7 @@ from hub.api.door.roles import Role
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
 from protocol.errors import ErrorCode
+from protocol.frame import MAX_VALUES
 from storage import audit
 from storage.devices.tokens import OPERATOR_TOKENS
 from tests.support.clock import FakeClock
@@ -254,6 +255,7 @@ async def test_a_listed_proxy_reports_who_asks(tmp_path: Path) -> None:
         ({"json": ["no", "object"]}, 422, "bad_params"),
         ({"json": {"unknown": 1}}, 422, "bad_params"),
         ({"json": {"unknown": [[]] * 10_000}}, 413, "too_large"),
+        ({"json": {str(number): 1 for number in range(MAX_VALUES + 1)}}, 413, "too_large"),
         (
             {"content": b"[1e308" + b",1e308" * 2_000, "headers": {"content-type": "application/json"}},
             413,

@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from msgspec import Meta
 
+from hub.api import binding, sentences
 from hub.api.binding import OPTIONAL, BadRequest, Binding, Call, From, Head, Header
+from hub.api.sentences import MOST_REFUSALS
 from hub.api.view import Instant, Name, View
 from hub.settings.agent_settings import TemplateTable
 from protocol.lifecycles import RunState
@@ -211,3 +213,39 @@ async def test_a_field_may_be_given_by_its_alias_and_a_refusal_names_it_as_the_r
     ):
         with pytest.raises(BadRequest, match=re.escape(says)):
             await bound(with_letter, a_call(body=wrong))
+
+
+async def of_agents(sizes: dict[str, Part]) -> None: ...
+
+
+KEYS = "{" + ",".join(f'"wrong{number}":1' for number in range(20_000)) + "}"
+
+
+@pytest.mark.parametrize(
+    ("function", "query", "body"),
+    [
+        (with_parts, "&".join(f"wrong{number}" for number in range(2_000)), ""),
+        (with_body, "", KEYS),
+        (with_body, "", f'{{"name": "a", "part": {KEYS}}}'),
+        (with_body, "", f'{{"{"n" * 200_000}": 1}}'),
+        (with_letter, "", KEYS),
+        (of_agents, "", KEYS),
+        (with_table, "", KEYS),
+        (with_table, "", f'{{"default_configuration": {KEYS}}}'),
+        (with_table, "", f'{{"type": {[1] * 20_000}}}'),
+    ],
+)
+async def test_as_many_wrong_keys_as_fit_into_a_request_make_a_short_refusal(
+    function: Any, query: str, body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+
+    def compare(word: str, _: object) -> str:
+        compared.append(word)
+        return ""
+
+    for module in (binding, sentences):
+        monkeypatch.setattr(module, "did_you_mean", compare)
+    with pytest.raises(BadRequest) as refused:
+        await bound(function, a_call(query, body.encode(), name="notes"))
+    assert len(compared) <= MOST_REFUSALS and len(str(refused.value)) < MOST_REFUSALS * 300

@@ -201,10 +201,10 @@ async def test_an_agent_writes_in_its_own_name_into_the_memory_of_its_board(hub:
         assert (written["agent"], written["actor"].partition(":")[0]) == ("inbox", "agent")
         (read,) = (await asking.get("/v1/agent/boards/roses/memory")).json()["memory"]
         assert read["id"] == written["id"]
-        for method in ("GET", "POST"):
-            other = await asking.request(method, "/v1/agent/boards/lawn/memory", json=body)
+        for method, sent in (("GET", None), ("POST", body)):
+            other = await asking.request(method, "/v1/agent/boards/lawn/memory", json=sent)
             assert refused(other) == (403, "not_your_board")
-            nowhere = await asking.request(method, "/v1/agent/boards/rozes/memory", json=body)
+            nowhere = await asking.request(method, "/v1/agent/boards/rozes/memory", json=sent)
             assert refused(nowhere) == (404, "unknown_board")
 
 

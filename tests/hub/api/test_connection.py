@@ -78,6 +78,13 @@ async def test_a_body_in_chunks_is_refused_before_any_of_it_is_read(tmp_path: Pa
         assert _problem(await _rest(stream)) == (411, "bad_params")
 
 
+async def test_a_body_of_a_get_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    head = b"GET /v1/status HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    async with serving(tmp_path) as hub, await _connect(hub) as stream:
+        await stream.send(head + b"content-length: 100\r\n\r\n")
+        assert _problem(await _rest(stream)) == (422, "bad_params")
+
+
 async def test_too_many_headers_are_refused(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 200 + b"\r\n")
