@@ -4,12 +4,20 @@ Exponential, capped, with full jitter, so that ten thousand devices do not recon
 caller passes the randomness as *draw*, in [0, 1).
 """
 
+from typing import Final
+
 import msgspec
 
 from protocol.errors import CloseCode
 
+MOST_WAIT_S: Final = 86_400.0  # seconds that a peer may have another one wait; afterwards it is asked again
 _LEAST_SPREAD_S = 1.0  # seconds; spreads reconnects after a restart without retry_after_ms
 _DO_NOT_RETURN = 4500  # lowest close code after which a device does not reconnect by itself
+
+
+def requested_wait_s(retry_after_ms: int | None) -> float:
+    """Return the seconds that a hub requested, at most MOST_WAIT_S."""
+    return min((retry_after_ms or 0) / 1000, MOST_WAIT_S)
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,12 +43,12 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         A restarting hub (1012) is no failed attempt: the wait is spread over its *retry_after_ms*, and the
         caller keeps its count of attempts. The same holds while a person has to type this device's pairing
         code (4510 with *retry_after_ms*): the wait is one to two times that long. In other cases
-        *retry_after_ms* is the minimum wait.
+        *retry_after_ms* is the minimum wait. It counts up to MOST_WAIT_S.
 
         Args:
             code: close code; ``None``: the connection broke without one.
         """
-        requested_s = (retry_after_ms or 0) / 1000
+        requested_s = requested_wait_s(retry_after_ms)
         if code == CloseCode.PAIRING_REQUIRED and requested_s:
             return requested_s * (1.0 + draw)
         if code is not None and code >= _DO_NOT_RETURN:

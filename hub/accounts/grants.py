@@ -27,6 +27,7 @@ from hub.connectors.failures import (
 from hub.connectors.graph import sign_in_codes, sign_in_failure
 from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, was_never_sent
 from hub.outbound.rules import AddressRefused
+from hub.outbound.waits import bounded
 from protocol.frame import read_json
 
 ANSWER_S: Final = 20.0  # less than the duration of a token lease
@@ -165,8 +166,8 @@ class Grants:
                 device_code=str(response["device_code"]),
                 user_code=str(response["user_code"]),
                 verification_url=str(response.get("verification_uri") or response["verification_url"]),
-                interval_s=float(response.get("interval") or 5),
-                expires_s=float(response.get("expires_in") or 900),
+                interval_s=bounded(response.get("interval"), least=1.0, most=120.0, default=5.0),
+                expires_s=bounded(response.get("expires_in"), least=60.0, most=86_400.0, default=900.0),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise Unavailable("the provider's answer lacks what a sign-in by a code needs") from error

@@ -31,9 +31,9 @@ from hub.outbound.client import (
     InvalidURL,
     OutboundClient,
     TransportError,
-    retry_after_s,
 )
 from hub.outbound.rules import AddressRefused, is_this_machine
+from hub.outbound.waits import bounded_wait, retry_after
 from protocol.frame import read_json
 
 TRIES: Final = 4
@@ -319,13 +319,13 @@ class Caller:
         if not isinstance(failure, ProviderBusy | Unavailable):
             return failure
         now = self._clock.now()
-        wait_s = retry_after_s(answer.headers, now)
-        if wait_s is None and isinstance(failure, ProviderBusy) and failure.retry_at is not None:
-            wait_s = max(0.0, (failure.retry_at - now).total_seconds())
-        if wait_s is None:
+        wait = retry_after(answer.headers, now)
+        if wait is None and isinstance(failure, ProviderBusy) and failure.retry_at is not None:
+            wait = bounded_wait((failure.retry_at - now).total_seconds())
+        if wait is None:
             return failure
-        self._throttle.hold(min(wait_s, PATIENCE_S))
-        return ProviderBusy(str(failure), retry_at=now + timedelta(seconds=wait_s))
+        self._throttle.hold(min(wait.seconds, PATIENCE_S))
+        return ProviderBusy(f"{failure}{wait.note}", retry_at=now + timedelta(seconds=wait.seconds))
 
     async def _wait(self, failure: ConnectorFailure, attempt: int) -> None:
         """Wait until the next attempt. Raises the failure if the wait is too long."""

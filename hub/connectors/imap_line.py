@@ -38,6 +38,7 @@ from hub.connectors.imap_wire import (
     Wire,
     folder_name,
     folder_word,
+    number_of,
     quoted,
     values,
 )
@@ -288,7 +289,7 @@ class Line:
             items = _understood(pieces)[-1]
             if isinstance(items, list):
                 numbers = {
-                    bytes(word).upper(): int(value)
+                    bytes(word).upper(): number_of(value) or 0
                     for word, value in zip(items[::2], items[1::2], strict=False)
                     if isinstance(word, bytes) and isinstance(value, bytes) and value.isdigit()
                 }
@@ -310,8 +311,8 @@ class Line:
         if self._folder is None or self._folder[0] != name:
             self._folder = None
             answer = await self._in_folder(name, b"EXAMINE")
-            current = answer.codes().get("UIDVALIDITY", "0")
-            self._folder = (name, int(current) if current.isdigit() else 0)
+            current = answer.codes().get("UIDVALIDITY", "0").encode()
+            self._folder = (name, (number_of(current) or 0) if current.isdigit() else 0)
         if self._folder[1] != uidvalidity:
             self._folder = None
             raise Unavailable(f"the folder {name} was made anew while it was read")

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.connectors.connector import Message
-from hub.connectors.imap_wire import Answer, Lost, Value, set_of, values
+from hub.connectors.imap_wire import Answer, Lost, Value, number_of, set_of, values
 from hub.connectors.mime import headers_of
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter import Body, Enclosure, Letter, LetterOptions
@@ -97,13 +97,13 @@ def _one(items: list[Value]) -> Fetched | None:
     for name, value in zip(items[::2], items[1::2], strict=False):
         word = name.upper() if isinstance(name, bytes) else b""
         if word == b"UID":
-            uid = _number(value)
+            uid = number_of(value)
         elif word == b"FLAGS" and isinstance(value, list):
             flags = frozenset(_text(flag).lower() for flag in value)
         elif word == b"INTERNALDATE":
             received_at = date_in(_text(value))
         elif word == b"RFC822.SIZE":
-            size = _number(value)
+            size = number_of(value)
         elif word == b"BODYSTRUCTURE" and isinstance(value, list):
             parts = parts_of(value)
         elif word.startswith(b"BODY["):
@@ -178,7 +178,7 @@ def _leaf(body: list[Value], number: str, way: int) -> Part:
         media_type=_kind(_bytes(kind), _bytes(subtype)),
         charset=parameters.get("charset", "")[:60],
         encoding=_text(encoding).lower()[:30],
-        size=_number(size) or 0,
+        size=number_of(size) or 0,
         name=_name(shown, "filename") or _name(parameters, "name"),
         is_attached=disposition == "attachment",
         way=way,
@@ -211,15 +211,6 @@ def _text(value: Value) -> str:
 
 def _bytes(value: Value) -> bytes:
     return value if isinstance(value, bytes) else b""
-
-
-def _number(value: Value) -> int | None:
-    if not isinstance(value, bytes):
-        return None
-    try:
-        return int(value)
-    except ValueError as error:
-        raise Lost("the server's answer cannot be understood") from error
 
 
 # Of one encoded part: the maximum text of a mail (64 KiB, for a page 1 MiB), in base64.

@@ -22,6 +22,7 @@ import msgspec
 MOST_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers
 _MOST_DEPTH: Final = 60  # of parentheses; a valid mail is not nested deeper
 _MOST_CHALLENGES: Final = 5
+_MOST_DIGITS: Final = 18  # below 2**63
 _LITERAL: Final = re.compile(rb"\{(\d+)\+?\}\r?\n$")
 _TAGGED: Final = re.compile(rb"(\S+) (OK|NO|BAD)(?: \[([^\]]*)\])? ?(.*)", re.IGNORECASE | re.DOTALL)
 _TOKEN: Final = re.compile(
@@ -285,6 +286,19 @@ def values(pieces: Sequence[bytes]) -> list[Value]:
     if len(stack) > 1:
         raise Lost("the server's answer cannot be understood")
     return top
+
+
+def number_of(value: Value) -> int | None:
+    """Parse a number of at most 63 bits (RFC 9051, 9); None for a value that is no text.
+
+    Raises:
+        Lost: the text is no such number.
+    """
+    if not isinstance(value, bytes):
+        return None
+    if not value.isdigit() or len(value) > _MOST_DIGITS:
+        raise Lost("the server's answer cannot be understood")
+    return int(value)
 
 
 def _line(data: bytes) -> str:

@@ -34,7 +34,7 @@ from hub.device.credentials import BadCredential, Credential
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, check_proof, dialled
 from hub.log import Channel
 from protocol import keys
-from protocol.backoff import Backoff
+from protocol.backoff import Backoff, requested_wait_s
 from protocol.codec import Codec, for_subprotocol
 from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
@@ -192,7 +192,7 @@ class Client:
             where = ""
             to = None if visit.goodbye is None else visit.goodbye.to
             if to is not None and self._route.turn_to(to):
-                wait_s = max((visit.retry_after_ms or 0) / 1000, _TURN_S * draw)
+                wait_s = max(requested_wait_s(visit.retry_after_ms), _TURN_S * draw)
                 where = f" at {dialled(self._route.current)}"
             elif visit.close != CloseCode.PAIRING_REQUIRED and self._route.turn():
                 wait_s = _TURN_S * draw

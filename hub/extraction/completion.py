@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.extraction.model import Finish, Message, ModelRequest
+from hub.outbound.waits import bounded
 from protocol.frame import read_json
 
 
@@ -164,6 +165,9 @@ class _Body(msgspec.Struct):
     choices: list[_Choice] = []
 
 
+_MOST_TOKENS: Final = 10**8  # of one question; no model takes as many
+
+
 def tokens_of(body: bytes) -> Tokens | None:
     """Return the token counts in *body*, even if it is otherwise invalid; ``None`` if missing."""
     try:
@@ -172,7 +176,11 @@ def tokens_of(body: bytes) -> Tokens | None:
         return None
     if usage is None:
         return None
-    return Tokens(max(0, usage.prompt_tokens or 0), max(0, usage.completion_tokens or 0))
+    prompt, completion = (
+        int(bounded(count, least=0, most=_MOST_TOKENS, default=0))
+        for count in (usage.prompt_tokens, usage.completion_tokens)
+    )
+    return Tokens(prompt, completion)
 
 
 def completion_of(body: bytes) -> Completion:

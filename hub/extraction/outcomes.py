@@ -20,7 +20,7 @@ from hub.clock import Clock
 from hub.extraction.completion import Completion
 from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable, Usage
 from hub.metrics import Metrics
-from hub.outbound.client import finite_number, retry_after_s
+from hub.outbound.waits import finite_number, retry_after
 from protocol.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -186,10 +186,12 @@ def meaning_of(
             reason="billing",
         )
     headers = error.response.headers
-    if status == 429:
-        return RateLimited(reason, retry_after_s(headers, now), headers)
-    if status in _RETRIED or status >= 500:
-        return Trouble(reason, after_s=retry_after_s(headers, now))
+    if status == 429 or status in _RETRIED or status >= 500:
+        wait = retry_after(headers, now)
+        after_s, reason = (None, reason) if wait is None else (wait.seconds, reason + wait.note)
+        if status == 429:
+            return RateLimited(reason, after_s, headers)
+        return Trouble(reason, after_s=after_s)
     if status in (401, 403):
         return EndpointRefused(
             f"the model endpoint {place.base_url} refused our key (HTTP {status}): "
@@ -223,13 +225,20 @@ class ReportedQuota(msgspec.Struct, frozen=True):
     reset_s: float | None = None
 
 
+_MOST_QUOTA: Final = 1e12  # requests or tokens; no endpoint has more
+_LONGEST_RESET_S: Final = 86_400.0  # a longer one is an instant, such as epoch seconds, or of no use
+
+
 def reported_quota(headers: Mapping[str, str], of: Literal["requests", "tokens"]) -> ReportedQuota | None:
     """Return the quota of requests or tokens; ``None`` if the headers have no plausible one."""
     limit = finite_number(headers.get(f"x-ratelimit-limit-{of}"))
     remaining = finite_number(headers.get(f"x-ratelimit-remaining-{of}"))
-    if limit is None or remaining is None or limit <= 0 or remaining > limit:
+    if limit is None or remaining is None or not 0 < limit <= _MOST_QUOTA or remaining > limit:
         return None
-    return ReportedQuota(limit, max(0.0, remaining), duration_s(headers.get(f"x-ratelimit-reset-{of}", "")))
+    reset_s = duration_s(headers.get(f"x-ratelimit-reset-{of}", ""))
+    if reset_s is not None and reset_s > _LONGEST_RESET_S:
+        reset_s = None
+    return ReportedQuota(limit, max(0.0, remaining), reset_s)
 
 
 def duration_s(text: str) -> float | None:

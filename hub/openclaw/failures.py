@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 from hub.openclaw.errors import GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable
 from hub.openclaw.frames import Refusal, Unreadable
 from hub.openclaw.gateway import GatewayState, Problem
+from hub.outbound.waits import bounded, bounded_wait
 from protocol.errors import HubError
 
 PARKED_S: Final = 60.0  # a pairing request expires at the gateway after 5 min, so retries keep it alive
@@ -92,14 +93,15 @@ def _of_status(where: str, error: InvalidStatus) -> Ending:
     status = error.response.status_code
     code, message = f"http_{status}", f"{where} answered HTTP {status}"
     if status == 429 or status >= 500:  # 503 is a draining gateway; others come from a proxy in front of it
-        return _waiting(code, message, wait_s=_retry_after_s(error.response.headers.get("Retry-After")))
+        after = error.response.headers.get("Retry-After")  # for a date, the usual wait is enough
+        return _waiting(code, message, wait_s=bounded(after, least=0.0, most=REFUSED_S, default=0.0))
     return _refused(code, message, "is this the gateway's address? check its url in hub.toml")
 
 
 def of_refusal(refusal: Refusal) -> Ending:
     """Return the end for a gateway's refusal, which says more than the close code after it."""
-    word, message = refusal.word, _quoted(refusal)
-    wait_s = (refusal.retry_after_ms or 0.0) / 1000
+    wait_s, note = bounded_wait((refusal.retry_after_ms or 0.0) / 1000)
+    word, message = refusal.word, _quoted(refusal) + note
     if refusal.detail("code") == "PAIRING_REQUIRED":
         return _parked(refusal)
     if refusal.code == "UNAVAILABLE" or refusal.retryable:
@@ -203,13 +205,14 @@ def of_answer(gateway: str, method: str, refusal: Refusal) -> GatewayError:
     Refusals with ``retryable`` or a time to wait happened before the method ran. Any other UNAVAILABLE is an
     error inside the method, which may have been carried out in part.
     """
+    wait = bounded_wait((refusal.retry_after_ms or 0.0) / 1000)
     context: dict[str, Any] = {
         "gateway": gateway,
         "reason": refusal.word,
         "details": refusal.details if isinstance(refusal.details, dict) else {},
-        "retry_after_ms": None if refusal.retry_after_ms is None else int(refusal.retry_after_ms),
+        "retry_after_ms": None if refusal.retry_after_ms is None else int(wait.seconds * 1000),
     }
-    message = f"gateway {gateway}: {method}: {_quoted(refusal)}"
+    message = f"gateway {gateway}: {method}: {_quoted(refusal)}{wait.note}"
     if refusal.code == "FORBIDDEN" and refusal.detail("code") == "MISSING_SCOPE":
         missing = refusal.detail("missingScope")
         message = (
@@ -239,8 +242,3 @@ def _quoted(refusal: Refusal) -> str:
     """Return the gateway's own message on one line, truncated."""
     words = " ".join(refusal.message.split())
     return words if len(words) <= _MAX_QUOTE else f"{words[:_MAX_QUOTE]}..."
-
-
-def _retry_after_s(header: str | None) -> float:
-    """Return the seconds in a Retry-After header; 0.0 for a date."""
-    return min(float(header), REFUSED_S) if header is not None and header.isdecimal() else 0.0

@@ -4,12 +4,9 @@ Redirects are not followed. The environment's proxies are not used: the hub coul
 proxy calls.
 """
 
-import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from socket import SOCK_STREAM
@@ -40,32 +37,6 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     """Resolve *host* to addresses in the order of this machine's resolver. Raises OSError."""
     found = await anyio.getaddrinfo(host, port, type=SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
-
-
-def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the requested wait, given in milliseconds, in seconds, or as a date; None if it is unreadable.
-
-    Args:
-        headers: names in lower case, or in any case if the mapping ignores it.
-        now: wall time, aware, to compare with a date (RFC 9110, 10.2.3).
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        if (number := finite_number(headers.get(name))) is not None:
-            return max(0.0, number * unit)
-    try:
-        at = parsedate_to_datetime(headers["retry-after"])
-        return max(0.0, (at - now).total_seconds())
-    except (KeyError, ValueError, TypeError, OverflowError):  # a TypeError for a date without a time zone
-        return None
-
-
-def finite_number(text: str | None) -> float | None:
-    """Parse a number of a header, or return None."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 class OutboundClient(httpx2.AsyncClient):

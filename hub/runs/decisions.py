@@ -126,6 +126,7 @@ def describe_pause(paused_reason: str, failures: int, *, at: datetime | None = N
 _REASONS: Final = {
     "start_deadline": "not started in time",
     "hub_restart": "the hub was ended",
+    "hub_error": "an error of the hub ended its work; the log has it as run.broke",
     "crash_loop": "the hub ended again and again while it was under way",
     "paused_too_long": "what it waited for did not come in time",
     "device_gone": "its device is not known any more",

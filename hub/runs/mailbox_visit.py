@@ -39,6 +39,7 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import ModelExhausted
 from hub.log import Channel
+from hub.outbound.waits import bounded_wait
 from hub.runs.asking import NoModel
 from hub.runs.attempt import Attempt, Ending
 from hub.runs.known_senders import KnownSenders
@@ -251,8 +252,9 @@ class MailboxVisits:
         match failure:
             case ProviderBusy():
                 wait_s = None
-                if failure.retry_at is not None:
-                    wait_s = max(0.0, (failure.retry_at - self._clock.now()).total_seconds())
+                if failure.retry_at is not None:  # by a provider of another package, any time
+                    wait_s, note = bounded_wait((failure.retry_at - self._clock.now()).total_seconds())
+                    problem += note
                 spent = ModelExhausted(problem, reason="rate_limit", retry_after_s=wait_s)
                 return Ending(event=RunEvent.EXHAUSTED, reason=problem, exhausted=spent)
             case QuotaSpent():

@@ -588,18 +588,21 @@ class Runner:
             try:
                 await self._end(attempt, ending)
                 return
-            except (IllegalTransition, Conflict) as exc:
+            except StaleRun:
+                raise
+            except Exception as exc:
+                if isinstance(exc, StorageError) and not isinstance(exc, Conflict):
+                    log.error("run.not_ended", exc=exc)
+                    if interrupt.is_leaving:
+                        return  # the next boot recovers the row
+                    await self._clock.sleep(wait_s)
+                    wait_s = min(2 * wait_s, END_AGAIN_CAP_S)
+                    continue
                 log.error("run.broke", exc=exc)
                 if ending.event is RunEvent.FAILED:
                     return  # the dispatcher later recovers the row, because no task executes it
                 reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
                 ending = Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
-            except StorageError as exc:
-                log.error("run.not_ended", exc=exc)
-                if interrupt.is_leaving:
-                    return  # the next boot recovers the row
-                await self._clock.sleep(wait_s)
-                wait_s = min(2 * wait_s, END_AGAIN_CAP_S)
 
     async def _end(self, attempt: Attempt, ending: Ending) -> None:
         order = attempt.order

@@ -16,8 +16,9 @@ from anyio.abc import TaskStatus
 from hub.clock import Chance, Clock
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.outbound.client import AnswerTooLarge, DecodingError, OutboundClient, TransportError, retry_after_s
+from hub.outbound.client import AnswerTooLarge, DecodingError, OutboundClient, TransportError
 from hub.outbound.rules import AddressRefused, OutboundRules
+from hub.outbound.waits import retry_after
 from hub.runs.budget import NANOS
 from hub.turns import Turns
 from hub.version import VERSION
@@ -162,7 +163,8 @@ class SpanExport:
                 why = f"status {answer.status_code}"
                 if answer.status_code not in _MAY_PASS:
                     raise _Refused(why)
-                wait_s = retry_after_s(answer.headers, self._clock.now())
+                wait = retry_after(answer.headers, self._clock.now())
+                wait_s = None if wait is None else wait.seconds
             if wait_s is None:
                 wait_s = AGAIN.delay(attempt, self._chance.uniform(0, 1))
             if self._clock.monotonic() + wait_s - began > GIVE_UP_S:

@@ -358,7 +358,13 @@ def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
 
 CRASH_LIMIT = 3  # crashes of the hub under a run that makes no progress
 REQUEUED_FOR = "hub_restart"
+BROKEN_FOR: Final = "hub_error"  # its task ended here with an exception, or the answer of a commit was lost
 MOVED_FOR: Final = "device_moved"
+# Reasons and messages of runs that failed as often as CRASH_LIMIT, by the reason of their last return.
+_GIVEN_UP: Final = {
+    REQUEUED_FOR: ("crash_loop", "the hub ended {} times at the same place of it"),
+    BROKEN_FOR: (BROKEN_FOR, "an error of the hub ended its work {} times; the log has each as run.broke"),
+}
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -446,10 +452,10 @@ def recover(
     else:
         end_sessions(c, c.execute(EXPIRED, {"boot": boot_id}).scalars().all())
     left = {"boot": boot_id, "is_alone": int(is_alone), "dead": sorted(dead)}
-    recovered = _settle(c, c.execute(LEFT_BEHIND, left).all(), at, crash_limit)
+    recovered = _settle(c, c.execute(LEFT_BEHIND, left).all(), at, REQUEUED_FOR, crash_limit)
     if is_alone:
         return recovered
-    moved = _settle(c, c.execute(ALL_ELSEWHERE, {"boot": boot_id}).all(), at, crash_limit=None)
+    moved = _settle(c, c.execute(ALL_ELSEWHERE, {"boot": boot_id}).all(), at, MOVED_FOR)
     return Recovered(
         recovered.requeued + moved.requeued,
         recovered.cancelled + moved.cancelled,
@@ -482,7 +488,7 @@ def hand_over(c: sa.Connection, device_ids: Collection[DeviceId], *, boot_id: Bo
     counted as crashes. A run that the other one claims or changes at the same moment is left to ``recover``.
     """
     found = c.execute(ELSEWHERE, {"ids": sorted(device_ids), "boot": boot_id}).all()
-    return _settle(c, found, at, crash_limit=None)
+    return _settle(c, found, at, MOVED_FOR)
 
 
 _IS_OURS = sa.and_(sa.text("runs." + schema.EXECUTING), runs.c.lease_boot_id == sa.bindparam("boot"))
@@ -507,11 +513,13 @@ def take_back(c: sa.Connection, boot_id: BootId, run_ids: Collection[RunId], at:
     They get the same result as in ``recover``.
     """
     strays = c.execute(STRAYS, {"boot": boot_id, "runs": sorted(run_ids)}).all()
-    return _settle(c, strays, at, CRASH_LIMIT)
+    return _settle(c, strays, at, BROKEN_FOR)
 
 
-def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int | None) -> Recovered:
-    """End or queue again the runs *left*; *crash_limit*: None if nothing crashed."""
+def _settle(
+    c: sa.Connection, left: Sequence[Any], at: int, why: str, crash_limit: int = CRASH_LIMIT
+) -> Recovered:
+    """End or queue again the runs *left*, for the reason *why*; a run that only moved did not crash."""
     cancelled: list[RunId] = []
     failed: list[RunId] = []
     requeued: dict[RunId, RunState] = {}
@@ -521,24 +529,23 @@ def _settle(c: sa.Connection, left: Sequence[Any], at: int, crash_limit: int | N
             with sparing(c):
                 move(c, held, RunEvent.CANCELLED, at=at, actor="hub", reason=row.cancel_reason)
                 cancelled.append(held.id)
-        elif crash_limit is not None and row.crash_count + 1 >= crash_limit:
-            message = f"the hub ended {crash_limit} times at the same place of it"
+        elif why in _GIVEN_UP and row.crash_count + 1 >= crash_limit:
+            reason, message = _GIVEN_UP[why]
             with sparing(c):
-                record_error(c, held.id, None, "crash_loop", message, at)
-                move(c, held, RunEvent.FAILED, at=at, actor="hub", reason="crash_loop")
+                record_error(c, held.id, None, reason, message.format(crash_limit), at)
+                move(c, held, RunEvent.FAILED, at=at, actor="hub", reason=reason)
                 failed.append(held.id)
         else:
             requeued[held.id] = row.state
-    ids = _requeue(c, requeued, at, has_crashed=crash_limit is not None)
+    ids = _requeue(c, requeued, at, why)
     return Recovered(tuple(ids), tuple(cancelled), tuple(failed))
 
 
-def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int, *, has_crashed: bool) -> list[RunId]:
+def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int, why: str) -> list[RunId]:
     """Requeue runs in sets, not one by one: a hub may have died with ten thousand of them."""
     if not left:
         return []
-    why = REQUEUED_FOR if has_crashed else MOVED_FOR
-    given = {"now": at, "why": why, "crashes": int(has_crashed)}
+    given = {"now": at, "why": why, "crashes": int(why in _GIVEN_UP)}
     written = write_each(c, REQUEUE, [{"run": run_id, **given} for run_id in left])
     ids = [RunId(str(one["run"])) for one in written]
     let_go(c, ids)

@@ -42,9 +42,12 @@ def state(play: Scene) -> tuple[Any, ...]:
 
 
 @pytest.mark.soak
-async def test_a_429_pauses_the_run_until_retry_after_and_to_the_second(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("requested_s", "paused_s"), [(300, 300), (1e308, 86_400), (4_070_908_800, 86_400)])
+async def test_a_429_pauses_the_run_until_retry_after_within_a_day_and_to_the_second(
+    tmp_path: Path, requested_s: float, paused_s: int
+) -> None:
     oracle = Oracle().play(Fault.RATE_LIMIT)
-    oracle.retry_after_s = 300
+    oracle.retry_after_s = requested_s
     async with scene(tmp_path, LETTERS, oracle=oracle, kind=AheadHub) as play:
         await play.device.start()
         run_id = await play.hub.start_run()
@@ -52,10 +55,10 @@ async def test_a_429_pauses_the_run_until_retry_after_and_to_the_second(tmp_path
         paused = await play.comes_to(run_id, "PAUSED")
         availability, reason, since, until, probe, times = state(play)
         assert (availability, reason, probe, times) == ("exhausted", "rate_limit", None, 1)
-        assert until - since == 300_000
+        assert until - since == paused_s * 1_000
         assert paused["waiting_for"].startswith("model's quota is used up; tried again at ")
 
-        await time_goes_to(play, 301)
+        await time_goes_to(play, paused_s + 1)
         run = await play.hub.ended(run_id)
 
         assert run["outcome"] == "success"

@@ -115,6 +115,18 @@ def test_a_run_that_takes_the_hub_down_at_the_same_place_again_and_again_fails(c
     assert runs.get_run(c, run.id).reason == "crash_loop"
 
 
+def test_a_run_whose_task_breaks_again_and_again_fails_by_an_error_of_the_hub(c: sa.Connection) -> None:
+    run = make_run(c)
+    for _ in range(CRASH_LIMIT - 1):
+        run_on(c)
+        assert run_moves.take_back(c, BOOT, {run.id}, AT).requeued == (run.id,)
+        assert runs.get_run(c, run.id).reason == "hub_error"
+    run_on(c)
+    assert run_moves.take_back(c, BOOT, {run.id}, AT).failed == (run.id,)
+    failed = runs.get_run(c, run.id)
+    assert (failed.reason, [error.code for error in failed.errors]) == ("hub_error", ["hub_error"])
+
+
 @pytest.mark.parametrize("step", ["plan", "answer", "settle", "fail"])
 def test_a_run_that_gets_further_each_time_survives_any_number_of_crashes(
     c: sa.Connection, step: str

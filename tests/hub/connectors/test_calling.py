@@ -31,7 +31,7 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.outbound.client import OutboundClient, retry_after_s
+from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from tests.support.asgi import serving
 from tests.support.clock import FakeClock, SeededChance
@@ -250,12 +250,6 @@ def test_an_address_is_compared_by_scheme_host_and_port() -> None:
         == origin_of("https://graph.example:443")
         == "https://graph.example:443"
     )
-
-
-def test_a_wait_that_cannot_be_read_is_none() -> None:
-    now = FakeClock().now()
-    assert [retry_after_s({"retry-after": told}, now) for told in ("", "soon", "nan")] == [None, None, None]
-    assert retry_after_s({"retry-after": format_datetime(now - timedelta(days=1))}, now) == 0.0
 
 
 async def test_a_bucket_lets_a_burst_through_and_then_keeps_to_its_rate() -> None:

@@ -149,6 +149,15 @@ async def test_a_long_rate_limit_exhausts_the_model_at_once(oracle: Oracle) -> N
     assert oracle.stats.calls == 1
 
 
+async def test_a_rate_limit_of_years_exhausts_the_model_for_a_day_and_says_so(oracle: Oracle) -> None:
+    oracle.play(Fault.RATE_LIMIT)
+    oracle.retry_after_s = 1e308
+    async with aclosing(model_at(oracle.base_url)) as model:
+        with pytest.raises(ModelExhausted, match=r"a wait of 1.16e\+303 days was requested") as caught:
+            await model.answer(question())
+    assert caught.value.retry_after_s == 86_400
+
+
 async def test_an_endless_rate_limit_exhausts_the_model_in_the_end(oracle: Oracle) -> None:
     oracle.play(Fault.RATE_LIMIT, times=20)
     async with aclosing(patient(oracle)) as model:

@@ -10,8 +10,7 @@ import pytest
 
 from hub.extraction.limiter import Limiter, Quota
 from hub.extraction.outcomes import ReportedQuota, duration_s, reported_quota
-from hub.outbound.client import retry_after_s
-from tests.support.clock import START, FakeClock
+from tests.support.clock import FakeClock
 
 NOTHING: Mapping[str, str] = {}
 STEPS = 30  # of the event loop until whoever woke sleeps again
@@ -346,24 +345,6 @@ def test_a_time_is_read_as_providers_spell_it(text: str, seconds: float) -> None
 @pytest.mark.parametrize("text", ["", "soon", "5 min", "s", "1s later", "nan", "2026-01-05T09:00:00Z"])
 def test_what_is_no_time_is_none(text: str) -> None:
     assert duration_s(text) is None
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after-ms": "1234"}, 1.234),
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
-        ({"retry-after": "Mon, 05 Jan 2026 09:01:30 GMT"}, 90.0),
-        ({"retry-after": "Mon, 05 Jan 2026 08:00:00 GMT"}, 0.0),
-        ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "inf"}, None),
-        ({}, None),
-    ],
-)
-def test_a_wait_is_read_to_the_millisecond(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_s(headers, START) == seconds
 
 
 def test_a_quota_of_a_day_comes_back_in_a_day() -> None:

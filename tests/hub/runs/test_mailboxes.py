@@ -1,7 +1,7 @@
 """A run over a mailbox: every message is read once and none is passed over, whatever fails in between."""
 
 import contextlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -241,6 +241,18 @@ async def test_a_provider_that_asks_for_a_pause_exhausts_the_agent_until_then(
     agent = await bench.store.read(agents.get_agent, bench.agent.id)
     assert (agent.availability, agent.exhaust_reason) == ("exhausted", "rate_limit")
     assert agent.recovery_at == int(at.timestamp() * 1_000)
+
+
+async def test_a_pause_of_a_provider_beyond_a_day_is_shortened_and_said(
+    bench: Bench, mailbox: Mailbox
+) -> None:
+    mailbox.add("t1")
+    mailbox.failures["t1"] = [ProviderBusy("slow down", retry_at=datetime.max.replace(tzinfo=UTC))]
+    bench.connect()
+    run = await bench.run()
+    agent = await bench.store.read(agents.get_agent, bench.agent.id)
+    assert agent.recovery_at == int((bench.clock.now().timestamp() + 86_400) * 1_000)
+    assert "days was requested" in (run.reason or "")
 
 
 async def test_a_quota_that_is_spent_is_billing(bench: Bench, mailbox: Mailbox) -> None:

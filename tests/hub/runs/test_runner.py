@@ -253,6 +253,22 @@ async def test_a_used_up_quota_pauses_the_run_and_its_agent(bench: Bench) -> Non
     assert back == bench.clock.now().timestamp() * 1000 + 90_000
 
 
+async def test_an_exception_of_the_hub_while_a_run_ends_is_called_an_error_of_the_hub(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def overflow(*_: Any, **__: Any) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(bench.lifecycle, "exhaust", overflow)
+    bench.model.errors["riddle"] = ModelExhausted("429", reason="rate_limit", retry_after_s=90)
+    bench.connect(runs=folder(a="A riddle to read."))
+
+    run = await bench.run()
+
+    assert (run.state, run.reason) == (RunState.FAILED, "internal: OverflowError")
+    assert "run.broke" in {record.message for record in caplog.records}
+
+
 async def test_a_device_that_is_busy_gets_the_run_later_and_no_attempt_is_spent(bench: Bench) -> None:
     bench.connect(runs=[[AgentAck(run_id="r", accepted=False, reason="busy")]])
 
