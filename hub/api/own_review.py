@@ -135,7 +135,7 @@ class OwnReview:
 
     async def _found(self, path: str, query: Any) -> object:
         if path == "/v1/me":
-            own = (Scope.READ, Scope.RUN)
+            own = (Scope.READ, Scope.REVIEW)
             return MeView(actor="owner", name=self._inbox.path.stem, role=None, scopes=own, user=None)
         items = await self._in_thread(self._inbox.items)
         if path == "/v1/items":

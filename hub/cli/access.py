@@ -154,7 +154,10 @@ def token() -> None:
 )
 @click.option("--name", metavar="NAME", help="Purpose of an operator's token.")
 @click.option(
-    "--scope", "scopes", multiple=True, help="Limit its role to this scope; may be given several times."
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="Give it this scope of its role; may be given several times. Needed for review and answer.",
 )
 @click.option("--ttl", type=Duration(), metavar="TIME", help="Lifetime of the token, as in 90d or 12h.")
 @hub_command
@@ -205,8 +208,11 @@ def list_tokens(hub: Talk) -> Responses:
         {
             "tokens": [
                 *(one | {"whom": f"device {one['device']}"} for one in response["tokens"]),
-                *(one | {"whom": f"{one['role']} {one['name']}"} for one in response["operator_tokens"]),
-                *(one | {"whom": f"browser of {one['name']}"} for one in response["sessions"]),
+                *(
+                    one | {"whom": f"{one['role']} {one['name']}{_named(one)}"}
+                    for one in response["operator_tokens"]
+                ),
+                *(one | {"whom": f"browser of {one['name']}{_named(one)}"} for one in response["sessions"]),
             ]
         },
         rows="tokens",
@@ -238,6 +244,11 @@ def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
         show.confirm(f"revoke the token of {found[owner]}?")
     yield "token", hub.send("DELETE", path_of(noun, found["id"]))
     show.report(f"the token of {found[owner]} is revoked")
+
+
+def _named(token: Mapping[str, Any]) -> str:
+    """Return the scopes of a token that act in an owner's name, which no role brings by itself."""
+    return "".join(f" +{scope}" for scope in token["scopes"] if scope in ("review", "answer"))
 
 
 def _all_tokens(hub: Talk) -> dict[str, Any]:

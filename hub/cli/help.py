@@ -51,7 +51,7 @@ def routes(as_json: bool) -> None:
     """List the REST routes with the roles that may use them."""
     from msgspec import to_builtins
 
-    from hub.api.door.roles import Role
+    from hub.api.door.roles import IN_NAME_OF_OWNERS, Role
     from hub.api.nouns.system import routes_view
 
     import_module("hub.api.application")  # its nouns enter their routes in the table
@@ -62,7 +62,12 @@ def routes(as_json: bool) -> None:
     show.print_table(
         ("method", "path", "scope", *Role),
         (
-            (route.method, route.path, route.scope, *(role in route.roles for role in Role))
+            (
+                route.method,
+                route.path,
+                route.scope,
+                *(_may(role in route.roles, is_named=route.scope in IN_NAME_OF_OWNERS) for role in Role),
+            )
             for route in sorted(table.routes, key=lambda route: (route.path, route.method))
         ),
     )
@@ -71,6 +76,11 @@ def routes(as_json: bool) -> None:
         ("request of a device", "object"),
         ((request.method, request.of) for request in table.device_requests),
     )
+
+
+def _may(is_allowed: bool, *, is_named: bool) -> str | bool:
+    """Return whether a role may use a route, or that its scope has to be named for a token."""
+    return "named" if is_allowed and is_named else is_allowed
 
 
 SHELLS: Final = ("bash", "zsh", "fish")

@@ -136,7 +136,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
 
 async def _token(hub: HubProcess, who: str) -> str:
     if who in ("user", "eve"):
-        wanted = {"name": who, "role": "operator"}
+        wanted = {"name": who, "role": "operator", "scopes": ["read", "run", "answer", "devices"]}
         user = {"user": "owner" if who == "user" else "eve"}
         made = await hub.ask("POST", "/v1/operator-tokens", params=user, json=wanted)
         return str(made.json()["token"])

@@ -27,7 +27,8 @@ async def looking(browser: Browser, play: Scene) -> AsyncIterator[Visit]:
     settings = play.folder / "hub.toml"
     fixed = f'[listen.operator]\naddress = "{address}"'
     settings.write_text(settings.read_text().replace('[listen.operator]\naddress = "127.0.0.1:0"', fixed))
-    token = (await play.hub.post("/v1/operator-tokens", {"name": "page", "role": "operator"}))["token"]
+    wanted = {"name": "page", "role": "operator", "scopes": ["read", "run", "review", "devices"]}
+    token = (await play.hub.post("/v1/operator-tokens", wanted))["token"]
     headers = {"authorization": f"Bearer {token}"}
     context = await browser.new_context(
         viewport={"width": SIZES["wide"][0], "height": SIZES["wide"][1]}, extra_http_headers=headers

@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from hub.api.application import ANSWERED
 from hub.api.document import openapi_document
+from hub.api.door.roles import Scope
 from tests.support.hub import ENDLESS
 from tests.support.processes import HubProcess, closing
 
@@ -54,7 +55,7 @@ async def hub(tmp_path: Path) -> Any:
 
 async def _document(hub: HubProcess) -> tuple[dict[str, Any], str, str]:
     """What is served, where, and a token that may do everything."""
-    made = await hub.post("/v1/operator-tokens", {"name": "test", "role": "admin"})
+    made = await hub.post("/v1/operator-tokens", {"name": "test", "role": "admin", "scopes": list(Scope)})
     address = (await hub.get("/v1/status"))["listeners"]["operator"]
     return await hub.get("/v1/openapi.json"), f"http://{address}", made["token"]
 

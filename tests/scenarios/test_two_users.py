@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import hub.api.application  # noqa: F401 - enters the routes of nouns in the table
-from hub.api.door.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked
+from hub.api.door.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, Scope
 from storage.agents.schema import agents
 from storage.runs.schema import items, runs
 from tests.support.hub import ENDLESS
@@ -135,7 +135,7 @@ class Two(NamedTuple):
 @asynccontextmanager
 async def _client(hub: HubProcess, user: str) -> AsyncIterator[httpx2.AsyncClient]:
     """Somebody who may do everything, and sees this user's things."""
-    wanted = {"name": user, "role": "admin"}
+    wanted = {"name": user, "role": "admin", "scopes": list(Scope)}
     made = await hub.ask("POST", "/v1/operator-tokens", params={"user": user}, json=wanted)
     async with _bearing(hub, made.json()["token"]) as client:
         yield client

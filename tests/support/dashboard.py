@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from hub.accounts.keys import KeyStore
-from hub.api.door.roles import Role, Scope
+from hub.api.door.roles import ROLE_SCOPES, Role, Scope
 from hub.health.issues import Finding, notice, post, warning
 from hub.text.excerpt import Excerpt
 from protocol.coordination import MetricType
@@ -327,7 +327,7 @@ async def visiting(
     The window is a new page of a profile without cookies. The profile of an ended visit serves the next one,
     and keeps a blank page meanwhile: new processes would cost half a second of CPU time.
     """
-    headers = {"authorization": f"Bearer {await hub.token(role, user_id=user_id)}"}
+    headers = {"authorization": f"Bearer {await hub.token(role, ROLE_SCOPES[role], user_id=user_id)}"}
     idle = _IDLE.setdefault(browser, [])
     if idle:
         context = idle.pop()

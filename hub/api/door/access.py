@@ -36,7 +36,7 @@ from hub.api.door.roles import (
     Asked,
     Principal,
     Scope,
-    least_role,
+    creation_of,
     may_ask,
     rows_of,
 )
@@ -361,7 +361,7 @@ class Access:
             hint = "GET /v1/agent says what the agent is"
         elif isinstance(need, Scope):
             message += f" needs the scope {need.value!r}"
-            hint = f"the least role that has it: hub token create --role {least_role(need)}"
+            hint = creation_of(need)
             if asked in HUB_WIDE_ROUTES and principal is not None and principal.may(need):
                 message += ", and a token that is not of one user"
                 hint += ", without --user"

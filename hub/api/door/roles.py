@@ -30,6 +30,8 @@ class Scope(StrEnum):
 
     READ = "read"  # look at agents, runs, devices
     RUN = "run"  # start, stop and pause runs and agents
+    REVIEW = "review"  # approve, change and reject items in their owner's name
+    ANSWER = "answer"  # answer and withdraw questions in the name of the person who is asked
     DEVICES = "devices"  # approve, rename and revoke devices
     SETTINGS = "settings"  # see and change hub.toml
     AUDIT = "audit"  # read the audit log
@@ -39,9 +41,11 @@ class Scope(StrEnum):
 
 ROLE_SCOPES: Final[Mapping[Role, frozenset[Scope]]] = {
     Role.VIEWER: frozenset({Scope.READ}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.RUN, Scope.DEVICES}),
+    Role.OPERATOR: frozenset({Scope.READ, Scope.RUN, Scope.REVIEW, Scope.ANSWER, Scope.DEVICES}),
     Role.ADMIN: frozenset(Scope),
 }
+# Scopes to act in the name of the owner of the things: a token has those alone that are named for it.
+IN_NAME_OF_OWNERS: Final = frozenset({Scope.REVIEW, Scope.ANSWER})
 OPERATOR: Final = "operator:"  # prefix of the actor of a caller over a Unix socket
 PRINCIPAL: Final = "principal"  # in a request's state, set by ``api.door.access``; absent on public routes
 # Scopes that show or change the whole hub; a principal scoped to one user has none of them.
@@ -95,8 +99,8 @@ class Principal:
 
     @property
     def may_all(self) -> bool:
-        """True if the principal has every scope and sees all users."""
-        return self.user_id is None and self.scopes >= ROLE_SCOPES[Role.ADMIN]
+        """True if the principal may do everything at the hub in its own name, and sees all users."""
+        return self.user_id is None and self.scopes >= scopes_of(Role.ADMIN)
 
     def may(self, scope: Scope) -> bool:
         """Return whether the principal has *scope*."""
@@ -109,8 +113,14 @@ def least_role(scope: Scope) -> Role:
 
 
 def scopes_of(role: Role, requested: Collection[Scope] = ()) -> frozenset[Scope]:
-    """Return the scopes of a token: those of its role, limited to the requested scopes if any are given."""
-    return ROLE_SCOPES[role] & frozenset(requested) if requested else ROLE_SCOPES[role]
+    """Return the scopes of a token: the requested ones of its role; without any, those in its own name."""
+    return ROLE_SCOPES[role] & frozenset(requested) if requested else ROLE_SCOPES[role] - IN_NAME_OF_OWNERS
+
+
+def creation_of(scope: Scope) -> str:
+    """Return a hint with the command that creates a token with *scope*, of the least role that has it."""
+    named = f" --scope read --scope {scope}" if scope in IN_NAME_OF_OWNERS else ""
+    return f"the least role that has it: hub token create --role {least_role(scope)}{named}"
 
 
 class Public(Enum):

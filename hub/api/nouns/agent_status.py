@@ -19,7 +19,7 @@ from hub.agents.vocabularies import (
 from hub.api.agent_filters import AgentFilters
 from hub.api.binding import OPTIONAL, BadRequest, From
 from hub.api.device import OwnAgent, converted
-from hub.api.door.roles import Scope, least_role
+from hub.api.door.roles import Scope, creation_of
 from hub.api.noun import Noun, command, device, route
 from hub.api.nouns.agents import Agents, VocabularyQuery, managed
 from hub.api.nouns.audit import EventWord
@@ -54,7 +54,7 @@ class SettingsForbidden(HubError):
     """The caller may change the status of agents, but not their settings; nothing was changed."""
 
     code = ErrorCode.FORBIDDEN
-    hint = f"the least role that has it: hub token create --role {least_role(Scope.DEVICES)}"
+    hint = creation_of(Scope.DEVICES)
 
 
 class AxisView(View):

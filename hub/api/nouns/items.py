@@ -408,7 +408,7 @@ class Items(Noun):
         found = None if row is stored else stored.data
         return ItemDetail.from_row(row, **shown, found=found, place=place, lacks=lacks, fields=fields)
 
-    @route("GET", "/{item_id}/choices", Scope.RUN, errors=[ErrorCode.UNKNOWN_ITEM])
+    @route("GET", "/{item_id}/choices", Scope.REVIEW, errors=[ErrorCode.UNKNOWN_ITEM])
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:
         """Return what an item can be put under, as its project or task: asked of its device."""
         row, _, device_name = await self._store.read(items.get_item, item_id, self.user_id)
@@ -437,7 +437,7 @@ class Items(Noun):
             )
         return ItemChoices(is_asked=is_asked, fields=tuple(fields))
 
-    @route("POST", "/verdicts", Scope.RUN)
+    @route("POST", "/verdicts", Scope.REVIEW)
     async def give(self, given: NewVerdictsView, actor: Actor) -> VerdictResults:
         """Give verdicts on items, as their owner; each is brought to the item's device.
 

@@ -282,7 +282,7 @@ class Questions(Noun):
     @route(
         "POST",
         "/v1/questions/{question_id}/answer",
-        Scope.RUN,
+        Scope.ANSWER,
         errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED],
     )
     @route(
@@ -311,7 +311,7 @@ class Questions(Noun):
     @route(
         "POST",
         "/v1/questions/{question_id}/withdraw",
-        Scope.RUN,
+        Scope.ANSWER,
         errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED],
     )
     async def withdraw(self, caller: Caller, question_id: str) -> QuestionView:

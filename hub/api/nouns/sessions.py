@@ -29,7 +29,8 @@ from storage.devices.devices import Grant
 log = Channel(__name__)
 
 LINK_S: Final = 60.0  # between making a link and opening it
-OF_OWNER: Final = (Scope.READ, Scope.RUN)  # of a session for the owner of a device: it admits no devices
+# of a session for the owner of a device: it admits no devices
+OF_OWNER: Final = (Scope.READ, Scope.RUN, Scope.REVIEW, Scope.ANSWER)
 
 
 class PagesAt(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ class LinkRequest(View):
     """A link to create, with the rights of the caller, or fewer."""
 
     role: Role | None = None  # None: the caller's
-    scopes: tuple[Scope, ...] = ()  # none: every scope of the role that the caller has
+    scopes: tuple[Scope, ...] = ()  # none: those of the caller, or of a role that is named
 
 
 class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
@@ -115,9 +116,8 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         With ``user``, the session sees only that user's things.
         """
         role = requested.role or caller.role or Role.VIEWER
-        granted = scopes_of(role, requested.scopes)
-        if not requested.scopes and requested.role is None:
-            granted &= caller.scopes
+        is_same = not requested.scopes and requested.role is None
+        granted = caller.scopes if is_same else scopes_of(role, requested.scopes)
         check_within_rights(role, granted, requested.scopes, caller)
         await self._check_room("browser_sessions", "sessions of browsers")
         row, code = await self._create(

@@ -312,11 +312,14 @@ class NewOperatorToken(OperatorTokenView, kw_only=True):
 
 
 class OperatorTokenRequest(View):
-    """An operator's token to create, with all scopes of its role or with some of them."""
+    """An operator's token to create, with some scopes of its role.
+
+    *scopes*: ``review`` and ``answer``, which act in the name of owners, have to be named.
+    """
 
     name: Label
     role: Role
-    scopes: tuple[Scope, ...] = ()  # none: every scope of the role
+    scopes: tuple[Scope, ...] = ()  # none: every scope of the role but review and answer
     ttl_s: Lifetime | None = None  # None: 90 days
 
 

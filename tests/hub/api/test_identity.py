@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub import tokens
-from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
+from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.nouns.devices import NewName, NotConnectedHere
 from hub.api.nouns.pairings import Approval, BadPairingCode, TooManyCodes
 from hub.api.nouns.tokens import (
@@ -55,7 +55,7 @@ async def audited(bench: IdentityBench) -> list[tuple[str, str, str]]:
 
 
 def operator_of(user_id: str | None, role: Role = Role.OPERATOR) -> Principal:
-    return Principal("token:t-9", role, ROLE_SCOPES[role], user_id, "script")  # type: ignore[arg-type]
+    return Principal("token:t-9", role, scopes_of(role), user_id, "script")  # type: ignore[arg-type]
 
 
 async def test_a_device_is_reported_with_all_that_opens_it(bench: IdentityBench) -> None:
@@ -154,7 +154,7 @@ async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_
         OperatorTokenRequest(name="backup", role=Role.OPERATOR), ADMIN
     )
     assert tokens.check(made.token, TokenKind.OPERATOR) is None
-    assert set(made.scopes) == ROLE_SCOPES[Role.OPERATOR]
+    assert set(made.scopes) == scopes_of(Role.OPERATOR)
     assert made.expires_at == START + timedelta(days=90)
     found = await bench.store.read(OPERATOR_TOKENS.find, tokens.hash_token(made.token))
     assert found is not None

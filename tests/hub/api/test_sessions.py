@@ -171,7 +171,10 @@ async def test_a_device_gets_a_link_for_its_owner_alone_which_ends_with_it(hub: 
     assert (answer["host"], answer["port"], answer["tls"]) == ("127.0.0.1", 80, False)
     async with over_tcp(hub) as browser:
         opened = await _signed_in(browser, str(answer["path"]).removeprefix("/login#"))
-        assert (opened.json()["user"], opened.json()["scopes"]) == ("anna", ["read", "run"])
+        assert (opened.json()["user"], opened.json()["scopes"]) == (
+            "anna",
+            ["answer", "read", "review", "run"],
+        )
         assert [one["name"] for one in (await browser.get("/v1/devices")).json()["devices"]] == ["annas"]
         assert (await browser.get("/v1/agents")).json()["agents"] == []
         assert (await browser.post("/v1/invitations", json={}, headers=HERE)).status_code == 403

@@ -37,9 +37,10 @@ from tests.support.identity import IdentityBench, open_identity
 # What each role may, written down a second time: a row that changes here was meant to.
 MAY = {
     Role.VIEWER: {"read"},
-    Role.OPERATOR: {"read", "run", "devices"},
-    Role.ADMIN: {"read", "run", "devices", "settings", "audit", "tokens", "system"},
+    Role.OPERATOR: {"read", "run", "review", "answer", "devices"},
+    Role.ADMIN: {"read", "run", "review", "answer", "devices", "settings", "audit", "tokens", "system"},
 }
+NAMED = {"review", "answer"}  # a token has these only if they are named for it
 
 
 def _asked() -> Iterator[tuple[Asked, str, Need]]:
@@ -68,6 +69,12 @@ def test_an_agent_may_be_called_as_a_part_of_another_path(last: str) -> None:
 
 def test_the_roles_bring_what_they_bring() -> None:
     assert {role: {str(scope) for scope in scopes} for role, scopes in ROLE_SCOPES.items()} == MAY
+
+
+def test_what_acts_in_the_name_of_an_owner_needs_a_scope_of_its_own() -> None:
+    found = {asked.path for asked, need in ROUTES.items() if need in NAMED}
+    questions = {f"/v1/questions/{{question_id}}/{verb}" for verb in ("answer", "withdraw")}
+    assert found == {"/v1/items/verdicts", "/v1/items/{item_id}/choices", *questions}
 
 
 def test_nothing_but_health_is_public() -> None:
@@ -115,7 +122,7 @@ async def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(rol
     async with open_identity() as bench:
         token = None if role is None else await bench.token(role)
         for asked, path, need in _asked():
-            allowed = need is PUBLIC or (role is not None and need in ROLE_SCOPES[role])
+            allowed = need is PUBLIC or (role is not None and need in ROLE_SCOPES[role] and need not in NAMED)
             refused = 401 if role is None else 403
             assert await _answer(_door(bench), asked, path, token) == (204 if allowed else refused), asked
 
@@ -133,9 +140,8 @@ async def test_whoever_sees_one_users_things_has_nothing_of_the_hub_as_a_whole()
     async with open_identity() as bench:
         token = await bench.token(Role.ADMIN, user_id=bench.owner_id)
         for asked, path, need in _asked():
-            allowed = need is PUBLIC or (
-                need is not AGENT and need not in HUB_WIDE and asked not in HUB_WIDE_ROUTES
-            )
+            is_whole = need in HUB_WIDE or asked in HUB_WIDE_ROUTES
+            allowed = need is PUBLIC or not (need is AGENT or need in NAMED or is_whole)
             assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
 
 

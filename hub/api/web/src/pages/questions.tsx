@@ -68,7 +68,7 @@ function Question({ of, again }: { of: QuestionView; again: () => void }): JSX.E
 function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Element | null {
   const [answer, setAnswer] = useState("");
   const params = { question_id: of.id };
-  if (!may("run")) return null;
+  if (!may("answer")) return null;
   return (
     <div class="actions">
       <label class="field">
@@ -79,7 +79,7 @@ function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Ele
       </label>
       <Act
         label="Answer"
-        scope="run"
+        scope="answer"
         action={() => ask("post", "/v1/questions/{question_id}/answer", { params, body: { answer } })}
         done="The question is answered."
         then={again}
@@ -88,7 +88,7 @@ function Answer({ of, again }: { of: QuestionView; again: () => void }): JSX.Ele
       />
       <Act
         label="Withdraw"
-        scope="run"
+        scope="answer"
         action={() => ask("post", "/v1/questions/{question_id}/withdraw", { params })}
         done="The question is withdrawn."
         confirm="Withdraw this question? Whoever asked gets no answer."

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { SHOWN_MS, outcome, report } from "../acting";
 import { balanced, commandOf, exact } from "../format";
 import { type Key, useKeys } from "../keys";
-import { isAtDevice, me } from "../me";
+import { isAtDevice, may } from "../me";
 import { Choice, Command, Facts, Filter, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
@@ -61,7 +61,7 @@ export function Review(): JSX.Element {
   const [edited, setEdited] = useState<string>();
   const [refused, setRefused] = useState<{ readonly id: string | undefined; readonly why: string }>();
 
-  const mayJudge = me.value?.scopes.includes("run") ?? false;
+  const mayJudge = may("review");
   const isUndecided = (one: ItemView): boolean =>
     mayJudge && one.verdict === "open" && !decided.value.has(one.id) && !isOnItsWay(one);
   const isOpen = (one: ItemView): boolean => isUndecided(one) && !one.device_refuses;
