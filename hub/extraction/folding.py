@@ -4,9 +4,11 @@ Texts that look alike must compare as equal: Unicode forms, kinds of quotation m
 sentence and invisible characters make no difference. Every folded character has its position in the original.
 """
 
+import html
 import re
 import sys
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
@@ -30,6 +32,18 @@ _ASIDES: Final = re.compile(
     r"|\*+|_+|~~+|`+|(?<!=)==(?!=)"
 )
 _EMPHASIS: Final = "*_~`="
+_INVISIBLE: Final = "\u200d"
+_DASHES: Final = frozenset("\u2212\u2043\u02d7")  # in addition to those that Unicode calls so
+_DOTS: Final = frozenset("\u00b7\u0387\u2022\u2027\u2219\u22c5\u3002\uff61")
+_SPELLED: Final = {"at": "@", "\u00e4t": "@", "a": "@", "@": "@", "dot": ".", "punkt": ".", ".": "."}
+# One set of first characters, so that other text is skipped fast.
+_MARKUP: Final = re.compile(
+    r"[\u200d*`~_\\&%\[({<](?:(?<=\u200d)\u200d*+|(?<=[*`~])[*`~]*+|(?<=_)_*+|(?<=\\)(?=[^\w\s])"
+    r"|(?<=&)(?:#\d{2,6}|#x[0-9a-f]{2,5}|[a-z]{2,8});|(?<=%)[2-7][0-9a-f]"
+    rf"|(?<=[\[({{<]) ?(?:{'|'.join(map(re.escape, _SPELLED))}) ?[\])}}>]"
+    r"|(?<=<)/?(?:b|i|u|em|strong|code|span|font)(?: [^<>\r\n]{0,80})?>)",
+    re.IGNORECASE,
+)
 _EMOJI: Final = ("\U0001f300", "\U0001faff")  # new ones appear every year, before Python's database has them
 _NOWHERE: Final = (sys.maxsize, sys.maxsize)
 _SPACED_CONTROLS: Final = frozenset("\t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85")
@@ -126,6 +140,87 @@ class Folded:
     def place(self, start: int, end: int) -> tuple[int, int]:
         """Convert a non-empty place of letters to a place in the original."""
         return self._starts[start], self._ends[end - 1]
+
+
+class PlainForm:
+    """Text in plain typography, for patterns of values, with results as places in the original.
+
+    Blanks, dashes, digits and wide characters are those of ASCII. Invisible characters and signs of emphasis
+    are left out; ``%40``, ``&nbsp;``, ``(at)`` and ``[.]`` are the characters that they stand for. Ends of
+    lines and the case of letters are kept.
+
+    Attributes:
+        text: the plain form.
+    """
+
+    def __init__(self, original: str) -> None:
+        self.original = text = original
+        for char in set(original):
+            if (plain := _plain_char(char)) != char:
+                text = text.replace(char, plain)
+        pieces: list[str] = []
+        # Places in the plain form and in the original from which both run in parallel.
+        self._plain_starts, self._starts = [0], [0]
+        at = length = 0
+        for match in _MARKUP.finditer(text):
+            start, end = match.span()
+            sign = _sign_of(match.group(), text, start, end)
+            if sign is None:
+                continue
+            pieces += [text[at:start], sign]
+            length += start - at
+            if sign:  # the last character of the markup is its place
+                self._plain_starts.append(length)
+                self._starts.append(end - 1)
+            length += len(sign)
+            self._plain_starts.append(length)
+            self._starts.append(end)
+            at = end
+        self.text = "".join((*pieces, text[at:]))
+
+    def place(self, start: int, end: int) -> tuple[int, int]:
+        """Convert a non-empty place of the plain form to a place in the original."""
+        first, last = self._original_of(start), self._original_of(end - 1)
+        return first, last + 1
+
+    def _original_of(self, at: int) -> int:
+        nth = bisect_right(self._plain_starts, at) - 1
+        return self._starts[nth] + at - self._plain_starts[nth]
+
+
+@lru_cache(maxsize=8_192)
+def _plain_char(char: str) -> str:
+    """Return the plain form of a character, which is one character too; _INVISIBLE is left out later."""
+    if char in "\r\n" or (char.isascii() and char.isprintable()):
+        return char
+    if char in _JOINERS or is_hidden(char):
+        return _INVISIBLE
+    if char.isspace():
+        return " "
+    if char in _DASHES or unicodedata.category(char) == "Pd":
+        return "-"
+    if char in _DOTS:
+        return "."
+    if (digit := unicodedata.decimal(char, None)) is not None:
+        return str(digit)
+    plain = unicodedata.normalize("NFKC", char)
+    return plain if len(plain) == 1 else char
+
+
+def _sign_of(found: str, text: str, start: int, end: int) -> str | None:
+    """Return the sign that markup spells, or None if the markup is text."""
+    match found[0]:
+        case "\\" | "\u200d":
+            return ""
+        case "*" | "_" | "~" | "`":
+            return "" if _is_emphasis(text, start, end) else None
+        case "&":
+            named = html.unescape(found)
+            return _plain_char(named) if len(named) == 1 else None
+        case "%":
+            return chr(int(found[1:], 16))
+        case _:
+            return _SPELLED.get(found[1:-1].strip().lower(), "")
 
 
 def folded_alone(words: str) -> str:

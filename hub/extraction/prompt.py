@@ -28,7 +28,6 @@ from typing import Final
 import msgspec
 
 from hub.extraction.chunk import Chunk, estimated_tokens
-from hub.extraction.folding import shown
 from hub.extraction.items import ExtractionOptions, Reference
 from hub.extraction.model import JsonSchema, Message, ModelRequest
 from hub.extraction.validate import REFERENCE_FIELDS, FailedRecord, Material
@@ -467,11 +466,11 @@ class Prompt:
         return "\n\n".join(parts)
 
     def _shown(self, start: int, end: int) -> str:
-        return self._redaction.hide_place(self._text, start, end)
+        return self._redaction.hide_place(start, end)
 
     def _hidden(self, text: str) -> str:
         """Return *text* without invisible characters and hidden values."""
-        return self._redaction.hide(shown(text))
+        return self._redaction.hide(text)
 
 
 class LiteralPrompt:
@@ -503,7 +502,7 @@ class LiteralPrompt:
 
     def ask(self, piece: Chunk) -> ModelRequest:
         """Return the question about one sentence."""
-        text = self._redaction.hide_place(self._text, piece.start, piece.end)
+        text = self._redaction.hide_place(piece.start, piece.end)
         return ModelRequest(
             messages=(*self._before, Message("user", text)),
             schema=literal_schema_of(self._table, self._fields, len(text)),

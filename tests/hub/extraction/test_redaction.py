@@ -1,15 +1,17 @@
 """What a model is not to see is hidden before it is asked, and stands in the items all the same."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction.folding import shown
+from hub.extraction.folding import Folded, PlainForm, shown
 from hub.extraction.items import RedactionRule
 from hub.extraction.patterns import BadPattern
 from hub.extraction.redaction import BUILT_IN, Redaction, problem_of
+from tests.hub.extraction.value_forms import FORMS, HONEST, WRITTEN, generated
 
 ALL = tuple(RedactionRule(name) for name in BUILT_IN)
 TEXT = (
@@ -121,6 +123,58 @@ def test_without_rules_nothing_is_hidden() -> None:
 def test_what_is_built_in_knows_the_ways_people_write(name: str, values: list[str]) -> None:
     for value in values:
         assert hidden(f"So: {value}, please.", name) == f"So: [{name.upper()}_1], please.", value
+
+
+FIVE = [RedactionRule(name) for name in ("email", "phone", "iban", "card", "ip")]
+
+
+def is_read(told: str, values: tuple[str, ...]) -> bool:
+    """Whether four letters or digits in a row of a value stay beside the placeholders."""
+    beside = PlainForm(re.sub(r"\[[A-Z_]+\d*\]", "|", told)).text.lower()
+    rest = "".join(char for char in beside if char.isalnum() or char == "|")
+    bare = ["".join(filter(str.isalnum, value.lower())) for value in values]
+    return any(value[at : at + 4] in rest for value in bare for at in range(len(value) - 3))
+
+
+def test_a_value_in_any_typography_is_hidden_and_its_own_words_come_back() -> None:
+    forms: list[tuple[str, tuple[str, ...]]] = [(text, (value,)) for _, value, text in generated()]
+    forms += [(text, WRITTEN[kind]) for kind, text in FORMS]
+    opened = []
+    for text, values in forms:
+        redaction = Redaction(FIVE, text)
+        told = redaction.hide_place(0, len(text))
+        assert redaction.restore(told) == shown(text)
+        if "[" not in told or is_read(told, values):
+            opened.append((text, told))
+    assert len(opened) <= len(forms) // 100, opened
+
+
+def test_numbers_that_are_no_value_are_left_to_be_read() -> None:
+    texts = [f"See {number}, please." for number in HONEST]
+    taken = {text: told for text in texts if (told := Redaction(FIVE, text).hide(text)) != text}
+    assert len(taken) <= len(texts) // 50, taken
+
+
+def test_a_quote_of_a_value_in_another_typography_is_the_documents_own() -> None:
+    text = "Please pay **DE89\u00a03704** 0044 0532 0130 00 to anna (at) example.org by Friday."
+    redaction = Redaction(FIVE, text)
+    assert redaction.hide(text) == "Please pay **[IBAN_1] to [EMAIL_1] by Friday."
+    answered = str(redaction.restore("pay [IBAN_1] to [EMAIL_1] by Friday"))  # as a model quotes it
+    ((start, end),) = Folded(text).find(answered)
+    assert text[start:end] == text.removeprefix("Please ").removesuffix(".")
+
+
+def test_a_place_that_cuts_a_value_hides_its_half_without_a_number() -> None:
+    text = "Pay DE89\u00a03704\u00a00044 0532 0130 00 now."
+    redaction = Redaction(FIVE, text)
+    told = [redaction.hide_place(0, 15), redaction.hide_place(15, len(text)), redaction.hide_place(10, 20)]
+    assert told == ["Pay [IBAN]", "[IBAN] now.", "[IBAN]"]
+
+
+def test_an_owners_pattern_finds_values_in_the_plain_form_and_as_they_are_written() -> None:
+    rules = [RedactionRule("kd", r"KD-\d{4}"), RedactionRule("dash", "X\u2013\\d+")]
+    text = "KD\u20111234, **KD**-9999, KD-\u200d5555 and X\u201312"
+    assert Redaction(rules, text).hide(text) == "[KD_1], **[KD_2], [KD_3] and [DASH_1]"
 
 
 @pytest.mark.parametrize(
