@@ -91,6 +91,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.broadcasts
 	@$(BIN)/python -m tests.scenarios.attacks
 	@$(BIN)/python -m tests.scenarios.ninety_days
+	@$(BIN)/python -m tests.scenarios.quiet_day --hours 1
 	@$(BIN)/python -m tests.scenarios.units
 	@$(BIN)/python -m tests.scenarios.drains
 	@$(BIN)/python -m tests.scenarios.migrations

@@ -79,6 +79,8 @@ def describe_decision(decision: str, reason: str | None, *, fires: int = 1, devi
     """Return the decision on consecutive fires: ``skipped: the schedule was paused``."""
     what = _DECISIONS.get(decision, decision.replace("_", " "))
     what = what.format(them="it" if fires == 1 else "them")
+    if decision == "run" and fires > 1:
+        what = "a run was queued for each; the newest represents those without news"
     cause = describe_cause(reason, device)
     return what if cause is None else f"{what}: {cause}"
 
@@ -144,6 +146,12 @@ def describe_reason(reason: str | None, *, within_s: float | None = None) -> str
     if reason == "start_deadline" and within_s is not None:
         return f"not started within {within_s:g} s of its time"
     return None if reason is None else _REASONS.get(reason, reason)
+
+
+def describe_folded(runs: int, since: datetime) -> str:
+    """Return how many runs another one represents: ``nothing new, as in the 8638 runs since …``."""
+    before = "the run" if runs == 1 else f"the {runs} runs"
+    return f"nothing new, as in {before} since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def describe_errors(errors: Sequence[RunError], *, failed: int) -> str | None:

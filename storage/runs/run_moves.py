@@ -35,6 +35,7 @@ from storage.kernel.database import end_sessions
 from storage.kernel.rows import sparing, unindexed, write_each
 from storage.runs import schema
 from storage.runs.calls import count_calls
+from storage.runs.folding import FIRED, MOVES, because_of, fold
 from storage.runs.run_locks import let_go
 from storage.runs.runs import (
     HeldRun,
@@ -75,7 +76,6 @@ class OpenWork(IllegalTransition):
 
 
 RUN_TIMEOUT_MS = 3_600_000
-FIRED = frozenset({"schedule", "catchup"})  # triggers of runs whose failures count for their schedule
 
 RUN_BY_FIRE = sa.select(runs.c.id).where(
     runs.c.agent_id == sa.bindparam("agent"), runs.c.fire_key == sa.bindparam("fire")
@@ -190,7 +190,7 @@ def remember_moves(c: sa.Connection, moves: Iterable[tuple[RunId, AgentId, RunMo
         rows.append(msgspec.structs.asdict(made) | {"run_id": run_id})
         by = counts.setdefault(agent_id, Counts())
         by.move(made.old_state, made.new_state)
-        by.because = f"run {run_id} is {made.new_state}"
+        by.because = because_of(run_id) + made.new_state
     if rows:
         c.execute(sa.insert(run_state_history), rows)
         count_runs(c, counts, at=made.at, actor=made.actor)
@@ -326,6 +326,8 @@ def move(
         schedules.count_outcome(c, moved.schedule_id, ends_as, at)
     if after in FINAL_RUN_STATES:
         keep_result(c, held.id)
+    if ends_as is RunOutcome.SUCCESS and moved.state_seq == MOVES and moved.trigger_kind in FIRED:
+        fold(c, moved.agent_id)
     waiting = HeldRun(held.id, after, moved.fence)
     if moved.cancel_requested_at is not None and after in (RunState.QUEUED, RunState.PAUSED):
         # Requested while the run was leaving execution: it must not start again.

@@ -5,7 +5,7 @@ the fence; later writes of the old holder are refused with ``StaleRun``.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, NamedTuple, TypedDict, Unpack
 
 import msgspec
 import sqlalchemy as sa
@@ -80,7 +80,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     *deadline_at*: deadline of the current execution, only while it executes. *needs*: capabilities required
     for its start. *locks*: names of locks that it holds while it executes. *context*: the requester's
     description. *task_id*: the task that the context names. *status_message*: last report of its device.
-    *result*: summary after its end.
+    *result*: summary after its end. *folded*: number of earlier runs without news that it represents, since
+    *folded_since*.
     """
 
     id: RunId
@@ -135,6 +136,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     started_at: int | None
     completed_at: int | None
+    folded: int
+    folded_since: int | None
     updated_at: int
 
     @property
@@ -290,20 +293,35 @@ def list_runs(
 
 
 def count_runs(c: sa.Connection, most: int, **of: Unpack[RunFilter]) -> int:
-    """Return the number of runs; *most* if there are more."""
-    query, outcome = sa.select(runs.c.id).join_from(runs, agents), of.get("outcome")
+    """Return the number of runs, with those that others represent; *most* if there are more."""
+    query, outcome = sa.select(runs.c.folded).join_from(runs, agents), of.get("outcome")
     if of.get("user_id") is not None and outcome is not None:  # a user has fewer runs than an outcome
         query, of["outcome"] = query.where(unindexed(runs.c.outcome) == outcome), None
-    found = _filtered(query, of).limit(most)
-    return c.execute(sa.select(sa.func.count()).select_from(found.subquery())).scalar_one()
+    found = _filtered(query, of).limit(most).subquery()
+    return min(most, int(c.execute(sa.select(sa.func.coalesce(_sum_of(found), 0))).scalar_one()))
 
 
-def count_by_end(c: sa.Connection, **of: Unpack[RunFilter]) -> dict[tuple[RunState, RunOutcome | None], int]:
-    """Return the numbers of the newest ``MOST_EXAMINED`` runs by state and outcome."""
+def _sum_of(found: sa.Subquery) -> sa.ColumnElement[int]:
+    """Return the number of runs of the rows *found*, with those that others represent."""
+    return sa.func.sum(found.c.folded + 1)
+
+
+class EndCount(NamedTuple):
+    """Number of runs that came to an end; *folded*: of them, those that others represent."""
+
+    state: RunState
+    outcome: RunOutcome | None
+    runs: int
+    folded: int
+
+
+def count_by_end(c: sa.Connection, **of: Unpack[RunFilter]) -> list[EndCount]:
+    """Return the numbers of the newest ``MOST_EXAMINED`` runs, and of those that they represent."""
     columns = runs.c.state, runs.c.outcome
-    found = _newest(_filtered(sa.select(*columns).join_from(runs, agents), of)).subquery()
-    rows = c.execute(sa.select(*found.c, sa.func.count()).group_by(*found.c))
-    return {(row[0], row[1]): row[2] for row in rows}
+    found = _newest(_filtered(sa.select(*columns, runs.c.folded).join_from(runs, agents), of)).subquery()
+    ends = found.c.state, found.c.outcome
+    rows = c.execute(sa.select(*ends, _sum_of(found), sa.func.sum(found.c.folded)).group_by(*ends))
+    return [EndCount(row[0], row[1], int(row[2]), int(row[3])) for row in rows]
 
 
 def _newest(query: sa.Select[Any]) -> sa.Select[Any]:

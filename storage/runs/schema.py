@@ -86,6 +86,8 @@ runs = table(
     sa.Column("completed_at", Int),
     sa.Column("forgotten_at", Int),
     sa.Column("measured_at", Int),
+    number("folded", 0),  # earlier runs without news that it represents; see ``storage.runs.folding``
+    sa.Column("folded_since", Int),
     number("updated_at"),
     sa.UniqueConstraint("agent_id", "fire_key"),
     one_of("trigger_kind", ("schedule", "catchup", "backfill", "manual", "wake", "rerun")),

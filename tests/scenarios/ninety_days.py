@@ -110,11 +110,11 @@ class HandClock:
 class Inside:
     """A hub's rows, and what happens to them in each period of its schedules."""
 
-    def __init__(self, folder: Path, *, device_count: int, every_h: int, keep: RetentionSettings) -> None:
+    def __init__(self, folder: Path, *, device_count: int, every_ms: int, keep: RetentionSettings) -> None:
         upgrade(folder / "pattern.db")
         (folder / "hub").mkdir()
         self.file = HubFile(folder / "pattern.db", folder / "hub")
-        self._every_ms = every_h * HOUR_MS
+        self._every_ms = every_ms
         self._devices = {DeviceId(f"device-desk-{n}"): 0 for n in range(device_count)}  # and their epochs
         self._runs_made = 0
         self._keeper = Housekeeping(
@@ -272,7 +272,7 @@ async def grow(
     told: Callable[[Size], None] = lambda size: None,
 ) -> dict[int, Size]:
     """Let so many days pass; how large everything was at the end of each tenth one."""
-    inside = Inside(folder, device_count=device_count, every_h=every_h, keep=keep)
+    inside = Inside(folder, device_count=device_count, every_ms=every_h * HOUR_MS, keep=keep)
     sizes = {}
     try:
         for day in range(10, days + 1, 10):

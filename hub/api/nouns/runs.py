@@ -19,10 +19,16 @@ from hub.api.paging import Paging
 from hub.api.parameters import Actor, OpenStreams
 from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
-from hub.clock import Clock, epoch_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
-from hub.runs.decisions import MissedFires, describe_errors, describe_missed, describe_reason
+from hub.runs.decisions import (
+    MissedFires,
+    describe_errors,
+    describe_folded,
+    describe_missed,
+    describe_reason,
+)
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
 from hub.runs.waiting import PAUSING
@@ -80,7 +86,7 @@ class RunView(View, kw_only=True):
     state: RunState
     outcome: RunOutcome | None = None
     reason: str | None = None  # why it is paused, failed or cancelled: a stable word, or a text
-    because: str | None = None  # the same as a sentence; of a partial run what failed, and how many
+    because: str | None = None  # the same as a sentence; of a partial run what failed; see also *folded*
     waiting_for: str | None = None  # a sentence: what has to happen before it continues
     is_pausing: bool = False  # a pause is requested; it executes until the current files are done
     missed: int = 0  # fires that it covers in addition to its own
@@ -106,6 +112,8 @@ class RunView(View, kw_only=True):
     created_at: Instant
     started_at: Instant | None = None
     completed_at: Instant | None = None
+    folded: int = 0  # earlier runs of its schedule without news, which it represents
+    folded_since: Instant | None = None
 
 
 class UnitView(View):
@@ -359,23 +367,24 @@ class Runs(Noun):
 
     @route("GET", "/counts", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def counts(self, asked: Asked) -> RunCountsView:
-        """Count the newest 10,000 runs by state and outcome."""
+        """Count the newest 10,000 runs by state and outcome, each with those that it represents."""
 
-        def read(c: Connection) -> dict[tuple[RunState, RunOutcome | None], int]:
+        def read(c: Connection) -> list[runs.EndCount]:
             return runs.count_by_end(c, **self._filter(c, asked))
 
         states, outcomes = Counter[RunState](), Counter[OutcomeWord]()
-        for (state, outcome), count in (await self._store.read(read)).items():
+        examined = 0
+        for state, outcome, count, folded in await self._store.read(read):
+            examined += count - folded
             states[state] += count
             word = _OUTCOME_WORDS.get(outcome) if outcome else None  # None: a broken row
             if word is not None or (outcome is None and state is RunState.CANCELLED):
                 outcomes[word or "cancelled"] += count
-        total = states.total()
         return RunCountsView(
-            total=total,
+            total=states.total(),
             states=dict(states),
             outcomes=dict(outcomes),
-            is_complete=total < runs.MOST_EXAMINED,
+            is_complete=examined < runs.MOST_EXAMINED,
         )
 
     def _filter(self, c: Connection, asked: AskedRuns) -> RunFilter:
@@ -642,6 +651,8 @@ def _run_view(
     because = describe_reason(row.reason, within_s=_within_s(row))
     if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
         because = describe_errors(row.lasting_errors, failed=row.units_failed)
+    if row.folded_since is not None:
+        because = describe_folded(row.folded, from_epoch_ms(row.folded_since))
     return RunView.from_row(
         row,
         row.usage,

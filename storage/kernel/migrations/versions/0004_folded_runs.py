@@ -1,0 +1,18 @@
+"""Runs count the earlier ones without news that they represent."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.add_column("runs", sa.Column("folded", number, server_default=sa.text("0"), nullable=False))
+    op.add_column("runs", sa.Column("folded_since", number))
+
+
+def downgrade() -> None:
+    op.drop_column("runs", "folded_since")
+    op.drop_column("runs", "folded")

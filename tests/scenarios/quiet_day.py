@@ -1,0 +1,149 @@
+"""A day of agents that find nothing new: twenty of them, each every ten seconds.
+
+``python -m tests.scenarios.quiet_day`` (``make soak``: an hour) prints what each table takes at the end, and
+fails when a run without news costs more than MOST_BYTES. One process, the functions of ``storage`` and
+``hub.runs.housekeeping`` on a real file, time by hand: each run is fired, claimed, meets a folder that is as
+it was, ends, is told of and measured.
+"""
+
+import argparse
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from time import process_time
+
+import anyio
+import msgspec
+import sqlalchemy as sa
+
+from hub.settings.limit_settings import RetentionSettings
+from protocol.lifecycles import RunEvent, RunOutcome
+from storage import audit
+from storage.agents import measurements
+from storage.runs import run_moves, runs, trees
+from storage.runs.runs import RunRow
+from tests.scenarios.ninety_days import DAY_MS, HOUR_MS, Inside
+
+EVERY_MS = 10_000
+MEASURED_EVERY = 2  # periods: the hub measures every 15 s
+FILES = 5
+MOST_BYTES = 200.0
+
+
+class Tables(msgspec.Struct, frozen=True):
+    """Bytes of each table with its indexes, and runs that were made."""
+
+    runs: int
+    sizes: dict[str, int]
+
+
+class QuietDay(Inside):
+    """A hub's rows, and agents whose folders do not change."""
+
+    def __init__(self, folder: Path, *, agents: int) -> None:
+        super().__init__(folder, device_count=agents, every_ms=EVERY_MS, keep=RetentionSettings())
+
+    async def pass_hours(self, hours: float) -> None:
+        for period in range(int(hours * HOUR_MS) // EVERY_MS):
+            self.file.at += EVERY_MS
+            with self.file.transaction() as c:
+                self._fire(c)
+            while self._work():
+                pass
+            if period % MEASURED_EVERY == 0:
+                self._measure()
+            if period % (HOUR_MS // EVERY_MS) == 0:
+                await self._keeper.prune()
+
+    def _measure(self) -> None:
+        at = self.file.at
+        retained = measurements.BucketRetention(minutes_from=at - 7 * DAY_MS, hours_from=at - 90 * DAY_MS)
+        measured = measurements.AT_ONCE
+        while measured == measurements.AT_ONCE:
+            with self.file.transaction() as c:
+                measured = measurements.measure(c, at=at, retention=retained).rows
+
+    def _run(self, c: sa.Connection, run: RunRow) -> None:
+        at = self.file.at
+        held = run_moves.move(c, run.held, RunEvent.ACKNOWLEDGED, at=at, actor="device")
+        if not trees.has_settled_tree(c, held, "as it was", at):
+            trees.settle_tree(c, held, "as it was", {})
+        runs.note_progress(c, held, FILES, at, unchanged=FILES)
+        run_moves.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
+        audit.record(
+            c,
+            id=f"a{run.id}",
+            at=at,
+            event_type="run.finished",
+            message="Run finished",
+            run_id=run.id,
+            agent_id=run.agent_id,
+            device_id=run.device_id,
+            actor="hub",
+        )
+
+    def tables(self) -> Tables:
+        path = self.file.path
+        with closing(sqlite3.connect(path)) as db:
+            pages = db.execute("SELECT name, SUM(pgsize) FROM dbstat GROUP BY name").fetchall()
+            owner = dict(db.execute("SELECT name, tbl_name FROM sqlite_master"))
+        sizes: dict[str, int] = {}
+        for name, size in pages:
+            table = owner.get(name, name)
+            sizes[table] = sizes.get(table, 0) + size
+        return Tables(self._runs_made, sizes)
+
+
+async def pass_day(
+    folder: Path, *, agents: int, hours: float, told: Callable[[Tables], None] = lambda tables: None
+) -> tuple[Tables, Tables]:
+    """Let so many hours pass after the first hundredth of them; the tables before and after."""
+    day = QuietDay(folder, agents=agents)
+    try:
+        await day.pass_hours(max(hours / 100, 0.05))
+        before = day.tables()
+        for _ in range(10):
+            await day.pass_hours(hours / 10)
+            told(day.tables())
+        return before, day.tables()
+    finally:
+        day.file.close()
+
+
+def bytes_a_run(before: Tables, after: Tables) -> float:
+    """Return what a run between the two added to the tables."""
+    grown = sum(after.sizes.values()) - sum(before.sizes.values())
+    return grown / (after.runs - before.runs)
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--agents", type=int, default=20)
+    arguments.add_argument("--hours", type=float, default=24.0)
+    chosen = arguments.parse_args()
+    began = process_time()
+
+    def tell(tables: Tables) -> None:
+        size, cpu_s = sum(tables.sizes.values()) / 1e6, process_time() - began
+        sys.stdout.write(f"  {tables.runs:8,} runs, {size:8.2f} MB in tables, {cpu_s:5.0f} s of CPU\n")
+        sys.stdout.flush()
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = anyio.run(
+            lambda: pass_day(Path(folder), agents=chosen.agents, hours=chosen.hours, told=tell)
+        )
+    grown = {name: size - before.sizes.get(name, 0) for name, size in after.sizes.items()}
+    for name, size in sorted(grown.items(), key=lambda one: -one[1]):
+        if size:
+            sys.stdout.write(f"  {name:24}{size:14,} bytes more\n")
+    each = bytes_a_run(before, after)
+    a_day = each * chosen.agents * DAY_MS / EVERY_MS / 1e6
+    sys.stdout.write(f"{each:.0f} bytes a run, {a_day:.1f} MB a day; at most {MOST_BYTES:.0f} a run\n")
+    return int(each > MOST_BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

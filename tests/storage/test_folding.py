@@ -1,0 +1,192 @@
+"""Runs without news are folded into the newest one; every other run stays, and every fire stays decided."""
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from storage import audit
+from storage.agents import agents, measurements
+from storage.agents.schema import agent_state_history
+from storage.agents.schema import agents as agent_table
+from storage.runs import run_moves, runs, units
+from storage.runs.runs import HeldRun, Report
+from storage.schema import activity_log, changes
+from tests.storage.rows import AT, answer, calls, claim, make_run, plan, undone
+from tests.storage.scheduled import HOUR, fire, make_schedule, told
+
+ID = "schedule-inbox"
+INBOX = AgentId("agent-inbox")
+FILES = 3
+Deed = Callable[[sa.Connection, HeldRun], object]
+
+
+def at_of(number: int) -> int:
+    return AT + number * HOUR
+
+
+def run_of(number: int) -> RunId:
+    return RunId(f"{ID}-{at_of(number)}")
+
+
+def begin(c: sa.Connection, number: int, **made_with: Any) -> HeldRun:
+    """Let the schedule fire for the time of that number, and start its run."""
+    fire(c, at_of(number), **made_with)
+    claimed = claim(c, at=at_of(number), per_device=9)
+    assert claimed is not None and claimed.id == run_of(number)
+    return run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=at_of(number), actor="device")
+
+
+def end(
+    c: sa.Connection, number: int, held: HeldRun, *, files: int = FILES, is_measured: bool = True
+) -> None:
+    """Let the run see so many files that have not changed, and end; it is told of and measured."""
+    at = at_of(number)
+    runs.note_progress(c, held, files, at, unchanged=files)
+    run_moves.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
+    of_run: dict[str, Any] = {"run_id": held.id, "agent_id": INBOX, "actor": "hub"}
+    audit.record(c, id=f"told-{held.id}", at=at, event_type="run.finished", message="Run finished", **of_run)
+    if is_measured:
+        retention = measurements.BucketRetention(minutes_from=0, hours_from=0)
+        measurements.measure(c, at=at, retention=retention)
+
+
+def run(c: sa.Connection, *numbers: int, do: Deed = lambda c, held: None, **how: Any) -> None:
+    for number in numbers:
+        made_with = {name: how.pop(name) for name in ("fingerprint",) if name in how}
+        held = begin(c, number, **made_with)
+        do(c, held)
+        end(c, number, held, **how)
+
+
+def kept(c: sa.Connection) -> dict[int, int]:
+    """Return how many runs each one that is there represents, oldest first, by its number."""
+    return {(row.created_at - AT) // HOUR: row.folded for row in runs.list_runs(c)[::-1]}
+
+
+def rows(c: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+    return c.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar_one()
+
+
+def deliver(c: sa.Connection, held: HeldRun) -> None:
+    plan(c, held, of=calls("call-1"))
+    answer(c, held, "call-1")
+    units.settle_unit(c, held, "a.txt", AT)
+
+
+def fail(c: sa.Connection, held: HeldRun) -> None:
+    units.fail_unit(
+        c, held, unit_key="a.txt", content_hash="", size_bytes=None, error="broken", code="bad", at=AT
+    )
+
+
+def skip(name: str, digest: str = "") -> Deed:
+    return lambda c, held: units.skip_units(c, held, [(name, digest, None)], AT, reason="of no known kind")
+
+
+def report(**what: Any) -> Deed:
+    return lambda c, held: runs.report(c, held, Report(**what), at=AT, context_bytes=1_000)
+
+
+def test_runs_without_news_are_one_row_that_counts_them(c: sa.Connection) -> None:
+    make_schedule(c)
+    run(c, 1)
+    before = {table: rows(c, table) for table in (agent_state_history, activity_log, changes)}
+    run(c, *range(2, 12))
+    assert kept(c) == {1: 0, 11: 9}
+    newest = runs.get_run(c, run_of(11))
+    assert (newest.folded_since, newest.state) == (at_of(2), RunState.COMPLETED)
+    assert [(row.first_at, row.fire_at, row.fires, row.decision, row.run_id) for row in told(c)] == [
+        (at_of(1), at_of(1), 1, "run", run_of(1)),
+        (at_of(2), at_of(11), 10, "run", run_of(11)),
+    ]
+    moves = rows(c, agent_state_history, agent_state_history.c.reason.like("run %"))
+    assert moves == 2 * before[agent_state_history] - 2 * rows(
+        c, agent_state_history, agent_state_history.c.axis != "activity"
+    )
+    assert rows(c, activity_log) == 2
+    assert rows(c, changes, changes.c.source == "runs") == 2
+    (outcome,) = runs.count_by_end(c, agent_id=INBOX)
+    assert (outcome.runs, outcome.folded, runs.count_runs(c, 99, agent_id=INBOX)) == (11, 9, 11)
+    series = measurements.list_series(c, INBOX, name="hub.runs")
+    buckets = measurements.list_buckets(c, [one.id for one in series], size_ms=HOUR, since=0, until=at_of(99))
+    assert sum(bucket.sum for bucket in buckets) == 11
+
+
+def test_a_run_with_news_and_the_first_one_after_it_stay(c: sa.Connection) -> None:
+    make_schedule(c)
+    cases: dict[str, dict[str, Any]] = {
+        "an item": {"do": deliver},
+        "a failed file": {"do": fail},
+        "another skipped file": {"do": skip("b.bin")},
+        "a message of the device": {"do": report(message="half of it")},
+        "a context of the device": {"do": report(context={"page": 2})},
+        "one file fewer": {"files": FILES - 1},
+        "other settings": {"fingerprint": "fingerprint-2"},
+    }
+    for name, news in cases.items():
+        with undone(c):
+            run(c, 1, 2, 3, 4)
+            run(c, 5, **news)
+            run(c, 6, 7, 8, 9)
+            assert kept(c) == {1: 0, 4: 2, 5: 0, 6: 0, 9: 2}, name
+
+
+def test_a_run_that_a_person_started_stays_and_so_does_the_next(c: sa.Connection) -> None:
+    make_schedule(c)
+    run(c, 1, 2, 3)
+    make_run(c, "by hand", agent=agents.get_agent(c, INBOX), state=RunState.COMPLETED, at=at_of(4))
+    run(c, 5, 6, 7)
+    assert kept(c) == {1: 0, 3: 1, 4: 0, 5: 0, 7: 1}
+
+
+def test_a_file_that_every_run_skips_is_no_news_until_it_changes(c: sa.Connection) -> None:
+    make_schedule(c)
+    run(c, 1, 2, 3, 4, do=skip("a.bin"))
+    run(c, 5, 6, 7, do=skip("a.bin", "changed"))
+    assert kept(c) == {1: 0, 4: 2, 5: 0, 7: 1}
+
+
+def test_a_run_that_is_not_measured_stays_until_it_is(c: sa.Connection) -> None:
+    make_schedule(c)
+    run(c, 1)
+    run(c, 2, 3, 4, is_measured=False)
+    assert kept(c) == {1: 0, 2: 0, 3: 0, 4: 0}
+    run(c, 5)
+    run(c, 6)
+    assert kept(c) == {1: 0, 6: 4}
+    assert [row.fires for row in told(c)] == [1, 5]
+
+
+def test_fires_that_a_run_blocked_stay_decided(c: sa.Connection) -> None:
+    make_schedule(c)
+    run(c, 1)
+    for number in (2, 4, 6):
+        held = begin(c, number)
+        fire(c, at_of(number + 1))
+        end(c, number, held)
+    assert kept(c) == {1: 0, 6: 2}
+    assert [(row.first_at, row.fires, row.decision) for row in told(c)] == [
+        (at_of(1), 1, "run"),
+        (at_of(2), 5, "run"),
+        (at_of(7), 1, "skipped_overlap"),
+    ]
+
+
+def test_moves_of_an_agent_that_two_runs_shared_stay(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow")
+    c.execute(sa.update(agent_table).values(max_concurrent_runs=2))
+    run(c, 1, 2)
+    third, fourth = begin(c, 3), begin(c, 4)
+    end(c, 3, third)
+    end(c, 4, fourth)
+    run(c, 5, 6)
+    assert kept(c) == {1: 0, 6: 4}
+    history = c.execute(
+        sa.select(agent_state_history.c.old_value, agent_state_history.c.new_value)
+        .where(agent_state_history.c.axis == "activity")
+        .order_by(agent_state_history.c.seq)
+    ).all()
+    assert [move.old_value for move in history[1:]] == [move.new_value for move in history[:-1]]
