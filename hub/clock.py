@@ -7,7 +7,9 @@ simulation can run the hub from a seed.
 import random
 import secrets
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final, Protocol
 
 import anyio
@@ -15,6 +17,8 @@ import anyio
 from protocol.ids import CHANCE_BYTES, spell_id
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UPTIME: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # where there is one
+_MACHINE: Final = Path("/proc/sys/kernel/random/boot_id")
 _MS: Final = timedelta(milliseconds=1)
 # beginning of the year 1, and end of the year 9999, in epoch milliseconds
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
@@ -46,6 +50,46 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(max(0.0, seconds))
+
+
+def machine_uptime_s() -> float:
+    """Return seconds since the start of this machine, with the time that it was suspended."""
+    return time.clock_gettime(_UPTIME)
+
+
+def machine_start() -> str:
+    """Return the id of this start of the machine, within which uptimes can be compared; empty: unknown."""
+    try:
+        return _MACHINE.read_text().strip()
+    except OSError:
+        return ""
+
+
+class HubClock:
+    """Clock of a hub: its wall time advances steadily, and steps only by ``move``.
+
+    If the machine's clock is set, the hub's time goes on until all stored instants are judged again; see
+    ``hub.runs.clock_watch``. So instants that were stored, and the time that they are compared with, are
+    always of one clock.
+
+    Args:
+        source: clock of the machine.
+        uptime_s: returns the seconds since some moment, with the time that the machine was suspended.
+    """
+
+    def __init__(self, source: Clock, uptime_s: Callable[[], float]) -> None:
+        self.source = source
+        self.uptime_s = uptime_s
+        self.monotonic = source.monotonic
+        self.sleep = source.sleep
+        self._zero_s = source.now().timestamp() - uptime_s()  # wall time at an uptime of 0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._zero_s + self.uptime_s(), UTC)
+
+    def move(self, seconds: float) -> None:
+        """Move the wall time by *seconds*."""
+        self._zero_s += seconds
 
 
 class Chance(Protocol):

@@ -222,6 +222,7 @@ class Metrics:
         self.scheduler_missed = counter(
             "hub_scheduler_missed", "Missed fires, by the policy of their schedule.", ["policy"]
         )
+        self.clock_steps = counter("hub_clock_steps", "Steps of the hub's clock.", ["direction"])
         self.pairing_pending = gauge("hub_pairing_pending", "Devices that wait for approval.")
 
         self.db_commits = histogram(

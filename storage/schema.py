@@ -10,7 +10,21 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Doc, Int, doc, index, key, metadata, number, one_of, table, text
+from storage.kernel.columns import (
+    NOMINAL,
+    Doc,
+    Int,
+    doc,
+    expires,
+    index,
+    key,
+    metadata,
+    number,
+    one_of,
+    table,
+    text,
+    waits,
+)
 
 __all__ = [
     "activity_log",
@@ -64,8 +78,8 @@ leases = table(
     key("name"),
     sa.Column("holder_boot_id", sa.Text),
     number("fence", 0),
-    sa.Column("acquired_at", Int),
-    number("expires_at", 0),
+    sa.Column("acquired_at", Int, info=waits("expires_at > 0")),
+    number("expires_at", 0, info=waits("expires_at > 0")),
     sa.CheckConstraint("fence >= 0", name="fence"),
     rowid=False,
 )
@@ -77,7 +91,7 @@ issue_mutes = table(
     text("reason"),
     text("actor"),
     number("muted_at"),
-    sa.Column("ends_at", Int),
+    sa.Column("ends_at", Int, info=expires("muted_at")),
     rowid=False,
 )
 index("issue_mutes_ends", issue_mutes.c.ends_at, where="ends_at IS NOT NULL")
@@ -133,7 +147,7 @@ index(
 audit_log = table(
     "audit_log",
     sa.Column("seq", Int, primary_key=True, autoincrement=False),
-    number("at"),
+    number("at", info=NOMINAL),  # hashed with its entry
     text("actor"),
     text("event"),
     sa.Column("subject", sa.Text),

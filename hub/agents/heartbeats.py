@@ -228,7 +228,7 @@ class _Share:
         self.reads_rows = self.beat is not None and device.needs_rows(self.beat)
         self.at = device.received_at or 0
         save_ms = SAVE_OWN_MS if device.is_agent else SAVE_MS
-        is_due = self.is_lost or self.is_silent or self.at - device.saved_at >= save_ms
+        is_due = self.is_lost or self.is_silent or not 0 <= self.at - device.saved_at < save_ms
         self.is_saved = is_due and device.received_at is not None
         self.waiting, device.waiting = device.waiting, []
         self.stored: list[tuple[_Known, AgentReport]] = []
@@ -529,7 +529,7 @@ class Heartbeats:
                 self._limits_reached.labels("resource_usage_bytes").inc()
         if device.is_agent:
             report = msgspec.structs.replace(report, turns=int(beat.status.lower() in _WORKING))
-        if report.usage == known.usage or (known.usage is not None and at - known.usage_at < USAGE_MS):
+        if report.usage == known.usage or (known.usage is not None and 0 <= at - known.usage_at < USAGE_MS):
             return _without_usage(report)
         return report
 

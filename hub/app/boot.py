@@ -53,6 +53,8 @@ class Boot(NamedTuple):
 async def begin(context: Context) -> Boot:
     """Recover an earlier boot before any socket is open: requeue its runs and apply hub.toml."""
     store, settings = context.store, context.settings
+    if context.clock_watch is not None:
+        await context.clock_watch.begin()
     at = now_ms(context.clock)
     is_alone, limits = not store.is_shared, settings.limits
     window_ms = int(limits.restart_hold_s * 1000)

@@ -11,6 +11,7 @@ from hub.clock import Chance, Clock, IdFactory
 from hub.drain import Drain
 from hub.log import Log
 from hub.metrics import Metrics
+from hub.runs.clock_watch import ClockWatch
 from hub.settings.settings import Settings
 from hub.settings.settings_watch import SettingsWatch
 from protocol.ids import BootId
@@ -27,6 +28,7 @@ class Context:
         state: folder with all data of the hub.
         boot_id: id of this start of the hub.
         node: identity of this node, stored in its state folder.
+        clock_watch: moves *clock* when the machine's clock was set; None: a test moves it.
         moves: state changes of agents written by this node.
     """
 
@@ -44,4 +46,5 @@ class Context:
     log: Log
     debug: Dumper
     metrics: Metrics
+    clock_watch: ClockWatch | None = None
     moves: Moves = field(default_factory=Moves)

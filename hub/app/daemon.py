@@ -5,6 +5,7 @@ import gc
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,10 +21,19 @@ from hub.app.reload import begin_with_revision
 from hub.app.signals import serve_signals
 from hub.app.systemd import ServiceManager
 from hub.backups import backup_before_upgrade
-from hub.clock import Clock, IdFactory, SystemChance, SystemClock
+from hub.clock import (
+    HubClock,
+    IdFactory,
+    SystemChance,
+    SystemClock,
+    machine_start,
+    machine_uptime_s,
+    now_ms,
+)
 from hub.drain import Drain
 from hub.log import Channel, Log, LogFile, open_log
 from hub.metrics import Metrics
+from hub.runs.clock_watch import ClockWatch
 from hub.runs.disk import make_room_for_a_start
 from hub.settings.reload import Reloader
 from hub.settings.settings_file import OpenedSettings
@@ -79,7 +89,7 @@ async def serve(
     manager = ServiceManager()
     # The holder of the device port starts the hub again for the next device that connects.
     drain = Drain(restarts=DEVICES in manager.sockets)
-    clock = SystemClock()
+    clock = HubClock(SystemClock(), machine_uptime_s)
     debug = Dumper(clock=clock)
     reloader = Reloader(
         settings, state=state, clock=clock, around=lambda: manager.reloading(clock.monotonic())
@@ -101,7 +111,7 @@ async def _serve_hub(
     opened: Log,
     manager: ServiceManager,
     drain: Drain,
-    clock: Clock,
+    clock: HubClock,
     debug: Dumper,
     on_ready: Callable[[dict[str, str]], None],
 ) -> None:
@@ -114,21 +124,22 @@ async def _serve_hub(
     node = Node(state, ids)
     await backup_before_upgrade(url, state=state, clock=clock)
     async with (
-        open_store(url, base=state, boot_id=boot_id) as store,
+        open_store(url, base=state, boot_id=boot_id, now_ms=partial(now_ms, clock)) as database,
         AsyncExitStack() as resources,
         anyio.create_task_group() as lifetime,
     ):
         resources.callback(node.close)
-        lag = await begin_with_revision(store, reloader, node.id)
+        lag = await begin_with_revision(database, reloader, node.id)
         opened.keep(reloader.current.limits.log_bytes)  # the log was opened with this node's own file
+        store = ObservedDatabase(
+            database, moves.publish, on_write=metrics.db_commits.observe, monotonic=clock.monotonic
+        )
         hub = Hub(
             Context(
                 settings=reloader.current,
                 watch_settings=watch_settings,
                 state=state,
-                store=ObservedDatabase(
-                    store, moves.publish, on_write=metrics.db_commits.observe, monotonic=clock.monotonic
-                ),
+                store=store,
                 clock=clock,
                 chance=chance,
                 ids=ids,
@@ -139,6 +150,7 @@ async def _serve_hub(
                 log=opened,
                 debug=debug,
                 metrics=metrics,
+                clock_watch=ClockWatch(store, clock, ids=ids, metrics=metrics, machine=machine_start()),
                 moves=moves,
             )
         )

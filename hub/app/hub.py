@@ -201,6 +201,9 @@ class Hub:
         add("loop lag", lag, turns=lag.turns)
         add("watchdog", self._watchdog(roster, dispatcher))  # keeps notifying while the others stop
         add("disk", disk, turns=disk.turns)
+        if (watch := context.clock_watch) is not None:
+            add("clock", watch, turns=watch.turns)
+            watch.on_step = work.clock_stepped
         gauges = Gauges(
             store=context.store, clock=context.clock, metrics=context.metrics, log=context.log, disk=disk
         )

@@ -69,6 +69,8 @@ def watch_for_issues(
     add("open files", partial(machine.check_open_files, _open_files, open_files.limit))
     add("state folder", partial(machine.check_folder, context.state))
     add("log", machine.check_log(lambda: context.log.dropped))
+    if context.clock_watch is not None:
+        add("clock", partial(machine.check_clock, context.clock_watch))
     add("watchdog", partial(machine.check_watchdog, context.manager.is_managed, context.manager.watchdog_s))
     add("reload", partial(settings.check_reload, in_use))
     add("restart", partial(settings.check_waiting, in_use))

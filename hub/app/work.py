@@ -1,6 +1,7 @@
 """Services that execute work: runs, schedules, leases, and housekeeping."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from hub.accounts.desk import Accounts
 from hub.agents.capabilities import Capabilities
@@ -62,6 +63,7 @@ class Work:
         on_recovered: Callable[[], None],
     ) -> None:
         self._find_link = roster.find
+        self._hold = boot.hold
         limits = context.settings.limits
         store, metrics, boot_id = context.store, context.metrics, context.boot_id
         clock, ids, chance = context.clock, context.ids, context.chance
@@ -213,6 +215,15 @@ class Work:
         """Notify the services that agents or schedules have changed."""
         self.scheduler.recheck()
         self.dispatcher.recheck()
+
+    def clock_stepped(self, by_ms: int) -> None:
+        """Adjust what this process knows of times, and let its services look again."""
+        self.dispatcher.hold_until_ms += by_ms
+        if self._hold is not None:
+            self._hold.until += timedelta(milliseconds=by_ms)
+        self.recheck()
+        self.wakes.recheck()
+        self.verdicts.recheck()
 
     def take_models(self, models: ModelsInUse) -> None:
         """Use the models that replace others from the next run on."""

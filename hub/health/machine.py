@@ -1,4 +1,4 @@
-"""Checks of the machine: free disk space, open files, file modes, lost log lines and the watchdog."""
+"""Checks of the machine: disk space, open files, file modes, lost log lines, watchdog and clock."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -6,11 +6,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from hub.clock import from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
+from hub.runs.clock_watch import ClockWatch
 
 SCARCE_FILES: Final = 0.8  # share of the files that the process may open
 GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
 LOST_LINES_REPORTED: Final = timedelta(hours=1)  # after the last lost line
+STEP_REPORTED: Final = timedelta(days=1)
+SHOWN_STEP_MS: Final = 60_000
 
 
 async def check_disk(full: Callable[[], str | None], now: datetime) -> Iterable[Finding]:
@@ -113,3 +117,45 @@ async def check_watchdog(is_managed: bool, watchdog_s: float | None, now: dateti
             fix="write WatchdogSec= into the unit, or take the shipped one: hub install-unit",
         )
     ]
+
+
+async def check_clock(watch: ClockWatch, now: datetime) -> Iterable[Finding]:
+    """Find a clock of this machine that the hub does not go by, and one that was set in the last day."""
+    found = []
+    if watch.is_unbelieved:
+        found.append(
+            error(
+                "clock.wrong",
+                f"the clock of this machine is {describe_span(watch.apart_s)}"
+                f" {'ahead of' if watch.apart_s > 0 else 'behind'} the hub's, which says"
+                f" {now:%Y-%m-%d %H:%M:%S} UTC and does not follow it",
+                fix="set the clock right, as by NTP: timedatectl",
+            )
+        )
+    step = watch.last
+    if step is None or abs(step.by_ms) < SHOWN_STEP_MS or now - from_epoch_ms(step.at) >= STEP_REPORTED:
+        return found
+    direction = "back" if step.by_ms < 0 else "forward"
+    explanation = (
+        f"the clock was set {direction} by {describe_span(step.by_ms / 1000)}"
+        f" at {from_epoch_ms(step.at):%Y-%m-%d %H:%M} UTC; schedules continue from there"
+    )
+    if step.ended:
+        explanation += f", and {step.ended} tokens, sessions or invitations have ended by it"
+    found.append(
+        warning(
+            "clock.set",
+            explanation,
+            fix="look whether the clock is right now, as by timedatectl; hub agents next shows what comes",
+            since=from_epoch_ms(step.at),
+        )
+    )
+    return found
+
+
+def describe_span(seconds: float) -> str:
+    """Return a length of time in its two largest units, without its sign."""
+    span = timedelta(seconds=round(abs(seconds)))
+    minutes, rest = divmod(span.seconds, 60)
+    parts = ((span.days, "d"), (minutes // 60, "h"), (minutes % 60, "min"), (rest, "s"))
+    return " ".join([f"{count} {unit}" for count, unit in parts if count][:2]) or "0 s"

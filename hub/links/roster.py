@@ -447,7 +447,7 @@ class EndsElsewhere:
             StorageError: the database is unavailable; the next call covers the same period.
         """
         at = now_ms(self._clock)
-        for found in await self._store.read(devices.revoked_since, self._polled_at - OVERLAP_MS):
+        for found in await self._store.read(devices.revoked_since, min(at, self._polled_at) - OVERLAP_MS):
             if self._roster.end_revoked(found.device_id, found.credential):
                 log.info("device.revoked", device_id=found.device_id)
         self._polled_at = at

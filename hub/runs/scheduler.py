@@ -234,12 +234,10 @@ def _within(fires: Sequence[int], row: FireRow) -> Sequence[int]:
 log = Channel(__name__)
 
 LEASE: Final = "scheduler"
-POLL_S: Final = 30.0  # upper bound of the time until a change of the wall clock is noticed
+POLL_S: Final = 30.0  # upper bound of the time until a change by another hub is noticed
 BATCH: Final = 200  # schedules per transaction, which blocks other writers for at most 0.1 s
 RETRY_S: Final = 1.0  # after a conflict, so that an undecidable fire does not keep the hub busy
 TURN_S: Final = 0.02  # of computing, before other tasks get a turn
-# between wall clock and monotonic clock; smaller differences are drift and NTP corrections
-JUMP_S: Final = 2.0
 ACTOR: Final = "scheduler"
 
 
@@ -281,7 +279,6 @@ class Scheduler:
         self.limits = limits or QueueLimits()
         self._batch = batch
         self._leadership = Leadership(store, LEASE, boot_id, clock=clock)
-        self._drift_s = self._clocks_apart()
         self._wake = anyio.Event()
         self._full: set[str] = set()  # schedules whose owner was notified of dropped fires
         self._refused: set[str] = set()  # schedules whose fires could not be written in the last round
@@ -320,8 +317,7 @@ class Scheduler:
         self.turns.wait()  # another hub may hold the lease for days
         term = await self._leadership.take()
         self.turns.work()
-        # The following steps may be repeated after a database error.
-        await self._set_right(term)
+        # The following step may be repeated after a database error.
         replanned = await self._store.write(schedules.replan_all, term, tzdata_digest(), now_ms(self._clock))
         if replanned:
             log.info("schedules.replanned", schedules=replanned)
@@ -336,7 +332,6 @@ class Scheduler:
         while True:
             self.turns.work()
             term = await self._leadership.keep()
-            await self._notice_jump(term)
             at = now_ms(self._clock)
             agenda = await self._store.read(schedule_rows.agenda, at, self._batch)
             if agenda.is_empty:
@@ -495,29 +490,6 @@ class Scheduler:
         if await self._store.write(schedules.give_up, term, schedule, now_ms(self._clock)):
             log.error("schedule.broken", schedule_id=schedule.id, why=why)
             await self._record(schedule, "broken", f"Schedule paused, {why}", level="error")
-
-    async def _set_right(self, term: Term) -> None:
-        """Correct times that a wrong clock has set far ahead: schedules, runs and recoveries."""
-        runs, agents = await self._store.write(schedules.bring_back, term, now_ms(self._clock))
-        if runs or agents:
-            log.warning("clock.set_right", runs=runs, agents=agents)
-            self._on_queued()
-        for schedule_id in await self._store.write(schedules.clamp_future_cursors, term, now_ms(self._clock)):
-            log.error("schedule.clamped", schedule_id=schedule_id)
-            schedule = await self._store.read(schedule_rows.get_schedule, schedule_id)
-            message = "Schedule starts again from now: the clock was more than a day ahead before"
-            await self._record(schedule, "clamped", message, level="error")
-
-    async def _notice_jump(self, term: Term) -> None:
-        """Log a jump of the wall clock and correct stored times, so that a clock set back stops nothing."""
-        apart = self._clocks_apart()
-        jump_s, self._drift_s = apart - self._drift_s, apart
-        if abs(jump_s) > JUMP_S:
-            log.warning("clock.jumped", by_s=round(jump_s, 3))
-            await self._set_right(term)
-
-    def _clocks_apart(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
 
     # --- requests of people ---
 

@@ -25,7 +25,7 @@ _LIFECYCLES: Final = {
 PAUSING: Final = "pauses when the files in hand are done"
 
 
-class Hold(msgspec.Struct, frozen=True):
+class Hold(msgspec.Struct):
     """Pause after repeated crashes, in which the hub starts no run that may have caused them.
 
     Attributes:

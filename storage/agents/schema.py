@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.kernel.columns import (
+    NOMINAL,
     Doc,
     Flag,
     Int,
@@ -21,6 +22,7 @@ from storage.kernel.columns import (
     spelled,
     table,
     text,
+    waits,
     zero_or_one,
 )
 
@@ -133,6 +135,7 @@ agent_configs = table(
     rowid=False,
 )
 
+_exhausted = waits("availability = 'exhausted'")
 agent_states = table(
     "agent_states",
     key("agent_id", of="agents.id"),
@@ -144,9 +147,9 @@ agent_states = table(
     sa.Column("health_reason", sa.Text),
     sa.Column("state_detail", sa.Text),  # word of the orchestrator that is finer than the axes
     sa.Column("exhaust_reason", sa.Text),
-    sa.Column("exhausted_at", Int),
-    sa.Column("recovery_at", Int),
-    sa.Column("probe_at", Int),
+    sa.Column("exhausted_at", Int, info=_exhausted),
+    sa.Column("recovery_at", Int, info=_exhausted),
+    sa.Column("probe_at", Int, info=_exhausted),
     number("exhaust_count", 0),
     number("runs_waiting", 0),
     number("runs_executing", 0),
@@ -258,6 +261,7 @@ index(
     where="enabled",
 )
 
+_held = waits("holder_id IS NOT NULL")
 agent_locks = table(
     "agent_locks",
     key("user_id", of="users.id"),
@@ -267,8 +271,8 @@ agent_locks = table(
     sa.Column("holder_id", sa.Text),
     reference("agent_id", "agents.id", ondelete="SET NULL", nullable=True),
     number("ttl_ms", 0),
-    sa.Column("acquired_at", Int),
-    number("expires_at", 0),
+    sa.Column("acquired_at", Int, info=_held),
+    number("expires_at", 0, info=_held),
     sa.Column("request_id", sa.Text),
     one_of("holder_kind", ("run", "device", "agent"), or_null=True),
     sa.CheckConstraint("length(resource) BETWEEN 1 AND 255", name="resource"),
@@ -292,8 +296,8 @@ lock_waits = table(
     text("holder_id"),
     reference("agent_id", "agents.id", ondelete="CASCADE", nullable=True),
     number("ttl_ms"),
-    number("queued_at"),
-    sa.Column("deadline_at", Int),
+    number("queued_at", info=waits()),
+    sa.Column("deadline_at", Int, info=waits()),
     sa.ForeignKeyConstraint(
         ["user_id", "resource"], ["agent_locks.user_id", "agent_locks.resource"], ondelete="CASCADE"
     ),
@@ -330,7 +334,7 @@ agent_metrics = table(
     sa.Column("min", Real, nullable=False),
     sa.Column("max", Real, nullable=False),
     sa.Column("last", Real, nullable=False),
-    number("last_at"),
+    number("last_at", info=NOMINAL),
     sa.Column("hist", Doc(dict[str, Any])),
     sa.CheckConstraint("n > 0", name="n"),
     rowid=False,
@@ -360,12 +364,12 @@ wakes = table(
     key("id"),
     reference("schedule_id", "schedules.id", ondelete="CASCADE"),
     reference("agent_id", "agents.id", ondelete="CASCADE"),
-    number("fire_at"),
-    number("ends_at"),
+    number("fire_at", info=NOMINAL),
+    number("ends_at", info=NOMINAL),
     text("state", "waiting"),
     sa.Column("reason", sa.Text),
     number("sends", 0),
-    number("next_at"),
+    number("next_at", info=waits("settled_at IS NULL")),
     sa.Column("sent_at", Int),
     sa.Column("settled_at", Int),
     number("created_at"),

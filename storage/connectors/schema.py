@@ -5,7 +5,18 @@ Part of the metadata of ``storage.schema``.
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Int, doc, index, key, number, one_of, reference, table, text
+from storage.kernel.columns import (
+    Int,
+    doc,
+    index,
+    key,
+    number,
+    one_of,
+    reference,
+    table,
+    text,
+    waits,
+)
 
 CONNECTOR_STATES = ("ok", "sign_in", "blocked")
 SIGN_IN_WAYS = ("device", "paste", "code")
@@ -28,7 +39,7 @@ connectors = table(
     sa.Column("detail", sa.Text),
     number("version", 1),
     number("failures", 0),
-    sa.Column("retry_at", Int),
+    sa.Column("retry_at", Int, info=waits()),
     sa.Column("last_ok_at", Int),
     number("created_at"),
     number("updated_at"),
@@ -45,12 +56,12 @@ credentials = table(
     sa.Column("sealed", sa.LargeBinary, nullable=False),
     text("key_id"),
     doc("scopes", "[]"),
-    sa.Column("expires_at", Int),
+    sa.Column("expires_at", Int, info=waits()),
     number("granted_at"),
     number("refreshed_at"),
     sa.Column("ended_after", Int),
     sa.Column("lease_owner", sa.Text),
-    sa.Column("lease_until", Int),
+    sa.Column("lease_until", Int, info=waits()),
 )
 index("credentials_key", credentials.c.key_id)
 
@@ -69,7 +80,7 @@ sign_ins = table(
     sa.Column("outcome", sa.Text),
     sa.Column("problem", sa.Text),
     number("created_at"),
-    number("expires_at"),
+    number("expires_at", info=waits()),
     sa.Column("settled_at", Int),
     one_of("way", SIGN_IN_WAYS),
     one_of("outcome", ("done", "failed"), or_null=True),

@@ -20,6 +20,7 @@ from storage.kernel.columns import (
     reference,
     table,
     text,
+    waits,
     zero_or_one,
 )
 
@@ -151,7 +152,7 @@ questions = table(
     sa.Column("message_id", sa.Text),
     sa.Column("dedupe_key", sa.Text, unique=True),
     number("created_at"),
-    number("expires_at"),
+    number("expires_at", info=waits("state = 'open'")),
     sa.Column("settled_at", Int),
     one_of("state", QuestionState),
     sa.CheckConstraint("(state = 'open') = (settled_at IS NULL)", name="settled_at"),
@@ -197,6 +198,7 @@ question_tellings = table(
 )
 index("question_tellings_device", question_tellings.c.device_id)
 
+_unsettled = waits("settled_at IS NULL")
 messages = table(
     "messages",
     key("id"),
@@ -229,10 +231,10 @@ messages = table(
     sa.Column("answer", sa.Text),
     sa.Column("memory_id", sa.Text),
     sa.Column("dedupe_key", sa.Text, unique=True),
-    number("not_before"),
-    number("expires_at"),
-    number("created_at"),
-    number("updated_at"),
+    number("not_before", info=_unsettled),
+    number("expires_at", info=_unsettled),
+    number("created_at", info=waits("settled_at IS NULL", happened=True)),
+    number("updated_at", info=waits("settled_at IS NULL", happened=True)),
     sa.Column("settled_at", Int),
     one_of("kind", MessageKind),
     one_of("state", MessageState),
@@ -319,7 +321,7 @@ soul_writes = table(
     sa.Column("correlation_id", sa.Text),
     text("trace_id"),
     sa.Column("dedupe_key", sa.Text, unique=True),
-    number("not_before"),
+    number("not_before", info=_unsettled),
     number("created_at"),
     sa.Column("settled_at", Int),
     one_of("state", SoulWriteState),

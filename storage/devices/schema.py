@@ -2,7 +2,19 @@
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Int, doc, index, key, number, one_of, reference, table, text
+from storage.kernel.columns import (
+    Int,
+    doc,
+    expires,
+    index,
+    key,
+    number,
+    one_of,
+    reference,
+    table,
+    text,
+    waits,
+)
 
 users = table("users", key("id"), text("name"), number("created_at"))
 index("users_one_name", users.c.name, unique=True)
@@ -37,7 +49,7 @@ device_tokens = table(
     sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
     doc("scopes", "[]"),
     number("created_at"),
-    sa.Column("expires_at", Int),
+    sa.Column("expires_at", Int, info=expires()),
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
     sa.Column("last4", sa.Text),
@@ -90,9 +102,9 @@ pairings = table(
     text("platform", ""),
     text("network"),
     text("connection_id"),
-    number("created_at"),
-    number("expires_at"),
-    sa.Column("decided_at", Int),
+    number("created_at", info=waits()),
+    number("expires_at", info=waits()),
+    sa.Column("decided_at", Int, info=waits()),
     sa.Column("decision", sa.Text),
     sa.Column("actor", sa.Text),
     reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
@@ -111,7 +123,7 @@ invitations = table(
     text("last4"),
     text("created_by"),
     number("created_at"),
-    number("expires_at"),
+    number("expires_at", info=expires()),
     sa.Column("revoked_at", Int),
     sa.CheckConstraint("uses_left >= 0", name="uses_left"),
 )
@@ -127,7 +139,7 @@ operator_tokens = table(
     text("last4"),
     text("created_by"),
     number("created_at"),
-    number("expires_at"),
+    number("expires_at", info=expires()),
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
     one_of("role", ("viewer", "operator", "admin")),
@@ -147,7 +159,7 @@ browser_sessions = table(
     text("created_by"),
     number("created_at"),
     sa.Column("opened_at", Int),  # NULL: a link that was not opened yet
-    number("expires_at"),
+    number("expires_at", info=expires()),
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
     one_of("role", ("viewer", "operator", "admin")),
@@ -163,7 +175,7 @@ agent_tokens = table(
     text("last4"),
     text("created_by"),
     number("created_at"),
-    number("expires_at"),
+    number("expires_at", info=expires()),
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
 )
@@ -176,7 +188,7 @@ failed_attempts = table(
     key("party"),
     doc("recent", "[]", list[int]),
     number("waits", 0),
-    number("wait_ends_at", 0),
+    number("wait_ends_at", 0, info=waits("wait_ends_at > 0")),
     number("failed_at"),
     rowid=False,
 )

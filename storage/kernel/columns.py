@@ -257,10 +257,53 @@ def text(name: str, default: str | None = None) -> sa.Column[str]:
     return sa.Column(name, sa.Text, nullable=False, server_default=server_default)
 
 
-def number(name: str, default: int | None = None) -> sa.Column[int]:
+class Instant(StrEnum):
+    """Effect of a step of the hub's clock on an instant; see ``storage.clock_steps``.
+
+    ``HAPPENED``, where nothing else is declared: the time of an event. One later than now was written by a
+    clock that was ahead, and moves back with it. ``WAITS``: a time counted from the moment of its writing,
+    which moves with the clock. ``EXPIRES``: the end of a right, which stays; but what has ended does not come
+    back. ``NOMINAL``: it stays, or moves with its schedule.
+    """
+
+    HAPPENED = "happened"
+    WAITS = "waits"
+    EXPIRES = "expires"
+    NOMINAL = "nominal"
+
+
+Info: TypeAlias = dict[Any, Any]  # of a column
+NOMINAL: Info = {Instant.NOMINAL: ""}
+HAPPENED: Info = {Instant.HAPPENED: ""}
+
+
+def waits(where: str = "TRUE", *, happened: bool = False) -> Info:
+    """Declare an instant that waits, in rows with the condition *where*; in others it may have happened."""
+    return {Instant.WAITS: where} | (HAPPENED if happened else {})
+
+
+def expires(born: str = "created_at") -> Info:
+    """Declare the end of a right. *born*: name of the column with its begin."""
+    return {Instant.EXPIRES: born}
+
+
+def instants(kind: Instant) -> Iterator[tuple[sa.Table, str, list[sa.Column[Any]]]]:
+    """Return the columns of a kind, by table and by what was declared with them."""
+    for table in metadata.sorted_tables:
+        found: dict[str, list[sa.Column[Any]]] = {}
+        for column in table.columns:
+            usual = {} if column.primary_key or not is_instant(column) else HAPPENED
+            declared = column.info or usual
+            if kind in declared:
+                found.setdefault(declared[kind], []).append(column)
+        for where, columns in found.items():
+            yield table, where, columns
+
+
+def number(name: str, default: int | None = None, *, info: Info | None = None) -> sa.Column[int]:
     """Create an integer column that is NOT NULL; an instant if the name ends in ``_at``."""
     server_default = None if default is None else sa.text(str(default))
-    return sa.Column(name, Int, nullable=False, server_default=server_default)
+    return sa.Column(name, Int, nullable=False, server_default=server_default, info=info or {})
 
 
 def key(name: str, *, of: str | None = None) -> sa.Column[str]:

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 
 from protocol.lifecycles import CallState, PauseReason, RunOutcome, RunState, UnitState
 from storage.kernel.columns import (
+    HAPPENED,
+    NOMINAL,
     Choice,
     Doc,
     Flag,
@@ -18,6 +20,7 @@ from storage.kernel.columns import (
     reference,
     table,
     text,
+    waits,
     zero_or_one,
 )
 
@@ -25,6 +28,7 @@ EXECUTING = "state IN ('PREPARING', 'RUNNING')"
 LIVE = "state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"
 _FINAL = "state IN ('COMPLETED', 'FAILED', 'CANCELLED')"
 
+_live = waits(LIVE)
 runs = table(
     "runs",
     key("id"),
@@ -33,8 +37,8 @@ runs = table(
     reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
     text("trigger_kind"),
     text("fire_key"),
-    number("fire_at"),
-    number("eligible_at"),
+    number("fire_at", info=NOMINAL),
+    number("eligible_at", info=_live),
     sa.Column("queue_slot", sa.Text),
     sa.Column("rerun_of", sa.Text),
     sa.Column("state", Choice(RunState), nullable=False, server_default=sa.text("'QUEUED'")),
@@ -43,8 +47,8 @@ runs = table(
     sa.Column("pause_reason", Choice(PauseReason)),
     number("fence", 0),
     sa.Column("lease_boot_id", sa.Text),
-    sa.Column("lease_expires_at", Int),
-    sa.Column("cancel_requested_at", Int),
+    sa.Column("lease_expires_at", Int, info=_live),
+    sa.Column("cancel_requested_at", Int, info=_live),
     sa.Column("cancel_reason", sa.Text),
     number("attempt", 1),
     number("max_attempts", 5),
@@ -52,8 +56,8 @@ runs = table(
     number("dispatch_count", 0),
     number("coalesced_count", 0),
     number("timeout_ms", 3_600_000),
-    sa.Column("deadline_at", Int),
-    sa.Column("start_deadline_at", Int),
+    sa.Column("deadline_at", Int, info=_live),
+    sa.Column("start_deadline_at", Int, info=_live),
     number("priority", 0),
     number("config_rev"),
     text("config_fingerprint"),
@@ -87,8 +91,8 @@ runs = table(
     sa.Column("forgotten_at", Int),
     sa.Column("measured_at", Int),
     number("folded", 0),  # earlier runs without news that it represents; see ``storage.runs.folding``
-    sa.Column("folded_since", Int),
-    number("updated_at"),
+    sa.Column("folded_since", Int, info=HAPPENED),
+    number("updated_at", info=waits(LIVE, happened=True)),
     sa.UniqueConstraint("agent_id", "fire_key"),
     one_of("trigger_kind", ("schedule", "catchup", "backfill", "manual", "wake", "rerun")),
     one_of("state", RunState),
@@ -167,14 +171,14 @@ run_units = table(
     number("calls_settled", 0),
     sa.Column("truncated", Flag, nullable=False, server_default=sa.false()),
     sa.Column("error", sa.Text),
-    sa.Column("began_at", Int),
-    sa.Column("read_at", Int),
-    sa.Column("planned_at", Int),
+    sa.Column("began_at", Int, info=NOMINAL),
+    sa.Column("read_at", Int, info=NOMINAL),
+    sa.Column("planned_at", Int, info=NOMINAL),
     sa.Column("notes", Doc(dict[str, Any])),
     number("items_known", 0),
     doc("awaits", "[]"),
     number("is_behind", 0),
-    number("updated_at"),
+    number("updated_at", info=NOMINAL),
     one_of("state", UnitState),
     zero_or_one("truncated"),
     sa.CheckConstraint("calls_settled <= calls_planned", name="calls_settled"),
@@ -194,9 +198,9 @@ run_calls = table(
     sa.Column("payload", Doc(dict[str, Any])),
     sa.Column("state", Choice(CallState), nullable=False, server_default=sa.text("'PLANNED'")),
     number("sends", 0),
-    sa.Column("sent_at", Int),
+    sa.Column("sent_at", Int, info=NOMINAL),
     sa.Column("result", Doc(dict[str, Any])),
-    number("updated_at"),
+    number("updated_at", info=NOMINAL),
     sa.ForeignKeyConstraint(
         ["run_id", "unit_key"], ["run_units.run_id", "run_units.unit_key"], ondelete="CASCADE"
     ),
@@ -297,7 +301,7 @@ item_verdicts = table(
     sa.Column("reason", sa.Text),
     number("sends", 0),
     number("epoch", 0),
-    number("next_at"),
+    number("next_at", info=waits("settled_at IS NULL")),
     sa.Column("counter", Int),
     text("actor"),
     number("created_at"),

@@ -6,7 +6,7 @@ except from a wrong future, and fires passed over without a decision are recorde
 causes catch-up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage import audit
-from storage.agents.schema import agent_states, wakes
+from storage.agents.schema import wakes
 from storage.devices.nodes import Term, check_term
-from storage.kernel.columns import in_parts
+from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import values_of
 from storage.runs.schema import runs
 from storage.schedules.schedule_rows import (
@@ -159,90 +159,65 @@ def pass_over(c: sa.Connection, old: ScheduleRow, at: int, passed: Passed | None
     c.execute(sa.insert(schedule_fires), row)
 
 
-FUTURE_MS = 86_400_000  # a cursor further ahead was moved by a wrong clock
-# Upper bounds of regular waits: a retry takes at most 1 h, a quota as long as its provider says, a probe 6 h.
-RETRY_MS, RECOVERY_MS, PROBE_MS = 2 * 3_600_000, 24 * 3_600_000, 6 * 3_600_000
+REPEATED_MS = 3 * 3_600_000  # as in Debian's cron: fixed times that the clock shows again after less are over
+_FROM_CLOCK = sa.select(schedules.c.id, schedules.c.expr, schedules.c.cursor_at).where(
+    schedules.c.kind != "every", schedules.c.cursor_at > sa.bindparam("now", type_=Int)
+)
+_INTERVALS = sa.select(schedules.c.id).where(schedules.c.kind == "every")
 
 
-def clamp_future_cursors(c: sa.Connection, term: Term, at: int) -> list[str]:
-    """Restart schedules from *at* whose cursor a wrong clock moved over a day ahead. Return their ids.
+def follow_step(c: sa.Connection, *, by_ms: int, at: int, follows_wall: Callable[[str], bool]) -> int:
+    """Adjust all schedules after the clock has stepped by *by_ms* to *at*. Return their number.
 
-    Otherwise they would be silent until that day. Decisions about future fires are deleted; runs created for
-    them become runs of now.
+    Intervals go on as if the clock had not stepped. Expressions and single instants follow the clock: what it
+    has passed over is missed, and what it will show again has not been yet; but a fixed time, which was
+    decided already, is not repeated after a small step back. Decisions about fires that are yet to come are
+    deleted; runs created for them stay.
 
-    Raises:
-        LostLease: nothing was written.
+    Args:
+        follows_wall: whether an expression repeats times that the clock shows again.
     """
-    check_term(c, term)
-    query = sa.select(schedules.c.id).where(schedules.c.cursor_at > at + FUTURE_MS).order_by(schedules.c.id)
-    found = c.execute(query).scalars().all()
-    for part in in_parts(found):
-        c.execute(
-            sa.update(schedules)
-            .where(schedules.c.id.in_(part))
-            .values(
-                cursor_at=at,
-                next_fire_at=None,
-                due_at=None,
-                rev=schedules.c.rev + 1,
-                # Otherwise intervals ("every") would start as late.
-                created_at=_at_most(schedules.c.created_at, at),
-            )
-        )
-        fires = schedule_fires.c
-        of_these = fires.schedule_id.in_(part)
-        c.execute(sa.delete(schedule_fires).where(of_these, fires.first_at > at))
-        c.execute(sa.delete(wakes).where(wakes.c.schedule_id.in_(part), wakes.c.fire_at > at))
-        c.execute(sa.update(schedule_fires).where(of_these, fires.fire_at > at).values(fire_at=at))
-        c.execute(
-            sa.update(runs)
-            .where(runs.c.schedule_id.in_(part), runs.c.fire_at > at)
-            .values(
-                fire_key="w:" + runs.c.id,  # its original fire is in the future, and will have its own run
-                fire_at=at,
-                eligible_at=_at_most(runs.c.eligible_at, at),
-            )
-        )
-    return list(found)
+    changed = {"rev": schedules.c.rev + 1, "updated_at": at}
+    intervals = c.execute(_INTERVALS).scalars().all()
+    moved = (schedules.c.cursor_at, schedules.c.next_fire_at, schedules.c.due_at, schedules.c.created_at)
+    c.execute(
+        sa.update(schedules)
+        .where(schedules.c.kind == "every")
+        .values(changed | {column.name: column + by_ms for column in moved})
+    )
+    from_clock = [
+        row.id
+        for row in c.execute(_FROM_CLOCK, {"now": at})
+        if row.cursor_at > at + REPEATED_MS or (row.expr is not None and follows_wall(row.expr))
+    ]
+    for part in in_parts(from_clock):
+        again = sa.update(schedules).where(schedules.c.id.in_(part))
+        c.execute(again.values(changed | {"cursor_at": at, "next_fire_at": None, "due_at": None}))
+        c.execute(again.where(schedules.c.paused_reason == FINISHED).values(enabled=True, paused_reason=None))
+    if by_ms < 0:
+        for part in in_parts([*intervals, *from_clock]):
+            _forget_decisions(c, part)
+    return len(intervals) + len(from_clock)
 
 
-def _at_most(column: sa.Column[Any], at: int) -> sa.ColumnElement[Any]:
-    return sa.case((column > at, at), else_=column)
-
-
-def bring_back(c: sa.Connection, term: Term, at: int) -> tuple[int, int]:
-    """End the waits of runs and exhausted agents that exceed every regular wait, after a wrong clock.
-
-    If an agent's quota has not recovered, its provider refuses again.
-
-    Returns:
-        The numbers of runs and of agents.
-
-    Raises:
-        LostLease: nothing was written.
-    """
-    check_term(c, term)
-    ready = c.execute(
+def _forget_decisions(c: sa.Connection, ids: Sequence[str]) -> None:
+    """Delete decisions about fires after the cursors of these schedules."""
+    fires = schedule_fires.c
+    of_these, cursor = fires.schedule_id.in_(ids), _cursor_of(fires.schedule_id)
+    c.execute(sa.delete(schedule_fires).where(of_these, fires.first_at > cursor))
+    c.execute(sa.update(schedule_fires).where(of_these, fires.fire_at > cursor).values(fire_at=cursor))
+    cursor = _cursor_of(wakes.c.schedule_id)
+    c.execute(sa.delete(wakes).where(wakes.c.schedule_id.in_(ids), wakes.c.fire_at > cursor))
+    cursor = _cursor_of(runs.c.schedule_id)
+    c.execute(
         sa.update(runs)
-        .where(sa.text("runs.state = 'QUEUED'"), runs.c.eligible_at > at + RETRY_MS)
-        .values(eligible_at=at, updated_at=at)
-    ).rowcount
-    states = agent_states.c
-    back = c.execute(
-        sa.update(agent_states)
-        .where(
-            sa.text("agent_states.availability = 'exhausted'"),
-            sa.or_(states.recovery_at > at + RECOVERY_MS, states.probe_at > at + PROBE_MS),
-        )
-        .values(
-            # An unknown time stays unknown.
-            recovery_at=sa.case((states.recovery_at.is_not(None), at)),
-            probe_at=sa.case((states.probe_at.is_not(None), at)),
-            exhausted_at=_at_most(states.exhausted_at, at),
-            updated_at=at,
-        )
-    ).rowcount
-    return ready, back
+        .where(runs.c.schedule_id.in_(ids), runs.c.fire_at > cursor)
+        .values(fire_key="w:" + runs.c.id, fire_at=cursor)  # its fire is to come, and will have its own run
+    )
+
+
+def _cursor_of(id: sa.Column[Any]) -> sa.ScalarSelect[int]:
+    return sa.select(schedules.c.cursor_at).where(schedules.c.id == id).scalar_subquery()
 
 
 TZDATA = "tzdata"  # key in the table hub

@@ -2,7 +2,19 @@
 
 import sqlalchemy as sa
 
-from storage.kernel.columns import Flag, Int, index, key, number, one_of, reference, table, text, zero_or_one
+from storage.kernel.columns import (
+    NOMINAL,
+    Flag,
+    Int,
+    index,
+    key,
+    number,
+    one_of,
+    reference,
+    table,
+    text,
+    zero_or_one,
+)
 
 schedules = table(
     "schedules",
@@ -30,13 +42,13 @@ schedules = table(
     number("consecutive_failures", 0),
     sa.Column("remaining_runs", Int),
     sa.Column("first_connect", sa.Text),  # null: a connect starts no run; see first_connects
-    sa.Column("starts_at", Int),
-    sa.Column("ends_at", Int),
-    number("cursor_at"),
-    sa.Column("next_fire_at", Int),
-    sa.Column("due_at", Int),
+    sa.Column("starts_at", Int, info=NOMINAL),
+    sa.Column("ends_at", Int, info=NOMINAL),
+    number("cursor_at", info=NOMINAL),
+    sa.Column("next_fire_at", Int, info=NOMINAL),
+    sa.Column("due_at", Int, info=NOMINAL),
     number("rev", 1),
-    number("created_at"),
+    number("created_at", info=NOMINAL),
     number("updated_at"),
     one_of("kind", ("cron", "every", "at")),
     one_of("action", ("run", "wake")),
@@ -67,7 +79,7 @@ schedule_fires = table(
     "schedule_fires",
     key("schedule_id", of="schedules.id"),
     sa.Column("fire_at", Int, primary_key=True),
-    number("first_at"),
+    number("first_at", info=NOMINAL),
     number("missed_count", 0),
     text("decision"),
     sa.Column("reason", sa.Text),

@@ -263,14 +263,23 @@ class World:
             if not catch_up:
                 schedule.cursor = max(schedule.cursor, at)
 
-    def set_clock_right(self, at: int, day: int) -> None:
-        """Schedules that a wrong clock moved more than a day ahead begin again, and their runs are of now."""
+    def step_clock(self, by: int, at: int) -> None:
+        """The clock is set by *by* to *at*: what waits goes on waiting, and what happened is not to come."""
+        for agent in self.agents.values():
+            agent.back_at = None if agent.back_at is None else agent.back_at + by
         for schedule in self.schedules.values():
-            if schedule.cursor > at + day:
-                schedule.cursor, schedule.next_at, schedule.anchor = at, None, min(schedule.anchor, at)
-                for run in self.runs.values():
-                    if run.schedule == schedule.id and run.fire_at > at:
-                        run.fire_at, run.eligible_at = at, min(run.eligible_at, at)
+            schedule.cursor, schedule.anchor = schedule.cursor + by, schedule.anchor + by
+            schedule.next_at = None if schedule.next_at is None else schedule.next_at + by
+        for run in self.runs.values():
+            if run.is_live:
+                run.eligible_at, run.touched_at = run.eligible_at + by, run.touched_at + by
+                run.start_by = None if run.start_by is None else run.start_by + by
+            if by < 0 and run.schedule is not None:
+                run.fire_at = min(run.fire_at, self.schedules[run.schedule].cursor)
+            if by < 0 and run.touched_at > at:
+                run.touched_at += by
+            if by < 0 and run.ended_at is not None and run.ended_at > at:
+                run.ended_at += by
 
     def sweep(self, at: int, *, paused_ms: int, online: Collection[str]) -> None:
         """What waits too long is given up."""

@@ -194,19 +194,21 @@ class Memory:
         self._runs: dict[str, Any] = {}
         self._cursors: dict[str, int] = {}
         self._calls: dict[str, Any] = {}
+        self._is_redated = False
 
     def look(self, c: sa.Connection) -> Iterator[str]:
         """Compare with the last look, and remember this one."""
         runs = {
             row.id: row
-            for row in c.exec_driver_sql("SELECT id, state, outcome, completed_at, fence, attempt FROM runs")
+            for row in c.exec_driver_sql("SELECT id, state, outcome, fence, attempt, completed_at FROM runs")
         }
+        seen = 5 if self._is_redated else 6  # columns
         for run_id, before in self._runs.items():
             now = runs.get(run_id)
             if now is None:
                 if before.state not in FINAL_RUN_STATES:
                     yield f"a live run is gone (I12): {tuple(before)}"
-            elif before.state in FINAL_RUN_STATES and now != before:
+            elif before.state in FINAL_RUN_STATES and now[:seen] != before[:seen]:
                 yield f"a run that had ended changed (I4): {tuple(before)} {tuple(now)}"
             elif now.fence < before.fence or now.attempt < before.attempt:
                 yield f"a fence fell (I5): {tuple(before)} {tuple(now)}"
@@ -220,8 +222,8 @@ class Memory:
         for call_id, before in self._calls.items():
             if before.state == "ACKED" and call_id in calls and calls[call_id] != before:
                 yield f"an answer was forgotten (I6): {tuple(before)} {tuple(calls[call_id])}"
-        self._runs, self._cursors, self._calls = runs, cursors, calls
+        self._runs, self._cursors, self._calls, self._is_redated = runs, cursors, calls, False
 
-    def forget_cursors(self) -> None:
-        """A clock was wrong, and cursors may go back once."""
-        self._cursors = {}
+    def clock_was_set(self) -> None:
+        """Cursors may go back once, and runs may have ended at another time."""
+        self._cursors, self._is_redated = {}, True

@@ -22,10 +22,8 @@ from storage.kernel.migrate import upgrade
 from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.calls import mark_sent
 from storage.runs.runs import HeldRun, StaleRun
-from storage.schedules import schedules
 from tests.storage.hub_file import told
 from tests.storage.laws import broken_laws, held_by_others, over_limits
-from tests.storage.people_and_time import DAY
 from tests.storage.runs_at_work import UNITS, RunsAtWork
 from tests.storage.steps import Choose, step
 
@@ -75,14 +73,10 @@ class Machine(RunsAtWork):
             run_moves.recover(c, boot_id=self.hub.boot_id, at=self.at)
             devices.close_left_sessions(c, self.at, boot_id=self.hub.boot_id, is_alone=True)
             run_pauses.resume_runs(c, PauseReason.DRAIN, at=self.at)
-            clamped = schedules.clamp_future_cursors(c, self._lead(c), self.at)
             assert held_by_others(c, self.hub.boot_id) == []
-        if clamped:
-            self.memory.forget_cursors()
         self.online.clear()
         self.world.recover(self.at)
         self.world.resume("drain", self.at)
-        self.world.set_clock_right(self.at, DAY)
 
     @invariant()
     def the_rows_say_what_was_expected(self) -> None:

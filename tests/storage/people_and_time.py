@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.errors import IllegalTransition
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent
-from storage import retention
+from storage import clock_steps, retention
 from storage.agents import agent_moves
 from storage.agents.agents import get_agent
 from storage.agents.declared_agents import DeclaredAgent
@@ -217,8 +217,18 @@ class PeopleAndTime(Steps):
         return term
 
     @step()
-    def the_clock_jumps(self, choose: Choose) -> None:
-        self.hub.at += choose(3 * HOUR, -3 * HOUR, 30 * DAY, -30 * DAY)
+    def the_clock_is_set(self, choose: Choose) -> None:
+        before, by = self.at, choose(3 * HOUR, -3 * HOUR, 30 * DAY, -30 * DAY)
+        self.hub.at += by
+        with self.hub.transaction() as c:
+            known = clock_steps.record_base(c, before, 0, "")
+            base = msgspec.structs.replace(known, at=self.at)
+            id = f"step-{known.steps}"
+            assert clock_steps.judge_again(c, base, before=before, id=id, follows_wall=lambda _: True)
+            for table in clock_steps.REDATE if by < 0 else ():
+                clock_steps.redate(c, table, by_ms=by, at=self.at)
+        self.memory.clock_was_set()
+        self.world.step_clock(by, self.at)
 
     @step(2)
     def what_waits_too_long_is_given_up(self, choose: Choose) -> None:

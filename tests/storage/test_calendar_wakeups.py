@@ -208,13 +208,6 @@ def test_a_slot_without_a_label_or_an_end_cannot_be(c: sa.Connection) -> None:
         c.execute(sa.update(schedule_table).where(schedule_table.c.id == slot.id).values(label=None))
 
 
-def test_wakes_that_a_wrong_clock_made_for_slots_to_come_are_forgotten(c: sa.Connection) -> None:
-    far = AT + 10_000 * HOUR
-    come(c, at=far)
-    assert schedules.clamp_future_cursors(c, lead(c), AT + HOUR) != []
-    assert calendar_wakeups.wakes_of(c, INBOX, 10) == []
-
-
 def test_old_wakes_go_and_open_ones_stay(c: sa.Connection) -> None:
     wake = come(c, overlap="allow", duration_ms=3 * HOUR)
     fire(c, SECOND, schedule_id=wake.schedule_id)

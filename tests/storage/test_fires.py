@@ -1,6 +1,5 @@
 """Every fire gets one run, or one row that says why not; who comes second changes nothing."""
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -13,7 +12,7 @@ from storage.devices.nodes import LostLease
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.schema import runs as run_table
 from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_rows import FreshRun, Missed
+from storage.schedules.fire_rows import Missed
 from storage.schedules.fires import Covered, QueueLimits
 from storage.schedules.schema import schedule_fires
 from storage.schedules.schema import schedules as schedule_table
@@ -432,20 +431,6 @@ def test_a_schedule_that_has_fired_for_the_last_time_is_finished(c: sa.Connectio
     schedule = schedule_rows.get_schedule(c, ID)
     assert (schedule.enabled, schedule.paused_reason, schedule.next_fire_at) == (False, "finished", None)
     assert queued(c) == [run_of(FIRST)]
-
-
-def test_a_fire_that_a_wrong_clock_decided_has_its_run_when_it_really_is(c: sa.Connection) -> None:
-    make_schedule(c, overlap="allow")
-    fire(c, THIRD)
-    today = AT - 25 * HOUR
-    schedules.clamp_future_cursors(c, lead(c), today)
-    assert told(c) == []
-    too_early = runs.get_run(c, run_of(THIRD))
-    assert (too_early.fire_at, too_early.eligible_at) == (today, today)
-    again = decision(c, runs=[THIRD])
-    again = msgspec.structs.replace(again, runs=(FreshRun(RunId("in-time"), THIRD),))
-    (decided,) = fires.decide(c, lead(c), [again], THIRD)
-    assert (decided.decision, decided.run_id) == ("run", "in-time")
 
 
 def test_runs_by_hand_leave_the_cursor_alone_and_are_in_no_schedules_way(c: sa.Connection) -> None:

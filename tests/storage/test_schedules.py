@@ -3,22 +3,20 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, RunId
+from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage import audit
-from storage.agents import agent_states, agents
+from storage.agents import agents
 from storage.agents.configs import UnreadableConfig
 from storage.agents.schema import agent_configs
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
-from storage.runs import runs
-from storage.runs.schema import runs as run_table
-from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule
 from storage.schedules.schedules import NextFire, Passed
 from storage.schedules.schema import schedules as table
-from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent, make_run
-from tests.storage.scheduled import HOUR, HOURLY, decision, fire, lead, make_schedule, told
+from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent
+from tests.storage.scheduled import HOUR, HOURLY, lead, make_schedule, told
 
 INBOX = AgentId("agent-inbox")
 ID = "schedule-inbox"
@@ -160,10 +158,6 @@ def test_who_lost_the_lease_plans_nothing(c: sa.Connection) -> None:
     with pytest.raises(LostLease):
         schedules.replan_all(c, old, "2026b", AT)
     with pytest.raises(LostLease):
-        schedules.clamp_future_cursors(c, old, AT - 2 * DAY)
-    with pytest.raises(LostLease):
-        schedules.bring_back(c, old, AT)
-    with pytest.raises(LostLease):
         schedules.give_up(c, old, seen, AT)
     assert schedule_rows.unplanned(c, 10) == [seen]
 
@@ -282,62 +276,6 @@ def test_a_schedule_that_was_enabled_again_may_fail_as_often_as_before(c: sa.Con
 def test_a_schedule_may_be_set_never_to_pause(c: sa.Connection) -> None:
     make_schedule(c, pause_after_failures=0)
     assert not any(schedules.count_outcome(c, ID, RunOutcome.ERROR, AT) for _ in range(9))
-
-
-def test_a_cursor_from_the_future_is_brought_back_with_all_that_was_decided_there(c: sa.Connection) -> None:
-    make_schedule(c)
-    wrong, today = AT + 1_000 * DAY, AT + 2 * HOUR
-    covered = fires.Covered(AT + HOUR, wrong - HOUR, 23_999, "coalesced", wrong)
-    fires.decide(c, lead(c), [decision(c, runs=[wrong], covered=[covered], kind="catchup")], wrong)
-    fire(c, wrong + HOUR)
-    assert schedules.clamp_future_cursors(c, lead(c), today) == [ID]
-    assert schedules.clamp_future_cursors(c, lead(c), today) == []
-    clamped = schedule_rows.get_schedule(c, ID)
-    assert (clamped.cursor_at, clamped.next_fire_at) == (today, None)
-    (row,) = told(c)
-    assert (row.first_at, row.fire_at) == (AT + HOUR, today)
-    assert runs.get_run(c, RunId(f"{ID}-{wrong}")).eligible_at == today
-
-
-def test_a_schedule_made_under_a_wrong_clock_counts_from_today(c: sa.Connection) -> None:
-    make_schedule(c, planned=None, at=AT + 1_000 * DAY)
-    schedules.clamp_future_cursors(c, lead(c), AT)
-    assert schedule_rows.get_schedule(c, ID).created_at == AT
-
-
-def test_a_cursor_less_than_a_day_ahead_is_left_alone(c: sa.Connection) -> None:
-    before = make_schedule(c, planned=None, at=AT + DAY)
-    assert schedules.clamp_future_cursors(c, lead(c), AT) == []
-    assert schedule_rows.list_schedules(c) == [before]
-
-
-def test_runs_that_a_wrong_clock_put_off_are_ready_now_and_a_retry_waits_its_hour(c: sa.Connection) -> None:
-    put_off, retried = make_run(c, "put-off").id, make_run(c, "retried").id
-    for run_id, eligible_at in ((put_off, AT + 1_000 * DAY), (retried, AT + HOUR)):
-        c.execute(sa.update(run_table).where(run_table.c.id == run_id).values(eligible_at=eligible_at))
-    assert schedules.bring_back(c, lead(c), AT) == (1, 0)
-    assert schedules.bring_back(c, lead(c), AT) == (0, 0)
-    assert runs.get_run(c, put_off).eligible_at == AT
-    assert runs.get_run(c, retried).eligible_at == AT + HOUR
-
-
-@pytest.mark.parametrize("cause", ["rate_limit", "billing"])
-def test_an_agent_whose_recovery_a_wrong_clock_put_off_may_work_again(c: sa.Connection, cause: str) -> None:
-    make_agent(c)
-    agent_states.exhaust(c, INBOX, cause=cause, retry_after_ms=None, at=AT + 1_000 * DAY, actor="hub")
-    assert schedules.bring_back(c, lead(c), AT) == (0, 1)
-    assert agent_states.next_recovery(c) == AT
-    assert agent_states.recover_due(c, AT, actor="hub") == [INBOX]
-
-
-@pytest.mark.parametrize(("cause", "retry_after"), [("rate_limit", 23 * HOUR), ("billing", 5 * HOUR)])
-def test_a_recovery_time_that_a_provider_may_have_named_stays(
-    c: sa.Connection, cause: str, retry_after: int
-) -> None:
-    make_agent(c)
-    back = agent_states.exhaust(c, INBOX, cause=cause, retry_after_ms=retry_after, at=AT, actor="hub")
-    assert schedules.bring_back(c, lead(c), AT) == (0, 0)
-    assert agent_states.next_recovery(c) == back == AT + retry_after
 
 
 @pytest.mark.parametrize(("key", "value"), [("paths", '{"glob": ["a"]}'), ("timezone", "nonsense")])

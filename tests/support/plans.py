@@ -54,8 +54,12 @@ AT_WORK: Final = {
 # Functions of storage whose statements may scan or sort, and why.
 _ALLOWED: Final = {
     "once, when the hub starts or takes over": (
-        *("agents.agent_moves.recount", "schedules.schedules.clamp_future_cursors"),
-        *("schedules.schedules.replan_all", "agents.template_changes.put_in_error"),
+        *("agents.agent_moves.recount", "schedules.schedules.replan_all"),
+        "agents.template_changes.put_in_error",
+    ),
+    "when the clock was set": (
+        *("clock_steps.judge_again", "clock_steps._expire", "clock_steps.redate", "clock_steps.find_base"),
+        *("schedules.schedules.follow_step", "schedules.schedules._forget_decisions"),
     ),
     "when hub.toml or a template is read": (
         *("agents.declared_agents.reconcile_declared", "agents.agent_snapshot.setups_to_judge"),

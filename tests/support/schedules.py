@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import sqlalchemy as sa
 
-from hub.clock import IdFactory, epoch_ms
+from hub.clock import HubClock, IdFactory, epoch_ms
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.metrics import Metrics
@@ -78,14 +78,16 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.chance = SeededChance()
-        self.ids = IdFactory(self.clock, self.chance)
+        self.suspended_s = 0.0
+        self.hub_clock = HubClock(self.clock, lambda: self.clock.monotonic() + self.suspended_s)
+        self.ids = IdFactory(self.hub_clock, self.chance)
         self.current = self.scheduler()
 
     def scheduler(self, boot_id: BootId = BOOT, store: Store | None = None) -> Scheduler:
         return Scheduler(
             store=store or self.store,
             extractor=Extractor(Models(), secret=bytes(32)),
-            clock=self.clock,
+            clock=self.hub_clock,
             ids=self.ids,
             metrics=self.metrics,
             boot_id=boot_id,
@@ -134,7 +136,7 @@ class Desk:
 
     @property
     def at(self) -> int:
-        return epoch_ms(self.clock.now())
+        return epoch_ms(self.hub_clock.now())
 
     async def schedules(self) -> list[ScheduleRow]:
         return await self.store.read(schedule_rows.list_schedules)

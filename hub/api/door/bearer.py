@@ -186,7 +186,7 @@ class BearerTokens:
 
     def _is_used_anew(self, id: TokenId, at: int) -> bool:
         """Return whether the use of the token has to be stored now, and remember its time."""
-        if at - self._used_at.get(id, 0) < USED_EVERY_MS:
+        if 0 <= at - self._used_at.get(id, 0) < USED_EVERY_MS:
             return False
         if len(self._used_at) >= REMEMBERED:
             self._used_at.clear()  # some uses are then stored twice within a minute

@@ -1,8 +1,6 @@
 """A schedule fires at its time, once, whatever happened to clocks, devices and hubs meanwhile."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
@@ -13,7 +11,6 @@ import sqlalchemy as sa
 
 from hub.clock import IdFactory, epoch_ms
 from protocol.lifecycles import RunState
-from storage.agents import agent_states
 from storage.agents.agents import AgentRow
 from storage.agents.schema import agent_configs as configs
 from storage.devices import nodes
@@ -145,69 +142,6 @@ async def test_a_fire_is_not_decided_before_its_time_because_the_one_before_it_w
         await desk.pass_time((schedule.due_at - desk.at) / 1000 + 9.9)
         (schedule,) = await desk.schedules()
         assert schedule.cursor_at == epoch_ms(START) + 10_000
-
-
-async def test_a_clock_that_is_set_back_fires_nothing_twice(desk: Desk) -> None:
-    await desk.declare(msgspec.structs.replace(HOURLY, overlap="allow"))
-    async with desk.serving():
-        await desk.pass_time(HOUR_S)
-        await desk.pass_time(HOUR_S)
-        desk.clock.set_wall(START + timedelta(minutes=30))
-        for _ in range(3):
-            await desk.pass_time(HOUR_S)
-        assert [run.fire_at for run in await desk.runs()] == [hours(1), hours(2), hours(3)]
-
-
-async def test_a_clock_that_is_set_forward_is_a_hub_that_was_down(desk: Desk) -> None:
-    await desk.declare(HOURLY)
-    async with desk.serving():
-        desk.clock.set_wall(START + timedelta(hours=3, minutes=10))
-        await desk.looks_again()
-        (run,) = await desk.runs()
-        assert (run.fire_at, run.trigger_kind, run.coalesced_count) == (hours(3), "catchup", 2)
-
-
-async def test_a_hub_that_booted_in_2099_by_mistake_fires_again_today_and_says_so(desk: Desk) -> None:
-    await desk.declare(msgspec.structs.replace(HOURLY, overlap="allow"))
-    async with desk.serving():
-        await desk.pass_time(HOUR_S)
-    desk.clock.set_wall(datetime(2099, 1, 1, tzinfo=UTC))
-    async with desk.serving():
-        assert len(await desk.runs()) == 2
-    desk.clock.set_wall(START + timedelta(hours=2, minutes=10))
-    async with desk.serving(desk.scheduler(OTHER_BOOT)):
-        assert len(await desk.told("schedule.clamped")) == 1
-        await desk.pass_time(50 * 60)
-    rows = await desk.fires()
-    assert rows[-1].fire_at == hours(3)
-    assert all(earlier.fire_at < later.first_at for earlier, later in pairwise(rows))
-    assert all(run.eligible_at <= hours(3) for run in await desk.runs())
-
-
-async def test_a_clock_that_is_put_right_while_the_hub_runs_silences_no_schedule(desk: Desk) -> None:
-    desk.clock.set_wall(datetime(2099, 1, 1, tzinfo=UTC))
-    await desk.declare(HOURLY)
-    async with desk.serving():
-        desk.clock.set_wall(START)
-        await desk.looks_again()
-        assert len(await desk.told("schedule.clamped")) == 1
-        await desk.pass_time(HOUR_S)
-        assert [run.fire_at for run in await desk.runs()] == [hours(1)]
-
-
-async def test_what_a_clock_that_was_ahead_put_off_goes_on_when_it_is_put_right(desk: Desk) -> None:
-    desk.clock.set_wall(datetime(2099, 1, 1, tzinfo=UTC))
-    (agent,) = await desk.declare(HOURLY)
-    async with desk.serving():
-        await put_in_the_way(desk, agent, eligible_at=desk.at)
-        await desk.store.write(
-            agent_states.exhaust, agent.id, cause="billing", retry_after_ms=None, at=desk.at, actor="hub"
-        )
-        desk.clock.set_wall(START)
-        await desk.looks_again()
-        assert [run.eligible_at for run in await desk.runs()] == [desk.at]
-        assert await desk.store.read(agent_states.next_recovery) == desk.at
-        assert desk.told_queued == 1
 
 
 async def test_a_schedule_of_one_instant_fires_once_and_is_finished(desk: Desk) -> None:

@@ -1,0 +1,180 @@
+"""Wall clocks that are set, while the hub runs and while it does not: schedules go on, once each."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from hub.health.machine import check_clock
+from hub.runs.clock_watch import DOUBT_S, ClockWatch
+from storage import clock_steps
+from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.store import open_store
+from tests.scenarios.clock_steps import DAY_S, HOUR_S, Expected
+from tests.support.clock import START
+from tests.support.schedules import OTHER_BOOT, Desk
+
+EVERY_S = 600
+QUARTERS, MORNINGS = "*/15 * * * *", "0 10 * * *"
+INTERVAL = DeclaredSchedule(kind="every", every_ms=EVERY_S * 1000, overlap="allow")
+CRON = DeclaredSchedule(kind="cron", expr=QUARTERS, overlap="allow")
+DAILY = DeclaredSchedule(kind="cron", expr=MORNINGS, overlap="allow")
+PART_S = 3 * HOUR_S + 77  # between two steps
+STEPS: dict[str, tuple[float, ...]] = {
+    "+2 h, then right": (2 * HOUR_S, -2 * HOUR_S),
+    "-1 h": (-HOUR_S,),
+    "-1 h, then right": (-HOUR_S, HOUR_S),
+    "-20 h": (-20 * HOUR_S,),
+    "-21 d": (-21 * DAY_S,),
+    "+1 d": (DAY_S,),
+    "+1 d, then right": (DAY_S, -DAY_S),
+    "far ahead, then right": (300 * DAY_S, -300 * DAY_S),
+    "-2 h three times": (-2 * HOUR_S, -2 * HOUR_S, -2 * HOUR_S),
+}
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    made: list[Desk] = []
+    async with open_store("sqlite://", now_ms=lambda: made[0].at if made else 0) as store:
+        made.append(Desk(store))
+        yield made[0]
+
+
+def watch_of(desk: Desk, machine: str = "machine") -> ClockWatch:
+    """The watch of a hub; *machine*: another one, when the machine was restarted."""
+    watch = ClockWatch(desk.store, desk.hub_clock, ids=desk.ids, metrics=desk.metrics, machine=machine)
+    watch.on_step = lambda by_ms: desk.current.recheck()
+    return watch
+
+
+async def counts(desk: Desk) -> list[int]:
+    """Runs of each agent."""
+    names = [run.agent_name for run in await desk.runs()]
+    return [names.count(f"agent-{n}") for n in range(3)]
+
+
+async def live(desk: Desk, seconds: float) -> None:
+    """Let the time go by in parts, as a fire that is missed by a minute is made up for with others."""
+    while seconds > 0:
+        await desk.pass_time(min(seconds, 60.0))
+        seconds -= 60.0
+
+
+async def step(desk: Desk, watch: ClockWatch, by_s: float) -> tuple[int, int]:
+    """Set the wall clock, and let the hub notice; its time before and after."""
+    before = desk.at
+    desk.clock.set_wall(desk.clock.now() + timedelta(seconds=by_s))
+    await watch.check()
+    await desk.looks_again()
+    return before, desk.at
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+async def test_schedules_lose_and_double_no_fire_when_the_clock_is_set(
+    desk: Desk, steps: tuple[float, ...]
+) -> None:
+    await desk.declare(INTERVAL, CRON, DAILY)
+    watch, expected = watch_of(desk), [Expected(QUARTERS, desk.at, "UTC"), Expected(MORNINGS, desk.at, "UTC")]
+    await watch.begin()
+    async with desk.serving():
+        await live(desk, PART_S)
+        for by_s in steps:
+            before, after = await step(desk, watch, by_s)
+            assert after - before == by_s * 1000
+            for one in expected:
+                one.live(before).step(after)
+            await live(desk, PART_S)
+        passed = desk.clock.monotonic() - 1_000.0
+        assert await counts(desk) == [passed // EVERY_S, *(one.live(desk.at).runs for one in expected)]
+        interval, *crons = [schedule.next_fire_at for schedule in await desk.schedules()]
+        assert interval is not None
+        assert interval - desk.at == (EVERY_S - passed % EVERY_S) * 1000
+        assert crons == [one.next_fire for one in expected]
+        assert all(run.created_at <= desk.at for run in await desk.runs())
+        assert len(await desk.told("clock.stepped")) == len(steps)
+    (finding,) = await check_clock(watch, desk.hub_clock.now())
+    assert finding.id == "clock.set"
+
+
+async def test_a_suspended_machine_was_not_set(desk: Desk) -> None:
+    await desk.declare(INTERVAL)
+    watch = watch_of(desk)
+    await watch.begin()
+    async with desk.serving():
+        desk.suspended_s = 1_900.0
+        desk.clock.set_wall(desk.clock.now() + timedelta(seconds=1_900))
+        await watch.check()
+        await desk.looks_again()
+    assert watch.last is None
+    assert [(run.trigger_kind, run.coalesced_count) for run in await desk.runs()] == [("catchup", 2)]
+
+
+@pytest.mark.parametrize("by_s", [-20 * HOUR_S, 2 * HOUR_S])
+async def test_a_step_while_the_hub_is_stopped_is_known_by_the_uptime(desk: Desk, by_s: float) -> None:
+    await desk.declare(INTERVAL)
+    await watch_of(desk).begin()
+    async with desk.serving():
+        await live(desk, HOUR_S)
+    desk.clock.advance(300.0)
+    desk.clock.set_wall(desk.clock.now() + timedelta(seconds=by_s))
+    watch = watch_of(desk)
+    await watch.begin()
+    assert watch.last is not None
+    assert watch.last.by_ms == by_s * 1000
+    assert desk.at == (desk.clock.now() - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    async with desk.serving(desk.scheduler(OTHER_BOOT)):
+        await live(desk, HOUR_S)
+    assert len(await desk.runs()) == 12
+
+
+async def test_a_machine_that_starts_with_an_older_clock_goes_on_until_it_is_believed(desk: Desk) -> None:
+    await desk.declare(INTERVAL)
+    await watch_of(desk).begin()
+    async with desk.serving():
+        await live(desk, HOUR_S)
+    await desk.store.write(clock_steps.record_base, desk.at, 0, "machine")
+    last = desk.at
+    desk.clock.set_wall(START - timedelta(hours=9))
+    watch = watch_of(desk, machine="started again")
+    await watch.begin()
+    assert abs(desk.at - last) <= 1
+    (finding,) = await check_clock(watch, desk.hub_clock.now())
+    assert (finding.id, finding.explanation[:47]) == (
+        "clock.wrong",
+        "the clock of this machine is 10 h behind the hu",
+    )
+    desk.clock.advance(DOUBT_S - 1)
+    await watch.check()
+    assert await desk.told("clock.stepped") == []
+    desk.clock.advance(1)
+    await watch.check()
+    assert await desk.told("clock.stepped") == ["The clock was set back by 36000 s"]
+    assert not watch.is_unbelieved
+
+
+async def test_a_clock_that_is_put_right_after_a_start_is_a_machine_that_was_off(desk: Desk) -> None:
+    await desk.declare(INTERVAL)
+    await watch_of(desk).begin()
+    async with desk.serving():
+        await live(desk, HOUR_S)
+    desk.clock.set_wall(datetime(1970, 1, 1, tzinfo=UTC))
+    watch = watch_of(desk, machine="started again")
+    await watch.begin()
+    desk.clock.advance(2 * DOUBT_S)  # a clock that was never set is not believed at any time
+    await watch.check()
+    assert watch.is_unbelieved
+    desk.clock.set_wall(START + timedelta(days=3))
+    await watch.check()
+    assert watch.last is None
+    assert desk.hub_clock.now() == START + timedelta(days=3)
+
+
+async def test_a_small_difference_is_followed_and_is_no_step(desk: Desk) -> None:
+    watch = watch_of(desk)
+    await watch.begin()
+    for by_s in (1.9, -1.9):
+        desk.clock.set_wall(desk.clock.now() + timedelta(seconds=by_s))
+        await watch.check()
+        assert desk.hub_clock.now() == desk.clock.now()
+    assert watch.last is None

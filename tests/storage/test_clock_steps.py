@@ -1,0 +1,208 @@
+"""What a step of the hub's clock does to the stored instants."""
+
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+
+from protocol.ids import AgentId, RunId
+from storage import audit, clock_steps
+from storage.agents import agent_states
+from storage.agents.schema import wakes
+from storage.clock_steps import DOUBTED_MS, ClockStep
+from storage.devices.schema import invitations, users
+from storage.kernel.columns import Instant, instants, is_instant, metadata
+from storage.runs import runs
+from storage.runs.schema import runs as run_table
+from storage.schedules import schedule_rows
+from tests.storage.rows import AT, make_agent, make_run
+from tests.storage.scheduled import HOUR, fire, make_schedule, told
+from tests.storage.test_calendar_wakeups import come
+
+DAY = 24 * HOUR
+ID, INBOX = "schedule-inbox", AgentId("agent-inbox")
+# Instants that no step moves by themselves.
+NOMINAL = {
+    *(f"schedules.{name}" for name in ("starts_at", "ends_at", "cursor_at", "created_at")),
+    *("schedules.next_fire_at", "schedules.due_at", "schedule_fires.fire_at", "schedule_fires.first_at"),
+    *("runs.fire_at", "wakes.fire_at", "wakes.ends_at"),  # with their schedule
+    *("agent_metrics.bucket_at", "agent_metrics.last_at"),  # a part of the key, and of a sample in it
+    "audit_log.at",  # hashed
+    *("run_units.began_at", "run_units.read_at", "run_units.planned_at", "run_units.updated_at"),
+    *("run_calls.sent_at", "run_calls.updated_at"),  # of the largest tables, and only compared there
+}
+
+
+def step(c: sa.Connection, *, before: int, to: int) -> ClockStep:
+    """Step the clock, as ``hub.runs.clock_watch`` does."""
+    base = msgspec.structs.replace(clock_steps.record_base(c, before, 0, "machine"), at=to)
+    done = clock_steps.judge_again(
+        c, base, before=before, id=f"step-{base.steps}", follows_wall=lambda expr: expr.startswith("*")
+    )
+    assert done is not None
+    for table in clock_steps.REDATE if to < before else ():
+        clock_steps.redate(c, table, by_ms=to - before, at=to)
+    return done
+
+
+def test_each_instant_of_the_schema_has_one_kind_and_the_nominal_ones_are_known() -> None:
+    kinds: dict[str, list[Instant]] = {}
+    for kind in Instant:
+        for table, _, columns in instants(kind):
+            for column in columns:
+                kinds.setdefault(f"{table.name}.{column.name}", []).append(kind)
+    every = {
+        f"{table.name}.{column.name}"
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if is_instant(column)
+    }
+    assert {name for name in every if kinds.get(name, [Instant.NOMINAL]) == [Instant.NOMINAL]} == NOMINAL
+    mixed = {name for name, found in kinds.items() if len(found) > 1}
+    assert mixed == {"messages.created_at", "messages.updated_at", "runs.updated_at"}
+    assert len(kinds["runs.eligible_at"]) == 1
+
+
+def test_each_condition_and_begin_that_is_declared_can_be_asked(c: sa.Connection) -> None:
+    for by in (-HOUR, HOUR):
+        step(c, before=AT, to=AT + by)
+
+
+# kind, expression; when the clock was set, by how much; cursor and next fire after it (None: to be planned)
+EVERY, MINUTELY, DAILY = ("every", None), ("cron", "* * * * *"), ("cron", "0 7 * * *")
+
+
+@pytest.mark.parametrize("by", [2 * HOUR, -HOUR, -20 * HOUR, -21 * DAY, DAY, 10_000 * DAY])
+def test_schedules_go_on_after_each_step(c: sa.Connection, by: int) -> None:
+    for name, (kind, expr) in {"every": EVERY, "minutely": MINUTELY, "daily": DAILY}.items():
+        every_ms = HOUR if kind == "every" else None
+        make_schedule(c, name, kind=kind, expr=expr, every_ms=every_ms, overlap="allow")
+        fire(c, AT + HOUR, schedule_id=f"schedule-{name}")
+    before, to = AT + HOUR + 1_000, AT + HOUR + 1_000 + by
+    assert step(c, before=before, to=to).schedules == 1 + (by < 0) + (by < -3 * HOUR)
+    found = {row.agent_name: row for row in schedule_rows.list_schedules(c)}
+    every = found["every"]
+    assert (every.cursor_at, every.next_fire_at) == (AT + HOUR + by, AT + 2 * HOUR + by)
+    assert every.created_at == AT + by
+    is_reset = {"minutely": by < 0, "daily": by < -3 * HOUR}
+    for name, reset in is_reset.items():
+        expected = (to, None) if reset else (AT + HOUR, AT + 2 * HOUR)
+        assert (found[name].cursor_at, found[name].next_fire_at) == expected, name
+    for name, reset in ({"every": by < 0} | is_reset).items():
+        assert (told(c, name) == []) == reset, name
+        run = runs.get_run(c, RunId(f"schedule-{name}-{AT + HOUR}"))
+        assert run.state == "QUEUED"
+        assert run.eligible_at == AT + HOUR + by
+    keys = [key for (key,) in c.execute(sa.select(run_table.c.fire_key))]
+    assert sum(key.startswith("w:") for key in keys) == (by < 0) + sum(is_reset.values())
+
+
+def test_a_step_and_its_reverse_leave_the_next_fire_where_it_was(c: sa.Connection) -> None:
+    before = make_schedule(c)
+    step(c, before=AT, to=AT + 2 * HOUR)
+    step(c, before=AT + 2 * HOUR + 500, to=AT + 500)
+    after = schedule_rows.get_schedule(c, ID)
+    assert (after.cursor_at, after.next_fire_at) == (before.cursor_at, before.next_fire_at)
+
+
+def test_a_fire_that_a_clock_ahead_decided_has_its_own_run_when_it_comes(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow", kind="cron", expr="* * * * *", every_ms=None)
+    fire(c, AT + HOUR)
+    step(c, before=AT + HOUR, to=AT)
+    assert [row.fire_at for row in told(c)] == []
+    early = runs.get_run(c, RunId(f"{ID}-{AT + HOUR}"))
+    assert (early.fire_at, early.eligible_at) == (AT, AT)
+
+
+def test_a_single_instant_that_a_clock_far_ahead_fired_is_yet_to_come(c: sa.Connection) -> None:
+    make_schedule(c, kind="at", at_ms=AT + DAY, every_ms=None)
+    fire(c, AT + DAY, next_fire_at=None)
+    assert not schedule_rows.get_schedule(c, ID).enabled
+    step(c, before=AT + DAY, to=AT)
+    again = schedule_rows.get_schedule(c, ID)
+    assert (again.enabled, again.paused_reason, again.cursor_at) == (True, None, AT)
+
+
+def test_wakes_for_slots_that_are_yet_to_come_are_forgotten(c: sa.Connection) -> None:
+    wake = come(c, at=AT + 10 * HOUR)
+    step(c, before=AT + 10 * HOUR, to=AT)
+    assert c.execute(sa.select(wakes.c.id).where(wakes.c.id == wake.id)).all() == []
+
+
+@pytest.mark.parametrize("by", [2 * HOUR, -2 * HOUR, 10_000 * DAY])
+def test_waits_last_as_long_as_without_the_step(c: sa.Connection, by: int) -> None:
+    run_id = make_run(c, "retried").id
+    c.execute(sa.update(run_table).where(run_table.c.id == run_id).values(eligible_at=AT + 5_000))
+    back = agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=HOUR, at=AT, actor="hub")
+    step(c, before=AT + 1_000, to=AT + 1_000 + by)
+    assert runs.get_run(c, run_id).eligible_at == AT + 5_000 + by
+    assert agent_states.next_recovery(c) == back + by
+
+
+def invite(c: sa.Connection, name: str, *, at: int, ends: int) -> None:
+    """An invitation, as any right that ends."""
+    user_id = c.execute(sa.select(users.c.id)).scalars().first()
+    about: dict[str, Any] = {"last4": "", "created_by": "me", "uses_left": 1, "user_id": user_id}
+    row = {"id": name, "token_hash": name.encode(), "created_at": at, "expires_at": ends}
+    c.execute(sa.insert(invitations).values(row | about))
+
+
+def ends_of(c: sa.Connection) -> dict[str, int]:
+    return {row.id: row.expires_at for row in c.execute(sa.select(invitations))}
+
+
+def test_a_right_that_has_ended_does_not_come_back_and_the_others_keep_their_end(c: sa.Connection) -> None:
+    make_agent(c)
+    before, to = AT + 30 * DAY, AT + 10 * DAY
+    for name, at, end in (
+        ("over", AT, AT + 20 * DAY),
+        ("long over", AT, AT + 5 * DAY),
+        ("valid", AT, AT + 60 * DAY),
+        ("of the clock ahead", AT + 29 * DAY, AT + 31 * DAY),
+    ):
+        invite(c, name, at=at, ends=end)
+    assert step(c, before=before, to=to).ended == 1
+    assert ends_of(c) == {
+        "over": to,
+        "long over": AT + 5 * DAY,
+        "valid": AT + 60 * DAY,
+        "of the clock ahead": AT + 11 * DAY,
+    }
+
+
+@pytest.mark.parametrize(("after", "comes_back"), [(HOUR, True), (DOUBTED_MS + HOUR, False)])
+def test_a_right_that_a_wrong_step_forward_ended_comes_back_if_it_is_taken_back_soon(
+    c: sa.Connection, after: int, comes_back: bool
+) -> None:
+    make_agent(c)
+    invite(c, "honest", at=AT, ends=AT + 30 * DAY)
+    invite(c, "over", at=AT - DAY, ends=AT + 1_000)
+    assert step(c, before=AT + 2_000, to=AT + 400 * DAY).ended == 1
+    back = AT + 2_000 + after
+    step(c, before=AT + 400 * DAY + after, to=back)
+    assert ends_of(c) == {
+        "honest": AT + 30 * DAY if comes_back else back,
+        "over": AT + 1_000,
+    }
+
+
+def test_records_of_a_clock_ahead_are_dated_back_and_keep_their_order(c: sa.Connection) -> None:
+    for id, at in (("old", AT), ("new", AT + DAY + 1), ("newer", AT + DAY + 2)):
+        audit.record(c, id=id, at=at, event_type="run.started", message="", actor="hub")
+    step(c, before=AT + DAY + 1_000, to=AT + 1_000)
+    assert [(entry.id, entry.at) for entry in audit.list_activity(c)] == [
+        ("step-0", AT + 1_000),
+        ("newer", AT + 2),
+        ("new", AT + 1),
+        ("old", AT),
+    ]
+
+
+def test_a_second_hub_that_sees_the_same_step_changes_nothing(c: sa.Connection) -> None:
+    before = make_schedule(c)
+    base = clock_steps.record_base(c, AT, 0, "machine")
+    base = msgspec.structs.replace(base, at=AT + HOUR)
+    steps = [clock_steps.judge_again(c, base, before=AT, id=f"step-{n}", follows_wall=bool) for n in range(2)]
+    assert steps == [ClockStep(at=AT + HOUR, by_ms=HOUR, schedules=1), None]
+    assert schedule_rows.get_schedule(c, ID).cursor_at == before.cursor_at + HOUR
