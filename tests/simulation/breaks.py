@@ -6,6 +6,7 @@
 ``no_journal``: the journal of answered questions is ignored.
 ``no_agreement``: a restored hub or device continues without reconciliation.
 ``commit_after_send``: a call is stored only after it was answered.
+``no_judging``: a step of the clock leaves what is stored as it was.
 ``no_eviction``: a hub does not learn that another one has its device now.
 ``settled_when_sent``: a verdict counts as applied once it was sent, whether its device answers or not.
 ``no_claim_guard``: a claim takes the runs that it chose, even those that another hub has claimed meanwhile.
@@ -32,6 +33,7 @@ from protocol.calls import RowState
 from protocol.errors import DeliveryError
 from protocol.ids import CallId, RunId
 from protocol.work import Answer, ToolCall
+from storage import clock_steps
 from storage.devices import sessions
 from storage.devices.nodes import Term
 from storage.runs import agreement, calls, item_verdicts, model_calls, plans, run_claims, units
@@ -171,6 +173,21 @@ class NoLedger:
         if getattr(fn, "func", fn) is plans.plan_unit:
             decide: Decide = kwargs["decide"]
             kwargs |= {"decide": lambda known: [_forgotten(one) for one in decide(_nothing(known))]}
+        return await self._door.write(fn, *args, **kwargs)
+
+
+class NoJudging:
+    """Door that leaves every stored instant as it was when the clock steps."""
+
+    def __init__(self, door: Store, world: World) -> None:
+        self.is_shared = door.is_shared
+        self.read = door.read
+        self._door = door
+
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the job, and undo it if it judges instants again."""
+        if fn is clock_steps.judge_again:
+            return await self._door.write(_undone, fn, *args, **kwargs)
         return await self._door.write(fn, *args, **kwargs)
 
 
@@ -371,6 +388,7 @@ BREAKS: Final = {
     "no_agreement": Ways(agreements=NoAgreement, only="I6"),
     "no_journal": Ways(door_of=NoJournal, only="I14"),
     "commit_after_send": Ways(door_of=CommitAfterSend, only="outbox"),
+    "no_judging": Ways(door_of=NoJudging, only="silence"),
     "no_eviction": Ways(door_of=NoEviction, hubs=3, only="one owner"),
     "settled_when_sent": Ways(door_of=SettledWhenSent, only="verdicts"),
     "no_claim_guard": Ways(door_of=NoClaimGuard, hubs=3, only="one claim"),

@@ -5,10 +5,12 @@ world *sleeps*, like a suspended laptop: wall clocks advance, monotonic clocks d
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import anyio
 
+from hub.clock import HubClock, epoch_ms
 from tests.simulation.loop import START_S
 
 
@@ -44,18 +46,14 @@ class SimClock:
     """Implementation of ``hub.clock.Clock`` for a machine; its wall clock can be wrong, and jump."""
 
     def __init__(self, time: WorldTime) -> None:
-        self._time = time
+        self.time = time
         self.ahead_s = 0.0  # of the right time
 
     def now(self) -> datetime:
-        return self._time.epoch + timedelta(seconds=self._time.now_s + self.ahead_s)
-
-    def now_ms(self) -> int:
-        """Return ``now`` in epoch milliseconds."""
-        return self._time.epoch_ms + int((self._time.now_s + self.ahead_s) * 1000)
+        return self.time.epoch + timedelta(seconds=self.time.now_s + self.ahead_s)
 
     def monotonic(self) -> float:
-        return self._time.awake_s + START_S
+        return self.time.awake_s + START_S
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
@@ -65,17 +63,33 @@ class SimClock:
         self.ahead_s += seconds
 
 
+class SimHubClock(HubClock):
+    """Clock of a hub on a machine."""
+
+    def __init__(self, source: SimClock) -> None:
+        super().__init__(source, lambda: source.time.now_s)
+        self._time = source.time
+
+    @property
+    def ahead_s(self) -> float:
+        """Seconds by which it is ahead of the right time."""
+        return self._zero_s - self._time.epoch.timestamp()
+
+    def now_ms(self) -> int:
+        """Return ``now`` in epoch milliseconds."""
+        return epoch_ms(self.now())
+
+
 class DatabaseClock:
     """Clock that measures leases; it stops while the world sleeps.
 
     Otherwise every lease would have expired at every wake-up, and no fault could end one. In a world with one
-    machine it is the machine's wall clock, including its jumps.
+    machine it is the clock of the hub, including its steps, otherwise that of a server.
     """
 
-    def __init__(self, time: WorldTime, machine: SimClock | None) -> None:
+    def __init__(self, time: WorldTime, ahead_s: Callable[[], float]) -> None:
         self._time = time
-        self._machine = machine
+        self._ahead_s = ahead_s
 
     def now_ms(self) -> int:
-        ahead_s = 0.0 if self._machine is None else self._machine.ahead_s
-        return self._time.epoch_ms + int((self._time.awake_s + ahead_s) * 1000)
+        return self._time.epoch_ms + int((self._time.awake_s + self._ahead_s()) * 1000)

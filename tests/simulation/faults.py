@@ -19,6 +19,7 @@ LEASE_S: Final = 15.0
 WRITES: Final = ("decide", "claim_runs", "plan_unit", "mark_sent", "settle_answers", "settle_unit", "move")
 CHANGES: Final = 30  # how often people write their files, in one world
 SHARED_WRITES: Final = (*WRITES, "open_sessions", "close_session", "note_taken", "recover")
+STEPS_S: Final = (3 * 3_600.0, -2 * 3_600.0, -20 * 3_600.0, 86_400.0, 40.0, -40.0, 1.5)
 WHEN: Final = ("during work", "during work", "during work", "at a moment", "at any time")
 
 
@@ -217,9 +218,13 @@ class Faults:
 
     def _clock_jumps(self) -> None:
         machine = self._dice.choice(self._world.machines)
-        by_s = self._dice.choice((3 * 3_600.0, -2 * 3_600.0, 40.0, -40.0, 1.5))
-        self._world.say(machine.name, f"has its clock set by {by_s} s")
-        machine.clock.jump(by_s)
+        is_server = machine.server is not None and self._dice.says(0.5)
+        clock = machine.server if is_server and machine.server is not None else machine.source
+        by_s = self._dice.choice(STEPS_S)
+        self._world.say("server" if is_server else machine.name, f"has its clock set by {by_s} s")
+        clock.jump(by_s)
+        if self._dice.says(0.3):
+            self._world.after(self._dice.uniform(1.0, 900.0), lambda: clock.jump(-by_s))
         self._world.witness.around.clocks_changed()
 
     # --- older copies ---

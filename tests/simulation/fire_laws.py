@@ -7,15 +7,17 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from storage.schedules.first_connects import FIRE_KEY
+from storage.schedules.schedules import REPEATED_MS
 from tests.hub.schedules.brute_force import Job, fires, wall_clock
 from tests.simulation.facts import ScheduleFacts
 from tests.simulation.laws import Law
 from tests.simulation.store import Commit
 
-MINUTE_MS = 60_000
+MINUTE_MS, DAY_MS = 60_000, 86_400_000
+NOTICED_S = 30.0  # a step of the clock, after a start, too
 BEFORE, AFTER = (
-    timedelta(days=1),
-    timedelta(days=8),
+    timedelta(days=4),
+    timedelta(days=11),
 )  # around an epoch: the longest world, and clocks that jump
 
 
@@ -25,9 +27,9 @@ class Fires(Law):
     def after(self, commit: Commit) -> None:
         for schedule_id, before in self.facts.schedules_before.items():
             schedule = self.facts.schedules[schedule_id]
-            if before is None:
+            if before is None or commit.name == "judge_again":  # times count anew
                 continue
-            if schedule.cursor_at < before.cursor_at and commit.name != "clamp_future_cursors":
+            if schedule.cursor_at < before.cursor_at:
                 self._found("I1", schedule, f"the cursor fell by {before.cursor_at - schedule.cursor_at} ms")
             if (
                 schedule.rev == before.rev
@@ -42,6 +44,21 @@ class Fires(Law):
                 self._passed(schedule, before, is_exact=commit.name == "decide")
         for schedule_id in commit.touched.ids.get("schedule_fires", ()):
             self._disjoint(self.facts.schedules[schedule_id])
+
+    def look(self) -> None:
+        """Check that no schedule waits for longer than until its next fire by the clock."""
+        steady_s = self.around.time.awake_s - max(self.around.calm_since_s, self.around.clocks_since_s)
+        hubs = [machine.clock for machine in self.around.machines if machine.live is not None]
+        if not hubs or steady_s < NOTICED_S:
+            return
+        now_ms = hubs[0].now_ms()
+        for schedule in self.facts.schedules.values():
+            since_ms = now_ms if schedule.kind == "every" else now_ms + REPEATED_MS
+            fires = fires_of(schedule, since_ms, since_ms + DAY_MS, self.around.time.epoch)
+            next_at = schedule.next_fire_at or 0
+            if schedule.enabled and fires and next_at > fires[0]:
+                text = f"schedule {schedule.id} waits until {told(next_at)}, and fires at {told(fires[0])}"
+                self.findings.add_once("silence", schedule.id, text)
 
     def _passed(self, schedule: ScheduleFacts, before: ScheduleFacts, *, is_exact: bool) -> None:
         """Check that every fire that the cursor has passed has a row."""

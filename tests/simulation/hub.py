@@ -39,6 +39,7 @@ from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.calendar_wakeups import Wakes
+from hub.runs.clock_watch import ClockWatch
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
 from hub.runs.dispatcher import Dispatcher
@@ -58,7 +59,7 @@ from storage.devices import devices, nodes
 from storage.kernel.database import StorageError
 from storage.runs import run_moves
 from storage.store import Store
-from tests.simulation.clock import SimClock, WorldTime
+from tests.simulation.clock import SimClock, SimHubClock, WorldTime
 from tests.simulation.device import SimDevice
 from tests.simulation.dice import Dice
 from tests.simulation.loop import Process
@@ -84,11 +85,15 @@ class Machine:
     def __init__(self, name: str, time: WorldTime) -> None:
         self.name = name
         self.time = time
-        self.clock = SimClock(time)
+        self.source = SimClock(time)
+        self.clock = SimHubClock(self.source)  # of the hub that runs, or did last
+        self.server: SimClock | None = None  # clock of the database's server, if there is one
+        self.starts = 0  # of the machine itself
         self.boots = 0
         self.down_s = 1.0  # for how long, when its hub has ended
         self.is_islanded = False  # no device reaches it
         self.hub: SimHub | None = None  # the one that runs now
+        self.on_step: Callable[[], None] = lambda: None
 
     @property
     def is_away(self) -> bool:
@@ -140,10 +145,14 @@ class SimHub:
         self.link = link
         self._agreements = agreements
         self._model = model
-        self.clock = machine.clock
+        self.clock = machine.clock = SimHubClock(machine.source)
         self.time = machine.time
         self.ids = IdFactory(self.clock, dice)
         self.boot_id = BootId(self.ids.fresh())
+        started = f"{machine.name} {machine.starts}"
+        self.watch = ClockWatch(store, self.clock, ids=self.ids, metrics=METRICS, machine=started)
+        self.watch.reference = self._wall_time
+        self.watch.on_step = self._clock_stepped
         self.node_id = NodeId(machine.name)
         self.user_id = UserId("")
         self.listener: SimListener | None = None  # once it is built
@@ -161,6 +170,16 @@ class SimHub:
             self._build()
             await self._supervisor.serve(task_status=_Started(self._started))
         await self._end_boot()
+
+    async def _wall_time(self) -> float:
+        """Return the time of the machine, or of the database's server."""
+        return (self.machine.server or self.machine.source).now().timestamp()
+
+    def _clock_stepped(self, by_ms: int) -> None:
+        self.machine.on_step()
+        if self.is_serving:
+            self.dispatcher.hold_until_ms += by_ms
+            self.recheck()
 
     def tell_to_stop(self) -> None:
         """Request a stop, as a signal does; a halted hub stops when it is resumed."""
@@ -215,6 +234,7 @@ class SimHub:
         await reconcile(self.store, agents, user_id=self.user_id, clock=self.clock, ids=self.ids)
 
     async def _recover(self) -> None:
+        await self.watch.begin()
         store, at, is_alone = self.store, epoch_ms(self.clock.now()), not self.store.is_shared
         boot = await store.write(nodes.begin_boot, self.node_id, self.boot_id, at, window_ms=HOLD_MS)
         self.hold_until_ms = at + HOLD_MS if boot.boots_10min >= RESTARTS else 0
@@ -319,6 +339,7 @@ class SimHub:
         )
         self.listener = SimListener(self, store, self._traffic, chance)
         self._supervisor = Supervisor(clock=clock, chance=chance)
+        self._supervisor.add("clock", self.watch)
         self._supervisor.add("router", self._router)
         self._supervisor.add("requests", requests)
         self._supervisor.add("heartbeats", heartbeats)
@@ -549,7 +570,7 @@ class SimListener:
 class LazyWheel(DeadlineWheel):
     """Wheel of deadlines that turns only when one is due, because four turns a second would cost too much."""
 
-    def __init__(self, clock: SimClock, context: contextvars.Context) -> None:
+    def __init__(self, clock: SimHubClock, context: contextvars.Context) -> None:
         super().__init__(clock, tick_s=TICK_S)
         self._context = context
         self._set_for = 0.0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tests.simulation.clock import SimClock, WorldTime
+from tests.simulation.clock import SimHubClock, WorldTime
 from tests.simulation.facts import Facts
 from tests.simulation.hub import Machine
 from tests.simulation.store import Commit
@@ -73,7 +73,7 @@ class Surroundings:
         """Return the boots of the live hubs."""
         return {machine.hub.boot_id for machine in self.machines if machine.hub is not None}
 
-    def clock_of(self, process: str) -> SimClock:
+    def clock_of(self, process: str) -> SimHubClock:
         """Return the clock of a process."""
         for machine in self.machines:
             if process.startswith(machine.name):

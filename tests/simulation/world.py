@@ -27,7 +27,7 @@ from storage.kernel.database import StorageError
 from storage.runs import item_verdicts
 from storage.store import Store
 from tests.simulation.agenda import Agenda, Step
-from tests.simulation.clock import DatabaseClock, WorldTime
+from tests.simulation.clock import DatabaseClock, SimClock, WorldTime
 from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, PAGING, REDIAL_S, SimDevice
 from tests.simulation.dice import Dice
 from tests.simulation.facts import EXECUTING
@@ -121,8 +121,14 @@ class World:
 
     def _found(self) -> None:
         """Create the database and the devices."""
-        machine = None if self.scene.is_shared else self.machines[0].clock
-        self.database_clock = DatabaseClock(self.time, machine)
+        self.server = SimClock(self.time)
+        for machine in self.machines:
+            machine.on_step = self.witness.around.clocks_changed
+            machine.server = self.server if self.scene.is_shared else None
+        self.database_clock = DatabaseClock(
+            self.time,
+            lambda: self.server.ahead_s if self.scene.is_shared else self.machines[0].clock.ahead_s,
+        )
         self.disk.set_clock(self.database_clock.now_ms, has_others=self.scene.is_shared)
         at = self.time.epoch_ms
         self.disk.write(users.ensure_user, OWNER, "owner", at)
@@ -335,6 +341,7 @@ class World:
         if machine.hub is not None:
             return
         machine.boots += 1
+        machine.starts += self.dice.fork(f"start {machine.name} {machine.boots}").says(0.2)
         process = Process(f"{machine.name} boot {machine.boots}")
         weather = Weather()
         weather.is_calm = self.is_calm
@@ -459,7 +466,6 @@ class World:
         for machine in self.machines:
             machine.down_s = 0.5
             self.rejoin(machine)
-            machine.clock.ahead_s = 0.0 if self.scene.is_shared else machine.clock.ahead_s
             hub = machine.hub
             if hub is None:
                 self.after(machine.down_s, lambda machine=machine: self.boot(machine))  # type: ignore[misc]
