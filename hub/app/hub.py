@@ -306,6 +306,7 @@ class Hub:
             apply_to_devices(devices, settings, opened=context.settings.listen, state=context.state)
             apply_to_operators(operators, settings, opened=context.settings.listen)
             housekeeping.keep, housekeeping.audit = settings.retention, settings.audit
+            housekeeping.most_bytes = settings.limits.database_bytes
             measurements.keep = settings.retention
             backups.keep = settings.backup
             context.log.change(level=settings.log.level, content=settings.log.content)

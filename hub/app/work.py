@@ -290,6 +290,8 @@ def make_housekeeping(context: Context) -> Housekeeping:
         boot_id=context.boot_id,
         keep=settings.retention,
         audit=settings.audit,
+        most_bytes=settings.limits.database_bytes,
+        on_full=context.metrics.limits_reached.labels("database_bytes").inc,
     )
 
 

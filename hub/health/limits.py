@@ -103,6 +103,10 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
         "figures of the hub as a whole were left out",
         "it has too many series, one for each outcome, model and node: hub metrics",
     ),
+    "database_bytes": Counsel(
+        "ended work was deleted before its time, as the database was full",
+        "hub logs has the periods that were kept as housekeeping.shortened",
+    ),
     "posted_waiting": Counsel(
         "posts to a webhook were refused, as too many wait", "see why its agent does not read: hub agents"
     ),

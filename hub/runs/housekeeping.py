@@ -1,5 +1,8 @@
 """Hourly deletion of old rows in small transactions, which keeps the database's size stable.
 
+A database above its limit keeps ended work for half of its periods, then for a quarter, and so on. Rows that
+prevent a second delivery of an item stay for their whole period, however large the database is.
+
 On a database shared by several hubs, the holder of the lease does this. The lease only saves work: two hubs
 that prune at once do no harm.
 
@@ -19,13 +22,14 @@ from msgspec.structs import replace
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
-from hub.settings.limit_settings import AuditSettings, RetentionSettings
+from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from hub.turns import Turns
 from protocol.ids import BootId
 from storage import audit, changes, retention
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
+from storage.kernel import database
 from storage.retention import DAY_MS
 from storage.runs import orphans
 from storage.runs.orphans import Places
@@ -48,6 +52,14 @@ RESIGN_WITHIN_S: Final = 2.0
 AT_ONCE: Final = 100  # agents or schedules per transaction
 SEARCHED: Final = 10  # parts of a table per round, of 500 rows: a million items in eight days
 COUNTED: Final = 5_000  # answers of models per round: a hundred thousand in a day
+# Periods of ended work that nothing but people needs; others keep items from being delivered twice.
+SHORTENED: Final = (
+    *("runs_days", "failed_runs_days", "payload_days", "fires_days", "activity_days", "messages_days"),
+    *("model_answers_days", "model_calls_days", "metric_minutes_days", "metric_hours_days"),
+    "questions_days",
+)
+LEAST_DAYS: Final = 2  # budgets count the requests of a day
+COUNTED_AFTER_S: Final = 2.0  # when a server's figures tell of deleted rows
 # A run believes a tree that old, and the run that listed its files let entries become that old.
 RENEWED_DAYS: Final = 2 * RENEWED_AFTER_MS // DAY_MS
 
@@ -63,6 +75,8 @@ class Housekeeping:
         boot_id: BootId,
         keep: RetentionSettings | None = None,
         audit: AuditSettings | None = None,
+        most_bytes: int = Limits().database_bytes,
+        on_full: Callable[[], None] = lambda: None,
         every_s: float = EVERY_S,
         pause_s: float = PAUSE_S,
     ) -> None:
@@ -72,6 +86,8 @@ class Housekeeping:
         self._boot_id = boot_id
         self.keep = keep or RetentionSettings()
         self.audit = audit or AuditSettings()
+        self.most_bytes = most_bytes
+        self._on_full = on_full
         self._every_s = every_s
         self._pause_s = pause_s
         self._has_run = False  # the clock's history has been checked
@@ -114,11 +130,14 @@ class Housekeeping:
                 return went
             self._has_run = True
             start = await self._store.read(orphans.find_places)
-            steps, places = await self._steps(now, start)
-            for name, step in steps:
-                while await lease.is_held() and (rows := await self._store.write(step)):
-                    went[name] += rows
-                    await self._pause()
+            keep: RetentionSettings | None = self.keep
+            while keep is not None:
+                steps, places = await self._steps(now, start, keep)
+                for name, step in steps:
+                    while await lease.is_held() and (rows := await self._store.write(step)):
+                        went[name] += rows
+                        await self._pause()
+                keep = await self._shorter(keep) if await lease.is_held() else None
             unit, item = await self._search(now, start, lease, went)
             places = replace(places, unit=unit, item=item)
             if places != start:
@@ -130,6 +149,19 @@ class Housekeeping:
         if went:
             log.info("housekeeping.pruned", took_s=round(self._clock.monotonic() - began, 3), **went)
         return went
+
+    async def _shorter(self, keep: RetentionSettings) -> RetentionSettings | None:
+        """Return the next periods to prune by; None if the database is small enough, or none is shorter."""
+        if self._store.is_shared:
+            await self._clock.sleep(COUNTED_AFTER_S)
+        used = await self._store.read(database.measure_used)
+        if used <= self.most_bytes:
+            return None
+        before = {name: getattr(keep, name) for name in SHORTENED}
+        days = {name: min(of, max(LEAST_DAYS, of // 2)) for name, of in before.items()}
+        self._on_full()
+        log.warning("housekeeping.shortened", used_bytes=used, database_bytes=self.most_bytes, **days)
+        return None if days == before else keep.model_copy(update=days)
 
     async def _pause(self) -> None:
         """Wait for a moment, so that other writers get their turn."""
@@ -159,13 +191,12 @@ class Housekeeping:
         return unit, item
 
     async def _steps(
-        self, now: datetime, start: Places
+        self, now: datetime, start: Places, keep: RetentionSettings
     ) -> tuple[list[tuple[str, Callable[..., int]]], Places]:
         """Return the deletion steps at *now* in order, and the places where the next round goes on.
 
         Each step is repeated until it returns 0.
         """
-        keep = self.keep
         old = _before(now, keep.runs_days)
         runs_retained, fires_retained = keep.runs_kept, keep.fires_kept
         with_old_runs = partial(retention.list_agents_with_old_runs, before=old, retained=runs_retained)
@@ -198,7 +229,7 @@ class Housekeeping:
             *(("runs", partial(runs, agent_ids=part)) for part in _parts(agent_ids)),
             ("fires", partial(retention.prune_fires, before=fires)),
             ("wakes", partial(retention.prune_wakes, before=fires)),
-            ("verdicts", partial(retention.prune_verdicts, before=payloads)),
+            ("verdicts", partial(retention.prune_verdicts, before=_before(now, self.keep.payload_days))),
             ("excerpts", partial(retention.prune_excerpts, before=_before(now, keep.excerpts_days))),
             *(("fires", partial(crowds, schedule_ids=part)) for part in _parts(schedule_ids)),
             ("activity", partial(retention.prune_activity, before=activity)),

@@ -9,6 +9,7 @@ from hub.settings.values import Days, Delay, Flag, Scope, Seconds, Table, Usd, W
 NANOS: Final = 1_000_000_000  # of a US dollar
 KIB, MIB = 1024, 1024 * 1024
 LogBytes = Annotated[int, Field(strict=True, ge=64 * KIB, le=KIB * MIB)]
+DatabaseBytes = Annotated[int, Field(strict=True, ge=16 * MIB)]
 ConvertBytes = Annotated[int, Field(strict=True, ge=256 * MIB)]  # Python and its libraries take 160 MiB
 Rate = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1e9)]  # per second
 
@@ -77,6 +78,12 @@ class Limits(Table):
     )
     operator_event_streams: Whole = restart(
         16, "Concurrent event streams, divided in the same way.", Scope.PER_NODE
+    )
+    database_bytes: DatabaseBytes = live(
+        4096 * MIB,
+        "Size of the database, without free pages, above which ended work is kept for half of its periods of"
+        " [retention], then for a quarter, and so on; two days at least.",
+        Scope.PER_CLUSTER,
     )
     log_bytes: LogBytes = live(16 * MIB, "Bytes of log entries in the state folder, for hub logs --since.")
 

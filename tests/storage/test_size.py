@@ -14,6 +14,7 @@ from storage.store import ObservedDatabase, open_store
 def test_a_database_takes_room_wherever_it_is(c: sa.Connection) -> None:
     found = database.measure_size(c)
     assert found.data > 100_000
+    assert 0 < database.measure_used(c) <= found.data
     assert found.log == 0, "in memory, and on a server, there is no log beside it"
 
 

@@ -19,10 +19,11 @@ from protocol.ids import BootId, NodeId
 from storage import audit, retention
 from storage.agents.schema import agents
 from storage.devices import nodes
+from storage.kernel.database import measure_used
 from storage.runs import orphans
 from storage.runs.schema import model_answers, unit_ledger
 from storage.schedules.schema import schedule_fires, schedules
-from storage.schema import hub, leases
+from storage.schema import hub, idempotency_keys, leases
 from storage.schema import nodes as nodes_table
 from storage.store import Store, open_store
 from tests.storage.rows import make_agent
@@ -114,6 +115,37 @@ async def test_a_backlog_goes_in_steps_and_others_write_in_between(store: Store,
             await tell(store, clock, days_ago=0)
             clock.advance(1)
     assert left == [700, 200 + 1, 0 + 2]
+
+
+async def test_a_database_above_its_limit_keeps_ended_work_for_a_shorter_time_and_says_so(
+    store: Store, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for days_ago in (1, 4):
+        await tell(store, clock, days_ago=days_ago)
+    small = await store.read(measure_used)
+    await tell(store, clock, days_ago=9, entries=3_000)
+    at = epoch_ms(clock.now() - timedelta(days=9))
+    answered = {"scope": "s", "key": "k", "request_hash": "h", "created_at": at}
+    await store.write(lambda c: c.execute(sa.insert(idempotency_keys), answered) and None)
+    full = 0
+
+    def count() -> None:
+        nonlocal full
+        full += 1
+
+    large = await store.read(measure_used)
+    cases = {large: (3_002, []), small + 200_000: (2, [5]), 1: (1, [5, 2, 2, 2, 2, 2])}
+    for most_bytes, (left, days) in cases.items():
+        caplog.clear()
+        full = 0
+        kept = keeper(store, clock)
+        kept.most_bytes, kept._on_full = most_bytes, count
+        await kept.prune()
+        events = [record for record in caplog.records if record.getMessage() == "housekeeping.shortened"]
+        assert await told(store) == left
+        assert [(fields_of(event) or {})["activity_days"] for event in events] == days
+        assert full == len(days)
+    assert await store.read(lambda c: len(c.execute(sa.select(idempotency_keys)).all())) == 1
 
 
 async def test_a_round_returns_the_number_of_deleted_rows(

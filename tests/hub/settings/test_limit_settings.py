@@ -43,11 +43,13 @@ OTHER_ENDS = {
     "slowed_down": "it is read later, and nothing is lost",
     "deadline": "the run fails, and says so",
     "left_out": "the heartbeat counts without it, and the log says so once a connection",
+    "housekeeping.shortened": "ended work is kept for a shorter time, and the log says for how long",
     "dropped_queue_full": "the fire says so, and its schedule's agent once",
 }
 
 # By field: how it ends, and the label of hub_limits_reached_total.
 COUNTED: dict[str, tuple[str, str]] = {
+    "database_bytes": ("housekeeping.shortened", "database_bytes"),
     "handshake_timeout_s": ("no_request", "handshake_timeout_s"),
     "hello_timeout_s": (ErrorCode.HELLO_TIMEOUT, "hello_timeout_s"),
     "hello_bytes": (ErrorCode.TOO_LARGE, "hello_bytes"),

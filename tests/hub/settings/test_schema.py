@@ -99,6 +99,6 @@ def test_a_limit_that_counts_what_is_concurrent_or_of_a_user_says_where_several_
     told = SCHEMA["$defs"]["Limits"]["properties"]
     of_all = {key for key, field in told.items() if field.get("x-scope") == Scope.PER_CLUSTER}
     of_each = {key for key, field in told.items() if field.get("x-scope") == Scope.PER_NODE}
-    assert of_all == {"connections_per_user", "agents_per_user", "runs_per_device"}
+    assert of_all == {"connections_per_user", "agents_per_user", "database_bytes", "runs_per_device"}
     begins = ("Concurrent", "New con")
     assert of_each == {key for key in told.keys() - of_all if told[key]["description"].startswith(begins)}
