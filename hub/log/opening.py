@@ -11,6 +11,7 @@ and further entries are dropped and counted.
 """
 
 import atexit
+import linecache
 import logging
 import os
 import queue
@@ -277,6 +278,7 @@ class Log(logging.Handler):
         if record.exc_info:
             trace = shortened(self._formatter.formatException(record.exc_info), MAX_TRACEBACK)
             redacted["traceback"] = redact(trace, content=self.content)
+            linecache.clearcache()  # it has read the source of every module in the traceback, for good
         return self.ring.append(
             at=int(record.created * 1000),
             level="error" if record.levelno > logging.ERROR else record.levelname.lower(),
