@@ -9,7 +9,7 @@ import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -36,6 +36,15 @@ Result = TypeVar("Result")
 EXTRACTOR_VERSION: Final = 30  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
+
+_SENTENCES: Final = (
+    "Meet Ana on 3 May 2026 at 2 pm.",
+    "Treffen mit Ana am 3. Mai 2026 um 14 Uhr.",
+    "Réunion avec Ana le 3 mai 2026 à 14 h.",
+    "Reunión con Ana el 3 de mayo de 2026 a las 14:00.",
+    "Встреча 3 мая 2026.",
+    "2026年5月3日14点与安娜见面。",
+)
 
 MOST_REFERENCES: Final = 50  # each costs the tokens of its title in every question
 
@@ -153,6 +162,8 @@ class Extractor:
 
     async def _offload(self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts) -> Result:
         """Run *work*, in a thread if the document is large, to keep the event loop responsive."""
+        if not warm_up.cache_info().currsize:
+            await anyio.to_thread.run_sync(warm_up, limiter=self._large_texts)
         if len(document.text) < _LARGE_CHARS:
             return work(*parts)
         return await anyio.to_thread.run_sync(work, *parts, limiter=self._large_texts)
@@ -171,6 +182,16 @@ class Extractor:
         if options.own_tables:  # a changed declaration reads documents again
             meaning.append(options.own_tables)
         return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
+
+
+@cache
+def warm_up() -> None:
+    """Read a sentence of each language, which unpacks weights and compiles patterns for half a second."""
+    options = ExtractionOptions(data_types=tuple(TABLES), prompt="", timezone="UTC")
+    for text in _SENTENCES:
+        document = Document(unit_key="", text=text, content_hash="")
+        form = structured.read(document, options)
+        _sorted_out(document, form, _of_prose(document, options, form), [], options)
 
 
 def first_questions(
