@@ -1,7 +1,9 @@
 """Document: a text with its origin and its fingerprint, created by sources for the extraction."""
 
+import re
 from bisect import bisect_right
 from datetime import datetime
+from functools import cached_property
 from typing import IO, Final
 
 import msgspec
@@ -9,9 +11,10 @@ import msgspec
 from protocol.work import Provenance, ProvenanceOrigin
 
 _ENCLOSED: Final = "\n[attachment: "  # begins the texts of a mail's attachments, which follow its own
+_QUOTED: Final = re.compile(r"^>[^\n]*", re.MULTILINE)
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True):
+class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Text with an origin.
 
     Attributes:
@@ -46,11 +49,22 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         """Return who wrote the text at *place*; what a trusted mail quotes or encloses is by others."""
         known = self.provenance
         if known is not None and known.trusted and known.origin is ProvenanceOrigin.MAIL:
-            line = self.text.rfind("\n", 0, place) + 1
-            is_quoted = self.text.startswith(">", line)
-            if is_quoted or self.text.find(_ENCLOSED, 0, place + 1) >= 0:
+            nth = bisect_right(self._quoted, (place, len(self.text))) - 1
+            is_quoted = nth >= 0 and place <= self._quoted[nth][1]
+            if is_quoted or place >= self._own_end:
                 return msgspec.structs.replace(known, author=None, trusted=False)
         nth = bisect_right(self.authors, place, key=lambda part: part[0]) - 1
         if self.provenance is None or nth < 0:
             return self.provenance
         return msgspec.structs.replace(self.provenance, author=self.authors[nth][1])
+
+    @cached_property
+    def _quoted(self) -> list[tuple[int, int]]:
+        """Lines of a mail that quote another one. Found once, as a text has many items."""
+        return [match.span() for match in _QUOTED.finditer(self.text)]
+
+    @cached_property
+    def _own_end(self) -> int:
+        """Place at which the attachments of a mail begin; behind the text without any."""
+        at = self.text.find(_ENCLOSED)
+        return at + len(_ENCLOSED) - 1 if at >= 0 else len(self.text) + 1

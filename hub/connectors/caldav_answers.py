@@ -15,6 +15,7 @@ from xml.parsers import expat  # document types are refused, and thus all entiti
 import msgspec
 
 from hub.connectors.failures import Unavailable
+from hub.text.calendars import reading_calendar
 
 if TYPE_CHECKING:
     from icalendar.cal import Component
@@ -223,16 +224,14 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_metadata(text: str) -> Known:
     """Extract the metadata of the first to-do or event in *text* (iCalendar). Never raises."""
-    import icalendar  # imported here: takes 100 ms, and only calendars need it
-
-    try:
-        calendar = icalendar.Calendar.from_ical(text)
-        parts = [part for part in calendar.walk() if part.name in KINDS]
-        if not parts:
-            return Known(kind="")
-        return _of(next((part for part in parts if "RECURRENCE-ID" not in part), parts[0]), len(parts))
-    except _BROKEN:
-        return Known()
+    with reading_calendar() as parse:
+        try:
+            parts = [part for part in parse(text).walk() if part.name in KINDS]
+            if not parts:
+                return Known(kind="")
+            return _of(next((part for part in parts if "RECURRENCE-ID" not in part), parts[0]), len(parts))
+        except _BROKEN:
+            return Known()
 
 
 def _of(part: "Component", number: int) -> Known:

@@ -11,6 +11,7 @@ of a mail, two sections. Only the layout counts; the meaning of the text is not 
 
 import hashlib
 import re
+import sys
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
@@ -245,9 +246,9 @@ def _is_alone(text: str, line: re.Match[str]) -> bool:
     return _ENDS_BLANK.search(before) is not None and (after is None or not after.group().strip())
 
 
-def mail_fields(text: str, at: int = 0) -> Iterator[re.Match[str]]:
-    """Yield the lines of mail header fields from *at* on; their names are group 1."""
-    while field := _MAIL_FIELD.match(text, at):
+def mail_fields(text: str, at: int = 0, end: int = sys.maxsize) -> Iterator[re.Match[str]]:
+    """Yield the lines of mail header fields from *at* to *end*; their names are group 1."""
+    while field := _MAIL_FIELD.match(text, at, end):
         yield field
         at = field.end()
 
@@ -534,7 +535,7 @@ def _pieces(text: str, passage: Passage, most: int) -> Iterator[tuple[int, int, 
     for start, end, strength in bordered(text, passage.start, passage.end):
         # Only a prefix that surely exceeds the limit is measured: a sentence may be as long as the document.
         while estimated_tokens(text[start : min(end, start + 4 * (most + 1))]) > most:
-            at = _safe_cut(text, start, start + _chars_of(text[start:end], fitting))
+            at = _safe_cut(text, start, start + _chars_of(text[start : min(end, start + 4 * most)], fitting))
             yield *trimmed(text, start, at), strength
             start, _ = trimmed(text, at, end)
             strength = Strength.WORDS

@@ -174,6 +174,8 @@ class _Reader:
         self._lines = list(lines_of(document.text))
         self._texts = [line.text[:_LINE_CHARS] for line in self._lines]
         _, self._front = front_matter(self._lines)
+        body = range(self._front, len(self._texts))
+        self._first = next((nth for nth in body if self._texts[nth].strip()), -1)  # line with text
         self._is_day_first = self._order_of_strokes()
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
@@ -275,7 +277,7 @@ class _Reader:
         if self._is_own_line(content):
             # A line that is only a date is a heading if there are several, or if it comes first; a single one
             # may refer to anything.
-            is_first = not any(map(str.strip, self._texts[self._front : nth]))
+            is_first = nth == self._first
             return _OWN_LINE_LEVEL, content, is_notes or is_first or content.startswith(("**", "__"))
         return None
 

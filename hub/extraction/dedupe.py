@@ -76,12 +76,11 @@ def _once_by_key(unique: Iterable[Item], doubles: list[Dropped], tables: Tables)
         if any(_has_all_of(distinct[other], item) for other in known):
             doubles.append(Dropped(table=item.table, reason="duplicate"))
             continue
-        for other in known:
-            if _has_all_of(item, distinct[other]):
-                doubles.append(Dropped(table=item.table, reason="duplicate"))
-                same[key].remove(other)
-                del distinct[other]
-        same[key].append(number)
+        less = [other for other in known if _has_all_of(item, distinct[other])]
+        for other in less:
+            doubles.append(Dropped(table=item.table, reason="duplicate"))
+            del distinct[other]
+        same[key][len(same[key]) - len(known) :] = [*(one for one in known if one not in less), number]
         distinct[number] = item
     return tuple(distinct.values())
 

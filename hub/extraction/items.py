@@ -189,7 +189,7 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills the same fields as a model
-_MOST_NAMES: Final = 50  # a longer list does not name assignees
+MOST_NAMES: Final = 50  # a longer list does not name assignees
 _LINE: Final = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
 
 
@@ -264,7 +264,7 @@ def make_item(
 
 def _clean(value: Field) -> Field:
     if isinstance(value, list):
-        return value[:_MOST_NAMES]
+        return value[:MOST_NAMES]
     return shown(value).strip() if isinstance(value, str) else value
 
 

@@ -86,7 +86,8 @@ def known_people(label: str) -> list[str]:
 
 def _topic_at(text: str, line: Place) -> int | None:
     """Return the place of the word of a row without a check box, if it is the only one."""
-    begin = max(text.rfind("\n", 0, line[0]), text.rfind("\r", 0, line[0])) + 1
+    since = max(line[0] - _LINE_CHARS, 0)
+    begin = max(text.rfind("\n", since, line[0]), text.rfind("\r", since, line[0]), since - 1) + 1
     item = _ITEM.search(text, begin, line[0])
     word = _ONE_WORD.fullmatch(text[slice(*line)].rstrip(_BLANKS))
     return line[0] + word.start("word") if word and item and "[" not in item.group() else None

@@ -151,7 +151,7 @@ class _Reader:
         ]
         if not lines:
             return
-        about = About(lines)
+        about, first = About(lines), self.count
         self.orders.clear()
         section = Section.PLAIN
         for title in passage.headings:
@@ -188,7 +188,8 @@ class _Reader:
                 self.offered = count, self.count
         is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
         if is_prose and about.lexicon is not None and not about.lexicon.has("personal", about.text):
-            self._items = [item for nth, item in enumerate(self._items) if nth not in self.orders]
+            own = enumerate(self._items[first:], first)
+            self._items[first:] = [item for nth, item in own if nth not in self.orders]
             self.offered = 0, 0
 
     # --- items ---

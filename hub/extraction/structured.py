@@ -34,6 +34,7 @@ from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms, day_ms
 from hub.text.archives import Message, messages_in
+from hub.text.calendars import reading_calendar
 from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MBOX
 from protocol.frame import Field
@@ -77,6 +78,7 @@ _BROKEN: Final = (
 _TEXT_PROPERTIES: Final = ("summary", "description", "location", "comment")  # properties that contain text
 _STATUS: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED": "done"}
 _GIVEN_UP: Final = "CANCELLED"
+_ENCLOSED: Final = "BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR"
 
 
 def read_calendar(document: Document, options: ExtractionOptions) -> Form | None:
@@ -84,15 +86,28 @@ def read_calendar(document: Document, options: ExtractionOptions) -> Form | None
     text = document.text
     if "BEGIN:VCALENDAR" not in text[:1000].upper():
         return None
-    import icalendar  # imported here: takes 100 ms, and only calendars need it
+    with reading_calendar() as parse:
+        return _read_calendar(document, options, parse)
 
+
+def _read_calendar(
+    document: Document, options: ExtractionOptions, parse: Callable[[str], "Component"]
+) -> Form:
+    text = document.text
+    # Parsed once, as each component may refer to them.
     zones = "\r\n".join(text[start:end] for _, start, end in _blocks(text, _ZONE_KINDS))
+    has_zones = True
+    try:
+        parse(_ENCLOSED.format(zones))
+    except _BROKEN:
+        has_zones = False
     items: list[Item] = []
     prose: list[Passage] = []
     for kind, start, end in _blocks(text, _ITEM_KINDS):
         try:
-            source = f"BEGIN:VCALENDAR\r\n{zones}\r\n{text[start:end]}\r\nEND:VCALENDAR\r\n"
-            component = icalendar.Calendar.from_ical(source).subcomponents[-1]
+            if not has_zones:
+                raise ValueError("its times cannot be known")
+            component = parse(_ENCLOSED.format(text[start:end])).subcomponents[-1]
             if _text(component, "status").upper() == _GIVEN_UP:
                 continue
             table, fields = _component_fields(kind, component, options)

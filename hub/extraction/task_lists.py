@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum, auto
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 import msgspec
@@ -22,7 +23,7 @@ import msgspec
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
-from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of, make_item
+from hub.extraction.items import MOST_NAMES, ExtractionOptions, Form, Item, Line, lines_of, make_item
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.when.resolve import date_ms, read_date
 from hub.extraction.wording.names import is_person, names_in
@@ -132,7 +133,7 @@ def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
         case Sense.GIVEN_UP:
             parsed.is_given_up = True
         case Sense.PERSON:
-            parsed.people += [] if value in parsed.people else [value]
+            parsed.people += [] if value in parsed.people or len(parsed.people) == MOST_NAMES else [value]
         case Sense.PROJECT:
             parsed.projects.append(value)
             return False
@@ -283,11 +284,12 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
             parsed.priority = _level(match["priority"])
         fields = fields_of(parsed, match["value"], options.timezone)
         items += _item(TableName.TASKS, fields, document.text, *_bounds(line), options)
+        at = 0  # the names are in the order of the line
         for name in parsed.projects:
             if name not in projects:
                 projects.add(name)
-                start = line.start + line.text.index(f"+{name}")
-                end = start + 1 + len(name)
+                at = line.text.index(f"+{name}", at)
+                start, end = line.start + at, line.start + at + 1 + len(name)
                 items += _item(TableName.PROJECTS, {"name": name}, document.text, start, end, options)
     return Form(items=items, date=document.modified_at)
 
@@ -437,13 +439,13 @@ class _Reading:
 
     def _fields(self, title: str, more: list[str], mark: str) -> dict[str, Field] | None:
         """Return the fields of a check box's task; ``None`` if it was cancelled."""
-        while more and more[0][:1].islower():  # a sentence continued on the next line
-            title = f"{title} {more.pop(0)}"
+        continued = list(takewhile(lambda line: line[:1].islower(), more))  # a sentence of several lines
+        title, more = " ".join([title, *continued]), more[len(continued) :]
         box, parsed = BOXES[mark], MARKDOWN.read(title)
         for line in map(MARKDOWN.read, more):  # text is kept as is; its marks count, too
             parsed.due = parsed.due or line.due
             parsed.priority = parsed.priority or line.priority
-            parsed.people += [name for name in line.people if name not in parsed.people]
+            parsed.people = list(dict.fromkeys([*parsed.people, *line.people]))[:MOST_NAMES]
         if box.is_given_up or parsed.is_given_up:
             return None
         parsed.is_done = parsed.is_done or box.is_done

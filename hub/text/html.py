@@ -13,9 +13,11 @@ from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-# Number of tags times nesting depth: the parser's worst-case work. A 4 MiB spreadsheet page needs 6 million;
-# 200,000 nested divs (1 MB, measured: 77 s) need 40,000 million.
+# Number of tags times nesting depth: the parser's worst-case work. It grows with the page at most. A real
+# page needs two for each character; 200,000 nested divs (1 MB, measured: 77 s) need 40,000 million.
 _MOST_STEPS: Final = 8_000_000
+_STEPS_PER_CHAR: Final = 8
+_FREE_STEPS: Final = 100_000  # 15 ms
 
 _TAG: Final = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9:-]*)")
 
@@ -96,7 +98,7 @@ def _refuse_a_bomb(page: str) -> None:
         elif is_open[name]:
             is_open[name] -= 1
             depth -= 1
-    if tags * deepest > _MOST_STEPS:
+    if tags * deepest > min(_FREE_STEPS + _STEPS_PER_CHAR * len(page), _MOST_STEPS):
         raise TooTangled(f"nested too deeply: {deepest} levels over {tags} tags")
 
 

@@ -284,10 +284,11 @@ def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
             break
     filled = [at for at, line in enumerate(lines) if line.strip()][-_TAIL_LINES:]
     signed = {at for at in filled if _is_a_programs(lines[at])}
-    left = _bare([line for at, line in enumerate(lines) if at not in signed])
-    while left and _FOOTER.fullmatch(left[-1].strip()):  # line that Outlook draws above the mail it answers
-        left = _bare(left[:-1])
-    return left
+    left = [line for at, line in enumerate(lines) if at not in signed]
+    # Lines that Outlook draws above the mail it answers.
+    while left and (not left[-1].strip() or _FOOTER.fullmatch(left[-1].strip())):
+        left.pop()
+    return _bare(left)
 
 
 def _begins_signature(line: str, below: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 """Calendars at a real CalDAV server, and what such a server should never answer."""
 
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,6 +229,12 @@ async def test_an_answer_that_is_none_is_a_passing_error(body: str) -> None:
 def test_an_object_in_a_time_zone_of_many_dots_has_no_metadata() -> None:
     event = f"BEGIN:VEVENT\r\nDTSTART;TZID=a{'.' * 2_000}/b:20260506T090000\r\nEND:VEVENT\r\n"
     assert caldav_answers.read_metadata(f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n").kind is None
+
+
+def test_an_object_that_is_the_path_of_a_file_is_not_read_from_that_file(tmp_path: Path) -> None:
+    file = tmp_path / "own.ics"
+    file.write_text("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:secret\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n")
+    assert caldav_answers.read_metadata(str(file)).title == ""
 
 
 async def test_a_password_goes_to_the_address_of_the_settings_alone() -> None:

@@ -603,3 +603,18 @@ async def test_a_quote_from_captions_begins_with_what_was_said(kind: str, point:
     text = "\n\n".join(["WEBVTT", *cues] if kind == "vtt" else cues) + "\n"
     (task,) = (await extract(None, note(text, f"talk.{kind}"), EVERYTHING)).items
     assert task.quote == "I'll send the budget to Bo\nby Friday."
+
+
+def test_a_time_zone_that_a_calendar_defines_counts_for_that_calendar_alone() -> None:
+    def zone(offset: str) -> str:
+        return (
+            "BEGIN:VTIMEZONE\r\nTZID:Office\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\n"
+            f"TZOFFSETFROM:{offset}\r\nTZOFFSETTO:{offset}\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\n"
+        )
+
+    event = "BEGIN:VEVENT\r\nSUMMARY:Call\r\nDTSTART;TZID=Office:20260506T090000\r\nEND:VEVENT\r\n"
+    calendars = (zone("+0500"), zone("+0800"), "")
+    found = [read("c.ics", f"BEGIN:VCALENDAR\r\n{one}{event}END:VCALENDAR\r\n").items[0] for one in calendars]
+    utc = [epoch_ms(datetime(2026, 5, 6, hour, tzinfo=UTC)) for hour in (4, 1)]
+    assert [item.data["date"] for item in found[:2]] == utc
+    assert found[2].unresolved == {"date": "2026-05-06 09:00 Office"}

@@ -1,0 +1,23 @@
+"""Parser of iCalendar (RFC 5545) for files and for servers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from icalendar.cal import Component
+
+# The library keeps each time zone that a calendar defines, for all calendars of the process.
+_ZONES = Lock()
+
+
+@contextmanager
+def reading_calendar() -> Iterator[Callable[[str], "Component"]]:
+    """Give the parser for one calendar, whose time zones count for it alone."""
+    import icalendar  # imported here: takes 100 ms, and only calendars need it
+
+    with _ZONES:
+        icalendar.use_zoneinfo()  # type: ignore[no-untyped-call]
+        # A text without a line end that names a file would be read from that file.
+        yield lambda text: icalendar.Calendar.from_ical(f"{text}\r\n")

@@ -1,0 +1,20 @@
+"""Twice the text costs a reader of documents about twice the CPU time."""
+
+import asyncio
+
+from tests.fuzz.doubling import READERS, SHAPES, growth, read
+
+# Each once took up to four times as long for twice the text.
+_ONCE_SLOW = (
+    ("iCalendar", "zones"),
+    ("todo.txt", "projects in a line"),
+    ("Markdown", "people in a line"),
+    ("HTML", "open formats"),
+)
+_MOST_RATIO = 3.0  # between the double and the fourfold work
+
+
+def test_a_reader_needs_twice_the_time_for_twice_of_a_text_that_once_took_four_times_as_long() -> None:
+    asyncio.run(read(READERS["prose"], "Anna must pay by Friday."))
+    ratios = {pair: growth(READERS[pair[0]], SHAPES[pair[1]]).ratio for pair in _ONCE_SLOW}
+    assert {pair: ratio for pair, ratio in ratios.items() if ratio > _MOST_RATIO} == {}
