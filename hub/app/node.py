@@ -36,7 +36,7 @@ class Node:
 
     def __init__(self, state: Path, ids: IdFactory) -> None:
         self._path = state / FILE
-        self._path.touch()
+        self._path.touch(mode=0o600)
         self._file = self._path.open("r+", encoding="ascii")
         try:
             fcntl.flock(
