@@ -20,8 +20,9 @@ import sqlalchemy as sa
 from protocol.agent_status import AgentMoved
 from protocol.ids import BootId
 from storage.agents.agent_moves import recorded_moves
+from storage.database_health import DatabaseHealth
 from storage.kernel.address import SERVER
-from storage.kernel.database import Database, file_of, held_alone, session_name
+from storage.kernel.database import Database, StorageError, file_of, held_alone, session_name
 from storage.kernel.migrate import downgrade, upgrade
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 
@@ -106,6 +107,7 @@ class ObservedDatabase:
             history.
         on_write: callback with the seconds of each write, queueing included; also after a failed write.
         monotonic: clock of *on_write*, in seconds.
+        health: notes which jobs work, and refuses writes to a damaged database.
     """
 
     def __init__(
@@ -115,9 +117,10 @@ class ObservedDatabase:
         *,
         on_write: Callable[[float], None] = lambda seconds: None,
         monotonic: Callable[[], float] = lambda: 0.0,
+        health: DatabaseHealth | None = None,
     ) -> None:
-        self._database = database
-        self.read = database.read
+        self.database = database
+        self.health = health or DatabaseHealth(monotonic)
         self._on_moves = on_moves
         self._on_write = on_write
         self._monotonic = monotonic
@@ -126,11 +129,23 @@ class ObservedDatabase:
     @property
     def is_shared(self) -> bool:
         """True if other hubs may write to the database too."""
-        return self._database.is_shared
+        return self.database.is_shared
 
     def listen(self, written: Callable[[], None]) -> None:
         """Call *written* after each job that may have changed the database, also after a failed one."""
         self._listeners.append(written)
+
+    async def read(
+        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run *fn* in one snapshot; see ``Database.read``."""
+        try:
+            value = await self.database.read(fn, *args, **kwargs)
+        except StorageError as error:
+            self.health.failed(error, is_write=False)
+            raise
+        self.health.worked(is_write=False)
+        return value
 
     async def write(
         self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -144,13 +159,18 @@ class ObservedDatabase:
             moves[:] = made  # replaces those of an earlier attempt, which was rolled back
             return value
 
+        self.health.check_writable()
         began = self._monotonic()
         try:
-            value = await self._database.write(watched)
+            value = await self.database.write(watched)
+        except StorageError as error:
+            self.health.failed(error, is_write=True)
+            raise
         finally:
             self._on_write(self._monotonic() - began)
             for listener in self._listeners:
                 listener()
+        self.health.worked(is_write=True)
         if moves:
             self._on_moves(moves)
         return value

@@ -6,7 +6,6 @@ files. An interrupted backup leaves either no file or a complete file.
 
 import hashlib
 import os
-import re
 import shutil
 import sqlite3
 import tarfile
@@ -23,25 +22,22 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from storage.audit import Entry, append_entry
-from storage.kernel.database import Unavailable, held_alone, translated
+from storage.kernel.database import (
+    Damaged,
+    StorageError,
+    Unavailable,
+    held_alone,
+    translated,
+    translation,
+)
 from storage.kernel.migrate import refusal
+from storage.kernel.sqlite_files import find_damages
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 DATABASE: Final = "hub.db"
 MANIFEST_BYTES: Final = 64 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
-_UNREADABLE: Final = {  # a sound file may raise these codes too
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_AUTH,
-}
 
 
 class BackupRefused(HubError):
@@ -130,13 +126,8 @@ def note(database: Path, entry: Entry) -> None:
     engine = sa.create_engine(f"sqlite:///{database}", poolclass=sa.NullPool, connect_args={"timeout": 30.0})
     sa.event.listen(engine, "connect", lambda driver, _: setattr(driver, "isolation_level", None))
     sa.event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
-    try:
-        with engine.begin() as c:
-            append_entry(c, entry)
-    except sa.exc.DBAPIError as error:
-        if (ours := translated(error)) is error:
-            raise
-        raise ours from error
+    with translation(), engine.begin() as c:
+        append_entry(c, entry)
 
 
 def verify(file: Path) -> Manifest:
@@ -188,11 +179,6 @@ class Checked(NamedTuple):
     has_broken_rows: bool
 
 
-# what SQLite's check of a file says about values that a constraint forbids: the file itself is sound
-_ABOUT_VALUES: Final = re.compile(r"CHECK constraint failed in |(NULL|NUMERIC|TEXT|non-\w+) value in ")
-_NAMED_DAMAGES: Final = 3
-
-
 def checked(database: Path) -> Checked:
     """Check the whole database file.
 
@@ -204,24 +190,17 @@ def checked(database: Path) -> Checked:
         # nothing is written; with mode=ro SQLite would not check constraints
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True)) as opened:
             has_broken_rows = opened.execute("PRAGMA foreign_key_check").fetchone() is not None
-            damages: list[str] = []
             # by default, the search ends at 100 values
-            for (found,) in opened.execute("PRAGMA integrity_check(2147483647)"):
-                if _ABOUT_VALUES.match(found):
-                    has_broken_rows = True
-                elif found != "ok":
-                    damages.append(found)
-                if len(damages) == _NAMED_DAMAGES:
-                    break
+            damages, has_broken_values = find_damages(opened, "integrity_check(2147483647)")
             if damages:
                 raise BackupRefused(f"the database is damaged: {'; '.join(damages)}")
             (hub_id,) = opened.execute("SELECT value FROM hub WHERE key = 'hub_id'").fetchone() or ("",)
             (revision,) = opened.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF in _UNREADABLE:
-            raise Unavailable(f"cannot read the database {database}: {error}") from error
-        raise BackupRefused(f"the database is damaged: {error}") from error
-    return Checked(hub_id, revision, has_broken_rows)
+        if not isinstance(ours := translated(error), StorageError) or isinstance(ours, Damaged):
+            raise BackupRefused(f"the database is damaged: {error}") from error
+        raise Unavailable(f"cannot read the database {database}: {error}") from error
+    return Checked(hub_id, revision, has_broken_rows or has_broken_values)
 
 
 def _stored_file(file: Path) -> StoredFile:

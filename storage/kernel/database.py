@@ -12,11 +12,13 @@ takes over therefore ends the sessions of the frozen hub first.
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -55,16 +57,33 @@ def is_lone(job: Callable[..., Any]) -> bool:
     return job in _LONE
 
 
+class Trouble(StrEnum):
+    """Condition in which a database does not work; see ``storage.database_health``."""
+
+    DAMAGED = "damaged"  # its file is not what was written
+    REPLACED = "replaced"  # another file is in its place
+    FULL = "full"
+    READ_ONLY = "read_only"
+    FAILING = "failing"  # the disk fails, or a limit of the system refuses a write
+    AWAY = "away"  # it cannot be opened or reached
+    BUSY = "busy"  # another process holds it for long
+
+
 class StorageError(HubError):
-    """Error: the database could not run the job. Nothing of the job was written."""
+    """Error: the database could not run the job. Nothing of the job was written.
+
+    *trouble*: condition of the database that the error shows, if any.
+    """
 
     code = ErrorCode.DATABASE_UNAVAILABLE
+    trouble: ClassVar[Trouble | None] = None
 
 
 class Busy(StorageError):
     """Error: another process holds the database."""
 
     code = ErrorCode.DATABASE_BUSY
+    trouble = Trouble.BUSY
 
 
 class Conflict(StorageError):
@@ -74,13 +93,45 @@ class Conflict(StorageError):
 
 
 class Unavailable(StorageError):
-    """Error: the database or its disk does not work, or the database was closed."""
+    """Error: the database or its disk does not work."""
 
-    code = ErrorCode.DATABASE_UNAVAILABLE
+    trouble: ClassVar[Trouble | None] = Trouble.AWAY
+
+
+class Closed(Unavailable):
+    """Error: this process closed the database."""
+
+    trouble = None
 
 
 class DiskFull(Unavailable):
     """Error: the disk has no room for the write."""
+
+    trouble = Trouble.FULL
+
+
+class ReadOnly(Unavailable):
+    """Error: the database may not be written."""
+
+    trouble = Trouble.READ_ONLY
+
+
+class Failing(Unavailable):
+    """Error: the disk failed, or the system refused a read or a write."""
+
+    trouble = Trouble.FAILING
+
+
+class Damaged(Unavailable):
+    """Error: the file of the database is not what was written."""
+
+    trouble = Trouble.DAMAGED
+
+
+class Replaced(Unavailable):
+    """Error: another file is in the place of one of the database's files."""
+
+    trouble = Trouble.REPLACED
 
 
 class UnreadableRow(StorageError):
@@ -142,14 +193,31 @@ class Database(Protocol):
         ...
 
 
-_BUSY = {5, 6}  # SQLITE_BUSY, SQLITE_LOCKED
-_FULL = 13  # SQLITE_FULL
-_BROKEN = {8, 10, 11, 14, 26}  # READONLY, IOERR, CORRUPT, CANTOPEN, NOTADB
+_DAMAGED = (Damaged, "the database is damaged")
+_FAILING = (Failing, "the database's disk failed, or a quota or a limit of the system refused its file")
+# SQLite's codes: extended ones, or the primary in the lowest byte.
+_CODES: dict[int, tuple[type[StorageError], str]] = {
+    sqlite3.SQLITE_PERM: (ReadOnly, "the database may not be written"),
+    sqlite3.SQLITE_BUSY: (Busy, "another process holds the database"),
+    sqlite3.SQLITE_LOCKED: (Busy, "another process holds the database"),
+    sqlite3.SQLITE_READONLY: (ReadOnly, "the database may not be written"),
+    sqlite3.SQLITE_READONLY_DBMOVED: (Replaced, "the file of the database was moved"),
+    sqlite3.SQLITE_IOERR: _FAILING,
+    sqlite3.SQLITE_IOERR_CORRUPTFS: _DAMAGED,
+    sqlite3.SQLITE_IOERR_DATA: _DAMAGED,
+    sqlite3.SQLITE_IOERR_SHORT_READ: _DAMAGED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_FULL: (DiskFull, "the disk of the database is full"),
+    sqlite3.SQLITE_CANTOPEN: (Unavailable, "the file of the database cannot be opened"),
+    sqlite3.SQLITE_PROTOCOL: (Busy, "another process holds the database"),
+    sqlite3.SQLITE_NOLFS: _FAILING,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
 # PostgreSQL's SQLSTATEs: complete ones, or the class in the first two characters.
 _STATES: dict[str, tuple[type[StorageError], str]] = {
     "08": (Unavailable, "the connection to the database was lost"),
     "23": (Conflict, "the database refused"),
-    "25006": (Unavailable, "the database cannot be written here"),  # in a read, or on a standby
+    "25006": (ReadOnly, "the database cannot be written here"),  # in a read, or on a standby
     "25P03": (Unavailable, "the connection to the database was lost"),  # idle in a transaction
     "28": (Unavailable, "the database lets this hub not in"),
     "3D": (Unavailable, "the database is not there"),
@@ -160,27 +228,39 @@ _STATES: dict[str, tuple[type[StorageError], str]] = {
     "55P03": (Busy, "another hub holds the row"),  # lock_timeout
     "57014": (Busy, "the database took too long"),  # statement_timeout
     "57P": (Unavailable, "the database stops or starts"),
-    "58": (Unavailable, "the database does not work"),
+    "58": (Failing, "the database does not work"),
     "XX": (Unavailable, "the database does not work"),
+    "XX001": (Damaged, "the database is damaged"),
+    "XX002": (Damaged, "an index of the database is damaged"),
 }
 
 
 def translated(error: Exception) -> Exception:
     """Translate *error* to a StorageError. A fault in a statement is returned unchanged."""
-    if not isinstance(error, sa.exc.DBAPIError):
-        return error
-    if (state := sqlstate(error)) is not None:
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    if isinstance(error, sa.exc.DBAPIError) and (state := sqlstate(error)) is not None:
         return _of_state(state, error)
-    if isinstance(error, sa.exc.IntegrityError):
-        return Conflict(f"the database refused: {error.orig}")
-    primary = _sqlite_code(error.orig)
-    if primary in _BUSY:
-        return Busy(f"another process holds the database: {error.orig}")
-    if primary == _FULL:
-        return DiskFull(f"the database does not work: {error.orig}")
-    if primary in _BROKEN or error.connection_invalidated:
-        return Unavailable(f"the database does not work: {error.orig}")
+    if isinstance(cause, sqlite3.IntegrityError):
+        return Conflict(f"the database refused: {cause}")
+    code = getattr(cause, "sqlite_errorcode", None)  # none where the driver itself refused
+    known = None if code is None else _CODES.get(code) or _CODES.get(code & 0xFF)
+    if known is not None:
+        kind, message = known
+        return kind(f"{message}: {cause} ({getattr(cause, 'sqlite_errorname', code)})")
+    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        return Unavailable(f"the database does not work: {cause}")
     return error
+
+
+@contextmanager
+def translation() -> Iterator[None]:
+    """Raise errors of the block as ``translated`` has them."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        if (ours := translated(error)) is error:
+            raise
+        raise ours from error
 
 
 def sqlstate(error: Exception) -> str | None:
@@ -196,11 +276,6 @@ def _of_state(state: str, error: sa.exc.DBAPIError) -> Exception:
             # Only the first argument: the detail contains values of the row.
             return kind(f"{message}: {error.orig.args[0] if error.orig else state}")
     return error
-
-
-def _sqlite_code(cause: Any) -> int | None:
-    extended = getattr(cause, "sqlite_errorcode", None)
-    return None if extended is None else int(extended) & 0xFF
 
 
 ON_A_SERVER = sa.select(sa.func.pg_database_size(sa.func.current_database()))

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from storage.changes import drop_triggers, make_triggers
 from storage.kernel.columns import now_ms
-from storage.kernel.database import FromTheFuture, Unavailable, translated
+from storage.kernel.database import FromTheFuture, Unavailable, translation
 from storage.schema import changes, metadata
 
 if TYPE_CHECKING:
@@ -128,13 +128,8 @@ def change_file(path: Path, change: Callable[[sa.Connection], None]) -> None:
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
     sa.event.listen(engine, "connect", _prepare)
     sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    try:
-        with engine.begin() as connection:
-            change(connection)
-    except sa.exc.DBAPIError as error:
-        if (ours := translated(error)) is error:
-            raise
-        raise ours from error
+    with translation(), engine.begin() as connection:
+        change(connection)
 
 
 def _prepare(driver: sa.engine.interfaces.DBAPIConnection, _record: object) -> None:
@@ -273,10 +268,5 @@ def current_revision(path: Path) -> str | None:
     if not path.exists():
         return None
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
-    try:
-        with engine.connect() as connection:
-            return revision_in(connection)
-    except sa.exc.DBAPIError as error:
-        if (ours := translated(error)) is error:
-            raise
-        raise ours from error
+    with translation(), engine.connect() as connection:
+        return revision_in(connection)

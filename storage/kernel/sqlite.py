@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -22,8 +22,9 @@ import anyio
 import sqlalchemy as sa
 
 from storage.changes import make_triggers
-from storage.kernel.database import CAUSE, Busy, Unavailable, translated
+from storage.kernel.database import CAUSE, Busy, Closed, Replaced, Unavailable, translated, translation
 from storage.kernel.migrate import make_tables
+from storage.kernel.sqlite_files import SqliteFiles
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,8 +84,13 @@ async def open_sqlite(
         now_ms: the database's clock; see ``set_clock``.
     """
     failure: Exception | None = None
-    async with _sessions(source, now_ms) as (session, reader), anyio.create_task_group() as owner:
-        database = SqliteDatabase(session, reader)
+    async with AsyncExitStack() as opened:
+        files = None if isinstance(source, bytes) else SqliteFiles(source)
+        if files is not None:
+            opened.callback(files.close)
+        session, reader = await opened.enter_async_context(_sessions(source, now_ms))
+        owner = await opened.enter_async_context(anyio.create_task_group())
+        database = SqliteDatabase(session, reader, files)
         owner.start_soon(database.serve)
         try:
             yield database
@@ -137,8 +143,11 @@ class SqliteDatabase:
 
     is_shared = False
 
-    def __init__(self, writer: "_Session", reader: "_Session") -> None:
+    def __init__(self, writer: "_Session", reader: "_Session", files: SqliteFiles | None = None) -> None:
+        self.files = files
         self._session = writer
+        if files is not None:
+            writer.check_files = files.check
         self._reader = reader
         # by cause; no queue is empty, and the first key has the next turn
         self._queues: dict[str, deque[_Job]] = {}
@@ -162,7 +171,7 @@ class SqliteDatabase:
             self._room = anyio.Event() if self._room.is_set() else self._room
             await self._room.wait()
         if self._is_closed:
-            raise Unavailable("the database is closed")
+            raise Closed("the database is closed")
         settled: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         queue = self._queues.get(cause)
         if queue is None:
@@ -171,6 +180,17 @@ class SqliteDatabase:
         self._count += 1
         self._arrived.set()
         return await settled
+
+    async def save_replaced(self, copy: Path) -> bool:
+        """Keep the written data after another file took the place of one of the database's files.
+
+        The log is emptied into the file that was opened, so that its pages get into no other one.
+
+        Returns:
+            True if the opened file has no name any more, so *copy* was made of it.
+        """
+        assert self.files is not None
+        return await self._session.in_thread(self._session.save, self.files, copy)
 
     def close(self) -> None:
         """Refuse new jobs; the queued jobs will still be written."""
@@ -251,6 +271,7 @@ class _Session:
     def __init__(self, raw: aiosqlite.Connection) -> None:
         self._raw = raw
         self._is_closed = False
+        self.check_files: Callable[[], None] = lambda: None  # before each transaction
 
     async def in_thread(self, fn: Callable[..., T], *args: Any) -> T:
         """Run *fn* in the connection's thread, in one hop.
@@ -259,7 +280,7 @@ class _Session:
         version.
         """
         if self._is_closed:
-            raise Unavailable("the database is closed")
+            raise Closed("the database is closed")
         result: T = await self._raw._execute(fn, *args)  # type: ignore[no-untyped-call]
         return result
 
@@ -286,25 +307,32 @@ class _Session:
 
     def run_read(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         """Run *fn* in one read-only snapshot. Runs in the connection's thread."""
-        try:
-            with self.core.begin():
-                self._raw._conn.execute("PRAGMA query_only=on").close()
-                try:
-                    return fn(self.core, *args, **kwargs)
-                finally:
-                    self._raw._conn.execute("PRAGMA query_only=off").close()
-        except sa.exc.DBAPIError as error:
-            if (ours := translated(error)) is error:
-                raise
-            raise ours from error
+        with translation(), self.core.begin():
+            self._raw._conn.execute("PRAGMA query_only=on").close()
+            try:
+                return fn(self.core, *args, **kwargs)
+            finally:
+                self._raw._conn.execute("PRAGMA query_only=off").close()
+
+    def save(self, files: SqliteFiles, copy: Path) -> bool:
+        """Empty the log, and copy a file that lost its name. Runs in the connection's thread."""
+        driver = self._raw._conn
+        with translation():
+            driver.execute("PRAGMA wal_checkpoint(truncate)").close()
+            if files.is_lost:
+                copy.touch(mode=0o600)
+                with closing(sqlite3.connect(copy)) as target:
+                    driver.backup(target)
+        return files.is_lost
 
     def run_batch(self, batch: Sequence[_Job]) -> None:
         """Complete or fail every job; completed jobs are on the disk. Runs in the connection's thread."""
         try:
+            self.check_files()
             with self.core.begin():
                 values = [job.fn(self.core, *job.args, **job.kwargs) for job in batch]
         except Exception as error:
-            if len(batch) == 1 or isinstance(translated(error), Busy):
+            if len(batch) == 1 or isinstance(translated(error), Busy | Replaced):
                 for job in batch:
                     job.fail(error)
             else:

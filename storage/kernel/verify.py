@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from storage.changes import make_triggers, trigger_names
 from storage.kernel.address import SERVER
 from storage.kernel.broken_rows import BrokenRow, broken_rows
-from storage.kernel.database import Unavailable, file_of, translated
+from storage.kernel.database import Unavailable, file_of, translation
 from storage.kernel.migrate import (
     VERSION_TABLE,
     current_revision,
@@ -133,13 +133,8 @@ async def verify(url: str, *, base: Path | None = None) -> Verified:
 
 def _verify_file(path: Path) -> Verified:
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
-    try:
-        with engine.connect() as connection:
-            return verified(connection)
-    except sa.exc.DBAPIError as error:
-        if (ours := translated(error)) is error:
-            raise
-        raise ours from error
+    with translation(), engine.connect() as connection:
+        return verified(connection)
 
 
 def verified(c: sa.Connection) -> Verified:

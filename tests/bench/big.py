@@ -130,7 +130,7 @@ def _gauges(hub: ServedHub) -> Gauges:
 
 
 async def _measure_hub(meter: Meter, hub: ServedHub) -> None:
-    database = hub.context.store._database
+    database = hub.context.store.database
     assert isinstance(database, SqliteDatabase)
     for number in range(_CONNECTED):
         device = await hub.store.read(devices.get_device, DeviceId(f"d-{number:08}"))
