@@ -232,6 +232,11 @@ class Metrics:
         )
         self.db_size = gauge("hub_db_size_bytes", "Size of the database.")
         self.db_wal = gauge("hub_db_wal_bytes", "Size of the write-ahead log; 0 on a server.")
+        self.database_condition = gauge(
+            "hub_database_condition",
+            "1 while the database does not work in this way.",
+            ["condition"],
+        )
         self.disk_free = gauge("hub_disk_free_bytes", "Free bytes on the disk of the state folder.")
         self.loop_lag = histogram(
             "hub_event_loop_lag_seconds", "Delay of the event loop's timers.", buckets=LOOP_BUCKETS_S

@@ -114,7 +114,7 @@ class Waiting:
             mailboxes=dispatcher.limits.connector_runs,
             connector=_wanting(gates) if gates.reads_mailbox else None,
             is_draining=dispatcher.is_draining,
-            is_disk_full=dispatcher.is_disk_full,
+            stopped=dispatcher.why_stopped(),
             hold=self._hold if waits_for_calm else None,
         )
 

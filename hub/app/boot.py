@@ -1,6 +1,7 @@
 """Start and end of the hub: recovers the state of an earlier boot, and records a clean end."""
 
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -23,7 +24,9 @@ from protocol.ids import UserId
 from storage import audit
 from storage.agents import settings_revisions
 from storage.devices import devices, nodes, users
+from storage.kernel.database import StorageError
 from storage.runs import run_moves
+from storage.store import Connection
 
 log = Channel(__name__)
 
@@ -80,8 +83,7 @@ async def begin(context: Context) -> Boot:
         hold_until_ms = at + window_ms
         hold = Hold(from_epoch_ms(hold_until_ms), boot.boots_10min, limits.restart_hold_s)
         log.warning("hub.held", boots=boot.boots_10min, seconds=limits.restart_hold_s)
-    ttl_ms = nodes.ALONE_MS if is_alone else LEASE_MS
-    await store.write(nodes.beat, context.node.id, context.boot_id, ttl_ms=ttl_ms)
+    await store.write(make_beat(context))
     dead = [] if boot.earlier is None else [boot.earlier]
     recovered = await store.write(
         run_moves.recover, boot_id=context.boot_id, at=at, is_alone=is_alone, dead=dead
@@ -113,7 +115,16 @@ async def begin(context: Context) -> Boot:
     return Boot(user_id, hub_id, secret, key, hold, hold_until_ms)
 
 
+def make_beat(context: Context) -> Callable[[Connection], None]:
+    """Return the job that renews the lease of this process."""
+    ttl_ms = LEASE_MS if context.store.is_shared else nodes.ALONE_MS
+    return partial(nodes.beat, node_id=context.node.id, boot_id=context.boot_id, ttl_ms=ttl_ms)
+
+
 async def end(context: Context) -> None:
     """Record the clean end of this boot for the next start."""
     at = now_ms(context.clock)
-    await context.store.write(nodes.end_boot, context.node.id, context.boot_id, at)
+    try:
+        await context.store.write(nodes.end_boot, context.node.id, context.boot_id, at)
+    except StorageError as exc:  # the next start takes it for a crash
+        log.error("hub.end_not_recorded", exc=exc)

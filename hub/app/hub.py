@@ -47,6 +47,9 @@ from hub.app.work import (
     make_measurements,
 )
 from hub.extraction.extractor import Extractor
+from hub.health import machine
+from hub.health.conditions import Conditions
+from hub.health.database_watch import DatabaseWatch
 from hub.health.doors import Arrived
 from hub.health.issues import Issues
 from hub.links.listener import RESTARTING, STOPPING
@@ -131,6 +134,10 @@ class Hub:
         ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
         self.bus = bus = make_bus(context, start)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
+        database = DatabaseWatch(
+            context.store, boot.make_beat(context), clock=context.clock, metrics=context.metrics
+        )
+        conditions = Conditions(lambda: database.finding, lambda: machine.full_disk(disk.problem))
         lag = LoopLag(clock=context.clock, metrics=context.metrics)
         context.debug.loop_lag_s = lambda: lag.lag_s
         self.work = work = Work(
@@ -140,7 +147,7 @@ class Hub:
             models=models,
             roster=roster,
             accounts=accounts,
-            is_disk_full=lambda: disk.is_full,
+            why_stopped=conditions.why_stopped,
             on_recovered=models_in_use.try_now,
         )
         dispatcher, scheduler = work.dispatcher, work.scheduler
@@ -187,7 +194,7 @@ class Hub:
             sharing=sharing,
             issues=issues,
             backups=backups,
-            disk=disk,
+            conditions=conditions,
             lag=lag,
             where=lambda: self._where,
             ask=None if bus is None else bus.ask,
@@ -204,6 +211,8 @@ class Hub:
         if (watch := context.clock_watch) is not None:
             add("clock", watch, turns=watch.turns)
             watch.on_step = work.clock_stepped
+        database.on_change = issues.forget
+        add("database", database, turns=database.turns)
         gauges = Gauges(
             store=context.store, clock=context.clock, metrics=context.metrics, log=context.log, disk=disk
         )
@@ -273,7 +282,7 @@ class Hub:
             context,
             start,
             failures=lambda: self.supervisor.failures,
-            disk=disk,
+            conditions=conditions,
             takeovers=takeovers,
             shut_out=judges.shut_out,
             arrived=self._arrived,

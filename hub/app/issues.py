@@ -15,11 +15,11 @@ from hub.app.supervisor import Failures
 from hub.app.tls import Tls
 from hub.clock import Clock, now_ms
 from hub.health import doors, external, limits, machine, records, settings, work
+from hub.health.conditions import Conditions
 from hub.health.doors import Arrived
 from hub.health.issues import Issues
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
-from hub.runs.disk import DiskGuard
 from hub.runs.span_export import SpanExport
 from hub.runs.waiting import describe_hold
 from protocol.ids import UserId
@@ -34,7 +34,7 @@ def watch_for_issues(
     start: Boot,
     *,
     failures: Callable[[], Mapping[str, Failures]],
-    disk: DiskGuard,
+    conditions: Conditions,
     takeovers: Takeovers,
     shut_out: Callable[[], Iterable[tuple[str, float]]],
     arrived: Arrived,
@@ -53,6 +53,7 @@ def watch_for_issues(
 
     Args:
         failures: returns the failures of restarted services.
+        conditions: those in which the hub starts no run.
         shut_out: returns the locked-out clients with the seconds to wait.
         reached_budgets: returns the daily budgets that are used up.
         offered: returns the capabilities of connected devices.
@@ -65,7 +66,7 @@ def watch_for_issues(
     issues.note_changes = partial(_note_changes, store)
     in_use = context.watch_settings.reloader
     add("services", partial(limits.check_services, failures))
-    add("disk", partial(machine.check_disk, lambda: disk.problem))
+    add("conditions", conditions.check)
     add("open files", partial(machine.check_open_files, _open_files, open_files.limit))
     add("state folder", partial(machine.check_folder, context.state))
     add("log", machine.check_log(lambda: context.log.dropped))

@@ -55,11 +55,11 @@ from hub.app.identity import Identity
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import Backups
+from hub.health.conditions import Conditions
 from hub.health.issues import Issues as FoundIssues
 from hub.links.pairing import KeyRotation
 from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
-from hub.runs.disk import DiskGuard
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
 from storage.kernel.address import shown
@@ -85,7 +85,7 @@ def make_nouns(
     sharing: KeySharing,
     issues: FoundIssues,
     backups: Backups,
-    disk: DiskGuard,
+    conditions: Conditions,
     lag: LoopLag,
     where: Callable[[], Where | None],
     ask: Ask | None,
@@ -202,7 +202,7 @@ def make_nouns(
             drain=context.drain,
             reloader=reloader,
             where=where,
-            disk=disk,
+            conditions=conditions,
             lag=lag,
         ),
         DeviceTables(store, lambda: work.extractor.tables),

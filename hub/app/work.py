@@ -59,7 +59,7 @@ class Work:
         models: Models,
         roster: Roster,
         accounts: Accounts,
-        is_disk_full: Callable[[], bool],
+        why_stopped: Callable[[], str | None],
         on_recovered: Callable[[], None],
     ) -> None:
         self._find_link = roster.find
@@ -126,7 +126,7 @@ class Work:
             boot_id=boot_id,
             limits=limits,
             hold_until_ms=boot.hold_until_ms,
-            is_disk_full=is_disk_full,
+            why_stopped=why_stopped,
             is_model_back=self.model_gates.let_through,
         )
         self.control = RunControl(

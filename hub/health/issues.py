@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.api.door.roles import Scope
-from hub.clock import Clock
+from hub.clock import Clock, wait_for_event
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
@@ -33,6 +33,7 @@ EVERY_S: Final = 60.0
 FRESH_S: Final = 5.0  # a caller that asks again within this time gets the previous findings
 FRESH_ONLINE_S: Final = 30.0  # minimum time between two requests to other machines
 ONLINE_LIFETIME_S: Final = 300.0  # lifetime of findings about other machines
+WOKEN_S: Final = 1.0  # least time between two runs of the checks without a request
 CHECK_S: Final = 10.0  # time limit of one check
 
 
@@ -133,10 +134,12 @@ class Issues:
         self._checks: dict[str, Check] = {}
         self._online: dict[str, Check] = {}
         self._found_online: dict[_Key, Finding] = {}
+        self._found: dict[str, list[Finding]] = {}  # by the check
         self._issues: dict[_Key, Issue] = {}
         self._ran_at = -math.inf  # monotonic time of the last run
         self._asked_at = -math.inf  # monotonic time of the last run of online checks
         self._running = anyio.Lock()
+        self._wake = anyio.Event()
         self.muted: Collection[str] = ()  # keys, as of the last run
         self.read_muted: Callable[[], Awaitable[Collection[str]]] = _none_muted
         self.note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _note_nothing
@@ -167,13 +170,16 @@ class Issues:
         task_status.started()
         while True:
             self.turns.work()
+            self._wake = anyio.Event()
             await self.run_checks()
             self.turns.wait(self._every_s)
-            await self._clock.sleep(self._every_s)
+            await self._clock.sleep(WOKEN_S)
+            await wait_for_event(self._wake, self._clock, self._every_s - WOKEN_S)
 
     def forget(self) -> None:
-        """Expire the last findings after a change, so that the next request runs the checks again."""
+        """Expire the last findings after a change, and run the checks again soon."""
         self._ran_at = -math.inf
+        self._wake.set()
 
     async def fresh(self, *, online: bool = False, anew: bool = False) -> list[Issue]:
         """Return the current issues; they may be up to FRESH_S seconds old.
@@ -192,10 +198,10 @@ class Issues:
         """Run every check; the checks that contact other machines only if *online*."""
         async with self._running:
             now = self._clock.now()
-            found = await _run_all(self._checks, now)
+            found = await self._run_all(self._checks, now)
             if online:
                 self._asked_at = self._clock.monotonic()
-                self._found_online = await _run_all(self._online, now)
+                self._found_online = await self._run_all(self._online, now)
             elif self._clock.monotonic() - self._asked_at >= ONLINE_LIFETIME_S:
                 self._found_online = {}
             changed = self._keep(found | self._found_online, now)
@@ -206,6 +212,11 @@ class Issues:
                     await self.note_changes([(finding.key, finding.user_id) for finding in changed])
             except StorageError as exc:  # the next run reads them; an issue says that the database is away
                 log.warning("issue.not_noted", code=exc.code)
+
+    async def _run_all(self, checks: Mapping[str, Check], now: datetime) -> dict[_Key, Finding]:
+        for name, check in checks.items():
+            self._found[name] = await _run(name, check, now, self._found.get(name, []))
+        return {(finding.id, finding.subject): finding for name in checks for finding in self._found[name]}
 
     async def refresh_muted(self) -> None:
         """Read anew which issues are muted."""
@@ -238,25 +249,24 @@ async def _note_nothing(changed: Iterable[tuple[str, UserId | None]]) -> None:
     pass
 
 
-async def _run_all(checks: Mapping[str, Check], now: datetime) -> dict[_Key, Finding]:
-    return {
-        (finding.id, finding.subject): finding
-        for name, check in checks.items()
-        for finding in await _run(name, check, now)
-    }
-
-
-async def _run(name: str, check: Check, now: datetime) -> list[Finding]:
+async def _run(name: str, check: Check, now: datetime, before: list[Finding]) -> list[Finding]:
     try:
         with anyio.fail_after(CHECK_S):
             return list(await check(now))
+    except StorageError as exc:
+        if exc.trouble is not None:  # an issue of its own; what the check found last may still hold
+            log.warning("issue.not_checked", check=name, code=exc.code)
+            return before
+        return [_failed(name, exc)]
     except Exception as exc:  # a failing check must not prevent the others
-        log.error("issue.check_failed", exc=exc, check=name)
-        return [
-            warning(
-                "check.failed",
-                f"this check failed: {name}",
-                fix="the hub's log has the reason: hub logs --level error",
-                subject=name,
-            )
-        ]
+        return [_failed(name, exc)]
+
+
+def _failed(name: str, exc: Exception) -> Finding:
+    log.error("issue.check_failed", exc=exc, check=name)
+    return warning(
+        "check.failed",
+        f"this check failed: {name}",
+        fix="the hub's log has the reason: hub logs --level error",
+        subject=name,
+    )

@@ -17,12 +17,11 @@ STEP_REPORTED: Final = timedelta(days=1)
 SHOWN_STEP_MS: Final = 60_000
 
 
-async def check_disk(full: Callable[[], str | None], now: datetime) -> Iterable[Finding]:
-    """Find a full disk of the state folder; *full* explains the lack of space, or is None."""
-    explanation = full()
-    if explanation is None:
-        return []
-    return [error("disk.full", explanation, fix="free some space; the hub continues within seconds")]
+def full_disk(problem: str | None) -> Finding | None:
+    """Return the condition of a state folder whose disk has no room, which *problem* explains."""
+    if problem is None:
+        return None
+    return error("disk.full", problem, fix="free some space; the hub continues within seconds")
 
 
 async def check_open_files(

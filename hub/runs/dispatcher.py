@@ -225,12 +225,13 @@ class Dispatcher:
         boot_id: BootId,
         limits: Limits,
         hold_until_ms: int = 0,
-        is_disk_full: Callable[[], bool] = lambda: False,
+        why_stopped: Callable[[], str | None] = lambda: None,
         is_model_back: Callable[[bool], bool] = lambda _allow_cloud: True,
     ) -> None:
         """Set up the dispatcher.
 
         Args:
+            why_stopped: returns a sentence that says why no run is started; None: runs are.
             is_model_back: returns True if runs that wait for their model may resume; see
                 ``ModelGates.let_through``.
             hold_until_ms: after repeated crashes, no run that may have caused them starts before this time.
@@ -243,7 +244,7 @@ class Dispatcher:
         self._clock = clock
         self._metrics = metrics
         self._boot_id = boot_id
-        self._is_disk_full = is_disk_full
+        self.why_stopped = why_stopped
         self._is_model_back = is_model_back
         self.hold_until_ms = hold_until_ms
         self.arrivals = Arrivals(clock=clock, chance=chance, settle_s=limits.connected_s)
@@ -281,11 +282,6 @@ class Dispatcher:
         """Return True if the run executes here and will pause for a person after its units in progress."""
         interrupt = self._executing.get(run_id)
         return interrupt is not None and interrupt.event is RunEvent.USER_PAUSED
-
-    @property
-    def is_disk_full(self) -> bool:
-        """True if no run is started because the disk is nearly full."""
-        return self._is_disk_full()
 
     @property
     def offered(self) -> Mapping[DeviceId, Mapping[str, str]]:
@@ -462,7 +458,7 @@ class Dispatcher:
             )
 
     async def _claim(self, executing: TaskGroup) -> None:
-        if self._is_disk_full() or self._is_draining:
+        if self._is_draining or self.why_stopped() is not None:
             return
         if len(self._executing) >= self.limits.runs:
             return

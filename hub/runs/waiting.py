@@ -114,7 +114,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     mailboxes: int = 8
     connector: Wanting | None = None
     is_draining: bool = False
-    is_disk_full: bool = False
+    stopped: str | None = None  # why the hub starts no run
     hold: Hold | None = None
 
 
@@ -134,6 +134,7 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         return PAUSING if facts.is_pausing else None
     return (
         _held_by_a_person(facts)
+        or facts.stopped
         or _held_by_an_absent_model(facts)
         or (_held_by_the_device(facts, zone) if facts.connector is None else None)
         or _held_by_the_connector(facts.connector, facts, zone)
@@ -239,8 +240,6 @@ def _held_by_the_model(facts: WaitFacts, zone: tzinfo | None) -> str | None:
 def _held_by_the_hub(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.is_draining:
         return "the hub stops; goes on when it is back"
-    if facts.is_disk_full:
-        return "disk is nearly full"
     return None if facts.hold is None else describe_hold(facts.hold, facts.now, zone)
 
 

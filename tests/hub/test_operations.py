@@ -27,7 +27,9 @@ from hub.coordination.gateway_watch import GatewayMonitor
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.health.conditions import Conditions
 from hub.health.issues import Issues as FoundIssues
+from hub.health.machine import full_disk
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
 from hub.openclaw import Fleet
@@ -80,7 +82,9 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
     roster = Roster(lambda event: None, metrics=bench.metrics)
     reloader = SettingsBench(tmp_path).reloader
 
-    def make(hold: Hold | None = None, lag: LoopLag | None = None) -> Hub:
+    def make(
+        hold: Hold | None = None, lag: LoopLag | None = None, conditions: Conditions | None = None
+    ) -> Hub:
         store, clock = bench.store, bench.clock
         waiting = Waiting(dispatcher=bench.dispatcher, clock=clock, hold=hold)
         schedules = Schedules(store=store, scheduler=scheduler)
@@ -113,6 +117,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
             dispatcher=bench.dispatcher,
             drain=Drain(),
             reloader=reloader,
+            conditions=conditions,
             lag=lag,
         )
         issues = Issues(FoundIssues(clock=clock, metrics=bench.metrics), bench.store, clock)
@@ -272,7 +277,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
     assert await waiting_for() == "just connected; starts"
     bench.clock.advance(60)
     assert await waiting_for() == "next in line"
-    bench.is_disk_full = True
+    bench.stopped = "disk is nearly full"
     assert await waiting_for() == "disk is nearly full"
 
 
@@ -542,13 +547,14 @@ async def test_what_is_not_there_is_refused_by_name(operations: Hub) -> None:
         await operations.noun(Runs).get("nothing")
 
 
-async def test_a_hub_is_ready_only_when_everything_listens_and_the_disk_has_room(
-    bench: Bench, operations: Hub
+async def test_a_hub_is_ready_only_when_everything_listens_and_no_condition_stops_it(
+    operate: Callable[..., Hub],
 ) -> None:
-    bench.is_disk_full = True
-    readiness = await operations.noun(System).readiness(Head())
+    conditions = Conditions(lambda: full_disk("no room"), lambda: None)
+    readiness = await operate(conditions=conditions).noun(System).readiness(Head())
     assert not readiness.ready
-    assert {check.name for check in readiness.checks if not check.ok} == {"listeners", "disk"}
+    failed = {check.name: check.detail for check in readiness.checks if not check.ok}
+    assert failed == {"listeners": None, "disk.full": "no room"}
 
 
 async def test_a_hub_that_is_held_back_is_ready_and_degraded(

@@ -137,7 +137,7 @@ class Bench:
     run_limits: RunLimits = field(default_factory=RunLimits)
     max_sends: int = 5
     units_in_flight: int = 8
-    is_disk_full: bool = False
+    stopped: str | None = None
     batches: Batches | None = None
     desk: Desk | None = None
     seals: ExcerptSeals = field(default_factory=excerpt_seals)
@@ -222,7 +222,7 @@ class Bench:
             metrics=self.metrics,
             boot_id=BOOT,
             limits=self.limits,
-            is_disk_full=self._look,
+            why_stopped=self._look,
             is_model_back=self.asking.gates.let_through,
         )
         self.links.dispatcher = self.dispatcher
@@ -252,9 +252,9 @@ class Bench:
                     self.dispatcher.recheck()
                     await anyio.lowlevel.checkpoint()
 
-    def _look(self) -> bool:
+    def _look(self) -> str | None:
         self.looked += 1
-        return self.is_disk_full
+        return self.stopped
 
     def connect(self, **options: object) -> FakeLink:
         """A modern device that takes everything, unless *options* say otherwise."""

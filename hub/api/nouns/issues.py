@@ -1,6 +1,7 @@
 """Issues: problems that a person has to resolve, with fixes for each; those that are muted are apart."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -17,6 +18,7 @@ from hub.health.issues import Issues as FoundIssues
 from protocol.errors import ErrorCode, HubError
 from storage import audit, issue_mutes
 from storage.issue_mutes import IssueMute
+from storage.kernel.database import StorageError
 from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
@@ -135,7 +137,9 @@ class Issues(Noun):
     ) -> list[IssueView]:
         """Check settings, certificates, disk, tokens, devices, agents, backups and the audit log."""
         found = await self._issues.fresh(online=online, anew=anew)
-        mutes = await self._store.read(_mutes, now_ms(self._clock))
+        mutes: dict[str, IssueMuteView] = {}
+        with suppress(StorageError):  # one of the issues says why
+            mutes = await self._store.read(_mutes, now_ms(self._clock))
         shown = [issue for issue in found if self._is_seen(issue) and (issue.found.key in mutes) == muted]
         return part.of([_view(issue, mutes) for issue in shown], _key)
 

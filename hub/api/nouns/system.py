@@ -18,9 +18,9 @@ from hub.api.parameters import Caller, Exposed, Hub
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from hub.drain import Drain
+from hub.health.conditions import Conditions
 from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
-from hub.runs.disk import DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.waiting import Hold, describe_hold
 from hub.settings.reload import Reloader
@@ -31,6 +31,7 @@ from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.coordination import gateways
 from storage.devices import devices, nodes, pairings, users
+from storage.kernel.database import StorageError
 from storage.runs import runs
 from storage.store import Store
 
@@ -75,18 +76,18 @@ class StatusView(View, kw_only=True):
     version: str
     uptime_s: float
     state: Literal["running", "draining"] = "running"
-    devices_known: int
-    devices_connected: int  # to any node
+    devices_known: int | None  # null, as of the other numbers: the database cannot be read
+    devices_connected: int | None  # to any node
     devices_here: int  # to this node
     gateways_known: int = 0
     gateways_ready: int = 0
-    agents: int
-    runs: dict[RunState, int]  # live runs in each state; a state without runs is absent
+    agents: int | None
+    runs: dict[RunState, int] | None  # live runs in each state; a state without runs is absent
     model: str | None  # name and kind, as people read it; None: rules only
     listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket", "webhooks"
     database: str
     held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
-    disk_full: str | None = None  # a sentence: why no run is started, and when it will be
+    conditions: tuple[str, ...] = ()  # sentences: why no run is started; they are issues too
     pairing: tuple[str, ...] = ()  # names that devices report that wait for a person to let them in
     issues: IssueCounts = field(default_factory=IssueCounts)
     config_generation: int = 1  # of the settings: one more with each edit that was applied
@@ -223,7 +224,7 @@ class System(Noun):
         drain: Drain,
         reloader: Reloader,
         where: Callable[[], Where | None] = lambda: None,
-        disk: DiskGuard | None = None,
+        conditions: Conditions | None = None,
         lag: LoopLag | None = None,
     ) -> None:
         """Create the noun. *where*: returns the addresses of the listeners, once everything listens."""
@@ -235,11 +236,11 @@ class System(Noun):
         self._dispatcher = dispatcher
         self._drain = drain
         self._reloader = reloader
-        self._disk = disk
+        self._conditions = conditions or Conditions()
         self._lag = lag
         self._started = clock.monotonic()
         self._where = where
-        self._checks = ReadinessChecks(store=store, clock=clock, conditions=self._conditions)
+        self._checks = ReadinessChecks(store=store, clock=clock, conditions=self._held_conditions)
 
     @route("GET", "/healthz", PUBLIC, also=[503], is_whole=True)
     async def health(self, head: Head) -> Health:
@@ -291,7 +292,7 @@ class System(Noun):
             "*|ready_gateways as gateways?",
             "agents",
             "held_back|held_back as held back?",
-            "disk_full as disk?",
+            "conditions as stopped?",
             "issues|issue_counts as issues",
             "runs|run_counts as runs",
             "model|or_rules as model",
@@ -309,17 +310,23 @@ class System(Noun):
         here = sum(mine in (None, link.user_id) for link in self._roster.connected())
         is_shared = self._store.is_shared
         at = epoch_ms(self._clock.now())
-        known, connected, known_gateways, known_agents, run_counts, waiting = await self._store.read(
-            lambda c: (
-                devices.count_devices(c, user_id=mine),
-                devices.count_connected(c, user_id=mine) if is_shared else here,
-                gateways.list_gateways(c, user_id=mine),
-                agents.count_agents(c, user_id=mine),
-                runs.count_live(c, user_id=mine),
-                pairings.list_pairings(c, at=at) if mine is None else (),
+        numbers = None
+        try:
+            numbers = await self._store.read(
+                lambda c: (
+                    devices.count_devices(c, user_id=mine),
+                    devices.count_connected(c, user_id=mine) if is_shared else here,
+                    gateways.list_gateways(c, user_id=mine),
+                    agents.count_agents(c, user_id=mine),
+                    runs.count_live(c, user_id=mine),
+                    pairings.list_pairings(c, at=at) if mine is None else (),
+                )
             )
-        )
-        ready_gateways = self._hub.noun(Gateways, mine).ready(known_gateways)
+        except StorageError:
+            if not self._conditions.current:  # else they are shown
+                raise
+        known, connected, known_gateways, known_agents, run_counts, waiting = numbers or (None,) * 6
+        ready_gateways = self._hub.noun(Gateways, mine).ready(known_gateways or [])
         return StatusView.from_row(
             about,
             version=VERSION,
@@ -335,8 +342,8 @@ class System(Noun):
             model=about.model(),
             listeners={} if where is None else where.spelled(),
             held_back=self._held_back,
-            disk_full=None if self._disk is None else self._disk.problem,
-            pairing=tuple(one.label for one in waiting),
+            conditions=tuple(found.explanation for found in self._conditions.current),
+            pairing=tuple(one.label for one in waiting or ()),
             issues=await self._hub.noun(Issues, mine).counts(),
             config_generation=self._reloader.generation,
         )
@@ -350,10 +357,11 @@ class System(Noun):
         hold = self._about.hold
         return None if hold is None else describe_hold(hold, self._clock.now())
 
-    def _conditions(self) -> Iterator[Check]:
+    def _held_conditions(self) -> Iterator[Check]:
         """Yield the checks that need no I/O."""
         yield Check(name="listeners", ok=self._where() is not None)
-        yield Check(name="disk", ok=not self._dispatcher.is_disk_full)
+        for found in self._conditions.current:
+            yield Check(name=found.id, ok=False, detail=found.explanation)
         yield Check(name="not draining", ok=not self._is_draining)
         degraded = self._reloader.on_last_good
         detail = "hub.toml was broken at the start; in use is what was good last" if degraded else None

@@ -11,12 +11,10 @@ from hub.health.issues import Severity
 from tests.support.clock import START
 
 
-async def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
-    full: str | None = None
-    look = partial(machine.check_disk, lambda: full)
-    assert list(await look(START)) == []
-    full = "only 123 MB are free"
-    (found,) = await look(START)
+def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
+    assert machine.full_disk(None) is None
+    found = machine.full_disk("only 123 MB are free")
+    assert found is not None
     assert (found.id, found.severity) == ("disk.full", Severity.ERROR)
     assert "123 MB" in found.explanation
 

@@ -235,15 +235,15 @@ async def test_a_fired_run_leaves_a_device_that_has_just_connected_in_peace(benc
     assert arrivals.settling == set()
 
 
-async def test_nothing_starts_while_the_disk_is_nearly_full(store: Store, agent: AgentRow) -> None:
-    bench = Bench(store, agent, is_disk_full=True)
+async def test_nothing_starts_in_a_condition_that_stops_the_hub(store: Store, agent: AgentRow) -> None:
+    bench = Bench(store, agent, stopped="the disk is full")
     bench.connect(runs=folder(a="- [ ] one"))
     async with served(bench):
         run = await bench.control.submit(bench.agent)
         await bench.looks()
         assert (await bench.row(run.id)).state is RunState.QUEUED
 
-        bench.is_disk_full = False
+        bench.stopped = None
         bench.dispatcher.recheck()
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
 

@@ -128,7 +128,8 @@ def _why(**facts: object) -> str | None:
         ({"unmet": [Unmet("web")]}, "needs web: neither device desk nor its agent has it"),
         ({"unmet": [Unmet("web")], "is_online": False}, "device desk has not connected yet"),
         ({"is_draining": True}, "the hub stops; goes on when it is back"),
-        ({"is_disk_full": True}, "disk is nearly full"),
+        ({"stopped": "disk is nearly full"}, "disk is nearly full"),
+        ({"stopped": "the database is damaged", "is_online": False}, "the database is damaged"),
         (
             {"hold": Hold(START + timedelta(minutes=40), starts=8, within_s=90)},
             "held back until 09:40 UTC after 8 starts with crashes between them, "
@@ -184,15 +185,15 @@ def test_of_several_shut_gates_the_one_that_a_person_can_open_comes_first() -> N
         "lifecycle": "paused",
         "is_online": False,
         "is_exhausted": True,
-        "is_disk_full": True,
+        "stopped": "disk is nearly full",
         "eligible_at": START + timedelta(hours=1),
         "on_device": 1,
     }
     opened: list[tuple[str, object]] = [
         ("lifecycle", "active"),
+        ("stopped", None),
         ("is_online", True),
         ("is_exhausted", False),
-        ("is_disk_full", False),
         ("eligible_at", START),
         ("on_device", 0),
     ]
@@ -202,9 +203,9 @@ def test_of_several_shut_gates_the_one_that_a_person_can_open_comes_first() -> N
         told.append(_why(**shut))
     assert [sentence and sentence.split(";")[0] for sentence in told] == [
         "agent is paused",
+        "disk is nearly full",
         "device desk has not connected yet",
         "model's quota is used up",
-        "disk is nearly full",
         "tried again at 10:00 UTC",
         "slot 1 of 1 taken on device desk",
         "next in line",

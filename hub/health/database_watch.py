@@ -1,0 +1,170 @@
+"""Watch over the database: its files, its pages, and whether it can be written."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock, from_epoch_ms, now_ms, wait_for_event
+from hub.health.issues import Finding, error
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.turns import Turns
+from storage.devices.nodes import LostLease
+from storage.kernel.database import StorageError, Trouble
+from storage.kernel.sqlite import SqliteDatabase
+from storage.kernel.sqlite_files import SqliteFiles
+from storage.store import Connection, ObservedDatabase
+
+log = Channel(__name__)
+
+EVERY_S: Final = 5.0
+WRITE_EVERY_S: Final = 15.0  # an idle hub writes, to learn whether it can
+PAGES_EVERY_S: Final = 10.0
+NAMED: Final = 5  # damaged tables
+PAGES_REST: Final = 50  # times as long as all pages took to read: 2 % of one core at most
+
+_FIXES: Final = {
+    Trouble.DAMAGED: "hub drain; hub backup --verify FILE of the newest backup; hub restore FILE; hub serve",
+    Trouble.REPLACED: "hub drain, then hub serve: it goes on with the file that is there by then",
+    Trouble.FULL: "free some space; the hub continues within seconds",
+    Trouble.READ_ONLY: "let the hub's user write the file and its folder; the hub continues by itself",
+    Trouble.FAILING: "see dmesg for the disk, quota and ulimit -f for limits; the hub continues by itself",
+    Trouble.AWAY: "see whether its server runs, or who may open its file; the hub continues by itself",
+    Trouble.BUSY: "end the program that holds it: fuser -v FILE; the hub continues by itself",
+}
+_RESTORE_SERVER: Final = "hub drain; restore a dump with pg_restore, see backup.md; hub serve"
+
+
+class DatabaseWatch:
+    """Service that checks the database, whose jobs report errors too, and describes its condition.
+
+    Attributes:
+        on_change: called when a condition begins or ends.
+    """
+
+    def __init__(
+        self,
+        store: ObservedDatabase,
+        write: Callable[[Connection], object],
+        *,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        """Create the service. *write*: a job that changes a page each time."""
+        self.turns = Turns(clock)
+        self.on_change: Callable[[], None] = lambda: None
+        self._store = store
+        self._write = write
+        self._clock = clock
+        self._wake = anyio.Event()
+        self._files = store.database.files if isinstance(store.database, SqliteDatabase) else None
+        self._pages_at = self._write_at = clock.monotonic()
+        self._more = ""  # about a lasting condition
+        store.health.on_change = self._changed
+        for trouble in Trouble:
+            metrics.database_condition.labels(trouble).set_function(partial(self._is, trouble))
+
+    def _is(self, trouble: Trouble) -> bool:
+        condition = self._store.health.condition
+        return condition is not None and condition.trouble is trouble
+
+    def _changed(self) -> None:
+        if (condition := self._store.health.condition) is None:
+            log.info("database.works")
+        else:
+            log.error("database.fails", trouble=condition.trouble, detail=str(condition.error))
+            self._wake.set()
+        self.on_change()
+
+    @property
+    def finding(self) -> Finding | None:
+        """The condition in which the database does not work; None: it works."""
+        condition = self._store.health.condition
+        if condition is None:
+            return None
+        fix = _FIXES[condition.trouble]
+        if condition.trouble is Trouble.DAMAGED and self._store.is_shared:
+            fix = _RESTORE_SERVER
+        stopped = ": the hub writes no more, and starts no run" if condition.is_lasting else ""
+        return error(
+            f"database.{condition.trouble}",
+            f"{condition.error}{self._more}{stopped}",
+            fix=fix,
+            since=from_epoch_ms(condition.since_ms),
+        )
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Check until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.work()
+            self._wake = anyio.Event()
+            await self.check()
+            self.turns.wait(EVERY_S)
+            await wait_for_event(self._wake, self._clock, EVERY_S)
+
+    async def check(self) -> None:
+        """Check once; the results are the condition of the database."""
+        health, files = self._store.health, self._files
+        try:
+            are_pages_read = files is None
+            if files is not None:
+                files.check()
+                if health.condition is not None and health.condition.trouble is Trouble.REPLACED:
+                    health.end_condition()  # the file was put back
+                files.check_header()
+                are_pages_read = await self._check_pages(files)
+            condition = health.condition
+            if condition is not None or self._clock.monotonic() >= self._write_at:
+                self._write_at = self._clock.monotonic() + WRITE_EVERY_S
+                health.check_writable()
+                await self._store.database.write(self._write)  # not through *store*: it is no news
+                if condition is not None and (condition.is_of_write or are_pages_read):
+                    health.end_condition()
+        except StorageError as exc:
+            health.failed(exc, is_write=True)
+        except LostLease:
+            pass  # another service ends this process
+        if health.condition is None:
+            self._more = ""
+        elif health.condition.is_lasting and not self._more:
+            self._more = await self._find_more(health.condition.trouble)
+
+    async def _check_pages(self, files: SqliteFiles) -> bool:
+        """Read all pages, if that is due. Return True if they could be read now."""
+        began = self._clock.monotonic()
+        condition = self._store.health.condition
+        if began < self._pages_at or (condition is not None and condition.is_lasting):
+            return False
+        self.turns.wait()  # a large file takes its time, in a thread
+        try:
+            await anyio.to_thread.run_sync(files.check_pages)
+        except StorageError as exc:
+            self._store.health.failed(exc, is_write=False)
+            return False
+        finally:
+            ended = self._clock.monotonic()
+            self._pages_at = ended + max(PAGES_EVERY_S, PAGES_REST * (ended - began))
+        return True
+
+    async def _find_more(self, trouble: Trouble) -> str:
+        """Save the data if a file was replaced, else name the damaged tables. Return words about it."""
+        database = self._store.database
+        if not isinstance(database, SqliteDatabase) or database.files is None:
+            return ""
+        file = database.files.path
+        if trouble is Trouble.DAMAGED:
+            tables = await anyio.to_thread.run_sync(database.files.damaged_tables)
+            return f"; tables: {', '.join(tables[:NAMED])}" if tables else ""
+        copy = file.with_name(f"{file.name}.saved-{now_ms(self._clock)}")
+        try:
+            saved = copy if await database.save_replaced(copy) else file
+        except (StorageError, OSError) as exc:
+            log.error("database.not_saved", exc=exc)
+            return ""
+        log.warning("database.saved", file=str(saved))
+        return f"; what it had is in {saved}"

@@ -1,0 +1,208 @@
+"""What is wrong with the database of a hub becomes a condition; a passing one ends by itself."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import sqlalchemy as sa
+
+from hub.health.database_watch import DatabaseWatch
+from hub.metrics import Metrics
+from storage.devices import nodes
+from storage.kernel.database import StorageError, Trouble, translated
+from storage.kernel.sqlite import open_sqlite
+from storage.store import ObservedDatabase
+from tests.support.clock import FakeClock
+from tests.support.database import new_database
+
+
+class Bench(NamedTuple):
+    file: Path
+    store: ObservedDatabase
+    watch: DatabaseWatch
+    clock: FakeClock
+
+    async def meet(self, fault: Callable[["Bench"], object]) -> None:
+        """Cause the fault; one that is words is a PRAGMA of the writer's connection."""
+        if isinstance(pragma := fault(self), str):
+            session = self.store.database._session  # type: ignore[attr-defined]
+            await session.in_thread(lambda: session._raw._conn.execute(f"PRAGMA {pragma}").close())
+
+    async def look(self) -> str | None:
+        """Check when everything is due; return the id of the condition."""
+        self.clock.advance(60)
+        await self.watch.check()
+        found = self.watch.finding
+        return None if found is None else found.id
+
+
+def write(c: sa.Connection) -> None:
+    """Change a page each time."""
+    nodes.ensure_hub_id(c, "hub-1")
+    c.exec_driver_sql("UPDATE hub SET value = value || '.' WHERE key = 'hub_id'")
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    new_database(folder / "hub.db")
+    return folder / "hub.db"
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Bench]:
+    file, clock = made(folder), FakeClock()
+    async with open_sqlite(file) as database:
+        store = ObservedDatabase(database, monotonic=clock.monotonic)
+        watch = DatabaseWatch(store, write, clock=clock, metrics=Metrics("0"))
+        bench = Bench(file, store, watch, clock)
+        assert await bench.look() is None
+        yield bench
+
+
+def on_disk(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("PRAGMA wal_checkpoint(truncate)")
+
+
+def damage(page: int) -> Callable[[Bench], object]:
+    def cause(bench: Bench) -> None:
+        on_disk(bench.file)
+        with bench.file.open("r+b") as out:
+            out.seek((page - 1) * 4096)
+            out.write(bytes(100))
+
+    return cause
+
+
+def cut(bench: Bench) -> None:
+    on_disk(bench.file)
+    with bench.file.open("r+b") as out:
+        out.truncate(8 * 4096)
+
+
+def older_copy(bench: Bench) -> None:
+    on_disk(bench.file)
+    content = bytearray(bench.file.read_bytes())
+    content[24:28] = bytes(4)
+    bench.file.write_bytes(content)
+
+
+def rename_over(bench: Bench) -> None:
+    other = bench.file.with_name("other")
+    with closing(sqlite3.connect(bench.file)) as source:
+        source.execute("VACUUM INTO ?", (str(other),))
+    other.replace(bench.file)
+
+
+LOCKS: list[sqlite3.Connection] = []
+
+
+def lock(bench: Bench) -> str:
+    LOCKS.append(sqlite3.connect(bench.file, isolation_level=None))
+    LOCKS[-1].execute("BEGIN IMMEDIATE")
+    return "busy_timeout=1"
+
+
+CASES: dict[str, tuple[str, Callable[[Bench], object], Callable[[Bench], object] | None]] = {
+    "a page without content": ("damaged", damage(12), None),
+    "the page of the schema": ("damaged", damage(1), None),
+    "the file is cut": ("damaged", cut, None),
+    "an older copy": ("damaged", older_copy, None),
+    "another file": ("replaced", rename_over, None),
+    "no log": ("replaced", lambda bench: Path(f"{bench.file}-wal").unlink(), None),
+    "no index": ("replaced", lambda bench: Path(f"{bench.file}-shm").unlink(), None),
+    "moved, and moved back": (
+        "replaced",
+        lambda bench: bench.file.rename(bench.file.with_name("away")),
+        lambda bench: bench.file.with_name("away").rename(bench.file),
+    ),
+    "read-only": (
+        "read_only",
+        lambda _: "query_only=on",
+        lambda _: "query_only=off",
+    ),
+    "locked for long": ("busy", lock, lambda _: LOCKS.pop().close()),
+}
+
+
+async def test_each_fault_of_the_file_is_a_condition_that_ends_where_it_can(tmp_path: Path) -> None:
+    seen: dict[str, tuple[str | None, bool, bool]] = {}
+    for number, (name, (_, cause, undo)) in enumerate(CASES.items()):
+        async with opened(tmp_path / str(number)) as bench:
+            await bench.meet(cause)
+            for _ in range(2):
+                condition = await bench.look()
+            assert (bench.watch.finding is not None) == (condition is not None)
+            is_refused = False
+            try:
+                await bench.store.write(write)
+            except StorageError:
+                is_refused = True
+            if undo is not None:
+                await bench.meet(undo)
+            seen[name] = (condition, is_refused, await bench.look() is None)
+    assert seen == {
+        name: (f"database.{trouble}", True, undo is not None) for name, (trouble, _, undo) in CASES.items()
+    }
+
+
+async def test_a_database_that_was_replaced_is_saved_and_the_new_file_gets_no_page_of_it(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path / "state") as bench:
+        rename_over(bench)
+        there = bench.file.read_bytes()
+        with suppress(StorageError):
+            await bench.store.write(write)
+        await bench.look()
+        assert bench.file.with_name("hub.db-wal").stat().st_size == 0
+        (saved,) = bench.file.parent.glob("hub.db.saved-*")
+        assert saved.stat().st_mode & 0o777 == 0o600
+        assert bench.watch.finding is not None
+        assert str(saved) in bench.watch.finding.explanation
+    assert bench.file.read_bytes() == there
+    with closing(sqlite3.connect(saved)) as copy:
+        assert copy.execute("SELECT value FROM hub").fetchone() == ("hub-1.",)
+
+
+async def test_a_condition_is_a_metric_and_is_reported_when_it_begins_and_ends(tmp_path: Path) -> None:
+    changes: list[str | None] = []
+    async with opened(tmp_path / "state") as bench:
+
+        def changed() -> None:
+            found = bench.watch.finding
+            changes.append(None if found is None else found.id)
+
+        bench.watch.on_change = changed
+        await bench.meet(lambda _: "query_only=on")
+        await bench.look()
+        await bench.look()
+        await bench.meet(lambda _: "query_only=off")
+        await bench.look()
+    assert changes == [f"database.{Trouble.READ_ONLY}", None]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "trouble"),
+    [
+        ("53100", Trouble.FULL),
+        ("53300", Trouble.BUSY),
+        ("25006", Trouble.READ_ONLY),
+        ("58030", Trouble.FAILING),
+        ("57P01", Trouble.AWAY),
+        ("XX001", Trouble.DAMAGED),
+        ("XX002", Trouble.DAMAGED),
+    ],
+)
+def test_a_server_that_fails_is_in_the_same_conditions(sqlstate: str, trouble: Trouble) -> None:
+    class ServerError(Exception):
+        pass
+
+    cause = ServerError("words")
+    cause.sqlstate = sqlstate  # type: ignore[attr-defined]
+    ours = translated(sa.exc.DBAPIError("SELECT", None, cause))
+    assert isinstance(ours, StorageError)
+    assert ours.trouble is trouble
