@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from protocol.ids import DeviceId
+from tests.simulation.clock import SimClock
 from tests.simulation.device import SimDevice
 from tests.simulation.hub import Machine, SimHub
 from tests.simulation.memory import Memory
@@ -221,11 +222,16 @@ class Faults:
         is_server = machine.server is not None and self._dice.says(0.5)
         clock = machine.server if is_server and machine.server is not None else machine.source
         by_s = self._dice.choice(STEPS_S)
-        self._world.say("server" if is_server else machine.name, f"has its clock set by {by_s} s")
-        clock.jump(by_s)
+        name = "server" if is_server else machine.name
+        self._set_clock(name, clock, by_s)
         if self._dice.says(0.3):
-            self._world.after(self._dice.uniform(1.0, 900.0), lambda: clock.jump(-by_s))
-        self._world.witness.around.clocks_changed()
+            back = partial(self._set_clock, name, clock, -by_s)
+            self._world.after(self._dice.uniform(1.0, 900.0), back)
+
+    def _set_clock(self, name: str, clock: SimClock, by_s: float) -> None:
+        self._world.say(name, f"has its clock set by {by_s} s")
+        clock.jump(by_s)
+        self._world.witness.around.clock_set()
 
     # --- older copies ---
 

@@ -53,6 +53,7 @@ class Surroundings:
         self.is_shared = is_shared
         self.calm_since_s = 0.0  # awake seconds: since then every hub has been up and reachable
         self.clocks_since_s = 0.0  # awake seconds: since then no wall clock has jumped
+        self.set_since_s = 0.0  # awake seconds: since then no clock was set, nor has a hub noticed that
 
     def look(self) -> None:
         """Update which hubs and devices are disturbed."""
@@ -67,6 +68,11 @@ class Surroundings:
     def clocks_changed(self) -> None:
         """Record that wall clocks were changed."""
         self.clocks_since_s = self.time.awake_s
+
+    def clock_set(self) -> None:
+        """Record that a clock was set, or that a hub has noticed it."""
+        self.clocks_changed()
+        self.set_since_s = self.time.awake_s
 
     @property
     def boots(self) -> set[str]:

@@ -123,7 +123,7 @@ class World:
         """Create the database and the devices."""
         self.server = SimClock(self.time)
         for machine in self.machines:
-            machine.on_step = self.witness.around.clocks_changed
+            machine.on_step = self.witness.around.clock_set
             machine.server = self.server if self.scene.is_shared else None
         self.database_clock = DatabaseClock(
             self.time,
