@@ -108,7 +108,7 @@ class Backups:
             made = await anyio.to_thread.run_sync(
                 partial(_make, target, database, epoch_ms(now), self._along)
             )
-            for old in superfluous(self._present(), keep=self.keep):
+            for old in superfluous(self._present(), keep=self.keep, now=now):
                 old.unlink(missing_ok=True)
         broken = made.manifest.has_broken_rows
         log.info("backup.made", file=target.name, size_bytes=made.size_bytes, has_broken_rows=broken)
@@ -116,8 +116,9 @@ class Backups:
         return made
 
     def _is_due(self) -> bool:
-        newest = max(filter(None, map(made_when, self._present())), default=None)
-        is_old = newest is None or self._clock.now() - newest >= DAILY
+        now, made = self._clock.now(), filter(None, map(made_when, self._present()))
+        newest = max((when for when in made if when <= now), default=None)
+        is_old = newest is None or now - newest >= DAILY
         return self.keep.daily and self._database is not None and is_old
 
     def _present(self) -> list[Path]:
@@ -198,10 +199,13 @@ def files_along(files: Iterable[Path]) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.is_file()}
 
 
-def superfluous(files: Collection[Path], *, keep: BackupSettings) -> set[Path]:
-    """Return the backups that need not be kept, ignoring files with other names."""
+def superfluous(files: Collection[Path], *, keep: BackupSettings, now: datetime) -> set[Path]:
+    """Return the backups that need not be kept, ignoring files with other names.
+
+    Those that a clock ahead has named later than *now* count as the oldest.
+    """
     ours = {file: when for file in files if (when := made_when(file)) is not None}
-    newest_first = sorted(ours, key=lambda file: ours[file], reverse=True)
+    newest_first = sorted(ours, key=lambda file: (ours[file] <= now, ours[file]), reverse=True)
     by_day: dict[object, Path] = {}
     by_week: dict[object, Path] = {}
     for file in newest_first:

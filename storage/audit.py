@@ -407,13 +407,16 @@ def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> 
     Starts when the oldest entry is a week older than that. An entry after a younger one is not deleted, so
     the chain keeps a single beginning.
     """
+    dated = audit_log.c.at <= at  # a clock ahead has dated the others later: they go with their neighbours
     oldest = c.execute(
-        sa.select(audit_log.c.seq, audit_log.c.at).order_by(audit_log.c.seq).limit(1)
+        sa.select(audit_log.c.seq, audit_log.c.at).where(dated).order_by(audit_log.c.seq).limit(1)
     ).one_or_none()
     if oldest is None or oldest.at >= before - PRUNE_EVERY_MS:
         return 0
     below = oldest.seq + rows
-    young = sa.select(sa.func.min(audit_log.c.seq)).where(audit_log.c.seq < below, audit_log.c.at >= before)
+    young = sa.select(sa.func.min(audit_log.c.seq)).where(
+        audit_log.c.seq < below, audit_log.c.at >= before, dated
+    )
     below = c.execute(young).scalar_one() or below
     last = c.execute(
         sa.select(audit_log.c.seq, audit_log.c.hash)

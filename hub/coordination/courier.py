@@ -169,7 +169,6 @@ PAGE: Final = 100  # rows per read, for messages without a home or past their ti
 SESSIONS: Final = 200  # per read
 DEVICES: Final = 500  # per statement
 LATER_MS, LATER_CAP_MS = 2_000, 60_000  # delay before a message is retried whose gateway could not be reached
-SET_BACK_MS: Final = 1_000  # smaller clock corrections are ignored
 NOT_READY_MS: Final = 5_000  # delay before a retry for an agent that its gateway has not created yet
 UNKNOWN_MS: Final = 24 * 3_600_000  # time during which the fate of a sent message is investigated
 AGAIN_MS: Final = 60_000  # between two lookups
@@ -228,7 +227,6 @@ class Courier:
         self._sessions = ActiveSessions()
         self._devices_back: set[DeviceId] = set()
         self._is_any_open = True  # at the last round
-        self._polled_at = 0  # wall-clock time of the last round
         self._missed = MissedAnswers(store, on_text=on_text, clock=clock)
         self._is_first = True
         self.moving.listen(lambda row: self.kick())
@@ -289,11 +287,7 @@ class Courier:
         if self._is_first:
             await self._begin()
             self._is_first = False
-        at, before = self.moving.now(), self._polled_at
-        self._polled_at = at
-        if at < before - SET_BACK_MS:  # after a clock change, stored retry times are too late
-            self._devices_back.update(link.device_id for link in self._links.connected())
-            await self._recheck(None)
+        at = self.moving.now()
         ids = {row.name: row.id for row in await self._store.read(gateways.list_gateways)}
         ready = {
             gateway.name: gateway

@@ -318,7 +318,6 @@ class SoulWriter:
         self._settled = Waiters(clock)
         self._is_any_open = True  # at the last round
         self._is_hurried = True  # open writes of an earlier boot must be released
-        self._polled_at = 0  # wall-clock time of the last round
 
     async def add(self, new: NewSoulWrite, *, wait_s: float) -> SoulWriteRow:
         """Commit a write, and return it in its state after *wait_s*.
@@ -377,9 +376,7 @@ class SoulWriter:
 
     async def _poll(self, writers: TaskGroup) -> float:
         """Start all due writes. Return the seconds until the next round."""
-        now, at = self._clock.monotonic(), now_ms(self._clock)
-        self._is_hurried |= at < self._polled_at - AGAIN_MS  # the clock was set back
-        self._polled_at = at
+        now = self._clock.monotonic()
         self._absent = {id: until for id, until in self._absent.items() if until > now}
         if self._is_hurried:
             self._is_hurried = False

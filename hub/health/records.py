@@ -69,7 +69,7 @@ async def check_backup(store: Store, now: datetime) -> Iterable[Finding]:
     """Find a missing or old backup. A hub younger than BACKUP_AGE needs none yet."""
     made_at = await store.read(audit.last_backup_at)
     last = None if made_at is None else from_epoch_ms(made_at)
-    if last is not None and now - last <= BACKUP_AGE:
+    if last is not None and timedelta() <= now - last <= BACKUP_AGE:
         return []
     everybody = await store.read(users.list_users)
     first_at = min((from_epoch_ms(user.created_at) for user in everybody), default=now)

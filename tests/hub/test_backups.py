@@ -119,7 +119,7 @@ def named(at: datetime) -> Path:
 
 def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
     made = [named(START - timedelta(hours=12 * n)) for n in range(120)]  # two a day, for sixty days
-    kept = [file for file in made if file not in superfluous(made, keep=BackupSettings())]
+    kept = [file for file in made if file not in superfluous(made, keep=BackupSettings(), now=START)]
     days = [START - timedelta(days=n) for n in range(7)]
     sundays = [START - timedelta(days=1 + 7 * n) for n in (0, 1, 2)]  # START is a Monday
     expected = {named(START), *(named(day.replace(hour=21)) for day in (*days[1:], *sundays))}
@@ -129,4 +129,22 @@ def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
 def test_what_is_not_ours_and_the_newest_one_are_never_removed() -> None:
     files = [Path("holiday.tar"), named(START), named(START - timedelta(days=400))]
     keep = BackupSettings(keep_days=1, keep_weeks=1)
-    assert superfluous(files, keep=keep) == {named(START - timedelta(days=400))}
+    assert superfluous(files, keep=keep, now=START) == {named(START - timedelta(days=400))}
+
+
+async def test_a_backup_that_a_clock_ahead_has_dated_stops_no_other_and_goes_first(
+    store: Store, tmp_path: Path
+) -> None:
+    clock, keep = FakeClock(), BackupSettings(keep_days=1, keep_weeks=1)
+    backups = Backups(store, tmp_path, tmp_path / "hub.db", clock=clock, keep=keep)
+    clock.set_wall(START + timedelta(days=21))
+    ahead = (await backups.make(actor="hub")).path
+    clock.set_wall(START)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(backups.serve)
+        await until(lambda: clock.sleeping == 1)
+        clock.advance(FIRST_AFTER_S)
+        await until(lambda: ahead.name not in there(tmp_path))
+        tasks.cancel_scope.cancel()
+    (made,) = there(tmp_path)
+    assert made < ahead.name

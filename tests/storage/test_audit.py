@@ -237,6 +237,13 @@ def test_an_entry_after_a_younger_one_stays(c: sa.Connection) -> None:
     assert wrong(c) == []
 
 
+def test_entries_of_a_clock_that_was_far_ahead_go_with_their_neighbours(c: sa.Connection) -> None:
+    for at in (AT + 20_000 * DAY, AT, AT + 20_000 * DAY, AT + 60 * DAY):
+        tell(c, at=at)
+    assert prune(c, before=AT + 50 * DAY) == 3
+    assert wrong(c) == []
+
+
 def test_a_whole_chain_may_be_too_old_and_another_one_follows_it(c: sa.Connection) -> None:
     told(c, 3)
     assert prune(c, before=AT + 50 * DAY) == 3

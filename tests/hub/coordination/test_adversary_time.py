@@ -1,7 +1,6 @@
 """A message whose time is over: what its agent may get yet is not called expired; nothing waits for ever."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -13,7 +12,6 @@ from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage.agents.schema import agent_states
 from storage.coordination import message_rows
 from tests.hub.coordination.post import DAY_MS, GATEWAY, LEAD, WORKER, WORKERS, PostBench, open_post
-from tests.support.clock import START
 from tests.support.gateway import FakeGateway, fake_gateway
 
 
@@ -112,16 +110,3 @@ async def test_a_gateway_with_unreadable_acknowledgements_is_retried_less_and_le
     row = await bench.say()
     assert (await bench.courier.settled_or(row.id, 30.0)).state is MessageState.SENT
     assert 2 < gateway.count("chat.send") < 10
-
-
-async def test_a_clock_that_is_set_back_holds_no_message_up(
-    bench: PostBench, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench.tasks.start_soon(ticking, gateway)
-    await bench.store.write(use_up, back_at=bench.at + DAY_MS // 2)
-    row = await bench.say()
-    assert (await bench.courier.settled_or(row.id, 1.0)).state is MessageState.WAITING
-    monkeypatch.setattr("tests.hub.coordination.souls.START", START - timedelta(days=1))
-    await bench.store.write(use_up, back_at=1)
-    delivered = await bench.courier.settled_or(row.id, 40.0)
-    assert delivered.is_delivered
