@@ -163,12 +163,11 @@ def _join_fires(c: sa.Connection, newer: Any, older: Any) -> bool:
     within = {"schedule": newer.schedule_id, "since": older.fire_at, "until": newer.fire_at}
     found = c.execute(FIRES, within).all()
     joined = [row for row in found if row.run_id == older.id]
-    if any(row.run_id not in (newer.id, older.id) for row in found):
+    if not joined or any(row.run_id not in (newer.id, older.id) for row in found):
         return False
-    if joined:
-        more = sum(row.missed_count + 1 for row in joined)
-        c.execute(EXTEND_FIRE, within | {"first": joined[0].first_at, "more": more})
-        c.execute(DROP_FIRES, within | {"older": older.id})
+    more = sum(row.missed_count + 1 for row in joined)
+    c.execute(EXTEND_FIRE, within | {"first": joined[0].first_at, "more": more})
+    c.execute(DROP_FIRES, within | {"older": older.id})
     return True
 
 

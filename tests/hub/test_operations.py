@@ -10,6 +10,7 @@ import anyio
 import pytest
 from msgspec import convert
 
+from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.binding import Head
@@ -506,6 +507,37 @@ async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: H
     await bench.run()
     (told,) = await operations.noun(Runs).newest()
     assert (told.outcome, told.because) == (RunOutcome.SUCCESS, None)
+
+
+async def test_runs_without_news_are_shown_as_one_and_their_fires_as_decided(
+    bench: Bench, operations: Hub, scheduler: Scheduler
+) -> None:
+    await _declare(bench)
+    days = 6
+    bench.connect(runs=folder(a="- [ ] one") * days)
+    work = Measurements(bench.store, clock=bench.clock, metrics=bench.metrics)
+    for _ in range(days):
+        await _pass_days(bench, scheduler, 1)
+        assert (await bench.run()).outcome is RunOutcome.SUCCESS
+        await work.measure_work()
+    runs = await operations.noun(Runs).newest()
+    newest, first_without_news, with_news = runs
+    assert (newest.folded, newest.fire_at) == (days - 3, START.replace(hour=6) + days * DAY)
+    assert newest.folded_since is not None
+    assert newest.because == f"nothing new, as in the 3 runs since {newest.folded_since:%Y-%m-%d %H:%M} UTC"
+    assert (first_without_news.folded, first_without_news.because, with_news.items_created) == (0, None, 1)
+    counts = await operations.noun(Runs).counts(AskedRuns())
+    assert (counts.total, counts.outcomes, counts.is_complete) == (days, {"success": days}, True)
+    fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
+    assert [(fire.fires, fire.run) for fire in fires] == [
+        (days - 2, newest.id),
+        (1, first_without_news.id),
+        (1, with_news.id),
+    ]
+    assert fires[0].said == "a run was queued for each; the newest represents those without news"
+    span = {"from": START, "to": START + (days + 1) * DAY, "dry_run": True}
+    tried = await operations.noun(Schedules).backfill("notes", convert(span, BackfillRequest), "me")
+    assert (tried.fires, tried.wanted) == (days, 0)
 
 
 async def test_a_backfill_is_counted_before_it_is_done(

@@ -13,6 +13,7 @@ from storage.agents.schema import agent_state_history
 from storage.agents.schema import agents as agent_table
 from storage.runs import run_moves, runs, units
 from storage.runs.runs import HeldRun, Report
+from storage.schedules.schema import schedule_fires
 from storage.schema import activity_log, changes
 from tests.storage.rows import AT, answer, calls, claim, make_run, plan, undone
 from tests.storage.scheduled import HOUR, fire, make_schedule, told
@@ -181,12 +182,34 @@ def test_moves_of_an_agent_that_two_runs_shared_stay(c: sa.Connection) -> None:
     run(c, 1, 2)
     third, fourth = begin(c, 3), begin(c, 4)
     end(c, 3, third)
-    end(c, 4, fourth)
-    run(c, 5, 6)
-    assert kept(c) == {1: 0, 6: 4}
-    history = c.execute(
+    end(c, 4, fourth, is_measured=False)
+    run(c, 5, is_measured=False)
+    assert kept(c) == {1: 0, 4: 2, 5: 0}
+    moves = c.execute(
         sa.select(agent_state_history.c.old_value, agent_state_history.c.new_value)
         .where(agent_state_history.c.axis == "activity")
         .order_by(agent_state_history.c.seq)
     ).all()
-    assert [move.old_value for move in history[1:]] == [move.new_value for move in history[:-1]]
+    assert [move.old_value for move in moves[1:]] == [move.new_value for move in moves[:-1]]
+
+
+def test_a_run_stays_whose_fire_another_decision_separates_from_the_next(c: sa.Connection) -> None:
+    make_schedule(c)
+    run(c, 1, 2, 3)
+    paused = {"fire_at": at_of(3) + 2, "first_at": at_of(3) + 1, "decision": "skipped_paused"}
+    c.execute(sa.insert(schedule_fires), {"schedule_id": ID, "decided_at": at_of(3), **paused})
+    run(c, 4, 5, 6)
+    assert kept(c) == {1: 0, 3: 1, 6: 2}
+    assert [row.fires for row in told(c)] == [1, 2, 1, 3]
+
+
+def test_runs_that_end_in_another_order_than_their_fires_stay(c: sa.Connection) -> None:
+    make_schedule(c, overlap="allow")
+    c.execute(sa.update(agent_table).values(max_concurrent_runs=2))
+    run(c, 1, 2)
+    third, fourth = begin(c, 3), begin(c, 4)
+    end(c, 4, fourth)
+    end(c, 5, third)
+    run(c, 6, 7)
+    assert kept(c)[4] == 0
+    assert sum(row.fires for row in told(c)) == 6

@@ -21,6 +21,7 @@ from storage.runs.runs import RunError
     ("decision", "reason", "fires", "sentence"),
     [
         ("run", None, 1, "a run was queued"),
+        ("run", None, 2, "a run was queued for each; the newest represents those without news"),
         ("coalesced", "device_offline", 1, "one run covers it: device desk was offline"),
         ("coalesced", "hub_down", 3, "one run covers them: the hub was down"),
         ("skipped_overlap", "still_running", 1, "skipped: the run before was still going"),
