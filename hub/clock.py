@@ -17,7 +17,8 @@ import anyio
 from protocol.ids import CHANCE_BYTES, spell_id
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_UPTIME: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # where there is one
+# Both count the time that the machine was suspended: the second one on macOS. Windows has neither.
+_UPTIME: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 _MACHINE: Final = Path("/proc/sys/kernel/random/boot_id")
 _MS: Final = timedelta(milliseconds=1)
 # beginning of the year 1, and end of the year 9999, in epoch milliseconds
@@ -54,7 +55,7 @@ class SystemClock:
 
 def machine_uptime_s() -> float:
     """Return seconds since the start of this machine, with the time that it was suspended."""
-    return time.clock_gettime(_UPTIME)
+    return time.monotonic() if _UPTIME is None else time.clock_gettime(_UPTIME)
 
 
 def machine_start() -> str:
