@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final
 
+import anyio
 from anyio.abc import TaskGroup
 
 from hub import open_files
@@ -173,10 +174,18 @@ class Acceptor:
         timeouts = {}
         if self._tls is not None:
             timeouts = {"ssl_handshake_timeout": self._open_s, "ssl_shutdown_timeout": self._close_s}
+
+        def give_way(turned: TurnedAway) -> bool:
+            self._on_refusal(turned.reason)
+            opening.cancel()
+            return True
+
         try:
-            await self._loop.connect_accepted_socket(
-                lambda: self._make(place, peer), connection, ssl=self._tls, **timeouts
-            )
+            with anyio.CancelScope() as opening:
+                place.give_way = give_way  # until the protocol has a connection
+                await self._loop.connect_accepted_socket(
+                    lambda: self._make(place, peer), connection, ssl=self._tls, **timeouts
+                )
         except OSError as error:  # it disconnected, or does not speak TLS
             place.leave()
             connection.close()

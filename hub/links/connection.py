@@ -15,7 +15,7 @@ from typing import Final
 from hub.clock import Clock, now_ms
 from hub.links.auth import Admission
 from hub.links.deadlines import LEAST_WAIT_S, DeadlineWheel, Slot
-from hub.links.gate import Place
+from hub.links.gate import Place, TurnedAway
 from hub.links.limits import LinkLimits
 from hub.links.link import RoundTrip
 from hub.links.open_link import OpenLink
@@ -122,6 +122,7 @@ class Connection:
         self._unmeasured = 0
         self._set_alarm()
         self._flush()
+        place.give_way = self._give_way
         transport.attach(self._receive, self._lost, self._slow_down)
 
     # --- opening ---
@@ -214,6 +215,13 @@ class Connection:
         """Send the error and close the connection."""
         self._metrics.connection_attempts.labels(error.code).inc()
         self._end(self._session.refuse(error, close))
+
+    def _give_way(self, turned: TurnedAway) -> bool:
+        """Refuse a device whose hello has not arrived. Return False if it has."""
+        if self._session.state is not SessionState.GREETING:
+            return False
+        self.refuse(Error(code=turned.reason, message=str(turned)), CloseCode.OVERLOADED)
+        return True
 
     # --- sending ---
 

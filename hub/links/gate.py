@@ -1,11 +1,13 @@
 """Connection limits of a port, checked before any byte is read.
 
 A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
-welcomed. Loopback counts as a network like any other.
+welcomed. Loopback counts as a network like any other. If no place is free, a new connection gets that
+of the stranger that has let the hub wait longest. So half-open connections do not fill a port.
 """
 
 from collections import Counter
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 from hub import open_files
 from hub.clock import Clock
@@ -13,8 +15,6 @@ from hub.links.attempts import Buckets
 from hub.links.limits import PortLimits
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError
-
-Key = TypeVar("Key")
 
 RETRY_S: Final = 1.0  # suggested wait of a connection refused for lack of room
 
@@ -40,14 +40,21 @@ class TurnedAway(HubError):
 
 
 class Place:
-    """Counted place of one connection. Leaving it twice has no further effect."""
+    """Counted place of one connection. Leaving it twice has no further effect.
 
-    __slots__ = ("_gate", "_is_stranger", "network")
+    Attributes:
+        network: None until a proxy has named the client.
+        give_way: closes the connection of a stranger with a reason, and returns True, unless the stranger
+            waits for the hub; None: nothing can close it.
+    """
+
+    __slots__ = ("_gate", "_is_stranger", "give_way", "network")
 
     def __init__(self, gate: "Gate") -> None:
         self._gate: Gate | None = gate
         self._is_stranger = True
-        self.network: str | None = None  # None until a proxy has named the client
+        self.network: str | None = None
+        self.give_way: Callable[[TurnedAway], bool] | None = None
 
     def name(self, network: str) -> None:
         """Count the place for *network*. Called once, or by the gate itself.
@@ -87,9 +94,8 @@ class Gate:
         self._prefix = prefix
         self._reached = metrics.limits_reached
         self._open = 0
-        self._strangers = 0
         self._by_network: Counter[str] = Counter()
-        self._strangers_by_network: Counter[str] = Counter()
+        self._strangers: dict[str | None, dict[Place, None]] = {}  # by network, the oldest first
         self._arrivals: Buckets[str] = Buckets()
         self.limits = limits
 
@@ -100,7 +106,7 @@ class Gate:
     @property
     def strangers(self) -> int:
         """Number of connections that are not welcomed yet."""
-        return self._strangers
+        return sum(map(len, self._strangers.values()))
 
     @property
     def most(self) -> int:
@@ -117,20 +123,21 @@ class Gate:
         Raises:
             TurnedAway: a limit is reached.
         """
-        if self._open >= (most := self.most):
-            raise self.turn_away("connections", f"{most} connections are open, and no more may be")
-        if self._strangers >= self.limits.strangers:
-            message = f"{self._strangers} connections wait to be let in"
-            raise self.turn_away("strangers", message, reason=ErrorCode.OVERLOADED)
         place = Place(self)
         self._open += 1
-        self._strangers += 1
-        if network is not None:
-            try:
+        self._strangers.setdefault(None, {})[place] = None
+        try:
+            if network is not None:
                 place.name(network)
-            except TurnedAway:
-                place.leave()
-                raise
+            if self._open > (most := self.most):
+                message = f"{most} connections are open, and no more may be"
+                self._make_room(self.turn_away("connections", message))
+            if (count := self.strangers) > self.limits.strangers:
+                message = f"{count - 1} connections wait to be let in"
+                self._make_room(self.turn_away("strangers", message, reason=ErrorCode.OVERLOADED))
+        except TurnedAway:
+            place.leave()
+            raise
         return place
 
     def turn_away(
@@ -150,9 +157,6 @@ class Gate:
     def count_network(self, place: Place, network: str) -> None:
         """Count *place* for *network*. Raises TurnedAway if a limit of the network is reached."""
         limits = self.limits
-        if self._by_network[network] >= limits.connections_per_network:
-            message = f"{self._by_network[network]} connections of {network} are open"
-            raise self.turn_away("connections_per_network", message)
         wait_s = self._arrivals.take(
             network, self._clock.monotonic(), at_once=limits.new_at_once, per_s=limits.new_per_s
         )
@@ -161,30 +165,40 @@ class Gate:
             raise self.turn_away(
                 "new_connections_per_s", message, reason=ErrorCode.RATE_LIMITED, retry_s=max(wait_s, RETRY_S)
             )
-        if self._strangers_by_network[network] >= limits.strangers_per_network:
-            message = f"{self._strangers_by_network[network]} connections of {network} wait to be let in"
-            raise self.turn_away("strangers_per_network", message, reason=ErrorCode.OVERLOADED)
+        if (count := self._by_network[network]) >= limits.connections_per_network:
+            message = f"{count} connections of {network} are open"
+            self._make_room(self.turn_away("connections_per_network", message), network)
+        if (count := len(self._strangers.get(network, ()))) >= limits.strangers_per_network:
+            message = f"{count} connections of {network} wait to be let in"
+            turned = self.turn_away("strangers_per_network", message, reason=ErrorCode.OVERLOADED)
+            self._make_room(turned, network)
+        self.forget_stranger(place)
         place.network = network
         self._by_network[network] += 1
-        self._strangers_by_network[network] += 1
+        self._strangers.setdefault(network, {})[place] = None
+
+    def _make_room(self, turned: TurnedAway, network: str | None = None) -> None:
+        """Close the oldest stranger of *network*, or of the network that has most; else raise *turned*."""
+        if network is None:
+            network = max(self._strangers, key=lambda one: len(self._strangers[one]))
+        for place in list(self._strangers.get(network, ())):
+            if place.give_way is not None and place.give_way(turned):
+                place.leave()
+                return
+        raise turned
 
     def forget_stranger(self, place: Place) -> None:
         """Count *place* no longer as a stranger."""
-        self._strangers -= 1
-        if place.network is not None:
-            _take_one(self._strangers_by_network, place.network)
+        del self._strangers[place.network][place]
+        if not self._strangers[place.network]:
+            del self._strangers[place.network]
 
     def forget(self, place: Place, *, is_stranger: bool) -> None:
         """Subtract *place* from all counts."""
         self._open -= 1
         if place.network is not None:
-            _take_one(self._by_network, place.network)
+            self._by_network[place.network] -= 1
+            if not self._by_network[place.network]:
+                del self._by_network[place.network]
         if is_stranger:
             self.forget_stranger(place)
-
-
-def _take_one(counts: Counter[Key], key: Key) -> None:
-    """Decrement a count, and delete it at zero."""
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]

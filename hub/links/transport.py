@@ -27,9 +27,10 @@ from websockets.protocol import CONNECTING, OPEN, Event
 from websockets.speedups import apply_mask
 
 from hub.links.deadlines import Intake
-from hub.links.gate import Place
+from hub.links.gate import Place, TurnedAway
 from hub.links.limits import HEAD_BYTES, LinkLimits
 from hub.links.link import RoundTrip
+from hub.links.upgrade import RequestRefused
 from protocol.errors import CloseCode
 from protocol.frame import PATH
 
@@ -203,6 +204,7 @@ class DeviceSocket(ServerConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.recv_messages = _NO_QUEUE  # type: ignore[assignment]  # unused, and takes 1 KiB
+        self.place.give_way = self._give_way
 
     def attach(
         self, receive: Callable[[bytes], None], lost: Callable[[], None], spent: Callable[[], None]
@@ -490,6 +492,15 @@ class DeviceSocket(ServerConnection):
                 return
             is_sparse = (before - intake.frames_left) * _FEW_FRAMES <= size
             size = min(2 * size, MOST_PART_BYTES) if is_sparse else PART_BYTES
+
+    def _give_way(self, turned: TurnedAway) -> bool:
+        """Refuse a request that has not arrived, and close. Return False if it has."""
+        if self.request is not None:
+            return False
+        refusal = RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s)
+        self.transport.write(refusal.spelled())
+        self.transport.close()
+        return True
 
     def _refuse_head(self) -> None:
         """Answer an upgrade request that is too long with 431, and close."""

@@ -113,6 +113,8 @@ class BoundedConnection(HttpToolsProtocol):
         path = transport.get_extra_info("sockname") if uid is not None else None
         self.app_state = self.app_state | {PEER_UID: uid, SOCKET_PATH: path, LET_IN: self._is_let_in}
         self._allow_intake()
+        if self._place is not None:
+            self._place.give_way = self._give_way
         if uid is not None:
             self._local.add(self)
         if len(self._local) > self._most_local and uid is not None:
@@ -238,6 +240,13 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _give_way(self, turned: TurnedAway) -> bool:
+        """Refuse a request that is not here as a whole, and close. Return False while one is answered."""
+        if self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body:
+            return False
+        self._refuse(turned.reason, str(turned))
+        return True
 
     def _too_slow(self) -> None:
         self._head_timer = None

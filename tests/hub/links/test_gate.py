@@ -69,6 +69,37 @@ def test_strangers_are_few_and_who_was_welcomed_is_none_any_more() -> None:
     assert turned_away(gate, "10.0.0.3").limit == "strangers"
 
 
+def test_a_new_connection_gets_the_place_of_the_oldest_stranger_that_does_not_wait_for_the_hub() -> None:
+    closed: list[str] = []
+
+    def stranger(name: str, network: str, *, waits_for_hub: bool = False) -> None:
+        def give_way(turned: TurnedAway) -> bool:
+            if not waits_for_hub:
+                closed.append(f"{name}: {turned.limit}")
+            return not waits_for_hub
+
+        gate.enter(network).give_way = give_way
+
+    gate, metrics = make_gate(replace(ROOMY, strangers=4, strangers_per_network=3, connections_per_network=4))
+    stranger("greeted", "10.0.0.1", waits_for_hub=True)
+    stranger("a", "10.0.0.1")
+    stranger("b", "10.0.0.1")
+    welcomed(gate, "10.0.0.1")
+    assert closed == ["a: strangers_per_network"]
+    stranger("c", "10.0.0.2")
+    stranger("d", "10.0.0.3")
+    stranger("e", "10.0.0.4")
+    assert closed[1:] == ["b: strangers"]
+    stranger("f", "10.0.0.4")
+    assert closed[2:] == ["e: strangers"]
+    gate.limits = replace(gate.limits, strangers_per_network=1)
+    assert turned_away(gate).limit == "strangers_per_network"  # the only stranger waits for the hub
+    assert (len(gate), gate.strangers) == (5, 4)
+    count = metrics.registry.get_sample_value
+    assert count("hub_limits_reached_total", {"limit": "strangers_per_network"}) == 2
+    assert count("hub_limits_reached_total", {"limit": "strangers"}) == 2
+
+
 def test_connections_of_a_network_may_come_in_a_burst_and_then_one_after_the_other() -> None:
     clock = FakeClock()
     gate, _ = make_gate(replace(ROOMY, new_at_once=3, new_per_s=2.0), clock)

@@ -379,6 +379,19 @@ async def test_behind_a_listed_proxy_each_client_is_counted_by_its_own_address()
         assert "203.0.113.1" in body["error"]["message"]
 
 
+async def test_a_device_gets_the_place_of_the_connection_that_has_let_the_hub_wait_longest() -> None:
+    async with open_port(port_limits=PortLimits(strangers_per_network=2)) as port:
+        with raw_socket(port) as silent:
+            async with port.connect() as first, port.device("one"):
+                assert b" 503 " in await all_of(silent)
+                assert (await first.hear())["type"] == "challenge"
+                async with port.connect() as second, port.device("two"):
+                    assert (await first.hear())["code"] == "overloaded"
+                    assert await first.closed() == CloseCode.OVERLOADED
+                    assert (await second.hear())["type"] == "challenge"
+                    assert len(port.roster.connected()) == 2
+
+
 async def test_both_spellings_of_an_address_are_one_network() -> None:
     limits = PortLimits(connections_per_network=1)
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as sock:
@@ -387,5 +400,5 @@ async def test_both_spellings_of_an_address_are_one_network() -> None:
             with socket.create_connection(("127.0.0.1", number)) as first:  # seen as ::ffff:127.0.0.1
                 first.sendall(b"GET ")
                 await until(lambda: port.count("hub_connections", role="device", state="greeting") == 1)
-                with socket.create_connection(("127.0.0.1", number)) as second:
-                    assert b"connections of 127.0.0.1 are open" in await all_of(second)
+                with socket.create_connection(("127.0.0.1", number)):
+                    assert b"connections of 127.0.0.1 are open" in await all_of(first)

@@ -161,19 +161,6 @@ async def test_a_device_without_a_common_version_is_refused_with_the_reason() ->
         assert await device.closed() == CloseCode.VERSION_UNSUPPORTED
 
 
-async def test_connections_that_do_not_greet_are_limited_per_address_and_make_room_when_they_leave() -> None:
-    async with open_port(port_limits=PortLimits(strangers_per_network=2)) as port:
-        async with port.connect() as first, port.connect() as second:
-            await first.hear()
-            await second.hear()
-            status, body = await refused(port)
-            assert status == 503
-            assert body["error"]["code"] == "overloaded"
-        await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
-        async with port.device():
-            pass
-
-
 async def test_devices_that_were_welcomed_do_not_count_as_strangers() -> None:
     async with (
         open_port(port_limits=PortLimits(strangers=1)) as port,
