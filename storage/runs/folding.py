@@ -2,9 +2,10 @@
 
 A run has no news if its schedule fired it, it succeeded without a detour, and it found nothing new: no item,
 no question to a model, no message of its device, and the same files as the run before it. Of consecutive runs
-without news the first and the newest stay. Those between are deleted, with the rows that only tell of them:
-their moves, those of their agent's activity, and their lines in the activity log. The newest one counts them
-(``runs.folded``), and the row of its fire covers their fires, so that each stays decided.
+without news the first stays, and the newest of each hour, so that lists and calendars show when an agent ran.
+The others are deleted, with the rows that only tell of them: their moves, those of their agent's activity,
+and their lines in the activity log. The newest one counts them (``runs.folded``), and the row of its fire
+covers their fires, so that each stays decided.
 
 The end of a run folds those before it in its own transaction, which has locked the state of the agent.
 """
@@ -23,6 +24,8 @@ from storage.schema import activity_log, changes
 
 FIRED: Final = frozenset({"schedule", "catchup"})  # triggers of runs that a schedule started
 MOVES: Final = 4  # of a run without a detour: queued, claimed, taken on, completed
+BECAUSE: Final = "run {} is "  # begins the reason of an agent's move that follows from a move of the run
+HOUR_MS: Final = 3_600_000
 EXAMINED: Final = 16  # runs: those that ended within the last seconds are not measured yet
 
 _NONE = (
@@ -116,33 +119,24 @@ DROP_ACTIVITY = sa.delete(agent_state_history).where(
 )
 
 
-def because_of(run_id: str) -> str:
-    """Return the beginning of the reason of an agent's move that follows from a move of the run."""
-    return f"run {run_id} is "
-
-
 def fold(c: sa.Connection, agent_id: AgentId) -> None:
-    """Fold the agent's newest runs without news, which ended and were measured, into the newest one."""
+    """Fold the agent's newest runs without news that were measured, each into the next one of its hour."""
     newest, *earlier = c.execute(NEWEST, {"agent": agent_id}).all()
     alike = [newest]
     for run in earlier:
         if not _is_alike(c, alike[-1], run):
             break
         alike.append(run)
-    activity: Sequence[Any] | None = None
     for place in range(len(alike) - 1, 0, -1):
         newer, older = alike[place - 1], alike[place]
         is_first = older is alike[-1] and not older.folded
-        if is_first or older.measured_at is None or not _join_fires(c, newer, older):
-            continue
-        if activity is None:
-            activity = c.execute(ACTIVITY, {"agent": agent_id}).all()
-        if moves := _round_trip(activity, older.id):
-            c.execute(DROP_ACTIVITY, {"agent": agent_id, "moves": moves})
-        both = {"newer": newer.id, "older": older.id}
-        c.execute(COUNT, both)
-        for drop in DROPS:
-            c.execute(drop, both | {"agent": agent_id, "created": older.created_at})
+        is_same_hour = newer.fire_at // HOUR_MS == older.fire_at // HOUR_MS
+        if is_same_hour and not is_first and older.measured_at is not None and _join_fires(c, newer, older):
+            both = {"newer": newer.id, "older": older.id, "agent": agent_id, "created": older.created_at}
+            if moves := _round_trip(c.execute(ACTIVITY, both).all(), older.id):
+                c.execute(DROP_ACTIVITY, both | {"moves": moves})
+            for statement in (COUNT, *DROPS):
+                c.execute(statement, both)
 
 
 def _is_alike(c: sa.Connection, newer: Any, older: Any) -> bool:
@@ -176,7 +170,8 @@ def _round_trip(activity: Sequence[Any], run_id: str) -> list[int]:
 
     Otherwise another run moved the agent meanwhile, and its moves follow from those of this one.
     """
-    places = [place for place, move in enumerate(activity) if move.reason.startswith(because_of(run_id))]
+    begin = BECAUSE.format(run_id)
+    places = [place for place, move in enumerate(activity) if move.reason.startswith(begin)]
     own = activity[places[0] : places[-1] + 1] if places else []
     is_closed = len(own) == len(places) and own and own[0].new_value == own[-1].old_value
     return [move.seq for move in own] if is_closed else []

@@ -35,7 +35,7 @@ from storage.kernel.database import end_sessions
 from storage.kernel.rows import sparing, unindexed, write_each
 from storage.runs import schema
 from storage.runs.calls import count_calls
-from storage.runs.folding import FIRED, MOVES, because_of, fold
+from storage.runs.folding import BECAUSE, FIRED, MOVES, fold
 from storage.runs.run_locks import let_go
 from storage.runs.runs import (
     HeldRun,
@@ -190,7 +190,7 @@ def remember_moves(c: sa.Connection, moves: Iterable[tuple[RunId, AgentId, RunMo
         rows.append(msgspec.structs.asdict(made) | {"run_id": run_id})
         by = counts.setdefault(agent_id, Counts())
         by.move(made.old_state, made.new_state)
-        by.because = because_of(run_id) + made.new_state
+        by.because = BECAUSE.format(run_id) + made.new_state
     if rows:
         c.execute(sa.insert(run_state_history), rows)
         count_runs(c, counts, at=made.at, actor=made.actor)

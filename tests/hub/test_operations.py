@@ -156,7 +156,7 @@ async def _declare(bench: Bench, **about: object) -> str:
     return "s"
 
 
-async def _pass_days(bench: Bench, scheduler: Scheduler, days: int) -> None:
+async def _pass_days(bench: Bench, scheduler: Scheduler, days: int, *, day: timedelta = DAY) -> None:
     """So many days go by, one at a time, and every fire of theirs is decided."""
 
     async def decided() -> None:
@@ -171,7 +171,7 @@ async def _pass_days(bench: Bench, scheduler: Scheduler, days: int) -> None:
             await tasks.start(scheduler.serve)
             await decided()
             for _ in range(days):
-                bench.clock.advance(DAY.total_seconds())
+                bench.clock.advance(day.total_seconds())
                 await decided()
             tasks.cancel_scope.cancel()
 
@@ -512,32 +512,32 @@ async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: H
 async def test_runs_without_news_are_shown_as_one_and_their_fires_as_decided(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
-    await _declare(bench)
-    days = 6
-    bench.connect(runs=folder(a="- [ ] one") * days)
+    count, minute = 6, timedelta(minutes=1)
+    await _declare(bench, kind="every", expr=None, every_ms=60_000, tz="UTC")
+    bench.connect(runs=folder(a="- [ ] one") * count)
     work = Measurements(bench.store, clock=bench.clock, metrics=bench.metrics)
-    for _ in range(days):
-        await _pass_days(bench, scheduler, 1)
+    for _ in range(count):
+        await _pass_days(bench, scheduler, 1, day=minute)
         assert (await bench.run()).outcome is RunOutcome.SUCCESS
         await work.measure_work()
     runs = await operations.noun(Runs).newest()
     newest, first_without_news, with_news = runs
-    assert (newest.folded, newest.fire_at) == (days - 3, START.replace(hour=6) + days * DAY)
+    assert (newest.folded, newest.fire_at) == (count - 3, START + count * minute)
     assert newest.folded_since is not None
     assert newest.because == f"nothing new, as in the 3 runs since {newest.folded_since:%Y-%m-%d %H:%M} UTC"
     assert (first_without_news.folded, first_without_news.because, with_news.items_created) == (0, None, 1)
     counts = await operations.noun(Runs).counts(AskedRuns())
-    assert (counts.total, counts.outcomes, counts.is_complete) == (days, {"success": days}, True)
+    assert (counts.total, counts.outcomes, counts.is_complete) == (count, {"success": count}, True)
     fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
     assert [(fire.fires, fire.run) for fire in fires] == [
-        (days - 2, newest.id),
+        (count - 2, newest.id),
         (1, first_without_news.id),
         (1, with_news.id),
     ]
     assert fires[0].said == "a run was queued for each; the newest represents those without news"
-    span = {"from": START, "to": START + (days + 1) * DAY, "dry_run": True}
+    span = {"from": START + minute, "to": START + count * minute, "dry_run": True}
     tried = await operations.noun(Schedules).backfill("notes", convert(span, BackfillRequest), "me")
-    assert (tried.fires, tried.wanted) == (days, 0)
+    assert (tried.fires, tried.wanted) == (count, 0)
 
 
 async def test_a_backfill_is_counted_before_it_is_done(

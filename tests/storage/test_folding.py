@@ -21,11 +21,12 @@ from tests.storage.scheduled import HOUR, fire, make_schedule, told
 ID = "schedule-inbox"
 INBOX = AgentId("agent-inbox")
 FILES = 3
+STEP = 10_000  # milliseconds between fires
 Deed = Callable[[sa.Connection, HeldRun], object]
 
 
 def at_of(number: int) -> int:
-    return AT + number * HOUR
+    return AT + number * STEP
 
 
 def run_of(number: int) -> RunId:
@@ -64,7 +65,7 @@ def run(c: sa.Connection, *numbers: int, do: Deed = lambda c, held: None, **how:
 
 def kept(c: sa.Connection) -> dict[int, int]:
     """Return how many runs each one that is there represents, oldest first, by its number."""
-    return {(row.created_at - AT) // HOUR: row.folded for row in runs.list_runs(c)[::-1]}
+    return {(row.created_at - AT) // STEP: row.folded for row in runs.list_runs(c)[::-1]}
 
 
 def rows(c: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
@@ -191,6 +192,14 @@ def test_moves_of_an_agent_that_two_runs_shared_stay(c: sa.Connection) -> None:
         .order_by(agent_state_history.c.seq)
     ).all()
     assert [move.old_value for move in moves[1:]] == [move.new_value for move in moves[:-1]]
+
+
+def test_the_newest_run_of_each_hour_stays(c: sa.Connection) -> None:
+    make_schedule(c)
+    last = (HOUR - AT) // STEP - 1  # of the first hour
+    run(c, 1, *range(last - 3, last + 5))
+    assert kept(c) == {1: 0, last: 3, last + 4: 3}
+    assert [row.fires for row in told(c)] == [1, 4, 4]
 
 
 def test_a_run_stays_whose_fire_another_decision_separates_from_the_next(c: sa.Connection) -> None:
