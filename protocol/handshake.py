@@ -55,6 +55,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: Name = ""
     version: Name = ""
     platform: Name = ""
+    host: Name = ""  # name of the machine
+    instance: Name = ""  # of this process: another one at each start of the program
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

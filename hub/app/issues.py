@@ -88,6 +88,7 @@ def watch_for_issues(
     add("grants of devices", partial(doors.check_grants, store))
     add("questions", partial(work.check_questions, store))
     add("flapping devices", partial(doors.check_flapping, store, arrived.flapping))
+    add("copied keys", partial(doors.check_copies, store))
     add("takeovers", partial(doors.check_takeovers, store, takeovers.waiting))
     add("limits", limits.check_limits(context.metrics.reached, lambda: in_use.current.limits))
     add("event loop", partial(limits.check_loop, context.metrics.loop))

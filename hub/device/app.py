@@ -137,6 +137,7 @@ class ReferenceDevice:
     ) -> None:
         self._options = options
         self._hubs = hubs
+        self._instance = IdFactory(clock, chance).fresh()
         self._granted: dict[str, list[str]] = {}  # as the last hello said
         self._key_of_hub = ""  # of the last one that was met, or is known at a given address
         self._addresses = [dialled(address_of(url)) for url in options.urls]
@@ -228,7 +229,12 @@ class ReferenceDevice:
         return DeviceHello(
             device_id=self._options.name or None,
             protocol=SPOKEN,
-            client=ClientProgram(name="hub connect", platform=platform.system().lower()),
+            client=ClientProgram(
+                name="hub connect",
+                platform=platform.system().lower(),
+                host=platform.node()[:128],
+                instance=self._instance,
+            ),
             capabilities=[Capability(name=name) for name in CAPABILITIES],
             store=self._store.mark,
             roots=root_spellings(self._folders, self._home),

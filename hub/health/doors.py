@@ -10,7 +10,8 @@ from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents_in_trouble
-from storage.devices import devices, pairings
+from storage.devices import copies, devices, pairings
+from storage.devices.copies import Origin
 from storage.devices.devices import Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.store import Store
@@ -203,6 +204,26 @@ async def check_flapping(
         )
         for row in await store.read(devices.devices_of, often)
     ]
+
+
+async def check_copies(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find devices whose key or token is on two machines."""
+    return [
+        error(
+            "device.copied",
+            f"the key of device {row.name} is on two machines: {copy.newer} connected at"
+            f" {_shown(copy.newer)} and took the place of {copy.older}, connected since {_shown(copy.older)}",
+            fix=f"keep one by its host, address or file: hub devices keep {row.name} MACHINE",
+            subject=row.id,
+            user_id=row.user_id,
+            since=from_epoch_ms(copy.newer.at),
+        )
+        for row, copy in await store.read(copies.list_copies)
+    ]
+
+
+def _shown(origin: Origin) -> str:
+    return f"{from_epoch_ms(origin.at):%Y-%m-%d %H:%M} UTC"
 
 
 async def check_takeovers(

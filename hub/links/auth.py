@@ -11,7 +11,7 @@ network. Otherwise an attacker could lock out a device.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from hub.clock import Chance, Clock, now_ms
@@ -26,11 +26,12 @@ from hub.settings.limit_settings import DEFAULTS
 from hub.together import Together
 from hub.tokens import hash_token
 from protocol.errors import CloseCode, ErrorCode, HubError
-from protocol.handshake import Challenge, DeviceHello, Identity, StoreMark
+from protocol.handshake import Challenge, Client, DeviceHello, Identity, StoreMark
 from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
-from storage.devices import devices, sessions
+from storage.devices import copies, devices, sessions
 from storage.devices.attempts import AttemptLimits
+from storage.devices.copies import Origin
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import TokenRevoked, UnknownDevice
 from storage.devices.sessions import Opened, Opening, Owner, TooManyDevices
@@ -69,6 +70,7 @@ class Admission:
         credential: ``token:ID`` or ``key:ID``, used to open the connection.
         expires_at: when the credential expires (epoch milliseconds); None if never.
         store: state of the device's store that the hub knew before this connection.
+        origin: machine and program of the connection.
     """
 
     device_id: DeviceId
@@ -77,6 +79,7 @@ class Admission:
     credential: str = ""
     expires_at: int | None = None
     store: StoreMark | None = None
+    origin: Origin = field(default_factory=Origin)
 
 
 class Authenticator:
@@ -144,6 +147,19 @@ class Authenticator:
                 await self._record_refusal(network, refusal.error.code)
             raise refusal from None
 
+    async def note_replaced(self, admission: Admission) -> None:
+        """Note that a device still answered when another connection took its place."""
+        copy = await self._store.write(
+            copies.note_replaced, admission.device_id, admission.origin, at=now_ms(self._clock)
+        )
+        if copy is not None:
+            log.warning(
+                "device.copied",
+                device_id=admission.device_id,
+                older=str(copy.older),
+                newer=str(copy.newer),
+            )
+
     async def release(self, admission: Admission, reason: str | None = None) -> None:
         """Close the session; the device is offline, unless a newer connection exists.
 
@@ -170,11 +186,11 @@ class Authenticator:
                 else "the device showed no key and no token"
             )
             raise refuse(ErrorCode.PAIRING_REQUIRED, message, CloseCode.PAIRING_REQUIRED)
-        return await self._judge_token(knock.token, hello)
+        return await self._judge_token(knock.token, knock)
 
     # --- tokens ---
 
-    async def _judge_token(self, token: str, hello: DeviceHello) -> Admission:
+    async def _judge_token(self, token: str, knock: Knock) -> Admission:
         owner = await self._owners.run(hash_token(token))
         assert owner is None or isinstance(owner, DeviceTokenRow)
         if owner is None:
@@ -187,7 +203,7 @@ class Authenticator:
         if owner.expires_at is not None and owner.expires_at <= now_ms(self._clock):
             message = "the token has expired"
             raise refuse(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED, party=credential)
-        return await self._open(owner, owner.id, hello, credential, owner.expires_at)
+        return await self._open(owner, owner.id, knock, credential, owner.expires_at)
 
     # --- keys ---
 
@@ -220,13 +236,13 @@ class Authenticator:
             raise _revoked("the device has replaced this key by another", credential)
         if owner.key_revoked_at is not None:
             raise _revoked("the key was revoked", credential)
-        return await self._open(owner, owner.key_id, hello, credential)
+        return await self._open(owner, owner.key_id, knock, credential)
 
     async def _open(
         self,
         owner: KeyOwner | DeviceTokenRow,
         shown: TokenId | KeyId,
-        hello: DeviceHello,
+        knock: Knock,
         credential: str,
         expires_at: int | None = None,
     ) -> Admission:
@@ -237,12 +253,21 @@ class Authenticator:
             raise _wait(
                 "the device is connected, and was taken over too often: is its key on two machines?", wait_s
             )
+        hello, client = knock.hello, knock.hello.client or Client()
+        origin = Origin(
+            address=knock.address,
+            host=client.host,
+            store="" if hello.store is None else hello.store.id,
+            instance=client.instance,
+            at=now_ms(self._clock),
+        )
         opening = Opening(
             device_id=owner.device_id,
             credential=shown,
             is_key=isinstance(owner, KeyOwner),
-            platform=hello.client.platform if hello.client else "",
+            platform=client.platform,
             mark=hello.store,
+            origin=origin,
         )
         try:
             opened = await self._openings.run(opening)
@@ -257,7 +282,7 @@ class Authenticator:
         if opened.taken_from is not None:
             self.on_taken(owner.device_id, opened.epoch, opened.taken_from)
         store = None if hello.store is None else opened.store
-        return Admission(owner.device_id, owner.user_id, opened.epoch, credential, expires_at, store)
+        return Admission(owner.device_id, owner.user_id, opened.epoch, credential, expires_at, store, origin)
 
     # --- sets of devices that connect together ---
 

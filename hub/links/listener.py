@@ -345,6 +345,8 @@ class DeviceListener:
                 # Even if cancelled, the database must not keep the device online.
                 with anyio.move_on_after(AFTER_ABORT_S, shield=True):
                     try:
+                        if transport.close_is_answered() and connection.left == ErrorCode.REPLACED:
+                            await self._authenticator.note_replaced(admission)
                         await self._authenticator.release(admission, connection.left)
                     except HubError as exc:  # corrected by the device's next connection or the next start
                         log.warning("device.not_released", device_id=admission.device_id, code=exc.code)

@@ -312,6 +312,10 @@ class DeviceSocket(ServerConnection):
         frame = self.protocol.close_rcvd
         return None if frame is None else frame.code
 
+    def close_is_answered(self) -> bool:
+        """Return True if the device answered this side's close frame, so that its program lives."""
+        return self.protocol.close_rcvd is not None and not self.protocol.close_rcvd_then_sent
+
     def exceeded(self) -> str | None:
         frame = self.protocol.close_sent
         if frame is None:

@@ -214,6 +214,7 @@ def rotate_key(
     if c.execute(REVOKE_KEY, {"key": old, "now": at, "next_key": new}).one_or_none() is None:
         raise KeyRevoked("the old key was revoked meanwhile")
     add_key(c, id=new, device_id=device_id, public_key=public_key, at=at)
+    c.execute(sa.update(device_table).where(device_table.c.id == device_id).values(copies=None))
     detail = {"old": key_subject(old), "new": key_subject(new)}
     audit.append(c, at=at, actor=f"device:{device_id}", event="key.rotated", subject=device_id, detail=detail)
 

@@ -33,6 +33,8 @@ devices = table(
     sa.Column("revoked_at", Int),
     number("created_at"),
     doc("grants", '["files", "agents", "coordination"]'),
+    sa.Column("origin", sa.Text),  # of its newest connection, see copies
+    sa.Column("copies", sa.Text),  # the two machines that have its credential
     sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
 )
 index("devices_user", devices.c.user_id)

@@ -12,6 +12,7 @@ from protocol.handshake import StoreMark
 from protocol.ids import BootId, DeviceId, KeyId, TokenId
 from storage.agents import agent_states
 from storage.devices import device_keys
+from storage.devices.copies import Copy, Origin
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import LEFT, TokenRevoked, UnknownDevice
 from storage.devices.nodes import is_online
@@ -24,6 +25,7 @@ from storage.runs import agreement, run_moves
 from storage.schedules import first_connects
 
 CONNECTED: Final = "its device connected"
+COPIED: Final = "another machine keeps this key; give this one a key or a token of its own"
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +35,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
         credential: of a token or key.
         platform: as the device reports it, if it does.
         mark: state of the device's store, if it reports one.
+        origin: machine and program that connect.
     """
 
     device_id: DeviceId
@@ -40,6 +43,7 @@ class Opening(msgspec.Struct, frozen=True, kw_only=True):
     is_key: bool = False
     platform: str | None = None
     mark: StoreMark | None = None
+    origin: Origin = Origin()
 
 
 class TooManyDevices(HubError):
@@ -87,6 +91,7 @@ PRESENT = (
         devices.c.session_epoch,
         devices.c.boot_id,
         devices.c.platform,
+        devices.c.copies,
         is_online().label("is_online"),
     )
     .where(devices.c.id.in_(listed(_ids)), devices.c.revoked_at.is_(None))
@@ -106,6 +111,7 @@ TAKE_OVER = (
         boot_id=sa.bindparam("boot"),
         taken_from=sa.func.coalesce(sa.bindparam("before", type_=sa.Text), devices.c.taken_from),
         platform=sa.bindparam("runs_on"),
+        origin=sa.bindparam("came_from"),
         last_seen_at=sa.bindparam("now"),
     )
 )
@@ -188,6 +194,8 @@ def open_sessions(
             opened.append(_revoked(one))
         elif row is None:
             opened.append(UnknownDevice(f"device {one.device_id} is unknown or revoked"))
+        elif row.copies is not None and msgspec.json.decode(row.copies, type=Copy).refuses(one.origin):
+            opened.append(KeyRevoked(COPIED))
         elif per_user is not None and row.id not in connected and online[row.user_id] >= per_user:
             message = f"{online[row.user_id]} devices of this user are connected, and no more may be"
             opened.append(TooManyDevices(message))
@@ -205,6 +213,7 @@ def open_sessions(
                     "boot": boot_id,
                     "before": before,
                     "runs_on": platform,
+                    "came_from": msgspec.json.encode(one.origin).decode(),
                     "now": at,
                 }
             )

@@ -257,7 +257,7 @@ async def said(hub: HubProcess, fault: Fault, run_id: str) -> Said:
 async def meet(fault: Fault, folder: Path) -> dict[str, Any]:
     """Let a hub with a device, items and a queued run meet the fault; return what it said and kept."""
     os.environ.update(fault.environment | {"FAULT_FILE": str(folder / "fails")})
-    hub = FaultyHub(folder, is_forked=False)
+    hub = FaultyHub(folder, is_forked=not fault.environment)  # a fork has its libraries already
     seen: dict[str, Any] = {"fault": fault.name}
     try:
         await hub.start()

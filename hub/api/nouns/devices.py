@@ -22,7 +22,7 @@ from protocol.handshake import Goodbye
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
-from storage.devices import device_keys, devices, pairings
+from storage.devices import copies, device_keys, devices, pairings
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement, excerpts, item_verdicts
@@ -153,6 +153,12 @@ class NewName(View):
     """The new name of a device."""
 
     name: Name
+
+
+class KeptMachine(View):
+    """The machine that keeps a device, by its host, its address or the end of the id of its file."""
+
+    machine: Annotated[str, Meta(min_length=1, max_length=300)]
 
 
 class GrantChange(View):
@@ -356,6 +362,29 @@ class Devices(Noun):
             audit.append, at=self._now_ms(), actor=actor, event="device.kicked", subject=device.id
         )
         log.info("device.kicked", device_id=device.id)
+        return self._view(device)
+
+    @command(
+        "devices keep DEVICE_ID MACHINE",
+        example="hub devices keep desk 10.0.0.7",
+        json="device",
+        help="Let one of two machines with the same key keep a device; the other one is refused.\n\n"
+        "hub doctor names both by host, address and file. The other one gets a key of its own by"
+        " hub connect ... --new-key there. A new key of the kept machine ends the copy for good.",
+        message="{name} stays with the machine {machine}; the other one is refused until it has its own key:"
+        " hub connect ... --new-key",
+    )
+    @route("POST", "/{device_id}/keep", Scope.DEVICES, errors=[ErrorCode.BAD_PARAMS])
+    async def keep(self, device_id: str, one: KeptMachine, actor: Actor) -> DeviceView:
+        """Assign a device to one of two machines with its credential; the other one is refused."""
+        device = await self._find(device_id)
+        await link_of(self._store, self._roster, device.id, device.name)
+        copy, present = await self._store.write(
+            copies.keep, device.id, one.machine, at=self._now_ms(), actor=actor
+        )
+        if copy.refuses(present):
+            self._roster.end_revoked(device.id, None)
+        log.info("device.kept", device_id=device.id)
         return self._view(device)
 
     @command(

@@ -1,0 +1,17 @@
+"""Devices keep the origin of their connection, and the machines that share their credential."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("devices", sa.Column("origin", sa.Text()))
+    op.add_column("devices", sa.Column("copies", sa.Text()))
+
+
+def downgrade() -> None:
+    op.drop_column("devices", "copies")
+    op.drop_column("devices", "origin")

@@ -1,0 +1,90 @@
+"""Two programs with one credential are told apart from a device that reconnects; over real sockets."""
+
+from typing import Any
+
+from hub.health.doors import check_copies
+from protocol.errors import CloseCode
+from protocol.ids import DeviceId
+from storage.devices import copies
+from storage.devices.copies import NoSuchCopy
+from tests.support.clock import START
+from tests.support.wire import AT_MS, Port, open_port, until
+
+LAPTOP = DeviceId("laptop")
+
+
+def program(host: str, store: str, instance: str) -> dict[str, Any]:
+    """What the hello of a program says of its machine."""
+    return {
+        "client": {"name": "desk", "host": host, "instance": instance},
+        "store": {"id": store, "counter": 0},
+        "capabilities": [{"name": "rows.list"}],
+    }
+
+
+# the older program, the newer one, whether the older one still answers, whether these are two machines
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], bool, bool]] = {
+    "another machine": (program("a", "store-a", "1"), program("b", "store-b", "2"), True, True),
+    "a copy of all files": (program("a", "store-a", "1"), program("b", "store-a", "2"), True, True),
+    "a copied key alone": (program("a", "store-a", "1"), program("a", "store-b", "2"), True, True),
+    "an older program, by its file": (program("", "store-a", ""), program("", "store-b", ""), True, True),
+    "the same program again": (program("a", "store-a", "1"), program("a", "store-a", "1"), True, False),
+    "with a new file": (program("a", "store-a", "1"), program("a", "store-b", "1"), True, False),
+    "started again": (program("a", "store-a", "1"), program("a", "store-a", "2"), True, False),
+    "an older program again": (program("", "store-a", ""), program("", "store-a", ""), True, False),
+    "after a power failure": (program("a", "store-a", "1"), program("b", "store-b", "2"), False, False),
+}
+
+
+async def test_two_programs_with_one_credential_are_an_issue_and_a_reconnect_is_none() -> None:
+    seen: dict[str, bool] = {}
+    for name, (older, newer, answers, _) in CASES.items():
+        async with open_port() as port:
+            token = await port.pair()
+            async with port.connect() as first, port.connect() as second:
+                await first.greet(token, **older)
+                if not answers:
+                    first.socket.transport.pause_reading()
+                assert (await second.greet(token, **newer))["type"] == "welcome"
+                if answers:
+                    assert await first.closed() == CloseCode.REPLACED
+                else:
+                    first.socket.transport.abort()
+                await until(lambda port=port: len(port.listener._sockets) == 1)  # type: ignore[misc]
+                found = list(await check_copies(port.store, START))
+                seen[name] = [one.id for one in found] == ["device.copied"]
+    assert seen == {name: are_two for name, (*_, are_two) in CASES.items()}
+
+
+async def test_the_machine_that_does_not_keep_the_device_is_refused_and_the_other_one_let_in() -> None:
+    for called, is_first_kept in (("store-a"[-6:], True), ("b", False)):
+        async with open_port() as port:
+            token = await port.pair()
+            first, second = program("a", "store-a", "1"), program("b", "store-b", "2")
+            async with port.connect() as one, port.connect() as other:
+                await one.greet(token, **first)
+                await other.greet(token, **second)
+                await one.closed()
+                await until(lambda port=port: len(port.listener._sockets) == 1)  # type: ignore[misc]
+            await keep(port, called)
+            assert list(await check_copies(port.store, START)) == []
+            for who, is_kept in ((first, is_first_kept), (second, not is_first_kept)):
+                async with port.connect() as device:
+                    answer = await device.greet(token, **who)
+                    assert (answer["type"] == "welcome") == is_kept, answer
+                    assert is_kept or "another machine keeps this key" in str(answer["message"])
+
+
+async def test_a_word_that_names_no_machine_keeps_none() -> None:
+    async with open_port() as port:
+        await port.pair()
+        try:
+            await keep(port, "a")
+        except NoSuchCopy as error:
+            assert "no other machine" in str(error)
+        else:
+            raise AssertionError("nothing was copied")
+
+
+async def keep(port: Port, called: str) -> None:
+    await port.store.write(copies.keep, LAPTOP, called, at=AT_MS, actor="operator:0")
