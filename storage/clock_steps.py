@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from storage import audit
 from storage.kernel.columns import Instant, Int, instants, now_ms
@@ -22,8 +23,9 @@ from storage.schedules import schedules
 from storage.schema import activity_log, hub, nodes
 
 CLOCK: Final = "clock"  # key in the table hub
-# A step forward of this age may have been a mistake; what expired by it comes back when it is taken back.
+# A step forward within this time may be a mistake; what expired by it comes back when it is taken back.
 DOUBTED_MS: Final = 24 * 3_600_000
+DAY_MS: Final = 24 * 3_600_000
 
 
 class ClockStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,7 @@ class ClockBase(msgspec.Struct, frozen=True, kw_only=True):
         machine: id of the machine's start; empty if it has none.
         steps: number of steps so far.
         last: the newest of them.
+        forward_at, forward_ms: newest step forward, or time for which the machine seems to have been off.
     """
 
     at: int
@@ -58,6 +61,8 @@ class ClockBase(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     steps: int = 0
     last: ClockStep | None = None
+    forward_at: int = 0
+    forward_ms: int = 0
 
 
 BASE = sa.select(hub.c.value).where(hub.c.key == CLOCK)
@@ -81,16 +86,17 @@ def database_time(c: sa.Connection) -> int:
     return int(c.execute(sa.select(now_ms())).scalar_one())
 
 
-def record_base(c: sa.Connection, at: int, uptime_ms: int, machine: str) -> ClockBase:
-    """Record the hub's time, and return the base; it keeps the steps."""
-    known = _base(c, BASE.with_for_update())
-    fresh = ClockBase(at=at, uptime_ms=uptime_ms, machine=machine)
-    if known is None:
-        c.execute(sa.insert(hub), {"key": CLOCK, "value": msgspec.json.encode(fresh).decode()})
-        return fresh
-    base = msgspec.structs.replace(fresh, steps=known.steps, last=known.last)
-    _write(c, base)
-    return base
+def record_base(c: sa.Connection, at: int, uptime_ms: int, machine: str, *, off_ms: int = 0) -> ClockBase:
+    """Record the hub's time, and return the base; it keeps the steps.
+
+    Args:
+        off_ms: time for which the machine seems to have been off until now.
+    """
+    base = _base(c, BASE.with_for_update()) or ClockBase(at=at, uptime_ms=uptime_ms, machine=machine)
+    base = replace(base, at=at, uptime_ms=uptime_ms, machine=machine)
+    if off_ms:
+        base = replace(base, forward_at=at, forward_ms=off_ms)
+    return _write(c, base)
 
 
 def judge_again(
@@ -100,7 +106,7 @@ def judge_again(
     before: int,
     id: str,
     follows_wall: Callable[[str], bool],
-) -> ClockStep | None:
+) -> ClockBase:
     """Judge every stored instant again after a step of the clock from *before* to the time of *base*.
 
     Records of events are left to ``redate``.
@@ -111,20 +117,19 @@ def judge_again(
         follows_wall: whether a cron expression repeats times that the clock shows again.
 
     Returns:
-        The step, or None if another hub on the database has done this.
+        The base with the step: that of another hub, if one on the same database was first.
     """
     known = _base(c, BASE.with_for_update())
     if known is None or known.steps != base.steps:
-        return None
+        return known or base
     at, by_ms = base.at, base.at - before
     reset = schedules.follow_step(c, by_ms=by_ms, at=at, follows_wall=follows_wall)
     for statement in _waits():
         c.execute(statement, {"by": by_ms})
-    doubted = known.last
-    forward = 0 if doubted is None or before - doubted.at > DOUBTED_MS else max(0, doubted.by_ms)
+    forward = known.forward_ms if before - known.forward_at <= DOUBTED_MS else 0
     ended = _expire(c, before=before, at=at, forward=forward)
     step = ClockStep(at=at, by_ms=by_ms, schedules=reset, ended=ended)
-    _write(c, msgspec.structs.replace(base, steps=base.steps + 1, last=step))
+    forward = max(0, by_ms)
     audit.record(
         c,
         id=id,
@@ -135,7 +140,13 @@ def judge_again(
         actor="hub",
         data=msgspec.to_builtins(step),
     )
-    return step
+    return _write(c, replace(base, steps=base.steps + 1, last=step, forward_at=at, forward_ms=forward))
+
+
+def is_doubted(c: sa.Connection, at: int) -> bool:
+    """Return True if rows may look old because the clock is ahead: it has just skipped a day or more."""
+    base = _base(c, BASE)
+    return base is not None and base.forward_ms >= DAY_MS and at - base.forward_at < DOUBTED_MS
 
 
 def redate(c: sa.Connection, table: str, *, by_ms: int, at: int) -> int:
@@ -156,8 +167,15 @@ def _waits() -> list[sa.Update]:
 
 
 def _redating(table: sa.Table, columns: list[sa.Column[Any]]) -> sa.Update:
-    moved = {column: sa.case((column > _now, column + _by), else_=column) for column in columns}
-    return sa.update(table).where(sa.or_(*(column > _now for column in columns))).values(moved)
+    later = {column: _is_later(column) for column in columns}
+    moved = {column: sa.case((is_later, column + _by), else_=column) for column, is_later in later.items()}
+    return sa.update(table).where(sa.or_(*later.values())).values(moved)
+
+
+def _is_later(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+    """Return the condition of an event that a clock ahead has dated; one that waits is no event."""
+    waiting = column.info.get(Instant.WAITS)
+    return column > _now if waiting is None else sa.and_(column > _now, sa.text(f"NOT ({waiting})"))
 
 
 REDATE: Final = {table.name: _redating(table, columns) for table, _, columns in instants(Instant.HAPPENED)}
@@ -185,9 +203,14 @@ def _expire(c: sa.Connection, *, before: int, at: int, forward: int) -> int:
 
 def _base(c: sa.Connection, query: sa.Select[Any]) -> ClockBase | None:
     known = c.execute(query).scalar_one_or_none()
-    return None if known is None else msgspec.json.decode(known, type=ClockBase)
+    try:
+        return None if known is None else msgspec.json.decode(known, type=ClockBase)
+    except msgspec.DecodeError:  # a broken row, which the next record replaces
+        return None
 
 
-def _write(c: sa.Connection, base: ClockBase) -> None:
+def _write(c: sa.Connection, base: ClockBase) -> ClockBase:
     value = msgspec.json.encode(base).decode()
-    c.execute(sa.update(hub).where(hub.c.key == CLOCK).values(value=value))
+    if c.execute(sa.update(hub).where(hub.c.key == CLOCK).values(value=value)).rowcount == 0:
+        c.execute(sa.insert(hub), {"key": CLOCK, "value": value})
+    return base

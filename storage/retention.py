@@ -23,7 +23,6 @@ of the new plan (``plans.plan_unit``).
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
 from storage.agents.schema import agent_config_history, agent_state_history, agents, wakes
@@ -45,7 +44,7 @@ from storage.runs.schema import (
     runs,
 )
 from storage.schedules.schema import schedule_fires, schedules
-from storage.schema import activity_log, hub, idempotency_keys, issue_mutes
+from storage.schema import activity_log, idempotency_keys, issue_mutes
 
 ROWS = 500  # in one transaction: a few milliseconds of the only writer
 RUNS = 100  # examined in one transaction
@@ -82,36 +81,6 @@ class Pruning:
 
 
 DAY_MS = 86_400_000
-STEADY_MS = 90 * 60_000  # with an hourly check, the third check that agrees
-
-CLOCK = "housekeeping.clock"  # key in the table hub
-
-
-class _ClockChecks(msgspec.Struct, frozen=True):
-    """Time of the last check of the clock, and start of the period in which all checks agreed."""
-
-    at: int
-    since: int
-
-
-def is_clock_steady(c: sa.Connection, at: int) -> bool:
-    """Return True if the clock is plausible, so that rows older than *at* may be deleted.
-
-    To be called about once an hour. A clock that differs by a day or more from the check before is wrong now,
-    or was wrong then. Otherwise no check ran for a long time. The clock counts as steady again after it has
-    advanced normally for an hour and a half. Timestamps of other rows prove nothing, because a hub with a
-    wrong clock writes them with that clock.
-    """
-    known = c.execute(sa.select(hub.c.value).where(hub.c.key == CLOCK).with_for_update()).scalar_one_or_none()
-    before = None if known is None else msgspec.json.decode(known, type=_ClockChecks)
-    agrees = before is not None and abs(at - before.at) < DAY_MS
-    checks = _ClockChecks(at, before.since if before is not None and agrees else at)
-    if known is None:
-        c.execute(sa.insert(hub), {"key": CLOCK, "value": msgspec.json.encode(checks).decode()})
-    else:
-        c.execute(sa.update(hub).where(hub.c.key == CLOCK).values(value=msgspec.json.encode(checks).decode()))
-    return at - checks.since >= STEADY_MS
-
 
 _ended = runs.alias("ended")
 _oldest_retained = (

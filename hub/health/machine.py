@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from hub.clock import from_epoch_ms
 from hub.health.issues import Check, Finding, error, notice, warning
-from hub.runs.clock_watch import ClockWatch
+from hub.runs.clock_watch import JUMP_S, ClockWatch
 
 SCARCE_FILES: Final = 0.8  # share of the files that the process may open
 GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
@@ -121,17 +121,17 @@ async def check_watchdog(is_managed: bool, watchdog_s: float | None, now: dateti
 async def check_clock(watch: ClockWatch, now: datetime) -> Iterable[Finding]:
     """Find a clock of this machine that the hub does not go by, and one that was set in the last day."""
     found = []
-    if watch.is_unbelieved:
+    if abs(watch.ahead_s) > JUMP_S:
         found.append(
             error(
                 "clock.wrong",
-                f"the clock of this machine is {describe_span(watch.apart_s)}"
-                f" {'ahead of' if watch.apart_s > 0 else 'behind'} the hub's, which says"
+                f"the clock of this machine is {describe_span(watch.ahead_s)}"
+                f" {'ahead of' if watch.ahead_s > 0 else 'behind'} the hub's, which says"
                 f" {now:%Y-%m-%d %H:%M:%S} UTC and does not follow it",
                 fix="set the clock right, as by NTP: timedatectl",
             )
         )
-    step = watch.last
+    step = watch.base.last
     if step is None or abs(step.by_ms) < SHOWN_STEP_MS or now - from_epoch_ms(step.at) >= STEP_REPORTED:
         return found
     direction = "back" if step.by_ms < 0 else "forward"

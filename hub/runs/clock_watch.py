@@ -9,21 +9,21 @@ behind the newest stored instant was set back; how long the machine was off is t
 starts with a wrong clock. So the hub goes on from that instant for a while, before it believes such a clock.
 """
 
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
+from msgspec.structs import replace
 
-from hub.clock import HubClock, IdFactory, epoch_ms
+from hub.clock import HubClock, IdFactory, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.turns import Turns
 from storage import clock_steps
-from storage.clock_steps import ClockBase, ClockStep
+from storage.clock_steps import ClockBase
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -34,14 +34,14 @@ JUMP_S: Final = 2.0  # smaller differences are drift and corrections by NTP, whi
 DOUBT_S: Final = 300.0  # after a start, a clock that is behind the database is not believed for so long
 RECORD_S: Final = 3_600.0  # between two records of the hub's time, as uptime and wall clock drift apart
 SLOW_S: Final = 1.0  # the time of a server whose answer takes longer is not used
-EARLIEST: Final = datetime(2025, 1, 1, tzinfo=UTC)  # a clock before this release was never set
+EARLIEST_MS: Final = 1_735_689_600_000  # the year 2025: an earlier clock was never set
 
 
 class ClockWatch:
     """Service that moves the clock of the hub when the wall clock was set.
 
     Attributes:
-        last: newest step, if any.
+        base: the hub's time as it was recorded last, with the newest step.
         on_step: called after each step, with its milliseconds.
     """
 
@@ -58,14 +58,9 @@ class ClockWatch:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._machine = machine
-        self._steps = 0
-        self._recorded = 0.0  # uptime
-        self._doubted_until: float | None = None  # uptime; None: the wall clock is believed
-        self.reference: Callable[[], Awaitable[float | None]] = (
-            self._server_time if store.is_shared else self._machine_time
-        )
-        self.last: ClockStep | None = None
+        self._doubted_until = 0.0  # uptime: so long a clock that is behind is not believed; 0: it is
+        self.base = ClockBase(at=0, uptime_ms=0, machine=machine)
+        self.reference = self._server_s if store.is_shared else self._machine_s
         self.on_step: Callable[[int], None] = lambda by_ms: None
 
     async def begin(self) -> None:
@@ -75,21 +70,19 @@ class ClockWatch:
             StorageError: the database is unavailable.
         """
         base, newest = await self._store.read(clock_steps.find_base)
-        uptime_s = self._clock.uptime_s()
-        expected, is_exact = newest / 1000, False
-        if base is not None:
-            self._steps, self.last = base.steps, base.last
-            if self._machine and base.machine == self._machine:
-                expected, is_exact = base.at / 1000 + uptime_s - base.uptime_ms / 1000, True
-        wall_s = await self._wall_s()
-        if is_exact:
-            self._move_to(expected)
+        self._clock.move(await self._apart_s() or 0.0)
+        now, uptime_ms = now_ms(self._clock), round(self._clock.uptime_s() * 1000)
+        off_ms = 0
+        if base is not None and base.machine == self.base.machine != "":
+            expected = base.at + uptime_ms - base.uptime_ms
         else:
-            earliest = max(expected, EARLIEST.timestamp())
-            is_behind = wall_s < earliest - JUMP_S
-            self._move_to(earliest if is_behind else wall_s)
-            self._doubted_until = uptime_s + DOUBT_S if is_behind else None
-        await self._record()
+            expected = max(newest, EARLIEST_MS, now)
+            off_ms = max(0, now - newest) if newest else 0
+            if expected > now + JUMP_S * 1000:
+                self._doubted_until = self._clock.uptime_s() + DOUBT_S
+        self._clock.move((expected - now) / 1000)
+        base = await self._record(off_ms)
+        self.base = replace(self.base, steps=base.steps, last=base.last)
         await self.check()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -101,7 +94,7 @@ class ClockWatch:
             self.turns.work()
             try:
                 await self.check()
-                if self._clock.uptime_s() - self._recorded >= RECORD_S:
+                if self._clock.uptime_s() - self.base.uptime_ms / 1000 >= RECORD_S:
                     await self._record()
             except StorageError as exc:
                 log.warning("clock.unchecked", why=str(exc))
@@ -112,97 +105,73 @@ class ClockWatch:
         Raises:
             StorageError: the database is unavailable; the clock has not stepped.
         """
-        wall_s = await self.reference()
-        if wall_s is None:
+        step_s = await self._apart_s()
+        if step_s is None:
             return
-        step_s = wall_s - self._now_s()
-        if abs(step_s) <= JUMP_S or (self._doubted_until is not None and step_s > 0):
-            # After a start that was in doubt, the machine was off meanwhile.
+        if abs(step_s) <= JUMP_S or (self._doubted_until and step_s > 0):  # the machine was off meanwhile
             self._clock.move(step_s)
-            self._doubted_until = None
-        elif wall_s < EARLIEST.timestamp():
-            return
-        elif self._doubted_until is None or self._clock.uptime_s() >= self._doubted_until:
+            self._doubted_until = 0.0
+        elif (
+            self._clock.uptime_s() >= self._doubted_until
+            and now_ms(self._clock) + step_s * 1000 >= EARLIEST_MS
+        ):
             await self._step(step_s)
+            self._doubted_until = 0.0
 
     @property
-    def apart_s(self) -> float:
-        """Seconds by which the clock of this machine is ahead of the hub's."""
-        return self._clock.source.now().timestamp() - self._now_s()
-
-    @property
-    def is_unbelieved(self) -> bool:
-        """True if the hub does not go by the wall clock, which is wrong or may be."""
-        return abs(self.apart_s) > JUMP_S
+    def ahead_s(self) -> float:
+        """Seconds by which the clock of this machine is ahead of the hub's, which follows it if it can."""
+        return (self._clock.source.now() - self._clock.now()).total_seconds()
 
     async def _step(self, by_s: float) -> None:
         """Move the clock and everything that is stored."""
-        before = epoch_ms(self._clock.now())
-        if by_s < 0:
-            self._clock.move(by_s)
-        at = before + round(by_s * 1000)
+        before = now_ms(self._clock)
+        by_ms = round(by_s * 1000)
+        at, early_s = before + by_ms, min(0.0, by_s)
+        self._clock.move(early_s)
         try:
-            step = await self._store.write(
+            for table in clock_steps.REDATE if early_s else ():
+                await self._redate(table, by_ms=by_ms, at=at)
+            mine = replace(self.base, at=at, uptime_ms=round(self._clock.uptime_s() * 1000))
+            after = await self._store.write(
                 clock_steps.judge_again,
-                self._base(at),
+                mine,
                 before=before,
                 id=self._ids.fresh(),
                 follows_wall=follows_wall,
             )
         except StorageError:
-            if by_s < 0:
-                self._clock.move(-by_s)
+            self._clock.move(-early_s)
             raise
-        if by_s > 0:
-            self._clock.move(by_s)
-        self._doubted_until = None
-        if step is None:  # another hub has done it
-            base, _ = await self._store.read(clock_steps.find_base)
-            if base is not None:
-                self._steps, self.last = base.steps, base.last
-        else:
-            self._steps, self.last = self._steps + 1, step
-            self._metrics.clock_steps.labels("back" if by_s < 0 else "forward").inc()
-            log.warning(
-                "clock.stepped", by_s=round(by_s, 3), schedules=step.schedules, ended_rights=step.ended
-            )
-            if by_s < 0:
-                await self._redate(step)
-        self.on_step(at - before)
+        self._clock.move(by_s - early_s)
+        self.base = replace(mine, steps=after.steps, last=after.last)
+        self._metrics.clock_steps.labels("back" if early_s else "forward").inc()
+        log.warning("clock.stepped", by_s=round(by_s, 3), at=at, steps=self.base.steps)
+        self.on_step(by_ms)
 
-    async def _redate(self, step: ClockStep) -> None:
-        """Move records that the clock had dated later than now; each table alone, as one may be large."""
-        for table in clock_steps.REDATE:
-            redate = partial(clock_steps.redate, by_ms=step.by_ms, at=step.at)
-            try:
-                await self._store.write(redate, table)
-            except StorageError as exc:  # its lists show the future on top for a while
-                log.warning("clock.not_redated", table=table, why=str(exc))
+    async def _redate(self, table: str, *, by_ms: int, at: int) -> None:
+        """Move records that the clock had dated later than now. A table of its own, as it may be large."""
+        try:
+            await self._store.write(clock_steps.redate, table, by_ms=by_ms, at=at)
+        except StorageError as exc:  # its lists show the future on top for a while
+            log.warning("clock.not_redated", table=table, why=str(exc))
 
-    async def _record(self) -> None:
-        base = self._base(epoch_ms(self._clock.now()))
-        recorded = await self._store.write(clock_steps.record_base, base.at, base.uptime_ms, self._machine)
-        self._steps, self._recorded = recorded.steps, self._clock.uptime_s()
+    async def _record(self, off_ms: int = 0) -> ClockBase:
+        at, uptime_ms = now_ms(self._clock), round(self._clock.uptime_s() * 1000)
+        self.base = replace(self.base, at=at, uptime_ms=uptime_ms)
+        record = partial(clock_steps.record_base, machine=self.base.machine, off_ms=off_ms)
+        return await self._store.write(record, at, uptime_ms)
 
-    def _base(self, at: int) -> ClockBase:
-        uptime_ms = round(self._clock.uptime_s() * 1000)
-        return ClockBase(at=at, uptime_ms=uptime_ms, machine=self._machine, steps=self._steps)
-
-    def _now_s(self) -> float:
-        return self._clock.now().timestamp()
-
-    def _move_to(self, wall_s: float) -> None:
-        self._clock.move(wall_s - self._now_s())
-
-    async def _wall_s(self) -> float:
+    async def _apart_s(self) -> float | None:
+        """Return the seconds by which the wall clock is ahead of the hub's; None: not known just now."""
         wall_s = await self.reference()
-        return self._now_s() if wall_s is None else wall_s
+        return None if wall_s is None else wall_s - self._clock.now().timestamp()
 
-    async def _machine_time(self) -> float:
+    async def _machine_s(self) -> float | None:
         return self._clock.source.now().timestamp()
 
-    async def _server_time(self) -> float | None:
-        """Return the time of the database's server, half-way of the request; None if it took long."""
+    async def _server_s(self) -> float | None:
+        """Return the time of the database's server; None if its answer took long."""
         began = self._clock.uptime_s()
         at = await self._store.read(clock_steps.database_time)
         took = self._clock.uptime_s() - began

@@ -25,7 +25,7 @@ from hub.log import Channel
 from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from hub.turns import Turns
 from protocol.ids import BootId
-from storage import audit, changes, retention
+from storage import audit, changes, clock_steps, retention
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
@@ -44,7 +44,6 @@ EVERY_S: Final = 3600.0
 FIRST_AFTER_S: Final = 120.0  # after the start has settled, and the lease of a crashed hub has expired
 HEAD_EVERY_S: Final = 86_400.0  # interval for logging the end of the audit log
 PAUSE_S: Final = 0.05  # after each transaction, to let other writers in
-FIRST_ROUND: Final = "first round since the start: the clock is believed once it has gone on for a while"
 LEASE: Final = "housekeeping"
 LEASE_MS: Final = 60_000
 RENEW_EVERY_S: Final = 20.0
@@ -90,7 +89,6 @@ class Housekeeping:
         self._on_full = on_full
         self._every_s = every_s
         self._pause_s = pause_s
-        self._has_run = False  # the clock's history has been checked
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Prune every hour, and log the end of the audit log once a day, until cancelled."""
@@ -114,7 +112,7 @@ class Housekeeping:
         """Delete old rows once. Return the number of deleted rows by kind.
 
         Deletes nothing while another hub holds the lease, and stops once another hub takes it. Deletes
-        nothing before the clock has been steady for a while, because a wrong clock makes rows look old.
+        nothing for a day after the clock has skipped one, because a wrong clock makes rows look old.
         """
         went: Counter[str] = Counter()
         began = self._clock.monotonic()
@@ -123,12 +121,9 @@ class Housekeeping:
             return went
         try:
             now = self._clock.now()
-            if not await self._store.write(retention.is_clock_steady, epoch_ms(now)):
-                why = "the clock has jumped, or was not checked for a day" if self._has_run else FIRST_ROUND
-                log.info("housekeeping.put_off", why=why)
-                self._has_run = True
+            if await self._store.read(clock_steps.is_doubted, epoch_ms(now)):
+                log.info("housekeeping.put_off", why="the clock has skipped a day, and may be wrong")
                 return went
-            self._has_run = True
             start = await self._store.read(orphans.find_places)
             keep: RetentionSettings | None = self.keep
             while keep is not None:

@@ -37,13 +37,13 @@ NOMINAL = {
 def step(c: sa.Connection, *, before: int, to: int) -> ClockStep:
     """Step the clock, as ``hub.runs.clock_watch`` does."""
     base = msgspec.structs.replace(clock_steps.record_base(c, before, 0, "machine"), at=to)
-    done = clock_steps.judge_again(
+    after = clock_steps.judge_again(
         c, base, before=before, id=f"step-{base.steps}", follows_wall=lambda expr: expr.startswith("*")
     )
-    assert done is not None
     for table in clock_steps.REDATE if to < before else ():
         clock_steps.redate(c, table, by_ms=to - before, at=to)
-    return done
+    assert after.last is not None
+    return after.last
 
 
 def test_each_instant_of_the_schema_has_one_kind_and_the_nominal_ones_are_known() -> None:
@@ -171,14 +171,19 @@ def test_a_right_that_has_ended_does_not_come_back_and_the_others_keep_their_end
     }
 
 
+@pytest.mark.parametrize("is_start", [False, True])
 @pytest.mark.parametrize(("after", "comes_back"), [(HOUR, True), (DOUBTED_MS + HOUR, False)])
 def test_a_right_that_a_wrong_step_forward_ended_comes_back_if_it_is_taken_back_soon(
-    c: sa.Connection, after: int, comes_back: bool
+    c: sa.Connection, after: int, comes_back: bool, is_start: bool
 ) -> None:
     make_agent(c)
     invite(c, "honest", at=AT, ends=AT + 30 * DAY)
     invite(c, "over", at=AT - DAY, ends=AT + 1_000)
-    assert step(c, before=AT + 2_000, to=AT + 400 * DAY).ended == 1
+    if is_start:  # of a machine whose clock was ahead, or which was off for so long
+        clock_steps.record_base(c, AT + 2_000, 0, "")
+        clock_steps.record_base(c, AT + 400 * DAY, 0, "", off_ms=400 * DAY - 2_000)
+    else:
+        assert step(c, before=AT + 2_000, to=AT + 400 * DAY).ended == 1
     back = AT + 2_000 + after
     step(c, before=AT + 400 * DAY + after, to=back)
     assert ends_of(c) == {
@@ -203,6 +208,23 @@ def test_a_second_hub_that_sees_the_same_step_changes_nothing(c: sa.Connection) 
     before = make_schedule(c)
     base = clock_steps.record_base(c, AT, 0, "machine")
     base = msgspec.structs.replace(base, at=AT + HOUR)
-    steps = [clock_steps.judge_again(c, base, before=AT, id=f"step-{n}", follows_wall=bool) for n in range(2)]
-    assert steps == [ClockStep(at=AT + HOUR, by_ms=HOUR, schedules=1), None]
+    first, second = (
+        clock_steps.judge_again(c, base, before=AT, id=f"step-{n}", follows_wall=bool) for n in range(2)
+    )
+    assert first == second
+    assert first.last == ClockStep(at=AT + HOUR, by_ms=HOUR, schedules=1)
     assert schedule_rows.get_schedule(c, ID).cursor_at == before.cursor_at + HOUR
+
+
+@pytest.mark.parametrize(
+    ("skipped", "after", "is_doubted"),
+    [(DAY, 0, True), (DAY, DOUBTED_MS - 1, True), (DAY, DOUBTED_MS, False), (20 * HOUR, 0, False)],
+)
+def test_rows_are_not_old_for_a_day_after_the_clock_has_skipped_one(
+    c: sa.Connection, skipped: int, after: int, is_doubted: bool
+) -> None:
+    assert not clock_steps.is_doubted(c, AT)
+    step(c, before=AT, to=AT + skipped)
+    assert clock_steps.is_doubted(c, AT + skipped + after) == is_doubted
+    clock_steps.record_base(c, AT + 90 * DAY, 0, "", off_ms=skipped)
+    assert clock_steps.is_doubted(c, AT + 90 * DAY + after) == is_doubted

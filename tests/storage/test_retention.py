@@ -304,33 +304,6 @@ def test_an_agent_whose_history_went_moves_on(c: sa.Connection) -> None:
     assert agents.get_agent(c, agent.id).lifecycle == "paused"
 
 
-def test_a_clock_is_believed_once_it_has_gone_on_steadily(c: sa.Connection) -> None:
-    looks = [retention.is_clock_steady(c, NOW + n * HOUR) for n in range(4)]
-    assert looks == [False, False, True, True]
-
-
-def test_a_clock_that_is_years_ahead_is_not_believed_and_neither_is_the_next_look_after_it(
-    c: sa.Connection,
-) -> None:
-    for n in range(3):
-        retention.is_clock_steady(c, NOW + n * HOUR)
-    assert not retention.is_clock_steady(c, NOW + 30 * 365 * DAY)
-    assert [retention.is_clock_steady(c, NOW + n * HOUR) for n in (4, 5, 6)] == [False, False, True]
-
-
-def test_a_hub_that_was_off_for_a_month_believes_its_clock_some_hours_later(c: sa.Connection) -> None:
-    for n in range(3):
-        retention.is_clock_steady(c, NOW + n * HOUR)
-    back = NOW + 30 * DAY
-    assert [retention.is_clock_steady(c, back + n * HOUR) for n in range(3)] == [False, False, True]
-
-
-def test_a_night_without_a_look_is_no_jump(c: sa.Connection) -> None:
-    for n in range(3):
-        retention.is_clock_steady(c, NOW + n * HOUR)
-    assert retention.is_clock_steady(c, NOW + 12 * HOUR)
-
-
 FOUND = {
     "before": 1,
     "from": 1,
