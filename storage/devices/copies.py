@@ -43,18 +43,18 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Copy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Two machines with one credential; *is_newer_kept*: the decision of a person, if made."""
+    """Two machines with one credential; *is_newer_chosen*: the decision of a person, if made."""
 
     older: Origin
     newer: Origin
-    is_newer_kept: bool | None = None
+    is_newer_chosen: bool | None = None
 
     def refuses(self, origin: Origin) -> bool:
         """Return True if a person decided that the machine of *origin* is the one that does not keep it."""
-        if self.is_newer_kept is None:
+        if self.is_newer_chosen is None:
             return False
-        kept, other = (self.newer, self.older) if self.is_newer_kept else (self.older, self.newer)
-        return all(getattr(origin, part) == getattr(other, part) for part in _differing(kept, other))
+        chosen, other = (self.newer, self.older) if self.is_newer_chosen else (self.older, self.newer)
+        return all(getattr(origin, part) == getattr(other, part) for part in _differing(chosen, other))
 
 
 def _differing(one: Origin, other: Origin) -> list[str]:
@@ -92,10 +92,10 @@ def keep(c: sa.Connection, device_id: DeviceId, called: str, *, at: int, actor: 
     are_called = [called in (one.host, one.address, one.store[-6:]) for one in (copy.older, copy.newer)]
     if sum(are_called) != 1:
         raise NoSuchCopy(f"{called!r} is not one of both: {copy.older}, or {copy.newer}")
-    copy = msgspec.structs.replace(copy, is_newer_kept=are_called[1])
+    copy = msgspec.structs.replace(copy, is_newer_chosen=are_called[1])
     _write(c, device_id, copy)
-    kept = copy.newer if copy.is_newer_kept else copy.older
-    audit.append(c, at=at, actor=actor, event="device.kept", subject=device_id, detail={"kept": str(kept)})
+    chosen = copy.newer if copy.is_newer_chosen else copy.older
+    audit.append(c, at=at, actor=actor, event="device.kept", subject=device_id, detail={"kept": str(chosen)})
     return copy, msgspec.json.decode(row.origin, type=Origin)
 
 
@@ -106,7 +106,7 @@ def list_copies(c: sa.Connection) -> list[tuple[DeviceRow, Copy]]:
     )
     copies = {row.id: msgspec.json.decode(row.copies, type=Copy) for row in c.execute(query)}
     rows = fill_each(DeviceRow, c.execute(DEVICES.where(devices.c.id.in_(copies))))
-    return [(row, copies[row.id]) for row in rows if copies[row.id].is_newer_kept is None]
+    return [(row, copies[row.id]) for row in rows if copies[row.id].is_newer_chosen is None]
 
 
 def _write(c: sa.Connection, device_id: DeviceId, copy: Copy) -> None:

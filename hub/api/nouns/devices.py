@@ -155,7 +155,7 @@ class NewName(View):
     name: Name
 
 
-class KeptMachine(View):
+class ChosenMachine(View):
     """The machine that keeps a device, by its host, its address or the end of the id of its file."""
 
     machine: Annotated[str, Meta(min_length=1, max_length=300)]
@@ -375,7 +375,7 @@ class Devices(Noun):
         " hub connect ... --new-key",
     )
     @route("POST", "/{device_id}/keep", Scope.DEVICES, errors=[ErrorCode.BAD_PARAMS])
-    async def keep(self, device_id: str, one: KeptMachine, actor: Actor) -> DeviceView:
+    async def keep(self, device_id: str, one: ChosenMachine, actor: Actor) -> DeviceView:
         """Assign a device to one of two machines with its credential; the other one is refused."""
         device = await self._find(device_id)
         await link_of(self._store, self._roster, device.id, device.name)
