@@ -15,6 +15,7 @@ The activity log, also here, is the list of events that people read; it has no c
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from storage.agents.schema import agent_templates, agents
 from storage.connectors.schema import connectors
 from storage.coordination.schema import boards, gateways
 from storage.devices.schema import browser_sessions, devices, operator_tokens, users
-from storage.kernel.columns import in_parts
+from storage.kernel.columns import in_parts, now_ms
 from storage.kernel.rows import Key, columns_of, fill_page, narrowed, paged, unindexed
 from storage.schema import activity_log, audit_log, hub, nodes
 
@@ -42,6 +43,7 @@ PRUNE_EVERY_MS: Final = 7 * 86_400_000  # so that entries about pruning stay few
 BACKUP_MADE: Final = "backup.made"  # event of a completed backup
 OLD: Final = ".old"  # at the end of a detail's name: the value before
 LONGEST: Final = 500  # characters of a value in ``changed``
+_SETTLED: Final = "audit.settled"  # key in a connection's info: whether the job has answered for its entry
 _HEAD: Final = "audit.head"  # key in the table hub
 _CHECKED: Final = "audit.checked"  # key in the table hub
 # of PostgreSQL: concurrent writers would link two entries to the same predecessor
@@ -131,6 +133,7 @@ def append(
     detail: Detail | None = None,
 ) -> int:
     """Append an entry to the chain and return its number. See ``Entry`` for the arguments."""
+    c.info[_SETTLED] = True
     _lock_chain(c)
     head, last = _stored_head(c), _last(c)
     # If entries are missing at the end, the new one is linked to the recorded end, which reveals the gap.
@@ -211,11 +214,57 @@ def audited(
     def job(c: sa.Connection, /, *args: P.args, **kwargs: P.kwargs) -> T:
         done = fn(c, *args, **kwargs)
         entry = entry_of(done)
+        c.info[_SETTLED] = True
         if entry is not None:
             append_entry(c, entry)
         return done
 
     return job
+
+
+class Owed:
+    """Entry of a request that changes something: appended in the transaction of its first change.
+
+    A job that appends an entry itself, or is ``audited``, has answered for it. So does the first change: what
+    a request writes later has no entry of its own. On a server, rows that a job has locked count as a change.
+
+    Attributes:
+        is_paid: whether a committed job has answered for the entry.
+    """
+
+    def __init__(self, actor: str, event: str, detail: Detail) -> None:
+        self.is_paid = False
+        self._is_settled = False  # by the last attempt to run a job
+        self._entry = {"actor": actor, "event": event, "detail": detail}
+
+    def append(self, c: sa.Connection) -> None:
+        """Append the entry, at the time of the database."""
+        append(c, at=c.execute(sa.select(now_ms())).scalar_one(), **self._entry)  # type: ignore[arg-type]
+
+    def run(self, c: sa.Connection, job: Callable[[], T]) -> T:
+        """Run a job, and append the entry if the job changed something and has not answered for it."""
+        before = _changes(c)
+        c.info[_SETTLED] = False
+        done = job()
+        if not c.info[_SETTLED] and _changes(c) != before:
+            self.append(c)
+        self._is_settled = c.info.pop(_SETTLED)
+        return done
+
+    def settle(self) -> None:
+        """Note that the job that ran last is committed."""
+        self.is_paid = self._is_settled
+
+
+# entry of the request for which the task writes; None: the hub writes for itself
+OWED: Final[ContextVar[Owed | None]] = ContextVar("owed", default=None)
+
+
+def _changes(c: sa.Connection) -> Any:
+    """Return a value that differs after a change in the transaction."""
+    is_server = c.dialect.name == "postgresql"
+    asked = "SELECT pg_current_xact_id_if_assigned()::text" if is_server else "SELECT total_changes()"
+    return c.execute(sa.text(asked)).scalar_one()
 
 
 def list_entries(

@@ -10,7 +10,7 @@ Each call is one transaction; see ``storage.kernel.database`` for its promises.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from protocol.agent_status import AgentMoved
 from protocol.ids import BootId
+from storage import audit
 from storage.agents.agent_moves import recorded_moves
 from storage.database_health import DatabaseHealth
 from storage.kernel.address import SERVER
@@ -101,6 +102,8 @@ def _empty_database() -> bytes:
 class ObservedDatabase:
     """Wrapper of *database* that reports state changes of agents, whichever function wrote them.
 
+    The first change of a request is written with its entry in the audit log, see ``audit.Owed``.
+
     Args:
         on_moves: callback with the state changes of a committed write that made any. Not reported: writes
             whose caller was cancelled, and writes of other hubs. A reader that needs every change reads the
@@ -152,10 +155,13 @@ class ObservedDatabase:
     ) -> T:
         """Run *fn* in one transaction, and report its state changes and time; see ``Database.write``."""
         moves: list[AgentMoved] = []
+        owed = audit.OWED.get()
+        owed = None if owed is None or owed.is_paid else owed
 
         def watched(c: sa.Connection) -> T:
             with recorded_moves(c) as made:
-                value = fn(c, *args, **kwargs)
+                job = partial(fn, c, *args, **kwargs)
+                value = job() if owed is None else owed.run(c, job)
             moves[:] = made  # replaces those of an earlier attempt, which was rolled back
             return value
 
@@ -171,6 +177,8 @@ class ObservedDatabase:
             for listener in self._listeners:
                 listener()
         self.health.worked(is_write=True)
+        if owed is not None:
+            owed.settle()
         if moves:
             self._on_moves(moves)
         return value

@@ -22,7 +22,7 @@ from hub.api.door.access import BODY, ROUTE
 from hub.api.door.roles import AGENT, PRINCIPAL, Asked, Principal, may_ask, rows_of
 from hub.api.errors import Problem
 from hub.api.events import EventStream
-from hub.api.noun import Endpoint, Noun, Part, Route
+from hub.api.noun import Endpoint, Noun, Part, Route, audit_of
 from hub.api.others import ALL, HEADER, Others
 from hub.api.paging import Paging
 from hub.api.parameters import Match, Matching, Seen, Served, agent, operator
@@ -108,7 +108,8 @@ class RouteOf:
         if match is not None and match.is_asked and self.path:
             names = given.keys() & inspect.signature(noun.get).parameters
             match.check(noun.tag_of(await noun.get(**{name: given[name] for name in names})))
-        result = await getattr(noun, self.method.__name__)(**given)
+        work = getattr(noun, self.method.__name__)(**given)
+        result = await call.served.hub.traced(audit_of(self.method), call, call.path, work)
         if isinstance(result, Response):
             return result
         if declared.is_tagged and declared.verb != "DELETE":

@@ -17,7 +17,7 @@ from msgspec import Meta, structs
 from hub.api import paging
 from hub.api.binding import MISSING, BadRequest, Binding, Call, From, Value
 from hub.api.door.roles import Principal
-from hub.api.noun import ALL, DeviceRequest, Endpoint, Noun, Part
+from hub.api.noun import ALL, DeviceRequest, Endpoint, Noun, Part, audit_of
 from hub.api.paging import Page, PageOf
 from hub.api.parameters import Hub
 from hub.api.sentences import Refusal, refusals
@@ -31,6 +31,7 @@ from storage.devices import devices
 from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
+OBJECTS: Final = ("agent_id", "board", "message_id", "question_id", "run_id")  # named in audit entries
 ITEMS: Final = 50  # of a list in one answer, where the request has no limit
 ANSWER_BYTES: Final = 256 * 1024  # of the items in one answer; a frame has room for four times as many
 
@@ -104,10 +105,16 @@ class RequestOf:
         declared = self._declared
         if declared.grant is not None:
             await self._store.read(devices.require_grant, link.device_id, declared.grant)
-        given = await self._binding.arguments(DeviceCall(link, params, self._store, declared.names))
+        call = DeviceCall(link, params, self._store, declared.names)
+        arguments = await self._binding.arguments(call)
         noun = self._hub.noun(self._noun, link.user_id)
-        result = await getattr(noun, self._method.__name__)(**given)
-        return result if isinstance(result, Later) else msgspec.to_builtins(declared.answer(result))
+        objects = {name: given for name in OBJECTS if isinstance(given := params.get(name), str)}
+        traced = partial(self._hub.traced, audit_of(self._method), call, objects)
+        result = await traced(getattr(noun, self._method.__name__)(**arguments))
+        if isinstance(result, Later):
+            return Later(lambda: traced(result.answer()))
+        answer: Parameters = msgspec.to_builtins(declared.answer(result))
+        return answer
 
 
 def requests_of(hub: Hub, store: Store) -> dict[str, RequestOf]:

@@ -2,7 +2,8 @@
 
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its
-pages and its envelope: the method gets the requested ``Part``, and returns the items from there on. The
+pages and its envelope: the method gets the requested ``Part``, and returns the items from there on.
+``@audited("lock.released")`` names the entry in the audit log of a method that changes something. The
 other parameters of a method are those of the request, as ``binding`` reads them. ``@device`` declares the
 request of devices that the method answers, as ``device`` binds it.
 A method with several of these decorators answers at several routes. Its parameter of the type
@@ -30,6 +31,7 @@ T = TypeVar("T")
 _ROUTES: Final = "__routes__"  # attribute of a method: its Routes
 _COMMAND: Final = "__command__"  # attribute of a method: its Command
 _REQUEST: Final = "__request__"  # attribute of a method: its DeviceRequest
+_AUDIT: Final = "__audit__"  # attribute of a method: its Audit
 
 
 class Command(NamedTuple):
@@ -182,6 +184,47 @@ def _marked(declared: Route) -> Callable[[Method], Method]:
     return mark
 
 
+class Audit(NamedTuple):
+    """Entry in the audit log of a method that changes something.
+
+    Attributes:
+        event: name of the entry; empty: the method changes nothing.
+        is_act: whether there is an entry even if nothing in the database changes.
+        is_often: whether programs ask it again and again: a caller has one entry a day about the same
+            objects.
+        is_noted: whether the method appends the entry itself, after what it did.
+    """
+
+    event: str
+    is_act: bool = False
+    is_often: bool = False
+    is_noted: bool = False
+
+
+NO_CHANGE: Final = ""
+_READING: Final = ("get", "list", "query", "subscribe", "unsubscribe")  # last parts of requests of devices
+
+
+def audited(event: str, **options: bool) -> Callable[[Method], Method]:
+    """Declare the audit entry of a method: *event*, or ``NO_CHANGE``; *options* are fields of ``Audit``.
+
+    Every method that answers another verb than ``GET``, or a request of devices, has to have one. The entry
+    is appended with the first change of the request (``storage.audit.Owed``), unless the change appends one.
+    """
+
+    def mark(method: Method) -> Method:
+        setattr(method, _AUDIT, Audit(event, **options))
+        return method
+
+    return mark
+
+
+def audit_of(method: Endpoint) -> Audit:
+    """Return the declared audit entry of a method."""
+    found: Audit = getattr(method, _AUDIT, Audit(NO_CHANGE))
+    return found
+
+
 class DeviceRequest(NamedTuple):
     """A request of devices as its method declares it.
 
@@ -255,10 +298,17 @@ class Noun:
 
     def __init_subclass__(cls) -> None:
         """Enter the routes and the device requests of a noun in their tables."""
-        for declared, _ in cls.routes():
-            declare(declared.verb, cls.path + declared.path, declared.need)
-        for request, _ in cls.requests():
-            declare_request(request.method, DeviceNeed(request.of, request.grant))
+        for declared, method in cls.routes():
+            cls._check_audit(method, is_reading=declared.verb == "GET")
+            declare(declared.verb, cls.path + declared.path, declared.need, audit_of(method).event)
+        for request, method in cls.requests():
+            cls._check_audit(method, is_reading=request.method.rpartition(".")[2] in _READING)
+            declare_request(request.method, DeviceNeed(request.of, request.grant, audit_of(method).event))
+
+    @classmethod
+    def _check_audit(cls, method: Endpoint, *, is_reading: bool) -> None:
+        if not is_reading and not hasattr(method, _AUDIT):
+            raise TypeError(f"{cls.__name__}.{method.__name__}: declare its audit entry: @audited(...)")
 
     @classmethod
     def commands(cls) -> Iterator[tuple[Command, Route, Endpoint]]:

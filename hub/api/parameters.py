@@ -7,9 +7,9 @@ client's read. A route that is declared with ``is_tagged`` checks it and sends t
 ``Match`` of its own calls ``match.check`` before the change, and ``match.set_tag`` after it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from operator import attrgetter
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 from anyio import to_thread
 from msgspec import Meta
@@ -19,24 +19,31 @@ from starlette.responses import Response
 from hub.api.binding import Call, From, Head, Header
 from hub.api.door.roles import Principal
 from hub.api.events import Streams
-from hub.api.noun import Noun
+from hub.api.noun import Audit, Noun
 from hub.api.others import Others
+from hub.clock import Clock
 from hub.coordination import authority
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
+from storage import audit
 from storage.devices import users
 from storage.devices.users import UnknownUser
 from storage.store import Store
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
+T = TypeVar("T")
+DAY_S: Final = 86_400.0
+MOST_ENTRIES: Final = 10_000  # frequent requests whose last entry is remembered
 
 
 class Hub:
     """A running hub. *others*: its other nodes."""
 
-    def __init__(self, store: Store, others: Others | None = None) -> None:
+    def __init__(self, store: Store, clock: Clock, others: Others | None = None) -> None:
         self._store = store
+        self._clock = clock
         self.others = others
+        self._entries: dict[tuple[object, ...], float] = {}  # time of the last entries of frequent requests
         self._nouns: dict[type[Noun], Noun] = {}
 
     def add(self, *nouns: Noun) -> None:
@@ -58,6 +65,29 @@ class Hub:
         noun = self._nouns[kind]
         assert isinstance(noun, kind)
         return noun if user_id is None else noun.seen_by(user_id)
+
+    async def traced(self, declared: Audit, call: Call, detail: audit.Detail, work: Awaitable[T]) -> T:
+        """Await the work of a request, which leaves its entry in the audit log."""
+        if not declared.event or declared.is_noted or call.caller is None:
+            return await work
+        at, key = self._clock.monotonic(), (call.caller.actor, declared.event, *detail.items())
+        if declared.is_often and self._entries.get(key, at - DAY_S) > at - DAY_S:
+            return await work
+        owed = audit.Owed(call.caller.actor, declared.event, detail)
+        before = audit.OWED.set(owed)
+        try:
+            done = await work
+        finally:
+            audit.OWED.reset(before)
+        if declared.is_act and not owed.is_paid:
+            await self._store.write(owed.append)
+            owed.is_paid = True
+        if declared.is_often and owed.is_paid:
+            if len(self._entries) >= MOST_ENTRIES:
+                self._entries.clear()
+            self._entries[key] = at
+        owed.is_paid = True  # for tasks that the work has started
+        return done
 
     async def user_named(self, name: str) -> UserId:
         """Return the id of a user. Raises UnknownUser."""

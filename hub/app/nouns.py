@@ -138,7 +138,7 @@ def make_nouns(
         backups=backups,
         clock=clock,
     )
-    hub = Hub(store, Others(store, context.boot_id, ask))
+    hub = Hub(store, clock, Others(store, context.boot_id, ask))
     hub.add(
         *identity.nouns,
         *coordination.nouns,

@@ -60,21 +60,22 @@ def routes(as_json: bool) -> None:
         show.print_json("routes", to_builtins(table))
         return
     show.print_table(
-        ("method", "path", "scope", *Role),
+        ("method", "path", "scope", *Role, "audit"),
         (
             (
                 route.method,
                 route.path,
                 route.scope,
                 *(_may(role in route.roles, is_named=route.scope in IN_NAME_OF_OWNERS) for role in Role),
+                route.audit or "",
             )
             for route in sorted(table.routes, key=lambda route: (route.path, route.method))
         ),
     )
     show.out()
     show.print_table(
-        ("request of a device", "object"),
-        ((request.method, request.of) for request in table.device_requests),
+        ("request of a device", "object", "audit"),
+        ((request.method, request.of, request.audit or "") for request in table.device_requests),
     )
 
 

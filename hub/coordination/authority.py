@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from protocol.authority import AGENT, AIMED, DEVICE, Denial, Role, Verb, Whom, denial
+from protocol.authority import AGENT, AIMED, Denial, Role, Verb, Whom, denial
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage.agents import agents
@@ -53,11 +53,6 @@ class Caller:
     actor: str
     user_id: UserId | None
     agent_id: AgentId | None = None
-
-    @property
-    def is_operator(self) -> bool:
-        """True if an operator calls; the audit log records what operators do."""
-        return self.agent_id is None and not self.actor.startswith(DEVICE)
 
     @classmethod
     def of_agent(cls, agent_id: AgentId, user_id: UserId) -> Self:

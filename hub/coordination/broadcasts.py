@@ -161,9 +161,7 @@ class Broadcasts:
         detail: audit.Detail = {"kind": str(checked.kind), "boards": len(recipients), "refused": len(refused)}
         entry = Entry(at=at, actor=caller.actor, event="broadcast.sent", subject=id, detail=detail)
         row = await self._write(
-            audit.audited(
-                broadcasts.add_broadcast, lambda row: entry if caller.is_operator and row.id == id else None
-            ),
+            audit.audited(broadcasts.add_broadcast, lambda row: entry if row.id == id else None),
             new,
             self._aims(recipients),
             limits=self._messages.limits,

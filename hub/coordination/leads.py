@@ -293,7 +293,7 @@ class LeadMessages:
             expires_at=at + round(self._messages.expires_s * 1_000),
             at=at,
         )
-        row = await self._messages.add(new, is_decision=caller.is_operator)
+        row = await self._messages.add(new)
         row = await self._messages.delivered(row.id, wait_s)
         return SentToLead(row, led.lead, led.is_created)
 

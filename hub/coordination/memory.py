@@ -125,9 +125,7 @@ class BoardMemory:
             message_expires_at=at + round(self.answer_expires_s * 1_000),
         )
         with self._metrics.count_limits():
-            replied = await self._store.write(
-                questions.add_reply, new, ids, limits=self.limits, is_decision=caller.is_operator
-            )
+            replied = await self._store.write(questions.add_reply, new, ids, limits=self.limits)
         if replied.is_new:
             self._notify(replied)
         return replied

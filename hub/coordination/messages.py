@@ -138,10 +138,10 @@ class Messages:
             expires_at=at + round(self.expires_s * 1_000),
             at=at,
         )
-        row = await self.add(new, is_decision=caller.is_operator)
+        row = await self.add(new)
         return await self.delivered(row.id, wait_s)
 
-    async def add(self, new: NewMessage, *, is_decision: bool = False) -> MessageRow:
+    async def add(self, new: NewMessage) -> MessageRow:
         """Commit a message and wake the courier.
 
         Raises:
@@ -149,7 +149,7 @@ class Messages:
         """
 
         def entry(row: MessageRow) -> Entry | None:
-            if not is_decision or row.id != new.id:
+            if row.id != new.id:
                 return None
             detail: dict[str, str | int | bool | None] = {"kind": str(row.kind), "to": row.to_agent_id}
             return Entry(at=new.at, actor=new.actor, event="message.sent", subject=row.id, detail=detail)

@@ -132,7 +132,6 @@ class Questions:
             expires_at=at + round(self.expires_s * 1_000),
             activity_id=self._ids.fresh(),
             message_id=MessageId(self._ids.fresh()),
-            is_decision=caller.is_operator,
         )
         with self._metrics.count_limits():
             row, is_new = await self._store.write(
@@ -161,7 +160,6 @@ class Questions:
             memory_id=MemoryId(self._ids.fresh()),
             message_id=MessageId(self._ids.fresh()),
             message_expires_at=at + round(self.answer_expires_s * 1_000),
-            is_decision=caller.is_operator,
         )
         row = await self._store.write(questions.answer, asked.id, given)
         if row.settled_at == at:

@@ -153,7 +153,6 @@ class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         activity_id, memory_id, message_id: ids of the rows that the answer adds.
         message_expires_at: deadline for delivering it to the agent that asked.
-        is_decision: an operator answered: add an audit entry.
     """
 
     text: str
@@ -164,7 +163,6 @@ class NewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     memory_id: MemoryId
     message_id: MessageId
     message_expires_at: int
-    is_decision: bool = False
 
 
 def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | None = None) -> QuestionRow:
@@ -286,9 +284,8 @@ def _answered(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> Questio
             )
             add_message(c, message, limits=UNBOUNDED)
     record(c, ANSWERED, asked, f"Answered: {short(asked.content)}", given.activity_id, given.actor, given.at)
-    if given.is_decision:
-        detail: audit.Detail = {"board": asked.board}
-        audit.append(c, at=given.at, actor=given.actor, event=ANSWERED, subject=asked.id, detail=detail)
+    detail: audit.Detail = {"board": asked.board}
+    audit.append(c, at=given.at, actor=given.actor, event=ANSWERED, subject=asked.id, detail=detail)
     return get_question(c, asked.id)
 
 
@@ -305,7 +302,6 @@ class NewQuestion(QuestionFields, frozen=True, kw_only=True):
     Attributes:
         dedupe_key: an existing question with this key is returned instead.
         activity_id, message_id: ids of the rows that the question adds.
-        is_decision: a person asked: add an audit entry.
     """
 
     board_id: BoardId
@@ -313,7 +309,6 @@ class NewQuestion(QuestionFields, frozen=True, kw_only=True):
     at: int
     activity_id: str
     message_id: MessageId
-    is_decision: bool = False
 
 
 OPEN_OF_USER = sa.select(sa.func.count()).where(questions.c.user_id == sa.bindparam("user"), sa.text(IS_OPEN))
@@ -370,10 +365,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
     record(
         c, ASKED, asked, f"Asked on {asked.board}: {short(new.content)}", new.activity_id, new.actor, new.at
     )
-    if new.is_decision:
-        audit.append(
-            c, at=new.at, actor=new.actor, event=ASKED, subject=new.id, detail={"board": asked.board}
-        )
+    audit.append(c, at=new.at, actor=new.actor, event=ASKED, subject=new.id, detail={"board": asked.board})
     return asked, True
 
 
@@ -443,12 +435,8 @@ def add_reply(
     ids: ReplyIds,
     *,
     limits: MemoryLimits | None,
-    is_decision: bool = False,
 ) -> Replied:
     """Add the item, and let it answer the message or question that it replies to.
-
-    Args:
-        is_decision: an operator writes it: add an audit entry.
 
     Raises:
         UnknownBoard, TooManyOfBoards: nothing was written.
@@ -464,13 +452,12 @@ def add_reply(
         message_id=ids.message_id,
         message_expires_at=ids.message_expires_at,
     )
-    if is_decision:
-        detail: audit.Detail = {
-            "board": memory.board_id,
-            "message": None if message is None else message.id,
-            "question": None if question is None else question.id,
-        }
-        audit.append(c, at=new.at, actor=new.actor, event="memory.added", subject=memory.id, detail=detail)
+    detail: audit.Detail = {
+        "board": memory.board_id,
+        "message": None if message is None else message.id,
+        "question": None if question is None else question.id,
+    }
+    audit.append(c, at=new.at, actor=new.actor, event="memory.added", subject=memory.id, detail=detail)
     return Replied(memory=memory, message=message, question=question)
 
 

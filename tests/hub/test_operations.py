@@ -106,7 +106,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
             rules=Rules,
             lines=FileLines(lambda: reloader.reading),
         )
-        hub = Hub(store)
+        hub = Hub(store, clock)
         system = System(
             hub,
             store,

@@ -90,6 +90,8 @@ async def test_a_copied_key_is_an_issue_until_one_machine_keeps_the_device(tmp_p
 
         ((file,),) = rows(first.database, "SELECT id FROM store")
         await hub.post("/v1/devices/desk/keep", {"machine": file[-6:]})
+        (entry,) = (await hub.get("/v1/audit?event=device.kept"))["entries"]
+        assert entry["actor"].startswith("operator:")
         await second.says("not coming back by itself")
         assert await issues_of(hub) == []
         first = Machine(first_place, url)

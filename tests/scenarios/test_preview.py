@@ -234,6 +234,8 @@ async def test_a_reader_that_leaves_a_preview_ends_it(tmp_path: Path) -> None:
                 await anyio.sleep(POLL_S)
         assert (await play.hub.get("/v1/runs"))["runs"] == []
         shown = await typed(play, "agents", "preview", "notes", "--prompt", "-", stdin=FIRST)
+        previewed = (await play.hub.get("/v1/audit?event=agent.previewed"))["entries"]
+        assert {one["detail"]["name"] for one in previewed} == {"notes"}
         assert '+ tasks  send offer 000\n    notes/page000.md: "Anna must send offer 000' in shown
         assert "2 documents read: 4 added, 0 removed, 0 changed, 0 as they are\n2 model requests, " in shown
         shown = await typed(play, "agents", "preview", "notes", "--files", "1", "--estimate", "--json")

@@ -321,7 +321,7 @@ class SimHub:
             on_cancel=self.dispatcher.supersede,
             on_wakes=self.wakes.recheck,
         )
-        nouns = Hub(store)
+        nouns = Hub(store, self.clock)
         self.items = Items(
             store,
             roster=self.roster,

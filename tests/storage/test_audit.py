@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -324,3 +325,29 @@ def test_a_change_and_its_audit_entry_are_one_transaction(c: sa.Connection) -> N
     assert audit.audited(users.ensure_user, entry)(c, user, "anna", AT) == user
     assert audit.audited(users.ensure_user, lambda _: None)(c, user, "anna", AT) == user
     assert [(row.event, row.subject) for row in audit.list_entries(c, limit=9)] == [("user.created", "u-1")]
+
+
+@pytest.mark.parametrize(
+    ("job", "events"),
+    [
+        (lambda c: users.ensure_user(c, UserId("u"), "anna", AT), ["item.judged"]),
+        (lambda c: tell(c, "lock.released"), ["lock.released"]),
+        (lambda c: users.find_user_by_name(c, "anna"), []),
+        (audit.audited(lambda c: users.ensure_user(c, UserId("u"), "anna", AT), lambda _: None), []),
+    ],
+    ids=["a-change", "a-change-with-an-entry", "no-change", "a-change-that-needs-none"],
+)
+def test_a_request_owes_one_entry_in_the_transaction_of_its_first_change(
+    c: sa.Connection, job: Callable[[sa.Connection], object], events: list[str]
+) -> None:
+    owed = audit.Owed("token:t-1", "item.judged", {"name": "notes"})
+    for _ in range(2):  # a job that is run again has one entry after all: its first attempt was rolled back
+        owed.run(c, partial(job, c))
+        c.rollback()
+    owed.run(c, partial(job, c))
+    assert not owed.is_paid
+    owed.settle()
+    rows = audit.list_entries(c, limit=9)
+    assert [row.event for row in rows] == events
+    assert owed.is_paid == (bool(events) or job.__name__ == "job")
+    assert not wrong(c)

@@ -47,7 +47,7 @@ def _a_nudge_to_inbox(c: sa.Connection) -> None:
         row = moved
 
 
-def reply(c: sa.Connection, id: str = "m-1", *, is_decision: bool = False, **about: Any) -> Replied:
+def reply(c: sa.Connection, id: str = "m-1", **about: Any) -> Replied:
     given: dict[str, Any] = {
         "board_id": GARDEN,
         "content": "They are.",
@@ -58,9 +58,7 @@ def reply(c: sa.Connection, id: str = "m-1", *, is_decision: bool = False, **abo
     }
     ids = ReplyIds(activity_id=f"a-{id}", message_id=MessageId(f"to-{id}"), message_expires_at=AT + 60_000)
     limits = MemoryLimits(memory_items_per_board=2)
-    return add_reply(
-        c, NewMemory(id=MemoryId(id), **given | about), ids, limits=limits, is_decision=is_decision
-    )
+    return add_reply(c, NewMemory(id=MemoryId(id), **given | about), ids, limits=limits)
 
 
 def state(c: sa.Connection) -> tuple[MessageState, str | None]:
@@ -96,7 +94,7 @@ def test_an_item_of_another_board_answers_nothing(c: sa.Connection) -> None:
 
 
 def test_a_person_answers_for_an_agent_with_an_audit_entry(c: sa.Connection) -> None:
-    assert reply(c, agent_id=None, actor="operator:7", is_decision=True).message is not None
+    assert reply(c, agent_id=None, actor="operator:7").message is not None
     (entry,) = audit.list_entries(c, limit=1)
     assert (entry.event, entry.actor, entry.subject) == ("memory.added", "operator:7", "m-1")
     assert '"message":"nudge"' in entry.detail

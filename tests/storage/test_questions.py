@@ -100,7 +100,7 @@ def test_an_answer_is_in_the_memory_of_the_board_and_on_its_way_to_who_asked(c: 
     lead = a_board(c)
     asked = ask(c, correlation_id="door-7")
     assert (asked.state, asked.board, asked.from_agent) == (QuestionState.OPEN, "roadmap", lead.name)
-    answered = questions.answer(c, asked.id, said(is_decision=True))
+    answered = questions.answer(c, asked.id, said())
     assert (answered.state, answered.answer, answered.answered_by, answered.settled_at) == (
         QuestionState.ANSWERED,
         "Red.",

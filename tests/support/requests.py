@@ -67,7 +67,7 @@ _BOOT = BootId("boot")
 
 def requests_over(bench: Bench, *nouns: Noun) -> Requests:
     """Return the service over these nouns."""
-    hub = Hub(bench.store)
+    hub = Hub(bench.store, bench.clock)
     hub.add(*nouns)
     return Requests(hub, bench.store, clock=bench.clock, metrics=bench.metrics)
 

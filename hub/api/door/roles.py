@@ -150,16 +150,18 @@ class Asked(NamedTuple):
 
 
 ROUTES: Final[dict[Asked, Need]] = {}  # each noun adds its rows
+AUDITED: Final[dict[Asked, str]] = {}  # event in the audit log of each route; empty: it changes nothing
 
 # In addition to ``HUB_WIDE``: routes that show data of all users, refused to a caller scoped to one user.
 HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics"), Asked("GET", "/v1/metrics/series")})
 
 
 class DeviceNeed(NamedTuple):
-    """Row of a request of devices: the objects that it applies to, and the grant that the device needs."""
+    """Row of a request of devices: its objects, the grant that it needs, its event as in ``AUDITED``."""
 
     of: str
     grant: Grant | None
+    event: str
 
 
 DEVICE_REQUESTS: Final[dict[Method, DeviceNeed]] = {}  # each noun adds its rows
@@ -181,9 +183,10 @@ def _tree() -> dict[str, Any]:
     return tree
 
 
-def declare(method: str, path: str, need: Need) -> None:
-    """Add a route to the table; called when the class of a noun is defined."""
+def declare(method: str, path: str, need: Need, event: str) -> None:
+    """Add a route to the tables; called when the class of a noun is defined."""
     ROUTES[Asked(method, path)] = need
+    AUDITED[Asked(method, path)] = event
     _tree.cache_clear()
 
 

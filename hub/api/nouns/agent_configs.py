@@ -10,7 +10,7 @@ from hub.agents.configs import config_values
 from hub.api.binding import BadRequest
 from hub.api.device import OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, command, device, route
+from hub.api.noun import Noun, audited, command, device, route
 from hub.api.paging import Paging
 from hub.api.parameters import Actor, Match, Matching
 from hub.api.view import Instant, View
@@ -159,6 +159,7 @@ class AgentConfigs(Noun):
         )
 
     @route("PUT", "/config", Scope.RUN, errors=_REFUSED)
+    @audited("agent.configured")
     async def replace(
         self, name: str, match: Match, requested: ConfigsRequest, actor: Actor
     ) -> ConfigsChangedView:
@@ -166,6 +167,7 @@ class AgentConfigs(Noun):
         return await self._change(name, match, requested.configs, replaces=True, actor=actor)
 
     @route("PATCH", "/config", Scope.RUN, errors=_REFUSED)
+    @audited("agent.configured")
     async def edit(self, name: str, match: Match, edit: AgentConfigEdit, actor: Actor) -> ConfigsChangedView:
         """Change and remove some configs of an agent, all or none."""
         return await self._change(name, match, edit.configs, unset=edit.unset, actor=actor)
@@ -181,6 +183,7 @@ class AgentConfigs(Noun):
         raise UnknownConfig(f"agent {agent.name} has no config {key!r}")
 
     @route("PUT", "/config/{key}", Scope.RUN, errors=_REFUSED)
+    @audited("agent.configured")
     async def put(
         self, name: str, key: str, match: Match, requested: ConfigRequest, actor: Actor
     ) -> ConfigsChangedView:
@@ -188,6 +191,7 @@ class AgentConfigs(Noun):
         return await self._change(name, match, {key: requested}, actor=actor)
 
     @route("DELETE", "/config/{key}", Scope.RUN, errors=_REFUSED)
+    @audited("agent.configured")
     async def delete(self, name: str, key: str, match: Match, actor: Actor) -> ConfigsChangedView:
         """Remove one config; the default of the agent's template, if any, applies again."""
         return await self._change(name, match, {}, unset=(key,), actor=actor)
@@ -237,6 +241,7 @@ class AgentConfigs(Noun):
         message="agent {agent}: {changed|changed}; revision {rev}",
     )
     @route("POST", "/config-revert", Scope.RUN, errors=_REFUSED)
+    @audited("agent.configured")
     async def revert(
         self, name: str, match: Match, requested: ConfigRevert, actor: Actor
     ) -> ConfigsChangedView:
@@ -253,6 +258,7 @@ class AgentConfigs(Noun):
         return {**config_values(now), "configs": list(map(_RECORD, rows))}
 
     @device(Method.CONFIG_SET, "its own agents", Grant.AGENTS)
+    @audited("agent.configured")
     async def set_own(self, agent: OwnAgent, request: ConfigsWrite, actor: Actor) -> dict[str, Any]:
         """Write configs of an agent of a device, all or none."""
         if unknown := sorted(request.types.keys() - request.values.keys()):
@@ -264,6 +270,7 @@ class AgentConfigs(Noun):
         return await self._change_own(agent, new, (), request.rev, actor)
 
     @device(Method.CONFIG_UNSET, "its own agents", Grant.AGENTS)
+    @audited("agent.configured")
     async def unset_own(
         self, agent: OwnAgent, keys: Keys, actor: Actor, rev: int | None = None
     ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hub.agents.documents import document
 from hub.agents.heartbeats import SILENT_S, Heartbeats
 from hub.api.binding import OPTIONAL, BadRequest
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, audited, command, route
 from hub.api.parameters import Caller
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, now_ms
@@ -100,6 +100,7 @@ class AgentHeartbeats(Noun):
         message="agent {agent} is {connectivity}, {availability} and {activity}",
     )
     @route("POST", "/v1/agents/{name}/heartbeat", Scope.RUN, errors=_REFUSED)
+    @audited("agent.heartbeat", is_act=True, is_often=True)
     async def accept(self, name: str, body: Annotated[HeartbeatBody, OPTIONAL]) -> HeartbeatView:
         """Take a heartbeat of an agent without a device; it is offline 45 seconds after its last one.
 
@@ -108,6 +109,7 @@ class AgentHeartbeats(Noun):
         return await self._accept(await self._store.read(agents.agent_called, name, self.user_id), body)
 
     @route("POST", "/v1/agent/heartbeat", AGENT, errors=_REFUSED)
+    @audited("agent.heartbeat", is_act=True, is_often=True)
     async def accept_own(self, caller: Caller, body: Annotated[HeartbeatBody, OPTIONAL]) -> HeartbeatView:
         """Take a heartbeat of the agent that calls with its own token."""
         assert caller.agent_id is not None

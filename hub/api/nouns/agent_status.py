@@ -20,7 +20,7 @@ from hub.api.agent_filters import AgentFilters
 from hub.api.binding import OPTIONAL, BadRequest, From
 from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope, creation_of
-from hub.api.noun import Noun, command, device, route
+from hub.api.noun import Noun, audited, command, device, route
 from hub.api.nouns.agents import Agents, VocabularyQuery, managed
 from hub.api.nouns.audit import EventWord
 from hub.api.paging import MOST_LONG, Paging
@@ -231,6 +231,7 @@ class AgentStatuses(Noun):
         )
 
     @route("PATCH", "/status", Scope.RUN, errors=_REFUSED)
+    @audited("agent.status_set")
     async def change(self, name: str, match: Match, change: StatusChange, actor: Actor) -> AgentStatusView:
         """Move an agent on axes, on all or none. A refusal of a move names those that are possible."""
         version = None
@@ -262,6 +263,7 @@ class AgentStatuses(Noun):
         confirm="terminate agent {name} for good, and cancel its live runs?",
     )
     @route("POST", "/terminate", Scope.RUN, errors=_REFUSED, is_tagged=True)
+    @audited("agent.status_set")
     async def terminate(
         self, name: str, end: Annotated[Termination, OPTIONAL], actor: Actor
     ) -> AgentStatusView:
@@ -334,6 +336,7 @@ class AgentStatuses(Noun):
         }
 
     @route("PATCH", "/as/{vocabulary}", Scope.RUN, errors=[*_REFUSED, *_SET])
+    @audited("agent.status_set")
     async def change_document(
         self, name: str, vocabulary: str, change: dict[str, Any], caller: Caller
     ) -> dict[str, Any]:
@@ -360,6 +363,7 @@ class AgentStatuses(Noun):
         return {"status": await self._store.read(agent_states.find_state, agent.id)}
 
     @device(Method.STATUS_SET, "its own agents", Grant.AGENTS)
+    @audited("agent.status_set")
     async def set_own(self, agent: OwnAgent, request: StatusRequest, actor: Actor) -> dict[str, Any]:
         """Move an agent of a device on axes, on all or none, also in the terms of a vocabulary."""
         if request.vocabulary is None:

@@ -21,7 +21,7 @@ from hub.api.agent_filters import ANY, AgentFilters
 from hub.api.binding import OPTIONAL, BadRequest
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route, tag_of
+from hub.api.noun import ALL, NO_CHANGE, Noun, Part, audited, command, device, listed, route, tag_of
 from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts, run_record
 from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
 from hub.api.nouns.templates import VerdictView
@@ -298,6 +298,7 @@ class Agents(Noun):
         is_tagged=True,
         location="/v1/agents/{0.name}",
     )
+    @audited("agent.created")
     async def create(self, body: AgentBody, actor: Actor) -> AgentView:
         """Create an agent. It is checked as one of hub.toml is, and by its template."""
         user_id = await self._owner(body.user)
@@ -313,6 +314,7 @@ class Agents(Noun):
         status=201,
         location="/v1/agents/{0[id]}/as/{vocabulary}",
     )
+    @audited("agent.created")
     async def create_document(self, vocabulary: str, given: dict[str, Any], actor: Actor) -> dict[str, Any]:
         """Create an agent in the terms of a vocabulary: calendar, orchestrator or runlog.
 
@@ -358,6 +360,7 @@ class Agents(Noun):
         Scope.DEVICES,
         errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.MANAGED_BY_FILE, *_WRITTEN],
     )
+    @audited("agent.edited")
     async def edit(self, name: str, changes: AgentChanges, match: Match, actor: Actor) -> AgentView:
         """Change an agent; fields that are left out stay, and null removes."""
         revision = None
@@ -416,12 +419,14 @@ class Agents(Noun):
         confirm="delete agent {name}, and cancel its waiting runs?",
     )
     @route("DELETE", "/{name}", Scope.DEVICES, errors=[ErrorCode.MANAGED_BY_FILE], is_tagged=True)
+    @audited("agent.removed")
     async def remove(self, name: str, actor: Actor) -> AgentView:
         """Pause an agent and archive it; its waiting runs are cancelled, and its history stays."""
         row = await self._of_api(name)
         return await self.view(await self._writer.remove(row.id, actor=actor))
 
     @route("POST", "/{name}/validate", Scope.RUN)
+    @audited(NO_CHANGE)
     async def validate(self, name: str) -> VerdictView:
         """Check an agent by its template, its prompt, and what its runs need, without writing."""
         row = await self._agent(name)
@@ -441,6 +446,7 @@ class Agents(Noun):
         message="agent {name} is {lifecycle}; resume it: hub agents resume {name}",
     )
     @route("POST", "/{name}/pause", Scope.RUN, is_tagged=True)
+    @audited("agent.paused")
     async def pause(self, name: str, actor: Actor) -> AgentView:
         """Start no further run of the agent; one that executes goes on to its end."""
         agent = await self._agent(name)
@@ -458,6 +464,7 @@ class Agents(Noun):
         message="agent {name} is {lifecycle}; {*|next_run}",
     )
     @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True)
+    @audited("agent.resumed")
     async def resume(self, name: str, how: Annotated[Resumption, OPTIONAL], actor: Actor) -> AgentView:
         """Resume the agent and its schedules, also those paused after failures."""
         agent = await self._agent(name)
@@ -474,6 +481,7 @@ class Agents(Noun):
         status=202,
         location="/v1/runs/{0.id}",
     )
+    @audited("run.started")
     async def start_run(
         self,
         name: str,
@@ -502,6 +510,7 @@ class Agents(Noun):
         return {"agent": _SHORT(agent) | record}
 
     @device(Method.AGENTS_CREATE, "agents on itself", Grant.AGENTS)
+    @audited("agent.created")
     async def create_own(
         self, link: Link, params: dict[str, Any], asked: VocabularyQuery, actor: Actor
     ) -> dict[str, Any]:
@@ -521,6 +530,7 @@ class Agents(Noun):
         return await self.get_own(row)
 
     @device(Method.AGENTS_UPDATE, "its own agents", Grant.AGENTS)
+    @audited("agent.edited")
     async def edit_own(
         self, agent: OwnAgent, link: Link, params: dict[str, Any], actor: Actor, rev: int | None = None
     ) -> dict[str, Any]:
@@ -536,6 +546,7 @@ class Agents(Noun):
         return await self.get_own(await self._writer.edit(agent.id, new, revision=revision, actor=actor))
 
     @device(Method.AGENTS_DELETE, "its own agents", Grant.AGENTS)
+    @audited("agent.removed")
     async def remove_own(self, agent: OwnAgent, actor: Actor) -> dict[str, Any]:
         """Pause an agent of a device and archive it."""
         self._check_source(agent)
@@ -543,6 +554,7 @@ class Agents(Noun):
         return {"agent": {"agent_id": removed.id, "name": removed.name}}
 
     @device(Method.RUNS_START, "its own agents", Grant.AGENTS)
+    @audited("run.started")
     async def start_own_run(
         self, agent: OwnAgent, link: Link, request: RunRequest, actor: Actor, key: Key = None
     ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from msgspec import Meta, structs
 from hub.api.binding import From
 from hub.api.device import object_of
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, device, route
+from hub.api.noun import Noun, audited, command, device, route
 from hub.api.paging import MOST_LONG, Paging
 from hub.api.parameters import Key
 from hub.api.view import Instant, View
@@ -181,6 +181,7 @@ class BoardMemories(Noun):
         Grant.COORDINATION,
         answer=lambda added: {"memory": _RECORD(added)} | _ANSWERED(added),
     )
+    @audited("memory.added")
     async def add(self, caller: Caller, board: str, body: MemoryBody, key: Key = None) -> RememberedView:
         """Write an item into a board's memory. One that replies to a message or a question answers it.
 
@@ -201,6 +202,7 @@ class BoardMemories(Noun):
         confirm="remove {memory_id} from the memory of board {board}?",
     )
     @route("DELETE", _MEMORY + "/{memory_id}", Scope.RUN, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_MEMORY])
+    @audited("memory.removed")
     async def remove(self, caller: Caller, board: str, memory_id: str) -> MemoryView:
         """Delete an item from a board's memory. What it answered stays answered."""
         _, item = await self._memory.remove(caller, board, memory_id)

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from hub.api.device import object_of
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination import authority
@@ -182,6 +182,7 @@ class Boards(Noun):
         is_tagged=True,
         location="/v1/boards/{0.id}",
     )
+    @audited("board.created")
     async def create(self, caller: Caller, body: BoardBody) -> BoardDetail:
         """Create a board; with ``user``, as that user's, else as the owner's."""
         user_id = caller.user_id or self._owner_id
@@ -241,6 +242,7 @@ class Boards(Noun):
         errors=[_E.UNKNOWN_BOARD, _E.NAME_TAKEN, _E.UNKNOWN_GATEWAY],
         is_tagged=True,
     )
+    @audited("board.changed")
     async def edit(self, caller: Caller, board: str, changes: BoardChanges) -> BoardDetail:
         """Change the name, the description or the gateway of a board."""
         found = await self._store.read(authority.board, caller, board)
@@ -265,6 +267,7 @@ class Boards(Noun):
         confirm="delete board {board} and its memory?",
     )
     @route("DELETE", "/v1/boards/{board}", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD], is_tagged=True)
+    @audited("board.removed")
     async def remove(self, caller: Caller, board: str) -> BoardView:
         """Delete a board with its memory. Its agents stay; they are on no board then."""
         found = await self._store.read(authority.board, caller, board)
@@ -292,6 +295,7 @@ class Boards(Noun):
         errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT, _E.ILLEGAL_TRANSITION, _E.LIMIT_REACHED],
         status=201,
     )
+    @audited("board.joined")
     async def add_agent(self, caller: Caller, board: str, new: NewMember) -> BoardDetail:
         """Add an agent to a board. An agent is on one board at most."""
         found = await self._store.read(authority.board, caller, board)
@@ -323,6 +327,7 @@ class Boards(Noun):
         Scope.DEVICES,
         errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT],
     )
+    @audited("board.left")
     async def drop_agent(self, caller: Caller, board: str, agent: str) -> BoardDetail:
         """Remove an agent from a board."""
         found = await self._store.read(authority.board, caller, board)
@@ -339,6 +344,7 @@ class Boards(Noun):
         message="the lead of board {name}: {lead|or_none}",
     )
     @route("PUT", "/v1/boards/{board}/lead", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
+    @audited("board.lead")
     async def set_lead(self, caller: Caller, board: str, lead: Lead) -> BoardDetail:
         """Make one of the board's agents its lead. There is one at most."""
         found = await self._store.read(authority.board, caller, board)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.leads import MESSAGE_OPTIONS, LeadKindWord, LeadMessageBody, Wait
 from hub.api.paging import Paging, cursor_of
 from hub.api.parameters import Key
@@ -147,6 +147,7 @@ class Broadcasts(Noun):
     )
     @route("POST", "/v1/broadcasts", Scope.RUN, errors=[_E.LIMIT_REACHED], status=201)
     @route("POST", "/v1/agent/broadcasts", AGENT, errors=[_E.LIMIT_REACHED, _E.NOT_GATEWAY_MAIN], status=201)
+    @audited("broadcast.sent")
     async def send(
         self, caller: Caller, body: BroadcastBody, wait_s: Wait = WAIT_S, key: Key = None
     ) -> BroadcastDetail:
@@ -218,6 +219,7 @@ class Broadcasts(Noun):
         AGENT,
         errors=[_E.UNKNOWN_BROADCAST, _E.LIMIT_REACHED, _E.NOT_GATEWAY_MAIN],
     )
+    @audited("broadcast.resumed")
     async def resume(self, caller: Caller, broadcast_id: str, wait_s: Wait = WAIT_S) -> BroadcastDetail:
         """Send a broadcast again to those leads that never got it. Leads that may have it get nothing."""
         return await self._with_first_results(

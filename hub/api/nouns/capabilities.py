@@ -8,7 +8,7 @@ from msgspec import Meta
 from hub.agents.capabilities import Capabilities as CapabilityService
 from hub.api.device import object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, command, device, route, tag_of
+from hub.api.noun import Noun, audited, command, device, route, tag_of
 from hub.api.parameters import Actor, Match, Matching
 from hub.api.view import Instant, View
 from hub.settings.reading import FileLines
@@ -135,6 +135,7 @@ class Capabilities(Noun):
         message="{capability.name} {capability.version} is {*|registered}",
     )
     @route("PUT", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
+    @audited("capability.registered")
     async def register_version(
         self,
         name: str,
@@ -148,6 +149,7 @@ class Capabilities(Noun):
         return await self.register_any(name, capability, match, requested, actor, version)
 
     @route("PUT", "/{capability}", Scope.RUN, errors=_REFUSED)
+    @audited("capability.registered")
     async def register(
         self, name: str, capability: str, match: Match, requested: CapabilityRequest, actor: Actor
     ) -> RegisteredView:
@@ -161,6 +163,7 @@ class Capabilities(Noun):
         answer=lambda done: {"capability": _RECORD(done.capability), "disabled": done.disabled},
         names={"capability": "name"},
     )
+    @audited("capability.registered")
     async def register_any(
         self,
         name: str,
@@ -189,6 +192,7 @@ class Capabilities(Noun):
         return RegisteredView(capability=_view(done.row), is_new=done.is_new, disabled=disabled)
 
     @route("DELETE", "/{capability}", Scope.RUN, errors=_REFUSED)
+    @audited("capability.removed")
     async def remove(self, name: str, capability: str, match: Match, actor: Actor) -> RemovedCapabilities:
         """Remove a capability of an agent in all its versions."""
         return await self.remove_any(name, capability, match, actor)
@@ -200,6 +204,7 @@ class Capabilities(Noun):
         message="removed: {removed|versions}",
     )
     @route("DELETE", "/{capability}/{version}", Scope.RUN, errors=_REFUSED)
+    @audited("capability.removed")
     async def remove_version(
         self, name: str, capability: str, version: str, match: Match, actor: Actor
     ) -> RemovedCapabilities:
@@ -213,6 +218,7 @@ class Capabilities(Noun):
         answer=lambda done: {"removed": [one.version for one in done.removed]},
         names={"capability": "name"},
     )
+    @audited("capability.removed")
     async def remove_any(
         self, name: str, capability: str, match: Match, actor: Actor, version: str | None = None
     ) -> RemovedCapabilities:

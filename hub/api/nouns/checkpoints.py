@@ -8,7 +8,7 @@ from hub.agents.checkpoints import Checkpoints as CheckpointService
 from hub.api.binding import BadRequest, From
 from hub.api.device import object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from protocol.coordination import Method
@@ -157,6 +157,7 @@ class Checkpoints(Noun):
     @device(
         Method.CHECKPOINTS_PUT, "its own agents", Grant.AGENTS, answer=_answer, arguments={"under": _under}
     )
+    @audited("checkpoint.kept")
     async def put(
         self,
         name: str,
@@ -190,6 +191,7 @@ class Checkpoints(Noun):
     @device(
         Method.CHECKPOINTS_CLEAR, "its own agents", Grant.AGENTS, answer=lambda was: {"cleared": _RECORD(was)}
     )
+    @audited("checkpoint.cleared")
     async def clear(self, name: str, actor: Actor, scope: str = AGENT_SCOPE) -> CheckpointView:
         """Delete a checkpoint and return it; the next run begins without it."""
         agent = await self._agent(name)

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from hub.api.binding import Head
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, Part, command, route
+from hub.api.noun import NO_CHANGE, Noun, Part, audited, command, route
 from hub.api.paging import Paging
 from hub.api.parameters import Actor, Caller, Match
 from hub.api.view import Instant, View
@@ -202,6 +202,7 @@ class Config(Noun):
         )
 
     @route("PATCH", "/config", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
+    @audited("settings.changed")
     async def edit(
         self,
         caller: Caller,
@@ -296,6 +297,7 @@ class Config(Noun):
         )
 
     @route("POST", "/config/revert", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
+    @audited("settings.changed")
     async def revert(self, caller: Caller, revert: SettingsRevert, match: Match) -> ReloadView:
         """Write earlier values into hub.toml and apply them; comments and order stay.
 
@@ -365,6 +367,7 @@ class Config(Noun):
         return settings_schema()
 
     @route("POST", "/config/check", Scope.SETTINGS)
+    @audited(NO_CHANGE)
     async def check(self, caller: Caller, edit: ConfigText) -> ConfigCheckView:
         """List the problems of a text or an edit, and the changes if it were hub.toml. Changes nothing."""
         folder = None if edit.folder is None else Path(edit.folder)
@@ -377,6 +380,7 @@ class Config(Noun):
         )
 
     @route("POST", "/reload", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
+    @audited("settings.applied")
     async def reload(
         self,
         actor: Actor,

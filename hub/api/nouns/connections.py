@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from hub.api.device import Link
-from hub.api.noun import Noun, device
+from hub.api.noun import Noun, audited, device
 from hub.links.device_events import DeviceEvents
 from hub.links.pairing import KeyRotation
 from protocol.coordination import EventName, Method
@@ -35,6 +35,7 @@ class Connections(Noun):
         return {"events": list(self._events.unsubscribe(link, events))}
 
     @device(Method.KEYS_ROTATE, "its own key")
+    @audited("key.rotated")
     async def rotate_key(
         self, link: Link, public_key: KeyText, signature: KeyText, proof: KeyText
     ) -> dict[str, Any]:

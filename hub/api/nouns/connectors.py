@@ -11,7 +11,7 @@ from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.device import Later, Link
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -225,6 +225,7 @@ class Connectors(Noun):
         fails_if="is_ok|no",
     )
     @route("POST", "/{connector}/test", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
+    @audited("connector.tested")
     async def test(self, connector: str, actor: Actor) -> SelfTestView:
         """Sign in, list messages and read one. If that works, its runs may start again.
 
@@ -279,6 +280,7 @@ class Connectors(Noun):
         message="connector {name} is tried again; until then: {*|connector_state}",
     )
     @route("POST", "/{connector}/retry", Scope.RUN, errors=[_E.UNKNOWN_CONNECTOR])
+    @audited("connector.tried_again")
     async def retry(self, connector: str, actor: Actor) -> ConnectorDetail:
         """Start the waiting runs of the connector at once; they try its unreadable messages again."""
         row = await self._find(connector)
@@ -299,6 +301,7 @@ class Connectors(Noun):
         ],
         status=201,
     )
+    @audited("connector.sign_in_begun")
     async def begin_sign_in(self, connector: str, requested: SignInRequest, actor: Actor) -> SignInView:
         """Begin a sign-in; an earlier one of the same connector ends."""
         row = await self._find(connector)
@@ -325,6 +328,7 @@ class Connectors(Noun):
         Scope.DEVICES,
         errors=[_E.UNKNOWN_CONNECTOR, _E.SIGN_IN_FAILED],
     )
+    @audited("connector.sign_in_answered")
     async def answer_sign_in(self, connector: str, pasted: Pasted, actor: Actor) -> SignInView:
         """Finish a sign-in with the address at which the browser ended."""
         row = await self._find(connector)
@@ -340,6 +344,7 @@ class Connectors(Noun):
         Scope.DEVICES,
         errors=[_E.UNKNOWN_CONNECTOR, _E.BAD_CONNECTOR],
     )
+    @audited("connector.signed_in")
     async def set_password(self, connector: str, given: Password, actor: Actor) -> ConnectorDetail:
         """Store the password of the account, sealed, if hub.toml does not name its secret.
 
@@ -356,6 +361,7 @@ class Connectors(Noun):
         message="the grant of {name} is deleted; {is_revoked|revoked_at_provider}",
     )
     @route("DELETE", "/{connector}/grant", Scope.DEVICES, errors=[_E.UNKNOWN_CONNECTOR, _E.BAD_CONNECTOR])
+    @audited("connector.forgotten")
     async def forget_grant(self, connector: str, actor: Actor) -> ForgottenView:
         """Give the grant back at the provider, and delete it."""
         row = await self._find(connector)
@@ -363,6 +369,7 @@ class Connectors(Noun):
         return ForgottenView(name=row.name, is_revoked=is_revoked)
 
     @device(Method.SIGN_INS_ANSWER, "sign-ins begun at it")
+    @audited("connector.sign_in_answered")
     async def finish_sign_in(
         self, link: Link, sign_in_id: str, state: str, code: str | None = None, error: str | None = None
     ) -> Later:

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from msgspec import structs
 
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, audited, command, route
 from hub.api.nouns.audit import AuditLog
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
@@ -158,6 +158,7 @@ class Debug(Noun):
         prints="*|stacks",
     )
     @route("GET", "/dump", Scope.SYSTEM)
+    @audited("debug.dumped")
     async def dump(self, actor: Actor) -> DumpView:
         """Return the stacks of tasks and threads, the lengths of queues, and the slowest connections."""
         dump = self._dumper.dump()

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.tokens import TokenView
 from hub.api.others import link_of
 from hub.api.parameters import Actor
@@ -295,6 +295,7 @@ class Devices(Noun):
         message="{device_id} is renamed to {name}",
     )
     @route("PATCH", "/{device_id}", Scope.DEVICES, is_tagged=True)
+    @audited("device.renamed")
     async def rename(self, device_id: str, new: NewName, actor: Actor) -> DeviceView:
         """Rename a device. One that hub.toml names keeps its name."""
         device = await self._find(device_id)
@@ -312,6 +313,7 @@ class Devices(Noun):
         confirm="revoke device {device_id} for good?",
     )
     @route("POST", "/{device_id}/revoke", Scope.DEVICES)
+    @audited("device.revoked")
     async def revoke(self, device_id: str, actor: Actor) -> DeviceView:
         """Revoke a device for good and close its connection; doing it twice is no error."""
         device = await self._find(device_id)
@@ -328,6 +330,7 @@ class Devices(Noun):
         return self._view(await self._store.read(devices.get_device, device.id))
 
     @route("POST", "/{device_id}/grant", Scope.DEVICES)
+    @audited("device.granted")
     async def grant(self, device_id: str, change: GrantChange, actor: Actor) -> DeviceView:
         """Change the grants of a device; doing it twice is no error.
 
@@ -352,6 +355,7 @@ class Devices(Noun):
         message="the connection of {name} is closed; it reconnects by itself",
     )
     @route("POST", "/{device_id}/kick", Scope.DEVICES)
+    @audited("device.kicked")
     async def kick(self, device_id: str, actor: Actor) -> DeviceView:
         """Close the connection of a device; it may connect again."""
         device = await self._find(device_id)
@@ -375,6 +379,7 @@ class Devices(Noun):
         " hub connect ... --new-key",
     )
     @route("POST", "/{device_id}/keep", Scope.DEVICES, errors=[ErrorCode.BAD_PARAMS])
+    @audited("device.kept")
     async def keep(self, device_id: str, one: ChosenMachine, actor: Actor) -> DeviceView:
         """Assign a device to one of two machines with its credential; the other one is refused."""
         device = await self._find(device_id)
@@ -395,6 +400,7 @@ class Devices(Noun):
         " see the result: hub devices show {name}",
     )
     @route("POST", "/{device_id}/resync", Scope.DEVICES)
+    @audited("device.resynced")
     async def resync(self, device_id: str, actor: Actor) -> DeviceView:
         """Compare the rows of a device with the ledger when it connects again.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.agents import AgentView
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
@@ -220,6 +220,7 @@ class Gateways(Noun):
         notes=("*|gateway_problems",),
     )
     @route("POST", "/{gateway}/reconnect", Scope.RUN, errors=[ErrorCode.UNKNOWN_GATEWAY])
+    @audited("gateway.tried_again")
     async def reconnect(self, gateway: str, actor: Actor) -> GatewayDetail:
         """Try now to connect to a gateway, without waiting any longer. One that is ready stays as it is.
 
@@ -253,6 +254,7 @@ class Gateways(Noun):
         ],
         status=201,
     )
+    @audited("agent.created")
     async def adopt(self, gateway: str, requested: Adopted, actor: Actor) -> AgentView:
         """Create an agent that lives at the gateway.
 

@@ -9,7 +9,7 @@ import anyio
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, now_ms
@@ -153,6 +153,7 @@ class Issues(Noun):
         message="issue {key} is muted",
     )
     @route("POST", "/{key}/mute", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED])
+    @audited("issue.muted")
     async def mute(
         self, key: Annotated[str, Meta(pattern=KEY)], mute: MuteRequest, actor: Actor
     ) -> IssueMuteView:
@@ -179,6 +180,7 @@ class Issues(Noun):
         message="issue {key} is shown again",
     )
     @route("POST", "/{key}/unmute", Scope.RUN)
+    @audited("issue.unmuted")
     async def unmute(self, key: Annotated[str, Meta(pattern=KEY)], actor: Actor) -> IssueMuteView:
         """Show a muted issue again. Returns the mute that has ended."""
         now = now_ms(self._clock)

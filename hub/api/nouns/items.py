@@ -12,7 +12,7 @@ from hub.api.agent_filters import ids_called
 from hub.api.binding import From
 from hub.api.device import Link
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, command, device, route
+from hub.api.noun import Noun, audited, command, device, route
 from hub.api.nouns.tables import TableField, fields_of
 from hub.api.others import link_of
 from hub.api.paging import Paging
@@ -438,6 +438,7 @@ class Items(Noun):
         return ItemChoices(is_asked=is_asked, fields=tuple(fields))
 
     @route("POST", "/verdicts", Scope.REVIEW)
+    @audited("item.judged")
     async def give(self, given: NewVerdictsView, actor: Actor) -> VerdictResults:
         """Give verdicts on items, as their owner; each is brought to the item's device.
 
@@ -509,6 +510,7 @@ class Items(Noun):
         return named | known | {"agent": agent, "device": device, "given": given, **verdicts}
 
     @device(Method.REVIEW_REPORT, "its own items")
+    @audited("item.judged")
     async def report(self, link: Link, verdicts: Verdicts) -> dict[str, Any]:
         """Store what the owner of a device decided about items that it was sent."""
         last = list({one.call_id: one for one in verdicts}.values())

@@ -8,7 +8,7 @@ from msgspec import Meta
 from hub.accounts.desk import Accounts
 from hub.accounts.sharing import KeySharing
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, audited, command, route
 from hub.api.parameters import Actor
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
@@ -103,6 +103,7 @@ class Keys(Noun):
 
     @command("keys rotate", example="hub keys rotate", json="keys", **_SHOWN)
     @route("POST", "/rotate", Scope.SYSTEM)
+    @audited("keys.rotated", is_noted=True)
     async def rotate(self, actor: Actor) -> SealingKeysView:
         """Create a key, and seal everything by it. Agents keep running; the old key stays until removed."""
         rows = await self._accounts.rotate()
@@ -118,6 +119,7 @@ class Keys(Noun):
         **_SHOWN,
     )
     @route("DELETE", "/{key_id}", Scope.SYSTEM)
+    @audited("keys.removed", is_noted=True)
     async def remove(self, key_id: str, actor: Actor) -> SealingKeysView:
         """Delete a key that seals nothing. What only it opens, as in old backups, is lost."""
         await self._accounts.remove_key(key_id)
@@ -131,6 +133,7 @@ class Keys(Noun):
         message="the keys are sealed for node {node_id}, which takes them within seconds",
     )
     @route("POST", "/share", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_NODE])
+    @audited("keys.shared")
     async def share(self, share: KeyShare, actor: Actor) -> SharedKeysView:
         """Give the keys to another node; its 'hub keys ls' shows the code. Only that node can open them."""
         node = await self._sharing.share(share.node, share.code, actor=actor)

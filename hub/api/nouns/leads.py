@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, cast
 from msgspec import Meta
 
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, audited, command, route
 from hub.api.nouns.messages import Messages, MessageView
 from hub.api.parameters import Key
 from hub.api.view import View
@@ -124,6 +124,7 @@ class Leads(Noun):
     )
     @route("POST", "/v1/boards/{board}/lead/ensure", Scope.RUN, errors=_ENSURING)
     @route("POST", "/v1/agent/boards/{board}/lead/ensure", AGENT, errors=[*_ENSURING, *_OF_THE_MAIN])
+    @audited("board.lead")
     async def ensure(self, caller: Caller, board: str, wait_s: Wait = 30.0) -> LeadView:
         """Ensure that a board has a lead: where it has none, one is created at its gateway.
 
@@ -161,6 +162,7 @@ class Leads(Noun):
         errors=[*_SENDING, *_OF_THE_MAIN],
         status=201,
     )
+    @audited("message.sent")
     async def message(
         self, caller: Caller, board: str, body: LeadMessageBody, wait_s: Wait = WAIT_S, key: Key = None
     ) -> LeadMessageView:

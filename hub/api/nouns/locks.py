@@ -11,7 +11,7 @@ from hub.agents.locks import Locks as HeldLocks
 from hub.api.binding import BadRequest
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -207,6 +207,7 @@ class Locks(Noun):
         confirm="take lock {resource} from its holder, which may still be using it?",
     )
     @route("POST", "/locks/release", Scope.RUN, errors=[ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST])
+    @audited("lock.released")
     async def release(self, requested: Release, actor: Actor) -> LockView:
         """Release a lock by force; the next in its queue holds it then.
 
@@ -243,6 +244,7 @@ class Locks(Noun):
         Scope.RUN,
         errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LOCK_HELD, ErrorCode.LIMIT_REACHED],
     )
+    @audited("lock.taken", is_often=True)
     async def take(self, name: str, body: LockRequestBody) -> LockGrantView:
         """Acquire locks for an agent itself: all of them at once, or none. It does not wait for them.
 
@@ -260,6 +262,7 @@ class Locks(Noun):
         Scope.RUN,
         errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LOCK_LOST],
     )
+    @audited("lock.renewed", is_often=True)
     async def extend(self, name: str, body: HeldLocksBody) -> LockGrantView:
         """Extend the time of locks that an agent holds itself: of all of them, or of none."""
         agent = await self._agent(name)
@@ -272,6 +275,7 @@ class Locks(Noun):
         Scope.RUN,
         errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LOCK_LOST],
     )
+    @audited("lock.returned", is_often=True)
     async def put_back(self, name: str, body: HeldLocksBody) -> ReleasedLocksView:
         """Release locks that an agent holds itself; the next in each queue holds it then."""
         agent = await self._agent(name)
@@ -279,6 +283,7 @@ class Locks(Noun):
         return ReleasedLocksView(resources=tuple(body.fences))
 
     @device(Method.LOCKS_ACQUIRE, "its own agents", Grant.COORDINATION)
+    @audited("lock.taken", is_often=True)
     async def acquire(self, agent: OwnAgent, link: Link, request: Acquisition) -> dict[str, Any] | Later:
         """Acquire locks for an agent of a device, or queue for them. Raises LockHeld, LockTimedOut."""
         names = request.names()
@@ -292,6 +297,7 @@ class Locks(Noun):
         return Later(granted)
 
     @device(Method.LOCKS_RENEW, "its own agents", Grant.COORDINATION)
+    @audited("lock.renewed", is_often=True)
     async def renew(self, agent: OwnAgent, link: Link, held: HeldFences) -> dict[str, Any]:
         """Extend the time of locks that an agent of a device holds. Raises LockLost."""
         holder = holder_of(link.device_id, agent.id)
@@ -299,6 +305,7 @@ class Locks(Noun):
         return {"expires_at_ms": until}
 
     @device(Method.LOCKS_RELEASE, "its own agents")
+    @audited("lock.returned", is_often=True)
     async def give_back(self, agent: OwnAgent, link: Link, held: HeldFences) -> dict[str, Any]:
         """Release locks that an agent of a device holds. Raises LockLost."""
         await self._locks.release(agent.user_id, held.fences, holder_of(link.device_id, agent.id))

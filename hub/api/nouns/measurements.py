@@ -9,7 +9,7 @@ from hub.agents.charts import Chart, Question
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
@@ -183,6 +183,7 @@ class Measurements(Noun):
         return [SeriesView.from_row(one, tags=dict(one.tags)) for one in rows]
 
     @route("POST", "", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED, ErrorCode.RATE_LIMITED])
+    @audited("metrics.reported", is_often=True)
     async def write(self, name: str, report: ReportRequest) -> ReportedView:
         """Store samples of an agent, all or none, by the rules and limits of reports of a device."""
         agent = await self._store.read(agents.agent_called, name, self.user_id)
@@ -200,6 +201,7 @@ class Measurements(Noun):
         return ReportedView(taken=count if is_new else 0, known=0 if is_new else count)
 
     @device(Method.METRICS_REPORT, "its own agents")
+    @audited("metrics.reported", is_often=True)
     async def report(self, link: Link, report: Report) -> dict[str, Any]:
         """Store the samples of a report, unless it is known already. Raises BadSample, TooManySeries."""
         is_new = await self._measurements.report(

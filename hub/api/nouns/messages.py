@@ -7,7 +7,7 @@ from msgspec import Meta, structs
 
 from hub.api.device import Link, OwnAgents, fitting, object_of
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
 from hub.api.paging import MOST_LONG, Paging
 from hub.api.parameters import Key
 from hub.api.view import Instant, View
@@ -189,6 +189,7 @@ class Messages(Noun):
         answer=lambda message: {"message": _RECORD(message)},
         arguments={"wait_s": 0.0},
     )
+    @audited("message.sent")
     async def nudge(
         self,
         caller: Caller,
@@ -324,6 +325,7 @@ class Messages(Noun):
         Scope.RUN,
         errors=[_E.UNKNOWN_MESSAGE, _E.MESSAGE_SETTLED],
     )
+    @audited("message.cancelled")
     async def cancel(self, caller: Caller, message_id: str) -> MessageView:
         """Cancel a message that its agent does not have yet. One that was sent cannot be called back."""
         return await self.view(await self._messages.cancel(caller, message_id))
@@ -342,6 +344,7 @@ class Messages(Noun):
         Scope.RUN,
         errors=[_E.UNKNOWN_MESSAGE, _E.MESSAGE_SETTLED, _E.LIMIT_REACHED],
     )
+    @audited("message.retried")
     async def retry(self, caller: Caller, message_id: str) -> MessageView:
         """Try a waiting message now; send a failed or expired one again, as another message."""
         return await self.view(await self._messages.retry(caller, message_id))
@@ -356,6 +359,7 @@ class Messages(Noun):
         return {"messages": list(map(_ROW, rows[: fitting(rows)]))}
 
     @device(Method.MESSAGES_ANSWER, "its own agents", Grant.COORDINATION)
+    @audited("message.answered")
     async def answer(self, link: Link, message_id: str, answer: str) -> dict[str, Any]:
         """Answer a message to an agent of a device."""
         return {"message": _ROW(await self._messages.answer_at_device(link.device_id, message_id, answer))}

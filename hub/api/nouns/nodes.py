@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from hub.api.binding import OPTIONAL
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.upkeep import DrainRequest, DrainView, Upkeep
 from hub.api.others import NodeNotAlive
 from hub.api.parameters import Actor
@@ -96,6 +96,7 @@ class Nodes(Noun):
         message="node {name} is removed",
     )
     @route("DELETE", "/{node_id}", Scope.SYSTEM, errors=[ErrorCode.ILLEGAL_TRANSITION])
+    @audited("node.removed")
     async def remove(self, node_id: str, actor: Actor) -> NodeView:
         """Remove a node that is not alive from the list. A process that was only frozen ends itself."""
         at = epoch_ms(self._clock.now())
@@ -118,6 +119,7 @@ class Nodes(Noun):
         message="the node stops; runs in progress: {executing}",
     )
     @route("POST", "/{node_id}/drain", Scope.SYSTEM, status=202, errors=[ErrorCode.NODE_UNREACHABLE])
+    @audited("hub.drained")
     async def drain(
         self, node_id: str, options: Annotated[DrainRequest, OPTIONAL], actor: Actor
     ) -> DrainView:

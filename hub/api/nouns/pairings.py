@@ -7,7 +7,7 @@ import anyio
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.tokens import IdentityLimits
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
@@ -151,6 +151,7 @@ class Pairings(Noun):
         return [_view(row) for row in rows]
 
     @route("POST", "/approve", Scope.DEVICES)
+    @audited("pairing.approved")
     async def approve(self, approval: Approval, actor: Actor) -> PairedView:
         """Approve the device that shows this code; with ``user``, as that user's device.
 
@@ -189,6 +190,7 @@ class Pairings(Noun):
         message="{label} is refused",
     )
     @route("POST", "/{pairing_id}/deny", Scope.DEVICES)
+    @audited("pairing.denied")
     async def deny(self, pairing_id: str, actor: Actor) -> PairingView:
         """Deny a pending pairing."""
         if self.user_id is not None:

@@ -9,7 +9,7 @@ from msgspec import Meta, structs
 from hub.api.binding import OPTIONAL
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
-from hub.api.noun import Noun, route
+from hub.api.noun import NO_CHANGE, Noun, audited, route
 from hub.api.nouns.costs import EstimateView, estimate_view
 from hub.api.others import link_of
 from hub.api.parameters import OpenStreams
@@ -137,6 +137,7 @@ class AgentPreviews(Noun):
         self._estimator = estimator
 
     @route("POST", "/{name}/estimate", Scope.RUN, errors=_REFUSED)
+    @audited(NO_CHANGE)
     async def estimate(self, name: str, body: Annotated[PreviewBody, OPTIONAL]) -> EstimateView:
         """Estimate a run of an agent: its device lists its files; none is read, and no model is asked.
 
@@ -152,6 +153,7 @@ class AgentPreviews(Noun):
         return estimate_view(found, row.name)
 
     @route("POST", "/{name}/preview", Scope.RUN, errors=_REFUSED)
+    @audited("agent.previewed", is_act=True)
     async def preview(
         self, name: str, body: Annotated[PreviewBody, OPTIONAL], streams: OpenStreams
     ) -> EventStream:

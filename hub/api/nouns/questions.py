@@ -7,7 +7,7 @@ from msgspec import Meta, structs
 
 from hub.api.device import person
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, command, device, route
+from hub.api.noun import Noun, audited, command, device, route
 from hub.api.paging import MOST_LONG, Paging
 from hub.api.parameters import Key
 from hub.api.view import Instant, View
@@ -161,6 +161,7 @@ class Questions(Noun):
         status=201,
     )
     @device(Method.QUESTIONS_ASK, "its user's boards", Grant.COORDINATION, answer=_asked)
+    @audited("question.asked")
     async def ask(self, caller: Caller, board: str, body: AskBody, key: Key = None) -> QuestionView:
         """Ask the person whose board that is. Of agents, for the board's lead.
 
@@ -292,6 +293,7 @@ class Questions(Noun):
         errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED, _E.NOT_YOUR_BOARD, _E.NOT_GATEWAY_MAIN],
     )
     @device(Method.QUESTIONS_ANSWER, "its user's questions", answer=_asked, arguments={"caller": person})
+    @audited("question.answered")
     async def answer(self, caller: Caller, question_id: str, body: AnswerBody) -> QuestionView:
         """Answer a question for the person; of agents, for the main agent of the board's gateway.
 
@@ -314,6 +316,7 @@ class Questions(Noun):
         Scope.ANSWER,
         errors=[_E.UNKNOWN_QUESTION, _E.QUESTION_SETTLED],
     )
+    @audited("question.withdrawn")
     async def withdraw(self, caller: Caller, question_id: str) -> QuestionView:
         """Withdraw a question: no answer to it is awaited any more."""
         return await self._view(await self._questions.withdraw(caller, question_id))

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from hub.api.binding import Head
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.config import ReloadView, reload_view
 from hub.api.parameters import Caller, Match
 from hub.api.view import Instant, View
@@ -86,6 +86,7 @@ class Revisions(Noun):
         return _revision(await self._store.read(settings_revisions.find_revision, number))
 
     @route("POST", "", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])
+    @audited("settings.published")
     async def push(self, caller: Caller, push: ConfigPush, match: Match) -> PublishedView:
         """Publish the shared settings of a text as a revision, which all nodes apply within seconds.
 

@@ -14,7 +14,7 @@ from hub.api.binding import OPTIONAL, From
 from hub.api.device import Link, object_of
 from hub.api.door.roles import Scope
 from hub.api.events import EventStream
-from hub.api.noun import ALL, Noun, Part, command, device, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
 from hub.api.paging import Paging
 from hub.api.parameters import Actor, OpenStreams
 from hub.api.view import Instant, View
@@ -504,6 +504,7 @@ class Runs(Noun):
         message="run {id|id} of {agent}: {*|run_state}",
     )
     @route("POST", "/{run_id}/cancel", Scope.RUN, errors=_CHANGED, is_tagged=True)
+    @audited("run.cancelled")
     async def cancel(self, run_id: str, why: Annotated[Cancellation, OPTIONAL], actor: Actor) -> RunView:
         """End the run. What it sent to its device stays. A run that has ended is returned as it is."""
         row = await self._run(run_id)
@@ -517,6 +518,7 @@ class Runs(Noun):
         message="run {id|id} of {agent}: {*|run_state}",
     )
     @route("POST", "/{run_id}/pause", Scope.RUN, errors=_CHANGED, is_tagged=True)
+    @audited("run.paused")
     async def pause(self, run_id: str, actor: Actor) -> RunView:
         """Pause the run until it is resumed."""
         row = await self._run(run_id)
@@ -530,6 +532,7 @@ class Runs(Noun):
         message="run {id|id} of {agent}: {*|run_state}",
     )
     @route("POST", "/{run_id}/resume", Scope.RUN, errors=_CHANGED, is_tagged=True)
+    @audited("run.resumed")
     async def resume(self, run_id: str, actor: Actor) -> RunView:
         """Queue a run again that an operator paused."""
         row = await self._run(run_id)
@@ -553,6 +556,7 @@ class Runs(Noun):
         status=202,
         location="/v1/runs/{0.id}",
     )
+    @audited("run.rerun")
     async def rerun(self, run_id: str, actor: Actor) -> RunView:
         """Queue a new run of the same agent; files that are settled are not read again."""
         row = await self._run(run_id)
@@ -572,12 +576,14 @@ class Runs(Noun):
         return row
 
     @device(Method.RUNS_CANCEL, "its own runs", Grant.AGENTS, answer=_run_record)
+    @audited("run.cancelled")
     async def cancel_own(self, link: Link, run_id: Id, actor: Actor) -> RunRow:
         """End a run of a device."""
         row = await self.get_own(link, run_id)
         return await self._control.cancel(row.id, actor=actor, reason="asked by its device")
 
     @device(Method.RUNS_REPORT, "its own runs", answer=_run_record)
+    @audited("run.reported", is_often=True)
     async def report(self, link: Link, run_id: Id, fence: Fence, progress: Progress) -> RunRow:
         """Store the progress of a run that a device works on. Raises StaleRun."""
         row = await self.get_own(link, run_id)

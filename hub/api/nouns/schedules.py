@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, field
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, listed, route
 from hub.api.paging import Paging
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
@@ -170,6 +170,7 @@ class Schedules(Noun):
         return FirePage(fires=page.items, next_cursor=page.next_cursor)
 
     @route("POST", "/backfill", Scope.RUN)
+    @audited("schedule.backfilled")
     async def backfill(self, name: str, requested: BackfillRequest, actor: Actor) -> BackfillView:
         """Queue a run for each fire in the range that had none, one after the other."""
         agent = await self._store.read(agents.agent_called, name, self.user_id)

@@ -11,7 +11,7 @@ from hub.api.device import Link
 from hub.api.door.bearer import NEW_LINK
 from hub.api.door.cookies import spelled_cookie
 from hub.api.door.roles import Role, Scope, scopes_of
-from hub.api.noun import ALL, Noun, Part, device, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, device, listed, route
 from hub.api.nouns.tokens import SecretsOfKind, UnknownToken, check_within_rights
 from hub.api.parameters import Actor, Caller
 from hub.api.view import Instant, View
@@ -29,8 +29,12 @@ from storage.devices.devices import Grant
 log = Channel(__name__)
 
 LINK_S: Final = 60.0  # between making a link and opening it
-# of a session for the owner of a device: it admits no devices
-OF_OWNER: Final = (Scope.READ, Scope.RUN, Scope.REVIEW, Scope.ANSWER)
+OF_OWNER: Final = (
+    Scope.READ,
+    Scope.RUN,
+    Scope.REVIEW,
+    Scope.ANSWER,
+)  # of a session for the owner of a device: it admits no devices
 
 
 class PagesAt(msgspec.Struct, frozen=True):
@@ -110,6 +114,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         return list(map(_view, await self._page(part)))
 
     @route("POST", "/links", Scope.TOKENS, status=201, is_secret=True)
+    @audited("session.created")
     async def link(self, requested: LinkRequest, caller: Caller) -> NewLink:
         """Create a link that signs a browser in, once and within a minute. Only this response has it.
 
@@ -134,6 +139,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         return NewLink.from_row(_view(row), path=f"/login#{code}")
 
     @device(Method.SESSIONS_LINK, "what its user sees", Grant.COORDINATION)
+    @audited("session.created")
     async def link_for_owner(self, link: Link) -> dict[str, Any]:
         """Create a link for the owner of a device, whose session sees their things only.
 
@@ -158,6 +164,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         return {"path": f"/login#{code}", "host": at.host, "port": at.port, "tls": at.is_encrypted}
 
     @route("POST", "", Scope.READ, status=201, is_secret=True, errors=[ErrorCode.AUTH_FAILED])
+    @audited("session.opened")
     async def open(self, caller: Caller, call: Call, head: Head) -> SessionView:
         """Sign a browser in: with the code of a link, or an operator's token, as the bearer token.
 
@@ -200,6 +207,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         return _view(row)
 
     @route("DELETE", "/current", Scope.READ)
+    @audited("session.revoked")
     async def sign_out(self, caller: Caller, call: Call, head: Head) -> SessionView:
         """End the session of the cookie, and remove the cookie."""
         kind, _, id = caller.actor.partition(":")
@@ -209,6 +217,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         return await self.revoke(id, caller.actor)
 
     @route("DELETE", "/{session_id}", Scope.TOKENS)
+    @audited("session.revoked")
     async def revoke(self, session_id: str, actor: Actor) -> SessionView:
         """End a session, or a link that was not opened yet; doing it twice is no error."""
         row = await self._revoke(session_id, actor)

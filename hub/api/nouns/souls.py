@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from hub.api.binding import Head
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, audited, route
 from hub.api.paging import Paging
 from hub.api.parameters import Match, Matching
 from hub.api.view import Instant, View
@@ -174,6 +174,7 @@ class Souls(Noun):
 
     @route("PUT", _SOUL, Scope.RUN, errors=_WRITING, also=[202])
     @route("PUT", _AGENTS_SOUL, AGENT, errors=_WRITING, also=[202])
+    @audited("soul.updated", is_noted=True)
     async def put(
         self,
         caller: Caller,

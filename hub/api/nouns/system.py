@@ -10,7 +10,16 @@ from msgspec import field
 from starlette.responses import Response
 
 from hub.api.binding import Head
-from hub.api.door.roles import DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Role, Scope, roles_that_may
+from hub.api.door.roles import (
+    AUDITED,
+    DEVICE_REQUESTS,
+    PUBLIC,
+    ROLE_SCOPES,
+    ROUTES,
+    Role,
+    Scope,
+    roles_that_may,
+)
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues
@@ -94,19 +103,27 @@ class StatusView(View, kw_only=True):
 
 
 class RouteView(View):
-    """Route of the interface. *scope*: the scope that it needs; ``public``: no token is needed."""
+    """Route of the interface. *scope*: the scope that it needs; ``public``: no token is needed.
+
+    *audit*: event of its entry in the audit log; null: it changes nothing.
+    """
 
     method: str
     path: str
     scope: str
     roles: tuple[Role, ...]
+    audit: str | None = None
 
 
 class DeviceRequestView(View):
-    """Request that a device may send over its connection, and the objects that it applies to."""
+    """Request that a device may send over its connection, and the objects that it applies to.
+
+    *audit*: event of its entry in the audit log; null: it changes nothing.
+    """
 
     method: str
     of: str
+    audit: str | None = None
 
 
 class RoutesView(View):
@@ -380,10 +397,12 @@ def routes_view() -> RoutesView:
                 path=asked.path,
                 scope=ANYBODY if need is PUBLIC else str(need.value),
                 roles=roles_that_may(need),
+                audit=AUDITED[asked] or None,
             )
             for asked, need in ROUTES.items()
         ),
         device_requests=tuple(
-            DeviceRequestView(method=method, of=need.of) for method, need in DEVICE_REQUESTS.items()
+            DeviceRequestView(method=method, of=need.of, audit=need.event or None)
+            for method, need in DEVICE_REQUESTS.items()
         ),
     )

@@ -8,7 +8,7 @@ from msgspec import Meta
 from hub.agents.writing import AgentWriter, Verdict
 from hub.api.binding import Head
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, NO_CHANGE, Noun, Part, audited, command, listed, route
 from hub.api.parameters import Actor, Match
 from hub.api.view import View
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
@@ -121,6 +121,7 @@ class Templates(Noun):
         errors=[ErrorCode.MANAGED_BY_FILE, ErrorCode.BAD_CONFIG, ErrorCode.LIMIT_REACHED],
         also=[201],
     )
+    @audited("template.changed")
     async def put(
         self,
         name: TemplateName,
@@ -165,6 +166,7 @@ class Templates(Noun):
         errors=[ErrorCode.MANAGED_BY_FILE, ErrorCode.TEMPLATE_IN_USE],
         is_tagged=True,
     )
+    @audited("template.removed")
     async def remove(self, name: TemplateName, actor: Actor) -> TemplateView:
         """Delete a template that no agent is made from."""
         view = await self.get(name)
@@ -175,6 +177,7 @@ class Templates(Noun):
         return view
 
     @route("POST", "/{name}/validate", Scope.SETTINGS)
+    @audited(NO_CHANGE)
     async def validate(self, name: TemplateName, table: TemplateTable | None = None) -> VerdictView:
         """Check a template without writing it; without a body, check the stored one."""
         if table is None:

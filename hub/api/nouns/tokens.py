@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from hub import tokens
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.parameters import Actor, Caller
 from hub.api.view import Instant, Name, View
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
@@ -258,6 +258,7 @@ class Tokens(SecretsOfKind[DeviceTokenRow], Noun):
         return list(map(TokenView.from_row, await self._page(part)))
 
     @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
+    @audited("token.created")
     async def create(self, requested: TokenRequest, actor: Actor) -> NewToken:
         """Create a token for a device, and the device if it is new; with ``user``, as that user's.
 
@@ -278,6 +279,7 @@ class Tokens(SecretsOfKind[DeviceTokenRow], Noun):
         return NewToken.from_row(row, is_new_device=device.id == fresh_id, token=token)
 
     @route("DELETE", "/{token_id}", Scope.DEVICES)
+    @audited("token.revoked")
     async def revoke(self, token_id: str, actor: Actor) -> TokenView:
         """Revoke a token and close the connection that uses it; doing it twice is no error."""
         row = await self._revoke(token_id, actor)
@@ -337,6 +339,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
         return list(map(_operator_view, await self._page(part)))
 
     @route("POST", "", Scope.TOKENS, status=201, is_secret=True)
+    @audited("operator_token.created")
     async def create(self, requested: OperatorTokenRequest, caller: Caller) -> NewOperatorToken:
         """Create a token within the caller's own rights. Only this response has the secret.
 
@@ -358,6 +361,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
         return NewOperatorToken.from_row(_operator_view(row), token=token)
 
     @route("DELETE", "/{token_id}", Scope.TOKENS)
+    @audited("operator_token.revoked")
     async def revoke(self, token_id: str, actor: Actor) -> OperatorTokenView:
         """Revoke a token; doing it twice is no error."""
         row = await self._revoke(token_id, actor)
@@ -463,6 +467,7 @@ class AgentTokens(SecretsOfKind[AgentTokenRow], Noun):
         status=201,
         is_secret=True,
     )
+    @audited("agent_token.created")
     async def create(self, name: str, requested: AgentTokenRequest, actor: Actor) -> NewAgentToken:
         """Create a token for an agent, valid only under ``/v1/agent``. Only this response has the secret."""
         agent = await self._store.read(agents.agent_called, name, self.user_id)
@@ -482,6 +487,7 @@ class AgentTokens(SecretsOfKind[AgentTokenRow], Noun):
         return NewAgentToken.from_row(row, token=token)
 
     @route("DELETE", "/v1/agent-tokens/{token_id}", Scope.DEVICES, errors=[ErrorCode.UNKNOWN_TOKEN])
+    @audited("agent_token.revoked")
     async def revoke(self, token_id: str, actor: Actor) -> AgentTokenView:
         """Revoke a token; doing it twice is no error."""
         row = await self._revoke(token_id, actor)
@@ -566,6 +572,7 @@ class Invitations(SecretsOfKind[InvitationRow], Noun):
         "Tasks and notes that agents suggest are stored on the device, and its owner decides about them.",
     )
     @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
+    @audited("invitation.created")
     async def create(self, requested: InvitationRequest, actor: Actor) -> NewInvitation:
         """Create an invitation; with ``user``, for that user. Only this response has the secret."""
         if requested.device is not None and requested.uses != 1:
@@ -591,6 +598,7 @@ class Invitations(SecretsOfKind[InvitationRow], Noun):
         message="the invitation that ends in {last4} is revoked",
     )
     @route("DELETE", "/{invitation_id}", Scope.DEVICES)
+    @audited("invitation.revoked")
     async def revoke(self, invitation_id: str, actor: Actor) -> InvitationView:
         """Revoke an invitation; doing it twice is no error."""
         row = await self._revoke(invitation_id, actor)

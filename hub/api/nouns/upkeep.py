@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from hub.api.binding import OPTIONAL
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, command, route
+from hub.api.noun import Noun, audited, command, route
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.backups import Backups
@@ -79,6 +79,7 @@ class Upkeep(Noun):
         message="the hub stops; runs in progress: {executing}",
     )
     @route("POST", "/drain", Scope.SYSTEM, status=202)
+    @audited("hub.drained")
     async def drain(self, options: Annotated[DrainRequest, OPTIONAL], actor: Actor) -> DrainView:
         """Stop gracefully: start no run, and let executing ones finish their present step or pause."""
         executing = self._executing()
@@ -98,6 +99,7 @@ class Upkeep(Noun):
         return DrainView(restarts=self._drain.restarts, executing=executing)
 
     @route("POST", "/backups", Scope.SYSTEM, status=201)
+    @audited("backup.made")
     async def back_up(self, actor: Actor) -> BackupView:
         """Make a backup in the hub's own folder, and check it."""
         made = await self._backups.make(actor=actor)

@@ -1,7 +1,7 @@
 """Users: the people who own devices and agents."""
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.tokens import IdentityLimits
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
@@ -79,6 +79,7 @@ class Users(Noun):
         message="user {name} is created; admit a device: hub pair approve CODE --user {name}",
     )
     @route("POST", "", Scope.SYSTEM, errors=[ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED], status=201)
+    @audited("user.created")
     async def create(self, requested: UserRequest, actor: Actor) -> UserView:
         """Create a user, whose devices and agents other users do not see."""
         most = self.limits.users
@@ -96,6 +97,7 @@ class Users(Noun):
         "users remove NAME", example="hub users remove anna", json="user", message="user {name} is removed"
     )
     @route("DELETE", "/{name}", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_USER, ErrorCode.ILLEGAL_TRANSITION])
+    @audited("user.removed")
     async def remove(self, name: str, actor: Actor) -> UserView:
         """Delete a user who owns no devices, agents, tokens or runs."""
         if name == users.OWNER:

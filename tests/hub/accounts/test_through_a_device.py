@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 
 def methods(b: Bench, accounts: Accounts, sign_ins: SignIns) -> dict[str, RequestOf]:
-    hub = Hub(b.store)
+    hub = Hub(b.store, b.clock)
     hub.add(Connectors(b.store, accounts, sign_ins, clock=b.clock))
     return requests_of(hub, b.store)
 

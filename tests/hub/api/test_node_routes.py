@@ -101,6 +101,8 @@ async def test_a_node_that_died_has_no_devices_and_is_removed_while_one_that_liv
     assert (await west.client.get("/v1/status")).json()["devices_connected"] == 0
 
     assert (await west.client.delete("/v1/nodes/e-east")).json()["id"] == "node-east"
+    (entry,) = (await west.client.get("/v1/audit", params={"event": "node.removed"})).json()["entries"]
+    assert entry["subject"] == "node-east"
     assert [node["id"] for node in (await west.client.get("/v1/nodes")).json()["nodes"]] == ["node-west"]
     assert (await west.client.delete("/v1/nodes/node-east")).status_code == 404
 

@@ -211,7 +211,7 @@ async def test_an_operator_server_that_hangs_ends_the_notifications(
     monkeypatch.setattr(uvicorn.Server, "on_tick", tick)
     house = House()
     server = OperatorServer(
-        Hub(bench.store),
+        Hub(bench.store, bench.clock),
         address=Address("127.0.0.1", 0),
         unix_path=tmp_path / "hub.sock",
         metrics=lambda: b"",

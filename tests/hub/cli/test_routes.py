@@ -16,11 +16,12 @@ def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() ->
     told = CliRunner().invoke(hub, ["routes"])
     assert told.exit_code == 0
     lines = {" ".join(line.split()) for line in told.stdout.splitlines()}
-    assert "GET /v1/agents read yes yes yes" in lines
-    assert "POST /v1/agents/{name}/runs run no yes yes" in lines
-    assert "POST /v1/drain system no no yes" in lines
-    assert "GET /healthz public yes yes yes" in lines
-    assert "runs.start its own agents" in lines
+    assert "GET /v1/agents read yes yes yes -" in lines
+    assert "POST /v1/agents/{name}/runs run no yes yes run.started" in lines
+    assert "POST /v1/items/verdicts review no named named item.judged" in lines
+    assert "POST /v1/drain system no no yes hub.drained" in lines
+    assert "GET /healthz public yes yes yes -" in lines
+    assert "runs.start its own agents run.started" in lines
 
 
 @pytest.mark.slow  # starts a process

@@ -144,6 +144,8 @@ async def test_a_node_is_drained_from_another_one(pair: Pair) -> None:
     answer = await pair.client.post("/v1/nodes/node-east/drain", json={"restarts": True})
     assert (answer.status_code, answer.json()["restarts"]) == (202, True)
     assert (pair.east.drain.is_begun, pair.west.drain.is_begun) == (True, False)
+    (entry,) = (await pair.client.get("/v1/audit", params={"event": "hub.drained"})).json()["entries"]
+    assert entry["outcome"] == "done"
 
 
 async def test_a_follower_hears_at_once_of_a_run_that_another_node_moves(pair: Pair) -> None:

@@ -133,7 +133,7 @@ async def test_an_agent_of_a_device_answers_once_and_the_answer_is_remembered_by
     link = FakeLink(DESK, answers=[stored], capabilities=[CapabilityName.MESSAGE_DELIVER])
     alone.links.links[DESK] = link
     row = await alone.end(await alone.say("when?", to=AT_DESK, gateway_id=None, kind=MessageKind.QUESTION))
-    hub = Hub(alone.store)
+    hub = Hub(alone.store, alone.clock)
     hub.add(Messages(alone.store, alone.messages()))
     asked = requests_of(hub, alone.store)[Method.MESSAGES_ANSWER].answer
     answer: Parameters = {"message_id": row.id, "answer": "on Tuesday"}
