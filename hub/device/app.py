@@ -188,7 +188,7 @@ class ReferenceDevice:
             )
             contents = Contents(shared, self._clock, digests)
             self._library = Library(shared, contents, on_status=self._on_status)
-            self._tools = Tools(store, on_done=self._report_done)
+            self._tools = Tools(store, on_done=self._report_done, on_fault=self._on_status)
             for root in roots:
                 self._on_status(f"sharing {root.spelling} as {root.name}")
             await self._client.serve(task_status=task_status)

@@ -60,11 +60,20 @@ class Tools:
 
     Args:
         on_done: called after each executed call, to inform the person at the desktop.
+        on_fault: likewise, with a sentence, when the file begins to fail.
     """
 
-    def __init__(self, store: DeviceStore, *, on_done: Callable[[ToolCall], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: DeviceStore,
+        *,
+        on_done: Callable[[ToolCall], None] | None = None,
+        on_fault: Callable[[str], None] = lambda fault: None,
+    ) -> None:
         self._store = store
         self._on_done = on_done or (lambda call: None)
+        self._on_fault = on_fault
+        self._fault = ""  # the last one
         self._disk = anyio.CapacityLimiter(1)  # SQLite has one writer
 
     async def serve(self, bench: "Bench") -> None:
@@ -85,19 +94,26 @@ class Tools:
         try:
             return await to_thread.run_sync(work, self._store, *args, limiter=self._disk)
         except sqlite3.Error as error:
-            log.error("device.file.failed", exc=error, calls=0)
+            self._failed(error, 0)
             return otherwise
+
+    def _failed(self, error: Exception, calls: int) -> None:
+        log.error("device.file.failed", exc=error, calls=calls)
+        if isinstance(error, sqlite3.Error) and str(error) != self._fault:
+            self._fault = str(error)
+            self._on_fault(f"the file of this device fails, so nothing is kept: {error}")
 
     async def _answers(self, calls: list[ToolCall]) -> list[Answer]:
         doable = [call for call in calls if call.action in ACTIONS]
         try:
             done = iter(await to_thread.run_sync(self._store.apply, doable, limiter=self._disk))
         except Exception as error:
-            log.error("device.file.failed", exc=error, calls=len(doable))
+            self._failed(error, len(doable))
             # Not stored: the hub may send the same calls again later.
             is_disk = isinstance(error, sqlite3.Error)
             code = ErrorCode.DATABASE_UNAVAILABLE if is_disk else ErrorCode.INTERNAL
             return [refusal(code, str(error) if is_disk else "a fault in the device") for _ in calls]
+        self._fault = ""
         return [
             next(done)
             if call.action in ACTIONS

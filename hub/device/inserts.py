@@ -96,7 +96,7 @@ def open_device_store(path: Path, *, clock: Clock, ids: IdFactory) -> Iterator["
         path.parent.mkdir(parents=True, exist_ok=True)
         with _held(path), closing(_connect(path)) as db:
             _prepare(db, path)
-            store = DeviceStore(db, clock=clock, ids=ids)
+            store = DeviceStore(db, clock=clock, ids=ids, path=path)
             store.prune()
             yield store
     except (sqlite3.Error, OSError) as error:
@@ -109,8 +109,10 @@ class DeviceStore:
     *mark* is the current mark of the file, as a hello contains it; it may be read at any time.
     """
 
-    def __init__(self, db: sqlite3.Connection, *, clock: Clock, ids: IdFactory) -> None:
+    def __init__(self, db: sqlite3.Connection, *, clock: Clock, ids: IdFactory, path: Path) -> None:
         self._db = db
+        self._path = path
+        self._opened: list[tuple[int, int] | None] = []
         self._clock = clock
         self._ids = ids
         self._pruned_ms = 0
@@ -120,6 +122,7 @@ class DeviceStore:
         with self._transaction():
             if agreement.read_mark(db) is None:
                 agreement.make_mark(db, ids.fresh())
+        self._opened = _identities(path)
         self.mark = self._read_mark()
 
     def note_welcome(self, welcome: Welcome) -> str | None:
@@ -376,6 +379,9 @@ class DeviceStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._opened and _identities(self._path) != self._opened:
+            # SQLite would write into a file without a name, and other programs see nothing of it
+            raise sqlite3.OperationalError(f"{self._path} or its log was replaced: start the device again")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -384,6 +390,19 @@ class DeviceStore:
             if self._db.in_transaction:  # on a full disk, SQLite rolls back by itself
                 self._db.execute("ROLLBACK")
             raise
+
+
+def _identities(path: Path) -> list[tuple[int, int] | None]:
+    """Return device and inode of the file and of its log; None for a missing one."""
+    found: list[tuple[int, int] | None] = []
+    for name in (path, Path(f"{path}-wal")):
+        try:
+            stat = name.stat()
+        except FileNotFoundError:
+            found.append(None)
+        else:
+            found.append((stat.st_dev, stat.st_ino))
+    return found
 
 
 @contextmanager

@@ -1,15 +1,23 @@
 """Calls wait for the disk, not for each other, and a sick disk is told as such."""
 
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
 import anyio
 import msgspec
 import pytest
 
+from hub.clock import IdFactory
 from hub.device.connection import Answered, Bench, Tools
-from hub.device.inserts import DeviceStore
+from hub.device.inserts import DeviceStore, open_device_store
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_PENDING_CALLS
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Answer, ToolCall
+from tests.support.clock import FakeClock
 
 
 def _insert(number: int) -> ToolCall:
@@ -108,3 +116,48 @@ async def test_a_disk_error_is_reported_and_the_same_call_may_be_repeated(
     assert (sick.code, sick.retryable) == (ErrorCode.DATABASE_UNAVAILABLE, True)
     assert answers.got["c-1"].error is None
     assert "device.file.failed" in caplog.text
+
+
+def _rename_over(db: Path) -> None:
+    shutil.copy(db, db.with_name("other"))
+    db.with_name("other").replace(db)
+
+
+def _damage(db: Path) -> None:
+    with closing(sqlite3.connect(db)) as other:
+        other.execute("PRAGMA wal_checkpoint(truncate)")
+    with db.open("r+b") as out:
+        out.write(bytes(64 * 1024))
+
+
+FAULTS: dict[str, Callable[[Path], object]] = {
+    "was replaced": _rename_over,
+    "device.db or its log was replaced": lambda db: db.with_name("device.db-wal").unlink(),
+    "start the device again": lambda db: db.rename(db.with_name("moved")),
+    "not a database": _damage,
+}
+
+
+async def test_a_file_that_is_replaced_or_damaged_is_said_to_owner_and_hub_and_gets_no_row(
+    tmp_path: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    for number, (sentence, cause) in enumerate(FAULTS.items()):
+        said: list[str] = []
+        answers = Answers()
+        bench = Bench(answers.take)
+        db = tmp_path / str(number) / "device.db"
+        with open_device_store(db, clock=clock, ids=ids) as store:
+            cause(db)
+            before = db.read_bytes() if db.exists() else b""
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(Tools(store, on_fault=said.append).serve, bench)
+                for call in (1, 2):
+                    bench.lay([_insert(call)])
+                    await answers.wait(call)
+                tasks.cancel_scope.cancel()
+            error = answers.got["c-2"].error
+            assert error is not None
+            assert (error.code, error.retryable) == (ErrorCode.DATABASE_UNAVAILABLE, True)
+            assert sentence in error.message
+            assert [sentence in one for one in said] == [True]
+            assert (db.read_bytes() if db.exists() else b"") == before
