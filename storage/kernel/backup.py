@@ -26,6 +26,7 @@ from storage.kernel.database import (
     Damaged,
     StorageError,
     Unavailable,
+    check_in_place,
     held_alone,
     translated,
     translation,
@@ -84,11 +85,13 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
     Raises:
         BackupRefused: *target* exists already, or the copy is not sound.
         Unavailable: the database cannot be read, or *target* cannot be written; no file is left.
+        Replaced: a hub has another file open.
     """
     if target.exists():
         raise BackupRefused(f"{target} is there already, and was left as it is")
     if not database.is_file():
         raise Unavailable(f"there is no database {database}")
+    check_in_place(database)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
             folder = Path(name)

@@ -355,7 +355,7 @@ def held_alone(path: Path, otherwise: str = "") -> Iterator[None]:
         Busy: another hub has the file open.
         Unavailable: the lock file cannot be opened.
     """
-    lock = path.with_name(path.name + ".lock")
+    lock = _lock_of(path)
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -363,7 +363,7 @@ def held_alone(path: Path, otherwise: str = "") -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+        holder = (_lock_text(handle) or ["unknown"])[0]
         os.close(handle)
         raise Busy(
             f"another hub (process {holder}) has the database {path} open; stop it first{otherwise}"
@@ -372,11 +372,45 @@ def held_alone(path: Path, otherwise: str = "") -> Iterator[None]:
         # on a full disk: the lock still holds, only the process id is missing from it
         with suppress(OSError):
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(handle, f"{os.getpid()} {_identity(path)}\n".encode(), 0)
         yield
     finally:
         # releases the lock; the file stays, because another process may wait for a lock on it
         os.close(handle)
+
+
+def check_in_place(path: Path) -> None:
+    """Check that a hub which has the database open has the file of this name open, and no earlier one.
+
+    Raises:
+        Replaced: another file took its place; it and the log of the open one do not belong together.
+    """
+    with suppress(OSError):  # no hub has used it
+        handle = os.open(_lock_of(path), os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if len(words := _lock_text(handle)) == 2 and words[1] != _identity(path):
+                raise Replaced(f"{path} was replaced by another file while a hub had it open") from None
+        finally:
+            os.close(handle)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _lock_text(handle: int) -> list[str]:
+    """Return the process that holds the lock, and the device and inode of its database."""
+    return os.pread(handle, 100, 0).decode("ascii", "replace").split()
+
+
+def _identity(path: Path) -> str:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 END_SESSIONS = sa.text(

@@ -15,7 +15,7 @@ import pytest
 from protocol.ids import BootId, NodeId, UserId
 from storage.devices import nodes, users
 from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, checked, make, restore, verify
-from storage.kernel.database import Busy, Unavailable
+from storage.kernel.database import Busy, Replaced, Unavailable, held_alone
 from storage.store import open_store
 from tests.support.database import new_database
 
@@ -256,3 +256,16 @@ async def test_a_hub_that_ran_when_it_was_backed_up_did_not_crash(state: Path) -
     async with open_store("sqlite:///hub.db", base=state) as store:
         boot = await store.write(nodes.begin_boot, NodeId("node-1"), BootId("two"), AT + 1)
     assert boot.boots_10min == 1
+
+
+def test_a_file_that_took_the_place_of_an_open_database_is_not_backed_up(tmp_path: Path) -> None:
+    database, other = tmp_path / "hub.db", tmp_path / "other.db"
+    new_database(database)
+    new_database(other)
+    with held_alone(database):
+        make(tmp_path / "before", database=database, others={}, at=1, version="0")
+        other.replace(database)
+        with pytest.raises(Replaced, match="was replaced by another file"):
+            make(tmp_path / "meanwhile", database=database, others={}, at=1, version="0")
+    make(tmp_path / "after", database=database, others={}, at=1, version="0")
+    assert not (tmp_path / "meanwhile").exists()
