@@ -144,6 +144,7 @@ class Arena:
         self.ports = ports
         self.device = device
         self.operator = operator
+        self._operator_token = ""
 
     def harmless(self, door: Door) -> dict[str, Question]:
         """Whom an attack at this door could harm."""
@@ -153,9 +154,9 @@ class Arena:
         """Of as many devices of a user as the attacker has, or of the operator that it is."""
         hub = self.hub
         if attack.role == AGENT:
-            return [(await hub.post("/v1/agents/agent0/token", {}))["token"]]
+            return [(await hub.post("/v1/agents/agent0/tokens", {}))["token"]]
         if attack.role:
-            wanted = {"name": attack.name, "role": attack.role}
+            wanted = {"name": f"attacker {attack.plan.subnet}", "role": attack.role}
             return [(await hub.post("/v1/operator-tokens", wanted))["token"]]
         user = users.OWNER if attack.agents else f"user{attack.plan.subnet}"
         if attack.devices and user != users.OWNER:
@@ -164,6 +165,13 @@ class Arena:
             (await hub.post(f"/v1/tokens?user={user}", {"device": f"bad{number}"}))["token"]
             for number in range(attack.devices)
         ]
+
+    async def operator_token(self) -> str:
+        """Return the token of a viewer, which is made once."""
+        if not self._operator_token:
+            wanted = {"name": "other", "role": "viewer"}
+            self._operator_token = (await self.hub.post("/v1/operator-tokens", wanted))["token"]
+        return self._operator_token
 
     async def newcomer(self, door: Door) -> Question:
         """Somebody else, from an address that did no harm, who comes in at *door* and asks."""
@@ -183,8 +191,7 @@ class Arena:
                     assert (await client.post("/hooks/none", content=b"{}")).status_code == 401
 
             return post
-        wanted = {"name": "other", "role": "viewer"}
-        token = (await hub.post("/v1/operator-tokens", wanted))["token"]
+        token = await self.operator_token()
         shown = {} if door is Door.UNIX else {"authorization": f"Bearer {token}"}
         path = str(hub.unix_path) if door is Door.UNIX else None
 

@@ -48,6 +48,7 @@ class Attack(msgspec.Struct, kw_only=True, frozen=True):
         agents: so many, with long paths, are the first of the attacker's devices'.
         has_run: a person starts the first of these agents.
         is_slow: the hub counts it as one that does not read.
+        has_operator_beside: an operator with a token asks from the attacker's address.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Attack(msgspec.Struct, kw_only=True, frozen=True):
     agents: int = 0
     has_run: bool = False
     is_slow: bool = False
+    has_operator_beside: bool = False
 
 
 class Waits(msgspec.Struct, frozen=True):

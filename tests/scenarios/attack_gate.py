@@ -2,8 +2,10 @@
 
 ``python -m tests.scenarios.attack_gate [--minutes 5] [--seed N] [--only WORDS]`` plays the attacks that
 once stopped a hub, then those that a seed makes, until the minutes are over. Printed of each: the longest
-callback of the hub's event loop (CPU time), how long a good device's question and ``/healthz`` waited
-(99 of 100), the hub's growth, and how soon all was quiet again. Exit code 1: a bound was passed.
+callback of the hub's event loop, the CPU time of ``/healthz`` with what it waits for (99 of 100), how long a
+good device's question and ``/healthz`` waited, the hub's growth, and how soon all was quiet again. The first
+two are CPU time of the loop's thread, so that other processes of the machine do not decide. Exit code 1: a
+bound was passed.
 """
 
 import argparse
@@ -24,20 +26,23 @@ import msgspec
 
 from hub.extraction import answers
 from hub.extraction.completion import Unusable, completion_of
-from tests.bench.machine import pin_to_core
+from tests.bench.machine import TICKS_PER_S, cpu_ticks, pin_to_core
 from tests.scenarios.arena import END_S, Arena, LimitedHub, Question, arena, asked
 from tests.scenarios.attack import Attack, Door
 from tests.scenarios.attackers import CORE
 from tests.scenarios.generated_attacks import FILLINGS, fixed_attacks, generated_attacks
-from tests.scenarios.timed_hub import LONG_CALLBACKS
+from tests.scenarios.timed_hub import LONG_CALLBACKS, WAITS
 
 MOST_CALLBACK_MS: Final = 50.0
 MOST_WAIT_S: Final = 1.0
 MOST_TIMES_QUIET: Final = 10.0
+MOST_TIMES_QUIET_CPU: Final = 2.0
+FLOOR_MS: Final = 10.0  # of CPU time: a frame of a MiB takes that long
 MOST_GROWTH_MIB: Final = 64.0
 QUIET_AFTER_S: Final = 2.0
 SECONDS: Final = 1.0  # of one attack
 ANSWERS: Final = 400  # of models
+HEALTH_ASKED: Final = 300
 _SUBNETS: Final = 250
 
 
@@ -52,13 +57,19 @@ class Felt(msgspec.Struct, frozen=True):
     quiet_in_s: float
     quiet_s: float  # the same questions before any attack
     answers: dict[str, int]  # that the attacker's sockets got
+    cpu_ms: float = 0.0  # of /healthz, with the loop's work before it
+    quiet_cpu_ms: float = 0.0
+    unanswered: int = 0  # requests of an operator with a token at the attacker's address, on new connections
 
 
 def faults(felt: Felt) -> list[str]:
     """Which bounds were passed, in words."""
     most_s = max(MOST_WAIT_S, MOST_TIMES_QUIET * felt.quiet_s)
+    most_cpu_ms = max(FLOOR_MS, MOST_TIMES_QUIET_CPU * felt.quiet_cpu_ms)
     bounds = (
         (felt.callback_ms, MOST_CALLBACK_MS, f"a callback took {felt.callback_ms:.0f} ms: {felt.what_ran}"),
+        (felt.cpu_ms, most_cpu_ms, f"/healthz took {felt.cpu_ms:.1f} ms of CPU time with its wait"),
+        (felt.unanswered, 0, f"an operator at the same address got no answer to {felt.unanswered} requests"),
         (felt.call_s, most_s, f"a good device waited {felt.call_s:.1f} s"),
         (felt.health_s, most_s, f"/healthz took {felt.health_s:.1f} s"),
         (felt.grown_mib, MOST_GROWTH_MIB, f"the hub grew by {felt.grown_mib:.0f} MiB"),
@@ -68,7 +79,7 @@ def faults(felt: Felt) -> list[str]:
 
 
 class TimedHub(LimitedHub):
-    """A hub that writes down its long callbacks."""
+    """A hub that writes down its long callbacks, and how long others wait for its loop."""
 
     program = "tests.scenarios.timed_hub"
 
@@ -80,8 +91,32 @@ class TimedHub(LimitedHub):
         told = (line.partition(" ") for line in lines)
         return [(float(took), what) for took, _, what in told]
 
+    def wait_ms(self) -> float:
+        """Return the CPU time that 99 of 100 had to wait for the loop since the last call."""
+        path = Path(os.environ[LONG_CALLBACKS]).with_suffix(WAITS)
+        waits = sorted(map(float, path.read_text().splitlines() if path.exists() else []))
+        path.write_text("")
+        return waits[int(len(waits) * 0.99)] if waits else 0.0
 
-async def play(arena: Arena, attack: Attack, health: Question, quiet_s: float) -> Felt:
+
+class Quiet(msgspec.Struct, frozen=True):
+    """What others feel before any attack.
+
+    Attributes:
+        health_cpu_ms: CPU time of the hub for ``/healthz``; *wait_ms*: what 99 of 100 wait for, also.
+    """
+
+    wait_s: float
+    health_cpu_ms: float
+    wait_ms: float
+
+    @property
+    def cpu_ms(self) -> float:
+        """CPU time of ``/healthz`` and of its wait."""
+        return self.health_cpu_ms + self.wait_ms
+
+
+async def play(arena: Arena, attack: Attack, health: Question, quiet: Quiet) -> Felt:
     """Attack, and look at what others feel."""
     hub = arena.hub
     assert isinstance(hub, TimedHub)
@@ -93,21 +128,73 @@ async def play(arena: Arena, attack: Attack, health: Question, quiet_s: float) -
     before = hub.memory_mib("VmRSS")
     hub.forget_peak()
     hub.long_callbacks()
+    hub.wait_ms()
+    beside = Beside(arena, attack, await arena.operator_token())
     run_id = await hub.start_run("agent0") if attack.has_run else None
     waits: list[list[float]] = [[], []]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(asked, [arena.device, health], plan.seconds + END_S, waits)
+        if attack.has_operator_beside:
+            tasks.start_soon(beside.ask)
         answered = await arena.attacker.attack(plan)
         ended = perf_counter()
-        await _until_answered_soon(arena.device, health, quiet_s)
+        await _until_answered_soon(arena.device, health, quiet.wait_s)
         quiet_in_s = perf_counter() - ended
         tasks.cancel_scope.cancel()
     if run_id is not None:
         await hub.ask("POST", f"/v1/runs/{run_id}/cancel")
+    wait_ms = hub.wait_ms()
     callback_ms, what_ran = max(hub.long_callbacks(), default=(0.0, ""))
     call_s, health_s = (max(one, default=END_S) for one in waits)
     grown = max(0.0, hub.memory_mib("VmHWM") - before)
-    return Felt(callback_ms, what_ran, call_s, health_s, grown, quiet_in_s, quiet_s, answered)
+    return Felt(
+        callback_ms,
+        what_ran,
+        call_s,
+        health_s,
+        grown,
+        quiet_in_s,
+        quiet.wait_s,
+        answered,
+        cpu_ms=wait_ms + quiet.health_cpu_ms,
+        quiet_cpu_ms=quiet.cpu_ms,
+        unanswered=beside.unanswered,
+    )
+
+
+class Beside:
+    """An operator with a token at the address of the attackers, whose every request opens a connection."""
+
+    def __init__(self, arena: Arena, attack: Attack, token: str) -> None:
+        self._url = f"http://{arena.ports[Door.OPERATORS]}/v1/status"
+        self._address = f"127.0.{attack.plan.subnet}.2"
+        self._shown = {"authorization": f"Bearer {token}"}
+        self.unanswered = 0
+
+    async def ask(self) -> None:
+        """Ask until cancelled."""
+        while True:
+            transport = httpx2.AsyncHTTPTransport(local_address=self._address)
+            async with httpx2.AsyncClient(transport=transport, timeout=END_S) as client:
+                try:
+                    (await client.get(self._url, headers=self._shown)).raise_for_status()
+                except httpx2.HTTPError:
+                    self.unanswered += 1
+            await anyio.sleep(0.01)
+
+
+async def felt_quiet(arena: Arena, health: Question) -> Quiet:
+    """Ask while nothing else happens."""
+    hub = arena.hub
+    assert isinstance(hub, TimedHub)
+    hub.wait_ms()
+    before = await asked([arena.device, health], 1.0)
+    wait_ms = hub.wait_ms()
+    used = cpu_ticks(hub.pid)
+    for _ in range(HEALTH_ASKED):
+        await health()
+    health_cpu_ms = (cpu_ticks(hub.pid) - used) / TICKS_PER_S / HEALTH_ASKED * 1e3
+    return Quiet(max(max(one) for one in before), health_cpu_ms, wait_ms)
 
 
 async def _until_answered_soon(call: Question, health: Question, quiet_s: float) -> None:
@@ -169,7 +256,7 @@ async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]
     chance = random.Random(seed)
     tell(f"seed {seed}; bounds: callback {MOST_CALLBACK_MS:g} ms, waits {MOST_WAIT_S:g} s or")
     tell(f"{MOST_TIMES_QUIET:g} x quiet, growth {MOST_GROWTH_MIB:g} MiB, quiet after {QUIET_AFTER_S:g} s")
-    tell(f"{'attack':50} {'callback':>8} {'call':>6} {'health':>6} {'MiB':>5} {'quiet':>6}")
+    tell(f"{'attack':50} {'callback':>8} {'cpu':>5} {'call':>6} {'health':>6} {'MiB':>5} {'quiet':>6}")
     bad = 0
     took_ms, what = slowest_answer(chance)
     tell(f"{f'{ANSWERS} answers of a model':50} {took_ms:8.1f}")
@@ -191,8 +278,8 @@ async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]
             async def health() -> None:
                 (await client.get("/healthz")).raise_for_status()
 
-            before = await asked([opened.device, health], 1.0)
-            quiet_s = max(max(one) for one in before)
+            quiet = await felt_quiet(opened, health)
+            tell(f"quiet: /healthz takes {quiet.cpu_ms:.1f} ms of CPU time, and {quiet.wait_s:.2f} s at most")
             end = monotonic() + 60 * minutes
             for number, attack in enumerate(found):
                 if monotonic() > end:
@@ -200,10 +287,11 @@ async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]
                 subnet = 1 + number % _SUBNETS
                 plan = msgspec.structs.replace(attack.plan, subnet=subnet)
                 attack = msgspec.structs.replace(attack, plan=plan)
-                felt = await play(opened, attack, health, quiet_s)
+                felt = await play(opened, attack, health, quiet)
                 played += 1
                 tell(
-                    f"{attack.name[:50]:50} {felt.callback_ms:8.1f} {felt.call_s:6.2f} {felt.health_s:6.2f}"
+                    f"{attack.name[:50]:50} {felt.callback_ms:8.1f} {felt.cpu_ms:5.1f}"
+                    f" {felt.call_s:6.2f} {felt.health_s:6.2f}"
                     f" {felt.grown_mib:5.0f} {felt.quiet_in_s:6.2f}  {_most(felt.answers)}"
                 )
                 wrong = faults(felt)

@@ -51,7 +51,9 @@ class Plan(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         drip: only so many bytes a second of the request.
         hello: sent instead of a hello: bytes of the wire, as Latin-1.
         start: sent once at the welcome, in the same way.
-        run: frames that are sent for a run once the hub asks for one; its calls are not answered.
+        capabilities: that the hello lists.
+        run: frames that are sent for a run once the hub asks for one, and for each page of its files that the
+            hub asks for; its calls are not answered.
         flood: sent again and again from the welcome, or the end of *head*, on: bytes of the wire, as Latin-1.
         reads: whether anything is read after the welcome; *pongs*: whether pings are answered.
     """
@@ -71,6 +73,7 @@ class Plan(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     drip: int = 0
     hello: str | None = None
     start: str = ""
+    capabilities: list[str] = []
     run: list[dict[str, Any]] = []
     flood: str = ""
     reads: bool = True
@@ -180,7 +183,8 @@ class _Socket:
             self.pending += self.plan.hello.encode("latin-1")
         elif self.token is not None:
             spelled = packed if MSGPACK.name in self.plan.headers.values() else text
-            self.pending += spelled(type="device_hello", token=self.token)
+            named = [{"name": name} for name in self.plan.capabilities]
+            self.pending += spelled(type="device_hello", token=self.token, capabilities=named)
 
     def _read_frames(self) -> None:
         while len(self.received) >= 2:
@@ -214,7 +218,7 @@ class _Socket:
                 self.answer = "welcome"
                 self.pending += plan.start.encode("latin-1")
                 self.is_flooding = bool(plan.flood)
-            case "agent_run":
+            case "agent_run" | "agent_fetch" if not said.get("last"):
                 ours = {"run_id": said["run_id"], "fence": said["fence"]}
                 self.pending += b"".join(text(**frame, **ours) for frame in plan.run)
             case "agent_cancel":

@@ -12,7 +12,7 @@ import msgspec
 
 from protocol.codec import FROM_DEVICE, FROM_HUB, MSGPACK, type_of
 from protocol.coordination import Method
-from tests.scenarios.attack import Attack, Door
+from tests.scenarios.attack import AGENT, Attack, Door
 from tests.scenarios.attackers import Plan, frame, packed, text
 from tests.scenarios.operator_attacks import _SHOWN, _head
 
@@ -65,6 +65,23 @@ PACKED: Final[dict[str, bytes]] = {
 }
 
 
+_QUOTES: Final = {"an unfinished text": '\\"', "nested quotes": '\\\\\\"', "quotes": '"', "texts": '"a",'}
+_PLACES: Final = {
+    "request": '{"type":"request","id":"q","method":"m","params":{"v":',
+    "tool_result": '{"type":"tool_result","id":"c","result":',
+    "heartbeat": '{"type":"heartbeat","agents":[{"agent_id":"a","resource_usage":{"v":',
+    "hello again": '{"type":"device_hello","x":',
+}
+_BODIES: Final = (
+    ("viewer", "GET /v1/agents"),
+    ("viewer", "POST /v1/agents"),
+    ("operator", "POST /v1/agents"),
+    ("operator", "PATCH /v1/agents/agent0"),
+    ("admin", "PATCH /v1/config"),
+    (AGENT, "POST /v1/agent/heartbeat"),
+)
+
+
 def fixed_attacks(seconds: float) -> Iterator[Attack]:
     """Those that once stopped a hub, as far as they are not attacks on a limit."""
 
@@ -72,10 +89,10 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
         return Plan(seconds=seconds, sockets=sockets, **said)
 
     values = [{"a": number} for number in range(25_000)]
-    manifest = {
-        "type": "agent_manifest",
-        "files": [{"path": f"{number}.md", "size_bytes": 1, "modified_ms": 1} for number in range(10_000)],
-    }
+    entry: dict[str, Any] = {"size_bytes": 1, "modified_ms": 1, "sha256": "0" * 64}
+    files = [{"path": f"{number}.md"} | entry for number in range(7_000)]  # 850 kB
+    manifest: dict[str, Any] = {"type": "agent_manifest", "files": files, "last": False}
+    pages = ["agent_manifest", "agent_manifest.pages"]
     config = text(
         type="request", id="q", method=Method.CONFIG_SET, params={"agent_id": "agent0", "values": {"k": "x"}}
     )
@@ -89,14 +106,30 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
     )
     yield _by_device("configs set in a loop", config.decode("latin-1"), seconds)
     yield _by_device("twelve runs started at once", starts.decode("latin-1"), seconds)
-    yield Attack(
-        name="manifests without an end",
-        plan=plan(1, run=[manifest] * 70),
-        devices=1,
-        agents=1,
-        has_run=True,
-        must="",
-    )
+    pieces = [{"path": f"{number}.md", "content": "- [ ] a"} for number in range(10_000)]
+    skipped: dict[str, Any] = {
+        "skipped": [{"path": f"{number}.md", "reason": "hidden"} for number in range(10_000)]
+    }
+    for name, sent, capabilities in (
+        ("manifests without an end", [manifest] * 70, pages[:1]),
+        ("a manifest of 850 kB of new files", [manifest | {"last": True}], pages[:1]),
+        ("pages of 850 kB of a manifest", [manifest], pages),
+        ("10,000 files in a frame", [{"type": "agent_data", "files": pieces}], []),
+        ("10,000 files left out", [{"type": "agent_complete"} | skipped], []),
+        ("a manifest and 10,000 of its files left out", [manifest | {"last": True}, skipped], pages[:1]),
+    ):
+        run: list[dict[str, Any]] = [{"type": "agent_complete"} | one for one in sent]
+        whole = plan(1, run=run, capabilities=capabilities)
+        yield Attack(name=name, plan=whole, devices=1, agents=1, has_run=True, must="")
+    yield from _unfinished_texts(seconds)
+    for door in (Door.OPERATORS, Door.DEVICES, Door.HOOKS):
+        yield Attack(
+            name=f"250 half-open sockets, {door}",
+            door=door,
+            plan=plan(250, head=""),
+            must="",
+            has_operator_beside=True,
+        )
     for door in (Door.OPERATORS, Door.HOOKS):
         yield Attack(
             name=f"bodies in chunks of a byte, {door}",
@@ -111,6 +144,41 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
         plan=plan(24, head=_head("GET /v1/openapi.json", _SHOWN), again=True),
         must="",
     )
+
+
+def _unfinished_texts(seconds: float) -> Iterator[Attack]:
+    """Texts of quotes, which a search for the end of a text starts at again and again."""
+    for name, pair in _QUOTES.items():
+
+        def value(size: int, pair: str = pair) -> str:
+            begin = (
+                "[" + "1e308," * 1_100 + "[]," * min(8_200, size // 8) + '"'
+            )  # so that texts are looked for
+            return begin + pair * max(0, (size - len(begin)) // len(pair))
+
+        hello = _wire(f'{{"type":"device_hello","x":{value(15_000)}')
+        plan = Plan(seconds=seconds, sockets=9, addresses=9, hello=hello, again=True)
+        yield Attack(name=f"hellos of strangers: {name}", plan=plan, must="")
+        for place, before in _PLACES.items():
+            for size in (64_000, 1_000_000):
+                wire = _wire(before + value(size))
+                yield _by_device(f"{place}, {size:,} B: {name}", wire, seconds)
+        yield from _bodies(seconds, name, value(1_000_000))
+    keys = ",".join(f'"{number}":1' for number in range(60_000))
+    yield from _bodies(seconds, "wrong keys", f"{{{keys}}}")
+
+
+def _bodies(seconds: float, name: str, body: str) -> Iterator[Attack]:
+    typed = ("Content-Type: application/json", f"Content-Length: {len(body)}")
+    for role, asked in _BODIES:
+        head = _head(asked, _SHOWN, *typed) + body
+        yield Attack(
+            name=f"{asked} of a MiB by {role}: {name}",
+            door=Door.OPERATORS,
+            role=role,
+            plan=Plan(seconds=seconds, sockets=2, head=head, again=True),
+            must="",
+        )
 
 
 def generated_attacks(seconds: float, chance: random.Random) -> list[Attack]:

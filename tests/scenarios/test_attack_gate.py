@@ -8,9 +8,9 @@ from time import thread_time
 import msgspec
 import pytest
 
-from tests.scenarios.attack_gate import MOST_CALLBACK_MS, Felt, faults, slowest_answer
+from tests.scenarios.attack_gate import FLOOR_MS, MOST_CALLBACK_MS, Felt, faults, slowest_answer
 from tests.scenarios.generated_attacks import fixed_attacks, generated_attacks
-from tests.scenarios.timed_hub import LEAST_MS, time_callbacks
+from tests.scenarios.timed_hub import LEAST_MS, probe_waits, time_callbacks
 
 FELT = Felt(1.0, "", 0.1, 0.1, 1.0, 0.1, 0.05, {})
 
@@ -19,6 +19,8 @@ FELT = Felt(1.0, "", 0.1, 0.1, 1.0, 0.1, 0.05, {})
     ("felt", "told"),
     [
         ({"callback_ms": 51.0, "what_ran": "read"}, "a callback took 51 ms: read"),
+        ({"cpu_ms": FLOOR_MS + 0.1}, f"/healthz took {FLOOR_MS + 0.1:.1f} ms of CPU time with its wait"),
+        ({"unanswered": 1}, "an operator at the same address got no answer to 1 requests"),
         ({"call_s": 1.1}, "a good device waited 1.1 s"),
         ({"health_s": 1.1}, "/healthz took 1.1 s"),
         ({"grown_mib": 65.0}, "the hub grew by 65 MiB"),
@@ -32,6 +34,28 @@ def test_each_bound_is_kept(felt: dict[str, object], told: str) -> None:
 
 def test_who_waited_before_may_wait_ten_times_as_long() -> None:
     assert faults(msgspec.structs.replace(FELT, call_s=1.9, quiet_s=0.2)) == []
+
+
+def test_the_wait_for_the_loop_is_measured_in_its_own_cpu_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio.BaseEventLoop, "run_forever", asyncio.BaseEventLoop.run_forever)
+    (tmp_path / "waits").touch()
+    probe_waits(tmp_path / "waits")
+
+    def wait_ms() -> float:
+        lines = (tmp_path / "waits").read_text().splitlines()
+        return max(map(float, lines), default=0.0)
+
+    async def works() -> None:
+        while wait_ms() < LEAST_MS:
+            began = thread_time()
+            while thread_time() - began < 10 * LEAST_MS / 1e3:
+                pass
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(works(), 30))
+    assert wait_ms() >= LEAST_MS
 
 
 def test_a_seed_makes_the_same_attacks_again() -> None:
