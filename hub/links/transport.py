@@ -47,7 +47,7 @@ CHECKED_BYTES: Final = 2_048  # after which the time of a read is checked, which
 MOST_PART_BYTES: Final = 32 * 1024  # of a read with few frames
 _FEW_FRAMES: Final = 64  # average bytes per frame above which parts may be larger
 _JUDGED, _SLOWED, _YIELDED = 1, 2, 4  # reasons for a pause of reading; can be combined
-MOST_TURN_S: Final = 0.01  # loop CPU time per read; the rest of the read waits for other tasks
+MOST_TURN_S: Final = 0.01  # CPU time for long reads of all devices in a turn of the loop; the rest waits
 
 _JOINED_BYTES: Final = 65_536  # always joined into one write
 _PIECE_BYTES: Final = 4_096  # average size of headers and data above which separate writes are cheaper
@@ -136,6 +136,32 @@ class Transport(Protocol):
     async def wait_closed(self) -> None:
         """Wait until the socket is closed."""
         ...
+
+
+class _Turn:
+    """Share of long reads in the current turn of an event loop, which all devices have together.
+
+    Attributes:
+        until: CPU time of the thread at which the share is used up.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None  # None: no long read in this turn yet
+        self.until = 0.0
+
+    def is_spent(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Begin a long read; return True if others used up the share of this turn."""
+        if self._loop is loop:
+            return thread_time() > self.until
+        self._loop, self.until = loop, thread_time() + MOST_TURN_S
+        loop.call_soon(self._end)
+        return False
+
+    def _end(self) -> None:
+        self._loop = None
+
+
+_TURN: Final = _Turn()
 
 
 class DeviceSocket(ServerConnection):
@@ -408,7 +434,9 @@ class DeviceSocket(ServerConnection):
                 return
             at, whole, self._begun = end, self._begun, None
             self._take_frames(whole)
-            if at == len(data):
+            if self._unread is not None:
+                self._unread += data[at:]
+            if at == len(data) or self._unread is not None:
                 return
             if self._begun is None and self.intake.frames_left < 0:
                 self._unread = data[at:]
@@ -429,7 +457,11 @@ class DeviceSocket(ServerConnection):
         are passed to the library, or all parts of a long one.
         """
         intake, protocol, size = self.intake, self.protocol, len(data)
-        until = thread_time() + MOST_TURN_S if size > CHECKED_BYTES else math.inf
+        if size > CHECKED_BYTES and _TURN.is_spent(self.loop):
+            self._unread = data[at:]
+            self._yield()
+            return
+        until = _TURN.until if size > CHECKED_BYTES else math.inf
         check_at = at + CHECKED_BYTES
         while at < size:
             if protocol.state is not OPEN:

@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -179,6 +180,7 @@ class Access:
         self._uids = frozenset({0, os.getuid()})
         self._on_refusal = on_refusal
         self.loop = loop or LoopMeter()
+        self._checks = anyio.Lock()
         self._edits: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)  # by the noun of a route
 
     async def __call__(self, scope: Request, receive: Receive, send: Send) -> None:
@@ -235,7 +237,9 @@ class Access:
         if has_body:
             try:
                 received = await read_body(receive, within_s=self._body_s)
-                _check_body(received or b"")
+                async with self._checks:  # one in a turn of the loop: that of a MiB takes up to 20 ms
+                    _check_body(received or b"")
+                    await anyio.lowlevel.checkpoint()
             except HubError as refusal:
                 await self._refuse(refusal, scope, receive, send)
                 return

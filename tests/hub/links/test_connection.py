@@ -1,5 +1,6 @@
 """A connection over a real socket: calls, runs, slow readers, and the ways it ends."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -443,13 +444,24 @@ async def test_a_read_that_takes_long_goes_on_in_another_turn_and_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transport, "MOST_TURN_S", -1.0)
-    async with open_port(limits=UNHURRIED) as port, port.device() as device:
-        device.socket.transport.write(b"".join(_masked(f"q-{number}") for number in range(60)))
-        await until(lambda: sum(isinstance(one, RequestReceived) for one in port.events) == 60)
+    async with open_port(limits=UNHURRIED) as port, port.device("a") as device, port.device("b") as other:
+        for name, one in (("a", device), ("b", other)):
+            frames = [_masked(f"{name}-{number}", 400_000 if number == 30 else 200) for number in range(60)]
+            one.socket.transport.write(b"".join(frames))
+        await until(lambda: sum(isinstance(one, RequestReceived) for one in port.events) == 120)
         asked = [one.frame.id for one in port.events if isinstance(one, RequestReceived)]
-    assert asked == [f"q-{number}" for number in range(60)]
+    for name in "ab":
+        assert [one for one in asked if one[0] == name] == [f"{name}-{number}" for number in range(60)]
 
 
-def _masked(request_id: str) -> bytes:
-    data = json.dumps({"type": "request", "id": request_id, "method": "m", "params": {"x": "x" * 200}})
+async def test_devices_share_the_time_of_long_reads_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "MOST_TURN_S", -1.0)
+    turn, loop = transport._Turn(), asyncio.get_running_loop()
+    for _ in range(2):
+        assert [turn.is_spent(loop), turn.is_spent(loop), turn.is_spent(loop)] == [False, True, True]
+        await anyio.lowlevel.checkpoint()
+
+
+def _masked(request_id: str, size: int) -> bytes:
+    data = json.dumps({"type": "request", "id": request_id, "method": "m", "params": {"x": "x" * size}})
     return Frame(Opcode.TEXT, data.encode()).serialize(mask=True)
