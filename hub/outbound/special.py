@@ -58,15 +58,21 @@ _KINDS_6: Final = tuple(
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _6TO4: Final = IPv6Network("2002::/16")
+_ISATAP: Final = 0x00005EFE  # before the IPv4 address, apart from the bits for "universal" and "group"
+_ISATAP_MASK: Final = 0xFCFFFFFF
 
 
 def kind_of(address: Ip) -> str | None:
     """Return why *address* is not a public one, as a part of a sentence, or None if it is public.
 
-    An IPv6 address that embeds an IPv4 address is classified as that address.
+    An IPv6 address that embeds an IPv4 address is classified as that address. One of ISATAP (RFC 5214), which
+    has any prefix, is public if the prefix and the embedded address are.
     """
     if address in _METADATA:
         return "the metadata service of a cloud"
+    is_isatap = isinstance(address, IPv6Address) and int(address) >> 32 & _ISATAP_MASK == _ISATAP
+    if is_isatap and (kind := kind_of(IPv4Address(int(address) & 0xFFFFFFFF))) is not None:
+        return kind
     inner = inner_of(address)
     if inner is not None:
         return kind_of(inner)

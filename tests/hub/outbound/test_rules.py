@@ -8,7 +8,15 @@ NONE = OutboundRules()
 
 @pytest.mark.parametrize(
     "address",
-    ["93.184.216.34", "8.8.8.8", "2606:2800:220:1:248:1893:25c8:1946", "2002:808:808::", "64:ff9b::808:808"],
+    [
+        "93.184.216.34",
+        "8.8.8.8",
+        "2606:2800:220:1:248:1893:25c8:1946",
+        "2002:808:808::",
+        "64:ff9b::808:808",
+        "2606:2800:220:1:0:5efe:808:808",
+        "2606:2800:220:1:200:5efe:808:808",
+    ],
 )
 def test_public_addresses_are_called(address: str) -> None:
     assert NONE.judge("example.org", [address]) == [address]
@@ -69,6 +77,16 @@ def test_addresses_that_are_not_public_are_refused(address: str, why: str) -> No
         "64:ff9b::7f00:1",
         "2002:a00:1::",  # 6to4 of 10.0.0.1
         "2002:7f00:1::1",
+        "2606:2800:220:1:0:5efe:a00:1",  # ISATAP of 10.0.0.1
+        "2606:2800:220:1:200:5efe:7f00:1",
+        "2606:2800:220:1:300:5efe:a9fe:a9fe",
+        "2002:808:808:1:0:5efe:a00:1",  # within 6to4 of a public address
+        "fe80::5efe:808:808",  # a public one behind a prefix that is not
+        "::a00:1",  # compatible, translated (SIIT) and Teredo
+        "::808:808",
+        "::ffff:0:808:808",
+        "2001:0:808:808::f5ff:fffe",
+        "64:ff9b:1:808:8:800::",
         "2001:0:4136:e378:8000:63bf:3fff:fdd2",  # Teredo, whose client is 192.0.2.45
     ],
 )
