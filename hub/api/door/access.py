@@ -20,9 +20,9 @@ from urllib.parse import unquote_plus
 import anyio
 import anyio.lowlevel
 import msgspec
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Request
 
 from hub.api.door.bearer import NEW_AGENT_TOKEN, NEW_TOKEN, BearerTokens
@@ -187,12 +187,13 @@ class Access:
         if scope["type"] != "http":
             return
         state = scope["state"]
+        send_page, send = send, _uncached(send)
         with ExitStack() as places:
             try:
                 has_body = self._check_shape(scope)
                 rows = rows_of(scope["path"])
                 if not rows and (page := await self._page(scope)) is not None:
-                    await page(scope, receive, send)
+                    await page(scope, receive, send_page)
                     return
                 asked = rows.get(scope["method"])
                 principal, network = await self._caller(scope, asked)
@@ -399,6 +400,19 @@ def _let_in(scope: Request, principal: Principal) -> Principal:
     if (let_in := scope["state"].get(LET_IN)) is not None:
         let_in()
     return principal
+
+
+def _uncached(send: Send) -> Send:
+    """Wrap *send* so that no cache keeps a response, and no browser takes it for another type."""
+
+    async def send_uncached(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=message["headers"])
+            headers.setdefault("cache-control", "no-store")
+            headers.setdefault("x-content-type-options", "nosniff")
+        await send(message)
+
+    return send_uncached
 
 
 def _check_page(scope: Request) -> None:

@@ -306,3 +306,26 @@ async def test_a_token_that_takes_too_much_of_the_loop_waits_or_is_refused(
     if status == 503:
         assert answer.json()["code"] == "overloaded"
         assert re.search(r"\b(7[5-9]|8\d)% of the hub's time", answer.text), "and what its requests took"
+
+
+async def test_no_cache_keeps_a_response_and_no_browser_guesses_its_type(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub, over_tcp(hub, None) as stranger, over_unix(hub) as client:
+        answers = [
+            await client.get("/v1/status"),
+            await client.get("/metrics"),
+            await client.get("/v1/agents/nobody"),
+            await client.get("/v1/nothing"),
+            await client.put("/v1/status"),
+            await client.post("/v1/agents", content=b"no JSON", headers={"content-type": "application/json"}),
+            await client.post("/v1/agents", content=b"text"),
+            await stranger.get("/v1/status"),
+            await stranger.get("/v1/status", headers={"host": "elsewhere"}),
+            await stranger.get("/healthz"),
+        ]
+        async with client.stream("GET", "/v1/events") as events:
+            answers.append(events)
+    for answer in answers:
+        assert "no-store" in answer.headers["cache-control"], answer.url
+        assert answer.headers["x-content-type-options"] == "nosniff", answer.url
+        assert "content-type" in answer.headers
+    assert {answer.status_code for answer in answers} >= {200, 401, 404, 405, 422}
