@@ -276,8 +276,8 @@ class Log(logging.Handler):
             if "run_id" in redacted and "trace_id" not in redacted:
                 redacted["trace_id"] = trace_id_of(RunId(str(redacted["run_id"])))
         if record.exc_info:
-            trace = shortened(self._formatter.formatException(record.exc_info), MAX_TRACEBACK)
-            redacted["traceback"] = redact(trace, content=self.content)
+            trace = redact(self._formatter.formatException(record.exc_info), content=self.content)
+            redacted["traceback"] = shortened(trace, MAX_TRACEBACK)
             linecache.clearcache()  # it has read the source of every module in the traceback, for good
         return self.ring.append(
             at=int(record.created * 1000),

@@ -6,69 +6,19 @@ its field. This is the last line of defence: callers should not log any of it.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
-REDACTED: Final = "[redacted]"
-MAX_TEXT: Final = 2_000  # characters of one value
+from protocol.secret_rules import REDACTED, SECRET_FIELD, redact_secrets
 
-# Names of fields whose value is always redacted.
-SECRET_FIELDS: Final = frozenset(
-    {
-        "access_token",
-        "api_key",
-        "authorization",
-        "client_secret",
-        "code_verifier",
-        "cookie",
-        "credential",
-        "device_code",
-        "invitation",
-        "pairing_code",
-        "passphrase",
-        "password",
-        "private_key",
-        "refresh_token",
-        "secret",
-        "signature",
-        "token",
-    }
-)
+MAX_TEXT: Final = 2_000  # characters of one value
+_MOST_READ: Final = 65_536  # characters of one value; the middle of a longer one is never shown
+
 # Names of fields with document content, logged only with log.content = true.
 CONTENT_FIELDS: Final = frozenset(
     {"completion", "content", "data", "document", "item", "items_found", "prompt", "quote", "text"}
 )
 
-_NAMES: Final = (
-    r"(?:api_?key|access_token|refresh_token|client_secret|code_verifier|device_code"
-    r"|password|passphrase|passwd|secret|token)"
-)
-# Id of an actor or a credential, ``token:ID``: it identifies the owner but grants no access.
-_TOKEN_ID: Final = (
-    r"(?<=\btoken:)[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}(?![\w-])"
-)
-_SECRETS: Final = re.compile(
-    "|".join(
-        (
-            r"(?P<pem>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-            r"(?P<ours>\bhub_[a-z]{2,5}_)[A-Za-z0-9]{8,}",
-            r"\bsk-[A-Za-z0-9_-]{16,}",
-            r"\bgh[pousr]_\w{16,}",
-            r"\bxox[abeprs]-[\w-]{10,}",
-            r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-            r"\bAIza[\w-]{30,}",
-            r"\b(?:gsk|hf|glpat)[_-][A-Za-z0-9_-]{16,}",
-            r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*",
-            r"(?P<header>\bauthorization['\"]?\s*[:=,]\s*(?:b(?=['\"]))?['\"]?(?:(?:bearer|basic|digest)\s+)?)[^\s'\",;}\])]+",
-            r"(?P<bearer>\bbearer\s+)[\w.~+/=-]{8,}",
-            r"(?P<url>://[^/\s:@]*:)[^/\s@]+(?=@)",
-            rf"(?P<named>(?<![\w-]){_NAMES}['\"]?\s*[:=]\s*['\"]?)(?!{_TOKEN_ID})(?![{{\[])[^\s'\",;&}}\])]+",
-            r"(?P<query>[?&](?:code|key|sig|signature|state)=)[^&\s'\"]+",
-        )
-    ),
-    re.IGNORECASE | re.DOTALL,
-)
-# Text before the key in a problem of hub.toml, which never quotes the value.
-_OUR_PROBLEM: Final = re.compile(r"\.toml:\d+:\d+: (?:error|warning): (?:\w+\.)+\Z")
 _ID: Final = re.compile(r"[0-9a-f-]{1,40}\Z")  # most values are ids, and no secret has this form
 # Pydantic's quotation of invalid input.
 _QUOTED_INPUT: Final = re.compile(r"(input_value=).*?(?=, input_type=|\]$|\Z)", re.DOTALL)
@@ -76,7 +26,7 @@ _QUOTED_INPUT: Final = re.compile(r"(input_value=).*?(?=, input_type=|\]$|\Z)", 
 
 def redact(text: str, *, content: bool = False) -> str:
     """Return *text* without secrets; also without content that an error quotes, unless *content*."""
-    text = _SECRETS.sub(_replaced, text)
+    text = redact_secrets(text)
     return text if content or "input_value=" not in text else _QUOTED_INPUT.sub(rf"\1{REDACTED}", text)
 
 
@@ -103,7 +53,12 @@ def shortened(text: str, most: int = MAX_TEXT) -> str:
 def _is_hidden(name: object, value: object, content: bool) -> bool:
     if value is None or isinstance(value, bool | int | float):
         return False  # a count of tokens is not a token
-    return name in SECRET_FIELDS or (not content and name in CONTENT_FIELDS)
+    return _is_secret(str(name)) or (not content and name in CONTENT_FIELDS)
+
+
+@lru_cache(maxsize=1_024)
+def _is_secret(field: str) -> bool:
+    return SECRET_FIELD.search(field[-256:]) is not None
 
 
 def _plain(value: object, content: bool) -> object:
@@ -111,18 +66,15 @@ def _plain(value: object, content: bool) -> object:
         case None | bool() | int() | float():
             return value
         case str():
-            return str(value) if _ID.match(value) else redact(shortened(value), content=content)
+            return str(value) if _ID.match(value) else _short(value, content)
         case Mapping():
             return redact_fields({str(name): inner for name, inner in value.items()}, content=content)
         case list() | tuple() | set() | frozenset():
             return [_plain(inner, content) for inner in value]
         case _:
-            return redact(shortened(str(value)), content=content)
+            return _short(str(value), content)
 
 
-def _replaced(found: re.Match[str]) -> str:
-    """Return the replacement for a secret; the text before it is kept, as it tells its type."""
-    if found.lastgroup == "named" and _OUR_PROBLEM.search(found.string, 0, found.start("named")):
-        return found.group()
-    prefix = found.group(found.lastgroup) if found.lastgroup else ""
-    return f"{prefix}{REDACTED}"
+def _short(text: str, content: bool) -> str:
+    """Return *text* redacted, and then shortened, as half a secret would not be recognized."""
+    return shortened(redact(shortened(text, _MOST_READ), content=content))

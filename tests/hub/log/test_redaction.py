@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from hub.log import Channel
-from hub.log.redaction import redact
+from hub.log.redaction import MAX_TEXT, redact
+from tests.hub.log.secret_texts import SECRET_TEXTS
 from tests.support.log import Opened
 
 log = Channel("hub.somewhere")
@@ -27,7 +28,7 @@ SECRETS = [
     ("token: 019b8d2e-1f00-7abc-8def-0123456789ab", "token: [redacted]"),
     ("Authorization: Bearer abc.def.ghi", "Authorization: Bearer [redacted]"),
     ("{'authorization': 'Basic dXNlcjpwYXNz'}", "{'authorization': 'Basic [redacted]'}"),
-    ("(b'Authorization', b'Token abcdef')", "(b'Authorization', b'[redacted] abcdef')"),
+    ("(b'Authorization', b'Token abcdef')", "(b'Authorization', b'Token [redacted]')"),
     ("sent bearer 0123456789abcdef", "sent bearer [redacted]"),
     ("postgresql://hub:s3cret@db/hub is away", "postgresql://hub:[redacted]@db/hub is away"),
     ("GET /v1?token=abcdef&x=1", "GET /v1?token=[redacted]&x=1"),
@@ -45,9 +46,30 @@ def test_a_secret_is_known_by_how_it_looks_or_where_it_stands(text: str, told: s
     assert redact(text) == told
 
 
+def test_no_part_of_a_secret_is_read_whatever_is_around_it() -> None:
+    assert len(SECRET_TEXTS) >= 60
+    for text, parts in SECRET_TEXTS:
+        for whole in (text, f"request failed: {text}\nnext line", json.dumps({"why": text})):
+            told = redact(whole)
+            assert not [part for part in parts if part in told], (whole, told)
+            assert redact(told) == told
+
+
+def test_a_secret_at_the_cut_of_a_long_text_is_taken_out_before_the_cut(opened: Opened) -> None:
+    secret = "hub_dev_0123456789abcdefghijABCDEFGHIJ0123456789"
+    for before in range(MAX_TEXT // 2 - len(secret), MAX_TEXT // 2, 7):
+        log.info("a.b", detail="x " * (before // 2) + secret + " y" * MAX_TEXT)
+        log.error("a.b", exc=ValueError("x " * (before // 2) + secret + " y" * 9_000))
+    assert not [line for line in opened.lines() if "ABCDEFGHIJ" in line or "cdefghij" in line]
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "1200 tokens, 3 keys: the first is new",
+        "the hub has no password yet",
+        "file secret-santa-list.md, line 3",
+        "pip install sk-learn and task-list",
         "019b8d2e-1f00-7abc-8def-0123456789ab",
         "token:019b8d2e-1f00-7abc-8def-0123456789ab",
         "actor=token:019b8d2e-1f00-7abc-8def-0123456789ab, refused",
