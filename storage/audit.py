@@ -22,6 +22,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
+from protocol.secret_rules import redact_secrets
 from protocol.vocabularies import EVENT_ALIASES, EventAlias
 from storage.agents.schema import agent_templates, agents
 from storage.connectors.schema import connectors
@@ -576,8 +577,13 @@ def _hash_in(value: Any) -> bytes:
     return bytes(value) if isinstance(value, bytes | memoryview) else b""
 
 
+def _redacted(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *detail* without the secrets in its texts."""
+    return {name: redact_secrets(one) if isinstance(one, str) else one for name, one in detail.items()}
+
+
 def _canonical(detail: Detail) -> str:
-    return msgspec.json.encode(dict(detail), order="sorted").decode()
+    return msgspec.json.encode(_redacted(detail), order="sorted").decode()
 
 
 class Activity(msgspec.Struct, frozen=True):
@@ -635,7 +641,8 @@ def record(
     Raises:
         Conflict: an entry has this id already.
     """
-    entry = Activity(id, at, event_type, level, message, agent_id, run_id, device_id, actor, data or {})
+    data = _redacted(data or {})
+    entry = Activity(id, at, event_type, level, message, agent_id, run_id, device_id, actor, data)
     trace_id = trace_id or (None if run_id is None else trace_id_of(run_id))
     row = msgspec.structs.asdict(entry) | {"trace_id": trace_id}
     c.execute(RECORD, {f"new_{name}": value for name, value in row.items()})

@@ -14,6 +14,7 @@ from storage.kernel.columns import (
     NOMINAL,
     Doc,
     Int,
+    Reported,
     doc,
     expires,
     index,
@@ -128,7 +129,7 @@ activity_log = table(
     sa.Column("device_id", sa.Text),
     text("actor"),
     sa.Column("trace_id", sa.Text),
-    text("message"),
+    sa.Column("message", Reported, nullable=False),
     doc("data", "{}"),
     sa.Column("user_id", sa.Text),  # of its agent, else of its device
     one_of("level", ("debug", "info", "warning", "error")),

@@ -10,6 +10,7 @@ from typing import Any, Self
 from starlette.responses import JSONResponse
 
 from protocol.errors import CATALOGUE, ErrorCode, HubError
+from protocol.secret_rules import redact_keys
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -39,6 +40,10 @@ class Problem(JSONResponse):
         if status == 401:
             given["www-authenticate"] = "Bearer"
         super().__init__(body, status_code=status, headers=given)
+
+    def render(self, content: Any) -> bytes:
+        """Encode the body, without keys that a request or a peer had in its words."""
+        return redact_keys(super().render(content).decode()).encode()
 
     @staticmethod
     def content(code: ErrorCode, detail: str, *, status: int, hint: str = "") -> dict[str, Any]:

@@ -318,7 +318,7 @@ def _parts(state: Path, config: Path, missing: dict[str, str]) -> Iterator[tuple
         asked: dict[str, Callable[[], str]] = {
             name: partial(_answer, hub, path) for name, path in ANSWERS.items()
         }
-        asked |= {"metrics.txt": partial(hub.text, "/metrics"), "log.jsonl": partial(_log, hub)}
+        asked |= {"metrics.txt": lambda: redact(hub.text("/metrics")), "log.jsonl": partial(_log, hub)}
         for name, ask in asked.items():
             try:
                 yield name, ask()

@@ -47,7 +47,9 @@ class Failure(click.ClickException):
         self.next_step = next_step
 
     def format_message(self) -> str:
-        message = printable(self.message)  # it may quote a peer
+        from protocol.secret_rules import redact_keys
+
+        message = printable(redact_keys(self.message))  # it may quote a peer
         return f"{message}\n  {one_line(self.next_step)}" if self.next_step else message
 
 

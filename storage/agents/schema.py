@@ -13,6 +13,7 @@ from storage.kernel.columns import (
     Flag,
     Int,
     Real,
+    Reported,
     doc,
     index,
     key,
@@ -144,7 +145,7 @@ agent_states = table(
     text("connectivity", "offline"),
     sa.Column("reported_connectivity", sa.Text),  # by its device, while a person keeps the agent offline
     text("health", "ok"),
-    sa.Column("health_reason", sa.Text),
+    sa.Column("health_reason", Reported),
     sa.Column("state_detail", sa.Text),  # word of the orchestrator that is finer than the axes
     sa.Column("exhaust_reason", sa.Text),
     sa.Column("exhausted_at", Int, info=_exhausted),
@@ -187,7 +188,7 @@ agent_state_history = table(
     sa.Column("old_detail", sa.Text),  # state_detail before the move
     text("new_value"),
     doc("snapshot", "{}"),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Reported),
     text("actor"),
     number("at"),
     one_of("axis", VALUES_OF_AXIS),
@@ -367,7 +368,7 @@ wakes = table(
     number("fire_at", info=NOMINAL),
     number("ends_at", info=NOMINAL),
     text("state", "waiting"),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Reported),
     number("sends", 0),
     number("next_at", info=waits("settled_at IS NULL")),
     sa.Column("sent_at", Int),

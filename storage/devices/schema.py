@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from storage.kernel.columns import (
     Int,
+    Reported,
     doc,
     expires,
     index,
@@ -89,7 +90,7 @@ device_stores = table(
     number("sent", 0),
     number("taken", 0),
     number("refused", 0),
-    sa.Column("problem", sa.Text),
+    sa.Column("problem", Reported),
     one_of("cause", ("first", "store_older", "store_replaced", "hub_older", "asked")),
     rowid=False,
 )

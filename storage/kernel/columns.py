@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 
+from protocol.secret_rules import redact_secrets
+
 IdT = TypeVar("IdT", bound=str)
 
 Int = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # a STRICT table accepts only INTEGER
@@ -128,6 +130,16 @@ class Flag(sa.TypeDecorator[bool]):
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> bool | None:
         return None if value is None else bool(value)
+
+
+class Reported(sa.TypeDecorator[str]):
+    """Text in the words of others, such as an error or a reason: it is stored without secrets."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return redact_secrets(value) if isinstance(value, str) else value
 
 
 class Choice(sa.TypeDecorator[StrEnum]):

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
+from protocol.secret_rules import redact_secrets
 from protocol.vocabularies import RunLogStatus
 from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts, spelled
@@ -545,7 +546,7 @@ def record_error(
     if count >= MAX_ERRORS:
         c.execute(COUNT_ERROR, {"run": run_id, "now": at})
         return
-    error = RunError(unit_key, str(code), message[:MAX_ERROR_CHARS], at, attempt)
+    error = RunError(unit_key, str(code), redact_secrets(message)[:MAX_ERROR_CHARS], at, attempt)
     _keep_errors(c, run_id, [*errors, msgspec.structs.asdict(error)], count + 1, at)
 
 
@@ -553,7 +554,7 @@ def record_failed_attempt(c: sa.Connection, run_id: RunId, attempt: int, message
     """Store the error that ended an attempt; an attempt has one, the newest, so a run has one for each."""
     count, errors, _ = c.execute(ERRORS, {"run": run_id}).one()
     others = [one for one in errors if (one["code"], one.get("attempt")) != (ATTEMPT_FAILED, attempt)]
-    error = RunError(None, ATTEMPT_FAILED, message[:MAX_ERROR_CHARS], at, attempt)
+    error = RunError(None, ATTEMPT_FAILED, redact_secrets(message)[:MAX_ERROR_CHARS], at, attempt)
     count += len(others) == len(errors)
     _keep_errors(c, run_id, [*others, msgspec.structs.asdict(error)], count, at)
 

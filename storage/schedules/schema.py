@@ -6,6 +6,7 @@ from storage.kernel.columns import (
     NOMINAL,
     Flag,
     Int,
+    Reported,
     index,
     key,
     number,
@@ -82,7 +83,7 @@ schedule_fires = table(
     number("first_at", info=NOMINAL),
     number("missed_count", 0),
     text("decision"),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Reported),
     sa.Column("run_id", sa.Text),
     number("decided_at"),
     one_of(

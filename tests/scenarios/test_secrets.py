@@ -8,15 +8,19 @@ import tarfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import httpx2
 import pytest
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from hub.accounts.keys import FILE
 from hub.clock import SystemClock
 from hub.connectors.calling import TRIES
+from protocol.secret_rules import SECRET_RULES
+from tests.hub.log.secret_texts import SECRET_TEXTS
 from tests.scenarios.mailboxes import TOKEN_S
 from tests.scenarios.secrets import Listener, Secrets, process_words
 from tests.support.asgi import serving
@@ -27,7 +31,7 @@ from tests.support.gmail import FakeGmail, Fault, plain
 from tests.support.hub import ENDLESS
 from tests.support.oauth import CLIENT, OAuthServer
 from tests.support.oracle import Oracle
-from tests.support.processes import HubProcess, model_at
+from tests.support.processes import SETTINGS, HubProcess, model_at
 from tests.support.proxy import wire
 from tests.support.webhooks import signed
 
@@ -276,6 +280,93 @@ async def test_no_secret_stands_in_logs_rows_frames_errors_process_lists_or_cras
     where_they_belong = [sealing, *(tmp_path / name for name in given)]
     assert {place: names for place, names in leaks.items() if names} == {}
     assert secrets.found_below(tmp_path, but=where_they_belong) == {}
+
+
+class RefusingModel:
+    """An endpoint that refuses each question, in words that quote secrets."""
+
+    def __init__(self) -> None:
+        self.words = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].endswith("/models"):
+            await JSONResponse({"data": []})(scope, receive, send)
+            return
+        error = {"message": self.words, "code": self.words, "param": self.words, "type": "invalid"}
+        await JSONResponse({"error": error}, 400)(scope, receive, send)
+
+
+@pytest.mark.soak
+async def test_no_secret_in_the_words_of_others_is_read_in_runs_audit_log_errors_or_the_support_archive(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "desk" / "notes").mkdir(parents=True)
+    (tmp_path / "key").write_text("the-key-of-the-hub")
+    model, told = RefusingModel(), dict[str, bytes]()
+    async with AsyncExitStack() as opened:
+        url = await opened.enter_async_context(serving(model))
+        table = model_at(f"{url}/v1") + '\napi_key = { file = "key" }'
+        hub = FaultyHub(tmp_path, settings=SETTINGS.format(model=table), is_forked=False)
+        opened.push_async_callback(hub.close)
+        await hub.start()
+        device = await opened.enter_async_context(
+            open_device(await hub.device_url(), tmp_path / "desk", await hub.token("desk"))
+        )
+        assert device
+
+        async def ask(method: str, path: str, **options: Any) -> httpx2.Response:
+            answer = await hub.ask(method, path, **options)
+            told[f"{method} {path} {len(told)}"] = answer.content + str(answer.headers).encode()
+            return answer
+
+        made = {"name": "mail", "device": "desk", "data_types": ["tasks"], "prompt": "Find tasks."}
+        assert (await hub.ask("POST", "/v1/agents", json=made)).status_code == 201
+        for nth, (text, _) in enumerate(SECRET_TEXTS):
+            # An owner sees what the prompt says; the history and the archive do not show its secrets.
+            changed = await hub.ask("PATCH", "/v1/agents/mail", json={"prompt": f"Find. {text}"})
+            assert changed.status_code == 200, changed.text
+            status = {"health": ("error", "ok")[nth % 2], "reason": text}
+            answered = await hub.ask("PATCH", "/v1/agents/mail/status", json=status)
+            assert answered.status_code == 200, answered.text
+            key = next((rule for rule in SECRET_RULES if rule.pattern.search(text)), None)
+            if key is not None:  # a caller that wrote a password knows it
+                await ask("POST", "/v1/agents", json=made | {"name": f"{text} !"})
+                await ask("POST", "/v1/agents", json=made | {text: 1})
+                await ask("GET", "/v1/agents/" + quote(text, safe=""))
+                await ask("GET", "/v1/runs", params={"limit": text})
+        notes = tmp_path / "desk" / "notes"
+        for begin in range(0, len(SECRET_TEXTS), 8):
+            model.words = "\n".join(text for text, _ in SECRET_TEXTS[begin : begin + 8])
+            (notes / f"{begin}.txt").write_text(f"Anna must call Bob about {begin} by Friday.")
+            await hub.ended(await hub.start_run("notes"))
+        for path in ("/v1/audit", "/v1/activity", "/v1/logs", "/v1/runs", "/metrics", "/v1/issues"):
+            cursor: str | None = ""
+            while cursor is not None:
+                page = await ask("GET", path + (f"?limit=200&cursor={cursor}" if cursor else ""))
+                kind = page.headers["content-type"]
+                cursor = page.json().get("next_cursor") if kind == "application/json" else None
+        for run in (await hub.get("/v1/runs"))["runs"]:
+            await ask("GET", f"/v1/runs/{run['id']}")
+        await ask("GET", "/v1/agents/mail/status")
+        packed = tmp_path / "bundle.tar.gz"
+        command = [sys.executable, "-m", "hub", "--state", str(tmp_path), "debug", "bundle", str(packed)]
+        command += ["--config", str(tmp_path / "hub.toml")]
+        await anyio.run_process(command)
+        with tarfile.open(packed) as archive:
+            for part in archive.getmembers():
+                inside = archive.extractfile(part)
+                assert inside is not None
+                told[f"bundle: {part.name}"] = inside.read()
+        told["log"] = hub.log().encode()
+    assert sum(name.startswith("bundle: ") for name in told) > 8
+    unread = {
+        (name, part)
+        for name, words in told.items()
+        for _, parts in SECRET_TEXTS
+        for part in parts
+        if part.encode() in words
+    }
+    assert sorted(unread) == []
 
 
 @pytest.mark.parametrize("around", ["{}", "x{}y", "?a={}&b=1", '{{"k": "{}"}}'])

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from protocol.keys import key_id
-from storage.kernel.columns import Choice, Doc, Flag
+from storage.kernel.columns import Choice, Doc, Flag, Reported
 from storage.schema import metadata
 
 AT: Final = 1_767_000_000_000
@@ -99,7 +99,7 @@ def _values_of(column: sa.Column[Any]) -> Iterator[tuple[str, str]]:
     elif not column.primary_key:
         if not column.nullable:
             yield "null", "NULL"
-        if isinstance(column.type, sa.Text | Choice):
+        if isinstance(column.type, sa.Text | Choice | Reported):
             yield "type", "x'ff'"
             yield "text", "CAST(x'ff' AS TEXT)"
         elif not isinstance(column.type, Doc):
@@ -115,7 +115,7 @@ def _violation(c: sa.Connection, table: sa.Table, constraint: sa.CheckConstraint
     sets = [
         [
             f"{column.name} = {value}"
-            for value in (texts if isinstance(column.type, sa.Text | Choice) else _NUMBERS)
+            for value in (texts if isinstance(column.type, sa.Text | Choice | Reported) else _NUMBERS)
         ]
         for column in table.columns
         if column.name in words
@@ -178,7 +178,7 @@ def _value(column: sa.Column[Any], choices: Mapping[str, str]) -> Any:
         return None
     if isinstance(column.type, sa.LargeBinary):
         return _WORLD.encode()
-    if isinstance(column.type, sa.Text | Choice):
+    if isinstance(column.type, sa.Text | Choice | Reported):
         return choices.get(column.name, _WORLD)
     if isinstance(column.type, Flag):
         return False
