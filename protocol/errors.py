@@ -246,7 +246,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.BAD_RECORD: CodeInfo(_R, False, 422, "correct the fields that the message names"),
     _E.UNKNOWN_AGENT: CodeInfo(_O, False, 404, "'hub agents' lists the agents there are"),
     _E.UNKNOWN_DEVICE: CodeInfo(_O, False, 404, "'hub devices' lists the devices there are"),
-    _E.UNKNOWN_RUN: CodeInfo(_O, False, 404, "'hub runs' lists the runs there are"),
+    _E.UNKNOWN_RUN: CodeInfo(
+        _O, False, 404, "'hub runs' lists the runs there are; one without news may be part of a later one"
+    ),
     _E.UNKNOWN_ITEM: CodeInfo(_O, False, 404, "GET /v1/items lists the items there are"),
     _E.UNKNOWN_TOKEN: CodeInfo(_O, False, 404, "'hub token ls' lists the tokens there are"),
     _E.UNKNOWN_USER: CodeInfo(_O, False, 404, "'hub users' lists the users there are"),
