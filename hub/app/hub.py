@@ -47,6 +47,7 @@ from hub.app.work import (
     make_measurements,
 )
 from hub.extraction.extractor import Extractor
+from hub.extraction.rules_process import RulesProcess
 from hub.health import machine
 from hub.health.conditions import Conditions
 from hub.health.database_watch import DatabaseWatch
@@ -117,8 +118,11 @@ class Hub:
         models_in_use = ModelsInUse(context, self.supervisor)
         resources.push_async_callback(models_in_use.close)
         models = models_in_use.opened.models
+        rules = RulesProcess(context.clock)
+        resources.callback(rules.close)
         extractor = Extractor(
             models,
+            rules=rules,
             secret=start.secret,
             tables=tables_of(context.settings.tables),
             asks_small=asks_small_model(context.settings),
@@ -217,6 +221,7 @@ class Hub:
             store=context.store, clock=context.clock, metrics=context.metrics, log=context.log, disk=disk
         )
         add("gauges", gauges, turns=gauges.turns)
+        add("rules", rules, turns=rules.turns)
         add("router", self._router, turns=self._router.turns)
         add("requests", requests, turns=requests.turns)
         add("locks", work.locks, turns=work.locks.turns)

@@ -7,9 +7,7 @@ model. A model refers to rows of the device by labels, as it never sees ids.
 
 import hashlib
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -17,16 +15,17 @@ import anyio.to_thread
 import msgspec
 
 from hub.document import Document
-from hub.extraction import chunk, dedupe, prose, structured, suspicion
+from hub.extraction import chunk, ruled, structured
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
-from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference, merged
+from hub.extraction.items import Extraction, ExtractionOptions, Form, Item, Reference, merged
 from hub.extraction.model import LanguageModel, ModelRequest, Models, Through
 from hub.extraction.prompt import LiteralPrompt, Prompt
 from hub.extraction.reading import Reading
 from hub.extraction.redaction import Redaction
-from hub.extraction.spreadsheets import without_pipe_tables
+from hub.extraction.ruled import ToRead, ToSort
+from hub.extraction.rules_process import Rules, RulesHere
 from hub.extraction.validate import Material
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
 
@@ -36,15 +35,6 @@ Result = TypeVar("Result")
 EXTRACTOR_VERSION: Final = 30  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 20_000  # rules for a text of this length take about 10 ms
-
-_SENTENCES: Final = (
-    "Meet Ana on 3 May 2026 at 2 pm.",
-    "Treffen mit Ana am 3. Mai 2026 um 14 Uhr.",
-    "Réunion avec Ana le 3 mai 2026 à 14 h.",
-    "Reunión con Ana el 3 de mayo de 2026 a las 14:00.",
-    "Встреча 3 мая 2026.",
-    "2026年5月3日14点与安娜见面。",
-)
 
 MOST_REFERENCES: Final = 50  # each costs the tokens of its title in every question
 
@@ -58,15 +48,23 @@ class Extractor:
         secret: secret of this hub, for delimiters that no author of a document can guess.
         tables: declarations of all tables, for new runs.
         asks_small: ask a model that can only copy about the sentences that no rule reads.
+        rules: reads by rules; by default in this process.
     """
 
     def __init__(
-        self, models: Models, *, secret: bytes, tables: Tables = TABLES, asks_small: bool = True
+        self,
+        models: Models,
+        *,
+        secret: bytes,
+        tables: Tables = TABLES,
+        asks_small: bool = True,
+        rules: Rules | None = None,
     ) -> None:
         self.models = models
         self.tables = tables
         self._asks_small = asks_small
         self._secret = secret
+        self._rules = rules or RulesHere()
         # One at a time: the interpreter lock prevents parallelism, and each needs ten times the size of its
         # text.
         self._large_texts = anyio.CapacityLimiter(1)
@@ -91,39 +89,49 @@ class Extractor:
             ModelExhausted: the quota is used up; retry when it is available again.
             BadPattern: ``redaction.problem_of`` refuses a rule of the agent; the model was not asked.
         """
-        form = await self._offload(document, structured.read, document, options)
         model = self._reader_of_prose(options, models)
-        by_rules: list[Item] = []
-        if model is None or model.is_literal:
-            by_rules = await self._offload(document, _of_prose, document, options, form)
-        if model is None or not options.data_types:
-            return await self._ruled(document, form, by_rules, options)
+        has_model = model is not None and bool(options.data_types)
+        found = await self._rules.read(
+            ToRead(
+                document=document,
+                options=options,
+                reads_prose=model is None or model.is_literal,
+                chunk_tokens=model.chunk_tokens if model is not None and has_model else None,
+                by_sentence=model is not None and model.is_literal,
+            )
+        )
+        if model is None or found.sorted is not None:
+            return _ruled(found)
 
         model = through(model) if through else model
-        seen = _seen(document, form)
-        material = await self._offload(document, _material, seen, options, form)
-        split = partial(chunk.split, by_sentence=model.is_literal)
-        pieces = await self._offload(document, split, seen.text, form.prose, model.chunk_tokens)
-        pieces = _left_by(by_rules, pieces)
+        seen = _seen(document, found.form)
+        material = await self._in_thread(document, _material, seen, options, found.form)
+        pieces = _left_by(found.items, found.pieces)
         reading = Reading(model, material)
         for prompt in self._prompts(model, material):
             await reading.read(prompt, [piece for piece in pieces if not reading.has_items(piece)])
         # Quotes are from the document itself, whichever view the model read.
-        found = _by_place(form.items + by_rules) + [
+        of_model = [
             msgspec.structs.replace(item, quote=document.text[item.start : item.end])
             for item in reading.items()
         ]
-        items, dropped, notes = await self._offload(
-            document, _sorted_out, document, form, found, reading.dropped(), options
+        result = await self._rules.sort(
+            ToSort(
+                document=document,
+                options=options,
+                form=found.form,
+                found=[*found.items, *of_model],
+                dropped=reading.dropped(),
+            )
         )
         return Extraction(
-            items=items,
-            dropped=dropped,
+            items=result.items,
+            dropped=result.dropped,
             requests=reading.spent.requests,
             prompt_tokens=reading.spent.prompt_tokens,
             completion_tokens=reading.spent.completion_tokens,
             chunks=len(pieces),
-            notes=reading.noted(notes, redacted=material.redaction.count),
+            notes=reading.noted(result.notes, redacted=material.redaction.count),
         )
 
     async def extract_by_rules(self, document: Document, options: ExtractionOptions) -> Extraction:
@@ -131,18 +139,9 @@ class Extractor:
 
         The rules for prose are left out: the model will read the prose, in other words.
         """
-        form = await self._offload(document, structured.read, document, options)
-        found = await self._ruled(document, form, [], options)
-        notes = msgspec.structs.replace(found.notes, awaits_model=True)
-        return msgspec.structs.replace(found, notes=notes)
-
-    async def _ruled(
-        self, document: Document, form: Form, of_prose: list[Item], options: ExtractionOptions
-    ) -> Extraction:
-        found = _by_place(form.items + of_prose)
-        ruled, doubles, notes = await self._offload(document, _sorted_out, document, form, found, [], options)
-        unread = await self._offload(document, chunk.readable_chars, document.text, form.prose)
-        return Extraction(items=ruled, dropped=doubles, ruled_chars=unread, notes=notes)
+        found = await self._rules.read(ToRead(document=document, options=options, reads_prose=False))
+        ruled = _ruled(found)
+        return msgspec.structs.replace(ruled, notes=msgspec.structs.replace(ruled.notes, awaits_model=True))
 
     def _reader_of_prose(self, options: ExtractionOptions, models: Models | None) -> LanguageModel | None:
         """Return the model that reads prose, or None if only rules do."""
@@ -160,10 +159,10 @@ class Extractor:
             tables = [table.name for table in _tables(material.options)]
             yield Prompt(material, tables, secret=self._secret)
 
-    async def _offload(self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts) -> Result:
+    async def _in_thread(
+        self, document: Document, work: Callable[[*Parts], Result], *parts: *Parts
+    ) -> Result:
         """Run *work*, in a thread if the document is large, to keep the event loop responsive."""
-        if not warm_up.cache_info().currsize:
-            await anyio.to_thread.run_sync(warm_up, limiter=self._large_texts)
         if len(document.text) < _LARGE_CHARS:
             return work(*parts)
         return await anyio.to_thread.run_sync(work, *parts, limiter=self._large_texts)
@@ -184,14 +183,11 @@ class Extractor:
         return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()
 
 
-@cache
-def warm_up() -> None:
-    """Read a sentence of each language, which unpacks weights and compiles patterns for half a second."""
-    options = ExtractionOptions(data_types=tuple(TABLES), prompt="", timezone="UTC")
-    for text in _SENTENCES:
-        document = Document(unit_key="", text=text, content_hash="")
-        form = structured.read(document, options)
-        _sorted_out(document, form, _of_prose(document, options, form), [], options)
+def _ruled(found: ruled.Reading) -> Extraction:
+    """Return the result of the rules alone."""
+    assert found.sorted is not None  # as it was requested
+    done = found.sorted
+    return Extraction(items=done.items, dropped=done.dropped, ruled_chars=done.unread_chars, notes=done.notes)
 
 
 def first_questions(
@@ -228,45 +224,12 @@ def _material(document: Document, options: ExtractionOptions, form: Form) -> Mat
     )
 
 
-def _by_place(items: Iterable[Item]) -> list[Item]:
-    return sorted(items, key=lambda item: (item.start, item.end))
-
-
 def _left_by(items: Iterable[Item], pieces: Sequence[chunk.Chunk]) -> list[chunk.Chunk]:
     """Return the pieces in which no rule found an item."""
     spans = merged((item.start, item.end) for item in items)
     ends = [end for _, end in spans]
     nearest = [(piece, bisect_right(ends, piece.start)) for piece in pieces]
     return [piece for piece, nth in nearest if nth == len(spans) or spans[nth][0] >= piece.end]
-
-
-def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> list[Item]:
-    dates = PassageDates(document, date=form.date, timezone=options.timezone)
-    text = form.view or document.text
-    return prose.read(text, without_pipe_tables(text, form.prose), options, dates, document.text)
-
-
-def _sorted_out(
-    document: Document,
-    form: Form,
-    found: Sequence[Item],
-    dropped: Sequence[Dropped],
-    options: ExtractionOptions,
-) -> tuple[tuple[Item, ...], tuple[Dropped, ...], Notes]:
-    """Remove duplicates and mark items; return them with the dropped ones and the notes."""
-    suspicions = suspicion.spans(document.text, form.apart)
-    marked = suspicion.marked(found, document.text, suspicions, options.tables)
-    single, doubles = dedupe.once(marked, options.tables)
-    known, outside = suspicion.by_authorship(single, document, options.outside)
-    items, dropped = tuple(known), (*dropped, *doubles, *outside)
-    notes = Notes(
-        dropped=dict(Counter(note.reason for note in dropped)),
-        hidden_chars=suspicion.hidden_count(document.text),
-        hidden_parts=document.hidden_parts,
-        unresolved=sum(len(item.unresolved) for item in items),
-        is_cut_off=form.is_cut_off,
-    )
-    return items, dropped, notes
 
 
 def labelled(references: Iterable[Reference], tables: Sequence[DeviceTable]) -> dict[str, Reference]:

@@ -243,6 +243,12 @@ class ExtractionError(ModelError):
     code = ErrorCode.MODEL_ANSWER_INVALID
 
 
+class TooMuchWork(ExtractionError):
+    """Text that takes the rules more time or memory than its length permits."""
+
+    code = ErrorCode.LIMIT_REACHED
+
+
 class AnswerCutOff(ExtractionError):
     """Answer that exceeds the limit even for the smallest piece of text."""
 

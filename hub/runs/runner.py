@@ -390,7 +390,11 @@ class Runner:
                     await self._fail(order, reading, exc.code, str(exc))
                     return
                 attempt.unanswered = str(exc)
-                found = await self._extractor.extract_by_rules(document, reading.extraction_config)
+                try:
+                    found = await self._extractor.extract_by_rules(document, reading.extraction_config)
+                except ExtractionError as failure:
+                    await self._fail(order, reading, failure.code, str(failure))
+                    return
             except ExtractionError as exc:
                 await self._fail(order, reading, exc.code, str(exc))
                 await unit.forget(unit.asked)

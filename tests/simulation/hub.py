@@ -25,7 +25,7 @@ from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms
 from hub.cluster.bus import Bus, Member
 from hub.cluster.messages import NodeUnreachable, Request
-from hub.extraction.extractor import Extractor, warm_up
+from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.deadlines import DeadlineWheel, Slot, Timed
@@ -254,7 +254,6 @@ class SimHub:
         limits = Limits(runs_per_device=self.settings.per_device, runs=self.settings.total)
         watch = RunWatch()
         models = Models(self._model, self._model)
-        warm_up()  # in a thread otherwise
         extractor = Extractor(models, secret=bytes(32))
         self.roster = Roster(self.tell_router, metrics=METRICS)
         lifecycle = Lifecycle(store, clock=clock, ids=self.ids, metrics=METRICS, watch=watch)

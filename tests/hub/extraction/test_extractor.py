@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from threading import get_ident
 
 import pytest
 
 from hub.document import Document
-from hub.extraction import extractor, suspicion
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, RedactionRule
@@ -209,25 +207,6 @@ async def test_a_literal_model_is_not_asked_where_rules_read_prose_alone(oracle:
         assert extractor.fingerprint(TASKS) == alone.fingerprint(TASKS)
     assert (quotes(extraction), extraction.requests, oracle.stats.calls) == (["Please call Bob."], 0, 0)
     assert extraction.ruled_chars > 0
-
-
-async def test_weights_and_patterns_of_all_languages_are_prepared_in_a_thread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    threads: list[int] = []
-
-    def spans(*_: object) -> tuple[()]:
-        threads.append(get_ident())
-        return ()
-
-    extractor.warm_up.cache_clear()
-    monkeypatch.setattr(suspicion, "spans", spans)
-    for _ in range(2):
-        await Extractor(Models(None, None), secret=bytes(32)).extract(note("Call Bob."), TASKS)
-    extractor.warm_up.cache_clear()  # it read with what this test put in place
-    *others, first, second = threads
-    assert len(others) == 6 and get_ident() not in others
-    assert first == second == get_ident()
 
 
 def test_a_fingerprint_differs_between_configurations() -> None:

@@ -1,0 +1,133 @@
+"""Reading of a document by rules: the work that ``rules_process`` does outside of the hub. Pure functions.
+
+A request has all that its answer depends on, and both can be sent to another process.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from hub.document import Document
+from hub.extraction import chunk, dedupe, prose, structured, suspicion
+from hub.extraction.chunk import Chunk
+from hub.extraction.dating import PassageDates
+from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
+from hub.extraction.spreadsheets import without_pipe_tables
+from protocol.tables import TABLES
+
+_SENTENCES: Final = (
+    "Meet Ana on 3 May 2026 at 2 pm.",
+    "Treffen mit Ana am 3. Mai 2026 um 14 Uhr.",
+    "Réunion avec Ana le 3 mai 2026 à 14 h.",
+    "Reunión con Ana el 3 de mayo de 2026 a las 14:00.",
+    "Встреча 3 мая 2026.",
+    "2026年5月3日14点与安娜见面。",
+)
+
+
+class Sorted(msgspec.Struct, frozen=True):
+    """Items of a document without duplicates and with their marks, what was dropped, and statistics."""
+
+    items: tuple[Item, ...]
+    dropped: tuple[Dropped, ...]
+    notes: Notes
+    unread_chars: int  # of the prose
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Result of the rules. *pieces*: of the prose, for a model."""
+
+    form: Form
+    items: list[Item]
+    pieces: list[Chunk] = []
+    sorted: Sorted | None = None
+
+
+class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
+    """Request to read a document by rules.
+
+    Attributes:
+        reads_prose: apply the rules for prose too.
+        chunk_tokens: size of the pieces for a model; without one, the items are sorted out at once.
+        by_sentence: each sentence is a piece.
+    """
+
+    document: Document
+    options: ExtractionOptions
+    reads_prose: bool
+    chunk_tokens: int | None = None
+    by_sentence: bool = False
+
+    def answer(self) -> Reading:
+        """Read the document."""
+        document, options = self.document, self.options
+        form = structured.read(document, options)
+        items = by_place([*form.items, *(_of_prose(document, options, form) if self.reads_prose else ())])
+        if self.chunk_tokens is None:
+            to_sort = ToSort(document=document, options=options, form=form, found=items)
+            return Reading(form, items, sorted=to_sort.answer())
+        text = form.view or document.text
+        return Reading(
+            form, items, chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)
+        )
+
+
+class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
+    """Request to remove duplicates from the items of a document, and to mark them."""
+
+    document: Document
+    options: ExtractionOptions
+    form: Form
+    found: list[Item]
+    dropped: list[Dropped] = []
+
+    def answer(self) -> Sorted:
+        """Sort the items out."""
+        document, options, form = self.document, self.options, self.form
+        suspicions = suspicion.spans(document.text, form.apart)
+        marked = suspicion.marked(self.found, document.text, suspicions, options.tables)
+        single, doubles = dedupe.once(marked, options.tables)
+        items, outside = suspicion.by_authorship(single, document, options.outside)
+        dropped = (*self.dropped, *doubles, *outside)
+        notes = Notes(
+            dropped=dict(Counter(note.reason for note in dropped)),
+            hidden_chars=suspicion.hidden_count(document.text),
+            hidden_parts=document.hidden_parts,
+            unresolved=sum(len(item.unresolved) for item in items),
+            is_cut_off=form.is_cut_off,
+        )
+        return Sorted(tuple(items), dropped, notes, chunk.readable_chars(document.text, form.prose))
+
+
+Request = ToRead | ToSort
+MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
+
+
+def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> list[Item]:
+    dates = PassageDates(document, date=form.date, timezone=options.timezone)
+    text = form.view or document.text
+    return prose.read(text, without_pipe_tables(text, form.prose), options, dates, document.text)
+
+
+def by_place(items: Iterable[Item]) -> list[Item]:
+    """Return the items in the order of the text."""
+    return sorted(items, key=lambda item: (item.start, item.end))
+
+
+def warm_up() -> None:
+    """Read a sentence of each language, which unpacks weights and compiles patterns for half a second."""
+    options = ExtractionOptions(data_types=tuple(TABLES), prompt="", timezone="UTC")
+    for text in _SENTENCES:
+        document = Document(unit_key="", text=text, content_hash="")
+        ToRead(document=document, options=options, reads_prose=True).answer()
+
+
+def encode(value: object) -> bytes:
+    """Serialize a request or an answer."""
+    return msgspec.msgpack.encode(value, enc_hook=_left_out)
+
+
+def _left_out(value: Any) -> None:
+    """Encode the recording of a document as None: rules do not read it."""

@@ -1,0 +1,74 @@
+"""Process that reads documents by rules: started by ``rules_process``, confined, one request after another.
+
+Requests come on standard input and answers go to standard output, each with its length. All modules, patterns
+and time zones are loaded before the confinement.
+"""
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+# As in ``hub.text.worker_main``: behind the standard library, before installed packages.
+sys.path.insert(3, str(Path(__file__).parents[2]))
+
+import zoneinfo
+from datetime import UTC, datetime
+
+import msgspec
+
+from hub.document import Document
+from hub.extraction.items import ExtractionOptions
+from hub.extraction.ruled import MEMORY_BYTES, Request, ToRead, encode, warm_up
+from hub.text import confinement
+from protocol.tables import TABLES
+
+_WRITTEN = datetime(2026, 5, 6, tzinfo=UTC)
+_SECONDS = 86_400  # the parent limits each request
+_ZONE = (
+    "BEGIN:VTIMEZONE\r\nTZID:Own\r\nBEGIN:STANDARD\r\nDTSTART:19701025T030000\r\n"
+    "RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10\r\nTZOFFSETFROM:+0200\r\nTZOFFSETTO:+0100\r\nEND:STANDARD\r\n"
+    "END:VTIMEZONE\r\n"
+)
+_EVENT = (
+    "BEGIN:VEVENT\r\nSUMMARY:a\r\nDTSTART;TZID={}:20260506T090000\r\nATTENDEE;CN=A:mailto:a@b\r\n"
+    "CATEGORIES:a\r\nRRULE:FREQ=DAILY;COUNT=3\r\nDURATION:PT1H\r\nEND:VEVENT\r\n"
+)
+_CALENDAR = (
+    f"BEGIN:VCALENDAR\r\n{_ZONE}{''.join(map(_EVENT.format, ('Own', 'Europe/Rome', 'none')))}END:VCALENDAR"
+)
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    confinement.die_with(int(sys.argv[1]))
+    has_no_network = confinement.leave_others()
+    zones = _warm()
+    confinement.limit(memory_bytes=MEMORY_BYTES, seconds=_SECONDS, output_bytes=0)
+    is_locked = confinement.lock()
+    if sys.platform == "linux" and not (has_no_network or is_locked):
+        raise confinement.Unconfined("its network cannot be closed")
+    decoder = msgspec.msgpack.Decoder(Request)
+    assert zones
+    with open(0, "rb", closefd=False) as asked, open(1, "wb", closefd=False) as answers:
+        while len(length := asked.read(8)) == 8:
+            answer = encode(decoder.decode(asked.read(*struct.unpack("=Q", length))).answer())
+            answers.write(struct.pack("=Q", len(answer)) + answer)
+            answers.flush()
+
+
+def _warm() -> list[zoneinfo.ZoneInfo]:
+    """Load what a request would load later, when no file can be opened any more; return all time zones."""
+    warm_up()
+    calendar = Document(unit_key="a.ics", text=_CALENDAR, content_hash="", modified_at=_WRITTEN)
+    options = ExtractionOptions(data_types=tuple(TABLES))
+    ToRead(document=calendar, options=options, reads_prose=True).answer()
+    zones = [zoneinfo.ZoneInfo(name) for name in sorted(zoneinfo.available_timezones())]
+    # An unknown zone is looked for in this package, and one that may not be opened would be an error.
+    sys.modules["tzdata"] = sys.modules["tzdata.zoneinfo"] = None  # type: ignore[assignment]
+    return zones
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)
