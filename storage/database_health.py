@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from storage.kernel.database import Damaged, Replaced, StorageError, Trouble
 from storage.kernel.sqlite import machine_now_ms
 
-LONG_S: Final = 5.0  # another process may hold the database for a moment
+LONG_S: Final = 5.0  # for so long, other hubs may hold rows of a shared database; a file is waited for
 _LASTING: Final = (Damaged, Replaced)
 
 
@@ -34,13 +34,23 @@ class DatabaseHealth:
 
     Attributes:
         on_change: called when a condition begins or ends.
+
+    Args:
+        long_s: seconds from the first error until another process counts as holding the database.
     """
 
-    def __init__(self, monotonic: Callable[[], float], now_ms: Callable[[], int] = machine_now_ms) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        now_ms: Callable[[], int] = machine_now_ms,
+        *,
+        long_s: float = 0.0,
+    ) -> None:
         self.condition: Condition | None = None
         self.on_change: Callable[[], None] = lambda: None
         self._now_ms = now_ms
         self._monotonic = monotonic
+        self._long_s = long_s
         self._busy_since: dict[bool, float] = {}  # of reads, and of writes
 
     def check_writable(self) -> None:
@@ -57,7 +67,7 @@ class DatabaseHealth:
             return  # a read that tries to write
         if trouble is Trouble.BUSY:
             since = self._busy_since.setdefault(is_write, self._monotonic())
-            if self._monotonic() - since < LONG_S:
+            if self._monotonic() - since < self._long_s:
                 return
         self._change(Condition(trouble, error, self._now_ms(), is_write))
 

@@ -21,7 +21,7 @@ from protocol.agent_status import AgentMoved
 from protocol.ids import BootId
 from storage import audit
 from storage.agents.agent_moves import recorded_moves
-from storage.database_health import DatabaseHealth
+from storage.database_health import LONG_S, DatabaseHealth
 from storage.kernel.address import SERVER
 from storage.kernel.database import Database, StorageError, file_of, held_alone, session_name
 from storage.kernel.migrate import downgrade, upgrade
@@ -123,7 +123,7 @@ class ObservedDatabase:
         health: DatabaseHealth | None = None,
     ) -> None:
         self.database = database
-        self.health = health or DatabaseHealth(monotonic)
+        self.health = health or DatabaseHealth(monotonic, long_s=LONG_S if database.is_shared else 0.0)
         self._on_moves = on_moves
         self._on_write = on_write
         self._monotonic = monotonic

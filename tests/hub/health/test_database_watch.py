@@ -14,7 +14,9 @@ from hub.metrics import Metrics
 from storage.devices import nodes
 from storage.kernel.database import StorageError, Trouble, translated
 from storage.kernel.sqlite import open_sqlite
+from storage.schema import metadata
 from storage.store import ObservedDatabase
+from tests.scenarios.database_faults import overwrite
 from tests.support.clock import FakeClock
 from tests.support.database import new_database
 
@@ -147,6 +149,20 @@ async def test_each_fault_of_the_file_is_a_condition_that_ends_where_it_can(tmp_
     assert seen == {
         name: (f"database.{trouble}", True, undo is not None) for name, (trouble, _, undo) in CASES.items()
     }
+
+
+@pytest.mark.soak
+async def test_a_damaged_page_of_any_table_is_found_and_the_table_is_named(tmp_path: Path) -> None:
+    unnamed: list[str] = []
+    for number, table in enumerate(metadata.tables):
+        for place in (0, -1):  # the root, and the last leaf
+            async with opened(tmp_path / f"{number}{place}") as bench:
+                overwrite(table, place)(bench.file.parent)
+                await bench.look()
+                found = bench.watch.finding
+                if found is None or f"tables: {table}" not in found.explanation:
+                    unnamed.append(f"{table} {place}: {found and found.explanation}")
+    assert unnamed == []
 
 
 async def test_a_database_that_was_replaced_is_saved_and_the_new_file_gets_no_page_of_it(
