@@ -14,7 +14,7 @@ The activity log, also here, is the list of events that people read; it has no c
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
@@ -360,6 +360,18 @@ def names_of(c: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
     for part in in_parts(sorted(set(ids))):
         found |= {id: name for id, name in c.execute(NAMES, {"ids": part}) if name}
     return found
+
+
+def actor_names(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:
+    """Return the display names of actors: ``device desk``, ``session anna``; others unchanged."""
+    names = names_of(c, ids_of(actors))
+    parted = {actor: actor.partition(":") for actor in actors}
+    return {actor: f"{kind} {names[id]}" if id in names else actor for actor, (kind, _, id) in parted.items()}
+
+
+def actor_name(c: sa.Connection, actor: str) -> str:
+    """Return the display name of an actor."""
+    return actor_names(c, [actor])[actor]
 
 
 def list_named_entries(c: sa.Connection, /, **asked: Any) -> tuple[list[AuditRow], dict[str, str]]:

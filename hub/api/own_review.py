@@ -8,6 +8,7 @@ import hmac
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from http import HTTPStatus
 from typing import Any, Final
 
 import anyio
@@ -48,7 +49,7 @@ from hub.device.items import DeviceItem, read_excerpt
 from hub.device.owner import lacking
 from hub.text.excerpt import Excerpt
 from hub.tokens import TokenKind
-from protocol.errors import ErrorCode
+from protocol.errors import CATALOGUE, ErrorCode
 from protocol.tables import SUGGESTED, TABLES, Column, Kind
 
 LINK_S: Final = 60.0
@@ -183,21 +184,24 @@ class OwnReview:
 
     def _judge(self, given: NewVerdictView) -> VerdictResult:
         item = next((one for one in self._inbox.items() if str(one.number) == given.id), None)
-        code = ErrorCode.CHANGED_MEANWHILE
+        code, version = ErrorCode.CHANGED_MEANWHILE, None if item is None else _version(item)
         try:
+            if None not in (given.version, version) and given.version != version:
+                raise DeviceFileError("the item has changed since it was shown")
             if given.verdict == "undo":
                 self._inbox.undo(int(given.id) if given.id.isdecimal() else 0)
                 return VerdictResult(id=given.id, state="open")
             if item is None:
+                code = ErrorCode.UNKNOWN_ITEM
                 raise DeviceFileError("there is no such item")
-            if given.version not in (None, _version(item)):
-                raise DeviceFileError("the item has changed since it was shown")
             fields = {
                 name: _typed(value, item.declaration.column(name)) for name, value in given.data.items()
             }
             self._inbox.judge(item, given.verdict, fields, at_ms=epoch_ms(self._clock.now()))
         except DeviceFileError as error:
-            return VerdictResult(id=given.id, error=VerdictError(code=code, message=str(error)))
+            status = CATALOGUE[code].http_status if version is None else HTTPStatus.CONFLICT
+            found = VerdictError(code=code, message=str(error), status=status, version=version)
+            return VerdictResult(id=given.id, error=found)
         return VerdictResult(id=given.id, state="done")
 
     async def _in_thread(self, call: Callable[..., Any], *args: object) -> Any:

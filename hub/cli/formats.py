@@ -297,6 +297,12 @@ def item_state(item: Item) -> str:
     return ", ".join(words)
 
 
+@_format
+def given_by(given: Item | None) -> str:
+    """Return who gave the newest verdict at the hub, and when."""
+    return f"{given['verdict']} by {given['by']}, {show.moment(given['created_at'])}" if given else ""
+
+
 # Devices
 
 

@@ -40,6 +40,7 @@ from protocol.calls import (
 from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.ids import AgentId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.work import Action, ToolCall
+from storage import audit
 from storage.coordination import boards, question_rows, questions
 from storage.coordination.messages import MessageLimits
 from storage.coordination.question_rows import QuestionRow, UnknownQuestion
@@ -406,7 +407,7 @@ class QuestionDelivery:
         """Return the displayed name of the author of the valid answer, or None."""
         if row.answered_by is None:
             return None
-        return await self._store.read(question_rows.actor_name, row.answered_by)
+        return await self._store.read(audit.actor_name, row.answered_by)
 
 
 def question_to_user(row: QuestionRow, *, settled_by: str | None = None) -> QuestionToUser:

@@ -1,6 +1,6 @@
 """Rows of questions to people: reading them, and settling each exactly once, with activity."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,8 +14,7 @@ from storage.agents.lock_turns import instant_text
 from storage.agents.schema import agents
 from storage.coordination.message_rows import find_message, move_message
 from storage.coordination.schema import boards, gateway_agents, messages, questions
-from storage.devices.schema import browser_sessions, devices, operator_tokens, users
-from storage.kernel.columns import in_parts
+from storage.devices.schema import users
 from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, unindexed
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
@@ -314,28 +313,8 @@ def settle(c: sa.Connection, asked: QuestionRow, to: QuestionState, at: int, giv
 
 def settled(c: sa.Connection, question: QuestionRow) -> QuestionSettled:
     """Return the error for a call after the question was settled."""
-    return QuestionSettled(
-        question, None if question.answered_by is None else actor_name(c, question.answered_by)
-    )
-
-
-_NAMED: Final = {"device": devices, "agent": agents, "token": operator_tokens, "session": browser_sessions}
-
-
-def actor_name(c: sa.Connection, actor: str) -> str:
-    """Return the display name of an actor: ``device desk``, ``session anna``; others unchanged."""
-    return actor_names(c, [actor])[actor]
-
-
-def actor_names(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:
-    """Return the display names of actors; see ``actor_name``."""
-    names = {actor: actor for actor in actors}
-    for kind, named in _NAMED.items():
-        ids = [actor.partition(":")[2] for actor in names if actor.startswith(f"{kind}:")]
-        for part in in_parts(ids):
-            for id, name in c.execute(sa.select(named.c.id, named.c.name).where(named.c.id.in_(part))):
-                names[f"{kind}:{id}"] = f"{kind} {name}"
-    return names
+    by = question.answered_by
+    return QuestionSettled(question, None if by is None else audit.actor_name(c, by))
 
 
 def record(

@@ -8,6 +8,7 @@ States: *pending* until it is sent, *sent* until it is answered. Final states: *
 reason. Each item has at most one open verdict.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeGuard
 
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from protocol.calls import RowState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, UserId
+from storage import audit
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import lone
@@ -30,6 +32,13 @@ GivenVerdict = Literal["approve", "edit", "reject", "undo"]
 VerdictState = Literal["pending", "sent", "done", "refused"]
 
 IS_OPEN: Final = "item_verdicts.state IN ('pending', 'sent')"  # as text, so that the partial index is used
+SHOWN: Final = 6  # last characters of an item's id, by which commands name it
+_DONE: Final[Mapping[GivenVerdict, str]] = {
+    "approve": "approved",
+    "edit": "changed",
+    "reject": "rejected",
+    "undo": "took back the verdict on",
+}
 CHANGED: Final = ErrorCode.CHANGED_MEANWHILE.value
 
 
@@ -83,11 +92,12 @@ class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerdictRefused(HubError):
-    """Error: the item cannot have the verdict; nothing was stored."""
+    """Error: the item cannot have the verdict; nothing was stored. *version*: of the item now."""
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str, version: int | None = None) -> None:
         super().__init__(message)
         self.code = code  # type: ignore[misc]  # one class, many codes
+        self.version = version
 
 
 VERDICTS = sa.select(*columns_of(VerdictRow, item_verdicts))
@@ -153,17 +163,21 @@ def give(
     }
     newest = newest_verdicts(c, list(known))
     fresh: dict[str, VerdictRow] = {}  # by item
+    done: list[tuple[ItemRow, NewVerdict]] = []
     given: list[VerdictRow | HubError | None] = []
     for one in new:
         item, before = known.get(one.item_id), newest.get(one.item_id)
         try:
             if item is None:
                 raise UnknownItem(f"there is no item {one.item_id!r}")
+            if one.version not in (None, item.version):
+                raise _conflict(item, f"is at version {item.version} now, {item.verdict}; read it again")
             if one.verdict == "undo" and _can_be_withdrawn(before):
                 is_stored = fresh.pop(item.id, None) is None
                 if is_stored and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:
                     raise _on_its_way(item)
                 newest.pop(item.id)
+                done.append((item, one))
                 given.append(None)
                 continue
             row = _repeated(item, before, one) or _new(item, before, one, check, actor=actor, at=at)
@@ -172,10 +186,36 @@ def give(
             continue
         if row is not before:
             newest[item.id] = fresh[item.id] = row
+            done.append((item, one))
         given.append(row)
     if fresh:
         c.execute(sa.insert(item_verdicts), [values_of(row, item_verdicts) for row in fresh.values()])
+    if done:
+        _record(c, done, actor, at)
     return given
+
+
+def _record(c: sa.Connection, done: Sequence[tuple[ItemRow, NewVerdict]], actor: str, at: int) -> None:
+    """Record who gave verdicts: in one audit entry, and in the activity of each device."""
+    ids = list(dict.fromkeys(item.id for item, _ in done))
+    counts = Counter(str(one.verdict) for _, one in done)
+    detail: dict[str, str | int | bool | None] = {**counts, "items": " ".join(id[-SHOWN:] for id in ids)}
+    subject = ids[0] if len(ids) == 1 else None
+    audit.append(c, at=at, actor=actor, event="item.judged", subject=subject, detail=detail)
+    by = audit.actor_name(c, actor)
+    for device_id in sorted({item.device_id for item, _ in done if item.device_id is not None}):
+        of_device = [one for item, one in done if item.device_id == device_id]
+        counted = Counter(_DONE[one.verdict] for one in of_device)
+        words = ", ".join(f"{word} {count}" for word, count in counted.items())
+        audit.record(
+            c,
+            id=of_device[0].id,
+            at=at,
+            event_type="item.judged",
+            message=f"{by} {words} {'item' if len(of_device) == 1 else 'items'}",
+            actor=actor,
+            device_id=device_id,
+        )
 
 
 def _can_be_withdrawn(verdict: VerdictRow | None) -> TypeGuard[VerdictRow]:
@@ -200,15 +240,13 @@ def _new(
         raise _on_its_way(item)
     undone = before if new.verdict == "undo" else None
     if new.verdict == "undo" and (undone is None or undone.state != "done" or undone.verdict == "undo"):
-        raise VerdictRefused(ErrorCode.CHANGED_MEANWHILE, f"item {item.id!r} has no verdict to undo")
-    if new.version not in (None, item.version) or (undone is not None and undone.seen_call != item.call_id):
-        message = f"item {item.id!r} is at version {item.version} now; read it again"
-        raise VerdictRefused(ErrorCode.CHANGED_MEANWHILE, message)
+        raise _conflict(item, "has no verdict to undo")
+    if undone is not None and undone.seen_call != item.call_id:
+        raise _conflict(item, f"is at version {item.version} now, after the verdict; read it again")
     if undone is None and item.verdict != "open":
-        raise VerdictRefused(ErrorCode.CHANGED_MEANWHILE, f"item {item.id!r} is {item.verdict} already")
+        raise _conflict(item, f"is {item.verdict} already")
     if item.device_id is None or item.row_id is None or item.answered_at is None:
-        message = f"item {item.id!r}: its device does not have this version yet; try again later"
-        raise VerdictRefused(ErrorCode.CHANGED_MEANWHILE, message)
+        raise _conflict(item, "is not at its device in this version yet; try again later")
     if (problem := check(item, new)) is not None:
         raise VerdictRefused(ErrorCode.BAD_RECORD, problem)
     return VerdictRow(
@@ -228,8 +266,11 @@ def _new(
 
 
 def _on_its_way(item: ItemRow) -> VerdictRefused:
-    message = f"item {item.id!r}: a verdict is on its way to the device; wait for its answer, or undo it"
-    return VerdictRefused(ErrorCode.CHANGED_MEANWHILE, message)
+    return _conflict(item, "has a verdict on its way to the device; wait for its answer, or undo it")
+
+
+def _conflict(item: ItemRow, why: str) -> VerdictRefused:
+    return VerdictRefused(ErrorCode.CHANGED_MEANWHILE, f"item {item.id!r} {why}", item.version)
 
 
 # --- on their way to the device ---

@@ -18,7 +18,7 @@ from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import WAIT_S
 from protocol.errors import ErrorCode
 from protocol.messages import DELIVERED, MessageState
-from storage.coordination import question_rows
+from storage import audit
 from storage.coordination.broadcasts import BoardResult, Refused
 from storage.kernel.rows import Key as SortKey
 from storage.store import Store
@@ -245,7 +245,7 @@ class Broadcasts(Noun):
 
     async def _named(self, found: Sequence[BroadcastStatus]) -> dict[str, str]:
         """Return the names of the senders."""
-        return await self._store.read(question_rows.actor_names, {one.row.actor for one in found})
+        return await self._store.read(audit.actor_names, {one.row.actor for one in found})
 
     def _result(self, found: BoardResult) -> BroadcastResultView:
         code, error = found.code, found.error

@@ -1,8 +1,10 @@
 """Items that agents found, and the verdicts of their owners."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -24,12 +26,15 @@ from hub.metrics import Metrics
 from hub.runs.excerpts import ExcerptSeals
 from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by
 from hub.text.excerpt import Excerpt
+from protocol.authority import DEVICE
 from protocol.coordination import Method
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.marks import Mark
 from protocol.tables import TABLES, Tables
 from protocol.work import FoundBy, Provenance
+from storage import audit
+from storage.audit import Entry
 from storage.devices import devices
 from storage.runs import calls, excerpts, item_lists, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
@@ -51,9 +56,14 @@ ItemWarning = Literal["any", "none", Mark]
 
 
 class GivenVerdictView(View):
-    """Newest verdict that was given at the hub. *reason* of a refusal: an error code."""
+    """Newest verdict that was given at the hub. *reason* of a refusal: an error code.
+
+    *by*: who gave it, for people: ``token phone``; *actor*: the same as the audit log has it.
+    """
 
     verdict: GivenVerdict
+    by: str
+    actor: str
     state: VerdictState
     created_at: Instant
     reason: str | None = None
@@ -184,10 +194,16 @@ class NewVerdictsView(View):
 
 
 class VerdictError(View):
-    """Error because of which a verdict was not stored."""
+    """Error because of which a verdict was not stored.
+
+    *status*: the HTTP status of a request that fails for this alone; 409: a conflict, with the *version* of
+    the item now.
+    """
 
     code: str
     message: str
+    status: int
+    version: int | None = None
 
 
 class VerdictResult(View):
@@ -209,6 +225,7 @@ class VerdictResults(View):
     results: tuple[VerdictResult, ...]
 
 
+Given = dict[str, GivenVerdictView]  # by item
 _Name = Annotated[str, Meta(max_length=200)]
 _Text = Annotated[str, Meta(max_length=1_000)]
 
@@ -311,12 +328,12 @@ class Items(Noun):
         A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on.
         """
 
-        def read(c: Connection) -> tuple[ItemPage, dict[str, VerdictRow], Edits, set[DeviceId]]:
+        def read(c: Connection) -> tuple[ItemPage, Given, Edits, set[DeviceId]]:
             page = item_lists.list_items(
                 c, self._filter(c, asked), limit=paging.part.limit, after=paging.after
             )
             rows = [one.row for one in page.items]
-            newest = item_verdicts.newest_verdicts(c, [row.id for row in rows])
+            newest = _given(c, [row.id for row in rows])
             return page, newest, item_verdicts.edited_values(c, rows), self._elsewhere(c, rows)
 
         found, newest, edits, elsewhere = await self._store.read(read)
@@ -376,6 +393,7 @@ class Items(Noun):
             "created_at|moment as found",
             "answered_at|moment as at the device",
             "verdict_at|moment as decided?",
+            "given|given_by as given here?",
             "data|values",
             "found|values as found as?",
             "before|values as before?",
@@ -391,8 +409,10 @@ class Items(Noun):
 
         def read(
             c: Connection,
-        ) -> tuple[ItemRow, str, str | None, VerdictRow | None, SealedExcerpt | None, Edits, set[DeviceId]]:
-            newest = item_verdicts.newest_verdicts(c, [item_id]).get(item_id)
+        ) -> tuple[
+            ItemRow, str, str | None, GivenVerdictView | None, SealedExcerpt | None, Edits, set[DeviceId]
+        ]:
+            newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id)
             edits, elsewhere = item_verdicts.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
             return *found, newest, excerpts.find_excerpt(c, item_id), edits, elsewhere
@@ -488,7 +508,7 @@ class Items(Noun):
         row: ItemRow,
         agent: str,
         device: str | None,
-        newest: VerdictRow | None,
+        given: GivenVerdictView | None,
         elsewhere: Collection[DeviceId],
     ) -> dict[str, Any]:
         """Return the fields of a view that have other names in the ledger, or are not in it."""
@@ -496,7 +516,6 @@ class Items(Noun):
         texts = (value for value in row.data.values() if isinstance(value, str))
         # of a table that is not declared any more, the first text
         title = next(texts, "") if table is None else str(row.data.get(table.title, ""))
-        given = None if newest is None else GivenVerdictView.from_row(newest)
         link = None if row.device_id is None else self._roster.find(row.device_id)
         named = {"path": row.unit_key, "table": row.target_table, "title": title}
         refuses = None if link is None else refused_by(link)
@@ -519,13 +538,25 @@ class Items(Noun):
         def write(c: Connection) -> int:
             calls.check_newest(c, link.device_id, link.epoch)  # over a newer one, its owner may say another
             item_verdicts.overtake(c, link.device_id, last, at)
-            return calls.record_verdicts(c, link.device_id, last, at)
+            known = calls.record_verdicts(c, link.device_id, last, at)
+            if known:
+                owner, counts = f"{DEVICE}{link.device_id}", Counter(str(one.verdict) for one in last)
+                entry = Entry(at=at, actor=owner, event="item.judged", subject=link.device_id, detail=counts)
+                audit.append_entry(c, entry)
+            return known
 
         async with self._reporting(link.device_id):
             known = await self._store.write(write)
         unknown = len(last) - known
         self._unknown_verdicts.inc(unknown)
         return {"known": known, "unknown": unknown}
+
+
+def _given(c: Connection, item_ids: Sequence[str]) -> Given:
+    """Return the newest verdict that was given on each of these items, if any, and by whom."""
+    newest = item_verdicts.newest_verdicts(c, item_ids)
+    names = audit.actor_names(c, {row.actor for row in newest.values()})
+    return {id: GivenVerdictView.from_row(row, by=names[row.actor]) for id, row in newest.items()}
 
 
 def _edited(row: ItemRow, edits: Edits) -> ItemRow:
@@ -541,5 +572,8 @@ def _result(item_id: str, given: VerdictRow | HubError | None) -> VerdictResult:
     if given is None:
         return VerdictResult(id=item_id, state="open")
     if isinstance(given, HubError):
-        return VerdictResult(id=item_id, error=VerdictError(code=given.code, message=str(given)))
+        version = getattr(given, "version", None)
+        status = CATALOGUE[given.code].http_status if version is None else HTTPStatus.CONFLICT
+        error = VerdictError(code=given.code, message=str(given), status=status, version=version)
+        return VerdictResult(id=item_id, error=error)
     return VerdictResult(id=item_id, state=given.state, reason=given.reason)

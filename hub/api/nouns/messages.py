@@ -19,8 +19,8 @@ from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
+from storage import audit
 from storage.agents import agents
-from storage.coordination import question_rows
 from storage.coordination.message_rows import MessageRow
 from storage.devices import devices
 from storage.devices.devices import Grant
@@ -388,5 +388,5 @@ class Messages(Noun):
 def _names(c: Connection, rows: Sequence[MessageRow]) -> tuple[dict[str, str], dict[DeviceId, str]]:
     """Return the names of the senders and of the devices of messages."""
     device_ids = {row.device_id for row in rows if row.device_id is not None}
-    actors = question_rows.actor_names(c, {row.actor for row in rows})
+    actors = audit.actor_names(c, {row.actor for row in rows})
     return actors, devices.names_of_devices(c, device_ids)

@@ -23,6 +23,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.ids import DeviceId
 from protocol.messages import QuestionState
+from storage import audit
 from storage.coordination import question_rows, questions
 from storage.coordination.question_rows import QuestionRow
 from storage.devices import devices
@@ -328,7 +329,7 @@ class Questions(Noun):
 def _names(c: Connection, rows: Sequence[QuestionRow]) -> dict[str, str]:
     """Return the names of the actors who asked or answered these questions."""
     actors = {actor for row in rows for actor in (row.actor, row.answered_by) if actor is not None}
-    return question_rows.actor_names(c, actors)
+    return audit.actor_names(c, actors)
 
 
 def _view(row: QuestionRow, names: dict[str, str]) -> QuestionView:

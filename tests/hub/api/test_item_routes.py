@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.accounts.keys import FILE, KeyStore
+from hub.api.door.roles import Role, Scope
 from hub.text.excerpt import Excerpt
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from storage.agents import declared_agents
@@ -18,7 +19,7 @@ from storage.runs import excerpts, items
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import Decision, ItemRow
 from tests.support.clock import SeededChance
-from tests.support.hub import answering, over_unix
+from tests.support.hub import answering, over_tcp, over_unix
 
 PLACE = {"path": "notes/a.md", "quote": "task", "start": 6, "end": 10}
 MAIL = {"origin": "mail", "author": "Ann <ann@example.org>", "trusted": False}
@@ -294,3 +295,66 @@ async def test_a_verdict_that_was_never_sent_is_undone_without_a_trace(client: h
     assert (await client.get("/v1/items/i-0")).json()["given"] is None
     (again, undone, other) = await give(client, approval, undo, {"id": "i-0", "verdict": "reject"})
     assert (again["state"], undone["state"], other["state"]) == ("pending", "open", "pending")
+
+
+async def test_a_verdict_on_another_version_is_a_conflict_with_the_version_now(
+    client: httpx2.AsyncClient,
+) -> None:
+    data = {"title": "Call Anna"}
+    (given,) = await give(client, {"id": "i-0", "verdict": "approve", "version": 1})
+    assert given["state"] == "pending"
+    for item, verdict, version, status in (
+        ("i-0", {"verdict": "approve"}, 2, 409),  # given already, and on its way
+        ("i-0", {"verdict": "undo"}, 2, 409),
+        ("i-1", {"verdict": "approve"}, 2, 409),  # approved at the device
+        ("i-1", {"verdict": "approve"}, 1, 409),
+        ("i-1", {"verdict": "reject"}, 1, 409),  # a rejection after an approval
+        ("i-1", {"verdict": "undo"}, 1, 409),
+        ("i-2", {"verdict": "edit", "data": data}, 1, 409),  # changed at the device
+        ("i-3", {"verdict": "edit", "data": data}, 1, 409),  # rejected there
+        ("i-4", {"verdict": "edit", "data": data}, 9, 409),  # open
+        ("i-9", {"verdict": "reject"}, 1, 404),  # deleted
+    ):
+        (refused,) = await give(client, {"id": item, "version": version, **verdict})
+        error = refused["error"]
+        assert (error["status"], error["version"]) == (status, 1 if status == 409 else None), (item, verdict)
+    (again, undone) = await give(
+        client,
+        {"id": "i-0", "verdict": "approve", "version": 1},
+        {"id": "i-0", "verdict": "undo", "version": 1},
+    )
+    assert (again["state"], undone["state"]) == ("pending", "open")
+
+
+async def test_verdicts_of_two_tokens_are_shown_with_their_givers_in_item_audit_and_activity(
+    tmp_path: Path,
+) -> None:
+    async with answering(tmp_path) as hub, over_unix(hub) as owner:
+        await hub.store.write(keep)
+        scopes = [Scope.READ, Scope.REVIEW]
+        async with (
+            over_tcp(hub, await hub.token(Role.OPERATOR, scopes)) as phone,
+            over_tcp(hub, await hub.token(Role.OPERATOR, scopes)) as watch,
+            over_tcp(hub, await hub.token(Role.OPERATOR)) as other,
+        ):
+            asked = {"verdicts": [{"id": "i-0", "verdict": "approve"}]}
+            refused = await other.post("/v1/items/verdicts", json=asked)
+            assert (refused.status_code, "'review'" in refused.json()["detail"]) == (403, True)
+            assert "--scope review" in refused.json()["hint"]
+            await give(phone, {"id": "i-0", "verdict": "approve"}, {"id": "i-4", "verdict": "reject"})
+            await give(watch, {"id": "i-4", "verdict": "undo"})
+            await give(phone, {"id": "i-0", "verdict": "approve"})  # nothing new
+            me = [(await one.get("/v1/me")).json()["actor"] for one in (phone, watch)]
+        entries = (await owner.get("/v1/audit", params={"event": "item.judged"})).json()["entries"]
+        told = [(one["actor"], one["subject"], one["detail"]) for one in entries]
+        assert told == [
+            (me[1], "i-4", {"undo": 1, "items": "i-4"}),
+            (me[0], None, {"approve": 1, "reject": 1, "items": "i-0 i-4"}),
+        ]
+        given = (await owner.get("/v1/items/i-0")).json()["given"]
+        assert (given["by"], given["actor"]) == ("token test", me[0])
+        activity = (await owner.get("/v1/activity", params={"event": "item.judged"})).json()["activity"]
+        assert {(one["message"], one["actor"], one["device_id"]) for one in activity} == {
+            ("token test took back the verdict on 1 item", me[1], "d-1"),
+            ("token test approved 1, rejected 1 items", me[0], "d-1"),
+        }

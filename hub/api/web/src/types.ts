@@ -53,7 +53,7 @@ export type FireView = { "at": string; "local": string; "shift": string | null }
 export type FixView = { "title": string; "command": string; "verb": "DELETE" | "GET" | "PATCH" | "POST" | "PUT"; "path": string; "scope": Scope; "body": { readonly [name: string]: unknown } | null; "is_final": boolean };
 export type ForgottenView = { "name": string; "is_revoked": boolean };
 export type FoundBy = "model" | "rule";
-export type GivenVerdictView = { "verdict": "approve" | "edit" | "reject" | "undo"; "state": "done" | "pending" | "refused" | "sent"; "created_at": string; "reason": string | null };
+export type GivenVerdictView = { "verdict": "approve" | "edit" | "reject" | "undo"; "by": string; "actor": string; "state": "done" | "pending" | "refused" | "sent"; "created_at": string; "reason": string | null };
 export type Grant = "agents" | "connectors" | "coordination" | "files";
 export type HubSeries = { "series": readonly (HubSeriesView)[]; "next_cursor": string | null };
 export type HubSeriesView = { "name": string; "type": "counter" | "gauge" | "histogram"; "tags": { readonly [name: string]: string }; "node": string | null; "agg": string; "since": string; "until": string; "step_s": number; "whole": number | null; "values": readonly (number | null)[] };
@@ -169,7 +169,7 @@ export type UnitState = "DONE" | "EXTRACTED" | "FAILED" | "PENDING" | "SKIPPED";
 export type UnitView = { "path": string; "state": UnitState; "size_bytes": number | null; "attempts": number; "items": number; "items_planned": number; "began_at": string | null; "read_at": string | null; "planned_at": string | null; "settled_at": string | null; "error": string | null; "notes": { readonly [name: string]: (number) | ({ readonly [name: string]: number }) } };
 export type UnitsPage = { "units": readonly (UnitView)[]; "next_cursor": string | null };
 export type UnreadView = { "agent": string; "message": string; "state": string; "attempts": number; "reason": string | null; "at": string };
-export type VerdictError = { "code": string; "message": string };
+export type VerdictError = { "code": string; "message": string; "status": number; "version": number | null };
 export type VerdictResult = { "id": string; "state": ("done" | "open" | "pending" | "refused" | "sent") | (null); "reason": string | null; "error": (VerdictError) | (null) };
 export type VerdictResults = { "results": readonly (VerdictResult)[] };
 

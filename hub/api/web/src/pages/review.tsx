@@ -403,9 +403,9 @@ const REASONS: Readonly<Record<string, string>> = {
   bad_record: "it does not fit the device's rows: no task, or several, are called so",
 };
 
-function given({ verdict, state, reason }: NonNullable<ItemDetail["given"]>): string {
+function given({ verdict, by, state, reason }: NonNullable<ItemDetail["given"]>): string {
   const end = { pending: "on its way", sent: "on its way", done: "done", refused: "the device refused it" }[state];
-  return `${verdict}: ${end}${reason ? ` (${because(reason)})` : ""}`;
+  return `${verdict} by ${by}: ${end}${reason ? ` (${because(reason)})` : ""}`;
 }
 
 function because(reason: string | null | undefined): string {
