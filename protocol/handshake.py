@@ -89,7 +89,8 @@ class GrantOfOwner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Permission that the device's owner grants this hub; the device itself enforces it."""
 
     name: Name
-    tables: Annotated[list[Name], Meta(max_length=16)] = []  # of ``rows.read``: the readable tables
+    # of ``rows.read``: the readable tables; of ``review.remote``: ``marked`` or nothing
+    tables: Annotated[list[Name], Meta(max_length=16)] = []
 
 
 class HeldRun(msgspec.Struct, frozen=True, kw_only=True):

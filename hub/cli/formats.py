@@ -303,6 +303,11 @@ def given_by(given: Item | None) -> str:
     return f"{given['verdict']} by {given['by']}, {show.moment(given['created_at'])}" if given else ""
 
 
+@_format
+def owner_alone(needs_owner: bool) -> str:
+    return "to approve or change it: it has a mark; on the device: hub review" if needs_owner else ""
+
+
 # Devices
 
 

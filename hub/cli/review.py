@@ -373,6 +373,8 @@ def grants(
     review.remote            the hub may apply review decisions that you made elsewhere
     rows.read=TABLE,TABLE    the hub may query your approved rows of these tables
 
+    With review.remote=marked, it may also approve and change items that have a mark.
+
     By default nothing is granted. A change applies on the device at once, even if 'hub connect'
     does not run; the hub is notified within seconds by a running one, else at its next connection.
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from hub.device import own_tables
-from protocol.calls import OwnerGrant
+from protocol.calls import MARKED, OwnerGrant
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TABLES
 
@@ -46,7 +46,7 @@ def changed(
     """Return *granted* after *changes*.
 
     Args:
-        changes: changes such as ``+review.remote``, ``+rows.read=tasks,notes`` or ``-rows.read``.
+        changes: such as ``+review.remote``, ``+review.remote=marked``, ``+rows.read=tasks``, ``-rows.read``.
         existing: names of the device's tables.
 
     Raises:
@@ -57,9 +57,11 @@ def changed(
         sign, (name, has_tables, listed) = change[:1], change[1:].partition("=")
         tables = [table for table in listed.split(",") if table]
         is_known = sign in ("+", "-") and name in tuple(OwnerGrant)
-        if not is_known or (has_tables and (sign == "-" or name != OwnerGrant.ROWS_READ)):
-            problem = f"{change!r} is no change of a grant: expected +review.remote, -review.remote"
-            raise BadGrant(f"{problem}, +rows.read=tasks,notes or -rows.read")
+        is_of_marked = name == OwnerGrant.REVIEW_REMOTE and tables == [MARKED]
+        may_name = sign == "+" and (name == OwnerGrant.ROWS_READ or is_of_marked)
+        if not is_known or (has_tables and not may_name):
+            problem = f"{change!r} is no change of a grant: expected +review.remote, +review.remote={MARKED}"
+            raise BadGrant(f"{problem}, -review.remote, +rows.read=tasks,notes or -rows.read")
         if sign == "+" and name == OwnerGrant.ROWS_READ and not (tables and {*tables} <= {*existing}):
             raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(existing)}")
         after.pop(name, None)

@@ -279,7 +279,8 @@ class DeviceStore:
         known = self._db.execute("SELECT answer, hub FROM calls WHERE call_id = ?", (call.id,)).fetchone()
         # A verdict that was applied has its answer, whatever is granted since: its hub may have lost it.
         is_known_verdict = known is not None and call.action is Action.REVIEW_APPLY
-        if not is_known_verdict and (why := refused_by_owner(call, granted)) is not None:
+        is_marked = remote_review.is_of_marked(self._db, call)
+        if not is_known_verdict and (why := refused_by_owner(call, granted, is_marked=is_marked)) is not None:
             # not stored: the owner may grant it later
             return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why)), counter
         if known is not None and known["hub"] != self.hub:

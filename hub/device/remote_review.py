@@ -86,6 +86,14 @@ def apply(
     return answer
 
 
+def is_of_marked(db: sqlite3.Connection, call: ToolCall) -> bool:
+    """Return whether *call* approves or edits what a call wrote or proposed with a mark."""
+    if call.review is None or call.review.verdict not in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT):
+        return False
+    seen = db.execute("SELECT remarks FROM calls WHERE call_id = ?", (call.review.seen,)).fetchone()
+    return seen is not None and bool(verdicts.read_remarks(seen["remarks"]).warnings)
+
+
 def forget(db: sqlite3.Connection, before_ms: int) -> None:
     """Delete what undoing verdicts from before *before_ms* would need."""
     db.execute("DELETE FROM remote_reviews WHERE at < ?", (before_ms,))

@@ -18,7 +18,7 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.rounds import Rounds
 from hub.runs.delivery import may_change
-from protocol.calls import OwnerGrant, Reviewed
+from protocol.calls import MARKED, OwnerGrant, Reviewed
 from protocol.errors import CallNotGranted, CallUnsupported, DeliveryError, ErrorCode
 from protocol.frame import Record
 from protocol.handshake import CAPABILITY_OF
@@ -144,7 +144,8 @@ class VerdictDelivery:
     async def _ask(self, link: DeviceLink, verdict: DueVerdict) -> VerdictAnswer | None:
         """Return the device's answer; None if there is none yet."""
         # The device may have applied what was sent before: only its answer tells.
-        if verdict.sends == 0 and (refused := refused_by(link)) is not None:
+        is_marked = bool(verdict.warnings) and verdict.verdict in ("approve", "edit")
+        if verdict.sends == 0 and (refused := refused_by(link, is_marked=is_marked)) is not None:
             return VerdictAnswer(id=verdict.id, reason=refused)
         seen = verdict.seen_call if verdict.undoes is None else verdict.undoes
         data, titles = _with_titles(verdict.data)
@@ -166,11 +167,16 @@ class VerdictDelivery:
         return _answer_of(verdict, answer)
 
 
-def refused_by(link: DeviceLink) -> ErrorCode | None:
-    """Return why a device takes no verdict from this hub, or None."""
+def refused_by(link: DeviceLink, *, is_marked: bool = False) -> ErrorCode | None:
+    """Return why a device takes no verdict from this hub, or None.
+
+    Args:
+        is_marked: the verdict approves or edits an item that has a mark.
+    """
     if not link.can(CAPABILITY_OF[Action.REVIEW_APPLY]):
         return ErrorCode.CALL_UNSUPPORTED
-    return None if OwnerGrant.REVIEW_REMOTE in link.owner_grants else ErrorCode.NOT_GRANTED
+    granted = link.owner_grants.get(OwnerGrant.REVIEW_REMOTE)
+    return ErrorCode.NOT_GRANTED if granted is None or (is_marked and MARKED not in granted) else None
 
 
 class RowTitle(msgspec.Struct, frozen=True):

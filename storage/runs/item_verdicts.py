@@ -277,10 +277,11 @@ def _conflict(item: ItemRow, why: str) -> VerdictRefused:
 
 
 class DueVerdict(VerdictRow, frozen=True, kw_only=True):
-    """Verdict to send, with the table and row of its item."""
+    """Verdict to send, with the table, row and marks of its item."""
 
     target_table: str
     row_id: str | None
+    warnings: tuple[str, ...] = ()
 
 
 _epoch: sa.BindParameter[int] = sa.bindparam("session", type_=Int)

@@ -117,7 +117,7 @@ def takes_verdicts(device: DeviceRow, hub: ServedHub) -> dict[str, list[str]]:
     link = hub.roster.find(device.id)
     assert isinstance(link, EndedLink)
     link.capabilities |= {CAPABILITY_OF[Action.REVIEW_APPLY]}
-    link.owner_grants["review.remote"] = []
+    link.owner_grants["review.remote"] = ["marked"]
     return link.owner_grants
 
 

@@ -21,6 +21,7 @@ from hub.api.paging import Paging
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
+from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.runs.excerpts import ExcerptSeals
@@ -48,6 +49,10 @@ _TAKES_NONE: Final = {  # by the reason why a device takes no verdict
     ErrorCode.NOT_GRANTED: "its owner does not grant it; on the device: hub grants +review.remote",
     ErrorCode.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there: hub review",
 }
+_OF_OWNER: Final = (
+    "has a mark: its owner approves or changes it on the device (hub review), or grants it to this hub"
+    " there: hub grants +review.remote=marked"
+)
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
 Edits = Mapping[str, Mapping[str, Any]]  # values by item
 Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
@@ -79,7 +84,8 @@ class ItemView(View, kw_only=True):
     *given*: the newest verdict that was given at the hub; null once it is no longer kept.
     *device_refuses*: why its device would refuse a verdict from this hub, an error code; null: it would not,
     or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
-    alone knows whether it would.
+    alone knows whether it would. *needs_owner*: it has a mark, and its owner has not granted that it be
+    approved or changed from a hub; it can be rejected.
     """
 
     id: str
@@ -101,6 +107,7 @@ class ItemView(View, kw_only=True):
     given: GivenVerdictView | None = None
     device_refuses: Literal["not_granted", "call_unsupported"] | None = None
     device_is_elsewhere: bool = False
+    needs_owner: bool = False
 
 
 class ItemsPage(View):
@@ -400,6 +407,7 @@ class Items(Noun):
             "place|quote as quote?",
             "device_refuses as refused here?",
             "*|elsewhere as refused here?",
+            "needs_owner|owner_alone as refused here?",
         ),
         prints="place|source",
     )
@@ -495,7 +503,13 @@ class Items(Noun):
         link = None if item.device_id is None else self._roster.find(item.device_id)
         if link is not None and (code := refused_by(link)) is not None:
             raise VerdictRefused(code, f"item {item.id!r}: {_TAKES_NONE[code]}")
+        if new.verdict in ("approve", "edit") and self._needs_owner(item, link):
+            raise VerdictRefused(ErrorCode.NOT_GRANTED, f"item {item.id!r} {_OF_OWNER}")
         return None
+
+    def _needs_owner(self, item: ItemRow, link: DeviceLink | None) -> bool:
+        """Return whether only the owner of a connected device may approve the item, because of its marks."""
+        return link is not None and bool(item.warnings) and refused_by(link, is_marked=True) is not None
 
     def _elsewhere(self, c: Connection, rows: Sequence[ItemRow]) -> set[DeviceId]:
         """Return the devices of items that are connected to another node of the hub."""
@@ -520,6 +534,7 @@ class Items(Noun):
         named = {"path": row.unit_key, "table": row.target_table, "title": title}
         refuses = None if link is None else refused_by(link)
         verdicts = {"device_refuses": refuses, "device_is_elsewhere": row.device_id in elsewhere}
+        verdicts["needs_owner"] = self._needs_owner(row, link)
         source = row.source or {}
         found = source.get("provenance")
         known = {

@@ -59,7 +59,16 @@ def test_nothing_is_granted_until_the_owner_does_it_and_all_can_be_taken_back(db
 
 @pytest.mark.parametrize(
     "change",
-    ["review.remote", "+everything", "+rows.read", "+rows.read=", "+rows.read=calls", "-rows.read=tasks"],
+    [
+        "review.remote",
+        "+review.remote=tasks",
+        "-review.remote=marked",
+        "+everything",
+        "+rows.read",
+        "+rows.read=",
+        "+rows.read=calls",
+        "-rows.read=tasks",
+    ],
 )
 def test_an_invalid_change_changes_nothing_and_is_refused_with_an_example(db: Path, change: str) -> None:
     refused = grants(db, "+review.remote", change)

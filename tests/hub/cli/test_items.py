@@ -50,3 +50,12 @@ def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
     assert "hub grants +review.remote" in result["error"]["message"]
     link.owner_grants["review.remote"] = []
     assert "approve task 0: pending" in hub("items", "approve", "i-0").output
+    for verdict in (["approve", "i-4"], ["edit", "i-4", "title=call Ana"]):  # it has a mark
+        marked = hub("items", *verdict)
+        assert (marked.exit_code, "hub grants +review.remote=marked" in marked.output) == (1, True)
+    assert "it has a mark; on the device: hub review" in hub("items", "show", "i-4").stdout
+    assert "reject task 4: pending" in hub("items", "reject", "i-4").output
+    assert "undo task 4: open" in hub("items", "undo", "i-4").output
+    link.owner_grants["review.remote"] = ["marked"]
+    assert "approve task 4: pending" in hub("items", "approve", "i-4").output
+    assert "approve by operator:" in hub("items", "show", "i-4").stdout

@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -16,8 +16,9 @@ from hub.device.inserts import KEEP_CALLS, DeviceStore, open_device_store
 from hub.device.owner import approve
 from protocol.errors import ErrorCode
 from protocol.frame import Record
+from protocol.marks import Mark
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ReviewVerdict, RowReview, ToolCall
+from protocol.work import Action, Answer, ItemSource, ReviewVerdict, RowReview, ToolCall
 from tests.support.clock import FakeClock
 
 APPROVE, EDIT, REJECT, UNDO = ReviewVerdict
@@ -34,10 +35,10 @@ def owner(db: Path, store: DeviceStore) -> Iterator[sqlite3.Connection]:
 class Hub:
     """A hub that wrote row *row* by call c-1, and brings verdicts on it, numbered v-1, v-2, ..."""
 
-    def __init__(self, store: DeviceStore, *, data: Record, table: str = "tasks") -> None:
+    def __init__(self, store: DeviceStore, *, data: Record, table: str = "tasks", **more: Any) -> None:
         self.store, self.table = store, table
         store.granted(["+review.remote"])
-        self.row = self.send(Action.INSERT, "c-1", data=data).result["id"]
+        self.row = self.send(Action.INSERT, "c-1", data=data, **more).result["id"]
         self._numbers = count(1)
 
     def send(self, action: Action, call_id: str, **more: Any) -> Answer:
@@ -167,6 +168,21 @@ def test_without_the_grant_nothing_is_done_and_the_same_call_may_come_later(
     assert tasks(owner) == [("call Ana", 0)]
     hub.store.granted(["+review.remote"])
     assert hub.bring(APPROVE, call_id="v-9") == "approved"
+
+
+@pytest.mark.parametrize("mark", get_args(Mark))
+def test_an_item_with_a_mark_is_approved_and_changed_by_a_hub_only_where_its_owner_grants_that(
+    store: DeviceStore, mark: Mark
+) -> None:
+    source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, warnings=[mark])
+    hub = Hub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
+    for verdict in (APPROVE, EDIT):
+        data = {"title": "call Ann"} if verdict is EDIT else {}
+        assert hub.bring(verdict, call_id=f"v-{verdict}", **data) == ErrorCode.NOT_GRANTED
+    assert hub.bring(REJECT, call_id="v-8") == "rejected"
+    assert hub.bring(UNDO, seen="v-8") == "open"
+    store.granted(["+review.remote=marked"])
+    assert hub.bring(APPROVE, call_id="v-approve") == "approved"
 
 
 def test_a_verdict_that_was_applied_has_its_answer_after_its_owner_has_withdrawn_the_grant(hub: Hub) -> None:

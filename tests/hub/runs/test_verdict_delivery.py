@@ -9,6 +9,7 @@ from hub.runs.verdict_delivery import VerdictDelivery
 from protocol.errors import ErrorCode, LinkLost
 from protocol.work import Answer, ToolCall
 from storage.devices.schema import devices
+from storage.runs.schema import items
 from storage.store import Store
 from tests.storage.test_item_verdicts import EPOCH, at_device, give, stored
 from tests.storage.test_items import DESK
@@ -53,6 +54,17 @@ async def test_a_verdict_whose_answer_was_lost_is_asked_for_again_without_the_gr
     assert (await store.read(stored)).state == "sent"
     (again,) = await deliver(store, clock, linked(EPOCH + 1, Answer(result={"state": "rejected"})))
     assert (again.id, (await store.read(stored)).state) == (sent.id, "done")
+
+
+async def test_an_approval_of_a_marked_item_is_sent_only_with_the_grant_for_those(store: Store) -> None:
+    def approved(c: sa.Connection) -> None:
+        at_device(c)
+        c.execute(sa.update(items).values(warnings=["instruction"]))
+        give(c, "approve")
+
+    await store.write(approved)
+    assert await deliver(store, FakeClock(), linked(EPOCH, grants=[GRANT])) == []
+    assert (await store.read(stored)).reason == ErrorCode.NOT_GRANTED
 
 
 async def test_a_verdict_that_was_never_sent_is_refused_without_the_grant(store: Store) -> None:

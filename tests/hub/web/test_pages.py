@@ -269,6 +269,21 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await expect(visit.page.locator("section", has_text="As it was found").last).to_contain_text(PLAIN)
 
 
+async def test_an_item_with_a_mark_is_rejected_here_and_approved_where_its_owner_grants_it(
+    hub: ServedHub, visit: Visit
+) -> None:
+    takes_verdicts(await hub.device("desk"), hub)["review.remote"] = []
+    await visit.open("review?item=i-0")
+    await visit.page.get_by_role("button", name="hub grants +review.remote=marked").wait_for()
+    main, keys = visit.page.locator("main"), visit.page.keyboard
+    for name, count in (("Approve", 0), ("Edit", 0), ("Reject r", 1)):
+        assert await main.get_by_role("button", name=name).count() == count, name
+    for key in ("a", "e", "r"):
+        await keys.press(key)
+    await visit.page.get_by_text("Rejected “<img").wait_for()
+    assert await verdicts(hub) == {"i-0": ("reject", {})}
+
+
 async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_the_buttons_away(
     hub: ServedHub, visit: Visit
 ) -> None:

@@ -67,7 +67,8 @@ export function Review(): JSX.Element {
   const isOpen = (one: ItemView): boolean => isUndecided(one) && !one.device_refuses;
   const current = item.data?.id === id ? item.data : undefined;
   const isWaiting = current !== undefined && isOpen(current);
-  const isEditing = isWaiting && edited === id;
+  const mayApprove = isWaiting && !current.needs_owner;
+  const isEditing = mayApprove && edited === id;
   const judged = chosen.size > 0 ? [...chosen.values()].filter(isOpen) : isWaiting ? [current] : [];
 
   useEffect(() => {
@@ -100,7 +101,7 @@ export function Review(): JSX.Element {
   }
   async function judge(verdict: Verdict, data?: Values): Promise<void> {
     if (verdict === "approve" && !data && chosen.size === 0 && isWaiting && current.lacks.length > 0) return setEdited(id);
-    const them = data && current ? [current] : judged;
+    const them = (data && current ? [current] : judged).filter((one) => verdict === "reject" || !one.needs_owner);
     if (them.length === 0) return;
     const why = await give(them, verdict, data);
     setRefused({ id, why });
@@ -206,15 +207,23 @@ export function Review(): JSX.Element {
                   )}
                 </p>
               )}
+              {isWaiting && current.needs_owner && (
+                <p class="banner" role="status">
+                  <strong>It has a mark, so only its owner approves or changes it.</strong> On the device: <Command text="hub review --web" /> or, to
+                  decide here, <Command text="hub grants +review.remote=marked" />
+                </p>
+              )}
               {isUndecided(current) && current.device_is_elsewhere && (
                 <p class="quiet">Its device is connected to another node of the hub: whether it takes a verdict from here is not known.</p>
               )}
               {isWaiting && !isEditing && chosen.size === 0 && (
                 <div class="actions">
-                  <Judge count={1} judge={judge} />
-                  <button type="button" onClick={() => setEdited(id)}>
-                    Edit <kbd>e</kbd>
-                  </button>
+                  <Judge count={1} judge={judge} mayApprove={mayApprove} />
+                  {mayApprove && (
+                    <button type="button" onClick={() => setEdited(id)}>
+                      Edit <kbd>e</kbd>
+                    </button>
+                  )}
                   <button type="button" onClick={() => void rejectFile()}>
                     Reject the file <kbd>R</kbd>
                   </button>
@@ -228,13 +237,15 @@ export function Review(): JSX.Element {
   );
 }
 
-function Judge({ count, judge }: { count: number; judge: (verdict: Verdict) => Promise<void> }): JSX.Element {
+function Judge({ count, judge, mayApprove = true }: { count: number; judge: (verdict: Verdict) => Promise<void>; mayApprove?: boolean }): JSX.Element {
   const many = count > 1 ? ` ${count}` : "";
   return (
     <>
-      <button type="button" class="main" disabled={count === 0} onClick={() => void judge("approve")}>
-        Approve{many} <kbd>a</kbd>
-      </button>
+      {mayApprove && (
+        <button type="button" class="main" disabled={count === 0} onClick={() => void judge("approve")}>
+          Approve{many} <kbd>a</kbd>
+        </button>
+      )}
       <button type="button" disabled={count === 0} onClick={() => void judge("reject")}>
         Reject{many} <kbd>r</kbd>
       </button>
