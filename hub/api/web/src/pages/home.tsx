@@ -51,16 +51,21 @@ export function Home(): JSX.Element {
 }
 
 function Numbers({ of }: { of: StatusView }): JSX.Element {
-  const executing = (of.runs["RUNNING"] ?? 0) + (of.runs["PREPARING"] ?? 0);
+  const runs = of.runs; // null, as other numbers, while the database cannot be read
+  const executing = runs && (runs["RUNNING"] ?? 0) + (runs["PREPARING"] ?? 0);
   return (
     <ul class="numbers">
-      <Number href="/devices" value={`${count(of.devices_connected)} / ${count(of.devices_known)}`} name="devices connected" />
-      <Number href="/agents" value={count(of.agents)} name={of.agents === 1 ? "agent" : "agents"} />
-      <Number href="/runs?state=RUNNING" value={count(executing)} name={executing === 1 ? "run in progress" : "runs in progress"} />
-      <Number href="/runs?state=QUEUED" value={count(of.runs["QUEUED"] ?? 0)} name="runs that wait" />
+      <Number href="/devices" value={`${known(of.devices_connected)} / ${known(of.devices_known)}`} name="devices connected" />
+      <Number href="/agents" value={known(of.agents)} name={of.agents === 1 ? "agent" : "agents"} />
+      <Number href="/runs?state=RUNNING" value={known(executing)} name={executing === 1 ? "run in progress" : "runs in progress"} />
+      <Number href="/runs?state=QUEUED" value={known(runs && (runs["QUEUED"] ?? 0))} name="runs that wait" />
       <Number value={lasting(of.uptime_s)} name={of.state === "draining" ? "up, and draining" : `up, release ${of.version}`} />
     </ul>
   );
+}
+
+function known(value: number | null): string {
+  return value === null ? "?" : count(value);
 }
 
 function Number({ href, value, name }: { href?: string; value: string; name: string }): JSX.Element {
@@ -75,7 +80,7 @@ function Number({ href, value, name }: { href?: string; value: string; name: str
 
 /** What a hub without a device or without an agent needs first. */
 function Next({ of }: { of: StatusView }): JSX.Element | null {
-  if (of.devices_known > 0 && of.agents > 0) return null;
+  if (of.devices_known !== 0 && of.agents !== 0) return null;
   return (
     <Section title="What to do next">
       {of.devices_known === 0 ? (
