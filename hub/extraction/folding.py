@@ -33,8 +33,10 @@ _ASIDES: Final = re.compile(
 )
 _EMPHASIS: Final = "*_~`="
 _INVISIBLE: Final = "\u200d"
-_DASHES: Final = frozenset("\u2212\u2043\u02d7")  # in addition to those that Unicode calls so
-_DOTS: Final = frozenset("\u00b7\u0387\u2022\u2027\u2219\u22c5\u3002\uff61")
+# Dashes and dots in addition to those that Unicode calls so.
+_SIGNS: Final = dict.fromkeys("\u2212\u2043\u02d7", "-") | dict.fromkeys(
+    "\u00b7\u0387\u2022\u2027\u2219\u22c5\u3002\uff61", "."
+)
 _SPELLED: Final = {"at": "@", "\u00e4t": "@", "a": "@", "@": "@", "dot": ".", "punkt": ".", ".": "."}
 # One set of first characters, so that other text is skipped fast.
 _MARKUP: Final = re.compile(
@@ -195,16 +197,11 @@ def _plain_char(char: str) -> str:
         return char
     if char in _JOINERS or is_hidden(char):
         return _INVISIBLE
-    if char.isspace():
-        return " "
-    if char in _DASHES or unicodedata.category(char) == "Pd":
-        return "-"
-    if char in _DOTS:
-        return "."
-    if (digit := unicodedata.decimal(char, None)) is not None:
-        return str(digit)
-    plain = unicodedata.normalize("NFKC", char)
-    return plain if len(plain) == 1 else char
+    kind, digit = unicodedata.category(char), unicodedata.decimal(char, None)
+    plain = unicodedata.normalize("NFKC", char) if digit is None else str(digit)
+    if kind == "Pd" or char.isspace():
+        plain = "-" if kind == "Pd" else " "
+    return _SIGNS.get(char, plain if len(plain) == 1 else char)
 
 
 def _sign_of(found: str, text: str, start: int, end: int) -> str | None:
