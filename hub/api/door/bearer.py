@@ -6,6 +6,8 @@ no counter: tokens cannot be guessed, and failed attempts from the same network 
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
@@ -20,7 +22,7 @@ from storage import audit
 from storage.devices.browser_sessions import SESSIONS, BrowserSessionRow, use_session
 from storage.devices.tokens import AGENT_TOKENS, OPERATOR_TOKENS, AgentTokenRow, OperatorTokenRow
 from storage.kernel.database import StorageError
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -95,8 +97,7 @@ class BearerTokens:
         reason = _why_not(row, at)
         if row is None or reason is not None:
             raise await self._refusal(network_of(network), digest, reason or "unknown", at)
-        if self._is_used_anew(row.id, at):
-            await self._store.write(OPERATOR_TOKENS.use, row.id, at)
+        await self._note_use(row.id, at, partial(OPERATOR_TOKENS.use, id=row.id, at=at))
         return _principal(row, f"token:{row.id}")
 
     async def session(self, secret: str, network: str) -> Principal:
@@ -108,8 +109,7 @@ class BearerTokens:
             raise await self._refusal(network_of(network), digest, "no_session", at, door="browser")
         if _why_not(row, at) is not None:  # no guess: a browser sends its cookie until it is removed
             raise TokenRefused(_MESSAGES["no_session"], hint=NEW_LINK)
-        if self._is_used_anew(row.id, at):
-            await self._store.write(use_session, row, at)
+        await self._note_use(row.id, at, partial(use_session, row=row, at=at))
         return _principal(row, f"session:{row.id}")
 
     async def _link(self, digest: bytes, network: str, at: int) -> Principal:
@@ -123,8 +123,7 @@ class BearerTokens:
         reason = _why_not(row, at)
         if row is None or reason is not None:
             raise await self._refusal(network_of(network), digest, reason or "unknown", at, door="agent")
-        if self._is_used_anew(row.id, at):
-            await self._store.write(AGENT_TOKENS.use, row.id, at)
+        await self._note_use(row.id, at, partial(AGENT_TOKENS.use, id=row.id, at=at))
         return Principal.of_agent(row.agent_id, user_id=row.user_id, name=row.agent_name)
 
     async def still_counts(self, principal: Principal) -> bool:
@@ -184,14 +183,15 @@ class BearerTokens:
             return TooManyTokens(wait_s)
         return TokenRefused(_MESSAGES[reason], hint=_HINTS[door])
 
-    def _is_used_anew(self, id: TokenId, at: int) -> bool:
-        """Return whether the use of the token has to be stored now, and remember its time."""
+    async def _note_use(self, id: TokenId, at: int, use: Callable[[Connection], object]) -> None:
+        """Store the use of the token, once a minute."""
         if 0 <= at - self._used_at.get(id, 0) < USED_EVERY_MS:
-            return False
+            return
         if len(self._used_at) >= REMEMBERED:
             self._used_at.clear()  # some uses are then stored twice within a minute
         self._used_at[id] = at
-        return True
+        with suppress(StorageError):  # a database that cannot be written can still be read
+            await self._store.write(use)
 
 
 _HINTS: Final = {"operator": NEW_TOKEN, "agent": NEW_AGENT_TOKEN, "browser": NEW_LINK}

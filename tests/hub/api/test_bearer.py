@@ -14,6 +14,8 @@ from protocol.ids import TokenId
 from storage import audit
 from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow, list_agent_tokens
+from storage.kernel.database import Damaged
+from storage.store import ObservedDatabase
 from tests.support.identity import IdentityBench, open_identity
 
 HERE, THERE = "192.0.2.7", "198.51.100.4"
@@ -92,6 +94,15 @@ async def test_the_last_use_of_a_token_is_written_down_once_a_minute(bench: Iden
     bench.clock.advance(1.0)
     await bearer.principal(token, HERE)
     assert (await _row(bench)).last_used_at == bench.now_ms
+
+
+async def test_a_token_opens_a_hub_whose_database_is_damaged_and_is_only_read(bench: IdentityBench) -> None:
+    token, store = await bench.token(), ObservedDatabase(bench.store)
+    store.health.failed(Damaged("a page is not what was written"), is_write=False)
+    attempts = FailedAttempts(store, bench.clock, kind="operator")
+    principal = await BearerTokens(store, clock=bench.clock, attempts=attempts).principal(token, HERE)
+    assert principal.role is Role.ADMIN
+    assert (await _row(bench)).last_used_at is None
 
 
 async def test_an_agents_token_stands_for_that_agent_and_no_scope(bench: IdentityBench) -> None:
