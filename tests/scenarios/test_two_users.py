@@ -53,6 +53,7 @@ url = "ws://127.0.0.1:1"
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/v1/devices/{device_id}"): {"name": "mine-now"},
     ("POST", "/v1/devices/{device_id}/grant"): {"add": ["connectors"]},
+    ("POST", "/v1/devices/{device_id}/keep"): {"machine": "10.0.0.7"},
     ("POST", "/v1/agents/{name}/backfill"): {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
 }
 BODIES |= {
