@@ -257,7 +257,9 @@ class Growth(NamedTuple):
         """Mean factor of a doubling; infinite if a size took too long."""
         if len(self.seconds) < 3:
             return float("inf")
-        return prod(after / before for before, after in pairwise(self.seconds)) ** 0.5
+        if self.seconds[0] < _LEAST_S and self.seconds[-1] < 8 * _LEAST_S:
+            return 1.0  # too short to be measured, though it has millions of characters
+        return prod(after / max(before, 1e-4) for before, after in pairwise(self.seconds)) ** 0.5
 
 
 def growth(reader: Reader, shape: Shape) -> Growth:
