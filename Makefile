@@ -108,11 +108,12 @@ simulate: $(VENV)/.dev  ## the hub in virtual time, with everything that may go 
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(CORES)
 SEEDS ?= 300
 
-fuzz: $(VENV)/.dev  ## cron against a model, frames against the WebSocket library (CASES=39000), readers of foreign text (SECONDS=600 each), and their time for twice the text
+fuzz: $(VENV)/.dev  ## cron against a model, frames against the WebSocket library (CASES=39000), readers of foreign text (SECONDS=600 each), and their time for twice the text; regular expressions
 	@$(BIN)/python -m tests.hub.schedules.fuzz --cases $(CASES)
 	@$(BIN)/python -m tests.hub.links.wire_fuzz --cases $(CASES)
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --jobs $(CORES)
 	@$(BIN)/python -m tests.fuzz.doubling
+	@$(BIN)/python -m tests.linear --full
 CASES ?= 39000
 SECONDS ?= 600
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from hub.settings import problems as settings
 from hub.settings.problems import did_you_mean, spell
 
-_PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+_PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`$")
 _UNKNOWN: Final = re.compile(r"Object contains unknown field `(.*)`$", re.DOTALL)
 _OTHER_KIND: Final = re.compile(r"Expected `([^`]+)`, got `([^`]+)`$")

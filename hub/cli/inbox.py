@@ -38,7 +38,7 @@ KEYS: Final[Mapping[str, str]] = {
 _ARROWS: Final = {"\x1b[B": "j", "\x1b[A": "k", "\x1bOB": "j", "\x1bOA": "k"}
 _KEY: Final = re.compile(r"\x1b[\[O][A-Z]|.", re.DOTALL)  # an arrow is several characters
 _DONE: Final = {"approve": "approved", "edit": "changed", "reject": "rejected"}
-_FIELD: Final = re.compile(r"(\w+)=(.*?)(?=\s+\w+=|$)")
+_FIELD: Final = re.compile(r"(?<!\S)(\w++)=")
 
 
 class _Prompt(NamedTuple):
@@ -176,7 +176,8 @@ class TerminalInbox:
             self._ask("FIELD=VALUE ...", "", self._change)
 
     def _change(self, text: str) -> None:
-        fields = dict(_FIELD.findall(text.strip()))
+        _, *pairs = _FIELD.split(text)
+        fields = {name: value.strip() for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
         if not fields:
             self._note = "nothing was changed: type fields as in title=call Ana dueDate=2027-02-03"
         elif self.item is not None:

@@ -383,12 +383,13 @@ def web_link(value: object) -> str | None:
 _WORD: Final = re.compile(r"\S+")
 
 MOST_HTML_CHARS: Final = 1_000_000
-_AT: Final = re.compile(r"<at\b[^>]{0,200}>(.{0,500}?)</at>", re.IGNORECASE | re.DOTALL)
+_AT: Final = re.compile(r"<at\b[^<>]{0,200}>([^<]{0,500})</at>", re.IGNORECASE | re.DOTALL)
 _ATTACHMENT: Final = re.compile(
-    r"<attachment\b[^>]{0,200}?\bid=\"([^\"]{0,200})\"[^>]{0,200}>(?:\s{0,10}</attachment>)?", re.IGNORECASE
+    r"<attachment\b[^<>]{0,200}?\bid=\"([^\"<]{0,200})\"[^<>]{0,200}>(?:\s{0,10}</attachment>)?",
+    re.IGNORECASE,
 )
 _EMOJI: Final = re.compile(
-    r"<emoji\b[^>]{0,300}?\balt=\"([^\"]{0,40})\"[^>]{0,300}>(?:</emoji>)?", re.IGNORECASE
+    r"<emoji\b[^<>]{0,300}?\balt=\"([^\"<]{0,40})\"[^<>]{0,300}>(?:</emoji>)?", re.IGNORECASE
 )
 _MOST_NAME_CHARS: Final = 120
 

@@ -26,7 +26,8 @@ _MOST_DIGITS: Final = 18  # below 2**63
 _LITERAL: Final = re.compile(rb"\{(\d+)\+?\}\r?\n$")
 _TAGGED: Final = re.compile(rb"(\S+) (OK|NO|BAD)(?: \[([^\]]*)\])? ?(.*)", re.IGNORECASE | re.DOTALL)
 _TOKEN: Final = re.compile(
-    rb'([()])|"((?:[^"\\]|\\.)*)"|((?:BODY|BINARY)\[[^\]]*\](?:<\d+>)?|[^\s()"]+)', re.IGNORECASE
+    rb'([()])|"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)|((?:BODY|BINARY)\[[^\[\]]*+\](?:<\d+>)?|[^\s()"]+)',
+    re.IGNORECASE,
 )
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 
@@ -35,7 +36,7 @@ Tls = Literal["implicit", "starttls", "none"]
 Value = bytes | None | list["Value"]  # an atom or string, NIL, or a parenthesized list
 
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_SHIFTED: Final = re.compile(r"&([^-]*)-")
+_SHIFTED: Final = re.compile(r"&([^&-]*+)-")
 _NOT_PRINTED: Final = re.compile(r"&|[^\x20-\x7e]+")
 
 

@@ -23,7 +23,7 @@ _DECODER: Final = json.JSONDecoder(strict=False)
 
 _BLANKS: Final = re.compile(r"(?:\s+|//[^\n]*|/\*.{0,300}?\*/)*", re.DOTALL)
 _BARE: Final = re.compile(r"[^\s,:{}\[\]\"'\u201c\u201d]+")
-_BARE_KEY: Final = re.compile(r"[\w-]+\s*:")
+_BARE_KEY: Final = re.compile(r"[\w-]++\s*+:")
 _QUOTED_KEY: Final = re.compile(r"[\"'\u201c][\w-]+[\"'\u201d]\s*:")
 _POINTS: Final = re.compile(r"u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*")  # two escapes may encode one character
 _NUMBER: Final = re.compile(r"-?\d{1,18}(?:\.\d+)?")

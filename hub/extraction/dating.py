@@ -35,7 +35,7 @@ _LINE_CHARS: Final = 200  # examined in a line
 _MOST_READ: Final = 2_000
 _DAY: Final = timedelta(days=1)
 
-_HEADING: Final = re.compile(r" {0,3}(#{1,6}|={1,6})[ \t]+(?=\S)(.*?)[#= \t]*$")
+_HEADING: Final = re.compile(r" {0,3}(#{1,6}|={1,6})[ \t]+(?=\S)(|.*?(?<![#= \t]))[#= \t]*+$")
 _ORG_HEADING: Final = re.compile(r"(\*{1,6})[ \t]+(?=\S)(.*)$")
 _UNDERLINE: Final = re.compile(r" {0,3}(={3,}|-{3,})[ \t]*$")
 _FENCE: Final = re.compile(r" {0,3}(?:```|~~~)")

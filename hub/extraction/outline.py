@@ -20,7 +20,7 @@ _LINE_CHARS: Final = 240  # examined in a line
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _ITEM: Final = re.compile(r"(?:[-*+\u2022\u2023\u25e6]|\d{1,3}[.)])[ \t]+(?:\[.\][ \t]+)?")
 _HEADING: Final = re.compile(r"#{1,6}[ \t]")
-_ONE_WORD: Final = re.compile(r"[*_]*(?P<word>[^\W\d_][\w'\u2019-]*)[*_]*:?[*_]*")
+_ONE_WORD: Final = re.compile(r"[*_]*+(?P<word>[^\W\d_][\w'\u2019-]*+)[*_]*+:?[*_]*")
 _INTRODUCED: Final = re.compile(r"[:\uff1a]\W{0,3}$")
 # A name at the start of a paragraph, with or without the time of a chat or the voice of a caption.
 _SPEAKER: Final = re.compile(

@@ -57,7 +57,7 @@ _REMARK: Final = re.compile(
 _INITIALS: Final = re.compile("[A-Z\u00c4-\u00dc\u0410-\u042f]{2,3}")
 _ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_])")  # words follow it
 _BRACKETS: Final = {"(": ")", "\uff08": "\uff09"}
-_EMPTY_BRACKETS: Final = re.compile(r"\s*[(\uff08]\s*[)\uff09]\s*")
+_EMPTY_BRACKETS: Final = re.compile(r"(?:(?<!\s)\s++)?[(\uff08]\s*+[)\uff09]\s*")
 _BREAK: Final = re.compile(r" [\u2013\u2014-] |; ")  # before a question that ends a longer sentence
 _DICTATED: Final = 100  # characters; a longer sentence without punctuation is a dictation
 _PUNCTUATION: Final = re.compile("[,;:.!?\uff0c\u3002\uff1b\uff1a\uff01\uff1f]")
@@ -860,7 +860,9 @@ class _Sentence:
             is_initials = self._section is Section.TO_DO and _INITIALS.fullmatch(self._speaker) is not None
             is_of_list = is_of_list and (is_initials or is_person(self._speaker))
             return [self._speaker] if who or self._about.is_minutes or is_of_list else []
-        names = re.split(r"\s*(?:,|&|\b(?:and|or|und|oder|et|ou|y|e|o|\u0438)\b|[\u3001\u548c])\s*", who)
+        names = re.split(
+            r"(?:(?<!\s)\s++)?(?:,|&|\b(?:and|or|und|oder|et|ou|y|e|o|\u0438)\b|[\u3001\u548c])\s*", who
+        )
         return [
             re.sub(r"^(?:[Tt]he|[Dd]ie|[Dd]er|[Ll]es?|[Ll]a|[Ll]os|[Ee]l) ", "", name)
             for name in names

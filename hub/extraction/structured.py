@@ -48,7 +48,7 @@ _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"
 )
 _TURN: Final = re.compile(r"[^\W\d_](?:[^\W_]|[ .'\u2019-]){0,40}:[ \t]")  # a cue that names its speaker
-_VOICE: Final = re.compile(r"<v(?:\.[^ >]*)?[ \t]+(?P<who>[^<>\r\n]{1,60})>")
+_VOICE: Final = re.compile(r"<v(?:\.[^\s<>]*+)?[ \t]++(?P<who>[^<>\r\n]{1,60})>")
 
 _BEGIN: Final = re.compile(
     r"^BEGIN:(VTODO|VEVENT|VJOURNAL|VTIMEZONE)[ \t]*+\r?\n", re.MULTILINE | re.IGNORECASE

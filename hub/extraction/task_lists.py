@@ -185,7 +185,7 @@ _OBSIDIAN: Final = (
     Mark(rf"[\[(]completion::\s*+{_DAY}\s*+[\])]", Sense.DONE),
     Mark(rf"[\[(]cancelled::\s*+{_DAY}\s*+[\])]", Sense.GIVEN_UP),
     Mark(rf"[\[(](?:created::\s*+{_DAY}|id::\s*+[\w-]++)\s*+[\])]", Sense.CUT),
-    Mark(r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion)::[^\])\r\n]*+[\])]", Sense.UNMAPPED),
+    Mark(r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion)::[^\])\r\n]{0,200}+[\])]", Sense.UNMAPPED),
 )
 
 # --- TaskPaper: tags with and without a value ---

@@ -61,7 +61,7 @@ _PART: Final = re.compile(
 
 _LEAST_TITLE_WORDS: Final = 3  # shorter titles may occur anywhere
 
-_LEFT_OUT: Final = re.compile(r"\s*+[\[(]?(?:\.{3,}|\u2026)[\])]?\s*+")
+_LEFT_OUT: Final = re.compile(r"(?:(?<!\s)\s++)?[\[(]?(?:\.{3,}|\u2026)[\])]?\s*+")
 _MOST_PARTS: Final = 4
 _LEAST_PART_CHARS: Final = 8
 _WIDEST_GAP_CHARS: Final = 200  # length of an omission in a quote

@@ -19,7 +19,9 @@ _LITERAL_STRING = re.compile(r"'[^'\n]*'")
 # Up to two quotes may precede the closing three.
 _LONG_BASIC = re.compile(r'"""(?:[^\\"]|\\[\s\S]|"(?!""))*?"""(?:"{1,2})?')
 _LONG_LITERAL = re.compile(r"'''[\s\S]*?'''(?:'{1,2})?")
-_SCALAR = re.compile(r"[^,\]}#\n]*[^,\]}#\n \t]")  # a number, a boolean, a date with a space in it
+_SCALAR = re.compile(
+    r"[ \t]*+[^,\]}#\n \t]++(?:[ \t]++[^,\]}#\n \t]++)*+"
+)  # a number, a boolean, a date with a space in it
 
 
 def document(text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
 
 _MBOX_HEAD: Final = re.compile(rb"(?:\xef\xbb\xbf)?From [^\r\n]{0,400}\r?\n[!-9;-~]{1,80}:[ \t]")
 _MAIL_BEGINS: Final = re.compile(r"^From [^\n]*\n", re.MULTILINE)
-_FIELD: Final = re.compile(r"([A-Z][a-z]+): ([^\n]*)\n")
+_FIELD: Final = re.compile(r"^([A-Z][a-z]+): ([^\n]*)\n", re.MULTILINE)
 
 
 class Message(NamedTuple):

@@ -9,6 +9,7 @@ answer keeps the mail that it answers. Pure functions.
 """
 
 import bisect
+import heapq
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,6 @@ _MOST_LINES: Final = 8  # of a rule that ends with a colon; currently at most fi
 # The library's patterns backtrack within a line, so long lines are cut. Lines above quotations are short; 200
 # characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
-_PLAIN_BLANKS: Final = {0xA0: " ", 0x202F: " "}  # French has one before a colon; the rules know none
 _LOOKED_AT: Final = 4_000  # lines; a longer text is a log, whose first quotation comes earlier
 
 
@@ -79,7 +79,9 @@ def mark(text: str) -> str:
 
 def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield the first and last index of each header of a quoted mail that contains a date, in order."""
-    looked_at = [line[:_LINE_CHARS].translate(_PLAIN_BLANKS).strip() for line in lines[:_LOOKED_AT]]
+    looked_at = [
+        " ".join(line[:_LINE_CHARS].split()) for line in lines[:_LOOKED_AT]
+    ]  # the rules know one blank
     starts = [0, *accumulate(len(line) + 1 for line in looked_at)]
     for match in found_above(looked_at):
         found = match.group()
@@ -96,15 +98,13 @@ def found_above(lines: Sequence[str]) -> Iterator[re.Match[str]]:
     rule can match are skipped, which is many times faster than testing every position.
     """
     pattern, text = above_quotations(), "\n".join(lines)
-    if _BEGINS_ANYWHERE.search(text) is not None:
-        yield from pattern.finditer(text)
-        return
+    within = (found.start() for found in _BEGINS_ANYWHERE.finditer(text))
+    starts = (place for start in _beginnings(lines) for place in (start - 1, start))
     done = 0
-    for start in _beginnings(lines):
-        for place in (start - 1, start):
-            if place >= done and (match := pattern.match(text, place)) is not None:
-                yield match
-                done = match.end()
+    for place in heapq.merge(starts, within):
+        if place >= done and (match := pattern.match(text, place)) is not None:
+            yield match
+            done = match.end()
 
 
 def _beginnings(lines: Sequence[str]) -> Iterator[int]:
@@ -160,7 +160,7 @@ _FOOTER: Final = re.compile(r"_{5,}|-{10,}|={10,}")
 _OF_A_LIST: Final = re.compile(
     "mailing list|unsubscribe|listinfo|abbestell|abmelde|отписат|désinscri|darse de baja", re.IGNORECASE
 )
-_LINK: Final = re.compile(r"[<\[(]*https?://\S+|[\[\]*_<>]")
+_LINK: Final = re.compile(r"(?:(?<![<\[(])[<\[(]++)?https?://\S+|[\[\]*_<>]")
 _REST: Final = r"[^:;?!]{0,60}"
 _APP: Final = (
     r"(?:outlook|yahoo|proton ?mail|samsung|gmail|i ?phone|i ?pad|android|blackberry|windows|thunderbird|k-9"

@@ -51,7 +51,7 @@ Lifetime = Annotated[
 
 # Spaces around it are stripped.
 Label = Annotated[
-    str, Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$(?!\n)")
+    str, Meta(max_length=64, pattern=r"^[^\S\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$(?!\n)")
 ]
 
 

@@ -95,7 +95,7 @@ _SURNAMES: Final = (
 _HAN_PERSON: Final = re.compile(
     rf"[老小阿大][一-鿿]|[{_SURNAMES}](?:[一-鿿]{{1,2}}|经理|老师|师傅|先生|女士|医生|主任|阿姨)"
 )
-_JOINTS: Final = re.compile(r"\s*(?:,|;|/|&|\+|\b(?:and|und|et|y|e|и)\b|[、，和])\s*")
+_JOINTS: Final = re.compile(r"(?:(?<!\s)\s++)?(?:,|;|/|&|\+|\b(?:and|und|et|y|e|и)\b|[、，和])\s*")
 _MOST_PEOPLE: Final = 5
 _MOST_WORDS: Final = 3  # of a name
 _LONGEST: Final = 80  # characters of a label

@@ -1,10 +1,13 @@
 """Mails that somebody sent to do harm, in a mailbox of a real server: the others are read all the same."""
 
+import itertools
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
@@ -151,3 +154,88 @@ async def test_of_unknown_senders_an_agent_drops_items_until_the_operator_names_
     await bench.run()
 
     assert titles(link) == ["task 3"], "the other's sender is known, but its server is not this mailbox's"
+
+
+PUMPS = (*' \t\v\xa0\u3000"(<,', '"\\', "\\(", "=?utf-8?q?a", "=?x?q?=41?= ", "a@b ", "g: a@b, ;", "<a@b>")
+FIELDS = ("From", "To", "Subject")
+ALONE = ("Cc", "References", "In-Reply-To", "Sender", "Authentication-Results", "Content-Type", "Date")
+
+
+def hostile(number: int, **fields: str) -> bytes:
+    """Return a mail with a task, most fields of which may be replaced."""
+    given = {"From": "eve@example.com", "Message-ID": f"<h{number}@x>", "MIME-Version": "1.0"}
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in (given | fields).items())
+    return f"{head}\r\nPlease do task {number} by Friday.\r\n".encode()
+
+
+def hostile_mails() -> Iterator[bytes]:
+    """Yield sixty mails, each with another way to take the time of its reader."""
+    numbers = itertools.count(100)
+    for field, pump in itertools.product(FIELDS, PUMPS):
+        yield hostile(next(numbers), **{field: pump * (100_000 // len(pump)) + "x"})
+    for field in ALONE:
+        yield hostile(next(numbers), **{field: "a <\xa0\v\t" * 20_000 + "b>"})
+    yield hostile(next(numbers), **{f"X_{nth}": "a" for nth in range(3_000)})
+    yield hostile(next(numbers), Received="from a by b (c) for <d>;\r\n " * 3_000)
+    yield hostile(next(numbers), Content_Type="text/plain; charset=punycode") + b"a9 a9 a9\r\n" * 20_000
+    yield hostile(
+        next(numbers), Content_Type="text/plain; " + "; ".join(f"n*{n}*=a%20" for n in range(3_000))
+    )
+    yield hostile(next(numbers), Content_Type="text/html") + b"<div><p>" * 20_000
+    inner = hostile(next(numbers), To="a <" * 30_000)
+    yield (
+        hostile(next(numbers), Content_Type="multipart/mixed; boundary=b").replace(
+            b"\r\n\r\n", b"\r\n\r\n--b\r\n\r\n", 1
+        )
+        + b"--b\r\nContent-Type: message/rfc822\r\n\r\n"
+        + inner
+        + b"\r\n--b--\r\n"
+    )
+
+
+async def _longest_hold_s(over: anyio.Event) -> float:
+    """Return the most processor time that this process spent between two turns of the loop."""
+    longest = 0.0
+    while not over.is_set():
+        before = time.process_time()
+        await anyio.sleep(0.001)
+        longest = max(longest, time.process_time() - before)
+    return longest
+
+
+@pytest.mark.slow
+async def test_hostile_mails_are_read_or_reported_and_hold_the_loop_no_longer_than_harmless_ones(
+    store: Store, dovecot: Dovecot
+) -> None:
+    user = dovecot.fresh_user()
+    bench = await bench_of(store, dovecot, user)
+    bench.connect()
+    model = bench.model
+    assert isinstance(model, TaskModel)
+
+    async def longest_hold_s(mails: Sequence[bytes]) -> float:
+        dovecot.deliver(user, mails)
+        over = anyio.Event()
+        longest = [0.0]
+
+        async def watch() -> None:
+            longest[0] = await _longest_hold_s(over)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            run = await bench.run()
+            over.set()
+        assert (run.outcome, run.units_done) == (RunOutcome.SUCCESS, len(mails)), run.errors
+        return longest[0]
+
+    await longest_hold_s([task(0)])
+    quiet_s = await longest_hold_s([task(number) for number in range(1, 61)])
+    hostile_s = await longest_hold_s(list(hostile_mails()))
+
+    # Processor time of all threads between two turns of the loop: it has a call that keeps the others out.
+    assert hostile_s < max(0.05, 2 * quiet_s)
+    read = "\n".join(request.messages[-1].content for request in model.requests)
+    missing = {number for number in (*range(61), *range(100, 162)) if f"do task {number} by" not in read}
+    assert missing == {153, 159}, "without a body, and with a page that nests too deeply"
+    assert "[attachment" in read
+    assert "[a page in the mail is nested too deeply" in read

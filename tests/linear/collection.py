@@ -1,0 +1,214 @@
+"""Every regular expression of the product: those compiled at import, and those compiled or given at a call.
+
+All functions of ``re`` end in ``re._compile``, which is watched while every module is imported and while
+``_build_the_rest`` runs. A call that did not run then is found in the source, and its expression is evaluated
+in its module. ``Collection.unknown`` names the calls for which neither works: no expression may escape.
+Wants a process of its own, in which nothing of the product is imported yet.
+"""
+
+import ast
+import dataclasses
+import gc
+import importlib
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, NamedTuple
+
+PACKAGES: Final = ("protocol", "storage", "hub")
+_FUNCTIONS: Final = ("compile", "match", "search", "sub", "subn", "split", "findall", "finditer", "fullmatch")
+# Modules with calls whose expression is made of an argument: of escaped text, or of our own.
+AT_RUN_TIME: Final = {
+    "hub.api.binding": "re.escape of a parameter's name",
+    "hub.extraction.patterns": "one character of an owner's expression",
+    "hub.extraction.validate": "re.escape of a quote",
+    "hub.extraction.when.language": "built for every language below",
+    "hub.extraction.wording.lexicon": "built for every language below",
+    "hub.settings.problems": "re.escape of a key, in the operator's own file",
+    "storage.kernel.migrations.versions.0001_first_tables": "our own statements",
+}
+
+# Modules that try each expression at one place, and take the first that matches or stop.
+_AT_ONE_PLACE: Final = ("hub.settings.locate", "hub.text.quoting")
+
+Pattern = re.Pattern[Any]
+
+
+class Found(NamedTuple):
+    """Expression with the module that compiles it, its name or line there, and the methods that are called.
+
+    ``search`` stands for all methods that look for a match at every place, and for all where none is known.
+    """
+
+    pattern: Pattern
+    module: str
+    name: str
+    ways: frozenset[str]
+
+
+class Collection(NamedTuple):
+    """Expressions of the product, and the calls of ``re`` whose expression is not known."""
+
+    found: list[Found]
+    unknown: list[str]
+
+
+def collect() -> Collection:
+    """Import the whole product and return its expressions, each once."""
+    compiled: dict[tuple[str, int], list[Pattern]] = {}
+    compile_one = re._compile  # type: ignore[attr-defined]
+
+    def watched(pattern: Any, flags: int) -> Pattern:
+        made: Pattern = compile_one(pattern, flags)
+        caller = sys._getframe(2)
+        if (module := caller.f_globals.get("__name__", "")).partition(".")[0] in PACKAGES:
+            compiled.setdefault((module, caller.f_lineno), []).append(made)
+        return made
+
+    re._compile = watched  # type: ignore[attr-defined]
+    modules = [importlib.import_module(name) for name in _names()]
+    named = _build_the_rest()
+    re._compile = compile_one  # type: ignore[attr-defined]
+    unknown: list[str] = []
+    calls: dict[tuple[str, str], frozenset[str]] = {}
+    lines: dict[tuple[str, int], frozenset[str]] = {}
+    for module in modules:
+        unknown += _evaluate(module, compiled, lines)
+        for name, way in _calls(module):
+            for place in (module.__name__, ""):
+                calls[place, name] = calls.get((place, name), frozenset()) | {way}
+    for module in modules:
+        for name, value in vars(module).items():
+            for pattern in _patterns_in(value):
+                named.setdefault(pattern, (module.__name__, name))
+    by_attribute = _lexicon_ways()
+    found: dict[Pattern, Found] = {}
+    for (place, line), patterns in compiled.items():
+        for pattern in patterns:
+            at = named.get(pattern, (place, str(line)))
+            ways = by_attribute.get(at[1].partition(".")[2]) if at[0].endswith(".wording") else None
+            ways = ways or calls.get(at) or calls.get(("", at[1])) or lines.get((place, line))
+            if at[0].endswith(".wording"):
+                ways = ways or frozenset(("match",))
+            if ways is None:
+                ways = frozenset(("tokens",) if at[0] in _AT_ONE_PLACE else ("search", "fullmatch"))
+            found.setdefault(pattern, Found(pattern, *at, ways))
+    return Collection(list(found.values()), unknown)
+
+
+def _names() -> Iterator[str]:
+    for package in PACKAGES:
+        yield package
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not module.name.endswith("__main__"):
+                yield module.name
+
+
+def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
+    """Build the expressions that the product compiles when they are first used; return their names."""
+    from hub.extraction import orders, suspicion
+    from hub.extraction.items import RedactionRule
+    from hub.extraction.redaction import Redaction
+    from hub.extraction.when.language import Language
+    from hub.extraction.wording.lexicon import Lexicon
+    from hub.text import quoting
+
+    named: dict[Pattern, tuple[str, str]] = {}
+    for one in gc.get_objects():
+        if isinstance(one, Lexicon):
+            texts = [
+                field.name for field in dataclasses.fields(one) if isinstance(getattr(one, field.name), str)
+            ]
+            built = [(name, pattern) for name in texts for pattern in one.patterns(name)]
+            built += [("rewrites", pattern) for pattern, _ in one._compiled_rewrites]
+            named |= {pattern: ("hub.extraction.wording", f"{one.code}.{name}") for name, pattern in built}
+        elif isinstance(one, Language):
+            built = [("any", one._any), *(("sayings", pattern) for pattern, _ in one._compiled)]
+            built += [("rewrites", re.compile(source)) for source, _ in one.rewrites]
+            first = one.months.split(",")[0] or "Chinese"
+            named |= {pattern: ("hub.extraction.when", f"{name} ({first})") for name, pattern in built}
+    orders._dress()
+    quoting.above_quotations()
+    list(suspicion._hidden_runs("\u200b" * 99))
+    Redaction([RedactionRule(name="email")], "a@b.example")
+    return named
+
+
+def _lexicon_ways() -> dict[str, frozenset[str]]:
+    """Return how the rules for prose match each attribute of a lexicon, by their source."""
+    from hub.extraction import prose, prose_layout
+
+    source = "".join(Path(module.__file__ or "").read_text() for module in (prose, prose_layout))
+    searched = re.findall(r'\bhas\("(\w+)"|\("(\w+)"\)\[0\]\.(?!match)', source)
+    ways = dict.fromkeys(map("".join, searched), frozenset(("search",)))
+    return ways | {"rewrites": frozenset(("fullmatch",))}
+
+
+def _evaluate(
+    module: ModuleType,
+    compiled: dict[tuple[str, int], list[Pattern]],
+    lines: dict[tuple[str, int], frozenset[str]],
+) -> Iterator[str]:
+    """Add the expressions of calls that did not run; yield those that cannot be evaluated."""
+    if module.__file__ is None or not module.__file__.endswith(".py"):
+        return
+    for call in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        match call:
+            case ast.Attribute(value=ast.Call(func=ast.Attribute(value=ast.Name(id="re"))), attr=function):
+                lines[module.__name__, call.lineno] = frozenset((_way(function),))
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=function)) if (
+                function in _FUNCTIONS
+            ):
+                places = [(module.__name__, line) for line in range(call.lineno, (call.end_lineno or 0) + 1)]
+                if function != "compile":
+                    lines |= {place: frozenset((_way(function),)) for place in places}
+                if any(place in compiled for place in places):
+                    continue
+                given = [call.args[0], *(word.value for word in call.keywords if word.arg == "flags")]
+                given += call.args[1:] if function == "compile" else call.args[3:]
+                try:
+                    source, *flags = (
+                        eval(compile(ast.Expression(one), "", "eval"), vars(module)) for one in given
+                    )
+                    made = re.compile(source, sum(flag for flag in flags if isinstance(flag, re.RegexFlag)))
+                except Exception as error:
+                    if module.__name__ not in AT_RUN_TIME:
+                        yield f"{module.__name__}:{call.lineno}: {ast.unparse(call.args[0])}: {error}"
+                else:
+                    compiled[module.__name__, call.lineno] = [made]
+
+
+def _calls(module: ModuleType) -> Iterator[tuple[str, str]]:
+    """Yield each name of which a method of expressions is used, and the way: ``tokens`` from given places."""
+    tree = ast.parse(Path(module.__file__).read_text()) if module.__file__ else ast.Module([], [])
+    at_places = {
+        id(call.func) for call in ast.walk(tree) if isinstance(call, ast.Call) and len(call.args) > 1
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name) | ast.Attribute(attr=name), attr=method):
+                if method in _FUNCTIONS[1:]:
+                    way = _way(method)
+                    yield name, "tokens" if way != "search" and id(node) in at_places else way
+
+
+def _way(method: str) -> str:
+    return method if method in ("match", "fullmatch") else "search"
+
+
+def _patterns_in(value: object, depth: int = 3) -> Iterator[Pattern]:
+    """Yield the expressions in a value of a module: itself, in containers, and in attributes of classes."""
+    if isinstance(value, re.Pattern):
+        yield value
+    elif depth and isinstance(value, Mapping):
+        for one in [*value.keys(), *value.values()]:
+            yield from _patterns_in(one, depth - 1)
+    elif depth and isinstance(value, (list, tuple, set, frozenset)):
+        for one in value:
+            yield from _patterns_in(one, depth - 1)
+    elif depth and isinstance(value, type) and value.__module__.partition(".")[0] in PACKAGES:
+        for one in vars(value).values():
+            yield from _patterns_in(one, depth - 1)
