@@ -6,8 +6,8 @@ repeat the beginning of a match so that each place is a start whose end never co
 
 import re
 from collections.abc import Iterator, Sequence
-from re import _constants as sre  # type: ignore[attr-defined]
-from re import _parser  # type: ignore[attr-defined]
+from re import _constants as sre
+from re import _parser
 from typing import Any, Final, NamedTuple, TypeVar
 
 _BLANKS: Final = " \t\n\v\r\x1c\x85\xa0\u2009\u202f\u3000"
