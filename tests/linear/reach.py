@@ -35,6 +35,7 @@ MODULES: Final = {
     "hub.connectors.authentication": Reach("headers of mails"),
     "hub.connectors.mime": Reach("headers of mails"),
     "hub.device": Reach(_OPERATOR),
+    "hub.document": Reach(_FILES),
     "hub.extraction": Reach(_FILES),
     "hub.extraction.answers": Reach(_MODEL),
     "hub.extraction.completion": Reach(_MODEL),
