@@ -79,7 +79,7 @@ def revisions() -> list[str]:
 
 
 def contracts() -> list[str]:
-    """Return the revisions that remove what hubs of earlier releases need: ``0003_contract_devices.py``."""
+    """Return the revisions that remove what hubs of earlier releases need: ``0005_contract_devices.py``."""
     return [
         file.name[:4] for file in sorted((MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_contract_*.py"))
     ]

@@ -379,6 +379,13 @@ def test_every_table_is_described() -> None:
     assert described == metadata.tables.keys()
 
 
+def test_a_contract_is_followed_by_revisions_of_a_later_release_only() -> None:
+    released = [release.revision for release in releases()]
+    for contract in contracts():
+        end = next((one for one in released if one >= contract), revisions()[-1])
+        assert [one for one in revisions() if contract < one <= end and one not in contracts()] == []
+
+
 async def test_what_a_living_hub_of_an_earlier_release_needs_is_removed_after_its_end(
     postgres: Postgres, bare: str
 ) -> None:

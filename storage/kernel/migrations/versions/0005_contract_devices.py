@@ -6,8 +6,8 @@ A contract: it is postponed while such a hub runs on the same database.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0005"
+down_revision = "0004"
 
 _STRICT = {"sqlite_strict": True}
 
