@@ -29,7 +29,7 @@ def _rule(name: str, prefixes: str, rest: str) -> SecretRule:
     """Return the rule for secrets that begin with one of *prefixes*, which are separated by blanks."""
     keywords = tuple(prefixes.split(" "))
     beginnings = "|".join(map(re.escape, keywords))
-    return SecretRule(name, keywords, re.compile(rf"(?<![A-Za-z0-9])(?:{beginnings}){rest}"))
+    return SecretRule(name, keywords, re.compile(rf"(?<![A-Za-z0-9])(?:{beginnings}){rest}", re.ASCII))
 
 
 SECRET_RULES: Final = (

@@ -58,7 +58,7 @@ _TICKET: Final = re.compile(
 _AFTER_NUMBER: Final = re.compile(
     r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>\s+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
 )
-_NUMBER: Final = re.compile(r"\s*\d+")
+_LIST_NUMBER: Final = re.compile(r"\s*+\d+")
 _NUMBERED: Final = """
 jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal
 spi woc tag tei ban auf lig obe stu sch rei mal ver
@@ -139,7 +139,7 @@ def _joined(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 def _after_numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Split a sentence after a number that is no ordinal: "on the 12th at 10. Please"."""
-    begin, number = start, _NUMBER.match(text, start, end)
+    begin, number = start, _LIST_NUMBER.match(text, start, end)
     mark = number.end() if number else -1  # place of the point after the number of a list
     for match in _AFTER_NUMBER.finditer(text, start, end):
         if match.start("gap") - 1 != mark and text[match.end() : match.end() + 3].lower() not in _ORDERED:
