@@ -317,8 +317,8 @@ def check_guarded(before: str, after: str) -> None:
     for key, value in would_be.items():
         if value != was.get(key):
             raise BeyondSettings(
-                f"{key}: a secret, a file or where the model is found is changed with all scopes of an admin:"
-                " with such a token, or on the hub's own machine"
+                f"{key} (a secret, a file or where the model is found) is changed with all scopes of an"
+                " admin: with such a token, or on the hub's own machine"
             )
 
 

@@ -123,6 +123,8 @@ def test_a_guarded_key_stays_what_it_is_however_the_text_is_written(after: str) 
 
 def test_a_fallback_model_is_added_with_all_scopes_only() -> None:
     fallback = MODEL.replace("[model]", "[[fallback_models]]")
-    with pytest.raises(BeyondSettings, match="fallback_models: a secret, a file or where the model is found"):
+    with pytest.raises(
+        BeyondSettings, match=r"fallback_models \(a secret, a file or where the model is found\)"
+    ):
         check_guarded(MODEL, MODEL + fallback)
     check_guarded(MODEL + fallback, MODEL + fallback)
