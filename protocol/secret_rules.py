@@ -91,7 +91,7 @@ SECRET_RULES: Final = (
     _rule("readme", "rdme_", r"[a-z0-9]{40,}"),
     _rule("replicate", "r8_", r"[A-Za-z0-9]{30,}"),
     _rule("rubygems", "rubygems_", r"[a-f0-9]{40,}"),
-    _rule("sendgrid", "SG.", r"[\w=-]{16,}\.?[\w=.-]{16,}"),
+    _rule("sendgrid", "SG.", r"[\w=-]{16}[\w=.-]{16,}"),
     _rule("sentry", "sntrys_ sntryu_", r"[\w+/=]{40,}"),
     _rule("shippo", "shippo_live_ shippo_test_", r"[a-fA-F0-9]{30,}"),
     _rule("shopify", "shpat_ shpca_ shppa_ shpss_", r"[a-fA-F0-9]{32}"),

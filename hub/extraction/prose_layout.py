@@ -58,7 +58,7 @@ _TICKET: Final = re.compile(
 _AFTER_NUMBER: Final = re.compile(
     r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>\s+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
 )
-_LIST_NUMBER: Final = re.compile(r"\s*+\d+")
+_LIST_NUMBER: Final = re.compile(r"\s{0,80}+\d{1,20}")
 _NUMBERED: Final = """
 jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal
 spi woc tag tei ban auf lig obe stu sch rei mal ver
