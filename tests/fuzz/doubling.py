@@ -263,19 +263,27 @@ class Growth(NamedTuple):
 
 
 def growth(reader: Reader, shape: Shape) -> Growth:
-    """Measure a pair; again if it seems to be slow, as other processes may have been in the way."""
-    chars, seconds = _FIRST_CHARS, 0.0
-    found: list[float] = []
+    """Measure a pair; one that seems to be slow once more, from its largest size on.
+
+    A step is no growth: a table whose cell is too large for one is read as prose.
+    """
+    chars = _FIRST_CHARS
     try:
-        while (seconds := _cost(reader, shape, chars)) < _LEAST_S and chars < _MOST_CHARS:
+        while _cost(reader, shape, chars) < _LEAST_S and chars < _MOST_CHARS:
             chars *= 2
-        found = [seconds, *(_cost(reader, shape, chars * factor) for factor in (2, 4))]
-        for _ in range(_ATTEMPTS):
-            if Growth(chars, tuple(found)).ratio <= MOST_RATIO:
-                break
-            found = [min(known, _cost(reader, shape, chars << nth)) for nth, known in enumerate(found)]
+        found = _growth_from(reader, shape, chars)
+        return found if found.ratio <= MOST_RATIO else _growth_from(reader, shape, 4 * chars)
     except Hung:
-        return Growth(chars, tuple(found[:2]))
+        return Growth(chars, ())
+
+
+def _growth_from(reader: Reader, shape: Shape, chars: int) -> Growth:
+    """Measure three sizes; again if they seem to be slow, as other processes may have been in the way."""
+    found = [_cost(reader, shape, chars << nth) for nth in range(3)]
+    for _ in range(_ATTEMPTS):
+        if Growth(chars, tuple(found)).ratio <= MOST_RATIO:
+            break
+        found = [min(known, _cost(reader, shape, chars << nth)) for nth, known in enumerate(found)]
     return Growth(chars, tuple(found))
 
 
