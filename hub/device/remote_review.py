@@ -17,7 +17,7 @@ from hub.device.rows import Refusal
 from protocol.calls import Reviewed
 from protocol.errors import ErrorCode
 from protocol.frame import Record
-from protocol.tables import SUGGESTED, TABLES, DeviceTable
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, TableName
 from protocol.work import ReviewVerdict, RowReview, ToolCall
 
 # Newest verdict on a row that a hub brought, with the row before and after it; *after* is null where the
@@ -32,6 +32,11 @@ CREATE TABLE IF NOT EXISTS remote_reviews (
     at INTEGER NOT NULL,
     PRIMARY KEY (tbl, row_id)
 ) STRICT, WITHOUT ROWID
+"""
+OPEN_PROJECTS: Final = f"""
+SELECT r.call_id, p.{TABLES[TableName.PROJECTS].title} AS title FROM projects AS p
+JOIN reviews AS r ON r.tbl = 'projects' AND r.row_id = p.id
+WHERE p.isApproved = 0
 """
 _row: Final = msgspec.json.Decoder(Record | None)
 
@@ -87,11 +92,17 @@ def apply(
 
 
 def is_of_marked(db: sqlite3.Connection, call: ToolCall) -> bool:
-    """Return whether *call* approves or edits what a call wrote or proposed with a mark."""
+    """Return whether *call* approves or edits what a call wrote or proposed with a mark.
+
+    A project that the verdict names by its title is approved with it, so its call counts too.
+    """
     if call.review is None or call.review.verdict not in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT):
         return False
-    seen = db.execute("SELECT remarks FROM calls WHERE call_id = ?", (call.review.seen,)).fetchone()
-    return seen is not None and bool(verdicts.read_remarks(seen["remarks"]).warnings)
+    called = {title.casefold() for title in call.review.titles.values()}
+    projects = db.execute(OPEN_PROJECTS).fetchall() if called else []
+    seen = [call.review.seen, *(row["call_id"] for row in projects if row["title"].casefold() in called)]
+    remarks = [db.execute("SELECT remarks FROM calls WHERE call_id = ?", (id,)).fetchone() for id in seen]
+    return any(row is not None and verdicts.read_remarks(row["remarks"]).warnings for row in remarks)
 
 
 def forget(db: sqlite3.Connection, before_ms: int) -> None:

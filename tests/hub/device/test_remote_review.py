@@ -185,6 +185,19 @@ def test_an_item_with_a_mark_is_approved_and_changed_by_a_hub_only_where_its_own
     assert hub.bring(APPROVE, call_id="v-approve") == "approved"
 
 
+def test_a_verdict_that_names_a_marked_project_by_its_title_needs_the_grant_for_marked_items(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    source = ItemSource(path="notes/a.md", quote="Move", start=0, end=4, warnings=["instruction"])
+    project = {"name": "Move", **SUGGESTED}
+    hub.store.apply([ToolCall(id="c-p", action=Action.INSERT, table="projects", data=project, source=source)])
+    for verdict in (APPROVE, EDIT):
+        assert hub.bring(verdict, titles={"projectId": "move"}) == ErrorCode.NOT_GRANTED
+    assert owner.execute("SELECT isApproved FROM projects").fetchone()[0] == 0
+    hub.store.granted(["+review.remote=marked"])
+    assert hub.bring(APPROVE, titles={"projectId": "move"}) == "approved"
+
+
 def test_a_verdict_that_was_applied_has_its_answer_after_its_owner_has_withdrawn_the_grant(hub: Hub) -> None:
     assert hub.bring(APPROVE, call_id="v-9") == "approved"
     hub.store.granted(["-review.remote"])
