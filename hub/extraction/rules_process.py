@@ -176,4 +176,7 @@ def _limit(pid: int, seconds: float) -> None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         spent = (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
         _, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
-        resource.prlimit(pid, resource.RLIMIT_CPU, (round(spent + _START_S + seconds), hard))
+        soft = round(spent + _START_S + seconds)
+        if hard != resource.RLIM_INFINITY:
+            soft = min(soft, hard)  # a process that spent its day is killed there, and another one started
+        resource.prlimit(pid, resource.RLIMIT_CPU, (soft, hard))
