@@ -19,6 +19,7 @@ _COUNTER: Final = slice(24, 28)  # of the header: grows with the commits, as far
 # what SQLite's check of a file says about values that a constraint forbids: the file itself is sound
 _ABOUT_VALUES: Final = re.compile(r"CHECK constraint failed in |(NULL|NUMERIC|TEXT|non-\w+) value in ")
 _NAMED_DAMAGES: Final = 3
+TABLE_NAMES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 
 
 class SqliteFiles:
@@ -77,15 +78,22 @@ class SqliteFiles:
 
     def damaged_tables(self) -> list[str]:
         """Return the names of tables of which not all pages can be read. Blocks."""
-        found: list[str] = []
-        for name in metadata.tables:
-            try:
-                with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as opened:
-                    is_damaged = bool(find_damages(opened, f"quick_check({name})")[0])
-            except sqlite3.Error:
-                is_damaged = True
-            found += [name] * is_damaged
-        return found
+        return [name for name in self._table_names() if self._is_damaged(name)]
+
+    def _table_names(self) -> list[str]:
+        """Return the tables of the file, or those of the schema if their list is damaged."""
+        try:
+            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as opened:
+                return [name for (name,) in opened.execute(TABLE_NAMES)]
+        except sqlite3.Error:
+            return list(metadata.tables)
+
+    def _is_damaged(self, table: str) -> bool:
+        try:
+            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as opened:
+                return bool(find_damages(opened, f"quick_check({table})")[0])
+        except sqlite3.Error:
+            return True
 
     @property
     def is_lost(self) -> bool:

@@ -1,4 +1,4 @@
-"""What is done to the database of a running hub, and what the hub says about it.
+"""Faults of the database of a running hub, and what each view says about them.
 
 ``python -m tests.scenarios.database_faults`` damages pages of every table, cuts and zeroes the file, replaces
 and removes files, and makes writes fail, each under a hub of its own. It prints a line for each fault: after
@@ -286,8 +286,10 @@ async def meet(fault: Fault, folder: Path) -> dict[str, Any]:
         if fault.issue == "database.replaced":
             await hub.says("database.saved")
         if "root" in fault.name or "leaf" in fault.name:
-            while f"tables: {fault.name.split()[0]}" not in " ".join((await said(hub, fault, run_id)).status):
-                await anyio.sleep(POLL_S)
+            named = f"tables: {fault.name.split()[0]}"
+            with anyio.fail_after(WITHIN_S):
+                while named not in " ".join((await said(hub, fault, run_id)).status):
+                    await anyio.sleep(POLL_S)
         seen["s"] = round(monotonic() - began, 1)
         saved = _saved_in(folder)
         if fault.undo is not None:
