@@ -209,10 +209,13 @@ def list_tokens(hub: Talk) -> Responses:
             "tokens": [
                 *(one | {"whom": f"device {one['device']}"} for one in response["tokens"]),
                 *(
-                    one | {"whom": f"{one['role']} {one['name']}{_named(one)}"}
+                    one | {"whom": f"{one['role']} {one['name']}{_narrowed(one)}"}
                     for one in response["operator_tokens"]
                 ),
-                *(one | {"whom": f"browser of {one['name']}{_named(one)}"} for one in response["sessions"]),
+                *(
+                    one | {"whom": f"browser of {one['name']}{_narrowed(one)}"}
+                    for one in response["sessions"]
+                ),
             ]
         },
         rows="tokens",
@@ -246,9 +249,12 @@ def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
     show.report(f"the token of {found[owner]} is revoked")
 
 
-def _named(token: Mapping[str, Any]) -> str:
-    """Return the scopes of a token that act in an owner's name, which no role brings by itself."""
-    return "".join(f" +{scope}" for scope in token["scopes"] if scope in ("review", "answer"))
+def _narrowed(token: Mapping[str, Any]) -> str:
+    """Return the scopes of a token in brackets, unless they are those that its role brings by itself."""
+    from hub.api.door.roles import Role, scopes_of
+
+    own = {str(scope) for scope in scopes_of(Role(token["role"]), ())}
+    return "" if own == set(token["scopes"]) else f" ({' '.join(token['scopes'])})"
 
 
 def _all_tokens(hub: Talk) -> dict[str, Any]:

@@ -223,6 +223,23 @@ def test_what_opens_a_device_and_the_tokens_fit_on_a_narrow_screen(
     assert hub("token", "revoke", end, "--yes").exit_code == 0
 
 
+def test_a_list_of_tokens_shows_the_scopes_of_each_that_has_not_those_of_its_role(
+    hub: Hub, served: ServedHub
+) -> None:
+    for role, *scopes in (
+        ("operator",),
+        ("operator", "run", "read"),
+        ("operator", "read", "review"),
+        ("admin",),
+    ):
+        words = [word for scope in scopes for word in ("--scope", scope)]
+        hub("token", "create", "--role", role, "--name", "script", *words)
+    listed = [
+        line.split("script")[1].split("all")[0].strip() for line in hub("token", "ls").stdout.splitlines()[1:]
+    ]
+    assert sorted(listed) == ["", "", "(read review)", "(read run)"]
+
+
 def test_a_token_of_a_new_device_is_reported_as_such(hub: Hub, served: ServedHub) -> None:
     assert "nodev is a new device of owner" in hub("token", "create", "--device", "nodev").stderr
     assert "new device" not in hub("token", "create", "--device", "nodev").stderr
