@@ -76,7 +76,7 @@ class Call(NamedTuple):
     null: Sequence[int] = ()
 
 
-_ITSELF: Final = -1  # placeholder for the id of the process
+_ITSELF: Final = -1  # for the id of the process itself, which is known only there
 _THREAD_FLAGS: Final = (0x003D_0F00, 0x007D_0F00)  # of pthread_create, by glibc and by musl
 _OWN_CLOCKS: Final = range(8)  # others are of devices, or processor times of other processes
 

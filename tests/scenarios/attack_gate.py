@@ -100,7 +100,7 @@ class TimedHub(LimitedHub):
 
 
 class Quiet(msgspec.Struct, frozen=True):
-    """What others feel before any attack.
+    """Waits of others before any attack.
 
     Attributes:
         health_cpu_ms: CPU time of the hub for ``/healthz``; *wait_ms*: what 99 of 100 wait for, also.

@@ -308,7 +308,7 @@ async def test_a_token_that_takes_too_much_of_the_loop_waits_or_is_refused(
         assert re.search(r"\b(7[5-9]|8\d)% of the hub's time", answer.text), "and what its requests took"
 
 
-async def test_no_cache_keeps_a_response_and_no_browser_guesses_its_type(tmp_path: Path) -> None:
+async def test_responses_of_v1_have_no_store_and_nosniff(tmp_path: Path) -> None:
     async with serving(tmp_path) as hub, over_tcp(hub, None) as stranger, over_unix(hub) as client:
         answers = [
             await client.get("/v1/status"),

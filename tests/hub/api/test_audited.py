@@ -1,4 +1,4 @@
-"""Who changed what: each route that changes something leaves the entry that it declares, under its caller."""
+"""Audit entries of routes: each route that changes something writes the entry that it declares."""
 
 import os
 from collections.abc import AsyncIterator
@@ -250,7 +250,7 @@ async def _changes(hub: ServedHub) -> int:
     return await hub.store.write(read)
 
 
-async def test_each_route_that_changes_something_leaves_the_entry_that_it_declares(tmp_path: Path) -> None:
+async def test_routes_that_write_leave_their_declared_audit_entry_under_the_caller(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'hub.db'}"
     async with (
         answering(tmp_path, TEXT + MORE, database=database) as hub,

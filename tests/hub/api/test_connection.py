@@ -78,7 +78,7 @@ async def test_a_body_in_chunks_is_refused_before_any_of_it_is_read(tmp_path: Pa
         assert _problem(await _rest(stream)) == (411, "bad_params")
 
 
-async def test_a_body_of_a_get_is_refused_before_it_is_read(tmp_path: Path) -> None:
+async def test_get_with_a_body_is_refused_before_the_body_is_read(tmp_path: Path) -> None:
     head = b"GET /v1/status HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     async with serving(tmp_path) as hub, await _connect(hub) as stream:
         await stream.send(head + b"content-length: 100\r\n\r\n")
@@ -201,7 +201,7 @@ async def _health(stream: SocketStream) -> bytes:
         ("strangers_per_network", "overloaded"),
     ],
 )
-async def test_a_connection_too_many_gets_the_place_of_one_that_sends_no_request(
+async def test_connection_beyond_the_limit_replaces_the_oldest_silent_connection(
     tmp_path: Path, limit: str, code: str
 ) -> None:
     counted: list[str] = []

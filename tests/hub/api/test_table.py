@@ -71,7 +71,7 @@ def test_the_roles_bring_what_they_bring() -> None:
     assert {role: {str(scope) for scope in scopes} for role, scopes in ROLE_SCOPES.items()} == MAY
 
 
-def test_what_acts_in_the_name_of_an_owner_needs_a_scope_of_its_own() -> None:
+def test_routes_that_act_in_an_owners_name_need_the_scope_review_or_answer() -> None:
     found = {asked.path for asked, need in ROUTES.items() if need in NAMED}
     questions = {f"/v1/questions/{{question_id}}/{verb}" for verb in ("answer", "withdraw")}
     assert found == {"/v1/items/verdicts", "/v1/items/{item_id}/choices", *questions}

@@ -231,7 +231,7 @@ def test_an_object_in_a_time_zone_of_many_dots_has_no_metadata() -> None:
     assert caldav_answers.read_metadata(f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n").kind is None
 
 
-def test_an_object_that_is_the_path_of_a_file_is_not_read_from_that_file(tmp_path: Path) -> None:
+def test_caldav_object_with_the_path_of_a_file_is_not_read_from_disk(tmp_path: Path) -> None:
     file = tmp_path / "own.ics"
     file.write_text("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:secret\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n")
     assert caldav_answers.read_metadata(str(file)).title == ""

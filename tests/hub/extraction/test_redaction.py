@@ -129,7 +129,7 @@ FIVE = [RedactionRule(name) for name in ("email", "phone", "iban", "card", "ip")
 
 
 def is_read(told: str, values: tuple[str, ...]) -> bool:
-    """Whether four letters or digits in a row of a value stay beside the placeholders."""
+    """Return whether four letters or digits in a row of a value are left between the placeholders."""
     beside = PlainForm(re.sub(r"\[[A-Z_]+\d*\]", "|", told)).text.lower()
     rest = "".join(char for char in beside if char.isalnum() or char == "|")
     bare = ["".join(filter(str.isalnum, value.lower())) for value in values]

@@ -1,4 +1,4 @@
-"""What is wrong with the database of a hub becomes a condition; a passing one ends by itself."""
+"""Faults of the hub's database become conditions; a passing condition ends by itself."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable

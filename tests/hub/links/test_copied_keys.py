@@ -1,4 +1,4 @@
-"""Two programs with one credential are told apart from a device that reconnects; over real sockets."""
+"""Two programs with one credential are distinguished from a device that reconnects; over real sockets."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ LAPTOP = DeviceId("laptop")
 
 
 def program(host: str, store: str, instance: str) -> dict[str, Any]:
-    """What the hello of a program says of its machine."""
+    """Machine that a program names in its hello."""
     return {
         "client": {"name": "desk", "host": host, "instance": instance},
         "store": {"id": store, "counter": 0},
