@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 from hub import open_files
 from hub.accounts.desk import Accounts
@@ -17,7 +18,7 @@ from hub.clock import Clock, now_ms
 from hub.health import doors, external, limits, machine, records, settings, work
 from hub.health.conditions import Conditions
 from hub.health.doors import Arrived
-from hub.health.issues import Issues
+from hub.health.issues import Issues, lasting
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
 from hub.runs.span_export import SpanExport
@@ -26,6 +27,8 @@ from protocol.ids import UserId
 from storage import changes, issue_mutes
 from storage.runs.run_locks import Offered
 from storage.store import Store
+
+SETTLED_S: Final = 600.0  # by then devices reconnected after a start of the hub, and due schedules fired
 
 
 def watch_for_issues(
@@ -88,6 +91,7 @@ def watch_for_issues(
     add("grants of devices", partial(doors.check_grants, store))
     add("questions", partial(work.check_questions, store))
     add("flapping devices", partial(doors.check_flapping, store, arrived.flapping))
+    add("absent devices", lasting(partial(doors.check_absence, store), context.clock, SETTLED_S))
     add("copied keys", partial(doors.check_copies, store))
     add("takeovers", partial(doors.check_takeovers, store, takeovers.waiting))
     add("limits", limits.check_limits(context.metrics.reached, lambda: in_use.current.limits))

@@ -10,8 +10,8 @@ from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents_in_trouble
+from storage.agents.agents_in_trouble import AbsentDevice
 from storage.devices import copies, devices, pairings
-from storage.devices.copies import Origin
 from storage.devices.devices import Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.store import Store
@@ -19,6 +19,7 @@ from storage.store import Store
 BEFORE_THE_END: Final = timedelta(days=14)  # before a token expires
 REPORTED_AFTER_EXPIRY: Final = timedelta(days=30)  # after this time an expired token is no longer reported
 UNUSED: Final = timedelta(days=90)
+ABSENT_FOR: Final = timedelta(days=3)  # longer than a weekend
 FLAPS: Final = 15  # connections of one device within WITHIN_S
 WITHIN_S: Final = 900.0
 REMEMBERED: Final = 10_000  # devices whose connection times are kept
@@ -206,13 +207,45 @@ async def check_flapping(
     ]
 
 
+async def check_absence(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find devices that are away for days while runs wait for them."""
+    return [
+        _about_absence(row)
+        for row in await store.read(agents_in_trouble.absent_devices, epoch_ms(now - ABSENT_FOR))
+    ]
+
+
+def _about_absence(row: AbsentDevice) -> Finding:
+    since = row.waits_since if row.last_seen_at is None else row.last_seen_at
+    last_seen = "has never connected" if row.last_seen_at is None else f"is away since {_at_text(since)}"
+    pause = f"hub agents pause {row.agent_name}"
+    fix = f"start hub connect there; if it does not come back: hub devices revoke {row.name}, and {pause}"
+    if row.revoked_at is not None:
+        last_seen, fix = "was revoked", f"let it in again: hub connect --name {row.name}; or {pause}"
+    return warning(
+        "device.absent",
+        f"device {row.name} {last_seen}, and"
+        f" {'1 run waits' if row.runs == 1 else f'{row.runs} runs wait'} for it since"
+        f" {_at_text(row.waits_since)}",
+        fix=fix,
+        subject=row.id,
+        user_id=row.user_id,
+        since=from_epoch_ms(since),
+    )
+
+
+def _at_text(at: int) -> str:
+    return f"{from_epoch_ms(at):%Y-%m-%d %H:%M} UTC"
+
+
 async def check_copies(store: Store, now: datetime) -> Iterable[Finding]:
     """Find devices whose key or token is on two machines."""
     return [
         error(
             "device.copied",
             f"the key of device {row.name} is on two machines: {copy.newer} connected at"
-            f" {_shown(copy.newer)} and took the place of {copy.older}, connected since {_shown(copy.older)}",
+            f" {_at_text(copy.newer.at)} and took the place of {copy.older}, connected since"
+            f" {_at_text(copy.older.at)}",
             fix=f"keep one by its host, address or file: hub devices keep {row.name} MACHINE",
             subject=row.id,
             user_id=row.user_id,
@@ -220,10 +253,6 @@ async def check_copies(store: Store, now: datetime) -> Iterable[Finding]:
         )
         for row, copy in await store.read(copies.list_copies)
     ]
-
-
-def _shown(origin: Origin) -> str:
-    return f"{from_epoch_ms(origin.at):%Y-%m-%d %H:%M} UTC"
 
 
 async def check_takeovers(

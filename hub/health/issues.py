@@ -124,6 +124,19 @@ _Key = tuple[str, str]  # id and subject of a finding
 _ORDER: Final = list(Severity)
 
 
+def lasting(check: Check, clock: Clock, for_s: float) -> Check:
+    """Return *check* without findings younger than *for_s* seconds, as after a start or a clock step."""
+    first: dict[_Key, float] = {}  # monotonic times
+
+    async def check_again(now: datetime) -> Iterable[Finding]:
+        nonlocal first
+        found, at = list(await check(now)), clock.monotonic()
+        first = {(one.id, one.subject): first.get((one.id, one.subject), at) for one in found}
+        return [one for one in found if at - first[one.id, one.subject] >= for_s]
+
+    return check_again
+
+
 class Issues:
     """Registry of issues: runs the checks every minute, and on request."""
 

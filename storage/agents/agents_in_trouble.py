@@ -10,15 +10,17 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, UserId
+from protocol.lifecycles import PauseReason, RunState
 from storage.agents import agents as all_agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import UnreadableConfig, read_config
 from storage.agents.schema import agent_configs, agent_states, agents
 from storage.coordination.schema import gateway_agents
+from storage.devices.nodes import is_online
 from storage.devices.schema import device_keys, device_tokens, devices
-from storage.kernel.columns import in_parts, listed
-from storage.kernel.rows import fill
-from storage.runs.schema import runs
+from storage.kernel.columns import Int, in_parts, listed
+from storage.kernel.rows import fill, fill_each
+from storage.runs.schema import LIVE, runs
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.schedules.schema import schedules
@@ -105,6 +107,49 @@ STOPPED = (
     .order_by(agents.c.name, schedules.c.id)
     .limit(MOST)
 )
+# Without those of agents that read mailboxes, which need no device, and of agents that are paused.
+ABSENT = (
+    sa.select(
+        *(devices.c.id, devices.c.name, devices.c.user_id, devices.c.last_seen_at, devices.c.revoked_at),
+        sa.func.count().label("runs"),
+        sa.func.min(runs.c.created_at).label("waits_since"),
+        sa.func.min(agents.c.name).label("agent_name"),
+    )
+    .join_from(runs, devices, devices.c.id == runs.c.device_id)
+    .join(agents, agents.c.id == runs.c.agent_id)
+    .join(agent_states, agent_states.c.agent_id == agents.c.id)
+    .where(
+        sa.text("runs." + LIVE),
+        sa.or_(runs.c.state == RunState.QUEUED, runs.c.pause_reason == PauseReason.DEVICE_OFFLINE),
+        agents.c.executor != "connector",
+        agents.c.deleted_at.is_(None),
+        agent_states.c.lifecycle == "active",
+        ~is_online(),
+        sa.func.coalesce(devices.c.last_seen_at, devices.c.created_at) <= sa.bindparam("by", type_=Int),
+    )
+    .group_by(devices.c.id)
+    .having(sa.func.min(runs.c.created_at) <= sa.bindparam("by", type_=Int))
+    .limit(MOST)
+)
+
+
+class AbsentDevice(msgspec.Struct, frozen=True):
+    """Device that is disconnected, and the runs that wait for it.
+
+    Attributes:
+        last_seen_at: epoch milliseconds; None if it never connected.
+        waits_since: creation time of the oldest of these runs.
+        agent_name: one of their agents.
+    """
+
+    id: DeviceId
+    name: str
+    user_id: UserId
+    last_seen_at: int | None
+    revoked_at: int | None
+    runs: int
+    waits_since: int
+    agent_name: str
 
 
 class SharedPaths(msgspec.Struct, frozen=True):
@@ -147,6 +192,11 @@ def on_unpaired_devices(c: sa.Connection) -> list[AgentRow]:
 def reading_without_grant(c: sa.Connection) -> list[AgentRow]:
     """Return agents that read files of devices without the grant for it."""
     return rows_of(c, c.execute(READING_WITHOUT_GRANT).scalars())
+
+
+def absent_devices(c: sa.Connection, by: int) -> list[AbsentDevice]:
+    """Return devices that are away, and that runs wait for, since *by* (epoch ms) or longer."""
+    return fill_each(AbsentDevice, c.execute(ABSENT, {"by": by}))
 
 
 def paths_on(c: sa.Connection, connected: Sequence[DeviceId]) -> list[SharedPaths]:

@@ -121,7 +121,7 @@ LEFT_SESSIONS = (
 CLOSE_LEFT = (
     sa.update(devices)
     .where(devices.c.id.in_(listed(sa.bindparam("ids"))))
-    .values(boot_id=None, taken_from=devices.c.boot_id)
+    .values(boot_id=None, taken_from=devices.c.boot_id, last_seen_at=sa.bindparam("now", type_=Int))
 )
 NAMES = sa.select(devices.c.id, devices.c.name).where(
     devices.c.id.in_(sa.bindparam("listed", expanding=True))
@@ -298,7 +298,7 @@ def close_left_sessions(c: sa.Connection, at: int, *, boot_id: BootId, is_alone:
     if dead := dead_boots(c, boot_id, is_alone=is_alone):
         left = [DeviceId(id) for id in c.execute(LEFT_SESSIONS, {"dead": dead}).scalars()]
     if left:
-        c.execute(CLOSE_LEFT, {"ids": left})
+        c.execute(CLOSE_LEFT, {"ids": left, "now": at})
         agent_states.connect_agents(c, left, online=False, at=at, actor="hub", reason=CUT)
     return len(left)
 

@@ -5,12 +5,15 @@ import sqlalchemy as sa
 from storage.agents import agent_moves, agent_states, agents_in_trouble
 from storage.agents.agents import AgentRow
 from storage.agents.schema import agent_states as state_table
+from storage.agents.schema import agents
 from storage.devices.schema import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement
+from storage.runs.schema import runs
 from storage.schedules.schema import schedules
-from tests.storage.rows import AT, declare, make_agent
+from tests.storage.rows import AT, declare, make_agent, make_run, undone
 from tests.storage.test_agents import INBOX
+from tests.support.presence import appear, live
 
 
 def names(rows: list[AgentRow]) -> list[str]:
@@ -53,3 +56,35 @@ def test_a_schedule_that_the_hub_paused_is_found_with_the_user_of_its_agent(c: s
     for enabled, reason, count in ((1, None, 0), (0, "user", 0), (0, "failures", 1), (0, "finished", 0)):
         c.execute(sa.update(schedules).values(enabled=bool(enabled), paused_reason=reason))
         assert len(agents_in_trouble.stopped_schedules(c)) == count, reason
+
+
+def test_a_device_is_absent_while_it_is_away_and_active_agents_have_runs_that_need_it(
+    c: sa.Connection,
+) -> None:
+    run = make_run(c)
+    where = devices.c.id == run.device_id
+
+    def absent(by: int = AT) -> list[tuple[str, int, str]]:
+        return [(row.name, row.runs, row.agent_name) for row in agents_in_trouble.absent_devices(c, by)]
+
+    assert absent(AT - 1) == []
+    assert absent() == [("laptop", 1, "inbox")]  # it never connected
+    c.execute(sa.update(devices).where(where).values(last_seen_at=AT + 1))
+    assert absent() == []
+    assert absent(AT + 1) == [("laptop", 1, "inbox")]
+    for table, values in (
+        (state_table, {"lifecycle": "paused"}),
+        (agents, {"executor": "connector"}),
+        (agents, {"deleted_at": AT}),
+        (runs, {"state": "CANCELLED", "completed_at": AT}),
+        (runs, {"state": "PAUSED", "pause_reason": "user"}),
+    ):
+        with undone(c):
+            c.execute(sa.update(table).values(values))
+            assert absent(AT + 1) == [], values
+    c.execute(sa.update(runs).values(state="PAUSED", pause_reason="device_offline"))
+    assert absent(AT + 1) == [("laptop", 1, "inbox")]
+    assert run.device_id is not None
+    live(c)
+    appear(c, [run.device_id])
+    assert absent(AT + 1) == []

@@ -15,6 +15,7 @@ from hub.health.issues import (
     Finding,
     Issues,
     error,
+    lasting,
     notice,
     warning,
 )
@@ -193,3 +194,14 @@ async def test_the_log_tells_when_an_issue_begins_and_ends_and_not_in_between(
         facts.found = found
         await issues.run_checks()
     assert [record.getMessage() for record in caplog.records] == ["issue.opened", "issue.closed"]
+
+
+async def test_a_lasting_check_reports_a_finding_after_its_time_and_begins_anew(clock: FakeClock) -> None:
+    facts = Facts(FULL)
+    check = lasting(facts, clock, 600)
+    seen = []
+    for seconds, found in ((0, FULL), (599, FULL), (1, FULL), (60, None), (1, FULL)):
+        clock.advance(seconds)
+        facts.found = [] if found is None else [found]
+        seen.append(list(await check(START)))
+    assert seen == [[], [], [FULL], [], []]

@@ -5,20 +5,22 @@ from functools import partial
 from typing import Any
 
 from hub.clock import epoch_ms
-from hub.health import work
+from hub.health import doors, work
 from hub.health.issues import Severity
 from hub.health.work import check_questions
 from hub.runs.budget import Reached
-from protocol.ids import AgentId
+from protocol.ids import AgentId, BootId
 from protocol.lifecycles import RunOutcome
 from storage.agents import agent_moves, agent_states
 from storage.coordination import questions
+from storage.devices.devices import close_left_sessions, revoke_device
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import DAY, a_board, ask, said
 from tests.support.clock import START
+from tests.support.presence import live, open_session
 from tests.support.runs import Bench, agent, bench, store
 from tests.support.schedules import HOURLY, Desk
 
@@ -165,3 +167,26 @@ async def test_questions_that_wait_longer_than_a_day_are_reported_once_per_user(
         await store.write(questions.answer, "q-0", said())
         await store.write(questions.answer, "q-1", said(at=asked_at))
         assert list(await look(START + timedelta(hours=25))) == []
+
+
+async def test_an_absent_device_is_reported_with_its_time_its_runs_and_the_commands(bench: Bench) -> None:
+    assert bench.agent.device_id is not None
+    look = partial(doors.check_absence, bench.store)
+    await bench.control.submit(bench.agent)
+    later = START + timedelta(days=3)
+    assert list(await look(later - timedelta(seconds=1))) == []
+    (found,) = await look(later)
+    assert found.explanation == (
+        "device desk has never connected, and 1 run waits for it since 2026-01-05 09:00 UTC"
+    )
+    await bench.store.write(live)
+    await bench.store.write(open_session, bench.agent.device_id, at=epoch_ms(START))
+    assert list(await look(later)) == []
+    await bench.store.write(close_left_sessions, epoch_ms(START), boot_id=BootId("next"), is_alone=True)
+    (found,) = await look(later)
+    assert (found.id, found.since, found.user_id) == ("device.absent", START, "u")
+    assert found.explanation.startswith("device desk is away since 2026-01-05 09:00 UTC, and 1 run waits")
+    assert found.fix.endswith("hub devices revoke desk, and hub agents pause notes")
+    await bench.store.write(revoke_device, bench.agent.device_id, at=epoch_ms(START), actor="me")
+    (found,) = await look(later)
+    assert found.explanation.startswith("device desk was revoked, and 1 run waits")
