@@ -398,12 +398,21 @@ async def test_who_may_only_read_sees_no_button_for_a_verdict(hub: ServedHub, br
         assert await verdicts(hub) == {}
 
 
-async def test_a_question_is_answered_and_leaves_the_open_ones(hub: ServedHub, visit: Visit) -> None:
+async def test_a_question_is_answered_and_leaves_the_open_ones_and_their_number_in_the_navigation(
+    hub: ServedHub, visit: Visit
+) -> None:
     await visit.open("questions")
+    views = visit.page.get_by_role("navigation", name="Views")
+    await expect(views.get_by_role("list", name="Decide").get_by_role("link")).to_have_text(
+        [re.compile(r"^Review.*3 to review$"), re.compile(r"^Questions.*2 to answer$")]
+    )
+    assert await views.locator(".count").count() == 3, "issues of the home page, too, and no zero"
     asked = visit.page.get_by_role("article").filter(has_text=HOSTILE)
     await asked.get_by_role("textbox").fill("Red, please.")
     await asked.get_by_role("button", name="Answer").click()
     await asked.wait_for(state="detached")
+    await hub.clock.pass_time(1)
+    await expect(views.locator("[href='/questions'] .count")).to_have_text("1 to answer")
     await visit.open("questions?state=answered")
     await visit.page.get_by_text("Red, please.").wait_for()
     await expect(visit.page.get_by_role("article")).to_have_count(1)

@@ -3,7 +3,7 @@ import { effect, signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { outcome, signOut } from "./acting";
-import { lasting, zone } from "./format";
+import { count, lasting, zone } from "./format";
 import { isHelpShown, isPaletteShown, listen, own } from "./keys";
 import { follow, isSignedOut, keepTime, lostAt, now } from "./live";
 import { hasSession, isAtDevice, me } from "./me";
@@ -80,8 +80,28 @@ function Shown(): JSX.Element {
   return <Found key={place.value.path.join("/")} name={rest[0]} />;
 }
 
+const MOST_COUNTED = 1_000; // by the hub, of each kind
+const ISSUES = "to see to";
+
+/** Return what waits on each view, and what it is. */
+function useCounts(): Readonly<Record<string, readonly [number, string]>> {
+  const when = me.value !== null && !isAtDevice();
+  const summary = useReading("/v1/summary", { kinds: ["item", "verdict", "question", "pairing"], when });
+  const status = useReading("/v1/status", { kinds: ["agent", "device", "issue", "run"], when });
+  const { errors = 0, warnings = 0 } = status.data?.issues ?? {};
+  return {
+    "": [errors + warnings, ISSUES],
+    review: [summary.data?.items.waiting ?? 0, "to review"],
+    questions: [summary.data?.questions.open ?? 0, "to answer"],
+    devices: [summary.data?.pairings ?? 0, "to let in"],
+  };
+}
+
 function Navigation(): JSX.Element {
   const [current = isAtDevice() ? "review" : ""] = place.value.path;
+  const counts = useCounts();
+  const sum = Object.values(counts).reduce((sum, [number]) => sum + number, 0);
+  const groups = [...new Set(views().map(({ group }) => group))];
   return (
     <nav class="navigation" aria-label="Views" data-open={isMenuShown.value}>
       <div class="top">
@@ -95,19 +115,27 @@ function Navigation(): JSX.Element {
           aria-controls="views"
           onClick={() => (isMenuShown.value = !isMenuShown.value)}
         >
-          Menu
+          Menu <Waiting of={[sum, "in all"]} />
         </button>
       </div>
-      <ul id="views">
-        {views().map((view) => (
-          <li key={view.path}>
-            <a href={`/${view.path}`} aria-current={view.path === current ? "page" : undefined} title={view.about}>
-              {view.title}
-              <kbd aria-hidden="true">{view.key}</kbd>
-            </a>
-          </li>
+      <div id="views" class="groups">
+        {groups.map((group) => (
+          <ul key={group} aria-label={group || "Overview"}>
+            {group && <li class="group" aria-hidden="true">{group}</li>}
+            {views()
+              .filter((view) => view.group === group)
+              .map((view) => (
+                <li key={view.path}>
+                  <a href={`/${view.path}`} aria-current={view.path === current ? "page" : undefined} title={view.about}>
+                    {view.title}
+                    <kbd aria-hidden="true">{view.key}</kbd>
+                    <Waiting of={counts[view.path]} />
+                  </a>
+                </li>
+              ))}
+          </ul>
         ))}
-      </ul>
+      </div>
       <div class="foot">
         <button type="button" onClick={() => (isPaletteShown.value = true)}>
           Go to… <kbd>{PALETTE}</kbd>
@@ -141,6 +169,17 @@ function Navigation(): JSX.Element {
         )}
       </div>
     </nav>
+  );
+}
+
+/** The number of things that wait on a view; none for zero. */
+function Waiting({ of: [number, name] = [0, ""] }: { of: readonly [number, string] | undefined }): JSX.Element | null {
+  if (number === 0) return null;
+  return (
+    <span class={name === ISSUES ? "count bad" : "count"} title={name}>
+      {count(number)}
+      {number >= MOST_COUNTED && "+"} <span class="unseen">{name}</span>
+    </span>
   );
 }
 

@@ -7,6 +7,8 @@ export interface View {
   readonly title: string;
   /** Pressed after "g". */
   readonly key: string;
+  /** What it is listed under; empty: above the groups. */
+  readonly group: string;
   readonly about: string;
   /** Who lacks it is not led there. */
   readonly scope?: Scope;
@@ -15,20 +17,20 @@ export interface View {
 }
 
 const VIEWS: readonly View[] = [
-  { path: "", title: "Home", key: "h", about: "Is anything wrong, what happened, and what waits for me?" },
-  { path: "review", title: "Review", key: "r", about: "Is what was found true?" },
-  { path: "runs", title: "Runs", key: "u", about: "What failed, and why?" },
-  { path: "agents", title: "Agents", key: "a", about: "What runs when, and is it healthy?" },
-  { path: "questions", title: "Questions", key: "q", about: "What do agents ask me?" },
-  { path: "devices", title: "Devices", key: "d", about: "Who is here, and who wants to be?" },
-  { path: "boards", title: "Boards", key: "b", about: "Which agents work together, and what do they remember?" },
-  { path: "messages", title: "Messages", key: "e", about: "Who wrote to which agent, and did it arrive?" },
-  { path: "connectors", title: "Mail and calendars", key: "m", about: "Do mailboxes and calendars work?" },
+  { path: "", title: "Home", key: "h", group: "", about: "Is anything wrong, what happened, and what waits for me?" },
+  { path: "review", title: "Review", key: "r", group: "Decide", about: "Is what was found true?" },
+  { path: "questions", title: "Questions", key: "q", group: "Decide", about: "What do agents ask me?" },
+  { path: "agents", title: "Agents", key: "a", group: "Work", about: "What runs when, and is it healthy?" },
+  { path: "runs", title: "Runs", key: "u", group: "Work", about: "What failed, and why?" },
+  { path: "boards", title: "Boards", key: "b", group: "Work", about: "Which agents work together, and what do they remember?" },
+  { path: "messages", title: "Messages", key: "e", group: "Work", about: "Who wrote to which agent, and did it arrive?" },
+  { path: "devices", title: "Devices", key: "d", group: "Sources", about: "Who is here, and who wants to be?" },
+  { path: "connectors", title: "Mail and calendars", key: "m", group: "Sources", about: "Do mailboxes and calendars work?" },
   // A Prometheus reads the path that is named like this page.
-  { path: "trends", title: "Metrics", key: "p", about: "How did it go in the last hours, days or weeks?", isOfAll: true },
-  { path: "settings", title: "Settings", key: "s", about: "How is the hub set up, and who changed it?", scope: "settings" },
-  { path: "log", title: "Log", key: "l", about: "What does the hub do?", scope: "system" },
-  { path: "audit", title: "Audit", key: "t", about: "Who did what?", scope: "audit" },
+  { path: "trends", title: "Metrics", key: "p", group: "Hub", about: "How did it go in the last hours, days or weeks?", isOfAll: true },
+  { path: "settings", title: "Settings", key: "s", group: "Hub", about: "How is the hub set up, and who changed it?", scope: "settings" },
+  { path: "log", title: "Log", key: "l", group: "Hub", about: "What does the hub do?", scope: "system" },
+  { path: "audit", title: "Audit", key: "t", group: "Hub", about: "Who did what?", scope: "audit" },
 ];
 
 /** Return the views that there are for who is signed in. */
