@@ -103,7 +103,7 @@ def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
     edit = {"values": values, "without": without}
     if check:
         checked = hub.post(f"{PATH}/check", edit)
-        yield "check", checked
+        yield "check", checked, Exit.DONE if checked["ok"] else Exit.SETTINGS
         for one in checked["problems"]:
             show.out(str(_problem(one)))
         if not checked["ok"]:

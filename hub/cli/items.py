@@ -1,7 +1,6 @@
 """The group ``hub items``: verdicts on items, given at the hub; ``ls`` and ``show`` are declared."""
 
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -95,10 +94,9 @@ def _give(hub: Talk, ids: Sequence[str], verdict: str, data: dict[str, Any] | No
     for start in range(0, len(named), MOST):
         part = [{"id": id, "verdict": verdict, "data": data or {}} for id in named[start : start + MOST]]
         results += hub.post("/v1/items/verdicts", {"verdicts": part})["results"]
-    yield "verdicts", {"results": results}
+    has_failed = any(one["error"] for one in results)
+    yield "verdicts", {"results": results}, Exit.FAILED if has_failed else Exit.DONE
     titles = {one["id"]: one["title"] for one in listed}
     for one in results:
         state = one["error"]["message"] if one["error"] else one["state"]
         show.report(one_line(f"{verdict} {short(titles.get(one['id'], one['id']))}: {state}"))
-    if any(one["error"] for one in results):
-        sys.exit(Exit.FAILED)

@@ -34,7 +34,8 @@ _TIMEOUT_S = 30.0
 _KNOCK_S: Final = 2.0
 _MOST_OFFERED: Final = 200  # names or newest runs
 
-Responses = Iterator[tuple[str, Mapping[str, Any]]]  # of one response, with the name of its schema
+# Of one response: the name of its schema, the response, and an exit code unless it is 0.
+Responses = Iterator[tuple[str, Mapping[str, Any]] | tuple[str, Mapping[str, Any], Exit]]
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 _EXIT_OF_REASON = {"bad_settings": Exit.SETTINGS, "bad_params": Exit.USAGE}
 _EXIT_CODES = {401: Exit.NOT_PERMITTED, 403: Exit.NOT_PERMITTED, 429: Exit.TRY_AGAIN, 503: Exit.TRY_AGAIN}
@@ -142,18 +143,21 @@ def hub_command(command: Callable[..., Responses]) -> Callable[..., None]:
     """Convert a generator into a command: it yields its response, and then prints it for people.
 
     The generator gets the client of the hub, and yields the name of the response's schema with the response.
-    With ``--json`` this is printed, and the generator is not continued.
+    With ``--json`` this is printed, and the generator is not continued; the exit code is the same.
     """
 
     @hub_option
     @json_option
     @wraps(command)
     def run(state: Path, as_json: bool, **options: Any) -> None:
+        code = Exit.DONE
         with talk(state) as hub:
-            for schema, response in command(hub, **options):
+            for schema, response, *codes in command(hub, **options):
+                code = codes[0] if codes else Exit.DONE
                 if as_json:
                     show.print_json(schema, response)
-                    return
+                    break
+        raise click.exceptions.Exit(code)
 
     return run
 
