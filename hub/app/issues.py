@@ -98,6 +98,7 @@ def watch_for_issues(
     add("event loop", partial(limits.check_loop, context.metrics.loop))
     add("attempts", partial(limits.check_shut_out, shut_out))
     add("schedules", partial(work.check_schedules, store))
+    add("overdue schedules", lasting(partial(work.check_overdue, store), context.clock, SETTLED_S))
     add("agents", partial(work.check_agents, store, reached_budgets))
     add("needs", partial(work.check_needs, store, offered))
     add("silent agents", partial(work.check_silence, store, offered))

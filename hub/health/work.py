@@ -38,6 +38,7 @@ _EXHAUSTED: Final = {  # by reason: explanation and fix
     ),
 }
 
+OVERDUE_FOR: Final = timedelta(minutes=5)  # ten thousand schedules of one minute are decided in seconds
 QUESTION_PATIENCE: Final = timedelta(days=1)
 
 
@@ -45,6 +46,22 @@ async def check_schedules(store: Store, now: datetime) -> Iterable[Finding]:
     """Find schedules that the hub paused after failures, and those whose only time passed without a run."""
     stopped = await store.read(agents_in_trouble.stopped_schedules)
     return [_about_schedule(row, user_id) for row, user_id in stopped]
+
+
+async def check_overdue(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find schedules that are due, of which the scheduler decided nothing."""
+    return [
+        error(
+            "schedule.overdue",
+            f"{_which(row)} of agent {row.agent_name} was due at {_at_text(row.due_at)}, and did not fire",
+            fix=f"hub logs --level warning has the reason; hub run {row.agent_name} starts a run now",
+            subject=row.id,
+            user_id=user_id,
+            since=from_epoch_ms(row.due_at),
+        )
+        for row, user_id in await store.read(agents_in_trouble.overdue_schedules, epoch_ms(now - OVERDUE_FOR))
+        if row.due_at is not None
+    ]
 
 
 def _about_schedule(row: ScheduleRow, user_id: UserId) -> Finding:

@@ -5,6 +5,7 @@ They run every minute, so each returns only rows with a finding, at most MOST of
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -105,6 +106,15 @@ STOPPED = (
         agents.c.deleted_at.is_(None),
     )
     .order_by(agents.c.name, schedules.c.id)
+    .limit(MOST)
+)
+OVERDUE = (
+    schedule_rows.SCHEDULES.where(
+        sa.text("schedules.enabled AND schedules.due_at IS NOT NULL"),
+        schedules.c.due_at <= sa.bindparam("by", type_=Int),
+        agents.c.deleted_at.is_(None),
+    )
+    .order_by(schedules.c.due_at)
     .limit(MOST)
 )
 # Without those of agents that read mailboxes, which need no device, and of agents that are paused.
@@ -210,7 +220,16 @@ def paths_on(c: sa.Connection, connected: Sequence[DeviceId]) -> list[SharedPath
 
 def stopped_schedules(c: sa.Connection) -> list[tuple[ScheduleRow, UserId]]:
     """Return paused schedules and missed ones of a single time, with the users of their agents."""
-    found = schedule_rows.schedules_in(c.execute(STOPPED))
+    return _with_users(c, c.execute(STOPPED))
+
+
+def overdue_schedules(c: sa.Connection, by: int) -> list[tuple[ScheduleRow, UserId]]:
+    """Return schedules with a fire undecided since *by* (epoch ms), with the users of their agents."""
+    return _with_users(c, c.execute(OVERDUE, {"by": by}))
+
+
+def _with_users(c: sa.Connection, rows: Iterable[Any]) -> list[tuple[ScheduleRow, UserId]]:
+    found = schedule_rows.schedules_in(rows)
     owners = sa.select(agents.c.id, agents.c.user_id).where(agents.c.id.in_({row.agent_id for row in found}))
     owner_of = {id: UserId(user_id) for id, user_id in c.execute(owners)}
     return [(row, owner_of[row.agent_id]) for row in found]

@@ -58,6 +58,15 @@ def test_a_schedule_that_the_hub_paused_is_found_with_the_user_of_its_agent(c: s
         assert len(agents_in_trouble.stopped_schedules(c)) == count, reason
 
 
+def test_a_schedule_is_overdue_while_it_is_enabled_and_its_fire_is_not_decided(c: sa.Connection) -> None:
+    declare(c, INBOX)
+    c.execute(sa.update(schedules).values(cursor_at=0, next_fire_at=AT, due_at=AT))
+    for by, count in ((AT - 1, 0), (AT, 1)):
+        assert len(agents_in_trouble.overdue_schedules(c, by)) == count
+    c.execute(sa.update(schedules).values(enabled=False))
+    assert agents_in_trouble.overdue_schedules(c, AT) == []
+
+
 def test_a_device_is_absent_while_it_is_away_and_active_agents_have_runs_that_need_it(
     c: sa.Connection,
 ) -> None:

@@ -22,7 +22,7 @@ from tests.storage.test_questions import DAY, a_board, ask, said
 from tests.support.clock import START
 from tests.support.presence import live, open_session
 from tests.support.runs import Bench, agent, bench, store
-from tests.support.schedules import HOURLY, Desk
+from tests.support.schedules import HOUR_S, HOURLY, Desk
 
 __all__ = ["agent", "bench", "store"]
 
@@ -107,6 +107,30 @@ async def _pause_both_ways(desk: Desk) -> None:
     (found,) = await look(START)
     assert (found.id, found.subject) == ("schedule.paused", schedule.id)
     assert "its runs failed again and again" in found.explanation
+
+
+async def test_a_schedule_is_overdue_while_nothing_decides_its_fire() -> None:
+    async with open_store("sqlite://") as opened:
+        desk = Desk(opened)
+        await desk.declare(HOURLY)
+        look = partial(work.check_overdue, desk.store)
+        due = START + timedelta(hours=1)
+        async with desk.serving():
+            pass  # plans the fire
+        for later, count in ((timedelta(minutes=4), 0), (timedelta(minutes=5), 1), (timedelta(days=9), 1)):
+            found = list(await look(due + later))
+            assert [one.since for one in found] == [due] * count, later
+        (schedule,) = await desk.schedules()
+        assert (found[0].id, found[0].severity, found[0].subject) == (
+            *("schedule.overdue", Severity.ERROR),
+            schedule.id,
+        )
+        assert "was due at 2026-01-05 10:00 UTC, and did not fire" in found[0].explanation
+        desk.clock.advance(2 * HOUR_S)
+        async with desk.serving() as scheduler:
+            assert list(await look(desk.clock.now())) == []
+            await scheduler.pause(schedule, actor="me")
+        assert list(await look(due + timedelta(days=9))) == []
 
 
 async def test_a_schedule_whose_only_time_passed_without_a_run_is_told() -> None:
