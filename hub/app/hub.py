@@ -290,6 +290,7 @@ class Hub:
             conditions=conditions,
             takeovers=takeovers,
             shut_out=judges.shut_out,
+            refused=judges.of_devices.refused.current,
             arrived=self._arrived,
             shared=self._shared,
             tls=tls,

@@ -19,6 +19,7 @@ from hub.health import doors, external, limits, machine, records, settings, work
 from hub.health.conditions import Conditions
 from hub.health.doors import Arrived
 from hub.health.issues import Issues, lasting
+from hub.links.refusals import RefusedPeer
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
 from hub.runs.span_export import SpanExport
@@ -40,6 +41,7 @@ def watch_for_issues(
     conditions: Conditions,
     takeovers: Takeovers,
     shut_out: Callable[[], Iterable[tuple[str, float]]],
+    refused: Callable[[], Iterable[RefusedPeer]],
     arrived: Arrived,
     shared: SharedRoots,
     tls: Tls,
@@ -58,6 +60,7 @@ def watch_for_issues(
         failures: returns the failures of restarted services.
         conditions: those in which the hub starts no run.
         shut_out: returns the locked-out clients with the seconds to wait.
+        refused: returns the peers that were refused lately.
         reached_budgets: returns the daily budgets that are used up.
         offered: returns the capabilities of connected devices.
         away: returns why no model is asked.
@@ -91,6 +94,7 @@ def watch_for_issues(
     add("grants of devices", partial(doors.check_grants, store))
     add("questions", partial(work.check_questions, store))
     add("flapping devices", partial(doors.check_flapping, store, arrived.flapping))
+    add("refused devices", partial(doors.check_refused, store, refused))
     add("absent devices", lasting(partial(doors.check_absence, store), context.clock, SETTLED_S))
     add("copied keys", partial(doors.check_copies, store))
     add("takeovers", partial(doors.check_takeovers, store, takeovers.waiting))

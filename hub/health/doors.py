@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from hub.api.door.roles import Scope
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.health.issues import Finding, Fix, error, notice, post, warning
+from hub.links.refusals import RefusedPeer
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents_in_trouble
@@ -20,6 +22,7 @@ BEFORE_THE_END: Final = timedelta(days=14)  # before a token expires
 REPORTED_AFTER_EXPIRY: Final = timedelta(days=30)  # after this time an expired token is no longer reported
 UNUSED: Final = timedelta(days=90)
 ABSENT_FOR: Final = timedelta(days=3)  # longer than a weekend
+MOST_REFUSED: Final = 20
 FLAPS: Final = 15  # connections of one device within WITHIN_S
 WITHIN_S: Final = 900.0
 REMEMBERED: Final = 10_000  # devices whose connection times are kept
@@ -205,6 +208,31 @@ async def check_flapping(
         )
         for row in await store.read(devices.devices_of, often)
     ]
+
+
+async def check_refused(
+    store: Store, refused: Callable[[], Iterable[RefusedPeer]], now: datetime
+) -> Iterable[Finding]:
+    """Find devices that this hub refuses, and networks from which it refused unknown ones."""
+    peers = list(islice(refused(), MOST_REFUSED))
+    ids = {peer.device_id for peer in peers if peer.device_id is not None}
+    names = {row.id: row for row in await store.read(devices.devices_of, ids)}
+    found: list[Finding] = []
+    for peer in peers:
+        device = None if peer.device_id is None else names.get(peer.device_id)
+        who = "a device" if device is None else f"device {device.name}"
+        often = "once" if peer.count == 1 else f"{peer.count} times"
+        found.append(
+            (notice if device is None else warning)(
+                "device.refused",
+                f"{who} at {peer.network} was refused {often}: {peer.message}",
+                fix=peer.hint,
+                subject=f"{peer.device_id or peer.network} {peer.code}",
+                user_id=None if device is None else device.user_id,
+                since=peer.since,
+            )
+        )
+    return found
 
 
 async def check_absence(store: Store, now: datetime) -> Iterable[Finding]:

@@ -19,7 +19,7 @@ from hub.links.attempts import FailedAttempts, network_of
 from hub.links.gate import RETRY_S
 from hub.links.pairing import PairingDesk, PairingLimits
 from hub.links.proof import BadProof, check_hello, read_key
-from hub.links.refusals import Refusal, RefusalSamples, refuse
+from hub.links.refusals import Refusal, RefusalSamples, RefusedPeers, refuse
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
 from hub.settings.limit_settings import DEFAULTS
@@ -113,6 +113,7 @@ class Authenticator:
         self._metrics = metrics
         self._failed = FailedAttempts(store, clock, kind="device", limits=attempts)
         self._samples = RefusalSamples(clock)
+        self.refused = RefusedPeers(clock)
         self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics, limits=pairing)
         self._takeover_wait_s = takeover_wait_s
         self._owners = Together[bytes | KeyId, Owner | None](self._find_owners, most=AT_ONCE)
@@ -139,13 +140,17 @@ class Authenticator:
         """
         network = network_of(knock.address)
         try:
-            return await self._judge(knock, network)
+            admission = await self._judge(knock, network)
         except Refusal as judged:
             refusal = await self._count(judged, network)
             if refusal.error.pairing_code is None:  # waiting for a person is not a failure
                 self._metrics.auth_failures.labels(refusal.error.code).inc()
+                error = judged.error  # of the device, also while it has to wait
+                self.refused.note(network, error.code, error.message, error.hint or "", judged.device_id)
                 await self._record_refusal(network, refusal.error.code)
             raise refusal from None
+        self.refused.forget(network, admission.device_id)
+        return admission
 
     async def note_replaced(self, admission: Admission) -> None:
         """Note that a device still answered when another connection took its place."""
@@ -197,12 +202,18 @@ class Authenticator:
             raise refuse(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
         credential = f"token:{owner.id}"
         if owner.device_revoked_at is not None:
-            raise _revoked("the device was revoked", credential)
+            raise _revoked("the device was revoked", credential, owner.device_id)
         if owner.revoked_at is not None:
-            raise _revoked("the token was revoked", credential)
+            raise _revoked("the token was revoked", credential, owner.device_id)
         if owner.expires_at is not None and owner.expires_at <= now_ms(self._clock):
             message = "the token has expired"
-            raise refuse(ErrorCode.AUTH_FAILED, message, CloseCode.AUTH_FAILED, party=credential)
+            raise refuse(
+                ErrorCode.AUTH_FAILED,
+                message,
+                CloseCode.AUTH_FAILED,
+                party=credential,
+                device_id=owner.device_id,
+            )
         return await self._open(owner, owner.id, knock, credential, owner.expires_at)
 
     # --- keys ---
@@ -231,11 +242,11 @@ class Authenticator:
             raise await self._desk.ask(key, hello, network=network, connection_id=knock.connection_id)
         self._desk.forget(key.id)
         if owner.device_revoked_at is not None:
-            raise _revoked("the device was revoked", credential)
+            raise _revoked("the device was revoked", credential, owner.device_id)
         if owner.rotated_to is not None:
-            raise _revoked("the device has replaced this key by another", credential)
+            raise _revoked("the device has replaced this key by another", credential, owner.device_id)
         if owner.key_revoked_at is not None:
-            raise _revoked("the key was revoked", credential)
+            raise _revoked("the key was revoked", credential, owner.device_id)
         return await self._open(owner, owner.key_id, knock, credential)
 
     async def _open(
@@ -272,7 +283,7 @@ class Authenticator:
         try:
             opened = await self._openings.run(opening)
         except (TokenRevoked, KeyRevoked, UnknownDevice) as exc:  # revoked since the read
-            raise _revoked(str(exc), credential) from exc
+            raise _revoked(str(exc), credential, owner.device_id) from exc
         except TooManyDevices as exc:
             self._metrics.limits_reached.labels("connections_per_user").inc()
             wait_ms = round(RETRY_S * 1000)
@@ -341,8 +352,8 @@ class Authenticator:
             log.warning("audit.not_written", code=exc.code, reason=reason)
 
 
-def _revoked(message: str, credential: str) -> Refusal:
-    return refuse(ErrorCode.REVOKED, message, CloseCode.REVOKED, party=credential)
+def _revoked(message: str, credential: str, device_id: DeviceId) -> Refusal:
+    return refuse(ErrorCode.REVOKED, message, CloseCode.REVOKED, party=credential, device_id=device_id)
 
 
 def _wait(message: str, wait_s: float) -> Refusal:

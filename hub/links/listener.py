@@ -318,6 +318,7 @@ class DeviceListener:
             refused = RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s)
         except RequestRefused as error:
             refused = error
+            self._authenticator.refused.note(network_of(socket.address), error.reason, str(error))
         else:
             return None
         self._metrics.connection_attempts.labels(refused.reason).inc()
@@ -332,6 +333,10 @@ class DeviceListener:
         try:
             hello = await connection.hello()
             # without a hello, the connection has ended already
+            if connection.left == ErrorCode.VERSION_UNSUPPORTED:
+                message = "it speaks another version of the protocol"
+                network = network_of(transport.address)
+                self._authenticator.refused.note(network, ErrorCode.VERSION_UNSUPPORTED, message)
             admission = None if hello is None else await self._judge(connection, hello, transport.address)
             if admission is not None:
                 connection.welcome(admission)

@@ -103,10 +103,7 @@ class UpgradeRules:
         if len(nonces) != 1 or not _NONCE.fullmatch(nonces[0]):
             raise RequestRefused(ErrorCode.BAD_PARAMS, f"{NONCE_HEADER} is base64url of 32 bytes, once")
         if not self._hosts.are_of(host, local):
-            message = (
-                f"this hub is not called {host[:MAX_NAME]!r}: write that name, without a port, into hosts"
-            )
-            raise RequestRefused(ErrorCode.WRONG_HOST, f"{message} of [listen.devices], if it leads here")
+            raise _wrong_host(host)
         return host, nonces[0]
 
     def client(self, request: Request, peer: str) -> str:
@@ -127,7 +124,7 @@ class UpgradeRules:
         headers = request.headers
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or hosts[0] not in self._hosts:
-            raise RequestRefused(ErrorCode.WRONG_HOST, "this hub has another name")
+            raise _wrong_host(" ".join(hosts))
         if any(origin.lower() not in self._origins for origin in headers.get_all("Origin")):
             raise RequestRefused(ErrorCode.FOREIGN_ORIGIN, "a page of this origin may not connect")
         forwarding = {name: values for name in FORWARDING if (values := headers.get_all(name))}
@@ -135,6 +132,11 @@ class UpgradeRules:
             return self.proxies.client(peer, forwarding)
         except BadForwarding as error:
             raise RequestRefused(ErrorCode.UNTRUSTED_PROXY, str(error)) from error
+
+
+def _wrong_host(host: str) -> RequestRefused:
+    message = f"this hub is not called {host[:MAX_NAME]!r}: write that name, without a port, into hosts"
+    return RequestRefused(ErrorCode.WRONG_HOST, f"{message} of [listen.devices], if it leads here")
 
 
 def bearer(headers: Headers) -> str | None:
