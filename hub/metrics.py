@@ -7,7 +7,7 @@ values, and are never ids.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
@@ -23,7 +23,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from hub.loop_meter import LoopMeter
@@ -123,6 +123,24 @@ class Followed(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(self._name, self._documentation, value=self._count())
+
+
+class FollowedGauge(Collector):
+    """Gauge by labels whose values are known elsewhere; labels without a value have no series."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        self._family = partial(GaugeMetricFamily, name, documentation, labels=labels)
+        self._values: Callable[[], Mapping[tuple[str, ...], float]] = dict
+
+    def follow(self, values: Callable[[], Mapping[tuple[str, ...], float]]) -> None:
+        """Export the results of *values*, by the values of the labels."""
+        self._values = values
+
+    def collect(self) -> Iterator[Metric]:
+        family = self._family()
+        for labels, value in self._values().items():
+            family.add_metric(labels, value)
+        yield family
 
 
 class Metrics:
@@ -232,11 +250,6 @@ class Metrics:
         )
         self.db_size = gauge("hub_db_size_bytes", "Size of the database.")
         self.db_wal = gauge("hub_db_wal_bytes", "Size of the write-ahead log; 0 on a server.")
-        self.database_condition = gauge(
-            "hub_database_condition",
-            "1 while the database does not work in this way.",
-            ["condition"],
-        )
         self.disk_free = gauge("hub_disk_free_bytes", "Free bytes on the disk of the state folder.")
         self.loop_lag = histogram(
             "hub_event_loop_lag_seconds", "Delay of the event loop's timers.", buckets=LOOP_BUCKETS_S
@@ -256,7 +269,10 @@ class Metrics:
         self.backup_success_at = gauge(
             "hub_backup_last_success_timestamp_seconds", "Time of the last good backup; 0 without one."
         )
-        self.issues = gauge("hub_issues", "Open issues that are not muted, by severity.", ["severity"])
+        self.issues = FollowedGauge(
+            "hub_issues", "Open issues that are not muted, by id and severity.", ["id", "severity"]
+        )
+        registry.register(self.issues)
         self.service_restarts = counter(
             "hub_service_restarts", "Restarts of failed services of the hub, by name.", ["service"]
         )

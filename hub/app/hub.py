@@ -49,10 +49,9 @@ from hub.app.work import (
 from hub.extraction.extractor import Extractor
 from hub.extraction.rules_process import RulesProcess
 from hub.health import machine
-from hub.health.conditions import Conditions
 from hub.health.database_watch import DatabaseWatch
 from hub.health.doors import Arrived
-from hub.health.issues import Issues
+from hub.health.issues import Finding, Issues
 from hub.links.listener import RESTARTING, STOPPING
 from hub.links.pairing import KeyRotation
 from hub.links.roster import (
@@ -138,10 +137,11 @@ class Hub:
         ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)
         self.bus = bus = make_bus(context, start)
         disk = DiskGuard(context.state, clock=context.clock, ballast=Ballast(context.state))
-        database = DatabaseWatch(
-            context.store, boot.make_beat(context), clock=context.clock, metrics=context.metrics
-        )
-        conditions = Conditions(lambda: database.finding, lambda: machine.full_disk(disk.problem))
+        database = DatabaseWatch(context.store, boot.make_beat(context), clock=context.clock)
+
+        def stops() -> list[Finding]:
+            return list(filter(None, (database.finding, machine.full_disk(disk.problem))))
+
         lag = LoopLag(clock=context.clock, metrics=context.metrics)
         context.debug.loop_lag_s = lambda: lag.lag_s
         self.work = work = Work(
@@ -151,7 +151,7 @@ class Hub:
             models=models,
             roster=roster,
             accounts=accounts,
-            why_stopped=conditions.why_stopped,
+            why_stopped=lambda: next((found.explanation for found in stops()), None),
             on_recovered=models_in_use.try_now,
         )
         dispatcher, scheduler = work.dispatcher, work.scheduler
@@ -198,7 +198,7 @@ class Hub:
             sharing=sharing,
             issues=issues,
             backups=backups,
-            conditions=conditions,
+            probe=database.probe,
             lag=lag,
             where=lambda: self._where,
             ask=None if bus is None else bus.ask,
@@ -287,7 +287,7 @@ class Hub:
             context,
             start,
             failures=lambda: self.supervisor.failures,
-            conditions=conditions,
+            stops=stops,
             takeovers=takeovers,
             shut_out=judges.shut_out,
             refused=judges.of_devices.refused.current,

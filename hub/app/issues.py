@@ -16,9 +16,8 @@ from hub.app.supervisor import Failures
 from hub.app.tls import Tls
 from hub.clock import Clock, now_ms
 from hub.health import doors, external, limits, machine, records, settings, work
-from hub.health.conditions import Conditions
 from hub.health.doors import Arrived
-from hub.health.issues import Issues, lasting
+from hub.health.issues import Finding, Issues, lasting
 from hub.links.refusals import RefusedPeer
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
@@ -38,7 +37,7 @@ def watch_for_issues(
     start: Boot,
     *,
     failures: Callable[[], Mapping[str, Failures]],
-    conditions: Conditions,
+    stops: Callable[[], Iterable[Finding]],
     takeovers: Takeovers,
     shut_out: Callable[[], Iterable[tuple[str, float]]],
     refused: Callable[[], Iterable[RefusedPeer]],
@@ -58,7 +57,7 @@ def watch_for_issues(
 
     Args:
         failures: returns the failures of restarted services.
-        conditions: those in which the hub starts no run.
+        stops: returns the conditions in which the hub starts no run.
         shut_out: returns the locked-out clients with the seconds to wait.
         refused: returns the peers that were refused lately.
         reached_budgets: returns the daily budgets that are used up.
@@ -71,15 +70,16 @@ def watch_for_issues(
     issues.read_muted = partial(_muted, store, context.clock)
     issues.note_changes = partial(_note_changes, store)
     in_use = context.watch_settings.reloader
-    add("services", partial(limits.check_services, failures))
-    add("conditions", conditions.check)
+    issues.watch(lambda now: stops())
+    issues.watch(partial(limits.check_services, failures))
+    issues.watch(partial(settings.check_reload, in_use))
+    issues.watch(partial(work.check_hold, partial(_held, start)))
     add("open files", partial(machine.check_open_files, _open_files, open_files.limit))
     add("state folder", partial(machine.check_folder, context.state))
     add("log", machine.check_log(lambda: context.log.dropped))
     if context.clock_watch is not None:
-        add("clock", partial(machine.check_clock, context.clock_watch))
+        issues.watch(partial(machine.check_clock, context.clock_watch))
     add("watchdog", partial(machine.check_watchdog, context.manager.is_managed, context.manager.watchdog_s))
-    add("reload", partial(settings.check_reload, in_use))
     add("restart", partial(settings.check_waiting, in_use))
     add("settings", partial(settings.check_warnings, in_use))
     add("declarations", partial(settings.check_declarations, store, context.node.id))
@@ -107,7 +107,6 @@ def watch_for_issues(
     add("needs", partial(work.check_needs, store, offered))
     add("silent agents", partial(work.check_silence, store, offered))
     add("budgets", partial(work.check_budgets, store, reached_budgets))
-    add("hold", partial(work.check_hold, partial(_held, start)))
     add("database", partial(records.check_wal, store))
     add("backups", partial(records.check_backup, store))
     add("audit log", records.check_chain(store))

@@ -1,6 +1,6 @@
 """The nouns of the operators' interface over the services of a hub."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from hub.accounts.desk import Accounts
 from hub.accounts.sharing import KeySharing
@@ -55,7 +55,6 @@ from hub.app.identity import Identity
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import Backups
-from hub.health.conditions import Conditions
 from hub.health.issues import Issues as FoundIssues
 from hub.links.pairing import KeyRotation
 from hub.links.roster import Roster
@@ -85,7 +84,7 @@ def make_nouns(
     sharing: KeySharing,
     issues: FoundIssues,
     backups: Backups,
-    conditions: Conditions,
+    probe: Callable[[], Awaitable[None]],
     lag: LoopLag,
     where: Callable[[], Where | None],
     ask: Ask | None,
@@ -129,7 +128,6 @@ def make_nouns(
         name=context.settings.hub.name,
         model=lambda: shown_model(models_in_use.settings),
         database=shown(context.settings.storage.resolved()),
-        hold=start.hold,
     )
     upkeep = Upkeep(
         store=store,
@@ -202,7 +200,8 @@ def make_nouns(
             drain=context.drain,
             reloader=reloader,
             where=where,
-            conditions=conditions,
+            issues=issues,
+            probe=probe,
             lag=lag,
         ),
         DeviceTables(store, lambda: work.extractor.tables),

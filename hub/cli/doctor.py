@@ -19,7 +19,6 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import URL, config_option, example, hub_option, json_option, state_option
 from hub.cli.talk import PAGE, Talk, talk
-from hub.printable import one_line
 from hub.version import VERSION
 
 if TYPE_CHECKING:
@@ -194,12 +193,7 @@ def _close_to_others(state: Path) -> Iterator[str]:
 
 def _print(issues: list[Issue]) -> None:
     for issue in issues:
-        since = "" if issue["since"] is None else f", since {show.short_moment(issue['since'])}"
-        show.out(f"{issue['severity']}: {one_line(issue['explanation'])} ({issue['id']}{since})")
-        show.out(f"  {one_line(issue['fix'])}")
-        for fix in issue["fixes"]:
-            if fix["command"] not in issue["fix"]:
-                show.out(f"  {fix['title']}: {one_line(fix['command'])}")
+        show.out("\n".join(show.issue_lines(issue)))
     if not issues:
         show.report("no problems found")
 

@@ -45,7 +45,6 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "field_names": lambda fields: [field["name"] for field in fields],
     "named": lambda counts: [f"{name} {value}" for name, value in counts.items()],
     # The hub itself
-    "held_back": lambda reason: f"{reason}; runs started by hand are not" if reason else "",
     "run_counts": lambda counts: [f"{count} {name}" for name, count in counts.items() if count],
     # The audit log
     "refused": lambda outcome: "" if outcome == "done" else f" ({outcome})",
@@ -175,6 +174,15 @@ def issue_counts(counts: Item) -> str:
         f"{count} {name if count != 1 else name.removesuffix('s')}" for name, count in counts.items() if count
     )
     return f"{listed}; list them: hub doctor" if listed else "none"
+
+
+@_format
+def worst_issues(status: Item) -> str:
+    """Format the worst issues, without notices, and the number of the others."""
+    worst = [issue for issue in status["worst"] if issue["severity"] != "notice"]
+    more = status["issues"]["errors"] + status["issues"]["warnings"] - len(worst)
+    lines = [line for issue in worst for line in show.issue_lines(issue)]
+    return "\n".join(["", *lines] + [f"and {more} more: hub doctor"] * (more > 0)) if worst else ""
 
 
 @_format

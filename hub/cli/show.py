@@ -107,6 +107,16 @@ def print_facts(facts: Mapping[str, object], *, err: bool = False) -> None:
         click.echo(f"{name.ljust(width)}  {_cell(value)}", err=err)
 
 
+def issue_lines(issue: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines about an issue: severity, sentence, id and start, then what corrects it."""
+    since = "" if issue["since"] is None else f", since {short_moment(issue['since'])}"
+    yield f"{issue['severity']}: {one_line(issue['explanation'])} ({issue['id']}{since})"
+    yield f"  {one_line(issue['fix'])}"
+    for fix in issue["fixes"]:
+        if fix["command"] not in issue["fix"]:
+            yield f"  {fix['title']}: {one_line(fix['command'])}"
+
+
 def moment(text: str | None, zone: tzinfo | None = None) -> str:
     """Format a time of the REST interface: ``2026-01-05 09:14:00 +01:00``.
 

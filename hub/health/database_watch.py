@@ -1,7 +1,8 @@
 """Watch over the database: its files, its pages, and whether it can be written."""
 
+import math
 from collections.abc import Callable
-from functools import partial
+from datetime import datetime
 from typing import Final
 
 import anyio
@@ -11,8 +12,8 @@ from anyio.abc import TaskStatus
 from hub.clock import Clock, from_epoch_ms, now_ms, wait_for_event
 from hub.health.issues import Finding, error
 from hub.log import Channel
-from hub.metrics import Metrics
 from hub.turns import Turns
+from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.kernel.database import StorageError, Trouble
 from storage.kernel.sqlite import SqliteDatabase
@@ -23,6 +24,9 @@ log = Channel(__name__)
 
 EVERY_S: Final = 5.0
 WRITE_EVERY_S: Final = 15.0  # an idle hub writes, to learn whether it can
+ANSWER_S: Final = 0.03  # of the 50 ms that a load balancer waits for readiness
+FRESH_S: Final = 1.0  # its route is public: the database is asked at most this often
+VALID_S: Final = 30.0  # for so long a write may go without an answer, as on a busy machine
 PAGES_EVERY_S: Final = 10.0
 NAMED: Final = 5  # damaged tables
 PAGES_REST: Final = 50  # times as long as all pages took to read: 2 % of one core at most
@@ -52,7 +56,6 @@ class DatabaseWatch:
         write: Callable[[Connection], object],
         *,
         clock: Clock,
-        metrics: Metrics,
     ) -> None:
         """Create the service. *write*: a job that changes a page each time."""
         self.turns = Turns(clock)
@@ -63,14 +66,12 @@ class DatabaseWatch:
         self._wake = anyio.Event()
         self._files = store.database.files if isinstance(store.database, SqliteDatabase) else None
         self._pages_at = self._write_at = clock.monotonic()
+        self._answered_at = -math.inf  # monotonic time of the last write that was answered
+        self._silent: tuple[float, datetime] | None = (
+            None  # monotonic and wall time of the first that was not
+        )
         self._more = ""  # about a lasting condition
         store.health.on_change = self._changed
-        for trouble in Trouble:
-            metrics.database_condition.labels(trouble).set_function(partial(self._is, trouble))
-
-    def _is(self, trouble: Trouble) -> bool:
-        condition = self._store.health.condition
-        return condition is not None and condition.trouble is trouble
 
     def _changed(self) -> None:
         if (condition := self._store.health.condition) is None:
@@ -85,7 +86,7 @@ class DatabaseWatch:
         """The condition in which the database does not work; None: it works."""
         condition = self._store.health.condition
         if condition is None:
-            return None
+            return self._silence
         fix = _FIXES[condition.trouble]
         if condition.trouble is Trouble.DAMAGED and self._store.is_shared:
             fix = _RESTORE_SERVER
@@ -95,7 +96,37 @@ class DatabaseWatch:
             f"{condition.error}{self._more}{stopped}",
             fix=fix,
             since=from_epoch_ms(condition.since_ms),
+            is_stop=True,
         )
+
+    @property
+    def _silence(self) -> Finding | None:
+        if self._silent is None or (asked_s := self._clock.monotonic() - self._silent[0]) < VALID_S:
+            return None
+        return error(
+            "database.silent",
+            f"the database has not answered a write for {asked_s:.0f} s",
+            fix="see whether its disk or server hangs: hub logs --level error; the hub continues by itself",
+            since=self._silent[1],
+            is_stop=True,
+        )
+
+    async def probe(self) -> None:
+        """Write once, within the time of a load balancer, unless the database has answered just now."""
+        health = self._store.health
+        if health.condition is None and self._clock.monotonic() - self._answered_at >= FRESH_S:
+            try:
+                with anyio.move_on_after(ANSWER_S):
+                    await self._ask(nodes.touch)
+            except StorageError as exc:
+                health.failed(exc, is_write=True)
+            except LostLease:
+                pass  # another service ends this process
+
+    async def _ask(self, write: Callable[[Connection], object]) -> None:
+        self._silent = self._silent or (self._clock.monotonic(), self._clock.now())
+        await self._store.database.write(write)  # not through *store*: it is no news
+        self._silent, self._answered_at = None, self._clock.monotonic()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled."""
@@ -122,7 +153,7 @@ class DatabaseWatch:
             if condition is not None or self._clock.monotonic() >= self._write_at:
                 self._write_at = self._clock.monotonic() + WRITE_EVERY_S
                 health.check_writable()
-                await self._store.database.write(self._write)  # not through *store*: it is no news
+                await self._ask(self._write)
                 if condition is not None and (condition.is_of_write or are_pages_read):
                     health.end_condition()
         except StorageError as exc:

@@ -4,11 +4,13 @@ A person may mute an issue, by its key; muted ones are not counted.
 
 A check is an async callable that examines the facts handed to it and returns findings. It decides nothing
 else: a repeated finding is the same issue, and an issue without a finding is closed. A check that raises
-becomes an issue itself.
+becomes an issue itself. A source returns the findings that its owner knows without I/O; it is read whenever
+the issues are, so that status, doctor, readiness and metrics say the same at the same moment.
 """
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
@@ -25,7 +27,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.ids import UserId
-from storage.kernel.database import StorageError
+from storage.kernel.database import StorageError, Trouble
 
 log = Channel(__name__)
 
@@ -85,6 +87,7 @@ class Finding:
         subject: the affected object, where several may be affected; with *id* it identifies the issue.
         user_id: the owner of the affected object; ``None`` for the hub itself.
         since: start time where the facts contain it; otherwise the time of the first finding is used.
+        is_stop: the hub takes no work while it holds, and is not ready.
         fixes: requests of which each corrects the condition.
     """
 
@@ -96,6 +99,7 @@ class Finding:
     subject: str = ""
     user_id: UserId | None = None
     since: datetime | None = None
+    is_stop: bool = False
     fixes: tuple[Fix, ...] = ()
 
     @property
@@ -120,8 +124,10 @@ class Issue:
 
 
 Check = Callable[[datetime], Awaitable[Iterable[Finding]]]  # called with the current wall time
+Source = Callable[[datetime], Iterable[Finding]]
 _Key = tuple[str, str]  # id and subject of a finding
 _ORDER: Final = list(Severity)
+_SLOW: Final = (Trouble.BUSY, Trouble.AWAY)  # each job waits before it fails
 
 
 def lasting(check: Check, clock: Clock, for_s: float) -> Check:
@@ -146,6 +152,10 @@ class Issues:
         self._every_s = every_s
         self._checks: dict[str, Check] = {}
         self._online: dict[str, Check] = {}
+        self._sources: list[Source] = []
+        self._now: dict[_Key, Finding] = {}  # of the sources
+        self._checked: dict[_Key, Finding] = {}  # of the last run
+        self._unnoted: list[Finding] = []  # opened or closed since the last run
         self._found_online: dict[_Key, Finding] = {}
         self._found: dict[str, list[Finding]] = {}  # by the check
         self._issues: dict[_Key, Issue] = {}
@@ -156,27 +166,36 @@ class Issues:
         self.muted: Collection[str] = ()  # keys, as of the last run
         self.read_muted: Callable[[], Awaitable[Collection[str]]] = _none_muted
         self.note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _note_nothing
-        for severity in Severity:
-            metrics.issues.labels(severity).set_function(partial(self.count, severity))
+        metrics.issues.follow(self.counts)
 
     def add(self, name: str, check: Check, *, online: bool = False) -> None:
         """Register a check; an *online* check runs only on request."""
         (self._online if online else self._checks)[name] = check
 
+    def watch(self, source: Source) -> None:
+        """Register a source, which is read whenever the issues are."""
+        self._sources.append(source)
+
+    @property
+    def known(self) -> list[Issue]:
+        """Issues of the sources, as of now."""
+        self._read_sources()
+        return [self._issues[key] for key in self._now]
+
     @property
     def current(self) -> list[Issue]:
-        """Issues of the last run, by severity, then the oldest first."""
+        """Issues of the last run and of the sources now, by severity, then the oldest first."""
+        self._read_sources()
         return sorted(
             self._issues.values(),
             key=lambda issue: (_ORDER.index(issue.found.severity), issue.since, issue.found.id),
         )
 
-    def count(self, severity: Severity) -> int:
-        """Return the number of issues of a severity that are not muted."""
-        return sum(
-            issue.found.severity is severity and issue.found.key not in self.muted
-            for issue in self._issues.values()
-        )
+    def counts(self) -> Mapping[tuple[str, ...], int]:
+        """Return the numbers of issues that are not muted, by id and severity."""
+        self._read_sources()
+        found = (issue.found for issue in self._issues.values())
+        return Counter((one.id, one.severity) for one in found if one.key not in self.muted)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the checks every minute until cancelled."""
@@ -217,26 +236,42 @@ class Issues:
                 self._found_online = await self._run_all(self._online, now)
             elif self._clock.monotonic() - self._asked_at >= ONLINE_LIFETIME_S:
                 self._found_online = {}
-            changed = self._keep(found | self._found_online, now)
+            self._checked = found | self._found_online
+            self._read_sources()
             self._ran_at = self._clock.monotonic()
             try:
                 await self.refresh_muted()
-                if changed:
+                while self._unnoted:
+                    changed, self._unnoted = self._unnoted, []
                     await self.note_changes([(finding.key, finding.user_id) for finding in changed])
             except StorageError as exc:  # the next run reads them; an issue says that the database is away
                 log.warning("issue.not_noted", code=exc.code)
 
     async def _run_all(self, checks: Mapping[str, Check], now: datetime) -> dict[_Key, Finding]:
         for name, check in checks.items():
-            self._found[name] = await _run(name, check, now, self._found.get(name, []))
+            try:
+                self._found[name] = await _run(name, check, now)
+            except StorageError as exc:  # an issue of its own; what the check found last may still hold
+                log.warning("issue.not_checked", check=name, code=exc.code)
+                if exc.trouble in _SLOW:  # the others would wait as long
+                    break
+        checks = {name: check for name, check in checks.items() if name in self._found}
         return {(finding.id, finding.subject): finding for name in checks for finding in self._found[name]}
 
     async def refresh_muted(self) -> None:
         """Read anew which issues are muted."""
         self.muted = await self.read_muted()
 
+    def _read_sources(self) -> None:
+        """Keep the findings of the last run and of the sources; run the checks soon if one is new or over."""
+        now = self._clock.now()
+        self._now = {(one.id, one.subject): one for source in self._sources for one in source(now)}
+        if changed := self._keep(self._checked | self._now, now):
+            self._unnoted += changed
+            self._wake.set()
+
     def _keep(self, found: dict[_Key, Finding], now: datetime) -> list[Finding]:
-        """Keep the findings of a run. Return those that were opened or closed."""
+        """Keep findings as the issues. Return those that were opened or closed."""
         changed: list[Finding] = []
         for key in self._issues.keys() - found.keys():
             closed = self._issues.pop(key)
@@ -262,16 +297,13 @@ async def _note_nothing(changed: Iterable[tuple[str, UserId | None]]) -> None:
     pass
 
 
-async def _run(name: str, check: Check, now: datetime, before: list[Finding]) -> list[Finding]:
+async def _run(name: str, check: Check, now: datetime) -> list[Finding]:
     try:
         with anyio.fail_after(CHECK_S):
             return list(await check(now))
-    except StorageError as exc:
-        if exc.trouble is not None:  # an issue of its own; what the check found last may still hold
-            log.warning("issue.not_checked", check=name, code=exc.code)
-            return before
-        return [_failed(name, exc)]
     except Exception as exc:  # a failing check must not prevent the others
+        if isinstance(exc, StorageError) and exc.trouble is not None:
+            raise
         return [_failed(name, exc)]
 
 

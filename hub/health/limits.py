@@ -213,7 +213,7 @@ async def check_shut_out(
     ]
 
 
-async def check_services(failures: Callable[[], Mapping[str, Failures]], now: datetime) -> Iterable[Finding]:
+def check_services(failures: Callable[[], Mapping[str, Failures]], now: datetime) -> Iterable[Finding]:
     """Find services that are down, or failed within the last hour."""
     return [
         _broken_service(name, of)

@@ -21,7 +21,8 @@ def full_disk(problem: str | None) -> Finding | None:
     """Return the condition of a state folder whose disk has no room, which *problem* explains."""
     if problem is None:
         return None
-    return error("disk.full", problem, fix="free some space; the hub continues within seconds")
+    fix = "free some space; the hub continues within seconds"
+    return error("disk.full", problem, fix=fix, is_stop=True)
 
 
 async def check_open_files(
@@ -118,7 +119,7 @@ async def check_watchdog(is_managed: bool, watchdog_s: float | None, now: dateti
     ]
 
 
-async def check_clock(watch: ClockWatch, now: datetime) -> Iterable[Finding]:
+def check_clock(watch: ClockWatch, now: datetime) -> Iterable[Finding]:
     """Find a clock of this machine that the hub does not go by, and one that was set in the last day."""
     found = []
     if abs(watch.ahead_s) > JUMP_S:

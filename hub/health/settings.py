@@ -21,7 +21,7 @@ RELOAD: Final = post("Read the file anew", "hub reload", "/v1/reload", Scope.SET
 REVISION_TAKES: Final = timedelta(seconds=30)  # at most, until every node uses a new one
 
 
-async def check_reload(settings: Reloader, now: datetime) -> Iterable[Finding]:
+def check_reload(settings: Reloader, now: datetime) -> Iterable[Finding]:
     """Find refused content of hub.toml."""
     if not settings.refused:
         return []

@@ -211,12 +211,12 @@ async def check_needs(store: Store, offered: Callable[[], Offered], now: datetim
     ]
 
 
-async def check_hold(held_back: Callable[[datetime], str | None], now: datetime) -> Iterable[Finding]:
+def check_hold(held_back: Callable[[datetime], str | None], now: datetime) -> Iterable[Finding]:
     """Find work that the hub holds back after repeated crashes."""
     explanation = held_back(now)
     if explanation is None:
         return []
-    fix = "see the log of the previous starts for the cause; a manual run starts at once"
+    fix = "see the cause: hub logs --level error; a run that you start does not wait: hub run AGENT"
     return [warning("hub.held", f"schedules are {explanation}", fix=fix)]
 
 

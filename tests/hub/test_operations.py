@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.runs import AmbiguousRun, AskedRuns, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
-from hub.api.nouns.system import About, System
+from hub.api.nouns.system import About, Readiness, System, Where
 from hub.api.paging import PageOf
 from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
@@ -28,17 +29,19 @@ from hub.coordination.gateway_watch import GatewayMonitor
 from hub.drain import Drain
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.health.conditions import Conditions
+from hub.health.issues import Finding
 from hub.health.issues import Issues as FoundIssues
 from hub.health.machine import full_disk
+from hub.health.work import check_hold
 from hub.links.roster import Roster
 from hub.loop_lag import STUCK_S, LoopLag
 from hub.openclaw import Fleet
 from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from hub.runs.scheduler import Scheduler
-from hub.runs.waiting import Hold
+from hub.runs.waiting import Hold, describe_hold
 from hub.settings.reading import FileLines
+from hub.settings.values import Address
 from protocol.errors import IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState
@@ -83,9 +86,7 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
     roster = Roster(lambda event: None, metrics=bench.metrics)
     reloader = SettingsBench(tmp_path).reloader
 
-    def make(
-        hold: Hold | None = None, lag: LoopLag | None = None, conditions: Conditions | None = None
-    ) -> Hub:
+    def make(hold: Hold | None = None, lag: LoopLag | None = None, *stops: Finding) -> Hub:
         store, clock = bench.store, bench.clock
         waiting = Waiting(dispatcher=bench.dispatcher, clock=clock, hold=hold)
         schedules = Schedules(store=store, scheduler=scheduler)
@@ -107,21 +108,22 @@ async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callabl
             lines=FileLines(lambda: reloader.reading),
         )
         hub = Hub(store, clock)
+        found = FoundIssues(clock=clock, metrics=bench.metrics)
+        found.watch(lambda now: stops)
+        found.watch(partial(check_hold, lambda now: describe_hold(hold, now) if hold else None))
         system = System(
             hub,
             store,
-            about=About(
-                hub_id="hub-1", key="EH7DDX5", name="home", model=lambda: None, database="", hold=hold
-            ),
+            about=About(hub_id="hub-1", key="EH7DDX5", name="home", model=lambda: None, database=""),
             clock=clock,
             roster=roster,
             dispatcher=bench.dispatcher,
             drain=Drain(),
             reloader=reloader,
-            conditions=conditions,
+            issues=found,
             lag=lag,
         )
-        issues = Issues(FoundIssues(clock=clock, metrics=bench.metrics), bench.store, clock)
+        issues = Issues(found, bench.store, clock)
         fleet = Fleet(
             folder=tmp_path,
             rules=OutboundRules,
@@ -302,9 +304,10 @@ async def test_what_a_hub_may_have_died_of_is_held_back(
     assert caught_up.waiting_for is not None
     assert caught_up.waiting_for.startswith("held back until ")
     assert "after 4 starts with crashes between them" in caught_up.waiting_for
-    assert (await operations.noun(System).status()).held_back == caught_up.waiting_for
+    worst = {one.id: one.explanation for one in (await operations.noun(System).status()).worst}
+    assert worst["hub.held"] == f"schedules are {caught_up.waiting_for}"
     bench.clock.advance(600)
-    assert (await operations.noun(System).status()).held_back is None
+    assert "hub.held" not in {one.id for one in (await operations.noun(System).status()).worst}
 
 
 async def test_a_device_that_shows_a_code_is_named_by_its_runs_and_by_the_status_until_it_expires(
@@ -582,23 +585,24 @@ async def test_what_is_not_there_is_refused_by_name(operations: Hub) -> None:
 async def test_a_hub_is_ready_only_when_everything_listens_and_no_condition_stops_it(
     operate: Callable[..., Hub],
 ) -> None:
-    conditions = Conditions(lambda: full_disk("no room"), lambda: None)
-    readiness = await operate(conditions=conditions).noun(System).readiness(Head())
+    full = full_disk("no room")
+    assert full is not None
+    readiness = await operate(None, None, full).noun(System).readiness(Head())
     assert not readiness.ready
-    failed = {check.name: check.detail for check in readiness.checks if not check.ok}
-    assert failed == {"listeners": None, "disk.full": "no room"}
+    known = {one.id: one.explanation for one in readiness.issues}
+    assert known == {"disk.full": "no room", "hub.starting": "the hub is starting: it does not listen yet"}
 
 
 async def test_a_hub_that_is_held_back_is_ready_and_degraded(
     bench: Bench, operate: Callable[..., Hub]
 ) -> None:
-    hold = Hold(START + timedelta(minutes=10), starts=3, within_s=600.0)
-    checks = {check.name: check for check in (await operate(hold=hold).noun(System).readiness(Head())).checks}
-    assert checks["not held back"].ok
-    assert checks["not held back"].degraded
+    system = operate(Hold(START + timedelta(minutes=10), starts=3, within_s=600.0)).noun(System)
+    system._where = lambda: Where(("127.0.0.1", 1), Address("127.0.0.1", 2), Path("hub.sock"))
+    readiness = await system.readiness(Head())
+    assert (readiness.ready, readiness.degraded) == (True, True)
+    assert [(one.id, one.explanation) for one in readiness.issues] == [("hub.held", None)]
     bench.clock.advance(600)
-    checks = {check.name: check for check in (await operate(hold=hold).noun(System).readiness(Head())).checks}
-    assert not checks["not held back"].degraded
+    assert await system.readiness(Head()) == Readiness(ready=True)
 
 
 async def test_a_hub_whose_event_loop_stood_still_says_that_it_is_stuck(

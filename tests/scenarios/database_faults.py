@@ -244,12 +244,11 @@ async def said(hub: HubProcess, fault: Fault, run_id: str) -> Said:
     issues, status = await answer("/v1/issues"), await answer("/v1/status")
     ready, run = await answer("/readyz"), await answer(f"/v1/runs/{run_id}")
     metrics = (await hub.ask("GET", "/metrics")).text
-    kind = fault.issue.partition(".")[2]
     return Said(
         [one["explanation"] for one in issues.get("issues", ()) if one["id"] == fault.issue],
-        list(status.get("conditions", ())),
-        [one["detail"] for one in ready.get("checks", ()) if one["name"] == fault.issue and not one["ok"]],
-        [f'hub_database_condition{{condition="{kind}"}} 1.0'] * (f'condition="{kind}"}} 1.0' in metrics),
+        [one["explanation"] for one in status.get("worst", ()) if one["id"] == fault.issue],
+        [one["explanation"] for one in ready.get("issues", ()) if one["id"] == fault.issue],
+        [line for line in metrics.splitlines() if f'hub_issues{{id="{fault.issue}"' in line],
         run.get("waiting_for") or run.get("detail"),
     )
 

@@ -1,6 +1,6 @@
 """Issues: problems that a person has to resolve, with fixes for each; those that are muted are apart."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -22,7 +22,7 @@ from storage.kernel.database import StorageError
 from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
-COUNT_S: Final = 2.0  # time for checks of which only numbers are asked
+CHECK_S: Final = 2.0  # time for checks of which the worst and the numbers are asked
 KEY: Final = r"^[\w.-]{1,200}$(?!\n)"
 
 
@@ -192,28 +192,32 @@ class Issues(Noun):
         return (await self._store.read(_named, [row]))[key]
 
     async def counts(self, since: datetime | None = None) -> IssueCounts:
-        """Return the number of issues, or of those that began since then, by severity.
+        """Return the number of issues, or of those that began since then, by severity."""
+        return _counted(issue for issue in await self._shown() if since is None or issue.since >= since)
 
-        Issues of the last check are checked again, because a person may have solved them since.
-        """
-        if self._issues.current:
-            with anyio.move_on_after(COUNT_S):
-                await self._issues.fresh()
-        seen = [
-            issue.found.severity
-            for issue in self._issues.current
-            if self._is_seen(issue)
-            and issue.found.key not in self._issues.muted
-            and (since is None or issue.since >= since)
-        ]
-        return IssueCounts(
-            errors=seen.count(Severity.ERROR),
-            warnings=seen.count(Severity.WARNING),
-            notices=seen.count(Severity.NOTICE),
-        )
+    async def worst(self, most: int) -> tuple[tuple[IssueView, ...], IssueCounts]:
+        """Return the worst issues, at most so many, and the number of all by severity."""
+        shown = await self._shown()
+        return tuple(_view(issue, {}) for issue in shown[:most]), _counted(shown)
+
+    async def _shown(self) -> list[Issue]:
+        """Return the issues that are not muted, as the list has them, the worst first."""
+        with anyio.move_on_after(CHECK_S):
+            await self._issues.fresh()
+        shown = (issue for issue in self._issues.current if issue.found.key not in self._issues.muted)
+        return [issue for issue in shown if self._is_seen(issue)]
 
     def _is_seen(self, issue: Issue) -> bool:
-        return self.user_id in (None, issue.found.user_id)
+        return self.user_id in (None, issue.found.user_id) or issue.found.is_stop
+
+
+def _counted(issues: Iterable[Issue]) -> IssueCounts:
+    seen = [issue.found.severity for issue in issues]
+    return IssueCounts(
+        errors=seen.count(Severity.ERROR),
+        warnings=seen.count(Severity.WARNING),
+        notices=seen.count(Severity.NOTICE),
+    )
 
 
 def _mutes(c: Connection, now: int) -> dict[str, IssueMuteView]:

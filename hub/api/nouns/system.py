@@ -1,10 +1,10 @@
 """State of the hub itself: whether it lives, whether it is ready, its status, and the table of roles."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-import anyio
 import msgspec
 from msgspec import field
 from starlette.responses import Response
@@ -22,31 +22,28 @@ from hub.api.door.roles import (
 )
 from hub.api.noun import Noun, command, route
 from hub.api.nouns.gateways import Gateways
-from hub.api.nouns.issues import IssueCounts, Issues
+from hub.api.nouns.issues import IssueCounts, Issues, IssueView
 from hub.api.parameters import Caller, Exposed, Hub
-from hub.api.view import View
+from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.drain import Drain
-from hub.health.conditions import Conditions
+from hub.health.issues import Finding, notice
+from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.waiting import Hold, describe_hold
 from hub.settings.reload import Reloader
 from hub.settings.values import Address
 from hub.version import VERSION
-from protocol.errors import HubError
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.coordination import gateways
-from storage.devices import devices, nodes, pairings, users
+from storage.devices import devices, pairings, users
 from storage.kernel.database import StorageError
 from storage.runs import runs
 from storage.store import Store
 
-ANSWER_S: Final = 0.03  # of the 50 ms that the whole response may take
-FRESH_S: Final = 1.0  # the route is public: the database is queried at most this often
-VALID_S: Final = 30.0  # a slow database counts as well if it answered this recently
+WORST: Final = 3  # issues in the status
 ANYBODY: Final = "public"  # instead of a scope; "agent": needs the token of an agent
 
 
@@ -56,24 +53,24 @@ class Health(View):
     status: Literal["ok", "stuck"] = "ok"
 
 
-class Check(View):
-    """A condition of a hub that works; *detail* is for a person and has no secrets.
+class ReadinessIssue(View):
+    """An issue that the hub knows without asking, as ``GET /v1/issues`` has it.
 
-    *degraded*: it works, but not as it should, and a person has to look into it.
+    *explanation*: null: it does not stop the hub, and needs a token to be read.
     """
 
-    name: str
-    ok: bool
-    degraded: bool = False
-    detail: str | None = None
+    id: str
+    severity: Literal["error", "warning", "notice"]
+    since: Instant
+    explanation: str | None = None
 
 
 class Readiness(View):
-    """Readiness of the hub to take work, and the reasons if it is not."""
+    """Readiness of the hub to take work. *degraded*: it does, but not as it should; *issues*: the reasons."""
 
     ready: bool
-    degraded: bool = False  # it works, but not as it should
-    checks: tuple[Check, ...] = ()
+    degraded: bool = False
+    issues: tuple[ReadinessIssue, ...] = ()
 
 
 class StatusView(View, kw_only=True):
@@ -95,8 +92,7 @@ class StatusView(View, kw_only=True):
     model: str | None  # name and kind, as people read it; None: rules only
     listeners: dict[str, str]  # what listens -> where: "devices", "operator", "socket", "webhooks"
     database: str
-    held_back: str | None = None  # a sentence: until when nothing is caught up, as the hub died too often
-    conditions: tuple[str, ...] = ()  # sentences: why no run is started; they are issues too
+    worst: tuple[IssueView, ...] = ()  # of the issues, the worst first
     pairing: tuple[str, ...] = ()  # names that devices report that wait for a person to let them in
     issues: IssueCounts = field(default_factory=IssueCounts)
     config_generation: int = 1  # of the settings: one more with each edit that was applied
@@ -150,45 +146,6 @@ class Exposition(Response):
     media_type = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class ReadinessChecks:
-    """Checks of the database, and *conditions*, which need no I/O, within the timeout of a load balancer."""
-
-    def __init__(
-        self, *, store: Store, clock: Clock, conditions: Callable[[], Iterable[Check]] = tuple
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._conditions = conditions
-        self._answered_at: float | None = None  # monotonic time of the database's last answer
-
-    async def readiness(self) -> Readiness:
-        """Run all checks. The hub is ready if all are ok, and degraded if a check is degraded."""
-        checks = (await self._database(), *self._conditions())
-        return Readiness(
-            ready=all(check.ok for check in checks),
-            degraded=any(check.degraded for check in checks),
-            checks=checks,
-        )
-
-    async def _database(self) -> Check:
-        if self._answered_within(FRESH_S):
-            return Check(name="database", ok=True)
-        try:
-            with anyio.move_on_after(ANSWER_S) as waiting:
-                await self._store.write(nodes.touch)
-                self._answered_at = self._clock.monotonic()
-        except HubError as exc:
-            self._answered_at = None
-            return Check(name="database", ok=False, detail=str(exc))
-        if waiting.cancelled_caught and not self._answered_within(VALID_S):
-            return Check(name="database", ok=False, detail=f"no answer within {ANSWER_S * 1000:g} ms")
-        return Check(name="database", ok=True)
-
-    def _answered_within(self, seconds: float) -> bool:
-        at = self._answered_at
-        return at is not None and self._clock.monotonic() - at < seconds
-
-
 class Where(msgspec.Struct, frozen=True):
     """Addresses of a running hub."""
 
@@ -213,7 +170,6 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: fingerprint of the key by which devices know this hub.
         model: returns name and kind of the model in use, as people read it; None: rules only.
-        hold: until when nothing is caught up, as the hub died too often; None: it did not.
     """
 
     hub_id: str
@@ -221,7 +177,6 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     model: Callable[[], str | None]
     database: str
-    hold: Hold | None = None
 
 
 class System(Noun):
@@ -240,11 +195,17 @@ class System(Noun):
         dispatcher: Dispatcher,
         drain: Drain,
         reloader: Reloader,
+        issues: FoundIssues,
         where: Callable[[], Where | None] = lambda: None,
-        conditions: Conditions | None = None,
+        probe: Callable[[], Awaitable[None]] | None = None,
         lag: LoopLag | None = None,
     ) -> None:
-        """Create the noun. *where*: returns the addresses of the listeners, once everything listens."""
+        """Create the noun, and add what it knows to the issues.
+
+        Args:
+            where: returns the addresses of the listeners, once everything listens.
+            probe: asks the database; its condition is among the issues then.
+        """
         self._hub = hub
         self._store = store
         self._about = about
@@ -253,11 +214,12 @@ class System(Noun):
         self._dispatcher = dispatcher
         self._drain = drain
         self._reloader = reloader
-        self._conditions = conditions or Conditions()
+        self._issues = issues
+        self._probe = probe
         self._lag = lag
         self._started = clock.monotonic()
         self._where = where
-        self._checks = ReadinessChecks(store=store, clock=clock, conditions=self._held_conditions)
+        issues.watch(self._not_taking_work)
 
     @route("GET", "/healthz", PUBLIC, also=[503], is_whole=True)
     async def health(self, head: Head) -> Health:
@@ -268,10 +230,22 @@ class System(Noun):
 
     @route("GET", "/readyz", PUBLIC, also=[503], is_whole=True)
     async def readiness(self, head: Head) -> Readiness:
-        """Answer 200 if the hub takes work, else 503, with the checks either way."""
-        readiness = await self._checks.readiness()
-        head.status = 200 if readiness.ready else 503
-        return readiness
+        """Answer 200 if the hub takes work, else 503, with the reasons: issues that need no further check."""
+        if self._probe is not None:
+            await self._probe()
+        known = self._issues.known
+        is_ready = not any(issue.found.is_stop for issue in known)
+        head.status = 200 if is_ready else 503
+        return Readiness(
+            ready=is_ready,
+            degraded=any(not issue.found.is_stop for issue in known),
+            issues=tuple(
+                ReadinessIssue.from_row(
+                    issue, issue.found, explanation=issue.found.explanation if issue.found.is_stop else None
+                )
+                for issue in known
+            ),
+        )
 
     @route("GET", "/metrics", Scope.READ, is_whole=True)
     async def metrics(self, exposed: Exposed) -> Exposition:
@@ -308,8 +282,6 @@ class System(Noun):
             "pairing|waiting_devices as pairing?",
             "*|ready_gateways as gateways?",
             "agents",
-            "held_back|held_back as held back?",
-            "conditions as stopped?",
             "issues|issue_counts as issues",
             "runs|run_counts as runs",
             "model|or_rules as model",
@@ -318,6 +290,7 @@ class System(Noun):
             "listeners|named as listens",
         ),
         quotes=("key|key",),
+        prints="*|worst_issues",
     )
     @route("GET", "/v1/status", Scope.READ)
     async def status(self) -> StatusView:
@@ -340,9 +313,10 @@ class System(Noun):
                 )
             )
         except StorageError:
-            if not self._conditions.current:  # else they are shown
+            if not any(issue.found.is_stop for issue in self._issues.known):  # else they are shown
                 raise
         known, connected, known_gateways, known_agents, run_counts, waiting = numbers or (None,) * 6
+        worst, counts = await self._hub.noun(Issues, mine).worst(WORST)
         ready_gateways = self._hub.noun(Gateways, mine).ready(known_gateways or [])
         return StatusView.from_row(
             about,
@@ -358,10 +332,9 @@ class System(Noun):
             runs=run_counts,
             model=about.model(),
             listeners={} if where is None else where.spelled(),
-            held_back=self._held_back,
-            conditions=tuple(found.explanation for found in self._conditions.current),
+            worst=worst,
             pairing=tuple(one.label for one in waiting or ()),
-            issues=await self._hub.noun(Issues, mine).counts(),
+            issues=counts,
             config_generation=self._reloader.generation,
         )
 
@@ -369,22 +342,13 @@ class System(Noun):
     def _is_draining(self) -> bool:
         return self._drain.is_begun or self._dispatcher.is_draining or self._roster.is_draining
 
-    @property
-    def _held_back(self) -> str | None:
-        hold = self._about.hold
-        return None if hold is None else describe_hold(hold, self._clock.now())
-
-    def _held_conditions(self) -> Iterator[Check]:
-        """Yield the checks that need no I/O."""
-        yield Check(name="listeners", ok=self._where() is not None)
-        for found in self._conditions.current:
-            yield Check(name=found.id, ok=False, detail=found.explanation)
-        yield Check(name="not draining", ok=not self._is_draining)
-        degraded = self._reloader.on_last_good
-        detail = "hub.toml was broken at the start; in use is what was good last" if degraded else None
-        yield Check(name="settings", ok=True, degraded=degraded, detail=detail)
-        held = self._held_back
-        yield Check(name="not held back", ok=True, degraded=held is not None, detail=held)
+    def _not_taking_work(self, now: datetime) -> Iterator[Finding]:
+        if self._is_draining:
+            explanation = "the hub is stopping: it starts no run, and ends when those in progress are paused"
+            yield notice("hub.draining", explanation, fix="start it again: hub serve", is_stop=True)
+        elif self._where() is None:
+            explanation, fix = "the hub is starting: it does not listen yet", "wait; see hub logs"
+            yield notice("hub.starting", explanation, fix=fix, is_stop=True)
 
 
 def routes_view() -> RoutesView:

@@ -46,7 +46,9 @@ def test_status_fits_on_one_screen(hub: Hub, served: ServedHub, portal: Blocking
     assert "held back" not in screen
 
 
-def test_status_shows_which_runs_are_held_back(hub: Hub, state: Path, portal: BlockingPortal) -> None:
+def test_status_of_a_hub_after_crashes_says_until_when_schedules_are_held_back(
+    hub: Hub, state: Path, portal: BlockingPortal
+) -> None:
     def crash(c: sa.Connection) -> None:
         for number in range(7):
             boot = BootId(f"crashed-{number}")
@@ -57,7 +59,7 @@ def test_status_shows_which_runs_are_held_back(hub: Hub, state: Path, portal: Bl
         screen = " ".join(hub("status").stdout.split())
     assert "held back until 09:10" in screen
     assert "after 8 starts" in screen
-    assert "runs started by hand are not" in screen
+    assert "a run that you start does not wait: hub run AGENT" in screen
 
 
 @pytest.mark.parametrize(

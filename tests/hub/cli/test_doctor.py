@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub.api.door.roles import Scope
 from hub.health import machine
-from hub.health.issues import Finding, error, notice, post, warning
+from hub.health.issues import FRESH_S, Finding, error, notice, post, warning
 from storage import audit
 from tests.hub.cli.conftest import Hub
 from tests.support.broken_rows import faults, plant
@@ -97,11 +97,25 @@ def test_other_machines_are_checked_only_with_online(hub: Hub, served: ServedHub
     assert "model.unreachable" in hub("doctor", "--online").stdout
 
 
-def test_status_counts_the_problems(hub: Hub, served: ServedHub) -> None:
+def test_status_ends_with_the_worst_problems_and_the_number_of_the_others(
+    hub: Hub, served: ServedHub
+) -> None:
     assert ["issues", "none"] in [line.split() for line in hub("status").stdout.splitlines()]
-    find(served, error("a.b", "-", fix="-"), warning("a.c", "-", fix="-"), warning("a.d", "-", fix="-"))
-    hub("doctor")
-    assert "1 error, 2 warnings; list them: hub doctor" in hub("status").stdout
+    find(
+        served,
+        error("a.b", "it is broken", fix="hub mend"),
+        *(warning(f"a.{name}", "-", fix="-") for name in "cde"),
+        notice("a.f", "-", fix="-"),
+    )
+    served.clock.advance(FRESH_S)
+    screen = hub("status").stdout
+    assert "1 error, 3 warnings, 1 notice; list them: hub doctor" in screen
+    *_, first, fix, _, _, _, _, more = screen.splitlines()
+    assert (first, fix, more) == (
+        "error: it is broken (a.b, since 01-05 09:00)",
+        "  hub mend",
+        "and 1 more: hub doctor",
+    )
 
 
 def test_an_open_state_folder_is_closed_with_fix(hub: Hub, served: ServedHub, state: Path) -> None:

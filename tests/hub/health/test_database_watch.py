@@ -4,13 +4,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.health.database_watch import DatabaseWatch
-from hub.metrics import Metrics
+from hub.health import database_watch
+from hub.health.database_watch import FRESH_S, VALID_S, DatabaseWatch
 from storage.devices import nodes
 from storage.kernel.database import StorageError, Trouble, translated
 from storage.kernel.sqlite import open_sqlite
@@ -58,7 +59,7 @@ async def opened(folder: Path) -> AsyncIterator[Bench]:
     file, clock = made(folder), FakeClock()
     async with open_sqlite(file) as database:
         store = ObservedDatabase(database, monotonic=clock.monotonic)
-        watch = DatabaseWatch(store, write, clock=clock, metrics=Metrics("0"))
+        watch = DatabaseWatch(store, write, clock=clock)
         bench = Bench(file, store, watch, clock)
         assert await bench.look() is None
         yield bench
@@ -222,3 +223,39 @@ def test_a_server_that_fails_is_in_the_same_conditions(sqlstate: str, trouble: T
     ours = translated(sa.exc.DBAPIError("SELECT", None, cause))
     assert isinstance(ours, StorageError)
     assert ours.trouble is trouble
+
+
+async def test_probe_of_a_database_that_hangs_is_a_condition_once_the_time_for_an_answer_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "s") as bench:
+        asked = 0
+        hangs, real = False, bench.store.database.write
+
+        async def write(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return await (anyio.sleep_forever() if hangs else real(fn, *args, **kwargs))
+
+        monkeypatch.setattr(bench.store.database, "write", write)
+        monkeypatch.setattr(database_watch, "ANSWER_S", 30.0)  # a busy machine takes its time
+        bench.clock.advance(FRESH_S)
+        for _ in range(100):  # callers without a token do not wear the disk out
+            await bench.watch.probe()
+        assert asked == 1
+        monkeypatch.setattr(database_watch, "ANSWER_S", 0.01)
+        hangs = True
+        for after_s in (VALID_S, VALID_S - 1):
+            bench.clock.advance(after_s)
+            with anyio.fail_after(10):
+                await bench.watch.probe()
+            assert bench.watch.finding is None
+        bench.clock.advance(1)
+        found = bench.watch.finding
+        assert found is not None
+        assert (found.id, found.is_stop) == ("database.silent", True)
+        assert found.since is not None and (bench.clock.now() - found.since).total_seconds() == VALID_S
+        hangs = False
+        monkeypatch.setattr(database_watch, "ANSWER_S", 30.0)
+        await bench.watch.probe()
+        assert bench.watch.finding is None

@@ -12,6 +12,7 @@ from hub.health.issues import (
     FRESH_ONLINE_S,
     FRESH_S,
     ONLINE_LIFETIME_S,
+    Check,
     Finding,
     Issues,
     error,
@@ -20,6 +21,8 @@ from hub.health.issues import (
     warning,
 )
 from hub.metrics import Metrics
+from protocol.ids import UserId
+from storage.kernel.database import Busy
 from tests.support.clock import START, FakeClock
 
 
@@ -91,12 +94,70 @@ async def test_the_worst_comes_first_and_of_those_the_oldest(issues: Issues) -> 
     assert issues.current[1].since == START - timedelta(days=1)
 
 
-async def test_issues_are_counted_by_how_bad_they_are(issues: Issues, metrics: Metrics) -> None:
+async def test_metric_of_issues_has_a_series_for_each_id_and_severity_while_one_holds(
+    issues: Issues, metrics: Metrics
+) -> None:
+    def series() -> list[str]:
+        return [line for line in metrics.render().decode().splitlines() if line.startswith("hub_issues{")]
+
     issues.add("all", Facts(FULL, OLD, WAITS))
-    assert b'hub_issues{severity="error"} 0.0' in metrics.render()
+    assert series() == []
     await issues.run_checks()
-    for severity in (b"error", b"warning", b"notice"):
-        assert b'hub_issues{severity="%b"} 1.0' % severity in metrics.render()
+    assert series() == [
+        'hub_issues{id="disk.full",severity="error"} 1.0',
+        'hub_issues{id="token.ends",severity="warning"} 1.0',
+        'hub_issues{id="pairing.waits",severity="notice"} 1.0',
+    ]
+
+
+async def test_finding_of_a_source_is_an_issue_as_long_as_it_holds_without_a_run_of_the_checks(
+    issues: Issues, clock: FakeClock, metrics: Metrics
+) -> None:
+    facts, held, noted = Facts(OLD), list[Finding](), list[str]()
+
+    async def note(changed: Iterable[tuple[str, UserId | None]]) -> None:
+        noted.extend(key for key, _ in changed)
+
+    issues.note_changes = note
+    issues.add("tokens", facts)
+    issues.watch(lambda now: held)
+    await issues.run_checks()
+    held.append(FULL)
+    clock.advance(1)
+    assert told(issues) == [("disk.full", "", timedelta(seconds=1)), ("token.ends", "t-1", timedelta())]
+    assert [issue.found for issue in issues.known] == [FULL]
+    clock.advance(1)
+    held.clear()
+    assert b"disk.full" not in metrics.render()
+    assert told(issues) == [("token.ends", "t-1", timedelta())]
+    assert facts.runs == 1
+    noted.clear()
+    await issues.run_checks()
+    assert noted == ["disk.full", "disk.full"]  # opened, and closed
+
+
+async def test_database_that_is_held_by_another_process_is_waited_for_once_and_not_by_each_check(
+    issues: Issues,
+) -> None:
+    asked: list[str] = []
+    is_held = False
+
+    def check(name: str, found: Finding) -> Check:
+        async def check(now: datetime) -> Iterable[Finding]:
+            asked.append(name)
+            if is_held:
+                raise Busy("another process holds the database")
+            return [found]
+
+        return check
+
+    issues.add("first", check("first", OLD))
+    issues.add("second", check("second", WAITS))
+    await issues.run_checks()
+    is_held = True
+    await issues.run_checks()
+    assert asked == ["first", "second", "first"]
+    assert [issue.found for issue in issues.current] == [OLD, WAITS]  # may still hold
 
 
 async def test_a_check_that_breaks_is_an_issue_and_the_others_are_run(issues: Issues) -> None:

@@ -80,17 +80,17 @@ async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> Non
     assert list(await look(START)) == []
 
 
-async def test_a_broken_service_is_reported_for_an_hour_and_while_it_is_down() -> None:
+def test_a_broken_service_is_reported_for_an_hour_and_while_it_is_down() -> None:
     failures: dict[str, Failures] = {}
     look = partial(check_services, lambda: failures)
-    assert list(await look(START)) == []
+    assert list(look(START)) == []
 
     failures["backups"] = Failures(2, START, "ValueError")
-    (down,) = await look(START + timedelta(days=1))
+    (down,) = look(START + timedelta(days=1))
     assert (down.id, down.subject, down.severity) == ("service.broken", "backups", Severity.ERROR)
     assert "broke 2 times since the start, last with ValueError; it is down" in down.explanation
 
     failures["backups"].is_down = False
-    (back,) = await look(START + timedelta(minutes=59))
+    (back,) = look(START + timedelta(minutes=59))
     assert (back.severity, back.explanation[-13:]) == (Severity.WARNING, "it runs again")
-    assert list(await look(START + timedelta(hours=1))) == []
+    assert list(look(START + timedelta(hours=1))) == []

@@ -26,9 +26,9 @@ async def _refuse(bench: SettingsBench, text: str) -> None:
 
 async def test_a_refused_file_is_reported_with_its_first_problem(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path, GOOD)
-    assert list(await settings.check_reload(bench.reloader, START)) == []
+    assert list(settings.check_reload(bench.reloader, START)) == []
     await _refuse(bench, "[hub]\nnam = 'x'\n")
-    (found,) = await settings.check_reload(bench.reloader, START)
+    (found,) = settings.check_reload(bench.reloader, START)
     assert (found.id, found.severity) == ("settings.refused", Severity.ERROR)
     assert "hub.toml:2:1" in found.explanation
 
@@ -37,7 +37,7 @@ async def test_a_start_with_the_last_good_settings_is_reported(tmp_path: Path) -
     bench = SettingsBench(tmp_path, GOOD)
     await _refuse(bench, "[hub\n")
     restarted = Reloader(bench.opened(), state=bench.state, clock=bench.clock)
-    (found,) = await settings.check_reload(restarted, START)
+    (found,) = settings.check_reload(restarted, START)
     assert found.id == "settings.last_good"
     assert "hub reload" in found.fix
 

@@ -93,7 +93,7 @@ async def test_schedules_lose_and_double_no_fire_when_the_clock_is_set(
         assert crons == [one.next_fire for one in expected]
         assert all(run.created_at <= desk.at for run in await desk.runs())
         assert len(await desk.told("clock.stepped")) == len(steps)
-    (finding,) = await check_clock(watch, desk.hub_clock.now())
+    (finding,) = check_clock(watch, desk.hub_clock.now())
     assert finding.id == "clock.set"
 
 
@@ -139,7 +139,7 @@ async def test_a_machine_that_starts_with_an_older_clock_goes_on_until_it_is_bel
     watch = watch_of(desk, machine="started again")
     await watch.begin()
     assert abs(desk.at - last) <= 1
-    (finding,) = await check_clock(watch, desk.hub_clock.now())
+    (finding,) = check_clock(watch, desk.hub_clock.now())
     assert (finding.id, finding.explanation[:47]) == (
         "clock.wrong",
         "the clock of this machine is 10 h behind the hu",
@@ -150,7 +150,7 @@ async def test_a_machine_that_starts_with_an_older_clock_goes_on_until_it_is_bel
     desk.clock.advance(1)
     await watch.check()
     assert await desk.told("clock.stepped") == ["The clock was set back by 36000 s"]
-    assert [one.id for one in await check_clock(watch, desk.hub_clock.now())] == ["clock.set"]
+    assert [one.id for one in check_clock(watch, desk.hub_clock.now())] == ["clock.set"]
 
 
 async def test_a_clock_that_is_put_right_after_a_start_is_a_machine_that_was_off(desk: Desk) -> None:

@@ -2,7 +2,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { count, lasting, money } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { Choice, Command, Page, Read, Section, Time } from "../parts";
+import { Choice, Command, Page, Read, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import type { StatusView, SummaryView } from "../types";
@@ -20,13 +20,14 @@ const A_DAY = "the last 24 hours";
 const PERIODS: Readonly<Record<string, number>> = { [A_DAY]: 1, "the last 7 days": 7, "the last 30 days": 30 };
 
 export function Home(): JSX.Element {
-  const status = useReading("/v1/status", { kinds: ["agent", "device", "run"] });
+  const status = useReading("/v1/status", { kinds: ["agent", "device", "issue", "run"] });
   const runs = useReading("/v1/runs", { query: { limit: SHOWN }, kinds: ["run"] });
   return (
     <Page title="Home" command="hub status">
       <Read of={status}>
         {(data) => (
           <>
+            <Headline of={data} />
             <Numbers of={data} />
             <Next of={data} />
           </>
@@ -47,6 +48,24 @@ export function Home(): JSX.Element {
         </Read>
       </Section>
     </Page>
+  );
+}
+
+/** The worst that is wrong, as hub status has it first. */
+function Headline({ of }: { of: StatusView }): JSX.Element | null {
+  const worst = of.worst.find((issue) => issue.severity !== "notice");
+  if (!worst) return null;
+  const others = of.issues.errors + of.issues.warnings - 1;
+  return (
+    <div class="headline" role="status">
+      <p>
+        <State of={worst.severity} /> <strong>{worst.explanation}</strong> <Time at={worst.since} />
+      </p>
+      <p class="quiet">
+        {worst.fix}
+        {others > 0 && <>; and {count(others)} more: <Command text="hub doctor" /></>}
+      </p>
+    </div>
   );
 }
 
