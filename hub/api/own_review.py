@@ -8,6 +8,7 @@ import hmac
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ from hub.api.nouns.system import MeView
 from hub.api.nouns.tables import fields_of
 from hub.api.pages import Pages
 from hub.clock import Chance, Clock, epoch_ms, from_epoch_ms
+from hub.dates import dates_as_texts
 from hub.device.inbox import Inbox, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.items import DeviceItem, read_excerpt
@@ -323,11 +325,12 @@ def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
     if item.quote:
         place = ItemPlace(quote=item.quote, start=item.start or 0, end=item.end or 0, excerpt=excerpt)
     before = None if proposed is None else {name: item.data.get(name) for name in proposed}
+    texts = partial(dates_as_texts, item.declaration, timezone=item.remarks.timezone)
     lacks = () if column is None else (column.name,)
     return ItemDetail(
         **_shown(item),
-        data=data,
-        before=before,
+        data=texts(data),
+        before=None if before is None else texts(before),
         place=place,
         lacks=lacks,
         fields=fields_of(item.declaration),

@@ -241,8 +241,15 @@ def _decide(decision: Callable[[], "Decided"]) -> None:
 def _as_json(item: "DeviceItem | Question") -> dict[str, Any]:
     import msgspec
 
+    from hub.dates import dates_as_texts
+    from hub.device.items import DeviceItem
+
     fields: dict[str, Any] = msgspec.to_builtins(item)
-    fields.pop("declaration", None)  # the columns of the table
+    if isinstance(item, DeviceItem):
+        table, zone = item.declaration, item.remarks.timezone
+        del fields["declaration"]  # the columns of the table
+        for one in filter(None, (fields, fields["proposal"])):
+            one["data"] = one["data"] and dates_as_texts(table, one["data"], zone)
     return fields
 
 

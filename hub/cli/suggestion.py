@@ -4,12 +4,10 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from datetime import UTC, datetime, time
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from hub.clock import from_epoch_ms
+from hub.dates import day_at
 from hub.device.items import DeviceItem, SourceState
 from hub.device.owner import lacking, remedy
 from hub.printable import spelled
@@ -171,21 +169,12 @@ def _spelt(column: Column | None, value: Field, zone: str | None) -> str:
     if value is None or value == []:
         return "empty"
     if column is not None and column.kind is Kind.EPOCH_MS and isinstance(value, int):
-        return _spelt_moment(from_epoch_ms(value), zone)
+        if (day := day_at(value, zone)) is not None:
+            return day.isoformat()
+        return f"{from_epoch_ms(value).astimezone():%Y-%m-%d %H:%M}"
     if isinstance(value, list):
         return ", ".join(map(_named, value))
     return _named(value) if isinstance(value, str) else str(value)
-
-
-def _spelt_moment(at: datetime, zone: str | None) -> str:
-    """Return a day alone where it begins in *zone* or here, else the time in this machine's zone."""
-    with suppress(KeyError, ValueError, OSError, OverflowError):  # this machine has no such zone
-        day = at.astimezone(ZoneInfo(zone)) if zone else None
-        # In UTC: of a midnight that summer time skips, the day begins later.
-        if day is not None and datetime.combine(day, time(), day.tzinfo).astimezone(UTC) == at:
-            return f"{day:%Y-%m-%d}"
-    here = at.astimezone()
-    return f"{here:%Y-%m-%d}" if (here.hour, here.minute) == (0, 0) else f"{here:%Y-%m-%d %H:%M}"
 
 
 def _named(text: str) -> str:

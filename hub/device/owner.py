@@ -9,7 +9,7 @@ An owner types fields of items as people write them: dates, and rows by their ti
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from hub.clock import epoch_ms
+from hub.dates import DAY, begin_of
 from hub.device import grants, messages, own_tables, proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
@@ -73,7 +74,7 @@ def approve(
             _refuse_referred(db, review)
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
             return f"deleted: {_title(review)}"
-        filled, report = Editor(db, at_ms).read(review.table, fields or {})
+        filled, report = Editor(db, at_ms).read(review, fields or {})
         if proposal is not None:
             filled = {**(proposal.data or {}), **filled}
             proposals.accept(db, review.table, review.row_id, Proposal(proposal.call_id, filled), at_ms)
@@ -94,7 +95,7 @@ def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *,
     """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
-        filled, report = Editor(db, at_ms).read(review.table, fields)
+        filled, report = Editor(db, at_ms).read(review, fields)
         rows.update(db, review.table, review.row_id, filled, at_ms)
         title = _title(review, filled)
         return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {title}{report}"
@@ -253,7 +254,7 @@ class Editor:
         self._db = db
         self._at_ms = at_ms
 
-    def read(self, table: DeviceTable, typed: Mapping[str, str]) -> tuple[Record, str]:
+    def read(self, review: Review, typed: Mapping[str, str]) -> tuple[Record, str]:
         """Return values by column, and the end of a sentence that reports created or approved projects.
 
         The name of a column that refers to a row may omit its ``Id``. Its value is the row's title, review
@@ -263,15 +264,15 @@ class Editor:
             Refusal: the field does not exist, or the value has the wrong type.
         """
         values: Record = {}
-        report = ""
+        report, timezone = "", verdicts.timezone_of(self._db, review.call_id)
         for name, text in typed.items():
-            column = _column(table, name)
+            column = _column(review.table, name)
             if column.refers_to is not None and text:
                 referred = TABLES[column.refers_to]
                 values[column.name], more = row_called(self._db, referred, _utf8(column, text), self._at_ms)
                 report += more
             else:
-                values[column.name] = _value(column, text)
+                values[column.name] = _value(column, text, timezone)
         return values, report
 
 
@@ -291,7 +292,7 @@ def _column(table: DeviceTable, name: str) -> Column:
 _FLAGS: Final = {"yes": 1, "true": 1, "1": 1, "no": 0, "false": 0, "0": 0}
 
 
-def _value(column: Column, text: str) -> Field:
+def _value(column: Column, text: str, timezone: str | None) -> Field:
     if not text:
         if column.required or column.required_to_approve or column.default is not None:
             raise _refused(f"{column.name} cannot be empty")
@@ -300,8 +301,10 @@ def _value(column: Column, text: str) -> Field:
     match column.kind:
         case Kind.EPOCH_MS:
             try:
+                if DAY.fullmatch(text):
+                    return begin_of(date.fromisoformat(text), timezone)
                 return epoch_ms(datetime.fromisoformat(text).astimezone())  # without a zone: this machine's
-            except (ValueError, OverflowError, OSError):
+            except (KeyError, ValueError, OverflowError, OSError):
                 problem = (
                     f"{column.name}: expected a time as 2027-02-03 or '2027-02-03 15:00', got {cut(text)}"
                 )

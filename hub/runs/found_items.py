@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.clock import epoch_ms, from_epoch_ms
+from hub.dates import day_at
 from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import fold
@@ -45,7 +46,11 @@ def _found(
     main = main_of(table, data)
     is_local = not item.has_time or item.is_floating
     # An exact item is distinguished by its content, in addition to its quote.
-    exactly = [content_of(local_data(table, data, timezone if is_local else None))] if item.is_exact else []
+    exactly = [content_of(_local_data(table, data, timezone if is_local else None))] if item.is_exact else []
+    at_ms = date_ms_of(table, data)
+    # Without it, a time of day that is midnight would be read as the day.
+    is_midnight = item.has_time and at_ms is not None and day_at(at_ms, timezone) is not None
+    zone = timezone if _day_columns(table) and not is_midnight else None
     return FoundItem(
         ordinal=ordinal,
         declaration=table,
@@ -55,9 +60,9 @@ def _found(
         quote_hash=_digest(fold(item.quote), *exactly),
         words_hash=quote_hash_of(item.quote),
         place_hash=_digest(fold(_place(document.text, item)), *exactly),
-        date_ms=date_ms_of(table, data),
+        date_ms=at_ms,
         warnings=item.warnings,
-        source=source_of(document, item, timezone if _day_columns(table) and not item.has_time else None),
+        source=source_of(document, item, zone),
         is_by_rule=item.origin == "rule",
     )
 
@@ -88,7 +93,7 @@ def likeness_of(table: str, main: str) -> str:
     return _digest(table, main)
 
 
-def local_data(table: DeviceTable, data: Record, timezone: str | None) -> Record:
+def _local_data(table: DeviceTable, data: Record, timezone: str | None) -> Record:
     """Return the data with its days as if *timezone* were UTC, to compare them with days of other zones."""
     zone = ZoneInfo(timezone or "UTC")
     days = {name: day for name in _day_columns(table) if isinstance(day := data.get(name), int)}

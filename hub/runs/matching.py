@@ -33,11 +33,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from hub.dates import dates_as_texts
 from hub.document import Document
 from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
 from hub.extraction.when.resolve import dates_in
-from hub.runs.found_items import is_same_place, local_data, main_of, payload_of
+from hub.runs.found_items import is_same_place, main_of, payload_of
 from hub.runs.reported_rows import is_taken, pair_by_place
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
@@ -363,7 +364,7 @@ def _is_same(item: FoundItem, row: ItemRow) -> bool:
     zones = _zone_of(item.source), _zone_of(row.source)
     if row.data == item.data or None in zones:
         return row.data == item.data
-    data, known = (local_data(item.declaration, one.data, _zone_of(one.source)) for one in (item, row))
+    data, known = (dates_as_texts(item.declaration, one.data, _zone_of(one.source)) for one in (item, row))
     return data == known
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from hub.agents.locks import Locks
 from hub.clock import Clock, IdFactory, now_ms
+from hub.dates import dates_as_texts
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
@@ -543,14 +544,17 @@ class Preview:
 
     def _item_of(self, change: Change, row: ItemRow, known: ItemRow | None) -> PreviewItem:
         source = row.source or {}
-        table = self._order.extraction_config.tables.get(row.target_table)
+        table = self._order.extraction_config.tables.of(row.target_table)
+        zone = source.get("timezone")
         return PreviewItem(
             change=change,
             table=row.target_table,
-            title="" if table is None else str(row.data.get(table.title) or ""),
+            title=str(row.data.get(table.title) or ""),
             path=row.unit_key,
-            data=_shortened(row.data),
-            before=_shortened(row.before) if change == "changed" and row.before is not None else None,
+            data=_shortened(dates_as_texts(table, row.data, zone)),
+            before=_shortened(dates_as_texts(table, row.before, zone))
+            if change == "changed" and row.before is not None
+            else None,
             quote=source.get("quote", ""),
             start=source.get("start"),
             link=source.get("link"),

@@ -61,9 +61,15 @@ COLUMNS: dict[str, Any] = {key: alias.c.config_value.label(key) for key, alias i
 
 def with_configs(query: sa.Select[Any]) -> sa.Select[Any]:
     """Join *query*, which selects ``COLUMNS`` from agents, with the config rows that hold them."""
-    for key, alias in _of.items():
-        query = query.outerjoin(alias, sa.and_(alias.c.agent_id == agents.c.id, alias.c.config_key == key))
+    for key in _of:
+        query = query.outerjoin(*joined(key))
     return query
+
+
+def joined(key: str) -> tuple[sa.FromClause, sa.ColumnElement[bool]]:
+    """Return what joins the config rows of *key* with agents."""
+    alias = _of[key]
+    return alias, sa.and_(alias.c.agent_id == agents.c.id, alias.c.config_key == key)
 
 
 class UnreadableConfig(UnreadableRow):

@@ -109,6 +109,7 @@ WITHDRAW = sa.delete(item_verdicts).where(
 
 # Returns why an item cannot have a verdict with these values, or None.
 Check = Callable[[ItemRow, NewVerdict], str | None]
+Read = Callable[[ItemRow, NewVerdict], NewVerdict]
 
 
 def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, VerdictRow]:
@@ -144,10 +145,12 @@ def give(
     actor: str,
     at: int,
     check: Check,
+    read: Read = lambda _, new: new,
 ) -> list[VerdictRow | HubError | None]:
     """Store verdicts. One that cannot be stored leaves the others as they are.
 
     Args:
+        read: returns a verdict with its values as tables have them; raises VerdictRefused.
         user_id: only items of this user exist for the caller.
 
     Returns:
@@ -170,6 +173,7 @@ def give(
         try:
             if item is None:
                 raise UnknownItem(f"there is no item {one.item_id!r}")
+            one = read(item, one)
             if one.version not in (None, item.version):
                 raise _conflict(item, f"is at version {item.version} now, {item.verdict}; read it again")
             if one.verdict == "undo" and _can_be_withdrawn(before):

@@ -16,6 +16,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
+from storage.agents import configs
 from storage.agents.schema import agents
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts
@@ -409,18 +410,28 @@ class UnknownItem(HubError):
 
 
 ITEM = (
-    NEWEST.add_columns(devices.c.name.label("device_name"))
+    NEWEST.add_columns(devices.c.name.label("device_name"), configs.COLUMNS["timezone"])
     .outerjoin(devices, devices.c.id == items.c.device_id)
+    .outerjoin(*configs.joined("timezone"))
     .where(items.c.id == sa.bindparam("item"))
 )
 
 
-def get_item(c: sa.Connection, id: str, user_id: UserId | None = None) -> tuple[ItemRow, str, str | None]:
-    """Return an item with the names of its agent and device. Raises UnknownItem."""
+def get_item(
+    c: sa.Connection, id: str, user_id: UserId | None = None
+) -> tuple[ItemRow, str, str | None, str | None]:
+    """Return an item with the names of its agent and device, and the zone in which its days begin.
+
+    Raises:
+        UnknownItem: there is no such item of this user.
+    """
     row = c.execute(ITEM, {"item": id}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
         raise UnknownItem(f"there is no item {id!r}")
-    return fill(ItemRow, row), row.agent_name, row.device_name
+    # the source of a rejected item is not kept: its zone is that of its agent
+    of_agent = configs.read_config("timezone", row.timezone)
+    timezone = of_agent if row.source is None else row.source.get("timezone")
+    return fill(ItemRow, row), row.agent_name, row.device_name, timezone
 
 
 def count_items(

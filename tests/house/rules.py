@@ -11,6 +11,7 @@ from tests.support.source import Module, facts, imports_of
 GROUND = {
     "protocol",
     "hub.clock",
+    "hub.dates",
     "hub.log",
     "hub.metrics",
     "hub.loop_meter",
@@ -33,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.kernel.migrations.versions": set(),  # a revision must not change when the code does
     "hub": set(),  # the package itself; what is in it has rows of its own
     "hub.clock": {"protocol.ids"},
+    "hub.dates": {"hub.clock", "protocol.tables"},
     "hub.log": {"protocol.ids", "protocol.secret_rules", "hub.printable"},
     "hub.printable": set(),
     "hub.metrics": {"hub.loop_meter", "hub.process_metrics", "protocol.errors"},
@@ -64,7 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"}
     | {"hub.connectors", "hub.accounts"},
     "hub.coordination": GROUND | {"storage", "hub.links", "hub.openclaw", "hub.agents"},
-    "hub.device": {"protocol", "hub.text", "hub.atomic_file", "hub.clock", "hub.log", "hub.version"},
+    "hub.device": {"protocol", "hub.text", "hub.atomic_file", "hub.clock", "hub.dates", "hub.log"}
+    | {"hub.version"},
 }
 # May look at all below, and at each other.
 TOP = {

@@ -150,7 +150,8 @@ def keep_items(c: sa.Connection, hub: ServedHub) -> None:
             warnings=() if title == PLAIN else ("instruction",),
             call_id=CallId(f"c-{number}"),
             run_id=RunId("r-1"),
-            source={"path": "notes/a.md", "quote": title, "start": 6, "end": 6 + len(title)},
+            source={"path": "notes/a.md", "quote": title, "start": 6, "end": 6 + len(title)}
+            | {"timezone": "UTC"},
             row_id=f"row-{number}",
             answered_at=hub.now_ms,
             created_at=hub.now_ms,

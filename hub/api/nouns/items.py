@@ -21,6 +21,7 @@ from hub.api.paging import Paging
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
+from hub.dates import dates_as_instants, dates_as_texts
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.metrics import Metrics
@@ -145,6 +146,7 @@ class ItemDetail(ItemView, kw_only=True):
 
     *data*: of the newest version, with the values that an approval or edit at the hub gave to it; *found*: as
     it was found, where they differ. *before*: what the device has, while an update is on its way to it.
+    Dates are texts, as ``2027-02-03`` for a day without a time, or as ``2027-02-03T14:00:00Z``.
     *place*: null once its owner has rejected it. *lacks*: fields that an approval has to fill.
     *fields*: of its table; none of a table that is not declared any more.
     """
@@ -184,7 +186,8 @@ class NewVerdictView(View):
     """Verdict on the item *id*.
 
     *data*: values of an approval or edit, by field of the item's table. A field that refers to a row has its
-    id, or ``{"title": ...}``: the device finds the row of that title, and makes a missing project.
+    id, or ``{"title": ...}``: the device finds the row of that title, and makes a missing project. A date is
+    a text, as ``2027-02-03`` or ``2027-02-03T15:00+01:00``, or epoch milliseconds.
     *version*: of the item as it was shown; another one that it has by now is a conflict.
     """
 
@@ -418,14 +421,19 @@ class Items(Noun):
         def read(
             c: Connection,
         ) -> tuple[
-            ItemRow, str, str | None, GivenVerdictView | None, SealedExcerpt | None, Edits, set[DeviceId]
+            tuple[ItemRow, str, str | None, str | None],
+            GivenVerdictView | None,
+            SealedExcerpt | None,
+            Edits,
+            set[DeviceId],
         ]:
             newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id)
             edits, elsewhere = item_verdicts.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
-            return *found, newest, excerpts.find_excerpt(c, item_id), edits, elsewhere
+            return found, newest, excerpts.find_excerpt(c, item_id), edits, elsewhere
 
-        stored, agent, device_name, newest, sealed, edits, elsewhere = await self._store.read(read)
+        found, newest, sealed, edits, elsewhere = await self._store.read(read)
+        stored, agent, device_name, timezone = found
         row = _edited(stored, edits)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
         if place is not None:
@@ -433,13 +441,18 @@ class Items(Noun):
         shown = self._shown(row, agent, device_name, newest, elsewhere)
         table = self._tables().of(row.target_table)
         lacks, fields = lacking(table, row.data), fields_of(table)
-        found = None if row is stored else stored.data
-        return ItemDetail.from_row(row, **shown, found=found, place=place, lacks=lacks, fields=fields)
+        texts = partial(dates_as_texts, table, timezone=timezone)
+        changed = {
+            "data": texts(row.data),
+            "found": None if row is stored else texts(stored.data),
+            "before": None if row.before is None else texts(row.before),
+        }
+        return ItemDetail.from_row(row, **shown, **changed, place=place, lacks=lacks, fields=fields)
 
     @route("GET", "/{item_id}/choices", Scope.REVIEW, errors=[ErrorCode.UNKNOWN_ITEM])
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:
         """Return what an item can be put under, as its project or task: asked of its device."""
-        row, _, device_name = await self._store.read(items.get_item, item_id, self.user_id)
+        row, _, device_name, _ = await self._store.read(items.get_item, item_id, self.user_id)
         tables = self._tables()
         if row.target_table not in tables:
             return ItemChoices(is_asked=False)
@@ -490,6 +503,7 @@ class Items(Noun):
             actor=actor,
             at=epoch_ms(self._clock.now()),
             check=partial(self._problem_with, self._tables()),
+            read=partial(_with_instants, self._tables()),
         )
         self._on_given()
         return VerdictResults(
@@ -572,6 +586,15 @@ def _given(c: Connection, item_ids: Sequence[str]) -> Given:
     newest = item_verdicts.newest_verdicts(c, item_ids)
     names = audit.actor_names(c, {row.actor for row in newest.values()})
     return {id: GivenVerdictView.from_row(row, by=names[row.actor]) for id, row in newest.items()}
+
+
+def _with_instants(tables: Tables, item: ItemRow, new: NewVerdict) -> NewVerdict:
+    """Return a verdict whose dates are instants. Raises VerdictRefused if one is no date."""
+    try:
+        data = dates_as_instants(tables.of(item.target_table), new.data, (item.source or {}).get("timezone"))
+    except ValueError as error:
+        raise VerdictRefused(ErrorCode.BAD_RECORD, str(error)) from None
+    return msgspec.structs.replace(new, data=data)
 
 
 def _edited(row: ItemRow, edits: Edits) -> ItemRow:

@@ -1,10 +1,12 @@
 """What becomes of found items, by what the ledger knows: the rules of the ledger, one by one."""
 
+from datetime import date
 from typing import Any
 
 import msgspec
 import pytest
 
+from hub.dates import begin_of
 from hub.document import Document
 from hub.extraction.dedupe import significant_words
 from hub.extraction.items import ExtractionOptions, Item
@@ -251,12 +253,16 @@ def test_an_item_with_the_same_quote_is_not_sent_again_whatever_its_verdict(verd
     assert decision.call is None
 
 
-def test_an_item_with_a_day_and_no_time_has_the_time_zone() -> None:
+def test_an_item_of_a_table_with_dates_has_the_time_zone_unless_its_time_is_a_midnight() -> None:
     document = Document(unit_key="a.md", text="", content_hash="0" * 64)
-    timed = msgspec.structs.replace(item("call Ben", dueDate=FRIDAY), has_time=True)
+    day = begin_of(date(2024, 10, 4), "Europe/Berlin")
+    midnight = msgspec.structs.replace(item("call Ben", dueDate=day), has_time=True)
+    timed = msgspec.structs.replace(item("call Eve", dueDate=day + 3_600_000), has_time=True)
     note = item("be kind", table=TableName.NOTES)
-    told = found_items(document, [item("call Anna", dueDate=FRIDAY), timed, note], "Europe/Berlin", TABLES)
-    assert [one.source.get("timezone") for one in told] == ["Europe/Berlin", None, None]
+    told = found_items(
+        document, [item("call Anna", dueDate=day), midnight, timed, note], "Europe/Berlin", TABLES
+    )
+    assert [one.source.get("timezone") for one in told] == ["Europe/Berlin", None, "Europe/Berlin", None]
 
 
 def test_blanks_and_case_make_no_other_quote() -> None:

@@ -172,7 +172,7 @@ async def test_a_changed_item_is_shown_with_its_values_before(bench: Bench) -> N
 
     (item,) = found.items
     assert item.change == "changed" and item.before is not None
-    assert (item.before["dueDate"], item.data["dueDate"]) == (1796083200000, 1796342400000)
+    assert (item.before["dueDate"], item.data["dueDate"]) == ("2026-12-01", "2026-12-04")
 
 
 async def test_an_item_that_waits_for_its_device_is_known_as_each_next_run_brings_it(bench: Bench) -> None:

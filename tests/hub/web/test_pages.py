@@ -6,10 +6,12 @@ import re
 import shlex
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import date, timedelta
+from itertools import cycle
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
@@ -17,13 +19,17 @@ from playwright.async_api import Browser, Route, expect
 
 from hub.api.door.roles import Role
 from hub.cli.app import hub as cli
+from hub.dates import begin_of
 from hub.links.link import RoundTrip
 from hub.settings.limit_settings import Limits
+from protocol.ids import CallId
 from storage import issue_mutes
 from storage.agents import agents
-from storage.runs import item_verdicts
+from storage.runs import item_verdicts, items
 from storage.runs.item_verdicts import VerdictAnswer
+from storage.runs.items import Decision
 from storage.runs.schema import model_calls, runs
+from tests.hub.test_dates import ZONES
 from tests.support.browser import chromium
 from tests.support.clock import START
 from tests.support.dashboard import (
@@ -256,7 +262,7 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await expect(visit.page.locator("form.editor em.bad")).to_have_text("is required")
     await visit.page.get_by_label("title").fill("Pay Anna")
-    await expect(visit.page.get_by_label("dueDate")).to_have_value("2026-12-01T00:00")
+    await expect(visit.page.get_by_label("dueDate")).to_have_value("2026-12-01")
     await visit.page.get_by_label("status").select_option("done")
     await visit.page.get_by_role("button", name="Approve with the changes").click()
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
@@ -267,6 +273,42 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await visit.open("review?item=i-2&verdict=edited")
     await expect(title).to_have_text("Pay Anna")
     await expect(visit.page.locator("section", has_text="As it was found").last).to_contain_text(PLAIN)
+
+
+async def test_a_date_is_the_same_day_in_all_zones_of_agent_and_browser_and_is_edited_as_a_day(
+    hub: ServedHub, visit: Visit
+) -> None:
+    days = {"2026-12-31": "Thu 31 Dec 2026", "2028-02-29": "Tue 29 Feb 2028"}
+    known, *_ = await hub.store.read(items.get_item, "i-2")
+    # of each agent one of the days
+    rows = [
+        msgspec.structs.replace(
+            known,
+            id=f"{ZONES.index(agent)}-{day}",
+            call_id=CallId(f"{ZONES.index(agent)}-{day}"),
+            data=known.data | {"dueDate": begin_of(date.fromisoformat(day), agent)},
+            source=(known.source or {}) | {"timezone": agent},
+        )
+        for agent, day in zip(ZONES, cycle(days), strict=False)
+    ]
+    await hub.store.write(items.write_items, [Decision(after=row) for row in rows])
+    devtools = await visit.context.new_cdp_session(visit.page)
+    for browser_zone, edited in zip(ZONES, ZONES[1:] + ZONES[:1], strict=True):
+        await devtools.send("Emulation.setTimezoneOverride", {"timezoneId": browser_zone})
+        for row in rows:
+            day = row.id.partition("-")[2]
+            await visit.open(f"review?item={row.id}")
+            due = visit.page.locator(".facts > div", has_text="dueDate")
+            await expect(due).to_have_text(f"dueDate{days[day]}")
+        item = next(row.id for row in rows if row.source and row.source["timezone"] == edited)
+        await visit.open(f"review?item={item}")
+        await visit.page.keyboard.press("e")
+        await expect(visit.page.get_by_label("dueDate")).to_have_value(item.partition("-")[2])
+        await visit.page.get_by_label("dueDate").fill("2027-01-01")
+        await visit.page.get_by_role("button", name="Approve with the changes").click()
+        await visit.page.get_by_text("Approved “Send Anna").wait_for()
+        given = (await hub.store.read(item_verdicts.newest_verdicts, [item]))[item]
+        assert given.data == {"dueDate": begin_of(date(2027, 1, 1), edited)}, (browser_zone, edited)
 
 
 async def test_an_item_with_a_mark_is_rejected_here_and_approved_where_its_owner_grants_it(

@@ -47,7 +47,7 @@ export function dayOf(at: Date): string {
 
 /** Return when a day begins in this zone; a time stays as it is. */
 export function beginOf(day: string | undefined): string | undefined {
-  const begin = day && /^\d{4}-\d\d-\d\d$/.test(day) ? new Date(`${day}T00:00:00`) : undefined;
+  const begin = day && isDay(day) ? new Date(`${day}T00:00:00`) : undefined;
   return begin && !Number.isNaN(begin.getTime()) ? begin.toISOString() : day;
 }
 
@@ -55,12 +55,20 @@ export function exact(at: string): string {
   return moment.format(new Date(at));
 }
 
-const weekday = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short", year: "numeric" });
+const weekday = new Intl.DateTimeFormat("en-GB", {
+  ...{ weekday: "short", day: "numeric", month: "short", year: "numeric" },
+  timeZone: "UTC", // a day is no instant: it is the same one in every zone
+});
 
-/** Return the day of a midnight of this zone, as in: Fri 12 Mar 2027; of any other time, its time, too. */
-export function dayOrTime(at: Date): string {
-  const isDay = at.getHours() === 0 && at.getMinutes() === 0;
-  return isDay ? weekday.format(at).replace(",", "") : moment.format(at);
+/** Return whether a text is a day without a time, as in 2027-03-12. */
+export function isDay(text: string): boolean {
+  return /^\d{4}-\d\d-\d\d$/.test(text);
+}
+
+/** Return a day as in: Fri 12 Mar 2027; a time in this zone. */
+export function dayOrTime(text: string): string {
+  if (Number.isNaN(Date.parse(text))) return text;
+  return isDay(text) ? weekday.format(new Date(`${text}T00:00Z`)).replace(",", "") : exact(text);
 }
 
 /** Return a duration in its two largest units: 1 d 4 h, 3 min 20 s. */

@@ -1,7 +1,7 @@
 // The values of an item: shown as people read them, and changed.
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { dayOrTime } from "../format";
+import { dayOf, dayOrTime, isDay } from "../format";
 import { useReading } from "../reading";
 import type { ItemDetail, TableField } from "../types";
 
@@ -17,16 +17,16 @@ interface EditorProps {
   readonly close: () => void;
 }
 
-const LEAST_INSTANT = 1e11; // in milliseconds, of 1973; a lesser number is a number
-
-function isInstant(value: unknown): value is number {
-  return typeof value === "number" && value >= LEAST_INSTANT;
+/** Return a value as a text: a date as a day or a time, a list of names in a line. */
+function shown(value: unknown, kind?: TableField["kind"]): string {
+  if (kind === "epoch_ms" && typeof value === "string") return dayOrTime(value);
+  return Array.isArray(value) ? value.join(", ") : String(value ?? "");
 }
 
-/** Return a value as a text: an instant as its time, or as its day if it is a midnight; a list of names in a line. */
-export function shown(value: unknown): string {
-  if (isInstant(value)) return dayOrTime(new Date(value));
-  return Array.isArray(value) ? value.join(", ") : String(value ?? "");
+/** Return the values of an item with their names, as texts. */
+export function facts(of: ItemDetail, data: Readonly<Record<string, unknown>>): [string, string][] {
+  const kinds = new Map(of.fields.map(({ name, kind }) => [name, kind]));
+  return Object.entries(data).map(([name, value]) => [name, shown(value, kinds.get(name))]);
 }
 
 export function Editor({ of, approve, refused, close }: EditorProps): JSX.Element {
@@ -73,7 +73,7 @@ export function Editor({ of, approve, refused, close }: EditorProps): JSX.Elemen
           <label class="field" key={name}>
             <span title={about}>{name}</span>
             {kind === "epoch_ms" ? (
-              <input type="datetime-local" required={required} value={text} onInput={change(name)} />
+              <Moment required={required} text={text} onChange={(value) => setTexts({ ...texts, [name]: value })} />
             ) : kind === "number" ? (
               <input type="number" step="any" required={required} value={text} onInput={change(name)} />
             ) : kind === "flag" || choices.length > 0 ? (
@@ -131,16 +131,28 @@ function Problem({ of }: { of: string | undefined }): JSX.Element | null {
 
 function editable(value: unknown, kind: TableField["kind"]): string {
   if (kind === "flag") return value === undefined || value === null ? "" : value ? "yes" : "no";
-  if (!isInstant(value)) return shown(value);
-  const local = new Date(value - new Date(value).getTimezoneOffset() * 60_000);
-  return local.toISOString().slice(0, 16);
+  if (kind !== "epoch_ms" || typeof value !== "string" || isDay(value)) return shown(value);
+  const at = new Date(value);
+  return `${dayOf(at)}T${at.toTimeString().slice(0, 5)}`;
+}
+
+/** A day, with or without a time of this zone. */
+function Moment({ text, required, onChange }: { text: string; required: boolean; onChange: (text: string) => void }): JSX.Element {
+  const [day = "", time = ""] = text.split("T");
+  const joined = (day: string, time: string): string => (day && time ? `${day}T${time}` : day);
+  return (
+    <>
+      <input type="date" required={required} value={day} onInput={(event) => onChange(joined(event.currentTarget.value, time))} />
+      <input type="time" aria-label="time, if it has one" value={time} onInput={(event) => onChange(joined(day, event.currentTarget.value))} />
+    </>
+  );
 }
 
 /** Return what was typed as a value of the field; null: it has none any more. */
 function valued(text: string, { kind }: TableField): Value | null {
   if (kind === "names") return text.split(",").map((name) => name.trim()).filter(Boolean);
   if (text === "") return null;
-  if (kind === "epoch_ms") return new Date(text).getTime();
+  if (kind === "epoch_ms") return isDay(text) ? text : new Date(text).toISOString();
   if (kind === "flag") return Number(text === "yes");
   return kind === "number" ? Number(text) : text;
 }

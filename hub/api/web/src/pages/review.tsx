@@ -12,7 +12,7 @@ import { go, link, place } from "../router";
 import { Refusal, ask } from "../server";
 import { MARKS } from "../types";
 import type { ItemCountsView, ItemDetail, ItemPlace, ItemView, NewVerdictView } from "../types";
-import { Editor, shown } from "./item_editor";
+import { Editor, facts } from "./item_editor";
 
 const ROWS = 50;
 const MOST = 500; // verdicts in one request
@@ -347,16 +347,16 @@ function Item({ of, children }: { of: ItemDetail; children: ComponentChildren })
         </a>
       )}
       <Section title={of.table}>
-        <Facts rows={Object.entries(of.data).map(([name, value]) => [name, shown(value)])} />
+        <Facts rows={facts(of, of.data)} />
       </Section>
       {of.found && (
         <Section title="As it was found">
-          <Facts rows={Object.entries(of.found).map(([name, value]) => [name, shown(value)])} />
+          <Facts rows={facts(of, of.found)} />
         </Section>
       )}
       {of.before && (
         <Section title="What the device has until then">
-          <Facts rows={Object.entries(of.before).map(([name, value]) => [name, shown(value)])} />
+          <Facts rows={facts(of, of.before)} />
         </Section>
       )}
       <Section title="Where it comes from">
