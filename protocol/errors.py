@@ -271,9 +271,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.BAD_SCHEDULE: CodeInfo(_O, False, 422, "five fields: minute hour day month weekday"),
     _E.DATABASE_BUSY: CodeInfo(_O, True, 503, "'hub status' says whether a hub runs there; try again later"),
     _E.DATABASE_CONFLICT: CodeInfo(_L, False, 409, "the row is there already, or one it refers to is not"),
-    _E.DATABASE_UNAVAILABLE: CodeInfo(
-        _O, True, 503, "look whether its address is right, whether it runs, and at its disk"
-    ),
+    _E.DATABASE_UNAVAILABLE: CodeInfo(_O, True, 503, "'hub doctor' says what keeps it from working"),
     _E.ROW_UNREADABLE: CodeInfo(
         _O, False, 409, "'hub migrate verify' names the row; correct it with SQL, or restore a backup"
     ),

@@ -15,7 +15,7 @@ from hub.log import Channel
 from hub.turns import Turns
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
-from storage.kernel.database import StorageError, Trouble
+from storage.kernel.database import REMEDIES, StorageError, Trouble
 from storage.kernel.sqlite import SqliteDatabase
 from storage.kernel.sqlite_files import SqliteFiles
 from storage.store import Connection, ObservedDatabase
@@ -31,15 +31,6 @@ PAGES_EVERY_S: Final = 10.0
 NAMED: Final = 5  # damaged tables
 PAGES_REST: Final = 50  # times as long as all pages took to read: 2 % of one core at most
 
-_FIXES: Final = {
-    Trouble.DAMAGED: "hub drain; hub backup --verify FILE of the newest backup; hub restore FILE; hub serve",
-    Trouble.REPLACED: "hub drain, then hub serve: it goes on with the file that is there by then",
-    Trouble.FULL: "free some space; the hub continues within seconds",
-    Trouble.READ_ONLY: "let the hub's user write the file and its folder; the hub continues by itself",
-    Trouble.FAILING: "see dmesg for the disk, quota and ulimit -f for limits; the hub continues by itself",
-    Trouble.AWAY: "see whether its server runs, or who may open its file; the hub continues by itself",
-    Trouble.BUSY: "end the program that holds it: fuser -v FILE; the hub continues by itself",
-}
 _RESTORE_SERVER: Final = "hub drain; restore a dump with pg_restore, see backup.md; hub serve"
 
 
@@ -87,7 +78,7 @@ class DatabaseWatch:
         condition = self._store.health.condition
         if condition is None:
             return self._silence
-        fix = _FIXES[condition.trouble]
+        fix = REMEDIES[condition.trouble]
         if condition.trouble is Trouble.DAMAGED and self._store.is_shared:
             fix = _RESTORE_SERVER
         stopped = ": the hub writes no more, and starts no run" if condition.is_lasting else ""

@@ -69,6 +69,19 @@ class Trouble(StrEnum):
     BUSY = "busy"  # another process holds it for long
 
 
+REMEDIES: Final = {
+    Trouble.DAMAGED: "hub drain; hub backup --verify FILE of the newest backup; hub restore FILE; hub serve",
+    Trouble.REPLACED: "hub drain, then hub serve: it goes on with the file that is there by then",
+    Trouble.FULL: "free some space; the hub continues within seconds",
+    Trouble.READ_ONLY: "let the hub's user write the file and its folder; the hub continues by itself",
+    Trouble.FAILING: "see dmesg for the disk, quota and ulimit -f for limits; the hub continues by itself",
+    Trouble.AWAY: "see whether its address is right, its server runs, and who may open its file;"
+    " the hub continues by itself",
+    Trouble.BUSY: "end the program that holds it: fuser -v FILE, or pg_stat_activity of its server;"
+    " the hub continues by itself",
+}
+
+
 class StorageError(HubError):
     """Error: the database could not run the job. Nothing of the job was written.
 
@@ -77,6 +90,11 @@ class StorageError(HubError):
 
     code = ErrorCode.DATABASE_UNAVAILABLE
     trouble: ClassVar[Trouble | None] = None
+
+    @property
+    def hint(self) -> str:
+        """Remedy of the condition; empty without a condition."""
+        return "" if self.trouble is None else REMEDIES[self.trouble]
 
 
 class Busy(StorageError):

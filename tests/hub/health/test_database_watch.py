@@ -1,5 +1,6 @@
 """Faults of the hub's database become conditions; a passing condition ends by itself."""
 
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
@@ -10,9 +11,13 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
+from hub.api.errors import Problem
+from hub.cli.failure import as_failure
 from hub.health import database_watch
 from hub.health.database_watch import FRESH_S, VALID_S, DatabaseWatch
+from protocol.errors import CATALOGUE
 from storage.devices import nodes
+from storage.kernel import database
 from storage.kernel.database import StorageError, Trouble, translated
 from storage.kernel.sqlite import open_sqlite
 from storage.schema import metadata
@@ -259,3 +264,26 @@ async def test_probe_of_a_database_that_hangs_is_a_condition_once_the_time_for_a
         monkeypatch.setattr(database_watch, "ANSWER_S", 30.0)
         await bench.watch.probe()
         assert bench.watch.finding is None
+
+
+def test_each_code_of_a_database_has_the_hint_of_its_own_condition() -> None:
+    class Raised(Exception):
+        sqlite_errorcode: int | None = None
+        sqlstate: str | None = None
+
+    hints: dict[Trouble, set[str]] = {}
+    codes: list[int | str] = [*database._CODES, *database._STATES]
+    for code in codes:
+        cause = Raised("words")
+        cause.sqlite_errorcode = code if isinstance(code, int) else None
+        cause.sqlstate = code if isinstance(code, str) else None
+        ours = translated(sa.exc.DBAPIError("SELECT", None, cause))
+        assert isinstance(ours, StorageError), code
+        hint = json.loads(bytes(Problem.of(ours).body))["hint"]
+        if ours.trouble is None:
+            assert hint == CATALOGUE[ours.code].hint
+            continue
+        assert as_failure(ours).next_step == hint
+        hints.setdefault(ours.trouble, set()).add(hint)
+    assert hints == {trouble: {database.REMEDIES[trouble]} for trouble in Trouble}
+    assert [trouble for trouble, (hint,) in hints.items() if "address" in hint] == [Trouble.AWAY]
