@@ -11,6 +11,7 @@ from hub.cli import show
 from hub.cli.declared import GIVEN
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import changed, config_value
+from hub.cli.local_zone import machine_zone
 from hub.cli.options import ListOfOne, example, hub_option, json_option, table_in
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 
@@ -40,7 +41,9 @@ def _agent_options(command: Command) -> Command:
         ),
         click.option("--title", metavar="TEXT", help="Name for people, with blanks."),
         click.option("--description", metavar="TEXT", help="Description of the agent."),
-        click.option("--timezone", metavar="ZONE", help="Time zone of its schedule, as in Europe/Berlin."),
+        click.option(
+            "--timezone", metavar="ZONE", help="Time zone of schedule and dates, as in Europe/Berlin."
+        ),
         click.option("--schedule", metavar="CRON", help='Schedule of its runs, as in "0 9 * * 1-5".'),
         click.option("--template", metavar="NAME", help="Template of the agent."),
         click.option("--prompt", metavar="TEXT", help="Prompt: what the model is to find."),
@@ -73,9 +76,11 @@ def _agent_options(command: Command) -> Command:
 def create(hub: Talk, name: str, paused: bool, **options: Any) -> Responses:
     """Create an agent in addition to those of hub.toml.
 
-    Only runs need a device, a path or a mailbox, a data type and a prompt.
+    Only runs need a device, a path or a mailbox, a data type and a prompt. Without --timezone, it
+    uses the time zone of the machine where the command is typed.
     """
-    made = hub.post("/v1/agents", {"name": name, **_fields(options)} | ({"start": False} if paused else {}))
+    asked = {"name": name, "timezone": machine_zone()[0], **_fields(options)}
+    made = hub.post("/v1/agents", asked | ({"start": False} if paused else {}))
     yield "agent", made
     place = f" on {made['device']}" if made["device"] else ""
     show.report(f"agent {made['name']}{place} is {made['lifecycle']}")

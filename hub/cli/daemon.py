@@ -11,9 +11,11 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
+from hub.cli.local_zone import machine_zone
 from hub.cli.options import config_option, example, json_option, state_folder, state_option
 
 _ENDPOINT = re.compile(r'^# \[model\]\n# kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
+_TIMEZONE: Final = 'timezone = "UTC"'
 SCHEMA: Final = "hub.schema.json"  # named in the first line of the sample
 _LOCAL = """\
 [model]
@@ -37,7 +39,8 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     from hub.settings.reading import check_settings
     from hub.settings.schema import schema_text
 
-    text = _commented_settings()
+    zone, origin = machine_zone()
+    text = _commented_settings().replace(_TIMEZONE, f'timezone = "{zone}"')
     make_folder(state)
     try:
         with config.open("x", encoding="utf-8") as file:
@@ -52,11 +55,12 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     except OSError as error:
         raise Failure(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error
     if as_json:
-        show.print_json("init", {"config": str(config), "state": str(state)})
+        show.print_json("init", {"config": str(config), "state": str(state), "timezone": zone})
         return
     for problem in check_settings(config).problems:  # of overrides and secrets on this machine
         show.report(str(problem))
     show.report(f"wrote {config}; the hub's state is kept in {state}")
+    show.report(f"its agent uses the time zone {zone} ({origin})")
     if not local:
         show.report("it has no model: rules alone read files, mailboxes wait; to add one: hub help models")
     where = "" if state == state_folder() else f" --state {state}"

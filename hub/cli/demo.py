@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hub.cli.failure import Exit, Failure
+from hub.cli.local_zone import machine_zone
 from hub.clock import SystemClock
 from hub.device.items import DeviceItem, read_items
 
@@ -51,6 +52,7 @@ device = "desk"
 paths = ["notes"]
 data_types = ["tasks", "timelines"]
 prompt = "Find the tasks that a person has to do."
+timezone = "{zone}"
 """
 
 
@@ -111,7 +113,7 @@ def _prepare(folder: Path) -> None:
             shutil.copytree(sample, notes)
     settings = folder / "hub.toml"
     if not settings.exists():
-        settings.write_text(_SETTINGS)
+        settings.write_text(_SETTINGS.format(zone=machine_zone()[0]))
 
 
 def _command(folder: Path, *words: str) -> list[str]:

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from hub.api.door.certificates import Certificates
+from hub.cli.local_zone import machine_zone
 from hub.settings.model_settings import LocalModelSettings
 from hub.settings.reading import check_settings
 from hub.settings.schema import settings_schema
@@ -67,13 +68,53 @@ def test_a_missing_file_is_a_problem_of_settings(hub: Hub, tmp_path: Path) -> No
     assert "'hub init' writes one" in result.stdout
 
 
+def _sample() -> str:
+    return (ROOT / "hub.toml").read_text().replace('timezone = "UTC"', f'timezone = "{machine_zone()[0]}"')
+
+
+def test_init_writes_the_zone_of_tz_and_an_agent_that_reads_every_file(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    file = tmp_path / "hub.toml"
+    assert (
+        "its agent uses the time zone Pacific/Auckland (from TZ)" in hub("init", "--config", str(file)).stderr
+    )
+    (agent,) = check_settings(file, environ={}, serving=True).usable().agents
+    assert (agent.timezone, agent.file_extensions) == ("Pacific/Auckland", ())
+
+
+def test_machine_zone_is_the_first_place_that_names_one_and_a_refused_name_is_said(tmp_path: Path) -> None:
+    zones = Path("/usr/share/zoneinfo")
+    for tz, link, text, zone, said in (
+        ("Asia/Tokyo", "Europe/Paris", "UTC", "Asia/Tokyo", "from TZ"),
+        (":Asia/Tokyo", None, None, "Asia/Tokyo", "from TZ"),
+        (str(zones / "Asia" / "Tokyo"), None, None, "Asia/Tokyo", "from TZ"),
+        (None, "Europe/Paris", "Asia/Tokyo", "Europe/Paris", "from {}/localtime"),
+        ("", "posix/Europe/Paris", None, "Europe/Paris", "from {}/localtime"),
+        (None, None, "America/Caracas\n", "America/Caracas", "from {}/timezone"),
+        ("CET-1CEST", "Europe/Paris", None, "Europe/Paris", "TZ has 'CET-1CEST', which is no name"),
+        ("Mars/Olympus", None, None, "UTC", "TZ has 'Mars/Olympus', which is no name as in 'Europe/Berlin'"),
+        (None, None, None, "UTC", "neither TZ nor {} names a time zone"),
+        ("../../etc/passwd", None, "\0", "UTC", "TZ has '../../etc/passwd', which is no name"),
+    ):
+        etc = tmp_path / f"etc-{len(list(tmp_path.iterdir()))}"
+        etc.mkdir()
+        if link is not None:
+            (etc / "localtime").symlink_to(Path("/nowhere/zoneinfo") / link)
+        if text is not None:
+            (etc / "timezone").write_text(text)
+        found, reason = machine_zone({} if tz is None else {"TZ": tz}, etc)
+        assert (found, said.format(etc) in reason) == (zone, True), (tz, link, text, reason)
+
+
 def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     done = hub("init", "--config", str(file))
     assert done.exit_code == 0
     assert f"hub serve --config {file} --state {state}" in done.stderr
     assert "it has no model: rules alone read files, mailboxes wait" in done.stderr
-    assert file.read_text() == (ROOT / "hub.toml").read_text()
+    assert file.read_text() == _sample()
     named = file.read_text().splitlines()[0].removeprefix("#:schema ./")
     assert json.loads((tmp_path / named).read_text()) == settings_schema()
     assert state.stat().st_mode & 0o777 == 0o700
@@ -94,7 +135,7 @@ def test_a_wheel_brings_the_commented_settings(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(tmp_path / "installed")},
         capture_output=True,
     )
-    assert (tmp_path / "hub.toml").read_text() == (ROOT / "hub.toml").read_text()
+    assert (tmp_path / "hub.toml").read_text() == _sample()
     assert not (tmp_path / "installed" / "hub.toml").exists()  # so it was the packaged one
 
 

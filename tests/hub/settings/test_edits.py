@@ -29,7 +29,7 @@ def test_a_value_is_changed_in_its_line_and_the_comment_stays() -> None:
 def test_a_new_key_is_written_after_the_others_of_its_table() -> None:
     after = edited(SAMPLE, {"agents.notes.priority": 3})
     assert lines_changed(SAMPLE, after) == ["+ priority = 3"]
-    assert 'timezone = "Europe/Berlin"\npriority = 3\n# description' in after
+    assert "and of dates without one\npriority = 3\n# description" in after
 
 
 def test_a_new_table_is_added_at_the_end() -> None:

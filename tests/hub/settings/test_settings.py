@@ -55,7 +55,7 @@ def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
     (agent,) = settings.agents
     assert agent.data_types == (TableName.TASKS, TableName.NOTES, TableName.TIMELINES)
     assert agent.schedule == ScheduleTable(cron="0 7 * * 1-5")
-    assert agent.timezone == "Europe/Berlin"
+    assert agent.timezone == "UTC"
 
 
 def test_the_model_that_the_sample_has_commented_out_can_be_used(tmp_path: Path) -> None:
