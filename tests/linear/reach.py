@@ -34,6 +34,7 @@ MODULES: Final = {
     "hub.connectors": Reach(_SERVER),
     "hub.connectors.authentication": Reach("headers of mails"),
     "hub.connectors.mime": Reach("headers of mails"),
+    "hub.dates": Reach(_REQUEST),
     "hub.device": Reach(_OPERATOR),
     "hub.document": Reach(_FILES),
     "hub.extraction": Reach(_FILES),
