@@ -114,6 +114,7 @@ class ErrorCode(StrEnum):
     FOREIGN_ORIGIN = "foreign_origin"
     BAD_CONTENT_TYPE = "bad_content_type"
     CHANGED_MEANWHILE = "changed_meanwhile"
+    VERDICT_UNDER_WAY = "verdict_under_way"
     KEY_USED = "key_used"
     BAD_STATUS = "bad_status"
     UNKNOWN_TEMPLATE = "unknown_template"
@@ -303,6 +304,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.FOREIGN_ORIGIN: CodeInfo(_R, False, 403, "a web page of another origin may not ask this hub"),
     _E.BAD_CONTENT_TYPE: CodeInfo(_R, False, 415, "send the body as application/json"),
     _E.CHANGED_MEANWHILE: CodeInfo(_R, False, 412, "read it again, then decide anew"),
+    _E.VERDICT_UNDER_WAY: CodeInfo(_O, True, 409, "its device answers to the verdict before; try again then"),
     _E.KEY_USED: CodeInfo(_R, False, 409, "give each request a key of its own: Idempotency-Key, report_id"),
     _E.BAD_STATUS: CodeInfo(
         _O, False, 409, "the message names the axis and the moves that it allows now; write one of those"

@@ -313,26 +313,25 @@ def _shown(item: DeviceItem) -> dict[str, Any]:
     at = {"created_at": item.at, "answered_at": item.at, "version": _version(item)}
     remarks = {"warnings": tuple(item.remarks.warnings), "provenance": item.remarks.provenance}
     by = {"found_by": item.remarks.found_by}
-    return own | found | at | by | remarks | {"row_id": item.row_id}
+    column = lacking(item.declaration, item.data)
+    lacks = () if column is None else (column.name,)
+    return own | found | at | by | remarks | {"row_id": item.row_id, "lacks": lacks}
 
 
 def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
     proposed = None if item.proposal is None else item.proposal.data
     data = {**item.data, **item.belongs_to, **(proposed or {})}
     data = {name: value for name, value in data.items() if name not in SUGGESTED}
-    column = lacking(item.declaration, item.data)
     place = None
     if item.quote:
         place = ItemPlace(quote=item.quote, start=item.start or 0, end=item.end or 0, excerpt=excerpt)
     before = None if proposed is None else {name: item.data.get(name) for name in proposed}
     texts = partial(dates_as_texts, item.declaration, timezone=item.remarks.timezone)
-    lacks = () if column is None else (column.name,)
     return ItemDetail(
         **_shown(item),
         data=texts(data),
         before=None if before is None else texts(before),
         place=place,
-        lacks=lacks,
         fields=fields_of(item.declaration),
     )
 

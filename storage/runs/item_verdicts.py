@@ -270,11 +270,12 @@ def _new(
 
 
 def _on_its_way(item: ItemRow) -> VerdictRefused:
-    return _conflict(item, "has a verdict on its way to the device; wait for its answer, or undo it")
+    why = "has a verdict on its way to its device, which has not answered yet; try again later"
+    return _conflict(item, why, ErrorCode.VERDICT_UNDER_WAY)
 
 
-def _conflict(item: ItemRow, why: str) -> VerdictRefused:
-    return VerdictRefused(ErrorCode.CHANGED_MEANWHILE, f"item {item.id!r} {why}", item.version)
+def _conflict(item: ItemRow, why: str, code: ErrorCode = ErrorCode.CHANGED_MEANWHILE) -> VerdictRefused:
+    return VerdictRefused(code, f"item {item.id!r} {why}", item.version)
 
 
 # --- on their way to the device ---

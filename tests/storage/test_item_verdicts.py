@@ -144,8 +144,8 @@ def test_the_same_verdict_that_is_given_again_is_the_one_that_there_is(c: sa.Con
 def test_another_verdict_waits_for_the_first_one(c: sa.Connection) -> None:
     at_device(c)
     give(c, "approve")
-    assert code_of(give(c, "reject", "v-2")) == ErrorCode.CHANGED_MEANWHILE
-    assert code_of(give(c, "approve", "v-2", data={"title": "x"})) == ErrorCode.CHANGED_MEANWHILE
+    assert code_of(give(c, "reject", "v-2")) == ErrorCode.VERDICT_UNDER_WAY
+    assert code_of(give(c, "approve", "v-2", data={"title": "x"})) == ErrorCode.VERDICT_UNDER_WAY
 
 
 def test_a_verdict_on_a_version_that_there_is_no_more_is_a_conflict(c: sa.Connection) -> None:
@@ -186,7 +186,7 @@ def test_undoing_what_was_never_sent_leaves_nothing(c: sa.Connection) -> None:
     assert send(c) == set()
     assert isinstance(give(c, "reject", "v-3"), VerdictRow)
     send(c)
-    assert code_of(give(c, "undo", "v-4")) == ErrorCode.CHANGED_MEANWHILE, "the device may have it"
+    assert code_of(give(c, "undo", "v-4")) == ErrorCode.VERDICT_UNDER_WAY, "the device may have it"
 
 
 def test_a_rejection_that_is_undone_gives_the_item_its_source_back(c: sa.Connection) -> None:

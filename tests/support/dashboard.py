@@ -308,6 +308,11 @@ class Visit:
         await self.page.locator("[aria-busy=true]").first.wait_for(state="detached")
 
 
+async def saved(page: Page) -> None:
+    """Wait until the hub has answered to every verdict of the page."""
+    await expect(page.locator(".unsent")).to_have_count(0)
+
+
 # Profiles of ended visits, by browser. What pages store is kept by address, and each hub has its own.
 _IDLE: Final = WeakKeyDictionary[Browser, list[BrowserContext]]()
 

@@ -86,7 +86,7 @@ class ItemView(View, kw_only=True):
     *device_refuses*: why its device would refuse a verdict from this hub, an error code; null: it would not,
     or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
     alone knows whether it would. *needs_owner*: it has a mark, and its owner has not granted that it be
-    approved or changed from a hub; it can be rejected.
+    approved or changed from a hub; it can be rejected. *lacks*: fields that an approval has to fill.
     """
 
     id: str
@@ -109,6 +109,7 @@ class ItemView(View, kw_only=True):
     device_refuses: Literal["not_granted", "call_unsupported"] | None = None
     device_is_elsewhere: bool = False
     needs_owner: bool = False
+    lacks: tuple[str, ...] = ()
 
 
 class ItemsPage(View):
@@ -147,15 +148,14 @@ class ItemDetail(ItemView, kw_only=True):
     *data*: of the newest version, with the values that an approval or edit at the hub gave to it; *found*: as
     it was found, where they differ. *before*: what the device has, while an update is on its way to it.
     Dates are texts, as ``2027-02-03`` for a day without a time, or as ``2027-02-03T14:00:00Z``.
-    *place*: null once its owner has rejected it. *lacks*: fields that an approval has to fill.
-    *fields*: of its table; none of a table that is not declared any more.
+    *place*: null once its owner has rejected it. *fields*: of its table; none of a table that is not
+    declared any more.
     """
 
     data: dict[str, Any]
     found: dict[str, Any] | None = None
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
-    lacks: tuple[str, ...] = ()
     fields: tuple[TableField, ...] = ()
 
 
@@ -440,14 +440,13 @@ class Items(Noun):
             place.excerpt = await self._seals.open(sealed)
         shown = self._shown(row, agent, device_name, newest, elsewhere)
         table = self._tables().of(row.target_table)
-        lacks, fields = lacking(table, row.data), fields_of(table)
         texts = partial(dates_as_texts, table, timezone=timezone)
         changed = {
             "data": texts(row.data),
             "found": None if row is stored else texts(stored.data),
             "before": None if row.before is None else texts(row.before),
         }
-        return ItemDetail.from_row(row, **shown, **changed, place=place, lacks=lacks, fields=fields)
+        return ItemDetail.from_row(row, **shown, **changed, place=place, fields=fields_of(table))
 
     @route("GET", "/{item_id}/choices", Scope.REVIEW, errors=[ErrorCode.UNKNOWN_ITEM])
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:
@@ -486,15 +485,11 @@ class Items(Noun):
         ``undo`` takes back the newest verdict that was given here. A verdict that is given again is the one
         that there is. While a device is connected that takes none, each is refused at once.
         """
+        # Verdicts of one instant are brought to devices in the order of their ids.
+        fresh = sorted(self._ids.fresh() for _ in given.verdicts)
         new = [
-            NewVerdict(
-                id=CallId(self._ids.fresh()),
-                item_id=one.id,
-                verdict=one.verdict,
-                data=one.data,
-                version=one.version,
-            )
-            for one in given.verdicts
+            NewVerdict(id=CallId(id), item_id=one.id, verdict=one.verdict, data=one.data, version=one.version)
+            for id, one in zip(fresh, given.verdicts, strict=True)
         ]
         results = await self._store.write(
             item_verdicts.give,
@@ -549,13 +544,14 @@ class Items(Noun):
         refuses = None if link is None else refused_by(link)
         verdicts = {"device_refuses": refuses, "device_is_elsewhere": row.device_id in elsewhere}
         verdicts["needs_owner"] = self._needs_owner(row, link)
+        lacks = () if table is None else lacking(table, row.data)
         source = row.source or {}
         found = source.get("provenance")
         known = {
             "provenance": None if found is None else msgspec.convert(found, Provenance),
             "found_by": source.get("found_by"),
         }
-        return named | known | {"agent": agent, "device": device, "given": given, **verdicts}
+        return named | known | {"agent": agent, "device": device, "given": given, "lacks": lacks, **verdicts}
 
     @device(Method.REVIEW_REPORT, "its own items")
     @audited("item.judged")

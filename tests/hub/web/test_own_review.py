@@ -21,6 +21,7 @@ from tests.hub.device.test_inbox import inbox_of
 from tests.hub.device.test_own_tables import ADA, CONTACTS
 from tests.support.browser import chromium
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.dashboard import saved
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -81,9 +82,11 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await expect(page.locator(".navigation li a")).to_have_text(["Reviewr"])
         await keys.press("a")
         await page.get_by_text("Approved “mend").wait_for()
+        await saved(page)
         assert decided(db)["mend the roof"] == "approved"
         await keys.press("u")
-        await page.get_by_text("Undone.").wait_for()
+        await page.get_by_text("Undone: “mend").wait_for()
+        await saved(page)
         assert decided(db)["mend the roof"] == "open"
         await page.get_by_role("link", name="pay the rent").click()
         await expect(title).to_have_text("pay the rent")
@@ -103,6 +106,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await page.get_by_label("email").fill("ada@example.org")
         await page.get_by_role("button", name="Approve with the changes").click()
         await page.get_by_text("Approved “Ada").wait_for()
+        await saved(page)
         assert decided(db) == {"mend the roof": "open", "pay Bo": "edited", "Ada": "edited"}
         assert [item.belongs_to for item in read_items(db) if item.title == "pay Bo"] == [
             {"projectId": "House"}

@@ -40,6 +40,7 @@ from tests.support.dashboard import (
     SIZES,
     THEMES,
     Visit,
+    saved,
     shown_hub,
     takes_verdicts,
     visiting,
@@ -250,22 +251,31 @@ async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_
     await expect(visit.page.locator(".facts > div", has_text="dueDate")).to_have_text("dueDateTue 1 Dec 2026")
     await keys.press("a")
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
+    await saved(visit.page)
     assert await verdicts(hub) == {"i-2": ("approve", {})}
     await keys.press("u")
-    await visit.page.get_by_text("Undone.").wait_for()
+    await visit.page.get_by_text("Undone: “Send Anna").wait_for()
+    await saved(visit.page)
     assert await verdicts(hub) == {}
     await visit.open("review?item=i-2")
     await keys.press("e")
     await keys.type("rax ")  # into the form: no key of the page
     await expect(visit.page.get_by_label("title")).to_have_value(f"{PLAIN}rax ")
     await visit.page.get_by_label("title").fill("")
-    await visit.page.get_by_role("button", name="Approve with the changes").click()
-    await expect(visit.page.locator("form.editor em.bad")).to_have_text("is required")
-    await visit.page.get_by_label("title").fill("Pay Anna")
-    await expect(visit.page.get_by_label("dueDate")).to_have_value("2026-12-01")
     await visit.page.get_by_label("status").select_option("done")
     await visit.page.get_by_role("button", name="Approve with the changes").click()
+    await visit.page.get_by_text("waits again, not taken: tasks.title: is required").wait_for()
+    assert await verdicts(hub) == {}
+    await visit.page.locator(".picks li", has_text="not taken").get_by_role("link").click()
+    await visit.page.get_by_text("The hub did not take the verdict").wait_for()
+    await keys.press("e")
+    await expect(visit.page.locator("form.editor em.bad")).to_have_text("is required")
+    await expect(visit.page.get_by_label("status")).to_have_value("done")
+    await visit.page.get_by_label("title").fill("Pay Anna")
+    await expect(visit.page.get_by_label("dueDate")).to_have_value("2026-12-01")
+    await visit.page.get_by_role("button", name="Approve with the changes").click()
     await visit.page.get_by_text("Approved “Send Anna").wait_for()
+    await saved(visit.page)
     assert await verdicts(hub) == {"i-2": ("approve", {"title": "Pay Anna", "status": "done"})}
     given = (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"]))["i-2"]
     done, desk = [VerdictAnswer(id=given.id, state="edited")], await hub.device("desk")
@@ -323,6 +333,7 @@ async def test_an_item_with_a_mark_is_rejected_here_and_approved_where_its_owner
     for key in ("a", "e", "r"):
         await keys.press(key)
     await visit.page.get_by_text("Rejected “<img").wait_for()
+    await saved(visit.page)
     assert await verdicts(hub) == {"i-0": ("reject", {})}
 
 
@@ -337,6 +348,7 @@ async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_
     await expect(outcome).to_contain_text("There is nothing to undo.")
     await keys.press("a")
     await expect(outcome).to_contain_text("Approved “Send Anna")
+    await saved(visit.page)
     given = (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"]))["i-2"]
     refused = [VerdictAnswer(id=given.id, reason="not_granted")]
     await hub.store.write(item_verdicts.settle, desk.id, refused, epoch=1, at=hub.now_ms)
@@ -348,9 +360,11 @@ async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_
     grant = visit.page.get_by_role("button", name="hub grants +review.remote")
     await expect(grant).to_have_count(1)
     assert await visit.page.locator("main").get_by_role("button", name="Approve").count() == 0
-    await keys.press("r")
-    await keys.press("e")
-    assert await visit.page.locator(".outcome p, form.editor").count() == 0
+    for key in ("r", "e"):
+        await keys.press(key)
+        await expect(outcome).to_contain_text("Its device takes no verdict from here")
+        await outcome.get_by_role("button", name="Close").click()
+    assert await visit.page.locator("form.editor").count() == 0
     assert {row.state for row in (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"])).values()} == {
         "refused"
     }
@@ -365,6 +379,7 @@ async def test_all_items_are_those_without_a_warning_and_others_are_selected_one
     await visit.page.locator(".picks input:checked").wait_for()
     await keys.press("r")
     await visit.page.get_by_text("Rejected “Send Anna").wait_for()
+    await saved(visit.page)
     assert await verdicts(hub) == {"i-2": ("reject", {})}
     await visit.open("review?item=i-0")
     await keys.press("x")
@@ -374,6 +389,7 @@ async def test_all_items_are_those_without_a_warning_and_others_are_selected_one
     await keys.press("x")
     await keys.press("a")
     await visit.page.get_by_text("Approved “<img").wait_for()
+    await saved(visit.page)
     assert await verdicts(hub) == {"i-2": ("reject", {}), "i-0": ("approve", {})}
 
 
@@ -407,6 +423,7 @@ async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_
     await keys.press("Escape")
     await keys.press("R")
     await visit.page.get_by_text("Rejected “<img").wait_for()
+    await saved(visit.page)
     assert await verdicts(hub) == {"i-0": ("reject", {})}
     await expect(rows.filter(has_text="reject")).to_have_count(1)
 

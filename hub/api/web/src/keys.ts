@@ -8,6 +8,8 @@ export interface Key {
   readonly key: string;
   readonly about: string;
   readonly action: () => void;
+  /** True: it acts again and again while it is held down. Others take a press each. */
+  readonly repeats?: boolean;
 }
 
 const PREFIX = "g";
@@ -46,20 +48,20 @@ function pressed(event: KeyboardEvent): void {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || isFormOpen()) return;
-  const action = chosen(event.key, event.timeStamp);
+  const action = chosen(event.key, event.timeStamp, event.repeat);
   if (action === undefined) return;
   event.preventDefault();
   action();
 }
 
-function chosen(key: string, at: number): (() => void) | undefined {
+function chosen(key: string, at: number, isHeld: boolean): (() => void) | undefined {
   if (at - prefixedAt < PREFIX_MS && prefixedAt > 0) {
     prefixedAt = 0;
     const view = views().find((one) => one.key === key);
     return view && (() => go(`/${view.path}`));
   }
   const found = own.value.find((one) => one.key === key);
-  if (found) return found.action;
+  if (found) return isHeld && !found.repeats ? () => undefined : found.action;
   if (key === PREFIX) {
     prefixedAt = at;
     return () => undefined;

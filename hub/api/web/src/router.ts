@@ -6,11 +6,18 @@ export interface Place {
   readonly query: URLSearchParams;
 }
 
+const REST_MS = 200;
+let timer: ReturnType<typeof setTimeout> | undefined;
+let pending: string | undefined; // address that the present one is replaced with
+
 export const place = signal<Place>(here());
 
 function here(): Place {
-  const parts = location.pathname.split("/").filter(Boolean);
-  return { path: parts.map(decoded), query: new URLSearchParams(location.search) };
+  return at(location.pathname, new URLSearchParams(location.search));
+}
+
+function at(path: string, query: URLSearchParams): Place {
+  return { path: path.split("/").filter(Boolean).map(decoded), query };
 }
 
 function decoded(part: string): string {
@@ -29,9 +36,27 @@ export function link(parts: readonly string[], query: Readonly<Record<string, st
   return `/${parts.map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;
 }
 
+/** Show a place. Browsers refuse more than a few changes of the address a second: the last of several is shown there. */
 export function go(url: string, { replace = false } = {}): void {
-  history[replace ? "replaceState" : "pushState"](null, "", url);
-  place.value = here();
+  const { pathname, searchParams } = new URL(url, location.origin);
+  place.value = at(pathname, searchParams);
+  if (replace) {
+    pending = url;
+    if (timer === undefined) settle();
+    return;
+  }
+  settle();
+  history.pushState(null, "", url);
+}
+
+/** Replace the present address with the one that is pending, and rest. */
+function settle(): void {
+  clearTimeout(timer);
+  timer = undefined;
+  if (pending === undefined) return;
+  history.replaceState(null, "", pending);
+  pending = undefined;
+  timer = setTimeout(settle, REST_MS);
 }
 
 /** Change parts of the query; a filter that changes begins at the first page again. */
@@ -41,7 +66,10 @@ export function refine(changes: Readonly<Record<string, string | undefined>>): v
 }
 
 export function followLinks(): void {
-  addEventListener("popstate", () => (place.value = here()));
+  addEventListener("popstate", () => {
+    pending = undefined; // it was about the place that is left
+    place.value = here();
+  });
   document.addEventListener("click", (event) => {
     const anchor = (event.target as Element).closest("a");
     const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;

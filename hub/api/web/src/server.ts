@@ -1,6 +1,8 @@
 // Requests to the hub. A path that the hub does not have, or a query that it does not take, fails the build.
 import type { Delete, Get, Patch, Post, Problem, Put } from "./types";
 
+const MOST_OUTLIVING = 30_000; // bytes of a body; of all such requests together, browsers take 64 KiB
+
 interface Routes {
   get: Get;
   post: Post;
@@ -27,6 +29,10 @@ export interface Asked<M extends Method, P extends Path<M>> {
   readonly match?: string | null;
   /** Signs in; every other request has the cookie of the session. */
   readonly secret?: string;
+  /** The same for a request that is sent again, and counts once. */
+  readonly key?: string;
+  /** It arrives even if the page ends meanwhile; its body is a small one. */
+  readonly outlives?: boolean;
 }
 
 /** A request that the hub refused, or that did not reach it (status 0). */
@@ -75,13 +81,15 @@ export async function answered<M extends Method, P extends Path<M>>(
 ): Promise<{ body: Answer<M, P>; tag: string | null }> {
   const headers = new Headers({ accept: "application/json" });
   if (method !== "get") headers.set("x-hub-request", "1");
-  if (method === "post") headers.set("idempotency-key", fresh());
+  if (method === "post") headers.set("idempotency-key", asked.key ?? fresh());
   if (asked.secret) headers.set("authorization", `Bearer ${asked.secret}`);
   if (asked.match) headers.set("if-match", asked.match);
   const options: RequestInit = { method: method.toUpperCase(), headers, cache: "no-store" };
   if (asked.body !== undefined) {
     headers.set("content-type", "application/json");
     options.body = JSON.stringify(asked.body);
+    // What is longer would not be sent at all.
+    options.keepalive = (asked.outlives ?? false) && options.body.length < MOST_OUTLIVING;
   }
   const response = await reached(address(path, asked.params, asked.query), options);
   if (!response.ok) throw await refusal(response);
@@ -90,8 +98,13 @@ export async function answered<M extends Method, P extends Path<M>>(
   return { body, tag: response.headers.get("etag") };
 }
 
+/** Send a change without waiting for its answer, since the page ends. */
+export function leave<P extends Path<"post">>(path: P, body: Of<"post", P>["body"]): void {
+  void ask("post", path, { body, outlives: true } as Asked<"post", P>).catch(() => undefined);
+}
+
 /** Return a text that no other request has; crypto.randomUUID is for pages over TLS only. */
-function fresh(): string {
+export function fresh(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
 }
 

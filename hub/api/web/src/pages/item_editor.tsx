@@ -2,8 +2,10 @@
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { dayOf, dayOrTime, isDay } from "../format";
+import { typedEarly } from "../inbox";
 import { useReading } from "../reading";
 import type { ItemDetail, TableField } from "../types";
+import type { Failure } from "../verdicts";
 
 type Value = string | number | readonly string[];
 /** A row that the item is put under, by its title: its device finds it, and makes a missing project. */
@@ -12,8 +14,8 @@ interface EditorProps {
   readonly of: ItemDetail;
   /** The hub takes one verdict on an item: with the changed values. */
   readonly approve: (changed: Readonly<Record<string, Value | Called | null>>) => void;
-  /** What the hub said of what was sent. */
-  readonly refused: string;
+  /** What the hub did not take, and why. */
+  readonly failure: Failure | undefined;
   readonly close: () => void;
 }
 
@@ -24,19 +26,19 @@ function shown(value: unknown, kind?: TableField["kind"]): string {
 }
 
 /** Return the values of an item with their names, as texts. */
-export function facts(of: ItemDetail, data: Readonly<Record<string, unknown>>): [string, string][] {
-  const kinds = new Map(of.fields.map(({ name, kind }) => [name, kind]));
+export function facts({ fields = [] }: Partial<ItemDetail>, data: Readonly<Record<string, unknown>>): [string, string][] {
+  const kinds = new Map(fields.map(({ name, kind }) => [name, kind]));
   return Object.entries(data).map(([name, value]) => [name, shown(value, kinds.get(name))]);
 }
 
-export function Editor({ of, approve, refused, close }: EditorProps): JSX.Element {
+export function Editor({ of, approve, failure, close }: EditorProps): JSX.Element {
   const form = useRef<HTMLFormElement>(null);
   // At once: what is typed next goes into the form.
   useLayoutEffect(() => form.current?.querySelector<HTMLElement>("input, textarea, select")?.focus(), []);
   const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id } });
   const above = choices.data?.fields ?? [];
   const fields: readonly TableField[] = of.fields.filter(({ refers_to }) => refers_to === null);
-  const [texts, setTexts] = useState<Readonly<Record<string, string>>>({});
+  const [texts, setTexts] = useState(() => begun(of, fields, failure));
   const change =
     (name: string) =>
     (event: { currentTarget: { value: string } }): void =>
@@ -54,7 +56,7 @@ export function Editor({ of, approve, refused, close }: EditorProps): JSX.Elemen
       }),
   ];
   const problem = (name: string): string | undefined =>
-    refused.split("; ").find((one) => one.includes(`${of.table}.${name}: `))?.split(`${of.table}.${name}: `)[1];
+    failure?.why.split("; ").find((one) => one.includes(`${of.table}.${name}: `))?.split(`${of.table}.${name}: `)[1];
   return (
     <form
       ref={form}
@@ -123,6 +125,23 @@ export function Editor({ of, approve, refused, close }: EditorProps): JSX.Elemen
       </div>
     </form>
   );
+}
+
+/** Return the texts that the form begins with: what was sent before, and keys that were faster than the form. */
+function begun(of: ItemDetail, fields: readonly TableField[], failure: Failure | undefined): Readonly<Record<string, string>> {
+  const texts: Record<string, string> = {};
+  for (const [name, value] of Object.entries(failure?.data ?? {})) {
+    const field = fields.find((one) => one.name === name);
+    texts[name] = field ? editable(value, field.kind) : isCalled(value) ? value.title : "";
+  }
+  const early = typedEarly();
+  const [first] = fields;
+  if (first && early) texts[first.name] = (texts[first.name] ?? editable(of.data[first.name], first.kind)) + early;
+  return texts;
+}
+
+function isCalled(value: unknown): value is Called {
+  return typeof value === "object" && value !== null && "title" in value;
 }
 
 function Problem({ of }: { of: string | undefined }): JSX.Element | null {

@@ -1,31 +1,25 @@
 // What waits for a person: items in a list, and one of them with its words, to approve, edit or reject by key.
-import { signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
-import { SHOWN_MS, outcome, report } from "../acting";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
+import { report } from "../acting";
 import { balanced, commandOf, exact } from "../format";
+import {
+  asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, judge, list, move, pickAll, press, rejectFile, rows,
+  size, take, takeBack, takeOne, titled, toggle,
+} from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { isAtDevice, may } from "../me";
 import { Choice, Command, Facts, Filter, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
-import { go, link, place } from "../router";
-import { Refusal, ask } from "../server";
+import { link, place } from "../router";
 import { MARKS } from "../types";
-import type { ItemCountsView, ItemDetail, ItemPlace, ItemView, NewVerdictView } from "../types";
+import type { ItemCountsView, ItemDetail, ItemPlace, ItemView } from "../types";
+import { decided, delay, failures, forget, isOnItsWay, isUndecided, unsent } from "../verdicts";
 import { Editor, facts } from "./item_editor";
 
-const ROWS = 50;
-const MOST = 500; // verdicts in one request
 const VERDICTS = ["approved", "edited", "rejected", "any"];
-const DONE = { approve: "Approved", reject: "Rejected" } as const;
 const KINDS = ["item", "verdict", "device"] as const;
-type Verdict = keyof typeof DONE;
-type Values = Readonly<Record<string, unknown>>;
-interface Decided {
-  readonly verdict: Verdict;
-  /** When the verdict before it was given, which its device may have refused. */
-  readonly after: string | undefined;
-}
+const REST_MS = 150; // items that keys pass faster are not read
 
 /** Leads to the items that are listed apart, and back. */
 function Apart({ count, isShown, query }: { count: number; isShown: boolean; query: Readonly<Record<string, string>> }): JSX.Element | null {
@@ -38,116 +32,63 @@ function Apart({ count, isShown, query }: { count: number; isShown: boolean; que
   );
 }
 
-/** What was decided here, by item: its device answers later. */
-const decided = signal<ReadonlyMap<string, Decided>>(new Map());
-/** Items whose verdict can be undone, and until when. */
-let undoable: { readonly ids: readonly string[]; readonly until: number } = { ids: [], until: 0 };
+const KEYS: readonly Key[] = [
+  { key: "j", about: "next item", action: () => move(1), repeats: true },
+  { key: "k", about: "previous item", action: () => move(-1), repeats: true },
+];
+const JUDGING: readonly Key[] = [
+  ...KEYS,
+  { key: "a", about: "approve the item, or those selected", action: () => judge("approve") },
+  { key: "e", about: "edit the item, and approve it", action: edit },
+  { key: "r", about: "reject the item, or those selected", action: () => judge("reject") },
+  { key: "u", about: "take the last decision back, then the one before it", action: takeBack },
+  { key: "R", about: "reject all items of the file", action: rejectFile },
+  { key: "x", about: "select the item", action: () => toggle(rows.value.find(({ id }) => id === current.value)) },
+  { key: "A", about: "select all of these filters that have no warning", action: pickAll },
+];
+const CLEAR: Key = { key: "Escape", about: "clear the selection", action: clear };
 
 export function Review(): JSX.Element {
   const query = Object.fromEntries(place.value.query);
   const verdict = query["verdict"] ?? "open";
-  const { agent, run, table, device, warning, path, text } = query;
-  // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
-  const apart = query["apart"] ?? (run !== undefined || warning !== undefined ? undefined : "false");
+  const { agent, run, table, device, warning, path, text } = asked.value;
   const filters = { agent, run, table, device, warning, path, text };
-  const asked = { ...filters, apart, verdict: verdict === "any" ? undefined : verdict };
-  const items = useReading("/v1/items", { query: { ...asked, cursor: query["cursor"], limit: ROWS }, kinds: KINDS });
-  const counts = useReading("/v1/items/counts", { query: asked, kinds: KINDS });
-  const hasFilter = verdict !== "open" || Object.entries(asked).some(([name, value]) => name !== "verdict" && value);
-  const rows = items.data?.items ?? [];
-  const id = query["item"] ?? rows[0]?.id;
-  const item = useReading("/v1/items/{item_id}", { params: { item_id: id ?? "" }, kinds: KINDS, when: id !== undefined });
-  const [chosen, setChosen] = useState<ReadonlyMap<string, ItemView>>(new Map());
-  const [edited, setEdited] = useState<string>();
-  const [refused, setRefused] = useState<{ readonly id: string | undefined; readonly why: string }>();
-
+  const key = JSON.stringify([asked.value, query["cursor"]]);
+  useLayoutEffect(() => begin(key), [key]);
+  const isRead = list.value.key === key && list.value.next !== undefined;
+  const items = useReading("/v1/items", { query: { ...asked.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
+  const counts = useReading("/v1/items/counts", { query: asked.value, kinds: KINDS });
+  const hasFilter = verdict !== "open" || Object.entries(asked.value).some(([name, value]) => name !== "verdict" && value);
+  const id = current.value;
+  const rested = useRested(id);
+  const item = useReading("/v1/items/{item_id}", { params: { item_id: rested ?? "" }, kinds: KINDS, when: rested !== undefined });
+  const detail = item.data?.id === id ? item.data : undefined;
+  const row = rows.value.find((one) => one.id === id) ?? detail;
   const mayJudge = may("review");
-  const isUndecided = (one: ItemView): boolean =>
-    mayJudge && one.verdict === "open" && !decided.value.has(one.id) && !isOnItsWay(one);
-  const isOpen = (one: ItemView): boolean => isUndecided(one) && !one.device_refuses;
-  const current = item.data?.id === id ? item.data : undefined;
-  const isWaiting = current !== undefined && isOpen(current);
-  const mayApprove = isWaiting && !current.needs_owner;
-  const isEditing = mayApprove && edited === id;
-  const judged = chosen.size > 0 ? [...chosen.values()].filter(isOpen) : isWaiting ? [current] : [];
+  const isWaiting = row !== undefined && isOpen(row);
+  const mayApprove = isWaiting && !row.needs_owner;
+  const picked = [...chosen.value.values()].filter(isOpen);
+  const failure = failures.value.get(id ?? "");
 
+  useLayoutEffect(() => {
+    if (items.data) take(key, items.data);
+  }, [items.data, key]);
+  useLayoutEffect(() => takeOne(detail), [detail]);
+  useEffect(() => () => clear(), []);
   useEffect(() => {
     // Their devices have refused the verdicts: the items wait again.
-    const known = current ? [...rows.filter((row) => row.id !== current.id), current] : rows;
-    const refused = known.filter(
-      (row) => decided.value.has(row.id) && row.given?.state === "refused" && row.given.created_at !== decided.value.get(row.id)?.after,
-    );
+    const known = detail ? [...rows.value.filter((row) => row.id !== detail.id), detail] : rows.value;
+    const refused = known.filter(({ id, given }) => {
+      const mine = decided.value.get(id);
+      return mine && given?.state === "refused" && given.created_at !== mine.after;
+    });
     if (refused.length === 0) return;
     forget(refused.map((row) => row.id));
-    undoable = { ...undoable, ids: undoable.ids.filter((one) => !refused.some((row) => row.id === one)) };
     const why = because(refused[0]?.given?.reason);
     report(<>{titled(refused)} {refused.length === 1 ? "waits" : "wait"} again: the device refused the verdict{why && ` (${why})`}</>, true);
-  }, [items.data, current]);
+  }, [items.data, detail]);
 
-  function show(next: string | undefined): void {
-    setEdited(undefined);
-    if (next === undefined) return;
-    go(link(["review"], { ...query, item: next }), { replace: query["item"] !== undefined });
-    requestAnimationFrame(() => document.querySelector<HTMLElement>(".picks [aria-current]")?.focus());
-  }
-  function move(step: number): void {
-    const at = rows.findIndex((row) => row.id === id);
-    show(rows[at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + step))]?.id);
-  }
-  function toggle(one: ItemView): void {
-    const rest = new Map(chosen);
-    if (!rest.delete(one.id)) rest.set(one.id, one);
-    setChosen(rest);
-  }
-  async function judge(verdict: Verdict, data?: Values): Promise<void> {
-    if (verdict === "approve" && !data && chosen.size === 0 && isWaiting && current.lacks.length > 0) return setEdited(id);
-    const them = (data && current ? [current] : judged).filter((one) => verdict === "reject" || !one.needs_owner);
-    if (them.length === 0) return;
-    const why = await give(them, verdict, data);
-    setRefused({ id, why });
-    if (!why) goOn();
-  }
-  /** Show the next item that waits: of this page, or of the next one. */
-  function goOn(): void {
-    setChosen(new Map());
-    setEdited(undefined);
-    const rest = rows.slice(rows.findIndex((row) => row.id === id) + 1);
-    const next = [...rest, ...rows].find(isOpen);
-    const cursor = items.data?.next_cursor;
-    if (next) show(next.id);
-    else if (cursor) go(link(["review"], { ...query, item: undefined, cursor }));
-  }
-  /** Select all items without a warning that the filters let through. */
-  async function pickAll(): Promise<void> {
-    if (warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
-    const found = await waiting({ ...asked, warning: "none" });
-    if (!found.some(isOpen)) return report("None of these items has no warning and can be decided here.", true);
-    setChosen(new Map(found.filter(isOpen).map((row) => [row.id, row])));
-  }
-  async function rejectFile(): Promise<void> {
-    if (!current) return;
-    const found = await waiting({ path: current.path, device: current.device ?? undefined });
-    const them = found.filter(isOpen);
-    if (them.length > 0 && !(await give(them, "reject"))) goOn();
-  }
-
-  const keys: Key[] = [
-    { key: "j", about: "next item", action: () => move(1) },
-    { key: "k", about: "previous item", action: () => move(-1) },
-  ];
-  if (mayJudge) {
-    keys.push(
-      { key: "a", about: "approve the item, or those selected", action: () => void judge("approve") },
-      { key: "e", about: "edit the item, and approve it", action: () => setEdited(id) },
-      { key: "r", about: "reject the item, or those selected", action: () => void judge("reject") },
-      { key: "u", about: "undo, within 8 seconds", action: () => void undo() },
-      { key: "R", about: "reject all items of the file", action: () => void rejectFile() },
-      { key: "x", about: "select the item", action: () => current && toggle(current) },
-      { key: "A", about: "select all of these filters that have no warning", action: () => void pickAll() },
-      { key: "Escape", about: "clear the selection", action: () => setChosen(new Map()) },
-    );
-  }
-  useKeys(keys);
+  useKeys([...(mayJudge ? JUDGING : KEYS).map((one) => ({ ...one, action: () => press(one.key, one.action) })), CLEAR]);
   const listing = verdict === "open" ? "hub items ls" : "hub items ls --all";
   const command = isAtDevice() ? "hub review" : commandOf(listing, filters);
 
@@ -167,22 +108,24 @@ export function Review(): JSX.Element {
           </form>
           <p class="quiet" role="status">
             {counts.data && total(counts.data, verdict === "open")}
+            {unsent.value > 0 && <span class="unsent">{` · ${unsent.value} being saved`}</span>}
           </p>
-          <Apart count={counts.data?.warnings["apart"] ?? 0} isShown={apart === "true"} query={query} />
-          {mayJudge && rows.some(isOpen) && (
+          {delay.value && <p class="banner">{unsent.value} verdicts are kept in this window until the hub takes them: {delay.value}</p>}
+          <Apart count={counts.data?.warnings["apart"] ?? 0} isShown={asked.value.apart === "true"} query={query} />
+          {mayJudge && rows.value.some(isOpen) && (
             <div class="actions">
               <button type="button" onClick={() => void pickAll()}>
                 Select all without a warning <kbd>A</kbd>
               </button>
-              {chosen.size > 0 && <Judge count={judged.length} judge={judge} />}
+              {chosen.value.size > 0 && <Judge count={picked.length} />}
             </div>
           )}
           <Read of={items}>
             {() => (
               <>
-                {rows.length === 0 && <p class="empty">{hasFilter ? "No item is like this." : "Nothing waits for a decision. What agents find comes here."}</p>}
-                <List rows={rows} current={id} query={query} chosen={chosen} toggle={mayJudge ? toggle : undefined} />
-                <Pager next={items.data?.next_cursor} />
+                {isRead && rows.value.length === 0 && <p class="empty">{hasFilter ? "No item is like this." : "Nothing waits for a decision. What agents find comes here."}</p>}
+                <List query={query} mayJudge={mayJudge} />
+                <Pager next={list.value.next} />
               </>
             )}
           </Read>
@@ -191,15 +134,20 @@ export function Review(): JSX.Element {
           <a class="back" href={link(["review"], { ...query, item: undefined })}>
             ← All items
           </a>
-          {id !== undefined && item.refusal && <Refused refusal={item.refusal} />}
-          {id !== undefined && !current && !item.refusal && <div class="waiting" aria-busy="true" />}
-          {current && (
-            <Item of={current}>
-              {isEditing && <Editor key={id} of={current} refused={refused?.id === id ? (refused?.why ?? "") : ""} approve={(data) => void judge("approve", data)} close={() => setEdited(undefined)} />}
-              {isUndecided(current) && current.device_refuses && (
+          {id !== undefined && item.refusal && rested === id && <Refused refusal={item.refusal} />}
+          {id !== undefined && !row && !item.refusal && <div class="waiting" aria-busy="true" />}
+          {row && (
+            <Item of={{ ...row, ...detail }}>
+              {failure && (
                 <p class="banner" role="status">
-                  <strong>Its device takes no verdict from here</strong>: {because(current.device_refuses)}.
-                  {current.device_refuses === "not_granted" && (
+                  <strong>The hub did not take the verdict</strong>: {failure.why}. It waits: decide again.
+                </p>
+              )}
+              {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} approve={(data) => judge("approve", data)} close={() => (edited.value = undefined)} />}
+              {isUndecided(row) && row.device_refuses && (
+                <p class="banner" role="status">
+                  <strong>Its device takes no verdict from here</strong>: {because(row.device_refuses)}.
+                  {row.device_refuses === "not_granted" && (
                     <>
                       {" "}
                       On the device: <Command text="hub review --web" /> or, to decide here, <Command text="hub grants +review.remote" />
@@ -207,24 +155,24 @@ export function Review(): JSX.Element {
                   )}
                 </p>
               )}
-              {isWaiting && current.needs_owner && (
+              {isWaiting && row.needs_owner && (
                 <p class="banner" role="status">
                   <strong>It has a mark, so only its owner approves or changes it.</strong> On the device: <Command text="hub review --web" /> or, to
                   decide here, <Command text="hub grants +review.remote=marked" />
                 </p>
               )}
-              {isUndecided(current) && current.device_is_elsewhere && (
+              {isUndecided(row) && row.device_is_elsewhere && (
                 <p class="quiet">Its device is connected to another node of the hub: whether it takes a verdict from here is not known.</p>
               )}
-              {isWaiting && !isEditing && chosen.size === 0 && (
+              {isWaiting && edited.value !== id && chosen.value.size === 0 && (
                 <div class="actions">
-                  <Judge count={1} judge={judge} mayApprove={mayApprove} />
+                  <Judge count={1} mayApprove={mayApprove} />
                   {mayApprove && (
-                    <button type="button" onClick={() => setEdited(id)}>
+                    <button type="button" onClick={() => press("e", edit)}>
                       Edit <kbd>e</kbd>
                     </button>
                   )}
-                  <button type="button" onClick={() => void rejectFile()}>
+                  <button type="button" onClick={() => press("R", rejectFile)}>
                     Reject the file <kbd>R</kbd>
                   </button>
                 </div>
@@ -237,16 +185,29 @@ export function Review(): JSX.Element {
   );
 }
 
-function Judge({ count, judge, mayApprove = true }: { count: number; judge: (verdict: Verdict) => Promise<void>; mayApprove?: boolean }): JSX.Element {
+/** Return a value that has been the same for a while; one that follows on a rest, at once. */
+function useRested<T>(value: T): T {
+  const [rested, setRested] = useState({ value, at: 0 });
+  const isCalm = rested.value !== value && performance.now() - rested.at > REST_MS;
+  useEffect(() => {
+    const next = { value, at: performance.now() };
+    if (isCalm) return setRested(next);
+    const timer = setTimeout(() => setRested(next), REST_MS);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return isCalm ? value : rested.value;
+}
+
+function Judge({ count, mayApprove = true }: { count: number; mayApprove?: boolean }): JSX.Element {
   const many = count > 1 ? ` ${count}` : "";
   return (
     <>
       {mayApprove && (
-        <button type="button" class="main" disabled={count === 0} onClick={() => void judge("approve")}>
+        <button type="button" class="main" disabled={count === 0} onClick={() => press("a", () => judge("approve"))}>
           Approve{many} <kbd>a</kbd>
         </button>
       )}
-      <button type="button" disabled={count === 0} onClick={() => void judge("reject")}>
+      <button type="button" disabled={count === 0} onClick={() => press("r", () => judge("reject"))}>
         Reject{many} <kbd>r</kbd>
       </button>
     </>
@@ -254,27 +215,24 @@ function Judge({ count, judge, mayApprove = true }: { count: number; judge: (ver
 }
 
 interface ListProps {
-  readonly rows: readonly ItemView[];
-  readonly current: string | undefined;
   readonly query: Readonly<Record<string, string>>;
-  readonly chosen: ReadonlyMap<string, ItemView>;
-  readonly toggle: ((item: ItemView) => void) | undefined;
+  readonly mayJudge: boolean;
 }
 
-function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element {
+function List({ query, mayJudge }: ListProps): JSX.Element {
   return (
     <ul class="cards picks">
-      {rows.map((row) => (
+      {rows.value.map((row) => (
         <li key={row.id}>
-          {toggle && (
+          {mayJudge && (
             <input
               type="checkbox"
               aria-label={`Select ${row.title.slice(0, 80)}`}
-              checked={chosen.has(row.id)}
+              checked={chosen.value.has(row.id)}
               onChange={() => toggle(row)}
             />
           )}
-          <a href={link(["review"], { ...query, item: row.id })} aria-current={row.id === current ? "true" : undefined}>
+          <a href={link(["review"], { ...query, item: row.id })} aria-current={row.id === current.value ? "true" : undefined}>
             <Foreign class="title" of={row.title || "no title"} />
             <span class="quiet">
               {row.table} · <Foreign of={row.path} />
@@ -295,13 +253,14 @@ function List({ rows, current, query, chosen, toggle }: ListProps): JSX.Element 
 
 function Marks({ of }: { of: ItemView }): JSX.Element {
   const verdict = decided.value.get(of.id)?.verdict;
-  const on = verdict ? DONE[verdict].toLowerCase() : isOnItsWay(of) ? `${of.given?.verdict}: on its way` : undefined;
+  const isUndone = decided.value.get(of.id) === null;
+  const on = verdict ? DONE[verdict].toLowerCase() : failures.value.has(of.id) ? "not taken" : !isUndone && isOnItsWay(of) ? `${of.given?.verdict}: on its way` : undefined;
   return (
     <span class="marks">
       {of.warnings.map((warning) => (
         <State key={warning} of={warning} />
       ))}
-      {of.verdict !== "open" ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
+      {of.verdict !== "open" && !isUndone ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
     </span>
   );
 }
@@ -316,7 +275,7 @@ const ORIGINS: Readonly<Record<NonNullable<ItemDetail["provenance"]>["origin"], 
   calendar: "a calendar",
 };
 
-function Item({ of, children }: { of: ItemDetail; children: ComponentChildren }): JSX.Element {
+function Item({ of, children }: { of: ItemView & Partial<ItemDetail>; children: ComponentChildren }): JSX.Element {
   return (
     <article aria-labelledby="item-title">
       <h2 id="item-title">
@@ -347,7 +306,7 @@ function Item({ of, children }: { of: ItemDetail; children: ComponentChildren })
         </a>
       )}
       <Section title={of.table}>
-        <Facts rows={facts(of, of.data)} />
+        {of.data ? <Facts rows={facts(of, of.data)} /> : <div class="waiting" aria-busy="true" />}
       </Section>
       {of.found && (
         <Section title="As it was found">
@@ -407,96 +366,12 @@ function Source({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
   );
 }
 
-const REASONS: Readonly<Record<string, string>> = {
-  not_granted: "its owner has not granted review.remote to the hub",
-  call_unsupported: "the program of the device is too old for it: decide at the device",
-  changed_meanwhile: "its owner decided otherwise, or the item has changed since",
-  bad_record: "it does not fit the device's rows: no task, or several, are called so",
-};
-
 function given({ verdict, by, state, reason }: NonNullable<ItemDetail["given"]>): string {
   const end = { pending: "on its way", sent: "on its way", done: "done", refused: "the device refused it" }[state];
   return `${verdict} by ${by}: ${end}${reason ? ` (${because(reason)})` : ""}`;
 }
 
-function because(reason: string | null | undefined): string {
-  return reason ? (REASONS[reason] ?? reason) : "";
-}
-
-function titled(items: readonly ItemView[]): ComponentChildren {
-  const [one] = items;
-  if (items.length !== 1 || !one) return `${items.length} items`;
-  return (
-    <>
-      “<Foreign of={one.title.slice(0, 60)} />”
-    </>
-  );
-}
-
-function isOnItsWay(item: ItemView): boolean {
-  return item.given?.state === "pending" || item.given?.state === "sent";
-}
-
 function total({ total, is_complete }: ItemCountsView, isWaiting: boolean): string {
   const number = is_complete ? String(total) : `${total} of the newest 10,000`;
   return `${number} ${total === 1 ? "item" : "items"}${isWaiting ? " without a verdict" : ""}`;
-}
-
-/** Return the items without a verdict that a filter lets through, as many as one request may judge. */
-async function waiting(asked: Readonly<Record<string, string | undefined>>): Promise<readonly ItemView[]> {
-  try {
-    return (await ask("get", "/v1/items", { query: { ...asked, verdict: "open", limit: MOST } })).items;
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    report([error.message, error.hint].filter(Boolean).join(" – "), true);
-    return [];
-  }
-}
-
-/** Give verdicts, and tell those that the hub refused. Return why, if it took none. */
-async function give(items: readonly ItemView[], verdict: Verdict, data?: Values): Promise<string> {
-  outcome.value = null;
-  const { ids, refused } = await send(items.map(({ id, version }) => ({ id, verdict, version, ...(data && { data }) })));
-  const taken = items.filter(({ id }) => ids.includes(id));
-  if (taken.length === 0) return refused;
-  decided.value = new Map([
-    ...decided.value,
-    ...taken.map(({ id, given }) => [id, { verdict, after: given?.created_at }] as const),
-  ]);
-  undoable = { ids, until: performance.now() + SHOWN_MS };
-  report(<>{DONE[verdict]} {titled(taken)}{refused && `; ${refused}`}</>, refused !== "", () => void undo());
-  return "";
-}
-
-async function undo(): Promise<void> {
-  const { ids, until } = undoable;
-  undoable = { ids: [], until: 0 };
-  if (ids.length === 0 || performance.now() > until) return report("There is nothing to undo.");
-  const { ids: taken } = await send(ids.map((id) => ({ id, verdict: "undo" as const })));
-  forget(taken);
-  if (taken.length > 0) report("Undone.");
-}
-
-function forget(ids: readonly string[]): void {
-  decided.value = new Map([...decided.value].filter(([id]) => !ids.includes(id)));
-}
-
-/** Send verdicts. Return the items whose verdicts the hub took, and what it said of the others. */
-async function send(verdicts: readonly NewVerdictView[]): Promise<{ ids: readonly string[]; refused: string }> {
-  try {
-    const { results } = await ask("post", "/v1/items/verdicts", { body: { verdicts } });
-    const [first, ...others] = results.flatMap(({ error }) => (error ? [plain(error.message)] : []));
-    const refused = first ? `${others.length > 0 ? `${others.length + 1} not taken` : "Not taken"}: ${first}` : "";
-    if (refused) report(refused, true);
-    return { ids: results.filter(({ error }) => !error).map(({ id }) => id), refused };
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    report([error.message, error.hint].filter(Boolean).join(" – "), true);
-    return { ids: [], refused: error.message };
-  }
-}
-
-/** Return an error about one item, without the id of the item that is shown. */
-function plain(message: string): string {
-  return message.replace(/^item '[^']*'(:?) /, (_, colon: string) => (colon ? "" : "the item "));
 }

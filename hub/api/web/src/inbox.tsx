@@ -1,0 +1,300 @@
+// The items of the page Review, and the keys on them: each acts once, in its turn, on what the keys before it left.
+import { computed, signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { report } from "./acting";
+import { may } from "./me";
+import { Foreign } from "./parts";
+import { go, link, place } from "./router";
+import { Refusal, ask } from "./server";
+import type { ItemDetail, ItemView, ItemsPage } from "./types";
+import { MOST, type Values, type Verdict, give, isUndecided, isUndoable, note, undo, whenFailed } from "./verdicts";
+
+export const ROWS = 100; // of which more are read while fewer are ahead
+const MOST_ROWS = 1_000; // of one page
+const AHEAD = 100;
+const MOST_TYPED = 1_000;
+export const DONE = { approve: "Approved", reject: "Rejected" } as const;
+
+interface List {
+  /** Of the request that it answers. */
+  readonly key: string;
+  /** All that were listed, in their order. */
+  readonly rows: readonly ItemView[];
+  readonly listed: ReadonlySet<string>;
+  /** Leads to the items behind these; undefined: nothing has been read. */
+  readonly next: string | null | undefined;
+}
+interface Typed {
+  readonly key: string;
+  readonly action: () => void | Promise<void>;
+}
+const EMPTY: List = { key: "", rows: [], listed: new Set(), next: undefined };
+
+export const list = signal(EMPTY);
+/** Number of items to read. */
+export const size = signal(ROWS);
+/** Items that are selected. */
+export const chosen = signal<ReadonlyMap<string, ItemView>>(new Map());
+/** Item that is edited. */
+export const edited = signal<string>();
+/** Item that is shown, where no list has it. */
+const shown = signal<ItemDetail>();
+/** Items that wait again here, and that the hub does not list yet. */
+const restored = signal<ReadonlySet<string>>(new Set());
+let typed: Typed[] = []; // keys that wait for what they act on
+let early = ""; // typed before the form was there
+let isActing = false;
+let isAtEnd = false; // of what was read, which goes on
+
+/** What is listed: the filters of the address. */
+export const asked = computed(() => {
+  const { agent, run, table, device, warning, path, text, verdict = "open", apart } = Object.fromEntries(place.value.query);
+  // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
+  const isApart = apart ?? (run !== undefined || warning !== undefined ? undefined : "false");
+  return { agent, run, table, device, warning, path, text, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
+});
+/** The item that is shown: that of the address, or the first one that waits. */
+export const current = computed(
+  () => place.value.query.get("item") ?? (list.value.rows.find((row) => isHere(row) && isOpen(row)) ?? list.value.rows.find(isHere))?.id,
+);
+export const rows = computed(() => list.value.rows.filter((row) => isHere(row) || row.id === current.value));
+
+function isHere({ id }: ItemView): boolean {
+  return list.value.listed.has(id) || restored.value.has(id);
+}
+
+/** Return whether an item waits for a verdict that can be given here. */
+export function isOpen(item: ItemView): boolean {
+  return may("review") && isUndecided(item) && !item.device_refuses;
+}
+
+function subject(): ItemView | undefined {
+  return rows.value.find(({ id }) => id === current.value) ?? (shown.value?.id === current.value ? shown.value : undefined);
+}
+
+/** Begin with another list, unless it is this one. */
+export function begin(key: string): void {
+  if (list.value.key === key) return;
+  if (!isAtEnd) typed = [];
+  list.value = { ...EMPTY, key };
+  restored.value = new Set();
+  size.value = ROWS;
+}
+
+/** Take what the hub lists now. What was listed before keeps its place. */
+export function take(key: string, page: ItemsPage): void {
+  if (list.value.key !== key) return;
+  note(page.items);
+  const listed = new Set(page.items.map(({ id }) => id));
+  restored.value = new Set([...restored.value].filter((id) => !listed.has(id)));
+  const before = list.value.rows.filter(({ id }) => listed.has(id) || isUndoable(id) || restored.value.has(id) || id === current.value);
+  list.value = { key, rows: merged(before, page.items), listed, next: page.next_cursor };
+  if (isAtEnd) advance();
+  grow();
+  void act();
+}
+
+/** Take an item that was read by itself: the list may not have it, or have it as it was. */
+export function takeOne(item: ItemDetail | undefined): void {
+  shown.value = item;
+  if (item) list.value = { ...list.value, rows: list.value.rows.map((row) => (row.id === item.id ? item : row)) };
+  void act();
+}
+
+/** Merge two lists of the same order; of what both have, take that of the second. */
+function merged(before: readonly ItemView[], now: readonly ItemView[]): readonly ItemView[] {
+  const places = new Map(before.map(({ id }, place) => [id, place]));
+  const all: ItemView[] = [];
+  let from = 0;
+  for (const row of now) {
+    const to = places.get(row.id);
+    if (to !== undefined && to >= from) {
+      all.push(...before.slice(from, to));
+      from = to + 1;
+    }
+    all.push(row);
+  }
+  return [...all, ...before.slice(from)];
+}
+
+/** Read more items before the last one is reached. */
+function grow(): void {
+  const at = rows.value.findIndex(({ id }) => id === current.value);
+  const ahead = rows.value.slice(at + 1).filter(isOpen).length;
+  if (list.value.next && ahead < AHEAD && size.value < MOST_ROWS && list.value.listed.size >= size.value) size.value += ROWS;
+}
+
+/** Press a key: it acts once all before it have acted, on the items that they leave. */
+export function press(key: string, action: Typed["action"]): void {
+  if (edited.value !== undefined && edited.value === current.value) early += key.length === 1 ? key : "";
+  else if (typed.length < MOST_TYPED) typed.push({ key, action });
+  void act();
+}
+
+/** Let keys act as long as there is something to act on. */
+async function act(): Promise<void> {
+  if (isActing) return;
+  isActing = true;
+  try {
+    while (typed.length > 0 && isReady()) await typed.shift()?.action();
+  } finally {
+    isActing = false;
+  }
+}
+
+function isReady(): boolean {
+  return list.value.next !== undefined && !isAtEnd && (current.value === undefined || subject() !== undefined);
+}
+
+export function show(next: string | undefined): void {
+  edited.value = undefined;
+  if (next === undefined) return;
+  const query = Object.fromEntries(place.value.query);
+  go(link(["review"], { ...query, item: next }), { replace: query["item"] !== undefined });
+  requestAnimationFrame(() => document.querySelector<HTMLElement>(".picks [aria-current]")?.focus());
+}
+
+export function move(step: number): void {
+  const at = rows.value.findIndex(({ id }) => id === current.value);
+  show(rows.value[at < 0 ? 0 : Math.min(rows.value.length - 1, Math.max(0, at + step))]?.id);
+  grow();
+}
+
+/** Show the next item that waits, once it is read; one that was passed over is left to its reader. */
+function advance(): void {
+  const at = rows.value.findIndex(({ id }) => id === current.value);
+  const here = rows.value[at];
+  const next = here && isOpen(here) ? here : rows.value.slice(at + 1).find(isOpen);
+  isAtEnd = next === undefined && typeof list.value.next === "string";
+  if (next && next !== here) show(next.id);
+  if (isAtEnd && size.value >= MOST_ROWS) {
+    const query = Object.fromEntries(place.value.query);
+    go(link(["review"], { ...query, item: undefined, cursor: list.value.next ?? undefined }));
+  }
+  grow();
+}
+
+export function toggle(one: ItemView | undefined): void {
+  if (!one) return;
+  const rest = new Map(chosen.value);
+  if (!rest.delete(one.id)) rest.set(one.id, one);
+  chosen.value = rest;
+}
+
+/** Clear the selection, and forget the keys that wait. */
+export function clear(): void {
+  typed = [];
+  early = "";
+  edited.value = undefined;
+  chosen.value = new Map();
+}
+
+/** Decide about the selected items, else about the one that is shown. */
+export function judge(verdict: Verdict, data?: Values): void {
+  const one = subject();
+  const them = data || chosen.value.size === 0 ? (one ? [one] : []) : [...chosen.value.values()];
+  const taken = them.filter((item) => isOpen(item) && (verdict === "reject" || !item.needs_owner));
+  if (verdict === "approve" && !data && chosen.value.size === 0 && taken[0] && taken[0].lacks.length > 0) {
+    // What was typed ahead was not meant for its form.
+    if (typed.length > 0) report(<>{titled(taken)} lacks {taken[0].lacks.join(", ")}: e fills it in</>, true);
+    else edited.value = taken[0].id;
+    typed = [];
+    return;
+  }
+  decide(taken, verdict, data, whyNot(them[0], verdict));
+}
+
+function decide(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string): void {
+  if (items.length === 0) return report(why, true);
+  if (!give(items, verdict, data)) return report("Too many verdicts wait for the hub: go on once it has taken them.", true);
+  chosen.value = new Map();
+  edited.value = undefined;
+  report(<>{DONE[verdict]} {titled(items)}</>, false, takeBack);
+  advance();
+}
+
+function whyNot(item: ItemView | undefined, verdict: Verdict): string {
+  const left = rows.value.filter(isOpen).length;
+  if (!item || !isUndecided(item)) return left > 0 ? `Nothing waits below; ${left} above: k` : "Nothing waits here.";
+  if (item.device_refuses) return `Its device takes no verdict from here: ${because(item.device_refuses)}.`;
+  return verdict === "approve" ? "It has a mark, so only its owner approves it." : "Nothing waits here.";
+}
+
+/** Edit the item that is shown. What is typed next goes into its form. */
+export function edit(): void {
+  const one = subject();
+  if (!one || !isOpen(one) || one.needs_owner) return report(whyNot(one, "approve"), true);
+  early = typed.map(({ key }) => (key.length === 1 ? key : "")).join("");
+  typed = [];
+  edited.value = one.id;
+}
+
+/** Return what was typed before the form was there. */
+export function typedEarly(): string {
+  const text = early;
+  early = "";
+  return text;
+}
+
+/** Take the last decision back, and show its item. */
+export function takeBack(): void {
+  const step = undo();
+  const one = step?.items[0];
+  if (!step || !one) return report("There is nothing to undo.");
+  const ids = step.items.map(({ id }) => id);
+  restored.value = new Set([...restored.value, ...ids]);
+  show(one.id);
+  report(<>Undone: {titled(step.items)}</>);
+}
+
+/** Select all items without a warning that the filters let through. */
+export async function pickAll(): Promise<void> {
+  const { warning } = asked.value;
+  if (warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
+  const found = (await waiting({ ...asked.value, warning: "none" })).filter(isOpen);
+  if (found.length === 0) return report("None of these items has no warning and can be decided here.", true);
+  chosen.value = new Map(found.map((row) => [row.id, row]));
+}
+
+export async function rejectFile(): Promise<void> {
+  const one = subject();
+  if (!one) return;
+  const found = await waiting({ path: one.path, device: one.device ?? undefined });
+  decide(found.filter(isOpen), "reject", undefined, whyNot(one, "reject"));
+}
+
+/** Return the items without a verdict that a filter lets through, as many as one request may judge. */
+async function waiting(asked: Readonly<Record<string, string | undefined>>): Promise<readonly ItemView[]> {
+  try {
+    return (await ask("get", "/v1/items", { query: { ...asked, verdict: "open", limit: MOST } })).items;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    report([error.message, error.hint].filter(Boolean).join(" – "), true);
+    return [];
+  }
+}
+
+whenFailed((items, why) => {
+  report(<>{titled(items)} {items.length === 1 ? "waits" : "wait"} again, not taken: {why}</>, true);
+});
+
+const REASONS: Readonly<Record<string, string>> = {
+  not_granted: "its owner has not granted review.remote to the hub",
+  call_unsupported: "the program of the device is too old for it: decide at the device",
+  changed_meanwhile: "its owner decided otherwise, or the item has changed since",
+  bad_record: "it does not fit the device's rows: no task, or several, are called so",
+};
+
+export function because(reason: string | null | undefined): string {
+  return reason ? (REASONS[reason] ?? reason) : "";
+}
+
+export function titled(items: readonly ItemView[]): ComponentChildren {
+  const [one] = items;
+  if (items.length !== 1 || !one) return `${items.length} items`;
+  return (
+    <>
+      “<Foreign of={one.title.slice(0, 60)} />”
+    </>
+  );
+}

@@ -1,0 +1,234 @@
+// Verdicts of this window. Each counts here at once; requests to the hub follow the keys, in their order.
+import { signal } from "@preact/signals";
+import { isSignedOut, onChange } from "./live";
+import { Refusal, ask, fresh, leave } from "./server";
+import type { ItemView, NewVerdictView, VerdictResult } from "./types";
+
+export const MOST = 500; // items of one request
+const AT_ONCE = 200; // verdicts of one request
+const MOST_LEFT = 30_000; // bytes that are sent while the page ends, besides the request on its way
+const MOST_STEPS = 1_000; // that can be undone
+const MOST_UNSENT = 5_000;
+const MOST_KEPT = 5_000; // of what was decided, or refused
+const BETWEEN_MS = 200; // requests: what is decided meanwhile shares the next one
+const AGAIN_MS = 1_000;
+const ANSWER_MS = 20_000; // for a device to answer to the verdict before
+
+export type Verdict = "approve" | "reject";
+export type Values = Readonly<Record<string, unknown>>;
+interface Decided {
+  readonly verdict: Verdict;
+  readonly version: number;
+  /** When the verdict before it was given, which its device may have refused. */
+  readonly after: string | undefined;
+}
+interface Unsent {
+  readonly item: ItemView;
+  readonly verdict: Verdict | "undo";
+  readonly data: Values | undefined;
+  readonly step: Step;
+  /** When its item was first found to have another verdict on its way. */
+  heldAt?: number;
+}
+interface Step {
+  readonly verdict: Verdict;
+  items: readonly ItemView[];
+}
+export interface Failure {
+  readonly why: string;
+  /** What was typed, to be sent anew. */
+  readonly data: Values | undefined;
+}
+
+/** What was decided here, by item: its device answers later. Null: that was undone. */
+export const decided = signal<ReadonlyMap<string, Decided | null>>(new Map());
+/** Verdicts that were not taken, by item. */
+export const failures = signal<ReadonlyMap<string, Failure>>(new Map());
+/** Number of verdicts that the hub has not taken yet. */
+export const unsent = signal(0);
+/** Why none is taken for now. */
+export const delay = signal("");
+
+type Answered = readonly VerdictResult[] | Refusal | undefined;
+
+const queue: Unsent[] = [];
+const steps: Step[] = [];
+let sending: readonly Unsent[] = []; // at the beginning of the queue
+let isSending = false;
+let onFailed: (items: readonly ItemView[], why: string) => void = () => undefined;
+
+/** Set what is called with items whose verdicts were not taken, and why. */
+export function whenFailed(then: typeof onFailed): void {
+  onFailed = then;
+}
+
+export function isOnItsWay(item: ItemView): boolean {
+  return item.given?.state === "pending" || item.given?.state === "sent";
+}
+
+/** Return whether an item has no verdict, as far as this window knows. */
+export function isUndecided(item: ItemView): boolean {
+  const mine = decided.value.get(item.id);
+  if (mine === null) return true;
+  return item.verdict === "open" && (mine ? mine.version < item.version : !isOnItsWay(item));
+}
+
+/** Decide about items. Return false if too many verdicts wait for the hub already. */
+export function give(items: readonly ItemView[], verdict: Verdict, data?: Values): boolean {
+  if (queue.length + items.length > MOST_UNSENT) return false;
+  const step = { verdict, items };
+  steps.push(step);
+  if (steps.length > MOST_STEPS) steps.shift();
+  decide(items, verdict);
+  queue.push(...items.map((item) => ({ item, verdict, data, step })));
+  void send();
+  return true;
+}
+
+/** Take back the last decision that was not taken back. Return its items; undefined: there is none. */
+export function undo(): Step | undefined {
+  const step = steps.pop();
+  if (!step) return undefined;
+  decided.value = new Map([...decided.value, ...step.items.map(({ id }) => [id, null] as const)]);
+  for (const item of step.items) {
+    const at = queue.findIndex((one, place) => place >= sending.length && one.step === step && one.item.id === item.id);
+    if (at >= 0) queue.splice(at, 1); // the hub never hears of it
+    else queue.push({ item, verdict: "undo", data: undefined, step });
+  }
+  void send();
+  return step;
+}
+
+/** Note that devices have refused verdicts: the items wait again. */
+export function forget(ids: readonly string[]): void {
+  decided.value = new Map([...decided.value].filter(([id]) => !ids.includes(id)));
+  for (const step of steps) step.items = step.items.filter(({ id }) => !ids.includes(id));
+  for (const [at, step] of [...steps.entries()].reverse()) if (step.items.length === 0) steps.splice(at, 1);
+}
+
+/** Note what the hub lists now: an item whose verdict was undone there needs no note here. */
+export function note(rows: readonly ItemView[]): void {
+  const done = rows.filter(
+    (row) => decided.value.get(row.id) === null && row.verdict === "open" && !isOnItsWay(row) && !queue.some(({ item }) => item.id === row.id),
+  );
+  if (done.length > 0) decided.value = new Map([...decided.value].filter(([id]) => !done.some((row) => row.id === id)));
+}
+
+/** Return whether a verdict on an item can be undone here. */
+export function isUndoable(id: string): boolean {
+  return steps.some((step) => step.items.some((item) => item.id === id));
+}
+
+function decide(items: readonly ItemView[], verdict: Verdict): void {
+  const mine = items.map(({ id, version, given }) => [id, { verdict, version, after: given?.created_at }] as const);
+  decided.value = new Map([...decided.value, ...mine].slice(-MOST_KEPT));
+  failures.value = new Map([...failures.value].filter(([id]) => !items.some((item) => item.id === id)));
+}
+
+/** Send what waits until nothing does: one request at a time, each with one verdict on an item at most. */
+async function send(): Promise<void> {
+  unsent.value = queue.length;
+  if (isSending) return;
+  isSending = true;
+  try {
+    while (queue.length > 0) {
+      sending = beginning();
+      const verdicts = sending.map(body);
+      const key = fresh(); // an answer that was lost is given again
+      let answer: Answered;
+      while ((answer = await answered(verdicts, key)) === undefined) await changed();
+      const sent = queue.splice(0, sending.length);
+      sending = [];
+      const held = settled(sent, answer);
+      queue.unshift(...held);
+      unsent.value = queue.length;
+      if (held.length > 0) await changed();
+      else await new Promise((resolve) => setTimeout(resolve, BETWEEN_MS));
+    }
+  } finally {
+    isSending = false;
+    sending = [];
+  }
+}
+
+function beginning(): readonly Unsent[] {
+  const ids = new Set<string>();
+  const end = queue.findIndex(({ item }) => ids.size === ids.add(item.id).size);
+  return queue.slice(0, Math.min(AT_ONCE, end < 0 ? queue.length : end));
+}
+
+function body({ item: { id, version }, verdict, data }: Unsent): NewVerdictView {
+  return { id, verdict, ...(verdict !== "undo" && { version }), ...(data && { data }) };
+}
+
+/** Return the hub's answer: a result for each, or why it takes none; undefined: it is to be asked again. */
+async function answered(verdicts: readonly NewVerdictView[], key: string): Promise<Answered> {
+  try {
+    const { results } = await ask("post", "/v1/items/verdicts", { body: { verdicts }, key, outlives: true });
+    delay.value = "";
+    return results;
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    if (error.status === 401) isSignedOut.value = true;
+    if (![0, 401, 408, 429].includes(error.status) && error.status < 500) return error;
+    delay.value = error.message;
+    return undefined;
+  }
+}
+
+/** Note the results of verdicts. Return those to be sent again, once devices have answered to the ones before. */
+function settled(sent: readonly Unsent[], answer: Exclude<Answered, undefined>): readonly Unsent[] {
+  const held: Unsent[] = [];
+  const failed: (readonly [Unsent, string])[] = [];
+  sent.forEach((one, at) => {
+    const error = answer instanceof Refusal ? answer : answer[at]?.error;
+    if (!error) return;
+    one.heldAt ??= performance.now();
+    if (error.code === "verdict_under_way" && performance.now() - one.heldAt < ANSWER_MS) held.push(one);
+    else failed.push([one, plain(error.message)]);
+  });
+  if (failed.length > 0) fail(failed);
+  return held;
+}
+
+/** Show items whose verdicts were not taken as they are at the hub. */
+function fail(failed: readonly (readonly [Unsent, string])[]): void {
+  const ids = new Set(failed.map(([{ item }]) => item.id));
+  // What followed on the item was about a verdict that there is not; a failed one that was taken back is not reported.
+  const undone = new Set(queue.filter(({ verdict }) => verdict === "undo").map(({ item }) => item.id));
+  queue.splice(0, queue.length, ...queue.filter(({ item }) => !ids.has(item.id)));
+  forget([...ids]);
+  const missed = failed.filter(([{ item, verdict }]) => verdict === "undo" || !undone.has(item.id));
+  for (const [{ step, verdict, item }] of missed) {
+    if (verdict !== "undo") continue;
+    decide([item], step.verdict);
+    steps.push({ verdict: step.verdict, items: [item] });
+  }
+  const reasons = missed.map(([{ item, data }, why]) => [item.id, { why, data }] as const);
+  failures.value = new Map([...failures.value, ...reasons].slice(-MOST_KEPT));
+  if (missed[0]) onFailed(missed.map(([{ item }]) => item), missed[0][1]);
+}
+
+/** Return an error about one item, without the id of the item that is shown. */
+function plain(message: string): string {
+  return message.replace(/^item '[^']*'(:?) /, (_, colon: string) => (colon ? "" : "the item "));
+}
+
+/** Wait until something changes at the hub, or for a second. */
+async function changed(): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const stop = onChange(() => (stop(), clearTimeout(timer), resolve()));
+    const timer = setTimeout(() => (stop(), resolve()), AGAIN_MS);
+  });
+}
+
+/** Send what waits while the page ends: what is on its way arrives without it. */
+addEventListener("pagehide", () => {
+  const rest = queue.splice(delay.value ? 0 : sending.length).map(body);
+  for (let at = 0; at < rest.length; at += AT_ONCE) leave("/v1/items/verdicts", { verdicts: rest.slice(at, at + AT_ONCE) });
+});
+/** Ask before what waits for the hub would be lost. */
+addEventListener("beforeunload", (event) => {
+  const isMuch = JSON.stringify(queue.slice(sending.length).map(body)).length > MOST_LEFT;
+  if (isMuch || (queue.length > 0 && delay.value)) event.preventDefault();
+});
