@@ -52,8 +52,10 @@ _LONGEST_ROW: Final = 100
 _VALUE: Final = re.compile('[\\d"\u201c\u00abA-Z\u00c4-\u00dc\u0410-\u042f\u4e00-\u9fff]')
 _REMARK: Final = re.compile(
     r"(?P<who>[^:\uff1a(\[,\d]{1,40}?)(?:,? ?[(\[][^()\[\]]{1,30}[)\]]|, [^:\uff1a]{1,20}(?::\d\d)?)?"
-    r"[:\uff1a]\s*(?P<what>\S.*)"
+    r"[:\uff1a](?!(?<=\d:)\d)\s*(?P<what>\S.*)"
 )
+# Between a name and a value; the colon of "14:00", "3:1" or "http://" is part of a word.
+_COLON: Final = re.compile(r"[:\uff1a](?!(?<=\d:)\d|//)")
 _INITIALS: Final = re.compile("[A-Z\u00c4-\u00dc\u0410-\u042f]{2,3}")
 _ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_])")  # words follow it
 _BRACKETS: Final = {"(": ")", "\uff08": "\uff09"}
@@ -445,8 +447,8 @@ class _Sentence:
 
     def _value_row(self) -> bool:
         """Add the fact of a row such as ``Gate code: 4471``."""
-        key, colon, value = self._text.replace("\uff1a", ":").partition(":")
-        is_row = colon and value.strip() and len(self._text) < _LONGEST_ROW
+        key, value = (*_COLON.split(self._text, 1), "")[:2]
+        is_row = value.strip() and len(self._text) < _LONGEST_ROW
         if not is_row or not (self._lexicon.has("facts", self._text) and _VALUE.search(value)):
             return False
         fields: dict[str, Field] = {"title": key.strip(EDGES), "content": value.strip(EDGES)}
@@ -549,7 +551,7 @@ class _Sentence:
         lexicon, text = self._lexicon, self._text.strip()
         if lexicon.has("unreal", text) or self._is_question:
             return
-        key, _, value = (part.strip(EDGES) for part in re.sub("[:\uff1a]", ":", text).partition(":"))
+        key, value = (part.strip(EDGES) for part in (*_COLON.split(text, 1), "")[:2])
         is_fact = lexicon.has("facts", text) or lexicon.match("values", text) is not None
         is_note = self._about.is_note and not (lexicon.has("settled", text) or lexicon.has("past", text))
         if is_note and not is_fact:

@@ -427,7 +427,7 @@ ENGLISH: Final = Lexicon(
     comments=r"""
         (comment|remark|note|reply|update) (by|from) (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (on|re|about|regarding|for|as for|concerning|to) (the |my |your \
-            |our )?[^:,–]{0,40}\b{tickets}[^:,–]{0,40}\s?[:,–-]\s*(?P<what>.+)
+            |our )?[^:,–]{0,40}\b{tickets}[^:,–]{0,40}\s?[:,–-]\s*{rest}
     """,
     tickets=r"^\W{0,2}#\d{2,}\b|(ticket|issue|incident|bug|case|request|fault)\b.{0,6}\d",
     urgent=r"""

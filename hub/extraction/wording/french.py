@@ -309,7 +309,7 @@ FRENCH: Final = Lexicon(
     comments=r"""
         (commentaire|remarque|note|message)( de| d'| par) ?(?P<who>[^:]{1,40}?)\s?:\s*(?P<what>.+)
         (pour|sur|concernant|à propos de|au sujet de|rapport à|côté) (la |le |l'\
-            |les )?[^:,–]{0,30}(tâche|ticket|carte|demande|fiche)[^:,–]{0,60}\s?[:,–-]\s*(?P<what>.+)
+            |les )?[^:,–]{0,30}(tâche|ticket|carte|demande|fiche)[^:,–]{0,60}\s?[:,–-]\s*{rest}
     """,
     tickets=r"#\d+|(ticket|demande|incident|anomalie|dossier|bug|signalement|intervention)\b.{0,6}\d",
     urgent=r"""

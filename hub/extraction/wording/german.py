@@ -342,7 +342,7 @@ GERMAN: Final = Lexicon(
     comments=r"""
         (kommentar|anmerkung|bemerkung|notiz|hinweis)( von)? (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (zum|zur|zu|beim|wegen|bezüglich|betreffs?) (der |dem |die )?[^:,–]{0,40}(aufgabe|ticket\
-            |vorgang|karte|to-?do|issue|task|punkt)[^:,–]{0,40}\s?[:,–-]\s*(?P<what>.+)
+            |vorgang|karte|to-?do|issue|task|punkt)[^:,–]{0,40}\s?[:,–-]\s*{rest}
     """,
     tickets=r"#\d+|(ticket|vorgang|störung|meldung|auftrag|fall|anfrage)\b.{0,6}\d",
     urgent=r"""

@@ -35,7 +35,9 @@ _PARTS: Final = {
     "a": "(?-i:[a-zß-öø-ÿœа-яё])",
     "who": "(?P<who>{name})",
     "names": "(?P<who>{name}(({and}) {name}){0,3})",
-    "what": r"(?P<what>\w.+)",
+    # Not behind a colon of "14:00" or "3:1", which belongs to one word.
+    "what": r"(?!(?<=\d:)\d)(?P<what>\w.+)",
+    "rest": r"(?!(?<=\d:)\d)(?P<what>.+)",
     "work": "(?P<what>{verbs}.*)",
 }
 

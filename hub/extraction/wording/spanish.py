@@ -364,7 +364,7 @@ SPANISH: Final = Lexicon(
     comments=r"""
         (comentario|nota|observación|mensaje|respuesta)( de| por) (?P<who>[^:]{1,40}):\s*(?P<what>.+)
         (sobre|para|en|respecto a|acerca de|en cuanto a|por) (la |el |lo de la )?[^:,–]{0,30}(tarea\
-            |ticket|tarjeta|incidencia|aviso|petición)[^:,–]{0,60}\s?[:,–-]\s*(?P<what>.+)
+            |ticket|tarjeta|incidencia|aviso|petición)[^:,–]{0,60}\s?[:,–-]\s*{rest}
     """,
     tickets=r"""
         #\d+|(ticket|aviso|incidencia|avería|caso|parte|solicitud|petición|bug)\b.{0,6}\d|^(sobre\

@@ -230,6 +230,25 @@ def test_a_sentence_is_read_as_a_person_reads_it(row: list[str]) -> None:
     assert items == ([expected + [""] * (4 - len(expected))] if expected else [])
 
 
+def test_a_colon_inside_of_a_word_separates_nothing() -> None:
+    sentences = {
+        "Review meeting on Friday 14:00 in room 3:1": ("Review meeting in room 3:1", None),
+        "Gate code at 14:00: 4471": ("Gate code at 14:00", "4471"),
+        "The code is http://x.org/a": ("The code is http://x.org/a", None),
+        "The order number is 16:9": ("The order number is 16:9", None),
+        "Please send the 3:1 report by Friday.": ("send the 3:1 report", None),
+        "Gate code:4471": ("Gate code", "4471"),
+        "Regarding ticket 12 at 14:00 in Rome": None,
+        "Ann 14:00 and more": None,
+        "门禁密码：4471": ("门禁密码", "4471"),
+    }
+    for text, expected in sentences.items():
+        items = found(text)
+        assert [(item.data["title"], item.data.get("content")) for item in items] == (
+            [expected] if expected else []
+        ), text
+
+
 def test_a_title_keeps_its_words_around_brackets() -> None:
     rows = "To do:\n- Call Peter (0170 123) about the roof\n- Call Ann (the roofer)\n- Buy paint (white)\n"
     assert [item.data["title"] for item in found(rows)] == [
