@@ -314,7 +314,7 @@ class TemplateTable(Table):
 class TemplateSettings(TemplateTable):
     """Settings of a template."""
 
-    name: Name = live(REQUIRED, "Name.")
+    name: Annotated[Name, StringConstraints(max_length=50)] = live(REQUIRED, "Name.")
 
 
 MOST_CONNECTORS: Final = 200  # each needs a client and a rate limiter in memory

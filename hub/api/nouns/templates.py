@@ -22,7 +22,7 @@ from storage.agents.template_changes import TemplateOfFile
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.store import Connection, Store
 
-TemplateName = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)")]
+TemplateName = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)", max_length=50)]  # as in vocabularies
 
 
 class TemplateView(View):
