@@ -79,8 +79,10 @@ def logs(
     if as_json:
         show.print_json("logs", response)
         return
+    today = show.clock.now().astimezone().date()
+    days = {datetime.fromisoformat(entry["at"]).astimezone().date() for entry in response["entries"]}
     for entry in reversed(response["entries"]):
-        print_entry(entry, as_json=False, is_dated=since is not None)
+        print_entry(entry, as_json=False, is_dated=since is not None or days != {today})
     if not response["entries"]:
         show.report("no matching events in the log")
 

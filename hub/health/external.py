@@ -1,7 +1,7 @@
 """Checks of systems that the hub calls: models, the providers of connectors, and gateways."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from hub.runs.span_export import SpanExport
+from hub.runs.waiting import describe_time
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import GrantAge
@@ -86,7 +87,7 @@ async def check_reach(endpoints: Mapping[str, Reach], now: datetime) -> Iterable
     return [
         error(
             "model.unreachable",
-            f"the model {name} was asked at {now:%H:%M} UTC: {wrong[name]}",
+            f"the model {name} was asked at {now:%Y-%m-%d %H:%M} UTC: {wrong[name]}",
             fix="see to the endpoint, and to its table in hub.toml; rules go on without it",
             subject=name,
         )
@@ -114,7 +115,7 @@ async def check_circuits(breakers: Mapping[str, Breaker], now: datetime) -> Iter
 def _again(breaker: Breaker, now: datetime) -> str:
     if breaker.circuit is Circuit.HALF_OPEN:
         return "the next document finds out whether it is over"
-    return f"it is asked again after {now + timedelta(seconds=breaker.wait_s):%H:%M:%S} UTC"
+    return f"it is asked again after {describe_time(now + timedelta(seconds=breaker.wait_s), now, UTC)}"
 
 
 class Away(Protocol):

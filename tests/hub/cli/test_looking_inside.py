@@ -78,6 +78,8 @@ def test_since_shows_events_of_before_a_restart_with_their_dates(
     ]
     assert len(hub("logs", "--since", "2d", "--until", "yesterday 18:00").stdout.splitlines()) == 2
     assert hub("logs").stdout.splitlines() == ["09:14:02 info    run.moved"]
+    ring.append(at=AT - 86_400_000, level="info", event="run.moved", channel="hub", fields={})
+    assert hub("logs").stdout.splitlines()[0] == "2026-01-05 09:14:02 info    run.moved"
     assert "leave out --since" in hub("logs", "--follow", "--since", "2h").stderr
 
 

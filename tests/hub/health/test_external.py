@@ -155,7 +155,8 @@ async def test_each_endpoint_that_does_not_answer_is_reported_with_its_error() -
     assert list(await check_reach({"one": well, "two": well}, START)) == []
     (found,) = await check_reach({"one": well, "two": ill}, START)
     assert found.subject == "two"
-    assert found.explanation == "the model two was asked at 09:00 UTC: http://127.0.0.1:1/v1 does not answer"
+    asked = "the model two was asked at 2026-01-05 09:00 UTC"
+    assert found.explanation == f"{asked}: http://127.0.0.1:1/v1 does not answer"
 
 
 async def test_a_model_without_quota_is_reported_with_the_next_attempt_and_its_substitute() -> None:
@@ -174,6 +175,10 @@ async def test_a_model_without_quota_is_reported_with_the_next_attempt_and_its_s
     assert "the next document finds out whether it is over" in found.explanation
     breakers["first"].succeeded()
     assert list(await look(clock.now())) == []
+    clock.advance(15 * 3_600 - 120)  # shortly before midnight
+    breakers["first"].failed(ModelExhausted("no quota is left", reason="rate_limit", retry_after_s=90.0))
+    (found,) = await look(clock.now())
+    assert "it is asked again after 2026-01-06 00:01 UTC, and" in found.explanation
 
 
 async def test_when_no_model_is_left_that_is_said() -> None:
