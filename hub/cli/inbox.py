@@ -6,37 +6,44 @@ The keys are those of the dashboard's page for review.
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from codecs import IncrementalDecoder, getincrementaldecoder
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from select import select
 from typing import Final, NamedTuple
 
 import click
 
 from hub.cli.suggestion import lines_of
 from hub.clock import Clock, epoch_ms
-from hub.device.inbox import Inbox, Verdict, is_apart, waits
+from hub.device.inbox import Inbox, NotDecided, Verdict, is_apart, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.items import DeviceItem, read_excerpt
 from hub.printable import spelled
 from hub.text.excerpt import Excerpt
 
-UNDO_S: Final = 8.0
 LEAST_LISTED: Final = 3  # lines of the list
+MOST_STEPS: Final = 1_000  # decisions to take back, each on one item or several
 KEYS: Final[Mapping[str, str]] = {
     "j, k": "next and previous item",
     "a": "approve the item, or those selected",
     "e": "change fields of the item, and approve it",
     "r": "reject the item, or those selected",
-    "u": "take the last decision back, within 8 seconds",
+    "u": "take the last decision back, then the one before it",
     "R": "reject all items of the file",
     "x": "select the item",
     "A": "select all items without a warning",
+    "Esc": "clear the selection",
     "/": "find a text in titles, values and paths",
-    "?": "these keys",
+    "?": "these keys, until any key; one that is held down counts again and again",
     "q": "end",
 }
 _ARROWS: Final = {"\x1b[B": "j", "\x1b[A": "k", "\x1bOB": "j", "\x1bOA": "k"}
 _KEY: Final = re.compile(r"\x1b[\[O][A-Z]|.", re.DOTALL)  # an arrow is several characters
+_CUT: Final = re.compile(r"\x1b[\[O]?\Z")  # Escape, or the beginning of an arrow
+REST_S: Final = 0.05  # after which it was Escape
 _DONE: Final = {"approve": "approved", "edit": "changed", "reject": "rejected"}
 _FIELD: Final = re.compile(r"(?<!\S)(\w++)=")
 
@@ -59,11 +66,11 @@ class TerminalInbox:
     def __init__(self, inbox: Inbox, clock: Clock) -> None:
         self._inbox = inbox
         self._clock = clock
-        self._current = 0  # position in the list
+        self._ahead: list[int] | None = None  # numbers of the current item and of those below it
         self._picked: set[int] = set()  # numbers of selected items
         self._find = ""
         self._note = ""
-        self._undoable: tuple[float, list[int]] = (0.0, [])
+        self._steps = deque[list[int]](maxlen=MOST_STEPS)
         self._prompt: _Prompt | None = None
         self._is_help_shown = False
         self._shown: tuple[object, Excerpt | None] | None = None
@@ -78,6 +85,7 @@ class TerminalInbox:
             "R": self._reject_file,
             "x": self._pick,
             "A": self._pick_all,
+            "\x1b": self._picked.clear,
             "/": lambda: self._ask("find", self._find, self._search),
             "?": self._help,
             "q": self._end,
@@ -95,10 +103,22 @@ class TerminalInbox:
 
     @property
     def item(self) -> DeviceItem | None:
-        """The item that is shown in full."""
+        """The item that is shown in full; None below the last one."""
         items = self.items
-        self._current = max(0, min(self._current, len(items) - 1))
-        return items[self._current] if items else None
+        return items[at] if (at := self._place(items)) < len(items) else None
+
+    def _place(self, items: Sequence[DeviceItem]) -> int:
+        """Return the place of the current item or, once it is decided, of the first one below it that waits.
+
+        An item that comes meanwhile moves no other one under the fingers.
+        """
+        if self._ahead is None:
+            return 0
+        places = {item.number: place for place, item in enumerate(items)}
+        return next((places[number] for number in self._ahead if number in places), len(items))
+
+    def _go(self, place: int) -> None:
+        self._ahead = [item.number for item in self.items[max(0, place) :]]
 
     def press(self, key: str) -> None:
         """Handle a key as a terminal sends it."""
@@ -119,12 +139,17 @@ class TerminalInbox:
         """Return what is shown on a screen of this size; each line is safe to print."""
         if self._is_help_shown:
             return [f"  {keys:<6}{about}" for keys, about in KEYS.items()][:height]
-        item, items = self.item, self.items
+        items = self.items
+        if self._ahead is None and items:
+            self._go(0)  # what comes above it from now on is not decided in its place
+        item = self.item
         found = f' with "{spelled(self._find)}"' if self._find else ""
         head = f"{len(items)} waiting{found}   j k  a e r u  x A  /  ?  q"
         detail = [] if item is None else list(lines_of(item, width, excerpt=self._excerpt(item)))
+        if item is None and items:
+            detail = [self._end_of(items)]
         room = max(LEAST_LISTED, height - len(detail) - 4)
-        first = max(0, min(self._current - room // 2, len(items) - room))
+        first = max(0, min(self._place(items) - room // 2, len(items) - room))
         number = None if item is None else item.number
         listed = [self._line(one, one.number == number) for one in items[first : first + room]]
         foot = self._note if self._prompt is None else f"{self._prompt.label}: {spelled(self._prompt.text)}_"
@@ -144,19 +169,27 @@ class TerminalInbox:
         return f"{'>' if is_current else ' '}{picked}{warns} {item.label:<5} {item.table:<10} {title}"
 
     def _move(self, step: int) -> None:
-        self._current = max(0, min(self._current + step, len(self.items) - 1))
+        items = self.items
+        self._go(min(self._place(items) + step, len(items) - 1))
 
     def _judge(self, verdict: Verdict, fields: Mapping[str, str] | None = None) -> None:
         """Decide about the selected items, else about the one that is shown."""
-        picked = [one for one in self.items if one.number in self._picked]
-        them = picked or ([self.item] if self.item is not None else [])
+        items = self.items
+        picked = [one for one in items if one.number in self._picked]
         self._picked.clear()
-        self._decide(them, verdict, fields)
+        item = self.item
+        if not picked and item is None:
+            self._note = self._end_of(items)
+        self._decide(picked or ([] if item is None else [item]), verdict, fields)
+
+    def _end_of(self, items: Sequence[DeviceItem]) -> str:
+        return f"no item waits below; {len(items)} above: k" if items else "no item waits"
 
     def _decide(
         self, them: list[DeviceItem], verdict: Verdict, fields: Mapping[str, str] | None = None
     ) -> None:
         at_ms, done, refused = epoch_ms(self._clock.now()), [], ""
+        self._go(self._place(self.items))
         for item in them:
             try:
                 sentence = self._inbox.judge(item, verdict, fields, at_ms=at_ms)
@@ -164,7 +197,7 @@ class TerminalInbox:
             except DeviceFileError as error:
                 refused = str(error)
         if done:
-            self._undoable = self._clock.monotonic() + UNDO_S, done
+            self._steps.append(done)
             what = sentence if len(done) == 1 else f"{_DONE[verdict]}: {len(done)} items"
             self._note = f"{what}; u takes it back"
         if refused:
@@ -172,26 +205,27 @@ class TerminalInbox:
             self._note = f"{refused}{more}"
 
     def _edit(self) -> None:
-        if self.item is not None:
-            self._ask("FIELD=VALUE ...", "", self._change)
+        if (item := self.item) is not None:
+            self._ask("FIELD=VALUE ...", "", partial(self._change, item))
 
-    def _change(self, text: str) -> None:
+    def _change(self, item: DeviceItem, text: str) -> None:
         _, *pairs = _FIELD.split(text)
         fields = {name: value.strip() for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
         if not fields:
             self._note = "nothing was changed: type fields as in title=call Ana dueDate=2027-02-03"
-        elif self.item is not None:
-            self._decide([self.item], "approve", fields)
+        else:
+            self._decide([item], "approve", fields)
 
     def _undo(self) -> None:
-        until, numbers = self._undoable
-        self._undoable = (0.0, [])
-        if not numbers or self._clock.monotonic() > until:
-            self._note = "nothing can be taken back any more"
-            return
+        numbers = self._steps.pop() if self._steps else []
+        self._note = "taken back" if numbers else "there is nothing to take back"
         for number in numbers:
-            self._inbox.undo(number)
-        self._note = "taken back"
+            try:
+                self._inbox.undo(number)
+            except NotDecided as error:
+                self._note = f"not taken back: {error}"
+        if places := [place for place, one in enumerate(self.items) if one.number in numbers]:
+            self._go(places[0])
 
     def _reject_file(self) -> None:
         if (item := self.item) is not None:
@@ -207,7 +241,7 @@ class TerminalInbox:
         self._note = f"{len(self._picked)} selected"
 
     def _search(self, text: str) -> None:
-        self._find, self._current = text.strip(), 0
+        self._find, self._ahead = text.strip(), None
 
     def _help(self) -> None:
         self._is_help_shown = True
@@ -245,7 +279,8 @@ def show_inbox(inbox: Inbox, clock: Clock) -> None:
             console.control(Control.home())
             screen.update(Text("\n".join(lines), no_wrap=True, overflow="crop"))
             for key in _KEY.findall(read()):
-                shown.press(key)
+                if not shown.has_ended:
+                    shown.press(key)
 
 
 @contextmanager
@@ -261,16 +296,20 @@ def _keys() -> Iterator[Callable[[], str]]:
     before = termios.tcgetattr(terminal)
     tty.setcbreak(terminal, termios.TCSADRAIN)
     try:
-        yield lambda: _read(terminal)
+        yield partial(_read, terminal, getincrementaldecoder("utf-8")("ignore"))
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-def _read(terminal: int) -> str:
-    typed = os.read(terminal, 1_024)
-    if not typed:
-        raise EOFError
-    return typed.decode(errors="ignore")
+def _read(terminal: int, decoder: IncrementalDecoder) -> str:
+    """Return the keys that were typed, each whole; wait for one."""
+    text = ""
+    while not text or (_CUT.search(text) and select([terminal], [], [], REST_S)[0]):
+        typed = os.read(terminal, 1_024)
+        if not typed:
+            raise EOFError
+        text += decoder.decode(typed)
+    return text
 
 
 def _texts(item: DeviceItem) -> list[str]:

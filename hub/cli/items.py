@@ -43,16 +43,17 @@ def approve(hub: Talk, words: Sequence[str]) -> Responses:
 
 @items.command("edit", epilog=example("hub items edit 4e21a9 priority=high"))
 @click.argument("words", metavar="ITEM... FIELD=VALUE...", nargs=-1, required=True)
+@click.option("--open", "stays_open", is_flag=True, help="Do not approve: the items go on waiting.")
 @hub_command
-def edit(hub: Talk, words: Sequence[str]) -> Responses:
-    """Change values of items, without approving them.
+def edit(hub: Talk, words: Sequence[str], stays_open: bool) -> Responses:
+    """Change values of items, and approve them.
 
     A VALUE is JSON, or else a text.
     """
     ids, data = _split(words)
     if not data:
         raise click.UsageError("give the values to write, each as FIELD=VALUE")
-    return _give(hub, ids, "edit", data)
+    return _give(hub, ids, "edit" if stays_open else "approve", data)
 
 
 @items.command("reject", epilog=example("hub items reject 4e21a9 77b0c2"))

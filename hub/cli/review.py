@@ -191,9 +191,10 @@ def approve_items(
 
 @review.command("edit", epilog=example("hub review edit 3 dueDate=2026-03-09"))
 @click.argument("words", metavar="NUMBERS... FIELD=VALUE...", nargs=-1, required=True)
+@click.option("--open", "stays_open", is_flag=True, help="Do not approve: the items go on waiting.")
 @click.pass_obj
-def edit_items(here: _Here, words: tuple[str, ...]) -> None:
-    """Change fields of items by their numbers. No hub changes such items again.
+def edit_items(here: _Here, words: tuple[str, ...], stays_open: bool) -> None:
+    """Change fields of items by their numbers, and approve them. No hub changes such items again.
 
     FIELD= empties the field.
 
@@ -201,14 +202,15 @@ def edit_items(here: _Here, words: tuple[str, ...]) -> None:
     Example: hub review edit 7 title="call Ana" dueDate=2027-02-03 project=House
     """
     from hub.clock import epoch_ms
-    from hub.device.owner import edit
+    from hub.device.owner import approve, edit
 
     numbers = tuple(_LABEL.sub(r"\1\2", word) for word in words if _LABEL.fullmatch(word))
     others = [word.partition("=") for word in words if not _LABEL.fullmatch(word)]
     fields = {name: value for name, sign, value in others if sign}
     if not numbers or not fields or len(fields) < len(others):
         raise click.UsageError("name the items by their numbers, and each field once as FIELD=VALUE")
-    _decide(lambda: edit(here(), numbers, fields, at_ms=epoch_ms(show.clock.now())))
+    change = partial(edit if stays_open else approve, fields=fields, at_ms=epoch_ms(show.clock.now()))
+    _decide(lambda: change(here(), numbers))
 
 
 @review.command("reject", epilog=example("hub review reject 4 6"))

@@ -17,7 +17,7 @@ from protocol.frame import Record
 from protocol.tables import DeviceTable
 
 Verdict = Literal["approve", "edit", "reject"]
-MOST_SAVED: Final = 1_000  # decisions that can be taken back
+MOST_SAVED: Final = 10_000  # decisions that can be taken back
 MOST_TITLES: Final = 200  # rows that an item may be put under
 
 

@@ -2,18 +2,26 @@
 
 import os
 import pty
-import subprocess
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
-from hub.cli.inbox import KEYS, UNDO_S, TerminalInbox
+from hub.cli.inbox import KEYS, TerminalInbox
+from hub.clock import IdFactory
+from hub.device.inserts import open_device_store
 from hub.device.items import read_items
+from protocol.tables import SUGGESTED
+from protocol.work import Action, ToolCall
 from tests.hub.device.test_inbox import inbox_of
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.terminal import Terminal
 
 ENTER, ESCAPE = "\r", "\x1b"
+TYPED_S = 0.03  # from key to key
 
 
 class Owner:
@@ -47,9 +55,26 @@ def test_items_are_listed_and_decided_about_one_by_one(owner: Owner) -> None:
     assert owner.decided() == {"pay": "approved", "mend the roof": "open"}
     assert owner.types("u")[-1] == "taken back"
     assert owner.decided() == {"pay": "approved", "mend the roof": "open", "call Ana": "open"}
-    owner.types("r")
-    owner.clock.advance(UNDO_S + 1)
-    assert owner.types("u")[-1] == "nothing can be taken back any more"
+    assert owner.types("u")[-1] == "taken back"
+    assert owner.types("u")[-1] == "there is nothing to take back"
+    assert set(owner.decided().values()) == {"open"}
+
+
+def test_a_key_acts_on_the_item_that_was_shown_and_never_on_one_that_was_passed_or_came_meanwhile(
+    owner: Owner,
+) -> None:
+    owner.types("j")  # over the roof
+    more(owner.path, "buy milk")
+    assert owner.types("a", "a", "a", "r")[-1] == "no item waits below; 2 above: k"
+    assert owner.decided() == {
+        "pay": "approved",
+        "call Ana": "approved",
+        "mend the roof": "open",
+        "buy milk": "open",
+    }
+    owner.types("u", "u", "k", "e", *"title=paid")
+    owner.types(ENTER)
+    assert owner.decided()["paid"] == "edited"
 
 
 def test_several_items_are_selected_and_found_by_a_text(owner: Owner) -> None:
@@ -78,20 +103,45 @@ def test_help_names_every_key_and_hostile_texts_are_spelled_out(tmp_path: Path) 
 
 
 @pytest.mark.slow  # starts a process
-def test_a_terminal_shows_the_inbox_until_q(tmp_path: Path) -> None:
-    path = inbox_of(tmp_path, "call Ana").path
+async def test_two_hundred_keys_typed_at_a_terminal_are_as_many_verdicts_in_order_and_all_are_undone(
+    tmp_path: Path,
+) -> None:
+    path = inbox_of(tmp_path, *(f"task {number}" for number in range(200))).path
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "hub", "review", "--db", str(path)]
     environ = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as process:
+    async with await anyio.open_process(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ
+    ) as process:
         os.close(theirs)
-        seen = b""
-        while b"call Ana" not in seen:
-            seen += os.read(ours, 4096)
-        os.write(ours, b"a")
-        while b"approved: call Ana" not in seen:
-            seen += os.read(ours, 4096)
-        os.write(ours, b"q")
-        assert process.wait(20) == 0
+        seen = Terminal(ours)
+        await seen.shows("200 waiting")
+        for key in (b"a", b"u"):
+            async with anyio.create_task_group() as typing:
+                typing.start_soon(type_keys, ours, key)
+                await seen.shows("no item waits" if key == b"a" else "200 waiting")
+            wanted = "approved" if key == b"a" else "open"
+            assert [item.verdict for item in read_items(path)] == [wanted] * 200
+            with closing(sqlite3.connect(path)) as db:
+                moments = dict(db.execute("SELECT title, updatedAt FROM tasks").fetchall())
+            in_order = [moments[f"task {number}"] for number in reversed(range(200))]
+            assert key == b"u" or in_order == sorted(in_order)
+        os.write(ours, b"qa")  # what follows the end is not the inbox's
+        with anyio.fail_after(20):
+            assert await process.wait() == 0
     os.close(ours)
-    assert [item.verdict for item in read_items(path)] == ["approved"]
+    assert {item.verdict for item in read_items(path)} == {"open"}
+
+
+def more(path: Path, title: str) -> None:
+    """Let a hub insert one more item into the device's file."""
+    clock = FakeClock()
+    call = ToolCall(id="c-more", action=Action.INSERT, table="tasks", data={"title": title, **SUGGESTED})
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance(2))) as store:
+        store.apply([call])
+
+
+async def type_keys(terminal: int, key: bytes) -> None:
+    for _ in range(200):
+        os.write(terminal, key)
+        await anyio.sleep(TYPED_S)

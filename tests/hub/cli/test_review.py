@@ -247,8 +247,8 @@ def test_a_comment_is_given_its_task_by_number_or_title(
     assert "approved: pay the rent" in refused.output
     refused = review("approve", comment, "--task", "pay the rentt")
     assert "there is no 'pay the rentt'; did you mean 'pay the rent'?" in refused.output
-    assert review("edit", comment, "task=3").exit_code == 0
-    assert "changed taskId" in review("edit", comment, "taskId=pay the rent").output
+    assert review("edit", "--open", comment, "task=3").exit_code == 0
+    assert "changed taskId" in review("edit", "--open", comment, "taskId=pay the rent").output
     assert review("approve", comment).exit_code == 0
     (item,) = [item for item in read_items(db) if item.label == comment]
     (rent,) = [item for item in read_items(db) if item.number == 2]
@@ -260,7 +260,7 @@ def test_all_items_are_listed_with_their_status_and_project(
 ) -> None:
     comment = calendar[3]
     review("approve", "2", "--project", "my House")
-    review("edit", "3", "title=mend it")
+    review("edit", "3", "title=mend it", "--open")
     review("approve", comment, "--task", "pay the rent")
     lines = review("ls", "--all").stdout.splitlines()
     told = {line.split()[0]: lines[n + 1].strip() for n, line in enumerate(lines) if line[0].isdigit()}
@@ -296,13 +296,17 @@ def test_items_listed_apart_are_announced_and_shown_when_asked_for(
 
 
 def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db: Path) -> None:
-    done = review("edit", "1", "3", "dueDate=2027-02-03 15:00+01:00", "assignee=Ana, Bo", "priority=high")
+    done = review(
+        "edit", "--open", "1", "3", "dueDate=2027-02-03 15:00+01:00", "assignee=Ana, Bo", "priority=high"
+    )
     assert "changed dueDate, assignee, priority: 1  tasks  call Ana\n" in done.output
-    assert review("edit", "3", "title=mend a=b", "dueDate=", "project=House").exit_code == 0
+    changed = review("edit", "3", "title=mend a=b", "dueDate=", "project=House")
+    assert "approved: mend a=b" in changed.output
     one, _, three = read_items(db)
     due, names = one.data["dueDate"], one.data["assignee"]
     assert (due, names, one.verdict) == (1_801_663_200_000, ["Ana", "Bo"], "edited")
     assert (three.title, three.data["priority"], "dueDate" in three.data) == ("mend a=b", "high", False)
+    assert (one.data["isApproved"], three.data["isApproved"]) == (0, 1)
 
 
 @pytest.mark.parametrize(
