@@ -28,7 +28,7 @@ from protocol.tables import DeviceTable
 
 Prompt = Annotated[str, Meta(max_length=32_768)]
 
-MANY: Final = "*"  # path of a ``SkippedFile`` that covers the rest of a very long list
+MANY: Final = "*"  # path of a ``SkippedFile`` that counts files
 
 
 class RunMode(StrEnum):
@@ -203,11 +203,12 @@ class AgentCredit(Frame, frozen=True, kw_only=True, tag="agent_credit"):
     pieces: Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
-class SkippedFile(msgspec.Struct, frozen=True, kw_only=True):
-    """File that the device did not send; the path ``*`` covers many, which *reason* counts."""
+class SkippedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """File that the device did not send; an entry of the path ``*`` counts *files* without their names."""
 
     path: Path
     reason: Text
+    files: Count = 1
 
 
 class AgentComplete(Frame, frozen=True, kw_only=True, tag="agent_complete"):

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from hub.cli import show
 from hub.printable import one_line, spelled
+from protocol.skip_reasons import LEFT_OUT
 
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])
@@ -254,6 +255,14 @@ def run_note(run: Item) -> str:
     why = run["because"] if run["state"] in FINAL else run["waiting_for"]
     left = f"{run['units_left']} files left for the next runs" if run["units_left"] else None
     return "; ".join(filter(None, (why, run["missed_because"], left)))
+
+
+@_format
+def left_out(counts: Mapping[str, int]) -> str:
+    """Return a line for each reason why files of a run were left out: how many, why, what to do."""
+    return "\n".join(
+        f"{count} skipped, {reason.replace('_', ' ')}: {LEFT_OUT[reason]}" for reason, count in counts.items()
+    )
 
 
 @_format

@@ -12,7 +12,7 @@ import click
 from hub.cli import show
 from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
-from hub.cli.formats import FINAL, usd
+from hub.cli.formats import FINAL, left_out, usd
 from hub.cli.options import ListByDefault, example, hub_option, json_option, object_option
 from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.printable import one_line, spelled
@@ -58,7 +58,7 @@ def _show(run: Mapping[str, Any]) -> None:
         if lines:
             show.out()
             show.out("\n".join(lines))
-    if notes := list(_notes(run)):
+    if notes := [*_notes(run), *left_out(run["left_out"]).splitlines()]:
         show.out()
         show.out("\n".join(notes))
     if run["history"]:
@@ -290,7 +290,12 @@ def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
 
 def files_of(run: Mapping[str, Any]) -> str:
     """Count the files of a run by their results."""
-    counts = f"{run['units_done']} read, {run['units_skipped']} skipped, {run['units_failed']} failed"
+    reasons = dict(run["left_out"])
+    if reasons and (unchanged := run["units_skipped"] - sum(reasons.values())):
+        reasons["unchanged"] = unchanged
+    why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in reasons.items())
+    skipped = f"{run['units_skipped']} skipped{f' ({why})' if why else ''}"
+    counts = f"{run['units_done']} read, {skipped}, {run['units_failed']} failed"
     return f"{counts}, {run['units_left']} left for the next runs" if run["units_left"] else counts
 
 

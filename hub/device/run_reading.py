@@ -15,7 +15,7 @@ import base64
 import hashlib
 import os
 from bisect import bisect_left
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from anyio.abc import TaskGroup
 
 from hub.clock import Clock, epoch_ms
 from hub.device.digests import Digests, stamp_of
-from hub.device.shared import Check, SharedFile, SharedFolders, SkipReason, Unreadable
+from hub.device.shared import Check, SharedFile, SharedFolders, Unreadable
 from hub.log import Channel, bind
 from hub.text import office, pictures
 from hub.text.convert import convert
@@ -37,6 +37,7 @@ from hub.version import VERSION
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
+from protocol.skip_reasons import SkipReason
 from protocol.work import (
     MANY,
     AgentAck,
@@ -220,26 +221,33 @@ Send = Callable[[Frame], Awaitable[None]]
 
 
 class Skipped:
-    """Files that a run left out: each path once, limited to the size of a frame."""
+    """Files that a run left out: each path once, limited to the size of a frame, or counts by reason."""
 
     def __init__(self, room_bytes: int) -> None:
         self._listed: dict[str, SkippedFile] = {}
         self._room_bytes = room_bytes
-        self._more = 0
+        self._counts: Counter[str] = Counter()  # of files without their names
 
     def add(self, skipped: SkippedFile) -> None:
         if skipped.path in self._listed:
             return
+        reason = skipped.reason.partition(":")[0]
+        if skipped.path == MANY:
+            self._counts[skipped.reason] += skipped.files
+            return
         size = len(msgspec.json.encode(skipped)) + 1
         if len(self._listed) >= _MOST_SKIPPED or size > self._room_bytes:
-            self._more += 1
+            self._counts[reason] += 1
         else:
             self._listed[skipped.path] = skipped
             self._room_bytes -= size
 
     def listed(self) -> list[SkippedFile]:
-        more = [SkippedFile(path=MANY, reason=f"{self._more} more were skipped")] if self._more else []
-        return [*self._listed.values(), *more]
+        counts = [SkippedFile(path=MANY, reason=why, files=count) for why, count in self._counts.items()]
+        return [*self._listed.values(), *counts]
+
+    def __len__(self) -> int:
+        return len(self._listed) + self._counts.total()
 
 
 class Credit:
@@ -359,9 +367,11 @@ class FolderRun:
         if self._is_complete:
             return
         self._is_complete = True  # before sending: a cancel may arrive while send waits
-        run, skipped = self.frame, self._skipped.listed()
+        run, skipped = self.frame, self._skipped
         await self._send(
-            AgentComplete(run_id=run.run_id, fence=run.fence, files=self._sent, skipped=skipped, error=error)
+            AgentComplete(
+                run_id=run.run_id, fence=run.fence, files=self._sent, skipped=skipped.listed(), error=error
+            )
         )
         ending = f": {error.message or error.code}" if error else ""
         self._on_status(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")

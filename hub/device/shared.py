@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from fnmatch import translate
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,6 +27,7 @@ import msgspec
 
 from hub.device.digests import Digests, Stamp, stamp_of
 from hub.text.files import AUDIO, PICTURES, media_type_of
+from protocol.skip_reasons import SkipReason
 from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # larger files are not documents; one file is in memory at a time
@@ -62,29 +62,6 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_
 _NO_DIGEST: Final = (None, None)
 
 Check = Callable[[], None]  # called regularly; raises to cancel the work
-
-
-class SkipReason(StrEnum):
-    """Reason why a file or folder was not sent; details may follow after a colon."""
-
-    OUTSIDE_SHARED = "outside_shared"
-    HIDDEN = "hidden"
-    KEY_FILE = "key_file"
-    VERSION_CONTROL = "version_control"
-    SYMLINK = "symlink"
-    HARD_LINK = "hard_link"
-    NOT_A_FILE = "not_a_file"
-    NAME_NOT_UTF8 = "name_not_utf8"
-    TOO_DEEP = "too_deep"
-    TOO_LARGE = "too_large"
-    LIMIT = "limit"
-    MISSING = "missing"
-    UNREADABLE = "unreadable"
-    CHANGED = "changed"
-    NOT_OFFERED = "not_offered"
-    NOT_CONVERTIBLE = "not_convertible"
-    CONVERT_SECONDS = "convert_seconds"
-    CONVERT_MEMORY = "convert_memory_bytes"
 
 
 _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))
@@ -329,6 +306,8 @@ class SharedFolders:
     ) -> tuple[list[SharedFile], list[SkippedFile]]:
         """Return the files an agent may read, sorted by path, and the skipped files.
 
+        Private names and other extensions are counted without their names, in entries of the path ``MANY``.
+
         Args:
             limits: limits of one run; ``None``: the hub selects the files of a run from the complete list.
             readable: media types of recordings and pictures that this device or the hub converts to text.
@@ -336,13 +315,16 @@ class SharedFolders:
         files: dict[str, SharedFile] = {}
         skipped: dict[str, SkippedFile] = {}
         unlisted = 0
+        left_out: Counter[SkipReason] = Counter()  # files that are counted without their names
         file_filter = _FileFilter(tuple(_ending(extension) for extension in config.file_extensions), readable)
         # The generator holds descriptors of open folders.
         with closing(self._see(places, file_filter)) as everything:
             for number, seen in enumerate(everything):
                 if not number % _CHECKED_EVERY:
                     check()
-                if isinstance(seen, SkippedFile):
+                if isinstance(seen, SkipReason):
+                    left_out[seen] += 1
+                elif isinstance(seen, SkippedFile):
                     skipped.setdefault(seen.path, seen)
                 elif len(files) < _MAX_LISTED or seen.path in files:
                     files[seen.path] = seen
@@ -357,12 +339,12 @@ class SharedFolders:
                     f"{SkipReason.HARD_LINK}: {file.links} names lead to it, not all of them in what is read"
                 )
                 skipped[file.path] = SkippedFile(path=file.path, reason=why)
-        left_out = []
+        counts = [SkippedFile(path=MANY, reason=why, files=count) for why, count in left_out.items()]
         if unlisted:
-            reason = f"{SkipReason.LIMIT}: {unlisted} files are beyond the {_MAX_LISTED} that a device lists"
-            left_out.append(SkippedFile(path=MANY, reason=reason))
+            reason = f"{SkipReason.LIMIT}: beyond the {_MAX_LISTED} files that a device lists"
+            counts.append(SkippedFile(path=MANY, reason=reason, files=unlisted))
         if limits is None:
-            return [files[path] for path in sorted(files)], [*left_out, *skipped.values()]
+            return [files[path] for path in sorted(files)], [*counts, *skipped.values()]
         listed: list[SharedFile] = []
         total = 0
         for path in sorted(files):
@@ -371,7 +353,7 @@ class SharedFolders:
                 total += files[path].size_bytes
             else:
                 skipped.setdefault(path, SkippedFile(path=path, reason=SkipReason.LIMIT))
-        return listed, [*left_out, *skipped.values()]
+        return listed, [*counts, *skipped.values()]
 
     @contextmanager
     def open(self, file: SharedFile) -> Iterator[int]:
@@ -423,7 +405,7 @@ class SharedFolders:
 
     def _see(
         self, places: Sequence[Place], file_filter: _FileFilter
-    ) -> Generator[SharedFile | SkippedFile, None, None]:
+    ) -> Generator[SharedFile | SkippedFile | SkipReason, None, None]:
         missing: dict[str, bool] = {}
         for place in places:
             try:
@@ -439,7 +421,9 @@ class SharedFolders:
             if is_missing:
                 yield SkippedFile(path=asked, reason=SkipReason.MISSING)
 
-    def _see_place(self, place: Place, file_filter: _FileFilter) -> Iterator[SharedFile | SkippedFile]:
+    def _see_place(
+        self, place: Place, file_filter: _FileFilter
+    ) -> Iterator[SharedFile | SkippedFile | SkipReason]:
         for depth, part in enumerate(place.parts):
             if reason := why_private(part):
                 yield _skip(place.root, place.parts[: depth + 1], reason)
@@ -456,8 +440,7 @@ class SharedFolders:
             finally:
                 os.close(parent)
             digests = self._digests_of(place.root, place.parts[:-1])
-            if (seen := self._judge(place.root, place.parts, info, file_filter, digests)) is not None:
-                yield seen
+            yield self._judge(place.root, place.parts, info, file_filter, digests)
             return
         walked: set[str] = set()
         try:
@@ -470,7 +453,7 @@ class SharedFolders:
 
     def _walk(
         self, root: Root, parts: tuple[str, ...], folder: int, file_filter: _FileFilter, walked: set[str]
-    ) -> Iterator[SharedFile | SkippedFile]:
+    ) -> Iterator[SharedFile | SkippedFile | SkipReason]:
         walked.add(_folder_at(root, parts))
         try:
             with os.scandir(folder) as entries:
@@ -483,8 +466,9 @@ class SharedFolders:
             self._digests.forget(_folder_at(root, parts), deleted)
         for name in names:
             below = (*parts, name)
-            if why_private(name):
-                continue  # private names are not reported, unless an agent requests them explicitly
+            if (private := why_private(name)) is not None:
+                yield private  # without its name, unless an agent requests it explicitly
+                continue
             if not _is_utf8(name):
                 yield _skip(root, below, SkipReason.NAME_NOT_UTF8)
                 continue
@@ -492,14 +476,14 @@ class SharedFolders:
                 info = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISDIR(info.st_mode):
                     yield from self._walk_into(root, below, folder, file_filter, walked)
-                elif (seen := self._judge(root, below, info, file_filter, digests)) is not None:
-                    yield seen
+                else:
+                    yield self._judge(root, below, info, file_filter, digests)
             except OSError as error:
                 yield _skip(root, below, _why(error))
 
     def _walk_into(
         self, root: Root, parts: tuple[str, ...], folder: int, file_filter: _FileFilter, walked: set[str]
-    ) -> Iterator[SharedFile | SkippedFile]:
+    ) -> Iterator[SharedFile | SkippedFile | SkipReason]:
         if _folder_at(root, parts) in self._paths:
             return  # nested root: its files have its name
         if len(parts) > _MAX_DEPTH:
@@ -527,14 +511,14 @@ class SharedFolders:
         info: os.stat_result,
         file_filter: _FileFilter,
         digests: Mapping[str, tuple[Stamp, bytes]],
-    ) -> SharedFile | SkippedFile | None:
-        """Return the file of an entry, or why it is skipped; None for a file with another extension."""
+    ) -> SharedFile | SkippedFile | SkipReason:
+        """Return the file of an entry, or why it is skipped."""
         name = parts[-1]
         if stat.S_ISLNK(info.st_mode):
             return _skip(root, parts, SkipReason.SYMLINK)
         lowered = name.lower()
         if file_filter.endings and not lowered.endswith(file_filter.endings):
-            return None
+            return SkipReason.OTHER_EXTENSION
         if not stat.S_ISREG(info.st_mode):
             return _skip(root, parts, SkipReason.NOT_A_FILE)
         if lowered.endswith(NO_TEXT) and (why := file_filter.why_not(name)):

@@ -7,6 +7,7 @@ When a device disconnects, questions sent to a model are still in flight and pai
 to complete, so that they need not be asked again. Their items wait in the outbox.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, TypeVarTuple
@@ -30,6 +31,7 @@ from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn, ReadTree
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, LinkLost
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
+from protocol.skip_reasons import LEFT_OUT
 from storage.devices.devices import NotGranted
 from storage.kernel.database import Conflict, DiskFull, StorageError
 from storage.runs.runs import StaleRun
@@ -160,6 +162,8 @@ class Attempt:
         self.unanswered: str | None = None  # why the model did not answer about one of them
         self.waiting: set[str] = set()  # units that were postponed before this visit
         self.unchanged = 0  # files of this visit that are settled since an earlier run
+        self.left_out: Counter[str] = Counter()  # files of this run that are left out on purpose, by reason
+        self.unlisted = 0  # of them, those without a name
         self.tree: ReadTree | None = None  # the manifest, if the visit read all of it
         # only for a run that reads a mailbox, while its device is connected
         self.link: DeviceLink | None = None
@@ -170,9 +174,19 @@ class Attempt:
         Args:
             units: units that the run has from earlier visits.
         """
+        units = list(units)
         self.waiting = {unit.unit_key for unit in units if unit.state is UnitState.PENDING}
-        self.unchanged = 0
+        self.left_out.clear()
+        for unit in units:
+            if unit.state is UnitState.SKIPPED and unit.error is not None:
+                self.leave_out(unit.error.partition(":")[0])
+        self.unchanged = self.unlisted = 0
         self.tree = None
+
+    def leave_out(self, code: str, files: int = 1) -> None:
+        """Count files that are left out on purpose."""
+        if code in LEFT_OUT:
+            self.left_out[code] += files
 
 
 class Reading(NamedTuple):

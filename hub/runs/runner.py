@@ -33,6 +33,7 @@ from hub.version import VERSION
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId, trace_id_of
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
+from protocol.skip_reasons import SkipReason
 from protocol.work import ManifestTree
 from storage.devices import devices
 from storage.devices.devices import Grant
@@ -233,7 +234,7 @@ class Runner:
                                 case ReadTree():
                                     attempt.tree = event
                                 case UnreadUnit():
-                                    await self._unread(order, event)
+                                    await self._unread(attempt, event)
                                 case Document():
                                     await asking.make_room()
                                     await slots.acquire()
@@ -243,7 +244,13 @@ class Runner:
             if interrupt.event is not None:
                 return Ending(event=interrupt.event, reason=interrupt.reason)
             await asking.finish()
-            return await self._end_of_postponed(attempt) or await self._finished(attempt)
+            ending = await self._end_of_postponed(attempt)
+            if attempt.left_out:
+                held, at = order.held(RunState.RUNNING), now_ms(self._clock)
+                await self._store.write(
+                    runs.note_left_out, held, attempt.left_out, at, unlisted=attempt.unlisted
+                )
+            return ending or await self._finished(attempt)
 
     async def _visit_mailbox(self, attempt: Attempt, interrupt: Interrupt) -> Ending:
         """Read a connector, and deliver items as long as the device is connected."""
@@ -323,15 +330,21 @@ class Runner:
         await self._store.write(runs.note_progress, held, listed, at=at, unchanged=attempt.unchanged)
         self._watch.changed(attempt.order.run_id)
 
-    async def _unread(self, order: RunOrder, unread: UnreadUnit) -> None:
+    async def _unread(self, attempt: Attempt, unread: UnreadUnit) -> None:
+        order = attempt.order
         held, at = order.held(RunState.RUNNING), now_ms(self._clock)
-        log.warning("unit.unread", code=unread.code)
         if not unread.is_failure:
-            unit = (unread.unit_key, "", None)
+            attempt.leave_out(unread.code, unread.files)
+            if not unread.unit_key:
+                attempt.unlisted += unread.files
+                return
+            unit, code = (unread.unit_key, "", None), unread.code
+            reason = unread.message if unread.message.startswith(code) else f"{code}: {unread.message}"
             await self._store.write(
-                skip_units, held, [unit], at=at, reason=unread.message, is_tried=unread.was_fetched
+                skip_units, held, [unit], at=at, reason=reason, is_tried=unread.was_fetched
             )
             return
+        log.warning("unit.unread", code=unread.code)
         if not unread.unit_key:
             code, message = unread.code, unread.message
             await self._store.write(
@@ -537,8 +550,8 @@ class Runner:
             if unit.unit_key not in attempt.postponed
         ]
         if missing:
-            reason = "its device does not offer it any more"
-            await self._store.write(skip_units, held, missing, at, reason=reason)
+            await self._store.write(skip_units, held, missing, at, reason=SkipReason.NOT_OFFERED)
+            attempt.leave_out(SkipReason.NOT_OFFERED, len(missing))
         waiting = [unit for unit in postponed if unit.unit_key in attempt.postponed]
         if not waiting:
             return None

@@ -55,6 +55,7 @@ from hub.text.worker import Check
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.ids import traceparent
+from protocol.skip_reasons import LEFT_OUT
 from protocol.work import (
     MANY,
     MAX_AUTHOR_CHARS,
@@ -78,21 +79,6 @@ from storage.runs.units import NO_ENTRY, LedgerEntry
 ACK_TIMEOUT_S = 15.0  # for a device that lists agent_ack
 PIECE_TIMEOUT_S = 120.0  # between two frames of a run
 MOST_LISTED = 1_000_000  # files that a device may list in one run
-# Reasons to skip a file that its owner knows of. Any other reason means that content is missing.
-LEFT_OUT = frozenset(
-    {
-        "outside_shared",
-        "hidden",
-        "key_file",
-        "hard_link",
-        "version_control",
-        "symlink",
-        "not_a_file",
-        "name_not_utf8",
-        "not_convertible",
-        "not_offered",
-    }
-)
 
 
 def _dotted(ending: str) -> str:
@@ -156,6 +142,7 @@ class UnreadUnit(msgspec.Struct, frozen=True):
     """A file that was not read; without *unit_key*, an error of the run as a whole.
 
     Attributes:
+        files: number of files that were left out without their names.
         is_failure: False if the file was left out on purpose, for example because it is not shared or not
             text.
         was_fetched: True if the device was asked for the file by its path.
@@ -166,6 +153,7 @@ class UnreadUnit(msgspec.Struct, frozen=True):
     message: str
     is_failure: bool = True
     was_fetched: bool = False
+    files: int = 1
 
 
 SourceEvent = TakenOn | SeenUnits | SettledTree | ReadTree | Document | UnreadUnit
@@ -593,7 +581,8 @@ class _Reading:
 def _unread(skipped: SkippedFile, *, was_fetched: bool) -> UnreadUnit:
     code = skipped.reason.partition(":")[0].strip()
     if skipped.path == MANY:
-        return UnreadUnit("", "skipped", skipped.reason)
+        counted = f"{skipped.files} files: {skipped.reason}"
+        return UnreadUnit("", code, counted, code not in LEFT_OUT, files=skipped.files)
     return UnreadUnit(skipped.path, code, skipped.reason, code not in LEFT_OUT, was_fetched)
 
 

@@ -515,6 +515,28 @@ def note_progress(
         raise stale(held)
 
 
+NOTE_LEFT_OUT = (
+    sa.update(runs).where(*is_held).values(result=sa.bindparam("counts"), updated_at=sa.bindparam("now"))
+)
+
+
+def note_left_out(
+    c: sa.Connection, held: HeldRun, left_out: Mapping[str, int], at: int, *, unlisted: int
+) -> None:
+    """Record the number of files that were left out on purpose, by reason, in the run's result.
+
+    Args:
+        unlisted: how many of them were counted without their names, so that no unit counts them.
+
+    Raises:
+        StaleRun: the run has another fence, or has ended; nothing was written.
+    """
+    counts = {"left_out": dict(left_out), "unlisted": unlisted}
+    noted = {"run": held.id, "held": held.fence, "counts": counts, "now": at}
+    if c.execute(NOTE_LEFT_OUT, noted).rowcount == 0:
+        raise stale(held)
+
+
 def stale(held: HeldRun) -> StaleRun:
     """Return the error for a holder that lost the run."""
     return StaleRun(f"run {held.id} is no longer held under fence {held.fence}")
@@ -685,7 +707,7 @@ def check_context(context: dict[str, Any], most: int) -> None:
 
 
 def keep_result(c: sa.Connection, run_id: RunId) -> None:
-    """Store the result of a run that has just ended: outcome, counts, items by table.
+    """Store the result of a run that has just ended: outcome, counts, items by table, files left out.
 
     A run that never started has no result.
     """
@@ -701,6 +723,7 @@ def keep_result(c: sa.Connection, run_id: RunId) -> None:
             runs.c.items_known,
             runs.c.error_count,
             runs.c.started_at,
+            runs.c.result,
         ).where(runs.c.id == run_id)
     ).one()
     if tally.started_at is None:
@@ -727,6 +750,7 @@ def keep_result(c: sa.Connection, run_id: RunId) -> None:
             "by_table": by_table,
         },
         "errors": tally.error_count,
+        **(tally.result or {}),
     }
     c.execute(
         sa.update(runs)

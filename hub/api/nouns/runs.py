@@ -95,6 +95,7 @@ class RunView(View, kw_only=True):
     units_total: int = 0
     units_done: int = 0
     units_skipped: int = 0  # known from an earlier run, or left out on purpose
+    left_out: dict[str, int] = {}  # of them, those that were left out, by reason; see PROTOCOL.md
     units_failed: int = 0
     units_left: int = 0  # of a run that has ended: files left to the next runs
     items_created: int = 0
@@ -143,6 +144,7 @@ class UnitsPage(View):
 
     units: tuple[UnitView, ...]
     next_cursor: str | None = None
+    left_out: dict[str, int] = {}  # files of the run that were left out, by reason; not all are listed
 
 
 class RunCountsView(View):
@@ -196,7 +198,7 @@ class RunDetail(RunView, kw_only=True):
     settings: dict[str, Any] = {}  # of its agent, when it was created
     parameters: dict[str, Any] = {}  # given when it was started
     context: dict[str, Any] = {}  # given when it was started, or reported by its device
-    result: dict[str, Any] | None = None  # at its end: outcome, units, items by table, errors
+    result: dict[str, Any] | None = None  # at its end: outcome, units, items by table, errors, left out
     units: tuple[UnitView, ...] = ()  # at most 2,000; those that an earlier run settled come last
     errors: tuple[RunErrorView, ...] = ()
     history: tuple[MoveView, ...] = ()
@@ -425,6 +427,7 @@ class Runs(Noun):
             "error|short as error",
         ),
         empty="no matching files",
+        message="{left_out|left_out}",
     )
     @route("GET", "/{run_id}/units", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN])
     async def units(
@@ -435,13 +438,14 @@ class Runs(Noun):
     ) -> UnitsPage:
         """List the files of a run by their paths."""
 
-        def read(c: Connection) -> list[UnitRow]:
+        def read(c: Connection) -> tuple[RunRow, list[UnitRow]]:
             row = run_named(c, run_id, self.user_id)
-            return list_units(c, row.id, state=state, limit=paging.part.limit, after=paging.after)
+            return row, list_units(c, row.id, state=state, limit=paging.part.limit, after=paging.after)
 
-        found = [_unit_view(row) for row in await self._store.read(read)]
-        page = paging.fetched(found, key=lambda unit: (unit.path,))
-        return UnitsPage(units=page.items, next_cursor=page.next_cursor)
+        row, units = await self._store.read(read)
+        page = paging.fetched(list(map(_unit_view, units)), key=lambda unit: (unit.path,))
+        left_out = (row.result or {}).get("left_out", {})
+        return UnitsPage(units=page.items, next_cursor=page.next_cursor, left_out=left_out)
 
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
     async def get(self, run_id: str) -> RunDetail:
@@ -653,7 +657,11 @@ def run_named(c: Connection, run_id: str, user_id: UserId | None) -> RunRow:
 def _run_view(
     row: RunRow, *, device: str, waiting_for: str | None, is_pausing: bool, missed: Sequence[MissedFires]
 ) -> RunView:
-    settled = row.units_done + row.units_skipped + row.units_failed
+    result = row.result or {}
+    unlisted = result.get("unlisted", 0)
+    skipped = row.units_skipped + unlisted
+    settled = row.units_done + skipped + row.units_failed
+    total = max(row.units_total + unlisted, settled)
     because = describe_reason(row.reason, within_s=_within_s(row))
     if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
         because = describe_errors(row.lasting_errors, failed=row.units_failed)
@@ -670,8 +678,10 @@ def _run_view(
         is_pausing=is_pausing,
         missed=sum(one.fires for one in missed if one.decision == "coalesced"),
         missed_because=describe_missed(missed, device),
-        units_total=max(row.units_total, settled),
-        units_left=max(0, row.units_total - settled) if RUN.is_final(row.state) else 0,
+        units_total=total,
+        units_skipped=skipped,
+        left_out=result.get("left_out", {}),
+        units_left=total - settled if RUN.is_final(row.state) else 0,
         model_requests=row.usage.requests,
         usd=row.usage.cost_nanos / NANOS,
         message=row.status_message,

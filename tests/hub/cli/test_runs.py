@@ -87,6 +87,28 @@ def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: s
     assert "1 read, 0 skipped, 2 failed, 4 left for the next runs" in shown
 
 
+def test_files_left_out_of_a_run_are_counted_with_their_reasons_wherever_it_is_shown(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    (frames,) = folder(a="- [ ] pay")
+    skipped = [
+        SkippedFile(path="cat.png", reason="not_convertible: a picture"),
+        SkippedFile(path="*", reason="other_extension", files=7),
+    ]
+    frames[-1] = AgentComplete(run_id="r", skipped=skipped)
+    with portal.wrap_async_context_manager(served.working(frames)):
+        followed = hub("run", "notes", "--follow").stdout
+    counts = "1 read, 8 skipped (1 not convertible, 7 other extension), 0 failed"
+    assert f"success: {counts}, 1 items" in followed
+    (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
+    assert run["left_out"] == {"not_convertible": 1, "other_extension": 7}
+    assert (run["units_total"], run["units_skipped"], run["units_left"]) == (9, 8, 0)
+    sentence = "7 skipped, other extension: file_extensions of the agent do not name it"
+    shown = hub("runs", "show", run["id"]).stdout
+    assert counts in shown and sentence in shown
+    assert sentence in hub("runs", "files", run["id"]).stderr
+
+
 def test_a_pause_that_waits_for_the_files_in_progress_is_reported(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:

@@ -19,8 +19,9 @@ from hub.device import run_reading
 from hub.device.digests import Digests, open_digests
 from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut
-from hub.device.shared import Root, SharedFile, SharedFolders, SkipReason, Unreadable
+from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
 from hub.text.files import NotConvertible
+from protocol.skip_reasons import SkipReason
 from protocol.work import RunConfig
 from tests.support.clock import FakeClock, SeededChance
 

@@ -398,7 +398,7 @@ async def test_thousands_of_skipped_files_are_reported_as_a_number(open_desk: Op
 
     complete = frames[-1]
     assert isinstance(complete, AgentComplete)
-    assert complete.skipped[-1] == SkippedFile(path="*", reason="100 more were skipped")
+    assert complete.skipped[-1] == SkippedFile(path="*", reason="symlink", files=100)
     assert len(complete.skipped) == 1_001
 
 

@@ -14,14 +14,14 @@ from hub.device.shared import (
     Root,
     SharedFile,
     SharedFolders,
-    SkipReason,
     Unreadable,
     declare,
     root_spellings,
     settle,
 )
 from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
-from protocol.work import RunConfig, RunLimits
+from protocol.skip_reasons import SkipReason
+from protocol.work import MANY, RunConfig, RunLimits
 from tests.support.families import each
 
 
@@ -81,7 +81,8 @@ def _look(
     places, refused = shared.places(asked)
     config = RunConfig(paths=list(asked), file_extensions=list(extensions))
     found, skipped = shared.list_files(places, config, RunLimits(files=files, bytes=most_bytes), _nothing)
-    return found, {one.path: one.reason for one in [*refused, *skipped]}
+    counts = {f"{one.files} {one.reason}": "" for one in skipped if one.path == MANY}
+    return found, {one.path: one.reason for one in [*refused, *skipped] if one.path != MANY} | counts
 
 
 def _paths(files: list[SharedFile]) -> list[str]:
@@ -140,13 +141,13 @@ def test_a_relative_path_may_lie_in_any_of_the_folders(home: Path) -> None:
     assert skipped == {"nowhere": SkipReason.MISSING}
 
 
-def test_files_of_another_kind_are_not_asked_for_and_so_not_refused(home: Path) -> None:
+def test_files_of_another_extension_are_counted_and_not_listed(home: Path) -> None:
     _write(home, "notes/a.md", "notes/b.MD", "notes/c.png", "notes/d.txt")
 
     files, skipped = _look(_share(home, "notes"), extensions=(".md", "TXT"))
 
     assert _paths(files) == ["notes/a.md", "notes/b.MD", "notes/d.txt"]
-    assert skipped == {}
+    assert skipped == {"1 other_extension": ""}
 
 
 PRIVATE = {
@@ -165,13 +166,13 @@ PRIVATE = {
 }
 
 
-def test_private_files_are_not_sent_and_not_even_their_names_are_reported(home: Path) -> None:
+def test_private_files_are_not_sent_and_are_counted_without_their_names(home: Path) -> None:
     _write(home, "notes/a.md", *PRIVATE)
 
     files, skipped = _look(_share(home, "notes"))
 
     assert _paths(files) == ["notes/a.md"]
-    assert skipped == {}
+    assert skipped == {"1 hidden": "", "2 version_control": "", f"{len(PRIVATE) - 3} key_file": ""}
 
 
 @pytest.mark.parametrize("asked", PRIVATE)
@@ -306,7 +307,7 @@ def test_files_beyond_what_a_device_lists_are_counted(home: Path, monkeypatch: p
     files, skipped = _look(_share(home, "notes"))
 
     assert _paths(files) == ["notes/a.md", "notes/b.md"]
-    assert skipped["*"] == "limit: 2 files are beyond the 2 that a device lists"
+    assert "2 limit: beyond the 2 files that a device lists" in skipped
 
 
 def test_files_that_hold_no_text_do_not_use_up_the_limits_of_a_run(home: Path) -> None:

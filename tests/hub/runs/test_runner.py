@@ -311,7 +311,11 @@ async def test_one_unreadable_file_among_known_ones_makes_a_run_partial_every_ti
 
 async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(bench: Bench) -> None:
     frames = folder(a="- [ ] one")[0]
-    skipped = [SkippedFile(path="cat.png", reason="not_convertible: it is a picture")]
+    skipped = [
+        SkippedFile(path="cat.png", reason="not_convertible: it is a picture"),
+        SkippedFile(path="*", reason="other_extension", files=7),
+        SkippedFile(path="*", reason="hidden", files=2),
+    ]
     frames[-1] = AgentComplete(run_id="r", skipped=skipped)
     bench.connect(runs=[frames])
 
@@ -320,6 +324,27 @@ async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(b
     unit = (await bench.units(run.id))["cat.png"]
     assert (run.outcome, run.units_skipped, run.error_count) == (RunOutcome.SUCCESS, 1, 0)
     assert (unit.state, unit.error) == (UnitState.SKIPPED, "not_convertible: it is a picture")
+    assert run.result is not None
+    assert run.result["left_out"] == {"not_convertible": 1, "other_extension": 7, "hidden": 2}
+
+
+async def test_files_left_out_in_two_attempts_of_a_run_are_counted_once(bench: Bench) -> None:
+    frames = folder(a="- [ ] one")[0]
+    skipped = [
+        SkippedFile(path="cat.png", reason="not_convertible"),
+        SkippedFile(path="*", reason="hidden", files=2),
+    ]
+    frames[-1] = AgentComplete(run_id="r", skipped=skipped)
+    gone = LinkLost("the connection was cut", dispatched=True)
+    bench.connect(runs=[frames], answers=[gone])
+    paused = await bench.run()
+    bench.connect(runs=[frames])
+    await bench.dispatcher.open_gates()
+
+    run = await bench.run()
+
+    assert run.id == paused.id and run.result is not None
+    assert (run.result["left_out"], run.result["unlisted"]) == ({"not_convertible": 1, "hidden": 2}, 2)
 
 
 async def test_what_a_paused_run_has_planned_is_left_to_it(bench: Bench) -> None:

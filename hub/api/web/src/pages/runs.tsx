@@ -149,6 +149,7 @@ function Detail({ of }: { of: RunDetail }): JSX.Element {
           ["Started", <Time at={of.started_at} none={of.completed_at ? "never" : "not yet"} />],
           ["Took", between(of.started_at, of.completed_at, now.value)],
           ["Files", <Done of={of} />],
+          ["Left out", Object.entries(of.left_out).map(([why, files]) => `${count(files)} ${why.replaceAll("_", " ")}`).join(", ")],
           ["Items", <a href={itemsOf(of)}>{`${count(of.items_created)} new, ${count(of.items_updated)} changed, ${count(of.items_known)} known`}</a>],
           ["Model", `${count(of.model_requests)} requests, ${count(of.prompt_tokens)} tokens in, ${count(of.completion_tokens)} out`],
           ["Cost", money(of.usd)],
