@@ -3,49 +3,81 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
+import anyio
 import click
 
 from hub.cli import show
-from hub.cli.declared import SEARCHED, item_called
-from hub.cli.failure import Exit
+from hub.cli.declared import LEAST_END, SEARCHED, item_called
+from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
-from hub.cli.options import ListByDefault, example
+from hub.cli.options import Command, ListByDefault, example
 from hub.cli.talk import Responses, Talk, hub_command
 from hub.printable import one_line
 
 MOST = 500  # verdicts in one request
-_ids = click.argument("ids", metavar="ITEM...", nargs=-1, required=True)
+UNDER_WAY = "verdict_under_way"
+TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
+Chosen = dict[str, Any]
+_FILTERS: Final = {
+    "agent": "Those of this agent.",
+    "device": "Those for this device.",
+    "run": "Those whose newest version this run found.",
+    "table": "Those of this table.",
+    "path": "Those of this file, or of the folder if it ends in a slash.",
+    "text": "Those with this text in a value or in the path.",
+}
+
+
+def _choosing(command: Command) -> Command:
+    """Add the options that choose items, in place of their ids or within a list of them."""
+    command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
+    command = click.option("--dry-run", is_flag=True, help="List the items, and give no verdict.")(command)
+    older = click.option(
+        "--older",
+        metavar="DAYS",
+        type=click.FloatRange(0, 36_500, min_open=True),
+        help="Those found longer ago.",
+    )
+    for name, about in reversed(_FILTERS.items()):
+        command = click.option(f"--{name}", help=about)(command)
+    return older(command)
 
 
 @click.group(cls=ListByDefault, epilog=example("hub items ls --table tasks"))
 def items() -> None:
     """List and show found items; approve, edit and reject them, undo that.
 
-    The last six or more characters of an item's id are enough. The device of an item takes a
-    verdict if its owner has granted review.remote to the hub; 'hub items show' tells its state.
+    The last six or more characters of an item's id are enough; FIRST..LAST are the items from one
+    to another, as 'hub items ls' lists them. Filters choose all that wait. Before a verdict on
+    several items that were not named, their number is asked about; those with a mark are approved
+    by their own ids only. The device of an item takes a verdict if its owner has granted
+    review.remote to the hub; 'hub items show' tells its state.
     """
 
 
 @items.command("approve", epilog=example("hub items approve 4e21a9 title='Call Ana'"))
-@click.argument("words", metavar="ITEM... [FIELD=VALUE]...", nargs=-1, required=True)
+@click.argument("words", metavar="[ITEM]... [FIELD=VALUE]...", nargs=-1)
+@_choosing
 @hub_command
-def approve(hub: Talk, words: Sequence[str]) -> Responses:
+def approve(hub: Talk, words: Sequence[str], **chosen: Any) -> Responses:
     """Approve items, with other values of fields where some are given.
 
     A VALUE is JSON, or else a text. project=NAME puts items under a project, which is made if it
     is new, and task=TITLE puts comments under a task.
     """
     ids, data = _split(words)
-    return _give(hub, ids, "approve", data)
+    return _give(hub, ids, "approve", data, **chosen)
 
 
 @items.command("edit", epilog=example("hub items edit 4e21a9 priority=high"))
-@click.argument("words", metavar="ITEM... FIELD=VALUE...", nargs=-1, required=True)
+@click.argument("words", metavar="[ITEM]... FIELD=VALUE...", nargs=-1, required=True)
 @click.option("--open", "stays_open", is_flag=True, help="Do not approve: the items go on waiting.")
+@_choosing
 @hub_command
-def edit(hub: Talk, words: Sequence[str], stays_open: bool) -> Responses:
+def edit(hub: Talk, words: Sequence[str], stays_open: bool, **chosen: Any) -> Responses:
     """Change values of items, and approve them.
 
     A VALUE is JSON, or else a text.
@@ -53,30 +85,31 @@ def edit(hub: Talk, words: Sequence[str], stays_open: bool) -> Responses:
     ids, data = _split(words)
     if not data:
         raise click.UsageError("give the values to write, each as FIELD=VALUE")
-    return _give(hub, ids, "edit" if stays_open else "approve", data)
+    return _give(hub, ids, "edit" if stays_open else "approve", data, **chosen)
 
 
-@items.command("reject", epilog=example("hub items reject 4e21a9 77b0c2"))
-@_ids
+@items.command("reject", epilog=example("hub items reject --path old/ --dry-run"))
+@click.argument("ids", metavar="[ITEM]...", nargs=-1)
+@_choosing
 @hub_command
-def reject(hub: Talk, ids: Sequence[str]) -> Responses:
+def reject(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
     """Reject items: their devices delete them."""
-    return _give(hub, ids, "reject")
+    return _give(hub, ids, "reject", **chosen)
 
 
-@items.command("undo", epilog=example("hub items undo 4e21a9"))
-@_ids
+@items.command("undo", epilog=example("hub items undo --last 3"))
+@click.argument("ids", metavar="[ITEM]...", nargs=-1)
+@click.option("--last", metavar="N", type=click.IntRange(min=1), help="Your last N verdicts.")
+@_choosing
 @hub_command
-def undo(hub: Talk, ids: Sequence[str]) -> Responses:
+def undo(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
     """Take back the newest verdict that was given at the hub on each of these items."""
-    return _give(hub, ids, "undo")
+    return _give(hub, ids, "undo", **chosen)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Return the ids and the values among the words of a command line."""
     ids = [word for word in words if "=" not in word]
-    if not ids:
-        raise click.UsageError("name the items by their ids: 'hub items' lists them")
     data: dict[str, Any] = {}
     for name, _, text in (word.partition("=") for word in words if "=" in word):
         if name in ("project", "task"):
@@ -88,16 +121,104 @@ def _split(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     return ids, data
 
 
-def _give(hub: Talk, ids: Sequence[str], verdict: str, data: dict[str, Any] | None = None) -> Responses:
-    listed = hub.get("/v1/items", limit=SEARCHED)["items"]
-    named = [found["id"] if (found := item_called(listed, id)) else id for id in ids]
+def _give(
+    hub: Talk,
+    ids: Sequence[str],
+    verdict: str,
+    data: dict[str, Any] | None = None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    **filters: Any,
+) -> Responses:
+    chosen = _chosen(hub, ids, verdict, **filters)
+    if dry_run:
+        yield "items", {"items": chosen}
+        show.print_table(("item", "title"), [(one["id"][-LEAST_END:], short(one["title"])) for one in chosen])
+        show.report(f"would {verdict} {_count(chosen)}")
+        return
+    is_asked = any(filters.values()) or any(".." in id for id in ids)
+    if is_asked and chosen and not yes:
+        show.confirm(f"{verdict} {_count(chosen)}?")
     results: list[dict[str, Any]] = []
-    for start in range(0, len(named), MOST):
-        part = [{"id": id, "verdict": verdict, "data": data or {}} for id in named[start : start + MOST]]
-        results += hub.post("/v1/items/verdicts", {"verdicts": part})["results"]
-    has_failed = any(one["error"] for one in results)
-    yield "verdicts", {"results": results}, Exit.FAILED if has_failed else Exit.DONE
-    titles = {one["id"]: one["title"] for one in listed}
-    for one in results:
+    for start in range(0, len(chosen), MOST):
+        part = [{"id": one["id"], "verdict": verdict, "data": data or {}} for one in chosen[start:][:MOST]]
+        results += _sent(hub, part)
+    failed = [one for one in results if one["error"]]
+    yield "verdicts", {"results": results}, Exit.FAILED if failed else Exit.DONE
+    titles = {one["id"]: short(one["title"]) for one in chosen}
+    for one in failed if is_asked else results:
         state = one["error"]["message"] if one["error"] else one["state"]
-        show.report(one_line(f"{verdict} {short(titles.get(one['id'], one['id']))}: {state}"))
+        show.report(one_line(f"{verdict} {titles[one['id']]}: {state}"))
+    if is_asked:
+        show.report(f"{verdict}: {len(results) - len(failed)} of {_count(results)}")
+
+
+def _sent(hub: Talk, verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give verdicts, again where a device has not answered to the one before."""
+    results: list[dict[str, Any]] = hub.post("/v1/items/verdicts", {"verdicts": verdicts})["results"]
+    for _ in range(TRIES):
+        late = [n for n, one in enumerate(results) if (one["error"] or {}).get("code") == UNDER_WAY]
+        if not late:
+            break
+        anyio.run(anyio.sleep, PAUSE_S)
+        again = hub.post("/v1/items/verdicts", {"verdicts": [verdicts[n] for n in late]})["results"]
+        for n, one in zip(late, again, strict=True):
+            results[n] = one
+    return results
+
+
+def _chosen(
+    hub: Talk,
+    ids: Sequence[str],
+    verdict: str,
+    *,
+    older: float | None,
+    last: int | None = None,
+    **filters: Any,
+) -> list[Chosen]:
+    """Return the items of a command: those named, those from one to another, or all of a filter."""
+    is_filtered = any((older, last, *filters.values()))
+    if not ids and not is_filtered:
+        raise click.UsageError(
+            "name items by their ids, as 'hub items' lists them, or choose them by a filter"
+        )
+    listed = hub.get("/v1/items", limit=SEARCHED)["items"]
+    if is_filtered or any(".." in id for id in ids):
+        waiting = None if verdict == "undo" else "open"
+        listed = hub.get_all("/v1/items", "items", verdict=waiting, **filters)["items"]
+    if older is not None:
+        end = show.clock.now() - timedelta(days=older)
+        listed = [one for one in listed if datetime.fromisoformat(one["created_at"]) < end]
+    several = [] if ids else listed
+    if last is not None:
+        me = hub.get("/v1/me")["actor"]
+        own = [one for one in several if _can_be_undone(one) and one["given"]["actor"] == me]
+        several = sorted(own, key=lambda one: one["given"]["created_at"], reverse=True)[:last]
+    named: list[Chosen] = []
+    for id in ids:
+        first, is_range, end_id = id.partition("..")
+        found = item_called(listed, first)
+        if not is_range:
+            named.append({"id": id, "title": id, **(found or {})})
+            continue
+        to = item_called(listed, end_id)
+        if found is None or to is None:
+            raise Failure(f"{id}: both are to be items that 'hub items ls' lists", Exit.USAGE)
+        from_, until = sorted((listed.index(found), listed.index(to)))
+        several += listed[from_ : until + 1]
+    if verdict == "undo":
+        several = [one for one in several if _can_be_undone(one)]
+    elif verdict != "reject" and (marked := [one for one in several if one["warnings"]]):
+        show.report(f"{len(marked)} with a mark are left out: approve them by their ids")
+        several = [one for one in several if not one["warnings"]]
+    return list({one["id"]: one for one in named + several}.values())
+
+
+def _count(items: Sequence[object]) -> str:
+    return f"{len(items)} {'item' if len(items) == 1 else 'items'}"
+
+
+def _can_be_undone(item: Chosen) -> bool:
+    given = item["given"]
+    return given is not None and given["verdict"] != "undo" and given["state"] != "refused"

@@ -52,11 +52,11 @@ class Talk:
     def __init__(self, client: "httpx2.Client") -> None:
         self._client = client
 
-    def get(self, path: str, **params: str | float | Sequence[str] | None) -> Any:
+    def get(self, path: str, /, **params: str | float | Sequence[str] | None) -> Any:
         """Return the JSON body of the response. Parameters that are None are left out."""
         return self.send("GET", path, {name: value for name, value in params.items() if value is not None})
 
-    def pages(self, path: str, **params: str | int | None) -> Iterator[dict[str, Any]]:
+    def pages(self, path: str, /, **params: str | int | None) -> Iterator[dict[str, Any]]:
         """Yield each page of a list."""
         cursor = None
         while True:
@@ -66,7 +66,7 @@ class Talk:
             if cursor is None:
                 return
 
-    def get_all(self, path: str, noun: str, **params: str | int | None) -> dict[str, Any]:
+    def get_all(self, path: str, noun: str, /, **params: str | int | None) -> dict[str, Any]:
         """Return all items of a list with several pages: ``{noun: [...]}``."""
         return {noun: [item for page in self.pages(path, **params) for item in page[noun]]}
 

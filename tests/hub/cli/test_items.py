@@ -2,10 +2,12 @@
 
 import json
 
+import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
 from protocol.handshake import CAPABILITY_OF
 from protocol.work import Action
+from storage.runs import item_verdicts, schema
 from tests.hub.api.test_item_routes import keep
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub
@@ -59,3 +61,52 @@ def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
     link.owner_grants["review.remote"] = ["marked"]
     assert "approve task 4: pending" in hub("items", "approve", "i-4").output
     assert "approve by operator:" in hub("items", "show", "i-4").stdout
+
+
+def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+
+    def given() -> dict[str, str]:
+        rows = portal.call(served.store.read, item_verdicts.newest_verdicts, [f"i-{n}" for n in range(6)])
+        return {id: row.verdict for id, row in rows.items()}
+
+    listed = json.loads(hub("items", "ls", "--json").stdout)["items"]
+    assert [(one["id"], bool(one["warnings"])) for one in listed] == [("i-4", True), ("i-0", False)]
+    for words in (["--path", "notes/"], ["i-4..i-0"], ["--path", "notes/", "i-0..i-4"]):
+        looked = hub("items", "approve", *words, "--dry-run")
+        assert "would approve 1 item" in looked.output, looked.output
+        assert "1 with a mark are left out: approve them by their ids" in looked.output
+        asked = hub("items", "approve", *words)
+        assert (asked.exit_code, "approve 1 item?" in asked.output) == (2, True), asked.output
+        assert given() == {}
+    done = hub("items", "approve", "--path", "notes/", "--yes")
+    assert (done.exit_code, "approve: 1 of 1 item" in done.output) == (0, True), done.output
+    assert given() == {"i-0": "approve"}
+    assert hub("items", "reject", "--path", "notes/", "--yes").exit_code == 1, "i-0 has a verdict on its way"
+    assert given() == {"i-0": "approve", "i-4": "reject"}
+    assert hub("items", "undo", "--last", "1", "--yes").exit_code == 0
+    assert given() == {"i-0": "approve"}, "the newest verdict first"
+    assert hub("items", "undo", "--last", "9", "--yes").exit_code == 0
+    assert given() == {}
+    for days, count in ((1, 2), (36_500, 0)):
+        assert (
+            f"would reject {count} items" in hub("items", "reject", "--older", str(days), "--dry-run").output
+        )
+
+
+def test_a_command_on_items_names_those_that_it_could_not_judge_and_fails_as_with_json(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+    for words in (["approve"], ["reject"], ["undo"], ["edit", "title=x"], ["edit", "--open", "title=x"]):
+        for ids in (["nothing"], ["i-0", "nothing"], ["nothing", "i-0"]):
+            failed = hub("items", *words, *ids)
+            assert (failed.exit_code, "there is no item 'nothing'" in failed.output) == (1, True)
+            told = hub("items", *words, *ids, "--json")
+            assert told.exit_code == 1
+            errors = [one["error"] and one["error"]["code"] for one in json.loads(told.stdout)["results"]]
+            assert errors[ids.index("nothing")] == "unknown_item"
+        assert hub("items", *words).exit_code == 2
+        portal.call(served.store.write, lambda c: c.execute(sa.delete(schema.item_verdicts)))
