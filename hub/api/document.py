@@ -95,7 +95,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "reason": "asked by its owner",
     "run": _ID,
     "run_id": _ID,
-    "said": "0 7 * * 1-5",
+    "said": "Monday to Friday at 07:00",
     "schedule": "0 7 * * 1-5",
     "scope": "read",
     "timezone": "Europe/Berlin",

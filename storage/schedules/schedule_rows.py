@@ -3,6 +3,7 @@
 ``storage.schedules.schedules`` changes them.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -40,6 +41,23 @@ USER, FAILURES, FINISHED, REMOVED, BROKEN, CATCHING_UP = (
     "broken",
     "catching_up",
 )
+
+
+_UNITS: Final = ((86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"))
+_WEEKDAYS: Final = {
+    key: name
+    for number, name in enumerate(
+        ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+    )
+    for key in (str(number), name[:3].lower())
+}
+_TIMED: Final = re.compile(r"([0-5]?[0-9]) ([01]?[0-9]|2[0-3]) (\*|[0-9]{1,2}) \* (\*|[0-9a-z,-]{1,40})")
+_REPEATED: Final = {
+    "* * * * *": "every minute",
+    "0 * * * *": "every hour",
+    **{f"*/{n} * * * *": f"every {n} minutes" for n in (2, 3, 4, 5, 6, 10, 12, 15, 20, 30)},
+    **{f"0 */{n} * * *": f"every {n} hours" for n in (2, 3, 4, 6, 8, 12)},
+}
 
 
 class UnknownSchedule(HubError):
@@ -81,11 +99,6 @@ class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = 5
     pause_after_failures: int = 5
     on_first_connect: bool = False
-
-    @property
-    def text(self) -> str:
-        """Summary for people: ``0 7 * * 1-5``, ``every 900 s``, ``at 2026-01-05T09:00:00Z``."""
-        return time_text(self.expr, self.every_ms, self.at_ms)
 
 
 class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
@@ -356,13 +369,27 @@ def with_settings(c: sa.Connection, id: str) -> DueSchedule:
 
 
 def time_text(expr: str | None, every_ms: int | None, at_ms: int | None) -> str:
-    """Return a summary of a trigger, for people."""
+    """Return a trigger in words: ``every day at 07:00``. A cron expression that has none stays as it is."""
     if every_ms is not None:
-        return f"every {every_ms / 1000:g} s"
+        size, unit = next((one for one in _UNITS if every_ms % one[0] == 0), (1_000, "second"))
+        return f"every {unit}" if every_ms == size else f"every {every_ms / size:g} {unit}s"
     if at_ms is not None:
         at = datetime.fromtimestamp(at_ms // 1000, UTC)
-        return f"at {at:%Y-%m-%dT%H:%M:%SZ}"
-    return expr or ""
+        return f"once, {at:%Y-%m-%d %H:%M} UTC"
+    expr = expr or ""
+    timed = _TIMED.fullmatch(expr.lower())
+    if timed is None:
+        return _REPEATED.get(expr, expr)
+    minute, hour, day, weekdays = timed.groups()
+    names = [[_WEEKDAYS.get(end, "") for end in part.split("-")] for part in weekdays.split(",")]
+    if weekdays == "*":
+        days = "every day" if day == "*" else f"on day {day} of each month"
+    elif day != "*" or not all(map(all, names)):
+        return expr
+    else:
+        *others, last = map(" to ".join, names)
+        days = " and ".join(filter(None, (", ".join(others), last)))
+    return f"{days} at {hour:0>2}:{minute:0>2}"
 
 
 def _found(c: sa.Connection, query: sa.Select[Any], id: str) -> ScheduleRow:

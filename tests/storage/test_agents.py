@@ -28,7 +28,11 @@ INBOX = DeclaredAgent(
 
 
 def enabled_schedules(c: sa.Connection) -> list[str]:
-    return [row.text for row in schedule_rows.list_schedules(c) if row.enabled]
+    return [
+        schedule_rows.time_text(row.expr, row.every_ms, row.at_ms)
+        for row in schedule_rows.list_schedules(c)
+        if row.enabled
+    ]
 
 
 def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: sa.Connection) -> None:
@@ -37,7 +41,7 @@ def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: 
     assert agent is not None
     assert (agent.device_name, agent.paths, agent.file_extensions) == ("laptop", ("notes", "mail"), (".md",))
     assert (agent.data_types, agent.prompt, agent.source) == (("tasks",), "Find tasks.", "file")
-    assert (agent.schedule, agent.timezone, agent.lifecycle) == ("0 * * * *", "Europe/Rome", "active")
+    assert (agent.schedule, agent.timezone, agent.lifecycle) == ("every hour", "Europe/Rome", "active")
     assert [device.name for device in devices.list_devices(c)] == ["laptop"]
 
 
@@ -97,7 +101,7 @@ def test_a_new_schedule_is_a_new_revision_of_the_agent_and_nothing_else_of_it_ch
     often = msgspec.structs.replace(INBOX, schedule=DeclaredSchedule(kind="every", every_ms=900_000))
     assert declare(c, often, at=AT + 1) == Reconciled(updated=("inbox",))
     agent = agents.list_agents(c)[0]
-    assert (agent.config_rev, agent.schedule, agent.prompt) == (2, "every 900 s", "Find tasks.")
+    assert (agent.config_rev, agent.schedule, agent.prompt) == (2, "every 15 minutes", "Find tasks.")
 
 
 def test_a_changed_prompt_leaves_the_schedule_alone(c: sa.Connection) -> None:
@@ -111,7 +115,7 @@ def test_a_changed_schedule_takes_the_place_of_the_old_one(c: sa.Connection) -> 
     declare(c, INBOX)
     daily = DeclaredSchedule(kind="cron", expr="5 4 * * *")
     declare(c, DeclaredAgent(name="inbox", device_name="laptop", schedule=daily), at=AT + 1)
-    assert enabled_schedules(c) == ["5 4 * * *"]
+    assert enabled_schedules(c) == ["every day at 04:05"]
     declare(c, DeclaredAgent(name="inbox", device_name="laptop"), at=AT + 2)
     assert enabled_schedules(c) == []
 

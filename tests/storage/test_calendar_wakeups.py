@@ -193,7 +193,7 @@ def test_slots_are_known_by_their_labels_and_come_back_as_the_same_rows(c: sa.Co
 def test_a_schedule_of_runs_and_slots_leave_each_other_alone(c: sa.Connection) -> None:
     slot = make_slot(c)
     runs = make_schedule(c)
-    assert agents.get_agent(c, INBOX).schedule == "every 3600 s"
+    assert agents.get_agent(c, INBOX).schedule == "every hour"
     assert [row.id for row in schedule_rows.schedules_of(c, INBOX)] == [runs.id]
     schedules.declare(c, INBOX, None, fresh_id="", at=AT)
     assert [row.enabled for row in schedule_rows.slots_of(c, INBOX)] == [True]

@@ -12,7 +12,7 @@ from storage.agents.schema import agent_configs
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.schedules import schedule_rows, schedules
-from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule, time_text
 from storage.schedules.schedules import NextFire, Passed
 from storage.schedules.schema import schedules as table
 from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent
@@ -27,16 +27,30 @@ def redeclare(c: sa.Connection, declared: DeclaredSchedule | None, at: int) -> b
     return schedules.declare(c, INBOX, declared, fresh_id="another", at=at)
 
 
-@pytest.mark.parametrize(
-    ("declared", "text"),
-    [
-        (DeclaredSchedule(kind="cron", expr="0 7 * * 1-5"), "0 7 * * 1-5"),
-        (DeclaredSchedule(kind="every", every_ms=900_000), "every 900 s"),
-        (DeclaredSchedule(kind="at", at_ms=1_767_600_000_000), "at 2026-01-05T08:00:00Z"),
-    ],
-)
-def test_a_schedule_has_a_summary_of_its_fires(declared: DeclaredSchedule, text: str) -> None:
-    assert declared.text == text
+def test_a_trigger_is_told_in_words_and_an_unusual_cron_expression_as_it_is() -> None:
+    words = {
+        "0 7 * * *": "every day at 07:00",
+        "5 19 * * 1-5": "Monday to Friday at 19:05",
+        "30 18 * * FRI": "Friday at 18:30",
+        "0 9 * * 1,3,sat-7": "Monday, Wednesday and Saturday to Sunday at 09:00",
+        "0 6 1 * *": "on day 1 of each month at 06:00",
+        "*/15 * * * *": "every 15 minutes",
+        "0 */6 * * *": "every 6 hours",
+        "0 * * * *": "every hour",
+        **{expr: expr for expr in ("*/7 * * * *", "0 7 1 * 1", "0 7 * * 5#1", "0 7 * 2 *", "0 9-17 * * *")},
+    }
+    assert {expr: time_text(expr, None, None) for expr in words} == words
+    periods = {
+        1: "second",
+        20: "20 seconds",
+        60: "minute",
+        900: "15 minutes",
+        90: "90 seconds",
+        86_400: "day",
+    }
+    for seconds, text in periods.items():
+        assert time_text(None, seconds * 1_000, None) == f"every {text}"
+    assert time_text(None, None, 1_767_600_000_000) == "once, 2026-01-05 08:00 UTC"
 
 
 def test_a_new_schedule_has_nothing_to_catch_up_and_is_to_be_planned(c: sa.Connection) -> None:
@@ -52,7 +66,7 @@ def test_an_edit_keeps_the_row_and_never_causes_catch_up(c: sa.Connection) -> No
     assert redeclare(c, DeclaredSchedule(kind="cron", expr="0 7 * * *", tz="Asia/Tokyo"), AT + 5)
     (edited,) = schedule_rows.list_schedules(c)
     assert (edited.id, edited.rev) == (made.id, made.rev + 1)
-    assert (edited.text, edited.tz, edited.every_ms) == ("0 7 * * *", "Asia/Tokyo", None)
+    assert (edited.expr, edited.tz, edited.every_ms) == ("0 7 * * *", "Asia/Tokyo", None)
     assert (edited.cursor_at, edited.next_fire_at, edited.due_at) == (AT + 5, None, None)
 
 
@@ -315,4 +329,4 @@ def test_the_newest_of_several_schedules_of_an_older_release_is_the_one_that_cou
     old = {"id": "older", "agent_id": INBOX, "kind": "cron", "expr": "5 4 * * *", "enabled": False}
     c.execute(sa.insert(table), old | {"cursor_at": 1, "created_at": 1, "updated_at": 1})
     assert [row.id for row in schedule_rows.schedules_of(c, INBOX)] == [ID, "older"]
-    assert agents.get_agent(c, INBOX).schedule == "every 3600 s"
+    assert agents.get_agent(c, INBOX).schedule == "every hour"

@@ -105,7 +105,7 @@ class AgentView(View, kw_only=True):
     file_extensions: tuple[str, ...]
     data_types: tuple[str, ...]
     prompt: str
-    schedule: str | None = None  # in short, for people, paused or not: "0 7 * * 1-5", "every 900 s"
+    schedule: str | None = None  # in words, paused or not: "Monday to Friday at 07:00", "every 15 minutes"
     timezone: str = "UTC"
     source: Literal["file", "api"] = "file"
     priority: int = 0

@@ -63,7 +63,7 @@ class TimesView(View, kw_only=True):
     expr: str | None = None
     every_s: float | None = None
     at: Instant | None = None
-    said: str = ""  # the same in short, for people
+    said: str = ""  # the same in words, where it has common ones: "every day at 07:00"
     timezone: str = "UTC"
     overlap: str = "skip"
     enabled: bool = True
@@ -312,7 +312,7 @@ class PlanView(View, kw_only=True):
     id: str
     agent: str
     label: str | None = None
-    times: str  # in short, for people
+    times: str  # in words, as in schedules of agents
     timezone: str
     enabled: bool
     paused_because: str | None = None  # a sentence

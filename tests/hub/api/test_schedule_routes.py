@@ -35,7 +35,7 @@ async def test_a_calendar_has_past_fires_with_their_runs_and_the_next_ones(
     until = (START + timedelta(days=4)).isoformat()
     (plan,) = await plans(client, since=START.isoformat(), until=until)
     (run,) = (await client.get("/v1/runs")).json()["runs"]
-    assert (plan["agent"], plan["times"], plan["is_cut"]) == ("notes", "0 7 * * 1-5", False)
+    assert (plan["agent"], plan["times"], plan["is_cut"]) == ("notes", "Monday to Friday at 07:00", False)
     assert [fire["fire_at"][:10] for fire in plan["past_fires"]] == ["2026-01-07", "2026-01-06"]
     assert run["id"] in [fire["run"] for fire in plan["past_fires"]]
     assert [fire["at"][:10] for fire in plan["next_fires"]] == ["2026-01-08", "2026-01-09"]

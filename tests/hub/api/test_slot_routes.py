@@ -73,7 +73,7 @@ async def test_a_calendar_reports_what_is_to_come_by_the_same_clock_as_schedules
     served: tuple[ServedHub, httpx2.AsyncClient],
 ) -> None:
     (slot,) = (await told(served[1]))["slots"]
-    assert (slot["label"], slot["said"], slot["duration_s"]) == ("standup", "0 9 * * *", 900)
+    assert (slot["label"], slot["said"], slot["duration_s"]) == ("standup", "every day at 09:00", 900)
     assert len(slot["next_times"]) == 5
     first = slot["next_times"][0]
     assert (first["starts_at"], first["ends_at"]) == ("2026-01-06T08:00:00Z", "2026-01-06T08:15:00Z")

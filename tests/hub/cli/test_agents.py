@@ -71,7 +71,7 @@ def test_the_calendar_of_all_agents_has_past_fires_with_their_results_and_next_o
     portal.call(served.pass_days, 1)
     header, past, *coming = hub("agents", "calendar", "--since", "2d").stdout.splitlines()
     assert header.split() == ["scheduled", "(UTC)", "agent", "schedule", "result", "run"]
-    assert past.startswith("2026-01-06 06:00  notes  0 7 * * 1-5") and "run" in past
+    assert past.startswith("2026-01-06 06:00  notes  Monday to Friday at 07:00") and "run" in past
     assert [line.split()[0] for line in coming][-1] < "2026-01-13"
 
 
@@ -91,7 +91,7 @@ def test_a_schedule_that_failures_paused_names_the_command_that_resumes_it(
         portal.call(served.store.write, schedules.count_outcome, id, RunOutcome.ERROR, served.now_ms)
     because = "paused after 5 failed runs in a row"
     listed = hub("agents").stdout
-    assert "0 7 * * 1-5" in listed
+    assert "Monday to Friday at 07:00" in listed
     assert because in listed
     assert f"notes: {because}; resume it: hub agents resume notes" in hub("agents", "next").stderr
 
