@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from hub.api.door.roles import Role
+from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.agents.configs import configuration_of
 from storage.devices.tokens import INVITATIONS
@@ -146,19 +147,31 @@ async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_be
         await expect(page.get_by_role("link", name="plans")).to_have_count(0)
 
 
-async def test_a_hub_without_a_device_or_an_agent_says_what_to_do_next(
+async def test_a_new_hub_shows_its_first_steps_until_they_are_done_or_dismissed(
     tmp_path: Path, browser: Browser
 ) -> None:
     async with serving(tmp_path, is_empty=True) as hub, visiting(browser, hub) as visit:
         page = visit.page
-        first = page.locator("section", has=page.get_by_role("heading", name="What to do next"))
+        steps = page.locator("section", has=page.get_by_role("heading", name="First steps"))
+        states = steps.locator(".state")
         await visit.open("")
-        await first.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER").wait_for()
-        await hub.device("desk")
+        await expect(states).to_have_text(["to do"] * 5)
+        await steps.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER").first.wait_for()
+        link = await hub.connect(await hub.device("desk"))
+        await visit.open("")
+        await expect(states).to_have_text(["done", *["to do"] * 4])
+        link.roots = ("~/notes",)
         await visit.open("agents")
         await page.locator(".empty").get_by_text("hub agents create NAME").wait_for()
         await visit.open("")
-        await expect(first.get_by_role("link", name="Make one")).to_have_attribute("href", "/agents?new=1")
+        await expect(states).to_have_text(["done", "done", *["to do"] * 3])
+        await expect(steps.get_by_role("link", name="by a form")).to_have_attribute("href", "/agents?new=1")
         await hub.agent("notes", **NOTES)
+        await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
         await visit.open("")
-        await expect(first).to_have_count(0)
+        await expect(states).to_have_text([*["done"] * 4, "to do"])
+        await steps.get_by_role("button", name="Do not show this again").press("Enter")
+        await expect(steps).to_have_count(0)
+        await visit.open("")
+        await page.get_by_role("heading", name="Newest runs").wait_for()
+        await expect(steps).to_have_count(0)

@@ -55,6 +55,18 @@ export function exact(at: string): string {
   return moment.format(new Date(at));
 }
 
+const WEEK_MS = 7 * 86_400_000;
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+const near = new Intl.DateTimeFormat("en-GB", { weekday: "short", hour: "2-digit", minute: "2-digit" });
+
+/** Return a time as people say it: today 18:30, tomorrow 07:00, Fri 07:00; one in another week by its date. */
+export function soon(at: string, nowMs: number): string {
+  const time = new Date(at);
+  const days = Math.round((Date.parse(dayOf(time)) - Date.parse(dayOf(new Date(nowMs)))) / 86_400_000);
+  if (days === 0 || days === 1 || days === -1) return `${["yesterday", "today", "tomorrow"][days + 1]} ${clock.format(time)}`;
+  return Math.abs(+time - nowMs) < WEEK_MS ? near.format(time) : exact(at);
+}
+
 const weekday = new Intl.DateTimeFormat("en-GB", {
   ...{ weekday: "short", day: "numeric", month: "short", year: "numeric" },
   timeZone: "UTC", // a day is no instant: it is the same one in every zone

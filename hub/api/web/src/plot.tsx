@@ -3,6 +3,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { Foreign } from "./parts";
+import { go, link } from "./router";
 
 export interface Series {
   readonly name: string;
@@ -15,6 +16,14 @@ interface PlotProps {
   readonly series: readonly Series[];
   /** How a value is written at the axis, which then begins at 0. */
   readonly written?: (value: number) => string;
+  /** Leads a click to the runs of a step; the table beneath has the same links. */
+  readonly runs?: (at: number, step_s: number) => string;
+}
+
+/** Return the address of the runs of one step of a plot. */
+export function runsOf(at: number, step_s: number, filters: Readonly<Record<string, string>> = {}): string {
+  const [since, until] = [at, at + step_s].map((time) => new Date(time * 1_000).toISOString());
+  return link(["runs"], { ...filters, since, until });
 }
 
 const DAY_S = 86_400;
@@ -42,10 +51,16 @@ function moments(splits: readonly number[], step_s: number): string[] {
   return texts.map((at) => (step_s >= DAY_S || (at.getHours() === 0 && at.getMinutes() === 0) ? day : minute).format(at));
 }
 
-export function Plot({ times, series, written }: PlotProps): JSX.Element {
+/** A plot from the first measurement on; a single one is no line. */
+export function Plot({ times: all, series: lines, written, runs }: PlotProps): JSX.Element {
   const room = useRef<HTMLDivElement>(null);
+  const measured = all.flatMap((_, at) => (lines.some(({ values }) => (values[at] ?? null) !== null) ? [at] : []));
   useEffect(() => {
-    const element = room.current as HTMLDivElement;
+    if (room.current === null) return undefined;
+    const element = room.current;
+    const first = Math.max(0, (measured[0] as number) - 1);
+    const times = all.slice(first);
+    const series = lines.map(({ values, ...line }) => ({ ...line, values: values.slice(first) }));
     const width = (): number => Math.max(LEAST_WIDTH, element.clientWidth);
     let plot = drawn();
     function drawn(): uPlot {
@@ -85,6 +100,10 @@ export function Plot({ times, series, written }: PlotProps): JSX.Element {
     }
     const size = new ResizeObserver(() => plot.setSize({ width: width(), height: HEIGHT }));
     size.observe(element);
+    element.onclick = () => {
+      const at = plot.cursor.idx;
+      if (runs && at !== null && at !== undefined) go(runs(times[at] as number, (times[1] as number) - (times[0] as number)));
+    };
     function redraw(): void {
       plot.destroy();
       plot = drawn();
@@ -98,11 +117,11 @@ export function Plot({ times, series, written }: PlotProps): JSX.Element {
       size.disconnect();
       plot.destroy();
     };
-  }, [times, series]);
+  }, [all, lines]);
   return (
     <>
-      {series.length > 1 || series.some(({ whole }) => whole) ? <Legend of={series} /> : null}
-      <div class="plot" ref={room} aria-hidden="true" />
+      {lines.length > 1 || lines.some(({ whole }) => whole) ? <Legend of={lines} /> : null}
+      {measured.length > 1 ? <div class="plot" ref={room} aria-hidden="true" /> : <p class="empty">Measured once so far; a plot begins with the second time.</p>}
     </>
   );
 }

@@ -42,7 +42,7 @@ function typedOfAgent(agent: AgentView | undefined, config: TypedConfig): Typed 
     paths: agent?.paths.join("\n") ?? "",
     data_types: agent?.data_types ?? ["tasks"],
     prompt: agent?.prompt ?? "",
-    schedule: agent?.schedule ?? "",
+    schedule: agent?.schedules[0]?.expr ?? "",
     timezone: agent?.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone,
     template: agent?.template ?? "",
     config,

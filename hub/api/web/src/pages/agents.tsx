@@ -1,11 +1,11 @@
 import type { JSX } from "preact";
 import { useMemo } from "preact/hooks";
 import { Act } from "../acting";
-import { count, decimal, exact, money } from "../format";
+import { count, decimal, exact, money, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
 import { type Column, Command, Facts, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
-import { Plot } from "../plot";
+import { Plot, runsOf } from "../plot";
 import { useKept, useReading } from "../reading";
 import { go, link, place, refine } from "../router";
 import { ask } from "../server";
@@ -26,7 +26,7 @@ const COLUMNS: readonly Column<AgentView>[] = [
   { head: "Available", cell: (agent) => <State of={agent.availability} /> },
   { head: "Device", cell: (agent) => agent.gateway ?? agent.device },
   { head: "Schedule", cell: (agent) => agent.schedule ?? "by hand" },
-  { head: "Next", cell: (agent) => <Time at={agent.next_fires[0]?.at} /> },
+  { head: "Next", cell: (agent) => (agent.next_fires[0] ? soon(agent.next_fires[0].at, now.value) : "–") },
   { head: "Last run", cell: (agent) => (agent.last_run ? <a href={link(["runs", agent.last_run.id])}><RunState of={agent.last_run} /></a> : "–") },
 ];
 
@@ -141,6 +141,13 @@ function Actions({ of, again }: { of: AgentView; again: () => void }): JSX.Eleme
   );
 }
 
+/** Return when an agent runs, and the next time in the zone of the page. */
+function whenOf({ schedule, timezone, next_fires: [next] }: AgentView): string {
+  if (!schedule) return "by hand";
+  const own = !schedule.includes(" at ") || timezone === Intl.DateTimeFormat().resolvedOptions().timeZone ? "" : ` in ${timezone}`;
+  return `${schedule}${own}${next ? `, next ${soon(next.at, now.value)}` : ""}`;
+}
+
 function Overview({ of }: { of: AgentOverview }): JSX.Element {
   const { agent, status } = of;
   return (
@@ -157,8 +164,7 @@ function Overview({ of }: { of: AgentOverview }): JSX.Element {
           ["Device", <a href={link(["devices", agent.device])}>{agent.device}</a>],
           ["Reads", agent.paths.join(", ")],
           ["Writes", agent.data_types.join(", ")],
-          ["Schedule", agent.schedule ?? "by hand"],
-          ["Time zone", agent.timezone],
+          ["Schedule", whenOf(agent)],
           ["Locks", of.locks.map((lock) => lock.resource).join(", ")],
           ["Costs", `${money(of.spend.day.usd)} in a day, ${money(of.spend.month.usd)} in 30 days`],
           ["Prompt", agent.prompt],
@@ -166,19 +172,21 @@ function Overview({ of }: { of: AgentOverview }): JSX.Element {
       />
       <Section title="Next runs">
         {agent.next_fires.length === 0 ? (
-          <p class="empty">Nothing is planned.</p>
+          <p class="empty">
+            Nothing is planned. {agent.gateway === null && <Command text={`hub run ${agent.name}`} />}
+          </p>
         ) : (
           <ul class="chips">
             {agent.next_fires.slice(0, SERIES).map((fire) => (
               <li key={fire.at} title={fire.shift ?? undefined}>
-                {exact(fire.at)}
+                {soon(fire.at, now.value)}
               </li>
             ))}
           </ul>
         )}
       </Section>
       <Section title="Newest runs" more={<a href={link(["runs"], { agent: agent.name })}>All runs</a>}>
-        <RunTable runs={of.runs} empty="It has not run yet." />
+        <RunTable runs={of.runs} empty={<>It has not run yet. {agent.gateway === null && <Command text={`hub run ${agent.name}`} />}</>} />
       </Section>
       {of.series > 0 && <Metrics agent={agent.name} />}
       <History agent={agent.name} />
@@ -232,10 +240,11 @@ function Metrics({ agent }: { agent: string }): JSX.Element {
 function Chart({ agent, metric }: { agent: string; metric: string }): JSX.Element {
   const since = new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - DAY_MS).toISOString();
   const chart = useKept(useReading("/v1/agents/{name}/metrics/{metric}", { params: { name: agent, metric }, query: { since } }));
-  return <Read of={chart}>{(data) => <Drawn of={data} />}</Read>;
+  return <Read of={chart}>{(data) => <Drawn of={data} agent={agent} />}</Read>;
 }
 
-function Drawn({ of }: { of: ChartView }): JSX.Element {
+function Drawn({ of, agent }: { of: ChartView; agent: string }): JSX.Element {
+  const runs = (at: number, step_s: number): string => runsOf(at, step_s, { agent });
   const points = of.lines[0]?.points ?? [];
   const times = useMemo(() => points.map((point) => Date.parse(point.at) / 1_000), [points]);
   const series = useMemo(() => [{ name: of.name, values: points.map((point) => point.value) }], [points]);
@@ -244,7 +253,7 @@ function Drawn({ of }: { of: ChartView }): JSX.Element {
   const newest = measured.at(-1);
   return (
     <>
-      <Plot times={times} series={series} />
+      <Plot times={times} series={series} runs={runs} />
       <details>
         <summary>
           {of.agg} of {of.name}
@@ -253,7 +262,7 @@ function Drawn({ of }: { of: ChartView }): JSX.Element {
         <Table
           label={`${of.agg} of ${of.name}`}
           columns={[
-            { head: "When", cell: (point) => exact(point.at) },
+            { head: "When", cell: (point) => <a href={runs(Date.parse(point.at) / 1_000, of.step_s)}>{exact(point.at)}</a> },
             { head: "Value", kind: "number", cell: (point) => decimal(point.value as number) },
             { head: "Samples", kind: "number", cell: (point) => count(point.n) },
           ]}

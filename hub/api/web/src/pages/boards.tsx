@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, attempt } from "../acting";
 import { may } from "../me";
-import { type Column, Facts, Field, Form, Named, Page, Pager, Read, Section, Select, State, Table, Time, Told } from "../parts";
+import { type Column, Command, Facts, Field, Form, Named, Page, Pager, Read, Section, Select, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -38,7 +38,7 @@ function List(): JSX.Element {
       <Read of={read}>
         {(data) => (
           <>
-            <Table label="Boards" columns={COLUMNS} rows={data.boards} id={(board) => board.id} empty="There is no board yet. Agents on one board work together." />
+            <Table label="Boards" columns={COLUMNS} rows={data.boards} id={(board) => board.id} empty={<>There is no board yet. Agents on one board work together. <Command text="hub boards create NAME" /></>} />
             <Pager next={data.next_cursor} />
           </>
         )}

@@ -333,7 +333,7 @@ function Presence({ device, name }: { device: string; name: string }): JSX.Eleme
                 <summary>
                   {Math.round(share * 100)} % of the last {DAYS} days, {data.intervals.length === 1 ? "once" : `${data.intervals.length} times`}{data.is_cut && ", and earlier ones"}
                 </summary>
-                <Table label="Times of its connections" columns={TIMES} rows={data.intervals} id={(one) => one.since} empty="It was not connected." />
+                <Table label="Times of its connections" columns={TIMES} rows={data.intervals} id={(one) => one.since} empty="It was not connected in this time." />
               </details>
             </>
           );

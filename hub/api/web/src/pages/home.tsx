@@ -1,4 +1,5 @@
 import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import { count, lasting, money } from "../format";
 import { now } from "../live";
 import { may } from "../me";
@@ -13,6 +14,7 @@ import { Issues } from "./issues";
 import { RunTable } from "./run_parts";
 
 const SHOWN = 6;
+const FOLDED = 20; // runs that are read: those without news are one row
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;
 const MOST_COUNTED = 1_000; // by the hub, of each kind
@@ -21,7 +23,7 @@ const PERIODS: Readonly<Record<string, number>> = { [A_DAY]: 1, "the last 7 days
 
 export function Home(): JSX.Element {
   const status = useReading("/v1/status", { kinds: ["agent", "device", "issue", "run"] });
-  const runs = useReading("/v1/runs", { query: { limit: SHOWN }, kinds: ["run"] });
+  const runs = useReading("/v1/runs", { query: { limit: FOLDED }, kinds: ["run"] });
   return (
     <Page title="Home" command="hub status">
       <Read of={status}>
@@ -29,7 +31,7 @@ export function Home(): JSX.Element {
           <>
             <Headline of={data} />
             <Numbers of={data} />
-            <Next of={data} />
+            <FirstSteps of={data} />
           </>
         )}
       </Read>
@@ -44,7 +46,7 @@ export function Home(): JSX.Element {
       <Since />
       <Section title="Newest runs" more={<a href="/runs">All runs</a>}>
         <Read of={runs}>
-          {(data) => <RunTable runs={data.runs} empty="No agent has run yet. Start one: hub run NAME" />}
+          {(data) => <RunTable runs={data.runs} most={SHOWN} empty={<>No agent has run yet. <Command text="hub run NAME" /></>} />}
         </Read>
       </Section>
     </Page>
@@ -69,59 +71,86 @@ function Headline({ of }: { of: StatusView }): JSX.Element | null {
   );
 }
 
-function Numbers({ of }: { of: StatusView }): JSX.Element {
-  const runs = of.runs; // null, as other numbers, while the database cannot be read
-  const executing = runs && (runs["RUNNING"] ?? 0) + (runs["PREPARING"] ?? 0);
+/** What is shown large: a value, its name, and the page that it leads to. */
+type Tile = readonly [value: string, name: string, href?: string];
+
+/** Return a tile of a number; none of a zero. */
+function tile(number: number | null | undefined, one: string, many: string, href?: string): readonly Tile[] {
+  if (number === 0) return [];
+  const value = number === null || number === undefined ? "?" : `${count(number)}${number < MOST_COUNTED ? "" : "+"}`;
+  const name = number === 1 ? one : many;
+  return [href ? [value, name, href] : [value, name]];
+}
+
+function Tiles({ of }: { of: readonly Tile[] }): JSX.Element {
   return (
     <ul class="numbers">
-      <Number href="/devices" value={`${known(of.devices_connected)} / ${known(of.devices_known)}`} name="devices connected" />
-      <Number href="/agents" value={known(of.agents)} name={of.agents === 1 ? "agent" : "agents"} />
-      <Number href="/runs?state=RUNNING" value={known(executing)} name={executing === 1 ? "run in progress" : "runs in progress"} />
-      <Number href="/runs?state=QUEUED" value={known(runs && (runs["QUEUED"] ?? 0))} name="runs that wait" />
-      <Number value={lasting(of.uptime_s)} name={of.state === "draining" ? "up, and draining" : `up, release ${of.version}`} />
+      {of.map(([value, name, href]) => {
+        const inner = [<strong>{value}</strong>, <span>{name}</span>];
+        return <li key={name}>{href ? <a href={href}>{inner}</a> : <div>{inner}</div>}</li>;
+      })}
     </ul>
   );
 }
 
-function known(value: number | null): string {
-  return value === null ? "?" : count(value);
-}
-
-function Number({ href, value, name }: { href?: string; value: string; name: string }): JSX.Element {
-  const inner = (
-    <>
-      <strong>{value}</strong>
-      <span>{name}</span>
-    </>
-  );
-  return <li>{href ? <a href={href}>{inner}</a> : <div>{inner}</div>}</li>;
-}
-
-/** What a hub without a device or without an agent needs first. */
-function Next({ of }: { of: StatusView }): JSX.Element | null {
-  if (of.devices_known !== 0 && of.agents !== 0) return null;
+function Numbers({ of }: { of: StatusView }): JSX.Element {
+  const runs = of.runs; // null, as other numbers, while the database cannot be read
+  const executing = runs && (runs["RUNNING"] ?? 0) + (runs["PREPARING"] ?? 0);
+  const known = of.devices_known === null ? "?" : count(of.devices_known);
+  const connected = of.devices_connected === null ? "?" : count(of.devices_connected);
   return (
-    <Section title="What to do next">
-      {of.devices_known === 0 ? (
-        <p class="empty">
-          No device is here yet. On the computer whose files are to be read: <Command text={connectingTo(of)} />
-          {may("devices") && (
-            <>
-              {" "}
-              It shows a code, which is typed on the page <a href="/devices">Devices</a>.
-            </>
-          )}
-        </p>
-      ) : (
-        <p class="empty">
-          No agent is here yet, and so nothing is read.{" "}
-          {may("devices") && (
-            <>
-              <a href={link(["agents"], { new: "1" })}>Make one</a>, or: <Command text={CREATE} />
-            </>
-          )}
-        </p>
-      )}
+    <Tiles
+      of={[
+        ...(of.devices_known === 0 ? [] : [[`${connected} / ${known}`, "devices connected", "/devices"] as Tile]),
+        ...tile(of.agents, "agent", "agents", "/agents"),
+        ...tile(executing, "run in progress", "runs in progress", "/runs?state=RUNNING"),
+        ...tile(runs && (runs["QUEUED"] ?? 0), "run that waits", "runs that wait", "/runs?state=QUEUED"),
+        [lasting(of.uptime_s), of.state === "draining" ? "up, and draining" : `up, release ${of.version}`],
+      ]}
+    />
+  );
+}
+
+const STEPS = "hub_first_steps"; // in this browser: that they are done, or dismissed, and not asked for again
+
+/** What a new hub needs until its first approval, each as the hub has it; no longer there when all is done. */
+function FirstSteps({ of }: { of: StatusView }): JSX.Element | null {
+  const [isOver, setOver] = useState(localStorage.getItem(STEPS) !== null);
+  const when = !isOver;
+  const devices = useReading("/v1/devices", { query: { limit: 1 }, kinds: ["device"], when });
+  const device = devices.data?.devices[0];
+  const shared = useReading("/v1/devices/{device_id}", { params: { device_id: device?.id ?? "" }, kinds: ["device"], when: when && device !== undefined });
+  const runs = useReading("/v1/runs", { query: { limit: 1, state: "COMPLETED" }, kinds: ["run"], when });
+  const items = useReading("/v1/items", { query: { limit: 1, verdict: "approved" }, kinds: ["item", "verdict"], when });
+  const agents = useReading("/v1/agents", { query: { limit: 1 }, kinds: ["agent"], when });
+  const hasRead = [devices, runs, items, agents].every(({ data }) => data !== undefined) && (!device || shared.data !== undefined);
+  const connect = connectingTo(of);
+  const agent = agents.data?.agents[0];
+  const steps: readonly (readonly [boolean, ComponentChildren, string])[] = [
+    [device !== undefined, <>Connect a device: on the computer with the files. Its code is typed on the page <a href="/devices">Devices</a></>, connect],
+    [(shared.data?.roots.length ?? 0) > 0, "Share a folder: the device shares those after --root", connect],
+    [agent !== undefined, <>Make an agent, which reads the folder: <a href={link(["agents"], { new: "1" })}>by a form</a></>, CREATE],
+    [(runs.data?.runs.length ?? 0) > 0, "Start a first run", `hub run ${agent?.name ?? "NAME"}`],
+    [(items.data?.items.length ?? 0) > 0, <>Approve a first item on the page <a href="/review">Review</a></>, "hub review"],
+  ];
+  const left = steps.filter(([isDone]) => !isDone).length;
+  function end(): void {
+    localStorage.setItem(STEPS, "over");
+    setOver(true);
+  }
+  useEffect(() => {
+    if (hasRead && left === 0) end();
+  }, [hasRead, left]);
+  if (isOver || !hasRead || left === 0) return null;
+  return (
+    <Section title="First steps" more={<button type="button" onClick={end}>Do not show this again</button>}>
+      <ol class="cards steps">
+        {steps.map(([isDone, about, command], at) => (
+          <li key={at}>
+            <State of={isDone ? "done" : "to do"} /> <span>{about}</span> {!isDone && <Command text={command} />}
+          </li>
+        ))}
+      </ol>
     </Section>
   );
 }
@@ -150,29 +179,23 @@ function Since(): JSX.Element {
 
 function Happened({ of }: { of: SummaryView }): JSX.Element {
   const { runs, items, questions, issues } = of;
-  const news = issues.errors + issues.warnings + issues.notices;
   const ended = (outcome: string): string => link(["runs"], { outcome, since: of.since });
-  return (
-    <ul class="numbers">
-      <Number href={ended("success")} value={least(runs.success)} name={runs.success === 1 ? "run succeeded" : "runs succeeded"} />
-      <Number href={ended("failed")} value={least(runs.failed)} name={runs.failed === 1 ? "run failed" : "runs failed"} />
-      <Number href={ended("partial")} value={least(runs.partial)} name={runs.partial === 1 ? "run was partial" : "runs were partial"} />
-      {runs.cancelled > 0 && <Number href={ended("cancelled")} value={least(runs.cancelled)} name={runs.cancelled === 1 ? "run was cancelled" : "runs were cancelled"} />}
-      <Number href="/review" value={least(items.found)} name={items.found === 1 ? "item found" : "items found"} />
-      <Number href={link(["review"], { verdict: "approved" })} value={least(items.approved)} name={items.approved === 1 ? "item approved" : "items approved"} />
-      <Number href={link(["review"], { verdict: "rejected" })} value={least(items.rejected)} name={items.rejected === 1 ? "item rejected" : "items rejected"} />
-      <Number href={link(["review"], { verdict: "open" })} value={least(items.waiting)} name={items.waiting === 1 ? "item waits" : "items wait"} />
-      <Number href="/questions" value={least(questions.asked)} name={questions.asked === 1 ? "question asked" : "questions asked"} />
-      {of.pairings > 0 && <Number href="/devices" value={least(of.pairings)} name={of.pairings === 1 ? "device waits to be let in" : "devices wait to be let in"} />}
-      <Number value={count(news)} name={news === 1 ? "new issue" : "new issues"} />
-      <Number value={`${of.costs.is_part ? "> " : ""}${money(of.costs.usd)}`} name="spent on models" />
-    </ul>
-  );
-}
-
-/** Return a number that the hub counts up to a limit. */
-function least(number: number): string {
-  return number < MOST_COUNTED ? count(number) : `${count(number)}+`;
+  const decided = (verdict: string): string => link(["review"], { verdict });
+  const tiles: readonly Tile[] = [
+    ...tile(runs.success, "run succeeded", "runs succeeded", ended("success")),
+    ...tile(runs.failed, "run failed", "runs failed", ended("failed")),
+    ...tile(runs.partial, "run was partial", "runs were partial", ended("partial")),
+    ...tile(runs.cancelled, "run was cancelled", "runs were cancelled", ended("cancelled")),
+    ...tile(items.found, "item found", "items found", decided("any")),
+    ...tile(items.approved, "item approved", "items approved", decided("approved")),
+    ...tile(items.rejected, "item rejected", "items rejected", decided("rejected")),
+    ...tile(items.waiting, "item waits", "items wait", "/review"),
+    ...tile(questions.asked, "question asked", "questions asked", "/questions"),
+    ...tile(of.pairings, "device waits to be let in", "devices wait to be let in", "/devices"),
+    ...tile(issues.errors + issues.warnings + issues.notices, "new issue", "new issues"),
+    ...(of.costs.usd > 0 ? [[`${of.costs.is_part ? "> " : ""}${money(of.costs.usd)}`, "spent on models"] as Tile] : []),
+  ];
+  return tiles.length > 0 ? <Tiles of={tiles} /> : <p class="empty">Nothing happened in this time.</p>;
 }
 
 function Waiting(): JSX.Element {

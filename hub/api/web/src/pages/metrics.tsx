@@ -5,7 +5,7 @@ import { brief, brisk, bytes, commandOf, count, decimal, money } from "../format
 import { now } from "../live";
 import { seesAll } from "../me";
 import { Command, Page, Read, Section, Table, Time } from "../parts";
-import { Plot, type Series, STROKES } from "../plot";
+import { Plot, type Series, STROKES, runsOf } from "../plot";
 import { useKept, useReading } from "../reading";
 import { place, refine } from "../router";
 import type { HubSeriesView } from "../types";
@@ -110,20 +110,20 @@ function Drawn({ of, topic, range }: { of: readonly HubSeriesView[]; topic: Topi
   if (!shown.some(({ values }) => values.some((value) => value !== null))) return <p class="empty">Nothing was measured in this time.</p>;
   return (
     <>
-      <Plot times={times} series={shown} written={topic.written} />
+      <Plot times={times} series={shown} written={topic.written} runs={runsOf} />
       <details>
         <summary>Numbers, step by step</summary>
         <Table
           label={topic.title}
           columns={[
-            { head: "From", cell: (at: number) => <Time at={new Date((times[at] as number) * 1_000).toISOString()} isExact /> },
+            { head: "From", cell: (at: number) => <a href={runsOf(times[at] as number, range.step_s)}><Time at={new Date((times[at] as number) * 1_000).toISOString()} isExact /></a> },
             ...shown.map(({ name, values }) => ({
               head: name,
               kind: "number" as const,
               cell: (at: number) => (values[at] === null || values[at] === undefined ? "–" : topic.written(values[at])),
             })),
           ]}
-          rows={times.map((_, at) => times.length - 1 - at)}
+          rows={times.map((_, at) => times.length - 1 - at).filter((at) => shown.some(({ values }) => (values[at] ?? null) !== null))}
           id={String}
           empty=""
         />

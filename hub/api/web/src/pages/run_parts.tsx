@@ -1,6 +1,7 @@
 // Runs in a list, as several pages show them.
-import type { JSX } from "preact";
-import { between, count, money } from "../format";
+import type { ComponentChildren, JSX } from "preact";
+import { useState } from "preact/hooks";
+import { between, count, money, soon } from "../format";
 import { now } from "../live";
 import { type Column, State, Table, Time } from "../parts";
 import { link } from "../router";
@@ -26,27 +27,75 @@ export function Done({ of }: { of: RunView }): JSX.Element {
   );
 }
 
-const COLUMNS: readonly Column<RunView>[] = [
-  {
-    head: "Run",
-    kind: "main",
-    cell: (run) => (
-      <a href={link(["runs", run.id])}>
-        <Time at={run.started_at ?? run.created_at} />
-      </a>
-    ),
-  },
-  { head: "State", cell: (run) => <RunState of={run} /> },
-  { head: "Agent", cell: (run) => <a href={link(["agents", run.agent])}>{run.agent}</a> },
-  { head: "Device", cell: (run) => run.device },
-  { head: "Because", cell: (run) => run.waiting_for ?? run.because ?? run.trigger },
-  { head: "Files", kind: "number", cell: (run) => <Done of={run} /> },
-  { head: "Items", kind: "number", cell: (run) => <a href={itemsOf(run)}>{count(run.items_created + run.items_updated)}</a> },
-  { head: "Errors", kind: "number", cell: (run) => count(run.error_count) },
-  { head: "Took", kind: "number", cell: (run) => between(run.started_at, run.completed_at, now.value) },
-  { head: "Cost", kind: "number", cell: (run) => money(run.usd) },
-];
+/** A run, or several without news in one row. */
+interface Row {
+  readonly run: RunView;
+  readonly others: readonly RunView[];
+  /** The runs without news, with those that the hub has folded; 1: a run like any other. */
+  readonly count: number;
+}
 
-export function RunTable({ runs, empty }: { runs: readonly RunView[] | undefined; empty: string }): JSX.Element {
-  return <Table label="Runs" columns={COLUMNS} rows={runs} id={(run) => run.id} empty={empty} />;
+function hasNews(run: RunView): boolean {
+  return run.outcome !== "success" || run.items_created + run.items_updated + run.error_count > 0;
+}
+
+/** Fold the runs without news into one row, in the place of the newest. */
+function folded(runs: readonly RunView[]): readonly Row[] {
+  const quiet = runs.filter((run) => !hasNews(run));
+  const count = quiet.reduce((sum, run) => sum + 1 + run.folded, 0);
+  return runs.flatMap((run) => {
+    if (hasNews(run) || count === 1) return [{ run, others: [], count: 1 }];
+    return run === quiet[0] ? [{ run, others: quiet.slice(1), count }] : [];
+  });
+}
+
+function began(run: RunView): string {
+  return run.started_at ?? run.created_at;
+}
+
+function columnsOf(isOpen: boolean, toggle: () => void): readonly Column<Row>[] {
+  const unless = (cell: (run: RunView) => ComponentChildren) => (row: Row) => (row.count > 1 ? "" : cell(row.run));
+  return [
+    {
+      head: "Run",
+      kind: "main",
+      cell: ({ run, others, count: number }) => {
+        if (number === 1) return <a href={link(["runs", run.id])}><Time at={began(run)} /></a>;
+        const first = [run, ...others].map((one) => one.folded_since ?? began(one)).sort()[0] as string;
+        return (
+          <button type="button" class="turn" aria-expanded={isOpen} onClick={toggle}>
+            {count(number)} runs without news since {soon(first, now.value).replace("today ", "")}
+          </button>
+        );
+      },
+    },
+    { head: "State", cell: ({ run }) => <RunState of={run} /> },
+    {
+      head: "Agent",
+      cell: ({ run, others }) =>
+        [...new Set([run, ...others].map((one) => one.agent))].map((name) => <a class="listed" key={name} href={link(["agents", name])}>{name}</a>),
+    },
+    { head: "Device", cell: unless((run) => run.device) },
+    { head: "Because", cell: unless((run) => run.waiting_for ?? (run.folded > 0 ? run.trigger : run.because) ?? run.trigger) },
+    { head: "Files", kind: "number", cell: unless((run) => <Done of={run} />) },
+    { head: "Items", kind: "number", cell: unless((run) => <a href={itemsOf(run)}>{count(run.items_created + run.items_updated)}</a>) },
+    { head: "Errors", kind: "number", cell: unless((run) => count(run.error_count)) },
+    { head: "Took", kind: "number", cell: unless((run) => between(run.started_at, run.completed_at, now.value)) },
+    { head: "Cost", kind: "number", cell: unless((run) => money(run.usd)) },
+  ];
+}
+
+interface TableProps {
+  readonly runs: readonly RunView[];
+  readonly empty: ComponentChildren;
+  /** Rows that are shown; by default all. */
+  readonly most?: number;
+}
+
+export function RunTable({ runs, empty, most }: TableProps): JSX.Element {
+  const [isOpen, setOpen] = useState(false);
+  const rows = folded(runs).slice(0, most);
+  const shown = isOpen ? rows.flatMap((row) => (row.count > 1 ? [row, ...[row.run, ...row.others].map((run) => ({ run, others: [], count: 1 }))] : [row])) : rows;
+  const columns = columnsOf(isOpen, () => setOpen(!isOpen));
+  return <Table label="Runs" columns={columns} rows={shown} id={({ run, count }) => `${run.id} ${count > 1}`} empty={empty} />;
 }

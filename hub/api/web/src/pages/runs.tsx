@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { Act } from "../acting";
 import { beginOf, between, brief, commandOf, count, money } from "../format";
 import { now } from "../live";
-import { Choice, type Column, Facts, Filter, NameFilter, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { Choice, type Column, Command, Facts, Filter, NameFilter, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -44,7 +44,7 @@ function List(): JSX.Element {
       <Read of={runs}>
         {(data) => (
           <>
-            <RunTable runs={data.runs} empty="No run is like this." />
+            <RunTable runs={data.runs} empty={Object.values(asked).some(Boolean) ? "No run is like this." : <>No agent has run yet. <Command text="hub run NAME" /></>} />
             <Pager next={data.next_cursor} />
           </>
         )}
