@@ -9,15 +9,15 @@ import fcntl
 import json
 import shutil
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
-import click
+from anyio.abc import Process
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +25,9 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.local_zone import machine_zone
 from hub.clock import SystemClock
 from hub.device.items import DeviceItem, read_items
+from hub.printable import one_line
+
+Found = TypeVar("Found")
 
 DEVICE, AGENT = "desk", "notes"
 START_TIMEOUT_S = 180.0  # the model's first start on a slow disk
@@ -79,13 +82,13 @@ async def _demo(folder: Path) -> int:
     began = clock.monotonic()
     async with AsyncExitStack() as processes:
         console.print(f"[bold]1[/] a hub starts                 state in {folder}")
-        await processes.enter_async_context(
+        hub = await processes.enter_async_context(
             _process(folder, "hub.log", "serve", "--config", str(folder / "hub.toml"))
         )
-        status = await _wait_for_status(folder)
+        status = await hub.until(lambda: _status(folder))
         address = status["listeners"]["devices"]
         console.print(f"[bold]2[/] a device connects            ws://{address}, shares {folder / 'notes'}")
-        await processes.enter_async_context(
+        desk = await processes.enter_async_context(
             _process(
                 folder,
                 "desk.log",
@@ -95,7 +98,7 @@ async def _demo(folder: Path) -> int:
                 *("--token-file", str(await _token_file(folder))),
             )
         )
-        await _wait_for_device(folder)
+        await desk.until(lambda: _connected(folder))
         console.print(f"[bold]3[/] the agent '{AGENT}' reads them    model: {status['model']}")
         follow = await anyio.run_process(
             _command(folder, "run", AGENT, "--follow"), check=False, stdout=None, stderr=None
@@ -120,17 +123,44 @@ def _command(folder: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "hub", "--state", str(folder), *words]
 
 
+class _Child(NamedTuple):
+    """Process of the demo, and the file of its log."""
+
+    process: Process
+    log: Path
+
+    async def until(self, look: Callable[[], Awaitable[Found | None]]) -> Found:
+        """Call *look* until it returns a result.
+
+        Raises:
+            Failure: the process has ended, or the result takes too long.
+        """
+        with anyio.move_on_after(START_TIMEOUT_S):
+            while self.process.returncode is None:
+                if (found := await look()) is not None:
+                    return found
+                await anyio.sleep(POLL_S)
+        code = self.process.returncode
+        ending = (
+            f"is not ready after {START_TIMEOUT_S:g} s" if code is None else f"ended with exit code {code}"
+        )
+        lines = self.log.read_text("utf-8", "replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "its log is empty")
+        next_step = f"read its log, {self.log}; then run the demo again"
+        raise Failure(f"the {self.log.stem} {ending}: {one_line(last)}", Exit.FAILED, next_step=next_step)
+
+
 @asynccontextmanager
-async def _process(folder: Path, log: str, *words: str) -> AsyncIterator[None]:
+async def _process(folder: Path, log: str, *words: str) -> AsyncIterator[_Child]:
     """Run a process of the demo, and terminate it at the end of the block."""
-    with (folder / log).open("ab") as output:
+    with (folder / log).open("wb") as output:
         process = await anyio.open_process(
             _command(folder, *words), stdin=DEVNULL, stdout=output, stderr=output
         )
         try:
-            yield
+            yield _Child(process, folder / log)
         finally:
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True), suppress(ProcessLookupError):  # it has ended by itself
                 process.terminate()
                 with anyio.move_on_after(STOP_TIMEOUT_S):
                     await process.wait()
@@ -142,33 +172,20 @@ async def _process(folder: Path, log: str, *words: str) -> AsyncIterator[None]:
 async def _ask(folder: Path, *words: str) -> Any:
     done = await anyio.run_process(_command(folder, *words), check=False)
     if done.returncode:
-        raise click.ClickException(f"'hub {' '.join(words)}' failed: {done.stderr.decode().strip()}")
+        raise Failure(f"'hub {' '.join(words)}' failed: {done.stderr.decode().strip()}", Exit.FAILED)
     return json.loads(done.stdout)
 
 
-async def _wait_for_status(folder: Path) -> Any:
-    status: Any = None
-    with anyio.move_on_after(START_TIMEOUT_S):
-        while status is None:
-            try:
-                status = await _ask(folder, "status", "--json")
-            except click.ClickException:
-                await anyio.sleep(POLL_S)
-    if status is None:
-        raise click.ClickException(
-            f"the hub did not start within {START_TIMEOUT_S:g} s; see {folder / 'hub.log'}"
-        )
-    return status
+async def _status(folder: Path) -> Any:
+    """Return the status of the hub, or None while it does not answer."""
+    with suppress(Failure):
+        return await _ask(folder, "status", "--json") if (folder / "hub.sock").exists() else None
 
 
-async def _wait_for_device(folder: Path) -> None:
-    with anyio.move_on_after(START_TIMEOUT_S):
-        while True:
-            devices = (await _ask(folder, "devices", "--json"))["devices"]
-            if any(device["connected"] for device in devices):
-                return
-            await anyio.sleep(POLL_S)
-    raise click.ClickException(f"the device did not connect; see {folder / 'desk.log'}")
+async def _connected(folder: Path) -> bool | None:
+    """Return True once a device is connected."""
+    devices = (await _ask(folder, "devices", "--json"))["devices"]
+    return any(device["connected"] for device in devices) or None
 
 
 async def _token_file(folder: Path) -> Path:

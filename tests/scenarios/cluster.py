@@ -6,6 +6,7 @@ item is lost or doubled, or when a run went on later than it may.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -32,7 +33,10 @@ from tests.support.oracle import Oracle, plant
 from tests.support.postgres import Postgres, free_port, running_postgres, why_no_postgres
 from tests.support.processes import POLL_S, HubProcess, model_at
 
-AFTER_HELLO_S, AFTER_KILL_S = 5.0, 10.0  # at most, until a run goes on
+AFTER_HELLO_S, AFTER_KILL_S = (
+    5.0,
+    10.0,
+)  # at most, until a run goes on, for each process that waits for a core
 END_S = 240.0  # until everything is over, on a busy machine
 CLOCK = "clock"  # name of the file with the seconds by which a hub's clock is ahead
 _LATENCY_S = 0.2  # of the model
@@ -330,13 +334,14 @@ async def demo(folder: Path, *, hubs: int, devices: int, pages: int) -> bool:
         ended_s = now_s() - killed_at
         lost, doubled = cluster.wrong_items()
         _show_devices(console, cluster, before, after)
-        _show_runs(console, fates)
+        busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # other programs on the machine
+        _show_runs(console, fates, busy)
         planted = sum(len(desk.planted) for desk in cluster.desks)
         console.print(f"{planted - lost} of {planted} items are there, {lost} lost, {doubled} doubled")
         console.print(f"each run had ended {ended_s:.1f} s after the kill")
         slowest_s = max(fate.went_on_s or END_S for fate in fates)
         after_hello_s = max((fate.went_on_s or END_S) - (fate.hello_s or 0.0) for fate in fates)
-        is_in_time = slowest_s <= AFTER_KILL_S and after_hello_s <= AFTER_HELLO_S
+        is_in_time = slowest_s <= AFTER_KILL_S * busy and after_hello_s <= AFTER_HELLO_S * busy
         return not (lost or doubled) and is_in_time
 
 
@@ -347,7 +352,7 @@ def _show_devices(console: Console, cluster: Cluster, before: Counter[str], afte
     console.print(table)
 
 
-def _show_runs(console: Console, fates: Sequence[Fate]) -> None:
+def _show_runs(console: Console, fates: Sequence[Fate], busy: float) -> None:
     table = Table(
         "run of the killed hub", "device elsewhere", "claimed", "went on", "after its hello", box=SIMPLE
     )
@@ -355,7 +360,7 @@ def _show_runs(console: Console, fates: Sequence[Fate]) -> None:
         hello_s, on_s = fate.hello_s or 0.0, fate.went_on_s or 0.0
         times = (hello_s, fate.claimed_s or 0.0, on_s, on_s - hello_s)
         table.add_row(fate.device, *(f"{time_s:.1f} s" for time_s in times))
-    table.add_row("at most", "", "", f"{AFTER_KILL_S:g} s", f"{AFTER_HELLO_S:g} s")
+    table.add_row("at most", "", "", f"{AFTER_KILL_S * busy:.1f} s", f"{AFTER_HELLO_S * busy:.1f} s")
     console.print(table)
 
 

@@ -209,7 +209,8 @@ class Program:
     async def stop(self) -> int:
         """SIGTERM, and its exit code."""
         assert self.process is not None
-        self.process.terminate()
+        with suppress(ProcessLookupError):  # it has ended by itself: its exit code tells
+            self.process.terminate()
         return await self.process.wait()
 
     async def close(self) -> None:
@@ -219,11 +220,14 @@ class Program:
                 await self.kill()
 
     async def says(self, words: str, *, within_s: float = 30.0) -> None:
-        """Until *words* stand in what it wrote."""
+        """Wait until *words* stand in what it wrote, or it has ended without them."""
         with anyio.move_on_after(within_s):
             while words not in self.log():
+                if not self.is_running and words not in self.log():
+                    break
                 await anyio.sleep(POLL_S)
-            return
+            else:
+                return
         raise AssertionError(f"it never said {words!r}: {self.log()[-4000:]}")
 
     def log(self) -> str:
