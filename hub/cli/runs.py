@@ -103,6 +103,9 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
+_REMARKS: Final = {"undecoded": "{} characters, U+FFFD was read in their place"}
+
+
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:
     """Yield remarks on how files were read: ``a.md: halved 2, dropped ungrounded 1``."""
     for unit in run["units"]:
@@ -110,7 +113,7 @@ def _notes(run: Mapping[str, Any]) -> Iterator[str]:
         for name, value in unit["notes"].items():
             parts = value.items() if isinstance(value, dict) else [("", value)]
             texts = (" ".join(filter(None, (name, key, str(count)))) for key, count in parts)
-            remarks += [one.replace("_", " ") for one in texts]
+            remarks += [_REMARKS.get(name, "{}").format(one.replace("_", " ")) for one in texts]
         if remarks:
             yield one_line(f"{unit['path']}: {', '.join(remarks)}")
 

@@ -130,6 +130,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         dropped: number of rejected parts of answers, by reason.
         hidden_chars: invisible characters; the model did not get them.
         hidden_parts: invisible parts of the original, such as hidden paragraphs of a page; left out.
+        undecoded: characters that could not be decoded: U+FFFD was read in their place.
         redacted: number of different values that no model got.
         unresolved: fields whose words could not be converted to a value.
         asked_again: records requested again because they were unusable.
@@ -148,6 +149,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dropped: dict[str, int] = {}
     hidden_chars: int = 0
     hidden_parts: int = 0
+    undecoded: int = 0
     redacted: int = 0
     unresolved: int = 0
     asked_again: int = 0

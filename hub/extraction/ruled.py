@@ -95,6 +95,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
             dropped=dict(Counter(note.reason for note in dropped)),
             hidden_chars=suspicion.hidden_count(document.text),
             hidden_parts=document.hidden_parts,
+            undecoded=document.text.count("\ufffd"),
             unresolved=sum(len(item.unresolved) for item in items),
             is_cut_off=form.is_cut_off,
         )

@@ -31,10 +31,17 @@ _MARKS: Final = (
 
 _CONTROLS: Final = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
 _MOST_HIGH_BYTES: Final = 0.3  # share in a text of an 8-bit Western encoding; real texts stay below 0.1
+_MOST_BROKEN: Final = 0.05  # share of what is no UTF-8 in a text that is UTF-8 but for it
+# What people write in such an encoding: letters within words, and signs that stand alone.
+_WESTERN: Final = re.compile(
+    "(?<=[A-Za-z])[^\0-\x7f]|[^\0-\x7f](?=[A-Za-z])|[\u2013\u2014\u2026\u20ac§°«»àÀéÉ]"
+)
 
 
 def decode(data: bytes) -> str:
     """Decode bytes by their mark, else as UTF-8, else as Windows-1252 if that is plausible.
+
+    Of UTF-8 with a few broken bytes, each of these is U+FFFD.
 
     Raises:
         NotConvertible: no encoding fits, or NUL bytes show that the data is binary.
@@ -50,10 +57,18 @@ def decode(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        high = sum(data.count(byte) for byte in range(128, 256))
-        if high <= len(data) * _MOST_HIGH_BYTES and not any(byte in data for byte in _CONTROLS):
+        if not any(byte in data for byte in _CONTROLS):
+            replaced = data.decode("utf-8", "replace")
+            broken = replaced.count("\ufffd")
+            is_utf8 = len(replaced) - len(replaced.encode("ascii", "ignore")) > broken
             with suppress(UnicodeDecodeError):  # five byte values are undefined
-                return data.decode("cp1252")
+                western = data.decode("cp1252")
+                high = sum(data.count(byte) for byte in range(128, 256))
+                is_western = len(_WESTERN.findall(western)) * 2 >= high
+                if is_western and not is_utf8 and high <= len(data) * _MOST_HIGH_BYTES:
+                    return western
+            if broken <= len(data) * _MOST_BROKEN:
+                return replaced
         raise NotConvertible("in no encoding that could be detected with confidence") from error
 
 

@@ -8,6 +8,7 @@ from subprocess import DEVNULL
 import anyio
 import pytest
 
+from hub.cli.runs import _notes
 from hub.text import office
 from tests.scenarios.scene import rows, scene
 from tests.support import odd_files
@@ -28,6 +29,7 @@ async def test_a_hub_reads_what_is_well_marks_a_bomb_and_notes_what_a_page_hides
     (notes / "c-letter.docx").write_bytes(odd_files.docx("It rained.", letter))
     (notes / "d-report.pdf").write_bytes(odd_files.pdf(report))
     (notes / "e-page.html").write_text(f"<p>It rained.</p><p hidden>{planted}</p>", encoding="utf-8")
+    (notes / "f-broken.md").write_bytes(b"It rained all day, and the caf\xc3\xa9 of Ana\xc3 was closed.\n")
 
     async with scene(tmp_path, {}, oracle=Oracle()) as play:
         url = f"{await play.hub.device_url()}/v1/device"
@@ -42,6 +44,8 @@ async def test_a_hub_reads_what_is_well_marks_a_bomb_and_notes_what_a_page_hides
     assert sorted(task["title"] for task in found) == ["pay the rent", "send the offer"]
     (page,) = (unit for unit in run["units"] if unit["path"] == "e-page.html")
     assert page["notes"]["hidden_parts"] == 1
+    broken = next(line for line in _notes(run) if line.startswith("f-broken.md: "))
+    assert "undecoded 1 characters, U+FFFD was read in their place" in broken
     marked = {unit["path"]: unit["error"] for unit in run["units"] if unit["error"]}
     assert marked == {
         "a-bomb.docx": "unpacks to more than 33554432 bytes of text",

@@ -36,6 +36,24 @@ def test_a_byte_order_mark_determines_the_encoding_and_is_not_part_of_the_text(e
     assert convert("Müller: 5 €\n".encode(encoding), path="a.txt").text == "Müller: 5 €\n"
 
 
+def test_broken_bytes_of_utf_8_are_replaced_and_a_text_of_another_encoding_is_read_or_refused() -> None:
+    cases = {
+        "Müller kauft Äpfel, viele".encode() + b" \xc3 und Brot": "Müller kauft Äpfel, viele \ufffd und Brot",
+        b"a long line of plain words and one bad byte \xff here": (
+            "a long line of plain words and one bad byte \ufffd here"
+        ),
+        "Größe: 5 µm, 20 °C, à l'été : 3 €".encode("cp1252"): "Größe: 5 µm, 20 °C, à l'été : 3 €",
+        b"call \xff\xfe\x81 Ana": None,
+        bytes(range(128, 256)): None,
+    }
+    for data, text in cases.items():
+        if text is None:
+            with pytest.raises(NotConvertible, match="in no encoding that could be detected"):
+                convert(data, path="a.txt")
+        else:
+            assert convert(data, path="a.txt").text == text
+
+
 def test_an_old_western_text_is_read_as_windows_1252() -> None:
     assert convert("Frühstück für fünf · 20 €".encode("cp1252"), path="a.txt").text == (
         "Frühstück für fünf · 20 €"
