@@ -203,6 +203,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         prose: passages left to a model.
         date: date of the document, from its content or its file.
         view: the text for the model, of the same length, if it differs from the document's text.
+        authored: the text without what a program wrote, of the same length, if it is to be judged so.
         apart: places that are texts of their own, such as rows of a table, in order and disjoint.
         is_cut_off: the end of a calendar, or of an entry in it, is missing.
     """
@@ -211,6 +212,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     prose: list[Passage] = []
     date: datetime | None = None
     view: str | None = None
+    authored: str | None = None
     apart: Sequence[tuple[int, int]] = ()
     is_cut_off: bool = False
 

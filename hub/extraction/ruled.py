@@ -86,7 +86,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
     def answer(self) -> Sorted:
         """Sort the items out."""
         document, options, form = self.document, self.options, self.form
-        suspicions = suspicion.spans(document.text, form.apart)
+        suspicions = suspicion.spans(form.authored or document.text, form.apart)
         marked = suspicion.marked(self.found, document.text, suspicions, options.tables)
         single, doubles = dedupe.once(marked, options.tables)
         items, outside = suspicion.by_authorship(single, document, options.outside)

@@ -103,7 +103,9 @@ def _read_calendar(
         has_zones = False
     items: list[Item] = []
     prose: list[Passage] = []
+    blocks: list[Passage] = []
     for kind, start, end in _blocks(text, _ITEM_KINDS):
+        blocks.append(Passage(start, end))
         try:
             if not has_zones:
                 raise ValueError("its times cannot be known")
@@ -132,11 +134,14 @@ def _read_calendar(
             )
         elif table in options.data_types and has_text:  # for example without a title, which a model may find
             prose.append(Passage(start, end))
+    authored = _without_names(text, blocks)
     return Form(
         items=items,
         prose=prose,
         date=document.modified_at,
-        view=_without_names(text, prose) if prose else None,
+        view=authored if prose else None,
+        authored=authored,
+        apart=[(block.start, block.end) for block in blocks],
         is_cut_off=_lacks_end(text),
     )
 
@@ -148,14 +153,14 @@ def _in_unknown_zone(item: Item, at: object, when: object) -> dict[str, str]:
     return {field: f"{at:%Y-%m-%d %H:%M} {zone}"} if zone and field in item.data else {}
 
 
-def _without_names(text: str, prose: Sequence[Passage]) -> str:
-    """Return *text* with blanks over the names of properties in *prose*: a name is no word of its author.
+def _without_names(text: str, blocks: Sequence[Passage]) -> str:
+    """Return *text* with blanks over the names of properties in *blocks*: a name is no word of its author.
 
     Names of times and people, which say what their value is, lose only the signs after them.
     """
     view: list[str] = []
     at = 0
-    for passage in prose:
+    for passage in blocks:
         for match in _PROPERTY.finditer(text, passage.start, passage.end):
             blank = re.sub("[:;]", " ", match[0]) if match["telling"] else " " * len(match[0])
             view += (text[at : match.start()], blank)

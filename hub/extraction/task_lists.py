@@ -274,7 +274,8 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
     """Extract the tasks of a list and the projects it names; no prose remains."""
     items: list[Item] = []
     projects: set[str] = set()
-    for line in lines_of(document.text):
+    lines = [*lines_of(document.text)]
+    for line in lines:
         match = _TODO.fullmatch(line.text.strip())
         if match is None:
             continue
@@ -291,7 +292,8 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
                 at = line.text.index(f"+{name}", at)
                 start, end = line.start + at, line.start + at + 1 + len(name)
                 items += _item(TableName.PROJECTS, {"name": name}, document.text, start, end, options)
-    return Form(items=items, date=document.modified_at)
+    apart = [(line.start, line.end) for line in lines]
+    return Form(items=items, date=document.modified_at, apart=apart)
 
 
 def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
