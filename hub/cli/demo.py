@@ -129,15 +129,15 @@ class _Child(NamedTuple):
     process: Process
     log: Path
 
-    async def until(self, look: Callable[[], Awaitable[Found | None]]) -> Found:
-        """Call *look* until it returns a result.
+    async def until(self, read: Callable[[], Awaitable[Found | None]]) -> Found:
+        """Call *read* until it returns a result.
 
         Raises:
             Failure: the process has ended, or the result takes too long.
         """
         with anyio.move_on_after(START_TIMEOUT_S):
             while self.process.returncode is None:
-                if (found := await look()) is not None:
+                if (found := await read()) is not None:
                     return found
                 await anyio.sleep(POLL_S)
         code = self.process.returncode
