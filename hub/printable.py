@@ -7,6 +7,8 @@ from typing import Final
 # C0 without tab and line feed, DEL, C1, separators of lines, controls of direction, halves of characters,
 # and characters without a width: soft hyphens, zero-width spaces, invisible operators, fillers, tags and the
 # selectors that no emoji uses. One joiner stays after a letter or an emoji that may be written with it.
+_NOT_TYPED: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_NO_UTF8: Final = re.compile("[\ud800-\udfff]")  # halves of characters, which stand for other bytes
 _CONTROLS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
     "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
@@ -33,3 +35,21 @@ def spelled(text: str) -> str:
 def printable_json(text: str) -> str:
     r"""Spell out every control character in the strings of *text*, which is JSON and stays so."""
     return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def typed_problem(text: str, most: int, *, blanks: str = "") -> str:
+    """Return why a person cannot mean *text* as a value; an empty text if it is no such.
+
+    Args:
+        most: maximum number of characters.
+        blanks: control characters that the value may have.
+    """
+    if not text:
+        return "is empty"
+    if text.isspace():
+        return "is blank"
+    if len(text) > most:
+        return f"has {len(text)} characters; at most {most} are allowed"
+    if any(found[0] not in blanks for found in _NOT_TYPED.finditer(text)):
+        return "has control characters"
+    return "is no UTF-8" if _NO_UTF8.search(text) else ""

@@ -10,7 +10,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import UnionType
 from typing import Any, Final, get_args
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 from starlette.responses import Response
@@ -115,7 +115,8 @@ class RouteOf:
         if declared.is_tagged and declared.verb != "DELETE":
             headers["etag"] = noun.tag_of(result)
         if declared.location is not None:
-            headers["location"] = quote(declared.location.format(result, **call.path))
+            path = {name: quote(part, safe="") for name, part in call.path.items()}
+            headers["location"] = quote(declared.location.format(result, **path), safe="/%")
         if declared.is_secret:
             headers["cache-control"] = "no-store"
         if declared.key is not None:
@@ -188,7 +189,7 @@ async def _response(served: Served, scope: Scope) -> Response:
     if asked is None:
         return _unknown(scope)
     parts = zip(asked.path.split("/"), scope["path"].split("/"), strict=True)
-    path = {template[1:-1]: part for template, part in parts if template[:1] == "{"}
+    path = {template[1:-1]: unquote(part) for template, part in parts if template[:1] == "{"}
     call = Call(scope, path, state[BODY], caller=state[PRINCIPAL], served=served)
     try:
         return await _answer(ANSWERED[asked], call)

@@ -34,10 +34,12 @@ from hub.api.sentences import (
     sentence,
     table_refusals,
 )
+from hub.printable import typed_problem
 from hub.settings.problems import did_you_mean
 from protocol.errors import ErrorCode, HubError
 
 MISSING: Final = object()
+MOST_OF_TEXT: Final = 1_000  # characters of a parameter of a path or a query, if it has no limit of its own
 T = TypeVar("T")
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 
@@ -157,6 +159,10 @@ class Value:
             return self._decoded(given, call.where(self), wrong)
         if self.place == "body":
             return self._converted(given, call.where(self), wrong)
+        typed = [] if call.is_strict or self.place == "header" else given if self.is_list else [given]
+        for problem in filter(None, (typed_problem(text, MOST_OF_TEXT) for text in typed)):
+            wrong.append((f"{call.where(self)}: it {problem}", ""))
+            return None
         try:
             return msgspec.convert(given, self.kind, strict=call.is_strict)
         except msgspec.ValidationError as error:

@@ -11,7 +11,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Generic, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta
@@ -83,7 +83,7 @@ class PageOf:
         if self._call is not None:
             others = [(name, value) for name, value in self._call.query if name not in ("cursor", "limit")]
             query = [*others, ("cursor", cursor), ("limit", str(self.limit))]
-            path = quote(self._call.scope["path"])
+            path = self._call.scope["path"]
             self._call.head.headers["link"] = f'<{path}?{urlencode(query)}>; rel="next"'
         return Page(page, cursor)
 

@@ -16,7 +16,7 @@ import click
 from hub.cli import show
 from hub.cli.declared import item_called, present
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Duration, ListByDefault, example, hub_option, json_option
+from hub.cli.options import NAME, Duration, ListByDefault, example, hub_option, json_option
 from hub.cli.talk import (
     Responses,
     Talk,
@@ -148,7 +148,7 @@ def token() -> None:
 
 
 @token.command("create", epilog=example("hub token create --role viewer --name grafana --ttl 90d"))
-@click.option("--device", metavar="NAME", help="Create a token of this device, known or new.")
+@click.option("--device", type=NAME, metavar="NAME", help="Create a token of this device, known or new.")
 @click.option(
     "--role", type=click.Choice(ROLES), help="Create a token of an operator or of a program, with this role."
 )
@@ -228,7 +228,7 @@ def list_tokens(hub: Talk) -> Responses:
 
 
 @token.command("revoke", epilog=example("hub token revoke 4e21a9 --yes"))
-@click.argument("id")
+@click.argument("id", type=NAME)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_command
 def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
@@ -322,7 +322,7 @@ def has_display(environ: Mapping[str, str]) -> bool:
 
 @click.command("revoke-token", epilog=example("hub agents revoke-token notes 4e21a9 --yes"))
 @click.argument("name", shell_complete=agent_names)
-@click.argument("id")
+@click.argument("id", type=NAME)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @hub_command
 def revoke_agent_token(hub: Talk, name: str, id: str, yes: bool) -> Responses:

@@ -12,13 +12,13 @@ from hub.cli.declared import GIVEN
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import changed, config_value
 from hub.cli.local_zone import machine_zone
-from hub.cli.options import ListOfOne, example, hub_option, json_option, table_in
+from hub.cli.options import NAME, FilePath, ListOfOne, example, hub_option, json_option, table_in
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONFIG_TYPES: Final = ("string", "integer", "float", "boolean", "json")  # as in protocol.configs.ConfigType
-_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE: Final = FilePath(exists=True, dir_okay=False)
 _FIELDS: Final = ("title", "device", "prompt", "template", "schedule", "timezone", "description")
 _LISTS: Final = {"path": "paths", "extension": "file_extensions", "data_type": "data_types"}
 
@@ -45,7 +45,7 @@ def _agent_options(command: Command) -> Command:
             "--timezone", metavar="ZONE", help="Time zone of schedule and dates, as in Europe/Berlin."
         ),
         click.option("--schedule", metavar="CRON", help='Schedule of its runs, as in "0 9 * * 1-5".'),
-        click.option("--template", metavar="NAME", help="Template of the agent."),
+        click.option("--template", type=NAME, metavar="NAME", help="Template of the agent."),
         click.option("--prompt", metavar="TEXT", help="Prompt: what the model is to find."),
         click.option(
             "--data-type", multiple=True, metavar="TABLE", help="Table of records to find, as in tasks."
@@ -54,7 +54,7 @@ def _agent_options(command: Command) -> Command:
             "--extension", multiple=True, metavar=".EXT", help="Extension of files to read, as in .md."
         ),
         click.option("--path", multiple=True, metavar="PATH", help="Path to read on the device."),
-        click.option("--device", metavar="NAME", help="Device that the agent works on."),
+        click.option("--device", type=NAME, metavar="NAME", help="Device that the agent works on."),
         click.option(
             "--file", type=_FILE, metavar="FILE", help="TOML or JSON file with a table as in [[agents]]."
         ),
@@ -113,7 +113,7 @@ def edit(hub: Talk, name: str, unset: tuple[str, ...], **options: Any) -> Respon
 
 @click.command("validate", epilog=example("hub agents validate notes"))
 @click.argument("name", required=False, shell_complete=agent_names)
-@click.option("--template", metavar="NAME", help="Validate a template and all agents that use it.")
+@click.option("--template", type=NAME, metavar="NAME", help="Validate a template and all agents that use it.")
 @click.option(
     "--file", type=_FILE, metavar="FILE", help="New content of the template [default: its present content]."
 )
@@ -218,7 +218,7 @@ def list_configs(hub: Talk) -> Responses:
 
 
 @config.command("get", epilog=example("hub agents config notes get language"))
-@click.argument("key")
+@click.argument("key", type=NAME)
 @hub_command
 def get(hub: Talk, key: str) -> Responses:
     """Print the value of KEY: texts as they are, all other types as JSON."""

@@ -14,7 +14,7 @@ from hub.cli.agent_writing import config, create, edit, validate
 from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import figure, short
-from hub.cli.options import Duration, ListByDefault, example, moment_option
+from hub.cli.options import NAME, Duration, ListByDefault, example, moment_option
 from hub.cli.preview import preview
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 from hub.printable import one_line
@@ -271,7 +271,7 @@ def _column(value: Any) -> str | None:
 
 @agents.command("metrics", epilog=example("hub agents metrics notes tokens --since 7d"))
 @click.argument("name", shell_complete=agent_names)
-@click.argument("metric", required=False)
+@click.argument("metric", type=NAME, required=False)
 @moment_option("--since", "Only values from then on", default="24h")
 @click.option("--step", type=Duration(), metavar="TIME", help="Time span of one row, as in 5m or 1h.")
 @click.option(

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from hub.cli.failure import as_failure
-from hub.cli.options import node_option, token_file_option, url_option, user_option
+from hub.cli.options import check_texts, node_option, token_file_option, url_option, user_option
 from hub.version import VERSION
 
 DECLARED: Final = "declared"  # module of commands that are written nowhere else
@@ -96,6 +96,10 @@ COMMANDS: Final = {name: command for section in SECTIONS.values() for name, comm
 class LazyGroup(click.Group):
     """Group of the commands of SECTIONS, in their order; each module is imported when its command is used."""
 
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        check_texts(self)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -106,11 +110,13 @@ class LazyGroup(click.Group):
 
         found = COMMANDS[name]
         if found.module == DECLARED:
-            return declared_command(name, found.help)
-        command = getattr(import_module(f"hub.cli.{found.module}"), name.replace("-", "_"))
-        assert isinstance(command, click.Command)
-        if isinstance(command, click.Group):
-            add_declared(command, name)
+            command = declared_command(name, found.help)
+        else:
+            command = getattr(import_module(f"hub.cli.{found.module}"), name.replace("-", "_"))
+            assert isinstance(command, click.Command)
+            if isinstance(command, click.Group):
+                add_declared(command, name)
+        check_texts(command)
         return command
 
     def resolve_command(

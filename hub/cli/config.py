@@ -13,7 +13,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import URL, config_option, example, hub_option, json_option, keys_of
+from hub.cli.options import URL, FilePath, config_option, example, hub_option, json_option, keys_of
 from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def revert(hub: Talk, what: str) -> Responses:
 
 
 @config.command(epilog=example("hub config push hub.toml"))
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.argument("file", type=FilePath(dir_okay=False), required=False)
 @click.option("--revision", type=int, help="Publish this earlier revision again, in place of a file.")
 @click.option("--withdraw", is_flag=True, help="Let each node use the tables of its own file again.")
 @click.option("--archive", is_flag=True, help="With --withdraw: archive agents that are in no hub.toml.")
@@ -331,7 +331,7 @@ WHEN = {
 
 
 @click.command(epilog=example("hub check hub.toml"))
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=FilePath(), required=False)
 @config_option
 @click.option("--strict", is_flag=True, help="Count warnings as errors.")
 @click.option(
@@ -415,9 +415,7 @@ def reload(hub: Talk, wait: bool) -> Responses:
 
 
 @click.command(epilog=example("hub schema -o hub.schema.json"))
-@click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="File to write instead of standard output."
-)
+@click.option("--output", "-o", type=FilePath(), help="File to write instead of standard output.")
 def schema(output: Path | None) -> None:
     """Print the JSON Schema of the settings file.
 

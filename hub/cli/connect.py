@@ -12,13 +12,13 @@ import click
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import example, state_folder
+from hub.cli.options import NAME, FilePath, example, state_folder
 from protocol import keys
 from protocol.ids import KeyId
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name
-_File = click.Path(path_type=Path, dir_okay=False)
+_File = FilePath(dir_okay=False)
 
 
 @click.command(epilog=example("hub connect ws://127.0.0.1:8770 --root /home/anna/notes"))
@@ -28,11 +28,11 @@ _File = click.Path(path_type=Path, dir_okay=False)
     "roots",
     multiple=True,
     required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=FilePath(exists=True, file_okay=False),
     help="A folder to share; may be given several times.",
 )
 @click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
-@click.option("--name", help="Name of this device [default: this machine's name].")
+@click.option("--name", type=NAME, help="Name of this device [default: this machine's name].")
 @click.option("--key-file", type=_File, help="The device's key [default: NAME.key next to its database].")
 @click.option(
     "--new-key", is_flag=True, help="Replace the key by a new one; if the old one was revoked, pair again."

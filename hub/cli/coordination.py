@@ -1,6 +1,7 @@
 """The groups ``hub boards``, ``hub messages`` and ``hub ask``; most of their commands are declared."""
 
 import difflib
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -8,7 +9,7 @@ import click
 from hub.cli import show
 from hub.cli.declared import item_called, present
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListByDefault, example
+from hub.cli.options import NAME, FilePath, ListByDefault, example, text_in
 from hub.cli.talk import Responses, Talk, agent_names, board_names, hub_command, path_of
 
 BROADCASTS: Final = "/v1/broadcasts"
@@ -27,11 +28,14 @@ def boards() -> None:
 @click.option(
     "--write",
     "file",
-    type=click.File("r", encoding="utf-8"),
+    type=FilePath(exists=True, dir_okay=False, allow_dash=True),
     help="Write this file as SOUL.md; - is standard input.",
 )
 @click.option(
-    "--expected", metavar="HASH", help="Write only if the present text has this SHA-256; '' for no text."
+    "--expected",
+    type=click.UNPROCESSED,
+    metavar="HASH",
+    help="Write only if the present text has this SHA-256; '' for no text.",
 )
 @click.option("--reason", help="Reason, for the history.")
 @click.option("--source-url", metavar="URL", help="Source of the text.")
@@ -48,7 +52,7 @@ def soul(
     hub: Talk,
     board: str,
     agent: str,
-    file: Any,
+    file: Path | None,
     expected: str | None,
     reason: str | None,
     source_url: str | None,
@@ -70,7 +74,7 @@ def soul(
             show.out(response["content"].removesuffix("\n"))
             show.report(f"sha256 {response['sha256']}, on {at}")
         return
-    body = {"content": file.read(), "reason": reason, "source_url": source_url}
+    body = {"content": text_in(file), "reason": reason, "source_url": source_url}
     if expected is not None:
         body["expected_sha256"] = expected
     response = hub.send("PUT", path, {"wait_s": wait_s}, body)
@@ -135,7 +139,7 @@ def messages() -> None:
 
 
 @messages.command("broadcast-show", epilog=example("hub messages broadcast-show 4e21a9 --failed"))
-@click.argument("broadcast")
+@click.argument("broadcast", type=NAME)
 @click.option("--failed", is_flag=True, help="Only boards whose lead has not received it.")
 @hub_command
 def show_broadcast(hub: Talk, broadcast: str, failed: bool) -> Responses:

@@ -12,7 +12,7 @@ import click
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.local_zone import machine_zone
-from hub.cli.options import config_option, example, json_option, state_folder, state_option
+from hub.cli.options import FilePath, config_option, example, json_option, state_folder, state_option
 
 _ENDPOINT = re.compile(r'^# \[model\]\n# kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
 _TIMEZONE: Final = 'timezone = "UTC"'
@@ -124,7 +124,7 @@ def serve(
 @click.command(epilog=example("hub demo"))
 @click.option(
     "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     default=".demo",
     show_default=True,
     help="Folder for the files of the demo.",
@@ -164,7 +164,7 @@ def make_folder(path: Path) -> None:
 @click.option("--print", "only_print", is_flag=True, help="Print the files instead of writing them.")
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     default="/",
     help="Write below this folder, as for an image [default: /].",
 )

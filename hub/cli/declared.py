@@ -18,11 +18,16 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS, IN_ZONE
 from hub.cli.options import (
+    MOST_OF_TEXT,
+    NAME,
+    TEXT,
     Duration,
+    FilePath,
     JsonObject,
     ListByDefault,
     ListOfOne,
     Moment,
+    Text,
     example,
     hub_option,
     json_option,
@@ -35,7 +40,7 @@ Values = Mapping[str, Any]
 Step = tuple[str, list[str]]  # a word of a command, and the names of its arguments
 
 _FIELD: Final = re.compile(r"\{([\w.*]+(?:\|\w+)?)\}")
-_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE: Final = FilePath(exists=True, dir_okay=False)
 LEAST_END: Final = 6  # characters at the end of an id that identify it
 SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
 _PREFIX: Final = "field_"  # of parameters of the request, as some have names of common options
@@ -143,7 +148,7 @@ def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
         type=_type(spec),
         nargs=-1 if name.endswith("...") else 1,
         required=not name.startswith("["),
-        default=default or None,
+        **({"default": default} if default else {}),
         shell_complete=names_of(spec["names"]) if spec["names"] else None,
     )
 
@@ -161,13 +166,14 @@ def _options(spec: Spec) -> Iterator[click.Option]:
     if sent in (spec["values"] or ()):
         yield click.Option([name, flag], is_flag=True, flag_value=sent, default=None, help=spec["help"])
         return
+    is_needed = bool(spec["is_required"]) and not is_switch  # an option with a default is not required
     yield click.Option(
         [name, f"{flag}/{off}"] if is_switch and off else [name, *flag.split(",")],
         type=None if is_switch else _type(spec),
-        is_flag=is_switch,
+        is_flag=is_switch or None,  # False would let its value be left out
         multiple=spec["type"] == "array",
-        required=bool(spec["is_required"]) and not is_switch,
-        default=spec["default"],
+        required=is_needed,
+        **({} if is_needed else {"default": spec["default"]}),
         metavar=None if is_switch or spec["values"] else spec["metavar"],
         help=spec["help"],
     )
@@ -176,6 +182,8 @@ def _options(spec: Spec) -> Iterator[click.Option]:
 def _type(spec: Spec) -> click.ParamType[Any]:
     if spec["values"]:
         return click.Choice(spec["values"])
+    if spec["names"] or spec["type"] == "name":
+        return NAME
     match spec["type"]:
         case "duration":
             return Duration()
@@ -188,7 +196,7 @@ def _type(spec: Spec) -> click.ParamType[Any]:
         case "object":
             return JsonObject()
         case _:
-            return click.STRING
+            return Text(spec["max"] or MOST_OF_TEXT)
 
 
 def _run(spec: Spec, values: dict[str, Any], state: Path, *, as_json: bool) -> None:
@@ -258,7 +266,7 @@ def _response(hub: Talk, spec: Spec, values: Values) -> dict[str, Any]:
     for name, parameter in (spec["params"] or {}).items():
         value, off = values.get(name, parameter["default"]), parameter["off"]
         if isinstance(value, tuple) and parameter["type"] != "array":
-            value = _joined(value)
+            value = TEXT.convert(_joined(value), None, None)
         if off and parameter["type"] != "boolean" and values[f"{name}_null"]:
             if name in values and value is not None:
                 raise Failure(f"{parameter['flag'] or name.upper()} and {off} exclude each other", Exit.USAGE)

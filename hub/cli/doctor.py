@@ -17,7 +17,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import URL, config_option, example, hub_option, json_option, state_option
+from hub.cli.options import URL, FilePath, config_option, example, hub_option, json_option, state_option
 from hub.cli.talk import PAGE, Talk, talk
 from hub.version import VERSION
 
@@ -38,7 +38,7 @@ _ORDER: Final = ("error", "warning", "notice")
 @click.option(
     "--bundle",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     help="Also write an archive of diagnostics, as 'hub debug bundle' does.",
 )
 @click.option("--all-nodes", is_flag=True, help="Check every node of the hub.")
@@ -219,7 +219,7 @@ def debug() -> None:
 
 
 @debug.command(epilog=example("hub debug bundle hub-debug.tar.gz"))
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=FilePath(dir_okay=False))
 @config_option
 @state_option
 @json_option

@@ -7,7 +7,16 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import USER, config_option, example, json_option, state_option, user_option
+from hub.cli.options import (
+    NAME,
+    USER,
+    FilePath,
+    config_option,
+    example,
+    json_option,
+    state_option,
+    user_option,
+)
 from hub.cli.talk import talk
 
 if TYPE_CHECKING:
@@ -23,10 +32,10 @@ _REPORT_EVERY: Final = 10  # documents
 
 
 @click.command(epilog=example("hub eval notes --gold gold.jsonl --misses"))
-@click.argument("name", metavar="AGENT")
+@click.argument("name", type=NAME, metavar="AGENT")
 @click.option(
     "--gold",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=FilePath(exists=True, dir_okay=False),
     metavar="FILE",
     help="Documents with the records to find in them, one JSON object a line.",
 )
@@ -39,7 +48,7 @@ _REPORT_EVERY: Final = 10  # documents
 )
 @click.option(
     "--against-prompt",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=FilePath(exists=True, dir_okay=False),
     metavar="FILE",
     help="Evaluate with the prompt in this file, too, and compare both.",
 )
@@ -57,7 +66,7 @@ _REPORT_EVERY: Final = 10  # documents
 @click.option(
     "--html",
     "page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     metavar="FILE",
     help="Write the report into this file as a page, with missed and false items.",
 )

@@ -10,12 +10,12 @@ from click.shell_completion import get_completion_class
 from hub import docs
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import example, json_option
+from hub.cli.options import NAME, example, json_option
 from hub.printable import printable
 
 
 @click.command("help", epilog=example("hub help schedules"))
-@click.argument("topic", required=False)
+@click.argument("topic", type=NAME, required=False)
 @click.pass_context
 def help(ctx: click.Context, topic: str | None) -> None:
     """List the topics of the handbook, or print the page of one."""

@@ -14,7 +14,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import ListByDefault, example, hub_option, json_option, moment_option
+from hub.cli.options import NAME, FilePath, ListByDefault, example, hub_option, json_option, moment_option
 from hub.cli.talk import Talk, talk
 from hub.printable import printable_json
 
@@ -23,8 +23,8 @@ POLL_S: Final = 1.0  # of the logs of all nodes
 
 @click.command(epilog=example("hub logs --follow --level warning"))
 @click.option("--follow", is_flag=True, help="Print new events until Ctrl-C.")
-@click.option("--run", metavar="ID", help="Only this run; the last six or more characters are enough.")
-@click.option("--device", metavar="NAME", help="Only this device, by name or id.")
+@click.option("--run", type=NAME, metavar="ID", help="Only this run; its last six characters are enough.")
+@click.option("--device", type=NAME, metavar="NAME", help="Only this device, by name or id.")
 @click.option(
     "--level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -141,7 +141,7 @@ def audit() -> None:
 
 
 @audit.command("export", epilog=example("hub audit export audit.jsonl"))
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.argument("file", type=FilePath(dir_okay=False), required=False)
 @hub_option
 def export(file: Path | None, state: Path) -> None:
     """Write all entries, the oldest first, as JSON lines to FILE or to standard output."""

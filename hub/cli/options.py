@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from hub.cli.failure import Exit, Failure
+from hub.printable import typed_problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,10 +21,86 @@ TOKEN_FILE: Final = "hub.token_file"
 USER: Final = "hub.user"
 NODE: Final = "hub.node"
 
+EXTERNAL: Final = "external:"  # before the identifier of an agent in another program: any characters
+MOST_OF_NAME: Final = 255  # characters
+MOST_OF_TEXT: Final = 100_000  # characters; a system passes 128 KiB in one argument
+MOST_OF_PATH: Final = 4_095  # bytes; as PATH_MAX of Linux
+MOST_OF_FILE: Final = 255  # bytes of each name in a path; as NAME_MAX of Linux
 _DURATION: Final = re.compile(r"(\d+)\s*(s|m|min|h|d|w)")
 _UNITS_S: Final = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 FORMS: Final = "2h, today 09:00, yesterday 18:00, 2026-11-20, '2026-11-20 18:00', 2026-11-20T18:00+01:00"
 _DAY: Final = re.compile(r"(today|yesterday)(?: +(\d{1,2}:\d{2}))?")
+
+
+class Text(click.ParamType[str]):
+    """Type of texts of one to *most* characters, which are not all blank and no control characters."""
+
+    name = "text"
+    expected = "a text"
+
+    def __init__(self, most: int = MOST_OF_TEXT, blanks: str = "\n\r\t") -> None:
+        self.most, self.blanks = most, blanks
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if problem := self.problem(value) or _option_problem(value, param, ctx):
+            self.fail(f"it {problem}; expected {self.expected}", param, ctx)
+        return value
+
+    def problem(self, value: str) -> str:
+        """Return why *value* is refused, or an empty text."""
+        return typed_problem(value, self.most, blanks=self.blanks)
+
+
+class Name(Text):
+    """Type of names and ids: texts that are no paths and no options, since each is one part of an address."""
+
+    expected = "a name or an id"
+
+    def problem(self, value: str) -> str:
+        if problem := super().problem(value):
+            return problem
+        if value.startswith("-"):
+            return "begins with - as an option does"
+        is_path = value in (".", "..") or bool({"/", "\\"} & set(value))
+        return "is a path" if is_path and not value.startswith(EXTERNAL) else ""
+
+
+class FilePath(click.Path):
+    """Type of paths on this machine, not empty, of any characters; *limits* are those of ``click.Path``."""
+
+    def __init__(self, **limits: Any) -> None:
+        super().__init__(path_type=Path, **limits)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value)
+        typed = os.fsencode(text).decode("latin-1")  # a name may have any bytes
+        problem = typed_problem(typed, MOST_OF_PATH, blanks=typed.replace("\0", ""))
+        if not problem and any(len(os.fsencode(part)) > MOST_OF_FILE for part in text.split("/")):
+            problem = f"has a name of more than {MOST_OF_FILE} bytes"
+        if problem := problem or _option_problem(text, param, ctx):
+            self.fail(f"it {problem}; expected a path", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _option_problem(value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    """Return a problem if the value of an option is an option of the command: its own value is missing."""
+    if ctx is None or not isinstance(param, click.Option):
+        return ""
+    flags = {flag for one in ctx.command.get_params(ctx) for flag in (*one.opts, *one.secondary_opts)}
+    return f"is {value}, another option of this command" if value in flags else ""
+
+
+NAME: Final = Name(MOST_OF_NAME, blanks="")
+TEXT: Final = Text()
+
+
+def check_texts(command: click.Command) -> None:
+    """Set the types of the texts of a command, and of the commands below it."""
+    for param in command.params:
+        if isinstance(param.type, click.types.StringParamType):
+            param.type = NAME if param._custom_shell_complete else TEXT
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        check_texts(inner)
 
 
 def example(command: str) -> str:
@@ -54,7 +131,7 @@ state_option = click.option(
 )
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     default="hub.toml",
     show_default=True,
     help="The settings file.",
@@ -82,10 +159,10 @@ token_file_option = _remembered(
     TOKEN_FILE,
     "FILE",
     "File with the operator's token for --url [default: $HUB_TOKEN_FILE].",
-    click.Path(path_type=Path),
+    FilePath(),
 )
-user_option = _remembered("--user", USER, "NAME", "Limit the command to one user.")
-node_option = _remembered("--node", NODE, "NODE", "Ask this node of the hub.")
+user_option = _remembered("--user", USER, "NAME", "Limit the command to one user.", NAME)
+node_option = _remembered("--node", NODE, "NODE", "Ask this node of the hub.", NAME)
 
 
 def hub_option(command: Command) -> Command:
@@ -103,7 +180,10 @@ class Duration(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        found = _seconds(value)
+        try:
+            found = _seconds(value)
+        except (ValueError, OverflowError):  # of more digits than a number may have
+            found = None
         if not found:
             self.fail(f"{value!r} is not a duration; write it as in 90d, 12h, 10m or 30s", param, ctx)
         return found
@@ -134,8 +214,11 @@ class ListOfOne(click.Group):
     """Group of commands on one item, ``GROUP NAME COMMAND``, in which a name alone means ``NAME ls``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        name, rest = args[:1], args[1:]
-        if rest and rest[0] in ctx.help_option_names:
+        own = 2 if args[:1] == ["--"] else 1
+        name, rest = args[:own], args[own:]
+        if name and name[0] in self.commands and (not rest or rest[0] not in self.commands):
+            raise click.MissingParameter(ctx=ctx, param=self.params[0])
+        if own == 1 and rest and rest[0] in ctx.help_option_names:
             name, rest = [], rest[:1]
         elif name and not name[0].startswith("-") and (not rest or rest[0].startswith("-")):
             rest = ["ls", *rest]
@@ -228,6 +311,16 @@ def table_in(file: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise Failure(f"{file}: expected a TOML table or a JSON object", Exit.USAGE)
     return {key: _plain(value) for key, value in table.items()}
+
+
+def text_in(file: Path) -> str:
+    """Return the text of a file, or of the standard input for ``-``. Raises Failure."""
+    try:
+        with click.open_file(str(file), encoding="utf-8") as opened:
+            text: str = opened.read()
+            return text
+    except UnicodeDecodeError as error:
+        raise Failure(f"{file} is not UTF-8: {error.reason} at byte {error.start}", Exit.USAGE) from error
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import click
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import usd
-from hub.cli.options import example, hub_option, json_option
+from hub.cli.options import FilePath, example, hub_option, json_option, text_in
 from hub.cli.runs import print_estimate
 from hub.cli.talk import agent_names, path_of, talk
 from hub.printable import one_line, spelled
@@ -26,7 +26,7 @@ _MOST_CHARACTERS: Final = 300  # of a quote or a value
 @click.argument("name", shell_complete=agent_names)
 @click.option(
     "--prompt",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    type=FilePath(exists=True, dir_okay=False, allow_dash=True),
     metavar="FILE",
     help="File with the prompt to try; - is the standard input.",
 )
@@ -61,7 +61,7 @@ def preview(
     for them again. Ctrl-C ends the preview. Exits with 1 if a document could not be read.
     """
     given = {
-        "prompt": None if prompt is None else _text_of(prompt),
+        "prompt": None if prompt is None else text_in(prompt),
         "model": model,
         "data_types": list(data_types) or None,
         "newest": files,
@@ -79,16 +79,6 @@ def preview(
     if prompt is not None and not found["reads_prompt"]:
         show.report(_PROMPT_IS_IGNORED)
     ctx.exit(Exit.FAILED if found["failure"] or found["problems"] else Exit.DONE)
-
-
-def _text_of(file: Path) -> str:
-    """Return the text of a file, or of the standard input for ``-``. Raises Failure."""
-    try:
-        with click.open_file(str(file), encoding="utf-8") as opened:
-            text: str = opened.read()
-            return text
-    except UnicodeDecodeError as error:
-        raise Failure(f"{file} is not UTF-8: {error.reason} at byte {error.start}", Exit.USAGE) from error
 
 
 def _whole(steps: Iterator[Mapping[str, Any]], *, as_json: bool) -> dict[str, Any]:

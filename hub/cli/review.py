@@ -17,7 +17,7 @@ from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
-from hub.cli.options import Command, example, json_option
+from hub.cli.options import NAME, Command, FilePath, example, json_option
 from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hub.device.owner import Decided
 
 
-_File = click.Path(path_type=Path, dir_okay=False)
+_File = FilePath(dir_okay=False)
 _Here = Callable[[], Path]  # finds the device's database when a command needs it, so that --help needs none
 
 
@@ -47,7 +47,7 @@ _numbers = click.argument("numbers", type=_Label(), nargs=-1, required=True)
 
 def _device_options(command: Command) -> Command:
     """Add the options that select the device: ``--db`` and ``--name``."""
-    name = click.option("--name", help="The device's name, if this machine has several.")
+    name = click.option("--name", type=NAME, help="The device's name, if this machine has several.")
     help = "The device's database [default: the only one in the state folder]."
     return click.option("--db", type=_File, help=help)(name(command))
 

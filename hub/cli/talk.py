@@ -239,7 +239,7 @@ def _token(url: str, file: Path | None) -> str:
             next_step="use https://..., or http://127.0.0.1:PORT on the hub's own machine",
         )
     named = file or os.environ.get(TOKEN_VARIABLE)
-    if named is None:
+    if not named:
         raise Failure(
             "a hub at a URL needs a token",
             Exit.USAGE,

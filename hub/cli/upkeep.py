@@ -9,7 +9,7 @@ import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Command, config_option, example, json_option, state_option
+from hub.cli.options import Command, FilePath, config_option, example, json_option, state_option
 from hub.printable import one_line
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SETTINGS: Final = "hub.toml"
 
 
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=FilePath(dir_okay=False))
 @click.option("--verify", is_flag=True, help="Verify an existing backup; write nothing.")
 @click.option(
     "--record",
@@ -68,7 +68,7 @@ def backup(file: Path, verify: bool, record: bool, config: Path, state: Path, as
 
 
 @click.command(epilog=example("hub restore hub-2026-03-01.backup"))
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("file", type=FilePath(dir_okay=False, exists=True))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option
 @state_option

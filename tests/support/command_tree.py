@@ -37,6 +37,11 @@ class Leaf(NamedTuple):
         """Return the parameters of the command and of its groups."""
         return [param for _, command in self.steps for param in command.params]
 
+    def named(self, param: click.Parameter) -> str:
+        """Return the name of a parameter as a refusal writes it."""
+        command = next(command for _, command in self.steps if param in command.params)
+        return param.get_error_hint(click.Context(command)).strip("'")
+
     def has(self, flag: str) -> bool:
         return any(flag in param.opts for param in self.command.params)
 

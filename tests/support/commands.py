@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import click
 
+from hub.api import view
 from hub.api.application import ANSWERED, DECLARED
 from hub.api.document import ALIAS, openapi_document
 from hub.api.noun import Command, Noun, Route
@@ -24,6 +25,8 @@ NAMED = {
     "user",
 }  # names that a shell completes
 METAVARS = {"duration": "TIME", "time": "TIME", "object": "JSON", "integer": "NUMBER", "number": "SECONDS"}
+NAME = get_args(view.Name)[1].pattern
+ANY_TEXT = "scope"  # of a checkpoint, which may have a slash
 LONG_S = 600  # a shorter time is typed in seconds
 OPTION = re.compile(r"(?=--|=|/--)(--[\w,-]+)?(?:=([^/:]+))?(?:/(--[\w-]+))?: ")
 OF_EVERY_REQUEST = {"user", "limit", "cursor", "If-Match", "Idempotency-Key"}
@@ -110,7 +113,7 @@ def _params(
             "in": where,
             "is_required": is_required,
             "names": _names(name, path, where),
-            **_kind(name, schema, schemas),
+            **_kind(name, where, schema, schemas),
             **_option(name, command.options.get(name), schema, schemas),
         }
     if unknown := (arguments | set(command.options)) - known:
@@ -174,9 +177,11 @@ def _names(name: str, path: str, where: str) -> str:
     return noun if noun.removesuffix("s") in NAMED else ""
 
 
-def _kind(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+def _kind(name: str, where: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
     plain = _resolved(schema, schemas)
     type = plain.get("type", "object")
+    if type == "string" and (where == "path" or plain.get("pattern") == NAME) and name != ANY_TEXT:
+        type = "name"
     if type in ("number", "integer") and name.endswith("_s") and plain.get("maximum", LONG_S) >= LONG_S:
         type = "duration"
     if plain.get("format") == "date-time":
@@ -185,7 +190,7 @@ def _kind(name: str, schema: dict[str, Any], schemas: dict[str, Any]) -> dict[st
         "type": type,
         "values": plain.get("enum") or _resolved(plain.get("items", {}), schemas).get("enum"),
         "min": _whole(plain.get("minimum")),
-        "max": _whole(plain.get("maximum")),
+        "max": _whole(plain.get("maximum", _resolved(plain.get("items", plain), schemas).get("maxLength"))),
         "metavar": METAVARS.get(type, "TEXT"),
     }
 

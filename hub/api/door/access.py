@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from typing import Final
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote, unquote_plus
 
 import anyio
 import anyio.lowlevel
@@ -187,6 +187,7 @@ class Access:
         if scope["type"] != "http":
             return
         state = scope["state"]
+        scope["path"] = _quoted(scope)
         send_page, send = send, _uncached(send)
         with ExitStack() as places:
             try:
@@ -268,7 +269,7 @@ class Access:
             HubError: the request is too long or malformed.
         """
         headers = Headers(scope=scope)
-        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        if "%00" in scope["path"] or b"%00" in scope["query_string"]:
             raise Refused(ErrorCode.BAD_PARAMS, "an address with a NUL in it names nothing")
         query = unquote_plus(scope["query_string"].decode("latin-1")).lower()  # however it is encoded
         if any(token in query for token in TOKENS) or _NAMED_TOKEN.search(query):
@@ -400,6 +401,12 @@ def _let_in(scope: Request, principal: Principal) -> Principal:
     if (let_in := scope["state"].get(LET_IN)) is not None:
         let_in()
     return principal
+
+
+def _quoted(scope: Request) -> str:
+    """Return the path of a request with its parts quoted: an encoded slash separates no parts."""
+    sent: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return "/".join(quote(unquote(part), safe="") for part in sent.decode("latin-1").split("/"))
 
 
 def _uncached(send: Send) -> Send:

@@ -85,7 +85,6 @@ def test_contradictory_options_are_a_usage_error(hub: Hub, auditor: Path, tmp_pa
         (("agents", "create", "books", *SAID, "--set", "priority"), "KEY=VALUE"),
         (("agents", "create", "books", "--file", str(broken)), "cannot read"),
         (("agents", "validate", "--file", str(auditor)), "--template"),
-        (("agents", "create", "books", "--path", ""), "paths"),
     ):
         ended = hub(*words)
         assert (ended.exit_code, said in ended.stderr) == (2, True), ended.output

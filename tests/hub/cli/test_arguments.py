@@ -1,13 +1,77 @@
 """Arguments and options of all commands: unknown ids, and values that no command accepts."""
 
 from pathlib import Path
+from typing import Final
 
+import click
+
+from hub.cli.app import hub as root
+from hub.cli.failure import Exit
+from hub.cli.options import FilePath, Name
 from tests.hub.cli.conftest import Hub
 from tests.support.command_tree import leaves
 from tests.support.hub import ServedHub
 
 # Commands whose first call with a new name succeeds.
 MAKES = ("users create", "boards create", "agents create", "templates put")
+
+# Values that no parameter accepts, and what those accept nonetheless that take any text, or any path.
+REFUSED: Final = {"empty": "", "blank": " ", "too long": "x" * 200_000, "control characters": "a\0\x1b[2J"}
+NO_NAMES: Final = {"above": "../x", "path": "a/b", "root": "/etc/passwd", "flag": "--help", "dash": "-x"}
+# May be empty: the hash of no text. Each of its values is one of a file.
+ANY_VALUE: Final = ("--expected",)
+
+
+def test_no_command_accepts_a_missing_empty_blank_long_or_unprintable_value_or_a_path_as_a_name(
+    hub: Hub, tmp_path: Path
+) -> None:
+    file = tmp_path / "empty.toml"
+    file.write_text("", encoding="utf-8")
+    wrong, tried, shared = [], 0, set()
+    for leaf in leaves():
+        for param in leaf.params:
+            if isinstance(param, click.Option):
+                if param.is_flag or param.opts[0] in ANY_VALUE or (param.opts[0], param.help) in shared:
+                    continue
+                shared.add((param.opts[0], param.help))
+            values: dict[str, str | None] = {"missing": None} if param.required else {}
+            values |= REFUSED | (NO_NAMES if isinstance(param.type, Name) else {})
+            for kind, value in values.items():
+                ended = hub(*leaf.line(file, target=param, value=value))
+                tried += 1
+                # No hub is running, so that a request would end with another code.
+                is_refused = ended.exit_code == Exit.USAGE and leaf.named(param) in ended.stderr
+                if not is_refused or "None" in ended.output or not isinstance(ended.exception, SystemExit):
+                    wrong.append((leaf.words, leaf.named(param), kind, ended.exit_code, ended.output[-200:]))
+    assert wrong == []
+    assert tried > 1_500
+
+
+def test_an_option_before_the_command_is_refused_if_it_is_empty(hub: Hub) -> None:
+    for param in root.params:
+        if isinstance(param, click.Option) and not param.is_flag:
+            ended = hub(param.opts[0], "", "status")
+            assert (ended.exit_code, param.opts[0] in ended.stderr) == (Exit.USAGE, True)
+
+
+def test_an_option_as_the_value_of_an_option_is_a_missing_value(hub: Hub) -> None:
+    for words in (["runs", "cancel", "x", "--reason", "--json"], ["backup", "x.tar", "--config", "--state"]):
+        ended = hub(*words)
+        assert (ended.exit_code, "another option of this command" in ended.stderr) == (Exit.USAGE, True)
+    assert hub("runs", "ls", "--agent").exit_code == Exit.USAGE
+
+
+def test_text_of_standard_input_is_not_empty(hub: Hub, served: ServedHub) -> None:
+    ended = hub("ask", "user", "house", "-", input="\n")
+    assert (ended.exit_code, "blank" in ended.stderr) == (Exit.USAGE, True)
+
+
+def test_every_text_and_every_path_of_a_command_is_checked() -> None:
+    for leaf in leaves():
+        for param in leaf.params:
+            is_plain = isinstance(param.type, click.types.StringParamType)
+            assert not is_plain, (leaf.words, param.name)
+            assert isinstance(param.type, FilePath) or not isinstance(param.type, click.Path), leaf.words
 
 
 def test_an_unknown_id_exits_with_the_same_code_with_json_and_without(

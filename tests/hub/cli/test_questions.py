@@ -85,7 +85,7 @@ def test_an_owner_sees_what_waits_and_answers_it_by_its_number(answer: Callable[
         (["2", "Square."], 1, "question 2 was answered by device phone: Round."),
         (["3", "Red."], 1, "there is no question 3"),
         (["1"], 2, "the text of the answer is missing"),
-        (["1", " "], 1, "an answer has words"),
+        (["1", "-"], 1, "an answer has words"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_words(

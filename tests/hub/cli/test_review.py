@@ -322,7 +322,7 @@ def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db
             "dueDate: expected a time as 2027-02-03 or '2027-02-03 15:00', got 'soon'",
         ),
         (["1", "dueDate=0001-01-01"], 1, "dueDate: expected"),
-        (["1", "title=\udcff"], 1, "title: this is no UTF-8"),
+        (["1", "title=\udcff"], 2, "it is no UTF-8"),
         (["1", "project=" + "x" * 501], 1, "projects.name: longer than 500 characters"),
         (["9", "title=x"], 1, "there is no item 9"),
         (["1"], 2, "each field once as FIELD=VALUE"),
