@@ -51,9 +51,9 @@ COUNSEL: Final[Mapping[str, Counsel]] = {
     "strangers_per_network": Counsel(
         "connections of one address were refused because too many are not authenticated yet", _STRANGERS
     ),
-    "spare_files": Counsel(
-        "no connection was accepted for a moment because too many files are open",
-        "raise LimitNOFILE= of the unit",
+    "open_files": Counsel(
+        "connections were refused because the system lets the hub open too few files",
+        "raise LimitNOFILE= of the unit, or ulimit -n, and restart",
     ),
     "pairings": Counsel("devices cannot ask for access because too many wait", _PAIRINGS),
     "pairings_per_network": Counsel(

@@ -18,10 +18,11 @@ from hub import open_files
 from hub.clock import Clock
 from hub.links.attempts import network_of
 from hub.links.deadlines import DeadlineWheel
-from hub.links.gate import Gate, Place, TurnedAway
+from hub.links.gate import OPEN_FILES, Gate, LivenessPlace, Place, TurnedAway
 from hub.links.hosts import TrustedProxies
 from hub.links.upgrade import RequestRefused
 from hub.log import Channel
+from protocol.errors import ErrorCode
 
 log = Channel(__name__)
 
@@ -55,6 +56,7 @@ class Acceptor:
         open_s, close_s: time limits of the TLS handshakes.
         on_refusal: called with the code of every refused connection, or ``tls_failed``.
         refusal_message: returns the message for a refused connection.
+        liveness_places: refused connections that are opened at once all the same, see LivenessPlace.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Acceptor:
         close_s: float,
         on_refusal: Callable[[str], None],
         refusal_message: Callable[[TurnedAway], bytes] = device_refusal,
+        liveness_places: int = 0,
     ) -> None:
         self.proxies = proxies
         self._listening = listening
@@ -83,6 +86,8 @@ class Acceptor:
         self._clock = clock
         self._on_refusal = on_refusal
         self._refusal_message = refusal_message
+        self._liveness_places = liveness_places
+        self._alive: dict[LivenessPlace, None] = {}
         self._open_s, self._close_s = open_s, close_s
         self._loop = asyncio.get_running_loop()
         self._is_serving = False
@@ -158,16 +163,30 @@ class Acceptor:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
         try:
             if connection.fileno() >= self._most_files():
-                raise self._gate.turn_away("spare_files", "too many files are open")
+                raise self._gate.turn_away(OPEN_FILES, "too many files are open")
             place = self._gate.enter(None if peer in self.proxies else network_of(peer))
         except TurnedAway as turned:
-            is_answered = self._let_go(connection, turned)
-            if turned.limit == "spare_files" or (turned.limit == "connections" and not is_answered):
+            liveness = self._liveness_place(turned)
+            is_answered = liveness is not None or self._let_go(connection, turned)
+            if liveness is not None:
+                self._tasks.start_soon(self._open, connection, peer, liveness)
+            if turned.limit == OPEN_FILES or (turned.limit == "connections" and not is_answered):
                 self._pause(str(turned))
                 return False
             return True
         self._tasks.start_soon(self._open, connection, peer, place)
         return True
+
+    def _liveness_place(self, turned: TurnedAway) -> Place | None:
+        """Return a place for a request for liveness, if need be that of the oldest one."""
+        if not self._liveness_places or turned.reason == ErrorCode.RATE_LIMITED:
+            return None
+        if len(self._alive) >= min(self._liveness_places, self._spared() // 2):
+            oldest = next(iter(self._alive), None)
+            if oldest is None or oldest.give_way is None or not oldest.give_way(turned):
+                return None
+            oldest.leave()
+        return LivenessPlace(turned, self._alive)
 
     async def _open(self, connection: socket.socket, peer: str, place: Place) -> None:
         """Set up the transport, with TLS if configured; the library handles the connection from then on."""

@@ -16,6 +16,7 @@ from hub.links.limits import PortLimits
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode, HubError
 
+OPEN_FILES: Final = "open_files"  # the limit of the system, not one of the settings
 RETRY_S: Final = 1.0  # suggested wait of a connection refused for lack of room
 
 
@@ -50,8 +51,8 @@ class Place:
 
     __slots__ = ("_gate", "_is_stranger", "give_way", "network")
 
-    def __init__(self, gate: "Gate") -> None:
-        self._gate: Gate | None = gate
+    def __init__(self, gate: "Gate | None") -> None:
+        self._gate = gate
         self._is_stranger = True
         self.network: str | None = None
         self.give_way: Callable[[TurnedAway], bool] | None = None
@@ -77,6 +78,26 @@ class Place:
             return
         gate, self._gate = self._gate, None
         gate.forget(self, is_stranger=self._is_stranger)
+
+
+class LivenessPlace(Place):
+    """Place of a connection that was turned away, and may ask for nothing but whether the hub lives.
+
+    Attributes:
+        turned: why it was turned away.
+    """
+
+    __slots__ = ("_taken", "turned")
+
+    def __init__(self, turned: TurnedAway, taken: "dict[LivenessPlace, None]") -> None:
+        super().__init__(None)
+        self.turned = turned
+        self._taken = taken
+        taken[self] = None
+
+    def leave(self) -> None:
+        """Release the place."""
+        self._taken.pop(self, None)
 
 
 class Gate:
@@ -131,7 +152,10 @@ class Gate:
                 place.name(network)
             if self._open > (most := self.most):
                 message = f"{most} connections are open, and no more may be"
-                self._make_room(self.turn_away("connections", message))
+                limit = "connections" if most == self.limits.connections else OPEN_FILES
+                turned = self.turn_away(limit, message)
+                turned.limit = "connections"  # for which accepting need not pause
+                self._make_room(turned)
             if (count := self.strangers) > self.limits.strangers:
                 message = f"{count - 1} connections wait to be let in"
                 self._make_room(self.turn_away("strangers", message, reason=ErrorCode.OVERLOADED))
@@ -149,7 +173,7 @@ class Gate:
         retry_s: float = RETRY_S,
     ) -> TurnedAway:
         """Count a refusal by *limit* and return the error to raise."""
-        self._reached.labels(limit if limit == "spare_files" else self._prefix + limit).inc()
+        self._reached.labels(limit if limit == OPEN_FILES else self._prefix + limit).inc()
         return TurnedAway(limit, message, reason=reason, retry_s=retry_s)
 
     # --- called by places ---

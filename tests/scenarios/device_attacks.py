@@ -132,7 +132,7 @@ def device_attacks(seconds: float) -> list[Attack]:
             plan=plan(400, addresses=40, head="", again=True),
             must="cut",
             may=("open", "503 overloaded", "503 too_many_connections", "429 rate_limited"),
-            limit="spare_files",
+            limit="open_files",
             limits="new_connections_per_s = 5000.0",
             files=160,
         ),

@@ -73,6 +73,8 @@ UNIX: Final = None  # a share of the places: a caller over a Unix socket
 _MOST_OF_ONE: Final = 2  # half of the places
 _RESERVED: Final = 4  # a quarter of the places
 TOKENS: Final = tuple(TokenKind)
+LIVENESS: Final = "/healthz"  # asks for no place: a hub that is full lives
+LIVENESS_PLACES: Final = 8  # of connections over a limit; a newer one takes that of the oldest
 SIGN_IN: Final = Asked("POST", "/v1/sessions")
 _SAME: Final = ("same-origin", "none")  # values of Sec-Fetch-Site: the hub's own page, or a person
 
@@ -197,6 +199,12 @@ class Access:
                     await page(scope, receive, send_page)
                     return
                 asked = rows.get(scope["method"])
+                if asked is not None and asked.path == LIVENESS:
+                    if scope["state"].get(PEER_UID) is None:
+                        self._client(scope)
+                    scope["state"] |= {PRINCIPAL: None, ROUTE: asked, BODY: b""}
+                    await self._app(scope, receive, send)
+                    return
                 principal, network = await self._caller(scope, asked)
                 if asked is not None and not may_ask(principal, asked):
                     raise await self._forbidden(asked, principal, network)

@@ -17,10 +17,10 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from hub.api.door.access import LET_IN, PEER_UID, SOCKET_PATH
+from hub.api.door.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.errors import Problem
 from hub.links.deadlines import LEAST_WAIT_S, MOST_WAIT_S, Intake
-from hub.links.gate import Place, TurnedAway
+from hub.links.gate import LivenessPlace, Place, TurnedAway
 from hub.loop_meter import LoopMeter
 from protocol.errors import ErrorCode
 
@@ -38,10 +38,13 @@ _LAST: Final = {"connection": "close"}
 class _Refused(Exception):
     """A refused request. Raised by callbacks of the parser, which then stops."""
 
-    def __init__(self, code: ErrorCode, detail: str, status: int) -> None:
+    def __init__(
+        self, code: ErrorCode, detail: str, status: int | None, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.status = status
+        self.headers = headers or _LAST
 
 
 class _Pipelined(Exception):
@@ -147,7 +150,7 @@ class BoundedConnection(HttpToolsProtocol):
             case BaseException(__context__=_Pipelined()):
                 self._is_deaf, self.cycle.keep_alive = True, False
             case BaseException(__context__=_Refused() as refused):
-                self._refuse(refused.code, str(refused), status=refused.status)
+                self._refuse(refused.code, str(refused), status=refused.status, headers=refused.headers)
             case _:
                 self._refuse(ErrorCode.BAD_PARAMS, msg, status=400)
 
@@ -180,11 +183,15 @@ class BoundedConnection(HttpToolsProtocol):
             raise _Refused(ErrorCode.TOO_LARGE, _TOO_LONG, 431)
         self._is_in_head = False
         self._head_is_here()
+        turned = self._place.turned if isinstance(self._place, LivenessPlace) else None
+        if turned is not None and self.url.partition(b"?")[0] != LIVENESS.encode():
+            raise _Refused(turned.reason, str(turned), None, _headers_of(turned))
         # Of this request: the library would set it once a second, which wakes an idle process.
         self.server_state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         super().on_headers_complete()
         # A response before the body's end closes the connection: the rest of the body is never read.
-        self._would_keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+        self._would_keep_alive = self.cycle.keep_alive and turned is None
+        self.cycle.keep_alive = False
         if (
             self.parser.should_upgrade()
         ):  # the parser expects no body then: further bytes would be parsed as a request
@@ -252,18 +259,28 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_timer = None
         self._refuse(ErrorCode.HELLO_TIMEOUT, f"no request came within {self._head_s:g} s")
 
-    def _refuse(self, code: ErrorCode, detail: str, *, status: int | None = None) -> None:
+    def _refuse(
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        status: int | None = None,
+        headers: dict[str, str] = _LAST,
+    ) -> None:
         self._on_refusal(code)
         self._is_deaf = True
         if self.cycle is None or self.cycle.response_complete:  # no other response is half written
-            self.transport.write(_spelled(Problem(code, detail, status=status, headers=_LAST)))
+            self.transport.write(_spelled(Problem(code, detail, status=status, headers=headers)))
         self.transport.close()
 
 
 def operator_refusal(turned: TurnedAway) -> bytes:
     """Return the HTTP response that refuses a connection before anything was read from it."""
-    retry = {"retry-after": str(max(1, round(turned.retry_s)))}
-    return _spelled(Problem(turned.reason, str(turned), headers=_LAST | retry))
+    return _spelled(Problem(turned.reason, str(turned), headers=_headers_of(turned)))
+
+
+def _headers_of(turned: TurnedAway) -> dict[str, str]:
+    return _LAST | {"retry-after": str(max(1, round(turned.retry_s)))}
 
 
 def _spelled(problem: Problem) -> bytes:

@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 
 from hub.api.application import ANSWERED, application
 from hub.api.document import document_server
-from hub.api.door.access import BODY_BYTES, BODY_S, NO_PROXIES, Access
+from hub.api.door.access import BODY_BYTES, BODY_S, LIVENESS_PLACES, NO_PROXIES, Access
 from hub.api.door.bearer import BearerTokens
 from hub.api.door.connection import HEAD_S
 from hub.api.door.idempotency import Replays
@@ -123,6 +123,7 @@ class OperatorServer(HttpServer):
             tls=tls,
             on_refusal=on_refusal,
             loop=self.access.loop,
+            liveness_places=LIVENESS_PLACES,
             clock=clock,
         )
 

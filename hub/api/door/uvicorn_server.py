@@ -50,6 +50,7 @@ class HttpServer:
         tls: TLS context of the TCP port.
         on_refusal: called with the error code of every refused connection.
         loop: meter that is charged with the loop time of connections.
+        liveness_places: connections over the limit that may ask whether the hub lives.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class HttpServer:
         tls: ssl.SSLContext | None,
         on_refusal: Callable[[str], None],
         loop: LoopMeter,
+        liveness_places: int = 0,
         clock: Clock,
     ) -> None:
         self.turns = Turns(clock)
@@ -73,6 +75,7 @@ class HttpServer:
         self._on_refusal = on_refusal
         self._loop = loop
         self._clock = clock
+        self._liveness_places = liveness_places
         self._acceptor: Acceptor | None = None
 
     def apply(self, *, hosts: Hosts, proxies: TrustedProxies) -> None:
@@ -120,6 +123,7 @@ class HttpServer:
             close_s=FINISH_S,
             on_refusal=self._on_refusal,
             refusal_message=operator_refusal,
+            liveness_places=self._liveness_places,
         )
         return self._acceptor
 

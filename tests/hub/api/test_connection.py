@@ -15,6 +15,7 @@ from anyio.abc import SocketStream
 from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
+from hub.api.door.access import LIVENESS_PLACES
 from hub.api.door.connection import STRANGER_READS_PER_S, BoundedConnection
 from hub.api.door.roles import Role
 from hub.links.gate import Gate
@@ -219,6 +220,29 @@ async def test_connection_beyond_the_limit_replaces_the_oldest_silent_connection
         assert (await _health(second)).startswith(b"HTTP/1.1 200 ")
     assert counted == [code]
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": f"operator_{limit}"}) == 1
+
+
+async def test_a_hub_without_a_free_place_says_that_it_lives_and_refuses_all_else(tmp_path: Path) -> None:
+    counted: list[str] = []
+    gate = _gate(connections=2)
+    async with serving(tmp_path, gate=gate, requests=2, on_refusal=counted.append) as hub:
+        token = await hub.token()
+        async with over_tcp(hub, token) as first, over_tcp(hub, token) as second, AsyncExitStack() as opened:
+            for client in (first, second):
+                assert (await client.get("/v1/status")).status_code == 200
+            await opened.enter_async_context(first.stream("GET", "/v1/events"))
+            for number in range(3 * LIVENESS_PLACES):
+                async with await _connect(hub) as third:
+                    answer = await _health(third)
+                    assert answer.startswith(b"HTTP/1.1 200 "), number
+                    assert b"connection: close" in answer
+                silent = await opened.enter_async_context(await _connect(hub))  # holds a place
+            assert len(gate) == 2
+            assert counted == ["too_many_connections"] * (2 * LIVENESS_PLACES)  # the newest have a place
+            await silent.send(b"GET /readyz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            refused = await _rest(silent)
+            assert _problem(refused) == (503, "too_many_connections")
+            assert b"retry-after: 1" in refused
 
 
 async def test_strangers_over_tcp_lock_nobody_out_of_the_unix_socket(tmp_path: Path) -> None:

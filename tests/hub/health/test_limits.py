@@ -62,6 +62,8 @@ async def test_every_reported_limit_is_a_limit_of_the_settings() -> None:
         metrics.limits_reached.labels(name).inc()
     found = list(await look(START))
     assert {one.subject for one in found} == limits.COUNSEL.keys()
+    (files,) = [one for one in found if one.subject == "open_files"]  # the one limit that no setting raises
+    assert "LimitNOFILE=" in files.fix and "limits." not in files.fix + files.explanation
 
 
 async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> None:

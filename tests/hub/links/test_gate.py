@@ -137,6 +137,15 @@ def test_there_are_never_more_connections_than_files(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("hub.open_files.limit", lambda: 1_000)
     gate, _ = make_gate(replace(ROOMY, connections=10_000, spare_files=256))
     assert gate.most == 1_000 - 250  # of few files a quarter is spared
+    monkeypatch.setattr("hub.open_files.limit", lambda: 4)
+    full, metrics = make_gate(replace(ROOMY, connections=3))
+    for _ in range(3):
+        full.enter("10.0.0.1").vouch()
+    assert turned_away(full).limit == "connections"
+    monkeypatch.setattr("hub.open_files.limit", lambda: 2)
+    assert turned_away(full).limit == "connections"
+    for label in ("connections", "open_files"):
+        assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": label}) == 1, label
     monkeypatch.setattr("hub.open_files.limit", lambda: 20_000)
     assert gate.most == 10_000
     monkeypatch.setattr("hub.open_files.limit", lambda: 8_000)

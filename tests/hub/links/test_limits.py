@@ -314,7 +314,7 @@ async def test_near_the_end_of_files_nothing_is_accepted_and_later_it_is_again(
                     assert b"too_many_connections" in await all_of(connection)
                     await until(lambda: not port.listener.is_accepting)
                 await clock.pass_time(1.5)
-            assert port.count("hub_limits_reached_total", limit="spare_files") == 5
+            assert port.count("hub_limits_reached_total", limit="open_files") == 5
         waiting = socket.create_connection(_where(port))  # in the kernel, as it is not accepted
         await clock.pass_time(2)
         async with port.device("second"):

@@ -62,7 +62,7 @@ COUNTED: dict[str, tuple[str, str]] = {
     "connections_per_user": (ErrorCode.TOO_MANY_CONNECTIONS, "connections_per_user"),
     "new_connections_at_once": (ErrorCode.RATE_LIMITED, "new_connections_per_s"),
     "new_connections_per_s": (ErrorCode.RATE_LIMITED, "new_connections_per_s"),
-    "spare_files": (ErrorCode.TOO_MANY_CONNECTIONS, "spare_files"),
+    "spare_files": (ErrorCode.TOO_MANY_CONNECTIONS, "open_files"),
     "auth_failures": (ErrorCode.RATE_LIMITED, "auth_failures"),
     "pairings": (ErrorCode.TOO_MANY_PAIRINGS, "pairings"),
     "pairings_per_network": (ErrorCode.TOO_MANY_PAIRINGS, "pairings_per_network"),
