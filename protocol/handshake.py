@@ -271,6 +271,7 @@ class CapabilityName(StrEnum):
     AGENT_DATA_CREDIT = "agent_data.credit"
     AGENT_MANIFEST = "agent_manifest"
     AGENT_MANIFEST_PAGES = "agent_manifest.pages"
+    AGENT_RUN_ONLY = "agent_run.only"
     AGENT_ACK = "agent_ack"
     AGENT_CONFIG = "agent.config"
     TOOL_INSERT = "tool.insert"

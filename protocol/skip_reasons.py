@@ -10,6 +10,7 @@ class SkipReason(StrEnum):
 
     OTHER_EXTENSION = "other_extension"
     OUTSIDE_SHARED = "outside_shared"
+    OUTSIDE_PATHS = "outside_paths"
     HIDDEN = "hidden"
     KEY_FILE = "key_file"
     VERSION_CONTROL = "version_control"
@@ -33,12 +34,13 @@ class SkipReason(StrEnum):
 LEFT_OUT: Final[Mapping[str, str]] = {
     SkipReason.OTHER_EXTENSION: "file_extensions of the agent do not name it; without that key, all are read",
     SkipReason.OUTSIDE_SHARED: "the device does not share it: hub connect --root DIR shares a folder",
+    SkipReason.OUTSIDE_PATHS: "it is outside of the paths of the agent: add its folder to paths",
     SkipReason.HIDDEN: "its name, or that of its folder, begins with a dot: rename it",
-    SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays on the device",
-    SkipReason.VERSION_CONTROL: "it belongs to a version control system, and stays on the device",
+    SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays here: rename it",
+    SkipReason.VERSION_CONTROL: "it belongs to a version control system: copy it out of its folder",
     SkipReason.SYMLINK: "it is a link: share the folder that it leads to",
     SkipReason.HARD_LINK: "it has other names outside of what is read: copy it",
-    SkipReason.NOT_A_FILE: "it is a device, a pipe or a socket",
+    SkipReason.NOT_A_FILE: "it is a folder, a pipe, a socket or the like: name a file",
     SkipReason.NAME_NOT_UTF8: "its name is not UTF-8: rename it",
     SkipReason.NOT_OFFERED: "the device does not offer it any more",
     SkipReason.NOT_CONVERTIBLE: "no text can be made of it: hub help agents lists what is read",

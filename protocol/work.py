@@ -103,6 +103,7 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     context: Values = {}  # the requester's description, such as task_id, and values that the device reported
     checkpoint: RunCheckpoint | None = None  # the agent's, if it has a recoverable one
     locks: Annotated[dict[Text, Fence], Meta(max_length=MOST_OF_RUN)] = {}  # fences, by lock name
+    only: Path | None = None  # list this file alone, or say why config leaves it out
 
 
 class AgentAck(Frame, frozen=True, kw_only=True, tag="agent_ack"):

@@ -60,6 +60,7 @@ CAPABILITIES: Final = (
     CapabilityName.AGENT_DATA_CREDIT,
     CapabilityName.AGENT_MANIFEST,
     CapabilityName.AGENT_MANIFEST_PAGES,
+    CapabilityName.AGENT_RUN_ONLY,
     CapabilityName.AGENT_ACK,
     CapabilityName.AGENT_CONFIG,
     CapabilityName.BROWSER_OPEN,

@@ -18,7 +18,6 @@ from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -28,7 +27,7 @@ from anyio.abc import TaskGroup
 
 from hub.clock import Clock, epoch_ms
 from hub.device.digests import Digests, stamp_of
-from hub.device.shared import Check, SharedFile, SharedFolders, Unreadable
+from hub.device.shared import Check, Place, SharedFile, SharedFolders, Unreadable, is_hard_link
 from hub.log import Channel, bind
 from hub.text import office, pictures
 from hub.text.convert import convert
@@ -329,9 +328,12 @@ class FolderRun:
     async def serve(self) -> None:
         """Execute the run; the last frame is ``agent_complete``."""
         places, refused = self._shared.places(self.frame.config.paths)
+        covered = places
+        if self.frame.only is not None:
+            places, refused = await self._in_thread(self._shared.only, self.frame.only, places)
         for skipped in refused:
             self._skipped.add(skipped)
-        if not places:
+        if not places and self.frame.only is None:
             await self.refuse(ErrorCode.NOTHING_SHARED, "none of these folders is shared")
             return
         if self._piece_bytes < _LEAST_PIECE_BYTES:
@@ -341,10 +343,17 @@ class FolderRun:
         is_paged = self.frame.mode is RunMode.MANIFEST and self.frame.paged
         limits = None if is_paged else self.frame.limits
         readable = {*self.frame.reads, *(PICTURES if pictures.is_installed() else ())}
-        list_files = partial(self._shared.list_files, readable=readable)
-        files, left_out = await self._in_thread(
-            list_files, places, self.frame.config, limits, from_thread.check_cancelled
-        )
+        config, check = self.frame.config, from_thread.check_cancelled
+
+        def list_files(where: list[Place]) -> tuple[list[SharedFile], list[SkippedFile]]:
+            return self._shared.list_files(where, config, limits, check, readable=readable)
+
+        files, left_out = await self._in_thread(list_files, places)
+        if self.frame.only is not None and any(is_hard_link(one) for one in left_out):
+            paths = {one.path for one in left_out}  # its other names may be in what the agent reads
+            listed, others = await self._in_thread(list_files, covered)
+            files = [one for one in listed if one.path in paths]
+            left_out = [one for one in others if one.path in paths]
         for skipped in left_out:
             self._skipped.add(skipped)
         if self.frame.mode is RunMode.MANIFEST:

@@ -295,6 +295,27 @@ class SharedFolders:
                 refused.append(SkippedFile(path=path, reason=SkipReason.OUTSIDE_SHARED))
         return places, refused
 
+    def only(self, path: str, places: Sequence[Place]) -> tuple[list[Place], list[SkippedFile]]:
+        """Return the places of one file within *places*, or why it is not read, as ``places`` does.
+
+        A path without its folder may be of a file in any of the shared folders.
+        """
+        named, refused = self.places([path])
+        found = [
+            one
+            for one in named
+            if any(
+                one.root is other.root and one.parts[: len(other.parts)] == other.parts for other in places
+            )
+        ]
+        if named and not found:
+            refused = [SkippedFile(path=path, reason=SkipReason.OUTSIDE_PATHS)]
+        if any(stat.S_ISDIR(_mode(_folder_at(one.root, one.parts))) for one in found):
+            return [], [SkippedFile(path=path, reason=SkipReason.NOT_A_FILE)]
+        if any(len(one.parts) > _MAX_DEPTH + 1 for one in found):
+            return [], [SkippedFile(path=path, reason=SkipReason.TOO_DEEP)]
+        return found, refused
+
     def list_files(
         self,
         places: Sequence[Place],
@@ -575,6 +596,18 @@ def _relative_part(path: str, root: Root, names: set[str]) -> tuple[str, ...] | 
 
 def _below(path: str, other: str) -> bool:
     return path.startswith(other.rstrip("/") + "/") and path != other
+
+
+def is_hard_link(skipped: SkippedFile) -> bool:
+    """Return True if a file is skipped because not all of its names are in what is read."""
+    return skipped.reason.startswith(SkipReason.HARD_LINK)
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def _why(error: OSError) -> SkipReason:

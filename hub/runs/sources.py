@@ -205,6 +205,7 @@ class DeviceSource:
         taken: int = 0,
         checkpoint: RunCheckpoint | None = None,
         newest: int | None = None,
+        only: str | None = None,
         can_transcribe: bool = False,
     ) -> AsyncGenerator[SourceEvent]:
         """Yield the run's files from the device, in the device's order.
@@ -215,6 +216,8 @@ class DeviceSource:
             checkpoint: checkpoint from which the agent may continue, sent to the device.
             newest: read at most this number of files, those that were changed last, in place of the order of
                 runs. Files beyond it are not reported.
+            only: path of the only file to read. A device that cannot look it up within the agent's paths
+                reads it wherever it is shared.
             can_transcribe: True if recordings are read, which the agent must name by their extensions.
 
         Raises:
@@ -223,12 +226,15 @@ class DeviceSource:
             DeviceStalled: no frame arrived for too long.
         """
         has_manifest = link.can("agent_manifest")
+        config = order.config
+        if only is not None and not link.can("agent_run.only"):
+            config, only = msgspec.structs.replace(config, paths=[only]), None
         named = {media_type_of(f"x{_dotted(ending)}") for ending in order.config.file_extensions}
         frame = AgentRun(
             run_id=order.run_id,
             fence=order.fence,
             agent_id=order.agent_id,
-            config=order.config,
+            config=config,
             mode=RunMode.MANIFEST if has_manifest else RunMode.STREAM,
             paged=has_manifest and link.can("agent_manifest.pages"),
             tree=has_manifest and link.can("agent_manifest.pages"),
@@ -248,6 +254,7 @@ class DeviceSource:
             context=order.context,
             checkpoint=checkpoint,
             locks=dict(order.locks),
+            only=only,
             trace=traceparent(order.run_id, "agent_run", str(order.fence)),
         )
         async with link.open_run(frame) as stream:

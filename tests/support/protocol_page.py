@@ -96,6 +96,7 @@ _CAPABILITIES = {
     CapabilityName.AGENT_DATA_CREDIT: "keeps to credit: at most so many pieces under way as were granted",
     CapabilityName.AGENT_MANIFEST: "answers `mode: manifest` with digests; an unchanged folder is one frame",
     CapabilityName.AGENT_MANIFEST_PAGES: "lists all its files in a `paged` run, a frame for each question",
+    CapabilityName.AGENT_RUN_ONLY: "lists the one file that `only` names, or says why it is left out",
     CapabilityName.AGENT_CONFIG: "hears by the event of this name how its agents are configured",
     CapabilityName.TOOL_CALLS: "takes several calls on rows in one frame, and answers them together",
     CapabilityName.HUBS: "hears by the frame of this name when a node of the hub was added or removed",

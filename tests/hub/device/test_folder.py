@@ -57,7 +57,7 @@ class Desk:
         self, mode: RunMode = RunMode.MANIFEST, *, fence: int = 1, run_id: str = "r-1", **more: Any
     ) -> None:
         """The hub hands a run out."""
-        config = RunConfig(paths=more.pop("paths", []))
+        config = RunConfig(paths=more.pop("paths", []), file_extensions=more.pop("file_extensions", []))
         self.readings.take(
             AgentRun(run_id=run_id, fence=fence, agent_id="a-1", config=config, mode=mode, **more)
         )
@@ -131,6 +131,48 @@ async def test_the_hub_gets_digests_first_and_then_the_files_that_it_fetches(ope
     ]
     assert (manifest.seq, data.seq, data.fence) == (0, 1, 1)
     assert complete == AgentComplete(run_id="r-1", fence=1, files=1)
+
+
+ONLY = {
+    "work/page.md": "",
+    "notes/work/page.md": "",
+    "~/notes/work/page.md": "",
+    "work/linked.md": "",  # both of its names are in what the agent reads
+    "work/list.csv": "other_extension",
+    "other/page.md": "outside_paths",
+    "/etc/page.md": "outside_shared",
+    "work/.page.md": "hidden",
+    "work/nothing.md": "missing",
+    "work/folder": "not_a_file",
+    "work/link.md": "symlink",
+    "work/elsewhere.md": "hard_link",
+    f"work/{'1/' * 60}page.md": "too_deep",
+}
+
+
+async def test_a_run_over_one_file_lists_it_or_says_why_the_agent_does_not_read_it(
+    open_desk: OpenDesk,
+) -> None:
+    async with open_desk() as desk:
+        work, other = desk.notes / "work", desk.notes / "other"
+        (work / "folder").mkdir(parents=True)
+        other.mkdir()
+        for path in (work / "page.md", work / "list.csv", work / ".page.md", other / "page.md"):
+            path.write_text("call Ana")
+        (work / "twin.md").write_text("call Ben")
+        (work / "linked.md").hardlink_to(work / "twin.md")
+        (work / "elsewhere.md").hardlink_to(other / "page.md")
+        (work / "link.md").symlink_to(work / "page.md")
+        for only, reason in ONLY.items():
+            run = {"only": only, "paths": ["work"], "file_extensions": [".md"], "run_id": only[-40:]}
+            desk.run(paged=True, **run)
+            await desk.hear(AgentAck)
+            manifest = await desk.hear(AgentManifest)
+            desk.readings.take(AgentFetch(run_id=only[-40:], fence=1, last=True))
+            complete = await desk.hear(AgentComplete)
+            name = only.rpartition("/")[2]
+            assert [file.path for file in manifest.files] == ([] if reason else [f"notes/work/{name}"]), only
+            assert [one.reason.partition(":")[0] for one in complete.skipped] == ([reason] if reason else [])
 
 
 async def test_nothing_to_fetch_ends_the_run_without_a_file(open_desk: OpenDesk) -> None:
