@@ -47,7 +47,7 @@ def once(items: Iterable[Item], tables: Tables = TABLES) -> tuple[tuple[Item, ..
         is_new = same[_meaning(item, title, deciding)].take(item.start, item.end)
         alike = neighbours.find_alike(item, words, unique, deciding) if is_new else None
         if not is_new or alike is not None:
-            doubles.append(Dropped(table=item.table, reason="duplicate"))
+            doubles.append(_double(item))
             if (
                 alike is not None
                 and unique[alike].origin == "model"
@@ -74,15 +74,19 @@ def _once_by_key(unique: Iterable[Item], doubles: list[Dropped], tables: Tables)
         key = (item.table, *(fold(str(item.data.get(name) or "")) for name in tables.of(item.table).key))
         known = same[key][-_NEIGHBOURS:]
         if any(_has_all_of(distinct[other], item) for other in known):
-            doubles.append(Dropped(table=item.table, reason="duplicate"))
+            doubles.append(_double(item))
             continue
         less = [other for other in known if _has_all_of(item, distinct[other])]
         for other in less:
-            doubles.append(Dropped(table=item.table, reason="duplicate"))
+            doubles.append(_double(distinct[other]))
             del distinct[other]
         same[key][len(same[key]) - len(known) :] = [*(one for one in known if one not in less), number]
         distinct[number] = item
     return tuple(distinct.values())
+
+
+def _double(item: Item) -> Dropped:
+    return Dropped(table=item.table, reason="duplicate", start=item.start, end=item.end)
 
 
 def _has_all_of(one: Item, other: Item) -> bool:

@@ -143,6 +143,19 @@ class Extractor:
         ruled = _ruled(found)
         return msgspec.structs.replace(ruled, notes=msgspec.structs.replace(ruled.notes, awaits_model=True))
 
+    async def read_all_tables(
+        self, document: Document, options: ExtractionOptions, models: Models | None = None
+    ) -> ruled.Reading:
+        """Return what the rules of a run would find if its agent looked for items of all tables."""
+        reads_prose = self.reads_prose_by_rules(options, models)
+        options = msgspec.structs.replace(options, data_types=tuple(self.tables), own_tables=self.tables.own)
+        return await self._rules.read(ToRead(document=document, options=options, reads_prose=reads_prose))
+
+    def reads_prose_by_rules(self, options: ExtractionOptions, models: Models | None = None) -> bool:
+        """Return True if rules read the prose too: without a model, or before one that can only copy."""
+        model = self._reader_of_prose(options, models)
+        return model is None or model.is_literal
+
     def _reader_of_prose(self, options: ExtractionOptions, models: Models | None) -> LanguageModel | None:
         """Return the model that reads prose, or None if only rules do."""
         model = (models or self.models).choose(allow_cloud=options.allow_cloud)

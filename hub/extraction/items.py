@@ -116,11 +116,16 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):
-    """Rejected part of a model's answer. *detail* names fields, never document text."""
+    """Rejected part of a model's answer. *detail* names fields, never document text.
+
+    ``text[start:end]`` is the place that it is about; empty if it is about none.
+    """
 
     table: str
     reason: DropReason
     detail: str = ""
+    start: int = 0
+    end: int = 0
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -107,7 +107,7 @@ def by_authorship(
         if provenance is None or provenance.trusted:
             remaining.append(item)
         elif outside == "drop":
-            dropped.append(Dropped(table=item.table, reason="outside"))
+            dropped.append(Dropped(table=item.table, reason="outside", start=item.start, end=item.end))
         else:
             marks: tuple[Mark, ...] = ("outside", "apart") if outside == "separate" else ("outside",)
             remaining.append(msgspec.structs.replace(item, warnings=(*item.warnings, *marks)))

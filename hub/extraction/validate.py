@@ -27,7 +27,7 @@ import msgspec
 
 from hub.clock import from_epoch_ms
 from hub.document import Document
-from hub.extraction.chunk import Chunk, is_readable, sentence_at
+from hub.extraction.chunk import Chunk, is_readable, sentence_at, sentences
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import Folded, fold, folded_alone, occurs_in, shown, splits, words_of
 from hub.extraction.items import Dropped, DropReason, ExtractionOptions, Item, Reference
@@ -80,6 +80,9 @@ class Place(NamedTuple):
     start: int
     end: int
     is_near: bool = False
+
+
+_NOWHERE: Final = Place(0, 0)
 
 
 class Grounding:
@@ -465,7 +468,7 @@ class Checking:
         name = record.get("table")
         if not isinstance(name, str) or name not in self._options.data_types:
             is_known = isinstance(name, str) and name in self._options.tables
-            self._drop(str(name) if is_known else "", "foreign_table")
+            self._drop(str(name) if is_known else "", "foreign_table", at=self._nearest(record.get("quote")))
             return
         table = self._options.tables[name]
         inner = record.get("data")
@@ -482,21 +485,21 @@ class Checking:
                 table, values, fields, self._text[place.start : place.end], anchor
             )
         self._dropped += values.dropped
+        at = place or self._nearest(record.get("quote"))
         taken_as, data = table, values.data
         is_dated = not any(column.required and column.name in values.unresolved for column in table.columns)
         if not is_dated:
             if TableName.NOTES not in self._options.data_types:
-                self._drop(
-                    table.name, "unresolved_date", "; ".join(f"{table.name}.{n}" for n in values.unresolved)
-                )
+                unresolved = "; ".join(f"{table.name}.{n}" for n in values.unresolved)
+                self._drop(table.name, "unresolved_date", unresolved, at=at)
                 return
             table, data = _NOTES, {_NOTES.title: data.get(table.title)}
         if wrong := problems_of(table, data, _BY_MODEL):
-            self._drop(table.name, "bad_record", "; ".join(problem.split(":")[0] for problem in wrong))
+            self._drop(table.name, "bad_record", "; ".join(one.split(":")[0] for one in wrong), at=at)
             self._failed.append(FailedRecord(record, "; ".join(wrong)))
             return
         if spot is None or place is None:
-            self._drop(table.name, "ungrounded", f"{table.name}.quote")
+            self._drop(table.name, "ungrounded", f"{table.name}.quote", at=at)
             # Records from elsewhere belong to other pieces.
             if not occurs_in(str(record.get("quote")), self._material.known):
                 self._failed.append(FailedRecord(record, "its quote is not copied from the text"))
@@ -508,7 +511,7 @@ class Checking:
             data = copied(table, data, quote, fields=fields, timezone=self._options.timezone)
             # Unsupported fields are removed by now, and may have been required.
             if problems_of(table, data, _BY_MODEL):
-                self._drop(table.name, "ungrounded", f"{table.name}.{table.title}")
+                self._drop(table.name, "ungrounded", f"{table.name}.{table.title}", at=at)
                 return
             start, end = self._piece.start, self._piece.end  # the question was about this one sentence
         if not is_dated:
@@ -564,8 +567,21 @@ class Checking:
         """Return the titles of the records at this place."""
         return self._taken[table.name, place.start, place.end]
 
-    def _drop(self, table: str, reason: DropReason, detail: str = "") -> None:
-        self._dropped.append(Dropped(table=table, reason=reason, detail=detail))
+    def _nearest(self, quote: object) -> Place:
+        """Return the sentence with most of the words of a quote; an empty place if none has half of them."""
+        words = set(words_of(str(quote)))
+        best = max(self._words, key=lambda one: len(words & one[1]), default=(_NOWHERE, set()))
+        return best[0] if words and 2 * len(words & best[1]) >= len(words) else _NOWHERE
+
+    @cached_property
+    def _words(self) -> list[tuple[Place, set[str]]]:
+        """Words of each sentence."""
+        places = sentences(self._text, self._piece.start, self._piece.end)
+        return [(Place(*one), set(words_of(self._text[slice(*one)]))) for one in places]
+
+    def _drop(self, table: str, reason: DropReason, detail: str = "", *, at: Place | None = None) -> None:
+        start, end, _ = at or _NOWHERE
+        self._dropped.append(Dropped(table=table, reason=reason, detail=detail, start=start, end=end))
 
 
 def copied(

@@ -65,6 +65,7 @@ def decide(
     document: Document | None = None,
     with_quotes: bool = True,
     learns: bool = False,
+    with_done: bool = False,
 ) -> list[Decision]:
     """Return a decision for each of *found* in order, except for new items that are already done.
 
@@ -74,6 +75,7 @@ def decide(
         timezone: IANA name of the time zone in which days are compared.
         can_update: True if the device can update rows.
         learns: True if a title that the owner has rejected often is not suggested again.
+        with_done: True if new items that are already done have a decision too.
     """
     pairing = _Pairing(found, known.here)
     if document is not None:
@@ -97,9 +99,11 @@ def decide(
         elif pair is not None:
             decisions.append(_again(item, pair, known.finder, can_update))
         elif item.likeness in unwanted:
-            decisions.append(Decision())
+            decisions.append(Decision(skipped="unwanted"))
         elif not (item.table == TableName.TASKS and item.data.get("status") == "done"):
             decisions.append(_new(item, known.finder, fresh.of(item)))
+        elif with_done:
+            decisions.append(Decision(skipped="done"))
     return decisions if with_quotes else [_without_quote(decision) for decision in decisions]
 
 
@@ -518,13 +522,13 @@ def _shared_decision(
     """
     row = other.row
     if row.answered_at is not None:
-        return Decision()
+        return Decision(elsewhere=row)
     is_ours = other.held_by == finder.run_id and other.call_unit == finder.unit_key
     if row.id in promised or (other.held_by is not None and not is_ours):
-        return Decision(awaits=row.id)
+        return Decision(awaits=row.id, elsewhere=row)
     promised.add(row.id)
     after = msgspec.structs.replace(row, run_id=finder.run_id, updated_at=finder.at)
-    return Decision(before=row, after=after, call=_call(item, after, can_update))
+    return Decision(before=row, after=after, call=_call(item, after, can_update), elsewhere=row)
 
 
 MOST_LOOKED_AT: Final = 200  # limit of compared candidates

@@ -173,6 +173,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         call: call to send; ``None``: none, because the item is known.
         awaits: item that its device must have before the unit is done.
         is_behind: its device may have an older version, which must be settled first; the unit is read again.
+        elsewhere: item of another source that says the same; nothing is sent for this one.
+        skipped: why nothing is sent for an item that is not known, if so.
     """
 
     before: ItemRow | None = None
@@ -180,6 +182,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     call: PlannedCall | None = None
     awaits: str | None = None
     is_behind: bool = False
+    elsewhere: ItemRow | None = None
+    skipped: Literal["done", "unwanted"] | None = None
 
     @property
     def is_new(self) -> bool:

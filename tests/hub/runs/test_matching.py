@@ -642,7 +642,7 @@ def rejections(*verdicts: str, agent: str = "a") -> list[KnownItem]:
 def test_a_title_that_was_rejected_three_times_is_not_suggested_by_an_agent_that_learns() -> None:
     new = item("Team  meeting", "Team meeting on Monday", dueDate=FRIDAY)
     often = rejections("rejected", "rejected", "rejected")
-    assert decisions(new, elsewhere=often, learns=True) == [Decision()]
+    assert decisions(new, elsewhere=often, learns=True) == [Decision(skipped="unwanted")]
     (suggested,) = decisions(new, elsewhere=often)
     assert suggested.call is not None
 
