@@ -24,6 +24,7 @@ from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug
 from hub.api.nouns.events import Events
+from hub.api.nouns.explanations import Why
 from hub.api.nouns.handbook import Handbook
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import Items
@@ -59,6 +60,7 @@ from hub.health.issues import Issues as FoundIssues
 from hub.links.pairing import KeyRotation
 from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
+from hub.runs.explaining import Explainer
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
 from storage.kernel.address import shown
@@ -166,6 +168,7 @@ def make_nouns(
         Connectors(store, accounts, sign_ins, clock=clock),
         Costs(store=store, clock=clock),
         Debug(context.debug, audit_log),
+        Why(store, roster=roster, explainer=Explainer(work.previews), clock=clock),
         Events(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
         Handbook(),
         HubSeries(store, measurements),

@@ -273,7 +273,12 @@ class Previews:
 
 
 class Preview:
-    """Preview of an agent."""
+    """Preview of an agent.
+
+    Attributes:
+        order: of a run that has no row.
+        asking: access to the models.
+    """
 
     def __init__(
         self,
@@ -287,12 +292,12 @@ class Preview:
         self._previews = previews
         self._store = previews.store
         self._agent = agent
-        self._order = order
+        self.order = order
         self._newest = requested.newest
         models = previews.models_of(requested) or previews.asking.models
         model = models.choose(allow_cloud=order.settings.allow_cloud)
         self._reads_prompt = model is not None and not model.is_literal
-        self._asking = asking
+        self.asking = asking
         self._link = link
         self._planned = _Planned()
         self._comparing = anyio.Lock()
@@ -356,8 +361,8 @@ class Preview:
             changed=counts["changed"],
             known=counts["known"],
             left_out=counts["left_out"],
-            spent=self._asking.spent,
-            answered_before=self._asking.known,
+            spent=self.asking.spent,
+            answered_before=self.asking.known,
             unlisted=counts["unlisted"],
             reads_prompt=self._reads_prompt,
             items=tuple(items),
@@ -368,12 +373,12 @@ class Preview:
 
     async def _make(self) -> None:
         """Read and compare all documents; an error ends the preview."""
-        order = self._order
+        order = self.order
         log.info("preview.begun", agent_id=order.agent_id)
         try:
             with anyio.move_on_after(order.timeout_s) as within:
-                async with self._locked() as fences, self._asking.opened():
-                    self._order = msgspec.structs.replace(order, locks=fences)
+                async with self._locked() as fences, self.asking.opened():
+                    self.order = msgspec.structs.replace(order, locks=fences)
                     async with anyio.create_task_group() as tasks, aclosing(self._documents()) as documents:
                         async for document in documents:
                             await self._slots.acquire()
@@ -392,17 +397,17 @@ class Preview:
                 self._failure = PreviewProblem("", ErrorCode.INTERNAL, type(broken).__name__)
         self._is_done = True
         counts = {name: self._counts[name] for name in ("read", "added", "removed", "changed")}
-        log.info("preview.ended", agent_id=order.agent_id, requests=self._asking.spent.requests, **counts)
+        log.info("preview.ended", agent_id=order.agent_id, requests=self.asking.spent.requests, **counts)
         self._changed.set()
 
     def _locked(self) -> AbstractAsyncContextManager[Mapping[str, int]]:
         """Return the context in which the locks of the agent's runs are held."""
         # Another holder than the agent itself, whose own locks it would take over otherwise.
-        holder = Holder(HolderKind.AGENT, self._order.run_id, self._order.agent_id)
-        return self._previews.locks.hold(self._order.user_id, holder, tuple(self._agent.locks))
+        holder = Holder(HolderKind.AGENT, self.order.run_id, self.order.agent_id)
+        return self._previews.locks.hold(self.order.user_id, holder, tuple(self._agent.locks))
 
     async def _documents(self) -> AsyncGenerator[Document]:
-        read = self._files() if self._order.settings.mailbox is None else self._messages()
+        read = self._files() if self.order.settings.mailbox is None else self._messages()
         async with aclosing(read) as documents:
             async for document in documents:
                 yield document
@@ -410,8 +415,8 @@ class Preview:
     async def _files(self) -> AsyncGenerator[Document]:
         """Yield the files that a run with these settings would read."""
         assert self._link is not None
-        ledger = _Ledger(self._store, self._order)
-        read = self._previews.source.read(self._link, self._order, ledger, newest=self._newest)
+        ledger = _Ledger(self._store, self.order)
+        read = self._previews.source.read(self._link, self.order, ledger, newest=self._newest)
         async with aclosing(read) as events:
             async for event in events:
                 match event:
@@ -432,8 +437,8 @@ class Preview:
         mailboxes = self._previews.mailboxes
         assert mailboxes is not None, "a preview of a mailbox, in a hub that reads none"
         self._to_read = self._newest or NEWEST_MESSAGES
-        has_model = self._previews.asking.has_model(self._order)
-        async with aclosing(mailboxes.newest(self._order, self._to_read, has_model=has_model)) as messages:
+        has_model = self._previews.asking.has_model(self.order)
+        async with aclosing(mailboxes.newest(self.order, self._to_read, has_model=has_model)) as messages:
             async for unit_key, found in messages:
                 if isinstance(found, Document):
                     yield found
@@ -442,11 +447,11 @@ class Preview:
 
     async def _unit(self, document: Document) -> None:
         """Extract the items of a document and compare them with the ledger."""
-        unit = self._asking.about(document.unit_key)
+        unit = self.asking.about(document.unit_key)
         path = document.unit_key
         try:
             found = await self._previews.extractor.extract(
-                document, await self._options(), through=unit.through, models=self._asking.models
+                document, await self.options(), through=unit.through, models=self.asking.models
             )
             await self._compare(document, found)
         except (BudgetReached, ExtractionError) as exc:
@@ -462,28 +467,28 @@ class Preview:
             self._slots.release()
             self._changed.set()
 
-    async def _options(self) -> ExtractionOptions:
+    async def options(self) -> ExtractionOptions:
         """Return the extraction settings, with the rows of the device that items may refer to."""
         async with self._comparing:
             if self._config is None:
                 try:
-                    self._config = await run_extraction_config(self._store, self._link, self._order)
+                    self._config = await run_extraction_config(self._store, self._link, self.order)
                 except (LinkLost, DeviceOffline):
-                    if self._order.settings.mailbox is None:
+                    if self.order.settings.mailbox is None:
                         raise
                     self._link = None
-                    self._config = await run_extraction_config(self._store, None, self._order)
+                    self._config = await run_extraction_config(self._store, None, self.order)
             return self._config
 
     async def _compare(self, document: Document, found: Extraction) -> None:
-        settings = self._order.settings
-        tables = self._order.extraction_config.tables
+        settings = self.order.settings
+        tables = self.order.extraction_config.tables
         items = await anyio.to_thread.run_sync(found_items, document, found.items, settings.timezone, tables)
         finder = Finder(
-            user_id=self._order.user_id,
-            agent_id=self._order.agent_id,
-            device_id=self._order.device_id,
-            run_id=self._order.run_id,
+            user_id=self.order.user_id,
+            agent_id=self.order.agent_id,
+            device_id=self.order.device_id,
+            run_id=self.order.run_id,
             unit_key=document.unit_key,
             config_fingerprint=settings.config_fingerprint,
             at=now_ms(self._previews.clock),
@@ -505,8 +510,8 @@ class Preview:
             known,
             found=items,
             document=document,
-            timezone=self._order.settings.timezone,
-            learns=self._order.settings.learn,
+            timezone=self.order.settings.timezone,
+            learns=self.order.settings.learn,
             can_update=self._link is not None and can_update(self._link.capabilities),
         )
         return known, decisions
@@ -537,14 +542,14 @@ class Preview:
         paired = {one.before.id for one in decisions if one.before is not None}
         for one in known.here:
             row = one.row
-            is_own = row.agent_id == self._order.agent_id and row.verdict != "rejected"
+            is_own = row.agent_id == self.order.agent_id and row.verdict != "rejected"
             if is_own and row.id not in paired:
                 self._counts["removed"] += 1
                 self._pass_on(self._item_of("removed", row, row))
 
     def _item_of(self, change: Change, row: ItemRow, known: ItemRow | None) -> PreviewItem:
         source = row.source or {}
-        table = self._order.extraction_config.tables.of(row.target_table)
+        table = self.order.extraction_config.tables.of(row.target_table)
         zone = source.get("timezone")
         return PreviewItem(
             change=change,

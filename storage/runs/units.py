@@ -67,6 +67,23 @@ class LedgerEntry(msgspec.Struct, frozen=True):
 
 NO_ENTRY: Final = LedgerEntry("", 0)
 
+
+class PastUnit(msgspec.Struct, frozen=True):
+    """Past of a unit of an agent: its newest row with the run, and its entry of the ledger, if there are any.
+
+    *done_in*: the run that settled or tried it last, at *done_at*; *content_hash* and *fingerprint*: the
+    settled content and the settings.
+    """
+
+    unit_key: str
+    unit: UnitRow | None = None
+    run_id: RunId | None = None
+    done_in: RunId | None = None
+    done_at: int = 0
+    content_hash: str = ""
+    fingerprint: str = ""
+
+
 ENTRIES = sa.select(
     unit_ledger.c.unit_key,
     sa.case(
@@ -108,6 +125,55 @@ POSTPONED_UNITS = UNITS.where(run_units.c.state == UnitState.PENDING)
 UNIT_STATES = sa.select(run_units.c.unit_key, run_units.c.state).where(
     run_units.c.run_id == sa.bindparam("run")
 )
+
+
+LATE_RUNS: Final = 50  # of an agent, in which a unit is looked up
+MOST_KEYS: Final = 5_000  # of an agent's ledger, among which similar ones are looked up
+_late = (
+    sa.select(runs.c.id, runs.c.created_at)
+    .where(runs.c.agent_id == sa.bindparam("agent"))
+    .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    .limit(LATE_RUNS)
+    .subquery()
+)
+LATE_UNITS = (
+    sa.select(*columns_of(UnitRow, run_units), run_units.c.run_id)
+    .join_from(_late, run_units, run_units.c.run_id == _late.c.id)
+    .where(run_units.c.unit_key.in_(sa.bindparam("keys", expanding=True)))
+    .order_by(_late.c.created_at, _late.c.id)
+)
+SETTLED = sa.select(
+    unit_ledger.c.unit_key,
+    unit_ledger.c.run_id,
+    unit_ledger.c.done_at,
+    unit_ledger.c.content_hash,
+    unit_ledger.c.config_fingerprint,
+).where(
+    unit_ledger.c.agent_id == sa.bindparam("agent"),
+    unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
+)
+KEYS = (
+    sa.select(unit_ledger.c.unit_key)
+    .where(unit_ledger.c.agent_id == sa.bindparam("agent"))
+    .order_by(unit_ledger.c.unit_key)
+    .limit(MOST_KEYS)
+)
+
+
+def past_units(c: sa.Connection, agent_id: AgentId, unit_keys: Sequence[str]) -> dict[str, PastUnit]:
+    """Return the past of those of these units that an agent knows, by key."""
+    here = {"agent": agent_id, "keys": unit_keys}
+    found = {row.unit_key: PastUnit(row.unit_key, None, None, *row[1:]) for row in c.execute(SETTLED, here)}
+    for *unit, run_id in c.execute(LATE_UNITS, here):
+        row = UnitRow(*unit)
+        past = found.get(row.unit_key) or PastUnit(row.unit_key)
+        found[row.unit_key] = msgspec.structs.replace(past, unit=row, run_id=run_id)
+    return found
+
+
+def unit_keys(c: sa.Connection, agent_id: AgentId) -> list[str]:
+    """Return the first MOST_KEYS keys of an agent's ledger."""
+    return list(c.execute(KEYS, {"agent": agent_id}).scalars())
 
 
 def ledger_entries(

@@ -1,0 +1,117 @@
+"""Explanations: what became of a file or a sentence of it, and why of others nothing did."""
+
+import re
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from hub.api.agent_filters import ids_called
+from hub.api.door.roles import Scope
+from hub.api.noun import Noun, route
+from hub.api.others import ConnectedElsewhere, link_of
+from hub.api.view import View
+from hub.clock import Clock, epoch_ms
+from hub.links.link import DeviceLink
+from hub.links.roster import Roster
+from hub.runs.explaining import ExplainedLine, Explainer, Explanation
+from protocol.errors import ErrorCode, HubError
+from storage.agents import agents
+from storage.agents.agents import AgentRow
+from storage.store import Connection, Store
+
+MOST_EXAMINED: Final = 100  # agents, by name, among which those that know the file are looked up
+MOST_LINE: Final = 999_999_999
+MOST_AGENTS: Final = 5  # explained in one answer: each reads the file
+_PLACE: Final = re.compile(r"(?P<path>.+?):(?P<line>[1-9]\d{0,8})")
+_ELSEWHERE: Final = ("missing", "outside_paths", "outside_shared")  # of no use beside another agent's answer
+
+
+class UnknownFile(HubError):
+    """Error: no agent of the caller reads files."""
+
+    code = ErrorCode.UNKNOWN_AGENT
+
+
+class ExplainedLineView(ExplainedLine, View, kw_only=True):
+    """Lines *first* to *last*: why they became an item, or none; never their words.
+
+    *code*: a stable word of ``hub help why``. *because*: the same as a sentence. *remedy*: how to change it.
+    *item_id*: its item, or that of another source that says the same.
+    """
+
+
+class ExplanationView(Explanation, View, kw_only=True):
+    """Explanation of a file in an agent; *lines* at most 1,000, *counts* of all by code.
+
+    *is_read*: false if the file could not be read now; then *code* says why. *run_id*: of the run that read
+    or tried it last.
+    """
+
+    lines: tuple[ExplainedLineView, ...] = ()
+
+
+class Explanations(View):
+    """Explanations of the agents that read the file, or may."""
+
+    explanations: tuple[ExplanationView, ...]
+
+
+class Why(Noun):
+    """Explanations of files and sentences."""
+
+    name, path = "why", "/v1/why"
+
+    def __init__(self, store: Store, *, roster: Roster, explainer: Explainer, clock: Clock) -> None:
+        self._store = store
+        self._roster = roster
+        self._explainer = explainer
+        self._clock = clock
+
+    @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
+    async def explain(
+        self,
+        path: Annotated[
+            str, Meta(min_length=1, max_length=4096, description="Of a file; ``:LINE`` may follow.")
+        ],
+        line: Annotated[int, Meta(ge=1, le=MOST_LINE, description="Only this line; then ``path`` has none.")]
+        | None = None,
+        agent: Annotated[str, Meta(max_length=200)] | None = None,
+        device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
+    ) -> Explanations:
+        """Explain what became of a file in the agents that read it, of all its lines or one.
+
+        The device reads the file again; no model is asked, and nothing is written.
+        """
+        if line is None and (place := _PLACE.fullmatch(path)):
+            path, line = place["path"], int(place["line"])
+
+        def read(c: Connection) -> list[AgentRow]:
+            at = epoch_ms(self._clock.now())
+            agent_id, device_id = ids_called(c, agent, device, user_id=self.user_id, at=at)
+            if agent_id is not None:
+                return [agents.get_agent(c, agent_id)]
+            found = agents.list_agents(c, user_id=self.user_id, device_id=device_id)
+            return [one for one in found if not one.missing_for_runs and one.gateway is None]
+
+        rows = (await self._store.read(read))[:MOST_EXAMINED]
+        knowing = {row.id for row in rows if len(rows) > 1 and await self._explainer.known(row, path)}
+        rows = sorted(rows, key=lambda row: row.id not in knowing)[:MOST_AGENTS]
+        if not rows:
+            raise UnknownFile("no agent reads files here; make one: hub help agents")
+        found = [
+            await self._explainer.explain(row, path, line, await self._link(row, is_alone=len(rows) == 1))
+            for row in rows
+        ]
+        known = [one for one in found if one.code not in _ELSEWHERE]
+        return Explanations(tuple(ExplanationView.from_row(one) for one in known or found))
+
+    async def _link(self, row: AgentRow, *, is_alone: bool) -> DeviceLink | None:
+        """Return the link of an agent's device; where it is the only one, another node may have to answer."""
+        if row.device_id is None:
+            return None
+        try:
+            return await link_of(self._store, self._roster, row.device_id, row.device_name or "")
+        except ConnectedElsewhere:
+            if is_alone:
+                raise
+            return None
