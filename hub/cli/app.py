@@ -55,7 +55,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "tables": _Command(DECLARED, "List the tables that agents find items for, with their fields."),
         "run": _Command("runs", "Start a run of an agent."),
         "runs": _Command("runs", "List and show runs; cancel, pause, resume and repeat them."),
-        "why": _Command("why", "Show what became of a file or a line of it, and why of others nothing did."),
+        "why": _Command(DECLARED, "Show what became of a file or its lines, and why of others nothing did."),
         "items": _Command("items", "List and show found items; approve, edit and reject them, undo that."),
         "locks": _Command(DECLARED, "List locks with their holders and queues, and release a lock by force."),
         "costs": _Command(DECLARED, "Show the costs of models, failed requests included."),

@@ -64,8 +64,9 @@ def _declared() -> Spec:
 def declared_command(name: str, help: str) -> click.Command:
     """Return the declared command *name*, or the group *name*, all of whose commands are declared."""
     for spec in _declared()["commands"]:
-        if spec["words"] == name:
-            return _command(spec, name, [])
+        words, *arguments = spec["words"].split()
+        if words == name and all(map(str.isupper, arguments)):
+            return _command(spec, name, arguments)
     group = ListByDefault(name, help=help)
     add_declared(group, name)
     group.epilog = next(iter(group.commands.values())).epilog

@@ -7,9 +7,7 @@ file is passed on: places are numbers of lines.
 
 import re
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
@@ -18,36 +16,36 @@ import anyio.to_thread
 import msgspec
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import from_epoch_ms, now_ms
+from hub.clock import from_epoch_ms
 from hub.document import Document
-from hub.extraction import chunk, ruled
+from hub.extraction import chunk
 from hub.extraction.folding import fold
 from hub.extraction.items import Extraction, merged
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
+from hub.extraction.ruled import Reading
 from hub.links.link import DeviceLink
 from hub.runs.asking import NoModel, RunModel
 from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide
-from hub.runs.message_work import run_extraction_config
 from hub.runs.previewing import Preview, PreviewRequest, Previews
-from hub.runs.sources import DeviceStalled, NotTakenOn, SeenUnits, UnreadUnit
-from protocol.errors import DeviceOffline, ErrorCode, HubError, LinkLost
+from hub.runs.sources import UnreadUnit
+from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
 from protocol.lifecycles import FINAL_RUN_STATES, UnitState
 from protocol.marks import MARKS
-from protocol.work import ManifestTree
 from storage import audit
 from storage.agents.agents import AgentRow
 from storage.devices.devices import NotGranted
 from storage.runs import item_verdicts, runs, units
-from storage.runs.items import Decision, Finder, ItemRow, Known, known_items
+from storage.runs.items import Decision, ItemRow, Known, known_items
 from storage.runs.run_moves import CannotRun, LivesAtGateway
 from storage.runs.runs import RunRow
-from storage.runs.units import LedgerEntry, PastUnit
+from storage.runs.units import PastUnit
 from storage.store import Connection
 
 WITHIN_S: Final = 20.0  # for one agent; a command line waits for 30 s
-MOST_LINES: Final = 1_000  # in an answer about one agent; the others are counted
+MOST_REASONS: Final = 1_000  # in an answer about one agent
+MOST_PLACES: Final = 12  # of one reason that are named; the others are counted
 MOST_PARTS: Final = 48  # of a path, as deep as a device lists
 MOST_LIKELY: Final = 3  # paths that a wrong one may mean
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
@@ -80,7 +78,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "failed": ("run {run} failed to read it: {detail}", "mend the cause, then: hub runs rerun {run}"),
     "waits_for_model": ("run {run} waits for the model: {detail}", "hub doctor says what the model lacks"),
     "device_away": (
-        "device {device} is not connected, so the file cannot be read now; {detail}",
+        "device {device} is not connected, so the file cannot be read now; {last}",
         "connect the device: hub connect, on the device",
     ),
     "busy": ("it cannot be read now: {detail}", "ask again"),
@@ -107,7 +105,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "name_not_utf8": ("its name is not UTF-8", "rename it"),
     "too_deep": ("its path is too long, or its folder too deep", "move it up"),
     "too_large": ("it is too large: {detail}", "split it into parts"),
-    "missing": ("{device} has no such file{likely}", "name a file that is there: hub runs files RUN"),
+    "missing": ("{device} has no such file{detail}", "name a file that is there: hub runs files {run}"),
     "unreadable": ("the device may not open it", "give its owner the right to read it: chmod u+r"),
     "not_convertible": (
         "it has no text that can be read: {detail}",
@@ -152,7 +150,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "hub run {agent}, or raise {detail} in [limits]",
     ),
     # a sentence that became none
-    "twice": ("line {line} says the same", "say what differs: a day or a name"),
+    "twice": ("{line} says the same", "say what differs: a day or a name"),
     "done": (
         "it is done already, and what is done is not suggested",
         "take its mark away, if it is not done",
@@ -201,80 +199,46 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "name another line; of a converted file, lines are those of its text",
     ),
 }
-_DROPPED: Final = ("unresolved_date", "bad_record", "ungrounded", "foreign_table", "outside", "duplicate")
+_CODES: Final[Mapping[type[Exception], str]] = {
+    **dict.fromkeys((CannotRun, LivesAtGateway, BadPrompt), "cannot_run"),
+    **dict.fromkeys((DeviceOffline, LinkLost), "device_away"),
+    NotGranted: "not_granted",
+    NoModel: "no_model",
+}
+Place = tuple[int, int]
 
 
-class ExplainedLine(msgspec.Struct, kw_only=True):
-    """Lines *first* to *last* of a text: why they became an item, or none.
+class Reason(msgspec.Struct, kw_only=True):
+    """Reason why a file or lines of it became an item, or none.
 
     Attributes:
+        lines: numbers of lines, as in ``3, 7-9``; empty: the file as a whole.
         code: a key of ``REASONS``.
         because: the reason as a sentence.
         remedy: how to change it.
-        item_id: its item, or that of another source that says the same.
-    """
-
-    first: int
-    last: int
-    code: str
-    because: str
-    remedy: str
-    table: str | None = None
-    item_id: str | None = None
-    title: str = ""
-    found_by: str | None = None
-    marks: tuple[str, ...] = ()
-
-
-class Explanation(msgspec.Struct, kw_only=True):
-    """Explanation of a file in an agent, and of its lines, if it could be read.
-
-    Attributes:
-        run_id: the run that read or tried it last.
-        is_read: the file was read for the answer.
-        counts: number of lines' reasons by code, also of those beyond MOST_LINES.
+        run_id: the run that read or tried the file last.
+        item_id: the item, or that of another source that says the same.
     """
 
     agent: str
     device: str | None
     path: str
+    lines: str = ""
     code: str
     because: str
     remedy: str
     run_id: RunId | None = None
-    is_read: bool = False
-    counts: dict[str, int] = {}
-    lines: tuple[ExplainedLine, ...] = ()
-
-
-class _NotAsked(ModelUnavailable):
-    """The journal has no answer to a question."""
+    table: str | None = None
+    item_id: str | None = None
+    title: str = ""
+    found_by: str | None = None
 
 
 class _Recalled(RunModel):
     """A model that answers from the journal alone."""
 
     async def _note_or_ask(self, question: str, request: ModelRequest) -> ModelAnswer:
-        raise _NotAsked("the journal has no answer")
-
-
-class _EmptyLedger:
-    """A ``Progress`` of which no file is settled, so that the file is read in any case."""
-
-    async def entries(self, unit_keys: Sequence[str]) -> Mapping[str, LedgerEntry]:
-        return {}
-
-    async def has_settled(self, tree: ManifestTree | None) -> bool:
-        return False
-
-
-class _Unread(Exception):
-    """The file cannot be read; *code* is a key of ``REASONS``."""
-
-    def __init__(self, code: str, detail: str = "") -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
+        raise ModelUnavailable("the journal has no answer")
 
 
 class Explainer:
@@ -286,146 +250,73 @@ class Explainer:
 
     async def explain(
         self, agent: AgentRow, path: str, line: int | None, link: DeviceLink | None
-    ) -> Explanation:
-        """Return what became of a file, and of all its lines or one."""
+    ) -> list[Reason]:
+        """Return the reason of a file, then those of all its lines, or of one."""
         key = await self.known(agent, path) or path
-        document: Document | None = None
-        preview: Preview | None = None
-        unread = _Unread("unread")
+        code = detail = ""
         try:
             with anyio.fail_after(WITHIN_S):
-                preview = await self._opened(agent, link)
-                document = await self._read(agent, preview, key, link)
-        except _Unread as exc:
-            unread = exc
+                preview = await self._previews.open(agent, PreviewRequest(), link)
+                found = await preview.find(key)
+                if isinstance(found, Document) and found.recording is None:
+                    file = _File(agent, found.unit_key, *await self._store.read(_past, agent, found.unit_key))
+                    top = file.of_document(found, preview.order.settings.config_fingerprint)
+                    rows = await self._sentences(preview, found, file)
+                    return [top, *_grouped(file, found.text, rows, line)]
+            if isinstance(found, UnreadUnit):
+                code, detail = found.code, found.message.partition(": ")[2] or found.message
+            else:
+                code = "message" if link is None else "filtered" if found is None else "recording"
         except TimeoutError:
-            unread = _Unread("busy", f"it took more than {WITHIN_S:g} s")
-        if document is not None:
-            key = document.unit_key
-        past, newest = await self._store.read(_past, agent, key)
-        reasons = _Reasons(agent, key, past, newest)
-        if document is None or preview is None:
-            likely = await self._likely(agent, path) if unread.code == "missing" and past is None else ""
-            code, detail = reasons.code_of_unread(unread)
-            because, remedy = reasons(code, detail=detail, likely=likely)
-            return reasons.explanation(code, because, remedy)
-        fingerprint = preview.order.settings.config_fingerprint
-        code, detail = reasons.code_of(document, fingerprint)
-        because, remedy = reasons.of_file(code, detail)
-        lines = await self._lines(preview, document, reasons, link, is_settled=code == "settled")
-        if line is not None:
-            found = [one for one in lines if one.first <= line <= one.last]
-            lines = found or [reasons.empty_line(document.text, line)]
-        return reasons.explanation(code, because, remedy, lines)
+            code, detail = "busy", f"it took more than {WITHIN_S:g} s"
+        except HubError as exc:
+            code, detail = _CODES.get(type(exc), "busy"), str(exc)
+        file = _File(agent, key, *await self._store.read(_past, agent, key))
+        if code == "missing":
+            names = {one.rpartition("/")[2]: one for one in await self._store.read(units.unit_keys, agent.id)}
+            likely = [names[one] for one in get_close_matches(path.rpartition("/")[2], names, MOST_LIKELY)]
+            detail = f"; did you mean {' or '.join(likely)}?" if likely else ""
+        return [file.reason(code, detail=detail)]
 
     async def known(self, agent: AgentRow, path: str) -> str | None:
         """Return the longest end of a path that the agent knows, or its only file that ends so."""
         parts = path.strip("/").split("/")[-MOST_PARTS:]
         ends = ["/".join(parts[nth:]) for nth in range(len(parts))]
-
-        def read(c: Connection) -> str | None:
-            known = units.past_units(c, agent.id, ends)
-            if known:
-                return max(known, key=len)
-            inside = [key for key in units.unit_keys(c, agent.id) if key.endswith(f"/{ends[0]}")]
-            return inside[0] if len(inside) == 1 else None
-
-        return await self._store.read(read)
-
-    async def _likely(self, agent: AgentRow, path: str) -> str:
-        """Return the paths that a wrong one may mean, in words."""
+        if known := await self._store.read(units.past_units, agent.id, ends):
+            return max(known, key=len)
         keys = await self._store.read(units.unit_keys, agent.id)
-        names = {key.rpartition("/")[2]: key for key in keys}
-        near = get_close_matches(path.rpartition("/")[2], names, n=MOST_LIKELY)
-        return f"; did you mean {' or '.join(names[name] for name in near)}?" if near else ""
+        inside = [key for key in keys if key.endswith(f"/{ends[0]}")]
+        return inside[0] if len(inside) == 1 else None
 
-    async def _opened(self, agent: AgentRow, link: DeviceLink | None) -> Preview:
-        """Return a preview of the agent, whose order and models are those of its next run. Raises _Unread."""
-        try:
-            return await self._previews.open(agent, PreviewRequest(), link)
-        except NotGranted as exc:
-            raise _Unread("not_granted") from exc
-        except (CannotRun, LivesAtGateway, BadPrompt) as exc:
-            raise _Unread("cannot_run", str(exc)) from exc
-        except NoModel as exc:
-            raise _Unread("no_model", str(exc)) from exc
-        except DeviceOffline as exc:
-            raise _Unread("device_away") from exc
-        except HubError as exc:
-            raise _Unread("busy", str(exc)) from exc
-
-    async def _read(self, agent: AgentRow, preview: Preview, path: str, link: DeviceLink | None) -> Document:
-        """Read one file from the device, as a run does. Raises _Unread."""
-        if link is None:
-            raise _Unread("message")
-        previewed, order = self._previews.previewed, preview.order
-        previewed.add(agent.id)
-        try:
-            read = self._previews.source.read(
-                link, order, _EmptyLedger(), only=path, can_transcribe=preview.asking.can_transcribe
-            )
-            async with aclosing(read) as events:
-                async for event in events:
-                    if isinstance(event, UnreadUnit):
-                        reason = event.message.partition(": ")[2] or event.message
-                        raise _Unread(event.code, reason)
-                    if isinstance(event, SeenUnits) and (event.listed or 0) > 1:
-                        raise _Unread("not_a_file")  # of a device that lists a folder
-                    if isinstance(event, Document):
-                        if event.recording is not None:
-                            event.recording.close()
-                            raise _Unread("recording")
-                        return event
-        except (LinkLost, DeviceOffline) as exc:
-            raise _Unread("device_away") from exc
-        except (NotTakenOn, DeviceStalled) as exc:
-            is_outside = str(ErrorCode.NOTHING_SHARED) in str(exc)
-            raise _Unread("outside_shared" if is_outside else "busy", str(exc)) from exc
-        finally:
-            previewed.discard(agent.id)
-        raise _Unread("filtered")  # of a device that does not say so
-
-    async def _lines(
-        self,
-        preview: Preview,
-        document: Document,
-        reasons: "_Reasons",
-        link: DeviceLink | None,
-        *,
-        is_settled: bool,
-    ) -> list[ExplainedLine]:
-        """Return what became of each sentence, in the order of the text."""
-        previews, order, asking = self._previews, preview.order, preview.asking
-        options = await run_extraction_config(self._store, link, order)
-        unit = asking.about(document.unit_key)
-        extractor, models = previews.extractor, asking.models
-        is_answered = True
+    async def _sentences(
+        self, preview: Preview, document: Document, file: "_File"
+    ) -> list[tuple[Place, Reason]]:
+        """Return the reasons of all sentences and items with their places, in the order of the text."""
+        order, extractor, models = preview.order, self._previews.extractor, preview.asking.models
+        options = await preview.options()
+        unit = preview.asking.about(document.unit_key)
         try:
             found = await extractor.extract(
                 document, options, through=lambda model: _Recalled(model, unit), models=models
             )
         except ModelError:
-            is_answered = False
             found = await extractor.extract_by_rules(document, options)
         everything = await extractor.read_all_tables(document, options, models)
+        unread = "no_rule"
+        if not extractor.reads_prose_by_rules(options, models):
+            is_read = file.is_settled or not found.notes.awaits_model
+            unread = "no_item" if is_read else "not_asked"
         items = found_items(document, found.items, order.settings.timezone, options.tables)
-        finder = Finder(
-            user_id=order.user_id,
-            agent_id=order.agent_id,
-            device_id=order.device_id,
-            run_id=order.run_id,
-            unit_key=document.unit_key,
-            config_fingerprint=order.settings.config_fingerprint,
-            at=now_ms(previews.clock),
-        )
+        finder = preview.finder(document)
 
-        def read(c: Connection) -> tuple[Known, dict[str, str]]:
+        def read(c: Connection) -> Known:
             known = known_items(c, finder, items)
             given = item_verdicts.newest_verdicts(c, [one.row.id for one in (*known.here, *known.elsewhere)])
             names = audit.actor_names(c, {row.actor for row in given.values()})
-            return known, {id: names[row.actor] for id, row in given.items() if row.state == "done"}
+            file.judges = {id: names[row.actor] for id, row in given.items() if row.state == "done"}
+            return known
 
-        known, reasons.judges = await self._store.read(read)
+        known = await self._store.read(read)
         decisions = decide(
             known,
             found=items,
@@ -435,11 +326,16 @@ class Explainer:
             learns=order.settings.learn,
             with_done=True,
         )
-        asks = None
-        if not extractor.reads_prose_by_rules(options, models):
-            asks = "no_item" if is_answered or is_settled else "not_asked"
-        texts = _Texts(document, found, everything, decisions, known, asks)
-        return await anyio.to_thread.run_sync(lambda: list(texts.lines(reasons, order.settings.data_types)))
+        paired = {row.id for one in decisions for row in (one.before, one.elsewhere) if row is not None}
+        left = [one.row for one in known.here if one.row.id not in paired]
+
+        def work() -> list[tuple[Place, Reason]]:
+            rows = [*_of_items(file, found, decisions), *_of_rows(file, document, left)]
+            rows += [*_of_dropped(file, found, rows)]
+            rows += [*_of_others(file, document.text, everything, order.settings.data_types, unread, rows)]
+            return sorted(rows, key=lambda row: row[0])
+
+        return await anyio.to_thread.run_sync(work)
 
 
 def _past(c: Connection, agent: AgentRow, key: str) -> tuple[PastUnit | None, RunRow | None]:
@@ -447,225 +343,188 @@ def _past(c: Connection, agent: AgentRow, key: str) -> tuple[PastUnit | None, Ru
     return units.past_units(c, agent.id, [key]).get(key), newest[0] if newest else None
 
 
-class _Reasons:
-    """Reasons in words, of one file of an agent.
+class _File:
+    """File of an agent, with its past.
 
     Attributes:
         judges: names of those who gave the verdicts on items at the hub, by item.
+        is_settled: a run has read it as it is, with the settings of now.
     """
 
     def __init__(self, agent: AgentRow, path: str, past: PastUnit | None, newest: RunRow | None) -> None:
-        self.agent = agent
-        self.path = path
-        self.past = past
-        self.newest = newest
-        self.unit = past.unit if past is not None else None
+        self._agent = agent
+        self._past = past or PastUnit(path)
+        self._newest = newest
+        self.notes = (self._past.unit and self._past.unit.notes) or {}
         self.judges: dict[str, str] = {}
-        run_id = past and (past.run_id or past.done_in)
-        self.run_id = run_id or (newest.id if newest is not None else None)
-        is_file = agent.source == "file"
+        self.is_settled = False
+        last = self._past.unit and self._past.unit.error
         self._facts: dict[str, object] = {
             "agent": agent.name,
             "device": agent.device_name,
             "path": path,
-            "run": (self.run_id or "RUN")[-6:],
-            "at": _day(past.done_at if past is not None else 0),
             "state": agent.lifecycle,
-            "edit": f"hub.toml, [[agents]] {agent.name}: "
-            if is_file
-            else f"hub agents edit {agent.name} --set ",
+            "at": _at(self._past.done_at),
+            "last": f"the last run says of it: {last}" if last else "hub items ls --path has its items",
+            "edit": f"hub agents edit {agent.name} --set ",
             "endings": ", ".join(agent.file_extensions),
         }
+        if agent.source == "file":
+            self._facts["edit"] = f"hub.toml, [[agents]] {agent.name}: "
+        self._name_run(self._past.run_id or self._past.done_in or (newest.id if newest is not None else None))
 
-    def __call__(self, code: str, **facts: object) -> tuple[str, str]:
-        """Return a reason as a sentence, and how to change it."""
-        empty = dict.fromkeys(("detail", "likely", "item", "table", "by", "marks", "line"), "")
+    def _name_run(self, run_id: RunId | None) -> None:
+        self._run_id = run_id
+        self._facts["run"] = (run_id or "RUN")[-6:]
+
+    def reason(
+        self, code: str, *, table: str | None = None, item_id: str | None = None, **facts: object
+    ) -> Reason:
+        """Return a reason in words."""
         because, remedy = REASONS.get(code, REASONS["unknown"])
-        given = empty | {"detail": code} | self._facts | facts
-        return because.format_map(given), remedy.format_map(given)
+        given = {"detail": code, "table": table, "item": (item_id or "")[-6:], **self._facts, **facts}
+        return Reason(
+            agent=self._agent.name,
+            device=self._agent.device_name,
+            path=str(self._facts["path"]),
+            code=code,
+            because=because.format_map(given),
+            remedy=remedy.format_map(given),
+            run_id=self._run_id,
+            table=table,
+            item_id=item_id,
+        )
 
-    def of_file(self, code: str, detail: str) -> tuple[str, str]:
-        """Return the reason of the file in words, which those of its sentences may repeat."""
-        because, remedy = self(code, detail=detail)
-        self._facts |= {"because": because, "remedy": remedy}
-        return because, remedy
+    def of_document(self, document: Document, fingerprint: str) -> Reason:
+        """Return why the next run reads the file or does not; sentences may repeat it."""
+        code, detail = self._code_of(document, fingerprint)
+        reason = self.reason(code, detail=detail)
+        self._facts |= {"because": reason.because, "remedy": reason.remedy}
+        return reason
 
-    def code_of_unread(self, unread: _Unread) -> tuple[str, str]:
-        """Return why a file could not be read, and a detail."""
-        if unread.code in ("device_away", "message") and self.past is not None:
-            return unread.code, self._last_result()
-        return unread.code, unread.detail
-
-    def _last_result(self) -> str:
-        unit = self.unit
-        if unit is not None and unit.error:
-            return f"run {self._facts['run']} says of it: {unit.error}"
-        return f"run {self._facts['run']} read it at {self._facts['at']}"
-
-    def code_of(self, document: Document, fingerprint: str) -> tuple[str, str]:
-        """Return why the next run reads a file or does not, and a detail."""
-        past, unit, newest = self.past, self.unit, self.newest
-        is_same = past is not None and past.content_hash == document.content_hash
-        if past is not None and is_same and past.fingerprint == fingerprint:
-            self.run_id = past.done_in
-            self._facts["run"] = (past.done_in or "")[-6:]
+    def _code_of(self, document: Document, fingerprint: str) -> tuple[str, str]:
+        past, unit, newest = self._past, self._past.unit, self._newest
+        is_same = past.content_hash == document.content_hash
+        self.is_settled = is_same and past.fingerprint == fingerprint
+        if self.is_settled:
+            self._name_run(past.done_in)
             return "settled", ""
+        if unit is not None and unit.state is UnitState.PENDING:
+            return "waits_for_model", unit.error or ""
         if (
             unit is not None
             and unit.state is UnitState.FAILED
-            and unit.content_hash in ("", document.content_hash)
+            and document.content_hash.startswith(unit.content_hash)
         ):
             return "failed", unit.error or ""
-        if unit is not None and unit.state is UnitState.PENDING:
-            return "waits_for_model", unit.error or ""
         if newest is not None and newest.state not in FINAL_RUN_STATES:
-            self.run_id = newest.id
-            self._facts |= {"run": newest.id[-6:], "state": newest.state}
+            self._name_run(newest.id)
+            self._facts["state"] = newest.state
             return "under_way", ""
-        if self.agent.lifecycle != "active":
+        if self._agent.lifecycle != "active":
             return "paused", ""
-        if past is not None and past.content_hash:
+        if past.content_hash:
             return ("other_settings" if is_same else "changed"), ""
         limits = [one.message for one in newest.errors if not one.unit_key] if newest is not None else []
         return ("left", limits[0]) if limits else ("unread", "")
 
-    def explanation(
-        self, code: str, because: str, remedy: str, lines: Sequence[ExplainedLine] | None = None
-    ) -> Explanation:
-        """Return the answer about the file."""
-        return Explanation(
-            agent=self.agent.name,
-            device=self.agent.device_name,
-            path=self.path,
-            code=code,
-            because=because,
-            remedy=remedy,
-            run_id=self.run_id,
-            is_read=lines is not None,
-            counts=dict(Counter(one.code for one in lines or ())),
-            lines=tuple(lines or ())[:MOST_LINES],
-        )
-
-    def empty_line(self, text: str, line: int) -> ExplainedLine:
-        """Return why nothing is said of a line."""
-        count = len(_NEW_LINE.findall(text)) + 1
-        code = "blank" if line <= count else "no_line"
-        because, remedy = self(code, detail=count)
-        return ExplainedLine(first=line, last=line, code=code, because=because, remedy=remedy)
+    def of_row(self, row: ItemRow) -> Reason:
+        """Return the reason of an item of the ledger."""
+        code = "marked" if row.warnings else "item"
+        if row.answered_at is None:
+            code = "not_delivered"
+        elif row.verdict != "open":
+            code = row.verdict
+        at, by = _at(row.verdict_at or 0), self.judges.get(row.id, "its owner")
+        marks = "; ".join(f"{mark}: {MARKS[mark]}" for mark in row.warnings if mark in MARKS)
+        reason = self.reason(code, table=row.target_table, item_id=row.id, at=at, by=by, marks=marks)
+        reason.title = str(next(iter(row.data.values()), ""))
+        reason.found_by = (row.source or {}).get("found_by")
+        return reason
 
 
-def _day(at_ms: int) -> str:
+def _at(at_ms: int) -> str:
     return f"{from_epoch_ms(at_ms):%Y-%m-%d %H:%M} UTC"
 
 
-class _Texts:
-    """Sentences of a document, with all that is known of them."""
+Rows = Iterator[tuple[Place, Reason]]
 
-    def __init__(
-        self,
-        document: Document,
-        found: Extraction,
-        everything: ruled.Reading,
-        decisions: Sequence[Decision],
-        known: Known,
-        asks: str | None,
-    ) -> None:
-        self._text = document.text
-        self._found = found
-        self._everything = everything
-        self._decisions = decisions
-        self._asks = asks  # reason of prose without an item, if a model reads it
-        self._begins = [0, *(match.end() for match in _NEW_LINE.finditer(document.text))]
-        self._sentences = list(chunk.sentences(document.text, 0, len(document.text)))
-        paired = {id for one in decisions for row in (one.before, one.elsewhere) if row for id in [row.id]}
-        self._left = [one.row for one in known.here if one.row.id not in paired]
-        self._sha256 = document.content_hash
 
-    def lines(self, reasons: _Reasons, chosen: Collection[str]) -> Iterator[ExplainedLine]:
-        """Yield what became of each sentence, in the order of the text."""
-        entries = [*self._of_items(reasons), *self._of_rows(reasons)]
-        taken = _Spans(place for place, _ in entries)
-        entries += self._of_drops(reasons, taken)
-        taken = _Spans(place for place, _ in entries)
-        first: dict[str, int] = {}
-        for start, end in self._sentences:
-            if taken.touch(start, end):
-                first.setdefault(fold(self._text[start:end]), self._line(start))
-            elif chunk.is_readable(self._text[start:end]):
-                entries.append(((start, end), self._of_sentence(reasons, start, end, first, chosen)))
-        for (start, end), entry in sorted(entries, key=lambda one: one[0]):
-            last = self._line(max(start, end - 1))
-            yield msgspec.structs.replace(entry, first=self._line(start), last=last)
+def _of_items(file: _File, found: Extraction, decisions: Sequence[Decision]) -> Rows:
+    """Yield the reasons of the items that are found in a text now."""
+    limits = ", ".join(file.notes.get("left_out", ()))
+    for item, decision in zip(found.items, decisions, strict=True):
+        row, other = decision.before, decision.elsewhere
+        if other is not None:
+            reason = file.reason("duplicate", table=other.target_table, item_id=other.id, path=other.unit_key)
+        elif row is not None and not (row.verdict == "rejected" and decision.call is not None):
+            reason = file.of_row(row)
+        else:
+            code = decision.skipped or ("left_out" if limits else "new")
+            reason = file.reason(code, table=item.table, detail=limits)
+        reason.title, reason.found_by = str(next(iter(item.data.values()), "")), item.origin
+        yield (item.start, item.end), reason
 
-    def _line(self, place: int) -> int:
-        return bisect_right(self._begins, place)
 
-    def _of_items(self, reasons: _Reasons) -> Iterator[tuple[tuple[int, int], ExplainedLine]]:
-        for item, decision in zip(self._found.items, self._decisions, strict=True):
-            row = decision.before if decision.elsewhere is None else None
-            is_again = row is not None and row.verdict == "rejected" and decision.call is not None
-            notes = reasons.unit.notes if reasons.unit is not None else None
-            if row is not None and not is_again:
-                entry = _of_row(reasons, row)
-            elif decision.elsewhere is not None:
-                other = decision.elsewhere
-                entry = _entry(reasons, "duplicate", other.target_table, other.id, path=other.unit_key)
-            elif decision.skipped is not None:
-                entry = _entry(reasons, decision.skipped, item.table)
-            elif left := (notes or {}).get("left_out"):
-                entry = _entry(reasons, "left_out", item.table, detail=next(iter(left)))
-            else:
-                entry = _entry(reasons, "new", item.table)
-            title = next(iter(item.data.values()), "")
-            marks = tuple(map(str, item.warnings))
-            entry = msgspec.structs.replace(entry, title=str(title), found_by=item.origin, marks=marks)
-            yield (item.start, item.end), entry
+def _of_rows(file: _File, document: Document, left: Sequence[ItemRow]) -> Rows:
+    """Yield the items of the ledger that were not found again, as those of a model that is not asked."""
+    text = document.text
+    sentences = chunk.sentences(text, 0, len(text)) if left else ()
+    places = {quote_hash_of(text[start:end]): (start, end) for start, end in sentences}
+    for row in left:
+        source = row.source or {}
+        place = places.get(row.place_hash) or places.get(row.quote_hash)
+        if source.get("sha256") == document.content_hash:
+            place = source["start"], source["end"]
+        if place is not None:
+            yield place, file.of_row(row)
 
-    def _of_rows(self, reasons: _Reasons) -> Iterator[tuple[tuple[int, int], ExplainedLine]]:
-        """Yield the items of the ledger that were not found again, as those of a model that is not asked."""
-        hashes = {quote_hash_of(self._text[start:end]): (start, end) for start, end in self._sentences}
-        for row in self._left:
-            source = row.source or {}
-            place = hashes.get(row.place_hash) or hashes.get(row.quote_hash)
-            if source.get("sha256") == self._sha256:
-                place = source["start"], source["end"]
-            if place is not None:
-                found_by = source.get("found_by")
-                yield place, msgspec.structs.replace(_of_row(reasons, row), found_by=found_by)
 
-    def _of_drops(
-        self, reasons: _Reasons, taken: "_Spans"
-    ) -> Iterator[tuple[tuple[int, int], ExplainedLine]]:
-        for note in self._found.dropped:
-            if note.reason in _DROPPED and note.start < note.end and not taken.touch(note.start, note.end):
-                code = "twice" if note.reason == "duplicate" else note.reason
-                yield (
-                    (note.start, note.end),
-                    _entry(reasons, code, note.table, detail=note.detail, line="another"),
-                )
+def _of_dropped(file: _File, found: Extraction, rows: Sequence[tuple[Place, Reason]]) -> Rows:
+    """Yield the records that were found, and not used."""
+    taken = _Spans(place for place, _ in rows)
+    for note in found.dropped:
+        if note.reason in REASONS and note.start < note.end and not taken.touch(note.start, note.end):
+            code = "twice" if note.reason == "duplicate" else note.reason
+            reason = file.reason(code, table=note.table, detail=note.detail, line="another line")
+            yield (note.start, note.end), reason
 
-    def _of_sentence(
-        self, reasons: _Reasons, start: int, end: int, first: Mapping[str, int], chosen: Collection[str]
-    ) -> ExplainedLine:
-        """Return why a sentence has no item."""
-        if line := first.get(fold(self._text[start:end])):
-            return _entry(reasons, "twice", line=line)
-        others = [
-            item
-            for item in self._everything.items
-            if item.start < end and start < item.end and item.table not in chosen
-        ]
-        if others:
-            return _entry(reasons, "not_chosen", others[0].table)
-        if any(passage.start < end and start < passage.end for passage in self._everything.form.prose):
-            return _entry(reasons, self._asks or "no_rule")
-        return _entry(reasons, "not_prose")
+
+def _of_others(
+    file: _File,
+    text: str,
+    everything: Reading,
+    chosen: Collection[str],
+    unread: str,
+    rows: Sequence[tuple[Place, Reason]],
+) -> Rows:
+    """Yield the sentences without an item.
+
+    Args:
+        everything: what the rules of all tables find; *chosen*: the tables of the agent.
+        unread: the reason of prose in which nothing was found.
+    """
+    sentences = list(chunk.sentences(text, 0, len(text)))
+    starts, begins = [start for start, _ in sentences], _begins(text)
+    tables = {bisect_right(starts, item.start) - 1: item.table for item in everything.items}
+    taken = _Spans(place for place, _ in rows)
+    prose = _Spans((passage.start, passage.end) for passage in everything.form.prose)
+    first: dict[str, int] = {}
+    for nth, (start, end) in enumerate(sentences):
+        words, table = fold(text[start:end]), tables.get(nth)
+        if taken.touch(start, end):
+            first.setdefault(words, start)
+        elif chunk.is_readable(text[start:end]):
+            code = unread if prose.touch(start, end) else "not_prose"
+            code = "twice" if words in first else code if table in (None, *chosen) else "not_chosen"
+            line = f"line {bisect_right(begins, first.get(words, 0))}"
+            yield (start, end), file.reason(code, table=table, line=line)
 
 
 class _Spans:
-    """Places in the order of a text, which may overlap."""
+    """Places of a text."""
 
-    def __init__(self, places: Iterator[tuple[int, int]]) -> None:
+    def __init__(self, places: Iterable[Place]) -> None:
         self._places = merged(places)
         self._ends = [end for _, end in self._places]
 
@@ -675,20 +534,28 @@ class _Spans:
         return nth < len(self._places) and self._places[nth][0] < end
 
 
-def _of_row(reasons: _Reasons, row: ItemRow) -> ExplainedLine:
-    code = str(row.verdict) if row.verdict != "open" else "marked" if row.warnings else "item"
-    if row.answered_at is None:
-        code = "not_delivered"
-    at, by = _day(row.verdict_at or 0), reasons.judges.get(row.id, "its owner")
-    marks = "; ".join(f"{mark}: {MARKS[mark]}" for mark in row.warnings if mark in MARKS)
-    return _entry(reasons, code, row.target_table, row.id, at=at, by=by, marks=marks)
+def _begins(text: str) -> list[int]:
+    return [0, *(match.end() for match in _NEW_LINE.finditer(text))]
 
 
-def _entry(
-    reasons: _Reasons, code: str, table: str | None = None, item_id: str | None = None, **facts: object
-) -> ExplainedLine:
-    item = (item_id or "")[-6:]
-    because, remedy = reasons(code, table=table, item=item, **facts)
-    return ExplainedLine(
-        first=0, last=0, code=code, because=because, remedy=remedy, table=table, item_id=item_id
-    )
+def _grouped(
+    file: _File, text: str, rows: Sequence[tuple[Place, Reason]], line: int | None
+) -> Sequence[Reason]:
+    """Return the reasons of all lines or of one, those without an item together with equal ones."""
+    begins = _begins(text)
+    grouped: dict[object, tuple[Reason, list[str]]] = {}
+    for (start, end), reason in rows:
+        first, last = bisect_right(begins, start), bisect_right(begins, max(start, end - 1))
+        if line is None or first <= line <= last:
+            key = reason.item_id or (reason.code, reason.because)
+            _, places = grouped.setdefault(key, (reason, []))
+            places.append(str(first) if first == last else f"{first}-{last}")
+    for reason, places in grouped.values():
+        beyond = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
+        reason.lines = ", ".join(dict.fromkeys(places[:MOST_PLACES])) + beyond
+        reason.title = reason.title if len(places) == 1 else ""
+    if line is not None and not grouped:
+        reason = file.reason("blank" if line <= len(begins) else "no_line", detail=len(begins))
+        reason.lines = str(line)
+        return [reason]
+    return [reason for reason, _ in grouped.values()][:MOST_REASONS]

@@ -432,6 +432,31 @@ class Preview:
                     case Document():
                         yield event
 
+    async def find(self, path: str) -> Document | UnreadUnit | None:
+        """Read one file, settled or not, as a run does; None: its device names no reason why it does not.
+
+        A recording comes without its sound, and an agent that reads a mailbox has no files.
+        """
+        if self._link is None:
+            return None
+        settings = msgspec.structs.replace(self.order.settings, config_fingerprint="")  # of no settled file
+        ledger = _Ledger(self._store, msgspec.structs.replace(self.order, settings=settings))
+        can_transcribe = self.asking.can_transcribe
+        read = self._previews.source.read(
+            self._link, self.order, ledger, newest=1, only=path, can_transcribe=can_transcribe
+        )
+        self._previews.previewed.add(self._agent.id)
+        try:
+            async with aclosing(read) as events:
+                async for event in events:
+                    if isinstance(event, Document) and event.recording is not None:
+                        event.recording.close()
+                    if isinstance(event, Document | UnreadUnit):
+                        return event
+        finally:
+            self._previews.previewed.discard(self._agent.id)
+        return None
+
     async def _messages(self) -> AsyncGenerator[Document]:
         """Yield the newest messages of a mailbox; its cursor stays where it is."""
         mailboxes = self._previews.mailboxes
@@ -484,23 +509,26 @@ class Preview:
         settings = self.order.settings
         tables = self.order.extraction_config.tables
         items = await anyio.to_thread.run_sync(found_items, document, found.items, settings.timezone, tables)
-        finder = Finder(
+        async with self._comparing:  # the later document sees the items of the earlier one
+            if self._is_full:
+                return
+            ledger = await self._store.read(known_items, self.finder(document), items)
+            known, decisions = await anyio.to_thread.run_sync(self._decide, ledger, items, document)
+            self._take(items, known, decisions, document, missing=missing_of(found.notes) is not None)
+        if (missing := missing_of(found.notes)) is not None:
+            self._problem(document.unit_key, missing.code, missing.message)
+
+    def finder(self, document: Document) -> Finder:
+        """Return the planner of a document, as a run has it."""
+        return Finder(
             user_id=self.order.user_id,
             agent_id=self.order.agent_id,
             device_id=self.order.device_id,
             run_id=self.order.run_id,
             unit_key=document.unit_key,
-            config_fingerprint=settings.config_fingerprint,
+            config_fingerprint=self.order.settings.config_fingerprint,
             at=now_ms(self._previews.clock),
         )
-        async with self._comparing:  # the later document sees the items of the earlier one
-            if self._is_full:
-                return
-            ledger = await self._store.read(known_items, finder, items)
-            known, decisions = await anyio.to_thread.run_sync(self._decide, ledger, items, document)
-            self._take(items, known, decisions, document, missing=missing_of(found.notes) is not None)
-        if (missing := missing_of(found.notes)) is not None:
-            self._problem(document.unit_key, missing.code, missing.message)
 
     def _decide(
         self, ledger: Known, items: Sequence[FoundItem], document: Document

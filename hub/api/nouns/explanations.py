@@ -7,13 +7,13 @@ from msgspec import Meta
 
 from hub.api.agent_filters import ids_called
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, route
+from hub.api.noun import Noun, command, route
 from hub.api.others import ConnectedElsewhere, link_of
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
-from hub.runs.explaining import ExplainedLine, Explainer, Explanation
+from hub.runs.explaining import Explainer, Reason
 from protocol.errors import ErrorCode, HubError
 from storage.agents import agents
 from storage.agents.agents import AgentRow
@@ -32,28 +32,14 @@ class UnknownFile(HubError):
     code = ErrorCode.UNKNOWN_AGENT
 
 
-class ExplainedLineView(ExplainedLine, View, kw_only=True):
-    """Lines *first* to *last*: why they became an item, or none; never their words.
+class Reasons(View):
+    """Reasons by agent: first that of the file, then those of its lines, never with their words.
 
-    *code*: a stable word of ``hub help why``. *because*: the same as a sentence. *remedy*: how to change it.
-    *item_id*: its item, or that of another source that says the same.
+    *lines*: numbers, as in ``3, 7-9``; empty: the file. *code*: a stable word of ``hub help why``. *because*:
+    the same as a sentence. *remedy*: how to change it.
     """
 
-
-class ExplanationView(Explanation, View, kw_only=True):
-    """Explanation of a file in an agent; *lines* at most 1,000, *counts* of all by code.
-
-    *is_read*: false if the file could not be read now; then *code* says why. *run_id*: of the run that read
-    or tried it last.
-    """
-
-    lines: tuple[ExplainedLineView, ...] = ()
-
-
-class Explanations(View):
-    """Explanations of the agents that read the file, or may."""
-
-    explanations: tuple[ExplanationView, ...]
+    reasons: tuple[Reason, ...]
 
 
 class Why(Noun):
@@ -67,6 +53,27 @@ class Why(Noun):
         self._explainer = explainer
         self._clock = clock
 
+    @command(
+        "why PATH",
+        example="hub why notes/monday.md:12",
+        json="reasons",
+        help="Show what became of a file or its lines, and why of others nothing did.",
+        options={
+            "agent": "Only of this agent.",
+            "device": "Only of the agents of this device, by name or id.",
+            "line": "Only of this line, as PATH:LINE is.",
+        },
+        rows="reasons",
+        table=(
+            "agent as agent?",
+            "path as file?",
+            "lines as lines?",
+            "title|short as title?",
+            "found_by as found by?",
+            "because as reason",
+            "remedy as to change it",
+        ),
+    )
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def explain(
         self,
@@ -77,7 +84,7 @@ class Why(Noun):
         | None = None,
         agent: Annotated[str, Meta(max_length=200)] | None = None,
         device: Annotated[str, Meta(max_length=200, description="A device's name or id.")] | None = None,
-    ) -> Explanations:
+    ) -> Reasons:
         """Explain what became of a file in the agents that read it, of all its lines or one.
 
         The device reads the file again; no model is asked, and nothing is written.
@@ -102,8 +109,8 @@ class Why(Noun):
             await self._explainer.explain(row, path, line, await self._link(row, is_alone=len(rows) == 1))
             for row in rows
         ]
-        known = [one for one in found if one.code not in _ELSEWHERE]
-        return Explanations(tuple(ExplanationView.from_row(one) for one in known or found))
+        useful = [one for one in found if one[0].code not in _ELSEWHERE]
+        return Reasons(tuple(reason for one in useful or found for reason in one))
 
     async def _link(self, row: AgentRow, *, is_alone: bool) -> DeviceLink | None:
         """Return the link of an agent's device; where it is the only one, another node may have to answer."""

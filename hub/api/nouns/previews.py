@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from msgspec import Meta, structs
 
@@ -18,12 +18,10 @@ from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
-from hub.runs.previewing import Change, Preview, PreviewRequest, Previews, PreviewStep
+from hub.runs.previewing import Preview, PreviewItem, PreviewProblem, PreviewRequest, Previews, PreviewStep
 from protocol.errors import ErrorCode
-from protocol.work import Provenance
 from storage.agents import agents
 from storage.agents.agents import AgentRow
-from storage.runs.items import Verdict
 from storage.runs.run_moves import LivesAtGateway
 from storage.store import Store
 
@@ -54,36 +52,6 @@ class PreviewBody(View):
         return PreviewRequest(**structs.asdict(self))
 
 
-class PreviewItemView(View, kw_only=True):
-    """Item that a run would add or change, or that it would not find any more.
-
-    A run deletes nothing: what it does not find stays at the device. *before*: values that a changed item
-    has in the ledger. *quote*: words of the document that it is from; empty for a known item of a mail.
-    """
-
-    change: Change
-    table: str
-    title: str
-    path: str
-    data: dict[str, Any]
-    before: dict[str, Any] | None = None
-    quote: str = ""
-    start: int | None = None
-    link: str | None = None
-    warnings: tuple[str, ...] = ()
-    provenance: Provenance | None = None
-    item_id: str | None = None  # in the ledger, if it is known
-    verdict: Verdict | None = None
-
-
-class PreviewProblemView(View):
-    """Document that could not be read as a whole, or why the preview ended; then *path* is empty."""
-
-    path: str
-    code: str
-    message: str
-
-
 class PreviewStepView(View, kw_only=True):
     """State of a preview, and the items found since the step before. The last step is done.
 
@@ -111,10 +79,10 @@ class PreviewStepView(View, kw_only=True):
     answered_before: int = 0
     unlisted: int = 0
     reads_prompt: bool = True
-    items: tuple[PreviewItemView, ...] = ()
-    problems: tuple[PreviewProblemView, ...] = ()
+    items: tuple[PreviewItem, ...] = ()
+    problems: tuple[PreviewProblem, ...] = ()
     is_done: bool = False
-    failure: PreviewProblemView | None = None
+    failure: PreviewProblem | None = None
 
 
 class AgentPreviews(Noun):
@@ -180,13 +148,6 @@ async def _views(preview: Preview) -> AsyncGenerator[PreviewStepView]:
 
 
 def _view(step: PreviewStep) -> PreviewStepView:
-    problem = step.failure
     return PreviewStepView.from_row(
-        step,
-        step.spent,
-        model_requests=step.spent.requests,
-        usd=step.spent.cost_nanos / NANOS,
-        items=tuple(map(PreviewItemView.from_row, step.items)),
-        problems=tuple(map(PreviewProblemView.from_row, step.problems)),
-        failure=None if problem is None else PreviewProblemView.from_row(problem),
+        step, step.spent, model_requests=step.spent.requests, usd=step.spent.cost_nanos / NANOS
     )

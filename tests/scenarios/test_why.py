@@ -1,0 +1,20 @@
+"""Sentences of all reasons get the reason that they were planted for: over REST, and by the command."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios import why
+
+
+async def test_each_planted_sentence_has_the_reason_and_the_remedy_that_it_was_planted_for(
+    tmp_path: Path,
+) -> None:
+    assert await why.prove(tmp_path, each=1, typed=2) == 0
+
+
+@pytest.mark.soak
+async def test_three_hundred_planted_sentences_have_the_reasons_that_they_were_planted_for(
+    tmp_path: Path,
+) -> None:
+    assert await why.prove(tmp_path, each=why.EACH, typed=len(why.REMEDIES)) == 0
