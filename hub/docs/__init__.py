@@ -12,7 +12,7 @@ FOLDER: Final = Path(__file__).parent
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "Tutorial": ("first-run",),
     "How to": (
-        *("agents", "tables", "schedules", "mailboxes", "calendars", "webhooks", "boards", "review"),
+        *("agents", "tables", "schedules", "mailboxes", "calendars", "webhooks", "boards", "review", "why"),
         *(
             "dashboard",
             "models",

@@ -1,12 +1,15 @@
 """Writes the generated documents anew: ``python -m tests.support.documents``."""
 
 from pathlib import Path
+from string import Formatter
+from textwrap import fill
 
 from click.testing import CliRunner
 
 from hub.api.pages import COMMANDS as COMMAND_LIST
 from hub.cli.app import hub
 from hub.docs import contents
+from hub.runs.explaining import REASONS
 from protocol.marks import MARKS
 from tests.support import references
 from tests.support.commands import command_list, commands
@@ -49,6 +52,22 @@ def marks() -> str:
     return "".join(("\n| mark | meaning |\n|---|---|\n", *rows, "\n"))
 
 
+def reasons() -> str:
+    """Return the list of the reasons of explanations; what they name is in capital letters."""
+    texts = "".join(text for both in REASONS.values() for text in both)
+    names = {name: name.upper() for _, name, _, _ in Formatter().parse(texts) if name}
+    names["edit"] = "hub agents edit AGENT --set "
+    return (
+        "\n"
+        + "".join(
+            f"{fill(f'- `{code}`: {because.format_map(names)}.', 118, subsequent_indent='  ')}\n"
+            f"{fill(f'  To change it: {remedy.format_map(names)}.', 118, subsequent_indent='  ')}\n"
+            for code, (because, remedy) in REASONS.items()
+        )
+        + "\n"
+    )
+
+
 def _with_section(page: Path, name: str, text: str) -> str:
     before, mark, rest = page.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
     if not mark:
@@ -77,6 +96,7 @@ def documents() -> dict[Path, str]:
         HANDBOOK / "write-a-device.md": _with_section(
             HANDBOOK / "write-a-device.md", "device", f"```python\n{device_program()}```\n"
         ),
+        HANDBOOK / "why.md": _with_section(HANDBOOK / "why.md", "reasons", reasons()),
         HANDBOOK / "extraction.md": _with_section(HANDBOOK / "extraction.md", "marks", marks()),
     }
 
