@@ -33,6 +33,7 @@ from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
 from protocol.lifecycles import FINAL_RUN_STATES, UnitState
 from protocol.marks import MARKS
+from protocol.skip_reasons import LEFT_OUT
 from storage import audit
 from storage.agents.agents import AgentRow
 from storage.devices.devices import NotGranted
@@ -50,7 +51,7 @@ MOST_PARTS: Final = 48  # of a path, as deep as a device lists
 MOST_LIKELY: Final = 3  # paths that a wrong one may mean
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
 
-# Each reason as a sentence, and how to change what it says. ``hub help why`` lists them.
+# Each reason as a sentence, and how to change it. ``hub help why`` lists them.
 REASONS: Final[Mapping[str, tuple[str, str]]] = {
     # the file
     "settled": (
@@ -87,30 +88,24 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "no_model": ("{detail}", "name a local model in [model] of hub.toml: hub help models"),
     "unknown": ("{detail}", "hub runs show {run}"),
     # what the device leaves out
-    "outside_shared": (
-        "it is outside of the folders that {device} shares",
-        "share its folder, on the device: hub connect --root FOLDER",
-    ),
-    "outside_paths": ("it is outside of the paths of agent {agent}", "add its folder: {edit}paths"),
-    "filtered": (
+    **{
+        code: (because, remedy)
+        for code, text in LEFT_OUT.items()
+        for because, _, remedy in [text.partition(": ")]
+    },
+    "other_extension": (
         "its ending is none of file_extensions of agent {agent}: {endings}",
         "add its ending: {edit}file_extensions",
     ),
-    "hidden": ("its name, or that of its folder, begins with a dot", "rename it"),
-    "key_file": ("its name is one of keys or passwords, which stay on the device", "rename it"),
-    "version_control": ("it belongs to a version control system", "copy it out of that folder"),
-    "symlink": ("it is a symbolic link, or below one", "share the folder that the link leads to"),
-    "hard_link": ("{detail}", "copy the file in place of the link"),
-    "not_a_file": ("it is a folder or a special file", "name a file"),
-    "name_not_utf8": ("its name is not UTF-8", "rename it"),
-    "too_deep": ("its path is too long, or its folder too deep", "move it up"),
-    "too_large": ("it is too large: {detail}", "split it into parts"),
-    "missing": ("{device} has no such file{detail}", "name a file that is there: hub runs files {run}"),
-    "unreadable": ("the device may not open it", "give its owner the right to read it: chmod u+r"),
+    "outside_paths": ("it is outside of the paths of agent {agent}", "add its folder: {edit}paths"),
     "not_convertible": (
         "it has no text that can be read: {detail}",
         "save it as text, or install what reads it: hub help agents",
     ),
+    "too_deep": ("its path is too long, or its folder too deep", "move it up"),
+    "too_large": ("it is too large: {detail}", "split it into parts"),
+    "missing": ("{device} has no such file{detail}", "name a file that is there: hub runs files {run}"),
+    "unreadable": ("the device may not open it", "give its owner the right to read it: chmod u+r"),
     "convert_seconds": ("its conversion took too long", "split it, or raise convert_seconds in [limits]"),
     "convert_memory_bytes": (
         "its conversion took too much memory",
@@ -266,7 +261,7 @@ class Explainer:
             if isinstance(found, UnreadUnit):
                 code, detail = found.code, found.message.partition(": ")[2] or found.message
             else:
-                code = "message" if link is None else "filtered" if found is None else "recording"
+                code = "message" if link is None else "other_extension" if found is None else "recording"
         except TimeoutError:
             code, detail = "busy", f"it took more than {WITHIN_S:g} s"
         except HubError as exc:

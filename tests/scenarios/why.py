@@ -89,12 +89,12 @@ REMEDIES: Final = {
     "not_granted": "hub devices grant desk +files",
     "outside_shared": "hub connect --root",
     "outside_paths": "paths",
-    "filtered": "file_extensions",
+    "other_extension": "file_extensions",
     "hidden": "rename",
     "key_file": "rename",
     "version_control": "copy it out",
-    "symlink": "link leads to",
-    "hard_link": "copy the file",
+    "symlink": "share the folder",
+    "hard_link": "copy it",
     "not_a_file": "name a file",
     "too_deep": "move it up",
     "too_large": "split it",
@@ -319,7 +319,7 @@ def plant_left_out(work: Planter, each: int) -> None:
     """Plant sentences in files that the device leaves out, and paths of none."""
     text = ["- [ ] Nobody reads this"]
     for i in range(each):
-        work.file(f"work/page{i}.markdown", text, of_file="filtered")
+        work.file(f"work/page{i}.markdown", text, of_file="other_extension")
         work.file(f"work/.hidden{i}.md", text, of_file="hidden")
         work.file(f"work/key{i}/secrets.md", text, of_file="key_file")
         work.file(f"work/.git/page{i}.md", text, of_file="version_control")
