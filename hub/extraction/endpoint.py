@@ -141,6 +141,10 @@ async def import_openai() -> None:
     await anyio.to_thread.run_sync(import_module, "openai")
 
 
+class ListFailed(ModelUnavailable):
+    """Error: the endpoint answered the request for its list of models with an error of its own."""
+
+
 class Endpoint:
     """Model at one endpoint, shared by all of its callers.
 
@@ -208,7 +212,7 @@ class Endpoint:
             clock, in_flight=in_flight, requests_per_min=requests_per_min, tokens_per_min=tokens_per_min
         )
         self._sizer = Sizer()
-        self._is_proved = False
+        self._is_proved = self._has_listed = False
         self._proving = anyio.Lock()
         self.counting = Counting(metrics or Metrics(), name)
         self.counting.watch(
@@ -268,11 +272,19 @@ class Endpoint:
 
     async def reach(self) -> str | None:
         """Check the endpoint by listing its models; return its problem, or ``None``."""
-        wrong = await self.probe()
-        return None if wrong is None else str(wrong)
+        wrong = await self._list_models()
+        return None if wrong is None or (self._is_proved and isinstance(wrong, ListFailed)) else str(wrong)
 
     async def probe(self) -> ModelError | None:
-        """Check the endpoint by listing its models, and return its problem.
+        """Check whether a question is worth while; return why it is not, or ``None``.
+
+        A list of models that never came proves nothing: some endpoints fail at it, and answer questions.
+        """
+        wrong = await self._list_models()
+        return None if isinstance(wrong, ListFailed) and not self._has_listed else wrong
+
+    async def _list_models(self) -> ModelError | None:
+        """List the models of the endpoint, and return its problem.
 
         Returns:
             ModelUnavailable: no answer. Another ModelError: the endpoint answers, but refuses the hub.
@@ -294,15 +306,16 @@ class Endpoint:
             why = error.__cause__ or error
             return ModelUnavailable(f"{base_url} does not answer ({str(why) or type(why).__name__})")
         except openai.APIStatusError as error:
-            if error.status_code in (404, 405):  # the endpoint answers, but has no list of models
+            if error.status_code in (404, 405, 501):  # the endpoint answers, but has no list of models
                 return None
             meaning = meaning_of(error, self.place, self._clock.now())
             if isinstance(meaning, ModelError):
                 return meaning
             if isinstance(meaning, Trouble):
-                return ModelUnavailable(f"{base_url} does not answer ({meaning})")
+                return ListFailed(f"{base_url} does not answer ({meaning})")
             # The endpoint answers, but is busy or refuses the request.
             return ModelRefused(f"{base_url}: {meaning}")
+        self._has_listed = True
         return None
 
     async def answer(self, request: ModelRequest) -> ModelAnswer:

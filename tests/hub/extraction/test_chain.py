@@ -183,6 +183,25 @@ async def test_a_model_is_away_while_none_of_its_endpoints_answers_and_one_may_y
     assert oracle.stats.calls == 0  # a probe is no question
 
 
+async def test_an_endpoint_that_answers_questions_is_never_away_for_its_list_of_models(
+    oracle: Oracle,
+) -> None:
+    for status in (404, 405, 500, 501, 502, 503, 504):
+        oracle.list_status = status
+        async with aclosing(model_at(oracle.base_url)) as endpoint:
+            chain = Chain([endpoint])
+            has_list = status not in (404, 405, 501)
+            assert await chain.reach() is None, status  # a question finds out
+            assert (await endpoint.reach() is not None) == has_list, status
+            assert SENTENCE in (await chain.answer(question())).text
+            assert (await chain.reach(), await endpoint.reach()) == (None, None), status
+    async with aclosing(model_at(oracle.base_url)) as endpoint:
+        oracle.list_status = 200
+        assert await Chain([endpoint]).reach() is None
+        oracle.list_status = 503  # this one had a list until now
+        assert "does not answer" in str(await Chain([endpoint]).reach())
+
+
 async def test_a_chain_is_as_careful_as_its_most_careful_endpoint() -> None:
     small = model_at("http://127.0.0.1:1/v1", name="small", chunk_tokens=500, price=Price(1, 9))
     large = model_at("http://127.0.0.1:1/v1", name="large", chunk_tokens=900, in_flight=4, price=Price(2, 3))

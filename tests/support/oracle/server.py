@@ -85,6 +85,8 @@ class Oracle(Traits):
         if self.rejects_keys:
             return refusal(401, "invalid_api_key")
         match request.method, request.path:
+            case "GET", "/v1/models" if self.list_status != 200:
+                return refusal(self.list_status, "no_list")
             case "GET", "/v1/models":
                 listed = [{"id": MODEL_NAME, "object": "model"}]
                 return respond(200, {"object": "list", "data": listed})

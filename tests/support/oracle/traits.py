@@ -72,6 +72,7 @@ class Traits:
         has_json_schema: without it every request for json_schema is refused with 400.
         has_json_object: likewise.
         rejects_keys: every request is refused with 401.
+        list_status: of the response to a request for the list of models.
         context_tokens: a longer prompt is refused with 400 ``context_length_exceeded``.
         answer_tokens: a request that asks for a longer answer is refused with 400, which names this limit.
         most_records: lazy: it never tells more records than this in one answer.
@@ -95,6 +96,7 @@ class Traits:
     has_json_schema: bool = True
     has_json_object: bool = True
     rejects_keys: bool = False
+    list_status: int = 200
     context_tokens: int | None = None
     answer_tokens: int | None = None
     most_records: int | None = None
