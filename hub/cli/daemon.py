@@ -2,6 +2,7 @@
 
 import gc
 import re
+import signal
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.local_zone import machine_zone
-from hub.cli.options import FilePath, config_option, example, json_option, state_folder, state_option
+from hub.cli.options import FilePath, config_option, default_state, example, json_option, state_option
 
 _ENDPOINT = re.compile(r'^# \[model\]\n# kind = "openai".*?(?=^# chunk_tokens)', re.MULTILINE | re.DOTALL)
 _TIMEZONE: Final = 'timezone = "UTC"'
@@ -63,7 +64,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     show.report(f"its agent uses the time zone {zone} ({origin})")
     if not local:
         show.report("it has no model: rules alone read files, mailboxes wait; to add one: hub help models")
-    where = "" if state == state_folder() else f" --state {state}"
+    where = "" if state == default_state() else f" --state {state}"
     show.report(f"next: edit {config}, then: hub serve --config {config}{where}")
 
 
@@ -89,6 +90,8 @@ def serve(
     SIGTERM or Ctrl-C shuts it down in good order, a second one at once. It applies changes of the
     settings file by itself. If the file has errors, it starts with the last valid settings.
     """
+    for early in (signal.SIGHUP, signal.SIGUSR1):  # they end a process that has no handlers yet
+        signal.signal(early, signal.SIG_IGN)
     gc.disable()  # until the hub is ready: collections during imports take a quarter of the start
     from hub.settings.origins import NotAnOverride, on_command_line
     from hub.settings.problems import SettingsInvalid

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from hub.cli.failure import Exit, Failure
 from hub.printable import typed_problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+SETTINGS: Final = "hub.toml"  # name of the settings file
 URL: Final = "hub.url"  # key of ctx.meta: address of a hub that is not on this machine
 TOKEN_FILE: Final = "hub.token_file"
 USER: Final = "hub.user"
@@ -109,32 +111,53 @@ def example(command: str) -> str:
 
 
 def state_folder(chosen: str | None = None) -> Path:
-    """Return the absolute path of the state folder: *chosen*, else the service manager's, else the user's."""
-    if chosen:
-        folder = Path(chosen)
-    elif folders := os.environ.get("STATE_DIRECTORY"):
-        folder = Path(folders.split(":")[0])  # systemd lists several with colons between
-    else:
-        folder = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state") / "hub"
-    return folder.expanduser().absolute()
+    """Return the absolute path of the state folder: *chosen*, else the service manager's, else the user's.
+
+    Raises:
+        Failure: none of them is known.
+    """
+    folder = Path(os.path.expanduser(chosen)).absolute() if chosen else default_state()
+    if folder is None:
+        message = f"the user {os.getuid()} has no home folder, so the state folder is not known"
+        raise Failure(message, Exit.USAGE, next_step="name it: --state DIR")
+    return folder
 
 
-def _resolve(ctx: click.Context, _: click.Parameter, chosen: str | None) -> Path:
+def default_state() -> Path | None:
+    """Return the state folder of commands without ``--state``; None for a user without a home."""
+    if folders := os.environ.get("STATE_DIRECTORY"):
+        return Path(folders.split(":")[0]).absolute()  # systemd lists several with colons between
+    base = os.path.expanduser(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
+    return None if base.startswith("~") else (Path(base) / "hub").absolute()
+
+
+def _resolve(ctx: click.Context, _: click.Parameter, chosen: str | None) -> Path | str | None:
+    if ctx.parent is None:
+        return chosen  # of the program: a command may have its own, and needs no other
     return state_folder(chosen or ctx.find_root().params.get("state"))
+
+
+def _settings_file(ctx: click.Context, _: click.Parameter, chosen: Path | None) -> Path:
+    """Return the settings file: *chosen*, else that of a state folder that was named, else of this folder."""
+    named = ctx.find_root().params.get("state")
+    if ctx.get_parameter_source("state") is ParameterSource.COMMANDLINE:
+        named = ctx.params["state"]
+    of_state = None if named is None else state_folder(str(named)) / SETTINGS
+    return chosen or (of_state if of_state and of_state.is_file() else Path(SETTINGS))
 
 
 state_option = click.option(
     "--state",
     metavar="DIR",
     callback=_resolve,
+    is_eager=True,  # the settings file may be in it
     help="The state folder [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/hub].",
 )
 config_option = click.option(
     "--config",
     type=FilePath(),
-    default="hub.toml",
-    show_default=True,
-    help="The settings file.",
+    callback=_settings_file,
+    help="The settings file [default: hub.toml in DIR of --state if it is there, else in this folder].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

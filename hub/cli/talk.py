@@ -20,7 +20,17 @@ from click.shell_completion import CompletionItem
 
 from hub.cli import show
 from hub.cli.failure import AS_WHOM, WHERE, Exit, Failure
-from hub.cli.options import NODE, TOKEN_FILE, URL, USER, hub_option, json_option, keys_of, state_folder
+from hub.cli.options import (
+    NODE,
+    TOKEN_FILE,
+    URL,
+    USER,
+    default_state,
+    hub_option,
+    json_option,
+    keys_of,
+    state_folder,
+)
 
 if TYPE_CHECKING:
     import httpx2  # imported with the first request, so that --help stays fast
@@ -189,7 +199,7 @@ def _to_this_machine(state: Path) -> "httpx2.Client":
     import httpx2
 
     path = state / SOCKET
-    if state == state_folder() and _is_missing(path) and not _is_missing(ADMIN_SOCKET):
+    if state == default_state() and _is_missing(path) and not _is_missing(ADMIN_SOCKET):
         path = ADMIN_SOCKET  # no hub is named: use the service of this machine
     _knock(path)
     # No TLS over a Unix socket: loading certificates would cost each command 40 ms.

@@ -3,22 +3,27 @@
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hub.cli import show
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import Command, FilePath, config_option, example, json_option, state_option
+from hub.cli.options import (
+    SETTINGS,
+    Command,
+    FilePath,
+    config_option,
+    example,
+    json_option,
+    state_option,
+)
 from hub.printable import one_line
 
 if TYPE_CHECKING:
     from hub.settings.settings import Settings
     from storage.kernel.backup import Manifest
     from storage.kernel.verify import SchemaVersion
-
-
-SETTINGS: Final = "hub.toml"
 
 
 @click.command(epilog=example("hub backup hub-2026-03-01.backup"))

@@ -194,7 +194,7 @@ def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:
     """
     declared: dict[str, str] = {}
     for folder in folders:
-        spelling = os.path.abspath(folder.expanduser())
+        spelling = os.path.abspath(os.path.expanduser(folder))
         path = os.path.realpath(spelling)
         if not os.path.isdir(path):
             raise ValueError(f"{folder} is not a folder")

@@ -5,6 +5,7 @@ editors; ``live``, ``reconnect`` and ``restart`` say when a change takes effect.
 """
 
 import ipaddress
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -164,7 +165,7 @@ def relative_to_settings(file: Path, info: ValidationInfo) -> Path:
     if "\0" in str(file):
         raise refusal("path", "a path has no null character")
     try:
-        return Path((info.context or {}).get("base", Path())) / file.expanduser()
+        return Path((info.context or {}).get("base", Path())) / os.path.expanduser(file)
     except RuntimeError as error:  # ~user with an unknown user
         raise refusal("path", "there is no such user", hint="write the path out") from error
 

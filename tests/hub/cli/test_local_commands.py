@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import signal
 import ssl
 import subprocess
 import sys
@@ -174,6 +175,52 @@ def test_init_never_overwrites(hub: Hub, tmp_path: Path) -> None:
 def test_a_state_folder_that_cannot_be_made_is_73(hub: Hub, state: Path, tmp_path: Path) -> None:
     state.write_text("a file where the folder belongs")
     assert hub("init", "--config", str(tmp_path / "hub.toml")).exit_code == 73
+
+
+def test_settings_file_is_the_named_one_else_that_of_the_named_state_folder_else_of_this_folder(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, state = tmp_path / "here", tmp_path / "named"
+    for folder, name in ((here, 1), (state, 2)):
+        folder.mkdir(mode=0o700)
+        (folder / "hub.toml").write_text(f"[hub]\nname = {name}\n")
+    monkeypatch.chdir(here)
+    for words, used in (
+        ((), Path("hub.toml")),
+        (("--state", str(tmp_path)), Path("hub.toml")),
+        (("--state", str(state)), state / "hub.toml"),
+        (("--state", str(state), "--config", "hub.toml"), Path("hub.toml")),
+    ):
+        result = hub("serve", "--strict-start", *words)
+        assert (result.exit_code, result.stderr.split(":")[0]) == (78, str(used)), words
+
+
+def test_serve_ignores_the_signals_for_which_it_has_no_handlers_yet(hub: Hub) -> None:
+    signals = (signal.SIGHUP, signal.SIGUSR1)
+    before = [signal.getsignal(one) for one in signals]
+    try:
+        assert hub("serve", "--config", str(BROKEN)).exit_code == 78
+        assert [signal.getsignal(one) for one in signals] == [signal.SIG_IGN, signal.SIG_IGN]
+    finally:
+        for one, handler in zip(signals, before, strict=True):
+            signal.signal(one, handler)
+
+
+def test_a_user_without_a_home_names_the_state_folder_and_needs_no_more(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_STATE_HOME")
+    }
+    unknown = "import pwd, sys; pwd.getpwuid = {}.__getitem__; from hub.__main__ import main; main()"
+    for words, code, said in (
+        (["init", "--state", str(state)], 0, "wrote hub.toml"),
+        (["--state", str(state), "status"], 3, "no hub is running"),
+        (["status", "--state", str(state)], 3, "no hub is running"),
+        (["status"], 2, "has no home folder, so the state folder is not known\n  name it: --state DIR"),
+    ):
+        command = [sys.executable, "-c", unknown, *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
 
 
 def test_serving_with_broken_settings_names_the_line_and_starts_nothing(hub: Hub, state: Path) -> None:
