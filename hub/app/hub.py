@@ -228,6 +228,7 @@ class Hub:
         news.add_to(self.supervisor)
         add("heartbeats", heartbeats, turns=heartbeats.turns)
         tls = Tls(context.settings.listen, context.metrics)
+        context.watch_settings.renew_certificates = tls.renew
         operators = make_operator_server(context, judges, self.nouns, tls=tls.context("operator"))
         add("operators", operators, turns=operators.turns)  # operators can watch the others stop
         if bus is not None:

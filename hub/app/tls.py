@@ -1,15 +1,22 @@
-"""TLS certificates of the listeners: loaded at the start, and again at every reload."""
+"""TLS certificates of the listeners: loaded at the start, at every reload, and when their files change."""
 
 import ssl
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from hub.api.door.certificates import Certificates, CertificateUnusable, Pair, load_pair
 from hub.health.settings import Certificate
+from hub.log import Channel
 from hub.metrics import Metrics
 from hub.settings.listen_settings import Listen, TlsSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
+
+log = Channel(__name__)
+
+_Mark = tuple[int, int, int] | None
+_Marks = tuple[_Mark, _Mark]
 
 
 class Tls:
@@ -23,6 +30,8 @@ class Tls:
         self._expiry = metrics.certificate_expiry
         self._listen = listen
         self._in_use: dict[str, Certificates] = {}
+        self._seen: dict[str, _Marks] = {}  # of the files, at the last call of ``renew``
+        self._read: dict[str, _Marks] = {}  # of those that it has loaded
         for name, tls in _configured(listen):
             self._in_use[name] = Certificates(tls.certificate, tls.key)
             self._log_expiry(name)
@@ -60,6 +69,24 @@ class Tls:
             and load_pair(tls.certificate, tls.key).digest != self._in_use[name].pair.digest
         ]
 
+    def renew(self) -> None:
+        """Use certificates whose files changed, and did not change between the last call and this one."""
+        for name, tls in _configured(self._listen):
+            certificates, marks = self._in_use.get(name), (_mark(tls.certificate), _mark(tls.key))
+            was_seen, self._seen[name] = self._seen.get(name) == marks, marks
+            if certificates is None or not was_seen or self._read.get(name) == marks:
+                continue
+            self._read[name] = marks
+            try:
+                pair = load_pair(tls.certificate, tls.key)
+            except CertificateUnusable as error:  # an issue says so while it is the case
+                log.error("certificate.refused", listener=name, why=str(error))
+                continue
+            if pair.digest != certificates.pair.digest:
+                certificates.use(pair)
+                self._log_expiry(name)
+                log.info("certificate.renewed", listener=name, expires_at=f"{pair.expires_at:%Y-%m-%d}")
+
     def in_use(self) -> Iterator[Certificate]:
         """Yield each certificate with its listener, and why its files were refused, for the issue checks."""
         files = dict(_configured(self._listen))
@@ -75,6 +102,14 @@ class Tls:
 
     def _log_expiry(self, name: str) -> None:
         self._expiry.labels(name).set(self._in_use[name].pair.expires_at.timestamp())
+
+
+def _mark(file: Path) -> _Mark:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _why_refused(tls: TlsSettings) -> str:

@@ -139,15 +139,16 @@ async def check_certificates(in_use: Callable[[], Iterable[Certificate]], now: d
 
 def _about_certificate(one: Certificate, now: datetime) -> Iterator[Finding]:
     called = f"the certificate of [listen.{one.listener}]"
-    fix = "put a new one in its place, then 'hub reload'"
+    fix = "put a new one in its place; the hub takes it up within seconds, or by 'hub reload'"
     if explanation := ending(one.ends_at, now):
         finding = error if one.ends_at <= now else warning
         yield finding("certificate.ends", f"{called} {explanation}", fix=fix, subject=one.listener)
     if one.refused:
         yield error(
             "certificate.refused",
-            f"a new pair of files for {called} was not applied: {one.refused}",
-            fix="correct the files, then 'hub reload'; the one before is in use until then",
+            f"a new pair of files for {called} was not applied: {one.refused}; the one in use ends on"
+            f" {one.ends_at:%Y-%m-%d}",
+            fix="correct the files; the hub takes them up within seconds, or by 'hub reload'",
             subject=one.listener,
             fixes=RELOAD,
         )

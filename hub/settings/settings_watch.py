@@ -1,5 +1,6 @@
-"""Automatic reloads: of hub.toml after an edit and on SIGHUP, of the shared settings after a new revision."""
+"""Automatic reloads: of hub.toml and certificates after an edit, on SIGHUP, after a new shared revision."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -21,11 +22,16 @@ ACTOR: Final = "hub"
 
 
 class SettingsWatch:
-    """Service that reloads the file after an edit, unless ``[reload] watch`` is off, and on request."""
+    """Service that reloads the file after an edit, unless ``[reload] watch`` is off, and on request.
+
+    Attributes:
+        renew_certificates: called each second, unless ``[reload] watch`` is off.
+    """
 
     def __init__(self, reloader: Reloader, clock: Clock) -> None:
         self.turns = Turns(clock)  # of the loop that watches the file
         self.reloader = reloader
+        self.renew_certificates: Callable[[], None] = lambda: None
         self._clock = clock
         self._asked = anyio.Event()
 
@@ -49,9 +55,11 @@ class SettingsWatch:
 
     async def _reload_when_edited(self) -> None:
         while True:  # at once too: an edit during the hub's start is news
-            if self.reloader.current.reload.watch and self.reloader.is_news():
-                await self._clock.sleep(SETTLE_S)
-                await self._reload()
+            if self.reloader.current.reload.watch:
+                self.renew_certificates()
+                if self.reloader.is_news():
+                    await self._clock.sleep(SETTLE_S)
+                    await self._reload()
             with suppress(SettingsInvalid, StorageError):  # already recorded; the database is away
                 await self.reloader.follow(actor=ACTOR)
             self.turns.wait(POLL_S)

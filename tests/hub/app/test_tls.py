@@ -4,6 +4,7 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import pytest
 
 from hub.api.door.certificates import CertificateUnusable
@@ -11,8 +12,10 @@ from hub.app.tls import Tls
 from hub.metrics import Metrics
 from hub.settings.listen_settings import DeviceListener, Listen, TlsSettings
 from hub.settings.reload import Unfit
-from hub.settings.settings import Settings
+from hub.settings.settings import ReloadSettings, Settings
+from hub.settings.settings_watch import POLL_S, SettingsWatch
 from tests.support.certificates import Files, write_certificate
+from tests.support.clock import FakeClock
 
 LONG = timedelta(days=200)
 
@@ -71,3 +74,62 @@ def test_a_key_that_does_not_fit_leaves_the_pair_that_is_in_use_and_says_so(tmp_
     (after,) = tls.in_use()
     assert after.ends_at == before.ends_at
     assert "is not that of" in after.refused
+
+
+def test_renewed_files_are_used_once_they_rest_and_broken_ones_leave_the_pair_in_use(tmp_path: Path) -> None:
+    files, newer = write_certificate(tmp_path), write_certificate(tmp_path, "newer", lasts=LONG)
+    tls = Tls(settings_of(files).listen, Metrics())
+    (before,) = tls.in_use()
+    for copied, is_used in (
+        ((), False),
+        ((newer.key, files.key), False),  # the certificate is not there yet
+        ((newer.certificate, files.certificate), True),
+    ):
+        if copied:
+            shutil.copy(*copied)
+        tls.renew()
+        (now,) = tls.in_use()
+        assert now.ends_at == before.ends_at  # the files may still be written
+        tls.renew()
+        (now,) = tls.in_use()
+        assert (now.ends_at > before.ends_at) == is_used
+        assert bool(now.refused) == (copied != () and not is_used)
+    files.certificate.unlink()
+    for _ in range(3):
+        tls.renew()
+    (now,) = tls.in_use()
+    assert now.ends_at > before.ends_at
+    assert now.refused
+
+
+async def test_the_watch_of_the_settings_renews_certificates_unless_it_is_off() -> None:
+    class Reloads:
+        current = Settings()
+
+        async def begin(self) -> None: ...
+
+        async def follow(self, *, actor: str) -> None: ...
+
+        def is_news(self) -> bool:
+            return False
+
+    clock, called = FakeClock(), 0
+    watch = SettingsWatch(reloads := Reloads(), clock)  # type: ignore[arg-type]
+
+    def renew() -> None:
+        nonlocal called
+        called += 1
+
+    watch.renew_certificates = renew
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(watch.serve)
+        for _ in range(2):
+            await anyio.wait_all_tasks_blocked()
+            clock.advance(POLL_S)
+        await anyio.wait_all_tasks_blocked()
+        seen = called
+        reloads.current = Settings(reload=ReloadSettings(watch=False))
+        clock.advance(POLL_S)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert (seen, called) == (3, 3)
