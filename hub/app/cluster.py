@@ -1,5 +1,6 @@
 """This hub as one of several: the bus between them, if there is one."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hub.app.boot import Boot
@@ -8,7 +9,6 @@ from hub.cluster.messages import DeviceTaken, Hint, RunChanged, RunsWaiting
 from hub.links.auth import Authenticator
 from hub.links.roster import Roster
 from hub.runs.control import RunControl
-from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
 from protocol.errors import ErrorCode, HubError
 
@@ -47,18 +47,22 @@ def exchange_hints(
     *,
     watch: RunWatch,
     control: RunControl,
-    dispatcher: Dispatcher,
+    recheck: Callable[[], None],
     roster: Roster,
     authenticator: Authenticator,
 ) -> None:
-    """Send hints of what happens at this node to the others, and follow theirs."""
+    """Send hints of what happens at this node to the others, and follow theirs.
+
+    Args:
+        recheck: looks for runs and schedules that other nodes have changed.
+    """
 
     def follow(hint: Hint) -> None:
         match hint:
             case RunChanged(run_id):
                 watch.changed(run_id)
             case RunsWaiting():
-                dispatcher.recheck()
+                recheck()
             case DeviceTaken(device_id, epoch):
                 roster.supersede(device_id, epoch)
 

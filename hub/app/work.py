@@ -216,6 +216,11 @@ class Work:
         self.scheduler.recheck()
         self.dispatcher.recheck()
 
+    def look_for_due(self) -> None:
+        """Notify the scheduler, here or at another hub, that a schedule waited for a connection."""
+        self.scheduler.recheck()
+        self.control.wake_others()
+
     def clock_stepped(self, by_ms: int) -> None:
         """Adjust what this process knows of times, and let its services look again."""
         self.dispatcher.hold_until_ms += by_ms

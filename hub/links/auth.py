@@ -109,6 +109,7 @@ class Authenticator:
         self._store = store
         self._boot_id = boot_id
         self.on_taken: Callable[[DeviceId, int, BootId], None] = lambda *_: None
+        self.on_due: Callable[[], None] = lambda: None  # a schedule waited for a connection that was opened
         self._clock = clock
         self._metrics = metrics
         self._failed = FailedAttempts(store, clock, kind="device", limits=attempts)
@@ -307,7 +308,7 @@ class Authenticator:
     async def _open_all(self, openings: Sequence[Opening]) -> Sequence[Opened | HubError]:
         at = now_ms(self._clock)
         boot_id, is_shared = self._boot_id, self._store.is_shared
-        return await self._store.write(
+        opened = await self._store.write(
             sessions.open_sessions,
             openings,
             boot_id=boot_id,
@@ -315,6 +316,9 @@ class Authenticator:
             is_shared=is_shared,
             per_user=self.connections_per_user,
         )
+        if any(isinstance(one, Opened) and one.has_due for one in opened):
+            self.on_due()
+        return opened
 
     # --- waiting after failures ---
 

@@ -58,11 +58,13 @@ class Opened(msgspec.Struct, frozen=True):
     Attributes:
         store: state of the device's store that was known before.
         taken_from: hub process that had the device's connection, if it was another one.
+        has_due: True if a schedule of a device that connected in the same moment waited for the connection.
     """
 
     epoch: int
     store: StoreMark | None = None
     taken_from: BootId | None = None
+    has_due: bool = False
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -226,7 +228,11 @@ def open_sessions(
         c.execute(TAKE_OVER, changes)
         taken = sorted({change["device"] for change in changes})
         agent_states.connect_agents(c, taken, online=True, at=at, reason=CONNECTED)
-        first_connects.note_connects(c, taken, at)
+        if first_connects.note_connects(c, taken, at):
+            opened = [
+                msgspec.structs.replace(one, has_due=True) if isinstance(one, Opened) else one
+                for one in opened
+            ]
         if is_shared:
             run_moves.hand_over(c, taken, boot_id=boot_id, at=at)
     return opened

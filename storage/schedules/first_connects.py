@@ -79,9 +79,9 @@ class FirstRun(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
 
 
-def note_connects(c: sa.Connection, device_ids: Sequence[DeviceId], at: int) -> None:
-    """Record that devices connected, for the schedules of their agents that wait for it."""
-    c.execute(NOTE_CONNECT, {"ids": device_ids, "now": at})
+def note_connects(c: sa.Connection, device_ids: Sequence[DeviceId], at: int) -> bool:
+    """Record that devices connected. Return True if a schedule of their agents waited for it, and is due."""
+    return c.execute(NOTE_CONNECT, {"ids": device_ids, "now": at}).rowcount > 0
 
 
 def queue_first_runs(c: sa.Connection, term: Term, planned: Sequence[FirstRun], at: int) -> list[FirstRun]:

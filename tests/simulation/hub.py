@@ -368,7 +368,7 @@ class SimHub:
             self.bus,
             watch=watch,
             control=self.control,
-            dispatcher=self.dispatcher,
+            recheck=self.dispatcher.recheck,
             roster=self.roster,
             authenticator=self.listener.authenticator,
         )

@@ -15,6 +15,7 @@ from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedules
+from storage.schedules.first_connects import note_connects
 from storage.store import open_store
 from tests.support.presence import BOOT, open_session
 from tests.support.schedules import DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared
@@ -32,6 +33,15 @@ async def connect(desk: Desk, agent: AgentRow) -> None:
     """Connect the agent's device in place of an earlier connection."""
     assert agent.device_id is not None
     await desk.store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=desk.at)
+
+
+async def test_first_connection_that_a_schedule_waits_for_makes_it_due_and_the_next_does_not(
+    desk: Desk,
+) -> None:
+    (agent,) = await desk.declare(CONNECTING)
+    assert agent.device_id is not None
+    noted = [await desk.store.write(note_connects, [agent.device_id], desk.at) for _ in range(2)]
+    assert noted == [True, False]
 
 
 async def start_by_hand(desk: Desk, agent: AgentRow) -> None:
