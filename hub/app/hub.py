@@ -231,7 +231,7 @@ class Hub:
         context.watch_settings.renew_certificates = tls.renew
         operators = make_operator_server(context, judges, self.nouns, tls=tls.context("operator"))
         add("operators", operators, turns=operators.turns)  # operators can watch the others stop
-        judges.of_devices.on_due = work.look_for_due
+        judges.of_devices.on_due = work.schedule_is_due
         if bus is not None:
             bus.on_request = partial(reply_to, operators.served)
             exchange_hints(

@@ -216,7 +216,7 @@ class Work:
         self.scheduler.recheck()
         self.dispatcher.recheck()
 
-    def look_for_due(self) -> None:
+    def schedule_is_due(self) -> None:
         """Notify the scheduler, here or at another hub, that a schedule waited for a connection."""
         self.scheduler.recheck()
         self.control.wake_others()
