@@ -403,13 +403,23 @@ async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_
     await keys.press("/")
     await keys.type("INVOICE")
     await expect(rows).to_have_count(1)
-    warning = visit.page.get_by_label("Warning")
-    await expect(warning.locator("option")).to_have_text(["all", "none (1)"])
-    await keys.press("/")
-    await visit.page.get_by_label("Find").fill("")
     await keys.press("Enter")
+    chips, filter = visit.page.locator(".chip"), visit.page.get_by_role("combobox", name="Filter")
+    await expect(chips).to_contain_text(["Remove the filter text: INVOICE"])
+    marks = visit.page.locator("datalist option[value^='mark:']")
+    assert await marks.evaluate_all("all => all.map((one) => one.label)") == ["none (1)"]
+    await chips.press("Enter")
     await expect(rows).to_have_count(3)
-    await warning.select_option("instruction")
+    for typed, problem in (("state:lost", "state is one of: approved"), ("", "")):
+        await filter.fill(typed)
+        await filter.press("Enter")
+        await expect(visit.page.locator("#search-problem")).to_contain_text(problem)
+    await visit.page.get_by_role("button", name="mark", exact=True).click()
+    await keys.type("instruction")
+    await keys.press("Enter")
+    await expect(rows).to_have_count(2)
+    await visit.page.reload()
+    await expect(chips).to_contain_text(["Remove the filter mark: instruction"])
     await expect(rows).to_have_count(2)
     await keys.press("A")
     await visit.page.get_by_text("are selected one by one").wait_for()
@@ -532,14 +542,19 @@ async def test_a_filter_acts_while_typed_offers_the_names_there_are_and_its_days
     visit: Visit,
 ) -> None:
     await visit.open("runs")
-    agent, names = visit.page.get_by_label("Agent"), visit.page.locator("#agent-values option")
-    await agent.focus()
+    filter = visit.page.get_by_role("combobox", name="Filter")
+    names = visit.page.locator("datalist option[value^='agent:']")
+    await filter.focus()
     name = await names.first.get_attribute("value")
     assert name is not None
-    await agent.press_sequentially(name[:-1])
-    await expect(visit.page.locator("button.command code")).to_have_text("hub runs")  # no name so far
-    await agent.press_sequentially(name[-1])
-    await expect(visit.page.locator("button.command code")).to_contain_text("hub runs --agent ")
+    command = visit.page.locator("button.command code")
+    await filter.press_sequentially(name)
+    await expect(command).to_have_text("hub runs")  # perhaps the beginning of another name
+    await filter.press("Enter")
+    await expect(command).to_have_text(f"hub runs --agent {name.removeprefix('agent:')}")
+    await filter.fill("state:completed")
+    await filter.press("Enter")
+    await expect(command).to_contain_text("--in-state COMPLETED")
     devtools = await visit.context.new_cdp_session(visit.page)
     await devtools.send("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tokyo"})
     await visit.open("runs")
@@ -547,15 +562,13 @@ async def test_a_filter_acts_while_typed_offers_the_names_there_are_and_its_days
     times = await visit.page.locator("td time").evaluate_all("all => all.map((one) => one.title)")
     assert times and all(time.endswith("GMT+9") for time in times), times
     async with visit.page.expect_request("**/v1/runs?*since=2026-01-04T15%3A00%3A00.000Z*"):
-        await visit.page.get_by_label("Since").fill("2026-01-05")
-    for label in ("Since", "Outcome"):
-        await visit.page.get_by_label(label).focus()
-        await visit.page.keyboard.press("Escape")  # the keys of the page act again
-        await visit.page.keyboard.press("?")
-        await visit.page.get_by_role("dialog", name="Keys").wait_for()
-        await visit.page.keyboard.press("Escape")
-    await visit.open("runs?since=2026-01-04T16:00:00Z")
-    await expect(visit.page.get_by_label("Since")).to_have_value("2026-01-05")
+        await filter.fill("since:2026-01-05")
+        await filter.press("Enter")
+    await filter.focus()
+    await visit.page.keyboard.press("Escape")  # the keys of the page act again
+    await visit.page.keyboard.press("?")
+    await visit.page.get_by_role("dialog", name="Keys").wait_for()
+    await visit.page.keyboard.press("Escape")
     assert visit.complaints == []
 
 
@@ -719,7 +732,9 @@ async def test_metrics_are_plotted_for_a_range_with_their_numbers_and_lead_to_th
 async def test_the_log_shows_entries_of_a_level_and_above(visit: Visit) -> None:
     await visit.open("log?level=debug")
     await expect(visit.page.locator("td[data-head=Level]")).to_have_text(["warning", "debug"])
-    await visit.page.get_by_label("Level, at least").select_option("warning")
+    await visit.page.get_by_role("button", name="Remove the filter level: debug").press("Enter")
+    await visit.page.get_by_role("combobox", name="Filter").fill("level:warning")
+    await visit.page.keyboard.press("Enter")
     await expect(visit.page.locator("td[data-head=Level]")).to_have_text(["warning"])
     await visit.page.get_by_role("link", name="not_granted").click()
     await expect(visit.page.locator(":target")).to_contain_text("its owner grants it")

@@ -1,9 +1,9 @@
 // Parts of pages: heading, table, facts, states, times, commands to copy, refusals.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ago, balanced, dayOf, full, second } from "./format";
+import { ago, balanced, full, second } from "./format";
 import { lostAt, now } from "./live";
-import { type Reading, useReading } from "./reading";
+import type { Reading } from "./reading";
 import { link, place, refine } from "./router";
 import type { Refusal } from "./server";
 
@@ -357,29 +357,25 @@ export function Select({ label, values, value, change, none, hint, problem }: Se
 interface ChoiceProps {
   readonly name: string;
   readonly label: string;
-  readonly values?: readonly string[];
-  /** Numbers of things by value, for a choice among these values. */
-  readonly counts?: Readonly<Record<string, number>> | undefined;
+  readonly values: readonly string[];
   /** What is shown without a choice. */
   readonly none?: string;
   readonly isInLine?: boolean;
 }
 
 /** A choice of a filter, which is part of the address of the page. */
-export function Choice({ name, label, values, counts, none = "any", isInLine }: ChoiceProps): JSX.Element {
-  const chosen = place.value.query.get(name);
-  const offered = values ?? Object.keys({ ...counts, ...(chosen && { [chosen]: 0 }) });
+export function Choice({ name, label, values, none = "any", isInLine }: ChoiceProps): JSX.Element {
   return (
     <label class={isInLine ? "inline" : "field"}>
       <span>{label}</span>
       <select
-        value={chosen ?? ""}
+        value={place.value.query.get(name) ?? ""}
         onChange={(event) => refine({ [name]: event.currentTarget.value || undefined })}
       >
         <option value="">{none}</option>
-        {offered.map((value) => (
+        {values.map((value) => (
           <option key={value} value={value}>
-            {values ? value.toLowerCase().replaceAll("_", " ") : `${value} (${counts?.[value] ?? 0})`}
+            {value.toLowerCase().replaceAll("_", " ")}
           </option>
         ))}
       </select>
@@ -389,75 +385,27 @@ export function Choice({ name, label, values, counts, none = "any", isInLine }: 
 
 const PAUSE_MS = 300; // between the last key and the request
 
-interface FilterProps {
-  readonly name: string;
-  readonly label: string;
-  readonly isDay?: boolean;
-  /** Values to choose from, where the hub takes whole values only: a part of one is no filter until it is entered. */
-  readonly values?: readonly string[];
-  readonly hint?: string;
-  readonly onFocus?: () => void;
-}
-
-/** A text, or a day, of a filter, which is part of the address of the page. It acts while it is typed. */
-export function Filter({ name, label, isDay, values, hint, onFocus }: FilterProps): JSX.Element {
-  const value = place.value.query.get(name) ?? "";
-  const [typed, setTyped] = useState(value);
-  const sent = useRef(value);
+/** A text of a filter, which is part of the address of the page. It acts while it is typed. */
+export function Filter({ name, label }: { name: string; label: string }): JSX.Element {
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   useEffect(() => () => clearTimeout(timer.current), []);
-  useEffect(() => {
-    // Another part of the page changed it, as a link; what was typed since a request stays.
-    if (value !== sent.current) setTyped(value);
-    sent.current = value;
-  }, [value]);
   function send(text: string): void {
     clearTimeout(timer.current);
-    sent.current = text.trim();
-    if (sent.current !== (place.value.query.get(name) ?? "")) refine({ [name]: sent.current || undefined });
+    if (text.trim() !== (place.value.query.get(name) ?? "")) refine({ [name]: text.trim() || undefined });
   }
-  function type(text: string): void {
-    clearTimeout(timer.current);
-    setTyped(text);
-    if (values === undefined || text === "" || values.includes(text)) timer.current = setTimeout(() => send(text), PAUSE_MS);
-  }
-  const list = `${name}-values`;
   return (
     <label class="field">
       <span>{label}</span>
-      {isDay ? (
-        <input type="date" value={value.includes("T") ? dayOf(new Date(value)) : value} onChange={(event) => send(event.currentTarget.value)} />
-      ) : (
-        <input
-          type="search"
-          autocomplete="off"
-          list={values && list}
-          value={typed}
-          onFocus={onFocus}
-          onInput={(event) => type(event.currentTarget.value)}
-          onChange={(event) => send(event.currentTarget.value)}
-        />
-      )}
-      {hint && <small class="quiet">{hint}</small>}
-      {values && (
-        <datalist id={list}>
-          {values.map((one) => (
-            <option key={one} value={one} />
-          ))}
-        </datalist>
-      )}
+      <input
+        type="search"
+        autocomplete="off"
+        defaultValue={place.value.query.get(name) ?? ""}
+        onInput={({ currentTarget: { value } }) => {
+          clearTimeout(timer.current);
+          timer.current = setTimeout(() => send(value), PAUSE_MS);
+        }}
+        onChange={(event) => send(event.currentTarget.value)}
+      />
     </label>
   );
-}
-
-const MOST_NAMES = 50;
-const NAMED = { agent: "/v1/agents", board: "/v1/boards", device: "/v1/devices" } as const;
-
-/** A filter by an agent, a board or a device, with the names of those that there are, read when they are needed. */
-export function NameFilter({ name, label }: { name: keyof typeof NAMED; label: string }): JSX.Element {
-  const [isUsed, setUsed] = useState(false);
-  const read = useReading(NAMED[name], { query: { limit: MOST_NAMES }, when: isUsed });
-  const lists: readonly unknown[] = read.data ? Object.values(read.data) : [];
-  const names = lists.filter(Array.isArray).flatMap((list: readonly { readonly name: string }[]) => list.map((one) => one.name));
-  return <Filter name={name} label={label} values={names} onFocus={() => setUsed(true)} />;
 }

@@ -2,9 +2,10 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
 import { beginOf, commandOf } from "../format";
-import { type Column, Filter, Named, Page, Pager, Pairs, Read, State, Table, Time, Was } from "../parts";
+import { type Column, Named, Page, Pager, Pairs, Read, State, Table, Time, Was } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
+import { DAY_FIELDS, Search } from "../search";
 import { ask } from "../server";
 import type { AuditCheckView, AuditEntryView } from "../types";
 
@@ -65,16 +66,18 @@ export function Audit(): JSX.Element {
   };
   const audit = useReading("/v1/audit", { query });
   const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));
-  const shown = (of: (entry: AuditEntryView) => string): string[] => [...new Set(audit.data?.entries.map(of).filter(Boolean))].sort();
+  const shown = (of: (entry: AuditEntryView) => string, name: (entry: AuditEntryView) => string | null = () => null): Record<string, string> =>
+    Object.fromEntries((audit.data?.entries ?? []).filter(of).map((entry) => [of(entry), name(entry) ?? ""]));
   return (
     <Page title="Audit" command={commandOf("hub audit ls", flags)} actions={<Verify />}>
-      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-        <Filter name="event" label="Event" values={shown((entry) => entry.event)} hint="as session. or session.made" />
-        <Filter name="actor" label="Who" values={shown((entry) => entry.actor)} hint="operator:UID, token:ID, hub" />
-        <Filter name="subject" label="About" values={shown((entry) => entry.subject ?? "")} hint="an id" />
-        <Filter name="since" label="Since" isDay />
-        <Filter name="until" label="Until" isDay />
-      </form>
+      <Search
+        fields={[
+          { name: "event", offers: shown((entry) => entry.event) },
+          { name: "actor", label: "who", offers: shown((entry) => entry.actor, (entry) => entry.actor_name) },
+          { name: "subject", label: "about", offers: shown((entry) => entry.subject ?? "", (entry) => entry.subject_name) },
+          ...DAY_FIELDS,
+        ]}
+      />
       <Read of={audit}>
         {(data) => (
           <>

@@ -1,13 +1,15 @@
 import type { JSX } from "preact";
 import { commandOf } from "../format";
-import { Choice, type Column, Filter, NameFilter, Page, Pager, Pairs, Read, State, Table, Time } from "../parts";
+import { type Column, Page, Pager, Pairs, Read, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
+import { Search, type SearchField } from "../search";
 import type { LogView } from "../types";
 
 const ROWS = 100;
 const LEAST = "info";
 const OTHERS = ["debug", "warning", "error"];
+const FIELDS: readonly SearchField[] = [{ name: "level", values: [...OTHERS, LEAST] }, { name: "run" }, { name: "device" }];
 const FILTERS = ["level", "run", "device"] as const;
 
 const COLUMNS: readonly Column<LogView>[] = [
@@ -32,11 +34,7 @@ export function Log(): JSX.Element {
   );
   return (
     <Page title="Log" command={commandOf("hub logs", flags)} actions={actions}>
-      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-        <Choice name="level" label="Level, at least" values={OTHERS} none={LEAST} />
-        <Filter name="run" label="Run" values={[]} hint="id, or its last 6 characters" />
-        <NameFilter name="device" label="Device" />
-      </form>
+      <Search fields={FIELDS} />
       <Read of={log}>
         {(data) => (
           <>

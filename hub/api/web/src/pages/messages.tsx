@@ -1,8 +1,9 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { Choice, type Column, Facts, Foreign, NameFilter, Page, Pager, Read, Section, State, Table, Time, Told } from "../parts";
+import { type Column, Facts, Foreign, Page, Pager, Read, Section, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
+import { Search } from "../search";
 import { ask } from "../server";
 import type { MessageDetail, MessageMoveView, MessageView } from "../types";
 
@@ -30,11 +31,7 @@ function List(): JSX.Element {
   const read = useReading("/v1/messages", { query, kinds: ["message"] });
   return (
     <Page title="Messages" command="hub messages">
-      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-        <Choice name="state" label="State" values={STATES} />
-        <NameFilter name="board" label="Board" />
-        <NameFilter name="agent" label="Agent" />
-      </form>
+      <Search fields={[{ name: "state", values: STATES }, { name: "board" }, { name: "agent" }]} />
       <Read of={read}>
         {(data) => (
           <>

@@ -9,9 +9,10 @@ import {
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { isAtDevice, may } from "../me";
-import { Choice, Command, Facts, Filter, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
+import { Command, Facts, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
+import { Search, type SearchField, TEXT_FIELD } from "../search";
 import { MARKS } from "../types";
 import type { ItemCountsView, ItemDetail, ItemPlace, ItemView } from "../types";
 import { decided, delay, failures, forget, isOnItsWay, isUndecided, unsent } from "../verdicts";
@@ -30,6 +31,19 @@ function Apart({ count, isShown, query }: { count: number; isShown: boolean; que
       {count} of unknown authors, listed apart
     </a>
   );
+}
+
+/** Return the filters of items, with the values that there are and their numbers. */
+function fieldsOf(counts: ItemCountsView | undefined): readonly SearchField[] {
+  return [
+    { name: "verdict", label: "state", values: VERDICTS },
+    { name: "table", label: "kind", offers: counts?.tables ?? {} },
+    { name: "path", label: "file", offers: counts?.folders ?? {} },
+    ...(isAtDevice() ? [] : [{ name: "device", offers: counts?.devices ?? {} }, { name: "agent", offers: counts?.agents ?? {} }]),
+    { name: "warning", label: "mark", offers: counts?.warnings ?? {} },
+    ...(isAtDevice() ? [] : [{ name: "run" }]),
+    TEXT_FIELD,
+  ];
 }
 
 const KEYS: readonly Key[] = [
@@ -96,16 +110,7 @@ export function Review(): JSX.Element {
     <Page title="Review" command={command}>
       <div class="review" data-open={query["item"] !== undefined}>
         <div class="review-list">
-          <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-            <Filter name="text" label="Find" />
-            <Choice name="verdict" label="Verdict" values={VERDICTS} none="waiting" />
-            <Choice name="table" label="Table" counts={counts.data?.tables} />
-            <Choice name="warning" label="Warning" none="all" counts={counts.data?.warnings} />
-            <Choice name="path" label="Folder" counts={counts.data?.folders} />
-            {!isAtDevice() && <Choice name="device" label="Device" counts={counts.data?.devices} />}
-            {!isAtDevice() && <Choice name="agent" label="Agent" counts={counts.data?.agents} />}
-            {run && <Filter name="run" label="Run" />}
-          </form>
+          <Search fields={fieldsOf(counts.data)} />
           <p class="quiet" role="status">
             {counts.data && total(counts.data, verdict === "open")}
             {unsent.value > 0 && <span class="unsent">{` · ${unsent.value} being saved`}</span>}

@@ -2,9 +2,10 @@ import type { JSX } from "preact";
 import { Act } from "../acting";
 import { beginOf, between, brief, commandOf, count, money } from "../format";
 import { now } from "../live";
-import { Choice, type Column, Command, Facts, Filter, NameFilter, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { Choice, type Column, Command, Facts, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
+import { DAY_FIELDS, Search, type SearchField, TEXT_FIELD } from "../search";
 import { ask } from "../server";
 import type { MoveView, RunCountsView, RunDetail, RunErrorView, UnitView } from "../types";
 import { Done, RunState, RunTable, itemsOf } from "./run_parts";
@@ -14,6 +15,14 @@ const ROWS = 50;
 const STATES = ["QUEUED", "PREPARING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
 const UNIT_STATES = ["PENDING", "EXTRACTED", "DONE", "SKIPPED", "FAILED"];
 const OUTCOMES = ["success", "partial", "failed", "cancelled"];
+const FIELDS: readonly SearchField[] = [
+  { name: "agent" },
+  { name: "device" },
+  { name: "state", values: STATES },
+  { name: "outcome", values: OUTCOMES },
+  ...DAY_FIELDS,
+  TEXT_FIELD,
+];
 const FILTERS = ["agent", "device", "state", "outcome", "since", "until", "text"] as const;
 
 export function Runs({ name }: { name: string | undefined }): JSX.Element {
@@ -28,18 +37,10 @@ function List(): JSX.Element {
   };
   const runs = useReading("/v1/runs", { query: { ...asked, cursor: given("cursor"), limit: ROWS }, kinds: ["run"] });
   const counts = useReading("/v1/runs/counts", { query: asked, kinds: ["run"] });
-  const flags = Object.fromEntries(FILTERS.map((filter) => [filter, given(filter)]));
+  const flags = Object.fromEntries(FILTERS.map((filter) => [filter === "state" ? "in-state" : filter, given(filter)]));
   return (
     <Page title="Runs" command={commandOf("hub runs", flags)}>
-      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
-        <NameFilter name="agent" label="Agent" />
-        <NameFilter name="device" label="Device" />
-        <Choice name="state" label="State" values={STATES} />
-        <Choice name="outcome" label="Outcome" values={OUTCOMES} />
-        <Filter name="since" label="Since" isDay />
-        <Filter name="until" label="Until" isDay />
-        <Filter name="text" label="Text" />
-      </form>
+      <Search fields={FIELDS} />
       {counts.data && counts.data.total > 0 && <p class="quiet">{total(counts.data)}</p>}
       <Read of={runs}>
         {(data) => (

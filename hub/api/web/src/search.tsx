@@ -1,0 +1,151 @@
+// The filters of a list: one field for all of them. What is set is a chip, and a part of the address of the page.
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { dayOf } from "./format";
+import { Foreign } from "./parts";
+import { useReading } from "./reading";
+import { place, refine } from "./router";
+
+const PAUSE_MS = 300; // between the last key and the request
+const MOST_NAMES = 50;
+const NAMED = { agent: "/v1/agents", board: "/v1/boards", device: "/v1/devices" } as const;
+const DAYS = 7; // that are offered
+const TEXT = "text";
+
+export interface SearchField {
+  /** In the address. */
+  readonly name: string;
+  /** As it is typed, and shown; by default its name. */
+  readonly label?: string;
+  /** All values that it may have. */
+  readonly values?: readonly string[] | undefined;
+  /** Values to choose from, with what they are called beside them, as their numbers; others can be typed. */
+  readonly offers?: Readonly<Record<string, number | string>> | undefined;
+}
+
+/** Fields by days, whose begin is that of this zone. */
+export const DAY_FIELDS: readonly SearchField[] = ["since", "until"].map((name) => ({ name }));
+export const TEXT_FIELD: SearchField = { name: TEXT };
+
+function labelOf({ label, name }: SearchField): string {
+  return label ?? name;
+}
+
+/** Return the names that there are, once they are needed, as offers of a field. */
+function useNames(name: keyof typeof NAMED, when: boolean): Readonly<Record<string, string>> {
+  const read = useReading(NAMED[name], { query: { limit: MOST_NAMES }, when });
+  const lists: readonly unknown[] = read.data ? Object.values(read.data) : [];
+  const names = lists.filter(Array.isArray).flatMap((list: readonly { readonly name: string }[]) => list.map((one) => one.name));
+  return Object.fromEntries(names.map((one) => [one, ""]));
+}
+
+/** Return the last days, as values of a field. */
+function lastDays(): Readonly<Record<string, string>> {
+  const today = new Date();
+  const days = Array.from({ length: DAYS }, (_, at) => dayOf(new Date(today.getFullYear(), today.getMonth(), today.getDate() - at)));
+  return Object.fromEntries(days.map((day, at) => [day, ["today", "yesterday"][at] ?? ""]));
+}
+
+export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Element {
+  const [typed, setTyped] = useState("");
+  const [problem, setProblem] = useState("");
+  const [isUsed, setUsed] = useState(false);
+  const input = useRef<HTMLInputElement>(null);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  const isOffered = (name: keyof typeof NAMED): boolean => isUsed && fields.some((one) => one.name === name && !one.offers);
+  const names = { agent: useNames("agent", isOffered("agent")), board: useNames("board", isOffered("board")), device: useNames("device", isOffered("device")) };
+  const hasText = fields.some(({ name }) => name === TEXT);
+  const { query } = place.value;
+  const chips = fields.filter(({ name }) => query.has(name) && !(name === TEXT && query.get(name) === typed.trim()));
+
+  function offersOf(field: SearchField): readonly (readonly [string, string | number])[] {
+    if (field.values) return field.values.map((value) => [value.toLowerCase(), ""]);
+    const days = DAY_FIELDS.includes(field) ? lastDays() : undefined;
+    return Object.entries(field.offers ?? days ?? names[field.name as keyof typeof NAMED] ?? {});
+  }
+  /** Return the field that a text begins with, and the value behind it. */
+  function parsed(text: string): readonly [SearchField, string] | undefined {
+    const [label, ...rest] = text.split(":");
+    const field = rest.length > 0 ? fields.find((one) => labelOf(one) === label?.trim().toLowerCase()) : undefined;
+    return field && [field, rest.join(":").trim()];
+  }
+  function setText(text: string): void {
+    clearTimeout(timer.current);
+    if (hasText && (query.get(TEXT) ?? "") !== text) refine({ [TEXT]: text || undefined });
+  }
+  function type(text: string, isChosen: boolean): void {
+    setProblem("");
+    setTyped(text);
+    clearTimeout(timer.current);
+    if (isChosen && parsed(text)?.[1]) return commit(text);
+    const own = parsed(text) || !hasText ? undefined : text.trim();
+    // What was found by the text so far is shown no more, once another filter is typed in its place.
+    if (own !== undefined || query.get(TEXT) === typed.trim()) timer.current = setTimeout(() => setText(own ?? ""), PAUSE_MS);
+  }
+  /** Set the filter that is typed. */
+  function commit(text: string): void {
+    const found = parsed(text);
+    const [field, value] = found ?? [undefined, ""];
+    if (found === undefined && hasText) {
+      if (text.trim()) setText(text.trim());
+    } else if (field === undefined) {
+      if (text.trim()) return setProblem(`Begin with ${fields.map((one) => `${labelOf(one)}:`).join(", ")}`);
+    } else if (value) {
+      const known = field.values?.find((one) => one.toLowerCase() === value.toLowerCase());
+      if (field.values && known === undefined) return setProblem(`${labelOf(field)} is one of: ${field.values.join(", ").toLowerCase()}`);
+      if (DAY_FIELDS.includes(field) && Number.isNaN(Date.parse(value))) return setProblem(`${labelOf(field)} is a day, as in 2027-03-12`);
+      clearTimeout(timer.current);
+      refine({ [field.name]: known ?? value, item: undefined });
+    }
+    setTyped("");
+  }
+  function add(field: SearchField): void {
+    setTyped(field.name === TEXT ? "" : `${labelOf(field)}:`);
+    input.current?.focus();
+  }
+
+  return (
+    <form class="search" role="search" onSubmit={(event) => event.preventDefault()}>
+      <div class="search-field">
+        {chips.map((field) => (
+          <button key={field.name} type="button" class="chip" onClick={() => refine({ [field.name]: undefined, item: undefined })}>
+            <span class="unseen">Remove the filter </span>
+            {labelOf(field)}: <Foreign of={(field.values ? query.get(field.name)?.toLowerCase() : query.get(field.name)) ?? ""} />
+            <span aria-hidden="true"> ×</span>
+          </button>
+        ))}
+        <input
+          ref={input}
+          type="search"
+          aria-label="Filter"
+          aria-describedby="search-problem"
+          placeholder={hasText ? "Find a text, or filter" : "Filter"}
+          autocomplete="off"
+          spellcheck={false}
+          list="search-offers"
+          value={typed}
+          onFocus={() => setUsed(true)}
+          onInput={(event) => type(event.currentTarget.value, !(event as InputEvent).inputType?.match(/^(insertText|insertComp|delete)/))}
+          onChange={(event) => commit(event.currentTarget.value)}
+        />
+      </div>
+      <datalist id="search-offers">
+        {isUsed &&
+          fields.flatMap((field) =>
+            offersOf(field).map(([value, about]) => <option key={`${field.name} ${value}`} value={`${labelOf(field)}:${value}`} label={about === "" ? undefined : `${value} (${about})`} />),
+          )}
+      </datalist>
+      <div class="search-names quiet">
+        {fields
+          .filter(({ name }) => name !== TEXT && !query.has(name))
+          .map((field) => (
+            <button key={field.name} type="button" onClick={() => add(field)}>
+              {labelOf(field)}
+            </button>
+          ))}
+        <em id="search-problem" class="bad" role="status">{problem}</em>
+      </div>
+    </form>
+  );
+}
