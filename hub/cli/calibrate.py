@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 
 if TYPE_CHECKING:
     from hub.app.calibration import Calibration, Measured, Plan
@@ -161,14 +161,13 @@ def _write(config: Path, size: int) -> None:
     from hub.settings.settings_file import SettingsFile
 
     try:
-        text = edited(config.read_bytes().decode(), {_KEY: size})
-        reading = check_text(text, config)
-        reading.usable()
-        SettingsFile(config).write(text)
+        with using(config, "write", Exit.CANNOT_CREATE):
+            text = edited(config.read_bytes().decode(), {_KEY: size})
+            reading = check_text(text, config)
+            reading.usable()
+            SettingsFile(config).write(text)
     except CannotEdit as error:
         raise Failure(str(error), Exit.SETTINGS) from error
-    except OSError as error:
-        raise Failure(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error
     if reading.places is not None:
         for problem in written_in_vain([_KEY], text, reading.places):
             show.report(str(problem))

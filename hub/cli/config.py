@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import URL, FilePath, config_option, example, hub_option, json_option, keys_of
 from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
@@ -208,10 +208,8 @@ def push(
     body: dict[str, Any] = {"withdraw": withdraw, "revision": revision, "archive": archive}
     based: int | None = None
     if file is not None:
-        try:
+        with using(file, "read", Exit.USAGE):
             body |= {"text": file.read_bytes().decode(), "name": str(file)}
-        except (OSError, UnicodeDecodeError) as error:
-            raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
         based = revision_of(body["text"])
     known = _known(newest, based if after is None else after, is_exact=after is not None)
     response = hub.post(f"{PATH}/revisions", body, headers={"if-match": revision_tag(known)})
@@ -427,10 +425,8 @@ def schema(output: Path | None) -> None:
     if output is None:
         show.out(text, end="")
         return
-    try:
+    with using(output, "write", Exit.CANNOT_CREATE):
         output.write_text(text, "utf-8")
-    except OSError as error:
-        raise Failure(f"cannot write {output}: {error.strerror}", Exit.CANNOT_CREATE) from error
 
 
 def report_reloaded(response: Mapping[str, Any], *, nothing: str = "no changes") -> None:

@@ -12,7 +12,7 @@ import click
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import NAME, FilePath, example, state_folder
+from hub.cli.options import NAME, STATE, FilePath, device_state_option, example, secret_in, state_folder
 from protocol import keys
 from protocol.ids import KeyId
 
@@ -31,6 +31,7 @@ _File = FilePath(dir_okay=False)
     type=FilePath(exists=True, file_okay=False),
     help="A folder to share; may be given several times.",
 )
+@device_state_option
 @click.option("--db", type=_File, help="The device's database [default: NAME.db in its state folder].")
 @click.option("--name", type=NAME, help="Name of this device [default: this machine's name].")
 @click.option("--key-file", type=_File, help="The device's key [default: NAME.key next to its database].")
@@ -91,7 +92,7 @@ def connect(
         next_step = f"leave out --token-file and ${TOKEN_VARIABLE}, or the options of keys and invitations"
         raise Failure("a device uses a token or a key, not both", Exit.USAGE, next_step=next_step)
     if invitation_file is not None:
-        _check_secret("invitation", invitation_file, _read(invitation_file))
+        _check_secret("invitation", invitation_file, secret_in(invitation_file))
     accepted = None if accept_hub is None else _fingerprint(accept_hub)
     db = db or device_file(ctx, name)
     make_folder(db.parent)
@@ -188,7 +189,7 @@ def device_name(chosen: str | None) -> str:
 
 def device_file(ctx: click.Context, name: str) -> Path:
     """Return the default path of a device's database on this machine."""
-    return state_folder(ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
+    return state_folder(ctx.meta.get(STATE) or ctx.find_root().params.get("state")) / "devices" / f"{name}.db"
 
 
 def file_here(ctx: click.Context, db: Path | None, name: str | None) -> Path:
@@ -214,22 +215,11 @@ def file_here(ctx: click.Context, db: Path | None, name: str | None) -> Path:
 
 def _token(file: Path | None) -> str | Path | None:
     """Return the device's token, or its file. Never an argument: other users of a machine can read those."""
-    token = _read(file) if file is not None else os.environ.get(TOKEN_VARIABLE, "").strip()
+    token = secret_in(file) if file is not None else os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token and file is None:
         return None
     _check_secret("token", file, token)
     return file or token
-
-
-def _read(file: Path) -> str:
-    try:
-        text = file.read_text("utf-8").strip()
-        is_open = bool(file.stat().st_mode & 0o077)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"cannot read {file}: {error}", Exit.NOT_PERMITTED) from error
-    if is_open:
-        show.report(f"warning: others may read {file}; chmod 600 {file}")
-    return text
 
 
 def _check_secret(name: Literal["token", "invitation"], file: Path | None, text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.local_zone import machine_zone
 from hub.cli.options import FilePath, config_option, default_state, example, json_option, state_option
 
@@ -153,14 +153,8 @@ def _commented_settings() -> str:
 
 def make_folder(path: Path) -> None:
     """Create a folder for this user only. Raises Failure: the folder cannot be created."""
-    try:
+    with using(path, "make the folder", Exit.CANNOT_CREATE):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(
-            f"cannot create the folder {path}: {error.strerror}",
-            Exit.CANNOT_CREATE,
-            next_step="choose another one: --state DIR",
-        ) from error
 
 
 @click.command("install-unit", epilog=example("hub install-unit --print"))
@@ -214,7 +208,5 @@ def _write(file: Path, text: str, *, yes: bool) -> None:
             Exit.NOT_PERMITTED,
             next_step="run this as root, or print the files: hub install-unit --print",
         ) from error
-    except OSError as error:
-        raise Failure(f"cannot write {file}: {error.strerror}", Exit.CANNOT_CREATE) from error
     file.chmod(0o644)
     show.report(f"wrote {file}")

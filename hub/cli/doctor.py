@@ -16,7 +16,7 @@ import anyio
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import URL, FilePath, config_option, example, hub_option, json_option, state_option
 from hub.cli.talk import PAGE, Talk, talk
 from hub.version import VERSION
@@ -277,7 +277,7 @@ def write_bundle(file: Path, *, state: Path, config: Path) -> dict[str, str]:
     }
     parts["about.json"] = _as_json(about)
     stem = file.name.removesuffix(".tar.gz").removesuffix(".tgz") or "bundle"
-    try:
+    with using(file, "write", Exit.CANNOT_CREATE):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
             for name, text in parts.items():
@@ -285,12 +285,6 @@ def write_bundle(file: Path, *, state: Path, config: Path) -> dict[str, str]:
                 entry = tarfile.TarInfo(f"{stem}/{name}")
                 entry.size, entry.mode, entry.mtime = len(raw), 0o600, int(now.timestamp())
                 archive.addfile(entry, io.BytesIO(raw))
-    except FileExistsError as error:
-        raise Failure(
-            f"{file} exists already", Exit.CANNOT_CREATE, next_step="choose another name"
-        ) from error
-    except OSError as error:
-        raise Failure(f"cannot write {file}: {error.strerror}", Exit.CANNOT_CREATE) from error
     return missing
 
 

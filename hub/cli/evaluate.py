@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import (
     NAME,
     USER,
@@ -15,6 +15,7 @@ from hub.cli.options import (
     example,
     json_option,
     state_option,
+    text_in,
     user_option,
 )
 from hub.cli.talk import talk
@@ -153,7 +154,7 @@ def eval(
         raise Failure("give either --against-prompt or --against-model", Exit.USAGE)
     documents, digest = _documents(gold, settings)
     other_settings = settings if against_model is None else _with_model(settings, against_model)
-    other_prompt = None if against_prompt is None else _prompt_in(against_prompt)
+    other_prompt = None if against_prompt is None else text_in(against_prompt)
     side = _evaluated(settings, agent, documents[:limit], digest)
     report = Report(name, str(gold), side._replace(name=agent.name), has_misses=misses)
     now = side.stored
@@ -264,13 +265,6 @@ def _with_model(settings: "Settings", name: str) -> "Settings":
     return settings.model_copy(update={"model": known, "fallback_models": ()})
 
 
-def _prompt_in(file: Path) -> str:
-    try:
-        return file.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
-
-
 def _evaluated(
     settings: "Settings",
     agent: "AgentSettings",
@@ -353,10 +347,8 @@ def _write_page(page: Path, text: str) -> None:
     """Write the page for its owner alone: it quotes the documents."""
     from hub.atomic_file import write_atomically
 
-    try:
+    with using(page, "write", Exit.CANNOT_CREATE):
         write_atomically(page, text.encode(), mode=0o600)
-    except OSError as error:
-        raise Failure(f"cannot write {page}: {error.strerror}", Exit.CANNOT_CREATE) from error
 
 
 def _report_remarks(now: "StoredEvaluation") -> None:

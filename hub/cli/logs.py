@@ -13,7 +13,7 @@ import anyio
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import NAME, FilePath, ListByDefault, example, hub_option, json_option, moment_option
 from hub.cli.talk import Talk, talk
 from hub.printable import printable_json
@@ -146,7 +146,10 @@ def audit() -> None:
 def export(file: Path | None, state: Path) -> None:
     """Write all entries, the oldest first, as JSON lines to FILE or to standard output."""
     with talk(state) as hub, ExitStack() as opened:
-        out: TextIO = sys.stdout if file is None else opened.enter_context(file.open("x", encoding="utf-8"))
+        out: TextIO = sys.stdout
+        if file is not None:
+            opened.enter_context(using(file, "write", Exit.CANNOT_CREATE))
+            out = opened.enter_context(file.open("x", encoding="utf-8"))
         count = 0
         entries = (entry for page in hub.pages("/v1/audit", order="oldest") for entry in page["entries"])
         for entry in entries:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 from hub.printable import typed_problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -21,6 +21,7 @@ SETTINGS: Final = "hub.toml"  # name of the settings file
 URL: Final = "hub.url"  # key of ctx.meta: address of a hub that is not on this machine
 TOKEN_FILE: Final = "hub.token_file"
 USER: Final = "hub.user"
+STATE: Final = "hub.state"
 NODE: Final = "hub.node"
 
 EXTERNAL: Final = "external:"  # before the identifier of an agent in another program: any characters
@@ -185,6 +186,7 @@ token_file_option = _remembered(
     FilePath(),
 )
 user_option = _remembered("--user", USER, "NAME", "Limit the command to one user.", NAME)
+device_state_option = _remembered("--state", STATE, "DIR", "The state folder, with the devices of this user.")
 node_option = _remembered("--node", NODE, "NODE", "Ask this node of the hub.", NAME)
 
 
@@ -326,10 +328,10 @@ def table_in(file: Path) -> dict[str, Any]:
     Raises:
         Failure: the file cannot be read, or has no table.
     """
+    text = text_in(file)
     try:
-        text = file.read_text("utf-8")
         table = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise Failure(f"cannot read {file}: {error}", Exit.USAGE) from error
     if not isinstance(table, dict):
         raise Failure(f"{file}: expected a TOML table or a JSON object", Exit.USAGE)
@@ -338,12 +340,21 @@ def table_in(file: Path) -> dict[str, Any]:
 
 def text_in(file: Path) -> str:
     """Return the text of a file, or of the standard input for ``-``. Raises Failure."""
-    try:
-        with click.open_file(str(file), encoding="utf-8") as opened:
-            text: str = opened.read()
-            return text
-    except UnicodeDecodeError as error:
-        raise Failure(f"{file} is not UTF-8: {error.reason} at byte {error.start}", Exit.USAGE) from error
+    with using(file, "read", Exit.USAGE), click.open_file(str(file), encoding="utf-8") as opened:
+        text: str = opened.read()
+        return text
+
+
+def secret_in(file: Path) -> str:
+    """Return the token or the invitation in a file; report a file that others may read. Raises Failure."""
+    from hub.cli import show
+
+    with using(file, "read", Exit.NOT_PERMITTED):
+        text = file.read_text("utf-8").strip()
+        is_open = bool(file.stat().st_mode & 0o077)
+    if is_open:
+        show.report(f"warning: others may read {file}; chmod 600 {file}")
+    return text
 
 
 def _plain(value: Any) -> Any:

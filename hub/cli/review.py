@@ -17,7 +17,7 @@ from hub.cli import show
 from hub.cli.connect import file_here
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
-from hub.cli.options import NAME, Command, FilePath, example, json_option
+from hub.cli.options import NAME, Command, FilePath, device_state_option, example, json_option
 from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _device_options(command: Command) -> Command:
     """Add the options that select the device: ``--db`` and ``--name``."""
     name = click.option("--name", type=NAME, help="The device's name, if this machine has several.")
     help = "The device's database [default: the only one in the state folder]."
-    return click.option("--db", type=_File, help=help)(name(command))
+    return device_state_option(click.option("--db", type=_File, help=help)(name(command)))
 
 
 @click.group(invoke_without_command=True, epilog=example("hub review"))

@@ -29,6 +29,7 @@ from hub.cli.options import (
     hub_option,
     json_option,
     keys_of,
+    secret_in,
     state_folder,
 )
 
@@ -257,15 +258,9 @@ def _token(url: str, file: Path | None) -> str:
             " then --token-file FILE",
         )
     path = Path(named)
-    try:
-        token = path.read_text("utf-8").strip()
-        is_open = bool(path.stat().st_mode & 0o077)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"cannot read {path}: {error}", Exit.NOT_PERMITTED) from error
+    token = secret_in(path)
     if wrong := tokens.check(token, tokens.TokenKind.OPERATOR):
         raise Failure(f"{path} has no valid operator token: {wrong}", Exit.NOT_PERMITTED)
-    if is_open:
-        show.report(f"warning: others may read {path}; chmod 600 {path}")
     return token
 
 

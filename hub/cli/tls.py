@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hub.cli import show
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import config_option, example, json_option
 
 if TYPE_CHECKING:
@@ -47,11 +47,9 @@ def init(config: Path, names: tuple[str, ...], as_json: bool) -> None:
     the certificate, which lasts 13 months.
     """
     folder, now = config.absolute().parent, show.clock.now()
-    try:
+    with using(folder, "write into", Exit.CANNOT_CREATE):
         authority, key = _authority(folder, _names(names), now)
         certificate = _signed(folder, authority, key, now)
-    except OSError as error:
-        raise Failure(f"cannot write into {folder}: {error.strerror}", Exit.CANNOT_CREATE) from error
     written = folder / f"{HUB}.crt"
     made = {
         "certificate": str(written),

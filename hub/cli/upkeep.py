@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hub.cli import show
+from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import (
     SETTINGS,
@@ -302,10 +303,7 @@ def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: 
 
     address = _address(config, url)
     if not address.startswith(SERVER):
-        try:
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise Failure(f"cannot make the state folder {state}: {error.strerror}", Exit.FAILED) from error
+        make_folder(state)
 
     async def migrated() -> tuple[str | None, Verified]:
         made = await backup_before_upgrade(address, state=state, clock=SystemClock())

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import pytest
 
 from hub.cli.app import hub as root
 from hub.cli.failure import Exit
@@ -12,8 +13,8 @@ from tests.hub.cli.conftest import Hub
 from tests.support.command_tree import leaves
 from tests.support.hub import ServedHub
 
-# Commands whose first call with a new name succeeds.
-MAKES = ("users create", "boards create", "agents create", "templates put")
+# Commands that succeed with an unknown name: they make it, or explain that it is unknown.
+MAKES = ("users create", "boards create", "agents create", "templates put", "why")
 
 # Values that no parameter accepts, and what those accept nonetheless that take any text, or any path.
 REFUSED: Final = {"empty": "", "blank": " ", "too long": "x" * 200_000, "control characters": "a\0\x1b[2J"}
@@ -91,3 +92,44 @@ def test_an_unknown_id_exits_with_the_same_code_with_json_and_without(
     assert {words: both for words, both in codes.items() if both[0] != both[1]} == {}
     assert {words for words, both in codes.items() if both == (0, 0)} == set()
     assert len(codes) > 60
+
+
+def test_a_file_that_cannot_be_read_or_written_is_named_with_what_to_do(
+    hub: Hub, served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, binary, folder = tmp_path / "there", tmp_path / "binary", tmp_path / "folder"
+    there.write_text("x")
+    binary.write_bytes(b"\xff\xfe\xff")
+    folder.mkdir()
+    below, lost = there / "x", tmp_path / "lost" / "x"
+    monkeypatch.setenv("HUB_TOKEN_FILE", str(lost))
+    at = "wss://127.0.0.1:1", "--root", str(folder)
+    writes = (
+        *(["audit", "export"], ["debug", "bundle"], ["schema", "--output"]),
+        *(["init", "--config"], ["tls", "init", "--config"]),
+    )
+    reads = (
+        *(["config", "push"], ["check"], ["restore"], ["templates", "put", "x", "--file"]),
+        *(
+            ["agents", "create", "x", "--file"],
+            ["agents", "preview", "x", "--prompt"],
+        ),
+        *(["connect", *at, "--token-file"], ["connect", *at, "--invitation-file"]),
+        ["--url", "https://127.0.0.1:1", "--token-file"],
+    )
+    wrong = []
+    for words, file in (
+        *((words, file) for words in writes for file in (there, below, lost, folder)),
+        *((words, file) for words in reads for file in (binary, below, lost, folder)),
+    ):
+        if (words[0] == "schema" and file == there) or (words[0] == "tls" and file in (there, folder)):
+            continue  # it may be replaced, or is beside the written files
+        ended = hub(*words, str(file), *(["status"] if words[0] == "--url" else []))
+        is_raw = "Errno" in ended.output or "a bug in hub" in ended.output
+        if is_raw or ended.exit_code in (0, Exit.NOT_RUNNING) or str(file.parent) not in ended.output:
+            wrong.append((words, file.name, ended.exit_code, ended.output))
+    assert wrong == []
+    refused = hub("audit", "export", str(there))
+    assert refused.exit_code == Exit.CANNOT_CREATE
+    assert f"cannot write {there}: it exists already\n  name another file, or remove" in refused.stderr
+    assert f"cannot read {lost}: no such file" in hub("--url", "https://127.0.0.1:1", "status").stderr

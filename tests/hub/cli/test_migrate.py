@@ -60,8 +60,8 @@ def test_the_first_migration_makes_the_state_folder(hub: Hub, state: Path) -> No
 def test_a_state_folder_that_cannot_be_made_is_named(hub: Hub, state: Path) -> None:
     state.write_text("a file")
     refused = hub("migrate", "up")
-    assert refused.exit_code == Exit.FAILED
-    assert f"cannot make the state folder {state}: File exists" in refused.stderr
+    assert refused.exit_code == Exit.CANNOT_CREATE
+    assert f"cannot make the folder {state}: it exists already" in refused.stderr
 
 
 def test_the_tables_of_a_server_need_no_state_folder(hub: Hub, state: Path) -> None:
