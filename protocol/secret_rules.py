@@ -185,6 +185,11 @@ NAMED_RULES: Final = (
         r"(?P<prefix>[?&](?:[\w.-]{0,40}[_.-])?(?:auth|code|credential|key|sig|signature|state)=)[^&\s'\"]+",
     ),
 )
+# A password in a sentence: a word with a digit behind the name, since most other words there are none.
+_TYPED: Final = re.compile(
+    rf"(?P<prefix>(?:{_PHRASES})\W{{1,4}}(?:(?:is|ist|es|est)\s)?)(?=[^\s\d]{{0,40}}\d)\S{{4,}}",
+    re.IGNORECASE,
+)
 # Text before the key in a problem of hub.toml, which never quotes the value.
 _OUR_PROBLEM: Final = re.compile(r"\.toml:\d+:\d+: (?:error|warning): (?:\w+\.)+\Z")
 
@@ -208,6 +213,11 @@ def redact_keys(text: str) -> str:
         if any(keyword in text for keyword in rule.keywords):
             text = rule.pattern.sub(_replaced, text)
     return text
+
+
+def redact_typed(text: str) -> str:
+    """Return a text that people wrote without keys of providers, and without passwords behind that word."""
+    return _TYPED.sub(_replaced, redact_keys(text))
 
 
 def _replaced(found: re.Match[str]) -> str:

@@ -32,7 +32,7 @@ from protocol.tables import TABLES, DeviceTable, TableName, Tables
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
 
-EXTRACTOR_VERSION: Final = 30  # incremented when a document may yield other items than before
+EXTRACTOR_VERSION: Final = 31  # incremented when a document may yield other items than before
 
 _LARGE_CHARS: Final = 500  # the dates of a text of this length take up to 50 ms
 

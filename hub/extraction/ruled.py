@@ -15,6 +15,7 @@ from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
 from hub.extraction.spreadsheets import without_pipe_tables
+from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES
 
 _SENTENCES: Final = (
@@ -89,7 +90,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
         suspicions = suspicion.spans(form.authored or document.text, form.apart)
         marked = suspicion.marked(self.found, document.text, suspicions, options.tables)
         single, doubles = dedupe.once(marked, options.tables)
-        items, outside = suspicion.by_authorship(single, document, options.outside)
+        items, outside = suspicion.by_authorship(map(_without_secrets, single), document, options.outside)
         dropped = (*self.dropped, *doubles, *outside)
         notes = Notes(
             dropped=dict(Counter(note.reason for note in dropped)),
@@ -110,6 +111,12 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> lis
     dates = PassageDates(document, date=form.date, timezone=options.timezone)
     text = form.view or document.text
     return prose.read(text, without_pipe_tables(text, form.prose), options, dates, document.text)
+
+
+def _without_secrets(item: Item) -> Item:
+    """Return an item whose texts have no keys and passwords; its owner sees them in the quote."""
+    texts = {name: redact_typed(value) for name, value in item.data.items() if isinstance(value, str)}
+    return msgspec.structs.replace(item, data=item.data | texts)
 
 
 def by_place(items: Iterable[Item]) -> list[Item]:

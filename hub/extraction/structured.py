@@ -32,7 +32,7 @@ from hub.extraction.folding import asides, shown
 from hub.extraction.items import ExtractionOptions, Form, Item, make_item, merged
 from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
 from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
-from hub.extraction.when.resolve import date_ms, day_ms
+from hub.extraction.when.resolve import date_ms
 from hub.text.archives import Message, messages_in
 from hub.text.calendars import reading_calendar
 from hub.text.excerpt import CUE
@@ -247,7 +247,7 @@ def _date_ms(component: "Component", name: str, options: ExtractionOptions) -> i
         if value.tzinfo is None:  # "floating" time: local time of any reader
             return date_ms(value.isoformat(), options.timezone)
         return epoch_ms(value.astimezone(UTC)) if value.year >= 1970 else None
-    return day_ms(value, options.timezone) if isinstance(value, date) else None
+    return date_ms(value.isoformat(), options.timezone) if isinstance(value, date) else None
 
 
 def read_captions(document: Document, options: ExtractionOptions) -> Form | None:

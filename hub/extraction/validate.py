@@ -608,11 +608,8 @@ def copied(
 
 
 def _days(at_ms: int, timezone: str) -> set[str]:
-    """Return the spellings of a date's local day of the month; empty for an invalid date."""
-    try:
-        day = from_epoch_ms(at_ms).astimezone(ZoneInfo(timezone)).day
-    except OverflowError:  # the last hours of the year 9999
-        return set()
+    """Return the spellings of a date's local day of the month."""
+    day = local_day(from_epoch_ms(at_ms), ZoneInfo(timezone)).day
     return {str(day), f"{day:02}"}
 
 

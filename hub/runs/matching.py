@@ -25,7 +25,7 @@ Other sources of the same device have the same item, for example, in a forwarded
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from difflib import SequenceMatcher
 from itertools import islice
 from typing import Final
@@ -33,11 +33,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from hub.clock import from_epoch_ms
 from hub.dates import dates_as_texts
 from hub.document import Document
 from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
-from hub.extraction.when.resolve import dates_in
+from hub.extraction.when.resolve import dates_in, local_day
 from hub.runs.found_items import is_same_place, main_of, payload_of
 from hub.runs.reported_rows import is_taken, pair_by_place
 from protocol.frame import Field, Record
@@ -666,7 +667,4 @@ def _folded_names(value: Field) -> set[str]:
 
 
 def _day(at_ms: int, timezone: str) -> date:
-    try:
-        return datetime.fromtimestamp(at_ms / 1000, ZoneInfo(timezone)).date()
-    except (OverflowError, ValueError):  # the last day of the year 9999, in another time zone
-        return datetime.fromtimestamp(at_ms / 1000, UTC).date()
+    return local_day(from_epoch_ms(at_ms), ZoneInfo(timezone))

@@ -118,11 +118,6 @@ def date_ms(text: str, timezone: str) -> int | None:
     return epoch_ms(read) if read is not None and read.year >= 1970 else None
 
 
-def day_ms(day: date, timezone: str) -> int | None:
-    """Return midnight at the start of a local day in epoch milliseconds."""
-    return date_ms(day.isoformat()[:10], timezone)
-
-
 Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
 MOST_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
 _LATIN: Final = (ENGLISH, GERMAN, FRENCH, SPANISH)

@@ -293,6 +293,30 @@ async def test_an_entry_of_a_list_of_tasks_does_not_make_its_neighbours_suspect(
         ], name
 
 
+async def test_no_text_of_an_item_has_a_key_of_a_provider_or_a_password_behind_that_word() -> None:
+    key = "ghp_" + "a1B2" * 9
+    said = {
+        "change password: hunter2!x by Friday": "change password: [redacted] by Friday",
+        "set the password tulip-4711 on the router": "set the password [redacted] on the router",
+        f"use the key {key} of the build": "use the key [redacted] of the build",
+        "reset the password: call Ana at 14:00": "reset the password: call Ana at 14:00",
+        "das Passwort ist Sommer2026 eintragen": "das Passwort ist [redacted] eintragen",
+    }
+    forms = {
+        "a.md": ("{}", "- [ ] {}\n"),
+        "todo.txt": ("{}", "{}\n"),
+        "a.csv": ("task,who\n{}", '"{}",Ana\n'),
+        "a.ics": ("BEGIN:VCALENDAR\n{}END:VCALENDAR\n", "BEGIN:VTODO\nSUMMARY:{}\nEND:VTODO\n"),
+    }
+    for name, (whole, entry) in forms.items():
+        text = whole.format("".join(entry.format(line) for line in said))
+        document = Document(unit_key=name, text=text, content_hash="0" * 64)
+        options = ExtractionOptions(data_types=tuple(TABLES))
+        found = await Extractor(Models(), secret=bytes(32)).extract(document, options)
+        assert [item.data["title"] for item in found.items] == [*said.values()], name
+        assert all(text[item.start : item.end] == item.quote for item in found.items)
+
+
 async def test_a_row_of_a_list_is_no_part_of_the_sentence_above_it() -> None:
     assert {is_marked for _, is_marked in await rows("a.txt", LIST_ROWS)} == {False}
     text = f"To do:\n- {ADDING}\n- Pay the rent\n- Call Bob\n"
